@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 from pellucid.data import DetectionFolder
-from pellucid.data.detection import scaled
+from pellucid.data.detection import scale_objects
 from pellucid.data.images import resized
 from pellucid.data.keypoints import KeypointSource
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
-from pellucid.metrics.objects import EYES, normalised_errors
+from pellucid.metrics.objects import OUTER_EYE_CORNERS, normalised_errors
 from pellucid.tasks.detect.results import Results, measure
 from pellucid.tasks.keypoints.measure import CHUNK_SIZE, read_chunk
 
 THUMBNAIL = 32  # pixels of a side, to which images are resized to compare them
 
 
-def mean_shape(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:
+def mean_shape_error(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = OUTER_EYE_CORNERS) -> float:
     """Return the error of a baseline that predicts the mean key-points of the training images for every test image.
 
     All images have the same size. unit: the two points whose distance is the unit of the error. Points that are not
@@ -31,15 +31,17 @@ def mean_shape(train: KeypointSource, test: KeypointSource, unit: tuple[int, int
     return float(torch.cat(errors).mean())
 
 
-def nearest_points(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:
+def nearest_points_error(
+    train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = OUTER_EYE_CORNERS
+) -> float:
     """Return the error of a baseline that copies the key-points of the training image with the nearest pixels.
 
     All images have the same size. unit: the two points whose distance is the unit of the error.
     """
-    images, points = (torch.cat(parts) for parts in zip(*_stacked(train), strict=True))
+    images, points = (torch.cat(parts) for parts in zip(*_stacked_batches(train), strict=True))
     train_images = images.flatten(1).float()
     errors: list[Tensor] = []
-    for batch, truth in _stacked(test):
+    for batch, truth in _stacked_batches(test):
         nearest = torch.cdist(batch.flatten(1).float(), train_images).argmin(1)
         errors.append(normalised_errors(points[nearest], truth, unit))
     return float(torch.cat(errors).mean())
@@ -50,14 +52,14 @@ def _batches(source: KeypointSource) -> Iterator[tuple[list[Tensor], Tensor]]:
     return (read_chunk(source, start) for start in range(0, len(source), CHUNK_SIZE))
 
 
-def _stacked(source: KeypointSource) -> Iterator[tuple[Tensor, Tensor]]:
+def _stacked_batches(source: KeypointSource) -> Iterator[tuple[Tensor, Tensor]]:
     for images, points in _batches(source):
         if any(image.shape != images[0].shape for image in images):
             raise PellucidError(f"{source.source.tree.path}: images differ in size; give images of one size")
         yield torch.stack(images), points
 
 
-def nearest_objects(train: DetectionFolder, test: DetectionFolder) -> Results:
+def evaluate_nearest_objects(train: DetectionFolder, test: DetectionFolder) -> Results:
     """Evaluate a baseline: the objects of the training image with the nearest pixels as detections, each with score 1.
 
     Images are compared at 32 x 32 pixels; boxes and masks are stretched with the image. A detector that has learned
@@ -67,10 +69,14 @@ def nearest_objects(train: DetectionFolder, test: DetectionFolder) -> Results:
     detections, objects = [], []
     for k in range(len(test)):
         image, truth = test.example(k)
-        neighbour, copied = train.example(int(torch.cdist(_thumbnail(image)[None], thumbnails).argmin()))
+        neighbour, copied_objects = train.example(int(torch.cdist(_thumbnail(image)[None], thumbnails).argmin()))
         size, new_size = ((one.shape[1], one.shape[2]) for one in (neighbour, image))
-        copied = scaled(copied, size, new_size)
-        detections.append(Detections(copied.boxes, torch.ones(len(copied)), copied.labels, copied.masks))
+        copied_objects = scale_objects(copied_objects, size, new_size)
+        detections.append(
+            Detections(
+                copied_objects.boxes, torch.ones(len(copied_objects)), copied_objects.labels, copied_objects.masks
+            )
+        )
         objects.append(truth)
     return measure(detections, objects, test.classes or ())
 

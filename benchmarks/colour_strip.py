@@ -17,12 +17,12 @@ from pellucid.data.images import load_image
 from pellucid.data.tree import open_tree
 from pellucid.files import write_atomically
 from pellucid.ops.colour import delta_e_2000, rgb_to_lab
-from pellucid.report.figures.style import INK, SMALL, WIDE, cut, panels, png
+from pellucid.report.figures.style import FIGURE_WIDTH, INK, SMALL, panels, png, truncate
 from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.tasks.colorize.measure import colour_images
 
-ROWS = ("grey", "colorized", "true")
-GROUPS = ("good", "mediocre", "wrong")
+ROW_TITLES = ("grey", "colorized", "true")
+GROUP_TITLES = ("good", "mediocre", "wrong")
 
 
 class Photo(NamedTuple):
@@ -33,43 +33,49 @@ class Photo(NamedTuple):
     gain: float
 
 
-def photos(folders: list[str], colorizer: Colorizer, grey: Colorizer, n: int) -> list[Photo]:
+def rank_photos(folders: list[str], colorizer: Colorizer, grey: Colorizer, n: int) -> list[Photo]:
     """Return n photos, drawn evenly from each folder, the best first."""
-    found: list[Photo] = []
+    photos: list[Photo] = []
     for number, folder in enumerate(folders):
-        share = n // len(folders) + (number < n % len(folders))
+        n_of_folder = n // len(folders) + (number < n % len(folders))
         with open_tree(folder) as tree:
             names = colour_images(tree)
-            for k in range(min(share, len(names))):
-                name = names[k * len(names) // share]
+            for k in range(min(n_of_folder, len(names))):
+                name = names[k * len(names) // n_of_folder]
                 image = load_image(tree.read(name), tree.where(name))
                 pictures = grey(image), colorizer(image), image
                 lab = [rgb_to_lab(one.float() / 255) for one in pictures]
-                off, left = (float(delta_e_2000(one, lab[2]).mean()) for one in lab[:2])
-                found.append(Photo(f"{Path(folder).name}/{Path(name).name}", pictures, off - left))
-    return sorted(found, key=lambda one: -one.gain)
+                grey_error, model_error = (float(delta_e_2000(one, lab[2]).mean()) for one in lab[:2])
+                photos.append(Photo(f"{Path(folder).name}/{Path(name).name}", pictures, grey_error - model_error))
+    return sorted(photos, key=lambda one: -one.gain)
 
 
-def strip(ranked: list[Photo], each: int) -> bytes:
-    """Return the picture as PNG: `each` photos of each group, a column for each photo."""
-    if len(ranked) < len(GROUPS) * each:
-        raise SystemExit(f"{len(ranked)} photos are too few for {len(GROUPS)} groups of {each}; give more, or --each")
-    middle = (len(ranked) - each) // 2
-    chosen = [*ranked[:each], *ranked[middle : middle + each], *ranked[-each:]]
-    columns, gap = len(chosen), 0.05
-    side = (WIDE - gap * (columns + 1)) / columns
-    figure, plots = panels(len(ROWS) * columns, columns, side, side, gap, name=0.18, left=gap)
-    for row, kind in enumerate(ROWS):
-        for column, photo in enumerate(chosen):
+def strip_png(ranked: list[Photo], per_group: int) -> bytes:
+    """Return the picture as PNG: `per_group` photos of each group, a column for each photo."""
+    if len(ranked) < len(GROUP_TITLES) * per_group:
+        raise SystemExit(
+            f"{len(ranked)} photos are too few for {len(GROUP_TITLES)} groups of {per_group}; give more, or --each"
+        )
+    middle = (len(ranked) - per_group) // 2
+    selected = [*ranked[:per_group], *ranked[middle : middle + per_group], *ranked[-per_group:]]
+    columns, gap = len(selected), 0.05
+    side = (FIGURE_WIDTH - gap * (columns + 1)) / columns
+    figure, plots = panels(len(ROW_TITLES) * columns, columns, side, side, gap, name_height=0.18, left=gap)
+    for row, kind in enumerate(ROW_TITLES):
+        for column, photo in enumerate(selected):
             plot = plots[row * columns + column]
-            plot.imshow(squared(photo.pictures[row]).permute(1, 2, 0).numpy(), interpolation="antialiased")
+            plot.imshow(centre_square(photo.pictures[row]).permute(1, 2, 0).numpy(), interpolation="antialiased")
             plot.set_axis_off()
-            title = f"{GROUPS[column // each]}: {photo.gain:+.1f}" if row == 0 else cut(kind if column == 0 else "")
+            title = (
+                f"{GROUP_TITLES[column // per_group]}: {photo.gain:+.1f}"
+                if row == 0
+                else truncate(kind if column == 0 else "")
+            )
             plot.set_title(title, fontsize=SMALL, color=INK, pad=2)
     return png(figure)
 
 
-def squared(image: Tensor) -> Tensor:
+def centre_square(image: Tensor) -> Tensor:
     """Return the largest square in the middle of an image (3, H, W)."""
     side = min(image.shape[1:])
     top, left = ((size - side) // 2 for size in image.shape[1:])
@@ -85,12 +91,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     args = parser.parse_args()
     model = open_model(args.model)
-    ranked = photos(args.data, Colorizer(model), Colorizer(model, 0), args.n)
+    ranked = rank_photos(args.data, Colorizer(model), Colorizer(model, 0), args.n)
     for photo in ranked:
         print(f"{photo.gain:+6.2f}  {photo.name}")
     gains = torch.tensor([photo.gain for photo in ranked])
     print(f"{int((gains > 0).sum())} of {len(ranked)} photos are closer to their true colours than grey is")
-    write_atomically(args.out, strip(ranked, args.each))
+    write_atomically(args.out, strip_png(ranked, args.each))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pellucid.layers import Mode, RoIAlign
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.nms import nms
 
-SIZE, SAMPLES = 7, 2
+OUTPUT_SIZE, BIN_SAMPLES = 7, 2
 # maps (N, C, H, W), their stride, number of regions, their largest side in pixels of the map
 ROI_JOBS = {
     "bccd": ((4, 96, 30, 40), 8, 256, 12),
@@ -33,26 +33,26 @@ NMS_BOXES, THRESHOLD = 10_000, 0.5
 
 def plain_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """Keep the best box, drop what overlaps it, and so on."""
-    order, kept = scores.argsort(descending=True, stable=True), []
+    order, kept_indices = scores.argsort(descending=True, stable=True), []
     while len(order):
-        kept.append(order[0])
+        kept_indices.append(order[0])
         overlap = box_iou(boxes[order[:1]], boxes[order[1:]])[0]
         order = order[1:][overlap <= threshold]
-    return torch.stack(kept)
+    return torch.stack(kept_indices)
 
 
-def positions(regions: Tensor, scale: float, size: int = SIZE) -> tuple[Tensor, Tensor]:
-    """Return x and y (M, size * SAMPLES) of the samples, the centre of the first pixel at 0."""
+def sample_positions(regions: Tensor, scale: float, size: int = OUTPUT_SIZE) -> tuple[Tensor, Tensor]:
+    """Return x and y (M, size * BIN_SAMPLES) of the samples, the centre of the first pixel at 0."""
     low, high = regions[:, 1:3] * scale, regions[:, 3:] * scale
-    part = (torch.arange(size * SAMPLES) + 0.5) / (size * SAMPLES)
-    at = low[:, None] + part[:, None] * (high - low)[:, None] - 0.5
-    return at[..., 0], at[..., 1]
+    fractions = (torch.arange(size * BIN_SAMPLES) + 0.5) / (size * BIN_SAMPLES)
+    xy = low[:, None] + fractions[:, None] * (high - low)[:, None] - 0.5
+    return xy[..., 0], xy[..., 1]
 
 
-def by_index(maps: Tensor, regions: Tensor, scale: float, size: int = SIZE) -> Tensor:
+def roi_align_by_index(maps: Tensor, regions: Tensor, scale: float, size: int = OUTPUT_SIZE) -> Tensor:
     """Interpolate between four indexed pixels."""
     height, width = maps.shape[2:]
-    x, y = positions(regions, scale, size)
+    x, y = sample_positions(regions, scale, size)
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     left, top = x.floor().long().clamp_max(width - 2), y.floor().long().clamp_max(height - 2)
     u, v = (x - left)[:, None, :, None], (y - top)[:, :, None, None]
@@ -60,25 +60,25 @@ def by_index(maps: Tensor, regions: Tensor, scale: float, size: int = SIZE) -> T
     top, left = top[:, :, None], left[:, None]
     upper = (1 - u) * rows[image, top, left] + u * rows[image, top, left + 1]
     lower = (1 - u) * rows[image, top + 1, left] + u * rows[image, top + 1, left + 1]
-    return F.avg_pool2d(((1 - v) * upper + v * lower).permute(0, 3, 1, 2), SAMPLES)
+    return F.avg_pool2d(((1 - v) * upper + v * lower).permute(0, 3, 1, 2), BIN_SAMPLES)
 
 
-def by_grid(maps: Tensor, regions: Tensor, scale: float) -> Tensor:
+def roi_align_by_grid_sample(maps: Tensor, regions: Tensor, scale: float) -> Tensor:
     """Interpolate by grid_sample, image after image."""
     size = torch.tensor([maps.shape[3], maps.shape[2]])
-    found = maps.new_empty(len(regions), maps.shape[1], SIZE, SIZE)
+    pooled = maps.new_empty(len(regions), maps.shape[1], OUTPUT_SIZE, OUTPUT_SIZE)
     for image in range(len(maps)):
-        mine = (regions[:, 0] == image).nonzero()[:, 0]
-        x, y = positions(regions[mine], scale)
+        region_indices = (regions[:, 0] == image).nonzero()[:, 0]
+        x, y = sample_positions(regions[region_indices], scale)
         grid = torch.stack([x[:, None].expand(-1, x.shape[1], -1), y[:, :, None].expand(-1, -1, y.shape[1])], 3)
         grid = ((2 * grid + 1) / size - 1).view(1, -1, x.shape[1], 2)
         sampled = F.grid_sample(maps[image : image + 1], grid, padding_mode="border", align_corners=False)[0]
-        sampled = sampled.view(maps.shape[1], len(mine), SIZE * SAMPLES, -1).transpose(0, 1)
-        found = found.index_put((mine,), F.avg_pool2d(sampled, SAMPLES))
-    return found
+        sampled = sampled.view(maps.shape[1], len(region_indices), OUTPUT_SIZE * BIN_SAMPLES, -1).transpose(0, 1)
+        pooled = pooled.index_put((region_indices,), F.avg_pool2d(sampled, BIN_SAMPLES))
+    return pooled
 
 
-def seconds(run: Callable[[], Any]) -> float:
+def time_call(run: Callable[[], Any]) -> float:
     """Return how long one call takes."""
     start = time.perf_counter()
     run()
@@ -89,14 +89,14 @@ def compare(ours: Callable[[], Any], peers: dict[str, Callable[[], Any]], rounds
     """Return the median milliseconds of ours, and for each peer theirs over ours."""
     for run in (ours, *peers.values()):
         run()
-    times: list[dict[str, float]] = []
+    rounds_seconds: list[dict[str, float]] = []
     for _ in range(rounds):
-        times.append({"ours": seconds(ours)} | {name: seconds(run) for name, run in peers.items()})
-    middle = {
-        "ms": 1000 * statistics.median(one["ours"] for one in times),
-        "least_ms": 1000 * min(t["ours"] for t in times),
+        rounds_seconds.append({"ours": time_call(ours)} | {name: time_call(run) for name, run in peers.items()})
+    figures = {
+        "ms": 1000 * statistics.median(one["ours"] for one in rounds_seconds),
+        "least_ms": 1000 * min(t["ours"] for t in rounds_seconds),
     }
-    return middle | {name: statistics.median(one[name] / one["ours"] for one in times) for name in peers}
+    return figures | {name: statistics.median(one[name] / one["ours"] for one in rounds_seconds) for name in peers}
 
 
 def nms_job(name: str, rounds: int) -> dict[str, Any]:
@@ -106,13 +106,13 @@ def nms_job(name: str, rounds: int) -> dict[str, Any]:
     size = smallest + torch.rand(NMS_BOXES, 2, generator=rng) * (largest - smallest)
     low = torch.rand(NMS_BOXES, 2, generator=rng) * image - size / 2
     boxes, scores = torch.cat([low, low + size], 1), torch.rand(NMS_BOXES, generator=rng)
-    kept = nms(boxes, scores, THRESHOLD)
-    assert torch.equal(kept, plain_nms(boxes, scores, THRESHOLD))
+    kept_indices = nms(boxes, scores, THRESHOLD)
+    assert torch.equal(kept_indices, plain_nms(boxes, scores, THRESHOLD))
     with torch.inference_mode():
-        found = compare(
+        figures = compare(
             lambda: nms(boxes, scores, THRESHOLD), {"plain": lambda: plain_nms(boxes, scores, THRESHOLD)}, rounds
         )
-    return found | {"kept": len(kept)}
+    return figures | {"kept": len(kept_indices)}
 
 
 def roi_job(name: str, rounds: int) -> dict[str, Any]:
@@ -124,23 +124,27 @@ def roi_job(name: str, rounds: int) -> dict[str, Any]:
     low = torch.rand(count, 2, generator=rng) * (torch.tensor([shape[3], shape[2]]) - side)
     image = torch.randint(0, shape[0], (count, 1), generator=rng).float()
     regions = torch.cat([image, stride * low, stride * (low + side)], 1)
-    layer, scale = RoIAlign(SIZE, 1 / stride, SAMPLES), 1 / stride
-    dy = torch.randn(count, shape[1], SIZE, SIZE, generator=rng)
+    layer, scale = RoIAlign(OUTPUT_SIZE, 1 / stride, BIN_SAMPLES), 1 / stride
+    dy = torch.randn(count, shape[1], OUTPUT_SIZE, OUTPUT_SIZE, generator=rng)
 
     def ours() -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             y, cache = layer.forward({}, (maps, regions), Mode())
             return y, layer.backward({}, cache, dy)[0][0]
 
-    def theirs(function: Callable[[Tensor, Tensor, float], Tensor]) -> tuple[Tensor, Tensor]:
+    def theirs(roi_align: Callable[[Tensor, Tensor, float], Tensor]) -> tuple[Tensor, Tensor]:
         leaf = maps.clone().requires_grad_()
-        y = function(leaf, regions, scale)
+        y = roi_align(leaf, regions, scale)
         return y.detach(), torch.autograd.grad(y, leaf, dy)[0]
 
-    for function in (by_index, by_grid):
-        for one, other in zip(ours(), theirs(function), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    return compare(ours, {"by_index": lambda: theirs(by_index), "by_grid": lambda: theirs(by_grid)}, rounds)
+    for function in (roi_align_by_index, roi_align_by_grid_sample):
+        for actual, expected in zip(ours(), theirs(function), strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+    return compare(
+        ours,
+        {"by_index": lambda: theirs(roi_align_by_index), "by_grid": lambda: theirs(roi_align_by_grid_sample)},
+        rounds,
+    )
 
 
 def main() -> None:
@@ -152,15 +156,15 @@ def main() -> None:
     args = parser.parse_args()
     jobs = {f"nms {name}": (nms_job, name) for name in NMS_JOBS}
     jobs |= {f"roi_align {name}": (roi_job, name) for name in ROI_JOBS}
-    found = {title: run(name, args.rounds) for title, (run, name) in jobs.items() if args.only in title}
+    results = {title: run(name, args.rounds) for title, (run, name) in jobs.items() if args.only in title}
     if args.json:
-        print(json.dumps(found))
+        print(json.dumps(results))
         return
-    for name, one in found.items():
+    for name, figures in results.items():
         peers = ", ".join(
-            f"{peer} {value:.2f}" for peer, value in one.items() if peer not in ("ms", "least_ms", "kept")
+            f"{peer} {value:.2f}" for peer, value in figures.items() if peer not in ("ms", "least_ms", "kept")
         )
-        print(f"{name}: {one['ms']:.1f} ms (least {one['least_ms']:.1f}); times as long: {peers}")
+        print(f"{name}: {figures['ms']:.1f} ms (least {figures['least_ms']:.1f}); times as long: {peers}")
 
 
 if __name__ == "__main__":

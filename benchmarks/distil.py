@@ -40,22 +40,22 @@ from pellucid.sweep import backward
 from pellucid.training.step import TrainingStep, channels_last
 
 TEACHER = "mobilenet_v2-keras-notop"
-FILE = Path(__file__).resolve().parent.parent / "pretrained" / "backbone.safetensors"
+WEIGHTS_FILE = Path(__file__).resolve().parent.parent / "pretrained" / "backbone.safetensors"
 # Pictures of each set: the folders of its training and of its held-out images, and its sampling weight.
-SETS = {
+IMAGE_SETS = {
     "pennfudan": ("train/", "val/", 0.40),
     "cifar10": ("train/", "test/", 0.30),
     "faces": ("train/", "val/", 0.15),
     "signs": ("train/", "val/", 0.15),
 }
-GRIDS = (2, 3, 4)  # pictures of CIFAR-10 along each side of a mosaic
+MOSAIC_GRIDS = (2, 3, 4)  # pictures of CIFAR-10 along each side of a mosaic
 MIN_SIDE_FOR_SMALL_CROPS = 200  # pixels; images whose shorter side is longer are cropped more tightly
 AUGMENTATION = Augment(
     flip=True, vertical_flip=True, mosaic=0.2, brightness=0.4, contrast=0.4, saturation=0.5, hue=0.25, fill="reflect"
 )
 MIX_FRACTION = 0.25  # of the crops, each mixed with another crop
 MIN_RELATIVE_VARIANCE = 1e-2  # lower bound of a channel's variance, relative to the mean variance of the channels
-SIZES = ((128, 16), (160, 10), (192, 7))  # pixels of a side, and number of crops, of a batch
+CROP_BATCHES = ((128, 16), (160, 10), (192, 7))  # pixels of a side, and number of crops, of a batch
 PHASES = {"blocks": (1_500, 1e-2), "chain": (2_000, 1.5e-3)}  # steps, learning rate
 CARD_ACTION = "card"  # the action besides the phases
 WARMUP = 100  # steps
@@ -179,13 +179,13 @@ def blocks_of(net: Layer, params: Params) -> tuple[dict[str, Layer], Params]:
     The stem belongs to the first block: alone it would be a linear regression of the images.
     """
     assert isinstance(net, Sequential)
-    first = ("stem", "stage1")
-    blocks: dict[str, Layer] = {"stage1": Sequential(**{name: net.children[name] for name in first})}
-    block_params: Params = {"stage1": {name: params[name] for name in first}}
+    first_block = ("stem", "stage1")
+    blocks: dict[str, Layer] = {"stage1": Sequential(**{name: net.children[name] for name in first_block})}
+    block_params: Params = {"stage1": {name: params[name] for name in first_block}}
     for name, stage in net.children.items():
         if name == "last":
             blocks[name], block_params[name] = stage, params[name]
-        elif name not in first:
+        elif name not in first_block:
             assert isinstance(stage, Sequential)
             for number, block in stage.children.items():
                 blocks[f"{name}_{number}"], block_params[f"{name}_{number}"] = block, params[name][number]
@@ -198,8 +198,8 @@ class Pictures:
     def __init__(self, held_out: bool) -> None:
         self.images: dict[str, list[Tensor]] = {}
         digest = hashlib.sha256()
-        for name, (train, held, _) in SETS.items():
-            prefix = held if held_out else train
+        for name, (train_folder, held_out_folder, _) in IMAGE_SETS.items():
+            prefix = held_out_folder if held_out else train_folder
             with open_tree(data_root() / CATALOGUE[name].path) as tree:
                 files = [file for file in tree.names if file.startswith(prefix) and file.endswith(".jpg")]
                 data = [tree.read(file) for file in files]
@@ -210,16 +210,18 @@ class Pictures:
 
     def crops(self, count: int, side: int, rng: torch.Generator) -> Tensor:
         """Return random crops (count, 3, side, side) from 0 to 1, in random colours."""
-        weights = torch.tensor([weight for *_, weight in SETS.values()])
-        chosen = torch.multinomial(weights, count, replacement=True, generator=rng)
-        x = AUGMENTATION(torch.stack([self._crop([*SETS][index], side, rng) for index in chosen.tolist()]), rng)
-        mixed = (torch.rand(count, generator=rng) < MIX_FRACTION).float() * torch.rand(count, generator=rng) / 2
-        return x.lerp(x.roll(1, 0), mixed.view(-1, 1, 1, 1)).clamp(0, 1)
+        weights = torch.tensor([weight for *_, weight in IMAGE_SETS.values()])
+        set_indices = torch.multinomial(weights, count, replacement=True, generator=rng)
+        x = AUGMENTATION(
+            torch.stack([self._crop([*IMAGE_SETS][index], side, rng) for index in set_indices.tolist()]), rng
+        )
+        mix_weights = (torch.rand(count, generator=rng) < MIX_FRACTION).float() * torch.rand(count, generator=rng) / 2
+        return x.lerp(x.roll(1, 0), mix_weights.view(-1, 1, 1, 1)).clamp(0, 1)
 
     def _crop(self, name: str, side: int, rng: torch.Generator) -> Tensor:
         """Return a random crop of a random image of a set, or a mosaic of CIFAR-10's images: (3, side, side)."""
         if name == "cifar10":
-            cells = GRIDS[_index(len(GRIDS), rng)]
+            cells = MOSAIC_GRIDS[_index(len(MOSAIC_GRIDS), rng)]
             size = -(-side // cells)
             tiles = torch.stack([self._image(name, rng) for _ in range(cells * cells)])
             tiles = interpolate(tiles, (size, size), mode="bilinear", align_corners=False)
@@ -227,9 +229,9 @@ class Pictures:
             return tiles[:, :side, :side]
         image = self._image(name, rng)
         height, width = image.shape[1:]
-        least = 0.25 if min(height, width) > MIN_SIDE_FOR_SMALL_CROPS else 0.5
-        longest = min(height, width) * math.exp(math.log(least) * torch.rand((), generator=rng).item())
-        sides = [max(16, round(longest * (0.8 + 0.2 * torch.rand((), generator=rng).item()))) for _ in range(2)]
+        min_ratio = 0.25 if min(height, width) > MIN_SIDE_FOR_SMALL_CROPS else 0.5
+        max_side = min(height, width) * math.exp(math.log(min_ratio) * torch.rand((), generator=rng).item())
+        sides = [max(16, round(max_side * (0.8 + 0.2 * torch.rand((), generator=rng).item()))) for _ in range(2)]
         top, left = _index(height - sides[0] + 1, rng), _index(width - sides[1] + 1, rng)
         crop = image[None, :, top : top + sides[0], left : left + sides[1]]
         return interpolate(crop, (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
@@ -255,7 +257,7 @@ class PretrainedBlocks:
 
     def batch(self, images: Tensor) -> Batch:
         """Return the standardized images (N, 3, H, W), and the outputs of each block."""
-        mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         x = y = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
         return Batch(x, [y := run(y) for run in self.block_functions.values()])
 
@@ -269,41 +271,41 @@ class PretrainedBlocks:
 
 
 def train(phase: str, teacher: PretrainedBlocks, pictures: Pictures) -> None:
-    """Train the features of a MobileNetV2 on the teacher's outputs, and write the file every SHOWN steps.
+    """Train the features of a MobileNetV2 on the teacher's outputs, and write the file every LOG_INTERVAL steps.
 
     phase: "blocks" begins with random weights, "chain" with those of the file.
     """
     chained, (steps, lr) = phase != "blocks", PHASES[phase]
     rng = torch.Generator().manual_seed([*PHASES].index(phase))
     net = features(mobilenet_v2(epsilon=KERAS_EPSILON, pad="same"))
-    params = Model.load(FILE).params["features"] if chained else net.init((3, HELD_SIDE, HELD_SIDE), rng)[0]
+    params = Model.load(WEIGHTS_FILE).params["features"] if chained else net.init((3, HELD_SIDE, HELD_SIDE), rng)[0]
     blocks, block_params = blocks_of(net, params)
-    objective = Blocks(blocks, teacher.losses(pictures.crops(N_REFERENCE_CROPS, SIZES[0][0], rng)), chained)
+    objective = Blocks(blocks, teacher.losses(pictures.crops(N_REFERENCE_CROPS, CROP_BATCHES[0][0], rng)), chained)
     step = TrainingStep(objective, block_params, AdamW(lr, weight_decay=0.0), examples=1)
     for index in range(steps):
         factor = min(1.0, (index + 1) / WARMUP) * (1 + math.cos(math.pi * index / steps)) / 2
-        side, count = SIZES[_index(len(SIZES), rng)]
+        side, count = CROP_BATCHES[_index(len(CROP_BATCHES), rng)]
         losses = step(teacher.batch(pictures.crops(count, side, rng)), lr * factor)
         if (index + 1) % LOG_INTERVAL == 0:
             print(phase, index + 1, *(f"{float(value):.3f}" for value in losses.values()), flush=True)
-            write(params)
+            write_student(params)
 
 
-def write(params: Params) -> None:
+def write_student(params: Params) -> None:
     """Write the shipped file: a model that outputs feature maps."""
     net = Sequential(features=features(mobilenet_v2(epsilon=KERAS_EPSILON, pad="same")), head=Identity())
     half = [0.5] * 3  # as for the teacher
     model = Model(net, Quadratic(), input_shape=(3, None, None), preprocess={"mean": half, "std": half})
     for path, tensor in flatten({"features": params}).items():
         model.weights[path].copy_(tensor)
-    write_weights(FILE, {path: tensor.half() for path, tensor in model.weights.items()}, model.about())
+    write_weights(WEIGHTS_FILE, {path: tensor.half() for path, tensor in model.weights.items()}, model.about())
 
 
 def measure(teacher: PretrainedBlocks, pictures: Pictures) -> list[str]:
     """Return the lines of the card's table: the errors of each block of the shipped file on held-out images."""
     images = pictures.crops(HELD_COUNT, HELD_SIDE, torch.Generator().manual_seed(1))
     losses, teacher_outputs = teacher.losses(images), teacher.batch(images).targets
-    student_outputs = PretrainedBlocks(FILE.stem).batch(images).targets
+    student_outputs = PretrainedBlocks(WEIGHTS_FILE.stem).batch(images).targets
     rows: list[str] = []
     for (name, loss), y, target in zip(losses.items(), student_outputs, teacher_outputs, strict=True):
         centre = target.mean((0, 2, 3), keepdim=True)
@@ -315,22 +317,22 @@ def measure(teacher: PretrainedBlocks, pictures: Pictures) -> list[str]:
 
 def write_card(teacher: PretrainedBlocks, pictures: Pictures) -> None:
     """Measure the shipped file and write its card."""
-    held_out, model = Pictures(True), Model.load(FILE)
+    held_out, model = Pictures(True), Model.load(WEIGHTS_FILE)
     table = summary(model.net, model.params, (3, HELD_SIDE, HELD_SIDE))
     sets = [
         f"| {name} | {len(pictures.images[name]):,} | `{train}` | {weight:.0%} | "
         f"{len(held_out.images[name]):,} in `{out}` | {CATALOGUE[name].about} |"
-        for name, (train, out, weight) in SETS.items()
+        for name, (train, out, weight) in IMAGE_SETS.items()
     ]
     card = CARD.format(
-        name=FILE.stem,
+        name=WEIGHTS_FILE.stem,
         teacher=TEACHER,
         held=HELD_COUNT,
         side=HELD_SIDE,
         held_images=sum(map(len, held_out.images.values())),
         parameters=table.parameters,
         multiply_adds=table.multiply_adds,
-        size=FILE.stat().st_size,
+        size=WEIGHTS_FILE.stat().st_size,
         sha=model.sha256(),
         training=" and ".join(f"{steps:,} steps of `{phase}`" for phase, (steps, _) in PHASES.items()),
         version=__version__,
@@ -340,7 +342,7 @@ def write_card(teacher: PretrainedBlocks, pictures: Pictures) -> None:
         digest=pictures.digest,
         summary=table,
     )
-    FILE.with_suffix(".md").write_text(card, encoding="utf-8")
+    WEIGHTS_FILE.with_suffix(".md").write_text(card, encoding="utf-8")
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from pellucid.model import Model
 from pellucid.models import lenet, mlp
 from pellucid.optim import SGD
 from pellucid.training.distributed import Processes, processes
-from pellucid.training.process import memory_kept
+from pellucid.training.process import keeping_freed_memory
 from pellucid.training.reducer import BUCKET_MB
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import TrainingStep
@@ -42,31 +42,31 @@ JOBS = {
     "mlp": Job("mlp", 1024, (784,), 10, steps=20),  # of four million parameters
 }
 NETWORKS = {"resnet20": lambda: resnet20(16), "lenet": lenet, "mlp": lambda: mlp((784, 1600, 1600, 10))}
-COLUMNS = ("ours: processor", "ours: clock", "DDP: processor", "DDP: clock", "DDP's time over ours")
+RATIO_COLUMNS = ("ours: processor", "ours: clock", "DDP: processor", "DDP: clock", "DDP's time over ours")
 WORKER = "worker"  # the first argument of a process that torchrun starts
 Step = Callable[[], object]
 
 
-def examples(name: str, batch: int) -> Batch:
+def random_batch(name: str, batch: int) -> Batch:
     """Return a random batch for a network, the same in each process."""
     job, rng = JOBS[name], torch.Generator().manual_seed(0)
     return Batch(torch.rand(batch, *job.shape, generator=rng), torch.randint(0, job.classes, (batch,), generator=rng))
 
 
-def model_of(name: str) -> Model:
+def make_model(name: str) -> Model:
     """Return a model of Pellucid with its initial weights."""
     return Model(NETWORKS[name](), optimizer=SGD(0.01), input_shape=JOBS[name].shape, seed=0)
 
 
 def plain_step(name: str, batch: int, in_sweep: bool = True) -> Step:
     """Return a training step of Pellucid in one process, as `fit` takes it without shards."""
-    data, step = examples(name, batch), TrainingStep.of(model_of(name), batch, in_sweep=in_sweep)
+    data, step = random_batch(name, batch), TrainingStep.of(make_model(name), batch, in_sweep=in_sweep)
     return lambda: step(data, 0.01)
 
 
 def sharded_step(name: str, batch: int, group: Processes, bucket_mb: float = BUCKET_MB) -> Step:
     """Return a training step of Pellucid, in which each process computes one shard of `batch` examples."""
-    model, data = model_of(name), examples(name, batch)
+    model, data = make_model(name), random_batch(name, batch)
     step = TrainingStep.of(model, batch * group.count, in_sweep=False)
     sharded = ShardedStep(model, step, group, group.count, bucket_mb=bucket_mb)
     return lambda: sharded([data], 0.01, 0)
@@ -75,17 +75,17 @@ def sharded_step(name: str, batch: int, group: Processes, bucket_mb: float = BUC
 def torch_step(name: str, batch: int, parallel: bool) -> Step:
     """Return a training step of PyTorch on `batch` examples in each process; parallel: by DistributedDataParallel."""
     job = JOBS[name]
-    sizes = nn.Linear(784, 1600), nn.ReLU(), nn.Linear(1600, 1600), nn.ReLU(), nn.Linear(1600, 10)
-    net = nn.Sequential(*sizes) if name == "mlp" else torch_peer.network(job, True)
+    mlp_layers = nn.Linear(784, 1600), nn.ReLU(), nn.Linear(1600, 1600), nn.ReLU(), nn.Linear(1600, 10)
+    net = nn.Sequential(*mlp_layers) if name == "mlp" else torch_peer.network(job, True)
     net = cast(Any, net).to(memory_format=torch.channels_last).train()
-    x, y = examples(name, batch)
+    x, y = random_batch(name, batch)
     x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
-    run: nn.Module = nn.parallel.DistributedDataParallel(net) if parallel else net
+    wrapped_net: nn.Module = nn.parallel.DistributedDataParallel(net) if parallel else net
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
 
     def step() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(run(x), y)
+        loss = F.cross_entropy(wrapped_net(x), y)
         loss.backward()
         optimizer.step()
         return loss
@@ -101,11 +101,11 @@ def step_of(side: str, name: str, count: int) -> Step:
     return plain_step(name, batch) if count == 1 else sharded_step(name, batch, group)
 
 
-def work(side: str, name: str) -> None:
+def run_worker(side: str, name: str) -> None:
     """Print the processor's seconds and those of the clock for some steps in this process."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     step, steps = step_of(side, name, count), JOBS[name].steps
-    with memory_kept(), torch.inference_mode(side == "ours"):
+    with keeping_freed_memory(), torch.inference_mode(side == "ours"):
         for _ in range(3):
             step()
         if count > 1:
@@ -116,38 +116,38 @@ def work(side: str, name: str) -> None:
         print(f"\nseconds {time.process_time() - busy} {time.perf_counter() - wall}", flush=True)
 
 
-def timed(side: str, name: str, count: int) -> tuple[float, float]:
+def time_steps(side: str, name: str, count: int) -> tuple[float, float]:
     """Return the processor's seconds of all processes together, and the clock's."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, "-m", "benchmarks.distributed", WORKER, side, name],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    rows = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("seconds")]
-    assert len(rows) == count, done.stdout
+    rows = [line.split()[1:] for line in completed.stdout.splitlines() if line.startswith("seconds")]
+    assert len(rows) == count, completed.stdout
     return sum(float(row[0]) for row in rows), max(float(row[1]) for row in rows)
 
 
-def measured(name: str) -> list[list[float]]:
-    """Return the columns of one network, see COLUMNS: a value of each round."""
+def measure_ratios(name: str) -> list[list[float]]:
+    """Return the columns of one network, see RATIO_COLUMNS: a value of each round."""
     rounds: list[list[float]] = []
     for _ in range(ROUNDS):
-        found = {(side, count): timed(side, name, count) for side in ("ours", "ddp") for count in (1, 2)}
+        seconds_of = {(side, count): time_steps(side, name, count) for side in ("ours", "ddp") for count in (1, 2)}
         row: list[float] = []
         for side in ("ours", "ddp"):
-            (busy1, wall1), (busy2, wall2) = found[side, 1], found[side, 2]
+            (busy1, wall1), (busy2, wall2) = seconds_of[side, 1], seconds_of[side, 2]
             row += [busy1 / busy2, wall1 / (2 * wall2)]
-        rounds.append([*row, found["ddp", 2][1] / found["ours", 2][1]])
+        rounds.append([*row, seconds_of["ddp", 2][1] / seconds_of["ours", 2][1]])
     return [[*column] for column in zip(*rounds, strict=True)]
 
 
 def main(names: Sequence[str]) -> None:
     """Measure networks, by default all, print their medians, and write the page."""
     for name in names or JOBS:
-        columns = dict(zip(COLUMNS, measured(name), strict=True))
+        columns = dict(zip(RATIO_COLUMNS, measure_ratios(name), strict=True))
         medians = (f"{column} {statistics.median(values):.2f}" for column, values in columns.items())
         print(f"{name}: {', '.join(medians)}", flush=True)
         record("efficiency", {name: {"measured": conditions(), "columns": columns}})
@@ -155,6 +155,6 @@ def main(names: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
-        work(*sys.argv[2:])
+        run_worker(*sys.argv[2:])
     else:
         main(sys.argv[1:])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pellucid.data import CATALOGUE, data_root
 
-HELD_OUT = "0016E5"
+HELD_OUT_DRIVE = "0016E5"
 
 
 def main() -> None:
@@ -18,14 +18,14 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     source = (data_root() / CATALOGUE["camvid"].path).resolve()
     for kind in ("", "annot"):
-        found = [path for part in ("train", "val") for path in sorted((source / f"{part}{kind}").iterdir())]
+        paths = [path for part in ("train", "val") for path in sorted((source / f"{part}{kind}").iterdir())]
         for part in ("train", "val"):
             target = folder / f"{part}{kind}"
             target.mkdir(parents=True)
-            chosen = [path for path in found if path.name.startswith(f"{HELD_OUT}_") == (part == "val")]
-            for path in chosen:
+            part_paths = [path for path in paths if path.name.startswith(f"{HELD_OUT_DRIVE}_") == (part == "val")]
+            for path in part_paths:
                 (target / path.name).symlink_to(path)
-            print(target, len(chosen))
+            print(target, len(part_paths))
 
 
 if __name__ == "__main__":

@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-BUSY = "while True: pass"
+BUSY_LOOP = "while True: pass"
 CASES = (("loky", 1, "chosen"), ("loky", 1, "2"), ("threading", 2, "chosen"), ("loky", 2, "chosen"), ("loky", 2, "2"))
-SECONDS = 300
+TIMEOUT = 300
 
 
 @contextmanager
-def busy(count: int) -> Iterator[None]:
+def busy_processes(count: int) -> Iterator[None]:
     """Run processes that compute without end, within the context."""
-    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP]) for _ in range(count)]
     try:
         yield
     finally:
@@ -30,21 +30,21 @@ def busy(count: int) -> Iterator[None]:
             process.wait()
 
 
-def fitted(threads: str, batch_size: int, x: Any, y: Any, fold: Any) -> float:
+def fit_and_score(threads: str, batch_size: int, x: Any, y: Any, fold: Any) -> float:
     """Return the score of a small network for a fold; threads: "chosen" by the estimator, or their number."""
     import torch
 
     from pellucid.estimators import NetworkClassifier, base
 
     if threads != "chosen":
-        base.ONE_THREAD = 0
+        base.MAX_ONE_THREAD_WORK = 0
         torch.set_num_threads(int(threads))
     train, test = fold
     network = NetworkClassifier(epochs=10, batch_size=batch_size, random_state=0).fit(x[train], y[train])
     return float(network.score(x[test], y[test]))
 
 
-def search(backend: str, jobs: int, threads: str) -> float:
+def time_search(backend: str, jobs: int, threads: str) -> float:
     """Return the seconds of a search whose workers are started; threads: "chosen", or the number in each worker."""
     import numpy as np
     from joblib import Parallel, delayed, parallel_config
@@ -58,30 +58,30 @@ def search(backend: str, jobs: int, threads: str) -> float:
     seconds = 0.0
     with parallel_config(backend, n_jobs=jobs):
         for _ in range(2):
-            started = time.perf_counter()
-            Parallel()(delayed(fitted)(threads, size, x, y, fold) for size, fold in tasks)
-            seconds = time.perf_counter() - started
+            start = time.perf_counter()
+            Parallel()(delayed(fit_and_score)(threads, size, x, y, fold) for size, fold in tasks)
+            seconds = time.perf_counter() - start
     return seconds
 
 
 def main() -> None:
-    load = int(sys.argv[1]) if len(sys.argv) > 1 else len(os.sched_getaffinity(0))
-    for count in (0, load):
-        with busy(count):
+    n_busy = int(sys.argv[1]) if len(sys.argv) > 1 else len(os.sched_getaffinity(0))
+    for count in (0, n_busy):
+        with busy_processes(count):
             print(f"beside {count} busy processes", flush=True)
-            first = 0.0
+            baseline = 0.0
             for case in CASES:
                 command = [sys.executable, "-m", "benchmarks.estimators", "case", *map(str, case)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
-                seconds = float(done.stdout)
-                first = first or seconds
+                completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT)
+                seconds = float(completed.stdout)
+                baseline = baseline or seconds
                 backend, jobs, threads = case
-                ratio = f"{seconds:6.2f} s  x {seconds / first:.2f}"
+                ratio = f"{seconds:6.2f} s  x {seconds / baseline:.2f}"
                 print(f"  {backend:9}  jobs {jobs}  threads {threads:6}  {ratio}", flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["case"]:
-        print(search(sys.argv[2], int(sys.argv[3]), sys.argv[4]))
+        print(time_search(sys.argv[2], int(sys.argv[3]), sys.argv[4]))
     else:
         main()

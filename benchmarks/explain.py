@@ -23,7 +23,7 @@ from pellucid.sweep import forward
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explaining.md"
 TURNS, OCCLUSION_TURNS = 7, 3  # of each side; every position on its own takes minutes
-STRIDE, TARGET = 8, 3
+STRIDE, TARGET_CLASS = 8, 3
 MAX_FORWARD_PASSES = 2.2  # forward passes, of what takes one pass forward and one back
 METHODS: tuple[tuple[str, dict[str, Any], float | None], ...] = (
     ("saliency", {}, MAX_FORWARD_PASSES),
@@ -54,12 +54,12 @@ beta three more. These composites are outside the limit, which a dash says.
 | method | s | forward passes | limit |
 |---|---:|---:|---:|
 """
-OCCLUSION = """
+OCCLUSION_TEXT = """
 Occlusion with a square of {square}, stride {stride}, {count} positions: one position at a time {slow:.1f} s (every
 position run), batched {fast:.1f} s, {ratio:.2f} times as fast, by the fastest of {turns} turns
 of each. Both sides hide the squares and read the score and the best class under each.
 """
-VERDICTS = """
+VERDICTS_TEXT = """
 ## What the tests of an explanation say
 
 `pellucid explain` prints a verdict beside each test, in text, JSON and its page; `pellucid.explain.verdicts` holds the
@@ -79,7 +79,7 @@ rules.
 """
 
 
-def seconds(run: Callable[[], object]) -> float:
+def time_call(run: Callable[[], object]) -> float:
     start = time.process_time()
     run()
     return time.process_time() - start
@@ -87,11 +87,13 @@ def seconds(run: Callable[[], object]) -> float:
 
 def alternating(run_first: Callable[[], object], run_second: Callable[[], object], turns: int) -> tuple[float, float]:
     """Return the fastest of so many turns of each of two sides, in seconds."""
-    first_seconds, second_seconds = zip(*((seconds(run_first), seconds(run_second)) for _ in range(turns)), strict=True)
+    first_seconds, second_seconds = zip(
+        *((time_call(run_first), time_call(run_second)) for _ in range(turns)), strict=True
+    )
     return min(first_seconds), min(second_seconds)
 
 
-def passes(net: Layer, params: Params, x: Tensor, turns: int = TURNS) -> list[str]:
+def method_rows(net: Layer, params: Params, x: Tensor, turns: int = TURNS) -> list[str]:
     """Return a line of the table for each method."""
 
     def forward_pass() -> None:
@@ -114,7 +116,9 @@ def passes(net: Layer, params: Params, x: Tensor, turns: int = TURNS) -> list[st
     return lines
 
 
-def one_by_one(net: Layer, params: Params, x: Tensor, target: int, square: int, stride: int) -> tuple[Tensor, Tensor]:
+def occlude_one_by_one(
+    net: Layer, params: Params, x: Tensor, target: int, square: int, stride: int
+) -> tuple[Tensor, Tensor]:
     """Return what `occlude` does of one image, score and best class (h, w), by a pass of the whole net for each."""
     tops, lefts = (range(0, stride * math.ceil((size - square) / stride) + 1, stride) for size in x.shape[2:])
     scores: list[Tensor] = []
@@ -127,20 +131,20 @@ def one_by_one(net: Layer, params: Params, x: Tensor, target: int, square: int, 
     return outputs[:, :, target], outputs.argmax(2)
 
 
-def occlusion(net: Layer, params: Params, x: Tensor, stride: int = STRIDE, turns: int = OCCLUSION_TURNS) -> str:
+def occlusion_section(net: Layer, params: Params, x: Tensor, stride: int = STRIDE, turns: int = OCCLUSION_TURNS) -> str:
     """Return what hiding every part of the image costs, both ways, with the default square."""
     square = x.shape[2] // 4
     scores: dict[str, Tensor] = {}
 
-    def batched() -> None:
-        scores["batched"] = occlude(net, params, x, TARGET, square, stride).score[0]
+    def run_batched() -> None:
+        scores["batched"] = occlude(net, params, x, TARGET_CLASS, square, stride).score[0]
 
-    def single() -> None:
-        scores["single"], _ = one_by_one(net, params, x, TARGET, square, stride)
+    def run_single() -> None:
+        scores["single"], _ = occlude_one_by_one(net, params, x, TARGET_CLASS, square, stride)
 
-    single_seconds, batched_seconds = alternating(single, batched, turns)
+    single_seconds, batched_seconds = alternating(run_single, run_batched, turns)
     torch.testing.assert_close(scores["batched"], scores["single"], rtol=1e-3, atol=1e-4)
-    return OCCLUSION.format(
+    return OCCLUSION_TEXT.format(
         square=square,
         stride=stride,
         count=scores["single"].numel(),
@@ -159,11 +163,11 @@ def main() -> None:
     params, _ = net.init((3, 224, 224), rng)
     x = torch.randn(1, 3, 224, 224, generator=rng).clamp(-2, 2)
     with torch.inference_mode():
-        lines = passes(net, params, x)
-        occlusion_text = occlusion(net, params, x)
+        lines = method_rows(net, params, x)
+        occlusion_lines = occlusion_section(net, params, x)
     head = HEAD.format(turns=TURNS, limit=MAX_FORWARD_PASSES, machine=f"torch {torch.__version__} on {processor()}.")
-    PAGE.write_text(head + "\n".join(lines) + "\n" + occlusion_text + VERDICTS, encoding="utf-8")
-    print(f"{occlusion_text}wrote {PAGE.name}")
+    PAGE.write_text(head + "\n".join(lines) + "\n" + occlusion_lines + VERDICTS_TEXT, encoding="utf-8")
+    print(f"{occlusion_lines}wrote {PAGE.name}")
 
 
 if __name__ == "__main__":

@@ -74,16 +74,16 @@ def scenes(job: Job) -> Batch:
     """Return images of noise with 15 objects each, rectangles as their masks are."""
     rng = torch.Generator().manual_seed(0)
     height, width = job.shape[1:]
-    found = []
+    objects = []
     for _ in range(job.batch):
         size = 16 + 64 * torch.rand(15, 2, generator=rng)
-        low = torch.rand(15, 2, generator=rng) * (torch.tensor([width, height]) - size)
-        boxes = torch.cat([low, low + size], 1)
+        corner = torch.rand(15, 2, generator=rng) * (torch.tensor([width, height]) - size)
+        boxes = torch.cat([corner, corner + size], 1)
         x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
         rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
         masks = (columns >= x0) & (columns < x1) & (rows >= y0) & (rows < y1)
-        found.append(Objects(boxes, torch.arange(15) % job.classes, masks))
-    return Batch(torch.rand(job.batch, *job.shape, generator=rng), found)
+        objects.append(Objects(boxes, torch.arange(15) % job.classes, masks))
+    return Batch(torch.rand(job.batch, *job.shape, generator=rng), objects)
 
 
 def targets(job: Job) -> Tensor:

@@ -25,8 +25,8 @@ from pellucid import Augment, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Se
 from pellucid.data import ImageFolder, data_root
 
 PELLUCID = [sys.executable, "-m", "pellucid"]
-SECONDS = 0.5  # between two checkpoints
-SMALL = ("recipe.threads=1", f"train.checkpoint_seconds={SECONDS}")
+CHECKPOINT_SECONDS = 0.5  # between two checkpoints
+COMMON_SETTINGS = ("recipe.threads=1", f"train.checkpoint_seconds={CHECKPOINT_SECONDS}")
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,25 @@ class Training:
     command: tuple[str, ...]
     resume: tuple[str, ...] = ("train",)
 
-    def call(self, run: Path) -> list[str]:
+    def command_line(self, run: Path) -> list[str]:
         """Return the command that begins or resumes a run in `run`."""
         if not self.resume:
             return [*self.command, str(run)]
         if (run / "recipe.toml").exists():
             return [*PELLUCID, *self.resume, "--resume", str(run)]
-        return [*PELLUCID, *self.command, *SMALL, "--out", str(run.parent)]
+        return [*PELLUCID, *self.command, *COMMON_SETTINGS, "--out", str(run.parent)]
 
 
-def recipe(name: str, *settings: str) -> Training:
+def recipe_training(name: str, *settings: str) -> Training:
     return Training(("train", name, *settings))
 
 
 TRAININGS = {
-    "digits": recipe("mnist-mlp", "train.epochs=2"),
-    "detection": recipe("bccd-ssd", "data.limit=16", "train.epochs=4", "start.weights=", "data.size=160",
+    "digits": recipe_training("mnist-mlp", "train.epochs=2"),
+    "detection": recipe_training("bccd-ssd", "data.limit=16", "train.epochs=4", "start.weights=", "data.size=160",
                         "train.frozen=[]", "train.rates=[]"),
-    "segmentation": recipe("camvid-unet", "data.limit=24", "train.epochs=4", "network.width=4"),
-    "gan": recipe("mnist-dcgan", "data.limit=2000", "train.epochs=3", "train.keep=[]"),
+    "segmentation": recipe_training("camvid-unet", "data.limit=24", "train.epochs=4", "network.width=4"),
+    "gan": recipe_training("mnist-dcgan", "data.limit=2000", "train.epochs=3", "train.keep=[]"),
     "streaming": Training((sys.executable, "-m", "benchmarks.kill", "--streamed"), resume=()),
     "gestures": Training(
         ("gestures", "train", str(data_root() / "signs"), "--epochs", "3"), resume=("gestures", "train")
@@ -62,14 +62,14 @@ TRAININGS = {
 }  # fmt: skip
 
 
-def streamed(run: Path) -> None:
+def train_streamed(run: Path) -> None:
     """Train or resume a small network on image files decoded on demand, and write its hash as a recipe does."""
     blocks = {f"b{k}": Sequential(conv=Conv2d(8 << k, 3), act=ReLU(), pool=MaxPool2d(2)) for k in range(3)}
     model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)))
     signs = data_root() / "signs"
     model.fit(
         ImageFolder(signs, "train", size=48), validation=ImageFolder(signs, "val", size=48), epochs=3, batch_size=32,
-        augment=Augment(rotate=15, shift=0.1, flip=True), run=run, resume=True, checkpoint_seconds=SECONDS,
+        augment=Augment(rotate=15, shift=0.1, flip=True), run=run, resume=True, checkpoint_seconds=CHECKPOINT_SECONDS,
         verbose=False,
     )  # fmt: skip
     results = run / "results.new"
@@ -77,27 +77,27 @@ def streamed(run: Path) -> None:
     results.rename(run / "results.json")
 
 
-def finished(run: Path) -> str | None:
+def result_hash(run: Path) -> str | None:
     """Return the hash of a finished run."""
     results = run / "results.json"
     return json.loads(results.read_text(encoding="utf-8"))["sha256"] if results.exists() else None
 
 
-def stamp(run: Path) -> int:
+def checkpoint_time(run: Path) -> int:
     """Return the time of the last checkpoint, 0 without one."""
     last = run / "weights" / "last.safetensors"
     return last.stat().st_mtime_ns if last.exists() else 0
 
 
-def kill_between_checkpoints(command: list[str], find: Callable[[], Path], delay: float) -> bool:
+def kill_between_checkpoints(command: list[str], find_run: Callable[[], Path], delay: float) -> bool:
     """Start a training, wait for a checkpoint of this process and then `delay` seconds, and kill it.
 
     Return whether it was killed; False if it ended before. Raises RuntimeError if it fails.
     """
-    before = stamp(find())
+    last_checkpoint = checkpoint_time(find_run())
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-        while process.poll() is None and stamp(find()) == before:
+        while process.poll() is None and checkpoint_time(find_run()) == last_checkpoint:
             time.sleep(0.01)
         try:
             process.wait(delay)
@@ -111,7 +111,7 @@ def kill_between_checkpoints(command: list[str], find: Callable[[], Path], delay
         return False
 
 
-def kill_trainings(name: str, kills: int, draw: random.Random, folder: Path) -> tuple[int, int, bool]:
+def kill_trainings(name: str, kills: int, rng: random.Random, folder: Path) -> tuple[int, int, bool]:
     """Return the number of kills of one job, of its runs, and whether all runs ended as the undisturbed one."""
     training = TRAININGS[name]
 
@@ -119,20 +119,20 @@ def kill_trainings(name: str, kills: int, draw: random.Random, folder: Path) -> 
         """Return the run folder in `out`, or where it will be."""
         return next(iter(sorted(out.glob("*-1"))), out / "run-1")
 
-    calm = folder / name / "calm"
-    calm.mkdir(parents=True)
-    subprocess.run(training.call(run_in(calm)), check=True, capture_output=True)
-    expected = finished(run_in(calm))
-    done, runs, equal = 0, 0, True
-    while done < kills:
-        runs += 1
-        out = folder / name / f"killed-{runs}"
+    undisturbed = folder / name / "calm"
+    undisturbed.mkdir(parents=True)
+    subprocess.run(training.command_line(run_in(undisturbed)), check=True, capture_output=True)
+    expected = result_hash(run_in(undisturbed))
+    n_kills, n_runs, all_equal = 0, 0, True
+    while n_kills < kills:
+        n_runs += 1
+        out = folder / name / f"killed-{n_runs}"
         out.mkdir()
-        while finished(run_in(out)) is None:
-            delay = draw.uniform(0, 2 * SECONDS) if done < kills else 3600.0
-            done += kill_between_checkpoints(training.call(run_in(out)), lambda out=out: run_in(out), delay)
-        equal = equal and finished(run_in(out)) == expected
-    return done, runs, equal
+        while result_hash(run_in(out)) is None:
+            delay = rng.uniform(0, 2 * CHECKPOINT_SECONDS) if n_kills < kills else 3600.0
+            n_kills += kill_between_checkpoints(training.command_line(run_in(out)), lambda out=out: run_in(out), delay)
+        all_equal = all_equal and result_hash(run_in(out)) == expected
+    return n_kills, n_runs, all_equal
 
 
 def tree_hash(path: Path) -> str:
@@ -144,64 +144,68 @@ def tree_hash(path: Path) -> str:
     return digest.hexdigest() if files else ""
 
 
-def kill_writing(name: str, command: list[str], out: Path, kills: int, draw: random.Random) -> tuple[int, bool, str]:
+def kill_writing(name: str, command: list[str], out: Path, kills: int, rng: random.Random) -> tuple[int, bool, str]:
     """Kill a command that writes `out`; return the kills, whether all results were whole and equal, and what was not.
 
     After each kill, `out` must be whole or absent, the command must succeed when it is called again, and nothing else
     may remain beside `out`.
     """
-    start = time.monotonic()
+    start_time = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
-    seconds = time.monotonic() - start
-    expected, beside = tree_hash(out), set(out.parent.iterdir())
-    done = 0
-    while done < kills:
+    seconds = time.monotonic() - start_time
+    expected, expected_siblings = tree_hash(out), set(out.parent.iterdir())
+    n_kills = 0
+    while n_kills < kills:
         shutil.rmtree(out) if out.is_dir() else out.unlink()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(draw.uniform(0.3, 1.05) * seconds)
+            process.wait(rng.uniform(0.3, 1.05) * seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            done += 1
+            n_kills += 1
         if out.exists() and tree_hash(out) != expected:
-            return done, False, f"{name}: a part of {out.name} remained"
+            return n_kills, False, f"{name}: a part of {out.name} remained"
         if not out.exists():
-            again = subprocess.run(command, check=False, capture_output=True, text=True)
-            if again.returncode or tree_hash(out) != expected:
-                return done, False, f"{name}: the second call failed: {again.stderr.strip()}"
-        if set(out.parent.iterdir()) != beside:
-            return done, False, f"{name}: {[one.name for one in set(out.parent.iterdir()) - beside]} remained"
-    return done, True, ""
+            second_call = subprocess.run(command, check=False, capture_output=True, text=True)
+            if second_call.returncode or tree_hash(out) != expected:
+                return n_kills, False, f"{name}: the second call failed: {second_call.stderr.strip()}"
+        if set(out.parent.iterdir()) != expected_siblings:
+            return (
+                n_kills,
+                False,
+                f"{name}: {[one.name for one in set(out.parent.iterdir()) - expected_siblings]} remained",
+            )
+    return n_kills, True, ""
 
 
-def kill_reports(kills: int, draw: random.Random, folder: Path) -> tuple[int, bool, str]:
+def kill_reports(kills: int, rng: random.Random, folder: Path) -> tuple[int, bool, str]:
     """Kill trainings while they write results and report; return the same as `kill_writing`."""
-    training = recipe("mnist-mlp", "train.epochs=1", "data.limit=500")
-    calm = folder / "reports" / "calm" / "mnist-mlp-1"
-    subprocess.run(training.call(calm), check=True, capture_output=True)
-    expected, names = finished(calm), {file.name for file in calm.iterdir()}
-    done, number = 0, 0
-    while done < kills:
-        number += 1
-        run = folder / "reports" / f"killed-{number}" / "mnist-mlp-1"
-        process = subprocess.Popen(training.call(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not stamp(run):
+    training = recipe_training("mnist-mlp", "train.epochs=1", "data.limit=500")
+    undisturbed = folder / "reports" / "calm" / "mnist-mlp-1"
+    subprocess.run(training.command_line(undisturbed), check=True, capture_output=True)
+    expected, expected_names = result_hash(undisturbed), {file.name for file in undisturbed.iterdir()}
+    n_kills, run_index = 0, 0
+    while n_kills < kills:
+        run_index += 1
+        run = folder / "reports" / f"killed-{run_index}" / "mnist-mlp-1"
+        process = subprocess.Popen(training.command_line(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not checkpoint_time(run):
             time.sleep(0.005)
         try:
-            process.wait(draw.uniform(0, 3.0))
+            process.wait(rng.uniform(0, 3.0))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            done += 1
+            n_kills += 1
         page = run / "report.html"
         if page.exists() and not page.read_text(encoding="utf-8").rstrip().endswith("</html>"):
-            return done, False, "report: a part of report.html remained"
-        again = subprocess.run(training.call(run), check=False, capture_output=True, text=True)
-        left = {file.name for file in run.iterdir()}
-        if again.returncode or finished(run) != expected or left != names:
-            return done, False, f"report: {again.stderr.strip()} {sorted(left ^ names)}"
-    return done, True, ""
+            return n_kills, False, "report: a part of report.html remained"
+        second_call = subprocess.run(training.command_line(run), check=False, capture_output=True, text=True)
+        remaining = {file.name for file in run.iterdir()}
+        if second_call.returncode or result_hash(run) != expected or remaining != expected_names:
+            return n_kills, False, f"report: {second_call.stderr.strip()} {sorted(remaining ^ expected_names)}"
+    return n_kills, True, ""
 
 
 def main() -> int:
@@ -213,9 +217,9 @@ def main() -> int:
     parser.add_argument("--streamed", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.streamed:
-        streamed(options.streamed)
+        train_streamed(options.streamed)
         return 0
-    draw, good = random.Random(options.seed), True
+    rng, all_good = random.Random(options.seed), True
     print("| job | kills | runs | result |\n|---|--:|--:|---|")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -223,36 +227,36 @@ def main() -> int:
             share = options.kills // len(options.only) + (index < options.kills % len(options.only))
             if not share:
                 continue
-            kills, runs, equal = kill_trainings(name, share, draw, folder)
+            kills, runs, equal = kill_trainings(name, share, rng, folder)
             print(f"| {name} | {kills} | {runs} | {'same weights' if equal else 'OTHER WEIGHTS'} |", flush=True)
-            good = good and equal
+            all_good = all_good and equal
         if options.writing:
-            good = _kill_all_writing(options.writing // 3, draw, folder) and good
-    return 0 if good else 1
+            all_good = _kill_all_writing(options.writing // 3, rng, folder) and all_good
+    return 0 if all_good else 1
 
 
-def _kill_all_writing(kills: int, draw: random.Random, folder: Path) -> bool:
+def _kill_all_writing(kills: int, rng: random.Random, folder: Path) -> bool:
     """Kill each command that writes files, and print its row."""
     out = folder / "converted"
     out.mkdir()
     bccd = [*PELLUCID, "data", "convert", str(data_root() / "bccd"), str(out / "yolo"), "--to", "yolo"]
     runs = []
     for seed in (0, 1):
-        made = folder / f"run{seed}"
-        command = recipe("mnist-mlp", "train.epochs=1", "data.limit=500", f"recipe.seed={seed}").command
-        subprocess.run([*PELLUCID, *command, "--out", str(made)], check=True, capture_output=True)
-        runs.append(str(made / "mnist-mlp-1"))
+        run_folder = folder / f"run{seed}"
+        command = recipe_training("mnist-mlp", "train.epochs=1", "data.limit=500", f"recipe.seed={seed}").command
+        subprocess.run([*PELLUCID, *command, "--out", str(run_folder)], check=True, capture_output=True)
+        runs.append(str(run_folder / "mnist-mlp-1"))
     pages = folder / "pages"
     pages.mkdir()
     compare = [*PELLUCID, "compare-runs", *runs, "--out", str(pages / "page.html")]
     results = [
-        ("conversion", kill_writing("conversion", bccd, out / "yolo", kills, draw)),
-        ("page", kill_writing("page", compare, pages / "page.html", kills, draw)),
-        ("report", kill_reports(kills, draw, folder)),
+        ("conversion", kill_writing("conversion", bccd, out / "yolo", kills, rng)),
+        ("page", kill_writing("page", compare, pages / "page.html", kills, rng)),
+        ("report", kill_reports(kills, rng, folder)),
     ]
-    for name, (done, whole, fault) in results:
-        print(f"| {name} | {done} | | {'whole files, same results' if whole else fault} |", flush=True)
-    return all(whole for _, (_, whole, _) in results)
+    for name, (n_kills, is_whole, fault) in results:
+        print(f"| {name} | {n_kills} | | {'whole files, same results' if is_whole else fault} |", flush=True)
+    return all(is_whole for _, (_, is_whole, _) in results)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def mlp() -> Layer:
     )
 
 
-def _block(channels: int, stride: int, same: bool) -> Layer:
+def _block(channels: int, stride: int, same_shape: bool) -> Layer:
     body = Sequential(
         conv1=Conv2d(channels, 3, stride=stride, padding=1, bias=False),
         norm1=BatchNorm(),
@@ -38,7 +38,9 @@ def _block(channels: int, stride: int, same: bool) -> Layer:
         conv2=Conv2d(channels, 3, stride=1, padding=1, bias=False),
         norm2=BatchNorm(),
     )
-    skip = Identity() if same else Sequential(conv=Conv2d(channels, 1, stride=stride, bias=False), norm=BatchNorm())
+    skip = (
+        Identity() if same_shape else Sequential(conv=Conv2d(channels, 1, stride=stride, bias=False), norm=BatchNorm())
+    )
     return Sequential(sum=Parallel({"skip": skip, "body": body}, Add()), act=ReLU())
 
 
@@ -47,8 +49,10 @@ def resnet20(width: int) -> Layer:
     blocks: dict[str, Layer] = {}
     for stage in range(3):
         for index in range(3):
-            first = index == 0 and stage > 0
-            blocks[f"block{stage + 1}{'abc'[index]}"] = _block(width * 2**stage, 2 if first else 1, not first)
+            halves_size = index == 0 and stage > 0
+            blocks[f"block{stage + 1}{'abc'[index]}"] = _block(
+                width * 2**stage, 2 if halves_size else 1, not halves_size
+            )
     return Sequential(
         conv=Conv2d(width, 3, stride=1, padding=1, bias=False),
         norm=BatchNorm(),
@@ -87,8 +91,8 @@ def mobilenet_v2(classes: int = 1000) -> Layer:
     net = zoo_mobilenet_v2(classes)
     head = net.children["head"]
     assert isinstance(head, Sequential)
-    kept = {name: layer for name, layer in head.children.items() if name != "dropout"}
-    return net.rebuild({**net.children, "head": Sequential(**kept)})
+    head_layers = {name: layer for name, layer in head.children.items() if name != "dropout"}
+    return net.rebuild({**net.children, "head": Sequential(**head_layers)})
 
 
 def fcn8() -> Layer:

@@ -16,7 +16,7 @@ from benchmarks.peers.opened import DEFINITIONS, definition
 ROUNDS = 5
 
 
-def seconds(work: Callable[[], object]) -> float:
+def time_call(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -33,7 +33,7 @@ def main() -> None:
             torch.no_grad()(lambda network=network, x=x: network(x)),
             lambda network=network, x=x: pellucid.open(network, x),
         )
-        rounds = [[seconds(work) for work in works] for _ in range(ROUNDS)]
+        rounds = [[time_call(work) for work in works] for _ in range(ROUNDS)]
         export, forward, opening = map(min, zip(*rounds, strict=True))
         label = name.removeprefix("opened-")
         print(f"| {label} | {export:.2f} | {forward:.2f} | {opening:.2f} | {opening / export:.2f} |", flush=True)

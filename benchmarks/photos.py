@@ -17,62 +17,62 @@ from PIL import Image
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.tree import Tree, open_tree
 
-ABOUT = "CIFAR-10, faces and CamVid"  # what the photos are from, for the card of a model
+SOURCES = "CIFAR-10, faces and CamVid"  # what the photos are from, for the card of a model
 SIZE = 64  # pixels
-OF_CLASS = {"train": 2_000, "test": 100}  # images of each class of CIFAR-10
-# Images of each set, by the beginning of their names, crops of each, and the least part of the shorter side.
-CROPPED = {
+IMAGES_PER_CLASS = {"train": 2_000, "test": 100}  # images of each class of CIFAR-10
+# Images of each set, by the beginning of their names, crops of each, and the least fraction of the shorter side.
+CROPPED_SETS = {
     "train": (("faces", "train/", 2, 0.7), ("camvid", "train/", 16, 0.4)),
     "test": (("faces", "val/", 1, 1.0), ("camvid", "val/", 2, 0.5)),
 }
 
 
-def crops(image: Image.Image, count: int, least: float, draw: random.Random) -> Iterator[Image.Image]:
+def crops(image: Image.Image, count: int, min_fraction: float, rng: random.Random) -> Iterator[Image.Image]:
     """Yield square crops of an image."""
     width, height = image.size
     for _ in range(count):
-        side = round(min(width, height) * draw.uniform(least, 1))
-        left, top = draw.randint(0, width - side), draw.randint(0, height - side)
+        side = round(min(width, height) * rng.uniform(min_fraction, 1))
+        left, top = rng.randint(0, width - side), rng.randint(0, height - side)
         yield image.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
-def names(tree: Tree, part: str) -> list[str]:
+def photo_names(tree: Tree, part: str) -> list[str]:
     """Return the photos of a part of a data set."""
     return [name for name in tree.names if f"/{part}" in f"/{name}" and name.lower().endswith((".jpg", ".png"))]
 
 
-def small(folder: Path, part: str, root: Path, draw: random.Random) -> int:
+def copy_cifar10(folder: Path, part: str, root: Path, rng: random.Random) -> int:
     """Copy as many images of each class of CIFAR-10."""
     with open_tree(root / CATALOGUE["cifar10"].path) as tree:
         by_class: dict[str, list[str]] = {}
-        for name in names(tree, f"{part}/"):
+        for name in photo_names(tree, f"{part}/"):
             by_class.setdefault(name.split("/")[-2], []).append(name)
-        chosen = [name for one in by_class.values() for name in draw.sample(one, OF_CLASS[part])]
-        for k, name in enumerate(chosen):
+        selected = [name for of_class in by_class.values() for name in rng.sample(of_class, IMAGES_PER_CLASS[part])]
+        for k, name in enumerate(selected):
             (folder / f"{k}.jpg").write_bytes(tree.read(name))
-    return len(chosen)
+    return len(selected)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    root, draw = data_root(), random.Random(0)
-    for part, sets in CROPPED.items():
-        made = options.folder / part / "cifar10"
-        made.mkdir(parents=True)
-        print(part, "cifar10", small(made, part, root, draw), flush=True)
-        for name, begin, count, least in sets:
-            made = options.folder / part / name
-            made.mkdir(parents=True)
-            number = 0
+    root, rng = data_root(), random.Random(0)
+    for part, sets in CROPPED_SETS.items():
+        out = options.folder / part / "cifar10"
+        out.mkdir(parents=True)
+        print(part, "cifar10", copy_cifar10(out, part, root, rng), flush=True)
+        for name, prefix, count, min_fraction in sets:
+            out = options.folder / part / name
+            out.mkdir(parents=True)
+            n_crops = 0
             with open_tree(root / CATALOGUE[name].path) as tree:
-                for place in names(tree, begin):
-                    image = Image.open(io.BytesIO(tree.read(place))).convert("RGB")
-                    for crop in crops(image, count, least, draw):
-                        crop.save(made / f"{number}.png")
-                        number += 1
-            print(part, name, number, flush=True)
+                for photo_name in photo_names(tree, prefix):
+                    image = Image.open(io.BytesIO(tree.read(photo_name))).convert("RGB")
+                    for crop in crops(image, count, min_fraction, rng):
+                        crop.save(out / f"{n_crops}.png")
+                        n_crops += 1
+            print(part, name, n_crops, flush=True)
 
 
 if __name__ == "__main__":

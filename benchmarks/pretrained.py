@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from benchmarks import photos
-from benchmarks.baselines import mean_shape, nearest_objects, nearest_points
-from benchmarks.results import answer
+from benchmarks.baselines import evaluate_nearest_objects, mean_shape_error, nearest_points_error
+from benchmarks.results import run_pellucid
 from pellucid import __version__, shipped_files
 from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.generators import Pix2Pix, Regression
@@ -44,9 +44,9 @@ from pellucid.tasks.segment.segmenter import is_segmenter
 from pellucid.text import aligned, plural
 
 ROOT = Path(__file__).resolve().parent.parent
-LARGEST = 6_000_000  # bytes
-LARGEST_COLORIZER = 5_000_000
-MOST_FLOAT32 = 1_250_000  # weights: more are shipped in float16, which keeps 11 bits of each
+MAX_BYTES = 6_000_000  # bytes
+MAX_COLORIZER_BYTES = 5_000_000
+MAX_FLOAT32_WEIGHTS = 1_250_000  # weights: more are shipped in float16, which keeps 11 bits of each
 
 CARD = """# {name}
 
@@ -125,17 +125,17 @@ def ship(run: Path) -> None:
     """Ship the best weights of a run."""
     recipe = (run / "recipe.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(recipe)
-    trained: str = tables["recipe"]["name"]
+    recipe_name: str = tables["recipe"]["name"]
     model = Model.load(weights_file(str(run)))
-    name = SHIPPED_AS.get(trained, trained)
+    name = SHIPPED_AS.get(recipe_name, recipe_name)
     if name == "signs":
-        held = held_out(model, None)
-        model.confidence = fit_confidence(model.predict(held), held.y)
+        validation = held_out(model, None)
+        model.confidence = fit_confidence(model.predict(validation), validation.y)
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    command = f"`pellucid train {trained} recipe.seed={tables['recipe']['seed']}`"
+    command = f"`pellucid train {recipe_name} recipe.seed={tables['recipe']['seed']}`"
     folder = tables["data"]["name"]
-    if trained not in shipped_files.recipe_names():
+    if recipe_name not in shipped_files.recipe_names():
         command = "`python -m benchmarks.photos photos` and the recipe below"
         recipe = recipe.replace(folder, "photos")
         model.preprocess["data"] = PHOTOS
@@ -144,79 +144,79 @@ def ship(run: Path) -> None:
     publish(name, model, recipe, training)
 
 
-def again(name: str) -> None:
+def measure_again(name: str) -> None:
     """Measure a shipped model anew; what its training took, and its recipe, are those of its card."""
     file = shipped_files.pretrained_file(name)
     card = file.with_suffix(".md").read_text(encoding="utf-8")
     recipe = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card, re.DOTALL)
     training = re.search(r"\| trained by \| (.*?) \|\n", card)
-    before = re.search(r"\| versions \| Pellucid \S+ (PyTorch \S+) \|", card)
+    older_versions = re.search(r"\| versions \| Pellucid \S+ (PyTorch \S+) \|", card)
     if recipe is None or training is None:
         raise SystemExit(
             f"{file.with_suffix('.md')} has no recipe or no line 'trained by'; ship it from its run folder"
         )
-    took = training[1] if before is None else f"{training[1]}, {before[1]}"
-    publish(name, Model.load(file), recipe[1], took)
+    training_text = training[1] if older_versions is None else f"{training[1]}, {older_versions[1]}"
+    publish(name, Model.load(file), recipe[1], training_text)
 
 
 def publish_masks(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and the card of a model of masks."""
     target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
-    written = write(target, model, {})
+    written = write_model(target, model, {})
     model = Model.load(target)
-    found = evaluate_masks(model)
+    scores = evaluate_masks(model)
     results = (
-        f"| mean IoU | {found['miou']:.2%} on {found['n']:,} images of {data} (`pellucid evaluate {name} --json`) |",
-        f"| pixel accuracy | {found['pixel_accuracy']:.2%} |",
-        f"| boundary F1 | {found['boundary_f1']:.2%} |",
+        f"| mean IoU | {scores['miou']:.2%} on {scores['n']:,} images of {data} (`pellucid evaluate {name} --json`) |",
+        f"| pixel accuracy | {scores['pixel_accuracy']:.2%} |",
+        f"| boundary F1 | {scores['boundary_f1']:.2%} |",
     )
     rows = [
-        f"| {row['class']} | {'-' if row['iou'] is None else format(row['iou'], '.2%')} |" for row in found["classes"]
+        f"| {row['class']} | {'-' if row['iou'] is None else format(row['iou'], '.2%')} |" for row in scores["classes"]
     ]
     classes = ("## IoU by class", "", "| class | IoU |", "|---|---:|", *rows)
     write_card(target, model, recipe, training, written, data, results, classes)
-    print(f"{name}: mean IoU {found['miou']:.2%} on {found['n']:,} images, {written[1]:,} bytes", flush=True)
+    print(f"{name}: mean IoU {scores['miou']:.2%} on {scores['n']:,} images, {written[1]:,} bytes", flush=True)
 
 
 def publish_keypoints(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and the card of a model of key-points, beside two baselines that learn nothing."""
     target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
-    written = write(target, model, {})
+    written = write_model(target, model, {})
     model = Model.load(target)
-    found = evaluate_keypoints(model)
+    scores = evaluate_keypoints(model)
     material = load_data(read_recipe(tomllib.loads(recipe), name, {}))
-    low, high = found["nme_interval"]
+    low, high = scores["nme_interval"]
     results = (
-        f"| normalised mean error | {found['nme']:.2%} (95 % interval {low:.2%} to {high:.2%}) on {found['n']:,} "
+        f"| normalised mean error | {scores['nme']:.2%} (95 % interval {low:.2%} to {high:.2%}) on {scores['n']:,} "
         f"images of {data} (`pellucid evaluate {name} --json`) |",
-        f"| mean of the training points | {mean_shape(material.train, material.test):.2%} |",
-        f"| points of the nearest training image | {nearest_points(material.train, material.test):.2%} |",
+        f"| mean of the training points | {mean_shape_error(material.train, material.test):.2%} |",
+        f"| points of the nearest training image | {nearest_points_error(material.train, material.test):.2%} |",
     )
     write_card(target, model, recipe, training, written, data, results, ())
-    print(f"{name}: NME {found['nme']:.2%} on {found['n']:,} images, {written[1]:,} bytes", flush=True)
+    print(f"{name}: NME {scores['nme']:.2%} on {scores['n']:,} images, {written[1]:,} bytes", flush=True)
 
 
 def publish_objects(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and the card of a detector, beside copying what the nearest training image holds."""
     target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
-    written = write(target, model, {})
+    written = write_model(target, model, {})
     model = Model.load(target)
-    found = evaluate_objects(model).results
+    evaluation = evaluate_objects(model).results
     material = load_data(read_recipe(tomllib.loads(recipe), name, {}))
-    copied = nearest_objects(material.train, material.test)
-    figures, others = found.to_json(), copied.to_json()
-    kinds = [""] if found.masks is None else ["box_", "mask_"]
+    nearest_results = evaluate_nearest_objects(material.train, material.test)
+    figures, nearest_figures = evaluation.to_json(), nearest_results.to_json()
+    prefixes = [""] if evaluation.masks is None else ["box_", "mask_"]
     results = [
-        f"| {kind.replace('_', ' ')}AP50 / AP | {figures[f'{kind}ap50']:.2%} / {figures[f'{kind}ap']:.2%}"
-        f"{_interval(figures, kind)} on {found.n:,} images of {data} (`pellucid evaluate {name} --json`) |"
-        for kind in kinds
+        f"| {prefix.replace('_', ' ')}AP50 / AP | {figures[f'{prefix}ap50']:.2%} / {figures[f'{prefix}ap']:.2%}"
+        f"{_interval(figures, prefix)} on {evaluation.n:,} images of {data} (`pellucid evaluate {name} --json`) |"
+        for prefix in prefixes
     ]
     results += [
-        f"| {kind.replace('_', ' ')}AP50 / AP of the nearest training image's objects | {others[f'{kind}ap50']:.2%} / "
-        f"{others[f'{kind}ap']:.2%} |"
-        for kind in kinds
+        f"| {prefix.replace('_', ' ')}AP50 / AP of the nearest training image's objects | "
+        f"{nearest_figures[f'{prefix}ap50']:.2%} / {nearest_figures[f'{prefix}ap']:.2%} |"
+        for prefix in prefixes
     ]
-    rows = [f"| {label} | {count:,} | {ap50:.2%} | {ap:.2%} |" for label, count, ap, ap50 in found.by_class]
+    rows = [f"| {label} | {count:,} | {ap50:.2%} | {ap:.2%} |" for label, count, ap, ap50 in evaluation.by_class]
     classes = ("## AP of boxes by class", "", "| class | objects | AP50 | AP |", "|---|---:|---:|---:|", *rows)
     write_card(target, model, recipe, training, written, data, results, classes)
     print(f"{name}: {results[0]} {written[1]:,} bytes", flush=True)
@@ -225,52 +225,57 @@ def publish_objects(name: str, model: Model, recipe: str, training: str) -> None
 def publish_colours(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and the card of a colorizer, beside grey; of pix2pix without its discriminator."""
     target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
-    written = write(target, without_discriminator(model), {})
-    if written[1] > LARGEST_COLORIZER:
-        raise SystemExit(f"{target.name} has {written[1]:,} bytes, more than the {LARGEST_COLORIZER:,} of a colorizer")
+    written = write_model(target, without_discriminator(model), {})
+    if written[1] > MAX_COLORIZER_BYTES:
+        raise SystemExit(
+            f"{target.name} has {written[1]:,} bytes, more than the {MAX_COLORIZER_BYTES:,} of a colorizer"
+        )
     model = Model.load(target)
-    found = evaluate_colours(model)
-    beside = {
+    scores = evaluate_colours(model)
+    titles = {
         "psnr": "PSNR in dB, from the pooled error",
         "ssim": "SSIM",
         "delta_e": "CIEDE2000",
         "ab_overlap": "overlap of the histograms of a and b",
-        "answers": f"answers of `{found['backbone']}` that come back, of {found['n_judged']:,} images",
-        "frechet": f"Frechet distance in the features of `{found['backbone']}` (ours), of {found['n_judged']:,} images",
+        "answers": f"answers of `{scores['backbone']}` that come back, of {scores['n_judged']:,} images",
+        "frechet": f"Frechet distance in the features of `{scores['backbone']}` (ours), of {scores['n_judged']:,} "
+        "images",
     }
-    rows = [f"| {about} | {found[key]:.4g}; grey: {found[f'{key}_grey']:.4g} |" for key, about in beside.items()]
+    rows = [f"| {about} | {scores[key]:.4g}; grey: {scores[f'{key}_grey']:.4g} |" for key, about in titles.items()]
     names = {"colourfulness": "M3", "colourfulness_lab": "M1"}
     rows += [
-        f"| colourfulness {which} (Hasler, Suesstrunk 2003) | {found[key]:.4g}; true: {found[f'{key}_true']:.4g} |"
-        for key, which in names.items()
+        f"| colourfulness {formula} (Hasler, Suesstrunk 2003) | {scores[key]:.4g}; true: {scores[f'{key}_true']:.4g} |"
+        for key, formula in names.items()
     ]
-    measured = model.preprocess["data"]
-    rows.insert(0, f"| measured on | {found['n']:,} images of {measured} (`pellucid evaluate {name} --json`) |")
-    learned = data if data == measured else photos.ABOUT
-    made_for = COLOURS_MADE_FOR.format(data=learned, name=name, side=Colorizer(model).side)
-    write_card(target, model, recipe, training, written, measured, rows, (), made_for=made_for)
-    print(f"{name}: PSNR {found['psnr']:.2f}, grey {found['psnr_grey']:.2f}; {written[1]:,} bytes", flush=True)
+    measured_on = model.preprocess["data"]
+    rows.insert(0, f"| measured on | {scores['n']:,} images of {measured_on} (`pellucid evaluate {name} --json`) |")
+    trained_on = data if data == measured_on else photos.SOURCES
+    made_for = COLOURS_MADE_FOR.format(data=trained_on, name=name, side=Colorizer(model).side)
+    write_card(target, model, recipe, training, written, measured_on, rows, (), made_for=made_for)
+    print(f"{name}: PSNR {scores['psnr']:.2f}, grey {scores['psnr_grey']:.2f}; {written[1]:,} bytes", flush=True)
 
 
 def without_discriminator(model: Model) -> Model:
     """Return a colorizer that predicts as the generator of pix2pix does; any other model unchanged."""
-    learned = model.objective
-    if not isinstance(learned, Pix2Pix):
+    objective = model.objective
+    if not isinstance(objective, Pix2Pix):
         return model
-    if learned.noise:
+    if objective.noise:
         raise SystemExit("pix2pix with noise predicts by chance; ship one with noise=false")
-    alone = Regression(learned.generator, L1("mean"), to=learned.to, hints=learned.hints, multiple=learned.multiple)
-    it = Model(alone, input_shape=model.input_shape, classes=model.classes, preprocess=model.preprocess)
-    for path, weight in it.weights.items():
+    regression = Regression(
+        objective.generator, L1("mean"), to=objective.to, hints=objective.hints, multiple=objective.multiple
+    )
+    colorizer = Model(regression, input_shape=model.input_shape, classes=model.classes, preprocess=model.preprocess)
+    for path, weight in colorizer.weights.items():
         weight.copy_(model.weights[path])
-    return it
+    return colorizer
 
 
-def _interval(figures: dict[str, Any], kind: str) -> str:
+def _interval(figures: dict[str, Any], prefix: str) -> str:
     """Return the 95 % intervals of both figures, where they were measured."""
-    if f"{kind}ap_interval" not in figures:
+    if f"{prefix}ap_interval" not in figures:
         return ""
-    spans = [" to ".join(f"{end:.2%}" for end in figures[f"{kind}{name}_interval"]) for name in ("ap50", "ap")]
+    spans = [" to ".join(f"{end:.2%}" for end in figures[f"{prefix}{name}_interval"]) for name in ("ap50", "ap")]
     return f" (95 % intervals {spans[0]}, {spans[1]})"
 
 
@@ -286,9 +291,9 @@ def write_card(
     unlike: str = "",
     made_for: str = "",
 ) -> None:
-    """Write the card beside a weights file; written: what `write` returned; the others: lines of the card."""
+    """Write the card beside a weights file; written: what `write_model` returned; the others: lines of the card."""
     tables, (half, size) = tomllib.loads(recipe), written
-    counts, layers = network(model)
+    counts, layers = network_lines(model)
     card = CARD.format(
         name=target.stem,
         about=tables["recipe"]["about"],
@@ -310,26 +315,26 @@ def write_card(
     target.with_suffix(".md").write_text(card, encoding="utf-8")
 
 
-def network(model: Model) -> tuple[list[str], str]:
+def network_lines(model: Model) -> tuple[list[str], str]:
     """Return the lines of a card with a model's sizes, and the list of its layers; of an objective, of its networks."""
     if isinstance(model.objective, Supervised):
-        table = summary(model.net, model.params, model.input_shape)
-        sizes = {"parameters": table.parameters, "multiply-adds per image": table.multiply_adds}
-        return [f"| {what} | {size:,} |" for what, size in sizes.items()], str(table)
+        layers = summary(model.net, model.params, model.input_shape)
+        sizes = {"parameters": layers.parameters, "multiply-adds per image": layers.multiply_adds}
+        return [f"| {title} | {size:,} |" for title, size in sizes.items()], str(layers)
     sizes = {name: sum(leaf.numel() for leaf in leaves(params)) for name, params in model.params.items()}
     rows = [("network", "parameters"), *((name, f"{size:,}") for name, size in sizes.items())]
     return [f"| parameters | {sum(sizes.values()):,} |"], aligned(rows, right=[1])
 
 
-def write(target: Path, model: Model, more: dict[str, torch.Tensor]) -> tuple[bool, int]:
+def write_model(target: Path, model: Model, extra_tensors: dict[str, torch.Tensor]) -> tuple[bool, int]:
     """Write a weights file; return whether it is in float16, and its size."""
-    half = sum(leaf.numel() for leaf in model.weights.values()) > MOST_FLOAT32
-    tensors = {path: tensor.half() if half else tensor for path, tensor in model.weights.items()}
-    write_weights(target, {**tensors, **more}, model.about())
+    is_half = sum(leaf.numel() for leaf in model.weights.values()) > MAX_FLOAT32_WEIGHTS
+    tensors = {path: tensor.half() if is_half else tensor for path, tensor in model.weights.items()}
+    write_weights(target, {**tensors, **extra_tensors}, model.about())
     size = target.stat().st_size
-    if size > LARGEST:
-        raise SystemExit(f"{target.name} has {size:,} bytes, more than the {LARGEST:,} that are shipped")
-    return half, size
+    if size > MAX_BYTES:
+        raise SystemExit(f"{target.name} has {size:,} bytes, more than the {MAX_BYTES:,} that are shipped")
+    return is_half, size
 
 
 def publish(name: str, model: Model, recipe: str, training: str) -> None:
@@ -349,39 +354,45 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
     target = ROOT / "pretrained" / f"{name}.safetensors"
     tables = tomllib.loads(recipe)
     splits = load_splits(table_for(model.input_shape, tables["data"]["name"]))
-    held, rest = splits.test.x[::2], splits.test.x[1::2]  # as in a training without validation data
-    known = fit_familiarity(model.net, model.params, (splits.train.x, splits.train.y), held, model.stats)
-    assert known is not None  # all that is shipped are classifiers of images
-    model.familiarity = known
-    written = write(target, model, named_tensors(known))
-    model = Model.load(target)
-    distances = model.distance(rest)
-    assert distances is not None
-    others = float((distances > known.threshold).double().mean())
-    found = answer("evaluate", name)
-    results = (
-        f"| test accuracy | {found['accuracy']:.2%} on {found['n']:,} images of {found['data']} "
-        f"(`pellucid evaluate {name} --json`) |",
-        f"| test loss | {found['loss']:.4f} |",
+    familiarity_images, other_images = (
+        splits.test.x[::2],
+        splits.test.x[1::2],
+    )  # as in a training without validation data
+    familiarity = fit_familiarity(
+        model.net, model.params, (splits.train.x, splits.train.y), familiarity_images, model.stats
     )
-    rows = [f"| {row['class']} | {row['n']:,} | {row['recall']:.2%} |" for row in found["classes"]]
+    assert familiarity is not None  # all that is shipped are classifiers of images
+    model.familiarity = familiarity
+    written = write_model(target, model, named_tensors(familiarity))
+    model = Model.load(target)
+    distances = model.distance(other_images)
+    assert distances is not None
+    share_beyond = float((distances > familiarity.threshold).double().mean())
+    evaluation = run_pellucid("evaluate", name)
+    results = (
+        f"| test accuracy | {evaluation['accuracy']:.2%} on {evaluation['n']:,} images of {evaluation['data']} "
+        f"(`pellucid evaluate {name} --json`) |",
+        f"| test loss | {evaluation['loss']:.4f} |",
+    )
+    rows = [f"| {row['class']} | {row['n']:,} | {row['recall']:.2%} |" for row in evaluation["classes"]]
     classes = ("## Accuracy by class", "", "| class | images | accuracy |", "|---|---:|---:|", *rows)
     unlike = (
-        f"| unlike its training data | beyond a distance of {known.threshold:.3f}, which {known.alarms:.1%} of the "
-        f"{known.held_out:,} test images that it was fitted on exceed, and {others:.1%} of {len(rest):,} others |\n"
+        f"| unlike its training data | beyond a distance of {familiarity.threshold:.3f}, "
+        f"which {familiarity.alarms:.1%} of the {familiarity.held_out:,} test images that it was fitted on exceed, and "
+        f"{share_beyond:.1%} of {len(other_images):,} others |\n"
     )
-    write_card(target, model, recipe, training, written, found["data"], results, classes, unlike)
-    print(f"{name}: {found['accuracy']:.2%} on {found['n']:,} images, {written[1]:,} bytes", flush=True)
+    write_card(target, model, recipe, training, written, evaluation["data"], results, classes, unlike)
+    print(f"{name}: {evaluation['accuracy']:.2%} on {evaluation['n']:,} images, {written[1]:,} bytes", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN_FOLDER|NAME")
-    for given in parser.parse_args().runs:
-        if given in shipped_files.pretrained_names():
-            again(given)
+    for run_or_name in parser.parse_args().runs:
+        if run_or_name in shipped_files.pretrained_names():
+            measure_again(run_or_name)
         else:
-            ship(Path(given))
+            ship(Path(run_or_name))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from benchmarks.jobs import JOBS, Job
 from benchmarks.peers import pellucid_peer, torch_peer
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "profile.md"
-SHOWN = 10
+MAX_KERNELS = 10
 HEAD = """# Where the time goes
 
 Written by `python -m benchmarks.profile {jobs}`: PyTorch's profiler over {steps}, {threads} threads,
@@ -21,28 +21,29 @@ spend about the same in the same convolution and pooling kernels, which bounds t
 """
 
 
-def kernels(run: Callable[[int], None], steps: int) -> dict[str, float]:
+def kernel_times(run: Callable[[int], None], steps: int) -> dict[str, float]:
     """Return the microseconds that each kernel takes itself in one step."""
     run(5)
-    with profile() as seen:
+    with profile() as profiler:
         run(steps)
-    return {row.key: row.self_cpu_time_total / steps for row in seen.key_averages()}
+    return {row.key: row.self_cpu_time_total / steps for row in profiler.key_averages()}
 
 
 def section(name: str, job: Job) -> str:
     steps = 20 * job.steps
-    ours = kernels(pellucid_peer.make(job), steps)
-    theirs = kernels(torch_peer.make(job, channels_last=True, inplace=False), steps)
+    ours = kernel_times(pellucid_peer.make(job), steps)
+    theirs = kernel_times(torch_peer.make(job, channels_last=True, inplace=False), steps)
     names = sorted({*ours, *theirs}, key=lambda key: -max(ours.get(key, 0.0), theirs.get(key, 0.0)))
-    shared = [key for key in names if "convolution" in key or "pool" in key]
+    shared_kernels = [key for key in names if "convolution" in key or "pool" in key]
     lines = [f"## {name}", "", "| kernel | Pellucid | PyTorch |", "|---|---:|---:|"]
-    lines += [f"| `{key}` | {ours.get(key, 0):,.0f} | {theirs.get(key, 0):,.0f} |" for key in names[:SHOWN]]
-    mine, yours = (sum(times[key] for key in shared if key in times) for times in (ours, theirs))
+    lines += [f"| `{key}` | {ours.get(key, 0):,.0f} | {theirs.get(key, 0):,.0f} |" for key in names[:MAX_KERNELS]]
+    our_shared, their_shared = (sum(times[key] for key in shared_kernels if key in times) for times in (ours, theirs))
     lines += [
-        f"| convolutions and pooling | {mine:,.0f} | {yours:,.0f} |",
+        f"| convolutions and pooling | {our_shared:,.0f} | {their_shared:,.0f} |",
         f"| all | {sum(ours.values()):,.0f} | {sum(theirs.values()):,.0f} |",
         "",
-        f"If Pellucid computed only convolutions and pooling, the ratio would be {sum(theirs.values()) / mine:.2f}.",
+        "If Pellucid computed only convolutions and pooling, the ratio would be "
+        f"{sum(theirs.values()) / our_shared:.2f}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -40,8 +40,8 @@ MEASURES = {
     "ap": "AP",
     "accuracy": "accuracy",
 }  # of a result, the first that it has
-BESIDE = {"ap50": "AP50", "mask_ap50": "AP50 of masks", "ap": "AP of boxes"}  # of detectors
-TARGETS_BESIDE = {
+OTHER_MEASURES = {"ap50": "AP50", "mask_ap50": "AP50 of masks", "ap": "AP of boxes"}  # of detectors
+OTHER_TARGETS = {
     "bccd-single": {"ap50": 0.88}, "bccd-faster": {"ap50": 0.86}, "bccd-ssd": {"ap50": 0.85},
     "bccd-yolo3": {"ap50": 0.85}, "bccd-yolo1": {"ap50": 0.60},
     "pennfudan-mask": {"ap50": 0.93, "mask_ap50": 0.90, "ap": 0.56},
@@ -69,59 +69,69 @@ def main() -> None:
         shipped_files.recipe_file(name)  # a wrong name is said before anything is trained
     for name in names:
         for seed in map(int, args.seeds.split(",")):
-            for found in train(name, args.set, seed, args.out):
-                record(found["recipe"], args.set, seed, found)
-                what = measure(found)
-                print(f"{found['recipe']} seed {seed}: {what} {found[what]:.4f} in {found['wall']:.0f} s", flush=True)
+            for result in train(name, args.set, seed, args.out):
+                record(result["recipe"], args.set, seed, result)
+                key = measure_key(result)
+                print(f"{result['recipe']} seed {seed}: {key} {result[key]:.4f} in {result['wall']:.0f} s", flush=True)
     write_table()
 
 
 def train(name: str, settings: list[str], seed: int, out: str) -> list[dict[str, Any]]:
     """Train a recipe with one seed; return its result, and that of the recipe that it names for comparison."""
-    begun = time.perf_counter()
-    found = answer("train", name, *settings, f"recipe.seed={seed}", "--out", out)
-    results = [found, *([found.pop("then")] if "then" in found else [])]
-    wall = time.perf_counter() - begun
-    for one in results:  # of two trainings in one command, each gets its share
-        one["wall"] = wall * one["seconds"] / sum(each["seconds"] for each in results)
+    start_time = time.perf_counter()
+    results_of_command = run_pellucid("train", name, *settings, f"recipe.seed={seed}", "--out", out)
+    results = [results_of_command, *([results_of_command.pop("then")] if "then" in results_of_command else [])]
+    wall = time.perf_counter() - start_time
+    for result in results:  # of two trainings in one command, each gets its share
+        result["wall"] = wall * result["seconds"] / sum(other["seconds"] for other in results)
     return results
 
 
-def answer(*words: str) -> dict[str, Any]:
+def run_pellucid(*words: str) -> dict[str, Any]:
     """Return the object that `pellucid WORDS --json` prints; exit with its message if it fails."""
     command = [sys.executable, "-m", "pellucid", *words, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[2:])}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    if completed.returncode:
+        sys.exit(f"{' '.join(command[2:])}: {completed.stderr.strip()}")
+    return json.loads(completed.stdout)
 
 
-def record(name: str, settings: list[str], seed: int, found: dict[str, Any]) -> None:
+def record(name: str, settings: list[str], seed: int, result: dict[str, Any]) -> None:
     """Add one result to docs/results.json; results of other settings in the recipe give way."""
     key = " ".join([name, *settings])
-    recipe = digest(shipped_files.recipe_file(name))
-    keep = [measure(found), "loss", "n", "epochs", "seconds", "sha256", *(name for name in BESIDE if name in found)]
-    with stored() as results:
+    recipe = recipe_digest(shipped_files.recipe_file(name))
+    kept_keys = [
+        measure_key(result),
+        "loss",
+        "n",
+        "epochs",
+        "seconds",
+        "sha256",
+        *(name for name in OTHER_MEASURES if name in result),
+    ]
+    with open_results() as results:
         entry = results.get(key, {})
         seeds = entry["seeds"] if entry.get("recipe_sha256") == recipe else {}
-        seeds[str(seed)] = {one: found[one] for one in keep} | {"wall": round(found["wall"], 1)} | measured_with()
+        seeds[str(seed)] = (
+            {one: result[one] for one in kept_keys} | {"wall": round(result["wall"], 1)} | measured_with()
+        )
         results[key] = {"recipe_sha256": recipe, "seeds": dict(sorted(seeds.items()))}
 
 
-def digest(file: Path) -> str:
+def recipe_digest(file: Path) -> str:
     """Return the SHA-256 of the settings in a recipe file, without the description."""
     settings = tomllib.loads(file.read_text(encoding="utf-8"))
     settings["recipe"].pop("about", None)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def measure(result: Mapping[str, Any]) -> str:
+def measure_key(result: Mapping[str, Any]) -> str:
     """Return the key of the figure that a result is judged by."""
     return next(key for key in MEASURES if key in result)
 
 
 @contextmanager
-def stored(path: Path = RESULTS) -> Iterator[dict[str, Any]]:
+def open_results(path: Path = RESULTS) -> Iterator[dict[str, Any]]:
     """Read a file of results, and write it back; two processes take turns."""
     path.parent.mkdir(exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -136,11 +146,11 @@ def stored(path: Path = RESULTS) -> Iterator[dict[str, Any]]:
 
 def measured_with() -> dict[str, Any]:
     """Return what the numbers were measured with, and when."""
-    known = environment()
+    machine_info = environment()
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cores": len(os.sched_getaffinity(0)),
-        **{key: known[key] for key in ("pellucid", "torch", "cpu")},
+        **{key: machine_info[key] for key in ("pellucid", "torch", "cpu")},
     }
 
 
@@ -152,7 +162,7 @@ def machine(measured: Mapping[str, Any]) -> str:
 
 def write_table() -> None:
     """Write docs/results.md from docs/results.json."""
-    with stored() as results:
+    with open_results() as results:
         rows = [row(name, entry) for name, entry in sorted(results.items())]
     TABLE.write_text(HEADING + "".join(f"{line}\n" for line in rows), encoding="utf-8")
     print(f"wrote {TABLE.relative_to(ROOT)}")
@@ -162,20 +172,25 @@ def row(training: str, entry: dict[str, Any]) -> str:
     """Return one row of the table."""
     name = training.split(maxsplit=1)[0]
     runs = list(entry["seeds"].values())
-    what = measure(runs[0])
-    figures = [100 * one[what] for one in runs]
+    measure_name = measure_key(runs[0])
+    figures = [100 * one[measure_name] for one in runs]
     wall = statistics.mean(one["wall"] for one in runs)
     spread = f"{statistics.stdev(figures):.2f}" if len(runs) > 1 else "-"
     machines = [f"{one['date']}, {one['pellucid']}, torch {one['torch']}, {machine(one)}" for one in runs]
     cells = [
         name,
         f"`pellucid train {training} recipe.seed=N`, N = {', '.join(entry['seeds'])}",
-        MEASURES[what],
+        MEASURES[measure_name],
         f"{100 * TARGETS[name]:.1f} %" if name in TARGETS and "data.name=" not in training else "-",
         f"{statistics.mean(figures):.2f} %",
         f"{min(figures):.2f} to {max(figures):.2f} %",
         spread,
-        "; ".join(beside(name, key, runs) for key in BESIDE if key != what and all(key in one for one in runs)) or "-",
+        "; ".join(
+            other_figure(name, key, runs)
+            for key in OTHER_MEASURES
+            if key != measure_name and all(key in one for one in runs)
+        )
+        or "-",
         f"{statistics.mean(one['loss'] for one in runs):.5f}",
         str(len(runs)),
         f"{wall / 60:.1f} min" if wall >= 60 else f"{wall:.0f} s",
@@ -184,11 +199,11 @@ def row(training: str, entry: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def beside(recipe: str, key: str, runs: list[dict[str, Any]]) -> str:
+def other_figure(recipe: str, key: str, runs: list[dict[str, Any]]) -> str:
     """Return another figure of a detector, such as "AP50 89.52 % (target 85.0 %)"."""
-    target = TARGETS_BESIDE.get(recipe, {}).get(key)
+    target = OTHER_TARGETS.get(recipe, {}).get(key)
     suffix = f" (target {100 * target:.1f} %)" if target is not None else ""
-    return f"{BESIDE[key]} {100 * statistics.mean(one[key] for one in runs):.2f} %{suffix}"
+    return f"{OTHER_MEASURES[key]} {100 * statistics.mean(one[key] for one in runs):.2f} %{suffix}"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pellucid.training.device import usable_precision
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ROUNDS = 9
 ZOO = ("resnet50", "densenet121", "mobilenet_v2")  # large networks, which Keras compiles for minutes
-PAUSE = 0.25  # seconds before a burst, in which the threads of the process before stop waiting for work
+PAUSE_SECONDS = 0.25  # seconds before a burst, in which the threads of the process before stop waiting for work
 
 
 class Worker:
@@ -42,7 +42,7 @@ class Worker:
 
     def burst(self, steps: int) -> float:
         """Return the seconds of a step, in a burst after one that brings the process back to life."""
-        time.sleep(PAUSE)
+        time.sleep(PAUSE_SECONDS)
         self.ask(str(steps))
         return self.ask(str(steps)) / steps
 
@@ -75,7 +75,7 @@ class Figure:
     tensors: float
 
 
-def best(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str, int]:
+def fastest(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str, int]:
     """Return the candidate whose middle burst of a short trial is fastest."""
     workers = [Worker(peer, name, threads) for peer, threads in candidates]
     times: dict[Worker, list[float]] = {worker: [] for worker in workers}
@@ -84,43 +84,43 @@ def best(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str, i
             times[worker].append(worker.burst(job.steps))
     for worker in workers:
         worker.close()
-    winner = min(workers, key=lambda worker: statistics.median(times[worker]))
-    return winner.peer, winner.threads
+    fastest_worker = min(workers, key=lambda worker: statistics.median(times[worker]))
+    return fastest_worker.peer, fastest_worker.threads
 
 
 def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     """Return what is tried for each peer."""
     images = len(job.shape) == 3
     threads = [1, cores] if job.network in ("mlp", "lenet") else [cores]
-    opened = job.network.startswith("opened-")  # written by others, in one form
+    is_opened = job.network.startswith("opened-")  # written by others, in one form
     formats = ["torch", "torch-nchw"] if images and job.precision == "float32" else ["torch"]
     if job.network in DETECTORS:
         return {"Pellucid": [("pellucid", cores)]} | ({} if job.inference else {"PyTorch": [("torch", cores)]})
-    tried = {
+    variants = {
         "Pellucid": [("pellucid", n) for n in threads],
         "PyTorch": [(variant, n) for variant in formats for n in threads],
     }
-    if images and not opened:
-        tried["PyTorch, in place"] = [("torch-inplace", n) for n in threads]
-    tried["PyTorch, compiled"] = [("torch-compile", n) for n in threads]
-    if job.inference and not opened:
-        tried["onnxruntime"] = [("onnxruntime", cores)]
+    if images and not is_opened:
+        variants["PyTorch, in place"] = [("torch-inplace", n) for n in threads]
+    variants["PyTorch, compiled"] = [("torch-compile", n) for n in threads]
+    if job.inference and not is_opened:
+        variants["onnxruntime"] = [("onnxruntime", cores)]
     if job.precision == "bf16":
-        tried["PyTorch, float32"] = [("torch-float32", n) for n in threads]
-    if job.network not in (*ZOO, "pix2pix") and not job.inference and not opened:
-        tried["Keras on JAX"] = [("keras", cores)]
+        variants["PyTorch, float32"] = [("torch-float32", n) for n in threads]
+    if job.network not in (*ZOO, "pix2pix") and not job.inference and not is_opened:
+        variants["Keras on JAX"] = [("keras", cores)]
     if job.network == "mlp":
-        tried["scikit-learn"] = [("sklearn", n) for n in threads]
-    return tried
+        variants["scikit-learn"] = [("sklearn", n) for n in threads]
+    return variants
 
 
 def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> list[Figure]:
     """Run one job over all peers."""
-    chosen = {}
-    for peer, tried in candidates(job, cores).items():
+    selected = {}
+    for peer, variants in candidates(job, cores).items():
         if not peers or peer == "Pellucid" or any(word.lower() in peer.lower() for word in peers):
-            chosen[peer] = tried[0] if len(tried) == 1 else best(tried, name, job)
-    workers = {peer: Worker(variant, name, threads) for peer, (variant, threads) in chosen.items()}
+            selected[peer] = variants[0] if len(variants) == 1 else fastest(variants, name, job)
+    workers = {peer: Worker(variant, name, threads) for peer, (variant, threads) in selected.items()}
     memory = {peer: worker.ask("memory") for peer, worker in workers.items()}
     tensors = {peer: worker.ask("tensors") for peer, worker in workers.items()}
     seconds: dict[str, list[float]] = {peer: [] for peer in workers}
@@ -135,12 +135,12 @@ def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> l
             peer,
             workers[peer].peer,
             workers[peer].threads,
-            taken,
-            [theirs / mine for theirs, mine in zip(taken, ours, strict=True)],
+            peer_seconds,
+            [their_seconds / our_seconds for their_seconds, our_seconds in zip(peer_seconds, ours, strict=True)],
             memory[peer],
             tensors[peer],
         )
-        for peer, taken in seconds.items()
+        for peer, peer_seconds in seconds.items()
     ]
 
 

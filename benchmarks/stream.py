@@ -17,11 +17,11 @@ from pathlib import Path
 
 from pellucid.data import ImageFolder, data_root, load_folder
 
-LIMIT, SHARE = 1.5e9, 0.9  # bytes of resident memory; of the speed in memory
-BATCH = 128
+MAX_BYTES, MIN_SPEED_RATIO = 1.5e9, 0.9  # bytes of resident memory; of the speed in memory
+BATCH_SIZE = 128
 
 
-def copies(root: Path, out: Path, count: int) -> None:
+def write_copies(root: Path, out: Path, count: int) -> None:
     """Write `count` images as CLASS/IMAGE files, each image of the data as often as needed."""
     with zipfile.ZipFile(next((root / "cifar10").glob("*.zip"))) as archive:
         names = [name for name in archive.namelist() if "/train/" in f"/{name}" and name.endswith(".jpg")]
@@ -37,23 +37,23 @@ def train(folder: str, streamed: bool, size: int) -> None:
     """Train one epoch on a folder of CLASS/IMAGE files, and print the speed and the memory as JSON."""
     from pellucid import BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Sequential
 
-    begun = time.perf_counter()
+    start = time.perf_counter()
     data = ImageFolder(folder, size=size) if streamed else load_folder(folder, size=size)
-    opened = time.perf_counter() - begun
+    open_seconds = time.perf_counter() - start
     blocks = {
         f"block{k}": Sequential(conv=Conv2d(width, 3, padding=1), norm=BatchNorm(), act=ReLU(), pool=MaxPool2d(2))
         for k, width in enumerate((96, 192, 384))  # so wide that decoding is not the limit
     }
     model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), metrics=())
-    history = model.fit(data, epochs=1, batch_size=BATCH, augment=mirrored, verbose=False)
+    history = model.fit(data, epochs=1, batch_size=BATCH_SIZE, augment=mirror, verbose=False)
     print(json.dumps({
         "images_per_second": history["images_per_second"][-1],
-        "opened": round(opened, 2),
+        "opened": round(open_seconds, 2),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }))  # fmt: skip
 
 
-def mirrored(x, rng):  # both trainings prepare their batches in the background
+def mirror(x, rng):  # both trainings prepare their batches in the background
     return x.flip(3)
 
 
@@ -68,17 +68,17 @@ def main() -> int:
     if options.train:
         train(options.folder, options.train == "streamed", options.size)
         return 0
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory() as out:
-        copies(options.data or data_root(), Path(out), options.images)
+        write_copies(options.data or data_root(), Path(out), options.images)
         for kind in ("streamed", "memory"):
-            order = [sys.executable, "-m", "benchmarks.stream", "--train", kind, "--size", str(options.size), out]
-            found[kind] = json.loads(subprocess.run(order, check=True, capture_output=True, text=True).stdout)
-            said = ", ".join(f"{name} {value:,.0f}" for name, value in found[kind].items())
-            print(f"{options.images} images {kind}: {said}", flush=True)
-    ratio = found["streamed"]["images_per_second"] / found["memory"]["images_per_second"]
+            command = [sys.executable, "-m", "benchmarks.stream", "--train", kind, "--size", str(options.size), out]
+            results[kind] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            text = ", ".join(f"{name} {value:,.0f}" for name, value in results[kind].items())
+            print(f"{options.images} images {kind}: {text}", flush=True)
+    ratio = results["streamed"]["images_per_second"] / results["memory"]["images_per_second"]
     print(f"streamed / memory: {ratio:.2f}")
-    return 0 if ratio >= SHARE and found["streamed"]["memory"] <= LIMIT else 1
+    return 0 if ratio >= MIN_SPEED_RATIO and results["streamed"]["memory"] <= MAX_BYTES else 1
 
 
 if __name__ == "__main__":

@@ -20,15 +20,15 @@ from playwright.sync_api import sync_playwright
 from pellucid.run.history import read_csv
 from tests.report.test_browser import CHROMIUM
 
-TURN, TURNS = 6.0, 4  # seconds; of each kind
-SETTLE = 11.0  # seconds of a turn that do not count: the page is loaded, or the training forgets it (WATCHED)
+TURN_SECONDS, N_TURNS = 6.0, 4  # seconds; of each kind
+SETTLE_SECONDS = 11.0  # seconds of a turn that do not count: the page is loaded, or the training forgets it (WATCHED)
 
 
-def next_epoch(run: Path, after: float = 0.0) -> int:
+def next_epoch(run: Path, delay: float = 0.0) -> int:
     """Wait for the next epoch's end, at first for some seconds; return the number of finished epochs."""
-    time.sleep(after)
-    done = len(read_csv(run / "metrics.csv"))
-    while (now := len(read_csv(run / "metrics.csv"))) == done:
+    time.sleep(delay)
+    n_epochs = len(read_csv(run / "metrics.csv"))
+    while (now := len(read_csv(run / "metrics.csv"))) == n_epochs:
         time.sleep(0.005)
     return now
 
@@ -46,29 +46,29 @@ def main(recipe: str, *settings: str) -> None:
         command = [sys.executable, "-m", "pellucid", "studio", name, "--no-open", "--port", "0"]
         studio = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert studio.stdout is not None
-        found = re.search(r"http://\S+", studio.stdout.readline())
-        assert found is not None
+        address = re.search(r"http://\S+", studio.stdout.readline())
+        assert address is not None
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(found[0])
+        page.goto(address[0])
         command = [sys.executable, "-m", "pellucid", "train", recipe, "train.epochs=100000", *settings, "--out", name]
         training = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not (runs := [path.parent for path in Path(name).glob("*/metrics.csv")]):
             time.sleep(0.1)
-        for turn in range(2 * TURNS):
-            watched = turn % 4 in (1, 2)
-            page.goto(f"{found[0].partition('/?')[0]}/#train?run={runs[0].name}" if watched else "about:blank")
-            first, began = next_epoch(runs[0], SETTLE), processor_seconds(training.pid)
-            server, then = processor_seconds(studio.pid), time.perf_counter()
-            last, ended = next_epoch(runs[0], TURN), processor_seconds(training.pid)
-            seconds = time.perf_counter() - then
-            load = 100 * (processor_seconds(studio.pid) - server) / seconds
-            epoch = (ended - began) / (last - first), seconds / (last - first)
-            times[watched].append(epoch)
-            examined = watched and "at work" in page.inner_text("#train-findings")
-            what = "examined" if examined else "watched" if watched else "alone"
-            of_both = f"{epoch[0]:8.4f} s of processor and {epoch[1]:.4f} s"
-            print(f"{what:9}{of_both} an epoch; the server: {load:.1f} % of a core", flush=True)
+        for turn in range(2 * N_TURNS):
+            is_watched = turn % 4 in (1, 2)
+            page.goto(f"{address[0].partition('/?')[0]}/#train?run={runs[0].name}" if is_watched else "about:blank")
+            first, first_seconds = next_epoch(runs[0], SETTLE_SECONDS), processor_seconds(training.pid)
+            server_start, start = processor_seconds(studio.pid), time.perf_counter()
+            last, last_seconds = next_epoch(runs[0], TURN_SECONDS), processor_seconds(training.pid)
+            seconds = time.perf_counter() - start
+            server_load = 100 * (processor_seconds(studio.pid) - server_start) / seconds
+            epoch = (last_seconds - first_seconds) / (last - first), seconds / (last - first)
+            times[is_watched].append(epoch)
+            is_examined = is_watched and "at work" in page.inner_text("#train-findings")
+            state = "examined" if is_examined else "watched" if is_watched else "alone"
+            times_text = f"{epoch[0]:8.4f} s of processor and {epoch[1]:.4f} s"
+            print(f"{state:9}{times_text} an epoch; the server: {server_load:.1f} % of a core", flush=True)
         browser.close()
         for process in (training, studio):
             process.terminate()

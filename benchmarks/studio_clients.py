@@ -16,41 +16,50 @@ from pellucid.studio.messages import pack
 from tests.studio.test_command import studio
 from tests.studio.test_load import Server
 
-CLIENTS, PERIOD, SECONDS, WARM = 50, 0.5, 20.0, 5.0  # seconds between two drawings; of all; that do not count
+N_CLIENTS, PERIOD_SECONDS, SECONDS, WARM_SECONDS = (
+    50,
+    0.5,
+    20.0,
+    5.0,
+)  # seconds between two drawings; of all; that do not count
 PICTURE = torch.randint(256, (28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
 async def draw(server: Server, model: str, number: int) -> list[float]:
     """Draw until the time is over; return the seconds of each drawing."""
-    pause, found = random.Random(number).random() * PERIOD, list[float]()
+    first_pause, seconds = random.Random(number).random() * PERIOD_SECONDS, list[float]()
     async with server.connect() as tab:
         await tab.send(pack("draw.open", 1, {"model": model}, {}))
         await tab.recv()
-        await asyncio.sleep(pause)
-        begun = time.perf_counter()
-        for turn in range(round(SECONDS / PERIOD)):
-            await asyncio.sleep(max(0.0, begun + turn * PERIOD - time.perf_counter()))
+        await asyncio.sleep(first_pause)
+        start = time.perf_counter()
+        for index in range(round(SECONDS / PERIOD_SECONDS)):
+            await asyncio.sleep(max(0.0, start + index * PERIOD_SECONDS - time.perf_counter()))
             sent = time.perf_counter()
             await tab.send(pack("draw.run", 2, {"label": 1}, {"picture": PICTURE}))
             await tab.recv()
-            if sent - begun > WARM:
-                found.append(time.perf_counter() - sent)
-    return found
+            if sent - start > WARM_SECONDS:
+                seconds.append(time.perf_counter() - sent)
+    return seconds
 
 
 async def draw_all(server: Server, model: str, clients: int) -> list[float]:
     """Return the seconds of the drawings of all clients."""
-    return [one for found in await asyncio.gather(*(draw(server, model, k) for k in range(clients))) for one in found]
+    return [
+        seconds
+        for client_seconds in await asyncio.gather(*(draw(server, model, k) for k in range(clients)))
+        for seconds in client_seconds
+    ]
 
 
 def main(*models: str) -> None:
     """Print the median and the 99th percentile for one client and for all."""
     for model in models:
-        for clients in (1, CLIENTS):
+        for clients in (1, N_CLIENTS):
             with studio() as started:
-                found = asyncio.run(draw_all(Server(started), model, clients))
-            median, p99 = 1000 * statistics.median(found), 1000 * statistics.quantiles(found, n=100)[-1]
-            print(f"{model}, {clients} clients, {len(found)} drawings: median {median:.1f} ms, p99 {p99:.1f} ms")
+                seconds = asyncio.run(draw_all(Server(started), model, clients))
+            median, p99 = 1000 * statistics.median(seconds), 1000 * statistics.quantiles(seconds, n=100)[-1]
+            print(f"{model}, {clients} clients, {len(seconds)} drawings: median {median:.1f} ms, p99 {p99:.1f} ms")
 
 
 if __name__ == "__main__":

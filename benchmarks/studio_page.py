@@ -14,7 +14,7 @@ from tests.studio.test_browser import THREE
 from tests.studio.test_command import studio
 
 ROUNDS = 5
-OBSERVE = """window.tasks = [];
+OBSERVER_SCRIPT = """window.tasks = [];
 new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((one) => one.duration)))
   .observe({ type: "longtask", buffered: true });"""
 
@@ -44,7 +44,7 @@ def main(*models: str) -> None:
         for model in models:
             with studio(model) as started:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
-                page.add_init_script(OBSERVE)
+                page.add_init_script(OBSERVER_SCRIPT)
                 page.goto(started.address)
                 page.wait_for_selector("#read")
                 usable = page.evaluate("performance.now()")

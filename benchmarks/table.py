@@ -21,7 +21,7 @@ TARGETS: dict[str, tuple[float, float]] = {
     "pix2pix": (0.95, 0.85),
 }
 # What is asked of mixed precision: ratio to PyTorch under autocast, and to PyTorch in float32
-HALF_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
+BF16_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
 PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn", "onnxruntime")
 
 HEAD = """# Benchmarks
@@ -44,7 +44,7 @@ freed memory stays in the process), which any user of PyTorch can have; in infer
 Where a target is missed, docs/profile.md shows the kernels.
 """
 # Said of training jobs without PyTorch compiled, which came to the peers together with the setting.
-UNEQUAL = (
+UNEQUAL_NOTE = (
     "These figures are of before the peers had the allocator setting, to which most of the advantage on convolutional "
     "networks is due: expect a lower ratio."
 )
@@ -57,10 +57,10 @@ def write_table(results: dict[str, dict[str, Any]]) -> str:
 
 def conditions() -> str:
     """Say when and on what it is being measured."""
-    here = measured_with()
-    there = {one.name for one in importlib.metadata.distributions()}
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if name in there)
-    return f"{here['date']}, {machine(here)}, Python {platform.python_version()}, {versions}"
+    environment = measured_with()
+    installed = {one.name for one in importlib.metadata.distributions()}
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if name in installed)
+    return f"{environment['date']}, {machine(environment)}, Python {platform.python_version()}, {versions}"
 
 
 def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
@@ -82,14 +82,14 @@ def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
             form = "NCHW" if figure["variant"].endswith("nchw") else "channels-last" if len(job.shape) == 3 else ""
         if figure is ours:
             spread = "1"
-        cells = [_bytes(figure[kind], ours[kind], figure is ours) for kind in ("tensors", "memory")]
+        cells = [_bytes_text(figure[kind], ours[kind], figure is ours) for kind in ("tensors", "memory")]
         lines.append(
-            f"| {figure['peer']} | {form} | {figure['threads']} | {_time(middle)} | {job.batch / middle:,.0f} "
+            f"| {figure['peer']} | {form} | {figure['threads']} | {_time_text(middle)} | {job.batch / middle:,.0f} "
             f"| {spread} | {' | '.join(cells)} |"
         )
     lines += ["", f"Measured {measured}."]
     if not job.inference and not any(figure["variant"] == "torch-compile" for figure in figures):
-        lines += ["", UNEQUAL]
+        lines += ["", UNEQUAL_NOTE]
     if name in TARGETS:
         speed, memory = TARGETS[name]
         lines += [
@@ -98,19 +98,19 @@ def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
         ]
     if job.inference:
         lines += ["", "Target against PyTorch: ratio at least 1."]
-    if name in HALF_TARGETS:
-        half, full = HALF_TARGETS[name]
+    if name in BF16_TARGETS:
+        half, full = BF16_TARGETS[name]
         lines += ["", f"Target: ratio at least {half:g} to PyTorch under autocast, {full:g} to PyTorch in float32."]
     return "\n".join(lines) + "\n"
 
 
-def _bytes(taken: float, ours: float, is_ours: bool) -> str:
-    if taken <= 0:
+def _bytes_text(peer_bytes: float, our_bytes: float, is_ours: bool) -> str:
+    if peer_bytes <= 0:
         return "-"
-    if ours > 100 * taken:  # nothing grew any more after what the peer did to get ready
-        return f"{taken / 2**20:.1f} MiB"
-    return f"{taken / 2**20:.1f} MiB" + ("" if is_ours else f" ({ours / taken:.2f})")
+    if our_bytes > 100 * peer_bytes:  # nothing grew any more after what the peer did to get ready
+        return f"{peer_bytes / 2**20:.1f} MiB"
+    return f"{peer_bytes / 2**20:.1f} MiB" + ("" if is_ours else f" ({our_bytes / peer_bytes:.2f})")
 
 
-def _time(seconds: float) -> str:
+def _time_text(seconds: float) -> str:
     return f"{seconds * 1e6:,.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:,.2f} ms"

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid import __version__, shipped_files
-from pellucid.calibration.familiarity import farthest
+from pellucid.calibration.familiarity import farthest_score
 from pellucid.data.dataset import float_images
 from pellucid.model import Model
 from pellucid.recipe.material import data_name, load_splits, table_for
@@ -80,7 +80,7 @@ lighter than the ground beside dark ink, and the picture continued beyond its ed
 - And a right answer may be called unfamiliar: a digit from another pen, scanner or program is not like MNIST's (the
   table above), nor is one whose strokes run out of the picture, as scikit-learn's do: leave a margin.
 """
-READ: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
+PICTURE_KINDS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "CIFAR-10": lambda own, photos, rng: (photos * GREY).sum(1, keepdim=True),
     "uniform noise": lambda own, photos, rng: torch.rand(own.shape, generator=rng),
     "shuffled pixels": lambda own, photos, rng: shuffled(own, rng),
@@ -88,11 +88,11 @@ READ: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "MNIST": lambda own, photos, rng: own,
     "MNIST, large, dark on grey paper": lambda own, photos, rng: (
         0.85
-        - 0.7 * F.pad(_larger(own, 4), (60, 30, 20, 50))
+        - 0.7 * F.pad(_enlarged(own, 4), (60, 30, 20, 50))
         + 0.02 * torch.randn((len(own), 1, 182, 202), generator=rng)
     ),
-    "scikit-learn's, with a margin": lambda own, photos, rng: F.pad(_drawn(), (20,) * 4),
-    "scikit-learn's, to the edge": lambda own, photos, rng: _drawn(),
+    "scikit-learn's, with a margin": lambda own, photos, rng: F.pad(_scikit_digits(), (20,) * 4),
+    "scikit-learn's, to the edge": lambda own, photos, rng: _scikit_digits(),
 }
 
 
@@ -101,19 +101,19 @@ def own_images(model: Model) -> Tensor:
     return float_images(load_splits(table_for(model.input_shape, data_name(model))).test.x[1::2])
 
 
-def evenly(x: Tensor, count: int = COUNT) -> Tensor:
+def evenly_spaced(x: Tensor, count: int = COUNT) -> Tensor:
     count = min(count, len(x))
     return x[torch.arange(count) * len(x) // count]
 
 
 def photographs(count: int = COUNT) -> Tensor:
     """Return test images of CIFAR-10."""
-    return float_images(evenly(load_splits(table_for(SHAPES["cifar10"], "cifar10")).test.x, count))
+    return float_images(evenly_spaced(load_splits(table_for(SHAPES["cifar10"], "cifar10")).test.x, count))
 
 
 def other_images(model: Model, name: str) -> Tensor:
     """Return test images of another data set in the form of the model's inputs."""
-    x = float_images(evenly(load_splits(table_for(SHAPES[name], name)).test.x))
+    x = float_images(evenly_spaced(load_splits(table_for(SHAPES[name], name)).test.x))
     channels, *size = model.input_shape
     if channels == 1 and x.shape[1] == 3:
         x = (x * GREY).sum(1, keepdim=True)
@@ -145,25 +145,25 @@ KINDS: dict[str, Callable[[Model, Tensor, torch.Generator], Tensor]] = {
     "normal noise": lambda model, own, rng: (
         0.5 + 0.25 * torch.randn((COUNT, *model.input_shape), generator=rng)
     ).clamp(0, 1),
-    "shuffled pixels": lambda model, own, rng: shuffled(evenly(own), rng),
-    "shuffled patches": lambda model, own, rng: shuffled(evenly(own), rng, GRID),
+    "shuffled pixels": lambda model, own, rng: shuffled(evenly_spaced(own), rng),
+    "shuffled patches": lambda model, own, rng: shuffled(evenly_spaced(own), rng, GRID),
 }
-SAME = {"MNIST": "mnist", "signs": "signs", "CIFAR-10": "cifar10"}
+OWN_DATA = {"MNIST": "mnist", "signs": "signs", "CIFAR-10": "cifar10"}
 
 
 def distances(model: Model, x: Tensor) -> np.ndarray:
-    found = model.distance(x)
-    assert found is not None  # all that is shipped have it
-    return found.numpy()
+    model_distances = model.distance(x)
+    assert model_distances is not None  # all that is shipped have it
+    return model_distances.numpy()
 
 
-def auroc(own: np.ndarray, others: np.ndarray) -> float:
-    return float(roc_auc_score(np.r_[np.zeros(len(own)), np.ones(len(others))], np.r_[own, others]))
+def auroc(own: np.ndarray, other: np.ndarray) -> float:
+    return float(roc_auc_score(np.r_[np.zeros(len(own)), np.ones(len(other))], np.r_[own, other]))
 
 
-def cell(model: Model, own: np.ndarray, others: np.ndarray) -> str:
+def auroc_cell(model: Model, own: np.ndarray, other: np.ndarray) -> str:
     assert model.familiarity is not None
-    return f"{auroc(own, others):.4f} ({(others > model.familiarity.threshold).mean():.0%})"
+    return f"{auroc(own, other):.4f} ({(other > model.familiarity.threshold).mean():.0%})"
 
 
 def as_file(picture: Tensor) -> bytes:
@@ -174,17 +174,17 @@ def as_file(picture: Tensor) -> bytes:
     return file.getvalue()
 
 
-def _larger(x: Tensor, factor: int) -> Tensor:
+def _enlarged(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bicubic").clamp(0, 1)
 
 
-def _drawn() -> Tensor:
-    return _larger(torch.tensor(load_digits().images[:COUNT, None] / 16).float(), 10)
+def _scikit_digits() -> Tensor:
+    return _enlarged(torch.tensor(load_digits().images[:COUNT, None] / 16).float(), 10)
 
 
-def warned(model: Model, pictures: Tensor) -> int:
+def count_unfamiliar(model: Model, pictures: Tensor) -> int:
     """Return how many pictures `predict` calls unfamiliar."""
-    scores = [farthest(model, read_views(model, as_file(picture), "picture")) for picture in pictures.clamp(0, 1)]
+    scores = [farthest_score(model, read_views(model, as_file(picture), "picture")) for picture in pictures.clamp(0, 1)]
     return sum(score is not None and score.unfamiliar for score in scores)
 
 
@@ -193,25 +193,29 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: list[str] = []
     alarms: list[str] = []
-    read: list[str] = []
+    picture_rows: list[str] = []
     photos = photographs()
     for name in shipped_files.pretrained_names():
         model, rng = Model.load(shipped_files.pretrained_file(name)), torch.Generator().manual_seed(0)
         if model.familiarity is None:  # only classifiers have it
             continue
         images = own_images(model)
-        own = distances(model, evenly(images, 1000))
+        own = distances(model, evenly_spaced(images, 1000))
         cells = [
-            "-" if SAME.get(kind) == data_name(model) else cell(model, own, distances(model, make(model, images, rng)))
+            "-"
+            if OWN_DATA.get(kind) == data_name(model)
+            else auroc_cell(model, own, distances(model, make(model, images, rng)))
             for kind, make in KINDS.items()
         ]
         rows.append(f"| {name} | {' | '.join(cells)} |")
         threshold = model.familiarity.threshold
-        beyond = own > threshold
-        alarms.append(f"| {name} | {threshold:.3f} | {len(own):,} | {beyond.sum()} ({beyond.mean():.1%}) |")
+        is_beyond = own > threshold
+        alarms.append(f"| {name} | {threshold:.3f} | {len(own):,} | {is_beyond.sum()} ({is_beyond.mean():.1%}) |")
         if data_name(model) == "mnist":
-            counts = [warned(model, make(evenly(images), photos, rng)) for make in READ.values()]
-            read.append(f"| {name} | {' | '.join(map(str, counts))} |")
+            counts = [
+                count_unfamiliar(model, make(evenly_spaced(images), photos, rng)) for make in PICTURE_KINDS.values()
+            ]
+            picture_rows.append(f"| {name} | {' | '.join(map(str, counts))} |")
         print(rows[-1], alarms[-1], flush=True)
     head = HEAD.format(
         version=__version__,
@@ -223,10 +227,10 @@ def main() -> None:
     )
     tail = TAIL.format(
         alarms="\n".join(alarms),
-        read="\n".join(read),
+        read="\n".join(picture_rows),
         count=COUNT,
-        kinds=" | ".join(READ),
-        rules="|".join(["---:"] * len(READ)),
+        kinds=" | ".join(PICTURE_KINDS),
+        rules="|".join(["---:"] * len(PICTURE_KINDS)),
     )
     PAGE.write_text(f"{head}{chr(10).join(rows)}\n{tail}", encoding="utf-8")
     print(f"wrote {PAGE.name}")

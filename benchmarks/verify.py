@@ -82,7 +82,7 @@ def residual() -> Layer:
     )  # fmt: skip
 
 
-def grown() -> Layer:
+def dense_block() -> Layer:
     body = Sequential(
         norm=BatchNorm(), act=ReLU(), conv=Conv2d(8, 1), norm2=BatchNorm(), act2=ReLU(), last=Conv2d(4, 3, padding=1)
     )
@@ -94,43 +94,50 @@ def grown() -> Layer:
     )  # fmt: skip
 
 
-def contrast() -> Layer:
+def contrast_net() -> Layer:
     """Return a network whose first layer normalizes contrast, where autograd's square root of 0 has no finite slope."""
     first = {"norm": LocalContrastNorm(9), "conv": Conv2d(4, 3, padding=1), "act": ReLU(), "pool": MaxPool2d(2)}
     return Sequential(**first, norm2=LocalContrastNorm(3), flat=Flatten(), out=Dense(10))
 
 
-NETWORKS = {"convnet": convnet, "lenet": lenet, "mlp": mlp, "residual": residual, "grown": grown, "contrast": contrast}
+NETWORKS = {
+    "convnet": convnet,
+    "lenet": lenet,
+    "mlp": mlp,
+    "residual": residual,
+    "grown": dense_block,
+    "contrast": contrast_net,
+}
 
 
 def measure(data: str, name: str, batches: int) -> tuple[str, bool]:
     """Return the row of one network on one data set, and whether no batch failed."""
     torch.manual_seed(0)
-    them = load(data)
-    x, y = them.train.x[:6000], them.train.y[:6000]
+    splits = load(data)
+    x, y = splits.train.x[:6000], splits.train.y[:6000]
     net = NETWORKS[name]()
     if name == "lenet" and data == "digits":  # whose 8x8 images are smaller than its windows
         net = Sequential(conv=Conv2d(6, 3, padding=1), act=ReLU(), pool=MaxPool2d(2), conv2=Conv2d(16, 3), act2=ReLU(),
                          pool2=MaxPool2d(2), flat=Flatten(), a=Dense(32), act3=ReLU(), out=Dense(10))  # fmt: skip
     model = Model(net, classes=10, optimizer="sgd" if name == "mlp" else "adam")
     model.fit(x, y, epochs=1, batch_size=32, verbose=False)
-    begun, checked, kinks, rows, failed = time.monotonic(), 0, 0, 0, []
+    start, checked, kinks, rows, failed = time.monotonic(), 0, 0, 0, []
     for k in range(batches):
-        part = torch.arange(4 * k, 4 * k + 4) % len(them.test.x)
-        table = model.verify(them.test.x[part], them.test.y[part])
+        indices = torch.arange(4 * k, 4 * k + 4) % len(splits.test.x)
+        table = model.verify(splits.test.x[indices], splits.test.y[indices])
         rows += len(table.rows)
         checked += sum(row.checked for row in table.rows)
         kinks += sum(row.kinks for row in table.rows)
         if not table.ok:
             failed.append(k)
             print(f"{data} {name}, batch {k}: {table.culprit}", file=sys.stderr)
-    cells = (data, name, batches, rows, checked, kinks, len(failed), round(time.monotonic() - begun))
+    cells = (data, name, batches, rows, checked, kinks, len(failed), round(time.monotonic() - start))
     return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |", not failed
 
 
 def measure_objective(name: str, batches: int) -> tuple[str, bool]:
     """Return the row of one objective, and whether no batch failed."""
-    begun, checked, rows, failed = time.monotonic(), 0, 0, []
+    start, checked, rows, failed = time.monotonic(), 0, 0, []
     for seed in range(batches):
         objective = OBJECTIVES[name]()
         batch = random_batch(objective, seed)
@@ -141,7 +148,7 @@ def measure_objective(name: str, batches: int) -> tuple[str, bool]:
         if not table.ok:
             failed.append(seed)
             print(f"{name}, batch {seed}: {table.culprit}", file=sys.stderr)
-    cells = (name, batches, rows, checked, len(failed), round(time.monotonic() - begun))
+    cells = (name, batches, rows, checked, len(failed), round(time.monotonic() - start))
     return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |", not failed
 
 
@@ -154,23 +161,23 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, help="the file to write the table to, such as docs/verify.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    lines, good = [], True
+    lines, all_passed = [], True
     for data in args.data:
         for name in args.only:
-            line, right = measure(data, name, args.batches)
+            line, passed = measure(data, name, args.batches)
             print(line, flush=True)
             lines.append(line)
-            good = good and right
-    of_objectives = []
+            all_passed = all_passed and passed
+    objective_lines = []
     for name in args.objectives:
-        line, right = measure_objective(name, args.batches)
+        line, passed = measure_objective(name, args.batches)
         print(line, flush=True)
-        of_objectives.append(line)
-        good = good and right
+        objective_lines.append(line)
+        all_passed = all_passed and passed
     if args.docs:
-        tables = HEADING + "\n".join(lines) + "\n" + OBJECTIVES_HEADING + "\n".join(of_objectives) + "\n"
+        tables = HEADING + "\n".join(lines) + "\n" + OBJECTIVES_HEADING + "\n".join(objective_lines) + "\n"
         args.docs.write_text(tables, encoding="utf-8")
-    return 0 if good else 1
+    return 0 if all_passed else 1
 
 
 if __name__ == "__main__":

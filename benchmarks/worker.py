@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.jobs import JOBS, Job
-from pellucid.training.process import memory_kept
+from pellucid.training.process import keeping_freed_memory
 
-KEPT = ExitStack()
+ALLOCATOR_SETTING = ExitStack()
 
 VARIANTS = {  # name: (channels-last, in place, compiled)
     "torch": (True, False, False),
@@ -41,7 +41,7 @@ def make(peer: str, job: Job) -> Callable[[int], None]:
     return run
 
 
-def status(field: str) -> int:
+def status_bytes(field: str) -> int:
     """Return a field of /proc/self/status in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
@@ -54,14 +54,14 @@ def tensor_peak(run: Callable[[int], None]) -> float:
     from torch.profiler import profile
 
     run(1)
-    with profile(profile_memory=True) as seen:
+    with profile(profile_memory=True) as profiler:
         run(1)
-    assert seen.profiler is not None
-    changes = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    taken = peak = 0
+    assert profiler.profiler is not None
+    changes = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    current = peak = 0
     for change in sorted(changes, key=lambda event: event.start_ns()):
-        taken += change.nbytes()
-        peak = max(peak, taken)
+        current += change.nbytes()
+        peak = max(peak, current)
     return float(peak)
 
 
@@ -70,21 +70,21 @@ def main() -> None:
     job = JOBS[name]
     torch.set_num_threads(threads)
     if not job.inference:
-        KEPT.enter_context(memory_kept())  # the allocator setting of `fit`, for every peer
+        ALLOCATOR_SETTING.enter_context(keeping_freed_memory())  # the allocator setting of `fit`, for every peer
     run = make(peer, job)
-    before = status("VmRSS")
+    resident_before = status_bytes("VmRSS")
     for line in sys.stdin:
         order = line.strip()
         if order == "memory":
             Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
             run(min(3, job.steps * 3))
-            answer = float(status("VmHWM") - before)
+            answer = float(status_bytes("VmHWM") - resident_before)
         elif order == "tensors":
             answer = tensor_peak(run) if peer in VARIANTS or peer == "pellucid" else 0.0
         else:
-            start = time.perf_counter()
+            start_seconds = time.perf_counter()
             run(int(order))
-            answer = time.perf_counter() - start
+            answer = time.perf_counter() - start_seconds
         print(answer, flush=True)
 
 

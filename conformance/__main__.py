@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.parts import COVERAGE, PARTS, check_names
+from conformance.parts import COVERAGE, PARTS, check_part_names
 from pellucid.cli.main import main
 from pellucid.command.args import Parser
-from pellucid.command.out import emit, say, say_text
+from pellucid.command.out import print_json, print_lines, print_text
 from pellucid.errors import PellucidError
 from pellucid.text import note
 
@@ -23,57 +23,70 @@ ABOUT = (
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    told = [f"{name} ({about})" for name, about in PARTS.items()]
-    it = Parser("scorecard", ABOUT.format(", ".join([*told, f"{COVERAGE} (what none of them reaches)"])))
-    it.add_argument("parts", nargs="*", metavar="PART", help="run only these parts and write nothing (default: all)")
-    it.add_argument("--check", action="store_true", help="write nothing, but compare what is written with this run")
-    it.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th case of a suite; writes nothing")
-    return it.json_flag()
+    part_descriptions = [f"{name} ({about})" for name, about in PARTS.items()]
+    result = Parser(
+        "scorecard", ABOUT.format(", ".join([*part_descriptions, f"{COVERAGE} (what none of them reaches)"]))
+    )
+    result.add_argument(
+        "parts", nargs="*", metavar="PART", help="run only these parts and write nothing (default: all)"
+    )
+    result.add_argument("--check", action="store_true", help="write nothing, but compare what is written with this run")
+    result.add_argument(
+        "--every", type=int, default=1, metavar="N", help="only each N-th case of a suite; writes nothing"
+    )
+    return result.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print the table; the exit code is 1 where a case failed, a part is unchecked or the page is not of this run."""
     from conformance import committed
-    from conformance.card import score
+    from conformance.card import run_parts
     from conformance.page import summary
 
     if args.every < 1:
         raise PellucidError(f"--every is {args.every}; give 1 for all cases, or more for a sample")
-    whole, root = not args.parts and args.every == 1, Path()
-    if args.check and not whole:
+    is_complete_run, root = not args.parts and args.every == 1, Path()
+    if args.check and not is_complete_run:
         raise PellucidError("--check compares a run of everything; leave PART and --every out")
-    check_names(args.parts)
+    check_part_names(args.parts)
     if args.check:
-        committed.edits(root)  # what is not there is said before the run
-    elif whole:
-        committed.check_place(root)
-    card = score(args.parts, args.every, lambda row: _tell(row, args.json))
-    wrong = [f"{one.kind} {one.name} ({one.file}): no suite reaches it, and no check is named" for one in card.holes]
+        committed.manual_edits(root)  # what is not there is said before the run
+    elif is_complete_run:
+        committed.check_writable(root)
+    card = run_parts(args.parts, args.every, lambda row: _report_row(row, args.json))
+    problems = [
+        f"{entry.kind} {entry.name} ({entry.file}): no suite reaches it, and no check is named"
+        for entry in card.unchecked_entries
+    ]
     if args.check:
-        wrong += committed.differences(card.rows, card.entries, root)
-    wrong += [f"{row.suite}: {row.failed} of {row.cases} cases failed" for row in card.rows if row.failed]
-    written = committed.write(card.rows, card.entries, root) if whole and not (args.check or wrong) else []
-    for line in wrong:
+        problems += committed.differences(card.rows, card.entries, root)
+    problems += [f"{row.suite}: {row.failed} of {row.cases} cases failed" for row in card.rows if row.failed]
+    written = committed.write(card.rows, card.entries, root) if is_complete_run and not (args.check or problems) else []
+    for line in problems:
         note(line)
     if args.json:
-        emit({"rows": [row.to_json() for row in card.rows], "coverage": [one.to_json() for one in card.entries]})
+        print_json(
+            {"rows": [row.to_json() for row in card.rows], "coverage": [entry.to_json() for entry in card.entries]}
+        )
     else:
-        for one in card.entries:
-            say(f"no outside suite reaches {one.kind} {one.name}; checked by {one.checked_by or 'nothing'}")
-        say_text(summary(card.rows) if card.rows else "no cases in these parts")
+        for entry in card.entries:
+            print_lines(
+                f"no outside suite reaches {entry.kind} {entry.name}; checked by {entry.checked_by or 'nothing'}"
+            )
+        print_text(summary(card.rows) if card.rows else "no cases in these parts")
         for path in written:
-            say(f"wrote {path}")
-    return 1 if wrong else 0
+            print_lines(f"wrote {path}")
+    return 1 if problems else 0
 
 
-def _tell(row: "Row", as_json: bool) -> None:
+def _report_row(row: "Row", as_json: bool) -> None:
     from conformance.tally import decade
 
     for failure in row.failures:
         note(f"{row.suite}: {failure}")
     if not as_json:
         counts = f"{row.cases} cases, {row.passed} passed, {row.skipped} skipped, {row.failed} failed"
-        say(f"{row.suite}: {counts}, worst error below {decade(row.worst_error)}")
+        print_lines(f"{row.suite}: {counts}, worst error below {decade(row.worst_error)}")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-SAMPLES = "2.13.0"  # the version of PyTorch whose samples the tables name
+SAMPLES_VERSION = "2.13.0"  # the version of PyTorch whose samples the tables name
 # Of the largest entry of the expected tensor. Our sums may run in another order than the suite's.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
-SMALL = 1e-3  # of itself and of 1e-3 of the largest entry: how far any entry may be off
+ENTRY_TOLERANCE = 1e-3  # of itself and of 1e-3 of the largest entry: how far any entry may be off
 FLOOR = 1e-2  # of the gradient sent in from above: what an expected gradient that is truly zero is compared with
 
 
@@ -52,37 +52,38 @@ def torch_version() -> str:
     return torch.__version__.partition("+")[0]
 
 
-def missing(kind: str, name: str) -> PellucidError:
+def missing_samples_error(kind: str, name: str) -> PellucidError:
     """Return the error for an operator or a module that the installed PyTorch has no samples of."""
     return PellucidError(
-        f"scorecard: torch {torch_version()} has no samples of the {kind} {name}; run: pip install torch=={SAMPLES}"
+        f"scorecard: torch {torch_version()} has no samples of the {kind} {name}; "
+        f"run: pip install torch=={SAMPLES_VERSION}"
     )
 
 
-def gap(what: str, ours: Tensor, theirs: Tensor, floor: float = 0.0) -> float:
-    """Return the largest difference, divided by the largest magnitude of `theirs`, or by `floor` if that is larger.
+def relative_error(name: str, actual: Tensor, reference: Tensor, floor: float = 0.0) -> float:
+    """Return the largest difference, divided by the largest magnitude of `reference`, or by `floor` if that is larger.
 
-    It is infinite where an entry, however far below the largest, is off by more than SMALL of itself.
+    It is infinite where an entry, however far below the largest, is off by more than ENTRY_TOLERANCE of itself.
     Raises Mismatch where shapes or dtypes differ, or where not the same entries are NaN or infinite.
     """
-    if ours.shape != theirs.shape:
-        raise Mismatch(f"{what}: shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}")
-    if ours.dtype != theirs.dtype:
-        raise Mismatch(f"{what}: {ours.dtype} instead of {theirs.dtype}")
-    if not theirs.numel():
+    if actual.shape != reference.shape:
+        raise Mismatch(f"{name}: shape {tuple(actual.shape)} instead of {tuple(reference.shape)}")
+    if actual.dtype != reference.dtype:
+        raise Mismatch(f"{name}: {actual.dtype} instead of {reference.dtype}")
+    if not reference.numel():
         return 0.0
-    if not theirs.is_floating_point():
-        return float((ours != theirs).any())
-    finite = theirs.isfinite()
-    if not torch.equal(ours.isfinite(), finite) or not torch.equal(
-        ours[~finite].nan_to_num(nan=1.0), theirs[~finite].nan_to_num(nan=1.0)
+    if not reference.is_floating_point():
+        return float((actual != reference).any())
+    finite = reference.isfinite()
+    if not torch.equal(actual.isfinite(), finite) or not torch.equal(
+        actual[~finite].nan_to_num(nan=1.0), reference[~finite].nan_to_num(nan=1.0)
     ):
-        raise Mismatch(f"{what}: NaN or infinity in other places")
-    mine, expected = ours[finite].double(), theirs[finite].double()
+        raise Mismatch(f"{name}: NaN or infinity in other places")
+    finite_actual, expected = actual[finite].double(), reference[finite].double()
     if not expected.numel():
         return 0.0
     scale = max(float(expected.abs().max()), floor, torch.finfo(torch.float32).tiny)
-    errors = (mine - expected).abs()
-    if bool((errors > SMALL * (expected.abs() + SMALL * scale)).any()):
+    errors = (finite_actual - expected).abs()
+    if bool((errors > ENTRY_TOLERANCE * (expected.abs() + ENTRY_TOLERANCE * scale)).any()):
         return math.inf
     return float(errors.max()) / scale

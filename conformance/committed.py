@@ -7,28 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.coverage import Entry
-from conformance.page import TOLD, render, seal, summary
+from conformance.page import SUMMARY_PREFIX, render, summary, with_checksum
 from conformance.tally import Row
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 
 PAGE, README = Path("docs/scorecard.md"), Path("README.md")
-OPEN, CLOSE = "<!-- scorecard: written by `pellucid scorecard` -->", "<!-- end of scorecard -->"
-DECADES = 3  # how far a worst error may be from the committed one: other processors add in another order
-_LAST_PLACES = {-16, -7}  # of float64 and float32
-_SIGNS = {"-": "not from this run", "+": "missing"}
+START_MARK, END_MARK = "<!-- scorecard: written by `pellucid scorecard` -->", "<!-- end of scorecard -->"
+MAX_DECADE_DIFFERENCE = 3  # how far a worst error may be from the committed one: other processors add in another order
+_ROUNDING_DECADES = {-16, -7}  # of float64 and float32
+_DIFF_MEANINGS = {"-": "not from this run", "+": "missing"}
 
 
-def check_place(root: Path) -> None:
+def check_writable(root: Path) -> None:
     """Raise PellucidError where the page would take the place of another file, or cannot be written."""
     page, readme = root / PAGE, root / README
     if page.exists() and "<!-- sha256" not in _read(page):
         raise PellucidError(f"{page} is there and is not a scorecard's page; run this in another folder")
-    if readme.is_file() and OPEN in (text := _read(readme)) and _line_of(text) is None:
-        raise PellucidError(f"{readme}: the scorecard's line stands between two marks, once; put {OPEN} {CLOSE} back")
-    place = next(folder for folder in (page.parent, *page.absolute().parents) if folder.is_dir())
-    if not os.access(place, os.W_OK):
-        raise PellucidError(f"{place} cannot be written; run this in another folder, or with a PART or --check")
+    if readme.is_file() and START_MARK in (text := _read(readme)) and _summary_line(text) is None:
+        raise PellucidError(
+            f"{readme}: the scorecard's line stands between two marks, once; put {START_MARK} {END_MARK} back"
+        )
+    existing_folder = next(folder for folder in (page.parent, *page.absolute().parents) if folder.is_dir())
+    if not os.access(existing_folder, os.W_OK):
+        raise PellucidError(
+            f"{existing_folder} cannot be written; run this in another folder, or with a PART or --check"
+        )
 
 
 def write(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[Path]:
@@ -36,38 +40,38 @@ def write(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[Pat
     page, readme = root / PAGE, root / README
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, render(rows, entries).encode())
-    if not readme.is_file() or OPEN not in (text := _read(readme)):
+    if not readme.is_file() or START_MARK not in (text := _read(readme)):
         return [page]
-    before, _, rest = text.partition(OPEN)
-    line = f"{OPEN}\n{summary(rows)}\n{CLOSE}"
-    write_atomically(readme, f"{before}{line}{rest.partition(CLOSE)[2]}".encode())
+    before, _, after_mark = text.partition(START_MARK)
+    line = f"{START_MARK}\n{summary(rows)}\n{END_MARK}"
+    write_atomically(readme, f"{before}{line}{after_mark.partition(END_MARK)[2]}".encode())
     return [page, readme]
 
 
 def differences(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[str]:
-    """Return what the committed page and README say otherwise than this run; worst errors within `DECADES`."""
-    found = edits(root)
+    """Return what the committed page and README say otherwise than this run, errors within MAX_DECADE_DIFFERENCE."""
+    problems = manual_edits(root)
     old, new = (text.splitlines()[:-1] for text in (_read(root / PAGE), render(rows, entries)))
     changes = difflib.ndiff([_without_error(line) for line in old], [_without_error(line) for line in new])
-    found += [f"{PAGE}: {_SIGNS[line[0]]}: {line[2:]}" for line in changes if line[0] in _SIGNS]
+    problems += [f"{PAGE}: {_DIFF_MEANINGS[line[0]]}: {line[2:]}" for line in changes if line[0] in _DIFF_MEANINGS]
     for before, after in zip(old, new, strict=False):
-        if len(old) == len(new) and _far(before, after):
-            found.append(f"{PAGE}: another worst error: {after}")
-    if _line_of(_read(root / README)) != summary(rows):
-        found.append(f"{README}: the scorecard's line is not that of this run: {summary(rows)}")
-    return found
+        if len(old) == len(new) and _differs_by_decades(before, after):
+            problems.append(f"{PAGE}: another worst error: {after}")
+    if _summary_line(_read(root / README)) != summary(rows):
+        problems.append(f"{README}: the scorecard's line is not that of this run: {summary(rows)}")
+    return problems
 
 
-def edits(root: Path) -> list[str]:
+def manual_edits(root: Path) -> list[str]:
     """Return what shows, without a run, that the page or the README's line was not written by the command."""
     page = _read(root / PAGE)
-    body, found = page[: page.rfind("<!-- sha256")], []
-    if seal(body) != page:
-        found.append(f"{PAGE}: changed by hand: its checksum is not that of its text")
-    told = [line for line in page.splitlines() if line.startswith(TOLD)]
-    if [_line_of(_read(root / README))] != told:
-        found.append(f"{README}: changed by hand: the scorecard's line is not that of {PAGE}")
-    return found
+    body, problems = page[: page.rfind("<!-- sha256")], []
+    if with_checksum(body) != page:
+        problems.append(f"{PAGE}: changed by hand: its checksum is not that of its text")
+    summary_lines = [line for line in page.splitlines() if line.startswith(SUMMARY_PREFIX)]
+    if [_summary_line(_read(root / README))] != summary_lines:
+        problems.append(f"{README}: changed by hand: the scorecard's line is not that of {PAGE}")
+    return problems
 
 
 def _read(path: Path) -> str:
@@ -78,10 +82,10 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _line_of(readme: str) -> str | None:
+def _summary_line(readme: str) -> str | None:
     """Return the line between the two marks, None where there are not just these two around one line."""
-    inside = re.findall(f"{re.escape(OPEN)}\n(.*)\n{re.escape(CLOSE)}", readme)
-    return inside[0] if readme.count(OPEN) == readme.count(CLOSE) == len(inside) == 1 else None
+    enclosed_lines = re.findall(f"{re.escape(START_MARK)}\n(.*)\n{re.escape(END_MARK)}", readme)
+    return enclosed_lines[0] if readme.count(START_MARK) == readme.count(END_MARK) == len(enclosed_lines) == 1 else None
 
 
 def _cells(line: str) -> list[str]:
@@ -100,8 +104,8 @@ def _decades(line: str) -> set[int]:
     cells = _cells(line)
     if not cells:
         return {0}
-    return _LAST_PLACES if cells[6] == "0" else {int(cells[6][2:])}
+    return _ROUNDING_DECADES if cells[6] == "0" else {int(cells[6][2:])}
 
 
-def _far(before: str, after: str) -> bool:
-    return min(abs(old - new) for old in _decades(before) for new in _decades(after)) > DECADES
+def _differs_by_decades(before: str, after: str) -> bool:
+    return min(abs(old - new) for old in _decades(before) for new in _decades(after)) > MAX_DECADE_DIFFERENCE

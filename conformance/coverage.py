@@ -50,11 +50,11 @@ class Check(NamedTuple):
 
     file: str
     name: str
-    how: str
+    method: str
 
     def __str__(self) -> str:
         """Return all three for people."""
-        return f"{self.file} {self.name}: {self.how}"
+        return f"{self.file} {self.name}: {self.method}"
 
 
 _NETWORKS = "tests/references.py", "reference_forward"
@@ -86,7 +86,7 @@ VALUE_BY_VALUE = Check(
     "test_forward_and_backward_equal_the_reference_and_its_autograd",
     "its function in tests/layers/elementwise.py, under PyTorch's automatic differentiation",
 )
-UNTOUCHED: dict[Any, Check] = {
+INDEPENDENT_CHECKS: dict[Any, Check] = {
     LocalContrastNorm: Check(
         "tests/references.py",
         "local_contrast_norm",
@@ -209,7 +209,7 @@ UNTOUCHED: dict[Any, Check] = {
 }
 
 
-def public() -> list[tuple[Any, str]]:
+def public_parts() -> list[tuple[Any, str]]:
     """Return every public layer, combinator, loss, optimizer, schedule, regularizer, rule and metric, and its kind."""
     combinators = [
         part for part in _members(combine, combine.__all__) if inspect.isclass(part) and issubclass(part, Combinator)
@@ -230,7 +230,7 @@ def public() -> list[tuple[Any, str]]:
     return [(part, kind) for kind, parts in by_kind.items() for part in parts]
 
 
-def touched(cases: Iterable[Case]) -> set[Any]:
+def reached_subjects(cases: Iterable[Case]) -> set[Any]:
     """Return the parts of ours that pass at least one case, running no more of theirs than it takes."""
     reached: set[Any] = set()
     for case in cases:
@@ -239,27 +239,31 @@ def touched(cases: Iterable[Case]) -> set[Any]:
     return reached
 
 
-def coverage(touched: Collection[Any]) -> list[Entry]:
-    """Return what is not `touched`, and, as open too, what UNTOUCHED lists though it is touched or gone."""
-    parts = public()
-    known = [part for part, _ in parts]
-    entries = [Entry(part.__name__, kind, _file(part), _check(part)) for part, kind in parts if part not in touched]
-    for part in UNTOUCHED:
-        why = "a suite reaches it" if part in touched else "no public part of ours" if part not in known else ""
-        if why:
-            entries.append(Entry(f"{part.__name__} ({why}: take it out of UNTOUCHED)", "stale", _file(part), ""))
+def coverage(reached: Collection[Any]) -> list[Entry]:
+    """Return what is not `reached`, and, as open too, what INDEPENDENT_CHECKS lists though it is reached or gone."""
+    parts = public_parts()
+    known_parts = [part for part, _ in parts]
+    entries = [Entry(part.__name__, kind, _file(part), _check(part)) for part, kind in parts if part not in reached]
+    for part in INDEPENDENT_CHECKS:
+        stale_reason = (
+            "a suite reaches it" if part in reached else "no public part of ours" if part not in known_parts else ""
+        )
+        if stale_reason:
+            entries.append(
+                Entry(f"{part.__name__} ({stale_reason}: take it out of INDEPENDENT_CHECKS)", "stale", _file(part), "")
+            )
     return entries
 
 
 def _check(part: Any) -> str:
     elementwise = inspect.isclass(part) and issubclass(part, Layer) and Trait.ELEMENTWISE in part.traits
-    return str(UNTOUCHED.get(part, VALUE_BY_VALUE if elementwise else ""))
+    return str(INDEPENDENT_CHECKS.get(part, VALUE_BY_VALUE if elementwise else ""))
 
 
 def _members(module: Any, names: Iterable[str]) -> list[Any]:
     """Return the classes and functions of a module among `names`."""
-    found = [getattr(module, name) for name in names if not name.startswith("_")]
-    return [part for part in found if inspect.isclass(part) or inspect.isfunction(part)]
+    members = [getattr(module, name) for name in names if not name.startswith("_")]
+    return [part for part in members if inspect.isclass(part) or inspect.isfunction(part)]
 
 
 def _file(part: Any) -> str:

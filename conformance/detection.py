@@ -11,28 +11,28 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from conformance.case import Case, gap
+from conformance.case import Case, relative_error
 from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
 
 TOLERANCE = 1e-9
-SETS = 200
-KINDS = {"boxes": "bbox", "masks": "segm", "keypoints": "keypoints"}
-POINTS = 17
-IMAGE = 160  # pixels on a side: an object may be small, medium or large
-GRID = 8  # pixels between the boxes of the sets with equal overlaps
+N_SETS = 200
+IOU_TYPES = {"boxes": "bbox", "masks": "segm", "keypoints": "keypoints"}
+N_KEYPOINTS = 17
+IMAGE_SIDE = 160  # pixels on a side: an object may be small, medium or large
+GRID_STEP = 8  # pixels between the boxes of the sets with equal overlaps
 
 
-class Draws(np.random.Generator):
+class SetGenerator(np.random.Generator):
     """NumPy's generator for a set; grid: whether the boxes of the set are on a grid."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(np.random.PCG64(seed))
-        self.grid = seed % 3 == 0
+        self.on_grid = seed % 3 == 0
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ImageSet:
     """Images with objects and detections; areas: of the objects, not always those of their boxes, as in COCO."""
 
     objects: list[Objects]
@@ -42,57 +42,59 @@ class Drawn:
 
 def cases() -> Iterator[Case]:
     """Yield every set, for boxes, for masks and for key-points."""
-    for kind, theirs in KINDS.items():
-        suite = f"pycocotools COCOeval {theirs}"
-        for seed in range(SETS):
+    for kind, iou_type in IOU_TYPES.items():
+        suite = f"pycocotools COCOeval {iou_type}"
+        for seed in range(N_SETS):
             yield Case(suite, version("pycocotools"), f"set {seed}", Coco, partial(_compare, kind, seed), TOLERANCE)
 
 
 def _compare(kind: str, seed: int) -> float:
     """Return the largest difference of all figures; those without truths must be missing in both."""
-    drawn = draw(kind, seed)
-    ours = torch.tensor(list(figures(kind, drawn).values()), dtype=torch.float64)
-    return gap("figures", ours.nan_to_num(nan=-1.0), torch.from_numpy(expected(kind, drawn)))
+    image_set = draw_set(kind, seed)
+    actual = torch.tensor(list(pellucid_figures(kind, image_set).values()), dtype=torch.float64)
+    return relative_error(
+        "figures", actual.nan_to_num(nan=-1.0), torch.from_numpy(pycocotools_figures(kind, image_set))
+    )
 
 
-def figures(kind: str, drawn: Drawn) -> dict[str, float]:
+def pellucid_figures(kind: str, image_set: ImageSet) -> dict[str, float]:
     """Return our figures."""
     evaluation = Coco(kind)
-    for found, truth, areas in zip(drawn.detections, drawn.objects, drawn.areas, strict=True):
-        evaluation.add(found, truth, areas)
+    for detections, truth, areas in zip(image_set.detections, image_set.objects, image_set.areas, strict=True):
+        evaluation.add(detections, truth, areas)
     return evaluation.figures()
 
 
-def expected(kind: str, drawn: Drawn) -> np.ndarray:
+def pycocotools_figures(kind: str, image_set: ImageSet) -> np.ndarray:
     """Return pycocotools' figures: -1 where no object is to be found."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     truth: Any = COCO()
     results: Any = COCO()
-    images = [{"id": index, "height": IMAGE, "width": IMAGE} for index in range(len(drawn.objects))]
-    labels = {int(label) for part in (*drawn.objects, *drawn.detections) for label in part.labels}
+    images = [{"id": index, "height": IMAGE_SIDE, "width": IMAGE_SIDE} for index in range(len(image_set.objects))]
+    labels = {int(label) for instances in (*image_set.objects, *image_set.detections) for label in instances.labels}
     categories = [{"id": label} for label in sorted(labels)]
-    truth.dataset = {"images": images, "categories": categories, "annotations": _true(kind, drawn)}
-    found = _found(kind, drawn)
+    truth.dataset = {"images": images, "categories": categories, "annotations": _true_annotations(kind, image_set)}
+    detected = _detection_results(kind, image_set)
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        if found:
-            results = truth.loadRes(found)
+        if detected:
+            results = truth.loadRes(detected)
         else:  # which loadRes refuses
             results.dataset = {"images": images, "categories": categories, "annotations": []}
             results.createIndex()
-        evaluation: Any = cast(Any, COCOeval)(truth, results, KINDS[kind])
+        evaluation: Any = cast(Any, COCOeval)(truth, results, IOU_TYPES[kind])
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return np.asarray(evaluation.stats)
 
 
-def _true(kind: str, drawn: Drawn) -> list[dict[str, Any]]:
+def _true_annotations(kind: str, image_set: ImageSet) -> list[dict[str, Any]]:
     """Return the objects as COCO annotations, numbered from 1: pycocotools takes the number 0 for unmatched."""
     entries: list[dict[str, Any]] = []
-    for image, (truth, areas) in enumerate(zip(drawn.objects, drawn.areas, strict=True)):
+    for image, (truth, areas) in enumerate(zip(image_set.objects, image_set.areas, strict=True)):
         for k in range(len(truth)):
             assert truth.crowd is not None
             entry = _entry(kind, image, truth, k)
@@ -104,27 +106,27 @@ def _true(kind: str, drawn: Drawn) -> list[dict[str, Any]]:
     return entries
 
 
-def _found(kind: str, drawn: Drawn) -> list[dict[str, Any]]:
+def _detection_results(kind: str, image_set: ImageSet) -> list[dict[str, Any]]:
     return [
-        {**_entry(kind, image, found, k), "score": float(found.scores[k])}
-        for image, found in enumerate(drawn.detections)
-        for k in range(len(found))
+        {**_entry(kind, image, detections, k), "score": float(detections.scores[k])}
+        for image, detections in enumerate(image_set.detections)
+        for k in range(len(detections))
     ]
 
 
-def _entry(kind: str, image: int, part: Objects | Detections, k: int) -> dict[str, Any]:
+def _entry(kind: str, image: int, instances: Objects | Detections, k: int) -> dict[str, Any]:
     """Return what detections and objects share: with one of box, mask and points, as in files of results."""
     from pycocotools import mask
 
-    entry: dict[str, Any] = {"image_id": image, "category_id": int(part.labels[k])}
+    entry: dict[str, Any] = {"image_id": image, "category_id": int(instances.labels[k])}
     if kind == "boxes":
-        entry["bbox"] = _xywh(part.boxes[k])
+        entry["bbox"] = _xywh(instances.boxes[k])
     elif kind == "masks":
-        assert part.masks is not None
-        entry["segmentation"] = mask.encode(np.asfortranarray(part.masks[k].numpy().astype(np.uint8)))
+        assert instances.masks is not None
+        entry["segmentation"] = mask.encode(np.asfortranarray(instances.masks[k].numpy().astype(np.uint8)))
     else:
-        assert part.keypoints is not None
-        entry["keypoints"] = part.keypoints[k].flatten().tolist()
+        assert instances.keypoints is not None
+        entry["keypoints"] = instances.keypoints[k].flatten().tolist()
     return entry
 
 
@@ -133,85 +135,89 @@ def _xywh(box: torch.Tensor) -> list[float]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def draw(kind: str, seed: int) -> Drawn:
+def draw_set(kind: str, seed: int) -> ImageSet:
     """Return a set in which much is drawn: sizes, crowds, equal scores, empty images, too many detections.
 
     Coordinates are multiples of 1/4, so that equal overlaps are equal in every program. In every third set the boxes
     are of one size on a grid: many overlaps and areas are at a threshold, and many overlaps are equal.
     """
-    rng = Draws(seed)
+    rng = SetGenerator(seed)
     classes, images = int(rng.integers(1, 5)), int(rng.integers(1, 7))
-    most, crowds = int(rng.integers(1, 9)), rng.choice([0.0, 0.2, 0.6])
+    max_objects, crowd_fraction = int(rng.integers(1, 9)), rng.choice([0.0, 0.2, 0.6])
     objects, areas, detections = [], [], []
     for _ in range(images):
-        truth = _objects(kind, rng, int(rng.integers(0, most + 1)), classes, crowds)
+        truth = _objects(kind, rng, int(rng.integers(0, max_objects + 1)), classes, crowd_fraction)
         boxes = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(1)
         objects.append(truth)
         areas.append(boxes * torch.from_numpy(rng.choice([1.0, 0.7, 0.1], len(truth))) if seed % 2 else boxes)
         detections.append(_detections(kind, rng, truth, classes))
-    return Drawn(objects, areas, detections)
+    return ImageSet(objects, areas, detections)
 
 
-def _objects(kind: str, rng: Draws, n: int, classes: int, crowds: float) -> Objects:
+def _objects(kind: str, rng: SetGenerator, n: int, classes: int, crowd_fraction: float) -> Objects:
     boxes = _boxes(rng, n)
     labels = torch.from_numpy(rng.integers(1, classes + 1, n))
-    points = _points(rng, boxes) if kind == "keypoints" else None
-    if points is not None:
-        hidden = torch.from_numpy(rng.random((n, POINTS)) < rng.random((n, 1)) * 0.7)
-        hidden[torch.from_numpy(rng.random(n) < 0.15)] = True  # without a labelled point
-        points[hidden] = 0.0
-    crowd = torch.from_numpy(rng.random(n) < crowds)
-    return Objects(boxes, labels, _masks(rng, boxes) if kind == "masks" else None, points, crowd)
+    keypoints = _keypoints(rng, boxes) if kind == "keypoints" else None
+    if keypoints is not None:
+        is_unlabelled = torch.from_numpy(rng.random((n, N_KEYPOINTS)) < rng.random((n, 1)) * 0.7)
+        is_unlabelled[torch.from_numpy(rng.random(n) < 0.15)] = True  # without a labelled point
+        keypoints[is_unlabelled] = 0.0
+    crowd = torch.from_numpy(rng.random(n) < crowd_fraction)
+    return Objects(boxes, labels, _masks(rng, boxes) if kind == "masks" else None, keypoints, crowd)
 
 
-def _detections(kind: str, rng: Draws, truth: Objects, classes: int) -> Detections:
+def _detections(kind: str, rng: SetGenerator, truth: Objects, classes: int) -> Detections:
     """Return copies of the truth, shifted by little or not at all, and boxes anywhere."""
-    many = 300 if rng.random() < 0.1 else 4  # more than 100, or than 20 of key-points, do not count
-    copies = torch.from_numpy(rng.integers(0, max(len(truth), 1), int(rng.integers(0, many * (len(truth) > 0) + 1))))
-    if rng.grid:
-        boxes = truth.boxes[copies] + GRID * torch.from_numpy(rng.integers(-1, 2, (len(copies), 2))).repeat(1, 2)
+    max_copies = 300 if rng.random() < 0.1 else 4  # more than 100, or than 20 of key-points, do not count
+    copied_indices = torch.from_numpy(
+        rng.integers(0, max(len(truth), 1), int(rng.integers(0, max_copies * (len(truth) > 0) + 1)))
+    )
+    if rng.on_grid:
+        boxes = truth.boxes[copied_indices] + GRID_STEP * torch.from_numpy(
+            rng.integers(-1, 2, (len(copied_indices), 2))
+        ).repeat(1, 2)
     else:
-        shift = np.round(rng.normal(0, rng.choice([0, 1, 4, 10]), (len(copies), 4)) * 4) / 4
-        boxes = (truth.boxes[copies] + torch.from_numpy(shift)).clamp(0, IMAGE)
+        shift = np.round(rng.normal(0, rng.choice([0, 1, 4, 10]), (len(copied_indices), 4)) * 4) / 4
+        boxes = (truth.boxes[copied_indices] + torch.from_numpy(shift)).clamp(0, IMAGE_SIDE)
         boxes = torch.cat([boxes[:, :2].minimum(boxes[:, 2:]), boxes[:, :2].maximum(boxes[:, 2:])], 1)
-    others = int(rng.integers(0, 6))
-    boxes = torch.cat([boxes, _boxes(rng, others)])
-    labels = torch.cat([truth.labels[copies], torch.from_numpy(rng.integers(1, classes + 1, others))])
-    wrong = torch.from_numpy(rng.random(len(labels)) < 0.15)
-    labels = torch.where(wrong, torch.from_numpy(rng.integers(1, classes + 1, len(labels))), labels)
+    n_random = int(rng.integers(0, 6))
+    boxes = torch.cat([boxes, _boxes(rng, n_random)])
+    labels = torch.cat([truth.labels[copied_indices], torch.from_numpy(rng.integers(1, classes + 1, n_random))])
+    is_mislabelled = torch.from_numpy(rng.random(len(labels)) < 0.15)
+    labels = torch.where(is_mislabelled, torch.from_numpy(rng.integers(1, classes + 1, len(labels))), labels)
     scores = torch.from_numpy(rng.integers(0, int(rng.choice([4, 1000])), len(labels)) / 1000)
-    points = None
+    keypoints = None
     if kind == "keypoints":
-        points = _points(rng, boxes)
+        keypoints = _keypoints(rng, boxes)
         assert truth.keypoints is not None
-        jitter = torch.from_numpy(rng.normal(0, rng.choice([0.0, 0.3, 3.0]), (len(copies), POINTS, 2)))
-        points[: len(copies), :, :2] = truth.keypoints[copies][:, :, :2] + jitter
-    return Detections(boxes, scores, labels, _masks(rng, boxes) if kind == "masks" else None, points)
+        jitter = torch.from_numpy(rng.normal(0, rng.choice([0.0, 0.3, 3.0]), (len(copied_indices), N_KEYPOINTS, 2)))
+        keypoints[: len(copied_indices), :, :2] = truth.keypoints[copied_indices][:, :, :2] + jitter
+    return Detections(boxes, scores, labels, _masks(rng, boxes) if kind == "masks" else None, keypoints)
 
 
-def _boxes(rng: Draws, n: int) -> torch.Tensor:
+def _boxes(rng: SetGenerator, n: int) -> torch.Tensor:
     """Return boxes of 0 to 130 pixels, one in twenty without width; on the grid, boxes of 32 pixels close together."""
-    if rng.grid:
-        corners = GRID * rng.integers(1, 5, (n, 2))
+    if rng.on_grid:
+        corners = GRID_STEP * rng.integers(1, 5, (n, 2))
         return torch.from_numpy(np.concatenate([corners, corners + 32], 1).astype(float))
     sides = np.round(2 ** rng.uniform(2, 7, (n, 2)) * 4) / 4
     sides[rng.random(n) < 0.05, 0] = 0.0
-    corners = np.round(rng.uniform(0, 1, (n, 2)) * (IMAGE - sides) * 4) / 4
+    corners = np.round(rng.uniform(0, 1, (n, 2)) * (IMAGE_SIDE - sides) * 4) / 4
     return torch.from_numpy(np.concatenate([corners, corners + sides], 1))
 
 
-def _masks(rng: Draws, boxes: torch.Tensor) -> torch.Tensor:
+def _masks(rng: SetGenerator, boxes: torch.Tensor) -> torch.Tensor:
     """Return ellipses in the boxes, with holes in some."""
-    centres = torch.arange(IMAGE) + 0.5
+    centres = torch.arange(IMAGE_SIDE) + 0.5
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp_min(1e-3) / 2
     x, y = ((centres - middle[:, k : k + 1]) / half[:, k : k + 1] for k in (0, 1))  # (n, IMAGE)
-    far = x[:, None].square() + y[:, :, None].square()
-    holes = torch.from_numpy(rng.choice([0.0, 0.3], len(boxes)))[:, None, None]
-    return (far <= 1) & (far >= holes)
+    radius_squared = x[:, None].square() + y[:, :, None].square()
+    hole_radius_squared = torch.from_numpy(rng.choice([0.0, 0.3], len(boxes)))[:, None, None]
+    return (radius_squared <= 1) & (radius_squared >= hole_radius_squared)
 
 
-def _points(rng: Draws, boxes: torch.Tensor) -> torch.Tensor:
+def _keypoints(rng: SetGenerator, boxes: torch.Tensor) -> torch.Tensor:
     """Return points anywhere in each box; on the grid, at the same places of each."""
-    places = torch.from_numpy(rng.random((1 if rng.grid else len(boxes), POINTS, 2)))
-    at = boxes[:, None, :2] + places * (boxes[:, 2:] - boxes[:, :2])[:, None]
-    return torch.cat([at, torch.full((len(boxes), POINTS, 1), 2.0, dtype=torch.float64)], 2)
+    fractions = torch.from_numpy(rng.random((1 if rng.on_grid else len(boxes), N_KEYPOINTS, 2)))
+    positions = boxes[:, None, :2] + fractions * (boxes[:, 2:] - boxes[:, :2])[:, None]
+    return torch.cat([positions, torch.full((len(boxes), N_KEYPOINTS, 1), 2.0, dtype=torch.float64)], 2)

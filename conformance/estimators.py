@@ -51,9 +51,9 @@ def cases(estimators: Iterable[Any] = ESTIMATORS) -> Iterator[Case]:
     for estimator in estimators:
         suite = f"sklearn check_estimator {type(estimator).__name__}"
         checks: Any = estimator_checks_generator(estimator)
-        for tried, check in checks:
-            run = partial(_check, check, tried)
-            yield Case(suite, sklearn.__version__, _name(check), type(estimator), run, tolerance=0.0)
+        for instance, check in checks:
+            run = partial(_check, check, instance)
+            yield Case(suite, sklearn.__version__, _check_name(check), type(estimator), run, tolerance=0.0)
 
 
 def _check(check: Callable[[Any], None], estimator: Any) -> float:
@@ -67,7 +67,7 @@ def _check(check: Callable[[Any], None], estimator: Any) -> float:
     return 0.0
 
 
-def _name(check: Any) -> str:
+def _check_name(check: Any) -> str:
     """Return the check's name with its options: scikit-learn makes partials of partials."""
     options: dict[str, Any] = {}
     while isinstance(check, partial):

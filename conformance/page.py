@@ -7,13 +7,13 @@ from conformance.coverage import Entry
 from conformance.tally import Row, decade
 
 # Checks that come with parts of ours that do not exist yet.
-NOT_YET = ("sklearn check_estimator",)
-SEAL = "<!-- sha256 of all above: {} -->\n"
+PENDING_SUITES = ("sklearn check_estimator",)
+CHECKSUM_LINE = "<!-- sha256 of all above: {} -->\n"
 ONNX_KINDS = ("onnx node", "onnx simple", "onnx pytorch-")
 LIBRARIES = ("keras.applications", "onnx light", "torch transformers")
-TOLD = "Passed: "  # how the summary begins
+SUMMARY_PREFIX = "Passed: "  # how the summary begins
 
-HEAD = """# Scorecard
+INTRODUCTION = """# Scorecard
 
 Other people's test suites, and other people's libraries as references, run against ours. Written by `pellucid
 scorecard` (extra `pellucid[scorecard]`); nothing here is typed by hand, and CI compares it with a run.
@@ -46,46 +46,46 @@ That a suite reaches a layer does not say that it tries every option: tests/laye
 
 def summary(rows: Sequence[Row]) -> str:
     """Return the one line that sums the rows up."""
-    told = (
-        f"{_passed(rows, 'torch OpInfo', 'torch ModuleInfo')} of PyTorch's own samples in float64 and float32",
-        f"{_passed(rows, *ONNX_KINDS)} ONNX backend cases",
-        f"{_passed(rows, 'torch.')} comparisons with PyTorch's optimizers, schedules, penalties and clipping",
-        f"{_passed(rows, 'sklearn')} with scikit-learn",
-        f"{_passed(rows, 'pycocotools')} with pycocotools",
-        f"{_passed(rows, *LIBRARIES)} with other libraries' networks",
-        f"{_passed(rows, 'torchvision')} with published numbers of parameters",
-        f"{_passed(rows, 'Captum', 'Zennit')} with Captum's and Zennit's explanations",
+    counts = (
+        f"{_passed_cases(rows, 'torch OpInfo', 'torch ModuleInfo')} of PyTorch's own samples in float64 and float32",
+        f"{_passed_cases(rows, *ONNX_KINDS)} ONNX backend cases",
+        f"{_passed_cases(rows, 'torch.')} comparisons with PyTorch's optimizers, schedules, penalties and clipping",
+        f"{_passed_cases(rows, 'sklearn')} with scikit-learn",
+        f"{_passed_cases(rows, 'pycocotools')} with pycocotools",
+        f"{_passed_cases(rows, *LIBRARIES)} with other libraries' networks",
+        f"{_passed_cases(rows, 'torchvision')} with published numbers of parameters",
+        f"{_passed_cases(rows, 'Captum', 'Zennit')} with Captum's and Zennit's explanations",
     )
     failed, skipped = sum(row.failed for row in rows), sum(row.skipped for row in rows)
-    return f"{TOLD}{', '.join(told)}. Failed: {failed}. Skipped, each with a reason: {skipped:,}."
+    return f"{SUMMARY_PREFIX}{', '.join(counts)}. Failed: {failed}. Skipped, each with a reason: {skipped:,}."
 
 
 def render(rows: Sequence[Row], entries: Sequence[Entry]) -> str:
     """Return the whole page, sealed by its own checksum."""
-    lines = [HEAD + summary(rows), ""]
+    lines = [INTRODUCTION + summary(rows), ""]
     lines += ["| suite | version | cases | passed | skipped | failed | worst error | our file | skips |"]
     lines += ["|---|---|---:|---:|---:|---:|---:|---|---|"]
-    lines += [_line(row) for row in rows]
-    lines += [f"| {name} | - | not yet | - | - | - | - | - | - |" for name in NOT_YET]
+    lines += [_row_line(row) for row in rows]
+    lines += [f"| {name} | - | not yet | - | - | - | - | - | - |" for name in PENDING_SUITES]
     lines += ["", "## What no outside suite reaches", ""]
     if entries:
         lines += ["| what | kind | our file | checked by |", "|---|---|---|---|"]
         lines += [f"| {e.name} | {e.kind} | {e.file} | {e.checked_by or '**nothing**'} |" for e in entries]
     else:
         lines += ["Nothing: every public layer, loss, optimizer, rule and metric is reached by a suite above."]
-    return seal("\n".join(lines) + "\n\n")
+    return with_checksum("\n".join(lines) + "\n\n")
 
 
-def seal(text: str) -> str:
+def with_checksum(text: str) -> str:
     """Return the page with its checksum as the last line."""
-    return text + SEAL.format(hashlib.sha256(text.encode()).hexdigest())
+    return text + CHECKSUM_LINE.format(hashlib.sha256(text.encode()).hexdigest())
 
 
-def _passed(rows: Sequence[Row], *starts: str) -> str:
-    return f"{sum(row.passed for row in rows if row.suite.startswith(starts)):,}"
+def _passed_cases(rows: Sequence[Row], *suite_prefixes: str) -> str:
+    return f"{sum(row.passed for row in rows if row.suite.startswith(suite_prefixes)):,}"
 
 
-def _line(row: Row) -> str:
+def _row_line(row: Row) -> str:
     skips = "; ".join(f"{count} {reason}" for reason, count in sorted(row.skips.items()))
     numbers = f"{row.cases} | {row.passed} | {row.skipped} | {row.failed} | {decade(row.worst_error)}"
     return f"| {row.suite} | {row.version} | {numbers} | {row.file} | {skips} |"

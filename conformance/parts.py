@@ -23,9 +23,10 @@ PARTS = {
     "networks": "Keras', ONNX's and Hugging Face's networks with the same random weights",
 }
 COVERAGE = "coverage"
-SINGLE = tuple(name for name in PARTS if name != "networks")  # what checks layers, losses ... one by one
+# What checks layers, losses ... one by one.
+PARTS_WITHOUT_NETWORKS = tuple(name for name in PARTS if name != "networks")
 # The packages that the parts are made from, beyond what is always there.
-NEEDED = {
+REQUIRED_PACKAGES = {
     "opinfo": ("expecttest",), "moduleinfo": ("expecttest",), "onnx_nodes": ("onnx",), "optimizers": ("expecttest",),
     "explanations": ("captum", "zennit"), "detection": ("pycocotools",),
 }  # fmt: skip
@@ -38,14 +39,14 @@ def cases(names: Sequence[str]) -> "Iterator[Case]":
             yield from import_module(f"conformance.{name}").cases()
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_part_names(names: Sequence[str]) -> None:
     """Raise PellucidError unless these are parts, and what they are made from is installed."""
     known = (*PARTS, COVERAGE)
     for name in names:
         if name not in known:
             raise PellucidError(f"the scorecard has no part {name!r}{nearest(name, known)}; known: {', '.join(known)}")
-    asked = PARTS if not names or COVERAGE in names else names
-    for module in dict.fromkeys(package for name in asked for package in NEEDED.get(name, ())):
+    requested = PARTS if not names or COVERAGE in names else names
+    for module in dict.fromkeys(package for name in requested for package in REQUIRED_PACKAGES.get(name, ())):
         if find_spec(module) is None:
-            how = "--no-deps zennit" if module == "zennit" else "'pellucid[scorecard]'"
-            raise PellucidError(f"the scorecard needs {module}; run: pip install {how}")
+            pip_arguments = "--no-deps zennit" if module == "zennit" else "'pellucid[scorecard]'"
+            raise PellucidError(f"the scorecard needs {module}; run: pip install {pip_arguments}")

@@ -65,28 +65,28 @@ class Row:
         except SkipCase as skip:
             self.skips[str(skip)] = self.skips.get(str(skip), 0) + 1
             return False
-        except Exception as wrong:  # whatever a case raises is the case's failure, and is reported as such
-            self.failures.append(f"{case.name}: {type(wrong).__name__}: {' '.join(str(wrong).split())}")
+        except Exception as failure:  # whatever a case raises is the case's failure, and is reported as such
+            self.failures.append(f"{case.name}: {type(failure).__name__}: {' '.join(str(failure).split())}")
             return False
         self.passed += 1
         self.worst_error = max(error, self.worst_error or 0.0)
         return True
 
 
-def count(cases: Iterable[Case], every: int = 1) -> Iterator[Row]:
+def run_cases(cases: Iterable[Case], every: int = 1) -> Iterator[Row]:
     """Run the cases and yield their rows, each when its suite is done; of each suite only every `every`-th case.
 
     The cases of one suite follow one another.
     """
-    row, seen = None, 0
+    row, index = None, 0
     for case in cases:
         if row is None or (row.suite, row.subject) != (case.suite, case.subject):
             if row is not None:
                 yield row
-            row, seen = Row(case.suite, case.version, case.file, case.subject), 0
-        if seen % every == 0:
+            row, index = Row(case.suite, case.version, case.file, case.subject), 0
+        if index % every == 0:
             row.add(case)
-        seen += 1
+        index += 1
     if row is not None:
         yield row
 

@@ -4,40 +4,40 @@ from typing import Any
 
 from torch import Tensor
 
-from conformance.trial import AS_IS, ONE_ROW, UNBATCHED, View, both
+from conformance.trial import AS_IS, ONE_ROW, UNBATCHED, View, compose_views
 
 ONE_VALUE = View(lambda x: x.reshape(1, 1), lambda x: x.reshape(()))  # a number alone
 NEGATED = View(lambda x: -x, lambda x: x)  # y = f(-x), and dx = -df(dy) = df(-dy) as df is linear
 
 
-def of_images(x: Tensor) -> View:
+def image_view(x: Tensor) -> View:
     """Return the view of (N, C, H, W), or of one image without the batch axis."""
     return AS_IS if x.dim() == 4 else UNBATCHED
 
 
-def of_rows(x: Tensor) -> View:
+def row_view(x: Tensor) -> View:
     """Return the view of (N, C, L), or of one row without the batch axis, as images one row high."""
-    return ONE_ROW if x.dim() == 3 else both(UNBATCHED, ONE_ROW)
+    return ONE_ROW if x.dim() == 3 else compose_views(UNBATCHED, ONE_ROW)
 
 
-def of_space(x: Tensor, axes: int) -> View:
+def spatial_view(x: Tensor, axes: int) -> View:
     """Return how `x`, with one or two `axes` of space and perhaps no batch, becomes images (N, C, H, W)."""
-    return of_rows(x) if axes == 1 else of_images(x)
+    return row_view(x) if axes == 1 else image_view(x)
 
 
-def option_of_images(option: Any, axes: int, across: int) -> Any:
-    """Return an option over one or two `axes` of space as ours over two: one axis has `across` for the height.
+def image_option(option: Any, axes: int, height_value: int) -> Any:
+    """Return an option over one or two `axes` of space as ours over two: one axis has `height_value` for the height.
 
     A list of one number is that number. None and the word "same" stay, the word "valid" is no padding.
     """
     if option is None or isinstance(option, str):
         return 0 if option == "valid" else option
     value = option[0] if isinstance(option, (tuple, list)) and len(option) == 1 else option
-    return value if axes == 2 else (across, value)
+    return value if axes == 2 else (height_value, value)
 
 
-def size_of_images(x: Tensor, size: Any, axes: int) -> Any:
+def image_size(x: Tensor, size: Any, axes: int) -> Any:
     """Return a size asked for over one or two `axes` of space as (height, width); None is x's own."""
-    asked = size if isinstance(size, (tuple, list)) else (size,) * axes
-    own = (x.shape[k - axes] if one is None else one for k, one in enumerate(asked))
-    return option_of_images(tuple(own), axes, 1)
+    sizes = size if isinstance(size, (tuple, list)) else (size,) * axes
+    image_sizes = (x.shape[k - axes] if one is None else one for k, one in enumerate(sizes))
+    return image_option(tuple(image_sizes), axes, 1)

@@ -25,29 +25,31 @@ from pellucid.lessons.lesson import LESSONS
 from pellucid.lessons.page import markdown, notebook
 
 TUTORIALS = Path(__file__).parent / "tutorials"
-SECONDS = 300  # for one block
+BLOCK_SECONDS = 300  # for one block
 PACKAGES = {"tutorials/your-model.md": "timm"}  # that a page needs, and that the extra docs does not have
 
 
-def read(text: str) -> NotebookNode:
+def to_notebook(text: str) -> NotebookNode:
     """Return a page as a notebook without outputs."""
     return nbformat.reads(json.dumps(notebook(text)), as_version=4)
 
 
 def execute(text: str) -> NotebookNode:
     """Return a page as a notebook with its outputs; what it writes is removed. Raises CellExecutionError."""
-    made = read(text)
+    unexecuted = to_notebook(text)
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(made, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}})
+        client = NotebookClient(
+            unexecuted, timeout=BLOCK_SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
+        )
         return client.execute()
 
 
-def executed(name: str, text: str) -> NotebookNode:
+def execute_page(name: str, text: str) -> NotebookNode:
     """Return a page as a notebook with its outputs; without them, and saying so, if its package is not installed."""
     package = PACKAGES.get(name)
     if package is None or find_spec(package) is not None:
         return execute(text)
-    return read(f"{text}\n\n{package} was not installed when this page was written, so it has no outputs.\n")
+    return to_notebook(f"{text}\n\n{package} was not installed when this page was written, so it has no outputs.\n")
 
 
 def outputs(cell: NotebookNode) -> str:
@@ -64,15 +66,15 @@ def outputs(cell: NotebookNode) -> str:
     return "\n\n".join(parts)
 
 
-def page_of(made: NotebookNode) -> str:
+def page_of(executed: NotebookNode) -> str:
     """Return an executed notebook as the Markdown of its page."""
-    shown: list[str] = []
-    for cell in made.cells:
+    parts: list[str] = []
+    for cell in executed.cells:
         if cell.cell_type == "code":
-            shown.append(f"```python\n{cell.source}\n```\n\n{outputs(cell)}")
+            parts.append(f"```python\n{cell.source}\n```\n\n{outputs(cell)}")
         else:
-            shown.append(cell.source)
-    return "\n\n".join(shown)
+            parts.append(cell.source)
+    return "\n\n".join(parts)
 
 
 NOTEBOOKS: dict[str, NotebookNode] = {}  # by the address of the page
@@ -86,15 +88,15 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
         text = pages[f"lessons/{name}.md"] = markdown(name, small=True)
         files.append(File.generated(config, f"lessons/{name}.md", content=text))
     for name, text in pages.items():
-        made = NOTEBOOKS[name] = read(text) if is_quick else executed(name, text)
-        files.append(File.generated(config, f"{name.removesuffix('.md')}.ipynb", content=nbformat.writes(made)))
+        result = NOTEBOOKS[name] = to_notebook(text) if is_quick else execute_page(name, text)
+        files.append(File.generated(config, f"{name.removesuffix('.md')}.ipynb", content=nbformat.writes(result)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Show the outputs in a tutorial, and link its notebook."""
-    made = NOTEBOOKS.get(page.file.src_uri)
-    if made is None:
+    executed = NOTEBOOKS.get(page.file.src_uri)
+    if executed is None:
         return markdown
     name = Path(page.file.src_uri).stem
-    return f"{page_of(made)}\n\n---\n\n[This page as a notebook]({name}.ipynb)\n"
+    return f"{page_of(executed)}\n\n---\n\n[This page as a notebook]({name}.ipynb)\n"

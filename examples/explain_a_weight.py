@@ -25,9 +25,9 @@ def main() -> None:
     options = parser.parse_args()
     model = Model.load(shipped_files.pretrained_file("mnist-mlp-100"))
     if options.picture is None:
-        drawn = Image.fromarray((load_digits().images[12] * 15.9).astype("uint8")).resize((160, 160), Image.BICUBIC)
+        digit = Image.fromarray((load_digits().images[12] * 15.9).astype("uint8")).resize((160, 160), Image.BICUBIC)
         file = io.BytesIO()
-        drawn.save(file, "PNG")
+        digit.save(file, "PNG")
         x = read_picture(model, file.getvalue(), "digit")[None]
     else:
         x = read_picture(model, options.picture)[None]

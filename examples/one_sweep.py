@@ -16,7 +16,7 @@ from pellucid import Mode, Model, shipped_files
 from pellucid.sweep import backward, forward
 from pellucid.tasks.pictures import read_picture
 
-SHOWN = (
+SHOWN_PATHS = (
     "features.conv1",
     "features.relu1",
     "features.pool1",
@@ -34,12 +34,12 @@ def mosaic(maps: Tensor) -> Tensor:
     if maps.dim() == 1:
         width = -(-len(maps) // 12)
         return torch.nn.functional.pad(maps, (0, 12 * width - len(maps)), value=torch.nan).view(12, width)
-    across = {1: 1, 6: 2}.get(len(maps), 4)
-    rows = -(-len(maps) // across)
-    blank = maps.new_full((rows * across - len(maps), *maps.shape[1:]), torch.nan)
-    framed = torch.nn.functional.pad(torch.cat([maps, blank]), (1, 1, 1, 1), value=torch.nan)
-    grid = framed.view(rows, across, *framed.shape[1:]).transpose(1, 2)
-    return grid.reshape(rows * framed.shape[1], across * framed.shape[2])
+    columns = {1: 1, 6: 2}.get(len(maps), 4)
+    rows = -(-len(maps) // columns)
+    padding = maps.new_full((rows * columns - len(maps), *maps.shape[1:]), torch.nan)
+    framed = torch.nn.functional.pad(torch.cat([maps, padding]), (1, 1, 1, 1), value=torch.nan)
+    grid = framed.view(rows, columns, *framed.shape[1:]).transpose(1, 2)
+    return grid.reshape(rows * framed.shape[1], columns * framed.shape[2])
 
 
 def main() -> None:
@@ -50,30 +50,34 @@ def main() -> None:
     options = parser.parse_args()
     model = Model.load(shipped_files.pretrained_file("mnist-lenet"))
     if options.picture is None:
-        drawn = Image.fromarray((load_digits().images[12] * 15.9).astype("uint8")).resize((160, 160), Image.BICUBIC)
+        digit = Image.fromarray((load_digits().images[12] * 15.9).astype("uint8")).resize((160, 160), Image.BICUBIC)
         file = io.BytesIO()
-        drawn.save(file, "PNG")
+        digit.save(file, "PNG")
         x = read_picture(model, file.getvalue(), "digit")[None]
     else:
         x = read_picture(model, options.picture)[None]
 
-    ahead: dict[str, Tensor] = {"": x}
-    back: dict[str, Tensor] = {}
-    y, cache = forward(model.net, model.params, x, Mode(), lambda path, layer, x, y, cache: ahead.update({path: y}))
+    outputs: dict[str, Tensor] = {"": x}
+    output_gradients: dict[str, Tensor] = {}
+    y, cache = forward(model.net, model.params, x, Mode(), lambda path, layer, x, y, cache: outputs.update({path: y}))
     label = int(y.argmax())
     _, dy = model.loss(y, torch.tensor([(label + 1) % 10]))  # what would have to change to make it the next digit
     dx, _ = backward(
-        model.net, model.params, cache, dy, watch=lambda path, layer, dy, dx, dparams: back.update({path: dy})
+        model.net,
+        model.params,
+        cache,
+        dy,
+        watch=lambda path, layer, dy, dx, dparams: output_gradients.update({path: dy}),
     )
-    columns = [("input", x[0], dx[0]), *((path, ahead[path][0], back[path][0]) for path in SHOWN)]
+    columns = [("input", x[0], dx[0]), *((path, outputs[path][0], output_gradients[path][0]) for path in SHOWN_PATHS)]
     figure = Figure((1.45 * len(columns), 4.6), layout="constrained")
     grid = figure.subplots(2, len(columns), width_ratios=[1.2] * 7 + [0.9, 0.7, 0.35])
     for column, (path, value, gradient) in enumerate(columns):
         grid[0][column].imshow(mosaic(value).numpy(), cmap="gray")
-        reach = float(gradient.abs().max()) or 1.0
-        grid[1][column].imshow(mosaic(gradient).numpy(), cmap="RdBu_r", vmin=-reach, vmax=reach)
+        limit = float(gradient.abs().max()) or 1.0
+        grid[1][column].imshow(mosaic(gradient).numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
         grid[0][column].set_title(f"{path}\n{'x'.join(map(str, value.shape))}", fontsize=9)
-        grid[1][column].set_title(f"within ±{reach:.2g}", fontsize=8)
+        grid[1][column].set_title(f"within ±{limit:.2g}", fontsize=8)
         for axes in (grid[0][column], grid[1][column]):
             axes.set_axis_off()
     figure.suptitle(

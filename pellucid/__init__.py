@@ -163,17 +163,17 @@ _MODULES = (
     "pellucid.extend",
     "pellucid.opening",
 )
-_NOT_STARRED = ("open",)  # public, but `from pellucid import *` must not replace the built-in function
+_NOT_IN_ALL = ("open",)  # public, but `from pellucid import *` must not replace the built-in function
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on its first use."""
-    if name in __all__ or name in _NOT_STARRED:
+    if name in __all__ or name in _NOT_IN_ALL:
         for module in _MODULES:
-            found = getattr(import_module(module), name, None)
-            if found is not None:
-                globals()[name] = found
-                return found
+            value = getattr(import_module(module), name, None)
+            if value is not None:
+                globals()[name] = value
+                return value
     from pellucid.errors import nearest
 
     hint = nearest(name, __all__)
@@ -186,7 +186,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names."""
-    return sorted([*globals(), *__all__, *_NOT_STARRED])
+    return sorted([*globals(), *__all__, *_NOT_IN_ALL])
 
 
 if "ipykernel" in sys.modules:  # in a notebook, results show themselves as views of the studio

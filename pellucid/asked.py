@@ -50,13 +50,13 @@ def ask_scores(model: Any, x: "Tensor", of: str | None) -> Asked | None:
     y, _ = net.forward(params, inputs, Mode(keep=False))
     if not hasattr(y, "dim") or y.dim() != 2:
         return None
-    count, names = y.shape[1], tuple(model.classes or ())
-    if len(names) != count:  # one score may separate two classes
-        names = names[1:] if count == 1 and len(names) == 2 else tuple(map(str, range(count)))
+    n_scores, choices = y.shape[1], tuple(model.classes or ())
+    if len(choices) != n_scores:  # one score may separate two classes
+        choices = choices[1:] if n_scores == 1 and len(choices) == 2 else tuple(map(str, range(n_scores)))
     read = getattr(getattr(model.objective, "loss", None), "predict", None)
-    chosen = int(y[0].argmax()) if of is None else None if "[" in of else index_of(of, names)
-    label, target = (of, of) if chosen is None else (names[chosen], chosen)
-    return Asked(str(label), net, params, inputs, target, names, y[0].detach().cpu(), chosen, read=read)
+    chosen = int(y[0].argmax()) if of is None else None if "[" in of else index_of(of, choices)
+    label, target = (of, of) if chosen is None else (choices[chosen], chosen)
+    return Asked(str(label), net, params, inputs, target, choices, y[0].detach().cpu(), chosen, read=read)
 
 
 def resized_to(size: Sequence[int | None], image: "Tensor") -> "Tensor":

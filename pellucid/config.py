@@ -14,7 +14,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.metrics.base import MissingMetric
-from pellucid.registry import NAMED, Part, fields_of, is_ours
+from pellucid.registry import PART_BASES, Part, fields_of, is_ours
 from pellucid.settings.annotations import ValueFormat, convert, slots
 from pellucid.settings.checks import check
 from pellucid.text import note_once, shown
@@ -22,9 +22,10 @@ from pellucid.text import note_once, shown
 MAX_DEPTH = 128  # nesting depth of objects and lists; a layer inside a layer takes two or three
 MAX_LAYERS = 10_000
 MAX_VALUES = 100_000  # numbers, texts, lists and objects together, so that no file takes long to read
-LIMITS = "PELLUCID_LIMITS"  # environment variable: a factor of MAX_LAYERS and MAX_VALUES, for the user's own files
-LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
-JSON = ValueFormat(
+# Environment variable: a factor of MAX_LAYERS and MAX_VALUES, for the user's own files.
+LIMITS_VARIABLE = "PELLUCID_LIMITS"
+LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS_VARIABLE}=10"
+JSON_FORMAT = ValueFormat(
     lists=(tuple,),  # decoded lists
     none=None,
     checks={
@@ -36,18 +37,18 @@ JSON = ValueFormat(
 T = TypeVar("T", bound=Layer | Loss | Metric | Part)
 
 
-def raised(limit: int) -> int:
+def scaled_limit(limit: int) -> int:
     """Return `limit` times the value of the environment variable PELLUCID_LIMITS, by default 1.
 
     Raises PellucidError unless the variable is a number of at least 1.
     """
-    given = os.environ.get(LIMITS, "1")
+    text = os.environ.get(LIMITS_VARIABLE, "1")
     try:
-        factor = float(given)
+        factor = float(text)
     except ValueError:
         factor = 0.0
     if not 1 <= factor < math.inf:
-        raise PellucidError(f"{LIMITS} must be a number of at least 1, not {shown(given)}; change or unset it")
+        raise PellucidError(f"{LIMITS_VARIABLE} must be a number of at least 1, not {shown(text)}; change or unset it")
     return int(limit * factor)
 
 
@@ -60,7 +61,7 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
     """
     types = registry.types(custom)
     config = _encode(value, type(value).__name__, types)
-    if any(not is_ours(part) for part in _parts(value)):
+    if any(not is_ours(part) for part in _nested_parts(value)):
         rebuilt = _Reader(types).read(config, "network", 0, type(value))
         if _encode(rebuilt, type(value).__name__, types) != config:
             raise PellucidError(
@@ -86,7 +87,7 @@ def metrics_to_config(metrics: Sequence[MetricLike], custom: Iterable[Any] = ())
         elif isinstance(metric, Metric):
             entries.append(to_config(metric, custom))
         elif (name := function_name(metric)) in types and types[name] is not metric:
-            raise _unregistered("metrics", name)
+            raise _unregistered_error("metrics", name)
         else:
             entries.append(name if name in types else {"unsaved": name})
     return {"metrics": entries}
@@ -98,8 +99,10 @@ def note_unsaved(metrics: Sequence[MetricLike], custom: Iterable[Any] = ()) -> N
         if not _is_unsaved(entry):
             continue
         name = entry["unsaved"]
-        how = f"pellucid.register({name})" if name.isidentifier() else "define it by def, and register it"
-        note_once(f"the metric {name} is not registered, so the weights file contains only its name; to save it: {how}")
+        advice = f"pellucid.register({name})" if name.isidentifier() else "define it by def, and register it"
+        note_once(
+            f"the metric {name} is not registered, so the weights file contains only its name; to save it: {advice}"
+        )
 
 
 def from_config(config: Any, custom: Iterable[Any] = ()) -> Layer:
@@ -129,14 +132,14 @@ def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
     types = registry.types(custom)
     if _is_unsaved(config):
         check(isinstance(config["unsaved"], str), "metrics: unsaved", "the name of a function", config["unsaved"])
-        found = types.get(config["unsaved"])
-        return MissingMetric(config["unsaved"]) if found is None or inspect.isclass(found) else found
+        function = types.get(config["unsaved"])
+        return MissingMetric(config["unsaved"]) if function is None or inspect.isclass(function) else function
     if not isinstance(config, str):
         return _Reader(types).read(config, "metrics", 0, Metric)
     if config in METRICS:
         return config
     if inspect.isclass(types.get(config, Metric)):
-        raise _unknown("metrics", "metric", config, METRICS)
+        raise _unknown_error("metrics", "metric", config, METRICS)
     return types[config]
 
 
@@ -146,16 +149,16 @@ def _is_unsaved(entry: Any) -> bool:
 
 
 def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
-    if isinstance(value, NAMED):
+    if isinstance(value, PART_BASES):
         kind = type(value)
         if types.get(kind.__name__) is not kind:
-            raise _unregistered(where, kind.__name__)
+            raise _unregistered_error(where, kind.__name__)
         hints = {} if is_ours(value) else get_type_hints(kind)
         config = {"type": kind.__name__}
         for field in fields_of(kind):
             field_value = getattr(value, field.name)
             config[field.name] = _encode(field_value, f"{where}.{field.name}", types)
-            if hints and not convert(field_value, hints[field.name], JSON)[0]:
+            if hints and not convert(field_value, hints[field.name], JSON_FORMAT)[0]:
                 raise PellucidError(
                     f"{where}: the field {field.name!r} is {shown(field_value)}, but annotated as "
                     f"{getattr(field.type, '__name__', field.type)}; annotate it with the type of its value"
@@ -172,29 +175,31 @@ def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
     )
 
 
-def _parts(value: Any) -> Iterable[Any]:
+def _nested_parts(value: Any) -> Iterable[Any]:
     """Yield a part, and all parts nested in its fields."""
-    if isinstance(value, NAMED):
+    if isinstance(value, PART_BASES):
         yield value
         for field in fields_of(type(value)):
-            yield from _parts(getattr(value, field.name))
+            yield from _nested_parts(getattr(value, field.name))
     elif isinstance(value, Mapping | tuple | list):
         for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _parts(part)
+            yield from _nested_parts(part)
 
 
-def _unregistered(where: str, name: str) -> PellucidError:
-    known = f", but another class or function is registered as {name}" if name in registry.types() else ""
-    how = f"register it: pellucid.register({name})" if name.isidentifier() else "define it by def, and register it"
-    return PellucidError(f"{where}: {name} is not registered, so no file can name it{known}; {how}")
+def _unregistered_error(where: str, name: str) -> PellucidError:
+    conflict = f", but another class or function is registered as {name}" if name in registry.types() else ""
+    advice = f"register it: pellucid.register({name})" if name.isidentifier() else "define it by def, and register it"
+    return PellucidError(f"{where}: {name} is not registered, so no file can name it{conflict}; {advice}")
 
 
-def _unknown(where: str, what: str, name: str, names: Iterable[str]) -> PellucidError:
+def _unknown_error(where: str, kind: str, name: str, known: Iterable[str]) -> PellucidError:
     """Return the error for an unknown name in a file."""
     name = name[:80]
-    text = f"{where}: no {what} is called {name!r}{nearest(name, list(names))}"
-    how = f"; register it: pellucid.register({name}) or Model.load(path, custom=[{name}]); in a shell, --custom FILE.py"
-    return PellucidError(f"{text}{how if name.isidentifier() else ''}")
+    text = f"{where}: no {kind} is called {name!r}{nearest(name, list(known))}"
+    advice = (
+        f"; register it: pellucid.register({name}) or Model.load(path, custom=[{name}]); in a shell, --custom FILE.py"
+    )
+    return PellucidError(f"{text}{advice if name.isidentifier() else ''}")
 
 
 class _Reader:
@@ -212,10 +217,10 @@ class _Reader:
         kind = self.types.get(name)
         if not inspect.isclass(kind) or not issubclass(kind, base):
             known = [name for name, kind in self.types.items() if inspect.isclass(kind) and issubclass(kind, base)]
-            raise _unknown(where, base.__name__.lower(), name, known)
+            raise _unknown_error(where, base.__name__.lower(), name, known)
         self.layers += 1
-        if self.layers > raised(MAX_LAYERS):
-            raise PellucidError(f"network: there are more than {raised(MAX_LAYERS)} layers; {LIMITS_HINT}")
+        if self.layers > scaled_limit(MAX_LAYERS):
+            raise PellucidError(f"network: there are more than {scaled_limit(MAX_LAYERS)} layers; {LIMITS_HINT}")
         where = f"{where}.{name}"
         fields = slots(kind) if dataclasses.is_dataclass(kind) else {}
         values: dict[str, Any] = {}
@@ -225,7 +230,7 @@ class _Reader:
             if key not in fields:
                 raise PellucidError(f"{where}: there is no field {key[:80]!r}{nearest(key[:80], fields)}")
             values[key] = self.decode(value, f"{where}.{key}", depth + 1)
-            if not convert(values[key], fields[key].kind, JSON)[0]:
+            if not convert(values[key], fields[key].kind, JSON_FORMAT)[0]:
                 raise PellucidError(f"{where}: {key} cannot be {shown(value)}; use a file that pellucid wrote")
         for key, slot in fields.items():
             if key not in values and slot.default is dataclasses.MISSING:
@@ -236,12 +241,12 @@ class _Reader:
         self.values += 1
         if depth > MAX_DEPTH:
             raise PellucidError(f"network: layers are nested in more than {MAX_DEPTH} levels; make it flatter")
-        if self.values > raised(MAX_VALUES):
-            raise PellucidError(f"network: there are more than {raised(MAX_VALUES)} values; {LIMITS_HINT}")
+        if self.values > scaled_limit(MAX_VALUES):
+            raise PellucidError(f"network: there are more than {scaled_limit(MAX_VALUES)} values; {LIMITS_HINT}")
         if isinstance(value, dict):
             if isinstance(value.get("type"), str):
                 kind = self.types.get(value["type"])
-                base = next((base for base in NAMED if inspect.isclass(kind) and issubclass(kind, base)), Layer)
+                base = next((base for base in PART_BASES if inspect.isclass(kind) and issubclass(kind, base)), Layer)
                 return self.read(value, where, depth, base)
             return {name: self.decode(part, f"{where}.{name[:80]}", depth + 1) for name, part in value.items()}
         if isinstance(value, list):

@@ -11,7 +11,9 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 
 ConstantT = TypeVar("ConstantT")
-CHANGED = "verify: the values that the objective declares constant differ from pass to pass; declare the same ones"
+CHANGED_MESSAGE = (
+    "verify: the values that the objective declares constant differ from pass to pass; declare the same ones"
+)
 
 
 class Constants:
@@ -34,16 +36,16 @@ class Constants:
             _CONSTANTS.reset(token)
             index, self._index = self._index, 0
         if index not in (None, len(self._values)):
-            raise PellucidError(CHANGED)
+            raise PellucidError(CHANGED_MESSAGE)
 
-    def pass_on(self, value: Any) -> Any:
+    def record_or_replace(self, value: Any) -> Any:
         """Return a value when it is recorded, and the recorded value from then on."""
         if self._index is None:
             self._values.append(copy.deepcopy(value))
             return value
         recorded: Any = self._values[self._index] if self._index < len(self._values) else None
         if type(recorded) is not type(value) or (isinstance(value, Tensor) and recorded.shape != value.shape):
-            raise PellucidError(CHANGED)
+            raise PellucidError(CHANGED_MESSAGE)
         self._index += 1
         return copy.deepcopy(recorded)
 
@@ -59,7 +61,7 @@ def constant(value: ConstantT) -> ConstantT:
     declaration, which repeats `gradients` with the same constants.
     """
     constants = _CONSTANTS.get()
-    return value if constants is None else constants.pass_on(value)
+    return value if constants is None else constants.record_or_replace(value)
 
 
 def with_gradient_of(value: Tensor, trained: Tensor) -> Tensor:

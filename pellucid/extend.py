@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pellucid import registry, shipped_files
 from pellucid.task import Command, Task, register_command, register_task
-from pellucid.training.user_defined import in_files
+from pellucid.training.user_defined import parts_for_files
 
 T = TypeVar("T")
 
@@ -21,15 +21,15 @@ def register(part: T, *more: Any) -> T:
     Raises PellucidError for anything else, for a name that another part has, and for a class whose constructor has an
     argument that is not a field, because it could not be rebuilt from a file.
     """
-    of_files: list[Any] = []
-    for one in (part, *more):
-        if isinstance(one, type) and issubclass(one, Task):
-            register_task(one())
-        elif isinstance(one, Command):
-            register_command(one)
-        elif isinstance(one, Path):
-            shipped_files.add_recipes(one)
+    file_parts: list[Any] = []
+    for value in (part, *more):
+        if isinstance(value, type) and issubclass(value, Task):
+            register_task(value())
+        elif isinstance(value, Command):
+            register_command(value)
+        elif isinstance(value, Path):
+            shipped_files.add_recipes(value)
         else:
-            of_files.append(one)
-    registry.register(*in_files(of_files))
+            file_parts.append(value)
+    registry.register(*parts_for_files(file_parts))
     return part

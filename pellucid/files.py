@@ -18,9 +18,9 @@ STILL_SUFFIXES = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder, or among seve
 DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 MAX_BYTES = 1 << 28  # of a text file in a run folder
 # Errors of os.link if the file system, or the file, does not support hard links.
-NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+NO_HARD_LINK_ERRORS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
-_SUFFIX = ".tmp"
+_TEMPORARY_SUFFIX = ".tmp"
 
 
 def is_listed(name: str) -> bool:
@@ -48,8 +48,8 @@ def atomic_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[
     """Return a context manager with a file to write, which becomes `path` at the end; see `write_atomically`."""
     path, temporary = Path(path), None
     try:
-        temporary, opened = _create_beside(path)
-        with opened as file:
+        temporary, open_file = _create_beside(path)
+        with open_file as file:
             yield file
             if durable:
                 file.flush()
@@ -60,8 +60,8 @@ def atomic_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        why = getattr(error, "strerror", None) or error
-        raise PellucidError(f"{path} cannot be written ({why}); check the folder and its free space") from error
+        reason = getattr(error, "strerror", None) or error
+        raise PellucidError(f"{path} cannot be written ({reason}); check the folder and its free space") from error
 
 
 def make_folder(folder: Path) -> Path:
@@ -73,7 +73,7 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def keep_as(path: Path, copy: Path) -> None:
+def copy_file(path: Path, copy: Path) -> None:
     """Keep the file `path`, if it exists, under the name `copy` too, by a hard link; replace an older one atomically.
 
     Without support for hard links, the file is moved instead. Raises PellucidError if that fails too.
@@ -88,7 +88,7 @@ def keep_as(path: Path, copy: Path) -> None:
         try:
             temporary.replace(copy)
         finally:
-            temporary.unlink(missing_ok=True)  # `replace` does nothing if `kept` is already a link to the same file
+            temporary.unlink(missing_ok=True)  # `replace` does nothing if `copy` is already a link to the same file
     except OSError as error:
         raise PellucidError(
             f"{copy} cannot be written ({error.strerror}); check the folder and its free space"
@@ -131,14 +131,14 @@ def remove_orphans(folder: Path) -> None:
 
     The caller must hold the folder's lock, so that no process is writing these files.
     """
-    for file in folder.glob(f".*{_SUFFIX}"):
+    for file in folder.glob(f".*{_TEMPORARY_SUFFIX}"):
         if file.is_symlink() or not file.is_dir():
             file.unlink(missing_ok=True)
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
     """Create a temporary file with an unused name in the folder of `path`; return its path and the open file."""
-    for temporary in _names_beside(path):
+    for temporary in _temporary_paths(path):
         try:
             return temporary, temporary.open("xb")
         except FileExistsError:  # a file of another process with the same id, a folder, or a link
@@ -148,23 +148,23 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
 
 def _link_beside(path: Path, target: Path) -> Path | None:
     """Hard-link a file to an unused name beside `target` and return it; None without support for hard links."""
-    for temporary in _names_beside(target):
+    for temporary in _temporary_paths(target):
         try:
             os.link(path, temporary)
         except FileExistsError:
             continue
         except OSError as error:
-            if error.errno in NO_LINKS:
+            if error.errno in NO_HARD_LINK_ERRORS:
                 return None
             raise
         return temporary
     raise AssertionError("the names are unlimited")
 
 
-def _names_beside(path: Path):
+def _temporary_paths(path: Path):
     """Yield paths for a temporary file in the folder of `path`, which `remove_orphans` recognizes."""
     for number in count():
-        yield path.with_name(f".{path.name}.{os.getpid()}{f'-{number}' if number else ''}{_SUFFIX}")
+        yield path.with_name(f".{path.name}.{os.getpid()}{f'-{number}' if number else ''}{_TEMPORARY_SUFFIX}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -33,20 +33,20 @@ class Objects(metaclass=Checked):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for unexpected shapes and dtypes."""
-        _check("boxes", self.boxes, self.boxes.ndim == 2 and self.boxes.shape[1] == 4, "(n, 4): x0, y0, x1, y1")
+        _check_field("boxes", self.boxes, self.boxes.ndim == 2 and self.boxes.shape[1] == 4, "(n, 4): x0, y0, x1, y1")
         n = len(self.boxes)
-        _check("labels", self.labels, self.labels.shape == (n,), f"({n},), one per box")
+        _check_field("labels", self.labels, self.labels.shape == (n,), f"({n},), one per box")
         if self.masks is not None:
             valid = self.masks.ndim == 3 and len(self.masks) == n
-            _check("masks", self.masks, valid, f"({n}, H, W), one per box")
+            _check_field("masks", self.masks, valid, f"({n}, H, W), one per box")
         if self.keypoints is not None:
             valid = self.keypoints.ndim == 3 and len(self.keypoints) == n and self.keypoints.shape[2] == 3
-            _check("keypoints", self.keypoints, valid, f"({n}, K, 3): x, y and visibility for each box")
+            _check_field("keypoints", self.keypoints, valid, f"({n}, K, 3): x, y and visibility for each box")
         if self.crowd is not None:
-            _check("crowd", self.crowd, self.crowd.shape == (n,), f"({n},), one per box")
-        swapped = (self.boxes[:, 2:] < self.boxes[:, :2]).any(1).nonzero()
-        if len(swapped):
-            index = int(swapped[0, 0])
+            _check_field("crowd", self.crowd, self.crowd.shape == (n,), f"({n},), one per box")
+        inverted_boxes = (self.boxes[:, 2:] < self.boxes[:, :2]).any(1).nonzero()
+        if len(inverted_boxes):
+            index = int(inverted_boxes[0, 0])
             box = ", ".join(f"{value:g}" for value in self.boxes[index].tolist())
             raise PellucidError(f"objects: box {index} is ({box}); give x0, y0, x1, y1 with x0 <= x1, y0 <= y1")
 
@@ -56,8 +56,8 @@ class Objects(metaclass=Checked):
 
     def take(self, which: Tensor) -> "Objects":
         """Return the objects at `which`: indices, or (n,) bool."""
-        masks, points, crowd = (None if part is None else part[which] for part in self._optional)
-        return Objects(self.boxes[which], self.labels[which], masks, points, crowd)
+        masks, keypoints, crowd = (None if part is None else part[which] for part in self._optional)
+        return Objects(self.boxes[which], self.labels[which], masks, keypoints, crowd)
 
     @property
     def _optional(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -82,7 +82,9 @@ class Detections(metaclass=Checked):
     def __post_init__(self) -> None:
         """Raise PellucidError for unexpected shapes and dtypes."""
         Objects(self.boxes, self.labels, self.masks, self.keypoints)
-        _check("scores", self.scores, self.scores.shape == (len(self.boxes),), f"({len(self.boxes)},), one per box")
+        _check_field(
+            "scores", self.scores, self.scores.shape == (len(self.boxes),), f"({len(self.boxes)},), one per box"
+        )
 
     def __len__(self) -> int:
         """Return the number of detections."""
@@ -90,13 +92,13 @@ class Detections(metaclass=Checked):
 
     def take(self, which: Tensor) -> "Detections":
         """Return the detections at `which`: indices, or (n,) bool."""
-        masks, points = (None if part is None else part[which] for part in (self.masks, self.keypoints))
-        return Detections(self.boxes[which], self.scores[which], self.labels[which], masks, points)
+        masks, keypoints = (None if part is None else part[which] for part in (self.masks, self.keypoints))
+        return Detections(self.boxes[which], self.scores[which], self.labels[which], masks, keypoints)
 
     def to(self, device: str | torch.device) -> "Detections":
         """Return the detections on a device."""
-        masks, points = (None if part is None else part.to(device) for part in (self.masks, self.keypoints))
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), masks, points)
+        masks, keypoints = (None if part is None else part.to(device) for part in (self.masks, self.keypoints))
+        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), masks, keypoints)
 
 
 def concatenate(parts: Sequence[Objects]) -> Objects:
@@ -105,17 +107,17 @@ def concatenate(parts: Sequence[Objects]) -> Objects:
     Parts without objects need no masks or key-points; `crowd=None` means no crowds. Raises PellucidError if
     only some of the other parts have masks or key-points, or if their numbers of key-points differ.
     """
-    filled = [part for part in parts if len(part)] or parts[:1]
+    nonempty = [part for part in parts if len(part)] or parts[:1]
     return Objects(
-        torch.cat([part.boxes for part in filled]),
-        torch.cat([part.labels for part in filled]),
-        _joined("masks", [part.masks for part in filled]),
-        _joined("keypoints", [part.keypoints for part in filled]),
-        _joined_crowd(filled),
+        torch.cat([part.boxes for part in nonempty]),
+        torch.cat([part.labels for part in nonempty]),
+        _concatenate_optional("masks", [part.masks for part in nonempty]),
+        _concatenate_optional("keypoints", [part.keypoints for part in nonempty]),
+        _concatenate_crowd(nonempty),
     )
 
 
-def _joined_crowd(parts: Sequence[Objects]) -> Tensor | None:
+def _concatenate_crowd(parts: Sequence[Objects]) -> Tensor | None:
     if all(part.crowd is None for part in parts):
         return None
     return torch.cat(
@@ -123,20 +125,20 @@ def _joined_crowd(parts: Sequence[Objects]) -> Tensor | None:
     )
 
 
-def _joined(name: str, values: list[Tensor | None]) -> Tensor | None:
-    given = [value for value in values if value is not None]
-    if not given:
+def _concatenate_optional(name: str, values: list[Tensor | None]) -> Tensor | None:
+    present = [value for value in values if value is not None]
+    if not present:
         return None
-    if len(given) < len(values) or len({value.shape[1:] for value in given}) > 1:
+    if len(present) < len(values) or len({value.shape[1:] for value in present}) > 1:
         raise PellucidError(
             f"objects: {name} of images to concatenate are "
             f"{', '.join('missing' if value is None else str(tuple(value.shape)) for value in values)}; "
             "give them for all images or for none, with equal shapes"
         )
-    return torch.cat(given)
+    return torch.cat(present)
 
 
-_TYPES = {
+_DTYPES = {
     "boxes": ("floats", lambda dtype: dtype.is_floating_point),
     "labels": ("integers", lambda dtype: not dtype.is_floating_point and dtype != torch.bool),
     "masks": ("bool", lambda dtype: dtype == torch.bool),
@@ -146,9 +148,9 @@ _TYPES = {
 }
 
 
-def _check(name: str, value: Tensor, valid: bool, expected: str) -> None:
-    dtypes, is_valid_dtype = _TYPES[name]
+def _check_field(name: str, value: Tensor, valid: bool, expected: str) -> None:
+    dtype_text, is_valid_dtype = _DTYPES[name]
     if not valid:
         raise PellucidError(f"objects: {name} have shape {tuple(value.shape)}; give {expected}")
     if not is_valid_dtype(value.dtype):
-        raise PellucidError(f"objects: {name} are {str(value.dtype).removeprefix('torch.')}; give {dtypes}")
+        raise PellucidError(f"objects: {name} are {str(value.dtype).removeprefix('torch.')}; give {dtype_text}")

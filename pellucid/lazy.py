@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import Any
 
 
-def importer(package: str, names: Sequence[str], modules: Sequence[str]) -> Callable[[str], Any]:
+def lazy_getattr(package: str, names: Sequence[str], modules: Sequence[str]) -> Callable[[str], Any]:
     """Return the function `__getattr__` of a package.
 
     It imports `modules` in turn until one has the name, if that is one of `names`; for others it raises AttributeError,
     with the nearest name.
     """
 
-    def get(name: str) -> Any:
+    def get_attribute(name: str) -> Any:
         if name in names:
             for module in modules:
-                found = vars(import_module(module)).get(name)
-                if found is not None:
-                    setattr(sys.modules[package], name, found)
-                    return found
+                value = vars(import_module(module)).get(name)
+                if value is not None:
+                    setattr(sys.modules[package], name, value)
+                    return value
         from pellucid.errors import nearest
 
         raise AttributeError(f"module {package!r} has no attribute {name!r}{nearest(name, names)}")
 
-    return get
+    return get_attribute

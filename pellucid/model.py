@@ -13,16 +13,16 @@ from pellucid.explain import Ledger, explain, ledger
 from pellucid.predictor import are_pictures, predict_pictures
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
-from pellucid.run.loaded import loaded
+from pellucid.run.loaded import params_of_file
 from pellucid.task import task_of
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
-from pellucid.training.examples import as_inputs, fitted, source_of
+from pellucid.training.examples import as_inputs, checked_source, source_of
 from pellucid.training.model import BaseModel
-from pellucid.training.reading import read
+from pellucid.training.reading import read_batches
 from pellucid.training.verified import verify_model
 from pellucid.verify.table import GradientTable
-from pellucid.weights.catalogue import CATALOGUE, downloaded
+from pellucid.weights.catalogue import CATALOGUE, downloaded_path
 
 
 class Model(BaseModel):
@@ -69,14 +69,14 @@ class Model(BaseModel):
         Raises MismatchError with all differences by path, and other PellucidErrors for files that cannot be read, for
         unknown names and for invalid values; the weights are unchanged then.
         """
-        self._need_weights()
-        path = downloaded(str(source)) if str(source) in CATALOGUE else weights_file(source)
+        self._check_has_weights()
+        path = downloaded_path(str(source)) if str(source) in CATALOGUE else weights_file(source)
         with torch.inference_mode(False):
-            params, scaling = loaded(self, path, part)
+            params, scaling = params_of_file(self, path, part)
         if scaling and "mean" not in self.preprocess:
             self.preprocess |= scaling
             self.stats = feature_stats(self.preprocess)
-        self._take(params, self.input_shape, self.output_shape)
+        self._set_params(params, self.input_shape, self.output_shape)
         self.source = path
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> GradientTable:
@@ -85,8 +85,10 @@ class Model(BaseModel):
         For an Objective, the gradients in each network are compared, given the inputs and output gradients that
         `gradients` passes to it. samples: the number of entries of each tensor to compare with finite differences.
         """
-        data = fitted(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
-        return verify_model(self, next(read(data, None, len(data), self.stats, self.device, self.dtype)), samples)
+        data = checked_source(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
+        return verify_model(
+            self, next(read_batches(data, None, len(data), self.stats, self.device, self.dtype)), samples
+        )
 
     def trace(self, x: Any, target: Any = None, **options: Any) -> Trace:
         """Return all tensors of one forward and backward pass by name; see pellucid.trace, also for the target."""
@@ -99,7 +101,7 @@ class Model(BaseModel):
         or map, such as "head.conv[0, :, :]" for the sum of map 0; see pellucid.explain.aim.
         """
         inputs = as_inputs(x, dtype=self.dtype)
-        self._fit_shape(inputs, "x")
+        self._check_input(inputs, "x")
         return on_device(explain(self.net, self.params, self.scaled(inputs), method, target, **options), CPU)
 
     def ledger(self, x: Any, target: Any = None, **options: Any) -> Ledger:
@@ -108,9 +110,9 @@ class Model(BaseModel):
         target: see `explain`; options: see pellucid.explain.lrp, such as `composite`.
         """
         inputs = as_inputs(x, dtype=self.dtype)
-        self._fit_shape(inputs, "x")
-        found = ledger(self.net, self.params, self.scaled(inputs), target, **options)
-        return replace(found, map=on_device(found.map, CPU))
+        self._check_input(inputs, "x")
+        account = ledger(self.net, self.params, self.scaled(inputs), target, **options)
+        return replace(account, map=on_device(account.map, CPU))
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
         """Diagnose model, data and training. attempts: whether to try the fixes. options: see doctor.case_of.

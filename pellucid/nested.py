@@ -56,7 +56,7 @@ def dtype_of(params: Params) -> torch.dtype:
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the names and values of all entries of dicts and lists, at any depth; those of lists have the name ""."""
-    for name, part in value.items() if isinstance(value, dict) else (("", one) for one in value):
+    for name, part in value.items() if isinstance(value, dict) else (("", item) for item in value):
         yield name, part
         if isinstance(part, (dict, list)):
             yield from entries(part)

@@ -28,7 +28,7 @@ Losses = dict[str, Tensor]  # 0-d tensors by name
 Gradients = tuple[Losses, Params]  # (losses, dparams)
 
 
-class Evaluated(NamedTuple):
+class BatchEvaluation(NamedTuple):
     """The evaluation of one batch.
 
     outputs: predictions, as `predict` returns them. batch: the examples to which they belong, without those that the
@@ -40,14 +40,14 @@ class Evaluated(NamedTuple):
     losses: Losses
 
 
-class Inputs(NamedTuple):
+class InputCount(NamedTuple):
     """The number of inputs of a network for one image: in one forward pass, and in all passes."""
 
     at_once: int
     total: int
 
 
-ONE_INPUT = Inputs(1, 1)
+ONE_INPUT = InputCount(1, 1)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Objective(Part):
 
     def watched(self, forward: ForwardWatch, backward: BackwardWatch | None = None) -> Self:
         """Return the same objective with networks that call `forward` and `backward` after each layer's passes."""
-        return self.with_nets({name: _watched(net, name, forward, backward) for name, net in self.nets.items()})
+        return self.with_nets({name: _watch_layers(net, name, forward, backward) for name, net in self.nets.items()})
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters for images of `shape`; return them, and the shape of the result of `predict`.
@@ -89,12 +89,12 @@ class Objective(Part):
         Shapes are without the batch axis. By default, images are the input of every network, and the output of the
         first one is the prediction; a subclass overrides this for networks with other inputs, such as a generator.
         """
-        drawn = {name: init_child(name, net, shape, rng) for name, net in self.nets.items()}
-        if not drawn:
+        init_results = {name: init_child(name, net, shape, rng) for name, net in self.nets.items()}
+        if not init_results:
             raise PellucidError(f"{type(self).__name__} has no network; give one of its fields a layer")
-        return {name: params for name, (params, _) in drawn.items()}, next(iter(drawn.values()))[1]
+        return {name: params for name, (params, _) in init_results.items()}, next(iter(init_results.values()))[1]
 
-    def inputs_of(self, name: str, shape: Any) -> Inputs:
+    def inputs_of(self, name: str, shape: Any) -> InputCount:
         """Return the largest number of inputs of the network `name` for one image of `shape`, by default 1."""
         return ONE_INPUT
 
@@ -114,7 +114,7 @@ class Objective(Part):
     def predict(self, params: Params, images: Any) -> Any:
         """Return predictions for images (N, ...) in evaluation mode, as used by metrics."""
 
-    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates batches of `count` examples in total; `params` must not change meanwhile.
 
         The losses are those of `gradients` in evaluation mode. first: the number of the first batch; random numbers
@@ -123,9 +123,11 @@ class Objective(Part):
         leaf = next(iter(leaves(params)), torch.empty(0))
         draws = BatchDraws(seeded(leaf.device), first)
 
-        def evaluate(batch: Batch) -> Evaluated:
+        def evaluate(batch: Batch) -> BatchEvaluation:
             mode = Mode(rng=draws.next())
-            return Evaluated(self.predict(params, batch.images), batch, merged(self.gradients(params, batch, mode))[0])
+            return BatchEvaluation(
+                self.predict(params, batch.images), batch, merge_turns(self.gradients(params, batch, mode))[0]
+            )
 
         return evaluate
 
@@ -191,7 +193,7 @@ class Objective(Part):
 
         mean, std: of each channel, by which the inputs of the trained network were scaled; () for none.
         """
-        _copy(params["backbone"], trained)
+        _copy_weights(params["backbone"], trained)
 
     def preprocessing(self, shape: Any, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
         """Return the entries of a model's preprocessing for images of `shape`; mean, std: as for `start`."""
@@ -258,20 +260,20 @@ class Supervised(Objective):
         """Return the network's outputs converted by `loss.predict`, for example to probabilities."""
         return self.loss.predict(self.net.forward(params, images, Mode(keep=False))[0])
 
-    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates a batch by one forward pass.
 
         Its outputs and its batch contain only the examples that the loss does not ignore.
         """
         run = inference(self.net, params) if count >= MIN_INPUTS else AsWritten(self.net, params)
 
-        def evaluate(batch: Batch) -> Evaluated:
+        def evaluate(batch: Batch) -> BatchEvaluation:
             y = self.loss.main_output(run(batch.images))
             losses, outputs = {"loss": self.loss(y, batch.targets)[0]}, self.loss.predict(y)
-            kept = self.loss.valid_mask(batch.targets)
-            if kept is not None:
-                outputs, batch = outputs[kept], Batch(batch.images[kept], batch.targets[kept])
-            return Evaluated(outputs, batch, losses)
+            valid = self.loss.valid_mask(batch.targets)
+            if valid is not None:
+                outputs, batch = outputs[valid], Batch(batch.images[valid], batch.targets[valid])
+            return BatchEvaluation(outputs, batch, losses)
 
         return evaluate
 
@@ -295,7 +297,7 @@ class Supervised(Objective):
 
     def start(self, params: Params, trained: Params, mean: Sequence[float], std: Sequence[float]) -> None:
         """Copy trained weights into the parameters of the network's `features`."""
-        _copy(params["features"], trained)
+        _copy_weights(params["features"], trained)
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
         """Return the configurations of the network and the loss."""
@@ -303,12 +305,12 @@ class Supervised(Objective):
 
 
 @dataclass(frozen=True)
-class StandIn(FusedForm):
+class LayerWrapper(FusedForm):
     """Base class of layers that wrap another layer to observe its passes."""
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared(StandIn):
+class InferenceNetwork(LayerWrapper):
     """A network in the form of `inference`, for passes without a backward pass; `run` holds its parameters."""
 
     run: Callable[[Any], Any]
@@ -322,15 +324,15 @@ class Prepared(StandIn):
         raise NotImplementedError("a network in the form of inference has no backward pass")
 
 
-def unwatched(net: Layer) -> Layer:
-    """Return a network with each StandIn replaced by its layer, for passes that are not observed."""
-    if isinstance(net, StandIn):
-        return unwatched(net.layer)
-    return net.rebuild({name: unwatched(child) for name, child in net.layers.items()}) if uses_flow(net) else net
+def without_wrappers(net: Layer) -> Layer:
+    """Return a network with each LayerWrapper replaced by its layer, for passes that are not observed."""
+    if isinstance(net, LayerWrapper):
+        return without_wrappers(net.layer)
+    return net.rebuild({name: without_wrappers(child) for name, child in net.layers.items()}) if uses_flow(net) else net
 
 
 @dataclass(frozen=True)
-class _Watched(StandIn):
+class _WatchedLayer(LayerWrapper):
     """Run a layer, and call a function after its forward and after its backward pass."""
 
     path: str
@@ -351,15 +353,15 @@ class _Watched(StandIn):
         return dx, dparams
 
 
-def _watched(net: Layer, path: str, forward: ForwardWatch, backward: BackwardWatch | None) -> Layer:
+def _watch_layers(net: Layer, path: str, forward: ForwardWatch, backward: BackwardWatch | None) -> Layer:
     if uses_flow(net):
         return net.rebuild(
-            {name: _watched(child, join(path, name), forward, backward) for name, child in net.layers.items()}
+            {name: _watch_layers(child, join(path, name), forward, backward) for name, child in net.layers.items()}
         )
-    return _Watched(net, path, forward, backward)
+    return _WatchedLayer(net, path, forward, backward)
 
 
-def merged(result: Gradients | Iterator[Gradients]) -> Gradients:
+def merge_turns(result: Gradients | Iterator[Gradients]) -> Gradients:
     """Return all losses and gradients of a result of `Objective.gradients`, without updates between several turns."""
     if isinstance(result, tuple):
         return result
@@ -378,7 +380,7 @@ def mean_losses(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else sum(values) / len(values) for name, values in by_name.items()}
 
 
-def _copy(params: Params, trained: Params) -> None:
+def _copy_weights(params: Params, trained: Params) -> None:
     weights = flatten(trained)
     for path, tensor in flatten(params).items():
         tensor.copy_(weights[path])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pellucid.errors import PellucidError
 
-GROUP = "pellucid.plugins"  # of entry points, whose values are modules
-_LOADED: list[str] = []
-_FILES: dict[Path, None] = {}  # that `run_file` has run, in order
+ENTRY_POINT_GROUP = "pellucid.plugins"  # of entry points, whose values are modules
+_LOADED_GROUPS: list[str] = []
+_FILES_RUN: dict[Path, None] = {}  # that `run_file` has run, in order
 
 
 def load_plugins() -> None:
@@ -18,17 +18,17 @@ def load_plugins() -> None:
     A package names its module in its pyproject.toml, `name = "module"` in `[project.entry-points."pellucid.plugins"]`,
     and the module calls `pellucid.register`. Raises PellucidError, naming the plugin, for an error in its module.
     """
-    if _LOADED:
+    if _LOADED_GROUPS:
         return
-    _LOADED.append(GROUP)  # first, since a plugin may look up parts while it is imported
-    for entry in entry_points(group=GROUP):
+    _LOADED_GROUPS.append(ENTRY_POINT_GROUP)  # first, since a plugin may look up parts while it is imported
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
             entry.load()
         except Exception as error:
-            _LOADED.clear()
-            why = " ".join(str(error).split()) or type(error).__name__
+            _LOADED_GROUPS.clear()
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise PellucidError(
-                f"the plugin {entry.name!r} cannot be loaded ({why}); update or uninstall it"
+                f"the plugin {entry.name!r} cannot be loaded ({reason}); update or uninstall it"
             ) from error
 
 
@@ -52,9 +52,9 @@ def run_file(path: Path) -> None:
         raise PellucidError(f"--custom {path} raised {type(error).__name__}: {error}; --debug shows where") from error
     finally:
         sys.path.pop(0)
-    _FILES[path.resolve()] = None
+    _FILES_RUN[path.resolve()] = None
 
 
 def files_run() -> list[Path]:
     """Return the files of the user that this process has run, which a process that it starts must run too."""
-    return [*_FILES]
+    return [*_FILES_RUN]

@@ -171,10 +171,10 @@ class Predictor(ABC):
 
         name: of the bytes in messages.
         """
-        from pellucid.data.images import full_size, load_image
+        from pellucid.data.images import load_image, read_full_size
 
         name = name or str(source)
-        return load_image(full_size(source, name), name, mode=self.mode)
+        return load_image(read_full_size(source, name), name, mode=self.mode)
 
     def frame(self, picture: "Tensor") -> "Tensor":
         """Return a frame (3, H, W) uint8 of a video or a camera as `read` returns a file."""

@@ -36,7 +36,7 @@ TYPES: dict[str, type[Any]] = {
     "Shared": Shared,
     "Graph": Graph,
 }
-NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # base classes of the types that a file can name
+PART_BASES: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # base classes of the types that a file can name
 REGISTERED: dict[str, Any] = {}  # user-defined subclasses of these, and functions that are metrics, by name
 
 
@@ -48,38 +48,39 @@ def is_ours(value: object) -> bool:
 def register(*parts: Any) -> None:
     """Register user-defined classes, and functions that are metrics, so that files can name them.
 
-    Raises the errors of `known`, and PellucidError for a name under which another class or function is registered. A
-    class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition.
+    Raises the errors of `parts_by_name`, and PellucidError for a name under which another class or function is
+    registered. A class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition.
     """
-    for name, part in known(parts).items():
-        other = REGISTERED.get(name, part)
-        if (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
+    for name, part in parts_by_name(parts).items():
+        registered = REGISTERED.get(name, part)
+        if (registered.__module__, registered.__qualname__) != (part.__module__, part.__qualname__):
             raise PellucidError(
-                f"{name}: {other.__module__}.{other.__qualname__} is already registered by this name; choose another"
+                f"{name}: {registered.__module__}.{registered.__qualname__} is already registered by this name; "
+                "choose another"
             )
         REGISTERED[name] = part
 
 
 def types(custom: Iterable[Any] = ()) -> dict[str, Any]:
-    """Return everything that a file can name, by name; `custom` is treated as registered. Raises as `known` does."""
-    return {**TYPES, **REGISTERED, **known(custom)}
+    """Return everything that a file can name, by name; `custom` counts as registered. Raises as `parts_by_name`."""
+    return {**TYPES, **REGISTERED, **parts_by_name(custom)}
 
 
-def known(parts: Iterable[Any]) -> dict[str, Any]:
+def parts_by_name(parts: Iterable[Any]) -> dict[str, Any]:
     """Return user-defined classes and functions by name.
 
     Raises PellucidError for anything but layers, losses, metrics and objectives, for a name that one of Pellucid's own
     classes or another of `parts` has, and for a class whose constructor has an argument that is not a field.
     """
     check_list(parts)
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for part in parts:
         name = _check_part(part)
         if TYPES.get(name, part) is not part or name in METRICS:
             raise PellucidError(f"{name}: one of pellucid's own parts has this name; choose another")
-        if found.setdefault(name, part) is not part:
+        if by_name.setdefault(name, part) is not part:
             raise PellucidError(f"{name}: two of these have this name; choose another")
-    return found
+    return by_name
 
 
 def check_list(parts: Any) -> None:
@@ -92,15 +93,15 @@ def check_fields(kind: type[Any]) -> None:
     """Raise PellucidError unless all arguments of a class's constructor are its fields, and none is called "type"."""
     if kind.__init__ in (Sequential.__init__, Fork.__init__, object.__init__):
         return
-    names = {field.name for field in fields_of(kind)}
+    field_names = {field.name for field in fields_of(kind)}
     _, *arguments = inspect.signature(kind.__init__).parameters  # without self
-    unknown = [name for name in arguments if name not in names]
+    unknown = [name for name in arguments if name not in field_names]
     if unknown:
         raise PellucidError(
             f"{kind.__name__}: its constructor takes {unknown[0]!r}, which is not a field; make the class a dataclass: "
             "@dataclass(frozen=True), or @dataclass for a metric"
         )
-    if "type" in names:
+    if "type" in field_names:
         raise PellucidError(
             f"{kind.__name__}: no field can be called 'type', the key for the class in a file; rename it"
         )
@@ -115,7 +116,7 @@ def _check_part(part: Any) -> str:
                 f"{shown(part)} cannot be registered; give a class, or a function that is defined by def"
             )
         return name
-    if not issubclass(part, NAMED):
+    if not issubclass(part, PART_BASES):
         raise PellucidError(f"{part.__name__} cannot be registered: it is not a layer, loss, metric or objective")
     missing = sorted(getattr(part, "__abstractmethods__", ()))
     if missing:

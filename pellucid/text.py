@@ -32,15 +32,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def constructed(self: object) -> str:
+def constructor_repr(self: object) -> str:
     """Return an object as text, `EarlyStopping(patience=3)`: its class and the arguments that are also attributes."""
     names = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
     return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in names)})"
 
 
-def plural(count: int, what: str, plural_noun: str = "") -> str:
+def plural(count: int, noun: str, plural_noun: str = "") -> str:
     """Return the count with its noun, "1 epoch" or "30 epochs"; `plural_noun` is an irregular plural."""
-    return f"1 {what}" if count == 1 else f"{count:,} {plural_noun or f'{what}s'}"
+    return f"1 {noun}" if count == 1 else f"{count:,} {plural_noun or f'{noun}s'}"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

@@ -23,49 +23,49 @@ from pellucid.text import shown
 T = TypeVar("T")
 
 
-def attempt(what: str, call: Callable[..., T], *given: Any) -> T:
-    """Return `call(*given)`; an error in it becomes a PellucidError that begins with `what`, with that error as cause.
+def attempt(subject: str, call: Callable[..., T], *args: Any) -> T:
+    """Return `call(*args)`; an error in it becomes a PellucidError that begins with `subject`, raised from it.
 
     PellucidError and MemoryError are raised unchanged.
     """
     try:
-        return call(*given)
+        return call(*args)
     except (PellucidError, MemoryError):
         raise
     except Exception as error:  # raised by user code
-        why = " ".join(str(error).split())
-        disabled = "does not require grad" in why or "Inference tensor" in why
+        reason = " ".join(str(error).split())
+        gradients_off = "does not require grad" in reason or "Inference tensor" in reason
         hint = (
             "; PyTorch gradients are off here: use `with torch.inference_mode(False):`, y.detach().clone()"
-            if disabled
+            if gradients_off
             else ""
         )
-        raise PellucidError(f"{what} raised {type(error).__name__}: {why}{hint}; --debug shows where") from error
+        raise PellucidError(f"{subject} raised {type(error).__name__}: {reason}{hint}; --debug shows where") from error
 
 
-def named(path: str, layer: Layer) -> str:
+def layer_label(path: str, layer: Layer) -> str:
     """Return the name of a layer for messages."""
     return f"{path} ({type(layer).__name__})" if path else type(layer).__name__
 
 
-def form(value: Any) -> str:
+def describe(value: Any) -> str:
     """Describe a value for messages: shape and dtype of tensors, the type of objects in a list, otherwise the value."""
     if isinstance(value, tuple):
-        return f"({', '.join(map(form, value))})"
+        return f"({', '.join(map(describe, value))})"
     if isinstance(value, list) and value and is_dataclass(value[0]):  # their repr would print all their tensors
         return f"a list of {len(value)} {type(value[0]).__name__}"
     return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else shown(value)
 
 
-def copied(x: Any) -> Any:
+def copy_of(x: Any) -> Any:
     """Return a copy of a tensor, or of nested tuples of tensors."""
-    return tuple(map(copied, x)) if isinstance(x, tuple) else x.clone()
+    return tuple(map(copy_of, x)) if isinstance(x, tuple) else x.clone()
 
 
-def changed(before: Any, x: Any) -> bool:
+def has_changed(before: Any, x: Any) -> bool:
     """Return whether x, a tensor or nested tuples, differs from its earlier copy `before`; NaN equals NaN."""
     if isinstance(x, tuple):
-        return any(map(changed, before, x))
+        return any(map(has_changed, before, x))
     return before.shape != x.shape or not torch.equal(before.nan_to_num(), x.nan_to_num())
 
 
@@ -75,56 +75,58 @@ def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) 
     Parameters and running statistics are not changed. Raises PellucidError, naming the layer and the method, for an
     error in user-defined code, for results of unexpected shapes, and for parameters without a gradient.
     """
-    user_defined = {path for path, layer in walk(net) if not is_ours(layer)}
+    user_defined_paths = {path for path, layer in walk(net) if not is_ours(layer)}
     inputs: dict[str, set[str]] = {}  # descriptions of inputs by path; several if a layer is shared
     params = map_tree(torch.clone, params)
-    reached: set[str] = set()
+    reached_paths: set[str] = set()
 
-    def forward_of(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        inputs.setdefault(path, set()).add(form(x))
+    def recording_forward(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        inputs.setdefault(path, set()).add(describe(x))
         return checked_forward(path, layer, params, x, mode)
 
     def rules(path: str, layer: Layer) -> Callable[..., tuple[Any, Params]]:
         def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-            reached.add(path)
-            if path not in user_defined:
+            reached_paths.add(path)
+            if path not in user_defined_paths:
                 return layer.backward(params, cache, dy)
-            what = f"{named(path, layer)}: backward"
-            dx, dparams = result = _pair(what, attempt(what, layer.backward, params, cache, dy))
-            if not isinstance(dx, tuple) and form(dx) not in inputs[path]:
-                raise PellucidError(f"{what} must return dx shaped like x, {' or '.join(inputs[path])}, not {form(dx)}")
-            _check_gradients(what, layer, params, dparams)
+            subject = f"{layer_label(path, layer)}: backward"
+            dx, dparams = result = _check_backward_result(subject, attempt(subject, layer.backward, params, cache, dy))
+            if not isinstance(dx, tuple) and describe(dx) not in inputs[path]:
+                raise PellucidError(
+                    f"{subject} must return dx shaped like x, {' or '.join(inputs[path])}, not {describe(dx)}"
+                )
+            _check_gradients(subject, layer, params, dparams)
             return result
 
         return rule
 
     device = (x[0] if isinstance(x, tuple) else x).device
     generator = torch.Generator(device).manual_seed(0)
-    y, cache = run(net, params, x, Mode(True, generator), forward_of)
+    y, cache = run(net, params, x, Mode(True, generator), recording_forward)
     _, dy = try_loss(loss, y, target)
     _, dparams = backward(net, params, cache, dy, rules)
-    if any(isinstance(layer, Combinator) and path in user_defined for path, layer in walk(net)):
-        _check_combinators(net, params, dparams, reached)
+    if any(isinstance(layer, Combinator) and path in user_defined_paths for path, layer in walk(net)):
+        _check_combinators(net, params, dparams, reached_paths)
 
 
 def checked_forward(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
     """Return a layer's output and cache; PellucidError, naming the layer, for errors of a user-defined one."""
     if is_ours(layer):
         return layer.forward(params, x, mode)
-    what = f"{named(path, layer)}: forward"
-    before = copied(x)
-    result = attempt(what, layer.forward, params, x, mode)
-    if changed(before, x):
+    subject = f"{layer_label(path, layer)}: forward"
+    before = copy_of(x)
+    result = attempt(subject, layer.forward, params, x, mode)
+    if has_changed(before, x):
         raise PellucidError(
-            f"{what} changes its input, which other layers read too; return a new tensor, such as y = x * 2"
+            f"{subject} changes its input, which other layers read too; return a new tensor, such as y = x * 2"
         )
     if not isinstance(result, tuple) or len(result) != 2:
-        raise PellucidError(f"{what} must return (y, cache), not {form(result)}")
+        raise PellucidError(f"{subject} must return (y, cache), not {describe(result)}")
     y = result[0]
     if not isinstance(y, Tensor | tuple):
-        raise PellucidError(f"{what} must return a tensor as y, not {form(y)}")
+        raise PellucidError(f"{subject} must return a tensor as y, not {describe(y)}")
     if not isinstance(y, tuple) and not isinstance(x, tuple):
-        _check_output(what, path, layer, x, y)
+        _check_output(subject, path, layer, x, y)
     return result
 
 
@@ -148,66 +150,72 @@ def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
     if is_ours(loss):
         return loss(y, target)
     name = type(loss).__name__
-    what = f"{name}: compute, given outputs {form(y)} and targets {form(target)},"
-    result = attempt(what, loss, y, target)
+    subject = f"{name}: compute, given outputs {describe(y)} and targets {describe(target)},"
+    result = attempt(subject, loss, y, target)
     if not isinstance(result, tuple) or len(result) != 2:
-        raise PellucidError(f"{name}: compute must return (value, dy), not {form(result)}")
+        raise PellucidError(f"{name}: compute must return (value, dy), not {describe(result)}")
     value, dy = result
     if not isinstance(value, Tensor) or value.dim():
-        raise PellucidError(f"{name}: the loss must be a tensor of one number, not {form(value)}; sum or average it")
-    if form(dy) != form(y):
-        raise PellucidError(f"{name}: the gradient must be {form(y)} like the outputs, not {form(dy)}")
+        raise PellucidError(
+            f"{name}: the loss must be a tensor of one number, not {describe(value)}; sum or average it"
+        )
+    if describe(dy) != describe(y):
+        raise PellucidError(f"{name}: the gradient must be {describe(y)} like the outputs, not {describe(dy)}")
     return value, dy
 
 
-def _check_output(what: str, path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
+def _check_output(subject: str, path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
     """Raise PellucidError unless a layer's output has the dtype of x and the shape returned by its `init`."""
     if y.is_floating_point() and x.is_floating_point() and y.dtype != x.dtype:
-        raise PellucidError(f"{what} must return y of {x.dtype} like x, not {y.dtype}; convert it by y.to(x.dtype)")
-    _, out = attempt(f"{named(path, layer)}: init", layer.init, tuple(x.shape[1:]), torch.Generator().manual_seed(0))
+        raise PellucidError(f"{subject} must return y of {x.dtype} like x, not {y.dtype}; convert it by y.to(x.dtype)")
+    _, out = attempt(
+        f"{layer_label(path, layer)}: init", layer.init, tuple(x.shape[1:]), torch.Generator().manual_seed(0)
+    )
     expected = (len(x), *out)
     if tuple(y.shape) != expected:
-        raise PellucidError(f"{what} must return y of shape {expected}, as init returns it, not {tuple(y.shape)}")
+        raise PellucidError(f"{subject} must return y of shape {expected}, as init returns it, not {tuple(y.shape)}")
 
 
-def _pair(what: str, result: Any) -> tuple[Any, Params]:
+def _check_backward_result(subject: str, result: Any) -> tuple[Any, Params]:
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
-        raise PellucidError(f"{what} must return (dx, dparams), dparams a dict by parameter, not {form(result)}")
+        raise PellucidError(f"{subject} must return (dx, dparams), dparams a dict by parameter, not {describe(result)}")
     return result
 
 
-def _check_gradients(what: str, layer: Layer, params: Params, dparams: Params) -> None:
+def _check_gradients(subject: str, layer: Layer, params: Params, dparams: Params) -> None:
     """Raise PellucidError unless the gradients have the names and shapes of the learned parameters."""
-    found = flatten(dparams)
-    learned = {name: value for name, value in flatten(params).items() if name not in layer.buffers}
-    for name in found:
-        if name not in learned:
-            known = f"its parameters: {', '.join(learned)}" if learned else "it has no parameters"
-            raise PellucidError(f"{what} returns a gradient for {name!r}, which init does not return; {known}")
-    for name, value in learned.items():
-        if name not in found:
+    gradients = flatten(dparams)
+    learned_params = {name: value for name, value in flatten(params).items() if name not in layer.buffers}
+    for name in gradients:
+        if name not in learned_params:
+            known_text = f"its parameters: {', '.join(learned_params)}" if learned_params else "it has no parameters"
+            raise PellucidError(f"{subject} returns a gradient for {name!r}, which init does not return; {known_text}")
+    for name, value in learned_params.items():
+        if name not in gradients:
             raise PellucidError(
-                f"{what} returns no gradient for {name!r}, which would never be updated; return one (zeros if nothing "
-                "depends on it), or name it in `buffers`"
+                f"{subject} returns no gradient for {name!r}, which would never be updated; return one (zeros if "
+                "nothing depends on it), or name it in `buffers`"
             )
-        if form(found[name]) != form(value):
-            raise PellucidError(f"{what} must return a gradient of {form(value)} for {name!r}, not {form(found[name])}")
+        if describe(gradients[name]) != describe(value):
+            raise PellucidError(
+                f"{subject} must return a gradient of {describe(value)} for {name!r}, not {describe(gradients[name])}"
+            )
 
 
-def _check_combinators(net: Layer, params: Params, dparams: Params, reached: set[str]) -> None:
+def _check_combinators(net: Layer, params: Params, dparams: Params, reached_paths: set[str]) -> None:
     """Raise PellucidError unless combinators return the gradients of all layers that a sweep reached, and no others.
 
-    reached: the paths of the layers whose backward was called.
+    reached_paths: the paths of the layers whose backward was called.
     """
-    found, known = flatten(dparams), flatten(params)
-    unknown = [path for path in found if path not in known]
+    gradients, known = flatten(dparams), flatten(params)
+    unknown = [path for path in gradients if path not in known]
     if unknown:
         raise PellucidError(
             f"{unknown[0]}: a combinator's sweep returns a gradient for it, but init returns no such parameter"
         )
     for path, layer in walk(net):
-        if path not in reached or isinstance(layer, Combinator):
+        if path not in reached_paths or isinstance(layer, Combinator):
             continue
-        for name in sorted(known.keys() - found.keys() - {join(path, buffer) for buffer in layer.buffers}):
+        for name in sorted(known.keys() - gradients.keys() - {join(path, buffer) for buffer in layer.buffers}):
             if name.startswith(prefix_of(path)):
                 raise PellucidError(f"{name}: a combinator's sweep calls its layer's backward but drops its gradient")

@@ -24,29 +24,29 @@ def each(argument: str, cases: Iterable[Any], group: Callable[[Any], str] | None
 
     def decorate(test: Test) -> Test:
         @wraps(test)
-        def grouped(cases: list[Any], **fixtures: Any) -> None:
+        def run_group(cases: list[Any], **fixtures: Any) -> None:
             failures = [error for case in cases if (error := failure(test, {argument: case}, fixtures, str(case)))]
             if failures:
                 raise ExceptionGroup(f"{len(failures)} of {len(cases)} cases", failures)
 
         signature = inspect.signature(test)
-        of_cases = inspect.Parameter("cases", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        others = [one for name, one in signature.parameters.items() if name != argument]
-        grouped.__signature__ = signature.replace(parameters=[of_cases, *others])  # type: ignore[attr-defined]
-        return pytest.mark.parametrize("cases", list(groups.values()), ids=list(groups))(grouped)
+        cases_parameter = inspect.Parameter("cases", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        fixture_parameters = [one for name, one in signature.parameters.items() if name != argument]
+        run_group.__signature__ = signature.replace(parameters=[cases_parameter, *fixture_parameters])  # type: ignore[attr-defined]
+        return pytest.mark.parametrize("cases", list(groups.values()), ids=list(groups))(run_group)
 
     return decorate
 
 
-def failure(test: Test, case: dict[str, Any], fixtures: dict[str, Any], name: str) -> Exception | None:
+def failure(test: Test, case: dict[str, Any], fixtures: dict[str, Any], case_name: str) -> Exception | None:
     """Return what a case raises, with its name."""
     torch.manual_seed(0)
     try:
         test(**case, **fixtures)
     except pytest.skip.Exception as error:
-        return AssertionError(f"{name}: a case of a group cannot be skipped ({error})")
+        return AssertionError(f"{case_name}: a case of a group cannot be skipped ({error})")
     except Exception as error:
-        error.add_note(f"of the case {name}")
+        error.add_note(f"of the case {case_name}")
         return error
     return None
 

@@ -27,7 +27,7 @@ settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-MARKED = re.compile(r"^pytestmark = \[?[^\]\n]*\s*pytest\.mark\.(real|slow|long|lessons)\b", re.MULTILINE)
+EXCLUDABLE_MARK = re.compile(r"^pytestmark = \[?[^\]\n]*\s*pytest\.mark\.(real|slow|long|lessons)\b", re.MULTILINE)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -42,11 +42,11 @@ def pytest_collection() -> Iterator[None]:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Pass over a file that nobody named when -m leaves out all of its tests: to import some of them takes seconds."""
-    named = (Path(word.split("::")[0]).resolve() for word in config.args)
-    if collection_path.suffix != ".py" or collection_path in named:
+    named_paths = (Path(word.split("::")[0]).resolve() for word in config.args)
+    if collection_path.suffix != ".py" or collection_path in named_paths:
         return None
-    marked = MARKED.search(collection_path.read_text(encoding="utf-8"))
-    return True if marked and f"not {marked[1]}" in config.option.markexpr else None
+    mark = EXCLUDABLE_MARK.search(collection_path.read_text(encoding="utf-8"))
+    return True if mark and f"not {mark[1]}" in config.option.markexpr else None
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +59,12 @@ def global_seed() -> None:
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse the downloads of data sets that a test begins, except from this machine."""
 
-    def fetch_here(url: str, *args: Any, **options: Any) -> None:
+    def fetch_locally(url: str, *args: Any, **options: Any) -> None:
         if urlsplit(url).hostname != "127.0.0.1":
             raise PellucidError(f"{url}: tests have no network")
         fetch(url, *args, **options)
 
-    monkeypatch.setattr(catalogue, "fetch", fetch_here)
+    monkeypatch.setattr(catalogue, "fetch", fetch_locally)
 
 
 @pytest.fixture

@@ -29,16 +29,16 @@ from pellucid.training.step import TrainingStep
 from tests.generators.small import gan
 from tests.objectives import OBJECTIVES, initial_params, random_batch
 
-NAME = "imaginary"
-STEPS = 2  # constants may be copied to the device in the first
-FAKES = FakeTensorMode()  # one for all, since objectives share constants
+DEVICE_NAME = "imaginary"
+N_STEPS = 2  # constants may be copied to the device in the first
+FAKE_MODE = FakeTensorMode()  # one for all, since objectives share constants
 
 
 class HostCopyError(Exception):
     """A copy from the host to the device."""
 
 
-class Watched(TorchDispatchMode):
+class HostCopyDetector(TorchDispatchMode):
     """Turns all tensors into fake ones; refuses copies from the host, and tensors that are made there, if `strict`."""
 
     def __init__(self) -> None:
@@ -46,47 +46,47 @@ class Watched(TorchDispatchMode):
         self.strict = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        args, kwargs = tree_map_only(torch.Tensor, self.fake, (args, kwargs or {}))
+        args, kwargs = tree_map_only(torch.Tensor, self.to_fake, (args, kwargs or {}))
         result = func(*args, **kwargs)
-        found: list[torch.Tensor] = []
-        tree_map_only(torch.Tensor, found.append, result)
+        outputs: list[torch.Tensor] = []
+        tree_map_only(torch.Tensor, outputs.append, result)
         # A number on the host is passed to the device with the operation.
-        if self.strict and any(tensor.device.type == "cpu" and tensor.dim() for tensor in found):
+        if self.strict and any(tensor.device.type == "cpu" and tensor.dim() for tensor in outputs):
             raise HostCopyError(f"{func} returns a tensor on the host")
-        given: list[torch.Tensor] = []
-        tree_map_only(torch.Tensor, given.append, (args, kwargs))
+        inputs: list[torch.Tensor] = []
+        tree_map_only(torch.Tensor, inputs.append, (args, kwargs))
         copies = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
-        if self.strict and copies and any(tensor.device.type == "cpu" for tensor in given):
+        if self.strict and copies and any(tensor.device.type == "cpu" for tensor in inputs):
             raise HostCopyError(f"{func} copies from the host")
         return result
 
-    def fake(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor if isinstance(tensor, FakeTensor) else FAKES.from_tensor(tensor)
+    def to_fake(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if isinstance(tensor, FakeTensor) else FAKE_MODE.from_tensor(tensor)
 
 
 def on_gpu(value: Any) -> Any:
     """Return the same with empty tensors on the device."""
-    return tree_map_only(torch.Tensor, lambda one: torch.empty_like(one, device=f"{NAME}:0"), value)
+    return tree_map_only(torch.Tensor, lambda one: torch.empty_like(one, device=f"{DEVICE_NAME}:0"), value)
 
 
-def reason(objective: Objective) -> str:
+def host_wait_reason(objective: Objective) -> str:
     """Return why steps of an objective wait for the host; "" if they do not."""
 
     class Generator(torch.Generator):
-        device = torch.device(f"{NAME}:0")
+        device = torch.device(f"{DEVICE_NAME}:0")
 
     batch = random_batch(objective, 0)
     params = initial_params(objective, batch, 0)
-    with FAKES, Watched() as watched:
+    with FAKE_MODE, HostCopyDetector() as detector:
         batch, params = on_gpu(batch), on_gpu(params)
         step = TrainingStep(objective, params, Adam(0.01), examples=10, clip=1.0)
         try:
-            for _ in range(STEPS):
+            for _ in range(N_STEPS):
                 losses = step(batch, 0.1, Generator())
-                watched.strict = True
+                detector.strict = True
         except Exception as error:
             return f"{type(error).__name__}: {error}"
-        return "" if all(loss.device.type == NAME for loss in losses.values()) else "a loss is on the host"
+        return "" if all(loss.device.type == DEVICE_NAME for loss in losses.values()) else "a loss is on the host"
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,21 @@ CLASSIFIERS: dict[str, Callable[[], Objective]] = {
 }
 
 
-def reasons() -> dict[str, str]:
-    """Return what `reason` does for classifiers and all objectives but detectors, by name."""
-    _setup_privateuseone_for_python_backend(NAME)
+def host_wait_reasons() -> dict[str, str]:
+    """Return what `host_wait_reason` does for classifiers and all objectives but detectors, by name."""
+    _setup_privateuseone_for_python_backend(DEVICE_NAME)
     colour_table()  # which is computed once, with values
-    made = {name: make() for name, make in {**CLASSIFIERS, **OBJECTIVES}.items()}
-    return {name: reason(objective) for name, objective in made.items() if not isinstance(objective, Detector)}
+    objectives = {name: make() for name, make in {**CLASSIFIERS, **OBJECTIVES}.items()}
+    return {
+        name: host_wait_reason(objective)
+        for name, objective in objectives.items()
+        if not isinstance(objective, Detector)
+    }
 
 
-def reasons_of_mistakes() -> list[str]:
-    """Return what `reason` does for three mistakes."""
-    _setup_privateuseone_for_python_backend(NAME)
+def host_wait_reasons_of_mistakes() -> list[str]:
+    """Return what `host_wait_reason` does for three mistakes."""
+    _setup_privateuseone_for_python_backend(DEVICE_NAME)
     small = gan()
     nets = small.generator, small.latent, small.discriminator
-    return [reason(kind(*nets)) for kind in (ReadsLoss, DrawsOnHost, CopiesNoise)]
+    return [host_wait_reason(kind(*nets)) for kind in (ReadsLoss, DrawsOnHost, CopiesNoise)]

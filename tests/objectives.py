@@ -15,11 +15,11 @@ from pellucid.layers.base import Params
 from pellucid.objective import Objective
 from tests.detectors.drawn import Rectangles, backbone, small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.test_fast import small_fast
-from tests.detectors.test_keypoint import pointed, small_points
-from tests.detectors.test_mask import masked, small_mask
+from tests.detectors.test_keypoint import small_points, with_corner_points
+from tests.detectors.test_mask import small_mask, with_oval_masks
 from tests.detectors.two_stages import small_faster
 from tests.generators.small import SHAPE, code_gmmn, gan, gmmn, r1_gan, vae, wgan_gp
-from tests.generators.test_translation import photos
+from tests.generators.test_translation import smooth_images
 from tests.own.two_networks import distill
 from tests.own.two_networks import gan as own_gan
 
@@ -69,10 +69,10 @@ def random_batch(objective: Objective, seed: int) -> Batch:
         batch = Rectangles(4).batch(range(4 * seed, 4 * seed + 4), None)
         batch = Batch((batch.images / 255 + 0.1 * torch.rand(batch.images.shape, generator=rng)), batch.targets)
         if isinstance(objective, MaskRCNN):
-            return masked(batch)
-        return pointed(batch) if isinstance(objective, KeypointRCNN) else batch
+            return with_oval_masks(batch)
+        return with_corner_points(batch) if isinstance(objective, KeypointRCNN) else batch
     if isinstance(objective, Translator):
-        return Batch(photos(3, seed=seed).float(), photos(3, seed=seed + 1000).float())
+        return Batch(smooth_images(3, seed=seed).float(), smooth_images(3, seed=seed + 1000).float())
     return Batch(torch.rand(6, *SHAPE, generator=rng), torch.randint(0, 10, (6,), generator=rng))
 
 

@@ -49,17 +49,17 @@ class Sample:
 
 def with_batch(shape: Any, batch: int) -> Any:
     """Put the batch axis before a shape or a tuple of shapes."""
-    return tuple(with_batch(one, batch) for one in shape) if is_many(shape) else (batch, *shape)
+    return tuple(with_batch(one, batch) for one in shape) if is_shape_tuple(shape) else (batch, *shape)
 
 
-def is_many(shape: Any) -> bool:
+def is_shape_tuple(shape: Any) -> bool:
     """Say whether this is a tuple of shapes."""
     return len(shape) > 0 and isinstance(shape[0], tuple)
 
 
 def normal(shape: Any, rng: torch.Generator) -> Any:
     """Draw from N(0, 1) in float64."""
-    if is_many(shape):
+    if is_shape_tuple(shape):
         return tuple(normal(one, rng) for one in shape)
     return torch.randn(shape, generator=rng, dtype=torch.float64)
 
@@ -112,13 +112,13 @@ def cast(tree: Any, dtype: torch.dtype) -> Any:
     return tree_map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree)
 
 
-def learned(net: Layer, params: dict[str, Any]) -> dict[str, Tensor]:
+def learned_params(net: Layer, params: dict[str, Any]) -> dict[str, Tensor]:
     """Return the parameters that have gradients, by path: all but the buffers."""
     buffers = {f"{path}.{name}".lstrip(".") for path, layer in walk(net) for name in layer.buffers}
     return {path: leaf for path, leaf in leaves(params).items() if path not in buffers}
 
 
-def ours(
+def forward_backward(
     net: Layer, params: dict[str, Any], x: Any, mode: Mode, dy: Any = None
 ) -> tuple[Any, Any, dict[str, Tensor], dict[str, Tensor]]:
     """Run our forward and backward pass and return (y, dy, dx by path, dparams by path).
@@ -150,22 +150,25 @@ def autograd(
 
     params = tree_map(torch.clone, params)
     x = tree_map(torch.clone, x)
-    expected = learned(net, params)
+    params_with_gradients = learned_params(net, params)
     inputs = {path: leaf for path, leaf in leaves(x).items() if leaf.is_floating_point()}
-    for leaf in (*inputs.values(), *expected.values()):
+    for leaf in (*inputs.values(), *params_with_gradients.values()):
         leaf.requires_grad_()
     y = reference_forward(net, params, x, replace_rng(mode))
     gradients = torch.autograd.grad(
-        list(leaves(y).values()), [*inputs.values(), *expected.values()], list(leaves(dy).values()), allow_unused=True
+        list(leaves(y).values()),
+        [*inputs.values(), *params_with_gradients.values()],
+        list(leaves(dy).values()),
+        allow_unused=True,
     )
-    full = [
+    gradients_or_zeros = [
         torch.zeros_like(leaf) if grad is None else grad
-        for leaf, grad in zip([*inputs.values(), *expected.values()], gradients, strict=True)
+        for leaf, grad in zip([*inputs.values(), *params_with_gradients.values()], gradients, strict=True)
     ]
     return (
         tree_map(Tensor.detach, y),
-        dict(zip(inputs, full[: len(inputs)], strict=True)),
-        dict(zip(expected, full[len(inputs) :], strict=True)),
+        dict(zip(inputs, gradients_or_zeros[: len(inputs)], strict=True)),
+        dict(zip(params_with_gradients, gradients_or_zeros[len(inputs) :], strict=True)),
     )
 
 
@@ -178,49 +181,51 @@ def difference(actual: Tensor, expected: Tensor) -> float:
     return ((actual.double() - expected).abs().max() / (expected.abs().max() + FLOOR)).item()
 
 
-def assert_close(actual: Any, expected: Any, tolerance: float, what: str = "") -> None:
+def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
     """Require two trees of the same paths with tensors that are close; NaN is close to nothing."""
-    result, wanted = leaves(actual), leaves(expected)
-    assert result.keys() == wanted.keys(), f"{what}: {sorted(result)} should be {sorted(wanted)}"
-    for path, leaf in wanted.items():
-        far = difference(result[path], leaf)
-        assert far <= tolerance, f"{what} {path}: off by {far:.2e}, allowed {tolerance:.0e}"
+    actual_leaves, expected_leaves = leaves(actual), leaves(expected)
+    assert actual_leaves.keys() == expected_leaves.keys(), (
+        f"{name}: {sorted(actual_leaves)} should be {sorted(expected_leaves)}"
+    )
+    for path, leaf in expected_leaves.items():
+        error = difference(actual_leaves[path], leaf)
+        assert error <= tolerance, f"{name} {path}: off by {error:.2e}, allowed {tolerance:.0e}"
 
 
-def slope_along(net: Layer, params: dict[str, Any], x: Any, mode: Mode, dy: Any) -> tuple[float, float]:
+def directional_slopes(net: Layer, params: dict[str, Any], x: Any, mode: Mode, dy: Any) -> tuple[float, float]:
     """Return the slope of <dy, y> along a random direction, by our backward pass and by a central difference."""
     rng = torch.Generator().manual_seed(SEED + 2)
-    expected = learned(net, params)
-    away = {path: torch.randn(leaf.shape, generator=rng, dtype=leaf.dtype) for path, leaf in expected.items()}
-    beside = tree_map(
+    learned = learned_params(net, params)
+    param_direction = {path: torch.randn(leaf.shape, generator=rng, dtype=leaf.dtype) for path, leaf in learned.items()}
+    input_direction = tree_map(
         lambda leaf: torch.randn(leaf.shape, generator=rng, dtype=leaf.dtype) if leaf.is_floating_point() else None, x
     )
 
     def value(step: float) -> float:
-        moved = copy.deepcopy(params)
-        for path, leaf in learned(net, moved).items():
-            leaf.add_(away[path], alpha=step)
-        there = shifted(x, beside, step)
-        y, _ = net.forward(moved, there, replace_rng(mode))
+        shifted_params = copy.deepcopy(params)
+        for path, leaf in learned_params(net, shifted_params).items():
+            leaf.add_(param_direction[path], alpha=step)
+        shifted_x = shift(x, input_direction, step)
+        y, _ = net.forward(shifted_params, shifted_x, replace_rng(mode))
         parts = zip(leaves(y).values(), leaves(dy).values(), strict=True)
         return sum((one * weight).sum().item() for one, weight in parts)
 
-    _, _, dx, dparams = ours(net, params, x, mode, dy)
-    explicit = sum((dx[path] * leaf).sum().item() for path, leaf in leaves(beside).items())
-    explicit += sum((dparams[path] * leaf).sum().item() for path, leaf in away.items())
+    _, _, dx, dparams = forward_backward(net, params, x, mode, dy)
+    slope = sum((dx[path] * leaf).sum().item() for path, leaf in leaves(input_direction).items())
+    slope += sum((dparams[path] * leaf).sum().item() for path, leaf in param_direction.items())
     step = 1e-6
-    return explicit, (value(step) - value(-step)) / (2 * step)
+    return slope, (value(step) - value(-step)) / (2 * step)
 
 
-def shifted(x: Any, direction: Any, step: float) -> Any:
+def shift(x: Any, direction: Any, step: float) -> Any:
     """Return x + step direction; where there is no direction, x."""
     if isinstance(x, tuple):
-        return tuple(shifted(one, way, step) for one, way in zip(x, direction, strict=True))
+        return tuple(shift(one, part_direction, step) for one, part_direction in zip(x, direction, strict=True))
     return x if direction is None else x + step * direction
 
 
-def scattered(x: Tensor) -> Tensor:
+def strided_copy(x: Tensor) -> Tensor:
     """Return the same values in every second place of memory."""
-    wide = x.new_zeros(*x.shape[:-1], 2 * x.shape[-1])
-    wide[..., ::2] = x
-    return wide[..., ::2]
+    buffer = x.new_zeros(*x.shape[:-1], 2 * x.shape[-1])
+    buffer[..., ::2] = x
+    return buffer[..., ::2]

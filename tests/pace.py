@@ -2,10 +2,10 @@
 
 import time
 
-LOOPS = 1_000_000
+N_LOOPS = 1_000_000
 
 
-def paces(seconds: float) -> float:
+def in_loop_durations(seconds: float) -> float:
     """Return a duration as a multiple of the processor time that a million empty loops take, here and now.
 
     What allocates much memory takes up to three times as long where the machine must make room for it first, so limits
@@ -14,7 +14,7 @@ def paces(seconds: float) -> float:
     fastest = float("inf")
     for _ in range(3):
         start = time.process_time()
-        for _ in range(LOOPS):
+        for _ in range(N_LOOPS):
             pass
         fastest = min(fastest, time.process_time() - start)
     return seconds / fastest

@@ -45,32 +45,34 @@ def max_pool2d(layer: layers.MaxPool2d, params: Any, x: Tensor, mode: Mode) -> T
 
 def avg_pool2d(layer: layers.AvgPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
     """Take means by PyTorch's pooling, or, where windows have holes, over what is a number in each."""
-    if two(layer.dilation) == (1, 1):
+    if as_pair(layer.dilation) == (1, 1):
         return F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding, layer.ceil_mode, layer.count_include_pad)
-    down, across = two(layer.padding)
-    padded = F.pad(x, (across, across, down, down), value=0 if layer.count_include_pad else math.nan)
-    outs = F.max_pool2d(x.detach(), layer.kernel, layer.stride, layer.padding, layer.dilation, layer.ceil_mode).shape[
-        2:
-    ]
-    return windows(layer, padded, outs, math.nan).nanmean(4)
+    pad_rows, pad_columns = as_pair(layer.padding)
+    padded = F.pad(x, (pad_columns, pad_columns, pad_rows, pad_rows), value=0 if layer.count_include_pad else math.nan)
+    output_size = F.max_pool2d(
+        x.detach(), layer.kernel, layer.stride, layer.padding, layer.dilation, layer.ceil_mode
+    ).shape[2:]
+    return pooling_windows(layer, padded, output_size, math.nan).nanmean(4)
 
 
 def lp_pool2d(layer: layers.LpPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
     """Take norms of windows over zeros beyond the input; F.lp_pool2d scales the sums there, and adds signed cubes."""
-    outs = F.max_pool2d(x.detach(), layer.kernel, layer.stride, 0, layer.dilation, layer.ceil_mode).shape[2:]
-    return torch.linalg.vector_norm(windows(layer, x, outs, 0), layer.p, dim=4)
+    output_size = F.max_pool2d(x.detach(), layer.kernel, layer.stride, 0, layer.dilation, layer.ceil_mode).shape[2:]
+    return torch.linalg.vector_norm(pooling_windows(layer, x, output_size, 0), layer.p, dim=4)
 
 
-def windows(layer: layers.AvgPool2d | layers.LpPool2d, x: Tensor, outs: Any, beyond: float) -> Tensor:
+def pooling_windows(layer: layers.AvgPool2d | layers.LpPool2d, x: Tensor, output_size: Any, fill: float) -> Tensor:
     """Look up the pixels of all windows over x and what lies behind it: (N, C, *outs, pixels)."""
-    kernel, stride = two(layer.kernel), two(layer.stride or layer.kernel)
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, two(layer.dilation), strict=True)]
-    wide = F.pad(x, (0, reach[1] + stride[1], 0, reach[0] + stride[0]), value=beyond)
-    seen = wide.unfold(2, reach[0], stride[0]).unfold(3, reach[1], stride[1])[:, :, : outs[0], : outs[1]]
-    return seen[..., :: two(layer.dilation)[0], :: two(layer.dilation)[1]].flatten(4)
+    kernel, stride = as_pair(layer.kernel), as_pair(layer.stride or layer.kernel)
+    extent = [d * (k - 1) + 1 for k, d in zip(kernel, as_pair(layer.dilation), strict=True)]
+    padded = F.pad(x, (0, extent[1] + stride[1], 0, extent[0] + stride[0]), value=fill)
+    windows = padded.unfold(2, extent[0], stride[0]).unfold(3, extent[1], stride[1])[
+        :, :, : output_size[0], : output_size[1]
+    ]
+    return windows[..., :: as_pair(layer.dilation)[0], :: as_pair(layer.dilation)[1]].flatten(4)
 
 
-def two(value: Any) -> Any:
+def as_pair(value: Any) -> Any:
     """Return one value for both axes as (height, width)."""
     return value if isinstance(value, tuple) else (value, value)
 
@@ -86,15 +88,15 @@ def pad2d(layer: layers.Pad2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
     rows, columns = torch.arange(-top, height + bottom), torch.arange(-left, width + right)
     if layer.kind in ("zero", "constant"):
         inside = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
-        seen = x[:, :, rows.clamp(0, height - 1)][:, :, :, columns.clamp(0, width - 1)]
-        return torch.where(inside, seen, layer.value)
+        clamped = x[:, :, rows.clamp(0, height - 1)][:, :, :, columns.clamp(0, width - 1)]
+        return torch.where(inside, clamped, layer.value)
     if layer.kind == "replicate":
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     elif layer.kind == "circular":
-        first, kept = max(-top, 0), height + min(top, 0) + min(bottom, 0)
-        rows = first + (rows - first) % kept
-        first, kept = max(-left, 0), width + min(left, 0) + min(right, 0)
-        columns = first + (columns - first) % kept
+        first, period = max(-top, 0), height + min(top, 0) + min(bottom, 0)
+        rows = first + (rows - first) % period
+        first, period = max(-left, 0), width + min(left, 0) + min(right, 0)
+        columns = first + (columns - first) % period
     else:
         rows = (height - 1) - ((height - 1) - rows.abs()).abs()
         columns = (width - 1) - ((width - 1) - columns.abs()).abs()
@@ -109,19 +111,23 @@ def pad_channels(layer: layers.PadChannels, params: Any, x: Tensor, mode: Mode) 
 def upsample(layer: layers.Upsample, params: Any, x: Tensor, mode: Mode) -> Tensor:
     if layer.antialias:
         rows, columns = (
-            blending(layer.kind, length, layer.size and two(layer.size)[axis], layer.scale and two(layer.scale)[axis])
+            antialias_weights(
+                layer.kind, length, layer.size and as_pair(layer.size)[axis], layer.scale and as_pair(layer.scale)[axis]
+            )
             for axis, length in enumerate(x.shape[2:])
         )
         return rows @ x @ columns.T
     if layer.kind == "bicubic" and layer.scale and not layer.align_corners:  # autograd may go by another size
-        rows, columns = (keys(length, scale) for length, scale in zip(x.shape[2:], two(layer.scale), strict=True))
+        rows, columns = (
+            keys_weights(length, scale) for length, scale in zip(x.shape[2:], as_pair(layer.scale), strict=True)
+        )
         return rows @ x @ columns.T
     align = layer.align_corners if layer.kind in ("bilinear", "bicubic") else None
     scale = layer.scale if isinstance(layer.scale, tuple) or layer.scale is None else (layer.scale,) * 2
     return F.interpolate(x, layer.size, scale and tuple(map(float, scale)), layer.kind, align)  # pyright: ignore[reportArgumentType]
 
 
-def blending(kind: str, length: int, size: int | None, scale: float | None) -> Tensor:
+def antialias_weights(kind: str, length: int, size: int | None, scale: float | None) -> Tensor:
     """Return what each of `length` rows weighs in each new row, by a kernel that grows as the image shrinks.
 
     Where there are as many new ones, each is the old one, whatever the scale: PyTorch's forward kernel says so, but
@@ -131,32 +137,36 @@ def blending(kind: str, length: int, size: int | None, scale: float | None) -> T
     if size == length:
         return torch.eye(length, dtype=torch.float64)
     centres = (torch.arange(size, dtype=torch.float64) + 0.5) / scale
-    away = (torch.arange(length) + 0.5 - centres[:, None]).abs() * min(scale, 1)  # (size, length)
+    distance = (torch.arange(length) + 0.5 - centres[:, None]).abs() * min(scale, 1)  # (size, length)
     if kind == "bilinear":
-        weights = (1 - away).clamp(min=0)
+        weights = (1 - distance).clamp(min=0)
     else:  # Keys 1981, equation 4, with a = -1/2
-        near, far = (1.5 * away - 2.5) * away**2 + 1, ((2.5 - 0.5 * away) * away - 4) * away + 2
-        weights = near * (away <= 1) + far * ((away > 1) & (away < 2))
+        near, far = (1.5 * distance - 2.5) * distance**2 + 1, ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
+        weights = near * (distance <= 1) + far * ((distance > 1) & (distance < 2))
     return weights / weights.sum(1, keepdim=True)
 
 
-def keys(length: int, scale: float) -> Tensor:
+def keys_weights(length: int, scale: float) -> Tensor:
     """Return what each of `length` rows weighs in each new row, by Keys' kernel (equation 4) with a = -3/4."""
     weights = torch.zeros(int(length * scale), length, dtype=torch.float64)
-    for new in range(len(weights)):
-        centre = (new + 0.5) / scale - 0.5
+    for new_row in range(len(weights)):
+        centre = (new_row + 0.5) / scale - 0.5
         for row in range(math.floor(centre) - 1, math.floor(centre) + 3):
-            away = abs(row - centre)
-            near, far = (1.25 * away - 2.25) * away**2 + 1, -0.75 * (((away - 5) * away + 8) * away - 4)
-            weights[new, min(max(row, 0), length - 1)] += near if away <= 1 else far  # beyond stands the last row
+            distance = abs(row - centre)
+            near, far = (
+                (1.25 * distance - 2.25) * distance**2 + 1,
+                -0.75 * (((distance - 5) * distance + 8) * distance - 4),
+            )
+            edge_row = min(max(row, 0), length - 1)  # beyond stands the last row
+            weights[new_row, edge_row] += near if distance <= 1 else far
     return weights
 
 
 def dropout(layer: layers.Dropout, params: Any, x: Tensor, mode: Mode) -> Tensor:
     if not mode.train:
         return x
-    drawn = torch.rand(x[..., :1, :1].shape if layer.channels and x.dim() == 4 else x.shape, generator=mode.rng)
-    keep = drawn >= layer.rate
+    uniform = torch.rand(x[..., :1, :1].shape if layer.channels and x.dim() == 4 else x.shape, generator=mode.rng)
+    keep = uniform >= layer.rate
     return torch.where(keep, x / (1 - layer.rate), torch.zeros_like(x))
 
 
@@ -208,7 +218,7 @@ def crop(layer: layers.Crop, params: Any, x: tuple[Tensor, Tensor], mode: Mode) 
 def roi_align(layer: layers.RoIAlign, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
     """Interpolate sample after sample."""
     maps, regions = x[0], x[1].detach()
-    rows, columns = two(layer.size)
+    rows, columns = as_pair(layer.size)
     out = []
     for image, *box in regions.tolist():
         plane = maps[int(image)]
@@ -255,7 +265,7 @@ def bilinear(plane: Tensor, y: float, x: float) -> Tensor:
 def roi_pool(layer: layers.RoIPool, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
     """Take the maximum of bin after bin, of equal ones the first."""
     maps, regions = x[0], x[1].detach()
-    (rows, columns), (height, width) = two(layer.size), maps.shape[2:]
+    (rows, columns), (height, width) = as_pair(layer.size), maps.shape[2:]
     out = []
     for image, *box in regions.tolist():
         plane = maps[int(image)]
@@ -281,7 +291,7 @@ def soft_argmax(layer: layers.SoftArgmax, params: Any, x: Tensor, mode: Mode) ->
     return (F.softmax(x.reshape(*x.shape[:2], -1), 2) @ x.new_tensor(centres)).flatten(1)
 
 
-def elementwise(function: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Any, Tensor, Mode], Tensor]:
+def elementwise_reference(function: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Any, Tensor, Mode], Tensor]:
     return lambda layer, params, x, mode: function(layer, x)
 
 
@@ -301,7 +311,7 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.Pad2d: pad2d,
     layers.PadChannels: pad_channels,
     layers.Upsample: upsample,
-    **{kind: elementwise(one.reference) for kind, one in ELEMENTWISE.items()},
+    **{kind: elementwise_reference(one.reference) for kind, one in ELEMENTWISE.items()},
     layers.Softmax: lambda layer, params, x, mode: F.softmax(x, layer.axis),
     layers.SoftArgmax: soft_argmax,
     layers.LogSoftmax: lambda layer, params, x, mode: F.log_softmax(x, layer.axis),
@@ -337,9 +347,9 @@ def reference_forward(net: Layer, params: Any, x: Any, mode: Mode) -> Any:
             values = dict(zip(net.inputs, x if len(net.inputs) > 1 else (x,), strict=True))
             for name, (layer, *sources) in net.nodes.items():
                 owner = layer if isinstance(layer, str) else name
-                read = tuple(values[source] for source in sources)
+                inputs = tuple(values[source] for source in sources)
                 values[name] = reference_forward(
-                    net.nodes[owner][0], params[owner], read if len(read) > 1 else read[0], mode
+                    net.nodes[owner][0], params[owner], inputs if len(inputs) > 1 else inputs[0], mode
                 )
             ys = tuple(values[name] for name in net.outputs)
             return ys if len(ys) > 1 else ys[0]

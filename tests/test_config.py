@@ -18,7 +18,7 @@ from tests.combine.random_networks import networks
 from tests.layers.samples import SAMPLES
 
 
-def through_json(layer):
+def json_round_trip(layer):
     return from_config(json.loads(json.dumps(to_config(layer))))
 
 
@@ -28,14 +28,14 @@ def test_the_samples_cover_every_layer():
 
 @each_sample(SAMPLES)
 def test_every_layer_is_restored_from_json(sample):
-    assert through_json(sample.layer) == sample.layer
+    assert json_round_trip(sample.layer) == sample.layer
 
 
 @given(network=networks())
 @settings(max_examples=60)
 def test_random_networks_are_restored_with_their_children_in_order(network):
     net, _ = network
-    restored = through_json(net)
+    restored = json_round_trip(net)
     assert restored == net
     assert [path for path, _ in walk(restored)] == [path for path, _ in walk(net)]
 
@@ -48,7 +48,7 @@ def test_every_combinator_is_restored_from_json():
         shared=Shared(Upsample(2)),
         graph=Graph({"r": (ReLU(), "p"), "again": ("r", "q"), "type": (Add(), "r", "again")}, ("type",), ("p", "q")),
     )
-    assert through_json(net) == net
+    assert json_round_trip(net) == net
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_unregistered_layer_is_refused_by_name():
 
 
 DENSE = {"type": "Dense", "units": 3}
-REFUSED = {
+INVALID_CONFIGS = {
     "not an object": [1, 2],
     "no type": {"units": 3},
     "type that is no text": {"type": ["Dense"], "units": 3},
@@ -99,7 +99,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("given_config", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("given_config", INVALID_CONFIGS.values(), ids=INVALID_CONFIGS)
 def test_configurations_that_are_not_networks_are_refused_in_one_line(given_config):
     with pytest.raises(PellucidError) as caught:
         from_config(given_config)
@@ -116,7 +116,7 @@ def test_the_error_names_the_path_in_the_configuration():
         from_config({"type": "Sequential", "children": {"a": DENSE, "b": {"type": "Dense"}}})
 
 
-def nested(depth):
+def nested_config(depth):
     config = {"type": "ReLU"}
     for _ in range(depth):
         config = {"type": "Sequential", "children": {"a": config}}
@@ -124,9 +124,9 @@ def nested(depth):
 
 
 def test_networks_nested_too_deeply_are_refused():
-    assert isinstance(from_config(nested(40)), Layer)
+    assert isinstance(from_config(nested_config(40)), Layer)
     with pytest.raises(PellucidError, match="more than 128 levels"):
-        from_config(nested(200))
+        from_config(nested_config(200))
 
 
 def test_too_many_layers_or_values_are_refused(monkeypatch):
@@ -140,22 +140,40 @@ def test_too_many_layers_or_values_are_refused(monkeypatch):
 
 def test_a_thousand_mutations_give_a_network_or_one_line():
     rng = random.Random(0)
-    junk = [None, True, -1, 0, 2**40, 1e308, "", "Dense", "type", [], {}, [[]], {"type": "ReLU"}, "\ud800", "a\nb"]
+    replacements = [
+        None,
+        True,
+        -1,
+        0,
+        2**40,
+        1e308,
+        "",
+        "Dense",
+        "type",
+        [],
+        {},
+        [[]],
+        {"type": "ReLU"},
+        "\ud800",
+        "a\nb",
+    ]
 
     def mutate(value):
         if rng.random() < 0.08:
-            return rng.choice(junk)
+            return rng.choice(replacements)
         if isinstance(value, dict):
             return {
                 (rng.choice(["type", "x", key]) if rng.random() < 0.05 else key): mutate(v) for key, v in value.items()
             }
         return [mutate(one) for one in value] if isinstance(value, list) else value
 
-    whole = to_config(Sequential(Conv2d(4, 3), block=Parallel((Identity(), Sequential(ReLU())), Add()), end=Dense(3)))
+    valid_config = to_config(
+        Sequential(Conv2d(4, 3), block=Parallel((Identity(), Sequential(ReLU())), Add()), end=Dense(3))
+    )
     outcomes = set()
     for _ in range(1000):
         try:
-            outcomes.add(isinstance(from_config(mutate(whole)), Layer))
+            outcomes.add(isinstance(from_config(mutate(valid_config)), Layer))
         except PellucidError as error:
             outcomes.add(f"refused in {len(str(error).splitlines())} line")
     assert outcomes == {True, "refused in 1 line"}

@@ -15,12 +15,12 @@ from pellucid.nested import flatten
 VARIANCE = torch.tensor([0.5, 2.0, 4.0], dtype=torch.float64)
 
 
-def random(*shape: int, seed: int = 0) -> Tensor:
+def random_tensor(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_the_loss_is_the_mean_squared_error_relative_to_each_channels_variance() -> None:
-    y, target = random(2, 3, 4, 5).requires_grad_(), random(2, 3, 4, 5, seed=1)
+    y, target = random_tensor(2, 3, 4, 5).requires_grad_(), random_tensor(2, 3, 4, 5, seed=1)
     expected = (((y - target) ** 2).mean((0, 2, 3)) / VARIANCE).mean()
     expected.backward()
     value, dy = RelativeError(VARIANCE)(y.detach(), target)
@@ -32,8 +32,8 @@ def test_the_loss_is_the_mean_squared_error_relative_to_each_channels_variance()
 def test_gradients_of_the_sum_of_all_blocks_errors_are_those_of_autograd(chained: bool) -> None:
     losses = {name: RelativeError(VARIANCE) for name in ("first", "second")}
     blocks = Blocks({name: Conv2d(3, 3, padding=1, bias=False) for name in losses}, losses, chained)
-    params = {name: {"weight": random(3, 3, 3, 3, seed=seed)} for seed, name in enumerate(losses)}
-    x, targets = random(2, 3, 6, 6, seed=2), [random(2, 3, 6, 6, seed=seed) for seed in (3, 4)]
+    params = {name: {"weight": random_tensor(3, 3, 3, 3, seed=seed)} for seed, name in enumerate(losses)}
+    x, targets = random_tensor(2, 3, 6, 6, seed=2), [random_tensor(2, 3, 6, 6, seed=seed) for seed in (3, 4)]
     values, dparams = blocks.gradients(params, Batch(x, targets), Mode(train=True))
     weights = [params[name]["weight"].clone().requires_grad_() for name in losses]
     first = F.conv2d(x, weights[0], padding=1)
@@ -51,9 +51,9 @@ def test_gradients_of_the_sum_of_all_blocks_errors_are_those_of_autograd(chained
 def test_the_blocks_of_mobilenet_have_all_its_parameters_and_compute_its_features() -> None:
     net = features(mobilenet_v2(width=0.25))
     params, _ = net.init((3, 64, 64), torch.Generator().manual_seed(0))
-    blocks, own = blocks_of(net, params)
+    blocks, block_params = blocks_of(net, params)
     assert len(blocks) == 18
-    assert sorted(map(id, flatten(own).values())) == sorted(map(id, flatten(params).values()))
+    assert sorted(map(id, flatten(block_params).values())) == sorted(map(id, flatten(params).values()))
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    predictions = Blocks(blocks, {}, True).predict(own, images)
+    predictions = Blocks(blocks, {}, True).predict(block_params, images)
     torch.testing.assert_close(predictions, net.forward(params, images, Mode())[0])

@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.data import load_image
 from pellucid.errors import PellucidError
-from pellucid.files import keep_as, open_regular, read_regular, remove_orphans, write_atomically
+from pellucid.files import copy_file, open_regular, read_regular, remove_orphans, write_atomically
 from pellucid.model import Model
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.colorize.hints import read_hints
@@ -40,10 +40,10 @@ def test_a_full_disk_is_reported_in_one_line_and_keeps_the_old_file(tmp_path, mo
     path = tmp_path / "a.txt"
     write_atomically(path, b"old")
 
-    def full(handle):
+    def raise_disk_full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", raise_disk_full)
     with pytest.raises(PellucidError, match=r"a\.txt cannot be written \(No space left on device\)"):
         write_atomically(path, b"new")
     assert os.listdir(tmp_path) == ["a.txt"]
@@ -56,7 +56,7 @@ def test_a_missing_folder_is_reported_in_one_line(tmp_path):
 
 
 @pytest.fixture
-def two(tmp_path):
+def two_files_folder(tmp_path):
     """The folder, and a file to keep in place of another."""
     (tmp_path / "last").write_bytes(b"new")
     (tmp_path / "previous").write_bytes(b"old")
@@ -67,50 +67,50 @@ def contents(folder):
     return {name: (folder / name).read_bytes() for name in os.listdir(folder)}
 
 
-def failing(number):
+def raises_os_error(number):
     def fail(*args):
         raise OSError(number, os.strerror(number))
 
     return fail
 
 
-def test_a_second_name_keeps_a_file(two):
+def test_keep_as_gives_a_file_a_second_name(two_files_folder):
     for _ in range(2):  # the second time it has that name already
-        keep_as(two / "last", two / "previous")
-        assert contents(two) == {"last": b"new", "previous": b"new"}
-        assert (two / "last").samefile(two / "previous")
-    keep_as(two / "none", two / "previous")
-    assert contents(two) == {"last": b"new", "previous": b"new"}
+        copy_file(two_files_folder / "last", two_files_folder / "previous")
+        assert contents(two_files_folder) == {"last": b"new", "previous": b"new"}
+        assert (two_files_folder / "last").samefile(two_files_folder / "previous")
+    copy_file(two_files_folder / "none", two_files_folder / "previous")
+    assert contents(two_files_folder) == {"last": b"new", "previous": b"new"}
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV])
-def test_a_file_is_moved_where_there_are_no_second_names(two, monkeypatch, number):
-    monkeypatch.setattr(os, "link", failing(number))
-    keep_as(two / "last", two / "previous")
-    assert contents(two) == {"previous": b"new"}
+def test_a_file_is_moved_where_there_are_no_second_names(two_files_folder, monkeypatch, number):
+    monkeypatch.setattr(os, "link", raises_os_error(number))
+    copy_file(two_files_folder / "last", two_files_folder / "previous")
+    assert contents(two_files_folder) == {"previous": b"new"}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT])
-def test_another_error_of_linking_is_reported_in_one_line_and_moves_nothing(two, monkeypatch, number):
-    monkeypatch.setattr(os, "link", failing(number))
+def test_another_error_of_linking_is_reported_in_one_line_and_moves_nothing(two_files_folder, monkeypatch, number):
+    monkeypatch.setattr(os, "link", raises_os_error(number))
     with pytest.raises(PellucidError, match=rf"previous cannot be written \({os.strerror(number)}\)"):
-        keep_as(two / "last", two / "previous")
-    assert contents(two) == {"last": b"new", "previous": b"old"}
+        copy_file(two_files_folder / "last", two_files_folder / "previous")
+    assert contents(two_files_folder) == {"last": b"new", "previous": b"old"}
 
 
-def test_a_link_that_cannot_be_renamed_is_reported_and_removed(two, monkeypatch):
-    monkeypatch.setattr(Path, "replace", failing(errno.EIO))
+def test_a_link_that_cannot_be_renamed_is_reported_and_removed(two_files_folder, monkeypatch):
+    monkeypatch.setattr(Path, "replace", raises_os_error(errno.EIO))
     with pytest.raises(PellucidError, match="previous cannot be written"):
-        keep_as(two / "last", two / "previous")
-    assert contents(two) == {"last": b"new", "previous": b"old"}
+        copy_file(two_files_folder / "last", two_files_folder / "previous")
+    assert contents(two_files_folder) == {"last": b"new", "previous": b"old"}
 
 
-def test_a_failing_move_is_reported_in_one_line(two, monkeypatch):
-    monkeypatch.setattr(os, "link", failing(errno.EPERM))
-    monkeypatch.setattr(Path, "replace", failing(errno.EACCES))
+def test_a_failing_move_is_reported_in_one_line(two_files_folder, monkeypatch):
+    monkeypatch.setattr(os, "link", raises_os_error(errno.EPERM))
+    monkeypatch.setattr(Path, "replace", raises_os_error(errno.EACCES))
     with pytest.raises(PellucidError, match="previous cannot be written"):
-        keep_as(two / "last", two / "previous")
-    assert contents(two) == {"last": b"new", "previous": b"old"}
+        copy_file(two_files_folder / "last", two_files_folder / "previous")
+    assert contents(two_files_folder) == {"last": b"new", "previous": b"old"}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")

@@ -42,11 +42,11 @@ def frames(innermost: FrameType | None) -> Iterator[FrameType]:
         innermost = innermost.f_back
 
 
-def name(frame: FrameType) -> str:
+def frame_name(frame: FrameType) -> str:
     return f"{Path(frame.f_code.co_filename).relative_to(ROOT)} {frame.f_code.co_qualname}"
 
 
-def lines(frame: FrameType) -> int:
+def line_count(frame: FrameType) -> int:
     """The number of lines of a frame's function, by its syntax tree."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(frame.f_code))).body
     assert tree.end_lineno is not None
@@ -61,25 +61,25 @@ def test_few_short_functions_lead_from_the_command_to_the_first_convolutions(
     lengths: dict[str, int] = {}
     convolve = torch.conv2d
 
-    def recorded(x: Any, *rest: Any, **named: Any) -> Any:
+    def recording_conv2d(x: Any, *positional: Any, **keywords: Any) -> Any:
         if not x.is_meta:
             stack = [*frames(sys._getframe(1))]
-            stacks.append(tuple(map(name, reversed(stack))))
+            stacks.append(tuple(map(frame_name, reversed(stack))))
             if any("Loop.run" in one for one in stacks[-1]):
-                lengths.update((name(frame), lines(frame)) for frame in stack)
-        return convolve(x, *rest, **named)
+                lengths.update((frame_name(frame), line_count(frame)) for frame in stack)
+        return convolve(x, *positional, **keywords)
 
     write_mnist(tmp_path / "data", monkeypatch)
-    monkeypatch.setattr(torch, "conv2d", recorded)
-    monkeypatch.setattr(torch.nn.functional, "conv2d", recorded)
-    words = ("mnist-lenet", "train.epochs=1", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "runs"))
-    assert main(["train", *words, "--json"]) == 0
-    first = stacks[0]
+    monkeypatch.setattr(torch, "conv2d", recording_conv2d)
+    monkeypatch.setattr(torch.nn.functional, "conv2d", recording_conv2d)
+    arguments = ("mnist-lenet", "train.epochs=1", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "runs"))
+    assert main(["train", *arguments, "--json"]) == 0
+    first_stack = stacks[0]
     steps = [stack for stack in stacks if not any("on_epoch_end" in one for one in stack)]  # not those of callbacks
     training = [stack for stack in steps if any("Loop.run" in one for one in stack)]
-    step = next(stack for stack in training if any("TrainingStep" in one for one in stack))
-    assert first in training
-    assert len(first) <= MAX_FRAMES, first
-    assert len(step) <= MAX_FRAMES, step
+    step_stack = next(stack for stack in training if any("TrainingStep" in one for one in stack))
+    assert first_stack in training
+    assert len(first_stack) <= MAX_FRAMES, first_stack
+    assert len(step_stack) <= MAX_FRAMES, step_stack
     assert max(map(len, training)) <= MAX_FRAMES, max(training, key=len)
     assert {function: count for function, count in lengths.items() if count > MAX_LINES} == {}

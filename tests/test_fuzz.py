@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from benchmarks.fuzz import trial
-from benchmarks.fuzz.__main__ import Result, fuzz, shares
+from benchmarks.fuzz.__main__ import Result, fuzz, split_count
 from benchmarks.fuzz.annotations import ANNOTATIONS, outcome_of_annotations, write_annotation_case, write_annotations
 from benchmarks.fuzz.archives import ARCHIVES, outcome_of_archive, write_archive_case, write_archives
 from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_weights
-from benchmarks.fuzz.mutations import damaged
+from benchmarks.fuzz.mutations import damage
 from benchmarks.fuzz.names import outcome_of_names, write_names, write_names_case
 from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
 from benchmarks.fuzz.runs import RUNS, use_run, write_run, write_run_case
 from pellucid.data.annotations import convert, voc
 from pellucid.errors import PellucidError
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 KINDS = [*WEIGHTS, *PICTURES]
 
 
@@ -27,14 +27,14 @@ KINDS = [*WEIGHTS, *PICTURES]
 @pytest.mark.parametrize("kind", KINDS)
 def test_changed_files_are_refused_or_read_in_one_way(kind, tmp_path):
     """The same cases as the command's first, in this process."""
-    whole, picture, path = tmp_path / f"whole.{kind}", tmp_path / "whole.png", tmp_path / f"case.{kind}"
+    original, picture, path = tmp_path / f"whole.{kind}", tmp_path / "whole.png", tmp_path / f"case.{kind}"
     write_picture("png", picture)
     if kind != "png":
-        (write_picture if kind in PICTURES else write_weights)(kind, whole)
-    expected = trial.result_of(kind, whole, picture) if kind in trial.CHECKED else None
+        (write_picture if kind in PICTURES else write_weights)(kind, original)
+    expected = trial.result_of(kind, original, picture) if kind in trial.CHECKSUMMED else None
     outcomes: set[str] = set()
     for number in range(25):
-        trial.write_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
+        trial.write_case(kind, original, path, random.Random(f"0 {kind} {number}"))
         outcomes.add(trial.outcome_of_use(kind, path, picture, expected))
     assert outcomes <= {"refused", "same" if expected is not None else "other"}
     assert "refused" in outcomes or kind == "bmp"
@@ -42,13 +42,13 @@ def test_changed_files_are_refused_or_read_in_one_way(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ANNOTATIONS)
 def test_changed_annotations_are_refused_or_every_object_is_loaded_or_listed(kind, tmp_path):
-    whole, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
-    write_annotations(kind, whole)
-    path.write_bytes(whole.read_bytes())
+    original, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
+    write_annotations(kind, original)
+    path.write_bytes(original.read_bytes())
     assert outcome_of_annotations(kind, path) == ("same" if kind == "mask" else "other")
     outcomes: set[str] = set()
     for number in range(50):
-        write_annotation_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
+        write_annotation_case(kind, original, path, random.Random(f"0 {kind} {number}"))
         outcomes.add(outcome_of_annotations(kind, path))
     assert "refused" in outcomes
     assert outcomes <= {"refused", "listed", "other"} - ({"other"} if kind == "mask" else set())
@@ -57,12 +57,12 @@ def test_changed_annotations_are_refused_or_every_object_is_loaded_or_listed(kin
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_small_zips_of_many_objects_are_refused_or_read(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.fuzz.archives.SIDES", (40, 600))
-    whole, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
-    write_archives(kind, whole)
+    monkeypatch.setattr("benchmarks.fuzz.archives.IMAGE_SIDES", (40, 600))
+    original, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
+    write_archives(kind, original)
     outcomes: set[str] = set()
     for number in range(12):
-        write_archive_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
+        write_archive_case(kind, original, path, random.Random(f"0 {kind} {number}"))
         outcomes.add(outcome_of_archive(path))
     assert outcomes <= {"refused", "listed", "other"}
 
@@ -83,20 +83,20 @@ def test_names_come_back_or_are_refused(tmp_path, monkeypatch):
 def test_an_annotation_lost_in_loading_is_reported(tmp_path, monkeypatch):
     path = tmp_path / "whole.voc"
     write_annotations("voc", path)
-    monkeypatch.setattr(voc, "instances", lambda *arguments: ())
+    monkeypatch.setattr(voc, "read_instances", lambda *arguments: ())
     assert outcome_of_annotations("voc", path) == "lost: 3 objects in the file, 0 loaded, 0 listed"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_forged_objectives_are_refused_or_used(kind, tmp_path):
-    whole, picture, path = tmp_path / f"whole.{kind}", tmp_path / "whole.png", tmp_path / f"case.{kind}"
+    original, picture, path = tmp_path / f"whole.{kind}", tmp_path / "whole.png", tmp_path / f"case.{kind}"
     write_picture("png", picture)
-    write_objective(kind, whole)
-    assert trial.outcome_of_use(kind, whole, picture, None) == "other"
+    write_objective(kind, original)
+    assert trial.outcome_of_use(kind, original, picture, None) == "other"
     outcomes: set[str] = set()
     for number in range(25):
-        trial.write_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
+        trial.write_case(kind, original, path, random.Random(f"0 {kind} {number}"))
         outcomes.add(trial.outcome_of_use(kind, path, picture, None))
     assert outcomes == {"refused", "other"}
 
@@ -104,24 +104,24 @@ def test_forged_objectives_are_refused_or_used(kind, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_damaged_histories_of_runs_are_refused_or_read(kind, tmp_path):
-    whole, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
-    write_run(kind, whole)
-    use_run(kind, whole)
+    original, path = tmp_path / f"whole.{kind}", tmp_path / f"case.{kind}"
+    write_run(kind, original)
+    use_run(kind, original)
     outcomes: set[str] = set()
     for number in range(25):
-        write_run_case(whole, path, random.Random(f"0 {kind} {number}"))
+        write_run_case(original, path, random.Random(f"0 {kind} {number}"))
         outcomes.add(trial.outcome_of_use(kind, path, tmp_path, None))
     assert outcomes == {"refused", "other"}
 
 
 @pytest.mark.slow
-@linux
+@linux_only
 def test_the_command_measures_each_file_in_another_process():
     counts = {"zip": 3, "png": 2, "voc": 2, "yaml": 2, "names": 2}
     results = fuzz(counts, seed=0, processes=1)
-    assert {kind: sum(it.outcomes.values()) for kind, it in results.items()} == counts
+    assert {kind: sum(result.outcomes.values()) for kind, result in results.items()} == counts
     assert all(not result.faults and 0 < result.peak < 1 << 30 for result in results.values())
-    assert sum(shares(20_000, WEIGHTS).values()) == 20_000
+    assert sum(split_count(20_000, WEIGHTS).values()) == 20_000
 
 
 def test_a_file_of_any_kind_may_take_10_s_and_1_gib():
@@ -134,21 +134,21 @@ def test_a_file_of_any_kind_may_take_10_s_and_1_gib():
 def test_violations_are_reported(tmp_path, monkeypatch):
     path, expected = tmp_path / "file", torch.zeros(2)
 
-    def outcome(result) -> str:
-        def use(*_: object) -> torch.Tensor:
+    def outcome_label(result) -> str:
+        def return_or_raise(*_: object) -> torch.Tensor:
             if isinstance(result, Exception):
                 raise result
             return result
 
-        monkeypatch.setattr(trial, "result_of", use)
+        monkeypatch.setattr(trial, "result_of", return_or_raise)
         return trial.outcome_of_use("zip", path, Path(), expected).partition(":")[0]
 
-    assert outcome(expected) == "same"
-    assert outcome(expected + 1) == "unseen"
-    assert outcome(IndexError()) == "traceback"
-    assert outcome(PellucidError(f"{path} is damaged; replace it")) == "refused"
-    assert outcome(PellucidError("damaged")) == "message", "which does not name the file"
+    assert outcome_label(expected) == "same"
+    assert outcome_label(expected + 1) == "unseen"
+    assert outcome_label(IndexError()) == "traceback"
+    assert outcome_label(PellucidError(f"{path} is damaged; replace it")) == "refused"
+    assert outcome_label(PellucidError("damaged")) == "message", "which does not name the file"
 
 
 def test_every_damaged_copy_differs_from_the_original():
-    assert all(damaged(b"abc" * 500, random.Random(k)) != b"abc" * 500 for k in range(200))
+    assert all(damage(b"abc" * 500, random.Random(k)) != b"abc" * 500 for k in range(200))

@@ -6,21 +6,21 @@ the host reads from the device.
 
 import pytest
 
-from tests.forked import forked
-from tests.gpu_steps import CLASSIFIERS, reasons, reasons_of_mistakes
+from tests.forked import run_forked
+from tests.gpu_steps import CLASSIFIERS, host_wait_reasons, host_wait_reasons_of_mistakes
 
 
 @pytest.mark.slow
 def test_no_step_waits_for_the_host():
-    code, found = forked(reasons)
+    code, reasons = run_forked(host_wait_reasons)
     assert code == 0
-    assert found == dict.fromkeys(found, "")
-    assert len(found) > len(CLASSIFIERS) + 15
+    assert reasons == dict.fromkeys(reasons, "")
+    assert len(reasons) > len(CLASSIFIERS) + 15
 
 
 @pytest.mark.slow
 def test_steps_that_wait_are_found():
-    code, (reads, draws, copies) = forked(reasons_of_mistakes)
+    code, (reads, draws, copies) = run_forked(host_wait_reasons_of_mistakes)
     assert code == 0
     assert "_local_scalar_dense" in reads
     assert "at least two devices" in draws

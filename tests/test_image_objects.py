@@ -7,7 +7,7 @@ from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects, concatenate
 
 
-def two(**parts: torch.Tensor | None) -> Objects:
+def two_objects(**parts: torch.Tensor | None) -> Objects:
     values = {"boxes": torch.tensor([[0.0, 1.0, 2.0, 4.0], [3.0, 3.0, 3.0, 5.0]]), "labels": torch.tensor([7, 8])}
     return Objects(**(values | parts))
 
@@ -28,36 +28,36 @@ def two(**parts: torch.Tensor | None) -> Objects:
 )
 def test_objects_that_do_not_fit_are_refused_in_one_line(parts, message):
     with pytest.raises(PellucidError, match=message) as info:
-        two(**parts)
+        two_objects(**parts)
     assert "\n" not in str(info.value)
 
 
 def test_selected_objects_keep_their_masks_and_key_points():
     masks, points = torch.zeros(2, 6, 6, dtype=torch.bool), torch.arange(12.0).reshape(2, 2, 3)
     masks[1, 3:5, 3] = True
-    one = two(masks=masks, keypoints=points).take(torch.tensor([False, True]))
-    assert one.boxes.tolist() == [[3, 3, 3, 5]]
-    assert one.labels.tolist() == [8]
-    assert one.masks is not None
-    assert one.masks.nonzero().tolist() == [[0, 3, 3], [0, 4, 3]]
-    assert one.keypoints is not None
-    assert one.keypoints.tolist() == [[[6, 7, 8], [9, 10, 11]]]
+    selected = two_objects(masks=masks, keypoints=points).take(torch.tensor([False, True]))
+    assert selected.boxes.tolist() == [[3, 3, 3, 5]]
+    assert selected.labels.tolist() == [8]
+    assert selected.masks is not None
+    assert selected.masks.nonzero().tolist() == [[0, 3, 3], [0, 4, 3]]
+    assert selected.keypoints is not None
+    assert selected.keypoints.tolist() == [[[6, 7, 8], [9, 10, 11]]]
 
 
 def test_images_without_objects_can_be_concatenated():
-    none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
-    both = concatenate([none, two(keypoints=torch.ones(2, 3, 3)), none])
-    assert both.labels.tolist() == [7, 8]
-    assert both.keypoints is not None
-    assert len(concatenate([none, none])) == 0
+    empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    concatenated = concatenate([empty, two_objects(keypoints=torch.ones(2, 3, 3)), empty])
+    assert concatenated.labels.tolist() == [7, 8]
+    assert concatenated.keypoints is not None
+    assert len(concatenate([empty, empty])) == 0
 
 
 def test_crowds_are_concatenated_with_their_objects():
-    both = concatenate([two(), two(crowd=torch.tensor([True, False]))])
-    assert both.crowd is not None
-    assert both.crowd.tolist() == [False, False, True, False]
-    assert both.take(torch.tensor([2])).crowd == torch.tensor([True])
-    assert concatenate([two(), two()]).crowd is None
+    concatenated = concatenate([two_objects(), two_objects(crowd=torch.tensor([True, False]))])
+    assert concatenated.crowd is not None
+    assert concatenated.crowd.tolist() == [False, False, True, False]
+    assert concatenated.take(torch.tensor([2])).crowd == torch.tensor([True])
+    assert concatenate([two_objects(), two_objects()]).crowd is None
 
 
 def test_detections_are_taken_with_their_scores():
@@ -72,4 +72,4 @@ def test_detections_are_taken_with_their_scores():
 
 def test_key_points_of_some_images_only_are_refused():
     with pytest.raises(PellucidError, match=r"keypoints of images to concatenate are \(2, 3, 3\), missing; give"):
-        concatenate([two(keypoints=torch.ones(2, 3, 3)), two()])
+        concatenate([two_objects(keypoints=torch.ones(2, 3, 3)), two_objects()])

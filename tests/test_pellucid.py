@@ -43,35 +43,37 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = pellucid.Modell  # type: ignore[attr-defined]
 
 
-NAMES_ELSEWHERE = {
+FOREIGN_NAMES = {
     "Linear": "Dense", "Conv2D": "Conv2d", "Relu": "ReLU", "MaxPooling2D": "MaxPool2d",
     "BatchNormalization": "BatchNorm", "BatchNorm2d": "BatchNorm", "CrossEntropyLoss": "SoftmaxCrossEntropy",
     "NLLLoss": "NegativeLogLikelihood", "MSELoss": "Quadratic", "ModelCheckpoint": "Checkpoint",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("theirs", "ours"), NAMES_ELSEWHERE.items())
-def test_errors_for_names_of_keras_and_pytorch_suggest_ours(theirs: str, ours: str):
-    with pytest.raises(ImportError, match=f"cannot import name '{theirs}' from 'pellucid'; did you mean '{ours}'"):
-        exec(f"from pellucid import {theirs}")
-    with pytest.raises(AttributeError, match=f"has no attribute '{theirs}'; did you mean '{ours}'"):
-        getattr(pellucid, theirs)
-    assert not hasattr(pellucid, theirs)
+@pytest.mark.parametrize(("foreign_name", "name"), FOREIGN_NAMES.items())
+def test_errors_for_names_of_keras_and_pytorch_suggest_ours(foreign_name: str, name: str):
+    with pytest.raises(
+        ImportError, match=f"cannot import name '{foreign_name}' from 'pellucid'; did you mean '{name}'"
+    ):
+        exec(f"from pellucid import {foreign_name}")
+    with pytest.raises(AttributeError, match=f"has no attribute '{foreign_name}'; did you mean '{name}'"):
+        getattr(pellucid, foreign_name)
+    assert not hasattr(pellucid, foreign_name)
 
 
 @pytest.mark.slow
 def test_submodules_can_still_be_imported_from_the_package():
     code = "from pellucid import layers, nested; from pellucid import *; print(layers.__name__, nested.__name__)"
     root = Path(__file__).resolve().parents[1]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
-    assert done.stdout == "pellucid.layers pellucid.nested\n"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert process.stdout == "pellucid.layers pellucid.nested\n"
 
 
 def test_importing_the_package_imports_nothing_heavy():
     code = "import pellucid, sys; dir(pellucid); print(sys.modules.keys() & {'torch', 'numpy', 'matplotlib'})"
     root = Path(__file__).resolve().parents[1]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
-    assert done.stdout == "set()\n"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert process.stdout == "set()\n"
 
 
 @pytest.mark.slow

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from pellucid import Dense, Flatten, Model, Predicted, PredictionList, Sequential, shipped_files
-from pellucid.data.samples.cells import smear
+from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face
 from pellucid.data.samples.scenes import street
 from pellucid.errors import PellucidError
-from tests.cli.conftest import Say, say  # noqa: F401 - a fixture
+from tests.cli.conftest import Cli, cli  # noqa: F401 - a fixture
 
 
 def read_csv(file: Path) -> list[dict[str, str]]:
@@ -120,11 +120,11 @@ def test_rows_become_a_table(classifier: Model, folder: Path, monkeypatch: pytes
     assert [float(row["confidence"]) for row in rows] == [one.confidence for one in predictions]
 
 
-def test_a_classifier_writes_tables_only(classifier: Model, folder: Path, say: Say):  # noqa: F811
+def test_a_classifier_writes_tables_only(classifier: Model, folder: Path, cli: Cli):  # noqa: F811
     classifier.save(folder / "model.safetensors")
     for out in ("folder", "table.xlsx", "a.png"):
-        said = say("predict", str(folder / "model.safetensors"), str(folder / "a.png"), "--out", out)
-        assert "only a table; give --out FILE.csv" in said.complaint
+        result = cli("predict", str(folder / "model.safetensors"), str(folder / "a.png"), "--out", out)
+        assert "only a table; give --out FILE.csv" in result.error_line
 
 
 def test_a_prediction_of_another_task_has_a_row_of_its_numbers_and_texts():
@@ -133,8 +133,8 @@ def test_a_prediction_of_another_task_has_a_row_of_its_numbers_and_texts():
 
 
 @pytest.mark.slow
-def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, say: Say):  # noqa: F811
-    smear(0)[0].save(tmp_path / "cells.png")
+def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, cli: Cli):  # noqa: F811
+    blood_smear(0)[0].save(tmp_path / "cells.png")
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "empty.png")
     cells, empty = result = Model.load("bccd").predict(tmp_path)
@@ -146,8 +146,8 @@ def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, say: S
     nothing = {**dict.fromkeys(columns), "image": "empty.png", "number": 0}
     assert (empty.labels, result.rows[-1]) == ((), nothing)
     assert [result.rows[0][name] for name in ("x0", "y0", "x1", "y1")] == cells.boxes[0].tolist()
-    said = say("predict", "bccd", str(tmp_path), "--out", str(tmp_path / "found.csv"))
-    assert said.out.endswith(f"wrote {tmp_path / 'found.csv'}\n")
+    completed = cli("predict", "bccd", str(tmp_path), "--out", str(tmp_path / "found.csv"))
+    assert completed.out.endswith(f"wrote {tmp_path / 'found.csv'}\n")
     rows = read_csv(tmp_path / "found.csv")
     assert [row["class"] for row in rows] == [*(cells.labels or ()), ""]
     assert not list(tmp_path.glob("*detections*"))
@@ -175,16 +175,16 @@ def test_the_command_writes_a_table_of_classes(
     classifier: Model,
     folder: Path,
     tmp_path: Path,
-    say: Say,  # noqa: F811
+    cli: Cli,  # noqa: F811
 ):
     classifier.save(tmp_path / "model.safetensors")
     table = tmp_path / "results.csv"
-    said = say("predict", str(tmp_path / "model.safetensors"), str(folder), "--out", str(table), "--json").json
-    assert said["table"] == str(table)
-    assert [row["class"] for row in read_csv(table)] == [row["label"] for row in said["predictions"]]
+    output = cli("predict", str(tmp_path / "model.safetensors"), str(folder), "--out", str(table), "--json").json
+    assert output["table"] == str(table)
+    assert [row["class"] for row in read_csv(table)] == [row["label"] for row in output["predictions"]]
     away = str(tmp_path / "none" / "results.csv")
-    refused = say("predict", str(tmp_path / "model.safetensors"), str(folder), "--out", away)
-    assert "is in a folder that does not exist" in refused.complaint
+    refused = cli("predict", str(tmp_path / "model.safetensors"), str(folder), "--out", away)
+    assert "is in a folder that does not exist" in refused.error_line
 
 
 def test_a_table_says_what_a_model_is_unsure_of(folder: Path):

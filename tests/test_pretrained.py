@@ -25,7 +25,7 @@ from pellucid.tasks.segment.segmenter import evaluate as evaluate_masks
 
 NAMES = shipped_files.pretrained_names()
 BACKBONE = "backbone"  # features without a head, for start.weights
-DATA = {
+DATA_FILES = {
     "mnist": "mnist/t10k-images-idx3-ubyte.gz",
     "cifar10": "cifar10/cifar10.zip",
     "signs": "signs/val",
@@ -38,7 +38,7 @@ DETECTORS = [name for name in NAMES if name in ("bccd", "pennfudan")]
 COLORIZERS = [name for name in NAMES if name == "colorize"]
 NETWORKS = [name for name in NAMES if name not in (*DETECTORS, *COLORIZERS, BACKBONE)]
 CLASSIFIERS = [name for name in NETWORKS if name not in ("camvid", "faces")]
-RECIPES = {  # of names that are not theirs
+RECIPE_OF_MODEL = {  # of names that are not theirs
     "signs": "signs-best",
     "vit-tiny": "cifar-vit",
     "camvid": "camvid-fcn8",
@@ -49,11 +49,11 @@ RECIPES = {  # of names that are not theirs
 }
 
 
-def card(name: str) -> str:
+def card_text(name: str) -> str:
     return shipped_files.pretrained_file(name).with_suffix(".md").read_text(encoding="utf-8")
 
 
-def test_the_models_are_there() -> None:
+def test_the_shipped_models_are_those_listed() -> None:
     assert NAMES == (
         "backbone", "bccd", "camvid", "cifar", "colorize", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100",
         "pennfudan", "signs", "vit-tiny",
@@ -67,8 +67,8 @@ def test_the_files_are_small() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_is_the_file_its_card_is_about(name: str) -> None:
-    assert Model.load(shipped_files.pretrained_file(name)).sha256() in card(name)
+def test_the_card_of_each_model_has_its_hash(name: str) -> None:
+    assert Model.load(shipped_files.pretrained_file(name)).sha256() in card_text(name)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -83,13 +83,15 @@ def test_the_features_of_each_can_be_frozen(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "recipe"), [(name, RECIPES.get(name, name)) for name in NAMES if name != BACKBONE])
+@pytest.mark.parametrize(
+    ("name", "recipe"), [(name, RECIPE_OF_MODEL.get(name, name)) for name in NAMES if name != BACKBONE]
+)
 def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
     model, kind = Model.load(shipped_files.pretrained_file(name)), "network" if name in NETWORKS else "objective"
     if name in COLORIZERS:  # its card has the recipe with its changes, and it is shipped without a discriminator
-        own = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card(name), re.DOTALL)
-        assert own is not None
-        built = read_recipe(tomllib.loads(own[1]), name, {}).build(kind)
+        recipe_text = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card_text(name), re.DOTALL)
+        assert recipe_text is not None
+        built = read_recipe(tomllib.loads(recipe_text[1]), name, {}).build(kind)
         assert model.objective.generator == built.generator
     else:
         built = pellucid.load_recipe(recipe).build(kind)
@@ -100,10 +102,10 @@ def test_a_file_of_the_former_layout_still_loads_and_evaluates(tmp_path: Path) -
     """It carries its own network: mnist-mlp-100 was flatten, dense1, sigmoid1, dense2 in a row."""
     shipped = Model.load(shipped_files.pretrained_file("mnist-mlp-100"))
     layers = {"flatten": Flatten(), "dense1": Dense(100), "sigmoid1": Sigmoid(), "dense2": Dense(10)}
-    former = Model(Sequential(**layers), shipped.loss, input_shape=(1, 28, 28), preprocess={"data": "mnist"})
+    old_model = Model(Sequential(**layers), shipped.loss, input_shape=(1, 28, 28), preprocess={"data": "mnist"})
     for path, leaf in shipped.weights.items():
-        former.weights[path.replace("features.", "").replace("head.scores", "dense2")].copy_(leaf)
-    former.save(tmp_path / "former.safetensors")
+        old_model.weights[path.replace("features.", "").replace("head.scores", "dense2")].copy_(leaf)
+    old_model.save(tmp_path / "former.safetensors")
     loaded = Model.load(tmp_path / "former.safetensors")
     x, y = torch.rand((30, 1, 28, 28), generator=torch.Generator().manual_seed(0)), torch.arange(30) % 10
     assert torch.equal(loaded.predict(x), shipped.predict(x))
@@ -126,8 +128,8 @@ def test_the_relevance_of_the_vision_transformer_adds_up(composite: str) -> None
     """In float64, what reaches the pixels and what the layers absorb is the score."""
     model = Model.load(shipped_files.pretrained_file("vit-tiny"))
     x = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = ledger(model.net, map_tree(torch.Tensor.double, model.params), x, 3, composite=composite)
-    assert abs(found.gap) <= 1e-10 * abs(found.score)
+    balance = ledger(model.net, map_tree(torch.Tensor.double, model.params), x, 3, composite=composite)
+    assert abs(balance.gap) <= 1e-10 * abs(balance.score)
 
 
 @pytest.mark.parametrize("method", ["gradcam", "rollout"])
@@ -145,22 +147,25 @@ def test_pictures_laid_out_as_digits_are_distinguished_from_digits(name: str) ->
     """What the layout leaves of noise and of scattered ink looks like a digit."""
     model, rng = Model.load(shipped_files.pretrained_file(name)), torch.Generator().manual_seed(0)
     digits = torch.tensor(load_digits().images[:40, None] / 16).float()
-    assert unfamiliar.warned(model, torch.rand((40, 1, 28, 28), generator=rng)) == 40
-    assert unfamiliar.warned(model, unfamiliar.shuffled(digits, rng)) == 40
+    assert unfamiliar.count_unfamiliar(model, torch.rand((40, 1, 28, 28), generator=rng)) == 40
+    assert unfamiliar.count_unfamiliar(model, unfamiliar.shuffled(digits, rng)) == 40
     for size, margin in ((3, 8), (10, 20), (20, 90)):
-        drawn = F.pad(F.interpolate(digits, scale_factor=size, mode="bicubic").clamp(0, 1), (margin,) * 4)
-        paper = 0.8 - 0.6 * drawn + 0.01 * torch.randn(drawn.shape, generator=rng)
-        assert [unfamiliar.warned(model, one) for one in (drawn, 1 - drawn, paper)] == [0, 0, 0]
+        enlarged = F.pad(F.interpolate(digits, scale_factor=size, mode="bicubic").clamp(0, 1), (margin,) * 4)
+        paper = 0.8 - 0.6 * enlarged + 0.01 * torch.randn(enlarged.shape, generator=rng)
+        assert [unfamiliar.count_unfamiliar(model, one) for one in (enlarged, 1 - enlarged, paper)] == [0, 0, 0]
 
 
 @pytest.mark.real
 def test_predict_warns_of_photographs_and_not_of_digits() -> None:
-    need("mnist")
-    need("cifar10")
+    skip_without_data("mnist")
+    skip_without_data("cifar10")
     model, rng = Model.load(shipped_files.pretrained_file("mnist-lenet")), torch.Generator().manual_seed(0)
     photos = unfamiliar.photographs(40)
-    own = unfamiliar.evenly(unfamiliar.own_images(model), 40)
-    counts = {kind: unfamiliar.warned(model, make(own, photos, rng)) for kind, make in unfamiliar.READ.items()}
+    own_images = unfamiliar.evenly_spaced(unfamiliar.own_images(model), 40)
+    counts = {
+        kind: unfamiliar.count_unfamiliar(model, make(own_images, photos, rng))
+        for kind, make in unfamiliar.PICTURE_KINDS.items()
+    }
     assert counts["CIFAR-10"] >= 30
     assert all(counts[kind] >= 38 for kind in ("uniform noise", "shuffled pixels", "shuffled patches"))
     assert all(not counts[kind] for kind in counts if kind.startswith("MNIST"))
@@ -171,22 +176,25 @@ def test_predict_warns_of_photographs_and_not_of_digits() -> None:
 def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
     """AUROC of at least 0.95 against CIFAR-10, noise and, for digits, shuffled ones, by scikit-learn."""
     model = Model.load(shipped_files.pretrained_file(name))
-    need(str(model.preprocess["data"]))
-    need("cifar10")
+    skip_without_data(str(model.preprocess["data"]))
+    skip_without_data("cifar10")
     images = unfamiliar.own_images(model)
-    own, rng = unfamiliar.distances(model, unfamiliar.evenly(images, 150)), torch.Generator().manual_seed(1)
+    own_distances, rng = (
+        unfamiliar.distances(model, unfamiliar.evenly_spaced(images, 150)),
+        torch.Generator().manual_seed(1),
+    )
     kinds = ["CIFAR-10", "uniform noise", "normal noise", "shuffled pixels", "shuffled patches"]
     for kind in kinds:
-        others = unfamiliar.KINDS[kind](model, images, rng)[:60]
-        assert unfamiliar.auroc(own, unfamiliar.distances(model, others)) >= 0.95, kind
+        other_images = unfamiliar.KINDS[kind](model, images, rng)[:60]
+        assert unfamiliar.auroc(own_distances, unfamiliar.distances(model, other_images)) >= 0.95, kind
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_each_is_as_good_as_its_card_says(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
-    need(str(model.preprocess["data"]))
-    match = re.search(r"test accuracy \| ([\d.]+)% on ([\d,]+) images", card(name))
+    skip_without_data(str(model.preprocess["data"]))
+    match = re.search(r"test accuracy \| ([\d.]+)% on ([\d,]+) images", card_text(name))
     assert match is not None
     n = int(match[2].replace(",", ""))
     measured = evaluate(model)
@@ -197,8 +205,8 @@ def test_each_is_as_good_as_its_card_says(name: str) -> None:
 
 @pytest.mark.real
 def test_the_masks_of_camvid_are_as_good_as_its_card_says() -> None:
-    need("camvid")
-    match = re.search(r"mean IoU \| ([\d.]+)% on ([\d,]+) images", card("camvid"))
+    skip_without_data("camvid")
+    match = re.search(r"mean IoU \| ([\d.]+)% on ([\d,]+) images", card_text("camvid"))
     assert match is not None
     measured = evaluate_masks(Model.load(shipped_files.pretrained_file("camvid")))
     assert measured["n"] == int(match[2]) == 101
@@ -207,8 +215,8 @@ def test_the_masks_of_camvid_are_as_good_as_its_card_says() -> None:
 
 @pytest.mark.real
 def test_the_points_of_faces_are_as_good_as_its_card_says() -> None:
-    need("faces")
-    match = re.search(r"normalised mean error \| ([\d.]+)% .* on ([\d,]+) images", card("faces"))
+    skip_without_data("faces")
+    match = re.search(r"normalised mean error \| ([\d.]+)% .* on ([\d,]+) images", card_text("faces"))
     assert match is not None
     measured = evaluate_keypoints(Model.load(shipped_files.pretrained_file("faces")))
     assert measured["n"] == int(match[2]) == 300
@@ -218,8 +226,8 @@ def test_the_points_of_faces_are_as_good_as_its_card_says() -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> None:
-    need(name)
-    match = re.search(r"AP50 / AP \| ([\d.]+)% / ([\d.]+)% .* on ([\d,]+) images", card(name))
+    skip_without_data(name)
+    match = re.search(r"AP50 / AP \| ([\d.]+)% / ([\d.]+)% .* on ([\d,]+) images", card_text(name))
     assert match is not None
     measured = evaluate_objects(Model.load(shipped_files.pretrained_file(name))).results
     assert measured.n == int(match[3])
@@ -232,9 +240,9 @@ def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> Non
 @pytest.mark.parametrize("name", COLORIZERS)
 def test_the_colours_of_colorizers_are_as_good_as_their_cards_say(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
-    need(str(model.preprocess["data"]))
-    match = re.search(r"PSNR in dB, from the pooled error \| ([\d.]+); grey: ([\d.]+)", card(name))
-    n = re.search(r"measured on \| ([\d,]+) images", card(name))
+    skip_without_data(str(model.preprocess["data"]))
+    match = re.search(r"PSNR in dB, from the pooled error \| ([\d.]+); grey: ([\d.]+)", card_text(name))
+    n = re.search(r"measured on \| ([\d,]+) images", card_text(name))
     assert match is not None
     assert n is not None
     measured = evaluate_colours(model)
@@ -246,13 +254,13 @@ def test_the_colours_of_colorizers_are_as_good_as_their_cards_say(name: str) -> 
 
 @pytest.mark.real
 def test_one_epoch_of_mnist_mlp_learns_most_digits(tmp_path: Path) -> None:
-    need("mnist")
+    skip_without_data("mnist")
     run = pellucid.train("mnist-mlp", out=tmp_path, progress=False, **{"train.epochs": 1})
     assert run.metrics["n"] == 10_000
     assert run.metrics["accuracy"] > 0.9  # Nielsen 2015, chapter 1, reports 9,129 of 10,000 after the first epoch
 
 
-def need(data: str) -> None:
+def skip_without_data(data: str) -> None:
     """Skip where a data set is absent."""
-    if not (data_root() / DATA[data]).exists():
-        pytest.skip(f"{data_root() / DATA[data]} is absent; `pellucid data get {data}` fetches or explains it")
+    if not (data_root() / DATA_FILES[data]).exists():
+        pytest.skip(f"{data_root() / DATA_FILES[data]} is absent; `pellucid data get {data}` fetches or explains it")

@@ -7,14 +7,14 @@ import pytest
 from pellucid import shipped_files
 from pellucid.errors import PellucidError
 
-PROMISED = {
+PROMISED_RECIPES = {
     "digits", "mnist-mlp", "mnist-mlp-100", "mnist-lenet", "mnist-conv", "mnist-overfit", "mnist-deep-sigmoid", "xor",
 }  # fmt: skip
 
 
 def test_every_promised_recipe_is_there_and_says_what_it_is():
     abouts = shipped_files.recipe_abouts()
-    assert set(abouts) >= PROMISED
+    assert set(abouts) >= PROMISED_RECIPES
     assert all(abouts.values())
 
 

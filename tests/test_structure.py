@@ -11,44 +11,46 @@ from pellucid.task import tasks
 
 ROOT = Path(pellucid.__file__).parent
 TASK_PACKAGES = ("tasks", "detectors", "generators")  # where tasks and objectives live
-KEYS = {"keypoints", "l1"}  # also a key of annotations and of a model's preprocessing, and a norm
-TEACHES = "lessons"  # each shows one named network or objective on purpose
-CATALOGUES = {
+AMBIGUOUS_NAMES = {"keypoints", "l1"}  # also a key of annotations and of a model's preprocessing, and a norm
+LESSONS_PACKAGE = "lessons"  # each shows one named network or objective on purpose
+CLASS_CATALOGUES = {
     "DETECTOR_CLASSES",
     "GENERATOR_CLASSES",
 }  # the classes that a weights file may name, which pellucid.run.described reads
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
+def syntax_tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def files() -> Iterator[tuple[Path, ast.Module]]:
+def parsed_files() -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(ROOT.rglob("*.py")):
-        if path.relative_to(ROOT).parts[0] not in (*TASK_PACKAGES, TEACHES):
-            yield path.relative_to(ROOT), parsed(path)
+        if path.relative_to(ROOT).parts[0] not in (*TASK_PACKAGES, LESSONS_PACKAGE):
+            yield path.relative_to(ROOT), syntax_tree(path)
 
 
-def own_names() -> set[str]:
+def task_and_objective_names() -> set[str]:
     """The names of tasks, of their objectives in recipes, and of the classes in their rooms."""
     classes = {
         node.name
         for room in TASK_PACKAGES
         for path in (ROOT / room).rglob("*.py")
-        for node in ast.walk(parsed(path))
+        for node in ast.walk(syntax_tree(path))
         if isinstance(node, ast.ClassDef)
     }
-    return (classes | {name for task in tasks() for name in (task.name, task.model, *task.objectives())}) - KEYS
+    return (
+        classes | {name for task in tasks() for name in (task.name, task.model, *task.objectives())}
+    ) - AMBIGUOUS_NAMES
 
 
 def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
     result: list[str] = []
-    for path, tree in files():
+    for path, tree in parsed_files():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 modules = {node.module or ""}
-                names = {alias.name for alias in node.names} - CATALOGUES
+                names = {alias.name for alias in node.names} - CLASS_CATALOGUES
             elif isinstance(node, ast.Import):
                 modules = names = {alias.name for alias in node.names}
             else:
@@ -60,24 +62,26 @@ def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
 
 def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> None:
     """With the test above, also on no class: isinstance, match and hasattr need its name, imported or as text."""
-    names, result = own_names(), list[str]()
-    for path, tree in files():
+    names, result = task_and_objective_names(), list[str]()
+    for path, tree in parsed_files():
         for node in ast.walk(tree):
-            asked: list[ast.AST] = []
+            compared_nodes: list[ast.AST] = []
             if isinstance(node, ast.Compare):
-                asked = [node.left, *node.comparators]
+                compared_nodes = [node.left, *node.comparators]
             elif isinstance(node, ast.Match):
-                asked = [case.pattern for case in node.cases]
+                compared_nodes = [case.pattern for case in node.cases]
             elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("hasattr", "getattr"):
-                asked = node.args[1:2]
-            texts = {one.value for part in asked for one in ast.walk(part) if isinstance(one, ast.Constant)}
+                compared_nodes = node.args[1:2]
+            texts = {one.value for part in compared_nodes for one in ast.walk(part) if isinstance(one, ast.Constant)}
             if texts & names:
                 result.append(f"{path}, line {getattr(node, 'lineno', 0)}: {sorted(texts & names)}")
     assert result == []
 
 
-MIRRORED = "export/torch_code/modules.py"  # modules for PyTorch, called like the layers that they do the work of
-TWICE = {
+TORCH_MODULES_FILE = (
+    "export/torch_code/modules.py"  # modules for PyTorch, called like the layers that they do the work of
+)
+DEFINED_TWICE = {
     "ElasticNet": "scikit-learn's estimator, and the regularizer of the same formula",
     "L1": "the loss and the regularizer, both called so in the literature",
     "Layer": "pellucid's, and that of the teaching library which a lesson writes",
@@ -87,26 +91,26 @@ TWICE = {
 def test_a_public_class_or_alias_is_defined_once() -> None:
     places: dict[str, list[str]] = {}
     for path in sorted(ROOT.rglob("*.py")):
-        where = path.relative_to(ROOT).as_posix()
-        for node in [] if where == MIRRORED else parsed(path).body:
+        module_path = path.relative_to(ROOT).as_posix()
+        for node in [] if module_path == TORCH_MODULES_FILE else syntax_tree(path).body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             is_variable = isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("TypeVar(")
             aliases = [target.id for target in targets if isinstance(target, ast.Name) and not is_variable]
             names = [name for name in aliases if name[0].isupper() and not name.isupper()]
             for name in [node.name] if isinstance(node, ast.ClassDef) else names:
                 if not name.startswith("_"):
-                    places.setdefault(name, []).append(where)
-    assert {name: result for name, result in places.items() if len(result) > 1 and name not in TWICE} == {}
-    assert all(len(places[name]) == 2 for name in TWICE)
+                    places.setdefault(name, []).append(module_path)
+    assert {name: result for name, result in places.items() if len(result) > 1 and name not in DEFINED_TWICE} == {}
+    assert all(len(places[name]) == 2 for name in DEFINED_TWICE)
 
 
-def imports() -> dict[str, set[str]]:
+def import_graph() -> dict[str, set[str]]:
     """The modules that each module of the library imports, also inside functions and for types alone."""
     names = {".".join(("pellucid", *path.relative_to(ROOT).with_suffix("").parts)): path for path in ROOT.rglob("*.py")}
     modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph: dict[str, set[str]] = {}
     for name, path in modules.items():
-        nodes = list(ast.walk(parsed(path)))
+        nodes = list(ast.walk(syntax_tree(path)))
         direct = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
         members = [
             (node.module or "", alias.name)
@@ -121,7 +125,7 @@ def imports() -> dict[str, set[str]]:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """TopologicalSorter raises CycleError, which names the modules of a circle."""
-    graph = imports()
+    graph = import_graph()
     order = list(TopologicalSorter(graph).static_order())
     assert len(order) == len(graph) > 600
 
@@ -131,7 +135,9 @@ INTERFACES = {
     "Callback", "FusedForm", "Layer", "Loss", "Metric", "Objective", "Optimizer", "Predictor", "Regularizer",
     "Schedule", "Task",
 }  # fmt: skip
-REPLACED = {"Confusion.compute": "Precision, Recall and MacroF1 return a mean of the counts, Confusion the counts"}
+ALLOWED_REPLACEMENTS = {
+    "Confusion.compute": "Precision, Recall and MacroF1 return a mean of the counts, Confusion the counts"
+}
 
 
 def methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
@@ -166,9 +172,9 @@ def replaced_methods(trees: Iterable[ast.Module]) -> dict[str, str]:
 
 
 def test_subclasses_replace_no_concrete_method_but_defaults_of_interfaces() -> None:
-    replaced = replaced_methods(map(parsed, ROOT.rglob("*.py")))
-    assert {name: result for name, result in replaced.items() if name not in REPLACED} == {}
-    assert REPLACED.keys() <= replaced.keys()
+    replaced = replaced_methods(map(syntax_tree, ROOT.rglob("*.py")))
+    assert {name: result for name, result in replaced.items() if name not in ALLOWED_REPLACEMENTS} == {}
+    assert ALLOWED_REPLACEMENTS.keys() <= replaced.keys()
 
 
 def test_a_replaced_method_is_found() -> None:

@@ -22,7 +22,7 @@ NET = Sequential(
 
 
 @pytest.fixture
-def pass_forward() -> tuple[Any, Any, Any, Any, Any]:
+def forward_pass() -> tuple[Any, Any, Any, Any, Any]:
     rng = torch.Generator().manual_seed(0)
     params = randomized(NET.init((2, 4, 4), rng)[0], rng)
     x = normal((3, 2, 4, 4), rng)
@@ -30,12 +30,12 @@ def pass_forward() -> tuple[Any, Any, Any, Any, Any]:
     return params, x, y, cache, cotangent(y)
 
 
-def test_the_forward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) -> None:
-    params, x, y, cache, _ = pass_forward
-    seen: list[tuple[str, Layer, Any, Any, Any]] = []
-    again, _ = forward(NET, params, x, Mode(), watch=lambda *event: seen.append(event))
-    assert torch.equal(again, y)
-    assert [event[0] for event in seen] == [
+def test_the_forward_watch_sees_each_layer_when_it_is_done(forward_pass: Any) -> None:
+    params, x, y, cache, _ = forward_pass
+    events: list[tuple[str, Layer, Any, Any, Any]] = []
+    watched_y, _ = forward(NET, params, x, Mode(), watch=lambda *event: events.append(event))
+    assert torch.equal(watched_y, y)
+    assert [event[0] for event in events] == [
         "stem",
         "block.skip",
         "block.body.act",
@@ -48,7 +48,7 @@ def test_the_forward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) ->
         "out",
         "",
     ]
-    by_path = {event[0]: event for event in seen}
+    by_path = {event[0]: event for event in events}
     assert torch.equal(by_path["block.skip"][2], by_path["stem"][3])
     assert torch.equal(by_path["pool"][2], by_path["block"][3])
     assert by_path["stem"][1] == Conv2d(3, 3, padding=1)
@@ -56,39 +56,39 @@ def test_the_forward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) ->
     assert_close(by_path["pool"][4], cache["pool"], 0.0)
 
 
-def test_a_leaf_function_runs_every_layer(pass_forward: Any) -> None:
-    params, x, y, _, _ = pass_forward
-    seen: list[str] = []
+def test_a_leaf_function_runs_every_layer(forward_pass: Any) -> None:
+    params, x, y, _, _ = forward_pass
+    paths: list[str] = []
 
     def leaf(path: str, layer: Layer, params: Any, x: Any, mode: Mode) -> tuple[Any, Any]:
-        seen.append(path)
+        paths.append(path)
         y, cache = layer.forward(params, x, mode)
         return (y * 0 if path == "block.body.conv" else y), cache
 
     assert not torch.equal(run(NET, params, x, Mode(), leaf)[0], y)
-    assert seen == ["stem", "block.skip", "block.body.act", "block.body.conv", "block.merge", "pool", "flat", "out"]
+    assert paths == ["stem", "block.skip", "block.body.act", "block.body.conv", "block.merge", "pool", "flat", "out"]
 
 
-def test_a_replaced_output_is_the_input_of_the_next_layers(pass_forward: Any) -> None:
-    params, x, _, _, _ = pass_forward
-    seen: list[str] = []
+def test_a_replaced_output_is_the_input_of_the_next_layers(forward_pass: Any) -> None:
+    params, x, _, _, _ = forward_pass
+    paths: list[str] = []
 
     def after(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> Any:
-        seen.append(path)
+        paths.append(path)
         return torch.ones_like(y) if path == "block" else y
 
     pooled = torch.ones(3, 12, dtype=torch.float64)  # of ones, the largest are ones
     expected = pooled @ params["out"]["weight"].T + params["out"]["bias"]
     assert_close(run(NET, params, x, Mode(), after=after)[0], expected, 1e-12)
-    assert seen[-6:] == ["block.merge", "block", "pool", "flat", "out", ""]
+    assert paths[-6:] == ["block.merge", "block", "pool", "flat", "out", ""]
 
 
-def test_the_backward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) -> None:
-    params, x, _, cache, dy = pass_forward
-    seen: list[tuple[str, Layer, Any, Any, Any]] = []
-    result = backward(NET, params, cache, dy, watch=lambda *event: seen.append(event))
+def test_the_backward_watch_sees_each_layer_when_it_is_done(forward_pass: Any) -> None:
+    params, x, _, cache, dy = forward_pass
+    events: list[tuple[str, Layer, Any, Any, Any]] = []
+    result = backward(NET, params, cache, dy, watch=lambda *event: events.append(event))
     assert_close(result, backward(NET, params, cache, dy), 0.0)
-    assert [event[0] for event in seen] == [
+    assert [event[0] for event in events] == [
         "out",
         "flat",
         "pool",
@@ -101,7 +101,7 @@ def test_the_backward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) -
         "stem",
         "",
     ]
-    by_path = {event[0]: event for event in seen}
+    by_path = {event[0]: event for event in events}
     assert by_path["out"][2] is dy
     assert torch.equal(by_path["stem"][2], by_path["block"][3])
     assert torch.equal(by_path["block"][3], by_path["block.body"][3] + by_path["block.skip"][3])
@@ -111,21 +111,30 @@ def test_the_backward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) -
     assert_close(by_path[""][4], result[1], 0.0)
 
 
-def test_a_rule_replaces_the_backward_of_the_layers_it_names(pass_forward: Any) -> None:
+def test_a_rule_replaces_the_backward_of_the_layers_it_names(forward_pass: Any) -> None:
     """Guided backpropagation (Springenberg et al. 2015): a ReLU hands back only what is positive."""
-    params, x, _, cache, dy = pass_forward
-    asked: list[str] = []
+    params, x, _, cache, dy = forward_pass
+    paths_of_rules: list[str] = []
 
     def guided(layer: Layer, params: Any, cache: Any, dy: Tensor) -> Any:
         return layer.backward(params, cache, dy.clamp_min(0))
 
     def rules(path: str, layer: Layer) -> Rule:
-        asked.append(path)
+        paths_of_rules.append(path)
         table = ((ReLU, guided), (Layer, own_rule))
         return next(rule for kind, rule in table if isinstance(layer, kind))
 
     dx, _ = backward(NET, params, cache, dy, rules)
-    assert asked == ["out", "flat", "pool", "block.merge", "block.body.conv", "block.body.act", "block.skip", "stem"]
+    assert paths_of_rules == [
+        "out",
+        "flat",
+        "pool",
+        "block.merge",
+        "block.body.conv",
+        "block.body.act",
+        "block.skip",
+        "stem",
+    ]
 
     class GuidedReLU(torch.autograd.Function):
         @staticmethod
@@ -150,16 +159,16 @@ def test_a_rule_replaces_the_backward_of_the_layers_it_names(pass_forward: Any) 
     assert (dx - backward(NET, params, cache, dy)[0]).abs().max() > 1e-3
 
 
-def test_the_gradient_rules_are_each_layers_own(pass_forward: Any) -> None:
-    params, _, _, cache, dy = pass_forward
+def test_the_gradient_rules_are_each_layers_own(forward_pass: Any) -> None:
+    params, _, _, cache, dy = forward_pass
     assert gradient("anywhere", ReLU()) is own_rule
-    asked = backward(NET, params, cache, dy, rules=lambda path, layer: own_rule)
-    assert_close(asked, backward(NET, params, cache, dy), 0.0)
+    result = backward(NET, params, cache, dy, rules=lambda path, layer: own_rule)
+    assert_close(result, backward(NET, params, cache, dy), 0.0)
 
 
 @pytest.mark.parametrize("watch", [None, lambda *event: None])
-def test_a_consuming_sweep_empties_the_cache_and_gives_equal_gradients(pass_forward: Any, watch: Any) -> None:
-    params, _, _, cache, dy = pass_forward
+def test_a_consuming_sweep_empties_the_cache_and_gives_equal_gradients(forward_pass: Any, watch: Any) -> None:
+    params, _, _, cache, dy = forward_pass
     expected = backward(NET, params, cache, dy)
     assert leaves(cache)
     inner = cache["block"]["body"]
@@ -168,12 +177,14 @@ def test_a_consuming_sweep_empties_the_cache_and_gives_equal_gradients(pass_forw
     assert inner == {}
 
 
-def test_a_consuming_sweep_frees_caches_during_the_pass(pass_forward: Any) -> None:
-    params, _, _, cache, dy = pass_forward
-    left: dict[str, list[str]] = {}
-    backward(NET, params, cache, dy, watch=lambda path, *rest: left.update({path: list(cache)}), consume=True)
-    assert left["flat"] == ["stem", "block", "pool"]
-    assert left["stem"] == []
+def test_a_consuming_sweep_frees_caches_during_the_pass(forward_pass: Any) -> None:
+    params, _, _, cache, dy = forward_pass
+    remaining_caches: dict[str, list[str]] = {}
+    backward(
+        NET, params, cache, dy, watch=lambda path, *rest: remaining_caches.update({path: list(cache)}), consume=True
+    )
+    assert remaining_caches["flat"] == ["stem", "block", "pool"]
+    assert remaining_caches["stem"] == []
 
 
 def test_the_input_is_checked_once_at_the_start() -> None:

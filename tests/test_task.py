@@ -13,15 +13,15 @@ from pellucid.losses import AuxiliaryCrossEntropy
 from pellucid.model import Model
 from pellucid.task import Evaluation, Option, Task, register_task, task_of, tasks
 
-TASKS = {
+TASK_OF_MODEL = {
     "mnist-lenet": "classification", "signs": "classification", "camvid": "segmentation", "bccd": "detection",
     "pennfudan": "detection", "faces": "keypoints", "colorize": "colorization",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TASK_OF_MODEL)
 def test_shipped_models_belong_to_their_tasks(name: str) -> None:
-    assert task_of(Model.load(shipped_files.pretrained_file(name))).name == TASKS[name]
+    assert task_of(Model.load(shipped_files.pretrained_file(name))).name == TASK_OF_MODEL[name]
 
 
 def test_every_folder_of_a_task_is_registered() -> None:
@@ -29,7 +29,7 @@ def test_every_folder_of_a_task_is_registered() -> None:
     assert {task.name for task in tasks()} == names
 
 
-def named(name: str, *options: Option) -> Task:
+def make_task(name: str, *options: Option) -> Task:
     class Other(Task):
         model: ClassVar[str] = "other"
 
@@ -46,9 +46,9 @@ def named(name: str, *options: Option) -> Task:
 def test_another_task_of_the_same_name_or_with_the_same_option_is_refused() -> None:
     tasks()
     with pytest.raises(PellucidError, match="a task 'detection' is registered already"):
-        register_task(named("detection"))
+        register_task(make_task("detection"))
     with pytest.raises(PellucidError, match="the task 'detection' has the option 'html'; rename it"):
-        register_task(named("counting", Option("html", "a page", Path)))
+        register_task(make_task("counting", Option("html", "a page", Path)))
 
 
 def test_a_network_with_three_outputs_is_a_classifier() -> None:

@@ -71,9 +71,9 @@ def run(*command: str | Path, cwd: str) -> str:
     return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def compare(file: Path, found: set[str], expected: set[str]) -> None:
+def compare(file: Path, actual: set[str], expected: set[str]) -> None:
     """End with a message unless both sets of names are equal."""
-    missing, surplus = sorted(expected - found), sorted(found - expected)
+    missing, surplus = sorted(expected - actual), sorted(actual - expected)
     check(not missing and not surplus, f"{file.name} lacks {missing[:10]} and has {surplus[:10]}, which it should not")
 
 

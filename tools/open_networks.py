@@ -25,19 +25,23 @@ import torch
 
 from pellucid.opening.configured import import_library
 
-LIMIT = 100_000_000  # parameters, in float64 with their gradients, twice
+MAX_PARAMETERS = 100_000_000  # parameters, in float64 with their gradients, twice
 SIDE = 128  # pixels of images for networks that take any size
-FIXED = ("vit", "eva", "deit")  # parts of the names of networks that need the size of their position embedding
-LAYERS = 2  # of networks of transformers
-SECONDS = 300
+FIXED_SIZE_WORDS = (
+    "vit",
+    "eva",
+    "deit",
+)  # parts of the names of networks that need the size of their position embedding
+MAX_LAYERS = 2  # of networks of transformers
+MAX_SECONDS = 300
 # Largest gaps. One unit in the last place of the input moves gradients of visformer_tiny by 5e-11 in PyTorch, too.
-LIMITS = {"outputs": 1e-12, "gradients": 1e-9, "ledger": 1e-10}
-NAMES = {
+MAX_GAPS = {"outputs": 1e-12, "gradients": 1e-9, "ledger": 1e-10}
+CONFIG_NAMES = {
     "vitmae": "vit_mae", "clip_vision": "clip_vision_model", "siglip_vision": "siglip_vision_model",
     "data2vec_vision": "data2vec-vision",
 }  # fmt: skip
-OF_FACTS = "These are the networks of `../shared/facts/open-ops.json`."
-OF_FAMILIES = """These are forty families of timm and transformers that nobody looked at before `pellucid.open` was
+FACTS_TEXT = "These are the networks of `../shared/facts/open-ops.json`."
+FAMILIES_TEXT = """These are forty families of timm and transformers that nobody looked at before `pellucid.open` was
 written, `conformance/open_unseen.txt`: of timm, the network with the fewest parameters."""
 HEAD = """# {title}
 
@@ -58,17 +62,17 @@ or finished.
 """
 
 
-def listed(path: Path) -> list[str]:
+def network_keys(path: Path) -> list[str]:
     """Return the keys of the networks of a list, those with the fewest parameters first where it has their number."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
-        sizes = {key: found.get("parameters", 0) for key, found in json.loads(text).items()}
+        sizes = {key: result.get("parameters", 0) for key, result in json.loads(text).items()}
         return sorted(sizes, key=sizes.__getitem__)
     families = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return [f"{one}/{_smallest(one[5:])}" if one.startswith("timm:") else one for one in families]
+    return [f"{one}/{_smallest_network(one[5:])}" if one.startswith("timm:") else one for one in families]
 
 
-def _smallest(family: str) -> str:
+def _smallest_network(family: str) -> str:
     """Return the network of a family of timm that has the fewest parameters."""
     timm = import_library("timm")
 
@@ -79,31 +83,31 @@ def _smallest(family: str) -> str:
     return min(timm.list_models(module=family), key=size)
 
 
-def built(key: str) -> Any:
+def build_network(key: str) -> Any:
     """Return the network of a key, with random weights."""
     kind, _, name = key.partition(":")
-    last = name.rpartition("/")[2]
+    model_name = name.rpartition("/")[2]
     if kind == "timm":
-        return import_library("timm").create_model(last, pretrained=False)
+        return import_library("timm").create_model(model_name, pretrained=False)
     if kind == "torchvision":
         import torchvision
 
-        return torchvision.models.get_model(last, weights=None)
+        return torchvision.models.get_model(model_name, weights=None)
     if kind == "torchvision-segmentation":
         import torchvision
 
-        return torchvision.models.get_model(last, weights=None, weights_backbone=None)
+        return torchvision.models.get_model(model_name, weights=None, weights_backbone=None)
     if kind == "transformers":
         import transformers
 
-        config = transformers.AutoConfig.for_model(NAMES.get(last, last.replace("-", "_")))
-        if not hasattr(config, "depths") and getattr(config, "num_hidden_layers", 0) > LAYERS:
-            config.num_hidden_layers = LAYERS
-        return _of_transformers(config)
+        config = transformers.AutoConfig.for_model(CONFIG_NAMES.get(model_name, model_name.replace("-", "_")))
+        if not hasattr(config, "depths") and getattr(config, "num_hidden_layers", 0) > MAX_LAYERS:
+            config.num_hidden_layers = MAX_LAYERS
+        return _build_transformer(config)
     raise ValueError(f"no definition of {kind} networks here")
 
 
-def _of_transformers(config: Any) -> Any:
+def _build_transformer(config: Any) -> Any:
     """Return a network of the first task that the configuration has one for."""
     import transformers
 
@@ -114,14 +118,14 @@ def _of_transformers(config: Any) -> Any:
     raise ValueError(f"transformers has no network for {type(config).__name__}")
 
 
-def tried(key: str, limit: int) -> dict[str, Any]:
+def try_network(key: str, limit: int) -> dict[str, Any]:
     """Return what opening a network gave, as JSON values; above `limit` parameters without gradients."""
     import pellucid
     from pellucid.verify.table import FLOOR, TOLERANCE
 
     torch.manual_seed(0)
     try:
-        network = built(key).eval()
+        network = build_network(key).eval()
     except Exception as error:  # of other packages
         text = str(error).splitlines()
         return {"state": "not built", "why": f"{type(error).__name__}: {text[0] if text else ''}"}
@@ -130,45 +134,45 @@ def tried(key: str, limit: int) -> dict[str, Any]:
     network.to(dtype)
     x = torch.randn(2, *_size(key, network), dtype=dtype)
     try:
-        operators, exporting = _exported(network, x)
+        operators, export_seconds = _count_operators(network, x)
     except Exception:  # torch.export's, which opening names
-        operators, exporting = 0, 1.0
+        operators, export_seconds = 0, 1.0
     started = time.perf_counter()
     try:
         model = pellucid.open(network, x)
     except pellucid.PellucidError as error:
         return {"state": "refused", "why": str(error)}
     seconds = time.perf_counter() - started
-    known = {"operators": operators, "layers": len(model.net.nodes), "time": seconds / exporting}
+    measured = {"operators": operators, "layers": len(model.net.nodes), "time": seconds / export_seconds}
     ours = model(x)
-    leaf, weights = x.clone().requires_grad_(not large), dict(network.named_parameters())
+    x_leaf, weights = x.clone().requires_grad_(not large), dict(network.named_parameters())
     with torch.set_grad_enabled(not large):
-        outputs, _ = torch.utils._pytree.tree_flatten(network(leaf))
+        outputs, _ = torch.utils._pytree.tree_flatten(network(x_leaf))
         outputs = [y for y in outputs if isinstance(y, torch.Tensor)]
     pairs = zip(ours if isinstance(ours, tuple) else (ours,), outputs, strict=True)
-    known["outputs"] = max(_gap(one, other.detach(), 1e-300) for one, other in pairs)
+    measured["outputs"] = max(_gap(actual, expected_output.detach(), 1e-300) for actual, expected_output in pairs)
     if large:
-        return {"state": "open (outputs)", **known}
+        return {"state": "open (outputs)", **measured}
     dys = [torch.randn_like(y) / y.numel() ** 0.5 for y in outputs]
-    found = torch.autograd.grad(outputs, [leaf, *weights.values()], dys, allow_unused=True)
+    grads = torch.autograd.grad(outputs, [x_leaf, *weights.values()], dys, allow_unused=True)
     gradients = model.gradients(x, dys[0] if isinstance(ours, torch.Tensor) else tuple(dys))
-    expected = {name: one for name, one in zip(("input", *weights), found, strict=True) if one is not None}
+    expected = {name: actual for name, actual in zip(("input", *weights), grads, strict=True) if actual is not None}
     missing = sorted(expected.keys() - gradients.keys())
-    largest = max(float(one.abs().max()) for one in expected.values() if one.numel())
+    largest = max(float(actual.abs().max()) for actual in expected.values() if actual.numel())
     floor = FLOOR / TOLERANCE * max(largest, 1.0)
-    gaps = [_gap(gradients[name], one, floor) for name, one in expected.items() if name in gradients]
+    gaps = [_gap(gradients[name], actual, floor) for name, actual in expected.items() if name in gradients]
     result = {
         "state": "open",
         "why": f"no gradient for {', '.join(missing[:3])}" if missing else "",
-        **known,
+        **measured,
         "gradients": max(gaps),
         "ledger": _ledger_gap(model, x, outputs[0].dim()),
     }
-    far = missing or any(result[name] > limit for name, limit in LIMITS.items())
-    return {**result, "state": "different"} if far else result
+    is_different = missing or any(result[name] > limit for name, limit in MAX_GAPS.items())
+    return {**result, "state": "different"} if is_different else result
 
 
-def _exported(network: Any, x: Any) -> tuple[int, float]:
+def _count_operators(network: Any, x: Any) -> tuple[int, float]:
     """Return the number of different operators of a network, in-place ones and overloads merged, and the seconds."""
     started = time.perf_counter()
     program = torch.export.export(network, (x,), strict=False)
@@ -189,28 +193,30 @@ def _size(key: str, network: Any) -> tuple[int, int, int]:
     """Return the shape of an image: of SIDE pixels for networks that take any size, else the network's."""
     settings = getattr(network, "default_cfg", None) or {}
     if key.startswith("timm:"):
-        free = not settings.get("fixed_input_size", False) and not any(word in key for word in FIXED)
-        return (3, SIDE, SIDE) if free else settings["input_size"]
+        takes_any_size = not settings.get("fixed_input_size", False) and not any(
+            word in key for word in FIXED_SIZE_WORDS
+        )
+        return (3, SIDE, SIDE) if takes_any_size else settings["input_size"]
     side = SIDE if key.startswith("torchvision") and "vit" not in key else 224
     return 3, side, side
 
 
-def _gap(found: Any, expected: Any, floor: float) -> float:
-    return float((found - expected).abs().max() / (expected.abs().max() + floor)) if expected.numel() else 0.0
+def _gap(actual: Any, expected: Any, floor: float) -> float:
+    return float((actual - expected).abs().max() / (expected.abs().max() + floor)) if expected.numel() else 0.0
 
 
 def page(results: dict[str, Any], untried: Sequence[str], head: str) -> str:
     """Return the page with the table; untried: the networks of the list that have not been tried."""
-    states = [found["state"] for found in results.values()]
+    states = [result["state"] for result in results.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
     rows = [
-        f"| {key} | {found['state']} | {found.get('operators', '')} | {found.get('layers', '')} | "
-        f"{_shown(found, 'outputs')} | {_shown(found, 'gradients')} | {_shown(found, 'ledger')} | "
-        f"{_shown(found, 'time', '.1f')} | {found.get('why', '').replace('|', '/')[:300]} |"
-        for key, found in sorted(results.items())
+        f"| {key} | {result['state']} | {result.get('operators', '')} | {result.get('layers', '')} | "
+        f"{_formatted(result, 'outputs')} | {_formatted(result, 'gradients')} | {_formatted(result, 'ledger')} | "
+        f"{_formatted(result, 'time', '.1f')} | {result.get('why', '').replace('|', '/')[:300]} |"
+        for key, result in sorted(results.items())
     ]
     columns = "| network | state | operators | layers | outputs | gradients | ledger | time | why not |"
-    times = statistics.median(found["time"] for found in results.values() if "time" in found)
+    times = statistics.median(result["time"] for result in results.values() if "time" in result)
     unmeasured = f" Not measured: {', '.join(untried)}." if untried else ""
     table = "\n".join([columns, "|---" * columns.count(" | ") + "|---|", *rows])
     return (
@@ -218,19 +224,21 @@ def page(results: dict[str, Any], untried: Sequence[str], head: str) -> str:
     )
 
 
-def _shown(found: dict[str, Any], name: str, form: str = ".0e") -> str:
-    return f"{found[name]:{form}}" if name in found else ""
+def _formatted(result: dict[str, Any], name: str, form: str = ".0e") -> str:
+    return f"{result[name]:{form}}" if name in result else ""
 
 
 def known_results(path: Path) -> dict[str, Any]:
     """Return what is in a file of results, without failures; nothing if the code has changed since."""
     stored = json.loads(path.read_text()) if path.exists() else {}
-    if stored.get("code") != code():
+    if stored.get("code") != code_digest():
         return {}
-    return {key: found for key, found in stored["networks"].items() if found["state"] not in ("failed", "not finished")}
+    return {
+        key: result for key, result in stored["networks"].items() if result["state"] not in ("failed", "not finished")
+    }
 
 
-def code() -> str:
+def code_digest() -> str:
     """Return a digest of the library's code."""
     files = sorted((Path(__file__).resolve().parents[1] / "pellucid").rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
@@ -241,27 +249,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("list", type=Path)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--limit", type=int, default=LIMIT, help="no gradients for networks with more parameters")
+    parser.add_argument(
+        "--limit", type=int, default=MAX_PARAMETERS, help="no gradients for networks with more parameters"
+    )
     parser.add_argument("--only", default="", help="try only networks whose keys begin with this")
     parser.add_argument("--page", type=Path, help="write the table here")
     parser.add_argument("--least", type=int, default=0, help="fail unless so many networks open")
     args = parser.parse_args(arguments)
-    networks = listed(args.list)
+    networks = network_keys(args.list)
     results = known_results(args.results)
     for key in networks:
         if key in results or not key.startswith(args.only):
             continue
         results[key] = in_process(key, args.limit)
         print(f"{key}: {results[key]['state']} {results[key].get('why', '')[:200]}", flush=True)
-        args.results.write_text(json.dumps({"code": code(), "networks": results}, indent=1))
+        args.results.write_text(json.dumps({"code": code_digest(), "networks": results}, indent=1))
     if args.page:
         families = args.list.suffix != ".json"
         head = HEAD.format(
             title="Families of networks that open" if families else "Networks that open",
-            networks=OF_FAMILIES if families else OF_FACTS,
+            networks=FAMILIES_TEXT if families else FACTS_TEXT,
         )
         args.page.write_text(page(results, sorted(set(networks) - results.keys()), head))
-    states = [found["state"] for found in results.values()]
+    states = [result["state"] for result in results.values()]
     count = sum(state.startswith("open") for state in states)
     print(f"{count} of {len(networks)} networks open")
     return int(count < args.least or bool({"different", "failed"} & set(states)))
@@ -271,15 +281,15 @@ def in_process(key: str, limit: int) -> dict[str, Any]:
     """Return what a copy of this process found out about a network; the packages are imported only once."""
     for name in ("timm", "transformers"):
         import_library(name)
-    _exported(torch.nn.ReLU(), torch.zeros(1))  # what only the first export imports is no part of a time
-    here, there = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_send, args=(there, key, limit))
+    _count_operators(torch.nn.ReLU(), torch.zeros(1))  # what only the first export imports is no part of a time
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_send_result, args=(sender, key, limit))
     process.start()
-    there.close()
+    sender.close()
     try:
-        if here.poll(SECONDS):
-            return here.recv()
-        return {"state": "not finished", "why": f"it took more than {SECONDS} s"}
+        if receiver.poll(MAX_SECONDS):
+            return receiver.recv()
+        return {"state": "not finished", "why": f"it took more than {MAX_SECONDS} s"}
     except EOFError:
         return {"state": "failed", "why": "the process ended without a result"}
     finally:
@@ -287,11 +297,11 @@ def in_process(key: str, limit: int) -> dict[str, Any]:
         process.join()
 
 
-def _send(there: Connection, key: str, limit: int) -> None:
+def _send_result(sender: Connection, key: str, limit: int) -> None:
     try:
-        there.send(tried(key, limit))
+        sender.send(try_network(key, limit))
     except Exception as error:  # the result says so, and the next network is tried
-        there.send({"state": "failed", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
+        sender.send({"state": "failed", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
 
 
 if __name__ == "__main__":

@@ -26,15 +26,20 @@ PICTURES = (
     ("studio-explain.png", "explain?model=mnist-lenet&sample=digit+3", "#explain-relevance tr, #explain-relevance li"),
     ("studio-inspect.png", "inspect?model=mnist-lenet&layer=features.conv2", "#inspect-inside canvas[data-values]"),
 )
-SETTLED = 6000  # milliseconds for maps that arrive one by one
-LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)]
+SETTLE_MS = 6000  # milliseconds for maps that arrive one by one
+SCHEMES_AND_WIDTHS: list[tuple[Literal["light", "dark"], int]] = [
+    ("light", 1280),
+    ("light", 390),
+    ("dark", 1280),
+    ("dark", 390),
+]
 
 
 def main() -> None:
     """Train a run, start the studio, and write a picture of each view."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--looks", metavar="DIR", type=Path)
-    looks = parser.parse_args().looks
+    looks_folder = parser.parse_args().looks
     pellucid = [sys.executable, "-m", "pellucid"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         settings = ["train.keep=[0,1,2,4,8,16,32,40]", "recipe.threads=1"]
@@ -47,17 +52,17 @@ def main() -> None:
         context = browser.new_context()
         context.new_page().goto(address)  # with its cookie, the other pages need no token
         state = context.storage_state()
-        for scheme, width in LOOKS if looks else LOOKS[:1]:
+        for scheme, width in SCHEMES_AND_WIDTHS if looks_folder else SCHEMES_AND_WIDTHS[:1]:
             size: ViewportSize = {"width": width, "height": SIZE["height"]}
             page = browser.new_context(viewport=size, color_scheme=scheme, storage_state=state).new_page()
             for name, view, ready in PICTURES:
                 page.goto(f"{address.split('/?')[0]}/#{view}")
                 page.wait_for_selector(ready, timeout=60_000)
-                page.wait_for_timeout(SETTLED)
-                picture = Image.open(BytesIO(page.screenshot(full_page=looks is not None))).convert("RGB")
-                place = looks / f"{scheme}-{width}-{name}" if looks else DOCS / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                picture.quantize(128).save(place, optimize=True)
+                page.wait_for_timeout(SETTLE_MS)
+                picture = Image.open(BytesIO(page.screenshot(full_page=looks_folder is not None))).convert("RGB")
+                path = looks_folder / f"{scheme}-{width}-{name}" if looks_folder else DOCS / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.quantize(128).save(path, optimize=True)
             page.context.close()
         browser.close()
         server.send_signal(signal.SIGINT)

@@ -38,9 +38,14 @@ NEED_DATA = (
     "pellucid train camvid-fcn8",
     "pellucid train faces-heatmap",
 )
-SET_UP = ("make demo", "make test", ". .venv/bin/activate", "pip install")  # what is done before a page can be read
+SET_UP_COMMANDS = (
+    "make demo",
+    "make test",
+    ". .venv/bin/activate",
+    "pip install",
+)  # what is done before a page can be read
 # What shortens a training, by the beginning of the command; the first that fits is appended.
-SHORTER = (
+SHORTENING = (
     ("pellucid train --resume", ""),
     ("pellucid train digits", ""),
     ("pellucid train", "train.epochs=1"),
@@ -55,8 +60,8 @@ EXTRAS = "camera,export,open,parquet,serve,studio,tensorboard,tune,weights"
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>sh|python|toml|csv)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )
-SAVED = re.compile(r"Save this as `([\w.]+)`")
-SECONDS = 300  # for one command
+SAVED_NAME = re.compile(r"Save this as `([\w.]+)`")
+MAX_SECONDS = 300  # for one command
 
 
 class Step(NamedTuple):
@@ -75,8 +80,8 @@ def steps_of(page: str) -> Iterator[Step]:
         if block["kind"] == "python":
             yield Step(f"{page}:{line}", "python", "\n" * (line - 1) + block["text"])
         elif block["kind"] != "sh":
-            if names := SAVED.findall(text[: block.start()].rpartition("\n\n")[0].rpartition("\n\n")[2]):
-                yield Step(f"{page}:{line}", names[-1], block["text"])
+            if file_names := SAVED_NAME.findall(text[: block.start()].rpartition("\n\n")[0].rpartition("\n\n")[2]):
+                yield Step(f"{page}:{line}", file_names[-1], block["text"])
         else:
             for number, command in enumerate(block["text"].splitlines(), line):
                 if words := shlex.split(command, comments=True):
@@ -85,9 +90,9 @@ def steps_of(page: str) -> Iterator[Step]:
 
 def shortened(command: str) -> str:
     """Return a command with what shortens its training."""
-    words = next((words for start, words in SHORTER if f"{command} ".startswith(start)), "")
-    has = any(part.startswith(words.partition("=")[0] + "=") for part in command.split()) if "=" in words else False
-    return command if has else f"{command} {words}".rstrip()
+    words = next((words for start, words in SHORTENING if f"{command} ".startswith(start)), "")
+    is_set = any(part.startswith(words.partition("=")[0] + "=") for part in command.split()) if "=" in words else False
+    return command if is_set else f"{command} {words}".rstrip()
 
 
 def environment(folder: Path, install: bool = False) -> Path:
@@ -128,14 +133,14 @@ def walk(pages: Sequence[str], python: Path, folder: Path) -> list[str]:
         if page in PACKAGES and not has_package(python, PACKAGES[page]):
             print(f"{page}: omitted, since {PACKAGES[page]} is not installed", flush=True)
             continue
-        every = [*steps_of(page)]
-        steps = [step for step in every if step.text not in NEED_DATA and not step.text.startswith(SET_UP)]
-        omitted = [step.text for step in every if step not in steps]
+        all_steps = [*steps_of(page)]
+        steps = [step for step in all_steps if step.text not in NEED_DATA and not step.text.startswith(SET_UP_COMMANDS)]
+        omitted = [step.text for step in all_steps if step not in steps]
         print(f"{page}: {len(steps)} steps; not run: {'; '.join(omitted) or 'none'}", flush=True)
-        place = folder / page.replace("/", "-")
+        page_folder = folder / page.replace("/", "-")
         for name in ("home", "work"):
-            (place / name).mkdir(parents=True)
-        plan.append({"page": page, "steps": steps, "place": str(place)})
+            (page_folder / name).mkdir(parents=True)
+        plan.append({"page": page, "steps": steps, "place": str(page_folder)})
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PELLUCID", "PYTHON"))},
         **{"HOME": str(folder), "XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"},
@@ -145,9 +150,9 @@ def walk(pages: Sequence[str], python: Path, folder: Path) -> list[str]:
     }
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     command = [str(python), str(Path(__file__)), "--plan", str(folder / "plan.json")]
-    done = subprocess.run(command, cwd=folder, env=variables, check=False).returncode == 0
+    succeeded = subprocess.run(command, cwd=folder, env=variables, check=False).returncode == 0
     failed = folder / "failed.json"
-    return [*pages] if not failed.exists() else json.loads(failed.read_text()) if not done else []
+    return [*pages] if not failed.exists() else json.loads(failed.read_text()) if not succeeded else []
 
 
 def follow_all(plan: Path) -> int:
@@ -186,14 +191,14 @@ def follow_all(plan: Path) -> int:
 
 def follow(steps: Sequence[Step]) -> int:
     """Run steps in this process and folder: commands in a shell, code in one namespace; return the exit code."""
-    names: dict[str, object] = {"__name__": "__main__"}
+    namespace: dict[str, object] = {"__name__": "__main__"}
     servers: list[subprocess.Popen[bytes]] = []
-    begun = perf_counter()
+    start = perf_counter()
     try:
         for step in steps:
-            print(f"{perf_counter() - begun:6.1f} s  {step.where}: {step.text.strip()[:100]!r}", flush=True)
+            print(f"{perf_counter() - start:6.1f} s  {step.where}: {step.text.strip()[:100]!r}", flush=True)
             if step.kind == "python":
-                exec(compile(step.text, step.where, "exec"), names)
+                exec(compile(step.text, step.where, "exec"), namespace)
             elif step.kind != "sh":
                 Path(step.kind).write_text(step.text, encoding="utf-8")
             elif step.text.startswith(("pellucid serve", "pellucid studio")):
@@ -211,7 +216,7 @@ def follow(steps: Sequence[Step]) -> int:
 def command(words: Sequence[str]) -> int:
     """Run a command and return its exit code; one of the package in this process, which spares a start of seconds."""
     if words[0] != "pellucid":
-        return subprocess.run(words, timeout=SECONDS, check=False).returncode
+        return subprocess.run(words, timeout=MAX_SECONDS, check=False).returncode
     from pellucid.cli.main import main as pellucid  # noqa: PLC0415
 
     return pellucid(words[1:])
@@ -221,8 +226,8 @@ def serve(command: str) -> "subprocess.Popen[bytes]":
     """Start a server, and wait until it says its address."""
     server = subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE)
     assert server.stdout is not None
-    said = server.stdout.readline()
-    assert b"http://" in said, said
+    line = server.stdout.readline()
+    assert b"http://" in line, line
     return server
 
 
@@ -235,8 +240,8 @@ def main() -> int:
     args = parser.parse_args()
     if args.plan:
         return follow_all(args.plan)
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as place:
-        failed = walk(args.pages, environment(Path(folder), args.install), Path(place))
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as work:
+        failed = walk(args.pages, environment(Path(folder), args.install), Path(work))
     print(f"failed: {', '.join(failed) or 'none'}")
     return int(bool(failed))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
 from benchmarks.causes.cases import cases
-from benchmarks.causes.harm import SEEDS, Results, code_of, measured, verdict
+from benchmarks.causes.harm import SEEDS, Results, code_hash, harm_summary, measure_case
 from benchmarks.causes.listed import HERE
 
 
@@ -29,20 +29,21 @@ def main() -> int:
     return run(args.only, args.unopened, args.seconds, Results(args.out))
 
 
-def run(only: list[str], closed: bool, seconds: float, results: Results) -> int:
+def run(only: list[str], with_unopened: bool, seconds: float, results: Results) -> int:
     """Measure the chosen cases, and print what each costs."""
-    begun = time.monotonic()
-    for id, case in cases(closed=closed).items():
+    start_time = time.monotonic()
+    for id, case in cases(with_unopened=with_unopened).items():
         if only and not id.startswith(tuple(only)):
             continue
-        record = {"seeds": {}, **results.read(id, code_of(case))}
+        record = {"seeds": {}, **results.read(id, code_hash(case))}
         for seed in SEEDS:
-            if str(seed) not in record["seeds"] and time.monotonic() - begun < seconds:
-                record["seeds"][str(seed)] = measured(case, seed)
-                results.write(record | verdict(record))
-        judged = verdict(record)
+            if str(seed) not in record["seeds"] and time.monotonic() - start_time < seconds:
+                record["seeds"][str(seed)] = measure_case(case, seed)
+                results.write(record | harm_summary(record))
+        summary = harm_summary(record)
         print(
-            f"{id:40} {judged['harm']} ± {judged['deviation']} {'' if judged['harmful'] else 'NOT HARMFUL'}", flush=True
+            f"{id:40} {summary['harm']} ± {summary['deviation']} {'' if summary['harmful'] else 'NOT HARMFUL'}",
+            flush=True,
         )
     return 0
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data import Dataset
-from pellucid.data.samples.cells import smear
+from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face
 from pellucid.data.samples.scenes import CLASSES, street
 from pellucid.data.source import Arrays, Batch
@@ -97,7 +97,7 @@ def _cells() -> Boxes:
     height, width = CELL_SIZE
     images, objects = [], []
     for seed in range(330):
-        image, found = smear(seed, width, height, red=4)
+        image, found = blood_smear(seed, width, height, red=4)
         boxes = torch.tensor([box for _, *box in found], dtype=torch.float32).reshape(-1, 4)
         limit = torch.tensor([width, height, width, height], dtype=torch.float32)
         labels = torch.tensor([CELLS.index(name) for name, *_ in found])

@@ -21,13 +21,13 @@ import pellucid
 from benchmarks.causes import healthy, paired
 from benchmarks.causes.cases import cases
 from benchmarks.causes.fit import Fit
-from benchmarks.causes.harm import Record, Results, code_of
-from benchmarks.causes.listed import HERE, listed
+from benchmarks.causes.harm import Record, Results, code_hash
+from benchmarks.causes.listed import HERE, listed_mistakes
 from benchmarks.causes.paired import PAIRS, both_mistakes
 from pellucid.doctor import Diagnosis
 from pellucid.errors import PellucidError
 
-FOLDER = HERE / "diagnoses"  # of results
+DIAGNOSES_FOLDER = HERE / "diagnoses"  # of results
 PACKAGE = Path(pellucid.__file__).parent
 
 
@@ -39,75 +39,80 @@ def main() -> int:
     parser.add_argument("--unopened", action="store_true", help="also the unopened half of the mistakes")
     parser.add_argument("--seed", type=int, default=0, help="of the data and the training (0)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder of results")
+    parser.add_argument("--out", type=Path, default=DIAGNOSES_FOLDER, help="the folder of results")
     args = parser.parse_args()
-    begun, found, results = time.monotonic(), Counter[str](), Results(args.out)
-    for id, code, begin in trainings(args.healthy, args.unopened, args.pairs):
+    start_time, verdict_counts, results = time.monotonic(), Counter[str](), Results(args.out)
+    for id, code, make_fit in trainings(args.healthy, args.unopened, args.pairs):
         if args.only and not id.startswith(tuple(args.only)):
             continue
         record = results.read(f"{id}-{args.seed}", code)
         if "verdict" not in record:
-            if time.monotonic() - begun >= args.seconds:
+            if time.monotonic() - start_time >= args.seconds:
                 continue
-            record = asked(begin, args.seed) | {"id": record["id"], "code": code, **said_of(id)}
+            record = train_and_diagnose(make_fit, args.seed) | {"id": record["id"], "code": code, **listed_cause(id)}
             results.write(record)
-        found[record["verdict"]] += 1
+        verdict_counts[record["verdict"]] += 1
         print(f"{id:44} {record['verdict']:14} {record['first']}", flush=True)
-    print(", ".join(f"{count} {verdict}" for verdict, count in found.most_common()))
+    print(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts.most_common()))
     return 0
 
 
-def trainings(sound: bool, closed: bool, both: bool = False) -> Iterator[tuple[str, str, Callable[[int], Fit]]]:
+def trainings(
+    only_healthy: bool, with_unopened: bool, only_pairs: bool = False
+) -> Iterator[tuple[str, str, Callable[[int], Fit]]]:
     """Yield each training's id, a hash of its code and the doctor's, and the function of a seed that returns it."""
-    doctor = hashlib.sha256()
+    doctor_hash = hashlib.sha256()
     for pattern in ("doctor/**/*.py", "tasks/*/doctor.py", "tasks/*/doctor/*.py"):
         for path in sorted(PACKAGE.glob(pattern)):
-            doctor.update(path.read_bytes())
-    if sound:
-        shared = hashlib.sha256(Path(healthy.__file__).read_bytes() + doctor.digest()).hexdigest()[:12]
-        for name, begin in healthy.HEALTHY.items():
-            yield f"healthy-{re.sub(r'[^a-z0-9]+', '-', name.lower())}", shared, begin
+            doctor_hash.update(path.read_bytes())
+    if only_healthy:
+        file_hash = hashlib.sha256(Path(healthy.__file__).read_bytes() + doctor_hash.digest()).hexdigest()[:12]
+        for name, make_fit in healthy.HEALTHY.items():
+            yield f"healthy-{re.sub(r'[^a-z0-9]+', '-', name.lower())}", file_hash, make_fit
         return
-    if both:
+    if only_pairs:
         for data, settings in PAIRS:
-            code = hashlib.sha256(Path(paired.__file__).read_bytes() + doctor.digest()).hexdigest()[:12]
+            code = hashlib.sha256(Path(paired.__file__).read_bytes() + doctor_hash.digest()).hexdigest()[:12]
             yield f"{data}+{settings}", code, partial(both_mistakes, data, settings)
         return
-    for id, case in cases(closed=closed).items():
-        yield id, f"{code_of(case)}-{doctor.hexdigest()[:12]}", lambda seed, case=case: case(seed).mistaken
+    for id, case in cases(with_unopened=with_unopened).items():
+        yield id, f"{code_hash(case)}-{doctor_hash.hexdigest()[:12]}", lambda seed, case=case: case(seed).mistaken
 
 
-def said_of(id: str) -> Record:
+def listed_cause(id: str) -> Record:
     """Return the cause of a mistake and the change that mends it, as listed; nothing for a healthy training."""
-    known = {one.id: {"cause": one.cause, "change": one.change} for one in listed()}
-    said = [known[part] for part in id.split("+") if part in known]
-    return {"listed": said[0] if len(said) == 1 else said} if said else {}
+    listed_by_id = {one.id: {"cause": one.cause, "change": one.change} for one in listed_mistakes()}
+    entries = [listed_by_id[part] for part in id.split("+") if part in listed_by_id]
+    return {"listed": entries[0] if len(entries) == 1 else entries} if entries else {}
 
 
-def asked(begin: Callable[[int], Fit], seed: int) -> Record:
+def train_and_diagnose(make_fit: Callable[[int], Fit], seed: int) -> Record:
     """Train, ask the doctor, and return what it says, its verdict, and the seconds of both."""
-    started = time.perf_counter()
+    start_time = time.perf_counter()
     try:
-        fit = begin(seed)
-        ran = fit.run()
+        fit = make_fit(seed)
+        run = fit.run()
     except PellucidError as error:  # before the first step: the library refuses the mistake
         return {"verdict": "refused", "first": str(error)}
-    trained = time.perf_counter()
+    training_end = time.perf_counter()
     try:
-        diagnosis: Diagnosis = fit.asked(ran)
+        diagnosis: Diagnosis = fit.asked(run)
     except PellucidError as error:
         return {"verdict": "not examined", "first": str(error)}
-    took = time.perf_counter() - trained
-    seconds = {"training": round(trained - started, 2), "doctor": round(took, 2)}
-    return {"seconds": seconds, **verdict(diagnosis), "diagnosis": diagnosis.to_json()}
+    doctor_seconds = time.perf_counter() - training_end
+    seconds = {"training": round(training_end - start_time, 2), "doctor": round(doctor_seconds, 2)}
+    return {"seconds": seconds, **diagnosis_summary(diagnosis), "diagnosis": diagnosis.to_json()}
 
 
-def verdict(diagnosis: Diagnosis) -> Record:
+def diagnosis_summary(diagnosis: Diagnosis) -> Record:
     """Return the kind of the first finding, "silent" if there is none, and where and what its cause is."""
     if not diagnosis.findings:
         return {"verdict": "silent", "first": ""}
-    first = diagnosis.findings[0]
-    return {"verdict": diagnosis.kind(0), "first": f"{first.check} ({first.path}): {first.cause}"}
+    first_finding = diagnosis.findings[0]
+    return {
+        "verdict": diagnosis.kind(0),
+        "first": f"{first_finding.check} ({first_finding.path}): {first_finding.cause}",
+    }
 
 
 if __name__ == "__main__":

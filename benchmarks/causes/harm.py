@@ -13,12 +13,12 @@ from benchmarks.causes.fit import Case
 from pellucid.errors import PellucidError
 
 SEEDS = (0, 1, 2)
-DEVIATIONS = 2  # that a harm must be larger than
+MIN_DEVIATIONS = 2  # that a harm must be larger than
 
 Record = dict[str, Any]
 
 
-def code_of(case: Case) -> str:
+def code_hash(case: Case) -> str:
     """Return a short hash of the case and of what all cases share."""
     shared = (inspect.getsource(module) for module in (data, fit, scores, usual))
     return hashlib.sha256("\0".join((inspect.getsource(case), *shared)).encode()).hexdigest()[:12]
@@ -47,24 +47,28 @@ class Results:
         path.with_suffix(".part").replace(path)
 
 
-def measured(case: Case, seed: int) -> Record:
+def measure_case(case: Case, seed: int) -> Record:
     """Return both scores with one seed, and the seconds of each training."""
     pair = case(seed)
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     try:
-        ran = pair.mistaken.run()
+        mistaken_run = pair.mistaken.run()
     except PellucidError as error:  # before the first step: the library refuses the mistake
         return {"refused": str(error)}
-    took = time.perf_counter() - begun
-    found = {"mistaken": pair.mistaken.score(ran.model), "sound": pair.sound.reached(), "measure": pair.measure}
-    return {**found, "seconds": round(took, 2), "stopped": str(ran.stopped or "")}
+    seconds = time.perf_counter() - start_time
+    result = {
+        "mistaken": pair.mistaken.score(mistaken_run.model),
+        "sound": pair.sound.reached(),
+        "measure": pair.measure,
+    }
+    return {**result, "seconds": round(seconds, 2), "stopped": str(mistaken_run.stopped or "")}
 
 
-def verdict(record: Record) -> Record:
+def harm_summary(record: Record) -> Record:
     """Return the mean harm over seeds, its standard deviation, and whether it is large enough."""
     runs = [run for run in record["seeds"].values() if "refused" not in run]
     if len(runs) < len(SEEDS):
         return {"harm": None, "deviation": None, "harmful": False}
     harms = [run["sound"] - run["mistaken"] for run in runs]
     harm, deviation = mean(harms), stdev(harms)
-    return {"harm": round(harm, 4), "deviation": round(deviation, 4), "harmful": harm > DEVIATIONS * deviation}
+    return {"harm": round(harm, 4), "deviation": round(deviation, 4), "harmful": harm > MIN_DEVIATIONS * deviation}

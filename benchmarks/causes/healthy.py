@@ -24,45 +24,47 @@ from pellucid.optim import AdamW, Momentum
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, OneCycle, Step
 
-Begin = Callable[[int], Fit]
+MakeFit = Callable[[int], Fit]
 FLIP = Augment(flip=True)
 
 
-def _of(make: Callable[..., tuple[Fit, Parts]], *given: Any, changes: Mapping[str, Any] = {}, **options: Any) -> Begin:
+def _variant(
+    make: Callable[..., tuple[Fit, Parts]], *arguments: Any, changes: Mapping[str, Any] = {}, **options: Any
+) -> MakeFit:
     """Return a usual training with other values."""
-    return lambda seed: make(seed, *given, **options)[0].but(**changes)
+    return lambda seed: make(seed, *arguments, **options)[0].but(**changes)
 
 
-def _mlp(layer: Any, norm: Any = None) -> Sequential:
+def _mlp_net(layer: Any, norm: Any = None) -> Sequential:
     rows = {f"row{k}": Sequential(dense=Dense(48), **({"norm": norm} if norm else {}), act=layer) for k in range(2)}
     return Sequential(flatten=Flatten(), **rows, out=Dense(10))
 
 
-def _dropout(rate: float) -> Sequential:
+def _dropout_net(rate: float) -> Sequential:
     return Sequential(flatten=Flatten(), dense=Dense(96), relu=ReLU(), dropout=Dropout(rate), out=Dense(10))
 
 
-def _numbers(**options: Any) -> Begin:
+def _regression(**options: Any) -> MakeFit:
     return lambda seed: usual.regressor(seed, data.numbers(seed), **options)[0]
 
 
-def _pictures(name: str) -> Begin:
+def _digit_variant(name: str) -> MakeFit:
     return lambda seed: usual.classifier(seed, getattr(data, name)(seed))[0]
 
 
-def _few(seed: int) -> Fit:
+def _few_examples(seed: int) -> Fit:
     """Classify with 250 examples."""
     sound, parts = usual.classifier(seed)
     return sound.but(train=parts.train.subset(torch.arange(250)), epochs=20)
 
 
-def _one_kind(seed: int) -> Fit:
+def _red_cells(seed: int) -> Fit:
     """Find the red cells alone."""
 
-    def red(one: Objects) -> Objects:
+    def only_red(one: Objects) -> Objects:
         return one.take(one.labels == CELLS.index("RBC"))
 
-    parts = Parts(*(replace(part.but(red), classes=CELLS[:1]) for part in data.cells(seed)))
+    parts = Parts(*(replace(part.but(only_red), classes=CELLS[:1]) for part in data.cells(seed)))
 
     def begin() -> Model:
         return Model(
@@ -73,7 +75,7 @@ def _one_kind(seed: int) -> Fit:
     return Fit(begin, parts.train, parts.validation, scores.precision(parts.test), 8, 8)
 
 
-def _void(seed: int) -> Fit:
+def _ignored_border(seed: int) -> Fit:
     """Segment streets of which annotators left a border out."""
     sound, parts = usual.segmenter(seed)
     y = parts.train.y.clone()
@@ -81,21 +83,21 @@ def _void(seed: int) -> Fit:
     return sound.but(train=arrays(parts.train.x, y, parts.train.classes))
 
 
-def _two_classes(seed: int) -> Fit:
+def _road_or_rest(seed: int) -> Fit:
     """Tell the road from the rest."""
     road = data.CLASSES.index("road")
     parts = Parts(*(arrays(part.x, (part.y == road).long(), ("rest", "road")) for part in data.streets(seed)))
     return usual.segmenter(seed, parts, classes=2)[0]
 
 
-def _unlabelled(seed: int) -> Fit:
+def _unlabelled_points(seed: int) -> Fit:
     """Locate key-points of which some are not annotated."""
     sound, parts = usual.pointer(seed)
     unseen = torch.rand(parts.train.y.shape[:2], generator=torch.Generator().manual_seed(seed)) < 0.2
     return sound.but(train=arrays(parts.train.x, parts.train.y.masked_fill(unseen[..., None], 0.0)))
 
 
-def _maps(seed: int) -> Fit:
+def _heat_maps(seed: int) -> Fit:
     """Locate key-points by heat maps."""
     layers = {f"stage{k}": Sequential(**usual.block(32, 2 if k < 2 else 1)) for k in range(6)}
     net = Sequential(**layers, out=Conv2d(len(data.POINTS), 1))
@@ -152,7 +154,7 @@ def _streamed_cells(seed: int) -> Fit:
     return _streamed(sound, parts.train.images, parts.train.objects, seed)
 
 
-def _opened(module: Callable[[], nn.Module]) -> Begin:
+def _opened_network(module: Callable[[], nn.Module]) -> MakeFit:
     """Train a network of PyTorch that was opened."""
 
     def make(seed: int) -> Fit:
@@ -180,65 +182,67 @@ def _torch_convolutions() -> nn.Module:
     )  # fmt: skip
 
 
-_classes, _boxes, _pixels, _points = usual.classifier, usual.detector, usual.segmenter, usual.pointer
-_OWN = Sequential(flatten=Flatten(), dense=Dense(64), act=HandMadeReLU(), out=Dense(10))
-_POOLED = Sequential(
+_classifier, _detector, _segmenter, _pointer = usual.classifier, usual.detector, usual.segmenter, usual.pointer
+_OWN_LAYER_NET = Sequential(flatten=Flatten(), dense=Dense(64), act=HandMadeReLU(), out=Dense(10))
+_POOLED_NET = Sequential(
     one=Sequential(**usual.block(16)), pool=MaxPool2d(2), norm=BatchNorm(), flatten=Flatten(), out=Dense(10)
 )
 
-HEALTHY: Mapping[str, Begin] = {
-    "digits": _of(_classes),
-    "digits, dense, tanh": _of(_classes, net=_mlp(Tanh()), changes={"epochs": 12}),
-    "digits, layer normalisation, GELU": _of(_classes, net=_mlp(GELU(), LayerNorm()), changes={"epochs": 10}),
-    "digits, dropout": _of(_classes, net=_dropout(0.3), changes={"epochs": 12}),
-    "digits, pooled": _of(_classes, net=_POOLED),
-    "digits, momentum, cosine": _of(_classes, optimizer=Momentum(0.05), schedule=Cosine()),
-    "digits, one cycle": _of(_classes, optimizer=AdamW(1e-2), schedule=OneCycle()),
-    "digits, steps": _of(_classes, schedule=Step(0.3, at_times=(0.6, 0.85), unit="run")),
-    "digits, L2": _of(_classes, regularizer=L2(0.5)),
-    "digits, label smoothing": _of(_classes, loss=SoftmaxCrossEntropy(label_smoothing=0.05)),
-    "digits, small batches": _of(_classes, optimizer=AdamW(1e-3), changes={"batch_size": 8, "epochs": 4}),
-    "digits, large batches": _of(_classes, optimizer=AdamW(1e-2), changes={"batch_size": 128, "epochs": 10}),
-    "digits, augmented": _of(_classes, changes={"augment": Augment(rotate=8.0, shift=0.05), "epochs": 8}),
-    "digits, clipped": _of(_classes, clip=5.0),
-    "250 digits": _few,
-    "red and blue digits": _pictures("tinted"),
-    "digits and mirrored digits": _pictures("sided"),
-    "numbers": _numbers(),
-    "numbers, Huber loss": _numbers(loss=Huber()),
-    "numbers, a loss of one's own": _numbers(loss=SquaredDifference(), metrics=()),
-    "cells": _of(_boxes),
-    "cells, mirrored": _of(_boxes, changes={"augment": FLIP}),
-    "cells, larger anchors": _of(_boxes, usual.small_detector(scale=4.0)),
-    "cells, momentum": _of(_boxes, optimizer=Momentum(0.02)),
-    "red cells": _one_kind,
-    "streets": _of(_pixels),
-    "streets, mirrored": _of(_pixels, changes={"augment": FLIP}),
-    "streets, focal loss": _of(_pixels, loss=Focal(ignore=usual.IGNORE)),
-    "streets with void": _void,
-    "roads": _two_classes,
-    "faces": _of(_points),
-    "faces, heat maps": _maps,
-    "faces, mirrored": _of(_points, changes={"augment": Augment(flip=True, swaps=SWAPS)}),
-    "faces, some points unlabelled": _unlabelled,
-    "colours": _of(usual.colorizer),
-    "colours, squared error": _of(usual.colorizer, mse(width=12, levels=3)),
-    "painted streets": _of(usual.translator),
-    "painted streets, pix2pix": _of(
+HEALTHY: Mapping[str, MakeFit] = {
+    "digits": _variant(_classifier),
+    "digits, dense, tanh": _variant(_classifier, net=_mlp_net(Tanh()), changes={"epochs": 12}),
+    "digits, layer normalisation, GELU": _variant(
+        _classifier, net=_mlp_net(GELU(), LayerNorm()), changes={"epochs": 10}
+    ),
+    "digits, dropout": _variant(_classifier, net=_dropout_net(0.3), changes={"epochs": 12}),
+    "digits, pooled": _variant(_classifier, net=_POOLED_NET),
+    "digits, momentum, cosine": _variant(_classifier, optimizer=Momentum(0.05), schedule=Cosine()),
+    "digits, one cycle": _variant(_classifier, optimizer=AdamW(1e-2), schedule=OneCycle()),
+    "digits, steps": _variant(_classifier, schedule=Step(0.3, at_times=(0.6, 0.85), unit="run")),
+    "digits, L2": _variant(_classifier, regularizer=L2(0.5)),
+    "digits, label smoothing": _variant(_classifier, loss=SoftmaxCrossEntropy(label_smoothing=0.05)),
+    "digits, small batches": _variant(_classifier, optimizer=AdamW(1e-3), changes={"batch_size": 8, "epochs": 4}),
+    "digits, large batches": _variant(_classifier, optimizer=AdamW(1e-2), changes={"batch_size": 128, "epochs": 10}),
+    "digits, augmented": _variant(_classifier, changes={"augment": Augment(rotate=8.0, shift=0.05), "epochs": 8}),
+    "digits, clipped": _variant(_classifier, clip=5.0),
+    "250 digits": _few_examples,
+    "red and blue digits": _digit_variant("tinted"),
+    "digits and mirrored digits": _digit_variant("sided"),
+    "numbers": _regression(),
+    "numbers, Huber loss": _regression(loss=Huber()),
+    "numbers, a loss of one's own": _regression(loss=SquaredDifference(), metrics=()),
+    "cells": _variant(_detector),
+    "cells, mirrored": _variant(_detector, changes={"augment": FLIP}),
+    "cells, larger anchors": _variant(_detector, usual.small_detector(scale=4.0)),
+    "cells, momentum": _variant(_detector, optimizer=Momentum(0.02)),
+    "red cells": _red_cells,
+    "streets": _variant(_segmenter),
+    "streets, mirrored": _variant(_segmenter, changes={"augment": FLIP}),
+    "streets, focal loss": _variant(_segmenter, loss=Focal(ignore=usual.IGNORE)),
+    "streets with void": _ignored_border,
+    "roads": _road_or_rest,
+    "faces": _variant(_pointer),
+    "faces, heat maps": _heat_maps,
+    "faces, mirrored": _variant(_pointer, changes={"augment": Augment(flip=True, swaps=SWAPS)}),
+    "faces, some points unlabelled": _unlabelled_points,
+    "colours": _variant(usual.colorizer),
+    "colours, squared error": _variant(usual.colorizer, mse(width=12, levels=3)),
+    "painted streets": _variant(usual.translator),
+    "painted streets, pix2pix": _variant(
         usual.translator, pix2pix("image", width=12, levels=3, discriminator_width=8, field=16)
     ),
-    "DCGAN": _of(usual.generator),
-    "DCGAN, least squares": _of(usual.generator, dcgan(8, 1, 32, 16, loss="least_squares")),
-    "WGAN-GP": _of(usual.generator, usual.small_wgan()),
-    "VAE": _of(usual.generator, usual.small_vae(), AdamW(2e-3)),
-    "GMMN": _of(usual.generator, gmmn(8, 1), AdamW(1e-3)),
+    "DCGAN": _variant(usual.generator),
+    "DCGAN, least squares": _variant(usual.generator, dcgan(8, 1, 32, 16, loss="least_squares")),
+    "WGAN-GP": _variant(usual.generator, usual.small_wgan()),
+    "VAE": _variant(usual.generator, usual.small_vae(), AdamW(2e-3)),
+    "GMMN": _variant(usual.generator, gmmn(8, 1), AdamW(1e-3)),
     "frozen features": lambda seed: transfer(seed)[0],
     "fine-tuned": _fine_tuned,
     "fine-tuned, slower features": _slower_features,
-    "a layer of one's own": _of(_classes, net=_OWN),
+    "a layer of one's own": _variant(_classifier, net=_OWN_LAYER_NET),
     "streamed digits": _streamed_digits,
     "streamed streets": _streamed_streets,
     "streamed cells": _streamed_cells,
-    "opened dense network": _opened(_torch_mlp),
-    "opened convolutions": _opened(_torch_convolutions),
+    "opened dense network": _opened_network(_torch_mlp),
+    "opened convolutions": _opened_network(_torch_convolutions),
 }

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SEED = 34
+DRAW_SEED = 34
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedMistake:
     """An entry of list.toml."""
 
     id: str
@@ -26,31 +26,31 @@ class Listed:
 
 
 @cache
-def _content() -> dict[str, Any]:
+def _read_list() -> dict[str, Any]:
     return tomllib.loads((HERE / "list.toml").read_text("utf-8"))
 
 
 @cache
-def listed() -> tuple[Listed, ...]:
+def listed_mistakes() -> tuple[ListedMistake, ...]:
     """Return the list."""
-    return tuple(Listed(**entry) for entry in _content()["mistake"])
+    return tuple(ListedMistake(**entry) for entry in _read_list()["mistake"])
 
 
 @cache
-def unopened() -> frozenset[str]:
+def unopened_ids() -> frozenset[str]:
     """Return the ids of the half that is opened only once, at the end."""
-    return frozenset(_content()["unopened"])
+    return frozenset(_read_list()["unopened"])
 
 
-def draw(entries: Iterable[Listed], seed: int = SEED) -> list[str]:
+def draw(entries: Iterable[ListedMistake], seed: int = DRAW_SEED) -> list[str]:
     """Return the ids of the unopened half, drawn as the comment in list.toml says."""
-    rng, by_task, chosen, larger = random.Random(seed), dict[str, list[str]](), list[str](), True
+    rng, by_task, drawn_ids, takes_larger_half = random.Random(seed), dict[str, list[str]](), list[str](), True
     for entry in entries:
         by_task.setdefault(entry.task, []).append(entry.id)
     for task in sorted(by_task):
         ids = sorted(by_task[task])
         rng.shuffle(ids)
-        odd = len(ids) % 2
-        chosen += sorted(ids[: len(ids) // 2 + (odd and larger)])
-        larger = larger != bool(odd)
-    return chosen
+        is_odd = len(ids) % 2
+        drawn_ids += sorted(ids[: len(ids) // 2 + (is_odd and takes_larger_half)])
+        takes_larger_half = takes_larger_half != bool(is_odd)
+    return drawn_ids

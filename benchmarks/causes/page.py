@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.causes.diagnose import FOLDER
-from benchmarks.causes.listed import HERE, listed, unopened
+from benchmarks.causes.diagnose import DIAGNOSES_FOLDER
+from benchmarks.causes.listed import HERE, listed_mistakes, unopened_ids
 from benchmarks.doctor.report import interval, share
 from pellucid.command.out import plain
 from pellucid.files import write_atomically
@@ -36,63 +36,65 @@ Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.causes.page", description=__doc__)
-    parser.add_argument("--results", type=Path, default=FOLDER, help="the folder of diagnoses")
+    parser.add_argument("--results", type=Path, default=DIAGNOSES_FOLDER, help="the folder of diagnoses")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="the folder of the page (docs)")
     args = parser.parse_args()
     records = [json.loads(path.read_text("utf-8")) for path in sorted(args.results.glob("*.json"))]
-    judged = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
-    write_atomically(args.docs / "causes.md", page(records, judged).encode())
-    short = [{name: value for name, value in record.items() if name != "diagnosis"} for record in records]
-    write_atomically(args.docs / "causes.json", (json.dumps(short, indent=1) + "\n").encode())
+    judgements = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
+    write_atomically(args.docs / "causes.md", page(records, judgements).encode())
+    summaries = [{name: value for name, value in record.items() if name != "diagnosis"} for record in records]
+    write_atomically(args.docs / "causes.json", (json.dumps(summaries, indent=1) + "\n").encode())
     return 0
 
 
-def page(records: Sequence[dict[str, Any]], judged: dict[str, dict[str, str]]) -> str:
-    """Return the page. judged: by "mistakes" and "pairs", the judgement of each id."""
-    ids = {record["id"].removesuffix("-0"): record for record in records}
-    halves = {"unopened": unopened(), "opened": {one.id for one in listed()} - unopened()}
-    table = [("half", "mistakes", *JUDGEMENTS, "named, 95 %"), ("---",) + ("---:",) * (len(JUDGEMENTS) + 2)]
-    for half, members in halves.items():
-        counts = Counter(judged["mistakes"][id] for id in members if id in ids)
-        total = sum(counts.values())
-        named = f"{share(counts['named'], total)} ({interval(counts['named'], total)})"
-        table.append((half, str(total), *(str(counts[one]) for one in JUDGEMENTS), named))
-    both = Counter(judged["pairs"][id] for id in ids if "+" in id)
-    sound = [record for id, record in ids.items() if id.startswith("healthy-")]
-    accused = [record["id"] for record in sound if record["verdict"] in ("cause", "likely cause")]
-    found = [("mistake", "listed cause", "what the doctor says first", "judged", "times the training")]
-    found.append(("---", "---", "---", "---", "---:"))
-    for entry in listed():
-        if record := ids.get(entry.id):
-            said = ": ".join(filter(None, (record["verdict"], record["first"])))
-            found.append((entry.id, entry.cause, said, judged["mistakes"][entry.id], cost(record)))
-    named = f"both are named in {both['both']}, one in {both['one']}, none in {both['none']}"
+def page(records: Sequence[dict[str, Any]], judgements: dict[str, dict[str, str]]) -> str:
+    """Return the page. judgements: by "mistakes" and "pairs", the judgement of each id."""
+    records_by_id = {record["id"].removesuffix("-0"): record for record in records}
+    ids_by_half = {"unopened": unopened_ids(), "opened": {one.id for one in listed_mistakes()} - unopened_ids()}
+    half_rows = [("half", "mistakes", *JUDGEMENTS, "named, 95 %"), ("---",) + ("---:",) * (len(JUDGEMENTS) + 2)]
+    for half, half_ids in ids_by_half.items():
+        counts = Counter(judgements["mistakes"][id] for id in half_ids if id in records_by_id)
+        n_judged = sum(counts.values())
+        named_share = f"{share(counts['named'], n_judged)} ({interval(counts['named'], n_judged)})"
+        half_rows.append((half, str(n_judged), *(str(counts[one]) for one in JUDGEMENTS), named_share))
+    pair_counts = Counter(judgements["pairs"][id] for id in records_by_id if "+" in id)
+    healthy_records = [record for id, record in records_by_id.items() if id.startswith("healthy-")]
+    false_alarms = [record["id"] for record in healthy_records if record["verdict"] in ("cause", "likely cause")]
+    mistake_rows = [("mistake", "listed cause", "what the doctor says first", "judged", "times the training")]
+    mistake_rows.append(("---", "---", "---", "---", "---:"))
+    for entry in listed_mistakes():
+        if record := records_by_id.get(entry.id):
+            first_finding = ": ".join(filter(None, (record["verdict"], record["first"])))
+            mistake_rows.append(
+                (entry.id, entry.cause, first_finding, judgements["mistakes"][entry.id], time_ratio(record))
+            )
+    pair_text = f"both are named in {pair_counts['both']}, one in {pair_counts['one']}, none in {pair_counts['none']}"
     return "\n".join((
-        HEADING, f"Measured on {time.strftime('%Y-%m-%d')}.", "", *map(row, table), "",
-        f"Of {sum(both.values())} trainings with two mistakes, {named}.", "",
-        f"Of {len(sound)} healthy trainings of all tasks, {len(accused)} are accused{': ' if accused else ''}"
-        f"{', '.join(accused)}.", "",
-        f"Over all of these the doctor needs {costs(records)} times the training's own seconds.", "",
-        *map(row, found), "",
+        HEADING, f"Measured on {time.strftime('%Y-%m-%d')}.", "", *map(markdown_row, half_rows), "",
+        f"Of {sum(pair_counts.values())} trainings with two mistakes, {pair_text}.", "",
+        f"Of {len(healthy_records)} healthy trainings of all tasks, "
+        f"{len(false_alarms)} are accused{': ' if false_alarms else ''}{', '.join(false_alarms)}.", "",
+        f"Over all of these the doctor needs {time_ratio_summary(records)} times the training's own seconds.", "",
+        *map(markdown_row, mistake_rows), "",
     ))  # fmt: skip
 
 
-def row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
     """Return a row of a table in Markdown."""
     return "| " + " | ".join(plain(cell).replace("|", "/") for cell in cells) + " |"
 
 
-def cost(record: dict[str, Any]) -> str:
+def time_ratio(record: dict[str, Any]) -> str:
     """Return how many times the training's seconds the doctor needed."""
     seconds = record.get("seconds")
     return f"{seconds['doctor'] / seconds['training']:.1f}" if seconds else "-"
 
 
-def costs(records: Iterable[dict[str, Any]]) -> str:
+def time_ratio_summary(records: Iterable[dict[str, Any]]) -> str:
     """Return the median, the ninth decile and the largest cost."""
-    values = sorted(float(value) for record in records if (value := cost(record)) != "-")
-    ninth = values[int(0.9 * len(values))]
-    return f"{median(values):.1f} (median), {ninth:.1f} (ninth decile), {values[-1]:.1f} (largest)"
+    ratios = sorted(float(value) for record in records if (value := time_ratio(record)) != "-")
+    ninth_decile = ratios[int(0.9 * len(ratios))]
+    return f"{median(ratios):.1f} (median), {ninth_decile:.1f} (ninth decile), {ratios[-1]:.1f} (largest)"
 
 
 if __name__ == "__main__":

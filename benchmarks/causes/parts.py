@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
 from pellucid.generators import GAN
-from pellucid.generators.base import to_input
+from pellucid.generators.base import input_gradient
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses.adversarial import ADVERSARIAL
 from pellucid.losses.base import Loss
@@ -19,7 +19,7 @@ from pellucid.sweep import backward
 from pellucid.training.callbacks import Callback, Training
 
 
-class Kept(NamedTuple):
+class InputCache(NamedTuple):
     """One tensor."""
 
     x: Tensor
@@ -35,11 +35,11 @@ class HandMadeReLU(Layer):
         """Keep the shape."""
         return {}, shape
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Kept]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Cut negative values off."""
-        return x.clamp(min=0), Kept(x)
+        return x.clamp(min=0), InputCache(x)
 
-    def backward(self, params: Params, cache: Kept, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the gradient where the input was positive."""
         return dy * ((cache.x < 0) if self.inverted else (cache.x > 0)), {}
 
@@ -68,15 +68,18 @@ class Undetached(GAN):
         real, real_cache = self.discriminator.forward(params["discriminator"], images, mode)
         fake, fake_cache = self.discriminator.forward(params["discriminator"], generated, mode)
         value, dreal, dfake = loss.discriminator(real, fake)
-        _, first = backward(self.discriminator, params["discriminator"], real_cache, dreal, consume=True)
-        dgenerated, second = backward(self.discriminator, params["discriminator"], fake_cache, dfake, consume=True)
-        _, third = backward(self.generator, params["generator"], generator_cache, dgenerated, consume=True)
-        yield {"discriminator": value}, {"discriminator": add_up_tree(first, second), "generator": third}
+        _, real_grads = backward(self.discriminator, params["discriminator"], real_cache, dreal, consume=True)
+        dgenerated, fake_grads = backward(self.discriminator, params["discriminator"], fake_cache, dfake, consume=True)
+        _, generator_grads = backward(self.generator, params["generator"], generator_cache, dgenerated, consume=True)
+        yield (
+            {"discriminator": value},
+            {"discriminator": add_up_tree(real_grads, fake_grads), "generator": generator_grads},
+        )
 
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
         scores, cache = self.discriminator.forward(params["discriminator"], generated, mode)
         value, dscores = loss.generator(scores)
-        dgenerated = to_input(self.discriminator, params["discriminator"], cache, dscores)
+        dgenerated = input_gradient(self.discriminator, params["discriminator"], cache, dscores)
         _, dparams = backward(self.generator, params["generator"], generator_cache, dgenerated, consume=True)
         yield {"generator": value}, {"generator": dparams}
 

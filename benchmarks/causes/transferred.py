@@ -12,13 +12,13 @@ from pellucid.data import Dataset
 from pellucid.layers import Dense, Flatten, MaxPool2d, ReLU
 from pellucid.optim import Adam
 
-NEW = ("5", "6", "7", "8", "9")
+NEW_CLASSES = ("5", "6", "7", "8", "9")
 
 
 def only(part: Dataset, low: int, high: int) -> Dataset:
     """Return the digits from `low` to below `high`, with classes from 0."""
-    picked = part.subset(((part.y >= low) & (part.y < high)).nonzero().flatten())
-    return Dataset.from_arrays(picked.x, picked.y - low, [str(k) for k in range(low, high)])
+    selected = part.subset(((part.y >= low) & (part.y < high)).nonzero().flatten())
+    return Dataset.from_arrays(selected.x, selected.y - low, [str(k) for k in range(low, high)])
 
 
 def pretrained(seed: int) -> Model:
@@ -31,11 +31,11 @@ def pretrained(seed: int) -> Model:
         classes=train.classes,
     )  # fmt: skip
     model.fit(train, epochs=8, batch_size=32, verbose=False)
-    model.replace_head(NEW)
+    model.replace_head(NEW_CLASSES)
     return model
 
 
-def few(seed: int) -> Parts:
+def few_new_digits(seed: int) -> Parts:
     """Return 60 training, and all validation and test digits from 5 to 9."""
     train, validation, test = (only(part, 5, 10) for part in data.digits(seed))
     return Parts(train.subset(torch.arange(60)), validation, test)
@@ -43,7 +43,7 @@ def few(seed: int) -> Parts:
 
 def transfer(seed: int, rate: float = 3e-3) -> tuple[Fit, Parts]:
     """Learn five new digits on frozen features."""
-    parts = few(seed)
+    parts = few_new_digits(seed)
 
     def begin() -> Model:
         model = pretrained(seed)

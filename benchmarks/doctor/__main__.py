@@ -17,12 +17,12 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
 
 from benchmarks.doctor import report
-from benchmarks.doctor.plan import faults, planned, select_faults, synthetic
+from benchmarks.doctor.plan import faults, plan_jobs, select_faults, synthetic
 from benchmarks.doctor.store import ROOT, Record, Store, commit, fingerprint
-from benchmarks.doctor.tally import alarms, by_kind, row
+from benchmarks.doctor.tally import by_kind, count_alarms, count_faults
 from benchmarks.doctor.trial import prepare, run_job
 
-SEEDS, FIRST = 1, 100
+N_SEEDS, FIRST_SEED = 1, 100
 
 
 def main() -> int:
@@ -30,14 +30,14 @@ def main() -> int:
     parser.add_argument(
         "--seeds",
         type=int,
-        default=SEEDS,
-        help=f"cases of each fault for each of its settings (default: {SEEDS}, and ten cases at least)",
+        default=N_SEEDS,
+        help=f"cases of each fault for each of its settings (default: {N_SEEDS}, and ten cases at least)",
     )
     parser.add_argument(
         "--first",
         type=int,
-        default=FIRST,
-        help=f"the first seed; each further case has the next one (default: {FIRST})",
+        default=FIRST_SEED,
+        help=f"the first seed; each further case has the next one (default: {FIRST_SEED})",
     )
     parser.add_argument("--only", nargs="*", default=[], metavar="CHECK", help="the faults of these checks")
     parser.add_argument(
@@ -51,11 +51,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/doctor"), help="the work folder (default: runs/doctor)")
     parser.add_argument("--docs", type=Path, help="where the report goes (default: docs, for all faults)")
     args = parser.parse_args()
-    known = faults()
-    if unknown := sorted(set(args.only) - {fault.name for fault in known}):
-        parser.error(f"no fault of {', '.join(unknown)}; known: {', '.join(dict.fromkeys(one.name for one in known))}")
-    jobs = planned(
-        select_faults(known, args.only),
+    known_faults = faults()
+    if unknown := sorted(set(args.only) - {fault.name for fault in known_faults}):
+        parser.error(
+            f"no fault of {', '.join(unknown)}; known: {', '.join(dict.fromkeys(one.name for one in known_faults))}"
+        )
+    jobs = plan_jobs(
+        select_faults(known_faults, args.only),
         args.seeds,
         args.first,
         0 if args.only and args.healthy is None else args.healthy,
@@ -63,28 +65,35 @@ def main() -> int:
     )
     code, known_to_git = fingerprint(), commit()  # before the hours in which either may change
     store = Store(args.out, code)
-    measured = f"{code}, commit {known_to_git}" if known_to_git else code
-    for record in run_jobs([job for job in jobs if job.key not in store.known], args.jobs, run_job):
+    code_version = f"{code}, commit {known_to_git}" if known_to_git else code
+    for record in run_jobs([job for job in jobs if job.key not in store.records], args.jobs, run_job):
         store.add(record)
-    records = store.of(job.key for job in jobs)
+    records = store.records_of(job.key for job in jobs)
     docs = args.docs or (ROOT / "docs" if not args.only else args.out)
-    report.write(records, docs, command(), machine(args.jobs), measured)
+    report.write(records, docs, command(), machine(args.jobs), code_version)
     kinds = by_kind(records, synthetic())
-    every, false = row(kinds.broken), alarms(kinds.healthy)
-    print(f"{every.named} of {every.cases} faults named; {false.alarmed} of {false.cases} healthy ones called ill")
+    faulty, healthy = count_faults(kinds.broken), count_alarms(kinds.healthy)
+    print(
+        f"{faulty.named} of {faulty.cases} faults named; {healthy.alarmed} of {healthy.cases} healthy ones called ill"
+    )
     print(f"wrote {docs / 'doctor.md'}")
     return 0
 
 
 def run_jobs(jobs: Sequence[Any], workers: int, run_job: Callable[[Any], Record]) -> Iterator[Record]:
     """Yield the records of the jobs as they finish, and print the progress."""
-    begun = time.monotonic()
+    start_time = time.monotonic()
     with ProcessPoolExecutor(max(workers, 1), get_context("spawn"), prepare) as pool:
         try:
-            for done, future in enumerate(as_completed([pool.submit(run_job, job) for job in jobs]), start=1):
+            for n_done, future in enumerate(as_completed([pool.submit(run_job, job) for job in jobs]), start=1):
                 yield future.result()
-                left = (time.monotonic() - begun) / done * (len(jobs) - done)
-                print(f"{done} of {len(jobs)}, {left / 60:.0f} min left", end="\033[K\r", file=sys.stderr, flush=True)
+                seconds_left = (time.monotonic() - start_time) / n_done * (len(jobs) - n_done)
+                print(
+                    f"{n_done} of {len(jobs)}, {seconds_left / 60:.0f} min left",
+                    end="\033[K\r",
+                    file=sys.stderr,
+                    flush=True,
+                )
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -94,8 +103,8 @@ def run_jobs(jobs: Sequence[Any], workers: int, run_job: Callable[[Any], Record]
 def command() -> str:
     """Return the command line, without the folders of this machine."""
     words = iter(sys.argv[1:])
-    kept = [word for word in words if word not in ("--out", "--docs") or not next(words)]
-    return " ".join(["python -m benchmarks.doctor", *kept])
+    shown_words = [word for word in words if word not in ("--out", "--docs") or not next(words)]
+    return " ".join(["python -m benchmarks.doctor", *shown_words])
 
 
 def machine(jobs: int) -> str:

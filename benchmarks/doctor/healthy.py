@@ -20,30 +20,30 @@ from pellucid.optim import Adam, Momentum
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, Warmup
 
-Numbers = Callable[[int], tuple[Arrays, Arrays]]
+LoadNumbers = Callable[[int], tuple[Arrays, Arrays]]
 
 
 @dataclass(frozen=True, eq=False)
 class Regression(Setting):
     """A training whose targets are numbers. flat: of shape (N,) instead of (N, 1)."""
 
-    numbers: Numbers = friedman
+    numbers: LoadNumbers = friedman
     flat: bool = False
 
     def train(self) -> Case:
         """Train, and return what the doctor is to examine."""
-        parts = [(part.x, part.y if self.flat else part.y[:, None]) for part in self.numbers(self.seed)]
-        shape = tuple(parts[0][0].shape[1:])
+        pairs = [(part.x, part.y if self.flat else part.y[:, None]) for part in self.numbers(self.seed)]
+        shape = tuple(pairs[0][0].shape[1:])
 
         def begin() -> Model:
             return Model(self.net(1), "quadratic", self.optimizer, metrics=(), seed=self.seed, input_shape=shape)
 
         model = begin()
         history = model.fit(
-            *parts[0], epochs=self.epochs, batch_size=self.batch_size, validation=parts[1], verbose=False
+            *pairs[0], epochs=self.epochs, batch_size=self.batch_size, validation=pairs[1], verbose=False
         )
         return case_of(
-            model, *parts[0], validation=parts[1], history=history, batch_size=self.batch_size, epochs=self.epochs,
+            model, *pairs[0], validation=pairs[1], history=history, batch_size=self.batch_size, epochs=self.epochs,
             begin=begin,
         )  # fmt: skip
 
@@ -54,18 +54,20 @@ class Transferred(Setting):
 
     def train(self) -> Case:
         """Train, and return what the doctor is to examine."""
-        train, held = self.parts()
-        other = self.build(train)
-        five = train.subset((train.y < 5).nonzero().flatten())
-        other.fit(five, epochs=self.epochs, batch_size=self.batch_size, verbose=False)
+        train, validation = self.parts()
+        source_model = self.build(train)
+        first_classes = train.subset((train.y < 5).nonzero().flatten())
+        source_model.fit(first_classes, epochs=self.epochs, batch_size=self.batch_size, verbose=False)
         model = self.build(train)
         head = {f"{trainable_layers(model)[-1][0]}.{name}" for name in ("weight", "bias")}
         for path in model.weights.keys() - head:
-            model.weights[path].copy_(other.weights[path])
+            model.weights[path].copy_(source_model.weights[path])
         model.freeze("*")
         model.unfreeze(*head)
-        history = model.fit(train, epochs=self.epochs, batch_size=self.batch_size, validation=held, verbose=False)
-        return case_of(model, train, validation=held, history=history, batch_size=self.batch_size, epochs=self.epochs)
+        history = model.fit(train, epochs=self.epochs, batch_size=self.batch_size, validation=validation, verbose=False)
+        return case_of(
+            model, train, validation=validation, history=history, batch_size=self.batch_size, epochs=self.epochs
+        )
 
 
 def _residual(classes: int) -> Layer:
@@ -75,20 +77,20 @@ def _residual(classes: int) -> Layer:
     )  # fmt: skip
 
 
-def _half_as_many(data: Dataset, part: str) -> Dataset:
+def _halve_first_classes(data: Dataset, part: str) -> Dataset:
     """Keep half of the examples of the first five classes."""
-    turn = torch.arange(len(data))
-    return data.subset(((data.y >= 5) | (turn % 2 == 0)).nonzero().flatten())
+    index = torch.arange(len(data))
+    return data.subset(((data.y >= 5) | (index % 2 == 0)).nonzero().flatten())
 
 
-OTHERS: tuple[Setting, ...] = (
+OTHER_SETTINGS: tuple[Setting, ...] = (
     Setting(
         "warm-up and cosine", "digits", mlp(ReLU, 48, 48), Adam(5e-3), 10, model={"schedule": Warmup(80, Cosine())}
     ),
     Setting("augmented", "digits", conv(12, 24), Momentum(0.02), 10, augment=Augment(rotate=10.0, shift=0.08)),
     Setting("L2", "mnist", mlp(ReLU, 96), Momentum(0.02), 8, model={"regularizer": L2(1.0)}),
     Setting("residual", "digits", _residual, Momentum(0.02), 6),
-    Setting("imbalanced 2:1", "mnist", mlp(ReLU, 64), Momentum(0.02), 10, change=_half_as_many),
+    Setting("imbalanced 2:1", "mnist", mlp(ReLU, 64), Momentum(0.02), 10, change=_halve_first_classes),
     Setting("30 clusters", "clusters", mlp(ReLU, 64), Adam(2e-3), 12),
     Setting("40 digits in corners", "places", conv(12, 24), Momentum(0.02), 6),
     Setting("bf16", "digits", conv(16, 32), Momentum(0.02), 6, model={"precision": "bf16"}),
@@ -97,4 +99,4 @@ OTHERS: tuple[Setting, ...] = (
     Regression("numbers (N,)", "friedman", mlp(ReLU, 32), Adam(3e-3), 25, flat=True),
     Regression("tilt of pictures", "mnist", conv(8, 16), Adam(3e-3), 6, 64, numbers=rotated_digits),
 )
-HEALTHY = (*SETTINGS, *OTHERS)
+HEALTHY = (*SETTINGS, *OTHER_SETTINGS)

@@ -21,13 +21,15 @@ def material(name: str, seed: int) -> tuple[Dataset, Dataset]:
     if name == "clusters":
         return _clusters(rng)
     parts = load_parts("digits" if name == "places" else name)
-    draw = torch.randperm(len(parts[0]), generator=rng)
+    order = torch.randperm(len(parts[0]), generator=rng)
     if name == "signs":
-        return parts[0].subset(draw[: len(draw) * 4 // 5].sort().values), parts[1]
+        return parts[0].subset(order[: len(order) * 4 // 5].sort().values), parts[1]
     if name == "mnist":
-        return parts[0].subset(draw[:3000]), parts[0].subset(draw[3000:4000])
-    train, validation = parts[0].subset(draw[500:]), parts[0].subset(draw[:500])
-    return (_placed(train, rng), _placed(validation, rng)) if name == "places" else (train, validation)
+        return parts[0].subset(order[:3000]), parts[0].subset(order[3000:4000])
+    train, validation = parts[0].subset(order[500:]), parts[0].subset(order[:500])
+    return (
+        (_place_in_corners(train, rng), _place_in_corners(validation, rng)) if name == "places" else (train, validation)
+    )
 
 
 @cache
@@ -42,7 +44,7 @@ def load_parts(name: str) -> tuple[Dataset, ...]:
     return (parts.train, parts.test)
 
 
-def _placed(data: Dataset, rng: torch.Generator) -> Dataset:
+def _place_in_corners(data: Dataset, rng: torch.Generator) -> Dataset:
     """Place each digit in two of the four corners of an image of 16 x 16 pixels."""
     x, y = data.x.repeat(2, 1, 1, 1), data.y.repeat(2)
     corner = torch.cat([order := torch.randint(0, 4, (len(data),), generator=rng), (order + 1) % 4])

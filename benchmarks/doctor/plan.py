@@ -7,7 +7,7 @@ from importlib import import_module
 from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.healthy import HEALTHY
 
-GROUPS = ("units", "data", "training")
+FAULT_MODULES = ("units", "data", "training")
 MIN_CASES_PER_FAULT = 10  # cases of each fault
 MIN_HEALTHY = 200
 
@@ -29,7 +29,7 @@ class Job:
 
 def faults() -> tuple[Fault, ...]:
     """Return all faults."""
-    modules = [import_module(f"benchmarks.doctor.faults.{group}") for group in GROUPS]
+    modules = [import_module(f"benchmarks.doctor.faults.{group}") for group in FAULT_MODULES]
     return tuple(fault for module in modules for fault in module.FAULTS)
 
 
@@ -38,7 +38,7 @@ def synthetic() -> set[tuple[str, str]]:
     return {(fault.name, fault.about) for fault in faults() if fault.synthetic}
 
 
-def planned(
+def plan_jobs(
     all_faults: Sequence[Fault], seeds: int, first_seed: int, healthy: int | None = None, every: int = 1
 ) -> list[Job]:
     """Return the jobs: `seeds` for each setting of each fault, and at least MIN_CASES_PER_FAULT for each fault.
@@ -47,16 +47,16 @@ def planned(
     healthy: the number of trainings without a fault; None for as many as with one, and at least MIN_HEALTHY. every:
     keep each `every`-th of the trainings with a fault.
     """
-    broken = [
+    faulty_jobs = [
         Job(fault.name, fault.about, setting, seed)
-        for number, fault in enumerate(all_faults)
+        for index, fault in enumerate(all_faults)
         for setting, seed in _pairs(
-            fault.settings, max(seeds * len(fault.settings), MIN_CASES_PER_FAULT), first_seed, number
+            fault.settings, max(seeds * len(fault.settings), MIN_CASES_PER_FAULT), first_seed, index
         )
     ][::every]
-    n_healthy = max(len(broken), MIN_HEALTHY) if healthy is None else healthy
+    n_healthy = max(len(faulty_jobs), MIN_HEALTHY) if healthy is None else healthy
     names = [setting.name for setting in HEALTHY]
-    return broken + [Job("", "", setting, seed) for setting, seed in _pairs(names, n_healthy, first_seed)]
+    return faulty_jobs + [Job("", "", setting, seed) for setting, seed in _pairs(names, n_healthy, first_seed)]
 
 
 def _pairs(settings: Sequence[str], count: int, first_seed: int, offset: int = 0) -> list[tuple[str, int]]:

@@ -11,12 +11,12 @@ from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.healthy import HEALTHY
 from benchmarks.doctor.plan import faults, synthetic
 from benchmarks.doctor.settings import SETTINGS
-from benchmarks.doctor.tally import Alarms, Row, alarms, by_fault, by_kind, row, wilson
+from benchmarks.doctor.tally import Alarms, Row, by_fault, by_kind, count_alarms, count_faults, wilson
 from pellucid.command.out import plain
 
 Record = dict[str, Any]
-ALL, MADE_UP = "**all**", "**synthetic history**"
-OTHERS = 4  # of the other checks that a row names
+TOTAL_NAME, SYNTHETIC_NAME = "**all**", "**synthetic history**"
+MAX_OTHER_CHECKS = 4  # of the other checks that a row names
 HEADING = """# The doctor, measured
 
 Trainings broken on purpose, and what `pellucid doctor` says of them; and healthy ones, of which it should say nothing.
@@ -47,118 +47,140 @@ def page(records: Sequence[Record], command: str, machine: str, code: str) -> st
     """Return the whole page. code: which code was measured."""
     kinds = by_kind(records, synthetic())
     broken, healthy = kinds.broken, kinds.healthy
-    parts = [HEADING, _summary(row(broken), alarms(healthy)), FURTHER, MEASURED_IN_SECONDS]
+    parts = [HEADING, _summary(count_faults(broken), count_alarms(healthy)), FURTHER, MEASURED_IN_SECONDS]
     if broken or kinds.synthetic:
-        parts += ["## Faults\n", _faults(broken, kinds.synthetic), _left_out(broken)]
-    parts += ["## By training\n", _settings(records)]
-    if alarms(healthy).alarmed:
-        parts += ["## False alarms\n", _alarms(alarms(healthy))]
+        parts += ["## Faults\n", _faults_table(broken, kinds.synthetic), _exclusion_reasons(broken)]
+    parts += ["## By training\n", _settings_table(records)]
+    if count_alarms(healthy).alarmed:
+        parts += ["## False alarms\n", _alarms_table(count_alarms(healthy))]
     if errors := [record for record in records if "error" in record]:
         parts += ["## Errors\n", "".join(f"- {record['key']}: {record['error']}\n" for record in errors)]
     parts.append(
-        f"Measured {time.strftime('%Y-%m-%d')} by `{command}` with {machine}; code {code}. {_times(records)}\n"
+        f"Measured {time.strftime('%Y-%m-%d')} by `{command}` with {machine}; code {code}. {_time_sentence(records)}\n"
     )
     return "\n".join(parts)
 
 
-def _summary(every: Row, false: Alarms) -> str:
-    errors = every.errors + false.errors
-    failed = f" {errors} cases ended in an error, and count against the doctor." if errors else ""
-    named = f"{share(every.named, every.cases)} are named** ({interval(every.named, every.cases)})"
-    how = f"{share(every.cause, every.cases)} as a cause and {share(every.first, every.cases)} first"
-    ill = f"{share(false.alarmed, false.cases)} get any finding** ({interval(false.alarmed, false.cases)})"
-    caused = f"{share(false.caused, false.cases)} any cause"
+def _summary(faulty: Row, healthy: Alarms) -> str:
+    errors = faulty.errors + healthy.errors
+    error_text = f" {errors} cases ended in an error, and count against the doctor." if errors else ""
+    named_text = f"{share(faulty.named, faulty.cases)} are named** ({interval(faulty.named, faulty.cases)})"
+    cause_text = f"{share(faulty.cause, faulty.cases)} as a cause and {share(faulty.first, faulty.cases)} first"
+    alarm_text = (
+        f"{share(healthy.alarmed, healthy.cases)} get any finding** ({interval(healthy.alarmed, healthy.cases)})"
+    )
+    cause_alarm_text = f"{share(healthy.caused, healthy.cases)} any cause"
     return (
-        f"**Of {every.cases:,} faults {named}, {how}. **Of {false.cases:,} healthy trainings {ill}, {caused}.{failed}\n"
+        f"**Of {faulty.cases:,} faults {named_text}, {cause_text}. **Of {healthy.cases:,} healthy trainings "
+        f"{alarm_text}, {cause_alarm_text}.{error_text}\n"
     )
 
 
-def _faults(broken: Sequence[Record], made_up: Sequence[Record]) -> str:
+def _faults_table(broken: Sequence[Record], synthetic: Sequence[Record]) -> str:
     lines = [
         "| check | how it is broken | in | seeds | cases | named | 95 % | as a cause | first | what else was said |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    for records, name in ((broken, ALL), (made_up, MADE_UP)):
+    for records, name in ((broken, TOTAL_NAME), (synthetic, SYNTHETIC_NAME)):
         if records:
-            lines += [*(_fault(one, one.fault, one.about) for one in by_fault(records)), _fault(row(records), name, "")]
+            lines += [
+                *(_fault_line(one, one.fault, one.about) for one in by_fault(records)),
+                _fault_line(count_faults(records), name, ""),
+            ]
     return "\n".join(lines) + "\n"
 
 
-def _fault(one: Row, name: str, about: str) -> str:
-    listed = [] if name in (ALL, MADE_UP) else [f"{check} {count}" for check, count in one.others.items()]
-    others = ", ".join(listed[:OTHERS]) + (", ..." if len(listed) > OTHERS else "")
-    shares = [share(one.named, one.cases), interval(one.named, one.cases), share(one.cause, one.cases)]
-    where = [_names(one.settings), seeds(one.seeds), str(one.cases)]
-    return f"| {' | '.join([name, about, *where, *shares, share(one.first, one.cases), others])} |"
+def _fault_line(fault_row: Row, name: str, about: str) -> str:
+    other_checks = (
+        []
+        if name in (TOTAL_NAME, SYNTHETIC_NAME)
+        else [f"{check} {count}" for check, count in fault_row.others.items()]
+    )
+    others_text = ", ".join(other_checks[:MAX_OTHER_CHECKS]) + (", ..." if len(other_checks) > MAX_OTHER_CHECKS else "")
+    shares = [
+        share(fault_row.named, fault_row.cases),
+        interval(fault_row.named, fault_row.cases),
+        share(fault_row.cause, fault_row.cases),
+    ]
+    where = [_setting_names(fault_row.settings), seed_range(fault_row.seeds), str(fault_row.cases)]
+    return f"| {' | '.join([name, about, *where, *shares, share(fault_row.first, fault_row.cases), others_text])} |"
 
 
-def _names(settings: Sequence[str]) -> str:
-    every = [setting.name for setting in SETTINGS]
-    return f"all {len(every)}" if set(settings) == set(every) else ", ".join(settings)
+def _setting_names(settings: Sequence[str]) -> str:
+    names = [setting.name for setting in SETTINGS]
+    return f"all {len(names)}" if set(settings) == set(names) else ", ".join(settings)
 
 
-def seeds(drawn: Sequence[int]) -> str:
+def seed_range(seeds: Sequence[int]) -> str:
     """Return numbers as people write them: "100 to 109", or those that there are."""
-    low, high = min(drawn), max(drawn)
-    if len(drawn) == high - low + 1 > 1:
+    low, high = min(seeds), max(seeds)
+    if len(seeds) == high - low + 1 > 1:
         return f"{low} to {high}"
-    return ", ".join(map(str, sorted(drawn)))
+    return ", ".join(map(str, sorted(seeds)))
 
 
-def _left_out(records: Sequence[Record]) -> str:
+def _exclusion_reasons(records: Sequence[Record]) -> str:
     """Say why some faults are not put into all trainings."""
-    shown = {(record["fault"], record["about"]) for record in records}
-    groups: dict[tuple[tuple[str, ...], str], list[Fault]] = {}
+    shown_faults = {(record["fault"], record["about"]) for record in records}
+    faults_by_reason: dict[tuple[tuple[str, ...], str], list[Fault]] = {}
     for fault in faults():
-        if fault.exclusion_reason and (fault.name, fault.about) in shown:
-            groups.setdefault((tuple(fault.settings), fault.exclusion_reason), []).append(fault)
+        if fault.exclusion_reason and (fault.name, fault.about) in shown_faults:
+            faults_by_reason.setdefault((tuple(fault.settings), fault.exclusion_reason), []).append(fault)
     lines = [
-        f"- Only in {', '.join(settings)}, because {why}: " + "; ".join(f"{one.name} ({one.about})" for one in group)
-        for (settings, why), group in groups.items()
+        f"- Only in {', '.join(settings)}, because {why}: "
+        + "; ".join(f"{one.name} ({one.about})" for one in group_faults)
+        for (settings, why), group_faults in faults_by_reason.items()
     ]
     return "".join(f"{line}.\n" for line in lines)
 
 
-def _settings(records: Sequence[Record]) -> str:
+def _settings_table(records: Sequence[Record]) -> str:
     lines = ["| training | data | faults | named | healthy | false alarms |", "|---|---|---:|---:|---:|---:|"]
     for setting in HEALTHY:
-        mine = by_kind([record for record in records if record["setting"] == setting.name], synthetic())
-        bad, good = row(mine.broken), alarms(mine.healthy)
-        cells = (bad.cases, share(bad.named, bad.cases), good.cases, share(good.alarmed, good.cases))
+        kinds = by_kind([record for record in records if record["setting"] == setting.name], synthetic())
+        fault_row, alarm_counts = count_faults(kinds.broken), count_alarms(kinds.healthy)
+        cells = (
+            fault_row.cases,
+            share(fault_row.named, fault_row.cases),
+            alarm_counts.cases,
+            share(alarm_counts.alarmed, alarm_counts.cases),
+        )
         lines.append(f"| {setting.name} | {setting.data} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 
-def _alarms(false: Alarms) -> str:
+def _alarms_table(alarm_counts: Alarms) -> str:
     lines = ["| check | healthy trainings that it finds something in |", "|---|---:|"]
-    lines += [f"| {name} | {count} ({share(count, false.cases)}) |" for name, count in false.checks.items()]
+    lines += [
+        f"| {name} | {count} ({share(count, alarm_counts.cases)}) |" for name, count in alarm_counts.checks.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _times(records: Sequence[Record]) -> str:
-    said = sorted(record["doctor"] for record in records if "doctor" in record)
-    return f"The doctor took {said[len(said) // 2]:.1f} s per case (median, one thread)." if said else ""
+def _time_sentence(records: Sequence[Record]) -> str:
+    seconds = sorted(record["doctor"] for record in records if "doctor" in record)
+    return f"The doctor took {seconds[len(seconds) // 2]:.1f} s per case (median, one thread)." if seconds else ""
 
 
-def share(part: int, whole: int) -> str:
+def share(part: int, total: int) -> str:
     """Return a share in percent, "-" of nothing."""
-    return f"{100 * part / whole:.1f} %" if whole else "-"
+    return f"{100 * part / total:.1f} %" if total else "-"
 
 
-def interval(part: int, whole: int) -> str:
+def interval(part: int, total: int) -> str:
     """Return Wilson's interval in percent, "-" of nothing."""
-    low, high = wilson(part, whole)
-    return f"{100 * low:.1f} to {100 * high:.1f} %" if whole else "-"
+    low, high = wilson(part, total)
+    return f"{100 * low:.1f} to {100 * high:.1f} %" if total else "-"
 
 
-def _rounded(part: int, whole: int) -> list[float]:
-    return [round(bound, 6) for bound in wilson(part, whole)]
+def _rounded_interval(part: int, total: int) -> list[float]:
+    return [round(bound, 6) for bound in wilson(part, total)]
 
 
 def to_json(records: Sequence[Record], command: str, machine: str, code: str) -> dict[str, Any]:
     """Return all of it as values of JSON."""
     kinds = by_kind(records, synthetic())
-    false = alarms(kinds.healthy)
+    alarm_counts = count_alarms(kinds.healthy)
     return {
         "command": command,
         "machine": machine,
@@ -166,9 +188,9 @@ def to_json(records: Sequence[Record], command: str, machine: str, code: str) ->
         "date": time.strftime("%Y-%m-%d"),
         "faults": _total(kinds.broken),
         "synthetic_histories": _total(kinds.synthetic),
-        "healthy": {**asdict(false), "interval": _rounded(false.alarmed, false.cases)},
+        "healthy": {**asdict(alarm_counts), "interval": _rounded_interval(alarm_counts.alarmed, alarm_counts.cases)},
         "by_fault": [
-            {"check": one.fault, "about": one.about, "synthetic": group is kinds.synthetic, **_counted(one)}
+            {"check": one.fault, "about": one.about, "synthetic": group is kinds.synthetic, **_row_to_json(one)}
             for group in (kinds.broken, kinds.synthetic)
             for one in by_fault(group)
         ],
@@ -179,11 +201,11 @@ def to_json(records: Sequence[Record], command: str, machine: str, code: str) ->
 
 
 def _total(records: Sequence[Record]) -> dict[str, Any]:
-    one = row(records)
-    return {**_counted(one), "interval": _rounded(one.named, one.cases)}
+    fault_row = count_faults(records)
+    return {**_row_to_json(fault_row), "interval": _rounded_interval(fault_row.named, fault_row.cases)}
 
 
-def _counted(one: Row) -> dict[str, Any]:
+def _row_to_json(one: Row) -> dict[str, Any]:
     return {key: value for key, value in asdict(one).items() if key not in ("fault", "about")}
 
 
@@ -191,7 +213,7 @@ def write(records: Sequence[Record], docs: Path, command: str, machine: str, cod
     """Write both files."""
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "doctor.md").write_text(page(records, command, machine, code), "utf-8")
-    found = plain(to_json(records, command, machine, code))
-    cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in found.pop("cases"))
-    head = json.dumps(found, ensure_ascii=False, indent=1)[:-2]
-    (docs / "doctor.json").write_text(f'{head},\n "cases": [\n{cases}\n ]\n}}\n', "utf-8")
+    content = plain(to_json(records, command, machine, code))
+    cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in content.pop("cases"))
+    summary_json = json.dumps(content, ensure_ascii=False, indent=1)[:-2]
+    (docs / "doctor.json").write_text(f'{summary_json},\n "cases": [\n{cases}\n ]\n}}\n', "utf-8")

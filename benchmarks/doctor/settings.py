@@ -13,7 +13,7 @@ from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2
 from pellucid.layers.base import Layer
 from pellucid.model import Model
 from pellucid.optim import SGD, Adam, Momentum, Optimizer
-from pellucid.run.described import scaling
+from pellucid.run.described import scaling_entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +34,14 @@ class Setting:
 
     def parts(self) -> tuple[Dataset, Dataset]:
         """Return the training and the validation data."""
-        train, held = material(self.data, self.seed)
+        train, validation = material(self.data, self.seed)
         if self.change is not None:
-            train, held = self.change(train, "train"), self.change(held, "validation")
-        return train, held
+            train, validation = self.change(train, "train"), self.change(validation, "validation")
+        return train, validation
 
     def build(self, train: Dataset) -> Model:
         """Return the model before its first step."""
-        options: dict[str, Any] = {"preprocess": scaling(FeatureStats.fit(train.x)), **(self.model or {})}
+        options: dict[str, Any] = {"preprocess": scaling_entries(FeatureStats.fit(train.x)), **(self.model or {})}
         return Model(
             self.net(len(train.classes)), self.loss, self.optimizer, classes=train.classes, seed=self.seed,
             input_shape=tuple(train.x.shape[1:]), **options,
@@ -49,21 +49,21 @@ class Setting:
 
     def train(self) -> Case:
         """Train, and return what the doctor is to examine."""
-        train, held = self.parts()
+        train, validation = self.parts()
         model, history, stopped = self.build(train), None, ""
         try:
             history = model.fit(
-                train, epochs=self.epochs, batch_size=self.batch_size, validation=held, augment=self.augment,
+                train, epochs=self.epochs, batch_size=self.batch_size, validation=validation, augment=self.augment,
                 verbose=False,
             )  # fmt: skip
         except PellucidError as error:
             stopped = error.with_traceback(None)
         return case_of(
-            model, train, validation=held, history=history, batch_size=self.batch_size, epochs=self.epochs,
+            model, train, validation=validation, history=history, batch_size=self.batch_size, epochs=self.epochs,
             augment=self.augment, begin=lambda: self.build(train), stopped=stopped,
         )  # fmt: skip
 
-    def but(self, **changes: Any) -> "Setting":
+    def replace(self, **changes: Any) -> "Setting":
         """Return the setting with other values."""
         return replace(self, **changes)
 

@@ -45,21 +45,21 @@ class Store:
     def __init__(self, folder: Path, code: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"cases-{code}.jsonl"
-        self.known: dict[str, Record] = {}
+        self.records: dict[str, Record] = {}
         for line in self.path.read_text("utf-8").splitlines() if self.path.exists() else ():
             try:
                 record = json.loads(line)
             except ValueError:  # the last line of an interrupted bench
                 continue
             if "error" not in record:  # those are tried again
-                self.known[record["key"]] = record
+                self.records[record["key"]] = record
 
     def add(self, record: Record) -> None:
         """Keep a case, at once on the disk."""
-        self.known[record["key"]] = record
+        self.records[record["key"]] = record
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(plain(record))}\n")
 
-    def of(self, keys: Iterable[str]) -> list[Record]:
+    def records_of(self, keys: Iterable[str]) -> list[Record]:
         """Return the cases of these keys that are known."""
-        return [self.known[key] for key in keys if key in self.known]
+        return [self.records[key] for key in keys if key in self.records]

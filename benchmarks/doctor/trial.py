@@ -26,15 +26,15 @@ def run_job(job: Job) -> Record:
     """Return the doctor's findings; a case that raises is recorded with its error, and counts as not named."""
     from pellucid.doctor import diagnose
 
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     try:
-        setting = next(one for one in HEALTHY if one.name == job.setting).but(seed=job.seed)
+        setting = next(one for one in HEALTHY if one.name == job.setting).replace(seed=job.seed)
         if job.fault:
-            same = (one for one in faults() if (one.name, one.about) == (job.fault, job.about))
-            case = next(same).make(setting)
+            matching_faults = (one for one in faults() if (one.name, one.about) == (job.fault, job.about))
+            case = next(matching_faults).make(setting)
         else:
             case = setting.train()
-        ready = time.perf_counter()
+        training_end = time.perf_counter()
         diagnosis = diagnose(case)
     except Exception as error:  # of whatever kind: the other cases go on
         return {**_key(job), "error": f"{type(error).__name__}: {error}"}
@@ -44,8 +44,8 @@ def run_job(job: Job) -> Record:
         "causes": list(diagnosis.causes),
         "findings": [[one.check, one.path, dict(one.evidence)] for one in diagnosis.findings],
         "checks": len(diagnosis.checks),
-        "training": round(ready - begun, 2),
-        "doctor": round(time.perf_counter() - ready, 2),
+        "training": round(training_end - start_time, 2),
+        "doctor": round(time.perf_counter() - training_end, 2),
     }
 
 

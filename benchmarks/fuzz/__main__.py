@@ -29,20 +29,22 @@ from pathlib import Path
 from benchmarks.fuzz.annotations import ANNOTATIONS, write_annotations
 from benchmarks.fuzz.archives import ARCHIVES, write_archives
 from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_weights
-from benchmarks.fuzz.names import NAMES, write_names
+from benchmarks.fuzz.names import NAME_KINDS, write_names
 from benchmarks.fuzz.objectives import OBJECTIVES, write_objective
 from benchmarks.fuzz.runs import RUNS, write_run
 
-SECONDS = 10.0  # of processor time, for one file
-BYTES = 1 << 30  # of memory, for one file
-PATIENCE = 120.0  # seconds without a line, after which a process hangs: machines are shared
-GOOD = ("refused", "listed", "same", "other")
-STRETCH = 700  # cases of one process
-ARCHIVE_STRETCH = 5  # the same of archives, whose large images leave memory behind that is no memory of the next file
+MAX_SECONDS = 10.0  # of processor time, for one file
+MAX_BYTES = 1 << 30  # of memory, for one file
+HANG_SECONDS = 120.0  # seconds without a line, after which a process hangs: machines are shared
+GOOD_OUTCOMES = ("refused", "listed", "same", "other")
+CASES_PER_PROCESS = 700  # cases of one process
+ARCHIVES_PER_PROCESS = (
+    5  # the same of archives, whose large images leave memory behind that is no memory of the next file
+)
 WRITERS: dict[str, Callable[[str, Path], None]] = {
     **dict.fromkeys(WEIGHTS, write_weights), **dict.fromkeys(PICTURES, write_picture),
     **dict.fromkeys(ANNOTATIONS, write_annotations), **dict.fromkeys(ARCHIVES, write_archives),
-    **dict.fromkeys(NAMES, write_names), **dict.fromkeys(OBJECTIVES, write_objective),
+    **dict.fromkeys(NAME_KINDS, write_names), **dict.fromkeys(OBJECTIVES, write_objective),
     **dict.fromkeys(RUNS, write_run),
 }  # fmt: skip
 
@@ -60,8 +62,8 @@ class Result:
         """Count one case."""
         outcome, seconds, peak = str(case["outcome"]), float(str(case["seconds"])), int(str(case["peak"]))
         self.seconds, self.peak = max(self.seconds, seconds), max(self.peak, peak)
-        self.outcomes[outcome if outcome in GOOD else "fault"] += 1
-        if outcome not in GOOD or seconds > SECONDS or peak > BYTES:
+        self.outcomes[outcome if outcome in GOOD_OUTCOMES else "fault"] += 1
+        if outcome not in GOOD_OUTCOMES or seconds > MAX_SECONDS or peak > MAX_BYTES:
             self.faults.append(f"{case['case']}: {outcome}, {seconds:.1f} s, {peak >> 20} MiB")
 
 
@@ -71,47 +73,47 @@ def fuzz(counts: dict[str, int], seed: int, processes: int) -> dict[str, Result]
     with tempfile.TemporaryDirectory() as folder:
         for kind in {*counts, "png"}:
             WRITERS[kind](kind, Path(folder, f"whole.{kind}"))
-        stretches = [
+        case_ranges = [
             (kind, first, min(first + size, count))
             for kind, count in counts.items()
-            for size in (ARCHIVE_STRETCH if kind in ARCHIVES else STRETCH,)
+            for size in (ARCHIVES_PER_PROCESS if kind in ARCHIVES else CASES_PER_PROCESS,)
             for first in range(0, count, size)
         ]
         with ThreadPoolExecutor(processes) as pool:
-            for kind, cases in pool.map(lambda one: (one[0], _stretch(folder, seed, *one)), stretches):
+            for kind, cases in pool.map(lambda one: (one[0], _run_cases(folder, seed, *one)), case_ranges):
                 for case in cases:
                     results[kind].add(case)
     return results
 
 
-def _stretch(folder: str, seed: int, kind: str, first: int, last: int) -> list[dict[str, object]]:
+def _run_cases(folder: str, seed: int, kind: str, first: int, last: int) -> list[dict[str, object]]:
     """Try some cases, going on in another process behind one that ends or hangs."""
     cases: list[dict[str, object]] = []
     while first + len(cases) < last:
-        at = first + len(cases)
-        command = [sys.executable, "-m", "benchmarks.fuzz.trial", folder, kind, *map(str, (seed, at, last))]
+        next_case = first + len(cases)
+        command = [sys.executable, "-m", "benchmarks.fuzz.trial", folder, kind, *map(str, (seed, next_case, last))]
         with (
             tempfile.TemporaryFile() as errors,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
-            selectors.DefaultSelector() as ready,
+            selectors.DefaultSelector() as selector,
         ):
             assert process.stdout is not None
-            ready.register(process.stdout, selectors.EVENT_READ)
-            while ready.select(PATIENCE) and (line := process.stdout.readline()):
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while selector.select(HANG_SECONDS) and (line := process.stdout.readline()):
                 cases.append(json.loads(line))
             process.kill()
             process.wait()
             errors.seek(0)
-            said = errors.read().decode("utf-8", "replace")[-300:]
+            error_text = errors.read().decode("utf-8", "replace")[-300:]
         if first + len(cases) < last:
-            end = f"process ended or hung ({process.returncode}): {' '.join(said.split())}"
-            cases.append({"case": first + len(cases), "outcome": end, "seconds": 0, "peak": 0})
+            outcome = f"process ended or hung ({process.returncode}): {' '.join(error_text.split())}"
+            cases.append({"case": first + len(cases), "outcome": outcome, "seconds": 0, "peak": 0})
     return cases
 
 
-def shares(total: int, kinds: tuple[str, ...]) -> dict[str, int]:
+def split_count(total: int, kinds: tuple[str, ...]) -> dict[str, int]:
     """Return how many files of each kind make up a total."""
-    return {kind: total // len(kinds) + (place < total % len(kinds)) for place, kind in enumerate(kinds)}
+    return {kind: total // len(kinds) + (index < total % len(kinds)) for index, kind in enumerate(kinds)}
 
 
 def main() -> int:
@@ -126,20 +128,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
-    counts = shares(options.weights, WEIGHTS) | shares(options.pictures, PICTURES)
-    counts |= shares(options.annotations, ANNOTATIONS) | shares(options.archives, ARCHIVES)
-    counts |= shares(options.names, NAMES) | shares(options.objectives, OBJECTIVES) | shares(options.runs, RUNS)
+    counts = split_count(options.weights, WEIGHTS) | split_count(options.pictures, PICTURES)
+    counts |= split_count(options.annotations, ANNOTATIONS) | split_count(options.archives, ARCHIVES)
+    counts |= (
+        split_count(options.names, NAME_KINDS)
+        | split_count(options.objectives, OBJECTIVES)
+        | split_count(options.runs, RUNS)
+    )
     results = fuzz(counts, options.seed, options.processes)
     print("| kind | files | refused | listed | same result | other, valid | at fault | most CPU s | most MiB |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for kind, it in results.items():
-        seen = [it.outcomes[name] for name in GOOD]
-        cells = [kind, counts[kind], *seen, len(it.faults), f"{it.seconds:.2f}", it.peak >> 20]
+    for kind, result in results.items():
+        outcome_counts = [result.outcomes[name] for name in GOOD_OUTCOMES]
+        cells = [kind, counts[kind], *outcome_counts, len(result.faults), f"{result.seconds:.2f}", result.peak >> 20]
         print("| " + " | ".join(map(str, cells)) + " |")
-    for kind, it in results.items():
-        for fault in it.faults:
+    for kind, result in results.items():
+        for fault in result.faults:
             print(f"{kind} {fault}", file=sys.stderr)
-    return int(any(it.faults for it in results.values()))
+    return int(any(result.faults for result in results.values()))
 
 
 if __name__ == "__main__":

@@ -10,57 +10,59 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.fuzz.mutations import damaged, json_changed, xml_changed
+from benchmarks.fuzz.mutations import change_json, change_xml, damage
 from pellucid.data import DetectionFolder, MaskFolder
 from pellucid.data.annotations import Annotations, read_annotations
-from pellucid.data.annotations.base import refuse
+from pellucid.data.annotations.base import check_faults
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.ops.masks import compress
 
 ANNOTATIONS = ("voc", "coco", "yolo", "labelme", "mask")
-FILES = {
+ANNOTATION_FILES = {
     "voc": "Annotations/a.xml", "coco": "train.json", "yolo": "labels/a.txt", "labelme": "a.json",
     "mask": "trainannot/a.png",
 }  # fmt: skip
-IMAGES = {"voc": "JPEGImages/a.png", "coco": "train/a.png", "yolo": "images/a.png", "labelme": "a.png",
+IMAGE_FILES = {"voc": "JPEGImages/a.png", "coco": "train/a.png", "yolo": "images/a.png", "labelme": "a.png",
           "mask": "train/a.png"}  # fmt: skip
-SIZE = (40, 50)
+IMAGE_SIZE = (40, 50)
 CLASSES = ("cat", "dog")
 POLYGON = [4, 6, 20, 6, 20, 18, 4, 18]
 
 
 def write_annotations(kind: str, path: Path) -> None:
     """Write the whole file of that kind, and beside it a set in which it belongs to an image."""
-    place = path.parent / f"set-{kind}" / IMAGES[kind]
-    for folder in (place.parent, _file(path, kind).parent):
+    image_path = path.parent / f"set-{kind}" / IMAGE_FILES[kind]
+    for folder in (image_path.parent, _annotation_file(path, kind).parent):
         folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)).save(place)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*IMAGE_SIZE, 3), dtype=np.uint8)).save(image_path)
     if kind == "yolo":
         (path.parent / "set-yolo/data.yaml").write_text("names: [cat, dog]\n")
     if kind == "mask":
-        Image.fromarray(_mask()).save(path, "PNG")
+        Image.fromarray(_mask_array()).save(path, "PNG")
     else:
-        path.write_bytes({"voc": _voc, "coco": _coco, "yolo": _yolo, "labelme": _labelme}[kind]().encode())
+        path.write_bytes(
+            {"voc": _voc_xml, "coco": _coco_json, "yolo": _yolo_text, "labelme": _labelme_json}[kind]().encode()
+        )
 
 
-def write_annotation_case(kind: str, whole: Path, path: Path, draw: random.Random) -> None:
+def write_annotation_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
     """Write one changed copy of a file: of its bytes, or of the values in it."""
-    change: Callable[[bytes, random.Random], bytes] = damaged
-    if draw.random() < 0.6:
-        change = {"voc": xml_changed, "coco": json_changed, "labelme": json_changed}.get(kind, damaged)
-    path.write_bytes(change(whole.read_bytes(), draw))
+    change: Callable[[bytes, random.Random], bytes] = damage
+    if rng.random() < 0.6:
+        change = {"voc": change_xml, "coco": change_json, "labelme": change_json}.get(kind, damage)
+    path.write_bytes(change(original.read_bytes(), rng))
 
 
 def outcome_of_annotations(kind: str, path: Path) -> str:
     """Return "refused", "listed", "other" ("same" for a mask), or what is wrong."""
-    _file(path, kind).write_bytes(path.read_bytes())
+    _annotation_file(path, kind).write_bytes(path.read_bytes())
     try:
         return _outcome_of_mask(path) if kind == "mask" else _outcome_of_objects(kind, path)
     except PellucidError as error:
-        said = str(error)
-        named = Path(FILES[kind]).name in said or "contains no annotations" in said
-        return "refused" if named and "\n" not in said and said.isprintable() else f"message: {said!r}"
+        message = str(error)
+        names_file = Path(ANNOTATION_FILES[kind]).name in message or "contains no annotations" in message
+        return "refused" if names_file and "\n" not in message and message.isprintable() else f"message: {message!r}"
     except Exception as error:
         return f"traceback: {type(error).__name__}: {' '.join(str(error).split()):.300}"
 
@@ -68,25 +70,29 @@ def outcome_of_annotations(kind: str, path: Path) -> str:
 def _outcome_of_objects(kind: str, path: Path) -> str:
     folder = path.parent / f"set-{kind}"
     with open_tree(folder) as tree:
-        found = read_annotations(tree, "", CLASSES)
-    refuse(found.faults)
-    loaded = sum(len(record.instances) for record in found.records)
-    dropped = sum(fault.effect == "dropped" for fault in found.faults)
-    expected = _count(kind, path.read_bytes(), found)
-    if loaded + dropped != expected:
-        return f"lost: {expected} objects in the file, {loaded} loaded, {dropped} listed"
+        annotations = read_annotations(tree, "", CLASSES)
+    check_faults(annotations.faults)
+    n_loaded = sum(len(record.instances) for record in annotations.records)
+    n_dropped = sum(fault.effect == "dropped" for fault in annotations.faults)
+    expected = _count_objects(kind, path.read_bytes(), annotations)
+    if n_loaded + n_dropped != expected:
+        return f"lost: {expected} objects in the file, {n_loaded} loaded, {n_dropped} listed"
     source = DetectionFolder(folder, classes=CLASSES)
     for k in range(len(source)):
         source.example(k)
-    return "listed" if dropped else "other"
+    return "listed" if n_dropped else "other"
 
 
 def _outcome_of_mask(path: Path) -> str:
     _, mask = MaskFolder(path.parent / "set-mask", classes=("a", "b", "c")).example(0)
-    return "same" if torch.equal(mask, torch.from_numpy(_mask()).long()) else "unseen: another mask from a damaged PNG"
+    return (
+        "same"
+        if torch.equal(mask, torch.from_numpy(_mask_array()).long())
+        else "unseen: another mask from a damaged PNG"
+    )
 
 
-def _count(kind: str, data: bytes, found: Annotations) -> int:
+def _count_objects(kind: str, data: bytes, annotations: Annotations) -> int:
     """Return the number of objects in a file, counted without the readers."""
     if kind == "voc":
         return sum(one.find("bndbox") is not None or one.tag == "object" for one in ElementTree.fromstring(data))
@@ -95,21 +101,21 @@ def _count(kind: str, data: bytes, found: Annotations) -> int:
     if kind == "yolo":
         return sum(bool(line.strip()) for line in data.decode("utf-8", "replace").splitlines())
     shapes = [one for one in json.loads(data)["shapes"] if one.get("shape_type", "polygon") != "point"]
-    known = [one for one in shapes if one.get("shape_type", "polygon") in ("rectangle", "polygon")]
-    groups = [one.get("group_id") for one in known]
-    single = sum(not isinstance(group, int) for group in groups)
-    return len(shapes) - len(known) + single + len({group for group in groups if isinstance(group, int)})
+    supported = [one for one in shapes if one.get("shape_type", "polygon") in ("rectangle", "polygon")]
+    group_ids = [one.get("group_id") for one in supported]
+    n_ungrouped = sum(not isinstance(group, int) for group in group_ids)
+    return len(shapes) - len(supported) + n_ungrouped + len({group for group in group_ids if isinstance(group, int)})
 
 
-def _file(path: Path, kind: str) -> Path:
-    return path.parent / f"set-{kind}" / FILES[kind]
+def _annotation_file(path: Path, kind: str) -> Path:
+    return path.parent / f"set-{kind}" / ANNOTATION_FILES[kind]
 
 
-def _mask() -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 3, SIZE, dtype=np.uint8)
+def _mask_array() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 3, IMAGE_SIZE, dtype=np.uint8)
 
 
-def _voc() -> str:
+def _voc_xml() -> str:
     def sides(*values: float) -> str:
         return "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), values, strict=True))
 
@@ -118,13 +124,13 @@ def _voc() -> str:
         f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>{box}</bndbox></object>"
         for name, difficult, box in objects
     )
-    size = f"<size><width>{SIZE[1]}</width><height>{SIZE[0]}</height><depth>3</depth></size>"
+    size = f"<size><width>{IMAGE_SIZE[1]}</width><height>{IMAGE_SIZE[0]}</height><depth>3</depth></size>"
     return f"<annotation><filename>a.png</filename>\n{size}\n{body}\n</annotation>"
 
 
-def _coco() -> str:
+def _coco_json() -> str:
     runs = [100, 40, 1860]
-    outlines = [[POLYGON], *({"size": [*SIZE], "counts": counts} for counts in (runs, compress(runs))), []]
+    outlines = [[POLYGON], *({"size": [*IMAGE_SIZE], "counts": counts} for counts in (runs, compress(runs))), []]
     items = [
         {
             "id": k, "image_id": 5, "category_id": 2 + 7 * (k % 2), "bbox": [4, 6, 16, 12], "area": 192,
@@ -133,15 +139,15 @@ def _coco() -> str:
         for k, outline in enumerate(outlines)
     ]  # fmt: skip
     categories = [{"id": 2, "name": "cat", "keypoints": ["nose", "tail"]}, {"id": 9, "name": "dog"}]
-    images = [{"id": 5, "file_name": "a.png", "height": SIZE[0], "width": SIZE[1]}]
+    images = [{"id": 5, "file_name": "a.png", "height": IMAGE_SIZE[0], "width": IMAGE_SIZE[1]}]
     return json.dumps({"images": images, "annotations": items, "categories": categories})
 
 
-def _yolo() -> str:
+def _yolo_text() -> str:
     return "0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.6 0.2 0.6 0.9\n1 0.9 0.9 0.1 0.1\n"
 
 
-def _labelme() -> str:
+def _labelme_json() -> str:
     def shape(kind: str, points: list[list[float]], group: int | None, label: str = "cat") -> dict[str, object]:
         return {"label": label, "points": points, "group_id": group, "shape_type": kind, "flags": {}}
 
@@ -149,6 +155,6 @@ def _labelme() -> str:
         shape("rectangle", [[4, 6], [20, 18]], 1), shape("polygon", [[4, 6], [20, 6], [20, 18]], 1),
         shape("point", [[5, 7]], 1, "nose"), shape("rectangle", [[30, 30], [22, 19]], None, "dog"),
     ]  # fmt: skip
-    whole = {"version": "5.2.1", "flags": {}, "shapes": shapes, "imagePath": "a.png", "imageData": None,
-             "imageHeight": SIZE[0], "imageWidth": SIZE[1]}  # fmt: skip
-    return json.dumps(whole)
+    document = {"version": "5.2.1", "flags": {}, "shapes": shapes, "imagePath": "a.png", "imageData": None,
+             "imageHeight": IMAGE_SIZE[0], "imageWidth": IMAGE_SIZE[1]}  # fmt: skip
+    return json.dumps(document)

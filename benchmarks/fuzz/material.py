@@ -19,30 +19,36 @@ from pellucid.export import to_onnx
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
 from pellucid.model import Model
 
-SHAPE = (3, 12, 12)
+INPUT_SHAPE = (3, 12, 12)
 WEIGHTS = ("ours", "forged", "graph", "zip", "old", "safetensors", "h5", "keras", "onnx")
 PICTURES = ("png", "jpeg", "gif", "bmp", "webp", "ppm", "tiff")
-CHECKED = ("ours", "zip", "png")  # what carries checksums over all that is read: a change is refused or changes nothing
+CHECKSUMMED = (
+    "ours",
+    "zip",
+    "png",
+)  # what carries checksums over all that is read: a change is refused or changes nothing
 
 
-def model() -> Model:
+def make_model() -> Model:
     """Return the network, its weights drawn from a fixed seed, with what it knows about its training data."""
     block = Parallel((Identity(), Sequential(Conv2d(4, 3, padding=1), ReLU())), Add())
     net = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), MaxPool2d(2), block, Flatten(), Dense(3))
-    it = Model(net, input_shape=SHAPE, classes=["a", "b", "c"], preprocess={"mean": [0.5] * 3, "std": [0.25] * 3})
-    x = torch.rand((60, *SHAPE), generator=torch.Generator().manual_seed(0))
-    it.familiarity = fit_familiarity(it.net, it.params, (x[:40], torch.arange(40) % 3), x[40:], it.stats)
-    return it
+    model = Model(
+        net, input_shape=INPUT_SHAPE, classes=["a", "b", "c"], preprocess={"mean": [0.5] * 3, "std": [0.25] * 3}
+    )
+    x = torch.rand((60, *INPUT_SHAPE), generator=torch.Generator().manual_seed(0))
+    model.familiarity = fit_familiarity(model.net, model.params, (x[:40], torch.arange(40) % 3), x[40:], model.stats)
+    return model
 
 
 def write_weights(kind: str, path: Path) -> None:
     """Write the weights as a file of that kind."""
-    it = model()
-    tensors: dict[str, Tensor] = {name: value.contiguous() for name, value in it.weights.items()}
+    model = make_model()
+    tensors: dict[str, Tensor] = {name: value.contiguous() for name, value in model.weights.items()}
     if kind in ("ours", "forged"):
-        it.save(path)
+        model.save(path)
     elif kind == "graph":
-        to_onnx(it, path)
+        to_onnx(model, path)
     elif kind in ("zip", "old"):
         torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip")
     elif kind == "safetensors":
@@ -64,7 +70,7 @@ def write_weights(kind: str, path: Path) -> None:
 
 def write_picture(kind: str, path: Path) -> None:
     """Write a picture with gradients and noise as a file of that kind."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:40, :50]
-    pixels = np.stack([rows * 6, columns * 5, draw.integers(0, 255, (40, 50))], -1).astype(np.uint8)
+    pixels = np.stack([rows * 6, columns * 5, rng.integers(0, 255, (40, 50))], -1).astype(np.uint8)
     Image.fromarray(pixels).save(path, format=kind)

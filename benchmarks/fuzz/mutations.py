@@ -13,83 +13,87 @@ import torch
 from pellucid.registry import TYPES
 from pellucid.run.weights import read_weights, write_weights
 
-_VALUES = (
+_JSON_VALUES = (
     0, -1, 1, 2, 3, 5, 8, 255, 32768, 65536, 1 << 20, (1 << 31) - 1, 1 << 31, 1 << 63, 10**30, 0.5, -0.5, 1e-30, 1e308,
     True, False, None, "", "a", "same", "/etc", "..", "\x1b[2J", [], [1], [3, 3], [0, 0], [1, 2, 3], [[1, 2], [3, 4]],
     {}, {"type": "Identity"}, {"type": "Flatten"},
 )  # fmt: skip
-_PREFIX = 8
+_PREFIX_BYTES = 8
 
 
-def damaged(whole: bytes, draw: random.Random) -> bytes:
+def damage(original: bytes, rng: random.Random) -> bytes:
     """Return a copy with bits flipped, bytes overwritten, parts cut out, doubled or moved, or the end missing.
 
     The first and the last 600 bytes, where headers and directories stand, are hit as often as all the rest.
     """
-    data = bytearray(whole)
-    while bytes(data) == whole:
-        for _ in range(draw.choice([1, 1, 1, 3, 10])):
+    data = bytearray(original)
+    while bytes(data) == original:
+        for _ in range(rng.choice([1, 1, 1, 3, 10])):
             size = max(len(data), 1)
-            near = draw.choice([size, min(600, size)])
-            at = draw.randrange(near) if draw.random() < 0.75 else size - 1 - draw.randrange(near)
-            length = draw.choice([1, 2, 4, 8, 100])
-            kind = draw.randrange(8)
+            span = rng.choice([size, min(600, size)])
+            position = rng.randrange(span) if rng.random() < 0.75 else size - 1 - rng.randrange(span)
+            length = rng.choice([1, 2, 4, 8, 100])
+            kind = rng.randrange(8)
             if kind == 0:
-                data[at : at + 1] = bytes(byte ^ 1 << draw.randrange(8) for byte in data[at : at + 1])
+                data[position : position + 1] = bytes(
+                    byte ^ 1 << rng.randrange(8) for byte in data[position : position + 1]
+                )
             elif kind == 1:
-                data[at : at + length] = draw.randbytes(length)
+                data[position : position + length] = rng.randbytes(length)
             elif kind == 2:
-                data[at : at + length] = draw.choice([b"\xff", b"\0", b"\x7f", b"\x80"]) * length
+                data[position : position + length] = rng.choice([b"\xff", b"\0", b"\x7f", b"\x80"]) * length
             elif kind == 3:
-                del data[at : at + length]
+                del data[position : position + length]
             elif kind == 4:
-                data[at:at] = data[at : at + length]
+                data[position:position] = data[position : position + length]
             elif kind == 5:
-                there = draw.randrange(size)
-                data[at : at + length] = data[there : there + length]
+                source = rng.randrange(size)
+                data[position : position + length] = data[source : source + length]
             elif kind == 6:
-                form = draw.choice(["<H", ">H", "<I", ">I", "<Q"])
-                width = struct.calcsize(form)
-                data[at : at + width] = struct.pack(form, draw.choice([0, 1, 1 << 8 * width - 1, (1 << 8 * width) - 1]))
+                number_format = rng.choice(["<H", ">H", "<I", ">I", "<Q"])
+                width = struct.calcsize(number_format)
+                data[position : position + width] = struct.pack(
+                    number_format, rng.choice([0, 1, 1 << 8 * width - 1, (1 << 8 * width) - 1])
+                )
             else:
-                del data[at + 1 :]
+                del data[position + 1 :]
     return bytes(data)
 
 
-def header_changed(whole: bytes, draw: random.Random) -> bytes:
+def change_header(original: bytes, rng: random.Random) -> bytes:
     """Return a safetensors file with one value of its header changed, its SHA-256 left as it was."""
-    size = int.from_bytes(whole[:_PREFIX], "little")
-    header = json.loads(whole[_PREFIX : _PREFIX + size])
-    _change(header, draw)
+    size = int.from_bytes(original[:_PREFIX_BYTES], "little")
+    header = json.loads(original[_PREFIX_BYTES : _PREFIX_BYTES + size])
+    _change(header, rng)
     text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + whole[_PREFIX + size :]
+    return struct.pack("<Q", len(text)) + text + original[_PREFIX_BYTES + size :]
 
 
-def json_changed(whole: bytes, draw: random.Random) -> bytes:
+def change_json(original: bytes, rng: random.Random) -> bytes:
     """Return a JSON file with one to three values changed."""
-    value = json.loads(whole)
-    for _ in range(draw.choice([1, 1, 2, 3])):
-        _change(value, draw)
+    value = json.loads(original)
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        _change(value, rng)
     return json.dumps(value).encode()
 
 
-def xml_changed(whole: bytes, draw: random.Random) -> bytes:
+def change_xml(original: bytes, rng: random.Random) -> bytes:
     """Return an XML file with one to three elements changed: another text or name, taken out, or doubled."""
-    root = ElementTree.fromstring(whole)
-    for _ in range(draw.choice([1, 1, 2, 3])):
-        parent = draw.choice([one for one in root.iter() if len(one)] or [root])
+    root = ElementTree.fromstring(original)
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        parent = rng.choice([one for one in root.iter() if len(one)] or [root])
         if not len(parent):
             break
-        child, kind = draw.choice(list(parent)), draw.randrange(4)
+        child, kind = rng.choice(list(parent)), rng.randrange(4)
         if kind == 0:
             parent.remove(child)
         elif kind == 1:
             parent.append(copy.deepcopy(child))
         elif kind == 2:
-            child.tag = draw.choice(["object", "bndbox", "name", "xmin", "ymax", "size", "other"])
+            child.tag = rng.choice(["object", "bndbox", "name", "xmin", "ymax", "size", "other"])
         else:
             texts = ["", "-1", "0", "7", "1e9", "nan", "inf", "x", "1 2", "\u0663", "cat", "\x85", "9" * 400, "12.5"]
-            child.text = draw.choice(texts)
+            child.text = rng.choice(texts)
     return ElementTree.tostring(root)
 
 
@@ -99,76 +103,76 @@ def read_in_order(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return dict(sorted(tensors.items())), dict(sorted(about.items()))
 
 
-def forge(whole: Path, path: Path, draw: random.Random) -> None:
+def forge(original: Path, path: Path, rng: random.Random) -> None:
     """Write a file of ours with one to three values or tensors changed, and a SHA-256 that agrees."""
-    tensors, about = read_in_order(whole)
-    for _ in range(draw.choice([1, 1, 2, 3])):
-        if draw.random() < 0.1:
-            _change_familiarity(tensors, about, draw)
-        elif draw.random() < 0.8:
-            _change(about, draw)
+    tensors, about = read_in_order(original)
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        if rng.random() < 0.1:
+            _change_familiarity(tensors, about, rng)
+        elif rng.random() < 0.8:
+            _change(about, rng)
         else:
-            _change_tensor(tensors, draw)
+            _change_tensor(tensors, rng)
     write_weights(path, tensors, about)
 
 
-def _change(tree: dict[str, Any], draw: random.Random) -> None:
+def _change(tree: dict[str, Any], rng: random.Random) -> None:
     """Change, take out, add or double one value somewhere in values of JSON."""
-    places = list(_places(tree))
-    parent, key = draw.choice(places)
-    kind = draw.randrange(8)
+    locations = list(_locations(tree))
+    parent, key = rng.choice(locations)
+    kind = rng.randrange(8)
     if kind == 0:
         del parent[key]
     elif kind == 1 and isinstance(parent, dict):
-        parent[draw.choice(["type", "padding", "new", "a.b", "", "[0]", str(key) + "2"])] = copy.deepcopy(parent[key])
+        parent[rng.choice(["type", "padding", "new", "a.b", "", "[0]", str(key) + "2"])] = copy.deepcopy(parent[key])
     elif kind == 2:
-        parent[key] = copy.deepcopy(draw.choice(draw.choice(places)[0:1]))
+        parent[key] = copy.deepcopy(rng.choice(rng.choice(locations)[0:1]))
     elif kind == 3:
-        other, name = draw.choice(places)
+        other, name = rng.choice(locations)
         parent[key], other[name] = copy.deepcopy(other[name]), copy.deepcopy(parent[key])
     elif isinstance(parent[key], str) and parent[key] in TYPES:
-        parent[key] = draw.choice(list(TYPES))
+        parent[key] = rng.choice(list(TYPES))
     elif isinstance(parent[key], int) and kind < 6:
-        parent[key] = draw.choice([parent[key] * 2, parent[key] + 1, parent[key] * 1000, -parent[key], 1 << 15])
+        parent[key] = rng.choice([parent[key] * 2, parent[key] + 1, parent[key] * 1000, -parent[key], 1 << 15])
     else:
-        parent[key] = copy.deepcopy(draw.choice(_VALUES))
+        parent[key] = copy.deepcopy(rng.choice(_JSON_VALUES))
 
 
-def _change_familiarity(tensors: dict[str, torch.Tensor], about: dict[str, Any], draw: random.Random) -> None:
+def _change_familiarity(tensors: dict[str, torch.Tensor], about: dict[str, Any], rng: random.Random) -> None:
     """Change the features of one depth in all of its tensors alike, or the layer that they are said to be of."""
-    known = about.get("familiarity")
-    depths = known.get("depths") if isinstance(known, dict) else None
+    familiarity = about.get("familiarity")
+    depths = familiarity.get("depths") if isinstance(familiarity, dict) else None
     depths = [one for one in depths if isinstance(one, dict)] if isinstance(depths, list) else []
-    if draw.random() < 0.5 and depths:
+    if rng.random() < 0.5 and depths:
         layers = sorted({name.rpartition(".")[0] for name in tensors if not name.startswith("[")})
-        depths[draw.randrange(len(depths))]["path"] = draw.choice(layers)
+        depths[rng.randrange(len(depths))]["path"] = rng.choice(layers)
         return
-    start, change = f"[familiarity].{draw.randrange(max(len(depths), 1))}.", draw.choice(["half", "double"])
-    for name, it in tensors.items():
-        if name.startswith(start) and not name.endswith("variances") and it.dim():
-            tensors[name] = it[..., ::2].contiguous() if change == "half" else torch.cat([it, it], -1)
+    prefix, change = f"[familiarity].{rng.randrange(max(len(depths), 1))}.", rng.choice(["half", "double"])
+    for name, tensor in tensors.items():
+        if name.startswith(prefix) and not name.endswith("variances") and tensor.dim():
+            tensors[name] = tensor[..., ::2].contiguous() if change == "half" else torch.cat([tensor, tensor], -1)
 
 
-def _places(tree: Any) -> Any:
+def _locations(tree: Any) -> Any:
     for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
         yield tree, key
         if isinstance(value, dict | list):
-            yield from _places(value)
+            yield from _locations(value)
 
 
-def _change_tensor(tensors: dict[str, torch.Tensor], draw: random.Random) -> None:
-    name = draw.choice(list(tensors))
-    it = tensors[name]
-    kind = draw.randrange(6)
+def _change_tensor(tensors: dict[str, torch.Tensor], rng: random.Random) -> None:
+    name = rng.choice(list(tensors))
+    tensor = tensors[name]
+    kind = rng.randrange(6)
     if kind == 0:
         del tensors[name]
     elif kind == 1:
-        tensors[name + draw.choice(["2", ".x", "\n"])] = it.clone()
+        tensors[name + rng.choice(["2", ".x", "\n"])] = tensor.clone()
     elif kind == 2:
-        tensors[name] = it.to(draw.choice([torch.float64, torch.float16, torch.int64, torch.bool, torch.bfloat16]))
+        tensors[name] = tensor.to(rng.choice([torch.float64, torch.float16, torch.int64, torch.bool, torch.bfloat16]))
     elif kind == 3:
-        tensors[name] = it.reshape(-1)
+        tensors[name] = tensor.reshape(-1)
     elif kind == 4:
-        tensors[name] = torch.full_like(it, draw.choice([float("nan"), float("inf"), 3e38, 0.0, -1.0]))
+        tensors[name] = torch.full_like(tensor, rng.choice([float("nan"), float("inf"), 3e38, 0.0, -1.0]))
     else:
-        tensors[name] = it.new_zeros(draw.choice([(), (0,), (1, 1), (2, 3, 4)]))
+        tensors[name] = tensor.new_zeros(rng.choice([(), (0,), (1, 1), (2, 3, 4)]))

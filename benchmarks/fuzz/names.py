@@ -13,8 +13,8 @@ from pellucid.data.annotations import FORMATS
 from pellucid.data.annotations.convert import convert
 from pellucid.errors import PellucidError
 
-NAMES = ("names",)
-PIECES = (
+NAME_KINDS = ("names",)
+NAME_PIECES = (
     "a", "b", "cat", " ", "  ", "\t", "\n", "\r", "\x00", "\x01", "\x0b", "\x0c", "\x1b", "\x1c", "\x7f", "\x85",
     "\x9b", "\xa0", "\xad", "\u0301", "\u200b", "\u202e", "\u2028", "\u3000", "\ud800", "\udcff", "\ufeff", "\ufffe",
     "\uffff", "\U0001f600", "\U0010ffff", "日", "é", "<", ">", "&", "&amp;", "&#1;", "]]>", "<!--", "<name>", "</name>",
@@ -28,15 +28,15 @@ def write_names(kind: str, path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(path, "PNG")
 
 
-def write_names_case(kind: str, whole: Path, path: Path, draw: random.Random) -> None:
+def write_names_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
     """Write a format, and names of classes and of one image, as JSON."""
 
     def name() -> str:
-        return "".join(draw.choice(PIECES) for _ in range(draw.choice((1, 1, 2, 3, 8))))
+        return "".join(rng.choice(NAME_PIECES) for _ in range(rng.choice((1, 1, 2, 3, 8))))
 
-    names = [name() for _ in range(draw.choice((1, 2, 3)))]
-    image = name() if draw.random() < 0.3 else "a"
-    path.write_text(json.dumps({"to": draw.choice((*FORMATS, "voc")), "names": names, "image": image}))
+    names = [name() for _ in range(rng.choice((1, 2, 3)))]
+    image = name() if rng.random() < 0.3 else "a"
+    path.write_text(json.dumps({"to": rng.choice((*FORMATS, "voc")), "names": names, "image": image}))
 
 
 def outcome_of_names(path: Path, image: Path) -> str:
@@ -58,18 +58,22 @@ def outcome_of_names(path: Path, image: Path) -> str:
         (folder / "train.json").write_text(json.dumps(content))
         convert(folder, out, case["to"])
         source = DetectionFolder(out, "train" if case["to"] in ("voc", "coco", "yolo") else "")
-        found = [(source.classes or ())[one.label] for one in source.records[0].instances]
+        names_after = [(source.classes or ())[one.label] for one in source.records[0].instances]
         image_name = source.names[0].rpartition("/")[2]
         return (
             "same"
-            if (found, image_name) == (names, file)
-            else f"changed: {names!r} to {found!r}, {file!r} to {image_name!r}"
+            if (names_after, image_name) == (names, file)
+            else f"changed: {names!r} to {names_after!r}, {file!r} to {image_name!r}"
         )
     except PellucidError as error:
-        said = str(error)
-        return "refused" if folder.name in said and "\n" not in said and said.isprintable() else f"message: {said!r}"
+        message = str(error)
+        return (
+            "refused"
+            if folder.name in message and "\n" not in message and message.isprintable()
+            else f"message: {message!r}"
+        )
     except Exception as error:
         return f"traceback: {type(error).__name__}: {' '.join(str(error).split()):.300}"
     finally:
-        for place in (folder, out):
-            shutil.rmtree(place, ignore_errors=True)
+        for directory in (folder, out):
+            shutil.rmtree(directory, ignore_errors=True)

@@ -48,24 +48,24 @@ def write_objective(kind: str, path: Path) -> None:
         model.save(path)
 
 
-def write_objective_case(whole: Path, path: Path, draw: random.Random) -> None:
+def write_objective_case(original: Path, path: Path, rng: random.Random) -> None:
     """Write a copy with one to three numbers of the description changed, or, half of the time, changed by `forge`."""
-    if draw.random() < 0.5:
-        forge(whole, path, draw)
+    if rng.random() < 0.5:
+        forge(original, path, rng)
         return
-    tensors, about = read_in_order(whole)
-    places = list(_numbers(about))
-    for parent, key in draw.sample(places, draw.choice([1, 1, 2, 3])):
+    tensors, about = read_in_order(original)
+    locations = list(_number_locations(about))
+    for parent, key in rng.sample(locations, rng.choice([1, 1, 2, 3])):
         value = parent[key]
-        parent[key] = draw.choice([2 * value, value + 1, 1000 * value, -value, 0, 1, 2, 7, 100, 4000, 10**6, 0.5, 1e-9])
+        parent[key] = rng.choice([2 * value, value + 1, 1000 * value, -value, 0, 1, 2, 7, 100, 4000, 10**6, 0.5, 1e-9])
     write_weights(path, tensors, about)
 
 
-def _numbers(tree: Any) -> Iterator[tuple[Any, Any]]:
+def _number_locations(tree: Any) -> Iterator[tuple[Any, Any]]:
     """Yield the container and the key of each number in values of JSON."""
     for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
         if isinstance(value, dict | list):
-            yield from _numbers(value)
+            yield from _number_locations(value)
         elif type(value) in (int, float):
             yield tree, key
 
@@ -77,12 +77,12 @@ def use_objective(kind: str, path: Path, picture: Path) -> Tensor:
     """
     model = Model.load(path)
     try:
-        return _predicted(kind, model, picture)
+        return _predict(kind, model, picture)
     except PellucidError as error:
         raise PellucidError(f"{path.name}: {error}") from error
 
 
-def _predicted(kind: str, model: Model, picture: Path) -> Tensor:
+def _predict(kind: str, model: Model, picture: Path) -> Tensor:
     if kind == "segmenter":
         segmenter = Segmenter(model)
         return segmenter(load_image(picture, mode=segmenter.mode)).probabilities
@@ -91,8 +91,8 @@ def _predicted(kind: str, model: Model, picture: Path) -> Tensor:
     if kind == "colorizer":
         return Colorizer(model)(load_image(picture))
     finder = ObjectFinder(model)
-    found = finder(load_image(picture, mode=finder.mode))
-    return torch.cat([found.boxes.flatten(), found.scores])
+    detections = finder(load_image(picture, mode=finder.mode))
+    return torch.cat([detections.boxes.flatten(), detections.scores])
 
 
 def _detector(kind: str) -> SingleStage | FasterRCNN:
@@ -103,8 +103,8 @@ def _detector(kind: str) -> SingleStage | FasterRCNN:
     backbone, neck, align = Graph(nodes, ("stage0", "stage1")), fpn(8, 2, groups=2), RoIAlign(3, 1 / 4, sampling=2)
     classes = 2 if kind == "detector" else 1
     out = Conv2d(classes + 4, 3, padding=1)
-    first = Shared(Sequential(conv=Conv2d(8, 3, padding=1), norm=GroupNorm(2), relu=ReLU(), out=out))
+    first_stage = Shared(Sequential(conv=Conv2d(8, 3, padding=1), norm=GroupNorm(2), relu=ReLU(), out=out))
     if kind == "detector":
-        return SingleStage(2, backbone, neck, first, (4, 8), 3.0, score_threshold=0.0, weights={"box": 2.0})
+        return SingleStage(2, backbone, neck, first_stage, (4, 8), 3.0, score_threshold=0.0, weights={"box": 2.0})
     head = Sequential(flat=Flatten(), dense=Dense(8), relu=ReLU(), out=Dense(7))
-    return FasterRCNN(2, backbone, neck, first, align, head, (4, 8), scale=3.0, proposals=20, score_threshold=0.0)
+    return FasterRCNN(2, backbone, neck, first_stage, align, head, (4, 8), scale=3.0, proposals=20, score_threshold=0.0)

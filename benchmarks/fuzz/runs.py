@@ -6,16 +6,16 @@ import random
 import shutil
 from pathlib import Path
 
-from benchmarks.fuzz.mutations import damaged
+from benchmarks.fuzz.mutations import damage
 from pellucid.recipe.compare import compare_runs, comparison_page
 from pellucid.recipe.doctor_case import read_history
 from pellucid.recipe.job import train
 from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 
 RUNS = ("metrics", "layers")
-PAGES = 10  # the curves of about every tenth file are drawn, which takes most of the time
-MAX_DRAWN = 1 << 20  # bytes of a file whose curves are drawn, in a time in proportion to its lines
-_TEXTS = (
+DRAWN_EVERY = 10  # the curves of about every tenth file are drawn, which takes most of the time
+MAX_DRAWN_BYTES = 1 << 20  # bytes of a file whose curves are drawn, in a time in proportion to its lines
+_FIELD_TEXTS = (
     "", "nan", "inf", "-inf", "-1", "0", "x", "0.x5", "1e400", "1e-400", "1e308", "-0.0", "9007199254740993",
     "18446744073709551616", "9" * 400, "0x10", "1_000", " 1", "\u0663", "1,5", "\0", "\x1b[2J", "True", "None", "1e3",
 )  # fmt: skip
@@ -27,51 +27,51 @@ def write_run(kind: str, path: Path) -> None:
     path.write_bytes((run.path / f"{kind}.csv").read_bytes())
 
 
-def write_run_case(whole: Path, path: Path, draw: random.Random) -> None:
+def write_run_case(original: Path, path: Path, rng: random.Random) -> None:
     """Write a copy of a CSV file with damaged bytes, with other fields and lines, or with very many lines."""
-    choice = draw.random()
-    if choice < 0.4:
-        path.write_bytes(damaged(whole.read_bytes(), draw))
+    share = rng.random()
+    if share < 0.4:
+        path.write_bytes(damage(original.read_bytes(), rng))
         return
-    rows = list(csv.reader(io.StringIO(whole.read_text())))
-    if choice < 0.43:
-        rows += rows[1:] * draw.choice([10, 1_000, 100_000, 300_000])
+    rows = list(csv.reader(io.StringIO(original.read_text())))
+    if share < 0.43:
+        rows += rows[1:] * rng.choice([10, 1_000, 100_000, 300_000])
     else:
-        for _ in range(draw.choice([1, 1, 2, 5])):
-            _change(rows, draw)
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            _change(rows, rng)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     path.write_text(text.getvalue())
 
 
-def _change(rows: list[list[str]], draw: random.Random) -> None:
-    row, column, kind = draw.randrange(len(rows)), draw.randrange(len(rows[0])), draw.randrange(8)
+def _change(rows: list[list[str]], rng: random.Random) -> None:
+    row, column, kind = rng.randrange(len(rows)), rng.randrange(len(rows[0])), rng.randrange(8)
     if kind == 0:
-        for each in rows:
-            del each[column : column + 1]
+        for line in rows:
+            del line[column : column + 1]
     elif kind == 1:
-        rows.insert(row, list(rows[draw.randrange(len(rows))]))
+        rows.insert(row, list(rows[rng.randrange(len(rows))]))
     elif kind == 2 and len(rows) > 1:
         del rows[row]
     elif kind == 3:
-        rows[0][column : column + 1] = [draw.choice([*rows[0], "new", "", "val_x", "train_\n"])]
+        rows[0][column : column + 1] = [rng.choice([*rows[0], "new", "", "val_x", "train_\n"])]
     else:
-        rows[draw.randrange(1, len(rows)) if len(rows) > 1 else 0][column : column + 1] = [draw.choice(_TEXTS)]
+        rows[rng.randrange(1, len(rows)) if len(rows) > 1 else 0][column : column + 1] = [rng.choice(_FIELD_TEXTS)]
 
 
 def use_run(kind: str, path: Path) -> None:
     """Read a run with the file in place of its own; PellucidError, with the name of the file, if it is refused."""
-    (whole,) = (path.parent / f"runs-{kind}").iterdir()
+    (original,) = (path.parent / f"runs-{kind}").iterdir()
     run = path.with_name(f"{path.name}.run")
     if not run.exists():
-        shutil.copytree(whole, run)
+        shutil.copytree(original, run)
     data = path.read_bytes()
     (run / f"{kind}.csv").write_bytes(data)
     history = read_history(run)
-    found = compare_runs([whole, run])
-    found.to_json()
-    if len(data) % PAGES == 0 and len(data) < MAX_DRAWN:
-        comparison_page(found, "pellucid compare-runs")
+    comparison = compare_runs([original, run])
+    comparison.to_json()
+    if len(data) % DRAWN_EVERY == 0 and len(data) < MAX_DRAWN_BYTES:
+        comparison_page(comparison, "pellucid compare-runs")
         if history is not None:
             for curves in (loss_curves, metric_curves, learning_rate):
                 curves(history.rows)

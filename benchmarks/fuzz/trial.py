@@ -18,9 +18,9 @@ from torch import Tensor
 
 from benchmarks.fuzz.annotations import ANNOTATIONS, outcome_of_annotations, write_annotation_case
 from benchmarks.fuzz.archives import ARCHIVES, outcome_of_archive, write_archive_case
-from benchmarks.fuzz.material import CHECKED, PICTURES, SHAPE, model
-from benchmarks.fuzz.mutations import damaged, forge, header_changed
-from benchmarks.fuzz.names import NAMES, outcome_of_names, write_names_case
+from benchmarks.fuzz.material import CHECKSUMMED, INPUT_SHAPE, PICTURES, make_model
+from benchmarks.fuzz.mutations import change_header, damage, forge
+from benchmarks.fuzz.names import NAME_KINDS, outcome_of_names, write_names_case
 from benchmarks.fuzz.objectives import OBJECTIVES, use_objective, write_objective_case
 from benchmarks.fuzz.runs import RUNS, use_run, write_run_case
 from pellucid.errors import PellucidError
@@ -42,15 +42,15 @@ def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
     warnings.simplefilter("error")
     original = folder / f"whole.{kind}"
     picture = folder / "whole.png"
-    expected = result_of(kind, original, picture) if kind in CHECKED else None
+    expected = result_of(kind, original, picture) if kind in CHECKSUMMED else None
     for case in range(first, last):
         path = folder / f"case-{kind}-{first}.{kind}"
         write_case(kind, original, path, random.Random(f"{seed} {kind} {case}"))
         ctypes.CDLL(None).malloc_trim(0)  # what the cases before have freed is no memory of this one
         Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
-        start = time.process_time()
+        start_seconds = time.process_time()
         outcome = outcome_of(kind, path, picture, expected)
-        seconds, peak = time.process_time() - start, _peak()
+        seconds, peak = time.process_time() - start_seconds, _peak_bytes()
         print(json.dumps({"case": case, "outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
 
 
@@ -60,7 +60,7 @@ def outcome_of(kind: str, path: Path, picture: Path, expected: Tensor | None) ->
         return outcome_of_annotations(kind, path)
     if kind in ARCHIVES:
         return outcome_of_archive(path)
-    return outcome_of_names(path, picture) if kind in NAMES else outcome_of_use(kind, path, picture, expected)
+    return outcome_of_names(path, picture) if kind in NAME_KINDS else outcome_of_use(kind, path, picture, expected)
 
 
 def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
@@ -69,7 +69,7 @@ def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> Non
         write_annotation_case(kind, original, path, rng)
     elif kind in ARCHIVES:
         write_archive_case(kind, original, path, rng)
-    elif kind in NAMES:
+    elif kind in NAME_KINDS:
         write_names_case(kind, original, path, rng)
     elif kind in RUNS:
         write_run_case(original, path, rng)
@@ -78,9 +78,9 @@ def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> Non
     elif kind == "forged":
         forge(original, path, rng)
     elif kind in ("ours", "safetensors") and rng.random() < 0.5:
-        path.write_bytes(header_changed(original.read_bytes(), rng))
+        path.write_bytes(change_header(original.read_bytes(), rng))
     else:
-        path.write_bytes(damaged(original.read_bytes(), rng))
+        path.write_bytes(damage(original.read_bytes(), rng))
 
 
 def outcome_of_use(kind: str, path: Path, picture: Path, expected: Tensor | None) -> str:
@@ -115,7 +115,7 @@ def result_of(kind: str, path: Path, picture: Path) -> Tensor:
         use_run(kind, path)
         return torch.zeros(0)
     if kind in PICTURES:
-        classifier = model()
+        classifier = make_model()
         predict(classifier, path)
         return read_picture(classifier, path)
     if kind in ("ours", "forged"):
@@ -123,15 +123,15 @@ def result_of(kind: str, path: Path, picture: Path) -> Tensor:
     if kind == "graph":
         net, params = from_onnx(path)
     else:
-        classifier = model()
+        classifier = make_model()
         tensors = open_weights(path)
         require_match(path, classifier.weights, tensors)
         net, params = classifier.net, nest(classifier.params, tensors)
-    y, _ = net.forward(params, torch.linspace(-1, 1, 432).view(1, *SHAPE), Mode())
+    y, _ = net.forward(params, torch.linspace(-1, 1, 432).view(1, *INPUT_SHAPE), Mode())
     return y
 
 
-def _peak() -> int:
+def _peak_bytes() -> int:
     """Return the most bytes of memory that this process held since the peak was begun anew."""
     return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 

@@ -27,7 +27,7 @@ from pellucid.files import write_atomically
 from pellucid.run.folder import environment
 from pellucid.training.device import device_name, usable_device
 
-SECONDS = 470  # after which the measurement ends, and nothing more is begun
+TIME_LIMIT = 470  # after which the measurement ends, and nothing more is begun
 Part = Callable[[Settings], dict[str, Any]]
 PARTS: dict[str, Part] = {  # compiling takes longest, and is the last
     "correctness": correctness,
@@ -40,19 +40,19 @@ PARTS: dict[str, Part] = {  # compiling takes longest, and is the last
 }
 
 
-def measured(parts: Mapping[str, Part], settings: Settings, out: Path) -> dict[str, Any]:
+def measure_parts(parts: Mapping[str, Part], settings: Settings, out: Path) -> dict[str, Any]:
     """Return the figures of some parts, and write those that are done to a file after each."""
-    found: dict[str, Any] = {**environment(), "device": device_name(settings.device)}
+    results: dict[str, Any] = {**environment(), "device": device_name(settings.device)}
     for name, part in parts.items():
-        begun = time.monotonic()
-        figures = settings.tried(lambda part=part: part(settings))
-        found[name] = {"figures": figures, "seconds": round(time.monotonic() - begun, 1)}
-        write_atomically(out, (json.dumps(found, indent=2) + "\n").encode())
-        print(json.dumps({name: found[name]}), flush=True)
-    return found
+        start_time = time.monotonic()
+        figures = settings.try_measure(lambda part=part: part(settings))
+        results[name] = {"figures": figures, "seconds": round(time.monotonic() - start_time, 1)}
+        write_atomically(out, (json.dumps(results, indent=2) + "\n").encode())
+        print(json.dumps({name: results[name]}), flush=True)
+    return results
 
 
-def late(number: int, frame: object) -> NoReturn:
+def stop_measurement(number: int, frame: object) -> NoReturn:
     """End the measurement that is under way."""
     raise TimeoutError("no time left")
 
@@ -72,10 +72,12 @@ def main() -> int:
         print("benchmarks.gpu: this machine has no GPU that PyTorch can use; run it on one that has", file=sys.stderr)
         return 2
     torch.cuda.set_device(0)
-    signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    settings = Settings(device, time.monotonic() + SECONDS)
-    measured({name: part for name, part in PARTS.items() if not args.parts or name in args.parts}, settings, args.out)
+    signal.signal(signal.SIGALRM, stop_measurement)
+    signal.alarm(TIME_LIMIT)
+    settings = Settings(device, time.monotonic() + TIME_LIMIT)
+    measure_parts(
+        {name: part for name, part in PARTS.items() if not args.parts or name in args.parts}, settings, args.out
+    )
     return 0
 
 

@@ -30,8 +30,11 @@ NETWORKS: dict[str, tuple[Callable[[], Layer], tuple[int, int, int]]] = {
     "convnext_tiny": (lambda: convnext_tiny(CLASSES), (3, 64, 64)),
     "vit": (lambda: vit(CLASSES, 64, width=192, depth=4, heads=3), (3, 64, 64)),
 }
-DRAWN = ("single_stage", "ssd", "yolo3", "yolo1", "l1", "mse", "zhang")
-TIMES_CPU, LEAST = 10.0, 1e-5  # an error this many times that of the CPU in float32, or this large, is allowed
+FIXED_OBJECTIVES = ("single_stage", "ssd", "yolo3", "yolo1", "l1", "mse", "zhang")
+MAX_CPU_RATIO, MIN_ALLOWED_ERROR = (
+    10.0,
+    1e-5,
+)  # an error this many times that of the CPU in float32, or this large, is allowed
 
 
 class Case(NamedTuple):
@@ -42,7 +45,7 @@ class Case(NamedTuple):
     batch: Batch
 
 
-def case(name: str) -> Case:
+def make_case(name: str) -> Case:
     """Return the case of a network or an objective, the same each time."""
     if name in OBJECTIVES:
         objective = OBJECTIVES[name]()
@@ -55,33 +58,33 @@ def case(name: str) -> Case:
     return Case(Supervised(net, SoftmaxCrossEntropy()), params, batch)
 
 
-def gradients(found: Case, device: torch.device, dtype: torch.dtype) -> Tensor:
+def gradients(case: Case, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return all gradients of a training step in one row, float64 on the CPU."""
-    params = on_device(map_tree(lambda one: one.clone().to(dtype), found.params), device)
-    images, targets = on_device((found.batch.images.to(dtype), found.batch.targets), device)
+    params = on_device(map_tree(lambda one: one.clone().to(dtype), case.params), device)
+    images, targets = on_device((case.batch.images.to(dtype), case.batch.targets), device)
     channels_last(params)
-    form = training_form(found.objective, params)
+    form = training_form(case.objective, params)
     with torch.inference_mode():
         result = form.gradients(params, Batch(images, targets), Mode(True, torch.Generator(device)))
-        dparams = [result[1]] if isinstance(result, tuple) else [each for _, each in result]
-    rows = [grad.double().cpu().flatten() for each in dparams for grad in flatten(each).values()]
+        dparams = [result[1]] if isinstance(result, tuple) else [part for _, part in result]
+    rows = [grad.double().cpu().flatten() for part in dparams for grad in flatten(part).values()]
     return torch.cat(rows)
 
 
-def error(found: Tensor, expected: Tensor) -> float:
+def error(actual: Tensor, expected: Tensor) -> float:
     """Return the distance of two rows, relative to the length of the second."""
-    return float(torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected))
+    return float(torch.linalg.vector_norm(actual - expected) / torch.linalg.vector_norm(expected))
 
 
-def correctness(settings: Settings, names: tuple[str, ...] = (*NETWORKS, *DRAWN)) -> dict[str, Any]:
+def correctness(settings: Settings, names: tuple[str, ...] = (*NETWORKS, *FIXED_OBJECTIVES)) -> dict[str, Any]:
     """Return for each case the errors in float32 of the device and of the CPU, and whether the first is small."""
     torch.backends.cuda.matmul.allow_tf32 = False
 
     def measure(name: str) -> dict[str, Any]:
-        here = case(name)
-        exact = gradients(here, CPU, torch.float64)
-        ours, cpu = (error(gradients(here, device, torch.float32), exact) for device in (settings.device, CPU))
-        return {"error": ours, "error_of_cpu": cpu, "is_right": ours <= max(TIMES_CPU * cpu, LEAST)}
+        case = make_case(name)
+        exact = gradients(case, CPU, torch.float64)
+        ours, cpu = (error(gradients(case, device, torch.float32), exact) for device in (settings.device, CPU))
+        return {"error": ours, "error_of_cpu": cpu, "is_right": ours <= max(MAX_CPU_RATIO * cpu, MIN_ALLOWED_ERROR)}
 
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        return {name: settings.tried(lambda name=name: measure(name)) for name in names}
+        return {name: settings.try_measure(lambda name=name: measure(name)) for name in names}

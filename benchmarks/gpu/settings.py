@@ -40,7 +40,7 @@ class Settings:
         """Whether the time is up."""
         return time.monotonic() >= self.deadline
 
-    def wait(self) -> None:
+    def synchronize(self) -> None:
         """Wait until the device has computed everything."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -49,14 +49,14 @@ class Settings:
         """Return the median seconds of a step, each of which is waited for, after some that warm up."""
         for _ in range(WARM_UP):
             step()
-        self.wait()
+        self.synchronize()
         times: list[float] = []
         end = time.monotonic() + self.seconds
         while len(times) < MIN_STEPS or time.monotonic() < end:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             step()
-            self.wait()
-            times.append(time.perf_counter() - begun)
+            self.synchronize()
+            times.append(time.perf_counter() - start)
         return statistics.median(times)
 
     def peak(self, step: Callable[[], object]) -> int | None:
@@ -64,13 +64,13 @@ class Settings:
         if self.device.type != "cuda":
             step()
             return None
-        self.wait()
+        self.synchronize()
         torch.cuda.reset_peak_memory_stats(self.device)
         step()
-        self.wait()
+        self.synchronize()
         return torch.cuda.max_memory_allocated(self.device)
 
-    def tried(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def try_measure(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return what is measured, or why it is not: an error costs no other figure."""
         if self.is_late:
             return {"error": "no time left"}

@@ -19,11 +19,11 @@ from pellucid.optim import Momentum
 from pellucid.training.device import on_device
 from pellucid.training.step import TrainingStep
 
-CLASSES, RATE = 1000, 0.01
+CLASSES, LEARNING_RATE = 1000, 0.01
 NETWORKS = {"resnet18": resnet18, "resnet50": resnet50}
-CAPTURED = 3  # steps before a step is captured in a graph
+STEPS_BEFORE_CAPTURE = 3  # steps before a step is captured in a graph
 Step = Callable[[], object]
-Make = Callable[[Settings, str, int, str], Step]
+MakeStep = Callable[[Settings, str, int, str], Step]
 
 
 def torch_resnet18(classes: int, inplace: bool) -> nn.Module:
@@ -31,18 +31,18 @@ def torch_resnet18(classes: int, inplace: bool) -> nn.Module:
     layers: list[nn.Module] = [
         nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace), nn.MaxPool2d(3, 2, 1),
     ]  # fmt: skip
-    before = 64
+    channels = 64
     for stage in range(4):
         for index in range(2):
-            layers.append(Block(before, 64 * 2**stage, 2 if stage and not index else 1, inplace))
-            before = 64 * 2**stage
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+            layers.append(Block(channels, 64 * 2**stage, 2 if stage and not index else 1, inplace))
+            channels = 64 * 2**stage
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
 PEERS = {"resnet18": torch_resnet18, "resnet50": torch_resnet50}
 
 
-def examples(settings: Settings, batch: int) -> Batch:
+def random_batch(settings: Settings, batch: int) -> Batch:
     """Return a random batch on the device, channels-last."""
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(batch, 3, settings.side, settings.side, generator=rng)
@@ -50,30 +50,30 @@ def examples(settings: Settings, batch: int) -> Batch:
     return Batch(*on_device((images, torch.arange(batch) % CLASSES), settings.device))
 
 
-def ours(settings: Settings, name: str, batch: int, precision: str) -> Step:
+def pellucid_step(settings: Settings, name: str, batch: int, precision: str) -> Step:
     """Return a step of Pellucid."""
     net = NETWORKS[name](CLASSES)
     params, _ = net.init((3, settings.side, settings.side), torch.Generator().manual_seed(0))
     objective = Supervised(net, SoftmaxCrossEntropy())
     step = TrainingStep(
-        objective, on_device(params, settings.device), Momentum(RATE), examples=batch, precision=precision
+        objective, on_device(params, settings.device), Momentum(LEARNING_RATE), examples=batch, precision=precision
     )
-    data = examples(settings, batch)
+    data = random_batch(settings, batch)
 
     def run() -> object:
         with torch.inference_mode():
-            return step(data, RATE)
+            return step(data, LEARNING_RATE)
 
     return run
 
 
-def theirs(settings: Settings, name: str, batch: int, precision: str, compiles: bool = False) -> Step:
+def torch_step(settings: Settings, name: str, batch: int, precision: str, compiles: bool = False) -> Step:
     """Return a step of PyTorch with its own automatic differentiation; compiles: the network, as is usual."""
     net = cast(Any, PEERS[name](CLASSES, True)).to(settings.device, memory_format=torch.channels_last).train()
     if compiles:
         net.compile(backend=settings.compiler)
-    data = examples(settings, batch)
-    optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=0.9)
+    data = random_batch(settings, batch)
+    optimizer = torch.optim.SGD(net.parameters(), LEARNING_RATE, momentum=0.9)
 
     def run() -> object:
         optimizer.zero_grad()
@@ -86,14 +86,14 @@ def theirs(settings: Settings, name: str, batch: int, precision: str, compiles: 
     return run
 
 
-def graphed(make: Make) -> Make:
+def in_cuda_graph(make: MakeStep) -> MakeStep:
     """Return steps that are captured in a CUDA graph, and replayed."""
 
-    def captured(settings: Settings, name: str, batch: int, precision: str) -> Step:
+    def make_captured(settings: Settings, name: str, batch: int, precision: str) -> Step:
         step, stream = make(settings, name, batch, precision), torch.cuda.Stream(settings.device)
         stream.wait_stream(torch.cuda.current_stream(settings.device))
         with torch.cuda.stream(stream):
-            for _ in range(CAPTURED):
+            for _ in range(STEPS_BEFORE_CAPTURE):
                 step()
         torch.cuda.current_stream(settings.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
@@ -101,27 +101,27 @@ def graphed(make: Make) -> Make:
             step()
         return graph.replay
 
-    return captured
+    return make_captured
 
 
-def compiled(settings: Settings, name: str, batch: int, precision: str) -> Step:
+def compiled_step(settings: Settings, name: str, batch: int, precision: str) -> Step:
     """Return a step of Pellucid that torch.compile compiles."""
-    return torch.compile(ours(settings, name, batch, precision), backend=settings.compiler)
+    return torch.compile(pellucid_step(settings, name, batch, precision), backend=settings.compiler)
 
 
-FORMS: dict[str, Make] = {
-    "pellucid": ours,
-    "pytorch": theirs,
-    "pellucid, CUDA graph": graphed(ours),
-    "pytorch, CUDA graph": graphed(theirs),
-    "pytorch, compiled": partial(theirs, compiles=True),
-    "pellucid, compiled": compiled,
+FORMS: dict[str, MakeStep] = {
+    "pellucid": pellucid_step,
+    "pytorch": torch_step,
+    "pellucid, CUDA graph": in_cuda_graph(pellucid_step),
+    "pytorch, CUDA graph": in_cuda_graph(torch_step),
+    "pytorch, compiled": partial(torch_step, compiles=True),
+    "pellucid, compiled": compiled_step,
 }
 COMPILED = "pytorch, compiled", "pellucid, compiled"
-OTHERS = tuple(form for form in FORMS if form not in COMPILED)
+UNCOMPILED = tuple(form for form in FORMS if form not in COMPILED)
 
 
-def training(settings: Settings, forms: tuple[str, ...] = OTHERS) -> dict[str, Any]:
+def training(settings: Settings, forms: tuple[str, ...] = UNCOMPILED) -> dict[str, Any]:
     """Return seconds of a step, images a second and bytes at most of each network, precision and form."""
 
     def measure(form: str, name: str, precision: str) -> dict[str, Any]:
@@ -130,7 +130,9 @@ def training(settings: Settings, forms: tuple[str, ...] = OTHERS) -> dict[str, A
         return {"seconds": seconds, "images_per_second": settings.batch / seconds, "bytes": settings.peak(step)}
 
     return {
-        f"{name}, {precision}, {form}": settings.tried(lambda given=(form, name, precision): measure(*given))
+        f"{name}, {precision}, {form}": settings.try_measure(
+            lambda arguments=(form, name, precision): measure(*arguments)
+        )
         for form in forms
         for name in NETWORKS
         for precision in settings.precisions
@@ -146,7 +148,7 @@ def memory(settings: Settings) -> dict[str, Any]:
         return {"bytes": settings.peak(step)}
 
     return {
-        f"{form}, batch {batch}": settings.tried(lambda given=(form, batch): measure(*given))
+        f"{form}, batch {batch}": settings.try_measure(lambda arguments=(form, batch): measure(*arguments))
         for batch in settings.batches
         for form in ("pellucid", "pytorch")
     }

@@ -17,12 +17,12 @@ from benchmarks.mistakes import report
 from benchmarks.mistakes.listed import VERDICTS, mistakes
 from benchmarks.mistakes.trial import Job, run_job
 
-SEEDS = (100,)
+DEFAULT_SEEDS = (100,)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mistakes", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="SEED", help="of each mistake")
+    parser.add_argument("--seeds", type=int, nargs="+", default=DEFAULT_SEEDS, metavar="SEED", help="of each mistake")
     parser.add_argument("--only", nargs="*", default=[], metavar="ID", help="these mistakes")
     parser.add_argument(
         "--healthy", type=int, metavar="N", help="healthy trainings (default: one of each kind, none with --only)"
@@ -31,32 +31,36 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/mistakes"), help="the work folder (runs/mistakes)")
     parser.add_argument("--docs", type=Path, help="where the report goes (default: docs, for all mistakes)")
     args = parser.parse_args()
-    known = [one.id for one in mistakes()]
-    if unknown := sorted(set(args.only) - set(known)):
-        parser.error(f"no mistake {', '.join(unknown)}; known: {', '.join(known)}")
-    jobs = planned([id for id in known if not args.only or id in args.only], args.seeds, args.healthy, bool(args.only))
+    known_ids = [one.id for one in mistakes()]
+    if unknown := sorted(set(args.only) - set(known_ids)):
+        parser.error(f"no mistake {', '.join(unknown)}; known: {', '.join(known_ids)}")
+    jobs = plan_jobs(
+        [id for id in known_ids if not args.only or id in args.only], args.seeds, args.healthy, bool(args.only)
+    )
     sources = (*SOURCES, "benchmarks/mistakes")
     code, known_to_git = fingerprint(ROOT, sources), commit(ROOT, sources)
     store = Store(args.out, code)
-    for record in run_jobs([job for job in jobs if job.key not in store.known], args.jobs, run_job):
+    for record in run_jobs([job for job in jobs if job.key not in store.records], args.jobs, run_job):
         store.add(record)
-    records = store.of(job.key for job in jobs)
+    records = store.records_of(job.key for job in jobs)
     docs = args.docs or (ROOT / "docs" if not args.only else args.out)
     command = " ".join(["python -m benchmarks.mistakes", *sys.argv[1:]])
     report.write(records, docs, command, machine(args.jobs), f"{code}, commit {known_to_git}" if known_to_git else code)
-    found, healthy = report.counts(records), [record for record in records if record["healthy"]]
-    print(", ".join(f"{name} {found[name]}" for name in (*VERDICTS, "error") if found[name]), end="; ")
+    verdict_counts, healthy = report.counts(records), [record for record in records if record["healthy"]]
+    print(
+        ", ".join(f"{name} {verdict_counts[name]}" for name in (*VERDICTS, "error") if verdict_counts[name]), end="; "
+    )
     print(f"{sum(map(report.has_false_cause, healthy))} of {len(healthy)} healthy ones given a cause")
     print(f"wrote {docs / 'mistakes.md'}")
     return 0
 
 
-def planned(ids: list[str], seeds: list[int], healthy: int | None, few: bool) -> list[Job]:
+def plan_jobs(ids: list[str], seeds: list[int], healthy: int | None, only_some: bool) -> list[Job]:
     """Return the jobs: each mistake with each seed, and the kinds of healthy trainings in turn."""
     from benchmarks.mistakes.healthy import HEALTHY
 
     kinds = list(HEALTHY)
-    count = (0 if few else len(kinds)) if healthy is None else healthy
+    count = (0 if only_some else len(kinds)) if healthy is None else healthy
     return [Job(id, seed) for seed in seeds for id in ids] + [
         Job(kinds[k % len(kinds)], seeds[0] + k // len(kinds), healthy=True) for k in range(count)
     ]

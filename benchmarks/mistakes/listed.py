@@ -24,7 +24,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Said:
+class NamedChecks:
     """What a diagnosis says: the causes that it is sure of, and all else that it saw."""
 
     causes: tuple[str, ...]
@@ -38,16 +38,16 @@ def mistakes() -> tuple[Mistake, ...]:
 
 
 @cache
-def _names() -> Mapping[str, Any]:
+def _name_table() -> Mapping[str, Any]:
     return tomllib.loads((HERE / "names.toml").read_text("utf-8"))
 
 
 def right_names(kind: str) -> frozenset[str]:
     """Return the doctor's names for a kind of cause."""
-    return frozenset(_names()["kinds"][kind])
+    return frozenset(_name_table()["kinds"][kind])
 
 
-def read(diagnosis: Mapping[str, Any]) -> Said:
+def read_diagnosis(diagnosis: Mapping[str, Any]) -> NamedChecks:
     """Return what `Diagnosis.to_json()` says.
 
     A finding is a cause unless it follows from another one or is said to be a symptom whose cause is not established.
@@ -55,11 +55,11 @@ def read(diagnosis: Mapping[str, Any]) -> Said:
     causes: list[str] = []
     others: list[str] = []
     for finding in diagnosis["findings"]:
-        symptom = finding.get("symptom") or finding.get("established") is False or finding.get("status") == "symptom"
-        follows = finding.get("follows_from") is not None or not finding.get("cause")
-        (others if symptom or follows else causes).append(finding["check"])
-    found = tuple(dict.fromkeys(causes))
-    return Said(found, tuple(dict.fromkeys(name for name in others if name not in found)))
+        is_symptom = finding.get("symptom") or finding.get("established") is False or finding.get("status") == "symptom"
+        is_consequence = finding.get("follows_from") is not None or not finding.get("cause")
+        (others if is_symptom or is_consequence else causes).append(finding["check"])
+    unique_causes = tuple(dict.fromkeys(causes))
+    return NamedChecks(unique_causes, tuple(dict.fromkeys(name for name in others if name not in unique_causes)))
 
 
 def verdict(mistake: Mistake, causes: Collection[str], others: Collection[str]) -> str:
@@ -69,6 +69,6 @@ def verdict(mistake: Mistake, causes: Collection[str], others: Collection[str]) 
     """
     if right_names(mistake.kind) & set(causes):
         return "named"
-    if set(causes) - set(_names()["symptoms"]):
+    if set(causes) - set(_name_table()["symptoms"]):
         return "wrong cause"
     return "symptom only" if causes or others else "nothing"

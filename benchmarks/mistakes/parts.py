@@ -12,20 +12,20 @@ from pellucid.optim import Optimizer, Progress
 from pellucid.optim.schedules import Plan
 
 
-class One(NamedTuple):
+class TensorCache(NamedTuple):
     """One tensor."""
 
     x: Tensor
 
 
-class Two(NamedTuple):
+class PairCache(NamedTuple):
     """Two tensors."""
 
     x: Tensor
     y: Tensor
 
 
-class Plain(Layer):
+class ShapeKeepingLayer(Layer):
     """A layer without parameters that keeps the shape."""
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
@@ -33,44 +33,44 @@ class Plain(Layer):
 
 
 @dataclass(frozen=True)
-class MySoftmax(Plain):
+class MySoftmax(ShapeKeepingLayer):
     """A softmax over one axis."""
 
     dim: int = 1
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
         y = torch.softmax(x, self.dim)
-        return y, One(y)
+        return y, TensorCache(y)
 
-    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: TensorCache, dy: Tensor) -> tuple[Tensor, Params]:
         return cache.x * (dy - (dy * cache.x).sum(self.dim, keepdim=True)), {}
 
 
 @dataclass(frozen=True)
-class MyLogSoftmax(Plain):
+class MyLogSoftmax(ShapeKeepingLayer):
     """A log-softmax over one axis."""
 
     dim: int = 1
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
         y = torch.log_softmax(x, self.dim)
-        return y, One(y)
+        return y, TensorCache(y)
 
-    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: TensorCache, dy: Tensor) -> tuple[Tensor, Params]:
         return dy - cache.x.exp() * dy.sum(self.dim, keepdim=True), {}
 
 
 @dataclass(frozen=True)
-class MySigmoid(Plain):
+class MySigmoid(ShapeKeepingLayer):
     """A sigmoid; `wrong`: its derivative is computed from the input instead of the output."""
 
     wrong: bool = False
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
         y = torch.sigmoid(x)
-        return y, One(x if self.wrong else y)
+        return y, TensorCache(x if self.wrong else y)
 
-    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: TensorCache, dy: Tensor) -> tuple[Tensor, Params]:
         return dy * cache.x * (1 - cache.x), {}
 
 
@@ -83,26 +83,26 @@ class MyFlatten(Layer):
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         return {}, (int(torch.Size(shape).numel()),)
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
         rows = x.transpose(0, 1) if self.mixed else x  # (C, N, H, W)
-        return rows.reshape(len(x), -1), One(x.new_zeros(()).expand(x.shape))
+        return rows.reshape(len(x), -1), TensorCache(x.new_zeros(()).expand(x.shape))
 
-    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: TensorCache, dy: Tensor) -> tuple[Tensor, Params]:
         n, c, *size = cache.x.shape
         return (dy.reshape(c, n, *size).transpose(0, 1) if self.mixed else dy.reshape(cache.x.shape)), {}
 
 
 @dataclass(frozen=True)
-class MyDropout(Plain):
+class MyDropout(ShapeKeepingLayer):
     """Dropout without any scaling."""
 
     rate: float = 0.5
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
         mask = torch.rand(x.shape, generator=mode.rng) >= self.rate if mode.train else torch.ones_like(x)
-        return x * mask, One(mask.to(x.dtype))
+        return x * mask, TensorCache(mask.to(x.dtype))
 
-    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: TensorCache, dy: Tensor) -> tuple[Tensor, Params]:
         return dy * cache.x, {}
 
 
@@ -118,54 +118,54 @@ class MyDense(Layer):
         weight = torch.rand(self.units, shape[-1], generator=rng)
         return {"weight": weight, "bias": torch.rand(self.units, generator=rng)}, (self.units,)
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
-        return x @ params["weight"].t() + params["bias"], One(x)
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
+        return x @ params["weight"].t() + params["bias"], TensorCache(x)
 
-    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: TensorCache, dy: Tensor) -> tuple[Tensor, Params]:
         return dy @ params["weight"], {"weight": dy.t() @ cache.x, "bias": dy.sum(0)}
 
 
 @dataclass(frozen=True)
-class Rounded(Plain):
+class Rounded(ShapeKeepingLayer):
     """Rounds; the derivative is 0."""
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
-        return x.round(), One(x)
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
+        return x.round(), TensorCache(x)
 
-    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: TensorCache, dy: Tensor) -> tuple[Tensor, Params]:
         return torch.zeros_like(dy), {}
 
 
 @dataclass(frozen=True)
-class Detached(Plain):
+class Detached(ShapeKeepingLayer):
     """Hands values on and gives no gradient back."""
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
-        return x.clone(), One(x)
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TensorCache]:
+        return x.clone(), TensorCache(x)
 
-    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: TensorCache, dy: Tensor) -> tuple[Tensor, Params]:
         return torch.zeros_like(dy), {}
 
 
 @dataclass(frozen=True)
-class UnitLength(Plain):
+class UnitLength(ShapeKeepingLayer):
     """Divides each pixel's channels by their length."""
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Two]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PairCache]:
         length = x.square().sum(1, keepdim=True).sqrt()
-        return x / length, Two(x / length, length)
+        return x / length, PairCache(x / length, length)
 
-    def backward(self, params: Params, cache: Two, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: PairCache, dy: Tensor) -> tuple[Tensor, Params]:
         return (dy - cache.x * (dy * cache.x).sum(1, keepdim=True)) / cache.y, {}
 
 
 @dataclass(frozen=True)
-class Picked(Loss):
+class PickedLoss(Loss):
     """The mean of minus the output of the target's class: for log-probabilities, and mistaken for probabilities."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        hot = torch.nn.functional.one_hot(target, y.shape[1]).to(y.dtype) / len(y)
-        return -(y * hot).sum(), -hot
+        target_mask = torch.nn.functional.one_hot(target, y.shape[1]).to(y.dtype) / len(y)
+        return -(y * target_mask).sum(), -target_mask
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         pass
@@ -191,15 +191,15 @@ class PairwiseSquares(Loss):
 
 @dataclass(frozen=True)
 class ClippedCrossEntropy(Loss):
-    """Softmax cross-entropy, each example's cut off at `most`."""
+    """Softmax cross-entropy, each example's cut off at `max_loss`."""
 
-    most: float = 1.0
+    max_loss: float = 1.0
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        each = torch.nn.functional.cross_entropy(y, target, reduction="none")
-        hot = torch.nn.functional.one_hot(target, y.shape[1]).to(y.dtype)
-        kept = (each < self.most).to(y.dtype)[:, None] / len(y)
-        return each.clamp(max=self.most).mean(), (y.softmax(1) - hot) * kept
+        losses = torch.nn.functional.cross_entropy(y, target, reduction="none")
+        target_mask = torch.nn.functional.one_hot(target, y.shape[1]).to(y.dtype)
+        weight = (losses < self.max_loss).to(y.dtype)[:, None] / len(y)
+        return losses.clamp(max=self.max_loss).mean(), (y.softmax(1) - target_mask) * weight
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         pass

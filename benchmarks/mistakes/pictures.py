@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.doctor.material import load_parts, material
 from pellucid.data import Augment, Dataset, data_root, float_images
 
-PLANES = ("airplane", "automobile", "frog", "horse", "ship")
+CIFAR_CLASSES = ("airplane", "automobile", "frog", "horse", "ship")
 
 
 def parts(name: str, seed: int) -> tuple[Dataset, Dataset]:
@@ -37,16 +37,16 @@ def digits() -> Dataset:
 
 
 @cache
-def cifar(each: int = 900) -> Dataset:
+def cifar(n_per_class: int = 900) -> Dataset:
     """Return so many pictures of each of five classes of CIFAR-10."""
     with ZipFile(data_root() / "cifar10" / "cifar10.zip") as archive:
         x = [
             np.asarray(Image.open(BytesIO(archive.read(f"train/{name}/{number:04d}.jpg"))).convert("RGB"))
-            for name in PLANES
-            for number in range(each)
+            for name in CIFAR_CLASSES
+            for number in range(n_per_class)
         ]
-    y = np.arange(len(PLANES)).repeat(each)
-    return Dataset.from_arrays(np.stack(x).transpose(0, 3, 1, 2).copy(), y, classes=PLANES, name="cifar10")
+    y = np.arange(len(CIFAR_CLASSES)).repeat(n_per_class)
+    return Dataset.from_arrays(np.stack(x).transpose(0, 3, 1, 2).copy(), y, classes=CIFAR_CLASSES, name="cifar10")
 
 
 def arrows(count: int, seed: int) -> Dataset:
@@ -57,33 +57,33 @@ def arrows(count: int, seed: int) -> Dataset:
     for k in range(4):
         head[7 - k : 9 + k, 3 + k] = 1
     left = (shaft + head).clamp(max=1)
-    each = torch.stack([left, left.flip(1), left.t(), left.t().flip(0)])
+    by_class = torch.stack([left, left.flip(1), left.t(), left.t().flip(0)])
     y = torch.randint(0, 4, (count,), generator=rng)
-    x = each[y]
+    x = by_class[y]
     moves = torch.randint(-2, 3, (count, 2), generator=rng).tolist()
     x = torch.stack([picture.roll((down, right), (0, 1)) for picture, (down, right) in zip(x, moves, strict=True)])
     x = x * (0.5 + 0.5 * torch.rand(count, 1, 1, generator=rng)) + 0.25 * torch.randn(x.shape, generator=rng)
-    return of(x[:, None], y, ("left", "right", "up", "down"))
+    return to_dataset(x[:, None], y, ("left", "right", "up", "down"))
 
 
-def of(x: Tensor, y: Tensor, classes: tuple[str, ...]) -> Dataset:
+def to_dataset(x: Tensor, y: Tensor, classes: tuple[str, ...]) -> Dataset:
     """Return arrays as data."""
     return Dataset.from_arrays(x, y, classes=classes)
 
 
-def floats(data: Dataset) -> Dataset:
+def to_floats(data: Dataset) -> Dataset:
     """Return the same data in floats from 0 to 1."""
-    return of(float_images(data.x), data.y, data.classes)
+    return to_dataset(float_images(data.x), data.y, data.classes)
 
 
-def pictured(data: Dataset, x: Tensor) -> Dataset:
+def with_pictures(data: Dataset, x: Tensor) -> Dataset:
     """Return data with other pictures."""
-    return of(x, data.y, data.classes)
+    return to_dataset(x, data.y, data.classes)
 
 
-def labelled(data: Dataset, y: Tensor) -> Dataset:
+def with_labels(data: Dataset, y: Tensor) -> Dataset:
     """Return data with other labels."""
-    return of(data.x, y, data.classes)
+    return to_dataset(data.x, y, data.classes)
 
 
 def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -92,19 +92,19 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     return data.subset(order[count:]), data.subset(order[:count])
 
 
-def altered(data: Dataset, copies: int, augment: Augment, seed: int) -> Dataset:
+def augmented_copies(data: Dataset, copies: int, augment: Augment, seed: int) -> Dataset:
     """Return each picture `copies` times, each time augmented anew; copies of one lie side by side."""
-    again = floats(data).subset(torch.arange(len(data)).repeat_interleave(copies))
-    return pictured(again, augment(again.x, generator(seed)))
+    repeated = to_floats(data).subset(torch.arange(len(data)).repeat_interleave(copies))
+    return with_pictures(repeated, augment(repeated.x, generator(seed)))
 
 
 def frames(data: Dataset, count: int, seed: int) -> Dataset:
     """Return a clip of `count` frames of each picture: it drifts by a pixel now and then, under noise."""
     rng, clips = generator(seed), []
     for picture in float_images(data.x):
-        place = torch.zeros(2, dtype=torch.int64)
+        offset = torch.zeros(2, dtype=torch.int64)
         for _ in range(count):
-            place = (place + torch.randint(-1, 2, (2,), generator=rng)).clamp(-2, 2)
-            moved = picture.roll((int(place[0]), int(place[1])), (-2, -1))
-            clips.append(moved + 0.03 * torch.randn(moved.shape, generator=rng))
-    return of(torch.stack(clips), data.y.repeat_interleave(count), data.classes)
+            offset = (offset + torch.randint(-1, 2, (2,), generator=rng)).clamp(-2, 2)
+            frame = picture.roll((int(offset[0]), int(offset[1])), (-2, -1))
+            clips.append(frame + 0.03 * torch.randn(frame.shape, generator=rng))
+    return to_dataset(torch.stack(clips), data.y.repeat_interleave(count), data.classes)

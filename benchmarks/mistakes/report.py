@@ -84,21 +84,22 @@ def _side_by_side(broken: Sequence[Record], healthy: Sequence[Record], docs: Pat
         "cause | with any finding |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    n, m, found = len(broken), len(healthy), counts(broken)
-    lost = found["nothing"] + found["error"]
+    n_mistakes, n_healthy, count_of = len(broken), len(healthy), counts(broken)
+    n_missed = count_of["nothing"] + count_of["error"]
     cells = [
-        "mistakes", str(n), share(found["named"], n), interval(found["named"], n), share(found["refused"], n),
-        share(found["wrong cause"], n), share(found["symptom only"], n), share(lost, n), str(m),
-        share(sum(map(has_false_cause, healthy)), m), share(sum(map(has_finding, healthy)), m),
+        "mistakes", str(n_mistakes), share(count_of["named"], n_mistakes), interval(count_of["named"], n_mistakes),
+        share(count_of["refused"], n_mistakes), share(count_of["wrong cause"], n_mistakes),
+        share(count_of["symptom only"], n_mistakes), share(n_missed, n_mistakes), str(n_healthy),
+        share(sum(map(has_false_cause, healthy)), n_healthy), share(sum(map(has_finding, healthy)), n_healthy),
     ]  # fmt: skip
     lines.append(f"| {' | '.join(cells)} |")
     if (path := docs / "doctor.json").is_file():
-        old = json.loads(path.read_text("utf-8"))
-        faults, well = old["faults"], old["healthy"]
-        named, alarmed = (faults["cause"], faults["cases"]), share(well["alarmed"], well["cases"])
+        fault_results = json.loads(path.read_text("utf-8"))
+        faults, fault_healthy = fault_results["faults"], fault_results["healthy"]
+        named, alarmed = (faults["cause"], faults["cases"]), share(fault_healthy["alarmed"], fault_healthy["cases"])
         cells = [
             "[faults](doctor.md)", f"{faults['cases']:,}", share(*named), interval(*named), "-", "-", "-", "-",
-            f"{well['cases']:,}", "-", alarmed,
+            f"{fault_healthy['cases']:,}", "-", alarmed,
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -107,18 +108,23 @@ def _side_by_side(broken: Sequence[Record], healthy: Sequence[Record], docs: Pat
 def _mistakes(records: Sequence[Record]) -> str:
     lines = ["| mistake | what was done | verdict | causes named | with | without |", "|---|---|---|---|---:|---:|"]
     for one in mistakes():
-        mine = [record for record in records if record["id"] == one.id]
-        if not mine:
+        records_of_one = [record for record in records if record["id"] == one.id]
+        if not records_of_one:
             continue
-        verdicts = Counter(map(verdict_of, mine))
+        verdicts = Counter(map(verdict_of, records_of_one))
         verdict_text = ", ".join(
             verdicts
-            if len(mine) == 1
+            if len(records_of_one) == 1
             else (f"{name} {verdicts[name]}" for name in (*VERDICTS, "error") if verdicts[name])
         )
-        names = Counter(name for record in mine for name in record.get("causes", ()))
-        causes = ", ".join(name if len(mine) == 1 else f"{name} {count}" for name, count in names.most_common())
-        scores = [f"{_mean(mine, name):.3f}" if any(name in it for it in mine) else "-" for name in ("harmed", "sound")]
+        names = Counter(name for record in records_of_one for name in record.get("causes", ()))
+        causes = ", ".join(
+            name if len(records_of_one) == 1 else f"{name} {count}" for name, count in names.most_common()
+        )
+        scores = [
+            f"{_mean(records_of_one, name):.3f}" if any(name in it for it in records_of_one) else "-"
+            for name in ("harmed", "sound")
+        ]
         link = f"[{one.id}]({one.url})"
         lines.append(f"| {' | '.join([link, one.mistake.replace('|', '/'), verdict_text, causes, *scores])} |")
     return "\n".join(lines) + "\n"
@@ -175,7 +181,7 @@ def write(records: Sequence[Record], docs: Path, command: str, machine: str, sou
     """Write both files, each atomically."""
     docs.mkdir(parents=True, exist_ok=True)
     write_atomically(docs / "mistakes.md", page(records, command, machine, source_version, docs).encode())
-    found = plain(to_json(records, command, machine, source_version))
-    cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in found.pop("cases"))
-    head = json.dumps(found, ensure_ascii=False, indent=1)[:-2]
-    write_atomically(docs / "mistakes.json", f'{head},\n "cases": [\n{cases}\n ]\n}}\n'.encode())
+    content = plain(to_json(records, command, machine, source_version))
+    cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in content.pop("cases"))
+    summary_json = json.dumps(content, ensure_ascii=False, indent=1)[:-2]
+    write_atomically(docs / "mistakes.json", f'{summary_json},\n "cases": [\n{cases}\n ]\n}}\n'.encode())

@@ -13,10 +13,10 @@ from pellucid.data.augment.standardise import scaled
 from pellucid.doctor import Case, case_of
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode
-from pellucid.run.described import scaling
+from pellucid.run.described import scaling_entries
 
 Part = Dataset | tuple[Tensor, Tensor]  # pictures with classes, or inputs with numbers
-Touch = Callable[[Model], None]
+ModifyModel = Callable[[Model], None]
 EVALUATION = Mode(train=False, keep=False)
 
 
@@ -24,7 +24,7 @@ EVALUATION = Mode(train=False, keep=False)
 class Training:
     """One training: what `Model`, `fit` and the doctor are given.
 
-    scale: standardise each channel by the training data. options: further arguments of Model. touch: what is done to
+    scale: standardise each channel by the training data. options: further arguments of Model. modify: what is done to
     the model before its first step. rounds: what `fit` is called with, one call after the other, as many times over as
     there are epochs; by default the whole training data in one call.
     """
@@ -41,20 +41,22 @@ class Training:
     options: Mapping[str, Any] = field(default_factory=dict)
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     callbacks: Callable[[], Sequence[Callback]] = list
-    touch: Touch = lambda model: None
+    modify: ModifyModel = lambda model: None
     rounds: Callable[[int], Sequence[Part]] | None = None
 
     def begin(self) -> Model:
         """Return the model before its first step."""
         x = inputs(self.train)
         classes = self.train.classes if isinstance(self.train, Dataset) else None
-        options: dict[str, Any] = {"preprocess": scaling(FeatureStats.fit(x)) if self.scale and x.dim() == 4 else {}}
+        options: dict[str, Any] = {
+            "preprocess": scaling_entries(FeatureStats.fit(x)) if self.scale and x.dim() == 4 else {}
+        }
         options["metrics"] = () if classes is None else ("accuracy",)
         model = Model(
             self.net(1 if classes is None else len(classes)), self.loss, self.optimizer, seed=self.seed,
             classes=classes, input_shape=tuple(x.shape[1:]), **{**options, **self.options},
         )  # fmt: skip
-        self.touch(model)
+        self.modify(model)
         return model
 
     def run(self) -> Case:
@@ -63,27 +65,27 @@ class Training:
         try:
             if self.rounds is None:
                 history = model.fit(
-                    *given(self.train), epochs=self.epochs, batch_size=self.batch_size, validation=self.validation,
-                    augment=self.augment, callbacks=self.callbacks(), verbose=False,
+                    *fit_arguments(self.train), epochs=self.epochs, batch_size=self.batch_size,
+                    validation=self.validation, augment=self.augment, callbacks=self.callbacks(), verbose=False,
                 )  # fmt: skip
             else:
                 for epoch in range(self.epochs):
                     for part in self.rounds(epoch):
-                        model.fit(*given(part), epochs=1, batch_size=self.batch_size, verbose=False)
+                        model.fit(*fit_arguments(part), epochs=1, batch_size=self.batch_size, verbose=False)
         except PellucidError as error:
             stopped = error.with_traceback(None)
         return case_of(
-            model, *given(self.train), validation=self.validation, history=history, batch_size=self.batch_size,
+            model, *fit_arguments(self.train), validation=self.validation, history=history, batch_size=self.batch_size,
             epochs=self.epochs, augment=self.augment, begin=self.begin, stopped=stopped,
         )  # fmt: skip
 
-    def but(self, **changes: Any) -> "Training":
+    def replace(self, **changes: Any) -> "Training":
         """Return the training with other values."""
         return replace(self, **changes)
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class TrainedPair:
     """A mistaken training, and what the mistake costs.
 
     harmed: what it reaches; sound: what the same training reaches without the mistake; both in `measure`, of which
@@ -96,7 +98,7 @@ class Made:
     measure: str
 
 
-def given(part: Part) -> tuple[Any, ...]:
+def fit_arguments(part: Part) -> tuple[Any, ...]:
     """Return a part as positional arguments of `fit`."""
     return (part,) if isinstance(part, Dataset) else part
 
@@ -109,33 +111,38 @@ def inputs(part: Part) -> Tensor:
 def accuracy(model: Model, data: Part, batch_size: int = 256) -> float:
     """Return the share of right answers; 0 of a model that answers with NaN."""
     try:
-        return float(model.evaluate(*given(data), batch_size=batch_size)["accuracy"])
+        return float(model.evaluate(*fit_arguments(data), batch_size=batch_size)["accuracy"])
     except PellucidError:
         return 0.0
 
 
-def explained(model: Model, part: tuple[Tensor, Tensor]) -> float:
+def explained_variance(model: Model, part: tuple[Tensor, Tensor]) -> float:
     """Return the share of the targets' variance that the model explains, R²."""
     x, y = part
     with torch.inference_mode():
-        said = model.loss.predict(model.net.forward(model.params, scaled(x, model.stats), EVALUATION)[0])
+        predictions = model.loss.predict(model.net.forward(model.params, scaled(x, model.stats), EVALUATION)[0])
     y = y.reshape(len(y), -1)
-    wrong = (said.reshape(len(y), -1) - y).square().mean() / (y - y.mean()).square().mean()
-    return 1 - float(wrong)
+    unexplained = (predictions.reshape(len(y), -1) - y).square().mean() / (y - y.mean()).square().mean()
+    return 1 - float(unexplained)
 
 
-def reached(model: Model, part: Part) -> float:
+def score_of(model: Model, part: Part) -> float:
     """Return the accuracy on pictures with classes, or what is explained of numbers."""
-    return accuracy(model, part) if isinstance(part, Dataset) else explained(model, part)
+    return accuracy(model, part) if isinstance(part, Dataset) else explained_variance(model, part)
 
 
-def compared(wrong: Training, right: Training, test: Part | None = None, measure: str = "accuracy") -> Made:
+def compare(wrong: Training, right: Training, test: Part | None = None, measure: str = "accuracy") -> TrainedPair:
     """Train with and without a mistake, and measure both on `test`, by default on what `right` is validated on."""
-    return judged(wrong, right, right.validation if test is None else test, measure)
+    return compare_on(wrong, right, right.validation if test is None else test, measure)
 
 
-def judged(wrong: Training, right: Training, test: Part, measure: str, own: bool = False) -> Made:
-    """Train with and without a mistake, and measure both on `test`; own: the wrong one on its own validation data."""
+def compare_on(wrong: Training, right: Training, test: Part, measure: str, own_validation: bool = False) -> TrainedPair:
+    """Train with and without a mistake, and measure both on `test`.
+
+    own_validation: the wrong one on its own validation data.
+    """
     case, sound = wrong.run(), right.run().model
-    harmed = reached(case.model, wrong.validation if own else test)
-    return Made(case, harmed, reached(sound, test), measure if isinstance(test, Dataset) else "explained variance")
+    harmed = score_of(case.model, wrong.validation if own_validation else test)
+    return TrainedPair(
+        case, harmed, score_of(sound, test), measure if isinstance(test, Dataset) else "explained variance"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
 
-from benchmarks.mistakes.listed import read
+from benchmarks.mistakes.listed import read_diagnosis
 
 Record = dict[str, Any]
 
@@ -30,18 +30,18 @@ def run_job(job: Job) -> Record:
     """Return the doctor's findings; a case that raises is recorded with its error."""
     from benchmarks.mistakes.cases import CASES
     from benchmarks.mistakes.healthy import HEALTHY
-    from benchmarks.mistakes.training import reached
+    from benchmarks.mistakes.training import score_of
     from pellucid.doctor import diagnose
     from pellucid.errors import PellucidError
 
     record: Record = {"key": job.key, "id": job.id, "seed": job.seed, "healthy": job.healthy}
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     try:
         if job.healthy:
             training = HEALTHY[job.id](job.seed)
             case = training.run()
-            record["learned"] = round(reached(case.model, training.train), 4)
-            record["reached"] = round(reached(case.model, training.validation), 4)
+            record["learned"] = round(score_of(case.model, training.train), 4)
+            record["reached"] = round(score_of(case.model, training.validation), 4)
         else:
             trained_pair = CASES[job.id](job.seed)
             case = trained_pair.case
@@ -54,16 +54,16 @@ def run_job(job: Job) -> Record:
         return {**record, "refused": str(error)}
     except Exception as error:  # of whatever kind: the other cases go on
         return {**record, "error": f"{type(error).__name__}: {error}"}
-    ready = time.perf_counter()
+    training_end = time.perf_counter()
     try:
         diagnosis = diagnose(case).to_json()
     except Exception as error:
         return {**record, "error": f"{type(error).__name__}: {error}"}
-    findings = read(diagnosis)
+    findings = read_diagnosis(diagnosis)
     return {
         **record,
         "causes": list(findings.causes),
         "others": list(findings.others),
-        "training": round(ready - begun, 2),
-        "doctor": round(time.perf_counter() - ready, 2),
+        "training": round(training_end - start_time, 2),
+        "doctor": round(time.perf_counter() - training_end, 2),
     }

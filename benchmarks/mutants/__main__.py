@@ -31,40 +31,48 @@ def main() -> int:
         "taken from the report there",
     )  # fmt: skip
     args = parser.parse_args()
-    known = equivalents.load()
-    begun = time.monotonic()
-    whole = list(mutants(args.root / "pellucid"))
-    chosen = [one for one in whole if not args.only or any(text in one.name for text in args.only)][:: args.every]
-    full = len(chosen) == len(whole) and args.root == ROOT
-    others = [one for one in whole if one not in chosen] if args.only and args.docs else []
-    done = report.earlier(args.docs, others) if others else []
-    done += attempts(args.root, chosen, args.jobs)
-    found = report.outcomes(done, lambda mutant: equivalents.reason(mutant, known))
+    known_equivalents = equivalents.load()
+    start_time = time.monotonic()
+    all_mutants = list(mutants(args.root / "pellucid"))
+    selected = [one for one in all_mutants if not args.only or any(text in one.name for text in args.only)][
+        :: args.every
+    ]
+    full = len(selected) == len(all_mutants) and args.root == ROOT
+    not_selected = [one for one in all_mutants if one not in selected] if args.only and args.docs else []
+    finished = report.earlier_trials(args.docs, not_selected) if not_selected else []
+    finished += try_mutants(args.root, selected, args.jobs)
+    outcomes = report.outcomes(finished, lambda mutant: equivalents.reason(mutant, known_equivalents))
     if docs := args.docs or (ROOT / "docs" if full else None):
-        report.write(found, docs, args.every)
-    print(report.summary(found))
-    print(report.listed([one for one in found if one.survived]))
-    idle = equivalents.idle(known, (one.trial.mutant for one in found if one.why)) if full or others else []
-    for entry in idle:
+        report.write(outcomes, docs, args.every)
+    print(report.summary(outcomes))
+    print(report.mutant_list([one for one in outcomes if one.survived]))
+    unused_entries = (
+        equivalents.unused_entries(known_equivalents, (one.trial.mutant for one in outcomes if one.why))
+        if full or not_selected
+        else []
+    )
+    for entry in unused_entries:
         print(f"equivalents.toml: nothing survives that this explains: {entry.file}: {entry.before}")
-    print(f"{time.monotonic() - begun:.0f} s")
-    return 1 if idle or any(one.survived for one in found) else 0
+    print(f"{time.monotonic() - start_time:.0f} s")
+    return 1 if unused_entries or any(one.survived for one in outcomes) else 0
 
 
-def attempts(root: Path, chosen: list[Mutant], jobs: int) -> list[trials.Trial]:
+def try_mutants(root: Path, selected: list[Mutant], jobs: int) -> list[trials.Trial]:
     """Try the chosen mutants, and tell how far it has come."""
     trials.warm_up(root)
-    with tempfile.TemporaryDirectory() as place:
-        folders = [Path(place, f"copy{number}") for number in range(jobs)]
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder, f"copy{number}") for number in range(jobs)]
         failing = trials.prepare(root, folders)
         for case in sorted(failing):
             print(f"fails without a mutant, so that it cannot tell: {case}", file=sys.stderr)
-        done = []
-        for trial in trials.run(chosen, folders, failing):
-            done.append(trial)
-            print(f"{len(done)} of {len(chosen)}: {trial.mutant.name}", end="\033[K\r", file=sys.stderr, flush=True)
+        finished = []
+        for trial in trials.run(selected, folders, failing):
+            finished.append(trial)
+            print(
+                f"{len(finished)} of {len(selected)}: {trial.mutant.name}", end="\033[K\r", file=sys.stderr, flush=True
+            )
         print(end="\033[K", file=sys.stderr)
-        return done
+        return finished
 
 
 if __name__ == "__main__":

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 # Imported once, before any mutant; the second only for the scorecard.
-WARM = ("torch", "numpy", "pytest", "hypothesis")
-OUTSIDE = ("torch.testing._internal.common_methods_invocations", "torch.testing._internal.common_modules", "onnx")
-EVERYTHING = (
+PRELOADED = ("torch", "numpy", "pytest", "hypothesis")
+SCORECARD_MODULES = (
+    "torch.testing._internal.common_methods_invocations",
+    "torch.testing._internal.common_modules",
+    "onnx",
+)
+ALL_TESTS = (
     "tests/layers",
     "tests/losses",
     "tests/combine",
@@ -27,7 +31,7 @@ EVERYTHING = (
 )
 # What finds most mistakes of a kind of code at once: a file or folder, and one test of it ("" for all). The first place
 # that a mutant's file begins with counts.
-FIRST = {
+FIRST_TESTS = {
     "layers": (
         ("tests/layers/test_contract.py", "test_forward_and_backward_equal_the_reference_and_its_autograd"),
         ("tests/layers", ""),
@@ -44,9 +48,9 @@ FIRST = {
     "fuse": (("tests/fuse/test_forms.py", ""), ("tests/fuse", "")),
     "sweep.py": (("tests/test_sweep.py", ""),),
 }
-JUDGED = ("layers/", "losses/")  # places with outside suites
+SCORED_FOLDERS = ("layers/", "losses/")  # places with outside suites
 # The parts of the scorecard that go forward and back through layers and losses, and their tables by class of ours.
-PARTS = {"opinfo": "OPERATORS", "moduleinfo": "MODULES", "onnx_nodes": ""}
+SCORECARD_PARTS = {"opinfo": "OPERATORS", "moduleinfo": "MODULES", "onnx_nodes": ""}
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,18 @@ class Verdict:
         return bool(self.by)
 
 
-def enter(folder: Path, write: bool = False) -> None:
+def import_from(folder: Path, write: bool = False) -> None:
     """Make `folder` the place that Pellucid and its tests are imported from."""
     os.chdir(folder)
-    here = Path(__file__).resolve().parents[2]
-    sys.path[:] = [str(folder), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (here, folder))]
+    checkout = Path(__file__).resolve().parents[2]
+    sys.path[:] = [
+        str(folder),
+        *(entry for entry in sys.path if Path(entry or ".").resolve() not in (checkout, folder)),
+    ]
     sys.dont_write_bytecode = not write
 
 
-class Watch:
+class FirstFailure:
     """A plugin of pytest that remembers the first failure, and has no time for small examples of it.
 
     With `only`, no other test than that one is collected: making a list of all of them takes longer than most mutants
@@ -111,33 +118,33 @@ def run_tests(file: str, owners: frozenset[str]) -> Verdict:
         import_module("pellucid." + file.removesuffix(".py").replace("/", "."))
     except Exception as error:  # whatever it raises, this is no mutant
         return Verdict(how=type(error).__name__, none=True)
-    named = ["-k", " or ".join(sorted(owners))] if file.startswith("layers/") else []
-    first = next(tests for place, tests in FIRST.items() if file.startswith(place))
-    for path, test in first:
-        if (verdict := pytest_until_failure([path, *named], test)).caught:
+    name_filter = ["-k", " or ".join(sorted(owners))] if file.startswith("layers/") else []
+    first_tests = next(tests for place, tests in FIRST_TESTS.items() if file.startswith(place))
+    for path, test in first_tests:
+        if (verdict := pytest_until_failure([path, *name_filter], test)).caught:
             return verdict
-    return pytest_until_failure(list(EVERYTHING))
+    return pytest_until_failure(list(ALL_TESTS))
 
 
 def pytest_until_failure(args: list[str], only: str = "") -> Verdict:
     """Run pytest in this process, on those of the paths that exist."""
     import pytest
 
-    watch = Watch(only)
-    there = [arg for arg in args if not arg.startswith("tests/") or Path(arg).exists()]
+    plugin = FirstFailure(only)
+    existing = [arg for arg in args if not arg.startswith("tests/") or Path(arg).exists()]
     # pytest and hypothesis were imported before this call, too early for pytest to rewrite their assertions.
     options = ["-x", "-p", "no:cacheprovider", "--tb=no", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    code = pytest.main([*options, *there], plugins=[watch])
-    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) or watch.verdict.caught:
-        return watch.verdict
+    code = pytest.main([*options, *existing], plugins=[plugin])
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) or plugin.verdict.caught:
+        return plugin.verdict
     return Verdict("pytest itself", str(code))
 
 
-def run_scorecard(owners: frozenset[str], known: frozenset[str]) -> Verdict:
-    """Run the cases about the owners until one fails that is not `known` to fail without a mutant."""
+def run_scorecard(owners: frozenset[str], failing_cases: frozenset[str]) -> Verdict:
+    """Run the cases about the owners until one fails that is not among `failing_cases`, which fail without a mutant."""
     verdict = Verdict(none=True)
     for verdict in verdicts(owners):
-        if verdict.caught and verdict.by not in known:
+        if verdict.caught and verdict.by not in failing_cases:
             return verdict
     return Verdict(none=verdict.none)
 
@@ -145,7 +152,7 @@ def run_scorecard(owners: frozenset[str], known: frozenset[str]) -> Verdict:
 def verdicts(owners: frozenset[str] | None = None) -> Iterator[Verdict]:
     """Yield the verdict of each case of the scorecard about one of `owners`, or of all cases."""
     for case in cases(owners):
-        (row,) = import_module("conformance.tally").count([case])
+        (row,) = import_module("conformance.tally").run_cases([case])
         if row.failures:
             yield Verdict(f"{case.suite} {case.name}", row.failures[0].removeprefix(f"{case.name}: ").split(":")[0])
         else:
@@ -154,7 +161,7 @@ def verdicts(owners: frozenset[str] | None = None) -> Iterator[Verdict]:
 
 def cases(owners: frozenset[str] | None) -> Iterator[Any]:
     """Yield the cases of the scorecard that are about `owners`."""
-    for name, table in PARTS.items():
+    for name, table in SCORECARD_PARTS.items():
         if not any(Path("conformance", path).exists() for path in (f"{name}.py", f"{name}/__init__.py")):
             continue
         part = import_module(f"conformance.{name}")

@@ -21,8 +21,8 @@ class Equivalent:
 
     def explains(self, mutant: Mutant) -> bool:
         """Say whether the mutant is one of these."""
-        here = (self.file, self.before) == (mutant.file, mutant.before)
-        return here and (not self.after or mutant.after in self.after)
+        same_line = (self.file, self.before) == (mutant.file, mutant.before)
+        return same_line and (not self.after or mutant.after in self.after)
 
 
 def load(path: Path = FILE) -> list[Equivalent]:
@@ -31,12 +31,12 @@ def load(path: Path = FILE) -> list[Equivalent]:
     return [Equivalent(**entry | {"after": tuple(entry.get("after", ()))}) for entry in entries]
 
 
-def reason(mutant: Mutant, known: Iterable[Equivalent]) -> str:
+def reason(mutant: Mutant, entries: Iterable[Equivalent]) -> str:
     """Return why the mutant is none; "" where nobody said so."""
-    return next((one.why for one in known if one.explains(mutant)), "")
+    return next((one.why for one in entries if one.explains(mutant)), "")
 
 
-def idle(known: Iterable[Equivalent], survivors: Iterable[Mutant]) -> list[Equivalent]:
+def unused_entries(entries: Iterable[Equivalent], survivors: Iterable[Mutant]) -> list[Equivalent]:
     """Return the entries that explain no survivor: the code has changed, or the checks notice it by now."""
-    left = list(survivors)
-    return [one for one in known if not any(one.explains(mutant) for mutant in left)]
+    mutants = list(survivors)
+    return [one for one in entries if not any(one.explains(mutant) for mutant in mutants)]

@@ -30,19 +30,19 @@ AXES = {
     "movedim": 0,
 }
 # Calls that change values, on x in x.abs() and torch.exp(x) alike; left out, the code goes on with x.
-CHANGES = {
+VALUE_CALLS = {
     "abs", "clamp", "clamp_min", "contiguous", "exp", "flatten", "float", "masked_fill", "maximum", "mean", "ndtr",
     "relu_", "reshape", "reversed", "rsqrt", "scatter", "scatter_add", "sigmoid", "sign", "softplus", "sqrt", "sum",
     "t", "tanh", "view",
 }  # fmt: skip
 # The order of the arguments means nothing, or is Python's own business.
-NO_ORDER = {"maximum", "add_up", "add_up_tree", "promote_types", "isinstance"}
+SYMMETRIC_CALLS = {"maximum", "add_up", "add_up_tree", "promote_types", "isinstance"}
 FLAGS = {"affine", "align_corners", "any", "batch", "bias", "ceil_mode", "count_include_pad", "need_dx", "over_dy"}
-GIVEN = {"dy", "target", "wanted"}  # what a function gets that returns gradients
-NOTHING = {"padding": 0, "output_padding": 0}  # what an option is when it is left out; 1 for all others
+GRADIENT_INPUTS = {"dy", "target", "wanted"}  # what a function gets that returns gradients
+NEUTRAL_OPTIONS = {"padding": 0, "output_padding": 0}  # what an option is when it is left out; 1 for all others
 
 
-def called(node: ast.AST) -> str:
+def called_name(node: ast.AST) -> str:
     """Return the name of what a call calls, without what stands before the dot; empty for anything else."""
     match node:
         case ast.Call(func=ast.Attribute(attr=name)) | ast.Call(func=ast.Name(id=name)):
@@ -50,35 +50,35 @@ def called(node: ast.AST) -> str:
     return ""
 
 
-def number(node: ast.AST) -> int | float | None:
+def number_value(node: ast.AST) -> int | float | None:
     """Return the number that stands here; a truth value is none."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return node.value  # pyright: ignore[reportReturnType]
     return None
 
 
-def expression(text: str) -> ast.expr:
+def parse_expression(text: str) -> ast.expr:
     """Return `text` as a node."""
     return ast.parse(text, mode="eval").body
 
 
-def negated(node: ast.expr) -> ast.expr:
+def negate(node: ast.expr) -> ast.expr:
     return ast.UnaryOp(ast.USub(), node)
 
 
-def gradients(node: ast.AST, names: frozenset[str]) -> list[ast.expr]:
+def gradient_nodes(node: ast.AST, names: frozenset[str]) -> list[ast.expr]:
     """Return the tensors among what a return statement hands back as (dx, dparams) or (value, dy), or as dparams."""
-    if not isinstance(node, ast.Return) or node.value is None or not names & GIVEN:
+    if not isinstance(node, ast.Return) or node.value is None or not names & GRADIENT_INPUTS:
         return []
     parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-    found: list[ast.expr] = []
+    nodes: list[ast.expr] = []
     for part in parts:
         dicts = [one for one in ast.walk(part) if isinstance(one, ast.Dict | ast.DictComp)]
         if dicts:
-            found += [value for one in dicts for value in (one.values if isinstance(one, ast.Dict) else [one.value])]
+            nodes += [value for one in dicts for value in (one.values if isinstance(one, ast.Dict) else [one.value])]
         elif isinstance(node.value, ast.Tuple) and not is_value(part, (None,)):
-            found.append(part)
-    return found
+            nodes.append(part)
+    return nodes
 
 
 def is_value(node: ast.AST, values: tuple[object, ...]) -> bool:
@@ -94,8 +94,8 @@ def wrong_sign(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
             yield ((node, ast.BinOp(left, ast.Add(), right)),)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             yield ((node, operand),)
-    for part in gradients(node, names):
-        yield ((part, negated(part)),)
+    for part in gradient_nodes(node, names):
+        yield ((part, negate(part)),)
 
 
 def missing_factor(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
@@ -124,7 +124,7 @@ def missing_call(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
         case ast.Call(func=ast.Attribute(attr="where"), args=[_, x, other]):
             yield ((node, x),)
             yield ((node, other),)
-        case ast.Call(func=ast.Attribute(value=x, attr=name), args=args) if name in CHANGES:
+        case ast.Call(func=ast.Attribute(value=x, attr=name), args=args) if name in VALUE_CALLS:
             yield ((node, args[0] if is_module(x) else x),)
 
 
@@ -152,29 +152,29 @@ def partial_sum(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 def wrong_axis(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
     """Name another axis, forget one of several, or take height for width."""
     match node:
-        case ast.Call(func=ast.Attribute(value=x), args=args) if called(node) in AXES:
-            place = AXES[called(node)] + (is_module(x) and called(node) != "cat")
-            if place < len(args):
-                yield from ((edit,) for edit in other_axes(args[place]))
+        case ast.Call(func=ast.Attribute(value=x), args=args) if called_name(node) in AXES:
+            position = AXES[called_name(node)] + (is_module(x) and called_name(node) != "cat")
+            if position < len(args):
+                yield from ((edit,) for edit in other_axes(args[position]))
         case ast.Call(func=ast.Name(id="pair")):
-            yield ((node, expression(f"{ast.unparse(node)}[::-1]")),)
-        case ast.Subscript(value=ast.Attribute(attr="shape"), slice=index) if number(index) is not None:
+            yield ((node, parse_expression(f"{ast.unparse(node)}[::-1]")),)
+        case ast.Subscript(value=ast.Attribute(attr="shape"), slice=index) if number_value(index) is not None:
             yield from ((edit,) for edit in other_axes(index))
-        case ast.Tuple(elts=[one, other], ctx=ast.Load()) if same_kind(one, other):
+        case ast.Tuple(elts=[one, other], ctx=ast.Load()) if can_swap(one, other):
             yield ((one, other), (other, one))
 
 
 def other_axes(axis: ast.expr) -> Iterator[Edit]:
-    value = number(axis)
+    number = number_value(axis)
     if isinstance(axis, ast.Tuple):
         yield from ((axis, ast.Tuple([one], ast.Load())) for one in axis.elts)
-    elif value is None:
+    elif number is None:
         yield axis, ast.BinOp(axis, ast.Sub(), ast.Constant(1))
     else:
-        yield axis, ast.Constant(int(value) - 1 if value > 0 else 1)
+        yield axis, ast.Constant(int(number) - 1 if number > 0 else 1)
 
 
-def same_kind(one: ast.expr, other: ast.expr) -> bool:
+def can_swap(one: ast.expr, other: ast.expr) -> bool:
     plain = (ast.Name, ast.Attribute)
     return isinstance(one, plain) and isinstance(other, plain) and ast.unparse(one) != ast.unparse(other)
 
@@ -183,12 +183,12 @@ def off_by_one(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
     """Shift a padding, a stride, a window or the bound of a slice by one, or leave an option out."""
     match node:
         case ast.Call(func=ast.Name(id="pair"), args=[ast.Attribute(attr=option)]):
-            yield ((node, expression(f"tuple(n + 1 for n in {ast.unparse(node)})")),)
-            usual = NOTHING.get(option, 1)
-            yield ((node, expression(f"({usual}, {usual})")),)
+            yield ((node, parse_expression(f"tuple(n + 1 for n in {ast.unparse(node)})")),)
+            usual = NEUTRAL_OPTIONS.get(option, 1)
+            yield ((node, parse_expression(f"({usual}, {usual})")),)
         case ast.Slice(lower=lower, upper=upper):
             for bound in (lower, upper):
-                if bound is not None and number(bound) is None:
+                if bound is not None and number_value(bound) is None:
                     yield ((bound, ast.BinOp(bound, ast.Add(), ast.Constant(1))),)
         case ast.Attribute(value=ast.Name(id="self"), attr="groups"):
             yield ((node, ast.Constant(1)),)
@@ -215,7 +215,7 @@ def wrong_comparison(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]
 
 def wrong_constant(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
     """Write 0 for 1, the next whole number for another one, and twice a fraction."""
-    value = number(node)
+    value = number_value(node)
     if isinstance(value, int):
         yield ((node, ast.Constant(0 if value == 1 else value + 1)),)
     elif value:
@@ -250,15 +250,15 @@ def wrong_branch(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
 def swapped_arguments(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
     """Swap neighbouring arguments of a call, or the factors of a matrix product."""
     match node:
-        case ast.Call(args=args) if called(node) not in NO_ORDER:
+        case ast.Call(args=args) if called_name(node) not in SYMMETRIC_CALLS:
             for one, other in pairwise(args):
-                if kind(one) == kind(other) and ast.unparse(one) != ast.unparse(other):
+                if argument_kind(one) == argument_kind(other) and ast.unparse(one) != ast.unparse(other):
                     yield (one, other), (other, one)
         case ast.BinOp(left=left, op=ast.MatMult(), right=right):
             yield ((node, ast.BinOp(right, ast.MatMult(), left)),)
 
 
-def kind(node: ast.expr) -> str:
+def argument_kind(node: ast.expr) -> str:
     """Guess what an argument is: swapping a tensor and a flag would only raise an error."""
     match node:
         case ast.Constant(value=bool()):
@@ -267,7 +267,7 @@ def kind(node: ast.expr) -> str:
             return "flag"
         case ast.Tuple() | ast.List() | ast.Attribute(attr="shape") | ast.Subscript(slice=ast.Slice()) | ast.Starred():
             return "sizes"
-        case ast.Call() if called(node) in ("pair", "_output"):
+        case ast.Call() if called_name(node) in ("pair", "_output"):
             return "sizes"
         case ast.Constant() | ast.Attribute(value=ast.Name(id="self")):
             return "number"
@@ -285,7 +285,7 @@ def swapped_gradients(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation
 
 def dropped_gradient(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
     """Return zeros for one of the gradients."""
-    for part in gradients(node, names):
+    for part in gradient_nodes(node, names):
         yield ((part, ast.BinOp(part, ast.Mult(), ast.Constant(0))),)
 
 
@@ -300,9 +300,9 @@ def missing_step(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
     """Leave out a statement that changes a value that exists already."""
     match node:
         case ast.Assign(targets=[target], value=value):
-            written = {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
-            read = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
-            if written and written <= read | names:
+            written_names = {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
+            read_names = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+            if written_names and written_names <= read_names | names:
                 yield ((node, ast.Pass()),)
         case ast.AugAssign() | ast.Expr(value=ast.Call()):
             yield ((node, ast.Pass()),)

@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 # Methods in which gradients are computed, of layers, losses and combinators; what they call is found from there.
-ROOTS = {"layers": ("backward",), "losses": ("__call__", "compute"), "combine": ("backward", "sweep")}
-ROOTS["fuse"] = ROOTS["combine"]
-ROOTS["fuse/inference"] = ("__call__",)  # what predicts has no backward pass: its outputs
+ROOT_METHODS = {"layers": ("backward",), "losses": ("__call__", "compute"), "combine": ("backward", "sweep")}
+ROOT_METHODS["fuse"] = ROOT_METHODS["combine"]
+ROOT_METHODS["fuse/inference"] = ("__call__",)  # what predicts has no backward pass: its outputs
 # What is no method: the one recursion over a network, and what norms are folded into once.
-FUNCTIONS = (
+ROOT_FUNCTIONS = (
     ("sweep.py", "backward"),
     ("fuse/inference/runs.py", "convolution"),
     ("fuse/inference/runs.py", "scale_and_shift"),
@@ -67,31 +67,31 @@ class Module:
     @cached_property
     def functions(self) -> dict[str, Code]:
         """The functions outside classes, and the tables that hold functions without a name."""
-        found: dict[str, Code] = {}
+        code_by_name: dict[str, Code] = {}
         for node in self.tree.body:
             match node:
                 case ast.FunctionDef():
-                    found[node.name] = node
+                    code_by_name[node.name] = node
                 case ast.AnnAssign(target=ast.Name(id=name), value=value) if value and has_lambda(value):
-                    found[name] = ast.copy_location(ast.Assign([node.target], value), node)
-        return found
+                    code_by_name[name] = ast.copy_location(ast.Assign([node.target], value), node)
+        return code_by_name
 
     @cached_property
     def imports(self) -> dict[str, str]:
         """The names that come from other files of the package, and those files."""
-        found = {}
+        file_by_name = {}
         for node in self.tree.body:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{self.package.name}."):
                 file = "/".join((node.module or "").split(".")[1:]) + ".py"
-                found |= {alias.name: file for alias in node.names if (self.package / file).exists()}
-        return found
+                file_by_name |= {alias.name: file for alias in node.names if (self.package / file).exists()}
+        return file_by_name
 
 
 def has_lambda(node: ast.AST) -> bool:
     return any(isinstance(part, ast.Lambda) for part in ast.walk(node))
 
 
-def live(node: ast.AST) -> Iterator[ast.AST]:
+def live_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes of a function that take part in the result: no documentation, no types, no refusals."""
     yield node
     parts: list[ast.AST]
@@ -107,11 +107,11 @@ def live(node: ast.AST) -> Iterator[ast.AST]:
         case _:
             parts = list(ast.iter_child_nodes(node))
     for part in parts:
-        if not is_aside(part):
-            yield from live(part)
+        if not is_ignored(part):
+            yield from live_nodes(part)
 
 
-def is_aside(node: ast.AST) -> bool:
+def is_ignored(node: ast.AST) -> bool:
     """Say whether a statement is a text, or a check that lets everything pass or refuses."""
     match node:
         case ast.Expr(value=ast.Constant()):
@@ -121,18 +121,18 @@ def is_aside(node: ast.AST) -> bool:
         case ast.If(body=[ast.Raise()], orelse=[]):
             return True
         case ast.If(body=[ast.Expr() as one], orelse=[]):
-            return is_aside(one)
+            return is_ignored(one)
     return False
 
 
 def sites(package: Path) -> list[Site]:
     """Return every place of the package that gradients pass through, in the order of files and lines."""
     search = Search(package)
-    for folder, roots in ROOTS.items():
+    for folder, roots in ROOT_METHODS.items():
         for path in sorted((package / folder).glob("*.py")):
             for kind, methods in search.module(f"{folder}/{path.name}").classes.items():
                 search.follow(f"{folder}/{path.name}", kind, [root for root in roots if root in methods], kind)
-    for file, name in FUNCTIONS:
+    for file, name in ROOT_FUNCTIONS:
         if (package / file).exists():
             search.follow(file, "", [name], name)
     return [Site(place[0], code, frozenset(owners)) for place, (code, owners) in sorted(search.found.items())]
@@ -155,42 +155,42 @@ class Search:
 
         A method of a class that a layer makes use of counts as called where its name stands behind a dot.
         """
-        open_ends = [(file, kind, name) for name in names]
+        pending = [(file, kind, name) for name in names]
         helpers: set[tuple[str, str]] = set()
-        dotted: set[str] = set()
+        attributes: set[str] = set()
         seen: set[tuple[str, str, str]] = set()
-        while open_ends:
-            one = open_ends.pop()
-            if one in seen:
+        while pending:
+            key = pending.pop()
+            if key in seen:
                 continue
-            seen.add(one)
-            file, kind, name = one
+            seen.add(key)
+            file, kind, name = key
             code = (self.module(file).classes[kind] if kind else self.module(file).functions)[name]
             self.found.setdefault((file, code.lineno), (code, set()))[1].add(owner)
-            for node in live(code):
+            for node in live_nodes(code):
                 match node:
                     case ast.Attribute(value=value, attr=name):
-                        dotted.add(name)
+                        attributes.add(name)
                         if (
                             isinstance(value, ast.Name)
                             and value.id == "self"
                             and name in self.module(file).classes[kind]
                         ):
-                            open_ends.append((file, kind, name))
+                            pending.append((file, kind, name))
                     case ast.Name(id=name, ctx=ast.Load()):
                         home = self.module(self.module(file).imports.get(name, file))
                         if name in home.functions:
-                            open_ends.append((home.file, "", name))
-                        elif name in home.classes and not is_rooted(home.classes[name]):
+                            pending.append((home.file, "", name))
+                        elif name in home.classes and not has_root_method(home.classes[name]):
                             helpers.add((home.file, name))
-            open_ends += [
+            pending += [
                 (*helper, name)
                 for helper in helpers
                 for name in self.module(helper[0]).classes[helper[1]]
-                if name in dotted
+                if name in attributes
             ]
 
 
-def is_rooted(methods: dict[str, Code]) -> bool:
+def has_root_method(methods: dict[str, Code]) -> bool:
     """Say whether a class has gradients of its own, and so is searched by itself."""
-    return any(root in methods for roots in ROOTS.values() for root in roots)
+    return any(root in methods for roots in ROOT_METHODS.values() for root in roots)

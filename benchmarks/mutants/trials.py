@@ -20,7 +20,7 @@ from benchmarks.mutants import checks
 from benchmarks.mutants.checks import Verdict
 from benchmarks.mutants.mutant import Mutant
 
-COPIED = ("pellucid", "tests", "conformance", "pyproject.toml", "recipes")
+COPIED_PATHS = ("pellucid", "tests", "conformance", "pyproject.toml", "recipes")
 TIME_LIMIT = 400.0  # seconds for one check of one mutant; all tests of one take 90 on a free core
 fork = multiprocessing.get_context("fork")
 
@@ -54,58 +54,58 @@ class Check:
 
     process: Any
     answer: Connection
-    begun: float
+    start_time: float
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether there is an answer, or will not be one."""
-        return self.answer.poll() or time.monotonic() - self.begun > TIME_LIMIT
+        return self.answer.poll() or time.monotonic() - self.start_time > TIME_LIMIT
 
     def result(self) -> Any:
         """Return what it found; no answer is an answer too: the code hung, or brought the process down."""
         if not self.answer.poll():
             self.process.kill()
-            found: Any = Verdict("time limit", "Hang")
+            verdict: Any = Verdict("time limit", "Hang")
         else:
             try:
-                found = self.answer.recv()
+                verdict = self.answer.recv()
             except EOFError:
-                found = None
+                verdict = None
         self.process.join()
-        if found is None:
-            found = Verdict("end of the process", signal.Signals(-self.process.exitcode).name)
+        if verdict is None:
+            verdict = Verdict("end of the process", signal.Signals(-self.process.exitcode).name)
         self.answer.close()
-        if isinstance(found, str):
-            raise RuntimeError(f"a check itself does not work:\n{found}")
-        return found
+        if isinstance(verdict, str):
+            raise RuntimeError(f"a check itself does not work:\n{verdict}")
+        return verdict
 
 
 def start(folder: Path, work: Callable[[], Any], write: bool = False) -> Check:
     """Run `work` in a fork of this process, with Pellucid imported from `folder`."""
-    answer, end = fork.Pipe(duplex=False)
+    answer, sender = fork.Pipe(duplex=False)
 
     def child() -> None:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         try:
-            checks.enter(folder, write)
-            end.send(work())
+            checks.import_from(folder, write)
+            sender.send(work())
         except Exception:  # a fault of the check must not pass for a mutant that was caught
-            end.send(traceback.format_exc())
+            sender.send(traceback.format_exc())
 
     process = fork.Process(target=child, daemon=True)
     process.start()
-    end.close()
+    sender.close()
     return Check(process, answer, time.monotonic())
 
 
 def warm_up(root: Path) -> None:
     """Import what all checks of the tree share; Pellucid and its tests must not be among it."""
-    for name in checks.WARM:
+    for name in checks.PRELOADED:
         import_module(name)
     if (root / "conformance").exists():
-        for name in checks.OUTSIDE:
+        for name in checks.SCORECARD_MODULES:
             import_module(name)
         collect_nodes()
     import torch
@@ -129,7 +129,7 @@ def collect_nodes() -> None:
 def copy_tree(root: Path, folder: Path) -> None:
     """Copy what the checks read."""
     folder.mkdir()
-    for name in COPIED:
+    for name in COPIED_PATHS:
         if (root / name).is_dir():
             shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         elif (root / name).exists():
@@ -142,21 +142,21 @@ def prepare(root: Path, folders: list[Path]) -> frozenset[str]:
     The compiled files that this leaves in the copies make every later import fast. Raises Unfit where a test fails.
     """
     copy_tree(root, folders[0])
-    tests = start(folders[0], lambda: checks.pytest_until_failure(list(checks.EVERYTHING)), write=True)
+    tests = start(folders[0], lambda: checks.pytest_until_failure(list(checks.ALL_TESTS)), write=True)
     wait([tests.answer], TIME_LIMIT)
     if (verdict := tests.result()).caught:
         raise Unfit(f"{verdict.by} fails without a mutant ({verdict.how}); mend it first")
     scorecard = start(folders[0], lambda: frozenset(one.by for one in checks.verdicts() if one.caught), write=True)
     wait([scorecard.answer], TIME_LIMIT)
-    known = scorecard.result()
-    if isinstance(known, Verdict):
-        raise Unfit(f"the scorecard does not run: {known.how}")
+    failing_cases = scorecard.result()
+    if isinstance(failing_cases, Verdict):
+        raise Unfit(f"the scorecard does not run: {failing_cases.how}")
     for folder in folders[1:]:
         shutil.copytree(folders[0], folder)
-    return known
+    return failing_cases
 
 
-def attempt(mutant: Mutant, folder: Path, known: frozenset[str]) -> Generator[Check, Verdict, Trial]:
+def attempt(mutant: Mutant, folder: Path, failing_cases: frozenset[str]) -> Generator[Check, Verdict, Trial]:
     """Break the copy, yield the checks one after the other, and return what became of the mutant."""
     path = folder / "pellucid" / mutant.file
     original, stat = path.read_bytes(), path.stat()
@@ -164,31 +164,31 @@ def attempt(mutant: Mutant, folder: Path, known: frozenset[str]) -> Generator[Ch
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns - 10**10))  # else the compiled original would stand for it
     tests = yield start(folder, lambda: checks.run_tests(mutant.file, mutant.owners))
     scorecard = Verdict(none=True)
-    if not tests.none and mutant.file.startswith(checks.JUDGED):
-        scorecard = yield start(folder, lambda: checks.run_scorecard(mutant.owners, known))
+    if not tests.none and mutant.file.startswith(checks.SCORED_FOLDERS):
+        scorecard = yield start(folder, lambda: checks.run_scorecard(mutant.owners, failing_cases))
     path.write_bytes(original)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     return Trial(mutant, tests, scorecard)
 
 
-def run(mutants: Iterable[Mutant], folders: list[Path], known: frozenset[str]) -> Iterator[Trial]:
+def run(mutants: Iterable[Mutant], folders: list[Path], failing_cases: frozenset[str]) -> Iterator[Trial]:
     """Try every mutant, as many at once as there are folders, and yield each as it is done."""
-    queue, free = iter(mutants), list(folders)
+    queue, free_folders = iter(mutants), list(folders)
     running: dict[Path, tuple[Generator[Check, Verdict, Trial], Check]] = {}
     while True:
-        while free and (mutant := next(queue, None)):
-            folder = free.pop()
-            begun = attempt(mutant, folder, known)
-            running[folder] = begun, next(begun)
+        while free_folders and (mutant := next(queue, None)):
+            folder = free_folders.pop()
+            trial = attempt(mutant, folder, failing_cases)
+            running[folder] = trial, next(trial)
         if not running:
             return
         wait([check.answer for _, check in running.values()], timeout=1.0)
-        for folder, (begun, check) in list(running.items()):
-            if not check.over:
+        for folder, (trial, check) in list(running.items()):
+            if not check.is_over:
                 continue
             try:
-                running[folder] = begun, begun.send(check.result())
+                running[folder] = trial, trial.send(check.result())
             except StopIteration as done:
                 del running[folder]
-                free.append(folder)
+                free_folders.append(folder)
                 yield done.value

@@ -42,8 +42,8 @@ def make_detector(job: Job) -> Callable[[int], None]:
                 detector.predict(params, batch.images)  # as `pellucid detect` does
 
         return detect
-    places = tuple(f"backbone.{part}." for part in ("stem", "stage1", "stage2"))
-    frozen = [path for path in flatten(params) if path.startswith(places)]
+    frozen_prefixes = tuple(f"backbone.{part}." for part in ("stem", "stage1", "stage2"))
+    frozen = [path for path in flatten(params) if path.startswith(frozen_prefixes)]
     train = TrainingStep(detector, params, SGD(lr=1e-5), examples=job.batch, frozen=frozen)
 
     @torch.inference_mode()
@@ -56,7 +56,7 @@ def make_detector(job: Job) -> Callable[[int], None]:
 
 def make(job: Job) -> Callable[[int], None]:
     if job.network == "pix2pix":
-        return translation(job)
+        return make_translation(job)
     if job.network in DETECTORS:
         return make_detector(job)
     x = torch.rand(job.batch, *job.shape)
@@ -70,7 +70,7 @@ def make(job: Job) -> Callable[[int], None]:
         params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     target = targets(job)
     if job.inference:
-        return predictions(net, params, x)
+        return make_predictions(net, params, x)
     loss = Quadratic() if job.network == "mlp" else SoftmaxCrossEntropy()
     if job.network == "mlp":
         target = F.one_hot(target, job.classes).float()
@@ -88,7 +88,7 @@ def make(job: Job) -> Callable[[int], None]:
     return run
 
 
-def translation(job: Job) -> Callable[[int], None]:
+def make_translation(job: Job) -> Callable[[int], None]:
     objective = pix2pix("image", levels=5)
     params, _ = objective.init(job.shape, torch.Generator().manual_seed(0))
     train = TrainingStep(objective, params, Adam(2e-4, 0.5), examples=job.batch)
@@ -102,7 +102,7 @@ def translation(job: Job) -> Callable[[int], None]:
     return run
 
 
-def predictions(net: Layer, params: Params, x: Tensor) -> Callable[[int], None]:
+def make_predictions(net: Layer, params: Params, x: Tensor) -> Callable[[int], None]:
     predict = inference(net, params)  # as `Model.predictor()` does, once for all batches
 
     @torch.inference_mode()

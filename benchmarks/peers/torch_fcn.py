@@ -12,23 +12,25 @@ class FCN8(nn.Module):
         super().__init__()
         self.features = nn.ModuleList(features(inplace))
         self.taps = [  # blocks of stride 2 whose expansions, 8 and 16 times smaller than the image, are read
-            place
-            for place, block in enumerate(self.features)
+            index
+            for index, block in enumerate(self.features)
             if isinstance(block, InvertedResidual) and block.body[3].stride == (2, 2)
         ][-2:]
-        wide = [self.features[place].body[0].out_channels for place in self.taps]
-        self.scores8, self.scores16 = (nn.Conv2d(channels, classes, 1) for channels in wide)
+        channels_of_taps = [self.features[index].body[0].out_channels for index in self.taps]
+        self.scores8, self.scores16 = (nn.Conv2d(channels, classes, 1) for channels in channels_of_taps)
         self.scores32 = nn.Conv2d(1280, classes, 1)
         self.enlarge32, self.enlarge16, self.enlarge8 = (
-            nn.ConvTranspose2d(classes, classes, 2 * by - 1, by, by - 1, by - 1, groups=classes, bias=False)
-            for by in (2, 2, 8)
+            nn.ConvTranspose2d(
+                classes, classes, 2 * factor - 1, factor, factor - 1, factor - 1, groups=classes, bias=False
+            )
+            for factor in (2, 2, 8)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         skips = []
-        for place, block in enumerate(self.features):
-            if place in self.taps:
+        for index, block in enumerate(self.features):
+            if index in self.taps:
                 x = block.body[:3](x)
                 skips.append(x)
                 x = block.body[3:](x)

@@ -15,19 +15,19 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, inplace: bool) -> None:
         super().__init__()
-        wide = inputs * expansion
+        expanded = inputs * expansion
         self.body = nn.Sequential(
-            *(_conv(inputs, wide, 1, 1, 1, inplace) if expansion > 1 else []),
-            *_conv(wide, wide, 3, stride, wide, inplace),
-            nn.Conv2d(wide, outputs, 1, bias=False),
+            *(_conv(inputs, expanded, 1, 1, 1, inplace) if expansion > 1 else []),
+            *_conv(expanded, expanded, 3, stride, expanded, inplace),
+            nn.Conv2d(expanded, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        self.whole = stride == 1 and inputs == outputs
+        self.has_skip = stride == 1 and inputs == outputs
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.body(x)
-        if not self.whole:
+        if not self.has_skip:
             return y
         if self.inplace:
             y += x

@@ -18,17 +18,17 @@ ZOO = {"resnet50": resnet50, "densenet121": densenet121, "mobilenet_v2": mobilen
 
 
 class Block(nn.Module):
-    def __init__(self, before: int, channels: int, stride: int, inplace: bool) -> None:
+    def __init__(self, inputs: int, channels: int, stride: int, inplace: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
         self.inplace = inplace
         self.skip = (
             nn.Identity()
-            if before == channels
-            else nn.Sequential(nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+            if inputs == channels
+            else nn.Sequential(nn.Conv2d(inputs, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,29 +58,29 @@ def network(job: Job, inplace: bool) -> nn.Module:
         return nn.Sequential(*convolutions, nn.MaxPool2d(2), nn.Flatten(), *head)
     if name == "vgg16":
         layers: list[nn.Module] = []
-        before = 3
+        inputs = 3
         for widths in VGG16:
             for width in widths:
-                layers += [nn.Conv2d(before, width, 3, padding=1), relu]
-                before = width
+                layers += [nn.Conv2d(inputs, width, 3, padding=1), relu]
+                inputs = width
             layers.append(nn.MaxPool2d(2))
         head = [nn.Linear(512 * 9, 4096), relu, nn.Linear(4096, 4096), relu, nn.Linear(4096, 1000)]
         return nn.Sequential(*layers, nn.Flatten(), *head)
     width = int(name.removeprefix("resnet20-"))
     layers = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), relu]
-    before = width
+    inputs = width
     for stage in range(3):
         for index in range(3):
             channels = width * 2**stage
-            layers.append(Block(before, channels, 2 if stage and index == 0 else 1, inplace))
-            before = channels
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
+            layers.append(Block(inputs, channels, 2 if stage and index == 0 else 1, inplace))
+            inputs = channels
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
 
 
 def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
     torch.manual_seed(0)
     if job.network == "pix2pix":
-        return translation(job, channels_last, inplace, compiled)
+        return make_translation(job, channels_last, inplace, compiled)
     if job.network in DETECTORS:
         from benchmarks.peers import torch_detect
 
@@ -94,7 +94,7 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
     if compiled:
         net.compile()
     if job.inference:
-        return predictions(net.eval(), x)
+        return make_predictions(net.eval(), x)
     if job.frozen:
         for norm in (one for one in net.modules() if isinstance(one, nn.BatchNorm2d)):
             norm.eval().requires_grad_(False)
@@ -102,8 +102,8 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
 
     def loss() -> Tensor:
         if job.network == "mlp":
-            wanted = F.one_hot(target, job.classes).float()
-            return ((net(x) - wanted) ** 2).sum() / (2 * job.batch)
+            one_hot_target = F.one_hot(target, job.classes).float()
+            return ((net(x) - one_hot_target) ** 2).sum() / (2 * job.batch)
         return F.cross_entropy(net(x), target)
 
     def step() -> float:
@@ -121,7 +121,7 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
     return run
 
 
-def translation(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
+def make_translation(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
     channels = job.shape[0]
     nets = Generator(channels, 3, 32, 5, inplace=inplace), discriminator(channels + 3, 32, 3, inplace)
     x, real = torch.rand(job.batch, *job.shape), 2 * targets(job) - 1
@@ -141,7 +141,7 @@ def translation(job: Job, channels_last: bool, inplace: bool, compiled: bool) ->
     return run
 
 
-def predictions(net: nn.Module, x: Tensor) -> Callable[[int], None]:
+def make_predictions(net: nn.Module, x: Tensor) -> Callable[[int], None]:
     @torch.inference_mode()
     def run(steps: int) -> None:
         for _ in range(steps):

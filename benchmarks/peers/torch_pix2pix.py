@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SLOPE, WIDEST, DROPPED = 0.2, 8, 3
+SLOPE, MAX_WIDTH_FACTOR, N_DROPOUT_LEVELS = 0.2, 8, 3
 
 
 class Level(nn.Module):
@@ -48,9 +48,9 @@ class Generator(nn.Module):
         super().__init__()
         inner = None
         for level in range(levels, 1, -1):
-            up, down = (width * min(2**step, WIDEST) for step in (level - 2, level - 1))
-            dropped = levels - level < DROPPED and up == WIDEST * width
-            inner = Level(up, down, up, inner, noise() if dropped else None, inplace)
+            up, down = (width * min(2**step, MAX_WIDTH_FACTOR) for step in (level - 2, level - 1))
+            has_dropout = levels - level < N_DROPOUT_LEVELS and up == MAX_WIDTH_FACTOR * width
+            inner = Level(up, down, up, inner, noise() if has_dropout else None, inplace)
         self.down = nn.Conv2d(channels, width, 4, 2, 1, bias=False)
         self.inner = inner
         self.up = nn.ConvTranspose2d(2 * width, filters, 4, 2, 1)
@@ -64,10 +64,10 @@ def discriminator(channels: int, width: int, halvings: int, inplace: bool = Fals
     """Return the discriminator of patches: of 34 pixels with 2 halvings, of 70 with 3."""
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(SLOPE, inplace)]
     for number in range(1, halvings + 1):
-        before, after = (width * min(2**step, WIDEST) for step in (number - 1, number))
-        conv = nn.Conv2d(before, after, 4, 2 if number < halvings else 1, 1, bias=False)
-        layers += [conv, nn.BatchNorm2d(after), nn.LeakyReLU(SLOPE, inplace)]
-    return nn.Sequential(*layers, nn.Conv2d(after, 1, 4, 1, 1))
+        inputs, filters = (width * min(2**step, MAX_WIDTH_FACTOR) for step in (number - 1, number))
+        conv = nn.Conv2d(inputs, filters, 4, 2 if number < halvings else 1, 1, bias=False)
+        layers += [conv, nn.BatchNorm2d(filters), nn.LeakyReLU(SLOPE, inplace)]
+    return nn.Sequential(*layers, nn.Conv2d(filters, 1, 4, 1, 1))
 
 
 @dataclass
@@ -75,31 +75,38 @@ class Training:
     """Both networks and their optimizers; `step` makes one step of the paper's training."""
 
     generator: nn.Module
-    judge: nn.Module
+    discriminator: nn.Module
     rates: tuple[float, float]
     l1: float
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer] = field(init=False)
 
     def __post_init__(self) -> None:
-        pairs = zip((self.generator, self.judge), self.rates, strict=True)
-        first, second = (torch.optim.Adam(net.parameters(), rate, betas=(0.5, 0.999)) for net, rate in pairs)
-        self.optimizers = first, second
+        pairs = zip((self.generator, self.discriminator), self.rates, strict=True)
+        generator_adam, discriminator_adam = (
+            torch.optim.Adam(net.parameters(), rate, betas=(0.5, 0.999)) for net, rate in pairs
+        )
+        self.optimizers = generator_adam, discriminator_adam
 
     def step(self, x: Tensor, real: Tensor) -> tuple[float, float, float]:
-        """Learn from a pair, and return the losses of the judge and of the generator, and the absolute error."""
-        of_generator, of_judge = self.optimizers
-        made = self.generator(x)
-        self.judge.requires_grad_(True)
-        of_judge.zero_grad()
-        on_real, on_made = self.judge(torch.cat([x, real], 1)), self.judge(torch.cat([x, made.detach()], 1))
-        yes, no = torch.ones_like(on_real), torch.zeros_like(on_real)
-        judged = F.binary_cross_entropy_with_logits(on_real, yes) + F.binary_cross_entropy_with_logits(on_made, no)
-        (0.5 * judged).backward()
-        of_judge.step()
-        self.judge.requires_grad_(False)
-        of_generator.zero_grad()
-        fooled = F.binary_cross_entropy_with_logits(self.judge(torch.cat([x, made], 1)), yes)
-        distance = F.l1_loss(made, real)
-        (fooled + self.l1 * distance).backward()
-        of_generator.step()
-        return judged.item(), fooled.item(), distance.item()
+        """Learn from a pair, and return the losses of discriminator and generator, and the absolute error."""
+        generator_optimizer, discriminator_optimizer = self.optimizers
+        fake = self.generator(x)
+        self.discriminator.requires_grad_(True)
+        discriminator_optimizer.zero_grad()
+        real_logits, fake_logits = (
+            self.discriminator(torch.cat([x, real], 1)),
+            self.discriminator(torch.cat([x, fake.detach()], 1)),
+        )
+        ones, zeros = torch.ones_like(real_logits), torch.zeros_like(real_logits)
+        discriminator_loss = F.binary_cross_entropy_with_logits(real_logits, ones) + F.binary_cross_entropy_with_logits(
+            fake_logits, zeros
+        )
+        (0.5 * discriminator_loss).backward()
+        discriminator_optimizer.step()
+        self.discriminator.requires_grad_(False)
+        generator_optimizer.zero_grad()
+        generator_loss = F.binary_cross_entropy_with_logits(self.discriminator(torch.cat([x, fake], 1)), ones)
+        distance = F.l1_loss(fake, real)
+        (generator_loss + self.l1 * distance).backward()
+        generator_optimizer.step()
+        return discriminator_loss.item(), generator_loss.item(), distance.item()

@@ -29,11 +29,11 @@ class Bottleneck(nn.Module):
         y = self.relu(self.norm1(self.conv1(x)))
         y = self.relu(self.norm2(self.conv2(y)))
         y = self.norm3(self.conv3(y))
-        other = x if self.shortcut is None else self.shortcut(x)
+        shortcut = x if self.shortcut is None else self.shortcut(x)
         if self.inplace:
-            y += other
+            y += shortcut
         else:
-            y = y + other
+            y = y + shortcut
         return self.relu(y)
 
 

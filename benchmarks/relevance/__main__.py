@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.relevance.measure import CHOOSING, FEW, MEASURED, NETWORKS, ORDERS, Rows, measure
+from benchmarks.relevance.measure import N_CAPTUM, N_CHOOSING, N_MEASURED, N_ORDERS, NETWORKS, Rows, measure
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "relevance.md"
-PARTS = (
+PAGE_PARTS = (
     """# Relevance beside Zennit, LXT and Captum
 
 Written by `python -m benchmarks.relevance` with Pellucid {pellucid}, PyTorch {torch}, Zennit {zennit}, LXT {lxt}
@@ -73,7 +73,7 @@ Pellucid's default is 1e-6, and LXT adds none to the denominators of layers.
 )
 
 
-def known() -> dict[str, Rows]:
+def read_rows() -> dict[str, Rows]:
     """Return the rows of the page, by network."""
     tables = PAGE.read_text(encoding="utf-8").split("\n|---")[1:]
     lines = [table.splitlines() for table in tables]
@@ -88,11 +88,11 @@ def main() -> None:
     names = parser.parse_args().names or list(NETWORKS)
     torch.set_num_threads(1)
     measured = {name: measure(name) for name in names}
-    rows = (known() if len(names) < len(NETWORKS) and PAGE.exists() else {}) | measured
-    values = {"measured": MEASURED, "orders": ORDERS, "few": FEW, "choosing": CHOOSING}
+    rows = (read_rows() if len(names) < len(NETWORKS) and PAGE.exists() else {}) | measured
+    values = {"measured": N_MEASURED, "orders": N_ORDERS, "few": N_CAPTUM, "choosing": N_CHOOSING}
     values |= {name: version(name) for name in ("pellucid", "torch", "zennit", "lxt", "captum")}
     text = ""
-    for index, part in enumerate(PARTS):
+    for index, part in enumerate(PAGE_PARTS):
         text += part.format(**values)
         text += "".join(f"{row}\n" for name in NETWORKS if name in rows for row in rows[name][index])
     PAGE.write_text(text, encoding="utf-8")

@@ -16,8 +16,8 @@ from pellucid.export.torch_file import source as torch_source
 from pellucid.model import Model
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # by which the authors of the ResNet-20 standardize
-TINY = 1e-12  # an epsilon of batch normalization
-STEPS, BATCH, RATE = 900, 128, 1e-3  # of the transformer's training
+TINY_EPSILON = 1e-12  # an epsilon of batch normalization
+N_STEPS, BATCH_SIZE, LEARNING_RATE = 900, 128, 1e-3  # of the transformer's training
 VIT_HEADS = 4  # of `vit-tiny`
 
 
@@ -36,14 +36,14 @@ class Subject:
 Add = Callable[[Tensor, Tensor], Tensor]  # the sum of a branch and its shortcut
 
 
-def added(out: Tensor, shortcut: Tensor) -> Tensor:
+def add_in_place(out: Tensor, shortcut: Tensor) -> Tensor:
     """Add in place, as the authors write it."""
     out += shortcut
     return out
 
 
-def in_place() -> Add:
-    return added
+def make_add_in_place() -> Add:
+    return add_in_place
 
 
 class Block(nn.Module):
@@ -54,19 +54,19 @@ class Block(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out)
         self.conv2, self.bn2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False), nn.BatchNorm2d(n_out)
         self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
-        self.add, self.stride, self.more = add, stride, (n_out - n_in) // 2
+        self.add, self.stride, self.extra_channels = add, stride, (n_out - n_in) // 2
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        if self.more:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
+        if self.extra_channels:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra_channels, self.extra_channels))
         return self.relu2(self.add(out, x))
 
 
 class ResNet20(nn.Module):
     """He et al. 2016, section 4.2, with the keys of the checkpoint; make_add: makes what adds a shortcut."""
 
-    def __init__(self, make_add: Callable[[], Add] = in_place) -> None:
+    def __init__(self, make_add: Callable[[], Add] = make_add_in_place) -> None:
         super().__init__()
         self.conv1, self.bn1, self.relu = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
         for stage, (n_in, n_out) in enumerate(((16, 16), (16, 32), (32, 64)), start=1):
@@ -82,7 +82,7 @@ class ResNet20(nn.Module):
         return self.linear(self.flatten(self.pool(x)))
 
 
-def resnet20(make_add: Callable[[], Add] = in_place) -> Subject:
+def resnet20(make_add: Callable[[], Add] = make_add_in_place) -> Subject:
     """Return the ResNet-20 of shared/data/models/cifar-resnet20.th, and CIFAR-10's test images."""
     module = ResNet20(make_add)
     stored = torch.load(data_root() / "models" / "cifar-resnet20.th", map_location="cpu", weights_only=True)
@@ -101,17 +101,17 @@ def with_epsilon_in_variances(module: nn.Module) -> nn.Module:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             assert part.running_var is not None
-            part.running_var += part.eps - TINY
-            part.eps = TINY
+            part.running_var += part.eps - TINY_EPSILON
+            part.eps = TINY_EPSILON
     return module
 
 
-def shipped(
-    name: str, data: str, step: int, written: Callable[[nn.Module], nn.Module] = lambda exported: exported
+def shipped_subject(
+    name: str, data: str, step: int, rewrite: Callable[[nn.Module], nn.Module] = lambda exported: exported
 ) -> Subject:
     """Return a model that Pellucid ships as the PyTorch module that it exports, and every `step`-th test image.
 
-    written: takes the exported module, and returns one with the same outputs as authors of such networks write it.
+    rewrite: takes the exported module, and returns one with the same outputs as authors of such networks write it.
     """
     model = Model.load(name)
     text, weights = torch_source("exported", model.net, model.params, model.input_shape, None, None)
@@ -121,11 +121,11 @@ def shipped(
     module: nn.Module = exported.network()
     module.load_state_dict(weights)
     test = load(data).test
-    stored = float_images(test.x[::step])
-    low, high = (model.scaled(torch.full_like(stored[:1], bound))[0, :, 0, 0].tolist() for bound in (0.0, 1.0))
+    images = float_images(test.x[::step])
+    low, high = (model.scaled(torch.full_like(images[:1], bound))[0, :, 0, 0].tolist() for bound in (0.0, 1.0))
     source = f"shipped `{name}`, as the PyTorch code that it exports"
-    module = written(module).double().eval()
-    return Subject(source, module, model.scaled(stored).double(), test.y[::step], tuple(low), tuple(high))
+    module = rewrite(module).double().eval()
+    return Subject(source, module, model.scaled(images).double(), test.y[::step], tuple(low), tuple(high))
 
 
 def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -218,14 +218,14 @@ def trained_vit() -> Subject:
     torch.manual_seed(0)
     splits, module = load("mnist"), ViT()
     x, labels = float_images(splits.train.x), splits.train.y.long()
-    optimizer = torch.optim.AdamW(module.parameters(), RATE)
-    schedule: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
-    for _ in range(STEPS):
-        chosen = torch.randint(len(x), (BATCH,))
+    optimizer = torch.optim.AdamW(module.parameters(), LEARNING_RATE)
+    schedule: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=N_STEPS)
+    for _ in range(N_STEPS):
+        indices = torch.randint(len(x), (BATCH_SIZE,))
         optimizer.zero_grad()
-        F.cross_entropy(module(x[chosen]), labels[chosen]).backward()
+        F.cross_entropy(module(x[indices]), labels[indices]).backward()
         optimizer.step()
         schedule.step()
     test = splits.test
-    source = f"trained by the benchmark in PyTorch, MNIST, {STEPS} steps"
+    source = f"trained by the benchmark in PyTorch, MNIST, {N_STEPS} steps"
     return Subject(source, module.double().eval(), float_images(test.x[::20]).double(), test.y[::20], (0.0,), (1.0,))

@@ -35,26 +35,26 @@ def by_captum(module: nn.Module, x: Tensor, target: Tensor, name: str) -> Tensor
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of hooks, and of inputs that need gradients
-        found = getattr(attr, name)(module).attribute(x.clone(), target=target, **CAPTUM[name][2])
-    return found.detach()
+        attribution = getattr(attr, name)(module).attribute(x.clone(), target=target, **CAPTUM[name][2])
+    return attribution.detach()
 
 
 def by_zennit(module: nn.Module, x: Tensor, target: Tensor, name: str, bounds: Bounds) -> Tensor:
     """Return Zennit's relevance of the target's score by a composite of its own."""
     canonizers = [zennit().canonizers.SequentialMergeBatchNorm()]
-    made = getattr(zennit().composites, name)
+    make_composite = getattr(zennit().composites, name)
     if name == "EpsilonGammaBox":
         low, high = (torch.tensor(one, dtype=x.dtype).view(1, -1, 1, 1).expand(x.shape) for one in bounds)
-        composite = made(low, high, canonizers=canonizers)
+        composite = make_composite(low, high, canonizers=canonizers)
     else:
-        composite = made(canonizers=canonizers)
+        composite = make_composite(canonizers=canonizers)
 
-    def above(y: Tensor) -> Tensor:
+    def output_relevance(y: Tensor) -> Tensor:
         return y.detach() * torch.zeros_like(y).scatter_(1, target[:, None], 1.0)
 
     with warnings.catch_warnings(), zennit().attribution.Gradient(module, composite) as attributor:
         warnings.simplefilter("ignore")  # of backward hooks on inputs without gradients
-        return attributor(x.clone(), above)[1].detach()
+        return attributor(x.clone(), output_relevance)[1].detach()
 
 
 def by_lxt(module: nn.Module, x: Tensor, target: Tensor, name: str) -> Tensor:
@@ -72,7 +72,7 @@ def patched(module: nn.Module, name: str) -> Iterator[None]:
     patches = lxt_patches()
     attentions = [part for part in module.modules() if isinstance(part, SelfAttention)]
     originals: dict[Any, Callable[..., Tensor]] = {kind: kind.forward for kind in (nn.GELU, nn.LayerNorm)}
-    plain = [part.attend for part in attentions]
+    original_attends = [part.attend for part in attentions]
     try:
         patches.patch_method(patches.non_linear_forward, nn.GELU, keep_original=True)
         patches.patch_method(patches.layer_norm_forward, nn.LayerNorm)
@@ -82,7 +82,7 @@ def patched(module: nn.Module, name: str) -> Iterator[None]:
     finally:
         for kind, forward in originals.items():
             kind.forward = forward
-        for part, attend in zip(attentions, plain, strict=True):
+        for part, attend in zip(attentions, original_attends, strict=True):
             part.attend = attend
 
 
@@ -92,11 +92,11 @@ def lxt_patches() -> Any:
     Its package imports torchvision and six models of transformers first, which only its maps of patches read; an empty
     package in its place lets the module be imported without them.
     """
-    found = find_spec("lxt")
-    if found is None:
+    spec = find_spec("lxt")
+    if spec is None:
         raise SystemExit("needs LXT: `pip install --no-deps lxt`")
     if "lxt.efficient" not in sys.modules:
-        (folder,) = found.submodule_search_locations or ()
+        (folder,) = spec.submodule_search_locations or ()
         package = ModuleType("lxt.efficient")
         package.__path__ = [f"{folder}/efficient"]
         sys.modules["lxt.efficient"] = package

@@ -13,21 +13,21 @@ from benchmarks.scaling.model import Link, decoding_cores, overlapped, ring_all_
 from pellucid.model import Model
 from pellucid.models import resnet50
 
-HOST = 8  # GPUs
+HOST_GPUS = 8  # GPUs
 BATCH = 256  # images of a GPU
 GPU_RATE = 2470.0  # images per second of one GPU, trained in mixed precision
 CORE_RATE = 273.0  # images per second that a core decodes
-LOCAL = 300e9  # bytes per second between the GPUs of a host, in each direction
-HOP = 20e-6  # seconds of a message between hosts, with its software
-LOCAL_HOP = 5e-6  # between the GPUs of a host
-BUCKET = 25 << 20  # bytes of gradients that are sent together, the default of DistributedDataParallel
-SPREAD = 0.01  # standard deviation of a GPU's step, relative to the step
-BACKWARD = 2 / 3  # of a step without communication
-IMAGE = 110e3  # bytes of a stored image
-CORES = 128  # of a host
+LOCAL_RATE = 300e9  # bytes per second between the GPUs of a host, in each direction
+HOP_SECONDS = 20e-6  # seconds of a message between hosts, with its software
+LOCAL_HOP_SECONDS = 5e-6  # between the GPUs of a host
+BUCKET_BYTES = 25 << 20  # bytes of gradients that are sent together, the default of DistributedDataParallel
+STEP_DEVIATION = 0.01  # standard deviation of a GPU's step, relative to the step
+BACKWARD_FRACTION = 2 / 3  # of a step without communication
+IMAGE_BYTES = 110e3  # bytes of a stored image
+HOST_CORES = 128  # of a host
 GPUS = (1, 8, 16, 32, 64, 128, 256, 512)
-NETWORKS = (10e9, 100e9, 400e9)  # bits per second of a host
-IMAGENET, MANY, EPOCHS = 1.28e6, 100e6, 90
+NETWORK_RATES = (10e9, 100e9, 400e9)  # bits per second of a host
+IMAGENET_IMAGES, MANY_IMAGES, EPOCHS = 1.28e6, 100e6, 90
 
 SOURCES = (
     (
@@ -37,11 +37,14 @@ SOURCES = (
         "ConvNets/resnet50v1.5), which also has 16,621 images/s for eight, input pipeline included",
     ),
     (f"{CORE_RATE:.0f} images/s of a core", "decoding and resizing, measured with this library on another machine"),
-    (f"{LOCAL / 1e9:.0f} GB/s inside a host", "half of the 600 GB/s in both directions of the A100's NVLink"),
-    (f"{HOP * 1e6:.0f} and {LOCAL_HOP * 1e6:.0f} microseconds a message", "between hosts and inside one: a guess"),
-    (f"{SPREAD:.0%} standard deviation of a GPU's step", "a guess; the page shows what other values cost"),
-    (f"{IMAGE / 1e3:.0f} kB of an image", "a guess, about a JPEG file of half a megapixel"),
-    (f"{CORES} cores of a host", "a guess: two processors of 64; fewer cores stand in a table below"),
+    (f"{LOCAL_RATE / 1e9:.0f} GB/s inside a host", "half of the 600 GB/s in both directions of the A100's NVLink"),
+    (
+        f"{HOP_SECONDS * 1e6:.0f} and {LOCAL_HOP_SECONDS * 1e6:.0f} microseconds a message",
+        "between hosts and inside one: a guess",
+    ),
+    (f"{STEP_DEVIATION:.0%} standard deviation of a GPU's step", "a guess; the page shows what other values cost"),
+    (f"{IMAGE_BYTES / 1e3:.0f} kB of an image", "a guess, about a JPEG file of half a megapixel"),
+    (f"{HOST_CORES} cores of a host", "a guess: two processors of 64; fewer cores stand in a table below"),
     ("float32 gradients", "of all parameters, in buckets of 25 MiB, while the backward pass goes on"),
 )
 
@@ -63,38 +66,38 @@ def buckets() -> tuple[tuple[float, float], ...]:
     """Return (part of the backward pass, bytes of gradients) of each bucket of ResNet-50, from the last layer."""
     rows = Model(resnet50(1000), input_shape=(3, 224, 224)).summary().rows
     work = sum(row.multiply_adds for row in rows)
-    found: list[tuple[float, float]] = []
+    full_buckets: list[tuple[float, float]] = []
     part, size = 0.0, 0.0
     for row in reversed(rows):
         part, size = part + row.multiply_adds / work, size + 4.0 * row.parameters
-        if size >= BUCKET:
-            found.append((part, size))
+        if size >= BUCKET_BYTES:
+            full_buckets.append((part, size))
             part, size = 0.0, 0.0
-    return (*found, (part, size))
+    return (*full_buckets, (part, size))
 
 
 @dataclass(frozen=True)
 class Cluster:
     """GPUs in hosts of eight.
 
-    network: bits per second of a host in each direction. cores: of a host. spread: see SPREAD.
+    network: bits per second of a host in each direction. cores: of a host. spread: see STEP_DEVIATION.
     """
 
     gpus: int
     network: float
-    cores: int = CORES
-    spread: float = SPREAD
+    cores: int = HOST_CORES
+    spread: float = STEP_DEVIATION
 
     @property
     def hosts(self) -> int:
         """The number of hosts."""
-        return -(-self.gpus // HOST)
+        return -(-self.gpus // HOST_GPUS)
 
-    def _reduced(self, size: float) -> float:
+    def _all_reduce_time(self, size: float) -> float:
         """Return the time of a ring all-reduce, which enters and leaves each host once."""
-        rate = LOCAL if self.hosts == 1 else min(LOCAL, self.network / 8)
+        rate = LOCAL_RATE if self.hosts == 1 else min(LOCAL_RATE, self.network / 8)
         ring = ring_all_reduce(size, self.gpus, Link(rate))
-        return ring + 2 * (self.hosts - 1) * HOP + 2 * (self.gpus - self.hosts) * LOCAL_HOP
+        return ring + 2 * (self.hosts - 1) * HOP_SECONDS + 2 * (self.gpus - self.hosts) * LOCAL_HOP_SECONDS
 
     def computing(self) -> float:
         """Return the time of a step without communication, of the slowest GPU."""
@@ -102,13 +105,13 @@ class Cluster:
 
     def communicating(self) -> float:
         """Return the time of all gradients' sums, if nothing overlapped."""
-        return sum(self._reduced(size) for _, size in buckets()) if self.gpus > 1 else 0.0
+        return sum(self._all_reduce_time(size) for _, size in buckets()) if self.gpus > 1 else 0.0
 
     def step(self) -> float:
         """Return the time of a step whose input is there in time."""
-        whole = self.computing()
-        parts = [(part * whole * BACKWARD, self._reduced(size)) for part, size in buckets()]
-        return overlapped(whole * (1 - BACKWARD), parts) if self.gpus > 1 else whole
+        computing = self.computing()
+        bucket_times = [(part * computing * BACKWARD_FRACTION, self._all_reduce_time(size)) for part, size in buckets()]
+        return overlapped(computing * (1 - BACKWARD_FRACTION), bucket_times) if self.gpus > 1 else computing
 
     def limits(self) -> dict[str, float]:
         """Return the images per second that each part allows."""
@@ -140,24 +143,24 @@ class Cluster:
 
     def needed_cores(self) -> float:
         """Return the cores of a host that decode as fast as its GPUs compute."""
-        return decoding_cores(min(self.gpus, HOST) * BATCH / self.step(), CORE_RATE)
+        return decoding_cores(min(self.gpus, HOST_GPUS) * BATCH / self.step(), CORE_RATE)
 
     def reading(self) -> float:
         """Return the bits per second that a host reads, from its disk or over a network of storage."""
-        return self.rate() / self.hosts * IMAGE * 8
+        return self.rate() / self.hosts * IMAGE_BYTES * 8
 
     def purchases(self) -> dict[str, float]:
         """Return by how much each of several purchases raises the rate, as factors."""
-        others = {
+        larger_clusters = {
             "twice the network": replace(self, network=2 * self.network),
             "twice the cores": replace(self, cores=2 * self.cores),
             "twice the hosts": replace(self, gpus=2 * self.gpus),
         }
-        return {name: other.rate() / self.rate() for name, other in others.items()}
+        return {name: cluster.rate() / self.rate() for name, cluster in larger_clusters.items()}
 
 
 def clusters() -> Iterator[Cluster]:
     """Yield the clusters of the page."""
-    for network in NETWORKS:
+    for network in NETWORK_RATES:
         for gpus in GPUS:
             yield Cluster(gpus, network)

@@ -60,10 +60,10 @@ def median_slowest(samples: Sequence[float], count: int) -> float:
     Statistics), so that its median is the quantile 2^(-1 / count) of the samples.
     """
     ordered = sorted(samples)
-    place = (len(ordered) - 1) * 0.5 ** (1 / count)
-    below = int(place)
+    position = (len(ordered) - 1) * 0.5 ** (1 / count)
+    below = int(position)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
 def overlapped(forward: float, buckets: Sequence[tuple[float, float]]) -> float:
@@ -109,11 +109,11 @@ def exact_step(
     Nothing overlaps: all wait for the slowest shard, exchange parts of their gradients, and gather the sums. Between
     processes that share cores, an exchange is computing too.
     """
-    slow = machine.shared(count)
-    bare = Link(link.rate / slow, link.delay, link.software * slow, link.burst)
-    told = all_gather(table, count, bare)
-    exchanged = all_to_all(size, count, bare) + all_gather(size / count, count, bare)
-    return slow * (median_slowest(computing, count) + machine.copies(size, count)) + told + exchanged
+    slowdown = machine.shared(count)
+    slowed_link = Link(link.rate / slowdown, link.delay, link.software * slowdown, link.burst)
+    table_time = all_gather(table, count, slowed_link)
+    exchange_time = all_to_all(size, count, slowed_link) + all_gather(size / count, count, slowed_link)
+    return slowdown * (median_slowest(computing, count) + machine.copies(size, count)) + table_time + exchange_time
 
 
 def decoding_cores(images_per_second: float, rate_of_a_core: float) -> float:

@@ -19,12 +19,12 @@ from contextlib import contextmanager
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
-FRAME = 1 << 17  # bytes, more than any frame has
+MAX_FRAME_BYTES = 1 << 17  # bytes, more than any frame has
 MTU = 9000
-SEGMENT = 65_536  # bytes, the most that the kernel hands over in one piece
-BURST = 131_072  # bytes that the token bucket lets pass at once
-WINDOW = 4000  # segments: more than a message has, so that the first ones are not sent in rounds
-SETTINGS = {  # of TCP: buffers that hold a message, and no slow start after the pause of each step
+SEGMENT_BYTES = 65_536  # bytes, the most that the kernel hands over in one piece
+BURST_BYTES = 131_072  # bytes that the token bucket lets pass at once
+WINDOW_SEGMENTS = 4000  # segments: more than a message has, so that the first ones are not sent in rounds
+TCP_SETTINGS = {  # of TCP: buffers that hold a message, and no slow start after the pause of each step
     "tcp_slow_start_after_idle": "0",
     "tcp_rmem": "4096 33554432 67108864",
     "tcp_wmem": "4096 33554432 67108864",
@@ -36,12 +36,12 @@ class Wire(threading.Thread):
 
     def __init__(self, taps: tuple[int, int]) -> None:
         super().__init__(daemon=True)
-        self.taps, self.delay, self.ended = taps, 0.0, False
+        self.taps, self.delay, self.is_ended = taps, 0.0, False
 
     def run(self) -> None:
         waiting: deque[tuple[float, int, bytes]] = deque()
-        other = dict(zip(self.taps, reversed(self.taps), strict=True))
-        while not self.ended:
+        other_tap = dict(zip(self.taps, reversed(self.taps), strict=True))
+        while not self.is_ended:
             now = time.perf_counter()
             while waiting and waiting[0][0] <= now:
                 _, tap, frame = waiting.popleft()
@@ -49,10 +49,10 @@ class Wire(threading.Thread):
             timeout = min(max(waiting[0][0] - now, 0.0), 0.2) if waiting else 0.2
             for tap in select.select(self.taps, (), (), timeout)[0]:
                 try:
-                    frame = os.read(tap, FRAME)
+                    frame = os.read(tap, MAX_FRAME_BYTES)
                 except BlockingIOError:
                     continue
-                waiting.append((time.perf_counter() + self.delay, other[tap], frame))
+                waiting.append((time.perf_counter() + self.delay, other_tap[tap], frame))
 
 
 def run(*words: str) -> None:
@@ -78,21 +78,21 @@ class Network:
         run("ip", "netns", "add", self.names[k])
         run("ip", "link", "set", self.devices[k], "netns", self.names[k])
         device = self.devices[k]
-        self.inside(k, "ip", "addr", "add", f"{self.addresses[k]}/24", "dev", device)
-        self.inside(k, "ip", "link", "set", "dev", device, "mtu", str(MTU), "txqueuelen", "10000")
-        self.inside(k, "ip", "link", "set", "dev", device, "gso_max_size", str(SEGMENT), "up")
-        self.inside(k, "ip", "link", "set", "lo", "up")
-        for name, value in SETTINGS.items():
-            self.inside(k, "sh", "-c", f"echo {value} > /proc/sys/net/ipv4/{name}")
-        windows = ("initcwnd", str(WINDOW), "initrwnd", str(WINDOW))
-        self.inside(k, "ip", "route", "replace", "10.77.0.0/24", "dev", device, *windows)
+        self.run_inside(k, "ip", "addr", "add", f"{self.addresses[k]}/24", "dev", device)
+        self.run_inside(k, "ip", "link", "set", "dev", device, "mtu", str(MTU), "txqueuelen", "10000")
+        self.run_inside(k, "ip", "link", "set", "dev", device, "gso_max_size", str(SEGMENT_BYTES), "up")
+        self.run_inside(k, "ip", "link", "set", "lo", "up")
+        for name, value in TCP_SETTINGS.items():
+            self.run_inside(k, "sh", "-c", f"echo {value} > /proc/sys/net/ipv4/{name}")
+        windows = ("initcwnd", str(WINDOW_SEGMENTS), "initrwnd", str(WINDOW_SEGMENTS))
+        self.run_inside(k, "ip", "route", "replace", "10.77.0.0/24", "dev", device, *windows)
         return tap
 
-    def inside(self, k: int, *words: str) -> None:
+    def run_inside(self, k: int, *words: str) -> None:
         """Run a command in a namespace."""
-        run(*self.prefix(k), *words)
+        run(*self.command_prefix(k), *words)
 
-    def prefix(self, k: int) -> tuple[str, ...]:
+    def command_prefix(self, k: int) -> tuple[str, ...]:
         """Return the words before a command that is to run in a namespace."""
         return "ip", "netns", "exec", self.names[k]
 
@@ -101,8 +101,8 @@ class Network:
         for k, device in enumerate(self.devices):
             bucket = ("pfifo",)
             if rate is not None:
-                bucket = ("tbf", "rate", f"{rate:.0f}bit", "burst", str(BURST), "limit", "64mb")
-            self.inside(k, "tc", "qdisc", "replace", "dev", device, "root", *bucket)
+                bucket = ("tbf", "rate", f"{rate:.0f}bit", "burst", str(BURST_BYTES), "limit", "64mb")
+            self.run_inside(k, "tc", "qdisc", "replace", "dev", device, "root", *bucket)
         self.wire.delay = delay
 
 
@@ -111,13 +111,13 @@ def network() -> Iterator[Network]:
     """Within the context, there is a network."""
     if os.geteuid():
         raise SystemExit("benchmarks.scaling: network namespaces need root; run this part as root")
-    made = Network()
-    made.wire.start()
+    namespaces = Network()
+    namespaces.wire.start()
     try:
-        yield made
+        yield namespaces
     finally:
-        made.wire.ended = True
-        made.wire.join()
-        for tap, name in zip(made.wire.taps, made.names, strict=True):
+        namespaces.wire.is_ended = True
+        namespaces.wire.join()
+        for tap, name in zip(namespaces.wire.taps, namespaces.names, strict=True):
             run("ip", "netns", "del", name)
             os.close(tap)

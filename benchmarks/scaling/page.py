@@ -8,21 +8,21 @@ from typing import Any
 
 from benchmarks.scaling.large import (
     BATCH,
-    CORES,
     EPOCHS,
     GPUS,
-    IMAGENET,
-    MANY,
-    NETWORKS,
+    HOST_CORES,
+    IMAGENET_IMAGES,
+    MANY_IMAGES,
+    NETWORK_RATES,
     SOURCES,
     Cluster,
     clusters,
 )
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
-ALLOWED = 0.15  # relative error
-SUMMARY = ("errors", f"within {100 * ALLOWED:.0f} %", "median", "largest")
-FEW_CORES = (16, 32, 64, CORES)
+MAX_ERROR = 0.15  # relative error
+SUMMARY_COLUMNS = ("errors", f"within {100 * MAX_ERROR:.0f} %", "median", "largest")
+CORE_COUNTS = (16, 32, 64, HOST_CORES)
 
 HEAD = """# Scaling
 
@@ -71,7 +71,7 @@ LARGE = """## ResNet-50 on 1 to 512 GPUs
 
 No GPU was measured. The assumptions:
 """
-AFTER = """Hours are those of the computing; that {most:,} images in a batch train as well as 256 is another question.
+NOTES = """Hours are those of the computing; that {most:,} images in a batch train as well as 256 is another question.
 NVIDIA measured 16,621 images/s on eight GPUs with its input pipeline, where the model, whose input is always there in
 time, has {eight:,.0f}.
 
@@ -108,16 +108,16 @@ def _efficiency(figures: Mapping[str, Any]) -> list[str]:
         return ["Not measured yet.", ""]
     columns = [*next(iter(figures.values()))["columns"]]
     rows = [
-        (name, *(f"{statistics.median(found['columns'][column]):.2f} ({min(found['columns'][column]):.2f} to "
-                 f"{max(found['columns'][column]):.2f})" for column in columns))
-        for name, found in figures.items()
+        (name, *(f"{statistics.median(figure['columns'][column]):.2f} ({min(figure['columns'][column]):.2f} to "
+                 f"{max(figure['columns'][column]):.2f})" for column in columns))
+        for name, figure in figures.items()
     ]  # fmt: skip
     return [*table(("network", *columns), rows), _measured(figures)]
 
 
 def _measured(figures: Mapping[str, Any]) -> str:
     """Return a sentence on when and on what each figure was measured."""
-    places = dict.fromkeys(found["measured"] for found in figures.values())
+    places = dict.fromkeys(figure["measured"] for figure in figures.values())
     return f"Measured {'; '.join(places)}.\n"
 
 
@@ -127,7 +127,7 @@ def _validation(figures: Mapping[str, Any]) -> list[str]:
     rows = [row for part in figures.values() for row in part["rows"]]
     errors = [row["predicted"] / row["measured"] - 1 for row in rows]
     kinds = {"ring all-reduce with overlap (DDP)": True, "exact sum (Pellucid), and one process": False}
-    found = [
+    errors_by_kind = [
         (kind, [error for row, error in zip(rows, errors, strict=True) if row["setting"].endswith("DDP") == is_ddp])
         for kind, is_ddp in kinds.items()
     ]
@@ -138,15 +138,15 @@ def _validation(figures: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     return [
         *table(("network", "setting", "predicted", "measured", "error"), cells),
-        *table(SUMMARY, ((kind, *_summary(errors)) for kind, errors in found if errors)),
+        *table(SUMMARY_COLUMNS, ((kind, *_summary(errors)) for kind, errors in errors_by_kind if errors)),
         _measured(figures),
     ]
 
 
 def _summary(errors: Sequence[float]) -> tuple[str, str, str]:
-    """Return how many relative errors are within ALLOWED, their median and the largest."""
+    """Return how many relative errors are within MAX_ERROR, their median and the largest."""
     sizes = [*map(abs, errors)]
-    within = sum(size <= ALLOWED for size in sizes)
+    within = sum(size <= MAX_ERROR for size in sizes)
     return f"{within} of {len(sizes)}", f"{100 * statistics.median(sizes):.0f} %", f"{100 * max(sizes):.0f} %"
 
 
@@ -163,8 +163,8 @@ def _row(cluster: Cluster) -> tuple[str, ...]:
         f"{cluster.communicating() * 1e3:.0f} ms",
         f"{cluster.rate():,.0f}",
         f"{100 * efficiency:.0f} %",
-        _hours(EPOCHS * cluster.hours(IMAGENET)),
-        _hours(cluster.hours(MANY)),
+        _hours(EPOCHS * cluster.hours(IMAGENET_IMAGES)),
+        _hours(cluster.hours(MANY_IMAGES)),
         cluster.limit(),
     )
 
@@ -172,20 +172,21 @@ def _row(cluster: Cluster) -> tuple[str, ...]:
 def _large() -> list[str]:
     lines = table(("assumption", "source"), SOURCES)
     head = ("GPUs", "step", "communication, if nothing overlapped", "images/s", "efficiency",
-            f"{EPOCHS} epochs of {IMAGENET / 1e6:.2f} million", f"{MANY / 1e6:.0f} million once", "limit")  # fmt: skip
-    for network in NETWORKS:
+            f"{EPOCHS} epochs of {IMAGENET_IMAGES / 1e6:.2f} million", f"{MANY_IMAGES / 1e6:.0f} million once",
+            "limit")  # fmt: skip
+    for network in NETWORK_RATES:
         lines += [f"### {network / 1e9:.0f} Gbit/s between hosts", ""]
         lines += table(head, [_row(cluster) for cluster in clusters() if cluster.network == network])
-    lines += [AFTER.format(most=BATCH * GPUS[-1], eight=Cluster(8, NETWORKS[0]).rate())]
+    lines += [NOTES.format(most=BATCH * GPUS[-1], eight=Cluster(8, NETWORK_RATES[0]).rate())]
     return [*lines, *_decoding(), *_purchases(), *_slowest()]
 
 
 def _decoding() -> list[str]:
     """Return the section on what a host must decode and read."""
-    network = NETWORKS[1]
+    network = NETWORK_RATES[1]
     rows = [
         (f"{cores}", f"{Cluster(512, network, cores).rate():,.0f}", Cluster(512, network, cores).limit())
-        for cores in FEW_CORES
+        for cores in CORE_COUNTS
     ]
     host = Cluster(8, network)
     return [
@@ -201,8 +202,13 @@ def _decoding() -> list[str]:
 
 def _purchases() -> list[str]:
     """Return the section on what to buy first."""
-    kinds = [*Cluster(8, NETWORKS[0]).purchases()]
-    cases = [Cluster(gpus, network, cores) for gpus in (8, 64, 512) for network in NETWORKS for cores in (32, CORES)]
+    kinds = [*Cluster(8, NETWORK_RATES[0]).purchases()]
+    cases = [
+        Cluster(gpus, network, cores)
+        for gpus in (8, 64, 512)
+        for network in NETWORK_RATES
+        for cores in (32, HOST_CORES)
+    ]
     rows = [
         (
             f"{case.gpus} GPUs, {case.network / 1e9:.0f} Gbit/s, {case.cores} cores a host",
@@ -225,13 +231,13 @@ def _slowest() -> list[str]:
     """Return the section on the spread of steps."""
     spreads = (0.0, 0.01, 0.03, 0.1)
     rows = [
-        (f"{gpus}", *(f"{Cluster(gpus, NETWORKS[1], spread=spread).step() * 1e3:.0f} ms" for spread in spreads))
+        (f"{gpus}", *(f"{Cluster(gpus, NETWORK_RATES[1], spread=spread).step() * 1e3:.0f} ms" for spread in spreads))
         for gpus in (8, 64, 512)
     ]
     return [
         "### Waiting for the slowest",
         "",
-        f"The step at {NETWORKS[1] / 1e9:.0f} Gbit/s, by the standard deviation of a GPU's step:",
+        f"The step at {NETWORK_RATES[1] / 1e9:.0f} Gbit/s, by the standard deviation of a GPU's step:",
         "",
         *table(("GPUs", *(f"{100 * spread:.0f} %" for spread in spreads)), rows),
     ]

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.scaling.model import Link, Machine, exact_step, overlapped, ring_all_reduce
-from benchmarks.scaling.network import BURST, Network, network
+from benchmarks.scaling.network import BURST_BYTES, Network, network
 
 BATCHES = {"mlp": 256, "resnet20": 64}  # of all processes together
-TABLE = 64  # bytes that a process tells of its shard
+TABLE_BYTES = 64  # bytes that a process tells of its shard
 RATES = {"mlp": (200e6, 1000e6), "resnet20": (50e6, 200e6, 1000e6)}  # bits per second
 DELAYS = (0.0, 0.005, 0.02)  # seconds, one way
-PAYLOAD = 8948 / 9014  # bytes of data in those of a frame of 9,000 bytes: headers of Ethernet, IPv4 and TCP
-WARM, STEPS = 4, 13
+PAYLOAD_FRACTION = 8948 / 9014  # bytes of data in those of a frame of 9,000 bytes: headers of Ethernet, IPv4 and TCP
+N_WARM, N_STEPS = 4, 13
 # The layers of the MLP. The backward pass computes gradients with respect to weights and inputs of the last two, one
 # bucket of DistributedDataParallel, and with respect to the weights alone of the first, which is the other.
 MLP = (784, 1600, 1600, 10)
@@ -30,13 +30,13 @@ class Group:
     """Processes that obey orders."""
 
     def __init__(self, count: int, on: Network | None = None) -> None:
-        with socket.socket() as found:
-            found.bind(("", 0))
-            port = found.getsockname()[1]
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port = probe.getsockname()[1]
         address = "127.0.0.1" if on is None else on.addresses[0]
         self.processes = [
             subprocess.Popen(
-                [*(() if on is None else on.prefix(k)), sys.executable, "-m", "benchmarks.scaling.worker"],
+                [*(() if on is None else on.command_prefix(k)), sys.executable, "-m", "benchmarks.scaling.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -50,7 +50,7 @@ class Group:
             for k in range(count)
         ]
 
-    def ask(self, *order: Any, warm: int = WARM, repetitions: int = STEPS) -> list[Any]:
+    def ask(self, *order: Any, warm: int = N_WARM, repetitions: int = N_STEPS) -> list[Any]:
         """Return the answers of all processes."""
         for process in self.processes:
             assert process.stdin is not None
@@ -65,7 +65,7 @@ class Group:
                 return json.loads(line.removeprefix("answer "))
         raise SystemExit("benchmarks.scaling: a worker ended early; its message stands above")
 
-    def seconds(self, *order: Any, warm: int = WARM, repetitions: int = STEPS) -> float:
+    def seconds(self, *order: Any, warm: int = N_WARM, repetitions: int = N_STEPS) -> float:
         """Return the median time of an operation, as its slowest process measured it."""
         answers = self.ask(*order, warm=warm, repetitions=repetitions)
         return max(map(statistics.median, answers))
@@ -82,11 +82,11 @@ class Group:
 @contextmanager
 def group(count: int, on: Network | None = None) -> Iterator[Group]:
     """Within the context, there are `count` processes."""
-    made = Group(count, on)
+    workers = Group(count, on)
     try:
-        yield made
+        yield workers
     finally:
-        made.close()
+        workers.close()
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Parameters:
 
 def link_of(workers: Group, size: int) -> Link:
     """Return rate and software time of the bare link, from exchanges of little and of `size` bytes."""
-    little = workers.seconds("gather", TABLE, repetitions=100)
+    little = workers.seconds("gather", TABLE_BYTES, repetitions=100)
     exchange = workers.seconds("exchange", size)
     count = len(workers.processes)
     sent = 2 * size * (count - 1) / count
@@ -120,14 +120,18 @@ def parameters(workers: Group, name: str) -> Parameters:
     return Parameters(size, copies_of(workers), link_of(workers, size))
 
 
-def exact_row(workers: Group, name: str, batch: int, known: Parameters, link: Link, setting: str) -> dict[str, Any]:
+def exact_row(
+    workers: Group, name: str, batch: int, measured_parts: Parameters, link: Link, setting: str
+) -> dict[str, Any]:
     """Return a row for steps of Pellucid on `batch` examples in each process."""
     count = len(workers.processes)
     alone = [value for answer in workers.ask("step", "alone", name, batch) for value in answer]
     measured = workers.seconds("step", "ours", name, batch)
     alone += [value for answer in workers.ask("step", "alone", name, batch) for value in answer]
-    predicted = exact_step(alone, known.size, TABLE, count, known.machine, link)
-    return row(setting, predicted, measured, network=name, computing=alone, parts=asdict(known), link=asdict(link))
+    predicted = exact_step(alone, measured_parts.size, TABLE_BYTES, count, measured_parts.machine, link)
+    return row(
+        setting, predicted, measured, network=name, computing=alone, parts=asdict(measured_parts), link=asdict(link)
+    )
 
 
 def ddp_row(workers: Group, name: str, batch: int, link: Link, setting: str) -> dict[str, Any]:
@@ -144,11 +148,11 @@ def ddp_row(workers: Group, name: str, batch: int, link: Link, setting: str) -> 
     return row(setting, overlapped((first + middle + last) * unit, buckets), measured, network=name)
 
 
-def row(setting: str, predicted: float, measured: float, **more: Any) -> dict[str, Any]:
+def row(setting: str, predicted: float, measured: float, **further_columns: Any) -> dict[str, Any]:
     """Return a row of the page, and print it."""
     error = predicted / measured - 1
     print(f"{setting}: predicted {predicted * 1e3:.1f} ms, measured {measured * 1e3:.1f} ms, {error:+.1%}", flush=True)
-    return {"setting": setting, "predicted": predicted, "measured": measured, **more}
+    return {"setting": setting, "predicted": predicted, "measured": measured, **further_columns}
 
 
 def processes_rows(name: str) -> list[dict[str, Any]]:
@@ -159,30 +163,32 @@ def processes_rows(name: str) -> list[dict[str, Any]]:
     predicted = (times[1] - times[4]) / 3 + times[4]  # linear in the batch, from a quarter and the whole
     rows = [row(f"1 process, batch {batch // 2}", predicted, times[2], network=name)]
     with group(2) as two:
-        known = parameters(two, name)
-        rows.append(exact_row(two, name, batch // 2, known, known.link, f"2 processes, batch {batch}"))
+        measured_parts = parameters(two, name)
+        rows.append(
+            exact_row(two, name, batch // 2, measured_parts, measured_parts.link, f"2 processes, batch {batch}")
+        )
         alone = [value for answer in two.ask("step", "alone", name, batch // 4) for value in answer]
     with group(4) as four:
         measured = four.seconds("step", "ours", name, batch // 4)
-    predicted = exact_step(alone, known.size, TABLE, 4, known.machine, known.link)
-    more = {"computing": alone, "parts": asdict(known), "link": asdict(known.link)}
-    return [*rows, row(f"4 processes, batch {batch}", predicted, measured, network=name, **more)]
+    predicted = exact_step(alone, measured_parts.size, TABLE_BYTES, 4, measured_parts.machine, measured_parts.link)
+    further_columns = {"computing": alone, "parts": asdict(measured_parts), "link": asdict(measured_parts.link)}
+    return [*rows, row(f"4 processes, batch {batch}", predicted, measured, network=name, **further_columns)]
 
 
 def link_rows(name: str) -> list[dict[str, Any]]:
     """Return rows for two processes with a network between them; nothing is fitted to the settings of the rows."""
     rows: list[dict[str, Any]] = []
     batch = BATCHES[name] // 2
-    with network() as wire:
-        wire.limit(None, 0.0)
-        with group(2, wire) as two:
-            known = parameters(two, name)
-            bare = known.link
+    with network() as namespaces:
+        namespaces.limit(None, 0.0)
+        with group(2, namespaces) as two:
+            measured_parts = parameters(two, name)
+            bare_link = measured_parts.link
             for rate, delay in itertools.product(RATES[name], DELAYS):
-                wire.limit(rate, delay)
-                link = Link(min(rate / 8 * PAYLOAD, bare.rate), delay, bare.software, BURST)
-                where = f"{rate / 1e6:,.0f} Mbit/s, {delay * 1e3:.0f} ms"
-                rows.append(exact_row(two, name, batch, known, link, f"{where}: exact"))
+                namespaces.limit(rate, delay)
+                link = Link(min(rate / 8 * PAYLOAD_FRACTION, bare_link.rate), delay, bare_link.software, BURST_BYTES)
+                setting = f"{rate / 1e6:,.0f} Mbit/s, {delay * 1e3:.0f} ms"
+                rows.append(exact_row(two, name, batch, measured_parts, link, f"{setting}: exact"))
                 if name == "mlp":  # ResNet-20 would also send the buffers of batch norm, one after another
-                    rows.append(ddp_row(two, name, batch, link, f"{where}: DDP"))
+                    rows.append(ddp_row(two, name, batch, link, f"{setting}: DDP"))
     return rows

@@ -12,10 +12,10 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 
-from benchmarks.distributed import model_of, plain_step, sharded_step, torch_step
+from benchmarks.distributed import make_model, plain_step, sharded_step, torch_step
 from pellucid.nested import flatten
 from pellucid.training.distributed import Processes, processes
-from pellucid.training.process import memory_kept
+from pellucid.training.process import keeping_freed_memory
 
 
 class Worker:
@@ -36,29 +36,29 @@ class Worker:
     def operation(self, kind: str, size: int) -> Callable[[], object]:
         """Return a collective operation on `size` bytes of each process, or a copy of them."""
         values, count = torch.zeros(size // 4 // self.group.count * self.group.count), self.group.count
-        other = torch.ones_like(values)
+        output = torch.ones_like(values)
         if kind == "exchange":
             chunks = values.view(1, count, -1)
-            return lambda: self.group.gathered(self.group.dealing(chunks, [1] * count)()[0])
+            return lambda: self.group.gather(self.group.begin_all_to_all(chunks, [1] * count)()[0])
         return {
-            "gather": lambda: self.group.gathered(values),
+            "gather": lambda: self.group.gather(values),
             "reduce": lambda: dist.all_reduce(values),
-            "scale": lambda: torch.mul(values, 2.0, out=other),
+            "scale": lambda: torch.mul(values, 2.0, out=output),
             "divide": lambda: values.div_(2.0),
-            "add": lambda: values.add_(other),
+            "add": lambda: values.add_(output),
         }[kind]
 
     def size(self, name: str) -> int:
         """Return the bytes of a network's gradients."""
-        return sum(4 * tensor.numel() for tensor in flatten(model_of(name).params).values())
+        return sum(4 * tensor.numel() for tensor in flatten(make_model(name).params).values())
 
     def obey(self, order: list[Any]) -> Any:
         """Return the result of an order: seconds of each repetition, after some that are not measured."""
-        what, *rest, warm, repetitions = order
-        if what == "size":
-            return self.size(*rest)
-        run = self.step(*rest) if what == "step" else self.operation(what, *rest)
-        ours = what != "step" or not rest[0].startswith("ddp")
+        kind, *arguments, warm, repetitions = order
+        if kind == "size":
+            return self.size(*arguments)
+        run = self.step(*arguments) if kind == "step" else self.operation(kind, *arguments)
+        ours = kind != "step" or not arguments[0].startswith("ddp")
         with torch.inference_mode(ours):
             for _ in range(warm):
                 run()
@@ -77,7 +77,7 @@ def main() -> None:
     torch.set_num_threads(1)
     group = processes() if int(os.environ["WORLD_SIZE"]) > 1 else Processes()
     worker = Worker(group)
-    with memory_kept():
+    with keeping_freed_memory():
         for line in sys.stdin:
             print("answer " + json.dumps(worker.obey(cast(list[Any], json.loads(line)))), flush=True)
 

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conformance.case import Case, SkipCase, gap
-from conformance.explanations.joined import DENSENET, JOINED
-from conformance.explanations.networks import FAMILIES, MOBILENET, SHAPE, Family, Pair, pair
+from conformance.case import Case, SkipCase, relative_error
+from conformance.explanations.joined import BRANCHED_FAMILIES, DENSENET
+from conformance.explanations.networks import FAMILIES, MOBILENET, SHAPE, Family, Pair, draw_pair
 from pellucid import explain
 from pellucid.explain.sweeps import backward_by_composite
 from pellucid.layers import BatchNorm, ReLU
 from pellucid.layers.base import Trait
 from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, Rules, Table, ZPlus, composite
 
-SINGLE = 1e-5  # Captum takes the steps of its integrals in float32
-DOUBLE = 1e-9
+FLOAT32_TOLERANCE = 1e-5  # Captum takes the steps of its integrals in float32
+FLOAT64_TOLERANCE = 1e-9
 STABILIZER = 1e-9  # Captum's own
 # Where our path of Grad-CAM's maps is named otherwise than by the last layer with maps
-LAST = {
+GRADCAM_PATHS = {
     "VGG-like": "relu3",
     "ResNet-like": "relu2",
     "MobileNet-like": "last_relu",
@@ -38,10 +38,10 @@ class Method:
 
     name: str
     subject: Any
-    ours: Callable[[Pair], Tensor]
-    theirs: Callable[[Pair], Tensor]
-    tolerance: float = DOUBLE
-    without: Mapping[str, str] = field(default_factory=dict)  # by family, why Captum cannot do it
+    attribute: Callable[[Pair], Tensor]
+    reference: Callable[[Pair], Tensor]
+    tolerance: float = FLOAT64_TOLERANCE
+    unsupported: Mapping[str, str] = field(default_factory=dict)  # by family, why Captum cannot do it
 
 
 def captum_sum() -> nn.Module:
@@ -54,7 +54,7 @@ def captum_sum() -> nn.Module:
 def cases() -> Iterator[Case]:
     """Yield every method on every family of networks, with several weights each."""
     for method in methods():
-        for family in (*FAMILIES, *JOINED):
+        for family in (*FAMILIES, *BRANCHED_FAMILIES):
             for seed in range(3):
                 check = partial(compare, method, family, seed)
                 suite = f"Captum {method.name}, {family}"
@@ -63,13 +63,13 @@ def cases() -> Iterator[Case]:
 
 def compare(method: Method, family: Family, seed: int) -> float:
     """Return how far ours is from theirs; raises SkipCase for what Captum cannot do."""
-    if family.name in method.without:
-        raise SkipCase(method.without[family.name])
-    both = pair(family, captum_sum, seed)
+    if family.name in method.unsupported:
+        raise SkipCase(method.unsupported[family.name])
+    pair = draw_pair(family, captum_sum, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = method.theirs(both).detach()
-    return gap("attribution", method.ours(both), theirs)
+        reference = method.reference(pair).detach()
+    return relative_error("attribution", method.attribute(pair), reference)
 
 
 def methods() -> list[Method]:
@@ -77,75 +77,91 @@ def methods() -> list[Method]:
     from captum import attr
     from captum.attr._utils import lrp_rules
 
-    def plain(kind: Any, **options: Any) -> Callable[[Pair], Tensor]:
-        return lambda both: kind(both.module).attribute(both.x.clone(), target=both.target, **options)
+    def by_captum(kind: Any, **options: Any) -> Callable[[Pair], Tensor]:
+        return lambda pair: kind(pair.module).attribute(pair.x.clone(), target=pair.target, **options)
 
-    def ours(method: Callable[..., Tensor], **options: Any) -> Callable[[Pair], Tensor]:
-        return lambda both: method(both.net, both.params, both.x, both.target, **options)
+    def by_pellucid(method: Callable[..., Tensor], **options: Any) -> Callable[[Pair], Tensor]:
+        return lambda pair: method(pair.net, pair.params, pair.x, pair.target, **options)
 
     def by_rules(rules: Rules) -> Callable[[Pair], Tensor]:
-        return lambda both: backward_by_composite(both.net, both.params, both.x, both.target, lambda entrance: rules)
+        return lambda pair: backward_by_composite(pair.net, pair.params, pair.x, pair.target, lambda entrance: rules)
 
-    found = [
-        Method("Saliency", explain.saliency, ours(explain.saliency), plain(attr.Saliency)),
+    result = [
+        Method("Saliency", explain.saliency, by_pellucid(explain.saliency), by_captum(attr.Saliency)),
         Method(
-            "Saliency abs=False", explain.saliency, ours(explain.saliency, signed=True), plain(attr.Saliency, abs=False)
+            "Saliency abs=False",
+            explain.saliency,
+            by_pellucid(explain.saliency, signed=True),
+            by_captum(attr.Saliency, abs=False),
         ),
-        Method("InputXGradient", explain.input_x_gradient, ours(explain.input_x_gradient), plain(attr.InputXGradient)),
+        Method(
+            "InputXGradient",
+            explain.input_x_gradient,
+            by_pellucid(explain.input_x_gradient),
+            by_captum(attr.InputXGradient),
+        ),
         # Captum's two know nn.ReLU alone, and leave nn.ReLU6 its gradient
-        Method("GuidedBackprop", Guided, by_rules(composite((ReLU, Guided()))), plain(attr.GuidedBackprop)),
-        Method("Deconvolution", Deconv, by_rules(composite((ReLU, Deconv()))), plain(attr.Deconvolution)),
+        Method("GuidedBackprop", Guided, by_rules(composite((ReLU, Guided()))), by_captum(attr.GuidedBackprop)),
+        Method("Deconvolution", Deconv, by_rules(composite((ReLU, Deconv()))), by_captum(attr.Deconvolution)),
     ]
-    integrals = {
+    quadratures = {
         "gausslegendre": "gauss_legendre",
         "riemann_left": "left",
         "riemann_right": "right",
         "riemann_middle": "middle",
     }
-    for theirs, name in integrals.items():
-        mine = ours(explain.integrated_gradients, steps=20, quadrature=name, baseline=0.2)
-        captums = plain(attr.IntegratedGradients, n_steps=20, method=theirs, baselines=0.2)
-        found.append(Method(f"IntegratedGradients {theirs}", explain.integrated_gradients, mine, captums, SINGLE))
+    for captum_name, name in quadratures.items():
+        attribute = by_pellucid(explain.integrated_gradients, steps=20, quadrature=name, baseline=0.2)
+        reference = by_captum(attr.IntegratedGradients, n_steps=20, method=captum_name, baselines=0.2)
+        result.append(
+            Method(
+                f"IntegratedGradients {captum_name}",
+                explain.integrated_gradients,
+                attribute,
+                reference,
+                FLOAT32_TOLERANCE,
+            )
+        )
     # Captum's weights of the trapezoid rule add up to (n - 1) / n
-    mine = ours(explain.integrated_gradients, steps=20, quadrature="trapezoid")
-    captums = plain(attr.IntegratedGradients, n_steps=20, method="riemann_trapezoid")
-    found.append(
+    attribute = by_pellucid(explain.integrated_gradients, steps=20, quadrature="trapezoid")
+    reference = by_captum(attr.IntegratedGradients, n_steps=20, method="riemann_trapezoid")
+    result.append(
         Method(
             "IntegratedGradients riemann_trapezoid x 20/19",
             explain.integrated_gradients,
-            mine,
-            lambda both: captums(both) * 20 / 19,
-            SINGLE,
+            attribute,
+            lambda pair: reference(pair) * 20 / 19,
+            FLOAT32_TOLERANCE,
         )
     )
-    found += [
+    result += [
         Method(
-            f"NoiseTunnel {theirs}",
+            f"NoiseTunnel {captum_name}",
             explain.smoothgrad,
-            partial(_smooth, kind=kind),
-            partial(_tunnel, kind=theirs),
-            SINGLE,
+            partial(_smoothgrad, kind=kind),
+            partial(_noise_tunnel, kind=captum_name),
+            FLOAT32_TOLERANCE,
         )
-        for theirs, kind in (("smoothgrad", "mean"), ("smoothgrad_sq", "square"), ("vargrad", "variance"))
+        for captum_name, kind in (("smoothgrad", "mean"), ("smoothgrad_sq", "square"), ("vargrad", "variance"))
     ]
     for signed in (True, False):
-        found.append(
+        result.append(
             Method(
                 f"LayerGradCam relu_attributions={not signed}",
                 explain.gradcam,
-                ours(explain.gradcam, signed=signed, upsample=False),
+                by_pellucid(explain.gradcam, signed=signed, upsample=False),
                 partial(_gradcam, rectify=not signed),
             )
         )
-    found.append(
+    result.append(
         Method(
             "GuidedGradCam",
             explain.guided_gradcam,
-            ours(explain.guided_gradcam),
-            lambda both: attr.GuidedGradCam(both.module, _last(both)).attribute(
-                both.x, both.target, interpolate_mode="bilinear"
+            by_pellucid(explain.guided_gradcam),
+            lambda pair: attr.GuidedGradCam(pair.module, _last_map_layer(pair)).attribute(
+                pair.x, pair.target, interpolate_mode="bilinear"
             ),
-            without={MOBILENET.name: "Captum guides nn.ReLU only, not nn.ReLU6"},
+            unsupported={MOBILENET.name: "Captum guides nn.ReLU only, not nn.ReLU6"},
         )
     )
     rules = {
@@ -162,57 +178,69 @@ def methods() -> list[Method]:
             lambda: lrp_rules.Alpha1_Beta0_Rule(set_bias_to_zero=True),
         ),
     }
-    for name, (subject, rule, make) in rules.items():
-        without = {DENSENET.name: "Captum's differs from Zennit's and ours where torch.cat joins an input to its map"}
+    for name, (subject, rule, make_rule) in rules.items():
+        unsupported = {
+            DENSENET.name: "Captum's differs from Zennit's and ours where torch.cat joins an input to its map"
+        }
         if subject is ZPlus:
-            without[MOBILENET.name] = "inputs below 0, which Captum's rule is not for"
+            unsupported[MOBILENET.name] = "inputs below 0, which Captum's rule is not for"
         table = epsilon_table(rule)
-        mine = ours(explain.lrp, composite=table, folded=False)
-        found.append(Method(f"LRP {name}", subject, mine, partial(_lrp, make=make), SINGLE, without))
-    return [*found, *_hiding()]
+        attribute = by_pellucid(explain.lrp, composite=table, folded=False)
+        result.append(
+            Method(
+                f"LRP {name}", subject, attribute, partial(_lrp, make_rule=make_rule), FLOAT32_TOLERANCE, unsupported
+            )
+        )
+    return [*result, *_occlusion_methods()]
 
 
-def _hiding() -> list[Method]:
+def _occlusion_methods() -> list[Method]:
     """Return the methods that hide parts of the image, or of what a layer puts out."""
     from captum import attr
 
-    def squares(side: int, step: int) -> Method:
-        def theirs(both: Pair) -> Tensor:
-            channels = both.x.shape[1]
-            found = attr.Occlusion(both.module).attribute(
-                both.x, (channels, side, side), (channels, step, step), baselines=0.3, target=both.target
+    def occlusion_method(side: int, step: int) -> Method:
+        def by_captum(pair: Pair) -> Tensor:
+            channels = pair.x.shape[1]
+            attribution = attr.Occlusion(pair.module).attribute(
+                pair.x, (channels, side, side), (channels, step, step), baselines=0.3, target=pair.target
             )
-            return found[:, :1].double()  # the same for each channel, and in float32
+            return attribution[:, :1].double()  # the same for each channel, and in float32
 
-        def ours(both: Pair) -> Tensor:
-            return explain.occlusion(both.net, both.params, both.x, both.target, side, step, 0.3)
+        def by_pellucid(pair: Pair) -> Tensor:
+            return explain.occlusion(pair.net, pair.params, pair.x, pair.target, side, step, 0.3)
 
-        return Method(f"Occlusion {side} by {step}", explain.occlusion, ours, theirs, SINGLE)
+        return Method(f"Occlusion {side} by {step}", explain.occlusion, by_pellucid, by_captum, FLOAT32_TOLERANCE)
 
-    def grid(both: Pair) -> Tensor:
+    def captum_tiles(pair: Pair) -> Tensor:
         rows = torch.arange(SHAPE[1]) // 4
-        mask = (4 * rows[:, None] + rows).expand(1, *both.x.shape[1:])
-        return attr.FeatureAblation(both.module).attribute(both.x, 0.3, both.target, feature_mask=mask)[:, :1]
+        mask = (4 * rows[:, None] + rows).expand(1, *pair.x.shape[1:])
+        return attr.FeatureAblation(pair.module).attribute(pair.x, 0.3, pair.target, feature_mask=mask)[:, :1]
 
-    def tiles(both: Pair) -> Tensor:
-        return explain.occlusion(both.net, both.params, both.x, both.target, 4, 4, 0.3)
+    def pellucid_tiles(pair: Pair) -> Tensor:
+        return explain.occlusion(pair.net, pair.params, pair.x, pair.target, 4, 4, 0.3)
 
-    def maps(both: Pair) -> Tensor:
-        path = LAST[both.family.name]
-        return explain.map_effects(both.net, both.params, both.x, both.target, path, 0.2)
+    def pellucid_map_effects(pair: Pair) -> Tensor:
+        path = GRADCAM_PATHS[pair.family.name]
+        return explain.map_effects(pair.net, pair.params, pair.x, pair.target, path, 0.2)
 
-    def layer(both: Pair) -> Tensor:
-        judge = attr.LayerFeatureAblation(both.module, _last(both))
-        count = maps(both).shape[1]
-        found = judge.attribute(both.x, 0.2, both.target, layer_mask=torch.arange(count).view(1, count, 1, 1))
-        assert isinstance(found, Tensor)
-        return found[:, :, 0, 0]
+    def captum_map_effects(pair: Pair) -> Tensor:
+        ablation = attr.LayerFeatureAblation(pair.module, _last_map_layer(pair))
+        count = pellucid_map_effects(pair).shape[1]
+        attribution = ablation.attribute(pair.x, 0.2, pair.target, layer_mask=torch.arange(count).view(1, count, 1, 1))
+        assert isinstance(attribution, Tensor)
+        return attribution[:, :, 0, 0]
 
     return [
-        squares(4, 2),
-        squares(5, 3),
-        Method("FeatureAblation of tiles", explain.occlusion, tiles, grid, SINGLE),
-        Method("LayerFeatureAblation of maps", explain.map_effects, maps, layer, SINGLE),
+        occlusion_method(4, 2),
+        occlusion_method(5, 3),
+        Method("FeatureAblation of tiles", explain.occlusion, pellucid_tiles, captum_tiles, FLOAT32_TOLERANCE),
+        Method(
+            "LayerFeatureAblation of maps",
+            explain.map_effects,
+            pellucid_map_effects,
+            captum_map_effects,
+            FLOAT32_TOLERANCE,
+        ),
     ]
 
 
@@ -226,49 +254,51 @@ def epsilon_table(rule: Any = Epsilon(STABILIZER)) -> Table:  # noqa: B008 - a f
     )
 
 
-def _lrp(both: Pair, make: Callable[[], Any]) -> Tensor:
+def _lrp(pair: Pair, make_rule: Callable[[], Any]) -> Tensor:
     from captum.attr import LRP
     from captum.attr._utils import lrp_rules
 
-    for module in both.module.modules():
+    for module in pair.module.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            module.rule = make()  # pyright: ignore[reportAttributeAccessIssue] - Captum's way of giving rules
+            module.rule = make_rule()  # pyright: ignore[reportAttributeAccessIssue] - Captum's way of giving rules
         elif isinstance(module, nn.Flatten):
             module.rule = lrp_rules.EpsilonRule(STABILIZER)  # pyright: ignore[reportArgumentType] - it moves values
         elif isinstance(module, nn.ReLU6):
             module.rule = lrp_rules.IdentityRule(STABILIZER)  # pyright: ignore[reportArgumentType] - as above
-    return LRP(both.module).attribute(both.x.clone(), target=both.target)
+    return LRP(pair.module).attribute(pair.x.clone(), target=pair.target)
 
 
-def _smooth(both: Pair, kind: str) -> Tensor:
+def _smoothgrad(pair: Pair, kind: str) -> Tensor:
     return torch.cat(
         [
-            explain.smoothgrad(both.net, both.params, x[None], target[None], 10, 0.15, kind, seed=0)
-            for x, target in zip(both.x, both.target, strict=True)
+            explain.smoothgrad(pair.net, pair.params, x[None], target[None], 10, 0.15, kind, seed=0)
+            for x, target in zip(pair.x, pair.target, strict=True)
         ]
     )
 
 
-def _tunnel(both: Pair, kind: str) -> Tensor:
+def _noise_tunnel(pair: Pair, kind: str) -> Tensor:
     """Return Captum's answer for each image alone: its noise has one deviation for all, ours goes by each image."""
     from captum.attr import NoiseTunnel, Saliency
 
-    tunnel = NoiseTunnel(Saliency(both.module))
-    found = []
-    for x, target in zip(both.x, both.target, strict=True):
+    tunnel = NoiseTunnel(Saliency(pair.module))
+    attributions = []
+    for x, target in zip(pair.x, pair.target, strict=True):
         torch.manual_seed(0)
         deviation = 0.15 * float(x.max() - x.min())
-        found.append(tunnel.attribute(x[None], kind, 10, stdevs=deviation, target=target[None], abs=False))
-    return torch.cat(found)
+        attributions.append(tunnel.attribute(x[None], kind, 10, stdevs=deviation, target=target[None], abs=False))
+    return torch.cat(attributions)
 
 
-def _last(both: Pair) -> nn.Module:
-    return both.module.get_submodule(LAST[both.family.name])
+def _last_map_layer(pair: Pair) -> nn.Module:
+    return pair.module.get_submodule(GRADCAM_PATHS[pair.family.name])
 
 
-def _gradcam(both: Pair, rectify: bool) -> Tensor:
+def _gradcam(pair: Pair, rectify: bool) -> Tensor:
     from captum.attr import LayerGradCam
 
-    found = LayerGradCam(both.module, _last(both)).attribute(both.x, both.target, relu_attributions=rectify)
-    assert isinstance(found, Tensor)
-    return found
+    attribution = LayerGradCam(pair.module, _last_map_layer(pair)).attribute(
+        pair.x, pair.target, relu_attributions=rectify
+    )
+    assert isinstance(attribution, Tensor)
+    return attribution

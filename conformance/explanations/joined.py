@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conformance.explanations.networks import CLASSES, EPSILON, Family, Sum, row
+from conformance.explanations.networks import CLASSES, EPSILON, Family, MakeSum, torch_sequential
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -35,26 +35,26 @@ class Branches(nn.Module):
                 self.add_module(name, module)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        own = dict(self.named_children())
-        return torch.cat([own[name](x) if name in own else x for name in self.names], 1)
+        modules = dict(self.named_children())
+        return torch.cat([modules[name](x) if name in modules else x for name in self.names], 1)
 
 
 def _conv(outputs: int, kernel: int) -> Layer:
     return Sequential(conv=Conv2d(outputs, kernel, padding=kernel // 2), relu=ReLU())
 
 
-def _their_conv(inputs: int, outputs: int, kernel: int) -> nn.Module:
-    return row(conv=nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), relu=nn.ReLU())
+def _torch_conv(inputs: int, outputs: int, kernel: int) -> nn.Module:
+    return torch_sequential(conv=nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), relu=nn.ReLU())
 
 
-def _googlenet(add: Sum) -> nn.Module:
-    return row(
+def _googlenet(add: MakeSum) -> nn.Module:
+    return torch_sequential(
         stem=nn.Conv2d(3, 6, 3, 2, 1),
         stem_relu=nn.ReLU(),
         block=Branches(
-            one=_their_conv(6, 3, 1),
-            three=row(reduce=_their_conv(6, 3, 1), conv=_their_conv(3, 4, 3)),
-            pool=row(pool=nn.MaxPool2d(3, 1, 1), project=_their_conv(6, 2, 1)),
+            one=_torch_conv(6, 3, 1),
+            three=torch_sequential(reduce=_torch_conv(6, 3, 1), conv=_torch_conv(3, 4, 3)),
+            pool=torch_sequential(pool=nn.MaxPool2d(3, 1, 1), project=_torch_conv(6, 2, 1)),
         ),
         down=nn.MaxPool2d(2),
         last=nn.Conv2d(9, 8, 3),
@@ -89,21 +89,21 @@ GOOGLENET = Family(
 )
 
 
-def _grow(inputs: int) -> dict[str, Any]:
+def _dense_layer(inputs: int) -> dict[str, Any]:
     return {"norm": BatchNorm(epsilon=EPSILON), "relu": ReLU(), "conv": Conv2d(3, 3, padding=1, bias=False)}
 
 
-def _their_grow(inputs: int) -> nn.Module:
-    return row(
+def _torch_dense_layer(inputs: int) -> nn.Module:
+    return torch_sequential(
         norm=nn.BatchNorm2d(inputs, EPSILON), relu=nn.ReLU(), conv=nn.Conv2d(inputs, 3, 3, padding=1, bias=False)
     )
 
 
-def _densenet(add: Sum) -> nn.Module:
-    return row(
+def _densenet(add: MakeSum) -> nn.Module:
+    return torch_sequential(
         stem=nn.Conv2d(3, 4, 3, 2, 1),
-        dense1=Branches(kept=None, new=_their_grow(4)),
-        dense2=Branches(kept=None, new=_their_grow(7)),
+        dense1=Branches(kept=None, new=_torch_dense_layer(4)),
+        dense2=Branches(kept=None, new=_torch_dense_layer(7)),
         last_norm=nn.BatchNorm2d(10, EPSILON),
         last_relu=nn.ReLU(),
         mean=nn.AdaptiveAvgPool2d(1),
@@ -116,8 +116,8 @@ DENSENET = Family(
     "DenseNet-like",
     Sequential(
         stem=Conv2d(4, 3, stride=2, padding=1),
-        dense1=Parallel({"kept": Identity(), "new": Sequential(**_grow(4))}, Concat()),
-        dense2=Parallel({"kept": Identity(), "new": Sequential(**_grow(7))}, Concat()),
+        dense1=Parallel({"kept": Identity(), "new": Sequential(**_dense_layer(4))}, Concat()),
+        dense2=Parallel({"kept": Identity(), "new": Sequential(**_dense_layer(7))}, Concat()),
         last_norm=BatchNorm(epsilon=EPSILON),
         last_relu=ReLU(),
         mean=AdaptiveAvgPool2d(1),
@@ -127,4 +127,4 @@ DENSENET = Family(
     _densenet,
 )
 
-JOINED = (GOOGLENET, DENSENET)
+BRANCHED_FAMILIES = (GOOGLENET, DENSENET)

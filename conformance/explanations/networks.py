@@ -29,7 +29,7 @@ from pellucid.nested import map_tree, nest
 
 SHAPE, CLASSES = (3, 16, 16), 5
 EPSILON = 1e-12  # of batch normalization: Zennit's merged one still divides by sqrt(1 + epsilon)
-Sum = Callable[[], nn.Module]  # makes the module that adds two tensors: each tool has its own
+MakeSum = Callable[[], nn.Module]  # makes the module that adds two tensors: each tool has its own
 
 
 class Residual(nn.Module):
@@ -48,11 +48,11 @@ class Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Family:
-    """One network twice: `theirs` makes the PyTorch module."""
+    """One network twice: `make_module` makes the PyTorch module."""
 
     name: str
-    ours: Layer
-    theirs: Callable[[Sum], nn.Module]
+    net: Layer
+    make_module: Callable[[MakeSum], nn.Module]
 
     def __str__(self) -> str:
         """Return the name."""
@@ -72,25 +72,25 @@ class Pair:
     @property
     def net(self) -> Layer:
         """Our network."""
-        return self.family.ours
+        return self.family.net
 
-    def single(self) -> "Pair":
+    def as_float32(self) -> "Pair":
         """Return the pair in float32."""
         return replace(self, params=map_tree(Tensor.float, self.params), module=self.module.float(), x=self.x.float())
 
 
-def pair(family: Family, add: Sum, seed: int = 0, examples: int = 3) -> Pair:
+def draw_pair(family: Family, add: MakeSum, seed: int = 0, examples: int = 3) -> Pair:
     """Draw weights, running statistics, images and classes from `seed`."""
     rng = torch.Generator().manual_seed(seed)
-    module = family.theirs(add).double().train(False)
-    drawn = {name: _drawn(name, value, rng) for name, value in module.state_dict().items()}
-    module.load_state_dict(drawn)
-    params = nest(family.ours.init(SHAPE, rng)[0], {name: value.clone() for name, value in drawn.items()})
+    module = family.make_module(add).double().train(False)
+    state = {name: _random_value(name, value, rng) for name, value in module.state_dict().items()}
+    module.load_state_dict(state)
+    params = nest(family.net.init(SHAPE, rng)[0], {name: value.clone() for name, value in state.items()})
     x = torch.rand((examples, *SHAPE), generator=rng, dtype=torch.float64)
     return Pair(family, params, module, x, torch.randint(0, CLASSES, (examples,), generator=rng))
 
 
-def _drawn(name: str, value: Tensor, rng: torch.Generator) -> Tensor:
+def _random_value(name: str, value: Tensor, rng: torch.Generator) -> Tensor:
     """Return values as after some training: no unit is dead, no statistics are those of nothing learned."""
     if not value.is_floating_point():
         return value
@@ -101,8 +101,8 @@ def _drawn(name: str, value: Tensor, rng: torch.Generator) -> Tensor:
     return scale * noise
 
 
-def _vgg(add: Sum) -> nn.Module:
-    return row(
+def _vgg(add: MakeSum) -> nn.Module:
+    return torch_sequential(
         conv1=nn.Conv2d(3, 6, 3, padding=1),
         relu1=nn.ReLU(),
         conv2=nn.Conv2d(6, 6, 3, padding=1),
@@ -140,9 +140,9 @@ VGG = Family(
 )
 
 
-def _resnet(add: Sum) -> nn.Module:
+def _resnet(add: MakeSum) -> nn.Module:
     def body(inputs: int, outputs: int, stride: int) -> nn.Module:
-        return row(
+        return torch_sequential(
             conv1=nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
             norm1=nn.BatchNorm2d(outputs, EPSILON),
             relu1=nn.ReLU(),
@@ -150,8 +150,8 @@ def _resnet(add: Sum) -> nn.Module:
             norm2=nn.BatchNorm2d(outputs, EPSILON),
         )
 
-    shortcut = row(conv=nn.Conv2d(6, 8, 1, 2, bias=False), norm=nn.BatchNorm2d(8, EPSILON))
-    return row(
+    shortcut = torch_sequential(conv=nn.Conv2d(6, 8, 1, 2, bias=False), norm=nn.BatchNorm2d(8, EPSILON))
+    return torch_sequential(
         conv=nn.Conv2d(3, 6, 3, padding=1, bias=False),
         norm=nn.BatchNorm2d(6, EPSILON),
         relu=nn.ReLU(),
@@ -166,7 +166,7 @@ def _resnet(add: Sum) -> nn.Module:
     )
 
 
-def _our_body(outputs: int, stride: int) -> Layer:
+def _residual_body(outputs: int, stride: int) -> Layer:
     return Sequential(
         conv1=Conv2d(outputs, 3, stride=stride, padding=1, bias=False),
         norm1=BatchNorm(epsilon=EPSILON),
@@ -183,12 +183,12 @@ RESNET = Family(
         norm=BatchNorm(epsilon=EPSILON),
         relu=ReLU(),
         pool=MaxPool2d(3, 2, 1),
-        block1=Parallel({"shortcut": Identity(), "body": _our_body(6, 1)}, Add()),
+        block1=Parallel({"shortcut": Identity(), "body": _residual_body(6, 1)}, Add()),
         relu1=ReLU(),
         block2=Parallel(
             {
                 "shortcut": Sequential(conv=Conv2d(8, 1, stride=2, bias=False), norm=BatchNorm(epsilon=EPSILON)),
-                "body": _our_body(8, 2),
+                "body": _residual_body(8, 2),
             },
             Add(),
         ),
@@ -201,21 +201,21 @@ RESNET = Family(
 )
 
 
-def _mobilenet(add: Sum) -> nn.Module:
+def _mobilenet(add: MakeSum) -> nn.Module:
     def body(inputs: int, outputs: int, stride: int) -> nn.Module:
-        wide = 2 * inputs
-        return row(
-            expand=nn.Conv2d(inputs, wide, 1, bias=False),
-            expand_norm=nn.BatchNorm2d(wide, EPSILON),
+        expanded = 2 * inputs
+        return torch_sequential(
+            expand=nn.Conv2d(inputs, expanded, 1, bias=False),
+            expand_norm=nn.BatchNorm2d(expanded, EPSILON),
             expand_relu=nn.ReLU6(),
-            depthwise=nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False),
-            depthwise_norm=nn.BatchNorm2d(wide, EPSILON),
+            depthwise=nn.Conv2d(expanded, expanded, 3, stride, 1, groups=expanded, bias=False),
+            depthwise_norm=nn.BatchNorm2d(expanded, EPSILON),
             depthwise_relu=nn.ReLU6(),
-            project=nn.Conv2d(wide, outputs, 1, bias=False),
+            project=nn.Conv2d(expanded, outputs, 1, bias=False),
             project_norm=nn.BatchNorm2d(outputs, EPSILON),
         )
 
-    return row(
+    return torch_sequential(
         conv=nn.Conv2d(3, 6, 3, 2, 1, bias=False),
         norm=nn.BatchNorm2d(6, EPSILON),
         relu=nn.ReLU6(),
@@ -230,13 +230,13 @@ def _mobilenet(add: Sum) -> nn.Module:
     )
 
 
-def _our_inverted(inputs: int, outputs: int, stride: int) -> Layer:
-    wide = 2 * inputs
+def _inverted_residual(inputs: int, outputs: int, stride: int) -> Layer:
+    expanded = 2 * inputs
     return Sequential(
-        expand=Conv2d(wide, 1, bias=False),
+        expand=Conv2d(expanded, 1, bias=False),
         expand_norm=BatchNorm(epsilon=EPSILON),
         expand_relu=ReLU6(),
-        depthwise=Conv2d(wide, 3, stride=stride, padding=1, groups=wide, bias=False),
+        depthwise=Conv2d(expanded, 3, stride=stride, padding=1, groups=expanded, bias=False),
         depthwise_norm=BatchNorm(epsilon=EPSILON),
         depthwise_relu=ReLU6(),
         project=Conv2d(outputs, 1, bias=False),
@@ -250,8 +250,8 @@ MOBILENET = Family(
         conv=Conv2d(6, 3, stride=2, padding=1, bias=False),
         norm=BatchNorm(epsilon=EPSILON),
         relu=ReLU6(),
-        block1=Parallel({"shortcut": Identity(), "body": _our_inverted(6, 6, 1)}, Add()),
-        block2=_our_inverted(6, 8, 2),
+        block1=Parallel({"shortcut": Identity(), "body": _inverted_residual(6, 6, 1)}, Add()),
+        block2=_inverted_residual(6, 8, 2),
         last=Conv2d(12, 1, bias=False),
         last_norm=BatchNorm(epsilon=EPSILON),
         last_relu=ReLU6(),
@@ -265,6 +265,6 @@ MOBILENET = Family(
 FAMILIES = (VGG, RESNET, MOBILENET)
 
 
-def row(**modules: Any) -> nn.Module:
+def torch_sequential(**modules: Any) -> nn.Module:
     """Return modules one after the other, by name."""
     return nn.Sequential(OrderedDict(modules))

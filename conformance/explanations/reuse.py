@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from conformance.case import Case, gap
+from conformance.case import Case, relative_error
 from conformance.explanations.captum_side import STABILIZER, epsilon_table
-from conformance.explanations.networks import CLASSES, Family, Pair, pair
+from conformance.explanations.networks import CLASSES, Family, Pair, draw_pair
 from conformance.explanations.zennit_import import zennit
 from conformance.explanations.zennit_side import attribution
 from pellucid import explain
@@ -27,7 +27,7 @@ from pellucid.rules import epsilon_alpha2_beta1, epsilon_gamma_box, epsilon_plus
 TOLERANCE = 1e-6  # Captum's relevance goes through stabilizers of its own in pooling and flattening
 
 
-class Reused(nn.Module):
+class ReusedLayers(nn.Module):
     """Run one convolution and one ReLU twice, the second time on what the first made."""
 
     def __init__(self) -> None:
@@ -54,85 +54,101 @@ FAMILY = Family(
         },
         ("scores",),
     ),
-    lambda add: Reused(),
+    lambda add: ReusedLayers(),
 )
 
 
-def reused(seed: int = 0) -> Pair:
+def reused_pair(seed: int = 0) -> Pair:
     """Return the network twice, both as it is."""
-    return pair(FAMILY, nn.Identity, seed)
+    return draw_pair(FAMILY, nn.Identity, seed)
 
 
-def unrolled(both: Pair) -> Pair:
+def unrolled_pair(pair: Pair) -> Pair:
     """Return the same network, of which the module uses each of its parts once."""
-    net = both.module
-    assert isinstance(net, Reused)
-    again = deepcopy(net)
+    net = pair.module
+    assert isinstance(net, ReusedLayers)
+    second_copy = deepcopy(net)
     return replace(
-        both, module=nn.Sequential(net.conv, net.relu, again.conv, again.relu, net.mean, net.flatten, net.scores)
+        pair,
+        module=nn.Sequential(net.conv, net.relu, second_copy.conv, second_copy.relu, net.mean, net.flatten, net.scores),
     )
 
 
-def captums() -> dict[str, tuple[Any, Callable[[Pair], Tensor], Callable[[Pair], Tensor]]]:
+def captum_methods() -> dict[str, tuple[Any, Callable[[Pair], Tensor], Callable[[Pair], Tensor]]]:
     """Return, by method of Captum: our part, our answer and theirs."""
     from captum import attr
 
-    def plain(kind: Any) -> Callable[[Pair], Tensor]:
-        return lambda both: kind(both.module).attribute(both.x.clone(), target=both.target)
+    def by_captum(kind: Any) -> Callable[[Pair], Tensor]:
+        return lambda pair: kind(pair.module).attribute(pair.x.clone(), target=pair.target)
 
-    def ours(method: Callable[..., Tensor], **options: Any) -> Callable[[Pair], Tensor]:
-        return lambda both: method(both.net, both.params, both.x, both.target, **options)
+    def by_pellucid(method: Callable[..., Tensor], **options: Any) -> Callable[[Pair], Tensor]:
+        return lambda pair: method(pair.net, pair.params, pair.x, pair.target, **options)
 
     return {
-        "GuidedBackprop": (explain.guided_backprop, ours(explain.guided_backprop), plain(attr.GuidedBackprop)),
-        "Deconvolution": (explain.deconvnet, ours(explain.deconvnet, activation=False), plain(attr.Deconvolution)),
-        "LRP": (explain.lrp, ours(explain.lrp, composite=epsilon_table()), partial(captum_lrp)),
+        "GuidedBackprop": (
+            explain.guided_backprop,
+            by_pellucid(explain.guided_backprop),
+            by_captum(attr.GuidedBackprop),
+        ),
+        "Deconvolution": (
+            explain.deconvnet,
+            by_pellucid(explain.deconvnet, activation=False),
+            by_captum(attr.Deconvolution),
+        ),
+        "LRP": (explain.lrp, by_pellucid(explain.lrp, composite=epsilon_table()), partial(captum_lrp)),
     }
 
 
-def captum_lrp(both: Pair) -> Tensor:
+def captum_lrp(pair: Pair) -> Tensor:
     """Return Captum's relevance by its epsilon rule."""
     from captum.attr import LRP
     from captum.attr._utils.lrp_rules import EpsilonRule
 
-    for module in both.module.modules():
+    for module in pair.module.modules():
         if isinstance(module, nn.Flatten):
             module.rule = EpsilonRule(STABILIZER)  # pyright: ignore[reportArgumentType] - Captum's way of giving rules
-    return LRP(both.module).attribute(both.x.clone(), target=both.target)
+    return LRP(pair.module).attribute(pair.x.clone(), target=pair.target)
 
 
-def zennits() -> dict[str, tuple[Any, Callable[[Pair], Tensor], Callable[[Pair], Tensor]]]:
+def zennit_methods() -> dict[str, tuple[Any, Callable[[Pair], Tensor], Callable[[Pair], Tensor]]]:
     """Return, by composite of Zennit: our part, our answer and theirs."""
-    made = zennit().composites
-    usual = {
-        "EpsilonPlus": (epsilon_plus, epsilon_plus(), made.EpsilonPlus),
-        "EpsilonPlusFlat": (epsilon_plus_flat, epsilon_plus_flat(), made.EpsilonPlusFlat),
-        "EpsilonAlpha2Beta1": (epsilon_alpha2_beta1, epsilon_alpha2_beta1(), made.EpsilonAlpha2Beta1),
-        "EpsilonGammaBox": (epsilon_gamma_box, epsilon_gamma_box(0.0, 1.0), partial(made.EpsilonGammaBox, 0.0, 1.0)),
+    composites = zennit().composites
+    composites_by_name = {
+        "EpsilonPlus": (epsilon_plus, epsilon_plus(), composites.EpsilonPlus),
+        "EpsilonPlusFlat": (epsilon_plus_flat, epsilon_plus_flat(), composites.EpsilonPlusFlat),
+        "EpsilonAlpha2Beta1": (epsilon_alpha2_beta1, epsilon_alpha2_beta1(), composites.EpsilonAlpha2Beta1),
+        "EpsilonGammaBox": (
+            epsilon_gamma_box,
+            epsilon_gamma_box(0.0, 1.0),
+            partial(composites.EpsilonGammaBox, 0.0, 1.0),
+        ),
     }
 
-    def ours(composite: Any) -> Callable[[Pair], Tensor]:
-        return lambda both: explain.lrp(both.net, both.params, both.x, both.target, composite)
+    def by_pellucid(composite: Any) -> Callable[[Pair], Tensor]:
+        return lambda pair: explain.lrp(pair.net, pair.params, pair.x, pair.target, composite)
 
-    def theirs(make: Callable[[], Any]) -> Callable[[Pair], Tensor]:
-        return lambda both: attribution(make(), both)
+    def by_zennit(make: Callable[[], Any]) -> Callable[[Pair], Tensor]:
+        return lambda pair: attribution(make(), pair)
 
-    return {name: (subject, ours(own), theirs(make)) for name, (subject, own, make) in usual.items()}
+    return {
+        name: (subject, by_pellucid(pellucid_composite), by_zennit(make))
+        for name, (subject, pellucid_composite, make) in composites_by_name.items()
+    }
 
 
 def cases() -> Iterator[Case]:
     """Yield every method on the network, theirs on its unrolled copy."""
-    for tool, methods in (("Captum", captums()), ("Zennit", zennits())):
-        for name, (subject, ours, theirs) in methods.items():
+    for tool, methods in (("Captum", captum_methods()), ("Zennit", zennit_methods())):
+        for name, (subject, attribute, reference) in methods.items():
             for seed in range(3):
-                check = partial(_compare, ours, theirs, seed)
+                check = partial(_compare, attribute, reference, seed)
                 suite = f"{tool} {name}, {FAMILY}"
                 yield Case(suite, version(tool.lower()), f"weights {seed}", subject, check, TOLERANCE)
 
 
-def _compare(ours: Callable[[Pair], Tensor], theirs: Callable[[Pair], Tensor], seed: int) -> float:
-    both = reused(seed)
+def _compare(attribute: Callable[[Pair], Tensor], reference: Callable[[Pair], Tensor], seed: int) -> float:
+    pair = reused_pair(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = theirs(unrolled(both)).detach()
-    return gap("attribution", ours(both), expected)
+        expected = reference(unrolled_pair(pair)).detach()
+    return relative_error("attribution", attribute(pair), expected)

@@ -16,9 +16,9 @@ from pellucid.layers.base import Params
 from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, ZPlus, composite
 
 TOLERANCE = 2e-3  # the tests give some numbers with three digits
-TINY = 1e-9  # Captum's stabilizer
-PIXELS = torch.arange(16.0).double().view(1, 1, 4, 4)
-STEPS = torch.tensor([[1.0, 2.0, 3.0]]).double()
+STABILIZER = 1e-9  # Captum's stabilizer
+IMAGE = torch.arange(16.0).double().view(1, 1, 4, 4)
+VECTOR = torch.tensor([[1.0, 2.0, 3.0]]).double()
 
 Net = tuple[Layer, Params]
 Example = tuple[str, Any, Callable[[], Any], Any]  # what it is of, our part that it checks, our answer, the numbers
@@ -26,24 +26,31 @@ Example = tuple[str, Any, Callable[[], Any], Any]  # what it is of, our part tha
 
 def cases() -> Iterator[Case]:
     """Yield every example, those of one part of ours together."""
-    found = [*convolution(), *integrals(), *relevance()]
-    for subject in dict.fromkeys(example[1] for example in found):
-        for name, part, answer, expected in found:
-            if part is subject:
-                check = partial(_compare, answer, expected)
+    examples = [*convolution(), *integrals(), *relevance()]
+    for subject in dict.fromkeys(example[1] for example in examples):
+        for name, example_subject, compute, expected in examples:
+            if example_subject is subject:
+                check = partial(_compare, compute, expected)
                 yield Case(
-                    f"Captum worked examples, {subject.__name__}", version("captum"), name, part, check, TOLERANCE
+                    f"Captum worked examples, {subject.__name__}",
+                    version("captum"),
+                    name,
+                    example_subject,
+                    check,
+                    TOLERANCE,
                 )
 
 
-def _compare(answer: Callable[[], Any], expected: Any) -> float:
-    ours = answer()
-    if isinstance(ours, tuple):
-        return max(_compare(lambda one=one: one, numbers) for one, numbers in zip(ours, expected, strict=True))
-    theirs = torch.tensor(expected, dtype=ours.dtype)
-    if ours.numel() != theirs.numel():
-        raise Mismatch(f"{ours.numel()} numbers instead of {theirs.numel()}")
-    error = (ours.flatten() - theirs.flatten()).abs().max() / theirs.abs().max()
+def _compare(compute: Callable[[], Any], expected: Any) -> float:
+    actual = compute()
+    if isinstance(actual, tuple):
+        return max(
+            _compare(lambda value=value: value, numbers) for value, numbers in zip(actual, expected, strict=True)
+        )
+    expected_tensor = torch.tensor(expected, dtype=actual.dtype)
+    if actual.numel() != expected_tensor.numel():
+        raise Mismatch(f"{actual.numel()} numbers instead of {expected_tensor.numel()}")
+    error = (actual.flatten() - expected_tensor.flatten()).abs().max() / expected_tensor.abs().max()
     return float(error)
 
 
@@ -54,7 +61,7 @@ def dense(rows: Any, bias: Any = None) -> Net:
     return Dense(len(weight), bias=bias is not None), params
 
 
-def row(**parts: Layer | Net) -> Net:
+def sequential(**parts: Layer | Net) -> Net:
     """Return the parts one after the other."""
     nets = {name: part if isinstance(part, tuple) else (part, {}) for name, part in parts.items()}
     return Sequential(**{name: net for name, (net, _) in nets.items()}), {name: p for name, (_, p) in nets.items()}
@@ -65,46 +72,66 @@ def convolution() -> list[Example]:
     weight = torch.ones(2, 1, 3, 3).double()
     conv = Conv2d(2, 3), {"weight": weight, "bias": torch.tensor([-50.0, -75.0]).double()}
     fc = dense([[1.0] * 5 + [-1.0] * 3] * 4, [0.0] * 4)
-    net = row(conv1=conv, relu1=ReLU(), flat=Flatten(), fc1=fc, relu2=ReLU())
-    pair, second = (PIXELS, torch.ones_like(PIXELS)), {"sum": (Add(), "x", "x2"), "net": (net[0], "sum")}
-    both = Graph(second, ("net",), ("x", "x2")), {"sum": {}, "net": net[1]}
+    net = sequential(conv1=conv, relu1=ReLU(), flat=Flatten(), fc1=fc, relu2=ReLU())
+    image_pair, nodes = (IMAGE, torch.ones_like(IMAGE)), {"sum": (Add(), "x", "x2"), "net": (net[0], "sum")}
+    two_input_net = Graph(nodes, ("net",), ("x", "x2")), {"sum": {}, "net": net[1]}
     guided = [[0, 1, 1, 1], [1, 3, 3, 2], [1, 3, 3, 2], [1, 2, 2, 1]]
     guided_sum = [[1, 2, 2, 1], [2, 4, 4, 2], [2, 4, 4, 2], [1, 2, 2, 1]]
     deconv = [[2, 3, 3, 1], [3, 5, 5, 2], [3, 5, 5, 2], [1, 2, 2, 1]]
-    relevant = [[0, 1, 2, 3], [0, 5, 6, 7], [0, 9, 10, 11], [0, 0, 0, 0]]
-    table = composite((Conv2d, Epsilon(TINY)), (Dense, Epsilon(TINY)), (ReLU, Pass()))
+    relevance_map = [[0, 1, 2, 3], [0, 5, 6, 7], [0, 9, 10, 11], [0, 0, 0, 0]]
+    epsilon_table = composite((Conv2d, Epsilon(STABILIZER)), (Dense, Epsilon(STABILIZER)), (ReLU, Pass()))
     return [
-        ("class", Guided, lambda: explain.guided_backprop(*net, PIXELS, 0), guided),
-        ("neuron", Guided, lambda: explain.guided_backprop(*net, PIXELS, "fc1[0]"), guided),
-        ("two inputs", Guided, lambda: explain.guided_backprop(*both, pair, 0), (guided_sum, guided_sum)),
-        ("two inputs, neuron", Guided, lambda: explain.guided_backprop(*both, pair, "net.fc1[3]"), (guided_sum,) * 2),
-        ("class", Deconv, lambda: explain.deconvnet(*net, PIXELS, 0, activation=False), deconv),
-        ("neuron", Deconv, lambda: explain.deconvnet(*net, PIXELS, "fc1[0]", activation=False), deconv),
-        ("two inputs", Deconv, lambda: explain.deconvnet(*both, pair, 0, activation=False), (deconv, deconv)),
-        ("neuron 3", Deconv, lambda: explain.deconvnet(*both, pair, "net.fc1[3]", activation=False), (deconv, deconv)),
-        ("convolution", explain.gradcam, lambda: _cam(net, PIXELS, "conv1"), [[11.25, 13.5], [20.25, 22.5]]),
-        ("ReLU", explain.gradcam, lambda: _cam(net, PIXELS, "relu1"), [[0, 4], [28, 32.5]]),
-        ("two inputs", explain.gradcam, lambda: _cam(both, pair, "net.conv1"), [[14.5, 19], [32.5, 37]]),
-        ("convolution", Epsilon, lambda: explain.lrp(*net, PIXELS, 0, table), relevant),
+        ("class", Guided, lambda: explain.guided_backprop(*net, IMAGE, 0), guided),
+        ("neuron", Guided, lambda: explain.guided_backprop(*net, IMAGE, "fc1[0]"), guided),
+        (
+            "two inputs",
+            Guided,
+            lambda: explain.guided_backprop(*two_input_net, image_pair, 0),
+            (guided_sum, guided_sum),
+        ),
+        (
+            "two inputs, neuron",
+            Guided,
+            lambda: explain.guided_backprop(*two_input_net, image_pair, "net.fc1[3]"),
+            (guided_sum,) * 2,
+        ),
+        ("class", Deconv, lambda: explain.deconvnet(*net, IMAGE, 0, activation=False), deconv),
+        ("neuron", Deconv, lambda: explain.deconvnet(*net, IMAGE, "fc1[0]", activation=False), deconv),
+        (
+            "two inputs",
+            Deconv,
+            lambda: explain.deconvnet(*two_input_net, image_pair, 0, activation=False),
+            (deconv, deconv),
+        ),
+        (
+            "neuron 3",
+            Deconv,
+            lambda: explain.deconvnet(*two_input_net, image_pair, "net.fc1[3]", activation=False),
+            (deconv, deconv),
+        ),
+        ("convolution", explain.gradcam, lambda: _cam(net, IMAGE, "conv1"), [[11.25, 13.5], [20.25, 22.5]]),
+        ("ReLU", explain.gradcam, lambda: _cam(net, IMAGE, "relu1"), [[0, 4], [28, 32.5]]),
+        ("two inputs", explain.gradcam, lambda: _cam(two_input_net, image_pair, "net.conv1"), [[14.5, 19], [32.5, 37]]),
+        ("convolution", Epsilon, lambda: explain.lrp(*net, IMAGE, 0, epsilon_table), relevance_map),
     ]
 
 
 def integrals() -> list[Example]:
     """Return the examples of integrated gradients and saliency, those of Sundararajan et al. 2017 among them."""
-    first = row(relu=ReLU(), difference=dense([[1.0, -1.0]], [-1.0]), out=ReLU())
-    second = row(
+    first = sequential(relu=ReLU(), difference=dense([[1.0, -1.0]], [-1.0]), out=ReLU())
+    second = sequential(
         ahead=dense([[1.0, 0.0], [0.0, 1.0]], [-1.0, 0.0]), relu=ReLU(), difference=dense([[1.0, -1.0]]), out=ReLU()
     )
-    capped = row(turned=dense([[-1.0]], [1.0]), relu=ReLU(), back=dense([[-1.0]], [1.0]))
+    capped_net = sequential(turned=dense([[-1.0]], [1.0]), relu=ReLU(), back=dense([[-1.0]], [1.0]))
     x = torch.tensor([[3.0, 1.0]]).double()
     values = torch.tensor([[1.0], [2.0], [3.0], [0.0], [-1.0], [7.0]]).double()
     integral = explain.integrated_gradients
     return [
-        *((f"{name}, {how}", integral, partial(integral, *net, x, 0, 0.0, 1500, how), [1.5, -0.5])
+        *((f"{name}, {quadrature}", integral, partial(integral, *net, x, 0, 0.0, 1500, quadrature), [1.5, -0.5])
           for name, net in (("ReLU(ReLU(x1) - 1 - ReLU(x2))", first), ("ReLU(ReLU(x1 - 1) - ReLU(x2))", second))
-          for how in explain.QUADRATURES),
-        ("1 - ReLU(1 - x)", explain.saliency, lambda: explain.saliency(*capped, values, 0), [0, 0, 0, 1, 1, 0]),
-        ("1 - ReLU(1 - x)", explain.input_x_gradient, lambda: explain.input_x_gradient(*capped, values, 0),
+          for quadrature in explain.QUADRATURES),
+        ("1 - ReLU(1 - x)", explain.saliency, lambda: explain.saliency(*capped_net, values, 0), [0, 0, 0, 1, 1, 0]),
+        ("1 - ReLU(1 - x)", explain.input_x_gradient, lambda: explain.input_x_gradient(*capped_net, values, 0),
          [0, 0, 0, 0, -1, 0]),
     ]  # fmt: skip
 
@@ -112,39 +139,41 @@ def integrals() -> list[Example]:
 def relevance() -> list[Example]:
     """Return the examples of layer-wise relevance propagation."""
     twos, threes, negative = [[2.0] * 3] * 3, dense([[3.0] * 3]), [[-2.0, 2.0, 2.0], [2.0] * 3, [2.0] * 3]
-    plain = row(linear=dense(twos), relu=ReLU(), linear2=threes)
-    turned = row(linear=dense(negative), relu=ReLU(), linear2=threes)
-    tanh = row(linear=dense([[0.1] * 3] * 3), tanh=Tanh(), linear2=dense([[0.1] * 3]))
+    plain = sequential(linear=dense(twos), relu=ReLU(), linear2=threes)
+    mixed = sequential(linear=dense(negative), relu=ReLU(), linear2=threes)
+    tanh = sequential(linear=dense([[0.1] * 3] * 3), tanh=Tanh(), linear2=dense([[0.1] * 3]))
     skip = Parallel({"linear": Dense(2, bias=False), "input": Identity()}, Add())
     skip_params = {"linear": {"weight": torch.full((2, 2), 5.0).double()}, "input": {}, "merge": {}}
-    epsilon, passing = (Dense, Epsilon(TINY)), ((ReLU, Tanh), Pass())
-    growing = composite(("linear", Gamma(1, TINY, by_sign=False)), ("linear2", Gamma(0.25, TINY)), passing)
-    pool = row(pool=MaxPool2d(2), flat=Flatten())
-    four = torch.tensor([[[[1.0, 2.0], [5.0, 6.0]]]]).double()
-    layered = row(
+    epsilon, passing = (Dense, Epsilon(STABILIZER)), ((ReLU, Tanh), Pass())
+    gamma_table = composite(
+        ("linear", Gamma(1, STABILIZER, by_sign=False)), ("linear2", Gamma(0.25, STABILIZER)), passing
+    )
+    pool = sequential(pool=MaxPool2d(2), flat=Flatten())
+    image = torch.tensor([[[[1.0, 2.0], [5.0, 6.0]]]]).double()
+    layered = sequential(
         linear0=dense([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0.0] * 3),
         linear1=dense([[1.0] * 3] * 4, [-10.0, 1.0, 1.0, 1.0]),
         relu=ReLU(),
         linear2=dense([[1.0] * 4] * 2, [-1.0, 1.0]),
     )
-    wires = {"sum": (Add(), "x", "x2"), "net": (layered[0], "sum")}
-    summed = Graph(wires, ("net",), ("x", "x2")), {"sum": {}, "net": layered[1]}
-    added, two = composite(epsilon, passing, (Add, Norm(TINY))), torch.cat((STEPS, 3 * STEPS))
+    nodes = {"sum": (Add(), "x", "x2"), "net": (layered[0], "sum")}
+    summed = Graph(nodes, ("net",), ("x", "x2")), {"sum": {}, "net": layered[1]}
+    sums, batch = composite(epsilon, passing, (Add, Norm(STABILIZER))), torch.cat((VECTOR, 3 * VECTOR))
     return [
-        ("two layers", Epsilon, lambda: explain.lrp(*plain, STEPS, 0, composite(epsilon, passing)), [18, 36, 54]),
-        ("two examples", Epsilon, lambda: explain.lrp(*plain, two, 0, composite(epsilon, passing)),
+        ("two layers", Epsilon, lambda: explain.lrp(*plain, VECTOR, 0, composite(epsilon, passing)), [18, 36, 54]),
+        ("two examples", Epsilon, lambda: explain.lrp(*plain, batch, 0, composite(epsilon, passing)),
          [[18, 36, 54], [54, 108, 162]]),
-        ("tanh", Epsilon, lambda: explain.lrp(*tanh, STEPS, 0, composite(epsilon, passing)), [0.0269, 0.0537, 0.0806]),
-        ("max pooling", Epsilon, lambda: explain.lrp(*pool, four, 0, composite(epsilon)), [0, 0, 0, 6]),
-        ("two layers", Gamma, lambda: explain.lrp(*turned, STEPS, 0, growing), [28 / 3, 104 / 3, 52]),
-        ("two layers", ZPlus, lambda: explain.lrp(*turned, STEPS, 0, composite((Dense, ZPlus(TINY)), passing)),
+        ("tanh", Epsilon, lambda: explain.lrp(*tanh, VECTOR, 0, composite(epsilon, passing)), [0.0269, 0.0537, 0.0806]),
+        ("max pooling", Epsilon, lambda: explain.lrp(*pool, image, 0, composite(epsilon)), [0, 0, 0, 6]),
+        ("two layers", Gamma, lambda: explain.lrp(*mixed, VECTOR, 0, gamma_table), [28 / 3, 104 / 3, 52]),
+        ("two layers", ZPlus, lambda: explain.lrp(*mixed, VECTOR, 0, composite((Dense, ZPlus(STABILIZER)), passing)),
          [12, 33.6, 50.4]),
-        ("identity rule", Pass, lambda: explain.lrp(*turned, STEPS, 0, composite(("linear", Pass()), epsilon, passing)),
+        ("identity rule", Pass, lambda: explain.lrp(*mixed, VECTOR, 0, composite(("linear", Pass()), epsilon, passing)),
          [24, 36, 36]),
-        ("skip connection", Norm, lambda: explain.lrp(skip, skip_params, torch.tensor([[2.0, 3.0]]).double(), 1, added),
+        ("skip connection", Norm, lambda: explain.lrp(skip, skip_params, torch.tensor([[2.0, 3.0]]).double(), 1, sums),
          [10, 18]),
         # Captum's + is no module, and has no rule: both inputs get all of what arrives
-        ("two inputs", Epsilon, lambda: explain.lrp(*summed, (STEPS, 3 * STEPS), 0, composite(epsilon, passing)),
+        ("two inputs", Epsilon, lambda: explain.lrp(*summed, (VECTOR, 3 * VECTOR), 0, composite(epsilon, passing)),
          ([16, 32, 48], [16, 32, 48])),
     ]  # fmt: skip
 

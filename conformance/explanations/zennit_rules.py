@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conformance.case import Case, gap
+from conformance.case import Case, relative_error
 from conformance.explanations.zennit_import import zennit
 from pellucid.layers import AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, ConvTranspose2d, Dense, Layer, Mode, ReLU, Tanh
 from pellucid.layers.base import Params
@@ -18,7 +18,7 @@ from pellucid.rules import AlphaBeta, Deconv, Epsilon, Flat, Gamma, Guided, Norm
 TOLERANCE = 1e-10
 IMAGES = (2, 4, 7, 6)
 # Our layer, the module, and the shape that both read
-WEIGHTED: tuple[tuple[Layer, nn.Module, tuple[int, ...]], ...] = (
+WEIGHTED_LAYERS: tuple[tuple[Layer, nn.Module, tuple[int, ...]], ...] = (
     (Dense(5), nn.Linear(7, 5), (3, 7)),
     (Dense(5, bias=False), nn.Linear(7, 5, bias=False), (3, 7)),
     (Conv2d(6, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1), IMAGES),
@@ -32,42 +32,42 @@ WEIGHTED: tuple[tuple[Layer, nn.Module, tuple[int, ...]], ...] = (
         IMAGES,
     ),
 )
-AVERAGES = (
+AVERAGE_POOLS = (
     (AvgPool2d(2, 1), nn.AvgPool2d(2, 1), IMAGES),
     (AvgPool2d(3, 2, 1, count_include_pad=False), nn.AvgPool2d(3, 2, 1, count_include_pad=False), IMAGES),
     (AdaptiveAvgPool2d((3, 2)), nn.AdaptiveAvgPool2d((3, 2)), IMAGES),
 )
-RECTIFIERS = ((ReLU(), nn.ReLU(), IMAGES), (Tanh(), nn.Tanh(), IMAGES))
+ACTIVATIONS = ((ReLU(), nn.ReLU(), IMAGES), (Tanh(), nn.Tanh(), IMAGES))
 
 
 def cases() -> Iterator[Case]:
     """Yield every rule on every layer that it is for."""
-    made = zennit().rules
+    hooks = zennit().rules
     weighted = [
-        (Epsilon(), made.Epsilon()),
-        (Epsilon(0.25), made.Epsilon(0.25)),
-        (Epsilon(1e-6, bias=False), made.Epsilon(zero_params="bias")),
-        (Gamma(), made.Gamma()),
-        (Gamma(1.5, 0.01), made.Gamma(1.5, 0.01)),
-        (Gamma(0.25, bias=False), made.Gamma(0.25, zero_params="bias")),
-        (ZPlus(), made.ZPlus()),
-        (ZPlus(0.1, bias=False), made.ZPlus(0.1, zero_params="bias")),
-        (AlphaBeta(), made.AlphaBeta()),
-        (AlphaBeta(1.0, 0.0, 0.1), made.AlphaBeta(1.0, 0.0, 0.1)),
-        (AlphaBeta(3.0, 2.0, bias=False), made.AlphaBeta(3.0, 2.0, zero_params="bias")),
-        (ZBox(-4.0, 5.0), made.ZBox(-4.0, 5.0)),
-        (WSquare(bias=True), made.WSquare()),
-        (WSquare(0.1), made.WSquare(0.1, zero_params="bias")),
+        (Epsilon(), hooks.Epsilon()),
+        (Epsilon(0.25), hooks.Epsilon(0.25)),
+        (Epsilon(1e-6, bias=False), hooks.Epsilon(zero_params="bias")),
+        (Gamma(), hooks.Gamma()),
+        (Gamma(1.5, 0.01), hooks.Gamma(1.5, 0.01)),
+        (Gamma(0.25, bias=False), hooks.Gamma(0.25, zero_params="bias")),
+        (ZPlus(), hooks.ZPlus()),
+        (ZPlus(0.1, bias=False), hooks.ZPlus(0.1, zero_params="bias")),
+        (AlphaBeta(), hooks.AlphaBeta()),
+        (AlphaBeta(1.0, 0.0, 0.1), hooks.AlphaBeta(1.0, 0.0, 0.1)),
+        (AlphaBeta(3.0, 2.0, bias=False), hooks.AlphaBeta(3.0, 2.0, zero_params="bias")),
+        (ZBox(-4.0, 5.0), hooks.ZBox(-4.0, 5.0)),
+        (WSquare(bias=True), hooks.WSquare()),
+        (WSquare(0.1), hooks.WSquare(0.1, zero_params="bias")),
     ]
-    rows: list[tuple[Any, Any, Any]] = [(rule, hook, WEIGHTED) for rule, hook in weighted]
+    rows: list[tuple[Any, Any, Any]] = [(rule, hook, WEIGHTED_LAYERS) for rule, hook in weighted]
     rows += [
-        (Flat(), made.Flat(), (*WEIGHTED, *AVERAGES)),
-        (Norm(), made.Epsilon(), WEIGHTED),
-        (Norm(), made.Norm(), AVERAGES),
-        (Norm(0.1), made.Norm(0.1), AVERAGES),
-        (Pass(), made.Pass(), RECTIFIERS),
-        (Guided(), made.ReLUGuidedBackprop(), RECTIFIERS[:1]),
-        (Deconv(), made.ReLUDeconvNet(), RECTIFIERS[:1]),
+        (Flat(), hooks.Flat(), (*WEIGHTED_LAYERS, *AVERAGE_POOLS)),
+        (Norm(), hooks.Epsilon(), WEIGHTED_LAYERS),
+        (Norm(), hooks.Norm(), AVERAGE_POOLS),
+        (Norm(0.1), hooks.Norm(0.1), AVERAGE_POOLS),
+        (Pass(), hooks.Pass(), ACTIVATIONS),
+        (Guided(), hooks.ReLUGuidedBackprop(), ACTIVATIONS[:1]),
+        (Deconv(), hooks.ReLUDeconvNet(), ACTIVATIONS[:1]),
     ]
     for rule, hook, layers in rows:
         suite = f"Zennit {type(hook).__name__}"
@@ -76,7 +76,7 @@ def cases() -> Iterator[Case]:
                 check = partial(compare, rule, hook, layer, module, shape, sign)
                 name = f"{rule}, {layer}, inputs of {sign} sign"
                 yield Case(suite, version("zennit"), name, type(rule), check, TOLERANCE)
-    check = partial(compare, Norm(), made.Norm(), Add(), zennit().layer.Sum(-1), (3, 5), "any")
+    check = partial(compare, Norm(), hooks.Norm(), Add(), zennit().layer.Sum(-1), (3, 5), "any")
     yield Case("Zennit Norm, Sum", version("zennit"), "two tensors", Norm, check, TOLERANCE)
 
 
@@ -90,21 +90,21 @@ def compare(rule: Any, hook: Any, layer: Layer, module: nn.Module, shape: tuple[
     module.load_state_dict(params)
     x = torch.randn(shape, generator=rng, dtype=torch.float64)
     x = x.abs() if sign == "positive" else x
-    given: Any = x
+    inputs: Any = x
     if isinstance(layer, Add):
-        given = (x, torch.randn(shape, generator=rng, dtype=torch.float64))
-        x = torch.stack(given, -1)
-    y, cache = layer.forward(params, given, Mode())
+        inputs = (x, torch.randn(shape, generator=rng, dtype=torch.float64))
+        x = torch.stack(inputs, -1)
+    y, cache = layer.forward(params, inputs, Mode())
     relevance = torch.randn(y.shape, generator=rng, dtype=torch.float64)
-    ours, absorbed = rule(layer, params, cache, relevance)
-    theirs = _theirs(hook, module, x, relevance)
-    ours = torch.stack(ours, -1) if isinstance(ours, tuple) else ours
-    return max(gap("relevance", ours, theirs), float(len(absorbed.keys() - {"bias"})))
+    actual, absorbed = rule(layer, params, cache, relevance)
+    reference = _zennit_relevance(hook, module, x, relevance)
+    actual = torch.stack(actual, -1) if isinstance(actual, tuple) else actual
+    return max(relative_error("relevance", actual, reference), float(len(absorbed.keys() - {"bias"})))
 
 
-def _theirs(hook: Any, module: nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
+def _zennit_relevance(hook: Any, module: nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
     """Return what the hook hands back, by a composite that gives it to the one module."""
-    made = zennit().composites.LayerMapComposite([(type(module), hook)])
-    with warnings.catch_warnings(), zennit().attribution.Gradient(module, made) as attributor:
+    composite = zennit().composites.LayerMapComposite([(type(module), hook)])
+    with warnings.catch_warnings(), zennit().attribution.Gradient(module, composite) as attributor:
         warnings.simplefilter("ignore")
         return attributor(x.clone(), relevance)[1].detach()

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conformance.case import Case, gap
-from conformance.explanations.joined import DENSENET, JOINED
-from conformance.explanations.networks import FAMILIES, MOBILENET, Family, Pair, pair
+from conformance.case import Case, relative_error
+from conformance.explanations.joined import BRANCHED_FAMILIES, DENSENET
+from conformance.explanations.networks import FAMILIES, MOBILENET, Family, Pair, draw_pair
 from conformance.explanations.zennit_import import zennit
 from pellucid.explain import lrp
 from pellucid.explain.sweeps import backward_by_composite
@@ -40,7 +40,7 @@ from pellucid.rules.fold import fold
 TOLERANCE = 1e-9
 
 
-class Stacked(nn.Module):
+class StackedSum(nn.Module):
     """The sum of two tensors by the module that Zennit has a rule for."""
 
     def __init__(self) -> None:
@@ -52,121 +52,134 @@ class Stacked(nn.Module):
 
 
 @dataclass(frozen=True)
-class Usual:
-    """A composite of Zennit and ours; `relevance` says whether the score itself goes down, else 1.
+class CompositePair:
+    """A composite of Zennit and ours; `starts_from_score` says whether the score itself goes down, else 1.
 
     On MobileNets, ours can be another one: Zennit's rules for nn.ReLU leave nn.ReLU6 its gradient.
     """
 
     name: str
     subject: Any
-    ours: Composite
-    theirs: Callable[[list[Any]], Any]  # from canonizers
-    relevance: bool = True
+    pellucid: Composite
+    make_reference: Callable[[list[Any]], Any]  # from canonizers
+    starts_from_score: bool = True
     on_mobilenets: Composite | None = None
 
 
 def cases() -> Iterator[Case]:
     """Yield every composite on every family of networks, batch normalization merged by theirs and by ours."""
-    for usual in usuals():
-        for family in (*FAMILIES, *JOINED):
+    for composite_pair in composite_pairs():
+        for family in (*FAMILIES, *BRANCHED_FAMILIES):
             for seed in range(3):
-                suite = f"Zennit {usual.name}, {family}"
-                check = partial(compare, usual, family, seed)
-                yield Case(suite, version("zennit"), f"weights {seed}", usual.subject, check, TOLERANCE)
+                suite = f"Zennit {composite_pair.name}, {family}"
+                check = partial(compare, composite_pair, family, seed)
+                yield Case(suite, version("zennit"), f"weights {seed}", composite_pair.subject, check, TOLERANCE)
 
 
-def usuals() -> list[Usual]:
+def composite_pairs() -> list[CompositePair]:
     """Return the composites that both have."""
-    made = zennit().composites
+    composites = zennit().composites
     rules = zennit().rules
     guided, deconv = composite((ReLU, Guided())), composite((ReLU, Deconv()))
 
-    def squared(canonizers: list[Any]) -> Any:
+    def epsilon_and_wsquare(canonizers: list[Any]) -> Any:
         layers, first = [(nn.Linear, rules.Epsilon()), (nn.Conv2d, rules.Epsilon())], [(nn.Conv2d, rules.WSquare())]
-        table = made.layer_map_base() + layers
-        return made.SpecialFirstLayerMapComposite(table, first, canonizers)
+        table = composites.layer_map_base() + layers
+        return composites.SpecialFirstLayerMapComposite(table, first, canonizers)
 
     return [
-        Usual("EpsilonPlus", epsilon_plus, epsilon_plus(), lambda c: made.EpsilonPlus(canonizers=c)),
-        Usual(
+        CompositePair("EpsilonPlus", epsilon_plus, epsilon_plus(), lambda c: composites.EpsilonPlus(canonizers=c)),
+        CompositePair(
             "EpsilonPlus 0.1",
             epsilon_plus,
             epsilon_plus(0.1, 0.01),
-            lambda c: made.EpsilonPlus(0.1, 0.01, canonizers=c),
+            lambda c: composites.EpsilonPlus(0.1, 0.01, canonizers=c),
         ),
-        Usual("EpsilonPlusFlat", epsilon_plus_flat, epsilon_plus_flat(), lambda c: made.EpsilonPlusFlat(canonizers=c)),
-        Usual(
+        CompositePair(
+            "EpsilonPlusFlat",
+            epsilon_plus_flat,
+            epsilon_plus_flat(),
+            lambda c: composites.EpsilonPlusFlat(canonizers=c),
+        ),
+        CompositePair(
             "EpsilonAlpha2Beta1",
             epsilon_alpha2_beta1,
             epsilon_alpha2_beta1(),
-            lambda c: made.EpsilonAlpha2Beta1(canonizers=c),
+            lambda c: composites.EpsilonAlpha2Beta1(canonizers=c),
         ),
-        Usual(
+        CompositePair(
             "EpsilonAlpha2Beta1Flat",
             epsilon_alpha2_beta1_flat,
             epsilon_alpha2_beta1_flat(),
-            lambda c: made.EpsilonAlpha2Beta1Flat(canonizers=c),
+            lambda c: composites.EpsilonAlpha2Beta1Flat(canonizers=c),
         ),
-        Usual(
+        CompositePair(
             "EpsilonGammaBox",
             epsilon_gamma_box,
             epsilon_gamma_box(0.0, 1.0),
-            lambda c: made.EpsilonGammaBox(0.0, 1.0, canonizers=c),
+            lambda c: composites.EpsilonGammaBox(0.0, 1.0, canonizers=c),
         ),
-        Usual(
+        CompositePair(
             "Epsilon and WSquare",
             at_entrance,
             lambda entrance: at_entrance(entrance, WSquare(bias=True), relevance(Epsilon(), Epsilon())),
-            squared,
+            epsilon_and_wsquare,
         ),
-        Usual(
+        CompositePair(
             "ExcitationBackprop",
             excitation_backprop,
             excitation_backprop(),
-            lambda c: made.ExcitationBackprop(canonizers=c),
+            lambda c: composites.ExcitationBackprop(canonizers=c),
             False,
         ),
-        Usual(
+        CompositePair(
             "GuidedBackprop",
             guided_backprop,
             guided_backprop(),
-            lambda c: made.GuidedBackprop(canonizers=c),
+            lambda c: composites.GuidedBackprop(canonizers=c),
             False,
             lambda _: guided,
         ),
-        Usual(
+        CompositePair(
             "DeconvNet",
             deconvnet,
             deconvnet(),
-            lambda c: made.DeconvNet(canonizers=c),
+            lambda c: composites.DeconvNet(canonizers=c),
             False,
             lambda _: deconv,
         ),
     ]
 
 
-def compare(usual: Usual, family: Family, seed: int) -> float:
+def compare(composite_pair: CompositePair, family: Family, seed: int) -> float:
     """Return how far ours is from theirs."""
-    both = pair(family, Stacked, seed)
+    pair = draw_pair(family, StackedSum, seed)
     # Zennit merges normalization into the layer whose module comes before, even where another branch lies between
     folded = family is not DENSENET
-    merge = [zennit().canonizers.SequentialMergeBatchNorm()] if folded else []
-    theirs = attribution(usual.theirs(merge), both, usual.relevance)
-    ours = usual.on_mobilenets if usual.on_mobilenets and family is MOBILENET else usual.ours
-    if usual.relevance:
-        return gap("relevance", lrp(both.net, both.params, both.x, both.target, ours, folded), theirs)
-    net, params = fold(both.net, both.params) if folded else (both.net, both.params)
-    return gap("attribution", backward_by_composite(net, params, both.x, both.target, ours), theirs)
+    canonizers = [zennit().canonizers.SequentialMergeBatchNorm()] if folded else []
+    reference = attribution(composite_pair.make_reference(canonizers), pair, composite_pair.starts_from_score)
+    pellucid_composite = (
+        composite_pair.on_mobilenets
+        if composite_pair.on_mobilenets and family is MOBILENET
+        else composite_pair.pellucid
+    )
+    if composite_pair.starts_from_score:
+        return relative_error(
+            "relevance", lrp(pair.net, pair.params, pair.x, pair.target, pellucid_composite, folded), reference
+        )
+    net, params = fold(pair.net, pair.params) if folded else (pair.net, pair.params)
+    return relative_error(
+        "attribution", backward_by_composite(net, params, pair.x, pair.target, pellucid_composite), reference
+    )
 
 
-def attribution(made: Any, both: Pair, scored: bool = True) -> Tensor:
+def attribution(zennit_composite: Any, pair: Pair, from_score: bool = True) -> Tensor:
     """Return Zennit's answer for a composite."""
 
-    def above(y: Tensor) -> Tensor:
-        mask = torch.zeros_like(y).scatter_(1, both.target[:, None], 1.0)
-        return y.detach() * mask if scored else mask
+    def output_gradient(y: Tensor) -> Tensor:
+        mask = torch.zeros_like(y).scatter_(1, pair.target[:, None], 1.0)
+        return y.detach() * mask if from_score else mask
 
-    with warnings.catch_warnings(), zennit().attribution.Gradient(both.module, made) as attributor:
+    with warnings.catch_warnings(), zennit().attribution.Gradient(pair.module, zennit_composite) as attributor:
         warnings.simplefilter("ignore")
-        return attributor(both.x.clone(), above)[1].detach()
+        return attributor(pair.x.clone(), output_gradient)[1].detach()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from conformance.case import TOLERANCE, Case, missing, torch_version
+from conformance.case import TOLERANCE, Case, missing_samples_error, torch_version
 from conformance.moduleinfo.losses import MODULES as LOSSES
 from conformance.moduleinfo.module import Module
 from conformance.moduleinfo.norms import MODULES as NORMS
@@ -34,7 +34,7 @@ def cases() -> Iterator[Case]:
     infos = {info.name: info for info in module_db}
     for module in MODULES:
         if module.name not in infos:
-            raise missing("module", module.name)
+            raise missing_samples_error("module", module.name)
         for dtype in TOLERANCE:
             yield from _samples(module, infos[module.name], dtype)
 
@@ -43,8 +43,10 @@ def _samples(module: Module, info: Any, dtype: torch.dtype) -> Iterator[Case]:
     suite = f"torch ModuleInfo {module.name} {str(dtype).removeprefix('torch.')}"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        drawn = {training: info.module_inputs_func(info, "cpu", dtype, False, training) for training in (True, False)}
-    for training, samples in drawn.items():
+        samples_by_mode = {
+            training: info.module_inputs_func(info, "cpu", dtype, False, training) for training in (True, False)
+        }
+    for training, samples in samples_by_mode.items():
         for number, sample in enumerate(samples):
             name = f"{'training' if training else 'evaluation'} sample {number} {sample.desc}".rstrip()
             check = partial(_check, module, info.module_cls, sample, dtype, training)
@@ -53,5 +55,5 @@ def _samples(module: Module, info: Any, dtype: torch.dtype) -> Iterator[Case]:
 
 def _check(module: Module, torch_class: Any, sample: Any, dtype: torch.dtype, training: bool) -> float:
     build, call = sample.constructor_input, sample.forward_input
-    theirs = torch_class(*build.args, **build.kwargs).to(dtype).train(training)
-    return run(module.adapt(theirs, *call.args, **call.kwargs))
+    reference = torch_class(*build.args, **build.kwargs).to(dtype).train(training)
+    return run(module.adapt(reference, *call.args, **call.kwargs))

@@ -12,33 +12,37 @@ from conformance.trial import Trial
 from pellucid.losses import L1, BinaryCrossEntropy, Hinge, Huber, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
 
 
-def holding(adapt: Callable[..., Trial], *options: str) -> Callable[[Any, Tensor, Tensor], Trial]:
+def module_adapter(adapt: Callable[..., Trial], *options: str) -> Callable[[Any, Tensor, Tensor], Trial]:
     """Return what puts a loss module as `adapt` puts the function of the same options.
 
     Ours takes no weight below 0, so that both sides get |weight|.
     """
 
-    def adapted(module: Any, y: Tensor, target: Tensor) -> Trial:
+    def adapt_module(module: Any, y: Tensor, target: Tensor) -> Trial:
         if "weight" in options and module.weight is not None:
             module.weight = module.weight.abs()
-        held = {name: getattr(module, name) for name in (*options, "reduction")}
-        if module.reduction == "mean" and "ignore_index" in held and bool((target == module.ignore_index).all()):
+        module_options = {name: getattr(module, name) for name in (*options, "reduction")}
+        if (
+            module.reduction == "mean"
+            and "ignore_index" in module_options
+            and bool((target == module.ignore_index).all())
+        ):
             raise SkipCase("all positions ignored: 0 for us, 0/0 for PyTorch")
-        return adapt(lambda: module(y, target), y, target, **held)
+        return adapt(lambda: module(y, target), y, target, **module_options)
 
-    return adapted
+    return adapt_module
 
 
-l1 = holding(losses.l1_loss)
-mse = holding(losses.mse_loss)
-huber = holding(losses.huber_loss, "delta")
-smooth_l1 = holding(losses.smooth_l1_loss, "beta")
-bce_with_logits = holding(losses.cross_entropy_of_yes, "weight", "pos_weight")
-bce = holding(losses.binary_cross_entropy, "weight")
-soft_margin = holding(losses.multilabel_soft_margin_loss, "weight")
-nll = holding(losses.nll_loss, "weight", "ignore_index")
-cross_entropy = holding(losses.cross_entropy, "weight", "ignore_index", "label_smoothing")
-multi_margin = holding(losses.multi_margin_loss, "p", "margin", "weight")
+l1 = module_adapter(losses.l1_loss)
+mse = module_adapter(losses.mse_loss)
+huber = module_adapter(losses.huber_loss, "delta")
+smooth_l1 = module_adapter(losses.smooth_l1_loss, "beta")
+bce_with_logits = module_adapter(losses.binary_cross_entropy_with_logits, "weight", "pos_weight")
+bce = module_adapter(losses.binary_cross_entropy, "weight")
+soft_margin = module_adapter(losses.multilabel_soft_margin_loss, "weight")
+nll = module_adapter(losses.nll_loss, "weight", "ignore_index")
+cross_entropy = module_adapter(losses.cross_entropy, "weight", "ignore_index", "label_smoothing")
+multi_margin = module_adapter(losses.multi_margin_loss, "p", "margin", "weight")
 
 MODULES = (
     Module("nn.L1Loss", L1, l1),

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from conformance.case import SkipCase
-from conformance.moduleinfo.module import Twin, layer
+from conformance.moduleinfo.module import ConvertedModule, layer_module
 from conformance.trial import AS_IS, ONE_ROW, View
-from conformance.views import of_space
+from conformance.views import spatial_view
 from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, LocalResponseNorm, Mode, Params
 
 
-def batch_norm(module: Any, x: Tensor) -> Twin:
+def batch_norm(module: Any, x: Tensor) -> ConvertedModule:
     """Turn a BatchNormNd into BatchNorm; without running statistics it is always in training mode."""
     if module.training and module.momentum is None:
         raise SkipCase("option momentum=None")
@@ -24,54 +24,62 @@ def batch_norm(module: Any, x: Tensor) -> Twin:
     momentum = module.momentum if module.training else 0.1  # plays no part in evaluation
     statistics = {"running_mean": x.new_zeros(x.shape[1]), "running_var": x.new_ones(x.shape[1])}
     tracks = module.track_running_stats
-    fixed = _affine(module, x, (x.shape[1],)) | ({} if tracks else statistics)
-    ours = BatchNorm(momentum, module.eps)
-    return Twin(ours, _rows(x), fixed=fixed, mode=None if tracks else Mode(train=True))
+    constant_params = _missing_affine(module, x, (x.shape[1],)) | ({} if tracks else statistics)
+    layer = BatchNorm(momentum, module.eps)
+    return ConvertedModule(
+        layer, _sequence_view(x), constant_params=constant_params, mode=None if tracks else Mode(train=True)
+    )
 
 
-def group_norm(module: Any, x: Tensor) -> Twin:
+def group_norm(module: Any, x: Tensor) -> ConvertedModule:
     """Turn a GroupNorm into ours."""
-    return Twin(GroupNorm(module.num_groups, module.eps), _rows(x), fixed=_affine(module, x, (module.num_channels,)))
+    return ConvertedModule(
+        GroupNorm(module.num_groups, module.eps),
+        _sequence_view(x),
+        constant_params=_missing_affine(module, x, (module.num_channels,)),
+    )
 
 
-def instance_norm(module: Any, x: Tensor) -> Twin:
+def instance_norm(module: Any, x: Tensor) -> ConvertedModule:
     """Turn an InstanceNormNd into InstanceNorm2d."""
     if module.track_running_stats:
         raise SkipCase("option track_running_stats")
-    fixed = _affine(module, x, (module.num_features,)) if module.affine else {}
+    constant_params = _missing_affine(module, x, (module.num_features,)) if module.affine else {}
     axes = 1 if isinstance(module, torch.nn.InstanceNorm1d) else 2
-    return Twin(InstanceNorm2d(module.eps, module.affine), of_space(x, axes), fixed=fixed)
+    return ConvertedModule(
+        InstanceNorm2d(module.eps, module.affine), spatial_view(x, axes), constant_params=constant_params
+    )
 
 
-def layer_norm(module: Any, x: Tensor) -> Twin:
+def layer_norm(module: Any, x: Tensor) -> ConvertedModule:
     """Turn a LayerNorm into ours."""
     shape = tuple(module.normalized_shape)
-    return Twin(LayerNorm(shape, module.eps), fixed=_affine(module, x, shape))
+    return ConvertedModule(LayerNorm(shape, module.eps), constant_params=_missing_affine(module, x, shape))
 
 
-def local_response_norm(module: Any, x: Tensor) -> Twin:
+def local_response_norm(module: Any, x: Tensor) -> ConvertedModule:
     """Turn a LocalResponseNorm into ours; it looks at one pixel at a time, so that all axes of space may be one."""
     view = View(lambda x: x.flatten(2).unsqueeze(-2), lambda y: y.reshape(x.shape))
-    return Twin(LocalResponseNorm(module.size, module.alpha, module.beta, module.k), view)
+    return ConvertedModule(LocalResponseNorm(module.size, module.alpha, module.beta, module.k), view)
 
 
-def _affine(module: Any, x: Tensor, shape: tuple[int, ...]) -> Params:
+def _missing_affine(module: Any, x: Tensor, shape: tuple[int, ...]) -> Params:
     """Return the scale and shift that the module has not."""
-    held = {"weight": x.new_ones(shape), "bias": x.new_zeros(shape)}
-    return {name: tensor for name, tensor in held.items() if getattr(module, name) is None}
+    defaults = {"weight": x.new_ones(shape), "bias": x.new_zeros(shape)}
+    return {name: tensor for name, tensor in defaults.items() if getattr(module, name) is None}
 
 
-def _rows(x: Tensor) -> View:
+def _sequence_view(x: Tensor) -> View:
     """Return how (N, C) or (N, C, L) or (N, C, H, W) becomes what we take."""
     return ONE_ROW if x.dim() == 3 else AS_IS
 
 
 MODULES = (
-    layer("nn.BatchNorm1d", BatchNorm, batch_norm),
-    layer("nn.BatchNorm2d", BatchNorm, batch_norm),
-    layer("nn.GroupNorm", GroupNorm, group_norm),
-    layer("nn.InstanceNorm1d", InstanceNorm2d, instance_norm),
-    layer("nn.InstanceNorm2d", InstanceNorm2d, instance_norm),
-    layer("nn.LayerNorm", LayerNorm, layer_norm),
-    layer("nn.LocalResponseNorm", LocalResponseNorm, local_response_norm),
+    layer_module("nn.BatchNorm1d", BatchNorm, batch_norm),
+    layer_module("nn.BatchNorm2d", BatchNorm, batch_norm),
+    layer_module("nn.GroupNorm", GroupNorm, group_norm),
+    layer_module("nn.InstanceNorm1d", InstanceNorm2d, instance_norm),
+    layer_module("nn.InstanceNorm2d", InstanceNorm2d, instance_norm),
+    layer_module("nn.LayerNorm", LayerNorm, layer_norm),
+    layer_module("nn.LocalResponseNorm", LocalResponseNorm, local_response_norm),
 )

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from conformance.moduleinfo.module import Module, Twin, layer
-from conformance.trial import Ours, Trial
-from conformance.views import of_space
+from conformance.moduleinfo.module import ConvertedModule, Module, layer_module
+from conformance.trial import ForwardPass, Trial
+from conformance.views import spatial_view
 from pellucid.layers import Mode, Pad2d, PadChannels
 
 KINDS = {
@@ -19,11 +19,11 @@ KINDS = {
 }
 
 
-def pad(module: Any, x: Tensor, axes: int, kind: str) -> Twin:
+def pad(module: Any, x: Tensor, axes: int, kind: str) -> ConvertedModule:
     """Turn a padding module into Pad2d."""
     left, right, top, bottom = (*module.padding, 0, 0)[:4]
     value = module.value if kind == "constant" else 0.0
-    return Twin(Pad2d((left, right, top, bottom), kind, value), of_space(x, axes))
+    return ConvertedModule(Pad2d((left, right, top, bottom), kind, value), spatial_view(x, axes))
 
 
 def zero_pad_volume(module: Any, x: Tensor) -> Trial:
@@ -31,22 +31,22 @@ def zero_pad_volume(module: Any, x: Tensor) -> Trial:
     left, right, top, bottom, before, after = module.padding
     image, channels = Pad2d((left, right, top, bottom)), PadChannels(before, after)
 
-    def ours() -> Ours:
+    def forward() -> ForwardPass:
         inner, image_cache = image.forward({}, x.flatten(0, -4), Mode())  # (N or N C, D, H, W)
         y, cache = channels.forward({}, inner, Mode())
 
-        def pull(dy: Tensor) -> dict[str, Tensor]:
+        def backward(dy: Tensor) -> dict[str, Tensor]:
             dinner, _ = channels.backward({}, cache, dy.flatten(0, -4))
             return {"x": image.backward({}, image_cache, dinner)[0].view_as(x)}
 
-        return Ours((y.view(*x.shape[:-3], *y.shape[1:]),), pull)
+        return ForwardPass((y.view(*x.shape[:-3], *y.shape[1:]),), backward)
 
-    return Trial({"x": x}, lambda: (module(x),), ours)
+    return Trial({"x": x}, lambda: (module(x),), forward)
 
 
 MODULES = (
     *(
-        layer(f"nn.{name}Pad{axes}d", Pad2d, partial(pad, axes=axes, kind=kind))
+        layer_module(f"nn.{name}Pad{axes}d", Pad2d, partial(pad, axes=axes, kind=kind))
         for name, kind in KINDS.items()
         for axes in (1, 2)
     ),

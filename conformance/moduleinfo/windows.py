@@ -7,74 +7,75 @@ from typing import Any
 from torch import Tensor
 
 from conformance.case import SkipCase
-from conformance.moduleinfo.module import Module, Twin, layer, nothing
+from conformance.moduleinfo.module import ConvertedModule, Module, layer_module, no_further_outputs
 from conformance.trial import AS_IS, ONE_ROW
-from conformance.views import of_space, option_of_images, size_of_images
+from conformance.views import image_option, image_size, spatial_view
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, Conv2d, ConvTranspose2d, LpPool2d, MaxPool2d
 
-WINDOW = "kernel_size", "stride", "padding"
-ROW = {"kernel_size": 1, "stride": 1, "padding": 0, "output_padding": 0, "dilation": 1}  # each for the height of a row
+WINDOW_OPTIONS = "kernel_size", "stride", "padding"
+# Of each option, for the height of a row.
+ROW_VALUES = {"kernel_size": 1, "stride": 1, "padding": 0, "output_padding": 0, "dilation": 1}
 
 
-def options(module: Any, axes: int, *names: str) -> tuple[Any, ...]:
+def image_options(module: Any, axes: int, *names: str) -> tuple[Any, ...]:
     """Return the module's options of these names as ours over images."""
-    return tuple(option_of_images(getattr(module, name), axes, ROW[name]) for name in names)
+    return tuple(image_option(getattr(module, name), axes, ROW_VALUES[name]) for name in names)
 
 
-def conv(module: Any, x: Tensor, axes: int) -> Twin:
+def conv(module: Any, x: Tensor, axes: int) -> ConvertedModule:
     """Turn a ConvNd into Conv2d, or a ConvTransposeNd into ConvTranspose2d."""
     if module.padding_mode != "zeros":
         raise SkipCase(f"option padding_mode={module.padding_mode!r}")
-    names = ("stride", "padding", "dilation", *(("output_padding",) if module.transposed else ()))
-    (kernel,) = options(module, axes, "kernel_size")
-    rest: dict[str, Any] = dict(zip(names, options(module, axes, *names), strict=True))
-    rest |= {"groups": module.groups, "bias": module.bias is not None}
-    ours = (ConvTranspose2d if module.transposed else Conv2d)(module.out_channels, kernel, **rest)
-    return Twin(ours, of_space(x, axes), ONE_ROW if axes == 1 else AS_IS)
+    option_names = ("stride", "padding", "dilation", *(("output_padding",) if module.transposed else ()))
+    (kernel,) = image_options(module, axes, "kernel_size")
+    keywords: dict[str, Any] = dict(zip(option_names, image_options(module, axes, *option_names), strict=True))
+    keywords |= {"groups": module.groups, "bias": module.bias is not None}
+    layer = (ConvTranspose2d if module.transposed else Conv2d)(module.out_channels, kernel, **keywords)
+    return ConvertedModule(layer, spatial_view(x, axes), ONE_ROW if axes == 1 else AS_IS)
 
 
-def max_pool(module: Any, x: Tensor, axes: int) -> Twin:
+def max_pool(module: Any, x: Tensor, axes: int) -> ConvertedModule:
     """Turn a MaxPoolNd into MaxPool2d; the indices it may return are our switches."""
-    ours = MaxPool2d(*options(module, axes, *WINDOW, "dilation"), ceil_mode=module.ceil_mode)
-    further = (lambda cache: (cache.switches,)) if module.return_indices else nothing
-    return Twin(ours, of_space(x, axes), further=further)
+    layer = MaxPool2d(*image_options(module, axes, *WINDOW_OPTIONS, "dilation"), ceil_mode=module.ceil_mode)
+    further_outputs = (lambda cache: (cache.switches,)) if module.return_indices else no_further_outputs
+    return ConvertedModule(layer, spatial_view(x, axes), further_outputs=further_outputs)
 
 
-def avg_pool(module: Any, x: Tensor, axes: int) -> Twin:
+def avg_pool(module: Any, x: Tensor, axes: int) -> ConvertedModule:
     """Turn an AvgPoolNd into AvgPool2d."""
     if axes > 1 and module.divisor_override is not None:
         raise SkipCase("option divisor_override")
-    sizes = options(module, axes, *WINDOW)
-    ours = AvgPool2d(*sizes, ceil_mode=module.ceil_mode, count_include_pad=module.count_include_pad)
-    return Twin(ours, of_space(x, axes))
+    sizes = image_options(module, axes, *WINDOW_OPTIONS)
+    layer = AvgPool2d(*sizes, ceil_mode=module.ceil_mode, count_include_pad=module.count_include_pad)
+    return ConvertedModule(layer, spatial_view(x, axes))
 
 
-def adaptive_avg_pool(module: Any, x: Tensor, axes: int) -> Twin:
+def adaptive_avg_pool(module: Any, x: Tensor, axes: int) -> ConvertedModule:
     """Turn an AdaptiveAvgPoolNd into AdaptiveAvgPool2d."""
-    return Twin(AdaptiveAvgPool2d(size_of_images(x, module.output_size, axes)), of_space(x, axes))
+    return ConvertedModule(AdaptiveAvgPool2d(image_size(x, module.output_size, axes)), spatial_view(x, axes))
 
 
-def lp_pool(module: Any, x: Tensor, axes: int) -> Twin:
+def lp_pool(module: Any, x: Tensor, axes: int) -> ConvertedModule:
     """Turn an LPPoolNd into LpPool2d, which sums |x|^p where PyTorch sums x^p."""
     if module.norm_type % 2 and bool((x < 0).any()):
         raise SkipCase("signed powers: p not even, x below 0")
-    kernel, stride = options(module, axes, "kernel_size", "stride")
-    return Twin(LpPool2d(kernel, module.norm_type, stride, module.ceil_mode), of_space(x, axes))
+    kernel, stride = image_options(module, axes, "kernel_size", "stride")
+    return ConvertedModule(LpPool2d(kernel, module.norm_type, stride, module.ceil_mode), spatial_view(x, axes))
 
 
-def _axes(name: str, subject: Any, convert: Callable[..., Twin]) -> tuple[Module, Module]:
+def _modules_over_axes(name: str, subject: Any, convert: Callable[..., ConvertedModule]) -> tuple[Module, Module]:
     """Return the entries over one axis and over two."""
-    one, two = (layer(f"nn.{name}{axes}d", subject, partial(convert, axes=axes)) for axes in (1, 2))
+    one, two = (layer_module(f"nn.{name}{axes}d", subject, partial(convert, axes=axes)) for axes in (1, 2))
     return one, two
 
 
 MODULES = (
-    *_axes("Conv", Conv2d, conv),
-    *_axes("LazyConv", Conv2d, conv),
-    *_axes("ConvTranspose", ConvTranspose2d, conv),
-    *_axes("LazyConvTranspose", ConvTranspose2d, conv),
-    *_axes("MaxPool", MaxPool2d, max_pool),
-    *_axes("AvgPool", AvgPool2d, avg_pool),
-    *_axes("AdaptiveAvgPool", AdaptiveAvgPool2d, adaptive_avg_pool),
-    *_axes("LPPool", LpPool2d, lp_pool),
+    *_modules_over_axes("Conv", Conv2d, conv),
+    *_modules_over_axes("LazyConv", Conv2d, conv),
+    *_modules_over_axes("ConvTranspose", ConvTranspose2d, conv),
+    *_modules_over_axes("LazyConvTranspose", ConvTranspose2d, conv),
+    *_modules_over_axes("MaxPool", MaxPool2d, max_pool),
+    *_modules_over_axes("AvgPool", AvgPool2d, avg_pool),
+    *_modules_over_axes("AdaptiveAvgPool", AdaptiveAvgPool2d, adaptive_avg_pool),
+    *_modules_over_axes("LPPool", LpPool2d, lp_pool),
 )

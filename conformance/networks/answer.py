@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Pulled:
+class PassResult:
     """A pass in float64: the logits, and the gradients of the sum of logits x dy by their names of the tensors.
 
     `statistics` are those of the batch that its norms used in training mode, by their names of the running ones.
@@ -24,20 +24,20 @@ class Pulled:
 class Answer:
     """`weights` by the library's names, values of float32 drawn at random, and what it computes with them.
 
-    `single` are the logits in float32. `training` is None for a network without batch statistics, and where the
+    `float32_logits` are the logits in float32. `training` is None for a network without batch statistics, and where the
     library only evaluates. `unbiased`: its running variances divide by m - 1 as ours do, not by m.
     """
 
     weights: Mapping[str, Tensor]
     x: Tensor  # (N, 3, H, W), float64
     dy: Tensor  # (N, classes), float64
-    single: Tensor
-    evaluation: Pulled
-    training: Pulled | None
+    float32_logits: Tensor
+    evaluation: PassResult
+    training: PassResult | None
     unbiased: bool = True
 
 
-def drawn(shape: tuple[int, ...], name: str, fan_in: int, rng: torch.Generator) -> Tensor:
+def random_weight(shape: tuple[int, ...], name: str, fan_in: int, rng: torch.Generator) -> Tensor:
     """Return a tensor for the end `name` of a weight's name, so that activations stay of order one; float32.
 
     Variances are above 0, scales near 1, and what has two or more axes is He's normal distribution.

@@ -11,7 +11,7 @@ from pellucid.models import MODELS
 from pellucid.network.summary import summary
 
 # `num_params` of the weights for ImageNet; GoogLeNet's are without its auxiliary heads, Inception-v3's with its one.
-PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
+PUBLISHED_COUNTS: dict[str, tuple[int, dict[str, Any]]] = {
     "alexnet": (61_100_840, {}),
     "vgg11": (132_863_336, {}),
     "vgg13": (133_047_848, {}),
@@ -40,7 +40,7 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
 
 def cases() -> Iterator[Case]:
     """Yield a case, and so a row, for each network."""
-    for name, (published, options) in PUBLISHED.items():
+    for name, (published, options) in PUBLISHED_COUNTS.items():
         check = partial(_check, name, published, options)
         suite = f"torchvision documentation {name} of {published:,} parameters"
         yield Case(suite, "-", name, MODELS[name], check, 0.0)
@@ -51,7 +51,7 @@ def _check(name: str, published: int, options: dict[str, Any]) -> float:
     net, side = MODELS[name](**options), 299 if name == "inception_v3" else 224
     with torch.device("meta"):  # shapes only
         params, _ = net.init((3, side, side), torch.Generator())
-    ours = summary(net, params, (3, side, side)).parameters
-    if ours != published:
-        raise Mismatch(f"{name} has {ours:,} parameters, not {published:,}")
+    n_parameters = summary(net, params, (3, side, side)).parameters
+    if n_parameters != published:
+        raise Mismatch(f"{name} has {n_parameters:,} parameters, not {published:,}")
     return 0.0

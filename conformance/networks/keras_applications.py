@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from conformance.case import Case
-from conformance.networks.answer import Answer, Pulled
+from conformance.networks.answer import Answer, PassResult
 from conformance.networks.network import Network
 from pellucid import models
 from pellucid.combine import Sequential
@@ -27,34 +27,34 @@ def cases() -> Iterator[Case]:
     """Yield the cases of the six networks, each on the smallest images that reach every layer."""
     keras = version("keras")
     mobilenet, resnet = {"epsilon": 1e-3, "pad": "same"}, {"epsilon": 1.001e-5, "stride_first": True}
-    table = (
-        ("VGG16", models.vgg16, _small(models.vgg16()), 64, False),
-        ("VGG19", models.vgg19, _small(models.vgg19()), 64, False),
+    networks = (
+        ("VGG16", models.vgg16, _vgg_for_64_pixels(models.vgg16()), 64, False),
+        ("VGG19", models.vgg19, _vgg_for_64_pixels(models.vgg19()), 64, False),
         ("ResNet50", models.resnet50, models.resnet50(**resnet), 64, True),
         ("DenseNet121", models.densenet121, models.densenet121(epsilon=1.001e-5), 64, True),
         ("MobileNetV2", models.mobilenet_v2, models.mobilenet_v2(**mobilenet), 64, True),
         ("InceptionV3", models.inception_v3, models.inception_v3(count_include_pad=False), 128, True),
     )
-    for name, subject, net, side, trains in table:
+    for name, subject, net, side, trains in networks:
         ask = partial(_ask, name, side, trains)
         yield from Network(f"keras.applications {name}", keras, subject, net, ask, trains).cases()
 
 
-def _small(net: Sequential) -> Sequential:
+def _vgg_for_64_pixels(net: Sequential) -> Sequential:
     """Return a VGG with a head for images of 64 pixels, of which its features leave 2 x 2."""
     return Sequential(features=net.layers["features"], head=Sequential(**dense_head(1000, 2)))
 
 
 @lru_cache(maxsize=1)  # the cases of one network follow one another
 def _ask(name: str, side: int, trains: bool) -> Answer:
-    found = _process().ask(name, side)
+    tensors = _process().ask(name, side)
     return Answer(
-        _under(found, "weights "),
-        found["x"],
-        found["dy"],
-        found["single"],
-        _pulled(found, "evaluation "),
-        _pulled(found, "training ") if trains else None,
+        _with_prefix(tensors, "weights "),
+        tensors["x"],
+        tensors["dy"],
+        tensors["single"],
+        _pass_result(tensors, "evaluation "),
+        _pass_result(tensors, "training ") if trains else None,
         unbiased=False,
     )
 
@@ -64,25 +64,25 @@ class _Process:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "conformance.networks.keras_side"]
-        own = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.pathsep.join(sys.path)}
-        self.complaints = TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
+        environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.pathsep.join(sys.path)}
+        self.stderr_file = TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaints, text=True, env=own
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr_file, text=True, env=environment
         )
-        weakref.finalize(self, _end, self.process, self.complaints)
+        weakref.finalize(self, _end, self.process, self.stderr_file)
 
     def ask(self, name: str, side: int) -> dict[str, Tensor]:
         """Return the tensors that keras_side writes for a network."""
-        to, of = _pipes(self.process)
+        stdin, stdout = _pipes(self.process)
         with TemporaryDirectory() as folder:
-            file = Path(folder) / "answer.safetensors"
-            to.write(f"{name}\t{side}\t{file}\n")
-            to.flush()
-            if of.readline() != "done\n":
-                self.complaints.seek(0)
-                last = (self.complaints.read().strip() or "it said nothing").splitlines()[-1]
-                raise PellucidError(f"scorecard: Keras ended at {name} ({last}); try it alone in Python")
-            return load_file(file)
+            path = Path(folder) / "answer.safetensors"
+            stdin.write(f"{name}\t{side}\t{path}\n")
+            stdin.flush()
+            if stdout.readline() != "done\n":
+                self.stderr_file.seek(0)
+                last_line = (self.stderr_file.read().strip() or "it said nothing").splitlines()[-1]
+                raise PellucidError(f"scorecard: Keras ended at {name} ({last_line}); try it alone in Python")
+            return load_file(path)
 
 
 @cache
@@ -90,11 +90,11 @@ def _process() -> _Process:
     return _Process()
 
 
-def _end(process: subprocess.Popen[str], complaints: IO[str]) -> None:
+def _end(process: subprocess.Popen[str], stderr_file: IO[str]) -> None:
     for pipe in _pipes(process):
         pipe.close()
     process.wait()
-    complaints.close()
+    stderr_file.close()
 
 
 def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
@@ -103,14 +103,14 @@ def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     return process.stdin, process.stdout
 
 
-def _pulled(found: dict[str, Tensor], part: str) -> Pulled:
-    return Pulled(
-        found[f"{part}logits "],
-        found[f"{part}dx "],
-        _under(found, f"{part}dweights "),
-        _under(found, f"{part}statistics "),
+def _pass_result(tensors: dict[str, Tensor], mode_prefix: str) -> PassResult:
+    return PassResult(
+        tensors[f"{mode_prefix}logits "],
+        tensors[f"{mode_prefix}dx "],
+        _with_prefix(tensors, f"{mode_prefix}dweights "),
+        _with_prefix(tensors, f"{mode_prefix}statistics "),
     )
 
 
-def _under(found: dict[str, Tensor], start: str) -> dict[str, Tensor]:
-    return {name.removeprefix(start): value for name, value in found.items() if name.startswith(start)}
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

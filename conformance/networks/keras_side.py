@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from conformance.networks.answer import drawn, images
+from conformance.networks.answer import images, random_weight
 from pellucid.verify import pull_back
 
 BATCH = 2
@@ -27,27 +27,27 @@ def answer(name: str, side: int, file: str) -> None:
     # With TensorFlow Keras computes in float64; with others it makes float32 of it by this entry, and could as well.
     dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     rng = torch.Generator().manual_seed(0)
-    make: Any = getattr(applications, name)
-    built: dict[str, Any] = {}
+    make_model: Any = getattr(applications, name)
+    models: dict[str, Any] = {}
     for dtype in ("float64", "float32"):
         keras.config.set_floatx(dtype)
         keras.backend.clear_session()  # so that both have the same names
-        built[dtype] = make(weights=None, input_shape=(side, side, 3), classifier_activation=None)
-    model, single = built["float64"], built["float32"]
-    weights = {variable.path: drawn(*_kind(variable), rng) for variable in model.variables}
-    for one in (model, single):
-        for variable in one.variables:
+        models[dtype] = make_model(weights=None, input_shape=(side, side, 3), classifier_activation=None)
+    model, float32_model = models["float64"], models["float32"]
+    weights = {variable.path: random_weight(*_shape_name_fan_in(variable), rng) for variable in model.variables}
+    for keras_model in (model, float32_model):
+        for variable in keras_model.variables:
             variable.assign(weights[variable.path].numpy())
-        for layer in one.layers:
+        for layer in keras_model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = 0.0  # running statistics become those of the batch
     x = images(BATCH, side, rng)
     dy = torch.randn(BATCH, int(model.output_shape[1]), generator=rng, dtype=torch.float64)
     result = {f"weights {_file_name(model, path)}": value for path, value in weights.items()}
     with torch.no_grad():
-        result |= {"x": x, "dy": dy, "single": single(_last(x.float()), training=False)}
+        result |= {"x": x, "dy": dy, "single": float32_model(_channels_last(x.float()), training=False)}
     for train in (False, True) if model.non_trainable_variables else (False,):  # statistics
-        for part, tensors in _pulled(model, x, dy, train).items():
+        for part, tensors in _pass_tensors(model, x, dy, train).items():
             for inner, value in tensors.items():
                 result[f"{'training' if train else 'evaluation'} {part} {inner}"] = value
         for variable in model.non_trainable_variables if train else ():
@@ -55,21 +55,23 @@ def answer(name: str, side: int, file: str) -> None:
     save_file({key: value.detach().contiguous() for key, value in result.items()}, file)
 
 
-def _pulled(model: Any, x: Tensor, dy: Tensor, train: bool) -> dict[str, dict[str, Tensor]]:
+def _pass_tensors(model: Any, x: Tensor, dy: Tensor, train: bool) -> dict[str, dict[str, Tensor]]:
     """Return the logits and the gradients of one pass."""
     logits: list[Tensor] = []
 
     def run() -> Tensor:
-        logits.append(model(_last(x), training=train))
+        logits.append(model(_channels_last(x), training=train))
         return logits[-1]
 
     variables = model.trainable_variables
     dx, *dweights = pull_back(run, [x, *(variable.value for variable in variables)], dy)
-    named = {_file_name(model, one.path): dweight for one, dweight in zip(variables, dweights, strict=True)}
-    return {"logits": {"": logits[0]}, "dx": {"": dx}, "dweights": named}
+    weight_gradients = {
+        _file_name(model, entry.path): dweight for entry, dweight in zip(variables, dweights, strict=True)
+    }
+    return {"logits": {"": logits[0]}, "dx": {"": dx}, "dweights": weight_gradients}
 
 
-def _kind(variable: Any) -> tuple[tuple[int, ...], str, int]:
+def _shape_name_fan_in(variable: Any) -> tuple[tuple[int, ...], str, int]:
     """Return a variable's shape, its name, and how many inputs each of its outputs has."""
     shape = tuple(variable.shape)
     depthwise = "depthwise" in variable.path
@@ -82,13 +84,13 @@ def _file_name(model: Any, path: str) -> str:
     return f"{path.rpartition('/')[0]}/{path}"
 
 
-def _last(x: Tensor) -> Tensor:
+def _channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)  # (N, H, W, C)
 
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        asked, size, target = line.rstrip("\n").split("\t")
-        answer(asked, int(size), target)
+        network_name, size, target = line.rstrip("\n").split("\t")
+        answer(network_name, int(size), target)
         sys.stdout.write("done\n")
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor
 
 from conformance.case import Case
-from conformance.networks.answer import Answer, Pulled, drawn, images
+from conformance.networks.answer import Answer, PassResult, images, random_weight
 from conformance.networks.graph import run
 from conformance.networks.network import Network
 from pellucid import models
@@ -44,60 +44,66 @@ def _ask(file: str, side: int) -> Answer:
     from onnxruntime import InferenceSession
 
     rng = torch.Generator().manual_seed(0)
-    model, weights = _filled(file, side, rng)
+    model, weights = _random_model(file, side, rng)
     x = images(BATCH, side, rng)
-    name = next(one.name for one in model.graph.input)
+    input_name = next(graph_input.name for graph_input in model.graph.input)
     session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    single = torch.tensor(session.run(None, {name: x.float().numpy()})[0]).flatten(1)
-    dy = torch.randn(single.shape, generator=rng, dtype=torch.float64)
-    doubles = {each: value.double() for each, value in weights.items()}
+    float32_logits = torch.tensor(session.run(None, {input_name: x.float().numpy()})[0]).flatten(1)
+    dy = torch.randn(float32_logits.shape, generator=rng, dtype=torch.float64)
+    float64_weights = {weight_name: value.double() for weight_name, value in weights.items()}
     logits: list[Tensor] = []
 
-    def theirs() -> Tensor:
-        logits.append(run(model, {**doubles, name: x}).flatten(1))
+    def reference() -> Tensor:
+        logits.append(run(model, {**float64_weights, input_name: x}).flatten(1))
         return logits[-1]
 
-    learned = {each: value for each, value in doubles.items() if not each.endswith(("_rm_0", "_riv_0"))}
-    dx, *dweights = pull_back(theirs, [x, *learned.values()], dy)
-    pulled = Pulled(logits[0].detach(), dx, dict(zip(learned, dweights, strict=True)), {})
-    return Answer(weights, x, dy, single, pulled, None)
+    parameters = {
+        weight_name: value
+        for weight_name, value in float64_weights.items()
+        if not weight_name.endswith(("_rm_0", "_riv_0"))
+    }
+    dx, *dweights = pull_back(reference, [x, *parameters.values()], dy)
+    result = PassResult(logits[0].detach(), dx, dict(zip(parameters, dweights, strict=True)), {})
+    return Answer(weights, x, dy, float32_logits, result, None)
 
 
-def _filled(file: str, side: int, rng: torch.Generator) -> tuple[ModelProto, dict[str, Tensor]]:
+def _random_model(file: str, side: int, rng: torch.Generator) -> tuple[ModelProto, dict[str, Tensor]]:
     """Return the graph for our batch and images, up to its logits, and its weights, drawn at random."""
     path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / f"light_{file}.onnx"
     if not path.is_file():
         raise PellucidError(f"scorecard: the installed onnx has no {path.name}; run: pip install 'pellucid[scorecard]'")
     model = onnx.load(path)
     graph = model.graph
-    sizes = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    sizes = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
     shapes = {node.output[0]: sizes[node.input[0]] for node in graph.node if node.op_type == "ConstantOfShape"}
     shapes |= {name: array.shape for name, array in sizes.items() if array.dtype.kind == "f"}
-    reshaped = {node.input[1]: sizes[node.input[1]] for node in graph.node if node.op_type == "Reshape"}
-    kept = [node for node in graph.node if node.op_type not in ("ConstantOfShape", "Softmax")]
-    read = {name for node in kept for name in node.input}
-    weights = {name: _value(name, tuple(map(int, shape)), rng) for name, shape in shapes.items() if name in read}
+    reshape_sizes = {node.input[1]: sizes[node.input[1]] for node in graph.node if node.op_type == "Reshape"}
+    nodes = [node for node in graph.node if node.op_type not in ("ConstantOfShape", "Softmax")]
+    used_names = {name for node in nodes for name in node.input}
+    weights = {
+        name: _random_value(name, tuple(map(int, shape)), rng) for name, shape in shapes.items() if name in used_names
+    }
     logits = next(node for node in graph.node if node.op_type == "Softmax").input[0]
-    image = next(one.name for one in graph.input if one.name not in sizes and one.name not in shapes)
-    number = onnx.TensorProto.FLOAT
-    filled = onnx.helper.make_graph(
-        kept,
+    image = next(entry.name for entry in graph.input if entry.name not in sizes and entry.name not in shapes)
+    float32_type = onnx.TensorProto.FLOAT
+    new_graph = onnx.helper.make_graph(
+        nodes,
         graph.name,
-        [onnx.helper.make_tensor_value_info(image, number, (BATCH, 3, side, side))],
-        [onnx.helper.make_tensor_value_info(logits, number, None)],
+        [onnx.helper.make_tensor_value_info(image, float32_type, (BATCH, 3, side, side))],
+        [onnx.helper.make_tensor_value_info(logits, float32_type, None)],
         [
             *(numpy_helper.from_array(value.numpy(), name) for name, value in weights.items()),
-            *(numpy_helper.from_array(_whole(size), name) for name, size in reshaped.items()),
+            *(numpy_helper.from_array(_batch_shape(size), name) for name, size in reshape_sizes.items()),
         ],
     )
-    return onnx.helper.make_model(filled, opset_imports=model.opset_import, ir_version=model.ir_version), weights
+    return onnx.helper.make_model(new_graph, opset_imports=model.opset_import, ir_version=model.ir_version), weights
 
 
-def _value(name: str, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+def _random_value(name: str, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
     fan_in = int(torch.Size(shape[1:]).numel())
-    return drawn(shape, name.removesuffix("_0"), fan_in, rng)
+    return random_weight(shape, name.removesuffix("_0"), fan_in, rng)
 
 
-def _whole(size: Any) -> Any:
+def _batch_shape(size: Any) -> Any:
     """Return a shape to which one image's numbers are brought as one for a batch: 0 keeps an axis."""
     return np.concatenate([np.zeros_like(size[:1]), size[1:]]) if size[0] == 1 else size

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from conformance.case import Case
-from conformance.networks.answer import Answer, Pulled, drawn, images
+from conformance.networks.answer import Answer, PassResult, images, random_weight
 from conformance.networks.network import Network
 from pellucid import models
 from pellucid.verify import pull_back
 
 BATCH, SIDE = 2, 64
-BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
+BASIC_WIDTHS, BOTTLENECK_WIDTHS = (64, 128, 256, 512), (256, 512, 1024, 2048)
 
 
 def cases() -> Iterator[Case]:
     """Yield the cases of the three networks; nothing is downloaded, a configuration makes each."""
     for name, subject, depths, widths in (
-        ("ResNet-18", models.resnet18, (2, 2, 2, 2), BASIC),
-        ("ResNet-34", models.resnet34, (3, 4, 6, 3), BASIC),
-        ("ResNet-50", models.resnet50, (3, 4, 6, 3), BOTTLENECK),
+        ("ResNet-18", models.resnet18, (2, 2, 2, 2), BASIC_WIDTHS),
+        ("ResNet-34", models.resnet34, (3, 4, 6, 3), BASIC_WIDTHS),
+        ("ResNet-50", models.resnet50, (3, 4, 6, 3), BOTTLENECK_WIDTHS),
     ):
         ask = partial(_ask, depths, widths)
         suite = f"torch transformers {name}"
@@ -34,12 +34,12 @@ def cases() -> Iterator[Case]:
 def _ask(depths: tuple[int, ...], widths: tuple[int, ...]) -> Answer:
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    kind = "basic" if widths == BASIC else "bottleneck"
+    kind = "basic" if widths == BASIC_WIDTHS else "bottleneck"
     options: dict[str, Any] = {"hidden_sizes": list(widths), "depths": list(depths), "num_labels": 1000}
     config = ResNetConfig(**options, layer_type=kind)
     model: Any = ResNetForImageClassification(config).train(False)
     rng = torch.Generator().manual_seed(0)
-    weights = {name: _value(name, held, rng) for name, held in model.state_dict().items()}
+    weights = {name: _random_value(name, value, rng) for name, value in model.state_dict().items()}
     model.load_state_dict(weights)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -48,15 +48,15 @@ def _ask(depths: tuple[int, ...], widths: tuple[int, ...]) -> Answer:
     with torch.no_grad():
         single = model(x.float()).logits
     model.double()
-    evaluation, training = _pulled(model, x, dy), _pulled(model.train(), x, dy)
+    evaluation, training = _pass_result(model, x, dy), _pass_result(model.train(), x, dy)
     return Answer(weights, x, dy, single, evaluation, training)
 
 
-def _value(name: str, held: Tensor, rng: torch.Generator) -> Tensor:
-    return drawn(tuple(held.shape), name, held[0].numel(), rng) if held.is_floating_point() else held
+def _random_value(name: str, value: Tensor, rng: torch.Generator) -> Tensor:
+    return random_weight(tuple(value.shape), name, value[0].numel(), rng) if value.is_floating_point() else value
 
 
-def _pulled(model: Any, x: Tensor, dy: Tensor) -> Pulled:
+def _pass_result(model: Any, x: Tensor, dy: Tensor) -> PassResult:
     """Return the logits and the gradients of one pass."""
     logits: list[Tensor] = []
 
@@ -64,7 +64,7 @@ def _pulled(model: Any, x: Tensor, dy: Tensor) -> Pulled:
         logits.append(model(x).logits)
         return logits[-1]
 
-    learned = dict(model.named_parameters())
-    dx, *dweights = pull_back(run, [x, *learned.values()], dy)
+    parameters = dict(model.named_parameters())
+    dx, *dweights = pull_back(run, [x, *parameters.values()], dy)
     buffers = {name: value.clone() for name, value in model.named_buffers() if "running" in name}
-    return Pulled(logits[0].detach(), dx, dict(zip(learned, dweights, strict=True)), buffers)
+    return PassResult(logits[0].detach(), dx, dict(zip(parameters, dweights, strict=True)), buffers)

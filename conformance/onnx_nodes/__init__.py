@@ -12,12 +12,12 @@ from typing import Any
 import onnx
 import torch
 
-from conformance.case import TOLERANCE, Case, Mismatch, SkipCase, gap
+from conformance.case import TOLERANCE, Case, Mismatch, SkipCase, relative_error
 from conformance.onnx_nodes.backend import PellucidBackend, subject_of, tensor
 from conformance.onnx_nodes.published import Published, published
 
 # Published with four decimals: inputs and outputs of about 0.3, and outputs alone.
-ROUNDED = {
+ROUNDED_TOLERANCES = {
     "test_averagepool_2d_ceil_last_window_starts_on_pad": 3e-4,
     "test_roialign_aligned_false": 1e-4,
     "test_roialign_aligned_true": 1e-4,
@@ -29,37 +29,46 @@ def cases() -> Iterator[Case]:
 
     A model of several nodes belongs here if all of them do, or if it writes out an operator that does.
     """
-    groups: dict[tuple[str, Any], list[Case]] = defaultdict(list)
-    everything = list(published())
-    origins = {(one.kind, one.name): one.model for one in everything}
-    for one in everything:
+    cases_by_row: dict[tuple[str, Any], list[Case]] = defaultdict(list)
+    all_published = list(published())
+    models = {(published_case.kind, published_case.name): published_case.model for published_case in all_published}
+    for published_case in all_published:
         model = (
-            one.model if PellucidBackend.is_compatible(one.model) else origins.get((one.kind, one.origin), one.model)
+            published_case.model
+            if PellucidBackend.is_compatible(published_case.model)
+            else models.get((published_case.kind, published_case.origin), published_case.model)
         )
         if PellucidBackend.is_compatible(model):
             operator, subject = subject_of(model)
-            suite = f"onnx {one.kind} {operator}"
-            case = Case(suite, onnx.__version__, one.name, subject, partial(check, one), tolerance_of(one))
-            groups[suite, subject].append(case)
-    for group in groups.values():
-        yield from group
+            suite = f"onnx {published_case.kind} {operator}"
+            case = Case(
+                suite,
+                onnx.__version__,
+                published_case.name,
+                subject,
+                partial(check, published_case),
+                tolerance_of(published_case),
+            )
+            cases_by_row[suite, subject].append(case)
+    for row_cases in cases_by_row.values():
+        yield from row_cases
 
 
-def tolerance_of(one: Published) -> float:
+def tolerance_of(case: Published) -> float:
     """Return the tolerance for the case's type of numbers."""
-    doubles = any(out.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE for out in one.model.graph.output)
-    return ROUNDED.get(one.name, TOLERANCE[torch.float64 if doubles else torch.float32])
+    is_float64 = any(output.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE for output in case.model.graph.output)
+    return ROUNDED_TOLERANCES.get(case.name, TOLERANCE[torch.float64 if is_float64 else torch.float32])
 
 
-def check(one: Published) -> float:
+def check(case: Published) -> float:
     """Run all data sets of one of ONNX's cases and return the worst relative error."""
-    if not PellucidBackend.is_compatible(one.model):
+    if not PellucidBackend.is_compatible(case.model):
         raise SkipCase("function body in primitive operators")
-    model, errors = PellucidBackend.prepare(one.model), []
-    for inputs, outputs in one.data():
+    model, errors = PellucidBackend.prepare(case.model), []
+    for inputs, outputs in case.data_sets():
         answers = model.run(inputs)
         if len(answers) != len(outputs):
             raise Mismatch(f"{len(answers)} outputs instead of {len(outputs)}")
-        for number, (ours, theirs) in enumerate(zip(answers, outputs, strict=True)):
-            errors.append(gap(f"output {number}", tensor(ours), tensor(theirs)))
+        for number, (actual, expected) in enumerate(zip(answers, outputs, strict=True)):
+            errors.append(relative_error(f"output {number}", tensor(actual), tensor(expected)))
     return max(errors)

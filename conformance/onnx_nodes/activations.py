@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from conformance.case import SkipCase
-from conformance.onnx_nodes.operator import Operator, Outputs, elementwise, forward, from_axis
+from conformance.onnx_nodes.operator import Operator, Outputs, batched_axis, elementwise, forward
 from pellucid.layers import ELU, GELU, Identity, Layer, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, Softmax, Tanh
 
 
@@ -39,7 +39,7 @@ def clip_by_attributes(x: Tensor, *, min: float = -math.inf, max: float = math.i
     return clip(x, torch.tensor(min), torch.tensor(max))
 
 
-def flattened(layer: Layer, x: Tensor, *, axis: int = 1) -> Outputs:
+def flattened_softmax(layer: Layer, x: Tensor, *, axis: int = 1) -> Outputs:
     """Put a node of Softmax or LogSoftmax from before version 13: all axes from `axis` on are one."""
     rows = x.reshape(math.prod(x.shape[: axis % x.dim()]), -1)
     return (forward(layer, rows)[0].reshape(x.shape),)
@@ -47,14 +47,14 @@ def flattened(layer: Layer, x: Tensor, *, axis: int = 1) -> Outputs:
 
 def softmax(x: Tensor, *, axis: int = -1) -> Outputs:
     """Put a node of Softmax to Softmax; for axis 0, x gets a batch axis before it."""
-    where, view = from_axis(axis, x.dim())
-    return (view.drop(forward(Softmax(where), view.lift(x))[0]),)
+    softmax_axis, view = batched_axis(axis, x.dim())
+    return (view.drop(forward(Softmax(softmax_axis), view.lift(x))[0]),)
 
 
 def log_softmax(x: Tensor, *, axis: int = -1) -> Outputs:
     """Put a node of LogSoftmax to LogSoftmax; for axis 0, x gets a batch axis before it."""
-    where, view = from_axis(axis, x.dim())
-    return (view.drop(forward(LogSoftmax(where), view.lift(x))[0]),)
+    softmax_axis, view = batched_axis(axis, x.dim())
+    return (view.drop(forward(LogSoftmax(softmax_axis), view.lift(x))[0]),)
 
 
 OPERATORS = {
@@ -66,8 +66,8 @@ OPERATORS = {
     "Sigmoid": Operator(Sigmoid, partial(elementwise, Sigmoid())),
     "Tanh": Operator(Tanh, partial(elementwise, Tanh())),
     "Identity": Operator(Identity, partial(elementwise, Identity()), moves=True),
-    "Softmax": Operator(Softmax, softmax, since=13, older=Operator(Softmax, partial(flattened, Softmax()))),
+    "Softmax": Operator(Softmax, softmax, since=13, older=Operator(Softmax, partial(flattened_softmax, Softmax()))),
     "LogSoftmax": Operator(
-        LogSoftmax, log_softmax, since=13, older=Operator(LogSoftmax, partial(flattened, LogSoftmax()))
+        LogSoftmax, log_softmax, since=13, older=Operator(LogSoftmax, partial(flattened_softmax, LogSoftmax()))
     ),
 }

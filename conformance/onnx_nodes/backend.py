@@ -37,8 +37,9 @@ OPERATORS: dict[str, Operator] = {
     **training.OPERATORS,
 }
 CONSTANT = "Constant"  # the one operator that no layer answers: it only holds a value
-WHOLE = (torch.int8, torch.int16, torch.int32, torch.uint8, torch.uint16, torch.uint32)  # float64 holds all of them
-KNOWN = (*WHOLE, torch.int64, torch.uint64, torch.bool, torch.float32, torch.float64)
+# Of the integers that float64 holds.
+INTEGER_DTYPES = (torch.int8, torch.int16, torch.int32, torch.uint8, torch.uint16, torch.uint32)
+KNOWN_DTYPES = (*INTEGER_DTYPES, torch.int64, torch.uint64, torch.bool, torch.float32, torch.float64)
 
 
 class PellucidRep(BackendRep):
@@ -85,8 +86,8 @@ class PellucidBackend(Backend):
     ) -> tuple[Any, ...]:
         """Run one node on NumPy arrays, by the operator set `opset_version`, or the latest one."""
         super().run_node(node, inputs, device, outputs_info, **kwargs)
-        given = iter(inputs)
-        values = [tensor(next(given)) if name else None for name in node.input]
+        remaining_inputs = iter(inputs)
+        values = [tensor(next(remaining_inputs)) if name else None for name in node.input]
         version = kwargs.get("opset_version", onnx.defs.onnx_opset_version())
         return tuple(_array(value) for value in run_node(node, values, version))
 
@@ -124,15 +125,15 @@ def run_node(node: NodeProto, inputs: Sequence[Tensor | None], version: int) -> 
     operator = operator_of(node)
     if operator is None:
         raise SkipCase(f"operator {node.op_type}")
-    operator = operator.at(version)
+    operator = operator.at_version(version)
     dtype = None if inputs[0] is None else inputs[0].dtype
     if dtype in (torch.float32, torch.float64):
         return _outputs(operator, node, inputs)
-    if not operator.moves or dtype not in WHOLE:
+    if not operator.moves or dtype not in INTEGER_DTYPES:
         raise SkipCase(f"dtype {str(dtype).removeprefix('torch.')}")
-    raised = [x.double() if x is not None and x.dtype is dtype else x for x in inputs]
+    float64_inputs = [x.double() if x is not None and x.dtype is dtype else x for x in inputs]
     return tuple(
-        y.to(dtype) if y is not None and y.is_floating_point() else y for y in _outputs(operator, node, raised)
+        y.to(dtype) if y is not None and y.is_floating_point() else y for y in _outputs(operator, node, float64_inputs)
     )
 
 
@@ -140,8 +141,8 @@ def tensor(value: Any) -> Tensor:
     """Return a copy of a NumPy array as a tensor; raises SkipCase for what is no array of a known type."""
     if not isinstance(value, np.ndarray | np.generic):
         raise SkipCase(f"type {'sequence' if isinstance(value, list) else type(value).__name__}")
-    known = {str(dtype).removeprefix("torch.") for dtype in KNOWN}
-    if value.dtype.name not in known:
+    known_names = {str(dtype).removeprefix("torch.") for dtype in KNOWN_DTYPES}
+    if value.dtype.name not in known_names:
         raise SkipCase(f"dtype {value.dtype.name}")
     return torch.tensor(np.asarray(value))
 

@@ -5,8 +5,8 @@ from typing import Unpack
 
 from torch import Tensor
 
-from conformance.onnx_nodes.operator import Operator, Outputs, forward, image_view, named
-from conformance.onnx_nodes.windows import WindowAttributes, edges_of, flat, same_edges, window
+from conformance.onnx_nodes.operator import Operator, Outputs, forward, image_view, without_none
+from conformance.onnx_nodes.windows import WindowAttributes, edges_of_pads, height_width, parse_window, same_edges
 from pellucid.layers import Conv2d, ConvTranspose2d, Pad2d
 
 
@@ -21,18 +21,18 @@ def conv(
 ) -> Outputs:
     """Put a node of Conv to Conv2d; padding that is not the same before and behind goes through Pad2d."""
     view = image_view(x)
-    frame = window(view.lift(x).shape[2:], kernel_shape or weight.shape[2:], **attributes)
-    padding, image = (frame.padding, view.lift(x)) if frame.even else (0, frame.pad(view.lift(x)))
+    window = parse_window(view.lift(x).shape[2:], kernel_shape or weight.shape[2:], **attributes)
+    padding, image = (window.padding, view.lift(x)) if window.is_symmetric else (0, window.pad(view.lift(x)))
     layer = Conv2d(
         len(weight),
-        frame.kernel,
-        stride=frame.stride,
+        window.kernel,
+        stride=window.stride,
         padding=padding,
-        dilation=frame.dilation,
+        dilation=window.dilation,
         groups=group,
         bias=bias is not None,
     )
-    return (view.drop(forward(layer, image, named(weight=view.lift(weight), bias=bias))[0]),)
+    return (view.drop(forward(layer, image, without_none(weight=view.lift(weight), bias=bias))[0]),)
 
 
 def conv_transpose(
@@ -56,32 +56,32 @@ def conv_transpose(
     """
     view = image_view(x)
     image = view.lift(x)
-    frame = window(image.shape[2:], kernel_shape or weight.shape[2:], strides=strides, dilations=dilations)
-    extra = flat(output_padding or (0, 0), 0)
-    spans = zip(image.shape[2:], frame.kernel, frame.stride, frame.dilation, extra, strict=True)
-    whole = [s * (length - 1) + d * (k - 1) + 1 + o for length, k, s, d, o in spans]
-    edges = edges_of(pads)
+    window = parse_window(image.shape[2:], kernel_shape or weight.shape[2:], strides=strides, dilations=dilations)
+    extra = height_width(output_padding or (0, 0), 0)
+    axes = zip(image.shape[2:], window.kernel, window.stride, window.dilation, extra, strict=True)
+    full_size = [s * (length - 1) + d * (k - 1) + 1 + o for length, k, s, d, o in axes]
+    edges = edges_of_pads(pads)
     if output_shape is None and auto_pad.startswith("SAME"):
-        output_shape = [length * s for length, s in zip(image.shape[2:], frame.stride, strict=True)]
+        output_shape = [length * s for length, s in zip(image.shape[2:], window.stride, strict=True)]
     if output_shape is not None:
-        wanted = flat(output_shape[-2:])
-        edges = same_edges([length - out for length, out in zip(whole, wanted, strict=True)], auto_pad)
+        wanted_size = height_width(output_shape[-2:])
+        edges = same_edges([length - out for length, out in zip(full_size, wanted_size, strict=True)], auto_pad)
     left, right, top, bottom = edges
     padding = max(top, 0), max(left, 0)
-    more = padding[0] - bottom + extra[0], padding[1] - right + extra[1]  # rows and columns wanted behind
+    behind = padding[0] - bottom + extra[0], padding[1] - right + extra[1]  # rows and columns wanted behind
     layer = ConvTranspose2d(
         weight.shape[1] * group,
-        frame.kernel,
-        stride=frame.stride,
+        window.kernel,
+        stride=window.stride,
         padding=padding,
-        output_padding=(max(more[0], 0), max(more[1], 0)),
-        dilation=frame.dilation,
+        output_padding=(max(behind[0], 0), max(behind[1], 0)),
+        dilation=window.dilation,
         groups=group,
         bias=bias is not None,
     )
-    y, _ = forward(layer, image, named(weight=view.lift(weight), bias=bias))
-    rest = max(-left, 0), min(more[1], 0), max(-top, 0), min(more[0], 0)
-    return (view.drop(forward(Pad2d(rest), y)[0] if any(rest) else y),)
+    y, _ = forward(layer, image, without_none(weight=view.lift(weight), bias=bias))
+    edge_padding = max(-left, 0), min(behind[1], 0), max(-top, 0), min(behind[0], 0)
+    return (view.drop(forward(Pad2d(edge_padding), y)[0] if any(edge_padding) else y),)
 
 
 OPERATORS = {"Conv": Operator(Conv2d, conv), "ConvTranspose": Operator(ConvTranspose2d, conv_transpose)}

@@ -40,17 +40,19 @@ def batch_normalization(
     if not training_mode:
         return (view.drop(y),)
     n = x.numel() // x.shape[1]  # values of a channel
-    kept = momentum * var
-    return view.drop(y), params["running_mean"], kept + (params["running_var"] - kept) * (n - 1) / n
+    kept_variance = momentum * var
+    return view.drop(y), params["running_mean"], kept_variance + (params["running_var"] - kept_variance) * (n - 1) / n
 
 
-def batch_normalization_as_told(*tensors: Tensor, is_test: int = 0, spatial: int = 1, **rest: float) -> Outputs:
+def batch_normalization_before_7(
+    *tensors: Tensor, is_test: int = 0, spatial: int = 1, **further_attributes: float
+) -> Outputs:
     """Put a node of BatchNormalization from before version 7, which `is_test` sets to evaluation."""
     if not is_test:
         raise SkipCase("attribute is_test=0")
     if not spatial:
         raise SkipCase("attribute spatial=0")
-    return batch_normalization(*tensors, **rest)
+    return batch_normalization(*tensors, **further_attributes)
 
 
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Outputs:
@@ -80,11 +82,11 @@ def layer_normalization(
 ) -> Outputs:
     """Put a node of LayerNormalization to LayerNorm; for axis 0, x gets a batch axis before it."""
     axis = axis % x.dim()
-    last = tuple(x.shape[axis:])
+    normalized_shape = tuple(x.shape[axis:])
     view = AS_IS if axis else UNBATCHED
-    weight = scale.expand(last)
-    params = {"weight": weight, "bias": torch.zeros_like(weight) if bias is None else bias.expand(last)}
-    y, cache = forward(LayerNorm(last, epsilon), view.lift(x), params)
+    weight = scale.expand(normalized_shape)
+    params = {"weight": weight, "bias": torch.zeros_like(weight) if bias is None else bias.expand(normalized_shape)}
+    y, cache = forward(LayerNorm(normalized_shape, epsilon), view.lift(x), params)
     return view.drop(y), view.drop(cache.mean), view.drop(cache.invstd)
 
 
@@ -102,17 +104,17 @@ def dropout(
     x: Tensor, rate: Tensor | None = None, training: Tensor | None = None, *, ratio: float = 0.5, seed: int = 0
 ) -> Outputs:
     """Put a node of Dropout to Dropout; the rate was an attribute up to version 11."""
-    part = ratio if rate is None else float(rate)
+    drop_rate = ratio if rate is None else float(rate)
     train = training is not None and bool(training)
-    if train and part > 0:
+    if train and drop_rate > 0:
         raise SkipCase("a mask drawn by NumPy")
-    y, cache = forward(Dropout(part), x, mode=Mode(train, torch.Generator()))
+    y, cache = forward(Dropout(drop_rate), x, mode=Mode(train, torch.Generator()))
     return y, cache.mask
 
 
 OPERATORS = {
     "BatchNormalization": Operator(
-        BatchNorm, batch_normalization, since=7, older=Operator(BatchNorm, batch_normalization_as_told, since=6)
+        BatchNorm, batch_normalization, since=7, older=Operator(BatchNorm, batch_normalization_before_7, since=6)
     ),
     "InstanceNormalization": Operator(InstanceNorm2d, instance_normalization, since=6),
     "GroupNormalization": Operator(GroupNorm, group_normalization, since=21),

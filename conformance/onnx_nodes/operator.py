@@ -33,18 +33,18 @@ class Operator:
     variants: Mapping[tuple[str, Any], Any] = field(default_factory=dict)
     older: "Operator | None" = None
 
-    def at(self, version: int) -> "Operator":
+    def at_version(self, version: int) -> "Operator":
         """Return the operator as it is in `version` of the operator set, which the latest older form answers."""
         if version >= self.since:
             return self
         if self.older is None:
             raise SkipCase(f"operator set {version}")
-        return self.older.at(version)
+        return self.older.at_version(version)
 
     def subject_of(self, attributes: Mapping[str, Any]) -> Any:
         """Return our class that a node of these attributes checks."""
-        found = (kind for (name, value), kind in self.variants.items() if attributes.get(name) == value)
-        return next(found, self.subject)
+        subjects = (kind for (name, value), kind in self.variants.items() if attributes.get(name) == value)
+        return next(subjects, self.subject)
 
 
 def forward(layer: Layer, x: Any, params: Params | None = None, mode: Mode | None = None) -> tuple[Any, Cache]:
@@ -54,20 +54,22 @@ def forward(layer: Layer, x: Any, params: Params | None = None, mode: Mode | Non
     than `init` announces.
     """
     params = params or {}
-    several = isinstance(x, tuple)
-    shape = tuple(tuple(one.shape[1:]) for one in x) if several else tuple(x.shape[1:])
-    drawn, announced = layer.init(shape, torch.Generator())
-    given = {name: tuple(tensor.shape) for name, tensor in params.items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in drawn.items()}
-    if given != wanted:
-        raise Mismatch(f"{type(layer).__name__}.init makes parameters {wanted}; the node has {given}")
+    is_tuple = isinstance(x, tuple)
+    shape = tuple(tuple(one.shape[1:]) for one in x) if is_tuple else tuple(x.shape[1:])
+    init_params, output_shape = layer.init(shape, torch.Generator())
+    shapes = {name: tuple(tensor.shape) for name, tensor in params.items()}
+    expected_shapes = {name: tuple(tensor.shape) for name, tensor in init_params.items()}
+    if shapes != expected_shapes:
+        raise Mismatch(f"{type(layer).__name__}.init makes parameters {expected_shapes}; the node has {shapes}")
     y, cache = layer.forward(params, x, mode or Mode())
-    if tuple(y.shape[1:]) != tuple(announced):
-        raise Mismatch(f"{type(layer).__name__}.init announces {tuple(announced)}; the output is {tuple(y.shape[1:])}")
+    if tuple(y.shape[1:]) != tuple(output_shape):
+        raise Mismatch(
+            f"{type(layer).__name__}.init announces {tuple(output_shape)}; the output is {tuple(y.shape[1:])}"
+        )
     return y, cache
 
 
-def named(**tensors: Tensor | None) -> Params:
+def without_none(**tensors: Tensor | None) -> Params:
     """Return params without the entries that are None."""
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
@@ -79,7 +81,7 @@ def image_view(x: Tensor) -> View:
     return ONE_ROW if x.dim() == 3 else AS_IS
 
 
-def from_axis(axis: int, rank: int) -> tuple[int, View]:
+def batched_axis(axis: int, rank: int) -> tuple[int, View]:
     """Return the axis counted from 0, and how a tensor gets a batch axis before it: axis 0 becomes axis 1."""
     axis = axis % rank if rank else 0
     return (1, UNBATCHED) if axis == 0 else (axis, AS_IS)

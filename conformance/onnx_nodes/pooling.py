@@ -8,7 +8,7 @@ from torch import Tensor
 
 from conformance.case import SkipCase
 from conformance.onnx_nodes.operator import Operator, Outputs, forward, image_view
-from conformance.onnx_nodes.windows import WindowAttributes, window
+from conformance.onnx_nodes.windows import WindowAttributes, parse_window
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d, MaxUnpool2d, Pad2d
 
 
@@ -24,14 +24,16 @@ def max_pool(
     view = image_view(x)
     image = view.lift(x)
     height, width = image.shape[2:]
-    frame = window((height, width), kernel_shape, **attributes)
-    padding, padded = (frame.padding, image) if frame.pools else (0, frame.pad(image, torch.finfo(x.dtype).min))
-    y, cache = forward(MaxPool2d(frame.kernel, frame.stride, padding, frame.dilation, bool(ceil_mode)), padded)
-    left, _, top, _ = (0, 0, 0, 0) if frame.pools else frame.edges
+    window = parse_window((height, width), kernel_shape, **attributes)
+    padding, padded = (
+        (window.padding, image) if window.fits_pooling else (0, window.pad(image, torch.finfo(x.dtype).min))
+    )
+    y, cache = forward(MaxPool2d(window.kernel, window.stride, padding, window.dilation, bool(ceil_mode)), padded)
+    left, _, top, _ = (0, 0, 0, 0) if window.fits_pooling else window.edges
     row = cache.switches // padded.shape[3] - top
     column = cache.switches % padded.shape[3] - left
     switches = column * height + row if storage_order else row * width + column
-    return view.drop(y), view.drop(switches + _planes(image.shape) * height * width)
+    return view.drop(y), view.drop(switches + _plane_indices(image.shape) * height * width)
 
 
 def average_pool(
@@ -49,16 +51,16 @@ def average_pool(
     """
     view = image_view(x)
     image = view.lift(x)
-    frame = window(image.shape[2:], kernel_shape, **attributes)
-    if frame.pools:
+    window = parse_window(image.shape[2:], kernel_shape, **attributes)
+    if window.fits_pooling:
         layer = AvgPool2d(
-            frame.kernel, frame.stride, frame.padding, bool(ceil_mode), bool(count_include_pad), frame.dilation
+            window.kernel, window.stride, window.padding, bool(ceil_mode), bool(count_include_pad), window.dilation
         )
         return (view.drop(forward(layer, image)[0]),)
-    layer = AvgPool2d(frame.kernel, frame.stride, 0, bool(ceil_mode), dilation=frame.dilation)
-    y, _ = forward(layer, frame.pad(image))
+    layer = AvgPool2d(window.kernel, window.stride, 0, bool(ceil_mode), dilation=window.dilation)
+    y, _ = forward(layer, window.pad(image))
     if not count_include_pad:
-        y = y / forward(layer, frame.pad(torch.ones_like(image)))[0]
+        y = y / forward(layer, window.pad(torch.ones_like(image)))[0]
     return (view.drop(y),)
 
 
@@ -72,9 +74,9 @@ def lp_pool(
 ) -> Outputs:
     """Put a node of LpPool to LpPool2d, the padding to Pad2d: zeros add nothing to a norm."""
     view = image_view(x)
-    frame = window(view.lift(x).shape[2:], kernel_shape, **attributes)
-    layer = LpPool2d(frame.kernel, float(p), frame.stride, bool(ceil_mode), frame.dilation)
-    return (view.drop(forward(layer, frame.pad(view.lift(x)))[0]),)
+    window = parse_window(view.lift(x).shape[2:], kernel_shape, **attributes)
+    layer = LpPool2d(window.kernel, float(p), window.stride, bool(ceil_mode), window.dilation)
+    return (view.drop(forward(layer, window.pad(view.lift(x)))[0]),)
 
 
 def global_average_pool(x: Tensor) -> Outputs:
@@ -112,20 +114,20 @@ def max_unpool(
     """
     view = image_view(x)
     values = view.lift(x)
-    frame = window(values.shape[2:], kernel_shape, strides=strides, pads=pads)
-    if not frame.pools:
+    window = parse_window(values.shape[2:], kernel_shape, strides=strides, pads=pads)
+    if not window.fits_pooling:
         raise SkipCase("attribute pads, not the same before and behind")
-    layer = MaxUnpool2d(frame.kernel, frame.stride, frame.padding)
-    frames = zip(values.shape[2:], frame.kernel, frame.stride, frame.padding, strict=True)
-    height, width = (s * (length - 1) - 2 * p + k for length, k, s, p in frames)
-    y, _ = forward(layer, (values, view.lift(indices) - _planes(values.shape) * height * width))
+    layer = MaxUnpool2d(window.kernel, window.stride, window.padding)
+    axes = zip(values.shape[2:], window.kernel, window.stride, window.padding, strict=True)
+    height, width = (s * (length - 1) - 2 * p + k for length, k, s, p in axes)
+    y, _ = forward(layer, (values, view.lift(indices) - _plane_indices(values.shape) * height * width))
     if output_shape is not None:
-        *_, high, wide = view.lift(torch.empty(output_shape.tolist(), device="meta")).shape
-        y, _ = forward(Pad2d((0, wide - width, 0, high - height)), y)
+        *_, padded_height, padded_width = view.lift(torch.empty(output_shape.tolist(), device="meta")).shape
+        y, _ = forward(Pad2d((0, padded_width - width, 0, padded_height - height)), y)
     return (view.drop(y),)
 
 
-def _planes(shape: Sequence[int]) -> Tensor:
+def _plane_indices(shape: Sequence[int]) -> Tensor:
     """Return the number of each plane, through all images and channels: (N, C, 1, 1)."""
     return torch.arange(shape[0] * shape[1]).view(shape[0], shape[1], 1, 1)
 

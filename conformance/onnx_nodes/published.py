@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
 
-BODY = re.compile(r"_expanded(_ver\d+)?$")  # ends the name of a case whose operator is written out as its function body
-STORED = ("simple", "pytorch-converted", "pytorch-operator")
+# Of the name of a case whose operator is written out as its function body.
+FUNCTION_BODY_SUFFIX = re.compile(r"_expanded(_ver\d+)?$")
+STORED_KINDS = ("simple", "pytorch-converted", "pytorch-operator")
 
-Data = Sequence[tuple[Sequence[Any], Sequence[Any]]]  # data sets of inputs and expected outputs, NumPy arrays
+DataSets = Sequence[tuple[Sequence[Any], Sequence[Any]]]  # data sets of inputs and expected outputs, NumPy arrays
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Published:
     kind: str
     name: str
     model: ModelProto
-    data: Callable[[], Data]
+    data_sets: Callable[[], DataSets]
 
     @property
     def origin(self) -> str:
         """The name of the case of the operator itself."""
-        return BODY.sub("", self.name) if self.kind == "node" else self.name
+        return FUNCTION_BODY_SUFFIX.sub("", self.name) if self.kind == "node" else self.name
 
 
 def published() -> Iterator[Published]:
@@ -42,10 +43,10 @@ def published() -> Iterator[Published]:
         yield Published("node", case.name, case.model, partial(getattr, case, "data_sets"))
     from onnx.backend.test.loader import load_model_tests
 
-    for kind in STORED:
+    for kind in STORED_KINDS:
         for case in sorted(load_model_tests(kind=kind), key=lambda one: one.name):
             folder = Path(str(case.model_dir))
-            yield Published(kind, case.name, onnx.load(str(folder / "model.onnx")), partial(_stored, folder))
+            yield Published(kind, case.name, onnx.load(str(folder / "model.onnx")), partial(_stored_data, folder))
 
 
 def _node_cases() -> list[Any]:
@@ -62,7 +63,7 @@ def _node_cases() -> list[Any]:
         np.random.set_state(state)
 
 
-def _stored(folder: Path) -> Data:
+def _stored_data(folder: Path) -> DataSets:
     return [(_arrays(one, "input"), _arrays(one, "output")) for one in sorted(folder.glob("test_data_set_*"))]
 
 

@@ -43,22 +43,24 @@ def non_max_suppression(
 
     Its boxes are y, x of any two opposite corners, or x, y of the centre and the size.
     """
-    count, threshold = (int(_number(max_output_boxes_per_class, 0)), _number(iou_threshold, 0.0))
+    count, threshold = (int(_scalar(max_output_boxes_per_class, 0)), _scalar(iou_threshold, 0.0))
     first, second = boxes[..., :2], boxes[..., 2:]
     if center_point_box:
         first, second = first - second / 2, first + second / 2
     boxes = torch.cat([first.minimum(second), first.maximum(second)], 2)
-    chosen = []
+    selected = []
     for image, (candidates, by_class) in enumerate(zip(boxes, scores, strict=True)):
         for label, values in enumerate(by_class):
-            above = (values > _number(score_threshold, -torch.inf)).nonzero()[:, 0]
-            kept = above[nms(candidates[above], values[above], threshold)[:count]]
-            where = torch.tensor([image, label]).expand(len(kept), 2)
-            chosen.append(torch.cat([where, kept[:, None]], 1))
-    return (torch.cat(chosen),)
+            candidate_indices = (values > _scalar(score_threshold, -torch.inf)).nonzero()[:, 0]
+            kept_indices = candidate_indices[
+                nms(candidates[candidate_indices], values[candidate_indices], threshold)[:count]
+            ]
+            image_and_class = torch.tensor([image, label]).expand(len(kept_indices), 2)
+            selected.append(torch.cat([image_and_class, kept_indices[:, None]], 1))
+    return (torch.cat(selected),)
 
 
-def _number(value: Tensor | None, default: float) -> float:
+def _scalar(value: Tensor | None, default: float) -> float:
     return default if value is None else value.item()
 
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from conformance.case import SkipCase
-from conformance.onnx_nodes.antialiasing import continued
+from conformance.onnx_nodes.antialiasing import resize_edge_padded
 from conformance.onnx_nodes.operator import Operator, Outputs, forward, image_view
 from pellucid.layers import Upsample
 
-KINDS = {"linear": "bilinear", "cubic": "bicubic"}
+UPSAMPLE_KINDS = {"linear": "bilinear", "cubic": "bicubic"}
 HALF_PIXEL = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ResizeGeometry:
     """The rows and columns before and after, and the scales that say where an output pixel stands in the input."""
 
     before: tuple[int, int]
@@ -24,13 +24,13 @@ class Sizes:
     scales: tuple[float, float]
 
     @property
-    def exact(self) -> bool:
+    def is_exact(self) -> bool:
         """Whether the sizes after are the scales' multiples of those before, not rounded."""
-        return all(s * old == new for old, new, s in zip(self.before, self.after, self.scales, strict=True))
+        return all(scale * old == new for old, new, scale in zip(self.before, self.after, self.scales, strict=True))
 
     def layer(self, kind: str, align_corners: bool = False, antialias: bool = False) -> Upsample:
         """Return the layer that makes these sizes."""
-        scale, size = (None, self.after) if self.exact else (self.scales, None)
+        scale, size = (None, self.after) if self.is_exact else (self.scales, None)
         return Upsample(scale, size, kind, align_corners, antialias)
 
 
@@ -52,26 +52,26 @@ def resize(
 ) -> Outputs:
     """Put a node of Resize to Upsample; `roi` and `extrapolation_value` are for tf_crop_and_resize alone."""
     view = image_view(x)
-    frame = _sizes(x, scales, sizes, axes, keep_aspect_ratio_policy)
+    geometry = _geometry(x, scales, sizes, axes, keep_aspect_ratio_policy)
     if mode == "nearest":
         if antialias or exclude_outside:
             raise SkipCase("antialias=1 or exclude_outside=1 with mode nearest")
-        return (view.drop(_nearest(view.lift(x), frame, coordinate_transformation_mode, nearest_mode)),)
+        return (view.drop(_resize_nearest(view.lift(x), geometry, coordinate_transformation_mode, nearest_mode)),)
     align = coordinate_transformation_mode == "align_corners"
     if not align and coordinate_transformation_mode not in HALF_PIXEL:
         raise SkipCase(f"coordinate_transformation_mode {coordinate_transformation_mode}")
-    if not frame.exact and (align or coordinate_transformation_mode == "half_pixel_symmetric"):
+    if not geometry.is_exact and (align or coordinate_transformation_mode == "half_pixel_symmetric"):
         raise SkipCase(f"coordinate_transformation_mode {coordinate_transformation_mode} from a rounded size")
-    if coordinate_transformation_mode == "pytorch_half_pixel" and 1 in frame.after:
+    if coordinate_transformation_mode == "pytorch_half_pixel" and 1 in geometry.after:
         raise SkipCase("coordinate_transformation_mode pytorch_half_pixel to one row")
     if antialias or exclude_outside:
-        _check_kernel(frame, align, mode, bool(antialias), cubic_coeff_a)
+        _check_kernel(geometry, align, mode, bool(antialias), cubic_coeff_a)
         if exclude_outside:
-            return (view.drop(forward(frame.layer(KINDS[mode], antialias=True), view.lift(x))[0]),)
-        return (view.drop(continued(view.lift(x), frame.after, frame.scales, KINDS[mode])),)
+            return (view.drop(forward(geometry.layer(UPSAMPLE_KINDS[mode], antialias=True), view.lift(x))[0]),)
+        return (view.drop(resize_edge_padded(view.lift(x), geometry.after, geometry.scales, UPSAMPLE_KINDS[mode])),)
     if mode == "cubic" and cubic_coeff_a != -0.75:
         raise SkipCase(f"attribute cubic_coeff_a={cubic_coeff_a:g}")
-    return (view.drop(forward(frame.layer(KINDS[mode], align), view.lift(x))[0]),)
+    return (view.drop(forward(geometry.layer(UPSAMPLE_KINDS[mode], align), view.lift(x))[0]),)
 
 
 def upsample(x: Tensor, scales: Tensor, *, mode: str = "nearest") -> Outputs:
@@ -81,7 +81,7 @@ def upsample(x: Tensor, scales: Tensor, *, mode: str = "nearest") -> Outputs:
     return resize(x, None, scales, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 
 
-def _check_kernel(frame: Sizes, align: bool, mode: str, antialias: bool, cubic_coeff_a: float) -> None:
+def _check_kernel(geometry: ResizeGeometry, align: bool, mode: str, antialias: bool, cubic_coeff_a: float) -> None:
     """Raise SkipCase unless the kernel of Upsample with antialias weighs the rows of the image as the node does.
 
     It grows where the image shrinks; elsewhere it is the kernel that exclude_outside=1 asks for.
@@ -91,54 +91,56 @@ def _check_kernel(frame: Sizes, align: bool, mode: str, antialias: bool, cubic_c
         raise SkipCase(f"{option} with align_corners")
     if mode == "cubic" and cubic_coeff_a != -0.5:
         raise SkipCase(f"{option} with cubic_coeff_a={cubic_coeff_a:g}")
-    if not antialias and min(frame.scales) < 1:
+    if not antialias and min(geometry.scales) < 1:
         raise SkipCase("exclude_outside=1 without antialias to a smaller image")
 
 
-def _nearest(image: Tensor, frame: Sizes, coordinates: str, rounding: str) -> Tensor:
+def _resize_nearest(image: Tensor, geometry: ResizeGeometry, coordinates: str, rounding: str) -> Tensor:
     """Resize to the nearest pixel.
 
     "nearest-exact" reads pixel floor((i + 1/2) / s), which rounds (i + 1/2) / s - 1/2 half up. round_prefer_floor is
     half down: the same from the other end, so that the image is turned round before and after.
     """
     if coordinates == "asymmetric" and rounding == "floor":
-        return forward(frame.layer("nearest"), image)[0]
+        return forward(geometry.layer("nearest"), image)[0]
     if coordinates not in HALF_PIXEL:
         raise SkipCase(f"coordinate_transformation_mode {coordinates} with nearest_mode {rounding}")
     if rounding == "round_prefer_ceil":
-        return forward(frame.layer("nearest-exact"), image)[0]
+        return forward(geometry.layer("nearest-exact"), image)[0]
     if rounding != "round_prefer_floor":
         raise SkipCase(f"nearest_mode {rounding}")
-    if frame.exact:
-        return forward(frame.layer("nearest-exact"), image.flip(2, 3))[0].flip(2, 3)
-    pairs = zip(frame.after, frame.scales, strict=True)
+    if geometry.is_exact:
+        return forward(geometry.layer("nearest-exact"), image.flip(2, 3))[0].flip(2, 3)
+    pairs = zip(geometry.after, geometry.scales, strict=True)
     if any(((i + 0.5) / scale).is_integer() for length, scale in pairs for i in range(length)):
         raise SkipCase("nearest_mode round_prefer_floor at a tie, from a rounded size")
-    return forward(frame.layer("nearest-exact"), image)[0]
+    return forward(geometry.layer("nearest-exact"), image)[0]
 
 
-def _sizes(x: Tensor, scales: Tensor | None, sizes: Tensor | None, axes: Sequence[int] | None, policy: str) -> Sizes:
+def _geometry(
+    x: Tensor, scales: Tensor | None, sizes: Tensor | None, axes: Sequence[int] | None, policy: str
+) -> ResizeGeometry:
     """Return the sizes that a node asks for, in the order (height, width); rows are one pixel high."""
-    named = [axis % x.dim() for axis in (range(x.dim()) if axes is None else axes)]
+    node_axes = [axis % x.dim() for axis in (range(x.dim()) if axes is None else axes)]
     factors, after = [1.0] * x.dim(), list(x.shape)
     if scales is not None and scales.numel():  # left empty in old models
-        for axis, factor in zip(named, scales.tolist(), strict=True):
+        for axis, factor in zip(node_axes, scales.tolist(), strict=True):
             factors[axis], after[axis] = factor, math.floor(x.shape[axis] * factor)
     elif sizes is not None:
-        wanted = dict(zip(named, sizes.tolist(), strict=True))
-        ratios = {axis: size / x.shape[axis] for axis, size in wanted.items()}
-        for axis, size in wanted.items():
+        size_by_axis = dict(zip(node_axes, sizes.tolist(), strict=True))
+        ratios = {axis: size / x.shape[axis] for axis, size in size_by_axis.items()}
+        for axis, size in size_by_axis.items():
             factors[axis], after[axis] = ratios[axis], size
             if policy != "stretch":
                 factors[axis] = (min if policy == "not_larger" else max)(ratios.values())
                 after[axis] = math.floor(factors[axis] * x.shape[axis] + 0.5)
     if after[:2] != list(x.shape[:2]):
         raise SkipCase("another number of images or channels")
-    rows = () if x.dim() == 4 else (1,)
-    high, wide = (*rows, *x.shape[2:])
-    tall, broad = (*rows, *after[2:])
-    vertical, horizontal = (*map(float, rows), *factors[2:])
-    return Sizes((high, wide), (tall, broad), (vertical, horizontal))
+    unit_rows = () if x.dim() == 4 else (1,)
+    high, wide = (*unit_rows, *x.shape[2:])
+    tall, broad = (*unit_rows, *after[2:])
+    vertical, horizontal = (*map(float, unit_rows), *factors[2:])
+    return ResizeGeometry((high, wide), (tall, broad), (vertical, horizontal))
 
 
 OPERATORS = {"Resize": Operator(Upsample, resize, since=11), "Upsample": Operator(Upsample, upsample, since=9)}

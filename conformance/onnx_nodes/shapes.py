@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from conformance.case import SkipCase
-from conformance.onnx_nodes.operator import Operator, Outputs, forward, from_axis, image_view, named
-from conformance.onnx_nodes.windows import edges_of
+from conformance.onnx_nodes.operator import Operator, Outputs, batched_axis, forward, image_view, without_none
+from conformance.onnx_nodes.windows import edges_of_pads
 from conformance.trial import UNBATCHED
 from pellucid.layers import Add, Concat, Dense, Flatten, Layer, Multiply, Pad2d, Reshape
 
-KINDS = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+PAD_KINDS = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
 
 def gemm(
@@ -35,14 +35,14 @@ def gemm(
     units = len(weight)
     if c is None or c.dim() < 2 or len(c) == 1:
         bias = None if c is None else beta * c.reshape(-1).expand(units)
-        return (forward(Dense(units, bias is not None), x, named(weight=weight, bias=bias))[0],)
+        return (forward(Dense(units, bias is not None), x, without_none(weight=weight, bias=bias))[0],)
     y, _ = forward(Dense(units, bias=False), x, {"weight": weight})
     return (forward(Add(), (y, (beta * c).expand_as(y)))[0],)
 
 
-def gemm_as_told(a: Tensor, b: Tensor, c: Tensor, *, broadcast: int = 0, **rest: Any) -> Outputs:
+def gemm_before_7(a: Tensor, b: Tensor, c: Tensor, *, broadcast: int = 0, **further_attributes: Any) -> Outputs:
     """Put a node of Gemm from before version 7, where C repeated only if told."""
-    return gemm(a, b, c, **rest)
+    return gemm(a, b, c, **further_attributes)
 
 
 def matmul(a: Tensor, b: Tensor) -> Outputs:
@@ -62,18 +62,18 @@ def merge(layer: Layer, *xs: Tensor) -> Outputs:
     return (forward(layer, tuple(torch.broadcast_tensors(*xs)))[0],)
 
 
-def merge_limited(layer: Layer, a: Tensor, b: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Outputs:
+def merge_before_7(layer: Layer, a: Tensor, b: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Outputs:
     """Put a node from before version 7: b repeats only if told, and then from `axis` of a on, or at its end."""
-    after = 0 if axis is None else a.dim() - axis % max(a.dim(), 1) - b.dim()
-    return merge(layer, a, b.reshape((*b.shape, *(1,) * after)))
+    n_trailing_axes = 0 if axis is None else a.dim() - axis % max(a.dim(), 1) - b.dim()
+    return merge(layer, a, b.reshape((*b.shape, *(1,) * n_trailing_axes)))
 
 
 def concat(*xs: Tensor, axis: int) -> Outputs:
     """Put a node of Concat to Concat; for axis 0, the inputs get a batch axis before it."""
     if len(xs) < 2:
         raise SkipCase("a single input")
-    where, view = from_axis(axis, xs[0].dim())
-    return (view.drop(forward(Concat(where), tuple(view.lift(x) for x in xs))[0]),)
+    merge_axis, view = batched_axis(axis, xs[0].dim())
+    return (view.drop(forward(Concat(merge_axis), tuple(view.lift(x) for x in xs))[0]),)
 
 
 def flatten(x: Tensor, *, axis: int = 1) -> Outputs:
@@ -91,8 +91,8 @@ def reshape(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Outputs:
     if allowzero and 0 in sizes:
         raise SkipCase("an axis of size 0")
     sizes = [x.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
-    rest = x.numel() // -math.prod(sizes) if -1 in sizes else 0
-    layer = Reshape(tuple(rest if size == -1 else size for size in sizes))
+    inferred_size = x.numel() // -math.prod(sizes) if -1 in sizes else 0
+    layer = Reshape(tuple(inferred_size if size == -1 else size for size in sizes))
     return (UNBATCHED.drop(forward(layer, UNBATCHED.lift(x))[0]),)
 
 
@@ -102,16 +102,16 @@ def pad(
     """Put a node of Pad to Pad2d."""
     rank = x.dim()
     named_axes = range(rank) if axes is None else [int(axis) % rank for axis in axes]
-    given = pads.tolist()
-    begins = dict(zip(named_axes, given[: len(given) // 2], strict=True))
-    ends = dict(zip(named_axes, given[len(given) // 2 :], strict=True))
+    pad_values = pads.tolist()
+    begins = dict(zip(named_axes, pad_values[: len(pad_values) // 2], strict=True))
+    ends = dict(zip(named_axes, pad_values[len(pad_values) // 2 :], strict=True))
     if any(edge.get(axis) for edge in (begins, ends) for axis in (0, 1)):
         raise SkipCase("padding of the batch or the channels")
     view = image_view(x)
-    inner = range(2, rank)
-    edges = edges_of([begins.get(axis, 0) for axis in inner] + [ends.get(axis, 0) for axis in inner])
+    spatial_axes = range(2, rank)
+    edges = edges_of_pads([begins.get(axis, 0) for axis in spatial_axes] + [ends.get(axis, 0) for axis in spatial_axes])
     fill = float(value) if mode == "constant" and value is not None else 0.0
-    return (view.drop(forward(Pad2d(edges, KINDS[mode], fill), view.lift(x))[0]),)
+    return (view.drop(forward(Pad2d(edges, PAD_KINDS[mode], fill), view.lift(x))[0]),)
 
 
 def pad_by_attributes(x: Tensor, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0) -> Outputs:
@@ -120,15 +120,15 @@ def pad_by_attributes(x: Tensor, *, pads: Sequence[int], mode: str = "constant",
 
 
 OPERATORS = {
-    "Gemm": Operator(Dense, gemm, since=7, older=Operator(Dense, gemm_as_told)),
+    "Gemm": Operator(Dense, gemm, since=7, older=Operator(Dense, gemm_before_7)),
     "MatMul": Operator(Dense, matmul),
-    "Add": Operator(Add, partial(merge, Add()), since=7, older=Operator(Add, partial(merge_limited, Add()), since=6)),
+    "Add": Operator(Add, partial(merge, Add()), since=7, older=Operator(Add, partial(merge_before_7, Add()), since=6)),
     "Sum": Operator(Add, partial(merge, Add()), since=6),
     "Mul": Operator(
         Multiply,
         partial(merge, Multiply()),
         since=7,
-        older=Operator(Multiply, partial(merge_limited, Multiply()), since=6),
+        older=Operator(Multiply, partial(merge_before_7, Multiply()), since=6),
     ),
     "Concat": Operator(Concat, concat, since=4, moves=True),
     "Flatten": Operator(Flatten, flatten, moves=True),

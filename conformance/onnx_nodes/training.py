@@ -28,14 +28,14 @@ def adam(
     ONNX adds epsilon before it undoes the start at 0, ours after, so that ours is epsilon / √(1 - beta^T). Step 0,
     where ONNX undoes nothing, is our step 1 with a learning rate that does it again.
     """
-    params, grads, means, squares = _groups(tensors, 4, norm_coefficient)
+    params, grads, means, squares = _split_tensors(tensors, 4, norm_coefficient)
     count = int(step)
     t = max(count, 1)
     root = math.sqrt(1 - beta**t)
     lr = float(rate) if count else float(rate) * (1 - alpha) / root
     state = {"mean": means, "square_mean": squares, "step": t - 1}
     Adam(lr, alpha, beta, epsilon / root).update(params, grads, state, lr)
-    return *_shrunk(params, norm_coefficient_post), *means, *squares
+    return *_decayed(params, norm_coefficient_post), *means, *squares
 
 
 def adagrad(
@@ -47,7 +47,7 @@ def adagrad(
     norm_coefficient: float = 0.0,
 ) -> Outputs:
     """Put a node of Adagrad to Adagrad, with the learning rate rate / (1 + T decay_factor)."""
-    params, grads, squares = _groups(tensors, 3, norm_coefficient)
+    params, grads, squares = _split_tensors(tensors, 3, norm_coefficient)
     lr = float(rate) / (1 + int(step) * decay_factor)
     Adagrad(lr, epsilon).update(params, grads, {"square_sum": squares}, lr)
     return *params, *squares
@@ -60,7 +60,7 @@ def momentum(
 
     From step 1 on, beta weakens the gradient, which ours does not do.
     """
-    params, grads, velocity = _groups(tensors, 3, norm_coefficient)
+    params, grads, velocity = _split_tensors(tensors, 3, norm_coefficient)
     if int(step) > 0 and beta != 1:
         raise SkipCase("attribute beta")
     kind = Nesterov if mode == "nesterov" else Momentum
@@ -68,7 +68,7 @@ def momentum(
     return *params, *velocity
 
 
-def _groups(tensors: Sequence[Tensor], kinds: int, norm_coefficient: float) -> list[list[Tensor]]:
+def _split_tensors(tensors: Sequence[Tensor], kinds: int, norm_coefficient: float) -> list[list[Tensor]]:
     """Return copies of all parameters, all gradients, then all of each further kind; L2 adds to the gradients."""
     n = len(tensors) // kinds
     groups = [[tensor.clone() for tensor in tensors[k * n : (k + 1) * n]] for k in range(kinds)]
@@ -76,7 +76,7 @@ def _groups(tensors: Sequence[Tensor], kinds: int, norm_coefficient: float) -> l
     return groups
 
 
-def _shrunk(params: list[Tensor], coefficient: float) -> list[Tensor]:
+def _decayed(params: list[Tensor], coefficient: float) -> list[Tensor]:
     L2(coefficient, decoupled=True).shrink(params, 1.0)
     return params
 

@@ -20,7 +20,7 @@ class Window:
     edges: tuple[int, int, int, int]
 
     @property
-    def even(self) -> bool:
+    def is_symmetric(self) -> bool:
         """Whether as much is put before the image as behind it."""
         left, right, top, bottom = self.edges
         return (left, top) == (right, bottom)
@@ -31,9 +31,9 @@ class Window:
         return self.edges[2], self.edges[0]
 
     @property
-    def pools(self) -> bool:
+    def fits_pooling(self) -> bool:
         """Whether a pooling layer takes this padding: even, and at most half the window."""
-        return self.even and all(2 * p <= k for p, k in zip(self.padding, self.kernel, strict=True))
+        return self.is_symmetric and all(2 * p <= k for p, k in zip(self.padding, self.kernel, strict=True))
 
     def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
         """Put the rows and columns around x, by Pad2d."""
@@ -51,36 +51,36 @@ class WindowAttributes(TypedDict, total=False):
     strides: Sequence[int]
 
 
-def window(size: Sequence[int], kernel_shape: Sequence[int], **attributes: Unpack[WindowAttributes]) -> Window:
+def parse_window(size: Sequence[int], kernel_shape: Sequence[int], **attributes: Unpack[WindowAttributes]) -> Window:
     """Return the window over images of `size` (height, width)."""
     rank, known = len(kernel_shape), WindowAttributes.__annotations__.keys()
     for name in attributes.keys() - known:
         raise TypeError(f"a window has no attribute {name}; known: {', '.join(sorted(known))}")
-    kernel = flat(kernel_shape)
-    stride, dilation = (flat(attributes.get(name) or (1,) * rank) for name in ("strides", "dilations"))
-    edges, auto_pad = edges_of(attributes.get("pads") or (0,) * 2 * rank), attributes.get("auto_pad", "NOTSET")
+    kernel = height_width(kernel_shape)
+    stride, dilation = (height_width(attributes.get(name) or (1,) * rank) for name in ("strides", "dilations"))
+    edges, auto_pad = edges_of_pads(attributes.get("pads") or (0,) * 2 * rank), attributes.get("auto_pad", "NOTSET")
     if auto_pad == "VALID":
         edges = (0, 0, 0, 0)
     if auto_pad.startswith("SAME"):  # ceil(size / stride) places
-        frames = zip(size, kernel, stride, dilation, strict=True)
-        totals = [max((-(-length // s) - 1) * s + d * (k - 1) + 1 - length, 0) for length, k, s, d in frames]
+        axes = zip(size, kernel, stride, dilation, strict=True)
+        totals = [max((-(-length // s) - 1) * s + d * (k - 1) + 1 - length, 0) for length, k, s, d in axes]
         edges = same_edges(totals, auto_pad)
     return Window(kernel, stride, dilation, edges)
 
 
 def same_edges(totals: Sequence[int], auto_pad: str) -> tuple[int, int, int, int]:
     """Share the rows and columns `totals` between before and behind; SAME_UPPER puts an odd one behind."""
-    less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
-    (top, left), (bottom, right) = (less, more) if auto_pad == "SAME_UPPER" else (more, less)
+    smaller, larger = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    (top, left), (bottom, right) = (smaller, larger) if auto_pad == "SAME_UPPER" else (larger, smaller)
     return left, right, top, bottom
 
 
-def edges_of(pads: Sequence[int]) -> tuple[int, int, int, int]:
+def edges_of_pads(pads: Sequence[int]) -> tuple[int, int, int, int]:
     """Return (left, right, top, bottom) of ONNX's [begin of each axis ..., end of each axis ...]."""
-    (top, left), (bottom, right) = flat(pads[: len(pads) // 2], 0), flat(pads[len(pads) // 2 :], 0)
+    (top, left), (bottom, right) = height_width(pads[: len(pads) // 2], 0), height_width(pads[len(pads) // 2 :], 0)
     return left, right, top, bottom
 
 
-def flat(values: Sequence[int], rows: int = 1) -> tuple[int, int]:
+def height_width(values: Sequence[int], rows: int = 1) -> tuple[int, int]:
     """Return values for (height, width); a single one is for the width."""
     return (rows, values[0]) if len(values) == 1 else (values[0], values[1])

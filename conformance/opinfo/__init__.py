@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from conformance.case import TOLERANCE, Case, missing, torch_version
+from conformance.case import TOLERANCE, Case, missing_samples_error, torch_version
 from conformance.opinfo.activations import OPERATORS as ACTIVATIONS
 from conformance.opinfo.convolutions import OPERATORS as CONVOLUTIONS
 from conformance.opinfo.dropout import OPERATORS as DROPOUT
@@ -58,7 +58,7 @@ def cases() -> Iterator[Case]:
     for operator in OPERATORS:
         entry = entries.get((operator.name, operator.variant))
         if entry is None:
-            raise missing("operator", operator.title)
+            raise missing_samples_error("operator", operator.title)
         for dtype in TOLERANCE:
             yield from _samples(operator, entry, dtype)
 
@@ -69,9 +69,9 @@ def _samples(operator: Operator, entry: Any, dtype: torch.dtype) -> Iterator[Cas
         samples = list(entry.sample_inputs("cpu", dtype))
     suite = f"torch OpInfo {operator.title} {str(dtype).removeprefix('torch.')}"
     for number, sample in enumerate(samples):
-        kwargs, changed = operator.options(sample.kwargs)
+        kwargs, name_suffix = operator.options(sample.kwargs)
         check = partial(_check, operator, entry.op, sample.input, *sample.args, **kwargs)
-        yield Case(suite, torch_version(), f"sample {number}{changed}", operator.subject, check, TOLERANCE[dtype])
+        yield Case(suite, torch_version(), f"sample {number}{name_suffix}", operator.subject, check, TOLERANCE[dtype])
 
 
 def _check(operator: Operator, function: Any, *args: Any, **kwargs: Any) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
-from conformance.trial import AS_IS, UNBATCHED, Ours, Trial, View, both, layer_trial
+from conformance.trial import AS_IS, UNBATCHED, ForwardPass, Trial, View, compose_views, layer_trial
 from conformance.views import NEGATED, ONE_VALUE
 from pellucid.layers import (
     ELU,
@@ -28,40 +28,40 @@ from pellucid.layers import (
 from pellucid.layers.softmax import SoftmaxCache
 
 
-def plain(layer: Layer) -> Callable[[Callable[[], Tensor], Tensor], Trial]:
+def adapter_of(layer: Layer) -> Callable[[Callable[[], Tensor], Tensor], Trial]:
     """Return what puts a sample without options to `layer`, which takes any shape."""
-    return lambda theirs, x: layer_trial(layer, {}, x, theirs)
+    return lambda reference, x: layer_trial(layer, {}, x, reference)
 
 
-def leaky_relu(theirs: Callable[[], Tensor], x: Tensor, negative_slope: float = 0.01) -> Trial:
+def leaky_relu(reference: Callable[[], Tensor], x: Tensor, negative_slope: float = 0.01) -> Trial:
     """Put a sample of leaky_relu to LeakyReLU."""
-    return layer_trial(LeakyReLU(negative_slope), {}, x, theirs)
+    return layer_trial(LeakyReLU(negative_slope), {}, x, reference)
 
 
 def rrelu(
-    theirs: Callable[[], Tensor], x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
+    reference: Callable[[], Tensor], x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
 ) -> Trial:
     """Put a sample of rrelu in evaluation, which is leaky_relu with the mean of its slopes, to LeakyReLU."""
     if training:
         raise SkipCase("slopes drawn in training")
-    return leaky_relu(theirs, x, (lower + upper) / 2)
+    return leaky_relu(reference, x, (lower + upper) / 2)
 
 
-def celu(theirs: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
+def celu(reference: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
     """Put a sample of celu, α (exp(x / α) - 1) below 0, which is elu for α = 1, to ELU."""
     if alpha != 1:
         raise SkipCase("option alpha")
-    return elu(theirs, x)
+    return elu(reference, x)
 
 
-def elu(theirs: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
+def elu(reference: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
     """Put a sample of elu to ELU."""
-    return layer_trial(ELU(alpha), {}, x, theirs)
+    return layer_trial(ELU(alpha), {}, x, reference)
 
 
-def gelu(theirs: Callable[[], Tensor], x: Tensor, approximate: str = "none") -> Trial:
+def gelu(reference: Callable[[], Tensor], x: Tensor, approximate: str = "none") -> Trial:
     """Put a sample of gelu to GELU."""
-    return layer_trial(GELU(approximate), {}, x, theirs)
+    return layer_trial(GELU(approximate), {}, x, reference)
 
 
 def softmax_along(kind: type[Softmax] | type[LogSoftmax], sign: View = AS_IS) -> Callable[..., Trial]:
@@ -71,29 +71,31 @@ def softmax_along(kind: type[Softmax] | type[LogSoftmax], sign: View = AS_IS) ->
     that one, and the gradient is that of x in its own.
     """
 
-    def adapt(theirs: Callable[[], Tensor], x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Trial:
+    def adapt(reference: Callable[[], Tensor], x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Trial:
         axis = dim % max(x.dim(), 1)
         view = ONE_VALUE if not x.dim() else UNBATCHED if axis == 0 else AS_IS
-        wide = View(lambda x: x.to(dtype or x.dtype), lambda x: x)
-        trial = layer_trial(kind(axis or 1), {}, x, theirs, view=both(both(view, sign), wide))
+        cast = View(lambda x: x.to(dtype or x.dtype), lambda x: x)
+        trial = layer_trial(kind(axis or 1), {}, x, reference, view=compose_views(compose_views(view, sign), cast))
 
-        def ours() -> Ours:
-            outputs, pull = trial.ours()
-            return Ours(outputs, lambda dy: {"x": pull(dy)["x"].to(x.dtype)})
+        def forward() -> ForwardPass:
+            outputs, backward = trial.forward()
+            return ForwardPass(outputs, lambda dy: {"x": backward(dy)["x"].to(x.dtype)})
 
-        return replace(trial, ours=ours)
+        return replace(trial, forward=forward)
 
     return adapt
 
 
-def safe_softmax(theirs: Callable[[], Tensor], x: Tensor, dim: int) -> Trial:
+def safe_softmax(reference: Callable[[], Tensor], x: Tensor, dim: int) -> Trial:
     """Put a sample of _safe_softmax, which is softmax save for rows of nothing but -infinity, to Softmax."""
     if bool((x == -torch.inf).all(dim).any()):
         raise SkipCase("zeros for a row of -infinity")
-    return softmax_along(Softmax)(theirs, x, dim)
+    return softmax_along(Softmax)(reference, x, dim)
 
 
-def softmax_backward(theirs: Callable[[], Tensor], dy: Tensor, y: Tensor, dim: int, input_dtype: torch.dtype) -> Trial:
+def softmax_backward(
+    reference: Callable[[], Tensor], dy: Tensor, y: Tensor, dim: int, input_dtype: torch.dtype
+) -> Trial:
     """Put a sample of softmax's own backward pass to that of Softmax.
 
     It is linear in dy and its matrix diag(y) - y yᵀ symmetric, so its gradient is the same function again.
@@ -102,25 +104,29 @@ def softmax_backward(theirs: Callable[[], Tensor], dy: Tensor, y: Tensor, dim: i
     view = UNBATCHED if axis == 0 else AS_IS
     layer, cache = Softmax(axis or 1), SoftmaxCache(view.lift(y))
 
-    def back(dy: Tensor) -> Tensor:
+    def softmax_dx(dy: Tensor) -> Tensor:
         return view.drop(layer.backward({}, cache, view.lift(dy))[0])
 
-    return Trial({"dy": dy}, lambda: (theirs(),), lambda: Ours((back(dy),), lambda above: {"dy": back(above)}))
+    return Trial(
+        {"dy": dy},
+        lambda: (reference(),),
+        lambda: ForwardPass((softmax_dx(dy),), lambda dy_above: {"dy": softmax_dx(dy_above)}),
+    )
 
 
 OPERATORS = (
-    Operator("nn.functional.relu", ReLU, plain(ReLU())),
-    Operator("nn.functional.relu6", ReLU6, plain(ReLU6())),
+    Operator("nn.functional.relu", ReLU, adapter_of(ReLU())),
+    Operator("nn.functional.relu6", ReLU6, adapter_of(ReLU6())),
     Operator("nn.functional.leaky_relu", LeakyReLU, leaky_relu),
     Operator("nn.functional.rrelu", LeakyReLU, rrelu),
     Operator("nn.functional.elu", ELU, elu),
     Operator("nn.functional.celu", ELU, celu),
     Operator("nn.functional.gelu", GELU, gelu),
-    Operator("nn.functional.hardsigmoid", HardSigmoid, plain(HardSigmoid())),
-    Operator("nn.functional.hardswish", HardSwish, plain(HardSwish())),
-    Operator("sigmoid", Sigmoid, plain(Sigmoid())),
-    Operator("tanh", Tanh, plain(Tanh())),
-    Operator("positive", Identity, plain(Identity())),
+    Operator("nn.functional.hardsigmoid", HardSigmoid, adapter_of(HardSigmoid())),
+    Operator("nn.functional.hardswish", HardSwish, adapter_of(HardSwish())),
+    Operator("sigmoid", Sigmoid, adapter_of(Sigmoid())),
+    Operator("tanh", Tanh, adapter_of(Tanh())),
+    Operator("positive", Identity, adapter_of(Identity())),
     Operator("softmax", Softmax, softmax_along(Softmax)),
     Operator("softmax", Softmax, softmax_along(Softmax), "with_dtype"),
     Operator("nn.functional.softmin", Softmax, softmax_along(Softmax, NEGATED)),

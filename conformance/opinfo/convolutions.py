@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from conformance.opinfo.operator import Operator
-from conformance.trial import AS_IS, ONE_ROW, Ours, Trial
-from conformance.views import of_space, option_of_images
+from conformance.trial import AS_IS, ONE_ROW, ForwardPass, Trial
+from conformance.views import image_option, spatial_view
 from pellucid.layers import Conv2d, ConvTranspose2d, Layer, Mode
 
 
 def conv(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -27,18 +27,18 @@ def conv(
     """Put a sample of a convolution over one or two `axes` to Conv2d."""
     layer = Conv2d(
         len(weight),
-        option_of_images(tuple(weight.shape[2:]), axes, 1),
-        stride=option_of_images(stride, axes, 1),
-        padding=option_of_images(padding, axes, 0),
-        dilation=option_of_images(dilation, axes, 1),
+        image_option(tuple(weight.shape[2:]), axes, 1),
+        stride=image_option(stride, axes, 1),
+        padding=image_option(padding, axes, 0),
+        dilation=image_option(dilation, axes, 1),
         groups=groups,
         bias=bias is not None,
     )
-    return conv_trial(theirs, layer, x, weight, bias, axes)
+    return conv_trial(reference, layer, x, weight, bias, axes)
 
 
 def conv_transpose(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -53,35 +53,35 @@ def conv_transpose(
     """Put a sample of a transposed convolution over one or two `axes` to ConvTranspose2d."""
     layer = ConvTranspose2d(
         groups * weight.shape[1],
-        option_of_images(tuple(weight.shape[2:]), axes, 1),
-        stride=option_of_images(stride, axes, 1),
-        padding=option_of_images(padding, axes, 0),
-        output_padding=option_of_images(output_padding, axes, 0),
-        dilation=option_of_images(dilation, axes, 1),
+        image_option(tuple(weight.shape[2:]), axes, 1),
+        stride=image_option(stride, axes, 1),
+        padding=image_option(padding, axes, 0),
+        output_padding=image_option(output_padding, axes, 0),
+        dilation=image_option(dilation, axes, 1),
         groups=groups,
         bias=bias is not None,
     )
-    return conv_trial(theirs, layer, x, weight, bias, axes)
+    return conv_trial(reference, layer, x, weight, bias, axes)
 
 
 def conv_trial(
-    theirs: Callable[[], Tensor], layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int
+    reference: Callable[[], Tensor], layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int
 ) -> Trial:
     """Return the trial of a convolution whose input and weight are over `axes`."""
-    view, kernel = of_space(x, axes), ONE_ROW if axes == 1 else AS_IS
-    learned = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    view, kernel = spatial_view(x, axes), ONE_ROW if axes == 1 else AS_IS
+    parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 
-    def ours() -> Ours:
-        params = {**learned, "weight": kernel.lift(weight)}
+    def forward() -> ForwardPass:
+        params = {**parameters, "weight": kernel.lift(weight)}
         y, cache = layer.forward(params, view.lift(x), Mode())
 
-        def pull(dy: Tensor) -> dict[str, Tensor]:
+        def backward(dy: Tensor) -> dict[str, Tensor]:
             dx, dparams = layer.backward(params, cache, view.lift(dy))
             return {"x": view.drop(dx), **dparams, "weight": kernel.drop(dparams["weight"])}
 
-        return Ours((view.drop(y),), pull)
+        return ForwardPass((view.drop(y),), backward)
 
-    return Trial({"x": x, **learned}, lambda: (theirs(),), ours)
+    return Trial({"x": x, **parameters}, lambda: (reference(),), forward)
 
 
 OPERATORS = (

@@ -9,31 +9,33 @@ from torch import Tensor
 
 from conformance.case import Mismatch, SkipCase
 from conformance.opinfo.operator import Operator
-from conformance.trial import Ours, Trial, layer_trial
+from conformance.trial import ForwardPass, Trial, layer_trial
 from pellucid.layers import Dropout, Mode
 from pellucid.layers.dropout import DropoutCache
 
-DRAWS = 200  # so that at a rate of 1/2 no entry fails to be kept, and to be dropped, at some time
-SHARE = 5  # standard deviations that the share kept over all draws may be off
-DEPENDENCE = 6  # standard deviations that the covariance of two entries may be off 0; there are many pairs
+N_DRAWS = 200  # so that at a rate of 1/2 no entry fails to be kept, and to be dropped, at some time
+MAX_SHARE_DEVIATIONS = 5  # standard deviations that the share kept over all draws may be off
+MAX_COVARIANCE_DEVIATIONS = (
+    6  # standard deviations that the covariance of two entries may be off 0; there are many pairs
+)
 
 
-def drawn(channels: bool) -> Callable[..., Trial]:
+def dropout_adapter(channels: bool) -> Callable[..., Trial]:
     """Return what puts a sample of dropout, or of dropout2d or dropout3d, to Dropout."""
 
-    def adapt(theirs: Callable[[], Tensor], x: Tensor, p: float = 0.5, training: bool = True) -> Trial:
+    def adapt(reference: Callable[[], Tensor], x: Tensor, p: float = 0.5, training: bool = True) -> Trial:
         if p == 1:
             raise SkipCase("p=1, which leaves nothing")
         layer = Dropout(p, channels)
         if not training:
-            return layer_trial(layer, {}, x, theirs)
-        return Trial({"x": x}, lambda: (theirs(),), lambda: alike(layer, x, theirs()))
+            return layer_trial(layer, {}, x, reference)
+        return Trial({"x": x}, lambda: (reference(),), lambda: matching_pass(layer, x, reference()))
 
     return adapt
 
 
-def alike(layer: Dropout, x: Tensor, theirs: Tensor) -> Ours:
-    """Return our training pass, put together from the draws in which an entry fared as in `theirs`.
+def matching_pass(layer: Dropout, x: Tensor, reference: Tensor) -> ForwardPass:
+    """Return our training pass, put together from the draws in which an entry fared as in `reference`.
 
     The two draw differently, so ours is repeated: each entry of y, and of dx, is that of the first draw which kept
     the entry if theirs is not 0 there, or dropped it if theirs is 0. Raises Mismatch where no draw did, where an
@@ -42,25 +44,25 @@ def alike(layer: Dropout, x: Tensor, theirs: Tensor) -> Ours:
     """
     if not bool((x != 0).all()):
         raise Mismatch("an entry of x is 0 and cannot show whether it was dropped")
-    passes = draws(layer, x)
-    kept = check_draws(layer, passes)
-    gentler = replace(layer, rate=layer.rate / 2)
-    check_draws(gentler, draws(gentler, x))
-    fared = kept == (theirs != 0)
-    if not bool(fared.any(0).all()):
-        raise Mismatch(f"in {DRAWS} draws some entries always fare otherwise")
-    first = fared.int().argmax(0, keepdim=True)
+    passes = training_passes(layer, x)
+    kept_masks = check_draws(layer, passes)
+    half_rate = replace(layer, rate=layer.rate / 2)
+    check_draws(half_rate, training_passes(half_rate, x))
+    is_equal = kept_masks == (reference != 0)
+    if not bool(is_equal.any(0).all()):
+        raise Mismatch(f"in {N_DRAWS} draws some entries always fare otherwise")
+    first_match = is_equal.int().argmax(0, keepdim=True)
 
-    def pull(dy: Tensor) -> dict[str, Tensor]:
-        return {"x": torch.stack([layer.backward({}, cache, dy)[0] for _, cache in passes]).gather(0, first)[0]}
+    def backward(dy: Tensor) -> dict[str, Tensor]:
+        return {"x": torch.stack([layer.backward({}, cache, dy)[0] for _, cache in passes]).gather(0, first_match)[0]}
 
-    return Ours((torch.stack([y for y, _ in passes]).gather(0, first)[0],), pull)
+    return ForwardPass((torch.stack([y for y, _ in passes]).gather(0, first_match)[0],), backward)
 
 
-def draws(layer: Dropout, x: Tensor) -> list[tuple[Tensor, DropoutCache]]:
+def training_passes(layer: Dropout, x: Tensor) -> list[tuple[Tensor, DropoutCache]]:
     """Return DRAWS training passes of the layer."""
     mode = Mode(train=True, rng=torch.Generator().manual_seed(0))
-    return [layer.forward({}, x, mode) for _ in range(DRAWS)]
+    return [layer.forward({}, x, mode) for _ in range(N_DRAWS)]
 
 
 def check_draws(layer: Dropout, passes: list[tuple[Tensor, DropoutCache]]) -> Tensor:
@@ -69,35 +71,41 @@ def check_draws(layer: Dropout, passes: list[tuple[Tensor, DropoutCache]]) -> Te
     Raises Mismatch unless a channel passes whole or not at all, where the layer drops channels; unless the share
     kept over all draws is 1 - rate; and unless each entry, or channel, is drawn apart from every other.
     """
-    kept = torch.stack([y != 0 for y, _ in passes])
-    coins = kept.reshape(DRAWS, -1).double()  # (DRAWS, entries)
+    kept_masks = torch.stack([y != 0 for y, _ in passes])
+    kept_units = kept_masks.reshape(N_DRAWS, -1).double()  # (DRAWS, entries)
     if layer.channels:
-        channels = kept.flatten(3)  # (DRAWS, N, C, pixels)
+        channels = kept_masks.flatten(3)  # (DRAWS, N, C, pixels)
         if bool((channels.any(3) != channels.all(3)).any()):
             raise Mismatch("a channel passes in part")
-        coins = channels.any(3).flatten(1).double()
-    share, variance = 1 - layer.rate, layer.rate * (1 - layer.rate)
-    if abs(float(coins.mean()) - share) > SHARE * math.sqrt(variance / coins.numel()):
-        raise Mismatch(f"{float(coins.mean()):.3f} of all is kept instead of {share:.3f}")
-    covariance = (coins - share).t() @ (coins - share) / DRAWS
-    if bool((covariance - covariance.diag().diag()).abs().max() > DEPENDENCE * variance / math.sqrt(DRAWS)):
+        kept_units = channels.any(3).flatten(1).double()
+    expected_share, variance = 1 - layer.rate, layer.rate * (1 - layer.rate)
+    if abs(float(kept_units.mean()) - expected_share) > MAX_SHARE_DEVIATIONS * math.sqrt(variance / kept_units.numel()):
+        raise Mismatch(f"{float(kept_units.mean()):.3f} of all is kept instead of {expected_share:.3f}")
+    covariance = (kept_units - expected_share).t() @ (kept_units - expected_share) / N_DRAWS
+    if bool(
+        (covariance - covariance.diag().diag()).abs().max() > MAX_COVARIANCE_DEVIATIONS * variance / math.sqrt(N_DRAWS)
+    ):
         raise Mismatch("entries are not drawn apart from one another")
-    return kept
+    return kept_masks
 
 
-def dropout_backward(theirs: Callable[[], Tensor], dy: Tensor, mask: Tensor, scale: float) -> Trial:
+def dropout_backward(reference: Callable[[], Tensor], dy: Tensor, mask: Tensor, scale: float) -> Trial:
     """Put a sample of dropout's own backward pass, linear in dy, to that of Dropout."""
     cache = DropoutCache(mask, dy.new_tensor(scale))
 
-    def back(dy: Tensor) -> Tensor:
+    def dropout_dx(dy: Tensor) -> Tensor:
         return Dropout().backward({}, cache, dy)[0]
 
-    return Trial({"dy": dy}, lambda: (theirs(),), lambda: Ours((back(dy),), lambda above: {"dy": back(above)}))
+    return Trial(
+        {"dy": dy},
+        lambda: (reference(),),
+        lambda: ForwardPass((dropout_dx(dy),), lambda dy_above: {"dy": dropout_dx(dy_above)}),
+    )
 
 
 OPERATORS = (
-    Operator("nn.functional.dropout", Dropout, drawn(channels=False)),
-    Operator("nn.functional.dropout2d", Dropout, drawn(channels=True)),
-    Operator("nn.functional.dropout3d", Dropout, drawn(channels=True)),
+    Operator("nn.functional.dropout", Dropout, dropout_adapter(channels=False)),
+    Operator("nn.functional.dropout2d", Dropout, dropout_adapter(channels=True)),
+    Operator("nn.functional.dropout3d", Dropout, dropout_adapter(channels=True)),
     Operator("native_dropout_backward", Dropout, dropout_backward),
 )

@@ -5,22 +5,22 @@ from typing import Any
 from torch import Tensor
 
 from conformance.losses import (
-    Theirs,
+    Reference,
+    as_reduction,
     binary_cross_entropy,
+    binary_cross_entropy_with_logits,
     cross_entropy,
-    cross_entropy_of_yes,
     huber_loss,
     l1_loss,
-    listed,
     mse_loss,
     multi_margin_loss,
     multilabel_soft_margin_loss,
     nll_loss,
-    reduced,
     smooth_l1_loss,
+    weight_tuple,
 )
 from conformance.opinfo.operator import Operator
-from conformance.trial import AS_IS, UNBATCHED, Ours, Trial
+from conformance.trial import AS_IS, UNBATCHED, ForwardPass, Trial
 from pellucid.layers import Dense, Mode
 from pellucid.losses import (
     L1,
@@ -34,7 +34,7 @@ from pellucid.losses import (
 
 
 def linear_cross_entropy(
-    theirs: Theirs,
+    reference: Reference,
     x: Tensor,
     linear_weight: Tensor,
     target: Tensor,
@@ -51,22 +51,22 @@ def linear_cross_entropy(
     The linear weight is (C, ..., features), so that y is (N, C, ...); `options` say by what parts theirs computes.
     """
     view = AS_IS if x.dim() > 1 else UNBATCHED
-    learned = {"weight": linear_weight} | ({} if linear_bias is None else {"bias": linear_bias})
+    parameters = {"weight": linear_weight} | ({} if linear_bias is None else {"bias": linear_bias})
     params = {"weight": linear_weight.flatten(0, -2)} | ({} if linear_bias is None else {"bias": linear_bias.flatten()})
     layer = Dense(len(params["weight"]), linear_bias is not None)
-    loss = SoftmaxCrossEntropy(label_smoothing, listed(weight), ignore_index, reduced(reduction))
+    loss = SoftmaxCrossEntropy(label_smoothing, weight_tuple(weight), ignore_index, as_reduction(reduction))
 
-    def ours() -> Ours:
+    def forward() -> ForwardPass:
         y, cache = layer.forward(params, view.lift(x), Mode())  # (N, C x ...)
         value, dy = loss(y.reshape(-1, *linear_weight.shape[:-1]), view.lift(target))
 
-        def pull(above: Tensor) -> dict[str, Tensor]:
-            dx, dparams = layer.backward(params, cache, dy.reshape(y.shape) * above)
-            return {"x": view.drop(dx)} | {name: dparams[name].reshape(one.shape) for name, one in learned.items()}
+        def backward(dy_above: Tensor) -> dict[str, Tensor]:
+            dx, dparams = layer.backward(params, cache, dy.reshape(y.shape) * dy_above)
+            return {"x": view.drop(dx)} | {name: dparams[name].reshape(one.shape) for name, one in parameters.items()}
 
-        return Ours((value,), pull)
+        return ForwardPass((value,), backward)
 
-    return Trial({"x": x, **learned}, lambda: (theirs(),), ours)
+    return Trial({"x": x, **parameters}, lambda: (reference(),), forward)
 
 
 OPERATORS = (
@@ -78,7 +78,12 @@ OPERATORS = (
     Operator("nn.functional.linear_cross_entropy", SoftmaxCrossEntropy, linear_cross_entropy, weighs=True),
     Operator("nn.functional.linear_cross_entropy", SoftmaxCrossEntropy, linear_cross_entropy, "chunked", weighs=True),
     Operator("nn.functional.nll_loss", NegativeLogLikelihood, nll_loss, weighs=True),
-    Operator("nn.functional.binary_cross_entropy_with_logits", BinaryCrossEntropy, cross_entropy_of_yes, weighs=True),
+    Operator(
+        "nn.functional.binary_cross_entropy_with_logits",
+        BinaryCrossEntropy,
+        binary_cross_entropy_with_logits,
+        weighs=True,
+    ),
     Operator("nn.functional.binary_cross_entropy", BinaryCrossEntropy, binary_cross_entropy, weighs=True),
     Operator("nn.functional.multilabel_soft_margin_loss", BinaryCrossEntropy, multilabel_soft_margin_loss, weighs=True),
     Operator("nn.functional.multi_margin_loss", Hinge, multi_margin_loss, weighs=True),

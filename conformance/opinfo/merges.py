@@ -7,90 +7,92 @@ from torch import Tensor
 
 from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
-from conformance.trial import Ours, Trial
+from conformance.trial import ForwardPass, Trial
 from pellucid.layers import Add, Concat, Layer, Mode, Multiply
 
 
 def merge_trial(
-    layer: Layer, xs: Sequence[Tensor], theirs: Callable[[], Tensor], lifts: Sequence[Callable[[Tensor], Tensor]]
+    layer: Layer, xs: Sequence[Tensor], reference: Callable[[], Tensor], lifts: Sequence[Callable[[Tensor], Tensor]]
 ) -> Trial:
     """Return the trial of a merge of `xs`, each lifted by its own of `lifts`: new axes of size 1, repeated or not.
 
     What comes back for an input is summed over the repeated axes. The result has the shape of theirs.
     """
 
-    def ours() -> Ours:
-        lifted = tuple(lift(x) for lift, x in zip(lifts, xs, strict=True))
-        y, cache = layer.forward({}, lifted, Mode())
-        shape = theirs().shape
+    def forward() -> ForwardPass:
+        lifted_xs = tuple(lift(x) for lift, x in zip(lifts, xs, strict=True))
+        y, cache = layer.forward({}, lifted_xs, Mode())
+        shape = reference().shape
 
-        def pull(dy: Tensor) -> dict[str, Tensor]:
+        def backward(dy: Tensor) -> dict[str, Tensor]:
             dxs, _ = layer.backward({}, cache, dy.reshape(y.shape))
-            return {f"x{i}": summed(dx, x) for i, (dx, x) in enumerate(zip(dxs, xs, strict=True))}
+            return {f"x{i}": sum_repeated(dx, x) for i, (dx, x) in enumerate(zip(dxs, xs, strict=True))}
 
-        return Ours((y.reshape(shape),), pull)
+        return ForwardPass((y.reshape(shape),), backward)
 
-    return Trial({f"x{i}": x for i, x in enumerate(xs)}, lambda: (theirs(),), ours)
+    return Trial({f"x{i}": x for i, x in enumerate(xs)}, lambda: (reference(),), forward)
 
 
-def summed(dx: Tensor, x: Tensor) -> Tensor:
+def sum_repeated(dx: Tensor, x: Tensor) -> Tensor:
     """Undo the repetition of x in the gradient: sum over it. New axes of size 1 may stand anywhere."""
     if dx.numel() == x.numel():
         return dx.reshape(x.shape)
     return dx.sum_to_size((1,) * (dx.dim() - x.dim()) + x.shape).reshape(x.shape)
 
 
-def add(theirs: Callable[[], Tensor], x: Tensor, other: Tensor, alpha: float = 1) -> Trial:
+def add(reference: Callable[[], Tensor], x: Tensor, other: Tensor, alpha: float = 1) -> Trial:
     """Put a sample of add to Add, which takes one shape: a smaller input is repeated first."""
     if alpha != 1:
         raise SkipCase("option alpha")
     shape = (1, *torch.broadcast_shapes(x.shape, other.shape))
-    return merge_trial(Add(), (x, other), theirs, (lambda x: x.expand(shape),) * 2)
+    return merge_trial(Add(), (x, other), reference, (lambda x: x.expand(shape),) * 2)
 
 
-def mul(theirs: Callable[[], Tensor], x: Tensor, other: Tensor) -> Trial:
+def mul(reference: Callable[[], Tensor], x: Tensor, other: Tensor) -> Trial:
     """Put a sample of mul to Multiply, which repeats axes of size 1 itself."""
     axes = max(x.dim(), other.dim()) + 1
-    return merge_trial(Multiply(), (x, other), theirs, (lambda x: x[(None,) * (axes - x.dim())],) * 2)
+    return merge_trial(Multiply(), (x, other), reference, (lambda x: x[(None,) * (axes - x.dim())],) * 2)
 
 
-def cat(theirs: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Trial:
+def cat(reference: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Trial:
     """Put a sample of cat to Concat, whose axis 0 is the batch: where theirs is the one, another comes before it."""
     if len({x.dim() for x in xs}) > 1:
         raise SkipCase("an empty tensor of another number of axes")
-    return joined(theirs, xs, lambda x: x, dim)
+    return concat_trial(reference, xs, lambda x: x, dim)
 
 
-def joined(theirs: Callable[[], Tensor], xs: Sequence[Tensor], lift: Callable[[Tensor], Tensor], dim: int = 0) -> Trial:
+def concat_trial(
+    reference: Callable[[], Tensor], xs: Sequence[Tensor], lift: Callable[[Tensor], Tensor], dim: int = 0
+) -> Trial:
     """Put `xs`, each with the axes that `lift` adds, to Concat along axis `dim` of what it returns."""
     axis = dim % lift(xs[0]).dim()
     batched = lift if axis else (lambda x: lift(x).unsqueeze(0))
-    return merge_trial(Concat(axis or 1), tuple(xs), theirs, (batched,) * len(xs))
+    return merge_trial(Concat(axis or 1), tuple(xs), reference, (batched,) * len(xs))
 
 
-def stack(theirs: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Trial:
+def stack(reference: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Trial:
     """Put a sample of stack to Concat, along the new axis."""
-    return joined(theirs, xs, lambda x: x.unsqueeze(dim), dim)
+    return concat_trial(reference, xs, lambda x: x.unsqueeze(dim), dim)
 
 
-def hstack(theirs: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
+def hstack(reference: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
     """Put a sample of hstack, which is along axis 1, or 0 for rows, to Concat."""
-    return joined(theirs, xs, torch.atleast_1d, min(xs[0].dim() - 1, 1))
+    return concat_trial(reference, xs, torch.atleast_1d, min(xs[0].dim() - 1, 1))
 
 
-def vstack(theirs: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
+def vstack(reference: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
     """Put a sample of vstack to Concat."""
-    return joined(theirs, xs, torch.atleast_2d, 0)
+    return concat_trial(reference, xs, torch.atleast_2d, 0)
 
 
-def dstack(theirs: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
+def dstack(reference: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
     """Put a sample of dstack to Concat."""
-    return joined(theirs, xs, torch.atleast_3d, 2)
+    return concat_trial(reference, xs, torch.atleast_3d, 2)
 
 
-def column_stack(theirs: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
+def column_stack(reference: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
     """Put a sample of column_stack, for which a row is a column, to Concat."""
-    return joined(theirs, xs, lambda x: x if x.dim() > 1 else x.reshape(-1, 1), 1)
+    return concat_trial(reference, xs, lambda x: x if x.dim() > 1 else x.reshape(-1, 1), 1)
 
 
 OPERATORS = (

@@ -8,18 +8,18 @@ from torch import Tensor
 
 from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
-from conformance.trial import AS_IS, ONE_ROW, UNBATCHED, Ours, Trial, View, layer_trial
+from conformance.trial import AS_IS, ONE_ROW, UNBATCHED, ForwardPass, Trial, View, layer_trial
 from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, LocalResponseNorm, Mode
 
 
-def constant(trial: Trial, names: Sequence[str]) -> Trial:
+def with_constants(trial: Trial, names: Sequence[str]) -> Trial:
     """Return the trial with the named tensors as constants, for which no gradients are compared."""
 
-    def ours() -> Ours:
-        outputs, pull = trial.ours()
-        return Ours(outputs, lambda dy: {name: dx for name, dx in pull(dy).items() if name not in names})
+    def forward() -> ForwardPass:
+        outputs, backward = trial.forward()
+        return ForwardPass(outputs, lambda dy: {name: dx for name, dx in backward(dy).items() if name not in names})
 
-    return replace(trial, tensors={name: x for name, x in trial.tensors.items() if name not in names}, ours=ours)
+    return replace(trial, tensors={name: x for name, x in trial.tensors.items() if name not in names}, forward=forward)
 
 
 def norm_trial(
@@ -28,17 +28,17 @@ def norm_trial(
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     view: View = AS_IS,
 ) -> Trial:
     """Return the trial of a norm; a `weight` or `bias` that the sample has not is ones or zeros of `shape`."""
-    given = {"weight": weight, "bias": bias}
+    sample_params = {"weight": weight, "bias": bias}
     params = {
         "weight": x.new_ones(tuple(shape)) if weight is None else weight,
         "bias": x.new_zeros(tuple(shape)) if bias is None else bias,
     }
-    trial = layer_trial(layer, params, x, theirs, view=view)
-    return constant(trial, [name for name, tensor in given.items() if tensor is None])
+    trial = layer_trial(layer, params, x, reference, view=view)
+    return with_constants(trial, [name for name, tensor in sample_params.items() if tensor is None])
 
 
 def skip_negative(**values: float) -> None:
@@ -49,7 +49,7 @@ def skip_negative(**values: float) -> None:
 
 
 def batch_norm(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -70,39 +70,44 @@ def batch_norm(
             raise SkipCase("training on an empty batch")
     view = AS_IS if x.dim() > 1 else UNBATCHED
     channels = view.lift(x).shape[1:2]
-    before = (
+    initial_statistics = (
         x.new_zeros(channels) if running_mean is None else running_mean.clone(),
         x.new_ones(channels) if running_var is None else running_var.clone(),
     )
-    held = [] if running_mean is None or running_var is None else [running_mean, running_var]
+    running_statistics = [] if running_mean is None or running_var is None else [running_mean, running_var]
     params = {
         "weight": x.new_ones(channels) if weight is None else weight,
         "bias": x.new_zeros(channels) if bias is None else bias,
     }
-    given = {"weight": weight, "bias": bias}
+    sample_params = {"weight": weight, "bias": bias}
     layer = BatchNorm(momentum if training else 0.1, eps)  # in evaluation the momentum plays no part
 
-    def expected() -> tuple[Tensor, ...]:
-        for tensor, value in zip(held, before, strict=False):  # nothing is held where PyTorch keeps no statistics
+    def reference_outputs() -> tuple[Tensor, ...]:
+        for tensor, value in zip(
+            running_statistics, initial_statistics, strict=False
+        ):  # nothing is held where PyTorch keeps no statistics
             tensor.copy_(value)
-        return (theirs(), *(tensor.clone() for tensor in held))
+        return (reference(), *(tensor.clone() for tensor in running_statistics))
 
-    def ours() -> Ours:
-        mean, var = (value.clone() for value in before)
-        own = {**params, "running_mean": mean, "running_var": var}
-        y, cache = layer.forward(own, view.lift(x), Mode(train=training))
+    def forward() -> ForwardPass:
+        mean, var = (value.clone() for value in initial_statistics)
+        own_params = {**params, "running_mean": mean, "running_var": var}
+        y, cache = layer.forward(own_params, view.lift(x), Mode(train=training))
 
-        def pull(dy: Tensor) -> dict[str, Tensor]:
-            dx, dparams = layer.backward(own, cache, view.lift(dy))
+        def backward(dy: Tensor) -> dict[str, Tensor]:
+            dx, dparams = layer.backward(own_params, cache, view.lift(dy))
             return {"x": view.drop(dx), **dparams}
 
-        return Ours((view.drop(y), *((mean, var) if held else ())), pull)
+        return ForwardPass((view.drop(y), *((mean, var) if running_statistics else ())), backward)
 
-    return constant(Trial({"x": x, **params}, expected, ours), [name for name in given if given[name] is None])
+    return with_constants(
+        Trial({"x": x, **params}, reference_outputs, forward),
+        [name for name in sample_params if sample_params[name] is None],
+    )
 
 
 def native_batch_norm(
-    theirs: Callable[[], tuple[Tensor, ...]],
+    reference: Callable[[], tuple[Tensor, ...]],
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
@@ -111,25 +116,25 @@ def native_batch_norm(
     *options: Any,
 ) -> Trial:
     """Put a sample of native_batch_norm, which also returns the batch's own statistics, to BatchNorm."""
-    return batch_norm(lambda: theirs()[0], x, running_mean, running_var, weight, bias, *options)
+    return batch_norm(lambda: reference()[0], x, running_mean, running_var, weight, bias, *options)
 
 
-def batch_norm_with_update(theirs: Callable[[], tuple[Tensor, ...]], x: Tensor, *rest: Any) -> Trial:
+def batch_norm_with_update(reference: Callable[[], tuple[Tensor, ...]], x: Tensor, *arguments: Any) -> Trial:
     """Put a sample of _batch_norm_with_update, which is always in training, to BatchNorm."""
-    *tensors, momentum, eps = rest
+    *tensors, momentum, eps = arguments
     weight, bias, running_mean, running_var = tensors
-    return native_batch_norm(theirs, x, weight, bias, running_mean, running_var, True, momentum, eps)
+    return native_batch_norm(reference, x, weight, bias, running_mean, running_var, True, momentum, eps)
 
 
-def native_batch_norm_legit(theirs: Callable[[], tuple[Tensor, ...]], x: Tensor, *rest: Any) -> Trial:
+def native_batch_norm_legit(reference: Callable[[], tuple[Tensor, ...]], x: Tensor, *arguments: Any) -> Trial:
     """Put a sample of _native_batch_norm_legit, which leaves out statistics that it does not keep, to BatchNorm."""
-    weight, bias, *statistics, training, momentum, eps = rest
+    weight, bias, *statistics, training, momentum, eps = arguments
     mean, var = statistics or (None, None)
-    return native_batch_norm(theirs, x, weight, bias, mean, var, training, momentum, eps)
+    return native_batch_norm(reference, x, weight, bias, mean, var, training, momentum, eps)
 
 
 def group_norm(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     num_groups: int,
     weight: Tensor | None = None,
@@ -138,11 +143,11 @@ def group_norm(
 ) -> Trial:
     """Put a sample of group_norm to GroupNorm."""
     skip_negative(eps=eps)
-    return norm_trial(GroupNorm(num_groups, eps), x.shape[1:2], x, weight, bias, theirs)
+    return norm_trial(GroupNorm(num_groups, eps), x.shape[1:2], x, weight, bias, reference)
 
 
 def native_group_norm(
-    theirs: Callable[[], tuple[Tensor, ...]],
+    reference: Callable[[], tuple[Tensor, ...]],
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
@@ -153,11 +158,11 @@ def native_group_norm(
     eps: float,
 ) -> Trial:
     """Put a sample of native_group_norm to GroupNorm."""
-    return group_norm(lambda: theirs()[0], x, groups, weight, bias, eps)
+    return group_norm(lambda: reference()[0], x, groups, weight, bias, eps)
 
 
 def instance_norm(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
@@ -175,11 +180,11 @@ def instance_norm(
     if not use_input_stats:
         raise SkipCase("option use_input_stats=False")
     view = AS_IS if x.dim() == 4 else ONE_ROW
-    return norm_trial(InstanceNorm2d(eps, affine=True), x.shape[1:2], x, weight, bias, theirs, view)
+    return norm_trial(InstanceNorm2d(eps, affine=True), x.shape[1:2], x, weight, bias, reference, view)
 
 
 def layer_norm(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
@@ -190,20 +195,20 @@ def layer_norm(
     skip_negative(eps=eps)
     view = AS_IS if x.dim() > len(normalized_shape) else UNBATCHED
     layer = LayerNorm(tuple(normalized_shape), eps)
-    return norm_trial(layer, normalized_shape, x, weight, bias, theirs, view)
+    return norm_trial(layer, normalized_shape, x, weight, bias, reference, view)
 
 
-def native_layer_norm(theirs: Callable[[], tuple[Tensor, ...]], x: Tensor, *args: Any) -> Trial:
+def native_layer_norm(reference: Callable[[], tuple[Tensor, ...]], x: Tensor, *args: Any) -> Trial:
     """Put a sample of native_layer_norm to LayerNorm."""
-    return layer_norm(lambda: theirs()[0], x, *args)
+    return layer_norm(lambda: reference()[0], x, *args)
 
 
 def local_response_norm(
-    theirs: Callable[[], Tensor], x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+    reference: Callable[[], Tensor], x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Trial:
     """Put a sample of local_response_norm to LocalResponseNorm."""
     view = AS_IS if x.dim() == 4 else ONE_ROW
-    return layer_trial(LocalResponseNorm(size, alpha, beta, k), {}, x, theirs, view=view)
+    return layer_trial(LocalResponseNorm(size, alpha, beta, k), {}, x, reference, view=view)
 
 
 OPERATORS = (

@@ -12,21 +12,24 @@ from pellucid.layers import Pad2d
 
 
 def pad(
-    theirs: Callable[[], Tensor], x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+    reference: Callable[[], Tensor], x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Trial:
     """Put a sample of pad to Pad2d: the last two axes are the image, whatever stands before them."""
     if len(pad) > 4:
         raise SkipCase("padding of three axes")
     left, right, top, bottom = (*pad, 0, 0)[:4]
     layer = Pad2d((left, right, top, bottom), mode, value or 0.0)
-    before = x.shape[:-2]
-    view = View(lambda x: x.reshape(math.prod(before), 1, *x.shape[-2:]), lambda x: x.reshape(*before, *x.shape[-2:]))
-    return layer_trial(layer, {}, x, theirs, view=view)
+    leading_axes = x.shape[:-2]
+    view = View(
+        lambda x: x.reshape(math.prod(leading_axes), 1, *x.shape[-2:]),
+        lambda x: x.reshape(*leading_axes, *x.shape[-2:]),
+    )
+    return layer_trial(layer, {}, x, reference, view=view)
 
 
-def constant_pad_nd(theirs: Callable[[], Tensor], x: Tensor, padding: Sequence[int], value: float = 0.0) -> Trial:
+def constant_pad_nd(reference: Callable[[], Tensor], x: Tensor, padding: Sequence[int], value: float = 0.0) -> Trial:
     """Put a sample of constant_pad_nd to Pad2d."""
-    return pad(theirs, x, padding, "constant", value)
+    return pad(reference, x, padding, "constant", value)
 
 
 OPERATORS = (

@@ -9,25 +9,25 @@ from torch import Tensor
 
 from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
-from conformance.trial import Ours, Trial, layer_trial
-from conformance.views import of_images, of_space, option_of_images, size_of_images
+from conformance.trial import ForwardPass, Trial, layer_trial
+from conformance.views import image_option, image_size, image_view, spatial_view
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, MaxUnpool2d, Mode
 
 
 def max_pool(
-    theirs: Callable[[], Any], x: Tensor, *sizes: Any, return_indices: bool = False, axes: int, **options: Any
+    reference: Callable[[], Any], x: Tensor, *sizes: Any, return_indices: bool = False, axes: int, **options: Any
 ) -> Trial:
     """Put a sample of max_pool to MaxPool2d; its switches must equal the indices where the sample asks for them."""
-    layer, view = max_pool_layer(*sizes, axes=axes, **options), of_space(x, axes)
+    layer, view = max_pool_layer(*sizes, axes=axes, **options), spatial_view(x, axes)
     if not return_indices:
-        return layer_trial(layer, {}, x, theirs, view=view)
+        return layer_trial(layer, {}, x, reference, view=view)
 
-    def ours() -> Ours:
+    def forward() -> ForwardPass:
         y, cache = layer.forward({}, view.lift(x), Mode())
         outputs = view.drop(y), view.drop(cache.switches)
-        return Ours(outputs, lambda dy: {"x": view.drop(layer.backward({}, cache, view.lift(dy))[0])})
+        return ForwardPass(outputs, lambda dy: {"x": view.drop(layer.backward({}, cache, view.lift(dy))[0])})
 
-    return Trial({"x": x}, theirs, ours)
+    return Trial({"x": x}, reference, forward)
 
 
 def max_pool_layer(
@@ -35,33 +35,33 @@ def max_pool_layer(
 ) -> MaxPool2d:
     """Return the layer of PyTorch's options."""
     return MaxPool2d(
-        option_of_images(kernel_size, axes, 1),
-        option_of_images(stride or kernel_size, axes, 1),
-        option_of_images(padding, axes, 0),
-        option_of_images(dilation, axes, 1),
+        image_option(kernel_size, axes, 1),
+        image_option(stride or kernel_size, axes, 1),
+        image_option(padding, axes, 0),
+        image_option(dilation, axes, 1),
         ceil_mode,
     )
 
 
 def max_pool_backward(
-    theirs: Callable[[], Tensor], x: Tensor, *sizes: Any, return_indices: bool = False, **options: Any
+    reference: Callable[[], Tensor], x: Tensor, *sizes: Any, return_indices: bool = False, **options: Any
 ) -> Trial:
     """Put a sample of max_pool2d's own backward pass, of a dy of ones, to that of MaxPool2d.
 
     The result depends on x by the places of the maxima alone, so that its own gradient is 0.
     """
-    layer, view = max_pool_layer(*sizes, axes=2, **options), of_images(x)
+    layer, view = max_pool_layer(*sizes, axes=2, **options), image_view(x)
 
-    def ours() -> Ours:
+    def forward() -> ForwardPass:
         y, cache = layer.forward({}, view.lift(x), Mode())
         dx, _ = layer.backward({}, cache, torch.ones_like(y))
-        return Ours((view.drop(dx),), lambda above: {"x": torch.zeros_like(x)})
+        return ForwardPass((view.drop(dx),), lambda dy_above: {"x": torch.zeros_like(x)})
 
-    return Trial({"x": x}, lambda: (theirs(),), ours)
+    return Trial({"x": x}, lambda: (reference(),), forward)
 
 
 def max_unpool(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     indices: Tensor,
     kernel_size: Any,
@@ -73,22 +73,22 @@ def max_unpool(
 ) -> Trial:
     """Put a sample of max_unpool over one or two `axes` to MaxUnpool2d."""
     layer = MaxUnpool2d(
-        option_of_images(kernel_size, axes, 1),
-        option_of_images(stride or kernel_size, axes, 1),
-        option_of_images(padding, axes, 0),
-        None if output_size is None else option_of_images(tuple(output_size[-axes:]), axes, 1),
+        image_option(kernel_size, axes, 1),
+        image_option(stride or kernel_size, axes, 1),
+        image_option(padding, axes, 0),
+        None if output_size is None else image_option(tuple(output_size[-axes:]), axes, 1),
     )
-    view = of_space(x, axes)
+    view = spatial_view(x, axes)
 
-    def ours() -> Ours:
+    def forward() -> ForwardPass:
         y, cache = layer.forward({}, (view.lift(x), view.lift(indices)), Mode())
-        return Ours((view.drop(y),), lambda dy: {"x": view.drop(layer.backward({}, cache, view.lift(dy))[0][0])})
+        return ForwardPass((view.drop(y),), lambda dy: {"x": view.drop(layer.backward({}, cache, view.lift(dy))[0][0])})
 
-    return Trial({"x": x}, lambda: (theirs(),), ours)
+    return Trial({"x": x}, lambda: (reference(),), forward)
 
 
 def avg_pool(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -103,22 +103,22 @@ def avg_pool(
     if divisor_override is not None:
         raise SkipCase("option divisor_override")
     layer = AvgPool2d(
-        option_of_images(kernel_size, axes, 1),
-        option_of_images(stride or kernel_size, axes, 1),
-        option_of_images(padding, axes, 0),
+        image_option(kernel_size, axes, 1),
+        image_option(stride or kernel_size, axes, 1),
+        image_option(padding, axes, 0),
         ceil_mode,
         count_include_pad,
     )
-    return layer_trial(layer, {}, x, theirs, view=of_space(x, axes))
+    return layer_trial(layer, {}, x, reference, view=spatial_view(x, axes))
 
 
-def adaptive_avg_pool(theirs: Callable[[], Tensor], x: Tensor, output_size: Any, axes: int) -> Trial:
+def adaptive_avg_pool(reference: Callable[[], Tensor], x: Tensor, output_size: Any, axes: int) -> Trial:
     """Put a sample of adaptive_avg_pool over one or two `axes` to AdaptiveAvgPool2d."""
-    layer = AdaptiveAvgPool2d(size_of_images(x, output_size, axes))
-    return layer_trial(layer, {}, x, theirs, view=of_space(x, axes))
+    layer = AdaptiveAvgPool2d(image_size(x, output_size, axes))
+    return layer_trial(layer, {}, x, reference, view=spatial_view(x, axes))
 
 
-def _both(name: str, subject: Any, adapt: Callable[..., Trial], *variants: str) -> tuple[Operator, ...]:
+def _operators_over_axes(name: str, subject: Any, adapt: Callable[..., Trial], *variants: str) -> tuple[Operator, ...]:
     """Return the entries over one axis and over two, with their variants."""
     return tuple(
         Operator(f"nn.functional.{name}{axes}d", subject, partial(adapt, axes=axes), variant)
@@ -128,9 +128,9 @@ def _both(name: str, subject: Any, adapt: Callable[..., Trial], *variants: str) 
 
 
 OPERATORS = (
-    *_both("max_pool", MaxPool2d, max_pool),
+    *_operators_over_axes("max_pool", MaxPool2d, max_pool),
     Operator("max_pool2d_with_indices_backward", MaxPool2d, max_pool_backward),
-    *_both("max_unpool", MaxUnpool2d, max_unpool, "grad"),
-    *_both("avg_pool", AvgPool2d, avg_pool),
-    *_both("adaptive_avg_pool", AdaptiveAvgPool2d, adaptive_avg_pool),
+    *_operators_over_axes("max_unpool", MaxUnpool2d, max_unpool, "grad"),
+    *_operators_over_axes("avg_pool", AvgPool2d, avg_pool),
+    *_operators_over_axes("adaptive_avg_pool", AdaptiveAvgPool2d, adaptive_avg_pool),
 )

@@ -6,83 +6,83 @@ from torch import Tensor
 
 from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
-from conformance.trial import AS_IS, UNBATCHED, Ours, Trial, layer_trial
+from conformance.trial import AS_IS, UNBATCHED, ForwardPass, Trial, layer_trial
 from pellucid.layers import Add, Dense, Mode
 
 
-def linear(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Trial:
+def linear(reference: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Trial:
     """Put a sample of linear to Dense."""
     params = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     layer = Dense(len(weight), bias is not None)
-    return layer_trial(layer, params, x, theirs, view=AS_IS if x.dim() > 1 else UNBATCHED)
+    return layer_trial(layer, params, x, reference, view=AS_IS if x.dim() > 1 else UNBATCHED)
 
 
-def matmul(theirs: Callable[[], Tensor], x: Tensor, matrix: Tensor, alpha: float = 1.0) -> Trial:
+def matmul(reference: Callable[[], Tensor], x: Tensor, matrix: Tensor, alpha: float = 1.0) -> Trial:
     """Put a sample of alpha x @ matrix to Dense with the weight alpha matrixᵀ, or one row if `matrix` is a vector."""
     if matrix.dim() > 2:
         raise SkipCase("a batch of right-hand matrices")
-    view, column = AS_IS if x.dim() > 1 else UNBATCHED, matrix.dim() == 1
-    params = {"weight": alpha * (matrix.unsqueeze(0) if column else matrix.t())}
+    view, is_vector = AS_IS if x.dim() > 1 else UNBATCHED, matrix.dim() == 1
+    params = {"weight": alpha * (matrix.unsqueeze(0) if is_vector else matrix.t())}
     layer = Dense(len(params["weight"]), bias=False)
 
-    def ours() -> Ours:
+    def forward() -> ForwardPass:
         y, cache = layer.forward(params, view.lift(x), Mode())
 
-        def pull(dy: Tensor) -> dict[str, Tensor]:
-            dx, dparams = layer.backward(params, cache, view.lift(dy.unsqueeze(-1) if column else dy))
+        def backward(dy: Tensor) -> dict[str, Tensor]:
+            dx, dparams = layer.backward(params, cache, view.lift(dy.unsqueeze(-1) if is_vector else dy))
             dweight = alpha * dparams["weight"]
-            return {"x": view.drop(dx), "matrix": dweight.squeeze(0) if column else dweight.t()}
+            return {"x": view.drop(dx), "matrix": dweight.squeeze(0) if is_vector else dweight.t()}
 
         y = view.drop(y)
-        return Ours((y.squeeze(-1) if column else y,), pull)
+        return ForwardPass((y.squeeze(-1) if is_vector else y,), backward)
 
-    return Trial({"x": x, "matrix": matrix}, lambda: (theirs(),), ours)
+    return Trial({"x": x, "matrix": matrix}, lambda: (reference(),), forward)
 
 
-def matmul_from_right(theirs: Callable[[], Tensor], matrix: Tensor, x: Tensor) -> Trial:
+def matmul_from_right(reference: Callable[[], Tensor], matrix: Tensor, x: Tensor) -> Trial:
     """Put a sample of __rmatmul__, which is x @ matrix, to Dense."""
-    return matmul(theirs, x, matrix)
+    return matmul(reference, x, matrix)
 
 
 def addmm(
-    theirs: Callable[[], Tensor], shift: Tensor, x: Tensor, matrix: Tensor, beta: float = 1.0, alpha: float = 1.0
+    reference: Callable[[], Tensor], shift: Tensor, x: Tensor, matrix: Tensor, beta: float = 1.0, alpha: float = 1.0
 ) -> Trial:
     """Put a sample of addmm or addmv, beta shift + alpha x @ matrix, to Dense, and the sum to Add."""
-    product = matmul(theirs, x, matrix, alpha)
+    product = matmul(reference, x, matrix, alpha)
 
-    def ours() -> Ours:
-        (y,), pull_product = product.ours()
+    def forward() -> ForwardPass:
+        (y,), product_backward = product.forward()
         total, cache = Add().forward({}, (y, (beta * shift).expand_as(y)), Mode())
 
-        def pull(dy: Tensor) -> dict[str, Tensor]:
+        def backward(dy: Tensor) -> dict[str, Tensor]:
             (dproduct, dshift), _ = Add().backward({}, cache, dy)
-            return {"shift": beta * dshift.sum_to_size(shift.shape), **pull_product(dproduct)}
+            return {"shift": beta * dshift.sum_to_size(shift.shape), **product_backward(dproduct)}
 
-        return Ours((total,), pull)
+        return ForwardPass((total,), backward)
 
-    return Trial({"shift": shift, **product.tensors}, product.theirs, ours)
+    return Trial({"shift": shift, **product.tensors}, product.reference, forward)
 
 
 def addmm_of_rows(
-    theirs: Callable[[], Tensor], shift: Tensor, x: Tensor, matrix: Tensor, beta: float = 1.0, alpha: float = 1.0
+    reference: Callable[[], Tensor], shift: Tensor, x: Tensor, matrix: Tensor, beta: float = 1.0, alpha: float = 1.0
 ) -> Trial:
     """Put a sample of addmm whose `shift` is the same for all rows to Dense with that for a bias, else as `addmm`."""
     if shift.dim() > 1:
-        return addmm(theirs, shift, x, matrix, beta, alpha)
+        return addmm(reference, shift, x, matrix, beta, alpha)
     params = {"weight": alpha * matrix.t(), "bias": (beta * shift).expand(matrix.shape[1])}
     layer = Dense(matrix.shape[1])
 
-    def ours() -> Ours:
+    def forward() -> ForwardPass:
         y, cache = layer.forward(params, x, Mode())
 
-        def pull(dy: Tensor) -> dict[str, Tensor]:
+        def backward(dy: Tensor) -> dict[str, Tensor]:
             dx, dparams = layer.backward(params, cache, dy)
             dshift = beta * dparams["bias"].sum_to_size(shift.shape)
             return {"shift": dshift, "x": dx, "matrix": alpha * dparams["weight"].t()}
 
-        return Ours((y,), pull)
+        return ForwardPass((y,), backward)
 
-    return Trial({"shift": shift, "x": x, "matrix": matrix}, lambda: (theirs(),), ours)
+    return Trial({"shift": shift, "x": x, "matrix": matrix}, lambda: (reference(),), forward)
 
 
 OPERATORS = (

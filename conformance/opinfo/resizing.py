@@ -9,12 +9,12 @@ from torch import Tensor
 from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
 from conformance.trial import Trial, layer_trial
-from conformance.views import of_images, of_rows
+from conformance.views import image_view, row_view
 from pellucid.layers import AdaptiveAvgPool2d, Layer, Upsample
 
 
 def interpolate(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     size: Any = None,
     scale_factor: Any = None,
@@ -28,32 +28,32 @@ def interpolate(
         raise SkipCase("3-D input")
     if antialias and align_corners:
         raise SkipCase("options antialias and align_corners together")
-    scale = None if scale_factor is None else _lifted(x, scale_factor)
-    out = None if size is None else _lifted(x, size)
+    scale = None if scale_factor is None else _height_width(x, scale_factor)
+    output_size = None if size is None else _height_width(x, size)
     if scale is not None and (recompute_scale_factor or mode == "area"):
         lengths = (1, *x.shape[2:])[-2:]
         high, wide = (math.floor(length * factor) for length, factor in zip(lengths, scale, strict=True))
-        scale, out = None, (high, wide)  # PyTorch then forgets the scale, and goes by the sizes
+        scale, output_size = None, (high, wide)  # PyTorch then forgets the scale, and goes by the sizes
     layer: Layer
     if mode == "area":
-        layer = AdaptiveAvgPool2d(out or 1)
+        layer = AdaptiveAvgPool2d(output_size or 1)
     else:
-        layer = Upsample(scale, out, "bilinear" if mode == "linear" else mode, bool(align_corners), antialias)
-    return layer_trial(layer, {}, x, theirs, view=of_rows(x) if x.dim() == 3 else of_images(x))
+        layer = Upsample(scale, output_size, "bilinear" if mode == "linear" else mode, bool(align_corners), antialias)
+    return layer_trial(layer, {}, x, reference, view=row_view(x) if x.dim() == 3 else image_view(x))
 
 
-def upsample_nearest(theirs: Callable[[], Tensor], x: Tensor, size: Any = None, scale_factor: Any = None) -> Trial:
+def upsample_nearest(reference: Callable[[], Tensor], x: Tensor, size: Any = None, scale_factor: Any = None) -> Trial:
     """Put a sample of upsample_nearest to Upsample."""
-    return interpolate(theirs, x, size, scale_factor)
+    return interpolate(reference, x, size, scale_factor)
 
 
-def upsample_bilinear(theirs: Callable[[], Tensor], x: Tensor, size: Any = None, scale_factor: Any = None) -> Trial:
+def upsample_bilinear(reference: Callable[[], Tensor], x: Tensor, size: Any = None, scale_factor: Any = None) -> Trial:
     """Put a sample of upsample_bilinear, in which corners meet corners, to Upsample."""
-    return interpolate(theirs, x, size, scale_factor, "bilinear", True)
+    return interpolate(reference, x, size, scale_factor, "bilinear", True)
 
 
 def upsample_bilinear_antialiased(
-    theirs: Callable[[], Tensor],
+    reference: Callable[[], Tensor],
     x: Tensor,
     output_size: Any = None,
     align_corners: bool = False,
@@ -64,10 +64,10 @@ def upsample_bilinear_antialiased(
     """Put a sample of the kernel itself to Upsample; it takes a size and scales that do not lead to that size."""
     if scales_h is not None or scales_w is not None:
         raise SkipCase("output_size and scales that contradict it")
-    return interpolate(theirs, x, output_size, scale_factors, "bilinear", align_corners, antialias=True)
+    return interpolate(reference, x, output_size, scale_factors, "bilinear", align_corners, antialias=True)
 
 
-def _lifted(x: Tensor, value: Any) -> tuple[Any, Any]:
+def _height_width(x: Tensor, value: Any) -> tuple[Any, Any]:
     """Return a number, or one for each axis of x, as (height, width)."""
     axes = x.dim() - 2
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes

@@ -9,133 +9,139 @@ from torch import Tensor
 
 from conformance.case import SkipCase
 from conformance.opinfo.operator import Operator
-from conformance.trial import Ours, Trial
+from conformance.trial import ForwardPass, Trial
 from pellucid import operators
 from pellucid.errors import PellucidError
 from pellucid.layers import Layer, Mode, Trait
 
 
-def whole_trial(layer: Layer, xs: Sequence[Any], theirs: Callable[[], Tensor]) -> Trial:
+def operator_trial(layer: Layer, xs: Sequence[Any], reference: Callable[[], Tensor]) -> Trial:
     """Return the trial of an operator on the tensors, of which those of integers and booleans have no gradient."""
-    named = {f"x{i}": x for i, x in enumerate(xs) if x.is_floating_point()}
+    differentiable = {f"x{i}": x for i, x in enumerate(xs) if x.is_floating_point()}
 
-    def ours() -> Ours:
+    def forward() -> ForwardPass:
         is_one = len(xs) == 1 and Trait.MERGE not in layer.traits
         y, cache = layer.forward({}, xs[0] if is_one else tuple(xs), Mode())
 
-        def pull(dy: Tensor) -> dict[str, Tensor]:
+        def backward(dy: Tensor) -> dict[str, Tensor]:
             dx, _ = layer.backward({}, cache, dy)
-            found = dx if isinstance(dx, tuple) else (dx,)
-            return {f"x{i}": found[i] for i in range(len(xs)) if f"x{i}" in named}
+            dxs = dx if isinstance(dx, tuple) else (dx,)
+            return {f"x{i}": dxs[i] for i in range(len(xs)) if f"x{i}" in differentiable}
 
-        return Ours((y,), pull)
+        return ForwardPass((y,), backward)
 
-    return Trial(named, lambda: (theirs(),), ours)
+    return Trial(differentiable, lambda: (reference(),), forward)
 
 
-def plain(make: Callable[[], Layer]) -> Callable[..., Trial]:
+def tensor_adapter(make: Callable[[], Layer]) -> Callable[..., Trial]:
     """Return the adapter of an operator of tensors only."""
 
-    def adapt(theirs: Callable[[], Tensor], *xs: Any, **options: Any) -> Trial:
+    def adapt(reference: Callable[[], Tensor], *xs: Any, **options: Any) -> Trial:
         if any(options.values()):
             raise SkipCase(f"option {next(name for name, value in options.items() if value)}")
         if not all(isinstance(x, Tensor) for x in xs):
             raise SkipCase("a number instead of a tensor")
-        return whole_trial(make(), xs, theirs)
+        return operator_trial(make(), xs, reference)
 
     return adapt
 
 
 def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:
     """Return axes counted from the first one; all axes for None."""
-    given = (dim,) if isinstance(dim, int) else tuple(dim or range(x.dim()))
+    axes = (dim,) if isinstance(dim, int) else tuple(dim or range(x.dim()))
     if not x.dim():
         raise SkipCase("a tensor without axes")
-    return tuple(axis % x.dim() for axis in given)
+    return tuple(axis % x.dim() for axis in axes)
 
 
-def reduced(make: Callable[[tuple[int, ...], bool], Layer]) -> Callable[..., Trial]:
+def reduction_adapter(make: Callable[[tuple[int, ...], bool], Layer]) -> Callable[..., Trial]:
     """Return the adapter of a reduction of axes."""
 
-    def adapt(theirs: Callable[[], Tensor], x: Tensor, dim: Any = None, keepdim: bool = False, **options: Any) -> Trial:
+    def adapt(
+        reference: Callable[[], Tensor], x: Tensor, dim: Any = None, keepdim: bool = False, **options: Any
+    ) -> Trial:
         if options:
             raise SkipCase(f"option {next(iter(options))}")
-        return whole_trial(make(axes_of(x, dim), keepdim), (x,), theirs)
+        return operator_trial(make(axes_of(x, dim), keepdim), (x,), reference)
 
     return adapt
 
 
-def variance(theirs: Callable[[], Tensor], x: Tensor, dim: Any = None, *rest: Any, **options: Any) -> Trial:
+def variance(
+    reference: Callable[[], Tensor], x: Tensor, dim: Any = None, *further_arguments: Any, **options: Any
+) -> Trial:
     """Put a sample of var to Variance."""
-    if rest or isinstance(dim, bool) or options.keys() - {"correction", "keepdim"}:
+    if further_arguments or isinstance(dim, bool) or options.keys() - {"correction", "keepdim"}:
         raise SkipCase("option unbiased")
     correction = options.get("correction")
     layer = operators.Variance(axes_of(x, dim), options.get("keepdim", False), 1 if correction is None else correction)
-    return whole_trial(layer, (x,), theirs)
+    return operator_trial(layer, (x,), reference)
 
 
-def largest_one(theirs: Callable[[], Any], x: Tensor, dim: int, keepdim: bool = False) -> Trial:
+def largest_one(reference: Callable[[], Any], x: Tensor, dim: int, keepdim: bool = False) -> Trial:
     """Put a sample of max to LargestOne; the positions are not compared."""
     (axis,) = axes_of(x, dim)
-    return whole_trial(operators.LargestOne(axis, keepdim), (x,), lambda: theirs().values)
+    return operator_trial(operators.LargestOne(axis, keepdim), (x,), lambda: reference().values)
 
 
-def length(theirs: Callable[[], Tensor], x: Tensor, ord: Any = 2, dim: Any = None, **options: Any) -> Trial:
+def length(reference: Callable[[], Tensor], x: Tensor, ord: Any = 2, dim: Any = None, **options: Any) -> Trial:
     """Put a sample of vector_norm to Length."""
     if ord != 2 or options.get("dtype") is not None:
         raise SkipCase("another norm, or another dtype")
-    return whole_trial(operators.Length(axes_of(x, dim), options.get("keepdim", False)), (x,), theirs)
+    return operator_trial(operators.Length(axes_of(x, dim), options.get("keepdim", False)), (x,), reference)
 
 
-def hardtanh(theirs: Callable[[], Tensor], x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Trial:
+def hardtanh(reference: Callable[[], Tensor], x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Trial:
     """Put a sample of hardtanh to Clip."""
-    return whole_trial(operators.Clip(min_val, max_val), (x,), theirs)
+    return operator_trial(operators.Clip(min_val, max_val), (x,), reference)
 
 
-def prelu(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor) -> Trial:
+def prelu(reference: Callable[[], Tensor], x: Tensor, weight: Tensor) -> Trial:
     """Put a sample of prelu to ParametricReLU."""
-    return whole_trial(operators.ParametricReLU(), (x, weight), theirs)
+    return operator_trial(operators.ParametricReLU(), (x, weight), reference)
 
 
-def masked_fill(theirs: Callable[[], Tensor], x: Tensor, mask: Tensor, value: Any) -> Trial:
+def masked_fill(reference: Callable[[], Tensor], x: Tensor, mask: Tensor, value: Any) -> Trial:
     """Put a sample of masked_fill to MaskedFill."""
     if isinstance(value, Tensor):
         raise SkipCase("a tensor as the value")
-    return whole_trial(operators.MaskedFill(float(value)), (x, mask), theirs)
+    return operator_trial(operators.MaskedFill(float(value)), (x, mask), reference)
 
 
-def where(theirs: Callable[[], Tensor], x: Tensor, mask: Tensor, other: Any) -> Trial:
+def where(reference: Callable[[], Tensor], x: Tensor, mask: Tensor, other: Any) -> Trial:
     """Put a sample of where, whose first argument PyTorch's samples move to the second place, to Where."""
-    return whole_trial(operators.Where(), (mask, x, other), theirs)
+    return operator_trial(operators.Where(), (mask, x, other), reference)
 
 
-def softplus(theirs: Callable[[], Tensor], x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Trial:
+def softplus(reference: Callable[[], Tensor], x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Trial:
     """Put a sample of softplus to SoftPlus."""
-    return whole_trial(operators.SoftPlus(float(beta), float(threshold)), (x,), theirs)
+    return operator_trial(operators.SoftPlus(float(beta), float(threshold)), (x,), reference)
 
 
-def einsum(theirs: Callable[[], Tensor], xs: Sequence[Tensor], equation: str) -> Trial:
+def einsum(reference: Callable[[], Tensor], xs: Sequence[Tensor], equation: str) -> Trial:
     """Put a sample of einsum to Einsum."""
     try:
         layer = operators.Einsum(equation.replace(" ", ""))
     except PellucidError as error:
         raise SkipCase("repeated indices, dots, or no arrow") from error
-    return whole_trial(layer, xs, theirs)
+    return operator_trial(layer, xs, reference)
 
 
-def pairs(value: Any) -> tuple[int, int]:
+def as_pair(value: Any) -> tuple[int, int]:
     """Return one number for both axes as two."""
     return (value, value) if isinstance(value, int) else tuple(value) * (2 if len(value) == 1 else 1)
 
 
 def unfold(
-    theirs: Callable[[], Tensor], x: Tensor, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+    reference: Callable[[], Tensor], x: Tensor, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Trial:
     """Put a sample of unfold to Unfold."""
-    return whole_trial(operators.Unfold(*map(pairs, (kernel, stride, padding, dilation))), (x,), theirs)
+    return operator_trial(operators.Unfold(*map(as_pair, (kernel, stride, padding, dilation))), (x,), reference)
 
 
-def attention(theirs: Callable[[], Tensor], q: Tensor, k: Tensor, v: Tensor, mask: Any = None, **options: Any) -> Trial:
+def attention(
+    reference: Callable[[], Tensor], q: Tensor, k: Tensor, v: Tensor, mask: Any = None, **options: Any
+) -> Trial:
     """Put a sample of scaled_dot_product_attention to Attention."""
     mask, scale = options.get("attn_mask", mask), options.get("scale")
     if options.get("dropout_p") or options.get("enable_gqa"):
@@ -144,32 +150,32 @@ def attention(theirs: Callable[[], Tensor], q: Tensor, k: Tensor, v: Tensor, mas
     _, cache = layer.forward({}, (q, k, v) if mask is None else (q, k, v, mask), Mode())
     if q.dtype is torch.float32 and bool((cache.weights > 1 - 1e-5).any()):
         raise SkipCase("weights that round to 1 in float32, so that differences to them are rounding errors")
-    return whole_trial(layer, (q, k, v) if mask is None else (q, k, v, mask), theirs)
+    return operator_trial(layer, (q, k, v) if mask is None else (q, k, v, mask), reference)
 
 
 OPERATORS = (
-    Operator("add", operators.Plus, plain(operators.Plus)),
-    Operator("mul", operators.Times, plain(operators.Times)),
-    Operator("neg", operators.AffineMap, plain(lambda: operators.AffineMap(-1.0))),
+    Operator("add", operators.Plus, tensor_adapter(operators.Plus)),
+    Operator("mul", operators.Times, tensor_adapter(operators.Times)),
+    Operator("neg", operators.AffineMap, tensor_adapter(lambda: operators.AffineMap(-1.0))),
     *(
-        Operator(name, operators.Power, plain(partial(operators.Power, exponent)))
+        Operator(name, operators.Power, tensor_adapter(partial(operators.Power, exponent)))
         for name, exponent in (("square", 2.0), ("sqrt", 0.5), ("rsqrt", -0.5), ("reciprocal", -1.0))
     ),
     Operator("nn.functional.hardtanh", operators.Clip, hardtanh),
-    Operator("sub", operators.Minus, plain(operators.Minus)),
-    Operator("div", operators.Over, plain(operators.Over), "no_rounding_mode"),
-    Operator("bmm", operators.MatMul, plain(operators.MatMul)),
-    Operator("exp", operators.Exponential, plain(operators.Exponential)),
-    Operator("log", operators.Logarithm, plain(operators.Logarithm)),
-    Operator("abs", operators.Absolute, plain(operators.Absolute)),
-    Operator("sin", operators.SineFunction, plain(operators.SineFunction)),
-    Operator("cos", operators.CosineFunction, plain(operators.CosineFunction)),
-    Operator("erf", operators.ErrorFunction, plain(operators.ErrorFunction)),
+    Operator("sub", operators.Minus, tensor_adapter(operators.Minus)),
+    Operator("div", operators.Over, tensor_adapter(operators.Over), "no_rounding_mode"),
+    Operator("bmm", operators.MatMul, tensor_adapter(operators.MatMul)),
+    Operator("exp", operators.Exponential, tensor_adapter(operators.Exponential)),
+    Operator("log", operators.Logarithm, tensor_adapter(operators.Logarithm)),
+    Operator("abs", operators.Absolute, tensor_adapter(operators.Absolute)),
+    Operator("sin", operators.SineFunction, tensor_adapter(operators.SineFunction)),
+    Operator("cos", operators.CosineFunction, tensor_adapter(operators.CosineFunction)),
+    Operator("erf", operators.ErrorFunction, tensor_adapter(operators.ErrorFunction)),
     Operator("nn.functional.prelu", operators.ParametricReLU, prelu),
     Operator("nn.functional.softplus", operators.SoftPlus, softplus),
-    Operator("mean", operators.Mean, reduced(operators.Mean)),
-    Operator("sum", operators.Sum, reduced(operators.Sum)),
-    Operator("amax", operators.Largest, reduced(operators.Largest)),
+    Operator("mean", operators.Mean, reduction_adapter(operators.Mean)),
+    Operator("sum", operators.Sum, reduction_adapter(operators.Sum)),
+    Operator("amax", operators.Largest, reduction_adapter(operators.Largest)),
     Operator("max", operators.LargestOne, largest_one, "reduction_with_dim"),
     Operator("linalg.vector_norm", operators.Length, length),
     Operator("var", operators.Variance, variance),

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.optim import lr_scheduler as torchs
+from torch.optim import lr_scheduler
 
 from conformance.case import FLOOR, Case, Mismatch, SkipCase, torch_version
-from conformance.optimizers.walks import STEPS, TOLERANCE
+from conformance.optimizers.walks import N_STEPS, TOLERANCE
 from pellucid.optim.schedules import (
     Constant,
     Cosine,
@@ -25,64 +25,72 @@ from pellucid.optim.schedules import (
 )
 
 LR = 0.3
-EPOCH = 7  # steps
+STEPS_PER_EPOCH = 7  # steps
 
-Make = Callable[[torch.optim.Optimizer], Any]  # returns a scheduler of PyTorch
+MakeScheduler = Callable[[torch.optim.Optimizer], Any]  # returns a scheduler of PyTorch
 
 CHAINED = "ChainedScheduler"
 
 
-def _warm_cosine(o: torch.optim.Optimizer) -> torchs.LRScheduler:
-    warm = torchs.LinearLR(o, start_factor=0.2, total_iters=15)
-    return torchs.SequentialLR(o, [warm, torchs.CosineAnnealingLR(o, T_max=STEPS - 15)], milestones=[15])
+def _warm_cosine(o: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    warm = lr_scheduler.LinearLR(o, start_factor=0.2, total_iters=15)
+    return lr_scheduler.SequentialLR(o, [warm, lr_scheduler.CosineAnnealingLR(o, T_max=N_STEPS - 15)], milestones=[15])
 
 
-def _warm_steps(o: torch.optim.Optimizer) -> torchs.LRScheduler:
-    warm = torchs.LinearLR(o, start_factor=0.01, total_iters=5)
-    return torchs.SequentialLR(o, [warm, torchs.StepLR(o, 20, 0.5)], milestones=[5])
+def _warm_steps(o: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    warm = lr_scheduler.LinearLR(o, start_factor=0.01, total_iters=5)
+    return lr_scheduler.SequentialLR(o, [warm, lr_scheduler.StepLR(o, 20, 0.5)], milestones=[5])
 
 
-PAIRS: list[tuple[str, Schedule, Make]] = [
-    ("ConstantLR", Constant(), lambda o: torchs.ConstantLR(o, factor=1.0)),
-    ("StepLR", Step(0.5, every=13, unit="steps"), lambda o: torchs.StepLR(o, 13, 0.5)),
-    ("StepLR", Step(0.1, every=2), lambda o: torchs.StepLR(o, 2 * EPOCH, 0.1)),
-    ("StepLR", Step(0.3, every=0.25, unit="run"), lambda o: torchs.StepLR(o, STEPS // 4, 0.3)),
-    ("MultiStepLR", Step(0.1, at_times=(0.5, 0.75), unit="run"), lambda o: torchs.MultiStepLR(o, [50, 75], 0.1)),
+SCHEDULE_PAIRS: list[tuple[str, Schedule, MakeScheduler]] = [
+    ("ConstantLR", Constant(), lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
+    ("StepLR", Step(0.5, every=13, unit="steps"), lambda o: lr_scheduler.StepLR(o, 13, 0.5)),
+    ("StepLR", Step(0.1, every=2), lambda o: lr_scheduler.StepLR(o, 2 * STEPS_PER_EPOCH, 0.1)),
+    ("StepLR", Step(0.3, every=0.25, unit="run"), lambda o: lr_scheduler.StepLR(o, N_STEPS // 4, 0.3)),
+    ("MultiStepLR", Step(0.1, at_times=(0.5, 0.75), unit="run"), lambda o: lr_scheduler.MultiStepLR(o, [50, 75], 0.1)),
     (
         "MultiStepLR",
         Step(0.2, at_times=(3, 10, 11)),
-        lambda o: torchs.MultiStepLR(o, [3 * EPOCH, 10 * EPOCH, 11 * EPOCH], 0.2),
+        lambda o: lr_scheduler.MultiStepLR(o, [3 * STEPS_PER_EPOCH, 10 * STEPS_PER_EPOCH, 11 * STEPS_PER_EPOCH], 0.2),
     ),
-    ("MultiStepLR", Step(0.5, at_times=(4, 4, 9), unit="steps"), lambda o: torchs.MultiStepLR(o, [4, 4, 9], 0.5)),
-    ("ExponentialLR", Step(0.97, every=1, unit="steps"), lambda o: torchs.ExponentialLR(o, 0.97)),
-    ("LinearLR", Warmup(15, start=0.25), lambda o: torchs.LinearLR(o, start_factor=0.25, total_iters=15)),
-    ("LinearLR", Warmup(STEPS, start=0.01), lambda o: torchs.LinearLR(o, start_factor=0.01, total_iters=STEPS)),
+    ("MultiStepLR", Step(0.5, at_times=(4, 4, 9), unit="steps"), lambda o: lr_scheduler.MultiStepLR(o, [4, 4, 9], 0.5)),
+    ("ExponentialLR", Step(0.97, every=1, unit="steps"), lambda o: lr_scheduler.ExponentialLR(o, 0.97)),
+    ("LinearLR", Warmup(15, start=0.25), lambda o: lr_scheduler.LinearLR(o, start_factor=0.25, total_iters=15)),
+    (
+        "LinearLR",
+        Warmup(N_STEPS, start=0.01),
+        lambda o: lr_scheduler.LinearLR(o, start_factor=0.01, total_iters=N_STEPS),
+    ),
     ("SequentialLR", Warmup(15, Cosine(), start=0.2), _warm_cosine),
     ("SequentialLR", Warmup(5, Step(0.5, every=20, unit="steps")), _warm_steps),
-    ("CosineAnnealingLR", Cosine(), lambda o: torchs.CosineAnnealingLR(o, T_max=STEPS)),
-    ("CosineAnnealingLR", Cosine(minimum=0.1), lambda o: torchs.CosineAnnealingLR(o, STEPS, eta_min=0.1 * LR)),
-    ("OneCycleLR", OneCycle(), lambda o: torchs.OneCycleLR(o, max_lr=LR, total_steps=STEPS)),
+    ("CosineAnnealingLR", Cosine(), lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=N_STEPS)),
+    ("CosineAnnealingLR", Cosine(minimum=0.1), lambda o: lr_scheduler.CosineAnnealingLR(o, N_STEPS, eta_min=0.1 * LR)),
+    ("OneCycleLR", OneCycle(), lambda o: lr_scheduler.OneCycleLR(o, max_lr=LR, total_steps=N_STEPS)),
     (
         "OneCycleLR",
         OneCycle(pct_start=0.1, div_factor=10.0, final_div_factor=100.0),
-        lambda o: torchs.OneCycleLR(o, LR, STEPS, pct_start=0.1, div_factor=10.0, final_div_factor=100.0),
+        lambda o: lr_scheduler.OneCycleLR(o, LR, N_STEPS, pct_start=0.1, div_factor=10.0, final_div_factor=100.0),
     ),
     (
         "LambdaLR",
         InverseTime(t0=5, t1=20, unit="steps"),
-        lambda o: torchs.LambdaLR(o, lambda step: 5 / (step + 20)),
+        lambda o: lr_scheduler.LambdaLR(o, lambda step: 5 / (step + 20)),
     ),
-    ("LambdaLR", InverseTime(t0=5, t1=5), lambda o: torchs.LambdaLR(o, lambda step: 5 / (step / EPOCH + 5))),
-    ("ReduceLROnPlateau", ReduceOnPlateau(patience=2), lambda o: torchs.ReduceLROnPlateau(o, patience=2, eps=0)),
+    (
+        "LambdaLR",
+        InverseTime(t0=5, t1=5),
+        lambda o: lr_scheduler.LambdaLR(o, lambda step: 5 / (step / STEPS_PER_EPOCH + 5)),
+    ),
+    ("ReduceLROnPlateau", ReduceOnPlateau(patience=2), lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=2, eps=0)),
     (
         "ReduceLROnPlateau",
         ReduceOnPlateau(drop=0.5, patience=0, minimum=0.1),
-        lambda o: torchs.ReduceLROnPlateau(o, factor=0.5, patience=0, min_lr=0.1 * LR, eps=0),
+        lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0, min_lr=0.1 * LR, eps=0),
     ),
     (
         "ReduceLROnPlateau",
         ReduceOnPlateau(drop=0.7, patience=3, threshold=0.02, cooldown=4),
-        lambda o: torchs.ReduceLROnPlateau(o, factor=0.7, patience=3, threshold=0.02, cooldown=4, eps=0),
+        lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.7, patience=3, threshold=0.02, cooldown=4, eps=0),
     ),
 ]
 
@@ -103,52 +111,59 @@ SUBJECTS: dict[str, type[Schedule]] = {
 
 def cases() -> Iterator[Case]:
     """Yield every pair of schedules, by PyTorch's names."""
-    found = [(name, repr(ours), partial(compare, ours, make)) for name, ours, make in PAIRS]
-    found += [(name, f"OptimizerInfo {text}", check) for name, text, check in _tested_with_optimizers()]
-    for name in (*SUBJECTS, *sorted({name for name, _, _ in found} - SUBJECTS.keys())):
-        for title, check in ((title, check) for suite, title, check in found if suite == name):
+    checks = [
+        (name, repr(schedule), partial(compare, schedule, make_scheduler))
+        for name, schedule, make_scheduler in SCHEDULE_PAIRS
+    ]
+    checks += [(name, f"OptimizerInfo {text}", check) for name, text, check in _tested_with_optimizers()]
+    for name in (*SUBJECTS, *sorted({name for name, _, _ in checks} - SUBJECTS.keys())):
+        for title, check in ((title, check) for suite, title, check in checks if suite == name):
             subject = SUBJECTS.get(name, Schedule)
             yield Case(f"torch.optim.lr_scheduler {name}", torch_version(), title, subject, check, TOLERANCE)
 
 
-def compare(ours: Schedule, make: Make) -> float:
+def compare(schedule: Schedule, make_scheduler: MakeScheduler) -> float:
     """Return the worst relative error of a hundred learning rates; below a hundredth of the base rate, of that."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=LR)
-    scheduler = make(optimizer)
-    memory, worst = ours.begin(), 0.0
-    for step in range(STEPS):
+    scheduler = make_scheduler(optimizer)
+    memory, max_error = schedule.begin(), 0.0
+    for step in range(N_STEPS):
         expected = optimizer.param_groups[0]["lr"]
-        rate = LR * ours.factor(Progress(step, STEPS, EPOCH), memory)
+        rate = LR * schedule.factor(Progress(step, N_STEPS, STEPS_PER_EPOCH), memory)
         if not math.isfinite(rate):
             raise Mismatch(f"the learning rate is {rate} after {step} steps")
-        worst = max(worst, abs(rate - expected) / max(expected, FLOOR * LR))
+        max_error = max(max_error, abs(rate - expected) / max(expected, FLOOR * LR))
         optimizer.step()
-        if step < STEPS - 1:
-            memory = ours.observe(memory, _loss(step))
-            scheduler.step(*((_loss(step),) if isinstance(scheduler, torchs.ReduceLROnPlateau) else ()))
-    return worst
+        if step < N_STEPS - 1:
+            memory = schedule.observe(memory, _validation_loss(step))
+            scheduler.step(
+                *((_validation_loss(step),) if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) else ())
+            )
+    return max_error
 
 
-def adopt(scheduler: Any) -> Schedule:
+def to_pellucid(scheduler: Any) -> Schedule:
     """Return our schedule for one that PyTorch tests its optimizers with; SkipCase where we have none."""
     match scheduler:
-        case torchs.StepLR():
+        case lr_scheduler.StepLR():
             return Step(scheduler.gamma, every=scheduler.step_size, unit="steps")
-        case torchs.ExponentialLR():
+        case lr_scheduler.ExponentialLR():
             return Step(scheduler.gamma, every=1, unit="steps")
-        case torchs.LinearLR():
+        case lr_scheduler.LinearLR():
             if scheduler.end_factor != 1:
                 raise SkipCase("option end_factor")
             return Warmup(scheduler.total_iters, start=scheduler.start_factor)
-        case torchs.ConstantLR():
+        case lr_scheduler.ConstantLR():
             if scheduler.factor != 1:
                 raise SkipCase("option factor")
             return Constant()
-        case torchs.ReduceLROnPlateau():
+        case lr_scheduler.ReduceLROnPlateau():
             if (scheduler.mode, scheduler.threshold_mode) != ("min", "rel"):
                 raise SkipCase("option mode")
-            least = scheduler.min_lrs[0] / LR
-            return ReduceOnPlateau(scheduler.factor, scheduler.patience, scheduler.threshold, scheduler.cooldown, least)
+            minimum = scheduler.min_lrs[0] / LR
+            return ReduceOnPlateau(
+                scheduler.factor, scheduler.patience, scheduler.threshold, scheduler.cooldown, minimum
+            )
         case _:
             raise SkipCase(type(scheduler).__name__)
 
@@ -161,17 +176,17 @@ def _tested_with_optimizers() -> Iterator[tuple[str, str, Callable[[], float]]]:
     for info in optim_db:
         for makers in info.scheduler_inputs:
             schedulers = [make(torch.optim.SGD([torch.zeros(1)], lr=LR)) for make in makers]
-            text = " + ".join(map(_describe, schedulers))
-            if text not in seen:
-                seen.add(text)
+            description = " + ".join(map(_describe, schedulers))
+            if description not in seen:
+                seen.add(description)
                 if len(makers) > 1:
-                    yield CHAINED, text, _skip_chain
+                    yield CHAINED, description, _skip_chain
                 else:
-                    yield type(schedulers[0]).__name__, text, partial(_check_made, makers[0])
+                    yield type(schedulers[0]).__name__, description, partial(_compare_made, makers[0])
 
 
-def _check_made(make: Make) -> float:
-    return compare(adopt(make(torch.optim.SGD([torch.zeros(1)], lr=LR))), make)
+def _compare_made(make_scheduler: MakeScheduler) -> float:
+    return compare(to_pellucid(make_scheduler(torch.optim.SGD([torch.zeros(1)], lr=LR))), make_scheduler)
 
 
 def _skip_chain() -> float:
@@ -179,11 +194,11 @@ def _skip_chain() -> float:
 
 
 def _describe(scheduler: Any) -> str:
-    names = inspect.signature(type(scheduler)).parameters.keys() - {"optimizer", "last_epoch"}
-    values = ", ".join(f"{name}={vars(scheduler)[name]}" for name in sorted(names & vars(scheduler).keys()))
+    option_names = inspect.signature(type(scheduler)).parameters.keys() - {"optimizer", "last_epoch"}
+    values = ", ".join(f"{name}={vars(scheduler)[name]}" for name in sorted(option_names & vars(scheduler).keys()))
     return f"{type(scheduler).__name__}({values})"
 
 
-def _loss(epoch: int) -> float:
+def _validation_loss(epoch: int) -> float:
     """Return a validation loss that falls, stands, and is once not a number."""
     return math.nan if epoch == 60 else 1 / (1 + epoch // 8) + 0.02 * random.Random(epoch).random()

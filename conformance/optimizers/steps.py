@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from conformance.case import Case, SkipCase, torch_version
-from conformance.optimizers.walks import TOLERANCE, TREES, Walker, walk
+from conformance.optimizers.walks import PARAM_SHAPES, TOLERANCE, TrainingUpdate, compare_updates
 from pellucid.optim import SGD, Adagrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Constant, InverseTime
@@ -17,10 +17,10 @@ from pellucid.optim.schedules import Constant, InverseTime
 Options = Mapping[str, Any]  # as torch.optim takes them
 
 # How PyTorch computes, not what.
-IMPLEMENTATION = ("params", "foreach", "fused", "capturable", "differentiable")
+IMPLEMENTATION_OPTIONS = ("params", "foreach", "fused", "capturable", "differentiable")
 
 # Beside the options that PyTorch's own tests set.
-GRID: dict[str, list[Options]] = {
+OPTION_GRID: dict[str, list[Options]] = {
     "SGD": [
         {"lr": 0.1},
         {"lr": 1.0},
@@ -66,27 +66,27 @@ GRID: dict[str, list[Options]] = {
 
 def cases() -> Iterator[Case]:
     """Yield every set of options on every tree of parameters, and once with a rate that changes in each step."""
-    for subject, kind, name, options in sorted(_settings(), key=lambda setting: _ORDER.index(setting[0])):
+    for subject, kind, name, options in sorted(_option_sets(), key=lambda setting: _ORDER.index(setting[0])):
         suite = f"torch.optim {kind.__name__}"
-        for tree in TREES:
+        for tree in PARAM_SHAPES:
             check = partial(_check, kind, options, tree)
             yield Case(suite, torch_version(), f"{name}, {tree}", subject, check, TOLERANCE)
-        check = partial(_check, kind, options, "conv", _rising)
+        check = partial(_check, kind, options, "conv", _varying_rate)
         yield Case(suite, torch_version(), f"{name}, changing rate", subject, check, TOLERANCE)
 
 
-def adopt(kind: type[torch.optim.Optimizer], options: Options) -> Walker:
+def to_pellucid(kind: type[torch.optim.Optimizer], options: Options) -> TrainingUpdate:
     """Return our optimizer, with what stands beside it, for options of a PyTorch optimizer; defaults are PyTorch's.
 
     Raises SkipCase for options that we do not have.
     """
     defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
-    given = {**defaults, **options}
-    adopter = ADOPTERS[kind.__name__]
+    all_options = {**defaults, **options}
+    converter = CONVERTERS[kind.__name__]
     for name, value in options.items():
-        if name not in (*adopter.reads, *IMPLEMENTATION) and value != defaults[name]:
+        if name not in (*converter.reads, *IMPLEMENTATION_OPTIONS) and value != defaults[name]:
             raise SkipCase(f"option {name}")
-    return adopter.build(given, float(given["lr"]))
+    return converter.build(all_options, float(all_options["lr"]))
 
 
 def subject_of(kind: type[torch.optim.Optimizer], options: Options) -> type[Optimizer]:
@@ -99,15 +99,20 @@ def subject_of(kind: type[torch.optim.Optimizer], options: Options) -> type[Opti
 _ORDER = (SGD, Momentum, Nesterov, Adagrad, RMSprop, Adam, AdamW)
 
 
-def _settings() -> Iterator[tuple[type[Optimizer], type[torch.optim.Optimizer], str, Options]]:
+def _option_sets() -> Iterator[tuple[type[Optimizer], type[torch.optim.Optimizer], str, Options]]:
     from torch.testing._internal.common_optimizers import optim_db
 
     for info in optim_db:
         kind: Any = info.optim_cls  # a class, though annotated as an object
-        if kind.__name__ in ADOPTERS:
-            for given in info.optim_inputs_func(device="cpu"):
-                yield subject_of(kind, given.kwargs), kind, f"OptimizerInfo {given.desc}", given.kwargs
-    for name, grid in GRID.items():
+        if kind.__name__ in CONVERTERS:
+            for optimizer_input in info.optim_inputs_func(device="cpu"):
+                yield (
+                    subject_of(kind, optimizer_input.kwargs),
+                    kind,
+                    f"OptimizerInfo {optimizer_input.desc}",
+                    optimizer_input.kwargs,
+                )
+    for name, grid in OPTION_GRID.items():
         kind = getattr(torch.optim, name)
         for options in grid:
             yield subject_of(kind, options), kind, " ".join(f"{key} {value}" for key, value in options.items()), options
@@ -116,53 +121,53 @@ def _settings() -> Iterator[tuple[type[Optimizer], type[torch.optim.Optimizer], 
 def _check(
     kind: type[torch.optim.Optimizer], options: Options, tree: str, rates: Callable[[int], float] | None = None
 ) -> float:
-    return walk(adopt(kind, options), lambda params: kind(params, **options), tree, rates)
+    return compare_updates(to_pellucid(kind, options), lambda params: kind(params, **options), tree, rates)
 
 
-def _rising(step: int) -> float:
+def _varying_rate(step: int) -> float:
     return 1.5 + math.sin(step)
 
 
-def _sgd(given: Options, lr: float) -> Walker:
-    if given["momentum"] == 0:
-        return Walker(SGD(lr), L2(given["weight_decay"]))
-    kind = Nesterov if given["nesterov"] else Momentum
-    return Walker(kind(lr, given["momentum"]), L2(given["weight_decay"]))
+def _sgd(options: Options, lr: float) -> TrainingUpdate:
+    if options["momentum"] == 0:
+        return TrainingUpdate(SGD(lr), L2(options["weight_decay"]))
+    kind = Nesterov if options["nesterov"] else Momentum
+    return TrainingUpdate(kind(lr, options["momentum"]), L2(options["weight_decay"]))
 
 
-def _adagrad(given: Options, lr: float) -> Walker:
-    decay = given["lr_decay"]
+def _adagrad(options: Options, lr: float) -> TrainingUpdate:
+    decay = options["lr_decay"]
     schedule = Constant() if decay == 0 else InverseTime(1 / decay, 1 / decay, "steps")
-    optimizer = Adagrad(lr, given["eps"], given["initial_accumulator_value"])
-    return Walker(optimizer, L2(given["weight_decay"]), schedule)
+    optimizer = Adagrad(lr, options["eps"], options["initial_accumulator_value"])
+    return TrainingUpdate(optimizer, L2(options["weight_decay"]), schedule)
 
 
-def _rmsprop(given: Options, lr: float) -> Walker:
-    optimizer = RMSprop(lr, given["alpha"], given["eps"], given["momentum"], given["centered"])
-    return Walker(optimizer, L2(given["weight_decay"]))
+def _rmsprop(options: Options, lr: float) -> TrainingUpdate:
+    optimizer = RMSprop(lr, options["alpha"], options["eps"], options["momentum"], options["centered"])
+    return TrainingUpdate(optimizer, L2(options["weight_decay"]))
 
 
-def _adam(given: Options, lr: float) -> Walker:
-    beta1, beta2 = given["betas"]
-    return Walker(Adam(lr, beta1, beta2, given["eps"], given["amsgrad"]), L2(given["weight_decay"]))
+def _adam(options: Options, lr: float) -> TrainingUpdate:
+    beta1, beta2 = options["betas"]
+    return TrainingUpdate(Adam(lr, beta1, beta2, options["eps"], options["amsgrad"]), L2(options["weight_decay"]))
 
 
-def _adamw(given: Options, lr: float) -> Walker:
-    beta1, beta2 = given["betas"]
-    return Walker(AdamW(lr, beta1, beta2, given["eps"], given["weight_decay"], given["amsgrad"]))
+def _adamw(options: Options, lr: float) -> TrainingUpdate:
+    beta1, beta2 = options["betas"]
+    return TrainingUpdate(AdamW(lr, beta1, beta2, options["eps"], options["weight_decay"], options["amsgrad"]))
 
 
-class Adopter(NamedTuple):
+class Converter(NamedTuple):
     """What makes ours from all options and the rate of an optimizer of PyTorch, and the options that it reads."""
 
-    build: Callable[[Options, float], Walker]
+    build: Callable[[Options, float], TrainingUpdate]
     reads: tuple[str, ...]
 
 
-ADOPTERS: dict[str, Adopter] = {
-    "SGD": Adopter(_sgd, ("lr", "momentum", "nesterov", "weight_decay")),
-    "Adagrad": Adopter(_adagrad, ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")),
-    "RMSprop": Adopter(_rmsprop, ("lr", "alpha", "eps", "weight_decay", "momentum", "centered")),
-    "Adam": Adopter(_adam, ("lr", "betas", "eps", "weight_decay", "amsgrad")),
-    "AdamW": Adopter(_adamw, ("lr", "betas", "eps", "weight_decay", "amsgrad")),
+CONVERTERS: dict[str, Converter] = {
+    "SGD": Converter(_sgd, ("lr", "momentum", "nesterov", "weight_decay")),
+    "Adagrad": Converter(_adagrad, ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")),
+    "RMSprop": Converter(_rmsprop, ("lr", "alpha", "eps", "weight_decay", "momentum", "centered")),
+    "Adam": Converter(_adam, ("lr", "betas", "eps", "weight_decay", "amsgrad")),
+    "AdamW": Converter(_adamw, ("lr", "betas", "eps", "weight_decay", "amsgrad")),
 }

@@ -7,16 +7,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from conformance.case import gap
+from conformance.case import relative_error
 from pellucid.optim import Optimizer, Progress, Regularizer, Schedule, State
 from pellucid.optim.regularizers import add_penalties, shrink_weights
 from pellucid.optim.schedules import Constant
 
-STEPS = 100
+N_STEPS = 100
 TOLERANCE = 1e-12  # of each parameter's largest entry, after every step
 
 # The shapes of a network's parameters; "layouts" are those that memory does not hold row by row.
-TREES: dict[str, tuple[tuple[int, ...], ...]] = {
+PARAM_SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "dense": ((3, 4), (3,)),
     "conv": ((4, 3, 3, 3), (4,), (4,), (2, 36), (2,)),
     "odd": ((), (1, 1), (2, 0), (7,)),
@@ -25,7 +25,7 @@ TREES: dict[str, tuple[tuple[int, ...], ...]] = {
 
 
 @dataclass(frozen=True)
-class Walker:
+class TrainingUpdate:
     """An optimizer of ours with all that a training step does beside it; n, the number of examples, is 1."""
 
     optimizer: Optimizer
@@ -41,9 +41,9 @@ class Walker:
         self.optimizer.update(params, grads, state, rate)
 
 
-def walk(
-    walker: Walker,
-    make: Callable[[list[Tensor]], torch.optim.Optimizer],
+def compare_updates(
+    update: TrainingUpdate,
+    make_reference: Callable[[list[Tensor]], torch.optim.Optimizer],
     tree: str,
     rates: Callable[[int], float] | None = None,
 ) -> float:
@@ -51,33 +51,33 @@ def walk(
 
     `rates`, if given, is a factor by step on PyTorch's learning rate, and on ours.
     """
-    mine, theirs = start(tree), start(tree)
-    oracle = make(theirs)
-    base = [float(group["lr"]) for group in oracle.param_groups]
-    state = walker.optimizer.init(mine)
-    worst = 0.0
-    for step, grads in enumerate(_recorded(tree)):
+    params, reference_params = initial_params(tree), initial_params(tree)
+    reference_optimizer = make_reference(reference_params)
+    base_rates = [float(group["lr"]) for group in reference_optimizer.param_groups]
+    state = update.optimizer.init(params)
+    max_error = 0.0
+    for step, grads in enumerate(_gradients_of_all_steps(tree)):
         factor = 1.0
         if rates is not None:
             factor = rates(step)
-            for group, lr in zip(oracle.param_groups, base, strict=True):
+            for group, lr in zip(reference_optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = lr * factor
-        for param, grad in zip(theirs, grads, strict=True):
+        for param, grad in zip(reference_params, grads, strict=True):
             param.grad = grad.clone()
-        oracle.step()
-        factor *= walker.schedule.factor(Progress(step, STEPS, 1), {})
-        walker.step(mine, [grad.clone() for grad in grads], state, walker.optimizer.lr * factor)
-        for index, (ours, expected) in enumerate(zip(mine, theirs, strict=True)):
-            worst = max(worst, gap(f"parameter {index} after {step + 1} steps", ours, expected))
-    return worst
+        reference_optimizer.step()
+        factor *= update.schedule.factor(Progress(step, N_STEPS, 1), {})
+        update.step(params, [grad.clone() for grad in grads], state, update.optimizer.lr * factor)
+        for index, (actual, expected) in enumerate(zip(params, reference_params, strict=True)):
+            max_error = max(max_error, relative_error(f"parameter {index} after {step + 1} steps", actual, expected))
+    return max_error
 
 
-def start(tree: str) -> list[Tensor]:
+def initial_params(tree: str) -> list[Tensor]:
     """Return the parameters of a tree before the first step: around 1 in size, some of them 0."""
-    draw = torch.Generator().manual_seed(0)
-    params = [torch.randn(shape, generator=draw, dtype=torch.float64) for shape in TREES[tree]]
+    rng = torch.Generator().manual_seed(0)
+    params = [torch.randn(shape, generator=rng, dtype=torch.float64) for shape in PARAM_SHAPES[tree]]
     for param in params:
-        param[torch.rand(param.shape, generator=draw) < 0.1] = 0.0
+        param[torch.rand(param.shape, generator=rng) < 0.1] = 0.0
     if tree == "layouts":
         return [params[0].t(), params[1].to(memory_format=torch.channels_last)]
     return params
@@ -85,12 +85,12 @@ def start(tree: str) -> list[Tensor]:
 
 def gradients(params: list[Tensor], step: int) -> list[Tensor]:
     """Return the gradients of a step: of sizes from a thousandth to ten, with zeros, some in every step."""
-    draw = torch.Generator().manual_seed(step)
+    rng = torch.Generator().manual_seed(step)
     grads = []
     for param in params:
-        size = 10 ** (4 * torch.rand((), generator=draw, dtype=torch.float64) - 3)
-        grad = size * torch.randn(param.shape, generator=draw, dtype=torch.float64)
-        grad[torch.rand(param.shape, generator=draw) < 0.2] = 0.0
+        size = 10 ** (4 * torch.rand((), generator=rng, dtype=torch.float64) - 3)
+        grad = size * torch.randn(param.shape, generator=rng, dtype=torch.float64)
+        grad[torch.rand(param.shape, generator=rng) < 0.2] = 0.0
         if param.dim() > 1:
             grad.view(-1)[:1] = 0.0
         grads.append(grad)
@@ -98,5 +98,5 @@ def gradients(params: list[Tensor], step: int) -> list[Tensor]:
 
 
 @cache
-def _recorded(tree: str) -> list[list[Tensor]]:
-    return [gradients(start(tree), step) for step in range(STEPS)]
+def _gradients_of_all_steps(tree: str) -> list[list[Tensor]]:
+    return [gradients(initial_params(tree), step) for step in range(N_STEPS)]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 from pellucid.settings.checks import is_number
 
-KEYS = ("temperature", "threshold")
+JSON_KEYS = ("temperature", "threshold")
 MAX_TEMPERATURE = 1e4  # all probabilities are nearly uniform there
 
 
@@ -58,9 +58,9 @@ class Confidence:
     @classmethod
     def from_json(cls, value: Any) -> "Confidence":
         """Build from the result of `to_json`; PellucidError for anything else."""
-        if not isinstance(value, Mapping) or set(value) != set(KEYS):
-            raise PellucidError(f"confidence must contain {' and '.join(KEYS)}, not {value!s:.80}")
-        return cls(*(value[key] for key in KEYS))
+        if not isinstance(value, Mapping) or set(value) != set(JSON_KEYS):
+            raise PellucidError(f"confidence must contain {' and '.join(JSON_KEYS)}, not {value!s:.80}")
+        return cls(*(value[key] for key in JSON_KEYS))
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
@@ -82,20 +82,20 @@ MIN_FITTED, MAX_FITTED = 0.01, 100.0
 N_BISECTIONS = 60
 
 
-def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) -> float:
+def fit_temperature(probabilities: Tensor, targets: Tensor, other_probability: float = 0.0) -> float:
     """Return the temperature T for which softmax(log p / T) has the lowest negative log-likelihood.
 
-    probabilities: (N, C); targets: (N,), class indices. spare: the total target probability of all other classes, as in
-    label smoothing. The result is between MIN_FITTED and MAX_FITTED. The negative log-likelihood is convex in 1/T, so
-    the root of its derivative is found by bisection. Raises PellucidError for anything but probabilities and classes.
-    Guo et al. 2017, section 4.2.
+    probabilities: (N, C); targets: (N,), class indices. other_probability: the total target probability of all other
+    classes, as in label smoothing. The result is between MIN_FITTED and MAX_FITTED. The negative log-likelihood is
+    convex in 1/T, so the root of its derivative is found by bisection. Raises PellucidError for anything but
+    probabilities and classes. Guo et al. 2017, section 4.2.
     """
     z = log_probabilities(probabilities.detach()).double()  # (N, C): logits up to a constant
     n, classes = z.shape
     check_targets(targets, n, classes)
     z = z - z.amax(1, keepdim=True)
-    soft_targets = torch.full_like(z, spare / (classes - 1))
-    soft_targets.scatter_(1, targets.to(z.device).long()[:, None], 1 - spare)  # (N, C)
+    soft_targets = torch.full_like(z, other_probability / (classes - 1))
+    soft_targets.scatter_(1, targets.to(z.device).long()[:, None], 1 - other_probability)  # (N, C)
     target_mean = (soft_targets * z).sum(1).mean()
 
     def slope(inverse: float) -> float:
@@ -104,11 +104,11 @@ def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) 
 
     low, high = math.log(1 / MAX_FITTED), math.log(1 / MIN_FITTED)
     for _ in range(N_BISECTIONS):
-        middle = (low + high) / 2
-        if slope(math.exp(middle)) < 0:
-            low = middle
+        midpoint = (low + high) / 2
+        if slope(math.exp(midpoint)) < 0:
+            low = midpoint
         else:
-            high = middle
+            high = midpoint
     return math.exp(-(low + high) / 2)
 
 

@@ -35,8 +35,8 @@ MAX_FEATURES = 2048  # at one depth; larger covariance matrices take too long
 MAX_IMAGES = 3000  # of the training data, and of the held-out data
 BATCH_SIZE = 64
 PREFIX = "[familiarity]."  # of tensor names in weights files; paths of layers contain no "["
-TENSORS = ("scale", "means", "axes", "variances")  # fields of `Depth`
-KEYS = ("depths", "threshold", "alarms", "held_out")
+TENSOR_FIELDS = ("scale", "means", "axes", "variances")  # fields of `Depth`
+JSON_KEYS = ("depths", "threshold", "alarms", "held_out")
 # Lower limits, so that no single feature or direction dominates the distance:
 MIN_SCALE = 0.1  # standard deviation of a feature, relative to the mean of all features' standard deviations
 MIN_VARIANCE = 1e-3  # variance along a direction, relative to the mean variance of all directions
@@ -68,8 +68,8 @@ class Depth(NamedTuple):
         x = features.double() / scale
         along = torch.cdist((x @ axes.T) / variances[:-1].sqrt(), (means @ axes.T) / variances[:-1].sqrt()).square()
         orthogonal = torch.cdist(x, means).square() - torch.cdist(x @ axes.T, means @ axes.T).square()
-        squared = along + orthogonal.clamp_min(0) / variances[-1]  # (N, C)
-        return (squared.amin(1).sqrt() / self.unit).nan_to_num(nan=math.inf, posinf=math.inf)
+        squared_distances = along + orthogonal.clamp_min(0) / variances[-1]  # (N, C)
+        return (squared_distances.amin(1).sqrt() / self.unit).nan_to_num(nan=math.inf, posinf=math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +87,8 @@ class Familiarity:
 
     def distance(self, net: Layer, params: Params, x: Tensor, stats: FeatureStats | None = None) -> Tensor:
         """Return the distance of inputs (N, C, H, W) from the training data, (N,), float64."""
-        found = features(net, params, x, [depth.path for depth in self.depths], stats)
-        distances = [depth.distance(found[depth.path]) for depth in self.depths]
+        features_by_path = features(net, params, x, [depth.path for depth in self.depths], stats)
+        distances = [depth.distance(features_by_path[depth.path]) for depth in self.depths]
         return torch.stack(distances).amax(0)
 
     def to_json(self) -> dict[str, Any]:
@@ -102,13 +102,13 @@ class Familiarity:
     ) -> "Familiarity | None":
         """Build from the results of `to_json` and `named_tensors`; None for None.
 
-        shapes: the shapes of the input and the output of each layer that runs, by path; see `within_bounds`. Raises
-        PellucidError for anything else.
+        shapes: the shapes of the input and the output of each layer that runs, by path; see `init_within_bounds`.
+        Raises PellucidError for anything else.
         """
         if value is None:
             return None
-        if not isinstance(value, Mapping) or set(value) != set(KEYS) or not isinstance(value["depths"], list):
-            raise PellucidError(f"familiarity must contain {', '.join(KEYS)}, not {value!s:.80}")
+        if not isinstance(value, Mapping) or set(value) != set(JSON_KEYS) or not isinstance(value["depths"], list):
+            raise PellucidError(f"familiarity must contain {', '.join(JSON_KEYS)}, not {value!s:.80}")
         if not value["depths"]:
             raise PellucidError("familiarity: depths must name at least one layer")
         if not is_number(value["threshold"]) or value["threshold"] <= 0:
@@ -131,8 +131,8 @@ class Familiarity:
                 raise PellucidError(f"familiarity: the network runs no Conv2d or Dense at {path!s:.40}")
             input_shape, output_shape = shapes[path]
             width = 2 * output_shape[0] if isinstance(layers[path], Conv2d) else math.prod(input_shape)  # see `Depth`
-            named = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSORS]
-            depths.append(Depth(path, float(unit), *_checked(path, named, width)))
+            tensors_of_depth = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSOR_FIELDS]
+            depths.append(Depth(path, float(unit), *_checked_tensors(path, tensors_of_depth, width)))
         return cls(tuple(depths), float(value["threshold"]), value["alarms"], value["held_out"])
 
 
@@ -174,7 +174,7 @@ def familiarity_scores(model: MeasuredModel, x: Tensor) -> list[FamiliarityScore
     return [FamiliarityScore(distance, model.familiarity.threshold) for distance in distances.tolist()]
 
 
-def farthest(model: MeasuredModel, views: Tensor) -> FamiliarityScore | None:
+def farthest_score(model: MeasuredModel, views: Tensor) -> FamiliarityScore | None:
     """Return the score with the largest distance of several views of one image (N, C, H, W); None without scores."""
     scores = [score for score in familiarity_scores(model, views) if score is not None]
     return max(scores, key=lambda score: score.distance, default=None)
@@ -195,7 +195,7 @@ def score_suffix(score: FamiliarityScore | None) -> str:
 def named_tensors(familiarity: Familiarity | None) -> dict[str, Tensor]:
     """Return the tensors by their names in a weights file; none for None."""
     depths = familiarity.depths if familiarity else ()
-    return {f"{PREFIX}{k}.{name}": getattr(depth, name) for k, depth in enumerate(depths) for name in TENSORS}
+    return {f"{PREFIX}{k}.{name}": getattr(depth, name) for k, depth in enumerate(depths) for name in TENSOR_FIELDS}
 
 
 def fit_familiarity(
@@ -209,20 +209,22 @@ def fit_familiarity(
     Returns None for fewer than MIN_HELD_OUT inputs, targets that are not classes, features that are not finite, or no
     layer whose features can be modelled.
     """
-    x, y = (part[evenly(len(part))] for part in train)
-    held_out = held_out[evenly(len(held_out))]
+    x, y = (part[evenly_spaced_indices(len(part))] for part in train)
+    held_out = held_out[evenly_spaced_indices(len(held_out))]
     if len(held_out) < MIN_HELD_OUT or len(x) < MIN_HELD_OUT or y.is_floating_point() or y.dim() != 1:
         return None
     paths = [path for path, layer in walk(net) if isinstance(layer, Conv2d | Dense)]
-    sample = features(net, params, x[:2], paths, stats)
-    usable = [path for path, values in sample.items() if 1 < values.shape[1] <= MAX_FEATURES]
-    count = min(MAX_DEPTHS, len(usable))
-    chosen = list(dict.fromkeys(usable[round(k * (len(usable) - 1) / max(count - 1, 1))] for k in range(count)))
-    of_train, of_held_out = (features(net, params, part, chosen, stats) for part in (x, held_out))
-    if not of_train or not all(bool(torch.isfinite(one).all()) for one in (*of_train.values(), *of_held_out.values())):
+    sample_features = features(net, params, x[:2], paths, stats)
+    usable_paths = [path for path, values in sample_features.items() if 1 < values.shape[1] <= MAX_FEATURES]
+    count = min(MAX_DEPTHS, len(usable_paths))
+    indices = (round(k * (len(usable_paths) - 1) / max(count - 1, 1)) for k in range(count))
+    selected_paths = list(dict.fromkeys(usable_paths[index] for index in indices))
+    train_features, held_out_features = (features(net, params, part, selected_paths, stats) for part in (x, held_out))
+    all_features = (*train_features.values(), *held_out_features.values())
+    if not train_features or not all(bool(torch.isfinite(values).all()) for values in all_features):
         return None
-    depths = [_fit(path, of_train[path], y) for path in chosen]
-    distances = torch.stack([depth.distance(of_held_out[depth.path]) for depth in depths]).amax(0)
+    depths = [_fit_depth(path, train_features[path], y) for path in selected_paths]
+    distances = torch.stack([depth.distance(held_out_features[depth.path]) for depth in depths]).amax(0)
     # Slightly above the quantile, so that rounding errors raise no held-out image above the threshold.
     threshold = float(_quantile(distances)) * (1 + 1e-6)
     if not math.isfinite(threshold):
@@ -238,29 +240,29 @@ def features(
 
     Layers that the forward pass does not run are left out.
     """
-    selected = {*paths}
-    found: dict[str, list[Tensor]] = {}
+    path_set = {*paths}
+    batches: dict[str, list[Tensor]] = {}
 
     for part in x.split(BATCH_SIZE):
         batch: dict[str, Tensor] = {}
 
         def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache, batch: dict[str, Tensor] = batch) -> None:
-            if path in selected:
-                batch[path] = _pooled(y) if isinstance(layer, Conv2d) else x.flatten(1)
+            if path in path_set:
+                batch[path] = _map_statistics(y) if isinstance(layer, Conv2d) else x.flatten(1)
 
         with torch.inference_mode():
             forward(net, params, scaled(part, stats, dtype_of(params)), Mode(keep=False), watch)
         for path, values in batch.items():
-            found.setdefault(path, []).append(values)
-    return {path: torch.cat(found[path]).clone() for path in paths if path in found}
+            batches.setdefault(path, []).append(values)
+    return {path: torch.cat(batches[path]).clone() for path in paths if path in batches}
 
 
-def _pooled(y: Tensor) -> Tensor:
+def _map_statistics(y: Tensor) -> Tensor:
     """Return the mean and the standard deviation of each map of y (N, C, H, W), (N, 2 * C)."""
     return torch.cat([y.mean((2, 3)), y.std((2, 3), correction=0)], 1)
 
 
-def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
+def _fit_depth(path: str, x: Tensor, y: Tensor) -> Depth:
     """Fit the Gaussian model to features x (N, D) with classes y (N,)."""
     x = x.double()
     scale = x.std(0, correction=0)
@@ -270,13 +272,13 @@ def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
     means = torch.zeros(len(classes), x.shape[1], dtype=x.dtype).index_add_(0, index, x)
     means /= index.bincount()[:, None]
     centred = x - means[index]
-    values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))  # ascending
-    count = min(MAX_AXES, len(values) - 1)
-    min_variance = max(MIN_VARIANCE * float(values.mean()), TINY)
-    orthogonal = values[: len(values) - count].mean().clamp_min(min_variance)
-    along = values[len(values) - count :].maximum(orthogonal)
-    axes = vectors[:, len(values) - count :].T
-    variances = torch.cat([along, orthogonal[None]])
+    eigenvalues, eigenvectors = torch.linalg.eigh(centred.T @ centred / len(x))  # ascending
+    count = min(MAX_AXES, len(eigenvalues) - 1)
+    min_variance = max(MIN_VARIANCE * float(eigenvalues.mean()), TINY)
+    orthogonal_variance = eigenvalues[: len(eigenvalues) - count].mean().clamp_min(min_variance)
+    along_axes = eigenvalues[len(eigenvalues) - count :].maximum(orthogonal_variance)
+    axes = eigenvectors[:, len(eigenvalues) - count :].T
+    variances = torch.cat([along_axes, orthogonal_variance[None]])
     depth = Depth(path, 1.0, *(part.float().contiguous() for part in (scale, means, axes, variances)))
     return depth._replace(unit=max(float(_quantile(depth.distance(x * scale))), TINY))
 
@@ -287,22 +289,22 @@ def _quantile(distances: Tensor) -> Tensor:
     return distances.sort(descending=True).values[rank - 1]
 
 
-def evenly(n: int) -> Tensor:
+def evenly_spaced_indices(n: int) -> Tensor:
     """Return the indices of at most MAX_IMAGES of n rows, evenly chosen because data may be sorted by class."""
     count = min(MAX_IMAGES, n)
     return torch.arange(count) * n // max(count, 1)
 
 
-def _checked(path: str, named: list[Tensor | None], width: int) -> list[Tensor]:
+def _checked_tensors(path: str, found: list[Tensor | None], width: int) -> list[Tensor]:
     """Return a depth's tensors; PellucidError unless their shapes fit each other and the layer's `width` features."""
-    checked = [tensor.float() for tensor in named if tensor is not None and tensor.is_floating_point()]
-    if len(checked) == len(TENSORS):
-        scale, means, axes, variances = checked
-        fits = scale.shape == (width,) and means.shape[1:] == (width,) and axes.shape[1:] == (width,)
-        if fits and len(means) and variances.shape == (len(axes) + 1,):
-            positive = bool((scale > 0).all() and (variances > 0).all())
-            if positive and all(bool(torch.isfinite(tensor).all()) for tensor in checked):
-                return checked
+    tensors = [tensor.float() for tensor in found if tensor is not None and tensor.is_floating_point()]
+    if len(tensors) == len(TENSOR_FIELDS):
+        scale, means, axes, variances = tensors
+        shapes_match = scale.shape == (width,) and means.shape[1:] == (width,) and axes.shape[1:] == (width,)
+        if shapes_match and len(means) and variances.shape == (len(axes) + 1,):
+            is_positive = bool((scale > 0).all() and (variances > 0).all())
+            if is_positive and all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+                return tensors
     raise PellucidError(
         f"familiarity: the tensors of {path} are missing, or do not fit each other and its {width} features"
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LAYERS_HELP = "as in Python: 'Conv2d(20, 5, padding=2), ReLU, MaxPool2d(2), Flatten, Dense(10)'"
 IOU_NOTE = "mean IoU compares masks; for mean average precision (mAP), which ranks scored detections, use calc map"
 CORNERS = ("x0", "y0", "x1", "y1")
-COLUMNS = ("image", "class", *CORNERS)
+BOX_COLUMNS = ("image", "class", *CORNERS)
 
 
 def parser() -> Actions:
@@ -87,7 +87,7 @@ def params(args: argparse.Namespace) -> int:
     """Print the counts as a table."""
     from pellucid.network.counts import counts, read_layers
 
-    shape = _shape(args.input)
+    shape = _parse_shape(args.input)
     network_counts = counts(read_layers(", ".join(args.layers)), shape)
     answer(
         args,
@@ -101,7 +101,7 @@ def params(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _parse_shape(text: str) -> tuple[int, ...]:
     """Return (channels, height, width) of "3x227x227", or (length,) of "784"; raises PellucidError otherwise."""
     if not re.fullmatch(r"[1-9][0-9]{0,6}(x[1-9][0-9]{0,6}x[1-9][0-9]{0,6})?", text):
         raise PellucidError(
@@ -127,11 +127,11 @@ def receptive_fields(args: argparse.Namespace) -> int:
     field = receptive_field(net)
     layers = [describe(layer) for layer in net.children.values()]
     rows = list(zip(layers, field, strict=True))
-    listed = [{"layer": layer, **reach._asdict()} for layer, reach in rows]
+    layer_values = [{"layer": layer, **reach._asdict()} for layer, reach in rows]
     cells = [(layer, shape_text(reach.field), shape_text(reach.step)) for layer, reach in rows]
     answer(
         args,
-        {"receptive_field": field[-1].field, "step": field[-1].step, "layers": listed},
+        {"receptive_field": field[-1].field, "step": field[-1].step, "layers": layer_values},
         *table([("layer", "receptive field", "step"), *cells], right={1, 2}),
     )
     return 0
@@ -140,8 +140,8 @@ def receptive_fields(args: argparse.Namespace) -> int:
 def iou_parser() -> Parser:
     """Return the parser of this action."""
     parser = Parser("calc iou", "Intersection over union of each class, from areas in any unit, and the mean IoU.")
-    what = "areas of the prediction, the ground truth and their intersection for one class, such as 189,201,185"
-    parser.add_argument("areas", nargs="+", metavar="P,T,I", help=what)
+    areas_help = "areas of the prediction, the ground truth and their intersection for one class, such as 189,201,185"
+    parser.add_argument("areas", nargs="+", metavar="P,T,I", help=areas_help)
     return parser.json_flag()
 
 
@@ -149,19 +149,19 @@ def iou(args: argparse.Namespace) -> int:
     """Print the IoU of each class, and their mean."""
     from pellucid.metrics import iou_of_areas
 
-    areas = [_areas(text) for text in args.areas]
-    overlap = iou_of_areas(*zip(*areas, strict=True))
-    mean = overlap.mean().item()
+    areas = [_parse_areas(text) for text in args.areas]
+    ious = iou_of_areas(*zip(*areas, strict=True))
+    mean = ious.mean().item()
     rows = [
         (text, f"{c:g} / ({p:g} + {t:g} - {c:g})", f"{iou:.4f}")
-        for text, (p, t, c), iou in zip(args.areas, areas, overlap.tolist(), strict=True)
+        for text, (p, t, c), iou in zip(args.areas, areas, ious.tolist(), strict=True)
     ]
     lines = table([*rows, ("mean IoU", "", f"{mean:.4f}")], right={2})
-    answer(args, {"iou": overlap.tolist(), "mean_iou": mean, "note": IOU_NOTE}, *lines, IOU_NOTE)
+    answer(args, {"iou": ious.tolist(), "mean_iou": mean, "note": IOU_NOTE}, *lines, IOU_NOTE)
     return 0
 
 
-def _areas(text: str) -> tuple[float, float, float]:
+def _parse_areas(text: str) -> tuple[float, float, float]:
     """Return the three areas; raises PellucidError for other text, and if the first two are both 0."""
     try:
         predicted, true, intersection = map(float, text.split(","))
@@ -186,8 +186,8 @@ def map_parser() -> Parser:
     parser = Parser(
         "calc map", "Compute the average precision of each class, and its mean (mAP), from scored boxes and true boxes."
     )
-    what = ", a .csv file with a header row or a .json list of objects: image, class, x0, y0, x1, y1"
-    parser.add_argument("predicted", metavar="PREDICTED", help=f"detections{what}, score")
+    columns_help = ", a .csv file with a header row or a .json list of objects: image, class, x0, y0, x1, y1"
+    parser.add_argument("predicted", metavar="PREDICTED", help=f"detections{columns_help}, score")
     parser.add_argument("true", metavar="TRUE", help="true boxes, in the same format without score")
     parser.add_argument(
         "--iou", type=float, default=0.5, metavar="T", help="minimum IoU of a true positive (default: 0.5)"
@@ -201,16 +201,23 @@ def mean_ap(args: argparse.Namespace) -> int:
 
     precision = mean_average_precision(read_boxes(args.predicted, scored=True), read_boxes(args.true), args.iou)
     classes = {name: scores._asdict() for name, scores in precision.classes.items()}
-    head = ("class", "true boxes", "detections", "true positives", "AP (area)", "AP (11 recalls)")
+    header = ("class", "true boxes", "detections", "true positives", "AP (area)", "AP (11 recalls)")
     rows = [
-        (name, str(scores.truths), str(scores.detections), str(scores.hits), _text(scores.area), _text(scores.eleven))
+        (
+            name,
+            str(scores.truths),
+            str(scores.detections),
+            str(scores.hits),
+            _ap_text(scores.area),
+            _ap_text(scores.eleven),
+        )
         for name, scores in precision.classes.items()
     ]
-    last = ("mAP", "", "", "", _text(precision.area), _text(precision.eleven))
+    mean_row = ("mAP", "", "", "", _ap_text(precision.area), _ap_text(precision.eleven))
     answer(
         args,
         {"iou": args.iou, "map": {"area": precision.area, "eleven": precision.eleven}, "classes": classes},
-        *table([head, *rows, last], right=range(1, 6)),
+        *table([header, *rows, mean_row], right=range(1, 6)),
     )
     return 0
 
@@ -229,25 +236,27 @@ def read_boxes(path: str, scored: bool = False) -> "list[Box]":
     except (ValueError, csv.Error, RecursionError) as error:
         raise PellucidError(f"{path!r} is not a {kind[1:].upper()} file in UTF-8: {error}") from error
     if not isinstance(rows, list):
-        raise PellucidError(f"{path!r} is not a list of boxes; write [{{...}}, ...] with {', '.join(COLUMNS)} in each")
-    columns = (*COLUMNS, "score") if scored else COLUMNS
-    return [_box(row, columns, f"{path}: box {number}") for number, row in enumerate(rows, 1)]
+        raise PellucidError(
+            f"{path!r} is not a list of boxes; write [{{...}}, ...] with {', '.join(BOX_COLUMNS)} in each"
+        )
+    columns = (*BOX_COLUMNS, "score") if scored else BOX_COLUMNS
+    return [_read_box(row, columns, f"{path}: box {number}") for number, row in enumerate(rows, 1)]
 
 
-def _box(row: Any, columns: tuple[str, ...], where: str) -> "Box":
+def _read_box(row: Any, columns: tuple[str, ...], where: str) -> "Box":
     from pellucid.metrics import Box
 
     if not isinstance(row, dict) or any(row.get(name) in (None, "") for name in columns):
         missing = [name for name in columns if not isinstance(row, dict) or row.get(name) in (None, "")]
         raise PellucidError(f"{where} has no {missing[0]}; give {', '.join(columns)}")
-    numbers = {name: _number(row[name], f"{where}: {name}") for name in columns if name not in ("image", "class")}
+    numbers = {name: _read_number(row[name], f"{where}: {name}") for name in columns if name not in ("image", "class")}
     x0, y0, x1, y1 = (numbers[name] for name in CORNERS)
     if x1 < x0 or y1 < y0:
         raise PellucidError(f"{where} is ({x0:g}, {y0:g}, {x1:g}, {y1:g}); give x0 <= x1 and y0 <= y1")
     return Box(str(row["image"]), str(row["class"]), (x0, y0, x1, y1), numbers.get("score"))
 
 
-def _number(value: Any, where: str) -> float:
+def _read_number(value: Any, where: str) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -257,7 +266,7 @@ def _number(value: Any, where: str) -> float:
     return number
 
 
-def _text(value: float | None) -> str:
+def _ap_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place
-from pellucid.command.out import again, answer
+from pellucid.command.files import check_output_path
+from pellucid.command.out import answer, repeat_command
 from pellucid.files import write_atomically
 from pellucid.text import table
 
-PAGE = "comparison.html"
+DEFAULT_PAGE = "comparison.html"
 
 
 def parser() -> Parser:
@@ -20,7 +20,9 @@ def parser() -> Parser:
         "manifests differ.",
     )
     parser.add_argument("runs", nargs="*", metavar="RUN", help="two or more run folders")
-    parser.add_argument("--out", metavar="FILE", default=PAGE, help=f"the page to write (default: {PAGE})")
+    parser.add_argument(
+        "--out", metavar="FILE", default=DEFAULT_PAGE, help=f"the page to write (default: {DEFAULT_PAGE})"
+    )
     return parser.json_flag()
 
 
@@ -28,9 +30,11 @@ def handle(args: argparse.Namespace) -> int:
     """Write the page, and print the results and differences."""
     from pellucid.recipe.compare import compare_runs, comparison_page
 
-    path = check_place(args.out, "--out")
+    path = check_output_path(args.out, "--out")
     comparison = compare_runs(args.runs)
-    command = again(["compare-runs", *args.runs], {"--out": None if args.out == PAGE else args.out}, [])
+    command = repeat_command(
+        ["compare-runs", *args.runs], {"--out": None if args.out == DEFAULT_PAGE else args.out}, []
+    )
     write_atomically(path, comparison_page(comparison, command).html().encode("utf-8"))
     lines = table([("", *comparison.names), *comparison.results], right=range(1, len(comparison.names) + 1))
     lines += ["", *comparison.stopped] if comparison.stopped else []

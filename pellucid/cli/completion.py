@@ -22,7 +22,7 @@ function _pellucid
 end
 complete -c pellucid -a '(_pellucid)'"""
 SCRIPTS = {"bash": BASH, "zsh": f"autoload -Uz bashcompinit && bashcompinit\n{BASH}", "fish": FISH}
-RUNS = "runs"  # where trainings write run folders by default
+RUNS_FOLDER = "runs"  # where trainings write run folders by default
 
 
 def parser() -> Parser:
@@ -40,37 +40,41 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the script, or what the last word may become."""
     if args.shell == "words":
-        completions = candidates(args.line.split("\n")[1:] or [""])
+        completions = completions_of(args.line.split("\n")[1:] or [""])
         answer(args, {"words": completions}, *completions)
     else:
         answer(args, {"script": SCRIPTS[args.shell]}, *SCRIPTS[args.shell].split("\n"))
     return 0
 
 
-def candidates(words: Sequence[str]) -> list[str]:
+def completions_of(words: Sequence[str]) -> list[str]:
     """Return what the last of the words after `pellucid` may be; [] where files are meant."""
-    *before, last = words
-    return sorted({name for name in _possible(before, last) if name.startswith(last)})
+    *previous_words, prefix = words
+    return sorted({name for name in _possible_words(previous_words, prefix) if name.startswith(prefix)})
 
 
-def _possible(before: Sequence[str], last: str) -> Iterable[str]:
+def _possible_words(previous_words: Sequence[str], prefix: str) -> Iterable[str]:
     """Return the words that may follow others; last: what is typed of the next one."""
     from pellucid.cli.main import commands
 
     commands_by_name = commands()
-    if not before or before[0] not in commands_by_name:
-        return () if before else (*commands_by_name, "--help", "--version")
-    parser: Parser | Actions = import_module(commands_by_name[before[0]].module).parser()
+    if not previous_words or previous_words[0] not in commands_by_name:
+        return () if previous_words else (*commands_by_name, "--help", "--version")
+    parser: Parser | Actions = import_module(commands_by_name[previous_words[0]].module).parser()
     if isinstance(parser, Actions):
-        if len(before) == 1 or before[1] not in parser.actions:
-            return parser.actions if len(before) == 1 else ()
-        parser = parser.actions[before[1]].parser()
+        if len(previous_words) == 1 or previous_words[1] not in parser.actions:
+            return parser.actions if len(previous_words) == 1 else ()
+        parser = parser.actions[previous_words[1]].parser()
     options = {name: action for action in parser._actions for name in action.option_strings}
-    if before[-1] in options and options[before[-1]].nargs != 0:
+    if previous_words[-1] in options and options[previous_words[-1]].nargs != 0:
         return ()
-    if last.startswith("-"):
+    if prefix.startswith("-"):
         return options
     words: list[str] = []
     if any(action.metavar == "MODEL" for action in parser._actions):
-        words += [*shipped_files.pretrained_names(), *(str(run) for run in sorted(Path(RUNS).glob("*")))]
-    return [*words, *shipped_files.recipe_names()] if before[0] in ("train", "recipes", "find-lr", "sweep") else words
+        words += [*shipped_files.pretrained_names(), *(str(run) for run in sorted(Path(RUNS_FOLDER).glob("*")))]
+    return (
+        [*words, *shipped_files.recipe_names()]
+        if previous_words[0] in ("train", "recipes", "find-lr", "sweep")
+        else words
+    )

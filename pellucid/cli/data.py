@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 from pellucid.command.args import Action, Actions, Parser
-from pellucid.command.files import check_place
-from pellucid.command.out import answer, emit, say
-from pellucid.command.progress import Downloading, FilesRead
-from pellucid.data.formats import ANNOTATION_FORMATS, KEYS
+from pellucid.command.files import check_output_path
+from pellucid.command.out import answer, print_json, print_lines
+from pellucid.command.progress import CountProgress, DownloadProgress
+from pellucid.data.formats import ANNOTATION_FORMATS, FORMAT_NAMES
 from pellucid.errors import PellucidError
 from pellucid.text import note, plural, table
 
@@ -57,7 +57,7 @@ def get_data(args: argparse.Namespace) -> int:
     """Download, and print the status of each file."""
     from pellucid.data.catalogue import get
 
-    progress = Downloading()
+    progress = DownloadProgress()
     try:
         files = get(args.name, args.data, progress if sys.stderr.isatty() and not args.json else None)
     finally:
@@ -76,19 +76,21 @@ def check_parser() -> Parser:
 
 def check_data(args: argparse.Namespace) -> int:
     """Print the status of each file; raises PellucidError (exit code 2) if one is wrong."""
-    from pellucid.data.catalogue import by_hand, check
+    from pellucid.data.catalogue import check, how_to_obtain
     from pellucid.data.entries import CATALOGUE
 
     names = [args.name] if args.name is not None else list(CATALOGUE)
     rows = [{"name": name, "path": path, "status": status} for name in names for path, status in check(name, args.data)]
-    accepted = ("ok",) if args.name is not None else ("ok", "missing")
-    damaged = [row for row in rows if not row["status"].startswith(accepted)]
+    accepted_statuses = ("ok",) if args.name is not None else ("ok", "missing")
+    damaged_files = [row for row in rows if not row["status"].startswith(accepted_statuses)]
     answer(
-        args, {"ok": not damaged, "files": rows}, *(f"{row['name']}: {row['status']}: {row['path']}" for row in rows)
+        args,
+        {"ok": not damaged_files, "files": rows},
+        *(f"{row['name']}: {row['status']}: {row['path']}" for row in rows),
     )
-    if damaged:
-        name, path, status = damaged[0]["name"], damaged[0]["path"], damaged[0]["status"]
-        advice = by_hand(CATALOGUE[name], Path(path))
+    if damaged_files:
+        name, path, status = damaged_files[0]["name"], damaged_files[0]["path"], damaged_files[0]["status"]
+        advice = how_to_obtain(CATALOGUE[name], Path(path))
         raise PellucidError(f"{path}: {status}" if advice in status else f"{path}: {status}; {advice}")
     return 0
 
@@ -111,7 +113,7 @@ def show_data(args: argparse.Namespace) -> int:
     from pellucid.files import write_atomically
     from pellucid.report.figures.style import png
 
-    out_path = check_place(args.out, "--out", (".png",))
+    out_path = check_output_path(args.out, "--out", (".png",))
     path = annotated_path(args.source, args.data)
     with open_tree(path) as tree:
         names = parts_in_order(find_format(tree)[1]) or ("",)
@@ -149,14 +151,15 @@ def lint_data(args: argparse.Namespace) -> int:
 
     is_path = args.source not in CATALOGUE and Path(args.source).exists()
     path = Path(args.source) if is_path else annotated_path(args.source, args.data)
-    reading = FilesRead(not args.json)
-    faults_found = lint(path, lambda done, total: reading("image", done, total))
-    reading.end()
+    progress = CountProgress(not args.json)
+    faults_found = lint(path, lambda done, total: progress("image", done, total))
+    progress.end()
     counts: Counter[str] = Counter()
     for fault in faults_found.faults:
         counts[fault.effect] += fault.count
     parts = {
-        name: {"images": p.images, "objects": p.objects, "empty": p.empty} for name, p in faults_found.parts.items()
+        name: {"images": part.images, "objects": part.objects, "empty": part.empty}
+        for name, part in faults_found.parts.items()
     }
     rows = [
         {"file": fault.file, "line": fault.line, "reason": fault.reason, "effect": fault.effect}
@@ -167,8 +170,8 @@ def lint_data(args: argparse.Namespace) -> int:
         empty = f", {part.empty:,} without objects" if part.empty else ""
         lines.append(f"{name or 'all'}: {plural(part.images, 'image')}{empty}, {plural(part.objects, 'object')}")
     effects = ", ".join(f"{count:,} {effect}" for effect, count in sorted(counts.items()))
-    lines.append(f"{faults_found.form}: {plural(counts.total(), 'fault')}{f': {effects}' if effects else ''}")
-    answer(args, {"format": faults_found.form, "parts": parts, "counts": counts, "faults": rows}, *lines)
+    lines.append(f"{faults_found.format_name}: {plural(counts.total(), 'fault')}{f': {effects}' if effects else ''}")
+    answer(args, {"format": faults_found.format_name, "parts": parts, "counts": counts, "faults": rows}, *lines)
     return 2 if counts["refused"] else 0
 
 
@@ -177,39 +180,42 @@ def convert_parser() -> Parser:
     parser = Parser("data convert", "Write annotated images in another format; the images are copied.")
     parser.add_argument("source", metavar="IN", help=f"a folder or .zip with {ANNOTATION_FORMATS} annotations")
     parser.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
-    parser.add_argument("--to", metavar="FORMAT", required=True, help=f"{', '.join(KEYS[:-1])} or {KEYS[-1]}")
+    parser.add_argument(
+        "--to", metavar="FORMAT", required=True, help=f"{', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]}"
+    )
     return parser.json_flag()
 
 
-LOST = {"crowd": "crowd flag", "box": "given box beside the polygon"}  # how a key of `Converted.lost` is printed
+# How a key of `Conversion.lost` is printed.
+LOST_LABELS = {"crowd": "crowd flag", "box": "given box beside the polygon"}
 
 
 def convert_data(args: argparse.Namespace) -> int:
     """Convert, and print what was written and what the format cannot represent."""
-    from pellucid.data.annotations.base import summary
+    from pellucid.data.annotations.base import fault_summary
     from pellucid.data.annotations.convert import convert
 
-    converted = convert(args.source, args.out, args.to)
-    faults = [str(fault) for fault in converted.faults]
+    conversion = convert(args.source, args.out, args.to)
+    faults = [str(fault) for fault in conversion.faults]
     if args.json:
-        about = {"from": converted.source, "to": args.to, "out": args.out}
-        emit(
+        formats = {"from": conversion.source, "to": args.to, "out": args.out}
+        print_json(
             {
-                **about,
-                "images": converted.images,
-                "objects": converted.objects,
-                "lost": converted.lost,
+                **formats,
+                "images": conversion.images,
+                "objects": conversion.objects,
+                "lost": conversion.lost,
                 "faults": faults,
             }
         )
         return 0
-    for part, count in converted.images.items():
-        say(f"{part or 'all'}: {plural(count, 'image')}, {plural(converted.objects[part], 'object')}")
-    for what, count in converted.lost.items():
-        note(f"{args.to} cannot represent the {LOST.get(what, what)} of {plural(count, 'object')}")
-    if text := summary(converted.faults):
+    for part, count in conversion.images.items():
+        print_lines(f"{part or 'all'}: {plural(count, 'image')}, {plural(conversion.objects[part], 'object')}")
+    for key, count in conversion.lost.items():
+        note(f"{args.to} cannot represent the {LOST_LABELS.get(key, key)} of {plural(count, 'object')}")
+    if text := fault_summary(conversion.faults):
         note(text)
-    say(f"{converted.source} to {args.to}: {args.out}")
+    print_lines(f"{conversion.source} to {args.to}: {args.out}")
     return 0
 
 

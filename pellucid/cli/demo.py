@@ -18,24 +18,24 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print a line for each part as it is done, the paths of the report and of the page, and the next command."""
-    from pellucid.command.out import command, emit, say
-    from pellucid.command.results import as_object
-    from pellucid.command.tour import tour
+    from pellucid.command.out import print_json, print_lines, program_command
+    from pellucid.command.results import run_values
+    from pellucid.command.tour import demo_parts
     from pellucid.files import write_atomically
     from pellucid.recipe.job import train
     from pellucid.report.sections import Page
 
     run, sections = train("digits", out=args.out), []
-    for part in tour(run):
+    for part in demo_parts(run):
         sections.append(part.section)
         if not args.json:
-            say(part.line)
+            print_lines(part.line)
     path = run.path / "demo.html"
     page = Page("What Pellucid is for", sections, "Written by `pellucid demo`; below each part is the command for it.")
     write_atomically(path, page.html().encode())
     if args.json:
-        emit({**as_object(run), "page": str(path)})
+        print_json({**run_values(run), "page": str(path)})
     else:
-        say(f"  report  {run.report}", f"  page    {path}")
-        say(f"Open the page in a browser. Next: {command()} evaluate {run.path}")
+        print_lines(f"  report  {run.report}", f"  page    {path}")
+        print_lines(f"Open the page in a browser. Next: {program_command()} evaluate {run.path}")
     return 0

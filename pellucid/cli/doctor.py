@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
-from pellucid.command.files import html_place, write_html
+from pellucid.command.files import html_output_path, write_html
 from pellucid.command.models import open_model
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
@@ -42,8 +42,8 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.doctor import examined
     from pellucid.training.device import usable_device
 
-    html_path, device = html_place(args), usable_device(args.device or "cpu")
-    task, case = _case(args.model, args.data)
+    html_path, device = html_output_path(args), usable_device(args.device or "cpu")
+    task, case = _diagnosis_case(args.model, args.data)
     trainable = getattr(case, "trainable", False)
     if args.attempts and not getattr(case, "trainable", True):
         raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
@@ -54,7 +54,7 @@ def handle(args: argparse.Namespace) -> int:
     if html_path is not None:
         write_html(html_path, examination._repr_html_(), args.model)
     explained_or_tried = {*examination.follows, *examination.symptoms, *examination.attempts}
-    untried = any(
+    has_untried_fix = any(
         finding.remedy is not None
         for index, finding in enumerate(examination.findings)
         if index not in explained_or_tried
@@ -64,12 +64,12 @@ def handle(args: argparse.Namespace) -> int:
         args,
         {"model": args.model, **examination.to_json()},
         *f"{printable(args.model)}: {examination}".split("\n"),
-        *(hint if not args.attempts and trainable and untried else []),
+        *(hint if not args.attempts and trainable and has_untried_fix else []),
     )
     return 0
 
 
-def _case(name: str, data: str | None) -> "tuple[Task, Any]":
+def _diagnosis_case(name: str, data: str | None) -> "tuple[Task, Any]":
     """Return what to diagnose: the model, its data, and its training if MODEL is a run folder with a recipe."""
     from pellucid import shipped_files
     from pellucid.recipe.doctor_case import case_of_model, case_of_run, read_history

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place
+from pellucid.command.files import check_output_path
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options, options_of
 from pellucid.command.out import answer, answer_files
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pellucid.predictor import Picture
     from pellucid.task import Explained
 
-ALL = "all"
-FOLDER = "explanations"
+ALL_METHODS = "all"
+DEFAULT_FOLDER = "explanations"
 MAX_IMAGES = 10_000  # training images for --retrain
 
 
@@ -44,7 +44,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--method",
         metavar="NAME",
-        default=ALL,
+        default=ALL_METHODS,
         help="saliency, input_x_gradient, smoothgrad, integrated_gradients, guided_backprop, deconvnet, gradcam, "
         "gradcam_plus_plus, guided_gradcam, lrp, rollout (of attention), occlusion, or all that apply (the default)",
     )
@@ -60,8 +60,8 @@ def parser() -> Parser:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help=f"output folder, created if missing (default: {FOLDER}/MODEL-PARENT-IMAGE, where PARENT is the image's "
-        "folder; with a number if that folder holds the results of another image). For many pictures, it has "
+        help=f"output folder, created if missing (default: {DEFAULT_FOLDER}/MODEL-PARENT-IMAGE, where PARENT is the "
+        "image's folder; with a number if that folder holds the results of another image). For many pictures, it has "
         "results.jsonl and a folder of maps for each picture",
     )
     parser.add_argument(
@@ -95,7 +95,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.task import Request, task_of
 
     if args.page is not None:
-        return _page(args)
+        return _write_network_page(args)
     if args.image is None or args.data is not None or args.retrain is not None:
         raise PellucidError(
             "give an IMAGE to explain, without --data and --retrain, or --page DIR for the whole network"
@@ -104,87 +104,93 @@ def handle(args: argparse.Namespace) -> int:
     task = task_of(model)
     options = given_options(args, "explain", task)
     if args.html is not None:
-        return _html(args, model, options)
-    method = None if args.method == ALL else args.method
+        return _write_view(args, model, options)
+    method = None if args.method == ALL_METHODS else args.method
     if Path(args.image).is_dir() or is_in_parts(args.image, args.out):
 
-        def explained(picture: "Picture", data: bytes, out: Path) -> "Explained":
+        def explain_picture(picture: "Picture", data: bytes, out: Path) -> "Explained":
             request = Request(args.model, picture.file, args.target, method, str(out), out, data)
             return task.explain(model, request, **options)
 
-        return predict_in_parts(args, args.image, partial(ExplanationPredictor, explained))
+        return predict_in_parts(args, args.image, partial(ExplanationPredictor, explain_picture))
     image = Path(args.image)
     parent = image.parent.name and image.parent.resolve().name  # the resolved name for "../0.png"; empty for "0.png"
-    default = Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
-    request = Request(args.model, args.image, args.target, method, args.out, default)
+    default_folder = Path(DEFAULT_FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
+    request = Request(args.model, args.image, args.target, method, args.out, default_folder)
     answer_files(args, *task.explain(model, request, **options))
     return 0
 
 
-def _html(args: argparse.Namespace, model: "Model", options: Mapping[str, Any]) -> int:
+def _write_view(args: argparse.Namespace, model: "Model", options: Mapping[str, Any]) -> int:
     """Write the view of the studio."""
     from pellucid.studio.explain.file import explained_file
 
-    conflicting = [*options, *(["method"] if args.method != ALL else []), *(["out"] if args.out is not None else [])]
-    if conflicting:
-        raise PellucidError(f"--html shows all methods for what is predicted; give it without --{conflicting[0]}")
-    page_path = check_place(args.html, "--html")
+    conflicting_options = [
+        *options,
+        *(["method"] if args.method != ALL_METHODS else []),
+        *(["out"] if args.out is not None else []),
+    ]
+    if conflicting_options:
+        raise PellucidError(
+            f"--html shows all methods for what is predicted; give it without --{conflicting_options[0]}"
+        )
+    page_path = check_output_path(args.html, "--html")
     write_atomically(page_path, explained_file(model, args.model, args.image, args.target).encode())
     answer(args, {"model": args.model, "image": args.image, "page": str(page_path)}, f"wrote {page_path}")
     return 0
 
 
-def _page(args: argparse.Namespace) -> int:
+def _write_network_page(args: argparse.Namespace) -> int:
     """Write the page of the whole network."""
     from pellucid.explain.look import page_contents
     from pellucid.explain.look_page import write_page
     from pellucid.explain.top_patches import epoch_weights
     from pellucid.task import task_of
 
-    names = [option.name for _, option in options_of("explain")]
-    excluded = ("image", *names, "target", "out", "html")
-    if any(getattr(args, name) is not None for name in excluded) or args.method != ALL:
-        left_out = ", ".join(["IMAGE", *(f"--{name}" for name in names), "--method", "--target", "--html"])
-        raise PellucidError(f"--page is for the whole network; give it without {left_out} and --out")
+    option_names = [option.name for _, option in options_of("explain")]
+    excluded_arguments = ("image", *option_names, "target", "out", "html")
+    if any(getattr(args, name) is not None for name in excluded_arguments) or args.method != ALL_METHODS:
+        options_text = ", ".join(["IMAGE", *(f"--{name}" for name in option_names), "--method", "--target", "--html"])
+        raise PellucidError(f"--page is for the whole network; give it without {options_text} and --out")
     if args.retrain is not None and args.retrain < 1:
         raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
     make_folder(Path(args.page))
     model = open_model(args.model, args.device)
     data = task_of(model).held_out(model, args.data)
-    retraining = _retrained(model, data, args) if args.retrain is not None else None
+    retraining = _retrain_variants(model, data, args) if args.retrain is not None else None
     page = page_contents(
         model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), retraining=retraining
     )
-    index = write_page(Path(args.page), page)
+    index_path = write_page(Path(args.page), page)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in page.ablations]
     layers = [
         {"path": layer.path, "maps": layer.maps, "silent": layer.n_silent, "field": list(layer.field)}
         for layer in page.layers
     ]
-    about = {"model": args.model, "page": str(index), "data": page.data, "n": len(page.images)}
+    about = {"model": args.model, "page": str(index_path), "data": page.data, "n": len(page.images)}
     answer(
         args,
         {**about, "accuracy": page.accuracy, "layers": layers, "ablations": rows},
         *(f"without {row['removed']}: {percent(row['accuracy'])}" for row in rows),
-        f"wrote {index}",
+        f"wrote {index_path}",
     )
     return 0
 
 
-def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
+def _retrain_variants(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
     """Train variants of the model's network on an evenly chosen subset of its own training images."""
     from pellucid.explain.retrained import retrain_variants
     from pellucid.recipe.material import (
         check_data_in_run_folder,
         data_for_model,
         data_name,
-        is_root,
+        is_data_root,
         load_splits,
         table_for,
     )
 
     name, root = data_name(model), args.data
-    if not name or (root is not None and not is_root(name, root)):
+    if not name or (root is not None and not is_data_root(name, root)):
         raise PellucidError(
             "--retrain uses the data set that the model was trained on; leave --data out, or give the folder "
             "that contains the data sets"

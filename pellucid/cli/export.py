@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pellucid.command.args import Parser, sizes
-from pellucid.command.files import check_place
+from pellucid.command.args import Parser, parse_sizes
+from pellucid.command.files import check_output_path
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import note
@@ -52,7 +52,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.out is None:
         path = Path(target.stem(Path(args.model).resolve().name.removesuffix(".safetensors")) + target.suffix)
     else:
-        path = check_place(args.out, "--out", (target.suffix,))
+        path = check_output_path(args.out, "--out", (target.suffix,))
     if args.whole and target.name != "onnx":
         raise PellucidError("--whole is for ONNX files; leave it out")
     files = (path, path.with_suffix(".html")) if args.whole else target.files(path)
@@ -63,7 +63,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.size is not None:
         if target.size_fault:
             raise PellucidError(target.size_fault)
-        height, width = sizes(args.size, "--size", "height", "width")
+        height, width = parse_sizes(args.size, "--size", "height", "width")
         size = height, width
     try:
         model = Model.load(source)

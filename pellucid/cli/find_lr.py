@@ -3,11 +3,11 @@
 import argparse
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place
+from pellucid.command.files import check_output_path
 from pellucid.command.out import answer
 from pellucid.files import write_atomically
 
-SUFFIXES = (".png", ".svg")
+PLOT_SUFFIXES = (".png", ".svg")
 
 
 def parser() -> Parser:
@@ -29,9 +29,9 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.recipe.job import augmentation, build_model, load_data
     from pellucid.recipe.own import recipe_of_words
     from pellucid.training.process import kernel_threads
-    from pellucid.training.range_test import STEPS
+    from pellucid.training.range_test import DEFAULT_STEPS
 
-    path = None if args.out is None else check_place(args.out, "--out", SUFFIXES)
+    path = None if args.out is None else check_output_path(args.out, "--out", PLOT_SUFFIXES)
     recipe, _ = recipe_of_words(args.recipe, args.settings, args.device, args.data)
     material = load_data(recipe, args.data)
     model = build_model(recipe, material.train, args.data)
@@ -40,12 +40,12 @@ def handle(args: argparse.Namespace) -> int:
             material.train,
             batch_size=min(recipe.train.batch_size, len(material.train)),
             augment=augmentation(recipe, material),
-            steps=STEPS if args.steps is None else args.steps,
+            steps=DEFAULT_STEPS if args.steps is None else args.steps,
         )
     if path is not None:
-        from pellucid.report.figures.style import file_of
+        from pellucid.report.figures.style import figure_file
 
-        write_atomically(path, file_of(rates.plot(), path.suffix), durable=False)
+        write_atomically(path, figure_file(rates.plot(), path.suffix), durable=False)
     answer(
         args,
         {"recipe": recipe.name, "lr": model.optimizer.lr, **rates.to_json(), "plot": args.out},

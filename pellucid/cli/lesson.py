@@ -6,8 +6,8 @@ from pathlib import Path
 from textwrap import indent
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_folder, check_place
-from pellucid.command.out import answer, emit, say, say_text
+from pellucid.command.files import check_folder, check_output_path
+from pellucid.command.out import answer, print_json, print_lines, print_text
 from pellucid.files import make_folder, write_atomically
 from pellucid.text import table
 
@@ -39,11 +39,11 @@ def handle(args: argparse.Namespace) -> int:
     if args.notebook is not None:
         return _write_notebook(args)
     folder = check_folder(Path(args.out or f"lessons/{args.name}"))
-    finished = lesson(args.name, args.seed, args.small, args.data)
+    lesson_run = lesson(args.name, args.seed, args.small, args.data)
     make_folder(folder)
     figures: dict[str, str] = {}
     for step in module.STEPS:
-        result = finished.results[step.__name__]
+        result = lesson_run.results[step.__name__]
         if result.figure is not None:
             from pellucid.report.figures.style import png
 
@@ -51,18 +51,18 @@ def handle(args: argparse.Namespace) -> int:
             write_atomically(path, png(result.figure), durable=False)
             figures[step.__name__] = str(path)
         if not args.json:
-            say_text(f"{title(step)}\n{indent(str(result), '  ')}")
-            say(*([f"  wrote {figures[step.__name__]}"] if step.__name__ in figures else []), "")
+            print_text(f"{title(step)}\n{indent(str(result), '  ')}")
+            print_lines(*([f"  wrote {figures[step.__name__]}"] if step.__name__ in figures else []), "")
     if args.json:
-        steps = {name: result.numbers for name, result in finished.results.items()}
-        emit({"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures})
+        steps = {name: result.numbers for name, result in lesson_run.results.items()}
+        print_json({"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures})
     return 0
 
 
 def _write_notebook(args: argparse.Namespace) -> int:
     from pellucid.lessons.page import markdown, notebook, script
 
-    path = check_place(args.notebook, "--notebook", (".ipynb", ".py"))
+    path = check_output_path(args.notebook, "--notebook", (".ipynb", ".py"))
     text = markdown(args.name, args.small)
     content = script(text) if path.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
     write_atomically(path, content.encode(), durable=False)

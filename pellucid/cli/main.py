@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from pellucid.command.out import say, say_text, silence_stdout
+from pellucid.command.out import print_lines, print_text, silence_stdout
 from pellucid.errors import PellucidError, is_out_of_memory, nearest
 from pellucid.plugins import run_file
 from pellucid.task import Command
@@ -18,7 +18,7 @@ from pellucid.text import note
 
 # The commands of no particular task. Each is the module pellucid.cli.NAME with parser(), and handle(args) -> exit code
 # unless it has actions.
-GENERAL = {
+GENERAL_COMMANDS = {
     "demo": "train, explain, detect and colour with what is bundled, on one page",
     "train": "train with a recipe, or on your own data: pellucid train RECIPE|TASK DATA [key=value ...]",
     "find-lr": "find a good learning rate for a recipe by a short training",
@@ -67,16 +67,16 @@ def run() -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; a failure prints one line on stderr."""
-    words, debug = _take_debug(list(argv))
+    words, debug = _remove_debug(list(argv))
     try:
-        command = _read(_take_custom(words))
+        command = _parse_command(_run_custom_files(words))
         return SUCCESS if command is None else command()
     except BrokenPipeError:  # the program that reads stdout has closed it
         silence_stdout()
         return SUCCESS
     except (Exception, KeyboardInterrupt) as error:  # every failure becomes one line
-        message, code = _explain(error, debug)
-        return _fail(message, code, debug)
+        message, code = _message_and_code(error, debug)
+        return _report_failure(message, code, debug)
 
 
 USAGE = """\
@@ -97,82 +97,85 @@ pellucid COMMAND --help explains one command; --version prints the version;
 
 def usage() -> str:
     """Return the text of `pellucid --help`."""
-    all_commands = commands()
-    width = max(map(len, all_commands))
-    rows = {name: f"  {name:<{width}}  {command.about}" for name, command in all_commands.items()}
+    commands_by_name = commands()
+    width = max(map(len, commands_by_name))
+    rows = {name: f"  {name:<{width}}  {command.about}" for name, command in commands_by_name.items()}
     general, tasks = (
-        "\n".join(row for name, row in rows.items() if (name in GENERAL) is is_general) for is_general in (True, False)
+        "\n".join(row for name, row in rows.items() if (name in GENERAL_COMMANDS) is is_general)
+        for is_general in (True, False)
     )
     return USAGE.format(general=general, tasks=tasks)
 
 
 def commands() -> dict[str, Command]:
     """Return all commands by name; PellucidError if a plugin's command has the name of one of these."""
-    general = {name: Command(name, about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL.items()}
-    of_tasks = {command.name: command for command in task_commands()}
-    conflict = next((command for name, command in of_tasks.items() if name in general), None)
+    general = {
+        name: Command(name, about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL_COMMANDS.items()
+    }
+    commands_of_tasks = {command.name: command for command in task_commands()}
+    conflict = next((command for name, command in commands_of_tasks.items() if name in general), None)
     if conflict is not None:
         raise PellucidError(f"pellucid has a command {conflict.name!r} already; rename that of {conflict.module}")
-    return of_tasks | general
+    return commands_of_tasks | general
 
 
-def _read(words: list[str]) -> Callable[[], int] | None:
+def _parse_command(words: list[str]) -> Callable[[], int] | None:
     """Return the command of a command line with its arguments; None for help and the version, which are printed."""
     if not words or words[0] in ("--help", "-h", "help"):
-        say_text(usage())
+        print_text(usage())
         return None
-    name, rest = words[0], words[1:]
+    name, arguments = words[0], words[1:]
     if name == "--version":
         from pellucid.version import __version__
 
-        say(f"pellucid {__version__}")
+        print_lines(f"pellucid {__version__}")
         return None
     known_commands = commands()
     if name not in known_commands:
-        what = "option" if name.startswith("-") else "command"
+        noun = "option" if name.startswith("-") else "command"
         known_words = ["--help", "--version", "--debug", "--custom"] if name.startswith("-") else list(known_commands)
         hint = nearest(name, known_words) or f"; known: {', '.join(known_words)}"
-        raise PellucidError(f"no {what} {name!r}{hint}")
+        raise PellucidError(f"no {noun} {name!r}{hint}")
     try:
         os.getcwd()
     except OSError as error:
         raise PellucidError("the current folder no longer exists; change to one that does, and try again") from error
     command = import_module(known_commands[name].module)
-    args = command.parser().read(rest)
+    args = command.parser().read(arguments)
     if args is None:
         return None
     return partial(args.handle if "handle" in args else command.handle, args)
 
 
-def _take_debug(words: list[str]) -> tuple[list[str], bool]:
+def _remove_debug(words: list[str]) -> tuple[list[str], bool]:
     """Remove `--debug` from the options, anywhere before `--`."""
-    end = words.index("--") if "--" in words else len(words)
-    options = [word for word in words[:end] if word != "--debug"]
-    return options + words[end:], len(options) != end
+    options_end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:options_end] if word != "--debug"]
+    return options + words[options_end:], len(options) != options_end
 
 
-def _take_custom(words: list[str]) -> list[str]:
+def _run_custom_files(words: list[str]) -> list[str]:
     """Take each `--custom FILE.py` out of the options, run that file, and return the other words.
 
     A weights file never names code to run, only the user does. Models with the parts that FILE.py registers can then
     be loaded.
     """
-    end = words.index("--") if "--" in words else len(words)
-    rest: list[str] = []
-    options = iter(words[:end])
+    options_end = words.index("--") if "--" in words else len(words)
+    other_words: list[str] = []
+    options = iter(words[:options_end])
     for word in options:
         name, equals, file = word.partition("=")
         if name != "--custom":
-            rest.append(word)
+            other_words.append(word)
             continue
         file = file if equals else next(options, "")
         if not file.endswith(".py"):
             raise PellucidError(f"--custom takes a file of Python code, FILE.py, not {file!r}")
         run_file(Path(file))
-    return rest + words[end:]
+    return other_words + words[options_end:]
 
 
-def _explain(error: BaseException, debug: bool) -> tuple[str, int]:
+def _message_and_code(error: BaseException, debug: bool) -> tuple[str, int]:
     """Return the message and the exit code for an error."""
     if isinstance(error, PellucidError):
         return str(error), USER_ERROR
@@ -183,12 +186,12 @@ def _explain(error: BaseException, debug: bool) -> tuple[str, int]:
     if is_out_of_memory(error):
         return "not enough memory; make the network or the images smaller", USER_ERROR
     if isinstance(error, OSError):
-        return _describe(error), USER_ERROR
+        return _os_error_message(error), USER_ERROR
     hint = "" if debug else "; this is a fault in pellucid: run again with --debug to see where"
     return f"{type(error).__name__}: {error}{hint}", INTERNAL_ERROR
 
 
-def _fail(message: str, code: int, debug: bool) -> int:
+def _report_failure(message: str, code: int, debug: bool) -> int:
     if debug:
         import traceback
 
@@ -197,12 +200,14 @@ def _fail(message: str, code: int, debug: bool) -> int:
     return code
 
 
-def _describe(error: OSError) -> str:
-    where = f"{os.fspath(error.filename)!r}: " if isinstance(error.filename, (str, os.PathLike)) else ""
-    if isinstance(error, FileExistsError) and where:
-        return f"{where}is already a file; choose another path, or remove it"
+def _os_error_message(error: OSError) -> str:
+    path_text = f"{os.fspath(error.filename)!r}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+    if isinstance(error, FileExistsError) and path_text:
+        return f"{path_text}is already a file; choose another path, or remove it"
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{where}{reason[:1].lower()}{reason[1:]}; check the path, its permissions and the free space of the disk"
+    return (
+        f"{path_text}{reason[:1].lower()}{reason[1:]}; check the path, its permissions and the free space of the disk"
+    )
 
 
 def _is_interrupted(error: BaseException | None) -> bool:

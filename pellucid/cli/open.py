@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pellucid.command.args import Parser, sizes
-from pellucid.command.files import check_place
+from pellucid.command.args import Parser, parse_sizes
+from pellucid.command.files import check_output_path
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 
-SUFFIX = ".safetensors"
+MODEL_SUFFIX = ".safetensors"
 ABOUT = (
     "Open an ONNX file, an exported program of PyTorch (.pt2), a network of timm or a folder of Hugging Face as a "
     "network whose every layer has an explicit backward pass, compare its outputs with the original's, and save it as "
@@ -43,22 +43,22 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     import pellucid
-    from pellucid.network.inputs import nominal
+    from pellucid.network.inputs import nominal_shape
     from pellucid.network.summary import shape_text, summary
 
-    out = _place(args.file, args.out)
+    out = _output_path(args.file, args.out)
     example = None
     if args.input is not None:
-        example = torch.rand(2, *sizes(args.input, "--input", "channels", "height", "width"))
+        example = torch.rand(2, *parse_sizes(args.input, "--input", "channels", "height", "width"))
     model = pellucid.open(args.file, example, weights=args.weights)
     net: Any = model.net  # a Graph
     if len(net.inputs) > 1:
         raise PellucidError(f"{args.file} has several inputs; open it in Python, by pellucid.open")
     model.save(out)
-    shape = nominal(model.input_shape)
+    shape = nominal_shape(model.input_shape)
     table = summary(model.net, model.params, shape)
     cut = list(model.cut)
-    free = ", of which height and width may be any" if None in model.input_shape else ""
+    free_text = ", of which height and width may be any" if None in model.input_shape else ""
     answer(
         args,
         {
@@ -67,20 +67,24 @@ def handle(args: argparse.Namespace) -> int:
         },
         *str(table).split("\n"),
         "",
-        f"input {shape_text(shape)}{free}; outputs {', '.join(net.outputs)}",
+        f"input {shape_text(shape)}{free_text}; outputs {', '.join(net.outputs)}",
         *([f"left out: {', '.join(cut)}"] if cut else []),
         f"wrote {out} ({out.stat().st_size:,} bytes)",
     )  # fmt: skip
     return 0
 
 
-def _place(file: str, out: str | None) -> Path:
+def _output_path(file: str, out: str | None) -> Path:
     """Return the file to write."""
     from pellucid.opening.timmnetworks import PREFIX
 
     path = Path(file).resolve()
-    what = file.removeprefix(PREFIX) if file.startswith(PREFIX) else path.name if path.is_dir() else path.stem
-    name = what + SUFFIX
+    stem = file.removeprefix(PREFIX) if file.startswith(PREFIX) else path.name if path.is_dir() else path.stem
+    name = stem + MODEL_SUFFIX
     if out is None:
-        return check_place(name, "--out")
-    return check_place(str(Path(out) / name), "--out") if Path(out).is_dir() else check_place(out, "--out", (SUFFIX,))
+        return check_output_path(name, "--out")
+    return (
+        check_output_path(str(Path(out) / name), "--out")
+        if Path(out).is_dir()
+        else check_output_path(out, "--out", (MODEL_SUFFIX,))
+    )

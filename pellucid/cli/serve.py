@@ -4,11 +4,11 @@ import argparse
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.out import say
+from pellucid.command.out import print_lines
 from pellucid.errors import PellucidError
 
-LOCAL = "127.0.0.1"
-PORT = 8000
+LOCALHOST = "127.0.0.1"
+DEFAULT_PORT = 8000
 
 
 def parser() -> Parser:
@@ -19,12 +19,12 @@ def parser() -> Parser:
         "ends it.",
     )
     parser.model_argument()
-    parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {PORT})")
+    parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {DEFAULT_PORT})")
     parser.add_argument(
         "--host",
         metavar="ADDRESS",
-        help=f"address to listen on (default: {LOCAL}); any other lets every machine that reaches it use the model, "
-        "without a password and unencrypted",
+        help=f"address to listen on (default: {LOCALHOST}); any other lets every machine that reaches it use the "
+        "model, without a password and unencrypted",
     )
     return parser.device_option()
 
@@ -39,16 +39,18 @@ def handle(args: argparse.Namespace) -> int:
         from pellucid.serve.app import application
     except ImportError as error:
         raise PellucidError(f"serving needs an extra: pip install 'pellucid[serve]' ({error})") from error
-    host, port = args.host or LOCAL, PORT if args.port is None else args.port
+    host, port = args.host or LOCALHOST, DEFAULT_PORT if args.port is None else args.port
     try:
         server = socket.create_server((host, port))
     except (OSError, OverflowError) as error:
         raise PellucidError(f"{host}:{port} cannot be used ({error}); give another --port") from error
     with server:
         port = server.getsockname()[1]
-        own = None if args.host not in (None, LOCAL, "localhost") else (f"{LOCAL}:{port}", f"localhost:{port}")
-        app = application(args.model, open_model(args.model, args.device), own)
-        say(f"serving {args.model} at http://{host}:{port} (Ctrl-C ends it)")
+        allowed_hosts = (
+            None if args.host not in (None, LOCALHOST, "localhost") else (f"{LOCALHOST}:{port}", f"localhost:{port}")
+        )
+        app = application(args.model, open_model(args.model, args.device), allowed_hosts)
+        print_lines(f"serving {args.model} at http://{host}:{port} (Ctrl-C ends it)")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)).run(
             sockets=[server]
         )

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_network
-from pellucid.command.out import say
+from pellucid.command.out import print_lines
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.studio.view import Library
 
-LOCAL = "127.0.0.1"
-PORT = 8010
-RUNS = "runs"  # folder of runs by default, which the first training makes
-MODELS = ("mnist-mlp-100", "mnist-lenet")  # offered beside the model that is given
+LOCALHOST = "127.0.0.1"
+DEFAULT_PORT = 8010
+RUNS_FOLDER = "runs"  # folder of runs by default, which the first training makes
+DEFAULT_MODELS = ("mnist-mlp-100", "mnist-lenet")  # offered beside the model that is given
 
 
 def parser() -> Parser:
@@ -31,7 +31,8 @@ def parser() -> Parser:
         nargs="?",
         metavar="MODEL|RUN|FOLDER",
         help=f"a run folder, a weights file, an ONNX file, or the name of a pretrained model (default: "
-        f"{' and '.join(MODELS)}); or a folder of runs to list and train in (default: that of RUN, or {RUNS})",
+        f"{' and '.join(DEFAULT_MODELS)}); or a folder of runs to list and train in (default: that of RUN, or "
+        f"{RUNS_FOLDER})",
     )
     parser.add_argument(
         "--data",
@@ -40,7 +41,7 @@ def parser() -> Parser:
         metavar="PATH",
         help="data of your own that runs name as theirs, for their confusion matrices and the doctor; may be repeated",
     )
-    parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {PORT})")
+    parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {DEFAULT_PORT})")
     parser.add_argument("--no-open", action="store_true", help="only print the address")
     return parser
 
@@ -66,24 +67,24 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.studio.view import Library
 
     torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
-    port = PORT if args.port is None else args.port
-    folder = Path(args.model or RUNS)
+    port = DEFAULT_PORT if args.port is None else args.port
+    folder = Path(args.model or RUNS_FOLDER)
     is_run = any((folder / name).exists() for name in ("recipe.toml", "metrics.csv", "weights"))
-    is_folder = (folder.is_dir() or args.model == RUNS) and not is_run
+    is_folder = (folder.is_dir() or args.model == RUNS_FOLDER) and not is_run
     models: list[str] = [args.model] if args.model and not is_folder else []
-    runs = Runs(folder if is_folder else folder.parent if is_run else RUNS, args.data)
-    library = Library((*models, *(name for name in MODELS if name not in models)), open_network, runs)
+    runs = Runs(folder if is_folder else folder.parent if is_run else RUNS_FOLDER, args.data)
+    library = Library((*models, *(name for name in DEFAULT_MODELS if name not in models)), open_network, runs)
     library.load(library.names[0])  # raises for a model that cannot be read
     try:
-        server = socket.create_server((LOCAL, port))
+        server = socket.create_server((LOCALHOST, port))
     except (OSError, OverflowError) as error:
-        raise PellucidError(f"{LOCAL}:{port} cannot be used ({error}); give another --port") from error
+        raise PellucidError(f"{LOCALHOST}:{port} cannot be used ({error}); give another --port") from error
     with server:
         port, token = server.getsockname()[1], secrets.token_urlsafe(24)
-        app = application(library, (f"{LOCAL}:{port}", f"localhost:{port}"), token, f"pellucid-{port}")
-        address = f"http://{LOCAL}:{port}/?token={token}"
-        say(f"the studio is at {address} (works once, in one browser; Ctrl-C ends it)")
-        threading.Thread(target=_prepare, args=[library]).start()  # Python crashes if it ends during an import
+        app = application(library, (f"{LOCALHOST}:{port}", f"localhost:{port}"), token, f"pellucid-{port}")
+        address = f"http://{LOCALHOST}:{port}/?token={token}"
+        print_lines(f"the studio is at {address} (works once, in one browser; Ctrl-C ends it)")
+        threading.Thread(target=_preload, args=[library]).start()  # Python crashes if it ends during an import
         if not args.no_open:
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         config = uvicorn.Config(
@@ -104,7 +105,7 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(library: "Library") -> None:
+def _preload(library: "Library") -> None:
     """Load what the page asks for first, and keep the garbage collector from pauses of 0.3 s.
 
     What is loaded here stays, so collections need not look at it; and traces are cycles, of which many short

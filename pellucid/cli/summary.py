@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place, html_place
+from pellucid.command.files import check_output_path, html_output_path
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -43,36 +43,38 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.nets import open_outline
     from pellucid.network.summary import shape_text, summary
 
-    html_path = html_place(args)
+    html_path = html_output_path(args)
     if html_path is not None and (args.settings or args.input is not None):
         raise PellucidError("--html shows a trained model as it runs; give it without settings and --input")
-    drawing = None if args.draw is None else check_place(args.draw, "--draw", DRAWING_SUFFIXES)
+    drawing_path = None if args.draw is None else check_output_path(args.draw, "--draw", DRAWING_SUFFIXES)
     network = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(network.net, network.params, network.input_shape)
     table = table if args.depth is None else table.by_module(args.depth)
-    if drawing is not None:
+    if drawing_path is not None:
         from pellucid.network.drawing import draw_network
-        from pellucid.report.figures.style import file_of
+        from pellucid.report.figures.style import figure_file
 
         write_atomically(
-            drawing, file_of(draw_network(network.net, network.input_shape), drawing.suffix), durable=False
+            drawing_path,
+            figure_file(draw_network(network.net, network.input_shape), drawing_path.suffix),
+            durable=False,
         )
     if html_path is not None:
         _write_html(html_path, args)
-    free = ", which may have any size (--input chooses it)" if None in network.takes else ""
+    free_text = ", which may have any size (--input chooses it)" if None in network.accepted_shape else ""
     answer(
         args,
         {
             "what": args.what,
             "input_shape": network.input_shape,
             **table.to_json(),
-            **({} if drawing is None else {"drawing": str(drawing)}),
+            **({} if drawing_path is None else {"drawing": str(drawing_path)}),
             **({} if html_path is None else {"html": str(html_path)}),
         },
-        f"for one input of {shape_text(network.input_shape)}{free}",
+        f"for one input of {shape_text(network.input_shape)}{free_text}",
         "",
         *str(table).split("\n"),
-        *(f"wrote {path}" for path in (drawing, html_path) if path is not None),
+        *(f"wrote {path}" for path in (drawing_path, html_path) if path is not None),
     )
     return 0
 

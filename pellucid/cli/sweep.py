@@ -11,7 +11,7 @@ from pellucid.errors import PellucidError
 if TYPE_CHECKING:
     from pellucid.tuning.results import TuningResult
 
-MAX_TRIALS = 5  # trials that are printed
+MAX_PRINTED_TRIALS = 5  # trials that are printed
 
 
 def parser() -> Parser:
@@ -50,65 +50,65 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the best trials, and the paths of the folder and the page."""
     from pellucid.recipe.own import recipe_of_words
-    from pellucid.tuning.launch import join, sweep
+    from pellucid.tuning.launch import resume_sweep, sweep
     from pellucid.tuning.slurm import read_options
 
-    running: dict[str, Any] = {
+    launch_options: dict[str, Any] = {
         "jobs": args.jobs,
         "data": args.data,
         "slurm": None if args.slurm is None else read_options(args.slurm),
-        "progress": _Status(),
+        "progress": _TrialProgress(),
     }
     if args.resume is not None:
-        planned = ("recipe", "over", "seeds", "trials", "sampler", "prune", "out", "device")
-        planned_options = [name for name in planned if getattr(args, name)]
-        if planned_options:
-            raise PellucidError(f"--resume continues a sweep as it was planned; leave out {planned_options[0]}")
-        with running["progress"]:
-            results = join(args.resume, **running)
+        plan_arguments = ("recipe", "over", "seeds", "trials", "sampler", "prune", "out", "device")
+        given_arguments = [name for name in plan_arguments if getattr(args, name)]
+        if given_arguments:
+            raise PellucidError(f"--resume continues a sweep as it was planned; leave out {given_arguments[0]}")
+        with launch_options["progress"]:
+            results = resume_sweep(args.resume, **launch_options)
     else:
         if args.recipe is None:
             raise PellucidError("pellucid sweep needs a RECIPE; `pellucid recipes` lists them")
         recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
         device = [] if args.device is None else [f"recipe.device={args.device}"]
-        with running["progress"]:
+        with launch_options["progress"]:
             results = sweep(
                 recipe,
-                _over(args.over),
-                seeds=None if args.seeds is None else _seeds(args.seeds),
+                _parse_ranges(args.over),
+                seeds=None if args.seeds is None else _parse_seeds(args.seeds),
                 trials=args.trials,
                 sampler=args.sampler,
                 prune=args.prune,
                 out=args.out,
                 fixed=[*overrides],
                 words=[args.recipe, *args.settings, *device],
-                **running,
+                **launch_options,
             )
-    _print(args, results, submitted=args.slurm is not None)
+    _print_results(args, results, submitted=args.slurm is not None)
     return 0
 
 
-def _print(args: argparse.Namespace, results: "TuningResult", submitted: bool) -> None:
+def _print_results(args: argparse.Namespace, results: "TuningResult", submitted: bool) -> None:
     from pellucid.text import table
     from pellucid.tuning.page import command_of, merit_of, settings_text, value_text
 
-    merit, best = merit_of(results), results.best
+    merit, best_trial = merit_of(results), results.best
     counts = ", ".join(f"{count} {state}" for state, count in results.counts.items() if count)
     rows = [
         (f"trial {trial.number}", value_text(merit, trial.value), settings_text(trial))
-        for trial in results.ranked[:MAX_TRIALS]
+        for trial in results.ranked[:MAX_PRINTED_TRIALS]
     ]
     lines = [f"{results.plan.name}: {results.plan.trials} trials: {counts}"]
     lines += table([("", merit.label, "settings"), *rows], right=[1]) if rows else []
-    if best is not None:
-        lines += ["", f"best    {command_of(results, best, best.runs[0])}"]
+    if best_trial is not None:
+        lines += ["", f"best    {command_of(results, best_trial, best_trial.runs[0])}"]
     lines += [f"folder  {results.folder.path}", f"page    {results.page}"]
     if submitted:
         lines.append(f"the jobs are submitted; their logs are in {results.folder.path / 'slurm'}")
     answer(args, results.to_json(), *lines)
 
 
-def _over(words: list[str]) -> dict[str, str]:
+def _parse_ranges(words: list[str]) -> dict[str, str]:
     """Return the texts of `--over KEY=VALUES` by key."""
     ranges: dict[str, str] = {}
     for word in words:
@@ -121,7 +121,7 @@ def _over(words: list[str]) -> dict[str, str]:
     return ranges
 
 
-def _seeds(text: str) -> list[int]:
+def _parse_seeds(text: str) -> list[int]:
     """Return the seeds of "0..4" or "0,7,9"."""
     from pellucid.tuning.space import ValueRange, read_values
 
@@ -131,7 +131,7 @@ def _seeds(text: str) -> list[int]:
     return list(values.grid)
 
 
-class _Status:
+class _TrialProgress:
     """The number of finished trials, and the best one; a context that ends their line."""
 
     def __init__(self) -> None:
@@ -140,8 +140,12 @@ class _Status:
     def __call__(self, results: "TuningResult") -> None:
         from pellucid.tuning.page import merit_of, value_text
 
-        best, n_done = results.best, results.plan.trials - results.counts["unfinished"]
-        best_text = "" if best is None else f", best {value_text(merit_of(results), best.value)} (trial {best.number})"
+        best_trial, n_done = results.best, results.plan.trials - results.counts["unfinished"]
+        best_text = (
+            ""
+            if best_trial is None
+            else f", best {value_text(merit_of(results), best_trial.value)} (trial {best_trial.number})"
+        )
         self._line.show(f"{n_done:,} of {results.plan.trials:,} trials{best_text}")
 
     def __enter__(self) -> None:

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
-from pellucid.command.files import html_place, write_html
+from pellucid.command.files import html_output_path, write_html
 from pellucid.command.models import open_model
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
@@ -70,20 +70,20 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError("--nudge changes the value that --weight names; give both")
     if not 1 <= args.top <= MAX_PRODUCTS:
         raise PellucidError(f"--top is {args.top}; give 1 to {MAX_PRODUCTS}")
-    html_path = html_place(args)
+    html_path = html_output_path(args)
     model = open_model(args.model, args.device)
     if not isinstance(model.objective, Supervised):
         raise PellucidError(
             f"{args.model}: this command traces classifiers and segmentation models; trace a single-stage detector or "
             "a colorizer (pix2pix, l1 or mse) in Python by Model.load(FILE).trace(images, targets)"
         )
-    model, x, target, label, chosen = task_of(model).example(model, args.image, args.target)
+    model, x, target, label, target_origin = task_of(model).example(model, args.image, args.target)
     dtype = torch.float32 if model.device.type == "mps" else torch.float64
-    traced = trace(model, x[None], target, dtype=dtype)
-    explained = None if args.weight is None else traced.explain(args.weight, args.top)
-    nudged = None if args.nudge is None or args.weight is None else traced.nudge(args.weight, args.nudge)
-    views = [part for part in (explained or traced, nudged) if part is not None]
-    about = f"{args.model} on {args.image}, class {label}{'' if args.target else f' ({chosen})'}"
+    trace_result = trace(model, x[None], target, dtype=dtype)
+    explanation = None if args.weight is None else trace_result.explain(args.weight, args.top)
+    nudge = None if args.nudge is None or args.weight is None else trace_result.nudge(args.weight, args.nudge)
+    views = [part for part in (explanation or trace_result, nudge) if part is not None]
+    about = f"{args.model} on {args.image}, class {label}{'' if args.target else f' ({target_origin})'}"
     if html_path is not None:
         _write_page(html_path, args, model, x, target, views, about)
     hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"
@@ -93,26 +93,26 @@ def handle(args: argparse.Namespace) -> int:
             "model": args.model,
             "image": args.image,
             "target": label,
-            "chosen": None if args.target else chosen,
-            "trace": traced.to_json(),
-            "explanation": None if explained is None else explained.to_json(),
-            "nudge": None if nudged is None else nudged.to_json(),
+            "chosen": None if args.target else target_origin,
+            "trace": trace_result.to_json(),
+            "explanation": None if explanation is None else explanation.to_json(),
+            "nudge": None if nudge is None else nudge.to_json(),
         },
         about,
         "",
         *"\n\n".join(map(str, views)).split("\n"),
-        *(["", hint] if explained is None else []),
+        *(["", hint] if explanation is None else []),
     )
     return 0
 
 
 def _write_page(
-    place: "Path",
+    path: "Path",
     args: argparse.Namespace,
     model: "Model",
     x: "Tensor",
     target: "Tensor",
-    shown: "list[Any]",
+    views: "list[Any]",
     about: str,
 ) -> None:
     """Write the view Draw of the image, or the tables where it cannot show what is asked for."""
@@ -121,8 +121,8 @@ def _write_page(
     from pellucid.studio.draw.session import can_draw
 
     if args.nudge is not None or not can_draw(model):
-        write_html(place, "\n".join(part._repr_html_() for part in shown), about)
+        write_html(path, "\n".join(part._repr_html_() for part in views), about)
         return
     cpu_model = model if model.device.type == "cpu" else open_model(args.model)
     page = traced_file(cpu_model, args.model, x[None].cpu(), int(target[0]), args.weight, about)
-    write_atomically(place, page.encode())
+    write_atomically(path, page.encode())

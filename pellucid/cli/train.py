@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
-from pellucid.command.results import show
+from pellucid.command.results import print_runs
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
@@ -40,37 +40,37 @@ def handle(args: argparse.Namespace) -> int:
     """Train, and print the test results and the paths of the run folder and the report."""
     from pellucid.recipe.job import Job, new_jobs
     from pellucid.recipe.own import recipe_of_words
-    from pellucid.recipe.resume import interrupted, resume_runs
+    from pellucid.recipe.resume import interrupted_run, resume_runs
 
     if args.resume is not None:
         if args.recipe is not None and "=" not in args.recipe:
             raise PellucidError(f"--resume uses the run's recipe; leave out {args.recipe!r}")
         if args.device is not None:
             raise PellucidError("--resume uses the run's device; leave out --device, or start a new training")
-        epochs = _epochs([args.recipe, *args.settings] if args.recipe else [])
-        _show(resume_runs(args.resume, data=args.data, epochs=epochs), args.json)
+        epochs = _parse_epochs([args.recipe, *args.settings] if args.recipe else [])
+        _print_runs(resume_runs(args.resume, data=args.data, epochs=epochs), args.json)
         return 0
     if args.recipe is None:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
-    started = interrupted(args.out)
-    if started is not None:
-        _show(resume_runs(started, data=args.data), args.json)
+    interrupted_run = interrupted_run(args.out)
+    if interrupted_run is not None:
+        _print_runs(resume_runs(interrupted_run, data=args.data), args.json)
         return 0
     recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)
-    _show(list(map(Job.train, jobs)), args.json)
+    _print_runs(list(map(Job.train, jobs)), args.json)
     return 0
 
 
-def _show(runs: "list[Run]", as_json: bool) -> None:
+def _print_runs(runs: "list[Run]", as_json: bool) -> None:
     """Print finished runs, in the first of many processes."""
     from pellucid.training.distributed import processes
 
     if processes().is_first:
-        show(runs, as_json)
+        print_runs(runs, as_json)
 
 
-def _epochs(settings: list[str]) -> int | None:
+def _parse_epochs(settings: list[str]) -> int | None:
     """Return the number of epochs that the settings of a resumed run give; PellucidError for any other setting."""
     from pellucid.recipe.recipe import parse_overrides
 

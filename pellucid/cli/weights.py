@@ -8,7 +8,7 @@ from pathlib import Path
 from pellucid import shipped_files
 from pellucid.command.args import Parser, check_action
 from pellucid.command.out import answer
-from pellucid.command.progress import Downloading
+from pellucid.command.progress import DownloadProgress
 from pellucid.errors import PellucidError
 from pellucid.text import plural, table
 
@@ -36,14 +36,16 @@ def handle(args: argparse.Namespace) -> int:
             raise PellucidError(
                 f"pellucid weights list takes no name; to download {args.name!r}, use: pellucid weights get {args.name}"
             )
-        return _list(args)
+        return _list_weights(args)
     if args.name is None:
-        what = "a name; `pellucid weights list` shows all names" if args.action == "get" else "a weights file"
-        raise PellucidError(f"pellucid weights {args.action} needs {what}")
-    return _get(args) if args.action == "get" else _show(args)
+        missing_argument = (
+            "a name; `pellucid weights list` shows all names" if args.action == "get" else "a weights file"
+        )
+        raise PellucidError(f"pellucid weights {args.action} needs {missing_argument}")
+    return _download(args) if args.action == "get" else _show_tensors(args)
 
 
-def _list(args: argparse.Namespace) -> int:
+def _list_weights(args: argparse.Namespace) -> int:
     from pellucid.data.catalogue import data_root
     from pellucid.weights.catalogue import CATALOGUE
 
@@ -56,8 +58,8 @@ def _list(args: argparse.Namespace) -> int:
             "checksum": entry.checksum or None,
             "megabytes": entry.megabytes,
             "path": str(folder / entry.file),
-            "present": _present(folder / entry.file, entry.megabytes),
-            "download": entry.complete,
+            "present": _is_present(folder / entry.file, entry.megabytes),
+            "download": entry.has_complete_checksum,
         }
         for entry in CATALOGUE.values()
     ]
@@ -69,16 +71,16 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
-def _present(path: Path, megabytes: int) -> bool:
+def _is_present(path: Path, megabytes: int) -> bool:
     """Return whether a file of about the published size exists; only `get` compares the checksum."""
     return path.is_file() and megabytes / 2 < path.stat().st_size / 1e6 <= megabytes
 
 
-def _get(args: argparse.Namespace) -> int:
+def _download(args: argparse.Namespace) -> int:
     from pellucid.data.catalogue import data_root
     from pellucid.weights.catalogue import get
 
-    progress = Downloading()
+    progress = DownloadProgress()
     report = partial(progress, args.name) if sys.stderr.isatty() and not args.json else None
     try:
         path, status = get(args.name, data_root(args.data) / "weights", report)
@@ -88,13 +90,13 @@ def _get(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(args: argparse.Namespace) -> int:
+def _show_tensors(args: argparse.Namespace) -> int:
     from pellucid.weights import format_name, open_weights
     from pellucid.weights.fault import quoted
-    from pellucid.weights.match import kind
+    from pellucid.weights.match import dtype_and_shape
 
     path = shipped_files.pretrained_file(args.name) if args.name in shipped_files.pretrained_names() else args.name
-    form = format_name(path)
+    file_format = format_name(path)
     tensors = open_weights(path)
     # Names that begin with "[", such as "[familiarity].0.means", are not weights of the network.
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}
@@ -105,8 +107,8 @@ def _show(args: argparse.Namespace) -> int:
     ]
     answer(
         args,
-        {"file": args.name, "format": form, "numbers": count, "tensors": rows},
-        *table([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]),
-        f"{form}: {plural(len(weights), 'tensor')}, {plural(count, 'value')}",
+        {"file": args.name, "format": file_format, "numbers": count, "tensors": rows},
+        *table([(quoted(name, 200), *dtype_and_shape(tensor).split(" ", 1)) for name, tensor in tensors.items()]),
+        f"{file_format}: {plural(len(weights), 'tensor')}, {plural(count, 'value')}",
     )
     return 0

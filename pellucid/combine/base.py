@@ -79,20 +79,21 @@ def map_layers(net: Layer, change: Callable[[Layer], Layer]) -> Layer:
 
 def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
     """Return the network with the layer at `path` replaced by `change(layer)`; PellucidError for an unknown path."""
-    chain, names, rest = [net], list[str](), path  # the layers on the path, their names, and the path below them
-    while rest:
+    # The layers on the path, their names, and the path below them:
+    chain, names, rest_of_path = [net], list[str](), path
+    while rest_of_path:
         parent = chain[-1]
-        known: Mapping[str, Layer] = parent.layers if isinstance(parent, Combinator) else {}
-        names.append(name := first_name(rest, known))
-        rest = rest.removeprefix(name).removeprefix(".")
-        if name not in known:
-            raise PellucidError(f"no layer {path!r}{nearest(name, known)}")
-        chain.append(known[name])
-    new = change(chain.pop())
+        children: Mapping[str, Layer] = parent.layers if isinstance(parent, Combinator) else {}
+        names.append(name := first_name(rest_of_path, children))
+        rest_of_path = rest_of_path.removeprefix(name).removeprefix(".")
+        if name not in children:
+            raise PellucidError(f"no layer {path!r}{nearest(name, children)}")
+        chain.append(children[name])
+    replacement = change(chain.pop())
     for name, parent in zip(reversed(names), reversed(chain), strict=True):
         assert isinstance(parent, Combinator)
-        new = parent.rebuild({**parent.layers, name: new})
-    return new
+        replacement = parent.rebuild({**parent.layers, name: replacement})
+    return replacement
 
 
 def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -164,13 +165,13 @@ def name_children(
     where: str,
     unnamed: Iterable[Any],
     named: Mapping[str, Layer],
-    reserved: tuple[str, ...] = (),
-    dots: bool = False,
+    reserved_names: tuple[str, ...] = (),
+    allow_dots: bool = False,
 ) -> dict[str, Layer]:
     """Return all layers by name, the unnamed ones named by type and count (conv2d1, relu1, conv2d2).
 
     Raises PellucidError, whose message begins with `where`, for a value that is not a layer, and for a repeated,
-    invalid or reserved name. dots: whether names may contain dots.
+    invalid or reserved name. allow_dots: whether names may contain dots.
     """
     children: dict[str, Layer] = {}
     counts: dict[str, int] = {}
@@ -185,26 +186,26 @@ def name_children(
         children[name] = layer
     for name, layer in children.items():
         check_layer(layer, f"{where}: child {name!r}")
-        parts = name.split(".") if dots else [name]
-        if not name.isprintable() or not all(parts) or "." in parts[0] or "[" in name or name in reserved:
+        parts = name.split(".") if allow_dots else [name]
+        if not name.isprintable() or not all(parts) or "." in parts[0] or "[" in name or name in reserved_names:
             raise PellucidError(
                 f"{where}: {name!r} cannot be a layer's name; use another, printable and without '.' and '['"
             )
     return children
 
 
-def check_layer(value: object, what: str) -> None:
-    """Raise PellucidError unless the value is a layer; `what` is its name in the message."""
+def check_layer(value: object, label: str) -> None:
+    """Raise PellucidError unless the value is a layer; `label` is its name in the message."""
     if isinstance(value, Layer):
         return
-    shown = " ".join(repr(value).split())[:60]
+    text = " ".join(repr(value).split())[:60]
     if isinstance(value, type) and issubclass(value, Layer):
         raise PellucidError(
-            f"{what} is the class {value.__name__}; give an object of it, such as {value.__name__}(...)"
+            f"{label} is the class {value.__name__}; give an object of it, such as {value.__name__}(...)"
         )
     if isinstance(value, Mapping):
-        raise PellucidError(f"{what} is a dict; give names as arguments, such as Sequential(**layers)")
-    raise PellucidError(f"{what} is {shown}, not a layer")
+        raise PellucidError(f"{label} is a dict; give names as arguments, such as Sequential(**layers)")
+    raise PellucidError(f"{label} is {text}, not a layer")
 
 
 def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -237,5 +238,5 @@ def shape_of(x: Any) -> Any:
 
 def first_name(path: str, names: Iterable[str]) -> str:
     """Return the longest of `names`, which may contain dots, with which a path begins; else its part before a dot."""
-    found = [name for name in names if path == name or path.startswith(f"{name}.")]
-    return max(found, key=len, default=path.partition(".")[0])
+    matches = [name for name in names if path == name or path.startswith(f"{name}.")]
+    return max(matches, key=len, default=path.partition(".")[0])

@@ -49,7 +49,7 @@ class Graph(Combinator):
             known.add(name)
             if not isinstance(layer, str):
                 owners.add(name)
-        name_children("Graph", (), self.layers, dots=True)
+        name_children("Graph", (), self.layers, allow_dots=True)
         for name in self.outputs:
             if name not in known:
                 raise PellucidError(f"Graph: output {name!r} is not a node{nearest(name, known)}")
@@ -73,7 +73,7 @@ class Graph(Combinator):
         """
         if any(Trait.WHOLE in layer.traits for layer in self.layers.values()):
             return self._init_by_run(shape, rng)
-        shapes: dict[str, Any] = dict(zip(self.inputs, self._tuple(shape), strict=True))
+        shapes: dict[str, Any] = dict(zip(self.inputs, self._as_tuple(shape), strict=True))
         params: Params = {}
         for name, (layer, *sources) in self.nodes.items():
             node_inputs = tuple(shapes[source] for source in sources)
@@ -90,18 +90,18 @@ class Graph(Combinator):
 
         def step(name: str, layer: Layer, unset: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
             if name not in params:
-                draws = Trait.LEARNS in layer.traits or bool(layer.buffers) or isinstance(layer, Combinator)
-                params[name] = init_child(name, layer, shape_of(x), rng)[0] if draws else {}
+                has_params = Trait.LEARNS in layer.traits or bool(layer.buffers) or isinstance(layer, Combinator)
+                params[name] = init_child(name, layer, shape_of(x), rng)[0] if has_params else {}
             return layer.forward(params[name], x, mode)
 
-        shapes = self._tuple(shape)
+        shapes = self._as_tuple(shape)
         xs = tuple(torch.zeros(1, *part) for part in shapes)
         y, _ = self.flow({name: {} for name in self.nodes}, xs[0] if len(xs) == 1 else xs, Mode(keep=False), step)
         return params, shape_of(y)
 
     def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run the nodes in order, releasing each value after its last use."""
-        values: dict[str, Any] = dict(zip(self.inputs, self._tuple(x), strict=True))
+        values: dict[str, Any] = dict(zip(self.inputs, self._as_tuple(x), strict=True))
         last_use = {source: name for name, (_, *sources) in self.nodes.items() for source in sources}
         cache: dict[str, Cache] = {}
         for name, (layer, *sources) in self.nodes.items():
@@ -138,5 +138,5 @@ class Graph(Combinator):
         dxs = tuple(gradients.get(name) for name in self.inputs)
         return dxs[0] if len(dxs) == 1 else dxs, dparams
 
-    def _tuple(self, x: Any) -> tuple[Any, ...]:
+    def _as_tuple(self, x: Any) -> tuple[Any, ...]:
         return (x,) if len(self.inputs) == 1 else x

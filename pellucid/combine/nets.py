@@ -32,7 +32,7 @@ class ParameterCounts(NamedTuple):
         return plural(self.parameters, "parameter") + buffers
 
 
-def sizes(nets: Mapping[str, Layer], params: Params) -> ParameterCounts:
+def parameter_counts(nets: Mapping[str, Layer], params: Params) -> ParameterCounts:
     """Return the numbers of values in the parameters and in the buffers of several networks."""
     buffers, counts = all_buffers(nets), {path: tensor.numel() for path, tensor in flatten(params).items()}
     in_buffers = sum(count for path, count in counts.items() if path in buffers)
@@ -44,7 +44,7 @@ def params_of(params: Params, name: str) -> Params:
     return params[name] if name else params
 
 
-def below(paths: Iterable[str], name: str) -> set[str]:
+def paths_below(paths: Iterable[str], name: str) -> set[str]:
     """Return the paths of parameters in the network `name`, without that prefix."""
     prefix = prefix_of(name)
     return {path.removeprefix(prefix) for path in paths if path.startswith(prefix)}

@@ -26,7 +26,7 @@ class Parallel(Combinator):
     def __init__(self, branches: tuple[Layer, ...] | Mapping[str, Layer], merge: Layer) -> None:
         named: Mapping[str, Layer] = branches if isinstance(branches, Mapping) else {}
         unnamed: tuple[Layer, ...] = () if isinstance(branches, Mapping) else tuple(branches)
-        object.__setattr__(self, "branches", name_children("Parallel", unnamed, named, reserved=("merge",)))
+        object.__setattr__(self, "branches", name_children("Parallel", unnamed, named, reserved_names=("merge",)))
         object.__setattr__(self, "merge", merge)
 
     @property

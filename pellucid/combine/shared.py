@@ -37,11 +37,11 @@ class Shared(Combinator):
         """
         if not shape or not all(isinstance(part, tuple) for part in shape):
             raise PellucidError(f"Shared takes a tuple of inputs, not one of shape {shape}; feed it from a Fork")
-        params, first = init_child("layer", self.layer, shape[0], rng)
-        outs = [first]
+        params, first_out = init_child("layer", self.layer, shape[0], rng)
+        outs = [first_out]
         for other_shape in shape[1:]:
             other_params, out = init_child("layer", self.layer, other_shape, torch.Generator())
-            if _shapes(other_params) != _shapes(params):
+            if _param_shapes(other_params) != _param_shapes(params):
                 raise PellucidError(
                     f"Shared: inputs of shapes {shape[0]} and {other_shape} would need different parameters; "
                     "give them the same number of channels"
@@ -70,7 +70,8 @@ class Shared(Combinator):
         return tuple(reversed(dxs)), {"layer": total}
 
 
-def _shapes(params: Params) -> dict[str, Any]:
+def _param_shapes(params: Params) -> dict[str, Any]:
     return {
-        name: _shapes(cast(Params, value)) if isinstance(value, dict) else value.shape for name, value in params.items()
+        name: _param_shapes(cast(Params, value)) if isinstance(value, dict) else value.shape
+        for name, value in params.items()
     }

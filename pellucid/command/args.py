@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from pellucid.command.out import say_text
+from pellucid.command.out import print_text
 from pellucid.errors import PellucidError, nearest
 from pellucid.settings.checks import check_known
 from pellucid.shipped_files import MODEL_HELP
@@ -21,13 +21,13 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
         """Parse the words after the command's name; for `--help`, print the help and return None."""
-        end = list(words).index("--") if "--" in words else len(words)
-        if any(word in ("--help", "-h") for word in words[:end]):
-            say_text(self.format_help().rstrip())
+        options_end = list(words).index("--") if "--" in words else len(words)
+        if any(word in ("--help", "-h") for word in words[:options_end]):
+            print_text(self.format_help().rstrip())
             return None
         args, unknown = self.parse_known_intermixed_args(list(words))
         if unknown:
-            raise PellucidError(self._unknown(unknown[0]))
+            raise PellucidError(self._unknown_argument_message(unknown[0]))
         for action in self._actions:
             value = getattr(args, action.dest, None)
             if value != action.default and "" in (value if isinstance(value, list) else [value]):
@@ -51,31 +51,31 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def html_option(self) -> "Parser":
-        """Add `--html`; `html_place` in pellucid.command.files returns its file."""
+        """Add `--html`; `html_output_path` in pellucid.command.files returns its file."""
         self.add_argument("--html", metavar="FILE", help="also write an HTML page")
         return self
 
-    def data_option(self, what: str = "the folder that contains the data sets") -> "Parser":
+    def data_option(self, help_text: str = "the folder that contains the data sets") -> "Parser":
         """Add `--data`."""
         self.add_argument(
             "--data",
             metavar="DIR",
-            help=f"{what} (default: $PELLUCID_DATA, else ../shared/data, else the user's cache)",
+            help=f"{help_text} (default: $PELLUCID_DATA, else ../shared/data, else the user's cache)",
         )
         return self
 
     def device_option(self) -> "Parser":
         """Add `--device`."""
-        what = "where to compute: cpu (default), cuda, mps, or auto for the fastest"
-        self.add_argument("--device", metavar="NAME", help=what)
+        help_text = "where to compute: cpu (default), cuda, mps, or auto for the fastest"
+        self.add_argument("--device", metavar="NAME", help=help_text)
         return self
 
-    def seed_option(self, what: str = "seed of every random draw", default: int | None = 0) -> "Parser":
+    def seed_option(self, help_text: str = "seed of every random draw", default: int | None = 0) -> "Parser":
         """Add `--seed`."""
-        self.add_argument("--seed", type=seed, default=default, metavar="N", help=f"{what} (default: 0)")
+        self.add_argument("--seed", type=seed, default=default, metavar="N", help=f"{help_text} (default: 0)")
         return self
 
-    def _unknown(self, word: str) -> str:
+    def _unknown_argument_message(self, word: str) -> str:
         """Return the error message for an argument that the parser does not define."""
         if not word.startswith("-"):
             return f"{self.prog}: one argument too many: {word!r}; see {self.prog} --help"
@@ -91,15 +91,17 @@ def seed(text: str) -> int:
     return int(text)
 
 
-def sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
+def parse_sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
     """Return the size of each axis of a text such as "180x240"; raises PellucidError for any other text."""
-    sides = text.split("x")
-    if len(sides) != len(axes) or not all(re.fullmatch("0*[1-9][0-9]{0,4}", side) for side in sides):
+    axis_texts = text.split("x")
+    if len(axis_texts) != len(axes) or not all(
+        re.fullmatch("0*[1-9][0-9]{0,4}", axis_text) for axis_text in axis_texts
+    ):
         raise PellucidError(
             f"{option} {text!r} is not a size; write {', '.join(axes[:-1])} and {axes[-1]} as in "
             f"{'x'.join(('3', '180', '240')[-len(axes) :])}"
         )
-    return tuple(map(int, sides))
+    return tuple(map(int, axis_texts))
 
 
 class Action(NamedTuple):
@@ -119,7 +121,7 @@ class Actions:
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
         """Parse the words after the command's name; `handle` of the result is the action's function."""
         if not words or words[0] in ("--help", "-h"):
-            say_text(self.usage())
+            print_text(self.usage())
             return None
         check_action(self.command, words[0], tuple(self.actions))
         action = self.actions[words[0]]
@@ -132,8 +134,8 @@ class Actions:
         """Return the text of `--help`."""
         width = max(map(len, self.actions))
         rows = "\n".join(f"  {name:<{width}}  {about}" for name, (about, *_) in self.actions.items())
-        last = f"pellucid {self.command} ACTION --help explains one action."
-        return f"usage: pellucid {self.command} ACTION ...\n\n{self.about}\n\n{rows}\n\n{last}"
+        hint = f"pellucid {self.command} ACTION --help explains one action."
+        return f"usage: pellucid {self.command} ACTION ...\n\n{self.about}\n\n{rows}\n\n{hint}"
 
 
 def check_action(command: str, action: str, known: Sequence[str]) -> None:

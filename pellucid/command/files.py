@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 
-def check_place(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
+def check_output_path(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
     """Return the output file of an option; raises PellucidError if it cannot be written, before any work is done."""
     from pellucid.errors import PellucidError
 
@@ -35,9 +35,9 @@ def check_folder(folder: Path) -> Path:
     return folder
 
 
-def html_place(args: argparse.Namespace) -> Path | None:
+def html_output_path(args: argparse.Namespace) -> Path | None:
     """Return the file of `--html`, or None without the option; raises PellucidError if it cannot be written."""
-    return None if args.html is None else check_place(args.html, "--html")
+    return None if args.html is None else check_output_path(args.html, "--html")
 
 
 def write_html(path: Path, body: str, title: str) -> None:

@@ -7,17 +7,17 @@ if TYPE_CHECKING:
     from pellucid.model import Model
 
 
-FOREIGN = (".onnx", ".pt2")  # suffixes of files that pellucid.open takes
+FOREIGN_SUFFIXES = (".onnx", ".pt2")  # suffixes of files that pellucid.open takes
 
 
 def open_model(model: str, device: str | None = None) -> "Model":
     """Load the model of a MODEL argument onto a device."""
     from pellucid.model import Model
 
-    return Model.load(model, device=own_device(device or "cpu"))
+    return Model.load(model, device=process_device(device or "cpu"))
 
 
-def own_device(name: str) -> str:
+def process_device(name: str) -> str:
     """Return the name of a device; for a GPU without a number, that of this process among those torchrun started."""
     import torch
 
@@ -28,7 +28,7 @@ def own_device(name: str) -> str:
 
 def open_network(model: str) -> "Model":
     """Load a model as `open_model` does, or open an ONNX file or an exported program of PyTorch."""
-    if not model.endswith(FOREIGN):
+    if not model.endswith(FOREIGN_SUFFIXES):
         return open_model(model)
     import pellucid
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place
+from pellucid.command.files import check_output_path
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def add_options(parser: Parser, command: str) -> None:
 
 def given_options(args: argparse.Namespace, command: str, task: "Task") -> dict[str, Any]:
     """Return the options of a task that the user gives, by name; raises PellucidError for those of other tasks."""
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for other, option in options_of(command):
         value = getattr(args, option.name)
         if value is None:
             continue
         if other is not task:
             raise PellucidError(f"{args.model} is not a {other.model}; leave --{option.name} out")
-        given[option.name] = check_place(value, f"--{option.name}") if option.kind is Path else value
-    return given
+        values[option.name] = check_output_path(value, f"--{option.name}") if option.kind is Path else value
+    return values

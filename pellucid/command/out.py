@@ -13,20 +13,20 @@ from typing import Any
 
 from pellucid.text import note, printable
 
-NAME = "pellucid"  # of the program
+PROGRAM = "pellucid"  # of the program
 
 
-def emit(value: Mapping[str, Any]) -> None:
+def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object in ASCII; NaN and infinity become null."""
-    say(json.dumps(plain(value), allow_nan=False))
+    print_lines(json.dumps(plain(value), allow_nan=False))
 
 
 def answer(args: argparse.Namespace, value: Mapping[str, Any], *lines: str) -> None:
     """Print `value` as one JSON object for `--json`, otherwise the lines."""
     if args.json:
-        emit(value)
+        print_json(value)
     else:
-        say(*lines)
+        print_lines(*lines)
 
 
 def plain(value: Any) -> Any:
@@ -62,7 +62,7 @@ def note_skipped(faults: Mapping[str, Any]) -> list[dict[str, str]]:
     return [{"image": name, "reason": str(error)} for name, error in faults.items()]
 
 
-def say(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     """Print lines, if any, and flush, with unprintable characters escaped, since lines may contain any file name.
 
     Continue when stdout is closed, so that the exit code still reports the result.
@@ -71,8 +71,8 @@ def say(*lines: str) -> None:
         _write("\n".join(map(printable, lines)))
 
 
-def say_text(text: str) -> None:
-    """Print text of several lines, such as a table, like `say`."""
+def print_text(text: str) -> None:
+    """Print text of several lines, such as a table, like `print_lines`."""
     _write(printable(text, keep="\n"))
 
 
@@ -88,19 +88,19 @@ def silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def again(words: Sequence[str], options: Mapping[str, Any], settings: Sequence[str]) -> str:
+def repeat_command(words: Sequence[str], options: Mapping[str, Any], settings: Sequence[str]) -> str:
     """Return the command line that repeats this call; options that are None or "" are left out."""
     flags = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
-    return shlex.join([NAME, *words, *flags, *settings])
+    return shlex.join([PROGRAM, *words, *flags, *settings])
 
 
-def command() -> str:
+def program_command() -> str:
     """Return the command of this program: its name where the shell finds it, else its path, or `python -m pellucid`."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
-        return f"{shlex.quote(sys.orig_argv[0])} -m {NAME}"
-    if script.stem != NAME:  # called from other code
-        return NAME
-    program = shutil.which(NAME)
-    same = program is not None and Path(program).resolve() == script.resolve()
-    return NAME if same else shlex.quote(sys.argv[0])
+        return f"{shlex.quote(sys.orig_argv[0])} -m {PROGRAM}"
+    if script.stem != PROGRAM:  # called from other code
+        return PROGRAM
+    program = shutil.which(PROGRAM)
+    is_this_program = program is not None and Path(program).resolve() == script.resolve()
+    return PROGRAM if is_this_program else shlex.quote(sys.argv[0])

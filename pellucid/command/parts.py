@@ -19,18 +19,18 @@ from pellucid.files import make_folder, read_regular, remove_orphans, write_atom
 from pellucid.text import note
 from pellucid.version import __version__
 
-MIN_PART, MAX_PART = 16, 512  # pictures
-PARTS = 64  # the number of parts, about, unless that would make them smaller or larger
-POLL = 0.5  # seconds between two looks at the parts of other processes
+MIN_PART_SIZE, MAX_PART_SIZE = 16, 512  # pictures
+TARGET_PARTS = 64  # the number of parts, about, unless that would make them smaller or larger
+POLL_SECONDS = 0.5  # seconds between two looks at the parts of other processes
 MANIFEST, LOCK = "manifest.json", "lock"
-ALL_PARTS = 0  # the byte of LOCK for what concerns all parts; byte n + 1 is that of part n
-PATIENCE = 60.0  # seconds of waiting for parts of other processes, before a message names them
-_PART = re.compile(r"part-[0-9]{5,}\.jsonl")
+ALL_PARTS_LOCK = 0  # the byte of LOCK for what concerns all parts; byte n + 1 is that of part n
+PATIENCE_SECONDS = 60.0  # seconds of waiting for parts of other processes, before a message names them
+_PART_NAME = re.compile(r"part-[0-9]{5,}\.jsonl")
 
 
 def part_size(pictures: int) -> int:
     """Return the number of pictures in a part: a multiple of 16 that makes about 64 parts, but at most 512."""
-    return min(MAX_PART, max(MIN_PART, -(-pictures // PARTS // MIN_PART) * MIN_PART))
+    return min(MAX_PART_SIZE, max(MIN_PART_SIZE, -(-pictures // TARGET_PARTS // MIN_PART_SIZE) * MIN_PART_SIZE))
 
 
 class Parts:
@@ -41,15 +41,15 @@ class Parts:
     PellucidError if the folder holds the parts of another job.
     """
 
-    def __init__(self, folder: Path, result: Path, pictures: PictureList, about: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, result: Path, pictures: PictureList, job: Mapping[str, Any]) -> None:
         self.folder, self.result, self.pictures = make_folder(folder), result, pictures
         self.size = part_size(len(pictures))
         self.count = -(-len(pictures) // self.size)
         self._locks = _Locks(folder / LOCK)
         try:
-            with self._locks.waited(ALL_PARTS):
-                self.threads = self._begin(about)
-                if self.done() < self.count:
+            with self._locks.hold(ALL_PARTS_LOCK):
+                self.threads = self._check_manifest(job)
+                if self.count_done() < self.count:
                     result.unlink(missing_ok=True)
         except BaseException:
             self.close()
@@ -67,11 +67,11 @@ class Parts:
         """Return the indices of a part's pictures."""
         return range(number * self.size, min((number + 1) * self.size, len(self.pictures)))
 
-    def done(self) -> int:
+    def count_done(self) -> int:
         """Return the number of parts that are done."""
-        return sum(_PART.fullmatch(name) is not None for name in os.listdir(self.folder))
+        return sum(_PART_NAME.fullmatch(name) is not None for name in os.listdir(self.folder))
 
-    def claimed(self, rank: int, count: int) -> Iterator[int]:
+    def claim_unfinished(self, rank: int, count: int) -> Iterator[int]:
         """Yield the number of each unfinished part; this process holds its lock until it takes the next one.
 
         Process `rank` of `count` begins at its own share and goes on to what others have not done, also because they
@@ -97,33 +97,33 @@ class Parts:
             open_parts = locked
             if locked:
                 waiting_since = waiting_since or time.monotonic()
-                if time.monotonic() - waiting_since > PATIENCE and rank == 0:
+                if time.monotonic() - waiting_since > PATIENCE_SECONDS and rank == 0:
                     waiting_since = math.inf  # one message
                     note(
                         f"still waiting for {', '.join(self.file(number).name for number in locked[:3])} of other "
                         "processes; if one of them hangs, end it, and its part is computed again"
                     )
-                time.sleep(POLL)
+                time.sleep(POLL_SECONDS)
 
     @contextmanager
-    def finished(self) -> Iterator[bool]:
+    def finish(self) -> Iterator[bool]:
         """Return a context in which this process alone may write the result; its value: whether it has to."""
-        with self._locks.waited(ALL_PARTS):
-            if missing := not self.result.exists():
+        with self._locks.hold(ALL_PARTS_LOCK):
+            if is_missing := not self.result.exists():
                 remove_orphans(self.folder)
                 for file in self.result.parent.glob(f".{self.result.name}.*.tmp"):
                     file.unlink(missing_ok=True)
-            yield missing
+            yield is_missing
 
-    def _begin(self, about: Mapping[str, Any]) -> int:
+    def _check_manifest(self, job: Mapping[str, Any]) -> int:
         """Compare with the manifest, or write it; return the number of threads."""
         versions = {"version of pellucid": __version__, "version of PyTorch": str(torch.__version__)}
-        listed = {"number of pictures": len(self.pictures), "list of pictures": self.pictures.digest}
-        job = json.loads(json.dumps({**about, **listed, **versions, "version of Pillow": pillow_version}))
+        picture_list = {"number of pictures": len(self.pictures), "list of pictures": self.pictures.digest}
+        job = json.loads(json.dumps({**job, **picture_list, **versions, "version of Pillow": pillow_version}))
         path = self.folder / MANIFEST
         advice = f"give another --out, or remove {self.folder}"
         if not path.exists():
-            if self.done():
+            if self.count_done():
                 raise PellucidError(f"{self.folder} has parts but no {MANIFEST}; {advice}")
             threads = torch.get_num_threads()
             write_atomically(path, (json.dumps({**job, "threads": threads}, indent=2) + "\n").encode())
@@ -133,8 +133,8 @@ class Parts:
             threads = int(manifest.pop("threads"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise PellucidError(f"{path} cannot be read ({error}); {advice}") from error
-        if other := sorted(name for name in {*job, *manifest} if job.get(name) != manifest.get(name)):
-            raise PellucidError(f"{self.folder} was begun with another {', '.join(other)}; {advice}")
+        if differing := sorted(name for name in {*job, *manifest} if job.get(name) != manifest.get(name)):
+            raise PellucidError(f"{self.folder} was begun with another {', '.join(differing)}; {advice}")
         return threads
 
 
@@ -178,7 +178,7 @@ class _Locks:
         self._file.close()
 
     @contextmanager
-    def waited(self, number: int) -> Iterator[None]:
+    def hold(self, number: int) -> Iterator[None]:
         """Return a context that waits for a lock and holds it."""
         self.take(number, self._fcntl.LOCK_EX)
         try:

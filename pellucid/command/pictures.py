@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place
-from pellucid.command.out import emit, note_skipped, say
+from pellucid.command.files import check_output_path
+from pellucid.command.out import note_skipped, print_json, print_lines
 from pellucid.errors import PellucidError
 from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures, predicted, write_csv
 
@@ -29,57 +29,59 @@ def check_source(args: argparse.Namespace) -> None:
         raise PellucidError(f"give either {SOURCE_HELP}, or --camera N")
 
 
-def predict_pictures(args: argparse.Namespace, make: Callable[[Path | None], Predictor], **about: Any) -> int:
+def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | None], Predictor], **about: Any) -> int:
     """Predict on all pictures that can be read, print each result, and return the exit code; or see `is_in_parts`.
 
-    make: returns a predictor that writes its files into a folder, if it is given one. about: values for the JSON object
-    besides those of the predictor. Why pictures were skipped is printed on stderr, each message once. Raises
-    PellucidError unless exactly one source is given.
+    make_predictor: returns a predictor that writes its files into a folder, if it is given one. about: values for the
+    JSON object besides those of the predictor. Why pictures were skipped is printed on stderr, each message once.
+    Raises PellucidError unless exactly one source is given.
     """
     from pellucid.command.many import is_in_parts, predict_in_parts
 
     check_source(args)
     if args.camera is None and is_in_parts(args.source, args.out):
-        return predict_in_parts(args, args.source, make, **about)
-    table = check_place(args.out, "--out") if args.out is not None and args.out.lower().endswith(".csv") else None
-    predictor = make(None if args.out is None or table is not None else Path(args.out))
+        return predict_in_parts(args, args.source, make_predictor, **about)
+    csv_path = (
+        check_output_path(args.out, "--out") if args.out is not None and args.out.lower().endswith(".csv") else None
+    )
+    predictor = make_predictor(None if args.out is None or csv_path is not None else Path(args.out))
     if args.out is None and predictor.only_files:
         raise PellucidError(predictor.only_files)
-    if table is None and args.out is not None and not predictor.writes_files:
+    if csv_path is None and args.out is not None and not predictor.writes_files:
         raise PellucidError(f"{args.model} writes no files into {args.out}, only a table; give --out FILE.csv")
     rows: list[Mapping[str, Any]] = []
-    lines: list[Mapping[str, Any]] = []  # of the CSV file
-    written: list[Path] = []
-    faults: dict[str, str] = {}
-    camera = args.camera is not None
+    csv_rows: list[Mapping[str, Any]] = []  # of the CSV file
+    written_files: list[Path] = []
+    skipped_reasons: dict[str, str] = {}
+    is_camera = args.camera is not None
     sources = pictures(args.source, predictor) if args.camera is None else camera_pictures(args.camera, predictor)
     with until_interrupted(args):
         for prediction in predicted(
-            predictor, sources, faults, f"camera {args.camera}" if camera else str(args.source), camera
+            predictor, sources, skipped_reasons, f"camera {args.camera}" if is_camera else str(args.source), is_camera
         ):
             rows.append(prediction.values)
-            written += [] if prediction.file is None else [prediction.file]
-            lines += [] if table is None else prediction.table()
+            written_files += [] if prediction.file is None else [prediction.file]
+            csv_rows += [] if csv_path is None else prediction.table()
             if not args.json:
-                say(prediction.line)
-    skipped = note_skipped(faults)
+                print_lines(prediction.line)
+    skipped_values = note_skipped(skipped_reasons)
     if rows:
         values, file = predictor.finish(rows)
-        if video := _video(args.source, written):
+        if video := _write_video(args.source, written_files):
             values = {**values, "video": str(video)}
             if not args.json:
-                say(f"wrote {video}")
-        if table is not None:
-            write_csv(table, lines)
-            values, file = {**values, "table": str(table)}, table
+                print_lines(f"wrote {video}")
+        if csv_path is not None:
+            write_csv(csv_path, csv_rows)
+            values, file = {**values, "table": str(csv_path)}, csv_path
         if args.json:
-            emit({"model": args.model, **about, **values, "skipped": skipped})
+            print_json({"model": args.model, **about, **values, "skipped": skipped_values})
         elif file is not None:
-            say(f"wrote {file}")
-    return 2 if faults else 0
+            print_lines(f"wrote {file}")
+    return 2 if skipped_reasons else 0
 
 
-def _video(source: str | Sequence[str] | None, frames: Sequence[Path]) -> Path | None:
+def _write_video(source: str | Sequence[str] | None, frames: Sequence[Path]) -> Path | None:
     """Return a video of the pictures written for a video's frames; None for other sources, and without OpenCV."""
     files = [source] if isinstance(source, str) else [*(source or ())]
     if len(frames) < 2 or len(files) != 1 or find_spec("cv2") is None:

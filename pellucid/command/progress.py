@@ -3,7 +3,7 @@
 import sys
 
 
-class Downloading:
+class DownloadProgress:
     """The percentage of a file that is downloaded, or the megabytes if the size is unknown."""
 
     def __init__(self) -> None:
@@ -11,10 +11,10 @@ class Downloading:
 
     def __call__(self, file: str, done: int, total: int | None) -> None:
         """Show that `done` of `total` bytes are downloaded; total None for an unknown size."""
-        part = 100 * done // total if total else done >> 20
-        if self._shown != (file, part):
-            self._shown = (file, part)
-            sys.stderr.write(f"\r{file}: {part} {'%' if total else 'MB'} ")
+        amount = 100 * done // total if total else done >> 20
+        if self._shown != (file, amount):
+            self._shown = (file, amount)
+            sys.stderr.write(f"\r{file}: {amount} {'%' if total else 'MB'} ")
 
     def end(self) -> None:
         """End the line, if there is one."""
@@ -22,17 +22,17 @@ class Downloading:
             sys.stderr.write("\r\n")
 
 
-class FilesRead:
-    """The number of files read so far; nothing is written unless `watched` and stderr is a terminal."""
+class CountProgress:
+    """The number of files read so far; nothing is written unless `enabled` and stderr is a terminal."""
 
-    def __init__(self, watched: bool) -> None:
-        self._watched, self._shown = watched and sys.stderr.isatty(), False
+    def __init__(self, enabled: bool) -> None:
+        self._enabled, self._shown = enabled and sys.stderr.isatty(), False
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, label: str, done: int, total: int) -> None:
         """Show that `done` of `total` files are read, or pairs of files compared."""
-        if self._watched:
+        if self._enabled:
             self._shown = True
-            sys.stderr.write(f"\r\x1b[K{what} {done:,} of {total:,} ")
+            sys.stderr.write(f"\r\x1b[K{label} {done:,} of {total:,} ")
 
     def end(self) -> None:
         """Remove the line, if there is one."""

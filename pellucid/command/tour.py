@@ -9,8 +9,8 @@ import torch
 
 from pellucid.data import load_image
 from pellucid.data.images import luma
-from pellucid.data.samples.cells import smear
-from pellucid.data.samples.written import SAMPLES, command_for, pictures
+from pellucid.data.samples.cells import blood_smear
+from pellucid.data.samples.written import SAMPLES, command_for, single_pictures
 from pellucid.explain.examine import MethodResult, examine, heat_map
 from pellucid.files import make_folder, write_atomically
 from pellucid.image_objects import Detections, Objects
@@ -30,9 +30,9 @@ from pellucid.trace.text import PRODUCT_SIGN, brief
 DIGIT = "3"  # what the sample digit.png shows; it is not among the training pictures of `digits`
 METHODS = ("saliency", "integrated_gradients", "lrp", "occlusion")
 WEIGHT = "head.scores.weight"  # the value with the largest gradient is explained
-TOP = 3  # products of a sum to list
+MAX_PRODUCTS = 3  # products of a sum to list
 NUDGE = 0.01
-SIDE = 320  # pixels, the longest side of a photo on the page
+MAX_SIDE = 320  # pixels, the longest side of a photo on the page
 
 
 class DemoPart(NamedTuple):
@@ -42,16 +42,16 @@ class DemoPart(NamedTuple):
     section: Section
 
 
-def tour(run: Run) -> Iterator[DemoPart]:
+def demo_parts(run: Run) -> Iterator[DemoPart]:
     """Yield the parts for a run of `digits`, one after another; sample pictures are written into the run's folder."""
     folder = make_folder(run.path / "samples")
-    for name, data in pictures():
+    for name, data in single_pictures():
         write_atomically(folder / name, data, durable=False)
-    for part in (_trained, _answer, _derivative, _objects, _colours):
+    for part in (_training_part, _prediction_part, _derivative_part, _detection_part, _colorization_part):
         yield part(run, folder)
 
 
-def _trained(run: Run, _: Path) -> DemoPart:
+def _training_part(run: Run, _: Path) -> DemoPart:
     metrics = run.metrics
     result = f"{percent(metrics['accuracy'])} of {metrics['n']:,} digits right that were not used for training"
     curves = metric_curves(History.read(run.path).rows, "test")
@@ -64,73 +64,79 @@ def _trained(run: Run, _: Path) -> DemoPart:
     return DemoPart(f"trained: {result}", Section("trained", "A network is trained", parts))
 
 
-def _answer(run: Run, folder: Path) -> DemoPart:
+def _prediction_part(run: Run, folder: Path) -> DemoPart:
     file, task = folder / "digit.png", task_of(run.model)
     (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
-    examined = examine(run.model, x, METHODS)
+    examination = examine(run.model, x, METHODS)
     maps = [
-        FigurePart(result.method, heat_map(x, result, examined), f"{result.method} of the {DIGIT}", _verdicts(result))
-        for result in examined.results
+        FigurePart(
+            result.method,
+            heat_map(x, result, examination),
+            f"{result.method} of the {DIGIT}",
+            _verdicts_text(result),
+        )
+        for result in examination.results
     ]
-    passed = [
-        result.method for result in examined.results if all(verdict.passed for verdict in result.verdicts.values())
+    passed_methods = [
+        result.method for result in examination.results if all(verdict.passed for verdict in result.verdicts.values())
     ]
-    names = ", ".join(passed) or "none"
+    passed_text = ", ".join(passed_methods) or "none"
     parts = [
         f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
         "marks the pixels from which that answer comes, and each map is tested before it is believed.",
         FigureRow(maps),
         CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
     ]
-    line = f"explained: why it reads {answer.label}, by {plural(len(examined.results), 'method')}; "
-    line += f"passed all tests: {names}"
+    line = f"explained: why it reads {answer.label}, by {plural(len(examination.results), 'method')}; "
+    line += f"passed all tests: {passed_text}"
     return DemoPart(line, Section("answer", "An answer is explained", parts, wide=True))
 
 
-def _verdicts(result: MethodResult) -> str:
+def _verdicts_text(result: MethodResult) -> str:
     return "; ".join(f"{test}: {verdict.text}" for test, verdict in result.verdicts.items())
 
 
-def _derivative(run: Run, folder: Path) -> DemoPart:
+def _derivative_part(run: Run, folder: Path) -> DemoPart:
     file = folder / "digit.png"
     example = task_of(run.model).example(run.model, str(file), DIGIT)
-    traced = run.model.trace(example.x[None], example.target)
-    explained = traced.explain(WEIGHT, TOP)
-    nudged = traced.nudge(explained.name, NUDGE)
-    (term,) = explained.links[0].terms  # of a dense layer, for one picture
+    digit_trace = run.model.trace(example.x[None], example.target)
+    explanation = digit_trace.explain(WEIGHT, MAX_PRODUCTS)
+    nudge = digit_trace.nudge(explanation.name, NUDGE)
+    (term,) = explanation.links[0].terms  # of a dense layer, for one picture
     product = PRODUCT_SIGN.join(brief(factor.value) for factor in term.factors)
-    name = shlex.quote(explained.name)
+    name = shlex.quote(explanation.name)
     parts = [
         f"How much does one of the weights matter for the loss C of this {DIGIT}? The chain rule gives its derivative "
         f"as a product of numbers that were all computed in the two passes. As a check, {NUDGE:g} added to the weight "
-        f"changes the loss by {brief(nudged.actual)}; the derivative predicts {brief(nudged.predicted)}.",
-        Fragment(explained._repr_html_()),
+        f"changes the loss by {brief(nudge.actual)}; the derivative predicts {brief(nudge.predicted)}.",
+        Fragment(explanation._repr_html_()),
         CodeBlock(
             f"pellucid trace {shlex.quote(str(run.path))} {shlex.quote(str(file))} --target {DIGIT} --weight {name}\n\n"
-            f'# or in Python\nmodel.trace(x, target).explain("{explained.name}")'
+            f'# or in Python\nmodel.trace(x, target).explain("{explanation.name}")'
         ),
     ]
-    line = f"derived: \u2202C/\u2202{explained.name} = {product} = {brief(explained.gradient)}"
+    line = f"derived: \u2202C/\u2202{explanation.name} = {product} = {brief(explanation.gradient)}"
     return DemoPart(line, Section("derivative", "One derivative, as its factors", parts, wide=True))
 
 
-def _objects(_: Run, folder: Path) -> DemoPart:
+def _detection_part(_: Run, folder: Path) -> DemoPart:
     file, model = folder / "cells.jpg", Model.load("bccd")
-    (detections,), classes, cells = model.predict(file), list(model.classes or ()), smear(0)[1]
+    (detections,), classes, cells = model.predict(file), list(model.classes or ()), blood_smear(0)[1]
     labels = [classes.index(name) for name in detections.labels]
     objects = Objects(
         torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells])
     )
-    matched = classify_detections(Detections(detections.boxes, detections.scores, torch.tensor(labels)), objects)
-    missed = matched.not_found(objects)
-    kinds = [*(verdict.kind for verdict in matched.verdicts), *([MISSED] * len(missed))]
-    names = [*detections.labels, *(cells[k][0] for k in missed)]
+    classified = classify_detections(Detections(detections.boxes, detections.scores, torch.tensor(labels)), objects)
+    missed = classified.not_found(objects)
+    kinds = [*(verdict.kind for verdict in classified.verdicts), *([MISSED] * len(missed))]
+    labels_drawn = [*detections.labels, *(cells[k][0] for k in missed)]
     boxes = torch.cat([detections.boxes, objects.boxes[missed]])
-    figure = draw_detections(load_image(file) / 255, boxes, kinds, names)
-    hits = [name for name, kind in zip(names, kinds, strict=True) if kind == HIT]
-    drawn_names = [name for name, *_ in cells]
+    figure = draw_detections(load_image(file) / 255, boxes, kinds, labels_drawn)
+    hits = [name for name, kind in zip(labels_drawn, kinds, strict=True) if kind == HIT]
+    true_labels = [name for name, *_ in cells]
     rows = [
-        (name, *(str(list(each).count(name)) for each in (detections.labels, hits, drawn_names))) for name in classes
+        (name, *(str(list(class_names).count(name)) for class_names in (detections.labels, hits, true_labels)))
+        for name in classes
     ]
     parts = [
         f"A shipped detector finds {plural(len(labels), 'object')} in a drawing of {len(cells)} blood cells. As the "
@@ -146,19 +152,21 @@ def _objects(_: Run, folder: Path) -> DemoPart:
     return DemoPart(line, Section("objects", "Objects are found", parts, wide=True))
 
 
-def _colours(_: Run, folder: Path) -> DemoPart:
+def _colorization_part(_: Run, folder: Path) -> DemoPart:
     file, image = folder / "flower.jpg", load_image(folder / "flower.jpg")
-    (painted,) = Model.load("colorize").predict(file)
-    pictures = {"grey": luma(image).expand(3, -1, -1), "colorized": painted.image, "original": image}
-    colourfulness, true = (float(colourfulness_rgb(pictures[name][None] / 255)) for name in ("colorized", "original"))
+    (colorized,) = Model.load("colorize").predict(file)
+    pictures = {"grey": luma(image).expand(3, -1, -1), "colorized": colorized.image, "original": image}
+    colourfulness, true_colourfulness = (
+        float(colourfulness_rgb(pictures[name][None] / 255)) for name in ("colorized", "original")
+    )
     parts = [
         "A small colorizer that is shipped with the package sees only the grey photo, and keeps its lightness. It is "
         f"careful where several colours are likely: the colourfulness is {colourfulness:.1f}, that of "
-        f"the original {true:.1f}.",
-        ImageRow(file.name, [(name, embedded(picture, SIDE)) for name, picture in pictures.items()]),
+        f"the original {true_colourfulness:.1f}.",
+        ImageRow(file.name, [(name, embedded(picture, MAX_SIDE)) for name, picture in pictures.items()]),
         _sample_code(file),
     ]
-    line = f"coloured: {file.name}, colourfulness {colourfulness:.1f} (original {true:.1f})"
+    line = f"coloured: {file.name}, colourfulness {colourfulness:.1f} (original {true_colourfulness:.1f})"
     return DemoPart(line, Section("colours", "A photo is coloured", parts, wide=True))
 
 

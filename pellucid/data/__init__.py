@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pellucid.data.fetch import fetch
-from pellucid.lazy import importer
+from pellucid.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from pellucid.data.augment import Augment, FeatureStats
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 # Each module is imported on the first use of one of its names, so that commands that list data start without PyTorch.
-__getattr__ = importer(
+__getattr__ = lazy_getattr(
     __name__,
     __all__,
     (

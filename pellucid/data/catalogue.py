@@ -39,7 +39,7 @@ def data_root(explicit: str | os.PathLike[str] | None = None) -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "pellucid" / "data"
 
 
-def find(name: str) -> Entry:
+def find_entry(name: str) -> Entry:
     """Return the entry of a data set; raise PellucidError, which suggests the nearest name, for an unknown name."""
     entry = CATALOGUE.get(name)
     if entry is None:
@@ -71,27 +71,27 @@ def load(
 
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
         if Path(name).exists() and has_objects(name):
-            _check_raises(name, on_error)
+            _check_on_error(name, on_error)
             return load_objects(name, size, mode)
         return load_splits(name, size, mode, on_error)
-    entry = find(name)
+    entry = find_entry(name)
     path = data_root(root) / entry.path
     if entry.kind in ("images", "objects"):
         if not path.exists():
-            raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
+            raise PellucidError(f"{entry.name} is missing; {how_to_obtain(entry, path)}")
         if entry.kind == "objects":
-            _check_raises(name, on_error)
+            _check_on_error(name, on_error)
             return load_objects(path, size, mode, entry.classes, entry.swaps)
-        parts = load_splits(path, size, mode, on_error)
-        return Splits(replace(parts.train, name=entry.name), replace(parts.test, name=entry.name))
+        splits = load_splits(path, size, mode, on_error)
+        return Splits(replace(splits.train, name=entry.name), replace(splits.test, name=entry.name))
     if size is not None:
         raise PellucidError(f"{entry.name} has a fixed size; leave out size")
     if entry.kind == "masks":
-        return _masks(entry, path, mode)
-    return _digits(entry) if entry.kind == "bundled" else _idx(entry, path)
+        return _load_masks(entry, path, mode)
+    return _load_digits(entry) if entry.kind == "bundled" else _load_idx(entry, path)
 
 
-def _check_raises(name: str, on_error: "OnError") -> None:
+def _check_on_error(name: str, on_error: "OnError") -> None:
     if on_error != "raise":
         raise PellucidError(f"{name}: on_error={on_error!r} would drop annotated images; leave it out")
 
@@ -104,12 +104,12 @@ def get(
     status: "kept" for an existing correct file, "downloaded", or "bundled". root: see `data_root`.
     Raises PellucidError for an unknown name, for a data set without a download site, and as `fetch` does.
     """
-    entry = find(name)
+    entry = find_entry(name)
     if entry.kind == "bundled":
         return [(entry.name, "bundled")]
     folder = data_root(root) / entry.path
     if not entry.sources:
-        raise PellucidError(f"{entry.name} cannot be downloaded: {by_hand(entry, folder)}")
+        raise PellucidError(f"{entry.name} cannot be downloaded: {how_to_obtain(entry, folder)}")
     downloaded: list[tuple[str, str]] = []
     for source in entry.sources:
         path = folder / source.file
@@ -117,9 +117,9 @@ def get(
             downloaded.append((str(path), "kept"))
             continue
 
-        def report(have: int, total: int | None, file: str = source.file) -> None:
+        def report(received: int, total: int | None, file: str = source.file) -> None:
             if progress is not None:
-                progress(file, have, total)
+                progress(file, received, total)
 
         fetch(source.url, path, f"md5:{source.md5}", limit=source.size, progress=report)
         downloaded.append((str(path), "downloaded"))
@@ -133,7 +133,7 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
     CRC in a zip; there is one status for the whole folder or zip ("ok: 1737 files", or the first bad file).
     Raises PellucidError for an unknown name.
     """
-    entry = find(name)
+    entry = find_entry(name)
     if entry.kind == "bundled":
         return [(entry.name, "ok")]
     path = data_root(root) / entry.path
@@ -149,56 +149,56 @@ def annotated_path(name: str, root: str | os.PathLike[str] | None = None) -> Pat
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
         path = Path(name)
     else:
-        entry = find(name)
+        entry = find_entry(name)
         if entry.kind != "objects":
             raise PellucidError(f"{name} has no annotated objects; give a data set that has, or a folder")
         path = data_root(root) / entry.path
         if not path.exists():
-            raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
+            raise PellucidError(f"{entry.name} is missing; {how_to_obtain(entry, path)}")
     if not has_objects(path):
         raise PellucidError(f"{path} contains no annotations; give {ANNOTATION_FORMATS} annotations")
     return path
 
 
-def by_hand(entry: Entry, path: Path) -> str:
+def how_to_obtain(entry: Entry, path: Path) -> str:
     """Return the advice for an error message: how to obtain the file or folder at `path`."""
     if not entry.sources:
         return f"it has no download site in this form: put it at {path} by hand ({entry.about})"
     return f"run `pellucid data get {entry.name}`, or put it at {path} by hand"
 
 
-def _verified(entry: Entry, source: PublishedFile, path: Path) -> "Tensor":
+def _read_verified(entry: Entry, source: PublishedFile, path: Path) -> "Tensor":
     """Read one idx file of the catalogue; raise PellucidError unless it has the published checksum."""
     from pellucid.data.idx import read_idx
 
     if not path.exists():
-        raise PellucidError(f"{entry.name} is missing {path}; {by_hand(entry, path)} (from {source.url})")
+        raise PellucidError(f"{entry.name} is missing {path}; {how_to_obtain(entry, path)} (from {source.url})")
     if not source.sha256 and path.is_file():
         with path.open("rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != source.md5:
-                raise PellucidError(f"{path} has the wrong checksum; remove it and {by_hand(entry, path)}")
+                raise PellucidError(f"{path} has the wrong checksum; remove it and {how_to_obtain(entry, path)}")
     return read_idx(path, sha256=source.sha256)
 
 
-def _masks(entry: Entry, folder: Path, mode: "ColourMode") -> "Splits[Dataset]":
+def _load_masks(entry: Entry, folder: Path, mode: "ColourMode") -> "Splits[Dataset]":
     """Return the parts train and val; a mask value equal to the number of classes marks a pixel without a class."""
     from pellucid.data.dataset import Splits
     from pellucid.data.folder import load_masks
 
     if not folder.exists():
-        raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
+        raise PellucidError(f"{entry.name} is missing; {how_to_obtain(entry, folder)}")
     train, test = (load_masks(folder, part, entry.classes, len(entry.classes), mode) for part in MASK_PARTS)
     return Splits(replace(train, name=entry.name), replace(test, name=entry.name))
 
 
-def _idx(entry: Entry, folder: Path) -> "Splits[Dataset]":
+def _load_idx(entry: Entry, folder: Path) -> "Splits[Dataset]":
     from pellucid.data.dataset import Splits
 
-    x, y, x_test, y_test = (_verified(entry, source, folder / source.file) for source in entry.sources)
-    return Splits(train=_images(entry, folder, x, y), test=_images(entry, folder, x_test, y_test))
+    x, y, x_test, y_test = (_read_verified(entry, source, folder / source.file) for source in entry.sources)
+    return Splits(train=_idx_dataset(entry, folder, x, y), test=_idx_dataset(entry, folder, x_test, y_test))
 
 
-def _images(entry: Entry, folder: Path, x: "Tensor", y: "Tensor") -> "Dataset":
+def _idx_dataset(entry: Entry, folder: Path, x: "Tensor", y: "Tensor") -> "Dataset":
     import torch
 
     from pellucid.data.dataset import make_dataset
@@ -208,7 +208,7 @@ def _images(entry: Entry, folder: Path, x: "Tensor", y: "Tensor") -> "Dataset":
     return make_dataset(entry.name, x[:, None], y.to(torch.int64), entry.classes)  # (N, 1, H, W)
 
 
-def _digits(entry: Entry) -> "Splits[Dataset]":
+def _load_digits(entry: Entry) -> "Splits[Dataset]":
     import torch
 
     from pellucid.data.dataset import make_dataset
@@ -224,7 +224,7 @@ def _file_status(entry: Entry, source: PublishedFile, path: Path) -> str:
     if not path.exists():
         return "missing"
     try:
-        _verified(entry, source, path)
+        _read_verified(entry, source, path)
     except PellucidError as error:
         return str(error)
     return "ok"

@@ -34,8 +34,10 @@ class ChangedTargets:
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return a batch of the source with changed targets."""
         images, targets = batch_of(self.source, indices, rng)
-        changed = [self.apply(target, tuple(image.shape[1:])) for image, target in zip(images, targets, strict=True)]
-        return Batch(images, torch.stack(changed) if isinstance(targets, Tensor) else changed)
+        new_targets = [
+            self.apply(target, tuple(image.shape[1:])) for image, target in zip(images, targets, strict=True)
+        ]
+        return Batch(images, torch.stack(new_targets) if isinstance(targets, Tensor) else new_targets)
 
 
 def with_targets(source: Any, apply: Change) -> Any:

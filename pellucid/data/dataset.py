@@ -15,9 +15,9 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.settings.arguments import checked
 from pellucid.text import aligned, plural, printable
 
-MAX_LISTED = 20  # classes in a table or an error message
-MIN_SIDE = 24  # pixels; arrays with a smaller side may be feature maps
-MIN_SQUARE = 8  # pixels; smaller square arrays may be feature maps too
+MAX_LISTED_CLASSES = 20  # classes in a table or an error message
+MIN_IMAGE_SIDE = 24  # pixels; arrays with a smaller side may be feature maps
+MIN_SQUARE_SIDE = 8  # pixels; smaller square arrays may be feature maps too
 
 
 def float_images(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -45,23 +45,23 @@ class Dataset(Arrays):
 
     def __str__(self) -> str:
         """Return a table of the classes and their image counts."""
-        return f"{self!r}\n{aligned(self._cells(), right=(1,))}"
+        return f"{self!r}\n{aligned(self._table_rows(), right=(1,))}"
 
     def _repr_html_(self) -> str:
         """Return the table of classes as HTML for notebooks."""
         from pellucid.report.page import table_html
 
-        return table_html(repr(self).strip("<>"), self._cells(), right=(1,))
+        return table_html(repr(self).strip("<>"), self._table_rows(), right=(1,))
 
-    def _cells(self) -> list[tuple[str, str]]:
+    def _table_rows(self) -> list[tuple[str, str]]:
         counts = torch.bincount(self.y.flatten(), minlength=len(self.classes))[: len(self.classes)].tolist()
         rows = [(name[:60], f"{count:,}") for name, count in zip(self.classes, counts, strict=True)]
-        rest = (
-            [(f"... {len(rows) - MAX_LISTED:,} more", f"{sum(counts[MAX_LISTED:]):,}")]
-            if len(rows) > MAX_LISTED
+        remaining_row = (
+            [(f"... {len(rows) - MAX_LISTED_CLASSES:,} more", f"{sum(counts[MAX_LISTED_CLASSES:]):,}")]
+            if len(rows) > MAX_LISTED_CLASSES
             else []
         )
-        return [("class", "images" if self.y.dim() == 1 else "pixels"), *rows[:MAX_LISTED], *rest]
+        return [("class", "images" if self.y.dim() == 1 else "pixels"), *rows[:MAX_LISTED_CLASSES], *remaining_row]
 
     @classmethod
     @checked
@@ -76,11 +76,11 @@ class Dataset(Arrays):
         text_labels = named_labels(y, classes, "y", infer_classes=True)
         if text_labels is not None:
             y, classes = text_labels
-        x, y = _tensor(x, "x"), _tensor(y, "y")
+        x, y = _as_tensor(x, "x"), _as_tensor(y, "y")
         if x.dtype != torch.uint8 and not x.is_floating_point():
-            raise PellucidError(f"x is {_dtype(x)}; give images as uint8 (0..255) or floats (0..1)")
+            raise PellucidError(f"x is {_dtype_name(x)}; give images as uint8 (0..255) or floats (0..1)")
         if y.is_floating_point() or y.is_complex():
-            raise PellucidError(f"y is {_dtype(y)}; give labels as integers from 0")
+            raise PellucidError(f"y is {_dtype_name(y)}; give labels as integers from 0")
         if x.ndim == 3:
             x = x[:, None]
         elif x.ndim == 2:
@@ -96,13 +96,13 @@ class Dataset(Arrays):
 
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the examples at `indices`, in that order; raises PellucidError for none, and for one out of range."""
-        i = self._within(indices)
+        i = self._valid_indices(indices)
         if not len(i):
             raise PellucidError(f"subset of {self.name}: no indices; give at least one")
         x, y = self.x.index_select(0, i), self.y.index_select(0, i)
         return replace(self, x=x, y=y, checksum=arrays_checksum(x, y))
 
-    def _within(self, indices: Sequence[int] | Tensor) -> Tensor:
+    def _valid_indices(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Return indices as a tensor (n,) int64; raises PellucidError for an index out of range."""
         i = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
         if len(i) and (int(i.min()) < 0 or int(i.max()) >= len(self)):
@@ -151,10 +151,10 @@ def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tup
         raise PellucidError(f"split of {name}: fraction is {fraction}; give a number between 0 and 1")
     test: list[int] = []
     for label in range(int(labels.max()) + 1):
-        members: list[int] = torch.nonzero(labels == label).flatten().tolist()
-        members.sort(key=lambda i: mix(seed, i))
-        n = int(len(members) * fraction + 0.5)
-        test += members[: min(max(n, 1), len(members) - 1)] if len(members) > 1 else []
+        class_indices: list[int] = torch.nonzero(labels == label).flatten().tolist()
+        class_indices.sort(key=lambda i: mix(seed, i))
+        n = int(len(class_indices) * fraction + 0.5)
+        test += class_indices[: min(max(n, 1), len(class_indices) - 1)] if len(class_indices) > 1 else []
     if not test:
         raise PellucidError(f"{name} cannot be split: no class has two examples; add examples")
     is_test = torch.zeros(len(labels), dtype=torch.bool)
@@ -198,73 +198,75 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
 
 
 def named_labels(
-    y: Any, classes: Sequence[str] | None, what: str, infer_classes: bool = False
+    y: Any, classes: Sequence[str] | None, array_name: str, infer_classes: bool = False
 ) -> tuple[Tensor, tuple[str, ...]] | None:
     """Return text labels as (indices (N,) int64, class names), or None for labels that are not text.
 
-    infer_classes: whether `classes=None` means the sorted distinct labels; if False, `classes` is required, since a
-    part of the data may lack some classes, which would shift the indices. what: name of the labels in messages. Raises
+    array_name: of the labels, in messages. infer_classes: whether `classes=None` means the sorted distinct labels; if
+    False, `classes` is required, since a part of the data may lack some classes, which would shift the indices. Raises
     PellucidError for a name that is not in `classes`, for a mixture of text and other types, and for missing `classes`.
     """
-    array = None if isinstance(y, Tensor) else _array(y)
+    array = None if isinstance(y, Tensor) else _as_array(y)
     if array is None or array.dtype.kind not in "SUO" or not array.size:
         return None
     values: list[Any] = array.tolist() if isinstance(y, np.ndarray) or array.ndim != 1 else list(y)
     not_text = [value for value in values if not isinstance(value, str)]
     if array.ndim != 1 or not_text:
         description = f"shape {array.shape}" if array.ndim != 1 else f"{not_text[0]!r:.40}"
-        raise PellucidError(f"{what} contains {description}; give one class name for each example, or integers from 0")
+        raise PellucidError(
+            f"{array_name} contains {description}; give one class name for each example, or integers from 0"
+        )
     if classes is None and not infer_classes:
         raise PellucidError(
-            f"{what} are class names such as {values[0]!r:.60}, but the model has no class names; "
+            f"{array_name} are class names such as {values[0]!r:.60}, but the model has no class names; "
             "give integers from 0, or the names to the model: Model(net, classes=[...])"
         )
     names = tuple(sorted(set(values))) if classes is None else tuple(classes)
     index = {name: k for k, name in enumerate(names)}
     unknown = next((value for value in values if value not in index), None)
     if unknown is not None:
-        hint = nearest(unknown, names) or f"; known: {', '.join(names[:MAX_LISTED])}"
-        raise PellucidError(f"{what} contains the unknown class {unknown!r:.60}{hint:.400}")
+        hint = nearest(unknown, names) or f"; known: {', '.join(names[:MAX_LISTED_CLASSES])}"
+        raise PellucidError(f"{array_name} contains the unknown class {unknown!r:.60}{hint:.400}")
     return torch.tensor([index[value] for value in values]), names
 
 
-def check_channels_first(shape: Sequence[int], what: str, images: bool = False) -> None:
+def check_channels_first(shape: Sequence[int], array_name: str, is_uint8: bool = False) -> None:
     """Raise PellucidError for a shape that is clearly (H, W, C), an image with 1, 3 or 4 channels in the last axis.
 
-    A shape is clearly (H, W, C) in three cases. Both sides have at least MIN_SIDE pixels, and one is at most 4 times
-    the other (equal to it for one channel). Both sides have at least MIN_SQUARE pixels, and they are equal with 3 or 4
-    channels. Both sides have at least MIN_SQUARE pixels, `images` is True (uint8, which only images have), and one is
-    at most 5/4 of the other. Other shapes, such as (8, 32, 1) and (16, 8, 4), may be feature maps or sequences and are
-    accepted. what: name of the array in messages.
+    A shape is clearly (H, W, C) in three cases. Both sides have at least MIN_IMAGE_SIDE pixels, and one is at most 4
+    times the other (equal to it for one channel). Both sides have at least MIN_SQUARE_SIDE pixels, and they are equal
+    with 3 or 4 channels. Both sides have at least MIN_SQUARE_SIDE pixels, `is_uint8` is True (only images are uint8),
+    and one is at most 5/4 of the other. Other shapes, such as (8, 32, 1) and (16, 8, 4), may be feature maps or
+    sequences and are accepted. array_name: in messages.
     """
     if len(shape) != 3 or shape[2] not in (1, 3, 4):
         return
     short, long = sorted(shape[:2])
-    large = short >= MIN_SIDE and long <= (1 if shape[2] == 1 else 4) * short
-    square = (short == long and shape[2] != 1) or (images and 4 * long <= 5 * short)
-    if large or (short >= MIN_SQUARE and square):
+    is_large = short >= MIN_IMAGE_SIDE and long <= (1 if shape[2] == 1 else 4) * short
+    is_square = (short == long and shape[2] != 1) or (is_uint8 and 4 * long <= 5 * short)
+    if is_large or (short >= MIN_SQUARE_SIDE and is_square):
         raise PellucidError(
-            f"{what}: {tuple(shape)} is channels last (H, W, C); give channels first (C, H, W): "
+            f"{array_name}: {tuple(shape)} is channels last (H, W, C); give channels first (C, H, W): "
             "x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"
         )
 
 
-def _array(values: Any) -> Any:
+def _as_array(values: Any) -> Any:
     try:
         return np.asarray(values)
-    except (TypeError, ValueError):  # lists of different lengths; `_tensor` reports them
+    except (TypeError, ValueError):  # lists of different lengths; `_as_tensor` reports them
         return None
 
 
 def arrays_checksum(x: Tensor, y: Tensor) -> str:
     """Return the SHA-256 of images and labels."""
-    digest = hashlib.sha256(f"{_dtype(x)}{tuple(x.shape)}".encode())
+    digest = hashlib.sha256(f"{_dtype_name(x)}{tuple(x.shape)}".encode())
     for array in (x, y):
         digest.update(array.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
-def _tensor(values: Any, name: str) -> Tensor:
+def _as_tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().clone()
     try:
@@ -273,5 +275,5 @@ def _tensor(values: Any, name: str) -> Tensor:
         raise PellucidError(f"{name} is not an array of numbers: {' '.join(str(error).split())}") from error
 
 
-def _dtype(x: Tensor) -> str:
+def _dtype_name(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pellucid.data.annotations.base import ImageRecord, refuse, size_fault, summary
+from pellucid.data.annotations.base import ImageRecord, check_faults, fault_summary, size_fault
 from pellucid.data.annotations.layout import find_format, parts_in_order, read_annotations
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Splits, split_images
-from pellucid.data.files import ImageFiles, fitted
+from pellucid.data.files import ImageFiles, resized_size
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import check_format, decode, resized
 from pellucid.data.source import Arrays, Source
@@ -26,7 +26,7 @@ from pellucid.ops.masks import nearest_pixels
 from pellucid.text import note
 
 ObjectsType = TypeVar("ObjectsType", Objects, Detections)
-_SIDES = (("left", "right"), ("Left", "Right"))
+_SIDE_NAMES = (("left", "right"), ("Left", "Right"))
 
 
 class DetectionFolder(ImageFiles):
@@ -55,7 +55,7 @@ class DetectionFolder(ImageFiles):
     ) -> None:
         tree = tree_at(path)
         annotations = read_annotations(tree, part, classes)
-        refuse(
+        check_faults(
             annotations.faults,
             "correct the file" if classes is None else "give data with these classes, or correct the file",
         )
@@ -70,9 +70,9 @@ class DetectionFolder(ImageFiles):
         self.faults = annotations.faults
         self.keypoints = annotations.keypoints
         self.has_masks = annotations.has_masks
-        self.numbers = annotations.numbers  # COCO's category id of each class
-        self.swaps = swaps if swaps is not None else mirrored(annotations.keypoints)
-        if text := summary(annotations.faults):
+        self.numbers = annotations.category_ids  # COCO's category id of each class
+        self.swaps = swaps if swaps is not None else mirrored_pairs(annotations.keypoints)
+        if text := fault_summary(annotations.faults):
             note(f"{path}: {text}")
 
     @property
@@ -92,7 +92,7 @@ class DetectionFolder(ImageFiles):
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
         if fault := size_fault(record, (image.shape[1], image.shape[2])):
             raise PellucidError(f"{self.tree.where(name)}: {fault}")
-        objects = scaled(record.objects(len(self.keypoints)), record.size, size)
+        objects = scale_objects(record.objects(len(self.keypoints)), record.size, size)
         return resized(image, size), replace(objects, masks=record.masks(size)) if self.has_masks else objects
 
     def areas(self, k: int) -> list[float | None]:
@@ -102,18 +102,18 @@ class DetectionFolder(ImageFiles):
     def subset(self, indices: Sequence[int] | Tensor) -> "DetectionFolder":
         """Return a source of the images at `indices`, in that order."""
         part = copy(self)
-        chosen = torch.as_tensor(indices, dtype=torch.int64).tolist()
-        part.names = tuple(self.names[k] for k in chosen)
-        part.records = tuple(self.records[k] for k in chosen)
+        selected_indices = torch.as_tensor(indices, dtype=torch.int64).tolist()
+        part.names = tuple(self.names[k] for k in selected_indices)
+        part.records = tuple(self.records[k] for k in selected_indices)
         part._checksum = ""
         return part
 
     def size_of(self, k: int) -> tuple[int, int]:
         """Return the size (H, W) of image k after resizing, as `example` returns it."""
-        return fitted(self.records[k].size, self.size if self.longest is None else self.longest)
+        return resized_size(self.records[k].size, self.size if self.longest is None else self.longest)
 
-    def _hashed(self) -> str:
-        content = f"{super()._hashed()}{self.longest}{self.keypoints}{self.has_masks}"
+    def _compute_checksum(self) -> str:
+        content = f"{super()._compute_checksum()}{self.longest}{self.keypoints}{self.has_masks}"
         for record in self.records:  # without record.file, whose path may change
             content += f"\0{record.image}{record.size}{record.instances}"
         return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
@@ -154,29 +154,29 @@ def has_objects(path: str | os.PathLike[str]) -> bool:
         return bool(find_format(tree)[0])
 
 
-def scaled(objects: ObjectsType, size: tuple[int, int], new: tuple[int, int]) -> ObjectsType:
-    """Return the objects or detections of an image of `size` (H, W) after it is resized to `new` (H, W)."""
-    if size == new:
+def scale_objects(objects: ObjectsType, size: tuple[int, int], new_size: tuple[int, int]) -> ObjectsType:
+    """Return the objects or detections of an image of `size` (H, W) after it is resized to `new_size` (H, W)."""
+    if size == new_size:
         return objects
-    factor = torch.tensor([new[1] / size[1], new[0] / size[0]])
-    masks, points = objects.masks, objects.keypoints
+    factor = torch.tensor([new_size[1] / size[1], new_size[0] / size[0]])
+    masks, keypoints = objects.masks, objects.keypoints
     if masks is not None:
         rows, columns = (
-            torch.from_numpy(nearest_pixels(before, after)) for before, after in zip(size, new, strict=True)
+            torch.from_numpy(nearest_pixels(before, after)) for before, after in zip(size, new_size, strict=True)
         )
         masks = masks[:, rows][:, :, columns]
-    if points is not None:
-        points = points * torch.cat((factor, torch.ones(1)))
-    return replace(objects, boxes=objects.boxes * factor.repeat(2), masks=masks, keypoints=points)
+    if keypoints is not None:
+        keypoints = keypoints * torch.cat((factor, torch.ones(1)))
+    return replace(objects, boxes=objects.boxes * factor.repeat(2), masks=masks, keypoints=keypoints)
 
 
-def mirrored(names: Sequence[str]) -> Pairs | None:
+def mirrored_pairs(names: Sequence[str]) -> Pairs | None:
     """Return the pairs of key-points whose names differ only in left and right; None if there are none."""
     index = {name: k for k, name in enumerate(names)}
     pairs = [
         (k, index[name.replace(left, right)])
         for name, k in index.items()
-        for left, right in _SIDES
+        for left, right in _SIDE_NAMES
         if left in name and name.replace(left, right) in index
     ]
     return tuple(pairs) or None

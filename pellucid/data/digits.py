@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-FILE = "datasets/data/digits.csv.gz"  # 64 pixels and the class in each line
+DIGITS_FILE = "datasets/data/digits.csv.gz"  # 64 pixels and the class in each line
 
 
 def bundled_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -16,10 +16,10 @@ def bundled_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     it elsewhere, `load_digits` itself is called.
     """
     spec = find_spec("sklearn")
-    file = Path(((spec and spec.submodule_search_locations) or ["."])[0]) / FILE
+    file = Path(((spec and spec.submodule_search_locations) or ["."])[0]) / DIGITS_FILE
     if file.is_file():
-        table = np.loadtxt(file, delimiter=",")
-        return table[:, :64].reshape(-1, 8, 8), table[:, 64].astype(np.int64)
+        rows = np.loadtxt(file, delimiter=",")
+        return rows[:, :64].reshape(-1, 8, 8), rows[:, 64].astype(np.int64)
     from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)

@@ -59,9 +59,9 @@ _IDX_FILES = (
 )
 
 
-def _sources(site: str, *sums: tuple[str, int, str]) -> tuple[PublishedFile, ...]:
-    """Return the four idx files at a site; sums: (MD5, size, SHA-256) of each."""
-    return tuple(PublishedFile(file, site + file, *values) for file, values in zip(_IDX_FILES, sums, strict=True))
+def _idx_sources(site: str, *checksums: tuple[str, int, str]) -> tuple[PublishedFile, ...]:
+    """Return the four idx files at a site; checksums: (MD5, size, SHA-256) of each."""
+    return tuple(PublishedFile(file, site + file, *values) for file, values in zip(_IDX_FILES, checksums, strict=True))
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -81,7 +81,7 @@ CATALOGUE: dict[str, Entry] = {
             "60,000 + 10,000 images; LeCun, Cortes, Burges 1998; CC BY-SA 3.0",
             path="mnist",
             classes=_DIGITS,
-            sources=_sources(
+            sources=_idx_sources(
                 _MNIST,
                 ("f68b3c2dcbeaaa9fbdd348bbdeb94873", 9_912_422,
                  "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
@@ -102,7 +102,7 @@ CATALOGUE: dict[str, Entry] = {
             classes=(
                 "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
             ),
-            sources=_sources(
+            sources=_idx_sources(
                 _FASHION,
                 ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880, ""),
                 ("25c81989df183df01b3e8a0aad5dffbe", 29_515, ""),

@@ -18,14 +18,14 @@ from urllib.parse import urlsplit
 from pellucid.errors import PellucidError
 
 ByteProgress = Callable[[int, int | None], None]  # (bytes so far, total bytes, None if the server does not send it)
-_CHUNK = 1 << 16
+_CHUNK_BYTES = 1 << 16
 _MAX_ATTEMPTS = 3
 _MIN_RATE = 1024  # bytes a second
 _DIGEST = re.compile(r"(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})")
 _ETAG = re.compile(r'"[!#-~]{0,1000}"')  # a strong ETag (RFC 9110, 8.8.3): weak ones do not identify the bytes
 
 
-class _CutError(Exception):
+class _ConnectionCutError(Exception):
     """The connection ended before the whole file arrived."""
 
 
@@ -50,22 +50,22 @@ def fetch(
     _check_http(url)
     if not _DIGEST.fullmatch(checksum):
         raise PellucidError(f"checksum {checksum!r} of {url} is not md5:HEX or sha256:HEX; correct it")
-    part, etag = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.etag")
+    part_path, etag_path = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.etag")
     advice = f"run it again to resume, or put the file at {path} by hand"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PellucidError(f"{path.parent} cannot be created ({error.strerror}); choose another data root") from error
-    for file in (part, etag):
+    for file in (part_path, etag_path):
         if file.exists() and not file.is_file():
             raise PellucidError(f"{file} is not a file; remove it")
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
-            _complete(url, part, etag, limit, progress, timeout)
+            _download_missing_bytes(url, part_path, etag_path, limit, progress, timeout)
             break
-        except _CutError as cut:
+        except _ConnectionCutError as cut_error:
             if attempt == _MAX_ATTEMPTS:
-                raise PellucidError(f"{url}: {cut}; {advice}") from cut
+                raise PellucidError(f"{url}: {cut_error}; {advice}") from cut_error
         except urllib.error.HTTPError as error:
             error.close()
             raise PellucidError(f"{url} responds with {error.code} {error.reason}; {advice}") from error
@@ -73,32 +73,34 @@ def fetch(
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             reason = " ".join(str(cause).split()) or type(error).__name__
             raise PellucidError(f"{url} cannot be downloaded ({reason}); {advice}") from error
-    kind, _, expected = checksum.partition(":")
+    algorithm, _, expected = checksum.partition(":")
     try:
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, kind).hexdigest()
-        etag.unlink(missing_ok=True)
+        with part_path.open("rb") as file:
+            digest = hashlib.file_digest(file, algorithm).hexdigest()
+        etag_path.unlink(missing_ok=True)
         if digest == expected:
-            os.replace(part, path)
+            os.replace(part_path, path)
             return
-        part.unlink()
+        part_path.unlink()
     except OSError as error:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); {advice}") from error
     raise PellucidError(
-        f"{url} has the wrong checksum ({kind} {digest}, not {expected}); the download was deleted; {advice}"
+        f"{url} has the wrong checksum ({algorithm} {digest}, not {expected}); the download was deleted; {advice}"
     )
 
 
-def _complete(url: str, part: Path, etag: Path, limit: int, progress: ByteProgress | None, timeout: float) -> None:
-    """Append to `part` until it has the length of the file at `url`."""
-    received = part.stat().st_size if part.exists() else 0
+def _download_missing_bytes(
+    url: str, part_path: Path, etag_path: Path, limit: int, progress: ByteProgress | None, timeout: float
+) -> None:
+    """Append to the file `part_path` until it has the length of the file at `url`."""
+    received = part_path.stat().st_size if part_path.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "pellucid", "Accept-Encoding": "identity"})
     if received:
         request.add_header("Range", f"bytes={received}-")
-        if saved := _read_etag(etag):
-            request.add_header("If-Range", saved)
+        if saved_etag := _read_etag(etag_path):
+            request.add_header("If-Range", saved_etag)
     try:
-        response = urllib.request.build_opener(_Redirects, _Http, _Https).open(request, timeout=timeout)
+        response = urllib.request.build_opener(_HttpRedirects, _TimedHttp, _TimedHttps).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         # 416: there are no bytes after those received; the part is complete or belongs to another version of the file.
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -106,21 +108,21 @@ def _complete(url: str, part: Path, etag: Path, limit: int, progress: ByteProgre
         error.close()
         if error.headers.get("Content-Range", "") == f"bytes */{received}":
             return
-        part.unlink()
-        raise _CutError("the partial download belongs to another version of the file") from error
+        part_path.unlink()
+        raise _ConnectionCutError("the partial download belongs to another version of the file") from error
     with response:
         if not (response.status == http.client.PARTIAL_CONTENT and _range_start(response.headers) == received):
             received = 0
-        _save_etag(etag, response.headers.get("ETag", ""))
+        _save_etag(etag_path, response.headers.get("ETag", ""))
         length = response.headers.get("Content-Length")
         total = received + int(length) if length else None
         if (total or 0) > limit:
             raise PellucidError(f"{url} has {total} bytes, more than the {limit} expected; nothing was downloaded")
-        with part.open("ab" if received else "wb") as file:
+        with part_path.open("ab" if received else "wb") as file:
             for data in _chunks(response, received):
                 received += len(data)
                 if received > limit:
-                    part.unlink()
+                    part_path.unlink()
                     raise PellucidError(
                         f"{url} sends more than the {limit} bytes expected; the partial file was deleted"
                     )
@@ -128,16 +130,16 @@ def _complete(url: str, part: Path, etag: Path, limit: int, progress: ByteProgre
                 if progress is not None:
                     progress(received, total)
         if total is not None and received < total:
-            raise _CutError(f"the connection was cut at {received} of {total} bytes")
+            raise _ConnectionCutError(f"the connection was cut at {received} of {total} bytes")
 
 
 def _chunks(response: http.client.HTTPResponse, received: int) -> Iterator[bytes]:
     try:
-        while data := response.read1(_CHUNK):
+        while data := response.read1(_CHUNK_BYTES):
             yield data
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) if isinstance(error, _SlowError) else f"the connection was cut ({type(error).__name__})"
-        raise _CutError(f"{reason} after byte {received}") from error
+        raise _ConnectionCutError(f"{reason} after byte {received}") from error
 
 
 class _SlowError(OSError):
@@ -153,44 +155,44 @@ class _TimedResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self._received, self._late, self._done = 0.0, False, threading.Event()
+        self._received, self._is_too_slow, self._closed = 0.0, False, threading.Event()
         threading.Thread(target=self._check_rate, args=(sock, sock.gettimeout()), daemon=True).start()
 
     def _check_rate(self, sock: socket.socket, seconds: float) -> None:
-        while not self._done.wait(seconds):
+        while not self._closed.wait(seconds):
             if self._received < _MIN_RATE * seconds:
-                self._late = True
+                self._is_too_slow = True
                 with suppress(OSError):  # the socket may be closed already
                     sock.shutdown(socket.SHUT_RDWR)
                 return
             self._received = 0.0
 
     def begin(self) -> None:
-        with self._timed():
+        with self._raise_if_too_slow():
             super().begin()
         self._received = math.inf  # the rate is checked from the next interval on
 
     def read1(self, n: int = -1) -> bytes:
-        with self._timed():
+        with self._raise_if_too_slow():
             data = super().read1(n)
         self._received += len(data)
         return data
 
     def close(self) -> None:
-        self._done.set()
+        self._closed.set()
         super().close()
 
     @contextmanager
-    def _timed(self) -> Iterator[None]:
-        late = _SlowError(f"the server sends fewer than {_MIN_RATE} bytes a second")
+    def _raise_if_too_slow(self) -> Iterator[None]:
+        slow_error = _SlowError(f"the server sends fewer than {_MIN_RATE} bytes a second")
         try:
             yield
         except (OSError, http.client.HTTPException, ValueError):
-            if self._late:
-                raise late from None
+            if self._is_too_slow:
+                raise slow_error from None
             raise
-        if self._late:
-            raise late
+        if self._is_too_slow:
+            raise slow_error
 
 
 class _Connection(http.client.HTTPConnection):
@@ -201,17 +203,17 @@ class _TlsConnection(http.client.HTTPSConnection):
     response_class = _TimedResponse
 
 
-class _Http(urllib.request.HTTPHandler):
+class _TimedHttp(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(_Connection, req)
 
 
-class _Https(urllib.request.HTTPSHandler):
+class _TimedHttps(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(_TlsConnection, req)
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class _HttpRedirects(urllib.request.HTTPRedirectHandler):
     """Redirects to http and https only: the default handler also follows ftp."""
 
     def redirect_request(  # its signature is urllib's
@@ -237,15 +239,15 @@ def _range_start(headers: http.client.HTTPMessage) -> int:
     return int(match[1]) if match else -1
 
 
-def _read_etag(etag: Path) -> str:
+def _read_etag(etag_path: Path) -> str:
     """Return the ETag that `_save_etag` saved, "" if there is none or the file is damaged."""
-    value = etag.read_bytes()[:1100].decode("latin-1") if etag.exists() else ""
+    value = etag_path.read_bytes()[:1100].decode("latin-1") if etag_path.exists() else ""
     return value if _ETAG.fullmatch(value) else ""
 
 
-def _save_etag(etag: Path, value: str) -> None:
+def _save_etag(etag_path: Path, value: str) -> None:
     """Save a strong ETag for the next call; remove the saved one for any other value."""
     if _ETAG.fullmatch(value):
-        etag.write_text(value)
+        etag_path.write_text(value)
     else:
-        etag.unlink(missing_ok=True)
+        etag_path.unlink(missing_ok=True)

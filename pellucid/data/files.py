@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.images import OnError, attempts, check_format, check_on_error, decode, decode_mask, resized
+from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, decode_mask, resized
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
@@ -22,8 +22,8 @@ from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
 from pellucid.text import plural, printable
 
-ANNOTATIONS = "annot"  # a folder of masks has the name of the folder of images with this suffix
-CLASSES = "classes.txt"  # the names of the classes of masks
+MASK_SUFFIX = "annot"  # a folder of masks has the name of the folder of images with this suffix
+CLASSES_FILE = "classes.txt"  # the names of the classes of masks
 
 
 def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
@@ -35,23 +35,23 @@ def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) 
     PellucidError if masks must be padded but `ignored` is None.
     """
     images, targets = [image for image, _ in examples], [target for _, target in examples]
-    batch = padded(images)
+    stacked_images = pad_and_stack(images)
     if all(isinstance(target, int | float) for target in targets):
-        return Batch(batch, torch.tensor(targets))
+        return Batch(stacked_images, torch.tensor(targets))
     if not all(isinstance(target, Tensor) for target in targets):
-        size = (batch.shape[2], batch.shape[3])
-        padded_targets = [_with_padding(target, size) if isinstance(target, Objects) else target for target in targets]
-        return Batch(batch, padded_targets)
+        size = (stacked_images.shape[2], stacked_images.shape[3])
+        padded_targets = [_pad_masks(target, size) if isinstance(target, Objects) else target for target in targets]
+        return Batch(stacked_images, padded_targets)
     if len({target.shape for target in targets}) == 1:
-        return Batch(batch, torch.stack(targets))
+        return Batch(stacked_images, torch.stack(targets))
     if all(target.shape == image.shape[-2:] for image, target in examples):
         if ignored is None:
             raise PellucidError("masks of different sizes are padded; give the class `ignored` that the loss ignores")
-        return Batch(batch, padded(targets, ignored))
-    return Batch(batch, targets)
+        return Batch(stacked_images, pad_and_stack(targets, ignored))
+    return Batch(stacked_images, targets)
 
 
-def _with_padding(objects: Objects, size: tuple[int, int]) -> Objects:
+def _pad_masks(objects: Objects, size: tuple[int, int]) -> Objects:
     """Return objects whose masks, if they have any, are padded to `size` (H, W)."""
     if objects.masks is None or objects.masks.shape[1:] == size:
         return objects
@@ -60,7 +60,7 @@ def _with_padding(objects: Objects, size: tuple[int, int]) -> Objects:
     return replace(objects, masks=masks)
 
 
-def padded(images: Sequence[Tensor], value: float = 0) -> Tensor:
+def pad_and_stack(images: Sequence[Tensor], value: float = 0) -> Tensor:
     """Stack images or masks (..., H, W), padded with `value` to the largest height and width among them."""
     height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
     if all(image.shape[-2:] == (height, width) for image in images):
@@ -123,18 +123,18 @@ class ImageFiles(metaclass=Checked):
 
     def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
         """Decode the images at `indices`, by default all, and their masks; PellucidError if any cannot be read."""
-        chosen = range(len(self)) if indices is None else indices
-        masks = [self.others[k] for k in chosen] if self.others else []
-        check_images(self.tree, [self.names[k] for k in chosen], masks)
+        checked_indices = range(len(self)) if indices is None else indices
+        masks = [self.others[k] for k in checked_indices] if self.others else []
+        check_images(self.tree, [self.names[k] for k in checked_indices], masks)
 
     @property
     def checksum(self) -> str:
         """SHA-256 of size, mode, classes, and the name and fingerprint of each file, see `Tree.fingerprint`."""
         if not self._checksum:
-            self._checksum = self._hashed()
+            self._checksum = self._compute_checksum()
         return self._checksum
 
-    def _hashed(self) -> str:
+    def _compute_checksum(self) -> str:
         digest = hashlib.sha256(repr((self.size, self.mode, self.classes, self.ignored)).encode())
         for name in (*self.names, *self.others):
             # surrogateescape: a name that is not UTF-8 is hashed by its bytes on disk
@@ -167,7 +167,7 @@ class ImageFolder(ImageFiles):
         super().__init__(tree, files_of(tree, root), size=size, mode=mode, classes=classes)
         self.skipped: tuple[str, ...] = ()
         if check_on_error(on_error) == "skip":
-            self.names, self.skipped = _readable(self)
+            self.names, self.skipped = _split_by_readability(self)
         label = {name: k for k, name in enumerate(classes)}
         self.labels = torch.tensor([label[class_of(name, root)] for name in self.names], dtype=torch.int64)
 
@@ -200,32 +200,32 @@ class MaskFolder(ImageFiles):
     ) -> None:
         tree = tree_at(path)
         top = root_of(tree)
-        images, masks = (_by_stem(tree, f"{top}{folder}/") for folder in (part, part + ANNOTATIONS))
+        images, masks = (_images_by_stem(tree, f"{top}{folder}/") for folder in (part, part + MASK_SUFFIX))
         if not images:
             raise PellucidError(f"{tree.where(f'{top}{part}')} contains no images; give the image folder as part=")
-        for files, others, what in ((images, masks, "mask in"), (masks, images, "image in")):
+        for files, others, partner in ((images, masks, "mask in"), (masks, images, "image in")):
             unpaired = next((name for stem, name in files.items() if stem not in others), None)
             if unpaired:
-                where = f"{part}{ANNOTATIONS if others is masks else ''}/"
+                where = f"{part}{MASK_SUFFIX if others is masks else ''}/"
                 raise PellucidError(
-                    f"{tree.where(unpaired)} has no {what} {where}; add one with the same name, or remove the file"
+                    f"{tree.where(unpaired)} has no {partner} {where}; add one with the same name, or remove the file"
                 )
-        paired = [masks[stem] for stem in images]
-        listed = _listed_classes(tree, top)
-        names = listed if classes is None else classes
-        self.listed = names if listed is None else listed  # the classes whose indices the masks hold
-        if unknown := [name for name in self.listed or () if name not in (names or ())]:
+        mask_names = [masks[stem] for stem in images]
+        file_classes = _read_classes_file(tree, top)
+        class_names = file_classes if classes is None else classes
+        self.listed = class_names if file_classes is None else file_classes  # the classes whose indices the masks hold
+        if unknown := [name for name in self.listed or () if name not in (class_names or ())]:
             raise PellucidError(
-                f"{tree.where(top + CLASSES)} names the class {unknown[0]!r}, which is not among "
-                f"{', '.join(names or ())}; give data with these classes"
+                f"{tree.where(top + CLASSES_FILE)} names the class {unknown[0]!r}, which is not among "
+                f"{', '.join(class_names or ())}; give data with these classes"
             )
         super().__init__(
             tree,
             [*images.values()],
-            others=paired,
+            others=mask_names,
             size=None if isinstance(size, int) else size,
             mode=mode,
-            classes=names,
+            classes=class_names,
             ignored=ignored,
         )
         self.longest = max(check_format(size, mode) or (0,)) if isinstance(size, int) else None
@@ -241,8 +241,8 @@ class MaskFolder(ImageFiles):
                 f"{image.shape[1]}x{image.shape[2]}; make them the same size"
             )
         if self.classes is not None and self.listed is not None:
-            known = mask < len(self.listed)
-            unknown = mask[~known & (mask != (-1 if self.ignored is None else self.ignored))]
+            is_listed = mask < len(self.listed)
+            unknown = mask[~is_listed & (mask != (-1 if self.ignored is None else self.ignored))]
             if unknown.numel():
                 raise PellucidError(
                     f"{self.tree.where(mask_name)} contains the class {int(unknown[0])}, but there are "
@@ -250,8 +250,8 @@ class MaskFolder(ImageFiles):
                 )
             if self.listed != self.classes:
                 indices = torch.tensor([self.classes.index(name) for name in self.listed], dtype=mask.dtype)
-                mask = torch.where(known, indices[mask.long().clamp(max=len(indices) - 1)], mask)
-        size = fitted((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
+                mask = torch.where(is_listed, indices[mask.long().clamp(max=len(indices) - 1)], mask)
+        size = resized_size((mask.shape[0], mask.shape[1]), self.size if self.longest is None else self.longest)
         return resized(image, size), resized(mask[None], size, smooth=False)[0].to(torch.int64)
 
     @property
@@ -264,8 +264,8 @@ class MaskFolder(ImageFiles):
         """The longest side of the images, if they are resized to it."""
         return {} if self.longest is None else {"size": self.longest}
 
-    def _hashed(self) -> str:
-        content = super()._hashed()
+    def _compute_checksum(self) -> str:
+        content = super()._compute_checksum()
         return content if self.longest is None else hashlib.sha256(f"{content}{self.longest}".encode()).hexdigest()
 
 
@@ -291,8 +291,8 @@ def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) ->
         decode_mask(tree.read(name), tree.where(name))
 
     errors: dict[str, PellucidError] = {}
-    for work, files in ((check, names), (check_mask, masks)):
-        with attempts(work, files) as results:
+    for check_file, files in ((check, names), (check_mask, masks)):
+        with attempt_all(check_file, files) as results:
             errors |= {name: error for name, error in results if error is not None}
     refuse_unreadable(errors)
 
@@ -301,12 +301,12 @@ def mask_parts(path: str | os.PathLike[str]) -> list[str]:
     """Return the sorted names of folders with masks, NAME beside NAMEannot, in a folder or a .zip."""
     with closing(tree_at(path)) as tree:
         top = root_of(tree)
-        below = (name.removeprefix(top) for name in tree.names)
-        folders = {name.split("/", 1)[0] for name in below if "/" in name}
-    return [name for name in sorted(folders) if name + ANNOTATIONS in folders]
+        relative_names = (name.removeprefix(top) for name in tree.names)
+        folders = {name.split("/", 1)[0] for name in relative_names if "/" in name}
+    return [name for name in sorted(folders) if name + MASK_SUFFIX in folders]
 
 
-def fitted(size: tuple[int, int], target: int | tuple[int, int] | None) -> tuple[int, int]:
+def resized_size(size: tuple[int, int], target: int | tuple[int, int] | None) -> tuple[int, int]:
     """Return the size (H, W) of a resized image; target: this size, its longest side, or None for no change."""
     if not isinstance(target, int):
         return target or size
@@ -314,9 +314,9 @@ def fitted(size: tuple[int, int], target: int | tuple[int, int] | None) -> tuple
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def _listed_classes(tree: Tree, top: str) -> tuple[str, ...] | None:
+def _read_classes_file(tree: Tree, top: str) -> tuple[str, ...] | None:
     """Return the lines of the file classes.txt, the name of class 0 first; None without such a file."""
-    name = f"{top}{CLASSES}"
+    name = f"{top}{CLASSES_FILE}"
     if name not in tree.names:
         return None
     try:
@@ -329,7 +329,7 @@ def _listed_classes(tree: Tree, top: str) -> tuple[str, ...] | None:
     return names
 
 
-def _by_stem(tree: Tree, root: str) -> dict[str, str]:
+def _images_by_stem(tree: Tree, root: str) -> dict[str, str]:
     """Return the files below a folder by path without suffix; PellucidError for two with the same such path."""
     files: dict[str, str] = {}
     for name in tree.names:
@@ -343,12 +343,12 @@ def _by_stem(tree: Tree, root: str) -> dict[str, str]:
     return files
 
 
-def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split_by_readability(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Decode every image once; return the names of readable images, and of unreadable images as used in messages."""
 
     readable: list[str] = []
     skipped: list[str] = []
-    with attempts(lambda k: files.image(k).shape, range(len(files))) as results:  # without keeping the images
+    with attempt_all(lambda k: files.image(k).shape, range(len(files))) as results:  # without keeping the images
         for k, shape in results:
             name = files.names[k]
             skipped.append(files.tree.where(name)) if isinstance(shape, PellucidError) else readable.append(name)

@@ -10,13 +10,23 @@ from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
-from pellucid.data.files import ANNOTATIONS, MaskFolder, refuse_unreadable
-from pellucid.data.images import OnError, attempts, check_format, check_on_error, decode, strict_warnings
-from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
+from pellucid.data.files import MASK_SUFFIX, MaskFolder, refuse_unreadable
+from pellucid.data.images import OnError, attempt_all, check_format, check_on_error, decode, strict_warnings
+from pellucid.data.tree import (
+    HELD_OUT_PARTS,
+    TRAIN,
+    Tree,
+    class_of,
+    files_of,
+    open_tree,
+    part_classes,
+    parts_of,
+    root_of,
+)
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
 
-MAX_BYTES = 16 << 30  # of all decoded images of a data set
+MAX_DECODED_BYTES = 16 << 30  # of all decoded images of a data set
 TEST_FRACTION = 0.2  # of each class, or of images with masks or objects, that is held out if there is no test part
 
 
@@ -41,14 +51,14 @@ def load_folder(
         root = root_of(tree)
         if TRAIN in parts_of(tree, root):
             raise PellucidError(f"{path} has a folder {TRAIN!r} beside class folders; load it with load_splits")
-        names = {name.removeprefix(root).split("/")[0] for name in tree.names}
-        masked = next((name for name in sorted(names) if name + ANNOTATIONS in names), None)
-        if masked is not None:
+        top_names = {name.removeprefix(root).split("/")[0] for name in tree.names}
+        masked_folder = next((name for name in sorted(top_names) if name + MASK_SUFFIX in top_names), None)
+        if masked_folder is not None:
             raise PellucidError(
-                f"{path} has masks in {masked}{ANNOTATIONS} for the images in {masked}; read them with "
-                f"load_masks({str(path)!r}, {masked!r}) or MaskFolder"
+                f"{path} has masks in {masked_folder}{MASK_SUFFIX} for the images in {masked_folder}; read them with "
+                f"load_masks({str(path)!r}, {masked_folder!r}) or MaskFolder"
             )
-        return _load(tree, root, "", size, mode, on_error)
+        return _load_part(tree, root, "", size, mode, on_error)
 
 
 @checked
@@ -70,15 +80,15 @@ def load_splits(
         root = root_of(tree)
         parts = parts_of(tree, root)
         if TRAIN not in parts:
-            return _load(tree, root, "", size, mode, on_error).split(TEST_FRACTION)
-        train = _load(tree, root, TRAIN, size, mode, on_error)
-        held_out = next((part for part in HELD_OUT if part in parts), None)
+            return _load_part(tree, root, "", size, mode, on_error).split(TEST_FRACTION)
+        train = _load_part(tree, root, TRAIN, size, mode, on_error)
+        held_out = next((part for part in HELD_OUT_PARTS if part in parts), None)
         if held_out is None:
             return train.split(TEST_FRACTION)
-        test = _load(tree, root, held_out, size, mode, on_error)
+        test = _load_part(tree, root, held_out, size, mode, on_error)
     if train.x.shape[1:] != test.x.shape[1:]:
         raise PellucidError(
-            f"{path}: training images are {_hw(train.x)} but test images are {_hw(test.x)}; give a size"
+            f"{path}: training images are {_size_text(train.x)} but test images are {_size_text(test.x)}; give a size"
         )
     return Splits(train, test)
 
@@ -96,7 +106,7 @@ class MaskDataset(Dataset):
 
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
-        files = tuple(self.files[k] for k in self._within(indices).tolist())
+        files = tuple(self.files[k] for k in self._valid_indices(indices).tolist())
         return replace(super().subset(indices), files=files)
 
 
@@ -140,18 +150,18 @@ def load_masks(
     return MaskDataset(x, y, tuple(classes), arrays_checksum(x, y), str(path), (), ignored, source.names)
 
 
-def _load(
+def _load_part(
     tree: Tree, root: str, part: str, size: tuple[int, int] | None, mode: ColourMode, on_error: OnError
 ) -> Dataset:
     """Load one part of a tree, or all of it for ""; class indices are those of the training part."""
-    below, classes = part_classes(tree, root, part)
+    prefix, classes = part_classes(tree, root, part)
     label = {name: k for k, name in enumerate(classes)}
-    x, names, skipped = _decoded(tree, files_of(tree, below), size, mode, on_error)
-    y = torch.tensor([label[class_of(n, below)] for n in names], dtype=torch.int64)
-    return make_dataset(tree.where(below).rstrip("/:"), x, y, classes, skipped)
+    x, names, skipped = _decode_files(tree, files_of(tree, prefix), size, mode, on_error)
+    y = torch.tensor([label[class_of(n, prefix)] for n in names], dtype=torch.int64)
+    return make_dataset(tree.where(prefix).rstrip("/:"), x, y, classes, skipped)
 
 
-def _decoded(
+def _decode_files(
     tree: Tree, names: Sequence[str], size: tuple[int, int] | None, mode: ColourMode, on_error: OnError
 ) -> tuple[Tensor, list[str], tuple[str, ...]]:
     """Decode all files in order; return the images (N, C, H, W), their names, and the names of skipped files."""
@@ -159,16 +169,17 @@ def _decoded(
     x = torch.empty(0)
     decoded_names: list[str] = []
     errors: dict[str, PellucidError] = {}
-    with attempts(lambda name: decode(tree.read(name), tree.where(name), size, mode), names) as results:
+    with attempt_all(lambda name: decode(tree.read(name), tree.where(name), size, mode), names) as results:
         for name, image in results:
             if isinstance(image, PellucidError):
                 errors[tree.where(name)] = image
                 continue
             if not decoded_names:
-                x = _allocated(tree, len(names), image)
+                x = _allocate_images(tree, len(names), image)
             if image.shape != x.shape[1:]:
                 raise PellucidError(
-                    f"{tree.where(name)} is {_hw(image)} but {tree.where(decoded_names[0])} is {_hw(x)}; give a size"
+                    f"{tree.where(name)} is {_size_text(image)} but {tree.where(decoded_names[0])} is "
+                    f"{_size_text(x)}; give a size"
                 )
             x[len(decoded_names)] = image
             decoded_names.append(name)
@@ -182,11 +193,13 @@ def _decoded(
     return x[: len(decoded_names)].contiguous(), decoded_names, tuple(errors)
 
 
-def _allocated(tree: Tree, n: int, image: Tensor) -> Tensor:
-    if n * image.numel() > MAX_BYTES:
-        raise PellucidError(f"{tree.path}: {n} images of {_hw(image)} do not fit into memory; give a smaller size")
+def _allocate_images(tree: Tree, n: int, image: Tensor) -> Tensor:
+    if n * image.numel() > MAX_DECODED_BYTES:
+        raise PellucidError(
+            f"{tree.path}: {n} images of {_size_text(image)} do not fit into memory; give a smaller size"
+        )
     return torch.empty((n, *image.shape), dtype=torch.uint8)
 
 
-def _hw(x: Tensor) -> str:
+def _size_text(x: Tensor) -> str:
     return f"{x.shape[-2]}x{x.shape[-1]}"

@@ -2,4 +2,4 @@
 
 ANNOTATION_FORMATS = "Pascal VOC, COCO, YOLO or labelme"
 # As `pellucid data convert --to` takes them.
-KEYS = tuple(title.split()[-1].lower() for title in ANNOTATION_FORMATS.replace(" or ", ", ").split(", "))
+FORMAT_NAMES = tuple(title.split()[-1].lower() for title in ANNOTATION_FORMATS.replace(" or ", ", ").split(", "))

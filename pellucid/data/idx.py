@@ -21,7 +21,7 @@ _CODES = {torch.from_numpy(np.empty(0, dtype)).dtype: code for code, dtype in _D
 _MAX_BYTES = 4 << 30  # of values in a file
 _MAX_DEFLATE_RATIO = 1032  # maximum compression ratio of a deflate stream
 _MAX_DIMENSIONS = 8
-_CHUNK = 1 << 20  # bytes read at a time
+_CHUNK_BYTES = 1 << 20  # bytes read at a time
 
 
 def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
@@ -36,13 +36,13 @@ def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
     if not path.is_file():
         raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give an idx file")
     try:
-        with path.open("rb") as raw:
-            size = os.fstat(raw.fileno()).st_size
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if not zipped:
-                return _read(raw, path, size, sha256)
-            with gzip.GzipFile(fileobj=raw) as stream:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            is_gzipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not is_gzipped:
+                return _read(file, path, size, sha256)
+            with gzip.GzipFile(fileobj=file) as stream:
                 return _read(stream, path, size * _MAX_DEFLATE_RATIO, sha256)
     except (OSError, EOFError, zlib.error) as error:
         raise PellucidError(f"{path} cannot be read ({error}); download it again") from error
@@ -74,12 +74,12 @@ def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> 
 def _read_exactly(stream: io.BufferedIOBase, size: int, path: Path) -> bytearray:
     """Return the next `size` bytes; PellucidError if the file ends before."""
     buffer = bytearray(size)
-    view, done = memoryview(buffer), 0
-    while done < size:
-        n = stream.readinto(view[done : done + _CHUNK])
+    view, received = memoryview(buffer), 0
+    while received < size:
+        n = stream.readinto(view[received : received + _CHUNK_BYTES])
         if not n:
-            raise PellucidError(f"{path} is truncated: {size - done} bytes are missing; download it again")
-        done += n
+            raise PellucidError(f"{path} is truncated: {size - received} bytes are missing; download it again")
+        received += n
     return buffer
 
 

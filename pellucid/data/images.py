@@ -29,8 +29,8 @@ from PIL import (
 )
 from torch import Tensor
 
-from pellucid.config import LIMITS_HINT, raised
-from pellucid.data.colour_modes import ColourMode, check_integers, flatten_mode, sixteen_bits
+from pellucid.config import LIMITS_HINT, scaled_limit
+from pellucid.data.colour_modes import ColourMode, check_not_float, flatten_mode, sixteen_bit_values
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
 
@@ -42,10 +42,10 @@ OnError = Literal["raise", "skip"]
 MAX_FILE_BYTES = 200 << 20
 MAX_PIXELS = 64_000_000
 MAX_FULL_PIXELS = 24_000_000  # of a picture that is processed in its own size; with copies it takes 25 bytes a pixel
-ROWS = 1024  # of a large image that are copied at a time
-MARGIN = 2  # times the size that is asked for: what a JPEG decoded at a reduced scale has at least
-WORKERS = 2  # threads; Pillow releases the interpreter's lock while it decodes
-CHUNK = 256  # files submitted to the workers at a time; an interrupt waits for these only
+ROWS_PER_STRIP = 1024  # of a large image that are copied at a time
+JPEG_SCALE_MARGIN = 2  # a JPEG decoded at a reduced scale has at least so many times the requested size
+DECODE_THREADS = 2  # threads; Pillow releases the interpreter's lock while it decodes
+FILES_PER_CHUNK = 256  # files submitted to the workers at a time; an interrupt waits for these only
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -62,10 +62,10 @@ _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] 
     (b"II*\0", TiffImagePlugin.TiffImageFile),
     (b"MM\0*", TiffImagePlugin.TiffImageFile),
 )
-FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or uncompressed TIFF"
+SUPPORTED_FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or uncompressed TIFF"
 
 # Exceptions of Pillow's readers for damaged files; includes warnings, which `strict_warnings` turns into errors.
-DAMAGE = (
+DAMAGE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
     AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, zlib.error,
     UnidentifiedImageError, Image.DecompressionBombError, Warning,
@@ -99,15 +99,15 @@ def load_channels(source: str | os.PathLike[str] | bytes, name: str = "") -> Ten
     """
 
     def channels(image: Image.Image) -> Any:
-        upright = _upright(image)
-        check_integers(upright)
+        upright = _apply_orientation(image)
+        check_not_float(upright)
         if upright.mode.startswith("I"):
-            return (sixteen_bits(upright) / 0xFFFF).astype(np.float32)
-        grey = upright.mode in ("1", "L", "LA", "La")
-        return upright.convert(("L" if grey else "RGB") + ("A" if upright.has_transparency_data else ""))
+            return (sixteen_bit_values(upright) / 0xFFFF).astype(np.float32)
+        is_grey = upright.mode in ("1", "L", "LA", "La")
+        return upright.convert(("L" if is_grey else "RGB") + ("A" if upright.has_transparency_data else ""))
 
     with strict_warnings():
-        return channels_first(_decoded(_bytes_of(source), name or _name_of(source), channels))
+        return channels_first(_decode_array(_bytes_of(source), name or _name_of(source), channels))
 
 
 def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, int] | None:
@@ -117,10 +117,10 @@ def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, in
     if size is None:
         return None
     sides = (size, size) if isinstance(size, int) else size
-    valid = (
+    is_valid = (
         isinstance(sides, list | tuple) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
     )
-    if not valid or sides[0] * sides[1] > MAX_PIXELS:
+    if not is_valid or sides[0] * sides[1] > MAX_PIXELS:
         raise PellucidError(f"invalid image size {size!r:.60}; give (height, width) in pixels, or one number")
     return sides[0], sides[1]
 
@@ -138,65 +138,65 @@ def strict_warnings() -> Iterator[None]:
 
     Pillow's log messages are not printed unless logging is configured.
     """
-    log, handler = logging.getLogger("PIL"), logging.NullHandler()
-    log.addHandler(handler)
+    logger, handler = logging.getLogger("PIL"), logging.NullHandler()
+    logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             warnings.simplefilter("error", RuntimeWarning)
             yield
     finally:
-        log.removeHandler(handler)
+        logger.removeHandler(handler)
 
 
-def in_threads(work: Callable[[K], T], items: Sequence[K]) -> Generator[tuple[K, T], None, None]:
-    """Yield (item, work(item)) in order, computed ahead in threads; closing the iterator stops them."""
-    pool = ThreadPoolExecutor(WORKERS)
+def map_in_threads(function: Callable[[K], T], items: Sequence[K]) -> Generator[tuple[K, T], None, None]:
+    """Yield (item, function(item)) in order, computed ahead in threads; closing the iterator stops them."""
+    pool = ThreadPoolExecutor(DECODE_THREADS)
     try:
-        for start in range(0, len(items), CHUNK):
-            chunk = items[start : start + CHUNK]
-            yield from zip(chunk, pool.map(work, chunk), strict=True)
+        for start in range(0, len(items), FILES_PER_CHUNK):
+            chunk = items[start : start + FILES_PER_CHUNK]
+            yield from zip(chunk, pool.map(function, chunk), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
-def attempts(
-    work: Callable[[K], T], items: Sequence[K]
+def attempt_all(
+    function: Callable[[K], T], items: Sequence[K]
 ) -> Generator[Iterator[tuple[K, T | PellucidError]], None, None]:
-    """Return a context manager with the pairs of each item and work(item), or the PellucidError that it raised.
+    """Return a context manager with the pairs of each item and function(item), or the PellucidError that it raised.
 
     The results are computed ahead in threads, inside `strict_warnings`.
     """
 
     def attempt(item: K) -> T | PellucidError:
         try:
-            return work(item)
+            return function(item)
         except PellucidError as error:
             return error
 
-    with strict_warnings(), contextlib.closing(in_threads(attempt, items)) as results:
+    with strict_warnings(), contextlib.closing(map_in_threads(attempt, items)) as results:
         yield results
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: ColourMode) -> Tensor:
     """Decode an image as `load_image` does, from any thread; call inside `strict_warnings`.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, where that leaves `MARGIN` times `size`.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, where JPEG_SCALE_MARGIN times `size` remain.
     """
 
     def flattened(image: Image.Image) -> Image.Image:
-        upright = _upright(image)
+        upright = _apply_orientation(image)
         if upright.mode == "L" and not upright.has_transparency_data:
             return _resized(upright, size).convert(mode)  # equal to the reverse order, in a third of the memory
         return _resized(flatten_mode(upright, mode), size)
 
     # Both sides keep what the longer needs, since the orientation of EXIF may turn the picture after it is decoded.
-    side = None if size is None else MARGIN * max(size)
-    return channels_first(_decoded(_bytes_of(source), name, flattened, side))
+    side = None if size is None else JPEG_SCALE_MARGIN * max(size)
+    return channels_first(_decode_array(_bytes_of(source), name, flattened, side))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _apply_orientation(image: Image.Image) -> Image.Image:
     """Return the image with its EXIF orientation applied; the image itself if it is upright."""
     is_rotated = image.getexif().get(_ORIENTATION, 1) != 1
     return ImageOps.exif_transpose(image) if is_rotated else image
@@ -209,16 +209,16 @@ def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
     return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
-def full_size(source: str | os.PathLike[str] | bytes, name: str = "", limit: int = MAX_FULL_PIXELS) -> bytes:
+def read_full_size(source: str | os.PathLike[str] | bytes, name: str = "", limit: int = MAX_FULL_PIXELS) -> bytes:
     """Return the bytes of a picture that is processed in its own size.
 
     Raises PellucidError, naming the picture, if its header declares more pixels than `limit` (times PELLUCID_LIMITS).
     """
     data, name = _bytes_of(source), name or _name_of(source)
-    height, width = image_size(data, name, raised(limit))
-    if height * width > raised(limit):
+    height, width = image_size(data, name, scaled_limit(limit))
+    if height * width > scaled_limit(limit):
         raise PellucidError(
-            f"{name} has {width}x{height} pixels, above the limit of {raised(limit):,} for a picture that "
+            f"{name} has {width}x{height} pixels, above the limit of {scaled_limit(limit):,} for a picture that "
             f"is processed in its own size; {LIMITS_HINT}"
         )
     return data
@@ -240,7 +240,7 @@ def decode_mask(data: bytes, name: str) -> Tensor:
             raise ValueError(f"a mask of mode {image.mode}; save it with one 8-bit value, its class, for each pixel")
         return image
 
-    return torch.from_numpy(_decoded(data, name, values).astype(np.uint8))
+    return torch.from_numpy(_decode_array(data, name, values).astype(np.uint8))
 
 
 def resized(x: Tensor, size: tuple[int, int], smooth: bool = True) -> Tensor:
@@ -255,17 +255,19 @@ def to_pillow(x: Tensor) -> Image.Image:
     """Return a uint8 image (C, H, W) with 1 or 3 channels as a Pillow image."""
     array = x.permute(1, 2, 0).numpy()
     array = array[..., 0] if len(x) == 1 else array
-    if len(array) <= ROWS:
+    if len(array) <= ROWS_PER_STRIP:
         return Image.fromarray(array)
     image = Image.new("L" if len(x) == 1 else "RGB", (x.shape[2], x.shape[1]))
-    for top in range(0, len(array), ROWS):
-        image.paste(Image.fromarray(array[top : top + ROWS]), (0, top))
+    for first_row in range(0, len(array), ROWS_PER_STRIP):
+        image.paste(Image.fromarray(array[first_row : first_row + ROWS_PER_STRIP]), (0, first_row))
     return image
 
 
 def luma(x: Tensor) -> Tensor:
     """Return the luma (1, H, W) of a uint8 image (C, H, W), as read in mode "L"."""
-    return torch.cat([channels_first(np.array(to_pillow(part).convert("L"))) for part in x.split(ROWS, 1)], 1)
+    return torch.cat(
+        [channels_first(np.array(to_pillow(strip).convert("L"))) for strip in x.split(ROWS_PER_STRIP, 1)], 1
+    )
 
 
 def channels_first(array: Any) -> Tensor:
@@ -273,12 +275,12 @@ def channels_first(array: Any) -> Tensor:
     return torch.from_numpy(np.array(array.reshape(*array.shape[:2], -1).transpose(2, 0, 1), order="C"))
 
 
-def _decoded(data: bytes, name: str, convert: Callable[[Image.Image], Any], side: int | None = None) -> Any:
+def _decode_array(data: bytes, name: str, convert: Callable[[Image.Image], Any], side: int | None = None) -> Any:
     """Decode an image and return `convert(image)` as an array; PellucidError, naming the file, if it is damaged.
 
     side: the pixels that each side of a JPEG keeps at least, which is then decoded at a reduced scale.
     """
-    reader = _reader(data, name)
+    reader = _reader_for(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
@@ -295,34 +297,37 @@ def _decoded(data: bytes, name: str, convert: Callable[[Image.Image], Any], side
                 image.draft(None, (side, side))  # changes nothing for other formats
             image.load()
             pixels = convert(image)
-            return _pixels(pixels) if isinstance(pixels, Image.Image) else pixels
-    except DAMAGE as error:
-        raise _damaged(name, error) from error
+            return _pixel_array(pixels) if isinstance(pixels, Image.Image) else pixels
+    except DAMAGE_ERRORS as error:
+        raise _damage_error(name, error) from error
 
 
-def _pixels(image: Image.Image) -> Any:
-    """Return the pixels of an image as an array; of a large one ROWS at a time, without copies of the whole."""
-    parts = [(0, top, image.width, min(top + ROWS, image.height)) for top in range(0, image.height, ROWS)]
-    first = np.array(image.crop(parts[0]))
-    if len(parts) == 1:
+def _pixel_array(image: Image.Image) -> Any:
+    """Return the pixels of an image as an array; of a large one in strips, without copies of the whole."""
+    strips = [
+        (0, first_row, image.width, min(first_row + ROWS_PER_STRIP, image.height))
+        for first_row in range(0, image.height, ROWS_PER_STRIP)
+    ]
+    first = np.array(image.crop(strips[0]))
+    if len(strips) == 1:
         return first
     array = np.empty((image.height, *first.shape[1:]), first.dtype)
-    for part in parts:
-        array[part[1] : part[3]] = np.asarray(image.crop(part))
+    for strip in strips:
+        array[strip[1] : strip[3]] = np.asarray(image.crop(strip))
     return array
 
 
-def _reader(data: bytes, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+def _reader_for(data: bytes, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     """Return the reader of an image's format; PellucidError, naming the file, for an unsupported format."""
     if not data:
         raise PellucidError(f"{name} is empty; replace it by an image")
     reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
     if reader is None:
-        raise PellucidError(f"{name} is not an image that can be read; give {FORMATS}")
+        raise PellucidError(f"{name} is not an image that can be read; give {SUPPORTED_FORMATS}")
     return reader
 
 
-def _damaged(name: str, error: Exception) -> PellucidError:
+def _damage_error(name: str, error: Exception) -> PellucidError:
     reason = " ".join(str(error).split()) or type(error).__name__
     return PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it")
 
@@ -332,13 +337,13 @@ def image_size(data: bytes, name: str, limit: int = MAX_PIXELS) -> tuple[int, in
 
     limit: pixels above which the header alone is read, without the rotation, for which Pillow decodes a PNG file.
     """
-    reader = _reader(data, name)
+    reader = _reader_for(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
             is_rotated = width * height <= limit and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
-    except DAMAGE as error:
-        raise _damaged(name, error) from error
+    except DAMAGE_ERRORS as error:
+        raise _damage_error(name, error) from error
     return (width, height) if is_rotated else (height, width)
 
 
@@ -359,10 +364,10 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES, kind: str = "an image fil
 
 def _check_png(data: bytes) -> None:
     """Raise ValueError unless every chunk up to IEND has the right CRC; Pillow does not check those of pixel data."""
-    position, kind = 8, b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, position)
+    position, chunk_type = 8, b""
+    while chunk_type != b"IEND":
+        length, chunk_type = struct.unpack_from(">I4s", data, position)
         (crc,) = struct.unpack_from(">I", data, position + 8 + length)
         if zlib.crc32(data[position + 4 : position + 8 + length]) != crc:
-            raise ValueError(f"the checksum of chunk {kind.decode('ascii', 'replace')!r} is wrong")
+            raise ValueError(f"the checksum of chunk {chunk_type.decode('ascii', 'replace')!r} is wrong")
         position += 12 + length

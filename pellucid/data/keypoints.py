@@ -30,9 +30,9 @@ class KeypointSource:
 
     def __post_init__(self) -> None:
         """Raise PellucidError for annotations without key-points, and for an image without exactly one object."""
-        where = self.source.tree.path
+        path = self.source.tree.path
         if not self.source.keypoints:
-            raise PellucidError(f"{where}: the annotations have no key-points; give data with key-points")
+            raise PellucidError(f"{path}: the annotations have no key-points; give data with key-points")
         for record in self.source.records:
             if len(record.instances) != 1:
                 raise PellucidError(

@@ -24,7 +24,7 @@ class LabelMaps:
     classes: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, source: Source, name: str) -> "LabelMaps":
+    def from_source(cls, source: Source, name: str) -> "LabelMaps":
         """Return the exchanged examples of a source; PellucidError, naming the data `name`, if it has no masks."""
         masks = source.batch([0], torch.Generator()).targets
         if source.classes is None or not isinstance(masks, Tensor) or masks.dim() != 3:

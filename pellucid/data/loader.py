@@ -76,8 +76,8 @@ class Loader:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        full, rest = divmod(len(self.source), self.batch_size)
-        return full + (rest >= self.world and not self.drop_last)
+        n_full, remainder = divmod(len(self.source), self.batch_size)
+        return n_full + (remainder >= self.world and not self.drop_last)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start`; closing the iterator stops its threads."""
@@ -85,14 +85,14 @@ class Loader:
             raise PellucidError(f"loader: start is {start}; an epoch has batches 0 to {len(self) - 1}")
         if start == len(self):
             return iter(())
-        rows = len(range(self.rank, self.batch_size, self.world))  # examples of this rank in a full batch
+        rank_batch_size = len(range(self.rank, self.batch_size, self.world))  # examples of this rank in a full batch
         order = self._order(epoch)
         if self.augment is None and isinstance(self.source, Arrays) and type(self.source).batch is Arrays.batch:
-            return self._gathered(self.source, order[start * rows :], rows)
-        batches = order.split(rows)
+            return self._gather_batches(self.source, order[start * rank_batch_size :], rank_batch_size)
+        batches = order.split(rank_batch_size)
         if self.prefetch == 0:
-            return (self._batch(batches[k], epoch, k) for k in range(start, len(batches)))
-        return self._prefetched(batches, epoch, start)
+            return (self._load_batch(batches[k], epoch, k) for k in range(start, len(batches)))
+        return self._prefetch_batches(batches, epoch, start)
 
     def _order(self, epoch: int) -> Tensor:
         """Return the indices of this rank for the whole epoch, batch after batch."""
@@ -100,26 +100,28 @@ class Loader:
         order = torch.randperm(n, generator=generator(self.seed, epoch)) if self.shuffle else torch.arange(n)
         order = order[: len(self) * self.batch_size]
         if self.world > 1:
-            row = torch.arange(len(order)) % self.batch_size  # index within the batch
-            order = order[row % self.world == self.rank]
+            row_in_batch = torch.arange(len(order)) % self.batch_size  # index within the batch
+            order = order[row_in_batch % self.world == self.rank]
         return order
 
-    def _gathered(self, source: Arrays, order: Tensor, rows: int) -> Iterator[Batch]:
+    def _gather_batches(self, source: Arrays, order: Tensor, rank_batch_size: int) -> Iterator[Batch]:
         row_bytes = 4 * max(1, source.x[0].numel())
         max_batches = _CHUNK_BATCHES if self.transform is None else 1  # a view of a chunk is slower to transform
-        batches = max(1, min(max_batches, _CHUNK_BYTES // (row_bytes * rows)))
-        for indices in order.to(source.x.device).split(batches * rows):
+        batches_per_chunk = max(1, min(max_batches, _CHUNK_BYTES // (row_bytes * rank_batch_size)))
+        for indices in order.to(source.x.device).split(batches_per_chunk * rank_batch_size):
             y = source.y.index_select(0, indices)
-            x = float_images(source.x.index_select(0, indices), self.dtype).split(rows)
-            yield from map(Batch, x if self.transform is None else map(self.transform, x), y.split(rows))
+            x = float_images(source.x.index_select(0, indices), self.dtype).split(rank_batch_size)
+            yield from map(Batch, x if self.transform is None else map(self.transform, x), y.split(rank_batch_size))
 
-    def _batch(self, rows: Tensor, epoch: int, k: int) -> Batch:
+    def _load_batch(self, batch_indices: Tensor, epoch: int, k: int) -> Batch:
         rng = generator(self.seed, epoch, k, self.rank)
-        indices = rows.tolist()
-        batch = as_batch(batch_of(self.source, indices, rng), len(indices), type(self.source).__name__, self.dtype)
-        return changed(batch, self.augment, self.transform, rng)
+        index_list = batch_indices.tolist()
+        batch = as_batch(
+            batch_of(self.source, index_list, rng), len(index_list), type(self.source).__name__, self.dtype
+        )
+        return augment_batch(batch, self.augment, self.transform, rng)
 
-    def _prefetched(self, batches: tuple[Tensor, ...], epoch: int, start: int) -> Iterator[Batch]:
+    def _prefetch_batches(self, batches: tuple[Tensor, ...], epoch: int, start: int) -> Iterator[Batch]:
         # One PyTorch thread per worker: the processors are shared with the training step.
         pool = ThreadPoolExecutor(
             min(WORKERS, self.prefetch), "pellucid-loader", initializer=torch.set_num_threads, initargs=(1,)
@@ -127,7 +129,7 @@ class Loader:
         try:
             queue: deque[Future[Batch]] = deque()
             for k in range(start, len(batches)):
-                queue.append(pool.submit(self._batch, batches[k], epoch, k))
+                queue.append(pool.submit(self._load_batch, batches[k], epoch, k))
                 if len(queue) > self.prefetch:
                     yield queue.popleft().result()
             while queue:
@@ -138,7 +140,7 @@ class Loader:
             torch.set_num_threads(torch.get_num_threads())
 
 
-def changed(
+def augment_batch(
     batch: Batch,
     augment: Callable[[Any, torch.Generator], Any] | None,
     transform: Callable[[Tensor], Tensor] | None,

@@ -64,10 +64,12 @@ class ObjectMasks:
     def example(self, k: int) -> tuple[Tensor, Tensor]:
         """Return image k and its mask (H, W) of classes, int64."""
         image, objects = self.source.example(k)
-        values = [self.classes.index(name) for name in self.source.classes or ()]
+        class_values = [self.classes.index(name) for name in self.source.classes or ()]
         mask = torch.zeros(image.shape[1:], dtype=torch.int64)
-        for label, region in zip(objects.labels.tolist(), () if objects.masks is None else objects.masks, strict=False):
-            mask[region] = values[label]
+        for label, object_mask in zip(
+            objects.labels.tolist(), () if objects.masks is None else objects.masks, strict=False
+        ):
+            mask[object_mask] = class_values[label]
         return image, mask
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:

@@ -12,25 +12,25 @@ from pathlib import Path
 from threading import Event
 
 from pellucid.data.addresses import (
-    TAR,
+    TAR_SUFFIX,
     check_address,
     check_readable,
-    found_at,
+    file_name_of,
     is_address,
-    members_at,
-    name_at,
+    list_address,
     read_address,
     read_ahead,
     read_member_at,
+    tar_members_at,
 )
-from pellucid.data.shards import TarMember, braces, read_member, tar_members
+from pellucid.data.shards import TarMember, expand_braces, read_member, tar_members
 from pellucid.data.tree import ZipTree
 from pellucid.errors import PellucidError
 from pellucid.files import is_listed, is_picture, open_regular
 
-ZIP, LIST = ".zip", ".txt"
-COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-MAX_LINE = 4096  # bytes of a path or an address in a list
+ZIP_SUFFIX, LIST_SUFFIX = ".zip", ".txt"
+COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+MAX_LINE_BYTES = 4096  # bytes of a path or an address in a list
 
 
 class PictureList(ABC):
@@ -66,15 +66,15 @@ class PictureList(ABC):
     def read(self, k: int) -> Path | bytes:
         """Return the file of picture k, or its bytes; PellucidError, which names it, if it cannot be read."""
 
-    def contents(self, numbers: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
+    def contents(self, indices: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
         """Yield for each number a function that returns what `read` does."""
-        return read_ahead(self.read, numbers, self.stop) if self.is_slow else (partial(self.read, k) for k in numbers)
+        return read_ahead(self.read, indices, self.stop) if self.is_slow else (partial(self.read, k) for k in indices)
 
     def close(self) -> None:
         """Close open files."""
         self.open_files.close()
 
-    def _add(self, name: str, size: int) -> None:
+    def _hash_picture(self, name: str, size: int) -> None:
         self._hash.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
 
 
@@ -84,10 +84,10 @@ class FolderPictures(PictureList):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder, sizes = folder, dict[str, int]()
-        _walk(folder, "", sizes)
+        _add_picture_sizes(folder, "", sizes)
         self.names = sorted(sizes)
         for name in self.names:
-            self._add(name, sizes[name])
+            self._hash_picture(name, sizes[name])
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -143,26 +143,32 @@ class TarPictures(PictureList):
     def __init__(self, files: Sequence[str]) -> None:
         super().__init__(is_slow=any(map(is_address, files)))
         self.files, self.names = [*files], list[str]()
-        self.labels = [name_at(file) if is_address(file) else Path(file).name for file in files]
-        self._starts, self._sizes, self._first = array("q"), array("q"), array("q")  # a million members in 80 MB
-        by_label: dict[str, int] = {}
+        self.labels = [file_name_of(file) if is_address(file) else Path(file).name for file in files]
+        self._starts, self._sizes, self._first_indices = (
+            array("q"),
+            array("q"),
+            array("q"),
+        )  # a million members in 80 MB
+        index_by_label: dict[str, int] = {}
         for k, label in enumerate(self.labels):
-            if (other := by_label.setdefault(label, k)) != k:
+            if (first := index_by_label.setdefault(label, k)) != k:
                 raise PellucidError(
-                    f"{files[other]} and {files[k]} have the same name, so do their rows; rename one of them"
+                    f"{files[first]} and {files[k]} have the same name, so do their rows; rename one of them"
                 )
-        numbers = range(len(files))
-        lists = (
-            read_ahead(self._remote, numbers, self.stop) if self.is_slow else (partial(self._local, k) for k in numbers)
+        file_indices = range(len(files))
+        member_lists = (
+            read_ahead(self._remote_members, file_indices, self.stop)
+            if self.is_slow
+            else (partial(self._local_members, k) for k in file_indices)
         )
-        for label, members in zip(self.labels, lists, strict=True):
-            self._first.append(len(self.names))
+        for label, members in zip(self.labels, member_lists, strict=True):
+            self._first_indices.append(len(self.names))
             for member in members():
                 if is_picture(member.name):
                     self.names.append(member.name)
                     self._starts.append(member.start)
                     self._sizes.append(member.size)
-                    self._add(f"{label}:{member.name}", member.size)
+                    self._hash_picture(f"{label}:{member.name}", member.size)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -170,27 +176,27 @@ class TarPictures(PictureList):
 
     def name(self, k: int) -> str:
         """Return `FILE.tar:MEMBER`, without the folder of the file."""
-        return f"{self.labels[self._file(k)]}:{self.names[k]}"
+        return f"{self.labels[self._file_index(k)]}:{self.names[k]}"
 
     def where(self, k: int) -> str:
         """Return `PATH/FILE.tar:MEMBER`, or the address in place of the path."""
-        return f"{self.files[self._file(k)]}:{self.names[k]}"
+        return f"{self.files[self._file_index(k)]}:{self.names[k]}"
 
     def read(self, k: int) -> Path | bytes:
         """Return the bytes of picture k."""
-        file, member = self.files[self._file(k)], TarMember(self.names[k], self._starts[k], self._sizes[k])
+        file, member = self.files[self._file_index(k)], TarMember(self.names[k], self._starts[k], self._sizes[k])
         if is_address(file):
             return read_member_at(file, member, self.stop)
         return read_member(Path(file), member, self.where(k))
 
-    def _local(self, k: int) -> Iterator[TarMember]:
+    def _local_members(self, k: int) -> Iterator[TarMember]:
         return tar_members(Path(self.files[k]))
 
-    def _remote(self, k: int) -> Iterable[TarMember]:
-        return members_at(self.files[k], self.stop) if is_address(self.files[k]) else [*self._local(k)]
+    def _remote_members(self, k: int) -> Iterable[TarMember]:
+        return tar_members_at(self.files[k], self.stop) if is_address(self.files[k]) else [*self._local_members(k)]
 
-    def _file(self, k: int) -> int:
-        return bisect_right(self._first, k) - 1
+    def _file_index(self, k: int) -> int:
+        return bisect_right(self._first_indices, k) - 1
 
 
 class ListedPictures(PictureList):
@@ -203,7 +209,7 @@ class ListedPictures(PictureList):
         super().__init__(is_slow=True)
         self.lines, self.folder = lines, folder
         for k, line in enumerate(lines):
-            self._add(line, sizes[k] if sizes else 0)
+            self._hash_picture(line, sizes[k] if sizes else 0)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -226,9 +232,9 @@ class ListedPictures(PictureList):
 def is_collection(source: str) -> bool:
     """Return whether a source is a zip, a tar, a pattern or a folder of tars, a list or an address: no picture."""
     path = Path(source)
-    if is_address(source) or source.lower().endswith((ZIP, TAR, LIST, *COMPRESSED)):
+    if is_address(source) or source.lower().endswith((ZIP_SUFFIX, TAR_SUFFIX, LIST_SUFFIX, *COMPRESSED_SUFFIXES)):
         return True
-    return path.is_dir() and bool(_tars(path))
+    return path.is_dir() and bool(_tars_in(path))
 
 
 def picture_list(source: str | Sequence[str]) -> PictureList:
@@ -238,79 +244,81 @@ def picture_list(source: str | Sequence[str]) -> PictureList:
     for an archive or a list that cannot be read.
     """
     sources = [source] if isinstance(source, str) else [*source]
-    pictures = _of_one(sources[0]) if len(sources) == 1 else _of_several(sources)
+    pictures = _open_source(sources[0]) if len(sources) == 1 else _open_sources(sources)
     if not len(pictures):
         raise PellucidError(f"{sources[0]} contains no pictures; give a folder, a .zip, a .tar or a list of some")
     return pictures
 
 
-def _of_one(source: str) -> PictureList:
-    path, lower = Path(source), (name_at(source) if is_address(source) else source).lower()
-    if lower.endswith(COMPRESSED):
+def _open_source(source: str) -> PictureList:
+    path, lower_name = Path(source), (file_name_of(source) if is_address(source) else source).lower()
+    if lower_name.endswith(COMPRESSED_SUFFIXES):
         raise PellucidError(f"{source} is compressed, so that no part of it can be read alone; unpack it to a .tar")
     if is_address(source):
-        return _of_address(source)
+        return _open_address(source)
     if path.is_dir():
-        tars = _tars(path)
+        tars = _tars_in(path)
         return TarPictures([*map(str, tars)]) if tars else FolderPictures(path)
-    if lower.endswith(TAR) and not path.exists() and "{" in source:
-        return TarPictures(braces(source))
+    if lower_name.endswith(TAR_SUFFIX) and not path.exists() and "{" in source:
+        return TarPictures(expand_braces(source))
     if not path.exists():
         raise PellucidError(f"{source} is missing; give a folder, a .zip, a .tar, a .txt file of paths, or an address")
-    if lower.endswith(TAR):
+    if lower_name.endswith(TAR_SUFFIX):
         return TarPictures([source])
-    if lower.endswith(ZIP):
+    if lower_name.endswith(ZIP_SUFFIX):
         return ZipPictures(path)
-    if not lower.endswith(LIST) and not is_picture(path.name):
+    if not lower_name.endswith(LIST_SUFFIX) and not is_picture(path.name):
         raise PellucidError(
             f"{source} is no picture, archive or list; a video is read by one process, without torchrun"
         )
-    return ListedPictures(_lines(path) if lower.endswith(LIST) else [path.name], path.parent)
+    return ListedPictures(_read_list(path) if lower_name.endswith(LIST_SUFFIX) else [path.name], path.parent)
 
 
-def _of_address(source: str) -> PictureList:
+def _open_address(source: str) -> PictureList:
     """Return the pictures at an address: those of a folder of a bucket, or, if it has none, those of its tars."""
     if _is_tar(source):
         check_address(source)
-        return TarPictures(braces(source))
-    found = found_at(source)
-    pictures = {name: size for name, size in found.items() if not _is_tar(name)}
-    return ListedPictures([*pictures], Path(), [*pictures.values()]) if pictures else TarPictures([*found])
+        return TarPictures(expand_braces(source))
+    sizes = list_address(source)
+    pictures = {name: size for name, size in sizes.items() if not _is_tar(name)}
+    return ListedPictures([*pictures], Path(), [*pictures.values()]) if pictures else TarPictures([*sizes])
 
 
-def _of_several(sources: Sequence[str]) -> PictureList:
+def _open_sources(sources: Sequence[str]) -> PictureList:
     if all(map(_is_tar, sources)):
         return TarPictures(sources)
-    other = next((source for source in sources if Path(source).is_dir() or is_collection(source)), None)
-    if other is not None:
-        raise PellucidError(f"{other} is not a picture; give it alone, or several pictures, or several .tar files")
+    not_picture = next((source for source in sources if Path(source).is_dir() or is_collection(source)), None)
+    if not_picture is not None:
+        raise PellucidError(
+            f"{not_picture} is not a picture; give it alone, or several pictures, or several .tar files"
+        )
     return ListedPictures([*sources], Path())
 
 
 def _is_tar(source: str) -> bool:
-    return (name_at(source) if is_address(source) else source).lower().endswith(TAR)
+    return (file_name_of(source) if is_address(source) else source).lower().endswith(TAR_SUFFIX)
 
 
-def _tars(folder: Path) -> list[Path]:
+def _tars_in(folder: Path) -> list[Path]:
     """Return the sorted tars of a folder without pictures of its own; none if it has some."""
     try:
         names = os.listdir(folder)
     except OSError:  # reading its pictures reports it
         return []
-    archives = sorted(name for name in names if name.lower().endswith(TAR) and is_listed(name))
+    archives = sorted(name for name in names if name.lower().endswith(TAR_SUFFIX) and is_listed(name))
     return [] if any(map(is_picture, names)) else [folder / name for name in archives]
 
 
-def _walk(folder: Path, below: str, sizes: dict[str, int]) -> None:
+def _add_picture_sizes(folder: Path, prefix: str, sizes: dict[str, int]) -> None:
     """Add the pictures below a folder with their sizes, -1 for one that cannot be read; hidden ones are left out."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                name = f"{below}{entry.name}"
+                name = f"{prefix}{entry.name}"
                 if not is_listed(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    _walk(Path(entry.path), f"{name}/", sizes)
+                    _add_picture_sizes(Path(entry.path), f"{name}/", sizes)
                 elif is_picture(entry.name):
                     try:
                         sizes[name] = entry.stat().st_size
@@ -320,25 +328,25 @@ def _walk(folder: Path, below: str, sizes: dict[str, int]) -> None:
         raise PellucidError(f"{folder} cannot be listed ({error.strerror}); check its permissions") from error
 
 
-def _lines(path: Path) -> list[str]:
+def _read_list(path: Path) -> list[str]:
     """Return the lines of a list of paths and addresses without the empty ones; PellucidError for other files."""
     lines: list[str] = []
-    kinds: dict[str, str] = {}  # the first address of each kind
+    first_by_scheme: dict[str, str] = {}  # the first address of each kind
     try:
         with open_regular(path) as file:
             number = 0
-            while line := file.readline(MAX_LINE + 1):
+            while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 text = line.decode("utf-8").strip()
-                if len(line) > MAX_LINE or "\0" in text:
+                if len(line) > MAX_LINE_BYTES or "\0" in text:
                     raise PellucidError(f"{path}, line {number} is no path or address; write one in each line")
                 if is_address(text):
-                    kinds.setdefault(text.partition("://")[0], text)
+                    first_by_scheme.setdefault(text.partition("://")[0], text)
                 if text:
                     lines.append(text)
     except UnicodeDecodeError as error:
         raise PellucidError(f"{path} is not a text in UTF-8 ({error}); write one path in each line") from error
     except OSError as error:
         raise PellucidError(f"{path} cannot be read ({error}); give a list of paths or addresses") from error
-    check_readable(kinds.values())
+    check_readable(first_by_scheme.values())
     return lines

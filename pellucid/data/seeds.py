@@ -28,10 +28,10 @@ def generator(*parts: int) -> torch.Generator:
 class BatchDraws:
     """A random generator for the batches of an evaluation, seeded by each batch's number, from `first` on."""
 
-    def __init__(self, rng: torch.Generator, first: int = 0) -> None:
-        self.rng, self.number = rng, first
+    def __init__(self, rng: torch.Generator, first_batch: int = 0) -> None:
+        self.rng, self._batch_index = rng, first_batch
 
     def next(self) -> torch.Generator:
         """Return the generator for the next batch."""
-        self.number += 1
-        return self.rng.manual_seed(self.number - 1)
+        self._batch_index += 1
+        return self.rng.manual_seed(self._batch_index - 1)

@@ -10,12 +10,12 @@ from pellucid.errors import PellucidError
 from pellucid.files import open_regular
 
 BLOCK = 512  # bytes; headers and data begin at multiples of it
-MAX_HEADER = 1 << 16  # bytes of the headers that hold long names and times
-FILES, FOLDER = (b"\0", b"0", b"7"), b"5"  # types of members; the rest are links, devices, and sparse files
+MAX_HEADER_BYTES = 1 << 16  # bytes of the headers that hold long names and times
+FILE_TYPES, FOLDER_TYPE = (b"\0", b"0", b"7"), b"5"  # types of members; the rest are links, devices, and sparse files
 LONG_NAME, EXTENDED, GLOBAL = b"L", b"x", b"g"  # types of headers before a member: GNU's, and those of POSIX
 _OCTAL = re.compile(rb"[0-7]*")
 _RECORD = re.compile(rb"[1-9][0-9]{0,5} ([^=]+)=(.*)", re.DOTALL)
-_OUTSIDE = {"", ".", ".."}
+_INVALID_PARTS = {"", ".", ".."}
 
 
 class TarMember(NamedTuple):
@@ -35,29 +35,29 @@ def tar_members(path: Path) -> Iterator[TarMember]:
     """
     try:
         with open_regular(path) as file:
-            yield from members_of(file, path.stat().st_size, str(path))
+            yield from open_tar_members(file, path.stat().st_size, str(path))
     except OSError as error:
-        raise _unreadable(str(path), error) from error
+        raise _unreadable_error(str(path), error) from error
 
 
-def members_of(file: BinaryIO, end: int, name: str) -> Iterator[TarMember]:
+def open_tar_members(file: BinaryIO, end: int, name: str) -> Iterator[TarMember]:
     """Yield the files of an open tar archive of `end` bytes, as `tar_members` does; name: for messages."""
-    seen: set[str] = set()
+    seen_names: set[str] = set()
     try:
-        for member in _members(file, end):
-            if member.name in seen:
+        for member in _parse_members(file, end):
+            if member.name in seen_names:
                 raise ValueError(f"it contains two files of the name {member.name!a:.200}")
-            seen.add(member.name)
+            seen_names.add(member.name)
             yield member
     except ValueError as error:
-        raise _unreadable(name, error) from error
+        raise _unreadable_error(name, error) from error
 
 
-def _unreadable(name: str, error: Exception) -> PellucidError:
+def _unreadable_error(name: str, error: Exception) -> PellucidError:
     return PellucidError(f"{name} is not a tar archive that can be read ({error}); make it again")
 
 
-def _members(file: BinaryIO, end: int) -> Iterator[TarMember]:
+def _parse_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
     """Yield the files; ValueError with the reason for what `tar_members` refuses."""
     position, attributes = 0, dict[bytes, bytes]()  # what the headers before a member say about it
     while True:
@@ -65,63 +65,63 @@ def _members(file: BinaryIO, end: int) -> Iterator[TarMember]:
         header = file.read(BLOCK)
         if len(header) == BLOCK and not header.strip(b"\0"):
             return  # a block of zeros ends an archive
-        kind, size = _checked(header)
-        name = _text(header[:100])
+        kind, size = _parse_header(header)
+        name = _text_field(header[:100])
         if header[257:263] == b"ustar\0" and header[345] != 0:
-            name = _text(header[345:500]) + b"/" + name
+            name = _text_field(header[345:500]) + b"/" + name
         if kind in (LONG_NAME, EXTENDED, GLOBAL):
-            if size > MAX_HEADER:
+            if size > MAX_HEADER_BYTES:
                 raise ValueError(f"a header of {size} bytes")
             data = file.read(size)
             if kind == LONG_NAME:
-                attributes[b"path"] = _text(data)
+                attributes[b"path"] = _text_field(data)
             elif kind == EXTENDED:
-                attributes |= _records(data)
+                attributes |= _extended_records(data)
         else:
-            size = 0 if kind == FOLDER else int(attributes.get(b"size", size))
+            size = 0 if kind == FOLDER_TYPE else int(attributes.get(b"size", size))
             path = attributes.get(b"path", name).decode("utf-8", "surrogateescape")
-            if kind not in (*FILES, FOLDER) or any(key.startswith(b"GNU.sparse") for key in attributes):
+            if kind not in (*FILE_TYPES, FOLDER_TYPE) or any(key.startswith(b"GNU.sparse") for key in attributes):
                 raise ValueError(f"{path!a:.200} is a link, a device or a sparse file")
             parts = path.removeprefix("./").removesuffix("/").split("/")
-            if "\\" in path or not (_OUTSIDE.isdisjoint(parts) or path in (".", "./")):
+            if "\\" in path or not (_INVALID_PARTS.isdisjoint(parts) or path in (".", "./")):
                 raise ValueError(f"{path!a:.200} is not a path inside it")
             if position + BLOCK + size > end:
                 raise ValueError("it ends before its last file does")
-            if kind != FOLDER and not path.endswith("/"):
+            if kind != FOLDER_TYPE and not path.endswith("/"):
                 yield TarMember(path.removeprefix("./"), position + BLOCK, size)
             attributes = {}
         position += BLOCK + -(-size // BLOCK) * BLOCK
 
 
-def _checked(header: bytes) -> tuple[bytes, int]:
+def _parse_header(header: bytes) -> tuple[bytes, int]:
     """Return the type and the size of a member; ValueError unless the header has the right checksum."""
     if len(header) < BLOCK:
         raise ValueError("it is cut off")
     if header.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise ValueError("it is compressed; unpack it to a plain .tar")
     try:
-        same = _octal(header[148:156]) == sum(header[:148]) + sum(header[156:]) + 8 * 32
-        size = int.from_bytes(header[125:136], "big") if header[124] == 0x80 else _octal(header[124:136])
+        is_valid = _octal_field(header[148:156]) == sum(header[:148]) + sum(header[156:]) + 8 * 32
+        size = int.from_bytes(header[125:136], "big") if header[124] == 0x80 else _octal_field(header[124:136])
     except ValueError:
-        same, size = False, 0
-    if not same:
+        is_valid, size = False, 0
+    if not is_valid:
         raise ValueError("a header is damaged")
     return header[156:157], size
 
 
-def _octal(field: bytes) -> int:
+def _octal_field(field: bytes) -> int:
     """Return an octal number of a header; ValueError for anything else, such as a negative one."""
-    text = _text(field)
+    text = _text_field(field)
     if not _OCTAL.fullmatch(text):
         raise ValueError("a header is damaged")
     return int(text or b"0", 8)
 
 
-def _text(field: bytes) -> bytes:
+def _text_field(field: bytes) -> bytes:
     return field.split(b"\0", 1)[0].strip(b" ")
 
 
-def _records(data: bytes) -> dict[bytes, bytes]:
+def _extended_records(data: bytes) -> dict[bytes, bytes]:
     """Return the records LENGTH KEY=VALUE of a header of POSIX; ValueError for others."""
     records: dict[bytes, bytes] = {}
     while data.strip(b"\0"):
@@ -150,7 +150,7 @@ def read_member(path: Path, member: TarMember, name: str) -> bytes:
     return data
 
 
-def braces(pattern: str, limit: int = 100_000) -> list[str]:
+def expand_braces(pattern: str, limit: int = 100_000) -> list[str]:
     """Return the names of a pattern with lists and ranges in braces: "a-{000..011}.tar", "{b,c}.tar".
 
     Numbers have as many digits as the bounds of their range. Raises PellucidError for more than `limit` names.
@@ -166,7 +166,7 @@ def braces(pattern: str, limit: int = 100_000) -> list[str]:
         if last - first >= limit:
             raise PellucidError(f"{pattern} names more than {limit:,} files; give a smaller range")
         choices = [f"{number:0{len(bounds[1])}d}" for number in range(first, last + 1)]
-    rests = braces(pattern[match.end() :], limit)
-    if len(choices) * len(rests) > limit:
+    suffixes = expand_braces(pattern[match.end() :], limit)
+    if len(choices) * len(suffixes) > limit:
         raise PellucidError(f"{pattern} names more than {limit:,} files; give a smaller range")
-    return [pattern[: match.start()] + choice + suffix for choice in choices for suffix in rests]
+    return [pattern[: match.start()] + choice + suffix for choice in choices for suffix in suffixes]

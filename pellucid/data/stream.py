@@ -24,9 +24,9 @@ def is_stream(x: Any) -> bool:
 class Stream:
     """Batches (images, targets) in the order in which they are yielded: a source without random access.
 
-    given: a DataLoader; a function that returns an iterator for each epoch, called with the epoch (from 0) if it takes
+    source: a DataLoader; a function that returns an iterator for each epoch, called with the epoch (from 0) if it takes
     an argument; or a generator, which continues from epoch to epoch. steps: batches per epoch, by default the length of
-    a DataLoader, else until the iterator ends. what: the name of the data in errors. alone: whether the batches may be
+    a DataLoader, else until the iterator ends. name: of the data in errors. images_alone: whether the batches may be
     images without targets. dtype: of images and floating-point targets.
 
     The first batch is read at construction: `batch` returns examples of it, and `len` counts `steps` batches of its
@@ -37,26 +37,26 @@ class Stream:
     classes: tuple[str, ...] | None = None
 
     def __init__(
-        self, source: Any, steps: int | None, what: str, images_alone: bool = False, dtype: torch.dtype = torch.float32
+        self, source: Any, steps: int | None, name: str, images_alone: bool = False, dtype: torch.dtype = torch.float32
     ) -> None:
         self.steps = len(source) if steps is None and isinstance(source, DataLoader) else steps
         self.checksum = f"batches as they are yielded, {self.steps} per epoch"
-        self.once = isinstance(source, Iterator)  # a generator, which can be read only once
-        self._given, self._what, self._alone, self._dtype = source, what, images_alone, dtype
+        self.is_single_pass = isinstance(source, Iterator)  # a generator, which can be read only once
+        self._iterable, self._name, self._images_alone, self._dtype = source, name, images_alone, dtype
         self.check: Callable[[Batch], None] = lambda batch: None  # called with every batch
-        self.seen = 0  # examples yielded in the last epoch that was read
-        self._passed = 0  # batches of a generator that have been read
-        first = next(self._iterator(0), None)
-        if first is None:
-            raise PellucidError(f"{what} yields no batch; give at least one")
-        self._first = self._batch(first)
-        if self.once:
-            self._given = chain([first], source)
+        self.n_examples = 0  # examples yielded in the last epoch that was read
+        self._total_read = 0  # batches of a generator that have been read
+        first_item = next(self._iterator(0), None)
+        if first_item is None:
+            raise PellucidError(f"{name} yields no batch; give at least one")
+        self._first_batch = self._batch(first_item)
+        if self.is_single_pass:
+            self._iterable = chain([first_item], source)
 
     @property
     def first_size(self) -> int:
         """The number of examples in the first batch."""
-        return len(self._first.images)
+        return len(self._first_batch.images)
 
     def checked(self, check: Callable[[Batch], None]) -> "Stream":
         """Call `check` with every later batch, and return this stream."""
@@ -69,59 +69,63 @@ class Stream:
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return examples of the first batch."""
-        images, targets = self._first
+        images, targets = self._first_batch
         rows = [k % len(images) for k in indices]
         return Batch(images[rows], targets[rows] if isinstance(targets, Tensor) else [targets[k] for k in rows])
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start`; PellucidError if it has fewer than `steps` batches."""
-        self.seen = 0
-        number, skipped = epoch + 1, start + (epoch * (self.steps or 0) - self._passed if self.once else 0)
-        if skipped < start:
-            raise PellucidError(f"{self._what} is a generator, which can be read only once; give a function")
-        end, read = None if self.steps is None else skipped + self.steps - start, 0
-        for item in islice(self._iterator(epoch), end):
-            read += 1
-            self._passed += self.once
-            if read > skipped:
+        self.n_examples = 0
+        epoch_number, n_skipped = (
+            epoch + 1,
+            start + (epoch * (self.steps or 0) - self._total_read if self.is_single_pass else 0),
+        )
+        if n_skipped < start:
+            raise PellucidError(f"{self._name} is a generator, which can be read only once; give a function")
+        n_end, n_read = None if self.steps is None else n_skipped + self.steps - start, 0
+        for item in islice(self._iterator(epoch), n_end):
+            n_read += 1
+            self._total_read += self.is_single_pass
+            if n_read > n_skipped:
                 batch = self._batch(item)
-                self.seen += len(batch.images)
+                self.n_examples += len(batch.images)
                 yield batch
-        if end is not None and read < end:
+        if n_end is not None and n_read < n_end:
             raise PellucidError(
-                f"{self._what} ended in epoch {number} after {max(0, read - skipped + start)} of {self.steps} batches; "
+                f"{self._name} ended in epoch {epoch_number} after {max(0, n_read - n_skipped + start)} of "
+                f"{self.steps} batches; "
                 "give fewer steps_per_epoch, or a function that returns an iterator for each epoch"
             )
 
     def _iterator(self, epoch: int) -> Iterator[Any]:
         """Return the iterator of an epoch."""
-        if not callable(self._given):
-            return iter(self._given)
-        parameters = inspect.signature(self._given).parameters.values()
+        if not callable(self._iterable):
+            return iter(self._iterable)
+        parameters = inspect.signature(self._iterable).parameters.values()
         takes_epoch = any(
             parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
         )
-        returned: Any = self._given(epoch) if takes_epoch else self._given()
+        iterable: Any = self._iterable(epoch) if takes_epoch else self._iterable()
         try:
-            return iter(returned)
+            return iter(iterable)
         except TypeError:
             raise PellucidError(
-                f"{self._what} returned {shown(returned)}; return an iterator of batches (images, targets)"
+                f"{self._name} returned {shown(iterable)}; return an iterator of batches (images, targets)"
             ) from None
 
     def _batch(self, item: Any) -> Batch:
         """Return a yielded item as a checked batch of tensors."""
-        parts: Any = [item] if self._alone and not isinstance(item, tuple | list) else item
-        if not isinstance(parts, tuple | list) or not 2 - self._alone <= len(parts) <= 2:
-            raise PellucidError(f"{self._what} yields {shown(item)}; yield batches (images, targets)")
-        images = _tensor(parts[0], self._what)
+        pair: Any = [item] if self._images_alone and not isinstance(item, tuple | list) else item
+        if not isinstance(pair, tuple | list) or not 2 - self._images_alone <= len(pair) <= 2:
+            raise PellucidError(f"{self._name} yields {shown(item)}; yield batches (images, targets)")
+        images = _as_tensor(pair[0], self._name)
         if images.dtype is not torch.uint8 and not images.is_floating_point():
-            raise PellucidError(f"{self._what} yields images of {images.dtype}; give uint8 (0..255) or floats (0..1)")
-        batch = Batch(float_images(images, self._dtype), _targets(parts[-1], self._what, self._dtype))
+            raise PellucidError(f"{self._name} yields images of {images.dtype}; give uint8 (0..255) or floats (0..1)")
+        batch = Batch(float_images(images, self._dtype), _targets(pair[-1], self._name, self._dtype))
         count = len(images) if images.dim() else 0
         if not count or count != len(batch.targets):
             raise PellucidError(
-                f"{self._what} yields {count} images and {len(batch.targets)} targets in a batch; "
+                f"{self._name} yields {count} images and {len(batch.targets)} targets in a batch; "
                 "yield the same number of both, and at least one"
             )
         self.check(batch)
@@ -132,11 +136,11 @@ def _targets(values: Any, name: str, dtype: torch.dtype) -> Any:
     """Return numeric targets as a tensor, floats as `dtype`; a list of other targets, such as Objects, is unchanged."""
     if isinstance(values, list | tuple) and values and not isinstance(values[0], int | float):
         return values
-    tensor = _tensor(values, name)
+    tensor = _as_tensor(values, name)
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _tensor(values: Any, name: str) -> Tensor:
+def _as_tensor(values: Any, name: str) -> Tensor:
     try:
         return values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:

@@ -17,8 +17,8 @@ from pellucid.errors import PellucidError
 from pellucid.files import is_listed, is_picture
 
 TRAIN = "train"
-HELD_OUT = ("test", "val", "valid", "validation")
-SAMPLE = 4096  # bytes at each of three positions of a file, for its fingerprint
+HELD_OUT_PARTS = ("test", "val", "valid", "validation")
+SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
 DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names")  # of annotations and lists
 MAX_DOCUMENT_BYTES = 1 << 30  # of one of them; COCO's instances_train2017.json has 448 MB
@@ -28,7 +28,7 @@ MIN_DOCUMENT_BYTES = 256 << 10  # of all of them in a zip; they may always have 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 # Exceptions of zipfile for damaged members; RuntimeError: unknown compression and encryption.
-_DAMAGE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
+_DAMAGE_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
 
 
 class Tree(ABC):
@@ -38,9 +38,9 @@ class Tree(ABC):
     """
 
     def __init__(self, path: Path, files: Iterable[str], folders: Iterable[str]) -> None:
-        self.path, self.names = path, _listed(files)
+        self.path, self.names = path, _visible(files)
         nonempty = {str(parent) for name in self.names for parent in PurePosixPath(name).parents}
-        self.empty = _listed(folder for folder in folders if folder not in nonempty)
+        self.empty_folders = _visible(folder for folder in folders if folder not in nonempty)
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -102,7 +102,7 @@ class FolderTree(Tree):
         try:
             for entry in path.iterdir():
                 if entry.is_dir():
-                    _walk(entry, files, folders)
+                    _add_folder(entry, files, folders)
                 else:
                     files.append(entry)
         except OSError as error:
@@ -126,11 +126,11 @@ class FolderTree(Tree):
             return 0
 
     def fingerprint(self, name: str) -> str:
-        """Return a file's size and the CRC-32 of its beginning, middle and end, SAMPLE bytes each.
+        """Return a file's size and the CRC-32 of its beginning, middle and end, SAMPLE_BYTES each.
 
-        All bytes of a file of up to three times SAMPLE are covered. In a larger PNG or JPEG a changed pixel nearly
-        always changes the fingerprint, since the bytes after it change too. A change between these positions in a
-        large uncompressed image is not detected.
+        All bytes of a file of up to three times SAMPLE_BYTES are covered. In a larger PNG or JPEG a changed pixel
+        nearly always changes the fingerprint, since the bytes after it change too. A change between these positions in
+        a large uncompressed image is not detected.
         """
         path = self.path / name
         try:
@@ -139,9 +139,9 @@ class FolderTree(Tree):
             with path.open("rb", buffering=0) as file:
                 file_size = os.fstat(file.fileno()).st_size
                 crc = 0
-                for position in sorted({0, max(0, (file_size - SAMPLE) // 2), max(0, file_size - SAMPLE)}):
+                for position in sorted({0, max(0, (file_size - SAMPLE_BYTES) // 2), max(0, file_size - SAMPLE_BYTES)}):
                     file.seek(position)
-                    crc = zlib.crc32(file.read(SAMPLE), crc)
+                    crc = zlib.crc32(file.read(SAMPLE_BYTES), crc)
         except OSError as error:
             raise PellucidError(f"{path} cannot be read ({error}); give an image file") from error
         return f"{file_size}:{crc}"
@@ -154,15 +154,15 @@ class FolderTree(Tree):
         """Do nothing: files are open only while they are read."""
 
 
-def _walk(folder: Path, files: list[Path], folders: list[Path]) -> None:
+def _add_folder(folder: Path, files: list[Path], folders: list[Path]) -> None:
     """Add a folder and everything below it; OSError for a folder that cannot be listed, which glob would skip."""
     if not is_listed(folder.name):
         return
 
-    def fail(error: OSError) -> None:
+    def raise_error(error: OSError) -> None:
         raise error
 
-    for parent, _, names in os.walk(folder, onerror=fail):
+    for parent, _, names in os.walk(folder, onerror=raise_error):
         folders.append(Path(parent))
         files += [Path(parent, name) for name in names]
 
@@ -174,7 +174,7 @@ class ZipTree(Tree):
         try:
             with ExitStack() as stack:
                 self._zip = stack.enter_context(zipfile.ZipFile(path))
-                self._packed = path.stat().st_size
+                self._zip_bytes = path.stat().st_size
                 members = self._zip.infolist()
                 for info in members:
                     _check_inside(path, info)
@@ -182,28 +182,29 @@ class ZipTree(Tree):
                 if len({i.filename for i in members}) != len(members):
                     raise PellucidError(f"{path} contains two files of the same name; make the zip again")
                 stack.pop_all()
-        except _DAMAGE as error:
+        except _DAMAGE_ERRORS as error:
             raise PellucidError(f"{path} is not a readable zip file ({error}); make it again") from error
         super().__init__(path, self._members, (i.filename.rstrip("/") for i in members if i.is_dir()))
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one member, at most MAX_FILE_BYTES, with its CRC checked."""
-        return self._unpacked(name, MAX_FILE_BYTES)
+        return self._unpack(name, MAX_FILE_BYTES)
 
     def document(self, name: str) -> bytes:
         """Return the bytes of an annotation file or list; PellucidError if all of them are far larger than the zip."""
-        if self.document_bytes > max(MIN_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO * self._packed):
+        if self.document_bytes > max(MIN_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO * self._zip_bytes):
             raise PellucidError(
-                f"{self.where(name)} is not unpacked: a zip of {self._packed} bytes would become {self.document_bytes} "
-                f"bytes of annotations, above the limit of {MAX_DOCUMENT_RATIO} times as many; unpack it into a folder"
+                f"{self.where(name)} is not unpacked: a zip of {self._zip_bytes} bytes would become "
+                f"{self.document_bytes} bytes of annotations, above the limit of {MAX_DOCUMENT_RATIO} times as many; "
+                "unpack it into a folder"
             )
-        return self._unpacked(name, MAX_DOCUMENT_BYTES)
+        return self._unpack(name, MAX_DOCUMENT_BYTES)
 
     def size(self, name: str) -> int:
         """Return the number of bytes of one member, from the zip's directory."""
         return self._members[name].file_size
 
-    def _unpacked(self, name: str, limit: int) -> bytes:
+    def _unpack(self, name: str, limit: int) -> bytes:
         info = self._members[name]
         if info.flag_bits & 1:
             raise PellucidError(f"{self.where(name)} is encrypted; make the zip without a password")
@@ -212,7 +213,7 @@ class ZipTree(Tree):
         try:
             with self._zip.open(info) as member:
                 data = member.read(info.file_size + 1)
-        except _DAMAGE as error:
+        except _DAMAGE_ERRORS as error:
             raise PellucidError(f"{self.where(name)} cannot be unpacked ({error}); make the zip again") from error
         if len(data) != info.file_size:
             raise PellucidError(f"{self.where(name)} is not as long as the zip declares; make the zip again")
@@ -243,7 +244,7 @@ def _check_inside(path: Path, info: zipfile.ZipInfo) -> None:
     raise PellucidError(f"{path} has the member {info.filename!a:.200}, {reason}; make the zip again")
 
 
-def _listed(names: Iterable[str]) -> tuple[str, ...]:
+def _visible(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names that are not hidden, sorted."""
     return tuple(sorted(name for name in names if is_listed(name)))
 
@@ -251,8 +252,8 @@ def _listed(names: Iterable[str]) -> tuple[str, ...]:
 def root_of(tree: Tree) -> str:
     """Return the single folder that contains everything, as a prefix such as "pets/"; "" if there is none."""
     top_folders = {name.split("/", 1)[0] for name in tree.names}
-    all_nested = all(name.count("/") >= 2 for name in tree.names)
-    is_wrapped = len(top_folders) == 1 and all_nested and not top_folders & {TRAIN, *HELD_OUT}
+    is_nested = all(name.count("/") >= 2 for name in tree.names)
+    is_wrapped = len(top_folders) == 1 and is_nested and not top_folders & {TRAIN, *HELD_OUT_PARTS}
     # CLASS/folder/IMAGE with a single class has the same structure, but one class cannot be learned.
     return f"{top_folders.pop()}/" if is_wrapped else ""
 
@@ -266,10 +267,16 @@ def parts_of(tree: Tree, root: str) -> set[str]:
 def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
     """Return the class folders below `root`, sorted; PellucidError if there are none, or one is empty."""
     classes = sorted({class_of(name, root) for name in files_of(tree, root)})
-    empty = {name for name in tree.empty if name.startswith(root) and "/" not in name.removeprefix(root)}
-    empty |= {root + class_of(name, root) for name in _nested(tree, root)} - {root + name for name in classes}
-    if empty:
-        raise PellucidError(f"{tree.where(min(empty))} is a class folder without images; add some, or remove it")
+    empty_folders = {
+        name for name in tree.empty_folders if name.startswith(root) and "/" not in name.removeprefix(root)
+    }
+    empty_folders |= {root + class_of(name, root) for name in _nested_files(tree, root)} - {
+        root + name for name in classes
+    }
+    if empty_folders:
+        raise PellucidError(
+            f"{tree.where(min(empty_folders))} is a class folder without images; add some, or remove it"
+        )
     if not classes:
         raise PellucidError(f"{tree.where(root)} has no class folders; arrange the images as CLASS/IMAGE")
     return tuple(classes)
@@ -294,10 +301,10 @@ def part_classes(tree: Tree, root: str, part: str) -> tuple[str, tuple[str, ...]
 
 def files_of(tree: Tree, root: str) -> list[str]:
     """Return the images of the class folders below `root`, sorted."""
-    return [name for name in _nested(tree, root) if is_picture(name)]
+    return [name for name in _nested_files(tree, root) if is_picture(name)]
 
 
-def _nested(tree: Tree, root: str) -> list[str]:
+def _nested_files(tree: Tree, root: str) -> list[str]:
     return [name for name in tree.names if name.startswith(root) and "/" in name.removeprefix(root)]
 
 

@@ -19,14 +19,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid.data.images import DAMAGE, MAX_PIXELS, full_size, load_image, read_file, strict_warnings
+from pellucid.data.images import DAMAGE_ERRORS, MAX_PIXELS, load_image, read_file, read_full_size, strict_warnings
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 
-GIF = (b"GIF87a", b"GIF89a")
+GIF_MAGIC = (b"GIF87a", b"GIF89a")
 DEFAULT_DURATION = 0.1  # seconds: for a frame of a GIF without a duration, as in browsers
-MIN_FRACTION = 0.9  # of the frames that a file declares; with fewer, it is cut off
-TIMEOUT = 10.0  # seconds for a frame of a camera; some take that long for the first
+MIN_FRAME_FRACTION = 0.9  # of the frames that a file declares; with fewer, it is cut off
+FRAME_TIMEOUT = 10.0  # seconds for a frame of a camera; some take that long for the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def check_every(every: int) -> None:
         raise PellucidError(f"every must be 1 (each frame) or more, not {every}")
 
 
-def as_file(picture: Tensor) -> bytes:
+def ppm_bytes(picture: Tensor) -> bytes:
     """Return a picture (3, H, W) uint8 as the bytes of a PPM file, which is preprocessed like any picture file."""
     _, height, width = picture.shape
     return b"P6 %d %d 255\n" % (width, height) + picture.permute(1, 2, 0).contiguous().numpy().tobytes()
@@ -68,42 +68,42 @@ def video_frames(path: str | os.PathLike[str], every: int = 1) -> Frames:
     check_every(every)
     path = Path(path)
     if path.is_dir():
-        return _folder(path, every)
+        return _folder_frames(path, every)
     if not path.is_file():
         raise PellucidError(f"{path} is missing; give a video file, an animated GIF or a folder of frames")
     with path.open("rb") as file:
-        start = file.read(len(GIF[0]))
-    if start in GIF:
-        return _gif(path, every)
+        magic = file.read(len(GIF_MAGIC[0]))
+    if magic in GIF_MAGIC:
+        return _gif_frames(path, every)
 
     return file_frames(path, every)
 
 
-def _folder(path: Path, every: int) -> Frames:
+def _folder_frames(path: Path, every: int) -> Frames:
     with open_tree(path) as tree:
-        names = sorted((name for name in tree.names if "/" not in name), key=_numbered)
+        names = sorted((name for name in tree.names if "/" not in name), key=_numeric_key)
         if not names:
             raise PellucidError(f"{path} has no frames; give a folder with picture files in it")
-        dropped, yielded, fault = 0, False, None
+        dropped, is_yielded, fault = 0, False, None
         for number in range(0, len(names), every):
             try:
                 name = tree.where(names[number])
-                picture = load_image(full_size(tree.read(names[number]), name), name)
+                picture = load_image(read_full_size(tree.read(names[number]), name), name)
             except PellucidError as error:
                 dropped, fault = dropped + 1, error
                 continue
             yield VideoFrame(number, None, picture, dropped)
-            dropped, yielded = 0, True
-        if fault is not None and not yielded:
+            dropped, is_yielded = 0, True
+        if fault is not None and not is_yielded:
             raise fault
 
 
-def _numbered(name: str) -> list[tuple[int, str]]:
+def _numeric_key(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts frame2 before frame10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _gif(path: Path, every: int) -> Frames:
+def _gif_frames(path: Path, every: int) -> Frames:
     data, number, seconds = read_file(path), 0, 0.0
     try:
         with strict_warnings():
@@ -120,7 +120,7 @@ def _gif(path: Path, every: int) -> Frames:
                         animation.seek(number)
                 except EOFError:
                     return
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PellucidError(f"{path} is damaged at frame {number} ({reason}); replace it") from error
 
@@ -156,32 +156,34 @@ def camera_frames(index: int, every: int = 1) -> Frames:
 
 
 def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
-    capture = _opened(cv2, path)
+    capture = _open_video(cv2, path)
     number = 0
     try:
         while capture.grab():
             if number % every == 0:
-                decoded, array = capture.retrieve()
-                if not decoded:
+                is_decoded, array = capture.retrieve()
+                if not is_decoded:
                     raise PellucidError(f"{path} is damaged at frame {number}; convert it to MP4 again")
                 milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
                 seconds = milliseconds / 1000 if math.isfinite(milliseconds) else None
-                yield VideoFrame(number, seconds, _picture(array, str(path)))
+                yield VideoFrame(number, seconds, _to_rgb(array, str(path)))
             number += 1
-        declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # some files only estimate it from their duration
-        if 0 < number < MIN_FRACTION * declared - 1:
-            raise PellucidError(f"{path} ends after {number:,} of {declared:,.0f} frames; it is cut off: copy it again")
+        declared_count = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # some files only estimate it from their duration
+        if 0 < number < MIN_FRAME_FRACTION * declared_count - 1:
+            raise PellucidError(
+                f"{path} ends after {number:,} of {declared_count:,.0f} frames; it is cut off: copy it again"
+            )
         if not number:
             raise PellucidError(f"{path} is not a video that OpenCV reads; convert it to MP4, or give a GIF or folder")
     except cv2.error as error:
         raise PellucidError(
-            f"{path} is damaged at frame {number} ({_reason(error)}); convert it to MP4 again"
+            f"{path} is damaged at frame {number} ({_reason_of(error)}); convert it to MP4 again"
         ) from error
     finally:
         capture.release()
 
 
-def _opened(cv2: ModuleType, path: Path) -> Any:
+def _open_video(cv2: ModuleType, path: Path) -> Any:
     """Open a video file, by a link with a plain name: OpenCV reads names with %03d or a number as several images.
 
     Other backends than FFmpeg would print their own errors.
@@ -206,17 +208,17 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
 
     def read() -> Tensor | None:
         try:
-            decoded, array = capture.read()
+            is_decoded, array = capture.read()
         except cv2.error as error:
-            raise PellucidError(f"camera {index} fails ({_reason(error)}); plug it in again") from error
-        return _picture(array, f"camera {index}") if decoded else None
+            raise PellucidError(f"camera {index} fails ({_reason_of(error)}); plug it in again") from error
+        return _to_rgb(array, f"camera {index}") if is_decoded else None
 
     with NewestFrame(read, capture.release, every) as newest:
-        last = -every
-        while (frame := newest.take(TIMEOUT)) is not None:
+        last_number = -every
+        while (frame := newest.take(FRAME_TIMEOUT)) is not None:
             number, seconds, picture = frame
-            yield VideoFrame(number, seconds, picture, dropped=(number - last) // every - 1)
-            last = number
+            yield VideoFrame(number, seconds, picture, dropped=(number - last_number) // every - 1)
+            last_number = number
     raise PellucidError(f"camera {index} sends no more frames; check that it is plugged in")
 
 
@@ -230,11 +232,11 @@ class NewestFrame:
         self, read: Callable[[], Tensor | None], release: Callable[[], Any] = lambda: None, every: int = 1
     ) -> None:
         self._read, self._release, self._every = read, release, every
-        self._change = threading.Condition()
+        self._condition = threading.Condition()
         self._newest: tuple[int, float, Tensor] | None = None
-        self._ended = False
+        self._is_ended = False
         self._fault: Exception | None = None
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread = threading.Thread(target=self._read_continuously, daemon=True)
 
     def __enter__(self) -> "NewestFrame":
         """Start reading."""
@@ -242,42 +244,42 @@ class NewestFrame:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop reading; a source that blocks ends with the process."""
-        with self._change:
-            self._ended = True
-        self._thread.join(TIMEOUT)
+        with self._condition:
+            self._is_ended = True
+        self._thread.join(FRAME_TIMEOUT)
 
     def take(self, timeout: float) -> tuple[int, float, Tensor] | None:
         """Wait for a picture newer than the last one taken; return its number, seconds since the first one, and tensor.
 
         Returns None at the end of the source, and after `timeout` seconds without a picture.
         """
-        with self._change:
-            self._change.wait_for(lambda: self._newest is not None or self._ended, timeout)
+        with self._condition:
+            self._condition.wait_for(lambda: self._newest is not None or self._is_ended, timeout)
             if self._fault is not None:
                 raise self._fault
             frame, self._newest = self._newest, None
             return frame
 
-    def _work(self) -> None:
-        number, start = 0, 0.0
+    def _read_continuously(self) -> None:
+        number, start_time = 0, 0.0
         try:
-            while not self._ended and (picture := self._read()) is not None:
-                start = start or time.monotonic()
+            while not self._is_ended and (picture := self._read()) is not None:
+                start_time = start_time or time.monotonic()
                 if number % self._every == 0:
-                    with self._change:
-                        self._newest = (number, time.monotonic() - start, picture)
-                        self._change.notify()
+                    with self._condition:
+                        self._newest = (number, time.monotonic() - start_time, picture)
+                        self._condition.notify()
                 number += 1
         except (PellucidError, MemoryError) as error:  # raised by `take`
             self._fault = error
         finally:
             self._release()
-            with self._change:
-                self._ended = True
-                self._change.notify()
+            with self._condition:
+                self._is_ended = True
+                self._condition.notify()
 
 
 def import_opencv() -> ModuleType:
@@ -298,12 +300,12 @@ def import_opencv() -> ModuleType:
     return cv2
 
 
-def _picture(array: "np.ndarray[Any, np.dtype[Any]]", name: str) -> Tensor:
+def _to_rgb(array: "np.ndarray[Any, np.dtype[Any]]", name: str) -> Tensor:
     """Return OpenCV's blue, green, red (H, W, 3) as red, green, blue (3, H, W)."""
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise PellucidError(f"{name} has frames {array.shape} {array.dtype}, not 8-bit colour images; convert it")
     return torch.from_numpy(np.ascontiguousarray(array[..., ::-1].transpose(2, 0, 1)))
 
 
-def _reason(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

@@ -23,19 +23,19 @@ def write_video(source: Path, frames: Sequence[Path]) -> Path:
     The rate is that of the first two frames. Needs OpenCV; raises PellucidError without it, and if writing fails.
     """
     cv2 = import_opencv()
-    file = frames[0].with_name(f"{source.stem}-predicted.mp4")
-    with closing(video_frames(source)) as first:
-        times = [frame.seconds or 0.0 for frame in islice(first, 2)]
+    output = frames[0].with_name(f"{source.stem}-predicted.mp4")
+    with closing(video_frames(source)) as source_frames:
+        times = [frame.seconds or 0.0 for frame in islice(source_frames, 2)]
     duration = times[-1] - times[0]
     height, width = cv2.imread(str(frames[0])).shape[:2]
-    with TemporaryDirectory(prefix=".pellucid-", dir=file.parent) as folder:
-        temporary = Path(folder) / file.name
+    with TemporaryDirectory(prefix=".pellucid-", dir=output.parent) as folder:
+        temporary = Path(folder) / output.name
         codec = cv2.VideoWriter_fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(temporary), codec, 1 / (duration or DEFAULT_DURATION), (width, height))
         if not writer.isOpened():
-            raise PellucidError(f"{file} cannot be written as a video of {width} x {height} pixels")
+            raise PellucidError(f"{output} cannot be written as a video of {width} x {height} pixels")
         for frame in frames:
             writer.write(cv2.imread(str(frame)))
         writer.release()
-        os.replace(temporary, file)
-    return file
+        os.replace(temporary, output)
+    return output

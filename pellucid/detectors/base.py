@@ -18,9 +18,9 @@ from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Mode, Params
-from pellucid.losses.base import HALF, precise
+from pellucid.losses.base import HALF_DTYPES, upcast_half
 from pellucid.nested import leaves
-from pellucid.objective import Evaluated, Gradients, Losses, Objective
+from pellucid.objective import BatchEvaluation, Gradients, Losses, Objective
 from pellucid.ops.assign import Assignment
 from pellucid.ops.boxes import clip
 from pellucid.ops.nms import batched_nms
@@ -85,12 +85,12 @@ class Candidates(NamedTuple):
 class Decision(NamedTuple):
     """The detections among candidates.
 
-    chosen: (d,), the index of the candidate of each detection. fates: (n, C), the `Fate` of each candidate for each
-    class.
+    selected_indices: (d,), the index of the candidate of each detection. fates: (n, C), the `Fate` of each candidate
+    for each class.
     """
 
     detections: Detections
-    chosen: Tensor
+    selected_indices: Tensor
     fates: Tensor
 
 
@@ -130,24 +130,25 @@ class Detector(Objective):
     def decide(self, candidates: Candidates) -> Decision:
         """Select the detections: threshold, boxes with an area, best scores, suppression within each class, limit."""
         boxes, scores = candidates.boxes, candidates.scores
-        count = scores.shape[1]
+        n_classes = scores.shape[1]
         fates = torch.full(scores.shape, Fate.LOW_SCORE, dtype=torch.uint8, device=scores.device).flatten()
         pairs = (scores.flatten() >= self.score_threshold).nonzero()[:, 0]  # candidate * C + class
         fates[pairs] = Fate.NO_AREA
-        pairs = pairs[(boxes[:, 2:] > boxes[:, :2]).all(1)[pairs // count]]
+        pairs = pairs[(boxes[:, 2:] > boxes[:, :2]).all(1)[pairs // n_classes]]
         order = scores.flatten()[pairs].argsort(descending=True, stable=True)
         fates[pairs] = Fate.NOT_AMONG_BEST
         pairs = pairs[order[:MAX_CANDIDATES]]
         fates[pairs] = Fate.SUPPRESSED
-        indices, labels, values = pairs // count, pairs % count, scores.flatten()[pairs]
+        indices, labels, values = pairs // n_classes, pairs % n_classes, scores.flatten()[pairs]
         selected = batched_nms(boxes[indices], values, labels, self.nms_threshold)
         fates[pairs[selected]] = Fate.OVER_LIMIT
         selected = selected[:MAX_DETECTIONS]
         fates[pairs[selected]] = Fate.DETECTED
-        chosen = indices[selected]
-        return Decision(Detections(boxes[chosen], values[selected], labels[selected]), chosen, fates.view(scores.shape))
+        selected_indices = indices[selected]
+        detections = Detections(boxes[selected_indices], values[selected], labels[selected])
+        return Decision(detections, selected_indices, fates.view(scores.shape))
 
-    def decided(self, candidates: Sequence[Candidates]) -> list[Detections]:
+    def detections_of(self, candidates: Sequence[Candidates]) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
         return [self.decide(candidate).detections.to("cpu") for candidate in candidates]
 
@@ -159,13 +160,13 @@ class Detector(Objective):
                 f"{name} takes a list with the Objects of each image as targets, not {shown(targets)}; "
                 "give data with boxes, such as a DetectionFolder"
             )
-        for index, one in enumerate(targets):
-            if not bool(one.boxes.isfinite().all()):
+        for index, objects in enumerate(targets):
+            if not bool(objects.boxes.isfinite().all()):
                 raise PellucidError(f"{name}: image {index} has a box that is not finite; clean the data first")
-            if len(one) and not 0 <= int(one.labels.min()) <= int(one.labels.max()) < self.classes:
+            if len(objects) and not 0 <= int(objects.labels.min()) <= int(objects.labels.max()) < self.classes:
                 raise PellucidError(
-                    f"{name}: image {index} has classes {int(one.labels.min())} to {int(one.labels.max())}, but the "
-                    f"detector has {self.classes}, numbered from 0; set classes={int(one.labels.max()) + 1}"
+                    f"{name}: image {index} has classes {int(objects.labels.min())} to {int(objects.labels.max())}, "
+                    f"but the detector has {self.classes}, numbered from 0; set classes={int(objects.labels.max()) + 1}"
                 )
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
@@ -178,10 +179,11 @@ class OneStage(Detector):
     """A detector whose networks run in sequence; the losses are computed from the maps that the last one outputs.
 
     The last network outputs one map (N, K D, H', W') or a tuple of maps: for each cell D values for each of its K
-    anchors. `counted` names the losses that are sums, divided by the number of positive anchors in the batch.
+    anchors. `per_positive_losses` names the losses that are sums, divided by the number of positive anchors in the
+    batch.
     """
 
-    counted: ClassVar[tuple[str, ...]] = ()
+    per_positive_losses: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
@@ -241,8 +243,8 @@ class OneStage(Detector):
         return losses, self._backward(params, caches, split_maps(dy, maps))
 
     def counts(self, params: Params, batch: Batch, mode: Mode) -> dict[str, float]:
-        """Return the number of positive anchors for each loss in `counted`, without running the networks."""
-        if not self.counted:
+        """Return the number of positive anchors for each of `per_positive_losses`, without running the networks."""
+        if not self.per_positive_losses:
             return {}
         out: Any = tuple(batch.images.shape[1:])
         with torch.device("meta"):
@@ -250,7 +252,7 @@ class OneStage(Detector):
                 _, out = net.init(out, torch.Generator())
         sizes = [shape[1:] for shape in (out if isinstance(out[0], tuple) else (out,))]
         anchors = self.anchors_for(sizes, batch.images)
-        return dict.fromkeys(self.counted, self.count_positives(anchors, batch.targets))
+        return dict.fromkeys(self.per_positive_losses, self.count_positives(anchors, batch.targets))
 
     def count_positives(self, anchors: Anchors, targets: Sequence[Objects]) -> float:
         """Return the number of positive anchors in the images of a batch."""
@@ -258,25 +260,27 @@ class OneStage(Detector):
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
-        return self.decided(self.candidates(params, images))
+        return self.detections_of(self.candidates(params, images))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return the boxes decoded for each anchor, clipped to the image."""
         return self.candidates_of(self.forward(params, images, Mode(keep=False))[0], images)
 
-    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates a batch in one forward pass; `params` must not change in the meantime."""
-        runs = [inference(net, params[name]) for name, net in self.nets.items()]
+        forward_functions = [inference(net, params[name]) for name, net in self.nets.items()]
 
-        def evaluate(batch: Batch) -> Evaluated:
+        def evaluate(batch: Batch) -> BatchEvaluation:
             maps: Any = batch.images
-            for run in runs:
-                maps = run(maps)
+            for forward in forward_functions:
+                maps = forward(maps)
             maps = _as_tuple(maps)
             y = join_maps(maps, self.outputs_per_anchor)
             losses, _ = self.losses(y, self.anchors_at(maps, batch.images), batch.targets)
-            detections = [self.decide(one).detections.to("cpu") for one in self.candidates_of(maps, batch.images)]
-            return Evaluated(detections, batch, losses)
+            detections = [
+                self.decide(candidates).detections.to("cpu") for candidates in self.candidates_of(maps, batch.images)
+            ]
+            return BatchEvaluation(detections, batch, losses)
 
         return evaluate
 
@@ -309,7 +313,7 @@ class OneStage(Detector):
         """Return the anchors for maps of these sizes (H', W') of images (N, C, H, W)."""
         height, width = images.shape[2:]
         boxes = self.anchors(sizes, (height, width))
-        precision = torch.float32 if images.dtype in HALF else images.dtype
+        precision = torch.float32 if images.dtype in HALF_DTYPES else images.dtype
         return Anchors(boxes.to(images.device, precision), sizes, (height, width))
 
     def candidates_of(self, maps: Sequence[Tensor], images: Tensor) -> list[Candidates]:
@@ -338,19 +342,19 @@ class Positives(NamedTuple):
     negative: Tensor
 
 
-def positives(assigned: Sequence[Assignment], targets: Sequence[Objects], y: Tensor) -> Positives:
+def collect_positives(assignments: Sequence[Assignment], targets: Sequence[Objects], y: Tensor) -> Positives:
     """Collect the assignments of a batch's images; the results have the device, and boxes the dtype, of y."""
-    matched = torch.stack([assignment.matched for assignment in assigned])  # (N, A)
+    matched = torch.stack([assignment.matched for assignment in assignments])  # (N, A)
     image, anchor = (matched >= 0).nonzero().T
     first_object = torch.tensor([0, *(len(target) for target in targets[:-1])], device=y.device).cumsum(0)
     object_index = first_object[image] + matched[image, anchor]  # index into the objects of all images
     boxes = torch.cat([target.boxes for target in targets]).to(y)
     labels = torch.cat([target.labels for target in targets]).to(y.device)
-    negative = torch.stack([assignment.negative for assignment in assigned])
+    negative = torch.stack([assignment.negative for assignment in assignments])
     return Positives(image, anchor, boxes[object_index], labels[object_index], negative)
 
 
-def draw_small(params: Params, rng: torch.Generator) -> None:
+def draw_small_weights(params: Params, rng: torch.Generator) -> None:
     """Draw small weights for a head's last convolutions, so that its first outputs are near its biases.
 
     Source: Lin et al. 2017, "Focal loss for dense object detection", section 4.1.
@@ -366,13 +370,15 @@ def _as_tuple(maps: Any) -> tuple[Tensor, ...]:
 
 def join_maps(maps: Sequence[Tensor], outputs_per_anchor: int) -> Tensor:
     """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; half precision becomes float32."""
-    return precise(torch.cat([map_.permute(0, 2, 3, 1).reshape(len(map_), -1, outputs_per_anchor) for map_ in maps], 1))
+    return upcast_half(
+        torch.cat([map_.permute(0, 2, 3, 1).reshape(len(map_), -1, outputs_per_anchor) for map_ in maps], 1)
+    )
 
 
 def split_maps(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Split the gradient (N, A, D) into the gradients of the maps: the inverse of `join_maps`."""
     cells = [map_.shape[2] * map_.shape[3] * map_.shape[1] // dy.shape[2] for map_ in maps]
-    parts = zip(dy.split(cells, 1), maps, strict=True)
     return tuple(
-        part.reshape(len(one), *one.shape[2:], one.shape[1]).permute(0, 3, 1, 2).to(one.dtype) for part, one in parts
+        dy_part.reshape(len(map_), *map_.shape[2:], map_.shape[1]).permute(0, 3, 1, 2).to(map_.dtype)
+        for dy_part, map_ in zip(dy.split(cells, 1), maps, strict=True)
     )

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pellucid.config import LIMITS_HINT, raised
+from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError
 from pellucid.settings.checks import check_above_zero, check_whole
 
@@ -14,7 +14,7 @@ MAX_LENGTH = 1 << 20  # pixels: the largest stride, scale or side of an anchor
 MAX_ANCHORS = 1_000_000  # of an image; YOLO v3 has 65,000 for one of 1024 x 1024
 
 
-class Anchored(Protocol):
+class AnchorDetector(Protocol):
     """The part of `OneStage` that decides how many values its networks must output."""
 
     @property
@@ -40,33 +40,35 @@ def check_stride(detector: object, stride: int) -> None:
     check_whole(detector, stride=stride)
 
 
-def check_maps(detector: Anchored, name: str, maps: Sequence[Any], image: Any) -> None:
+def check_maps(detector: AnchorDetector, name: str, maps: Sequence[Any], image_shape: Any) -> None:
     """Raise PellucidError unless maps of these shapes (C, H, W) contain the outputs for all anchors of an image.
 
-    name: the network that outputs them. image: the shape (C, H, W) of the image.
+    name: the network that outputs them. image_shape: (C, H, W).
     """
-    kind, count = type(detector).__name__, detector.outputs_per_anchor
+    kind, n_outputs = type(detector).__name__, detector.outputs_per_anchor
     for map_ in maps:
-        if len(map_) != 3 or map_[0] % count:
+        if len(map_) != 3 or map_[0] % n_outputs:
             raise PellucidError(
-                f"{kind}: {name} outputs {tuple(map_)}, but each anchor needs {count} values; give it maps of {count} "
-                "channels, or a multiple"
+                f"{kind}: {name} outputs {tuple(map_)}, but each anchor needs {n_outputs} values; give it maps of "
+                f"{n_outputs} channels, or a multiple"
             )
     try:
-        n_anchors = len(detector.anchors([(height, width) for _, height, width in maps], (image[1], image[2])))
+        n_anchors = len(
+            detector.anchors([(height, width) for _, height, width in maps], (image_shape[1], image_shape[2]))
+        )
     except ValueError as error:  # lists of different lengths
         raise PellucidError(
             f"{kind}: {name} outputs {len(maps)} maps, but there are anchors for another number; give strides and "
             "anchors for each map"
         ) from error
-    if n_anchors > raised(MAX_ANCHORS):
+    if n_anchors > scaled_limit(MAX_ANCHORS):
         raise PellucidError(
-            f"{kind}: an image of {image[1]}x{image[2]} has {n_anchors:,} anchors, above the limit of "
-            f"{raised(MAX_ANCHORS):,}; {LIMITS_HINT}"
+            f"{kind}: an image of {image_shape[1]}x{image_shape[2]} has {n_anchors:,} anchors, above the limit of "
+            f"{scaled_limit(MAX_ANCHORS):,}; {LIMITS_HINT}"
         )
     n_values = sum(math.prod(map_) for map_ in maps)
-    if n_anchors * count != n_values:
+    if n_anchors * n_outputs != n_values:
         raise PellucidError(
-            f"{kind}: {name} outputs {n_values:,} values, but {n_anchors:,} anchors need {count} each; give it {count} "
-            "channels for each anchor of a cell"
+            f"{kind}: {name} outputs {n_values:,} values, but {n_anchors:,} anchors need {n_outputs} each; give it "
+            f"{n_outputs} channels for each anchor of a cell"
         )

@@ -11,14 +11,14 @@ from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Candidates
 from pellucid.detectors.checks import check_stride
-from pellucid.detectors.regions import Regions, draw_regions, numbered
-from pellucid.detectors.search import STRIDE, Search, count_windows, search
+from pellucid.detectors.regions import Regions, draw_regions, indexed_regions
+from pellucid.detectors.search import DEFAULT_STRIDE, Search, count_windows, search
 from pellucid.detectors.single_stage import single_stage
-from pellucid.detectors.two_stage import TwoStage, box_head, refined, region_reader
+from pellucid.detectors.two_stage import TwoStage, box_head, refined_candidates, roi_layer
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
-from pellucid.objective import Gradients, Inputs
+from pellucid.objective import Gradients, InputCount
 from pellucid.settings.checks import check_choice, check_whole
 from pellucid.sweep import backward
 
@@ -43,7 +43,7 @@ class FastRCNN(TwoStage):
     head: Layer
     _: KW_ONLY
     by: Search = "windows"
-    stride: int = STRIDE
+    stride: int = DEFAULT_STRIDE
     regions: int = 64
 
     def __post_init__(self) -> None:
@@ -53,10 +53,10 @@ class FastRCNN(TwoStage):
         check_stride(self, self.stride)
         check_whole(self, regions=self.regions)
 
-    def regions_of(self, shape: Any) -> Inputs:
+    def regions_of(self, shape: Any) -> InputCount:
         """Return the number of windows of an image of `shape`; selective search is assumed to find as many."""
         count = count_windows((shape[1], shape[2]), self.stride)
-        return Inputs(min(count, BATCH_SIZE), count)
+        return InputCount(min(count, BATCH_SIZE), count)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, each network for the output shape of the previous one."""
@@ -68,10 +68,10 @@ class FastRCNN(TwoStage):
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters; without gradients if not `mode.keep`."""
         images, targets = batch
-        sampled = self.sample(images, targets, mode)
+        sampled_regions = self.sample(images, targets, mode)
         x, cache_backbone = self.backbone.forward(params["backbone"], images, mode)
         maps, cache_neck = self.neck.forward(params["neck"], x, mode)
-        losses, dmap, dparams = self.box_gradients(params, maps[0], sampled, mode)
+        losses, dmap, dparams = self.box_gradients(params, maps[0], sampled_regions, mode)
         if not mode.keep:
             return losses, {}
 
@@ -87,12 +87,12 @@ class FastRCNN(TwoStage):
     def sample(self, images: Tensor, targets: Sequence[Objects], mode: Mode) -> Regions:
         """Draw the regions that the head is trained on from the proposals and the objects of each image."""
         proposals = [search(image, self.by, self.stride) for image in images]
-        floor = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
-        return draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
+        min_background_iou = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
+        return draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, min_background_iou)
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
-        return self.decided(self.candidates(params, images))
+        return self.detections_of(self.candidates(params, images))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores and refined box; `anchors` is the index of the proposal."""
@@ -103,10 +103,10 @@ class FastRCNN(TwoStage):
         x, _ = self.backbone.forward(params["backbone"], images, Mode(keep=False))
         maps, _ = self.neck.forward(params["neck"], x, Mode(keep=False))
         proposals = [search(image, self.by, self.stride) for image in images]
-        parts = numbered(proposals).split(BATCH_SIZE)
-        outputs = torch.cat([self.outputs(params, "", maps[0], regions) for regions in parts])
+        chunks = indexed_regions(proposals).split(BATCH_SIZE)
+        outputs = torch.cat([self.outputs(params, "", maps[0], regions) for regions in chunks])
         indices = [torch.arange(len(proposal), device=proposal.device) for proposal in proposals]
-        return proposals, outputs, refined(outputs, proposals, indices, (images.shape[2], images.shape[3]))
+        return proposals, outputs, refined_candidates(outputs, proposals, indices, (images.shape[2], images.shape[3]))
 
 
 def fast_rcnn(
@@ -115,7 +115,7 @@ def fast_rcnn(
     channels: int = 96,
     units: int = 384,
     by: Search = "windows",
-    stride: int = STRIDE,
+    stride: int = DEFAULT_STRIDE,
     pool: bool = False,
 ) -> FastRCNN:
     """Return Fast R-CNN on a backbone of the zoo.
@@ -123,6 +123,6 @@ def fast_rcnn(
     by, stride: the method that finds proposals, and the stride of windows in pixels. pool: use RoIPool in place of
     RoIAlign. For the other arguments see `faster_rcnn`.
     """
-    first = single_stage(1, backbone, channels)
-    align = region_reader(7, first.strides[0], pool)
-    return FastRCNN(classes, first.backbone, first.neck, align, box_head(classes, units), by=by, stride=stride)
+    base = single_stage(1, backbone, channels)
+    align = roi_layer(7, base.strides[0], pool)
+    return FastRCNN(classes, base.backbone, base.neck, align, box_head(classes, units), by=by, stride=stride)

@@ -14,13 +14,13 @@ from pellucid.constant import constant
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Anchors, Candidates, Size, join_maps, split_maps
 from pellucid.detectors.checks import MAX_LENGTH, check_maps, check_strides
-from pellucid.detectors.regions import MAX_BOXES, Regions, draw_regions, numbered, propose, unlabelled
+from pellucid.detectors.regions import MAX_BOXES, Regions, class_agnostic, draw_regions, indexed_regions, propose
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
-from pellucid.detectors.two_stage import HeadResult, TwoStage, box_head, refined, region_reader
+from pellucid.detectors.two_stage import HeadResult, TwoStage, box_head, refined_candidates, roi_layer
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
-from pellucid.objective import Gradients, Inputs
+from pellucid.objective import Gradients, InputCount
 from pellucid.settings.checks import check_above_zero, check_whole
 from pellucid.sweep import backward
 
@@ -60,16 +60,18 @@ class ProposalDetector(TwoStage):
 
     @abstractmethod
     def branch_gradients(
-        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+        self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
     ) -> HeadResult:
         """Return the losses and gradients of the further heads."""
 
     @abstractmethod
-    def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
+    def branch_counts(self, sampled_regions: Regions, targets: Sequence[Objects]) -> dict[str, float]:
         """Return the counts of the losses of the further heads, see `Objective.counts`."""
 
     @abstractmethod
-    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
+    def complete(
+        self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
+    ) -> list[Detections]:
         """Return the detections of each image with the outputs of the further heads."""
 
     @property
@@ -78,22 +80,22 @@ class ProposalDetector(TwoStage):
         weights = {"score": self.weight("rpn_score"), "box": self.weight("rpn_box")}
         return SingleStage(1, self.backbone, self.neck, self.rpn, self.strides, self.scale, weights=weights)
 
-    def regions_of(self, shape: Any) -> Inputs:
+    def regions_of(self, shape: Any) -> InputCount:
         """Return the largest number of proposals for an image."""
         count = min(self.proposals, MAX_BOXES)
-        return Inputs(count, count)
+        return InputCount(count, count)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, each network for its input's shape; the first stage's scores start near PRIOR."""
         params: Params = {}
         params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
         params["neck"], maps = init_child("neck", self.neck, maps, rng)
-        params["rpn"], first = init_child("rpn", self.rpn, maps, rng)
-        check_maps(self.proposer, "rpn", first, shape)
+        params["rpn"], rpn_shapes = init_child("rpn", self.rpn, maps, rng)
+        check_maps(self.proposer, "rpn", rpn_shapes, shape)
         params["rpn"]["layer"]["out"]["bias"][:1] = math.log(PRIOR / (1 - PRIOR))
         return params, self.init_head(params, "", shape, maps[0], rng)
 
-    def finest(self, shape: Any) -> Any:
+    def finest_map_shape(self, shape: Any) -> Any:
         """Return the shape of the finest map for images of `shape`."""
         with torch.device("meta"):
             return self.neck.init(self.backbone.init(shape, torch.Generator())[1], torch.Generator())[1][0]
@@ -104,18 +106,18 @@ class ProposalDetector(TwoStage):
         maps, caches = self.features(params, images, mode)  # one map for each stride
 
         y, caches["rpn"] = self.rpn.forward(params["rpn"], maps, mode)
-        first, anchors, outputs = self.first_stage(y, images)
-        losses, doutputs = first.losses(outputs, anchors, unlabelled(targets))
+        proposer, anchors, outputs = self.first_stage(y, images)
+        losses, doutputs = proposer.losses(outputs, anchors, class_agnostic(targets))
         losses = {f"rpn_{name}": value for name, value in losses.items()}
-        sampled = self.sample(outputs, first, anchors, targets, mode)
-        boxes = self.box_gradients(params, maps[0], sampled, mode)
-        branches = self.branch_gradients(params, maps[0], sampled, targets, mode)
-        losses |= boxes.losses | branches.losses
-        if boxes.dmap is None:  # not mode.keep
+        sampled_regions = self.sample(outputs, proposer, anchors, targets, mode)
+        box_result = self.box_gradients(params, maps[0], sampled_regions, mode)
+        branch_result = self.branch_gradients(params, maps[0], sampled_regions, targets, mode)
+        losses |= box_result.losses | branch_result.losses
+        if box_result.dmap is None:  # not mode.keep
             return losses, {}
 
-        dmap = boxes.dmap if branches.dmap is None else boxes.dmap + branches.dmap
-        dparams: Params = boxes.dparams | branches.dparams
+        dmap = box_result.dmap if branch_result.dmap is None else box_result.dmap + branch_result.dmap
+        dparams: Params = box_result.dparams | branch_result.dparams
         dmaps, dparams["rpn"] = backward(
             self.rpn, params["rpn"], caches.pop("rpn"), split_maps(doutputs, y), consume=True
         )
@@ -134,18 +136,18 @@ class ProposalDetector(TwoStage):
         mode = replace(mode, keep=False)
         maps, _ = self.features(params, batch.images, mode)
         y, _ = self.rpn.forward(params["rpn"], maps, mode)
-        first, anchors, outputs = self.first_stage(y, batch.images)
-        positive = first.count_positives(anchors, unlabelled(batch.targets))
-        sampled = self.sample(outputs, first, anchors, batch.targets, mode)
-        regions = float(len(sampled.regions))
-        counts = {"rpn_score": positive, "rpn_box": positive, "class": regions, "box": regions}
-        return counts | self.branch_counts(sampled, batch.targets)
+        proposer, anchors, outputs = self.first_stage(y, batch.images)
+        n_positives = proposer.count_positives(anchors, class_agnostic(batch.targets))
+        sampled_regions = self.sample(outputs, proposer, anchors, batch.targets, mode)
+        n_regions = float(len(sampled_regions.regions))
+        counts = {"rpn_score": n_positives, "rpn_box": n_positives, "class": n_regions, "box": n_regions}
+        return counts | self.branch_counts(sampled_regions, batch.targets)
 
     def sample(
-        self, outputs: Tensor, first: SingleStage, anchors: Anchors, targets: Sequence[Objects], mode: Mode
+        self, outputs: Tensor, proposer: SingleStage, anchors: Anchors, targets: Sequence[Objects], mode: Mode
     ) -> Regions:
         """Draw the regions that the heads are trained on from the proposals and the objects of each image."""
-        proposals = constant([boxes for boxes, _ in self.propose(outputs, first, anchors)])
+        proposals = constant([boxes for boxes, _ in self.propose(outputs, proposer, anchors)])
         return draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:
@@ -162,7 +164,7 @@ class ProposalDetector(TwoStage):
         maps, _ = self.features(params, images, Mode(keep=False))
         detections = [self.decide(candidate).detections for candidate in self._candidates(params, maps, images)]
         height, width = images.shape[2:]
-        return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
+        return [detection.to("cpu") for detection in self.complete(params, maps[0], detections, (height, width))]
 
     def features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
         """Return the maps of the neck, and the caches by network."""
@@ -172,20 +174,24 @@ class ProposalDetector(TwoStage):
 
     def first_stage(self, y: Sequence[Tensor], images: Tensor) -> tuple[SingleStage, Anchors, Tensor]:
         """Return the first stage, its anchors, and its output maps y as one tensor (N, A, 5)."""
-        first, (height, width) = self.proposer, images.shape[2:]
-        outputs, sizes = join_maps(y, first.outputs_per_anchor), [(one.shape[2], one.shape[3]) for one in y]
-        boxes = first.anchors(sizes, (height, width)).to(outputs)
-        return first, Anchors(boxes, sizes, (height, width)), outputs
+        proposer, (height, width) = self.proposer, images.shape[2:]
+        outputs, sizes = join_maps(y, proposer.outputs_per_anchor), [(map_.shape[2], map_.shape[3]) for map_ in y]
+        boxes = proposer.anchors(sizes, (height, width)).to(outputs)
+        return proposer, Anchors(boxes, sizes, (height, width)), outputs
 
-    def propose(self, outputs: Tensor, first: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
+    def propose(self, outputs: Tensor, proposer: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
         """Return the proposals of each image, and the indices of their anchors."""
-        pairs = (first.read(output, anchors) for output in outputs)
+        pairs = (proposer.read(output, anchors) for output in outputs)
         return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
 
     def _candidates(self, params: Params, maps: tuple[Tensor, ...], images: Tensor) -> list[Candidates]:
-        first, anchors, outputs = self.first_stage(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)
-        proposals, indices = zip(*self.propose(outputs, first, anchors), strict=True)
-        return refined(self.outputs(params, "", maps[0], numbered(proposals)), proposals, indices, anchors.image)
+        proposer, anchors, outputs = self.first_stage(
+            self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images
+        )
+        proposals, indices = zip(*self.propose(outputs, proposer, anchors), strict=True)
+        return refined_candidates(
+            self.outputs(params, "", maps[0], indexed_regions(proposals)), proposals, indices, anchors.image
+        )
 
 
 @dataclass(frozen=True)
@@ -193,16 +199,18 @@ class FasterRCNN(ProposalDetector):
     """The two-stage detector without further heads; the arguments are those of ProposalDetector."""
 
     def branch_gradients(
-        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+        self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
     ) -> HeadResult:
         """Return no losses and no gradients."""
         return HeadResult({}, None, {})
 
-    def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
+    def branch_counts(self, sampled_regions: Regions, targets: Sequence[Objects]) -> dict[str, float]:
         """Return no counts."""
         return {}
 
-    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
+    def complete(
+        self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
+    ) -> list[Detections]:
         """Return the detections unchanged."""
         return detections
 
@@ -220,9 +228,9 @@ def faster_rcnn(
     channels, depth: of the feature pyramid and of the first stage, see `single_stage`. units: of each of the head's two
     dense layers. pool: use RoIPool in place of RoIAlign.
     """
-    first = single_stage(1, backbone, channels, depth)
-    align = region_reader(7, first.strides[0], pool)
+    proposer = single_stage(1, backbone, channels, depth)
+    align = roi_layer(7, proposer.strides[0], pool)
     return FasterRCNN(
-        classes, first.backbone, first.neck, first.head, align, box_head(classes, units), first.strides,
+        classes, proposer.backbone, proposer.neck, proposer.head, align, box_head(classes, units), proposer.strides,
         weights={"rpn_box": 2.0},
     )  # fmt: skip

@@ -10,14 +10,14 @@ from torch import Tensor
 from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
 from pellucid.detectors.faster import ProposalDetector, faster_rcnn
-from pellucid.detectors.regions import Regions, numbered
+from pellucid.detectors.regions import Regions, indexed_regions
 from pellucid.detectors.two_stage import HeadResult
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import SoftmaxCrossEntropy
-from pellucid.losses.base import precise
+from pellucid.losses.base import upcast_half
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Losses
 from pellucid.ops.heatmaps import quarter
@@ -40,7 +40,7 @@ class KeypointRCNN(ProposalDetector):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, those of the key-point head after those of Faster R-CNN."""
         params, out = super().init(shape, rng)
-        maps = self.init_head(params, "point_", shape, self.finest(shape), rng)
+        maps = self.init_head(params, "point_", shape, self.finest_map_shape(shape), rng)
         if len(maps) != 3:
             raise PellucidError(
                 f"KeypointRCNN: point_head outputs {tuple(maps)} for a region; give it a map for each key-point"
@@ -48,41 +48,49 @@ class KeypointRCNN(ProposalDetector):
         return params, out
 
     def branch_gradients(
-        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+        self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
     ) -> HeadResult:
         """Return the loss of the key-points, and its gradients; without gradients if not `mode.keep`."""
-        positive = sampled.positive
-        objects, regions = sampled.objects[positive], sampled.regions[positive]
+        positive = sampled_regions.positive
+        objects, regions = sampled_regions.objects[positive], sampled_regions.regions[positive]
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, K, M, M)
             cells, valid = point_cells(targets, objects, regions, y.shape[1:])
-            rows = precise(y).flatten(2)[valid]  # (points, M M)
+            rows = upcast_half(y).flatten(2)[valid]  # (points, M M)
             scale = 1 / max(len(rows), 1)
             value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[valid])
             dy = torch.zeros_like(y).flatten(2)
             dy[valid] = (drows * (self.weight("points") * scale)).to(y.dtype)
             return {"points": value * scale}, dy.view(y.shape)
 
-        return self.learned(params, "point_", finest, regions, cost, mode)
+        return self.head_gradients(params, "point_", finest_map, regions, cost, mode)
 
-    def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
+    def branch_counts(self, sampled_regions: Regions, targets: Sequence[Objects]) -> dict[str, float]:
         """Return the number of labelled points in the regions with an object."""
-        positive = sampled.positive
-        points = next(
+        positive = sampled_regions.positive
+        n_points = next(
             (target.keypoints.shape[1] for target in targets if len(target) and target.keypoints is not None), 0
         )
-        _, valid = point_cells(targets, sampled.objects[positive], sampled.regions[positive], (points, 1, 1))
+        _, valid = point_cells(
+            targets, sampled_regions.objects[positive], sampled_regions.regions[positive], (n_points, 1, 1)
+        )
         return {"points": float(valid.sum())}
 
-    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
+    def complete(
+        self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
+    ) -> list[Detections]:
         """Return the detections with their key-points."""
-        regions = numbered([detection.boxes for detection in detections])
-        y = self.outputs(params, "point_", finest, regions)  # (n, K, M, M)
-        score = y.flatten(2).softmax(2).amax(2)  # (n, K)
-        low, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
-        position = low + quarter(y) / y.shape[3] * extent
-        points = torch.cat([position, score[..., None]], 2).split([len(detection) for detection in detections])
-        return [replace(one, keypoints=keypoints) for one, keypoints in zip(detections, points, strict=True)]
+        regions = indexed_regions([detection.boxes for detection in detections])
+        y = self.outputs(params, "point_", finest_map, regions)  # (n, K, M, M)
+        scores = y.flatten(2).softmax(2).amax(2)  # (n, K)
+        corner, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
+        position = corner + quarter(y) / y.shape[3] * extent
+        counts = [len(detection) for detection in detections]
+        image_keypoints = torch.cat([position, scores[..., None]], 2).split(counts)
+        return [
+            replace(detection, keypoints=keypoints)
+            for detection, keypoints in zip(detections, image_keypoints, strict=True)
+        ]
 
 
 def point_cells(
@@ -94,25 +102,30 @@ def point_cells(
     PellucidError if an image with objects has no key-points, or another number of them.
     """
     count, height, width = shape
-    wrong = next(
-        (i for i, one in enumerate(targets) if len(one) and (one.keypoints is None or one.keypoints.shape[1] != count)),
+    wrong_image = next(
+        (
+            index
+            for index, target in enumerate(targets)
+            if len(target) and (target.keypoints is None or target.keypoints.shape[1] != count)
+        ),
         None,
     )
-    if wrong is not None:
-        wrong_points = targets[wrong].keypoints
+    if wrong_image is not None:
+        wrong_keypoints = targets[wrong_image].keypoints
         raise PellucidError(
-            f"KeypointRCNN needs {count} key-points, but the objects of image {wrong} of the batch have "
-            f"{'none' if wrong_points is None else wrong_points.shape[1]}; give data with {count} for each object"
+            f"KeypointRCNN needs {count} key-points, but the objects of image {wrong_image} of the batch have "
+            f"{'none' if wrong_keypoints is None else wrong_keypoints.shape[1]}; give data with {count} for each object"
         )
-    annotated = [target.keypoints for target in targets if target.keypoints is not None and len(target)]
-    if not annotated:
+    keypoints = [target.keypoints for target in targets if target.keypoints is not None and len(target)]
+    if not keypoints:
         return objects.new_zeros(0, count), torch.zeros(0, count, dtype=torch.bool, device=objects.device)
-    points = torch.cat(annotated).to(regions)[objects]  # (P, K, 3)
-    relative = (points[..., :2] - regions[:, None, 1:3]) / (regions[:, 3:] - regions[:, 1:3])[:, None]
-    inside = ((relative >= 0) & (relative <= 1)).all(2)  # a point on the right or lower edge belongs to the last cell
-    column, row = (relative * relative.new_tensor([width, height])).floor().long().unbind(2)
+    points = torch.cat(keypoints).to(regions)[objects]  # (P, K, 3)
+    relative_points = (points[..., :2] - regions[:, None, 1:3]) / (regions[:, 3:] - regions[:, 1:3])[:, None]
+    is_inside = ((relative_points >= 0) & (relative_points <= 1)).all(2)
+    column, row = (relative_points * relative_points.new_tensor([width, height])).floor().long().unbind(2)
+    # A point on the right or lower edge belongs to the last cell.
     cells = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    return cells, inside & (points[..., 2] > 0)
+    return cells, is_inside & (points[..., 2] > 0)
 
 
 def keypoint_rcnn(

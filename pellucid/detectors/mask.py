@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
 from pellucid.detectors.faster import ProposalDetector, faster_rcnn
-from pellucid.detectors.regions import Regions, numbered
-from pellucid.detectors.two_stage import HeadResult, region_reader
+from pellucid.detectors.regions import Regions, indexed_regions
+from pellucid.detectors.two_stage import HeadResult, roi_layer
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import BinaryCrossEntropy
-from pellucid.losses.base import precise
+from pellucid.losses.base import upcast_half
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Losses
 
@@ -41,7 +41,7 @@ class MaskRCNN(ProposalDetector):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, those of the mask head after those of Faster R-CNN."""
         params, out = super().init(shape, rng)
-        masks = self.init_head(params, "mask_", shape, self.finest(shape), rng)
+        masks = self.init_head(params, "mask_", shape, self.finest_map_shape(shape), rng)
         if len(masks) != 3 or masks[0] != self.classes:
             raise PellucidError(
                 f"MaskRCNN: mask_head outputs {tuple(masks)} for a region; give it a map for each of "
@@ -50,34 +50,46 @@ class MaskRCNN(ProposalDetector):
         return params, out
 
     def branch_gradients(
-        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+        self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
     ) -> HeadResult:
         """Return the loss of the masks, and its gradients; without gradients if not `mode.keep`."""
-        positive = sampled.positive
-        labels, objects, regions = sampled.labels[positive], sampled.objects[positive], sampled.regions[positive]
+        positive = sampled_regions.positive
+        labels, objects, regions = (
+            sampled_regions.labels[positive],
+            sampled_regions.objects[positive],
+            sampled_regions.regions[positive],
+        )
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, C, M, M)
             target = mask_targets(targets, objects, regions, y.shape[2:])
             rows = torch.arange(len(y), device=y.device)
             scale = 1 / max(target.numel(), 1)
-            value, dmask = BinaryCrossEntropy(reduction="sum").compute(precise(y[rows, labels]), target)
+            value, dmask = BinaryCrossEntropy(reduction="sum").compute(upcast_half(y[rows, labels]), target)
             dy = torch.zeros_like(y)
             dy[rows, labels] = (dmask * (self.weight("mask") * scale)).to(y.dtype)
             return {"mask": value * scale}, dy
 
-        return self.learned(params, "mask_", finest, regions, cost, mode)
+        return self.head_gradients(params, "mask_", finest_map, regions, cost, mode)
 
-    def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
+    def branch_counts(self, sampled_regions: Regions, targets: Sequence[Objects]) -> dict[str, float]:
         """Return the number of regions with an object; all of their masks have the same number of pixels."""
-        return {"mask": float(len(sampled.positive))}
+        return {"mask": float(len(sampled_regions.positive))}
 
-    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
+    def complete(
+        self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
+    ) -> list[Detections]:
         """Return the detections with the masks of their classes."""
-        y = self.outputs(params, "mask_", finest, numbered([detection.boxes for detection in detections])).sigmoid()
-        parts = y.split([len(detection) for detection in detections])
-        predicted = (part[torch.arange(len(part)), one.labels] for part, one in zip(parts, detections, strict=True))
+        y = self.outputs(
+            params, "mask_", finest_map, indexed_regions([detection.boxes for detection in detections])
+        ).sigmoid()
+        image_masks = y.split([len(detection) for detection in detections])
+        class_masks = (
+            masks[torch.arange(len(masks)), detection.labels]
+            for masks, detection in zip(image_masks, detections, strict=True)
+        )
         return [
-            replace(one, masks=paste(masks, one.boxes, size)) for masks, one in zip(predicted, detections, strict=True)
+            replace(detection, masks=paste_masks(masks, detection.boxes, size))
+            for masks, detection in zip(class_masks, detections, strict=True)
         ]
 
 
@@ -87,29 +99,29 @@ def mask_targets(targets: Sequence[Objects], objects: Tensor, regions: Tensor, s
     objects: (P,), indices into the objects of all images. regions: (P, 5). Raises PellucidError if an image with
     objects has no masks.
     """
-    missing = next((index for index, one in enumerate(targets) if len(one) and one.masks is None), None)
-    if missing is not None:
+    maskless_index = next((index for index, target in enumerate(targets) if len(target) and target.masks is None), None)
+    if maskless_index is not None:
         raise PellucidError(
-            f"MaskRCNN needs masks, but the objects of image {missing} of the batch have none; "
+            f"MaskRCNN needs masks, but the objects of image {maskless_index} of the batch have none; "
             "give data with masks or polygons, or train FasterRCNN"
         )
     masks = [target.masks for target in targets if target.masks is not None and len(target)]
     if not masks or not len(objects):
         return regions.new_zeros(len(objects), *size)
-    planes = torch.cat(masks).to(regions)[:, None]  # (objects, 1, H, W)
-    indexed = torch.cat([objects[:, None].to(regions), regions[:, 1:]], 1)
-    resampled, _ = RoIAlign((size[0], size[1])).forward({}, (planes, indexed), Mode())
+    object_masks = torch.cat(masks).to(regions)[:, None]  # (objects, 1, H, W)
+    object_regions = torch.cat([objects[:, None].to(regions), regions[:, 1:]], 1)
+    resampled, _ = RoIAlign((size[0], size[1])).forward({}, (object_masks, object_regions), Mode())
     return (resampled[:, 0] >= 0.5).to(regions)
 
 
-def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize mask probabilities (n, M, M) to boxes (n, 4), and threshold them at 1/2: (n, H, W) bool.
 
     size: (H, W) of the image.
     """
     height, width = size
-    sampled = torch.zeros(len(masks), height, width, dtype=torch.bool, device=boxes.device)
-    for plane, mask, (x0, y0, x1, y1) in zip(sampled, masks, boxes.tolist(), strict=True):
+    image_masks = torch.zeros(len(masks), height, width, dtype=torch.bool, device=boxes.device)
+    for image_mask, mask, (x0, y0, x1, y1) in zip(image_masks, masks, boxes.tolist(), strict=True):
         # The pixels whose centres are in the box.
         left, top = max(0, math.ceil(x0 - 0.5)), max(0, math.ceil(y0 - 0.5))
         right, bottom = min(width, math.floor(x1 + 0.5)), min(height, math.floor(y1 + 0.5))
@@ -119,8 +131,8 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         y = (torch.arange(top, bottom, device=boxes.device) + 0.5 - y0) / (y1 - y0) * 2 - 1
         grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], 2)[None].to(mask)
         values = F.grid_sample(mask[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
-        plane[top:bottom, left:right] = values >= 0.5
-    return sampled
+        image_mask[top:bottom, left:right] = values >= 0.5
+    return image_masks
 
 
 def mask_rcnn(
@@ -139,5 +151,5 @@ def mask_rcnn(
     )  # fmt: skip
     return MaskRCNN(
         classes, base.backbone, base.neck, base.rpn, base.align, base.head, base.strides,
-        region_reader(14, base.strides[0], pool), head, weights=base.weights,
+        roi_layer(14, base.strides[0], pool), head, weights=base.weights,
     )  # fmt: skip

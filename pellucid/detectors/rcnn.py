@@ -15,19 +15,19 @@ from pellucid.fuse.inference import inference
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Mode, RoIAlign
 from pellucid.layers.base import Layer, Params
-from pellucid.ops.assign import highest, in_crowd
+from pellucid.ops.assign import highest_iou, in_crowd
 from pellucid.ops.boxes import box_iou, clip
 from pellucid.ops.coding import decode, encode
 from pellucid.ops.nms import batched_nms
 
-CONTEXT = 16  # pixels around the proposal in its warped image (Girshick et al. 2014, appendix A)
-NORM = 20.0  # mean norm of the scaled features
+CONTEXT_PIXELS = 16  # pixels around the proposal in its warped image (Girshick et al. 2014, appendix A)
+MEAN_NORM = 20.0  # mean norm of the scaled features
 # Of a positive example with an object. The paper, with thousands of objects, uses only the objects themselves.
 MIN_POSITIVE_IOU = 0.7
 MAX_NEGATIVE_IOU = 0.3  # of a negative example with any object of the class
 HARD_MARGIN = -1.0  # above it, a negative example that the first fit left out is used in the second one
 MIN_REGRESSION_IOU = 0.6  # of a proposal with an object, to be used in the regression of its box
-C, POSITIVE_WEIGHT = 1e-3, 2.0  # of the SVMs: inverse regularization strength, weight of the positive class
+SVM_C, POSITIVE_WEIGHT = 1e-3, 2.0  # of the SVMs: inverse regularization strength, weight of the positive class
 RIDGE_ALPHA = 1000.0  # regularization strength of the box regressions
 NMS_THRESHOLD = 0.3
 BATCH_SIZE = 64  # warped proposals in a forward pass
@@ -60,8 +60,8 @@ class RCNN:
 
     def features(self, image: Tensor, boxes: Tensor) -> FloatArray:
         """Return the features (n, D) of boxes (n, 4) in an image (C, H, W), multiplied by `scale`."""
-        parts = [self.run(warp(image, part, self.side)).flatten(1).clone() for part in boxes.split(BATCH_SIZE)]
-        return torch.cat(parts).double().cpu().numpy() * self.scale
+        features = [self.run(warp(image, chunk, self.side)).flatten(1).clone() for chunk in boxes.split(BATCH_SIZE)]
+        return torch.cat(features).double().cpu().numpy() * self.scale
 
     def fit(self, images: Sequence[Tensor], targets: Sequence[Objects], proposals: Sequence[Tensor]) -> "RCNN":
         """Fit the SVMs and regressions to images, their objects, and proposals (m, 4) in each image.
@@ -69,17 +69,18 @@ class RCNN:
         Crowds, and proposals in them, are left out. Raises PellucidError if the images have no object.
         """
         objects = [target if target.crowd is None else target.take(~target.crowd) for target in targets]
-        crowds = [in_crowd(boxes, one.boxes, one.crowd) for one, boxes in zip(targets, proposals, strict=True)]
+        crowds = [in_crowd(boxes, target.boxes, target.crowd) for target, boxes in zip(targets, proposals, strict=True)]
         proposals = [boxes[~crowd] for boxes, crowd in zip(proposals, crowds, strict=True)]
         if not any(len(object_) for object_ in objects):
             raise PellucidError("RCNN: the images have no object to learn from; give labelled images")
-        regions = [torch.cat([one.boxes, boxes]) for one, boxes in zip(objects, proposals, strict=True)]
+        regions = [torch.cat([target.boxes, boxes]) for target, boxes in zip(objects, proposals, strict=True)]
         self.scale = 1.0
-        raw = [self.features(image, boxes) for image, boxes in zip(images, regions, strict=True)]
-        self.scale = NORM / float(np.concatenate([np.linalg.norm(one, axis=1) for one in raw]).mean())
-        for one in raw:
-            np.multiply(one, self.scale, out=one)
-        examples = list(zip(raw, regions, objects, strict=True))
+        image_features = [self.features(image, boxes) for image, boxes in zip(images, regions, strict=True)]
+        norms = np.concatenate([np.linalg.norm(features, axis=1) for features in image_features])
+        self.scale = MEAN_NORM / float(norms.mean())
+        for features in image_features:
+            np.multiply(features, self.scale, out=features)
+        examples = list(zip(image_features, regions, objects, strict=True))
         self.machines = [self._fit_svm(label, examples) for label in range(self.classes)]
         self.moves = [self._fit_regression(label, examples) for label in range(self.classes)]
         return self
@@ -108,12 +109,14 @@ class RCNN:
                 continue
             margin = torch.from_numpy(svm.decision_function(x)).to(proposals)
             indices = (margin >= threshold).nonzero()[:, 0]
-            moved = proposals[indices]
+            class_boxes = proposals[indices]
             if move and regression is not None and len(indices):
-                moved = decode(torch.from_numpy(regression.predict(x[indices.numpy()])).to(moved), moved)
-            moved = clip(moved, size)
-            valid = (moved[:, 2:] > moved[:, :2]).all(1)  # the regression may move a box out of the image
-            boxes.append(moved[valid])
+                class_boxes = decode(
+                    torch.from_numpy(regression.predict(x[indices.numpy()])).to(class_boxes), class_boxes
+                )
+            class_boxes = clip(class_boxes, size)
+            valid = (class_boxes[:, 2:] > class_boxes[:, :2]).all(1)  # the regression may move a box out of the image
+            boxes.append(class_boxes[valid])
             margins.append(margin[indices[valid]])
             labels.append(torch.full((int(valid.sum()),), label))
         all_boxes, scores, classes = torch.cat(boxes), torch.cat(margins), torch.cat(labels)
@@ -135,16 +138,16 @@ class RCNN:
         negative: list[FloatArray] = []
         for x, boxes, objects in examples:
             indices = (objects.labels == label).nonzero()[:, 0]
-            overlap, _ = highest(box_iou(boxes, objects.boxes[indices]))
+            overlap, _ = highest_iou(box_iou(boxes, objects.boxes[indices]))
             positive.append(x[(overlap >= MIN_POSITIVE_IOU).numpy()])
             negative.append(x[(overlap < MAX_NEGATIVE_IOU).numpy()])
         positives, negatives = np.concatenate(positive), np.concatenate(negative)
         if not len(positives) or not len(negatives):
             return None
-        first, rest = negatives[::2], negatives[1::2]
-        svm = _svm(positives, first)
-        hard = rest[svm.decision_function(rest) > HARD_MARGIN] if len(rest) else rest
-        return _svm(positives, np.concatenate([first, hard])) if len(hard) else svm
+        first_half, second_half = negatives[::2], negatives[1::2]
+        svm = _fit_linear_svm(positives, first_half)
+        hard = second_half[svm.decision_function(second_half) > HARD_MARGIN] if len(second_half) else second_half
+        return _fit_linear_svm(positives, np.concatenate([first_half, hard])) if len(hard) else svm
 
     def _fit_regression(self, label: int, examples: list[tuple[FloatArray, Tensor, Objects]]) -> Ridge | None:
         """Return the regression from features to offsets for proposals near objects of the class; None without any."""
@@ -155,27 +158,27 @@ class RCNN:
             if not len(objects):
                 continue
             overlap, nearest = box_iou(boxes, objects).max(1)
-            near = (overlap >= MIN_REGRESSION_IOU).nonzero()[:, 0]
-            inputs.append(x[near.numpy()])
-            offsets.append(encode(objects[nearest[near]], boxes[near]))
+            near_indices = (overlap >= MIN_REGRESSION_IOU).nonzero()[:, 0]
+            inputs.append(x[near_indices.numpy()])
+            offsets.append(encode(objects[nearest[near_indices]], boxes[near_indices]))
         expected = torch.cat(offsets).double().numpy() if offsets else np.zeros((0, 4))
         return Ridge(alpha=RIDGE_ALPHA).fit(np.concatenate(inputs), expected) if len(expected) else None
 
 
 def warp(image: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Return boxes (n, 4) of an image (C, H, W) resampled to (n, C, side, side), with CONTEXT pixels around each.
+    """Return boxes (n, 4) of an image (C, H, W) resampled to (n, C, side, side), with CONTEXT_PIXELS around each.
 
     Outside the image, pixels have the mean colour of the image.
     """
     mean = image.mean((1, 2), keepdim=True)
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-    half = half * side / (side - 2 * CONTEXT)
+    half = half * side / (side - 2 * CONTEXT_PIXELS)
     regions = torch.cat([boxes.new_zeros(len(boxes), 1), centre - half, centre + half], 1)
     warped, _ = RoIAlign(side, sampling=1).forward({}, ((image - mean)[None], regions), Mode())
     return warped + mean
 
 
-def _svm(positives: FloatArray, negatives: FloatArray) -> LinearSVC:
-    svm = LinearSVC(C=C, loss="hinge", class_weight={1: POSITIVE_WEIGHT}, max_iter=20_000, random_state=0)
+def _fit_linear_svm(positives: FloatArray, negatives: FloatArray) -> LinearSVC:
+    svm = LinearSVC(C=SVM_C, loss="hinge", class_weight={1: POSITIVE_WEIGHT}, max_iter=20_000, random_state=0)
     labels = np.repeat([1, 0], [len(positives), len(negatives)])
     return svm.fit(np.concatenate([positives, negatives]), labels)

@@ -26,15 +26,15 @@ def propose(boxes: Tensor, scores: Tensor, size: tuple[int, int], count: int) ->
     boxes: (A, 4), scores: (A,). The boxes with the highest scores are clipped to the image; those without an area, and
     those that overlap a box with a higher score, are removed. Source: Ren et al. 2015, section 3.3.
     """
-    best = scores.topk(min(MAX_BOXES, len(scores))).indices
-    clipped = clip(boxes[best], size)
+    top_indices = scores.topk(min(MAX_BOXES, len(scores))).indices
+    clipped = clip(boxes[top_indices], size)
     valid = (area(clipped) > 0).nonzero()[:, 0]
-    best, clipped = best[valid], clipped[valid]
-    selected = nms(clipped, scores[best], MAX_IOU)[:count]
-    return clipped[selected], best[selected]
+    top_indices, clipped = top_indices[valid], clipped[valid]
+    selected = nms(clipped, scores[top_indices], MAX_IOU)[:count]
+    return clipped[selected], top_indices[selected]
 
 
-def unlabelled(targets: Sequence[Objects]) -> list[Objects]:
+def class_agnostic(targets: Sequence[Objects]) -> list[Objects]:
     """Return the objects with the label 0, the only class of proposals."""
     return [replace(target, labels=torch.zeros_like(target.labels)) for target in targets]
 
@@ -58,7 +58,7 @@ class Regions(NamedTuple):
         return (self.objects >= 0).nonzero()[:, 0]
 
 
-def numbered(boxes: Sequence[Tensor]) -> Tensor:
+def indexed_regions(boxes: Sequence[Tensor]) -> Tensor:
     """Return the boxes (m, 4) of all images as regions (M, 5), with the index of the image first."""
     return torch.cat([torch.cat([one.new_full((len(one), 1), index), one], 1) for index, one in enumerate(boxes)])
 
@@ -68,36 +68,36 @@ def draw_regions(
     targets: Sequence[Objects],
     classes: int,
     count: int,
-    share: float,
+    max_positive_fraction: float,
     rng: torch.Generator | None,
-    floor: float = 0.0,
+    min_background_iou: float = 0.0,
 ) -> Regions:
-    """Draw at most `count` regions of each image, at most the fraction `share` of `count` with an object.
+    """Draw at most `count` regions of each image, at most `max_positive_fraction` of `count` with an object.
 
     They are drawn from the proposals (m, 4) and the boxes of the objects. Background regions have a highest IoU with an
-    object from `floor` to 0.5; in an image without objects, all regions are background. Source: Girshick 2015, section
-    2.3.
+    object from `min_background_iou` to 0.5; in an image without objects, all regions are background. Source: Girshick
+    2015, section 2.3.
     """
-    parts: list[Regions] = []
-    first = 0  # number of objects in earlier images
-    for index, (proposed, objects) in enumerate(zip(proposals, targets, strict=True)):
-        true_boxes = objects.boxes.to(proposed)
-        labels = objects.labels.to(proposed.device)
-        boxes = torch.cat([proposed, true_boxes if objects.crowd is None else true_boxes[~objects.crowd]])
-        lowest = floor if len(objects) else 0.0
-        assignment = assign_by_iou(boxes, true_boxes, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, lowest, crowd=objects.crowd)
-        positive, negative = sample(assignment, count, share, rng)
-        matched, background, empty = assignment.matched[positive], boxes[negative], torch.full_like(negative, classes)
-        parts.append(
+    image_regions: list[Regions] = []
+    object_offset = 0  # number of objects in earlier images
+    for index, (proposal_boxes, objects) in enumerate(zip(proposals, targets, strict=True)):
+        true_boxes = objects.boxes.to(proposal_boxes)
+        labels = objects.labels.to(proposal_boxes.device)
+        boxes = torch.cat([proposal_boxes, true_boxes if objects.crowd is None else true_boxes[~objects.crowd]])
+        min_iou = min_background_iou if len(objects) else 0.0
+        assignment = assign_by_iou(boxes, true_boxes, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, min_iou, crowd=objects.crowd)
+        positive, negative = sample(assignment, count, max_positive_fraction, rng)
+        object_indices, background_boxes = assignment.matched[positive], boxes[negative]
+        image_regions.append(
             Regions(
-                numbered([boxes[torch.cat([positive, negative])]]) + boxes.new_tensor([index, 0, 0, 0, 0]),
-                torch.cat([labels[matched], empty]),
-                torch.cat([matched + first, torch.full_like(negative, -1)]),
-                torch.cat([true_boxes[matched], background]),
+                indexed_regions([boxes[torch.cat([positive, negative])]]) + boxes.new_tensor([index, 0, 0, 0, 0]),
+                torch.cat([labels[object_indices], torch.full_like(negative, classes)]),
+                torch.cat([object_indices + object_offset, torch.full_like(negative, -1)]),
+                torch.cat([true_boxes[object_indices], background_boxes]),
             )
         )
-        first += len(objects)
-    return Regions(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        object_offset += len(objects)
+    return Regions(*(torch.cat(values) for values in zip(*image_regions, strict=True)))
 
 
 def head_losses(y: Tensor, regions: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
@@ -119,6 +119,6 @@ def head_losses(y: Tensor, regions: Regions, weights: tuple[float, float]) -> tu
     return (cost / count, distance / count), dy
 
 
-def read(y: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+def decode_head_outputs(y: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return boxes (M, 4) and scores (M, C) decoded from the head's outputs (M, C + 1 + 4) for proposals (M, 4)."""
     return decode(y[:, -4:], boxes, DEVIATIONS), y[:, :-4].softmax(1)[:, :-1]

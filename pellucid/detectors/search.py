@@ -8,38 +8,38 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pellucid.data.annotations.base import numbers
+from pellucid.data.annotations.base import parse_numbers
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular
 from pellucid.ops.anchors import base_anchors, grid_anchors
 from pellucid.ops.boxes import area, clip
 
 Search = Literal["windows", "selective_search"]
-STRIDE = 16  # pixels between windows, by default
-SCALES = (1, 2, 4, 8, 16)  # sides of windows in strides
-SHAPES = 3  # of windows of one size: wide, square and high
+DEFAULT_STRIDE = 16  # pixels between windows, by default
+WINDOW_SCALES = (1, 2, 4, 8, 16)  # sides of windows in strides
+N_SHAPES = 3  # of windows of one size: wide, square and high
 MAX_WINDOWS = 100_000  # in an image; one of 640x640 has 24,000 with the default stride
 MIN_SIDE = 8  # pixels, of a segment that selective search proposes
 
 
-def search(image: Tensor, by: Search, stride: int = STRIDE) -> Tensor:
+def search(image: Tensor, by: Search, stride: int = DEFAULT_STRIDE) -> Tensor:
     """Return the proposals (m, 4) of an image (C, H, W): `windows` with a stride, or `selective_search`."""
     height, width = image.shape[1:]
     boxes = windows((height, width), stride) if by == "windows" else selective_search(image)
     return boxes.to(image)
 
 
-def windows(size: tuple[int, int], stride: int = STRIDE) -> Tensor:
+def windows(size: tuple[int, int], stride: int = DEFAULT_STRIDE) -> Tensor:
     """Return windows (m, 4) of five sizes and three shapes around each cell of `stride` pixels, clipped to `size`."""
     count_windows(size, stride)  # raises for too many
     cells = tuple(-(-length // stride) for length in size)
-    boxes = clip(grid_anchors([base_anchors(stride, SCALES)], [(cells[0], cells[1])], [stride]), size)
+    boxes = clip(grid_anchors([base_anchors(stride, WINDOW_SCALES)], [(cells[0], cells[1])], [stride]), size)
     return boxes[area(boxes) > 0]
 
 
 def count_windows(size: tuple[int, int], stride: int) -> int:
     """Return the number of windows in an image of `size`, before clipping; PellucidError above MAX_WINDOWS."""
-    count = -(-size[0] // stride) * -(-size[1] // stride) * len(SCALES) * SHAPES
+    count = -(-size[0] // stride) * -(-size[1] // stride) * len(WINDOW_SCALES) * N_SHAPES
     if count > MAX_WINDOWS:
         raise PellucidError(
             f"an image of {size[0]}x{size[1]} has {count:,} windows with a stride of {stride}, above the limit of "
@@ -64,8 +64,8 @@ def selective_search(image: Tensor, quality: bool = False) -> Tensor:
         ) from error
     if min(image.shape[1:]) < MIN_SIDE:
         return torch.zeros(0, 4)
-    low, high = image.min(), image.max()
-    pixels = ((image - low) / (high - low).clamp_min(1e-6) * 255).byte().permute(1, 2, 0).contiguous()
+    min_value, max_value = image.min(), image.max()
+    pixels = ((image - min_value) / (max_value - min_value).clamp_min(1e-6) * 255).byte().permute(1, 2, 0).contiguous()
     method: Any = ximgproc.segmentation.createSelectiveSearchSegmentation()  # pyright: ignore[reportUnknownMemberType]
     method.setBaseImage(pixels.cpu().numpy())
     if quality:
@@ -99,12 +99,12 @@ def read_proposals(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         name = PurePosixPath(image).name
         if name in proposals:
             raise PellucidError(f"{path} has two images named {name}; keep one")
-        proposals[name] = _boxes(path, image, boxes)
+        proposals[name] = _parse_boxes(path, image, boxes)
     return proposals
 
 
-def _boxes(path: Path, image: str, boxes: Any) -> Tensor:
-    rows = [numbers(box, 4) for box in boxes] if isinstance(boxes, list) else [None]
+def _parse_boxes(path: Path, image: str, boxes: Any) -> Tensor:
+    rows = [parse_numbers(box, 4) for box in boxes] if isinstance(boxes, list) else [None]
     for index, row in enumerate(rows):
         if row is None or not (row[0] < row[2] and row[1] < row[3]):
             raise PellucidError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.combine import Sequential, Shared
 from pellucid.constant import constant
-from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
@@ -43,7 +43,7 @@ class SingleStage(OneStage):
     et al. 2019 (GIoU).
     """
 
-    counted: ClassVar[tuple[str, ...]] = ("score", "box")
+    per_positive_losses: ClassVar[tuple[str, ...]] = ("score", "box")
     backbone: Layer
     neck: Layer
     head: Layer
@@ -64,9 +64,9 @@ class SingleStage(OneStage):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters; scores start near PRIOR, boxes near the anchors."""
         params, out = super().init(shape, rng)
-        last = params["head"]["layer"]["out"]
-        draw_small(last, rng)
-        last["bias"][: self.classes] = math.log(PRIOR / (1 - PRIOR))
+        last_conv = params["head"]["layer"]["out"]
+        draw_small_weights(last_conv, rng)
+        last_conv["bias"][: self.classes] = math.log(PRIOR / (1 - PRIOR))
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
@@ -82,23 +82,24 @@ class SingleStage(OneStage):
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""
         logits, offsets = y.split([self.classes, 4], 2)  # (N, A, C), (N, A, 4)
-        assigned = [self.assign(anchors, target) for target in targets]
-        matches = positives(assigned, targets, y)
+        assignments = [self.assign(anchors, target) for target in targets]
+        matches = collect_positives(assignments, targets, y)
         index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
 
-        predicted, matched = offsets[index], anchors.boxes[matches.anchor]  # (P, 4)
-        boxes = decode(predicted, matched)
-        distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.target_boxes)
+        predicted_offsets, matched_anchors = offsets[index], anchors.boxes[matches.anchor]  # (P, 4)
+        boxes = decode(predicted_offsets, matched_anchors)
+        box_loss, dboxes = GIoU(reduction="sum").compute(boxes, matches.target_boxes)
         quality = torch.zeros_like(logits)
         quality[(*index, matches.label)] = constant(paired_iou(boxes, matches.target_boxes))
-        scored = matches.negative.clone()
-        scored[index] = True
-        value, dlogits = QualityFocal(reduction="sum").compute(logits[scored], quality[scored])
+        scored_mask = matches.negative.clone()
+        scored_mask[index] = True
+        score_loss, dlogits = QualityFocal(reduction="sum").compute(logits[scored_mask], quality[scored_mask])
 
         dy = torch.zeros_like(y)
-        dy[..., : self.classes][scored] = dlogits * (self.weight("score") / count)
-        dy[..., self.classes :][index] = decode_gradient(dboxes, predicted, matched) * (self.weight("box") / count)
-        return {"score": value / count, "box": distance / count}, dy
+        dy[..., : self.classes][scored_mask] = dlogits * (self.weight("score") / count)
+        doffsets = decode_gradient(dboxes, predicted_offsets, matched_anchors)
+        dy[..., self.classes :][index] = doffsets * (self.weight("box") / count)
+        return {"score": score_loss / count, "box": box_loss / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes and the scores."""

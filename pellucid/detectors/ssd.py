@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
-from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
@@ -38,7 +38,7 @@ class SSD(OneStage):
     priors in the batch. Source: Liu et al. 2016, section 2.2, equations 1 to 3.
     """
 
-    counted: ClassVar[tuple[str, ...]] = ("class", "box")
+    per_positive_losses: ClassVar[tuple[str, ...]] = ("class", "box")
     backbone: Layer
     neck: Layer
     head: Layer
@@ -67,7 +67,7 @@ class SSD(OneStage):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters; classes start with about equal probabilities, boxes near the priors."""
         params, out = super().init(shape, rng)
-        draw_small(params["head"], rng)
+        draw_small_weights(params["head"], rng)
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
@@ -81,23 +81,25 @@ class SSD(OneStage):
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""
         logits, offsets = y.split([self.classes + 1, 4], 2)  # (N, A, C + 1), (N, A, 4)
-        assigned = [self.assign(anchors, target) for target in targets]
-        matches = positives(assigned, targets, y)
+        assignments = [self.assign(anchors, target) for target in targets]
+        matches = collect_positives(assignments, targets, y)
         index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
 
         classes = torch.zeros(y.shape[:2], dtype=torch.int64, device=y.device)  # 0 is background
         classes[index] = matches.label + 1
-        chosen = constant(self._hard(logits, matches.negative, (classes > 0).sum(1)))
-        chosen[index] = True
-        value, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits[chosen], classes[chosen])
+        selected_mask = constant(self._hard_negatives(logits, matches.negative, (classes > 0).sum(1)))
+        selected_mask[index] = True
+        class_loss, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(
+            logits[selected_mask], classes[selected_mask]
+        )
 
         expected = encode(matches.target_boxes, anchors.boxes[matches.anchor], DEVIATIONS)
-        distance, doffsets = Huber(reduction="sum").compute(offsets[index], expected)
+        box_loss, doffsets = Huber(reduction="sum").compute(offsets[index], expected)
 
         dy = torch.zeros_like(y)
-        dy[..., : self.classes + 1][chosen] = dlogits * (self.weight("class") / count)
+        dy[..., : self.classes + 1][selected_mask] = dlogits * (self.weight("class") / count)
         dy[..., self.classes + 1 :][index] = doffsets * (self.weight("box") / count)
-        return {"class": value / count, "box": distance / count}, dy
+        return {"class": class_loss / count, "box": box_loss / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes, and the probabilities of the classes without background."""
@@ -105,11 +107,11 @@ class SSD(OneStage):
         return decode(y[:, self.classes + 1 :], anchors.boxes, DEVIATIONS), scores
 
     @staticmethod
-    def _hard(logits: Tensor, negative: Tensor, positives: Tensor) -> Tensor:
-        """Return which negative priors (N, A) have the highest loss, three for each of an image's `positives` (N,)."""
+    def _hard_negatives(logits: Tensor, negative: Tensor, n_positives: Tensor) -> Tensor:
+        """Return which negative priors (N, A) have the highest loss, three for each positive prior (N,)."""
         cost = (-logits.log_softmax(2)[..., 0]).masked_fill(~negative, -1)  # (N, A), the loss of background
         rank = cost.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        return negative & (rank < NEGATIVES_PER_POSITIVE * positives[:, None])
+        return negative & (rank < NEGATIVES_PER_POSITIVE * n_positives[:, None])
 
 
 def ssd(
@@ -128,15 +130,16 @@ def ssd(
     nodes |= {"extra4": (_block(channels, 3, 2), "reduce3"), "extra5": (_block(channels, 3, 2), "extra4")}
     inputs = ("map1", "map2", "map3")
     maps = tuple(nodes)
-    counts = [2 + 2 * len(shapes) for shapes in ratios]
-    outs = {
+    anchors_per_cell = [2 + 2 * len(map_ratios) for map_ratios in ratios]
+    out_layers = {
         f"out{k}": (Conv2d(count * (classes + 5), 3, padding=1), name)
-        for k, (count, name) in enumerate(zip(counts, maps, strict=True), start=1)
+        for k, (count, name) in enumerate(zip(anchors_per_cell, maps, strict=True), start=1)
     }
-    coarse = strides(backbone)[2]
+    coarsest_stride = strides(backbone)[2]
     return SSD(
-        classes, pyramid(backbone), Graph(nodes, maps, inputs), Graph(outs, tuple(outs), maps),
-        (*strides(backbone), 2 * coarse, 4 * coarse), sides, ratios, score_threshold=0.02, nms_threshold=0.45,
+        classes, pyramid(backbone), Graph(nodes, maps, inputs), Graph(out_layers, tuple(out_layers), maps),
+        (*strides(backbone), 2 * coarsest_stride, 4 * coarsest_stride), sides, ratios,
+        score_threshold=0.02, nms_threshold=0.45,
     )  # fmt: skip
 
 

@@ -13,15 +13,24 @@ from pellucid.combine.base import init_child
 from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
 from pellucid.detectors.base import MAX_DETECTIONS, Candidates, Detector, Size
-from pellucid.detectors.regions import Regions, head_losses, read
+from pellucid.detectors.regions import Regions, decode_head_outputs, head_losses
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
 from pellucid.layers.base import Layer, Mode, Params
-from pellucid.losses.base import precise
+from pellucid.losses.base import upcast_half
 from pellucid.nested import leaves
-from pellucid.objective import ONE_INPUT, Evaluated, Inputs, Losses, Prepared, merged, seeded, unwatched
+from pellucid.objective import (
+    ONE_INPUT,
+    BatchEvaluation,
+    InferenceNetwork,
+    InputCount,
+    Losses,
+    merge_turns,
+    seeded,
+    without_wrappers,
+)
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
 
@@ -51,35 +60,35 @@ class TwoStage(Detector):
     _: KW_ONLY
     nms_threshold: float = 0.5
 
-    def inputs_of(self, name: str, shape: Any) -> Inputs:
+    def inputs_of(self, name: str, shape: Any) -> InputCount:
         """Return the number of regions for a head and its `align`: proposals, or detections for a further head."""
         if not name.endswith(("head", "align")):
             return ONE_INPUT
-        return self.regions_of(shape) if name in ("head", "align") else Inputs(MAX_DETECTIONS, MAX_DETECTIONS)
+        return self.regions_of(shape) if name in ("head", "align") else InputCount(MAX_DETECTIONS, MAX_DETECTIONS)
 
     @abstractmethod
-    def regions_of(self, shape: Any) -> Inputs:
+    def regions_of(self, shape: Any) -> InputCount:
         """Return the largest number of proposals for an image of `shape`."""
 
-    def init_head(self, params: Params, prefix: str, image: Any, finest: Any, rng: torch.Generator) -> Any:
+    def init_head(self, params: Params, prefix: str, image_shape: Any, map_shape: Any, rng: torch.Generator) -> Any:
         """Initialize the parameters of a head for the shapes of an image and its finest map; return the output shape.
 
         Raises PellucidError unless the `align` of the head is RoIAlign or RoIPool, and if the image, scaled to the
         map, would be more than twice as large as the map.
         """
         align, head = f"{prefix}align", f"{prefix}head"
-        layer = unwatched(self.nets[align])
+        layer = without_wrappers(self.nets[align])
         if not isinstance(layer, RoIAlign | RoIPool):
             raise PellucidError(
                 f"{type(self).__name__}: {align} must be RoIAlign or RoIPool, not {type(layer).__name__}"
             )
         scale = layer.scale
-        if any(scale * side > 2 * cells + 2 for side, cells in zip(image[1:], finest[1:], strict=True)):
+        if any(scale * side > 2 * cells + 2 for side, cells in zip(image_shape[1:], map_shape[1:], strict=True)):
             raise PellucidError(
-                f"{type(self).__name__}: {align}: scale {scale:g} does not fit maps of {finest[1]}x{finest[2]} for "
-                f"images of {image[1]}x{image[2]}; give 1 / stride of the finest map"
+                f"{type(self).__name__}: {align}: scale {scale:g} does not fit maps of {map_shape[1]}x{map_shape[2]} "
+                f"for images of {image_shape[1]}x{image_shape[2]}; give 1 / stride of the finest map"
             )
-        params[align], pooled = init_child(align, self.nets[align], (finest, (5,)), rng)
+        params[align], pooled = init_child(align, self.nets[align], (map_shape, (5,)), rng)
         params[head], out = init_child(head, self.nets[head], pooled, rng)
         if not prefix and tuple(out) != (self.classes + 5,):
             raise PellucidError(
@@ -88,35 +97,35 @@ class TwoStage(Detector):
             )
         return out
 
-    def learned(
-        self, params: Params, prefix: str, finest: Tensor, regions: Tensor, cost: Cost, mode: Mode
+    def head_gradients(
+        self, params: Params, prefix: str, finest_map: Tensor, regions: Tensor, loss_function: Cost, mode: Mode
     ) -> HeadResult:
         """Return the losses and gradients of a head for regions (M, 5); without gradients if not `mode.keep`."""
         align, head = self.nets[f"{prefix}align"], self.nets[f"{prefix}head"]
-        pooled, cache_align = align.forward({}, (finest, regions), mode)  # (M, channels, size, size)
+        pooled, cache_align = align.forward({}, (finest_map, regions), mode)  # (M, channels, size, size)
         y, cache_head = head.forward(params[f"{prefix}head"], pooled, mode)
-        losses, dy = cost(y)
+        losses, dy = loss_function(y)
         if not mode.keep:
             return HeadResult(losses, None, {})
         dpooled, dparams = backward(head, params[f"{prefix}head"], cache_head, dy, consume=True)
         (dmap, _), _ = align.backward({}, cache_align, dpooled)
         return HeadResult(losses, dmap, {f"{prefix}head": dparams})
 
-    def box_gradients(self, params: Params, finest: Tensor, regions: Regions, mode: Mode) -> HeadResult:
+    def box_gradients(self, params: Params, finest_map: Tensor, regions: Regions, mode: Mode) -> HeadResult:
         """Return the losses "class" and "box" and the gradients of the head for drawn regions."""
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:
-            (label, box), dy = head_losses(precise(y), regions, (self.weight("class"), self.weight("box")))
+            (label, box), dy = head_losses(upcast_half(y), regions, (self.weight("class"), self.weight("box")))
             return {"class": label, "box": box}, dy.to(y.dtype)
 
-        return self.learned(params, "", finest, regions.regions, cost, mode)
+        return self.head_gradients(params, "", finest_map, regions.regions, cost, mode)
 
-    def outputs(self, params: Params, prefix: str, finest: Tensor, regions: Tensor) -> Tensor:
+    def outputs(self, params: Params, prefix: str, finest_map: Tensor, regions: Tensor) -> Tensor:
         """Return the outputs of a head for regions (M, 5) in evaluation mode."""
-        pooled, _ = self.nets[f"{prefix}align"].forward({}, (finest, regions), Mode(keep=False))
-        return precise(self.nets[f"{prefix}head"].forward(params[f"{prefix}head"], pooled, Mode(keep=False))[0])
+        pooled, _ = self.nets[f"{prefix}align"].forward({}, (finest_map, regions), Mode(keep=False))
+        return upcast_half(self.nets[f"{prefix}head"].forward(params[f"{prefix}head"], pooled, Mode(keep=False))[0])
 
-    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates a batch; detections and losses share the features.
 
         Regions are drawn by a generator that each batch's number seeds. `params` must not change meanwhile.
@@ -124,15 +133,17 @@ class TwoStage(Detector):
         """
         feature_nets = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
         memos = {name: _Memo(inference(net, params[name])) for name, net in feature_nets.items()}
-        prepared = self.with_nets({name: Prepared(net, memos[name]) for name, net in feature_nets.items()})
+        prepared_detector = self.with_nets(
+            {name: InferenceNetwork(net, memos[name]) for name, net in feature_nets.items()}
+        )
         draws = BatchDraws(seeded(leaves(params)[0].device), first)
 
-        def evaluate(batch: Batch) -> Evaluated:
-            detections = prepared.predict(params, batch.images)
-            losses, _ = merged(prepared.gradients(params, batch, Mode(rng=draws.next(), keep=False)))
+        def evaluate(batch: Batch) -> BatchEvaluation:
+            detections = prepared_detector.predict(params, batch.images)
+            losses, _ = merge_turns(prepared_detector.gradients(params, batch, Mode(rng=draws.next(), keep=False)))
             for memo in memos.values():
                 memo.last.clear()  # the next batch may be written into the same tensor, and must be computed again
-            return Evaluated(detections, batch, losses)
+            return BatchEvaluation(detections, batch, losses)
 
         return evaluate
 
@@ -141,15 +152,20 @@ class TwoStage(Detector):
         return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
 
 
-def refined(outputs: Tensor, proposals: Sequence[Tensor], indices: Sequence[Tensor], size: Size) -> list[Candidates]:
+def refined_candidates(
+    outputs: Tensor, proposals: Sequence[Tensor], indices: Sequence[Tensor], size: Size
+) -> list[Candidates]:
     """Return the candidates of each image: its proposals (m, 4) with scores and refined boxes.
 
     outputs: of the head for the proposals of all images. indices: (m,), `Candidates.anchors`. size: of the images.
     """
-    boxes, scores = read(outputs, torch.cat([*proposals]))
+    boxes, scores = decode_head_outputs(outputs, torch.cat([*proposals]))
     counts = [len(proposal) for proposal in proposals]
     parts = zip(boxes.split(counts), scores.split(counts), indices, strict=True)
-    return [Candidates(clip(box, size), score, index, size) for box, score, index in parts]
+    return [
+        Candidates(clip(image_boxes, size), image_scores, anchor_indices, size)
+        for image_boxes, image_scores, anchor_indices in parts
+    ]
 
 
 class _Memo:
@@ -166,7 +182,7 @@ class _Memo:
         return self.last[1]
 
 
-def region_reader(size: int, stride: int, pool: bool) -> Layer:
+def roi_layer(size: int, stride: int, pool: bool) -> Layer:
     """Return RoIAlign, or RoIPool if `pool`, with outputs of size x size, for a map with this stride in pixels."""
     return RoIPool(size, 1 / stride) if pool else RoIAlign(size, 1 / stride, sampling=2)
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Graph, Sequential
 from pellucid.constant import constant
-from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import check_stride
 from pellucid.image_objects import Objects
 from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
@@ -24,7 +24,7 @@ from pellucid.ops.boxes import paired_iou
 from pellucid.settings.checks import check_whole
 
 INITIAL_ROOT = 0.4  # initial w and h: square roots of a box's size as a fraction of the image's
-WEIGHTS = {"box": 5.0, "background": 0.5}  # of the losses, section 2.2
+LOSS_WEIGHTS = {"box": 5.0, "background": 0.5}  # of the losses, section 2.2
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class YOLO1(OneStage):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters; boxes start at the centres of their cells, with w and h at INITIAL_ROOT."""
         params, out = super().init(shape, rng)
-        draw_small(params["head"], rng)
+        draw_small_weights(params["head"], rng)
         (bias,) = (leaf for leaf in leaves(params["head"]) if leaf.dim() == 1)
         box_bias = bias[: 5 * self.boxes].view(self.boxes, 5)
         box_bias[:, :2], box_bias[:, 2:4] = 0.5, INITIAL_ROOT
@@ -78,47 +78,47 @@ class YOLO1(OneStage):
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the four losses, and the gradient of their weighted sum with respect to y."""
         count = len(y)
-        assigned = [self.assign(anchors, target) for target in targets]
-        matches = positives(assigned, targets, y)
+        assignments = [self.assign(anchors, target) for target in targets]
+        matches = collect_positives(assignments, targets, y)
         index = (matches.image, matches.anchor)
         box_outputs = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
-        boxes = self._boxes(box_outputs[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
+        boxes = self._decode_boxes(box_outputs[index], anchors.boxes[matches.anchor], anchors.image)  # (P, B, 4)
         iou = paired_iou(boxes.flatten(0, 1), matches.target_boxes.repeat_interleave(self.boxes, 0))  # (P B,)
-        iou, best = constant(tuple(iou.view(-1, self.boxes).max(1)))  # (P,) each
-        predicted = box_outputs[index][torch.arange(len(best), device=y.device), best]  # (P, 5)
+        iou, best_box = constant(tuple(iou.view(-1, self.boxes).max(1)))  # (P,) each
+        assigned_outputs = box_outputs[index][torch.arange(len(best_box), device=y.device), best_box]  # (P, 5)
 
         cell, (low, high) = anchors.boxes[matches.anchor], matches.target_boxes.split(2, 1)
         image_size = matches.target_boxes.new_tensor(anchors.image).flip(0)  # (width, height)
         expected = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1)
-        box_error = predicted[:, :4] - expected
-        object_error = predicted[:, 4] - iou
-        scored = matches.negative.clone()
-        scored[index] = True
+        box_error = assigned_outputs[:, :4] - expected
+        object_error = assigned_outputs[:, 4] - iou
+        scored_mask = matches.negative.clone()
+        scored_mask[index] = True
         background_error = box_outputs[..., 4].clone()  # (N, A, B), the confidences that should be 0
-        background_error[(*index, best)] = 0
-        background_error[~scored] = 0
+        background_error[(*index, best_box)] = 0
+        background_error[~scored_mask] = 0
         class_error = y[..., 5 * self.boxes :][index] - F.one_hot(matches.label, self.classes).to(y)
 
         dbox_outputs = torch.zeros_like(box_outputs)
         dbox_outputs[..., 4] = self.weight("background") * background_error
-        dbox_outputs[(*index, best)] = torch.cat(
+        dbox_outputs[(*index, best_box)] = torch.cat(
             [self.weight("box") * box_error, self.weight("object") * object_error[:, None]], 1
         )
         dy = torch.zeros_like(y)
         dy[..., : 5 * self.boxes] = dbox_outputs.flatten(2)
         dy[..., 5 * self.boxes :][index] = self.weight("class") * class_error
         dy *= 2 / count
-        sums = {"box": box_error, "object": object_error, "background": background_error, "class": class_error}
-        return {name: (error**2).sum() / count for name, error in sums.items()}, dy
+        errors = {"box": box_error, "object": object_error, "background": background_error, "class": class_error}
+        return {name: (error**2).sum() / count for name, error in errors.items()}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the B boxes of each cell, and their scores: confidence times class score, both limited to 0 to 1."""
         box_outputs = y[:, : 5 * self.boxes].unflatten(1, (self.boxes, 5))  # (A, B, 5)
-        boxes = self._boxes(box_outputs, anchors.boxes, anchors.image)
+        boxes = self._decode_boxes(box_outputs, anchors.boxes, anchors.image)
         scores = box_outputs[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
         return boxes.flatten(0, 1), scores.flatten(0, 1)
 
-    def _boxes(self, box_outputs: Tensor, cells: Tensor, image: Size) -> Tensor:
+    def _decode_boxes(self, box_outputs: Tensor, cells: Tensor, image: Size) -> Tensor:
         """Return the boxes (n, B, 4) decoded from the outputs (n, B, 5) of cells (n, 4)."""
         image_size = box_outputs.new_tensor(image).flip(0)
         centre = cells[:, None, :2] + box_outputs[..., :2] * self.stride
@@ -142,7 +142,7 @@ def yolo1(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 
     head = Graph({"out": (Conv2d(10 + classes, 3, padding=1), "maps")}, ("out",), ("maps",))
     return YOLO1(
         classes, pyramid(backbone), Graph(nodes, ("row2",), inputs), head, strides(backbone)[1],
-        weights=WEIGHTS, nms_threshold=0.5,
+        weights=LOSS_WEIGHTS, nms_threshold=0.5,
     )  # fmt: skip
 
 

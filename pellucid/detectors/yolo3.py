@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Graph
 from pellucid.constant import constant
-from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.base import Anchors, OneStage, Size, collect_positives, draw_small_weights
 from pellucid.detectors.checks import MAX_LENGTH, check_strides
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects
@@ -29,12 +29,12 @@ from pellucid.settings.checks import check_above_zero
 PRIOR = 0.01  # initial probability that an anchor contains an object
 MAX_BACKGROUND_IOU = 0.7  # an anchor without an object is ignored if its predicted box has a higher IoU with one
 # Widths and heights of the anchors of the fine, the middle and the coarse map, in pixels (section 2.3).
-SHAPES = (
+ANCHOR_SHAPES = (
     ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
     ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
     ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
 )
-BINARY = BinaryCrossEntropy(reduction="sum")
+BINARY_CROSS_ENTROPY = BinaryCrossEntropy(reduction="sum")
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class YOLO3(OneStage):
     Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the weight of "box" is from their code.
     """
 
-    counted: ClassVar[tuple[str, ...]] = ("box", "object", "class")
+    per_positive_losses: ClassVar[tuple[str, ...]] = ("box", "object", "class")
     backbone: Layer
     neck: Layer
     head: Layer
     strides: tuple[int, ...]
-    shapes: tuple[tuple[tuple[float, float], ...], ...] = SHAPES
+    shapes: tuple[tuple[tuple[float, float], ...], ...] = ANCHOR_SHAPES
 
     def __post_init__(self) -> None:
         """Raise PellucidError for strides and shapes that are not above 0, or not for each map."""
@@ -77,15 +77,18 @@ class YOLO3(OneStage):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters; the probability of objects starts at PRIOR."""
         params, out = super().init(shape, rng)
-        draw_small(params["head"], rng)
+        draw_small_weights(params["head"], rng)
         for last in params["head"].values():
             last["bias"].view(-1, self.outputs_per_anchor)[:, 4] = math.log(PRIOR / (1 - PRIOR))
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
         """Return the anchors around the centre of each cell."""
-        half = [torch.tensor(shapes) / 2 for shapes in self.shapes]
-        bases = [torch.cat([s / 2 - one, s / 2 + one], 1) for one, s in zip(half, self.strides, strict=True)]
+        half_sizes = [torch.tensor(shapes) / 2 for shapes in self.shapes]
+        bases = [
+            torch.cat([s / 2 - half_size, s / 2 + half_size], 1)
+            for half_size, s in zip(half_sizes, self.strides, strict=True)
+        ]
         return grid_anchors(bases, sizes, self.strides)
 
     def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
@@ -94,9 +97,9 @@ class YOLO3(OneStage):
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the three losses, and the gradient of their weighted sum with respect to y."""
-        all_boxes = constant(self._boxes(y, anchors))  # (N, A, 4)
-        assigned = [self._assign(anchors, one, boxes) for one, boxes in zip(targets, all_boxes, strict=True)]
-        matches = positives(assigned, targets, y)
+        all_boxes = constant(self._decode_boxes(y, anchors))  # (N, A, 4)
+        assignments = [self._assign(anchors, objects, boxes) for objects, boxes in zip(targets, all_boxes, strict=True)]
+        matches = collect_positives(assignments, targets, y)
         index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
         outputs = y[index]  # (P, D)
         corner, size = self.cells(anchors)
@@ -104,31 +107,33 @@ class YOLO3(OneStage):
         position = (((low + high) / 2 - corner[matches.anchor]) / size[matches.anchor]).clamp(0, 1)  # (P, 2)
         shape = anchors.boxes[matches.anchor, 2:] - anchors.boxes[matches.anchor, :2]
         log_size = ((high - low) / shape).clamp_min(1e-3).log()
-        covered = (high - low).prod(1, keepdim=True) / (anchors.image[0] * anchors.image[1])
-        weight = 2 - covered  # (P, 1)
+        area_fraction = (high - low).prod(1, keepdim=True) / (anchors.image[0] * anchors.image[1])
+        weight = 2 - area_fraction  # (P, 1)
 
         doutputs = torch.zeros_like(outputs)
         position_loss = F.binary_cross_entropy_with_logits(outputs[:, :2], position, weight, reduction="sum")
         size_error = outputs[:, 2:4] - log_size
-        box = position_loss + (weight * size_error**2).sum() / 2
+        box_loss = position_loss + (weight * size_error**2).sum() / 2
         doutputs[:, :2] = weight * (outputs[:, :2].sigmoid() - position) * self.weight("box")
         doutputs[:, 2:4] = weight * size_error * self.weight("box")
-        classes, dclasses = BINARY.compute(outputs[:, 5:], F.one_hot(matches.label, self.classes).to(y))
+        class_loss, dclasses = BINARY_CROSS_ENTROPY.compute(
+            outputs[:, 5:], F.one_hot(matches.label, self.classes).to(y)
+        )
         doutputs[:, 5:] = dclasses * self.weight("class")
         has_object = torch.zeros_like(y[..., 4])
         has_object[index] = 1
-        scored = matches.negative.clone()
-        scored[index] = True
-        objects, dobjects = BINARY.compute(y[..., 4][scored], has_object[scored])
+        scored_mask = matches.negative.clone()
+        scored_mask[index] = True
+        object_loss, dobjects = BINARY_CROSS_ENTROPY.compute(y[..., 4][scored_mask], has_object[scored_mask])
 
         dy = torch.zeros_like(y)
         dy[index] = doutputs / count
-        dy[..., 4][scored] = dobjects * (self.weight("object") / count)
-        return {"box": box / count, "object": objects / count, "class": classes / count}, dy
+        dy[..., 4][scored_mask] = dobjects * (self.weight("object") / count)
+        return {"box": box_loss / count, "object": object_loss / count, "class": class_loss / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes, and the probability of an object times the probability of each class."""
-        return self._boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
+        return self._decode_boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
 
     def _assign(self, anchors: Anchors, objects: Objects, predicted: Tensor | None) -> Assignment:
         """Return the assignment of an image, given the predicted boxes (A, 4), or None to ignore no anchor."""
@@ -137,7 +142,7 @@ class YOLO3(OneStage):
             objects.boxes.to(anchors.boxes), predicted, MAX_BACKGROUND_IOU, objects.crowd,
         )  # fmt: skip
 
-    def _boxes(self, y: Tensor, anchors: Anchors) -> Tensor:
+    def _decode_boxes(self, y: Tensor, anchors: Anchors) -> Tensor:
         """Return the predicted boxes (N, A, 4)."""
         corner, size = self.cells(anchors)
         shape = anchors.boxes[:, 2:] - anchors.boxes[:, :2]
@@ -159,9 +164,9 @@ def yolo3(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 
     channels: of the maps of the feature pyramid.
     """
     maps = ("map1", "map2", "map3")
-    outs: dict[str, tuple[Any, ...]] = {
-        f"out{k}": (Conv2d(len(SHAPES[k - 1]) * (5 + classes), 3, padding=1), name)
+    out_layers: dict[str, tuple[Any, ...]] = {
+        f"out{k}": (Conv2d(len(ANCHOR_SHAPES[k - 1]) * (5 + classes), 3, padding=1), name)
         for k, name in enumerate(maps, start=1)
     }
-    head = Graph(outs, tuple(outs), maps)
+    head = Graph(out_layers, tuple(out_layers), maps)
     return YOLO3(classes, pyramid(backbone), fpn(channels), head, strides(backbone), nms_threshold=0.5)

@@ -16,7 +16,7 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import diagnose
 from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.rehearsal import moved, reinitialized
+from pellucid.doctor.rehearsal import model_on, reinitialized
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
 from pellucid.settings.checks import check_known, integer
@@ -25,11 +25,11 @@ from pellucid.text import plural
 from pellucid.training.device import CPU
 from pellucid.training.examples import examples, is_batchwise, source_of
 from pellucid.training.model import BaseModel
-from pellucid.training.reading import read
+from pellucid.training.reading import read_batches
 
 __all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagnose", "examined"]
 
-MAX_READ, READ_BATCH = 5_000, 64  # examples of a source that is not in memory, and of its batches
+MAX_EXAMPLES_READ, READ_BATCH_SIZE = 5_000, 64  # examples of a source that is not in memory, and of its batches
 
 
 def case_of(
@@ -57,17 +57,19 @@ def case_of(
     """
     integer(epochs, "epochs", 0)
     integer(batch_size, "batch_size", 1)
-    train = _in_memory(x, y, "x", model.classes, model.seed)
-    held_out = None if validation is None else _validation(validation, model.classes or train.classes, model.seed)
+    train = _as_arrays(x, y, "x", model.classes, model.seed)
+    held_out = (
+        None if validation is None else _validation_arrays(validation, model.classes or train.classes, model.seed)
+    )
     if not model.built:
         model.build(train.x.shape[1:])
     model.fitting(train)
     if held_out is not None:
         model.fitting(held_out, "validation")
-    first = begin or (lambda: reinitialized(model))
+    make_initial = begin or (lambda: reinitialized(model))
     return Case(
-        moved(model, CPU), train, held_out, lambda: moved(first(), CPU), batch_size, epochs, history, stopped, augment,
-        device=model.device,
+        model_on(model, CPU), train, held_out, lambda: model_on(make_initial(), CPU), batch_size, epochs, history,
+        stopped, augment, device=model.device,
     )  # fmt: skip
 
 
@@ -86,32 +88,37 @@ def examined(
 
     attempts: see `diagnose`. device: for short trainings and predictions. show: called with each effect in words.
     """
-    found = task.diagnose(case, attempts, device)
-    if found is None:
+    diagnosis = task.diagnose(case, attempts, device)
+    if diagnosis is None:
         case = replace(case, device=device)
-        found = diagnose(case, attempts)
-    return with_causes(found, task, case, show)
+        diagnosis = diagnose(case, attempts)
+    return with_causes(diagnosis, task, case, show)
 
 
-def _in_memory(x: Any, y: Any, what: str, classes: Sequence[str] | None, seed: int) -> Arrays:
+def _as_arrays(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed: int) -> Arrays:
     """Return data as arrays; of a source or stream, at most about MAX_READ examples."""
     if not is_batchwise(x):
-        return examples(x, y, what, classes)
-    source = source_of(x, y, what, classes)
-    chosen = torch.randperm(len(source), generator=generator(seed))[:MAX_READ].sort().values.tolist()
-    batches = source.epoch(0) if isinstance(source, Stream) else read(source, chosen, READ_BATCH)
+        return examples(x, y, argument, classes)
+    source = source_of(x, y, argument, classes)
+    indices = torch.randperm(len(source), generator=generator(seed))[:MAX_EXAMPLES_READ].sort().values.tolist()
+    batches = source.epoch(0) if isinstance(source, Stream) else read_batches(source, indices, READ_BATCH_SIZE)
     images, targets = list[Tensor](), list[Any]()
     for batch in batches:
         images.append(batch.images)
         targets.append(batch.targets)
-        if sum(map(len, images)) >= MAX_READ:
+        if sum(map(len, images)) >= MAX_EXAMPLES_READ:
             break
-    if not all(isinstance(target, Tensor) for target in targets) or len({one.shape[1:] for one in images}) > 1:
-        raise PellucidError(f"{what}: the doctor needs images of one size, and targets that are numbers; resize them")
+    if (
+        not all(isinstance(target, Tensor) for target in targets)
+        or len({batch_images.shape[1:] for batch_images in images}) > 1
+    ):
+        raise PellucidError(
+            f"{argument}: the doctor needs images of one size, and targets that are numbers; resize them"
+        )
     return Arrays(torch.cat(images), torch.cat(targets), source.classes)
 
 
-def _validation(validation: Any, classes: Sequence[str] | None, seed: int) -> Arrays:
+def _validation_arrays(validation: Any, classes: Sequence[str] | None, seed: int) -> Arrays:
     if isinstance(validation, int | float):
         raise PellucidError(
             f"validation is {validation!r}; the doctor needs the validation data, a Dataset or a pair (x, y), "
@@ -121,4 +128,4 @@ def _validation(validation: Any, classes: Sequence[str] | None, seed: int) -> Ar
     if len(pair) != 2:
         raise PellucidError(f"validation has {plural(len(pair), 'element')}; give a Dataset or a pair (x, y)")
     x, y = pair
-    return _in_memory(x, y, "validation", classes, seed)
+    return _as_arrays(x, y, "validation", classes, seed)

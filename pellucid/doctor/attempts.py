@@ -19,9 +19,9 @@ class Attempt:
     """The loss and the accuracy on the same examples after the same number of steps, without and with a remedy.
 
     does: the description of the remedy. loss, accuracy: None for a training that stopped with NaN or an error;
-    accuracy is also None for a regression. measured_on: "train" or "validation". planned: the number of steps of the
-    whole training, 0 if unknown. longer: the factor by which more steps were made with the remedy. score:
-    `predictions.score` without and with it. mended: the case with the remedy, with its trained model.
+    accuracy is also None for a regression. measured_on: "train" or "validation". steps_planned: the number of
+    steps of the whole training, 0 if unknown. step_factor: the factor by which more steps were made with the remedy.
+    score: `predictions.score` without and with it. mended_case: the case with the remedy, with its trained model.
     """
 
     does: str
@@ -29,18 +29,18 @@ class Attempt:
     loss: tuple[float | None, float | None]
     accuracy: tuple[float | None, float | None]
     measured_on: str
-    planned: int = 0
-    longer: float = 1.0
+    steps_planned: int = 0
+    step_factor: float = 1.0
     score: tuple[float, float] = (0.0, 0.0)
-    mended: Case | None = field(default=None, repr=False, compare=False)
+    mended_case: Case | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the attempt as JSON values."""
         return {
             "remedy": self.does,
             "steps": self.steps,
-            "steps_with_the_remedy": round(self.steps * self.longer),
-            "steps_of_the_training": self.planned or None,
+            "steps_with_the_remedy": round(self.steps * self.step_factor),
+            "steps_of_the_training": self.steps_planned or None,
             "measured_on": self.measured_on,
             "loss": {"before": self.loss[0], "after": self.loss[1]},
             "accuracy": {"before": self.accuracy[0], "after": self.accuracy[1]},
@@ -61,29 +61,29 @@ class Attempts:
         self.work = 0.0
 
     @cached_property
-    def _before(self) -> Rehearsal:
+    def _baseline(self) -> Rehearsal:
         return self._rehearse(self.case, RehearsalSettings(self.steps, work=MAX_BASELINE_WORK, compressed=True))
 
     def _rehearse(self, case: Case, settings: RehearsalSettings) -> Rehearsal:
         """Rehearse a case, and add the multiply-adds of its steps and of the two predictions that score it."""
-        done = case.rehearse(settings)
-        scored = case.validation_sample or case.sample
-        self.work += done.work + 2 * len(scored) * example_work(done.model, scored)
-        return done
+        rehearsal = case.rehearse(settings)
+        scored_examples = case.validation_sample or case.sample
+        self.work += rehearsal.work + 2 * len(scored_examples) * example_work(rehearsal.model, scored_examples)
+        return rehearsal
 
     @cached_property
-    def _measured(self) -> tuple[float | None, float | None]:
-        return _outcome(self.case, self._before)
+    def _baseline_outcome(self) -> tuple[float | None, float | None]:
+        return _loss_and_accuracy(self.case, self._baseline)
 
     @property
-    def as_set(self) -> Case:
+    def baseline_case(self) -> Case:
         """The case with the model that results from the trial with the case's own settings."""
-        return replace(self.case, model=self._before.model, history=None, stopped="")
+        return replace(self.case, model=self._baseline.model, history=None, stopped="")
 
     @cached_property
     def score(self) -> float:
         """The score of the trial with the case's own settings."""
-        return 0.0 if self._before.broke else case_score(self.as_set)
+        return 0.0 if self._baseline.has_failed else case_score(self.baseline_case)
 
     @property
     def is_complete(self) -> bool:
@@ -93,23 +93,25 @@ class Attempts:
     @property
     def steps_made(self) -> int:
         """The number of steps that are made without a remedy."""
-        return len(self._before.losses) if self._before.shortened else self.steps
+        return len(self._baseline.losses) if self._baseline.shortened else self.steps
 
-    def __call__(self, remedy: Remedy, longer: float = 1.0) -> Attempt:
-        """Try a remedy, with `longer` times the steps."""
+    def __call__(self, remedy: Remedy, step_factor: float = 1.0) -> Attempt:
+        """Try a remedy, with `step_factor` times the steps."""
         case, steps_made = self.case, self.steps_made
-        mended = remedy.apply(case)
-        if longer > 1 and mended.epochs and mended.steps_planned < longer * case.steps_planned:
-            mended = replace(mended, epochs=round(longer * case.epochs))  # the length of the schedule
-        work = max(longer, 2.0) * MAX_BASELINE_WORK
-        done = self._rehearse(mended, RehearsalSettings(max(round(steps_made * longer), 1), work=work, compressed=True))
-        after = replace(mended, model=done.model)
-        (loss, accuracy), (new_loss, new_accuracy) = self._measured, _outcome(mended, done)
-        scores = self.score, 0.0 if done.broke else case_score(after)
+        mended_case = remedy.apply(case)
+        if step_factor > 1 and mended_case.epochs and mended_case.steps_planned < step_factor * case.steps_planned:
+            mended_case = replace(mended_case, epochs=round(step_factor * case.epochs))  # the length of the schedule
+        work = max(step_factor, 2.0) * MAX_BASELINE_WORK
+        rehearsal = self._rehearse(
+            mended_case, RehearsalSettings(max(round(steps_made * step_factor), 1), work=work, compressed=True)
+        )
+        trained_case = replace(mended_case, model=rehearsal.model)
+        (loss, accuracy), (new_loss, new_accuracy) = self._baseline_outcome, _loss_and_accuracy(mended_case, rehearsal)
+        scores = self.score, 0.0 if rehearsal.has_failed else case_score(trained_case)
         measured_on = "train" if case.validation is None else "validation"
         return Attempt(
             remedy.does, steps_made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned,
-            longer, scores, after,
+            step_factor, scores, trained_case,
         )  # fmt: skip
 
 
@@ -121,11 +123,11 @@ def case_score(case: Case) -> float:
         return 0.0
 
 
-def _outcome(case: Case, rehearsal: Rehearsal) -> tuple[float | None, float | None]:
-    if rehearsal.broke:
+def _loss_and_accuracy(case: Case, rehearsal: Rehearsal) -> tuple[float | None, float | None]:
+    if rehearsal.has_failed:
         return None, None
     try:
-        found = predictions(rehearsal.model, case.validation_sample or case.sample)
+        predicted = predictions(rehearsal.model, case.validation_sample or case.sample)
     except UnansweredError:  # finite weights, infinite outputs
         return None, None
-    return found.loss, found.accuracy if case.classifies else None
+    return predicted.loss, predicted.accuracy if case.classifies else None

@@ -17,12 +17,12 @@ from pellucid.doctor.rehearsal import (
     Rehearsal,
     RehearsalSettings,
     default_rate,
-    moved,
+    model_on,
     rehearse,
     reinitialized,
     step_work,
 )
-from pellucid.doctor.simple import KernelClassifier, simple
+from pellucid.doctor.simple import KernelClassifier, fit_simple_classifier
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
@@ -36,10 +36,10 @@ from pellucid.training.reading import Augmentation
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 MAX_PROBE = 128  # examples of a forward and backward pass
 REHEARSAL_STEPS = 40  # of a rehearsal, a short training from the initial weights
-FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
+RATE_FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
 RANGE_TEST_STEPS = 25  # steps at each of these factors
 MAX_LOSS_RATIO = 1.2  # times the lowest loss of a range test; smaller differences come from the choice of batches
-MAX_FACTOR = 1e6  # limit of the search beyond FACTORS: two wrong units (1e3 each) at once
+MAX_RATE_FACTOR = 1e6  # limit of the search beyond RATE_FACTORS: two wrong units (1e3 each) at once
 # Limits in multiply-adds: for the rehearsal, each rate of the range test, and a trial; two processor cores need about a
 # second for 4e10 of them.
 MAX_REHEARSAL_WORK, MAX_RANGE_TEST_WORK, MAX_TRIAL_WORK = 8e11, 2e11, 1.5e12
@@ -84,10 +84,10 @@ class Case:
         With a single output, integer targets count as classes only if all of them are 0 or 1.
         """
         y, shape = self.train.y, self.model.output_shape
-        main = shape[0] if shape and isinstance(shape[0], tuple) else shape
-        if y.is_floating_point() or y.dim() != 1 or len(main) != 1:
+        main_shape = shape[0] if shape and isinstance(shape[0], tuple) else shape
+        if y.is_floating_point() or y.dim() != 1 or len(main_shape) != 1:
             return False
-        return main[0] > 1 or 0 <= int(y.min()) <= int(y.max()) <= 1
+        return main_shape[0] > 1 or 0 <= int(y.min()) <= int(y.max()) <= 1
 
     @property
     def compares(self) -> bool:
@@ -139,8 +139,8 @@ class Case:
 
     def class_name(self, label: int) -> str:
         """Return the name of a class, or its index if it has no name."""
-        names = self.train.classes or self.model.classes
-        return names[label] if names is not None and label < len(names) else str(label)
+        class_names = self.train.classes or self.model.classes
+        return class_names[label] if class_names is not None and label < len(class_names) else str(label)
 
     def inputs(self, part: Arrays) -> Tensor:
         """Return the network's inputs for the examples of `part`."""
@@ -158,8 +158,8 @@ class Case:
 
     def units_of(self, kinds: tuple[type[Layer], ...], units: int) -> list[Activity]:
         """Return the finite outputs of the layers of these types with at least `units` units, in forward order."""
-        found = (outputs for outputs in self.activity.values() if isinstance(outputs.layer, kinds))
-        return [outputs for outputs in found if outputs.units >= units and outputs.finite]
+        activities = (outputs for outputs in self.activity.values() if isinstance(outputs.layer, kinds))
+        return [outputs for outputs in activities if outputs.units >= units and outputs.finite]
 
     def beyond_chance(
         self, activity: Activity, count: Callable[[Activity], int], share: float
@@ -170,12 +170,12 @@ class Case:
         examples, a layer can have such units for any weights, so the first count must exceed the second by more than
         the fraction `share` of all units.
         """
-        now = count(activity)
-        if now <= share * activity.units:
+        current_count = count(activity)
+        if current_count <= share * activity.units:
             return None
         redrawn = self._redrawn_activity.get(activity.path)
-        chance = count(redrawn) if redrawn is not None and redrawn.finite else 0
-        return (now, chance) if now - chance > share * activity.units else None
+        redrawn_count = count(redrawn) if redrawn is not None and redrawn.finite else 0
+        return (current_count, redrawn_count) if current_count - redrawn_count > share * activity.units else None
 
     @cached_property
     def _redrawn_activity(self) -> dict[str, Activity]:
@@ -194,13 +194,13 @@ class Case:
     @cached_property
     def train_predictions(self) -> Predictions:
         """The model's predictions for the sample of training examples."""
-        return predictions(moved(self.model, self.device), self.sample)
+        return predictions(model_on(self.model, self.device), self.sample)
 
     @cached_property
     def validation_predictions(self) -> Predictions | None:
         """The model's predictions for the sample of validation examples."""
         part = self.validation_sample
-        return None if part is None else predictions(moved(self.model, self.device), part)
+        return None if part is None else predictions(model_on(self.model, self.device), part)
 
     @cached_property
     def class_predictions(self) -> tuple[Predictions, Predictions | None] | None:
@@ -220,7 +220,7 @@ class Case:
     @cached_property
     def simple(self) -> KernelClassifier | None:
         """A simple classifier fitted to training examples; None unless the targets are classes."""
-        return simple(self.train, self.model.seed) if self.classifies else None
+        return fit_simple_classifier(self.train, self.model.seed) if self.classifies else None
 
     @cached_property
     def loss(self) -> float:
@@ -241,8 +241,10 @@ class Case:
     def loss_falls(self) -> bool:
         """Whether the training loss was still falling at the end of the training; True after a single epoch."""
         losses = self.column("train_loss")
-        back = max(len(losses) // HISTORY_PARTS, 1)
-        return bool(losses) and (len(losses) <= back or losses[-1] < MAX_FALLING_RATIO * losses[-1 - back])
+        n_epochs_back = max(len(losses) // HISTORY_PARTS, 1)
+        return bool(losses) and (
+            len(losses) <= n_epochs_back or losses[-1] < MAX_FALLING_RATIO * losses[-1 - n_epochs_back]
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -266,9 +268,9 @@ class Case:
         """
         if not self.trainable:
             raise UnansweredError("a weights file does not contain the training settings; give the run folder")
-        model = moved(self.begin(), self.device)
-        done = rehearse(model, self.train, self.batch_size, self.augment, settings, self.steps_planned)
-        return replace(done, model=moved(done.model, CPU))
+        model = model_on(self.begin(), self.device)
+        rehearsal = rehearse(model, self.train, self.batch_size, self.augment, settings, self.steps_planned)
+        return replace(rehearsal, model=model_on(rehearsal.model, CPU))
 
     @cached_property
     def step_work(self) -> float:
@@ -280,7 +282,7 @@ class Case:
         """The first REHEARSAL_STEPS steps with the training's own settings; fewer beyond MAX_REHEARSAL_WORK."""
         return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK))
 
-    def _all_steps(self, settings: RehearsalSettings) -> Rehearsal:
+    def _rehearse_all_steps(self, settings: RehearsalSettings) -> Rehearsal:
         """Rehearse all steps; UnansweredError if they exceed the work of the settings."""
         work = settings.steps * self.step_work
         if self.trainable and work > settings.work:
@@ -291,40 +293,44 @@ class Case:
 
     @cached_property
     def range_test(self) -> Sequence[tuple[float, Rehearsal]]:
-        """The first RANGE_TEST_STEPS steps at each of FACTORS times the learning rate."""
+        """The first RANGE_TEST_STEPS steps at each of RATE_FACTORS times the learning rate."""
         return [
-            (factor, self._all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)))
-            for factor in FACTORS
+            (factor, self._rehearse_all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)))
+            for factor in RATE_FACTORS
         ]
 
     @cached_property
     def range_losses(self) -> dict[float, float]:
-        """The loss at the end of the range test by factor; extended beyond FACTORS while the outermost loss is low."""
-        found = {factor: done.end for factor, done in self.range_test}
+        """The last loss of the range test by factor; extended beyond RATE_FACTORS while the outermost loss is low."""
+        losses = {factor: rehearsal.final_loss for factor, rehearsal in self.range_test}
         for multiplier in (1 / 10, 10.0):
-            lower = multiplier < 1
-            factor = min(found) if lower else max(found)
-            while MAX_FACTOR > factor > 1 / MAX_FACTOR:
-                if found[factor] > MAX_LOSS_RATIO * min(found.values()) and not (lower and found[factor] == inf):
+            is_lower = multiplier < 1
+            factor = min(losses) if is_lower else max(losses)
+            while MAX_RATE_FACTOR > factor > 1 / MAX_RATE_FACTOR:
+                if losses[factor] > MAX_LOSS_RATIO * min(losses.values()) and not (is_lower and losses[factor] == inf):
                     break
                 factor *= multiplier
-                found[factor] = self._all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)).end
-        return found
+                losses[factor] = self._rehearse_all_steps(
+                    RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)
+                ).final_loss
+        return losses
 
     @cached_property
     def lower_range_losses(self) -> dict[float, float]:
         """`range_losses`, and the loss at the optimizer's default rate if that is below all rates of the range test."""
-        found, optimizer = dict(self.range_losses), self.model.optimizer
+        losses, optimizer = dict(self.range_losses), self.model.optimizer
         rate = default_rate(optimizer)
-        if 0 < rate < optimizer.lr * min(found):
-            found[rate / optimizer.lr] = self.rehearse(RehearsalSettings(RANGE_TEST_STEPS, rate / optimizer.lr)).end
-        return found
+        if 0 < rate < optimizer.lr * min(losses):
+            losses[rate / optimizer.lr] = self.rehearse(
+                RehearsalSettings(RANGE_TEST_STEPS, rate / optimizer.lr)
+            ).final_loss
+        return losses
 
     def loss_at(self, factor: float, steps: int) -> float:
         """Return the loss on the sample after `steps` steps at `factor` times the rate, from the initial weights."""
         if (factor, steps) not in self._losses_at:
-            done = self._all_steps(RehearsalSettings(steps, factor, MAX_TRIAL_WORK))
-            self._losses_at[factor, steps] = inf if done.broke else loss_on(done.model, self.sample)
+            rehearsal = self._rehearse_all_steps(RehearsalSettings(steps, factor, MAX_TRIAL_WORK))
+            self._losses_at[factor, steps] = inf if rehearsal.has_failed else loss_on(rehearsal.model, self.sample)
         return self._losses_at[factor, steps]
 
     @cached_property

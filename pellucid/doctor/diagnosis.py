@@ -14,8 +14,8 @@ from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.text import aligned, plural
 
 CellRows = list[tuple[str, ...]]
-CAUSES = ("cause", "likely cause")
-UNKNOWN = "cause not established"  # shown for symptoms
+CAUSE_KINDS = ("cause", "likely cause")
+UNKNOWN_CAUSE = "cause not established"  # shown for symptoms
 WIDTH = 100  # characters of a line and of a table
 INDENT = "    "  # for a consequence below its cause
 
@@ -56,11 +56,11 @@ class Diagnosis:
     @property
     def causes(self) -> tuple[str, ...]:
         """The names of the findings that are causes or likely causes, each once."""
-        return self._of_kind(*CAUSES)
+        return self._of_kind(*CAUSE_KINDS)
 
     def _of_kind(self, *kinds: str) -> tuple[str, ...]:
-        found = (finding.check for index, finding in enumerate(self.findings) if self.kind(index) in kinds)
-        return tuple(dict.fromkeys(found))
+        check_names = (finding.check for index, finding in enumerate(self.findings) if self.kind(index) in kinds)
+        return tuple(dict.fromkeys(check_names))
 
     def kind(self, index: int) -> str:
         """Return the kind of a finding: "cause", "likely cause", "symptom" (no cause is known) or "consequence"."""
@@ -70,7 +70,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """Return the diagnosis as JSON values; `cause` and `fix` are None for symptoms and consequences."""
-        nothing = dict.fromkeys(("cause", "fix", "can_try"))
+        hidden = dict.fromkeys(("cause", "fix", "can_try"))
         return {
             "summary": summary(self),
             "healthy": self.healthy,
@@ -80,7 +80,7 @@ class Diagnosis:
                 {
                     **finding.to_json(),
                     "kind": self.kind(index),
-                    **({} if self.kind(index) in CAUSES else nothing),
+                    **({} if self.kind(index) in CAUSE_KINDS else hidden),
                     "follows_from": self.follows.get(index),
                     "goes_away": index in self.gone,
                     "tried": self.attempts[index].to_json() if index in self.attempts else None,
@@ -94,20 +94,25 @@ class Diagnosis:
 
     def __str__(self) -> str:
         """Return the diagnosis as text: what to change and what that gave, then the findings, then what was tried."""
-        first = "\n".join(wrap(summary(self), WIDTH, break_long_words=False))
-        blocks = [*([first] if first else []), headline(self), *self.notes]  # notes are not wrapped: they hold commands
-        for group in grouped(self):
+        summary_text = "\n".join(wrap(summary(self), WIDTH, break_long_words=False))
+        blocks = [
+            *([summary_text] if summary_text else []),
+            headline(self),
+            *self.notes,
+        ]  # notes are not wrapped: they hold commands
+        for group in group_findings(self):
             blocks += _blocks(group, "")
-        notes = [note for note in (without_effect(self), footnote(self)) if note]
-        return "\n\n".join([*blocks, *("\n".join(wrap(note, WIDTH, break_long_words=False)) for note in notes)])
+        end_notes = [note for note in (ineffective_changes(self), footnote(self)) if note]
+        return "\n\n".join([*blocks, *("\n".join(wrap(note, WIDTH, break_long_words=False)) for note in end_notes)])
 
     def _repr_html_(self) -> str:
         """Return the diagnosis as HTML without scripts, in the colours of the surrounding page."""
         from pellucid.report.page import render
 
         return render(
-            "doctor", summary=summary(self), headline=headline(self), notes=self.notes, groups=grouped(self),
-            footnotes=(without_effect(self), footnote(self)), outcome=outcome, unknown=UNKNOWN, width=WIDTH,
+            "doctor", summary=summary(self), headline=headline(self), notes=self.notes, groups=group_findings(self),
+            footnotes=(ineffective_changes(self), footnote(self)), outcome=outcome_line, unknown=UNKNOWN_CAUSE,
+            width=WIDTH,
         )  # fmt: skip
 
 
@@ -128,7 +133,7 @@ class Group:
     @property
     def is_cause(self) -> bool:
         """Whether the findings are causes or likely causes."""
-        return self.kind in CAUSES
+        return self.kind in CAUSE_KINDS
 
     def relation(self, cause: str) -> str:
         """Return how the consequences are related to a cause of this name, as text."""
@@ -145,9 +150,11 @@ class Group:
         The first row and column contain names. A row is a finding, or a measurement if that is narrower or there is
         only one finding.
         """
-        names = [name.replace("_", " ") for name in self.first.evidence]
-        rows = [(finding.path, *(shown(value) for value in finding.evidence.values())) for finding in self.findings]
-        table = [("where", *names), *rows]
+        column_names = [name.replace("_", " ") for name in self.first.evidence]
+        rows = [
+            (finding.path, *(format_value(value) for value in finding.evidence.values())) for finding in self.findings
+        ]
+        table = [("where", *column_names), *rows]
         transposed = list(zip(*table, strict=True))
         if len(rows) == 1 or _width(transposed) <= min(width, _width(table)):
             return [transposed]
@@ -156,26 +163,26 @@ class Group:
         return [list(zip(table[0], row, strict=True)) for row in rows]
 
 
-def grouped(diagnosis: Diagnosis) -> list[Group]:
+def group_findings(diagnosis: Diagnosis) -> list[Group]:
     """Return the causes and the symptoms in the order of the findings, each with its consequences."""
 
     def below(cause: str | None) -> list[Group]:
-        kinds: dict[tuple[object, ...], list[int]] = {}
+        indices_by_key: dict[tuple[object, ...], list[int]] = {}
         for index, finding in enumerate(diagnosis.findings):
             if diagnosis.follows.get(index) == cause:
                 kind = diagnosis.kind(index)
-                words = (finding.cause, finding.fix) if kind in CAUSES else ()  # not shown for other kinds
-                kinds.setdefault((finding.check, kind, *words, *finding.evidence), []).append(index)
+                texts = (finding.cause, finding.fix) if kind in CAUSE_KINDS else ()  # not shown for other kinds
+                indices_by_key.setdefault((finding.check, kind, *texts, *finding.evidence), []).append(index)
         # Consequences are shown below the last group of a check.
-        last = {diagnosis.findings[indices[0]].check: key for key, indices in kinds.items()}
+        last_key_by_check = {diagnosis.findings[indices[0]].check: key for key, indices in indices_by_key.items()}
         groups: list[Group] = []
-        for key, indices in kinds.items():
+        for key, indices in indices_by_key.items():
             findings = [diagnosis.findings[index] for index in indices]
-            tried = dict.fromkeys(diagnosis.attempts[index] for index in indices if index in diagnosis.attempts)
+            attempts = dict.fromkeys(diagnosis.attempts[index] for index in indices if index in diagnosis.attempts)
             check = findings[0].check
-            follows = below(check) if last[check] == key else []
+            consequences = below(check) if last_key_by_check[check] == key else []
             gone = all(index in diagnosis.gone for index in indices)
-            groups.append(Group(findings, list(tried), follows, diagnosis.kind(indices[0]), gone))
+            groups.append(Group(findings, list(attempts), consequences, diagnosis.kind(indices[0]), gone))
         return groups
 
     return below(None)
@@ -186,10 +193,10 @@ def headline(diagnosis: Diagnosis) -> str:
     checks = plural(len(diagnosis.checks), "check")
     if not diagnosis.findings:
         return f"nothing wrong was found by {checks}"
-    counts = {kind: len(diagnosis._of_kind(kind)) for kind in (*CAUSES, "symptom", "consequence")}
+    counts = {kind: len(diagnosis._of_kind(kind)) for kind in (*CAUSE_KINDS, "symptom", "consequence")}
     parts = [plural(number, kind) for kind, number in counts.items() if number]
-    listed = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-    return f"{listed}, found by {checks}"
+    counts_text = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    return f"{counts_text}, found by {checks}"
 
 
 def summary(diagnosis: Diagnosis) -> str:
@@ -197,37 +204,39 @@ def summary(diagnosis: Diagnosis) -> str:
     first = diagnosis.findings[0] if diagnosis.findings else None
     if first is None or not first.proven:
         return ""
-    measured = [str(effect) for effect in diagnosis.effects if effect.verdict == "cause" and effect.name == first.check]
-    measured += [outcome(diagnosis.attempts[0])] if 0 in diagnosis.attempts else []
-    return f"{first.fix[:1].upper()}{first.fix[1:]}. Measured: {measured[0]}" if measured else ""
+    measurements = [
+        str(effect) for effect in diagnosis.effects if effect.verdict == "cause" and effect.name == first.check
+    ]
+    measurements += [outcome_line(diagnosis.attempts[0])] if 0 in diagnosis.attempts else []
+    return f"{first.fix[:1].upper()}{first.fix[1:]}. Measured: {measurements[0]}" if measurements else ""
 
 
-def without_effect(diagnosis: Diagnosis) -> str:
+def ineffective_changes(diagnosis: Diagnosis) -> str:
     """Return what interventions were tried and are no cause; "" if there were none."""
-    tried = [effect for effect in diagnosis.effects if effect.verdict != "cause"]
-    return "; ".join(f"tried, {effect.verdict}: {effect}" for effect in tried)
+    effects = [effect for effect in diagnosis.effects if effect.verdict != "cause"]
+    return "; ".join(f"tried, {effect.verdict}: {effect}" for effect in effects)
 
 
 def footnote(diagnosis: Diagnosis) -> str:
     """Return which checks were skipped, and why; "" if all were made."""
-    why: dict[str, list[str]] = {}
+    names_by_reason: dict[str, list[str]] = {}
     for name, reason in diagnosis.left_out.items():
-        why.setdefault(reason, []).append(name)
-    return "; ".join(f"skipped: {', '.join(names)} ({reason})" for reason, names in why.items())
+        names_by_reason.setdefault(reason, []).append(name)
+    return "; ".join(f"skipped: {', '.join(names)} ({reason})" for reason, names in names_by_reason.items())
 
 
-def outcome(attempt: Attempt) -> str:
+def outcome_line(attempt: Attempt) -> str:
     """Return one line with the result of a remedy: loss and accuracy before and after."""
-    loss = _change("loss", *(None if value is None else f"{value:.3g}" for value in attempt.loss))
+    loss = _change_text("loss", *(None if value is None else f"{value:.3g}" for value in attempt.loss))
     accuracy = ""
     if any(value is not None for value in attempt.accuracy):
         percent = (None if value is None else f"{100 * value:.1f} %" for value in attempt.accuracy)
-        accuracy = ", " + _change("accuracy", *percent)
+        accuracy = ", " + _change_text("accuracy", *percent)
     part = "validation data" if attempt.measured_on == "validation" else "training data"
-    return f"{attempt.does}: {loss}{accuracy} ({part}, after {_steps(attempt)})"
+    return f"{attempt.does}: {loss}{accuracy} ({part}, after {_steps_text(attempt)})"
 
 
-def shown(value: EvidenceValue) -> str:
+def format_value(value: EvidenceValue) -> str:
     """Return a value of the evidence as text: integers in full, other numbers with three digits."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -240,31 +249,33 @@ def _width(table: CellRows) -> int:
     return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
 
 
-def _steps(attempt: Attempt) -> str:
+def _steps_text(attempt: Attempt) -> str:
     """Return the number of steps made, and that of the whole training, as text."""
     steps = plural(attempt.steps, "step")
-    if attempt.steps == attempt.planned:
+    if attempt.steps == attempt.steps_planned:
         return f"all {steps} of the training"
     return (
-        f"{attempt.steps:,} of {plural(attempt.planned, 'step')}" if attempt.planned else f"{steps} from the beginning"
+        f"{attempt.steps:,} of {plural(attempt.steps_planned, 'step')}"
+        if attempt.steps_planned
+        else f"{steps} from the beginning"
     )
 
 
-def _change(name: str, before: str | None, after: str | None) -> str:
+def _change_text(name: str, before: str | None, after: str | None) -> str:
     return (
         f"{name} {'stopped with NaN' if before is None else before} → {'stopped with NaN' if after is None else after}"
     )
 
 
-def _blocks(group: Group, indent: str, because: str = "") -> list[str]:
-    """Return a paragraph of text for the group and one for each of its consequences; because: the name of its cause."""
+def _blocks(group: Group, indent: str, cause: str = "") -> list[str]:
+    """Return a paragraph of text for the group and one for each of its consequences; cause: the name of its cause."""
     first, inner = group.first, f"{indent}  "
-    head = f"{indent}{first.check}{f', which {group.relation(because)}' if because else ''}"
-    head += f", a symptom: {UNKNOWN}" if group.kind == "symptom" else ""
+    head = f"{indent}{first.check}{f', which {group.relation(cause)}' if cause else ''}"
+    head += f", a symptom: {UNKNOWN_CAUSE}" if group.kind == "symptom" else ""
     tables = group.tables(WIDTH - len(inner))
     table_lines = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
     labelled_texts = [(group.kind, first.cause), ("fix", first.fix)] if group.is_cause else []
-    labelled_texts += [("tried", outcome(attempt)) for attempt in group.attempts]
+    labelled_texts += [("tried", outcome_line(attempt)) for attempt in group.attempts]
     lines = [head, *(f"{inner}{line}" for line in table_lines)]
     for name, text in labelled_texts:
         margin = f"{inner}{name:<5}  "

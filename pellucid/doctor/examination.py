@@ -13,9 +13,9 @@ from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.trials import TrialsVerdict, establish
 from pellucid.training.viewed import OtherObjectiveError
 
-POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
-BROKEN = {"collapsed-predictions", "nan-origin"}  # measured directly, they need no trials
-UNTRAINED = "the weights are those before the first step, so the model is examined as not trained yet"
+FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
+MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # measured directly, they need no trials
+UNTRAINED_NOTE = "the weights are those before the first step, so the model is examined as not trained yet"
 
 
 def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECKS) -> Diagnosis:
@@ -26,47 +26,55 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     """
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
-    found, made_checks, left_out = _run_checks(case, checks)
-    because = _explained(made_checks, found)
+    findings, made_checks, skip_reasons = _run_checks(case, checks)
+    cause_by_check = _causes_by_check(made_checks, findings)
     tries = Attempts(case)
-    untested = [finding for finding in found if not finding.is_cause and finding.check not in because]
-    unproven = [finding for finding in untested if finding.remedy is not None]
-    broken = any(finding.direct and finding.check in BROKEN for finding in found)
-    explained = bool(set(because) & POOR)
-    verdict = TrialsVerdict(False) if broken else establish(case, unproven, tries, explained)
-    left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
-    found = _established(found, made_checks, verdict)
-    consequences = _consequences(found, made_checks, verdict)
-    because = _explained(made_checks, found) | {name: cause for name, (cause, _) in consequences.items()}
-    ordered, follows, symptoms = _in_order(found, because)
-    measured = frozenset(index for index in follows if consequences.get(ordered[index].check, ("", False))[1])
-    trials = {id(cause.finding): cause.attempt for cause in verdict.causes}
-    tried = {index: trials[id(finding)] for index, finding in enumerate(ordered) if id(finding) in trials}
+    symptoms_found = [finding for finding in findings if not finding.is_cause and finding.check not in cause_by_check]
+    unproven = [finding for finding in symptoms_found if finding.remedy is not None]
+    is_broken = any(finding.direct and finding.check in MEASURED_FAILURES for finding in findings)
+    is_explained = bool(set(cause_by_check) & FAILURE_SIGNS)
+    verdict = TrialsVerdict(False) if is_broken else establish(case, unproven, tries, is_explained)
+    skip_reasons |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
+    findings = _with_established_causes(findings, made_checks, verdict)
+    consequences = _consequences(findings, made_checks, verdict)
+    cause_by_check = _causes_by_check(made_checks, findings) | {
+        name: cause for name, (cause, _) in consequences.items()
+    }
+    ordered, follows, symptoms = _order_findings(findings, cause_by_check)
+    gone = frozenset(index for index in follows if consequences.get(ordered[index].check, ("", False))[1])
+    attempt_by_finding = {id(cause.finding): cause.attempt for cause in verdict.causes}
+    tried = {
+        index: attempt_by_finding[id(finding)]
+        for index, finding in enumerate(ordered)
+        if id(finding) in attempt_by_finding
+    }
     if attempts:
         untried = {k: finding for k, finding in enumerate(ordered) if k not in follows and k not in tried}
         tried |= _try_remedies(tries, untried)
-    notes = case.notes if case.trained else (UNTRAINED, *case.notes)
-    names = tuple(check.name for check in made_checks)
-    return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms, measured)
+    notes = case.notes if case.trained else (UNTRAINED_NOTE, *case.notes)
+    check_names = tuple(check.name for check in made_checks)
+    return Diagnosis(tuple(ordered), check_names, follows, tried, skip_reasons, notes, case.trained, symptoms, gone)
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
     """Run every check on a case that has `notes` and `trained`, without trials, so that no cause is proven."""
-    found, made_checks, left_out = _run_checks(case, checks)
-    ordered, follows, symptoms = _in_order(found, _explained(made_checks, found))
-    names = tuple(check.name for check in made_checks)
-    return Diagnosis(tuple(ordered), names, follows, {}, left_out, case.notes, case.trained, symptoms)
+    findings, made_checks, skip_reasons = _run_checks(case, checks)
+    ordered, follows, symptoms = _order_findings(findings, _causes_by_check(made_checks, findings))
+    check_names = tuple(check.name for check in made_checks)
+    return Diagnosis(tuple(ordered), check_names, follows, {}, skip_reasons, case.notes, case.trained, symptoms)
 
 
-def _in_order(
-    findings: Sequence[Finding], because: Mapping[str, str]
+def _order_findings(
+    findings: Sequence[Finding], cause_by_check: Mapping[str, str]
 ) -> tuple[list[Finding], dict[int, str], frozenset[int]]:
     """Return the findings (causes first), the cause of each consequence, and the indices of the symptoms.
 
-    because: the name of the check that explains a check, by name.
+    cause_by_check: the name of the check that explains a check, by name.
     """
-    ordered = sorted(findings, key=lambda finding: (finding.check in because, not finding.is_cause))  # stable
-    follows = {index: because[finding.check] for index, finding in enumerate(ordered) if finding.check in because}
+    ordered = sorted(findings, key=lambda finding: (finding.check in cause_by_check, not finding.is_cause))  # stable
+    follows = {
+        index: cause_by_check[finding.check] for index, finding in enumerate(ordered) if finding.check in cause_by_check
+    }
     symptoms = frozenset(
         index for index, finding in enumerate(ordered) if index not in follows and not finding.is_cause
     )
@@ -75,37 +83,41 @@ def _in_order(
 
 def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
     """Return the findings, the checks that were made, and the reason for each check that was skipped, by name."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     made_checks: list[Check[C]] = []
-    left_out: dict[str, str] = {}
+    skip_reasons: dict[str, str] = {}
     for check in checks:
-        if why := check.cannot_ask(case):
-            left_out[check.name] = why
+        if reason := check.cannot_ask(case):
+            skip_reasons[check.name] = reason
             continue
         try:
-            found += (replace(finding, direct=finding.direct or check.direct) for finding in check.look(case))
+            findings += (replace(finding, direct=finding.direct or check.direct) for finding in check.look(case))
         except UnansweredError as error:
-            left_out[check.name] = str(error)
+            skip_reasons[check.name] = str(error)
             continue
         except OtherObjectiveError:
-            left_out[check.name] = "needs one network with one loss"
+            skip_reasons[check.name] = "needs one network with one loss"
             continue
         made_checks.append(check)
-    return found, made_checks, left_out
+    return findings, made_checks, skip_reasons
 
 
-def _established(findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict) -> list[Finding]:
+def _with_established_causes(
+    findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict
+) -> list[Finding]:
     """Return the causes that trials established, followed by the other findings.
 
     A cause replaces the findings of the same name. If the training does not fail, no such trials are made; the findings
     of checks that make their own trial then count as causes.
     """
-    own = set() if verdict.failed else {check.name for check in checks if check.own_trial}
+    own_trial_checks = set() if verdict.failed else {check.name for check in checks if check.own_trial}
     causes = [cause.finding for cause in verdict.causes]
-    names = {cause.check for cause in causes}
-    others = [finding for finding in findings if finding.check not in names]
-    rest = [replace(finding, proven=finding.proven or finding.check in own) for finding in others]
-    return [*causes, *([] if verdict.other is None else [verdict.other]), *rest]
+    cause_names = {cause.check for cause in causes}
+    other_findings = [finding for finding in findings if finding.check not in cause_names]
+    checked_findings = [
+        replace(finding, proven=finding.proven or finding.check in own_trial_checks) for finding in other_findings
+    ]
+    return [*causes, *([] if verdict.other_finding is None else [verdict.other_finding]), *checked_findings]
 
 
 def _consequences(
@@ -118,29 +130,33 @@ def _consequences(
     made all steps of the training. A check with a trial of its own is not repeated: with a cause that mends the
     training, the training works at its own learning rate.
     """
-    other = verdict.other if verdict.other is not None and verdict.other.direct else None
-    if verdict.as_set is None or not (other or verdict.causes):
+    other_finding = (
+        verdict.other_finding if verdict.other_finding is not None and verdict.other_finding.direct else None
+    )
+    if verdict.baseline_case is None or not (other_finding or verdict.causes):
         return {}
     symptoms = _symptoms(findings, checks)
-    as_set = {check.name: _finds(check, verdict.as_set) for check in symptoms if not check.own_trial}
-    if other is not None:
+    is_found_at_baseline = {
+        check.name: _finds(check, verdict.baseline_case) for check in symptoms if not check.own_trial
+    }
+    if other_finding is not None:
         return {
-            check.name: (other.check, not check.own_trial)
+            check.name: (other_finding.check, not check.own_trial)
             for check in symptoms
-            if check.own_trial or as_set[check.name] is False
+            if check.own_trial or is_found_at_baseline[check.name] is False
         }
     consequences: dict[str, tuple[str, bool]] = {}
     for cause in verdict.causes:
-        mended, is_complete = cause.attempt.mended, cause.attempt.steps == cause.attempt.planned
-        if mended is None:
+        mended_case, is_complete = cause.attempt.mended_case, cause.attempt.steps == cause.attempt.steps_planned
+        if mended_case is None:
             continue
         for check in symptoms:
-            without = None if check.own_trial else _finds(check, mended)
-            measured = without is False and bool(as_set[check.name])
-            likely = cause.mends if check.own_trial else is_complete and not without
-            _, known = consequences.get(check.name, ("", False))
-            if (measured and not known) or (likely and check.name not in consequences):
-                consequences[check.name] = (cause.finding.check, measured)
+            is_found_without_cause = None if check.own_trial else _finds(check, mended_case)
+            is_measured = is_found_without_cause is False and bool(is_found_at_baseline[check.name])
+            is_likely = cause.mends if check.own_trial else is_complete and not is_found_without_cause
+            _, is_known = consequences.get(check.name, ("", False))
+            if (is_measured and not is_known) or (is_likely and check.name not in consequences):
+                consequences[check.name] = (cause.finding.check, is_measured)
     return consequences
 
 
@@ -158,31 +174,33 @@ def _finds(check: Check, case: Case) -> bool | None:
         return None
 
 
-def _explained(made_checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:
+def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:
     """Return the first check with causes that may explain each other check with findings, by name, without cycles.
 
     Causes may follow from other ones too: shuffled labels give copies with different labels.
     """
-    names = {finding.check for finding in findings}
-    because: dict[str, str] = {}
+    check_names = {finding.check for finding in findings}
+    cause_by_check: dict[str, str] = {}
     for check in made_checks:
         if not any(finding.is_cause for finding in findings if finding.check == check.name):
             continue
-        above = [check.name]
-        while above[-1] in because:
-            above.append(because[above[-1]])
-        because |= {
-            name: check.name for name in check.explains if name in names and name not in because and name not in above
+        ancestors = [check.name]
+        while ancestors[-1] in cause_by_check:
+            ancestors.append(cause_by_check[ancestors[-1]])
+        cause_by_check |= {
+            name: check.name
+            for name in check.explains
+            if name in check_names and name not in cause_by_check and name not in ancestors
         }
-    return because
+    return cause_by_check
 
 
 def _try_remedies(attempts: Attempts, causes: Mapping[int, Finding]) -> dict[int, Attempt]:
     """Try the remedies of the causes; a remedy that several findings of a check share is tried once."""
-    done: dict[tuple[str, str], Attempt] = {}
-    tried: dict[int, Attempt] = {}
+    attempt_by_remedy: dict[tuple[str, str], Attempt] = {}
+    attempt_by_index: dict[int, Attempt] = {}
     for index, finding in causes.items():
         if finding.remedy is not None:
             key = (finding.check, finding.remedy.does)
-            tried[index] = done[key] = done.get(key) or attempts(finding.remedy)
-    return tried
+            attempt_by_index[index] = attempt_by_remedy[key] = attempt_by_remedy.get(key) or attempts(finding.remedy)
+    return attempt_by_index

@@ -98,14 +98,14 @@ class Suspect:
 
     finding: the finding to report if a trial establishes the cause; its remedy returns the case without it. general:
     whether the remedy helps many trainings with different faults (another learning rate, more epochs, a larger
-    network); it is the cause only if no specific suspect is. longer: the factor by which the remedy increases the
-    number of steps, by more epochs or smaller batches. unusual: whether the setting or measurement is outside the usual
-    range, so that the remedy is also tried if the training is only slightly worse than expected.
+    network); it is the cause only if no specific suspect is. step_factor: the factor by which the remedy increases
+    the number of steps, by more epochs or smaller batches. unusual: whether the setting or measurement is outside the
+    usual range, so that the remedy is also tried if the training is only slightly worse than expected.
     """
 
     finding: Finding
     general: bool = False
-    longer: float = 1.0
+    step_factor: float = 1.0
     unusual: bool = False
 
     @property
@@ -120,13 +120,15 @@ class Suspect:
 
 
 def suspect(
-    name: str, cause: str, fix: str, does: str, apply: Callable[[Case], Case], longer: float = 1.0,
+    name: str, cause: str, fix: str, does: str, apply: Callable[[Case], Case], step_factor: float = 1.0,
     path: str = "training", unusual: bool = False, **evidence: EvidenceValue,
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
     name: the name of the fault, `Finding.check`. cause: the cause, a sentence. fix: what the user should do, in the
     imperative. does: the description of the remedy that a trial applies. apply: returns the case with the remedy.
-    longer, unusual: see `Suspect`. path, evidence: see `Finding`.
+    step_factor, unusual: see `Suspect`. path, evidence: see `Finding`.
     """
-    return Suspect(Finding(name, path, evidence, cause, fix, Remedy(does, apply)), longer=longer, unusual=unusual)
+    return Suspect(
+        Finding(name, path, evidence, cause, fix, Remedy(does, apply)), step_factor=step_factor, unusual=unusual
+    )

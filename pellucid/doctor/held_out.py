@@ -13,23 +13,23 @@ from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel
 
-MAX_SCORED, MAX_BY_LOSS = 200, 40  # examples; the loss of most objectives comes with its gradients
+MAX_SCORED, MAX_SCORED_BY_LOSS = 200, 40  # examples; the loss of most objectives comes with its gradients
 
 
 def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
     """Return at most `count` examples, drawn by the seed, in their order: batches of one example each."""
-    chosen = torch.randperm(len(source), generator=generator(seed))[:count].sort().values.tolist()
-    return [batch_of(source, [k], generator(seed)) for k in chosen]
+    indices = torch.randperm(len(source), generator=generator(seed))[:count].sort().values.tolist()
+    return [batch_of(source, [k], generator(seed)) for k in indices]
 
 
 def outputs_for(model: BaseModel, examples: Sequence[Batch]) -> list[Any]:
     """Return the prediction for each example; images of one size are predicted together."""
     images = [example.images for example in examples]
-    batches = [torch.cat(images)] if len({one.shape for one in images}) == 1 else images
+    batches = [torch.cat(images)] if len({image.shape for image in images}) == 1 else images
     return [output for batch in batches for output in model.predict(batch)]
 
 
-class HeldOut:
+class HeldOutScorer:
     """Scores models by the task, or if it has no score, by the share of the loss before the first step that is gone.
 
     name: what the last score measured.
@@ -39,31 +39,33 @@ class HeldOut:
         self.task, self.case, self.name = task, case, ""
         self._first_loss: float | None = None
 
-    def __call__(self, model: BaseModel, part: Source, exchanged: bool = False) -> Tensor:
+    def __call__(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> Tensor:
         """Return the scores (n,) of at most MAX_SCORED examples, 0 if the outputs are not finite.
 
-        exchanged: whether each image gets the target of another one, which shows what a score is by chance.
+        exchange_targets: whether each image gets the target of another one, which shows what a score is by chance.
         """
         examples = read_examples(part, MAX_SCORED, self.case.model.seed)
-        if exchanged:
+        if exchange_targets:
             half = len(examples) // 2
-            others = [*examples[half:], *examples[:half]]
-            examples = [Batch(one.images, other.targets) for one, other in zip(examples, others, strict=True)]
+            partners = [*examples[half:], *examples[:half]]
+            examples = [Batch(one.images, partner.targets) for one, partner in zip(examples, partners, strict=True)]
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:
-            by_loss = self._first_loss is not None
-            return torch.zeros(min(len(examples), MAX_BY_LOSS if by_loss else MAX_SCORED), dtype=torch.float64)
-        found = self.task.scores(model, outputs, [example.targets[0] for example in examples])
-        if found is None:
-            found = self._by_loss(model, examples[:MAX_BY_LOSS])
-        self.name = found.name
-        return torch.nan_to_num(found.values.double())
+            is_scored_by_loss = self._first_loss is not None
+            return torch.zeros(
+                min(len(examples), MAX_SCORED_BY_LOSS if is_scored_by_loss else MAX_SCORED), dtype=torch.float64
+            )
+        scores = self.task.scores(model, outputs, [example.targets[0] for example in examples])
+        if scores is None:
+            scores = self._by_loss(model, examples[:MAX_SCORED_BY_LOSS])
+        self.name = scores.name
+        return torch.nan_to_num(scores.values.double())
 
     def _by_loss(self, model: BaseModel, examples: Sequence[Batch]) -> HeldOutScores:
         if self._first_loss is None:
-            first = self._losses(self.case.begin(), examples)
-            self._first_loss = float(first.mean().clamp_min(torch.finfo(first.dtype).tiny))
+            first_losses = self._losses(self.case.begin(), examples)
+            self._first_loss = float(first_losses.mean().clamp_min(torch.finfo(first_losses.dtype).tiny))
         values = 1 - (self._losses(model, examples) / self._first_loss).clamp(0, 1)
         return HeldOutScores("share of the first loss removed", values)
 
@@ -72,6 +74,8 @@ class HeldOut:
         objective = self.case.model.objective.with_nets(model.objective.nets)
         evaluate = objective.evaluator(model.params, len(examples))
         with torch.inference_mode():
-            batches = (Batch(model.scaled(one.images), on_device(one.targets, model.device)) for one in examples)
+            batches = (
+                Batch(model.scaled(example.images), on_device(example.targets, model.device)) for example in examples
+            )
             losses = [{name: float(value) for name, value in evaluate(batch).losses.items()} for batch in batches]
-        return torch.tensor([objective.total(each) for each in losses], dtype=torch.float64)
+        return torch.tensor([objective.total(example_losses) for example_losses in losses], dtype=torch.float64)

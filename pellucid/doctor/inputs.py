@@ -23,16 +23,16 @@ SCALE_CHANGES = (
 )  # fmt: skip
 MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000  # images whose nearest neighbours are searched for, and among how many
 MAX_SHIFT = 1  # pixels by which an image may be moved
-RANK, FAR_RANK = 5, 30  # of the farther neighbours that the nearest one is compared with
+NEAR_RANK, FAR_RANK = 5, 30  # of the farther neighbours that the nearest one is compared with
 RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there are more features than examples
-TINY = 1e-12  # avoids a ridge of 0 if all inputs are the same
+MIN_SQUARED_NORM = 1e-12  # avoids a ridge of 0 if all inputs are the same
 
 InputChange = Callable[[Tensor], Tensor]
 
 
-def select(part: Arrays, which: Tensor) -> Arrays:
-    """Return a subset of the examples; which: their indices, or a mask (N,)."""
-    return Arrays(part.x[which], part.y[which], part.classes, "")
+def select(part: Arrays, index: Tensor) -> Arrays:
+    """Return a subset of the examples; index: their indices, or a mask (N,)."""
+    return Arrays(part.x[index], part.y[index], part.classes, "")
 
 
 def subsample(part: Arrays, count: int, seed: int) -> Arrays:
@@ -47,7 +47,7 @@ def is_image(x: Tensor) -> bool:
     return x.dim() == 4 and x.shape[2] * x.shape[3] > 1
 
 
-def small(x: Tensor) -> Tensor:
+def small_features(x: Tensor) -> Tensor:
     """Return inputs (N, ...) as features (N, D); images are first averaged to at most MAX_SIDE x MAX_SIDE pixels."""
     x = float_images(x)
     if x.dim() == 4:
@@ -75,16 +75,16 @@ class InputStatistics:
         return sqrt(self.mean**2 + self.std**2)
 
 
-def sizes(batches: Iterable[Tensor]) -> InputStatistics:
+def input_statistics(batches: Iterable[Tensor]) -> InputStatistics:
     """Return the statistics of batches of inputs (N, C, ...), computed in float64."""
-    found: list[Tensor] = []
+    sums: list[Tensor] = []
     count = 0
     for batch in batches:
         x = batch.double()
         x = x.transpose(0, 1).flatten(1) if x.dim() > 1 else x[None]  # (C, N ...)
-        found.append(torch.stack([x.sum(1), x.square().sum(1), x.amin(1), x.amax(1)]))
+        sums.append(torch.stack([x.sum(1), x.square().sum(1), x.amin(1), x.amax(1)]))
         count += x.shape[1]
-    total, squares, low, high = torch.stack(found).unbind(1)  # (batches, C) each
+    total, squares, low, high = torch.stack(sums).unbind(1)  # (batches, C) each
     mean, square = float(total.sum(0).mean()) / count, squares.sum(0) / count
     low, high = low.amin(0), high.amax(0)
     varies = bool(low.min() < high.max())  # for constant inputs, rounding errors would give a std above 0
@@ -127,41 +127,41 @@ def traits(x: Tensor) -> Tensor:
     return x if x.shape[1] <= 64 else torch.stack([x.mean(1), x.std(1, correction=0)], 1)
 
 
-def changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
+def undoing_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
     """Return functions that may make inputs such as x similar to `like`; each key names the fault of x that it undoes.
 
     x, like: (N, ...), floats. stats: the standardization in the model. Only images can be flipped or rotated.
     """
-    found: dict[str, InputChange] = {
+    changes: dict[str, InputChange] = {
         "not divided by 255": lambda x: x / 255,
         "divided by 255 once more": lambda x: x * 255,
     }
     if x.dim() != 4:
-        return found
+        return changes
     channels, height, width = x.shape[1:]
     low, high = like.amin(), like.amax()
     mean, std = _moments(x)
     like_mean, like_std = _moments(like)
-    found |= {
+    changes |= {
         "inverted": lambda x: low + high - x,
         "standardised otherwise": lambda x: (x - mean) / std * like_std + like_mean,
     }
     if stats is not None:
-        found["standardised twice"] = lambda x: x * stats.std + stats.mean
-        found["standardised not at all"] = lambda x: (x - stats.mean) / stats.std
+        changes["standardised twice"] = lambda x: x * stats.std + stats.mean
+        changes["standardised not at all"] = lambda x: (x - stats.mean) / stats.std
     if channels > 1:
-        found["with channels in reverse order, BGR for RGB"] = lambda x: x.flip(1)
-        found["reshaped where axes should be exchanged"] = lambda x: (
+        changes["with channels in reverse order, BGR for RGB"] = lambda x: x.flip(1)
+        changes["reshaped where axes should be exchanged"] = lambda x: (
             x.reshape(len(x), height, width, channels).movedim(-1, 1)
         )  # fmt: skip
     if min(height, width) > 1:
-        found |= {"mirrored": lambda x: x.flip(3), "upside down": lambda x: x.flip(2)}
-        found["turned by 180 degrees"] = lambda x: x.flip(2, 3)
+        changes |= {"mirrored": lambda x: x.flip(3), "upside down": lambda x: x.flip(2)}
+        changes["turned by 180 degrees"] = lambda x: x.flip(2, 3)
         if height == width:
-            found["with rows and columns exchanged"] = lambda x: x.transpose(2, 3)
-            found["turned by 90 degrees anticlockwise"] = lambda x: x.rot90(-1, (2, 3))
-            found["turned by 90 degrees clockwise"] = lambda x: x.rot90(1, (2, 3))
-    return found
+            changes["with rows and columns exchanged"] = lambda x: x.transpose(2, 3)
+            changes["turned by 90 degrees anticlockwise"] = lambda x: x.rot90(-1, (2, 3))
+            changes["turned by 90 degrees clockwise"] = lambda x: x.rot90(1, (2, 3))
+    return changes
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,27 +187,32 @@ def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) ->
     """
     rng = generator(seed)
     sampled = torch.randperm(len(x), generator=rng)[:MAX_SAMPLED].sort().values
-    others = torch.randperm(len(among), generator=rng)
-    if len(others) > MAX_NEIGHBOURS:
-        others = others[:MAX_NEIGHBOURS].sort().values
-    references = _normalized(among[others])
+    among_indices = torch.randperm(len(among), generator=rng)
+    if len(among_indices) > MAX_NEIGHBOURS:
+        among_indices = among_indices[:MAX_NEIGHBOURS].sort().values
+    references = _normalized(among[among_indices])
     height, width = x.shape[2:]
     padded = F.pad(float_images(x[sampled]), (MAX_SHIFT,) * 4, mode="replicate")
-    distance = torch.full((len(sampled), len(others)), float("inf"))
+    distance = torch.full((len(sampled), len(among_indices)), float("inf"))
     for top in range(2 * MAX_SHIFT + 1):
         for left in range(2 * MAX_SHIFT + 1):
-            view = _normalized(padded[:, :, top : top + height, left : left + width])
-            distance = torch.minimum(distance, torch.cdist(view, references))
+            shifted = _normalized(padded[:, :, top : top + height, left : left + width])
+            distance = torch.minimum(distance, torch.cdist(shifted, references))
     if is_same_set:
-        distance[sampled[:, None] == others] = float("inf")
-    nearest = distance.topk(min(FAR_RANK, len(others)), largest=False)
-    first, ranked = nearest.values[:, 0], nearest.values.clamp_min(1e-12)
-    return sampled, others[nearest.indices[:, 0]], first / ranked[:, RANK - 1], first / ranked[:, -1]
+        distance[sampled[:, None] == among_indices] = float("inf")
+    nearest = distance.topk(min(FAR_RANK, len(among_indices)), largest=False)
+    nearest_distance, ranked_distances = nearest.values[:, 0], nearest.values.clamp_min(1e-12)
+    return (
+        sampled,
+        among_indices[nearest.indices[:, 0]],
+        nearest_distance / ranked_distances[:, NEAR_RANK - 1],
+        nearest_distance / ranked_distances[:, -1],
+    )
 
 
 def _normalized(x: Tensor) -> Tensor:
     """Return the reduced images as rows (N, D) with mean 0 and norm 1."""
-    flat = small(x)
+    flat = small_features(x)
     return F.normalize(flat - flat.mean(1, keepdim=True))
 
 
@@ -222,7 +227,7 @@ def linear_error(x: Tensor, y: Tensor) -> float:
     target = y.reshape(len(y), -1).double()
     mean = target[:half].mean(0)
     kernel = rows[:half] @ rows[:half].t()
-    ridge = RIDGE * kernel.diagonal().mean().clamp_min(TINY) * torch.eye(half, dtype=kernel.dtype)
+    ridge = RIDGE * kernel.diagonal().mean().clamp_min(MIN_SQUARED_NORM) * torch.eye(half, dtype=kernel.dtype)
     weights = torch.linalg.solve(kernel + ridge, target[:half] - mean)
     predicted = rows[half:] @ (rows[:half].t() @ weights) + mean
     return (predicted - target[half:]).square().mean().item()

@@ -19,7 +19,7 @@ STANDARD_ERRORS = 3.0  # of the mean over examples: half the width of the interv
 # such deviations in `benchmarks.causes`, 0.046. Half the width of the interval is, by the degrees of freedom, Student's
 # t at 95 %, divided among the four looks after 2 to MAX_PAIRS pairs (Bonferroni).
 TYPICAL_DEVIATION, PRIOR_FREEDOM = 0.05, 2
-STUDENT = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3.11, 10: 3.04}
+STUDENT_T = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3.11, 10: 3.04}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def effect_of(
     score: str,
     pairs: Sequence[tuple[Tensor, Tensor]],
     steps: int,
-    others: Sequence[MeasuredEffect] = (),
+    other_effects: Sequence[MeasuredEffect] = (),
 ) -> MeasuredEffect:
     """Return the effect of an intervention, measured by pairs of held-out scores (n,) without and with it.
 
@@ -89,19 +89,19 @@ def effect_of(
     """
     gains = torch.stack([after - before for before, after in pairs]).double()
     means, count = gains.mean(1).tolist(), gains.shape[1]
-    known = [means, *(other.gains for other in others if other.steps == steps)]
-    freedom = sum(len(values) - 1 for values in known)
-    squares = sum(variance(values) * (len(values) - 1) for values in known if len(values) > 1)
+    gains_by_effect = [means, *(other.gains for other in other_effects if other.steps == steps)]
+    freedom = sum(len(values) - 1 for values in gains_by_effect)
+    squares = sum(variance(values) * (len(values) - 1) for values in gains_by_effect if len(values) > 1)
     mean, over_pairs = fmean(means), sqrt(squares / freedom / len(means)) if freedom else 0.0
     prior, freedom = PRIOR_FREEDOM * TYPICAL_DEVIATION**2, freedom + PRIOR_FREEDOM
     moderated = sqrt((prior + squares) / freedom / len(means)) if steps else 0.0
     over_examples = float(gains.mean(0).std(correction=0)) / sqrt(count)
-    margin = max(STANDARD_ERRORS * over_examples, STUDENT[min(freedom, max(STUDENT))] * moderated)
-    highest = mean + STANDARD_ERRORS * max(over_examples, over_pairs)
+    margin = max(STANDARD_ERRORS * over_examples, STUDENT_T[min(freedom, max(STUDENT_T))] * moderated)
+    highest_gain = mean + STANDARD_ERRORS * max(over_examples, over_pairs)
     verdict = "unclear"
     if mean - margin > 0 and mean >= change.min_gain and (len(means) > 1 or not steps):
         verdict = "cause"
-    elif highest < change.min_gain and (len(means) > 1 or mean < change.min_gain / 3 or not steps):
+    elif highest_gain < change.min_gain and (len(means) > 1 or mean < change.min_gain / 3 or not steps):
         verdict = "no effect"
     before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
     return MeasuredEffect(

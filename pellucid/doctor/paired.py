@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.finding import Evidence, Finding
-from pellucid.doctor.held_out import HeldOut
+from pellucid.doctor.held_out import HeldOutScorer
 from pellucid.doctor.intervention import MAX_PAIRS, Intervention, MeasuredEffect, effect_of
-from pellucid.doctor.rehearsal import RehearsalSettings, copied, moved, rehearse
+from pellucid.doctor.rehearsal import RehearsalSettings, model_on, rehearse, with_copied_weights
 from pellucid.doctor.remedies import with_values
 from pellucid.doctor.trials import MAX_TOTAL_WORK
 from pellucid.network.work import objective_work
@@ -21,18 +21,18 @@ from pellucid.training.device import CPU
 from pellucid.training.examples import first_batch
 from pellucid.training.model import BaseModel
 
-PARTS = 4  # a short training has 1 / PARTS of the steps of the training, within these limits:
+SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within these limits:
 MIN_STEPS, MAX_STEPS = 100, 400
 MAX_COST = 6.0  # of all trainings together, relative to the training
-SPENT = "the trainings before it used up their multiply-adds"
+SPENT_REASON = "the trainings before it used up their multiply-adds"
 
 
-class Certain(NamedTuple):
-    """An intervention that removed a cause. mended: the changed case with its model."""
+class ProvenCause(NamedTuple):
+    """An intervention that removed a cause. mended_case: the changed case with its model."""
 
     change: Intervention
     effect: MeasuredEffect
-    mended: Any
+    mended_case: Any
 
     @property
     def finding(self) -> Finding:
@@ -44,7 +44,7 @@ class Certain(NamedTuple):
         }  # fmt: skip
         return Finding(change.name, change.path, evidence, change.cause, change.fix, proven=True)
 
-    def named(self, change: Intervention) -> Self:
+    def with_names_of(self, change: Intervention) -> Self:
         """Return the same effect with the name, the cause and the fix of another intervention."""
         return self._replace(change=change, effect=replace(self.effect, name=change.name))
 
@@ -60,17 +60,17 @@ class PairedTrainings:
     """Measures interventions on a case by pairs of trainings.
 
     Both trainings of a pair have the same first weights, seed, order of examples and number of steps, and all have a
-    limit of multiply-adds. score: of a model on a part of the data. steps, most_steps: of a short training, and of one
+    limit of multiply-adds. score: of a model on a part of the data. steps, max_steps: of a short training, and of one
     that is as long as the training itself, within MAX_STEPS. effects: what was measured. untried: why something was not
     tried. show: called with each effect in words.
     """
 
     def __init__(self, task: Task, case: Any, show: Callable[[str], object]) -> None:
-        self.case, self.show, self.score = case, show, HeldOut(task, case)
+        self.case, self.show, self.score = case, show, HeldOutScorer(task, case)
         self.effects: list[MeasuredEffect] = []
         self.untried: dict[str, str] = {}
-        self.most_steps = min(case.steps_planned or MAX_STEPS, MAX_STEPS)
-        self.steps = min(self.most_steps, max(case.steps_planned // PARTS, MIN_STEPS))
+        self.max_steps = min(case.steps_planned or MAX_STEPS, MAX_STEPS)
+        self.steps = min(self.max_steps, max(case.steps_planned // SHORT_DIVISOR, MIN_STEPS))
         self._spent = 0.0  # multiply-adds
 
     @cached_property
@@ -82,59 +82,62 @@ class PairedTrainings:
     @cached_property
     def _limit(self) -> float:
         """The multiply-adds of all trainings together."""
-        whole = self._step_work * self.case.steps_planned
-        return min(MAX_COST * whole, MAX_TOTAL_WORK) if whole else MAX_TOTAL_WORK
+        training_work = self._step_work * self.case.steps_planned
+        return min(MAX_COST * training_work, MAX_TOTAL_WORK) if training_work else MAX_TOTAL_WORK
 
-    def affords(self, change: Intervention, trainings: int, steps: int) -> bool:
+    def spend(self, change: Intervention, trainings: int, steps: int) -> bool:
         """Spend the multiply-adds of some trainings, and return whether they are within the limit."""
         self._spent += trainings * steps * self._step_work
         if self._spent > self._limit:
-            self.untried[change.does] = SPENT
+            self.untried[change.does] = SPENT_REASON
         return self._spent <= self._limit
 
     def measure(
         self,
         base: Any,
         change: Intervention,
-        twins: dict[int, Tensor],
+        base_scores: dict[int, Tensor],
         steps: int = 0,
-        first: ScoredModel | None = None,
-    ) -> Certain | None:
+        first_trained: ScoredModel | None = None,
+    ) -> ProvenCause | None:
         """Measure an intervention by pairs of trainings of `steps` steps, by default short ones.
 
-        twins: the scores of the base by pair, filled as needed. first: the changed training of the first pair.
+        base_scores: the scores of the base by pair, filled as needed. first_trained: the changed training of the
+        first pair.
         """
         steps = steps or self.steps
-        changed, pairs, mended = change.apply(base), list[tuple[Tensor, Tensor]](), None
+        changed_case, pairs, mended_case = change.apply(base), list[tuple[Tensor, Tensor]](), None
         effect: MeasuredEffect | None = None
         for k in range(MAX_PAIRS):
-            if not self.affords(change, (k not in twins) + (k > 0 or first is None), steps):
+            if not self.spend(change, (k not in base_scores) + (k > 0 or first_trained is None), steps):
                 break
-            if k not in twins:
-                twins[k] = self.train(base, k, steps).scores
-            trained = self.train(changed, k, steps) if k or first is None else first
-            mended = mended or with_values(changed, {"model": trained.model, "history": None, "stopped": ""})
-            pairs.append((twins[k], trained.scores))
+            if k not in base_scores:
+                base_scores[k] = self.train(base, k, steps).scores
+            trained = self.train(changed_case, k, steps) if k or first_trained is None else first_trained
+            mended_case = mended_case or with_values(
+                changed_case, {"model": trained.model, "history": None, "stopped": ""}
+            )
+            pairs.append((base_scores[k], trained.scores))
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear":
                 break
         if effect is None:
             return None
         self.untried.pop(change.does, None)
-        self.note(effect)
-        return Certain(change, effect, mended) if effect.verdict == "cause" else None
+        self.record(effect)
+        return ProvenCause(change, effect, mended_case) if effect.verdict == "cause" else None
 
     def train(self, case: Any, pair: int, steps: int) -> ScoredModel:
         """Train the model of a case from its beginning, with the seed of a pair."""
-        model = copied(moved(case.begin(), case.device))
+        model = with_copied_weights(model_on(case.begin(), case.device))
         model.seed += pair
         settings, size = RehearsalSettings(steps, compressed=True), min(case.batch_size, len(case.train))
-        done = rehearse(model, case.train, size, case.augment, settings, self.case.steps_planned)
-        model = moved(done.model, CPU)
+        rehearsal = rehearse(model, case.train, size, case.augment, settings, self.case.steps_planned)
+        model = model_on(rehearsal.model, CPU)
         scores = self.score(model, case.validation)
-        return ScoredModel(model, torch.zeros_like(scores) if done.broke else scores)
+        return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)
 
-    def note(self, effect: MeasuredEffect) -> MeasuredEffect:
+    def record(self, effect: MeasuredEffect) -> MeasuredEffect:
         """Keep an effect, and show it."""
         self.effects.append(effect)
         self.show(f"{effect.verdict}: {effect}")

@@ -62,18 +62,18 @@ def watch_leaves(after_forward: Callable[[str, Layer, Tensor], object]) -> Forwa
 def output_layers(model: BaseModel, x: Tensor) -> set[str]:
     """Return the paths of the layers whose outputs are the network's outputs, and of the last trainable layer."""
     producer: dict[int, str] = {}
-    alive: list[Any] = []  # kept alive so that no id is reused
+    kept_outputs: list[Any] = []  # kept alive so that no id is reused
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if not isinstance(layer, Combinator):
-            alive.append(y)
+            kept_outputs.append(y)
             producer[id(y)] = path
 
     with torch.inference_mode():
         y, _ = forward(model.net, model.params, x[:2], Mode(), watch)
     outputs = y if isinstance(y, tuple) else (y,)
-    found = {producer[id(output)] for output in outputs if id(output) in producer}
-    return found | {path for path, _ in trainable_layers(model)[-1:]}
+    output_paths = {producer[id(output)] for output in outputs if id(output) in producer}
+    return output_paths | {path for path, _ in trainable_layers(model)[-1:]}
 
 
 def max_batch(model: BaseModel, x: Tensor) -> int:
@@ -110,17 +110,17 @@ def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
     return _run_in_batches(model, x, lambda batch: run(model.net, params, batch, Mode(keep=False), leaf)[0])
 
 
-def with_constant_units(model: BaseModel, x: Tensor, at: str, units: Tensor, value: Tensor) -> Any:
+def with_constant_units(model: BaseModel, x: Tensor, layer_path: str, units: Tensor, constants: Tensor) -> Any:
     """Return the outputs in evaluation mode if some units of one layer output constants.
 
-    at: the path of the layer. units: the indices of its units, (K,). value: their outputs, (K,).
+    layer_path: the path of the layer. units: the indices of its units, (K,). constants: their outputs, (K,).
     """
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         y, cache = layer.forward(params, x, mode)
-        if path == at:
+        if path == layer_path:
             y = y.clone()
-            y[:, units] = value.reshape(-1, *[1] * (y.dim() - 2))
+            y[:, units] = constants.reshape(-1, *[1] * (y.dim() - 2))
         return y, cache
 
     return _run_in_batches(model, x, lambda batch: run(model.net, model.params, batch, Mode(keep=False), leaf)[0])
@@ -168,27 +168,30 @@ def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 
     into several batches, each with its own statistics. max_bytes: the limit for all outputs together,
     MAX_ACTIVITY_BYTES by default.
     """
-    found: dict[str, list[Tensor]] = {}
+    outputs_by_path: dict[str, list[Tensor]] = {}
     layers: dict[str, tuple[Layer, int]] = {}
-    batch: dict[str, Tensor] = {}
+    batch_outputs: dict[str, Tensor] = {}
     positions = generator(model.seed)
     max_values = (max_bytes or MAX_ACTIVITY_BYTES) // (4 * len(x) * max(len(list(leaves(model.net))), 1))
 
-    def see(path: str, layer: Layer, y: Tensor) -> None:
+    def record(path: str, layer: Layer, y: Tensor) -> None:
         if y.dim() >= 2:
-            batch.pop(path, None)
-            batch[path] = _thinned(y.reshape(*y.shape[:2], -1), max_values, positions)
+            batch_outputs.pop(path, None)
+            batch_outputs[path] = _thinned(y.reshape(*y.shape[:2], -1), max_values, positions)
             layers[path] = layer, y[0].numel()
 
     with torch.inference_mode():
         params = map_tree(torch.clone, model.params) if train else model.params
         rng = torch.Generator().manual_seed(model.seed)
         for part in in_batches(model, x):
-            batch.clear()
-            forward(model.net, params, part, Mode(train, rng, keep=False), watch_leaves(see))
-            for path, y in batch.items():
-                found.setdefault(path, []).append(y)
-        return {path: Activity(path, layers[path][0], torch.cat(ys), layers[path][1]) for path, ys in found.items()}
+            batch_outputs.clear()
+            forward(model.net, params, part, Mode(train, rng, keep=False), watch_leaves(record))
+            for path, y in batch_outputs.items():
+                outputs_by_path.setdefault(path, []).append(y)
+        return {
+            path: Activity(path, layers[path][0], torch.cat(ys), layers[path][1])
+            for path, ys in outputs_by_path.items()
+        }
 
 
 def _thinned(y: Tensor, max_values: int, rng: torch.Generator) -> Tensor:
@@ -208,8 +211,8 @@ def normalized_moments(model: BaseModel, activity: Activity) -> tuple[Tensor, Te
     """
     values = flatten(model.params)
     weight, bias = values[join(activity.path, "weight")], values[join(activity.path, "bias")]
-    used = weight.abs() > MIN_SCALE
-    return ((activity.mean - bias) / weight)[used], (activity.std / weight.abs())[used]
+    is_scaled = weight.abs() > MIN_SCALE
+    return ((activity.mean - bias) / weight)[is_scaled], (activity.std / weight.abs())[is_scaled]
 
 
 def correlated_units(activity: Activity, threshold: float) -> list[tuple[int, int]]:
@@ -221,19 +224,19 @@ def correlated_units(activity: Activity, threshold: float) -> list[tuple[int, in
     y = activity.y.transpose(0, 1).flatten(1)  # (U, N positions)
     y = y[:, :: max(y.shape[1] // MAX_CORRELATED, 1)].double()
     y = y - y.mean(1, keepdim=True)
-    size = y.norm(dim=1)
-    varies = size > 1e-6 * size.max()
-    y = torch.where(varies[:, None], y / size.clamp(min=torch.finfo(y.dtype).tiny)[:, None], 0.0)
+    norms = y.norm(dim=1)
+    varies = norms > 1e-6 * norms.max()
+    y = torch.where(varies[:, None], y / norms.clamp(min=torch.finfo(y.dtype).tiny)[:, None], 0.0)
     correlations = (y @ y.t()).tolist()
     representatives: list[int] = []
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     for unit in varies.nonzero()[:, 0].tolist():
         twin = next((other for other in representatives if correlations[unit][other] >= threshold), None)
         if twin is None:
             representatives.append(unit)
         else:
-            found.append((unit, twin))
-    return found
+            pairs.append((unit, twin))
+    return pairs
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,27 +70,27 @@ def loss_on(model: BaseModel, part: Arrays) -> float:
         return float("inf")
 
 
-def score(model: BaseModel, part: Arrays, classes: bool) -> float:
+def score(model: BaseModel, part: Arrays, classifies: bool) -> float:
     """Return the mean recall over classes, or R squared for a regression; 0 if the outputs are not finite.
 
-    classes: whether the targets are class indices. Raises UnansweredError if the outputs are not class scores, or for a
-    regression, if the targets are all the same or do not have the shape of the outputs.
+    classifies: whether the targets are class indices. Raises UnansweredError if the outputs are not class scores, or
+    for a regression, if the targets are all the same or do not have the shape of the outputs.
     """
     try:
-        found = predictions(model, part)
+        predicted = predictions(model, part)
     except UnansweredError:
         return 0.0
-    return _mean_recall(found) if classes else _r_squared(found)
+    return _mean_recall(predicted) if classifies else _r_squared(predicted)
 
 
 def _mean_recall(predictions: Predictions) -> float:
     y = predictions.part.y
     if predictions.y.dim() != 2 or y.dim() != 1:
         raise UnansweredError("the outputs are not class scores")
-    right = (predictions.classes == y).double()
+    is_correct = (predictions.classes == y).double()
     classes, index = y.unique(return_inverse=True)
-    counts = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, torch.ones_like(right))
-    return float((torch.zeros_like(counts).index_add_(0, index, right) / counts).mean())
+    counts = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, torch.ones_like(is_correct))
+    return float((torch.zeros_like(counts).index_add_(0, index, is_correct) / counts).mean())
 
 
 def _r_squared(predictions: Predictions) -> float:
@@ -104,9 +104,9 @@ def _r_squared(predictions: Predictions) -> float:
     return max(1 - float((predictions.y - target).square().mean()) / variance, 0.0)
 
 
-def standard_error(one: float, other: float, n: int) -> float:
+def standard_error(first: float, second: float, n: int) -> float:
     """Return the standard error of the difference of two fractions, of n examples each."""
-    return sqrt(max(one * (1 - one) + other * (1 - other), 1 / n) / n)
+    return sqrt(max(first * (1 - first) + second * (1 - second), 1 / n) / n)
 
 
 def significantly_better(before: Tensor, after: Tensor) -> bool:

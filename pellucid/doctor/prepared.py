@@ -5,9 +5,9 @@ from torch.nn import functional as F
 
 from pellucid.data.augment.standardise import FeatureStats
 from pellucid.data.dataset import float_images
-from pellucid.doctor.inputs import InputChange, changes
+from pellucid.doctor.inputs import InputChange, undoing_changes
 
-VALUE_CHANGES = (  # those of `changes` that move no pixel, so that targets with positions still fit
+VALUE_CHANGES = (  # those of `undoing_changes` that move no pixel, so that targets with positions still fit
     "not divided by 255", "divided by 255 once more", "inverted", "standardised otherwise",
     "with channels in reverse order, BGR for RGB",
 )  # fmt: skip
@@ -19,30 +19,30 @@ MAX_VARIATION = 2 / 255  # of the pixels in a row of a border
 def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
     """Return changes of images x (N, C, H, W) that may prepare them like others; the key is what a change undoes."""
     x, like = float_images(x), float_images(like)
-    limit = _distance(x, like) + MAX_FARTHER
-    found = {
-        name: change for name, change in changes(x, like, stats).items()
-        if name in VALUE_CHANGES and _distance(change(x), like) <= limit
+    max_distance = _moment_distance(x, like) + MAX_FARTHER
+    changes = {
+        name: change for name, change in undoing_changes(x, like, stats).items()
+        if name in VALUE_CHANGES and _moment_distance(change(x), like) <= max_distance
     }  # fmt: skip
-    excess = [a - b for a, b in zip(_borders(x), _borders(like), strict=True)]
+    excess = [a - b for a, b in zip(_border_sizes(x), _border_sizes(like), strict=True)]
     if max(excess) > 0 and min(excess) >= 0:
         (top, bottom, left, right), (height, width) = excess, x.shape[2:]
-        found["padded to their size with a border (letterboxed)"] = lambda x: F.interpolate(
+        changes["padded to their size with a border (letterboxed)"] = lambda x: F.interpolate(
             x[:, :, top : height - bottom, left : width - right], (height, width), mode="bilinear", antialias=True
         )
     if min(excess) < 0 and max(excess) <= 0:
-        top, bottom, left, right = (-one for one in excess)
-        size = x.shape[2] - top - bottom, x.shape[3] - left - right
+        top, bottom, left, right = (-border for border in excess)
+        inner_size = x.shape[2] - top - bottom, x.shape[3] - left - right
         row = 0 if top else -1 if bottom else slice(None)
         column = 0 if left else -1 if right else slice(None)
         value = float(like[:, :, row, slice(None) if top or bottom else column].mean())
-        found["not padded with a border, as the training images are"] = lambda x: F.pad(
-            F.interpolate(x, size, mode="bilinear", antialias=True), (left, right, top, bottom), value=value
+        changes["not padded with a border, as the training images are"] = lambda x: F.pad(
+            F.interpolate(x, inner_size, mode="bilinear", antialias=True), (left, right, top, bottom), value=value
         )
-    return found
+    return changes
 
 
-def _distance(x: Tensor, like: Tensor) -> float:
+def _moment_distance(x: Tensor, like: Tensor) -> float:
     """Return the distance of the channels' means and standard deviations, in standard deviations of `like`."""
     (mean, std), (other_mean, other_std) = (
         (part.mean((0, 2, 3)), part.std((0, 2, 3), correction=0)) for part in (x, like)
@@ -51,7 +51,7 @@ def _distance(x: Tensor, like: Tensor) -> float:
     return float((((mean - other_mean) / scale).abs() + ((std - other_std) / scale).abs()).mean())
 
 
-def _borders(x: Tensor) -> tuple[int, int, int, int]:
+def _border_sizes(x: Tensor) -> tuple[int, int, int, int]:
     """Return the number of constant rows at the top and bottom, and of constant columns left and right, of images."""
     counts = []
     for rows in (x, x.transpose(2, 3)):

@@ -20,14 +20,14 @@ from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
 from pellucid.training.device import on_device
 from pellucid.training.examples import first_batch
-from pellucid.training.layers import draws
+from pellucid.training.layers import seed_step
 from pellucid.training.model import BaseModel
-from pellucid.training.reading import Augmentation, batches
+from pellucid.training.reading import Augmentation, batch_loader
 from pellucid.training.step import NotFiniteError, TrainingStep
 
 UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
 DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown
-SETTINGS = (
+MODEL_SETTINGS = (
     "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "average", "precision", "preprocess",
     "input_shape",
 )  # fmt: skip
@@ -40,45 +40,50 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
     with the same path and shape. nets: among `changes`, the networks of an objective by name.
     """
     if not isinstance(model.objective, Supervised):
-        new = copied(model)
+        new = with_copied_weights(model)
         new.objective = changes.pop("objective", model.objective).with_nets(changes.pop("nets", {}))
         for name, value in changes.items():
             setattr(new, "regularizers" if name == "regularizer" else name, value)
         with torch.inference_mode(False):
             new.params, _ = model.objective.init(model.nominal_shape, torch.Generator().manual_seed(model.seed))
         return new
-    settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
+    settings: dict[str, Any] = {name: getattr(model, name) for name in MODEL_SETTINGS}
     if "nets" in changes:
         changes["net"] = changes.pop("nets")[""]
     new = BaseModel(**{**settings, "regularizer": model.regularizers, **changes})
-    old, fresh = flatten(model.params), flatten(new.params)
-    same = {path for path, value in fresh.items() if path in old and value.shape == old[path].shape}
-    new.frozen, new.rates = model.frozen & same, {path: rate for path, rate in model.rates.items() if path in same}
-    for path in _fixed(model) & same:
-        fresh[path].copy_(old[path])
+    old_params, new_params = flatten(model.params), flatten(new.params)
+    shared_paths = {
+        path for path, value in new_params.items() if path in old_params and value.shape == old_params[path].shape
+    }
+    new.frozen, new.rates = (
+        model.frozen & shared_paths,
+        {path: rate for path, rate in model.rates.items() if path in shared_paths},
+    )
+    for path in _fixed_paths(model) & shared_paths:
+        new_params[path].copy_(old_params[path])
     return new
 
 
-def _fixed(model: BaseModel) -> set[str]:
+def _fixed_paths(model: BaseModel) -> set[str]:
     """Return the paths of tensors that training does not change: frozen parameters, and buffers of frozen layers."""
-    found = set(model.frozen)
+    paths = set(model.frozen)
     buffers = buffer_paths(model.net)
-    learned = [path for path in flatten(model.params) if path not in buffers]
+    parameter_paths = [path for path in flatten(model.params) if path not in buffers]
     for path in buffers:
-        same_layer = {other for other in learned if other.rpartition(".")[0] == path.rpartition(".")[0]}
-        if same_layer and same_layer <= model.frozen:
-            found.add(path)
-    return found
+        layer_parameters = {other for other in parameter_paths if other.rpartition(".")[0] == path.rpartition(".")[0]}
+        if layer_parameters and layer_parameters <= model.frozen:
+            paths.add(path)
+    return paths
 
 
-def copied(model: BaseModel) -> BaseModel:
+def with_copied_weights(model: BaseModel) -> BaseModel:
     """Return the model with a copy of its weights."""
     new = copy(model)
     new.params = map_tree(torch.clone, model.params)
     return new
 
 
-def moved(model: BaseModel, device: torch.device) -> BaseModel:
+def model_on(model: BaseModel, device: torch.device) -> BaseModel:
     """Return the model on a device: itself if it is already there, else a copy."""
     if model.device == device:
         return model
@@ -112,13 +117,13 @@ class Rehearsal:
     """The result of a rehearsal.
 
     losses: the loss of each step before its update; fewer than requested if a loss was not finite or a step raised an
-    error (`broke`), or if they exceeded the work (`shortened`). stopped: the message of the error of a step, else "".
-    ratios: the median over steps of rms(update) / rms(weights), by parameter path; None if the weights were 0.
+    error (`has_failed`), or if they exceeded the work (`shortened`). stopped: the message of the error of a step, else
+    "". ratios: the median over steps of rms(update) / rms(weights), by parameter path; None if the weights were 0.
     model: the trained model. work: the multiply-adds of the steps made.
     """
 
     losses: tuple[float, ...]
-    broke: bool
+    has_failed: bool
     ratios: Mapping[str, float | None]
     model: BaseModel
     stopped: str = ""
@@ -126,10 +131,10 @@ class Rehearsal:
     work: float = 0.0
 
     @property
-    def end(self) -> float:
-        """The mean loss of the last quarter of the steps; infinite if `broke`."""
-        last = self.losses[-max(len(self.losses) // 4, 1) :]
-        return inf if self.broke or not last else sum(last) / len(last)
+    def final_loss(self) -> float:
+        """The mean loss of the last quarter of the steps; infinite if `has_failed`."""
+        last_losses = self.losses[-max(len(self.losses) // 4, 1) :]
+        return inf if self.has_failed or not last_losses else sum(last_losses) / len(last_losses)
 
 
 def example_work(model: BaseModel, data: Source) -> float:
@@ -150,39 +155,45 @@ def rehearse(
     batch_size: int,
     augment: Augmentation | None,
     settings: RehearsalSettings,
-    planned: int = 0,
+    steps_planned: int = 0,
 ) -> Rehearsal:
     """Train `model` in place for a few steps at a multiple of its learning rate.
 
-    planned: the number of steps of the whole training, for its schedule; 0 if unknown.
+    steps_planned: the number of steps of the whole training, for its schedule; 0 if unknown.
     """
     step = TrainingStep.of(model, len(data))
-    loader = batches(model, data, min(batch_size, len(data)), augment)
-    planned = planned or DEFAULT_EPOCHS * len(loader)
-    stride = max(planned / settings.steps, 1.0) if settings.compressed and settings.steps else 1.0
-    rng = seeded(model.device)
+    loader = batch_loader(model, data, min(batch_size, len(data)), augment)
+    steps_planned = steps_planned or DEFAULT_EPOCHS * len(loader)
+    schedule_stride = max(steps_planned / settings.steps, 1.0) if settings.compressed and settings.steps else 1.0
+    seeds = seeded(model.device)
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
     state = model.schedule.begin()
     work = step_work(model, data, batch_size)
     steps = settings.steps if work * settings.steps <= settings.work else max(int(settings.work / work), 1)
 
-    def result(broke: bool, stopped: str = "") -> Rehearsal:
+    def result(has_failed: bool, error_message: str = "") -> Rehearsal:
         medians = {path: median_high(values) if values else None for path, values in ratios.items()}
         steps_made = len(losses)
         return Rehearsal(
-            tuple(losses), broke, medians, model, stopped, not broke and steps_made < settings.steps, steps_made * work
+            tuple(losses),
+            has_failed,
+            medians,
+            model,
+            error_message,
+            not has_failed and steps_made < settings.steps,
+            steps_made * work,
         )
 
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():
         for index, batch in enumerate(islice(stream, steps)):
-            scheduled = min(int(index * stride), planned - 1)  # after the end, the last rate is used
-            progress = Progress(scheduled, planned, len(loader))
+            scheduled = min(int(index * schedule_stride), steps_planned - 1)  # after the end, the last rate is used
+            progress = Progress(scheduled, steps_planned, len(loader))
             lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, state)
-            before = [weight.clone() for weight in step.weights] if index % UPDATE_INTERVAL == 0 else []
+            weights_before = [weight.clone() for weight in step.weights] if index % UPDATE_INTERVAL == 0 else []
             try:
-                losses_by_name = step(on_device(batch, model.device), lr, draws(rng, model.seed, index))
+                losses_by_name = step(on_device(batch, model.device), lr, seed_step(seeds, model.seed, index))
                 loss = model.objective.total({name: float(value) for name, value in losses_by_name.items()})
             except NotFiniteError:
                 return result(True)
@@ -191,10 +202,10 @@ def rehearse(
             if not isfinite(loss):
                 return result(True)
             losses.append(loss)
-            for path, old, new in zip(step.paths, before, step.weights, strict=False):
+            for path, old, new in zip(step.paths, weights_before, step.weights, strict=False):
                 if size := rms(old):
                     ratios[path].append(rms(new - old) / size)
         if step.average is not None:
-            step.average.take()
-    broke = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
-    return result(broke)
+            step.average.replace_weights()
+    has_failed = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
+    return result(has_failed)

@@ -25,7 +25,7 @@ from pellucid.training.model import BaseModel
 MIN_SIDE = 8  # pixels; smaller images are flattened instead of convolved
 MAX_SIDE = 64  # pixels; larger sides are reduced by the stride of the first convolution
 LEARNING_RATE, BATCH_SIZE = 2e-3, 32
-TINY = 1e-12  # minimum standard deviation of targets, for constant ones
+MIN_TARGET_STD = 1e-12  # minimum standard deviation of targets, for constant ones
 
 
 def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
@@ -55,8 +55,8 @@ def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
 
 def with_values(case: Any, values: Mapping[str, Any]) -> Any:
     """Return the case with those of the values, by name, for which a case of its task has a field."""
-    named = {field.name for field in fields(case)}
-    return replace(case, **{name: value for name, value in values.items() if name in named})
+    field_names = {field.name for field in fields(case)}
+    return replace(case, **{name: value for name, value in values.items() if name in field_names})
 
 
 def with_initial_model(case: Any, alter: Callable[[BaseModel], object]) -> Any:
@@ -83,7 +83,7 @@ def with_layers(case: Case, change: Callable[[Layer], Layer], keep_weights: bool
     return rebuilt(case, keep_weights, net=map_layers(case.model.net, change))
 
 
-def as_he(layer: Layer) -> Layer:
+def he_initialized(layer: Layer) -> Layer:
     """Return a dense or convolutional layer with He initialization and biases of 0; other layers are unchanged.
 
     He et al. 2015, section 2.2.
@@ -93,7 +93,7 @@ def as_he(layer: Layer) -> Layer:
     return layer
 
 
-DRAWN_AS_HE = Remedy("weights redrawn by He initialization", lambda case: with_layers(case, as_he))
+DRAWN_AS_HE = Remedy("weights redrawn by He initialization", lambda case: with_layers(case, he_initialized))
 
 
 def with_parts(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
@@ -107,15 +107,15 @@ def with_validation(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
     return case if case.validation is None else replace(case, validation=change(case.validation))
 
 
-def with_examples(case: Case, chosen: Tensor) -> Case:
-    """Return the case with a subset of its training examples; chosen: their indices, or a mask (N,)."""
-    return rebuilt(replace(case, train=select(case.train, chosen)))
+def with_examples(case: Case, index: Tensor) -> Case:
+    """Return the case with a subset of its training examples; index: their indices, or a mask (N,)."""
+    return rebuilt(replace(case, train=select(case.train, index)))
 
 
-def standardised(case: Case) -> Case:
+def with_standardised_targets(case: Case) -> Case:
     """Return the case with targets standardized by the mean and standard deviation of the training targets."""
     y = case.train.y.double()
-    mean, std = y.mean(0, keepdim=True), y.std(0, correction=0, keepdim=True).clamp_min(TINY)
+    mean, std = y.mean(0, keepdim=True), y.std(0, correction=0, keepdim=True).clamp_min(MIN_TARGET_STD)
     train, validation = (
         part and replace(part, y=((part.y - mean) / std).float()) for part in (case.train, case.validation)
     )  # fmt: skip
@@ -129,30 +129,30 @@ def small_network(case: Case) -> Case:
     standardized.
     """
     if not case.classifies:
-        case = standardised(case)
+        case = with_standardised_targets(case)
     shape = tuple(case.train.x.shape[1:])
     loss: Any = SoftmaxCrossEntropy() if case.classifies else Quadratic()
-    net = Sequential(*_body(shape), Dense(_outputs(case)))
+    net = Sequential(*_hidden_layers(shape), Dense(_n_outputs(case)))
 
     def begin() -> BaseModel:
         return BaseModel(
             net, loss, Adam(LEARNING_RATE), metrics=(), schedule=Cosine(), seed=case.model.seed, input_shape=shape
         )  # fmt: skip
 
-    batch = min(BATCH_SIZE, len(case.train))
+    batch_size = min(BATCH_SIZE, len(case.train))
     return replace(
-        case, model=begin(), begin=begin, batch_size=batch, epochs=0, history=None, stopped="", augment=None, steps=0,
-        trainable=True,
+        case, model=begin(), begin=begin, batch_size=batch_size, epochs=0, history=None, stopped="", augment=None,
+        steps=0, trainable=True,
     )  # fmt: skip
 
 
-def _outputs(case: Case) -> int:
+def _n_outputs(case: Case) -> int:
     if not case.classifies:
         return max(case.train.y[0].numel(), 1)
     return max(int(case.train.y.max()) + 1, *(out for out in case.model.output_shape[:1] if isinstance(out, int)), 2)
 
 
-def _body(shape: tuple[int, ...]) -> list[Layer]:
+def _hidden_layers(shape: tuple[int, ...]) -> list[Layer]:
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return [Flatten(), BatchNorm(), Dense(64), ReLU(), Dense(64), ReLU()]
     stride = max(min(shape[1:]) // MAX_SIDE, 1)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
-from pellucid.doctor.inputs import small
+from pellucid.doctor.inputs import small_features
 
 MAX_EXAMPLES = 1_000  # inverting their kernel matrix takes 0.1 s
 MAX_CLASSES = 20  # the most frequent ones, so that each has 50 examples
@@ -40,7 +40,7 @@ class CorrectCount:
         return (self.accuracy - self.chance) / sqrt(max(self.chance * (1 - self.chance), 1 / self.n) / self.n)
 
 
-def hits(predictions: Tensor, labels: Tensor) -> CorrectCount:
+def count_correct(predictions: Tensor, labels: Tensor) -> CorrectCount:
     """Count the correct predictions; predictions and labels: classes (N,)."""
     n, count = len(labels), int(torch.maximum(predictions.max(), labels.max())) + 1
     predicted, true = (values.bincount(minlength=count).double() / n for values in (predictions, labels))
@@ -67,7 +67,7 @@ class KernelClassifier:
     @cached_property
     def leave_one_out_predictions(self) -> Tensor:
         """The leave-one-out prediction for each example, (n,)."""
-        return self.relabelled(self.y)
+        return self.predictions_for_labels(self.y)
 
     @cached_property
     def leave_one_out_scores(self) -> Tensor:
@@ -77,37 +77,37 @@ class KernelClassifier:
     @cached_property
     def leave_one_out(self) -> CorrectCount:
         """The number of correct leave-one-out predictions."""
-        return hits(self.leave_one_out_predictions, self.y)
+        return count_correct(self.leave_one_out_predictions, self.y)
 
-    def relabelled(self, y: Tensor) -> Tensor:
+    def predictions_for_labels(self, y: Tensor) -> Tensor:
         """Return the leave-one-out prediction for each example with y (n,) as the labels."""
         return _leave_one_out_scores(self.inverse, y).argmax(1)
 
-    def of_size(self, n: int) -> CorrectCount:
+    def correct_count_of_size(self, n: int) -> CorrectCount:
         """Count the correct leave-one-out predictions with only n of the examples, drawn at random."""
-        chosen = torch.randperm(len(self.y), generator=generator(0))[:n]
-        inverse = torch.linalg.inv(torch.linalg.inv(self.inverse)[chosen][:, chosen])
-        return hits(_leave_one_out_scores(inverse, self.y[chosen]).argmax(1), self.y[chosen])
+        indices = torch.randperm(len(self.y), generator=generator(0))[:n]
+        inverse = torch.linalg.inv(torch.linalg.inv(self.inverse)[indices][:, indices])
+        return count_correct(_leave_one_out_scores(inverse, self.y[indices]).argmax(1), self.y[indices])
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the predicted classes for other inputs (N, ...)."""
-        features = (small(x) - self.centre) / self.scale
+        features = (small_features(x) - self.centre) / self.scale
         kernel = torch.exp(-2 * torch.cdist(features, self.features).square() / self.width)
-        return (kernel @ (self.inverse @ _columns(self.y))).argmax(1)
+        return (kernel @ (self.inverse @ _centred_one_hot(self.y))).argmax(1)
 
 
-def simple(part: Arrays, seed: int, among: Tensor | None = None) -> KernelClassifier | None:
-    """Fit the classifier to examples drawn by `balanced`; None with fewer than two classes, or if all inputs are equal.
+def fit_simple_classifier(part: Arrays, seed: int, among: Tensor | None = None) -> KernelClassifier | None:
+    """Fit the classifier to examples of `balanced_indices`; None with fewer than two classes, or for equal inputs.
 
-    among: see `balanced`.
+    among: see `balanced_indices`.
     """
     if not len(part) or int(part.y.min()) < 0:
         return None
-    indices = balanced(part.y, seed, among)
+    indices = balanced_indices(part.y, seed, among)
     classes = part.y[indices].unique()
     if len(classes) < 2:
         return None
-    features, y = small(part.x[indices]), part.y[indices]
+    features, y = small_features(part.x[indices]), part.y[indices]
     centre = features.mean(0)
     # Pixels share one scale, so that nearly constant borders are not amplified; other features are scaled separately.
     scale = features.std(0) if part.x.dim() < 4 or part.x.shape[-1] == 1 else features.std().expand_as(centre)
@@ -122,14 +122,14 @@ def simple(part: Arrays, seed: int, among: Tensor | None = None) -> KernelClassi
     return KernelClassifier(indices, y, classes, features, centre, scale, inverse, width)
 
 
-def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
+def balanced_indices(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
     """Return ascending indices of about MAX_EXAMPLES of the labels y (N,), equally many of each class if available.
 
     among: the classes (K,) to draw from, for the comparison of two data sets; None for the MAX_CLASSES most frequent.
     """
     counts = y.bincount().sort(descending=True, stable=True)
-    present = counts.indices[counts.values > 0]
-    classes = present[:MAX_CLASSES] if among is None else present[torch.isin(present, among)]
+    present_classes = counts.indices[counts.values > 0]
+    classes = present_classes[:MAX_CLASSES] if among is None else present_classes[torch.isin(present_classes, among)]
     if not len(classes):
         return classes
     per_class = -(-MAX_EXAMPLES // len(classes))
@@ -142,11 +142,11 @@ def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
 
     Closed form: Rasmussen and Williams 2006, equation 5.12.
     """
-    target = _columns(y)
+    target = _centred_one_hot(y)
     return target - inverse @ target / inverse.diagonal()[:, None]
 
 
-def _columns(y: Tensor) -> Tensor:
+def _centred_one_hot(y: Tensor) -> Tensor:
     """Return the labels as centred columns of 0 and 1, (n, largest label + 1)."""
     target = F.one_hot(y).float()
     return target - target.mean(0)

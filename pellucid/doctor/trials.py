@@ -53,22 +53,22 @@ class TrialsVerdict:
     """The result of the trials.
 
     failed: whether the training fails, or is slightly worse because of an established cause. causes: the causes that
-    trials established. other: the finding if the same training, rehearsed, does well, so that no setting is to blame.
-    as_set: the case with the model that results from the rehearsal with its own settings. untried: the names of
-    suspects beyond MAX_TOTAL_WORK.
+    trials established. other_finding: the finding if the same training, rehearsed, does well, so that no setting is to
+    blame. baseline_case: the case with the model that results from the rehearsal with its own settings. untried: the
+    names of suspects beyond MAX_TOTAL_WORK.
     """
 
     failed: bool
     causes: tuple[Cause, ...] = ()
-    other: Finding | None = None
-    as_set: Case | None = None
+    other_finding: Finding | None = None
+    baseline_case: Case | None = None
     untried: tuple[str, ...] = ()
 
 
-def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, explained: bool = False) -> TrialsVerdict:
+def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_explained: bool = False) -> TrialsVerdict:
     """Try the suspects of a case if its training fails.
 
-    findings: those whose remedies are suspects too. explained: whether a direct finding may already explain the
+    findings: those whose remedies are suspects too. is_explained: whether a direct finding may already explain the
     failure.
 
     A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
@@ -84,39 +84,41 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, expla
     current_score = case_score(case) if is_trained else 0.0
     if current_score >= GOOD_SCORE:
         return TrialsVerdict(False)
-    if explained:
-        return _slightly_worse(case, findings, 0.0) if is_trained else TrialsVerdict(False)
-    reference = _reference(case)
+    if is_explained:
+        return _try_unusual_suspects(case, findings, 0.0) if is_trained else TrialsVerdict(False)
+    reference = _reference_score(case)
 
     def fails(score: float) -> bool:
         assert reference is not None
         return reference - score >= max(MIN_DEFICIT, MIN_DEVIATIONS * standard_error(score, reference, len(part)))
 
     if reference is None or not fails(current_score):
-        return _slightly_worse(case, findings, reference or 0.0) if is_trained else TrialsVerdict(False)
+        return _try_unusual_suspects(case, findings, reference or 0.0) if is_trained else TrialsVerdict(False)
     if not fails(attempts.score):
         # With its own settings, the training does well, so the fault is not in its settings.
-        other = _other_weights(case, attempts, current_score) if is_trained else None
-        return TrialsVerdict(is_trained, other=other, as_set=attempts.as_set)
+        other_finding = _finding_of_other_weights(case, attempts, current_score) if is_trained else None
+        return TrialsVerdict(is_trained, other_finding=other_finding, baseline_case=attempts.baseline_case)
     causes: list[Cause] = []
     untried: list[str] = []
     trial, remaining, work = attempts, suspects(case, findings), MAX_TOTAL_WORK
     for _ in range(2):
-        tried = _trials(trial, remaining, reference, work)
+        suspect_trials = _try_suspects(trial, remaining, reference, work)
         work -= trial.work
         if work < 0:
-            untried += [suspect.finding.check for suspect in remaining[len(tried) :]]
-        best = _best([pair for pair in tried if pair is not None], trial.score, reference, len(part))
-        if best is None:
+            untried += [suspect.finding.check for suspect in remaining[len(suspect_trials) :]]
+        best_trial = _best_trial(
+            [pair for pair in suspect_trials if pair is not None], trial.score, reference, len(part)
+        )
+        if best_trial is None:
             break
-        suspect, attempt = best
+        suspect, attempt = best_trial
         mends = not fails(attempt.score[1])
-        causes.append(Cause(_measured(suspect.finding, attempt, reference), attempt, mends))
+        causes.append(Cause(_with_scores(suspect.finding, attempt, reference), attempt, mends))
         if mends:
             break
         remaining = [other for other in remaining if other is not suspect and not other.general]
         trial = Attempts(suspect.apply(case))
-    return TrialsVerdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)))
+    return TrialsVerdict(True, tuple(causes), None, attempts.baseline_case, tuple(dict.fromkeys(untried)))
 
 
 def has_score(case: Case) -> bool:
@@ -125,7 +127,7 @@ def has_score(case: Case) -> bool:
     return isinstance(case.model.objective, Supervised) and (y.dim() == 1 or (y.is_floating_point() and y.dim() == 2))
 
 
-def _slightly_worse(case: Case, findings: Sequence[Finding], reference: float) -> TrialsVerdict:
+def _try_unusual_suspects(case: Case, findings: Sequence[Finding], reference: float) -> TrialsVerdict:
     """Try unusual suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
     causes: list[tuple[float, Cause]] = []
     untried: list[str] = []
@@ -133,29 +135,29 @@ def _slightly_worse(case: Case, findings: Sequence[Finding], reference: float) -
     for suspect in suspects(case, findings):
         if not suspect.unusual:
             continue
-        if sum(tries.work for tries in orders) > MAX_TOTAL_WORK:
+        if sum(attempts.work for attempts in orders) > MAX_TOTAL_WORK:
             untried.append(suspect.finding.check)
             continue
         gains: list[float] = []
         attempt: Attempt | None = None
-        for tries in orders:
+        for attempts in orders:
             try:
-                attempt = tries(suspect.remedy, suspect.longer)
+                attempt = attempts(suspect.remedy, suspect.step_factor)
             except PellucidError:  # the remedy does not fit this network
                 break
             gains.append(attempt.score[1] - attempt.score[0])
             if gains[-1] <= 0:
                 break
         if attempt is not None and len(gains) == N_ORDERS and min(gains) > 0 and fmean(gains) >= _min_gain(gains):
-            evidence = {**_measured(suspect.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
+            evidence = {**_with_scores(suspect.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
             causes.append(
                 (fmean(gains), Cause(replace(suspect.finding, evidence=evidence, proven=True), attempt, True))
             )
-    skipped = tuple(dict.fromkeys(untried))
+    untried_names = tuple(dict.fromkeys(untried))
     if not causes:
-        return TrialsVerdict(False, untried=skipped)
-    _, best = max(causes, key=lambda pair: pair[0])
-    return TrialsVerdict(True, (best,), None, orders[0].as_set, skipped)
+        return TrialsVerdict(False, untried=untried_names)
+    _, best_cause = max(causes, key=lambda pair: pair[0])
+    return TrialsVerdict(True, (best_cause,), None, orders[0].baseline_case, untried_names)
 
 
 def _min_gain(gains: Sequence[float]) -> float:
@@ -163,58 +165,58 @@ def _min_gain(gains: Sequence[float]) -> float:
     return max(MIN_MEAN_GAIN, MIN_DEVIATIONS * stdev(gains) / len(gains) ** 0.5)
 
 
-def _reference(case: Case) -> float | None:
+def _reference_score(case: Case) -> float | None:
     """Return the score of the small reference network; None if its training raises an error or diverges."""
     try:
-        small = small_network(case)
-        done = small.rehearse(RehearsalSettings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, compressed=True))
+        reference_case = small_network(case)
+        rehearsal = reference_case.rehearse(RehearsalSettings(MAX_SMALL_STEPS, work=MAX_SMALL_WORK, compressed=True))
     except PellucidError:
         return None
-    return None if done.broke else case_score(replace(small, model=done.model))
+    return None if rehearsal.has_failed else case_score(replace(reference_case, model=rehearsal.model))
 
 
-def _trials(
-    current: Attempts, remaining: Sequence[Suspect], reference: float, work: float
+def _try_suspects(
+    attempts: Attempts, remaining: Sequence[Suspect], reference: float, work: float
 ) -> list[tuple[Suspect, Attempt] | None]:  # fmt: skip
     """Try the suspects in order, until the work is spent or a particular suspect is sufficient.
 
     Returns (suspect, attempt) for each, or None for a remedy that does not fit the network.
     """
-    tried: list[tuple[Suspect, Attempt] | None] = []
-    sufficient = False
+    suspect_trials: list[tuple[Suspect, Attempt] | None] = []
+    is_sufficient = False
     for suspect in remaining:
-        if sufficient or current.work > work:
+        if is_sufficient or attempts.work > work:
             break
         try:
-            attempt = current(suspect.remedy, suspect.longer)
+            attempt = attempts(suspect.remedy, suspect.step_factor)
         except PellucidError:  # the remedy does not fit this network
-            tried.append(None)
+            suspect_trials.append(None)
             continue
-        tried.append((suspect, attempt))
-        sufficient = not suspect.general and reference - attempt.score[1] < MIN_GAIN
-    return tried
+        suspect_trials.append((suspect, attempt))
+        is_sufficient = not suspect.general and reference - attempt.score[1] < MIN_GAIN
+    return suspect_trials
 
 
-def _best(
-    attempts: Sequence[tuple[Suspect, Attempt]], before: float, reference: float, n: int
+def _best_trial(
+    attempts: Sequence[tuple[Suspect, Attempt]], score_before: float, reference: float, n: int
 ) -> tuple[Suspect, Attempt] | None:  # fmt: skip
     """Return the suspect whose remedy raises the score most, with its attempt; None if no gain is large enough."""
-    target = max([reference, *(attempt.score[1] for _, attempt in attempts)])
-    good: list[tuple[Suspect, Attempt]] = []
+    best_score = max([reference, *(attempt.score[1] for _, attempt in attempts)])
+    sufficient_trials: list[tuple[Suspect, Attempt]] = []
     for suspect, attempt in attempts:
-        after = attempt.score[1]
+        score_after = attempt.score[1]
         fraction = MIN_GENERAL_FRACTION if suspect.general else MIN_PARTICULAR_FRACTION
-        significant = MIN_DEVIATIONS * standard_error(before, after, n)
-        if after - before >= max(MIN_GAIN, significant, fraction * (target - before)):
-            good.append((suspect, attempt))
-    if not good:
+        min_significant = MIN_DEVIATIONS * standard_error(score_before, score_after, n)
+        if score_after - score_before >= max(MIN_GAIN, min_significant, fraction * (best_score - score_before)):
+            sufficient_trials.append((suspect, attempt))
+    if not sufficient_trials:
         return None
-    top = max(attempt.score[1] for _, attempt in good)
-    near = [pair for pair in good if top - pair[1].score[1] < MIN_GAIN]
-    return next((pair for pair in near if not pair[0].general), near[0])
+    top_score = max(attempt.score[1] for _, attempt in sufficient_trials)
+    near_best = [pair for pair in sufficient_trials if top_score - pair[1].score[1] < MIN_GAIN]
+    return next((pair for pair in near_best if not pair[0].general), near_best[0])
 
 
-def _measured(finding: Finding, attempt: Attempt, reference: float) -> Finding:
+def _with_scores(finding: Finding, attempt: Attempt, reference: float) -> Finding:
     """Return the finding as proven, with the scores of its trial as evidence."""
     scores: Evidence = {"score_as_set": attempt.score[0], "score_without_it": attempt.score[1]}
     if reference:
@@ -222,17 +224,17 @@ def _measured(finding: Finding, attempt: Attempt, reference: float) -> Finding:
     return replace(finding, evidence={**finding.evidence, **scores}, proven=True)
 
 
-def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None:
+def _finding_of_other_weights(case: Case, attempts: Attempts, current_score: float) -> Finding | None:
     """Return the finding if the same training, rehearsed, does well; None if its steps were too few to decide this.
 
     The cause is the order of the examples if the predictions are skewed, otherwise that the weights come from another
     training.
     """
-    evidence: Evidence = {"score": now, "score_of_the_same_training_rehearsed": attempts.score}
-    skewed = _skewed(case) if case.classifies else None
-    if skewed is not None:
+    evidence: Evidence = {"score": current_score, "score_of_the_same_training_rehearsed": attempts.score}
+    skew_evidence = _skew_evidence(case) if case.classifies else None
+    if skew_evidence is not None:
         return Finding(
-            "examples-in-order", "training", evidence | skewed,
+            "examples-in-order", "training", evidence | skew_evidence,
             "in random order the same training does well, and the model prefers some classes, as it does if examples "
             "come class after class",
             "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
@@ -248,7 +250,7 @@ def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None
     )  # fmt: skip
 
 
-def _skewed(case: Case) -> Evidence | None:
+def _skew_evidence(case: Case) -> Evidence | None:
     """Return the evidence if the model predicts some classes far too often, as after examples sorted by class.
 
     None if no class is, or if the history shows a good accuracy at the end of the training.

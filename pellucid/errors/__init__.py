@@ -36,15 +36,15 @@ class ArgumentError(PellucidError, TypeError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python or PyTorch says that there is not enough memory, on any device."""
-    signs = ("can't allocate memory", "out of memory", "not enough memory")  # in the messages of PyTorch
-    raised = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
-    return raised or isinstance(error, MemoryError)
+    phrases = ("can't allocate memory", "out of memory", "not enough memory")  # in the messages of PyTorch
+    is_torch_error = isinstance(error, RuntimeError) and any(sign in str(error) for sign in phrases)
+    return is_torch_error or isinstance(error, MemoryError)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the known name closest to `word`, or `""` when none is close."""
-    close = closest(word, known)
-    return f"; did you mean {close!r}?" if close else ""
+    nearest_name = closest(word, known)
+    return f"; did you mean {nearest_name!r}?" if nearest_name else ""
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
@@ -53,9 +53,9 @@ def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     Case is ignored. cutoff: the minimum similarity, from 0 to 1, by difflib.
     """
     names, word = list(known), word.lower()
-    synonyms = {other: name for name in reversed(names) for other in SYNONYMS.get(name.lower(), ())}
+    synonyms = {synonym: name for name in reversed(names) for synonym in SYNONYMS.get(name.lower(), ())}
     # Short synonyms such as "bs" must match exactly, because they are similar to many words.
-    candidates = {other: name for other, name in synonyms.items() if len(other) > 3 or other == word}
+    candidates = {synonym: name for synonym, name in synonyms.items() if len(synonym) > 3 or synonym == word}
     candidates |= {name.lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(word, candidates, n=1, cutoff=cutoff)
-    return candidates[close[0]] if close else None
+    close_names = difflib.get_close_matches(word, candidates, n=1, cutoff=cutoff)
+    return candidates[close_names[0]] if close_names else None

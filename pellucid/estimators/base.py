@@ -19,7 +19,7 @@ from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
 from pellucid.estimators.plotting import BoundaryPlot
-from pellucid.estimators.weighted import Weighted, weighted_penalty, with_weights
+from pellucid.estimators.weighted import WeightedLoss, weighted_penalty, with_weights
 from pellucid.layers import Dense
 from pellucid.losses import BinaryCrossEntropy, Loss
 from pellucid.model import Model
@@ -35,7 +35,7 @@ from pellucid.training.process import kernel_threads
 Array = NDArray[Any]
 # Multiply-adds of a batch's forward pass up to which one thread computes it. More threads gain nothing then, and beside
 # other processes they wait for each other: up to 70 times the processor's time (docs/decisions.md).
-ONE_THREAD = 5_000_000
+MAX_ONE_THREAD_WORK = 5_000_000
 
 
 @contextmanager
@@ -55,7 +55,8 @@ class NetworkEstimator(BaseEstimator):
 
     model_: Model
     history_: History
-    _accepted: ClassVar[Mapping[str, Any]] = {"dtype": np.float64}  # arguments of scikit-learn's `validate_data`
+    # Arguments of scikit-learn's `validate_data`:
+    _data_requirements: ClassVar[Mapping[str, Any]] = {"dtype": np.float64}
 
     @value_errors()
     def _network_outputs(self, X: Any) -> Array:
@@ -69,12 +70,12 @@ class NetworkEstimator(BaseEstimator):
         check_is_fitted(self, "model_")
         x, model = self._inputs(X), self.model_
         check_inputs(x.shape, model.input_shape, "X")
-        parts = x.split(batch_within_memory(model, x))
-        return torch.cat([model(part).cpu() for part in parts]).numpy()
+        batches = x.split(batch_within_memory(model, x))
+        return torch.cat([model(batch).cpu() for batch in batches]).numpy()
 
     def _inputs(self, X: Any) -> Tensor:
         """Return inputs for a fitted estimator, checked, as a tensor."""
-        return torch.tensor(validate_data(self, X, reset=False, **self._accepted))
+        return torch.tensor(validate_data(self, X, reset=False, **self._data_requirements))
 
 
 class NetworkClassification(BoundaryPlot, ClassifierMixin, NetworkEstimator):
@@ -103,9 +104,9 @@ class NetworkClassification(BoundaryPlot, ClassifierMixin, NetworkEstimator):
         return loss.predict(torch.from_numpy(scores)).numpy() - boundary(self.model_.net, loss)
 
 
-def _gives_probabilities(estimator: Any) -> bool:
+def _has_probabilities(estimator: Any) -> bool:
     """Return whether `predict_proba` exists; raise AttributeError, with the name of the loss, if it does not."""
-    if not estimator._probabilities():
+    if not estimator._is_probabilistic():
         raise AttributeError(f"the outputs of loss {estimator.loss!r} are not probabilities; use decision_function")
     return True
 
@@ -113,7 +114,7 @@ def _gives_probabilities(estimator: Any) -> bool:
 class ProbabilisticClassification(NetworkClassification):
     """A classifier whose network outputs probabilities."""
 
-    @available_if(_gives_probabilities)
+    @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, (n, n_classes); one-versus-rest probabilities are normalized.
 
@@ -126,7 +127,7 @@ class ProbabilisticClassification(NetworkClassification):
         uniform = np.full_like(probabilities, 1 / probabilities.shape[1])
         return np.divide(probabilities, total, out=uniform, where=total > 0)
 
-    def _probabilities(self) -> bool:
+    def _is_probabilistic(self) -> bool:
         """Return whether the predictions of the loss are probabilities."""
         raise NotImplementedError
 
@@ -160,11 +161,11 @@ def checked_classes(y: Array, weights: Array | None) -> tuple[Array, Array]:
     """Return the sorted classes and the index of each example's class; ValueError unless there are two or more."""
     check_classification_targets(y)
     classes, labels = np.unique(y, return_inverse=True)
-    used = labels if weights is None else labels[weights > 0]
-    if len(np.unique(used)) < 2:
+    present_labels = labels if weights is None else labels[weights > 0]
+    if len(np.unique(present_labels)) < 2:
         raise ValueError(
             f"This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
-            f"{classes[used[0]]!r}"
+            f"{classes[present_labels[0]]!r}"
         )
     return classes, labels
 
@@ -192,18 +193,18 @@ def train(
 
     steps: if given, an epoch is this number of steps on all examples, and `batch_size` is unused.
     A regularizer's cost term is divided by the sum of the weights, or without them by the number of examples.
-    A small network is trained on one thread of the processor, see ONE_THREAD.
+    A small network is trained on one thread of the processor, see MAX_ONE_THREAD_WORK.
     Raises the errors of `Model.fit`, and PellucidError for weights with a loss that has class_weights.
     """
     loss, metrics, penalties = model.loss, model.metrics, model.regularizers
     try:
         if weights is not None:
-            model.objective, model.metrics = Supervised(model.net, Weighted(loss, not y.is_floating_point())), ()
+            model.objective, model.metrics = Supervised(model.net, WeightedLoss(loss, not y.is_floating_point())), ()
             model.regularizers = tuple(weighted_penalty(penalty, float(weights.mean())) for penalty in penalties)
             y = with_weights(y, torch.from_numpy(weights / weights.mean()))
         fit = partial(model.fit, epochs=epochs, callbacks=callbacks, verbose=False)
         batch_size = len(x) if steps is not None else min(batch_size, len(x))
-        with kernel_threads(_threads(model, batch_size)):
+        with kernel_threads(_n_threads(model, batch_size)):
             if steps is not None:
                 return fit(lambda: repeat((x, y), steps), steps_per_epoch=steps)
             return fit(Arrays(x, y, model.classes), batch_size=batch_size, validation=validation)
@@ -211,8 +212,8 @@ def train(
         model.objective, model.metrics, model.regularizers = Supervised(model.net, loss), metrics, penalties
 
 
-def _threads(model: Model, batch_size: int) -> int:
+def _n_threads(model: Model, batch_size: int) -> int:
     """Return the number of threads to train with, 0 for all that PyTorch uses."""
     if model.device.type != "cpu":
         return 0
-    return 1 if batch_size * model.summary().multiply_adds <= ONE_THREAD else 0
+    return 1 if batch_size * model.summary().multiply_adds <= MAX_ONE_THREAD_WORK else 0

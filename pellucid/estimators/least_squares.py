@@ -24,58 +24,58 @@ def closed_form(
     w = V diag(s / (s² + alpha)) Uᵀ y with X = U diag(s) Vᵀ, or the same w by QR decomposition with column pivoting if
     some s² + alpha is so small that rounding would change w. No decision about the rank depends on the features' scale.
     """
-    centre, mean = np.zeros(X.shape[1]), 0.0
+    centre, y_mean = np.zeros(X.shape[1]), 0.0
     centred = X
     if intercept:
-        centre, mean = np.average(X, 0, weights), np.average(y, weights=weights)
+        centre, y_mean = np.average(X, 0, weights), np.average(y, weights=weights)
         centred = X - centre
         # What centring leaves of a constant feature is rounding error, as in scikit-learn's StandardScaler.
         rounding = len(X) * np.finfo(X.dtype).eps * np.abs(X).max(0)
         centred[:, np.abs(centred).max(0) <= rounding] = 0.0
-    root = 1.0 if weights is None else np.sqrt(weights)
-    x, target = torch.tensor((centred.T * root).T), torch.tensor((y - mean) * root)  # (n, d), (n,)
-    w = _normal(x, target, alpha) if solver == "normal" else _svd(x, target, alpha)
-    return w.numpy(), float(mean - centre @ w.numpy())
+    sqrt_w = 1.0 if weights is None else np.sqrt(weights)
+    x, target = torch.tensor((centred.T * sqrt_w).T), torch.tensor((y - y_mean) * sqrt_w)  # (n, d), (n,)
+    w = _solve_normal_equation(x, target, alpha) if solver == "normal" else _solve_by_svd(x, target, alpha)
+    return w.numpy(), float(y_mean - centre @ w.numpy())
 
 
-def _normal(x: Tensor, y: Tensor, alpha: float) -> Tensor:
+def _solve_normal_equation(x: Tensor, y: Tensor, alpha: float) -> Tensor:
     gram, moment = x.T @ x, x.T @ y
     gram.diagonal().add_(alpha)
     # Scaling each feature keeps those with small values, which a pivot of Cholesky would lose to rounding.
     scale = torch.where(gram.diagonal() > 0, gram.diagonal().rsqrt(), 1.0)
-    factor, indefinite = torch.linalg.cholesky_ex(gram * scale * scale[:, None])
-    if indefinite or not factor.diagonal().min() ** 2 >= len(gram) * torch.finfo(x.dtype).eps:
-        return _svd(x, y, alpha)
+    factor, info = torch.linalg.cholesky_ex(gram * scale * scale[:, None])
+    if info or not factor.diagonal().min() ** 2 >= len(gram) * torch.finfo(x.dtype).eps:
+        return _solve_by_svd(x, y, alpha)
     return scale * torch.cholesky_solve((scale * moment)[:, None], factor)[:, 0]
 
 
-def _svd(x: Tensor, y: Tensor, alpha: float) -> Tensor:
+def _solve_by_svd(x: Tensor, y: Tensor, alpha: float) -> Tensor:
     n, d = x.shape
     u, s, vt = torch.linalg.svd(x, full_matrices=False)
     if s[-1] ** 2 + alpha > torch.finfo(x.dtype).eps ** 0.5 * (s[0] ** 2 + alpha):
         return vt.T @ (s / (s**2 + alpha) * (u.T @ y))
     # Small singular values may be rounding errors, or those of features of small scale, which the SVD loses.
     if alpha == 0:
-        return _least_squares(x, y)
+        return _solve_by_pivoted_qr(x, y)
     if n < d:  # the residual divided by √alpha, as further unknowns, makes the cost the norm of all unknowns
-        return _least_squares(torch.cat([x, alpha**0.5 * torch.eye(n, dtype=x.dtype)], 1), y)[:d]
+        return _solve_by_pivoted_qr(torch.cat([x, alpha**0.5 * torch.eye(n, dtype=x.dtype)], 1), y)[:d]
     penalties = alpha**0.5 * torch.eye(d, dtype=x.dtype)  # one more example for each feature
-    return _least_squares(torch.cat([x, penalties]), torch.cat([y, y.new_zeros(d)]))
+    return _solve_by_pivoted_qr(torch.cat([x, penalties]), torch.cat([y, y.new_zeros(d)]))
 
 
-def _least_squares(x: Tensor, y: Tensor) -> Tensor:
+def _solve_by_pivoted_qr(x: Tensor, y: Tensor) -> Tensor:
     """Return the w that minimizes ‖y - x w‖², of the smallest norm if not unique, for features of any scale.
 
     A QR decomposition with column pivoting gives x = Q (T, S), with T (rank, rank) triangular. All solutions are
     (T⁻¹ Qᵀ y - L f, f) with L = T⁻¹ S; the smallest has f = Lᵀ a, where (I + L Lᵀ) a = T⁻¹ Qᵀ y.
     Source: Golub and Van Loan 2013, Matrix computations, section 5.5.
     """
-    q, rows, pivots = _pivoted_qr(x)
+    q, r, pivots = _pivoted_qr(x)
     free = torch.ones(x.shape[1], dtype=torch.bool)
     free[pivots] = False
-    moments = torch.cat([(q.T @ y)[:, None], rows[:, free]], 1)
-    solved = torch.linalg.solve_triangular(rows[:, pivots], moments, upper=True)
-    basic, dependence = solved[:, :1], solved[:, 1:]
+    moments = torch.cat([(q.T @ y)[:, None], r[:, free]], 1)
+    solutions = torch.linalg.solve_triangular(r[:, pivots], moments, upper=True)
+    basic, dependence = solutions[:, :1], solutions[:, 1:]
     gram = dependence @ dependence.T
     gram.diagonal().add_(1.0)
     w = x.new_zeros(x.shape[1], 1)
@@ -92,28 +92,28 @@ def _pivoted_qr(x: Tensor) -> tuple[Tensor, Tensor, list[int]]:
     """
     scale = x.abs().amax(0)
     scale = torch.where(scale > 0, scale, 1.0)
-    rest = x / scale
-    tolerance = max(x.shape) * torch.finfo(x.dtype).eps * rest.norm(dim=0)
-    tall = len(x) > x.shape[1]
-    basis, rest = torch.linalg.qr(rest) if tall else (None, rest)
-    q, rows = x.new_zeros(len(rest), len(rest)), torch.zeros_like(rest)
+    remainder = x / scale
+    tolerance = max(x.shape) * torch.finfo(x.dtype).eps * remainder.norm(dim=0)
+    is_tall = len(x) > x.shape[1]
+    basis, remainder = torch.linalg.qr(remainder) if is_tall else (None, remainder)
+    q, r = x.new_zeros(len(remainder), len(remainder)), torch.zeros_like(remainder)
     pivots: list[int] = []
-    for rank in range(len(rest)):
-        norms = rest.square().sum(0).sqrt()
+    for rank in range(len(remainder)):
+        norms = remainder.square().sum(0).sqrt()
         norms = torch.where(norms > tolerance, norms, 0.0)
-        rest *= norms > 0
+        remainder *= norms > 0
         pivot = int((norms * scale).argmax())
         if not norms[pivot]:
             break
-        unit = rest[:, pivot] / norms[pivot]
+        unit = remainder[:, pivot] / norms[pivot]
         unit = unit - q @ (q.T @ unit)  # removes rounding errors in the directions of earlier columns
         q[:, rank] = unit / unit.norm()
-        rows[rank] = q[:, rank] @ rest
-        rest.addr_(q[:, rank], rows[rank], alpha=-1)
-        rest[:, pivot] = 0.0
+        r[rank] = q[:, rank] @ remainder
+        remainder.addr_(q[:, rank], r[rank], alpha=-1)
+        remainder[:, pivot] = 0.0
         pivots.append(pivot)
     q = q[:, : len(pivots)]
-    return q if basis is None else basis @ q, rows[: len(pivots)] * scale, pivots
+    return q if basis is None else basis @ q, r[: len(pivots)] * scale, pivots
 
 
 def curvature(X: Array, weights: Array | None, intercept: bool) -> float:
@@ -123,6 +123,6 @@ def curvature(X: Array, weights: Array | None, intercept: bool) -> float:
     return float(np.linalg.norm(x * scale, 2) ** 2 / len(X)) or 1.0
 
 
-def longest(X: Array, weights: Array | None, intercept: bool) -> float:
+def max_example_curvature(X: Array, weights: Array | None, intercept: bool) -> float:
     """Return the largest curvature of 1/2 (x w + b - y)² among the examples whose weight is not 0."""
     return float(np.square(X if weights is None else X[weights > 0]).sum(1).max() + intercept)

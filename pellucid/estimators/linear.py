@@ -19,7 +19,7 @@ from pellucid.estimators.base import (
     train,
     value_errors,
 )
-from pellucid.estimators.least_squares import closed_form, curvature, longest
+from pellucid.estimators.least_squares import closed_form, curvature, max_example_curvature
 from pellucid.estimators.plotting import CoefficientPlot, PathPlot
 from pellucid.optim import SGD, regularizers
 from pellucid.optim.schedules import InverseTime
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 # With an L1 penalty, the learning rate decays to 1 / (DECAY + 1) of its first value: each step moves weights away from
 # 0 that should be 0.
 DECAY = 20
-DELAY = 50.0  # the minimum of the default t1
+MIN_T1 = 50.0  # the minimum of the default t1
 TOLERANCE = 1e-12  # of the duality gap of coordinate descent, relative to Σ y²: coefficients to about 1e-6
-EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}  # defaults of LinearRegression, by solver
+DEFAULT_EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}  # defaults of LinearRegression, by solver
 
 
-class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
+class _LinearRegressor(CoefficientPlot, RegressorMixin, NetworkEstimator):
     """A regressor y = X w + b with `coef_` (n_features,) and `intercept_`, the parameters of `model_`."""
 
     solvers: ClassVar[tuple[str, ...]]
@@ -66,7 +66,7 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
     def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
         raise NotImplementedError
 
-    def _keep(self, weight: Array, intercept: float) -> None:
+    def _store_solution(self, weight: Array, intercept: float) -> None:
         """Store the solution, and the network with these parameters."""
         self.model_ = model = one_layer(len(weight), 1, True, "quadratic", SGD(0.1))
         params = model["dense1"].params
@@ -87,7 +87,7 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
         self.coef_, self.intercept_ = weight[0], float(bias[0])
 
 
-class LinearRegression(_Linear):
+class LinearRegression(_LinearRegressor):
     """Least squares as a network of one layer.
 
     Unlike scikit-learn's class, it has a choice of `solver`: "svd", the pseudoinverse X⁺ y; "normal", the normal
@@ -126,7 +126,7 @@ class LinearRegression(_Linear):
 
     def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
         if self.solver in ("svd", "normal"):
-            self._keep(*closed_form(X, y, weights, 0.0, self.fit_intercept, self.solver))
+            self._store_solution(*closed_form(X, y, weights, 0.0, self.fit_intercept, self.solver))
             return
         # The gradient of the mean squared error is twice that of Quadratic, which has the factor 1/2.
         rate, schedule = 2.0, None
@@ -134,17 +134,17 @@ class LinearRegression(_Linear):
             rate = self.learning_rate
             rate = 1 / curvature(X, weights, self.fit_intercept) if rate is None else 2 * rate
         else:
-            steepest = longest(X, weights, self.fit_intercept)
+            max_curvature = max_example_curvature(X, weights, self.fit_intercept)
             if self.solver == "sgd" and weights is not None:  # in a batch, a large weight is averaged with others
-                steepest *= weights.max() / weights.mean()
-            delay = max(DELAY, 2 * self.t0 * steepest) if self.t1 is None else self.t1
-            schedule = InverseTime(self.t0, delay, "steps")
+                max_curvature *= weights.max() / weights.mean()
+            t1 = max(MIN_T1, 2 * self.t0 * max_curvature) if self.t1 is None else self.t1
+            schedule = InverseTime(self.t0, t1, "steps")
         size = {"batch": len(X), "minibatch": self.batch_size, "sgd": 1}[self.solver]
-        epochs = EPOCHS[self.solver] if self.epochs is None else self.epochs
+        epochs = DEFAULT_EPOCHS[self.solver] if self.epochs is None else self.epochs
         self._descend(X, y, weights, rate, epochs, size, schedule=schedule, seed=seed_of(self.random_state))
 
 
-class Ridge(PathPlot, _Linear):
+class Ridge(PathPlot, _LinearRegressor):
     """Least squares with an L2 penalty, ‖y - X w - b‖² + alpha ‖w‖², as a network of one layer.
 
     Unlike in scikit-learn, `solver` is "normal", (Xᵀ X + alpha I)⁻¹ Xᵀ y on centred data; "svd"; or "batch", gradient
@@ -173,15 +173,15 @@ class Ridge(PathPlot, _Linear):
     def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
         check_penalty(self.alpha)
         if self.solver != "batch":
-            self._keep(*closed_form(X, y, weights, self.alpha, self.fit_intercept, self.solver))
+            self._store_solution(*closed_form(X, y, weights, self.alpha, self.fit_intercept, self.solver))
             return
         rate = self.learning_rate
-        examples = len(X) if weights is None else weights.sum()
-        rate = 1 / (curvature(X, weights, self.fit_intercept) + self.alpha / examples) if rate is None else rate
+        n_examples = len(X) if weights is None else weights.sum()
+        rate = 1 / (curvature(X, weights, self.fit_intercept) + self.alpha / n_examples) if rate is None else rate
         self._descend(X, y, weights, rate, self.epochs, len(X), regularizer=regularizers.L2(self.alpha))
 
 
-class ElasticNet(PathPlot, _Linear):
+class ElasticNet(PathPlot, _LinearRegressor):
     """Least squares with L1 and L2 penalties, as a network of one layer.
 
     The cost is 1/2n ‖y - X w - b‖² + alpha l1_ratio ‖w‖₁ + alpha (1 - l1_ratio) / 2 ‖w‖².
@@ -220,11 +220,11 @@ class ElasticNet(PathPlot, _Linear):
             solution = linear_model.ElasticNet(
                 self.alpha, l1_ratio=ratio, fit_intercept=self.fit_intercept, max_iter=self.epochs, tol=TOLERANCE
             ).fit(X, y, weights)
-            self._keep(solution.coef_, float(solution.intercept_))
+            self._store_solution(solution.coef_, float(solution.intercept_))
             return
         l1, l2 = self.alpha * ratio, self.alpha * (1 - ratio)
-        examples = len(X) if weights is None else float(weights.sum())
-        penalties = [regularizers.L1(l1, decoupled=True), regularizers.L2(l2 * examples)]
+        n_examples = len(X) if weights is None else float(weights.sum())
+        penalties = [regularizers.L1(l1, decoupled=True), regularizers.L2(l2 * n_examples)]
         rate = self.learning_rate
         rate = 1 / (curvature(X, weights, self.fit_intercept) + l2) if rate is None else rate
         delay = max(self.epochs / DECAY, 1.0)

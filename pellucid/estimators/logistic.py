@@ -27,7 +27,7 @@ from pellucid.optim.regularizers import L2
 from pellucid.run.history import History, Row
 from pellucid.training.callbacks import Callback, Training
 
-STEPS = 50  # gradient descent steps between two tests of convergence
+STEPS_PER_EPOCH = 50  # gradient descent steps between two tests of convergence
 MIN_CONVEXITY = 1e-6  # ratio of curvatures assumed without a penalty, which bounds the smallest curvature
 
 
@@ -56,34 +56,37 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         X, y = validate_data(self, X, y, dtype=np.float64)
         weights = checked_weights(sample_weight, X)
         self.classes_, labels = checked_classes(y, weights)
-        strength = self._penalty()
+        penalty_strength = self._penalty_strength()
         if isinstance(self.max_iter, bool) or not isinstance(self.max_iter, int | np.integer) or self.max_iter < 1:
             raise ValueError(f"max_iter must be a whole number of at least 1, not {self.max_iter!r}")
-        penalty = strength / (len(X) if weights is None else weights.sum())  # factor of ‖w‖²/2 in the mean cost
+        penalty = penalty_strength / (len(X) if weights is None else weights.sum())  # factor of ‖w‖²/2 in the mean cost
         centre = np.average(X, 0, weights) if self.fit_intercept else np.zeros(X.shape[1])
         x = X - centre  # changes only the bias, and improves the conditioning
-        steepest = self.bend * curvature(x, weights, self.fit_intercept) + penalty
-        q = math.sqrt(max(penalty / steepest, MIN_CONVEXITY))
-        optimizer, names = Nesterov(1 / steepest, (1 - q) / (1 + q)), [str(name) for name in self.classes_]
-        model = one_layer(X.shape[1], self._outputs(), self.fit_intercept, self.loss, optimizer, classes=names)
-        converged = Converged(self.tol)
+        max_curvature = self.bend * curvature(x, weights, self.fit_intercept) + penalty
+        q = math.sqrt(max(penalty / max_curvature, MIN_CONVEXITY))
+        optimizer, class_names = Nesterov(1 / max_curvature, (1 - q) / (1 + q)), [str(name) for name in self.classes_]
+        model = one_layer(X.shape[1], self._n_outputs(), self.fit_intercept, self.loss, optimizer, classes=class_names)
+        convergence_test = ConvergenceTest(self.tol)
         examples = torch.tensor(x), torch.tensor(labels)
-        rounds, rest = divmod(self.max_iter, STEPS)
-        parts: list[History] = []
-        # Epochs of STEPS steps, each followed by a test of convergence, then the remaining steps.
-        for epochs, steps in ((rounds, STEPS), (1, rest)):
-            if epochs and steps and not converged.reached:
-                model.regularizers = (L2(strength * steps),)  # Model divides it by the number of examples of an epoch
-                stops = [converged] if steps == STEPS else []
+        n_epochs, remaining_steps = divmod(self.max_iter, STEPS_PER_EPOCH)
+        histories: list[History] = []
+        # Epochs of STEPS_PER_EPOCH steps, each followed by a test of convergence, then the remaining steps.
+        for epochs, steps in ((n_epochs, STEPS_PER_EPOCH), (1, remaining_steps)):
+            if epochs and steps and not convergence_test.has_converged:
+                model.regularizers = (
+                    L2(penalty_strength * steps),
+                )  # Model divides it by the number of examples of an epoch
+                callbacks = [convergence_test] if steps == STEPS_PER_EPOCH else []
                 with value_errors():
-                    parts.append(
-                        train(model, *examples, weights, epochs=epochs, batch_size=len(x), callbacks=stops, steps=steps)
+                    history = train(
+                        model, *examples, weights, epochs=epochs, batch_size=len(x), callbacks=callbacks, steps=steps
                     )
-        self.history_ = parts[0]
-        self.n_iter_ = sum(int(part.last["step"]) for part in parts)
-        for row in [row for part in parts[1:] for row in part.rows]:
-            self.history_.rows.append({**row, "epoch": rounds + 1, "step": self.n_iter_})
-        if not converged.reached:
+                    histories.append(history)
+        self.history_ = histories[0]
+        self.n_iter_ = sum(int(history.last["step"]) for history in histories)
+        for row in [row for history in histories[1:] for row in history.rows]:
+            self.history_.rows.append({**row, "epoch": n_epochs + 1, "step": self.n_iter_})
+        if not convergence_test.has_converged:
             warnings.warn(
                 f"{type(self).__name__} did not converge in {self.n_iter_} steps; raise max_iter, or scale the data",
                 ConvergenceWarning,
@@ -96,13 +99,13 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         self.coef_, self.intercept_ = coefficients(model)
         return self
 
-    def _probabilities(self) -> bool:
+    def _is_probabilistic(self) -> bool:
         return True
 
-    def _outputs(self) -> int:
+    def _n_outputs(self) -> int:
         raise NotImplementedError
 
-    def _penalty(self) -> float:
+    def _penalty_strength(self) -> float:
         if not self.C > 0:
             raise ValueError(f"C must be above 0, not {self.C!r}")
         return 1 / self.C
@@ -122,7 +125,7 @@ class LogisticRegression(_LinearClassifier):
     loss: ClassVar[str] = "binary_cross_entropy"
     bend: ClassVar[float] = 0.25
 
-    def _outputs(self) -> int:
+    def _n_outputs(self) -> int:
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
 
@@ -137,23 +140,23 @@ class SoftmaxRegression(_LinearClassifier):
     loss: ClassVar[str] = "softmax_cross_entropy"
     bend: ClassVar[float] = 0.5
 
-    def _outputs(self) -> int:
+    def _n_outputs(self) -> int:
         return len(self.classes_)
 
 
-class Converged(Callback):
+class ConvergenceTest(Callback):
     """Stop after an epoch in which no parameter changes by more than `tol` times the largest absolute parameter."""
 
     def __init__(self, tol: float) -> None:
-        self.tol, self.reached = tol, False
-        self._before: dict[str, torch.Tensor] = {}
+        self.tol, self.has_converged = tol, False
+        self._previous_params: dict[str, torch.Tensor] = {}
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Compare the parameters with those after the previous epoch."""
-        now = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
-        if self._before:
-            change = max(float((now[path] - self._before[path]).abs().max()) for path in now)
-            self.reached = change <= self.tol * max(float(tensor.abs().max()) for tensor in now.values())
-        self._before = now
-        if self.reached:
+        params = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
+        if self._previous_params:
+            change = max(float((params[path] - self._previous_params[path]).abs().max()) for path in params)
+            self.has_converged = change <= self.tol * max(float(tensor.abs().max()) for tensor in params.values())
+        self._previous_params = params
+        if self.has_converged:
             training.stop = "the parameters no longer move"

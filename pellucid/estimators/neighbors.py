@@ -16,8 +16,8 @@ from pellucid.estimators.plotting import BoundaryPlot
 METRICS = ("l1", "l2")
 BLOCK_BYTES = 32 << 20  # memory of the distances between a block of queries and all training points
 CACHE_BYTES = 1 << 20  # memory of the differences between a query and a block of points
-CHUNK = 4096  # points converted to float64 at a time
-TYPES = (np.float64, np.float32, np.uint8)  # X of another dtype is converted to float64
+CHUNK_SIZE = 4096  # points converted to float64 at a time
+INPUT_DTYPES = (np.float64, np.float32, np.uint8)  # X of another dtype is converted to float64
 MAX_EXPONENT = 1000  # data are scaled by at most 2^±1000, so the scale is itself finite and not 0
 PAIR_BYTES = 16 << 20  # memory of the differences whose distances are computed in float64 at a time
 
@@ -42,7 +42,7 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
         if self.metric not in METRICS:
             raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}")
         _check_count(self.n_neighbors)
-        points, labels = validate_data(self, X, y, dtype=TYPES)
+        points, labels = validate_data(self, X, y, dtype=INPUT_DTYPES)
         check_classification_targets(labels)
         self.classes_, self._labels = np.unique(labels, return_inverse=True)
         self._points = points
@@ -55,14 +55,14 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the distances of the nearest training points, ascending, and their indices, (n, n_neighbors) each."""
         check_is_fitted(self)
-        queries = validate_data(self, X, reset=False, dtype=TYPES)
-        count, points = self.n_neighbors if n_neighbors is None else n_neighbors, len(self._points)
+        queries = validate_data(self, X, reset=False, dtype=INPUT_DTYPES)
+        count, n_points = self.n_neighbors if n_neighbors is None else n_neighbors, len(self._points)
         _check_count(count)
-        if count > points:
+        if count > n_points:
             raise ValueError(
-                f"Expected n_neighbors <= n_samples_fit, but n_neighbors = {count}, n_samples_fit = {points}"
+                f"Expected n_neighbors <= n_samples_fit, but n_neighbors = {count}, n_samples_fit = {n_points}"
             )
-        distances, indices = nearest(_tensor(self._points), _tensor(queries), int(count), self.metric)
+        distances, indices = nearest(_to_tensor(self._points), _to_tensor(queries), int(count), self.metric)
         return distances.numpy(), indices.numpy()
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -86,49 +86,51 @@ def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[T
     """
     order = 1 if metric == "l1" else 2
     scale = _scale(points, queries)
-    centre = (points[:CHUNK].double() * scale).median(0).values  # small values have small errors
-    base = torch.empty(points.shape, dtype=torch.float32)  # the points, scaled and centred
-    for rows, part in zip(base.split(CHUNK), points.split(CHUNK), strict=True):
-        rows.copy_(_centred(part, centre, scale))
-    sizes = torch.linalg.vector_norm(base, ord=order, dim=1)  # (n,)
+    centre = (points[:CHUNK_SIZE].double() * scale).median(0).values  # small values have small errors
+    scaled_points = torch.empty(points.shape, dtype=torch.float32)  # the points, scaled and centred
+    for rows, part in zip(scaled_points.split(CHUNK_SIZE), points.split(CHUNK_SIZE), strict=True):
+        rows.copy_(_scale_and_centre(part, centre, scale))
+    norms = torch.linalg.vector_norm(scaled_points, ord=order, dim=1)  # (n,)
     # The error of a sum of d products (Higham 2002, equation 3.5), of the inputs in float32, and of underflow.
-    terms = base.shape[1] + 16
+    terms = scaled_points.shape[1] + 16
     eps, tiny = terms * torch.finfo(torch.float32).eps, terms * torch.finfo(torch.float32).tiny
-    parts: list[tuple[Tensor, Tensor]] = []
+    results: list[tuple[Tensor, Tensor]] = []
     for block in queries.split(max(1, BLOCK_BYTES // (4 * len(points)))):
-        x = _centred(block, centre, scale)  # (m, d)
-        rough = _l1(x, base) if metric == "l1" else _squares(x, base, sizes)  # (m, n)
-        error = sizes + torch.linalg.vector_norm(x, ord=order, dim=1, keepdim=True)  # (m, n)
+        x = _scale_and_centre(block, centre, scale)  # (m, d)
+        is_l1 = metric == "l1"
+        estimates = _l1_distances(x, scaled_points) if is_l1 else _squared_l2_distances(x, scaled_points, norms)
+        error = norms + torch.linalg.vector_norm(x, ord=order, dim=1, keepdim=True)  # (m, n)
         error.pow_(order).mul_(eps).add_(tiny)
-        rough.add_(error)
-        farthest = rough.topk(count, dim=1, largest=False).values[:, -1:]  # bound on the distance of the last neighbour
-        possible = rough.sub_(error, alpha=2) <= farthest
-        del rough, error
-        parts.append(_exact(points, block, possible, count, order, scale))
-    return torch.cat([distances for distances, _ in parts]) / scale, torch.cat([indices for _, indices in parts])
+        estimates.add_(error)
+        # A bound on the distance of the last neighbour:
+        farthest = estimates.topk(count, dim=1, largest=False).values[:, -1:]
+        is_candidate = estimates.sub_(error, alpha=2) <= farthest
+        del estimates, error
+        results.append(_nearest_candidates(points, block, is_candidate, count, order, scale))
+    return torch.cat([distances for distances, _ in results]) / scale, torch.cat([indices for _, indices in results])
 
 
-def _exact(
-    points: Tensor, queries: Tensor, possible: Tensor, count: int, order: int, scale: float
+def _nearest_candidates(
+    points: Tensor, queries: Tensor, is_candidate: Tensor, count: int, order: int, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the scaled distances and the indices of the nearest among the `possible` points (m, n), in float64."""
-    row, column = possible.nonzero(as_tuple=True)
-    pairs = max(1, PAIR_BYTES // (8 * points.shape[1]))
+    """Return the scaled distances and the indices of the nearest candidates, (m, n), in float64."""
+    row, column = is_candidate.nonzero(as_tuple=True)
+    chunk_size = max(1, PAIR_BYTES // (8 * points.shape[1]))
     distances = torch.cat(
         [
-            _length(queries[r].double().mul_(scale) - points[c].double().mul_(scale), order)
-            for r, c in zip(row.split(pairs), column.split(pairs), strict=True)
+            _row_norms(queries[r].double().mul_(scale) - points[c].double().mul_(scale), order)
+            for r, c in zip(row.split(chunk_size), column.split(chunk_size), strict=True)
         ]
     )
     ascending = distances.argsort(stable=True)
     ascending = ascending[row[ascending].argsort(stable=True)]  # by query, then by distance, then by index
-    starts = torch.bincount(row, minlength=len(queries)).cumsum(0).roll(1)
-    starts[0] = 0
-    chosen = ascending[starts[:, None] + torch.arange(count)]  # (m, count)
-    return distances[chosen], column[chosen]
+    first_positions = torch.bincount(row, minlength=len(queries)).cumsum(0).roll(1)
+    first_positions[0] = 0
+    nearest_pairs = ascending[first_positions[:, None] + torch.arange(count)]  # (m, count)
+    return distances[nearest_pairs], column[nearest_pairs]
 
 
-def _length(difference: Tensor, order: int) -> Tensor:
+def _row_norms(difference: Tensor, order: int) -> Tensor:
     """Return the norm of each row, (m,); squares neither overflow nor underflow, since each row is scaled to [1/2, 1].
 
     Writes into `difference`.
@@ -140,23 +142,23 @@ def _length(difference: Tensor, order: int) -> Tensor:
 
 def _scale(*arrays: Tensor) -> float:
     """Return the power of two that scales the largest absolute value to [1/2, 1], within 2^±MAX_EXPONENT."""
-    ends = [float(end) for array in arrays for end in torch.aminmax(array)]
-    _, exponent = math.frexp(max(map(abs, ends)))
+    extremes = [float(extreme) for array in arrays for extreme in torch.aminmax(array)]
+    _, exponent = math.frexp(max(map(abs, extremes)))
     return math.ldexp(1.0, -max(-MAX_EXPONENT, min(exponent, MAX_EXPONENT)))
 
 
-def _squares(queries: Tensor, base: Tensor, sizes: Tensor) -> Tensor:
+def _squared_l2_distances(queries: Tensor, points: Tensor, norms: Tensor) -> Tensor:
     """Return squared L2 distances (m, n): ‖x‖² + ‖y‖² - 2 x·y."""
     query_squares = queries.square().sum(1, keepdim=True)
-    return torch.addmm(sizes.square(), queries, base.T, alpha=-2).add_(query_squares)
+    return torch.addmm(norms.square(), queries, points.T, alpha=-2).add_(query_squares)
 
 
-def _l1(queries: Tensor, base: Tensor) -> Tensor:
+def _l1_distances(queries: Tensor, points: Tensor) -> Tensor:
     """Return L1 distances (m, n), in blocks of points that stay in the CPU cache: twice as fast as torch.cdist."""
-    distances = torch.empty(len(queries), len(base))
-    rows = max(1, CACHE_BYTES // (4 * base.shape[1]))
-    difference = torch.empty(rows, base.shape[1])
-    for part, columns in zip(base.split(rows), distances.split(rows, dim=1), strict=True):
+    distances = torch.empty(len(queries), len(points))
+    rows = max(1, CACHE_BYTES // (4 * points.shape[1]))
+    difference = torch.empty(rows, points.shape[1])
+    for part, columns in zip(points.split(rows), distances.split(rows, dim=1), strict=True):
         buffer = difference[: len(part)]
         for query, column in zip(queries, columns, strict=True):
             torch.sub(part, query, out=buffer)
@@ -164,7 +166,7 @@ def _l1(queries: Tensor, base: Tensor) -> Tensor:
     return distances
 
 
-def _centred(x: Tensor, centre: Tensor, scale: float) -> Tensor:
+def _scale_and_centre(x: Tensor, centre: Tensor, scale: float) -> Tensor:
     """Return x * scale - centre in float32, rounded once."""
     return (x.double() * scale).sub_(centre).to(torch.float32)
 
@@ -177,6 +179,6 @@ def _check_count(count: Any) -> None:
         raise ValueError(f"n_neighbors must be at least 1, not {count}")
 
 
-def _tensor(array: Any) -> Tensor:
+def _to_tensor(array: Any) -> Tensor:
     """Return an array as a tensor, without a copy if PyTorch can use its memory."""
     return torch.from_numpy(np.require(array, requirements=("C", "W")))

@@ -27,17 +27,17 @@ from pellucid.losses import LOSSES, Loss
 from pellucid.model import Model
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.training.callbacks import EarlyStopping
-from pellucid.training.measures import ends_in_probabilities, gives_probabilities
+from pellucid.training.measures import ends_in_probabilities, predicts_probabilities
 
 Builder = Callable[[int, int], Layer]
-FLOATS = (np.float64, np.float32)  # X of another dtype is converted to float64
-HIDDEN = 100  # units in the hidden layer of the default network
+FLOAT_DTYPES = (np.float64, np.float32)  # X of another dtype is converted to float64
+N_HIDDEN = 100  # units in the hidden layer of the default network
 
 
 class _Network(NetworkEstimator):
     """Base class of both estimators: parameters and training. X may have more than two axes, as images do."""
 
-    _accepted: ClassVar[Mapping[str, Any]] = {"dtype": FLOATS, "allow_nd": True}
+    _data_requirements: ClassVar[Mapping[str, Any]] = {"dtype": FLOAT_DTYPES, "allow_nd": True}
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class _Network(NetworkEstimator):
         self.device = device
         self.random_state = random_state
 
-    def _model(self, X: Array, outputs: int, classes: list[str] | None) -> Model:
+    def _build_model(self, X: Array, outputs: int, classes: list[str] | None) -> Model:
         """Return the model with newly drawn weights for inputs X (n, ...), in their precision."""
         net = default_network if self.network is None else self.network
         if not isinstance(net, Layer):
@@ -82,13 +82,13 @@ class _Network(NetworkEstimator):
                 seed=seed_of(self.random_state),
                 device=self.device,
             )
-        allowed = {(outputs,), (1,)} if outputs == 2 else {(outputs,)}
-        if model.output_shape not in allowed:
+        allowed_shapes = {(outputs,), (1,)} if outputs == 2 else {(outputs,)}
+        if model.output_shape not in allowed_shapes:
             raise ValueError(f"the network outputs {model.output_shape} for each example, but y needs ({outputs},)")
         model.classes = None if classes is None else tuple(classes)
         return model
 
-    def _continued(self) -> Model:
+    def _model_with_new_seed(self) -> Model:
         """Return the fitted model with a new seed, so each call draws a new order and new dropout masks."""
         self.model_.seed = mix(self.model_.seed, 1) >> 1  # seeds are below 2^63
         return self.model_
@@ -96,7 +96,7 @@ class _Network(NetworkEstimator):
     @value_errors()
     def _train(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, hold_out: bool) -> None:
         """Train, with early stopping on held-out data if `hold_out`, and store the model and its history."""
-        stop = [EarlyStopping(self.patience)] if hold_out and self.patience is not None else []
+        callbacks = [EarlyStopping(self.patience)] if hold_out and self.patience is not None else []
         self.history_ = train(
             model,
             torch.tensor(X, dtype=model.dtype),
@@ -104,15 +104,15 @@ class _Network(NetworkEstimator):
             weights,
             epochs=epochs,
             batch_size=self.batch_size,
-            callbacks=stop,
-            validation=float(self.validation_fraction) if stop else None,
+            callbacks=callbacks,
+            validation=float(self.validation_fraction) if callbacks else None,
         )
         self.model_ = model
 
-    def _check(self, X: Any, y: Any, first: bool = True) -> tuple[Array, Array]:
+    def _check_data(self, X: Any, y: Any, is_first: bool = True) -> tuple[Array, Array]:
         """Return checked X (n, ...), float32 or float64, and y (n,)."""
         numeric = isinstance(self, RegressorMixin)
-        X, y = validate_data(self, X, y, reset=first, y_numeric=numeric, **self._accepted)
+        X, y = validate_data(self, X, y, reset=is_first, y_numeric=numeric, **self._data_requirements)
         return X, y
 
 
@@ -160,10 +160,10 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit newly drawn weights to X (n, ...) and classes y (n,), with sample weights (n,)."""
-        X, y = self._check(X, y)
+        X, y = self._check_data(X, y)
         weights = checked_weights(sample_weight, X)
         self.classes_, labels = checked_classes(y, weights)
-        self._train(self._new(X), X, labels, weights, self.epochs, hold_out=True)
+        self._train(self._new_model(X), X, labels, weights, self.epochs, hold_out=True)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -171,11 +171,11 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
 
         classes: all classes that will occur, required in the first call. The optimizer's state is reset in each call.
         """
-        first = not hasattr(self, "model_")
-        X, y = self._check(X, y, first)
+        is_first = not hasattr(self, "model_")
+        X, y = self._check_data(X, y, is_first)
         check_classification_targets(y)
         weights = checked_weights(sample_weight, X)
-        if first:
+        if is_first:
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             self.classes_ = np.unique(classes)
@@ -184,19 +184,20 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
         labels = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         if not np.array_equal(self.classes_[labels], y):
             raise ValueError(f"y contains classes other than {self.classes_!r}; give all classes in the first call")
-        self._train(self._new(X) if first else self._continued(), X, labels, weights, 1, hold_out=False)
+        model = self._new_model(X) if is_first else self._model_with_new_seed()
+        self._train(model, X, labels, weights, 1, hold_out=False)
         return self
 
-    def _probabilities(self) -> bool:
+    def _is_probabilistic(self) -> bool:
         if hasattr(self, "model_"):
-            return gives_probabilities(self.model_.net, self.model_.loss)
+            return predicts_probabilities(self.model_.net, self.model_.loss)
         loss = LOSSES.get(self.loss, Loss) if isinstance(self.loss, str) else type(self.loss)
         net = self.network if isinstance(self.network, Layer) else default_network(1, 1)
         return loss.predict is not Loss.predict or ends_in_probabilities(net)
 
-    def _new(self, X: Array) -> Model:
+    def _new_model(self, X: Array) -> Model:
         names = [str(name) for name in self.classes_]
-        return self._model(X, len(names), names)
+        return self._build_model(X, len(names), names)
 
 
 class NetworkRegressor(RegressorMixin, _Network):
@@ -208,9 +209,9 @@ class NetworkRegressor(RegressorMixin, _Network):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit newly drawn weights to X (n, ...) and targets y (n,), with sample weights (n,)."""
-        X, y = self._check(X, y)
+        X, y = self._check_data(X, y)
         weights = checked_weights(sample_weight, X)
-        self._train(self._model(X, 1, None), X, y.astype(np.float64), weights, self.epochs, hold_out=True)
+        self._train(self._build_model(X, 1, None), X, y.astype(np.float64), weights, self.epochs, hold_out=True)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -218,10 +219,10 @@ class NetworkRegressor(RegressorMixin, _Network):
 
         The optimizer's state is reset in each call.
         """
-        first = not hasattr(self, "model_")
-        X, y = self._check(X, y, first)
+        is_first = not hasattr(self, "model_")
+        X, y = self._check_data(X, y, is_first)
         weights = checked_weights(sample_weight, X)
-        model = self._model(X, 1, None) if first else self._continued()
+        model = self._build_model(X, 1, None) if is_first else self._model_with_new_seed()
         self._train(model, X, y.astype(np.float64), weights, 1, hold_out=False)
         return self
 
@@ -232,4 +233,4 @@ class NetworkRegressor(RegressorMixin, _Network):
 
 def default_network(n_features: int, n_outputs: int) -> Layer:
     """Return a network of one hidden layer of ReLUs, for inputs of any shape."""
-    return Sequential(Flatten(), Dense(HIDDEN), ReLU(), Dense(n_outputs))
+    return Sequential(Flatten(), Dense(N_HIDDEN), ReLU(), Dense(n_outputs))

@@ -19,7 +19,7 @@ from pellucid.estimators.base import (
 )
 from pellucid.estimators.plotting import CoefficientPlot
 from pellucid.losses import Loss
-from pellucid.losses.targets import numbers
+from pellucid.losses.targets import target_values
 from pellucid.model import Model
 from pellucid.optim import SGD
 from pellucid.run.history import Row
@@ -36,7 +36,7 @@ class PerceptronLoss(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        sign = 2 * numbers(self, y, target) - 1  # (N, C)
+        sign = 2 * target_values(self, y, target) - 1  # (N, C)
         margin = sign * y
         return -margin.clamp_max(0).sum() / len(y), torch.where(margin <= 0, -sign, 0.0) / len(y)
 
@@ -71,21 +71,21 @@ class Perceptron(CoefficientPlot, NetworkClassification):
         X, y = validate_data(self, X, y, dtype=np.float64)
         self.classes_, labels = checked_classes(y, None)
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
-        names = [str(name) for name in self.classes_]
+        class_names = [str(name) for name in self.classes_]
         model = one_layer(
-            X.shape[1], outputs, self.fit_intercept, PerceptronLoss(), SGD(self.learning_rate), classes=names,
+            X.shape[1], outputs, self.fit_intercept, PerceptronLoss(), SGD(self.learning_rate), classes=class_names,
             seed=seed_of(self.random_state),
         )  # fmt: skip
         x, target = torch.tensor(X), torch.tensor(labels)
-        stop = Separated(model, x, target)
-        self.history_ = train(model, x, target, None, epochs=self.max_iter, batch_size=1, callbacks=[stop])
+        stopping = StopWhenSeparated(model, x, target)
+        self.history_ = train(model, x, target, None, epochs=self.max_iter, batch_size=1, callbacks=[stopping])
         self.n_iter_ = len(self.history_)
         self.model_ = model
         self.coef_, self.intercept_ = coefficients(model)
         return self
 
 
-class Separated(Callback):
+class StopWhenSeparated(Callback):
     """Stop after the first epoch at whose end no example is misclassified."""
 
     def __init__(self, model: Model, x: Tensor, target: Tensor) -> None:

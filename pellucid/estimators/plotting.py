@@ -19,7 +19,7 @@ class BoundaryPlot:
 
         Raises ValueError for another number of features.
         """
-        from pellucid.report.figures.regions import regions
+        from pellucid.report.figures.regions import decision_regions
 
         estimator: Any = self
         check_is_fitted(estimator)
@@ -32,7 +32,9 @@ class BoundaryPlot:
         def predict(plane: Any) -> Any:
             return np.searchsorted(estimator.classes_, estimator.predict(plane))
 
-        return regions(predict, points, labels, [str(name) for name in estimator.classes_], _names(estimator, 2))
+        return decision_regions(
+            predict, points, labels, [str(name) for name in estimator.classes_], _feature_names(estimator, 2)
+        )
 
 
 class CoefficientPlot:
@@ -44,7 +46,7 @@ class CoefficientPlot:
 
         estimator: Any = self
         check_is_fitted(estimator)
-        return coefficients(_names(estimator, estimator.n_features_in_), estimator.coef_)
+        return coefficients(_feature_names(estimator, estimator.n_features_in_), estimator.coef_)
 
 
 class PathPlot:
@@ -56,10 +58,10 @@ class PathPlot:
 
         unfitted: list[Any] = [clone(self) for _ in alphas]
         fits = [model.set_params(alpha=alpha).fit(X, y) for model, alpha in zip(unfitted, sorted(alphas), strict=True)]
-        names = _names(fits[0], fits[0].n_features_in_)
+        names = _feature_names(fits[0], fits[0].n_features_in_)
         return coefficient_paths(names, sorted(alphas), {type(self).__name__: [fit.coef_ for fit in fits]})
 
 
-def _names(estimator: Any, count: int) -> list[str]:
+def _feature_names(estimator: Any, count: int) -> list[str]:
     """Return the names of the features: the columns of a data frame, or x0, x1, ..."""
     return [str(name) for name in getattr(estimator, "feature_names_in_", [f"x{k}" for k in range(count)])]

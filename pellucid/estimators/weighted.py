@@ -18,17 +18,17 @@ def with_weights(target: Tensor, weights: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Weighted(Loss):
+class WeightedLoss(Loss):
     """C = 1/n Σ w_i C_i for a loss whose value for a batch is the mean of its values C_i for the examples.
 
-    Targets are those of `with_weights`; classes: whether they are class indices, not numbers. With weights whose mean
-    over the data is 1, the mean over all batches is Σ w_i C_i / Σ w_i. The gradient of the loss is multiplied by w_i in
-    the rows of example i.
+    Targets are those of `with_weights`; has_class_targets: whether they are class indices, not numbers. With weights
+    whose mean over the data is 1, the mean over all batches is Σ w_i C_i / Σ w_i. The gradient of the loss is
+    multiplied by w_i in the rows of example i.
     Raises PellucidError for a loss with class_weights, whose mean is already weighted.
     """
 
     loss: Loss
-    classes: bool = True
+    has_class_targets: bool = True
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a loss with class_weights."""
@@ -41,25 +41,25 @@ class Weighted(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        target, weights = self._parts(target)
+        target, weights = self._targets_and_weights(target)
         weights = weights.to(y.dtype)
         _, dy = self.loss(y, target)
-        value = (each(self.loss, y, target) * weights).sum() / len(y)
+        value = (example_losses(self.loss, y, target) * weights).sum() / len(y)
         return value, dy * weights.reshape(-1, *(1,) * (y.dim() - 1))
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Raise PellucidError if the targets are invalid for the loss."""
-        self.loss.check(outputs, self._parts(targets)[0])
+        self.loss.check(outputs, self._targets_and_weights(targets)[0])
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the loss's predictions."""
         return self.loss.predict(y)
 
-    def _parts(self, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _targets_and_weights(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the targets of the loss, and the weights."""
         values, weights = target[:, :-1], target[:, -1]
         values = values[:, 0] if values.shape[1] == 1 else values
-        return (values.long() if self.classes else values), weights
+        return (values.long() if self.has_class_targets else values), weights
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class WeightedPenalty(Regularizer):
 
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
         """Add the cost term's gradient to `grads`, in place."""
-        unscaled = [torch.zeros_like(grad) for grad in grads]
-        self.penalty.add_gradient(weights, unscaled, n)
-        foreach.add_(grads, unscaled, alpha=1 / self.mean)
+        unscaled_grads = [torch.zeros_like(grad) for grad in grads]
+        self.penalty.add_gradient(weights, unscaled_grads, n)
+        foreach.add_(grads, unscaled_grads, alpha=1 / self.mean)
 
     def shrink(self, weights: list[Tensor], lr: float) -> None:
         """Do nothing: only penalties with a cost term are weighted, not decoupled ones."""
@@ -90,7 +90,7 @@ def weighted_penalty(regularizer: Regularizer | MaxNorm, mean: float) -> Regular
     return WeightedPenalty(regularizer, mean)
 
 
-def each(loss: Loss, y: Tensor, target: Tensor) -> Tensor:
+def example_losses(loss: Loss, y: Tensor, target: Tensor) -> Tensor:
     """Return the loss of each example, (n,): in one call for common losses, otherwise in one call per example."""
     if loss == Quadratic():
         return (y - target.reshape(y.shape)).square().flatten(1).sum(1) / 2

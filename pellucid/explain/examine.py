@@ -24,7 +24,7 @@ from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Region, aim
 from pellucid.explain.verdicts import ORDERS, RULES, TestVerdict, curve_verdict, sum_verdict, weights_verdict
 from pellucid.files import make_folder, write_atomically
-from pellucid.report.figures.heat import heat, overview, places
+from pellucid.report.figures.heat import heat, occlusion_maps, overview
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, TablePart
 from pellucid.report.write import write_picture
 from pellucid.settings.checks import check_known
@@ -300,6 +300,6 @@ def _write_occlusion_by_class(
     )
     assert occluded.predicted is not None
     probability, predicted = occluded.score[0].cpu(), occluded.predicted[0].cpu()
-    figure = places(probability, predicted, classes, f"p({classes[target]}) with grey there")
+    figure = occlusion_maps(probability, predicted, classes, f"p({classes[target]}) with grey there")
     npz_values = {"probability": probability, "predicted": predicted, "corners": occluded.corners}
     return write_picture(folder, BY_CLASS_NAME, figure, npz_values)

@@ -16,22 +16,22 @@ from pellucid.explain.look import LayerContents, OccludedImage, PageContents
 from pellucid.explain.retrained import RetrainingRow
 from pellucid.explain.top_patches import Evolution, TopPatches
 from pellucid.files import make_folder, write_atomically
-from pellucid.report.figures.heat import heat, places
+from pellucid.report.figures.heat import heat, occlusion_maps
 from pellucid.report.figures.pictures import filters, sheet
 from pellucid.report.figures.style import (
     INK,
     PALE,
     SMALL,
-    End,
+    CurveEnd,
     curve_axes,
     depth_colours,
     label_ends,
     picture_axes,
     pixels,
-    show,
+    show_image,
 )
 from pellucid.report.sections import FigurePart, FigureRow, Missing, Page, Section, SectionPart, TablePart
-from pellucid.report.write import packed
+from pellucid.report.write import npz_bytes
 from pellucid.text import percent
 
 PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks"
@@ -47,7 +47,7 @@ def write_page(folder: Path, contents: PageContents) -> Path:
     """Write index.html, which needs no other file, and in figures/ each figure as PNG and its values as .npz."""
     make_folder(folder / "figures")
     for name, values in figure_values(contents).items():
-        write_atomically(folder / "figures" / f"{name}.npz", packed(values), durable=False)
+        write_atomically(folder / "figures" / f"{name}.npz", npz_bytes(values), durable=False)
     return contents_page(contents).write(folder / "index.html")
 
 
@@ -135,7 +135,7 @@ def _occlusion_row(contents: PageContents, k: int, occluded: OccludedImage) -> F
         ),
         (
             "class",
-            places(by_class.score[0], by_class.predicted[0], contents.classes, f"p({occluded.label})"),
+            occlusion_maps(by_class.score[0], by_class.predicted[0], contents.classes, f"p({occluded.label})"),
             f"The probability of {occluded.label}, and the class that the model predicts, "
             "for each position of the square.",
         ),
@@ -252,7 +252,7 @@ def evolution_figure(evolution: Evolution) -> Figure:
             plot = picture_axes(figure, LEFT_MARGIN + column * (CELL_SIDE + CELL_GAP), bottom, CELL_SIDE, CELL_SIDE)
             top, left, patch_bottom, right = epoch_patches[k].corners[0].tolist()
             patch = epoch_patches[k].deconvolution[0].double().numpy()[:, top:patch_bottom, left:right]
-            show(plot, pixels(MID_GREY + MID_GREY * patch / white_level(patch)))
+            show_image(plot, pixels(MID_GREY + MID_GREY * patch / white_level(patch)))
             if row == 0:
                 name = f"epoch {evolution.epochs[k]}" if column == 0 else str(evolution.epochs[k])
                 plot.set_title(name, fontsize=SMALL - 1, color=INK, pad=3)
@@ -266,12 +266,12 @@ def evolution_figure(evolution: Evolution) -> Figure:
 def means_figure(evolution: Evolution) -> Figure:
     """Draw the mean activation of the same maps over the epochs, and the largest mean of all maps of the layer."""
     figure, plot = curve_axes("epoch", "mean activation")
-    ends: list[End] = []
+    ends: list[CurveEnd] = []
     for map_index, colour in zip(evolution.maps, depth_colours(len(evolution.maps)), strict=True):
         values = evolution.means[:, map_index].tolist()
         (line,) = plot.plot(evolution.epochs, values, color=colour, linewidth=1.3)
         figure.lines_by_name.append((f"map {map_index}", line))
-        ends.append(End(evolution.epochs[-1], values[-1], f"map {map_index}", colour))
+        ends.append(CurveEnd(evolution.epochs[-1], values[-1], f"map {map_index}", colour))
     largest = evolution.means.amax(1).tolist()
     plot.plot(evolution.epochs, largest, color=PALE, linewidth=1.2, linestyle=(0, (4, 2)), label="largest of all maps")
     plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="best")
@@ -298,7 +298,7 @@ def patch_sheet(patches: Sequence[TopPatches], images: Tensor) -> Figure:
         bottom = size[1] - (row + 1) * (PATCH_SIDE + NAME_HEIGHT + MAP_GAP)
         for shift, tile in enumerate(patch_tiles(patch, images)):
             plot = picture_axes(figure, left + shift * (PATCH_SIDE + 0.04), bottom, PATCH_SIDE, PATCH_SIDE)
-            show(plot, tile)
+            show_image(plot, tile)
             if shift == 0:
                 words = f"{patch.map}: {float(patch.value[0]):.3g}"
                 plot.set_title(words, fontsize=SMALL - 1, color=INK, pad=2, loc="left")

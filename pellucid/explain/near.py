@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, LocalResponseNorm, LogSoftmax, MaxPool2d, Softmax
-from pellucid.layers.base import Layer, Mode, Params, Trait, pair, states
+from pellucid.layers.base import Layer, Mode, Params, Trait, declares, pair
 
 MAX_FRACTION = 0.85  # fraction of a map; a rectangle above it is not recomputed alone, but with the whole map
 MEMORY_FORMAT = torch.channels_last  # faster for copying rectangles and for convolutions of odd sizes on the CPU
@@ -84,8 +84,8 @@ class IncrementalNetwork:
 def _is_pointwise(layer: Layer) -> bool:
     """Return whether each position of the layer's output depends only on the same position of its input."""
     if isinstance(layer, Softmax | LogSoftmax):
-        return states(layer, Softmax, LogSoftmax) and layer.axis == 1
-    return states(layer, Trait.ELEMENTWISE, BatchNorm, LocalResponseNorm)  # in evaluation mode
+        return declares(layer, Softmax, LogSoftmax) and layer.axis == 1
+    return declares(layer, Trait.ELEMENTWISE, BatchNorm, LocalResponseNorm)  # in evaluation mode
 
 
 class SlidingWindow(NamedTuple):

@@ -15,7 +15,7 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.settings.checks import integer
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
-from pellucid.training.process import memory_kept
+from pellucid.training.process import keeping_freed_memory
 
 VECTOR_BATCHES = 32  # batches of squares that the last layers, which are small, process at once for class targets
 GREY = 0.5  # of the range black..white
@@ -117,7 +117,7 @@ def occlude(
     ]
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
-    with memory_kept():
+    with keeping_freed_memory():
         for corner_batch in corners.flatten(0, 1).split(batch * VECTOR_BATCHES if is_class else batch):
             for n in range(len(x)):
                 outputs = variants[n].run(corner_batch, side, batch)

@@ -24,7 +24,7 @@ from pellucid.layers import (
     Softmax,
 )
 from pellucid.layers.avgpool2d import AvgPool2dCache
-from pellucid.layers.base import Cache, Layer, Params, Trait, states
+from pellucid.layers.base import Cache, Layer, Params, Trait, declares
 from pellucid.layers.multiply import MultiplyCache
 from pellucid.nested import map_tree
 from pellucid.rules import own
@@ -55,7 +55,7 @@ def receptive_fields(run: ForwardPass) -> Tensor:
 
 def marking_rules(path: str, layer: Layer) -> Rule:
     """Return the rule that propagates marks back through a layer."""
-    mark_rule = next((mark_rule for kinds, mark_rule in MARK_RULES if states(layer, *kinds)), None)
+    mark_rule = next((mark_rule for kinds, mark_rule in MARK_RULES if declares(layer, *kinds)), None)
     if mark_rule is None:
         raise PellucidError(f"{path}: the receptive field of a {type(layer).__name__} is unknown")
 

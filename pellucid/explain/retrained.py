@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from pellucid.combine.base import replace_layer, walk
-from pellucid.combine.nets import sizes
+from pellucid.combine.nets import parameter_counts
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import default_rows
@@ -98,7 +98,7 @@ def retrain_variants(
             rows.append(RetrainingRow(variant, error=str(error)))
             continue
         test_accuracy = variant_model.evaluate(test)["accuracy"]
-        parameters = sizes(variant_model.objective.nets, variant_model.params).parameters
+        parameters = parameter_counts(variant_model.objective.nets, variant_model.params).parameters
         rows.append(RetrainingRow(variant, parameters, history.last["train_accuracy"], test_accuracy))
     return Retraining(rows, epochs, len(train), weights_callback.params_by_epoch)
 

@@ -18,7 +18,7 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules import Entrance
 from pellucid.settings.checks import integer
 from pellucid.sweep import forward
-from pellucid.training.callbacks import kept_epochs
+from pellucid.training.callbacks import snapshot_files
 from pellucid.training.model import BaseModel
 
 Prepare = Callable[[Tensor], Tensor]  # function of stored images that returns the network's inputs
@@ -178,7 +178,7 @@ def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
     Raises PellucidError for weights of another network.
     """
     params_by_epoch: dict[int, Params] = {}
-    for epoch, path in kept_epochs(run / "weights").items():
+    for epoch, path in snapshot_files(run / "weights").items():
         epoch_model = BaseModel.load(path, device=str(model.device))
         if epoch_model.net != model.net:
             raise PellucidError(f"{path} contains another network than the model; remove it")

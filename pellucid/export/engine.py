@@ -20,15 +20,15 @@ def onnxruntime_engine(net: Layer, params: Params, shape: tuple[int, ...]) -> Ca
     """
     sessions: dict[tuple[int, ...], Any] = {}
 
-    def session_for(one: tuple[int, ...]) -> Any:
-        if one not in sessions:
-            data, _ = onnx_bytes(net, params, one)
-            sessions[one] = session(data)
-        return sessions[one]
+    def session_for(input_shape: tuple[int, ...]) -> Any:
+        if input_shape not in sessions:
+            data, _ = onnx_bytes(net, params, input_shape)
+            sessions[input_shape] = session(data)
+        return sessions[input_shape]
 
     def run(x: Tensor) -> Any:
-        running = session_for(tuple(x.shape[1:]))
-        outputs = [torch.from_numpy(y) for y in running.run(None, {"input": x.contiguous().numpy()})]
+        runtime = session_for(tuple(x.shape[1:]))
+        outputs = [torch.from_numpy(y) for y in runtime.run(None, {"input": x.contiguous().numpy()})]
         return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
     session_for(shape)

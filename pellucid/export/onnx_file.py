@@ -21,7 +21,7 @@ from pellucid.nested import flatten, map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.objective import Supervised
 from pellucid.onnx_nodes import Node, custom_layers, unwritable, write
-from pellucid.onnx_nodes.proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional, run_file
+from pellucid.onnx_nodes.proto import IR_VERSION, MAX_BYTES, OPSET, import_optional, node_proto, run_file
 from pellucid.opening.onnx import READERS
 from pellucid.task import task_of
 
@@ -37,7 +37,7 @@ def to_onnx(
     output before any softmax that the loss contains; it includes the standardisation by the model's mean and std.
     size: (H, W) of the images that the file takes, by default the model's; for fully convolutional networks. Tensors
     are named by the paths of the parameters; the metadata contains the classes, the preprocessing, and how `predict`
-    follows from the outputs ("outputs", see `meaning`). A model of several networks is written by its task, see
+    follows from the outputs ("outputs", see `output_meaning`). A model of several networks is written by its task, see
     `Task.onnx`. whole: whether the file takes "images", uint8 pictures (N, H, W, C), and returns "predictions", the
     values of `predict`, or detections; a page beside it, NAME.html, then says what is inside.
     Raises PellucidError for a model without weights, for layers and models that ONNX cannot express, and ParityError,
@@ -48,18 +48,18 @@ def to_onnx(
     metadata = {"preprocess": json.dumps(model.preprocess)}
     if model.classes is not None:
         metadata["classes"] = json.dumps(list(model.classes))
-    written = None if isinstance(model.objective, Supervised) else task_of(model).onnx(model, size, metadata)
-    if written is None:
-        shape = model.nominal_shape if size is None else _resized(model, size)
-        metadata["outputs"] = json.dumps(CONVERSIONS[0][0] if whole else meaning(model, shape))
-        written = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
-    data, parity = written
+    data_and_parity = None if isinstance(model.objective, Supervised) else task_of(model).onnx(model, size, metadata)
+    if data_and_parity is None:
+        shape = model.nominal_shape if size is None else _resized_shape(model, size)
+        metadata["outputs"] = json.dumps(CONVERSIONS[0][0] if whole else output_meaning(model, shape))
+        data_and_parity = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
+    data, parity = data_and_parity
     if whole:
         from pellucid.export.onnx_whole import page, with_pictures  # the page's templates take time to import
 
         operator = None
         if isinstance(model.objective, Supervised):
-            operator = _operator(model, model.nominal_shape if size is None else _resized(model, size))
+            operator = _prediction_operator(model, model.nominal_shape if size is None else _resized_shape(model, size))
         data, parity = with_pictures(data, model, operator)
         write_atomically(Path(path).with_suffix(".html"), page(path, data, model, parity).html().encode("utf-8"))
     write_atomically(path, data)
@@ -82,16 +82,16 @@ CONVERSIONS: tuple[tuple[str, Callable[[Tensor], Tensor], Operator], ...] = (
 )
 
 
-def meaning(model: Model, shape: tuple[int, ...]) -> str:
+def output_meaning(model: Model, shape: tuple[int, ...]) -> str:
     """Return how the values of `predict` follow from the network's outputs, as a text for users of a file.
 
     shape: of an input, without the batch axis. For a network with several outputs, the text names the one that
     `predict` uses.
     """
-    found = _conversion(model, shape)
-    if found is None:
+    conversion = _conversion(model, shape)
+    if conversion is None:
         return f"the network's values; {type(model.loss).__name__}.predict converts them to the values of predict"
-    number, text, _, has_several_outputs = found
+    number, text, _, has_several_outputs = conversion
     return f"output{number}: {text}, which uses no other output" if has_several_outputs else text
 
 
@@ -102,27 +102,27 @@ def _conversion(model: Model, shape: tuple[int, ...]) -> tuple[int, str, Operato
     """
     rng, shapes = torch.Generator().manual_seed(0), model.outputs_for(shape)
     has_several_outputs = bool(shapes) and isinstance(shapes[0], tuple)
-    ys = tuple(torch.randn(2, *one, generator=rng) for one in (shapes if has_several_outputs else (shapes,)))
-    predicted = model.loss.predict(ys if has_several_outputs else ys[0])
+    ys = tuple(torch.randn(2, *out, generator=rng) for out in (shapes if has_several_outputs else (shapes,)))
+    predictions = model.loss.predict(ys if has_several_outputs else ys[0])
     for number, y in enumerate(ys, start=1):
         for text, convert, operator in CONVERSIONS:
-            if predicted.shape == y.shape and torch.allclose(predicted, convert(y)):
+            if predictions.shape == y.shape and torch.allclose(predictions, convert(y)):
                 return number, text, operator, has_several_outputs
     return None
 
 
-def _operator(model: Model, shape: tuple[int, ...]) -> tuple[int, str, dict[str, int]]:
+def _prediction_operator(model: Model, shape: tuple[int, ...]) -> tuple[int, str, dict[str, int]]:
     """Return the index of the output that `predict` uses, and its ONNX operator; raises PellucidError for none."""
-    found = _conversion(model, shape)
-    if found is None:
+    conversion = _conversion(model, shape)
+    if conversion is None:
         raise PellucidError(
             f"{type(model.loss).__name__}.predict cannot be written as ONNX; leave out whole for the network's outputs"
         )
-    number, _, operator, _ = found
+    number, _, operator, _ = conversion
     return number - 1, *operator
 
 
-def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
+def _resized_shape(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
     """Return the shape of images of another size; raises PellucidError if the weights do not fit it."""
     if len(model.input_shape) != 3:
         raise PellucidError(f"size: the model takes inputs of shape {model.input_shape}, not images; leave size out")
@@ -133,10 +133,10 @@ def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
     except RuntimeError as error:  # of an operator in an opened network
         raise PellucidError(f"size: the network does not take images of {size[0]}x{size[1]}; leave size out") from error
     params = flatten(model.params)
-    wrong = next((path for path, leaf in flatten(expected).items() if leaf.shape != params[path].shape), None)
-    if wrong is not None:
+    wrong_path = next((path for path, leaf in flatten(expected).items() if leaf.shape != params[path].shape), None)
+    if wrong_path is not None:
         raise PellucidError(
-            f"size: {wrong} only fits images of {model.input_shape[1]}x{model.input_shape[2]}; leave size out"
+            f"size: {wrong_path} only fits images of {model.input_shape[1]}x{model.input_shape[2]}; leave size out"
         )
     return shape
 
@@ -153,21 +153,21 @@ def onnx_bytes(
     shape: shape of one input without the batch axis, or a tuple of shapes. stats: mean and standard deviation of the
     channels, for images only. Raises the same errors as `to_onnx`.
     """
-    onnx = optional("onnx")
+    onnx = import_optional("onnx")
     params = map_tree(plain_tensor, params)
     traced = trace(net, params, shape)
-    custom = custom_layers(traced.steps)
+    custom_types = custom_layers(traced.steps)
     xs = batch(traced)
     try:
         data = _proto(onnx, traced, stats, metadata or {})
-        theirs = run_file(data, {value.name: x for value, x in zip(traced.inputs, xs, strict=True)})
+        file_outputs = run_file(data, {value.name: x for value, x in zip(traced.inputs, xs, strict=True)})
     except Exception as error:
-        if not custom or isinstance(error, PellucidError):
+        if not custom_types or isinstance(error, PellucidError):
             raise
-        why = " ".join(str(error).split())[:300]  # onnx and onnxruntime have no common exception class
-        raise PellucidError(f"the method onnx of {' or '.join(custom)} writes invalid nodes: {why}") from error
-    fault = f"see the method onnx of {', '.join(custom)}" if custom else "this is a fault in pellucid"
-    return data, compare(outputs(net, params, xs, stats), theirs).require("the ONNX file", fault)
+        reason = " ".join(str(error).split())[:300]  # onnx and onnxruntime have no common exception class
+        raise PellucidError(f"the method onnx of {' or '.join(custom_types)} writes invalid nodes: {reason}") from error
+    fault = f"see the method onnx of {', '.join(custom_types)}" if custom_types else "this is a fault in pellucid"
+    return data, compare(outputs(net, params, xs, stats), file_outputs).require("the ONNX file", fault)
 
 
 Axes = Sequence[str | int | None]  # the name or size of each axis, None for any size
@@ -180,12 +180,13 @@ def _proto(onnx: Any, traced: GraphTrace, stats: FeatureStats | None, metadata: 
         for value in traced.inputs
     ]
     outputs = [
-        (_output(number, traced), types.FLOAT, _sizes(value)) for number, value in enumerate(traced.outputs, start=1)
+        (_output_name(number, traced), types.FLOAT, _axis_sizes(value))
+        for number, value in enumerate(traced.outputs, start=1)
     ]
     return graph_bytes(onnx, *network_nodes(traced, stats), inputs, outputs, metadata)
 
 
-def _sizes(value: GraphValue) -> tuple[str | int | None, ...]:
+def _axis_sizes(value: GraphValue) -> tuple[str | int | None, ...]:
     """Return the sizes of an output: a name for the first axis, if it is that of the examples, and no other names."""
     return tuple(BATCH_AXIS if size is None and not axis else size for axis, size in enumerate(value.axes))
 
@@ -241,16 +242,19 @@ def network_nodes(traced: GraphTrace, stats: FeatureStats | None) -> tuple[list[
         ]
         constants |= {"preprocess/mean": stats.mean, "preprocess/std": stats.std}
     names, copies = _output_names(traced)
-    final = names if stats is None else {"input": "preprocess", **names}
+    file_names = names if stats is None else {"input": "preprocess", **names}
     for step in traced.steps:
-        written = write(_renamed(step, final))
-        nodes += written.with_layer_metadata(READERS)
-        constants |= written.constants
-    nodes += [Node("Identity", to, (final.get(source, source),), (to,)) for to, source in copies.items()]
+        layer_nodes = write(_with_new_names(step, file_names))
+        nodes += layer_nodes.with_layer_metadata(READERS)
+        constants |= layer_nodes.constants
+    nodes += [
+        Node("Identity", output_name, (file_names.get(source, source),), (output_name,))
+        for output_name, source in copies.items()
+    ]
     return nodes, constants
 
 
-def _renamed(step: TracedLayer, names: Mapping[str, str]) -> TracedLayer:
+def _with_new_names(step: TracedLayer, names: Mapping[str, str]) -> TracedLayer:
     """Return the step with its inputs and output renamed."""
     values = [replace(value, name=names.get(value.name, value.name)) for value in (*step.inputs, step.output)]
     return replace(step, inputs=tuple(values[:-1]), output=values[-1])
@@ -265,13 +269,13 @@ def _output_names(traced: GraphTrace) -> tuple[dict[str, str], dict[str, str]]:
     copies: dict[str, str] = {}
     inputs = {value.name for value in traced.inputs} | {step.name for step in traced.steps if not step.inputs}
     for number, value in enumerate(traced.outputs, start=1):
-        to = _output(number, traced)
+        output_name = _output_name(number, traced)
         if value.name in names or value.name in inputs:
-            copies[to] = value.name
+            copies[output_name] = value.name
         else:
-            names[value.name] = to
+            names[value.name] = output_name
     return names, copies
 
 
-def _output(number: int, traced: GraphTrace) -> str:
+def _output_name(number: int, traced: GraphTrace) -> str:
     return "output" if len(traced.outputs) == 1 else f"output{number}"

@@ -12,5 +12,5 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
 
     It is the network of `pellucid.open(path)`, which also compares it with onnxruntime and returns a Model; see there.
     """
-    found = read_onnx(path)
-    return found.net, found.params
+    network = read_onnx(path)
+    return network.net, network.params

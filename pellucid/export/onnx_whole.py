@@ -16,7 +16,7 @@ from pellucid.layers.base import Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.objective import Supervised
-from pellucid.onnx_nodes.proto import OPSET, optional, run_file
+from pellucid.onnx_nodes.proto import OPSET, import_optional, run_file
 from pellucid.report.sections import CodeBlock, Facts, Page, Section, TablePart
 
 IMAGES, PREDICTIONS, CLASS_MAP = "images", "predictions", "class_map"
@@ -30,44 +30,46 @@ def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str,
     returns "predictions", and of pixels also "class_map" (N, H, W); None keeps the outputs of a detector.
     Raises PellucidError for inputs that are not images, and ParityError.
     """
-    onnx = optional("onnx")
+    onnx = import_optional("onnx")
     helper, types = onnx.helper, onnx.TensorProto
     proto = onnx.load_from_string(data)
     graph = proto.graph
     if len(graph.input) != 1 or len(shape := _shape(graph.input[0])) != 4 or shape[1] not in (1, 3):
         raise PellucidError("a whole file takes pictures in grey or colour, and the model's inputs are none")
     channels, height, width = map(int, shape[1:])
-    first = [
+    first_nodes = [
         helper.make_node("Transpose", [IMAGES], ["images/channels"], "images/channels", perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["images/channels"], ["images/float"], "images/float", to=types.FLOAT),
         helper.make_node("Div", ["images/float", "images/255"], ["input"], "images/scaled"),
     ]
     graph.initializer.append(helper.make_tensor("images/255", types.FLOAT, [], [255.0]))
     _replace(graph.input, [helper.make_tensor_value_info(IMAGES, types.UINT8, ("N", height, width, channels))])
-    last, params = [], map_tree(plain_tensor, model.params)
+    last_nodes, params = [], map_tree(plain_tensor, model.params)
     if operator is not None:
-        index, kind, attributes = operator
-        used = graph.output[index]
-        values = [helper.make_tensor_value_info(PREDICTIONS, types.FLOAT, sizes := _shape(used))]
-        last = [helper.make_node(kind, [used.name], [PREDICTIONS], PREDICTIONS, **attributes)]
-        if kind != "Identity" and len(sizes) == 4 and int(sizes[1]) > 1:
-            last.append(helper.make_node("ArgMax", [PREDICTIONS], [CLASS_MAP], CLASS_MAP, axis=1, keepdims=0))
-            values.append(helper.make_tensor_value_info(CLASS_MAP, types.INT64, (sizes[0], *sizes[2:])))
-        _replace(graph.output, values)
-    _replace(graph.node, [*first, *graph.node, *last])
+        index, op_type, attributes = operator
+        used_output = graph.output[index]
+        output_infos = [helper.make_tensor_value_info(PREDICTIONS, types.FLOAT, sizes := _shape(used_output))]
+        last_nodes = [helper.make_node(op_type, [used_output.name], [PREDICTIONS], PREDICTIONS, **attributes)]
+        if op_type != "Identity" and len(sizes) == 4 and int(sizes[1]) > 1:
+            last_nodes.append(helper.make_node("ArgMax", [PREDICTIONS], [CLASS_MAP], CLASS_MAP, axis=1, keepdims=0))
+            output_infos.append(helper.make_tensor_value_info(CLASS_MAP, types.INT64, (sizes[0], *sizes[2:])))
+        _replace(graph.output, output_infos)
+    _replace(graph.node, [*first_nodes, *graph.node, *last_nodes])
     file_bytes = proto.SerializeToString(deterministic=True)
     onnx.checker.check_model(file_bytes, full_check=True)
     rng = torch.Generator().manual_seed(SEED)
     images = torch.randint(256, (BATCH, channels, height, width), dtype=torch.uint8, generator=rng)
-    theirs = run_file(file_bytes, {IMAGES: images.permute(0, 2, 3, 1).contiguous()})
+    file_outputs = run_file(file_bytes, {IMAGES: images.permute(0, 2, 3, 1).contiguous()})
     if operator is None:
-        ours = run_file(data, {"input": float_images(images)})  # compared with the model before
+        expected = run_file(data, {"input": float_images(images)})  # compared with the model before
     else:
-        ours, theirs = [_predicted(model, params, images)], theirs[:1]
-    return file_bytes, compare([one.float() for one in ours], [one.float() for one in theirs]).require("the ONNX file")
+        expected, file_outputs = [_predictions(model, params, images)], file_outputs[:1]
+    return file_bytes, compare([y.float() for y in expected], [y.float() for y in file_outputs]).require(
+        "the ONNX file"
+    )
 
 
-def _predicted(model: Model, params: Params, images: Tensor) -> Tensor:
+def _predictions(model: Model, params: Params, images: Tensor) -> Tensor:
     assert isinstance(model.objective, Supervised)
     ys = outputs(model.net, params, [float_images(images)], model.stats)
     return model.loss.predict(tuple(ys) if len(ys) > 1 else ys[0])
@@ -83,7 +85,7 @@ def _replace(field: Any, values: Sequence[Any]) -> None:
     field.extend(copies)
 
 
-MEANINGS = {
+OUTPUT_MEANINGS = {
     PREDICTIONS: "what predict returns, such as the probability of each class",
     CLASS_MAP: "the index of the most probable class of each pixel",
     "boxes": "x0, y0, x1, y1 in pixels of the resized picture",
@@ -93,7 +95,7 @@ MEANINGS = {
 }
 
 
-def program(path: str | os.PathLike[str], shape: Sequence[int | str]) -> str:
+def usage_code(path: str | os.PathLike[str], shape: Sequence[int | str]) -> str:
     """Return Python lines that run a whole file of images of `shape` (N, H, W, C) on picture.png with onnxruntime."""
     _, height, width, channels = shape
     return f"""\
@@ -110,14 +112,14 @@ results = session.run(None, {{"{IMAGES}": np.array(picture).reshape(1, {height},
 
 def page(path: str | os.PathLike[str], data: bytes, model: Model, parity: Parity) -> Page:
     """Return the page that says what a whole file takes, does and returns, and how to run it."""
-    onnx = optional("onnx")
+    onnx = import_optional("onnx")
     graph = onnx.load_from_string(data).graph
     shape = _shape(graph.input[0])
     _, height, width, channels = shape
     order = "red, green, blue" if channels == 3 else "grey"
     statistics = "" if model.stats is None else "; subtracts the training's mean and divides by its standard deviation"
     facts = [
-        ("Input", f"{IMAGES}, uint8 {_text(shape)}: 0 to 255, channels {order}, any number N of pictures"),
+        ("Input", f"{IMAGES}, uint8 {_shape_text(shape)}: 0 to 255, channels {order}, any number N of pictures"),
         ("Before the file", f"resize each picture to {width} x {height} pixels (width x height); the file does not"),
         ("In the file", f"divides by 255{statistics}; runs the network; computes the results below"),
         ("Training's preprocessing", json.dumps(model.preprocess)),
@@ -125,11 +127,11 @@ def page(path: str | os.PathLike[str], data: bytes, model: Model, parity: Parity
         ("Size", f"{len(data):,} bytes"),
         ("Largest difference", f"{parity.difference:.1e} of the largest value, on {parity.images} random pictures"),
     ]
-    rows = [(one.name, _text(_shape(one)), MEANINGS.get(one.name, "")) for one in graph.output]
+    rows = [(output.name, _shape_text(_shape(output)), OUTPUT_MEANINGS.get(output.name, "")) for output in graph.output]
     sections = [
         Section("inside", "What is inside", [Facts(facts)]),
         Section("results", "Results", [TablePart("Outputs of the file", ("name", "shape", "meaning"), rows, right=())]),
-        Section("run", "Run it", [CodeBlock(program(path, shape))]),
+        Section("run", "Run it", [CodeBlock(usage_code(path, shape))]),
     ]
     if model.classes is not None:
         names = [(str(index), name) for index, name in enumerate(model.classes)]
@@ -137,5 +139,5 @@ def page(path: str | os.PathLike[str], data: bytes, model: Model, parity: Parity
     return Page(f"{Path(path).name}: what is inside", sections)
 
 
-def _text(shape: Sequence[int | str]) -> str:
+def _shape_text(shape: Sequence[int | str]) -> str:
     return f"({', '.join(map(str, shape))})"

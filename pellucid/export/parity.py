@@ -65,31 +65,31 @@ def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStat
     inputs = [x if stats is None else stats.apply(x) for x in xs]
     with torch.inference_mode():
         y, _ = forward(net, params, tuple(inputs) if len(inputs) > 1 else inputs[0], Mode(keep=False))
-    return _flat(y)
+    return _flat_list(y)
 
 
 def compare(model_outputs: Sequence[Tensor], file_outputs: Sequence[Tensor]) -> Parity:
     """Return the largest difference of all outputs, each relative to its largest absolute value."""
     return Parity(
         max(
-            (_difference(expected, found) for expected, found in zip(model_outputs, file_outputs, strict=True)),
+            (_difference(y, z) for y, z in zip(model_outputs, file_outputs, strict=True)),
             default=0.0,
         ),
         len(model_outputs[0]),
     )
 
 
-def _difference(expected: Tensor, found: Tensor) -> float:
-    if expected.shape != found.shape:
-        sizes = f"{tuple(found.shape)}, not {tuple(expected.shape)}"
+def _difference(expected: Tensor, actual: Tensor) -> float:
+    if expected.shape != actual.shape:
+        sizes = f"{tuple(actual.shape)}, not {tuple(expected.shape)}"
         raise ParityError(f"an output would have shape {sizes}, so the file is not written")
     if not expected.numel():  # such as the boxes of a detector that finds nothing
         return 0.0
     largest = expected.abs().max().item()
-    difference = (expected.double() - found.double()).abs().max().item()
+    difference = (expected.double() - actual.double()).abs().max().item()
     relative = difference / largest if largest else difference
     return math.inf if math.isnan(relative) else relative
 
 
-def _flat(y: Any) -> list[Tensor]:
-    return [leaf for part in y for leaf in _flat(part)] if isinstance(y, tuple) else [y]
+def _flat_list(y: Any) -> list[Tensor]:
+    return [leaf for part in y for leaf in _flat_list(part)] if isinstance(y, tuple) else [y]

@@ -31,17 +31,17 @@ from pellucid.network.traced import GraphTrace, TracedLayer, trace
 from pellucid.operators import Fixed, Learned, ShiftMask
 
 # The classes of modules that an exported file may contain.
-HELPERS = tuple(
+HELPER_CLASSES = tuple(
     kind for kind in vars(modules).values() if inspect.isclass(kind) and kind.__module__ == modules.__name__
 )
 # Attributes of modules, which cannot be names of submodules.
-RESERVED = frozenset({
-    *dir(nn.Sequential()), *(name for kind in HELPERS for name in vars(kind)),
+RESERVED_NAMES = frozenset({
+    *dir(nn.Sequential()), *(name for kind in HELPER_CLASSES for name in vars(kind)),
     "merge", "names", "wires", "outputs", "inputs", "function",
 })  # fmt: skip
 INDENT = "    "
 # Templates of the beginning and of the end of an exported file.
-HEAD = '''
+HEAD_TEMPLATE = '''
 """A PyTorch module, written by pellucid {version}; `load()` returns it with its weights.
 
 The weights are read from the safetensors file in the folder of this file. The module takes float32 inputs
@@ -56,7 +56,7 @@ from torch import {tensor}nn
 {functions}
 WEIGHTS = Path(__file__).with_name({weights})
 {classes}'''
-FUNCTIONS = '''
+FUNCTIONS_TEMPLATE = '''
 def network() -> nn.Module:
     """Return the network with random weights."""
     return {network}
@@ -69,7 +69,7 @@ def load(weights: Path = WEIGHTS) -> nn.Module:
     return {whole}.train(False)
 '''
 # Program of a separate Python process; arguments: module file, file of inputs, file of outputs, number of threads.
-CHECK = """
+RUN_PROGRAM = """
 import importlib.util, sys, torch
 from safetensors.torch import load_file, save_file
 spec = importlib.util.spec_from_file_location("exported", sys.argv[1])
@@ -139,8 +139,8 @@ def torch_files(
     text, tensors = source(stem, net, params, shape, stats, classes)
     weights = safetensors.torch.save({name: leaf.clone() for name, leaf in tensors.items()}, {"format": "pt"})
     xs = batch(trace(net, params, shape))
-    theirs = _run(stem, text, weights, xs)
-    return text, weights, compare(outputs(net, params, xs, stats), theirs).require("the PyTorch file")
+    file_outputs = _outputs_of_file(stem, text, weights, xs)
+    return text, weights, compare(outputs(net, params, xs, stats), file_outputs).require("the PyTorch file")
 
 
 def source(
@@ -149,16 +149,16 @@ def source(
     """Return the text of STEM.py, and the weights by their names in the module."""
     from pellucid.version import __version__
 
-    code = _code_of(net, params, trace(net, params, shape))
+    code = _network_code(net, params, trace(net, params, shape))
     expression = "net"
     if stats is not None:
-        numbers = ", ".join(repr(tuple(each.flatten().tolist())) for each in (stats.mean, stats.std))
-        expression = f"nn.Sequential(Standardise({numbers}), net)"
-    body = FUNCTIONS.format(network=code.text, whole=expression)
-    parts = [*_helpers(body), body.strip()]
+        statistics = ", ".join(repr(tuple(values.flatten().tolist())) for values in (stats.mean, stats.std))
+        expression = f"nn.Sequential(Standardise({statistics}), net)"
+    body = FUNCTIONS_TEMPLATE.format(network=code.text, whole=expression)
+    parts = [*_helper_sources(body), body.strip()]
     uses_functions = any(re.search(r"\bF\.", part) for part in parts)
     abstract = [name for name in ("Callable", "Sequence") if any(f"{name}[" in part for part in parts)]
-    head = HEAD.format(
+    head = HEAD_TEMPLATE.format(
         version=__version__,
         shape=", ".join(map(str, shape)),
         weights=literal(weights_path(Path(f"{stem}.py")).name),
@@ -172,18 +172,19 @@ def source(
     return "\n\n\n".join([head.strip(), *parts]) + "\n", code.weights
 
 
-def _run(stem: str, text: str, weights: bytes, xs: Sequence[Tensor]) -> list[Tensor]:
+def _outputs_of_file(stem: str, text: str, weights: bytes, xs: Sequence[Tensor]) -> list[Tensor]:
     """Return the module's outputs, computed in a separate process like a user's."""
     with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
-        file, xs_file, ys_file = here / f"{stem}.py", here / "[inputs]", here / "[outputs]"
-        file.write_text(text, encoding="utf-8")
-        weights_path(file).write_bytes(weights)
+        directory = Path(folder)
+        module_path, xs_file, ys_file = directory / f"{stem}.py", directory / "[inputs]", directory / "[outputs]"
+        module_path.write_text(text, encoding="utf-8")
+        weights_path(module_path).write_bytes(weights)
         safetensors.torch.save_file({str(index): x.contiguous() for index, x in enumerate(xs)}, xs_file)
-        command = [sys.executable, "-c", CHECK, str(file), str(xs_file), str(ys_file), str(torch.get_num_threads())]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            message = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+        files = (str(module_path), str(xs_file), str(ys_file))
+        command = [sys.executable, "-c", RUN_PROGRAM, *files, str(torch.get_num_threads())]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode:
+            message = (process.stderr.strip().splitlines() or ["no error message"])[-1]
             raise ParityError(
                 f"the PyTorch file does not run, and is not written: {message}; this is a fault in pellucid"
             )
@@ -199,69 +200,73 @@ class ModuleCode:
     weights: dict[str, Tensor]
 
 
-def _code_of(net: Layer, params: Params, traced: GraphTrace) -> ModuleCode:
+def _network_code(net: Layer, params: Params, traced: GraphTrace) -> ModuleCode:
     """Return the code of a network; raises PellucidError that lists all layers without PyTorch code."""
     steps: dict[str, TracedLayer] = {}
     for step in traced.steps:
         steps.setdefault(step.path, step)
-    layers = [step.layer for step in traced.steps if not is_writable(type(step.layer))]
-    layers += [child for _, child in walk(net) if isinstance(child, Combinator) and type(child) not in COMBINED]
-    missing = dict.fromkeys(type(layer).__name__ for layer in layers)
+    unwritable = [step.layer for step in traced.steps if not is_writable(type(step.layer))]
+    unwritable += [
+        child for _, child in walk(net) if isinstance(child, Combinator) and type(child) not in COMBINATOR_CODERS
+    ]
+    missing = dict.fromkeys(type(layer).__name__ for layer in unwritable)
     if missing:
         raise PellucidError(
             f"no PyTorch code for the layers {', '.join(missing)}; use pellucid's own, or give them a method "
             "torch_code(self, shape): see pellucid.Layer.torch_code"
         )
-    return _code(net, params, "", steps, 1)
+    return _layer_code(net, params, "", steps, 1)
 
 
-def _helpers(text: str) -> list[str]:
+def _helper_sources(text: str) -> list[str]:
     """Return the source code of the classes in HELPERS that the text of a file uses."""
-    used = set(re.findall(r"(?<![\w.\"'])([A-Z]\w+)\(", text))
-    return [inspect.getsource(kind).rstrip() for kind in HELPERS if kind.__name__ in used]
+    used_names = set(re.findall(r"(?<![\w.\"'])([A-Z]\w+)\(", text))
+    return [inspect.getsource(kind).rstrip() for kind in HELPER_CLASSES if kind.__name__ in used_names]
 
 
-def _code(layer: Layer, params: Params, path: str, steps: Mapping[str, TracedLayer], depth: int) -> ModuleCode:
+def _layer_code(layer: Layer, params: Params, path: str, steps: Mapping[str, TracedLayer], depth: int) -> ModuleCode:
     if not isinstance(layer, Combinator):
         return ModuleCode(module_code(layer, steps[path]), dict(params))
-    names = _names(layer)
-    inner = {
-        name: _code(child, params[name], join(path, name), steps, depth + 1) for name, child in layer.layers.items()
+    names = _submodule_names(layer)
+    codes = {
+        name: _layer_code(child, params[name], join(path, name), steps, depth + 1)
+        for name, child in layer.layers.items()
     }
-    weights = {join(names[name], key): tensor for name, each in inner.items() for key, tensor in each.weights.items()}
+    weights = {join(names[name], key): tensor for name, code in codes.items() for key, tensor in code.weights.items()}
     return ModuleCode(
-        COMBINED[type(layer)](layer, {name: each.text for name, each in inner.items()}, names, depth), weights
+        COMBINATOR_CODERS[type(layer)](layer, {name: code.text for name, code in codes.items()}, names, depth),
+        weights,
     )
 
 
-def _sequential(layer: Sequential, inner: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
-    return f"nn.Sequential(OrderedDict({_table({names[name]: text for name, text in inner.items()}, depth)}))"
+def _sequential(layer: Sequential, child_texts: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
+    return f"nn.Sequential(OrderedDict({_dict_code({names[name]: text for name, text in child_texts.items()}, depth)}))"
 
 
-def _parallel(layer: Parallel, inner: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
-    branches = _table({names[name]: inner[name] for name in layer.branches}, depth)
-    return f"Parallel({branches}, {inner['merge']})"
+def _parallel(layer: Parallel, child_texts: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
+    branches = _dict_code({names[name]: child_texts[name] for name in layer.branches}, depth)
+    return f"Parallel({branches}, {child_texts['merge']})"
 
 
-def _fork(layer: Fork, inner: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
-    return f"Fork({_table({names[name]: text for name, text in inner.items()}, depth)})"
+def _fork(layer: Fork, child_texts: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
+    return f"Fork({_dict_code({names[name]: text for name, text in child_texts.items()}, depth)})"
 
 
-def _shared(layer: Shared, inner: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
-    return f"Shared({inner['layer']})"
+def _shared(layer: Shared, child_texts: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
+    return f"Shared({child_texts['layer']})"
 
 
-def _graph(layer: Graph, inner: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
+def _graph(layer: Graph, child_texts: Mapping[str, str], names: Mapping[str, str], depth: int) -> str:
     nodes = {}
     for name, (layer_or_name, *sources) in layer.nodes.items():
-        module = literal(names[layer_or_name]) if isinstance(layer_or_name, str) else inner[name]
+        module = literal(names[layer_or_name]) if isinstance(layer_or_name, str) else child_texts[name]
         parts = [module, *(literal(names[source]) for source in sources)]
         nodes[names[name]] = f"({', '.join(parts)})" if sources else f"({module},)"
-    outputs, inputs = (tuple(names[name] for name in group) for group in (layer.outputs, layer.inputs))
-    return f"Graph({_table(nodes, depth)}, {literal(outputs)}, {literal(inputs)})"
+    outputs, inputs = (tuple(names[name] for name in node_names) for node_names in (layer.outputs, layer.inputs))
+    return f"Graph({_dict_code(nodes, depth)}, {literal(outputs)}, {literal(inputs)})"
 
 
-COMBINED: dict[type[Layer], Callable[[Any, Mapping[str, str], Mapping[str, str], int], str]] = {
+COMBINATOR_CODERS: dict[type[Layer], Callable[[Any, Mapping[str, str], Mapping[str, str], int], str]] = {
     Sequential: _sequential,
     Parallel: _parallel,
     Fork: _fork,
@@ -270,30 +275,30 @@ COMBINED: dict[type[Layer], Callable[[Any, Mapping[str, str], Mapping[str, str],
 }
 
 
-def _table(entries: Mapping[str, str], depth: int) -> str:
+def _dict_code(entries: Mapping[str, str], depth: int) -> str:
     if not entries:
         return "{}"
     lines = [f"{INDENT * (depth + 1)}{literal(name)}: {text}," for name, text in entries.items()]
     return "\n".join(["{", *lines, f"{INDENT * depth}}}"])
 
 
-def _names(layer: Combinator) -> dict[str, str]:
+def _submodule_names(layer: Combinator) -> dict[str, str]:
     """Return the children's names as submodules: unchanged unless they are attributes of PyTorch's modules.
 
     A name with dots is a path of submodules.
     """
     children: Iterable[str] = (*layer.nodes, *layer.inputs) if isinstance(layer, Graph) else layer.layers
-    fixed = isinstance(layer, Parallel | Shared)  # whose modules have the attributes `merge` and `layer`
+    has_fixed_names = isinstance(layer, Parallel | Shared)  # whose modules have the attributes `merge` and `layer`
     names: dict[str, str] = {}
-    values = {name for name, child in layer.layers.items() if isinstance(child, Learned | Fixed | ShiftMask)}
+    tensor_names = {name for name, child in layer.layers.items() if isinstance(child, Learned | Fixed | ShiftMask)}
     for name in children:
         words = name.split(".")
-        if any(".".join(words[:count]) in values for count in range(1, len(words))):  # no module, but a parameter
+        if any(".".join(words[:count]) in tensor_names for count in range(1, len(words))):  # no module, but a parameter
             words = ["_".join(words)]
-        if not (fixed and name in ("merge", "layer")):
-            words = [f"{word}_" if word in RESERVED else word for word in words]
-        free = ".".join(words)
-        while free in names.values():
-            free += "_"
-        names[name] = free
+        if not (has_fixed_names and name in ("merge", "layer")):
+            words = [f"{word}_" if word in RESERVED_NAMES else word for word in words]
+        unused_name = ".".join(words)
+        while unused_name in names.values():
+            unused_name += "_"
+        names[name] = unused_name
     return names

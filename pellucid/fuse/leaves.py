@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.fuse.context import GRADIENTS, FusedForm, FusionContext, NoCache
-from pellucid.layers.base import Mode, Params, like, memory_format, pair
+from pellucid.layers.base import Mode, Params, expanded_zeros, memory_format, pair
 from pellucid.layers.concat import Concat, ConcatCache
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
-from pellucid.layers.dense import Dense, DenseCache, rows
+from pellucid.layers.dense import Dense, DenseCache, flatten_rows
 from pellucid.layers.maxpool2d import MaxPool2d, MaxPool2dCache
 from pellucid.layers.padchannels import PadChannels
 
@@ -44,7 +44,7 @@ class FusedDense(FusedForm):
             y = torch.addmm(params["bias"].unsqueeze(1), params["weight"], x.t()).t()
         else:
             y, _ = self.layer.forward(params, x, mode)
-        return y, DenseCache(x if self.context.learns else like(x))
+        return y, DenseCache(x if self.context.learns else expanded_zeros(x))
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor | None, Params]:
         """Compute dx if it is needed, and the gradients of weight and bias or the update by them."""
@@ -55,7 +55,7 @@ class FusedDense(FusedForm):
         if rate is None:
             return dx, self.layer.parameter_gradients(cache, dy)
         lr = rate.lr
-        x, dy = rows(cache.x, dy)
+        x, dy = flatten_rows(cache.x, dy)
         params["weight"].addmm_(dy.t(), x, beta=1 - rate.shrink, alpha=-lr)
         if self.layer.bias:
             params["bias"].sub_(dy.sum(0), alpha=lr)
@@ -100,7 +100,7 @@ class FusedConv2d(FusedForm):
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Conv2dCache]:
         """Run the convolution."""
         y = torch.conv2d(x, params["weight"], params.get("bias"), *self._forward_arguments)
-        return y, Conv2dCache(x if self.context.learns else like(x))
+        return y, Conv2dCache(x if self.context.learns else expanded_zeros(x))
 
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor | None, Params]:
         """Compute the gradients of weight and bias or the update by them, and dx if it is needed."""
@@ -148,7 +148,7 @@ class FusedMaxPool2d(FusedForm):
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache]:
         """Compute the maximum over each window."""
         y, switches = _max_pool2d(x, *self._window)
-        return y, MaxPool2dCache(switches, like(x))
+        return y, MaxPool2dCache(switches, expanded_zeros(x))
 
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Add each element of dy to dx at the position of its maximum."""
@@ -183,7 +183,7 @@ class FusedConcat(FusedForm):
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, ConcatCache]:
         """Concatenate the inputs."""
-        return self.layer.forward(params, x, mode)[0], ConcatCache(tuple(map(like, x)))
+        return self.layer.forward(params, x, mode)[0], ConcatCache(tuple(map(expanded_zeros, x)))
 
     def backward(self, params: Params, cache: ConcatCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
         """Return each input's part of dy."""

@@ -8,7 +8,7 @@ from pellucid.fuse.frozen import FrozenLayer
 from pellucid.layers import LAYERS
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
-from pellucid.layers.base import Layer, Trait, pair, states
+from pellucid.layers.base import Layer, Trait, declares, pair
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.relu import ReLU
@@ -28,10 +28,10 @@ def has_new_output(layer: Layer) -> bool:
             has_new_output(child) and (type(child) is not Parallel or type(child.merge) is Add) for child in last
         )
     if type(layer) is Parallel:
-        return type(layer.merge) is Add or states(layer.merge, Trait.NEW_OUTPUT)
+        return type(layer.merge) is Add or declares(layer.merge, Trait.NEW_OUTPUT)
     if type(layer) is FrozenLayer:
         return has_new_output(layer.layer)
-    return states(layer, Trait.NEW_OUTPUT)
+    return declares(layer, Trait.NEW_OUTPUT)
 
 
 def has_new_dx(layer: Layer) -> bool:
@@ -42,7 +42,7 @@ def has_new_dx(layer: Layer) -> bool:
         return len(layer.branches) > 1
     if type(layer) is FrozenLayer:
         return has_new_dx(layer.layer)
-    return states(layer, Trait.NEW_DX)
+    return declares(layer, Trait.NEW_DX)
 
 
 def reorder_layers(children: Mapping[str, Layer]) -> dict[str, Layer]:

@@ -26,7 +26,7 @@ from pellucid.fuse.recompute import NormActConv
 from pellucid.fuse.start import EntranceLayer, FrozenEntrance
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
-from pellucid.layers.base import Layer, Trait, pair, states
+from pellucid.layers.base import Layer, Trait, declares, pair
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.concat import Concat
 from pellucid.layers.conv2d import Conv2d
@@ -125,7 +125,7 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: Fu
     owns_dy = {}  # by name: whether the child is the only reader of its dy
     for name, child in reversed(children.items()):
         owns_dy[name] = own_dy
-        own_dy = has_new_dx(child) or (own_dy and states(child, Trait.VIEW))
+        own_dy = has_new_dx(child) or (own_dy and declares(child, Trait.VIEW))
     blocks = _dense_blocks(children, owns_dy, context)
     block_names = {name for block in blocks.values() for name in block.names}  # their outputs are in the block's cache
     groups: dict[str, NormActConv | DenseBlock] = {**_recomputed_groups(children, context), **blocks}

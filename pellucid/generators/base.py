@@ -15,7 +15,7 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import leaves
-from pellucid.objective import Evaluated, Objective, merged, seeded
+from pellucid.objective import BatchEvaluation, Objective, merge_turns, seeded
 from pellucid.rules.simple import own
 from pellucid.settings.checks import check_choice, check_whole
 from pellucid.sweep import backward
@@ -62,14 +62,14 @@ class Generator(Objective):
         """Return as many samples as images, drawn with a fixed seed."""
         return self.sample(params, len(images), seeded(leaves(params)[0].device))
 
-    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates batches; its outputs are new samples for each batch."""
         draws = BatchDraws(seeded(leaves(params)[0].device), first)
 
-        def evaluate(batch: Batch) -> Evaluated:
+        def evaluate(batch: Batch) -> BatchEvaluation:
             rng = draws.next()
             samples = self.sample(params, len(batch.images), rng)
-            return Evaluated(samples, batch, merged(self.gradients(params, batch, Mode(rng=rng)))[0])
+            return BatchEvaluation(samples, batch, merge_turns(self.gradients(params, batch, Mode(rng=rng)))[0])
 
         return evaluate
 
@@ -82,14 +82,14 @@ def initial_parameters(name: str, net: Layer, shape: Any, images: Any, rng: torc
     """Draw the parameters of a network; raise PellucidError unless its outputs have the shape `images`."""
     params, out = init_child(name, net, shape, rng)
     if tuple(out) != tuple(images):
-        found, expected = (" x ".join(map(str, sizes)) for sizes in (out, images))
+        actual, expected = (" x ".join(map(str, sizes)) for sizes in (out, images))
         raise PellucidError(
-            f"{name} outputs images of {found}, but the data have {expected}; give a generator of this size and "
+            f"{name} outputs images of {actual}, but the data have {expected}; give a generator of this size and "
             "number of channels"
         )
     return params
 
 
-def to_input(net: Layer, params: Params, cache: Cache, dy: Any) -> Tensor:
+def input_gradient(net: Layer, params: Params, cache: Cache, dy: Any) -> Tensor:
     """Return only the gradient with respect to the network's input; empties `cache`."""
     return backward(net, params, cache, dy, rules=lambda path, layer: own, consume=True)[0]

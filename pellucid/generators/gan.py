@@ -10,8 +10,8 @@ from torch import Tensor
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.fuse import fuse
-from pellucid.generators.base import Generator, initial_parameters, to_input
-from pellucid.generators.spectral import Singular, normalized, restored
+from pellucid.generators.base import Generator, initial_parameters, input_gradient
+from pellucid.generators.spectral import SingularTriplet, normalized_weights, unnormalized_gradients
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.adversarial import ADVERSARIAL, Adversarial, GANLoss
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
@@ -50,9 +50,9 @@ class AdversarialGenerator(Generator):
         fake, fake_cache = self.discriminator.forward(discriminator_params, generated, mode)
         value, dreal, dfake = loss.discriminator(real, fake)
         weight = self.weight("discriminator")
-        _, first = backward(self.discriminator, discriminator_params, real_cache, weight * dreal, consume=True)
-        _, second = backward(self.discriminator, discriminator_params, fake_cache, weight * dfake, consume=True)
-        return {"discriminator": value}, add_up_tree(first, second)
+        _, dparams_real = backward(self.discriminator, discriminator_params, real_cache, weight * dreal, consume=True)
+        _, dparams_fake = backward(self.discriminator, discriminator_params, fake_cache, weight * dfake, consume=True)
+        return {"discriminator": value}, add_up_tree(dparams_real, dparams_fake)
 
     def generator_turn(
         self,
@@ -70,7 +70,7 @@ class AdversarialGenerator(Generator):
         """
         scores, cache = self.discriminator.forward(discriminator_params, generated, mode)
         value, dscores = loss.generator(scores)
-        dgenerated = to_input(self.discriminator, discriminator_params, cache, self.weight("generator") * dscores)
+        dgenerated = input_gradient(self.discriminator, discriminator_params, cache, self.weight("generator") * dscores)
         _, dparams = backward(self.generator, params["generator"], generator_cache, dgenerated, consume=True)
         return {"generator": value}, {"generator": dparams}
 
@@ -81,7 +81,7 @@ class GAN(AdversarialGenerator):
 
     The discriminator runs on real and on generated images in separate batches. loss: of both networks, see
     pellucid.losses.adversarial. spectral: whether the discriminator's weights are divided by their largest singular
-    values, see `normalized`.
+    values, see `normalized_weights`.
     Losses: "discriminator", "generator".
     Source: Goodfellow et al. 2014, algorithm 1; Radford, Metz and Chintala 2016.
     """
@@ -102,16 +102,16 @@ class GAN(AdversarialGenerator):
         z = self.latents(len(images), mode.rng, images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
 
-        discriminator_params, singular = self._discriminator_params(params)
+        discriminator_params, triplets = self._discriminator_params(params)
         losses, dparams = self.discriminator_turn(discriminator_params, images, generated, loss, mode)
-        yield losses, {"discriminator": restored(dparams, discriminator_params, singular)}
+        yield losses, {"discriminator": unnormalized_gradients(dparams, discriminator_params, triplets)}
 
         discriminator_params, _ = self._discriminator_params(params)
         yield self.generator_turn(params, discriminator_params, generated, generator_cache, loss, mode)
 
-    def _discriminator_params(self, params: Params) -> tuple[Params, dict[str, Singular]]:
+    def _discriminator_params(self, params: Params) -> tuple[Params, dict[str, SingularTriplet]]:
         """Return the discriminator's parameters, with spectral normalization if enabled, and its singular values."""
-        return normalized(params["discriminator"]) if self.spectral else (params["discriminator"], {})
+        return normalized_weights(params["discriminator"]) if self.spectral else (params["discriminator"], {})
 
     def fused(self) -> "GAN":
         """Return the GAN with fused forms of its networks."""

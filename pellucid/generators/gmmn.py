@@ -22,7 +22,7 @@ from pellucid.sweep import backward
 
 # Smaller than for images: on digits the mean squared distance of two examples was 2.5 for codes, 100 for images.
 CODE_BANDWIDTHS = (0.05, 0.1, 0.2, 0.4)
-INDIVISIBLE = "the MMD compares every image of a batch with every other"
+INDIVISIBLE_REASON = "the MMD compares every image of a batch with every other"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MomentMatching(Generator):
     @property
     def indivisible(self) -> str:
         """Why a batch cannot be divided."""
-        return INDIVISIBLE
+        return INDIVISIBLE_REASON
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,11 @@ class GMMN(MomentMatching):
         """Return the MMD of the images and the same number of samples, and its gradients."""
         z = self.latents(len(batch.images), mode.rng, batch.images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
-        value, dmade = mmd(generated.flatten(1), batch.images.flatten(1), self.bandwidths)
-        dmade = self.weight("mmd") * self.scale * dmade.view_as(generated)
+        value, dgenerated = mmd(generated.flatten(1), batch.images.flatten(1), self.bandwidths)
+        dgenerated = self.weight("mmd") * self.scale * dgenerated.view_as(generated)
         value = with_gradient_of(value, self.scale * value)
-        return {"mmd": value}, {"generator": backward(self.generator, params["generator"], generator_cache, dmade)[1]}
+        _, dparams = backward(self.generator, params["generator"], generator_cache, dgenerated)
+        return {"mmd": value}, {"generator": dparams}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
         """Return the generator's outputs, images with values in 0 to 1."""
@@ -109,10 +110,10 @@ class CodeGMMN(MomentMatching):
             inputs = images * mask
         logits, encoder_cache = self.encoder.forward(params["encoder"], inputs, mode)
         codes = logits.sigmoid()
-        pixels, decoder_cache = self.decoder.forward(params["decoder"], codes, mode)
-        value, dpixels = BinaryCrossEntropy(reduction="batch")(pixels, images)
-        dpixels = self.weight("reconstruction") * dpixels
-        dcodes, ddecoder = backward(self.decoder, params["decoder"], decoder_cache, dpixels, consume=True)
+        pixel_logits, decoder_cache = self.decoder.forward(params["decoder"], codes, mode)
+        value, dpixel_logits = BinaryCrossEntropy(reduction="batch")(pixel_logits, images)
+        dpixel_logits = self.weight("reconstruction") * dpixel_logits
+        dcodes, ddecoder = backward(self.decoder, params["decoder"], decoder_cache, dpixel_logits, consume=True)
         dlogits = dcodes * codes * (1 - codes)
         _, dencoder = backward(self.encoder, params["encoder"], encoder_cache, dlogits, consume=True)
         yield {"reconstruction": value}, {"encoder": dencoder, "decoder": ddecoder}
@@ -120,9 +121,9 @@ class CodeGMMN(MomentMatching):
         codes = self.encoder.forward(params["encoder"], images, Mode(keep=False))[0].sigmoid()
         z = self.latents(len(images), mode.rng, images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
-        value, dmade = mmd(generated, codes, self.bandwidths)
-        dmade = self.weight("mmd") * self.scale * dmade
-        _, dgenerator = backward(self.generator, params["generator"], generator_cache, dmade, consume=True)
+        value, dgenerated = mmd(generated, codes, self.bandwidths)
+        dgenerated = self.weight("mmd") * self.scale * dgenerated
+        _, dgenerator = backward(self.generator, params["generator"], generator_cache, dgenerated, consume=True)
         yield {"mmd": with_gradient_of(value, self.scale * value)}, {"generator": dgenerator}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.combine.base import copy_cache, join, uses_flow
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
-from pellucid.objective import unwatched
+from pellucid.objective import without_wrappers
 
 # Maps gradients g (N, ...) to the value of the penalty and its gradient with respect to g.
 Penalty = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -18,7 +18,7 @@ Penalty = Callable[[Tensor], tuple[Tensor, Tensor]]
 HOMOGENEOUS = Trait.WEIGHTED | Trait.RESHAPE | Trait.SUM | Trait.MERGE
 
 
-class Penalized(NamedTuple):
+class PenaltyResult(NamedTuple):
     """Value of a penalty (0-d), its gradients `dparams`, and the norms (N,) of the network's input gradients."""
 
     value: Tensor
@@ -26,7 +26,7 @@ class Penalized(NamedTuple):
     norms: Tensor
 
 
-def one_centred(weight: float) -> Penalty:
+def one_centred_penalty(weight: float) -> Penalty:
     """Return WGAN-GP's penalty weight/N Σ (‖g‖ - 1)².
 
     Its gradient is u = 2 weight/N (‖g‖ - 1) g / ‖g‖, and 0 for g = 0.
@@ -34,7 +34,7 @@ def one_centred(weight: float) -> Penalty:
     """
 
     def penalty(g: Tensor) -> tuple[Tensor, Tensor]:
-        norms = lengths(g)
+        norms = example_norms(g)
         excess = (norms - 1) * (norms > 0)
         factor = 2 * weight / len(g) * excess / norms.clamp_min(torch.finfo(g.dtype).tiny)
         return weight * ((norms - 1) ** 2).mean(), factor.view(-1, *[1] * (g.dim() - 1)) * g
@@ -42,7 +42,7 @@ def one_centred(weight: float) -> Penalty:
     return penalty
 
 
-def zero_centred(gamma: float) -> Penalty:
+def zero_centred_penalty(gamma: float) -> Penalty:
     """Return R1's penalty gamma/2N Σ ‖g‖², with the gradient u = gamma/N g.
 
     Implementations without the factor 1/2 use half this gamma.
@@ -50,12 +50,12 @@ def zero_centred(gamma: float) -> Penalty:
     """
 
     def penalty(g: Tensor) -> tuple[Tensor, Tensor]:
-        return gamma / 2 * (lengths(g) ** 2).mean(), gamma / len(g) * g
+        return gamma / 2 * (example_norms(g) ** 2).mean(), gamma / len(g) * g
 
     return penalty
 
 
-def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mode: Mode) -> Penalized:
+def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mode: Mode) -> PenaltyResult:
     """Penalize g, the gradient of the sum of the network's outputs with respect to x (N, ...).
 
     The network must be piecewise linear, y = J x + constant with J = W_L M_L-1 ... M_1 W_1: linear layers W, and
@@ -71,15 +71,15 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
     neither linear nor a rectifier, such as batch normalization, and for a layer that is used twice.
     Source: the chain rule on the backward pass, as in Gulrajani et al. 2017, section 4.
     """
-    net = unwatched(net)
+    net = without_wrappers(net)
     y, cache = net.forward(params, x, mode)
     output_gradients: dict[str, Any] = {}  # v by path of the layer
     masks: dict[str, Cache] = {}  # caches of the first pass by path of the layer
 
-    def back(path: str, layer: Layer, params: Params, cache: Cache, v: Any) -> Any:
+    def first_backward(path: str, layer: Layer, params: Params, cache: Cache, v: Any) -> Any:
         if uses_flow(layer):
             return layer.sweep(
-                params, cache, v, lambda name, child, p, c, v: (back(join(path, name), child, p, c, v), {})
+                params, cache, v, lambda name, child, p, c, v: (first_backward(join(path, name), child, p, c, v), {})
             )[0]  # fmt: skip
         check_piecewise_linear(path, layer)
         if path in output_gradients:
@@ -87,10 +87,10 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
         output_gradients[path], masks[path] = v, cache
         return layer.pull(params, cache, v)
 
-    def onward(path: str, layer: Layer, params: Params, u: Any, mode: Mode) -> tuple[Any, Params]:
+    def second_forward(path: str, layer: Layer, params: Params, u: Any, mode: Mode) -> tuple[Any, Params]:
         """Return W u or M u of one layer and, in place of a cache, the gradients of its parameters."""
         if uses_flow(layer):
-            return layer.flow(params, u, mode, lambda name, *child: onward(join(path, name), *child))
+            return layer.flow(params, u, mode, lambda name, *child: second_forward(join(path, name), *child))
         if Trait.RECTIFIER in layer.traits:
             return layer.pull(params, masks[path], u), {}  # M is diagonal, so M u is the layer's backward pass
         unbiased = {name: weight for name, weight in params.items() if name != "bias"}
@@ -98,22 +98,22 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
         dparams = layer.backward(unbiased, cache, output_gradients[path])[1] if unbiased else {}
         return y, {name: dweight for name, dweight in dparams.items() if name != "bias"}
 
-    g = back("", net, params, copy_cache(cache), torch.ones_like(y))
+    g = first_backward("", net, params, copy_cache(cache), torch.ones_like(y))
     value, u = penalty(g)
-    _, dparams = onward("", net, params, u, mode)
-    return Penalized(value, dparams, lengths(g))
+    _, dparams = second_forward("", net, params, u, mode)
+    return PenaltyResult(value, dparams, example_norms(g))
 
 
 def check_piecewise_linear(path: str, layer: Layer) -> None:
     """Raise PellucidError unless a layer is linear or a rectifier."""
-    linear = Trait.LINEAR in layer.traits and bool(layer.traits & HOMOGENEOUS)
-    if not linear and Trait.RECTIFIER not in layer.traits:
+    is_linear = Trait.LINEAR in layer.traits and bool(layer.traits & HOMOGENEOUS)
+    if not is_linear and Trait.RECTIFIER not in layer.traits:
         raise PellucidError(
             f"a gradient penalty takes piecewise linear networks, and {path or 'the network'} is a "
             f"{type(layer).__name__}; use Conv2d, Dense, ReLU and LeakyReLU, without batch normalization"
         )
 
 
-def lengths(g: Tensor) -> Tensor:
+def example_norms(g: Tensor) -> Tensor:
     """Return the Euclidean norm of each example of g (N, ...)."""
     return torch.linalg.vector_norm(g.flatten(1), dim=1)

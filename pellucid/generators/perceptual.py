@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.generators.base import to_input
+from pellucid.generators.base import input_gradient
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import L1
@@ -12,43 +12,45 @@ from pellucid.models.pyramid import Pyramid, pyramid
 from pellucid.nested import leaves
 
 
-def trained_maps(backbone: Pyramid) -> Layer:
-    """Return a network that maps RGB images, 0 to 1, to the maps of a `pyramid`; see `start_maps` for its weights.
+def feature_network(backbone: Pyramid) -> Layer:
+    """Return a network that maps RGB images, 0 to 1, to the maps of a `pyramid`; weights: `copy_trained_weights`.
 
     Its first layer scales the images as in the training of the backbone.
     """
     return Sequential(scale=BatchNorm(epsilon=0.0), maps=pyramid(backbone))
 
 
-def start_maps(params: Params, maps: Params, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """Copy trained weights into the parameters of `trained_maps`.
+def copy_trained_weights(params: Params, trained_maps: Params, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Copy trained weights into the parameters of `feature_network`.
 
-    maps: the trained parameters of the pyramid. mean, std: of each channel, by which its images were scaled; () for
-    none.
+    trained_maps: the trained parameters of the pyramid. mean, std: of each channel, by which its images were scaled; ()
+    for none.
     """
     if mean:
         params["scale"]["running_mean"].copy_(torch.tensor(mean))
         params["scale"]["running_var"].copy_(torch.tensor(std).square())
-    for param, trained in zip(leaves(params["maps"]), leaves(maps), strict=True):
-        param.copy_(trained)
+    for param, trained_param in zip(leaves(params["maps"]), leaves(trained_maps), strict=True):
+        param.copy_(trained_param)
 
 
 def perceptual_distance(net: Layer, params: Params, generated: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distance of images `generated` (N, 3, H, W), -1 to 1, from `real`, and its gradient by `generated`.
 
-    The distance is the mean absolute difference of each of the maps of `trained_maps`, averaged over the maps; the
+    The distance is the mean absolute difference of each of the maps of `feature_network`, averaged over the maps; the
     network is frozen.
     Source: Johnson, Alahi and Fei-Fei 2016, equation 2, with absolute instead of squared differences.
     """
     real_maps, _ = net.forward(params, (real + 1) / 2, Mode(keep=False))
-    made_maps, cache = net.forward(params, (generated + 1) / 2, Mode())
-    losses = [L1("mean")(y, target) for y, target in zip(made_maps, real_maps, strict=True)]
+    generated_maps, cache = net.forward(params, (generated + 1) / 2, Mode())
+    losses = [L1("mean")(y, target) for y, target in zip(generated_maps, real_maps, strict=True)]
     dmaps = tuple(dy / len(losses) for _, dy in losses)
     value = torch.stack([distance for distance, _ in losses]).mean()
-    return value, to_input(net, params, cache, dmaps) / 2
+    return value, input_gradient(net, params, cache, dmaps) / 2
 
 
 def perceptual_value(net: Layer, params: Params, generated: Tensor, real: Tensor) -> Tensor:
     """Return only the value of `perceptual_distance`, without a backward pass."""
-    made_maps, real_maps = (net.forward(params, (images + 1) / 2, Mode(keep=False))[0] for images in (generated, real))
-    return torch.stack([L1("mean")(y, target)[0] for y, target in zip(made_maps, real_maps, strict=True)]).mean()
+    generated_maps, real_maps = (
+        net.forward(params, (images + 1) / 2, Mode(keep=False))[0] for images in (generated, real)
+    )
+    return torch.stack([L1("mean")(y, target)[0] for y, target in zip(generated_maps, real_maps, strict=True)]).mean()

@@ -13,8 +13,8 @@ from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
-from pellucid.generators.base import to_input
-from pellucid.generators.perceptual import perceptual_distance, perceptual_value, start_maps, trained_maps
+from pellucid.generators.base import input_gradient
+from pellucid.generators.perceptual import copy_trained_weights, feature_network, perceptual_distance, perceptual_value
 from pellucid.generators.translation import To, TranslationPair, Translator
 from pellucid.layers.base import Layer, Mode, Params, memory_format
 from pellucid.losses import L1
@@ -35,7 +35,7 @@ class Pix2Pix(Translator):
     `weights`; the function `pix2pix` sets them to 1/2, 1 and 100. gan: the name of the loss in `losses.adversarial`.
     noise: whether `predict` uses dropout and batch statistics as in training; this is the paper's choice and makes a
     prediction depend on a seed and on the other images. By default it uses running statistics and no dropout.
-    features: a frozen network, `trained_maps`, with which a generator of images has the additional loss "perceptual".
+    features: a frozen `feature_network`, with which a generator of images has the additional loss "perceptual".
     Source: Isola et al. 2017, equations 1 to 4 and section 3.3.
     """
 
@@ -71,12 +71,12 @@ class Pix2Pix(Translator):
 
     def start(self, params: Params, trained: Params, mean: Sequence[float], std: Sequence[float]) -> None:
         """Copy trained weights into the network of the perceptual loss, which scales its inputs itself."""
-        start_maps(params["features"], trained, tuple(mean), tuple(std))
+        copy_trained_weights(params["features"], trained, tuple(mean), tuple(std))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters; the discriminator's input has the channels of the generator's input and output."""
         params, out = super().init(shape, rng)
-        input_shape = self.padded(self.reads(shape))
+        input_shape = self.padded_shape(self.generator_input_shape(shape))
         channels = input_shape[0] + (3 if self.to == "rgb" else out[0])
         params["discriminator"], _ = init_child("discriminator", self.discriminator, (channels, *input_shape[1:]), rng)
         if self.features is not None:
@@ -88,26 +88,26 @@ class Pix2Pix(Translator):
         x, real = self.pair(batch, mode)
         generated, generator_cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
 
-        real_loss, dparams = self.judge(params, _concatenated(x, real), True, mode)
-        made_loss, dmore = self.judge(params, _concatenated(x, generated), False, mode)
-        yield {"discriminator": real_loss + made_loss}, {"discriminator": add_up_tree(dparams, dmore)}
+        loss_real, dparams_real = self.discriminator_gradients(params, _concatenate_channels(x, real), True, mode)
+        loss_fake, dparams_fake = self.discriminator_gradients(params, _concatenate_channels(x, generated), False, mode)
+        yield {"discriminator": loss_real + loss_fake}, {"discriminator": add_up_tree(dparams_real, dparams_fake)}
 
-        scores, cache = self.discriminator.forward(params["discriminator"], _concatenated(x, generated), mode)
+        scores, cache = self.discriminator.forward(params["discriminator"], _concatenate_channels(x, generated), mode)
         value, dscores = self.adversarial.generator(scores)
-        dpair = to_input(self.discriminator, params["discriminator"], cache, dscores)
+        dpair = input_gradient(self.discriminator, params["discriminator"], cache, dscores)
         distance, dy = L1("mean")(generated, real)
         dy = self.weight("l1") * dy + self.weight("generator") * dpair[:, x.shape[1] :]
         losses = {"generator": value, "l1": distance}
         if self.features is not None:
-            losses["perceptual"], dmade = perceptual_distance(self.features, params["features"], generated, real)
-            dy += self.weight("perceptual") * dmade
+            losses["perceptual"], dperceptual = perceptual_distance(self.features, params["features"], generated, real)
+            dy += self.weight("perceptual") * dperceptual
         _, dparams = backward(self.generator, params["generator"], generator_cache, dy, consume=True)
         yield losses, {"generator": dparams}
 
-    def judge(self, params: Params, pair: Tensor, real: bool, mode: Mode) -> tuple[Tensor, Params]:
+    def discriminator_gradients(self, params: Params, pair: Tensor, is_real: bool, mode: Mode) -> tuple[Tensor, Params]:
         """Return the discriminator's loss on real or generated pairs, and its gradients times the loss weight."""
         scores, cache = self.discriminator.forward(params["discriminator"], pair, mode)
-        value, dscores = self.adversarial.judge(scores, real)
+        value, dscores = self.adversarial.discriminator_term(scores, is_real)
         dscores = self.weight("discriminator") * dscores
         return value, backward(self.discriminator, params["discriminator"], cache, dscores, consume=True)[1]
 
@@ -115,13 +115,13 @@ class Pix2Pix(Translator):
         """Return predictions as Translator does; with `noise`, by batch statistics and dropout with seed 0."""
         if not self.noise:
             return super().predict(params, images, hints)
-        return self.result(self._with_noise(params, self.pad(self.read(images, hints))), images)
+        return self.result(self._predict_with_noise(params, self.pad(self.read(images, hints))), images)
 
     def runner(self, params: Params) -> Callable[[Tensor], Tensor]:
         """Return a function from the generator's inputs to its outputs in prediction."""
-        return partial(self._with_noise, params) if self.noise else super().runner(params)
+        return partial(self._predict_with_noise, params) if self.noise else super().runner(params)
 
-    def _with_noise(self, params: Params, x: Tensor) -> Tensor:
+    def _predict_with_noise(self, params: Params, x: Tensor) -> Tensor:
         """Return the generator's outputs in training mode, with dropout of seed 0; parameters are not changed."""
         copies = map_tree(Tensor.clone, params["generator"])  # training mode updates running statistics
         return self.generator.forward(copies, x, Mode(True, seeded(x.device), keep=False))[0]
@@ -130,12 +130,13 @@ class Pix2Pix(Translator):
         """Return the losses of the discriminator and the generator."""
         x, real = pair
         mode = Mode(keep=False)
-        real_scores, made_scores = (
-            self.discriminator.forward(params["discriminator"], _concatenated(x, image), mode)[0] for image in (real, y)
+        real_scores, generated_scores = (
+            self.discriminator.forward(params["discriminator"], _concatenate_channels(x, image), mode)[0]
+            for image in (real, y)
         )
         losses = {
-            "discriminator": self.adversarial.discriminator(real_scores, made_scores).value,
-            "generator": self.adversarial.generator(made_scores)[0],
+            "discriminator": self.adversarial.discriminator(real_scores, generated_scores).value,
+            "generator": self.adversarial.generator(generated_scores)[0],
             "l1": L1("mean")(y, real)[0],
         }
         if self.features is not None:
@@ -178,10 +179,10 @@ def pix2pix(
         unet_generator(2 if to == "colour" else 3, width, levels, norm, dropout),
         patch_discriminator(field, discriminator_width, norm),
         to=to, hints=hints, multiple=2**levels, gan=gan, noise=noise, weights=weights,
-        features=trained_maps("mobilenet_v2") if perceptual else None,
+        features=feature_network("mobilenet_v2") if perceptual else None,
     )  # fmt: skip
 
 
-def _concatenated(x: Tensor, y: Tensor) -> Tensor:
+def _concatenate_channels(x: Tensor, y: Tensor) -> Tensor:
     """Concatenate the channels of x and y in the memory format of y, since that of a single channel is ambiguous."""
     return torch.cat([x, y], 1).contiguous(memory_format=memory_format(y))

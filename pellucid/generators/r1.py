@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pellucid.combine.base import add_up_tree
 from pellucid.data.source import Batch
 from pellucid.generators.gan import AdversarialGenerator
-from pellucid.generators.penalty import gradient_penalty, zero_centred
+from pellucid.generators.penalty import gradient_penalty, zero_centred_penalty
 from pellucid.layers.base import Mode, Params
 from pellucid.losses.adversarial import NonSaturating
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
@@ -42,7 +42,7 @@ class R1GAN(AdversarialGenerator):
 
         losses, dparams = self.discriminator_turn(params["discriminator"], images, generated, loss, mode)
         penalty, dpenalty, _ = gradient_penalty(
-            self.discriminator, params["discriminator"], images, zero_centred(self.gamma), mode
+            self.discriminator, params["discriminator"], images, zero_centred_penalty(self.gamma), mode
         )
         dpenalty = map_tree(lambda gradient: self.weight("penalty") * gradient, dpenalty)
         yield losses | {"penalty": penalty}, {"discriminator": add_up_tree(dparams, dpenalty)}

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.layers.base import Params
 
 
-class Singular(NamedTuple):
+class SingularTriplet(NamedTuple):
     """The largest singular value of a weight as a matrix (out, rest), and its singular vectors (out,) and (rest,)."""
 
     value: Tensor
@@ -16,66 +16,70 @@ class Singular(NamedTuple):
     right: Tensor
 
 
-def largest(matrix: Tensor) -> Singular:
+def largest_singular_triplet(matrix: Tensor) -> SingularTriplet:
     """Return the exact largest singular value of a matrix, from the eigenvectors of the smaller of W Wᵀ and Wᵀ W."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    wide = matrix.t() if tall else matrix
-    short_vector = torch.linalg.eigh(wide @ wide.t()).eigenvectors[:, -1]  # of the largest eigenvalue
-    long_vector = wide.t() @ short_vector
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    wide_matrix = matrix.t() if is_tall else matrix
+    short_vector = torch.linalg.eigh(wide_matrix @ wide_matrix.t()).eigenvectors[:, -1]  # of the largest eigenvalue
+    long_vector = wide_matrix.t() @ short_vector
     value = torch.linalg.vector_norm(long_vector)
     long_vector = long_vector / value.clamp_min(torch.finfo(matrix.dtype).tiny)
-    return Singular(value, long_vector, short_vector) if tall else Singular(value, short_vector, long_vector)
+    left, right = (long_vector, short_vector) if is_tall else (short_vector, long_vector)
+    return SingularTriplet(value, left, right)
 
 
-def normalized(params: Params) -> tuple[Params, dict[str, Singular]]:
-    """Return a network's parameters with each weight W replaced by Ŵ = W / σ(W), and the singular values by path.
+def normalized_weights(params: Params) -> tuple[Params, dict[str, SingularTriplet]]:
+    """Return a network's parameters with each weight W replaced by Ŵ = W / σ(W), and their singular triplets by path.
 
     Only weights with two axes or more are replaced; weights that are all 0 stay so. Other tensors, also running
     statistics, are shared with `params`. The result is used in place of `params` in forward and backward. σ is exact;
     Miyato et al. approximate it by power iteration.
     Source: Miyato, Kataoka, Koyama and Yoshida 2018, equation 8.
     """
-    found: dict[str, Singular] = {}
+    triplets: dict[str, SingularTriplet] = {}
 
     def visit(tree: Params, path: str) -> Params:
-        new: Params = {}
+        new_params: Params = {}
         for name, value in tree.items():
             full_path = f"{path}.{name}" if path else name
             if isinstance(value, dict):
-                new[name] = visit(value, full_path)
+                new_params[name] = visit(value, full_path)
             elif name == "weight" and value.dim() > 1:
-                singular = largest(value.flatten(1))
-                found[full_path] = singular
-                new[name] = value / _divisor(singular)
+                triplet = largest_singular_triplet(value.flatten(1))
+                triplets[full_path] = triplet
+                new_params[name] = value / _divisor(triplet)
             else:
-                new[name] = value
-        return new
+                new_params[name] = value
+        return new_params
 
-    return visit(params, ""), found
+    return visit(params, ""), triplets
 
 
-def restored(dparams: Params, params: Params, singulars: dict[str, Singular], path: str = "") -> Params:
+def unnormalized_gradients(
+    dparams: Params, params: Params, triplets: dict[str, SingularTriplet], path: str = ""
+) -> Params:
     """Return the gradients with respect to W, given the gradients `dparams` with respect to Ŵ.
 
-    dW = (dŴ - <dŴ, Ŵ> u vᵀ) / σ, since dσ/dW = u vᵀ for the singular vectors u and v. params, singulars: as returned by
-    `normalized`.
+    dW = (dŴ - <dŴ, Ŵ> u vᵀ) / σ, since dσ/dW = u vᵀ for the singular vectors u and v. params, triplets: as returned by
+    `normalized_weights`.
     Source: Miyato et al. 2018, equation 12.
     """
-    new: Params = {}
+    new_dparams: Params = {}
     for name, value in dparams.items():
         full_path = f"{path}.{name}" if path else name
         if isinstance(value, dict):
-            new[name] = restored(value, params[name], singulars, full_path)
-        elif full_path in singulars:
-            singular = singulars[full_path]
+            new_dparams[name] = unnormalized_gradients(value, params[name], triplets, full_path)
+        elif full_path in triplets:
+            triplet = triplets[full_path]
             projection = (value * params[name]).sum()  # <dŴ, Ŵ>
-            outer = torch.outer(singular.left, singular.right).view_as(value)
-            new[name] = (value - projection * outer) / _divisor(singular)  # if all weights are 0, so is the projection
+            outer = torch.outer(triplet.left, triplet.right).view_as(value)
+            # If all weights are 0, so is the projection.
+            new_dparams[name] = (value - projection * outer) / _divisor(triplet)
         else:
-            new[name] = value
-    return new
+            new_dparams[name] = value
+    return new_dparams
 
 
-def _divisor(singular: Singular) -> Tensor:
+def _divisor(triplet: SingularTriplet) -> Tensor:
     """Return σ, or 1 if it is 0; without reading it from a GPU."""
-    return torch.where(singular.value > 0, singular.value, 1.0)
+    return torch.where(triplet.value > 0, triplet.value, 1.0)

@@ -16,13 +16,13 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params, memory_format
-from pellucid.losses.base import precise
-from pellucid.objective import Evaluated, Losses, Objective
+from pellucid.losses.base import upcast_half
+from pellucid.objective import BatchEvaluation, Losses, Objective
 from pellucid.ops.colour import rgb_to_lab
 from pellucid.settings.checks import check_choice, check_flag, check_whole, check_within
 from pellucid.text import shown
 
-LIGHTNESS, CHROMA = 50.0, 110.0  # units of the network's values: L / 50 - 1, a / 110 and b / 110
+LIGHTNESS_SCALE, CHROMA_SCALE = 50.0, 110.0  # units of the network's values: L / 50 - 1, a / 110 and b / 110
 HINT_CHANNELS = 3  # a, b, and 1 inside a hint
 # Colour hints: dots of true colours, drawn in training in place of dots that a user gives.
 STOP_PROBABILITY = 1 / 8  # parameter of the geometric distribution of the number of dots, whose mean is 7
@@ -65,11 +65,11 @@ class Translator(Objective):
         check_flag(self, hints=self.hints)
         check_whole(self, multiple=self.multiple)
         check_within(self, 1, MAX_MULTIPLE, multiple=self.multiple)
-        if self.hints and not self.of_colours:
+        if self.hints and not self.predicts_colours:
             raise PellucidError(f"{type(self).__name__}: hints are colours; leave them out with to={self.to!r}")
 
     @property
-    def of_colours(self) -> bool:
+    def predicts_colours(self) -> bool:
         """Whether the predictions are a and b of the images, not the targets."""
         return self.to != "image"
 
@@ -84,17 +84,17 @@ class Translator(Objective):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the generator's parameters for images of `shape`; return them and the shape of its predictions."""
-        params, out = init_child("generator", self.generator, self.padded(self.reads(shape)), rng)
-        return {"generator": params}, (2 if self.of_colours else out[0], *shape[1:])
+        params, out = init_child("generator", self.generator, self.padded_shape(self.generator_input_shape(shape)), rng)
+        return {"generator": params}, (2 if self.predicts_colours else out[0], *shape[1:])
 
-    def reads(self, shape: Any) -> tuple[int, ...]:
+    def generator_input_shape(self, shape: Any) -> tuple[int, ...]:
         """Return the shape of the generator's input for images of `shape`."""
-        if len(shape) != 3 or (self.of_colours and shape[0] not in (1, 3)):
-            expected = "RGB or grey images" if self.of_colours else "images"
+        if len(shape) != 3 or (self.predicts_colours and shape[0] not in (1, 3)):
+            expected = "RGB or grey images" if self.predicts_colours else "images"
             raise PellucidError(f"{type(self).__name__} takes {expected} (C, H, W), not {tuple(shape)}")
-        return (self.channels if self.of_colours else shape[0], *shape[1:])
+        return (self.channels if self.predicts_colours else shape[0], *shape[1:])
 
-    def padded(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def padded_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape with height and width rounded up to a multiple of `multiple`."""
         return (shape[0], *(-(-size // self.multiple) * self.multiple for size in shape[1:]))
 
@@ -103,31 +103,31 @@ class Translator(Objective):
 
         hints: (N, 3, H, W), a and b in the units of Lab, and 1 where they are given, 0 elsewhere.
         """
-        if not self.of_colours:
+        if not self.predicts_colours:
             return images
-        x = lab_of(images)[:, :1] / LIGHTNESS - 1
+        x = to_lab(images)[:, :1] / LIGHTNESS_SCALE - 1
         if not self.hints:
             if hints is not None:
                 raise PellucidError(f"{type(self).__name__} was not trained with hints; use a model that was")
-            return laid_out(x, images)
+            return in_layout_of(x, images)
         if hints is None:
             dots = x.new_zeros(len(x), HINT_CHANNELS, *x.shape[2:])
         else:
-            given = hints[:, 2:].to(x)
-            dots = torch.cat([hints[:, :2].to(x) * given * (1 / CHROMA), given * given], 1)
-        return laid_out(torch.cat([x, dots], 1), images)
+            hint_mask = hints[:, 2:].to(x)
+            dots = torch.cat([hints[:, :2].to(x) * hint_mask * (1 / CHROMA_SCALE), hint_mask * hint_mask], 1)
+        return in_layout_of(torch.cat([x, dots], 1), images)
 
     def pair(self, batch: Batch, mode: Mode) -> TranslationPair:
         """Return the generator's input for a batch, with drawn hints in training, and its target, both padded."""
         images = batch.images
-        if not self.of_colours:
-            return TranslationPair(self.pad(images), self.pad(laid_out(2 * batch.targets - 1, images)))
+        if not self.predicts_colours:
+            return TranslationPair(self.pad(images), self.pad(in_layout_of(2 * batch.targets - 1, images)))
         if images.shape[1] != 3:
             raise PellucidError(f"{type(self).__name__} learns colours, but images are grey; give RGB (data.mode)")
-        ab = lab_of(images)[:, 1:]
+        ab = to_lab(images)[:, 1:]
         dots = draw_hints(ab, mode.rng) if self.hints and mode.train and mode.rng is not None else None
-        target = ab / CHROMA if self.to == "colour" else 2 * images - 1
-        return TranslationPair(self.pad(self.read(images, dots)), self.pad(laid_out(target, images)))
+        target = ab / CHROMA_SCALE if self.to == "colour" else 2 * images - 1
+        return TranslationPair(self.pad(self.read(images, dots)), self.pad(in_layout_of(target, images)))
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
         """Return predicted a and b (N, 2, H, W) in the units of Lab, or images in 0 to 1.
@@ -139,27 +139,27 @@ class Translator(Objective):
 
     def result(self, y: Tensor, images: Tensor) -> Tensor:
         """Return predictions from the generator's outputs for padded images, cropped to the size of `images`."""
-        y = precise(y)[:, :, : images.shape[2], : images.shape[3]]
+        y = upcast_half(y)[:, :, : images.shape[2], : images.shape[3]]
         if self.to == "colour":
-            return y * CHROMA
+            return y * CHROMA_SCALE
         scaled = ((y + 1) / 2).clamp(0, 1)
-        return lab_of(scaled)[:, 1:] if self.of_colours else scaled
+        return to_lab(scaled)[:, 1:] if self.predicts_colours else scaled
 
     def pad(self, x: Tensor) -> Tensor:
-        """Return x (N, C, H, W) padded to a height and width of `padded` by repeating the edge pixels."""
+        """Return x (N, C, H, W) padded to a height and width of `padded_shape` by repeating the edge pixels."""
         height, width = x.shape[2:]
-        _, new_height, new_width = self.padded(tuple(x.shape[1:]))
-        same = (new_height, new_width) == (height, width)
-        return x if same else F.pad(x, (0, new_width - width, 0, new_height - height), "replicate")
+        _, new_height, new_width = self.padded_shape(tuple(x.shape[1:]))
+        has_right_size = (new_height, new_width) == (height, width)
+        return x if has_right_size else F.pad(x, (0, new_width - width, 0, new_height - height), "replicate")
 
-    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], Evaluated]:
+    def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates batches by one forward pass; do not change `params` while it is in use."""
-        run, mode = self.runner(params), Mode(keep=False)
+        forward, mode = self.runner(params), Mode(keep=False)
 
-        def evaluate(batch: Batch) -> Evaluated:
+        def evaluate(batch: Batch) -> BatchEvaluation:
             pair = self.pair(batch, mode)
-            y = run(pair.x)
-            return Evaluated(self.result(y, batch.images), batch, self.losses(params, pair, y))
+            y = forward(pair.x)
+            return BatchEvaluation(self.result(y, batch.images), batch, self.losses(params, pair, y))
 
         return evaluate
 
@@ -173,7 +173,7 @@ class Translator(Objective):
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError, for to="image", unless targets are floating-point images (N, C, H, W)."""
-        if self.of_colours:
+        if self.predicts_colours:
             return
         if not isinstance(targets, Tensor) or targets.dim() != 4 or not targets.is_floating_point():
             raise PellucidError(
@@ -185,13 +185,13 @@ class Translator(Objective):
         return {"objective": to_config(self, [type(self), *custom])}
 
 
-def lab_of(images: Tensor) -> Tensor:
+def to_lab(images: Tensor) -> Tensor:
     """Convert RGB or grey images (N, C, H, W), 0 to 1, to Lab; half precision becomes float32."""
-    images = precise(images)
+    images = upcast_half(images)
     return rgb_to_lab(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
 
 
-def laid_out(x: Tensor, images: Tensor) -> Tensor:
+def in_layout_of(x: Tensor, images: Tensor) -> Tensor:
     """Return x with the dtype and memory format of `images`."""
     return x.to(images.dtype).contiguous(memory_format=memory_format(images))
 
@@ -204,24 +204,24 @@ def draw_hints(ab: Tensor, rng: torch.Generator) -> Tensor:
     Source: Zhang et al. 2017, "Real-time user-guided image colorization", section 3.2, with uniform positions.
     """
     n, _, height, width = ab.shape
-    largest = max(1, min(height, width) // SIDE_DIVISOR)
+    max_side = max(1, min(height, width) // SIDE_DIVISOR)
     draws = torch.rand(3 * MAX_DOTS + 1, n, generator=rng, device=rng.device).to(ab.device)
     counts = (draws[0].clamp_min(1e-9).log() / math.log(1 - STOP_PROBABILITY)).long().clamp_max(MAX_DOTS)  # (N,)
     rows, columns, sides = draws[1:].view(3, MAX_DOTS, n).transpose(1, 2)  # (N, dots) each
     rows, columns = (rows * height).long(), (columns * width).long()
-    sides = (1 + (sides * largest).long())[:, :, None, None]
-    numbers = torch.arange(MAX_DOTS, device=ab.device)[:, None, None]
-    offsets = torch.arange(largest, device=ab.device)
-    # All dots are covered, since their number in a batch is known only to the device: (N, dots, largest, largest).
-    down, across = offsets[:, None], offsets
-    y, x = rows[:, :, None, None] + down - sides // 2, columns[:, :, None, None] + across - sides // 2
-    inside = (down < sides) & (across < sides) & (y >= 0) & (x >= 0) & (y < height) & (x < width)
-    inside &= numbers < counts[:, None, None, None]
-    pixels = torch.where(inside, y * width + x, height * width).flatten(1)  # the last place is for all others
-    last = torch.full((n, height * width + 1), -1, device=ab.device)  # the dot that covers each pixel, -1 for none
-    last.scatter_reduce_(1, pixels, numbers.expand(inside.shape).flatten(1), "amax")
-    last = last[:, :-1].view(n, height, width)
-    images, chosen = torch.arange(n, device=ab.device)[:, None, None], last.clamp_min(0)
-    colours = ab[images, :, rows[images, chosen], columns[images, chosen]]  # (N, H, W, 2)
+    sides = (1 + (sides * max_side).long())[:, :, None, None]
+    dot_numbers = torch.arange(MAX_DOTS, device=ab.device)[:, None, None]
+    offsets = torch.arange(max_side, device=ab.device)
+    # All dots are covered, since their number in a batch is known only to the device: (N, dots, side, side).
+    row_offsets, column_offsets = offsets[:, None], offsets
+    y, x = rows[:, :, None, None] + row_offsets - sides // 2, columns[:, :, None, None] + column_offsets - sides // 2
+    is_inside = (row_offsets < sides) & (column_offsets < sides) & (y >= 0) & (x >= 0) & (y < height) & (x < width)
+    is_inside &= dot_numbers < counts[:, None, None, None]
+    pixel_indices = torch.where(is_inside, y * width + x, height * width).flatten(1)  # the last place is for all others
+    top_dot = torch.full((n, height * width + 1), -1, device=ab.device)  # the dot that covers each pixel, -1 for none
+    top_dot.scatter_reduce_(1, pixel_indices, dot_numbers.expand(is_inside.shape).flatten(1), "amax")
+    top_dot = top_dot[:, :-1].view(n, height, width)
+    images, visible_dot = torch.arange(n, device=ab.device)[:, None, None], top_dot.clamp_min(0)
+    colours = ab[images, :, rows[images, visible_dot], columns[images, visible_dot]]  # (N, H, W, 2)
     dots = torch.cat([colours.permute(0, 3, 1, 2), torch.ones_like(ab[:, :1])], 1)
-    return torch.where((last >= 0)[:, None], dots, 0.0)
+    return torch.where((top_dot >= 0)[:, None], dots, 0.0)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pellucid.combine.base import add_up_tree, init_child
 from pellucid.data.source import Batch
-from pellucid.generators.base import Generator, initial_parameters, to_input
-from pellucid.generators.penalty import gradient_penalty, one_centred
+from pellucid.generators.base import Generator, initial_parameters, input_gradient
+from pellucid.generators.penalty import gradient_penalty, one_centred_penalty
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.nested import map_tree
@@ -58,26 +58,27 @@ class WGANGP(Generator):
         """Yield the critic's losses and gradients for each of its updates, then the generator's."""
         count, scaled = len(batch.images), 2 * batch.images - 1
         single = [scaled[k % count].unsqueeze(0) for k in range(self.critic_steps if count < self.critic_steps else 0)]
-        parts = single or scaled.tensor_split(self.critic_steps)
-        for images in parts:
+        critic_batches = single or scaled.tensor_split(self.critic_steps)
+        for images in critic_batches:
             z = self.latents(len(images), mode.rng, images)
             generated, _ = self.generator.forward(params["generator"], z, Mode(mode.train, mode.rng, keep=False))
-            distance, first = self._distance(params, images, generated, mode)
+            distance, dcritic = self._critic_gradients(params, images, generated, mode)
             t = torch.rand(len(images), 1, 1, 1, generator=mode.rng, device=images.device, dtype=images.dtype)
-            between = t * images + (1 - t) * generated
-            value, second, _ = gradient_penalty(self.critic, params["critic"], between, one_centred(self.penalty), mode)
-            second = map_tree(lambda gradient: self.weight("penalty") * gradient, second)
-            yield {"critic": distance, "penalty": value}, {"critic": add_up_tree(first, second)}
+            interpolated = t * images + (1 - t) * generated
+            function = one_centred_penalty(self.penalty)
+            value, dpenalty, _ = gradient_penalty(self.critic, params["critic"], interpolated, function, mode)
+            dpenalty = map_tree(lambda gradient: self.weight("penalty") * gradient, dpenalty)
+            yield {"critic": distance, "penalty": value}, {"critic": add_up_tree(dcritic, dpenalty)}
 
-        z = self.latents(len(parts[0]), mode.rng, batch.images)
+        z = self.latents(len(critic_batches[0]), mode.rng, batch.images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
         scores, cache = self.critic.forward(params["critic"], generated, mode)
         dscores = torch.full_like(scores, -self.weight("generator") / len(scores))
-        dmade = to_input(self.critic, params["critic"], cache, dscores)
-        _, dparams = backward(self.generator, params["generator"], generator_cache, dmade, consume=True)
+        dgenerated = input_gradient(self.critic, params["critic"], cache, dscores)
+        _, dparams = backward(self.generator, params["generator"], generator_cache, dgenerated, consume=True)
         yield {"generator": -scores.mean()}, {"generator": dparams}
 
-    def _distance(self, params: Params, images: Tensor, generated: Tensor, mode: Mode) -> tuple[Tensor, Params]:
+    def _critic_gradients(self, params: Params, images: Tensor, generated: Tensor, mode: Mode) -> tuple[Tensor, Params]:
         """Return the mean score of generated images minus that of real ones, and the critic's gradients."""
         count = len(images)
         scores, cache = self.critic.forward(params["critic"], torch.cat([images, generated]), mode)  # (2 count, 1)

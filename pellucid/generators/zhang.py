@@ -13,10 +13,10 @@ from pellucid.combine import Sequential
 from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
 from pellucid.fuse import BatchParts, fuse
-from pellucid.generators.translation import CHROMA, TranslationPair, Translator
+from pellucid.generators.translation import CHROMA_SCALE, TranslationPair, Translator
 from pellucid.layers import Conv2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.losses.base import precise
+from pellucid.losses.base import upcast_half
 from pellucid.models.pix2pix import INITIALIZER, NormName, unet_levels
 from pellucid.objective import Gradients, Losses
 from pellucid.ops.colour import rgb_to_lab
@@ -24,17 +24,17 @@ from pellucid.settings.checks import check_above_zero, check_choice
 from pellucid.sweep import backward
 
 SPACING, MAX_AB = 10, 110  # of the grid of bins: distance of neighbours, largest a and b
-SHADES = 52  # levels each of red, green and blue; bins without any of these colours are left out
-NEIGHBOURS, SIGMA = 5, 5.0  # number of bins and standard deviation of the soft encoding
-CELL = 2  # each distribution is predicted for a cell of 2 x 2 pixels
+N_SHADES = 52  # levels each of red, green and blue; bins without any of these colours are left out
+N_NEIGHBOURS, SIGMA = 5, 5.0  # number of bins and standard deviation of the soft encoding
+CELL_SIZE = 2  # each distribution is predicted for a cell of 2 x 2 pixels
 MIN_UPDATE = 0.01  # smallest weight of a batch in the running mean of the frequencies
 
 
-class Encoded(NamedTuple):
+class EncodedColours(NamedTuple):
     """Colours as distributions over bins: indices of the nearest 5 (N, 5, H, W), nearest first, and probabilities."""
 
     bins: Tensor
-    shares: Tensor
+    probabilities: Tensor
 
 
 class ColourTable(NamedTuple):
@@ -42,7 +42,7 @@ class ColourTable(NamedTuple):
 
     centres: Tensor
     nearest: Tensor
-    shares: Tensor
+    probabilities: Tensor
 
 
 @lru_cache(maxsize=1)
@@ -54,17 +54,17 @@ def colour_table() -> ColourTable:
     is ours.
     """
     with torch.inference_mode(False), torch.device("cpu"):  # also when a weights file is read, inside the device "meta"
-        shade = torch.linspace(0, 1, SHADES, dtype=torch.float64)
+        shade = torch.linspace(0, 1, N_SHADES, dtype=torch.float64)
         rgb = torch.cartesian_prod(shade, shade, shade).T[:, None]  # an image (3, 1, colours)
-        points = (rgb_to_lab(rgb)[1:, 0].T / SPACING).round() + 0.0  # turns -0 into 0
-        centres = points.unique(dim=0) * SPACING  # (Q, 2)
+        grid_points = (rgb_to_lab(rgb)[1:, 0].T / SPACING).round() + 0.0  # turns -0 into 0
+        centres = grid_points.unique(dim=0) * SPACING  # (Q, 2)
         integers = torch.arange(-MAX_AB, MAX_AB + 1, dtype=torch.float64)
         distance = torch.cdist(torch.cartesian_prod(integers, integers), centres)  # (221 * 221, Q)
-        near, nearest = distance.topk(NEIGHBOURS, largest=False)
-        shares = (near.square() / (-2 * SIGMA**2)).softmax(1)
-        side = len(integers)
-        tables = nearest.view(side, side, NEIGHBOURS), shares.view(side, side, NEIGHBOURS)
-        return ColourTable(centres.float(), *tables)
+        nearest_distances, nearest = distance.topk(N_NEIGHBOURS, largest=False)
+        probabilities = (nearest_distances.square() / (-2 * SIGMA**2)).softmax(1)
+        n_values = len(integers)
+        shape = (n_values, n_values, N_NEIGHBOURS)
+        return ColourTable(centres.float(), nearest.view(shape), probabilities.view(shape))
 
 
 @lru_cache(maxsize=8)
@@ -72,14 +72,16 @@ def colour_table_on(device: torch.device, dtype: torch.dtype) -> ColourTable:
     """Return the bins on a device, where they stay: a copy in each step would wait for the host."""
     table = colour_table()
     with torch.inference_mode(False):
-        return ColourTable(table.centres.to(device, dtype), table.nearest.to(device), table.shares.to(device, dtype))
+        return ColourTable(
+            table.centres.to(device, dtype), table.nearest.to(device), table.probabilities.to(device, dtype)
+        )
 
 
-def encode(ab: Tensor) -> Encoded:
+def encode(ab: Tensor) -> EncodedColours:
     """Return colours ab (N, 2, H, W), rounded to integers, as distributions over bins."""
     table = colour_table_on(ab.device, ab.dtype)
     a, b = (ab.round().long() + MAX_AB).clamp(0, 2 * MAX_AB).unbind(1)  # (N, H, W) each
-    return Encoded(*(values[a, b].permute(0, 3, 1, 2) for values in (table.nearest, table.shares)))
+    return EncodedColours(*(values[a, b].permute(0, 3, 1, 2) for values in (table.nearest, table.probabilities)))
 
 
 def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
@@ -103,25 +105,25 @@ class BinFrequencies(Layer):
         """Return equal frequencies and a batch count of 0."""
         return {"frequency": torch.full((self.bins,), 1 / self.bins), "batches": torch.zeros(())}, shape
 
-    def forward(self, params: Params, x: Encoded, mode: Mode) -> tuple[Tensor, Cache]:
+    def forward(self, params: Params, x: EncodedColours, mode: Mode) -> tuple[Tensor, Cache]:
         """Return the frequencies (Q,); in training mode, first update them by those of the encoded colours.
 
         Batch n has the weight 1/n, or MIN_UPDATE if this is larger.
         """
         frequency, batches = params["frequency"], params["batches"]
         if mode.train:
-            batch = self.counts(torch.zeros_like(frequency), x)
+            batch_counts = self.counts(torch.zeros_like(frequency), x)
             batches += 1
-            frequency += (batch / batch.sum() - frequency) * (1 / batches).clamp_min(MIN_UPDATE)
+            frequency += (batch_counts / batch_counts.sum() - frequency) * (1 / batches).clamp_min(MIN_UPDATE)
         return frequency, ()
 
     def backward(self, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return no gradients, since frequencies are constants."""
         return None, {}
 
-    def counts(self, zeros: Tensor, x: Encoded) -> Tensor:
+    def counts(self, zeros: Tensor, x: EncodedColours) -> Tensor:
         """Return zeros (Q,) plus the probabilities of the encoded colours of a batch by bin."""
-        return zeros.scatter_add(0, x.bins.flatten(), x.shares.flatten().to(zeros))
+        return zeros.scatter_add(0, x.bins.flatten(), x.probabilities.flatten().to(zeros))
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class SyncedFrequencies(BinFrequencies):
 
     parts: BatchParts
 
-    def counts(self, zeros: Tensor, x: Encoded) -> Tensor:
+    def counts(self, zeros: Tensor, x: EncodedColours) -> Tensor:
         """Return the sum over all parts."""
         return self.parts.gather(super().counts(zeros, x)).sum(0)
 
@@ -179,36 +181,36 @@ class Zhang(Translator):
         """Return {"loss": cross-entropy} and the gradients of the generator."""
         x, target = self.pair(batch, mode)
         logits, cache = self.generator.forward(params["generator"], x, mode)  # (N, Q, H / 2, W / 2)
-        log_p = precise(logits).log_softmax(1)
-        encoded = self.cells(target)
-        costs = -(encoded.shares * log_p.gather(1, encoded.bins)).sum(1)  # (N, H / 2, W / 2)
-        weights = self.weights_of(params, encoded, mode) / encoded.bins[:, 0].numel()
+        log_p = upcast_half(logits).log_softmax(1)
+        encoded = self.encode_cells(target)
+        costs = -(encoded.probabilities * log_p.gather(1, encoded.bins)).sum(1)  # (N, H / 2, W / 2)
+        weights = self.cell_weights(params, encoded, mode) / encoded.bins[:, 0].numel()
         value = with_gradient_of(costs.mean(), (weights * costs).sum())
-        dlogits = log_p.exp().scatter_add(1, encoded.bins, -encoded.shares) * weights[:, None]
+        dlogits = log_p.exp().scatter_add(1, encoded.bins, -encoded.probabilities) * weights[:, None]
         _, dparams = backward(self.generator, params["generator"], cache, dlogits.to(logits.dtype), consume=True)
         return {"loss": value}, {"generator": dparams}
 
-    def cells(self, targets: Tensor) -> Encoded:
+    def encode_cells(self, targets: Tensor) -> EncodedColours:
         """Return the encoded mean colour of each cell of targets (N, 2, H, W) in the units of the network."""
-        return encode(F.avg_pool2d(precise(targets) * CHROMA, CELL))
+        return encode(F.avg_pool2d(upcast_half(targets) * CHROMA_SCALE, CELL_SIZE))
 
-    def weights_of(self, params: Params, true: Encoded, mode: Mode) -> Tensor:
+    def cell_weights(self, params: Params, encoded: EncodedColours, mode: Mode) -> Tensor:
         """Return the rebalancing weight (N, H / 2, W / 2) of each cell, from its nearest bin."""
-        frequency, _ = self.nets["balance"].forward(params["balance"], true, mode)
+        frequency, _ = self.nets["balance"].forward(params["balance"], encoded, mode)
         weights = 1 / ((1 - self.uniform) * frequency + self.uniform / len(frequency))
-        return (weights / (weights * frequency).sum())[true.bins[:, 0]].to(true.shares.dtype)
+        return (weights / (weights * frequency).sum())[encoded.bins[:, 0]].to(encoded.probabilities.dtype)
 
     def result(self, y: Tensor, images: Tensor) -> Tensor:
         """Return the annealed means of logits, interpolated to the pixels."""
-        ab = annealed_mean(precise(y), self.temperature)
-        size = [CELL * side for side in ab.shape[2:]]
-        return super().result(F.interpolate(ab / CHROMA, size, mode="bilinear"), images)
+        ab = annealed_mean(upcast_half(y), self.temperature)
+        size = [CELL_SIZE * side for side in ab.shape[2:]]
+        return super().result(F.interpolate(ab / CHROMA_SCALE, size, mode="bilinear"), images)
 
     def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the cross-entropy."""
-        encoded = self.cells(pair.target)
+        encoded = self.encode_cells(pair.target)
         log_p = y.log_softmax(1)
-        return {"loss": -(encoded.shares * log_p.gather(1, encoded.bins)).sum(1).mean()}
+        return {"loss": -(encoded.probabilities * log_p.gather(1, encoded.bins)).sum(1).mean()}
 
     def fused(self) -> "Zhang":
         """Return the objective with the fused form of the generator."""
@@ -216,8 +218,9 @@ class Zhang(Translator):
 
     def synced(self, parts: BatchParts) -> "SyncedZhang":
         """Return the objective whose colours are counted in all parts of a batch."""
-        same = super().synced(parts)
-        return SyncedZhang(**{entry.name: getattr(same, entry.name) for entry in fields(same)}, parts=parts)
+        synced_objective = super().synced(parts)
+        values = {entry.name: getattr(synced_objective, entry.name) for entry in fields(synced_objective)}
+        return SyncedZhang(**values, parts=parts)
 
 
 @dataclass(frozen=True)

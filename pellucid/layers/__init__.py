@@ -97,7 +97,7 @@ __all__ = [
     "Upsample",
 ]
 
-_exported = [globals()[name] for name in __all__ if name != "LAYERS"]
+_exported_values = [globals()[name] for name in __all__ if name != "LAYERS"]
 LAYERS: tuple[type[Layer], ...] = tuple(
-    value for value in _exported if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
+    value for value in _exported_values if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
 )

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import check_image_shape, check_pool_padding, check_windows_overlap_input, window_outputs
-from pellucid.layers.windows import Windows, wide_type
+from pellucid.layers.windows import Windows, sum_dtype
 from pellucid.settings.checks import check_positive
 
 
@@ -51,13 +51,13 @@ class AvgPool2d(Layer):
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the pooled shape."""
         channels, height, width = check_image_shape(self, shape)
-        return {}, (channels, *self._windows(height, width).outs)
+        return {}, (channels, *self._windows(height, width).output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, AvgPool2dCache]:
         """Compute y = the mean over each window of x."""
         if pair(self.dilation) != (1, 1):
             windows = self._windows(*x.shape[2:])
-            return (windows.sums(x) / self._counts(windows, x)).to(x.dtype), AvgPool2dCache(x)
+            return (windows.sums(x) / self._window_counts(windows, x)).to(x.dtype), AvgPool2dCache(x)
         y = F.avg_pool2d(x, self.kernel, self.step, self.padding, self.ceil_mode, self.count_include_pad)
         return y, AvgPool2dCache(x)
 
@@ -65,7 +65,7 @@ class AvgPool2d(Layer):
         """Compute dx[i] = the sum of dy / (number of values in the window) over the windows that contain pixel i."""
         if pair(self.dilation) != (1, 1):
             windows = self._windows(*cache.x.shape[2:])
-            return windows.scatter(dy / self._counts(windows, cache.x)).to(dy.dtype), {}
+            return windows.scatter(dy / self._window_counts(windows, cache.x)).to(dy.dtype), {}
         dx = torch.ops.aten.avg_pool2d_backward(
             dy,
             cache.x,
@@ -81,17 +81,17 @@ class AvgPool2d(Layer):
     def _windows(self, height: int, width: int) -> Windows:
         size, kernel, stride = (height, width), pair(self.kernel), pair(self.step)
         padding, dilation = pair(self.padding), pair(self.dilation)
-        outs = window_outputs(self, size, kernel, stride, padding, dilation, self.ceil_mode)
+        output_size = window_outputs(self, size, kernel, stride, padding, dilation, self.ceil_mode)
         if not self.count_include_pad:  # a window without values has no mean
             check_windows_overlap_input(self, size, kernel, stride, padding, dilation)
-        return Windows(size, outs, kernel, stride, padding, dilation)
+        return Windows(size, output_size, kernel, stride, padding, dilation)
 
-    def _counts(self, windows: Windows, x: Tensor) -> Tensor:
+    def _window_counts(self, windows: Windows, x: Tensor) -> Tensor:
         """Return the number of values in each window: (1, 1, H', W')."""
-        down, across = windows.padding
+        vertical, horizontal = windows.padding
         ones = F.pad(  # 1 where a pixel is included in the mean, else 0
-            x.new_ones(1, 1, *windows.size, dtype=wide_type(x.dtype)),
-            (across, across, down, down),
+            x.new_ones(1, 1, *windows.size, dtype=sum_dtype(x.dtype)),
+            (horizontal, horizontal, vertical, vertical),
             value=float(self.count_include_pad),
         )
         height, width = ones.shape[2:]

@@ -33,7 +33,7 @@ class Trait(Flag):
     """Properties of a layer, which rules, traces, drawings, exports and fusing check instead of its type.
 
     A subclass inherits the traits of its base class. It may compute something else, so code that depends on exactly
-    what a class computes uses `states`, which ignores inherited traits.
+    what a class computes uses `declares`, which ignores inherited traits.
     """
 
     NONE = 0
@@ -113,11 +113,11 @@ class Layer(metaclass=Checked):
         raise PellucidError(f"{type(self).__name__} cannot be written as PyTorch code; define its method torch_code")
 
 
-def states(layer: Layer, *kinds: type[Layer] | Trait) -> bool:
+def declares(layer: Layer, *types_or_traits: type[Layer] | Trait) -> bool:
     """Return whether the layer's class is one of these types, or itself declares (not inherits) one of these traits."""
     layer_type = type(layer)
     declared = vars(layer_type).get("traits", Trait.NONE)
-    return any(kind in declared if isinstance(kind, Trait) else kind is layer_type for kind in kinds)
+    return any(entry in declared if isinstance(entry, Trait) else entry is layer_type for entry in types_or_traits)
 
 
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:
@@ -125,7 +125,7 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def like(x: Tensor) -> Tensor:
+def expanded_zeros(x: Tensor) -> Tensor:
     """Return zeros of x's shape, dtype and device, expanded from a single stored value.
 
     Caches contain only tensors; if a backward pass needs only the input's shape, its cache contains this tensor.

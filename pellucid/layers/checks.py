@@ -34,14 +34,14 @@ def window_outputs(
     Without `ceil_mode`, floor((size + 2 p - d (k - 1) - 1) / s) + 1; with it, rounded up, but no window starts
     in the padding beyond the input (Dumoulin and Visin 2016, relationship 6).
     """
-    outs: list[int] = []
+    counts: list[int] = []
     for axis, length, k, s, p, d in zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True):
-        room = length + 2 * p - d * (k - 1) - 1
-        out = check_window_output(layer, axis, room // s + 1)
-        if ceil_mode and room % s and out * s < length + p:
-            out += 1
-        outs.append(out)
-    return outs[0], outs[1]
+        last_start = length + 2 * p - d * (k - 1) - 1
+        count = check_window_output(layer, axis, last_start // s + 1)
+        if ceil_mode and last_start % s and count * s < length + p:
+            count += 1
+        counts.append(count)
+    return counts[0], counts[1]
 
 
 def check_windows_overlap_input(
@@ -113,11 +113,11 @@ def check_floating(x: Any) -> None:
     wrong gradients.
     """
     if isinstance(x, tuple):
-        first, *others = cast("tuple[Any, ...]", x)
-        check_floating(first)
-        for part in others:
-            if not (isinstance(part, Tensor) and part.dtype is torch.int64):
-                check_floating(part)
+        first_input, *extra_inputs = cast("tuple[Any, ...]", x)
+        check_floating(first_input)
+        for extra_input in extra_inputs:
+            if not (isinstance(extra_input, Tensor) and extra_input.dtype is torch.int64):
+                check_floating(extra_input)
         return
     if not isinstance(x, Tensor):
         raise PellucidError(f"a network takes a tensor, not {type(x).__name__}; use torch.as_tensor")

@@ -38,17 +38,19 @@ class Concat(Layer):
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape with the sizes along the axis summed."""
-        if len(shape) < 2 or not all(isinstance(branch, tuple) for branch in shape):
+        if len(shape) < 2 or not all(isinstance(input_shape, tuple) for input_shape in shape):
             raise PellucidError(f"Concat takes two or more inputs, not {shape}")
-        along = self.axis - 1
-        for branch in shape:
-            check_axis(self, self.axis, branch)
-            if len(branch) != len(shape[0]) or any(
-                size != first for i, (size, first) in enumerate(zip(branch, shape[0], strict=True)) if i != along
+        sample_axis = self.axis - 1
+        for input_shape in shape:
+            check_axis(self, self.axis, input_shape)
+            if len(input_shape) != len(shape[0]) or any(
+                size != first_size
+                for i, (size, first_size) in enumerate(zip(input_shape, shape[0], strict=True))
+                if i != sample_axis
             ):
                 raise PellucidError(f"Concat: shapes {shape} may differ only along axis {self.axis}")
-        total = sum(branch[along] for branch in shape)
-        return {}, (*shape[0][:along], total, *shape[0][along + 1 :])
+        total = sum(input_shape[sample_axis] for input_shape in shape)
+        return {}, (*shape[0][:sample_axis], total, *shape[0][sample_axis + 1 :])
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, ConcatCache]:
         """Concatenate x1, x2, ... along the axis."""

@@ -67,8 +67,8 @@ class Conv2d(Layer):
     def edges(self) -> tuple[int, int, int, int]:
         """Return the number of zero columns or rows added on each side: (left, right, top, bottom)."""
         if isinstance(self.padding, str):
-            totals = [d * (k - 1) for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True)]
-            return totals[1] // 2, totals[1] - totals[1] // 2, totals[0] // 2, totals[0] - totals[0] // 2
+            vertical, horizontal = (d * (k - 1) for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True))
+            return horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2
         vertical, horizontal = pair(self.padding)
         return horizontal, horizontal, vertical, vertical
 
@@ -78,21 +78,23 @@ class Conv2d(Layer):
         if channels % self.groups:
             raise PellucidError(f"Conv2d: {channels} input channels are not a multiple of groups={self.groups}")
         left, right, top, bottom = self.edges()
-        padded = size[0] + top + bottom, size[1] + left + right
+        padded_size = size[0] + top + bottom, size[1] + left + right
         spans = [d * (k - 1) + 1 for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True)]
-        out = [
-            check_window_output(self, axis, (total - span) // step + 1)
-            for axis, total, span, step in zip(("height", "width"), padded, spans, pair(self.stride), strict=True)
+        output_size = [
+            check_window_output(self, axis, (length - span) // stride + 1)
+            for axis, length, span, stride in zip(
+                ("height", "width"), padded_size, spans, pair(self.stride), strict=True
+            )
         ]
-        window = pair(self.kernel)
-        area = window[0] * window[1]
+        kernel = pair(self.kernel)
+        area = kernel[0] * kernel[1]
         fan_in, fan_out = channels // self.groups * area, self.filters // self.groups * area
         params = {
-            "weight": draw(self.init_weight, (self.filters, channels // self.groups, *window), fan_in, fan_out, rng)
+            "weight": draw(self.init_weight, (self.filters, channels // self.groups, *kernel), fan_in, fan_out, rng)
         }
         if self.bias:
             params["bias"] = draw(self.init_bias, (self.filters,), fan_in, fan_out, rng)
-        return params, (self.filters, *out)
+        return params, (self.filters, *output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Conv2dCache]:
         """Compute y[n, f] = b[f] + sum over c of w[f, c] ⋆ x[n, c], where ⋆ is cross-correlation."""
@@ -107,7 +109,7 @@ class Conv2d(Layer):
         dx is the transposed convolution of dy; dw slides dy over x, so stride and dilation exchange roles.
         PyTorch computes all three in `torch.ops.aten.convolution_backward`.
         """
-        dx, dweight, dbias = self._kernels(params, cache, dy, (True, True, self.bias))
+        dx, dweight, dbias = self._gradients(params, cache, dy, (True, True, self.bias))
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
 
     def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
@@ -122,16 +124,16 @@ class Conv2d(Layer):
             windows = params["weight"].flatten(1).t() @ dy.flatten(2)  # (N, C kH kW, H' W')
             size, padding = cache.x.shape[2:], (top, left)
             return F.fold(windows, size, pair(self.kernel), pair(self.dilation), padding, pair(self.stride))
-        return self._kernels(params, cache, dy, (True, False, False))[0]
+        return self._gradients(params, cache, dy, (True, False, False))[0]
 
-    def _kernels(
-        self, params: Params, cache: Conv2dCache, dy: Tensor, requested: tuple[bool, bool, bool]
+    def _gradients(
+        self, params: Params, cache: Conv2dCache, dy: Tensor, output_mask: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return dx, dw and db, each computed only if requested."""
         left, right, top, bottom = self.edges()
         height, width = cache.x.shape[2:]
-        extra = (0, right - left, 0, bottom - top)
-        x = F.pad(cache.x, extra) if any(extra) else cache.x
+        extra_padding = (0, right - left, 0, bottom - top)
+        x = F.pad(cache.x, extra_padding) if any(extra_padding) else cache.x
         dx, dweight, dbias = torch.ops.aten.convolution_backward(
             dy,
             x,
@@ -143,8 +145,8 @@ class Conv2d(Layer):
             False,  # not transposed
             (0, 0),  # output padding
             self.groups,
-            requested,
+            output_mask,
         )
-        if any(extra):
+        if any(extra_padding):
             dx = dx[:, :, :height, :width]  # drop the gradient of the padding
         return dx, dweight, dbias

@@ -72,8 +72,8 @@ class ConvTranspose2d(Layer):
         kernel, stride = pair(self.kernel), pair(self.stride)
         spans = [d * (k - 1) + 1 for d, k in zip(pair(self.dilation), kernel, strict=True)]
         axes = zip(size, spans, stride, pair(self.padding), pair(self.output_padding), strict=True)
-        out = [s * (length - 1) + span - 2 * p + extra for length, span, s, p, extra in axes]
-        for axis, length in zip(("height", "width"), out, strict=True):
+        output_size = [s * (length - 1) + span - 2 * p + extra for length, span, s, p, extra in axes]
+        for axis, length in zip(("height", "width"), output_size, strict=True):
             check_window_output(self, axis, length)
         area = kernel[0] * kernel[1]
         # along each axis, an output pixel receives only about 1 / stride of the kernel's weights
@@ -84,7 +84,7 @@ class ConvTranspose2d(Layer):
         }
         if self.bias:
             params["bias"] = draw(self.init_bias, (self.filters,), fan_in, fan_out, rng)
-        return params, (self.filters, *out)
+        return params, (self.filters, *output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ConvTranspose2dCache]:
         """Compute y[n, f] = b[f] + the sum over c of w[c, f], placed at each pixel of x[n, c] and scaled by it."""
@@ -105,15 +105,15 @@ class ConvTranspose2d(Layer):
 
         PyTorch computes all three in `torch.ops.aten.convolution_backward`.
         """
-        dx, dweight, dbias = self._kernels(params, cache, dy, (True, True, self.bias))
+        dx, dweight, dbias = self._gradients(params, cache, dy, (True, True, self.bias))
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
 
     def pull(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> Tensor:
         """Compute only dx, in half the time of `backward`."""
-        return self._kernels(params, cache, dy, (True, False, False))[0]
+        return self._gradients(params, cache, dy, (True, False, False))[0]
 
-    def _kernels(
-        self, params: Params, cache: ConvTranspose2dCache, dy: Tensor, requested: tuple[bool, bool, bool]
+    def _gradients(
+        self, params: Params, cache: ConvTranspose2dCache, dy: Tensor, output_mask: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return dx, dw and db, each computed only if requested."""
         return torch.ops.aten.convolution_backward(
@@ -127,5 +127,5 @@ class ConvTranspose2d(Layer):
             True,  # transposed
             pair(self.output_padding),
             self.groups,
-            requested,
+            output_mask,
         )

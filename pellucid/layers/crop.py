@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, expanded_zeros
 
 
 class CropCache(NamedTuple):
@@ -34,10 +34,12 @@ class Crop(Layer):
         """Return no parameters and the new shape."""
         if len(shape) != 2 or not all(isinstance(image, tuple) and len(image) == 3 for image in shape):
             raise PellucidError(f"Crop takes two images (C, H, W), the second only for its size, not {shape}")
-        (channels, *size), (_, *target) = shape
-        if any(new > old for new, old in zip(target, size, strict=True)):
-            raise PellucidError(f"Crop: an image of {size[0]}x{size[1]} cannot be cropped to {target[0]}x{target[1]}")
-        return {}, (channels, *target)
+        (channels, *size), (_, *target_size) = shape
+        if any(new > old for new, old in zip(target_size, size, strict=True)):
+            raise PellucidError(
+                f"Crop: an image of {size[0]}x{size[1]} cannot be cropped to {target_size[0]}x{target_size[1]}"
+            )
+        return {}, (channels, *target_size)
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, CropCache]:
         """Take the first H' rows and W' columns of x."""
@@ -49,4 +51,4 @@ class Crop(Layer):
         """Compute dx = dy inside and 0 outside; the reference receives zeros."""
         image, reference = cache.xs
         bottom, right = (old - new for old, new in zip(image.shape[2:], dy.shape[2:], strict=True))
-        return (F.pad(dy, (0, right, 0, bottom)), like(reference)), {}
+        return (F.pad(dy, (0, right, 0, bottom)), expanded_zeros(reference)), {}

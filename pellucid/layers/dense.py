@@ -69,11 +69,11 @@ class Dense(Layer):
 
     def parameter_gradients(self, cache: DenseCache, dy: Tensor) -> Params:
         """Return dW = dyᵀ x and db = the sum of dy over all rows."""
-        x, dy = rows(cache.x, dy)
+        x, dy = flatten_rows(cache.x, dy)
         dweight = dy.t() @ x  # (units, n_in)
         return {"weight": dweight, "bias": dy.sum(0)} if self.bias else {"weight": dweight}
 
 
-def rows(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+def flatten_rows(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
     """Return x as (rows, n_in) and dy as (rows, units), with all axes before the last one flattened."""
     return (x, dy) if dy.dim() == 2 else (x.flatten(0, -2), dy.flatten(0, -2))

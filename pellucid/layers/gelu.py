@@ -52,10 +52,10 @@ class GELU(Layer):
     def distribution(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return Φ(x) and its derivative φ(x)."""
         if self.approximate == "tanh":
-            inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-            dinner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
-            t = torch.tanh(inner)
-            return (1 + t) / 2, (1 - t * t) / 2 * dinner
+            tanh_input = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+            dtanh_input = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
+            tanh = torch.tanh(tanh_input)
+            return (1 + tanh) / 2, (1 - tanh * tanh) / 2 * dtanh_input
         return cast(Tensor, torch.special.ndtr(x)), torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
     def onnx(self, nodes: Any) -> None:

@@ -64,11 +64,11 @@ def dirac(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tens
     Source: Zagoruyko and Komodakis 2017, "DiracNets", section 3.
     """
     weight = he(shape, fan_in, fan_out, rng)
-    copies = min(shape[:2])
+    n_copied = min(shape[:2])
     kernels = weight.view(*shape[:2], -1)  # shares memory with `weight`
-    kernels[:copies] = 0.0
-    centre = sum((size // 2) * math.prod(shape[axis + 1 :]) for axis, size in enumerate(shape) if axis >= 2)
-    kernels[range(copies), range(copies), centre] = 1.0
+    kernels[:n_copied] = 0.0
+    centre_index = sum((size // 2) * math.prod(shape[axis + 1 :]) for axis, size in enumerate(shape) if axis >= 2)
+    kernels[range(n_copied), range(n_copied), centre_index] = 1.0
     return weight
 
 
@@ -106,9 +106,9 @@ INITIALIZERS: dict[str, Callable[[Shape, int, int, torch.Generator], Tensor]] = 
 }
 
 
-def check_initializer(where: str, name: str) -> None:
+def check_initializer(layer_name: str, name: str) -> None:
     """Raise PellucidError for an unknown initializer, with the nearest name as a hint."""
-    check_known(f"{where}: no initializer", name, INITIALIZERS)
+    check_known(f"{layer_name}: no initializer", name, INITIALIZERS)
 
 
 def draw(name: str, shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:

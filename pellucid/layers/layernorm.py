@@ -46,12 +46,12 @@ class LayerNorm(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return `weight` of ones and `bias` of zeros."""
-        last = shape if self.shape is None else self.shape
-        if not last or shape[-len(last) :] != last:
+        normalized_shape = shape if self.shape is None else self.shape
+        if not normalized_shape or shape[-len(normalized_shape) :] != normalized_shape:
             raise PellucidError(f"LayerNorm: {tuple(shape)} does not end in shape={self.shape}")
-        if math.prod(last) == 1:
+        if math.prod(normalized_shape) == 1:
             raise PellucidError(f"LayerNorm: shape {tuple(shape)} has one value per sample, whose variance is 0")
-        return {"weight": torch.ones(last), "bias": torch.zeros(last)}, shape
+        return {"weight": torch.ones(normalized_shape), "bias": torch.zeros(normalized_shape)}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LayerNormCache]:
         """Compute y = w (x - μ) / sqrt(σ² + ε) + b."""

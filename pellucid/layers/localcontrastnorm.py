@@ -50,9 +50,9 @@ class LocalContrastNorm(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalContrastNormCache]:
         """Compute v = x - Σ w x, then y = v / max(c, σ, epsilon)."""
-        mass = self._mass(x)
-        centred = x - self._window(x.sum(1, keepdim=True)) / mass
-        deviation = torch.sqrt(self._window((centred * centred).sum(1, keepdim=True)) / mass)
+        mass = self._window_mass(x)
+        centred = x - self._window_sum(x.sum(1, keepdim=True)) / mass
+        deviation = torch.sqrt(self._window_sum((centred * centred).sum(1, keepdim=True)) / mass)
         average = deviation.mean((2, 3), keepdim=True)  # (N, 1, 1, 1)
         return centred / self._divisor(deviation, average), LocalContrastNormCache(centred, deviation)
 
@@ -63,7 +63,7 @@ class LocalContrastNorm(Layer):
         pixels; where epsilon is, dd has no effect. Then dv = dy / d + v Σ w dσ / σ, and dx = dv - Σ w Σ_channels dv.
         """
         v, sigma = cache
-        mass = self._mass(v)
+        mass = self._window_mass(v)
         average = sigma.mean((2, 3), keepdim=True)
         d = self._divisor(sigma, average)
         dd = -(dy * v).sum(1, keepdim=True) / (d * d)  # (N, 1, H, W)
@@ -72,20 +72,20 @@ class LocalContrastNorm(Layer):
         daverage = torch.where(is_local, 0, dd).mean((2, 3), keepdim=True)
         dsigma = torch.where(is_local, dd, 0) + daverage
         ratio = torch.where(sigma > 0, dsigma / sigma, 0)  # d(sqrt s) = ds / (2 sigma), and ds = 2 v dv
-        dv = dy / d + v * self._window(ratio / mass)
-        return dv - self._window(dv.sum(1, keepdim=True) / mass), {}
+        dv = dy / d + v * self._window_sum(ratio / mass)
+        return dv - self._window_sum(dv.sum(1, keepdim=True) / mass), {}
 
     def _divisor(self, deviation: Tensor, average: Tensor) -> Tensor:
         return torch.maximum(deviation, average).clamp_min(self.epsilon)
 
-    def _window(self, plane: Tensor) -> Tensor:
+    def _window_sum(self, plane: Tensor) -> Tensor:
         """Return the Gaussian-weighted sums around each pixel of (N, 1, H, W), with zeros beyond the image."""
-        half = self.size // 2
-        offsets = torch.arange(-half, half + 1, dtype=plane.dtype, device=plane.device)
+        radius = self.size // 2
+        offsets = torch.arange(-radius, radius + 1, dtype=plane.dtype, device=plane.device)
         weights = torch.exp(-0.5 * (offsets / (self.size / 4)) ** 2)
-        rows = F.conv2d(plane, weights.view(1, 1, -1, 1), padding=(half, 0))
-        return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, half))
+        rows = F.conv2d(plane, weights.view(1, 1, -1, 1), padding=(radius, 0))
+        return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, radius))
 
-    def _mass(self, x: Tensor) -> Tensor:
+    def _window_mass(self, x: Tensor) -> Tensor:
         """Return the sum of the weights inside the image, over all channels: (1, 1, H, W)."""
-        return x.shape[1] * self._window(x.new_ones(1, 1, *x.shape[2:]))
+        return x.shape[1] * self._window_sum(x.new_ones(1, 1, *x.shape[2:]))

@@ -45,8 +45,8 @@ class LocalResponseNorm(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalResponseNormCache]:
         """Compute y = x / d^beta."""
-        before = self.size // 2
-        divisor = self.k + self.alpha / self.size * _window_sum(x * x, before, self.size - 1 - before)
+        n_before = self.size // 2
+        divisor = self.k + self.alpha / self.size * _window_sum(x * x, n_before, self.size - 1 - n_before)
         return x * divisor**-self.beta, LocalResponseNormCache(x, divisor)
 
     def backward(self, params: Params, cache: LocalResponseNormCache, dy: Tensor) -> tuple[Tensor, Params]:
@@ -55,17 +55,17 @@ class LocalResponseNorm(Layer):
         Σ' is the sum over the channels c' whose Σ contains channel c: its window is mirrored.
         """
         x, divisor = cache
-        before = self.size // 2
-        power = divisor**-self.beta
-        weighted = _window_sum(dy * x * power / divisor, self.size - 1 - before, before)
-        return dy * power - 2 * self.alpha * self.beta / self.size * x * weighted, {}
+        n_before = self.size // 2
+        scale = divisor**-self.beta
+        weighted_sum = _window_sum(dy * x * scale / divisor, self.size - 1 - n_before, n_before)
+        return dy * scale - 2 * self.alpha * self.beta / self.size * x * weighted_sum, {}
 
 
-def _window_sum(x: Tensor, before: int, after: int) -> Tensor:
-    """Sum each channel of (N, C, H, W) with up to `before` channels before it and up to `after` channels after it."""
+def _window_sum(x: Tensor, n_before: int, n_after: int) -> Tensor:
+    """Sum each channel of (N, C, H, W) with up to `n_before` channels before it and up to `n_after` after it."""
     channels = x.shape[1]
-    padded = F.pad(x, (0, 0, 0, 0, before, after))
+    padded = F.pad(x, (0, 0, 0, 0, n_before, n_after))
     total = padded[:, :channels]
-    for shift in range(1, before + after + 1):
+    for shift in range(1, n_before + n_after + 1):
         total = total + padded[:, shift : shift + channels]
     return total

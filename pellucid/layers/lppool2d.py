@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import check_image_shape, window_outputs
-from pellucid.layers.windows import Windows, wide_type
+from pellucid.layers.windows import Windows, sum_dtype
 from pellucid.settings.checks import check_positive, check_within
 
 
@@ -51,11 +51,11 @@ class LpPool2d(Layer):
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the pooled shape."""
         channels, height, width = check_image_shape(self, shape)
-        return {}, (channels, *self._windows(height, width).outs)
+        return {}, (channels, *self._windows(height, width).output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LpPool2dCache]:
         """Compute y = (Σ |x|^p)^(1/p) over each window of x."""
-        powers = x.to(wide_type(x.dtype)).abs() ** self.p  # the powers may overflow in half precision
+        powers = x.to(sum_dtype(x.dtype)).abs() ** self.p  # the powers may overflow in half precision
         if pair(self.dilation) == (1, 1):
             sums = F.avg_pool2d(powers, self.kernel, self.step, 0, self.ceil_mode, divisor_override=1)
         else:
@@ -65,17 +65,17 @@ class LpPool2d(Layer):
 
     def backward(self, params: Params, cache: LpPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = sign(x) |x|^(p - 1) times the sum of dy y^(1 - p) over the windows that contain x."""
-        x, y = (tensor.to(wide_type(tensor.dtype)) for tensor in cache)
-        weighted = torch.where(y > 0, dy * y ** (1 - self.p), 0)  # (N, C, H', W')
+        x, y = (tensor.to(sum_dtype(tensor.dtype)) for tensor in cache)
+        weighted_dy = torch.where(y > 0, dy * y ** (1 - self.p), 0)  # (N, C, H', W')
         if pair(self.dilation) == (1, 1):
-            scattered = torch.ops.aten.avg_pool2d_backward(
-                weighted, x, pair(self.kernel), pair(self.step), (0, 0), self.ceil_mode, True, 1
+            dy_sums = torch.ops.aten.avg_pool2d_backward(
+                weighted_dy, x, pair(self.kernel), pair(self.step), (0, 0), self.ceil_mode, True, 1
             )  # (N, C, H, W)
         else:
-            scattered = self._windows(*x.shape[2:]).scatter(weighted)
-        return (x.sign() * x.abs() ** (self.p - 1) * scattered).to(dy.dtype), {}
+            dy_sums = self._windows(*x.shape[2:]).scatter(weighted_dy)
+        return (x.sign() * x.abs() ** (self.p - 1) * dy_sums).to(dy.dtype), {}
 
     def _windows(self, height: int, width: int) -> Windows:
         size, kernel, stride, dilation = (height, width), pair(self.kernel), pair(self.step), pair(self.dilation)
-        outs = window_outputs(self, size, kernel, stride, (0, 0), dilation, self.ceil_mode)
-        return Windows(size, outs, kernel, stride, (0, 0), dilation)
+        output_size = window_outputs(self, size, kernel, stride, (0, 0), dilation, self.ceil_mode)
+        return Windows(size, output_size, kernel, stride, (0, 0), dilation)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, memory_format, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, expanded_zeros, memory_format, pair
 from pellucid.layers.checks import check_image_shape, check_pool_padding, check_windows_overlap_input, window_outputs
 from pellucid.settings.checks import check_positive
 
@@ -49,7 +49,7 @@ class MaxPool2d(Layer):
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the pooled shape."""
         channels, height, width = check_image_shape(self, shape)
-        outs = window_outputs(
+        output_size = window_outputs(
             self,
             (height, width),
             pair(self.kernel),
@@ -59,7 +59,7 @@ class MaxPool2d(Layer):
             self.ceil_mode,
         )
         self._check_windows(height, width)
-        return {}, (channels, *outs)
+        return {}, (channels, *output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache]:
         """Compute y = the maximum over each window of x."""
@@ -68,7 +68,7 @@ class MaxPool2d(Layer):
         y, switches = F.max_pool2d_with_indices(
             x, pair(self.kernel), pair(self.step), pair(self.padding), pair(self.dilation), self.ceil_mode
         )
-        return y, MaxPool2dCache(switches, like(x))
+        return y, MaxPool2dCache(switches, expanded_zeros(x))
 
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[switch] = the sum of dy over the windows that have their maximum there, and 0 elsewhere."""
@@ -76,10 +76,10 @@ class MaxPool2d(Layer):
         if dy.device.type == "mps":  # Apple's kernel recomputes the maxima, but the input is not cached
             planes = dy.new_zeros(*x.shape[:2], x.shape[2] * x.shape[3])  # (N, C, H W)
             return planes.scatter_add(2, switches.flatten(2), dy.flatten(2)).view(x.shape), {}
-        shape_only = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(switches))
+        shape_tensor = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(switches))
         dx = torch.ops.aten.max_pool2d_with_indices_backward(
             dy,
-            shape_only,
+            shape_tensor,
             pair(self.kernel),
             pair(self.step),
             pair(self.padding),

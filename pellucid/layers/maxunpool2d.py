@@ -55,15 +55,15 @@ class MaxUnpool2d(Layer):
         if len(shape) != 2:
             raise PellucidError(f"MaxUnpool2d takes a tuple (x, switches) of the same shape, not {shape}")
         channels, *size = check_image_shape(self, check_same_shapes(self, shape))
-        outs = self._output(*size)
-        for axis, length in zip(("height", "width"), outs, strict=True):
+        output_size = self._output_size(*size)
+        for axis, length in zip(("height", "width"), output_size, strict=True):
             check_window_output(self, axis, length)
-        return {}, (channels, *outs)
+        return {}, (channels, *output_size)
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, MaxUnpool2dCache]:
         """Compute y[switch] = x, 0 elsewhere."""
         values, switches = x
-        y = torch.ops.aten.max_unpool2d(values, switches, self._output(*values.shape[2:]))
+        y = torch.ops.aten.max_unpool2d(values, switches, self._output_size(*values.shape[2:]))
         return y, MaxUnpool2dCache(values, switches)
 
     def backward(self, params: Params, cache: MaxUnpool2dCache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
@@ -71,7 +71,7 @@ class MaxUnpool2d(Layer):
         dx = dy.flatten(2).gather(2, cache.switches.flatten(2))  # (N, C, H W)
         return (dx.view(cache.x.shape), None), {}
 
-    def _output(self, *size: int) -> tuple[int, int]:
+    def _output_size(self, *size: int) -> tuple[int, int]:
         if self.size is not None:
             return self.size
         axes = zip(size, pair(self.kernel), pair(self.step), pair(self.padding), strict=True)

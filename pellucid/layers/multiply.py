@@ -34,10 +34,10 @@ class Multiply(Layer):
         """Return no parameters and the broadcast shape of the inputs."""
         if len(shape) < 2 or not all(isinstance(sizes, tuple) and len(sizes) == len(shape[0]) for sizes in shape):
             raise PellucidError(f"Multiply takes two or more inputs with the same number of axes, not {shape}")
-        sizes = [{size for size in axis if size != 1} or {1} for axis in zip(*shape, strict=True)]
-        if any(len(size) > 1 for size in sizes):
+        axis_sizes = [{size for size in axis if size != 1} or {1} for axis in zip(*shape, strict=True)]
+        if any(len(sizes) > 1 for sizes in axis_sizes):
             raise PellucidError(f"Multiply takes two or more inputs whose sizes agree or are 1, not {shape}")
-        return {}, tuple(size.pop() for size in sizes)
+        return {}, tuple(sizes.pop() for sizes in axis_sizes)
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, MultiplyCache]:
         """Compute y = x1 x2 ..."""

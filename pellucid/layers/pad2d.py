@@ -13,7 +13,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_forma
 from pellucid.layers.checks import check_image_shape
 from pellucid.settings.checks import check, check_choice
 
-KINDS = {  # our kind: mode of torch.nn.functional.pad
+TORCH_MODES = {  # our kind: mode of torch.nn.functional.pad
     "zero": "constant",
     "constant": "constant",
     "reflect": "reflect",
@@ -46,7 +46,7 @@ class Pad2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        check_choice(self, tuple(KINDS), kind=self.kind)
+        check_choice(self, tuple(TORCH_MODES), kind=self.kind)
         if isinstance(self.padding, tuple) and len(self.padding) != 4:
             raise PellucidError(f"Pad2d: padding must be (left, right, top, bottom) or one number, not {self.padding}")
         check(all(type(size) is int for size in self.edges()), "Pad2d: padding", "whole numbers", self.padding)
@@ -65,26 +65,26 @@ class Pad2d(Layer):
         """Return no parameters and the padded shape."""
         channels, height, width = check_image_shape(self, shape)
         left, right, top, bottom = self.edges()
-        out = height + top + bottom, width + left + right
-        inner = height + min(top, 0) + min(bottom, 0), width + min(left, 0) + min(right, 0)
-        if min(out) < 1 or min(inner) < 0:
+        output_size = height + top + bottom, width + left + right
+        cropped_size = height + min(top, 0) + min(bottom, 0), width + min(left, 0) + min(right, 0)
+        if min(output_size) < 1 or min(cropped_size) < 0:
             raise PellucidError(f"Pad2d: padding={self.padding} crops all of an image of {height}x{width}; crop less")
         if self.kind == "reflect" and (max(left, right) >= width or max(top, bottom) >= height):
             raise PellucidError(
                 f"Pad2d: with kind='reflect', padding={self.padding} must be smaller than the image, {height}x{width}; "
                 "use less padding, or kind='replicate'"
             )
-        if self.kind == "circular" and (max(top, bottom) > inner[0] or max(left, right) > inner[1]):
+        if self.kind == "circular" and (max(top, bottom) > cropped_size[0] or max(left, right) > cropped_size[1]):
             raise PellucidError(
                 f"Pad2d: padding={self.padding} wraps around an image of {height}x{width} more than once; use less"
             )
-        return {}, (channels, *out)
+        return {}, (channels, *output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Pad2dCache]:
         """Add the rows and columns."""
-        if KINDS[self.kind] == "constant":
+        if TORCH_MODES[self.kind] == "constant":
             return F.pad(x, self.edges(), value=self.value), Pad2dCache(x)
-        y = F.pad(x, self.edges(), KINDS[self.kind])
+        y = F.pad(x, self.edges(), TORCH_MODES[self.kind])
         return y.contiguous(memory_format=memory_format(x)), Pad2dCache(x)
 
     def backward(self, params: Params, cache: Pad2dCache, dy: Tensor) -> tuple[Tensor, Params]:
@@ -93,18 +93,18 @@ class Pad2d(Layer):
         if self.kind == "circular":
             dx = _circular_backward(_circular_backward(dy, 2, top, bottom), 3, left, right)
             return F.pad(dx, tuple(max(-size, 0) for size in self.edges())), {}
-        if KINDS[self.kind] == "constant":
+        if TORCH_MODES[self.kind] == "constant":
             return F.pad(dy, (-left, -right, -top, -bottom)), {}
         aten = torch.ops.aten
         kernel = aten.reflection_pad2d_backward if self.kind == "reflect" else aten.replication_pad2d_backward
         return kernel(dy, cache.x, (left, right, top, bottom)), {}
 
 
-def _circular_backward(dy: Tensor, axis: int, before: int, after: int) -> Tensor:
+def _circular_backward(dy: Tensor, axis: int, n_before: int, n_after: int) -> Tensor:
     """Return the gradient of circular padding along one axis, with respect to the cropped image."""
-    before, after = max(before, 0), max(after, 0)
-    size = dy.shape[axis] - before - after
-    dx = dy.narrow(axis, before, size).clone()
-    dx.narrow(axis, size - before, before).add_(dy.narrow(axis, 0, before))
-    dx.narrow(axis, 0, after).add_(dy.narrow(axis, before + size, after))
+    n_before, n_after = max(n_before, 0), max(n_after, 0)
+    size = dy.shape[axis] - n_before - n_after
+    dx = dy.narrow(axis, n_before, size).clone()
+    dx.narrow(axis, size - n_before, n_before).add_(dy.narrow(axis, 0, n_before))
+    dx.narrow(axis, 0, n_after).add_(dy.narrow(axis, n_before + size, n_after))
     return dx

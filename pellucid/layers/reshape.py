@@ -42,26 +42,26 @@ class Reshape(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape, which must have as many values as the old one."""
-        count, sizes = math.prod(shape), self._sizes(math.prod(shape))
+        count, sizes = math.prod(shape), self._output_shape(math.prod(shape))
         if math.prod(sizes) != count:
             raise PellucidError(
                 f"Reshape: {tuple(shape)} has {count} values, but {self.shape} has "
-                f"{'a multiple of ' if -1 in self.shape else ''}{math.prod(self._given_sizes())}"
+                f"{'a multiple of ' if -1 in self.shape else ''}{math.prod(self._explicit_sizes())}"
             )
         return {}, sizes
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReshapeCache]:
         """Reshape to (N, *shape)."""
-        return x.reshape(x.shape[0], *self._sizes(math.prod(x.shape[1:]))), ReshapeCache(x)
+        return x.reshape(x.shape[0], *self._output_shape(math.prod(x.shape[1:]))), ReshapeCache(x)
 
     def backward(self, params: Params, cache: ReshapeCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Reshape dy to the input's shape."""
         return dy.reshape(cache.x.shape), {}
 
-    def _given_sizes(self) -> tuple[int, ...]:
+    def _explicit_sizes(self) -> tuple[int, ...]:
         return tuple(size for size in self.shape if size != -1)
 
-    def _sizes(self, count: int) -> tuple[int, ...]:
+    def _output_shape(self, count: int) -> tuple[int, ...]:
         """Return the shape for `count` values, with -1 replaced by the inferred size."""
-        rest = count // math.prod(self._given_sizes())
-        return tuple(rest if size == -1 else size for size in self.shape)
+        inferred_size = count // math.prod(self._explicit_sizes())
+        return tuple(inferred_size if size == -1 else size for size in self.shape)

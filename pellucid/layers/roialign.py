@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, expanded_zeros, pair
 from pellucid.layers.checks import check_image_shape
 from pellucid.settings.checks import check_flag, check_not_negative, check_positive, check_within
 
@@ -26,12 +26,12 @@ class RoIAlignCache(NamedTuple):
     bin: Tensor
 
 
-class _Axis(NamedTuple):
+class _AxisSamples(NamedTuple):
     """Samples along one axis: pixel indices and weights (M, bins, 2 k), and whether each is used (M, 1, 2 k)."""
 
     pixel: Tensor
     weight: Tensor
-    used: Tensor
+    used_mask: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class RoIAlign(Layer):
         """Compute y = the weighted sum of pixels for each bin."""
         maps, regions = x
         n, channels, height, width = maps.shape
-        pixel, weight, index = self._terms(n, height, width, regions)
+        pixel, weight, bin_index = self._sum_terms(n, height, width, regions)
         rows, columns = pair(self.size)
-        y = weighted_sums(_rows(maps), pixel, weight.to(maps.dtype), index, len(regions) * rows * columns)
+        y = weighted_sums(_rows(maps), pixel, weight.to(maps.dtype), bin_index, len(regions) * rows * columns)
         y = y.view(-1, rows, columns, channels).permute(0, 3, 1, 2)  # channels last in memory
-        return y, RoIAlignCache(x, pixel, weight, index)
+        return y, RoIAlignCache(x, pixel, weight, bin_index)
 
     def backward(self, params: Params, cache: RoIAlignCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
         """Compute dx = the sum of dy times the same weights, over the bins that use a pixel."""
@@ -83,50 +83,52 @@ class RoIAlign(Layer):
         n, channels, height, width = maps.shape
         pixel, order = cache.pixel.sort()
         dx = weighted_sums(_rows(dy), cache.bin[order], cache.weight[order].to(dy.dtype), pixel, n * height * width)
-        return (dx.view(n, height, width, channels).permute(0, 3, 1, 2), like(regions)), {}
+        return (dx.view(n, height, width, channels).permute(0, 3, 1, 2), expanded_zeros(regions)), {}
 
-    def _terms(self, images: int, height: int, width: int, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _sum_terms(self, images: int, height: int, width: int, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pixel, weight and bin of every term of the sums, in ascending order of the bins."""
         rows, columns = pair(self.size)
         regions = regions if regions.dtype == torch.float64 else regions.float()
-        image, boxes = regions[:, 0].long(), regions[:, 1:] * self.scale
-        down = self._axis(boxes[:, 1], boxes[:, 3], rows, height)  # (M, rows, k)
-        across = self._axis(boxes[:, 0], boxes[:, 2], columns, width)  # (M, columns, l)
-        row = (image[:, None, None] * height + down.pixel) * width
-        pixel = row[:, :, None, :, None] + across.pixel[:, None, :, None, :]  # (M, rows, columns, k, l)
-        weight = down.weight[:, :, None, :, None] * across.weight[:, None, :, None, :]
-        index = torch.arange(len(boxes) * rows * columns, device=boxes.device).view(-1, rows, columns, 1, 1)
-        index = index.expand(pixel.shape)
+        image_index, boxes = regions[:, 0].long(), regions[:, 1:] * self.scale
+        vertical = self._axis_samples(boxes[:, 1], boxes[:, 3], rows, height)  # (M, rows, k)
+        horizontal = self._axis_samples(boxes[:, 0], boxes[:, 2], columns, width)  # (M, columns, l)
+        row_offset = (image_index[:, None, None] * height + vertical.pixel) * width
+        pixel = row_offset[:, :, None, :, None] + horizontal.pixel[:, None, :, None, :]  # (M, rows, columns, k, l)
+        weight = vertical.weight[:, :, None, :, None] * horizontal.weight[:, None, :, None, :]
+        bin_index = torch.arange(len(boxes) * rows * columns, device=boxes.device).view(-1, rows, columns, 1, 1)
+        bin_index = bin_index.expand(pixel.shape)
         if self.sampling:
-            return pixel.flatten(), weight.flatten(), index.flatten()
-        used = (down.used[:, :, None, :, None] & across.used[:, None, :, None, :]).expand(pixel.shape)
-        return pixel[used], weight[used], index[used]
+            return pixel.flatten(), weight.flatten(), bin_index.flatten()
+        used_mask = (vertical.used_mask[:, :, None, :, None] & horizontal.used_mask[:, None, :, None, :]).expand(
+            pixel.shape
+        )
+        return pixel[used_mask], weight[used_mask], bin_index[used_mask]
 
-    def _axis(self, low: Tensor, high: Tensor, bins: int, length: int) -> _Axis:
+    def _axis_samples(self, low: Tensor, high: Tensor, bins: int, length: int) -> _AxisSamples:
         """Return the sampled pixels along an axis of `length` for regions from low (M,) to high (M,)."""
         extent = high - low
         if self.aligned:
             low = low - 0.5
         else:
             extent = extent.clamp_min(1)
-        step = extent / bins
+        bin_length = extent / bins
         if self.sampling:
-            max_count, count = self.sampling, torch.full_like(step, self.sampling)
+            max_count, count = self.sampling, torch.full_like(bin_length, self.sampling)
         else:
-            count = step.ceil().clamp_min(0)  # (M,)
+            count = bin_length.ceil().clamp_min(0)  # (M,)
             max_count = max(1, int(count.max())) if len(count) else 1
         k, divisor = torch.arange(max_count, device=low.device), count.clamp_min(1)[:, None, None]
         offset = torch.arange(bins, device=low.device)[:, None] + (k + 0.5) / divisor  # (M, bins, k), in units of bins
-        position = low[:, None, None] + step[:, None, None] * offset
-        inside = (position >= -1) & (position <= length)
+        position = low[:, None, None] + bin_length[:, None, None] * offset
+        is_inside = (position >= -1) & (position <= length)
         position = position.clamp(0, length - 1)
-        before = position.floor().clamp_max(max(length - 2, 0))
-        fraction = position - before
-        weight = torch.stack([1 - fraction, fraction], 3) * (inside / divisor)[..., None]
-        after = (before + 1).clamp_max(length - 1)
-        pixel = torch.stack([before, after], 3).long()
-        used = (k < count[:, None, None])[..., None].expand(-1, -1, -1, 2)
-        return _Axis(pixel.flatten(2), weight.flatten(2), used.flatten(2))
+        lower_pixel = position.floor().clamp_max(max(length - 2, 0))
+        fraction = position - lower_pixel
+        weight = torch.stack([1 - fraction, fraction], 3) * (is_inside / divisor)[..., None]
+        upper_pixel = (lower_pixel + 1).clamp_max(length - 1)
+        pixel = torch.stack([lower_pixel, upper_pixel], 3).long()
+        used_mask = (k < count[:, None, None])[..., None].expand(-1, -1, -1, 2)
+        return _AxisSamples(pixel.flatten(2), weight.flatten(2), used_mask.flatten(2))
 
 
 def check_regions(layer: Layer, shape: Any) -> int:

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, expanded_zeros, pair
 from pellucid.layers.roialign import check_regions
 from pellucid.settings.checks import check_positive, check_within
 
-MAX_VALUES = 1 << 22  # number of values that are compared at once, which limits the memory
+MAX_COMPARED_VALUES = 1 << 22  # number of values that are compared at once, which limits the memory
 
 
 class RoIPoolCache(NamedTuple):
@@ -53,39 +53,43 @@ class RoIPool(Layer):
         channels, height, width = maps.shape[1:]
         rows, columns = pair(self.size)
         regions = regions if regions.dtype == torch.float64 else regions.float()
-        image, corners = regions[:, 0].long(), _rounded(regions[:, 1:] * self.scale)
-        top, bottom = _bins(corners[:, 1], corners[:, 3], rows, height)  # (M, rows) each
-        left, right = _bins(corners[:, 0], corners[:, 2], columns, width)
-        table = maps.permute(0, 2, 3, 1).reshape(-1, channels)  # (N H W, C)
+        image_index, corners = regions[:, 0].long(), _round_half_away(regions[:, 1:] * self.scale)
+        top, bottom = _bin_bounds(corners[:, 1], corners[:, 3], rows, height)  # (M, rows) each
+        left, right = _bin_bounds(corners[:, 0], corners[:, 2], columns, width)
+        pixel_values = maps.permute(0, 2, 3, 1).reshape(-1, channels)  # (N H W, C)
         y = maps.new_zeros(len(regions), rows, columns, channels)
         switches = torch.full(y.shape, -1, device=y.device)
-        for part in _groups((bottom - top).amax(1) * (right - left).amax(1) * rows * columns * channels):
-            down = _window(top[part], bottom[part])  # (m, rows, k), for the m regions of the group
-            across = _window(left[part], right[part])  # (m, columns, l)
-            row = (image[part, None, None] * height + down.clamp(0, max(height - 1, 0)))[:, :, None, :, None]
-            pixel = row * width + across.clamp(0, max(width - 1, 0))[:, None, :, None, :]  # (m, rows, columns, k, l)
-            outside_columns = (across >= right[part, :, None])[:, None, :, None, :]
-            outside = ((down >= bottom[part, :, None])[:, :, None, :, None] | outside_columns).flatten(3)
+        for group in _region_groups((bottom - top).amax(1) * (right - left).amax(1) * rows * columns * channels):
+            bin_rows = _bin_pixels(top[group], bottom[group])  # (m, rows, k), for the m regions of the group
+            bin_columns = _bin_pixels(left[group], right[group])  # (m, columns, l)
+            row = image_index[group, None, None] * height + bin_rows.clamp(0, max(height - 1, 0))
+            column = bin_columns.clamp(0, max(width - 1, 0))
+            pixel = row[:, :, None, :, None] * width + column[:, None, :, None, :]  # (m, rows, columns, k, l)
+            beyond_right = (bin_columns >= right[group, :, None])[:, None, :, None, :]
+            is_outside = ((bin_rows >= bottom[group, :, None])[:, :, None, :, None] | beyond_right).flatten(3)
             pixel = pixel.flatten(3)  # (m, rows, columns, k l)
-            values = table[pixel.flatten()].view(*pixel.shape, channels)
-            largest, best = values.masked_fill(outside[..., None], -torch.inf).max(3)  # (m, rows, columns, C)
-            empty = outside.all(3)[..., None]
-            switches[part] = torch.where(empty, -1, pixel.gather(3, best.flatten(3)))
-            y[part] = torch.where(empty, 0, largest)
-        return y.permute(0, 3, 1, 2), RoIPoolCache(switches.permute(0, 3, 1, 2), like(maps), like(x[1]))
+            bin_values = pixel_values[pixel.flatten()].view(*pixel.shape, channels)
+            bin_values = bin_values.masked_fill(is_outside[..., None], -torch.inf)
+            largest, max_index = bin_values.max(3)  # (m, rows, columns, C)
+            is_empty = is_outside.all(3)[..., None]
+            switches[group] = torch.where(is_empty, -1, pixel.gather(3, max_index.flatten(3)))
+            y[group] = torch.where(is_empty, 0, largest)
+        return y.permute(0, 3, 1, 2), RoIPoolCache(
+            switches.permute(0, 3, 1, 2), expanded_zeros(maps), expanded_zeros(x[1])
+        )
 
     def backward(self, params: Params, cache: RoIPoolCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
         """Compute dx[switch] = the sum of dy over the bins that have their maximum there."""
         n, channels, height, width = cache.maps.shape
-        by_channel = cache.switches.transpose(0, 1).flatten(1)  # (C, M h w)
-        gradient = dy.transpose(0, 1).flatten(1).masked_fill(by_channel < 0, 0)
+        switches_by_channel = cache.switches.transpose(0, 1).flatten(1)  # (C, M h w)
+        gradient = dy.transpose(0, 1).flatten(1).masked_fill(switches_by_channel < 0, 0)
         dx = dy.new_zeros(channels, n * height * width)
-        dx = dx.scatter_add(1, by_channel.clamp_min(0), gradient) if dx.numel() else dx
+        dx = dx.scatter_add(1, switches_by_channel.clamp_min(0), gradient) if dx.numel() else dx
         return (dx.view(channels, n, height, width).transpose(0, 1), cache.regions), {}
 
 
-def _groups(sizes: Tensor) -> list[Tensor]:
-    """Return the indices of the regions in groups that need at most MAX_VALUES values, or of a single larger region.
+def _region_groups(sizes: Tensor) -> list[Tensor]:
+    """Return the indices of the regions in groups of at most MAX_COMPARED_VALUES values, or of a single larger region.
 
     sizes: the number of values in the bins of each region. The regions are in descending order, since all bins of a
     group are padded to its largest one.
@@ -94,27 +98,27 @@ def _groups(sizes: Tensor) -> list[Tensor]:
     counts: list[int] = cast(Any, sizes[order]).tolist()
     groups, start = list[Tensor](), 0
     while start < len(counts):
-        end = start + max(1, MAX_VALUES // max(1, counts[start]))
+        end = start + max(1, MAX_COMPARED_VALUES // max(1, counts[start]))
         groups.append(order[start:end])
         start = end
     return groups
 
 
-def _rounded(coordinates: Tensor) -> Tensor:
+def _round_half_away(coordinates: Tensor) -> Tensor:
     """Return the nearest whole numbers, with halves rounded away from zero."""
     return torch.copysign((coordinates.abs() + 0.5).floor(), coordinates).long()
 
 
-def _bins(first: Tensor, last: Tensor, bins: int, length: int) -> tuple[Tensor, Tensor]:
+def _bin_bounds(first_pixel: Tensor, last_pixel: Tensor, bins: int, length: int) -> tuple[Tensor, Tensor]:
     """Return the first pixel of each bin and the pixel after its last, (M, bins) each, for regions first to last."""
-    extent = (last - first + 1).clamp_min(1)[:, None]
-    index = torch.arange(bins, device=first.device)
+    extent = (last_pixel - first_pixel + 1).clamp_min(1)[:, None]
+    index = torch.arange(bins, device=first_pixel.device)
     low = extent * index // bins
     high = -(-extent * (index + 1) // bins)  # rounded up
-    return (first[:, None] + low).clamp(0, length), (first[:, None] + high).clamp(0, length)
+    return (first_pixel[:, None] + low).clamp(0, length), (first_pixel[:, None] + high).clamp(0, length)
 
 
-def _window(start: Tensor, end: Tensor) -> Tensor:
+def _bin_pixels(start: Tensor, end: Tensor) -> Tensor:
     """Return consecutive pixels from each start, as many as the largest bin has: (M, bins, k)."""
     count = max(1, int((end - start).max()) if start.numel() else 1)
     return start[..., None] + torch.arange(count, device=start.device)

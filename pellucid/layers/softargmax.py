@@ -37,15 +37,15 @@ class SoftArgmax(Layer):
         """Compute y = the expected position divided by the sides, minus 1/2."""
         p = x.flatten(2).softmax(2).view_as(x)
         mean = heatmaps.expectation(p)
-        across, down = mean.unbind(2)
-        y = torch.stack((across / x.shape[3], down / x.shape[2]), 2) - 0.5
+        mean_x, mean_y = mean.unbind(2)
+        y = torch.stack((mean_x / x.shape[3], mean_y / x.shape[2]), 2) - 0.5
         return y.flatten(1), SoftArgmaxCache(p, mean)
 
     def backward(self, params: Params, cache: SoftArgmaxCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = p ((centre - mean) · dy / sides)."""
         p, mean = cache
-        across, down = dy.view(mean.shape).unbind(2)
-        dmean = torch.stack((across / p.shape[3], down / p.shape[2]), 2)
+        dy_x, dy_y = dy.view(mean.shape).unbind(2)
+        dmean = torch.stack((dy_x / p.shape[3], dy_y / p.shape[2]), 2)
         return p * heatmaps.expectation_slope(p, mean, dmean), {}
 
     def onnx(self, nodes: Any) -> None:

@@ -13,18 +13,18 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_forma
 from pellucid.layers.checks import check_image_shape
 from pellucid.settings.checks import check_choice, check_positive
 
-KINDS = {  # PyTorch's forward and backward kernels
+KERNELS = {  # PyTorch's forward and backward kernels
     "nearest": (torch.ops.aten.upsample_nearest2d, torch.ops.aten.upsample_nearest2d_backward),
     "nearest-exact": (torch.ops.aten._upsample_nearest_exact2d, torch.ops.aten._upsample_nearest_exact2d_backward),
     "bilinear": (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_bilinear2d_backward),
     "bicubic": (torch.ops.aten.upsample_bicubic2d, torch.ops.aten.upsample_bicubic2d_backward),
 }
-ANTIALIASED = {
+ANTIALIASED_KERNELS = {
     "bilinear": (torch.ops.aten._upsample_bilinear2d_aa, torch.ops.aten._upsample_bilinear2d_aa_backward),
     "bicubic": (torch.ops.aten._upsample_bicubic2d_aa, torch.ops.aten._upsample_bicubic2d_aa_backward),
 }
-WITH_CORNERS = ("bilinear", "bicubic")  # kinds that accept align_corners
-COPYING = ("nearest", "bilinear")  # kinds that copy an axis whose size does not change, for any scale
+ALIGN_CORNERS_KINDS = ("bilinear", "bicubic")  # kinds that accept align_corners
+COPYING_KINDS = ("nearest", "bilinear")  # kinds that copy an axis whose size does not change, for any scale
 
 
 class UpsampleCache(NamedTuple):
@@ -67,12 +67,12 @@ class Upsample(Layer):
             check_positive(self, size=self.size)
         elif not all(type(s) in (int, float) and 0 < s < math.inf for s in self._scales()) or len(self._scales()) != 2:
             raise PellucidError(f"Upsample: scale must be finite and above 0, or two such numbers, not {self.scale!r}")
-        check_choice(self, tuple(KINDS), kind=self.kind)
-        if self.align_corners and self.kind not in WITH_CORNERS:
+        check_choice(self, tuple(KERNELS), kind=self.kind)
+        if self.align_corners and self.kind not in ALIGN_CORNERS_KINDS:
             raise PellucidError(
                 "Upsample: align_corners has an effect only for kind='bilinear' and kind='bicubic'; leave it out"
             )
-        if self.antialias and self.kind not in ANTIALIASED:
+        if self.antialias and self.kind not in ANTIALIASED_KERNELS:
             raise PellucidError(
                 "Upsample: antialias has an effect only for kind='bilinear' and kind='bicubic'; leave it out"
             )
@@ -82,75 +82,79 @@ class Upsample(Layer):
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape."""
         channels, height, width = check_image_shape(self, shape)
-        out = self._output(height, width)
-        if min(out) < 1:
+        output_size = self._output_size(height, width)
+        if min(output_size) < 1:
             raise PellucidError(
                 f"Upsample: scale={self.scale} reduces an image of {height}x{width} to nothing; use a larger scale"
             )
-        return {}, (channels, *out)
+        return {}, (channels, *output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, UpsampleCache]:
         """Compute y = the weighted sum of the pixels of x near each output pixel."""
-        out = self._output(*x.shape[2:])
+        output_size = self._output_size(*x.shape[2:])
         if self.antialias:
-            return self._antialiased(x, out), UpsampleCache(x)
-        computed = self._computed_size(x, out)
-        y = KINDS[self.kind][0](x, computed, *self._settings(x, out))
-        y = y if computed == out else y[:, :, : out[0]].contiguous(memory_format=memory_format(x))
+            return self._resize_antialiased(x, output_size), UpsampleCache(x)
+        computed_size = self._computed_size(x, output_size)
+        y = KERNELS[self.kind][0](x, computed_size, *self._kernel_arguments(x, output_size))
+        y = y if computed_size == output_size else y[:, :, : output_size[0]].contiguous(memory_format=memory_format(x))
         return y, UpsampleCache(x)
 
     def backward(self, params: Params, cache: UpsampleCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[j] = the sum of dy over the output pixels that use pixel j, times its weight in each."""
         x = cache.x
-        out = self._output(*x.shape[2:])
+        output_size = self._output_size(*x.shape[2:])
         if self.antialias:
-            return ANTIALIASED[self.kind][1](_wide(dy), out, x.shape, *self._settings(x, out)).to(dy.dtype), {}
-        computed = self._computed_size(x, out)
-        dy = dy if computed == out else F.pad(dy, (0, 0, 0, 1))
-        return KINDS[self.kind][1](dy, computed, x.shape, *self._settings(x, out)), {}
+            return ANTIALIASED_KERNELS[self.kind][1](
+                _at_least_float32(dy), output_size, x.shape, *self._kernel_arguments(x, output_size)
+            ).to(dy.dtype), {}
+        computed_size = self._computed_size(x, output_size)
+        dy = dy if computed_size == output_size else F.pad(dy, (0, 0, 0, 1))
+        return KERNELS[self.kind][1](dy, computed_size, x.shape, *self._kernel_arguments(x, output_size)), {}
 
-    def _antialiased(self, x: Tensor, out: tuple[int, int]) -> Tensor:
+    def _resize_antialiased(self, x: Tensor, output_size: tuple[int, int]) -> Tensor:
         """Resize with PyTorch's kernel; an output of one column is computed transposed to avoid an error of the kernel.
 
         For one column, the CPU kernel would repeat the first row.
         """
-        kernel, _ = ANTIALIASED[self.kind]
-        height, width = out
-        align, *scales = self._settings(x, out)
+        kernel, _ = ANTIALIASED_KERNELS[self.kind]
+        height, width = output_size
+        align_corners, *scales = self._kernel_arguments(x, output_size)
         if width > 1:
-            return kernel(_wide(x), out, align, *scales).to(x.dtype)
-        return kernel(_wide(x).mT, (width, height), align, *reversed(scales)).mT.to(x.dtype)
+            return kernel(_at_least_float32(x), output_size, align_corners, *scales).to(x.dtype)
+        return kernel(_at_least_float32(x).mT, (width, height), align_corners, *reversed(scales)).mT.to(x.dtype)
 
-    def _settings(self, x: Tensor, out: tuple[int, int]) -> tuple[Any, ...]:
+    def _kernel_arguments(self, x: Tensor, output_size: tuple[int, int]) -> tuple[Any, ...]:
         """Return the kernels' last arguments: align_corners, and the scales where the sizes do not imply them.
 
         An axis that is only copied gets no scale: with `antialias`, the forward kernel would ignore the scale, but the
         backward kernel would not.
         """
         scales = (None, None) if self.scale is None else self._scales()
-        if self.antialias or self.kind in COPYING:
-            axes = zip(scales, out, x.shape[2:], strict=True)
+        if self.antialias or self.kind in COPYING_KINDS:
+            axes = zip(scales, output_size, x.shape[2:], strict=True)
             scales = tuple(None if new == old else scale for scale, new, old in axes)
-        return (self.align_corners, *scales) if self.kind in WITH_CORNERS else scales
+        return (self.align_corners, *scales) if self.kind in ALIGN_CORNERS_KINDS else scales
 
-    def _computed_size(self, x: Tensor, out: tuple[int, int]) -> tuple[int, int]:
-        """Return the size to compute: `out`, with an extra row that is dropped if bicubic resizing keeps both sizes.
+    def _computed_size(self, x: Tensor, output_size: tuple[int, int]) -> tuple[int, int]:
+        """Return `output_size`, with an extra row that is dropped if bicubic resizing keeps both sizes.
 
         Without it, the CPU's backward kernel would only copy, although the forward kernel uses the scale.
         """
-        unchanged = self.kind == "bicubic" and self.scale is not None and not self.align_corners and out == x.shape[2:]
-        return (out[0] + 1, out[1]) if unchanged else out
+        unchanged = (
+            self.kind == "bicubic" and self.scale is not None and not self.align_corners and output_size == x.shape[2:]
+        )
+        return (output_size[0] + 1, output_size[1]) if unchanged else output_size
 
     def _scales(self) -> tuple[Any, ...]:
         return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)
 
-    def _output(self, height: int, width: int) -> tuple[int, int]:
+    def _output_size(self, height: int, width: int) -> tuple[int, int]:
         if self.size is not None:
             return pair(self.size)
         vertical, horizontal = self._scales()
         return math.floor(height * vertical), math.floor(width * horizontal)
 
 
-def _wide(x: Tensor) -> Tensor:
+def _at_least_float32(x: Tensor) -> Tensor:
     """Return x in at least float32, which the antialiasing kernels require."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -19,7 +19,7 @@ class Windows:
     """
 
     size: tuple[int, int]
-    outs: tuple[int, int]
+    output_size: tuple[int, int]
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -27,9 +27,9 @@ class Windows:
 
     def sums(self, x: Tensor) -> Tensor:
         """Return the sum over each window: (N, C, H, W) to (N, C, H', W')."""
-        first, *others = self._pixels(F.pad(x, self._edges()))
-        total = first.to(wide_type(x.dtype), copy=True)
-        for pixel in others:
+        first_pixel, *other_pixels = self._pixels(F.pad(x, self._edges()))
+        total = first_pixel.to(sum_dtype(x.dtype), copy=True)
+        for pixel in other_pixels:
             total += pixel
         return total
 
@@ -37,7 +37,7 @@ class Windows:
         """Return for each pixel the sum of dy over the windows that contain it: (N, C, H', W') to (N, C, H, W)."""
         left, right, top, bottom = edges = self._edges()
         shape = (*dy.shape[:2], self.size[0] + top + bottom, self.size[1] + left + right)
-        dx = torch.empty(shape, dtype=wide_type(dy.dtype), device=dy.device, memory_format=memory_format(dy)).zero_()
+        dx = torch.empty(shape, dtype=sum_dtype(dy.dtype), device=dy.device, memory_format=memory_format(dy)).zero_()
         for pixel in self._pixels(dx):
             pixel.add_(dy)
         return F.pad(dx, [-edge for edge in edges])
@@ -46,20 +46,20 @@ class Windows:
         """Return how far windows extend beyond the image, negative inside it: (left, right, top, bottom)."""
         extents = [
             s * (out - 1) + d * (k - 1) + 1
-            for out, k, s, d in zip(self.outs, self.kernel, self.stride, self.dilation, strict=True)
+            for out, k, s, d in zip(self.output_size, self.kernel, self.stride, self.dilation, strict=True)
         ]
         (top, left), (height, width) = self.padding, self.size
         return left, extents[1] - left - width, top, extents[0] - top - height
 
     def _pixels(self, padded: Tensor) -> Iterator[Tensor]:
         """Yield, for each pixel of a window, the view of the values under it in all windows: (N, C, H', W')."""
-        (out_height, out_width), (stride_down, stride_across) = self.outs, self.stride
+        (out_height, out_width), (stride_down, stride_across) = self.output_size, self.stride
         for i in range(self.kernel[0]):
             rows = padded[:, :, self.dilation[0] * i :: stride_down][:, :, :out_height]
             for j in range(self.kernel[1]):
                 yield rows[:, :, :, self.dilation[1] * j :: stride_across][:, :, :, :out_width]
 
 
-def wide_type(dtype: torch.dtype) -> torch.dtype:
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which values of this dtype are summed."""
     return torch.promote_types(dtype, torch.float32)

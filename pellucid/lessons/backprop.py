@@ -33,25 +33,25 @@ TARGETS = torch.tensor([[0.01, 0.99], [0.99, 0.01], [0.5, 0.5], [0.01, 0.99]], d
 STEP = 1e-5  # of the finite differences
 
 
-def weights(seed: int) -> Params:
+def random_params(seed: int) -> Params:
     """Return weights and biases drawn from N(0, 1), in float64."""
     params, _ = NET.init((2,), torch.Generator().manual_seed(seed))
     return map_tree(Tensor.double, params)
 
 
-def outputs(params: Params, x: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
-    """Return the network's outputs; moved: tensors added to parameters or to outputs of layers, by path."""
-    changed = nest(params, {path: leaf + moved.get(path, 0) for path, leaf in flatten(params).items()})
-    return run(NET, changed, x, Mode(), after=lambda path, layer, x, y, cache: y + moved.get(path, 0))[0]
+def outputs(params: Params, x: Tensor, shifts: Mapping[str, Tensor]) -> Tensor:
+    """Return the network's outputs; shifts: tensors added to parameters or to outputs of layers, by path."""
+    shifted_params = nest(params, {path: leaf + shifts.get(path, 0) for path, leaf in flatten(params).items()})
+    return run(NET, shifted_params, x, Mode(), after=lambda path, layer, x, y, cache: y + shifts.get(path, 0))[0]
 
 
-def difference(value: Callable[[Mapping[str, Tensor]], Tensor], path: str, shape: torch.Size) -> Tensor:
+def central_difference(function: Callable[[Mapping[str, Tensor]], Tensor], path: str, shape: torch.Size) -> Tensor:
     """Return the central difference of a value with respect to each entry of the tensor at a path."""
     slopes = torch.zeros(shape, dtype=torch.float64)
-    for entry in range(slopes.numel()):
+    for index in range(slopes.numel()):
         step = torch.zeros_like(slopes)
-        step.view(-1)[entry] = STEP
-        slopes.view(-1)[entry] = (value({path: step}) - value({path: -step})) / (2 * STEP)
+        step.view(-1)[index] = STEP
+        slopes.view(-1)[index] = (function({path: step}) - function({path: -step})) / (2 * STEP)
     return slopes
 
 
@@ -67,33 +67,35 @@ def equations(setting: Setting) -> Result:
 
     ⊙ is the elementwise product, and σ'(z) = a (1 - a). The figure shows a and δ in each neuron.
     """
-    params, x, y = weights(setting.seed), X[:1], TARGETS[:1]
+    params, x, y = random_params(setting.seed), X[:1], TARGETS[:1]
     (w1, b1), (w2, b2) = (params[name].values() for name in ("dense1", "dense2"))
     a1 = (x @ w1.T + b1).sigmoid()  # (1, 3)
     a2 = (a1 @ w2.T + b2).sigmoid()  # (1, 2)
     delta2 = (a2 - y) * a2 * (1 - a2)  # BP1
     delta1 = (delta2 @ w2) * a1 * (1 - a1)  # BP2
-    by_equation = {
+    gradients_by_equation = {
         "BP1": {"dense2": delta2},
         "BP2": {"dense1": delta1},
         "BP3": {"dense1.bias": delta1[0], "dense2.bias": delta2[0]},
         "BP4": {"dense1.weight": delta1.T @ x, "dense2.weight": delta2.T @ a1},
     }
     numbers: dict[str, Any] = {}
-    for name, gradients in by_equation.items():
+    for name, gradients in gradients_by_equation.items():
         for path, gradient in gradients.items():
-            slopes = difference(lambda moved: Quadratic()(outputs(params, x, moved), y)[0], path, gradient.shape)
+            slopes = central_difference(
+                lambda shifts: Quadratic()(outputs(params, x, shifts), y)[0], path, gradient.shape
+            )
             row = {"equation": gradient.squeeze(0).tolist(), "difference": slopes.squeeze(0).tolist()}
             numbers[f"{name}, {path}"] = {**row, "gap": float((gradient - slopes).abs().max())}
     out, cache = forward(NET, params, x, Mode())
-    library = flatten(backward(NET, params, cache, Quadratic()(out, y)[1])[1])
-    by_parameter = by_equation["BP3"] | by_equation["BP4"]
-    gaps = [(library[path] - gradient).abs().max() for path, gradient in by_parameter.items()]
+    library_gradients = flatten(backward(NET, params, cache, Quadratic()(out, y)[1])[1])
+    gradients_by_parameter = gradients_by_equation["BP3"] | gradients_by_equation["BP4"]
+    gaps = [(library_gradients[path] - gradient).abs().max() for path, gradient in gradients_by_parameter.items()]
     numbers["largest gap to the library's backward pass"] = float(max(gaps))
     layers = [[f"a {value:.2f}" for value in x[0]]]
     for a, delta in ((a1, delta1), (a2, delta2)):
         layers.append([f"a {float(p):.2f}\nδ {float(q):.3f}" for p, q in zip(a[0], delta[0], strict=True)])
-    weight_gradients = list(by_equation["BP4"].values())
+    weight_gradients = list(gradients_by_equation["BP4"].values())
     return Result(numbers, neurons(layers, weight_gradients, ("inputs", "hidden layer", "output layer")))
 
 
@@ -108,21 +110,21 @@ def three_ways(setting: Setting) -> Result:
     So a weight matters in proportion to the output below it, and an output below in proportion to its weight. The
     numbers are for the first output neuron; the last two, divided by ∂a/∂b, are the outputs below and the weights.
     """
-    params, x = weights(setting.seed), X[:1]
+    params, x = random_params(setting.seed), X[:1]
     _, cache = forward(NET, params, x, Mode())
-    below: dict[str, Tensor] = {}
+    dx_by_layer: dict[str, Tensor] = {}
 
-    def keep(path: str, layer: Any, dy: Tensor, dx: Tensor, dparams: Params) -> None:
-        below[path] = dx
+    def record_dx(path: str, layer: Any, dy: Tensor, dx: Tensor, dparams: Params) -> None:
+        dx_by_layer[path] = dx
 
     dy = torch.tensor([[1.0, 0.0]], dtype=torch.float64)  # selects the first output
-    _, dparams = backward(NET, params, cache, dy, watch=keep)
+    _, dparams = backward(NET, params, cache, dy, watch=record_dx)
     slopes = {
         "dense2.bias": dparams["dense2"]["bias"], "dense2.weight": dparams["dense2"]["weight"],
-        "sigmoid1": below["dense2"],
+        "sigmoid1": dx_by_layer["dense2"],
     }  # fmt: skip
     by_difference = {
-        path: difference(lambda moved: outputs(params, x, moved)[0, 0], path, slope.shape)
+        path: central_difference(lambda shifts: outputs(params, x, shifts)[0, 0], path, slope.shape)
         for path, slope in slopes.items()
     }
     bias, weight, activation = (slope.flatten() for slope in slopes.values())
@@ -141,22 +143,22 @@ def averaged(setting: Setting) -> Result:
     of a batch is the mean of the costs of its examples, so its gradient is the mean of their gradients. The figure
     shows the gradient of the output layer for four examples, and the gradient of the batch.
     """
-    params = weights(setting.seed)
+    params = random_params(setting.seed)
 
     def gradient(x: Tensor, y: Tensor) -> Tensor:
         out, cache = forward(NET, params, x, Mode())
         _, dparams = backward(NET, params, cache, Quadratic()(out, y)[1])
         return torch.cat([leaf.flatten() for leaf in dparams["dense2"].values()])
 
-    single = torch.stack([gradient(X[k : k + 1], TARGETS[k : k + 1]) for k in range(len(X))])  # (4, 8)
-    batch = gradient(X, TARGETS)  # (8,)
+    example_gradients = torch.stack([gradient(X[k : k + 1], TARGETS[k : k + 1]) for k in range(len(X))])  # (4, 8)
+    batch_gradient = gradient(X, TARGETS)  # (8,)
     columns = [f"w{i}{j}" for i in (1, 2) for j in (1, 2, 3)] + ["b1", "b2"]
     numbers = {
-        "mean of the gradients": single.mean(0).tolist(), "gradient of the batch": batch.tolist(),
-        "largest gap": float((single.mean(0) - batch).abs().max()),
+        "mean of the gradients": example_gradients.mean(0).tolist(), "gradient of the batch": batch_gradient.tolist(),
+        "largest gap": float((example_gradients.mean(0) - batch_gradient).abs().max()),
     }  # fmt: skip
     rows = [*(f"example {k + 1}" for k in range(len(X))), "batch"]
-    return Result(numbers, matrix(torch.cat([single, batch[None]]), rows, columns))
+    return Result(numbers, matrix(torch.cat([example_gradients, batch_gradient[None]]), rows, columns))
 
 
 STEPS = (equations, three_ways, averaged)

@@ -28,7 +28,7 @@ VGG16 = ", ".join(
 )  # its 13 convolutions, as in Faster R-CNN, with one filter each, which does not change the receptive field
 
 
-def white(height: int, width: int) -> Tensor:
+def white_image(height: int, width: int) -> Tensor:
     """Return a white image (3, height, width)."""
     return torch.ones(3, height, width)
 
@@ -57,16 +57,16 @@ def overlap(setting: Setting) -> Result:
     numbers, marks = {}, []
     for name, pair in pairs.items():
         first, second = torch.tensor(pair, dtype=torch.float32)[:, None]  # (1, 4) each
-        common = intersection(first, second).item()
+        common_area = intersection(first, second).item()
         numbers[name] = {
-            "intersection": common,
-            "union": (area(first) + area(second)).item() - common,
+            "intersection": common_area,
+            "union": (area(first) + area(second)).item() - common_area,
             "IoU": box_iou(first, second).item(),
             "GIoU": paired_giou(first, second).item(),
         }
         marks.append(box_marks(torch.cat([first, second]), [BLUE, ORANGE]))
-    names = [f"{name}: IoU {values['IoU']:.2f}" for name, values in numbers.items()]
-    return Result(numbers, sheet_of_objects([white(70, 70)] * 4, marks, names, ()))
+    titles = [f"{name}: IoU {values['IoU']:.2f}" for name, values in numbers.items()]
+    return Result(numbers, sheet_of_objects([white_image(70, 70)] * 4, marks, titles, ()))
 
 
 def anchors(setting: Setting) -> Result:
@@ -78,18 +78,18 @@ def anchors(setting: Setting) -> Result:
     pixel, counted from 1, both included; here a box ends where its last pixel ends. A map of 38 x 50 cells, for an
     image of 600 x 800 pixels, has 17,100 anchors.
     """
-    nine = base_anchors()
-    printed = nine + torch.tensor([1.0, 1.0, 0.0, 0.0])
-    all_anchors = grid_anchors([nine], [(38, 50)], [16])
+    cell_anchors = base_anchors()
+    printed_anchors = cell_anchors + torch.tensor([1.0, 1.0, 0.0, 0.0])
+    all_anchors = grid_anchors([cell_anchors], [(38, 50)], [16])
     numbers = {
-        "as printed with the reference code": printed.int().tolist(),
-        "width x height": [f"{x1 - x0:.0f} x {y1 - y0:.0f}" for x0, y0, x1, y1 in nine.tolist()],
+        "as printed with the reference code": printed_anchors.int().tolist(),
+        "width x height": [f"{x1 - x0:.0f} x {y1 - y0:.0f}" for x0, y0, x1, y1 in cell_anchors.tolist()],
         "anchors of a map of 38 x 50": len(all_anchors),
     }
-    shapes = (nine + 372).split(3)  # around the middle of an image of 760 x 760
-    names = ["twice as wide as tall", "square", "twice as tall as wide"]
-    marks = [box_marks(three, [BLUE, GREEN, ORANGE]) for three in shapes]
-    return Result(numbers, sheet_of_objects([white(760, 760)] * 3, marks, names, ()))
+    anchors_by_shape = (cell_anchors + 372).split(3)  # around the middle of an image of 760 x 760
+    titles = ["twice as wide as tall", "square", "twice as tall as wide"]
+    marks = [box_marks(shape_anchors, [BLUE, GREEN, ORANGE]) for shape_anchors in anchors_by_shape]
+    return Result(numbers, sheet_of_objects([white_image(760, 760)] * 3, marks, titles, ()))
 
 
 def fields(setting: Setting) -> Result:
@@ -101,21 +101,21 @@ def fields(setting: Setting) -> Result:
     by their middle, as a person is by the trunk. A feature pyramid assigns large anchors to coarse maps, which have
     larger receptive fields.
     """
-    maps = receptive_field(read_layers(VGG16))
-    head = receptive_field(read_layers(f"{VGG16}, Conv2d(1, 3, padding=1)"))
-    field = head[-1].field[0]
+    fields_of_maps = receptive_field(read_layers(VGG16))
+    fields_with_head = receptive_field(read_layers(f"{VGG16}, Conv2d(1, 3, padding=1)"))
+    field = fields_with_head[-1].field[0]
     numbers = {
-        "the last map of VGG-16": maps[-1].field[0],
+        "the last map of VGG-16": fields_of_maps[-1].field[0],
         "with the head's convolution": field,
         "sides of the square anchors": [128, 256, 512],
         "share of the anchor that is seen": [min(1.0, (field / side) ** 2) for side in (128, 256, 512)],
     }
-    around = torch.tensor([-0.5, -0.5, 0.5, 0.5])
+    unit_box = torch.tensor([-0.5, -0.5, 0.5, 0.5])
     marks = [
-        box_marks(280 + around * torch.tensor([[side], [field]]), [BLUE, ORANGE]) for side in (128.0, 256.0, 512.0)
+        box_marks(280 + unit_box * torch.tensor([[side], [field]]), [BLUE, ORANGE]) for side in (128.0, 256.0, 512.0)
     ]
-    names = [f"anchor of {side}, receptive field {field}" for side in (128, 256, 512)]
-    return Result(numbers, sheet_of_objects([white(560, 560)] * 3, marks, names, ()))
+    titles = [f"anchor of {side}, receptive field {field}" for side in (128, 256, 512)]
+    return Result(numbers, sheet_of_objects([white_image(560, 560)] * 3, marks, titles, ()))
 
 
 def assignment(setting: Setting) -> Result:
@@ -127,27 +127,27 @@ def assignment(setting: Setting) -> Result:
     would have no anchor. ATSS has a threshold for each object: the mean plus the standard deviation of the IoU of its
     nearest anchors.
     """
-    base = torch.tensor([[-12.0, -12.0, 28.0, 28.0]])  # 40 x 40 around a cell of 16
-    grid = grid_anchors([base], [(8, 10)], [16])
+    base_anchor = torch.tensor([[-12.0, -12.0, 28.0, 28.0]])  # 40 x 40 around a cell of 16
+    all_anchors = grid_anchors([base_anchor], [(8, 10)], [16])
     objects = torch.tensor([[20.0, 22.0, 62.0, 60.0], [90.0, 60.0, 112.0, 122.0]])
-    iou = box_iou(grid, objects)
+    iou = box_iou(all_anchors, objects)
     rules = {
-        "IoU of 0.7": assign_by_iou(grid, objects),
-        "IoU of 0.7, or the best": assign_by_iou(grid, objects, best=True),
-        "ATSS": assign_atss(grid, [len(grid)], objects),
+        "IoU of 0.7": assign_by_iou(all_anchors, objects),
+        "IoU of 0.7, or the best": assign_by_iou(all_anchors, objects, best_per_box=True),
+        "ATSS": assign_atss(all_anchors, [len(all_anchors)], objects),
     }
     numbers: dict[str, Any] = {"highest IoU of each object": iou.amax(0).tolist()}
     marks = []
-    for name, assigned in rules.items():
-        learned = assigned.matched[assigned.positive]
+    for name, targets in rules.items():
+        matched_objects = targets.matched[targets.positive]
         numbers[name] = {
-            "positive anchors of each object": learned.bincount(minlength=2).tolist(),
-            "background": int(assigned.negative.sum()),
-            "ignored": int((~assigned.positive & ~assigned.negative).sum()),
+            "positive anchors of each object": matched_objects.bincount(minlength=2).tolist(),
+            "background": int(targets.negative.sum()),
+            "ignored": int((~targets.positive & ~targets.negative).sum()),
         }
-        colours = [ORANGE] * len(objects) + [BLUE] * len(learned)
-        marks.append(box_marks(torch.cat([objects, grid[assigned.positive]]), colours))
-    return Result(numbers, sheet_of_objects([white(128, 160)] * 3, marks, list(rules), ()))
+        colours = [ORANGE] * len(objects) + [BLUE] * len(matched_objects)
+        marks.append(box_marks(torch.cat([objects, all_anchors[targets.positive]]), colours))
+    return Result(numbers, sheet_of_objects([white_image(128, 160)] * 3, marks, list(rules), ()))
 
 
 def suppression(setting: Setting) -> Result:
@@ -166,10 +166,12 @@ def suppression(setting: Setting) -> Result:
         "kept": (selected + 1).tolist(),
     }
     texts = [f"{score:.1f}" for score in scores.tolist()]
-    after = box_marks(boxes[selected], [GREEN] * len(selected), [texts[k] for k in selected.tolist()])
+    selected_marks = box_marks(boxes[selected], [GREEN] * len(selected), [texts[k] for k in selected.tolist()])
     return Result(
         numbers,
-        sheet_of_objects([white(80, 110)] * 2, [box_marks(boxes, [PALE] * 5, texts), after], ["before", "after"], ()),
+        sheet_of_objects(
+            [white_image(80, 110)] * 2, [box_marks(boxes, [PALE] * 5, texts), selected_marks], ["before", "after"], ()
+        ),
     )
 
 
@@ -185,18 +187,18 @@ def precision(setting: Setting) -> Result:
     hits, objects = torch.tensor([True, False, True, True, False]), 4
     n_found = hits.cumsum(0)
     precisions, recalls = n_found / torch.arange(1, 6), n_found / objects
-    exact, eleven = average_precision(hits, objects)
-    levels = torch.arange(101) / 100
+    average, average_at_11 = average_precision(hits, objects)
+    recall_levels = torch.arange(101) / 100
     envelope = torch.stack([precisions[recalls >= level - 1e-6].max() if level <= 0.75 else torch.tensor(0.0)
-                            for level in levels])  # fmt: skip
+                            for level in recall_levels])  # fmt: skip
     numbers = {
         "precision": precisions.tolist(),
         "recall": recalls.tolist(),
-        "average precision": exact,
-        "at 11 recalls": eleven,
+        "average precision": average,
+        "at 11 recalls": average_at_11,
         "at 101 recalls": envelope.mean().item(),
     }
-    return Result(numbers, precision_recall({"five detections": envelope}, levels))
+    return Result(numbers, precision_recall({"five detections": envelope}, recall_levels))
 
 
 STEPS = (overlap, anchors, fields, assignment, suppression, precision)

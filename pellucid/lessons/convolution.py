@@ -16,17 +16,17 @@ from pellucid.models import alexnet
 from pellucid.network.counts import counts, output_size, read_layers, receptive_field
 from pellucid.report.figures import grids
 
-VERTICAL = torch.tensor([[-1.0, 0.0, 1.0]]).expand(3, 3)  # positive where the image gets brighter to the right
-STACK = ["Conv2d(10, 3)"] * 3  # as text, for `read_layers`
+VERTICAL_EDGES = torch.tensor([[-1.0, 0.0, 1.0]]).expand(3, 3)  # positive where the image gets brighter to the right
+THREE_CONVS = ["Conv2d(10, 3)"] * 3  # as text, for `read_layers`
 
 
 def photo() -> Tensor:
     """Return a photo as grey values from 0 to 1, (213, 320)."""
     pixels = torch.from_numpy(load_sample_image("china.jpg").copy()).float() / 255  # (427, 640, 3)
-    return apply(AvgPool2d(2), pixels.mean(2))
+    return apply_layer(AvgPool2d(2), pixels.mean(2))
 
 
-def apply(layer: Layer, image: Tensor, kernel: Tensor | None = None) -> Tensor:
+def apply_layer(layer: Layer, image: Tensor, kernel: Tensor | None = None) -> Tensor:
     """Return a layer's output for an image (H, W), (H', W'), with an optional kernel (h, w) as its weights."""
     params = {} if kernel is None else {"weight": kernel[None, None]}
     y, _ = layer.forward(params, image[None, None], Mode())
@@ -42,9 +42,9 @@ def sliding(setting: Setting) -> Result:
     kernel is not flipped; in mathematics it is a cross-correlation.
     """
     patch = (9 * photo()[99:105, 50:56]).round()  # (6, 6)
-    output = apply(Conv2d(1, 3, bias=False), patch, VERTICAL)  # (4, 4)
-    first = (patch[:3, :3] * VERTICAL).sum()  # the first position by hand
-    numbers = {"patch": patch.tolist(), "output": output.tolist(), "first position by hand": first.item()}
+    output = apply_layer(Conv2d(1, 3, bias=False), patch, VERTICAL_EDGES)  # (4, 4)
+    first_output = (patch[:3, :3] * VERTICAL_EDGES).sum()  # the first position by hand
+    numbers = {"patch": patch.tolist(), "output": output.tolist(), "first position by hand": first_output.item()}
     return Result(numbers, grids.sliding_window(patch, output, 3, (1, 2, 5, 16)))
 
 
@@ -59,15 +59,17 @@ def filters(setting: Setting) -> Result:
     kernels = {
         "blur": torch.full((3, 3), 1 / 9),
         "sharpen": identity - laplacian,
-        "vertical edges": VERTICAL,
-        "horizontal edges": VERTICAL.T,
+        "vertical edges": VERTICAL_EDGES,
+        "horizontal edges": VERTICAL_EDGES.T,
         "all edges": laplacian,
     }
     image, layer = photo(), Conv2d(1, 3, padding=1, bias=False)
-    outputs = {name: apply(layer, image, kernel) for name, kernel in kernels.items()}
+    outputs = {name: apply_layer(layer, image, kernel) for name, kernel in kernels.items()}
     inner = {name: y[1:-1, 1:-1] for name, y in outputs.items()}  # without the padding of zeros at the edges
     numbers = {name: y.abs().mean().item() for name, y in inner.items()}
-    figure = grids.images({"photo": image[1:-1, 1:-1], **inner}, maps=[name for name in kernels if "edges" in name])
+    figure = grids.image_panels(
+        {"photo": image[1:-1, 1:-1], **inner}, maps=[name for name in kernels if "edges" in name]
+    )
     return Result({"mean of |output|": numbers}, figure)
 
 
@@ -84,7 +86,7 @@ def sizes(setting: Setting) -> Result:
         f"{name}: {numbers[name]} positions": (7, padding, kernel, [k * stride - padding for k in range(numbers[name])])
         for name, (kernel, stride, padding) in cases.items()
     }
-    return Result({"7 pixels": numbers, "227, K 11, S 4": output_size(227, 11, 4)}, grids.rows(windows))
+    return Result({"7 pixels": numbers, "227, K 11, S 4": output_size(227, 11, 4)}, grids.convolution_rows(windows))
 
 
 def weights(setting: Setting) -> Result:
@@ -100,23 +102,23 @@ def weights(setting: Setting) -> Result:
     The figure shows AlexNet: convolutions have few of the weights, since they reuse them at every position, but nearly
     all multiply-adds; the dense layers have most of the weights.
     """
-    first = counts(read_layers("Conv2d(96, 11, stride=4)"), (3, 227, 227))
-    two = counts(read_layers("Conv2d(20, 5), Conv2d(10, 5)"), (1, 28, 28))
+    alexnet_conv1 = counts(read_layers("Conv2d(96, 11, stride=4)"), (3, 227, 227))
+    two_layers = counts(read_layers("Conv2d(20, 5), Conv2d(10, 5)"), (1, 28, 28))
     stacks = {
         name: counts(read_layers(", ".join(layers)), (10, 28, 28)).weights
-        for name, layers in (("7 x 7", ["Conv2d(10, 7)"]), ("three 3 x 3", STACK), ("two 3 x 3", STACK[:2]))
+        for name, layers in (("7 x 7", ["Conv2d(10, 7)"]), ("three 3 x 3", THREE_CONVS), ("two 3 x 3", THREE_CONVS[:2]))
     }
     numbers = {
-        "AlexNet's first layer: weights": first.weights,
-        "with biases": first.parameters,
-        "multiply-adds": first.multiply_adds,
-        "two layers of 5 x 5, with biases": [row.weights + row.biases for row in two.rows],
+        "AlexNet's first layer: weights": alexnet_conv1.weights,
+        "with biases": alexnet_conv1.parameters,
+        "multiply-adds": alexnet_conv1.multiply_adds,
+        "two layers of 5 x 5, with biases": [row.weights + row.biases for row in two_layers.rows],
         "784-30": counts(read_layers("Dense(30)"), (784,)).parameters,
         "over 10 maps": stacks,
     }
     rows = [row for row in counts(alexnet(original=True), (3, 227, 227)).rows if row.weights]
-    by_layer = {row.path.split(".")[-1]: (row.weights, row.multiply_adds) for row in rows}
-    return Result(numbers, grids.bars(by_layer, ("weights", "multiply-adds")))
+    counts_by_layer = {row.path.split(".")[-1]: (row.weights, row.multiply_adds) for row in rows}
+    return Result(numbers, grids.bar_panels(counts_by_layer, ("weights", "multiply-adds")))
 
 
 def fields(setting: Setting) -> Result:
@@ -126,15 +128,15 @@ def fields(setting: Setting) -> Result:
     so on 5 x 5 pixels; after three such layers, it is 7 x 7. Pooling with stride 2 doubles what each later layer adds.
     The figure shows the window of the middle unit of each layer on the photo.
     """
-    text = ", ".join(["Conv2d(1, 3), Conv2d(1, 3), MaxPool2d(2)"] * 4)
-    found = receptive_field(read_layers(text))
-    three = receptive_field(read_layers(", ".join(["Conv2d(1, 3)"] * 3)))
+    stack = ", ".join(["Conv2d(1, 3), Conv2d(1, 3), MaxPool2d(2)"] * 4)
+    stack_layers = receptive_field(read_layers(stack))
+    three_convs = receptive_field(read_layers(", ".join(["Conv2d(1, 3)"] * 3)))
     image = photo()[20:180, 80:240]
-    pooled = {f"pool {k + 1}": found[3 * k + 2].field for k in range(4)}
-    numbers = {"one, two, three 3 x 3": [reach.field[0] for reach in three]}
+    pooled = {f"pool {k + 1}": stack_layers[3 * k + 2].field for k in range(4)}
+    numbers = {"one, two, three 3 x 3": [layer.field[0] for layer in three_convs]}
     return Result(
         numbers | {name: field[0] for name, field in pooled.items()},
-        grids.nested_windows(image, {"3 x 3 and 3 x 3": found[1].field, **pooled}),
+        grids.nested_windows(image, {"3 x 3 and 3 x 3": stack_layers[1].field, **pooled}),
     )
 
 
@@ -146,10 +148,10 @@ def pooling(setting: Setting) -> Result:
     """
     values = torch.tensor([[1.0, 3.0, 0.0, 2.0], [4.0, 0.0, 0.0, 1.0], [0.0, 0.0, 3.0, 4.0], [0.0, 5.0, 0.0, 0.0]])
     layers = {"max": MaxPool2d(2), "average": AvgPool2d(2), "L2": LpPool2d(2)}
-    small = {name: apply(layer, values) for name, layer in layers.items()}
-    numbers = {name: y.tolist() for name, y in small.items()}
+    pooled = {name: apply_layer(layer, values) for name, layer in layers.items()}
+    numbers = {name: y.tolist() for name, y in pooled.items()}
     return Result(
-        {"input": values.tolist(), **numbers}, grids.matrices({"input": values, **small}, {"input": (0, 0, 2)})
+        {"input": values.tolist(), **numbers}, grids.matrix_panels({"input": values, **pooled}, {"input": (0, 0, 2)})
     )
 
 
@@ -164,8 +166,8 @@ def dilated(setting: Setting) -> Result:
     for dilation in (1, 2, 4):
         layer = Conv2d(1, 3, dilation=dilation, bias=False)
         y, cache = layer.forward(params, torch.zeros(1, 1, 9, 9), Mode())
-        dy, middle = torch.zeros_like(y), y.shape[2] // 2
-        dy[..., middle, middle] = 1.0  # the gradient of one output marks the pixels that it depends on
+        dy, centre = torch.zeros_like(y), y.shape[2] // 2
+        dy[..., centre, centre] = 1.0  # the gradient of one output marks the pixels that it depends on
         masks[f"D = {dilation}"] = layer.pull(params, cache, dy)[0, 0]
     numbers = {"10 pixels, K 3": {f"D {d}": output_size(10, 3, dilation=d) for d in (1, 2, 4)}}
     return Result(numbers | {"pixels read": [int(mask.sum()) for mask in masks.values()]}, grids.cell_masks(masks))
@@ -180,12 +182,12 @@ def transposed(setting: Setting) -> Result:
     """
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
-    output = apply(ConvTranspose2d(1, 3, stride=2, bias=False), image, kernel)  # (5, 5)
+    output = apply_layer(ConvTranspose2d(1, 3, stride=2, bias=False), image, kernel)  # (5, 5)
     layer, params = Conv2d(1, 3, stride=2, bias=False), {"weight": kernel[None, None]}
     _, cache = layer.forward(params, output[None, None], Mode())
     dx = layer.pull(params, cache, image[None, None])[0, 0]
     numbers = {"output": output.tolist(), "equals dx of the convolution": torch.equal(dx, output)}
-    return Result(numbers, grids.matrices({"input": image, "kernel": kernel, "output, S = 2": output}))
+    return Result(numbers, grids.matrix_panels({"input": image, "kernel": kernel, "output, S = 2": output}))
 
 
 STEPS = (sliding, filters, sizes, weights, fields, pooling, dilated, transposed)

@@ -36,22 +36,22 @@ def slowdown(setting: Setting) -> Result:
     z, target = a.logit(), torch.zeros_like(a)
     output, cache = Sigmoid().forward({}, z, Mode())
     _, dy = Quadratic("sum").compute(output, target)
-    quadratic, _ = Sigmoid().backward({}, cache, dy)
-    _, entropy = BinaryCrossEntropy(reduction="sum").compute(z, target)
-    largest = int(quadratic.argmax())
+    quadratic_dz, _ = Sigmoid().backward({}, cache, dy)
+    _, cross_entropy_dz = BinaryCrossEntropy(reduction="sum").compute(z, target)
+    largest_index = int(quadratic_dz.argmax())
     numbers = {
-        "largest quadratic gradient": quadratic[largest].item(),
-        "at the output": a[largest].item(),
-        "quadratic gradient at 0.98": quadratic[979].item(),
-        "cross-entropy gradient at 0.98": entropy[979].item(),
+        "largest quadratic gradient": quadratic_dz[largest_index].item(),
+        "at the output": a[largest_index].item(),
+        "quadratic gradient at 0.98": quadratic_dz[979].item(),
+        "cross-entropy gradient at 0.98": cross_entropy_dz[979].item(),
     }
-    losses = {"quadratic": quadratic, "cross-entropy": entropy}
-    return Result(numbers, curves(losses, "output a, target 0", "gradient with respect to z", a.tolist()))
+    gradients = {"quadratic": quadratic_dz, "cross-entropy": cross_entropy_dz}
+    return Result(numbers, curves(gradients, "output a, target 0", "gradient with respect to z", a.tolist()))
 
 
 def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> dict[str, list[dict[str, float]]]:
     """Return the history of a network for each cost. bias: the initial bias of the outputs, drawn by default."""
-    sizes, histories = (splits.train.x[0].numel(), 30, 10), {}
+    sizes, rows_by_cost = (splits.train.x[0].numel(), 30, 10), {}
     for name, output, loss, rate in (
         ("quadratic", "sigmoid", Quadratic(), 3.0),
         ("cross-entropy", "none", BinaryCrossEntropy(), 0.5),
@@ -60,10 +60,10 @@ def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> 
         model = Model(net, loss, SGD(rate), input_shape=splits.train.x.shape[1:], seed=seed)
         if bias is not None:
             model.params["head"]["scores"]["bias"].fill_(bias)
-        histories[name] = model.fit(
+        rows_by_cost[name] = model.fit(
             splits.train, epochs=epochs, batch_size=10, validation=splits.test, verbose=False
         ).rows
-    return histories
+    return rows_by_cost
 
 
 def saturated(setting: Setting) -> Result:
@@ -74,12 +74,12 @@ def saturated(setting: Setting) -> Result:
     at once. The network learns from the first 2,000 images for 20 epochs.
     """
     splits = handwritten(setting, 400 if setting.small else 2000)
-    found = train(splits, setting.seed, 10 if setting.small else 20, bias=8.0)
+    rows_by_cost = train(splits, setting.seed, 10 if setting.small else 20, bias=8.0)
     numbers = {"data": splits.train.name} | {
         f"{name}: test accuracy after epochs 1, 5 and the last": [rows[k]["val_accuracy"] for k in (0, 4, -1)]
-        for name, rows in found.items()
+        for name, rows in rows_by_cost.items()
     }
-    return Result(numbers, histories(found, ("train_loss", "val_accuracy")))
+    return Result(numbers, histories(rows_by_cost, ("train_loss", "val_accuracy")))
 
 
 def accuracies(setting: Setting) -> Result:
@@ -91,11 +91,11 @@ def accuracies(setting: Setting) -> Result:
     reach about the same. The two costs are in different units, so only the accuracies are comparable.
     """
     splits = handwritten(setting)
-    found = train(splits, setting.seed, 10)
+    rows_by_cost = train(splits, setting.seed, 10)
     numbers = {"data": splits.train.name, "training images": len(splits.train)} | {
-        f"{name}: test accuracy": rows[-1]["val_accuracy"] for name, rows in found.items()
+        f"{name}: test accuracy": rows[-1]["val_accuracy"] for name, rows in rows_by_cost.items()
     }
-    return Result(numbers, histories(found, ("train_loss", "val_accuracy")))
+    return Result(numbers, histories(rows_by_cost, ("train_loss", "val_accuracy")))
 
 
 STEPS = (slowdown, saturated, accuracies)

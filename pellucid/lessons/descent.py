@@ -14,7 +14,7 @@ from pellucid import SGD, Callback, Dense, Model, Quadratic
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.plane import contours, paths
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
-from pellucid.report.figures.style import INK, logarithmic
+from pellucid.report.figures.style import INK, set_log_scale
 from pellucid.training.callbacks import Training
 
 CURVATURES = torch.tensor([3.0, 1.0], dtype=torch.float64)
@@ -22,12 +22,12 @@ RATES = {"too small, 0.02": 0.02, "right, 0.5": 0.5, "too large, 0.7": 0.7}
 STEPS_TAKEN = 20
 
 
-def surface(points: Tensor) -> Tensor:
+def quadratic_cost(points: Tensor) -> Tensor:
     """Return C = 3/2 x² + 1/2 y² at points (N, 2)."""
     return points.square() @ CURVATURES / 2
 
 
-def slope(point: Tensor) -> Tensor:
+def gradient(point: Tensor) -> Tensor:
     """Return the gradient of C at a point, (3 x, y)."""
     return CURVATURES * point
 
@@ -44,30 +44,33 @@ def rates(setting: Setting) -> Result:
     The loop is written out here because it is the subject; elsewhere `Model.fit` runs it.
     """
     start = torch.ones(2, dtype=torch.float64)
-    numbers: dict[str, Any] = {"gradient at (1, 1)": slope(start).tolist(), "largest rate": 2 / float(CURVATURES.max())}
-    figure, (plane, curves) = plots_in_rows(["paths on the surface", "cost"], 2, 3.4)
+    numbers: dict[str, Any] = {
+        "gradient at (1, 1)": gradient(start).tolist(),
+        "largest rate": 2 / float(CURVATURES.max()),
+    }
+    figure, (path_plot, cost_plot) = plots_in_rows(["paths on the surface", "cost"], 2, 3.4)
     paths_by_name = {}
     for (name, rate), colour in zip(RATES.items(), colours(len(RATES)), strict=True):
         path = [start]
         for _ in range(STEPS_TAKEN):
-            path.append(path[-1] - rate * slope(path[-1]))
+            path.append(path[-1] - rate * gradient(path[-1]))
         paths_by_name[name] = torch.stack(path)
-        numbers[name] = {"end": path[-1].tolist(), "cost": float(surface(paths_by_name[name])[-1])}
-        curves.plot(surface(paths_by_name[name]), color=colour, linewidth=1.7)
+        numbers[name] = {"end": path[-1].tolist(), "cost": float(quadratic_cost(paths_by_name[name])[-1])}
+        cost_plot.plot(quadratic_cost(paths_by_name[name]), color=colour, linewidth=1.7)
     limits = (-1.6, 1.6, -1.3, 1.3)
-    contours(plane, lambda points: surface(torch.from_numpy(points)), limits, [0.1, 0.3, 0.7, 1.2, 2.0, 3.0])
-    paths(plane, paths_by_name)
-    name_axes(plane, "x", "y")
-    logarithmic(curves)
-    name_axes(curves, "step", "C")
+    contours(path_plot, lambda points: quadratic_cost(torch.from_numpy(points)), limits, [0.1, 0.3, 0.7, 1.2, 2.0, 3.0])
+    paths(path_plot, paths_by_name)
+    name_axes(path_plot, "x", "y")
+    set_log_scale(cost_plot)
+    name_axes(cost_plot, "step", "C")
     return Result(numbers, figure)
 
 
-class Path(Callback):
+class ParameterPath(Callback):
     """Record the weight and the bias of a fitted line after each step."""
 
     def __init__(self) -> None:
-        self.points: list[list[float]] = []
+        self.params_by_step: list[list[float]] = []
 
     def on_start(self, training: Training) -> None:
         """Record the initial parameters."""
@@ -76,7 +79,7 @@ class Path(Callback):
     def on_step(self, training: Training) -> None:
         """Record the parameters after a step."""
         params = training.model.params
-        self.points.append([float(params["bias"]), float(params["weight"])])
+        self.params_by_step.append([float(params["bias"]), float(params["weight"])])
 
 
 def line_data(seed: int) -> tuple[Tensor, Tensor]:
@@ -90,9 +93,9 @@ def fit_line(x: Tensor, y: Tensor, batch_size: int, epochs: int, seed: int) -> T
     """Return the path of (bias, weight) from (0, 0) at rate 0.1: (steps + 1, 2)."""
     model = Model(Dense(1), Quadratic(), SGD(0.1), metrics=(), input_shape=(1,), seed=seed)
     model.params["weight"].zero_()
-    path = Path()
+    path = ParameterPath()
     model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[path], verbose=False)
-    return torch.tensor(path.points, dtype=torch.float64)
+    return torch.tensor(path.params_by_step, dtype=torch.float64)
 
 
 def batches(setting: Setting) -> Result:
@@ -106,30 +109,32 @@ def batches(setting: Setting) -> Result:
     """
     x, y = line_data(setting.seed)
     columns = torch.cat([torch.ones_like(x), x], 1)
-    best = torch.linalg.lstsq(columns, y).solution[:, 0].double()
-    numbers: dict[str, Any] = {"minimum": best.tolist()}
+    minimum = torch.linalg.lstsq(columns, y).solution[:, 0].double()
+    numbers: dict[str, Any] = {"minimum": minimum.tolist()}
     paths_by_name = {}
     for name, size in (("stochastic", 1), ("mini-batch of 10", 10), ("batch", len(x))):
         paths_by_name[name] = path = fit_line(x, y, size, 10, setting.seed)
-        distance = torch.linalg.vector_norm(path - best, dim=1)
+        distance = torch.linalg.vector_norm(path - minimum, dim=1)
         step_lengths = torch.linalg.vector_norm(path[1:] - path[:-1], dim=1)
-        late = slice(-max(len(step_lengths) // 10, 1), None)  # the last epoch
+        last_epoch = slice(-max(len(step_lengths) // 10, 1), None)
         numbers[name] = {
             "steps": len(step_lengths), "end": path[-1].tolist(), "distance": float(distance[-1]),
-            "mean step of the last epoch": float(step_lengths[late].mean()),
+            "mean step of the last epoch": float(step_lengths[last_epoch].mean()),
         }  # fmt: skip
 
     def cost(points: Any) -> Tensor:
         return ((columns.double() @ torch.from_numpy(points).T - y) ** 2).mean(0) / 2
 
-    lowest = float(cost(best[None].numpy()))
+    lowest_cost = float(cost(minimum[None].numpy()))
     limits = (-0.5, 9.5, -0.5, 9.5)
     figure, plots = plots_in_rows(["ten epochs", "near the minimum"], 2, 3.6)
-    near = (float(best[0]) - 1.2, float(best[0]) + 1.2, float(best[1]) - 1.2, float(best[1]) + 1.2)
-    for plot, part in zip(plots, (limits, near), strict=True):
-        contours(plot, cost, part, [lowest + step for step in (0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 80.0)])
+    near_limits = (float(minimum[0]) - 1.2, float(minimum[0]) + 1.2, float(minimum[1]) - 1.2, float(minimum[1]) + 1.2)
+    for plot, plot_limits in zip(plots, (limits, near_limits), strict=True):
+        contours(
+            plot, cost, plot_limits, [lowest_cost + height for height in (0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 80.0)]
+        )
         paths(plot, paths_by_name, markers=False)
-        plot.plot(*best[:, None], marker="*", color=INK, markersize=9, markeredgecolor="white")
+        plot.plot(*minimum[:, None], marker="*", color=INK, markersize=9, markeredgecolor="white")
         name_axes(plot, "bias", "weight")
     return Result(numbers, figure)
 

@@ -13,7 +13,7 @@ from pellucid.data import Batch
 from pellucid.detectors import YOLO1, SingleStage
 from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import windows
-from pellucid.detectors.yolo1 import WEIGHTS
+from pellucid.detectors.yolo1 import LOSS_WEIGHTS
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers import AvgPool2d, Conv2d, GroupNorm, Mode, ReLU, RoIAlign
 from pellucid.lessons.lesson import Result, Setting
@@ -22,11 +22,11 @@ from pellucid.models import mobilenet_v2
 from pellucid.models.fpn import fpn
 from pellucid.models.surface import features
 from pellucid.network.counts import counts
-from pellucid.ops.assign import highest
+from pellucid.ops.assign import highest_iou
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.nms import nms
 from pellucid.optim import AdamW
-from pellucid.report.figures.grids import images
+from pellucid.report.figures.grids import image_panels
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 
 SIZE = (48, 64)
@@ -65,7 +65,7 @@ class Scenes:
         return Batch(torch.stack(images), list(objects))
 
 
-IMAGE, TRUTH = Scenes(1).scene(105)  # the image that all steps show, which is not used for training
+IMAGE, TRUE_OBJECTS = Scenes(1).scene(105)  # the image that all steps show, which is not used for training
 COLOURS = ("#ffe45c", "#7df9ff")  # of boxes around red and green objects
 
 
@@ -74,10 +74,10 @@ def box_marks(boxes: Tensor, labels: Tensor, texts: list[str] | None = None) -> 
     return Marks(boxes, labels, texts=texts or [], colours=[COLOURS[label] for label in labels.tolist()])
 
 
-def best(detections: Detections) -> list[float]:
+def best_ious(detections: Detections) -> list[float]:
     """Return for each object of IMAGE the highest IoU with a detection of its class."""
-    iou = box_iou(TRUTH.boxes, detections.boxes) * (TRUTH.labels[:, None] == detections.labels)
-    return [round(value, 2) for value in highest(iou)[0].tolist()]
+    iou = box_iou(TRUE_OBJECTS.boxes, detections.boxes) * (TRUE_OBJECTS.labels[:, None] == detections.labels)
+    return [round(value, 2) for value in highest_iou(iou)[0].tolist()]
 
 
 def sliding(setting: Setting) -> Result:
@@ -90,7 +90,7 @@ def sliding(setting: Setting) -> Result:
     well, and nearly all others do not overlap it.
     """
     all_windows = windows(SIZE, 8)
-    iou = box_iou(all_windows, TRUTH.boxes)
+    iou = box_iou(all_windows, TRUE_OBJECTS.boxes)
     net = features(mobilenet_v2())
     window_cost, image_cost = (
         counts(Sequential(features=net), (3, *size)).multiply_adds for size in ((96, 96), (600, 800))
@@ -107,10 +107,10 @@ def sliding(setting: Setting) -> Result:
     drawn_windows = all_windows[::16]
     marks = [
         box_marks(drawn_windows, torch.zeros(len(drawn_windows), dtype=torch.int64)),
-        box_marks(best_windows, TRUTH.labels),
+        box_marks(best_windows, TRUE_OBJECTS.labels),
     ]
-    names = ["every 16th window", "the best window of each object"]
-    return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
+    titles = ["every 16th window", "the best window of each object"]
+    return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, titles, ()))
 
 
 def rcnn(setting: Setting) -> Result:
@@ -126,14 +126,15 @@ def rcnn(setting: Setting) -> Result:
     scene_images = [image.float() / 255 for image, _ in scenes]
     detector = RCNN(AvgPool2d(4), {}, 2, side=48).fit(scene_images, [objects for _, objects in scenes], [proposals] * 5)
     image = IMAGE.float() / 255
-    moved, unmoved = (detector.predict(image, proposals, -1.0, move=move) for move in (True, False))
+    detections, proposed_detections = (detector.predict(image, proposals, -1.0, move=move) for move in (True, False))
     numbers = {
         "proposals": len(proposals),
-        "detections": len(moved),
-        "IoU with each object, boxes as proposed": best(unmoved),
-        "IoU, boxes moved": best(moved),
+        "detections": len(detections),
+        "IoU with each object, boxes as proposed": best_ious(proposed_detections),
+        "IoU, boxes moved": best_ious(detections),
     }
-    marks = [box_marks(result.boxes[:3], result.labels[:3]) for result in (unmoved, moved)]  # the three best
+    results = (proposed_detections, detections)
+    marks = [box_marks(result.boxes[:3], result.labels[:3]) for result in results]  # the three best
     return Result(
         numbers, sheet_of_objects([image] * 2, marks, ["the three best, as proposed", "moved by the regression"], ())
     )
@@ -153,19 +154,21 @@ def sharing(setting: Setting) -> Result:
     squares = all_windows[((all_windows[:, 2:] - all_windows[:, :2]) == 16).all(1)]  # 16 x 16 pixels: not resized
     regions = torch.cat([torch.zeros(len(squares), 1), squares], 1)
     crops, _ = align.forward({}, (image, regions), Mode())
-    of_crops, _ = net.forward(params, crops, Mode())
-    shared, _ = align.forward({}, (net.forward(params, image, Mode())[0], regions), Mode())
-    gaps = (of_crops - shared).abs().amax((0, 1))  # (16, 16)
+    crop_features, _ = net.forward(params, crops, Mode())
+    shared_features, _ = align.forward({}, (net.forward(params, image, Mode())[0], regions), Mode())
+    differences = (crop_features - shared_features).abs().amax((0, 1))  # (16, 16)
     window_cost, image_cost = (counts(net, (3, *size)).multiply_adds for size in ((16, 16), SIZE))
     numbers = {
         "multiply-adds, each window by itself": len(all_windows) * window_cost,
         "multiply-adds, one map for all": image_cost,
-        "largest difference, two pixels inside": gaps[2:-2, 2:-2].max().item(),
-        "largest difference at the borders": gaps.max().item(),
+        "largest difference, two pixels inside": differences[2:-2, 2:-2].max().item(),
+        "largest difference at the borders": differences.max().item(),
     }
     return Result(
         numbers,
-        images({"difference by place in the window": gaps.clamp_max(1)}, maps=["difference by place in the window"]),
+        image_panels(
+            {"difference by place in the window": differences.clamp_max(1)}, maps=["difference by place in the window"]
+        ),
     )
 
 
@@ -180,8 +183,8 @@ def backbone() -> Graph:
     """Return a network that outputs maps of 16 channels with strides 4 and 8."""
     nodes, previous = {}, "input"
     for name in ("half", "fine", "coarse"):
-        row = {"down": Conv2d(16, 3, stride=2, padding=1), "relu1": ReLU()}
-        nodes[name] = (Sequential(**row, conv=Conv2d(16, 3, padding=1), relu2=ReLU()), previous)
+        first_layers = {"down": Conv2d(16, 3, stride=2, padding=1), "relu1": ReLU()}
+        nodes[name] = (Sequential(**first_layers, conv=Conv2d(16, 3, padding=1), relu2=ReLU()), previous)
         previous = name
     return Graph(nodes, ("fine", "coarse"))
 
@@ -201,20 +204,22 @@ def proposing(setting: Setting) -> Result:
     inputs = model.scaled(IMAGE[None])
     (candidates,) = detector.candidates(model.params, inputs)
     all_anchors = detector.anchors_of(model.params, inputs).boxes
-    order = nms(candidates.boxes, candidates.scores[:, 0], 0.7)[: len(TRUTH)]
+    indices = nms(candidates.boxes, candidates.scores[:, 0], 0.7)[: len(TRUE_OBJECTS)]
     numbers = {
         "anchors": len(all_anchors),
-        "scores of the proposals": candidates.scores[order, 0].tolist(),
-        "IoU of each object with its best proposal": box_iou(TRUTH.boxes, candidates.boxes[order]).amax(1).tolist(),
+        "scores of the proposals": candidates.scores[indices, 0].tolist(),
+        "IoU of each object with its best proposal": box_iou(TRUE_OBJECTS.boxes, candidates.boxes[indices])
+        .amax(1)
+        .tolist(),
     }
-    texts = [f"{score:.2f}" for score in candidates.scores[order, 0].tolist()]
-    labels = torch.zeros(len(order), dtype=torch.int64)
+    texts = [f"{score:.2f}" for score in candidates.scores[indices, 0].tolist()]
+    labels = torch.zeros(len(indices), dtype=torch.int64)
     marks = [
-        box_marks(all_anchors[candidates.anchors[order]], labels),
-        box_marks(candidates.boxes[order], labels, texts),
+        box_marks(all_anchors[candidates.anchors[indices]], labels),
+        box_marks(candidates.boxes[indices], labels, texts),
     ]
-    names = ["anchors of the best scores", "proposed boxes"]
-    return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
+    titles = ["anchors of the best scores", "proposed boxes"]
+    return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, titles, ()))
 
 
 def grid(setting: Setting) -> Result:
@@ -226,25 +231,25 @@ def grid(setting: Setting) -> Result:
     figure shows the cells that contain the centres of objects, and the detections.
     """
     neck = Graph({"row": (Conv2d(16, 3, padding=1), "map2")}, ("row",), ("map1", "map2"))
-    detector = YOLO1(2, backbone(), neck, Conv2d(12, 1), stride=8, weights=WEIGHTS)
+    detector = YOLO1(2, backbone(), neck, Conv2d(12, 1), stride=8, weights=LOSS_WEIGHTS)
     model = train(detector, Scenes(96), setting)
     inputs = model.scaled(IMAGE[None])
     anchors = detector.anchors_of(model.params, inputs)
-    cells = detector.assign(anchors, TRUTH)
+    cells = detector.assign(anchors, TRUE_OBJECTS)
     centre_cells = cells.positive.nonzero()[:, 0]
     (detections,) = detector.predict(model.params, inputs)
     confident = detections.take(detections.scores >= 0.3)
     numbers = {
         "cells": len(anchors.boxes),
         "cell of each object": centre_cells[cells.matched[centre_cells].argsort()].tolist(),
-        "IoU of each object with its best detection": best(detections),
+        "IoU of each object with its best detection": best_ious(detections),
         "scores of the detections": confident.scores.tolist(),
     }
     texts = [f"{score:.2f}" for score in confident.scores.tolist()]
-    labels = TRUTH.labels[cells.matched[centre_cells]]
+    labels = TRUE_OBJECTS.labels[cells.matched[centre_cells]]
     marks = [box_marks(anchors.boxes[centre_cells], labels), box_marks(confident.boxes, confident.labels, texts)]
-    names = ["cells that learn the objects", "detections with a score of 0.3 or more"]
-    return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
+    titles = ["cells that learn the objects", "detections with a score of 0.3 or more"]
+    return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, titles, ()))
 
 
 STEPS = (sliding, rcnn, sharing, proposing, grid)

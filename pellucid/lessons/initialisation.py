@@ -38,13 +38,13 @@ def sums(setting: Setting) -> Result:
         layer = Dense(20_000, init_weight=name, init_bias="normal")
         params, _ = layer.init((1000,), torch.Generator().manual_seed(setting.seed))
         z[name] = layer.forward(params, x, Mode())[0][0]
-    numbers = {f"standard deviation, {name}": sums.std().item() for name, sums in z.items()}
-    saturated = {name: (sums.abs() > 4).double().mean().item() for name, sums in z.items()}  # σ'(4) = 0.018
+    numbers = {f"standard deviation, {name}": values.std().item() for name, values in z.items()}
+    fractions = {name: (values.abs() > 4).double().mean().item() for name, values in z.items()}  # σ'(4) = 0.018
     figure = densities(z, "weighted sum z", (-60, 60))
-    return Result(numbers | {"share with |z| > 4": saturated}, figure)
+    return Result(numbers | {"share with |z| > 4": fractions}, figure)
 
 
-def enlarged(splits: Splits, factor: int) -> Splits:
+def enlarge_images(splits: Splits, factor: int) -> Splits:
     """Return the images with each pixel repeated `factor` times along both axes."""
     train, test = (
         replace(part, x=part.x.repeat_interleave(factor, -1).repeat_interleave(factor, -2))
@@ -63,17 +63,18 @@ def first_epochs(setting: Setting) -> Result:
     """
     splits = handwritten(setting)
     if splits.train.x[0].numel() == 64:
-        splits = enlarged(splits, 4)
-    penalty, accuracies = L2(5.0 * len(splits.train) / 50_000), {}
+        splits = enlarge_images(splits, 4)
+    penalty, rows_by_weights = L2(5.0 * len(splits.train) / 50_000), {}
     for name in ("normal", "scaled"):
         net = mlp((splits.train.x[0].numel(), 30, 10), init_weight=name, init_bias="normal")
         model = Model(net, BinaryCrossEntropy(), SGD(0.1), regularizer=penalty, seed=setting.seed)
-        accuracies[name] = model.fit(splits.train, epochs=10, batch_size=10, validation=splits.test, verbose=False).rows
+        history = model.fit(splits.train, epochs=10, batch_size=10, validation=splits.test, verbose=False)
+        rows_by_weights[name] = history.rows
     numbers = {"data": splits.train.name, "training images": len(splits.train)} | {
         f"{name}: test accuracy after epochs 1, 2 and 10": [rows[k]["val_accuracy"] for k in (0, 1, -1)]
-        for name, rows in accuracies.items()
+        for name, rows in rows_by_weights.items()
     }
-    return Result(numbers, histories(accuracies, ("train_loss", "val_accuracy")))
+    return Result(numbers, histories(rows_by_weights, ("train_loss", "val_accuracy")))
 
 
 def depth(setting: Setting) -> Result:
@@ -83,19 +84,19 @@ def depth(setting: Setting) -> Result:
     then sets half of them to 0, which halves the mean square: with `scaled`, it halves in every layer, to about 2^-30
     after thirty. The variance 2/n_in of `he` compensates for this. Each layer has 500 neurons.
     """
-    squares: dict[str, list[float]] = {}
+    mean_squares: dict[str, list[float]] = {}
     for name in ("scaled", "he"):
         rng = torch.Generator().manual_seed(setting.seed)
         x = torch.randn(200, 500, generator=rng, dtype=torch.float64)
-        squares[name] = []
+        mean_squares[name] = []
         for _ in range(30):
             layer = Dense(500, init_weight=name)
             params, _ = layer.init((500,), rng)
             z, _ = layer.forward({key: value.double() for key, value in params.items()}, x, Mode())
             x, _ = ReLU().forward({}, z, Mode())
-            squares[name].append(z.square().mean().item())
-    factors = {name: (values[-1] / values[0]) ** (1 / 29) for name, values in squares.items()}
-    figure = curves(squares, "layer", "mean square of the weighted sums", log=True)
+            mean_squares[name].append(z.square().mean().item())
+    factors = {name: (values[-1] / values[0]) ** (1 / 29) for name, values in mean_squares.items()}
+    figure = curves(mean_squares, "layer", "mean square of the weighted sums", log=True)
     return Result({"factor per layer": factors}, figure)
 
 

@@ -63,7 +63,7 @@ def starts(setting: Setting) -> Result:
     points = blobs(setting.seed, side=3)
     fits = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(50)]
     fits.sort(key=lambda fit: fit.inertia_)
-    best = KMeans(9, n_init=10, random_state=setting.seed).fit(points)
+    plus_plus_fit = KMeans(9, n_init=10, random_state=setting.seed).fit(points)
     figure, plots = plots_in_rows([f"inertia {fit.inertia_:.0f}" for fit in (fits[0], fits[-1])], 2, 3.0, square=True)
     for plot, fit in zip(plots, (fits[0], fits[-1]), strict=True):
         regions(plot, fit.predict, points, 9)
@@ -71,7 +71,7 @@ def starts(setting: Setting) -> Result:
         crosses(plot, fit.cluster_centers_)
     numbers = {
         "random starts, inertia of the best and the worst": [float(fit.inertia_) for fit in (fits[0], fits[-1])],
-        "k-means++, inertia": float(best.inertia_),
+        "k-means++, inertia": float(plus_plus_fit.inertia_),
     }
     return Result(numbers, figure)
 
@@ -90,8 +90,8 @@ def count(setting: Setting) -> Result:
     inertias = [float(fits[k].inertia_) for k in counts]
     fractions = [inertia / float(((points - points.mean(0)) ** 2).sum()) for inertia in inertias]
     figure = curves({"inertia / total": fractions, "silhouette": silhouettes}, "clusters k", "", counts)
-    best = counts[int(np.argmax(silhouettes))]
-    return Result({"inertia": inertias, "silhouette": silhouettes, "k of the largest silhouette": best}, figure)
+    best_k = counts[int(np.argmax(silhouettes))]
+    return Result({"inertia": inertias, "silhouette": silhouettes, "k of the largest silhouette": best_k}, figure)
 
 
 def digits(setting: Setting) -> Result:
@@ -102,18 +102,18 @@ def digits(setting: Setting) -> Result:
     find them. Above each centre: its name, and the percentage of its images that have this class.
     """
     x, y = load_digits(return_X_y=True)
-    fitted = KMeans(10, n_init=4, random_state=setting.seed).fit(x / 16)
-    names = np.array([np.bincount(y[fitted.labels_ == k], minlength=10).argmax() for k in range(10)])
-    right = [(y[fitted.labels_ == k] == names[k]).mean() for k in range(10)]
-    order = np.argsort(names, kind="stable")
+    kmeans = KMeans(10, n_init=4, random_state=setting.seed).fit(x / 16)
+    cluster_classes = np.array([np.bincount(y[kmeans.labels_ == k], minlength=10).argmax() for k in range(10)])
+    accuracies = [(y[kmeans.labels_ == k] == cluster_classes[k]).mean() for k in range(10)]
+    order = np.argsort(cluster_classes, kind="stable")
     numbers = {
-        "accuracy of the names": float((names[fitted.labels_] == y).mean()),
-        "adjusted Rand index": float(adjusted_rand_score(y, fitted.labels_)),
-        "digits without a cluster": sorted(set(range(10)) - set(names.tolist())),
+        "accuracy of the names": float((cluster_classes[kmeans.labels_] == y).mean()),
+        "adjusted Rand index": float(adjusted_rand_score(y, kmeans.labels_)),
+        "digits without a cluster": sorted(set(range(10)) - set(cluster_classes.tolist())),
     }
-    titles = [f"{names[k]}: {100 * right[k]:.0f} %" for k in order]
+    titles = [f"{cluster_classes[k]}: {100 * accuracies[k]:.0f} %" for k in order]
     return Result(
-        numbers, sheet(fitted.cluster_centers_[order].reshape(-1, 8, 8).clip(0, 1), "", titles, signed=False, columns=5)
+        numbers, sheet(kmeans.cluster_centers_[order].reshape(-1, 8, 8).clip(0, 1), "", titles, signed=False, columns=5)
     )
 
 

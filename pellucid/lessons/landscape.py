@@ -37,7 +37,7 @@ class Surface(NamedTuple):
     params: Params
     point: Tensor
 
-    def at(self, point: Tensor) -> Params:
+    def unflatten(self, point: Tensor) -> Params:
         """Return the parameters as a nested dict from a vector."""
         flat = flatten(self.params)
         parts = point.split([leaf.numel() for leaf in flat.values()])
@@ -49,16 +49,16 @@ class Surface(NamedTuple):
 
     def outputs(self, point: Tensor) -> Tensor:
         """Return the network's outputs (N, 1) with a vector of weights."""
-        return NET.forward(self.at(point), self.x, Mode())[0]
+        return NET.forward(self.unflatten(point), self.x, Mode())[0]
 
     def gradient(self, point: Tensor) -> Tensor:
         """Return the gradient (W,) by one forward and one backward pass."""
-        _, dparams = Supervised(NET, Quadratic()).gradients(self.at(point), Batch(self.x, self.y), Mode())
-        return torch.cat([dparams[name][part].flatten() for name in ("hidden", "output") for part in dparams[name]])
+        _, dparams = Supervised(NET, Quadratic()).gradients(self.unflatten(point), Batch(self.x, self.y), Mode())
+        return torch.cat([dparams[name][key].flatten() for name in ("hidden", "output") for key in dparams[name]])
 
 
 @cache
-def trained(seed: int, small: bool) -> Surface:
+def trained_surface(seed: int, small: bool) -> Surface:
     """Return the network after training on 100 points of sin(πx) + noise, x in [-1, 1]."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.linspace(-1, 1, 100)[:, None]
@@ -84,18 +84,19 @@ def curvature(setting: Setting) -> Result:
     single learning rate is right for all directions: the largest eigenvalue limits it to 2 / λ, and along the smallest
     the descent hardly moves.
     """
-    surface = trained(setting.seed, setting.small)
+    surface = trained_surface(setting.seed, setting.small)
     h = hessian(surface, surface.point)
     eigenvalues = torch.linalg.eigvalsh((h + h.T) / 2)
-    size = len(surface.point)
-    names = [f"{kind}{k}" for kind in ("w", "b", "v") for k in range(1, HIDDEN + 1)] + ["c"]
+    n_weights = len(surface.point)
+    weight_names = [f"{kind}{k}" for kind in ("w", "b", "v") for k in range(1, HIDDEN + 1)] + ["c"]
     numbers = {
-        "weights": size, "different entries": size * (size + 1) // 2, "cost": surface.cost(surface.point),
+        "weights": n_weights, "different entries": n_weights * (n_weights + 1) // 2,
+        "cost": surface.cost(surface.point),
         "norm of the gradient": float(surface.gradient(surface.point).norm()),
         "largest asymmetry": float((h - h.T).abs().max()), "eigenvalues": eigenvalues.tolist(),
         "largest stable learning rate": 2 / float(eigenvalues[-1]),
     }  # fmt: skip
-    return Result(numbers, matrix(h, names, names))
+    return Result(numbers, matrix(h, weight_names, weight_names))
 
 
 def quadratic(setting: Setting) -> Result:
@@ -112,30 +113,33 @@ def quadratic(setting: Setting) -> Result:
     The figure compares the cost with its approximation along the eigenvectors of the largest and the smallest
     eigenvalue. The error falls with the third power of the distance: half the distance, about an eighth of the error.
     """
-    surface = trained(setting.seed, setting.small)
+    surface = trained_surface(setting.seed, setting.small)
     point, h = surface.point, hessian(surface, surface.point)
-    gradient, (values, vectors) = surface.gradient(point), torch.linalg.eigh((h + h.T) / 2)
+    gradient, (eigenvalues, eigenvectors) = surface.gradient(point), torch.linalg.eigh((h + h.T) / 2)
 
     def approximation(move: Tensor) -> float:
         return surface.cost(point) + float(move @ gradient + move @ h @ move / 2)
 
     figure, plots = plots_in_rows(["steepest direction", "flattest direction"], 2, 3.0)
-    for plot, k, reach in zip(plots, (-1, 0), (1.0, 3.0), strict=True):
-        positions = torch.linspace(-reach, reach, 81, dtype=torch.float64)
-        for name, value, colour in (
+    for plot, k, max_distance in zip(plots, (-1, 0), (1.0, 3.0), strict=True):
+        positions = torch.linspace(-max_distance, max_distance, 81, dtype=torch.float64)
+        for name, function, colour in (
             ("cost", lambda move: surface.cost(point + move), colours(2)[0]),
             ("quadratic approximation", approximation, colours(2)[1]),
         ):
-            plot.plot(positions, [value(t * vectors[:, k]) for t in positions], color=colour, label=name)
+            plot.plot(positions, [function(t * eigenvectors[:, k]) for t in positions], color=colour, label=name)
         plot.legend(frameon=False, fontsize=SMALL)
         plot.locator_params(axis="x", nbins=6)
-        name_axes(plot, f"distance along the eigenvector, λ = {float(values[k]):.2g}", "cost")
+        name_axes(plot, f"distance along the eigenvector, λ = {float(eigenvalues[k]):.2g}", "cost")
     errors = []
     for distance in (0.008, 0.004, 0.002):
-        move = distance * vectors[:, -1]
+        move = distance * eigenvectors[:, -1]
         errors.append(abs(surface.cost(point + move) - approximation(move)))
-    size = len(point)
-    numbers = {"numbers in the approximation": size * (size + 3) // 2, "errors at 0.008, 0.004, 0.002": errors}
+    n_weights = len(point)
+    numbers = {
+        "numbers in the approximation": n_weights * (n_weights + 3) // 2,
+        "errors at 0.008, 0.004, 0.002": errors,
+    }
     return Result({**numbers, "ratios": [errors[0] / errors[1], errors[1] / errors[2]]}, figure)
 
 
@@ -147,7 +151,7 @@ def symmetries(setting: Setting) -> Result:
     exists M! 2^M times. Between two of them the cost rises, as the figure shows along the straight lines from the
     trained weights to three others.
     """
-    surface = trained(setting.seed, setting.small)
+    surface = trained_surface(setting.seed, setting.small)
     w, b, v, c = surface.point.split([HIDDEN, HIDDEN, HIDDEN, 1])
     points = []
     for order in permutations(range(HIDDEN)):
@@ -159,9 +163,9 @@ def symmetries(setting: Setting) -> Result:
     distances = torch.pdist(torch.stack(points))
     figure, (plot,) = plots_in_rows(["between equal minima"], 1, 3.0)
     positions = torch.linspace(0, 1, 81, dtype=torch.float64)
-    ends = {"one sign changed": points[4], "two neurons exchanged": points[8], "all signs changed": points[7]}
-    for (name, end), colour in zip(ends.items(), colours(len(ends)), strict=True):
-        costs = [surface.cost(surface.point + t * (end - surface.point)) for t in positions]
+    other_minima = {"one sign changed": points[4], "two neurons exchanged": points[8], "all signs changed": points[7]}
+    for (name, minimum), colour in zip(other_minima.items(), colours(len(other_minima)), strict=True):
+        costs = [surface.cost(surface.point + t * (minimum - surface.point)) for t in positions]
         plot.plot(positions, costs, color=colour, label=name)
     plot.legend(frameon=False, fontsize=SMALL)
     name_axes(plot, "fraction of the way", "cost")
@@ -184,7 +188,7 @@ def noise(setting: Setting) -> Result:
     (Bishop 2006, equation 5.15): twice the cost. The noise drawn here has a standard deviation of 0.2, a precision of
     25. The network also fits some of the noise, which raises the estimated precision on average.
     """
-    surface = trained(setting.seed, setting.small)
+    surface = trained_surface(setting.seed, setting.small)
     outputs = surface.outputs(surface.point)[:, 0]
     precision = 1 / (2 * surface.cost(surface.point))
     numbers = {"precision": precision, "standard deviation": precision**-0.5, "true standard deviation": NOISE}

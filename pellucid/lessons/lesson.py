@@ -65,7 +65,7 @@ class Result(NamedTuple):
 
     def __str__(self) -> str:
         """Return the numbers as a table, with one line for each row of a matrix."""
-        return "\n".join(_table(self.numbers))
+        return "\n".join(_table_lines(self.numbers))
 
 
 LessonStep = Callable[[Setting], Result]
@@ -100,35 +100,35 @@ def find_lesson(name: str) -> ModuleType:
     return import_module(f"pellucid.lessons.{name.replace('-', '_')}")
 
 
-def title(of: ModuleType | LessonStep) -> str:
+def title(documented: ModuleType | LessonStep) -> str:
     """Return the first line of a docstring, without the full stop."""
-    return (of.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return (documented.__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
-def _table(numbers: Mapping[str, Any]) -> list[str]:
+def _table_lines(numbers: Mapping[str, Any]) -> list[str]:
     """Return the lines of a table of names and values."""
     rows: list[tuple[str, str]] = []
     for name, value in numbers.items():
-        first, *others = _lines(value)
-        rows += [(name, first), *(("", line) for line in others)]
+        first_line, *other_lines = _value_lines(value)
+        rows += [(name, first_line), *(("", line) for line in other_lines)]
     return aligned(rows).split("\n")
 
 
-def _lines(value: Any) -> list[str]:
+def _value_lines(value: Any) -> list[str]:
     """Return the lines of a value: one line, one for each row of a matrix, or the lines of a nested table."""
     if isinstance(value, Mapping) and value:
-        return _table({str(key): item for key, item in value.items()})
+        return _table_lines({str(key): item for key, item in value.items()})
     if isinstance(value, list | tuple) and value and all(isinstance(row, list | tuple) for row in value):
         width = max(map(len, value))
-        cells = [[*map(_shown, row), *[""] * (width - len(row))] for row in value]
+        cells = [[*map(_value_text, row), *[""] * (width - len(row))] for row in value]
         return aligned(cells, right=range(width)).split("\n")
-    return [_shown(value)]
+    return [_value_text(value)]
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """Return a value on one line: numbers in six significant digits, lists with commas."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(_value_text, value))
     return str(value)

@@ -20,7 +20,7 @@ from pellucid.nested import flatten
 from pellucid.report.figures.series import name_axes, plots_in_rows
 from pellucid.report.figures.style import BLUE, ORANGE, Plot
 
-TrainingPairs = Sequence[tuple[Any, Any]]  # (weight (outputs, inputs), bias (outputs,)) of each layer
+WeightBiasPairs = Sequence[tuple[Any, Any]]  # (weight (outputs, inputs), bias (outputs,)) of each layer
 
 
 class Layer:
@@ -80,9 +80,9 @@ class Network:
         """Append a layer."""
         self.layers.append(layer)
 
-    def use(self, loss: Callable[[Any, Any], float], slope: Callable[[Any, Any], Any]) -> None:
+    def set_loss(self, loss: Callable[[Any, Any], float], loss_derivative: Callable[[Any, Any], Any]) -> None:
         """Set the loss and its derivative."""
-        self.loss, self.slope = loss, slope
+        self.loss, self.loss_derivative = loss, loss_derivative
 
     def fit(self, x: Any, y: Any, epochs: int, rate: float) -> list[float]:
         """Train on the examples of x and y in order, and return the mean loss of each epoch."""
@@ -93,7 +93,7 @@ class Network:
                 for layer in self.layers:
                     out = layer.forward(out)
                 losses[epoch] += self.loss(out, target) / len(x)
-                gradient = self.slope(out, target)
+                gradient = self.loss_derivative(out, target)
                 for layer in reversed(self.layers):
                     gradient = layer.backward(gradient, rate)
         return losses
@@ -121,50 +121,55 @@ class BookNetwork:
             deltas.insert(0, (self.weights[k].T @ deltas[0]) * a[k] * (1 - a[k]))
         return [np.outer(delta, a[k]) for k, delta in enumerate(deltas)], deltas
 
-    def SGD(self, x: Any, y: Any, epochs: int, size: int, rate: float, after: Callable[[Any, Any], None]) -> None:  # noqa: N802
-        """Train on mini-batches of `size` in random order, and call `after` with each batch after its step."""
+    def SGD(  # noqa: N802
+        self, x: Any, y: Any, epochs: int, batch_size: int, rate: float, after_step: Callable[[Any, Any], None]
+    ) -> None:
+        """Train on mini-batches of `batch_size` in random order, and call `after_step` with each batch."""
         for epoch in range(epochs):
             order = np.random.default_rng(epoch).permutation(len(x))
-            for batch in (order[k : k + size] for k in range(0, len(x), size)):
+            for batch in (order[k : k + batch_size] for k in range(0, len(x), batch_size)):
                 gradients = [self.backprop(x[k], y[k]) for k in batch]
                 for k in range(len(self.weights)):
                     self.weights[k] = self.weights[k] - rate / len(batch) * sum(dws[k] for dws, _ in gradients)
                     self.biases[k] = self.biases[k] - rate / len(batch) * sum(dbs[k] for _, dbs in gradients)
-                after(x[batch], y[batch])
+                after_step(x[batch], y[batch])
 
 
 class PellucidNetwork:
     """The same network in Pellucid, with the same steps; gaps: the largest weight difference after each step."""
 
-    def __init__(self, net: Sequential, pairs: TrainingPairs) -> None:
-        dense, self.net, self.gaps = iter(pairs), net, list[float]()
+    def __init__(self, net: Sequential, pairs: WeightBiasPairs) -> None:
+        remaining_pairs, self.net, self.gaps = iter(pairs), net, list[float]()
         self.params: Params = {name: {} for name in net.layers}
         for name, layer in net.layers.items():
             if isinstance(layer, Dense):
-                weight, bias = next(dense)
+                weight, bias = next(remaining_pairs)
                 self.params[name] = {"weight": torch.tensor(weight), "bias": torch.tensor(bias)}
 
-    def step(self, x: Any, y: Any, rate: float, pairs: TrainingPairs) -> None:
+    def step(self, x: Any, y: Any, rate: float, pairs: WeightBiasPairs) -> None:
         """Take a step: forward pass, loss and backward pass by `Supervised`, update by `SGD`; then compare."""
         batch = Batch(torch.from_numpy(x), torch.from_numpy(y))
         _, gradients = Supervised(self.net, Quadratic()).gradients(self.params, batch, Mode())
-        by_path, learned = flatten(gradients), flatten(self.params)
-        SGD().update([*learned.values()], [by_path[path] for path in learned], {}, rate)
-        theirs = [array for pair in pairs for array in pair]
-        gaps = [np.abs(ours.numpy() - array).max() for ours, array in zip(learned.values(), theirs, strict=True)]
+        by_path, parameters = flatten(gradients), flatten(self.params)
+        SGD().update([*parameters.values()], [by_path[path] for path in parameters], {}, rate)
+        numpy_arrays = [array for pair in pairs for array in pair]
+        gaps = [
+            np.abs(tensor.numpy() - array).max()
+            for tensor, array in zip(parameters.values(), numpy_arrays, strict=True)
+        ]
         self.gaps.append(float(max(gaps)))
 
 
-def loss_plot(losses: Sequence[float], across: str, up: str, gaps: Sequence[float]) -> Plot:
+def loss_plot(losses: Sequence[float], x_label: str, y_label: str, gaps: Sequence[float]) -> Plot:
     """Draw the losses of the library in NumPy, and its largest difference from Pellucid after each step.
 
-    across, up: the labels of the axes of the losses.
+    x_label, y_label: the labels of the axes of the losses.
     """
-    figure, (left, right) = plots_in_rows(["the library in NumPy", "largest difference of a weight"], 2, 2.8)
-    left.plot(range(1, len(losses) + 1), losses, color=BLUE, linewidth=1)
-    right.plot(range(1, len(gaps) + 1), gaps, color=ORANGE, linewidth=1)
-    name_axes(left, across, up)
-    name_axes(right, "step", "gap")
+    figure, (loss_axes, gap_axes) = plots_in_rows(["the library in NumPy", "largest difference of a weight"], 2, 2.8)
+    loss_axes.plot(range(1, len(losses) + 1), losses, color=BLUE, linewidth=1)
+    gap_axes.plot(range(1, len(gaps) + 1), gaps, color=ORANGE, linewidth=1)
+    name_axes(loss_axes, x_label, y_label)
+    name_axes(gap_axes, "step", "gap")
     return figure
 
 
@@ -190,8 +195,8 @@ def sixty_lines(setting: Setting) -> Result:
     for layer in dense:
         network.add(layer)
         network.add(ActivationLayer(np.tanh, lambda z: 1 - np.tanh(z) ** 2))
-    network.use(mean_squared_error, mean_squared_error_derivative)
-    twin = PellucidNetwork(
+    network.set_loss(mean_squared_error, mean_squared_error_derivative)
+    pellucid_network = PellucidNetwork(
         Sequential(Dense(3), Tanh(), Dense(1), Tanh()), [(layer.weight.T, layer.bias) for layer in dense]
     )
     errors = []
@@ -199,9 +204,13 @@ def sixty_lines(setting: Setting) -> Result:
         errors.append(0.0)
         for k in range(4):
             errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, 0.1)[0] / 4
-            twin.step(x[k : k + 1], y[k : k + 1], 0.2, [(layer.weight.T, layer.bias) for layer in dense])
-    numbers = {"steps": len(twin.gaps), "largest gap": max(twin.gaps), "mean squared error": errors[-1]}
-    return Result(numbers, loss_plot(errors, "epoch", "mean squared error", twin.gaps))
+            pellucid_network.step(x[k : k + 1], y[k : k + 1], 0.2, [(layer.weight.T, layer.bias) for layer in dense])
+    numbers = {
+        "steps": len(pellucid_network.gaps),
+        "largest gap": max(pellucid_network.gaps),
+        "mean squared error": errors[-1],
+    }
+    return Result(numbers, loss_plot(errors, "epoch", "mean squared error", pellucid_network.gaps))
 
 
 def book(setting: Setting) -> Result:
@@ -211,21 +220,27 @@ def book(setting: Setting) -> Result:
     computes the gradients one example after the other, Pellucid for a mini-batch at once.
     """
     splits = load("digits")
-    x, test = (part.x.flatten(1).double().numpy() for part in (splits.train, splits.test))
+    x, test_images = (part.x.flatten(1).double().numpy() for part in (splits.train, splits.test))
     y, labels = splits.train.y.numpy(), splits.test.y.numpy()
     network = BookNetwork((64, 30, 10), np.random.default_rng(setting.seed))
     net = Sequential(Dense(30), Sigmoid(), Dense(10), Sigmoid())
-    twin, costs = PellucidNetwork(net, [*zip(network.weights, network.biases, strict=True)]), list[float]()
+    pellucid_network, costs = PellucidNetwork(net, [*zip(network.weights, network.biases, strict=True)]), list[float]()
 
-    def after(images: Any, targets: Any) -> None:
-        twin.step(images, targets, 3.0, [*zip(network.weights, network.biases, strict=True)])
+    def compare_step(images: Any, targets: Any) -> None:
+        pellucid_network.step(images, targets, 3.0, [*zip(network.weights, network.biases, strict=True)])
         outputs = np.array([network.activations(image)[-1] for image in images])
         costs.append(float(((outputs - targets) ** 2).sum() / 2 / len(images)))
 
-    network.SGD(x, np.eye(10)[y], 1 if setting.small else 10, 10, 3.0, after)
-    right = [network.activations(image)[-1].argmax() == label for image, label in zip(test, labels, strict=True)]
-    numbers = {"steps": len(twin.gaps), "largest gap": max(twin.gaps), "test accuracy": float(np.mean(right))}
-    return Result(numbers, loss_plot(costs, "step", "cost of the mini-batch", twin.gaps))
+    network.SGD(x, np.eye(10)[y], 1 if setting.small else 10, 10, 3.0, compare_step)
+    is_correct = [
+        network.activations(image)[-1].argmax() == label for image, label in zip(test_images, labels, strict=True)
+    ]
+    numbers = {
+        "steps": len(pellucid_network.gaps),
+        "largest gap": max(pellucid_network.gaps),
+        "test accuracy": float(np.mean(is_correct)),
+    }
+    return Result(numbers, loss_plot(costs, "step", "cost of the mini-batch", pellucid_network.gaps))
 
 
 def what_is_missing(setting: Setting) -> Result:
@@ -247,15 +262,15 @@ def what_is_missing(setting: Setting) -> Result:
     for name, (inputs, targets, rate) in mistakes.items():
         network = Network()
         network.add(FCLayer(2, 2, rng))
-        network.use(mean_squared_error, mean_squared_error_derivative)
+        network.set_loss(mean_squared_error, mean_squared_error_derivative)
         with np.errstate(all="ignore"):
-            last = network.fit(inputs, targets, 100, rate)[-1]
+            last_loss = network.fit(inputs, targets, 100, rate)[-1]
         try:
             Model(Dense(2), Quadratic(), SGD(rate)).fit(inputs, targets, epochs=100, batch_size=1, verbose=False)
             message = "none"
         except PellucidError as error:
             message = str(error)
-        numbers[name] = {"loss of the 60 lines": f"{last:.3g}", "message of Pellucid": message}
+        numbers[name] = {"loss of the 60 lines": f"{last_loss:.3g}", "message of Pellucid": message}
     return Result(numbers)
 
 

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.plane import arrow, loop, scatter
+from pellucid.report.figures.plane import arrow, closed_curve, scatter
 from pellucid.report.figures.series import COLOURS, name_axes, plots_in_rows
 from pellucid.report.figures.style import SMALL
 
@@ -29,16 +29,20 @@ def norms(setting: Setting) -> Result:
     """
     figure, (plot,) = plots_in_rows(["vectors of norm 1"], 1, 4.0, square=True)
     for (name, p), colour in zip({"L1": 1, "L2": 2, "L∞": np.inf}.items(), COLOURS, strict=False):
-        loop(plot, CIRCLE / np.linalg.norm(CIRCLE, p, axis=1, keepdims=True), colour, name)
+        closed_curve(plot, CIRCLE / np.linalg.norm(CIRCLE, p, axis=1, keepdims=True), colour, name)
     plot.legend(frameon=False, fontsize=SMALL)
     x = np.random.default_rng(setting.seed).normal(size=(1000, 5))
-    l1, l2, largest = (np.linalg.norm(x, p, axis=1) for p in (1, 2, np.inf))
-    ordered = bool(((largest <= l2) & (l2 <= l1) & (l1 <= np.sqrt(5) * l2)).all())
-    triangle = bool((np.linalg.norm(x[:500] + x[500:], axis=1) <= l2[:500] + l2[500:]).all())
-    sides = {
+    l1, l2, l_inf = (np.linalg.norm(x, p, axis=1) for p in (1, 2, np.inf))
+    has_ordered_norms = bool(((l_inf <= l2) & (l2 <= l1) & (l1 <= np.sqrt(5) * l2)).all())
+    has_triangle_inequality = bool((np.linalg.norm(x[:500] + x[500:], axis=1) <= l2[:500] + l2[500:]).all())
+    example_norms = {
         f"‖(3, 4)‖ by {name}": float(np.linalg.norm([3, 4], p)) for name, p in (("L1", 1), ("L2", 2), ("L∞", np.inf))
     }
-    return Result(sides | {"inequalities hold for 1,000 vectors": ordered, "triangle inequality": triangle}, figure)
+    return Result(
+        example_norms
+        | {"inequalities hold for 1,000 vectors": has_ordered_norms, "triangle inequality": has_triangle_inequality},
+        figure,
+    )
 
 
 def eigenvectors(setting: Setting) -> Result:
@@ -52,8 +56,8 @@ def eigenvectors(setting: Setting) -> Result:
     values, vectors = np.linalg.eigh(a)
     vectors = vectors * np.sign(vectors[1])  # pointing upwards, since the sign is arbitrary
     figure, (plot,) = plots_in_rows(["the circle, and its image under A"], 1, 4.0, square=True)
-    loop(plot, CIRCLE)
-    loop(plot, CIRCLE @ a.T, COLOURS[0])
+    closed_curve(plot, CIRCLE)
+    closed_curve(plot, CIRCLE @ a.T, COLOURS[0])
     for value, vector in zip(values, vectors.T, strict=True):
         arrow(plot, value * vector, f"λ v, λ = {value:.2f}", COLOURS[1])
         arrow(plot, vector)
@@ -79,12 +83,12 @@ def decomposition(setting: Setting) -> Result:
     u, sigma, vt = np.linalg.svd(a)
     titles = ["unit circle", "after Vᵀ", "after Σ: stretched", "after U: A x"]
     figure, plots = plots_in_rows(titles, 4, 2.3, square=True)
-    so_far = np.eye(2)
+    product = np.eye(2)
     for plot, factor in zip(plots, (np.eye(2), vt, np.diag(sigma), u), strict=True):
-        so_far = factor @ so_far
-        loop(plot, CIRCLE @ so_far.T, COLOURS[0])
+        product = factor @ product
+        closed_curve(plot, CIRCLE @ product.T, COLOURS[0])
         for k, colour in enumerate(COLOURS[1:3]):
-            arrow(plot, so_far @ vt[k], "", colour)
+            arrow(plot, product @ vt[k], "", colour)
     numbers = {
         "singular values": sigma.tolist(),
         "U Σ Vᵀ - A": float(np.abs((u * sigma) @ vt - a).max()),
@@ -106,20 +110,20 @@ def pseudoinverse(setting: Setting) -> Result:
     x = np.sort(rng.uniform(0, 2, 40))
     y = 5 + 7 * x + rng.normal(size=40)
     matrix = np.stack([np.ones(40), x], 1)  # (40, 2)
-    inverse = np.linalg.pinv(matrix)
-    w = inverse @ y
+    x_plus = np.linalg.pinv(matrix)
+    w = x_plus @ y
     figure, (plot,) = plots_in_rows(["residuals of the best line"], 1, 3.4)
     plot.vlines(x, y, matrix @ w, color=COLOURS[1], linewidth=0.8)
     plot.plot(x, matrix @ w, color=COLOURS[0])
     scatter(plot, np.stack([x, y], 1))
     name_axes(plot, "x", "y")
-    twice = np.stack([np.ones(40), x, x], 1)  # XᵀX has no inverse
+    equal_columns = np.stack([np.ones(40), x, x], 1)  # XᵀX has no inverse
     numbers = {
         "w": w.tolist(),
-        "X X⁺ X - X": float(np.abs(matrix @ inverse @ matrix - matrix).max()),
+        "X X⁺ X - X": float(np.abs(matrix @ x_plus @ matrix - matrix).max()),
         "Xᵀ (y - X w)": float(np.abs(matrix.T @ (y - matrix @ w)).max()),
-        "X⁺ - inverse(XᵀX) Xᵀ": float(np.abs(inverse - np.linalg.solve(matrix.T @ matrix, matrix.T)).max()),
-        "w of two equal columns": (np.linalg.pinv(twice) @ y).tolist(),
+        "X⁺ - inverse(XᵀX) Xᵀ": float(np.abs(x_plus - np.linalg.solve(matrix.T @ matrix, matrix.T)).max()),
+        "w of two equal columns": (np.linalg.pinv(equal_columns) @ y).tolist(),
     }
     return Result(numbers, figure)
 
@@ -144,8 +148,8 @@ def digits(setting: Setting) -> Result:
         "covariance - V Σ² Vᵀ/(n - 1)": float(np.abs(covariance - (vt.T * variances) @ vt).max()),
         "share of the variance of the first 7": float(variances[:7].sum() / variances.sum()),
     }
-    names = ["mean", *(f"component {k + 1}" for k in range(7))]
-    return Result(numbers, sheet(np.stack([x.mean(0), *vt[:7]]).reshape(-1, 8, 8), "", names, signed=True, columns=4))
+    titles = ["mean", *(f"component {k + 1}" for k in range(7))]
+    return Result(numbers, sheet(np.stack([x.mean(0), *vt[:7]]).reshape(-1, 8, 8), "", titles, signed=True, columns=4))
 
 
 STEPS = (norms, eigenvectors, decomposition, pseudoinverse, digits)

@@ -12,15 +12,15 @@ from pellucid.data import load
 from pellucid.data.dataset import Dataset
 from pellucid.estimators import KNeighborsClassifier, SoftmaxRegression
 from pellucid.lessons.lesson import Result, Setting
-from pellucid.report.figures.grids import matrices
+from pellucid.report.figures.grids import matrix_panels
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.regions import boundaries
+from pellucid.report.figures.regions import decision_boundaries
 from pellucid.report.figures.series import curves
 
 METRICS = ("l1", "l2")
 # grey values of two images of 4 x 4 pixels
-TEST = [[56, 32, 10, 18], [90, 23, 128, 133], [24, 26, 178, 200], [2, 0, 255, 220]]
-TRAINING = [[10, 20, 24, 17], [8, 10, 89, 100], [12, 16, 178, 170], [4, 32, 233, 112]]
+TEST_IMAGE = [[56, 32, 10, 18], [90, 23, 128, 133], [24, 26, 178, 200], [2, 0, 255, 220]]
+TRAINING_IMAGE = [[10, 20, 24, 17], [8, 10, 89, 100], [12, 16, 178, 170], [4, 32, 233, 112]]
 
 
 def distances(setting: Setting) -> Result:
@@ -29,14 +29,14 @@ def distances(setting: Setting) -> Result:
     Two images of 4 x 4 grey values are compared pixel by pixel. The L1 distance is the sum of the absolute differences:
     456. The L2 distance is the root of the sum of their squares: a single large difference counts for more.
     """
-    test, training = np.array(TEST, dtype=float), np.array(TRAINING, dtype=float)
+    test, training = np.array(TEST_IMAGE, dtype=float), np.array(TRAINING_IMAGE, dtype=float)
     numbers = {}
     for metric in METRICS:
         classifier = KNeighborsClassifier(1, metric=metric).fit(training.reshape(1, -1), [0])
         distance, _ = classifier.kneighbors(test.reshape(1, -1))
         numbers[metric] = float(distance[0, 0])
     images = {"test image": test, "training image": training, "absolute difference": abs(test - training)}
-    return Result(numbers, matrices(images))
+    return Result(numbers, matrix_panels(images))
 
 
 def decisions(setting: Setting) -> Result:
@@ -57,11 +57,11 @@ def decisions(setting: Setting) -> Result:
         for name, model in models.items()
     }
     steps = 60 if setting.small else 150
-    figure = boundaries({name: model.predict for name, model in models.items()}, x[:150], y[:150], steps)
+    figure = decision_boundaries({name: model.predict for name, model in models.items()}, x[:150], y[:150], steps)
     return Result({"accuracy": numbers}, figure)
 
 
-def flat(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def flat_images(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return the images as rows of pixels (n, pixels), and their classes (n,)."""
     return data.x.flatten(1).numpy(), data.y.numpy()
 
@@ -74,16 +74,18 @@ def choosing(setting: Setting) -> Result:
     used for the choice, their accuracy would be too optimistic.
     """
     digits = load("digits")
-    x, y = flat(digits.train)
-    cut, ks = 3 * len(x) // 4, list(range(1, 22, 2))
+    x, y = flat_images(digits.train)
+    split, ks = 3 * len(x) // 4, list(range(1, 22, 2))
     accuracies = {
-        metric: [KNeighborsClassifier(k, metric=metric).fit(x[:cut], y[:cut]).score(x[cut:], y[cut:]) for k in ks]
+        metric: [
+            KNeighborsClassifier(k, metric=metric).fit(x[:split], y[:split]).score(x[split:], y[split:]) for k in ks
+        ]
         for metric in METRICS
     }
     metric = max(METRICS, key=lambda name: max(accuracies[name]))
     k = ks[int(np.argmax(accuracies[metric]))]
-    test = KNeighborsClassifier(k, metric=metric).fit(x, y).score(*flat(digits.test))
-    numbers = {"k": ks, **accuracies, "chosen": f"{metric}, k = {k}", "test accuracy": test}
+    test_accuracy = KNeighborsClassifier(k, metric=metric).fit(x, y).score(*flat_images(digits.test))
+    numbers = {"k": ks, **accuracies, "chosen": f"{metric}, k = {k}", "test accuracy": test_accuracy}
     percentages = {name.upper(): [100 * accuracy for accuracy in values] for name, values in accuracies.items()}
     return Result(numbers, curves(percentages, "k", "validation accuracy (%)", ks))
 
@@ -96,9 +98,13 @@ def templates(setting: Setting) -> Result:
     blue ones decrease it. Ten templates replace 1,438 stored images, and a prediction takes ten dot products.
     """
     digits = load("digits")
-    x, y = flat(digits.train)
+    x, y = flat_images(digits.train)
     model = SoftmaxRegression(0.1, tol=1e-6).fit(x, y)
-    numbers = {"test accuracy": model.score(*flat(digits.test)), "weights": model.coef_.size, "stored pixels": x.size}
+    numbers = {
+        "test accuracy": model.score(*flat_images(digits.test)),
+        "weights": model.coef_.size,
+        "stored pixels": x.size,
+    }
     figure = sheet(model.coef_.reshape(10, 8, 8), "templates", [str(digit) for digit in range(10)], columns=5)
     return Result(numbers, figure)
 

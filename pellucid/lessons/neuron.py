@@ -15,7 +15,7 @@ from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import SMALL
 
 X, TARGET = torch.tensor([[1.0]]), torch.tensor([[0.0]])
-STARTS = ((0.6, 0.9), (2.0, 2.0))  # weight and bias
+INITIAL_PARAMS = ((0.6, 0.9), (2.0, 2.0))  # weight and bias
 RATE, EPOCHS = 0.15, 300
 COSTS: dict[str, tuple[Layer, Loss]] = {
     "quadratic": (Sequential(dense=Dense(1), sigmoid=Sigmoid()), Quadratic()),
@@ -44,15 +44,15 @@ def learning(setting: Setting) -> Result:
     numbers: dict[str, Any] = {}
     figure, plots = plots_in_rows(list(COSTS), 2, 3.0)
     for plot, cost in zip(plots, COSTS, strict=True):
-        for start, colour in zip(STARTS, colours(len(STARTS)), strict=True):
+        for start, colour in zip(INITIAL_PARAMS, colours(len(INITIAL_PARAMS)), strict=True):
             model = neuron(cost, *start)
-            first = float(model.predict(X))
+            first_output = float(model.predict(X))
             history = model.fit(X, TARGET, epochs=EPOCHS, verbose=False)
-            outputs = [first, *history["train_mae"]]
+            outputs = [first_output, *history["train_mae"]]
             name = f"w = {start[0]:g}, b = {start[1]:g}"
             plot.plot(outputs, color=colour, linewidth=1.7, label=name)
             weight, bias = (float(value) for value in model["dense"].params.values())
-            results = {"first": first, "after 150 epochs": outputs[150], "last": outputs[-1]}
+            results = {"first": first_output, "after 150 epochs": outputs[150], "last": outputs[-1]}
             numbers[f"{cost}, {name}"] = {**results, "weight": weight, "bias": bias}
         plot.set_ylim(0, 1)
         plot.legend(frameon=False, fontsize=SMALL)
@@ -85,7 +85,7 @@ def derivatives(setting: Setting) -> Result:
     figure, (plot,) = plots_in_rows(["derivative with respect to the weight, input 1, target 0"], 1, 3.0)
     biases = torch.linspace(-6, 6, 61).tolist()  # of a neuron with weight 0, so that z = b
     for cost, colour in zip(COSTS, colours(len(COSTS)), strict=True):
-        for weight, bias in STARTS:
+        for weight, bias in INITIAL_PARAMS:
             numbers[f"{cost}, w = {weight:g}, b = {bias:g}"] = derivative(cost, weight, bias)
         slopes = [derivative(cost, 0.0, bias) for bias in biases]
         plot.plot(biases, slopes, color=colour, linewidth=1.7, label=cost)

@@ -38,11 +38,11 @@ def train_and_predict_halves(setting: Setting) -> tuple[Model, tuple[Tensor, Ten
     return model, (p[::2], y[::2]), (p[1::2], y[1::2])
 
 
-def inputs(images: Tensor, seed: int) -> dict[str, Tensor]:
+def images_and_nonsense(images: Tensor, seed: int) -> dict[str, Tensor]:
     """Return images (N, 1, H, W) and two kinds of nonsense of their shape: their pixels shuffled, and uniform noise."""
     rng = torch.Generator().manual_seed(seed)
-    orders = torch.stack([torch.randperm(images[0].numel(), generator=rng) for _ in images])
-    shuffled = images.flatten(1).gather(1, orders).view(images.shape)
+    pixel_orders = torch.stack([torch.randperm(images[0].numel(), generator=rng) for _ in images])
+    shuffled = images.flatten(1).gather(1, pixel_orders).view(images.shape)
     return {"test images": images, "shuffled": shuffled, "noise": torch.rand(images.shape, generator=rng)}
 
 
@@ -59,21 +59,21 @@ def nonsense(setting: Setting) -> Result:
     else:
         model, *_ = train_and_predict_halves(setting)
     sheet_images: list[Tensor] = []
-    names: list[str] = []
+    titles: list[str] = []
     numbers: dict[str, object] = {"data": splits.train.name}
-    for kind, images in inputs(float_images(splits.test.x[:1000]), setting.seed).items():
+    for kind, images in images_and_nonsense(float_images(splits.test.x[:1000]), setting.seed).items():
         confidence, predicted = model.predict(images).max(1)
         numbers[kind] = {
             "mean confidence": confidence.mean().item(),
             "share above 0.9": (confidence > 0.9).double().mean().item(),
         }
         sheet_images.append(images[:8, 0])
-        names += [f"{label}: {100 * p:.0f} %" for label, p in zip(predicted[:8], confidence[:8], strict=True)]
+        titles += [f"{label}: {100 * p:.0f} %" for label, p in zip(predicted[:8], confidence[:8], strict=True)]
     title = "test images, shuffled images, noise"
-    return Result(numbers, sheet(torch.cat(sheet_images), title, names, signed=False, columns=8))
+    return Result(numbers, sheet(torch.cat(sheet_images), title, titles, signed=False, columns=8))
 
 
-def diagram(p: Tensor, y: Tensor) -> Result:
+def reliability_result(p: Tensor, y: Tensor) -> Result:
     """Return accuracy, mean confidence and expected calibration error, and the reliability diagram."""
     bins = reliability(y, p)
     numbers = {"accuracy": accuracy(y, p.argmax(1)), "mean confidence": p.amax(1).mean().item(), "ECE": bins.error}
@@ -87,8 +87,8 @@ def overconfident(setting: Setting) -> Result:
     diagram groups the test images by confidence: where the accuracy of a bin, its dark line, lies below the diagonal,
     the network is overconfident. The expected calibration error (ECE) is the mean of that distance over the images.
     """
-    _, _, measured = train_and_predict_halves(setting)
-    return diagram(*measured)
+    _, _, evaluation_half = train_and_predict_halves(setting)
+    return reliability_result(*evaluation_half)
 
 
 def temperature(setting: Setting) -> Result:
@@ -98,16 +98,20 @@ def temperature(setting: Setting) -> Result:
     on the other: softmax(z / T). T above 1 lowers every confidence and changes no decision, so the accuracy is
     unchanged and the ECE falls. The confidence in nonsense falls too, but nonsense is not recognized.
     """
-    model, fitted, (p, y) = train_and_predict_halves(setting)
-    confidence = Confidence(fit_temperature(*fitted), threshold=0.0)
-    after = diagram(confidence.calibrate(p), y)
-    numbers = {"temperature": confidence.temperature, "ECE before": calibration_error(y, p), **after.numbers}
+    model, fitting_half, (p, y) = train_and_predict_halves(setting)
+    confidence = Confidence(fit_temperature(*fitting_half), threshold=0.0)
+    calibrated_result = reliability_result(confidence.calibrate(p), y)
+    numbers = {
+        "temperature": confidence.temperature,
+        "ECE before": calibration_error(y, p),
+        **calibrated_result.numbers,
+    }
     images = float_images(handwritten(setting).test.x[:1000])
-    for kind, batch in inputs(images, setting.seed).items():
-        q = model.predict(batch)
-        means = [probabilities.amax(1).mean().item() for probabilities in (q, confidence.calibrate(q))]
+    for kind, batch in images_and_nonsense(images, setting.seed).items():
+        probabilities = model.predict(batch)
+        means = [p_of_kind.amax(1).mean().item() for p_of_kind in (probabilities, confidence.calibrate(probabilities))]
         numbers[f"{kind}: mean confidence before and after"] = means
-    return Result(numbers, after.figure)
+    return Result(numbers, calibrated_result.figure)
 
 
 STEPS = (nonsense, overconfident, temperature)

@@ -38,14 +38,14 @@ def train(model: Model, splits: Splits, epochs: int) -> list[dict[str, Any]]:
     return model.fit(splits.train, epochs=epochs, batch_size=10, validation=splits.test, verbose=False).rows
 
 
-def summary(rows: list[dict[str, Any]]) -> Mapping[str, Any]:
+def overfitting_summary(rows: list[dict[str, Any]]) -> Mapping[str, Any]:
     """Return the accuracies and costs in a training history that show overfitting."""
-    lowest = min(rows, key=lambda row: row["val_loss"])
+    best_row = min(rows, key=lambda row: row["val_loss"])
     return {
         "training accuracy": rows[-1]["train_accuracy"],
         "test accuracy": rows[-1]["val_accuracy"],
-        "lowest test cost": lowest["val_loss"],
-        "in epoch": lowest["epoch"],
+        "lowest test cost": best_row["val_loss"],
+        "in epoch": best_row["epoch"],
         "last test cost": rows[-1]["val_loss"],
     }
 
@@ -60,7 +60,7 @@ def memorised(setting: Setting) -> Result:
     """
     splits = handwritten(setting, 100 if setting.small else 1000)
     rows = train(network(splits, setting.seed), splits, 200)
-    numbers = {"data": splits.train.name, **summary(rows)}
+    numbers = {"data": splits.train.name, **overfitting_summary(rows)}
     columns = ("train_loss", "val_loss", "val_accuracy")
     return Result(numbers, histories({f"{len(splits.train):,} images": rows}, columns, log=["train_loss"]))
 
@@ -98,13 +98,14 @@ def regularized(setting: Setting) -> Result:
         "L2, λ = 0.1": network(splits, setting.seed, regularizer=L2(0.1)),
         "dropout 0.5, 100 neurons": network(splits, setting.seed, hidden=100, dropout=0.5),
     }
-    found = {name: train(model, splits, 60 if setting.small else 100) for name, model in models.items()}
+    rows_by_method = {name: train(model, splits, 60 if setting.small else 100) for name, model in models.items()}
     squares = {
         name: model.params["features"]["dense1"]["weight"].square().mean().item() for name, model in models.items()
     }
     numbers = {"data": splits.train.name, "mean squared weight of the first layer": squares}
     return Result(
-        numbers | {name: summary(rows) for name, rows in found.items()}, histories(found, ("val_loss", "val_accuracy"))
+        numbers | {name: overfitting_summary(rows) for name, rows in rows_by_method.items()},
+        histories(rows_by_method, ("val_loss", "val_accuracy")),
     )
 
 
@@ -119,9 +120,11 @@ def stopped(setting: Setting) -> Result:
     model = network(splits, setting.seed)
     stopping = EarlyStopping(10, monitor="val_loss")
     rows = model.fit(splits.train, epochs=200, batch_size=10, validation=0.1, callbacks=[stopping], verbose=False).rows
-    measured = model.evaluate(splits.test)
+    test_results = model.evaluate(splits.test)
     numbers = {"data": splits.train.name, "stopped after epoch": rows[-1]["epoch"], "best epoch": stopping.best_epoch}
-    return Result(numbers | {"test accuracy": measured["accuracy"], "test cost": measured["loss"]}, loss_curves(rows))
+    return Result(
+        numbers | {"test accuracy": test_results["accuracy"], "test cost": test_results["loss"]}, loss_curves(rows)
+    )
 
 
 STEPS = (memorised, more_data, regularized, stopped)

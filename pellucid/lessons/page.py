@@ -20,21 +20,21 @@ def markdown(name: str, small: bool = False) -> str:
     source = inspect.getsource(module)
     lines, steps = source.splitlines(), {step.__name__ for step in module.STEPS}
     setting = "Setting(small=True)" if small else "Setting()"
-    parts, code = [_text(module.__doc__ or "", "#")], ""
-    first, *statements = ast.parse(source).body
-    end = first.end_lineno or 0
+    parts, code = [_docstring_markdown(module.__doc__ or "", "#")], ""
+    module_docstring, *statements = ast.parse(source).body
+    end_line = module_docstring.end_lineno or 0
     for node in statements:
-        text = "\n".join(lines[end : node.end_lineno])  # including the comments above it
-        end = node.end_lineno or end
+        text = "\n".join(lines[end_line : node.end_lineno])  # including the comments above it
+        end_line = node.end_lineno or end_line
         if isinstance(node, ast.FunctionDef) and node.name in steps:
-            parts += _block(code)
-            parts.append(_text(ast.get_docstring(node) or "", "##"))
-            run = f"result = {node.name}({setting})\nprint(result)\nresult.figure"
-            parts += _block(f"{_without_docstring(node, lines)}\n\n\n{run}")
+            parts += _code_block(code)
+            parts.append(_docstring_markdown(ast.get_docstring(node) or "", "##"))
+            call = f"result = {node.name}({setting})\nprint(result)\nresult.figure"
+            parts += _code_block(f"{_without_docstring(node, lines)}\n\n\n{call}")
             code = ""
         elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "STEPS"):
             code += f"{text}\n"
-    return "\n\n".join([*parts, *_block(code)]) + "\n"
+    return "\n\n".join([*parts, *_code_block(code)]) + "\n"
 
 
 def notebook(text: str) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def notebook(text: str) -> dict[str, Any]:
         if not part.strip():
             continue
         cell = {"id": f"cell-{len(cells)}", "metadata": {}, "source": part.rstrip() if index % 2 else part.strip()}
-        code = {"cell_type": "code", "execution_count": None, "outputs": []}
-        cells.append(cell | (code if index % 2 else {"cell_type": "markdown"}))
+        code_fields = {"cell_type": "code", "execution_count": None, "outputs": []}
+        cells.append(cell | (code_fields if index % 2 else {"cell_type": "markdown"}))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
 
@@ -62,13 +62,13 @@ def script(text: str) -> str:
     return "\n".join(cells)
 
 
-def _text(docstring: str, level: str) -> str:
+def _docstring_markdown(docstring: str, level: str) -> str:
     """Return a docstring as Markdown, its first line as a heading."""
-    heading, *rest = inspect.cleandoc(docstring).splitlines()
-    return "\n".join([f"{level} {heading.rstrip('.')}", *rest]).strip()
+    heading, *body_lines = inspect.cleandoc(docstring).splitlines()
+    return "\n".join([f"{level} {heading.rstrip('.')}", *body_lines]).strip()
 
 
-def _block(code: str) -> list[str]:
+def _code_block(code: str) -> list[str]:
     """Return code as a block of Markdown, without empty lines around it; nothing for no code."""
     code = textwrap.dedent(code).strip("\n")
     return [f"```python\n{code}\n```"] if code else []

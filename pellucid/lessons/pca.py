@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.pictures import sheet
-from pellucid.report.figures.plane import arrow, scatter, tags
+from pellucid.report.figures.plane import arrow, name_tags, scatter
 from pellucid.report.figures.series import COLOURS, curves, name_axes, plots_in_rows
 
 
@@ -38,12 +38,12 @@ def directions(setting: Setting) -> Result:
     scatter(right, rotated, size=8)
     name_axes(right, "first component", "second component")
     values, vectors = np.linalg.eigh(np.cov(points.T))
-    same = np.abs(np.abs(np.diag(pca.components_ @ vectors[:, ::-1])) - 1)  # |cos| of the angle between them
+    misalignments = np.abs(np.abs(np.diag(pca.components_ @ vectors[:, ::-1])) - 1)  # |cos| of the angle between them
     numbers = {
         "variances": pca.explained_variance_.tolist(),
         "share of the first": float(pca.explained_variance_ratio_[0]),
         "variances - eigenvalues of the covariance": float(np.abs(pca.explained_variance_ - values[::-1]).max()),
-        "components beside its eigenvectors": float(same.max()),
+        "components beside its eigenvectors": float(misalignments.max()),
         "correlation after rotation": float(np.corrcoef(rotated.T)[0, 1]),
     }
     return Result(numbers, figure)
@@ -60,12 +60,16 @@ def plane(setting: Setting) -> Result:
     points = pca.transform(x)
     figure, (plot,) = plots_in_rows(["1,797 digits"], 1, 4.6)
     scatter(plot, points, y, size=9)
-    tags(plot, {str(k): points[y == k].mean(0) for k in range(10)})
+    name_tags(plot, {str(k): points[y == k].mean(0) for k in range(10)})
     name_axes(plot, "first component", "second component")
-    explained = float(pca.explained_variance_ratio_.sum())
-    total = float(x.var(0, ddof=1).sum())
+    explained_variance = float(pca.explained_variance_ratio_.sum())
+    total_variance = float(x.var(0, ddof=1).sum())
     return Result(
-        {"variance kept": explained, "variance kept, by hand": float(points.var(0, ddof=1).sum()) / total}, figure
+        {
+            "variance kept": explained_variance,
+            "variance kept, by hand": float(points.var(0, ddof=1).sum()) / total_variance,
+        },
+        figure,
     )
 
 
@@ -78,21 +82,21 @@ def reconstruction(setting: Setting) -> Result:
     """
     x = load_digits().data / 16
     pca = PCA().fit(x)
-    images, names, errors = [x[:8]], ["64 pixels"] + [""] * 7, {}
+    images, titles, errors = [x[:8]], ["64 pixels"] + [""] * 7, {}
     for k in (2, 8, 16, 32):
-        rebuilt = pca.mean_ + pca.transform(x)[:, :k] @ pca.components_[:k]
-        errors[k] = float(((x - rebuilt) ** 2).sum(1).mean())
-        images.append(rebuilt[:8].clip(0, 1))
-        names += [f"{k} components"] + [""] * 7
+        reconstructed = pca.mean_ + pca.transform(x)[:, :k] @ pca.components_[:k]
+        errors[k] = float(((x - reconstructed) ** 2).sum(1).mean())
+        images.append(reconstructed[:8].clip(0, 1))
+        titles += [f"{k} components"] + [""] * 7
     n_components = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), 0.95)) + 1
-    left_out = {k: float(pca.explained_variance_[k:].sum()) * (len(x) - 1) / len(x) for k in errors}
+    omitted_variances = {k: float(pca.explained_variance_[k:].sum()) * (len(x) - 1) / len(x) for k in errors}
     numbers = {
         "components for 95 % of the variance": n_components,
         "mean squared error by components": errors,
-        "error - variances left out": max(abs(errors[k] - left_out[k]) for k in errors),
+        "error - variances left out": max(abs(errors[k] - omitted_variances[k]) for k in errors),
     }
     digits = np.concatenate(images).reshape(-1, 8, 8)
-    return Result(numbers, sheet(digits, "", names, signed=False, columns=8, largest=0.8))
+    return Result(numbers, sheet(digits, "", titles, signed=False, columns=8, largest=0.8))
 
 
 def features(setting: Setting) -> Result:

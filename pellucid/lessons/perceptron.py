@@ -14,9 +14,9 @@ from torch import Tensor
 from pellucid import SGD, Dense, Mode, Model, Quadratic, mlp
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.circuit import circuit
-from pellucid.report.figures.plane import halves, labelled_points
+from pellucid.report.figures.plane import half_planes, labelled_points
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
-from pellucid.report.figures.style import PALE, SMALL, logarithmic
+from pellucid.report.figures.style import PALE, SMALL, set_log_scale
 
 INPUTS = torch.tensor(list(product((0.0, 1.0), repeat=2)))  # (4, 2): 00, 01, 10, 11
 GATES = {
@@ -25,7 +25,7 @@ GATES = {
     "NAND": torch.tensor([1.0, 1, 1, 0]),
 }
 XOR = torch.tensor([0.0, 1, 1, 0])
-LIMITS = (-0.4, 1.4, -0.4, 1.4)
+PLOT_LIMITS = (-0.4, 1.4, -0.4, 1.4)
 
 
 def weighted_sum(x: Tensor, weights: Tensor, bias: float) -> Tensor:
@@ -40,13 +40,13 @@ def perceptron(x: Tensor, weights: Tensor, bias: float) -> Tensor:
     return (weighted_sum(x, weights, bias) > 0).float()
 
 
-def learn(x: Tensor, target: Tensor, epochs: int) -> tuple[Tensor, float, list[int]]:
+def train_perceptron(x: Tensor, target: Tensor, epochs: int) -> tuple[Tensor, float, list[int]]:
     """Train with the perceptron rule, from weights of 0; return weights, bias and the mistakes in each epoch."""
     weights, bias, mistakes = torch.zeros(x.shape[1]), 0.0, []
     for _ in range(epochs):
         mistakes.append(0)
-        for example, correct in zip(x, target, strict=True):
-            error = float(correct - perceptron(example[None], weights, bias)[0])  # 1, 0 or -1
+        for example, label in zip(x, target, strict=True):
+            error = float(label - perceptron(example[None], weights, bias)[0])  # 1, 0 or -1
             weights = weights + error * example
             bias = bias + error
             mistakes[-1] += error != 0
@@ -68,12 +68,14 @@ def gates(setting: Setting) -> Result:
     numbers: dict[str, Any] = {}
     figure, plots = plots_in_rows(list(GATES))
     for plot, (name, target) in zip(plots, GATES.items(), strict=True):
-        weights, bias, mistakes = learn(INPUTS, target, epochs=100)
+        weights, bias, mistakes = train_perceptron(INPUTS, target, epochs=100)
         outputs = perceptron(INPUTS, weights, bias)
         numbers[name] = {
             "weights": weights.tolist(), "bias": bias, "mistakes by epoch": mistakes, "outputs": outputs.int().tolist()
         }  # fmt: skip
-        halves(plot, lambda x, w=weights, b=bias: weighted_sum(torch.tensor(x, dtype=torch.float32), w, b), LIMITS)
+        half_planes(
+            plot, lambda x, w=weights, b=bias: weighted_sum(torch.tensor(x, dtype=torch.float32), w, b), PLOT_LIMITS
+        )
         labelled_points(plot, INPUTS, target)
         name_axes(plot, "first input", "second input")
     return Result(numbers, figure)
@@ -115,9 +117,9 @@ def adder(setting: Setting) -> Result:
         "carry": "NAND: carry",
         "sum": "NAND: sum",
     }
-    rows = {name: " ".join(str(int(bit)) for bit in bits) for name, bits in values.items()}
+    bit_strings = {name: " ".join(str(int(bit)) for bit in bits) for name, bits in values.items()}
     numbers = {"nand": middle.int().tolist(), "sum": total.int().tolist(), "carry": carry.int().tolist()}
-    return Result(numbers, circuit(positions, labels, rows, wires))
+    return Result(numbers, circuit(positions, labels, bit_strings, wires))
 
 
 def one_line_fails(setting: Setting) -> Result:
@@ -128,22 +130,30 @@ def one_line_fails(setting: Setting) -> Result:
     (Minsky and Papert 1969). No straight line leaves 01 and 10 on one side and 00 and 11 on the other; three of the
     four are the most that a line can classify correctly. The perceptron rule makes mistakes in every epoch.
     """
-    _, _, mistakes = learn(INPUTS, XOR, epochs=100)
+    _, _, mistakes = train_perceptron(INPUTS, XOR, epochs=100)
     grid = torch.linspace(-2, 2, 17)
     lines = torch.cartesian_prod(grid, grid, grid)  # (4913, 3): w1, w2, b
-    right = ((lines[:, :2] @ INPUTS.T + lines[:, 2:] > 0).float() == XOR).sum(1)  # (4913,)
-    best = lines[right.argmax()]
-    figure, (curves, plot) = plots_in_rows(["the perceptron rule", "a line that is right for three of four"], 2, 3.0)
-    rules = {**GATES, "XOR": XOR}
-    for (name, target), colour in zip(rules.items(), colours(len(rules)), strict=True):
-        counts = learn(INPUTS, target, epochs=12)[2]
-        curves.plot(range(1, len(counts) + 1), counts, "o-", color=colour, markersize=3, label=name)
-    curves.legend(frameon=False, fontsize=SMALL)
-    name_axes(curves, "epoch", "mistakes")
-    halves(plot, lambda x: weighted_sum(torch.tensor(x, dtype=torch.float32), best[:2], float(best[2])), LIMITS)
-    labelled_points(plot, INPUTS, XOR)
-    name_axes(plot, "first input", "second input")
-    numbers = {"epochs": len(mistakes), "fewest mistakes in an epoch": min(mistakes), "best line": int(right.max())}
+    n_correct = ((lines[:, :2] @ INPUTS.T + lines[:, 2:] > 0).float() == XOR).sum(1)  # (4913,)
+    best_line = lines[n_correct.argmax()]
+    figure, (mistake_plot, line_plot) = plots_in_rows(
+        ["the perceptron rule", "a line that is right for three of four"], 2, 3.0
+    )
+    targets_by_gate = {**GATES, "XOR": XOR}
+    for (name, target), colour in zip(targets_by_gate.items(), colours(len(targets_by_gate)), strict=True):
+        mistake_counts = train_perceptron(INPUTS, target, epochs=12)[2]
+        mistake_plot.plot(
+            range(1, len(mistake_counts) + 1), mistake_counts, "o-", color=colour, markersize=3, label=name
+        )
+    mistake_plot.legend(frameon=False, fontsize=SMALL)
+    name_axes(mistake_plot, "epoch", "mistakes")
+    half_planes(
+        line_plot,
+        lambda x: weighted_sum(torch.tensor(x, dtype=torch.float32), best_line[:2], float(best_line[2])),
+        PLOT_LIMITS,
+    )
+    labelled_points(line_plot, INPUTS, XOR)
+    name_axes(line_plot, "first input", "second input")
+    numbers = {"epochs": len(mistakes), "fewest mistakes in an epoch": min(mistakes), "best line": int(n_correct.max())}
     return Result(numbers, figure)
 
 
@@ -156,19 +166,21 @@ def xor(setting: Setting) -> Result:
     error depends on them, so the result is the median of ten seeds (the small form trains one).
     """
     target, errors = XOR[:, None], []
-    figure, (curves, plane) = plots_in_rows(["error while learning", "output of the first network"], 2, 3.0)
+    figure, (error_plot, output_plot) = plots_in_rows(["error while learning", "output of the first network"], 2, 3.0)
     for seed in range(setting.seed, setting.seed + (1 if setting.small else 10)):
         net = mlp((2, 3, 1), activation="tanh", output="tanh", init_weight="normal", init_bias="normal")
         model = Model(net, Quadratic(), SGD(0.2), metrics=(), seed=seed)
         history = model.fit(INPUTS, target, epochs=1000, batch_size=1, verbose=False)
         errors.append(float((model.predict(INPUTS) - target).square().mean()))
-        curves.plot(history["epoch"], [2 * loss for loss in history["train_loss"]], color=PALE, linewidth=1)
+        error_plot.plot(history["epoch"], [2 * loss for loss in history["train_loss"]], color=PALE, linewidth=1)
         if seed == setting.seed:
-            halves(plane, lambda x, m=model: m.predict(torch.tensor(x, dtype=torch.float32))[:, 0], LIMITS, 0.5)
-    logarithmic(curves)
-    name_axes(curves, "epoch", "mean squared error")
-    labelled_points(plane, INPUTS, XOR)
-    name_axes(plane, "first input", "second input")
+            half_planes(
+                output_plot, lambda x, m=model: m.predict(torch.tensor(x, dtype=torch.float32))[:, 0], PLOT_LIMITS, 0.5
+            )
+    set_log_scale(error_plot)
+    name_axes(error_plot, "epoch", "mean squared error")
+    labelled_points(output_plot, INPUTS, XOR)
+    name_axes(output_plot, "first input", "second input")
     return Result({"mean squared errors": errors, "median": median(errors)}, figure)
 
 

@@ -21,7 +21,7 @@ from pellucid.report.figures import regression as figures
 from pellucid.report.figures.coefficients import coefficient_paths
 
 DEGREES = (1, 2, 10, 90)
-COLUMNS = {"training": "train_loss", "validation": "val_loss"}  # of a training history
+HISTORY_COLUMNS = {"training": "train_loss", "validation": "val_loss"}
 # numbers of passes over the data after which the distance from the solution is drawn
 PASSES = {"batch": (1, 3, 10, 30, 100, 300), "sgd": (1, 2, 5, 10, 20)}
 
@@ -56,23 +56,23 @@ def line(setting: Setting) -> Result:
     x = 2 * rng.random((100, 1))
     y = 5 + 7 * x[:, 0] + rng.normal(size=100)
 
-    def fitted(solver: str, epochs: int | None = None) -> np.ndarray:
+    def fit_theta(solver: str, epochs: int | None = None) -> np.ndarray:
         rate = 0.1 if solver == "batch" else None
         model = LinearRegression(solver, learning_rate=rate, epochs=epochs, random_state=setting.seed).fit(x, y)
         return np.array([model.intercept_, model.coef_[0]])
 
-    solutions = {solver: fitted(solver) for solver in ("normal", "svd", "batch", "sgd")}
+    solutions = {solver: fit_theta(solver) for solver in ("normal", "svd", "batch", "sgd")}
     passes = {"batch": (1, 10, 100), "sgd": (1, 10)} if setting.small else PASSES
-    ends = {"batch": (1000, solutions["batch"]), "sgd": (50, solutions["sgd"])}
-    apart = {
+    last_thetas = {"batch": (1000, solutions["batch"]), "sgd": (50, solutions["sgd"])}
+    distances = {
         solver: [
             (n, float(np.linalg.norm(theta - solutions["svd"])))
-            for n, theta in [*((n, fitted(solver, n)) for n in counts), ends[solver]]
+            for n, theta in [*((n, fit_theta(solver, n)) for n in counts), last_thetas[solver]]
         ]
         for solver, counts in passes.items()
     }
     numbers = {name: theta.tolist() for name, theta in solutions.items()}
-    return Result(numbers, figures.line(x[:, 0], y, solutions["svd"], solutions["sgd"], apart))
+    return Result(numbers, figures.fitted_lines(x[:, 0], y, solutions["svd"], solutions["sgd"], distances))
 
 
 def polynomials(setting: Setting) -> Result:
@@ -83,15 +83,15 @@ def polynomials(setting: Setting) -> Result:
     noise, and its error on 1,000 new points is larger than the parabola's.
     """
     x, y = parabola(setting.seed)
-    new = parabola(setting.seed + 1000, 1000)
+    new_points = parabola(setting.seed + 1000, 1000)
     models = {degree: polynomial(degree).fit(x, y) for degree in DEGREES}
     numbers = {
-        f"degree {degree}": {"training error": rmse(model, x, y), "error on new points": rmse(model, *new)}
+        f"degree {degree}": {"training error": rmse(model, x, y), "error on new points": rmse(model, *new_points)}
         for degree, model in models.items()
     }
-    across = np.linspace(x.min(), x.max(), 400)
-    curves = {f"degree {degree}": model.predict(across[:, None]) for degree, model in models.items()}
-    return Result({"root mean squared error": numbers}, figures.fits(x[:, 0], y, across, curves))
+    x_grid = np.linspace(x.min(), x.max(), 400)
+    curves = {f"degree {degree}": model.predict(x_grid[:, None]) for degree, model in models.items()}
+    return Result({"root mean squared error": numbers}, figures.fitted_curves(x[:, 0], y, x_grid, curves))
 
 
 def learning_curves(setting: Setting) -> Result:
@@ -125,15 +125,17 @@ def penalties(setting: Setting) -> Result:
     """
     data: Any = load_diabetes()
     x, y = StandardScaler().fit_transform(data.data), data.target
-    strengths = np.logspace(-2, 3, 11 if setting.small else 41)
+    alphas = np.logspace(-2, 3, 11 if setting.small else 41)
     models = {  # the cost of Ridge is 2 n times the one above
         "ridge": lambda alpha: Ridge(alpha * len(x)),
         "lasso": lambda alpha: Lasso(alpha, epochs=100_000),
         "elastic net": lambda alpha: ElasticNet(alpha, l1_ratio=0.5, epochs=100_000),
     }
-    paths = {name: np.array([make(alpha).fit(x, y).coef_ for alpha in strengths]) for name, make in models.items()}
-    zeros = {name: int((make(10.0).fit(x, y).coef_ == 0).sum()) for name, make in models.items()}
-    return Result({"weights that are 0 at alpha = 10": zeros}, coefficient_paths(data.feature_names, strengths, paths))
+    paths = {
+        name: np.array([make_model(alpha).fit(x, y).coef_ for alpha in alphas]) for name, make_model in models.items()
+    }
+    zeros = {name: int((make_model(10.0).fit(x, y).coef_ == 0).sum()) for name, make_model in models.items()}
+    return Result({"weights that are 0 at alpha = 10": zeros}, coefficient_paths(data.feature_names, alphas, paths))
 
 
 def early_stopping(setting: Setting) -> Result:
@@ -159,18 +161,18 @@ def early_stopping(setting: Setting) -> Result:
         return model, history.rows
 
     _, rows = train()
-    stopped, early = train(EarlyStopping(patience=200))
-    curves = {name: [row[column] for row in rows] for name, column in COLUMNS.items()}
-    best = int(np.argmin(curves["validation"]))
-    output = stopped.predict(inputs[15:])[:, 0].numpy()
+    early_model, early_rows = train(EarlyStopping(patience=200))
+    curves = {name: [row[column] for row in rows] for name, column in HISTORY_COLUMNS.items()}
+    best_index = int(np.argmin(curves["validation"]))
+    output = early_model.predict(inputs[15:])[:, 0].numpy()
     numbers = {
-        "epoch of the minimum": best + 1,
-        "epochs with early stopping": len(early),
-        "half the mean squared validation error at the minimum": curves["validation"][best],
+        "epoch of the minimum": best_index + 1,
+        "epochs with early stopping": len(early_rows),
+        "half the mean squared validation error at the minimum": curves["validation"][best_index],
         "with early stopping": float(np.mean((output - y[15:]) ** 2) / 2),
         "at the end": curves["validation"][-1],
     }
-    return Result(numbers, figures.early_stopping(curves, best))
+    return Result(numbers, figures.early_stopping(curves, best_index))
 
 
 STEPS = (line, polynomials, learning_curves, penalties, early_stopping)

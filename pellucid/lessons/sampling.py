@@ -17,22 +17,22 @@ from pellucid.data import load
 from pellucid.generators import GMMN
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
-from pellucid.report.figures.style import SMALL, show
+from pellucid.report.figures.style import SMALL, show_image
 
 RATE = 1.5  # of the exponential distribution
-PEAKS = ((0.35, -1.2, 0.4), (0.65, 0.9, 0.6))  # weight, mean and standard deviation of each Gaussian of a density
+GAUSSIANS = ((0.35, -1.2, 0.4), (0.65, 0.9, 0.6))  # weight, mean and standard deviation of each Gaussian of a density
 LOW, HIGH = -3.5, 3.5  # outside this interval, the density is treated as 0
-FIRST, SECOND = colours(2)
+CURVE_COLOUR, SAMPLE_COLOUR = colours(2)
 
 
-def distance(x: Tensor, cumulative: Any) -> float:
+def kolmogorov_distance(x: Tensor, cumulative: Any) -> float:
     """Return Kolmogorov's distance: the largest difference of the sample's cumulative distribution from F.
 
     x: the sample (n,). cumulative: the function F of values (n,).
     """
-    ordered = x.sort().values
+    sorted_x = x.sort().values
     steps = torch.arange(len(x) + 1) / len(x)
-    expected = cumulative(ordered)
+    expected = cumulative(sorted_x)
     return float(torch.maximum((expected - steps[:-1]).abs(), (expected - steps[1:]).abs()).max())
 
 
@@ -50,7 +50,8 @@ def exponential(setting: Setting) -> Result:
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     x = -torch.log1p(-u) / RATE
     distances = {
-        f"{count:,} draws": distance(x[:count], lambda x: -torch.expm1(-RATE * x)) for count in (100, 1_000, 10_000)
+        f"{count:,} draws": kolmogorov_distance(x[:count], lambda x: -torch.expm1(-RATE * x))
+        for count in (100, 1_000, 10_000)
     }
     numbers = {
         "mean": float(x.mean()),
@@ -61,32 +62,34 @@ def exponential(setting: Setting) -> Result:
     }
     figure, (curve, histogram) = plots_in_rows(["u = F(x), and 12 draws", "10,000 draws"], 2, 3.0)
     grid = np.linspace(0, 4, 200)
-    curve.plot(grid, 1 - np.exp(-RATE * grid), color=FIRST, linewidth=1.7)
+    curve.plot(grid, 1 - np.exp(-RATE * grid), color=CURVE_COLOUR, linewidth=1.7)
     for height, position in zip(u[:12].tolist(), x[:12].tolist(), strict=True):
-        curve.plot([0, position, position], [height, height, 0], color=SECOND, linewidth=0.8)
+        curve.plot([0, position, position], [height, height, 0], color=SAMPLE_COLOUR, linewidth=0.8)
     curve.set_ylim(0, 1)
     name_axes(curve, "x", "u")
-    histogram.hist(x.numpy(), bins=60, range=(0, 4), density=True, color=SECOND, alpha=0.5)
-    histogram.plot(grid, RATE * np.exp(-RATE * grid), color=FIRST, linewidth=1.7, label="λ exp(-λ x)")
+    histogram.hist(x.numpy(), bins=60, range=(0, 4), density=True, color=SAMPLE_COLOUR, alpha=0.5)
+    histogram.plot(grid, RATE * np.exp(-RATE * grid), color=CURVE_COLOUR, linewidth=1.7, label="λ exp(-λ x)")
     histogram.legend(frameon=False, fontsize=SMALL)
     name_axes(histogram, "x", "density")
     return Result(numbers, figure)
 
 
-def bumps(x: Tensor) -> Tensor:
+def bumps_cdf(x: Tensor) -> Tensor:
     """Return F(x), the cumulative distribution function of a density of two Gaussian bumps."""
-    parts = (weight / 2 * (1 + torch.erf((x - mean) / (deviation * math.sqrt(2)))) for weight, mean, deviation in PEAKS)
+    parts = (
+        weight / 2 * (1 + torch.erf((x - mean) / (deviation * math.sqrt(2)))) for weight, mean, deviation in GAUSSIANS
+    )
     return torch.stack(list(parts)).sum(0)
 
 
-def draw_bumps(u: Tensor, points: int = 2_001) -> Tensor:
+def inverse_bumps_cdf(u: Tensor, points: int = 2_001) -> Tensor:
     """Return F⁻¹(u) for the two bumps, by linear interpolation in a table of F with `points` entries."""
     grid = torch.linspace(LOW, HIGH, points, dtype=torch.float64)
-    table = bumps(grid)
-    right = torch.searchsorted(table, u).clamp(1, points - 1)
-    below, above = table[right - 1], table[right]
-    fraction = ((u - below) / (above - below)).clamp(0, 1)
-    return grid[right - 1] + fraction * (grid[right] - grid[right - 1])
+    cdf = bumps_cdf(grid)
+    upper = torch.searchsorted(cdf, u).clamp(1, points - 1)
+    cdf_below, cdf_above = cdf[upper - 1], cdf[upper]
+    fraction = ((u - cdf_below) / (cdf_above - cdf_below)).clamp(0, 1)
+    return grid[upper - 1] + fraction * (grid[upper] - grid[upper - 1])
 
 
 def table(setting: Setting) -> Result:
@@ -96,20 +99,20 @@ def table(setting: Setting) -> Result:
     bisection, and linear interpolation between two points of the table.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
-    x = draw_bumps(u)
-    mean = sum(weight * mean for weight, mean, _ in PEAKS)
+    x = inverse_bumps_cdf(u)
+    mean = sum(weight * mean for weight, mean, _ in GAUSSIANS)
     numbers = {
         "mean": float(x.mean()),
         "mean of the bumps": mean,
-        "largest |F(F⁻¹(u)) - u|": float((bumps(x) - u).abs().max()),
-        "Kolmogorov's distance": distance(x, bumps),
+        "largest |F(F⁻¹(u)) - u|": float((bumps_cdf(x) - u).abs().max()),
+        "Kolmogorov's distance": kolmogorov_distance(x, bumps_cdf),
     }
     figure, (curve, histogram) = plots_in_rows(["u = F(x)", "10,000 draws"], 2, 3.0)
     grid = torch.linspace(LOW, HIGH, 300, dtype=torch.float64)
-    curve.plot(grid, bumps(grid), color=FIRST, linewidth=1.7)
+    curve.plot(grid, bumps_cdf(grid), color=CURVE_COLOUR, linewidth=1.7)
     name_axes(curve, "x", "u")
-    histogram.hist(x.numpy(), bins=70, density=True, color=SECOND, alpha=0.5)
-    histogram.plot(grid[1:], bumps(grid).diff() / grid.diff(), color=FIRST, linewidth=1.7)
+    histogram.hist(x.numpy(), bins=70, density=True, color=SAMPLE_COLOUR, alpha=0.5)
+    histogram.plot(grid[1:], bumps_cdf(grid).diff() / grid.diff(), color=CURVE_COLOUR, linewidth=1.7)
     name_axes(histogram, "x", "density")
     return Result(numbers, figure)
 
@@ -129,10 +132,10 @@ def brightness(setting: Setting) -> Result:
     density = density / density.sum()
     count = 20_000
     u = torch.rand(2, count, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
-    last = len(density) - 1
-    row = torch.searchsorted(density.sum(1).cumsum(0), u[0]).clamp(max=last)
-    within = (density / density.sum(1, keepdim=True)).cumsum(1)[row]  # (count, 8), cumulative, given the row
-    column = torch.searchsorted(within, u[1][:, None])[:, 0].clamp(max=last)
+    last_index = len(density) - 1
+    row = torch.searchsorted(density.sum(1).cumsum(0), u[0]).clamp(max=last_index)
+    row_cdf = (density / density.sum(1, keepdim=True)).cumsum(1)[row]  # (count, 8), cumulative, given the row
+    column = torch.searchsorted(row_cdf, u[1][:, None])[:, 0].clamp(max=last_index)
     counts = torch.zeros_like(density).index_put((row, column), torch.ones(count, dtype=torch.float64), accumulate=True)
     numbers = {
         "rows' probabilities": density.sum(1).tolist(),
@@ -141,7 +144,7 @@ def brightness(setting: Setting) -> Result:
     }
     figure, plots = plots_in_rows(["mean image of a 3", f"{count:,} draws"], 2, 3.0)
     for plot, image in zip(plots, (density, counts / count), strict=True):
-        show(plot, (image / density.max()).clamp(max=1).numpy())
+        show_image(plot, (image / density.max()).clamp(max=1).numpy())
         plot.set_axis_off()
     return Result(numbers, figure)
 
@@ -156,29 +159,29 @@ def learned(setting: Setting) -> Result:
     """
     count, epochs = (1_000, 50) if setting.small else (4_000, 80)
     rng = torch.Generator().manual_seed(setting.seed)
-    examples = draw_bumps(torch.rand(count, generator=rng, dtype=torch.float64)).float()[:, None]
+    examples = inverse_bumps_cdf(torch.rand(count, generator=rng, dtype=torch.float64)).float()[:, None]
     net = Sequential(Dense(32), ReLU(), Dense(32), ReLU(), Dense(1))
     objective = GMMN(net, 1, bandwidths=(0.02, 0.1, 0.5, 2.0), scale=1.0)
     model = Model(objective, optimizer=Adam(0.005), input_shape=(1,), seed=setting.seed)
     u = torch.rand(10_000, generator=rng)
-    before = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]  # its latent inputs are from -1 to 1
+    x_before = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]  # its latent inputs are from -1 to 1
     history = model.fit(examples, torch.zeros(count), epochs=epochs, batch_size=250, verbose=False)
     x = objective.draw(model.params, 2 * u[:, None] - 1)[:, 0]
     numbers = {
         "discrepancy, first epoch": history["train_loss"][0],
         "discrepancy, last epoch": history["train_loss"][-1],
-        "Kolmogorov's distance before": distance(before.double(), bumps),
-        "Kolmogorov's distance after": distance(x.double(), bumps),
+        "Kolmogorov's distance before": kolmogorov_distance(x_before.double(), bumps_cdf),
+        "Kolmogorov's distance after": kolmogorov_distance(x.double(), bumps_cdf),
     }
     figure, (curve, histogram) = plots_in_rows(["x as a function of u", "10,000 draws of the network"], 2, 3.0)
     order = u.argsort()
-    curve.plot(u[order], draw_bumps(u[order].double()), color=FIRST, linewidth=1.7, label="F⁻¹")
-    curve.plot(u[order], x[order], color=SECOND, linewidth=1.7, label="network")
+    curve.plot(u[order], inverse_bumps_cdf(u[order].double()), color=CURVE_COLOUR, linewidth=1.7, label="F⁻¹")
+    curve.plot(u[order], x[order], color=SAMPLE_COLOUR, linewidth=1.7, label="network")
     curve.legend(frameon=False, fontsize=SMALL)
     name_axes(curve, "u", "x")
     grid = torch.linspace(LOW, HIGH, 300, dtype=torch.float64)
-    histogram.hist(x.numpy(), bins=70, range=(LOW, HIGH), density=True, color=SECOND, alpha=0.5)
-    histogram.plot(grid[1:], bumps(grid).diff() / grid.diff(), color=FIRST, linewidth=1.7)
+    histogram.hist(x.numpy(), bins=70, range=(LOW, HIGH), density=True, color=SAMPLE_COLOUR, alpha=0.5)
+    histogram.plot(grid[1:], bumps_cdf(grid).diff() / grid.diff(), color=CURVE_COLOUR, linewidth=1.7)
     name_axes(histogram, "x", "density")
     return Result(numbers, figure)
 

@@ -35,8 +35,8 @@ def probabilities(setting: Setting) -> Result:
     The outputs are positive and their sum is 1. When one weighted sum rises, here the fourth of four, its output rises
     and all others fall, in proportion to one another. A constant added to every z changes nothing.
     """
-    rising = torch.linspace(-5, 10, 151, dtype=torch.float64)
-    z = torch.cat([Z[:3].expand(151, 3), rising[:, None]], 1)  # (151, 4)
+    z4 = torch.linspace(-5, 10, 151, dtype=torch.float64)
+    z = torch.cat([Z[:3].expand(151, 3), z4[:, None]], 1)  # (151, 4)
     p = softmax(z)
     numbers = {
         "outputs": softmax(Z[None])[0].tolist(),
@@ -45,7 +45,7 @@ def probabilities(setting: Setting) -> Result:
         "first over third output, range": [(p[:, 0] / p[:, 2]).min().item(), (p[:, 0] / p[:, 2]).max().item()],
     }
     names = [f"p1, z1 = {Z[0]:g}", f"p2, z2 = {Z[1]:g}", f"p3, z3 = {Z[2]:g}", "p4"]
-    return Result(numbers, curves(dict(zip(names, p.T, strict=True)), "z4", "output", rising.tolist()))
+    return Result(numbers, curves(dict(zip(names, p.T, strict=True)), "z4", "output", z4.tolist()))
 
 
 def sharpness(setting: Setting) -> Result:
@@ -72,8 +72,8 @@ def gradient(setting: Setting) -> Result:
     y, target = torch.eye(4, dtype=torch.float64)[[0]], torch.tensor([0])
     layer = Softmax()
     p, cache = layer.forward({}, Z[None], Mode())
-    two_steps, _ = layer.backward({}, cache, -y / p)
-    _, one_step = SoftmaxCrossEntropy().compute(Z[None], target)
+    chained_gradient, _ = layer.backward({}, cache, -y / p)
+    _, direct_gradient = SoftmaxCrossEntropy().compute(Z[None], target)
     jacobian = torch.stack(
         [
             layer.backward({}, layer.forward({}, Z[None], Mode())[1], row[None])[0][0]
@@ -82,8 +82,8 @@ def gradient(setting: Setting) -> Result:
     )
     numbers = {
         "p - y": (p - y)[0].tolist(),
-        "softmax, then log-likelihood": two_steps[0].tolist(),
-        "both at once": one_step[0].tolist(),
+        "softmax, then log-likelihood": chained_gradient[0].tolist(),
+        "both at once": direct_gradient[0].tolist(),
     }
     return Result(numbers, sheet(jacobian[None], "Jacobian: row j, column k is dp_j / dz_k", signed=True, largest=2.4))
 
@@ -96,16 +96,22 @@ def accuracies(setting: Setting) -> Result:
     the softmax are a probability distribution: the sum of the ten sigmoid outputs varies from image to image.
     """
     splits = handwritten(setting)
-    found, sums = {}, {}
+    rows_by_output, sum_ranges = {}, {}
     for name, loss in (("sigmoids", BinaryCrossEntropy()), ("softmax", SoftmaxCrossEntropy())):
         net = mlp((splits.train.x[0].numel(), 30, 10), init_weight="scaled", init_bias="normal")
         model = Model(net, loss, SGD(0.5), seed=setting.seed)
-        found[name] = model.fit(splits.train, epochs=10, batch_size=10, validation=splits.test, verbose=False).rows
-        total = model.predict(splits.test).sum(1)
-        sums[name] = [total.min().item(), total.max().item()]
-    numbers = {"data": splits.train.name, "training images": len(splits.train), "range of the sum of outputs": sums}
-    numbers |= {f"{name}: test accuracy": rows[-1]["val_accuracy"] for name, rows in found.items()}
-    return Result(numbers, histories(found, ("train_loss", "val_accuracy")))
+        rows_by_output[name] = model.fit(
+            splits.train, epochs=10, batch_size=10, validation=splits.test, verbose=False
+        ).rows
+        output_sums = model.predict(splits.test).sum(1)
+        sum_ranges[name] = [output_sums.min().item(), output_sums.max().item()]
+    numbers = {
+        "data": splits.train.name,
+        "training images": len(splits.train),
+        "range of the sum of outputs": sum_ranges,
+    }
+    numbers |= {f"{name}: test accuracy": rows[-1]["val_accuracy"] for name, rows in rows_by_output.items()}
+    return Result(numbers, histories(rows_by_output, ("train_loss", "val_accuracy")))
 
 
 STEPS = (probabilities, sharpness, gradient, accuracies)

@@ -15,14 +15,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
 from pellucid.lessons.lesson import Result, Setting
-from pellucid.report.figures.plane import levels, regions, rings, scatter
+from pellucid.report.figures.plane import level_lines, regions, rings, scatter
 from pellucid.report.figures.series import curves, plots_in_rows
 
 
-def draw(plot: Axes, machine: SVC, x: np.ndarray, y: np.ndarray) -> None:
+def draw_machine(plot: Axes, machine: SVC, x: np.ndarray, y: np.ndarray) -> None:
     """Draw the points with the machine's regions, its boundary, its margins and its support vectors."""
     regions(plot, machine.predict, x, 2)
-    levels(plot, machine.decision_function, x)
+    level_lines(plot, machine.decision_function, x)
     scatter(plot, x, y)
     rings(plot, machine.support_vectors_)
 
@@ -38,11 +38,11 @@ def margin(setting: Setting) -> Result:
     x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=setting.seed)
     machine = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x, y)
     w, b, support = machine.coef_[0], float(machine.intercept_[0]), machine.support_
-    of_support = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x[support], y[support])
+    support_machine = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x[support], y[support])
     t = 2 * y - 1
     distances = t * (x @ w + b) / np.linalg.norm(w)
     figure, (plot,) = plots_in_rows(["boundary, margins and support vectors"], 1, 3.8, square=True)
-    draw(plot, machine, x, y)
+    draw_machine(plot, machine, x, y)
     numbers = {
         "support vectors": len(support),
         "width of the margin": float(2 / np.linalg.norm(w)),
@@ -50,7 +50,7 @@ def margin(setting: Setting) -> Result:
         "t f(x) of the support vectors": (t[support] * (x[support] @ w + b)).tolist(),
         "w - Σ alpha t x": float(np.abs(w - machine.dual_coef_[0] @ x[support]).max()),
         "Σ alpha t": float(machine.dual_coef_.sum()),
-        "w - w of the support vectors alone": float(np.abs(w - of_support.coef_[0]).max()),
+        "w - w of the support vectors alone": float(np.abs(w - support_machine.coef_[0]).max()),
     }
     return Result(numbers, figure)
 
@@ -68,7 +68,7 @@ def soft(setting: Setting) -> Result:
     numbers: dict[str, object] = {}
     for plot, factor in zip(plots, factors, strict=True):
         machine = SVC(kernel="linear", C=factor).fit(x, y)
-        draw(plot, machine, x, y)
+        draw_machine(plot, machine, x, y)
         numbers[f"C = {factor:g}"] = {
             "width": float(2 / np.linalg.norm(machine.coef_)), "support vectors": len(machine.support_),
         }  # fmt: skip
@@ -95,7 +95,7 @@ def kernels(setting: Setting) -> Result:
     numbers: dict[str, object] = {}
     for plot, (name, ((x, y), machine)) in zip(plots, cases.items(), strict=True):
         machine.fit(x, y)
-        draw(plot, machine, x, y)
+        draw_machine(plot, machine, x, y)
         numbers[name] = {"training accuracy": machine.score(x, y), "support vectors": len(machine.support_)}
     x, y = circles
     machine = cases["circles, RBF"][1]
@@ -113,17 +113,20 @@ def digits(setting: Setting) -> Result:
     image is memorized.
     """
     x, y = load_digits(return_X_y=True)
-    x, x_rest, y, y_rest = train_test_split(x / 16, y, test_size=0.4, random_state=setting.seed, stratify=y)
-    val, test = (x_rest[::2], y_rest[::2]), (x_rest[1::2], y_rest[1::2])
+    x, x_held_out, y, y_held_out = train_test_split(x / 16, y, test_size=0.4, random_state=setting.seed, stratify=y)
+    val, test = (x_held_out[::2], y_held_out[::2]), (x_held_out[1::2], y_held_out[1::2])
     gammas = [0.001, 0.01, 0.1, 1.0, 10.0]
     machines = [SVC(C=10.0, gamma=gamma).fit(x, y) for gamma in gammas]
     scores = {
         "training": [machine.score(x, y) for machine in machines],
         "validation": [machine.score(*val) for machine in machines],
     }
-    best = int(np.argmax(scores["validation"]))
-    numbers = {"gamma": gammas[best], "validation accuracy": scores["validation"][best]}
-    numbers |= {"test accuracy": machines[best].score(*test), "support vectors": len(machines[best].support_)}
+    best_index = int(np.argmax(scores["validation"]))
+    numbers = {"gamma": gammas[best_index], "validation accuracy": scores["validation"][best_index]}
+    numbers |= {
+        "test accuracy": machines[best_index].score(*test),
+        "support vectors": len(machines[best_index].support_),
+    }
     return Result(numbers, curves(scores, "gamma", "accuracy", gammas, log_x=True))
 
 

@@ -20,7 +20,7 @@ from pellucid.report.figures.plane import regions, scatter
 from pellucid.report.figures.series import curves, name_axes, plots_in_rows
 
 
-def gini(classes: np.ndarray) -> float:
+def gini_impurity(classes: np.ndarray) -> float:
     """Return the Gini impurity 1 - Σ f² over the frequencies f of the classes: 0 for one class alone."""
     _, counts = np.unique(classes, return_counts=True)
     return float(1 - ((counts / counts.sum()) ** 2).sum())
@@ -37,15 +37,15 @@ def rules(setting: Setting) -> Result:
     x, y, names = iris.data[:, 2:], iris.target, ["petal length", "petal width"]
     tree = DecisionTreeClassifier(max_depth=3, random_state=setting.seed).fit(x, y)
     feature, threshold = int(tree.tree_.feature[0]), float(tree.tree_.threshold[0])
-    parts = [y[x[:, feature] <= threshold], y[x[:, feature] > threshold]]
+    child_classes = [y[x[:, feature] <= threshold], y[x[:, feature] > threshold]]
     figure, (plot,) = plots_in_rows(["three kinds of iris, and the regions of the tree"], 1, 3.4)
     regions(plot, tree.predict, x, 3)
     scatter(plot, x, y)
     name_axes(plot, "petal length (cm)", "petal width (cm)")
     numbers = {
         "training accuracy": tree.score(x, y),
-        "impurity before the first question": gini(y),
-        "and after": sum(len(part) / len(y) * gini(part) for part in parts),
+        "impurity before the first question": gini_impurity(y),
+        "and after": sum(len(classes) / len(y) * gini_impurity(classes) for classes in child_classes),
     }
     lines = export_text(tree, feature_names=names, class_names=list(iris.target_names)).splitlines()
     return Result(numbers | {f"rules, line {k}": line for k, line in enumerate(lines, 1)}, figure)
@@ -62,9 +62,9 @@ def depth(setting: Setting) -> Result:
     depths = list(range(1, 13))
     trees = [DecisionTreeClassifier(max_depth=k, random_state=setting.seed).fit(x, y) for k in depths]
     scores = {"training": [tree.score(x, y) for tree in trees], "test": [tree.score(*test) for tree in trees]}
-    numbers = {name: [row[0], max(row), row[-1]] for name, row in scores.items()}
-    shown = {f"{name}: depth 1, best, depth 12": row for name, row in numbers.items()}
-    return Result(shown, curves(scores, "depth", "accuracy", depths))
+    extremes = {name: [row[0], max(row), row[-1]] for name, row in scores.items()}
+    titled_rows = {f"{name}: depth 1, best, depth 12": row for name, row in extremes.items()}
+    return Result(titled_rows, curves(scores, "depth", "accuracy", depths))
 
 
 def bagging(setting: Setting) -> Result:

@@ -21,17 +21,17 @@ from pellucid.report.figures.style import INK, SMALL
 GRID = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]  # points where functions are evaluated
 
 
-def double(*numbers: float) -> Tensor:
+def float64(*numbers: float) -> Tensor:
     """Return values as a float64 tensor."""
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def network(weight: float, steps: Tensor, heights: Tensor, start: float) -> tuple[Sequential, Params]:
-    """Return a 1-N-1 network that outputs start + Σ heights σ(weight (x - steps)), and its parameters."""
+def network(weight: float, steps: Tensor, heights: Tensor, offset: float) -> tuple[Sequential, Params]:
+    """Return a 1-N-1 network that outputs offset + Σ heights σ(weight (x - steps)), and its parameters."""
     units = len(steps)
     net = Sequential(hidden=Dense(units), sigmoid=Sigmoid(), output=Dense(1))
     hidden = {"weight": torch.full((units, 1), weight, dtype=torch.float64), "bias": -weight * steps}
-    output = {"weight": heights[None], "bias": double(start)}
+    output = {"weight": heights[None], "bias": float64(offset)}
     return net, {"hidden": hidden, "sigmoid": {}, "output": output}
 
 
@@ -51,12 +51,12 @@ def steps_and_bumps(setting: Setting) -> Result:
     numbers: dict[str, Any] = {}
     figure, (left, right) = plots_in_rows(["one hidden neuron", "two hidden neurons"], 2, 2.8)
     weights = (20.0, 100.0, 500.0)
-    away = GRID[((GRID - 0.4).abs() >= 0.02)[:, 0]]  # points at least 0.02 from the step
+    far_points = GRID[((GRID - 0.4).abs() >= 0.02)[:, 0]]  # points at least 0.02 from the step
     for weight, colour in zip(weights, colours(len(weights)), strict=True):
-        step = network(weight, double(0.4), double(1.0), 0.0)
-        bump = network(weight, double(0.4, 0.6), double(0.8, -0.8), 0.0)
-        ideal = (away[:, 0] > 0.4).double()
-        numbers[f"w = {weight:g}"] = float((outputs(*step, away) - ideal).abs().max())
+        step = network(weight, float64(0.4), float64(1.0), 0.0)
+        bump = network(weight, float64(0.4, 0.6), float64(0.8, -0.8), 0.0)
+        ideal = (far_points[:, 0] > 0.4).double()
+        numbers[f"w = {weight:g}"] = float((outputs(*step, far_points) - ideal).abs().max())
         for plot, net_and_params in ((left, step), (right, bump)):
             plot.plot(GRID, outputs(*net_and_params, GRID), color=colour, linewidth=1.5, label=f"w = {weight:g}")
             name_axes(plot, "input x", "output")
@@ -64,18 +64,18 @@ def steps_and_bumps(setting: Setting) -> Result:
     return Result(numbers, figure)
 
 
-def target(x: Tensor) -> Tensor:
+def target_function(x: Tensor) -> Tensor:
     """Return 0.2 + 0.4 x² + 0.3 x sin 15x + 0.05 cos 50x, the function of Nielsen 2015, chapter 4."""
     return 0.2 + 0.4 * x**2 + 0.3 * x * (15 * x).sin() + 0.05 * (50 * x).cos()
 
 
-SLOPE = 0.8 + 0.3 + 4.5 + 2.5  # a bound of |f'| on [0, 1]: the sum of the bounds of its terms
+SLOPE_BOUND = 0.8 + 0.3 + 4.5 + 2.5  # a bound of |f'| on [0, 1]: the sum of the bounds of its terms
 
 
-def approximate(function: Callable[[Tensor], Tensor], slope: float, error: float) -> tuple[Sequential, Params]:
+def approximate(function: Callable[[Tensor], Tensor], slope_bound: float, error: float) -> tuple[Sequential, Params]:
     """Return a network of one hidden layer within `error` of a function on [0, 1], given a bound of its slope."""
-    count = math.ceil(slope / error)
-    weight = 4 * math.log(2) * slope / error
+    count = math.ceil(slope_bound / error)
+    weight = 4 * math.log(2) * slope_bound / error
     points = torch.linspace(0, 1, count + 1, dtype=torch.float64)  # where the network has the function's value
     values = function(points)
     return network(weight, (points[1:] + points[:-1]) / 2, values[1:] - values[:-1], float(values[0]))
@@ -98,8 +98,8 @@ def built(setting: Setting) -> Result:
     numbers: dict[str, Any] = {}
     figure, plots = plots_in_rows([f"error below {error:g}" for error in errors], 3, 2.8)
     for plot, error in zip(plots, errors, strict=True):
-        net, params = approximate(target, SLOPE, error)
-        approximation, expected = outputs(net, params, GRID), target(GRID[:, 0])
+        net, params = approximate(target_function, SLOPE_BOUND, error)
+        approximation, expected = outputs(net, params, GRID), target_function(GRID[:, 0])
         units = params["output"]["weight"].shape[1]
         numbers[f"error below {error:g}"] = {
             "hidden neurons": units,

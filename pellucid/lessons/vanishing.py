@@ -30,7 +30,7 @@ from pellucid.training.callbacks import Callback, Training
 from pellucid.training.learner import Learner
 
 
-def biases(gradients: Any) -> list[torch.Tensor]:
+def bias_gradients(gradients: Any) -> list[torch.Tensor]:
     """Return the gradients with respect to the biases of the hidden layers, first layer first."""
     layers = gradients["features"]
     return [layers[f"dense{k + 1}"]["bias"] for k in range(sum(name.startswith("dense") for name in layers))]
@@ -53,7 +53,7 @@ def chain(setting: Setting) -> Result:
         params["head"]["scores"]["weight"].fill_(1.0)
         _, cache = net.forward(params, torch.full((1, 1), 0.5), Mode())
         _, gradients = backward(net, params, cache, torch.ones(1, 1))
-        factors[f"w = {w:g}"] = [bias.item() for bias in biases(gradients)]
+        factors[f"w = {w:g}"] = [bias.item() for bias in bias_gradients(gradients)]
     numbers = {f"{name}: gradients of the first and the last bias": [row[0], row[-1]] for name, row in factors.items()}
     return Result(numbers, curves(factors, "layer", "gradient of the bias", log=True))
 
@@ -66,11 +66,11 @@ def network(splits: Splits, layers: int, seed: int, activation: str = "sigmoid",
     return Model(net, BinaryCrossEntropy(), SGD(rate), regularizer=penalty, input_shape=shape, seed=seed)
 
 
-def speeds(model: Learner, splits: Splits) -> list[float]:
+def layer_speeds(model: Learner, splits: Splits) -> list[float]:
     """Return the speed of each hidden layer: the norm of the gradient with respect to its biases, over 1,000 images."""
     batch = Batch(float_images(splits.train.x[:1000]), splits.train.y[:1000])
     _, gradients = model.objective.gradients(model.params, batch, Mode())
-    return [bias.norm().item() for bias in biases(gradients)]
+    return [bias.norm().item() for bias in bias_gradients(gradients)]
 
 
 def depths(setting: Setting) -> Result:
@@ -82,17 +82,17 @@ def depths(setting: Setting) -> Result:
     the median of ten draws.
     """
     splits = handwritten(setting, 1000)
-    found: dict[str, list[float]] = {}
+    speeds_by_depth: dict[str, list[float]] = {}
     for layers in (2, 3, 4):
-        repeats = torch.tensor([speeds(network(splits, layers, setting.seed + k), splits) for k in range(10)])
-        found[f"{layers} hidden layers"] = repeats.median(0).values.tolist()
-    longest = len(found["4 hidden layers"])
-    padded = {name: [*[float("nan")] * (longest - len(row)), *row] for name, row in found.items()}
-    figure = curves(padded, "layers before the last hidden one", "speed", range(1 - longest, 1), log=True)
-    return Result({"data": splits.train.name, **found}, figure)
+        draws = torch.tensor([layer_speeds(network(splits, layers, setting.seed + k), splits) for k in range(10)])
+        speeds_by_depth[f"{layers} hidden layers"] = draws.median(0).values.tolist()
+    max_layers = len(speeds_by_depth["4 hidden layers"])
+    padded_speeds = {name: [*[float("nan")] * (max_layers - len(row)), *row] for name, row in speeds_by_depth.items()}
+    figure = curves(padded_speeds, "layers before the last hidden one", "speed", range(1 - max_layers, 1), log=True)
+    return Result({"data": splits.train.name, **speeds_by_depth}, figure)
 
 
-class Speeds(Callback):
+class SpeedRecorder(Callback):
     """A callback that records the speed of each hidden layer after each epoch."""
 
     def __init__(self, splits: Splits) -> None:
@@ -101,7 +101,7 @@ class Speeds(Callback):
 
     def on_epoch_end(self, training: Training, row: Any) -> None:
         """Record the speeds."""
-        self.rows.append(speeds(training.model, self.splits))
+        self.rows.append(layer_speeds(training.model, self.splits))
 
 
 def plateau(setting: Setting) -> Result:
@@ -113,23 +113,23 @@ def plateau(setting: Setting) -> Result:
     layers have reached the same speed, the cost begins to fall.
     """
     splits = handwritten(setting, 1000)
-    model, recorded = network(splits, 4, setting.seed, rate=0.5), Speeds(splits)
+    model, recorder = network(splits, 4, setting.seed, rate=0.5), SpeedRecorder(splits)
     epochs = 30 if setting.small else 60
-    rows = model.fit(splits.train, epochs=epochs, batch_size=10, callbacks=[recorded], verbose=False).rows
+    rows = model.fit(splits.train, epochs=epochs, batch_size=10, callbacks=[recorder], verbose=False).rows
     f = torch.bincount(splits.train.y).double() / len(splits.train)
-    constant = -(f * f.log() + (1 - f) * (1 - f).log()).sum().item()
+    frequency_cost = -(f * f.log() + (1 - f) * (1 - f).log()).sum().item()
     costs = [row["train_loss"] for row in rows]
     numbers = {
         "data": splits.train.name,
         "last layer's speed over the first's, first and last epoch": [
-            row[-1] / row[0] for row in recorded.rows[:: epochs - 1]
+            row[-1] / row[0] for row in recorder.rows[:: epochs - 1]
         ],
-        "cost of the frequencies": constant,
-        "epochs until the cost is 5 % below that": sum(cost > 0.95 * constant for cost in costs),
+        "cost of the frequencies": frequency_cost,
+        "epochs until the cost is 5 % below that": sum(cost > 0.95 * frequency_cost for cost in costs),
         "last cost": costs[-1],
     }
-    by_layer = {f"hidden layer {k + 1}": list(row) for k, row in enumerate(zip(*recorded.rows, strict=True))}
-    return Result(numbers, curves(by_layer | {"training cost": costs}, "epoch", "speed; cost", log=True))
+    speeds_by_layer = {f"hidden layer {k + 1}": list(row) for k, row in enumerate(zip(*recorder.rows, strict=True))}
+    return Result(numbers, curves(speeds_by_layer | {"training cost": costs}, "epoch", "speed; cost", log=True))
 
 
 def accuracies(setting: Setting) -> Result:
@@ -140,21 +140,21 @@ def accuracies(setting: Setting) -> Result:
     weights from N(0, 2/n_in), whose derivative is 1 wherever they are active.
     """
     splits = handwritten(setting, 10_000)
-    kinds: Sequence[tuple[str, int, str]] = (
+    architectures: Sequence[tuple[str, int, str]] = (
         ("1 sigmoid layer", 1, "sigmoid"), ("4 sigmoid layers", 4, "sigmoid"), ("4 ReLU layers", 4, "relu"),
     )  # fmt: skip
-    accuracies_by_depth, epochs = {}, 4 if setting.small else 10
-    for name, layers, activation in kinds:
+    rows_by_architecture, epochs = {}, 4 if setting.small else 10
+    for name, layers, activation in architectures:
         model = network(splits, layers, setting.seed, activation)
-        accuracies_by_depth[name] = model.fit(
+        rows_by_architecture[name] = model.fit(
             splits.train, epochs=epochs, batch_size=10, validation=splits.test, verbose=False
         ).rows
     numbers = {
         f"{name}: test accuracy after the first and the last epoch": [rows[0]["val_accuracy"], rows[-1]["val_accuracy"]]
-        for name, rows in accuracies_by_depth.items()
+        for name, rows in rows_by_architecture.items()
     }
     return Result(
-        {"data": splits.train.name, **numbers}, histories(accuracies_by_depth, ("train_loss", "val_accuracy"))
+        {"data": splits.train.name, **numbers}, histories(rows_by_architecture, ("train_loss", "val_accuracy"))
     )
 
 

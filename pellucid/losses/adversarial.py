@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.losses.base import precise
+from pellucid.losses.base import upcast_half
 
 GANLoss = Literal["non_saturating", "least_squares", "hinge"]  # the keys of ADVERSARIAL
 
@@ -29,17 +29,17 @@ class Adversarial(ABC):
 
     def discriminator(self, real: Tensor, fake: Tensor) -> DiscriminatorLoss:
         """Return the discriminator's loss, the sum of the means over real and over generated images."""
-        on_real, dreal = self.judge(real, True)
-        on_fake, dfake = self.judge(fake, False)
-        return DiscriminatorLoss(on_real + on_fake, dreal, dfake)
+        real_value, dreal = self.discriminator_term(real, True)
+        fake_value, dfake = self.discriminator_term(fake, False)
+        return DiscriminatorLoss(real_value + fake_value, dreal, dfake)
 
-    def judge(self, y: Tensor, real: bool) -> tuple[Tensor, Tensor]:
+    def discriminator_term(self, y: Tensor, is_real: bool) -> tuple[Tensor, Tensor]:
         """Return the discriminator's mean loss on real or on generated images, and its gradient."""
-        return _mean(y, *(self.real if real else self.fake)(_precise(y)))
+        return _mean(y, *(self.real if is_real else self.fake)(_checked_scores(y)))
 
     def generator(self, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Return the generator's loss and its gradient with respect to the scores of its images."""
-        return _mean(fake, *self.generator_loss(_precise(fake)))
+        return _mean(fake, *self.generator_loss(_checked_scores(fake)))
 
     @abstractmethod
     def real(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,10 +118,10 @@ ADVERSARIAL: dict[str, Adversarial] = {
 }
 
 
-def _precise(y: Tensor) -> Tensor:
+def _checked_scores(y: Tensor) -> Tensor:
     if not y.numel():
         raise PellucidError("a batch without scores has no adversarial loss; leave it out")
-    return precise(y)
+    return upcast_half(y)
 
 
 def _mean(y: Tensor, cost: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:

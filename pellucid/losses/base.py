@@ -13,7 +13,7 @@ from pellucid.settings.arguments import Checked
 
 Reduction = Literal["mean", "batch", "sum"]
 REDUCTIONS = get_args(Reduction)
-HALF = (torch.bfloat16, torch.float16)
+HALF_DTYPES = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Loss(metaclass=Checked):
             return self.compute(y, target)
         if not y.numel():
             raise PellucidError(f"{type(self).__name__}: a batch without examples has no loss; leave it out")
-        if y.dtype in HALF:
+        if y.dtype in HALF_DTYPES:
             value, dy = self.compute(y.float(), target)
             return value, dy.to(y.dtype)
         return self.compute(y, target)
@@ -56,18 +56,18 @@ class Loss(metaclass=Checked):
         """
         if targets.is_floating_point() and not bool(targets.isfinite().all()):
             raise PellucidError(f"{type(self).__name__}: targets must be finite; look for NaN and infinity in the data")
-        multiclass = len(outputs) > 0 and isinstance(outputs[0], int) and outputs[0] > 1
-        classes = multiclass and not targets.is_floating_point() and targets.shape[1:] == outputs[1:]
-        if classes and not bool(((targets >= 0) & (targets < outputs[0])).all()):
-            raise out_of_range(self, targets, outputs[0])
+        is_multiclass = len(outputs) > 0 and isinstance(outputs[0], int) and outputs[0] > 1
+        are_classes = is_multiclass and not targets.is_floating_point() and targets.shape[1:] == outputs[1:]
+        if are_classes and not bool(((targets >= 0) & (targets < outputs[0])).all()):
+            raise class_range_error(self, targets, outputs[0])
 
     def draw(self, count: int, outputs: Any, inputs: Any, rng: torch.Generator) -> Tensor | None:
         """Return random valid targets (count, ...), by default class indices; None for outputs that do not fit.
 
         outputs, inputs: shapes without the batch axis.
         """
-        single = len(outputs) > 0 and isinstance(outputs[0], int)
-        return torch.randint(max(2, outputs[0]), (count, *outputs[1:]), generator=rng) if single else None
+        has_one_output = len(outputs) > 0 and isinstance(outputs[0], int)
+        return torch.randint(max(2, outputs[0]), (count, *outputs[1:]), generator=rng) if has_one_output else None
 
     def predict(self, y: Any) -> Tensor:
         """Return predictions for the network's output: values, probabilities or scores; y unchanged by default."""
@@ -94,9 +94,9 @@ class Loss(metaclass=Checked):
         return y
 
 
-def precise(y: Tensor) -> Tensor:
+def upcast_half(y: Tensor) -> Tensor:
     """Return y, converted to float32 if it is in half precision."""
-    return y.float() if y.dtype in HALF else y
+    return y.float() if y.dtype in HALF_DTYPES else y
 
 
 def divisor(reduction: str, y: Tensor) -> int:
@@ -106,13 +106,13 @@ def divisor(reduction: str, y: Tensor) -> int:
     return y.numel() if reduction == "mean" else 1
 
 
-def positions(reduction: str, y: Tensor) -> int:
+def position_divisor(reduction: str, y: Tensor) -> int:
     """Return the divisor of the unweighted sum over all positions of y (N, C, ...)."""
     return y.numel() // y.shape[1] if reduction == "mean" else divisor(reduction, y)
 
 
 @lru_cache(maxsize=64)
-def fraction(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
+def fraction_tensor(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
     """Return numerator / denominator as a 0-d tensor on the CPU, which combines with tensors on every device.
 
     Cached between calls: PyTorch multiplies by such a tensor twice as fast as by a Python number, which it wraps in a
@@ -122,7 +122,7 @@ def fraction(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
         return torch.tensor(numerator / denominator, dtype=dtype)
 
 
-def out_of_range(loss: object, targets: Tensor, classes: int) -> PellucidError:
+def class_range_error(loss: object, targets: Tensor, classes: int) -> PellucidError:
     """Return the error for class indices out of range."""
     return PellucidError(
         f"{type(loss).__name__}: the targets contain classes {int(targets.min())} to {int(targets.max())}, "

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
-from pellucid.losses.targets import by_class, check_numbers, check_weights, numbers, wrong_weights
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
+from pellucid.losses.targets import check_values, check_weights, class_weights_like, target_values, weight_count_error
 from pellucid.settings.checks import check_choice, check_range
 
 
@@ -45,30 +45,30 @@ class BinaryCrossEntropy(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
-        target = numbers(self, y, target)
+        scale = fraction_tensor(1.0, divisor(self.reduction, y), y.dtype)
+        target = target_values(self, y, target)
         a = y.sigmoid()  # (N, ...)
         if self.pos_weight == 1 and self.class_weights is None:
             value = torch.binary_cross_entropy_with_logits(y, target, None, None, 2)  # 2 is the sum
             return value * scale, (a - target) * scale
         positive, negative = target, 1 - target
         if isinstance(self.pos_weight, tuple):
-            positive = positive * by_class(self, self.pos_weight, y, "pos_weight")
+            positive = positive * class_weights_like(self, self.pos_weight, y, "pos_weight")
         else:
             positive = positive * self.pos_weight
         cost = positive * F.softplus(-y, threshold=50) + negative * F.softplus(y, threshold=50)
         slope = a * (positive + negative) - positive
         if self.class_weights is not None:
-            weights = by_class(self, self.class_weights, y)
+            weights = class_weights_like(self, self.class_weights, y)
             cost, slope = cost * weights, slope * weights
         return cost.sum() * scale, slope * scale
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are in [0, 1] and of the output shape, or class indices."""
-        check_numbers(self, outputs, targets, (0.0, 1.0))
+        check_values(self, outputs, targets, (0.0, 1.0))
         for name, weights in (("pos_weight", self.pos_weight), ("class_weights", self.class_weights)):
             if isinstance(weights, tuple) and outputs[:1] != (len(weights),):
-                raise wrong_weights(self, len(weights), outputs[0] if outputs else 0, name)
+                raise weight_count_error(self, len(weights), outputs[0] if outputs else 0, name)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of the positive class for each output."""

@@ -8,18 +8,18 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.keypoints import KeypointLoss, labelled
+from pellucid.losses.keypoints import KeypointLoss, point_weights
 from pellucid.settings.checks import check_range
 
 
 class CoordinatePieces(NamedTuple):
     """The terms of the loss.
 
-    error: y - c, (N, 2 K). share: the weight of each output in the mean, (N, 2 K), 0 for unlabelled points.
+    error: y - c, (N, 2 K). weight: of each output in the mean, (N, 2 K), 0 for unlabelled points.
     """
 
     error: Tensor
-    share: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Coordinates(KeypointLoss):
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         terms = self.pieces(y, target)
-        return (terms.error.abs() * terms.share).sum(), terms.error.sign() * terms.share
+        return (terms.error.abs() * terms.weight).sum(), terms.error.sign() * terms.weight
 
     def pieces(self, y: Tensor, target: Tensor) -> "CoordinatePieces":
         """Return the terms of the value and of the gradient."""
         height, width = self.size
-        x, down, _ = target.to(y.dtype).unbind(-1)
-        c = torch.stack((x / width, down / height), -1) - 0.5  # (N, K, 2)
-        share = labelled(target, y.dtype)[..., None].expand_as(c)
-        return CoordinatePieces(y - c.reshape(y.shape), share.reshape(y.shape))
+        point_x, point_y, _ = target.to(y.dtype).unbind(-1)
+        c = torch.stack((point_x / width, point_y / height), -1) - 0.5  # (N, K, 2)
+        weight = point_weights(target, y.dtype)[..., None].expand_as(c)
+        return CoordinatePieces(y - c.reshape(y.shape), weight.reshape(y.shape))
 
     def points(self, outputs: Shape) -> int:
         """Return half the number of outputs; raise PellucidError if they are not pairs of coordinates."""
@@ -61,5 +61,5 @@ class Coordinates(KeypointLoss):
     def predict(self, y: Tensor) -> Tensor:
         """Return key-points (N, K, 3): x and y in pixels, and 1, since coordinates have no score."""
         height, width = self.size
-        x, down = (y.view(len(y), -1, 2) + 0.5).unbind(-1)  # (N, K) each
-        return torch.stack((x * width, down * height, torch.ones_like(x)), -1)
+        x_coordinate, y_coordinate = (y.view(len(y), -1, 2) + 0.5).unbind(-1)  # (N, K) each
+        return torch.stack((x_coordinate * width, y_coordinate * height, torch.ones_like(x_coordinate)), -1)

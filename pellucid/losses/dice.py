@@ -8,7 +8,13 @@ from torch import Tensor
 
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss
-from pellucid.losses.targets import check_classes, check_weights, class_table, not_ignored, pick
+from pellucid.losses.targets import (
+    check_classes,
+    check_weights,
+    class_weight_tensor,
+    not_ignored_mask,
+    position_targets,
+)
 
 
 class DicePieces(NamedTuple):
@@ -55,18 +61,18 @@ class Dice(Loss):
         With I = Σ p t and U = Σ p + Σ t of a class, dp = dC/dp = -2 w (t U - I) / U² / Σ w at positions that are not
         ignored, and backpropagating through the softmax gives dy = p (dp - Σ_k p_k dp_k).
         """
-        picks = pick(self, y, target, None, self.ignore)
-        keep = picks.keep  # (N, 1, ...)
-        p = y.softmax(1) * keep  # (N, C, ...)
-        t = torch.zeros_like(y).scatter_(1, picks.classes, keep)
+        targets = position_targets(self, y, target, None, self.ignore)
+        keep_mask = targets.keep_mask  # (N, 1, ...)
+        p = y.softmax(1) * keep_mask  # (N, C, ...)
+        t = torch.zeros_like(y).scatter_(1, targets.classes, keep_mask)
         axes = [0, *range(2, y.dim())]
-        occurring = t.sum(axes, keepdim=True)  # (1, C, ...)
-        intersection, total = (p * t).sum(axes, keepdim=True), p.sum(axes, keepdim=True) + occurring
-        weight = (occurring > 0).to(y.dtype)
+        target_sum = t.sum(axes, keepdim=True)  # (1, C, ...)
+        intersection, total = (p * t).sum(axes, keepdim=True), p.sum(axes, keepdim=True) + target_sum
+        weight = (target_sum > 0).to(y.dtype)
         if self.class_weights is not None:
-            weight = weight * class_table(self.class_weights, y.dtype, y.device).view_as(weight)
+            weight = weight * class_weight_tensor(self.class_weights, y.dtype, y.device).view_as(weight)
         weight = weight / weight.sum().clamp_min(torch.finfo(y.dtype).tiny)
-        total = torch.where(occurring > 0, total, 1.0)
+        total = torch.where(target_sum > 0, total, 1.0)
         dp = -2 * weight * (t * total - intersection) / total**2
         return DicePieces(p, weight * (1 - 2 * intersection / total), dp - (p * dp).sum(1, keepdim=True))
 
@@ -76,7 +82,7 @@ class Dice(Loss):
 
     def valid_mask(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
-        return not_ignored(target, self.ignore)
+        return not_ignored_mask(target, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from pellucid.losses.base import REDUCTIONS, Reduction
-from pellucid.losses.targets import ClassLoss, check_weights, pick
+from pellucid.losses.targets import ClassLoss, check_weights, position_targets
 from pellucid.settings.checks import check, check_choice, is_number
 
 
@@ -60,16 +60,16 @@ class Focal(ClassLoss):
         With f(p) = -(1 - p)^gamma ln p and dp/dy_k = p (t_k - a_k), where t is one-hot and a the softmax:
         dy_k = w p f'(p) (t_k - a_k) and p f'(p) = gamma p (1 - p)^(gamma - 1) ln p - (1 - p)^gamma.
         """
-        picks = pick(self, y, target, self.class_weights, self.ignore)
+        targets = position_targets(self, y, target, self.class_weights, self.ignore)
         log_a = y.log_softmax(1)
-        weight = picks.weight / picks.total(self.reduction)
-        log_p = log_a.gather(1, picks.classes)
+        weight = targets.weight / targets.divisor(self.reduction)
+        log_p = log_a.gather(1, targets.classes)
         p, one_minus_p = log_p.exp(), -log_p.expm1()  # without cancellation
-        focus = one_minus_p**self.gamma
-        slope = -focus
+        modulating_factor = one_minus_p**self.gamma
+        slope = -modulating_factor
         if self.gamma:
             slope = slope + self.gamma * p * one_minus_p ** (self.gamma - 1) * log_p
-        return FocalPieces(log_a, picks.classes, -focus * log_p * weight, slope * weight)
+        return FocalPieces(log_a, targets.classes, -modulating_factor * log_p * weight, slope * weight)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

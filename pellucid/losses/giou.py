@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import REDUCTIONS, Loss, Reduction, fraction
-from pellucid.losses.targets import check_numbers
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, fraction_tensor
+from pellucid.losses.targets import check_values
 from pellucid.settings.checks import check_choice
 
 
@@ -33,7 +33,7 @@ class GIoU(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, len(y) if self.reduction != "sum" else 1, y.dtype)
+        scale = fraction_tensor(1.0, len(y) if self.reduction != "sum" else 1, y.dtype)
         cost, slope = self.pieces(y, target)
         return cost.sum() * scale, slope * scale
 
@@ -48,34 +48,34 @@ class GIoU(Loss):
                 f"GIoU: boxes of shape {tuple(y.shape)} and targets of shape {tuple(target.shape)}; both must be (N, 4)"
             )
         target = target.to(y.dtype)
-        first, second, other_low, other_high = y[:, :2], y[:, 2:], target[:, :2], target[:, 2:]  # (N, 2) each
-        low, high = first.minimum(second), first.maximum(second)
-        hull = high.maximum(other_high) - low.minimum(other_low)
+        first_corner, second_corner = y[:, :2], y[:, 2:]  # (N, 2) each
+        target_low, target_high = target[:, :2], target[:, 2:]
+        low, high = first_corner.minimum(second_corner), first_corner.maximum(second_corner)
+        hull = high.maximum(target_high) - low.minimum(target_low)
         # The GIoU does not depend on the unit of length; the longer side of the hull as unit keeps all areas in range.
         unit = hull.amax(1, keepdim=True)
         unit = torch.where(unit > 0, unit, 1)
-        size, other_size, hull = (high - low) / unit, (other_high - other_low) / unit, hull / unit
-        common = (high.minimum(other_high) - low.maximum(other_low)).clamp_min(0) / unit
+        size, target_size, hull = (high - low) / unit, (target_high - target_low) / unit, hull / unit
+        common = (high.minimum(target_high) - low.maximum(target_low)).clamp_min(0) / unit
         intersection, hull_area = common.prod(1), hull.prod(1)
-        union = size.prod(1) + other_size.prod(1) - intersection
-        flat = hull_area == 0  # both are points, or parts of one line: nothing of the hull is outside them
-        union_divisor, hull_area = torch.where(union > 0, union, 1), torch.where(flat, 1, hull_area)
-        cost = 2 - intersection / union_divisor - torch.where(flat, 1, union / hull_area)
+        union = size.prod(1) + target_size.prod(1) - intersection
+        is_flat = hull_area == 0  # both are points, or parts of one line: nothing of the hull is outside them
+        union_divisor, hull_area = torch.where(union > 0, union, 1), torch.where(is_flat, 1, hull_area)
+        cost = 2 - intersection / union_divisor - torch.where(is_flat, 1, union / hull_area)
 
         u = intersection / union_divisor**2 - 1 / hull_area
-        by_intersection = torch.where(intersection > 0, 1 / union_divisor + u, 0)[:, None] * common.flip(
-            1
-        )  # dI/dw = height
-        by_size = -u[:, None] * size.flip(1)
-        by_hull = (-union / hull_area**2)[:, None] * hull.flip(1)
+        dintersection = torch.where(intersection > 0, 1 / union_divisor + u, 0)[:, None]
+        dcommon = dintersection * common.flip(1)  # dI/dw = height
+        dsize = -u[:, None] * size.flip(1)
+        dhull = (-union / hull_area**2)[:, None] * hull.flip(1)
         # An edge of the intersection is this box's edge where that is the inner one; of the hull, where the outer one.
-        inner_high, inner_low = _step(other_high - high), _step(low - other_low)
-        dhigh = by_intersection * inner_high + by_size + by_hull * (1 - inner_high)
-        dlow = -by_intersection * inner_low - by_size - by_hull * (1 - inner_low)
-        sorted_already = _step(second - first)  # whether the first corner is the lower one
-        dfirst = dlow * sorted_already + dhigh * (1 - sorted_already)
+        high_is_inner, low_is_inner = _heaviside(target_high - high), _heaviside(low - target_low)
+        dhigh = dcommon * high_is_inner + dsize + dhull * (1 - high_is_inner)
+        dlow = -dcommon * low_is_inner - dsize - dhull * (1 - low_is_inner)
+        first_is_low = _heaviside(second_corner - first_corner)  # whether the first corner is the lower one
+        dfirst = dlow * first_is_low + dhigh * (1 - first_is_low)
         slope = -torch.cat([dfirst, dlow + dhigh - dfirst], 1) / unit
-        return cost, torch.where(flat[:, None], 0, slope)
+        return cost, torch.where(is_flat[:, None], 0, slope)
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are four finite numbers for each example, with x0 <= x1 and y0 <= y1."""
@@ -84,10 +84,10 @@ class GIoU(Loss):
                 f"GIoU: outputs of shape {tuple(outputs)} and targets of shape {tuple(targets.shape[1:])}; both must "
                 "be boxes of four numbers, x0, y0, x1, y1"
             )
-        check_numbers(self, outputs, targets)
-        inverted = (targets[:, :2] > targets[:, 2:]).any(1).nonzero()[:, 0]
-        if len(inverted):
-            example = int(inverted[0])
+        check_values(self, outputs, targets)
+        inverted_examples = (targets[:, :2] > targets[:, 2:]).any(1).nonzero()[:, 0]
+        if len(inverted_examples):
+            example = int(inverted_examples[0])
             corners = [float(side) for side in targets[example]]
             raise PellucidError(
                 f"GIoU: the target of example {example} is {corners}; boxes are x0, y0, x1, y1 with x0 <= x1 and "
@@ -95,6 +95,6 @@ class GIoU(Loss):
             )
 
 
-def _step(distance: Tensor) -> Tensor:
+def _heaviside(distance: Tensor) -> Tensor:
     """Return 1 where the distance is positive, 0 where it is negative, and 1/2 where it is 0."""
     return (distance.sign() + 1) / 2

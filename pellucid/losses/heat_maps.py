@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.keypoints import KeypointLoss, labelled
+from pellucid.losses.keypoints import KeypointLoss, point_weights
 from pellucid.ops import heatmaps
 from pellucid.settings.checks import check, check_choice, check_range, is_number
 
@@ -16,18 +16,18 @@ Decoding = Literal["expectation", "quarter", "taylor"]
 
 
 class MapPieces(NamedTuple):
-    """The terms of the loss, with dy = (p (1 + pull) - t) share.
+    """The terms of the loss, with dy = (p (1 + l1_slope) - t) weight.
 
-    p, t: probabilities and targets of the cells, (N, K, H, W). pull: the slope of the L1 term, (N, K, H, W), None for
-    `l1` = 0. cost: (N, K), whose sum is the loss. share: the weight of each point in the mean, (N, K), 0 for points
-    that are not labelled.
+    p, t: probabilities and targets of the cells, (N, K, H, W). l1_slope: the slope of the L1 term, (N, K, H, W), None
+    for `l1` = 0. cost: (N, K), whose sum is the loss. weight: of each point in the mean, (N, K), 0 for points that are
+    not labelled.
     """
 
     p: Tensor
     t: Tensor
-    pull: Tensor | None
+    l1_slope: Tensor | None
     cost: Tensor
-    share: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,24 @@ class HeatMaps(KeypointLoss):
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         terms = self.pieces(y, target)
-        weight = terms.share[..., None, None]  # (N, K, 1, 1)
-        slope = 1.0 if terms.pull is None else 1.0 + terms.pull
-        return terms.cost.sum(), (terms.p * slope - terms.t) * weight
+        map_weight = terms.weight[..., None, None]  # (N, K, 1, 1)
+        slope = 1.0 if terms.l1_slope is None else 1.0 + terms.l1_slope
+        return terms.cost.sum(), (terms.p * slope - terms.t) * map_weight
 
     def pieces(self, y: Tensor, target: Tensor) -> "MapPieces":
         """Return the terms of the value and of the gradient."""
         size = (y.shape[2], y.shape[3])
-        share = labelled(target, y.dtype)  # (N, K)
-        c = heatmaps.inside(target[..., :2].to(y.dtype) / self.stride, size)  # (N, K, 2), cells
+        weight = point_weights(target, y.dtype)  # (N, K)
+        c = heatmaps.clamp_points(target[..., :2].to(y.dtype) / self.stride, size)  # (N, K, 2), cells
         log_p = y.flatten(2).log_softmax(2).view_as(y)
         p, t = log_p.exp(), heatmaps.gaussians(c, size, self.sigma)
         cost = -(t * log_p).sum((2, 3))
         if not self.l1:
-            return MapPieces(p, t, None, cost * share, share)
+            return MapPieces(p, t, None, cost * weight, weight)
         mean = heatmaps.expectation(p)  # (N, K, 2)
         offset = mean - c
-        pull = heatmaps.expectation_slope(p, mean, offset.sign() * self.l1)
-        return MapPieces(p, t, pull, (cost + self.l1 * offset.abs().sum(2)) * share, share)
+        l1_slope = heatmaps.expectation_slope(p, mean, offset.sign() * self.l1)
+        return MapPieces(p, t, l1_slope, (cost + self.l1 * offset.abs().sum(2)) * weight, weight)
 
     def points(self, outputs: Shape) -> int:
         """Return the number of maps; raise PellucidError for outputs that are not maps."""
@@ -96,5 +96,5 @@ class HeatMaps(KeypointLoss):
             points = heatmaps.expectation(p)
         else:
             points = heatmaps.quarter(y) if self.decode == "quarter" else heatmaps.taylor(y)
-        score = heatmaps.mass_within(p, points, max(1.0, heatmaps.CUTOFF * self.sigma))
+        score = heatmaps.mass_within(p, points, max(1.0, heatmaps.CUTOFF_SIGMAS * self.sigma))
         return torch.cat((points * self.stride, score[..., None]), -1)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
-from pellucid.losses.targets import check_classes, check_weights, pick
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
+from pellucid.losses.targets import check_classes, check_weights, position_targets
 from pellucid.settings.checks import check, check_choice, check_range
 
 
@@ -39,8 +39,8 @@ class Hinge(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
-        index, _, weight = pick(self, y, target, self.class_weights)  # (N, 1)
+        scale = fraction_tensor(1.0, divisor(self.reduction, y), y.dtype)
+        index, _, weight = position_targets(self, y, target, self.class_weights)  # (N, 1)
         violation = (y - y.gather(1, index) + self.margin).clamp_min(0).scatter(1, index, 0)  # (N, C), 0 at the class
         if self.power == 1:
             cost, slope = violation, (violation > 0) * weight

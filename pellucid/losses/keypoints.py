@@ -21,10 +21,10 @@ class KeypointLoss(Loss):
         """Raise PellucidError unless targets are finite key-points (n, K, 3) for outputs of this shape."""
         points = self.points(outputs)
         if targets.shape[1:] != (points, 3) or not targets.is_floating_point():
-            given = f"targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype}"
             raise PellucidError(
-                f"{type(self).__name__}: {given} do not fit a network with outputs for {points} points; give floats "
-                f"({points}, 3): x, y and visibility of each point"
+                f"{type(self).__name__}: targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype} do not "
+                f"fit a network with outputs for {points} points; give floats ({points}, 3): x, y and visibility of "
+                "each point"
             )
         if not bool(targets.isfinite().all()):
             raise PellucidError(f"{type(self).__name__}: targets must be finite; look for NaN and infinity in the data")
@@ -41,7 +41,7 @@ class KeypointLoss(Loss):
         return float(count) if target.device.type == "cpu" else count  # reading the count would wait for the device
 
 
-def labelled(target: Tensor, dtype: torch.dtype) -> Tensor:
+def point_weights(target: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the weight of each point in the mean over the labelled points, (N, K): 1 / count, or 0."""
     is_labelled = (target[..., 2] > 0).to(dtype)
     return is_labelled / is_labelled.sum().clamp_min(1)  # without labelled points, the loss is 0 instead of 0/0

@@ -24,22 +24,22 @@ def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> tuple
     k_xx, slope_xx = _kernel(x, x, bandwidths)
     k_xy, slope_xy = _kernel(x, y, bandwidths)
     k_yy, _ = _kernel(y, y, bandwidths)
-    squared = k_xx.sum() / n**2 - 2 * k_xy.sum() / (n * m) + k_yy.sum() / m**2
-    value = squared.clamp_min(0.0).sqrt()  # rounding may leave a small negative number
+    squared_mmd = k_xx.sum() / n**2 - 2 * k_xy.sum() / (n * m) + k_yy.sum() / m**2
+    value = squared_mmd.clamp_min(0.0).sqrt()  # rounding may leave a small negative number
     # d k(a, b) / da = Σ -exp(...) / s (a - b); each pair of x is in the first sum twice.
     dx_xx = slope_xx.sum(1, keepdim=True) * x - slope_xx @ x  # (N, D)
     dx_xy = slope_xy.sum(1, keepdim=True) * x - slope_xy @ y
-    dsquared = dx_xx * (2 / n**2) - dx_xy * (2 / (n * m))
-    return value, torch.where(value > 0, dsquared / (2 * value), 0.0)
+    dsquared_mmd = dx_xx * (2 / n**2) - dx_xy * (2 / (n * m))
+    return value, torch.where(value > 0, dsquared_mmd / (2 * value), 0.0)
 
 
 def _kernel(a: Tensor, b: Tensor, bandwidths: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Return k(aᵢ, bⱼ), (N, M), and the factor of aᵢ - bⱼ in its gradient with respect to aᵢ."""
-    squares = (a * a).sum(1, keepdim=True) + (b * b).sum(1) - 2 * (a @ b.t())  # (N, M)
-    squares = squares.clamp_min_(0.0)
-    kernel, slope = torch.zeros_like(squares), torch.zeros_like(squares)
+    squared_distances = (a * a).sum(1, keepdim=True) + (b * b).sum(1) - 2 * (a @ b.t())  # (N, M)
+    squared_distances = squared_distances.clamp_min_(0.0)
+    kernel, slope = torch.zeros_like(squared_distances), torch.zeros_like(squared_distances)
     for s in bandwidths:
-        part = torch.exp(squares * (-0.5 / s))
-        kernel += part
-        slope.sub_(part, alpha=1 / s)
+        gaussian = torch.exp(squared_distances * (-0.5 / s))
+        kernel += gaussian
+        slope.sub_(gaussian, alpha=1 / s)
     return kernel, slope

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.losses.base import REDUCTIONS, Reduction
-from pellucid.losses.targets import ClassLoss, check_weights, pick
+from pellucid.losses.targets import ClassLoss, check_weights, position_targets
 from pellucid.settings.checks import check_choice
 
 
@@ -34,9 +34,9 @@ class NegativeLogLikelihood(ClassLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        picks = pick(self, y, target, self.class_weights, self.ignore)
-        slope = picks.weight / -picks.total(self.reduction)  # (N, 1, ...)
-        return (y.gather(1, picks.classes) * slope).sum(), torch.zeros_like(y).scatter_(1, picks.classes, slope)
+        targets = position_targets(self, y, target, self.class_weights, self.ignore)
+        slope = targets.weight / -targets.divisor(self.reduction)  # (N, 1, ...)
+        return (y.gather(1, targets.classes) * slope).sum(), torch.zeros_like(y).scatter_(1, targets.classes, slope)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

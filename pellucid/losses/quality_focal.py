@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Shape
-from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
-from pellucid.losses.targets import check_numbers, numbers
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
+from pellucid.losses.targets import check_values, target_values
 from pellucid.settings.checks import check, check_choice, is_number
 
 
@@ -35,8 +35,8 @@ class QualityFocal(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
-        cost, slope = self.pieces(y, numbers(self, y, target))
+        scale = fraction_tensor(1.0, divisor(self.reduction, y), y.dtype)
+        cost, slope = self.pieces(y, target_values(self, y, target))
         return cost.sum() * scale, slope * scale
 
     def pieces(self, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,16 +46,16 @@ class QualityFocal(Loss):
         d/dy |e|^beta h = |e|^beta e + beta |e|^(beta - 1) sign(e) a (1 - a) h.
         """
         a = y.sigmoid()
-        entropy = F.softplus(y, threshold=50) - t * y
+        cross_entropy = F.softplus(y, threshold=50) - t * y
         error = a - t
-        size = error.abs()
-        factor = size**self.beta
-        rise = self.beta * size ** (self.beta - 1) * error.sign() * a * (1 - a)
-        return factor * entropy, factor * error + rise * entropy
+        abs_error = error.abs()
+        factor = abs_error**self.beta
+        dfactor = self.beta * abs_error ** (self.beta - 1) * error.sign() * a * (1 - a)
+        return factor * cross_entropy, factor * error + dfactor * cross_entropy
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are in [0, 1] and of the output shape, or class indices."""
-        check_numbers(self, outputs, targets, (0.0, 1.0))
+        check_values(self, outputs, targets, (0.0, 1.0))
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the quality, or probability, of each output."""

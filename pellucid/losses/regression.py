@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from pellucid.layers.base import Shape
-from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction
-from pellucid.losses.targets import check_numbers, numbers
+from pellucid.losses.base import REDUCTIONS, Loss, Reduction, divisor, fraction_tensor
+from pellucid.losses.targets import check_values, target_values
 from pellucid.settings.checks import check_choice, check_range
 
 
@@ -28,7 +28,7 @@ class RegressionLoss(Loss):
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are finite numbers of the network's output shape, or class indices."""
-        check_numbers(self, outputs, targets)
+        check_values(self, outputs, targets)
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Quadratic(RegressionLoss):
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         n = divisor(self.reduction, y)
-        error = y - numbers(self, y, target)  # (N, ...)
+        error = y - target_values(self, y, target)  # (N, ...)
         flat = error.flatten()
-        return flat.dot(flat) * fraction(0.5, n, y.dtype), error * fraction(1.0, n, y.dtype)
+        return flat.dot(flat) * fraction_tensor(0.5, n, y.dtype), error * fraction_tensor(1.0, n, y.dtype)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class L1(RegressionLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
-        error = y - numbers(self, y, target)  # (N, ...)
+        scale = fraction_tensor(1.0, divisor(self.reduction, y), y.dtype)
+        error = y - target_values(self, y, target)  # (N, ...)
         return error.abs().sum() * scale, error.sign() * scale
 
 
@@ -83,7 +83,7 @@ class Huber(RegressionLoss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        scale = fraction(1.0, divisor(self.reduction, y), y.dtype)
-        d = y - numbers(self, y, target)  # (N, ...)
+        scale = fraction_tensor(1.0, divisor(self.reduction, y), y.dtype)
+        d = y - target_values(self, y, target)  # (N, ...)
         slope = d.clamp(-self.delta, self.delta)
         return (slope * (d - slope / 2)).sum() * scale, slope * scale  # slope (d - slope/2) covers both cases

@@ -9,15 +9,15 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import REDUCTIONS, Reduction, fraction, positions
+from pellucid.losses.base import REDUCTIONS, Reduction, fraction_tensor, position_divisor
 from pellucid.losses.targets import (
     MAX_IDENTITY_CLASSES,
     ClassLoss,
-    by_class,
     check_weights,
+    class_weights_like,
     one_hot,
-    pick,
-    wrong_weights,
+    position_targets,
+    weight_count_error,
 )
 from pellucid.settings.checks import check, check_choice, is_number
 
@@ -52,13 +52,13 @@ class SoftmaxCrossEntropy(ClassLoss):
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         if target.is_floating_point():
-            return self._against(y, self._soft(y, target))
+            return self._weighted_loss(y, self._soft_target_weights(y, target))
         if self.label_smoothing:
-            return self._against(y, self._smooth(y, target))
-        special = self.class_weights is not None or self.ignore is not None or self.reduction == "sum"
-        if special or y.dim() != 2 or y.shape[1] > MAX_IDENTITY_CLASSES:
-            return self._picked(y, target)
-        return self._plain(y, target)
+            return self._weighted_loss(y, self._smoothed_target_weights(y, target))
+        is_weighted = self.class_weights is not None or self.ignore is not None or self.reduction == "sum"
+        if is_weighted or y.dim() != 2 or y.shape[1] > MAX_IDENTITY_CLASSES:
+            return self._weighted_class_loss(y, target)
+        return self._unweighted_class_loss(y, target)
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Raise PellucidError unless targets are class indices in range or probabilities that sum to 1."""
@@ -66,9 +66,9 @@ class SoftmaxCrossEntropy(ClassLoss):
             super().check(outputs, targets)
             return
         if not outputs or targets.shape[1:] != outputs:
-            raise _not_soft(targets.shape[1:], outputs)
+            raise _soft_target_error(targets.shape[1:], outputs)
         if self.class_weights is not None and len(self.class_weights) != outputs[0]:
-            raise wrong_weights(self, len(self.class_weights), outputs[0])
+            raise weight_count_error(self, len(self.class_weights), outputs[0])
         sums = targets.float().sum(1)
         if bool((targets < 0).any()) or not bool(((sums - 1).abs() < 1e-3).all()):
             raise PellucidError(
@@ -84,59 +84,61 @@ class SoftmaxCrossEntropy(ClassLoss):
         """Return the probability of each class."""
         return y.softmax(1)
 
-    def _plain(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _unweighted_class_loss(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the loss of integer targets without weights, the most frequent case, in fewer operations."""
         n = y.shape[0]
         if target.shape != y.shape[:1]:
-            raise _not_classes(target, y)
+            raise _class_target_error(target, y)
         minus_t = one_hot(self, target, y, -1 / n)  # (N, C), -1/n at the class
         log_a = y.log_softmax(1)  # (N, C)
         value = F.nll_loss(log_a, target if target.dtype is torch.int64 else target.long())
         return value, torch.add(minus_t, log_a.exp(), alpha=1 / n)
 
-    def _picked(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _weighted_class_loss(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the loss of integer targets with weights or ignored positions."""
-        picks = pick(self, y, target, self.class_weights, self.ignore)
+        targets = position_targets(self, y, target, self.class_weights, self.ignore)
         log_a = y.log_softmax(1)  # (N, C, ...)
-        scale = picks.weight / picks.total(self.reduction)  # (N, 1, ...)
+        scale = targets.weight / targets.divisor(self.reduction)  # (N, 1, ...)
         negative_scale = -scale
-        value = (log_a.gather(1, picks.classes) * negative_scale).sum()
-        return value, (log_a.exp() * scale).scatter_add(1, picks.classes, negative_scale)
+        value = (log_a.gather(1, targets.classes) * negative_scale).sum()
+        return value, (log_a.exp() * scale).scatter_add(1, targets.classes, negative_scale)
 
-    def _against(self, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def _weighted_loss(self, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Compute C = -Σ w ln a and dy = a Σ w - w, where w (N, C, ...) are the weights of the outputs."""
         log_a = y.log_softmax(1)
         return -(weights * log_a).sum(), log_a.exp() * weights.sum(1, keepdim=True) - weights
 
-    def _smooth(self, y: Tensor, target: Tensor) -> Tensor:
+    def _smoothed_target_weights(self, y: Tensor, target: Tensor) -> Tensor:
         """Return the weight of each output for integer targets, with smoothing and class weights: (N, C, ...)."""
-        picks = pick(self, y, target, self.class_weights, self.ignore)
-        uniform = self._weigh((self.label_smoothing / y.shape[1]) * picks.keep.expand_as(y))  # (N, C, ...)
-        summed = uniform.scatter_add(1, picks.classes, (1 - self.label_smoothing) * picks.weight)
-        return summed / picks.total(self.reduction)
+        targets = position_targets(self, y, target, self.class_weights, self.ignore)
+        uniform = (self.label_smoothing / y.shape[1]) * targets.keep_mask.expand_as(y)  # (N, C, ...)
+        weights = self._apply_class_weights(uniform).scatter_add(
+            1, targets.classes, (1 - self.label_smoothing) * targets.weight
+        )
+        return weights / targets.divisor(self.reduction)
 
-    def _soft(self, y: Tensor, target: Tensor) -> Tensor:
+    def _soft_target_weights(self, y: Tensor, target: Tensor) -> Tensor:
         """Return the weight of each output for soft targets, with smoothing and class weights: (N, C, ...)."""
         if target.shape != y.shape or y.dim() < 2:
-            raise _not_soft(target.shape, y.shape)
+            raise _soft_target_error(target.shape, y.shape)
         target = target.to(y.dtype)
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / y.shape[1]
-        return self._weigh(target) * fraction(1.0, positions(self.reduction, y), y.dtype)
+        return self._apply_class_weights(target) * fraction_tensor(1.0, position_divisor(self.reduction, y), y.dtype)
 
-    def _weigh(self, terms: Tensor) -> Tensor:
+    def _apply_class_weights(self, terms: Tensor) -> Tensor:
         """Multiply the terms of each class, (N, C, ...), by the class's weight."""
-        return terms if self.class_weights is None else terms * by_class(self, self.class_weights, terms)
+        return terms if self.class_weights is None else terms * class_weights_like(self, self.class_weights, terms)
 
 
-def _not_soft(given: Shape, outputs: Shape) -> PellucidError:
+def _soft_target_error(target_shape: Shape, outputs: Shape) -> PellucidError:
     return PellucidError(
-        f"SoftmaxCrossEntropy: targets in floating point of shape {tuple(given)} do not fit outputs of shape "
+        f"SoftmaxCrossEntropy: targets in floating point of shape {tuple(target_shape)} do not fit outputs of shape "
         f"{tuple(outputs)}; give a probability for each output, or integer classes"
     )
 
 
-def _not_classes(target: Tensor, y: Tensor) -> PellucidError:
+def _class_target_error(target: Tensor, y: Tensor) -> PellucidError:
     return PellucidError(
         f"SoftmaxCrossEntropy: targets of shape {tuple(target.shape)} do not fit outputs of shape "
         f"{tuple(y.shape)}; give one integer class for each row"

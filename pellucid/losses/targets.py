@@ -10,30 +10,30 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, divisor, out_of_range
+from pellucid.losses.base import Loss, Reduction, class_range_error, divisor
 from pellucid.settings.checks import is_number
 
 MAX_IDENTITY_CLASSES = 1024  # for more classes, an identity matrix is too large to cache
 
 
-class Picks(NamedTuple):
+class PositionTargets(NamedTuple):
     """The class and the weight of every position of y (N, C, ...).
 
-    `classes`, `keep` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...).
+    `classes`, `keep_mask` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...).
     """
 
     classes: Tensor
-    keep: Tensor
+    keep_mask: Tensor
     weight: Tensor
 
-    def total(self, reduction: str) -> Tensor | int:
+    def divisor(self, reduction: str) -> Tensor | int:
         """Return the divisor of the sum over all positions, never 0: for a mean, the sum of `weight`."""
         if reduction == "mean":  # if all positions are ignored, the loss is 0 instead of 0/0
             return self.weight.sum().clamp_min(torch.finfo(self.weight.dtype).tiny)
         return divisor(reduction, self.weight)
 
 
-def numbers(loss: object, y: Tensor, target: Tensor) -> Tensor:
+def target_values(loss: object, y: Tensor, target: Tensor) -> Tensor:
     """Return the target as values of y's shape and dtype.
 
     If y is (N, C, ...) and the target contains integer classes of shape (N, ...), they become one-hot; for C = 1, the
@@ -57,10 +57,10 @@ def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tens
         try:
             rows = scaled_identity(classes, scale, y.dtype, y.device).index_select(0, flat)
         except IndexError as error:
-            raise out_of_range(loss, target, classes) from error
+            raise class_range_error(loss, target, classes) from error
     else:
         if flat.device.type == "cpu" and bool(((flat < 0) | (flat >= classes)).any()):  # elsewhere scatter_ raises
-            raise out_of_range(loss, target, classes)
+            raise class_range_error(loss, target, classes)
         rows = y.new_zeros(len(flat), classes).scatter_(1, flat.unsqueeze(1), scale)
     return rows if y.dim() == 2 else rows.reshape(*target.shape, classes).movedim(-1, 1)
 
@@ -73,44 +73,44 @@ def scaled_identity(classes: int, scale: float, dtype: torch.dtype, device: torc
 
 
 @lru_cache(maxsize=16)
-def class_table(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def class_weight_tensor(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the class weights as a tensor, cached between calls; do not modify it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.tensor(weights, dtype=dtype).to(device)
 
 
-def by_class(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "class_weights") -> Tensor:
+def class_weights_like(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "class_weights") -> Tensor:
     """Return the class weights in the shape (C, 1, ...), which broadcasts to y (N, C, ...)."""
     classes = y.shape[1] if y.dim() > 1 else 0
     if len(weights) != classes:
-        raise wrong_weights(loss, len(weights), classes, name)
-    return class_table(weights, y.dtype, y.device).view(-1, *(1,) * (y.dim() - 2))
+        raise weight_count_error(loss, len(weights), classes, name)
+    return class_weight_tensor(weights, y.dtype, y.device).view(-1, *(1,) * (y.dim() - 2))
 
 
-def pick(
+def position_targets(
     loss: object, y: Tensor, target: Tensor, weights: tuple[float, ...] | None, ignore: int | None = None
-) -> Picks:
+) -> PositionTargets:
     """Return the class and the weight of each position of y (N, C, ...); target: classes (N, ...)."""
-    if target.shape != y.shape[:1] + y.shape[2:] or is_numbers(target):
+    if target.shape != y.shape[:1] + y.shape[2:] or has_value_dtype(target):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and dtype {target.dtype} do not fit "
             f"outputs of shape {tuple(y.shape)}; give one integer class for each position"
         )
     classes = y.shape[1]
-    table = class_table(weights or (1.0,) * classes, y.dtype, y.device)
-    if len(table) != classes:
-        raise wrong_weights(loss, len(table), classes)
+    weight_by_class = class_weight_tensor(weights or (1.0,) * classes, y.dtype, y.device)
+    if len(weight_by_class) != classes:
+        raise weight_count_error(loss, len(weight_by_class), classes)
     target = target.long()
-    keep = torch.ones_like(target, dtype=y.dtype)
+    keep_mask = torch.ones_like(target, dtype=y.dtype)
     if ignore is not None:
-        ignored = target == ignore
-        target = target.masked_fill(ignored, 0)
-        keep = keep.masked_fill(ignored, 0)
+        is_ignored = target == ignore
+        target = target.masked_fill(is_ignored, 0)
+        keep_mask = keep_mask.masked_fill(is_ignored, 0)
     try:
-        weight = table.index_select(0, target.flatten()).view(target.shape) * keep
+        weight = weight_by_class.index_select(0, target.flatten()).view(target.shape) * keep_mask
     except IndexError as error:
-        raise out_of_range(loss, target, classes) from error
-    return Picks(target.unsqueeze(1), keep.unsqueeze(1), weight.unsqueeze(1))
+        raise class_range_error(loss, target, classes) from error
+    return PositionTargets(target.unsqueeze(1), keep_mask.unsqueeze(1), weight.unsqueeze(1))
 
 
 def total_weight(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float | Tensor:
@@ -120,35 +120,35 @@ def total_weight(target: Tensor, weights: tuple[float, ...] | None, ignore: int 
     """
     if weights is None and ignore is None:
         return float(len(target))
-    keep = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore
+    keep_mask = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore
     if weights is None:
-        total = keep.sum()
+        total = keep_mask.sum()
     else:
         dtype = torch.float32 if target.device.type == "mps" else torch.float64  # mps has no float64
-        table = class_table(weights, dtype, target.device)
-        total = (table[target.long().masked_fill(~keep, 0)] * keep).sum()
+        weight_by_class = class_weight_tensor(weights, dtype, target.device)
+        total = (weight_by_class[target.long().masked_fill(~keep_mask, 0)] * keep_mask).sum()
     return float(total) if target.device.type == "cpu" else total  # reading the value would wait for the device
 
 
-def not_ignored(target: Tensor, ignore: int | None) -> Tensor | None:
+def not_ignored_mask(target: Tensor, ignore: int | None) -> Tensor | None:
     """Return a mask of the classes (n,) that are not `ignore`; None without `ignore` and for other kinds of targets."""
-    if ignore is None or target.dim() != 1 or is_numbers(target):
+    if ignore is None or target.dim() != 1 or has_value_dtype(target):
         return None
     return target != ignore
 
 
-def is_numbers(target: Tensor) -> bool:
+def has_value_dtype(target: Tensor) -> bool:
     """Return whether a target's dtype is for values, not for class indices."""
     return target.is_floating_point() or target.is_complex() or target.dtype is torch.bool
 
 
 def fits_without_classes(shape: Shape, target: Tensor) -> bool:
     """Return whether a target without the class axis has the expected shape for outputs (N, C, ...)."""
-    return len(shape) >= 2 and target.shape == shape[:1] + shape[2:] and (shape[1] == 1 or not is_numbers(target))
+    return len(shape) >= 2 and target.shape == shape[:1] + shape[2:] and (shape[1] == 1 or not has_value_dtype(target))
 
 
-def check_numbers(loss: object, outputs: Shape, targets: Tensor, within: tuple[float, float] | None = None) -> None:
-    """Raise PellucidError unless targets are finite numbers in the range `within`, or class indices in range."""
+def check_values(loss: object, outputs: Shape, targets: Tensor, value_range: tuple[float, float] | None = None) -> None:
+    """Raise PellucidError unless targets are finite numbers in the range `value_range`, or class indices in range."""
     shape = (len(targets), *outputs)
     if targets.shape != shape and not fits_without_classes(shape, targets):
         raise PellucidError(
@@ -160,9 +160,9 @@ def check_numbers(loss: object, outputs: Shape, targets: Tensor, within: tuple[f
         return
     if not bool(targets.isfinite().all()):
         raise PellucidError(f"{type(loss).__name__}: targets must be finite; look for NaN and infinity in the data")
-    if within is not None and not bool(((targets >= within[0]) & (targets <= within[1])).all()):
+    if value_range is not None and not bool(((targets >= value_range[0]) & (targets <= value_range[1])).all()):
         raise PellucidError(
-            f"{type(loss).__name__}: targets must be from {within[0]:g} to {within[1]:g}, not "
+            f"{type(loss).__name__}: targets must be from {value_range[0]:g} to {value_range[1]:g}, not "
             f"{targets.min().item():g} to {targets.max().item():g}; rescale them"
         )
 
@@ -171,21 +171,21 @@ def check_classes(
     loss: object, outputs: Shape, targets: Tensor, weights: tuple[float, ...] | None, ignore: int | None
 ) -> None:
     """Raise PellucidError unless targets have one class index in range for each position."""
-    if not outputs or targets.shape[1:] != outputs[1:] or is_numbers(targets):
+    if not outputs or targets.shape[1:] != outputs[1:] or has_value_dtype(targets):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype} do not fit "
             f"a network that outputs {tuple(outputs)}; give one integer class for each position"
         )
     if weights is not None and len(weights) != outputs[0]:
-        raise wrong_weights(loss, len(weights), outputs[0])
+        raise weight_count_error(loss, len(weights), outputs[0])
     check_indices(loss, targets, outputs[0], ignore)
 
 
 def check_indices(loss: object, targets: Tensor, classes: int, ignore: int | None) -> None:
     """Raise PellucidError unless targets are from 0 to classes - 1, or `ignore`."""
-    kept = targets if ignore is None else targets[targets != ignore]
-    if kept.numel() and (int(kept.min()) < 0 or int(kept.max()) >= classes):
-        raise out_of_range(loss, kept, classes)
+    included_targets = targets if ignore is None else targets[targets != ignore]
+    if included_targets.numel() and (int(included_targets.min()) < 0 or int(included_targets.max()) >= classes):
+        raise class_range_error(loss, included_targets, classes)
 
 
 def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
@@ -199,9 +199,9 @@ def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
         )
 
 
-def wrong_weights(loss: object, given: int, classes: int, name: str = "class_weights") -> PellucidError:
+def weight_count_error(loss: object, n_weights: int, n_classes: int, name: str = "class_weights") -> PellucidError:
     """Return the error for a wrong number of weights."""
-    return PellucidError(f"{type(loss).__name__}: {given} {name} for {classes} classes; give one for each class")
+    return PellucidError(f"{type(loss).__name__}: {n_weights} {name} for {n_classes} classes; give one for each class")
 
 
 class ClassLoss(Loss):
@@ -223,4 +223,4 @@ class ClassLoss(Loss):
 
     def valid_mask(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
-        return not_ignored(target, self.ignore)
+        return not_ignored_mask(target, self.ignore)

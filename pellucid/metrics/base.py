@@ -105,13 +105,13 @@ class MissingMetric(Metric):
         return {}
 
 
-def concatenate_batches(parts: Sequence[Any]) -> Any:
+def concatenate_batches(batches: Sequence[Any]) -> Any:
     """Return the outputs, or targets, of all batches as one tensor, or a list with one entry per example.
 
     It is a list if the batches are lists, or if the shapes of their entries differ.
     """
-    same_shape = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
-    return torch.cat(list(parts)) if same_shape else [entry for part in parts for entry in part]
+    same_shape = all(isinstance(batch, Tensor) and batch.shape[1:] == batches[0].shape[1:] for batch in batches)
+    return torch.cat(list(batches)) if same_shape else [entry for batch in batches for entry in batch]
 
 
 MetricLike = str | Metric | Callable[[Any, Any], Any]
@@ -135,22 +135,22 @@ def improves_downward(metric: Metric | Callable[[Any, Any], Any]) -> bool:
     return bool(getattr(metric, "lower_is_better", False))
 
 
-def mergeable(metric: Metric | Callable[[Any, Any], Any]) -> bool:
+def is_mergeable(metric: Metric | Callable[[Any, Any], Any]) -> bool:
     """Return whether several processes can compute a metric together: by `sums`, its own `merge`, or as a function."""
     return not isinstance(metric, Metric) or bool(metric.sums) or type(metric).merge is not Metric.merge
 
 
-def to_merge(metric: Metric) -> Any:
+def mergeable_state(metric: Metric) -> Any:
     """Return what `merge` takes of a metric: its `sums`, which can be sent to other processes, or the metric itself."""
     if type(metric).merge is not Metric.merge:
         return metric
     return SimpleNamespace(**{name: getattr(metric, name) for name in metric.sums})
 
 
-def share(part: float, whole: float, metric: Metric) -> float:
-    """Return part / whole; raises PellucidError if `whole` is 0."""
-    check_measured(whole, metric)
-    return part / whole
+def checked_ratio(numerator: float, denominator: float, metric: Metric) -> float:
+    """Return numerator / denominator; raises PellucidError if `denominator` is 0."""
+    check_measured(denominator, metric)
+    return numerator / denominator
 
 
 def check_measured(count: float, metric: Metric) -> None:

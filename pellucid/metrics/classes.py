@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.metrics.base import Metric, share
+from pellucid.metrics.base import Metric, checked_ratio
 from pellucid.metrics.functions import Bins, confusion_matrix, f1, macro, precision, recall, top_k
 from pellucid.settings.checks import check_whole
 
@@ -44,7 +44,7 @@ class Accuracy(Metric):
     def compute(self) -> dict[str, Any]:
         """Return {"accuracy": from 0 to 1}."""
         counts = (self.outputs_right, self.outputs_seen) if self.multilabel else (self.hits, self.seen)
-        return {"accuracy": share(*counts, self)}
+        return {"accuracy": checked_ratio(*counts, self)}
 
 
 @dataclass
@@ -69,7 +69,7 @@ class TopK(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return {"top5": from 0 to 1}, with `k` in the name."""
-        return {f"top{self.k}": share(round(self.hits), self.seen, self)}
+        return {f"top{self.k}": checked_ratio(round(self.hits), self.seen, self)}
 
 
 @dataclass

@@ -14,20 +14,20 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
-from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
+from pellucid.metrics.overlaps import OVERLAP_KINDS, PERSON_SIGMAS, truth_areas
 from pellucid.settings.checks import check_known
 
-THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, rounded as in COCO's reference code
-RECALLS = torch.from_numpy(np.linspace(0.0, 1.0, 101))
+IOU_THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, rounded as in COCO's reference code
+RECALL_LEVELS = torch.from_numpy(np.linspace(0.0, 1.0, 101))
 # Smallest and largest area of an object of each size, in square pixels.
-SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-_RANGES = torch.tensor(list(SIZES.values()), dtype=torch.float64)  # both ends are included
+AREA_RANGES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+_AREA_BOUNDS = torch.tensor(list(AREA_RANGES.values()), dtype=torch.float64)  # both ends are included
 
 
 class Figure(NamedTuple):
     """One of the figures: a mean of precision or recall over classes and thresholds, or at one threshold.
 
-    size: a name in SIZES. limit: the number of detections of each class and image that count, best first.
+    size: a name in AREA_RANGES. limit: the number of detections of each class and image that count, best first.
     """
 
     recall: bool
@@ -80,7 +80,7 @@ class Matches(NamedTuple):
 class Curves(NamedTuple):
     """Precision and recall of one class, at each of T thresholds of IoU.
 
-    precision: (T, 101), the highest precision at each recall in RECALLS or above, 0 where the recall is not reached.
+    precision: (T, 101), the highest precision at each recall in RECALL_LEVELS or above, 0 where it is not reached.
     scores: (T, 101), the score of the detection that reaches the recall, or NaN. recall: (T,), of all detections.
     """
 
@@ -99,12 +99,12 @@ class Coco:
     """
 
     kind: str = "boxes"
-    sigmas: tuple[float, ...] = PERSON
+    sigmas: tuple[float, ...] = PERSON_SIGMAS
     images: list[dict[int, Matches]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown kind."""
-        check_known("Coco: no kind", self.kind, KINDS)
+        check_known("Coco: no kind", self.kind, OVERLAP_KINDS)
 
     @property
     def names(self) -> dict[str, Figure]:
@@ -123,27 +123,29 @@ class Coco:
         labels = set(found.labels.tolist()) | set(truth.labels.tolist())
         image: dict[int, Matches] = {}
         for label in sorted(labels):
-            predicted, true = found.labels == label, truth.labels == label
-            image[label] = self._matches(found.take(predicted), truth.take(true), areas[true])
+            is_detected, is_true = found.labels == label, truth.labels == label
+            image[label] = self._matches(found.take(is_detected), truth.take(is_true), areas[is_true])
         self.images.append(image)
 
-    def _matches(self, found: Detections, truth: Objects, areas: Tensor) -> Matches:
+    def _matches(self, detections: Detections, truth: Objects, areas: Tensor) -> Matches:
         """Return the matches of one class in one image."""
         limit = max(figure.limit for figure in self.names.values())
-        found = found.take(found.scores.argsort(descending=True, stable=True)[:limit])
-        kind = KINDS[self.kind]
-        uncounted = torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd
-        crowd = uncounted
+        detections = detections.take(detections.scores.argsort(descending=True, stable=True)[:limit])
+        kind = OVERLAP_KINDS[self.kind]
+        is_uncounted = torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd
+        crowd = is_uncounted
         if self.kind == "keypoints" and truth.keypoints is not None:
-            uncounted = uncounted | ~(truth.keypoints[:, :, 2] > 0).any(1)
-        ignored = uncounted | outside(areas)  # (A, m)
-        matched = match(kind.overlaps(found, truth, areas, self.sigmas), THRESHOLDS, ignored, crowd)  # (A, T, n)
-        missed = matched < 0
-        last = torch.ones(len(SIZES), 1, dtype=torch.bool)  # for unmatched detections, with index -1
-        hit_ignored = torch.cat([ignored, last], 1).gather(1, (matched % (len(truth) + 1)).flatten(1)).view_as(matched)
-        other_size = outside(kind.areas(found))[:, None]  # (A, 1, n)
-        neutral = torch.where(missed, other_size, hit_ignored)
-        return Matches(found.scores.double(), ~missed & ~hit_ignored, neutral, (~ignored).sum(1))
+            is_uncounted = is_uncounted | ~(truth.keypoints[:, :, 2] > 0).any(1)
+        ignored = is_uncounted | is_outside_size(areas)  # (A, m)
+        overlaps = kind.overlaps(detections, truth, areas, self.sigmas)
+        matched_truths = match_to_truths(overlaps, IOU_THRESHOLDS, ignored, crowd)  # (A, T, n)
+        is_unmatched = matched_truths < 0
+        unmatched_column = torch.ones(len(AREA_RANGES), 1, dtype=torch.bool)  # for unmatched detections, with index -1
+        columns = (matched_truths % (len(truth) + 1)).flatten(1)
+        is_hit_ignored = torch.cat([ignored, unmatched_column], 1).gather(1, columns).view_as(matched_truths)
+        is_other_size = is_outside_size(kind.areas(detections))[:, None]  # (A, 1, n)
+        is_ignored = torch.where(is_unmatched, is_other_size, is_hit_ignored)
+        return Matches(detections.scores.double(), ~is_unmatched & ~is_hit_ignored, is_ignored, (~ignored).sum(1))
 
     def counts(self) -> dict[int, int]:
         """Return the number of truths to find of each class that has any, in ascending order."""
@@ -158,14 +160,14 @@ class Coco:
 
         weights: (images,), how often each image counts, once by default.
         """
-        return Pool(self.images, label).curves(size, limit, weights)
+        return ClassDetections(self.images, label).curves(size, limit, weights)
 
     def figures(self, weights: Tensor | None = None, names: Sequence[str] | None = None) -> dict[str, float]:
         """Return the figures by name, from 0 to 1; NaN where no class has a truth of the size.
 
         weights: (images,), how often each image counts, once by default. names: the figures to compute, by default all.
         """
-        return self._figures([Pool(self.images, label) for label in self.counts()], weights, names or tuple(self.names))
+        return self._figures(self._class_detections(), weights, names or tuple(self.names))
 
     def intervals(
         self, names: Sequence[str], resamples: int = 1000, seed: int = 0, level: float = 0.95
@@ -176,32 +178,39 @@ class Coco:
         Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
         """
         rng, n = torch.Generator().manual_seed(seed), len(self.images)
-        pools, values = [Pool(self.images, label) for label in self.counts()], list[list[float]]()
+        class_detections, values = self._class_detections(), list[list[float]]()
         for _ in range(resamples):
             weights = torch.bincount(torch.randint(0, n, (n,), generator=rng), minlength=n)
-            values.append(list(self._figures(pools, weights, names).values()))
-        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        low, high = torch.tensor(values, dtype=torch.float64).nanquantile(ends, 0).tolist()
+            values.append(list(self._figures(class_detections, weights, names).values()))
+        quantiles = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+        low, high = torch.tensor(values, dtype=torch.float64).nanquantile(quantiles, 0).tolist()
         return dict(zip(names, zip(low, high, strict=True), strict=True))
 
-    def _figures(self, pools: "Sequence[Pool]", weights: Tensor | None, names: Sequence[str]) -> dict[str, float]:
+    def _class_detections(self) -> "list[ClassDetections]":
+        return [ClassDetections(self.images, label) for label in self.counts()]
+
+    def _figures(
+        self, class_detections: "Sequence[ClassDetections]", weights: Tensor | None, names: Sequence[str]
+    ) -> dict[str, float]:
         curves: dict[tuple[str, int], list[Curves]] = {}
         results: dict[str, float] = {}
         for name in names:
             figure = self.names[name]
             key = figure.size, figure.limit
             if key not in curves:
-                curves[key] = [pool.curves(*key, weights) for pool in pools]
-            results[name] = _mean(curves[key], figure)
+                curves[key] = [detections.curves(*key, weights) for detections in class_detections]
+            results[name] = _figure_value(curves[key], figure)
         return results
 
     def by_class(self, name: str = "ap") -> dict[int, float]:
         """Return one figure for each class that has truths."""
         figure = self.names[name]
-        return {label: _mean([self.curves(label, figure.size, figure.limit)], figure) for label in self.counts()}
+        return {
+            label: _figure_value([self.curves(label, figure.size, figure.limit)], figure) for label in self.counts()
+        }
 
 
-class Pool:
+class ClassDetections:
     """All detections of one class, in descending order of scores; equal scores keep the order of the images."""
 
     def __init__(self, images: Sequence[dict[int, Matches]], label: int) -> None:
@@ -210,45 +219,50 @@ class Pool:
         order = scores.argsort(descending=True, stable=True)
         self.scores = scores[order]  # (n,)
         self.ranks = torch.cat([torch.arange(len(matches.scores)) for _, matches in entries])[order]  # in each image
-        self.image = torch.cat([torch.full((len(matches.scores),), index) for index, matches in entries])[order]
+        image_index = torch.cat([torch.full((len(matches.scores),), index) for index, matches in entries])
+        self.image_index = image_index[order]
         self.hits = torch.cat([matches.hits for _, matches in entries], 2)[:, :, order]  # (A, T, n)
         self.ignored = torch.cat([matches.ignored for _, matches in entries], 2)[:, :, order]
-        self.truths = torch.zeros(len(images), len(SIZES), dtype=torch.float64)
+        self.truths = torch.zeros(len(images), len(AREA_RANGES), dtype=torch.float64)
         for index, matches in entries:
             self.truths[index] = matches.truths.double()
 
     def curves(self, size: str, limit: int | None = None, weights: Tensor | None = None) -> Curves:
         """Return precision and recall for truths of a size, of the `limit` best detections of each image."""
-        row = list(SIZES).index(size)
+        size_index = list(AREA_RANGES).index(size)
         weights = torch.ones(len(self.truths), dtype=torch.float64) if weights is None else weights.double()
-        truths = float(weights @ self.truths[:, row])
+        truths = float(weights @ self.truths[:, size_index])
         if not truths:
-            nan = torch.full((len(THRESHOLDS), len(RECALLS)), math.nan, dtype=torch.float64)
+            nan = torch.full((len(IOU_THRESHOLDS), len(RECALL_LEVELS)), math.nan, dtype=torch.float64)
             return Curves(nan, nan, nan[:, 0])
         within_limit = slice(None) if limit is None else self.ranks < limit
-        counts = weights[self.image[within_limit]]  # (n,)
-        hits, ignored = self.hits[row][:, within_limit], self.ignored[row][:, within_limit]  # (T, n)
-        right, wrong = ((which * counts).cumsum(1) for which in (hits, ~hits & ~ignored))
-        precision, index = precision_at_recalls(right, wrong, truths)
+        counts = weights[self.image_index[within_limit]]  # (n,)
+        hits, ignored = self.hits[size_index][:, within_limit], self.ignored[size_index][:, within_limit]  # (T, n)
+        true_positives, false_positives = ((mask * counts).cumsum(1) for mask in (hits, ~hits & ~ignored))
+        precision, index = precision_at_recalls(true_positives, false_positives, truths)
         scores = torch.nn.functional.pad(self.scores[within_limit], (0, 1), value=math.nan)
-        last = right[:, -1] / truths if right.shape[1] else torch.zeros(len(right), dtype=torch.float64)
-        return Curves(precision, scores[index], last)
+        final_recall = (
+            true_positives[:, -1] / truths
+            if true_positives.shape[1]
+            else torch.zeros(len(true_positives), dtype=torch.float64)
+        )
+        return Curves(precision, scores[index], final_recall)
 
 
-def precision_at_recalls(right: Tensor, wrong: Tensor, truths: float) -> tuple[Tensor, Tensor]:
-    """Return the highest precision at each of RECALLS or above, and the index of the detection that reaches the recall.
+def precision_at_recalls(true_positives: Tensor, false_positives: Tensor, truths: float) -> tuple[Tensor, Tensor]:
+    """Return the highest precision at each of RECALL_LEVELS or above, and the index of the detection that reaches it.
 
     right, wrong: (T, n), counts of true and false positives up to each detection, best first. Both results are
     (T, 101); where a recall is not reached, precision is 0 and the index is n.
     """
-    precision = right / (right + wrong).clamp_min(torch.finfo(torch.float64).tiny)
-    highest = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
-    recall = (right / truths).contiguous()
-    index = torch.searchsorted(recall, RECALLS.expand(len(recall), -1).contiguous())
-    return torch.nn.functional.pad(highest, (0, 1)).gather(1, index), index
+    precision = true_positives / (true_positives + false_positives).clamp_min(torch.finfo(torch.float64).tiny)
+    highest_precision = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
+    recall = (true_positives / truths).contiguous()
+    index = torch.searchsorted(recall, RECALL_LEVELS.expand(len(recall), -1).contiguous())
+    return torch.nn.functional.pad(highest_precision, (0, 1)).gather(1, index), index
 
 
-def match(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd: Tensor) -> Tensor:
+def match_to_truths(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd: Tensor) -> Tensor:
     """Return the index of the truth that each detection is matched with, or -1: (A, T, n), for A sizes, T thresholds.
 
     overlaps: (n, m) of the detections, best first, with the truths. thresholds: (T,), ascending. ignored: (A, m), the
@@ -256,30 +270,30 @@ def match(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd: Tensor) 
     In descending order of scores, each detection is matched with the free truth of the largest overlap, of at least the
     threshold; with an ignored truth only if there is no other, and among equal overlaps with the last truth.
     """
-    sizes, levels, (n, m) = len(ignored), len(thresholds), overlaps.shape
-    matched = torch.full((sizes, levels, n), -1)
+    n_sizes, n_thresholds, (n, m) = len(ignored), len(thresholds), overlaps.shape
+    matched_truths = torch.full((n_sizes, n_thresholds, n), -1)
     if not n or not m:
-        return matched
-    overlaps, counting, crowd = overlaps.flip(1), ~ignored.flip(1)[:, None], crowd.flip(0)  # argmax returns the first
-    free = torch.ones(sizes, levels, m, dtype=torch.bool)
+        return matched_truths
+    overlaps, is_counted, crowd = overlaps.flip(1), ~ignored.flip(1)[:, None], crowd.flip(0)  # argmax returns the first
+    is_free = torch.ones(n_sizes, n_thresholds, m, dtype=torch.bool)
     for index in (overlaps.amax(1) >= thresholds[0]).nonzero().flatten().tolist():
-        allowed = free & (overlaps[index] >= thresholds[:, None])  # (A, T, m)
-        preferred = allowed & counting
-        allowed = torch.where(preferred.any(2, keepdim=True), preferred, allowed)
-        best = torch.where(allowed, overlaps[index], -1.0).argmax(2, keepdim=True)  # (A, T, 1)
-        hit = allowed.gather(2, best)
-        matched[:, :, index] = torch.where(hit, m - 1 - best, -1)[:, :, 0]
-        free.scatter_(2, best, free.gather(2, best) & (~hit | crowd[best]))
-    return matched
+        is_allowed = is_free & (overlaps[index] >= thresholds[:, None])  # (A, T, m)
+        is_preferred = is_allowed & is_counted
+        is_allowed = torch.where(is_preferred.any(2, keepdim=True), is_preferred, is_allowed)
+        best_truth = torch.where(is_allowed, overlaps[index], -1.0).argmax(2, keepdim=True)  # (A, T, 1)
+        is_hit = is_allowed.gather(2, best_truth)
+        matched_truths[:, :, index] = torch.where(is_hit, m - 1 - best_truth, -1)[:, :, 0]
+        is_free.scatter_(2, best_truth, is_free.gather(2, best_truth) & (~is_hit | crowd[best_truth]))
+    return matched_truths
 
 
-def outside(areas: Tensor) -> Tensor:
+def is_outside_size(areas: Tensor) -> Tensor:
     """Return a mask of the areas (n,) that are outside each size: (A, n)."""
-    return (areas < _RANGES[:, :1]) | (areas > _RANGES[:, 1:])
+    return (areas < _AREA_BOUNDS[:, :1]) | (areas > _AREA_BOUNDS[:, 1:])
 
 
-def _mean(curves: Sequence[Curves], figure: Figure) -> float:
+def _figure_value(curves: Sequence[Curves], figure: Figure) -> float:
     """Return the mean over the classes that have truths; NaN if there are none."""
-    levels = slice(None) if figure.threshold is None else (THRESHOLDS - figure.threshold).abs().argmin()
-    values = [(curve.recall if figure.recall else curve.precision)[levels] for curve in curves]
+    thresholds = slice(None) if figure.threshold is None else (IOU_THRESHOLDS - figure.threshold).abs().argmin()
+    values = [(curve.recall if figure.recall else curve.precision)[thresholds] for curve in curves]
     return float(torch.stack(values).nanmean()) if values else math.nan

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.metrics.base import Metric, share
+from pellucid.metrics.base import Metric, checked_ratio
 from pellucid.metrics.images import psnr_of
 from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
 
-BIN, REACH = 10, 11  # the width of a bin of a or b, and the number of bins on each side of the one around 0
+BIN_WIDTH = 10  # of a or b
+BINS_PER_SIDE = 11  # the number of bins on each side of the one around 0
 
 
 def colourfulness_rgb(rgb: Tensor) -> Tensor:
@@ -21,7 +22,7 @@ def colourfulness_rgb(rgb: Tensor) -> Tensor:
     their two standard deviations and mu the norm of their two means. Source: Hasler and Suesstrunk 2003, section 6.
     """
     r, g, b = (rgb * 255).unbind(1)
-    return _deviation_and_mean(torch.stack((r - g, (r + g) / 2 - b), 1), 0.3)
+    return _opponent_colourfulness(torch.stack((r - g, (r + g) / 2 - b), 1), 0.3)
 
 
 def colourfulness_lab(lab: Tensor) -> Tensor:
@@ -29,12 +30,12 @@ def colourfulness_lab(lab: Tensor) -> Tensor:
 
     sigma, mu: as in `colourfulness_rgb`. Source: Hasler and Suesstrunk 2003, section 5.
     """
-    return _deviation_and_mean(lab[:, 1:], 0.37)
+    return _opponent_colourfulness(lab[:, 1:], 0.37)
 
 
-def _deviation_and_mean(pair: Tensor, mean_weight: float) -> Tensor:
+def _opponent_colourfulness(opponents: Tensor, mean_weight: float) -> Tensor:
     """Return the norm of the standard deviations of two channels plus `mean_weight` times the norm of their means."""
-    flat = pair.flatten(2)  # (N, 2, H W)
+    flat = opponents.flatten(2)  # (N, 2, H W)
     return flat.std(2, correction=0).norm(dim=1) + mean_weight * flat.mean(2).norm(dim=1)
 
 
@@ -43,9 +44,9 @@ def ab_histogram(lab: Tensor) -> Tensor:
 
     Bins are 10 wide, the middle one around 0; values beyond are counted in the outer bins.
     """
-    index = (lab[:, 1:] / BIN).round().long().clamp(-REACH, REACH) + REACH  # (N, 2, H, W)
-    side = 2 * REACH + 1
-    return torch.bincount((index[:, 0] * side + index[:, 1]).flatten(), minlength=side**2).reshape(side, side)
+    index = (lab[:, 1:] / BIN_WIDTH).round().long().clamp(-BINS_PER_SIDE, BINS_PER_SIDE) + BINS_PER_SIDE  # (N, 2, H, W)
+    n_bins = 2 * BINS_PER_SIDE + 1
+    return torch.bincount((index[:, 0] * n_bins + index[:, 1]).flatten(), minlength=n_bins**2).reshape(n_bins, n_bins)
 
 
 def overlap(first: Tensor, second: Tensor) -> float:
@@ -87,17 +88,17 @@ class Colours(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return the results by name."""
-        predicted, grey = (share(value, self.values, self) for value in self.squares.tolist())
-        colourful, true = (value / self.images for value in self.colourful.tolist())
+        predicted_error, grey_error = (checked_ratio(value, self.values, self) for value in self.squares.tolist())
+        predicted_colourfulness, true_colourfulness = (value / self.images for value in self.colourful.tolist())
         assert self.histograms is not None
-        by_found, by_grey, by_truth = self.histograms.double()
+        predicted_histogram, grey_histogram, true_histogram = self.histograms.double()
         return {
-            "psnr": psnr_of(predicted),
-            "psnr_grey": psnr_of(grey),
-            "ab_overlap": overlap(by_found, by_truth),
-            "ab_overlap_grey": overlap(by_grey, by_truth),
-            "colourfulness": colourful,
-            "colourfulness_true": true,
+            "psnr": psnr_of(predicted_error),
+            "psnr_grey": psnr_of(grey_error),
+            "ab_overlap": overlap(predicted_histogram, true_histogram),
+            "ab_overlap_grey": overlap(grey_histogram, true_histogram),
+            "colourfulness": predicted_colourfulness,
+            "colourfulness_true": true_colourfulness,
         }
 
 
@@ -127,8 +128,8 @@ class DeltaE(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return {"delta_e", "delta_e_grey"}, the second with a = b = 0."""
-        predicted, grey = (share(value, self.count, self) for value in self.total.tolist())
-        return {"delta_e": predicted, "delta_e_grey": grey}
+        predicted_mean, grey_mean = (checked_ratio(value, self.count, self) for value in self.total.tolist())
+        return {"delta_e": predicted_mean, "delta_e_grey": grey_mean}
 
 
 def _true_lab(metric: Metric, outputs: Tensor, images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from pellucid.image_objects import Detections, Objects
 from pellucid.ops.boxes import box_iou
 from pellucid.settings.checks import check
 
-LEVELS = 11  # the recalls 0, 0.1, ..., 1
+N_RECALL_LEVELS = 11  # the recalls 0, 0.1, ..., 1
 
 
 class Box(NamedTuple):
@@ -47,12 +47,12 @@ class BoxScores:
     @property
     def area(self) -> float:
         """The mean average precision, by the area under the curve."""
-        return _mean([scores.area for scores in self.classes.values()])
+        return _mean_of_present([scores.area for scores in self.classes.values()])
 
     @property
     def eleven(self) -> float:
         """The mean average precision, at 11 recalls."""
-        return _mean([scores.eleven for scores in self.classes.values()])
+        return _mean_of_present([scores.eleven for scores in self.classes.values()])
 
 
 def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
@@ -63,14 +63,19 @@ def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes challenge", section 4.2 (11 recalls); the area is
     the challenge's measure from 2010 on.
     """
-    n_found = hits.long().cumsum(0)  # (n,)
-    precision = n_found.double() / torch.arange(1, len(hits) + 1)
+    n_hits = hits.long().cumsum(0)  # (n,)
+    precision = n_hits.double() / torch.arange(1, len(hits) + 1)
     envelope = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
     area = envelope[hits].sum().item() / truths  # recall rises by 1 / truths at each hit
-    levels = torch.arange(LEVELS)[:, None]
-    reached = (LEVELS - 1) * n_found >= levels * truths  # (11, n), in integers: 0.3 is not a binary fraction
-    best = torch.where(reached, precision, 0.0).amax(1) if len(hits) else torch.zeros(LEVELS, dtype=torch.float64)
-    return area, best.mean().item()
+    recall_levels = torch.arange(N_RECALL_LEVELS)[:, None]
+    # (11, n), in integers: 0.3 is not a binary fraction
+    is_reached = (N_RECALL_LEVELS - 1) * n_hits >= recall_levels * truths
+    highest_precision = (
+        torch.where(is_reached, precision, 0.0).amax(1)
+        if len(hits)
+        else torch.zeros(N_RECALL_LEVELS, dtype=torch.float64)
+    )
+    return area, highest_precision.mean().item()
 
 
 def mean_average_precision(predicted: Sequence[Box], true: Sequence[Box], threshold: float = 0.5) -> BoxScores:
@@ -90,7 +95,9 @@ def mean_average_precision(predicted: Sequence[Box], true: Sequence[Box], thresh
             raise PellucidError(f"mean_average_precision: {entry.image}: box {entry.box} needs x0 <= x1 and y0 <= y1")
     labels = dict.fromkeys(entry.label for entry in (*true, *predicted))
     by_class = {
-        label: _of_class([p for p in predicted if p.label == label], [t for t in true if t.label == label], threshold)
+        label: _class_scores(
+            [p for p in predicted if p.label == label], [t for t in true if t.label == label], threshold
+        )
         for label in labels
     }
     return BoxScores(by_class)
@@ -110,39 +117,41 @@ def voc_average_precision(
     if len(detections) != len(objects):
         raise PellucidError(f"voc_average_precision: {len(detections)} detections and {len(objects)} objects; give one "
                             "of each per image")  # fmt: skip
-    labels = {label for part in (*objects, *detections) for label in part.labels.tolist()}
-    return {label: _voc_class(label, detections, objects, threshold) for label in sorted(labels)}
+    labels = {label for instances in (*objects, *detections) for label in instances.labels.tolist()}
+    return {label: _voc_class_scores(label, detections, objects, threshold) for label in sorted(labels)}
 
 
-def _voc_class(
+def _voc_class_scores(
     label: int, detections: Sequence[Detections], objects: Sequence[Objects], threshold: float
 ) -> ClassScores:
-    truths, scored, count = dict[int, Truth](), list[tuple[float, int, Tensor]](), 0
-    for image, (found, truth) in enumerate(zip(detections, objects, strict=True)):
-        true = truth.take(truth.labels == label)
-        difficult = torch.zeros(len(true), dtype=torch.bool) if true.crowd is None else true.crowd
-        truths[image] = Truth(true.boxes.double(), difficult)
-        count += int((~difficult).sum())
-        of_class = found.take(found.labels == label)
-        boxes = zip(of_class.scores.tolist(), of_class.boxes.double(), strict=True)
-        scored += [(score, image, box) for score, box in boxes]
-    ordered = sorted(scored, key=lambda entry: entry[0], reverse=True)
-    verdicts = match_detections([(image, box) for _, image, box in ordered], truths, lambda iou: iou > threshold)
-    return _scores([hit for hit in verdicts if hit is not None], count)
+    truths, scored_boxes, n_truths = dict[int, TrueBoxes](), list[tuple[float, int, Tensor]](), 0
+    for image, (detected, truth) in enumerate(zip(detections, objects, strict=True)):
+        class_truth = truth.take(truth.labels == label)
+        difficult = torch.zeros(len(class_truth), dtype=torch.bool) if class_truth.crowd is None else class_truth.crowd
+        truths[image] = TrueBoxes(class_truth.boxes.double(), difficult)
+        n_truths += int((~difficult).sum())
+        class_detections = detected.take(detected.labels == label)
+        scores_and_boxes = zip(class_detections.scores.tolist(), class_detections.boxes.double(), strict=True)
+        scored_boxes += [(score, image, box) for score, box in scores_and_boxes]
+    ranked = sorted(scored_boxes, key=lambda entry: entry[0], reverse=True)
+    hits = match_detections([(image, box) for _, image, box in ranked], truths, lambda iou: iou > threshold)
+    return _summarize_hits([hit for hit in hits if hit is not None], n_truths)
 
 
-def _of_class(predicted: list[Box], true: list[Box], threshold: float) -> ClassScores:
+def _class_scores(predicted: list[Box], true: list[Box], threshold: float) -> ClassScores:
     images: dict[str, list[Box]] = {}
     for entry in true:
         images.setdefault(entry.image, []).append(entry)
     truths = {
-        image: Truth(_tensor(boxes), torch.zeros(len(boxes), dtype=torch.bool)) for image, boxes in images.items()
+        image: TrueBoxes(_box_tensor(boxes), torch.zeros(len(boxes), dtype=torch.bool))
+        for image, boxes in images.items()
     }
-    ordered = [(entry.image, _tensor([entry])[0]) for entry in sorted(predicted, key=_score, reverse=True)]
-    return _scores([hit is True for hit in match_detections(ordered, truths, lambda iou: iou >= threshold)], len(true))
+    ranked = [(entry.image, _box_tensor([entry])[0]) for entry in sorted(predicted, key=_checked_score, reverse=True)]
+    hits = match_detections(ranked, truths, lambda iou: iou >= threshold)
+    return _summarize_hits([hit is True for hit in hits], len(true))
 
 
-class Truth(NamedTuple):
+class TrueBoxes(NamedTuple):
     """The true boxes (m, 4) of one class in one image, and which of them are not counted: (m,) bool."""
 
     boxes: Tensor
@@ -150,46 +159,46 @@ class Truth(NamedTuple):
 
 
 def match_detections(
-    detections: Sequence[tuple[Hashable, Tensor]], truths: Mapping[Any, Truth], enough: Callable[[float], bool]
+    detections: Sequence[tuple[Hashable, Tensor]], truths: Mapping[Any, TrueBoxes], is_hit: Callable[[float], bool]
 ) -> list[bool | None]:
     """Return, for each detection (image, box), whether it is a hit; None if it is not counted.
 
     detections: best first. Each takes the truth with the largest IoU, the first of equal ones; a second detection of a
     truth is a false positive. enough: returns whether an IoU is large enough for a hit.
     """
-    matched = {image: truth.difficult.clone() for image, truth in truths.items()}
-    verdicts: list[bool | None] = []
+    is_matched = {image: truth.difficult.clone() for image, truth in truths.items()}
+    hits: list[bool | None] = []
     for image, box in detections:
         truth = truths.get(image)
         if truth is None or not len(truth.boxes):
-            verdicts.append(False)
+            hits.append(False)
             continue
-        iou, best = box_iou(box[None], truth.boxes)[0].max(0)
-        if not enough(iou.item()):
-            verdicts.append(False)
-        elif bool(truth.difficult[best]):
-            verdicts.append(None)
+        iou, best_truth = box_iou(box[None], truth.boxes)[0].max(0)
+        if not is_hit(iou.item()):
+            hits.append(False)
+        elif bool(truth.difficult[best_truth]):
+            hits.append(None)
         else:
-            verdicts.append(not bool(matched[image][best]))
-            matched[image][best] = True
-    return verdicts
+            hits.append(not bool(is_matched[image][best_truth]))
+            is_matched[image][best_truth] = True
+    return hits
 
 
-def _scores(hits: list[bool], truths: int) -> ClassScores:
+def _summarize_hits(hits: list[bool], truths: int) -> ClassScores:
     area, eleven = average_precision(torch.tensor(hits, dtype=torch.bool), truths) if truths else (None, None)
     return ClassScores(truths, len(hits), sum(hits), area, eleven)
 
 
-def _score(entry: Box) -> float:
+def _checked_score(entry: Box) -> float:
     if entry.score is None or entry.score != entry.score:
         raise PellucidError(f"mean_average_precision: a detection in {entry.image} has no score; give it one")
     return entry.score
 
 
-def _tensor(entries: list[Box]) -> Tensor:
+def _box_tensor(entries: list[Box]) -> Tensor:
     return torch.tensor([entry.box for entry in entries], dtype=torch.float64)
 
 
-def _mean(values: list[float | None]) -> float:
+def _mean_of_present(values: list[float | None]) -> float:
     present = [value for value in values if value is not None]
     return sum(present) / len(present)

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 from pellucid.image_objects import Detections, Objects
-from pellucid.metrics.coco import SIZES, precision_at_recalls
+from pellucid.metrics.coco import AREA_RANGES, precision_at_recalls
 from pellucid.metrics.overlaps import truth_areas
 from pellucid.metrics.verdicts import (
-    BACKGROUND,
     ERRORS,
     HIT,
     IGNORED,
+    MAX_BACKGROUND_IOU,
+    MIN_HIT_IOU,
     MISSED,
-    THRESHOLD,
     MatchedImage,
     classify_detections,
-    crowds,
+    crowd_mask,
 )
 from pellucid.ops.boxes import coverage
 
@@ -26,7 +26,7 @@ from pellucid.ops.boxes import coverage
 CROWDING = {"apart": (0.0, 0.1), "touching": (0.1, 0.3), "crowded": (0.3, 2.0)}
 
 
-class Gain(NamedTuple):
+class ErrorGain(NamedTuple):
     """One kind of error: how often it occurs, and by how much AP would rise if all of it were repaired."""
 
     errors: int
@@ -36,10 +36,10 @@ class Gain(NamedTuple):
 def error_split(
     detections: Sequence[Detections],
     objects: Sequence[Objects],
-    threshold: float = THRESHOLD,
-    background: float = BACKGROUND,
+    threshold: float = MIN_HIT_IOU,
+    background: float = MAX_BACKGROUND_IOU,
     kind: str = "boxes",
-) -> tuple[float, dict[str, Gain]]:
+) -> tuple[float, dict[str, ErrorGain]]:
     """Return AP at the threshold, and for each of ERRORS and "missed" its count and the gain in AP from repairing it.
 
     One kind of error is repaired at a time. "class" and "place": for each object that was not found, the detection
@@ -48,48 +48,50 @@ def error_split(
     Source: Bolya et al. 2020, section 2.3.
     """
     images = [
-        classify_detections(found, truth, threshold, background, kind)
-        for found, truth in zip(detections, objects, strict=True)
+        classify_detections(image_detections, truth, threshold, background, kind)
+        for image_detections, truth in zip(detections, objects, strict=True)
     ]
-    base = _precision(images, detections, objects, "")
-    results: dict[str, Gain] = {}
+    base_ap = _mean_ap(images, detections, objects, "")
+    results: dict[str, ErrorGain] = {}
     for error in (*ERRORS, MISSED):
         if error == MISSED:
             count = sum(len(image.missed(truth)) for image, truth in zip(images, objects, strict=True))
         else:
             count = sum(verdict.kind == error for image in images for verdict in image.verdicts)
-        gain = _precision(images, detections, objects, error) - base if count else 0.0
-        results[error] = Gain(count, max(gain, 0.0))
-    return base, results
+        gain = _mean_ap(images, detections, objects, error) - base_ap if count else 0.0
+        results[error] = ErrorGain(count, max(gain, 0.0))
+    return base_ap, results
 
 
-def _precision(
-    images: Sequence[MatchedImage], detections: Sequence[Detections], objects: Sequence[Objects], repaired: str
+def _mean_ap(
+    images: Sequence[MatchedImage], detections: Sequence[Detections], objects: Sequence[Objects], repaired_error: str
 ) -> float:
-    """Return the mean AP over the classes, with the kind of error `repaired` removed, "" for none."""
-    scored: dict[int, list[tuple[float, bool]]] = {}
+    """Return the mean AP over the classes, with the kind of error `repaired_error` removed, "" for none."""
+    scored_hits: dict[int, list[tuple[float, bool]]] = {}
     truths: dict[int, int] = {}
-    for image, found, truth in zip(images, detections, objects, strict=True):
-        left_out = set(image.missed(truth)) if repaired == MISSED else set[int]()
-        crowd = crowds(truth).tolist()
+    for image, image_detections, truth in zip(images, detections, objects, strict=True):
+        missed_objects = set(image.missed(truth)) if repaired_error == MISSED else set[int]()
+        is_crowd = crowd_mask(truth).tolist()
         for k, label in enumerate(truth.labels.tolist()):
-            if k not in left_out and not crowd[k]:
+            if k not in missed_objects and not is_crowd[k]:
                 truths[label] = truths.get(label, 0) + 1
         for index, (verdict, score, label) in enumerate(
-            zip(image.verdicts, found.scores.tolist(), found.labels.tolist(), strict=True)
+            zip(image.verdicts, image_detections.scores.tolist(), image_detections.labels.tolist(), strict=True)
         ):
-            if verdict.kind == repaired:
+            if verdict.kind == repaired_error:
                 if verdict.object_index >= 0 and image.repairs[verdict.object_index] == index:
-                    scored.setdefault(int(truth.labels[verdict.object_index]), []).append((score, True))
+                    scored_hits.setdefault(int(truth.labels[verdict.object_index]), []).append((score, True))
             elif verdict.kind != IGNORED:
-                scored.setdefault(label, []).append((score, verdict.kind == HIT))
-    values = [_area(scored.get(label, []), count) for label, count in truths.items()]
+                scored_hits.setdefault(label, []).append((score, verdict.kind == HIT))
+    values = [_class_ap(scored_hits.get(label, []), count) for label, count in truths.items()]
     return sum(values) / len(values) if values else 0.0
 
 
-def _area(scored: list[tuple[float, bool]], truths: int) -> float:
+def _class_ap(scored_hits: list[tuple[float, bool]], truths: int) -> float:
     """Return the mean precision at COCO's 101 recalls."""
-    hits = torch.tensor([hit for _, hit in sorted(scored, key=lambda pair: pair[0], reverse=True)], dtype=torch.float64)
+    hits = torch.tensor(
+        [hit for _, hit in sorted(scored_hits, key=lambda pair: pair[0], reverse=True)], dtype=torch.float64
+    )
     precision, _ = precision_at_recalls(hits.cumsum(0)[None], (1 - hits).cumsum(0)[None], truths)
     return float(precision.mean())
 
@@ -99,7 +101,7 @@ def confusion(
     objects: Sequence[Objects],
     classes: int,
     score: float = 0.5,
-    threshold: float = THRESHOLD,
+    threshold: float = MIN_HIT_IOU,
 ) -> Tensor:
     """Return counts[true, detected] with the background as the last class: (classes + 1, classes + 1).
 
@@ -108,28 +110,28 @@ def confusion(
     remaining objects are counted in the last column, the remaining detections in the last row. Crowds are not counted.
     """
     counts = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
-    for all_found, truth in zip(detections, objects, strict=True):
-        found = all_found.take(all_found.scores >= score)
-        found = found.take(found.scores.argsort(descending=True, stable=True))
-        image = classify_detections(found, truth, threshold, min(BACKGROUND, threshold / 2))
-        free = torch.tensor(image.finders, dtype=torch.long) < 0
-        free &= ~crowds(truth)
+    for all_detections, truth in zip(detections, objects, strict=True):
+        ranked_detections = all_detections.take(all_detections.scores >= score)
+        ranked_detections = ranked_detections.take(ranked_detections.scores.argsort(descending=True, stable=True))
+        image = classify_detections(ranked_detections, truth, threshold, min(MAX_BACKGROUND_IOU, threshold / 2))
+        is_free = torch.tensor(image.object_matches, dtype=torch.long) < 0
+        is_free &= ~crowd_mask(truth)
         for index, verdict in enumerate(image.verdicts):
-            label = int(found.labels[index])
+            label = int(ranked_detections.labels[index])
             if verdict.kind == HIT:
                 counts[label, label] += 1
             elif verdict.kind != IGNORED:
-                best = torch.where(free, image.overlaps[index], -1.0).max(0) if len(truth) else None
-                if best is not None and best.values >= threshold:
-                    free[best.indices] = False
-                    counts[truth.labels[best.indices], label] += 1
+                best_object = torch.where(is_free, image.overlaps[index], -1.0).max(0) if len(truth) else None
+                if best_object is not None and best_object.values >= threshold:
+                    is_free[best_object.indices] = False
+                    counts[truth.labels[best_object.indices], label] += 1
                 else:
                     counts[classes, label] += 1
-        counts[:, classes] += torch.bincount(truth.labels[free], minlength=classes + 1)
+        counts[:, classes] += torch.bincount(truth.labels[is_free], minlength=classes + 1)
     return counts
 
 
-class FoundShare(NamedTuple):
+class RecallCounts(NamedTuple):
     """The objects of a group, and how many of them were found."""
 
     objects: int
@@ -137,25 +139,28 @@ class FoundShare(NamedTuple):
 
 
 def recall_by_group(
-    detections: Sequence[Detections], objects: Sequence[Objects], score: float = 0.5, threshold: float = THRESHOLD
-) -> dict[str, dict[str, FoundShare]]:
+    detections: Sequence[Detections], objects: Sequence[Objects], score: float = 0.5, threshold: float = MIN_HIT_IOU
+) -> dict[str, dict[str, RecallCounts]]:
     """Return the objects found by detections of at least `score`, by "size" (as COCO's) and by "crowding".
 
     Crowding is the largest fraction of an object's box inside another object's box. Crowds are not counted.
     """
-    sizes = {name: FoundShare(0, 0) for name in list(SIZES)[1:]}
-    crowding = {name: FoundShare(0, 0) for name in CROWDING}
-    for all_found, truth in zip(detections, objects, strict=True):
+    sizes = {name: RecallCounts(0, 0) for name in list(AREA_RANGES)[1:]}
+    crowding = {name: RecallCounts(0, 0) for name in CROWDING}
+    for all_detections, truth in zip(detections, objects, strict=True):
         image = classify_detections(
-            all_found.take(all_found.scores >= score), truth, threshold, min(BACKGROUND, threshold / 2)
+            all_detections.take(all_detections.scores >= score),
+            truth,
+            threshold,
+            min(MAX_BACKGROUND_IOU, threshold / 2),
         )
-        crowd, areas = crowds(truth).tolist(), truth_areas(truth).tolist()
-        inside = coverage(truth.boxes, truth.boxes).fill_diagonal_(0.0)
-        fractions = inside.amax(1).tolist() if len(truth) else []
-        for k, finder in enumerate(image.finders):
-            if crowd[k]:
+        is_crowd, areas = crowd_mask(truth).tolist(), truth_areas(truth).tolist()
+        inside_fraction = coverage(truth.boxes, truth.boxes).fill_diagonal_(0.0)
+        fractions = inside_fraction.amax(1).tolist() if len(truth) else []
+        for k, detection_index in enumerate(image.object_matches):
+            if is_crowd[k]:
                 continue
-            for groups, limits, value in ((sizes, SIZES, areas[k]), (crowding, CROWDING, fractions[k])):
-                name = next(name for name in groups if limits[name][0] <= value < limits[name][1])
-                groups[name] = FoundShare(groups[name].objects + 1, groups[name].found + (finder >= 0))
+            for counts, ranges, value in ((sizes, AREA_RANGES, areas[k]), (crowding, CROWDING, fractions[k])):
+                name = next(name for name in counts if ranges[name][0] <= value < ranges[name][1])
+                counts[name] = RecallCounts(counts[name].objects + 1, counts[name].found + (detection_index >= 0))
     return {"size": sizes, "crowding": crowding}

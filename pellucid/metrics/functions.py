@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 
 def accuracy(target: Tensor, predicted: Tensor) -> float:
     """Return the fraction of correct predictions."""
-    _check(target, predicted)
+    _check_shapes(target, predicted)
     return (target == predicted).double().mean().item()
 
 
@@ -27,19 +27,19 @@ def top_k(target: Tensor, scores: Tensor, k: int) -> float:
         raise PellucidError(
             f"top_k: k is {k} for scores of shape {tuple(scores.shape)}; choose 1 to the number of classes"
         )
-    _check(target, scores[:, 0])
+    _check_shapes(target, scores[:, 0])
     _check_classes("top_k", "target", target, scores.shape[1])
-    column, classes = target.long().unsqueeze(1), torch.arange(scores.shape[1], device=scores.device)
-    true_score = scores.gather(1, column)  # (n, 1)
-    ranked_before = ~(scores <= true_score) | (
-        (scores == true_score) & (classes < column)
+    true_class, class_indices = target.long().unsqueeze(1), torch.arange(scores.shape[1], device=scores.device)
+    true_score = scores.gather(1, true_class)  # (n, 1)
+    is_ranked_before = ~(scores <= true_score) | (
+        (scores == true_score) & (class_indices < true_class)
     )  # topk leaves ties undefined
-    return (ranked_before.sum(1) < k).double().mean().item()
+    return (is_ranked_before.sum(1) < k).double().mean().item()
 
 
 def confusion_matrix(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
     """Return how often each class (row) was predicted as each class (column): int64, (classes, classes)."""
-    _check(target, predicted)
+    _check_shapes(target, predicted)
     for name, values in (("target", target), ("predicted", predicted)):
         _check_classes("confusion_matrix", name, values, classes)
     return torch.bincount(target.long() * classes + predicted.long(), minlength=classes**2).view(classes, classes)
@@ -110,7 +110,7 @@ class Bins:
             )
         confidence, predicted = probabilities.detach().double().cpu().max(1)  # (n,)
         target = target.cpu()
-        _check(target, predicted)
+        _check_shapes(target, predicted)
         if not bool(((confidence >= 0) & (confidence <= 1 + 1e-6)).all()):  # false for NaN
             raise PellucidError("reliability: the largest scores are not from 0 to 1; give probabilities")
         edges = torch.arange(1, bins, dtype=torch.float64) / bins
@@ -143,11 +143,11 @@ def calibration_error(target: Tensor, probabilities: Tensor, bins: int = 15) -> 
     return reliability(target, probabilities, bins).error
 
 
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    return part.double() / whole.clamp_min(1)  # whole is a count: where it is 0, so is part
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    return numerator.double() / denominator.clamp_min(1)  # the denominator counts: where it is 0, so is the numerator
 
 
-def _check(target: Tensor, predicted: Tensor) -> None:
+def _check_shapes(target: Tensor, predicted: Tensor) -> None:
     if target.dim() != 1 or target.shape != predicted.shape or not len(target):
         raise PellucidError(
             f"metrics: {tuple(target.shape)} targets and {tuple(predicted.shape)} predictions; give one of each for "

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-MIN_SHARE = 0.01  # fraction of the samples from which a class counts as covered
+MIN_CLASS_SHARE = 0.01  # fraction of the samples from which a class counts as covered
 BANDWIDTHS = tuple(round(10 ** (-1.2 + 0.05 * k), 4) for k in range(25))  # 0.063 to 1, for pixels from 0 to 1
-CHUNK = 500  # points whose densities are computed at a time
+CHUNK_SIZE = 500  # points whose densities are computed at a time
 
 Blocks = Sequence[Tensor]
-ShareBlocks = Callable[[Blocks, Callable[[Tensor], Tensor]], Iterable[Tensor]]
+ComputeBlocks = Callable[[Blocks, Callable[[Tensor], Tensor]], Iterable[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Variety:
     """Statistics of a classifier's predictions for samples.
 
     shares: the fraction of the samples predicted as each of K classes. covered: the number of classes with at least
-    MIN_SHARE. entropy: the entropy of the shares in nats, at most ln K. score: exp of the mean KL divergence of a
+    MIN_CLASS_SHARE. entropy: the entropy of the shares in nats, at most ln K. score: exp of the mean KL divergence of a
     sample's probabilities from the mean probabilities, from 1 to K. confidence: the mean probability of the predicted
     classes.
     """
@@ -43,26 +43,26 @@ def variety(probabilities: Tensor) -> Variety:
     if probabilities.dim() != 2 or not len(probabilities):
         raise PellucidError(f"variety takes probabilities (n, K), not {tuple(probabilities.shape)}")
     p = probabilities.double()
-    best, predicted = p.max(1)
+    confidence, predicted = p.max(1)
     shares = predicted.bincount(minlength=p.shape[1]).double() / len(p)
     mean = p.mean(0)
     divergences = (torch.xlogy(p, p) - torch.xlogy(p, mean)).sum(1)
     return Variety(
         tuple(shares.tolist()),
-        int((shares >= MIN_SHARE).sum()),
+        int((shares >= MIN_CLASS_SHARE).sum()),
         float(torch.special.entr(shares).sum()),
         math.exp(float(divergences.mean())),
-        float(best.mean()),
+        float(confidence.mean()),
     )
 
 
-def one_by_one(blocks: Blocks, compute: Callable[[Tensor], Tensor]) -> Iterable[Tensor]:
+def compute_in_order(blocks: Blocks, compute: Callable[[Tensor], Tensor]) -> Iterable[Tensor]:
     """Return the results for blocks of a tensor, in order."""
     return map(compute, blocks)
 
 
 def log_densities(
-    points: Tensor, samples: Tensor, bandwidths: Sequence[float], shared: ShareBlocks = one_by_one
+    points: Tensor, samples: Tensor, bandwidths: Sequence[float], compute_blocks: ComputeBlocks = compute_in_order
 ) -> Tensor:
     """Return the log density of points (m, D) under Gaussian windows on samples (n, D), (bandwidths, m).
 
@@ -71,11 +71,11 @@ def log_densities(
     Source: Parzen 1962; Breuleux, Bengio and Vincent 2011, section 4.
     """
 
-    def of_block(block: Tensor) -> Tensor:
+    def block_densities(block: Tensor) -> Tensor:
         squares = torch.cdist(block, samples).double() ** 2  # (chunk, n)
         return torch.stack([torch.logsumexp(squares / (-2 * s**2), 1) for s in bandwidths])
 
-    size, densities = points.shape[1], [*shared(points.split(CHUNK), of_block)]
+    size, densities = points.shape[1], [*compute_blocks(points.split(CHUNK_SIZE), block_densities)]
     scale = torch.tensor([size / 2 * math.log(2 * math.pi * s**2) for s in bandwidths], dtype=torch.float64)
     return torch.cat(densities, 1) - math.log(len(samples)) - scale[:, None]
 
@@ -96,7 +96,9 @@ class ParzenLikelihood:
     chosen: int
 
 
-def parzen(samples: Tensor, validation: Tensor, test: Tensor, shared: ShareBlocks = one_by_one) -> ParzenLikelihood:
+def parzen(
+    samples: Tensor, validation: Tensor, test: Tensor, compute_blocks: ComputeBlocks = compute_in_order
+) -> ParzenLikelihood:
     """Return the mean log-likelihood of test images (m, ...) under Gaussian windows on samples (n, ...).
 
     The bandwidth is the one in BANDWIDTHS with the largest mean for the `validation` images. Estimates in so many
@@ -105,9 +107,9 @@ def parzen(samples: Tensor, validation: Tensor, test: Tensor, shared: ShareBlock
     shared: see `log_densities`.
     """
     windows, held_out, points = (images.flatten(1) for images in (samples, validation, test))
-    means = log_densities(held_out, windows, BANDWIDTHS, shared).mean(1)
+    means = log_densities(held_out, windows, BANDWIDTHS, compute_blocks).mean(1)
     bandwidth = BANDWIDTHS[int(means.argmax())]
-    densities = log_densities(points, windows, [bandwidth], shared)[0]
+    densities = log_densities(points, windows, [bandwidth], compute_blocks)[0]
     error = float(densities.std()) / math.sqrt(len(densities))
     return ParzenLikelihood(float(densities.mean()), error, bandwidth, len(windows), len(points), len(held_out))
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.metrics.base import Metric, check_measured, share
+from pellucid.metrics.base import Metric, check_measured, checked_ratio
 
-WINDOW, SIGMA = 11, 1.5  # side and standard deviation of a window, in pixels
+WINDOW_SIZE, WINDOW_SIGMA = 11, 1.5  # side and standard deviation of a window, in pixels
 K1, K2 = 0.01, 0.03  # square roots of the stabilizing constants, relative to the peak
 
 
@@ -26,28 +26,28 @@ def ssim(first: Tensor, second: Tensor, peak: float = 1.0) -> Tensor:
     Windows are Gaussian, 11 x 11 with a standard deviation of 1.5, and lie inside the image. Raises
     PellucidError for images smaller than a window. Source: Wang, Bovik, Sheikh and Simoncelli 2004, equation 13.
     """
-    if first.shape != second.shape or first.dim() != 4 or min(first.shape[2:]) < WINDOW:
+    if first.shape != second.shape or first.dim() != 4 or min(first.shape[2:]) < WINDOW_SIZE:
         raise PellucidError(
             f"ssim: images have shapes {tuple(first.shape)} and {tuple(second.shape)}; give the same (N, C, H, W) "
-            f"with sides of at least {WINDOW}"
+            f"with sides of at least {WINDOW_SIZE}"
         )
     x, y = first.double(), second.double()
-    mean_x, mean_y = _windowed(x), _windowed(y)
-    var_x, var_y = _windowed(x * x) - mean_x**2, _windowed(y * y) - mean_y**2
-    covariance = _windowed(x * y) - mean_x * mean_y
+    mean_x, mean_y = _window_means(x), _window_means(y)
+    var_x, var_y = _window_means(x * x) - mean_x**2, _window_means(y * y) - mean_y**2
+    covariance = _window_means(x * y) - mean_x * mean_y
     c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     return (luminance * (2 * covariance + c2) / (var_x + var_y + c2)).mean((1, 2, 3))
 
 
-def _windowed(x: Tensor) -> Tensor:
+def _window_means(x: Tensor) -> Tensor:
     """Return the Gaussian-weighted mean around each pixel whose window lies inside the image."""
-    offsets = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
-    weights = (offsets**2 / (-2 * SIGMA**2)).exp()
+    offsets = torch.arange(WINDOW_SIZE, dtype=x.dtype, device=x.device) - WINDOW_SIZE // 2
+    weights = (offsets**2 / (-2 * WINDOW_SIGMA**2)).exp()
     weights = weights / weights.sum()
     n, c, h, w = x.shape
     rows = F.conv2d(x.reshape(n * c, 1, h, w), weights[None, None, :, None])
-    return F.conv2d(rows, weights[None, None, None, :]).reshape(n, c, h - WINDOW + 1, w - WINDOW + 1)
+    return F.conv2d(rows, weights[None, None, None, :]).reshape(n, c, h - WINDOW_SIZE + 1, w - WINDOW_SIZE + 1)
 
 
 @dataclass
@@ -62,13 +62,13 @@ class PSNR(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the squared errors of a batch of images of one shape."""
-        check_alike(self, outputs, targets)
+        check_image_pair(self, outputs, targets)
         self.total += (outputs.double() - targets.double()).square().sum().item()
         self.count += outputs.numel()
 
     def compute(self) -> dict[str, Any]:
         """Return {"psnr": in dB}."""
-        return {"psnr": psnr_of(share(self.total, self.count, self), self.peak)}
+        return {"psnr": psnr_of(checked_ratio(self.total, self.count, self), self.peak)}
 
 
 @dataclass
@@ -84,9 +84,9 @@ class SSIM(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch of images of one shape."""
-        check_alike(self, outputs, targets)
+        check_image_pair(self, outputs, targets)
         self.images += len(outputs)
-        if min(outputs.shape[2:]) >= WINDOW:
+        if min(outputs.shape[2:]) >= WINDOW_SIZE:
             self.total += ssim(outputs, targets, self.peak).sum().item()
             self.count += len(outputs)
 
@@ -96,7 +96,7 @@ class SSIM(Metric):
         return {"ssim": self.total / self.count if self.count else math.nan}
 
 
-def check_alike(metric: Metric, outputs: Tensor, targets: Tensor) -> None:
+def check_image_pair(metric: Metric, outputs: Tensor, targets: Tensor) -> None:
     """Raise PellucidError unless outputs and targets are images (N, C, H, W) of one shape."""
     if not isinstance(targets, Tensor) or outputs.dim() != 4 or outputs.shape != targets.shape:
         shape = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__

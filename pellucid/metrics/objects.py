@@ -14,8 +14,8 @@ from pellucid.metrics.base import Metric, check_measured
 from pellucid.metrics.coco import Coco
 from pellucid.metrics.overlaps import box_overlaps
 
-FACE_POINTS = 68
-EYES = (36, 45)  # the outer eye corners of the 68 points of a face (Sagonas et al. 2013), counted from 0
+N_FACE_POINTS = 68
+OUTER_EYE_CORNERS = (36, 45)  # the outer eye corners of the 68 points of a face (Sagonas et al. 2013), counted from 0
 _PREFIXES = {"boxes": "", "masks": "mask_", "keypoints": "keypoint_"}
 
 
@@ -36,8 +36,8 @@ class AveragePrecision(Metric):
 
     def update(self, outputs: Sequence[Detections], targets: Sequence[Objects]) -> None:
         """Compare the detections of a batch with the objects."""
-        for found, truth in _pairs(self, outputs, targets):
-            self.coco.add(found, truth)
+        for detections, truth in _pairs_by_image(self, outputs, targets):
+            self.coco.add(detections, truth)
 
     def merge(self, other: Any) -> None:
         """Append the images of other batches."""
@@ -101,17 +101,17 @@ class NME(Metric):
             self._add([normalised_errors(outputs, targets, self.normalise)])
             return
         errors: list[Tensor] = []
-        for found, objects in _pairs(self, outputs, targets):
+        for predicted, objects in _pairs_by_image(self, outputs, targets):
             truth = objects if objects.crowd is None else objects.take(~objects.crowd)
             if not len(truth):
                 continue
             if truth.keypoints is None:
                 raise PellucidError("NME: the objects of an image have no key-points; give them")
-            points, matched = _points_for(found, truth)
-            self.missed += int((~matched).sum())
-            if not bool(matched.any()):
+            points, is_matched = _matched_points(predicted, truth)
+            self.missed += int((~is_matched).sum())
+            if not bool(is_matched.any()):
                 continue
-            errors.append(normalised_errors(points[matched], truth.keypoints[matched], self.normalise))
+            errors.append(normalised_errors(points[is_matched], truth.keypoints[is_matched], self.normalise))
         self._add(errors)
 
     def _add(self, errors: Sequence[Tensor]) -> None:
@@ -131,8 +131,8 @@ class NME(Metric):
 
 def unit_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
     """Return the two points by which the NME among a model's metrics normalizes; None for its default."""
-    pairs = (getattr(metric, "normalise", None) for metric in metrics)
-    return next((points for points in pairs if points is not None), None)
+    point_pairs = (getattr(metric, "normalise", None) for metric in metrics)
+    return next((points for points in point_pairs if points is not None), None)
 
 
 def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] | None = None) -> Tensor:
@@ -141,19 +141,19 @@ def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] 
     points: (n, K, 2) or more columns; truth: (n, K, 3) with visibility. normalise: see `NME`. Raises PellucidError for
     another number of points, and for objects whose two points are not labelled or coincide.
     """
-    if normalise is None and truth.shape[1] == FACE_POINTS:
-        normalise = EYES
+    if normalise is None and truth.shape[1] == N_FACE_POINTS:
+        normalise = OUTER_EYE_CORNERS
     if points.shape[:2] != truth.shape[:2] or (normalise is not None and max(normalise) >= truth.shape[1]):
-        by = "" if normalise is None else f", normalized by the points {normalise[0]} and {normalise[1]}"
+        normalization = "" if normalise is None else f", normalized by the points {normalise[0]} and {normalise[1]}"
         raise PellucidError(
-            f"NME: outputs have {points.shape[1]} key-points and objects {truth.shape[1]}{by}; give equal numbers, or "
-            "NME(normalise=(i, j)) for other points"
+            f"NME: outputs have {points.shape[1]} key-points and objects {truth.shape[1]}{normalization}; "
+            "give equal numbers, or NME(normalise=(i, j)) for other points"
         )
     true_points, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
-    unit, measurable = _units(true_points, labelled, normalise)
-    if not bool((measurable & (unit > 0)).all()):
-        which = "points" if normalise is None else f"points {normalise[0]} and {normalise[1]}"
-        raise PellucidError(f"NME: an object's {which} are not labelled or coincide")
+    unit, is_measurable = _units(true_points, labelled, normalise)
+    if not bool((is_measurable & (unit > 0)).all()):
+        unit_names = "points" if normalise is None else f"points {normalise[0]} and {normalise[1]}"
+        raise PellucidError(f"NME: an object's {unit_names} are not labelled or coincide")
     distances = (points[:, :, :2].double() - true_points).norm(dim=2) * labelled
     return distances.sum(1) / labelled.sum(1) / unit
 
@@ -168,28 +168,30 @@ def _units(points: Tensor, labelled: Tensor, normalise: tuple[int, int] | None) 
     return extent.norm(dim=1), labelled.any(1)
 
 
-def _pairs(metric: Metric, outputs: Any, targets: Any) -> list[tuple[Any, Objects]]:
+def _pairs_by_image(metric: Metric, outputs: Any, targets: Any) -> list[tuple[Any, Objects]]:
     """Return the outputs and objects of each image; raise PellucidError for other types or different numbers."""
     name = type(metric).__name__
     if not isinstance(targets, list | tuple) or not all(isinstance(truth, Objects) for truth in targets):
         raise PellucidError(f"{name}: targets must be a list of Objects, one per image; give data with boxes")
-    points = isinstance(metric, NME) and isinstance(outputs, Tensor) and outputs.dim() == 3
-    lists = isinstance(outputs, list | tuple) and all(isinstance(found, Detections) for found in outputs)
-    if not (points or lists) or len(outputs) != len(targets):
-        kinds = "a list of Detections, one per image" + (", or key-points (N, K, 2)" if isinstance(metric, NME) else "")
-        raise PellucidError(f"{name}: outputs must be {kinds}, for {len(targets)} images")
+    are_points = isinstance(metric, NME) and isinstance(outputs, Tensor) and outputs.dim() == 3
+    are_detections = isinstance(outputs, list | tuple) and all(isinstance(output, Detections) for output in outputs)
+    if not (are_points or are_detections) or len(outputs) != len(targets):
+        accepted_types = "a list of Detections, one per image" + (
+            ", or key-points (N, K, 2)" if isinstance(metric, NME) else ""
+        )
+        raise PellucidError(f"{name}: outputs must be {accepted_types}, for {len(targets)} images")
     return list(zip(outputs, targets, strict=True))
 
 
-def _points_for(found: Detections | Tensor, truth: Objects) -> tuple[Tensor, Tensor]:
+def _matched_points(predicted: Detections | Tensor, truth: Objects) -> tuple[Tensor, Tensor]:
     """Return the points of the detection for each object, (m, K, 2 or 3), and which objects have one, (m,) bool."""
-    if isinstance(found, Tensor):
+    if isinstance(predicted, Tensor):
         if len(truth) != 1:
             raise PellucidError(f"NME: an image has {len(truth)} objects, but outputs are for one; give Detections")
-        return found[None], torch.ones(1, dtype=torch.bool)
-    if not len(found):
+        return predicted[None], torch.ones(1, dtype=torch.bool)
+    if not len(predicted):
         return torch.zeros_like(truth.boxes), torch.zeros(len(truth), dtype=torch.bool)
-    if found.keypoints is None:
+    if predicted.keypoints is None:
         raise PellucidError("NME: the detections of an image have no key-points; give them")
-    iou, best = box_overlaps(found, truth).max(0)
-    return found.keypoints[best], iou > 0
+    iou, best_detection = box_overlaps(predicted, truth).max(0)
+    return predicted.keypoints[best_detection], iou > 0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.metrics.base import Metric, share
+from pellucid.metrics.base import Metric, checked_ratio
 
 
 @dataclass
@@ -29,7 +29,7 @@ class MAE(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return {"mae": in the targets' unit}."""
-        return {"mae": share(self.total, self.count, self)}
+        return {"mae": checked_ratio(self.total, self.count, self)}
 
 
 @dataclass
@@ -50,7 +50,7 @@ class RMSE(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return {"rmse": in the targets' unit}."""
-        return {"rmse": math.sqrt(share(self.total, self.count, self))}
+        return {"rmse": math.sqrt(checked_ratio(self.total, self.count, self))}
 
 
 @dataclass
@@ -85,8 +85,8 @@ class R2(Metric):
         if not other.count:
             return
         mean_change = other.mean - self.mean
-        between = mean_change.square() * (self.count * other.count / total)
-        self.around_mean = self.around_mean + other.around_mean + between
+        between_batches = mean_change.square() * (self.count * other.count / total)
+        self.around_mean = self.around_mean + other.around_mean + between_batches
         self.apart = self.apart + other.apart
         self.mean, self.count = self.mean + mean_change * (other.count / total), total
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.metrics.base import Metric, share
+from pellucid.metrics.base import Metric, checked_ratio
 from pellucid.metrics.functions import confusion_matrix
 from pellucid.settings.checks import check
 
-TOLERANCE = 0.0075  # fraction of the image diagonal within which boundaries match
+BOUNDARY_TOLERANCE = 0.0075  # fraction of the image diagonal within which boundaries match
 
 
 @dataclass
@@ -31,11 +31,11 @@ class MeanIoU(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the pixels of a batch, none where all are of class `ignore`."""
-        predicted, scored = read_masks(self, outputs, targets, self.ignore)
+        predicted, scored_mask = read_masks(self, outputs, targets, self.ignore)
         classes = outputs.shape[1]
         counts = torch.zeros(classes, classes, dtype=torch.int64, device=targets.device)
-        if bool(scored.any()):
-            counts = confusion_matrix(targets[scored].long(), predicted[scored], classes)
+        if bool(scored_mask.any()):
+            counts = confusion_matrix(targets[scored_mask].long(), predicted[scored_mask], classes)
         self.matrix = counts if self.matrix is None else self.matrix + counts
 
     def compute(self) -> dict[str, Any]:
@@ -46,10 +46,10 @@ class MeanIoU(Metric):
                 "classes than `ignore`"
             )
         by_class = iou(self.matrix)
-        present = ~by_class.isnan()
+        has_iou = ~by_class.isnan()
         return {
-            "miou": by_class[present].mean().item(),
-            "pixel_accuracy": share(int(self.matrix.diagonal().sum()), int(self.matrix.sum()), self),
+            "miou": by_class[has_iou].mean().item(),
+            "pixel_accuracy": checked_ratio(int(self.matrix.diagonal().sum()), int(self.matrix.sum()), self),
             "class_iou": [None if math.isnan(value) else value for value in by_class.tolist()],
         }
 
@@ -68,7 +68,7 @@ class BoundaryF1(Metric):
     sums: ClassVar[tuple[str, ...]] = ("total", "images")
 
     ignore: int | None = None
-    tolerance: float = TOLERANCE
+    tolerance: float = BOUNDARY_TOLERANCE
     total: float = field(default=0.0, init=False)
     images: int = field(default=0, init=False)
 
@@ -78,21 +78,22 @@ class BoundaryF1(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Compare the outlines of a batch."""
-        predicted, scored = read_masks(self, outputs, targets, self.ignore)
-        reach = self.tolerance * (targets.shape[1] ** 2 + targets.shape[2] ** 2) ** 0.5
-        classes, by_image = outputs.shape[1], list[float]()
-        for mask, truth, inside in zip(predicted, targets.long(), scored, strict=True):
-            edges, true_edges = _boundaries(mask, inside, classes), _boundaries(truth, inside, classes)
-            n_edges, n_true = edges.sum((1, 2)), true_edges.sum((1, 2))  # (C,)
-            occurring = n_edges + n_true > 0
-            if not bool(occurring.any()):
+        predicted, scored_masks = read_masks(self, outputs, targets, self.ignore)
+        radius = self.tolerance * (targets.shape[1] ** 2 + targets.shape[2] ** 2) ** 0.5
+        classes, image_scores = outputs.shape[1], list[float]()
+        for predicted_mask, true_mask, scored_mask in zip(predicted, targets.long(), scored_masks, strict=True):
+            predicted_edges = _boundary_masks(predicted_mask, scored_mask, classes)
+            true_edges = _boundary_masks(true_mask, scored_mask, classes)
+            n_predicted, n_true = predicted_edges.sum((1, 2)), true_edges.sum((1, 2))  # (C,)
+            is_occurring = n_predicted + n_true > 0
+            if not bool(is_occurring.any()):
                 continue
-            precision = (edges & _dilated(true_edges, reach)).sum((1, 2)) / n_edges.clamp_min(1)
-            recall = (true_edges & _dilated(edges, reach)).sum((1, 2)) / n_true.clamp_min(1)
+            precision = (predicted_edges & _dilate(true_edges, radius)).sum((1, 2)) / n_predicted.clamp_min(1)
+            recall = (true_edges & _dilate(predicted_edges, radius)).sum((1, 2)) / n_true.clamp_min(1)
             f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
-            by_image.append(float(f1[occurring].mean()))
-        self.total += sum(by_image)
-        self.images += len(by_image)
+            image_scores.append(float(f1[is_occurring].mean()))
+        self.total += sum(image_scores)
+        self.images += len(image_scores)
 
     def compute(self) -> dict[str, Any]:
         """Return {"boundary_f1": from 0 to 1}; 1 where no image has a boundary."""
@@ -121,36 +122,37 @@ def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | N
 
     Raises PellucidError for outputs and masks of incompatible shapes.
     """
-    integer = not (targets.is_floating_point() or targets.dtype is torch.bool)
-    if outputs.dim() != 4 or not integer or targets.shape != (len(outputs), *outputs.shape[2:]):
+    is_integer = not (targets.is_floating_point() or targets.dtype is torch.bool)
+    if outputs.dim() != 4 or not is_integer or targets.shape != (len(outputs), *outputs.shape[2:]):
         raise PellucidError(
             f"{type(metric).__name__}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} do not "
             "fit; give outputs (N, C, H, W) and masks of integer classes (N, H, W)"
         )
-    scored = torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets != ignore
-    return outputs.argmax(1), scored
+    scored_mask = torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets != ignore
+    return outputs.argmax(1), scored_mask
 
 
-def _boundaries(mask: Tensor, kept: Tensor, classes: int) -> Tensor:
+def _boundary_masks(mask: Tensor, scored_mask: Tensor, classes: int) -> Tensor:
     """Return a mask of the pixels of a class mask (H, W) that are on the boundary of each class: (classes, H, W)."""
-    edge = torch.zeros_like(kept)
+    edge = torch.zeros_like(scored_mask)
     for axis in (0, 1):
         size = mask.shape[axis] - 1
         first, second = (slice(None),) * axis + (slice(0, size),), (slice(None),) * axis + (slice(1, None),)
-        change = (mask[first] != mask[second]) & kept[first] & kept[second]
-        edge[first] |= change
-        edge[second] |= change
+        differs = (mask[first] != mask[second]) & scored_mask[first] & scored_mask[second]
+        edge[first] |= differs
+        edge[second] |= differs
     return (mask == torch.arange(classes, device=mask.device)[:, None, None]) & edge
 
 
-def _dilated(marks: Tensor, reach: float) -> Tensor:
-    """Return a mask of the pixels of `marks` (C, H, W) that are at most `reach` from a True pixel."""
-    margin = int(reach)
+def _dilate(marks: Tensor, radius: float) -> Tensor:
+    """Return a mask of the pixels of `marks` (C, H, W) that are at most `radius` from a True pixel."""
+    margin = int(radius)
     padded = torch.nn.functional.pad(marks, (margin, margin, margin, margin))
     height, width = marks.shape[1:]
     dilated = torch.zeros_like(marks)
-    for down in range(-margin, margin + 1):
-        for across in range(-margin, margin + 1):
-            if down**2 + across**2 <= reach**2:
-                dilated |= padded[:, margin + down : margin + down + height, margin + across : margin + across + width]
+    for row_shift in range(-margin, margin + 1):
+        for column_shift in range(-margin, margin + 1):
+            if row_shift**2 + column_shift**2 <= radius**2:
+                top, left = margin + row_shift, margin + column_shift
+                dilated |= padded[:, top : top + height, left : left + width]
     return dilated

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
-from pellucid.metrics.coco import match
-from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
+from pellucid.metrics.coco import match_to_truths
+from pellucid.metrics.overlaps import OVERLAP_KINDS, PERSON_SIGMAS, truth_areas
 
 HIT, IGNORED = "hit", "ignored"
 ERRORS = ("class", "place", "both", "duplicate", "background")  # of detections; "missed" is the error of objects
 MISSED = "missed"
-THRESHOLD, BACKGROUND = 0.5, 0.1  # IoU from which a detection is correct, and IoU up to which it is background
+MIN_HIT_IOU = 0.5  # from which a detection is correct
+MAX_BACKGROUND_IOU = 0.1  # up to which it is background
 
 
 class DetectionVerdict(NamedTuple):
@@ -31,13 +32,13 @@ class DetectionVerdict(NamedTuple):
 class MatchedImage(NamedTuple):
     """The detections and objects of one image, compared at one IoU threshold.
 
-    verdicts: one per detection. finders: (m,), the detection that each object was matched with, -1 for none.
+    verdicts: one per detection. object_matches: (m,), the detection that each object was matched with, -1 for none.
     repairs: (m,), for objects that were not found, the "class" or "place" error with the highest score that concerns
     the object, and would find it if repaired; -1 for none. overlaps: (n, m).
     """
 
     verdicts: list[DetectionVerdict]
-    finders: list[int]
+    object_matches: list[int]
     repairs: list[int]
     overlaps: Tensor
 
@@ -47,17 +48,17 @@ class MatchedImage(NamedTuple):
 
     def not_found(self, truth: Objects) -> list[int]:
         """Return the indices of objects that no detection found, except crowds."""
-        crowd = crowds(truth).tolist()
-        return [k for k, finder in enumerate(self.finders) if finder < 0 and not crowd[k]]
+        is_crowd = crowd_mask(truth).tolist()
+        return [k for k, detection_index in enumerate(self.object_matches) if detection_index < 0 and not is_crowd[k]]
 
 
 def classify_detections(
-    found: Detections,
+    detections: Detections,
     truth: Objects,
-    threshold: float = THRESHOLD,
-    background: float = BACKGROUND,
+    threshold: float = MIN_HIT_IOU,
+    background: float = MAX_BACKGROUND_IOU,
     kind: str = "boxes",
-    sigmas: tuple[float, ...] = PERSON,
+    sigmas: tuple[float, ...] = PERSON_SIGMAS,
 ) -> MatchedImage:
     """Return the kind of each detection in an image, and the detection that found each object.
 
@@ -69,54 +70,62 @@ def classify_detections(
     Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2.2.
     """
     if not 0 < background < threshold <= 1:
-        raise PellucidError(f"judge: thresholds are {background} and {threshold}; give 0 < background < threshold <= 1")
-    overlaps = KINDS[kind].overlaps(found, truth, truth_areas(truth), sigmas)  # (n, m)
-    crowd = crowds(truth)
-    matched, level = torch.full((len(found),), -1), torch.tensor([threshold], dtype=torch.float64)
-    for label in found.labels.unique():
-        same_class = (found.labels == label).nonzero().flatten()
-        same_class = same_class[found.scores[same_class].argsort(descending=True, stable=True)]
+        raise PellucidError(
+            f"classify_detections: thresholds are {background} and {threshold}; give 0 < background < threshold <= 1"
+        )
+    overlaps = OVERLAP_KINDS[kind].overlaps(detections, truth, truth_areas(truth), sigmas)  # (n, m)
+    is_crowd = crowd_mask(truth)
+    matched_objects, thresholds = torch.full((len(detections),), -1), torch.tensor([threshold], dtype=torch.float64)
+    for label in detections.labels.unique():
+        same_class = (detections.labels == label).nonzero().flatten()
+        same_class = same_class[detections.scores[same_class].argsort(descending=True, stable=True)]
         candidates = (truth.labels == label).nonzero().flatten()
         if len(candidates):
-            ignored = crowd[candidates]
-            best = match(overlaps[same_class][:, candidates], level, ignored[None], ignored)[0, 0]
-            matched[same_class] = torch.where(best < 0, -1, candidates[best])
+            ignored = is_crowd[candidates]
+            best_candidates = match_to_truths(overlaps[same_class][:, candidates], thresholds, ignored[None], ignored)[
+                0, 0
+            ]
+            matched_objects[same_class] = torch.where(best_candidates < 0, -1, candidates[best_candidates])
     verdicts = [
-        _verdict(best, truth.labels == label, overlaps[index], crowd, threshold, background)
-        for index, (best, label) in enumerate(zip(matched.tolist(), found.labels, strict=True))
+        _verdict(matched_object, truth.labels == label, overlaps[index], is_crowd, threshold, background)
+        for index, (matched_object, label) in enumerate(zip(matched_objects.tolist(), detections.labels, strict=True))
     ]
-    finders, repairs = [-1] * len(truth), [-1] * len(truth)
+    object_matches, repairs = [-1] * len(truth), [-1] * len(truth)
     for index, verdict in enumerate(verdicts):
         if verdict.kind == HIT:
-            finders[verdict.object_index] = index
-    for index in found.scores.argsort(descending=True, stable=True).tolist():
-        error, concerned, _ = verdicts[index]
-        if error in ("class", "place") and finders[concerned] < 0 and repairs[concerned] < 0:
-            repairs[concerned] = index
-    return MatchedImage(verdicts, finders, repairs, overlaps)
+            object_matches[verdict.object_index] = index
+    for index in detections.scores.argsort(descending=True, stable=True).tolist():
+        error, object_index, _ = verdicts[index]
+        if error in ("class", "place") and object_matches[object_index] < 0 and repairs[object_index] < 0:
+            repairs[object_index] = index
+    return MatchedImage(verdicts, object_matches, repairs, overlaps)
 
 
 def _verdict(
-    matched: int, same: Tensor, overlaps: Tensor, crowd: Tensor, threshold: float, background: float
+    matched_object: int, is_same_class: Tensor, overlaps: Tensor, is_crowd: Tensor, threshold: float, background: float
 ) -> DetectionVerdict:
     """Return the verdict of one detection; same: whether each object is of its class, overlaps: with each, (m,)."""
-    if matched >= 0:
-        return DetectionVerdict(IGNORED if bool(crowd[matched]) else HIT, matched, float(overlaps[matched]))
-    if bool(crowd.all()):  # also without any object
+    if matched_object >= 0:
+        return DetectionVerdict(
+            IGNORED if bool(is_crowd[matched_object]) else HIT, matched_object, float(overlaps[matched_object])
+        )
+    if bool(is_crowd.all()):  # also without any object
         return DetectionVerdict("background", -1, 0.0)
-    same_best, other_best = (torch.where(which & ~crowd, overlaps, -1.0).max(0) for which in (same, ~same))
-    best = same_best if same_best.values >= other_best.values else other_best
-    if background <= same_best.values < threshold:
-        kind, best = "place", same_best
-    elif other_best.values >= threshold:
-        kind, best = "class", other_best
-    elif same_best.values >= threshold:
-        kind, best = "duplicate", same_best
+    best_same_class, best_other_class = (
+        torch.where(mask & ~is_crowd, overlaps, -1.0).max(0) for mask in (is_same_class, ~is_same_class)
+    )
+    best_overlap = best_same_class if best_same_class.values >= best_other_class.values else best_other_class
+    if background <= best_same_class.values < threshold:
+        kind, best_overlap = "place", best_same_class
+    elif best_other_class.values >= threshold:
+        kind, best_overlap = "class", best_other_class
+    elif best_same_class.values >= threshold:
+        kind, best_overlap = "duplicate", best_same_class
     else:
-        kind = "both" if best.values > background else "background"
-    return DetectionVerdict(kind, int(best.indices), float(best.values))
+        kind = "both" if best_overlap.values > background else "background"
+    return DetectionVerdict(kind, int(best_overlap.indices), float(best_overlap.values))
 
 
-def crowds(truth: Objects) -> Tensor:
+def crowd_mask(truth: Objects) -> Tensor:
     """Return a mask of the objects that are crowds: (m,) bool."""
     return torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd

@@ -5,7 +5,7 @@ from pellucid.layers import GELU, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, F
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, network, residual
 
-STEM = 24  # filters: a patch of 3 x 2 x 2 values has 12 principal components, each with both signs
+STEM_FILTERS = 24  # filters: a patch of 3 x 2 x 2 values has 12 principal components, each with both signs
 
 
 def airbench(classes: int = 10, width: int = 64) -> Sequential:
@@ -32,7 +32,7 @@ def airbench96(classes: int = 10, width: int = 64) -> Sequential:
 
 
 def _network(classes: int, stages: list[Sequential]) -> Sequential:
-    features: dict[str, Layer] = {"stem": Sequential(conv=Conv2d(STEM, 2), act=GELU())}
+    features: dict[str, Layer] = {"stem": Sequential(conv=Conv2d(STEM_FILTERS, 2), act=GELU())}
     features |= {f"stage{number}": stage for number, stage in enumerate(stages, start=1)}
     head: dict[str, Layer] = {
         "pool": AdaptiveAvgPool2d(1), "flatten": Flatten(), "scores": Dense(classes, init_weight=LOGITS),

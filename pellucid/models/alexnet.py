@@ -35,10 +35,10 @@ def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> S
     return network(_features(Conv2d(width, 5, padding=2), width), units_head(classes, (256, 256), dropout))
 
 
-def _features(first: Conv2d, width: int) -> dict[str, Layer]:
-    """Return five convolutions with ReLUs and three max poolings; first: the first convolution, of `width` filters."""
+def _features(first_conv: Conv2d, width: int) -> dict[str, Layer]:
+    """Return five convolutions with ReLUs and three max poolings; first_conv: it has `width` filters."""
     return {
-        "conv1": first,
+        "conv1": first_conv,
         "relu1": ReLU(),
         "pool1": MaxPool2d(3, 2),
         "conv2": Conv2d(3 * width, 5, padding=2),

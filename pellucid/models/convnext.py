@@ -9,9 +9,9 @@ from pellucid.settings.arguments import checked
 
 DEPTHS, WIDTHS = (3, 3, 9, 3), (96, 192, 384, 768)  # blocks and channels of the four stages
 EPSILON = 1e-6  # of the layer normalization
-SCALE = 1e-6  # of a block's body at the start of the training
-LAST = {"last": Permute((0, 2, 3, 1))}  # the channels, as layers for vectors need them
-FIRST = {"first": Permute((0, 3, 1, 2))}
+INITIAL_SCALE = 1e-6  # of a block's body at the start of the training
+CHANNELS_LAST = {"last": Permute((0, 2, 3, 1))}  # the channels, as layers for vectors need them
+CHANNELS_FIRST = {"first": Permute((0, 3, 1, 2))}
 
 
 @checked
@@ -22,12 +22,16 @@ def convnext_tiny(classes: int = 1000) -> Sequential:
     Source: Liu, Mao, Wu, Feichtenhofer, Darrell and Xie 2022, section 3; layer scale: Touvron et al. 2021, equation 3.
     """
     features: dict[str, Layer] = {
-        "stem": Sequential(conv=Conv2d(WIDTHS[0], 4, stride=4), **LAST, norm=LayerNorm(WIDTHS[:1], EPSILON), **FIRST)
+        "stem": Sequential(
+            conv=Conv2d(WIDTHS[0], 4, stride=4), **CHANNELS_LAST, norm=LayerNorm(WIDTHS[:1], EPSILON), **CHANNELS_FIRST
+        )
     }
     for index, (depth, width) in enumerate(zip(DEPTHS, WIDTHS, strict=True), start=1):
         if index > 1:
             norm = LayerNorm((WIDTHS[index - 2],), EPSILON)
-            features[f"halve{index}"] = Sequential(**LAST, norm=norm, **FIRST, conv=Conv2d(width, 2, stride=2))
+            features[f"halve{index}"] = Sequential(
+                **CHANNELS_LAST, norm=norm, **CHANNELS_FIRST, conv=Conv2d(width, 2, stride=2)
+            )
         features[f"stage{index}"] = Sequential(**{f"block{number}": _block(width) for number in range(1, depth + 1)})
     head: dict[str, Layer] = {
         "pool": AdaptiveAvgPool2d(1),
@@ -40,15 +44,15 @@ def convnext_tiny(classes: int = 1000) -> Sequential:
 
 def _block(width: int) -> Parallel:
     """Return a block: a 7 x 7 convolution of each channel, then two dense layers at each pixel, scaled by channel."""
-    scale = {"factors": (Learned((1, 1, 1, width), SCALE),), "scaled": (Times(), "input", "factors")}
+    layer_scale = {"factors": (Learned((1, 1, 1, width), INITIAL_SCALE),), "scaled": (Times(), "input", "factors")}
     body = Sequential(
         depthwise=Conv2d(width, 7, padding=3, groups=width),
-        **LAST,
+        **CHANNELS_LAST,
         norm=LayerNorm((width,), EPSILON),
         expand=Dense(4 * width, pixels=True),
         gelu=GELU(),
         project=Dense(width, pixels=True),
-        scale=Graph(scale, ("scaled",)),
-        **FIRST,
+        scale=Graph(layer_scale, ("scaled",)),
+        **CHANNELS_FIRST,
     )
     return residual(body)

@@ -19,16 +19,16 @@ def dcgan_generator(size: int = 64, channels: int = 3, width: int = 64) -> Seque
     power of 2.
     Source: Radford, Metz and Chintala 2016, figure 1; its sizes are those of the authors' code.
     """
-    start, doublings = _levels(size)
+    min_side, doublings = _side_and_doublings(size)
     layers: dict[str, Layer] = {"reshape": Reshape((-1, 1, 1))}
     for level in range(1, doublings + 1):
         filters = width * 2 ** (doublings - level)
         # On a 1 x 1 input, the first transposed convolution is a dense layer that outputs maps.
-        kernel, stride, padding = (start, 1, 0) if level == 1 else (KERNEL, 2, 1)
+        kernel, stride, padding = (min_side, 1, 0) if level == 1 else (KERNEL, 2, 1)
         up = ConvTranspose2d(filters, kernel, stride=stride, padding=padding, bias=False, init_weight=INITIALIZER)
         layers |= {f"up{level}": up, f"norm{level}": BatchNorm(), f"relu{level}": ReLU()}
-    last = ConvTranspose2d(channels, KERNEL, stride=2, padding=1, bias=False, init_weight=INITIALIZER)
-    return Sequential(**layers, image=last, tanh=Tanh())
+    image_conv = ConvTranspose2d(channels, KERNEL, stride=2, padding=1, bias=False, init_weight=INITIALIZER)
+    return Sequential(**layers, image=image_conv, tanh=Tanh())
 
 
 def dcgan_discriminator(size: int = 64, width: int = 64, norm: bool = True) -> Sequential:
@@ -39,7 +39,7 @@ def dcgan_discriminator(size: int = 64, width: int = 64, norm: bool = True) -> S
     `gradient_penalty` needs.
     Source: Radford, Metz and Chintala 2016, section 3; its sizes are those of the authors' code.
     """
-    start, halvings = _levels(size)
+    min_side, halvings = _side_and_doublings(size)
     init_weight = INITIALIZER if norm else "he"
     layers: dict[str, Layer] = {}
     for level in range(1, halvings + 1):
@@ -49,14 +49,14 @@ def dcgan_discriminator(size: int = 64, width: int = 64, norm: bool = True) -> S
         if has_norm:
             layers[f"norm{level}"] = BatchNorm()
         layers[f"act{level}"] = LeakyReLU(SLOPE)
-    return Sequential(**layers, score=Conv2d(1, start, bias=not norm, init_weight=init_weight), flatten=Flatten())
+    return Sequential(**layers, score=Conv2d(1, min_side, bias=not norm, init_weight=init_weight), flatten=Flatten())
 
 
-def _levels(size: int) -> tuple[int, int]:
+def _side_and_doublings(size: int) -> tuple[int, int]:
     """Return the side of the smallest maps and the number of doublings to `size`; PellucidError for other sizes."""
-    start, doublings = size, 0
-    while start % 2 == 0 and start >= 2 * MIN_SIDE:
-        start, doublings = start // 2, doublings + 1
-    if not doublings or start >= 2 * MIN_SIDE:
+    side, doublings = size, 0
+    while side % 2 == 0 and side >= 2 * MIN_SIDE:
+        side, doublings = side // 2, doublings + 1
+    if not doublings or side >= 2 * MIN_SIDE:
         raise PellucidError(f"size={size} must be 4, 5, 6 or 7 times a power of 2, such as 28, 32 or 64")
-    return start, doublings
+    return side, doublings

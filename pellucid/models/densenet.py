@@ -39,11 +39,11 @@ def dense_block(depth: int, growth: int, epsilon: float = 1e-5) -> Sequential:
 
     Each concatenation is a new tensor, so the memory for the backward pass grows with the square of the depth.
     """
-    layers = {f"layer{number}": _layer(growth, epsilon) for number in range(1, depth + 1)}
+    layers = {f"layer{number}": _dense_layer(growth, epsilon) for number in range(1, depth + 1)}
     return Sequential(**layers)
 
 
-def _layer(growth: int, epsilon: float) -> Parallel:
+def _dense_layer(growth: int, epsilon: float) -> Parallel:
     added = Sequential(
         norm1=BatchNorm(epsilon=epsilon),
         relu1=ReLU(),

@@ -3,7 +3,7 @@
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Identity, Multiply, Sigmoid, SiLU
 from pellucid.layers.base import Layer
-from pellucid.models.parts import average_head, beside, conv_norm, network, residual
+from pellucid.models.parts import average_head, conv_norm, name_after, network, residual
 from pellucid.settings.arguments import checked
 
 # Table 1, for each stage: expansion factor, kernel, stride of the first block, channels, number of blocks.
@@ -12,7 +12,7 @@ STAGES = (
     (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1),
 )  # fmt: skip
 STEM, LAST = 32, 1280  # channels before the first and after the last stage
-SQUEEZE = 4  # a block's input channels for each unit of its gate
+SQUEEZE_FACTOR = 4  # a block's input channels for each unit of its gate
 
 
 @checked
@@ -28,7 +28,7 @@ def efficientnet_b0(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
         blocks: dict[str, Layer] = {}
         for number in range(1, depth + 1):
             block_stride = stride if number == 1 else 1
-            body = _body(channels, outputs, expansion, kernel, block_stride, epsilon)
+            body = _inverted_residual(channels, outputs, expansion, kernel, block_stride, epsilon)
             has_shortcut = block_stride == 1 and channels == outputs
             blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
             channels = outputs
@@ -49,13 +49,15 @@ def channel_gate(channels: int, units: int) -> Parallel:
     return Parallel({"maps": Identity(), "gate": gate}, Multiply())
 
 
-def _body(inputs: int, outputs: int, expansion: int, kernel: int, stride: int, epsilon: float) -> Sequential:
+def _inverted_residual(
+    inputs: int, outputs: int, expansion: int, kernel: int, stride: int, epsilon: float
+) -> Sequential:
     """Return the inverted residual: expand by 1 x 1, filter each channel, scale the channels, project by 1 x 1."""
-    wide = inputs * expansion
+    inner_channels = inputs * expansion
     return Sequential(
-        **(_conv("expand", wide, 1, epsilon=epsilon) if expansion > 1 else {}),
-        **_conv("depthwise", wide, kernel, stride, wide, epsilon),
-        scale=channel_gate(wide, inputs // SQUEEZE),
+        **(_conv("expand", inner_channels, 1, epsilon=epsilon) if expansion > 1 else {}),
+        **_conv("depthwise", inner_channels, kernel, stride, inner_channels, epsilon),
+        scale=channel_gate(inner_channels, inputs // SQUEEZE_FACTOR),
         **conv_norm("project", outputs, 1, epsilon=epsilon),
     )
 
@@ -63,4 +65,4 @@ def _body(inputs: int, outputs: int, expansion: int, kernel: int, stride: int, e
 def _conv(
     name: str, filters: int, kernel: int, stride: int = 1, groups: int = 1, epsilon: float = 1e-5
 ) -> dict[str, Layer]:
-    return {**conv_norm(name, filters, kernel, stride, kernel // 2, groups, epsilon), beside(name, "silu"): SiLU()}
+    return {**conv_norm(name, filters, kernel, stride, kernel // 2, groups, epsilon), name_after(name, "silu"): SiLU()}

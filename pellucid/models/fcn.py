@@ -23,7 +23,7 @@ VGG = {
     "vgg11_bn": vgg11_bn, "vgg13_bn": vgg13_bn, "vgg16_bn": vgg16_bn, "vgg19_bn": vgg19_bn,
 }  # fmt: skip
 # Stages of MobileNetV2 whose first block has a stride of 2 after its expansion: blocks 6 and 13 in Keras.
-EXPANDED = ("stage4", "stage6")
+EXPANDED_STAGES = ("stage4", "stage6")
 KERAS_EPSILON = 1e-3  # of the batch normalization in Keras' weights
 
 
@@ -73,28 +73,32 @@ def backbone_of(net: Layer) -> Layer | None:
     return None
 
 
-def _has_features(net: Layer, nodes: Mapping[str, tuple[Layer, str]], taps: tuple[str, ...]) -> bool:
-    inner = net.layers.get("features") if isinstance(net, Graph) else None
-    return isinstance(inner, Graph) and inner.nodes == nodes and inner.outputs == taps[: len(inner.outputs)]
+def _has_features(net: Layer, nodes: Mapping[str, tuple[Layer, str]], outputs: tuple[str, ...]) -> bool:
+    features_graph = net.layers.get("features") if isinstance(net, Graph) else None
+    return (
+        isinstance(features_graph, Graph)
+        and features_graph.nodes == nodes
+        and features_graph.outputs == outputs[: len(features_graph.outputs)]
+    )
 
 
-def plain_path(path: str) -> str:
+def backbone_path(path: str) -> str:
     """Return the path in the backbone's own features of a parameter at `path` in these networks' features."""
-    stage, _, rest = path.partition(".")
-    name = stage.removesuffix("_expand")
-    return f"{name}.block1.body.{rest}" if name != stage else path
+    stage, _, layer_path = path.partition(".")
+    stage_name = stage.removesuffix("_expand")
+    return f"{stage_name}.block1.body.{layer_path}" if stage_name != stage else path
 
 
 def _network(classes: int, backbone: Backbone, epsilon: float, skips: int) -> Graph:
     check_known("no backbone", backbone, get_args(Backbone))
     nodes, taps, stride, centred = feature_nodes(backbone, epsilon)
     taps = taps[: skips + 1]
-    nets = {
+    graph_nodes = {
         "features": (Graph(nodes, taps), "input"),
         "head": (_head(classes, taps, stride, centred), "features"),
         "crop": (Crop(), "head", "input"),
     }
-    return Graph(nets, ("crop",))
+    return Graph(graph_nodes, ("crop",))
 
 
 def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> Layer:
@@ -106,24 +110,26 @@ def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> La
     }
     current = "scores"
     for skip in inputs[1:]:
-        nodes[f"enlarge_{skip}"] = (_enlarge(classes, 2, centred), current)
+        nodes[f"enlarge_{skip}"] = (_upsampling(classes, 2, centred), current)
         nodes[f"scores_{skip}"] = (Conv2d(classes, 1, init_weight=LOGITS), skip)
         nodes[f"crop_{skip}"] = (Crop(), f"enlarge_{skip}", f"scores_{skip}")
         current = f"add_{skip}"
         nodes[current] = (Add(), f"crop_{skip}", f"scores_{skip}")
         stride //= 2
-    nodes["enlarge"] = (_enlarge(classes, stride, centred), current)
+    nodes["enlarge"] = (_upsampling(classes, stride, centred), current)
     return Graph(nodes, ("enlarge",), inputs)
 
 
-def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
-    """Return learned upsampling by a factor `by`, one kernel per class, initialized to bilinear interpolation.
+def _upsampling(classes: int, factor: int, centred: bool) -> ConvTranspose2d:
+    """Return learned upsampling by a `factor`, one kernel per class, initialized to bilinear interpolation.
 
-    centred: whether an input pixel is in the middle of its `by` x `by` output pixels; otherwise it is at the first.
+    centred: whether an input pixel is in the middle of its factor x factor output pixels; otherwise it is at the first.
     """
-    kernel, padding, extra = (2 * by, by // 2, 0) if centred else (2 * by - 1, by - 1, by - 1)
+    kernel, padding, output_padding = (
+        (2 * factor, factor // 2, 0) if centred else (2 * factor - 1, factor - 1, factor - 1)
+    )
     return ConvTranspose2d(
-        classes, kernel, stride=by, padding=padding, output_padding=extra,
+        classes, kernel, stride=factor, padding=padding, output_padding=output_padding,
         groups=classes, bias=False, init_weight="bilinear",
     )  # fmt: skip
 
@@ -131,23 +137,23 @@ def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
 def feature_nodes(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str]], tuple[str, ...], int, bool]:
     """Return a backbone's nodes, the nodes to read (coarse to fine), the stride of the coarsest, and `centred`.
 
-    centred: see `_enlarge`.
+    centred: see `_upsampling`.
     """
     if backbone == "mobilenet_v2":
-        stages = _expanded(features(mobilenet_v2(epsilon=epsilon)))
+        stages = _split_expansions(features(mobilenet_v2(epsilon=epsilon)))
         return chain(stages, "input"), ("last", "stage6_expand", "stage4_expand"), 32, False
     if backbone == "airbench96":
-        layers = {"pad": Pad2d((0, 1, 0, 1), kind="replicate"), **_rounded_up(features(airbench96()))}
+        layers = {"pad": Pad2d((0, 1, 0, 1), kind="replicate"), **_with_ceil_mode(features(airbench96()))}
         return chain(layers, "input"), ("stage3", "stage2", "stage1"), 8, True
-    return chain(_rounded_up(features(VGG[backbone]())), "input"), ("block5", "block4", "block3"), 32, True
+    return chain(_with_ceil_mode(features(VGG[backbone]())), "input"), ("block5", "block4", "block3"), 32, True
 
 
-def _expanded(net: Layer) -> dict[str, Layer]:
-    """Return MobileNetV2's stages by name; the expansions in EXPANDED become separate stages NAME_expand."""
+def _split_expansions(net: Layer) -> dict[str, Layer]:
+    """Return MobileNetV2's stages by name; the expansions in EXPANDED_STAGES become separate stages NAME_expand."""
     assert isinstance(net, Sequential)
     stages: dict[str, Layer] = {}
     for name, stage in net.children.items():
-        if name not in EXPANDED:
+        if name not in EXPANDED_STAGES:
             stages[name] = stage
             continue
         assert isinstance(stage, Sequential)
@@ -156,13 +162,13 @@ def _expanded(net: Layer) -> dict[str, Layer]:
         body = block.children["body"]
         assert isinstance(body, Sequential)
         expansion = {key: layer for key, layer in body.children.items() if key.startswith("expand")}
-        narrowing = {key: layer for key, layer in body.children.items() if key not in expansion}
+        rest_of_body = {key: layer for key, layer in body.children.items() if key not in expansion}
         stages[f"{name}_expand"] = Sequential(**expansion)
-        stages[name] = Sequential(**{**stage.children, "block1": Sequential(body=Sequential(**narrowing))})
+        stages[name] = Sequential(**{**stage.children, "block1": Sequential(body=Sequential(**rest_of_body))})
     return stages
 
 
-def _rounded_up(net: Layer) -> dict[str, Layer]:
+def _with_ceil_mode(net: Layer) -> dict[str, Layer]:
     """Return the stages by name, with ceil_mode=True in max pooling, which keeps an odd last row or column."""
     assert isinstance(net, Sequential)
     return {

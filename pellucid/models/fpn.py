@@ -17,17 +17,17 @@ def fpn(channels: int = 96, levels: int = 3, groups: int = 8) -> Graph:
     """
     inputs = tuple(f"map{level}" for level in range(1, levels + 1))
     nodes: dict[str, tuple[Any, ...]] = {}
-    coarser = ""
+    coarser_node = ""
     for level in range(levels, 0, -1):
         nodes[f"lateral{level}"] = (_conv(channels, 1, groups), f"map{level}")
         current = f"lateral{level}"
-        if coarser:
-            nodes[f"enlarge{level}"] = (Upsample(2), coarser)
+        if coarser_node:
+            nodes[f"enlarge{level}"] = (Upsample(2), coarser_node)
             nodes[f"crop{level}"] = (Crop(), f"enlarge{level}", current)
             nodes[f"add{level}"] = (Add(), current, f"crop{level}")
             current = f"add{level}"
         nodes[f"out{level}"] = (_conv(channels, 3, groups), current)
-        coarser = current
+        coarser_node = current
     return Graph(nodes, tuple(f"out{level}" for level in range(1, levels + 1)), inputs)
 
 

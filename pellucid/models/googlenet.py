@@ -14,13 +14,13 @@ from pellucid.layers import (
     ReLU,
 )
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, average_head, beside, conv_norm_relu, network, network_with_auxiliaries
+from pellucid.models.parts import LOGITS, average_head, conv_norm_relu, name_after, network, network_with_auxiliaries
 from pellucid.settings.arguments import checked
 
 EPSILON = 1e-3  # of the batch normalization
 
 # Filters of table 1: 1x1, reduction before 3x3, 3x3, reduction before 5x5, 5x5, and 1x1 after pooling.
-BLOCKS = {
+BLOCK_FILTERS = {
     "inception3a": (64, 96, 128, 16, 32, 32),
     "inception3b": (128, 128, 192, 32, 96, 64),
     "inception4a": (192, 96, 208, 16, 48, 64),
@@ -48,7 +48,7 @@ def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = Fal
     Source: Szegedy et al. 2015, table 1 and section 5.
     """
     features = _stem(original)
-    for name, filters in BLOCKS.items():
+    for name, filters in BLOCK_FILTERS.items():
         features[name] = _inception(*filters, original)
         if name == "inception3b":
             features["pool3"] = MaxPool2d(3, 2, ceil_mode=True)
@@ -65,20 +65,22 @@ def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = Fal
 
 
 def _stem(original: bool) -> dict[str, Layer]:
-    norm1: dict[str, Layer] = {"local_norm1": LocalResponseNorm(5)} if original else {}
-    norm2: dict[str, Layer] = {"local_norm2": LocalResponseNorm(5)} if original else {}
+    local_norm1: dict[str, Layer] = {"local_norm1": LocalResponseNorm(5)} if original else {}
+    local_norm2: dict[str, Layer] = {"local_norm2": LocalResponseNorm(5)} if original else {}
     return {
         **_conv("conv1", 64, 7, original, stride=2, padding=3),
         "pool1": MaxPool2d(3, 2, ceil_mode=True),
-        **norm1,
+        **local_norm1,
         **_conv("conv2", 64, 1, original),
         **_conv("conv3", 192, 3, original, padding=1),
-        **norm2,
+        **local_norm2,
         "pool2": MaxPool2d(3, 2, ceil_mode=True),
     }
 
 
-def _inception(conv1: int, reduce3: int, conv3: int, reduce5: int, conv5: int, pooled: int, original: bool) -> Parallel:
+def _inception(
+    conv1: int, reduce3: int, conv3: int, reduce5: int, conv5: int, pool_filters: int, original: bool
+) -> Parallel:
     branches: dict[str, Layer] = {
         "branch1x1": Sequential(**_conv("conv", conv1, 1, original)),
         "branch3x3": Sequential(
@@ -88,7 +90,7 @@ def _inception(conv1: int, reduce3: int, conv3: int, reduce5: int, conv5: int, p
             **_conv("reduce", reduce5, 1, original),
             **_conv("conv", conv5, 5 if original else 3, original, padding=2 if original else 1),
         ),
-        "branch_pool": Sequential(pool=MaxPool2d(3, 1, padding=1), **_conv("conv", pooled, 1, original)),
+        "branch_pool": Sequential(pool=MaxPool2d(3, 1, padding=1), **_conv("conv", pool_filters, 1, original)),
     }
     return Parallel(branches, Concat())
 
@@ -108,4 +110,4 @@ def _auxiliary(classes: int, original: bool) -> Sequential:
 def _conv(name: str, filters: int, kernel: int, original: bool, stride: int = 1, padding: int = 0) -> dict[str, Layer]:
     if not original:
         return conv_norm_relu(name, filters, kernel, stride, padding, EPSILON)
-    return {name: Conv2d(filters, kernel, stride=stride, padding=padding), beside(name, "relu"): ReLU()}
+    return {name: Conv2d(filters, kernel, stride=stride, padding=padding), name_after(name, "relu"): ReLU()}

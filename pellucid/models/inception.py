@@ -56,13 +56,13 @@ def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad
     return network_with_auxiliaries(features, head, {"auxiliary": ("mixed6e", _auxiliary(classes))})
 
 
-def _mixed5(pooled: int, count_include_pad: bool) -> Parallel:
+def _mixed5(pool_filters: int, count_include_pad: bool) -> Parallel:
     """Return figure 5: one 5 x 5 convolution is replaced by two of 3 x 3, another is kept."""
     branches: dict[str, Layer] = {
-        "branch1x1": _row(Conv(64, 1)),
-        "branch5x5": _row(Conv(48, 1), Conv(64, 5, 1, 2)),
-        "branch3x3double": _row(Conv(64, 1), Conv(96, 3, 1, 1), Conv(96, 3, 1, 1)),
-        "branch_pool": _pooled(pooled, count_include_pad),
+        "branch1x1": _conv_sequence(Conv(64, 1)),
+        "branch5x5": _conv_sequence(Conv(48, 1), Conv(64, 5, 1, 2)),
+        "branch3x3double": _conv_sequence(Conv(64, 1), Conv(96, 3, 1, 1), Conv(96, 3, 1, 1)),
+        "branch_pool": _pool_branch(pool_filters, count_include_pad),
     }
     return Parallel(branches, Concat())
 
@@ -70,22 +70,22 @@ def _mixed5(pooled: int, count_include_pad: bool) -> Parallel:
 def _reduction6() -> Parallel:
     """Return figure 10, which halves height and width."""
     branches: dict[str, Layer] = {
-        "branch3x3": _row(Conv(384, 3, 2, 0)),
-        "branch3x3double": _row(Conv(64, 1), Conv(96, 3, 1, 1), Conv(96, 3, 2, 0)),
+        "branch3x3": _conv_sequence(Conv(384, 3, 2, 0)),
+        "branch3x3double": _conv_sequence(Conv(64, 1), Conv(96, 3, 1, 1), Conv(96, 3, 2, 0)),
         "branch_pool": MaxPool2d(3, 2),
     }
     return Parallel(branches, Concat())
 
 
-def _mixed6(inner: int, count_include_pad: bool) -> Parallel:
+def _mixed6(inner_filters: int, count_include_pad: bool) -> Parallel:
     """Return figure 6: 7 x 7 convolutions are replaced by 1 x 7 and 7 x 1."""
-    wide = Conv(inner, (1, 7), 1, (0, 3))
-    tall = Conv(inner, (7, 1), 1, (3, 0))
+    wide = Conv(inner_filters, (1, 7), 1, (0, 3))
+    tall = Conv(inner_filters, (7, 1), 1, (3, 0))
     branches: dict[str, Layer] = {
-        "branch1x1": _row(Conv(192, 1)),
-        "branch7x7": _row(Conv(inner, 1), wide, Conv(192, (7, 1), 1, (3, 0))),
-        "branch7x7double": _row(Conv(inner, 1), tall, wide, tall, Conv(192, (1, 7), 1, (0, 3))),
-        "branch_pool": _pooled(192, count_include_pad),
+        "branch1x1": _conv_sequence(Conv(192, 1)),
+        "branch7x7": _conv_sequence(Conv(inner_filters, 1), wide, Conv(192, (7, 1), 1, (3, 0))),
+        "branch7x7double": _conv_sequence(Conv(inner_filters, 1), tall, wide, tall, Conv(192, (1, 7), 1, (0, 3))),
+        "branch_pool": _pool_branch(192, count_include_pad),
     }
     return Parallel(branches, Concat())
 
@@ -93,9 +93,12 @@ def _mixed6(inner: int, count_include_pad: bool) -> Parallel:
 def _reduction7() -> Parallel:
     """Return figure 10 with a 7 x 7 convolution, as 1 x 7 and 7 x 1, in the second branch."""
     branches: dict[str, Layer] = {
-        "branch3x3": _row(Conv(192, 1), Conv(320, 3, 2, 0)),
-        "branch7x7x3": _row(
-            Conv(192, 1), Conv(192, (1, 7), 1, (0, 3)), Conv(192, (7, 1), 1, (3, 0)), Conv(192, 3, 2, 0)
+        "branch3x3": _conv_sequence(Conv(192, 1), Conv(320, 3, 2, 0)),
+        "branch7x7x3": _conv_sequence(
+            Conv(192, 1),
+            Conv(192, (1, 7), 1, (0, 3)),
+            Conv(192, (7, 1), 1, (3, 0)),
+            Conv(192, 3, 2, 0),
         ),
         "branch_pool": MaxPool2d(3, 2),
     }
@@ -105,23 +108,25 @@ def _reduction7() -> Parallel:
 def _mixed7(count_include_pad: bool) -> Parallel:
     """Return figure 7: two branches end in parallel 1 x 3 and 3 x 1 convolutions."""
     branches: dict[str, Layer] = {
-        "branch1x1": _row(Conv(320, 1)),
-        "branch3x3": Sequential(**_conv("conv1", 384, 1), ends=_ends()),
-        "branch3x3double": Sequential(**_conv("conv1", 448, 1), **_conv("conv2", 384, 3, padding=1), ends=_ends()),
-        "branch_pool": _pooled(192, count_include_pad),
+        "branch1x1": _conv_sequence(Conv(320, 1)),
+        "branch3x3": Sequential(**_conv("conv1", 384, 1), ends=_wide_and_tall()),
+        "branch3x3double": Sequential(
+            **_conv("conv1", 448, 1), **_conv("conv2", 384, 3, padding=1), ends=_wide_and_tall()
+        ),
+        "branch_pool": _pool_branch(192, count_include_pad),
     }
     return Parallel(branches, Concat())
 
 
-def _ends() -> Parallel:
-    ends: dict[str, Layer] = {
+def _wide_and_tall() -> Parallel:
+    branches: dict[str, Layer] = {
         "wide": Sequential(**_conv("conv", 384, (1, 3), padding=(0, 1))),
         "tall": Sequential(**_conv("conv", 384, (3, 1), padding=(1, 0))),
     }
-    return Parallel(ends, Concat())
+    return Parallel(branches, Concat())
 
 
-def _pooled(filters: int, count_include_pad: bool) -> Sequential:
+def _pool_branch(filters: int, count_include_pad: bool) -> Sequential:
     pool = AvgPool2d(3, 1, padding=1, count_include_pad=count_include_pad)
     return Sequential(pool=pool, **_conv("conv", filters, 1))
 
@@ -137,7 +142,7 @@ def _auxiliary(classes: int) -> Sequential:
     )
 
 
-def _row(*convolutions: Conv) -> Sequential:
+def _conv_sequence(*convolutions: Conv) -> Sequential:
     layers: dict[str, Layer] = {}
     for index, convolution in enumerate(convolutions, start=1):
         layers |= _conv(f"conv{index}", *convolution)

@@ -21,8 +21,8 @@ def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph
     normalization, 1e-3 for Keras' weights.
     Source: Ronneberger, Fischer and Brox 2015, figure 1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
-    net = {"features": (_backbone(epsilon, TAPS), "input"), "head": (_maps_head(points, width), "features")}
-    return Graph(net, ("head",))
+    nodes = {"features": (_backbone(epsilon, TAPS), "input"), "head": (_maps_head(points, width), "features")}
+    return Graph(nodes, ("head",))
 
 
 def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: float = 1e-5) -> Sequential:
@@ -33,7 +33,7 @@ def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: fl
     Source: Toshev and Szegedy 2014, DeepPose, section 3.1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
     head = Sequential(
-        narrow=_convolution(width, 1), flatten=Flatten(), dense=Dense(units), relu=ReLU(),
+        narrow=_conv_norm_relu(width, 1), flatten=Flatten(), dense=Dense(units), relu=ReLU(),
         scores=Dense(2 * points, init_weight=LOGITS),
     )  # fmt: skip
     return Sequential(features=_backbone(epsilon, TAPS[:1]), head=head)
@@ -44,9 +44,9 @@ def mobilenet_of(net: Layer) -> Layer | None:
 
     With the epsilon of Keras' weights it has Keras' padding, see models.fcn.backbone_of.
     """
-    inner = net.layers.get("features") if isinstance(net, Combinator) else None
+    features_graph = net.layers.get("features") if isinstance(net, Combinator) else None
     for epsilon in (KERAS_EPSILON, 1e-5):
-        if inner in (_backbone(epsilon, TAPS), _backbone(epsilon, TAPS[:1])):
+        if features_graph in (_backbone(epsilon, TAPS), _backbone(epsilon, TAPS[:1])):
             return mobilenet_v2(epsilon=epsilon, pad="same" if epsilon == KERAS_EPSILON else "both")
     return None
 
@@ -61,19 +61,19 @@ def _backbone(epsilon: float, taps: tuple[str, ...]) -> Graph:
 
 def _maps_head(points: int, width: int) -> Graph:
     inputs = ("maps", *(f"skip{number}" for number in range(1, len(TAPS))))
-    nodes: dict[str, tuple[Layer | str, ...]] = {"narrow": (_convolution(width, 1), "maps")}
+    nodes: dict[str, tuple[Layer | str, ...]] = {"narrow": (_conv_norm_relu(width, 1), "maps")}
     current = "narrow"
     for skip in inputs[1:]:
         nodes |= {
             f"up_{skip}": (Upsample(2.0), current),
             f"crop_{skip}": (Crop(), f"up_{skip}", skip),
             f"concat_{skip}": (Concat(), skip, f"crop_{skip}"),
-            f"merged_{skip}": (_convolution(width, 3), f"concat_{skip}"),
+            f"merged_{skip}": (_conv_norm_relu(width, 3), f"concat_{skip}"),
         }
         current = f"merged_{skip}"
     nodes["scores"] = (Conv2d(points, 1, init_weight=LOGITS), current)
     return Graph(nodes, ("scores",), inputs)
 
 
-def _convolution(filters: int, kernel: int) -> Sequential:
+def _conv_norm_relu(filters: int, kernel: int) -> Sequential:
     return Sequential(conv=Conv2d(filters, kernel, padding=kernel // 2, bias=False), norm=BatchNorm(), relu=ReLU())

@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, type[Layer]] = {
     "elu": ELU,
     "gelu": GELU,
 }
-OUTPUTS: dict[str, type[Layer] | None] = {
+OUTPUT_ACTIVATIONS: dict[str, type[Layer] | None] = {
     "none": None,
     "sigmoid": Sigmoid,
     "tanh": Tanh,
@@ -65,7 +65,7 @@ def mlp(
     if type(sizes[0]) is not int or sizes[0] < 1:
         raise PellucidError(f"mlp: the number of inputs must be a whole number of at least 1, not {sizes[0]!r}")
     check_known("mlp: no activation", activation, ACTIVATIONS)
-    check_known("mlp: no output", output, OUTPUTS)
+    check_known("mlp: no output", output, OUTPUT_ACTIVATIONS)
     features: dict[str, Layer] = {"flatten": Flatten()}
     for index, units in enumerate(sizes[1:-1], start=1):
         features[f"dense{index}"] = Dense(units, init_weight=init_weight, init_bias=init_bias)
@@ -73,7 +73,7 @@ def mlp(
         if dropout:
             features[f"dropout{index}"] = Dropout(dropout)
     head: dict[str, Layer] = {"scores": Dense(sizes[-1], init_weight=init_weight, init_bias=init_bias)}
-    kind = OUTPUTS[output]
-    if kind is not None:
-        head["output"] = kind()
+    output_type = OUTPUT_ACTIVATIONS[output]
+    if output_type is not None:
+        head["output"] = output_type()
     return network(features, head)

@@ -5,7 +5,7 @@ from typing import Literal
 from pellucid.combine import Sequential
 from pellucid.layers import Pad2d, ReLU6
 from pellucid.layers.base import Layer
-from pellucid.models.parts import average_head, beside, conv_norm, network, residual
+from pellucid.models.parts import average_head, conv_norm, name_after, network, residual
 from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
@@ -29,15 +29,15 @@ def mobilenet_v2(
     """
     check(pad in ("both", "same"), "mobilenet_v2: pad", "'both' or 'same'", pad)
     check(0 < width < 100, "mobilenet_v2: width", "a number above 0, such as 0.5 or 1.4", width)
-    same = pad == "same"
+    same_padding = pad == "same"
     channels = round_to_eight(STEM * width)
-    features: dict[str, Layer] = {"stem": Sequential(**_padded("conv", channels, 2, 1, epsilon, same))}
-    for index, (expansion, base, depth, stride) in enumerate(STAGES, start=1):
+    features: dict[str, Layer] = {"stem": Sequential(**_padded_conv("conv", channels, 2, 1, epsilon, same_padding))}
+    for index, (expansion, base_channels, depth, stride) in enumerate(STAGES, start=1):
         blocks: dict[str, Layer] = {}
-        outputs = round_to_eight(base * width)
+        outputs = round_to_eight(base_channels * width)
         for number in range(1, depth + 1):
             block_stride = stride if number == 1 else 1
-            body = _body(channels, outputs, expansion, block_stride, epsilon, same)
+            body = _inverted_residual(channels, outputs, expansion, block_stride, epsilon, same_padding)
             has_shortcut = block_stride == 1 and channels == outputs
             blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
             channels = outputs
@@ -52,24 +52,28 @@ def round_to_eight(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def _body(inputs: int, outputs: int, expansion: int, stride: int, epsilon: float, same_padding: bool) -> Sequential:
+def _inverted_residual(
+    inputs: int, outputs: int, expansion: int, stride: int, epsilon: float, same_padding: bool
+) -> Sequential:
     """Return the inverted residual: expand by 1 x 1, filter each channel by 3 x 3, project by 1 x 1."""
-    wide = inputs * expansion
+    inner_channels = inputs * expansion
     return Sequential(
-        **(_conv("expand", wide, epsilon) if expansion > 1 else {}),
-        **_padded("depthwise", wide, stride, wide, epsilon, same_padding),
+        **(_conv("expand", inner_channels, epsilon) if expansion > 1 else {}),
+        **_padded_conv("depthwise", inner_channels, stride, inner_channels, epsilon, same_padding),
         **conv_norm("project", outputs, 1, epsilon=epsilon),  # without ReLU6: section 3.2, linear bottlenecks
     )
 
 
 def _conv(name: str, filters: int, epsilon: float) -> dict[str, Layer]:
-    return {**conv_norm(name, filters, 1, epsilon=epsilon), beside(name, "relu"): ReLU6()}
+    return {**conv_norm(name, filters, 1, epsilon=epsilon), name_after(name, "relu"): ReLU6()}
 
 
-def _padded(name: str, filters: int, stride: int, groups: int, epsilon: float, same_padding: bool) -> dict[str, Layer]:
+def _padded_conv(
+    name: str, filters: int, stride: int, groups: int, epsilon: float, same_padding: bool
+) -> dict[str, Layer]:
     asymmetric = same_padding and stride > 1
     return {
-        **({beside(name, "pad"): Pad2d((0, 1, 0, 1))} if asymmetric else {}),
+        **({name_after(name, "pad"): Pad2d((0, 1, 0, 1))} if asymmetric else {}),
         **conv_norm(name, filters, 3, stride, 0 if asymmetric else 1, groups, epsilon),
-        beside(name, "relu"): ReLU6(),
+        name_after(name, "relu"): ReLU6(),
     }

@@ -24,7 +24,7 @@ def conv_norm(
     """
     return {
         name: Conv2d(filters, kernel, stride=stride, padding=padding, groups=groups, bias=False),
-        beside(name, "norm"): BatchNorm(epsilon=epsilon),
+        name_after(name, "norm"): BatchNorm(epsilon=epsilon),
     }
 
 
@@ -39,7 +39,7 @@ def conv_norm_relu(
     """Return a convolution, its normalization and a ReLU: conv2, norm2, relu2, or reduce, reduce_norm, reduce_relu."""
     return {
         **conv_norm(name, filters, kernel, stride, padding, epsilon=epsilon),
-        beside(name, "relu"): ReLU(),
+        name_after(name, "relu"): ReLU(),
     }
 
 
@@ -59,38 +59,38 @@ def residual(body: Layer) -> Parallel:
     return Parallel({"shortcut": Identity(), "body": body}, Add())
 
 
-def beside(name: str, kind: str) -> str:
+def name_after(name: str, kind: str) -> str:
     """Return the name of a layer after a convolution: norm2 after conv2, reduce_norm after reduce."""
     return name.replace("conv", kind, 1) if name.startswith("conv") else f"{name}_{kind}"
 
 
 def average_head(classes: int, dropout: float = 0.0) -> dict[str, Layer]:
     """Return a head with global average pooling and `scores` (Lin, Chen and Yan 2014, section 3.2)."""
-    drop: dict[str, Layer] = {"dropout": Dropout(dropout)} if dropout else {}
+    dropout_layers: dict[str, Layer] = {"dropout": Dropout(dropout)} if dropout else {}
     return {
         "pool": AdaptiveAvgPool2d(1),
         "flatten": Flatten(),
-        **drop,
+        **dropout_layers,
         "scores": Dense(classes, init_weight=LOGITS),
     }
 
 
 def dense_head(classes: int, size: int) -> dict[str, Layer]:
     """Return a head with adaptive average pooling to `size` x `size` and three dense layers, as in AlexNet and VGG."""
-    return {"pool": AdaptiveAvgPool2d(size), **units_head(classes, (4096, 4096), 0.5, after=True)}
+    return {"pool": AdaptiveAvgPool2d(size), **units_head(classes, (4096, 4096), 0.5, dropout_last=True)}
 
 
-def units_head(classes: int, units: Sequence[int], dropout: float, after: bool = False) -> dict[str, Layer]:
+def units_head(classes: int, units: Sequence[int], dropout: float, dropout_last: bool = False) -> dict[str, Layer]:
     """Return a head with dense layers and ReLU over the flattened maps, and `scores`.
 
-    units: of each dense layer before the scores. dropout: the probability before each of these layers, or `after` each
-    ReLU; 0 for no Dropout layers.
+    units: of each dense layer before the scores. dropout: the probability before each of these layers, or after each
+    ReLU if `dropout_last`; 0 for no Dropout layers.
     """
     head: dict[str, Layer] = {"flatten": Flatten()}
-    for index, count in enumerate(units, start=1):
-        dense: dict[str, Layer] = {f"dense{index}": Dense(count), f"relu{index}": ReLU()}
-        drop: dict[str, Layer] = {f"dropout{index}": Dropout(dropout)} if dropout else {}
-        head |= {**dense, **drop} if after else {**drop, **dense}
+    for index, n_units in enumerate(units, start=1):
+        dense_layers: dict[str, Layer] = {f"dense{index}": Dense(n_units), f"relu{index}": ReLU()}
+        dropout_layers: dict[str, Layer] = {f"dropout{index}": Dropout(dropout)} if dropout else {}
+        head |= {**dense_layers, **dropout_layers} if dropout_last else {**dropout_layers, **dense_layers}
     return {**head, "scores": Dense(classes, init_weight=LOGITS)}
 
 
@@ -108,12 +108,12 @@ def network_with_auxiliaries(
     of all other parameters are those of `network`, so the same weights file fits both.
     """
     taps = tuple(dict.fromkeys(tap for tap, _ in auxiliaries.values()))
-    inner = chain(features, "input")
-    outer = chain(head, "maps")
-    outer |= {name: (classifier, tap) for name, (tap, classifier) in auxiliaries.items()}
+    feature_nodes = chain(features, "input")
+    head_nodes = chain(head, "maps")
+    head_nodes |= {name: (classifier, tap) for name, (tap, classifier) in auxiliaries.items()}
     return Sequential(
-        features=Graph(inner, (list(inner)[-1], *taps)),
-        head=Graph(outer, ("scores", *auxiliaries), ("maps", *taps)),
+        features=Graph(feature_nodes, (list(feature_nodes)[-1], *taps)),
+        head=Graph(head_nodes, ("scores", *auxiliaries), ("maps", *taps)),
     )
 
 

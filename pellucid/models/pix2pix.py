@@ -25,7 +25,7 @@ SLOPE = 0.2  # of LeakyReLU
 MAX_FACTOR = 8  # largest ratio of channels to `width`
 MAX_DROPOUTS = 3  # decoder blocks with dropout
 # Number of convolutions with stride 2 by receptive field.
-FIELDS: dict[int, int] = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
+HALVINGS_BY_FIELD: dict[int, int] = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 
 
 def unet_generator(
@@ -46,16 +46,16 @@ def unet_levels(width: int, levels: int, norm: NormName, dropout: float) -> dict
     """Return `unet_generator` without the last upsampling: 2 * `width` channels at half the height and width."""
     if levels < 2:
         raise PellucidError(f"unet_generator: levels={levels} has no skip connection; use 2 or more")
-    inner: dict[str, Layer] = {}
+    inner_levels: dict[str, Layer] = {}
     for level in range(levels, 1, -1):
-        down, up = (width * min(2**step, MAX_FACTOR) for step in (level - 1, level - 2))
-        layers: dict[str, Layer] = {"leaky": LeakyReLU(SLOPE), "down": _down(down, norm)}
-        layers |= (named_norm("norm", norm) | inner) if inner else {}
-        layers |= {"relu": ReLU(), "up": _up(up, norm), **named_norm("norm_up", norm)}
-        if dropout and levels - level < MAX_DROPOUTS and up == width * MAX_FACTOR:
+        down_filters, up_filters = (width * min(2**step, MAX_FACTOR) for step in (level - 1, level - 2))
+        layers: dict[str, Layer] = {"leaky": LeakyReLU(SLOPE), "down": _down_conv(down_filters, norm)}
+        layers |= (named_norm("norm", norm) | inner_levels) if inner_levels else {}
+        layers |= {"relu": ReLU(), "up": _up_conv(up_filters, norm), **named_norm("norm_up", norm)}
+        if dropout and levels - level < MAX_DROPOUTS and up_filters == width * MAX_FACTOR:
             layers["dropout"] = Dropout(dropout)
-        inner = {f"level{level}": Parallel({"skip": Identity(), "deeper": Sequential(**layers)}, Concat())}
-    return {"down": _down(width, norm), **inner}
+        inner_levels = {f"level{level}": Parallel({"skip": Identity(), "deeper": Sequential(**layers)}, Concat())}
+    return {"down": _down_conv(width, norm), **inner_levels}
 
 
 def patch_discriminator(field: Field = 70, width: int = 64, norm: NormName = "batch") -> Sequential:
@@ -65,7 +65,7 @@ def patch_discriminator(field: Field = 70, width: int = 64, norm: NormName = "ba
     Height and width must be at least 2^(n + 1), with n = 1 to 5 for the fields 16 to 286.
     Source: Isola et al. 2017, section 6.1.2; its sizes are those of the authors' code.
     """
-    halvings = FIELDS[field]
+    halvings = HALVINGS_BY_FIELD[field]
     kernel, padding = (4, 1) if halvings else (1, 0)
     layers: dict[str, Layer] = {}
     for number in range(1, max(halvings + 1, 2) + 1):
@@ -74,15 +74,15 @@ def patch_discriminator(field: Field = 70, width: int = 64, norm: NormName = "ba
         bias = layer_norm != "batch"
         conv = Conv2d(filters, kernel, stride=stride, padding=padding, bias=bias, init_weight=INITIALIZER)
         layers |= {f"conv{number}": conv, **named_norm(f"norm{number}", layer_norm), f"leaky{number}": LeakyReLU(SLOPE)}
-    last = Conv2d(1, kernel, padding=padding, bias=bool(halvings) or norm != "batch", init_weight=INITIALIZER)
-    return Sequential(**layers, scores=last)
+    score_conv = Conv2d(1, kernel, padding=padding, bias=bool(halvings) or norm != "batch", init_weight=INITIALIZER)
+    return Sequential(**layers, scores=score_conv)
 
 
-def _down(filters: int, norm: NormName) -> Conv2d:
+def _down_conv(filters: int, norm: NormName) -> Conv2d:
     return Conv2d(filters, 4, stride=2, padding=1, bias=norm != "batch", init_weight=INITIALIZER)
 
 
-def _up(filters: int, norm: NormName) -> ConvTranspose2d:
+def _up_conv(filters: int, norm: NormName) -> ConvTranspose2d:
     return ConvTranspose2d(filters, 4, stride=2, padding=1, bias=norm != "batch", init_weight=INITIALIZER)
 
 

@@ -8,7 +8,7 @@ from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import uses_flow
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
-from pellucid.models.fcn import feature_nodes, plain_path
+from pellucid.models.fcn import backbone_path, feature_nodes
 from pellucid.models.parts import chain
 from pellucid.models.resnet import resnet18, resnet34, resnet50
 from pellucid.models.surface import features
@@ -28,7 +28,7 @@ def pyramid(backbone: Pyramid = "mobilenet_v2") -> Layer:
     blocks 3 to 5. Batch normalization is folded into the convolutions and therefore fixed; use trained weights, see
     `pyramid_params`.
     """
-    net = _graph(backbone, 1e-5)
+    net = _backbone_graph(backbone, 1e-5)
     with torch.device("meta"):  # no memory: which layers are folded does not depend on the values
         params, _ = net.init((3, 64, 64), torch.Generator())
     return _without_identities(fold(net, params)[0])
@@ -44,21 +44,22 @@ def backbone_name(net: Layer) -> Pyramid | None:
     return next((name for name in get_args(Pyramid) if pyramid(name) == net), None)
 
 
-def pyramid_params(backbone: Pyramid, zoo: Params, epsilon: float) -> Params:
+def pyramid_params(backbone: Pyramid, zoo_params: Params, epsilon: float) -> Params:
     """Return parameters with which a pyramid computes the same maps as a network of the zoo in evaluation mode.
 
-    zoo: the parameters of the features of that network. epsilon: of its batch normalization.
+    zoo_params: the parameters of the features of that network. epsilon: of its batch normalization.
     """
-    net, zoo_leaves = _graph(backbone, epsilon), flatten(zoo)
+    net, zoo_leaves = _backbone_graph(backbone, epsilon), flatten(zoo_params)
     with torch.device("meta"):
         structure, _ = net.init((3, 64, 64), torch.Generator())
-    values = fold(net, nest(structure, {path: zoo_leaves[plain_path(path)] for path in flatten(structure)}))[1]
+    params = nest(structure, {path: zoo_leaves[backbone_path(path)] for path in flatten(structure)})
+    folded_leaves = flatten(fold(net, params)[1])
     with torch.device("meta"):
-        folded, _ = pyramid(backbone).init((3, 64, 64), torch.Generator())
-    return nest(folded, {path: flatten(values)[path] for path in flatten(folded)})
+        folded_structure, _ = pyramid(backbone).init((3, 64, 64), torch.Generator())
+    return nest(folded_structure, {path: folded_leaves[path] for path in flatten(folded_structure)})
 
 
-def _graph(backbone: str, epsilon: float) -> Graph:
+def _backbone_graph(backbone: str, epsilon: float) -> Graph:
     check_known("no backbone", backbone, get_args(Pyramid))
     if backbone in RESNETS:
         stages = features(RESNETS[backbone](epsilon=epsilon))

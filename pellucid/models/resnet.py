@@ -76,10 +76,10 @@ def basic_body(filters: int, stride: int, epsilon: float = 1e-5) -> Sequential:
 
 def bottleneck_body(filters: int, stride: int, epsilon: float, stride_first: bool) -> Sequential:
     """Return 1 x 1, 3 x 3 and 1 x 1 convolutions, the last with 4 x filters (He et al. 2016, figure 5, right)."""
-    first, second = (stride, 1) if stride_first else (1, stride)
+    first_stride, second_stride = (stride, 1) if stride_first else (1, stride)
     return Sequential(
-        **conv_norm_relu("conv1", filters, 1, first, epsilon=epsilon),
-        **conv_norm_relu("conv2", filters, 3, second, padding=1, epsilon=epsilon),
+        **conv_norm_relu("conv1", filters, 1, first_stride, epsilon=epsilon),
+        **conv_norm_relu("conv2", filters, 3, second_stride, padding=1, epsilon=epsilon),
         **conv_norm("conv3", 4 * filters, 1, epsilon=epsilon),
     )
 
@@ -145,12 +145,12 @@ def _cifar_resnet(depth: int, classes: int, width: int) -> Sequential:
         for number in range(1, depth + 1):
             downsamples = number == 1 and index > 1
             filters = width * 2 ** (index - 1)
-            shortcut = _halved(filters // 2) if downsamples else Identity()
+            shortcut = _halving_shortcut(filters // 2) if downsamples else Identity()
             blocks[f"block{number}"] = residual(shortcut, basic_body(filters, 2 if downsamples else 1))
         features[f"stage{index}"] = Sequential(**blocks)
     return network(features, average_head(classes))
 
 
-def _halved(channels: int) -> Sequential:
+def _halving_shortcut(channels: int) -> Sequential:
     """Return a shortcut that selects every second pixel and appends `channels` channels of zeros."""
     return Sequential(every_second=AvgPool2d(1, 2), zeros=PadChannels(0, channels))

@@ -22,7 +22,7 @@ def resnet_generator(filters: int = 3, width: int = 64, blocks: int = 9, norm: N
         body = Sequential(**_conv(1, 4 * width, norm, 3), **_conv(2, 4 * width, norm, 3, relu=False))
         layers[f"block{number}"] = Parallel({"skip": Identity(), "body": body}, Add())
     for number in (1, 2):
-        up = ConvTranspose2d(
+        up_conv = ConvTranspose2d(
             4 * width // 2**number,
             3,
             stride=2,
@@ -31,7 +31,7 @@ def resnet_generator(filters: int = 3, width: int = 64, blocks: int = 9, norm: N
             bias=norm != "batch",
             init_weight=INITIALIZER,
         )
-        layers |= {f"up{number}": up, **named_norm(f"norm_up{number}", norm), f"relu_up{number}": ReLU()}
+        layers |= {f"up{number}": up_conv, **named_norm(f"norm_up{number}", norm), f"relu_up{number}": ReLU()}
     image = Conv2d(filters, 7, init_weight=INITIALIZER)
     return Sequential(**layers, pad=Pad2d(3, "reflect"), image=image, tanh=Tanh())
 

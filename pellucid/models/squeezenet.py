@@ -7,7 +7,7 @@ from pellucid.models.parts import network
 from pellucid.settings.arguments import checked
 
 # Filters of the squeeze layer, and of each of the two expand branches.
-FIRES = {
+FIRE_FILTERS = {
     "fire2": (16, 64),
     "fire3": (16, 64),
     "fire4": (32, 128),
@@ -32,7 +32,7 @@ def squeezenet1_1(classes: int = 1000) -> Sequential:
         "relu1": ReLU(),
         "pool1": MaxPool2d(3, 2, ceil_mode=True),
     }
-    for name, (squeeze, expand) in FIRES.items():
+    for name, (squeeze, expand) in FIRE_FILTERS.items():
         features[name] = _fire(squeeze, expand)
         if name in ("fire3", "fire5"):
             features[name.replace("fire", "pool")] = MaxPool2d(3, 2, ceil_mode=True)

@@ -16,9 +16,9 @@ from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.nested import flatten
 
-SCORES = "scores"
+SCORES_NAME = "scores"
 # Layers that can output one score for each class, and their hyperparameter for the number of classes.
-OUTPUTS: dict[type[Layer], str] = {Dense: "units", Conv2d: "filters"}
+COUNT_FIELDS: dict[type[Layer], str] = {Dense: "units", Conv2d: "filters"}
 
 
 def features(net: Layer) -> Layer:
@@ -45,17 +45,19 @@ def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator)
     Raises PellucidError if there is no such layer: no `scores` in the head, or a last layer that is neither Dense nor
     Conv2d.
     """
-    last = _last(net, params)
-    if last is not None and not (isinstance(net, Sequential) and {"features", "head"} <= net.children.keys()):
-        return _replace(net, params, last, classes, rng)
-    paths = [path for path, layer in walk(head(net)) if path.split(".")[-1] == SCORES and type(layer) in OUTPUTS]
+    last_path = _last_layer_path(net, params)
+    if last_path is not None and not (isinstance(net, Sequential) and {"features", "head"} <= net.children.keys()):
+        return _replace_scores(net, params, last_path, classes, rng)
+    paths = [
+        path for path, layer in walk(head(net)) if path.split(".")[-1] == SCORES_NAME and type(layer) in COUNT_FIELDS
+    ]
     if not paths:
         raise PellucidError(
-            f"replace_head: the network's head has no layer {SCORES!r} with an output for each class; "
+            f"replace_head: the network's head has no layer {SCORES_NAME!r} with an output for each class; "
             "give a network of the zoo, or give its output layer this name"
         )
     for path in paths:
-        net, params = _replace(net, params, ["head", *path.split(".")], classes, rng)
+        net, params = _replace_scores(net, params, ["head", *path.split(".")], classes, rng)
     return net, params
 
 
@@ -68,52 +70,54 @@ def match(params: Params, pattern: str) -> set[str]:
     if not isinstance(pattern, str):
         raise PellucidError(f"a path pattern must be a string such as 'features.*', not {pattern!r:.80}; give a string")
     paths = list(flatten(params))
-    found = {path for path in paths if fnmatchcase(path, pattern)}
-    if not found:
-        known = list(dict.fromkeys(name for path in paths for name in (path, *_parents(path))))
-        close = difflib.get_close_matches(pattern, known, n=1, cutoff=0.0)
-        hint = f"the nearest is {close[0]!r}" if close else "there are none"
+    matching_paths = {path for path in paths if fnmatchcase(path, pattern)}
+    if not matching_paths:
+        candidates = list(dict.fromkeys(name for path in paths for name in (path, *_parent_patterns(path))))
+        nearest_paths = difflib.get_close_matches(pattern, candidates, n=1, cutoff=0.0)
+        hint = f"the nearest is {nearest_paths[0]!r}" if nearest_paths else "there are none"
         raise PellucidError(f"no parameter's path matches {pattern!r}; {hint}")
-    return found
+    return matching_paths
 
 
 def _part(net: Layer, name: str) -> Layer:
     parts = net.layers if isinstance(net, Combinator) else {}
     if not {"features", "head"} <= parts.keys():
-        names = ", ".join(list(parts)[:4]) + (", ..." if len(parts) > 4 else "")
+        part_names = ", ".join(list(parts)[:4]) + (", ..." if len(parts) > 4 else "")
         raise PellucidError(
-            f"the network is not made of 'features' and 'head', but {f'of {names}' if names else 'is a single layer'}; "
-            "give a network of the zoo, such as resnet18"
+            "the network is not made of 'features' and 'head', but "
+            f"{f'of {part_names}' if part_names else 'is a single layer'}; give a network of the zoo, such as resnet18"
         )
     return parts[name]
 
 
-def _last(layer: Layer, params: Params) -> list[str] | None:
+def _last_layer_path(layer: Layer, params: Params) -> list[str] | None:
     """Return the path of the last layer with parameters, also in nested Sequentials; None if its type is unknown."""
-    if type(layer) in OUTPUTS:
+    if type(layer) in COUNT_FIELDS:
         return []
     for name, child in reversed(layer.children.items()) if isinstance(layer, Sequential) else ():
         if params.get(name):
-            inner = _last(child, params[name])
-            return None if inner is None else [name, *inner]
+            child_path = _last_layer_path(child, params[name])
+            return None if child_path is None else [name, *child_path]
     return None
 
 
-def _replace(layer: Layer, params: Params, path: list[str], classes: int, rng: torch.Generator) -> tuple[Layer, Params]:
+def _replace_scores(
+    layer: Layer, params: Params, path: list[str], classes: int, rng: torch.Generator
+) -> tuple[Layer, Params]:
     if not path:
         weight = params["weight"]
-        changed: dict[str, Any] = {OUTPUTS[type(layer)]: classes}
-        new = dataclasses.replace(layer, **changed)
+        changes: dict[str, Any] = {COUNT_FIELDS[type(layer)]: classes}
+        new_layer = dataclasses.replace(layer, **changes)
         groups = layer.groups if isinstance(layer, Conv2d) else 1
-        fresh, _ = new.init((weight.shape[1] * groups, *weight.shape[2:]), rng)
-        return new, {name: leaf.to(weight.device, weight.dtype) for name, leaf in fresh.items()}
+        new_params, _ = new_layer.init((weight.shape[1] * groups, *weight.shape[2:]), rng)
+        return new_layer, {name: leaf.to(weight.device, weight.dtype) for name, leaf in new_params.items()}
     assert isinstance(layer, Combinator)
     name = path[0]
-    child, inner = _replace(layer.layers[name], params[name], path[1:], classes, rng)
-    return layer.rebuild({**layer.layers, name: child}), {**params, name: inner}
+    child, child_params = _replace_scores(layer.layers[name], params[name], path[1:], classes, rng)
+    return layer.rebuild({**layer.layers, name: child}), {**params, name: child_params}
 
 
-def _parents(path: str) -> Iterator[str]:
+def _parent_patterns(path: str) -> Iterator[str]:
     names = path.split(".")[:-1]
     for depth in range(1, len(names) + 1):
         yield f"{'.'.join(names[:depth])}.*"

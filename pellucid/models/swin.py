@@ -11,7 +11,7 @@ from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
 PATCH = 4  # pixels, the side of the squares that become tokens
-STD = 0.02  # of new position biases
+POSITION_STD = 0.02  # of new position biases
 
 
 @checked
@@ -30,8 +30,8 @@ def swin(
     stage, of which every second one shifts the windows. Stochastic depth is left out. Features of Swin-T: 768 x 7 x 7.
     Raises PellucidError for sizes that do not divide. Source: Liu et al. 2021, section 3.
     """
-    whole = PATCH * 2 ** (len(depths) - 1) * window
-    check(side % whole == 0, "swin: side", f"a multiple of {whole}, for windows in each stage", side)
+    side_divisor = PATCH * 2 ** (len(depths) - 1) * window
+    check(side % side_divisor == 0, "swin: side", f"a multiple of {side_divisor}, for windows in each stage", side)
     check(width % heads == 0, "swin: heads", f"a divisor of width={width}", heads)
     tokens = side // PATCH
     features: dict[str, Layer] = {
@@ -41,7 +41,7 @@ def swin(
     }
     for stage, depth in enumerate(depths, start=1):
         if stage > 1:
-            features[f"merge{stage}"] = _merge(tokens, width)
+            features[f"merge{stage}"] = _patch_merging(tokens, width)
             tokens, width, heads = tokens // 2, 2 * width, 2 * heads
         shift = window // 2 if tokens > window else 0
         blocks = [_block(tokens, window, shift * (number % 2), width, heads) for number in range(depth)]
@@ -51,7 +51,7 @@ def swin(
     return network(features, head)
 
 
-def _merge(tokens: int, width: int) -> Sequential:
+def _patch_merging(tokens: int, width: int) -> Sequential:
     """Return a layer that joins squares of 2 x 2 tokens (N, tokens, tokens, width), column by column."""
     return Sequential(
         squares=ToShape((-1, tokens // 2, 2, tokens // 2, 2, width)),
@@ -63,14 +63,14 @@ def _merge(tokens: int, width: int) -> Sequential:
 
 
 def _block(tokens: int, window: int, shift: int, width: int, heads: int) -> Sequential:
-    attend = Sequential(norm=LayerNorm((width,)), attend=_attention(tokens, window, shift, width, heads))
-    think = Sequential(
+    attention_block = Sequential(norm=LayerNorm((width,)), attend=_attention(tokens, window, shift, width, heads))
+    feed_forward = Sequential(
         norm=LayerNorm((width,)),
         expand=Dense(4 * width, pixels=True),
         gelu=GELU(),
         project=Dense(width, init_weight=LOGITS, pixels=True),
     )
-    return Sequential(attention=residual(attend), units=residual(think))
+    return Sequential(attention=residual(attention_block), units=residual(feed_forward))
 
 
 def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> Graph:
@@ -78,7 +78,10 @@ def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> 
     side, area = tokens // window, window * window  # windows in a row, tokens in a window
     nodes: dict[str, tuple[Any, ...]] = {"shifted": (Roll((-shift, -shift), (1, 2)), "input")} if shift else {}
     nodes |= {
-        "rows": (ToShape((-1, side, window, side, window, width)), "shifted" if shift else "input"),
+        "rows": (
+            ToShape((-1, side, window, side, window, width)),
+            "shifted" if shift else "input",
+        ),
         "squares": (Permute((0, 1, 3, 2, 4, 5)), "rows"),
         "windows": (ToShape((-1, side * side, area, width)), "squares"),
         "qkv": (Dense(3 * width, init_weight=LOGITS, pixels=True), "windows"),
@@ -87,7 +90,7 @@ def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> 
         "queries": (Slice(2, 0, heads), "groups"),
         "keys": (Slice(2, heads, 2 * heads), "groups"),
         "values": (Slice(2, 2 * heads), "groups"),
-        **_bias(window, heads),
+        **_position_bias(window, heads),
     }
     if shift:
         nodes["mask"] = (ShiftMask(tokens, window, shift),)
@@ -99,20 +102,20 @@ def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> 
         "squares_back": (Permute((0, 1, 3, 2, 4, 5)), "merged"),
         "rows_back": (ToShape((-1, tokens, tokens, width)), "squares_back"),
     }
-    last = "rows_back"
+    last_node = "rows_back"
     if shift:
-        nodes["shifted_back"], last = (Roll((shift, shift), (1, 2)), last), "shifted_back"
-    return Graph({**nodes, "project": (Dense(width, init_weight=LOGITS, pixels=True), last)}, ("project",))
+        nodes["shifted_back"], last_node = (Roll((shift, shift), (1, 2)), last_node), "shifted_back"
+    return Graph({**nodes, "project": (Dense(width, init_weight=LOGITS, pixels=True), last_node)}, ("project",))
 
 
-def _bias(window: int, heads: int) -> dict[str, tuple[Any, ...]]:
+def _position_bias(window: int, heads: int) -> dict[str, tuple[Any, ...]]:
     """Return the biases (1, 1, heads, T, T) of pairs of tokens: one for each distance (dy, dx) of a query from a key.
 
     The window of the table at the place of a query contains its biases for all keys, from the last to the first.
     """
     area = window * window
     return {
-        "distances": (Learned((1, heads, 2 * window - 1, 2 * window - 1), std=STD),),
+        "distances": (Learned((1, heads, 2 * window - 1, 2 * window - 1), std=POSITION_STD),),
         "columns": (Unfold((window, window), (1, 1), (0, 0), (1, 1)), "distances"),
         "reversed": (ToShape((-1, 1, heads, area, area)), "columns"),
         "keys_first": (Reverse((3,)), "reversed"),

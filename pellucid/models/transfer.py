@@ -50,5 +50,5 @@ def transfer(
     for name in arguments:
         if name not in signature(BACKBONES[backbone]).parameters:
             raise PellucidError(f"the backbone {backbone} has no argument {name}; leave it out")
-    head = units_head(classes, units, dropout, after=True)
+    head = units_head(classes, units, dropout, dropout_last=True)
     return Sequential(features=features(BACKBONES[backbone](**arguments)), head=Sequential(**head))

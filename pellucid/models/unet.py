@@ -16,30 +16,30 @@ def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
     column is pooled separately, and cropped after upsampling.
     Source: Ronneberger, Fischer and Brox 2015, figure 1.
     """
-    down: dict[str, tuple[Layer, str]] = {"level1": (_convolutions(width, norm), "input")}
+    down_nodes: dict[str, tuple[Layer, str]] = {"level1": (_two_convolutions(width, norm), "input")}
     for level in range(2, LEVELS + 2):
-        down[f"pool{level}"] = (MaxPool2d(2, ceil_mode=True), f"level{level - 1}")
-        down[f"level{level}"] = (_convolutions(width * 2 ** (level - 1), norm), f"pool{level}")
+        down_nodes[f"pool{level}"] = (MaxPool2d(2, ceil_mode=True), f"level{level - 1}")
+        down_nodes[f"level{level}"] = (_two_convolutions(width * 2 ** (level - 1), norm), f"pool{level}")
     skips = tuple(f"level{level}" for level in range(LEVELS, 0, -1))
-    up: dict[str, tuple[Layer | str, ...]] = {}
-    current = "maps"
+    up_nodes: dict[str, tuple[Layer | str, ...]] = {}
+    previous = "maps"
     for skip, level in zip(skips, range(LEVELS, 0, -1), strict=True):
         filters = width * 2 ** (level - 1)
-        up |= {
-            f"up{level}": (ConvTranspose2d(filters, 2, stride=2), current),
+        up_nodes |= {
+            f"up{level}": (ConvTranspose2d(filters, 2, stride=2), previous),
             f"crop{level}": (Crop(), f"up{level}", skip),
             f"concat{level}": (Concat(), skip, f"crop{level}"),
-            f"merged{level}": (_convolutions(filters, norm), f"concat{level}"),
+            f"merged{level}": (_two_convolutions(filters, norm), f"concat{level}"),
         }  # fmt: skip
-        current = f"merged{level}"
-    up["scores"] = (Conv2d(classes, 1, init_weight=LOGITS), current)
+        previous = f"merged{level}"
+    up_nodes["scores"] = (Conv2d(classes, 1, init_weight=LOGITS), previous)
     bottom = f"level{LEVELS + 1}"
     nets = {
-        "features": (Graph(down, (bottom, *skips)), "input"),
-        "head": (Graph(up, ("scores",), ("maps", *skips)), "features"),
+        "features": (Graph(down_nodes, (bottom, *skips)), "input"),
+        "head": (Graph(up_nodes, ("scores",), ("maps", *skips)), "features"),
     }
     return Graph(nets, ("head",))
 
 
-def _convolutions(filters: int, norm: bool) -> Sequential:
+def _two_convolutions(filters: int, norm: bool) -> Sequential:
     return Sequential(**convolutions(2, filters, norm, bias=not norm))

@@ -11,7 +11,7 @@ from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
 EPSILON = 1e-6  # of the layer normalization
-STD = 0.02  # of new position embeddings
+POSITION_STD = 0.02  # of new position embeddings
 
 
 @checked
@@ -42,19 +42,19 @@ def vit(
     check(pool in ("token", "mean"), "vit: pool", "'token' or 'mean'", pool)
     check(stem in ("patch", "conv"), "vit: stem", "'patch' or 'conv'", stem)
     tokens = (side // patch) ** 2
-    maps = _convolutions(patch, width) if stem == "conv" else {"conv": Conv2d(width, patch, stride=patch)}
-    patches = Sequential(**maps, flat=ToShape((-1, width, tokens)), last=Permute((0, 2, 1)))
+    stem_layers = _conv_stem(patch, width) if stem == "conv" else {"conv": Conv2d(width, patch, stride=patch)}
+    patches = Sequential(**stem_layers, flat=ToShape((-1, width, tokens)), last=Permute((0, 2, 1)))
     features: dict[str, Layer] = {"patches": patches}
     features["embed"] = _embedding(tokens, width, pool == "token")
     tokens += pool == "token"
     for number in range(1, depth + 1):
         features[f"block{number}"] = _block(tokens, width, heads)
     features["norm"] = LayerNorm((width,), EPSILON)
-    pooled = Select(1, 0) if pool == "token" else Mean((1,))
-    return network(features, {"pool": pooled, "scores": Dense(classes, init_weight=LOGITS)})
+    pool_layer = Select(1, 0) if pool == "token" else Mean((1,))
+    return network(features, {"pool": pool_layer, "scores": Dense(classes, init_weight=LOGITS)})
 
 
-def _convolutions(patch: int, width: int) -> dict[str, Layer]:
+def _conv_stem(patch: int, width: int) -> dict[str, Layer]:
     """Return the layers of the convolutional stem, which reduce a patch to a pixel of `width` channels."""
     halvings = patch.bit_length() - 1
     check(patch == 2**halvings > 1, "vit: patch", "a power of 2 from 2 for stem='conv'", patch)
@@ -91,17 +91,17 @@ def _embedding(tokens: int, width: int, has_token: bool) -> Graph:
         nodes["token"] = (Learned((1, 1, width)),)
         nodes["tokens"] = (Expand((0, -1, -1)), "token", "input")
         nodes["all"] = (Join(1), "tokens", "input")
-    nodes["positions"] = (Learned((1, tokens + has_token, width), std=STD),)
+    nodes["positions"] = (Learned((1, tokens + has_token, width), std=POSITION_STD),)
     nodes["sum"] = (Plus(), "all" if has_token else "input", "positions")
     return Graph(nodes, ("sum",))
 
 
 def _block(tokens: int, width: int, heads: int) -> Sequential:
-    attend = Sequential(norm=LayerNorm((width,), EPSILON), attend=self_attention(tokens, width, heads))
-    think = Sequential(
+    attention_block = Sequential(norm=LayerNorm((width,), EPSILON), attend=self_attention(tokens, width, heads))
+    feed_forward = Sequential(
         norm=LayerNorm((width,), EPSILON),
         expand=Dense(4 * width),
         gelu=GELU(),
         project=Dense(width, init_weight=LOGITS),
     )
-    return Sequential(attention=residual(attend), units=residual(think))
+    return Sequential(attention=residual(attention_block), units=residual(feed_forward))

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.combine.base import Combinator, LayerRun, join, shape_of, uses_flow
-from pellucid.config import LIMITS_HINT, raised
+from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
-from pellucid.objective import ONE_INPUT, Inputs, Objective, StandIn
+from pellucid.objective import ONE_INPUT, InputCount, LayerWrapper, Objective
 from pellucid.registry import is_ours
 
 # Several times the needs of the largest built-in model, and of a U-Net on images of 512 x 512; see docs/decisions.md.
@@ -25,11 +25,11 @@ MAX_WORK = 1 << 38  # multiply-adds
 MAX_RUNS = 10_000  # runs of layers: each level of nested shared layers may double their number
 
 
-def within_bounds(
+def init_within_bounds(
     net: Layer,
     shape: Any,
     shapes: dict[str, tuple[Any, Any]] | None = None,
-    inputs: Inputs = ONE_INPUT,
+    inputs: InputCount = ONE_INPUT,
     picture: bool = False,
     trusted: bool = False,
 ) -> tuple[Params, Any]:
@@ -46,17 +46,17 @@ def within_bounds(
         tally = _Tally({} if shapes is None else shapes, inputs.total / inputs.at_once, picture, trusted)
         with tally:
             x = _empty(shape, inputs.at_once)
-        _run(tally, "")("", net, {}, x, Mode(keep=False))
+        _run_children(tally, "")("", net, {}, x, Mode(keep=False))
         return net.init(shape, torch.Generator())
 
 
-def objective_within_bounds(
+def init_objective_within_bounds(
     objective: Objective, shape: Any, picture: bool = False, trusted: bool = False
 ) -> tuple[Params, Any]:
     """Return the parameters of an objective's networks on "meta", and the shape of its predictions for one image.
 
     Each network must be within the bounds for the inputs that the objective's `init` and `inputs_of` state; raises
-    LayerError otherwise, with the path of the layer. picture, trusted: see `within_bounds`.
+    LayerError otherwise, with the path of the layer. picture, trusted: see `init_within_bounds`.
     """
     nets = {
         name: _Bounded(net, objective.inputs_of(name, shape), picture, trusted) for name, net in objective.nets.items()
@@ -72,22 +72,22 @@ def check_picture(objective: Objective, shape: tuple[int, ...]) -> Any:
     for the networks.
     """
     try:
-        return objective_within_bounds(objective, shape, picture=True)[1]
+        return init_objective_within_bounds(objective, shape, picture=True)[1]
     except PellucidError as error:
         raise PellucidError(f"the model takes no pictures of {shape[1]}x{shape[2]}: {error}") from error
 
 
 @dataclass(frozen=True)
-class _Bounded(StandIn):
+class _Bounded(LayerWrapper):
     """A network whose `init` raises LayerError beyond the bounds."""
 
-    inputs: Inputs
+    inputs: InputCount
     picture: bool
     trusted: bool
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Return the parameters, on "meta", and the output shape."""
-        return within_bounds(self.layer, shape, None, self.inputs, self.picture, self.trusted)
+        return init_within_bounds(self.layer, shape, None, self.inputs, self.picture, self.trusted)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the network."""
@@ -98,26 +98,26 @@ class _Bounded(StandIn):
         return self.layer.backward(params, cache, dy)
 
 
-def _run(tally: "_Tally", above: str) -> LayerRun:
-    """Return the function that runs the children of the combinator at the path `above`."""
+def _run_children(tally: "_Tally", parent_path: str) -> LayerRun:
+    """Return the function that runs the children of the combinator at the path `parent_path`."""
 
-    def step(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
-        path = join(above, name) if name else above
+    def run_child(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
+        path = join(parent_path, name) if name else parent_path
         tally.runs += 1
         try:
             tally.check()
             if uses_flow(layer):
-                return layer.flow(_Params(layer, shape_of(x)), x, mode, _run(tally, path))[0], None
+                return layer.flow(_LazyParams(layer, shape_of(x)), x, mode, _run_children(tally, path))[0], None
             if Trait.WHOLE in layer.traits and not layer.buffers and Trait.LEARNS not in layer.traits:
-                params_shapes, out = {}, None  # the output shape follows from the run
+                own_params, out = {}, None  # the output shape follows from the run
             else:
-                params_shapes, out = layer.init(shape_of(x), torch.Generator())
+                own_params, out = layer.init(shape_of(x), torch.Generator())
             has_inputs = not isinstance(x, tuple) or len(x) > 0  # a parameter as a value has none
             with tally:
                 y = (
-                    layer.forward(params_shapes, x, mode)[0]
-                    if out is None or not has_inputs or (_runs(layer) and not tally.trusted)
-                    else _empty(out, _count(x))
+                    layer.forward(own_params, x, mode)[0]
+                    if out is None or not has_inputs or (_can_run_on_meta(layer) and not tally.trusted)
+                    else _empty(out, _n_inputs(x))
                 )
             tally.check()
             tally.shapes[path] = shape_of(x), shape_of(y) if out is None else out
@@ -127,10 +127,10 @@ def _run(tally: "_Tally", above: str) -> LayerRun:
             raise LayerError(path or type(layer).__name__, shape_of(x), str(error)) from error
         return y, None
 
-    return step
+    return run_child
 
 
-class _Params(dict[str, Any]):
+class _LazyParams(dict[str, Any]):
     """Parameters of a combinator, drawn by `init` when they are read; its children draw their own when they run.
 
     A child's name returns this object itself, whose entries that child does not read.
@@ -164,21 +164,21 @@ class _Tally(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         results = result if isinstance(result, tuple | list) else (result,)
         outputs = [value for value in results if isinstance(value, Tensor)]
-        view = any(value.alias_info for value in func._schema.returns)  # outputs that share memory with an input
+        is_view = any(value.alias_info for value in func._schema.returns)  # outputs that share memory with an input
         for tensor in outputs:
-            self._add(tensor, view)
-        if outputs and not view:
+            self._add(tensor, is_view)
+        if outputs and not is_view:
             count = sum(tensor.numel() for tensor in outputs)
             self.values += count
-            self.work += int(count * _terms(func, args))
+            self.work += int(count * _multiply_adds_per_output(func, args))
             self.peak = max(self.peak, self.memory + _workspace(func, args, outputs[0]))
         return result
 
-    def _add(self, tensor: Tensor, view: bool) -> None:
+    def _add(self, tensor: Tensor, is_view: bool) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key not in self._users:
-            if view:  # a view of a parameter, whose memory is not counted
+            if is_view:  # a view of a parameter, whose memory is not counted
                 return
             self._users[key] = 0
             self.memory += size
@@ -195,41 +195,43 @@ class _Tally(TorchDispatchMode):
     def check(self) -> None:
         """Raise PellucidError if a count exceeds its limit."""
         if self.picture:
-            self._compare("bytes of memory for one input", self.peak, MAX_PICTURE_MEMORY)
+            self._check_limit("bytes of memory for one input", self.peak, MAX_PICTURE_MEMORY)
             return
-        for what, count, limit in (
+        for quantity, count, limit in (
             ("runs of layers", self.runs, MAX_RUNS),
             ("bytes of memory for one input", self.peak, MAX_INPUT_MEMORY),
             ("output values for one input", int(self.values * self.n_passes), MAX_VALUES),
             ("multiply-adds for one input", int(self.work * self.n_passes), MAX_WORK),
         ):
-            self._compare(what, count, limit)
+            self._check_limit(quantity, count, limit)
 
-    def _compare(self, what: str, count: int, limit: int) -> None:
-        if count > raised(limit):
-            raise PellucidError(f"takes the network to {count:,} {what}, above {raised(limit):,}; {LIMITS_HINT}")
+    def _check_limit(self, quantity: str, count: int, limit: int) -> None:
+        if count > scaled_limit(limit):
+            raise PellucidError(
+                f"takes the network to {count:,} {quantity}, above {scaled_limit(limit):,}; {LIMITS_HINT}"
+            )
 
 
 _aten = torch.ops.aten
-_SLOW = 16  # duration of a multiply-add in kernels without vectorized sums, relative to those with
+_SLOW_FACTOR = 16  # duration of a multiply-add in kernels without vectorized sums, relative to those with
 _MIN_CHANNEL_PRODUCT = 64  # of input and output channels per group, from which convolutions have vectorized sums
 
 
-def _terms(func: Any, args: tuple[Any, ...]) -> float:
-    """Return the number of multiply-adds for each output value of an operation, times _SLOW in slow kernels.
+def _multiply_adds_per_output(func: Any, args: tuple[Any, ...]) -> float:
+    """Return the number of multiply-adds for each output value of an operation, times _SLOW_FACTOR in slow kernels.
 
     For a stride above the kernel, the kernels of transposed convolutions take a time in proportion to its square.
     """
-    kind = func.overloadpacket
-    if kind is _aten.convolution:
+    operation = func.overloadpacket
+    if operation is _aten.convolution:
         weight, stride, transposed, groups = args[1], args[3], args[6], args[8]
         channels = weight.shape[0] * weight.shape[1] // groups
-        steps = math.prod(max(s / k, 1.0) for s, k in zip(stride, weight.shape[2:], strict=True)) if transposed else 1
-        return weight[0].numel() * (1 if channels >= _MIN_CHANNEL_PRODUCT else _SLOW) * steps
-    if kind in (_aten.mm, _aten.addmm, _aten.bmm):
+        ratio = math.prod(max(s / k, 1.0) for s, k in zip(stride, weight.shape[2:], strict=True)) if transposed else 1
+        return weight[0].numel() * (1 if channels >= _MIN_CHANNEL_PRODUCT else _SLOW_FACTOR) * ratio
+    if operation in (_aten.mm, _aten.addmm, _aten.bmm):
         return args[-1].shape[-2]
-    if kind in (_aten.max_pool2d_with_indices, _aten.avg_pool2d):
-        return math.prod(args[1]) * _SLOW
+    if operation in (_aten.max_pool2d_with_indices, _aten.avg_pool2d):
+        return math.prod(args[1]) * _SLOW_FACTOR
     return 1
 
 
@@ -242,18 +244,18 @@ def _workspace(func: Any, args: tuple[Any, ...], y: Tensor) -> int:
     if func.overloadpacket is not _aten.convolution or args[6]:
         return 0
     weight, padding = args[1], args[4]
-    padded = any(p > k for p, k in zip(padding, weight.shape[2:], strict=True))
-    return weight[0].numel() * y[:, 0].numel() * y.itemsize if padded else 0
+    has_wide_padding = any(p > k for p, k in zip(padding, weight.shape[2:], strict=True))
+    return weight[0].numel() * y[:, 0].numel() * y.itemsize if has_wide_padding else 0
 
 
-def _runs(layer: Layer) -> bool:
+def _can_run_on_meta(layer: Layer) -> bool:
     """Return whether a layer of Pellucid can run on the device "meta", with float inputs that have no values.
 
     MaxUnpool2d cannot, because its switches are integers; nor can RoIPool, and RoIAlign without a fixed number of
     samples, which read their regions.
     """
-    reads_values = isinstance(layer, MaxUnpool2d | RoIPool) or (isinstance(layer, RoIAlign) and not layer.sampling)
-    return is_ours(layer) and not reads_values
+    needs_values = isinstance(layer, MaxUnpool2d | RoIPool) or (isinstance(layer, RoIAlign) and not layer.sampling)
+    return is_ours(layer) and not needs_values
 
 
 def _empty(shape: Any, count: int) -> Any:
@@ -266,6 +268,6 @@ def _empty(shape: Any, count: int) -> Any:
     return torch.empty(count, *shape)
 
 
-def _count(x: Any) -> int:
+def _n_inputs(x: Any) -> int:
     """Return the number of inputs in a tensor (N, ...), or in the last of several."""
-    return _count(x[-1]) if isinstance(x, tuple) else len(x)
+    return _n_inputs(x[-1]) if isinstance(x, tuple) else len(x)

@@ -15,7 +15,7 @@ from pellucid.nested import flatten
 from pellucid.network.summary import shape_text, summary
 from pellucid.text import aligned, shown
 
-NAMES = {layer.__name__: layer for layer in LAYERS if Trait.MERGE not in layer.traits}  # layers with a single input
+SINGLE_INPUT_LAYERS = {layer.__name__: layer for layer in LAYERS if Trait.MERGE not in layer.traits}
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
@@ -88,11 +88,11 @@ class Counts:
     def __str__(self) -> str:
         """Return the table as aligned text."""
         rows = [
-            (row.layer, shape_text(row.shape), *_numbers(row.weights, row.biases, row.multiply_adds))
+            (row.layer, shape_text(row.shape), *_number_cells(row.weights, row.biases, row.multiply_adds))
             for row in self.rows
         ]
-        total = ("total", "", f"{self.weights:,}", f"{self.biases:,}", f"{self.multiply_adds:,}")
-        return aligned([("layer", "output", "weights", "biases", "multiply-adds"), *rows, total], right=(2, 3, 4))
+        total_row = ("total", "", f"{self.weights:,}", f"{self.biases:,}", f"{self.multiply_adds:,}")
+        return aligned([("layer", "output", "weights", "biases", "multiply-adds"), *rows, total_row], right=(2, 3, 4))
 
 
 def counts(net: Combinator, input_shape: Shape) -> Counts:
@@ -104,14 +104,14 @@ def counts(net: Combinator, input_shape: Shape) -> Counts:
     try:
         with torch.device("meta"):
             params, _ = net.init(input_shape, torch.Generator())
-        found = summary(net, params, input_shape).rows
+        summary_rows = summary(net, params, input_shape).rows
     except (RuntimeError, OverflowError, TypeError) as error:  # raised by PyTorch for sizes too large for tensors
         raise PellucidError(f"{shape_text(input_shape)}: the layers are too large; make them smaller") from error
     biases: dict[str, int] = {}
     for path, leaf in flatten(params).items():
         layer, _, name = path.rpartition(".")
         biases[layer] = biases.get(layer, 0) + leaf.numel() * (name == "bias")
-    rows = ((row, biases.get(row.path, 0)) for row in found)
+    rows = ((row, biases.get(row.path, 0)) for row in summary_rows)
     return Counts(
         tuple(
             LayerCount(row.path, row.layer, row.shape, row.parameters - bias, bias, row.multiply_adds)
@@ -120,7 +120,7 @@ def counts(net: Combinator, input_shape: Shape) -> Counts:
     )
 
 
-class Reach(NamedTuple):
+class ReceptiveField(NamedTuple):
     """The receptive field of the units of a layer's output, in pixels of the input.
 
     field: (height, width). step: (vertical, horizontal) distance between the receptive fields of neighbouring units.
@@ -131,7 +131,7 @@ class Reach(NamedTuple):
     step: tuple[int, int]
 
 
-def receptive_field(net: Sequential) -> list[Reach]:
+def receptive_field(net: Sequential) -> list[ReceptiveField]:
     """Return the receptive field after each layer, for units whose windows lie within the image.
 
     A window of k pixels with dilation d adds d (k - 1) times the step of its input; its stride multiplies the step.
@@ -139,7 +139,7 @@ def receptive_field(net: Sequential) -> list[Reach]:
     Source: Araujo, Norris and Sim 2019, "Computing receptive fields of convolutional neural networks", equation 2.
     """
     field, step = (1, 1), (1, 1)
-    found: list[Reach] = []
+    fields: list[ReceptiveField] = []
     for path, layer in net.children.items():
         if isinstance(layer, Conv2d | MaxPool2d | AvgPool2d | LpPool2d):
             stride = layer.stride if isinstance(layer, Conv2d) else layer.step
@@ -151,8 +151,8 @@ def receptive_field(net: Sequential) -> list[Reach]:
                 f"{path}: the receptive field after {type(layer).__name__} is not one window; leave out this layer and "
                 "the following ones"
             )
-        found.append(Reach(path, field, step))
-    return found
+        fields.append(ReceptiveField(path, field, step))
+    return fields
 
 
 def read_layers(text: str) -> Sequential:
@@ -162,40 +162,42 @@ def read_layers(text: str) -> Sequential:
     PellucidError for any other text.
     """
     try:
-        parts = ast.parse(f"[{text}]", mode="eval").body
+        list_expression = ast.parse(f"[{text}]", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise PellucidError(_unreadable(text)) from error
-    if not isinstance(parts, ast.List) or not parts.elts:
-        raise PellucidError(_unreadable(text))
-    return Sequential([_layer(part, text) for part in parts.elts])
+        raise PellucidError(_syntax_message(text)) from error
+    if not isinstance(list_expression, ast.List) or not list_expression.elts:
+        raise PellucidError(_syntax_message(text))
+    return Sequential([_parse_layer(expression, text) for expression in list_expression.elts])
 
 
-def _layer(part: ast.expr, text: str) -> Layer:
-    called = part.func if isinstance(part, ast.Call) else part
-    if not isinstance(called, ast.Name):
-        raise PellucidError(_unreadable(text))
-    if called.id not in NAMES:
-        raise PellucidError(f"no layer is called {called.id!r}{nearest(called.id, NAMES)}")
-    if not isinstance(part, ast.Call):
-        return NAMES[called.id]()
+def _parse_layer(expression: ast.expr, text: str) -> Layer:
+    type_name = expression.func if isinstance(expression, ast.Call) else expression
+    if not isinstance(type_name, ast.Name):
+        raise PellucidError(_syntax_message(text))
+    if type_name.id not in SINGLE_INPUT_LAYERS:
+        raise PellucidError(f"no layer is called {type_name.id!r}{nearest(type_name.id, SINGLE_INPUT_LAYERS)}")
+    if not isinstance(expression, ast.Call):
+        return SINGLE_INPUT_LAYERS[type_name.id]()
     try:
-        arguments = [ast.literal_eval(argument) for argument in part.args]
-        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in part.keywords if keyword.arg is not None}
+        arguments = [ast.literal_eval(argument) for argument in expression.args]
+        keywords = {
+            keyword.arg: ast.literal_eval(keyword.value) for keyword in expression.keywords if keyword.arg is not None
+        }
     except (ValueError, TypeError) as error:
-        raise PellucidError(f"{ast.unparse(part)}: give numbers, pairs, texts, True, False or None") from error
-    if len(named) < len(part.keywords):
-        raise PellucidError(_unreadable(text))
+        raise PellucidError(f"{ast.unparse(expression)}: give numbers, pairs, texts, True, False or None") from error
+    if len(keywords) < len(expression.keywords):
+        raise PellucidError(_syntax_message(text))
     try:
-        return NAMES[called.id](*arguments, **named)
+        return SINGLE_INPUT_LAYERS[type_name.id](*arguments, **keywords)
     except (TypeError, ValueError) as error:
-        raise PellucidError(f"{ast.unparse(part)}: {error}") from error
+        raise PellucidError(f"{ast.unparse(expression)}: {error}") from error
 
 
-def _unreadable(text: str) -> str:
+def _syntax_message(text: str) -> str:
     return f"{shown(text)} is not a list of layers; write them as in 'Conv2d(20, 5), MaxPool2d(2), Flatten, Dense(10)'"
 
 
-def _numbers(*values: int) -> list[str]:
+def _number_cells(*values: int) -> list[str]:
     return [f"{value:,}" if value else "" for value in values]
 
 

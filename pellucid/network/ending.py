@@ -28,29 +28,29 @@ def check_ending(net: Layer, loss: Loss) -> None:
         where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
         if isinstance(last, CONTAINED_ACTIVATIONS.get(type(loss), ())):
             raise PellucidError(f"{where}: {kind} is followed by {name}, which contains it; remove that layer")
-        known_range = Trait.MERGE not in last.traits
-        if isinstance(loss, NegativeLogLikelihood) and known_range and not isinstance(last, LogSoftmax | Combinator):
+        is_merge = Trait.MERGE in last.traits
+        if isinstance(loss, NegativeLogLikelihood) and not is_merge and not isinstance(last, LogSoftmax | Combinator):
             raise PellucidError(
                 f"{where}: {kind} is followed by {name}, which takes log-probabilities; end the net with LogSoftmax "
                 "(an mlp with output='log_softmax'), or use the loss softmax_cross_entropy, which contains it"
             )
 
 
-def has_window_across(net: Layer) -> bool:
+def has_wide_window(net: Layer) -> bool:
     """Return whether a network treats inputs (C, H, W) as images: a window of it is wider than one pixel."""
     kernels = [vars(layer).get("kernel", 1) for _, layer in walk(net)]
     return any(isinstance(kernel, int | tuple) and pair(kernel)[1] > 1 for kernel in kernels)
 
 
-def check_axes(nets: Iterable[Layer], shape: Sequence[int], what: str, images: bool = False) -> None:
+def check_axes(nets: Iterable[Layer], shape: Sequence[int], inputs_name: str, is_uint8: bool = False) -> None:
     """Raise PellucidError for inputs of shape (H, W, C) instead of (C, H, W), see `check_channels_first`.
 
     A shape (n, m, 1) may also be a sequence (C, L, 1): it is treated as an image only if a window of the networks is
-    wider than one pixel. images: whether the values are uint8.
+    wider than one pixel. is_uint8: whether the values are uint8.
     """
-    has_wide_window = any(map(has_window_across, nets))
-    if shape[2:] != (1,) or has_wide_window:
-        check_channels_first(shape, what, images or (has_wide_window and shape[2:] == (1,)))
+    has_wide_windows = any(map(has_wide_window, nets))
+    if shape[2:] != (1,) or has_wide_windows:
+        check_channels_first(shape, inputs_name, is_uint8 or (has_wide_windows and shape[2:] == (1,)))
 
 
 def only_reshapes(layer: Layer) -> bool:
@@ -58,8 +58,8 @@ def only_reshapes(layer: Layer) -> bool:
     return Trait.RESHAPE in layer.traits
 
 
-def last_layers(net: Layer, skipped: Callable[[Layer], bool] = only_reshapes, path: str = "") -> dict[str, Layer]:
-    """Return the last layer before each output, by path, skipping layers for which `skipped` returns True.
+def last_layers(net: Layer, is_skipped: Callable[[Layer], bool] = only_reshapes, path: str = "") -> dict[str, Layer]:
+    """Return the last layer before each output, by path, skipping layers for which `is_skipped` returns True.
 
     After merged branches, this is the layer that merges them. A user-defined combinator counts as one layer. Returns {}
     for a network in which all layers are skipped.
@@ -67,34 +67,34 @@ def last_layers(net: Layer, skipped: Callable[[Layer], bool] = only_reshapes, pa
     match net:
         case Sequential():
             candidates = (
-                last_layers(child, skipped, join(path, name)) for name, child in reversed(net.children.items())
+                last_layers(child, is_skipped, join(path, name)) for name, child in reversed(net.children.items())
             )
             return next(filter(None, candidates), {})
         case Fork():
             layers: dict[str, Layer] = {}
             for name, head in net.heads.items():
-                layers |= last_layers(head, skipped, join(path, name)) or {join(path, name): head}
+                layers |= last_layers(head, is_skipped, join(path, name)) or {join(path, name): head}
             return layers
         case Parallel():
-            return last_layers(net.merge, skipped, join(path, "merge"))
+            return last_layers(net.merge, is_skipped, join(path, "merge"))
         case Shared():
-            return last_layers(net.layer, skipped, join(path, "layer"))
+            return last_layers(net.layer, is_skipped, join(path, "layer"))
         case Graph():
-            return _graph_ends(net, skipped, path)
+            return _last_graph_layers(net, is_skipped, path)
         case _:
-            return {} if skipped(net) else {path: net}
+            return {} if is_skipped(net) else {path: net}
 
 
-def _graph_ends(net: Graph, skipped: Callable[[Layer], bool], path: str) -> dict[str, Layer]:
+def _last_graph_layers(net: Graph, is_skipped: Callable[[Layer], bool], path: str) -> dict[str, Layer]:
     layers: dict[str, Layer] = {}
     for output in net.outputs:
         name = output
         while name in net.nodes:
             layer, *sources = net.nodes[name]
-            owner = layer if isinstance(layer, str) else name
-            last = last_layers(net.layers[owner], skipped, join(path, owner))
+            layer_name = layer if isinstance(layer, str) else name
+            last = last_layers(net.layers[layer_name], is_skipped, join(path, layer_name))
             if not last and len(sources) > 1:
-                last = {join(path, owner): net.layers[owner]}
+                last = {join(path, layer_name): net.layers[layer_name]}
             layers |= last
             if last:
                 break

@@ -11,31 +11,34 @@ from pellucid.layers.base import Params
 from pellucid.nested import flatten
 
 
-def check_inputs(shape: Sequence[int], expected: Sequence[int | None], what: str) -> None:
+def check_inputs(shape: Sequence[int], expected: Sequence[int | None], inputs_name: str) -> None:
     """Raise PellucidError unless inputs of `shape` (N, ...) have the shape `expected`, with any size for None.
 
-    expected: the network's input shape, without the batch axis. what: the name of the inputs in the message, which
-    contains the expression that corrects the shape, if there is one.
+    expected: the network's input shape, without the batch axis. inputs_name: in the message, which contains the
+    expression that corrects the shape, if there is one.
     """
-    shape, declared = tuple(shape), tuple(expected)
-    resolved = declared
-    for actual in (shape, shape[1:]):  # without and with a batch axis: free sizes take the actual ones
-        if len(actual) == len(declared):
-            resolved = tuple(size if free is None else free for size, free in zip(actual, declared, strict=True))
-    if shape[1:] == resolved:
+    shape, declared_shape = tuple(shape), tuple(expected)
+    resolved_shape = declared_shape
+    for given_shape in (shape, shape[1:]):  # without and with a batch axis: free sizes take the actual ones
+        if len(given_shape) == len(declared_shape):
+            resolved_shape = tuple(
+                size if free is None else free for size, free in zip(given_shape, declared_shape, strict=True)
+            )
+    if shape[1:] == resolved_shape:
         return
-    correction = _single(resolved).get(shape)
+    correction = _unbatched_corrections(resolved_shape).get(shape)
     if correction:
         raise PellucidError(
-            f"{what} is one input of shape {shape} without the batch axis; give {correction.format(x=what)}"
+            f"{inputs_name} is one input of shape {shape} without the batch axis; "
+            f"give {correction.format(x=inputs_name)}"
         )
     raise PellucidError(
-        f"{what} contains inputs of shape {shape[1:]}, but the network takes {declared}; "
-        f"{_remedy(shape, resolved, what)}"
+        f"{inputs_name} contains inputs of shape {shape[1:]}, but the network takes {declared_shape}; "
+        f"{_remedy(shape, resolved_shape, inputs_name)}"
     )
 
 
-def check_range(x: Tensor, what: str) -> None:
+def check_range(x: Tensor, inputs_name: str) -> None:
     """Raise PellucidError for float images (N, C, H, W) far outside 0 to 1, such as values of 0 to 255.
 
     The limit leaves room for noise and for images that are brighter than their data.
@@ -45,58 +48,62 @@ def check_range(x: Tensor, what: str) -> None:
     low, high = torch.stack(x.aminmax()).tolist()  # one copy from a GPU
     if max(-low, high) > MAX_VALUE:
         raise PellucidError(
-            f"{what} contains floats from {low:.4g} to {high:.4g}, but the model takes images from 0 to 1; give "
-            f"uint8 images (0..255), or {what} / 255"
+            f"{inputs_name} contains floats from {low:.4g} to {high:.4g}, but the model takes images from 0 to 1; give "
+            f"uint8 images (0..255), or {inputs_name} / 255"
         )
 
 
-def _single(resolved: tuple[int | None, ...]) -> dict[tuple[int | None, ...], str]:
+def _unbatched_corrections(resolved_shape: tuple[int | None, ...]) -> dict[tuple[int | None, ...], str]:
     """Return the shapes that one input without the batch axis may have, with expressions that correct them."""
-    corrections = {resolved: "{x}[None]"}
-    if len(resolved) == 3:
-        last = (*resolved[1:], resolved[0])
-        corrections.setdefault(last, "{x}.transpose(2, 0, 1)[None] of an array, {x}.permute(2, 0, 1)[None] of a tensor")
-        if resolved[0] == 1:
-            corrections[resolved[1:]] = "{x}[None, None]"
+    corrections = {resolved_shape: "{x}[None]"}
+    if len(resolved_shape) == 3:
+        channels_last = (*resolved_shape[1:], resolved_shape[0])
+        corrections.setdefault(
+            channels_last, "{x}.transpose(2, 0, 1)[None] of an array, {x}.permute(2, 0, 1)[None] of a tensor"
+        )
+        if resolved_shape[0] == 1:
+            corrections[resolved_shape[1:]] = "{x}[None, None]"
     return corrections
 
 
-def _remedy(shape: tuple[int, ...], resolved: tuple[int | None, ...], what: str) -> str:
-    if len(resolved) == 3 and shape[1:] == (*resolved[1:], resolved[0]):
+def _remedy(shape: tuple[int, ...], resolved_shape: tuple[int | None, ...], inputs_name: str) -> str:
+    if len(resolved_shape) == 3 and shape[1:] == (*resolved_shape[1:], resolved_shape[0]):
         return (
-            f"the channels are the last axis; give {what}.transpose(0, 3, 1, 2) of an array, "
-            f"{what}.permute(0, 3, 1, 2) of a tensor"
+            f"the channels are the last axis; give {inputs_name}.transpose(0, 3, 1, 2) of an array, "
+            f"{inputs_name}.permute(0, 3, 1, 2) of a tensor"
         )
-    if len(resolved) == 3 and resolved[0] == 1 and shape[1:] == resolved[1:]:
-        return f"add the axis of channels: {what}[:, None]"
+    if len(resolved_shape) == 3 and resolved_shape[0] == 1 and shape[1:] == resolved_shape[1:]:
+        return f"add the axis of channels: {inputs_name}[:, None]"
     return "reshape or resize them"
 
 
 FreeShape = tuple[int | None, ...]
 MAX_VALUE = 10.0  # of a float image whose values should be from 0 to 1
-NOMINAL, OTHER = 224, 256  # pixels for a free height or width; and a second size, to find which shapes depend on it
+# Pixels for a free height or width; and a second size, to find which shapes depend on it.
+NOMINAL_SIDE, OTHER_SIDE = 224, 256
 
 
-def nominal(shape: Sequence[int | None], side: int = NOMINAL) -> tuple[int, ...]:
+def nominal_shape(shape: Sequence[int | None], side: int = NOMINAL_SIDE) -> tuple[int, ...]:
     """Return the shape with `side` for each free size (None)."""
     return tuple(side if size is None else size for size in shape)
 
 
-def free_outputs(shape: FreeShape, init: Callable[..., tuple[Params, Any]], params: Params, out: Any) -> Any:
+def free_output_shape(shape: FreeShape, init: Callable[..., tuple[Params, Any]], params: Params, out: Any) -> Any:
     """Return the shape of the outputs with None for the sizes that depend on the free ones of `shape`.
 
-    init: the network's method. params, out: its parameters and output shape for `nominal(shape)`. Raises PellucidError,
-    naming the parameter, if the shapes of parameters depend on the free sizes too.
+    init: the network's method. params, out: its parameters and output shape for `nominal_shape(shape)`. Raises
+    PellucidError, naming the parameter, if the shapes of parameters depend on the free sizes too.
     """
     if None not in shape:
         return out
     with torch.device("meta"):
-        other_params, other_out = init(nominal(shape, OTHER), torch.Generator())
+        other_params, other_out = init(nominal_shape(shape, OTHER_SIDE), torch.Generator())
     for path, tensor in flatten(other_params).items():
         if tensor.shape != (original := flatten(params)[path]).shape:
             raise PellucidError(
-                f"input_shape {shape}: {path} is {tuple(original.shape)} for sides of {NOMINAL} pixels and "
-                f"{tuple(tensor.shape)} for {OTHER}; give fixed sizes, or pool globally before the first Dense layer"
+                f"input_shape {shape}: {path} is {tuple(original.shape)} for sides of {NOMINAL_SIDE} pixels and "
+                f"{tuple(tensor.shape)} for {OTHER_SIDE}; give fixed sizes, or pool globally before the first Dense "
+                "layer"
             )
     return common_sizes(out, other_out)
 

@@ -20,15 +20,15 @@ from pellucid.sweep import forward
 from pellucid.text import aligned, plural
 
 # Number of multiply-adds for one image: (layer, weight or None, input of batch size 1, its output) -> number
-Count = Callable[[Any, Any, Any, Tensor], int]
-COUNTS: dict[type[Layer], Count] = {
+MultiplyAddCount = Callable[[Any, Any, Any, Tensor], int]
+MULTIPLY_ADD_COUNTS: dict[type[Layer], MultiplyAddCount] = {
     Dense: lambda layer, weight, x, y: y.numel() * weight.shape[1],
     Conv2d: lambda layer, weight, x, y: y.numel() * weight[0].numel(),  # each output value uses one whole filter
     ConvTranspose2d: lambda layer, weight, x, y: x.numel() * weight[0].numel(),  # each input value adds to a window
     Convolve: lambda layer, _, x, y: (x[0] if layer.transposed else y).numel() * x[1][0].numel(),
     LinearMap: lambda layer, _, x, y: y.numel() * x[1].shape[1],
     MatMul: lambda layer, _, x, y: y.numel() * x[0].shape[-1],
-    Einsum: lambda layer, _, x, y: _products(layer.equation, x),
+    Einsum: lambda layer, _, x, y: _einsum_products(layer.equation, x),
     # Each query's products with all keys, and its average of all values.
     Attention: lambda layer, _, x, y: x[1].shape[-2] * (y.numel() // y.shape[-1] * x[0].shape[-1] + y.numel()),
 }
@@ -83,7 +83,7 @@ class Summary:
         modules: dict[str, list[SummaryRow]] = {}
         for row in self.rows:
             modules.setdefault(".".join(row.path.split(".")[:depth]), []).append(row)
-        return Summary(tuple(_merged(path, rows) for path, rows in modules.items()))
+        return Summary(tuple(_merge_rows(path, rows) for path, rows in modules.items()))
 
     def to_json(self) -> dict[str, Any]:
         """Return the rows and the totals as JSON values."""
@@ -97,7 +97,7 @@ class Summary:
 
     def cells(self) -> list[tuple[str, ...]]:
         """Return the cells of the table as text: the headings, the layers, the totals."""
-        head = ("path", "layer", "output", "parameters", "multiply-adds", "memory")
+        headings = ("path", "layer", "output", "parameters", "multiply-adds", "memory")
         body = [
             (
                 row.path,
@@ -110,7 +110,7 @@ class Summary:
             for row in self.rows
         ]
         total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", bytes_text(self.memory))
-        return [head, *body, total]
+        return [headings, *body, total]
 
     def __str__(self) -> str:
         """Return the table as aligned text."""
@@ -123,12 +123,12 @@ class Summary:
         return table_html(f"{plural(len(self.rows), 'layer')}, {self.parameters:,} parameters", self.cells(), (3, 4, 5))
 
 
-def _merged(path: str, rows: list[SummaryRow]) -> SummaryRow:
+def _merge_rows(path: str, rows: list[SummaryRow]) -> SummaryRow:
     """Return one row for those of a module."""
     if len(rows) == 1:
         return rows[0]
-    counts = ("parameters", "buffers", "multiply_adds", "memory")
-    sums = {name: sum(getattr(row, name) for row in rows) for name in counts}
+    count_names = ("parameters", "buffers", "multiply_adds", "memory")
+    sums = {name: sum(getattr(row, name) for row in rows) for name in count_names}
     return SummaryRow(path, plural(len(rows), "layer"), rows[-1].shape, **sums, uses=1)
 
 
@@ -148,32 +148,33 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
     images = tuple(torch.zeros(1, *shape, device=device, dtype=dtype) for shape in shapes)
 
     counted_ids = {_storage_id(leaf) for leaf in (*flat.values(), *images)}  # parameters and inputs are not counted
-    alive: list[Any] = []  # keeps all tensors alive, because freed memory would be used again by later ones
+    live_tensors: list[Any] = []  # keeps all tensors alive, because freed memory would be used again by later ones
     rows: dict[str, SummaryRow] = {}
 
-    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+    def add_row(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if isinstance(layer, Combinator):
             return
-        alive.append((x, y, cache))
+        live_tensors.append((x, y, cache))
         storages = {_storage_id(tensor): tensor.untyped_storage().nbytes() for tensor in _tensors((y, cache))}
-        new = {key: size for key, size in storages.items() if key not in counted_ids}
-        counted_ids.update(new)
+        new_storages = {key: size for key, size in storages.items() if key not in counted_ids}
+        counted_ids.update(new_storages)
         prefix = prefix_of(path)
-        own = {name: flat[prefix + name] for name in _names(flat, prefix)} | ({"": flat[path]} if path in flat else {})
-        before = rows.get(path)
+        own_params = {name: flat[prefix + name] for name in _own_names(flat, prefix)}
+        own_params |= {"": flat[path]} if path in flat else {}
+        earlier_row = rows.get(path)
         rows[path] = SummaryRow(
             path or type(layer).__name__.lower(),
             describe(layer),
-            _shape(y) if before is None else before.shape,
-            sum(leaf.numel() for name, leaf in own.items() if name not in layer.buffers),
-            sum(leaf.numel() for name, leaf in own.items() if name in layer.buffers),
-            multiply_adds(layer, own, x, y) + (0 if before is None else before.multiply_adds),
-            sum(new.values()) + (0 if before is None else before.memory),
-            1 if before is None else before.uses + 1,
+            _shape(y) if earlier_row is None else earlier_row.shape,
+            sum(leaf.numel() for name, leaf in own_params.items() if name not in layer.buffers),
+            sum(leaf.numel() for name, leaf in own_params.items() if name in layer.buffers),
+            multiply_adds(layer, own_params, x, y) + (0 if earlier_row is None else earlier_row.multiply_adds),
+            sum(new_storages.values()) + (0 if earlier_row is None else earlier_row.memory),
+            1 if earlier_row is None else earlier_row.uses + 1,
         )
 
     with torch.no_grad():
-        forward(net, params, images if has_several_inputs else images[0], Mode(), watch)
+        forward(net, params, images if has_several_inputs else images[0], Mode(), add_row)
     return Summary(tuple(rows.values()))
 
 
@@ -182,17 +183,21 @@ def multiply_adds(layer: Layer, params: Params, x: Any, y: Any) -> int:
 
     params: the layer's parameters by name.
     """
-    for kind in type(layer).__mro__:
-        if kind in COUNTS:
-            return COUNTS[kind](layer, params.get("weight"), x, y)
+    for layer_type in type(layer).__mro__:
+        if layer_type in MULTIPLY_ADD_COUNTS:
+            return MULTIPLY_ADD_COUNTS[layer_type](layer, params.get("weight"), x, y)
     return 0
 
 
-def _products(equation: str, x: Any) -> int:
+def _einsum_products(equation: str, x: Any) -> int:
     """Return the products of an Einstein sum: one for each value of all its indices, and each input after the first."""
     xs = x if isinstance(x, tuple) else (x,)
-    names = equation.partition("->")[0].split(",")
-    sizes = dict(pair for name, one in zip(names, xs, strict=True) for pair in zip(name, one.shape, strict=True))
+    subscripts = equation.partition("->")[0].split(",")
+    sizes = dict(
+        pair
+        for subscript, operand in zip(subscripts, xs, strict=True)
+        for pair in zip(subscript, operand.shape, strict=True)
+    )
     return (len(xs) - 1) * math.prod(sizes.values())
 
 
@@ -221,7 +226,7 @@ def bytes_text(count: int) -> str:
     return f"{count:,} B" if power == 0 else f"{count / 1024**power:,.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
-def _names(flat: dict[str, Tensor], prefix: str) -> list[str]:
+def _own_names(flat: dict[str, Tensor], prefix: str) -> list[str]:
     return [path[len(prefix) :] for path in flat if path.startswith(prefix) and "." not in path[len(prefix) :]]
 
 

@@ -16,7 +16,8 @@ from pellucid.nested import map_tree
 from pellucid.operators.base import BATCHES
 from pellucid.sweep import run
 
-RESERVED = re.compile(r"(input|output)\d*|preprocess|images|predictions|class_map")  # names of other values in the file
+# Names of other values in the file.
+RESERVED_NAMES = re.compile(r"(input|output)\d*|preprocess|images|predictions|class_map")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class GraphValue:
         return self.axes[1:]
 
 
-_Runs = tuple[Tensor, Tensor]  # a value for both numbers of examples in BATCHES, on the device "meta"
+_MetaPair = tuple[Tensor, Tensor]  # a value for both numbers of examples in BATCHES, on the device "meta"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,70 +77,76 @@ def trace(net: Layer, params: Params, shape: Any) -> GraphTrace:
     Only shapes are computed, for two numbers of examples. Raises PellucidError if an input does not fit.
     """
     has_several_inputs = len(shape) > 0 and isinstance(shape[0], tuple)
-    names = [f"input{number}" for number in range(1, len(shape) + 1)] if has_several_inputs else ["input"]
+    input_names = [f"input{number}" for number in range(1, len(shape) + 1)] if has_several_inputs else ["input"]
     shapes = shape if has_several_inputs else (shape,)
-    inputs = tuple(GraphValue(name, (None, *one)) for name, one in zip(names, shapes, strict=True))
-    runs = {value.name: _empty(value.shape, BATCHES) for value in inputs}
-    used, steps = set(names), []
+    inputs = tuple(
+        GraphValue(name, (None, *input_shape)) for name, input_shape in zip(input_names, shapes, strict=True)
+    )
+    meta_pairs = {value.name: _empty(value.shape, BATCHES) for value in inputs}
+    used_names, steps = set(input_names), []
 
-    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[GraphValue, None]:
+    def trace_layer(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[GraphValue, None]:
         sources = x if isinstance(x, tuple) else (x,)
-        name = _free(path or type(layer).__name__.lower(), used)
-        used.add(name)
-        runs[name] = output_of(layer, params, [runs[value.name] for value in sources], isinstance(x, tuple))
-        steps.append(TracedLayer(name, path, layer, params, sources, graph_value(name, runs[name])))
+        name = _unused_name(path or type(layer).__name__.lower(), used_names)
+        used_names.add(name)
+        meta_pairs[name] = output_of(layer, params, [meta_pairs[value.name] for value in sources], isinstance(x, tuple))
+        steps.append(TracedLayer(name, path, layer, params, sources, graph_value(name, meta_pairs[name])))
         return steps[-1].output, None
 
-    out, _ = run(net, params, inputs if has_several_inputs else inputs[0], Mode(keep=False), leaf)
-    return GraphTrace(inputs, tuple(steps), tuple(_flat(out)))
+    out, _ = run(net, params, inputs if has_several_inputs else inputs[0], Mode(keep=False), trace_layer)
+    return GraphTrace(inputs, tuple(steps), tuple(_flat_values(out)))
 
 
-def output_of(layer: Layer, params: Params, inputs: Sequence[_Runs], as_tuple: bool) -> _Runs:
+def output_of(layer: Layer, params: Params, inputs: Sequence[_MetaPair], as_tuple: bool) -> _MetaPair:
     """Return the output of a leaf for inputs on the device "meta"; raises PellucidError for inputs that do not fit."""
     if Trait.WHOLE in layer.traits:
         params = map_tree(lambda leaf: leaf.to("meta"), params)
-        first, second = (_whole(layer, params, [pair[run] for pair in inputs], as_tuple) for run in range(len(BATCHES)))
+        first, second = (
+            _run_on_meta(layer, params, [pair[run] for pair in inputs], as_tuple) for run in range(len(BATCHES))
+        )
         return first, second
     shapes = [tuple(tuple(x.shape[1:]) for x in xs) for xs in zip(*inputs, strict=True)]
-    outs: dict[Any, Shape] = {}
+    output_shapes: dict[Any, Shape] = {}
     for shape in dict.fromkeys(shapes):  # one, except in opened networks whose first axis is not the batch axis
         with torch.device("meta"):
-            _, outs[shape] = layer.init(shape if as_tuple else shape[0], torch.Generator())
-    first, second = (torch.empty(len(x), *outs[one], device="meta") for x, one in zip(inputs[0], shapes, strict=True))
+            _, output_shapes[shape] = layer.init(shape if as_tuple else shape[0], torch.Generator())
+    first, second = (
+        torch.empty(len(x), *output_shapes[shape], device="meta") for x, shape in zip(inputs[0], shapes, strict=True)
+    )
     return first, second
 
 
-def graph_value(name: str, runs: _Runs) -> GraphValue:
+def graph_value(name: str, sizes_pair: _MetaPair) -> GraphValue:
     """Return a value by its sizes for both numbers of examples."""
-    axes = tuple(a if a == b else None for a, b in zip(runs[0].shape, runs[1].shape, strict=True))
-    return GraphValue(name, axes, runs[0].dtype)
+    axes = tuple(a if a == b else None for a, b in zip(sizes_pair[0].shape, sizes_pair[1].shape, strict=True))
+    return GraphValue(name, axes, sizes_pair[0].dtype)
 
 
-def _whole(layer: Layer, params: Params, xs: Sequence[Tensor], as_tuple: bool) -> Tensor:
+def _run_on_meta(layer: Layer, params: Params, xs: Sequence[Tensor], as_tuple: bool) -> Tensor:
     try:
         return layer.forward(params, tuple(xs) if as_tuple else xs[0], Mode(keep=False))[0]
     except (RuntimeError, IndexError) as error:
         raise PellucidError(f"{type(layer).__name__}: {' '.join(str(error).split())}") from error
 
 
-def _empty(shape: Shape, batches: tuple[int, int]) -> _Runs:
+def _empty(shape: Shape, batches: tuple[int, int]) -> _MetaPair:
     first, second = (torch.empty(count, *shape, device="meta") for count in batches)
     return first, second
 
 
-def _free(path: str, used: set[str]) -> str:
-    """Return a name that is not in `used`."""
+def _unused_name(path: str, used_names: set[str]) -> str:
+    """Return a name that is not in `used_names`."""
     name, number = path, 1
-    while name in used or RESERVED.fullmatch(name):
+    while name in used_names or RESERVED_NAMES.fullmatch(name):
         number += 1
         name = f"{path}:{number}"
     return name
 
 
-def _flat(values: Any) -> Iterator[GraphValue]:
+def _flat_values(values: Any) -> Iterator[GraphValue]:
     """Yield the values of nested tuples, such as the outputs of nested Forks."""
     for value in values if isinstance(values, tuple) else (values,):
         if isinstance(value, tuple):
-            yield from _flat(value)
+            yield from _flat_values(value)
         else:
             yield value

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from pellucid.combine.base import join
 from pellucid.layers import LAYERS
-from pellucid.layers.base import Cache, Layer, Params, Trait, states
+from pellucid.layers.base import Cache, Layer, Params, Trait, declares
 from pellucid.nested import flatten, leaves
 from pellucid.network.summary import SummaryRow, multiply_adds, summary
 from pellucid.objective import Objective, Supervised
 
-BUILT_IN = {layer.__name__ for layer in LAYERS}
+BUILT_IN_NAMES = {layer.__name__ for layer in LAYERS}
 
 
 def network_work(net: Layer, params: Params, shape: Sequence[int]) -> float:
@@ -32,21 +32,21 @@ def objective_work(objective: Objective, params: Params, shape: Sequence[int]) -
         return network_work(objective.net, params, shape)
     flat, total = flatten(params), 0
 
-    def count(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+    def add_work(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         nonlocal total
         if isinstance(y, Tensor):
             weight = flat.get(join(path, "weight"))
-            is_elsewhere = weight is None and states(layer, Trait.WEIGHTED)  # a weight that an objective keeps itself
-            own = {} if weight is None else {"weight": weight}
-            total += y.numel() + (0 if is_elsewhere else multiply_adds(layer, own, x, y))
+            is_elsewhere = weight is None and declares(layer, Trait.WEIGHTED)  # a weight that an objective keeps itself
+            own_params = {} if weight is None else {"weight": weight}
+            total += y.numel() + (0 if is_elsewhere else multiply_adds(layer, own_params, x, y))
 
     leaf = next(iter(leaves(params)), torch.empty(0))
     with torch.inference_mode():
-        objective.watched(count).predict(params, torch.zeros(1, *shape, device=leaf.device, dtype=leaf.dtype))
+        objective.watched(add_work).predict(params, torch.zeros(1, *shape, device=leaf.device, dtype=leaf.dtype))
     return float(total)
 
 
 def _layer_work(row: SummaryRow) -> int:
     shapes = row.shape if row.shape and isinstance(row.shape[0], tuple) else (row.shape,)
-    places = 0 if row.layer.partition("(")[0] in BUILT_IN else sum(prod(shape[1:]) for shape in shapes)
-    return (row.multiply_adds or row.uses * row.parameters * places) + row.uses * sum(map(prod, shapes))
+    n_positions = 0 if row.layer.partition("(")[0] in BUILT_IN_NAMES else sum(prod(shape[1:]) for shape in shapes)
+    return (row.multiply_adds or row.uses * row.parameters * n_positions) + row.uses * sum(map(prod, shapes))

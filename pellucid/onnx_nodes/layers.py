@@ -55,15 +55,15 @@ def conv_transpose2d(layer: layers.ConvTranspose2d, n: Nodes) -> None:
         "dilations": [*pair(layer.dilation)],
         "group": layer.groups,
     }
-    (down, across), (rows, columns) = pair(layer.padding), pair(layer.output_padding)
-    high, wide = pair(layer.stride)
-    if rows < high and columns < wide:
-        edges = [down, across, down, across]
-        extra = [rows, columns]
-        n.last("ConvTranspose", n.x, n.param("weight"), *bias, pads=edges, output_padding=extra, **window)
+    (pad_rows, pad_columns), (extra_rows, extra_columns) = pair(layer.padding), pair(layer.output_padding)
+    stride_rows, stride_columns = pair(layer.stride)
+    if extra_rows < stride_rows and extra_columns < stride_columns:
+        edges = [pad_rows, pad_columns, pad_rows, pad_columns]
+        output_padding = [extra_rows, extra_columns]
+        n.last("ConvTranspose", n.x, n.param("weight"), *bias, pads=edges, output_padding=output_padding, **window)
         return
     uncropped = n.inner("ConvTranspose", n.x, n.param("weight"), **window)
-    pads = n.integers("pads", 0, 0, -down, -across, 0, 0, rows - down, columns - across)
+    pads = n.integers("pads", 0, 0, -pad_rows, -pad_columns, 0, 0, extra_rows - pad_rows, extra_columns - pad_columns)
     if not bias:
         n.last("Pad", uncropped, pads)
         return
@@ -79,16 +79,16 @@ def batch_norm(layer: layers.BatchNorm, n: Nodes) -> None:
 def instance_norm2d(layer: layers.InstanceNorm2d, n: Nodes) -> None:
     """Write InstanceNormalization."""
     if layer.affine:
-        scale = n.param("weight"), n.param("bias")
+        affine = n.param("weight"), n.param("bias")
     else:
-        scale = n.constant("scale", torch.ones(n.shape[0])), n.constant("shift", torch.zeros(n.shape[0]))
-    n.last("InstanceNormalization", n.x, *scale, epsilon=float(layer.epsilon))
+        affine = n.constant("scale", torch.ones(n.shape[0])), n.constant("shift", torch.zeros(n.shape[0]))
+    n.last("InstanceNormalization", n.x, *affine, epsilon=float(layer.epsilon))
 
 
 def group_norm(layer: layers.GroupNorm, n: Nodes) -> None:
     """Write GroupNormalization."""
-    scale = n.param("weight"), n.param("bias")
-    n.last("GroupNormalization", n.x, *scale, num_groups=layer.groups, epsilon=float(layer.epsilon))
+    affine = n.param("weight"), n.param("bias")
+    n.last("GroupNormalization", n.x, *affine, num_groups=layer.groups, epsilon=float(layer.epsilon))
 
 
 def layer_norm(layer: layers.LayerNorm, n: Nodes) -> None:
@@ -121,16 +121,16 @@ def local_contrast_norm(layer: layers.LocalContrastNorm, n: Nodes) -> None:
     """Write v = x - Σ w x and y = v / max(c, σ, epsilon) in primitive nodes."""
     half, (channels, height, width) = layer.size // 2, n.shape
     weights = torch.exp(-0.5 * (torch.arange(-half, half + 1).float() / (layer.size / 4)) ** 2)
-    down, across = weights.view(1, 1, -1, 1), weights.view(1, 1, 1, -1)
-    rows = F.conv2d(torch.ones(1, 1, height, width), down, padding=(half, 0))
-    mass = n.constant("mass", channels * F.conv2d(rows, across, padding=(0, half)))  # sums of the weights
-    tall, wide = n.constant("down", down), n.constant("across", across)
+    column_kernel, row_kernel = weights.view(1, 1, -1, 1), weights.view(1, 1, 1, -1)
+    rows = F.conv2d(torch.ones(1, 1, height, width), column_kernel, padding=(half, 0))
+    weight_sums = n.constant("mass", channels * F.conv2d(rows, row_kernel, padding=(0, half)))  # sums of the weights
+    column_kernel_name, row_kernel_name = n.constant("down", column_kernel), n.constant("across", row_kernel)
     channel_axis, image_axes = n.integers("channels", 1), n.integers("image", 2, 3)
 
     def mean(value: str) -> str:
         plane = n.inner("ReduceSum", value, channel_axis, keepdims=1)  # (N, 1, H, W)
-        columns = n.inner("Conv", plane, tall, pads=[half, 0, half, 0])
-        return n.inner("Div", n.inner("Conv", columns, wide, pads=[0, half, 0, half]), mass)
+        columns = n.inner("Conv", plane, column_kernel_name, pads=[half, 0, half, 0])
+        return n.inner("Div", n.inner("Conv", columns, row_kernel_name, pads=[0, half, 0, half]), weight_sums)
 
     centred = n.inner("Sub", n.x, mean(n.x))
     deviation = n.inner("Sqrt", mean(n.inner("Mul", centred, centred)))
@@ -155,19 +155,24 @@ def pad2d(layer: layers.Pad2d, n: Nodes) -> None:
     that is kept, so Slice comes first.
     """
     edges = layer.edges()
-    added, cut = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)
-    if not any(cut):
+    added, cropped = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)
+    if not any(cropped):
         n.last("Pad", n.x, *_pads(layer, n, added), mode=PAD_MODES[layer.kind])
     elif not any(added):
-        n.last("Slice", n.x, *_slice_inputs(n, n.shape[1:], cut))
+        n.last("Slice", n.x, *_slice_inputs(n, n.shape[1:], cropped))
     elif layer.kind == "circular":
-        n.last("Pad", n.inner("Slice", n.x, *_slice_inputs(n, n.shape[1:], cut)), *_pads(layer, n, added), mode="wrap")
+        n.last(
+            "Pad",
+            n.inner("Slice", n.x, *_slice_inputs(n, n.shape[1:], cropped)),
+            *_pads(layer, n, added),
+            mode="wrap",
+        )
     else:
         size = n.shape[1] + added[2] + added[3], n.shape[2] + added[0] + added[1]
         n.last(
             "Slice",
             n.inner("Pad", n.x, *_pads(layer, n, added), mode=PAD_MODES[layer.kind]),
-            *_slice_inputs(n, size, cut),
+            *_slice_inputs(n, size, cropped),
         )
 
 
@@ -190,8 +195,8 @@ def _pads(layer: layers.Pad2d, n: Nodes, edges: tuple[int, ...]) -> tuple[str, .
     return (n.integers("pads", 0, 0, top, left, 0, 0, bottom, right), *value)
 
 
-def _slice_inputs(n: Nodes, size: tuple[int, ...], cut: tuple[int, ...]) -> tuple[str, ...]:
-    left, right, top, bottom = cut
+def _slice_inputs(n: Nodes, size: tuple[int, ...], cropped: tuple[int, ...]) -> tuple[str, ...]:
+    left, right, top, bottom = cropped
     starts, ends = n.integers("starts", top, left), n.integers("ends", size[0] - bottom, size[1] - right)
     return starts, ends, n.integers("axes", 2, 3)
 
@@ -208,10 +213,10 @@ def concat(layer: layers.Concat, n: Nodes) -> None:
 
 def multiply(layer: layers.Multiply, n: Nodes) -> None:
     """Write a Mul for each input after the first."""
-    product, *others, final = n.sources
-    for other in others:
-        product = n.inner("Mul", product, other)
-    n.last("Mul", product, final)
+    product, *factors, last_factor = n.sources
+    for factor in factors:
+        product = n.inner("Mul", product, factor)
+    n.last("Mul", product, last_factor)
 
 
 WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {

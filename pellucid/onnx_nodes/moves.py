@@ -9,16 +9,16 @@ from pellucid import operators
 from pellucid.layers.base import Layer
 from pellucid.onnx_nodes.node import Nodes
 
-END = torch.iinfo(torch.int64).max  # of a slice up to the end
+SLICE_END = torch.iinfo(torch.int64).max  # of a slice up to the end
 
 
 def to_shape(layer: operators.ToShape, n: Nodes) -> None:
     """Write Reshape; 0 is a size that stays, and other sizes that depend on the number of examples are read from x."""
     axes = n.step.inputs[0].axes
-    kept = axes[len(axes) - layer.after :]
+    kept_sizes = axes[len(axes) - layer.after :]
     starts = [0] * layer.before + [*layer.sizes]
-    if None not in kept:
-        n.last("Reshape", n.x, n.integers("shape", *starts, *(size or 0 for size in kept)))
+    if None not in kept_sizes:
+        n.last("Reshape", n.x, n.integers("shape", *starts, *(size or 0 for size in kept_sizes)))
         return
     ends = n.inner("Shape", n.x, start=len(axes) - layer.after)
     n.last("Reshape", n.x, n.inner("Concat", n.integers("starts", *starts), ends, axis=0) if starts else ends)
@@ -26,7 +26,7 @@ def to_shape(layer: operators.ToShape, n: Nodes) -> None:
 
 def slice_(layer: operators.Slice, n: Nodes) -> None:
     """Write Slice."""
-    n.last("Slice", n.x, *_part(n, layer.axis, layer.start, layer.stop, layer.step))
+    n.last("Slice", n.x, *_slice_inputs(n, layer.axis, layer.start, layer.stop, layer.step))
 
 
 def replace(layer: operators.ReplaceSlice | operators.ReplaceSelected, n: Nodes) -> None:
@@ -35,10 +35,10 @@ def replace(layer: operators.ReplaceSlice | operators.ReplaceSelected, n: Nodes)
     order = torch.arange(n.size(layer.axis))
     if isinstance(layer, operators.ReplaceSelected):
         other = n.inner("Unsqueeze", other, n.integers("axes", layer.axis))
-        part = slice(layer.index, layer.index + 1 or None)
+        replaced = slice(layer.index, layer.index + 1 or None)
     else:
-        part = slice(layer.start, layer.stop, layer.step)
-    order[part] = len(order) + torch.arange(len(order[part]))
+        replaced = slice(layer.start, layer.stop, layer.step)
+    order[replaced] = len(order) + torch.arange(len(order[replaced]))
     n.last("Gather", n.inner("Concat", x, other, axis=layer.axis), n.constant("order", order), axis=layer.axis)
 
 
@@ -58,8 +58,8 @@ def roll(layer: operators.Roll, n: Nodes) -> None:
     x = n.x
     for index, (shift, axis) in enumerate(zip(layer.shifts, layer.axes, strict=True)):
         start = -shift % n.size(axis)
-        last = n.inner("Slice", x, *_part(n, axis, start, None, 1, f"last{index}"))
-        first = n.inner("Slice", x, *_part(n, axis, 0, start, 1, f"first{index}"))
+        last = n.inner("Slice", x, *_slice_inputs(n, axis, start, None, 1, f"last{index}"))
+        first = n.inner("Slice", x, *_slice_inputs(n, axis, 0, start, 1, f"first{index}"))
         if index == len(layer.axes) - 1:
             n.last("Concat", last, first, axis=axis)
         else:
@@ -82,11 +82,11 @@ def stack(layer: operators.Stack, n: Nodes) -> None:
 
 def unfold(layer: operators.Unfold, n: Nodes) -> None:
     """Write Conv with a kernel for each position of the window, and Reshape."""
-    channels, places = n.size(1), layer.kernel[0] * layer.kernel[1]
-    kernels = torch.eye(places).view(places, 1, *layer.kernel).repeat(channels, 1, 1, 1)
+    channels, positions = n.size(1), layer.kernel[0] * layer.kernel[1]
+    kernels = torch.eye(positions).view(positions, 1, *layer.kernel).repeat(channels, 1, 1, 1)
     window = {"strides": [*layer.stride], "dilations": [*layer.dilation], "pads": [*layer.padding, *layer.padding]}
-    found = n.inner("Conv", n.x, n.constant("kernels", kernels), **window, group=channels)
-    n.last("Reshape", found, n.integers("shape", 0, channels * places, -1))
+    patches = n.inner("Conv", n.x, n.constant("kernels", kernels), **window, group=channels)
+    n.last("Reshape", patches, n.integers("shape", 0, channels * positions, -1))
 
 
 def fold(layer: operators.Fold, n: Nodes) -> None:
@@ -105,13 +105,13 @@ def repeat(layer: operators.Repeat, n: Nodes) -> None:
 def reverse(layer: operators.Reverse, n: Nodes) -> None:
     """Write Slice with steps of -1."""
     count = len(layer.axes)
-    bounds = n.integers("starts", *[-1] * count), n.integers("ends", *[-END] * count)
+    bounds = n.integers("starts", *[-1] * count), n.integers("ends", *[-SLICE_END] * count)
     n.last("Slice", n.x, *bounds, n.integers("axes", *layer.axes), n.integers("steps", *[-1] * count))
 
 
-def _part(n: Nodes, axis: int, start: int, stop: int | None, step: int, name: str = "part") -> tuple[str, ...]:
+def _slice_inputs(n: Nodes, axis: int, start: int, stop: int | None, step: int, name: str = "part") -> tuple[str, ...]:
     """Return the inputs of Slice after the first."""
-    starts, ends = n.integers(f"{name}/start", start), n.integers(f"{name}/stop", END if stop is None else stop)
+    starts, ends = n.integers(f"{name}/start", start), n.integers(f"{name}/stop", SLICE_END if stop is None else stop)
     steps = (n.integers(f"{name}/step", step),) if step != 1 else ()
     return starts, ends, n.integers(f"{name}/axis", axis), *steps
 

@@ -58,12 +58,12 @@ class Nodes:
 
     def size(self, axis: int, index: int = 0) -> int:
         """Return a size of an input, the first axis counted as 0; PellucidError if it is the number of examples."""
-        found = self.step.inputs[index].axes[axis]
-        if found is None:
+        size = self.step.inputs[index].axes[axis]
+        if size is None:
             raise PellucidError(
                 f"{self.step.name}: {type(self.step.layer).__name__} along the axis of examples has no form in ONNX"
             )
-        return found
+        return size
 
     def param(self, name: str) -> str:
         """Add a parameter to the constants, and return its name: its path."""

@@ -12,10 +12,10 @@ from pellucid.layers.base import Layer
 from pellucid.onnx_nodes import moves
 from pellucid.onnx_nodes.node import Nodes
 
-EXACT = 15.0  # softplus above it is x, for float32
+MIN_EXACT_THRESHOLD = 15.0  # softplus above it is x, for float32
 
 
-def plain(op: str) -> Callable[[Any, Nodes], None]:
+def single_node(op: str) -> Callable[[Any, Nodes], None]:
     """Return the function that writes one node with all inputs and without attributes."""
     return lambda layer, n: n.last(op, *n.sources)
 
@@ -73,7 +73,7 @@ def variance(layer: operators.Variance, n: Nodes) -> None:
 
 def softplus(layer: operators.SoftPlus, n: Nodes) -> None:
     """Write Softplus, or for other settings Softplus of β x, divided by β, and x itself above the threshold."""
-    if layer.beta == 1 and layer.threshold >= EXACT:
+    if layer.beta == 1 and layer.threshold >= MIN_EXACT_THRESHOLD:
         n.last("Softplus", n.x)
         return
     beta = n.number("beta", layer.beta)
@@ -108,13 +108,15 @@ def attention(layer: operators.Attention, n: Nodes) -> None:
     order[-2:] = order[-1], order[-2]
     scale = 1 / math.sqrt(n.size(-1)) if layer.scale is None else layer.scale
     scores = n.inner("MatMul", n.inner("Mul", q, n.number("scale", scale)), n.inner("Transpose", k, perm=order))
-    hidden = n.number("hidden", -math.inf)
+    masked_value = n.number("hidden", -math.inf)
     if layer.causal:
         sizes = n.size(-2), n.size(-2, 1)
-        scores = n.inner("Where", n.constant("later", torch.ones(sizes, dtype=torch.bool).triu(1)), hidden, scores)
+        scores = n.inner(
+            "Where", n.constant("later", torch.ones(sizes, dtype=torch.bool).triu(1)), masked_value, scores
+        )
     for mask, value in zip(masks, n.step.inputs[3:], strict=True):
         is_choice = value.dtype is torch.bool
-        scores = n.inner("Where", mask, scores, hidden) if is_choice else n.inner("Add", scores, mask)
+        scores = n.inner("Where", mask, scores, masked_value) if is_choice else n.inner("Add", scores, mask)
     n.last("MatMul", n.inner("Softmax", scores, axis=-1), v)
 
 
@@ -125,10 +127,12 @@ def convolve(layer: operators.Convolve, n: Nodes) -> None:
     if not layer.transposed:
         n.last("Conv", *n.sources, **window, pads=pads)
         return
-    extra = [*layer.output_padding] or [0] * len(layer.stride)
-    if any(more >= step for more, step in zip(extra, layer.stride, strict=True)):
-        raise PellucidError(f"{n.step.name}: onnxruntime has no output padding of a stride or more, as {extra}")
-    n.last("ConvTranspose", *n.sources, **window, pads=pads, output_padding=extra)
+    output_padding = [*layer.output_padding] or [0] * len(layer.stride)
+    if any(more >= step for more, step in zip(output_padding, layer.stride, strict=True)):
+        raise PellucidError(
+            f"{n.step.name}: onnxruntime has no output padding of a stride or more, as {output_padding}"
+        )
+    n.last("ConvTranspose", *n.sources, **window, pads=pads, output_padding=output_padding)
 
 
 def normalize_last(layer: operators.NormalizeLast, n: Nodes) -> None:
@@ -156,9 +160,9 @@ def normalize_channels(layer: operators.NormalizeChannels, n: Nodes) -> None:
 
 def _affine(n: Nodes) -> tuple[str, str]:
     """Return the factors and the summands of a normalization's channels, 1 and 0 if they are no inputs."""
-    _, *given = n.sources
-    scale = given[0] if given else n.constant("scale", torch.ones(n.size(1)))
-    return scale, given[1] if len(given) > 1 else n.constant("shift", torch.zeros(n.size(1)))
+    _, *affine_inputs = n.sources
+    scale = affine_inputs[0] if affine_inputs else n.constant("scale", torch.ones(n.size(1)))
+    return scale, affine_inputs[1] if len(affine_inputs) > 1 else n.constant("shift", torch.zeros(n.size(1)))
 
 
 WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
@@ -166,23 +170,23 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.Learned: source,
     operators.Fixed: source,
     operators.ShiftMask: source,
-    operators.Plus: plain("Add"),
-    operators.Minus: plain("Sub"),
-    operators.Times: plain("Mul"),
-    operators.Over: plain("Div"),
+    operators.Plus: single_node("Add"),
+    operators.Minus: single_node("Sub"),
+    operators.Times: single_node("Mul"),
+    operators.Over: single_node("Div"),
     operators.AffineMap: affine_map,
     operators.Power: lambda layer, n: n.last("Pow", n.x, n.number("exponent", layer.exponent)),
-    operators.Exponential: plain("Exp"),
+    operators.Exponential: single_node("Exp"),
     operators.Clip: clip,
-    operators.Logarithm: plain("Log"),
-    operators.Absolute: plain("Abs"),
-    operators.SineFunction: plain("Sin"),
-    operators.CosineFunction: plain("Cos"),
-    operators.ErrorFunction: plain("Erf"),
+    operators.Logarithm: single_node("Log"),
+    operators.Absolute: single_node("Abs"),
+    operators.SineFunction: single_node("Sin"),
+    operators.CosineFunction: single_node("Cos"),
+    operators.ErrorFunction: single_node("Erf"),
     operators.SoftPlus: softplus,
     operators.ParametricReLU: parametric_relu,
     operators.MaskedFill: masked_fill,
-    operators.Where: plain("Where"),
+    operators.Where: single_node("Where"),
     operators.Mean: reduce("ReduceMean"),
     operators.Sum: reduce("ReduceSum"),
     operators.Largest: reduce("ReduceMax"),
@@ -190,7 +194,7 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     operators.LargestOne: largest_one,
     operators.Variance: variance,
     operators.RunningSum: lambda layer, n: n.last("CumSum", n.x, n.constant("axis", torch.tensor(layer.axis))),
-    operators.MatMul: plain("MatMul"),
+    operators.MatMul: single_node("MatMul"),
     operators.LinearMap: linear_map,
     operators.Attention: attention,
     operators.Einsum: lambda layer, n: n.last("Einsum", *n.sources, equation=layer.equation),

@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d, MaxUnpool2d
 from pellucid.layers.base import pair
 from pellucid.onnx_nodes.node import Nodes
-from pellucid.onnx_nodes.resizing import by_matrices
+from pellucid.onnx_nodes.resizing import write_matrix_products
 
 
 def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:
@@ -54,18 +54,21 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
     ceil_mode is 0, and the padding at the bottom and right extends to the end of the last window.
     """
     spans = [d * (k - 1) + 1 for d, k in zip(pair(layer.dilation), pair(layer.kernel), strict=True)]
-    rooms = [size + 2 * p - span for size, p, span in zip(n.shape[1:], padding, spans, strict=True)]
-    outs, strides = n.step.output.shape[1:], pair(layer.step)
-    if all(out == -(-room // s) + 1 for out, room, s in zip(outs, rooms, strides, strict=True)) or not layer.ceil_mode:
+    starts = [size + 2 * p - span for size, p, span in zip(n.shape[1:], padding, spans, strict=True)]
+    output_size, strides = n.step.output.shape[1:], pair(layer.step)
+    if (
+        all(out == -(-start // s) + 1 for out, start, s in zip(output_size, starts, strides, strict=True))
+        or not layer.ceil_mode
+    ):
         return [*padding, *padding], int(layer.ceil_mode)
-    extra = [max((out - 1) * s - room, 0) for out, room, s in zip(outs, rooms, strides, strict=True)]
-    ends = [p + more for p, more in zip(padding, extra, strict=True)]
-    if any(p >= k for p, k in zip(ends, pair(layer.kernel), strict=True)):
+    extra = [max((out - 1) * s - start, 0) for out, start, s in zip(output_size, starts, strides, strict=True)]
+    end_padding = [p + added for p, added in zip(padding, extra, strict=True)]
+    if any(p >= k for p, k in zip(end_padding, pair(layer.kernel), strict=True)):
         raise PellucidError(
             f"{n.step.name}: {layer} on an image of {n.shape[1]}x{n.shape[2]} needs a padding as large as the kernel, "
             "which onnxruntime does not support; use less dilation, or ceil_mode=False"
         )
-    return [*padding, *ends], 0
+    return [*padding, *end_padding], 0
 
 
 def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
@@ -82,14 +85,14 @@ def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
 
 def adaptive_avg_pool2d(layer: AdaptiveAvgPool2d, n: Nodes) -> None:
     """Write GlobalAveragePool, AveragePool if all windows have one size, or else products with the windows' weights."""
-    size, (high, wide) = n.shape[1:], pair(layer.size)
-    if (high, wide) == (1, 1):
+    size, (rows, columns) = n.shape[1:], pair(layer.size)
+    if (rows, columns) == (1, 1):
         n.last("GlobalAveragePool", n.x)
-    elif size[0] % high == 0 and size[1] % wide == 0:
-        window = [size[0] // high, size[1] // wide]
+    elif size[0] % rows == 0 and size[1] % columns == 0:
+        window = [size[0] // rows, size[1] // columns]
         n.last("AveragePool", n.x, kernel_shape=window, strides=window)
     else:
-        by_matrices(replace(layer, size=(high, 1)), replace(layer, size=(1, wide)), n)
+        write_matrix_products(replace(layer, size=(rows, 1)), replace(layer, size=(1, columns)), n)
 
 
 def max_unpool2d(layer: MaxUnpool2d, n: Nodes) -> None:
@@ -101,6 +104,6 @@ def max_unpool2d(layer: MaxUnpool2d, n: Nodes) -> None:
     zeros = n.inner(
         "Expand", n.number("zero", 0.0), n.inner("Concat", images, n.integers("places", prod(size)), axis=0)
     )
-    rows = (n.inner("Reshape", each, planes) for each in (switches, values))
-    filled = n.inner("ScatterElements", zeros, *rows, axis=2)
+    flat_inputs = (n.inner("Reshape", value_name, planes) for value_name in (switches, values))
+    filled = n.inner("ScatterElements", zeros, *flat_inputs, axis=2)
     n.last("Reshape", filled, n.constant("shape", torch.tensor([0, 0, *size])))

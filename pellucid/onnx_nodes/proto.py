@@ -21,7 +21,7 @@ MAX_NODES = 10_000
 LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
 
 
-def optional(name: str) -> Any:
+def import_optional(name: str) -> Any:
     """Import an optional package; raises PellucidError with the command that installs it if it is missing."""
     try:
         return import_module(name)
@@ -81,11 +81,11 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
 
 def _opset(onnx: Any, model: Any) -> int:
     """Return the operator set; raises FileFault for an unsupported one or too many nodes, before the rest is read."""
-    graph, newest = model.graph, onnx.defs.onnx_opset_version()
+    graph, newest_opset = model.graph, onnx.defs.onnx_opset_version()
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
-    if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest:
-        found = ", ".join(map(str, versions)) or "no version"
-        raise FileFault(f"uses operator set {found}", f"export it with opset {MIN_OPSET} to {newest}")
+    if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest_opset:
+        found_opsets = ", ".join(map(str, versions)) or "no version"
+        raise FileFault(f"uses operator set {found_opsets}", f"export it with opset {MIN_OPSET} to {newest_opset}")
     if len(graph.node) > MAX_NODES:
         raise FileFault(f"has {len(graph.node)} nodes, above the limit of {MAX_NODES}")
     return versions[0]
@@ -109,7 +109,7 @@ def run_file(data: bytes, xs: Mapping[str, Tensor]) -> list[Tensor]:
 
 def session(data: bytes) -> Any:
     """Return onnxruntime's session of a file's bytes, on the CPU with as many threads as PyTorch."""
-    runtime = optional("onnxruntime")
+    runtime = import_optional("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # errors are raised

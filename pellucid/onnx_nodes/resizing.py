@@ -14,56 +14,56 @@ RESIZE_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 
 def upsample(layer: Upsample, n: Nodes) -> None:
     """Write Resize if it computes the same; else Gather for nearest neighbours, or two matrix products."""
-    before, after = n.shape[1:], n.step.output.shape[1:]
-    integer_ratio = all(new % old == 0 for old, new in zip(before, after, strict=True))
+    input_size, output_size = n.shape[1:], n.step.output.shape[1:]
+    integer_ratio = all(new % old == 0 for old, new in zip(input_size, output_size, strict=True))
     if layer.kind in RESIZE_MODES:
-        if layer.antialias or not _by_ratio(layer, before, after):
-            by_matrices(*_axes(layer, after), n)
+        if layer.antialias or not _is_exact_ratio(layer, input_size, output_size):
+            write_matrix_products(*_row_and_column_layers(layer, output_size), n)
             return
         attributes = {
             "mode": RESIZE_MODES[layer.kind],
             "coordinate_transformation_mode": "align_corners" if layer.align_corners else "half_pixel",
         }
-        _resize(n, before, after, integer_ratio, **attributes)
+        _resize(n, input_size, output_size, integer_ratio, **attributes)
         return
-    rows, columns = _read(layer, before, after)
-    factors = [new // old for old, new in zip(before, after, strict=True)]
+    rows, columns = _source_indices(layer, input_size, output_size)
+    factors = [new // old for old, new in zip(input_size, output_size, strict=True)]
     if integer_ratio and all(
-        read.tolist() == [i // factor for i in range(len(read))]
-        for read, factor in zip((rows, columns), factors, strict=True)
+        indices.tolist() == [i // factor for i in range(len(indices))]
+        for indices, factor in zip((rows, columns), factors, strict=True)
     ):
-        _resize(n, before, after, integer_ratio, mode="nearest", coordinate_transformation_mode="asymmetric")
+        _resize(n, input_size, output_size, integer_ratio, mode="nearest", coordinate_transformation_mode="asymmetric")
         return
-    tall = n.inner("Gather", n.x, n.constant("rows", rows), axis=2)
-    n.last("Gather", tall, n.constant("columns", columns), axis=3)
+    resized_rows = n.inner("Gather", n.x, n.constant("rows", rows), axis=2)
+    n.last("Gather", resized_rows, n.constant("columns", columns), axis=3)
 
 
-def by_matrices(down: Layer, across: Layer, n: Nodes) -> None:
+def write_matrix_products(row_layer: Layer, column_layer: Layer, n: Nodes) -> None:
     """Write y = A x B, (H', H) x (H, W) x (W, W'), for a layer that is linear in rows and in columns.
 
     down: the same layer for rows only, on images one pixel wide. across: for columns only, on images one pixel high.
     """
     height, width = n.shape[1:]
     # Channel c of the input is 1 in row c and 0 in all others, so channel c of the output is column c of A.
-    rows, _ = down.forward({}, torch.eye(height).view(1, height, height, 1), Mode())  # (1, H, H', 1)
-    columns, _ = across.forward({}, torch.eye(width).view(1, width, 1, width), Mode())  # (1, W, 1, W')
-    tall = n.inner("MatMul", n.constant("rows", rows[0, :, :, 0].T.contiguous()), n.x)
-    n.last("MatMul", tall, n.constant("columns", columns[0, :, 0].contiguous()))
+    rows, _ = row_layer.forward({}, torch.eye(height).view(1, height, height, 1), Mode())  # (1, H, H', 1)
+    columns, _ = column_layer.forward({}, torch.eye(width).view(1, width, 1, width), Mode())  # (1, W, 1, W')
+    resized_rows = n.inner("MatMul", n.constant("rows", rows[0, :, :, 0].T.contiguous()), n.x)
+    n.last("MatMul", resized_rows, n.constant("columns", columns[0, :, 0].contiguous()))
 
 
-def _by_ratio(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+def _is_exact_ratio(layer: Upsample, input_size: tuple[int, ...], output_size: tuple[int, ...]) -> bool:
     """Return whether the ratio of the sizes equals the scale; it does not if the output size was rounded."""
     if layer.align_corners or layer.scale is None:
         return True
-    return all(scale * old == new for scale, old, new in zip(_scales(layer), before, after, strict=True))
+    return all(scale * old == new for scale, old, new in zip(_scales(layer), input_size, output_size, strict=True))
 
 
-def _axes(layer: Upsample, after: tuple[int, ...]) -> tuple[Upsample, Upsample]:
+def _row_and_column_layers(layer: Upsample, output_size: tuple[int, ...]) -> tuple[Upsample, Upsample]:
     """Return the layers that resize only the rows, and only the columns."""
     if layer.scale is None:
-        return replace(layer, size=(after[0], 1)), replace(layer, size=(1, after[1]))
-    high, wide = _scales(layer)
-    return replace(layer, scale=(high, 1.0)), replace(layer, scale=(1.0, wide))
+        return replace(layer, size=(output_size[0], 1)), replace(layer, size=(1, output_size[1]))
+    row_scale, column_scale = _scales(layer)
+    return replace(layer, scale=(row_scale, 1.0)), replace(layer, scale=(1.0, column_scale))
 
 
 def _scales(layer: Upsample) -> tuple[float, float]:
@@ -71,18 +71,24 @@ def _scales(layer: Upsample) -> tuple[float, float]:
     return layer.scale if isinstance(layer.scale, tuple) else (layer.scale, layer.scale)
 
 
-def _read(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _source_indices(
+    layer: Upsample, input_size: tuple[int, ...], output_size: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
     """Return the index of the row, or column, of which each output row, or column, is a copy."""
-    down, across = _axes(layer, after)
-    rows, _ = down.forward({}, torch.arange(before[0]).float().view(1, 1, -1, 1), Mode())
-    columns, _ = across.forward({}, torch.arange(before[1]).float().view(1, 1, 1, -1), Mode())
+    row_layer, column_layer = _row_and_column_layers(layer, output_size)
+    rows, _ = row_layer.forward({}, torch.arange(input_size[0]).float().view(1, 1, -1, 1), Mode())
+    columns, _ = column_layer.forward({}, torch.arange(input_size[1]).float().view(1, 1, 1, -1), Mode())
     return rows.flatten().long(), columns.flatten().long()
 
 
-def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], integer_ratio: bool, **attributes: str) -> None:
+def _resize(
+    n: Nodes, input_size: tuple[int, ...], output_size: tuple[int, ...], integer_ratio: bool, **attributes: str
+) -> None:
     rounding = {"nearest_mode": "floor"} if attributes["mode"] == "nearest" else {}
     if integer_ratio:
-        factors = torch.tensor([new / old for old, new in zip(before, after, strict=True)], dtype=torch.float32)
+        factors = torch.tensor(
+            [new / old for old, new in zip(input_size, output_size, strict=True)], dtype=torch.float32
+        )
         n.last("Resize", n.x, "", n.constant("scales", factors), axes=[2, 3], **attributes, **rounding)
     else:
-        n.last("Resize", n.x, "", "", n.integers("sizes", *after), axes=[2, 3], **attributes, **rounding)
+        n.last("Resize", n.x, "", "", n.integers("sizes", *output_size), axes=[2, 3], **attributes, **rounding)

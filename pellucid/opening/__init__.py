@@ -1,6 +1,6 @@
 """Opening of networks that other people wrote: from a PyTorch module to a Model with an explicit backward pass."""
 
-from pellucid.opening.opened import open
+from pellucid.opening.open_network import open
 from pellucid.opening.registered import register_op
 
 __all__ = ["open", "register_op"]

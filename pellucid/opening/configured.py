@@ -15,7 +15,7 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from pellucid.config import LIMITS_HINT, raised
+from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError
 from pellucid.text import shown
 from pellucid.weights.match import require_match
@@ -23,7 +23,7 @@ from pellucid.weights.match import require_match
 CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the files of a folder of Hugging Face
 MAX_MODULES = 50_000  # several times those of the largest networks, which are built twice
 MAX_INTEGER = 1_000_000  # in a configuration, where it is a number of classes, channels or layers
-DECLARED: list[Any] = []  # declarations of operators, which last as long as their objects
+OPERATOR_DECLARATIONS: list[Any] = []  # declarations of operators, which last as long as their objects
 
 
 class ConfiguredNetwork(NamedTuple):
@@ -48,8 +48,8 @@ def import_library(name: str) -> Any:
             _import_torchvision()
         return import_module(name)
     except ImportError as error:
-        what = error.name or name
-        raise PellucidError(f"open: networks of {name} need {what}: pip install 'pellucid[open]'") from error
+        missing_package = error.name or name
+        raise PellucidError(f"open: networks of {name} need {missing_package}: pip install 'pellucid[open]'") from error
 
 
 def _import_torchvision() -> None:
@@ -57,17 +57,17 @@ def _import_torchvision() -> None:
         import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
-            why = " ".join(str(error).split())
-            raise PellucidError(f"open: torchvision does not fit PyTorch {torch.__version__}: {why:.200}") from error
+            reason = " ".join(str(error).split())
+            raise PellucidError(f"open: torchvision does not fit PyTorch {torch.__version__}: {reason:.200}") from error
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        DECLARED.append(library)
+        OPERATOR_DECLARATIONS.append(library)
         import_module("torchvision")
 
 
 def build(
-    source: str, library: str, make: Callable[[], nn.Module], seed: int = 0, available: int | None = None
+    source: str, library: str, make: Callable[[], nn.Module], seed: int = 0, file_values: int | None = None
 ) -> nn.Module:
     """Return the network that another library makes, without using a network connection, with weights drawn by `seed`.
 
@@ -75,14 +75,14 @@ def build(
     for whatever the library raises, for too many modules, and for several times as many parameters as values.
     """
     try:
-        with _offline(), _bounded(available), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        with _offline(), _size_limit(file_values), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return make()
     except PellucidError:
         raise
     except Exception as error:  # of the other library
-        why = " ".join(str(error).split())
-        raise PellucidError(f"open: {library} cannot build {source} ({type(error).__name__}: {why:.200})") from error
+        reason = " ".join(str(error).split())
+        raise PellucidError(f"open: {library} cannot build {source} ({type(error).__name__}: {reason:.200})") from error
 
 
 @contextmanager
@@ -90,34 +90,36 @@ def _offline() -> Iterator[None]:
     """Forbid requests to Hugging Face, which timm and transformers make by huggingface_hub; restore that at the end."""
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
+    was_offline = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        constants.HF_HUB_OFFLINE = was_offline
 
 
 @contextmanager
-def _bounded(available: int | None) -> Iterator[None]:
+def _size_limit(file_values: int | None) -> Iterator[None]:
     """Raise PellucidError as soon as more than MAX_MODULES are built, or parameters far beyond the values available.
 
     A file may name layers of any number and size. New parameters are registered before memory is taken for their
     values, and some are replaced while a network is built, which is why several times as many are accepted.
     """
-    modules, values, limit = 0, 0, raised(MAX_MODULES)
+    module_count, value_count, max_modules = 0, 0, scaled_limit(MAX_MODULES)
 
     def count_module(*_: Any) -> None:
-        nonlocal modules
-        modules += 1
-        if modules > limit:
-            raise PellucidError(f"open: the network has more than {limit:,} modules; {LIMITS_HINT}")
+        nonlocal module_count
+        module_count += 1
+        if module_count > max_modules:
+            raise PellucidError(f"open: the network has more than {max_modules:,} modules; {LIMITS_HINT}")
 
     def count_values(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal values
-        values += 0 if parameter is None else parameter.numel()
-        if available is not None and values > 4 * available + MAX_INTEGER:
-            raise PellucidError(f"open: the network has far more parameters than the {available:,} values of its file")
+        nonlocal value_count
+        value_count += 0 if parameter is None else parameter.numel()
+        if file_values is not None and value_count > 4 * file_values + MAX_INTEGER:
+            raise PellucidError(
+                f"open: the network has far more parameters than the {file_values:,} values of its file"
+            )
 
     hooks = (
         register_module_module_registration_hook(count_module),
@@ -133,17 +135,17 @@ def _bounded(available: int | None) -> Iterator[None]:
 def load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Replace a network's weights by those of a file; MismatchError unless names, shapes and dtypes are equal."""
     state = network.state_dict()
-    found = {key: one.to(state[key].dtype) if key in state else one for key, one in tensors.items()}
-    require_match(path, state, found)
-    network.load_state_dict(found)
+    weights = {key: one.to(state[key].dtype) if key in state else one for key, one in tensors.items()}
+    require_match(path, state, weights)
+    network.load_state_dict(weights)
 
 
-def unique_names(where: str, labels: Any) -> list[str]:
+def unique_class_names(entry_name: str, labels: Any) -> list[str]:
     """Return the names of classes, with its number after each name that several classes have.
 
     where: the entry of a file with the names, for the PellucidError unless they are a list of texts.
     """
     if not isinstance(labels, list) or not labels or not all(isinstance(name, str) for name in labels):
-        raise PellucidError(f"{where} must be a list of names, not {shown(labels)}")
+        raise PellucidError(f"{entry_name} must be a list of names, not {shown(labels)}")
     counts = Counter(labels)
     return [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(labels)]

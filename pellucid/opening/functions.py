@@ -11,7 +11,7 @@ from pellucid.opening.tensors import expand
 from pellucid.opening.values import CallLayer, Context, Unsupported, pair
 
 
-def simple(make: Callable[[], Layer]) -> Callable[[Context], CallLayer]:
+def layer_of_tensors(make: Callable[[], Layer]) -> Callable[[Context], CallLayer]:
     """Return the translation of an operator whose tensors are the inputs of a layer without hyperparameters."""
     return lambda c: CallLayer(make(), tuple(one.name for one in c.call.arguments.values() if isinstance(one, Ref)))
 
@@ -24,8 +24,8 @@ def addcmul(c: Context) -> CallLayer:
 
 def addmm(c: Context) -> CallLayer:
     """Return a sum with a product of matrices."""
-    one, other = ("batch1", "batch2") if c.call.op == "baddbmm" else ("mat1", "mat2")
-    product = CallLayer(operators.MatMul(), (c.source(one), c.source(other)))
+    left, right = ("batch1", "batch2") if c.call.op == "baddbmm" else ("mat1", "mat2")
+    product = CallLayer(operators.MatMul(), (c.source(left), c.source(right)))
     shift = _scaled(c.source("self"), c.number("beta"))
     return CallLayer(operators.Plus(), (shift, _scaled(product, c.number("alpha"))))
 
@@ -36,22 +36,22 @@ def _scaled(source: str | CallLayer, factor: float) -> str | CallLayer:
 
 def mish(c: Context) -> CallLayer:
     """Return x tanh(softplus(x)). Source: Misra 2019, equation 1."""
-    bounded = CallLayer(layers.Tanh(), (CallLayer(operators.SoftPlus(), (c.first,)),))
-    return CallLayer(operators.Times(), (c.first, bounded))
+    bounded = CallLayer(layers.Tanh(), (CallLayer(operators.SoftPlus(), (c.first_source,)),))
+    return CallLayer(operators.Times(), (c.first_source, bounded))
 
 
 def glu(c: Context) -> CallLayer:
     """Return the first half times the sigmoid of the second half. Source: Dauphin et al. 2017, equation 1."""
     axis, half = c.axis(), c.shape()[c.axis()] // 2
-    first = CallLayer(operators.Slice(axis, 0, half), (c.first,))
-    gate = CallLayer(layers.Sigmoid(), (CallLayer(operators.Slice(axis, half), (c.first,)),))
-    return CallLayer(operators.Times(), (first, gate))
+    first_half = CallLayer(operators.Slice(axis, 0, half), (c.first_source,))
+    gate = CallLayer(layers.Sigmoid(), (CallLayer(operators.Slice(axis, half), (c.first_source,)),))
+    return CallLayer(operators.Times(), (first_half, gate))
 
 
 def selu(c: Context) -> CallLayer:
     """Return a scaled ELU. Source: Klambauer et al. 2017, equation 2."""
     return CallLayer(operators.AffineMap(1.0507009873554804934193349852946), (
-        CallLayer(layers.ELU(1.6732632423543772848170429916717), (c.first,)),
+        CallLayer(layers.ELU(1.6732632423543772848170429916717), (c.first_source,)),
     ))  # fmt: skip
 
 
@@ -59,11 +59,11 @@ def rms_norm(c: Context) -> CallLayer:
     """Return x / sqrt(mean(x²) + ε), scaled. Source: Zhang and Sennrich 2019, equation 4."""
     if c["eps"] is None:
         raise Unsupported("its epsilon depends on the precision")
-    count = len(c.shape("input"))
-    axes = tuple(range(count - len(c["normalized_shape"]), count))
-    square = CallLayer(operators.Mean(axes, keep=True), (CallLayer(operators.Power(2.0), (c.first,)),))
+    rank = len(c.shape("input"))
+    axes = tuple(range(rank - len(c["normalized_shape"]), rank))
+    square = CallLayer(operators.Mean(axes, keep=True), (CallLayer(operators.Power(2.0), (c.first_source,)),))
     factor = CallLayer(operators.Power(-0.5), (CallLayer(operators.AffineMap(1.0, c.number("eps")), (square,)),))
-    y = CallLayer(operators.Times(), (c.first, factor))
+    y = CallLayer(operators.Times(), (c.first_source, factor))
     return y if c["weight"] is None else CallLayer(operators.Times(), (y, c.source("weight")))
 
 
@@ -95,28 +95,28 @@ def running_sum(c: Context) -> CallLayer:
 
 def repeat(c: Context) -> CallLayer | str:
     """Return Repeat, or Expand of one example to their number."""
-    counts, size = c["repeats" if "repeats" in c.call.arguments else "dims"], c.shape()
-    padded = (1,) * (len(counts) - len(size)) + size
-    if len(counts) < len(size):
-        counts = (1,) * (len(size) - len(counts)) + counts
-    if all(one == 1 or length == 1 for one, length in zip(counts, padded, strict=True)):
+    counts, shape = c["repeats" if "repeats" in c.call.arguments else "dims"], c.shape()
+    padded_shape = (1,) * (len(counts) - len(shape)) + shape
+    if len(counts) < len(shape):
+        counts = (1,) * (len(shape) - len(counts)) + counts
+    if all(count == 1 or size == 1 for count, size in zip(counts, padded_shape, strict=True)):
         return expand(c)
-    if any(type(one) is not int for one in counts):
+    if any(type(count) is not int for count in counts):
         raise Unsupported("a count depends on the number of examples")
     return CallLayer(operators.Repeat(tuple(counts)), (c.source("self"),))
 
 
 def unfold(c: Context) -> CallLayer:
     """Return Unfold."""
-    return CallLayer(operators.Unfold(*_windows(c)), (c.source("self"),))
+    return CallLayer(operators.Unfold(*_window_arguments(c)), (c.source("self"),))
 
 
 def fold(c: Context) -> CallLayer:
     """Return Fold."""
-    return CallLayer(operators.Fold(pair(c.fixed("output_size")), *_windows(c)), (c.source("self"),))
+    return CallLayer(operators.Fold(pair(c.fixed_value("output_size")), *_window_arguments(c)), (c.source("self"),))
 
 
-def _windows(c: Context) -> tuple[tuple[int, int], ...]:
+def _window_arguments(c: Context) -> tuple[tuple[int, int], ...]:
     return tuple(pair(c[name]) for name in ("kernel_size", "stride", "padding", "dilation"))
 
 
@@ -156,37 +156,37 @@ def pixel_shuffle(c: Context) -> CallLayer:
     """Return moves: channels in groups of r² become squares of r x r pixels. Source: Shi et al. 2016, equation 4."""
     r, (channels, height, width) = c["upscale_factor"], image_sizes(c)
     split = CallLayer(operators.ToShape((-1, channels // r**2, r, r, height, width)), (c.source("self"),))
-    moved = CallLayer(operators.Permute((0, 1, 4, 2, 5, 3)), (split,))
-    return CallLayer(operators.ToShape((-1, channels // r**2, height * r, width * r)), (moved,))
+    permuted = CallLayer(operators.Permute((0, 1, 4, 2, 5, 3)), (split,))
+    return CallLayer(operators.ToShape((-1, channels // r**2, height * r, width * r)), (permuted,))
 
 
 def pixel_unshuffle(c: Context) -> CallLayer:
     """Return moves: squares of r x r pixels become channels."""
     r, (channels, height, width) = c["downscale_factor"], image_sizes(c)
     split = CallLayer(operators.ToShape((-1, channels, height // r, r, width // r, r)), (c.source("self"),))
-    moved = CallLayer(operators.Permute((0, 1, 3, 5, 2, 4)), (split,))
-    return CallLayer(operators.ToShape((-1, channels * r**2, height // r, width // r)), (moved,))
+    permuted = CallLayer(operators.Permute((0, 1, 3, 5, 2, 4)), (split,))
+    return CallLayer(operators.ToShape((-1, channels * r**2, height // r, width // r)), (permuted,))
 
 
 def channel_shuffle(c: Context) -> CallLayer:
     """Return moves: channels of all groups take turns. Source: Zhang et al. 2018, figure 1."""
     groups, (channels, height, width) = c["groups"], image_sizes(c)
-    split = CallLayer(operators.ToShape((-1, groups, channels // groups, height, width)), (c.first,))
+    split = CallLayer(operators.ToShape((-1, groups, channels // groups, height, width)), (c.first_source,))
     return CallLayer(
         operators.ToShape((-1, channels, height, width)), (CallLayer(operators.Permute((0, 2, 1, 3, 4)), (split,)),)
     )
 
 
 TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
-    "log": simple(operators.Logarithm),
-    "abs": simple(operators.Absolute),
-    "sin": simple(operators.SineFunction),
-    "cos": simple(operators.CosineFunction),
-    "erf": simple(operators.ErrorFunction),
-    "prelu": simple(operators.ParametricReLU),
-    "reciprocal": simple(lambda: operators.Power(-1.0)),
-    "softplus": lambda c: CallLayer(operators.SoftPlus(c.number("beta"), c.number("threshold")), (c.first,)),
-    "flip": lambda c: CallLayer(operators.Reverse(c.axes("dims")), (c.first,)),
+    "log": layer_of_tensors(operators.Logarithm),
+    "abs": layer_of_tensors(operators.Absolute),
+    "sin": layer_of_tensors(operators.SineFunction),
+    "cos": layer_of_tensors(operators.CosineFunction),
+    "erf": layer_of_tensors(operators.ErrorFunction),
+    "prelu": layer_of_tensors(operators.ParametricReLU),
+    "reciprocal": layer_of_tensors(lambda: operators.Power(-1.0)),
+    "softplus": lambda c: CallLayer(operators.SoftPlus(c.number("beta"), c.number("threshold")), (c.first_source,)),
+    "flip": lambda c: CallLayer(operators.Reverse(c.axes("dims")), (c.first_source,)),
     "addcmul": addcmul,
     "addmm": addmm,
     "baddbmm": addmm,

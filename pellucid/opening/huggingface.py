@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.config import LIMITS_HINT, raised
+from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError, nearest
 from pellucid.nested import entries
 from pellucid.opening.configured import (
@@ -19,7 +19,7 @@ from pellucid.opening.configured import (
     ConfiguredNetwork,
     build,
     import_library,
-    unique_names,
+    unique_class_names,
 )
 from pellucid.opening.timmnetworks import timm_folder
 from pellucid.run.described import MAX_SIZE
@@ -28,26 +28,26 @@ from pellucid.weights import safetensorsfile
 from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.match import Mismatch, MismatchError
 
-PREPARATION = "preprocessor_config.json"
-OTHERS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.safetensors.index.json")  # weights
+PREPROCESSOR_CONFIG = "preprocessor_config.json"
+OTHER_FORMATS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.safetensors.index.json")  # weights
 MAX_CONFIG = 16 << 20  # bytes
-SIDE = 224  # pixels of an input, where nothing says its size
+DEFAULT_SIDE = 224  # pixels of an input, where nothing says its size
 # What says how transformers computes, not what, and may name code to download.
-DROPPED = {
+DROPPED_ENTRIES = {
     "attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation",
     "fusion_config", "dtype", "torch_dtype", "transformers_weights", "_name_or_path", "name_or_path",
 }  # fmt: skip
-REFUSED = {
+REFUSED_ENTRIES = {
     "auto_map": "names code of its own, which is not run; open the module that you made yourself, with an example",
     "checkpoint_path": "names another file of weights; remove it",
     "quantization_config": "has quantized weights; save the network with floating-point ones",
 }
 # Classes of transformers that choose a network by its configuration, for images.
-TASKS = (
+AUTO_CLASSES = (
     "AutoModelForImageClassification", "AutoModelForSemanticSegmentation", "AutoModelForDepthEstimation",
     "AutoModelForObjectDetection", "AutoModelForUniversalSegmentation", "AutoBackbone", "AutoModel",
 )  # fmt: skip
-NAMED = ("ForImageClassification", "ForSemanticSegmentation")  # ends of classes with one output for each label
+LABELLED_SUFFIXES = ("ForImageClassification", "ForSemanticSegmentation")  # of classes with an output for each label
 
 
 def folder_network(folder: Path) -> ConfiguredNetwork:
@@ -56,152 +56,165 @@ def folder_network(folder: Path) -> ConfiguredNetwork:
     Raises PellucidError for a folder that names code of its own, without one of the files or with weights in another
     format, for networks that timm or transformers do not have, and if the library is not installed.
     """
-    config = _json(folder / CONFIG)
-    _check(folder / CONFIG, config)
+    config = _read_json(folder / CONFIG)
+    _check_config(folder / CONFIG, config)
     weights = folder / WEIGHTS
     if not weights.is_file():
-        other = next((name for name in OTHERS if (folder / name).is_file()), "")
-        has = f" (it has {other}, which is not read)" if other else ""
-        raise PellucidError(f"{folder} has no {WEIGHTS}{has}; save the network again, as one safetensors file")
+        other_file = next((name for name in OTHER_FORMATS if (folder / name).is_file()), "")
+        hint = f" (it has {other_file}, which is not read)" if other_file else ""
+        raise PellucidError(f"{folder} has no {WEIGHTS}{hint}; save the network again, as one safetensors file")
     tensors = safetensorsfile.read(weights)
     if "model_type" not in config and "architecture" in config:
         return timm_folder(folder, config, tensors)
-    return _of_transformers(folder, config, tensors)
+    return _transformers_network(folder, config, tensors)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     with file_errors(path, "JSON file", (ValueError, RecursionError)):
         if not path.is_file():
             raise FileFault("is missing", f"give a folder with {CONFIG} and {WEIGHTS}")
         if path.stat().st_size > MAX_CONFIG:
             raise FileFault(f"has {path.stat().st_size} bytes, above the limit of {MAX_CONFIG}")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if type(found) is not dict:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if type(content) is not dict:
             raise FileFault("is not a JSON object")
-        return found
+        return content
 
 
-def _check(path: Path, config: Mapping[str, Any]) -> None:
+def _check_config(path: Path, config: Mapping[str, Any]) -> None:
     """Raise PellucidError for a configuration that names code, has quantized weights, or a number beyond bounds."""
     for name, value in entries(config):
-        if name in REFUSED and value:
-            raise PellucidError(f"{path}: {name} {REFUSED[name]}")
+        if name in REFUSED_ENTRIES and value:
+            raise PellucidError(f"{path}: {name} {REFUSED_ENTRIES[name]}")
         for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int) and number > raised(MAX_INTEGER):
-                raise PellucidError(f"{path}: {name} is {number:,}, above {raised(MAX_INTEGER):,}; {LIMITS_HINT}")
+            if isinstance(number, int) and number > scaled_limit(MAX_INTEGER):
+                raise PellucidError(f"{path}: {name} is {number:,}, above {scaled_limit(MAX_INTEGER):,}; {LIMITS_HINT}")
 
 
-def _of_transformers(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> ConfiguredNetwork:
+def _transformers_network(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> ConfiguredNetwork:
     """Return the network of a configuration of transformers."""
     transformers = import_library("transformers")
-    kind, known = config.get("model_type"), list(transformers.CONFIG_MAPPING.keys())
-    if kind not in known:
+    model_type, model_types = config.get("model_type"), list(transformers.CONFIG_MAPPING.keys())
+    if model_type not in model_types:
         raise PellucidError(
-            f"{folder / CONFIG}: transformers {transformers.__version__} has no model_type {kind!r:.80}"
-            f"{nearest(str(kind), known)}"
+            f"{folder / CONFIG}: transformers {transformers.__version__} has no model_type {model_type!r:.80}"
+            f"{nearest(str(model_type), model_types)}"
         )
-    with _quiet(transformers):
-        network = build(str(folder), "transformers", lambda: _loaded(transformers, folder, _cleaned(config), tensors))
-    preprocess, side = _preparation(folder, network.config)
+    with _quiet_logging(transformers):
+        network = build(
+            str(folder), "transformers", lambda: _load_network(transformers, folder, _filtered(config), tensors)
+        )
+    preprocess, size = _preprocessing(folder, network.config)
     options: dict[str, Any] = {"preprocess": preprocess} if preprocess else {}
-    if type(network).__name__.endswith(NAMED) and "id2label" in config:
-        given = config["id2label"]  # from "0", "1", ...
-        labels = [given.get(str(index)) for index in range(len(given))] if isinstance(given, dict) else given
-        options["classes"] = unique_names(f"{folder / CONFIG}: id2label", labels)
-    return ConfiguredNetwork(network, (getattr(network.config, "num_channels", 3), *side), options)
+    if type(network).__name__.endswith(LABELLED_SUFFIXES) and "id2label" in config:
+        id2label = config["id2label"]  # from "0", "1", ...
+        labels = (
+            [id2label.get(str(index)) for index in range(len(id2label))] if isinstance(id2label, dict) else id2label
+        )
+        options["classes"] = unique_class_names(f"{folder / CONFIG}: id2label", labels)
+    return ConfiguredNetwork(network, (getattr(network.config, "num_channels", 3), *size), options)
 
 
-def _cleaned(value: Any) -> Any:
+def _filtered(value: Any) -> Any:
     """Return a configuration without the entries in DROPPED, at any depth."""
     if isinstance(value, dict):
-        return {name: _cleaned(part) for name, part in value.items() if name not in DROPPED}
-    return [_cleaned(part) for part in value] if isinstance(value, list) else value
+        return {name: _filtered(part) for name, part in value.items() if name not in DROPPED_ENTRIES}
+    return [_filtered(part) for part in value] if isinstance(value, list) else value
 
 
-def _loaded(transformers: Any, folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
+def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
     """Return the network of transformers with these weights, in float32; transformers reads no file."""
-    given = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
-    found = _class(transformers, type(given), config.get("architectures"))
-    if found is None:
-        names = quoted(str(config.get("architectures")))
-        raise PellucidError(f"{folder / CONFIG}: architectures {names} have no network for images in transformers")
+    built_config = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
+    network_class = _network_class(transformers, type(built_config), config.get("architectures"))
+    if network_class is None:
+        architectures = quoted(str(config.get("architectures")))
+        raise PellucidError(
+            f"{folder / CONFIG}: architectures {architectures} have no network for images in transformers"
+        )
     with torch.device("meta"):
-        needed = sum(one.numel() for one in found(given).parameters())
+        needed = sum(one.numel() for one in network_class(built_config).parameters())
     available = sum(one.numel() for one in tensors.values())
     if needed > available:  # before memory is taken for them
         raise PellucidError(
             f"{folder / WEIGHTS} has {available:,} numbers, but the network of {CONFIG} has {needed:,} parameters; "
             "give the files of one network"
         )
-    network, info = found.from_pretrained(
-        None, config=given, state_dict=tensors, dtype=torch.float32, output_loading_info=True,
+    network, info = network_class.from_pretrained(
+        None, config=built_config, state_dict=tensors, dtype=torch.float32, output_loading_info=True,
         ignore_mismatched_sizes=True,
     )  # fmt: skip
-    shapes = [Mismatch(key, str(tuple(ours)), str(tuple(theirs))) for key, theirs, ours in info["mismatched_keys"]]
-    differing = [*(Mismatch(key, "", None) for key in sorted(info["missing_keys"])), *sorted(shapes, key=str)]
-    if differing:
-        raise MismatchError(folder / WEIGHTS, tuple(differing))
+    shape_mismatches = [
+        Mismatch(key, str(tuple(ours)), str(tuple(theirs))) for key, theirs, ours in info["mismatched_keys"]
+    ]
+    missing = (Mismatch(key, "", None) for key in sorted(info["missing_keys"]))
+    mismatches = [*missing, *sorted(shape_mismatches, key=str)]
+    if mismatches:
+        raise MismatchError(folder / WEIGHTS, tuple(mismatches))
     if surplus := sorted(info["unexpected_keys"]):
         note(f"open: {plural(len(surplus), 'tensor')} of {folder / WEIGHTS} are not in the network, first {surplus[0]}")
     return network
 
 
-def _class(transformers: Any, config: type, names: Any) -> Any:
+def _network_class(transformers: Any, config: type, class_names: Any) -> Any:
     """Return the first class for images that takes the configuration and has one of the names; None if none has."""
-    for task in TASKS:
-        choices = getattr(transformers, task)._model_mapping.get(config, ())
-        for one in choices if isinstance(choices, (list, tuple)) else (choices,):
-            if isinstance(names, list) and one.__name__ in names:
-                return one
+    for auto_class in AUTO_CLASSES:
+        choices = getattr(transformers, auto_class)._model_mapping.get(config, ())
+        for network_class in choices if isinstance(choices, (list, tuple)) else (choices,):
+            if isinstance(class_names, list) and network_class.__name__ in class_names:
+                return network_class
     return None
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def _quiet_logging(transformers: Any) -> Iterator[None]:
     """Switch off messages of transformers below errors, and its progress bars; restore both at the end."""
     logging = transformers.utils.logging
-    before, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     try:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         yield
     finally:
-        logging.set_verbosity(before)
+        logging.set_verbosity(verbosity)
         if has_bars:
             logging.enable_progress_bar()
 
 
-def _preparation(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int, int]]:
+def _preprocessing(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int, int]]:
     """Return the mean, the standard deviation and the size of images, as Model's `preprocess`, and height and width.
 
     In transformers an image of 0 to 255 is multiplied by `rescale_factor` before the mean is subtracted; here the
     image is from 0 to 1.
     """
-    path = folder / PREPARATION
-    given = _json(path) if path.is_file() else {}
-    crop = _side(given.get("crop_size")) if given.get("do_center_crop", True) else None
-    prepared, built = crop or _side(given.get("size")), _side(getattr(config, "image_size", None))
-    side = prepared or built or (SIDE, SIDE)
-    if prepared and built and prepared != built:
-        note(f"open: {path} makes images of {side[0]}x{side[1]}, which {CONFIG} says are {built[0]}x{built[1]}")
-    if side[0] * side[1] > raised(MAX_SIZE):
-        raise PellucidError(f"{folder}: images of {side[0]}x{side[1]} pixels are too large; {LIMITS_HINT}")
-    if not given:
-        note(f"open: {folder} has no {PREPARATION}, so that images of 0 to 1 are not standardized")
-        return {}, side
-    if given.get("do_flip_channel_order"):
+    path = folder / PREPROCESSOR_CONFIG
+    settings = _read_json(path) if path.is_file() else {}
+    crop = _image_size(settings.get("crop_size")) if settings.get("do_center_crop", True) else None
+    input_size = crop or _image_size(settings.get("size"))
+    config_size = _image_size(getattr(config, "image_size", None))
+    size = input_size or config_size or (DEFAULT_SIDE, DEFAULT_SIDE)
+    if input_size and config_size and input_size != config_size:
+        note(
+            f"open: {path} makes images of {size[0]}x{size[1]}, "
+            f"which {CONFIG} says are {config_size[0]}x{config_size[1]}"
+        )
+    if size[0] * size[1] > scaled_limit(MAX_SIZE):
+        raise PellucidError(f"{folder}: images of {size[0]}x{size[1]} pixels are too large; {LIMITS_HINT}")
+    if not settings:
+        note(f"open: {folder} has no {PREPROCESSOR_CONFIG}, so that images of 0 to 1 are not standardized")
+        return {}, size
+    if settings.get("do_flip_channel_order"):
         note(f"open: {folder} takes images with the channels blue, green, red; exchange them before")
     with file_errors(path, "preparation of images", (KeyError, TypeError, ValueError, ArithmeticError)):
-        is_normalized = given.get("do_normalize", True)
-        mean, std = (given["image_mean"], given["image_std"]) if is_normalized else ([0.0], [1.0])
-        factor = 255 * float(given.get("rescale_factor", 1 / 255)) if given.get("do_rescale", True) else 255.0
-        scaled = {"mean": [float(one) / factor for one in mean], "std": [float(one) / factor for one in std]}
+        is_normalized = settings.get("do_normalize", True)
+        mean, std = (settings["image_mean"], settings["image_std"]) if is_normalized else ([0.0], [1.0])
+        factor = 255 * float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 255.0
+        statistics = {"mean": [float(one) / factor for one in mean], "std": [float(one) / factor for one in std]}
     channels = getattr(config, "num_channels", 3)
-    scaled = {name: values * channels if len(values) == 1 else values for name, values in scaled.items()}
-    return {**scaled, "size": list(side)}, side
+    statistics = {name: values * channels if len(values) == 1 else values for name, values in statistics.items()}
+    return {**statistics, "size": list(size)}, size
 
 
-def _side(size: Any) -> tuple[int, int] | None:
+def _image_size(size: Any) -> tuple[int, int] | None:
     """Return height and width of a size in one of the forms of transformers; None if it has none."""
     if isinstance(size, dict):
         size = size.get("shortest_edge") or [size.get("height"), size.get("width")]

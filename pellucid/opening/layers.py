@@ -13,51 +13,52 @@ Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of th
 
 def convolution(c: Context) -> CallLayer:
     """Return Conv2d for images and weights of the calling module, else Convolve."""
-    owned, count = c.owned(weight="weight", bias="bias"), len(c.shape("weight")) - 2
-    if len(c.shape("input")) != count + 2:
+    own_params, n_axes = c.own_params(weight="weight", bias="bias"), len(c.shape("weight")) - 2
+    if len(c.shape("input")) != n_axes + 2:
         raise Unsupported("its input has no batch axis")
-    if owned is None or count != 2:
-        settings = _each(c["stride"], count), _paddings(c, count), _each(c["dilation"], count), c["groups"]
-        return CallLayer(operators.Convolve(*settings), c.given("input", "weight", "bias"))
+    if own_params is None or n_axes != 2:
+        settings = _per_axis(c["stride"], n_axes), _paddings(c, n_axes), _per_axis(c["dilation"], n_axes), c["groups"]
+        return CallLayer(operators.Convolve(*settings), c.sources("input", "weight", "bias"))
     filters, _, *kernel = c.shape("weight")
     padding = {"same": "same", "valid": 0}[c["padding"]] if isinstance(c["padding"], str) else pair(c["padding"])
     options = {"stride": pair(c["stride"]), "padding": padding, "dilation": pair(c["dilation"]), "groups": c["groups"]}
-    layer = layers.Conv2d(filters, pair(kernel), **options, bias="bias" in owned)
-    return CallLayer(layer, (c.source("input"),), owned)
+    layer = layers.Conv2d(filters, pair(kernel), **options, bias="bias" in own_params)
+    return CallLayer(layer, (c.source("input"),), own_params)
 
 
-def transposed(c: Context) -> CallLayer:
+def transposed_convolution(c: Context) -> CallLayer:
     """Return ConvTranspose2d for images and weights of the calling module, else Convolve."""
-    owned, count = c.owned(weight="weight", bias="bias"), len(c.shape("weight")) - 2
-    if len(c.shape("input")) != count + 2:
+    own_params, n_axes = c.own_params(weight="weight", bias="bias"), len(c.shape("weight")) - 2
+    if len(c.shape("input")) != n_axes + 2:
         raise Unsupported("its input has no batch axis")
-    if owned is None or count != 2:
-        settings = _each(c["stride"], count), _each(c["padding"], count), _each(c["dilation"], count), c["groups"]
-        extra = _each(c["output_padding"], count)
+    if own_params is None or n_axes != 2:
+        stride, padding, dilation = (_per_axis(c[name], n_axes) for name in ("stride", "padding", "dilation"))
+        extra = _per_axis(c["output_padding"], n_axes)
         return CallLayer(
-            operators.Convolve(*settings, transposed=True, output_padding=extra), c.given("input", "weight", "bias")
+            operators.Convolve(stride, padding, dilation, c["groups"], transposed=True, output_padding=extra),
+            c.sources("input", "weight", "bias"),
         )
     _, filters, *kernel = c.shape("weight")
     layer = layers.ConvTranspose2d(
         filters * c["groups"], pair(kernel), stride=pair(c["stride"]), padding=pair(c["padding"]),
         output_padding=pair(c["output_padding"]), dilation=pair(c["dilation"]), groups=c["groups"],
-        bias="bias" in owned,
+        bias="bias" in own_params,
     )  # fmt: skip
-    return CallLayer(layer, (c.source("input"),), owned)
+    return CallLayer(layer, (c.source("input"),), own_params)
 
 
-def _each(value: Any, count: int) -> tuple[int, ...]:
+def _per_axis(value: Any, n_axes: int) -> tuple[int, ...]:
     """Return one number for each axis."""
-    return tuple(value) * count if len(value) == 1 else tuple(value)
+    return tuple(value) * n_axes if len(value) == 1 else tuple(value)
 
 
-def _paddings(c: Context, count: int) -> tuple[int, ...]:
+def _paddings(c: Context, n_axes: int) -> tuple[int, ...]:
     """Return the padding of each axis; Unsupported if it differs on both sides."""
     if c["padding"] == "valid":
-        return (0,) * count
+        return (0,) * n_axes
     if c["padding"] != "same":
-        return _each(c["padding"], count)
-    kernel, dilation = c.shape("weight")[2:], _each(c["dilation"], count)
+        return _per_axis(c["padding"], n_axes)
+    kernel, dilation = c.shape("weight")[2:], _per_axis(c["dilation"], n_axes)
     totals = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
     if any(total % 2 for total in totals):
         raise Unsupported("padding='same' of an even kernel")
@@ -66,66 +67,67 @@ def _paddings(c: Context, count: int) -> tuple[int, ...]:
 
 def linear(c: Context) -> CallLayer:
     """Return Dense for weights of the calling module, else LinearMap."""
-    owned, shape = c.owned(weight="weight", bias="bias"), c.shape("input")
+    own_params, shape = c.own_params(weight="weight", bias="bias"), c.shape("input")
     if len(c.shape("weight")) != 2:
         raise Unsupported("the weight is a vector")
-    if owned is None:
-        return CallLayer(operators.LinearMap(), c.given("input", "weight", "bias"))
-    layer = layers.Dense(c.shape("weight")[0], bias="bias" in owned, pixels=len(shape) == 4)
-    return CallLayer(layer, (c.source("input"),), owned)
+    if own_params is None:
+        return CallLayer(operators.LinearMap(), c.sources("input", "weight", "bias"))
+    layer = layers.Dense(c.shape("weight")[0], bias="bias" in own_params, pixels=len(shape) == 4)
+    return CallLayer(layer, (c.source("input"),), own_params)
 
 
 def batch_norm(c: Context) -> CallLayer:
     """Return BatchNorm, or NormalizeChannels for the statistics of the input in evaluation too."""
-    names = {name: name for name in ("weight", "bias", "running_mean", "running_var")}
-    owned = c.owned(**names)
+    own_names = {name: name for name in ("weight", "bias", "running_mean", "running_var")}
+    own_params = c.own_params(**own_names)
     if c["training"] and c["running_mean"] is None:
-        return CallLayer(operators.NormalizeChannels(c.number("eps")), _affine(c))
-    if c["training"] or owned is None or len(owned) < 4 or len(c.shape("input")) not in (2, 4):
+        return CallLayer(operators.NormalizeChannels(c.number("eps")), _affine_sources(c))
+    if c["training"] or own_params is None or len(own_params) < 4 or len(c.shape("input")) not in (2, 4):
         raise Unsupported("it has no weight, bias or running statistics of its own")
-    return CallLayer(layers.BatchNorm(c.number("momentum"), c.number("eps")), (c.source("input"),), owned)
+    return CallLayer(layers.BatchNorm(c.number("momentum"), c.number("eps")), (c.source("input"),), own_params)
 
 
 def layer_norm(c: Context) -> CallLayer:
     """Return LayerNorm for a weight and a bias of the calling module, else NormalizeLast."""
-    owned, shape, epsilon = c.owned(weight="weight", bias="bias"), c.fixed("normalized_shape"), c.number("eps")
-    if owned is None or len(owned) < 2:
-        return CallLayer(operators.NormalizeLast(shape, epsilon), _affine(c))
-    return CallLayer(layers.LayerNorm(shape, epsilon), (c.source("input"),), owned)
+    own_params = c.own_params(weight="weight", bias="bias")
+    shape, epsilon = c.fixed_value("normalized_shape"), c.number("eps")
+    if own_params is None or len(own_params) < 2:
+        return CallLayer(operators.NormalizeLast(shape, epsilon), _affine_sources(c))
+    return CallLayer(layers.LayerNorm(shape, epsilon), (c.source("input"),), own_params)
 
 
 def group_norm(c: Context) -> CallLayer:
     """Return GroupNorm for a weight and a bias of the calling module, else NormalizeGroups."""
-    owned = c.owned(weight="weight", bias="bias")
-    if owned is None or len(owned) < 2 or len(c.shape("input")) not in (2, 4):
-        return CallLayer(operators.NormalizeGroups(c["num_groups"], c.number("eps")), _affine(c))
-    return CallLayer(layers.GroupNorm(c["num_groups"], c.number("eps")), (c.source("input"),), owned)
+    own_params = c.own_params(weight="weight", bias="bias")
+    if own_params is None or len(own_params) < 2 or len(c.shape("input")) not in (2, 4):
+        return CallLayer(operators.NormalizeGroups(c["num_groups"], c.number("eps")), _affine_sources(c))
+    return CallLayer(layers.GroupNorm(c["num_groups"], c.number("eps")), (c.source("input"),), own_params)
 
 
 def instance_norm(c: Context) -> CallLayer:
     """Return NormalizeGroups with a group for each channel."""
     if c["running_mean"] is not None and not c["use_input_stats"]:
         raise Unsupported("it uses running statistics")
-    return CallLayer(operators.NormalizeGroups(c.shape("input")[1], c.number("eps")), _affine(c))
+    return CallLayer(operators.NormalizeGroups(c.shape("input")[1], c.number("eps")), _affine_sources(c))
 
 
-def _affine(c: Context) -> tuple[str, ...]:
+def _affine_sources(c: Context) -> tuple[str, ...]:
     """Return the names of the input, the weight and the bias."""
     if c["weight"] is None and c["bias"] is not None:
         raise Unsupported("it has a bias without a weight")
-    return c.given("input", "weight", "bias")
+    return c.sources("input", "weight", "bias")
 
 
 def dropout(c: Context) -> CallLayer | str:
     """Return Dropout; with p=0 the input."""
-    c.only(train=False)
-    return CallLayer(layers.Dropout(c.number("p")), (c.first,)) if c["p"] else c.first
+    c.check_values(train=False)
+    return CallLayer(layers.Dropout(c.number("p")), (c.first_source,)) if c["p"] else c.first_source
 
 
 def feature_dropout(c: Context) -> CallLayer | str:
     """Return Dropout of whole channels; with p=0 the input."""
-    c.only(train=False)
-    return CallLayer(layers.Dropout(c.number("p"), channels=True), (c.first,)) if c["p"] else c.first
+    c.check_values(train=False)
+    return CallLayer(layers.Dropout(c.number("p"), channels=True), (c.first_source,)) if c["p"] else c.first_source
 
 
 def softmax(c: Context) -> CallLayer:
@@ -135,8 +137,8 @@ def softmax(c: Context) -> CallLayer:
         raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
     if axis:
         return CallLayer(layers.Softmax(axis), (c.source("self"),))
-    below = CallLayer(operators.ToShape((-1,), 0, len(shape)), (c.source("self"),))
-    return CallLayer(operators.Select(0, 0), (CallLayer(layers.Softmax(1), (below,)),))
+    unsqueezed = CallLayer(operators.ToShape((-1,), 0, len(shape)), (c.source("self"),))
+    return CallLayer(operators.Select(0, 0), (CallLayer(layers.Softmax(1), (unsqueezed,)),))
 
 
 def log_softmax(c: Context) -> CallLayer:
@@ -157,7 +159,7 @@ def max_pool2d(c: Context) -> CallLayer:
 
 def avg_pool2d(c: Context) -> CallLayer:
     """Return AvgPool2d."""
-    c.only(divisor_override=None)
+    c.check_values(divisor_override=None)
     layer = layers.AvgPool2d(
         pair(c["kernel_size"]), stride=pair(c["stride"]) if c["stride"] else None, padding=pair(c["padding"]),
         ceil_mode=bool(c["ceil_mode"]), count_include_pad=bool(c["count_include_pad"]),
@@ -167,14 +169,14 @@ def avg_pool2d(c: Context) -> CallLayer:
 
 def adaptive_avg_pool2d(c: Context) -> CallLayer:
     """Return AdaptiveAvgPool2d."""
-    return CallLayer(layers.AdaptiveAvgPool2d(pair(c.fixed("output_size"))), (c.source("self"),))
+    return CallLayer(layers.AdaptiveAvgPool2d(pair(c.fixed_value("output_size"))), (c.source("self"),))
 
 
 def upsample(kind: str) -> Translate:
     """Return the translation of an operator that resizes images."""
 
     def translate(c: Context) -> CallLayer:
-        size, scale = c.fixed("output_size"), c["scale_factors"]
+        size, scale = c.fixed_value("output_size"), c["scale_factors"]
         layer = layers.Upsample(
             None if size else (float(scale[0]), float(scale[-1])), pair(size) if size else None, kind,
             align_corners=bool(c.call.arguments.get("align_corners", False)), antialias=c.call.op.endswith("_aa"),
@@ -191,19 +193,19 @@ def activation(make: Callable[[Context], Layer]) -> Translate:
 
 def hardtanh(c: Context) -> CallLayer:
     """Return ReLU6, for the limits 0 and 6."""
-    c.only(min_val=0.0, max_val=6.0)
+    c.check_values(min_val=0.0, max_val=6.0)
     return CallLayer(layers.ReLU6(), (c.source("self"),))
 
 
 def elu(c: Context) -> CallLayer:
     """Return ELU."""
-    c.only(scale=1, input_scale=1)
+    c.check_values(scale=1, input_scale=1)
     return CallLayer(layers.ELU(c.number("alpha")), (c.source("self"),))
 
 
 TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), convolution),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), transposed),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), transposed_convolution),
     "linear": linear,
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,

@@ -15,27 +15,29 @@ def missing_error(missing: Mapping[str, list[str]], unknown: Mapping[str, Any]) 
 
     missing: by operator, the modules of its calls. unknown: operators that a registered layer can translate.
     """
-    listed = [
-        f"{what}, {plural(len(where), 'call')}, first in {where[0] or 'the network itself'}"
-        for what, where in sorted(missing.items(), key=lambda item: -len(item[1]))
+    descriptions = [
+        f"{operator}, {plural(len(modules), 'call')}, first in {modules[0] or 'the network itself'}"
+        for operator, modules in sorted(missing.items(), key=lambda item: -len(item[1]))
     ]
-    error = PellucidError(f"open: no layer for {plural(len(missing), 'operator')}: {'; '.join(listed)}")
-    ours = [op for op, target in unknown.items() if str(getattr(target, "namespace", "")) == "aten"]
-    if ours:
-        error.add_note(f"The layer to write, for pellucid.register_op:\n\n{layer_text(ours[0], unknown[ours[0]])}")
+    error = PellucidError(f"open: no layer for {plural(len(missing), 'operator')}: {'; '.join(descriptions)}")
+    aten_ops = [name for name, target in unknown.items() if str(getattr(target, "namespace", "")) == "aten"]
+    if aten_ops:
+        error.add_note(
+            f"The layer to write, for pellucid.register_op:\n\n{layer_text(aten_ops[0], unknown[aten_ops[0]])}"
+        )
     return error
 
 
 def layer_text(op: str, target: Any) -> str:
     """Return the class to write for an operator, as text."""
     arguments = [one for one in target._schema.arguments if not one.has_default_value()]
-    fields = [one.name for one in arguments if str(one.type) != "Tensor"]
-    title = "".join(part.title() for part in op.split("_"))
-    names = [one.name for one in arguments if str(one.type) == "Tensor"]
-    many = len(names) != 1
-    kind = "tuple[Tensor, ...]" if many else "Tensor"
-    call = f"torch.ops.aten.{op}({', '.join(['*x' if many else 'x', *(f'self.{name}' for name in fields)])})"
-    declared = "".join(f"    {name}: float\n" for name in fields)
+    field_names = [one.name for one in arguments if str(one.type) != "Tensor"]
+    class_name = "".join(part.title() for part in op.split("_"))
+    tensor_names = [one.name for one in arguments if str(one.type) == "Tensor"]
+    is_tuple = len(tensor_names) != 1
+    input_type = "tuple[Tensor, ...]" if is_tuple else "Tensor"
+    call = f"torch.ops.aten.{op}({', '.join(['*x' if is_tuple else 'x', *(f'self.{name}' for name in field_names)])})"
+    field_lines = "".join(f"    {name}: float\n" for name in field_names)
     return f"""from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,16 +47,16 @@ from torch import Tensor
 import pellucid
 from pellucid.operators import TensorLayer
 
-class {title}Cache(NamedTuple):
-    x: {kind}
+class {class_name}Cache(NamedTuple):
+    x: {input_type}
 
 @dataclass(frozen=True)
-class {title}(TensorLayer):
-{declared}    def forward(self, params, x, mode):
-        return {call}, {title}Cache(x)
+class {class_name}(TensorLayer):
+{field_lines}    def forward(self, params, x, mode):
+        return {call}, {class_name}Cache(x)
 
     def backward(self, params, cache, dy):
-        dx = ...  # the gradient{"s" if many else ""} with respect to x, from cache.x and dy
+        dx = ...  # the gradient{"s" if is_tuple else ""} with respect to x, from cache.x and dy
         return dx, {{}}
 
-pellucid.register_op("aten.{op}", {title})"""
+pellucid.register_op("aten.{op}", {class_name})"""

@@ -53,9 +53,11 @@ class OpenedModel(Model):
         with torch.no_grad():
             y, cache = forward(self.net, self.params, inputs, mode)
             shapes = [tuple(one.shape) for one in (y if isinstance(y, tuple) else (y,))]
-            given = [tuple(one.shape) for one in (dy if isinstance(dy, tuple) else (dy,))]
-            if given != shapes:
-                raise PellucidError(f"gradients: dy has the shape {_listed(given)}; the outputs have {_listed(shapes)}")
+            dy_shapes = [tuple(one.shape) for one in (dy if isinstance(dy, tuple) else (dy,))]
+            if dy_shapes != shapes:
+                raise PellucidError(
+                    f"gradients: dy has the shape {_shapes_text(dy_shapes)}; the outputs have {_shapes_text(shapes)}"
+                )
             dx, dparams = backward(self.net, self.params, copy_cache(cache), dy)
         return {"input": dx, **flatten(dparams)}
 
@@ -66,7 +68,7 @@ class OpenedModel(Model):
         batches of batch normalization and buffers from which constants were computed, are those of the opened network.
         """
         current = {**self.unused, **self.weights}
-        return {key: _copied(current[self.tied.get(key, key)], dtype) for key, dtype in self.dtypes.items()}
+        return {key: _copy(current[self.tied.get(key, key)], dtype) for key, dtype in self.dtypes.items()}
 
     @property
     def _has_several_inputs(self) -> bool:
@@ -77,7 +79,7 @@ class OpenedModel(Model):
         """Return the network's input, or the tuple of its inputs, as `scaled` returns them."""
         if not self._has_several_inputs:
             inputs = as_inputs(x, dtype=self.dtype)
-            self._fit_shape(inputs, "x")
+            self._check_input(inputs, "x")
             return self.scaled(inputs)
         shapes: Any = self.input_shape
         if not isinstance(x, tuple) or len(x) != len(shapes):
@@ -89,23 +91,23 @@ class OpenedModel(Model):
 
     def _keep_state(self, state: Mapping[str, Tensor]) -> None:
         """Remember the keys and types of the network's state_dict, and copies of what the graph does not have."""
-        first: dict[tuple[Any, ...], str] = {}
-        filled = {key: tensor for key, tensor in state.items() if tensor.numel()}
-        self.tied = {key: first.setdefault(place_of(tensor), key) for key, tensor in filled.items()}
+        first_keys: dict[tuple[Any, ...], str] = {}
+        nonempty = {key: tensor for key, tensor in state.items() if tensor.numel()}
+        self.tied = {key: first_keys.setdefault(memory_key(tensor), key) for key, tensor in nonempty.items()}
         self.dtypes = {key: tensor.dtype for key, tensor in state.items()}
-        known = self.weights.keys()
-        absent = (key for key in state if self.tied.get(key, key) not in known)
-        self.unused = {key: state[key].detach().clone() for key in absent}
+        graph_keys = self.weights.keys()
+        unused_keys = (key for key in state if self.tied.get(key, key) not in graph_keys)
+        self.unused = {key: state[key].detach().clone() for key in unused_keys}
 
 
-def place_of(tensor: Tensor) -> tuple[Any, ...]:
+def memory_key(tensor: Tensor) -> tuple[Any, ...]:
     """Return what two tensors have in common that are the same values in the same memory."""
     return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
-def _listed(shapes: Iterable[tuple[int, ...]]) -> str:
+def _shapes_text(shapes: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes))
 
 
-def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def _copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().to(dtype).clone(memory_format=torch.contiguous_format)

@@ -14,19 +14,19 @@ from pellucid.errors import PellucidError
 from pellucid.layers import LogSoftmax, Softmax
 from pellucid.layers.base import Mode, Params
 from pellucid.network.inputs import common_sizes
-from pellucid.opening.exported import Exported, evaluating
+from pellucid.opening.exported import ExportedNetwork, evaluating
 from pellucid.text import plural
 from pellucid.verify.modules import recorded_functions
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
-CASTS = ("to", "_to_copy", "type_as")
-NARROWER = {
+CAST_OPS = ("to", "_to_copy", "type_as")
+NARROWER_DTYPES = {
     torch.float64: (torch.float32, torch.float16, torch.bfloat16),
     torch.float32: (torch.float16, torch.bfloat16),
 }  # types, by the type that would be rounded to them
-MORE = ((33, 67), (32, 64))  # rows and columns of the other sizes beyond the example's; odd ones first
-LESS = ((-97, -131), (-96, -128))  # for large examples, since a smaller image takes less time
-LARGE = 224  # rows and columns
+LARGER_SIZES = ((33, 67), (32, 64))  # rows and columns of the other sizes beyond the example's; odd ones first
+SMALLER_SIZES = ((-97, -131), (-96, -128))  # for large examples, since a smaller image takes less time
+LARGE_SIDE = 224  # rows and columns
 
 
 def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = "") -> set[str]:
@@ -35,24 +35,24 @@ def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: 
     Returns the names of the functions with a backward pass of their own that the network has called.
     """
     with recorded_functions() as functions:
-        expected = _expected(network, inputs)
+        expected = _network_outputs(network, inputs)
     check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's", hint)
     return functions
 
 
-def _expected(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """Return the tensors that the network itself outputs."""
     with evaluating(network), torch.no_grad():
         outputs, _ = tree_flatten(network(*inputs))
     return [part.detach() for part in outputs if isinstance(part, Tensor)]
 
 
-def reason(exported: Exported, dtype: torch.dtype) -> str:
+def difference_hint(exported: ExportedNetwork, dtype: torch.dtype) -> str:
     """Return why outputs may differ: the network rounds to a narrower type than the inputs', or it draws numbers."""
     for call in exported.calls:
-        if call.op in CASTS and call.dtype in NARROWER.get(dtype, ()):
-            narrow = str(call.dtype).removeprefix("torch.")
-            return f"; {call.module or 'the network'} computes in {narrow}: open the network in {narrow}"
+        if call.op in CAST_OPS and call.dtype in NARROWER_DTYPES.get(dtype, ()):
+            narrow_dtype = str(call.dtype).removeprefix("torch.")
+            return f"; {call.module or 'the network'} computes in {narrow_dtype}: open the network in {narrow_dtype}"
     return "; does the network compute something else at each call, or for another number of examples?"
 
 
@@ -69,24 +69,26 @@ def outputs_of(net: Graph, params: Params, x: Any) -> Any:
 
 def loss_for(net: Graph) -> dict[str, str]:
     """Return the option `loss` for a network that ends in a softmax, which the default loss contains; else nothing."""
-    last = net.nodes.get(net.outputs[0], (None,))[0]
-    return {"loss": "quadratic"} if len(net.outputs) == 1 and isinstance(last, Softmax | LogSoftmax) else {}
+    last_layer = net.nodes.get(net.outputs[0], (None,))[0]
+    return {"loss": "quadratic"} if len(net.outputs) == 1 and isinstance(last_layer, Softmax | LogSoftmax) else {}
 
 
-def check_equal(where: str, found: Sequence[Tensor], expected: Sequence[Tensor], whose: str, hint: str = "") -> None:
-    """Raise PellucidError, "WHERE: output 0 differs from WHOSE by ...", unless outputs agree up to rounding errors."""
-    if len(found) != len(expected):
-        raise PellucidError(f"{where}: {plural(len(found), 'output')} instead of {whose} {len(expected)}{hint}")
-    for index, (one, other) in enumerate(zip(found, expected, strict=True)):
-        if one.shape != other.shape:
-            shapes = f"{tuple(one.shape)} instead of {whose} {tuple(other.shape)}"
-            raise PellucidError(f"{where}: output {index} has the shape {shapes}{hint}")
-        if not other.numel():
+def check_equal(label: str, outputs: Sequence[Tensor], expected: Sequence[Tensor], owner: str, hint: str = "") -> None:
+    """Raise PellucidError, "LABEL: output 0 differs from OWNER by ...", unless outputs agree up to rounding errors."""
+    if len(outputs) != len(expected):
+        raise PellucidError(f"{label}: {plural(len(outputs), 'output')} instead of {owner} {len(expected)}{hint}")
+    for index, (output, reference) in enumerate(zip(outputs, expected, strict=True)):
+        if output.shape != reference.shape:
+            shapes = f"{tuple(output.shape)} instead of {owner} {tuple(reference.shape)}"
+            raise PellucidError(f"{label}: output {index} has the shape {shapes}{hint}")
+        if not reference.numel():
             continue
-        gap = float((one.double() - other.double()).abs().max())
-        limit = TOLERANCE.get(other.dtype, 1e-2) * max(float(other.double().abs().max()), 1e-6)
-        if not gap <= limit:
-            raise PellucidError(f"{where}: output {index} differs from {whose} by {gap:.2g}, above {limit:.2g}{hint}")
+        difference = float((output.double() - reference.double()).abs().max())
+        limit = TOLERANCE.get(reference.dtype, 1e-2) * max(float(reference.double().abs().max()), 1e-6)
+        if not difference <= limit:
+            raise PellucidError(
+                f"{label}: output {index} differs from {owner} by {difference:.2g}, above {limit:.2g}{hint}"
+            )
 
 
 def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) -> tuple[Any, Any]:
@@ -99,17 +101,17 @@ def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) 
     if not isinstance(x, Tensor) or x.dim() != 4:
         return shape, out
     height, width = x.shape[2:]
-    for rows, columns in LESS if min(height, width) >= LARGE else MORE:
-        found = _outputs(network, net, params, F.interpolate(x[:1], (height + rows, width + columns)))
-        if found is not None:
-            return (shape, out) if found == () else ((shape[0], None, None), common_sizes(out, found))
+    for rows, columns in SMALLER_SIZES if min(height, width) >= LARGE_SIDE else LARGER_SIZES:
+        resized = _resized_output_shape(network, net, params, F.interpolate(x[:1], (height + rows, width + columns)))
+        if resized is not None:
+            return (shape, out) if resized == () else ((shape[0], None, None), common_sizes(out, resized))
     return shape, out
 
 
-def _outputs(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:
+def _resized_output_shape(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:
     """Return the shape of the outputs, () if they are not the network's, and None if the network refuses the input."""
     try:
-        expected = _expected(network, (x,))
+        expected = _network_outputs(network, (x,))
     except Exception:  # whatever the module's own code raises for a size that it does not take
         return None
     try:

@@ -12,51 +12,53 @@ from torch.export.graph_signature import ConstantArgument
 from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
 from pellucid.nested import flatten, map_tree
-from pellucid.network.bounds import within_bounds
-from pellucid.opening.exported import Exported, call_of, example_count, input_shapes
+from pellucid.network.bounds import init_within_bounds
+from pellucid.opening.exported import ExportedNetwork, call_of, example_count, input_shapes
 from pellucid.opening.graph import graph_of
+from pellucid.opening.in_place import writes_a_view
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.outputs import check_equal, loss_for, outputs_of
-from pellucid.opening.writes import writes_a_view
 from pellucid.text import note, plural
 
-FREE = "export it with dynamic_shapes, such as ({0: torch.export.Dim.AUTO},), and two examples or more"
+EXPORT_HINT = "export it with dynamic_shapes, such as ({0: torch.export.Dim.AUTO},), and two examples or more"
 
 
 def open_program(
     program: ExportedProgram,
     example: Tensor | tuple[Tensor, ...] | None,
     options: dict[str, Any],
-    bounded: bool = False,
+    from_file: bool = False,
 ) -> OpenedModel:
     """Return the model of an exported program; see pellucid.open.
 
-    bounded: whether it is from a file, and must be within the bounds of `pellucid.network.bounds`.
+    from_file: whether it is from a file, and must be within the bounds of `pellucid.network.bounds`.
     """
     if writes_a_view(program.graph_module.graph):
         program = program.run_decompositions({})
     examples = example if isinstance(example, tuple) else None if example is None else (example,)
     batch = fixed_batch(program)
-    exported = _exported(program, examples, batch)
-    net, params = graph_of(exported, _tree({call.module for call in exported.calls}))
+    exported = _exported_network(program, examples, batch)
+    net, params = graph_of(exported, _empty_modules({call.module for call in exported.calls}))
     params = map_tree(lambda tensor: tensor.detach().clone(), params)
-    xs = _random(exported, 2 * (batch or 1)) if examples is None else tuple(examples)
-    doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
-    model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **loss_for(net), **options})
+    xs = _random_inputs(exported, 2 * (batch or 1)) if examples is None else tuple(examples)
+    is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
+    model = OpenedModel(net, **{"precision": "float64" if is_double else "float32", **loss_for(net), **options})
     x: Any = xs if len(exported.inputs) > 1 else next(iter(xs))
-    if bounded and len(exported.inputs) == 1:
-        within_bounds(net, shape_of(x))
+    if from_file and len(exported.inputs) == 1:
+        init_within_bounds(net, shape_of(x))
     y = outputs_of(net, params, x)
     _check_outputs(program, xs, y if isinstance(y, tuple) else (y,), batch or len(xs[0]))
     if batch is not None:
         note(f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "
              "no operator in it contains that number")  # fmt: skip
-    model._take(params, shape_of(x), shape_of(y))
+    model._set_params(params, shape_of(x), shape_of(y))
     model._keep_state(program.state_dict)
     return model
 
 
-def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None, batch: int | None) -> Exported:
+def _exported_network(
+    program: ExportedProgram, examples: Sequence[Tensor] | None, batch: int | None
+) -> ExportedNetwork:
     """Return the calls of a program, whose sizes are computed for another number of examples.
 
     batch: the number of examples for which the program was exported, None if it takes any.
@@ -64,79 +66,84 @@ def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None, batch
     signature = program.graph_signature
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise PellucidError("open: the program changes its input or a buffer; export it in evaluation mode")
-    others = [spec.arg.name for spec in signature.input_specs if isinstance(spec.arg, ConstantArgument)]
-    if others:
-        raise PellucidError(f"open: the program's input {others[0]} is no tensor; export it without that input")
+    constant_inputs = [spec.arg.name for spec in signature.input_specs if isinstance(spec.arg, ConstantArgument)]
+    if constant_inputs:
+        raise PellucidError(
+            f"open: the program's input {constant_inputs[0]} is no tensor; export it without that input"
+        )
     nodes = {node.name: node for node in program.graph_module.graph.nodes}
     inputs = tuple(name for name in signature.user_inputs if isinstance(name, str))
-    stored = _stored(program)
-    values = (*filter(torch.is_tensor, stored.values()), *(nodes[name].meta["val"] for name in inputs))
+    stored_tensors = _stored_tensors(program)
+    values = (*filter(torch.is_tensor, stored_tensors.values()), *(nodes[name].meta["val"] for name in inputs))
     count = example_count([*(x.shape[1:] for x in examples or ()), *(value.shape for value in values)])
     if batch is None:
-        sizes = _sizes([nodes[name].meta["val"] for name in inputs], examples, count)
-        resized = [_at(node, sizes, count) for node in nodes.values()]
+        sizes = _symbol_sizes([nodes[name].meta["val"] for name in inputs], examples, count)
+        resized_nodes = [_with_sizes(node, sizes, count) for node in nodes.values()]
     else:
-        resized = _resized(program, nodes, inputs, count, batch)
+        resized_nodes = _resized_nodes(program, nodes, inputs, count, batch)
     keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    calls = (one for one in resized if one.op == "call_function" and isinstance(one.meta["val"], (Tensor, tuple)))
-    return Exported(
-        tuple(call_of(one, count) for one in calls),
+    calls = (
+        node for node in resized_nodes if node.op == "call_function" and isinstance(node.meta["val"], (Tensor, tuple))
+    )
+    return ExportedNetwork(
+        tuple(call_of(node, count) for node in calls),
         keys,
         frozenset(signature.inputs_to_parameters),
         inputs,
         tuple(name for name in signature.user_outputs if isinstance(name, str)),
-        {name: stored[key] for name, key in _keys(program).items()},
-        input_shapes(resized, count),
+        {name: stored_tensors[key] for name, key in _keys_by_node(program).items()},
+        input_shapes(resized_nodes, count),
     )
 
 
 def fixed_batch(program: ExportedProgram) -> int | None:
     """Return the number of examples that a program takes, None if it takes any."""
     names = set(program.graph_signature.user_inputs)
-    found = [node.meta["val"].shape[0] for node in program.graph_module.graph.nodes if node.name in names]
-    return found[0] if found and all(isinstance(count, int) and count == found[0] for count in found) else None
+    batches = [node.meta["val"].shape[0] for node in program.graph_module.graph.nodes if node.name in names]
+    return batches[0] if batches and all(isinstance(n, int) and n == batches[0] for n in batches) else None
 
 
-def _resized(
-    program: ExportedProgram, nodes: Mapping[str, Any], inputs: Sequence[str], size: int, batch: int
+def _resized_nodes(
+    program: ExportedProgram, nodes: Mapping[str, Any], inputs: Sequence[str], count: int, batch: int
 ) -> list[SimpleNamespace]:
-    """Return the nodes of a program that takes `batch` examples, with the shapes that `size` examples give."""
-    stored, keys = _stored(program), _keys(program)
+    """Return the nodes of a program that takes `batch` examples, with the shapes that `count` examples give."""
+    stored_tensors, keys = _stored_tensors(program), _keys_by_node(program)
     shapes = {name: nodes[name].meta["val"] for name in inputs}
     if any(not isinstance(length, int) for value in shapes.values() for length in value.shape):
         raise PellucidError(
-            f"open: the program takes exactly {plural(batch, 'example')} but leaves other axes free; {FREE}"
+            f"open: the program takes exactly {plural(batch, 'example')} but leaves other axes free; {EXPORT_HINT}"
         )
-    given = [
-        torch.empty(size, *shapes[name].shape[1:], dtype=shapes[name].dtype, device="meta")
+    meta_inputs = [
+        torch.empty(count, *shapes[name].shape[1:], dtype=shapes[name].dtype, device="meta")
         if name in shapes
-        else stored[keys[name]].to("meta")
+        else stored_tensors[keys[name]].to("meta")
         for name, node in nodes.items()
         if node.op == "placeholder"
     ]
-    run = _Values(program.graph_module)
+    recorder = _ValueRecorder(program.graph_module)
     try:
         with torch.no_grad():
-            run.run(*given)
+            recorder.run(*meta_inputs)
     except Exception as error:  # whatever an operator raises for another number of examples
-        where = run.latest.name if run.latest is not None else ""
+        failed_name = recorder.latest_node.name if recorder.latest_node is not None else ""
         raise PellucidError(
-            f"open: the program takes exactly {plural(batch, 'example')}, and {where} contains that number; {FREE}"
+            f"open: the program takes exactly {plural(batch, 'example')}, and {failed_name} contains that number; "
+            f"{EXPORT_HINT}"
         ) from error
-    return [_at(node, {}, size, run.values.get(name)) for name, node in nodes.items()]
+    return [_with_sizes(node, {}, count, recorder.values.get(name)) for name, node in nodes.items()]
 
 
-class _Values(torch.fx.Interpreter):
-    """Runs a graph on the device "meta", and keeps the value of each node; latest: the node that runs."""
+class _ValueRecorder(torch.fx.Interpreter):
+    """Runs a graph on the device "meta", and keeps the value of each node; latest_node: the one that runs."""
 
     def __init__(self, module: torch.fx.GraphModule) -> None:
         super().__init__(module, garbage_collect_values=False)
         self.values: dict[str, Any] = {}
-        self.latest: torch.fx.Node | None = None
+        self.latest_node: torch.fx.Node | None = None
 
     def run_node(self, n: torch.fx.Node) -> Any:
         """Run a node."""
-        self.latest = n
+        self.latest_node = n
         self.values[n.name] = super().run_node(n)
         return self.values[n.name]
 
@@ -145,12 +152,12 @@ class _Values(torch.fx.Interpreter):
         return super().call_function(target, args, {**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
 
 
-def _stored(program: ExportedProgram) -> dict[str, Any]:
+def _stored_tensors(program: ExportedProgram) -> dict[str, Any]:
     """Return parameters, buffers and constants, by key."""
     return {**program.constants, **program.state_dict}
 
 
-def _keys(program: ExportedProgram) -> dict[str, str]:
+def _keys_by_node(program: ExportedProgram) -> dict[str, str]:
     """Return the keys of parameters, buffers and constants, by the names of their nodes."""
     signature = program.graph_signature
     return {
@@ -158,59 +165,64 @@ def _keys(program: ExportedProgram) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, many: int) -> dict[Any, int]:
+def _symbol_sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, new_batch: int) -> dict[Any, int]:
     """Return the values of the program's symbols for that many examples."""
     if examples is not None and [x.dim() for x in examples] != [x.dim() for x in inputs]:
         raise PellucidError("open: the examples do not have the program's numbers of inputs and axes")
-    batch: set[Any] = set()
-    others: dict[Any, int] = {}
+    batch_symbols: set[Any] = set()
+    other_sizes: dict[Any, int] = {}
     for index, x in enumerate(inputs):
         count: Any = x.shape[0]
         if isinstance(count, int):
-            raise PellucidError(f"open: the program takes exactly {count} examples for one of its inputs; {FREE}")
-        batch.update(count.node.expr.free_symbols)
+            raise PellucidError(
+                f"open: the program takes exactly {count} examples for one of its inputs; {EXPORT_HINT}"
+            )
+        batch_symbols.update(count.node.expr.free_symbols)
         for axis, size in enumerate(x.shape[1:], start=1):
             symbols = () if isinstance(size, int) else tuple(size.node.expr.free_symbols)
             if symbols and examples is None:
                 raise PellucidError(
                     f"open: the program leaves axis {axis} of its input free; give an example (--input)"
                 )
-            others.update((symbol, examples[index].shape[axis]) for symbol in symbols if examples is not None)
-    if not batch:
-        raise PellucidError(f"open: the program's number of examples is not free; {FREE}")
-    if len(batch) != 1:
-        raise PellucidError(f"open: the program's inputs have {len(batch)} different numbers of examples")
-    return {**others, next(iter(batch)): many}
+            other_sizes.update((symbol, examples[index].shape[axis]) for symbol in symbols if examples is not None)
+    if not batch_symbols:
+        raise PellucidError(f"open: the program's number of examples is not free; {EXPORT_HINT}")
+    if len(batch_symbols) != 1:
+        raise PellucidError(f"open: the program's inputs have {len(batch_symbols)} different numbers of examples")
+    return {**other_sizes, next(iter(batch_symbols)): new_batch}
 
 
-def _at(node: Any, sizes: Mapping[Any, int], count: int, value: Any = None) -> SimpleNamespace:
+def _with_sizes(node: Any, sizes: Mapping[Any, int], count: int, value: Any = None) -> SimpleNamespace:
     """Return the node with numbers for the program's symbols; value: its own, by default that of the export.
 
     Raises PellucidError for a size that depends on the number of examples, `count`, and is no multiple of it.
     """
 
-    def filled(value: Any) -> Any:
+    def substitute(value: Any) -> Any:
         if isinstance(value, torch.fx.Node):
-            known = value.meta.get("val")
-            return filled(known) if isinstance(known, (torch.SymInt, int)) else value
+            node_value = value.meta.get("val")
+            return substitute(node_value) if isinstance(node_value, (torch.SymInt, int)) else value
         if isinstance(value, torch.SymInt):
             size, symbols = int(value.node.expr.subs(sizes)), value.node.expr.free_symbols
             if size % count and any(sizes[symbol] == count for symbol in symbols):
                 raise PellucidError(f"open: {node.name}: a size is {value}, no multiple of the number of examples")
             return size
         if isinstance(value, Tensor):
-            return torch.empty([filled(size) for size in value.shape], dtype=value.dtype, device="meta")
-        return type(value)(map(filled, value)) if isinstance(value, (list, tuple)) else value
+            return torch.empty([substitute(size) for size in value.shape], dtype=value.dtype, device="meta")
+        return type(value)(map(substitute, value)) if isinstance(value, (list, tuple)) else value
 
     value = node.meta.get("val") if value is None else value
-    meta = {**node.meta, "val": tuple(map(filled, value)) if isinstance(value, (list, tuple)) else filled(value)}
+    meta = {
+        **node.meta,
+        "val": tuple(map(substitute, value)) if isinstance(value, (list, tuple)) else substitute(value),
+    }
     return SimpleNamespace(
-        name=node.name, op=node.op, target=node.target, meta=meta, args=tuple(map(filled, node.args)),
-        kwargs={name: filled(argument) for name, argument in node.kwargs.items()},
+        name=node.name, op=node.op, target=node.target, meta=meta, args=tuple(map(substitute, node.args)),
+        kwargs={name: substitute(argument) for name, argument in node.kwargs.items()},
     )  # fmt: skip
 
 
-def _tree(paths: set[str]) -> nn.Module:
+def _empty_modules(paths: set[str]) -> nn.Module:
     """Return empty modules with these paths: those that have children are no leaves."""
     root = nn.Module()
     for path in paths:
@@ -222,24 +234,24 @@ def _tree(paths: set[str]) -> nn.Module:
     return root
 
 
-def _random(exported: Exported, count: int) -> tuple[Tensor, ...]:
+def _random_inputs(exported: ExportedNetwork, count: int) -> tuple[Tensor, ...]:
     """Return random examples of each input."""
-    rng, known = torch.Generator().manual_seed(0), next(iter(exported.tensors.values()), torch.zeros(1))
-    dtype = known.dtype if known.dtype is torch.float64 else torch.float32
+    rng, first_tensor = torch.Generator().manual_seed(0), next(iter(exported.tensors.values()), torch.zeros(1))
+    dtype = first_tensor.dtype if first_tensor.dtype is torch.float64 else torch.float32
     shapes = [exported.shapes[name][1:] for name in exported.inputs]
     return tuple(torch.rand(count, *shape, generator=rng, dtype=dtype) for shape in shapes)
 
 
-def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], found: Sequence[Tensor], size: int) -> None:
-    """Raise PellucidError unless the outputs are the program's for `size` examples at a time, up to rounding errors."""
-    stored, keys, count = _stored(program), _keys(program), len(xs[0])
-    names = [node.name for node in program.graph_module.graph.nodes if node.op == "placeholder"]
-    parts: list[Any] = []
-    for start in range(0, count, size):
-        rows = torch.arange(start, start + size) % count
-        given = (x[rows] for x in xs)
-        values = [stored[keys[name]] if name in keys else next(given) for name in names]
+def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], outputs: Sequence[Tensor], batch: int) -> None:
+    """Raise PellucidError unless outputs equal the program's for `batch` examples at a time, up to rounding errors."""
+    stored_tensors, keys, count = _stored_tensors(program), _keys_by_node(program), len(xs[0])
+    placeholders = [node.name for node in program.graph_module.graph.nodes if node.op == "placeholder"]
+    batch_outputs: list[Any] = []
+    for start in range(0, count, batch):
+        rows = torch.arange(start, start + batch) % count
+        row_inputs = (x[rows] for x in xs)
+        values = [stored_tensors[keys[name]] if name in keys else next(row_inputs) for name in placeholders]
         with torch.no_grad():
-            parts.append(torch.fx.Interpreter(program.graph_module).run(*values))
-    expected = [pieces[0] if size == count else torch.cat(pieces)[:count] for pieces in zip(*parts, strict=True)]
-    check_equal("open", found, expected, "the program's")
+            batch_outputs.append(torch.fx.Interpreter(program.graph_module).run(*values))
+    expected = [parts[0] if batch == count else torch.cat(parts)[:count] for parts in zip(*batch_outputs, strict=True)]
+    check_equal("open", outputs, expected, "the program's")

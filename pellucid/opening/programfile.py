@@ -15,7 +15,7 @@ from pellucid.nested import entries
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
 MAX_ENTRIES = 100_000  # of the archive
-MAX_STRUCTURE = 64 << 20  # bytes of the program, without the weights
+MAX_PROGRAM_BYTES = 64 << 20  # bytes of the program, without the weights
 MAX_CREATED = 1 << 24  # values that one operator creates from numbers alone
 MAX_VALUES = 1 << 28  # in a shape that is an argument
 SAVE_AGAIN = "save it again by torch.export.save of PyTorch 2.13"
@@ -23,12 +23,12 @@ OPERATORS = re.compile(
     r"torch\.ops\.aten\.\w+\.\w+|torch\.sym_\w+"
     r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|not_)"
 )
-CALLABLE = {"as_operator", "as_graph", "as_custom_obj"}  # arguments that could be called
-SPECS = {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}  # that import nothing
-CREATING = ("arange", "full", "ones", "scalar_tensor", "zeros", "empty", "eye", "linspace")  # that read no tensor
+CALLABLE_ARGUMENTS = {"as_operator", "as_graph", "as_custom_obj"}  # arguments that could be called
+CONTAINER_TYPES = {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}  # that import nothing
+CREATION_OPS = ("arange", "full", "ones", "scalar_tensor", "zeros", "empty", "eye", "linspace")  # that read no tensor
 _SYMBOL = re.compile(r"Symbol\('[a-z]{1,4}\d{1,9}'(?:, (?:positive|integer|nonnegative)=True)*\)")
-_NUMBERS = re.compile(r"(?:\d{1,19}|FloorDiv|CeilDiv|PythonMod|Mod|Max|Min|Mul|Add|Integer|[ +*,()-])*")
-_DAMAGE = (
+_ARITHMETIC = re.compile(r"(?:\d{1,19}|FloorDiv|CeilDiv|PythonMod|Mod|Max|Min|Mul|Add|Integer|[ +*,()-])*")
+_DAMAGE_ERRORS = (
     zipfile.BadZipFile, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
     AssertionError, NotImplementedError, MemoryError,
 )  # fmt: skip
@@ -41,55 +41,57 @@ def read_program(path: Path) -> ExportedProgram:
     formulas of sizes that are more than arithmetic, and for a damaged one. The example inputs, which are a pickle in
     every file, are not read.
     """
-    with file_errors(path, "exported program", _DAMAGE):
+    with file_errors(path, "exported program", _DAMAGE_ERRORS):
         if not path.is_file():
             raise FileFault("is missing", "give a .pt2 file of torch.export.save")
         with zipfile.ZipFile(path) as archive:
-            files = _files(archive)
+            files = _entries_by_path(archive)
             models = [name for name in files if re.fullmatch(r"models/[\w-]+\.json", name)]
             if len(models) != 1:
                 raise FileFault(f"contains {len(models)} programs instead of one", SAVE_AGAIN)
             model = models[0].removeprefix("models/").removesuffix(".json")
-            described = _json(archive, files, models[0])
-            _check(described)
-            state = _tensors(archive, files, "data/weights/", f"{model}_weights_config.json")
-            constants = _tensors(archive, files, "data/constants/", f"{model}_constants_config.json")
-        return _program(described, state, constants)
+            program_dict = _read_json(archive, files, models[0])
+            _check_program(program_dict)
+            state = _read_tensors(archive, files, "data/weights/", f"{model}_weights_config.json")
+            constants = _read_tensors(archive, files, "data/constants/", f"{model}_constants_config.json")
+        return _deserialize(program_dict, state, constants)
 
 
-def _program(described: dict[str, Any], state: dict[str, Tensor], constants: dict[str, Tensor]) -> ExportedProgram:
+def _deserialize(
+    program_dict: dict[str, Any], state: dict[str, Tensor], constants: dict[str, Tensor]
+) -> ExportedProgram:
     from torch._export.serde import schema, serialize
 
-    program = serialize._dict_to_dataclass(schema.ExportedProgram, {**described, "guards_code": []})
+    program = serialize._dict_to_dataclass(schema.ExportedProgram, {**program_dict, "guards_code": []})
     return serialize.ExportedProgramDeserializer().deserialize(program, state, constants, None)
 
 
-def _files(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _entries_by_path(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return the entries by their paths within the archive's folder."""
-    entries = archive.infolist()
-    if len(entries) > MAX_ENTRIES:
-        raise FileFault(f"has {len(entries)} entries, above the limit of {MAX_ENTRIES}")
-    if any(one.compress_type != zipfile.ZIP_STORED or one.file_size != one.compress_size for one in entries):
+    infos = archive.infolist()
+    if len(infos) > MAX_ENTRIES:
+        raise FileFault(f"has {len(infos)} entries, above the limit of {MAX_ENTRIES}")
+    if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos):
         raise FileFault("is compressed", SAVE_AGAIN)
-    return {one.filename.partition("/")[2]: one for one in entries}
+    return {info.filename.partition("/")[2]: info for info in infos}
 
 
-def _json(archive: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo], name: str) -> Any:
+def _read_json(archive: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo], name: str) -> Any:
     if name not in files:
         raise FileFault(f"has no entry {name}", SAVE_AGAIN)
-    if files[name].file_size > MAX_STRUCTURE:
-        raise FileFault(f"has {files[name].file_size} bytes in {name}, above the limit of {MAX_STRUCTURE}")
+    if files[name].file_size > MAX_PROGRAM_BYTES:
+        raise FileFault(f"has {files[name].file_size} bytes in {name}, above the limit of {MAX_PROGRAM_BYTES}")
     return json.loads(archive.read(files[name]))
 
 
-def _tensors(
+def _read_tensors(
     archive: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo], folder: str, config: str
 ) -> dict[str, Tensor]:
     """Return the tensors of a folder of the archive, by name."""
     from torch._export.serde import schema, serialize
 
-    found: dict[str, Tensor] = {}
-    for name, entry in _json(archive, files, folder + config)["config"].items():
+    tensors: dict[str, Tensor] = {}
+    for name, entry in _read_json(archive, files, folder + config)["config"].items():
         if entry["use_pickle"] or entry["tensor_meta"] is None:
             raise FileFault(
                 f"stores {quoted(name)} as a pickle, which may run code", "save tensors of PyTorch's own types"
@@ -102,20 +104,20 @@ def _tensors(
         if math.prod(size) > len(flat):
             raise FileFault(f"has {quoted(name)} with more values than are stored")
         tensor = torch.as_strided(flat, size, stride, int(meta.storage_offset.as_int)).clone()
-        found[name] = torch.nn.Parameter(tensor, False) if entry["is_param"] else tensor
-    return found
+        tensors[name] = torch.nn.Parameter(tensor, False) if entry["is_param"] else tensor
+    return tensors
 
 
-def _check(described: dict[str, Any]) -> None:
+def _check_program(program_dict: dict[str, Any]) -> None:
     """Raise FileFault for operators and formulas that could do more than compute the network."""
-    for name, value in entries(described):
-        if name == "expr_str" and not (isinstance(value, str) and _NUMBERS.fullmatch(_SYMBOL.sub("1", value))):
+    for name, value in entries(program_dict):
+        if name == "expr_str" and not (isinstance(value, str) and _ARITHMETIC.fullmatch(_SYMBOL.sub("1", value))):
             raise FileFault(f"has the size {quoted(str(value))}, which is more than arithmetic", SAVE_AGAIN)
-        if name in CALLABLE:
+        if name in CALLABLE_ARGUMENTS:
             raise FileFault(f"has an argument {quoted(name)}, which is no value", SAVE_AGAIN)
         if name in ("in_spec", "out_spec") and not _is_plain(json.loads(value)):
             raise FileFault(f"has {quoted(name)} of other parts than tuples, lists and dicts", SAVE_AGAIN)
-    for node in described["graph_module"]["graph"]["nodes"]:
+    for node in program_dict["graph_module"]["graph"]["nodes"]:
         target = node["target"]
         if not isinstance(target, str) or not OPERATORS.fullmatch(target) or not _is_pure_operator(target):
             raise FileFault(f"calls {quoted(str(target))}, which is no operator of PyTorch", SAVE_AGAIN)
@@ -127,8 +129,8 @@ def _is_pure_operator(target: str) -> bool:
     if not target.startswith("torch.ops.aten."):
         return True
     name, overload = target.split(".")[3:]
-    full = f"aten::{name}" if overload == "default" else f"aten::{name}.{overload}"
-    if not torch._C._dispatch_has_kernel(full):
+    full_name = f"aten::{name}" if overload == "default" else f"aten::{name}.{overload}"
+    if not torch._C._dispatch_has_kernel(full_name):
         return False
     return all(one.name != "filename" for one in getattr(getattr(torch.ops.aten, name), overload)._schema.arguments)
 
@@ -138,23 +140,23 @@ def _is_plain(spec: Any) -> bool:
     if isinstance(spec, list):  # the version of the format, and the structure
         return all(_is_plain(part) for part in spec if not isinstance(part, int))
     context = spec["context"]
-    names = json.loads(context) if isinstance(context, str) else context
-    listed = names if isinstance(names, list) else [names]
-    is_known = spec["type"] in SPECS or spec["type"] is None
-    return is_known and not any(isinstance(one, (dict, list)) for one in listed) and _is_plain(spec["children_spec"])
+    type_names = json.loads(context) if isinstance(context, str) else context
+    contexts = type_names if isinstance(type_names, list) else [type_names]
+    is_known = spec["type"] in CONTAINER_TYPES or spec["type"] is None
+    return is_known and not any(isinstance(one, (dict, list)) for one in contexts) and _is_plain(spec["children_spec"])
 
 
 def _check_created(target: str, inputs: Any) -> None:
     """Raise FileFault for huge shapes, and for operators that read no tensor unless they create one of limited size."""
     text = json.dumps(inputs)
     name = target.split(".")[-2]
-    for listed in re.findall(r'"as_ints": \[([-\d, ]+)\]', text):
-        if math.prod(max(abs(int(size)), 1) for size in listed.split(",")) > MAX_VALUES:
+    for size_text in re.findall(r'"as_ints": \[([-\d, ]+)\]', text):
+        if math.prod(max(abs(int(size)), 1) for size in size_text.split(",")) > MAX_VALUES:
             raise FileFault(f"calls {quoted(target)} for more than {MAX_VALUES:,} values")
     if '"as_tensor' in text or not target.startswith("torch.ops.aten."):
         return
     sizes = [abs(int(number)) for number in re.findall(r"-?\d+", text)]
-    if name not in CREATING and '"as_sym' not in text:
+    if name not in CREATION_OPS and '"as_sym' not in text:
         raise FileFault(f"calls {quoted(target)}, which reads no tensor", SAVE_AGAIN)
     if math.prod(max(size, 1) for size in sizes) > MAX_CREATED:
         raise FileFault(f"creates more than {MAX_CREATED:,} values by {quoted(target)}")

@@ -19,9 +19,9 @@ from pellucid.opening.missing import REGISTERED
 from pellucid.opening.values import CallLayer, Context, Unsupported
 from pellucid.registry import register
 
-SHAPE = (2, 3, 4)  # of the default samples
-STEP = 1e-6  # of the central differences
-TOLERANCE, SLOPE_TOLERANCE = 1e-10, 1e-6  # relative to the largest value
+SAMPLE_SHAPE = (2, 3, 4)  # of the default samples
+DIFFERENCE_STEP = 1e-6  # of the central differences
+TOLERANCE, GRADIENT_TOLERANCE = 1e-10, 1e-6  # relative to the largest value
 
 
 def register_op(name: str, layer: type[Layer], samples: Sequence[tuple[Any, ...]] = ()) -> None:
@@ -35,95 +35,97 @@ def register_op(name: str, layer: type[Layer], samples: Sequence[tuple[Any, ...]
     The outputs are compared with the operator's, and the gradients with central differences. Raises PellucidError for
     an unknown operator, one that has a layer, an invalid class, and a layer with other outputs or gradients.
     """
-    library, _, short = name.partition(".")
-    packet = getattr(getattr(torch.ops, library, None), short, None) if short.isidentifier() else None
+    library, _, op_name = name.partition(".")
+    packet = getattr(getattr(torch.ops, library, None), op_name, None) if op_name.isidentifier() else None
     if packet is None:
         raise PellucidError(f"register_op: PyTorch has no operator {name!r}; give a name such as 'aten.sinh'")
-    if short in TRANSLATIONS:
+    if op_name in TRANSLATIONS:
         raise PellucidError(f"register_op: {name} has a layer already")
     if not (inspect.isclass(layer) and issubclass(layer, Layer) and dataclasses.is_dataclass(layer)):
         raise PellucidError(f"register_op: {layer!r} is not a class of layers; see pellucid.operators.TensorLayer")
     arguments = getattr(packet, packet.overloads()[0])._schema.arguments
     if not samples:
-        positive = _drawn(name, arguments)
-        samples = [positive, *_drawn_below_0(packet, positive)]
+        positive = _positive_sample(name, arguments)
+        samples = [positive, *_signed_samples(packet, positive)]
     for sample in samples:
-        _verify(name, packet, layer, arguments, sample)
+        _check_sample(name, packet, layer, arguments, sample)
     register(layer)
-    REGISTERED[short] = _translation(layer)
+    REGISTERED[op_name] = _translation_to(layer)
 
 
-def _translation(layer: type[Layer]) -> Callable[[Context], CallLayer]:
+def _translation_to(layer: type[Layer]) -> Callable[[Context], CallLayer]:
     """Return the translation of a call to the layer."""
 
     def translate(c: Context) -> CallLayer:
-        given = c.call.arguments
-        names = tuple(value.name for value in given.values() if isinstance(value, Ref))
+        arguments = c.call.arguments
+        tensor_names = tuple(value.name for value in arguments.values() if isinstance(value, Ref))
         defaults = {one.name: one.default_value for one in c.call.target._schema.arguments}
-        others = {key: value for key, value in given.items() if not isinstance(value, Ref)}
+        settings = {key: value for key, value in arguments.items() if not isinstance(value, Ref)}
         fields = {field.name for field in dataclasses.fields(layer)}
-        for key, value in others.items():
+        for key, value in settings.items():
             if key not in fields and value != defaults[key]:
                 raise Unsupported(f"{key}={value!r}")
-        return CallLayer(layer(**{key: c.fixed(key) for key in others if key in fields}), names)
+        return CallLayer(layer(**{key: c.fixed_value(key) for key in settings if key in fields}), tensor_names)
 
     return translate
 
 
-def _drawn(name: str, arguments: Sequence[Any]) -> tuple[Tensor, ...]:
+def _positive_sample(name: str, arguments: Sequence[Any]) -> tuple[Tensor, ...]:
     """Return a tensor for each argument that is one; PellucidError for other arguments without a default."""
-    needed = [one for one in arguments if not one.has_default_value()]
-    if any(str(one.type) != "Tensor" for one in needed):
-        other = next(one.name for one in needed if str(one.type) != "Tensor")
-        raise PellucidError(f"register_op: {name} needs the argument {other!r}; give samples=[(x, ...)]")
+    required = [one for one in arguments if not one.has_default_value()]
+    if any(str(one.type) != "Tensor" for one in required):
+        unsupported = next(one.name for one in required if str(one.type) != "Tensor")
+        raise PellucidError(f"register_op: {name} needs the argument {unsupported!r}; give samples=[(x, ...)]")
     rng = torch.Generator().manual_seed(0)
-    return tuple(torch.rand(SHAPE, generator=rng, dtype=torch.float64) * 1.6 + 0.2 for _ in needed)
+    return tuple(torch.rand(SAMPLE_SHAPE, generator=rng, dtype=torch.float64) * 1.6 + 0.2 for _ in required)
 
 
-def _drawn_below_0(packet: Any, sample: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+def _signed_samples(packet: Any, sample: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
     """Return arguments of which every second entry is below 0; none if the operator is not finite for them."""
-    signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(math.prod(SHAPE) // 2).view(SHAPE)
-    other = tuple(x * signs for x in sample)
-    return [other] if bool(torch.isfinite(packet(*other)).all()) else []
+    signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(math.prod(SAMPLE_SHAPE) // 2).view(SAMPLE_SHAPE)
+    signed = tuple(x * signs for x in sample)
+    return [signed] if bool(torch.isfinite(packet(*signed)).all()) else []
 
 
-def _verify(name: str, packet: Any, layer: type[Layer], arguments: Sequence[Any], sample: tuple[Any, ...]) -> None:
+def _check_sample(
+    name: str, packet: Any, layer: type[Layer], arguments: Sequence[Any], sample: tuple[Any, ...]
+) -> None:
     """Raise PellucidError unless the layer's output and gradients are right for these arguments."""
     fields = {field.name for field in dataclasses.fields(layer)}
-    named = dict(zip((one.name for one in arguments), sample, strict=False))
-    made = layer(**{key: value for key, value in named.items() if key in fields})
+    arguments_by_name = dict(zip((one.name for one in arguments), sample, strict=False))
+    instance = layer(**{key: value for key, value in arguments_by_name.items() if key in fields})
     xs = tuple(value for value in sample if isinstance(value, Tensor))
     with torch.no_grad():
         expected = packet(*sample)
-        y, cache = made.forward({}, xs[0] if len(xs) == 1 else xs, Mode())
-        _compare(f"{name}: the output of {layer.__name__}", y, expected, TOLERANCE)
+        y, cache = instance.forward({}, xs[0] if len(xs) == 1 else xs, Mode())
+        _check_close(f"{name}: the output of {layer.__name__}", y, expected, TOLERANCE)
         dy = torch.rand(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype) + 0.5
-        dx, _ = made.backward({}, cache, dy)
-        found = dx if isinstance(dx, tuple) else (dx,)
-        for index, (x, gradient) in enumerate(zip(xs, found, strict=True)):
-            if index not in made.constants and x.is_floating_point():
-                slopes = _slopes(lambda: float((packet(*sample) * dy).sum()), x)
-                where = f"{name}: the gradient of {layer.__name__} with respect to input {index}"
-                _compare(where, gradient, slopes, SLOPE_TOLERANCE)
+        dx, _ = instance.backward({}, cache, dy)
+        dxs = dx if isinstance(dx, tuple) else (dx,)
+        for index, (x, gradient) in enumerate(zip(xs, dxs, strict=True)):
+            if index not in instance.constants and x.is_floating_point():
+                differences = _central_differences(lambda: float((packet(*sample) * dy).sum()), x)
+                label = f"{name}: the gradient of {layer.__name__} with respect to input {index}"
+                _check_close(label, gradient, differences, GRADIENT_TOLERANCE)
 
 
-def _slopes(value: Callable[[], float], x: Tensor) -> Tensor:
+def _central_differences(function: Callable[[], float], x: Tensor) -> Tensor:
     """Return the central differences of a number with respect to the entries of x, which changes meanwhile."""
-    flat, slopes = x.view(-1), torch.zeros_like(x)
+    flat, differences = x.view(-1), torch.zeros_like(x)
     for index in range(flat.numel()):
-        before = flat[index].item()
-        flat[index] = before + STEP
-        above = value()
-        flat[index] = before - STEP
-        slopes.view(-1)[index] = (above - value()) / (2 * STEP)
-        flat[index] = before
-    return slopes
+        original = flat[index].item()
+        flat[index] = original + DIFFERENCE_STEP
+        upper = function()
+        flat[index] = original - DIFFERENCE_STEP
+        differences.view(-1)[index] = (upper - function()) / (2 * DIFFERENCE_STEP)
+        flat[index] = original
+    return differences
 
 
-def _compare(what: str, found: Any, expected: Tensor, tolerance: float) -> None:
-    if not isinstance(found, Tensor) or found.shape != expected.shape:
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise PellucidError(f"register_op: {what} is {shape} instead of a tensor of shape {tuple(expected.shape)}")
-    gap, largest = float((found - expected).abs().max()), max(float(expected.abs().max()), 1e-6)
-    if not gap <= tolerance * largest:
-        raise PellucidError(f"register_op: {what} differs by {gap:.2g}, above {tolerance * largest:.2g}")
+def _check_close(label: str, value: Any, expected: Tensor, tolerance: float) -> None:
+    if not isinstance(value, Tensor) or value.shape != expected.shape:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise PellucidError(f"register_op: {label} is {shape} instead of a tensor of shape {tuple(expected.shape)}")
+    difference, largest = float((value - expected).abs().max()), max(float(expected.abs().max()), 1e-6)
+    if not difference <= tolerance * largest:
+        raise PellucidError(f"register_op: {label} differs by {difference:.2g}, above {tolerance * largest:.2g}")

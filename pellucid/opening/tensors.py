@@ -5,16 +5,16 @@ from typing import Any
 
 from pellucid import layers, operators
 from pellucid.opening.exported import Multiple, Ref
-from pellucid.opening.values import LAST, CallLayer, Context, Unsupported
+from pellucid.opening.values import END_OF_AXIS, CallLayer, Context, Unsupported
 
-MATRIX = ("t", "mT")  # exchange the last two axes
+MATRIX_TRANSPOSES = ("t", "mT")  # exchange the last two axes
 
 
 def unchanged(c: Context) -> str:
     """Return the input, of which the operator returns a copy or a view with equal values."""
     if c.call.dtype is not None and c.call.op in ("to", "_to_copy", "type_as") and not c.call.dtype.is_floating_point:
         raise Unsupported(f"dtype={c.call.dtype}")
-    return c.first
+    return c.first_source
 
 
 def to_shape(c: Context) -> CallLayer | str:
@@ -24,8 +24,8 @@ def to_shape(c: Context) -> CallLayer | str:
     if c.call.op == "flatten" and c.shape()[0] == c.call.shape[0] == Multiple(1) and len(c.call.shape) == 2:
         return CallLayer(layers.Flatten(), (c.source("self"),))
     old, new = c.shape(), c.call.shape
-    before = _equal(old, new)
-    after = _equal(old[before:][::-1], new[before:][::-1])
+    before = _common_prefix(old, new)
+    after = _common_prefix(old[before:][::-1], new[before:][::-1])
     sizes = tuple(-1 if isinstance(size, Multiple) else size for size in new[before : len(new) - after])
     if sizes.count(-1) > 1:
         raise Unsupported("several sizes depend on the number of examples")
@@ -33,7 +33,7 @@ def to_shape(c: Context) -> CallLayer | str:
     return CallLayer(operators.ToShape(sizes, before, after), (c.source("self"),))
 
 
-def _equal(old: tuple[Any, ...], new: tuple[Any, ...]) -> int:
+def _common_prefix(old: tuple[Any, ...], new: tuple[Any, ...]) -> int:
     """Return the number of equal sizes at the start."""
     pairs = zip(old, new, strict=False)
     return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
@@ -46,27 +46,30 @@ def permute(c: Context) -> CallLayer:
 
 def transpose(c: Context) -> CallLayer:
     """Return Permute for two axes that change places."""
-    count = len(c.shape())
+    rank = len(c.shape())
     names = ("dim0", "dim1") if "dim0" in c.call.arguments else ("axis0", "axis1")
-    first, second = (count - 2, count - 1) if c.call.op in MATRIX else (c[name] % count for name in names)
-    axes = list(range(count))
+    first, second = (rank - 2, rank - 1) if c.call.op in MATRIX_TRANSPOSES else (c[name] % rank for name in names)
+    axes = list(range(rank))
     axes[first], axes[second] = second, first
     return CallLayer(operators.Permute(tuple(axes)), (c.source("self"),))
 
 
 def movedim(c: Context) -> CallLayer:
     """Return Permute for axes that move, the others staying in order."""
-    sources, places, count = c.axes("source"), c.axes("destination"), len(c.shape())
-    moved = dict(zip(places, sources, strict=True))
-    rest = iter(axis for axis in range(count) if axis not in sources)
-    return CallLayer(operators.Permute(tuple(moved[i] if i in moved else next(rest) for i in range(count))), (c.first,))
+    sources, destinations, rank = c.axes("source"), c.axes("destination"), len(c.shape())
+    source_by_axis = dict(zip(destinations, sources, strict=True))
+    remaining = iter(axis for axis in range(rank) if axis not in sources)
+    return CallLayer(
+        operators.Permute(tuple(source_by_axis[i] if i in source_by_axis else next(remaining) for i in range(rank))),
+        (c.first_source,),
+    )
 
 
 def slice_(c: Context) -> CallLayer | str:
     """Return Slice; the input for the whole axis."""
     axis = c.axis()
-    size, start, stop, step = c.shape()[axis], c.fixed("start") or 0, c["end"], c["step"]
-    if stop is None or stop == size or (not isinstance(stop, Multiple) and stop >= LAST):
+    size, start, stop, step = c.shape()[axis], c.fixed_value("start") or 0, c["end"], c["step"]
+    if stop is None or stop == size or (not isinstance(stop, Multiple) and stop >= END_OF_AXIS):
         stop = None
     if (start, stop, step) == (0, None, 1):
         return c.source("self")
@@ -77,27 +80,27 @@ def slice_(c: Context) -> CallLayer | str:
 
 def narrow(c: Context) -> CallLayer:
     """Return Slice."""
-    start = c.fixed("start")
-    return CallLayer(operators.Slice(c.axis(), start, start + c.fixed("length")), (c.source("self"),))
+    start = c.fixed_value("start")
+    return CallLayer(operators.Slice(c.axis(), start, start + c.fixed_value("length")), (c.source("self"),))
 
 
 def select(c: Context) -> CallLayer:
     """Return Select."""
-    return CallLayer(operators.Select(c.axis(), c.fixed("index")), (c.source("self"),))
+    return CallLayer(operators.Select(c.axis(), c.fixed_value("index")), (c.source("self"),))
 
 
 def slice_scatter(c: Context) -> CallLayer:
     """Return ReplaceSlice."""
     axis = c.axis()
-    start, stop = c.fixed("start") or 0, c.fixed("end")
-    stop = None if stop is None or stop >= LAST else stop
-    names = c.source("self"), c.source("src")
-    return CallLayer(operators.ReplaceSlice(axis, start, stop, c["step"]), names)
+    start, stop = c.fixed_value("start") or 0, c.fixed_value("end")
+    stop = None if stop is None or stop >= END_OF_AXIS else stop
+    sources = c.source("self"), c.source("src")
+    return CallLayer(operators.ReplaceSlice(axis, start, stop, c["step"]), sources)
 
 
 def select_scatter(c: Context) -> CallLayer:
     """Return ReplaceSelected."""
-    layer = operators.ReplaceSelected(c.axis(), c.fixed("index"))
+    layer = operators.ReplaceSelected(c.axis(), c.fixed_value("index"))
     return CallLayer(layer, (c.source("self"), c.source("src")))
 
 
@@ -113,25 +116,25 @@ def expand(c: Context) -> CallLayer | str:
     before, after = c.shape(), c.call.shape
     if before == after:
         return c.source("self")
-    padded = (None,) * (len(after) - len(before)) + before
-    sizes = tuple(-1 if old == new else new for old, new in zip(padded, after, strict=True))
-    batch = [size for size in sizes if isinstance(size, Multiple)]
-    if any(size.times != 1 for size in batch):
+    padded_shape = (None,) * (len(after) - len(before)) + before
+    sizes = tuple(-1 if old == new else new for old, new in zip(padded_shape, after, strict=True))
+    batch_sizes = [size for size in sizes if isinstance(size, Multiple)]
+    if any(size.times != 1 for size in batch_sizes):
         raise Unsupported("a size is a multiple of the number of examples")
-    fixed = tuple(0 if isinstance(size, Multiple) else size for size in sizes)
-    return CallLayer(operators.Expand(fixed), (c.source("self"),), {}, batch=bool(batch))
+    expanded_sizes = tuple(0 if isinstance(size, Multiple) else size for size in sizes)
+    return CallLayer(operators.Expand(expanded_sizes), (c.source("self"),), {}, batch=bool(batch_sizes))
 
 
 def roll(c: Context) -> CallLayer:
     """Return Roll."""
     if not c["dims"]:
         raise Unsupported("no axes are given")
-    return CallLayer(operators.Roll(c.fixed("shifts"), c.axes("dims")), (c.source("self"),))
+    return CallLayer(operators.Roll(c.fixed_value("shifts"), c.axes("dims")), (c.source("self"),))
 
 
 def pad(c: Context) -> CallLayer:
     """Return Pad2d for images, else Pad, for a constant."""
-    padding, kind, value = c.fixed("pad"), c.call.arguments.get("mode", "constant"), c["value"] or 0.0
+    padding, kind, value = c.fixed_value("pad"), c.call.arguments.get("mode", "constant"), c["value"] or 0.0
     if kind in ("reflect", "replicate", "circular") and len(c.shape()) == 4 and len(padding) == 4:
         return CallLayer(layers.Pad2d(padding, kind), (c.source("self"),))
     if kind != "constant":
@@ -141,51 +144,51 @@ def pad(c: Context) -> CallLayer:
 
 def join(c: Context) -> CallLayer | str:
     """Return Concat, or Join along the first axis; the input if there is only one."""
-    names = tuple(part.name for part in c["tensors"])
-    if len(names) == 1:
-        return names[0]
+    sources = tuple(part.name for part in c["tensors"])
+    if len(sources) == 1:
+        return sources[0]
     axis = c["dim"] % len(c.call.shape)
-    return CallLayer(layers.Concat(axis) if axis else operators.Join(0), names)
+    return CallLayer(layers.Concat(axis) if axis else operators.Join(0), sources)
 
 
 def stack(c: Context) -> CallLayer:
     """Return Stack."""
-    names = tuple(part.name for part in c["tensors"])
-    return CallLayer(operators.Stack(c["dim"] % len(c.call.shape)), names)
+    sources = tuple(part.name for part in c["tensors"])
+    return CallLayer(operators.Stack(c["dim"] % len(c.call.shape)), sources)
 
 
 def index(c: Context) -> CallLayer:
     """Return Index for a constant tensor of integers along one axis."""
-    given = [(axis, part) for axis, part in enumerate(c["indices"]) if part is not None]
-    if len(given) != 1 or given[0][1].name not in c.constants or c.constants[given[0][1].name].is_floating_point():
+    refs = [(axis, ref) for axis, ref in enumerate(c["indices"]) if ref is not None]
+    if len(refs) != 1 or refs[0][1].name not in c.constants or c.constants[refs[0][1].name].is_floating_point():
         raise Unsupported("indices are not one constant tensor")
-    axis, part = given[0]
-    if str(c.constants[part.name].dtype) != "torch.int64":
-        raise Unsupported(f"indices of {c.constants[part.name].dtype}")
-    return CallLayer(operators.Index(axis), (c.source("self"), part.name))
+    axis, ref = refs[0]
+    if str(c.constants[ref.name].dtype) != "torch.int64":
+        raise Unsupported(f"indices of {c.constants[ref.name].dtype}")
+    return CallLayer(operators.Index(axis), (c.source("self"), ref.name))
 
 
 def add(c: Context) -> CallLayer:
     """Return Add for equal shapes, Plus for others, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
         return CallLayer(operators.AffineMap(1.0, c.number("other") * c.number("alpha")), (c.source("self"),))
-    c.only(alpha=1)
-    names = c.source("self"), c.source("other")
-    equal = c.shape("self") == c.shape("other") and c.shape("self")[:1] == (Multiple(1),)
-    return CallLayer(layers.Add() if equal else operators.Plus(), names)
+    c.check_values(alpha=1)
+    sources = c.source("self"), c.source("other")
+    is_same_shape = c.shape("self") == c.shape("other") and c.shape("self")[:1] == (Multiple(1),)
+    return CallLayer(layers.Add() if is_same_shape else operators.Plus(), sources)
 
 
 def sub(c: Context) -> CallLayer:
     """Return Minus, or AffineMap for a number."""
     if not isinstance(c["other"], Ref):
         return CallLayer(operators.AffineMap(1.0, -c.number("other") * c.number("alpha")), (c.source("self"),))
-    c.only(alpha=1)
+    c.check_values(alpha=1)
     return CallLayer(operators.Minus(), (c.source("self"), c.source("other")))
 
 
 def rsub(c: Context) -> CallLayer:
     """Return AffineMap: a number minus the input."""
-    c.only(alpha=1)
+    c.check_values(alpha=1)
     if isinstance(c["other"], Ref):
         return CallLayer(operators.Minus(), (c.source("other"), c.source("self")))
     return CallLayer(operators.AffineMap(-1.0, c.number("other")), (c.source("self"),))
@@ -195,9 +198,9 @@ def mul(c: Context) -> CallLayer:
     """Return Multiply for two values of each example, Times for other shapes, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
         return CallLayer(operators.AffineMap(c.number("other")), (c.source("self"),))
-    names, (one, other) = (c.source("self"), c.source("other")), (c.shape("self"), c.shape("other"))
-    gate = len(one) == len(other) and one[:1] == other[:1] == (Multiple(1),)
-    return CallLayer(layers.Multiply() if gate else operators.Times(), names)
+    sources, (shape, other_shape) = (c.source("self"), c.source("other")), (c.shape("self"), c.shape("other"))
+    is_batched = len(shape) == len(other_shape) and shape[:1] == other_shape[:1] == (Multiple(1),)
+    return CallLayer(layers.Multiply() if is_batched else operators.Times(), sources)
 
 
 def div(c: Context) -> CallLayer:
@@ -245,7 +248,7 @@ def vector_norm(c: Context) -> CallLayer:
 
 def embedding(c: Context) -> CallLayer:
     """Return Index for constant indices."""
-    c.only(scale_grad_by_freq=False, sparse=False, padding_idx=-1)
+    c.check_values(scale_grad_by_freq=False, sparse=False, padding_idx=-1)
     if c.source("indices") not in c.constants:
         raise Unsupported("indices are computed")
     return CallLayer(operators.Index(0), (c.source("weight"), c.source("indices")))
@@ -253,25 +256,25 @@ def embedding(c: Context) -> CallLayer:
 
 def adaptive_avg_pool1d(c: Context) -> CallLayer:
     """Return Mean over the last axis, for the output size 1."""
-    c.only(output_size=(1,))
+    c.check_values(output_size=(1,))
     return CallLayer(operators.Mean((len(c.shape()) - 1,), keep=True), (c.source("self"),))
 
 
 def matmul(c: Context) -> CallLayer:
     """Return MatMul."""
-    other = "mat2" if "mat2" in c.call.arguments else "other"
-    if min(len(c.shape("self")), len(c.shape(other))) < 2:
+    other_name = "mat2" if "mat2" in c.call.arguments else "other"
+    if min(len(c.shape("self")), len(c.shape(other_name))) < 2:
         raise Unsupported("an input is a vector")
-    return CallLayer(operators.MatMul(), (c.source("self"), c.source(other)))
+    return CallLayer(operators.MatMul(), (c.source("self"), c.source(other_name)))
 
 
 def attention(c: Context) -> CallLayer:
     """Return Attention."""
-    c.only(dropout_p=0.0, enable_gqa=False)
+    c.check_values(dropout_p=0.0, enable_gqa=False)
     scale = c["scale"]
-    names = [name for name in ("query", "key", "value", "attn_mask") if c[name] is not None]
+    tensor_arguments = [name for name in ("query", "key", "value", "attn_mask") if c[name] is not None]
     layer = operators.Attention(bool(c["is_causal"]), None if scale is None else float(scale))
-    return CallLayer(layer, tuple(map(c.source, names)))
+    return CallLayer(layer, tuple(map(c.source, tensor_arguments)))
 
 
 TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
@@ -282,14 +285,14 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
         ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "reshape_as", "view_as"),
         to_shape,
     ),
-    **dict.fromkeys(("transpose", "swapaxes", "swapdims", *MATRIX), transpose),
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims", *MATRIX_TRANSPOSES), transpose),
     **dict.fromkeys(("expand", "expand_as"), expand),
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
     **dict.fromkeys(("cat", "concat"), join),
     **dict.fromkeys(("matmul", "bmm"), matmul),
     "permute": permute,
     "movedim": movedim,
-    "numpy_T": lambda c: CallLayer(operators.Permute(tuple(range(len(c.shape())))[::-1]), (c.first,)),
+    "numpy_T": lambda c: CallLayer(operators.Permute(tuple(range(len(c.shape())))[::-1]), (c.first_source,)),
     "slice": slice_,
     "narrow": narrow,
     "select": select,

@@ -6,9 +6,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.config import LIMITS_HINT, raised
+from pellucid.config import LIMITS_HINT, scaled_limit
 from pellucid.errors import PellucidError, nearest
-from pellucid.opening.configured import CONFIG, WEIGHTS, ConfiguredNetwork, build, import_library, load, unique_names
+from pellucid.opening.configured import (
+    CONFIG,
+    WEIGHTS,
+    ConfiguredNetwork,
+    build,
+    import_library,
+    load,
+    unique_class_names,
+)
 from pellucid.run.described import MAX_SIZE
 from pellucid.text import note
 from pellucid.weights.fault import file_errors
@@ -25,9 +33,9 @@ def timm_network(name: str, weights: Path | None, classes: int | None, seed: int
     an unknown name, and for weights of another network.
     """
     timm = import_library("timm")
-    architecture, known = name.partition(".")[0], timm.list_models()
-    if architecture not in known:
-        hint = nearest(architecture, known) or "; timm.list_models() returns the names"
+    architecture, architectures = name.partition(".")[0], timm.list_models()
+    if architecture not in architectures:
+        hint = nearest(architecture, architectures) or "; timm.list_models() returns the names"
         raise PellucidError(f"open: timm {timm.__version__} has no network {name!r}{hint}")
     source, options = f"{PREFIX}{name}", {} if classes is None else {"num_classes": classes}
     network = build(source, "timm", lambda: timm.create_model(name, pretrained=False, **options), seed)
@@ -54,18 +62,18 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
             architecture, pretrained=False, checkpoint_path="", pretrained_cfg=settings, **arguments
         )
 
-    network = build(str(folder), "timm", make, available=sum(one.numel() for one in tensors.values()))
+    network = build(str(folder), "timm", make, file_values=sum(one.numel() for one in tensors.values()))
     load(network, tensors, folder / WEIGHTS)
     with file_errors(folder / CONFIG, "configuration of timm", (KeyError, TypeError, ValueError)):
-        found = _configured(network)
-    side = found.shape[1:]
-    if len(side) != 2 or side[0] * side[1] > raised(MAX_SIZE):
-        raise PellucidError(f"{folder}: images of {'x'.join(map(str, side))} pixels are too large; {LIMITS_HINT}")
+        configured = _configured(network)
+    size = configured.shape[1:]
+    if len(size) != 2 or size[0] * size[1] > scaled_limit(MAX_SIZE):
+        raise PellucidError(f"{folder}: images of {'x'.join(map(str, size))} pixels are too large; {LIMITS_HINT}")
     labels = config.get("label_names")
     if labels is None:
-        return found
-    names = unique_names(f"{folder / CONFIG}: label_names", labels)
-    return found._replace(options={**found.options, "classes": names})
+        return configured
+    names = unique_class_names(f"{folder / CONFIG}: label_names", labels)
+    return configured._replace(options={**configured.options, "classes": names})
 
 
 def _configured(network: nn.Module) -> ConfiguredNetwork:

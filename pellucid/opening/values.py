@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Call, Multiple, Ref
 
-LAST = 2**31  # from here on, the end of a slice is the end of the axis
+END_OF_AXIS = 2**31  # from here on, the end of a slice is the end of the axis
 
 
 class Unsupported(Exception):  # noqa: N818 - becomes one line of a PellucidError
@@ -20,14 +20,14 @@ class Unsupported(Exception):  # noqa: N818 - becomes one line of a PellucidErro
 class CallLayer:
     """The layer for a call: the values it reads, and the names in the export of its own parameters and buffers.
 
-    sources: names of values in the export, or further layers whose outputs it reads. owned: by the layer's name for
-    them, such as {"weight": "p_conv1_weight"}. batch: whether the layer reads the number of examples from the network's
-    input, as its last input.
+    sources: names of values in the export, or further layers whose outputs it reads. own_params: by the layer's name
+    for them, such as {"weight": "p_conv1_weight"}. batch: whether the layer reads the number of examples from the
+    network's input, as its last input.
     """
 
     layer: Layer
     sources: "tuple[str | CallLayer, ...]"
-    owned: Mapping[str, str] = field(default_factory=dict[str, str])
+    own_params: Mapping[str, str] = field(default_factory=dict[str, str])
     batch: bool = False
 
 
@@ -56,11 +56,11 @@ class Context:
         return value.name
 
     @property
-    def first(self) -> str:
+    def first_source(self) -> str:
         """The name of the value that is the first argument, whatever the argument's name."""
         return self.source(next(iter(self.call.arguments)))
 
-    def given(self, *names: str) -> tuple[str, ...]:
+    def sources(self, *names: str) -> tuple[str, ...]:
         """Return the names of the values that are these arguments, without those that are None."""
         return tuple(self.source(name) for name in names if self[name] is not None)
 
@@ -74,16 +74,16 @@ class Context:
 
     def axes(self, name: str = "dim", of: str = "self") -> tuple[int, ...]:
         """Return several axes, counted from the first one; all axes for None and for an empty list."""
-        count, given = len(self.shape(of)), self[name]
-        given = (given,) if isinstance(given, int) else given
-        return self.axes_of(given, count) if given else tuple(range(count))
+        rank, dims = len(self.shape(of)), self[name]
+        dims = (dims,) if isinstance(dims, int) else dims
+        return self.axes_of(dims, rank) if dims else tuple(range(rank))
 
     @staticmethod
-    def axes_of(given: Any, count: int) -> tuple[int, ...]:
-        """Return axes counted from the first one of `count`."""
-        return tuple(axis % count for axis in given)
+    def axes_of(dims: Any, rank: int) -> tuple[int, ...]:
+        """Return axes counted from the first one, for `rank` axes."""
+        return tuple(axis % rank for axis in dims)
 
-    def fixed(self, name: str) -> Any:
+    def fixed_value(self, name: str) -> Any:
         """Return an argument; Unsupported if it depends on the number of examples."""
         value = self[name]
         if isinstance(value, Multiple) or (
@@ -94,25 +94,28 @@ class Context:
 
     def number(self, name: str) -> float:
         """Return an argument as a float; Unsupported for None and if it depends on the number of examples."""
-        value = self.fixed(name)
+        value = self.fixed_value(name)
         if value is None:
             raise Unsupported(f"{name}=None")
         return float(value)
 
-    def only(self, **expected: Any) -> None:
+    def check_values(self, **expected: Any) -> None:
         """Raise Unsupported unless the arguments have these values."""
         for name, value in expected.items():
             if self[name] != value:
                 raise Unsupported(f"{name}={self[name]!r}")
 
-    def owned(self, **names: str) -> dict[str, str] | None:
+    def own_params(self, **names: str) -> dict[str, str] | None:
         """Return the layer's own parameters, if the module that makes the call has them under the layer's names.
 
         names: from the layer's name to the argument; arguments that are None are left out. None for other parameters.
         """
-        found = {own: self[argument].name for own, argument in names.items() if isinstance(self[argument], Ref)}
+        value_names = {
+            param: self[argument].name for param, argument in names.items() if isinstance(self[argument], Ref)
+        }
         prefix = f"{self.call.module}." if self.call.module else ""
-        return found if all(self.keys.get(value) == prefix + own for own, value in found.items()) else None
+        is_own = all(self.keys.get(value) == prefix + param for param, value in value_names.items())
+        return value_names if is_own else None
 
 
 def pair(value: Any) -> tuple[int, int]:

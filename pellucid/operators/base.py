@@ -30,7 +30,7 @@ class TensorLayer(Layer):
         """
         name = type(self).__name__
         try:
-            outs = [tuple(self.forward({}, _empty(shape, count), Mode(keep=False))[0].shape) for count in BATCHES]
+            outs = [tuple(self.forward({}, _meta_inputs(shape, count), Mode(keep=False))[0].shape) for count in BATCHES]
         except (RuntimeError, IndexError) as error:
             raise PellucidError(f"{name}: {' '.join(str(error).split())}") from error
         if any(out[:1] != (count,) for out, count in zip(outs, BATCHES, strict=True)) or outs[0][1:] != outs[1][1:]:
@@ -38,9 +38,9 @@ class TensorLayer(Layer):
         return {}, outs[0][1:]
 
 
-def _empty(shape: Any, count: int) -> Any:
+def _meta_inputs(shape: Any, count: int) -> Any:
     if shape and isinstance(shape[0], tuple):
-        return tuple(_empty(part, count) for part in cast("tuple[Any, ...]", shape))
+        return tuple(_meta_inputs(part, count) for part in cast("tuple[Any, ...]", shape))
     return torch.empty(count, *shape, device="meta")
 
 

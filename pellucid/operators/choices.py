@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Mode, Params, Trait, like
+from pellucid.layers.base import Mode, Params, Trait, expanded_zeros
 from pellucid.operators.base import TensorLayer, unbroadcast
 from pellucid.operators.moves import InputsCache
 
@@ -47,7 +47,7 @@ class Where(TensorLayer):
         return (None, unbroadcast(torch.where(mask, dy, 0), a), unbroadcast(torch.where(mask, 0, dy), b)), {}
 
 
-class PickedCache(NamedTuple):
+class MaximumCache(NamedTuple):
     """Cache of LargestOne: the position of each maximum along the axis, and the shape of the input."""
 
     positions: Tensor
@@ -66,12 +66,12 @@ class LargestOne(TensorLayer):
     axis: int
     keep: bool = False
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PickedCache]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaximumCache]:
         """Compute the maximum."""
         y, positions = x.max(self.axis, keepdim=True)
-        return y if self.keep else y.squeeze(self.axis), PickedCache(positions, like(x))
+        return y if self.keep else y.squeeze(self.axis), MaximumCache(positions, expanded_zeros(x))
 
-    def backward(self, params: Params, cache: PickedCache, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: MaximumCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return dy at the positions of the maxima, and zeros elsewhere."""
         dy = dy if self.keep else dy.unsqueeze(self.axis)
         return dy.new_zeros(cache.x.shape).scatter(self.axis, cache.positions, dy), {}

@@ -42,12 +42,12 @@ class Convolve(TensorLayer):
         PyTorch computes all three in `torch.ops.aten.convolution_backward`.
         """
         x, weight, *bias = cache.xs
-        needed = (True, True, bool(bias))
-        found = torch.ops.aten.convolution_backward(
-            dy, x, weight, list(bias[0].shape) if bias else None, *self._settings(), needed
+        output_mask = (True, True, bool(bias))
+        gradients = torch.ops.aten.convolution_backward(
+            dy, x, weight, list(bias[0].shape) if bias else None, *self._settings(), output_mask
         )
-        return tuple(found[: len(cache.xs)]), {}
+        return tuple(gradients[: len(cache.xs)]), {}
 
     def _settings(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool, tuple[int, ...], int]:
-        extra = self.output_padding or (0,) * len(self.stride)
-        return self.stride, self.padding, self.dilation, self.transposed, extra, self.groups
+        output_padding = self.output_padding or (0,) * len(self.stride)
+        return self.stride, self.padding, self.dilation, self.transposed, output_padding, self.groups

@@ -118,16 +118,16 @@ class ReplaceSlice(TensorLayer):
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
         """Return the first input with the second in its place."""
         y = x[0].clone()
-        y[self._where()] = x[1]
+        y[self._slice_index()] = x[1]
         return y, InputsCache(x)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
         """Return dy with zeros in that place, and dy in that place."""
         dx = dy.clone()
-        dx[self._where()] = 0
-        return (dx, dy[self._where()]), {}
+        dx[self._slice_index()] = 0
+        return (dx, dy[self._slice_index()]), {}
 
-    def _where(self) -> tuple[slice, ...]:
+    def _slice_index(self) -> tuple[slice, ...]:
         return (slice(None),) * self.axis + (slice(self.start, self.stop, self.step),)
 
 

@@ -41,10 +41,10 @@ class NormalizeLast(TensorLayer):
     def backward(self, params: Params, cache: NormalizeCache, dy: Tensor) -> tuple[Any, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy."""
         x, mean, invstd = cache.xs[0], cache.mean, cache.invstd
-        found = torch.ops.aten.native_layer_norm_backward(
+        gradients = torch.ops.aten.native_layer_norm_backward(
             dy, x, self.shape, mean, invstd, *_affine(cache.xs), (True, len(cache.xs) > 1, len(cache.xs) > 2)
         )
-        return _gradients(found, cache.xs), {}
+        return _gradients(gradients, cache.xs), {}
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ class NormalizeGroups(TensorLayer):
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, NormalizeCache]:
         """Compute y = w (x - μ) / sqrt(σ² + ε) + b, per group."""
         xs = tuple(part.contiguous() for part in _inputs(x))  # the kernels assume contiguous memory
-        found = torch.native_group_norm(xs[0], *_affine(xs), *_sizes(xs[0]), self.groups, self.epsilon)
-        return found[0], NormalizeCache(xs, *found[1:])
+        outputs = torch.native_group_norm(xs[0], *_affine(xs), *_sizes(xs[0]), self.groups, self.epsilon)
+        return outputs[0], NormalizeCache(xs, *outputs[1:])
 
     def backward(self, params: Params, cache: NormalizeCache, dy: Tensor) -> tuple[Any, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy."""
         (x, *_), (weight, _), count = cache.xs, _affine(cache.xs), len(cache.xs)
-        found = torch.ops.aten.native_group_norm_backward(
+        gradients = torch.ops.aten.native_group_norm_backward(
             dy.contiguous(), x, cache.mean, cache.invstd, weight, *_sizes(x), self.groups, (True, count > 1, count > 2)
         )
-        return _gradients(found, cache.xs), {}
+        return _gradients(gradients, cache.xs), {}
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ class NormalizeChannels(TensorLayer):
     def backward(self, params: Params, cache: NormalizeCache, dy: Tensor) -> tuple[Any, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy."""
         (x, *_), (weight, _), count = cache.xs, _affine(cache.xs), len(cache.xs)
-        found = torch.ops.aten.native_batch_norm_backward(
+        gradients = torch.ops.aten.native_batch_norm_backward(
             dy, x, weight, None, None, cache.mean, cache.invstd, True, self.epsilon, (True, count > 1, count > 2)
         )
-        return _gradients(found, cache.xs), {}
+        return _gradients(gradients, cache.xs), {}
 
 
 def _inputs(x: Any) -> tuple[Tensor, ...]:
@@ -117,6 +117,6 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], math.prod(x.shape[2:])
 
 
-def _gradients(found: Any, xs: tuple[Tensor, ...]) -> Any:
+def _gradients(gradients: Any, xs: tuple[Tensor, ...]) -> Any:
     """Return the gradients with respect to the inputs: one, or a tuple."""
-    return found[0] if len(xs) == 1 else tuple(found[: len(xs)])
+    return gradients[0] if len(xs) == 1 else tuple(gradients[: len(xs)])

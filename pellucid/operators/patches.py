@@ -10,7 +10,7 @@ from pellucid.layers.base import Mode, Params, Trait
 from pellucid.operators.base import TensorLayer
 from pellucid.operators.moves import InputCache
 
-_Two = tuple[int, int]
+_Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Unfold(TensorLayer):
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 
-    kernel: _Two
-    stride: _Two
-    padding: _Two
-    dilation: _Two
+    kernel: _Pair
+    stride: _Pair
+    padding: _Pair
+    dilation: _Pair
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Return the windows."""
@@ -40,11 +40,11 @@ class Fold(TensorLayer):
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
 
-    size: _Two
-    kernel: _Two
-    stride: _Two
-    padding: _Two
-    dilation: _Two
+    size: _Pair
+    kernel: _Pair
+    stride: _Pair
+    padding: _Pair
+    dilation: _Pair
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Return the sums."""
@@ -71,8 +71,8 @@ class Repeat(TensorLayer):
         """Return the sum of dy over the repetitions."""
         x = cache.x
         sizes = (*(1,) * (len(self.counts) - x.dim()), *x.shape)
-        pairs = [part for count, size in zip(self.counts, sizes, strict=True) for part in (count, size)]
-        return dy.reshape(pairs).sum(list(range(0, len(pairs), 2))).reshape(x.shape), {}
+        split_shape = [part for count, size in zip(self.counts, sizes, strict=True) for part in (count, size)]
+        return dy.reshape(split_shape).sum(list(range(0, len(split_shape), 2))).reshape(x.shape), {}
 
 
 @dataclass(frozen=True)

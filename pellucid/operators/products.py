@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params, Trait
-from pellucid.layers.dense import rows
+from pellucid.layers.dense import flatten_rows
 from pellucid.operators.base import TensorLayer, unbroadcast
 from pellucid.operators.moves import InputsCache
 
@@ -47,7 +47,7 @@ class LinearMap(TensorLayer):
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
         """Compute dx = dy W, dW = dyᵀ x, and db = the sum of dy over all rows."""
         x, weight, *bias = cache.xs
-        x_rows, dy_rows = rows(x, dy)
+        x_rows, dy_rows = flatten_rows(x, dy)
         gradients = (dy @ weight, dy_rows.t() @ x_rows)
         return (*gradients, dy_rows.sum(0)) if bias else gradients, {}
 
@@ -75,15 +75,15 @@ class Attention(TensorLayer):
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, AttentionCache]:
         """Compute y = softmax(s q kᵀ + mask) v."""
-        q, k, v, *mask = x
+        q, k, v, *masks = x
         scores = self._scale(q) * (q @ k.mT)  # (..., T, S)
         if self.causal:
-            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores = scores.masked_fill(later, -math.inf)
-        for part in mask:
-            scores = scores.masked_fill(~part, -math.inf) if part.dtype is torch.bool else scores + part
+            is_later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(is_later, -math.inf)
+        for mask in masks:
+            scores = scores.masked_fill(~mask, -math.inf) if mask.dtype is torch.bool else scores + mask
         weights = torch.softmax(scores, -1)
-        if mask:  # queries without a key read nothing
+        if masks:  # queries without a key read nothing
             weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0)
         return weights @ v, AttentionCache(x, weights)
 
@@ -92,11 +92,11 @@ class Attention(TensorLayer):
 
         p are the weights; a mask of numbers receives ds.
         """
-        q, k, v, *mask = cache.xs
+        q, k, v, *masks = cache.xs
         p, s = cache.weights, self._scale(cache.xs[0])
         dp = dy @ v.mT
         ds = p * (dp - (p * dp).sum(-1, keepdim=True))
-        dmask = [None if part.dtype is torch.bool else unbroadcast(ds, part) for part in mask]
+        dmask = [None if mask.dtype is torch.bool else unbroadcast(ds, mask) for mask in masks]
         dq, dk, dv = s * (ds @ k), s * (ds.mT @ q), p.mT @ dy
         return (unbroadcast(dq, q), unbroadcast(dk, k), unbroadcast(dv, v), *dmask), {}
 
@@ -133,15 +133,17 @@ class Einsum(TensorLayer):
 
         Indices that only this input has are repeated: y is a sum over them.
         """
-        names, out = self.equation.split("->")[0].split(","), self.equation.split("->")[1]
+        input_indices, output_indices = self.equation.split("->")[0].split(","), self.equation.split("->")[1]
         dxs: list[Tensor] = []
-        for index, (name, x) in enumerate(zip(names, cache.xs, strict=True)):
-            others = [i for i in range(len(names)) if i != index]
-            known = set(out).union(*(names[i] for i in others))
-            shared = "".join(letter for letter in name if letter in known)
-            found = torch.einsum(
-                ",".join((out, *(names[i] for i in others))) + "->" + shared, dy, *(cache.xs[i] for i in others)
+        for index, (letters, x) in enumerate(zip(input_indices, cache.xs, strict=True)):
+            other_inputs = [i for i in range(len(input_indices)) if i != index]
+            known_letters = set(output_indices).union(*(input_indices[i] for i in other_inputs))
+            kept_letters = "".join(letter for letter in letters if letter in known_letters)
+            gradient = torch.einsum(
+                ",".join((output_indices, *(input_indices[i] for i in other_inputs))) + "->" + kept_letters,
+                dy,
+                *(cache.xs[i] for i in other_inputs),
             )
-            sizes = [size if letter in known else 1 for letter, size in zip(name, x.shape, strict=True)]
-            dxs.append(found.reshape(sizes).expand(x.shape))
+            sizes = [size if letter in known_letters else 1 for letter, size in zip(letters, x.shape, strict=True)]
+            dxs.append(gradient.reshape(sizes).expand(x.shape))
         return dxs[0] if len(dxs) == 1 else tuple(dxs), {}

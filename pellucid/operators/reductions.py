@@ -12,7 +12,7 @@ from pellucid.operators.base import TensorLayer
 from pellucid.operators.moves import InputCache
 
 
-def _spread(dy: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
+def _unsqueeze_reduced(dy: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
     """Return dy with axes of size 1 in place of the reduced ones."""
     for axis in () if keep else sorted(axes):
         dy = dy.unsqueeze(axis)
@@ -36,7 +36,7 @@ class Mean(TensorLayer):
         """Compute dx = dy / (number of averaged values)."""
         x = cache.x
         count = math.prod(x.shape[axis] for axis in self.axes)
-        return (_spread(dy, self.axes, self.keep) / count).expand(x.shape), {}
+        return (_unsqueeze_reduced(dy, self.axes, self.keep) / count).expand(x.shape), {}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Sum(TensorLayer):
 
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return dy for each summed value."""
-        return _spread(dy, self.axes, self.keep).expand(cache.x.shape), {}
+        return _unsqueeze_reduced(dy, self.axes, self.keep).expand(cache.x.shape), {}
 
 
 class ReducedCache(NamedTuple):
@@ -83,8 +83,8 @@ class Largest(TensorLayer):
 
     def backward(self, params: Params, cache: ReducedCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy / (number of equal maxima) where x is the maximum, else 0."""
-        largest = cache.x == cache.y
-        return largest * (_spread(dy, self.axes, self.keep) / largest.sum(self.axes, keepdim=True)), {}
+        is_largest = cache.x == cache.y
+        return is_largest * (_unsqueeze_reduced(dy, self.axes, self.keep) / is_largest.sum(self.axes, keepdim=True)), {}
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Length(TensorLayer):
     def backward(self, params: Params, cache: ReducedCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = x dy / y, and 0 where y = 0."""
         direction = torch.where(cache.y == 0, 0, cache.x / cache.y)
-        return direction * _spread(dy, self.axes, self.keep), {}
+        return direction * _unsqueeze_reduced(dy, self.axes, self.keep), {}
 
 
 @dataclass(frozen=True)
@@ -131,4 +131,4 @@ class Variance(TensorLayer):
         """Compute dx = 2 (x - μ) dy / (n - correction)."""
         x = cache.x
         count = math.prod(x.shape[axis] for axis in self.axes) - self.correction
-        return (x - x.mean(self.axes, keepdim=True)) * (_spread(dy, self.axes, self.keep) * (2 / count)), {}
+        return (x - x.mean(self.axes, keepdim=True)) * (_unsqueeze_reduced(dy, self.axes, self.keep) * (2 / count)), {}

@@ -113,10 +113,10 @@ class ShiftMask(Layer):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return the mask, and its shape without the first axis."""
-        moved = torch.arange(self.side) >= self.side - self.shift  # rows, or columns, that came from the other end
+        wrapped = torch.arange(self.side) >= self.side - self.shift  # rows, or columns, that came from the other end
         count = self.side // self.window
-        parts = (2 * moved[:, None] + moved).view(count, self.window, count, self.window)
-        labels = parts.transpose(1, 2).reshape(1, count**2, 1, self.window**2)  # (1, windows, 1, T)
+        regions = (2 * wrapped[:, None] + wrapped).view(count, self.window, count, self.window)
+        labels = regions.transpose(1, 2).reshape(1, count**2, 1, self.window**2)  # (1, windows, 1, T)
         mask = labels[..., None] == labels[..., None, :]
         return {"": mask}, self.shape[1:]
 

@@ -19,7 +19,7 @@ def base_anchors(
     for ratio in ratios:
         width = round(math.sqrt(stride * stride / ratio))
         height = round(width * ratio)
-        boxes += [_around(stride / 2, scale * width, scale * height) for scale in scales]
+        boxes += [_box_around(stride / 2, scale * width, scale * height) for scale in scales]
     return torch.tensor(boxes)
 
 
@@ -31,15 +31,15 @@ def grid_anchors(
     bases: for each map the anchors (k, 4) of its first cell. sizes: (H, W) of each map. strides: pixels between
     neighbouring cells, one number or (vertical, horizontal).
     """
-    levels = []
+    map_anchors = []
     for base, (height, width), stride in zip(bases, sizes, strides, strict=True):
-        down, across = stride if isinstance(stride, tuple) else (stride, stride)
-        y = down * torch.arange(height, device=base.device, dtype=base.dtype)
-        x = across * torch.arange(width, device=base.device, dtype=base.dtype)
+        vertical, horizontal = stride if isinstance(stride, tuple) else (stride, stride)
+        y = vertical * torch.arange(height, device=base.device, dtype=base.dtype)
+        x = horizontal * torch.arange(width, device=base.device, dtype=base.dtype)
         y, x = torch.meshgrid(y, x, indexing="ij")  # (H, W)
         shift = torch.stack([x, y, x, y], 2)[:, :, None]  # (H, W, 1, 4)
-        levels.append((shift + base).view(-1, 4))
-    return torch.cat(levels)
+        map_anchors.append((shift + base).view(-1, 4))
+    return torch.cat(map_anchors)
 
 
 def ssd_priors(
@@ -57,15 +57,17 @@ def ssd_priors(
     """
     bases = []
     for stride, side, next_side, map_ratios in zip(strides, sides[:-1], sides[1:], ratios, strict=True):
-        cell = stride if isinstance(stride, tuple) else (stride, stride)
+        cell_size = stride if isinstance(stride, tuple) else (stride, stride)
         box_sizes = [(side, side), (math.sqrt(side * next_side),) * 2]
         for ratio in map_ratios:
             longer, shorter = side * math.sqrt(ratio), side / math.sqrt(ratio)
             box_sizes += [(longer, shorter), (shorter, longer)]
-        bases.append(torch.tensor([_around((cell[1] / 2, cell[0] / 2), *shape) for shape in box_sizes]))
+        bases.append(
+            torch.tensor([_box_around((cell_size[1] / 2, cell_size[0] / 2), *box_size) for box_size in box_sizes])
+        )
     return grid_anchors(bases, sizes, strides)
 
 
-def _around(centre: float | tuple[float, float], width: float, height: float) -> list[float]:
+def _box_around(centre: float | tuple[float, float], width: float, height: float) -> list[float]:
     x, y = centre if isinstance(centre, tuple) else (centre, centre)
     return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]

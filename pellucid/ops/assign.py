@@ -51,7 +51,7 @@ REASONS: dict[int, str] = {
     Reason.EMPTY_CELL: "background: its cell does not contain the centre of any object",
     Reason.OTHER_ANCHOR: "background: it is not the anchor of the most similar shape at the centre of an object",
 }
-_NEGATIVE = (
+_NEGATIVE_REASONS = (
     Reason.BACKGROUND,
     Reason.LOW,
     Reason.OFF_CENTRE,
@@ -78,7 +78,7 @@ class Assignment(NamedTuple):
     @property
     def negative(self) -> Tensor:
         """Whether each anchor is background: (n,) bool."""
-        return torch.isin(self.reason, self.reason.new_tensor(_NEGATIVE))
+        return torch.isin(self.reason, self.reason.new_tensor(_NEGATIVE_REASONS))
 
 
 def sample(assignment: Assignment, count: int, fraction: float, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -86,20 +86,20 @@ def sample(assignment: Assignment, count: int, fraction: float, rng: torch.Gener
 
     Missing positives are replaced by negatives. Source: Ren et al. 2015, section 3.1.3.
     """
-    positive, negative = (_shuffled(which, rng) for which in (assignment.positive, assignment.negative))
+    positive, negative = (_shuffled_indices(mask, rng) for mask in (assignment.positive, assignment.negative))
     positive = positive[: int(count * fraction)]
     return positive, negative[: count - len(positive)]
 
 
-def highest(iou: Tensor) -> tuple[Tensor, Tensor]:
+def highest_iou(iou: Tensor) -> tuple[Tensor, Tensor]:
     """Return the highest IoU of each row of (n, m) and its column, (n,) each; zeros if there are no columns."""
     if not iou.shape[1]:
         return iou.new_zeros(len(iou)), torch.zeros(len(iou), dtype=torch.long, device=iou.device)
-    value, index = iou.max(1)
-    return value, index
+    max_iou, column = iou.max(1)
+    return max_iou, column
 
 
-def regular(iou: Tensor, crowd: Tensor | None) -> Tensor:
+def without_crowds(iou: Tensor, crowd: Tensor | None) -> Tensor:
     """Return the IoU (n, m) with 0 in the columns of crowds (m,), which are not matched to anchors."""
     return iou if crowd is None else iou.masked_fill(crowd, 0)
 
@@ -111,8 +111,8 @@ def in_crowd(anchors: Tensor, boxes: Tensor, crowd: Tensor | None) -> Tensor:
     return (coverage(anchors, boxes[crowd]) >= _MIN_CROWD_COVERAGE).any(1)
 
 
-def _shuffled(which: Tensor, rng: torch.Generator | None) -> Tensor:
-    index = which.nonzero()[:, 0]
+def _shuffled_indices(mask: Tensor, rng: torch.Generator | None) -> Tensor:
+    index = mask.nonzero()[:, 0]
     return index[torch.randperm(len(index), generator=rng, device=index.device)]
 
 
@@ -121,35 +121,36 @@ def assign_by_iou(
     boxes: Tensor,
     positive: float = 0.7,
     negative: float = 0.3,
-    floor: float = 0.0,
-    best: bool = False,
+    min_background_iou: float = 0.0,
+    best_per_box: bool = False,
     size: tuple[int, int] | None = None,
     crowd: Tensor | None = None,
 ) -> Assignment:
     """Assign each anchor (n, 4) to the box (m, 4) of its highest IoU if this is at least `positive`.
 
     Anchors whose highest IoU is below `negative` are background, between the two thresholds they are ignored, and below
-    `floor` they are ignored too. best: whether the anchors with the highest IoU of each box are positive as well, ties
-    included, unless that IoU is 0. size: (H, W) of the image, beyond which anchors are ignored. crowd: (m,) bool.
+    `min_background_iou` they are ignored too. best_per_box: whether the anchors with the highest IoU of each box are
+    positive as well, ties included, unless that IoU is 0. size: (H, W) of the image, beyond which anchors are ignored.
+    crowd: (m,) bool.
     Sources: Girshick 2015, section 2.3; Ren et al. 2015, section 3.1.2.
     """
-    iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
-    outside = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    iou = without_crowds(box_iou(anchors, boxes), crowd)  # (n, m)
+    is_outside = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
     if size is not None:
-        outside = (anchors[:, :2] < 0).any(1) | (anchors[:, 2:] > anchors.new_tensor(size).flip(0)).any(1)
-        iou = iou.masked_fill(outside[:, None], 0)
-    value, matched = highest(iou)
+        is_outside = (anchors[:, :2] < 0).any(1) | (anchors[:, 2:] > anchors.new_tensor(size).flip(0)).any(1)
+        iou = iou.masked_fill(is_outside[:, None], 0)
+    max_iou, matched = highest_iou(iou)
     reason = torch.full_like(matched, Reason.BACKGROUND)
-    reason[value >= negative] = Reason.BETWEEN
-    reason[value < floor] = Reason.FAR
+    reason[max_iou >= negative] = Reason.BETWEEN
+    reason[max_iou < min_background_iou] = Reason.FAR
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
-    is_positive = value >= positive
-    if best and iou.numel():
+    is_positive = max_iou >= positive
+    if best_per_box and iou.numel():
         is_best = ((iou == iou.amax(0)) & (iou > 0)).any(1)
         reason[is_best] = Reason.BEST
         is_positive = is_positive | is_best
-    reason[value >= positive] = Reason.OVERLAP
-    reason[outside] = Reason.OUTSIDE
+    reason[max_iou >= positive] = Reason.OVERLAP
+    reason[is_outside] = Reason.OUTSIDE
     return Assignment(torch.where(is_positive, matched, -1), reason)
 
 
@@ -164,7 +165,7 @@ def assign_atss(
     box. An anchor that is positive for several boxes gets the one with the highest IoU. crowd: (m,) bool.
     Source: Zhang et al. 2020, algorithm 1.
     """
-    iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
+    iou = without_crowds(box_iou(anchors, boxes), crowd)  # (n, m)
     anchor_centres = centres(anchors)
     distance = torch.cdist(anchor_centres, centres(boxes))  # (n, m)
     candidates, first_anchor = [], 0
@@ -173,25 +174,26 @@ def assign_atss(
             first_anchor + map_distance.topk(min(nearest, len(map_distance)), dim=0, largest=False).indices
         )
         first_anchor += len(map_distance)
-    candidate = torch.cat(candidates)  # (k, m)
-    overlaps = iou.gather(0, candidate)
+    candidate_indices = torch.cat(candidates)  # (k, m)
+    overlaps = iou.gather(0, candidate_indices)
     mean = overlaps.mean(0)  # (m,)
-    variance = (overlaps - mean).square().sum(0) / max(len(candidate) - 1, 1)
+    variance = (overlaps - mean).square().sum(0) / max(len(candidate_indices) - 1, 1)
     threshold = mean + variance.sqrt()
     low, high = anchor_centres[:, None] - boxes[:, :2], boxes[:, 2:] - anchor_centres[:, None]  # (n, m, 2)
-    inside = (torch.minimum(low, high).amin(2) > 0).gather(0, candidate)
+    is_inside = (torch.minimum(low, high).amin(2) > 0).gather(0, candidate_indices)
     is_high = overlaps >= threshold
-    not_crowd = torch.ones_like(is_high) if crowd is None else ~crowd.expand_as(is_high)
+    is_not_crowd = torch.ones_like(is_high) if crowd is None else ~crowd.expand_as(is_high)
 
-    chosen = torch.full_like(iou, -1).scatter(0, candidate, torch.where(is_high & inside & not_crowd, overlaps, -1))
-    value, matched = highest(chosen)
-    positive = value > 0
+    candidate_iou = torch.where(is_high & is_inside & is_not_crowd, overlaps, -1)
+    positive_iou = torch.full_like(iou, -1).scatter(0, candidate_indices, candidate_iou)
+    max_iou, matched = highest_iou(positive_iou)
+    is_positive = max_iou > 0
     reason = torch.full_like(matched, Reason.NOT_NEAR)
-    reason[candidate[~is_high & not_crowd]] = Reason.LOW
-    reason[candidate[is_high & ~inside & not_crowd]] = Reason.OFF_CENTRE
+    reason[candidate_indices[~is_high & is_not_crowd]] = Reason.LOW
+    reason[candidate_indices[is_high & ~is_inside & is_not_crowd]] = Reason.OFF_CENTRE
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
-    reason[positive] = Reason.NEAR
-    return Assignment(torch.where(positive, matched, -1), reason)
+    reason[is_positive] = Reason.NEAR
+    return Assignment(torch.where(is_positive, matched, -1), reason)
 
 
 def assign_bipartite(anchors: Tensor, boxes: Tensor, threshold: float = 0.5, crowd: Tensor | None = None) -> Assignment:
@@ -201,38 +203,38 @@ def assign_bipartite(anchors: Tensor, boxes: Tensor, threshold: float = 0.5, cro
     box, and so on; a box whose IoU with all remaining priors is 0 gets none. The other priors are positive if their IoU
     is at least the threshold, else background. crowd: (m,) bool. Source: Liu et al. 2016, section 2.2.
     """
-    iou = regular(box_iou(anchors, boxes), crowd)  # (n, m)
-    value, matched = highest(iou)
-    exclusive = _pairs(iou)  # (m,)
-    paired = (exclusive >= 0).nonzero()[:, 0]
-    positive = value >= threshold
+    iou = without_crowds(box_iou(anchors, boxes), crowd)  # (n, m)
+    max_iou, matched = highest_iou(iou)
+    exclusive_priors = _exclusive_priors(iou)  # (m,)
+    paired_boxes = (exclusive_priors >= 0).nonzero()[:, 0]
+    is_positive = max_iou >= threshold
     reason = torch.full_like(matched, Reason.BACKGROUND)
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
-    reason[positive] = Reason.OVERLAP
-    reason[exclusive[paired]] = Reason.BEST
-    matched = torch.where(positive, matched, -1)
-    matched[exclusive[paired]] = paired
+    reason[is_positive] = Reason.OVERLAP
+    reason[exclusive_priors[paired_boxes]] = Reason.BEST
+    matched = torch.where(is_positive, matched, -1)
+    matched[exclusive_priors[paired_boxes]] = paired_boxes
     return Assignment(matched, reason)
 
 
-def _pairs(iou: Tensor) -> Tensor:
+def _exclusive_priors(iou: Tensor) -> Tensor:
     """Return the prior (m,) that is exclusive to each box, -1 for none.
 
     A prior and a box that have their highest IoU with each other are a greedy pair, so each round finds several pairs.
     """
     remaining = iou.clone()
-    exclusive = torch.full((iou.shape[1],), -1, dtype=torch.long, device=iou.device)
+    exclusive_priors = torch.full((iou.shape[1],), -1, dtype=torch.long, device=iou.device)
     boxes = torch.arange(iou.shape[1], device=iou.device)
     while remaining.numel() and bool((remaining > 0).any()):
-        value, prior = remaining.max(0)  # (m,)
-        mutual = (remaining[prior].argmax(1) == boxes) & (value > 0)
-        exclusive[mutual] = prior[mutual]
-        remaining[prior[mutual]] = 0
-        remaining[:, mutual] = 0
-    return exclusive
+        max_iou, prior = remaining.max(0)  # (m,)
+        is_mutual = (remaining[prior].argmax(1) == boxes) & (max_iou > 0)
+        exclusive_priors[is_mutual] = prior[is_mutual]
+        remaining[prior[is_mutual]] = 0
+        remaining[:, is_mutual] = 0
+    return exclusive_priors
 
 
-def cells(boxes: Tensor, size: tuple[int, int], stride: float) -> Tensor:
+def centre_cells(boxes: Tensor, size: tuple[int, int], stride: float) -> Tensor:
     """Return the index (m,) of the cell that contains each box's centre, row by row in a grid of `size` (H, W)."""
     x, y = (centres(boxes) / stride).long().T
     return y.clamp(0, size[0] - 1) * size[1] + x.clamp(0, size[1] - 1)
@@ -245,12 +247,12 @@ def assign_grid(size: tuple[int, int], stride: float, boxes: Tensor, crowd: Tens
     centre is ignored if at least half of it is in a crowd. Source: Redmon et al. 2016, section 2.
     """
     height, width = size
-    index = torch.arange(len(boxes), device=boxes.device)
-    cell = cells(boxes, size, stride)
+    box_index = torch.arange(len(boxes), device=boxes.device)
+    cell = centre_cells(boxes, size, stride)
     if crowd is not None:
-        index, cell = index[~crowd], cell[~crowd]
+        box_index, cell = box_index[~crowd], cell[~crowd]
     matched = torch.full((height * width,), len(boxes), dtype=torch.long, device=boxes.device)
-    matched = matched.scatter_reduce(0, cell, index, "amin")
+    matched = matched.scatter_reduce(0, cell, box_index, "amin")
     matched = torch.where(matched == len(boxes), -1, matched)
     position = torch.arange(height * width, device=boxes.device)
     corner = torch.stack([position % width, position // width], 1).to(boxes.dtype) * stride
@@ -281,26 +283,25 @@ def assign_best_anchor(
     all_shapes = torch.cat(list(shapes)).to(boxes)  # (sum of k, 2)
     shape_boxes = torch.cat([-all_shapes, all_shapes], 1) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
-    similarity, shape = highest(box_iou(torch.cat([-half, half], 1), shape_boxes))  # (m,)
-    index = torch.empty_like(shape)
+    similarity, shape = highest_iou(box_iou(torch.cat([-half, half], 1), shape_boxes))  # (m,)
+    anchor_index = torch.empty_like(shape)
     earlier_anchors, earlier_shapes = 0, 0  # numbers of anchors and of shapes on the maps before
     for map_shapes, size, stride in zip(shapes, sizes, strides, strict=True):
-        on_map = (shape >= earlier_shapes) & (shape < earlier_shapes + len(map_shapes))
-        index[on_map] = (
-            earlier_anchors + cells(boxes[on_map], size, stride) * len(map_shapes) + shape[on_map] - earlier_shapes
-        )
+        is_on_map = (shape >= earlier_shapes) & (shape < earlier_shapes + len(map_shapes))
+        cell = centre_cells(boxes[is_on_map], size, stride)
+        anchor_index[is_on_map] = earlier_anchors + cell * len(map_shapes) + shape[is_on_map] - earlier_shapes
         earlier_anchors += size[0] * size[1] * len(map_shapes)
         earlier_shapes += len(map_shapes)
-    usable = similarity > 0
+    is_assignable = similarity > 0
     if crowd is not None:
-        usable = usable & ~crowd
-    order = torch.arange(len(boxes), device=boxes.device)
+        is_assignable = is_assignable & ~crowd
+    box_index = torch.arange(len(boxes), device=boxes.device)
     matched = torch.full((len(anchors),), len(boxes), dtype=torch.long, device=boxes.device)
-    matched = matched.scatter_reduce(0, index[usable], order[usable], "amin")
+    matched = matched.scatter_reduce(0, anchor_index[is_assignable], box_index[is_assignable], "amin")
     matched = torch.where(matched == len(boxes), -1, matched)
     reason = torch.full_like(matched, Reason.OTHER_ANCHOR)
     if predicted is not None:
-        reason[highest(regular(box_iou(predicted, boxes), crowd))[0] > threshold] = Reason.PREDICTED
+        reason[highest_iou(without_crowds(box_iou(predicted, boxes), crowd))[0] > threshold] = Reason.PREDICTED
     reason[in_crowd(anchors, boxes, crowd)] = Reason.CROWD
     reason[matched >= 0] = Reason.SHAPE
     return Assignment(matched, reason)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_TINY = 1e-12  # minimum of divisors: boxes without an area give 0 instead of NaN
+_MIN_DIVISOR = 1e-12  # minimum of divisors: boxes without an area give 0 instead of NaN
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -19,22 +19,22 @@ def centres(boxes: Tensor) -> Tensor:
 def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return boxes (n, 4) clipped to an image of `size` (H, W)."""
     height, width = size
-    limit = boxes.new_tensor([width, height, width, height])
-    return boxes.clamp_min(0).minimum(limit)
+    upper = boxes.new_tensor([width, height, width, height])
+    return boxes.clamp_min(0).minimum(upper)
 
 
-def intersection(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the areas (n, m) of the intersections of boxes (n, 4) and others (m, 4)."""
+def intersection(boxes: Tensor, other_boxes: Tensor) -> Tensor:
+    """Return the areas (n, m) of the intersections of boxes (n, 4) and other_boxes (m, 4)."""
     x0, y0, x1, y1 = boxes.T[:, :, None]  # (n, 1) each
-    width = x1.minimum(others[:, 2]).sub_(x0.maximum(others[:, 0])).clamp_min_(0)
-    height = y1.minimum(others[:, 3]).sub_(y0.maximum(others[:, 1])).clamp_min_(0)
+    width = x1.minimum(other_boxes[:, 2]).sub_(x0.maximum(other_boxes[:, 0])).clamp_min_(0)
+    height = y1.minimum(other_boxes[:, 3]).sub_(y0.maximum(other_boxes[:, 1])).clamp_min_(0)
     return width.mul_(height)
 
 
-def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union of boxes (n, 4) and others (m, 4): (n, m), 0 if both areas are 0."""
-    common = intersection(boxes, others)
-    union = area(boxes)[:, None] + area(others) - common
+def box_iou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
+    """Return the intersection over union of boxes (n, 4) and other_boxes (m, 4): (n, m), 0 if both areas are 0."""
+    common = intersection(boxes, other_boxes)
+    union = area(boxes)[:, None] + area(other_boxes) - common
     return (common / union).nan_to_num(0.0)
 
 
@@ -43,44 +43,44 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
 
     COCO's evaluation uses this instead of the IoU if the region is a crowd.
     """
-    return intersection(boxes, regions) / area(boxes)[:, None].clamp_min(_TINY)
+    return intersection(boxes, regions) / area(boxes)[:, None].clamp_min(_MIN_DIVISOR)
 
 
-def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union (n,) of boxes (n, 4) and others (n, 4)."""
-    return _paired_iou(boxes, others)[0]
+def paired_iou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
+    """Return the intersection over union (n,) of boxes (n, 4) and other_boxes (n, 4)."""
+    return _paired_iou(boxes, other_boxes)[0]
 
 
-def paired_giou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the generalized IoU (n,) of boxes (n, 4) and others (n, 4): from -1 (far apart) to 1 (equal).
+def paired_giou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
+    """Return the generalized IoU (n,) of boxes (n, 4) and other_boxes (n, 4): from -1 (far apart) to 1 (equal).
 
     GIoU = IoU - (hull - union) / hull, where `hull` is the area of the smallest box around both.
     Source: Rezatofighi et al. 2019, algorithm 1.
     """
-    iou, union = _paired_iou(boxes, others)
-    hull = _hull(boxes, others).prod(1)
-    return iou - (hull - union) / hull.clamp_min(_TINY)
+    iou, union = _paired_iou(boxes, other_boxes)
+    hull = _hull(boxes, other_boxes).prod(1)
+    return iou - (hull - union) / hull.clamp_min(_MIN_DIVISOR)
 
 
-def paired_diou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the distance IoU (n,) of boxes (n, 4) and others (n, 4): from -1 (far apart) to 1 (equal).
+def paired_diou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
+    """Return the distance IoU (n,) of boxes (n, 4) and other_boxes (n, 4): from -1 (far apart) to 1 (equal).
 
     DIoU = IoU - d^2 / c^2, where d is the distance between the centres and c the diagonal of the smallest box around
     both.
     Source: Zheng et al. 2020, equation 7.
     """
-    iou, _ = _paired_iou(boxes, others)
-    distance = (centres(boxes) - centres(others)).square().sum(1)
-    return iou - distance / _hull(boxes, others).square().sum(1).clamp_min(_TINY)
+    iou, _ = _paired_iou(boxes, other_boxes)
+    distance = (centres(boxes) - centres(other_boxes)).square().sum(1)
+    return iou - distance / _hull(boxes, other_boxes).square().sum(1).clamp_min(_MIN_DIVISOR)
 
 
-def _paired_iou(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def _paired_iou(boxes: Tensor, other_boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the IoU and the union, (n,) each."""
-    common = (boxes[:, 2:].minimum(others[:, 2:]) - boxes[:, :2].maximum(others[:, :2])).clamp_min(0).prod(1)
-    union = area(boxes) + area(others) - common
-    return common / union.clamp_min(_TINY), union
+    common = (boxes[:, 2:].minimum(other_boxes[:, 2:]) - boxes[:, :2].maximum(other_boxes[:, :2])).clamp_min(0).prod(1)
+    union = area(boxes) + area(other_boxes) - common
+    return common / union.clamp_min(_MIN_DIVISOR), union
 
 
-def _hull(boxes: Tensor, others: Tensor) -> Tensor:
+def _hull(boxes: Tensor, other_boxes: Tensor) -> Tensor:
     """Return width and height (n, 2) of the smallest box around both."""
-    return torch.maximum(boxes[:, 2:], others[:, 2:]) - torch.minimum(boxes[:, :2], others[:, :2])
+    return torch.maximum(boxes[:, 2:], other_boxes[:, 2:]) - torch.minimum(boxes[:, :2], other_boxes[:, :2])

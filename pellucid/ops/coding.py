@@ -15,8 +15,8 @@ def encode(boxes: Tensor, anchors: Tensor, deviations: Sequence[float] = (1.0, 1
     dx = (x - xa) / wa with the centres x, xa; dw = ln(w / wa) with the widths w, wa; each is divided by its entry of
     `deviations`. Boxes and anchors must have a width and a height above 0. Source: Girshick et al. 2014, appendix C.
     """
-    centre, size = _middle(boxes)
-    anchor_centre, anchor_size = _middle(anchors)
+    centre, size = _centre_and_size(boxes)
+    anchor_centre, anchor_size = _centre_and_size(anchors)
     offsets = torch.cat([(centre - anchor_centre) / anchor_size, (size / anchor_size).log()], 1)
     return offsets / offsets.new_tensor(deviations)
 
@@ -29,7 +29,7 @@ def decode(
     dw and dh, times their deviations, are clamped to at most `limit`. Source: see `encode`.
     """
     offsets = offsets * offsets.new_tensor(deviations)
-    anchor_centre, anchor_size = _middle(anchors)
+    anchor_centre, anchor_size = _centre_and_size(anchors)
     centre = anchor_centre + offsets[:, :2] * anchor_size
     half = anchor_size * offsets[:, 2:].clamp_max(limit).exp() / 2
     return torch.cat([centre - half, centre + half], 1)
@@ -47,7 +47,7 @@ def decode_gradient(
     The gradient of a clamped dw or dh is 0.
     """
     scale = offsets.new_tensor(deviations)
-    _, anchor_size = _middle(anchors)
+    _, anchor_size = _centre_and_size(anchors)
     low, high = dboxes[:, :2], dboxes[:, 2:]
     log_size = offsets[:, 2:] * scale[2:]
     half = anchor_size * log_size.clamp_max(limit).exp() / 2
@@ -55,7 +55,7 @@ def decode_gradient(
     return torch.cat([(low + high) * anchor_size, dsize], 1) * scale
 
 
-def _middle(boxes: Tensor) -> tuple[Tensor, Tensor]:
+def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the centres (n, 2) and the sizes (n, 2)."""
     low, high = boxes[:, :2], boxes[:, 2:]
     return (low + high) / 2, high - low

@@ -6,8 +6,8 @@ Points are (..., 2): x, then y, in cells of the map; cell i covers [i, i + 1), w
 import torch
 from torch import Tensor
 
-CUTOFF = 3  # standard deviations beyond which a Gaussian is 0
-QUARTER = 0.25  # shift of `quarter` in cells
+CUTOFF_SIGMAS = 3  # standard deviations beyond which a Gaussian is 0
+QUARTER_SHIFT = 0.25  # shift of `quarter` in cells
 
 
 def gaussians(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
@@ -17,22 +17,23 @@ def gaussians(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
     one-hot: 1 in the cell that contains the point. With a sigma of at least 0.25, some cell centre is within 3 sigma.
     Source: Tompson et al. 2014, section 3, for Gaussians; He et al. 2017, section 5, for one hot.
     """
-    x, y = inside(points, size).unbind(-1)  # (...) each
-    across, down = _bell(x, size[1], sigma), _bell(y, size[0], sigma)
-    return down[..., :, None] * across[..., None, :]
+    x, y = clamp_points(points, size).unbind(-1)  # (...) each
+    x_weights, y_weights = _axis_weights(x, size[1], sigma), _axis_weights(y, size[0], sigma)
+    return y_weights[..., :, None] * x_weights[..., None, :]
 
 
-def _bell(coordinate: Tensor, count: int, sigma: float) -> Tensor:
+def _axis_weights(coordinate: Tensor, count: int, sigma: float) -> Tensor:
     """Return the weights (..., count) of the cells along one axis; their sum is 1."""
     if sigma == 0:
         cell = coordinate.floor().clamp_max(count - 1)
         return (torch.arange(count, device=coordinate.device) == cell[..., None]).to(coordinate.dtype)
-    squared = (_centres(count, coordinate) - coordinate[..., None]) ** 2
-    weights = (squared / (-2 * sigma**2)).exp().masked_fill(squared > (CUTOFF * sigma) ** 2, 0.0)
+    squared_distance = (_centres(count, coordinate) - coordinate[..., None]) ** 2
+    is_cut_off = squared_distance > (CUTOFF_SIGMAS * sigma) ** 2
+    weights = (squared_distance / (-2 * sigma**2)).exp().masked_fill(is_cut_off, 0.0)
     return weights / weights.sum(-1, keepdim=True)
 
 
-def inside(points: Tensor, size: tuple[int, int]) -> Tensor:
+def clamp_points(points: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the points, clamped to a map of `size` (H, W)."""
     x, y = points.unbind(-1)
     return torch.stack((x.clamp(0, size[1]), y.clamp(0, size[0])), -1)
@@ -43,8 +44,8 @@ def expectation(p: Tensor) -> Tensor:
 
     Source: Sun et al. 2018, Integral human pose regression, equation 2.
     """
-    across, down = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
-    return torch.stack(((p.sum(-2) * across).sum(-1), (p.sum(-1) * down).sum(-1)), -1)
+    x_centres, y_centres = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
+    return torch.stack(((p.sum(-2) * x_centres).sum(-1), (p.sum(-1) * y_centres).sum(-1)), -1)
 
 
 def expectation_slope(p: Tensor, mean: Tensor, dmean: Tensor) -> Tensor:
@@ -63,10 +64,10 @@ def quarter(maps: Tensor) -> Tensor:
     maps: (..., H, W). The shift is made on each axis, unless both neighbours are equal or one is outside the map.
     Source: Newell, Yang and Deng 2016, section 3.1, and their code.
     """
-    x, y, window = _peaks(maps)
+    x, y, window = _highest_cells(maps)
     left_right, up_down = window[..., 1, 2] - window[..., 1, 0], window[..., 2, 1] - window[..., 0, 1]
-    shift = torch.stack((left_right, up_down), -1).sign() * QUARTER
-    return torch.stack((x, y), -1) + 0.5 + shift.where(_within(x, y, maps), 0.0)
+    shift = torch.stack((left_right, up_down), -1).sign() * QUARTER_SHIFT
+    return torch.stack((x, y), -1) + 0.5 + shift.where(_has_neighbours(x, y, maps), 0.0)
 
 
 def taylor(maps: Tensor) -> Tensor:
@@ -76,42 +77,43 @@ def taylor(maps: Tensor) -> Tensor:
     axis; it is the centre itself if the cell is on the border or the parabola has no maximum.
     Source: Zhang, Zhu, Dai, Ye and Zhu 2020, Distribution-aware coordinate representation, equation 7, unsmoothed.
     """
-    x, y, w = _peaks(maps)
+    x, y, w = _highest_cells(maps)
     dx, dy = (w[..., 1, 2] - w[..., 1, 0]) / 2, (w[..., 2, 1] - w[..., 0, 1]) / 2
     dxx = w[..., 1, 2] - 2 * w[..., 1, 1] + w[..., 1, 0]
     dyy = w[..., 2, 1] - 2 * w[..., 1, 1] + w[..., 0, 1]
     dxy = (w[..., 2, 2] - w[..., 2, 0] - w[..., 0, 2] + w[..., 0, 0]) / 4
     determinant = dxx * dyy - dxy**2
     shift = torch.stack((dxy * dy - dyy * dx, dxy * dx - dxx * dy), -1) / determinant[..., None]  # -H^-1 g
-    concave = ((dxx < 0) & (determinant > 0))[..., None] & _within(x, y, maps).all(-1, keepdim=True)
+    concave = ((dxx < 0) & (determinant > 0))[..., None] & _has_neighbours(x, y, maps).all(-1, keepdim=True)
     return torch.stack((x, y), -1) + 0.5 + shift.where(concave, 0.0).clamp(-0.5, 0.5)
 
 
 def mass_within(p: Tensor, points: Tensor, radius: float) -> Tensor:
     """Return the sum (...) of maps p (..., H, W) over the cells with centres within `radius` of their point."""
-    across, down = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
-    squared = ((down - points[..., 1:]) ** 2)[..., :, None] + ((across - points[..., :1]) ** 2)[..., None, :]
-    return (p * (squared <= radius**2)).sum((-2, -1))
+    x_centres, y_centres = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
+    squared_x, squared_y = (x_centres - points[..., :1]) ** 2, (y_centres - points[..., 1:]) ** 2
+    squared_distance = squared_y[..., :, None] + squared_x[..., None, :]
+    return (p * (squared_distance <= radius**2)).sum((-2, -1))
 
 
 def _centres(count: int, like: Tensor) -> Tensor:
     return torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
 
 
-def _within(x: Tensor, y: Tensor, maps: Tensor) -> Tensor:
+def _has_neighbours(x: Tensor, y: Tensor, maps: Tensor) -> Tensor:
     """Return whether cells have both neighbours along x, and along y: (..., 2) bool."""
     return torch.stack(((x > 0) & (x < maps.shape[-1] - 1), (y > 0) & (y < maps.shape[-2] - 1)), -1)
 
 
-def _peaks(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _highest_cells(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return column and row (...) of each map's highest cell, and the 3 x 3 values around it, with repeated borders."""
     height, width = maps.shape[-2:]
     flat = maps.flatten(-2)
-    best = flat.argmax(-1)
-    x, y = best % width, best // width
-    step = torch.arange(-1, 2, device=maps.device)
-    rows = (y[..., None] + step).clamp(0, height - 1)  # (..., 3)
-    columns = (x[..., None] + step).clamp(0, width - 1)
+    flat_index = flat.argmax(-1)
+    x, y = flat_index % width, flat_index // width
+    offsets = torch.arange(-1, 2, device=maps.device)
+    rows = (y[..., None] + offsets).clamp(0, height - 1)  # (..., 3)
+    columns = (x[..., None] + offsets).clamp(0, width - 1)
     index = rows[..., :, None] * width + columns[..., None, :]  # (..., 3, 3)
     window = flat.gather(-1, index.flatten(-2)).unflatten(-1, (3, 3))
     return x.to(maps.dtype), y.to(maps.dtype), window

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-_BITS, _FIRST = 5, 48  # bits of a run length in one character; code of the character for 0
-_MORE, _SIGN = 0x20, 0x10  # bit of a character if another follows; sign bit of the last character
+_BITS_PER_CHARACTER, _ZERO_CODE = 5, 48  # bits of a run length in one character; code of the character for 0
+_MORE_BIT, _SIGN_BIT = 0x20, 0x10  # bit of a character if another follows; sign bit of the last character
 _MAX_CHARACTERS = 8  # of one run length: 40 bits
-_SCALE = 5  # polygons are drawn on a grid that is this many times finer than the pixels
+_GRID_SCALE = 5  # polygons are drawn on a grid that is this many times finer than the pixels
 _MAX_POINTS = 1 << 18  # of that grid at a time
 
 
@@ -36,7 +36,7 @@ def from_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> Tensor:
 def run_spans(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
     """Return the spans of run lengths, see `fill_spans`; PellucidError unless they are counts whose sum is H W."""
     ends = np.cumsum(check_run_lengths(counts, size))
-    return _paired(ends[: ends.size // 2 * 2])
+    return _nonempty_spans(ends[: ends.size // 2 * 2])
 
 
 def check_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
@@ -56,33 +56,34 @@ def compress(counts: Sequence[int]) -> str:
     runs = np.asarray(counts, dtype=np.int64)
     remaining = runs.copy()
     remaining[3:] -= runs[1:-2]
-    text, more = np.zeros((remaining.size, _MAX_CHARACTERS), np.uint8), np.ones(remaining.size, bool)
+    text, has_more = np.zeros((remaining.size, _MAX_CHARACTERS), np.uint8), np.ones(remaining.size, bool)
     for k in range(_MAX_CHARACTERS):
-        bits, is_open = remaining & (_MORE - 1), more
-        remaining = remaining >> _BITS
-        more = is_open & np.where(bits & _SIGN, remaining != -1, remaining != 0)
-        text[:, k] = np.where(is_open, bits + more * _MORE + _FIRST, 0)
+        bits, is_open = remaining & (_MORE_BIT - 1), has_more
+        remaining = remaining >> _BITS_PER_CHARACTER
+        has_more = is_open & np.where(bits & _SIGN_BIT, remaining != -1, remaining != 0)
+        text[:, k] = np.where(is_open, bits + has_more * _MORE_BIT + _ZERO_CODE, 0)
     return text[text > 0].tobytes().decode("ascii")
 
 
 def decompress(text: str | bytes) -> list[int]:
     """Return the run lengths of COCO's compressed RLE; PellucidError for invalid text."""
     codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
-    codes = codes.astype(np.int64) - _FIRST
-    last = np.flatnonzero((codes & _MORE) == 0)
-    is_complete = not codes.size or (last.size and last[-1] == codes.size - 1)
-    first = np.concatenate(([0], last[:-1] + 1)) if last.size else last
+    codes = codes.astype(np.int64) - _ZERO_CODE
+    last_characters = np.flatnonzero((codes & _MORE_BIT) == 0)
+    is_complete = not codes.size or (last_characters.size and last_characters[-1] == codes.size - 1)
+    first_characters = np.concatenate(([0], last_characters[:-1] + 1)) if last_characters.size else last_characters
     if (
         not is_complete
-        or bool(((codes < 0) | (codes >= 2 * _MORE)).any())
-        or bool((last - first >= _MAX_CHARACTERS).any())
+        or bool(((codes < 0) | (codes >= 2 * _MORE_BIT)).any())
+        or bool((last_characters - first_characters >= _MAX_CHARACTERS).any())
     ):
         raise PellucidError("text is not a compressed RLE")
     if not codes.size:
         return []
-    position = np.arange(codes.size) - np.repeat(first, last - first + 1)
-    values = np.add.reduceat((codes & (_MORE - 1)) << (_BITS * position), first)
-    values -= np.where(codes[last] & _SIGN, np.int64(1) << (_BITS * (position[last] + 1)), 0)
+    position = np.arange(codes.size) - np.repeat(first_characters, last_characters - first_characters + 1)
+    values = np.add.reduceat((codes & (_MORE_BIT - 1)) << (_BITS_PER_CHARACTER * position), first_characters)
+    n_bits = _BITS_PER_CHARACTER * (position[last_characters] + 1)
+    values -= np.where(codes[last_characters] & _SIGN_BIT, np.int64(1) << n_bits, 0)
     for start in (1, 2):
         values[start::2] = np.cumsum(values[start::2])
     return values.tolist()
@@ -116,16 +117,16 @@ def fill_spans(spans: np.ndarray, size: tuple[int, int], new_size: tuple[int, in
     return torch.from_numpy(values.reshape(size[1], size[0])).T.contiguous()
 
 
-def nearest_pixels(before: int, after: int) -> np.ndarray:
-    """Return the index of the nearest pixel, of `before` pixels in a row, to each of `after` pixels in its place."""
-    return ((np.arange(after) + 0.5) * (before / after)).astype(np.int64)
+def nearest_pixels(old_length: int, new_length: int) -> np.ndarray:
+    """Return the index of the nearest of `old_length` pixels in a row to each of `new_length` pixels in its place."""
+    return ((np.arange(new_length) + 0.5) * (old_length / new_length)).astype(np.int64)
 
 
 def span_box(spans: np.ndarray, height: int) -> tuple[int, int, int, int]:
     """Return the bounding box (x0, y0, x1, y1) of spans; (0, 0, 0, 0) without any. height: of the mask."""
     if not spans.size:
         return 0, 0, 0, 0
-    (first_x, first_y), (last_x, last_y) = ((part // height, part % height) for part in (spans[:, 0], spans[:, 1] - 1))
+    (first_x, first_y), (last_x, last_y) = (divmod(pixels, height) for pixels in (spans[:, 0], spans[:, 1] - 1))
     wraps = bool((first_x < last_x).any())  # a run that goes on in the next column touches both borders
     top, bottom = (0, height) if wraps else (int(first_y.min()), int(last_y.max()) + 1)
     return int(first_x.min()), top, int(last_x.max()) + 1, bottom
@@ -133,9 +134,9 @@ def span_box(spans: np.ndarray, height: int) -> tuple[int, int, int, int]:
 
 def span_outline(spans: np.ndarray, height: int) -> int:
     """Return the number of pixel sides around a mask of spans. height: of the mask."""
-    across = ((spans[:, 1] - 1) // height - spans[:, 0] // height + 1).sum()  # columns, each with a top and a bottom
-    both = np.sort(np.concatenate((spans.ravel(), spans.ravel() + height)))  # also of the mask a column further right
-    return int(2 * across + (both[1::2] - both[::2]).sum())
+    n_columns = ((spans[:, 1] - 1) // height - spans[:, 0] // height + 1).sum()  # columns, each with a top and a bottom
+    span_ends = np.sort(np.concatenate((spans.ravel(), spans.ravel() + height)))  # also of the mask shifted right
+    return int(2 * n_columns + (span_ends[1::2] - span_ends[::2]).sum())
 
 
 def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
@@ -149,57 +150,58 @@ def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) ->
 
 def polygon_spans(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
     """Return the spans of polygons, see `fill_spans` and `fill_polygons`."""
-    found = [np.zeros((0, 2), np.int64)]
+    span_parts = [np.zeros((0, 2), np.int64)]
     for polygon in polygons:
         points = np.asarray(polygon, np.float64)
         if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
             raise PellucidError("polygon needs three points or more, each of two finite numbers x and y")
-        toggles = np.sort(_toggles(points.reshape(-1, 2), size))
+        crossings = np.sort(_outline_crossings(points.reshape(-1, 2), size))
         count = size[0] * size[1]
-        found.append(_paired(np.append(toggles, count)[: (toggles.size + 1) // 2 * 2].clip(max=count)))
-    return found[1] if len(found) == 2 else _union(np.concatenate(found))
+        span_parts.append(_nonempty_spans(np.append(crossings, count)[: (crossings.size + 1) // 2 * 2].clip(max=count)))
+    return span_parts[1] if len(span_parts) == 2 else _merge_spans(np.concatenate(span_parts))
 
 
-def _paired(ends: np.ndarray) -> np.ndarray:
+def _nonempty_spans(ends: np.ndarray) -> np.ndarray:
     """Return spans from their alternating first pixels and ends, without empty ones."""
     spans = ends.reshape(-1, 2)
     return spans[spans[:, 0] < spans[:, 1]]
 
 
-def _union(spans: np.ndarray) -> np.ndarray:
+def _merge_spans(spans: np.ndarray) -> np.ndarray:
     """Return spans in ascending order that cover the same pixels as spans that may overlap."""
     spans = spans[np.argsort(spans[:, 0], kind="stable")]
-    reached = np.maximum.accumulate(spans[:, 1])
-    first = np.flatnonzero(np.concatenate(([True], spans[1:, 0] > reached[:-1]))[: len(spans)])
-    last = np.append(first[1:], len(spans))[: len(first)] - 1
-    return np.stack((spans[first, 0], reached[last]), 1)
+    max_ends = np.maximum.accumulate(spans[:, 1])
+    first_spans = np.flatnonzero(np.concatenate(([True], spans[1:, 0] > max_ends[:-1]))[: len(spans)])
+    last_spans = np.append(first_spans[1:], len(spans))[: len(first_spans)] - 1
+    return np.stack((spans[first_spans, 0], max_ends[last_spans]), 1)
 
 
 def outline_length(polygons: Sequence[Sequence[float]]) -> float:
     """Return the sum of max(|dx|, |dy|) over the sides of all polygons, in pixels."""
     counts = np.fromiter(map(len, polygons), np.int64, len(polygons)) // 2
     points = np.fromiter(chain.from_iterable(polygons), np.float64).reshape(-1, 2)
-    last = np.cumsum(counts) - 1
-    after = np.arange(1, len(points) + 1)
-    after[last] = last - counts + 1  # the first point of the same polygon
-    return float(np.abs(points[after] - points).max(1, initial=0).sum())
+    last_index = np.cumsum(counts) - 1
+    next_index = np.arange(1, len(points) + 1)
+    next_index[last_index] = last_index - counts + 1  # the first point of the same polygon
+    return float(np.abs(points[next_index] - points).max(1, initial=0).sum())
 
 
-def _toggles(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _outline_crossings(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the pixel indices, column by column, at which a polygon's outline switches between inside and outside."""
     height, width = size
-    found: list[np.ndarray] = []
-    for u, v in _line(np.trunc(_SCALE * points + 0.5).astype(np.int64)):
+    crossing_parts: list[np.ndarray] = []
+    for u, v in _outline_points(np.trunc(_GRID_SCALE * points + 0.5).astype(np.int64)):
         crossing = np.flatnonzero(u[1:] != u[:-1])
         before, after = u[crossing], u[crossing + 1]
-        x = (np.where(after < before, after, after - 1) + 0.5) / _SCALE - 0.5
-        y = (np.minimum(v[crossing], v[crossing + 1]) + 0.5) / _SCALE - 0.5
-        centre = (x == np.floor(x)) & (x >= 0) & (x <= width - 1)
-        found.append(x[centre].astype(np.int64) * height + np.ceil(y[centre].clip(0, height)).astype(np.int64))
-    return np.concatenate(found)
+        x = (np.where(after < before, after, after - 1) + 0.5) / _GRID_SCALE - 0.5
+        y = (np.minimum(v[crossing], v[crossing + 1]) + 0.5) / _GRID_SCALE - 0.5
+        is_centre = (x == np.floor(x)) & (x >= 0) & (x <= width - 1)
+        column, row = x[is_centre].astype(np.int64), np.ceil(y[is_centre].clip(0, height)).astype(np.int64)
+        crossing_parts.append(column * height + row)
+    return np.concatenate(crossing_parts)
 
 
-def _line(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _outline_points(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield x and y of all points of the fine grid on the closed line through `points` (n, 2), in parts.
 
     A part contains up to _MAX_POINTS points, and the first of the next part. A side is the same in both directions, so
@@ -207,27 +209,27 @@ def _line(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     start, end = points, np.roll(points, -1, 0)
     d = np.abs(end - start)
-    flat = d[:, 0] >= d[:, 1]
-    swapped = np.where(flat, start[:, 0] > end[:, 0], start[:, 1] > end[:, 1])
-    low, high = (np.where(swapped[:, None], a, b) for a, b in ((end, start), (start, end)))
+    is_flat = d[:, 0] >= d[:, 1]
+    is_swapped = np.where(is_flat, start[:, 0] > end[:, 0], start[:, 1] > end[:, 1])
+    low, high = (np.where(is_swapped[:, None], a, b) for a, b in ((end, start), (start, end)))
     steps = d.max(1)
-    slope = np.where(flat, high[:, 1] - low[:, 1], high[:, 0] - low[:, 0]) / np.maximum(steps, 1)
+    slope = np.where(is_flat, high[:, 1] - low[:, 1], high[:, 0] - low[:, 0]) / np.maximum(steps, 1)
     ends = np.cumsum(steps + 1)
     for first in range(0, int(ends[-1]), _MAX_POINTS):
         index = np.arange(first, min(first + _MAX_POINTS + 1, int(ends[-1])))
         side = np.searchsorted(ends, index, side="right")
         t = index - (ends - steps - 1)[side]
-        t = np.where(swapped[side], steps[side] - t, t)
-        along = np.where(flat, low[:, 0], low[:, 1])[side] + t
-        across = np.trunc(np.where(flat, low[:, 1], low[:, 0])[side] + slope[side] * t + 0.5).astype(np.int64)
-        yield np.where(flat[side], along, across), np.where(flat[side], across, along)
+        t = np.where(is_swapped[side], steps[side] - t, t)
+        major = np.where(is_flat, low[:, 0], low[:, 1])[side] + t
+        minor = np.trunc(np.where(is_flat, low[:, 1], low[:, 0])[side] + slope[side] * t + 0.5).astype(np.int64)
+        yield np.where(is_flat[side], major, minor), np.where(is_flat[side], minor, major)
 
 
 _Step = tuple[
     tuple[int, int], int
-]  # start of a step (x, y) at a pixel's corner; its direction, an index of _STEPS or _CUT
-_STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
-_CUT = -1  # direction of a step along a cut between a hole and the outline around it
+]  # start of a step (x, y) at a pixel's corner; its direction, an index of _DIRECTIONS or _CUT_DIRECTION
+_DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
+_CUT_DIRECTION = -1  # direction of a step along a cut between a hole and the outline around it
 
 
 def outline_polygons(mask: Tensor) -> list[list[float]]:
@@ -237,42 +239,44 @@ def outline_polygons(mask: Tensor) -> list[list[float]]:
     runs once in each direction; `fill_polygons` of the result is the mask itself.
     """
     pixels = mask.numpy()
-    loops = _loops(pixels)
-    before = {step: loop[k - 1] for loop in loops for k, step in enumerate(loop)}
-    after = {step: other for other, step in before.items()}
+    loops = _boundary_loops(pixels)
+    previous_step = {step: loop[k - 1] for loop in loops for k, step in enumerate(loop)}
+    next_step = {step: other for other, step in previous_step.items()}
     # Start of each hole's topmost step to the left. The pixel above it is in the mask; the cut goes up from there.
-    tops = {
+    hole_tops = {
         k: min((y, x) for (x, y), direction in loop if direction == 2) for k, loop in enumerate(loops) if _is_hole(loop)
     }
-    for k in sorted(tops, key=lambda k: tops[k], reverse=True):  # from the bottom: lower holes join first
-        bottom, right = tops[k]
+    for k in sorted(hole_tops, key=lambda k: hole_tops[k], reverse=True):  # from the bottom: lower holes join first
+        bottom, right = hole_tops[k]
         x, top = right - 1, bottom - 1
         while top > 0 and pixels[top - 1, x]:
             top -= 1
-        last, outer, down, up = ((right, bottom), 2), ((x, top), 0), ((x, top), _CUT), ((x, bottom), _CUT)
-        for step, following in ((before[outer], down), (down, after[last]), (last, up), (up, outer)):
-            after[step], before[following] = following, step
-    return [_corners(_walked(loop[0], after)) for k, loop in enumerate(loops) if k not in tops]
+        hole_step, outer_step = ((right, bottom), 2), ((x, top), 0)
+        cut_down, cut_up = ((x, top), _CUT_DIRECTION), ((x, bottom), _CUT_DIRECTION)
+        into_hole = (previous_step[outer_step], cut_down), (cut_down, next_step[hole_step])
+        for step, following in (*into_hole, (hole_step, cut_up), (cut_up, outer_step)):
+            next_step[step], previous_step[following] = following, step
+    return [_loop_corners(_follow_loop(loop[0], next_step)) for k, loop in enumerate(loops) if k not in hole_tops]
 
 
-def _walked(first: _Step, after: dict[_Step, _Step]) -> list[_Step]:
+def _follow_loop(first: _Step, next_step: dict[_Step, _Step]) -> list[_Step]:
     """Return the steps of a closed line, beginning with `first`; after: the step that follows each."""
-    found, step = [first], after[first]
+    loop, step = [first], next_step[first]
     while step != first:
-        found.append(step)
-        step = after[step]
-    return found
+        loop.append(step)
+        step = next_step[step]
+    return loop
 
 
-def _loops(pixels: np.ndarray) -> list[list[_Step]]:
+def _boundary_loops(pixels: np.ndarray) -> list[list[_Step]]:
     """Return the closed boundaries of a mask, with the mask to the right of each step."""
     padded = np.pad(pixels, 1)
     inner = padded[1:-1, 1:-1]
-    others = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])  # above, right, below, left
-    starts = ((0, 0), (1, 0), (1, 1), (0, 1))
+    neighbours = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])  # above, right, below, left
+    start_corners = ((0, 0), (1, 0), (1, 1), (0, 1))
     remaining: dict[_Step, None] = {}
-    for direction, (other, (dx, dy)) in enumerate(zip(others, starts, strict=True)):
-        rows, columns = np.nonzero(inner & ~other)
+    for direction, (neighbour, (dx, dy)) in enumerate(zip(neighbours, start_corners, strict=True)):
+        rows, columns = np.nonzero(inner & ~neighbour)
         corners = zip((columns + dx).tolist(), (rows + dy).tolist(), strict=True)
         remaining.update(dict.fromkeys((corner, direction) for corner in corners))
     loops: list[list[_Step]] = []
@@ -283,7 +287,7 @@ def _loops(pixels: np.ndarray) -> list[list[_Step]]:
             del remaining[step]
             loop.append(step)
             (x, y), direction = step
-            end = (x + _STEPS[direction][0], y + _STEPS[direction][1])
+            end = (x + _DIRECTIONS[direction][0], y + _DIRECTIONS[direction][1])
             # right first: pixels that share only a corner are separate
             turns = ((end, (direction + turn) % 4) for turn in (1, 0, 3))
             step = next((candidate for candidate in turns if candidate in remaining), None)
@@ -293,15 +297,16 @@ def _loops(pixels: np.ndarray) -> list[list[_Step]]:
 
 def _is_hole(loop: list[_Step]) -> bool:
     """Return whether a boundary runs counter-clockwise, as those of holes do."""
-    return sum(_STEPS[direction][0] * y for (_, y), direction in loop) > 0
+    return sum(_DIRECTIONS[direction][0] * y for (_, y), direction in loop) > 0
 
 
-def _corners(loop: list[_Step]) -> list[float]:
+def _loop_corners(loop: list[_Step]) -> list[float]:
     """Return the coordinates x0, y0, x1, y1, ... at which a closed line turns."""
     points = [point for point, _ in loop]
     corners: list[float] = []
-    for before, point, after in zip([points[-1], *points[:-1]], points, [*points[1:], points[0]], strict=True):
-        sides = [(b - a, c - b) for a, b, c in zip(before, point, after, strict=True)]
-        if not all(there == onward == 0 or there * onward > 0 for there, onward in sides):
+    previous_points, next_points = [points[-1], *points[:-1]], [*points[1:], points[0]]
+    for previous_point, point, next_point in zip(previous_points, points, next_points, strict=True):
+        sides = [(b - a, c - b) for a, b, c in zip(previous_point, point, next_point, strict=True)]
+        if not all(incoming == outgoing == 0 or incoming * outgoing > 0 for incoming, outgoing in sides):
             corners += map(float, point)
     return corners

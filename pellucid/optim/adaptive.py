@@ -38,9 +38,9 @@ class Adagrad(Optimizer):
         """Take one step."""
         square_sum = tensors_of(state, "square_sum")
         foreach.addcmul_(square_sum, grads, grads)
-        size = foreach.sqrt(square_sum)
-        foreach.add_(size, self.epsilon)
-        foreach.addcdiv_(params, grads, size, value=-lr)
+        denominator = foreach.sqrt(square_sum)
+        foreach.add_(denominator, self.epsilon)
+        foreach.addcdiv_(params, grads, denominator, value=-lr)
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class RMSprop(Optimizer):
 
     def init(self, params: list[Tensor]) -> State:
         """Return zeros for each parameter: the mean square, with momentum the velocity, and if centered the mean."""
-        return {name: zeros(params) for name in self._names()}
+        return {name: zeros(params) for name in self._state_names()}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""
-        check_state(self, state, self._names())
+        check_state(self, state, self._state_names())
         square_mean = tensors_of(state, "square_mean")
         foreach.mul_(square_mean, self.rho)
         foreach.addcmul_(square_mean, grads, grads, value=1 - self.rho)
@@ -81,17 +81,17 @@ class RMSprop(Optimizer):
             foreach.lerp_(mean, grads, 1 - self.rho)
             square_mean = foreach.addcmul(square_mean, mean, mean, value=-1)
             foreach.clamp_min_(square_mean, 0.0)  # rounding may leave the variance of a constant below 0
-        size = foreach.sqrt(square_mean)
-        foreach.add_(size, self.epsilon)
+        denominator = foreach.sqrt(square_mean)
+        foreach.add_(denominator, self.epsilon)
         if self.momentum == 0:
-            foreach.addcdiv_(params, grads, size, value=-lr)
+            foreach.addcdiv_(params, grads, denominator, value=-lr)
             return
         velocity = tensors_of(state, "velocity")
         foreach.mul_(velocity, self.momentum)
-        foreach.addcdiv_(velocity, grads, size)
+        foreach.addcdiv_(velocity, grads, denominator)
         foreach.add_(params, velocity, alpha=-lr)
 
-    def _names(self) -> tuple[str, ...]:
+    def _state_names(self) -> tuple[str, ...]:
         velocity, mean = ("velocity",) if self.momentum != 0 else (), ("mean",) if self.centered else ()
         return ("square_mean", *velocity, *mean)
 
@@ -121,18 +121,18 @@ class AdamStep(Optimizer):
         """Take one step of Adam or AMSGrad."""
         check_state(self, state, ("mean", "square_mean", "step", *(("square_max",) if self.amsgrad else ())))
         step = increment_step(state)
-        largest = tensors_of(state, "square_max" if self.amsgrad else "square_mean")
-        lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), largest
-        for param, grad, mean, square_mean, square_max in foreach.runs(*lists):
+        square_maxima = tensors_of(state, "square_max" if self.amsgrad else "square_mean")
+        lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), square_maxima
+        for param, grad, mean, square_mean, square_max in foreach.chunks(*lists):
             foreach.lerp_(mean, grad, 1 - self.beta1)
             foreach.mul_(square_mean, self.beta2)
             foreach.addcmul_(square_mean, grad, grad, value=1 - self.beta2)
             if self.amsgrad:
                 foreach.maximum_(square_max, square_mean)
-            size = foreach.sqrt(square_max)  # without amsgrad, `square_max` is `square_mean`
-            foreach.div_(size, math.sqrt(1 - self.beta2**step))
-            foreach.add_(size, self.epsilon)
-            foreach.addcdiv_(param, mean, size, value=-lr / (1 - self.beta1**step))
+            denominator = foreach.sqrt(square_max)  # without amsgrad, `square_max` is `square_mean`
+            foreach.div_(denominator, math.sqrt(1 - self.beta2**step))
+            foreach.add_(denominator, self.epsilon)
+            foreach.addcdiv_(param, mean, denominator, value=-lr / (1 - self.beta1**step))
 
 
 @dataclass(frozen=True)

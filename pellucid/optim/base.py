@@ -105,9 +105,11 @@ def unpack(state: State, paths: list[str], flat: Mapping[str, Tensor]) -> None:
     """
     expected = pack(state, paths)
     if expected.keys() != flat.keys():
-        odd = sorted(expected.keys() ^ flat.keys())[0]
-        what = "missing" if odd in expected else "unknown"
-        raise PellucidError(f"optimizer state: {odd!r} is {what}; resume with the optimizer and network that saved it")
+        wrong_name = sorted(expected.keys() ^ flat.keys())[0]
+        problem = "missing" if wrong_name in expected else "unknown"
+        raise PellucidError(
+            f"optimizer state: {wrong_name!r} is {problem}; resume with the optimizer and network that saved it"
+        )
     for name, tensor in expected.items():
         if tensor.shape != flat[name].shape or tensor.dtype != flat[name].dtype:
             raise PellucidError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-MAX_RUN = 1 << 18  # values in a part of `runs`: 1 MiB of float32
+MAX_CHUNK_VALUES = 1 << 18  # values in each tensor list of a chunk: 1 MiB of float32
 
 add_ = torch._foreach_add_
 addcdiv_ = torch._foreach_addcdiv_
@@ -29,28 +29,28 @@ sqrt = torch._foreach_sqrt
 sub_ = torch._foreach_sub_
 
 
-def runs(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
-    """Yield parts of lists of tensors, with about MAX_RUN values at most, for elementwise operations.
+def chunks(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+    """Yield chunks of lists of tensors, with about MAX_CHUNK_VALUES at most, for elementwise operations.
 
     The lists contain tensors of the same shapes; larger tensors are split along their first axis. If several operations
-    run on one part after another, it stays in the processor's cache, and intermediate results take little memory.
+    run on one chunk after another, it stays in the processor's cache, and intermediate results take little memory.
     """
     split_lists = [[piece for tensor in tensors for piece in _split(tensor)] for tensors in lists]
-    begin, values = 0, 0
+    chunk_start, value_count = 0, 0
     for index, piece in enumerate(split_lists[0]):
-        values += piece.numel()
-        if values > MAX_RUN and index > begin:
-            yield tuple(pieces[begin:index] for pieces in split_lists)
-            begin, values = index, piece.numel()
-    if begin < len(split_lists[0]):
-        yield tuple(pieces[begin:] for pieces in split_lists)
+        value_count += piece.numel()
+        if value_count > MAX_CHUNK_VALUES and index > chunk_start:
+            yield tuple(pieces[chunk_start:index] for pieces in split_lists)
+            chunk_start, value_count = index, piece.numel()
+    if chunk_start < len(split_lists[0]):
+        yield tuple(pieces[chunk_start:] for pieces in split_lists)
 
 
 def _split(tensor: Tensor) -> Sequence[Tensor]:
-    """Return the tensor, or for more than MAX_RUN values, views of consecutive rows with at most MAX_RUN each.
+    """Return the tensor, or if it has more than MAX_CHUNK_VALUES, views of consecutive rows with at most that many.
 
     A single row is not split.
     """
-    if tensor.numel() <= MAX_RUN or not tensor.dim():
+    if tensor.numel() <= MAX_CHUNK_VALUES or not tensor.dim():
         return (tensor,)
-    return torch.split(tensor, max(1, MAX_RUN * len(tensor) // tensor.numel()))
+    return torch.split(tensor, max(1, MAX_CHUNK_VALUES * len(tensor) // tensor.numel()))

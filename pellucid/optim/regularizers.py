@@ -69,20 +69,20 @@ def shrink_weights(regularizers: Iterable[Regularizer], weights: list[Tensor], l
             regularizer.shrink(weights, lr)
 
 
-def squares(weights: list[Tensor]) -> Tensor:
+def square_sum(weights: list[Tensor]) -> Tensor:
     """Return Σ w² over all weights."""
     return torch.stack(foreach.norm(weights)).square().sum()
 
 
-def absolutes(weights: list[Tensor]) -> Tensor:
+def absolute_sum(weights: list[Tensor]) -> Tensor:
     """Return Σ |w| over all weights."""
     return torch.stack(foreach.norm(weights, 1)).sum()
 
 
-def soft_threshold(weights: list[Tensor], reach: float) -> None:
-    """Apply the soft threshold: move each weight towards 0 by `reach`, in place, stopping at 0."""
-    decrease = foreach.clamp_min(weights, -reach)
-    foreach.clamp_max_(decrease, reach)
+def soft_threshold(weights: list[Tensor], threshold: float) -> None:
+    """Apply the soft threshold: move each weight towards 0 by `threshold`, in place, stopping at 0."""
+    decrease = foreach.clamp_min(weights, -threshold)
+    foreach.clamp_max_(decrease, threshold)
     foreach.sub_(weights, decrease)
 
 
@@ -102,7 +102,7 @@ class L1(Regularizer):
 
     def cost(self, weights: list[Tensor], n: int) -> Tensor:
         """Return lam/n Σ |w|."""
-        return absolutes(weights) * (self.lam / n)
+        return absolute_sum(weights) * (self.lam / n)
 
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
         """Add lam/n sign(w)."""
@@ -128,7 +128,7 @@ class L2(Regularizer):
 
     def cost(self, weights: list[Tensor], n: int) -> Tensor:
         """Return lam/2n Σ w²."""
-        return squares(weights) * (self.lam / (2 * n))
+        return square_sum(weights) * (self.lam / (2 * n))
 
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
         """Add lam/n w."""
@@ -156,7 +156,7 @@ class ElasticNet(Regularizer):
 
     def cost(self, weights: list[Tensor], n: int) -> Tensor:
         """Return l1/n Σ |w| + l2/2n Σ w²."""
-        return absolutes(weights) * (self.l1 / n) + squares(weights) * (self.l2 / (2 * n))
+        return absolute_sum(weights) * (self.l1 / n) + square_sum(weights) * (self.l2 / (2 * n))
 
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
         """Add l1/n sign(w) + l2/n w."""
@@ -188,13 +188,13 @@ class MaxNorm(metaclass=Checked):
         """Scale the weights of units whose norm is above the limit back to it, in place."""
         for weight in weights:
             axes = tuple(range(1, weight.dim()))
-            length = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)
-            weight.mul_((self.limit / length).clamp(max=1.0))  # for a norm of 0, the quotient is infinity, clamped to 1
+            norm = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)
+            weight.mul_((self.limit / norm).clamp(max=1.0))  # for a norm of 0, the quotient is infinity, clamped to 1
 
 
-def limits(regularizers: Iterable[object]) -> list[MaxNorm]:
+def max_norms(regularizers: Iterable[object]) -> list[MaxNorm]:
     """Return the limits in `regularizers`, which are applied after each update, not before it."""
-    return [limit for limit in regularizers if isinstance(limit, MaxNorm)]
+    return [regularizer for regularizer in regularizers if isinstance(regularizer, MaxNorm)]
 
 
 REGULARIZERS: dict[str, type[Regularizer] | type[MaxNorm]] = {

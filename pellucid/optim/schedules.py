@@ -76,7 +76,7 @@ class Plan(Schedule):
         return {}
 
 
-def length(unit: Unit, now: Progress) -> int:
+def steps_in_unit(unit: Unit, now: Progress) -> int:
     """Return the number of steps in a unit."""
     return {"steps": 1, "epochs": now.epoch_steps, "run": now.steps}[unit]
 
@@ -110,7 +110,7 @@ class InverseTime(Plan):
 
     def at(self, now: Progress) -> float:
         """Return t0 / (t + t1)."""
-        return self.t0 / (now.step / length(self.unit, now) + self.t1)
+        return self.t0 / (now.step / steps_in_unit(self.unit, now) + self.t1)
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ class Step(Plan):
 
     def at(self, now: Progress) -> float:
         """Return drop ** (number of drops so far)."""
-        unit = length(self.unit, now)
+        unit_steps = steps_in_unit(self.unit, now)
         if self.every is not None:
-            return self.drop ** (now.step // max(1, round(self.every * unit)))
-        return self.drop ** sum(now.step >= round(time * unit) for time in self.at_times)
+            return self.drop ** (now.step // max(1, round(self.every * unit_steps)))
+        return self.drop ** sum(now.step >= round(time * unit_steps) for time in self.at_times)
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,11 @@ class OneCycle(Plan):
 
     def at(self, now: Progress) -> float:
         """Return the factor; after the end of the run, the last one."""
-        first, last = 1 / self.div_factor, 1 / self.div_factor / self.final_div_factor
+        start, end = 1 / self.div_factor, 1 / self.div_factor / self.final_div_factor
         peak = self.pct_start * now.steps - 1  # the last step of the rise
         if now.step < peak:
-            return _anneal(first, 1.0, now.step / peak)
-        return _anneal(1.0, last, min((now.step - peak) / (now.steps - 1 - peak), 1.0))
+            return _anneal(start, 1.0, now.step / peak)
+        return _anneal(1.0, end, min((now.step - peak) / (now.steps - 1 - peak), 1.0))
 
 
 def _anneal(start: float, end: float, fraction: float) -> float:
@@ -261,16 +261,21 @@ class ReduceOnPlateau(Schedule):
 
     def observe(self, memory: Memory, loss: float) -> Memory:
         """Return the new state: count epochs without improvement, and drop after too many; NaN does not improve."""
-        factor, best, bad, cooling = memory["factor"], memory["best"], memory["bad"], memory["cooling"]
-        if loss < best * (1 - self.threshold):
-            best, bad = loss, 0
+        factor, best_loss, bad_epochs, cooldown_epochs = (
+            memory["factor"],
+            memory["best"],
+            memory["bad"],
+            memory["cooling"],
+        )
+        if loss < best_loss * (1 - self.threshold):
+            best_loss, bad_epochs = loss, 0
         else:
-            bad += 1
-        if cooling > 0:
-            cooling, bad = cooling - 1, 0
-        if bad > self.patience:
-            factor, bad, cooling = max(factor * self.drop, self.minimum), 0, self.cooldown
-        return {"factor": factor, "best": best, "bad": bad, "cooling": cooling}
+            bad_epochs += 1
+        if cooldown_epochs > 0:
+            cooldown_epochs, bad_epochs = cooldown_epochs - 1, 0
+        if bad_epochs > self.patience:
+            factor, bad_epochs, cooldown_epochs = max(factor * self.drop, self.minimum), 0, self.cooldown
+        return {"factor": factor, "best": best_loss, "bad": bad_epochs, "cooling": cooldown_epochs}
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

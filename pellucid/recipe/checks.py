@@ -14,12 +14,12 @@ from pellucid.network.ending import check_classes
 from pellucid.objective import Objective
 from pellucid.recipe.recipe import Recipe
 
-COPIES = 4  # tensors in memory for each parameter: the parameter, its gradient, and two of the optimizer
+COPIES_PER_PARAMETER = 4  # tensors in memory for each parameter: the parameter, its gradient, and two of the optimizer
 
 
 def check_objective(recipe: Recipe, objective: Objective, shape: Shape, classes: Sequence[str] | None) -> None:
     """Raise PellucidError for an objective that does not fit the images, their classes, or the memory."""
-    _check_exists(recipe, objective, shape, "objective")
+    _check_can_exist(recipe, objective, shape, "objective")
     if classes is not None:
         try:
             objective.check_classes(classes, recipe.data.name)
@@ -29,42 +29,42 @@ def check_objective(recipe: Recipe, objective: Objective, shape: Shape, classes:
 
 def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:
     """Raise PellucidError for a network that does not fit the images, the classes (if known), or the memory."""
-    sizes, values = recipe.network.arguments.get("sizes"), math.prod(shape)
-    if sizes is not None and sizes[0] != values:
+    sizes, n_values = recipe.network.arguments.get("sizes"), math.prod(shape)
+    if sizes is not None and sizes[0] != n_values:
         raise PellucidError(
-            f"{recipe.name}: network.sizes begins with {sizes[0]}, but an image of {recipe.data.name} has {values} "
-            f"values ({' x '.join(map(str, shape))}); begin with {values}"
+            f"{recipe.name}: network.sizes begins with {sizes[0]}, but an image of {recipe.data.name} has {n_values} "
+            f"values ({' x '.join(map(str, shape))}); begin with {n_values}"
         )
-    out = _check_exists(recipe, net, shape, "network")
-    check_classes(out, classes, f"{recipe.name}: ", _remedy(recipe, classes or ()))
+    output_shape = _check_can_exist(recipe, net, shape, "network")
+    check_classes(output_shape, classes, f"{recipe.name}: ", _size_advice(recipe, classes or ()))
 
 
-def _check_exists(recipe: Recipe, net: Layer | Objective, shape: Shape, table: str) -> Any:
+def _check_can_exist(recipe: Recipe, net: Layer | Objective, shape: Shape, table: str) -> Any:
     """Return the shape of the outputs; raises PellucidError if no such network exists or the memory is too small."""
     try:
         with torch.device("meta"):  # shapes only
-            params, out = net.init(shape, torch.Generator())
+            params, output_shape = net.init(shape, torch.Generator())
     except PellucidError as error:
         raise PellucidError(f"{recipe.name}: {error}") from error
     except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
         reason = " ".join(str(error).split())[:200]
         raise PellucidError(f"{recipe.name}: no such network can exist ({reason}); make [{table}] smaller") from error
-    needed = 4 * sum(leaf.numel() for leaf in leaves(params)) * COPIES  # bytes
-    if needed > memory():
+    needed_bytes = 4 * sum(leaf.numel() for leaf in leaves(params)) * COPIES_PER_PARAMETER  # bytes
+    if needed_bytes > memory_bytes():
         raise PellucidError(
-            f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and this machine has "
-            f"{memory() / 2**30:,.0f} GiB; make [{table}] smaller"
+            f"{recipe.name}: training this network needs {needed_bytes / 2**30:,.0f} GiB, and this machine has "
+            f"{memory_bytes() / 2**30:,.0f} GiB; make [{table}] smaller"
         )
-    return out
+    return output_shape
 
 
-def _remedy(recipe: Recipe, classes: Sequence[str]) -> str:
+def _size_advice(recipe: Recipe, classes: Sequence[str]) -> str:
     """Return the advice that gives the network one output for each class; "" if no setting does."""
     if "classes" in recipe.network.arguments:
         return f"set network.classes={len(classes)}"
     return f"end network.sizes with {len(classes)}" if "sizes" in recipe.network.arguments else ""
 
 
-def memory() -> int:
+def memory_bytes() -> int:
     """Return the size of this machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import read_regular
 from pellucid.recipe.toml import toml_value
 from pellucid.report.figures.classes import confusion_matrix
-from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, overlaid
+from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, run_curves
 from pellucid.report.sections import (
     CodeBlock,
     FigurePart,
@@ -28,15 +28,15 @@ from pellucid.report.sections import (
 )
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
-from pellucid.run_report.classes import CONFUSION, class_rows
+from pellucid.run_report.classes import CONFUSION_FILE, class_rows
 from pellucid.run_report.data import read_recipe
-from pellucid.run_report.page import flat, headline
+from pellucid.run_report.page import dotted_pairs, headline
 from pellucid.text import shown
 from pellucid.training.diagnose import StoppedError
 
 ABSENT = "-"  # shown for a run without the key
-NAMES = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe without effect on its results
-PER_RUN = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that always differ
+KEYS_WITHOUT_EFFECT = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe without effect on its results
+PER_RUN_KEYS = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that always differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class RunComparison:
             }
             for run in self.runs
         ]
-        return _rows(_union(columns), columns)
+        return _table_rows(_union_of_names(columns), columns)
 
     @property
     def stopped(self) -> list[str]:
@@ -92,12 +92,12 @@ class RunComparison:
     @property
     def recipes(self) -> list[tuple[str, ...]]:
         """The keys in which the recipes differ."""
-        return differing([run.settings for run in self.runs])
+        return differing_rows([run.settings for run in self.runs])
 
     @property
     def manifests(self) -> list[tuple[str, ...]]:
         """The keys in which the manifests differ."""
-        return differing([run.manifest for run in self.runs])
+        return differing_rows([run.manifest for run in self.runs])
 
     @property
     def scores(self) -> list[tuple[str, ...]]:
@@ -106,8 +106,8 @@ class RunComparison:
             {} if run.confusion is None else {row[0]: row[3] for row in class_rows(run.confusion, run.classes)}
             for run in self.runs
         ]
-        classes = _union(run.classes for run in self.runs)
-        return _rows([*classes, *(["mean"] if classes else [])], columns)
+        classes = _union_of_names(run.classes for run in self.runs)
+        return _table_rows([*classes, *(["mean"] if classes else [])], columns)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the curves as JSON values."""
@@ -142,38 +142,40 @@ def read_run(path: Path) -> ComparedRun:
     if not (path / "metrics.csv").is_file():
         raise PellucidError(f"{path} contains no metrics.csv; give a run folder in which a training finished an epoch")
     tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
-    counts = _read(path / CONFUSION)
-    classes, confusion = _confusion(path / CONFUSION, counts) if counts else ((), None)
-    manifest = _read(path / "manifest.json")
+    counts = _read_json(path / CONFUSION_FILE)
+    classes, confusion = _parse_confusion(path / CONFUSION_FILE, counts) if counts else ((), None)
+    manifest = _read_json(path / "manifest.json")
     return ComparedRun(
         path,
-        settings(tables, path),
-        _read(path / "results.json"),
+        flat_settings(tables, path),
+        _read_json(path / "results.json"),
         History.read(path),
         classes,
         confusion,
-        dict(flat({key: value for key, value in manifest.items() if key not in PER_RUN})),
+        dict(dotted_pairs({key: value for key, value in manifest.items() if key not in PER_RUN_KEYS})),
         StoppedError.read(RunFolder(path).error),
     )
 
 
-def settings(tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[str] = "the recipe") -> dict[str, str]:
-    """Return the values of a recipe as TOML, by dotted key such as `optimizer.lr`, without the keys in NAMES."""
+def flat_settings(
+    tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[str] = "the recipe"
+) -> dict[str, str]:
+    """Return the values of a recipe as TOML, by dotted key such as `optimizer.lr`, without KEYS_WITHOUT_EFFECT."""
     pairs = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
     try:
-        return {key: toml_value(value) for key, value in pairs.items() if key not in NAMES}
+        return {key: toml_value(value) for key, value in pairs.items() if key not in KEYS_WITHOUT_EFFECT}
     except TypeError as error:
         raise PellucidError(f"{where}: {error}; give numbers, text, truth values and lists") from error
 
 
-def differing(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+def differing_rows(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
     """Return the keys whose values differ, with their value in each column; keys of one table are adjacent."""
-    tables = _union([key.partition(".")[0] for key in column] for column in columns)
-    keys = sorted(_union(columns), key=lambda key: tables.index(key.partition(".")[0]))
-    return [row for row in _rows(keys, columns) if len(set(row[1:])) > 1]
+    tables = _union_of_names([key.partition(".")[0] for key in column] for column in columns)
+    keys = sorted(_union_of_names(columns), key=lambda key: tables.index(key.partition(".")[0]))
+    return [row for row in _table_rows(keys, columns) if len(set(row[1:])) > 1]
 
 
-def _rows(keys: Iterable[str], columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+def _table_rows(keys: Iterable[str], columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
     return [(key, *(column.get(key, ABSENT) for column in columns)) for key in keys]
 
 
@@ -181,62 +183,66 @@ def comparison_page(comparison: RunComparison, command: str) -> Page:
     """Return the page of a comparison. command: the command that repeats it."""
     colours = [RUN_COLOURS[k % len(RUN_COLOURS)] for k in range(len(comparison.names))]
     runs = list(zip(comparison.names, comparison.runs, strict=True))
-    unfinished = [name for name, run in runs if not run.results and not run.stopped]
-    no_result = [
-        Missing(f"{name} recorded no result: its training is not finished, or it had no recipe.") for name in unfinished
+    unfinished_names = [name for name, run in runs if not run.results and not run.stopped]
+    no_result_notes = [
+        Missing(f"{name} recorded no result: its training is not finished, or it had no recipe.")
+        for name in unfinished_names
     ]
-    no_classes = [
+    no_confusion_notes = [
         Missing(f"{name} recorded no confusion matrix; `pellucid train --resume` writes it.")
         for name, run in runs
         if run.confusion is None
     ]
-    scores = [TablePart("F1 on the test images", ("class", *comparison.names), comparison.scores, foot=True)]
-    matrices = [
+    score_tables = [TablePart("F1 on the test images", ("class", *comparison.names), comparison.scores, foot=True)]
+    confusion_figures = [
         FigurePart(
             f"confusion-{k}", None if run.confusion is None else confusion_matrix(run.confusion, run.classes),
             f"Confusion matrix of {name}", f"{name}: counts.", f"{name}: none.",
         )
         for k, (name, run) in enumerate(runs)
     ]  # fmt: skip
-    results = TablePart("", ("", *comparison.names), comparison.results)
-    all_keys = "All keys that differ; a dash where a recipe does not have a key."
-    besides = "What the results depend on besides the recipes."
+    results_table = TablePart("", ("", *comparison.names), comparison.results)
+    recipes_caption = "All keys that differ; a dash where a recipe does not have a key."
+    manifests_caption = "What the results depend on besides the recipes."
     sections = [
-        Section("results", "Results on the test images", [results, *comparison.stopped, *no_result]),
+        Section("results", "Results on the test images", [results_table, *comparison.stopped, *no_result_notes]),
         Section(
             "recipes",
             "Differences of the recipes",
-            [_differences(comparison.names, "recipes", comparison.recipes, all_keys)],
+            [_differences_part(comparison.names, "recipes", comparison.recipes, recipes_caption)],
         ),
         Section(
-            "curves", "Curves", ["Solid: on held-out images; dashed: on training images.", _curves(comparison)], True
+            "curves",
+            "Curves",
+            ["Solid: on held-out images; dashed: on training images.", _curves_row(comparison)],
+            True,
         ),
-        Section("classes", "Class by class", [*(scores if comparison.scores else []), *no_classes]),
+        Section("classes", "Class by class", [*(score_tables if comparison.scores else []), *no_confusion_notes]),
         Section(
             "manifests",
             "Differences of the manifests",
-            [_differences(comparison.names, "manifests", comparison.manifests, besides)],
+            [_differences_part(comparison.names, "manifests", comparison.manifests, manifests_caption)],
         ),
-        Section("confusion", "Confusion matrices", [FigureRow(matrices)], wide=True),
+        Section("confusion", "Confusion matrices", [FigureRow(confusion_figures)], wide=True),
         Section("reproduce", "How to reproduce", [CodeBlock(command)], wide=True),
     ]
     legend = Legend(list(zip(comparison.names, colours, strict=True)))
     return Page(f"Runs compared: {', '.join(comparison.names)}", sections, header=[legend], heading="Runs compared")
 
 
-def _differences(names: Sequence[str], what: str, rows: list[tuple[str, ...]], caption: str) -> SectionPart:
+def _differences_part(names: Sequence[str], subject: str, rows: list[tuple[str, ...]], caption: str) -> SectionPart:
     head = ("key", *names)
-    return TablePart(caption, head, rows, (), wrap=True) if rows else Missing(f"The {what} do not differ.")
+    return TablePart(caption, head, rows, (), wrap=True) if rows else Missing(f"The {subject} do not differ.")
 
 
-def _curves(comparison: RunComparison) -> FigureRow:
+def _curves_row(comparison: RunComparison) -> FigureRow:
     """Return the curves of each metric by epoch, and the accuracy by time."""
     histories = [run.history.rows for run in comparison.runs]
-    columns = _union(row for rows in histories for row in rows)
-    metrics = _union([[name.partition("_")[2] for name in columns if name.startswith(("train_", "val_"))]])
+    columns = _union_of_names(row for rows in histories for row in rows)
+    metrics = _union_of_names([[name.partition("_")[2] for name in columns if name.startswith(("train_", "val_"))]])
     figures = [
         FigurePart(
-            f"curves-{name}", overlaid(comparison.names, histories, name),
+            f"curves-{name}", run_curves(comparison.names, histories, name),
             f"{name.capitalize().replace('_', ' ')} of each run by epoch",
             otherwise=f"No finite {name} was recorded.",
         )
@@ -251,12 +257,12 @@ def _curves(comparison: RunComparison) -> FigureRow:
     return FigureRow([*figures, FigurePart("time", figure, alt, caption, otherwise)])
 
 
-def _union(tables: Iterable[Iterable[str]]) -> list[str]:
+def _union_of_names(tables: Iterable[Iterable[str]]) -> list[str]:
     """Return the names in any of the tables, each once, in the order of their first appearance."""
     return list(dict.fromkeys(name for table in tables for name in table))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """Return a file's JSON object; {} if the file does not exist."""
     if not path.exists():
         return {}
@@ -271,14 +277,14 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _confusion(path: Path, values: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
+def _parse_confusion(path: Path, values: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
     """Return the class names and the counts (K, K) of a confusion matrix file; PellucidError for invalid content."""
     classes, rows = values.get("classes"), values.get("counts") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise PellucidError(f"{path} has no list of class names; `pellucid train --resume` writes it again")
     size = len(classes)
-    square = isinstance(rows, list) and [len(row) if isinstance(row, list) else -1 for row in rows] == [size] * size
-    if not square or not all(type(count) is int and 0 <= count < 2**53 for row in rows for count in row):
+    is_square = isinstance(rows, list) and [len(row) if isinstance(row, list) else -1 for row in rows] == [size] * size
+    if not is_square or not all(type(count) is int and 0 <= count < 2**53 for row in rows for count in row):
         raise PellucidError(
             f"{path} does not contain {size} x {size} counts; `pellucid train --resume` writes it again"
         )

@@ -8,19 +8,19 @@ from typing import Any
 
 from pellucid.data import Augment, Dataset, Splits
 from pellucid.doctor.case import Case
-from pellucid.doctor.rehearsal import copied, reinitialized
+from pellucid.doctor.rehearsal import reinitialized, with_copied_weights
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.recipe.job import build_model, own_data
+from pellucid.recipe.job import build_model, data_in_task_format
 from pellucid.recipe.material import (
     SHAPES,
     Material,
+    check_data_exists,
     check_data_in_run_folder,
-    check_exists,
-    data_for,
+    data_and_root,
     data_for_model,
-    is_root,
+    is_data_root,
     load_arrays,
     load_splits,
     table_for,
@@ -29,7 +29,7 @@ from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, check_columns
 from pellucid.run.weights import read_weights
-from pellucid.training.callbacks import kept_epochs
+from pellucid.training.callbacks import snapshot_files
 from pellucid.training.diagnose import StoppedError
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
@@ -55,17 +55,17 @@ def case_of_run(
         raise PellucidError(f"{folder.path} contains no recipe.toml; give a run folder that `pellucid train` began")
     recipe = load_recipe(folder.recipe)
     recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))  # the run's device may not exist here
-    root = data if data is None or is_root(recipe.data.name, data) else None
-    by_epoch = kept_epochs(folder.weights)  # in ascending order
-    files = (folder.best, folder.last, *reversed(by_epoch.values()))
+    root = data if data is None or is_data_root(recipe.data.name, data) else None
+    epoch_weights = snapshot_files(folder.weights)  # in ascending order
+    files = (folder.best, folder.last, *reversed(epoch_weights.values()))
     weights = next((file for file in files if file.is_file()), None)
     loaded = None if weights is None else Model.load(weights)
     if material is None:
         if data is None:
             check_data_in_run_folder(recipe.data.name, folder.recipe)
-        material = _material(recipe, None if data == recipe.data.name else data, loaded)
-    initial = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
-    model = copied(initial)
+        material = _load_material(recipe, None if data == recipe.data.name else data, loaded)
+    initial_model = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
+    model = with_copied_weights(initial_model)
     if loaded is not None:
         _copy_weights(model, loaded, f"{weights} does not match the network of {folder.recipe}")
     history = read_history(folder.path)
@@ -74,30 +74,30 @@ def case_of_run(
         model,
         model.fitting(examples(material.train)),
         model.fitting(examples(material.validation or material.test), "validation"),
-        lambda: copied(initial),
+        lambda: with_copied_weights(initial_model),
         min(recipe.train.batch_size, len(material.train)),
         recipe.train.epochs,
         history,
         StoppedError.read(folder.error) or "",
         None if recipe.augment == Augment() else recipe.augment,
-        notes=_notes(folder, history, recipe.train.epochs, command),
-        steps=_steps(folder) if history is None else 0,
+        notes=_interruption_notes(folder, history, recipe.train.epochs, command),
+        steps=_steps_before_checkpoint(folder) if history is None else 0,
         resume_command=command,
     )
 
 
 def _resume_command(folder: RunFolder, history: History | None, epochs: int, resume: str) -> str:
     """Return the command that resumes an interrupted run; "" for a run that ended, even early or by an error."""
-    ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _epochs_done(history) >= epochs
-    return "" if ended else f"{resume} {quote(str(folder.path))}"
+    has_ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _epochs_done(history) >= epochs
+    return "" if has_ended else f"{resume} {quote(str(folder.path))}"
 
 
-def _notes(folder: RunFolder, history: History | None, epochs: int, command: str) -> tuple[str, ...]:
+def _interruption_notes(folder: RunFolder, history: History | None, epochs: int, command: str) -> tuple[str, ...]:
     """Return a note that the run was interrupted and how to resume it, or that its weights are missing, if so."""
     if command:
-        finished = _epochs_done(history)
-        where = f"after epoch {finished}" if finished else "before the end of epoch 1"
-        return (f"stopped {where} of {epochs}, unless it still runs; resume with `{command}`",)
+        n_finished = _epochs_done(history)
+        stop_position = f"after epoch {n_finished}" if n_finished else "before the end of epoch 1"
+        return (f"stopped {stop_position} of {epochs}, unless it still runs; resume with `{command}`",)
     if (folder.path / "results.json").is_file() and not (folder.best.is_file() or folder.last.is_file()):
         return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
     return ()
@@ -108,7 +108,7 @@ def _epochs_done(history: History | None) -> int:
     return 0 if history is None else int(history.last["epoch"])
 
 
-def _steps(folder: RunFolder) -> int:
+def _steps_before_checkpoint(folder: RunFolder) -> int:
     """Return the number of steps before the last checkpoint, 0 if it is unknown."""
     if not folder.last.is_file():
         return 0
@@ -136,9 +136,9 @@ def case_of_model(model: Model, data: str | None = None, history: History | None
     return case_of_splits(model, splits_for(model, data), history)
 
 
-def case_of_splits(model: Model, parts: Splits, history: History | None = None) -> Case:
+def case_of_splits(model: Model, splits: Splits, history: History | None = None) -> Case:
     """Return the case of a model without its recipe, with these data; history: see `case_of_model`."""
-    train, test = examples(parts.train), examples(parts.test)
+    train, test = examples(splits.train), examples(splits.test)
     return Case(
         model, model.fitting(train), model.fitting(test, "validation"), lambda: reinitialized(model), history=history,
         trainable=False,
@@ -154,22 +154,22 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     shape = model.nominal_shape
     if len(shape) != 3:
         raise PellucidError(f"the model takes inputs of shape {shape}, not images; use model.doctor(x, y) in Python")
-    name, root = data_for(model, data)
-    check_exists(name)
-    parts = load_splits(table_for(shape, name), root, getattr(model.loss, "ignore", None))
-    return Splits(*(data_for_model(shape, model.classes, part) for part in (parts.train, parts.test)))
+    name, root = data_and_root(model, data)
+    check_data_exists(name)
+    splits = load_splits(table_for(shape, name), root, getattr(model.loss, "ignore", None))
+    return Splits(*(data_for_model(shape, model.classes, part) for part in (splits.train, splits.test)))
 
 
-def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
+def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
     """Load the recipe's data, or another data set with the network's input shape and class indices."""
-    named = recipe if data is None else replace(recipe, data=replace(recipe.data, name=data))
-    own_material: Any = own_data(named)
+    named_recipe = recipe if data is None else replace(recipe, data=replace(recipe.data, name=data))
+    own_material: Any = data_in_task_format(named_recipe)
     if own_material is not None:
         return own_material
     ignored = recipe.loss.arguments.get("ignore")
-    if data is None or is_root(recipe.data.name, data):
+    if data is None or is_data_root(recipe.data.name, data):
         return load_arrays(recipe.data, recipe.recipe.seed, data, ignored)
-    check_exists(data)
+    check_data_exists(data)
     table = recipe.data
     shape = SHAPES.get(table.name, (1 if table.mode == "L" else 3, table.size, table.size))
     shape = shape if loaded is None else loaded.nominal_shape

@@ -16,17 +16,17 @@ from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
 from pellucid.objective import Objective, Supervised
 from pellucid.recipe.checks import check_network, check_objective
-from pellucid.recipe.material import Material, divided, fetch_missing, load_material
+from pellucid.recipe.material import Material, divide_data, fetch_missing, load_material
 from pellucid.recipe.previews import Previews
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, trained_features, trained_objective, whiten
-from pellucid.recipe.watched import Watched
-from pellucid.run.described import as_begun, scaling
+from pellucid.recipe.watched import TrainingControl
+from pellucid.run.described import scaling_entries, with_stored_names
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
-from pellucid.training.distributed import launch, processes
+from pellucid.training.distributed import launch_name, processes
 from pellucid.training.examples import first_batch
 from pellucid.training.process import kernel_threads
 from pellucid.training.trackers import check_trackers, trackers
@@ -65,7 +65,7 @@ class Job:
         recipe, material, settings = self.recipe, self.material, self.recipe.train
         augment = augmentation(recipe, material)
         previews = Previews(RunFolder(self.path), self.model, material.validation or material.test)
-        callbacks: list[Callback] = [previews, Watched(self.path), *self.callbacks]
+        callbacks: list[Callback] = [previews, TrainingControl(self.path), *self.callbacks]
         if settings.early_stopping:
             callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
         if settings.keep:
@@ -95,13 +95,14 @@ class Job:
                 **recipe.distributed.arguments(),
             )
         with kernel_threads(recipe.recipe.threads):
-            run = self._finish(history) if processes().is_first else None
+            run = self._evaluate_and_report(history) if processes().is_first else None
             results = processes().from_first(lambda: None if run is None else run.metrics)
             return run or Run(self.path, self.path / "report.html", results or {}, self.model, recipe)
 
-    def _finish(self, history: History) -> Run:
+    def _evaluate_and_report(self, history: History) -> Run:
         """Evaluate the model on the test images, and write results.json and the report."""
-        from pellucid.run_report import gather, write_report  # matplotlib, which the doctor of a run does not need
+        # Imports matplotlib, which the doctor of a run does not need.
+        from pellucid.run_report import read_report_data, write_report
 
         recipe, material, path = self.recipe, self.material, self.path
         folder = RunFolder(path)
@@ -119,10 +120,12 @@ class Job:
             "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
         }
         write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
-        part = "test" if material.validation is None else "validation"
+        val_data = "test" if material.validation is None else "validation"
         command = self.command or f"pellucid train {path / 'recipe.toml'}"
-        data = gather(path, model, material.test, command, results, part, material.train)
-        report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
+        report_data = read_report_data(path, model, material.test, command, results, val_data, material.train)
+        report = write_report(
+            path, replace(report_data, manifest={**report_data.manifest, "weights_sha256": results["sha256"]})
+        )
         return Run(path, report, results, model, recipe)
 
 
@@ -167,29 +170,31 @@ def new_jobs(
 
     overrides: the overrides of the recipe, which the second recipe also gets (all but recipe.name, then and about).
     """
-    shared = {
+    shared_overrides = {
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
     }
-    recipes = [recipe, load_recipe(recipe.recipe.then, shared)] if recipe.recipe.then else [recipe]
-    for one in recipes:
-        check_trackers(one.train.log)
-    loaded = [load_data(recipe, data) for recipe in recipes]
+    recipes = [recipe, load_recipe(recipe.recipe.then, shared_overrides)] if recipe.recipe.then else [recipe]
+    for job_recipe in recipes:
+        check_trackers(job_recipe.train.log)
+    materials = [load_data(recipe, data) for recipe in recipes]
     # All models are built before any folder is made, so that an error leaves no folder behind.
-    models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
+    models = [
+        build_model(job_recipe, material.train, data) for job_recipe, material in zip(recipes, materials, strict=True)
+    ]
     paths = processes().from_first(lambda: _new_folders(recipes, out))
-    parts = zip(recipes, models, loaded, paths, strict=True)
-    return [Job(*part, data, progress) for part in parts]
+    job_arguments = zip(recipes, models, materials, paths, strict=True)
+    return [Job(*part, data, progress) for part in job_arguments]
 
 
 def _new_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list[Path]:
     """Make the run folders of a recipe, and of that for comparison, if there is one."""
     paths = [next_run(out, recipe.name) for recipe in recipes]
     if len(paths) > 1:
-        name_following(paths[0], paths[1])
-    for one, path in reversed(list(zip(recipes, paths, strict=True))):
-        write_atomically(path / "recipe.toml", one.to_toml().encode())
+        write_following_name(paths[0], paths[1])
+    for job_recipe, path in reversed(list(zip(recipes, paths, strict=True))):
+        write_atomically(path / "recipe.toml", job_recipe.to_toml().encode())
     if processes().count > 1:
-        write_atomically(RunFolder(paths[0]).launch, launch().encode())
+        write_atomically(RunFolder(paths[0]).launch, launch_name().encode())
     return paths
 
 
@@ -234,7 +239,7 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     """
     objective, table = recipe.training_objective(), recipe.data
     processes().from_first(lambda: fetch_missing(table.name, root))
-    material = own_data(recipe, root)
+    material = data_in_task_format(recipe, root)
     if material is None:
         material = load_material(table, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
     if table.name not in CATALOGUE:
@@ -242,11 +247,11 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     return material.map(lambda part: task_for(objective).examples(objective, part, table.name))
 
 
-def own_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source] | None:
+def data_in_task_format(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source] | None:
     """Return the data of a recipe if they are in a format of its task's own."""
     objective = recipe.training_objective()
     parts = task_for(objective).read(objective, recipe.data, root)
-    return None if parts is None else divided(recipe.data, recipe.recipe.seed, *parts)
+    return None if parts is None else divide_data(recipe.data, recipe.recipe.seed, *parts)
 
 
 def build_model(
@@ -264,8 +269,8 @@ def build_model(
     and for patterns of paths that match nothing.
     """
     objective: Objective | None = recipe.build("objective")
-    first, start = first_batch(train), recipe.start
-    shape = tuple(first.images.shape[1:])
+    first_examples, start = first_batch(train), recipe.start
+    shape = tuple(first_examples.images.shape[1:])
     net: Layer | Objective = recipe.build("network") if objective is None else objective
     if isinstance(net, Objective):
         check_objective(recipe, net, shape, train.classes)
@@ -273,19 +278,19 @@ def build_model(
         if trained is None and net.start_missing:
             raise PellucidError(f"{net.start_missing}; give them with start.weights")
     else:
-        net = net if run is None else as_begun(net, run)
+        net = net if run is None else with_stored_names(net, run)
         check_network(recipe, net, shape, train.classes)
         trained = trained_features(start.weights, net, shape, data) if start.weights else None
     statistics = ((), ()) if trained is None else (trained.mean, trained.std)
-    learned = Supervised(net, recipe.build("loss")) if isinstance(net, Layer) else net
-    entries = learned.preprocessing(shape, *statistics)
+    model_objective = Supervised(net, recipe.build("loss")) if isinstance(net, Layer) else net
+    preprocessing = model_objective.preprocessing(shape, *statistics)
     if recipe.data.standardize:
-        entries |= scaling(FeatureStats.fit(train))
+        preprocessing |= scaling_entries(FeatureStats.fit(train))
     model = Model(
         net,
         optimizer=recipe.build("optimizer"),
-        metrics=_metrics(recipe, learned),
-        input_shape=(shape[0], None, None) if learned.any_size or sizes_vary(train) else shape,
+        metrics=_metrics(recipe, model_objective),
+        input_shape=(shape[0], None, None) if model_objective.any_size or sizes_vary(train) else shape,
         classes=train.classes,
         seed=recipe.recipe.seed,
         regularizer=recipe.build("regularizer"),
@@ -293,11 +298,11 @@ def build_model(
         clip=recipe.train.clip or None,
         average=recipe.train.average or None,
         precision=recipe.train.precision,
-        preprocess={"data": recipe.data.name, **preprocess_of(train), **entries, **(preprocess or {})},
+        preprocess={"data": recipe.data.name, **preprocess_of(train), **preprocessing, **(preprocess or {})},
         device=recipe.recipe.device,
         **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
-    model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first.targets)
+    model.objective.check(model.outputs_for(shape), train.y if isinstance(train, Arrays) else first_examples.targets)
     with kernel_threads(recipe.recipe.threads):  # the number of threads affects rounding
         if trained is not None and trained.is_model:
             for path, tensor in trained.params.items():
@@ -321,6 +326,6 @@ def _metrics(recipe: Recipe, objective: Objective) -> Sequence[MetricLike] | Non
     return [OF_MASKS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
 
 
-def name_following(path: Path, following: Path) -> None:
+def write_following_name(path: Path, following: Path) -> None:
     """Write into the run folder `path` the name of the run that follows it."""
     write_atomically(RunFolder(path).comparison_file, f"{following.name}\n".encode())

@@ -24,7 +24,7 @@ class RecipeKey:
 
 
 @dataclass(frozen=True)
-class Keys:
+class TableKeys:
     """The keys of a table, or of a part that a table names, with a description.
 
     choices: the parts that the first key of a table may name; the arguments of each are keys of the table too.
@@ -33,7 +33,7 @@ class Keys:
     name: str
     about: str
     keys: tuple[RecipeKey, ...]
-    choices: tuple["Keys", ...] = ()
+    choices: tuple["TableKeys", ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -41,10 +41,10 @@ class Keys:
 
     def __str__(self) -> str:
         """Return everything as text."""
-        parts = [f"[{self.name}]", *self._lines()]
+        text_lines = [f"[{self.name}]", *self._lines()]
         for choice in self.choices:
-            parts += ["", f'  {self.keys[0].name} = "{choice.name}"', *(f"  {line}" for line in choice._lines())]
-        return "\n".join(part.rstrip() for part in parts)
+            text_lines += ["", f'  {self.keys[0].name} = "{choice.name}"', *(f"  {line}" for line in choice._lines())]
+        return "\n".join(part.rstrip() for part in text_lines)
 
     def _lines(self) -> list[str]:
         rows = [(key.name, "must be given" if key.required else toml_value(key.default), key.type) for key in self.keys]
@@ -53,9 +53,9 @@ class Keys:
         return [f"  {line}" for line in (*about, *table)]
 
 
-def recipe_keys() -> tuple[Keys, ...]:
+def recipe_keys() -> tuple[TableKeys, ...]:
     """Return the keys of every table of a recipe."""
-    return tuple(_plain(table) if table in PLAIN else _by_name(table) for table in TABLES)
+    return tuple(_plain_table_keys(table) if table in PLAIN else _part_table_keys(table) for table in TABLES)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -84,27 +84,28 @@ def recipe_schema() -> dict[str, Any]:
     }
 
 
-def _plain(table: str) -> Keys:
-    about = _about(PLAIN[table]).removeprefix(f"[{table}]: ")
-    return Keys(table, about[:1].upper() + about[1:], _keys(PLAIN[table]))
+def _plain_table_keys(table: str) -> TableKeys:
+    about = _docstring(PLAIN[table]).removeprefix(f"[{table}]: ")
+    return TableKeys(table, about[:1].upper() + about[1:], _argument_keys(PLAIN[table]))
 
 
-def _by_name(table: str) -> Keys:
+def _part_table_keys(table: str) -> TableKeys:
     kind = KINDS[table]
-    named = RecipeKey(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
+    name_key = RecipeKey(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
     about = f"The {table} by name; its arguments are the other keys of the table."
     parts = {name: None if name == NOTHING else part for name, part in kind.known.items()}
     choices = (
-        Keys(name, _about(part), _keys(part)) if part else Keys(name, "Nothing.", ()) for name, part in parts.items()
+        TableKeys(name, _docstring(part), _argument_keys(part)) if part else TableKeys(name, "Nothing.", ())
+        for name, part in parts.items()
     )
-    return Keys(table, about, (named,), tuple(choices))
+    return TableKeys(table, about, (name_key,), tuple(choices))
 
 
-def _keys(target: Callable[..., Any]) -> tuple[RecipeKey, ...]:
-    return tuple(_key(name, slot) for name, slot in slots(target).items())
+def _argument_keys(target: Callable[..., Any]) -> tuple[RecipeKey, ...]:
+    return tuple(_argument_key(name, slot) for name, slot in slots(target).items())
 
 
-def _key(name: str, slot: Slot) -> RecipeKey:
+def _argument_key(name: str, slot: Slot) -> RecipeKey:
     if slot.kind is Schedule:
         return RecipeKey(name, "the name of a schedule, or its table", KINDS["schedule"].default)
     if slot.default is dataclasses.MISSING:
@@ -112,5 +113,5 @@ def _key(name: str, slot: Slot) -> RecipeKey:
     return RecipeKey(name, name_of(slot.kind, NONE), slot.default)
 
 
-def _about(target: Callable[..., Any]) -> str:
+def _docstring(target: Callable[..., Any]) -> str:
     return inspect.getdoc(target) or ""

@@ -24,13 +24,13 @@ from pellucid.data import (
     load,
     load_masks,
 )
-from pellucid.data.catalogue import by_hand
+from pellucid.data.catalogue import how_to_obtain
 from pellucid.data.dataset import split_by_class, split_images
 from pellucid.data.detection import has_objects
 from pellucid.data.entries import MASK_PARTS
-from pellucid.data.files import ANNOTATIONS, ImageFiles, mask_parts
+from pellucid.data.files import MASK_SUFFIX, ImageFiles, mask_parts
 from pellucid.data.folder import TEST_FRACTION, MaskDataset
-from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, parts_of, root_of
+from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 from pellucid.model import Model
@@ -67,10 +67,10 @@ class Material(Generic[S_co]):
             if isinstance(files, ImageFiles):
                 files.refuse_unreadable(indices)
 
-    def map(self, make: Callable[[Source], Source]) -> "Material[Source]":
-        """Return the data with `make` applied to each part."""
-        validation = None if self.validation is None else make(self.validation)
-        return Material(make(self.train), validation, make(self.test))
+    def map(self, convert: Callable[[Source], Source]) -> "Material[Source]":
+        """Return the data with `convert` applied to each part."""
+        validation = None if self.validation is None else convert(self.validation)
+        return Material(convert(self.train), validation, convert(self.test))
 
 
 def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None:
@@ -82,14 +82,14 @@ def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None
     entry = CATALOGUE.get(name)
     sources = () if entry is None else entry.sources
     folder = data_root(root) / (entry.path if entry else "")
-    missing = [source for source in sources if not (folder / source.file).exists()]
-    if missing:
-        size, (site, _, _) = sum(source.size for source in missing), missing[0].url.rpartition("/")
+    missing_sources = [source for source in sources if not (folder / source.file).exists()]
+    if missing_sources:
+        size, (site, _, _) = sum(source.size for source in missing_sources), missing_sources[0].url.rpartition("/")
         note(f"{name} is missing: downloading {size / 1e6:.1f} MB from {site} to {folder}")
         try:
             get(name, root)
         except PellucidError as error:
-            files = ", ".join(source.file for source in missing)
+            files = ", ".join(source.file for source in missing_sources)
             raise PellucidError(f"{error}; {name} needs {files} in {folder}") from error
 
 
@@ -107,8 +107,8 @@ def load_material(
     elif not table.stream:
         return load_arrays(table, seed, root, ignored)
     else:
-        train, test = _streamed(table, root, ignored)
-    return divided(table, seed, train, test)
+        train, test = _stream_splits(table, root, ignored)
+    return divide_data(table, seed, train, test)
 
 
 def load_arrays(
@@ -116,46 +116,48 @@ def load_arrays(
 ) -> Material[Dataset]:
     """Load, limit and split the data of a recipe into memory, also with data.stream; see `load_material`."""
     splits = load_splits(table, root, ignored)
-    return divided(table, seed, splits.train, splits.test)
+    return divide_data(table, seed, splits.train, splits.test)
 
 
-def divided(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
+def divide_data(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
     """Limit the training part, and hold out its validation part."""
     if table.limit:
         if table.limit > len(train):
             raise PellucidError(f"data.limit is {table.limit}, but {table.name} has {len(train)} training images")
-        train = _part(train, torch.arange(table.limit))
+        train = _subset(train, torch.arange(table.limit))
     if not table.validation:
         return Material(train, None, test)
-    rest, validation = _split(train, table.validation, seed, table.name)
-    return Material(rest, validation, test)
+    remaining, validation = _split(train, table.validation, seed, table.name)
+    return Material(remaining, validation, test)
 
 
-def _check_size(table: Data, remedy: str = "") -> None:
+def _check_no_size(table: Data, remedy: str = "") -> None:
     if table.size:
         raise PellucidError(f"data.size: the images of {table.name} have a fixed size; leave it at 0{remedy}")
 
 
-def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | None) -> tuple[Source, Source]:
+def _stream_splits(table: Data, root: str | os.PathLike[str] | None, ignored: int | None) -> tuple[Source, Source]:
     """Return the parts of `load_splits`, training and test, as sources that decode images on demand."""
     entry = CATALOGUE.get(table.name)
     if table.name == XOR or (entry is not None and entry.kind not in ("images", "masks")):
         raise PellucidError(f"data.stream: {table.name} has no image files to decode on demand; leave it out")
     path = Path(table.name) if entry is None else data_root(root) / entry.path
     if not path.exists():
-        raise PellucidError(f"{table.name} is missing; " + (by_hand(entry, path) if entry else "give a folder or .zip"))
-    if parts := _mask_parts(table.name, root):
+        raise PellucidError(
+            f"{table.name} is missing; " + (how_to_obtain(entry, path) if entry else "give a folder or .zip")
+        )
+    if part_names := _mask_parts(table.name, root):
         classes, ignored = (None, ignored) if entry is None else (entry.classes, len(entry.classes))
-        sources = [MaskFolder(path, part, table.size or None, table.mode, classes, ignored) for part in parts]
-        train, test = sources if len(sources) > 1 else _split(sources[0], TEST_FRACTION, 0, table.name)
+        mask_folders = [MaskFolder(path, part, table.size or None, table.mode, classes, ignored) for part in part_names]
+        train, test = mask_folders if len(mask_folders) > 1 else _split(mask_folders[0], TEST_FRACTION, 0, table.name)
         return train, test
     if not table.size and table.name != "cifar10":
         raise PellucidError("data.stream: streaming images of a folder needs one size; set data.size")
     size = (table.size, table.size) if table.size else None
     with open_tree(path) as tree:
-        parts = parts_of(tree, root_of(tree))
-    test_part = next((part for part in HELD_OUT if part in parts), None) if TRAIN in parts else None
-    folder = ImageFolder(path, TRAIN if TRAIN in parts else "", size, table.mode)
+        part_names = parts_of(tree, root_of(tree))
+    test_part = next((part for part in HELD_OUT_PARTS if part in part_names), None) if TRAIN in part_names else None
+    folder = ImageFolder(path, TRAIN if TRAIN in part_names else "", size, table.mode)
     if test_part is not None:
         return folder, ImageFolder(path, test_part, size, table.mode)
     return _split(folder, TEST_FRACTION, 0, table.name)
@@ -166,15 +168,15 @@ def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Sourc
     if isinstance(source, Dataset):
         parts = source.split(fraction, seed)
         return parts.train, parts.test
-    files, chosen = (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
+    files, selected = (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
     if isinstance(files, ImageFolder):
-        rest, held_out = split_by_class(files.labels[chosen], fraction, seed, name)
+        remaining, held_out = split_by_class(files.labels[selected], fraction, seed, name)
     else:
-        rest, held_out = split_images(len(source), fraction, seed, name)
-    return _part(source, rest), _part(source, held_out)
+        remaining, held_out = split_images(len(source), fraction, seed, name)
+    return _subset(source, remaining), _subset(source, held_out)
 
 
-def _part(source: Source, indices: Tensor) -> Source:
+def _subset(source: Source, indices: Tensor) -> Source:
     """Return the examples at `indices`; a part of a Subset is a Subset of the same source."""
     if isinstance(source, Dataset | DetectionFolder):
         return source.subset(indices)
@@ -196,17 +198,17 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
             f"{table.name} contains annotated objects; give data with one class for each image or pixel"
         )
     if table.name == XOR:
-        return exclusive_or()
+        return xor_splits()
     entry = CATALOGUE.get(table.name)
     if entry is not None and entry.kind != "images":
-        _check_size(table, "; with data.stream=true its images are resized" if entry.kind == "masks" else "")
+        _check_no_size(table, "; with data.stream=true its images are resized" if entry.kind == "masks" else "")
         return load(table.name, root, mode=table.mode)
     if parts := _mask_parts(table.name, root):
-        _check_size(table, "; images with masks are resized if data.stream=true")
-        loaded = [load_masks(table.name, part, None, ignored, table.mode) for part in parts]
-        classes = max((part.classes for part in loaded), key=len)
-        loaded = [replace(part, classes=classes) for part in loaded]
-        return Splits(*loaded) if len(loaded) > 1 else loaded[0].split(TEST_FRACTION)
+        _check_no_size(table, "; images with masks are resized if data.stream=true")
+        mask_sets = [load_masks(table.name, part, None, ignored, table.mode) for part in parts]
+        classes = max((part.classes for part in mask_sets), key=len)
+        mask_sets = [replace(part, classes=classes) for part in mask_sets]
+        return Splits(*mask_sets) if len(mask_sets) > 1 else mask_sets[0].split(TEST_FRACTION)
     return load(table.name, root, size=(table.size, table.size) if table.size else None, mode=table.mode)
 
 
@@ -223,9 +225,9 @@ def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[s
     if parts and TRAIN not in parts:
         raise PellucidError(
             f"{name} has masks for {', '.join(parts):.80}, but none to train on; name these folders {TRAIN} and "
-            f"{TRAIN}{ANNOTATIONS}"
+            f"{TRAIN}{MASK_SUFFIX}"
         )
-    return [TRAIN, *(part for part in HELD_OUT if part in parts)][:2] if parts else []
+    return [TRAIN, *(part for part in HELD_OUT_PARTS if part in parts)][:2] if parts else []
 
 
 def is_annotated(name: str) -> bool:
@@ -236,15 +238,15 @@ def is_annotated(name: str) -> bool:
 
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
     """Return the shape of one image; no image is read if the table alone determines it."""
-    shape = stated_shape(table)
+    shape = shape_of_table(table)
     if shape is None and is_annotated(table.name):
         return tuple(first_batch(load_material(table, 0, root).train).images.shape[1:])
     if shape is None and _mask_parts(table.name, root):
-        return tuple(first_batch(_streamed(table, root, None)[0]).images.shape[1:])
+        return tuple(first_batch(_stream_splits(table, root, None)[0]).images.shape[1:])
     return shape or tuple(load_splits(table, root).train.x.shape[1:])
 
 
-def stated_shape(table: Data) -> Shape | None:
+def shape_of_table(table: Data) -> Shape | None:
     """Return the shape of one image if the table alone determines it, otherwise None."""
     if table.name in SHAPES:
         return SHAPES[table.name]
@@ -254,7 +256,7 @@ def stated_shape(table: Data) -> Shape | None:
     return (1 if table.mode == "L" else 3, size, size) if size else None
 
 
-def exclusive_or() -> Splits[Dataset]:
+def xor_splits() -> Splits[Dataset]:
     """Return the four points of exclusive or, with inputs and classes 0 and 1, as training and as test data."""
     points = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     data = Dataset.from_arrays(points, torch.tensor([0, 1, 1, 0]), ("0", "1"), XOR)
@@ -292,27 +294,27 @@ def _run_folder(file: Path) -> Path | None:
     return run if file.parent.name == "weights" and (run / "manifest.json").is_file() else None
 
 
-def check_exists(name: str) -> None:
+def check_data_exists(name: str) -> None:
     """Raise PellucidError, with the nearest name, for a name that is neither a known data set nor an existing path."""
     if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
         hint = nearest(name, [*CATALOGUE, *SHAPES])
         raise PellucidError(f"no data set or folder {name!r}{hint}; `pellucid data list` shows the names")
 
 
-def is_root(name: str, folder: str) -> bool:
+def is_data_root(name: str, folder: str) -> bool:
     """Return whether `folder` is the root that contains the data set `name` of the catalogue."""
     path = CATALOGUE[name].path if name in CATALOGUE else ""
     return bool(path) and Path(folder).is_dir() and (data_root(folder) / path).exists()
 
 
-def data_for(model: Model, data: str | None) -> tuple[str, str | None]:
+def data_and_root(model: Model, data: str | None) -> tuple[str, str | None]:
     """Return the name or folder of the data to examine a model with, and the root, None for the default root.
 
     data: the name of a data set, a folder, or the root of the model's own data set; None for the model's own. Raises
     PellucidError if the model does not name its data, and as `check_data_in_run_folder` does.
     """
     name = data_name(model)
-    if data is not None and not is_root(name, data):
+    if data is not None and not is_data_root(name, data):
         return data, None
     if not name:
         raise PellucidError(
@@ -338,12 +340,12 @@ def data_for_model(shape: Sequence[int], classes: Sequence[str] | None, data: Da
     """
     data_shape = tuple(data.x.shape[1:])
     if data_shape != tuple(shape) and not (isinstance(data, MaskDataset) and data_shape[0] == shape[0]):
-        given, expected = (" x ".join(map(str, sizes)) for sizes in (data_shape, shape))
-        raise PellucidError(f"{data.name} has images of {given}, but the model takes {expected}; give other data")
-    return numbered_as(classes, data)
+        actual, expected = (" x ".join(map(str, sizes)) for sizes in (data_shape, shape))
+        raise PellucidError(f"{data.name} has images of {actual}, but the model takes {expected}; give other data")
+    return with_model_classes(classes, data)
 
 
-def numbered_as(classes: Sequence[str] | None, data: Dataset) -> Dataset:
+def with_model_classes(classes: Sequence[str] | None, data: Dataset) -> Dataset:
     """Return a data set with the class indices of a model; unchanged if the model has no class names.
 
     Classes of masks keep their indices, and get the model's names.

@@ -39,35 +39,35 @@ def recipe_for(
         "recipe.name": folder_name(f"{Path(data).stem}-{verb}"),
         "recipe.about": f"{verb}: the data of {Path(data).name}, from the recipe {name}",
     }
-    complete = {**about, **settings, "data.name": path, **overrides}
-    return load_recipe(name, complete), complete
+    all_settings = {**about, **settings, "data.name": path, **overrides}
+    return load_recipe(name, all_settings), all_settings
 
 
 def recipe_of_words(
-    first: str, words: Sequence[str], device: str | None = None, root: str | os.PathLike[str] | None = None
+    name: str, words: Sequence[str], device: str | None = None, root: str | os.PathLike[str] | None = None
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe of a command line, and the settings in which it differs from the file.
 
-    first: a recipe, or the verb of a task; words: for a task its data, then settings key=value. device: recipe.device,
+    name: a recipe, or the verb of a task; words: for a task its data, then settings key=value. device: recipe.device,
     None for that of the recipe. root: the folder of the data sets.
     """
-    if "=" in first:
-        raise PellucidError(f"the recipe or the task comes first, then {first}")
+    if "=" in name:
+        raise PellucidError(f"the recipe or the task comes first, then {name}")
     verbs = tasks_by_verb()
-    is_task = first in verbs
+    is_task = name in verbs
     if not is_task and words and "=" not in words[0] and ("/" in words[0] or Path(words[0]).exists()):  # data
-        if first not in recipe_names() and (hint := nearest(first, [*verbs])):
-            raise PellucidError(f"no task {first!r}{hint}")
-        find_recipe(first)  # raises PellucidError for an unknown one
-        raise PellucidError(f"{first} is a recipe with data of its own; leave out {words[0]!r}, or give data.name=DIR")
+        if name not in recipe_names() and (hint := nearest(name, [*verbs])):
+            raise PellucidError(f"no task {name!r}{hint}")
+        find_recipe(name)  # raises PellucidError for an unknown one
+        raise PellucidError(f"{name} is a recipe with data of its own; leave out {words[0]!r}, or give data.name=DIR")
     if is_task and (not words or "=" in words[0]):
-        raise PellucidError(f"{first} needs the DATA to train on: a folder, a file or a data set")
+        raise PellucidError(f"{name} needs the DATA to train on: a folder, a file or a data set")
     overrides = parse_overrides([*words[1:]] if is_task else [*words])
     if device is not None:
         overrides["recipe.device"] = device
-    return recipe_for(first, words[0], overrides, root) if is_task else (load_recipe(first, overrides), overrides)
+    return recipe_for(name, words[0], overrides, root) if is_task else (load_recipe(name, overrides), overrides)
 
 
-def epochs_for(steps: int, images: int, batch_size: int, least: int = 5) -> int:
-    """Return the number of epochs that makes about `steps` steps, from `least` to MAX_EPOCHS."""
-    return min(MAX_EPOCHS, max(least, round(steps / math.ceil(images / batch_size))))
+def epochs_for(steps: int, images: int, batch_size: int, min_epochs: int = 5) -> int:
+    """Return the number of epochs that makes about `steps` steps, from `min_epochs` to MAX_EPOCHS."""
+    return min(MAX_EPOCHS, max(min_epochs, round(steps / math.ceil(images / batch_size))))

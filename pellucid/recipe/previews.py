@@ -21,7 +21,7 @@ from pellucid.text import percent
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.examples import first_batch
 
-MOST = 4  # pictures
+MAX_PICTURES = 4  # pictures
 
 
 class Previews(Callback):
@@ -48,7 +48,7 @@ class Previews(Callback):
         images: list[tuple[NDArray[Any], str]] = []
         with torch.inference_mode():
             count = len(self.held_out)
-            for k in sorted({count * part // MOST for part in range(MOST)}):
+            for k in sorted({count * part // MAX_PICTURES for part in range(MAX_PICTURES)}):
                 image = picture_of(self.held_out, k)
                 picture = Picture(str(k), str(k), partial(predictor.prepared, image))
                 (predicted,) = predictor.predict([(picture, picture.read())])

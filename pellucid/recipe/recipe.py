@@ -64,15 +64,15 @@ def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0)
         hint = nearest(name, kind.known) if isinstance(name, str) else ""
         raise PellucidError(f"{where}: no {table} {name!r:.60}{hint}; known: {', '.join(kind.known)}")
 
-    def read(value: Any, kind: Any, at: str) -> Any:
+    def read(value: Any, kind: Any, location: str) -> Any:
         if kind is not Schedule:
-            return coerce(value, kind, at)
-        inner = {KINDS["schedule"].key: value} if isinstance(value, str) else value
-        if not isinstance(inner, Mapping):
-            raise PellucidError(f"{at} takes the name of a schedule or its table, not {inner!r:.60}")
+            return coerce(value, kind, location)
+        schedule_table = {KINDS["schedule"].key: value} if isinstance(value, str) else value
+        if not isinstance(schedule_table, Mapping):
+            raise PellucidError(f"{location} takes the name of a schedule or its table, not {schedule_table!r:.60}")
         if depth == MAX_DEPTH:
             raise PellucidError(f"{where}: [schedule] is nested in more than {MAX_DEPTH} levels; make it flatter")
-        return read_part(inner, "schedule", where, depth + 1)
+        return read_part(schedule_table, "schedule", where, depth + 1)
 
     known = {} if name == NOTHING else slots(kind.known[name])
     default_parts = {key: {} for key, slot in known.items() if slot.kind is Schedule}
@@ -108,7 +108,7 @@ MAX_FILE_SIZE = 1 << 20  # bytes
 PLAIN: dict[str, type] = {
     "recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train, "distributed": Distributed
 }  # fmt: skip
-REPLACED = ("network", "loss")  # tables that [objective] replaces
+REPLACED_TABLES = ("network", "loss")  # tables that [objective] replaces
 TABLES = (
     "recipe", "data", "augment", "network", "objective", "start", "loss", "optimizer", "schedule", "regularizer",
     "train", "distributed",
@@ -145,7 +145,7 @@ class Recipe:
         return {
             table: as_table(getattr(self, table)) if table in PLAIN else part_table(getattr(self, table), table)
             for table in TABLES
-            if table not in ("objective", *REPLACED) or getattr(self, table).name != NOTHING
+            if table not in ("objective", *REPLACED_TABLES) or getattr(self, table).name != NOTHING
         }
 
     def to_toml(self) -> str:
@@ -171,40 +171,44 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     of the wrong type or size.
     """
     path = find_recipe(name_or_path)
-    return read_recipe(_read(path), str(name_or_path), overrides or {}, path.stem)
+    return read_recipe(_read_toml(path), str(name_or_path), overrides or {}, path.stem)
 
 
 def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, Any], name: str = "custom") -> Recipe:
     """Return the recipe that raw tables describe; errors begin with `where`; `name` is the default name."""
-    for table, given in tables.items():
+    for table, table_values in tables.items():
         if table not in TABLES:
-            raise PellucidError(f"{where}: unknown table [{table}]{nearest(table, TABLES) or f'; known: {_LISTED}'}")
-        if not isinstance(given, Mapping):
-            raise PellucidError(f"{where}: {table} must be a table, written [{table}], not {given!r:.60}")
-    raw = _override({table: dict(tables.get(table, {})) for table in TABLES}, overrides, where)
-    epochs: Any = raw["train"].get("epochs")
-    keep: Any = raw["train"].get("keep")
+            raise PellucidError(
+                f"{where}: unknown table [{table}]{nearest(table, TABLES) or f'; known: {_TABLE_NAMES}'}"
+            )
+        if not isinstance(table_values, Mapping):
+            raise PellucidError(f"{where}: {table} must be a table, written [{table}], not {table_values!r:.60}")
+    raw_tables = _apply_overrides({table: dict(tables.get(table, {})) for table in TABLES}, overrides, where)
+    epochs: Any = raw_tables["train"].get("epochs")
+    keep: Any = raw_tables["train"].get("keep")
     shortened = "train.epochs" in overrides and "train.keep" not in overrides and isinstance(keep, list)
     if shortened and all(type(epoch) is int for epoch in (epochs, *keep)):  # other types raise an error below
-        raw["train"]["keep"] = sorted({min(epochs, epoch) for epoch in keep})
+        raw_tables["train"]["keep"] = sorted({min(epochs, epoch) for epoch in keep})
     values: dict[str, Any] = {}
-    has_objective = raw["objective"].get(KINDS["objective"].key, NOTHING) != NOTHING
+    has_objective = raw_tables["objective"].get(KINDS["objective"].key, NOTHING) != NOTHING
     for table in TABLES:
         if table in PLAIN:
-            values[table] = _plain(PLAIN[table], raw[table], table, where)
-        elif has_objective and table in REPLACED:
-            if raw[table]:
+            values[table] = _read_plain_table(PLAIN[table], raw_tables[table], table, where)
+        elif has_objective and table in REPLACED_TABLES:
+            if raw_tables[table]:
                 raise PellucidError(f"{where}: [{table}] is given beside [objective], which replaces it; leave it out")
             values[table] = NamedPart(NOTHING)
         else:
-            values[table] = read_part(raw[table], table, where)
+            values[table] = read_part(raw_tables[table], table, where)
     recipe = Recipe(**values)
     if not recipe.name:
         recipe = replace(recipe, recipe=replace(recipe.recipe, name=folder_name(name)))
-    parts = {table: build_part(getattr(recipe, table), table, where) for table in KINDS}  # errors before data load
-    if not recipe.data.validation and (recipe.train.early_stopping or parts["schedule"].watches):
-        what = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
-        raise PellucidError(f"{where}: {what} needs validation data; hold some images out with data.validation=0.1")
+    built_parts = {
+        table: build_part(getattr(recipe, table), table, where) for table in KINDS
+    }  # errors before data load
+    if not recipe.data.validation and (recipe.train.early_stopping or built_parts["schedule"].watches):
+        cause = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
+        raise PellucidError(f"{where}: {cause} needs validation data; hold some images out with data.validation=0.1")
     return recipe
 
 
@@ -234,7 +238,7 @@ def find_recipe(name_or_path: str | Path) -> Path:
     return shipped_files.recipe_file(text)  # raises PellucidError with a list of the built-in recipes
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path) as file:
             data = file.read(MAX_FILE_SIZE + 1)
@@ -249,11 +253,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise PellucidError(f"{path} is not TOML ({error}); correct the file") from error
 
 
-def _override(tables: dict[str, dict[str, Any]], overrides: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+def _apply_overrides(
+    tables: dict[str, dict[str, Any]], overrides: Mapping[str, Any], where: str
+) -> dict[str, dict[str, Any]]:
     for key in overrides:
         table, dot, name = key.partition(".")
         if table not in TABLES or not dot or not name:
-            hint = _nearest_key(key, tables) or f"; keys are TABLE.KEY with one of the tables {_LISTED}"
+            hint = _nearest_key(key, tables) or f"; keys are TABLE.KEY with one of the tables {_TABLE_NAMES}"
             raise PellucidError(f"{where}: unknown key {key!r}{hint}")
         if table in KINDS and name == KINDS[table].key and overrides[key] != tables[table].get(name):
             tables[table] = {}
@@ -266,15 +272,19 @@ def _override(tables: dict[str, dict[str, Any]], overrides: Mapping[str, Any], w
 def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a hint such as "; did you mean 'optimizer.lr'?" for an unknown key; "" if no key is similar."""
     table, _, name = key.rpartition(".")
-    likely = closest(table, TABLES) if table else None
-    keys = {key: table for table in ([likely] if likely else TABLES) for key in _keys(table, tables[table])}
-    close = closest(name, keys, 0.6)
+    nearest_table = closest(table, TABLES) if table else None
+    keys = {
+        key: table
+        for table in ([nearest_table] if nearest_table else TABLES)
+        for key in _known_keys(table, tables[table])
+    }
+    nearest_name = closest(name, keys, 0.6)
     if key in KINDS:
         return f"; did you mean '{key}.{KINDS[key].key}'?"
-    return f"; did you mean '{keys[close]}.{close}'?" if close else ""
+    return f"; did you mean '{keys[nearest_name]}.{nearest_name}'?" if nearest_name else ""
 
 
-def _keys(table: str, values: Mapping[str, Any]) -> list[str]:
+def _known_keys(table: str, values: Mapping[str, Any]) -> list[str]:
     """Return the keys of a table, including the arguments of the part that it names."""
     if table in PLAIN:
         return list(slots(PLAIN[table]))
@@ -283,7 +293,7 @@ def _keys(table: str, values: Mapping[str, Any]) -> list[str]:
     return [kind.key, *values, *(slots(part) if part not in (None, dict) else ())]
 
 
-def _plain(kind: type, table_values: Mapping[str, Any], table: str, where: str) -> Any:
+def _read_plain_table(kind: type, table_values: Mapping[str, Any], table: str, where: str) -> Any:
     values = check_table(table_values, slots(kind), where, table)
     try:
         return kind(**values)
@@ -297,4 +307,4 @@ def folder_name(stem: str) -> str:
     return valid or "custom"
 
 
-_LISTED = ", ".join(TABLES)
+_TABLE_NAMES = ", ".join(TABLES)

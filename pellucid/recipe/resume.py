@@ -9,14 +9,14 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.model import Model
-from pellucid.recipe.job import Run, begin_run, load_data, name_following, train_in
+from pellucid.recipe.job import Run, begin_run, load_data, train_in, write_following_name
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum
 from pellucid.run.folder import RunFolder
 from pellucid.text import plural
 from pellucid.training.checkpoint import SavedState
-from pellucid.training.distributed import launch, processes
+from pellucid.training.distributed import launch_name, processes
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -44,34 +44,34 @@ def resume_runs(
             f"{path} contains no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "
             "model.fit(..., run=..., resume=True)"
         )
-    paths = processes().from_first(lambda: _prepared(path, data, epochs))
-    return [_resume(path, data, progress) for path in paths]
+    paths = processes().from_first(lambda: _prepare_runs(path, data, epochs))
+    return [_resume_run(path, data, progress) for path in paths]
 
 
-def interrupted(out: str | os.PathLike[str]) -> Path | None:
+def interrupted_run(out: str | os.PathLike[str]) -> Path | None:
     """Return the run folder below `out` that the same command began, if torchrun has restarted it; otherwise None."""
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
-    return processes().from_first(lambda: _begun_by(launch(), Path(out)))
+    return processes().from_first(lambda: _run_begun_by(launch_name(), Path(out)))
 
 
-def _begun_by(name: str, out: Path) -> Path | None:
+def _run_begun_by(name: str, out: Path) -> Path | None:
     """Return the last run folder below `out` that this launch by torchrun began, even if its training has not begun."""
     launch_files = [file for file in out.glob("*/launch") if file.read_text(encoding="utf-8", errors="replace") == name]
     return max(launch_files, key=lambda file: file.stat().st_mtime).parent if launch_files else None
 
 
-def _prepared(path: Path, data: str | os.PathLike[str] | None, epochs: int | None) -> list[Path]:
+def _prepare_runs(path: Path, data: str | os.PathLike[str] | None, epochs: int | None) -> list[Path]:
     """Return a run folder and the one that follows it, both extended to `epochs`, if that is given."""
     recipe = load_recipe(path / "recipe.toml")
-    paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
+    paths = [path, _following_run(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
     if epochs is not None:
-        for one in paths:
-            _extend(RunFolder(one), epochs)
+        for run_path in paths:
+            _extend_run(RunFolder(run_path), epochs)
     return paths
 
 
-def _resume(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
+def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
     """Return a run that is finished, or resume it; see `resume_runs`."""
     folder, recipe = RunFolder(path), load_recipe(path / "recipe.toml")
     state = SavedState.find(folder) if folder.has_checkpoint else None
@@ -82,19 +82,19 @@ def _resume(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> 
         except PellucidError:  # damaged: repaired and evaluated again below
             model = None
         if model is not None and results.get("epochs") == state.progress["epoch"]:
-            state.say_finished(folder)
+            state.note_finished(folder)
             return Run(path, path / "report.html", results, model, recipe)
     return train_in(path, load_data(recipe, data), progress, data)
 
 
-def _extend(folder: RunFolder, epochs: int) -> None:
+def _extend_run(folder: RunFolder, epochs: int) -> None:
     """Write the number of epochs into the recipe of a finished run; PellucidError if it is not larger than before."""
     state = SavedState.find(folder) if folder.has_checkpoint else None
     if state is None or not state.done:
         raise PellucidError(f"{folder.path} is not finished; resume it without train.epochs first")
     if epochs <= state.progress["epoch"]:
-        trained = plural(state.progress["epoch"], "epoch")
-        raise PellucidError(f"train.epochs: {folder.path} was trained for {trained}; give more, not {epochs}")
+        epochs_text = plural(state.progress["epoch"], "epoch")
+        raise PellucidError(f"train.epochs: {folder.path} was trained for {epochs_text}; give more, not {epochs}")
     recipe = load_recipe(folder.recipe, {"train.epochs": epochs})
     write_atomically(folder.recipe, recipe.to_toml().encode())
 
@@ -137,14 +137,14 @@ def _read_results(path: Path) -> dict[str, Any]:
     return results if isinstance(results, dict) and {"seconds", "epochs"} <= results.keys() else {}
 
 
-def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
+def _following_run(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
     """Return the run folder that follows `path`; a missing one is created with the recipe `name`."""
-    pointer = RunFolder(path).comparison_file
-    if pointer.is_file():
-        following = path.parent / Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name
+    name_file = RunFolder(path).comparison_file
+    if name_file.is_file():
+        following = path.parent / Path(name_file.read_text(encoding="utf-8", errors="replace").strip()).name
         if (following / "recipe.toml").is_file():
             return following
     recipe = load_recipe(name)
     following, _ = begin_run(recipe, load_data(recipe, data), path.parent, data)
-    name_following(path, following)
+    write_following_name(path, following)
     return following

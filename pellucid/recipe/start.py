@@ -18,25 +18,25 @@ from pellucid.layers import BatchNorm, Conv2d
 from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model
 from pellucid.models import MODELS, features
-from pellucid.models.fcn import KERAS_EPSILON, backbone_of, plain_path
+from pellucid.models.fcn import KERAS_EPSILON, backbone_of, backbone_path
 from pellucid.models.keypoints import mobilenet_of
 from pellucid.models.pyramid import backbone_name, pyramid_params
 from pellucid.nested import flatten, nest
 from pellucid.objective import Objective, Supervised
-from pellucid.run.described import unnamed
+from pellucid.run.described import unnamed_structure
 from pellucid.run.folder import weights_file
-from pellucid.run.weights import is_ours
+from pellucid.run.weights import is_pellucid_file
 from pellucid.weights import open_weights
-from pellucid.weights.catalogue import CATALOGUE, downloaded
+from pellucid.weights.catalogue import CATALOGUE, downloaded_path
 from pellucid.weights.match import match
-from pellucid.weights.names import form, origin_of, source_of, take_scaling, take_weights
+from pellucid.weights.names import layer_settings, origin_of, source_of, take_scaling, take_weights
 
-IMAGENET = 224  # pixels: height and width of the images that backbones were trained on
-STRIDE = 32  # pixels: the stride of MobileNetV2's last feature maps
+IMAGENET_SIDE = 224  # pixels: height and width of the images that backbones were trained on
+BACKBONE_STRIDE = 32  # pixels: the stride of MobileNetV2's last feature maps
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class StartWeights:
     """The parameters of `features`, and the mean and standard deviation by which their inputs were standardized.
 
     mean, std: one value per channel; empty if the inputs were not standardized. is_model: whether `params` are those of
@@ -49,7 +49,7 @@ class Trained:
     is_model: bool = False
 
 
-def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLike[str] | None = None) -> Trained:
+def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLike[str] | None = None) -> StartWeights:
     """Return the initial parameters of `features` of a network for images of `shape`.
 
     name: a pretrained model's name, a run folder, a weights file of pellucid or of another library, or a name of
@@ -57,69 +57,73 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
     features do not match those of `net`.
     """
     path = source_file(name, root)
-    model = Model.load(path) if is_ours(path) else None
+    model = Model.load(path) if is_pellucid_file(path) else None
     backbone = backbone_of(net) or mobilenet_of(net)
     if backbone is None or (model is not None and _have_same_features(net, model.net)):
-        return _published(path, net, shape) if model is None else _from_model(name, model, net, shape)
+        return _weights_of_file(path, net, shape) if model is None else _weights_of_model(name, model, net, shape)
     # The backbone's features are the same, but undivided at the skip connections.
-    found = trained_features(name, backbone, (shape[0], IMAGENET, IMAGENET), root)
+    backbone_weights = trained_features(name, backbone, (shape[0], IMAGENET_SIDE, IMAGENET_SIDE), root)
     with torch.device("meta"):  # paths only
         structure, _ = features(net).init(shape, torch.Generator())
-    params = flatten(found.params)
-    return replace(found, params=nest(structure, {path: params[plain_path(path)] for path in flatten(structure)}))
+    params = flatten(backbone_weights.params)
+    return replace(
+        backbone_weights, params=nest(structure, {path: params[backbone_path(path)] for path in flatten(structure)})
+    )
 
 
 def trained_objective(
     name: str, objective: Objective, shape: Shape, root: str | os.PathLike[str] | None = None
-) -> Trained:
+) -> StartWeights:
     """Return initial parameters of an objective: those of a model of its kind, otherwise of its `start_net`.
 
     name: as for `trained_features`. shape: of the images. Raises PellucidError like `trained_features`, for a model
     with another backbone, and for a backbone that `pellucid.models.pyramid` does not support.
     """
     path = source_file(name, root)
-    if is_ours(path) and not isinstance((other := Model.load(path)).objective, Supervised):
+    if is_pellucid_file(path) and not isinstance((source_model := Model.load(path)).objective, Supervised):
         with torch.device("meta"):  # shapes only
-            own, _ = objective.init(shape, torch.Generator())
-        mean, std = _scaling(other)
-        return Trained(_common(name, own, other.params), mean, std, is_model=True)
+            structure, _ = objective.init(shape, torch.Generator())
+        mean, std = _input_scaling(source_model)
+        return StartWeights(_common_params(name, structure, source_model.params), mean, std, is_model=True)
     net = objective.start_net
     if net is None:
         raise PellucidError(f"start.weights: {type(objective).__name__} has no backbone to start from; leave it out")
     backbone = backbone_name(net)
     if backbone is None:
         raise PellucidError("start.weights: the backbone is no network of pellucid.models; leave it out")
-    zoo, found = trained_network(name, backbone, root)
-    epsilon = next((layer.epsilon for _, layer in walk(zoo) if isinstance(layer, BatchNorm)), 0.0)
-    return replace(found, params=pyramid_params(backbone, found.params, epsilon))
+    backbone_net, backbone_weights = trained_network(name, backbone, root)
+    epsilon = next((layer.epsilon for _, layer in walk(backbone_net) if isinstance(layer, BatchNorm)), 0.0)
+    return replace(backbone_weights, params=pyramid_params(backbone, backbone_weights.params, epsilon))
 
 
-def trained_network(name: str, kind: str, root: str | os.PathLike[str] | None = None) -> tuple[Layer, Trained]:
+def trained_network(
+    name: str, model_name: str, root: str | os.PathLike[str] | None = None
+) -> tuple[Layer, StartWeights]:
     """Return a network of the zoo with the options that the trained weights need, and the parameters of its features.
 
-    name: as for `trained_features`. kind: a name of `pellucid.models.MODELS`.
+    name: as for `trained_features`. model_name: a name of `pellucid.models.MODELS`.
     """
     path = source_file(name, root)
-    if is_ours(path):
-        options = _saved_options(path, kind)
+    if is_pellucid_file(path):
+        options = _saved_options(path, model_name)
     else:
-        options = origin_of([kind], open_weights(path), path).naming.options
-    zoo = MODELS[kind](**options)
-    side = 32 if kind == "airbench96" else IMAGENET
-    return zoo, trained_features(name, zoo, (3, side, side), root)
+        options = origin_of([model_name], open_weights(path), path).naming.options
+    net = MODELS[model_name](**options)
+    side = 32 if model_name == "airbench96" else IMAGENET_SIDE
+    return net, trained_features(name, net, (3, side, side), root)
 
 
-def _saved_options(path: Path, kind: str) -> dict[str, Any]:
+def _saved_options(path: Path, model_name: str) -> dict[str, Any]:
     """Return the options that a model of pellucid needs: those of Keras' MobileNetV2 if it has that epsilon."""
     nets = Model.load(path).objective.nets.values()
     epsilons = [layer.epsilon for net in nets for _, layer in walk(net) if isinstance(layer, BatchNorm)]
-    keras = kind == "mobilenet_v2" and KERAS_EPSILON in epsilons[:1]
-    return {"epsilon": KERAS_EPSILON, "pad": "same"} if keras else {}
+    is_keras = model_name == "mobilenet_v2" and KERAS_EPSILON in epsilons[:1]
+    return {"epsilon": KERAS_EPSILON, "pad": "same"} if is_keras else {}
 
 
 def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the file that `start.weights` names; raises PellucidError if there is none."""
-    return downloaded(name, root) if name in CATALOGUE else weights_file(name)
+    return downloaded_path(name, root) if name in CATALOGUE else weights_file(name)
 
 
 def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> str | None:
@@ -130,101 +134,106 @@ def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> st
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _common(name: str, params: Params, other_params: Params) -> Params:
+def _common_params(name: str, params: Params, other_params: Params) -> Params:
     """Return the parameters of another model for the networks that both have; last layers may differ in shape.
 
     Raises PellucidError unless the first network, such as the backbone, is the same.
     """
-    first = next(iter(params))
-    differences = match(flatten({first: params[first]}), flatten({first: other_params.get(first, {})}))
+    first_name = next(iter(params))
+    differences = match(
+        flatten({first_name: params[first_name]}), flatten({first_name: other_params.get(first_name, {})})
+    )
     if differences:
         raise PellucidError(
-            f"start.weights: the {first} of {name} is another one: {differences[0]}; give a model with the same {first}"
+            f"start.weights: the {first_name} of {name} is another one: {differences[0]}; give a model with the same "
+            f"{first_name}"
         )
     common: dict[str, Tensor] = {}
-    for part in params:
-        expected, found = flatten({part: params[part]}), flatten({part: other_params.get(part, {})})
-        if expected.keys() == found.keys():
-            common |= {path: found[path] for path, tensor in expected.items() if found[path].shape == tensor.shape}
+    for net_name in params:
+        expected, stored = flatten({net_name: params[net_name]}), flatten({net_name: other_params.get(net_name, {})})
+        if expected.keys() == stored.keys():
+            common |= {path: stored[path] for path, tensor in expected.items() if stored[path].shape == tensor.shape}
     return common
 
 
-def _scaling(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _input_scaling(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation by which a model standardizes its inputs; both empty for none."""
     stats = model.stats
     return ((), ()) if stats is None else (tuple(stats.mean.flatten().tolist()), tuple(stats.std.flatten().tolist()))
 
 
-def _from_model(name: str, other: Model, net: Layer, shape: Shape) -> Trained:
+def _weights_of_model(name: str, source_model: Model, net: Layer, shape: Shape) -> StartWeights:
     """Return the features of a model that pellucid saved; see `trained_features`."""
     try:
-        same = _have_same_features(net, other.net)
+        have_same_features = _have_same_features(net, source_model.net)
     except PellucidError as error:
         raise PellucidError(f"start.weights: {name}: {error}") from error
     with torch.device("meta"):  # shapes only
         structure, _ = features(net).init(shape, torch.Generator())
-    params = other.params["features"]
-    if not same and _same_order(net, other.net):  # renamed by a later version of pellucid
+    params = source_model.params["features"]
+    if not have_same_features and _have_same_order(net, source_model.net):  # renamed by a later version of pellucid
         params = nest(structure, dict(zip(flatten(structure), flatten(params).values(), strict=True)))
-        same = True
+        have_same_features = True
     differences = match(flatten(structure), flatten(params))
-    if differences or not same:
+    if differences or not have_same_features:
         raise PellucidError(
-            f"start.weights: the features of {name} differ from this network's: {_difference(net, other.net)}; give "
-            "[network] the model and the settings that it was trained with"
+            f"start.weights: the features of {name} differ from this network's: "
+            f"{_first_difference(net, source_model.net)}; give [network] the model and the settings that "
+            "it was trained with"
         )
-    if other.input_shape[0] != shape[0]:
+    if source_model.input_shape[0] != shape[0]:
         raise PellucidError(
-            f"start.weights: {name} takes images of {other.input_shape[0]} channels, not {shape[0]}; set data.mode"
+            f"start.weights: {name} takes images of {source_model.input_shape[0]} channels, not {shape[0]}; set "
+            "data.mode"
         )
-    return Trained(params, *_scaling(other))
+    return StartWeights(params, *_input_scaling(source_model))
 
 
 def _have_same_features(net: Layer, other: Layer) -> bool:
     """Return whether two networks have the same features; PellucidError if one has none."""
-    return form(net) == form(other)
+    return layer_settings(net) == layer_settings(other)
 
 
-def _difference(net: Layer, other: Layer) -> str:
+def _first_difference(net: Layer, other: Layer) -> str:
     """Return the first difference between the features of two networks, in words."""
-    ours, theirs = form(net), form(other)
-    for path in ours:
-        if path not in theirs:
+    layers, other_layers = layer_settings(net), layer_settings(other)
+    for path in layers:
+        if path not in other_layers:
             return f"it has no {path}"
-        if ours[path] != theirs[path]:
-            (kind, shape), (other_kind, other_shape) = ours[path], theirs[path]
+        if layers[path] != other_layers[path]:
+            (kind, shape), (other_kind, other_shape) = layers[path], other_layers[path]
             if kind != other_kind:
                 return f"{path} is a {other_kind}, not a {kind}"
             name = next(name for name in shape if shape[name] != other_shape[name])
             return f"{path} has {name}={other_shape[name]!r}, not {shape[name]!r}"
-    return f"{next(iter(theirs.keys() - ours.keys()), 'the order of layers')} is not in this network"
+    return f"{next(iter(other_layers.keys() - layers.keys()), 'the order of layers')} is not in this network"
 
 
-def _same_order(net: Layer, other: Layer) -> bool:
+def _have_same_order(net: Layer, other: Layer) -> bool:
     """Return whether two networks have the same features in the same order, regardless of the layers' names."""
-    same_layers = list(form(net).values()) == list(form(other).values())
-    return same_layers and unnamed(features(net), type) == unnamed(features(other), type)
+    same_layers = list(layer_settings(net).values()) == list(layer_settings(other).values())
+    return same_layers and unnamed_structure(features(net), type) == unnamed_structure(features(other), type)
 
 
-def _published(path: Path, net: Layer, shape: Shape) -> Trained:
+def _weights_of_file(path: Path, net: Layer, shape: Shape) -> StartWeights:
     """Return the features in a published weights file; see `trained_features`."""
     tensors = open_weights(path)
     source = source_of(net, tensors, path)
-    if source.naming.options.get("pad") == "same" and any(side % STRIDE for side in shape[1:]):
+    if source.naming.options.get("pad") == "same" and any(side % BACKBONE_STRIDE for side in shape[1:]):
         raise PellucidError(
             f"start.weights: {path} is from Keras, whose padding equals this network's only for sides that are "
-            f"multiples of {STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to a multiple"
+            f"multiples of {BACKBONE_STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to a multiple"
         )
     expected, _ = features(net).init(shape, torch.Generator())
     params = take_weights(net, {"features": expected}, tensors, path, "features")["features"]
-    return Trained(params, *take_scaling(source, params))
+    return StartWeights(params, *take_scaling(source, params))
 
 
 MAX_IMAGES = 5_000  # training images whose patches give the covariance
-CHUNK = 100  # images whose patches are in memory at a time
+CHUNK_SIZE = 100  # images whose patches are in memory at a time
 # Added to the variances, so that noise is not amplified. Jordan adds 5e-4; in patches of JPEG images, whose colour has
 # half the resolution, half of the directions have variances below 1e-2.
-FLOOR = 1e-2
+VARIANCE_FLOOR = 1e-2
 
 
 def whiten(model: Model, path: str, train: Source) -> None:
@@ -233,26 +242,26 @@ def whiten(model: Model, path: str, train: Source) -> None:
     Raises PellucidError if `path` is not a convolution, or not the first.
     """
     layers = dict(walk(model.net))
-    found = layers.get(path)
-    if not isinstance(found, Conv2d):
+    layer = layers.get(path)
+    if not isinstance(layer, Conv2d):
         conv_paths = [path for path, layer in layers.items() if isinstance(layer, Conv2d)]
-        what = f"is a {type(found).__name__}" if found is not None else "does not exist"
-        raise PellucidError(f"start.whiten: {path!r} {what}; give the path of a Conv2d{nearest(path, conv_paths)}")
+        problem = f"is a {type(layer).__name__}" if layer is not None else "does not exist"
+        raise PellucidError(f"start.whiten: {path!r} {problem}; give the path of a Conv2d{nearest(path, conv_paths)}")
     weight = flatten(model.params)[f"{path}.weight"]
     indices = torch.randperm(len(train), generator=generator(model.seed))[:MAX_IMAGES]
     pixels = scaled(train.batch(indices.sort().values.tolist(), generator(0)).images, model.stats)
-    first = next(path for path in flatten(model.params) if path.endswith(".weight"))
-    if first != f"{path}.weight" or weight.shape[1] != pixels.shape[1]:
+    first_weight = next(path for path in flatten(model.params) if path.endswith(".weight"))
+    if first_weight != f"{path}.weight" or weight.shape[1] != pixels.shape[1]:
         raise PellucidError(f"start.whiten: {path} does not read the images; give the first convolution")
-    weight.copy_(whitening(pixels, found.filters, pair(found.kernel)))
+    weight.copy_(whitening_filters(pixels, layer.filters, pair(layer.kernel)))
 
 
-def whitening(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:
+def whitening_filters(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:
     """Return filters (filters, C, kH, kW) whose outputs for patches are uncorrelated, with similar variances.
 
     images: (N, C, H, W), scaled like the inputs of the network. The filters are the eigenvectors of the patches'
-    uncentred covariance, the largest variance first, each divided by the root of its variance plus FLOOR; then their
-    negatives, so that a following ReLU or GELU loses nothing. Raises PellucidError for more than 2 C kH kW
+    uncentred covariance, the largest variance first, each divided by the root of its variance plus VARIANCE_FLOOR; then
+    their negatives, so that a following ReLU or GELU loses nothing. Raises PellucidError for more than 2 C kH kW
     filters.
     Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", section 3.2, after Page 2018.
     """
@@ -262,13 +271,13 @@ def whitening(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:
             f"start.whiten: patches of {images.shape[1]} x {kernel[0]} x {kernel[1]} have {size} directions, enough "
             f"for {2 * size} filters, not {filters}"
         )
-    moments, count = torch.zeros(size, size, dtype=torch.float64), 0
-    for chunk in images.split(CHUNK):
+    moment_sum, count = torch.zeros(size, size, dtype=torch.float64), 0
+    for chunk in images.split(CHUNK_SIZE):
         patches = chunk.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)  # (n, C, H', W', kH, kW)
         rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
-        moments += rows.T @ rows
+        moment_sum += rows.T @ rows
         count += len(rows)
-    variances, directions = torch.linalg.eigh(moments / count)  # ascending; one direction per column
-    whitened = (directions / torch.sqrt(variances + FLOOR)).T.flip(0)  # (size, size)
+    variances, directions = torch.linalg.eigh(moment_sum / count)  # ascending; one direction per column
+    whitened = (directions / torch.sqrt(variances + VARIANCE_FLOOR)).T.flip(0)  # (size, size)
     weights = torch.cat([whitened, -whitened])[:filters]
     return weights.reshape(filters, images.shape[1], *kernel).float()

@@ -134,7 +134,7 @@ class Train:
             check(0 <= epoch <= self.epochs, "train.keep", f"epochs from 0 to {self.epochs}", epoch)
         for rate in self.rates:
             pattern, _, factor = rate.rpartition("=")
-            is_valid = bool(pattern) and _positive(factor)
+            is_valid = bool(pattern) and _is_positive(factor)
             check(is_valid, "train.rates", 'a list of "pattern=factor", each factor above 0', rate)
 
     def factors(self) -> dict[str, float]:
@@ -187,7 +187,7 @@ class NamedPart:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def _positive(text: str) -> bool:
+def _is_positive(text: str) -> bool:
     try:
         return 0 < float(text) < math.inf
     except ValueError:

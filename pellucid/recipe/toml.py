@@ -27,11 +27,11 @@ def check_table(
     known: Mapping[str, Slot],
     where: str,
     table: str,
-    read: Callable[[Any, Any, str], Any] | None = None,
+    read_value: Callable[[Any, Any, str], Any] | None = None,
 ) -> dict[str, Any]:
     """Return every argument of a table, given or default, in the order of `known`.
 
-    where: the file. table: the table's name. read: returns the argument for a given value, by default `coerce`.
+    where: the file. table: the table's name. read_value: returns the argument for a given value, by default `coerce`.
     Raises PellucidError for an unknown key (with the nearest), a missing one, or a value of the wrong type.
     """
     for key in table_values:
@@ -41,7 +41,7 @@ def check_table(
     values: dict[str, Any] = {}
     for key, slot in known.items():
         if key in table_values:
-            values[key] = (read or coerce)(table_values[key], slot.kind, f"{where}: {table}.{key}")
+            values[key] = (read_value or coerce)(table_values[key], slot.kind, f"{where}: {table}.{key}")
         elif slot.default is dataclasses.MISSING:
             raise PellucidError(f"{where}: {table}.{key} is missing; give it {name_of(slot.kind, NONE)}")
         else:
@@ -73,34 +73,34 @@ def parse_value(text: str) -> Any:
 def write_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return tables as TOML; None becomes "none", tuples become arrays, and nested tables become inline tables."""
     return "\n".join(
-        f"[{name}]\n" + "".join(f"{_key(key)} = {toml_value(value)}\n" for key, value in table.items())
+        f"[{name}]\n" + "".join(f"{_key_text(key)} = {toml_value(value)}\n" for key, value in table.items())
         for name, table in tables.items()
     )
 
 
-def _key(key: str) -> str:
-    bare = key.isascii() and key.replace("-", "_").isidentifier()
-    return key if bare else _text(key)
+def _key_text(key: str) -> str:
+    is_bare = key.isascii() and key.replace("-", "_").isidentifier()
+    return key if is_bare else _quoted(key)
 
 
 def toml_value(value: Any) -> str:
     """Return one value as TOML."""
     if value is None:
-        return _text(NONE)
+        return _quoted(NONE)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, str):
-        return _text(value)
+        return _quoted(value)
     if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{_key(key)} = {toml_value(element)}' for key, element in value.items())} }}"
+        return f"{{ {', '.join(f'{_key_text(key)} = {toml_value(element)}' for key, element in value.items())} }}"
     if isinstance(value, Sequence):
         return f"[{', '.join(toml_value(element) for element in value)}]"
     raise TypeError(f"TOML has no value like {value!r}")
 
 
-def _text(text: str) -> str:
+def _quoted(text: str) -> str:
     """Return a TOML basic string with unprintable characters escaped."""
     quoted = json.dumps(text, ensure_ascii=False)  # TOML's escapes are JSON's, and \U for any character
     return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in quoted)

@@ -11,9 +11,9 @@ from pellucid.errors import PellucidError
 from pellucid.files import read_regular, write_atomically
 from pellucid.training.callbacks import Callback, Training
 
-WATCHED = 10.0  # seconds after which an untouched control file has no reader any more
-LAYERS_SECONDS = 1.0  # between two measurements of the layers
-LAYERS_STEPS = 60  # at least between two measurements, each of which takes about two steps
+WATCH_TIMEOUT = 10.0  # seconds after which an untouched control file has no reader any more
+LAYERS_INTERVAL_SECONDS = 1.0  # between two measurements of the layers
+LAYERS_INTERVAL_STEPS = 60  # at least between two measurements, each of which takes about two steps
 MAX_LOSSES = 400
 
 
@@ -55,7 +55,7 @@ def read_object(file: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-class Watched(Callback):
+class TrainingControl(Callback):
     """Obey control.json, and write live.json a few times a second while it is touched; otherwise only look for it.
 
     live.json has the process, epoch, batch and step, whether the training is paused, the mean loss of the batches
@@ -68,60 +68,61 @@ class Watched(Callback):
     def on_start(self, training: Training) -> None:
         """Forget what an earlier training was asked for."""
         self.on_close()
-        self.changed, self.control, self.steps = 0, Control(), 0
+        self.control_mtime, self.control, self.steps = 0, Control(), 0
         self.losses: list[tuple[int, float]] = []
-        self.sums: tuple[int, dict[str, float], float] = (-1, {}, 0.0)  # epoch, losses and weight of the last moment
-        self.last = (time.perf_counter(), training.step)
+        # The epoch, the sums of the losses and of the weights at the last tick.
+        self.last_sums: tuple[int, dict[str, float], float] = (-1, {}, 0.0)
+        self.last_tick = (time.perf_counter(), training.step)
 
     def on_tick(self, training: Training) -> None:
         """Read control.json if it has changed, and write live.json if somebody reads it."""
         try:
-            about = os.stat(control_file(self.run))
+            control_stat = os.stat(control_file(self.run))
         except OSError:
             training.pause_at = training.measure_at = math.inf
             return
-        if about.st_mtime_ns != self.changed:
-            self.changed, self.control = about.st_mtime_ns, read_control(self.run)
-        is_watched = time.time() - about.st_mtime < WATCHED
-        was_paused, (then, step) = training.step >= training.pause_at, self.last
+        if control_stat.st_mtime_ns != self.control_mtime:
+            self.control_mtime, self.control = control_stat.st_mtime_ns, read_control(self.run)
+        is_watched = time.time() - control_stat.st_mtime < WATCH_TIMEOUT
+        was_paused, (last_time, last_step) = training.step >= training.pause_at, self.last_tick
         if self.control.pause and (not was_paused or self.steps < self.control.steps):
-            single = was_paused and self.steps < self.control.steps
-            training.pause_at = training.step + single
-            self.steps = self.steps + 1 if single else self.control.steps
+            is_single_step = was_paused and self.steps < self.control.steps
+            training.pause_at = training.step + is_single_step
+            self.steps = self.steps + 1 if is_single_step else self.control.steps
         elif not self.control.pause:
             training.pause_at = math.inf
-        if training.step == step and was_paused == (training.step >= training.pause_at) and self.losses:
+        if training.step == last_step and was_paused == (training.step >= training.pause_at) and self.losses:
             return
         now = time.perf_counter()
-        per_step, self.last = (now - then) / max(training.step - step, 1), (now, training.step)
+        seconds_per_step, self.last_tick = (now - last_time) / max(training.step - last_step, 1), (now, training.step)
         if training.pause_at < math.inf:
             training.measure_at = training.step
         elif training.measure_at == math.inf and is_watched:
-            gap = 0 if not training.layers else max(LAYERS_STEPS, LAYERS_SECONDS / max(per_step, 1e-9))
-            training.measure_at = training.step + math.ceil(gap)
-        self._append(training)
+            steps = max(LAYERS_INTERVAL_STEPS, LAYERS_INTERVAL_SECONDS / max(seconds_per_step, 1e-9))
+            training.measure_at = training.step + (math.ceil(steps) if training.layers else 0)
+        self._append_mean_loss(training)
         if is_watched:
-            self._write(training)
+            self._write_live(training)
 
     def on_close(self) -> None:
         """Remove both files."""
         for file in (control_file(self.run), live_file(self.run)):
             file.unlink(missing_ok=True)
 
-    def _append(self, training: Training) -> None:
+    def _append_mean_loss(self, training: Training) -> None:
         """Append the mean loss of the batches since the last moment; of many moments, every second one is kept."""
-        epoch, sums, weight = self.sums
+        epoch, sums, weight = self.last_sums
         if epoch != training.epoch or weight > training.loss_count:
             sums, weight = {}, 0.0
-        passed = training.loss_count - weight
-        if passed > 0:
-            means = {name: (total - sums.get(name, 0.0)) / passed for name, total in training.losses.items()}
+        new_weight = training.loss_count - weight
+        if new_weight > 0:
+            means = {name: (total - sums.get(name, 0.0)) / new_weight for name, total in training.losses.items()}
             self.losses.append((training.step, training.model.objective.total(means)))
-        self.sums = (training.epoch, dict(training.losses), training.loss_count)
+        self.last_sums = (training.epoch, dict(training.losses), training.loss_count)
         if len(self.losses) > MAX_LOSSES:
             del self.losses[-2::-2]
 
-    def _write(self, training: Training) -> None:
+    def _write_live(self, training: Training) -> None:
         live = {
             "pid": os.getpid(),
             "epoch": training.epoch,

@@ -10,7 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_ENLARGED = 8  # factor by which small images are enlarged
+MAX_ENLARGEMENT = 8  # factor by which small images are enlarged
 
 
 class Embedded(NamedTuple):
@@ -24,7 +24,8 @@ class Embedded(NamedTuple):
 def embedded(image: Tensor, side: int) -> Embedded:
     """Return an image (3, H, W) uint8 for a page, on which its longer side has at most `side` pixels.
 
-    Larger images are reduced to `side`; smaller ones are displayed enlarged by an integer factor, up to MAX_ENLARGED.
+    Larger images are reduced to `side`; smaller ones are displayed enlarged by an integer factor, at most
+    MAX_ENLARGEMENT.
     """
     _, height, width = image.shape
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
@@ -32,8 +33,8 @@ def embedded(image: Tensor, side: int) -> Embedded:
     if factor < 1:
         height, width = max(1, round(height * factor)), max(1, round(width * factor))
         picture = picture.resize((width, height), Image.Resampling.BOX)
-    enlarged = max(1, min(int(factor), MAX_ENLARGED))
-    return Embedded(data_uri(picture), width * enlarged, height * enlarged)
+    enlargement = max(1, min(int(factor), MAX_ENLARGEMENT))
+    return Embedded(data_uri(picture), width * enlargement, height * enlargement)
 
 
 def embedded_figure(figure: "Figure") -> Embedded:
@@ -46,6 +47,6 @@ def embedded_figure(figure: "Figure") -> Embedded:
 
 def data_uri(picture: Image.Image) -> str:
     """Return a picture as the data URI of a PNG."""
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -57,7 +57,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": _svg, "pointer": _pointer, "fragment": Markup}
+    environment.filters |= {"svg": _svg_element, "pointer": _tooltip_json, "fragment": Markup}
     return environment
 
 
@@ -65,7 +65,7 @@ def _printable(value: Any) -> Any:
     return printable(value, "\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _svg(figure: "Figure", name: str, alt: str) -> Markup:
+def _svg_element(figure: "Figure", name: str, alt: str) -> Markup:
     """Return a figure as an <svg> element with an alternative text."""
     from pellucid.report.figures.style import svg
 
@@ -73,9 +73,9 @@ def _svg(figure: "Figure", name: str, alt: str) -> Markup:
     return label + Markup(svg(figure, name).removeprefix("<svg"))
 
 
-def _pointer(figure: "Figure") -> str:
+def _tooltip_json(figure: "Figure") -> str:
     """Return the values of a figure's tooltips as JSON, or "" if it has none."""
     from pellucid.report.figures.style import Plot
 
-    values = figure.at_pointer() if isinstance(figure, Plot) else None
+    values = figure.tooltip_values() if isinstance(figure, Plot) else None
     return "" if values is None else json.dumps(values, separators=(",", ":"))

@@ -194,7 +194,7 @@ class Page:
     @property
     def figures(self) -> "dict[str, Figure | None]":
         """The figures by name."""
-        return {part.name: part.figure for section in self.sections for part in _figures(section.parts)}
+        return {part.name: part.figure for section in self.sections for part in _figure_parts(section.parts)}
 
     def html(self) -> str:
         """Return the HTML document."""
@@ -215,11 +215,11 @@ class Page:
         return path
 
 
-def _figures(parts: "Sequence[SectionPart | Sequence[SectionPart]]") -> Iterator[FigurePart]:
+def _figure_parts(parts: "Sequence[SectionPart | Sequence[SectionPart]]") -> Iterator[FigurePart]:
     for part in parts:
         if isinstance(part, FigurePart):
             yield part
         elif isinstance(part, FigureRow):
-            yield from _figures(part.parts)
+            yield from _figure_parts(part.parts)
         elif isinstance(part, list | tuple):
-            yield from _figures(part)
+            yield from _figure_parts(part)

@@ -22,11 +22,11 @@ def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str,
     """
     image_path, values_path = folder / f"{name}.png", folder / f"{name}.npz"
     write_atomically(image_path, png(figure), durable=False)
-    write_atomically(values_path, packed(numbers), durable=False)
+    write_atomically(values_path, npz_bytes(numbers), durable=False)
     return image_path, values_path
 
 
-def packed(numbers: Mapping[str, Any]) -> bytes:
+def npz_bytes(numbers: Mapping[str, Any]) -> bytes:
     """Return arrays by name as the bytes of an .npz file; names may be any text, such as class names."""
     arrays = {name: np.asarray(value) for name, value in numbers.items()}
     for name, array in arrays.items():
@@ -35,9 +35,9 @@ def packed(numbers: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     with ZipFile(
         buffer, "w", ZIP_DEFLATED
-    ) as file:  # not np.savez_compressed, which cannot store an array named "file"
+    ) as archive:  # not np.savez_compressed, which cannot store an array named "file"
         for name, array in arrays.items():
             member = f"{printable(name).replace('/', '_')}.npy"
-            with file.open(member, "w", force_zip64=True) as stream:
+            with archive.open(member, "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)
     return buffer.getvalue()

@@ -52,8 +52,8 @@ class RunFolder:
 
     def previews(self) -> dict[int, Path]:
         """Return the files of `preview` that exist, by epoch in ascending order."""
-        numbers = {file: file.stem.removeprefix("epoch-") for file in sorted(self.pictures.glob("epoch-*.png"))}
-        return {int(number): file for file, number in numbers.items() if number.isdecimal()}
+        epoch_texts = {file: file.stem.removeprefix("epoch-") for file in sorted(self.pictures.glob("epoch-*.png"))}
+        return {int(epoch_text): file for file, epoch_text in epoch_texts.items() if epoch_text.isdecimal()}
 
     def __enter__(self) -> "RunFolder":
         """Make and lock the folder, and remove the temporary files of killed processes."""
@@ -93,8 +93,8 @@ class RunFolder:
         """Rename the files of an earlier training without a checkpoint, and report it on stderr."""
         if self.metrics.exists():
             files = (file for file in (self.metrics, self.layers, self.best) if file.is_file() and file.stat().st_size)
-            moved = [set_aside(file) for file in files]
-            names = ", ".join(file.name for file in moved if file is not None)
+            set_aside_files = [set_aside(file) for file in files]
+            names = ", ".join(file.name for file in set_aside_files if file is not None)
             note(
                 f"{self.last} is missing: the training begins again at its first step"
                 + (f"; the files of the earlier one are kept as {names}" if names else "")
@@ -106,11 +106,11 @@ class RunFolder:
         data: the SHA-256 of each part of the data, by its name. extra: further entries. An existing manifest keeps its
         values, and lists the machine and versions of each resumption under "resumed".
         """
-        setting = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **environment()}
-        manifest = {**setting, "seed": seed, "data": dict(data), **recipe_hash(self.recipe), **extra}
+        environment_entry = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **environment()}
+        manifest = {**environment_entry, "seed": seed, "data": dict(data), **recipe_hash(self.recipe), **extra}
         if self.manifest.exists():
             earlier = self.read_manifest()
-            manifest = {**manifest, **earlier, "resumed": [*earlier.get("resumed", []), setting]}
+            manifest = {**manifest, **earlier, "resumed": [*earlier.get("resumed", []), environment_entry]}
         write_atomically(self.manifest, (json.dumps(manifest, indent=2) + "\n").encode())
 
     def read_manifest(self) -> dict[str, Any]:
@@ -212,8 +212,8 @@ def weights_file(model: str | os.PathLike[str]) -> Path:
     if model in shipped_files.pretrained_names():
         return shipped_files.pretrained_file(model)
     if path.is_dir():
-        for kind in ("best", "last", "previous"):
-            file = path / "weights" / f"{kind}.safetensors"
+        for checkpoint in ("best", "last", "previous"):
+            file = path / "weights" / f"{checkpoint}.safetensors"
             if file.is_file():
                 return file
         raise PellucidError(

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 OMITTED_FROM_REPR = ("epoch", "step", "lr", "seconds", "images_per_second", "slowest_process", "wait_seconds")
-COUNTS = ("epoch", "step")  # columns of whole numbers
+COUNT_COLUMNS = ("epoch", "step")  # columns of whole numbers
 MAX_COUNT = 2**53
 # Limits of a CSV file. A row takes about 70 bytes; 1,000,000 rows are 2,500 epochs of a network with 400 tensors, and
 # are read in about 5 s and 500 MB.
 MAX_BYTES = 1 << 27
 MAX_ROWS, MAX_VALUES = 1_000_000, 4_000_000
-_WHOLE = re.compile(r"-?[0-9]{1,18}").fullmatch
+_match_integer = re.compile(r"-?[0-9]{1,18}").fullmatch
 
 
 @dataclass(repr=False)
@@ -64,12 +64,16 @@ class History:
 
     def __repr__(self) -> str:
         """Return the last finished epoch in one line."""
-        shown = [f"{name} {_cell(value)}" for name, value in self.last.items() if name not in OMITTED_FROM_REPR]
-        return printable(f"<History: {plural(len(self), 'epoch')}{'; ' if shown else ''}{', '.join(shown)}>")
+        metric_texts = [
+            f"{name} {_cell_text(value)}" for name, value in self.last.items() if name not in OMITTED_FROM_REPR
+        ]
+        return printable(
+            f"<History: {plural(len(self), 'epoch')}{'; ' if metric_texts else ''}{', '.join(metric_texts)}>"
+        )
 
     def __str__(self) -> str:
         """Return all epochs as a table."""
-        return aligned(self._cells(), right=range(len(self.last))) if self.rows else repr(self)
+        return aligned(self._table_cells(), right=range(len(self.last))) if self.rows else repr(self)
 
     def _repr_html_(self) -> str:
         """Return all epochs as curves and as an HTML table for notebooks."""
@@ -77,10 +81,10 @@ class History:
         from pellucid.report.page import table_html
 
         stills = [("by epoch", embedded_figure(self.plot()))] if self.rows else []
-        return table_html(repr(self)[1:-1], self._cells(), range(len(self.last)), stills)
+        return table_html(repr(self)[1:-1], self._table_cells(), range(len(self.last)), stills)
 
-    def _cells(self) -> list[list[str]]:
-        return [list(self.last), *([_cell(row.get(name)) for name in self.last] for row in self.rows)]
+    def _table_cells(self) -> list[list[str]]:
+        return [list(self.last), *([_cell_text(row.get(name)) for name in self.last] for row in self.rows)]
 
     def plot(self) -> "Figure":
         """Draw the losses, and the accuracies if there are any, by epoch; return a matplotlib Figure.
@@ -109,7 +113,7 @@ class History:
         return history
 
 
-def _cell(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     """Return a value of a row as text."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -126,8 +130,8 @@ def csv_lines(rows: Iterable[Mapping[str, Any]], header: bool) -> list[str]:
     lines: list[str] = []
     for row in rows:
         if header and not lines:
-            lines.append(_line(row))
-        lines.append(_line(row.values()))
+            lines.append(_csv_line(row))
+        lines.append(_csv_line(row.values()))
     return lines
 
 
@@ -143,21 +147,21 @@ def read_csv(path: str | os.PathLike[str]) -> list[Row]:
         lines = csv.reader(
             io.TextIOWrapper(io.BytesIO(read_regular(path, MAX_BYTES)), "utf-8", newline=""), strict=True
         )
-        names = next(lines, [])
-        numeric = [name for name in names if name != "path"]
-        if len(set(names)) < len(names):
+        columns = next(lines, [])
+        numeric_columns = [name for name in columns if name != "path"]
+        if len(set(columns)) < len(columns):
             raise ValueError("the first line names a column twice")
         for values in filter(None, lines):  # empty lines are left out
-            if len(values) != len(names):
+            if len(values) != len(columns):
                 raise PellucidError(
                     f"{path}: line {lines.line_num} has more or fewer values than the first; resume the run to "
                     "repair it"
                 )
-            if len(rows) == MAX_ROWS or len(rows) * len(names) > MAX_VALUES:
+            if len(rows) == MAX_ROWS or len(rows) * len(columns) > MAX_VALUES:
                 raise ValueError(f"it has more than {MAX_ROWS:,} rows or {MAX_VALUES:,} values")
-            row: Row = dict(zip(names, values, strict=True))
-            for name in numeric:
-                row[name] = _number(row[name])
+            row: Row = dict(zip(columns, values, strict=True))
+            for name in numeric_columns:
+                row[name] = _parse_field(row[name])
             if "path" in row:
                 row["path"] = sys.intern(row["path"])  # one string for all epochs
             rows.append(row)
@@ -166,9 +170,9 @@ def read_csv(path: str | os.PathLike[str]) -> list[Row]:
     return rows
 
 
-def check_columns(path: Path, rows: Sequence[Row], needed: Iterable[str]) -> None:
-    """Raise PellucidError unless rows, if there are any, have the columns `needed`; their values are not checked."""
-    missing = [name for name in needed if rows and name not in rows[0]]
+def check_columns(path: Path, rows: Sequence[Row], required: Iterable[str]) -> None:
+    """Raise PellucidError unless rows, if there are any, have the columns `required`; their values are not checked."""
+    missing = [name for name in required if rows and name not in rows[0]]
     if missing:
         raise PellucidError(
             f"{path}: no column {missing[0]!r} among {', '.join(rows[0])}, so training did not write it; remove the "
@@ -178,33 +182,33 @@ def check_columns(path: Path, rows: Sequence[Row], needed: Iterable[str]) -> Non
 
 def check_values(path: Path, rows: Iterable[Row]) -> None:
     """Raise PellucidError unless rows have whole epochs and steps, text in the column "path", else numbers or None."""
-    for number, row in enumerate(rows, 2):
-        invalid = next((name for name, value in row.items() if not _is_valid(name, value)), None)
-        if invalid is not None:
-            kind = "text" if invalid == "path" else "a whole number" if invalid in COUNTS else "a number"
+    for line, row in enumerate(rows, 2):
+        column = next((name for name, value in row.items() if not _is_valid(name, value)), None)
+        if column is not None:
+            kind = "text" if column == "path" else "a whole number" if column in COUNT_COLUMNS else "a number"
             raise PellucidError(
-                f"{path}: {invalid} is {row[invalid]!r:.40} in line {number}, where training writes {kind}; remove the "
+                f"{path}: {column} is {row[column]!r:.40} in line {line}, where training writes {kind}; remove the "
                 "file, or restore the original"
             )
 
 
 def _is_valid(name: str, value: Any) -> bool:
-    if name in COUNTS:
+    if name in COUNT_COLUMNS:
         return isinstance(value, int) and 0 <= value <= MAX_COUNT
     return bool(value) and value.isprintable() if name == "path" else not isinstance(value, str)
 
 
-def _line(values: Iterable[Any]) -> str:
+def _csv_line(values: Iterable[Any]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(["" if value is None else value for value in values])
     return text.getvalue()
 
 
-def _number(text: str) -> Any:
+def _parse_field(text: str) -> Any:
     """Return a CSV field as an integer or a float, None if it is empty or not finite; as text if it is no number."""
     if not text:
         return None
-    if _WHOLE(text):
+    if _match_integer(text):
         return int(text)
     try:
         value = float(text)

@@ -10,42 +10,46 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree, nest
-from pellucid.run.described import widened
-from pellucid.run.weights import is_ours, read_weights
+from pellucid.run.described import float16_to_float32
+from pellucid.run.weights import is_pellucid_file, read_weights
 from pellucid.weights import open_weights, require_match
 from pellucid.weights.names import check_values, source_of, take_scaling, take_weights
 
 
-def loaded(model: Any, path: Path, part: str | None) -> tuple[Params, Mapping[str, Any]]:
+def params_of_file(model: Any, path: Path, part: str | None) -> tuple[Params, Mapping[str, Any]]:
     """Return the parameters of a Model with the tensors of a file, and the "mean" and "std" of its inputs, if known.
 
     path: a file of pellucid or a published one. part: "features" for this part only. Raises PellucidError, without any
     change, for a file that cannot be read or does not fit.
     """
-    params = map_tree(lambda one: one.float() if one.dtype is torch.float64 else one, model.params)  # as in files
-    if is_ours(path):
-        return _of_pellucid(params, path, part)
-    tensors = open_weights(path)
-    found = take_weights(model.net, params, tensors, path, part)
+    # Files have float32.
+    params = map_tree(lambda tensor: tensor.float() if tensor.dtype is torch.float64 else tensor, model.params)
+    if is_pellucid_file(path):
+        return _params_of_pellucid_file(params, path, part)
+    published_tensors = open_weights(path)
+    new_params = take_weights(model.net, params, published_tensors, path, part)
     if part not in (None, "features"):
-        return found, {}
-    mean, std = take_scaling(source_of(model.net, tensors, path), found)
-    return found, {"mean": list(mean), "std": list(std)} if mean else {}
+        return new_params, {}
+    mean, std = take_scaling(source_of(model.net, published_tensors, path), new_params)
+    return new_params, {"mean": list(mean), "std": list(std)} if mean else {}
 
 
-def _of_pellucid(params: Params, path: Path, part: str | None) -> tuple[Params, Mapping[str, Any]]:
+def _params_of_pellucid_file(params: Params, path: Path, part: str | None) -> tuple[Params, Mapping[str, Any]]:
     if part is not None and part not in params:
         raise PellucidError(f"load_weights: no part {part!r:.40}; the parts are {', '.join(params)}")
     tensors, about = read_weights(path)
-    old = params if part is None else {part: params[part]}
-    first = "" if part is None else f"{part}."
+    old_params = params if part is None else {part: params[part]}
+    prefix = "" if part is None else f"{part}."
     # Names that begin with "[" are not weights of the network.
-    found: dict[str, Tensor] = {
-        name: widened(tensor) for name, tensor in tensors.items() if name.startswith(first) and not name.startswith("[")
+    new_tensors: dict[str, Tensor] = {
+        name: float16_to_float32(tensor)
+        for name, tensor in tensors.items()
+        if name.startswith(prefix) and not name.startswith("[")
     }
-    require_match(path, flatten(old), found)
-    for name, tensor in found.items():
+    require_match(path, flatten(old_params), new_tensors)
+    for name, tensor in new_tensors.items():
         check_values(path, name, tensor)
-    known = about.get("preprocess")
-    scaling = known if isinstance(known, dict) and part in (None, "features") else {}
-    return {**params, **nest(old, found)}, {name: scaling[name] for name in ("mean", "std") if name in scaling}
+    preprocess = about.get("preprocess")
+    scaling = preprocess if isinstance(preprocess, dict) and part in (None, "features") else {}
+    statistics = {name: scaling[name] for name in ("mean", "std") if name in scaling}
+    return {**params, **nest(old_params, new_tensors)}, statistics

@@ -18,15 +18,15 @@ from pellucid.layers.base import Params
 from pellucid.nested import flatten, nest
 from pellucid.text import shown
 from pellucid.weights.fault import quoted
-from pellucid.weights.match import kind, match
+from pellucid.weights.match import dtype_and_shape, match
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
 FORMAT = "pellucid/1"
 MAX_FILE_SIZE = 16 << 30  # bytes
 MAX_HEADER_SIZE = 16 << 20  # bytes; a parsed header takes about 20 times as much memory
-FOREIGN = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # suffixes of other libraries' weights files
+FOREIGN_SUFFIXES = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # suffixes of other libraries' weights files
 MAX_MISMATCHES = 20  # tensors that an error message lists
-_PREFIX = 8  # bytes: the length of the header, as in the safetensors format
+_LENGTH_BYTES = 8  # bytes: the length of the header, as in the safetensors format
 
 
 def weights_sha256(params: Params) -> str:
@@ -50,16 +50,16 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], a
     metadata["format"] = FORMAT
     metadata["sha256"] = _digest(metadata, saved)
     data = safetensors.torch.save(saved, metadata)
-    check_size(path, int.from_bytes(data[:_PREFIX], "little"), len(data))
+    check_size(path, int.from_bytes(data[:_LENGTH_BYTES], "little"), len(data))
     write_atomically(path, data)
 
 
-def check_size(path: str | os.PathLike[str], header: int, file_size: int = 0) -> None:
+def check_size(path: str | os.PathLike[str], header_size: int, file_size: int = 0) -> None:
     """Raise PellucidError if the bytes of a header, or of the whole file, exceed the limits of `read_weights`."""
-    for what, size, limit in (("its description", header, MAX_HEADER_SIZE), ("it", file_size, MAX_FILE_SIZE)):
+    for subject, size, limit in (("its description", header_size, MAX_HEADER_SIZE), ("it", file_size, MAX_FILE_SIZE)):
         if size > limit:
             raise PellucidError(
-                f"{path} cannot be written: {what} takes {size} bytes, above the limit of {limit}; make the "
+                f"{path} cannot be written: {subject} takes {size} bytes, above the limit of {limit}; make the "
                 "network, or its description, smaller"
             )
 
@@ -74,21 +74,21 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     if not isinstance(path, str | os.PathLike):
         raise PellucidError(f"a weights file must be a path, not {shown(path)}; give the file to load")
     path = Path(path)
-    header = _read(path, _header)
+    header = _read_file(path, _read_header)
     try:
-        metadata = _metadata(header)
+        metadata = _parse_metadata(header)
         if metadata.get("format") != FORMAT:
             raise DamagedFileError(f"{path} is a safetensors file, but pellucid did not write it; give a {FORMAT} file")
-        tensors = safetensors.torch.load(_read(path, Path.read_bytes))
+        tensors = safetensors.torch.load(_read_file(path, Path.read_bytes))
         about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
-        why = quoted(" ".join(str(error).split()), 200) or type(error).__name__
-        if path.suffix.lower() in FOREIGN:
+        reason = quoted(" ".join(str(error).split()), 200) or type(error).__name__
+        if path.suffix.lower() in FOREIGN_SUFFIXES:
             raise PellucidError(
                 f"{path} is not a model of pellucid; to train from weights of another library, give them as "
                 "start.weights; `pellucid weights show` lists their tensors"
             ) from error
-        raise DamagedFileError(f"{path} is damaged or not a weights file ({why}); copy or train it again") from error
+        raise DamagedFileError(f"{path} is damaged or not a weights file ({reason}); copy or train it again") from error
     if not all(map(has_valid_booleans, tensors.values())):
         raise DamagedFileError(f"{path} has booleans that are neither 0 nor 1; copy or train it again")
     if metadata.get("sha256") != _digest(metadata, tensors):
@@ -96,26 +96,26 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     return tensors, about
 
 
-def is_ours(path: str | os.PathLike[str]) -> bool:
+def is_pellucid_file(path: str | os.PathLike[str]) -> bool:
     """Return whether a file's header has the format of `write_weights`; nothing else is read or checked."""
     try:
-        return _metadata(_header(Path(path))).get("format") == FORMAT
+        return _parse_metadata(_read_header(Path(path))).get("format") == FORMAT
     except ValueError:
         return False
 
 
-def fill(path: str | os.PathLike[str], structure: Params, tensors: Mapping[str, Tensor]) -> Params:
+def nest_like(path: str | os.PathLike[str], structure: Params, tensors: Mapping[str, Tensor]) -> Params:
     """Return `tensors` nested like `structure`, whose values are not used (it may be on the device "meta").
 
     Raises PellucidError for missing and surplus tensors and for other shapes and dtypes, with the first 20, and for NaN
     or infinity.
     """
     flat = flatten(structure)
-    faults = [str(mismatch) for mismatch in match(flat, dict(sorted(tensors.items())))]
-    if faults:
-        rest = [f"and {len(faults) - MAX_MISMATCHES} more"] if len(faults) > MAX_MISMATCHES else []
+    mismatches = [str(mismatch) for mismatch in match(flat, dict(sorted(tensors.items())))]
+    if mismatches:
+        omitted = [f"and {len(mismatches) - MAX_MISMATCHES} more"] if len(mismatches) > MAX_MISMATCHES else []
         raise PellucidError(
-            f"{path} does not fit its network: {'; '.join(faults[:MAX_MISMATCHES] + rest)}; train it again"
+            f"{path} does not fit its network: {'; '.join(mismatches[:MAX_MISMATCHES] + omitted)}; train it again"
         )
     for name in flat:
         if not bool(torch.isfinite(tensors[name]).all()):
@@ -123,37 +123,37 @@ def fill(path: str | os.PathLike[str], structure: Params, tensors: Mapping[str, 
     return nest(structure, tensors)
 
 
-def _header(path: Path) -> bytes:
+def _read_header(path: Path) -> bytes:
     """Return the beginning of a file: the header's length, and the header unless it exceeds MAX_HEADER_SIZE."""
     with path.open("rb") as file:
-        prefix = file.read(_PREFIX)
+        prefix = file.read(_LENGTH_BYTES)
         size = int.from_bytes(prefix, "little")
         return prefix if size > MAX_HEADER_SIZE else prefix + file.read(size)
 
 
-def _read(path: Path, read: Callable[[Path], bytes]) -> bytes:
-    """Return the result of `read` for a file; raises PellucidError if it is missing, too large or cannot be read."""
+def _read_file(path: Path, reader: Callable[[Path], bytes]) -> bytes:
+    """Return the result of `reader` for a file; raises PellucidError if it is missing, too large or cannot be read."""
     try:
         if not path.is_file():
-            what = "not a file" if path.exists() else "missing"
-            best = path / "weights" / "best.safetensors"
-            inside = f", such as {best}" if best.is_file() else ""
-            raise DamagedFileError(f"{path} is {what}; give a weights file (.safetensors){inside}")
+            state = "not a file" if path.exists() else "missing"
+            best_weights = path / "weights" / "best.safetensors"
+            suggestion = f", such as {best_weights}" if best_weights.is_file() else ""
+            raise DamagedFileError(f"{path} is {state}; give a weights file (.safetensors){suggestion}")
         size = path.stat().st_size
         if size > MAX_FILE_SIZE:
             raise PellucidError(f"{path} has {size} bytes, above the limit of {MAX_FILE_SIZE}; give a weights file")
-        return read(path)
+        return reader(path)
     except (OSError, ValueError) as error:  # ValueError: a file name with a NUL character
         raise PellucidError(f"{path} cannot be read ({error}); check its permissions") from error
 
 
-def _metadata(data: bytes) -> dict[str, str]:
+def _parse_metadata(data: bytes) -> dict[str, str]:
     """Return the free metadata of a safetensors header; the safetensors library checks the rest."""
-    size = int.from_bytes(data[:_PREFIX], "little")
-    if len(data) < _PREFIX or size > min(len(data) - _PREFIX, MAX_HEADER_SIZE):
+    size = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    if len(data) < _LENGTH_BYTES or size > min(len(data) - _LENGTH_BYTES, MAX_HEADER_SIZE):
         raise ValueError("the header is incomplete")
     try:
-        header = json.loads(data[_PREFIX : _PREFIX + size], object_pairs_hook=_unique)
+        header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size], object_pairs_hook=_check_unique_names)
     except RecursionError as error:
         raise ValueError("the header is nested too deeply") from error
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
@@ -162,11 +162,11 @@ def _metadata(data: bytes) -> dict[str, str]:
     return metadata
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _check_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("a name occurs twice in the header")
-    return found
+    return values
 
 
 def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
@@ -183,7 +183,7 @@ def _hash_tensors(digest: "hashlib._Hash", tensors: Mapping[str, Tensor]) -> Non
     for name in sorted(tensors):
         tensor = tensors[name]
         _hash_text(digest, name)
-        _hash_text(digest, kind(tensor))
+        _hash_text(digest, dtype_and_shape(tensor))
         if tensor.numel():
             raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             digest.update(raw.numpy().data)

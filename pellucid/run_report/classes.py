@@ -11,23 +11,23 @@ from pellucid.metrics import f1, precision, recall
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.sections import FigurePart, Section, TablePart
 
-CONFUSION = "confusion.json"  # a run's file with {"classes": [...], "counts": [[...]]}, true by predicted
+CONFUSION_FILE = "confusion.json"  # a run's file with {"classes": [...], "counts": [[...]]}, true by predicted
 MAX_COUNT = 100_000  # a confusion matrix with larger counts, of pixels, is drawn with fractions
 
 
-def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], what: str = "images") -> list[Section]:
-    """Return the sections of a confusion matrix, (K, K) counts of `what`, true by predicted."""
+def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], unit: str = "images") -> list[Section]:
+    """Return the sections of a confusion matrix, (K, K) counts of `unit`, true by predicted."""
     text = confusions_text(confusion, classes)
     has_fractions = bool(confusion.max() >= MAX_COUNT)
     plot = confusion_matrix(confusion, classes, has_fractions)
-    shown = "Per cent of the true class" if has_fractions else "Counts"
-    caption = f"{shown}; the deeper the colour (by square root), the larger the fraction of the true class."
+    cell_meaning = "Per cent of the true class" if has_fractions else "Counts"
+    caption = f"{cell_meaning}; the deeper the colour (by square root), the larger the fraction of the true class."
     explanation = (
-        f"Precision: of the {what} predicted as a class, the fraction that belongs to it. Recall: of the {what} of a "
-        f"class, the fraction predicted as it. F1: the harmonic mean of both. n: the number of {what}."
+        f"Precision: of the {unit} predicted as a class, the fraction that belongs to it. Recall: of the {unit} of a "
+        f"class, the fraction predicted as it. F1: the harmonic mean of both. n: the number of {unit}."
     )
     head = ("class", "precision", "recall", "F1", "n")
-    rows = TablePart(f"Test {what} by class", head, class_rows(confusion, classes), foot=True)
+    rows = TablePart(f"Test {unit} by class", head, class_rows(confusion, classes), foot=True)
     figure = FigurePart("confusion", plot, f"Confusion matrix. {text}", caption, "No images were tested.")
     return [
         Section("confusion", "Confusion matrix", [text, figure]),
@@ -43,7 +43,7 @@ def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tup
     counts = torch.from_numpy(confusion)
     true, predicted = counts.sum(1), counts.sum(0)
     ratios = ((precision, predicted), (recall, true), (f1, true + predicted))
-    columns = [torch.where(cases > 0, metric(counts), torch.nan) for metric, cases in ratios]
+    columns = [torch.where(denominator > 0, metric(counts), torch.nan) for metric, denominator in ratios]
     rows = [
         (name, *(_percent(float(column[k])) for column in columns), f"{int(true[k]):,}")
         for k, name in enumerate(classes)
@@ -51,12 +51,12 @@ def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tup
     return [*rows, ("mean", *(_percent(float(column.nanmean())) for column in columns), f"{int(true.sum()):,}")]
 
 
-def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most: int = 5) -> list[str]:
+def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], max_pairs: int = 5) -> list[str]:
     """Return the most frequent mistakes as text, such as "4 → 9 (12 times)"."""
-    wrong = np.array(confusion, dtype=np.int64)
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    counts = [(divmod(index, len(classes)), int(wrong.flat[index])) for index in order.tolist()]
+    errors = np.array(confusion, dtype=np.int64)
+    np.fill_diagonal(errors, 0)
+    order = np.argsort(-errors, axis=None, kind="stable")[:max_pairs]
+    counts = [(divmod(index, len(classes)), int(errors.flat[index])) for index in order.tolist()]
     return [
         f"{classes[true]} → {classes[predicted]} ({'once' if n == 1 else f'{n:,} times'})"
         for (true, predicted), n in counts

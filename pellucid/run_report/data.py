@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.combine.base import join, walk
-from pellucid.combine.nets import params_of, sizes
+from pellucid.combine.nets import parameter_counts, params_of
 from pellucid.data import Arrays, Source
 from pellucid.data.images import load_image
 from pellucid.errors import PellucidError
@@ -30,7 +30,7 @@ from pellucid.run.history import History
 from pellucid.task import Merit, task_of
 from pellucid.training.examples import first_batch
 
-PREVIEW = 560  # pixels, the width of held-out pictures on the page
+PREVIEW_WIDTH = 560  # pixels, the width of held-out pictures on the page
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ReportData:
     networks: Mapping[str, str] = field(default_factory=dict)
 
 
-def gather(
+def read_report_data(
     run: str | os.PathLike[str],
     model: Model,
     test: Source,
@@ -84,15 +84,15 @@ def gather(
     text, tables = read_recipe(folder.path / "recipe.toml")
     about = tables.get("recipe", {})
     history = History.read(folder.path)
-    image = tuple(first_batch(test).images.shape[1:])
-    shape = tuple(model.nominal_shape or image)
+    image_shape = tuple(first_batch(test).images.shape[1:])
+    shape = tuple(model.nominal_shape or image_shape)
     if metrics is None:
         in_memory = isinstance(test, Arrays)
         metrics = model.evaluate(test.x.reshape(len(test), *shape), test.y) if in_memory else model.evaluate(test)
-    reported = task_of(model).report(model, train, test, folder)
+    task_report = task_of(model).report(model, train, test, folder)
     nets = model.objective.nets
     name, net = next(iter(nets.items()))
-    path, weights = first_weights(net, params_of(model.params, name), image)
+    path, weights = first_weights(net, params_of(model.params, name), image_shape)
     return ReportData(
         recipe=str(about.get("name") or folder.path.name),
         command=command or "pellucid train recipe.toml",
@@ -106,39 +106,43 @@ def gather(
         summary=summary(net, model.params, shape) if isinstance(model.objective, Supervised) else None,
         recipe_text=text,
         manifest=folder.read_manifest(),
-        sections=[*reported.sections, *_previews(folder)],
-        files=reported.files,
+        sections=[*task_report.sections, *_preview_sections(folder)],
+        files=task_report.files,
         merits=task_of(model).merits,
-        networks={name: str(sizes({"": net}, params_of(model.params, name))) for name, net in nets.items() if name},
+        networks={
+            name: str(parameter_counts({"": net}, params_of(model.params, name))) for name, net in nets.items() if name
+        },
     )
 
 
-def _previews(folder: RunFolder) -> list[Section]:
+def _preview_sections(folder: RunFolder) -> list[Section]:
     """Return the section of the held-out pictures with the predictions of the first, a middle and the last epoch."""
     files = [*folder.previews().items()]
-    chosen = dict(files[index] for index in sorted({0, len(files) // 2, len(files) - 1})) if files else {}
-    if not chosen:
+    shown_files = dict(files[index] for index in sorted({0, len(files) // 2, len(files) - 1})) if files else {}
+    if not shown_files:
         return []
-    images = {epoch: embedded(load_image(file.read_bytes(), str(file)), PREVIEW) for epoch, file in chosen.items()}
+    images = {
+        epoch: embedded(load_image(file.read_bytes(), str(file)), PREVIEW_WIDTH) for epoch, file in shown_files.items()
+    }
     row = ImageRow("Predictions for the same held-out images", [(f"epoch {n}", image) for n, image in images.items()])
     return [Section("previews", "While it learned", [row], wide=True)]
 
 
-def first_weights(net: Layer, params: Params, image: Shape) -> tuple[str, Tensor | None]:
+def first_weights(net: Layer, params: Params, image_shape: Shape) -> tuple[str, Tensor | None]:
     """Return the path and the weights of the first layer as images (filters, C, H, W), or ("", None).
 
     Weights of a dense layer on whole images are reshaped to the image; filters of a convolution are unchanged.
     """
-    flat = flatten(params)
+    flat_params = flatten(params)
     for path, layer in walk(net):
         key = f"{path}.weight".lstrip(".")
         if isinstance(layer, Conv2d):
-            return key, flat[key].detach().float().cpu()
+            return key, flat_params[key].detach().float().cpu()
         if isinstance(layer, Dense):
-            weight = flat[key].detach().float().cpu()  # (units, n_in)
-            channels, height, width = image
-            fits = weight.shape[1] == channels * height * width
-            return (key, weight.reshape(-1, channels, height, width)) if fits else ("", None)
+            weight = flat_params[key].detach().float().cpu()  # (units, n_in)
+            channels, height, width = image_shape
+            is_image_sized = weight.shape[1] == channels * height * width
+            return (key, weight.reshape(-1, channels, height, width)) if is_image_sized else ("", None)
     return "", None
 
 

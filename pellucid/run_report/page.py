@@ -15,18 +15,18 @@ from pellucid.report.sections import CodeBlock, FigurePart, FigureRow, Missing, 
 from pellucid.run_report.data import ReportData
 from pellucid.task import Merit
 
-ACCURACY = (Merit("accuracy", "accuracy"),)
+ACCURACY_MERIT = (Merit("accuracy", "accuracy"),)
 MAX_FILTERS = 64  # that `first_weights` draws
-GRADIENTS = (
+GRADIENTS_CAPTION = (
     "The L2 norm of each layer's gradient at the last step of each epoch, from the first layer (blue) to the last "
     "(orange). Lines that fall towards the first layers show a vanishing gradient."
 )
-UPDATES = (
+UPDATES_CAPTION = (
     "How much one step changed each layer's weights, relative to their size. Far above the guide training tends to be "
     "unstable; far below, slow."
 )
-MANIFEST = "What the result depends on besides the recipe"
-REPRODUCE = (
+MANIFEST_CAPTION = "What the result depends on besides the recipe"
+REPRODUCE_TEXT = (
     "The same recipe, seed and versions (below) on the same kind of machine give the same weights, bit by bit; "
     "recipe.toml is beside this report."
 )
@@ -37,9 +37,9 @@ def page(data: ReportData) -> Page:
     parameters = data.summary.parameters if data.summary is not None else None
     results = headline(data.metrics, parameters, data.merits)
     sections = [
-        _curves(data),
+        _curves_section(data),
         *data.sections,
-        _weights(data),
+        _weights_section(data),
         Section("learning-rate", "Learning rate", [
             FigurePart(
                 "learning_rate", learning_rate(data.history), "Learning rate by epoch", "",
@@ -48,24 +48,24 @@ def page(data: ReportData) -> Page:
         ]),
         Section("gradients", "Gradients, layer by layer", [
             FigurePart(
-                "gradients", gradient_norms(data.layers), "Gradient norm of each layer by epoch", GRADIENTS,
+                "gradients", gradient_norms(data.layers), "Gradient norm of each layer by epoch", GRADIENTS_CAPTION,
                 "No finite gradient was recorded.",
             ),
         ]),
         Section("updates", "Updates against weights", [
             FigurePart(
-                "updates", update_ratios(data.layers), "Update to weight ratio of each layer by epoch", UPDATES,
+                "updates", update_ratios(data.layers), "Update to weight ratio of each layer by epoch", UPDATES_CAPTION,
                 "No finite update was recorded.",
             ),
         ]),
-        _processes(data),
-        Section("reproduce", "How to reproduce", [REPRODUCE, CodeBlock(data.command)]),
-        Section("network", "Network", _network(data), wide=True),
+        _processes_section(data),
+        Section("reproduce", "How to reproduce", [REPRODUCE_TEXT, CodeBlock(data.command)]),
+        Section("network", "Network", _network_parts(data), wide=True),
         Section("recipe", "Recipe", [
             CodeBlock(data.recipe_text.strip()) if data.recipe_text else Missing("The recipe was not recorded.")
         ]),
         Section("manifest", "Manifest", [
-            TablePart(MANIFEST, ("what", "value"), flat(data.manifest), (), wrap=True)
+            TablePart(MANIFEST_CAPTION, ("what", "value"), dotted_pairs(data.manifest), (), wrap=True)
             if data.manifest
             else Missing("No manifest was recorded.")
         ]),
@@ -74,41 +74,42 @@ def page(data: ReportData) -> Page:
     return Page(data.recipe, [section for section in sections if not section.is_empty], data.about, results, header)
 
 
-def _curves(data: ReportData) -> Section:
-    validated = any(_known(row, "val_loss") for row in data.history)
+def _curves_section(data: ReportData) -> Section:
+    has_validation = any(_is_finite_number(row, "val_loss") for row in data.history)
     notes: list[SectionPart] = []
-    if not validated:
+    if not has_validation:
         notes = [Missing("No images were held out during training, so there is no second curve.")]
     elif data.val_data == "test":
         notes = [Missing(
             "The recipe has no validation images: the second curve is for the test images, which are not used for "
             "choices."
         )]  # fmt: skip
-    ring = "The ring marks the best validation value." if validated and data.val_data != "test" else ""
+    ring_note = "The ring marks the best validation value." if has_validation and data.val_data != "test" else ""
     loss = loss_curves(data.history, data.val_data)
-    figures = [FigurePart("loss", loss, _ends(data, "loss", "Loss"), ring, "No finite loss was recorded.")]
+    figures = [FigurePart("loss", loss, _ends_text(data, "loss", "Loss"), ring_note, "No finite loss was recorded.")]
     merit = next(
-        (merit for merit in data.merits if any(_known(row, f"val_{merit.name}") for row in data.history)), None
+        (merit for merit in data.merits if any(_is_finite_number(row, f"val_{merit.name}") for row in data.history)),
+        None,
     )
     if merit is None:
         return Section("curves", "Loss", [*notes, FigureRow(figures)], wide=True)
     curves = metric_curves(data.history, data.val_data, *merit)
-    figures.append(FigurePart(merit.name, curves, _ends(data, merit.name, merit.label)))
+    figures.append(FigurePart(merit.name, curves, _ends_text(data, merit.name, merit.label)))
     return Section("curves", f"Loss and {merit.label}", [*notes, FigureRow(figures)], wide=True)
 
 
-def _processes(data: ReportData) -> Section:
+def _processes_section(data: ReportData) -> Section:
     """Return the section about the processes of a training that waited for each other; empty for one process."""
-    rows = [row for row in data.history if _known(row, "wait_seconds")]
+    rows = [row for row in data.history if _is_finite_number(row, "wait_seconds")]
     if not any(row["wait_seconds"] for row in rows):
         return Section("processes", "Processes", [])
     formats = {"epoch": ".0f", "slowest_process": ".0f", "wait_seconds": ".2f", "seconds": ".2f"}
-    cells = [tuple(format(row[name], form) for name, form in formats.items()) for row in rows]
+    cells = [tuple(format(row[name], format_spec) for name, format_spec in formats.items()) for row in rows]
     head = ("epoch", "slowest process", "longest wait for it, s", "epoch, s")
     return Section("processes", "Processes", [TablePart("Waits for the slowest process", head, cells, range(4))])
 
 
-def _weights(data: ReportData) -> Section:
+def _weights_section(data: ReportData) -> Section:
     if data.first_weights is None:
         missing = Missing("The first layer's weights cannot be shown as images.")
         return Section("weights", "First layer's weights", [missing])
@@ -124,7 +125,7 @@ def _weights(data: ReportData) -> Section:
     return Section("weights", "First layer's weights", [figure])
 
 
-def _network(data: ReportData) -> list[SectionPart]:
+def _network_parts(data: ReportData) -> list[SectionPart]:
     if data.summary is None and data.networks:
         return [TablePart("Networks", ("network", "size"), [*data.networks.items()])]
     if data.summary is None:
@@ -135,24 +136,24 @@ def _network(data: ReportData) -> list[SectionPart]:
 
 
 def headline(
-    results: Mapping[str, Any], parameters: int | None = None, merits: Sequence[Merit] = ACCURACY
+    results: Mapping[str, Any], parameters: int | None = None, merits: Sequence[Merit] = ACCURACY_MERIT
 ) -> list[tuple[str, str]]:
     """Return the main results of a run as pairs of name and text, "not finite" for NaN and infinity.
 
     merits: the figures that come first, with their units.
     """
-    shown = {merit.name: merit for merit in merits}
+    merits_by_name = {merit.name: merit for merit in merits}
     texts: dict[str, str] = {}
-    for name in dict.fromkeys((*shown, "loss", *METRICS)):
+    for name in dict.fromkeys((*merits_by_name, "loss", *METRICS)):
         value = results.get(name)
         if isinstance(value, int | float):
-            label = shown[name].label if name in shown else name.replace("_", " ")
-            text = shown[name].text(value) if name in shown else f"{value:.4g}"
+            label = merits_by_name[name].label if name in merits_by_name else name.replace("_", " ")
+            text = merits_by_name[name].text(value) if name in merits_by_name else f"{value:.4g}"
             texts[f"test {label}"] = text if math.isfinite(value) else "not finite"
     for key, name in (("n", "test images"), ("epochs", "epochs"), ("images_per_second", "images per second")):
-        if _known(results, key):
+        if _is_finite_number(results, key):
             texts[name] = f"{results[key]:,.0f}"
-    if _known(results, "seconds"):
+    if _is_finite_number(results, "seconds"):
         texts["training"] = duration(results["seconds"])
     return [*texts.items()] if parameters is None else [*texts.items(), ("parameters", f"{parameters:,}")]
 
@@ -161,11 +162,11 @@ def duration(seconds: float) -> str:
     """Return a time as text: 4.2 s, 3 min 20 s or 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    minutes, remaining_seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {remaining_seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
+def dotted_pairs(values: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Return nested values as pairs of a dotted name and text."""
     if isinstance(values, Mapping):
         pairs = [(str(key), value) for key, value in values.items()]
@@ -173,23 +174,23 @@ def flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
         pairs = [(str(k), value) for k, value in enumerate(values, 1)]
     else:
         return [(prefix, "" if values is None else str(values))]
-    return [line for key, value in pairs for line in flat(value, f"{prefix}.{key}" if prefix else key)]
+    return [line for key, value in pairs for line in dotted_pairs(value, f"{prefix}.{key}" if prefix else key)]
 
 
-def _known(values: Mapping[str, Any], key: str) -> bool:
+def _is_finite_number(values: Mapping[str, Any], key: str) -> bool:
     """Return whether the value of a key is a finite number."""
     value = values.get(key)
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _ends(data: ReportData, what: str, label: str) -> str:
+def _ends_text(data: ReportData, metric: str, label: str) -> str:
     """Return the first and last values of a metric on training and held-out data, as text."""
-    words: list[str] = []
-    for key, name in ((f"train_{what}", "training"), (f"val_{what}", data.val_data)):
-        values = [row[key] for row in data.history if _known(row, key)]
+    ranges: list[str] = []
+    for key, name in ((f"train_{metric}", "training"), (f"val_{metric}", data.val_data)):
+        values = [row[key] for row in data.history if _is_finite_number(row, key)]
         if values:
-            words.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")
-    return f"{label} by epoch: {', '.join(words) or 'nothing recorded'}"
+            ranges.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")
+    return f"{label} by epoch: {', '.join(ranges) or 'nothing recorded'}"
 
 
 def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:

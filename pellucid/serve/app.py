@@ -25,7 +25,7 @@ from pellucid.serve.limits import OnlyFrom, RefusedError, picture_of, refusal
 from pellucid.task import task_of
 
 PAGE = Path(__file__).parent / "page"
-FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
+PAGE_FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
 
 
 def application(name: str, model: Model, hosts: Collection[str] | None) -> Starlette:
@@ -36,7 +36,7 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
     task = task_of(model)
     predictor, one_at_a_time = task.predictor(model), threading.Lock()
 
-    def predicted(body: bytes, file: str) -> dict[str, Any]:
+    def predict_picture(body: bytes, file: str) -> dict[str, Any]:
         with TemporaryDirectory(prefix="pellucid-") as folder, one_at_a_time, torch.inference_mode():
             path = Path(folder) / "picture"
             path.write_bytes(body)
@@ -44,16 +44,16 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
                 image = predictor.read(path)
             except PellucidError as error:  # the place of the copy is no business of the client
                 raise PellucidError(str(error).replace(str(path), "the picture")) from error
-            (found,) = predictor.predict([(Picture("picture", file, lambda: image), image)])
-        if isinstance(found, PellucidError):
-            raise found
-        return described(found, image)
+            (prediction,) = predictor.predict([(Picture("picture", file, lambda: image), image)])
+        if isinstance(prediction, PellucidError):
+            raise prediction
+        return prediction_json(prediction, image)
 
     async def predict(request: Request) -> Response:
         """Answer POST /predict: the body is a picture."""
         try:
             body = await picture_of(request)
-            return JSONResponse(plain(await run_in_threadpool(predicted, body, "picture")))
+            return JSONResponse(plain(await run_in_threadpool(predict_picture, body, "picture")))
         except RefusedError as error:
             return refusal(error)
         except PellucidError as error:
@@ -63,36 +63,38 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
         """Answer GET /about: what the model is."""
         return JSONResponse({"model": name, "task": task.name, "classes": list(model.classes or ())})
 
-    def page(file: str) -> Any:
-        async def get(request: Request) -> Response:
+    def page_endpoint(file: str) -> Any:
+        async def get_file(request: Request) -> Response:
             return FileResponse(PAGE / file)
 
-        return get
+        return get_file
 
-    routes = [Route(path, page(file), methods=["GET"]) for path, file in FILES.items()]
+    routes = [Route(path, page_endpoint(file), methods=["GET"]) for path, file in PAGE_FILES.items()]
     routes += [Route("/predict", predict, methods=["POST"]), Route("/about", about, methods=["GET"])]
     return Starlette(
-        routes=routes, middleware=[Middleware(OnlyFrom, hosts=hosts)], exception_handlers={HTTPException: _no_route}
+        routes=routes,
+        middleware=[Middleware(OnlyFrom, hosts=hosts)],
+        exception_handlers={HTTPException: _http_error_response},
     )
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
+async def _http_error_response(request: Request, error: Exception) -> Response:
     """Answer another path or method as every error."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code)
 
 
-def described(prediction: Predicted, image: torch.Tensor) -> dict[str, Any]:
+def prediction_json(prediction: Predicted, image: torch.Tensor) -> dict[str, Any]:
     """Return a prediction as JSON values: those of its task, its line, and what can be drawn over the picture.
 
     picture: a mask over the picture, or the colorized picture, as a data address of a PNG.
     """
-    shapes = {"boxes": prediction.boxes, "scores": prediction.scores, "points": prediction.points}
-    drawable = {key: value.tolist() for key, value in shapes.items() if value is not None}
-    address = {}
+    geometry = {"boxes": prediction.boxes, "scores": prediction.scores, "points": prediction.points}
+    drawable = {key: value.tolist() for key, value in geometry.items() if value is not None}
+    picture_entry = {}
     if prediction.boxes is None and (prediction.mask is not None or prediction.image is not None):
         pixels = prediction.overlay(image).permute(1, 2, 0).contiguous().numpy()
-        address = {"picture": data_uri(Image.fromarray(pixels))}
+        picture_entry = {"picture": data_uri(Image.fromarray(pixels))}
     labels = {} if prediction.labels is None else {"labels": list(prediction.labels)}
     values = {key: value for key, value in prediction.values.items() if key not in ("image", "files")}
-    return {**values, "line": prediction.line, **drawable, **labels, **address}
+    return {**values, "line": prediction.line, **drawable, **labels, **picture_entry}

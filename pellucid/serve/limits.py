@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError
 MAX_UPLOAD = 10_000_000  # bytes
 MAX_PIXELS = 12_500_000  # of a picture, checked before it is decoded
 # The first bytes of the formats that are accepted, and where they begin.
-FORMATS = {"PNG": (0, b"\x89PNG\r\n\x1a\n"), "JPEG": (0, b"\xff\xd8\xff"), "WebP": (8, b"WEBP")}
+FORMAT_SIGNATURES = {"PNG": (0, b"\x89PNG\r\n\x1a\n"), "JPEG": (0, b"\xff\xd8\xff"), "WebP": (8, b"WEBP")}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -51,19 +51,19 @@ class OnlyFrom:
             await self.app(scope, receive, send)
             return
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        allowed = self.hosts is None or host in self.hosts
-        none_needed = origin is None and scope["type"] == "http"
-        if not allowed or not (none_needed or origin == f"http://{host}"):
-            await _refused(scope, "this host or origin is not accepted")(scope, receive, with_headers)
+        is_host_allowed = self.hosts is None or host in self.hosts
+        needs_no_origin = origin is None and scope["type"] == "http"
+        if not is_host_allowed or not (needs_no_origin or origin == f"http://{host}"):
+            await _refusal_response(scope, "this host or origin is not accepted")(scope, receive, send_with_headers)
             return
-        await self.app(scope, receive, with_headers)
+        await self.app(scope, receive, send_with_headers)
 
 
 class OnlyWithCookie:
@@ -81,45 +81,45 @@ class OnlyWithCookie:
             await self.app(scope, receive, send)
             return
         request = HTTPConnection(scope)
-        if _same(request.cookies.get(self.cookie, ""), self.key):
+        if _are_equal(request.cookies.get(self.cookie, ""), self.key):
             await self.app(scope, receive, send)
             return
-        first = scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/")
-        if first and self.token and _same(request.query_params.get("token", ""), self.token):
+        is_first_visit = scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/")
+        if is_first_visit and self.token and _are_equal(request.query_params.get("token", ""), self.token):
             self.token = ""
             # No redirect: if another site had linked to the address, a browser would not send the strict cookie then.
-            opened = Response(headers={"Refresh": "0;url=/"})
-            opened.set_cookie(self.cookie, self.key, httponly=True, samesite="strict")
-            await opened(scope, receive, send)
+            response = Response(headers={"Refresh": "0;url=/"})
+            response.set_cookie(self.cookie, self.key, httponly=True, samesite="strict")
+            await response(scope, receive, send)
             return
-        why = (
+        reason = (
             "open the address that the command printed; it works once, in one browser: start the command again for more"
         )
-        await _refused(scope, why)(scope, receive, send)
+        await _refusal_response(scope, reason)(scope, receive, send)
 
 
-def _same(given: str, expected: str) -> bool:
+def _are_equal(given: str, expected: str) -> bool:
     return secrets.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
 
 
-def _refused(scope: Scope, why: str) -> ASGIApp:
+def _refusal_response(scope: Scope, reason: str) -> ASGIApp:
     """Return the response for a request that is refused; for a WebSocket, before it is accepted."""
-    return WebSocketClose(1008, why) if scope["type"] == "websocket" else JSONResponse({"error": why}, 403)
+    return WebSocketClose(1008, reason) if scope["type"] == "websocket" else JSONResponse({"error": reason}, 403)
 
 
 async def picture_of(request: Request) -> bytes:
     """Return the body of a request, a picture that may be decoded; raises RefusedError for any other."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAX_UPLOAD:
+    declared_length = request.headers.get("content-length", "")
+    if declared_length.isdecimal() and int(declared_length) > MAX_UPLOAD:
         raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MAX_UPLOAD:
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > MAX_UPLOAD:
             raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
-    body = bytes(data)
-    if not any(body[start : start + len(magic)] == magic for start, magic in FORMATS.values()):
-        raise RefusedError(415, f"this is no {', '.join(FORMATS)} file; give one of these")
+    body = bytes(received)
+    if not any(body[start : start + len(magic)] == magic for start, magic in FORMAT_SIGNATURES.values()):
+        raise RefusedError(415, f"this is no {', '.join(FORMAT_SIGNATURES)} file; give one of these")
     try:
         height, width = image_size(body, "the picture", MAX_PIXELS)
     except PellucidError as error:

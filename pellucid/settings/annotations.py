@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pellucid.settings.checks import is_number
 
-_LISTS = (tuple, list, Sequence)
+_LIST_TYPES = (tuple, list, Sequence)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,8 @@ def slots(target: Callable[..., Any]) -> dict[str, Slot]:
     hints = get_type_hints(target)
     if not dataclasses.is_dataclass(target):
         return {
-            name: Slot(hints.get(name, Any), MISSING if one.default is one.empty else one.default)
-            for name, one in inspect.signature(target).parameters.items()
+            name: Slot(hints.get(name, Any), MISSING if parameter.default is parameter.empty else parameter.default)
+            for name, parameter in inspect.signature(target).parameters.items()
         }
     return {
         field_.name: Slot(
@@ -52,65 +52,69 @@ def slots(target: Callable[..., Any]) -> dict[str, Slot]:
     }
 
 
-def convert(value: Any, kind: Any, form: ValueFormat) -> tuple[bool, Any]:
+def convert(value: Any, kind: Any, value_format: ValueFormat) -> tuple[bool, Any]:
     """Return whether a value of a file fits an annotation, and the converted value: tuples, and floats for `float`."""
-    origin, inner = get_origin(kind), get_args(kind)
+    origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return _convert_union(value, inner, form)
-    if origin in _LISTS:
-        return _convert_list(value, kind, form)
+        return _convert_union(value, arguments, value_format)
+    if origin in _LIST_TYPES:
+        return _convert_list(value, kind, value_format)
     if kind is float:
         return (True, float(value)) if is_number(value) else (False, None)
     if origin is Literal:
-        return any(value == option and type(value) is type(option) for option in inner), value
+        return any(value == option and type(value) is type(option) for option in arguments), value
     if origin in (dict, Mapping):
-        return isinstance(value, dict) and all(convert(one, inner[1], form)[0] for one in value.values()), value
-    return form.checks[kind](value) if kind in form.checks else isinstance(value, origin or kind), value
+        return isinstance(value, dict) and all(
+            convert(element, arguments[1], value_format)[0] for element in value.values()
+        ), value
+    return value_format.checks[kind](value) if kind in value_format.checks else isinstance(value, origin or kind), value
 
 
-def _convert_union(value: Any, kinds: tuple[Any, ...], form: ValueFormat) -> tuple[bool, Any]:
-    if type(None) in kinds and (value is None or (isinstance(value, str) and value == form.none)):
+def _convert_union(value: Any, kinds: tuple[Any, ...], value_format: ValueFormat) -> tuple[bool, Any]:
+    if type(None) in kinds and (value is None or (isinstance(value, str) and value == value_format.none)):
         return True, None
-    for exact in (True, False):  # 3 is an int before it is a float
+    for exact_type in (True, False):  # 3 is an int before it is a float
         for kind in kinds:
-            if exact and kind in (int, float) and type(value) is not kind:
+            if exact_type and kind in (int, float) and type(value) is not kind:
                 continue
-            fits, result = convert(value, kind, form)
+            fits, result = convert(value, kind, value_format)
             if fits:
                 return True, result
     return False, None
 
 
-def _convert_list(value: Any, kind: Any, form: ValueFormat) -> tuple[bool, Any]:
-    origin, inner = get_origin(kind), get_args(kind)
-    if isinstance(value, str) or not isinstance(value, form.lists if origin is tuple else origin):
+def _convert_list(value: Any, kind: Any, value_format: ValueFormat) -> tuple[bool, Any]:
+    origin, element_types = get_origin(kind), get_args(kind)
+    if isinstance(value, str) or not isinstance(value, value_format.lists if origin is tuple else origin):
         return False, None
-    kinds = inner[:1] * len(value) if _any_length(kind) else inner
+    kinds = element_types[:1] * len(value) if _allows_any_length(kind) else element_types
     if len(kinds) != len(value):
         return False, None
-    tried = [convert(one, one_kind, form) for one, one_kind in zip(value, kinds, strict=True)]
-    return all(fits for fits, _ in tried), tuple(result for _, result in tried)
+    conversions = [
+        convert(element, element_kind, value_format) for element, element_kind in zip(value, kinds, strict=True)
+    ]
+    return all(fits for fits, _ in conversions), tuple(result for _, result in conversions)
 
 
-def _any_length(kind: Any) -> bool:
+def _allows_any_length(kind: Any) -> bool:
     """Return whether the lists that a list type describes may have any length."""
     return get_origin(kind) is not tuple or get_args(kind)[1:] == (...,)
 
 
 def name_of(kind: Any, none: str) -> str:
     """Return the name of a type for messages; `none` is the word for None."""
-    origin, inner = get_origin(kind), get_args(kind)
+    origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return "one of " + ", ".join(repr(option) for option in inner)
+        return "one of " + ", ".join(repr(option) for option in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(f"'{none}'" if one is type(None) else name_of(one, none) for one in inner)
-    if origin in _LISTS and _any_length(kind):
-        return f"a list of {_plural(inner[0], none)}"
-    if origin in _LISTS:
-        return f"a list of {len(inner)} values ({', '.join(name_of(one, none) for one in inner)})"
+        return " or ".join(f"'{none}'" if argument is type(None) else name_of(argument, none) for argument in arguments)
+    if origin in _LIST_TYPES and _allows_any_length(kind):
+        return f"a list of {_plural_name(arguments[0], none)}"
+    if origin in _LIST_TYPES:
+        return f"a list of {len(arguments)} values ({', '.join(name_of(argument, none) for argument in arguments)})"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 
 
-def _plural(kind: Any, none: str) -> str:
+def _plural_name(kind: Any, none: str) -> str:
     return {int: "whole numbers", float: "numbers", str: "texts"}.get(kind, f"({name_of(kind, none)})")

@@ -11,18 +11,18 @@ from pellucid.errors.synonyms import SYNONYMS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIMIZER = "give it to the optimizer: Model(net, optimizer=Adam(lr=0.01))"
-_FROM_INPUT = "leave it out: it is taken from the layer's input"
-_MODEL = "give it to Model(net, ...)"
-_WEIGHTS = "load them: Model(net, input_shape=(3, 224, 224)).load_weights(FILE)"
+_OPTIMIZER_ADVICE = "give it to the optimizer: Model(net, optimizer=Adam(lr=0.01))"
+_FROM_INPUT_ADVICE = "leave it out: it is taken from the layer's input"
+_MODEL_ADVICE = "give it to Model(net, ...)"
+_WEIGHTS_ADVICE = "load them: Model(net, input_shape=(3, 224, 224)).load_weights(FILE)"
 MIN_SIMILARITY = 0.8  # of a misspelled word to the intended one, by difflib
 # Arguments of other libraries without a counterpart here, and what to do instead.
-INSTEAD: dict[str, str] = {
+ADVICE: dict[str, str] = {
     "activation": "put the activation after it, as a layer such as ReLU()",
-    "in_channels": _FROM_INPUT,
-    "in_features": _FROM_INPUT,
-    "num_features": _FROM_INPUT,
-    "input_dim": _FROM_INPUT,
+    "in_channels": _FROM_INPUT_ADVICE,
+    "in_features": _FROM_INPUT_ADVICE,
+    "num_features": _FROM_INPUT_ADVICE,
+    "input_dim": _FROM_INPUT_ADVICE,
     "input_shape": "leave it out: Model takes input_shape, or infers it from the data",
     "name": "give the name in its container: Sequential(conv1=Conv2d(...))",
     "weight_decay": "give Model(net, regularizer=L2(...)), or use the optimizer AdamW",
@@ -32,15 +32,15 @@ INSTEAD: dict[str, str] = {
     "shuffle": "leave it out: the examples are shuffled in every epoch",
     "patience": "give fit(callbacks=[EarlyStopping(patience=...)])",
     "early_stopping": "give fit(callbacks=[EarlyStopping(patience=...)])",
-    "lr": _OPTIMIZER,
-    "learning_rate": _OPTIMIZER,
-    "loss": _MODEL,
-    "optimizer": _MODEL,
-    "metrics": _MODEL,
-    "regularizer": _MODEL,
-    "schedule": _MODEL,
-    "weights": _WEIGHTS,
-    "pretrained": _WEIGHTS,
+    "lr": _OPTIMIZER_ADVICE,
+    "learning_rate": _OPTIMIZER_ADVICE,
+    "loss": _MODEL_ADVICE,
+    "optimizer": _MODEL_ADVICE,
+    "metrics": _MODEL_ADVICE,
+    "regularizer": _MODEL_ADVICE,
+    "schedule": _MODEL_ADVICE,
+    "weights": _WEIGHTS_ADVICE,
+    "pretrained": _WEIGHTS_ADVICE,
 }
 
 
@@ -58,7 +58,9 @@ class Checked(ABCMeta):
                 return super().__call__(*args, **kwargs)
             except TypeError:
                 check_call(cls.__name__, cls.__signature__, args, kwargs)
-                missing = ", ".join(f"{name}{_taken(getattr(cls, name))}" for name in sorted(cls.__abstractmethods__))
+                missing = ", ".join(
+                    f"{name}{_parameters_text(getattr(cls, name))}" for name in sorted(cls.__abstractmethods__)
+                )
                 if missing and not cls.__module__.startswith("pellucid."):
                     base = next(kind.__name__ for kind in cls.__mro__ if kind.__module__.startswith("pellucid."))
                     raise ArgumentError(f"{cls.__name__} lacks the methods {missing} of {base}; write them") from None
@@ -95,20 +97,29 @@ def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], k
         known = [parameter for parameter in signature.parameters if parameter != "self"]
         unknown = next((key for key in kwargs if key not in known), None)
         if unknown is None:
-            how = "; leave out the input channels, which are taken from the input" if "filters" in known else ""
-            raise ArgumentError(f"{name}: {error}; it takes {_listed(signature)}{how}") from None
-        valid = {word for parameter in known for word in (parameter, *SYNONYMS.get(parameter, ()))}
-        advice = None if unknown in valid else closest(unknown, sorted(INSTEAD.keys() - valid), MIN_SIMILARITY)
-        hint = f"; {INSTEAD[advice]}" if advice else nearest(unknown, known)
-        raise ArgumentError(f"{name}: no argument {unknown!r}{hint or f'; it takes {_listed(signature)}'}") from None
+            channels_hint = (
+                "; leave out the input channels, which are taken from the input" if "filters" in known else ""
+            )
+            raise ArgumentError(f"{name}: {error}; it takes {_arguments_text(signature)}{channels_hint}") from None
+        valid_names = {word for parameter in known for word in (parameter, *SYNONYMS.get(parameter, ()))}
+        advised_name = (
+            None if unknown in valid_names else closest(unknown, sorted(ADVICE.keys() - valid_names), MIN_SIMILARITY)
+        )
+        hint = f"; {ADVICE[advised_name]}" if advised_name else nearest(unknown, known)
+        raise ArgumentError(
+            f"{name}: no argument {unknown!r}{hint or f'; it takes {_arguments_text(signature)}'}"
+        ) from None
 
 
-def _taken(member: Any) -> str:
+def _parameters_text(member: Any) -> str:
     """Return the parameters of a method as text, such as "(self, x)"; "" for a property."""
     return f"({', '.join(inspect.signature(member).parameters)})" if inspect.isfunction(member) else ""
 
 
-def _listed(signature: inspect.Signature) -> str:
-    listed = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
-    texts = [entry.name if entry.default is entry.empty else f"{entry.name}={entry.default!r:.30}" for entry in listed]
+def _arguments_text(signature: inspect.Signature) -> str:
+    parameters = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
+    texts = [
+        parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default!r:.30}"
+        for parameter in parameters
+    ]
     return ", ".join(texts) or "no arguments"

@@ -20,10 +20,10 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -maximum <= value <= maximum
 
 
-def check(condition: bool, what: str, requirement: str, value: object) -> None:
+def check(condition: bool, subject: str, requirement: str, value: object) -> None:
     """Raise PellucidError, "WHAT must be WANTED, not VALUE", unless `condition`."""
     if not condition:
-        raise PellucidError(f"{what} must be {requirement}, not {shown(value)}")
+        raise PellucidError(f"{subject} must be {requirement}, not {shown(value)}")
 
 
 def check_positive(owner: object, **values: Any) -> None:
@@ -43,7 +43,7 @@ def check_whole(owner: object, least: int = 1, **values: Any) -> None:
     """Raise PellucidError unless the values are single whole numbers of at least `least`."""
     for name, value in values.items():
         if type(value) is not int or value < least:
-            raise _refused(owner, name, f"be a whole number of at least {least}", value)
+            raise _argument_error(owner, name, f"be a whole number of at least {least}", value)
 
 
 def check_flag(owner: object, **values: Any) -> None:
@@ -51,7 +51,7 @@ def check_flag(owner: object, **values: Any) -> None:
     for name, value in values.items():
         if type(value) is not bool:
             hint = "; the input size is not an argument" if type(value) is int and value > 1 else ""
-            raise _refused(owner, name, "be True or False", value, hint)
+            raise _argument_error(owner, name, "be True or False", value, hint)
 
 
 def check_choice(owner: object, allowed: Iterable[Any], **values: Any) -> None:
@@ -60,31 +60,33 @@ def check_choice(owner: object, allowed: Iterable[Any], **values: Any) -> None:
     for name, value in values.items():
         if value not in known:
             hint = nearest(str(value), map(str, known))
-            raise _refused(owner, name, f"be one of {', '.join(map(str, known))}", value, hint)
+            raise _argument_error(owner, name, f"be one of {', '.join(map(str, known))}", value, hint)
 
 
-def check_known(what: str, name: Any, known: Iterable[str]) -> None:
+def check_known(subject: str, name: Any, known: Iterable[str]) -> None:
     """Raise PellucidError, "WHAT 'NAME'; did you mean 'x'?; known: x, y", unless `name` is one of the known names."""
     names = list(known)
     if name not in names:
         hint = nearest(name, names) if isinstance(name, str) else ""
-        raise PellucidError(f"{what} {shown(name)}{hint}; known: {', '.join(names) or 'none'}")
+        raise PellucidError(f"{subject} {shown(name)}{hint}; known: {', '.join(names) or 'none'}")
 
 
 def check_range(owner: object, low: float = 0.0, high: float = math.inf, open_low: bool = False, **values: Any) -> None:
     """Raise PellucidError unless all values are numbers in [low, high), or in (low, high) if `open_low`."""
     for name, value in values.items():
         if not is_number(value) or not low <= value < high or (open_low and value == low):
-            most = "" if math.isinf(high) else f" and below {high:g}"
-            raise _refused(owner, name, f"be a number {'above' if open_low else 'of at least'} {low:g}{most}", value)
+            upper_bound = "" if math.isinf(high) else f" and below {high:g}"
+            raise _argument_error(
+                owner, name, f"be a number {'above' if open_low else 'of at least'} {low:g}{upper_bound}", value
+            )
 
 
 def check_within(owner: object, low: float, high: float, **values: Any) -> None:
     """Raise PellucidError unless the values are finite numbers from `low` to `high`."""
     for name, value in values.items():
         if type(value) not in (int, float) or not low <= value <= high or math.isinf(value):
-            top = "" if math.isinf(high) else f" to {high}"
-            raise _refused(owner, name, f"be a number from {low}{top}", value)
+            upper_bound = "" if math.isinf(high) else f" to {high}"
+            raise _argument_error(owner, name, f"be a number from {low}{upper_bound}", value)
 
 
 def check_above_zero(owner: object, high: float, **values: Any) -> None:
@@ -93,78 +95,78 @@ def check_above_zero(owner: object, high: float, **values: Any) -> None:
     Tuples may be nested, and must not be empty, except inside another one.
     """
     for name, value in values.items():
-        numbers = _flat(value)
-        valid = all(type(number) in (int, float) and 0 < number <= high for number in numbers)
-        if not valid or not numbers or any(map(math.isinf, numbers)):
-            top = "" if math.isinf(high) else f" and at most {high:,}"
-            what = "consist of numbers" if isinstance(value, tuple) else "be a number"
-            raise _refused(owner, name, f"{what} above 0{top}", value)
+        numbers = _flatten_tuples(value)
+        is_valid = all(type(number) in (int, float) and 0 < number <= high for number in numbers)
+        if not is_valid or not numbers or any(map(math.isinf, numbers)):
+            upper_bound = "" if math.isinf(high) else f" and at most {high:,}"
+            requirement = "consist of numbers" if isinstance(value, tuple) else "be a number"
+            raise _argument_error(owner, name, f"{requirement} above 0{upper_bound}", value)
 
 
-def _check_at_least(owner: object, least: int, values: dict[str, Any]) -> None:
+def _check_at_least(owner: object, minimum: int, values: dict[str, Any]) -> None:
     for name, value in values.items():
         numbers = value if isinstance(value, tuple) and len(value) == 2 else (value,)
-        if not all(type(number) is int and number >= least for number in numbers):
-            what = f"be a whole number of at least {least} (or a pair of them, (height, width), for a window)"
-            raise _refused(owner, name, what, value)
+        if not all(type(number) is int and number >= minimum for number in numbers):
+            requirement = f"be a whole number of at least {minimum} (or a pair of them, (height, width), for a window)"
+            raise _argument_error(owner, name, requirement, value)
 
 
-def _flat(value: Any) -> list[Any]:
+def _flatten_tuples(value: Any) -> list[Any]:
     """Return the values in nested tuples, or a list of the value itself."""
     if not isinstance(value, tuple):
         return [value]
-    return [number for part in cast("tuple[Any, ...]", value) for number in _flat(part)]
+    return [number for part in cast("tuple[Any, ...]", value) for number in _flatten_tuples(part)]
 
 
-def _refused(owner: object, name: str, must: str, value: Any, hint: str = "") -> PellucidError:
-    who = owner if isinstance(owner, str) else type(owner).__name__
-    return PellucidError(f"{who}: {name} must {must}, not {value!r:.80}{hint}")
+def _argument_error(owner: object, name: str, requirement: str, value: Any, hint: str = "") -> PellucidError:
+    owner_name = owner if isinstance(owner, str) else type(owner).__name__
+    return PellucidError(f"{owner_name}: {name} must {requirement}, not {value!r:.80}{hint}")
 
 
-def integer(value: Any, what: str, least: int, most: int = MAX_INTEGER) -> int:
-    """Return `value` as an int from `least` to `most`; PellucidError for anything else, also for a bool.
+def integer(value: Any, subject: str, minimum: int, maximum: int = MAX_INTEGER) -> int:
+    """Return `value` as an int from `minimum` to `maximum`; PellucidError for anything else, also for a bool.
 
-    what: the argument's name in the message, here and in the functions below.
+    subject: the argument's name in the message, here and in the functions below.
     """
     try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
+        number = minimum - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        number = least - 1
-    bound = f"at most {most}" if number > most else f"at least {least}"
-    check(least <= number <= most, what, f"a whole number of {bound}", value)
+        number = minimum - 1
+    bound = f"at most {maximum}" if number > maximum else f"at least {minimum}"
+    check(minimum <= number <= maximum, subject, f"a whole number of {bound}", value)
     return number
 
 
-def boolean(value: Any, what: str) -> bool:
+def boolean(value: Any, subject: str) -> bool:
     """Return a bool or an int as a bool; PellucidError for anything else."""
-    check(isinstance(value, bool | int), what, "True or False", value)
+    check(isinstance(value, bool | int), subject, "True or False", value)
     return bool(value)
 
 
-def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) -> T:
+def instance_by_name(value: Any, base: type[T], known: Mapping[str, type[T]], subject: str) -> T:
     """Return `value` if it is an object of the class `base`; for a name in `known`, an object of that class.
 
     The object of a name has the default arguments. Raises PellucidError for anything else.
     """
     if not isinstance(value, str):
-        return instance(value, base, what)
-    check_known(f"no {what}", value, known)
+        return instance(value, base, subject)
+    check_known(f"no {subject}", value, known)
     return known[value]()
 
 
-def instance(value: Any, base: type[T] | tuple[type[T], ...], what: str) -> T:
+def instance(value: Any, base: type[T] | tuple[type[T], ...], subject: str) -> T:
     """Return `value` if it is an object of the class `base`, or of one of several; PellucidError for anything else."""
     if isinstance(value, base):
         return value
     if isinstance(value, type):
         name = value.__name__
-        raise PellucidError(f"{what} is the class {name}; give an object of it, such as {name}(...)")
+        raise PellucidError(f"{subject} is the class {name}; give an object of it, such as {name}(...)")
     kinds = " or ".join(kind.__name__ for kind in (base if isinstance(base, tuple) else (base,)))
-    raise PellucidError(f"{what} must be of the class {kinds}, not {shown(value)}")
+    raise PellucidError(f"{subject} must be of the class {kinds}, not {shown(value)}")
 
 
-def instances(values: Any, base: type[T], what: str) -> list[T]:
+def instances(values: Any, base: type[T], subject: str) -> list[T]:
     """Return an iterable of objects of the class `base` as a list; PellucidError for anything else."""
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise PellucidError(f"{what} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
-    return [instance(value, base, f"{what}[{index}]") for index, value in enumerate(cast(Iterable[Any], values))]
+        raise PellucidError(f"{subject} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
+    return [instance(value, base, f"{subject}[{index}]") for index, value in enumerate(cast(Iterable[Any], values))]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pellucid.data.digits import bundled_digits
-from pellucid.data.images import channels_first, full_size, load_image, resized
-from pellucid.data.samples.cells import smear
+from pellucid.data.images import channels_first, load_image, read_full_size, resized
+from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import people, street
 from pellucid.data.samples.written import SAMPLES
@@ -36,7 +36,7 @@ class Uploads:
 
         Raises PellucidError for bytes that are no picture.
         """
-        image = load_image(full_size(data, "the picture"), "the picture")
+        image = load_image(read_full_size(data, "the picture"), "the picture")
         height, width = image.shape[1:]
         if (longest := max(height, width)) > MAX_UPLOAD_SIDE:
             image = resized(
@@ -83,7 +83,7 @@ def _photo(number: int) -> Any:
 FAMILIES: dict[str, tuple[int, Callable[[int], Any]]] = {
     "digit": (30, _digit),
     "photo": (2, _photo),
-    "cells": (PER_FAMILY, lambda number: smear(number)[0]),
+    "cells": (PER_FAMILY, lambda number: blood_smear(number)[0]),
     "people": (PER_FAMILY, lambda number: people(number + 1)[0]),
     "street": (PER_FAMILY, lambda number: street(number)[0]),
     "face": (PER_FAMILY, lambda number: face(number)[0]),

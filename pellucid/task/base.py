@@ -165,9 +165,9 @@ class Task(ABC):
         person pointed. By default, for one network with scores (N, K), which have no area. Raises PellucidError for
         other models and names, and for an area without a score.
         """
-        if (found := ask_scores(model, x, of)) is None:
+        if (score := ask_scores(model, x, of)) is None:
             raise self.refusal(model)
-        return found
+        return score
 
     def case(self, model: Any, x: Any, y: Any, options: Mapping[str, Any]) -> Any:
         """Return the case of a model with data, for the doctor; None, as by default, for a pellucid.doctor.Case.

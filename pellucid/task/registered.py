@@ -8,7 +8,7 @@ from pellucid.plugins import load_plugins
 from pellucid.task.base import Task
 from pellucid.task.values import Command
 
-BUILT_IN = "pellucid.tasks"  # registers the tasks of the library when it is imported
+BUILT_IN_TASKS = "pellucid.tasks"  # registers the tasks of the library when it is imported
 _TASKS: dict[str, Task] = {}
 _COMMANDS: dict[str, Command] = {}  # of plugins, besides those of tasks
 
@@ -20,24 +20,30 @@ def register_task(task: Task) -> None:
     PellucidError if another task has its name, one of its commands, or one of its options.
     """
     module, name = type(task).__module__, type(task).__qualname__
-    for known in _TASKS.values():
-        if (type(known).__module__, type(known).__qualname__) == (module, name):
+    for existing in _TASKS.values():
+        if (type(existing).__module__, type(existing).__qualname__) == (module, name):
             continue
-        if known.name == task.name:
+        if existing.name == task.name:
             raise PellucidError(f"a task {task.name!r} is registered already; give {type(task).__name__} another name")
-        taken = {command.name for command in known.commands} & {command.name for command in task.commands}
-        if taken:
-            raise PellucidError(f"{task.name}: the task {known.name!r} has the command {taken.pop()!r}; rename it")
+        shared_names = {command.name for command in existing.commands} & {command.name for command in task.commands}
+        if shared_names:
+            raise PellucidError(
+                f"{task.name}: the task {existing.name!r} has the command {shared_names.pop()!r}; rename it"
+            )
         for command, options in task.options.items():
-            taken = {option.name for option in known.options.get(command, ())} & {option.name for option in options}
-            if taken:
-                raise PellucidError(f"{task.name}: the task {known.name!r} has the option {taken.pop()!r}; rename it")
+            shared_names = {option.name for option in existing.options.get(command, ())} & {
+                option.name for option in options
+            }
+            if shared_names:
+                raise PellucidError(
+                    f"{task.name}: the task {existing.name!r} has the option {shared_names.pop()!r}; rename it"
+                )
     _TASKS[task.name] = task
 
 
 def register_command(command: Command) -> None:
     """Register a command of no particular task; raises PellucidError if another command has its name."""
-    other = {known.name: known for known in commands()}.get(command.name, command)
+    other = {existing.name: existing for existing in commands()}.get(command.name, command)
     if other.module != command.module:
         raise PellucidError(f"a command {command.name!r} is registered already; rename that of {command.module}")
     _COMMANDS[command.name] = command
@@ -45,15 +51,15 @@ def register_command(command: Command) -> None:
 
 def tasks() -> tuple[Task, ...]:
     """Return the registered tasks, in the order in which models are assigned to them."""
-    import_module(BUILT_IN)
+    import_module(BUILT_IN_TASKS)
     load_plugins()
     return tuple(reversed(_TASKS.values()))
 
 
 def commands() -> tuple[Command, ...]:
     """Return the commands of all tasks, in the order of their registration, and those of plugins."""
-    of_tasks = [command for task in reversed(tasks()) for command in task.commands]
-    return *of_tasks, *_COMMANDS.values()
+    task_commands = [command for task in reversed(tasks()) for command in task.commands]
+    return *task_commands, *_COMMANDS.values()
 
 
 def task_for(objective: Any) -> Task:

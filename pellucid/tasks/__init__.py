@@ -10,5 +10,5 @@ from pellucid.tasks.segment import Segmentation
 from pellucid.tasks.translate import Translation
 
 # A model is assigned to the last task that it matches, and classification matches all.
-for one in (Classification(), Keypoints(), Segmentation(), Generation(), Detection(), Translation(), Colorization()):
-    register_task(one)
+for task in (Classification(), Keypoints(), Segmentation(), Generation(), Detection(), Translation(), Colorization()):
+    register_task(task)

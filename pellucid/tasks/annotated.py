@@ -9,10 +9,10 @@ from torch import Tensor
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.annotations.layout import find_format, parts_in_order
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.tree import HELD_OUT, open_tree
+from pellucid.data.tree import HELD_OUT_PARTS, open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.material import data_for
+from pellucid.recipe.material import data_and_root
 from pellucid.text import note, plural
 
 
@@ -37,7 +37,7 @@ def data_path(model: Model, data: str | None) -> Path:
 
     data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own.
     """
-    name, root = data_for(model, data)
+    name, root = data_and_root(model, data)
     path = data_root(root) / CATALOGUE[name].path if name in CATALOGUE else Path(name)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; name a folder of images with --data")
@@ -52,14 +52,17 @@ def held_out(model: Model, data: str | None) -> tuple[Path, str]:
     path = data_path(model, data)
     with open_tree(path) as tree:
         parts = find_format(tree)[1]
-    part = measured_part(parts)
+    part = evaluation_part(parts)
     if part and "" in parts:
-        here, others = len(parts[part]), len(parts[""])
-        note(f"{path}: only the {here} files of the part {part!r} are measured, not the {others} without a part")
+        n_measured, n_unassigned = len(parts[part]), len(parts[""])
+        note(
+            f"{path}: only the {n_measured} files of the part {part!r} are measured, not the {n_unassigned} "
+            "without a part"
+        )
     return path, part
 
 
-def measured_part(parts: Mapping[str, Sequence[str]]) -> str:
+def evaluation_part(parts: Mapping[str, Sequence[str]]) -> str:
     """Return the part to evaluate a model on: the test part, otherwise the validation part, otherwise the last one."""
-    held_out_part = next((part for part in HELD_OUT if part in parts), None)
+    held_out_part = next((part for part in HELD_OUT_PARTS if part in parts), None)
     return held_out_part if held_out_part is not None else next(reversed(parts_in_order(parts)), "")

@@ -26,11 +26,11 @@ from pellucid.layers.base import Layer
 from pellucid.optim import Adam
 from pellucid.report.figures.classifiers import classifiers
 from pellucid.report.sections import TablePart
-from pellucid.tasks.comparison import Comparison, ComparisonProgress, measured, select
+from pellucid.tasks.comparison import Comparison, ComparisonProgress, measure_candidates, select
 from pellucid.text import percent
 
-VALIDATION = 1 / 6  # fraction of the training images used for validation: 10,000 of MNIST's 60,000
-MAX_VAL = 2_000  # validation images of nearest neighbours: each is compared with all training images
+VALIDATION_FRACTION = 1 / 6  # fraction of the training images used for validation: 10,000 of MNIST's 60,000
+MAX_VALIDATION = 2_000  # validation images of nearest neighbours: each is compared with all training images
 MAX_TRAIN = 10_000  # training images of classifiers whose time grows faster than their number
 
 
@@ -51,33 +51,31 @@ class ClassifierCandidate(NamedTuple):
     images: bool = False
 
 
-def _softmax(seed: int, lr: float) -> NetworkClassifier:
-    return NetworkClassifier(one_layer, optimizer=Adam(lr), epochs=100, patience=10, batch_size=64, random_state=seed)
+def _build_softmax(seed: int, lr: float) -> NetworkClassifier:
+    return NetworkClassifier(softmax_net, optimizer=Adam(lr), epochs=100, patience=10, batch_size=64, random_state=seed)
 
 
-def _mlp(seed: int, units: int) -> NetworkClassifier:
+def _build_mlp(seed: int, units: int) -> NetworkClassifier:
+    return NetworkClassifier(partial(mlp_net, units=units), epochs=100, patience=10, batch_size=64, random_state=seed)
+
+
+def _build_conv(seed: int, filters: int) -> NetworkClassifier:
     return NetworkClassifier(
-        partial(hidden_layer, units=units), epochs=100, patience=10, batch_size=64, random_state=seed
+        partial(conv_net, filters=filters), epochs=100, patience=5, batch_size=64, random_state=seed
     )
 
 
-def _conv(seed: int, filters: int) -> NetworkClassifier:
-    return NetworkClassifier(
-        partial(convolutions, filters=filters), epochs=100, patience=5, batch_size=64, random_state=seed
-    )
-
-
-def one_layer(features: int, classes: int) -> Layer:
+def softmax_net(features: int, classes: int) -> Layer:
     """Return softmax regression as a network."""
     return Sequential(scores=Dense(classes))
 
 
-def hidden_layer(features: int, classes: int, units: int) -> Layer:
+def mlp_net(features: int, classes: int, units: int) -> Layer:
     """Return a network with one hidden layer."""
     return Sequential(dense=Dense(units), relu=ReLU(), scores=Dense(classes))
 
 
-def convolutions(channels: int, classes: int, filters: int) -> Layer:
+def conv_net(channels: int, classes: int, filters: int) -> Layer:
     """Return a network of two convolutions, with pooling after each."""
     return Sequential(
         conv1=Conv2d(filters, 3, padding=1),
@@ -91,17 +89,19 @@ def convolutions(channels: int, classes: int, filters: int) -> Layer:
     )
 
 
-def _neighbors(metric: str) -> Callable[..., Any]:
+def _neighbors_builder(metric: str) -> Callable[..., Any]:
     return lambda seed, k: KNeighborsClassifier(k, metric=metric)
 
 
-K = ({"k": 1}, {"k": 3}, {"k": 5})
+NEIGHBOR_CHOICES = ({"k": 1}, {"k": 3}, {"k": 5})
 CANDIDATES = {
     "nearest-l1": ClassifierCandidate(
-        "nearest neighbours, L1", _neighbors("l1"), K, limit=MAX_TRAIN, validation=MAX_VAL
+        "nearest neighbours, L1", _neighbors_builder("l1"), NEIGHBOR_CHOICES, limit=MAX_TRAIN, validation=MAX_VALIDATION
     ),
-    "nearest-l2": ClassifierCandidate("nearest neighbours, L2", _neighbors("l2"), K, validation=MAX_VAL),
-    "softmax": ClassifierCandidate("softmax regression", _softmax, ({"lr": 0.01}, {"lr": 0.001})),
+    "nearest-l2": ClassifierCandidate(
+        "nearest neighbours, L2", _neighbors_builder("l2"), NEIGHBOR_CHOICES, validation=MAX_VALIDATION
+    ),
+    "softmax": ClassifierCandidate("softmax regression", _build_softmax, ({"lr": 0.01}, {"lr": 0.001})),
     "svm": ClassifierCandidate(
         "SVM, Gaussian kernel", lambda seed, cost: SVC(C=cost), ({"cost": 1}, {"cost": 10}), limit=MAX_TRAIN
     ),
@@ -121,13 +121,13 @@ CANDIDATES = {
         ({"rate": 0.1}, {"rate": 0.2}),
         limit=MAX_TRAIN,
     ),
-    "mlp": ClassifierCandidate("MLP", _mlp, ({"units": 100}, {"units": 300})),
-    "conv": ClassifierCandidate("conv net", _conv, ({"filters": 16},), images=True),
+    "mlp": ClassifierCandidate("MLP", _build_mlp, ({"units": 100}, {"units": 300})),
+    "conv": ClassifierCandidate("conv net", _build_conv, ({"filters": 16},), images=True),
 }
 
 
 @dataclass(frozen=True)
-class Compared:
+class ClassifierResult:
     """The results of one classifier on the test images.
 
     chosen: the hyperparameters, chosen on validation images. trained_on: the number of training images. f1: the mean
@@ -155,7 +155,7 @@ class ClassifierComparison(Comparison):
     train: int
     test: int
     seed: int
-    rows: tuple[Compared, ...]
+    rows: tuple[ClassifierResult, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -163,19 +163,21 @@ class ClassifierComparison(Comparison):
 
     def notes(self) -> list[str]:
         """Return sentences about the rows: the images that hyperparameters were chosen on, and limits of training."""
-        notes: dict[str, list[str]] = {}
+        titles_by_note: dict[str, list[str]] = {}
         for row in self.rows:
             candidate = CANDIDATES[row.name]
             if len(candidate.choices) == 1:
-                notes.setdefault("Hyperparameters not chosen but fixed", []).append(row.title)
-            elif candidate.validation is not None and candidate.validation < VALIDATION * self.train:
+                titles_by_note.setdefault("Hyperparameters not chosen but fixed", []).append(row.title)
+            elif candidate.validation is not None and candidate.validation < VALIDATION_FRACTION * self.train:
                 note = f"Hyperparameters chosen on {candidate.validation:,} training images held out"
-                notes.setdefault(note, []).append(row.title)
+                titles_by_note.setdefault(note, []).append(row.title)
             else:
-                notes.setdefault("Hyperparameters chosen on a sixth of the training images", []).append(row.title)
+                titles_by_note.setdefault("Hyperparameters chosen on a sixth of the training images", []).append(
+                    row.title
+                )
             if row.trained_on < self.train:
-                notes.setdefault(f"Trained on {row.trained_on:,} images only", []).append(row.title)
-        return [f"{note}: {'; '.join(titles)}." for note, titles in notes.items()]
+                titles_by_note.setdefault(f"Trained on {row.trained_on:,} images only", []).append(row.title)
+        return [f"{note}: {'; '.join(titles)}." for note, titles in titles_by_note.items()]
 
     def lines(self) -> list[str]:
         """Return the lines above the table in a terminal."""
@@ -183,7 +185,7 @@ class ClassifierComparison(Comparison):
 
     def table(self) -> TablePart:
         """Return a row for each classifier."""
-        head = ("classifier", "chosen", "images", "accuracy", "macro F1", "fit", "predict", "size")
+        header = ("classifier", "chosen", "images", "accuracy", "macro F1", "fit", "predict", "size")
         cells = [
             (
                 row.title,
@@ -197,9 +199,9 @@ class ClassifierComparison(Comparison):
             )
             for row in self.rows
         ]
-        return TablePart("", head, cells, range(2, len(head)))
+        return TablePart("", header, cells, range(2, len(header)))
 
-    def shown(self, command: str) -> Figure:
+    def page_or_figure(self, command: str) -> Figure:
         """Return the figure of accuracies and times."""
         times = [[row.fit_seconds for row in self.rows], [row.predict_seconds for row in self.rows]]
         return classifiers([row.title for row in self.rows], [row.accuracy for row in self.rows], *times)
@@ -210,7 +212,7 @@ def compare(
     root: str | os.PathLike[str] | None = None,
     seed: int = 0,
     only: Collection[str] = (),
-    progress: ComparisonProgress = lambda what, done, total: None,
+    progress: ComparisonProgress = lambda title, number, total: None,
 ) -> ClassifierComparison:
     """Train every classifier of CANDIDATES on one split of a data set and measure it once on the test images.
 
@@ -224,15 +226,19 @@ def compare(
     data = load(name, root)
     if not isinstance(data.train, Dataset) or not data.train.classes or data.train.y.dim() != 1:
         raise PellucidError(f"{name} has no class for each image; give a data set such as digits or mnist")
-    rows = measured(candidates, _measure(data.train, data.test, seed), progress)
+    rows = measure_candidates(candidates, _measurer(data.train, data.test, seed), progress)
     return ClassifierComparison(data.train.name, len(data.train), len(data.test), seed, rows)
 
 
-def _measure(train: Dataset, test: Dataset, seed: int) -> Callable[[str, ClassifierCandidate], Iterable[Compared]]:
-    """Return the function that chooses, trains and tests a classifier."""
+def _measurer(
+    train: Dataset, test: Dataset, seed: int
+) -> Callable[[str, ClassifierCandidate], Iterable[ClassifierResult]]:
+    """Return the function that chooses, trains and tests one candidate."""
     x, y = float_images(train.x).numpy(), train.y.numpy()
     x_test, y_test = float_images(test.x).numpy(), test.y.numpy()
-    train_indices, validation_indices = (part.numpy() for part in split_by_class(train.y, VALIDATION, seed, train.name))
+    train_indices, validation_indices = (
+        part.numpy() for part in split_by_class(train.y, VALIDATION_FRACTION, seed, train.name)
+    )
     rng = np.random.default_rng(seed)
     train_indices, validation_indices, all_indices = (
         rng.permutation(train_indices),
@@ -240,26 +246,26 @@ def _measure(train: Dataset, test: Dataset, seed: int) -> Callable[[str, Classif
         rng.permutation(len(y)),
     )
 
-    def measure(name: str, candidate: ClassifierCandidate) -> Iterator[Compared]:
-        def shaped(images: Array) -> Array:
+    def measure(name: str, candidate: ClassifierCandidate) -> Iterator[ClassifierResult]:
+        def as_inputs(images: Array) -> Array:
             return images if candidate.images else images.reshape(len(images), -1)
 
-        def fit(choice: Mapping[str, Any], part: Array) -> Any:
-            return candidate.build(seed, **choice).fit(shaped(x[part]), y[part])
+        def fit(choice: Mapping[str, Any], indices: Array) -> Any:
+            return candidate.build(seed, **choice).fit(as_inputs(x[indices]), y[indices])
 
-        def validated(choice: Mapping[str, Any]) -> float:
-            predicted = fit(choice, train_indices[: candidate.limit]).predict(shaped(x[validation]))
-            return float(accuracy_score(y[validation], predicted))
+        def validation_accuracy(choice: Mapping[str, Any]) -> float:
+            predicted = fit(choice, train_indices[: candidate.limit]).predict(as_inputs(x[validation_subset]))
+            return float(accuracy_score(y[validation_subset], predicted))
 
-        validation, part = validation_indices[: candidate.validation], all_indices[: candidate.limit]
+        validation_subset, train_subset = validation_indices[: candidate.validation], all_indices[: candidate.limit]
         has_choices = len(candidate.choices) > 1
-        chosen, choose_seconds = _timed(
-            lambda: max(candidate.choices, key=validated) if has_choices else candidate.choices[0]
+        choice, choose_seconds = _timed(
+            lambda: max(candidate.choices, key=validation_accuracy) if has_choices else candidate.choices[0]
         )
-        estimator, fit_seconds = _timed(lambda: fit(chosen, part))
-        predicted, predict_seconds = _timed(lambda: estimator.predict(shaped(x_test)))
-        yield Compared(
-            name, candidate.title, chosen, len(part), float(accuracy_score(y_test, predicted)),
+        estimator, fit_seconds = _timed(lambda: fit(choice, train_subset))
+        predicted, predict_seconds = _timed(lambda: estimator.predict(as_inputs(x_test)))
+        yield ClassifierResult(
+            name, candidate.title, choice, len(train_subset), float(accuracy_score(y_test, predicted)),
             float(f1_score(y_test, predicted, average="macro")), choose_seconds, fit_seconds, predict_seconds,
             len(pickle.dumps(estimator)),
         )  # fmt: skip
@@ -267,7 +273,7 @@ def _measure(train: Dataset, test: Dataset, seed: int) -> Callable[[str, Classif
     return measure
 
 
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+def _timed(compute: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
-    result = work()
+    result = compute()
     return result, time.perf_counter() - start

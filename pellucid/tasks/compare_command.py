@@ -53,7 +53,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Compare, print the table, and write it with a page or a figure."""
     from pellucid.command.files import check_folder
-    from pellucid.command.out import again, emit, say, say_text
+    from pellucid.command.out import print_json, print_lines, print_text, repeat_command
     from pellucid.recipe.material import is_annotated
 
     folder = check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))  # before any work
@@ -65,23 +65,23 @@ def handle(args: argparse.Namespace) -> int:
         "--runs": args.runs,
         "--out": args.out,
     }
-    words = ["compare", args.dataset, *args.settings, *(["--only", *args.only] if args.only else [])]
+    command_words = ["compare", args.dataset, *args.settings, *(["--only", *args.only] if args.only else [])]
     if not args.json:
-        say(*comparison.lines())
-        say_text(str(comparison))
-    first, second = comparison.write(folder, again(words, options, []))
+        print_lines(*comparison.lines())
+        print_text(str(comparison))
+    first_path, second_path = comparison.write(folder, repeat_command(command_words, options, []))
     if args.json:
-        emit({**comparison.to_json(), "files": [str(first), str(second)]})
+        print_json({**comparison.to_json(), "files": [str(first_path), str(second_path)]})
         return 0
-    figures, values = (first, second) if second.suffix == ".json" else (second, first)
-    say("", f"wrote {figures} and {values.name}")
+    display_path, json_path = (first_path, second_path) if second_path.suffix == ".json" else (second_path, first_path)
+    print_lines("", f"wrote {display_path} and {json_path.name}")
     return 0
 
 
 def _classifiers(args: argparse.Namespace) -> "Comparison":
     import warnings
 
-    from pellucid.command.progress import FilesRead
+    from pellucid.command.progress import CountProgress
     from pellucid.errors import PellucidError
     from pellucid.tasks.compare import compare
 
@@ -89,7 +89,7 @@ def _classifiers(args: argparse.Namespace) -> "Comparison":
         raise PellucidError(
             f"{args.settings[0]}: settings are for annotated images, which {args.dataset} lacks; leave them out"
         )
-    progress = FilesRead(not args.json)
+    progress = CountProgress(not args.json)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         comparison = compare(args.dataset, args.data, args.seed, args.only, progress)
@@ -98,14 +98,15 @@ def _classifiers(args: argparse.Namespace) -> "Comparison":
 
 
 def _detectors(args: argparse.Namespace) -> "Comparison":
-    from pellucid.command.out import say
+    from pellucid.command.out import print_lines
     from pellucid.detectors.search import read_proposals
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.detect.compare import compare_detectors
 
-    searches = ("windows", "selective_search")
-    proposals = args.proposals if args.proposals in searches else read_proposals(args.proposals)
+    proposal_methods = ("windows", "selective_search")
+    proposals = args.proposals if args.proposals in proposal_methods else read_proposals(args.proposals)
     return compare_detectors(
         args.dataset, args.data, args.seed, args.only, parse_overrides(args.settings), args.runs, proposals,
-        lambda what, done, total: None if args.json else say(f"{what} ({done} of {total})"), not args.json,
+        lambda title, number, total: None if args.json else print_lines(f"{title} ({number} of {total})"),
+        not args.json,
     )  # fmt: skip

@@ -30,16 +30,16 @@ Candidate = TypeVar("Candidate", bound=Titled)
 Row = TypeVar("Row")
 
 
-def select(candidates: Mapping[str, Candidate], only: Collection[str], what: str) -> dict[str, Candidate]:
+def select(candidates: Mapping[str, Candidate], only: Collection[str], message: str) -> dict[str, Candidate]:
     """Return the candidates that are named in `only`, by default all; PellucidError for a name that none has."""
     for key in only:
         if key not in candidates:
             hint = nearest(key, candidates) or f"; there are {', '.join(candidates)}"
-            raise PellucidError(f"{what.format(key)}{hint}")
-    return {key: one for key, one in candidates.items() if not only or key in only}
+            raise PellucidError(f"{message.format(key)}{hint}")
+    return {key: candidate for key, candidate in candidates.items() if not only or key in only}
 
 
-def measured(
+def measure_candidates(
     candidates: Mapping[str, Candidate],
     measure: Callable[[str, Candidate], Iterable[Row]],
     progress: ComparisonProgress,
@@ -72,7 +72,7 @@ class Comparison(ABC):
         """Return the lines above the table in a terminal."""
 
     @abstractmethod
-    def shown(self, command: str) -> Page | Figure:
+    def page_or_figure(self, command: str) -> Page | Figure:
         """Return a page or a figure of the rows. command: the command that repeats the comparison."""
 
     def __str__(self) -> str:
@@ -82,9 +82,9 @@ class Comparison(ABC):
     def write(self, folder: Path, command: str) -> list[Path]:
         """Write comparison.json, and comparison.html with its figures or comparison.png; return both paths."""
         make_folder(folder)
-        values, shown = folder / "comparison.json", self.shown(command)
-        write_atomically(values, json.dumps(plain(self.to_json()), indent=1).encode(), durable=False)
-        if isinstance(shown, Page):
-            return [shown.write(folder / "comparison.html"), values]
-        write_atomically(folder / "comparison.png", png(shown), durable=False)
-        return [values, folder / "comparison.png"]
+        json_path, display = folder / "comparison.json", self.page_or_figure(command)
+        write_atomically(json_path, json.dumps(plain(self.to_json()), indent=1).encode(), durable=False)
+        if isinstance(display, Page):
+            return [display.write(folder / "comparison.html"), json_path]
+        write_atomically(folder / "comparison.png", png(display), durable=False)
+        return [json_path, folder / "comparison.png"]

@@ -25,20 +25,20 @@ class DigitLayout:
 
 
 # MNIST: LeCun, Cortes, Burges, the data set's page. digits: Alpaydin, Kaynak 1998, the ink fills the square.
-FORMS = {"mnist": DigitLayout(28, 20, by_mass=True), "digits": DigitLayout(8, 8, by_mass=False)}
+LAYOUTS = {"mnist": DigitLayout(28, 20, by_mass=True), "digits": DigitLayout(8, 8, by_mass=False)}
 
 
-def lay_out(picture: Tensor, form: DigitLayout, name: str = "picture") -> Tensor:
+def lay_out(picture: Tensor, layout: DigitLayout, name: str = "picture") -> Tensor:
     """Convert a grey picture (1, H, W), uint8 or 0..1, to (1, side, side) with ink 1 on a background of 0.
 
     Dark ink on a light background and light ink on a dark one give the same result: the border shows the background's
     brightness. The ink is cropped to its bounding box, scaled with antialiasing, and centred.
     Raises PellucidError, which names the picture, if it shows no ink.
     """
-    return lay_out_both(picture, form, name)[0]
+    return lay_out_with_surroundings(picture, layout, name)[0]
 
 
-def lay_out_both(picture: Tensor, form: DigitLayout, name: str = "picture") -> tuple[Tensor, Tensor]:
+def lay_out_with_surroundings(picture: Tensor, layout: DigitLayout, name: str = "picture") -> tuple[Tensor, Tensor]:
     """Return the result of `lay_out`, and the same square with the surroundings of the ink, each (1, side, side).
 
     The second square also shows the surroundings of the ink's bounding box, and pixels that deviate from the background
@@ -46,32 +46,32 @@ def lay_out_both(picture: Tensor, form: DigitLayout, name: str = "picture") -> t
     pixels. For a digit on a plain background the second square shows the same digit; for a part of a photograph or for
     noise, it shows more.
     """
-    signed = _deviation(picture, name)  # (H, W)
-    ink_everywhere = signed.clamp(min=0)
+    deviation = _deviation(picture, name)  # (H, W)
+    ink_everywhere = deviation.clamp(min=0)
     rows = torch.nonzero((ink_everywhere >= MIN_INK).any(1)).flatten()
     columns = torch.nonzero((ink_everywhere >= MIN_INK).any(0)).flatten()
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     ink = ink_everywhere[box]
-    scale = form.box / max(ink.shape)
+    scale = layout.box / max(ink.shape)
     size = tuple(max(1, round(length * scale)) for length in ink.shape)
-    strongest = ink.new_ones(())
+    max_ink = ink.new_ones(())
     if size != ink.shape:
         resized = _resize(ink, size)
-        strongest = resized.max()
-        ink = resized / strongest  # thin strokes of a large picture fade when they shrink
-    corner = _top_left(ink, form)
+        max_ink = resized.max()
+        ink = resized / max_ink  # thin strokes of a large picture fade when they shrink
+    corner = _top_left(ink, layout)
     target = tuple(slice(edge, edge + length) for edge, length in zip(corner, size, strict=True))
-    square = torch.zeros(form.side, form.side)
+    square = torch.zeros(layout.side, layout.side)
     square[target] = ink
-    deviations = signed.abs().clamp_(max=1)
+    deviations = deviation.abs().clamp_(max=1)
     deviations[deviations < MIN_INK] = 0
     starts = (round(edges.start - offset / scale) for edges, offset in zip(box, corner, strict=True))
     rows, columns = (
-        torch.arange(start, start + round(form.side / scale)).clamp_(0, length - 1)
+        torch.arange(start, start + round(layout.side / scale)).clamp_(0, length - 1)
         for start, length in zip(starts, deviations.shape, strict=True)
     )
-    surroundings = _resize(deviations[rows][:, columns], (form.side, form.side))
-    surroundings[target] = (_resize(deviations[box], size) / strongest).clamp_(max=1)
+    surroundings = _resize(deviations[rows][:, columns], (layout.side, layout.side))
+    surroundings[target] = (_resize(deviations[box], size) / max_ink).clamp_(max=1)
     return square[None], surroundings[None]
 
 
@@ -87,22 +87,22 @@ def _deviation(picture: Tensor, name: str) -> Tensor:
     noise = (border - background).abs()
     # 90 % of the border pixels deviate by no more than this.
     quantile = float(noise.kthvalue(max(1, round(0.9 * len(noise)))).values)
-    floor = min(quantile, MAX_NOISE * float(ink.max()))
-    return ink.sign() * (ink.abs() - floor).clamp_(min=0) / (ink.max() - floor)
+    noise_floor = min(quantile, MAX_NOISE * float(ink.max()))
+    return ink.sign() * (ink.abs() - noise_floor).clamp_(min=0) / (ink.max() - noise_floor)
 
 
 def _resize(ink: Tensor, size: tuple[int, ...]) -> Tensor:
     return torch.nn.functional.interpolate(ink[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
-def _top_left(ink: Tensor, form: DigitLayout) -> tuple[int, int]:
+def _top_left(ink: Tensor, layout: DigitLayout) -> tuple[int, int]:
     """Return the top and left edge of the ink in the square; the ink does not extend beyond it."""
     edges: list[int] = []
     for axis, length in enumerate(ink.shape):
-        edge = (form.side - length) // 2
-        if form.by_mass:
+        edge = (layout.side - length) // 2
+        if layout.by_mass:
             weights = ink.sum(1 - axis)  # (length,)
             centre = float((weights * torch.arange(length)).sum() / weights.sum())
-            edge = round(form.side / 2 - centre)  # in MNIST the centre of mass is at pixel 14 of 0..27
-        edges.append(min(max(edge, 0), form.side - length))
+            edge = round(layout.side / 2 - centre)  # in MNIST the centre of mass is at pixel 14 of 0..27
+        edges.append(min(max(edge, 0), layout.side - length))
     return edges[0], edges[1]

@@ -29,18 +29,18 @@ def check_outputs(
     outputs: the files of each picture. is_ours: returns whether an earlier call wrote those files of a picture that
     exist. Two pictures with outputs of the same name also raise PellucidError.
     """
-    pictures, claimed = {file.resolve() for file in sources}, set[Path]()
+    source_paths, claimed_paths = {file.resolve() for file in sources}, set[Path]()
     for files in outputs:
-        existing = [file for file in files if file.exists()]
-        conflict = next((file for file in existing if file.resolve() in pictures), None)
-        if conflict is None and existing and not is_ours(existing):
-            conflict = existing[0]
+        existing_files = [file for file in files if file.exists()]
+        conflict = next((file for file in existing_files if file.resolve() in source_paths), None)
+        if conflict is None and existing_files and not is_ours(existing_files):
+            conflict = existing_files[0]
         if conflict is not None:
             raise PellucidError(f"{conflict} would be overwritten; give another output folder")
-        duplicate = next((file for file in files if file in claimed), None)
+        duplicate = next((file for file in files if file in claimed_paths), None)
         if duplicate is not None:
             raise PellucidError(f"two pictures would both be written to {duplicate}; rename one of them")
-        claimed.update(files)
+        claimed_paths.update(files)
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class OutputFiles:
         If both overlays and annotations exist, an earlier call wrote them, and they may be overwritten. Two pictures
         with outputs of the same name also raise PellucidError.
         """
-        complete = self.annotations.exists() == any(self.folder.glob(self.overlay("*").name))
+        is_ours = self.annotations.exists() == any(self.folder.glob(self.overlay("*").name))
         files = [*map(self.overlay, stems), self.annotations]
-        check_outputs([[file] for file in files], sources, lambda existing: complete)
+        check_outputs([[file] for file in files], sources, lambda existing_files: is_ours)
 
     def write_overlay(self, stem: str, pixels: ndarray) -> Path:
         """Write the overlay of a picture, (H, W, 3) uint8, and return its path."""
@@ -89,20 +89,20 @@ class CocoResults:
         self.classes = tuple(classes)
         self.records: list[ImageRecord] = []
         self.scores: list[float] = []
-        self.points = 0
+        self.n_keypoints = 0
 
     def add(self, name: str, size: tuple[int, int], detections: Detections) -> None:
         """Add the detections in an image of `size` (H, W)."""
         masks = (
             [None] * len(detections) if detections.masks is None else [encode_rle(mask) for mask in detections.masks]
         )
-        points: list[tuple[float, ...]] = [()] * len(detections)
+        keypoints: list[tuple[float, ...]] = [()] * len(detections)
         if detections.keypoints is not None:
-            self.points = detections.keypoints.shape[1]
-            points = [
+            self.n_keypoints = detections.keypoints.shape[1]
+            keypoints = [
                 tuple(value for x, y, _ in row for value in (x, y, VISIBLE)) for row in detections.keypoints.tolist()
             ]
-        rows = zip(detections.boxes.tolist(), detections.labels.tolist(), masks, points, strict=True)
+        rows = zip(detections.boxes.tolist(), detections.labels.tolist(), masks, keypoints, strict=True)
         instances = tuple(
             Instance((x0, y0, x1, y1), label, mask, keypoints) for (x0, y0, x1, y1), label, mask, keypoints in rows
         )
@@ -111,38 +111,42 @@ class CocoResults:
 
     def to_json(self) -> dict[str, Any]:
         """Return {"images", "annotations", "categories"}, each annotation with its "score"."""
-        names = tuple(f"p{k}" for k in range(self.points))
+        keypoint_names = tuple(f"p{k}" for k in range(self.n_keypoints))
         category_ids = tuple(range(1, len(self.classes) + 1))
-        return _scored(Annotations(self.classes, tuple(self.records), (), names, category_ids), self.scores)
+        return _with_scores(
+            Annotations(self.classes, tuple(self.records), (), keypoint_names, category_ids), self.scores
+        )
 
 
-def coco(pictures: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str]) -> dict[str, Any]:
+def keypoints_to_coco(
+    pictures: Sequence[Mapping[str, Any]], category: str, keypoint_names: Sequence[str]
+) -> dict[str, Any]:
     """Return predicted key-points of pictures with one object each, as the content of a COCO file.
 
     pictures: for each its "image" (a file name), "height", "width" and "keypoints" (K, 3): x, y and score. The box of
-    the object encloses the points and is clipped to the picture; its score is their mean score. kind: the name of the
-    objects' category. names: of the key-points.
+    the object encloses the points and is clipped to the picture; its score is their mean score. category: the name of
+    the objects' category. keypoint_names: of the key-points.
     """
     records, scores = list[ImageRecord](), list[float]()
     for number, picture in enumerate(pictures, 1):
-        width, height, points = picture["width"], picture["height"], picture["keypoints"]
-        xs, ys = [min(max(p[0], 0), width) for p in points], [min(max(p[1], 0), height) for p in points]
-        visible = tuple(value for x, y, _ in points for value in (x, y, int(VISIBLE)))
+        width, height, keypoints = picture["width"], picture["height"], picture["keypoints"]
+        xs, ys = [min(max(p[0], 0), width) for p in keypoints], [min(max(p[1], 0), height) for p in keypoints]
+        visible = tuple(value for x, y, _ in keypoints for value in (x, y, int(VISIBLE)))
         instance = Instance((min(xs), min(ys), max(xs), max(ys)), 0, points=visible)
         records.append(ImageRecord(picture["image"], (height, width), (instance,), picture["image"], number))
-        scores.append(sum(score for _, _, score in points) / len(points))
-    return _scored(Annotations((kind,), tuple(records), (), tuple(names), (1,)), scores)
+        scores.append(sum(score for _, _, score in keypoints) / len(keypoints))
+    return _with_scores(Annotations((category,), tuple(records), (), tuple(keypoint_names), (1,)), scores)
 
 
-def _scored(annotations: Annotations, scores: Sequence[float]) -> dict[str, Any]:
+def _with_scores(annotations: Annotations, scores: Sequence[float]) -> dict[str, Any]:
     """Return annotations as the content of a COCO file, each with its "score"."""
     content = document(annotations)
     rows = zip(content["annotations"], scores, strict=True)
     return {**content, "annotations": [{**item, "score": score} for item, score in rows]}
 
 
-def png(picture: Image.Image, about: PngInfo | None = None) -> bytes:
-    """Return a picture as the bytes of a PNG file; about: the text chunks of the file."""
-    file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=about)
-    return file.getvalue()
+def png(picture: Image.Image, text_chunks: PngInfo | None = None) -> bytes:
+    """Return a picture as the bytes of a PNG file; text_chunks: of the file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=text_chunks)
+    return buffer.getvalue()

@@ -12,8 +12,8 @@ from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.files import refuse_unreadable
 from pellucid.data.folder import TEST_FRACTION
-from pellucid.data.images import full_size
-from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_of
+from pellucid.data.images import read_full_size
+from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree, class_of, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.files import is_picture
 from pellucid.metrics import class_scores
@@ -21,18 +21,18 @@ from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.recipe.material import (
     SHAPES,
+    check_data_exists,
     check_data_in_run_folder,
-    check_exists,
     data_for_model,
     data_name,
-    is_root,
+    is_data_root,
     load_splits,
     table_for,
 )
 from pellucid.task import task_of
-from pellucid.tasks.digits import FORMS, lay_out_both
+from pellucid.tasks.digits import LAYOUTS, lay_out_with_surroundings
 from pellucid.text import note
-from pellucid.training.measures import boundary, gives_probabilities
+from pellucid.training.measures import boundary, predicts_probabilities
 
 
 def class_names(model: Model) -> tuple[str, ...]:
@@ -46,8 +46,10 @@ ROUNDING = 1e-6  # tolerance for rounding errors of float32 probabilities
 def are_probabilities(model: Model, outputs: Tensor) -> bool:
     """Return whether the results of `model.predict` are probabilities, judged by network, loss and range of values."""
     objective = model.objective
-    declared = not isinstance(objective, Supervised) or gives_probabilities(objective.net, objective.loss)
-    return declared and bool(((outputs >= 0) & (outputs <= 1 + ROUNDING)).all())
+    declares_probabilities = not isinstance(objective, Supervised) or predicts_probabilities(
+        objective.net, objective.loss
+    )
+    return declares_probabilities and bool(((outputs >= 0) & (outputs <= 1 + ROUNDING)).all())
 
 
 def raw_scores(model: Model, outputs: Tensor) -> Tensor:
@@ -63,10 +65,10 @@ def calibrated_probabilities(model: Model, scores: Tensor) -> Tensor:
     Raises PellucidError for scores that are not probabilities, such as logits.
     """
     if not are_probabilities(model, scores):
-        what = model.objective.loss if isinstance(model.objective, Supervised) else model.objective
+        loss_or_objective = model.objective.loss if isinstance(model.objective, Supervised) else model.objective
         raise PellucidError(
-            f"the model outputs scores, no probabilities; end the network with Softmax, or give {type(what).__name__} "
-            "a method predict that returns probabilities, such as y.softmax(1)"
+            f"the model outputs scores, no probabilities; end the network with Softmax, or give "
+            f"{type(loss_or_objective).__name__} a method predict that returns probabilities, such as y.softmax(1)"
         )
     scores = class_scores(scores)
     return scores if model.confidence is None else model.confidence.calibrate(scores)
@@ -82,7 +84,7 @@ def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Te
     picture is resized, with antialiasing, as the training data are. Raises PellucidError, which names the picture, if
     it cannot be read or is blank.
     """
-    return float_images(_read(model, source, name or str(source))[:1])[0]
+    return float_images(_read_inputs(model, source, name or str(source))[:1])[0]
 
 
 def read_views(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
@@ -92,21 +94,23 @@ def read_views(model: Model, source: str | Path | bytes, name: str = "") -> Tens
     shows the surroundings that the layout of digits leaves out. A picture is unfamiliar if either is unlike the
     training data.
     """
-    return float_images(_read(model, source, name or str(source)))
+    return float_images(_read_inputs(model, source, name or str(source)))
 
 
-def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
+def _read_inputs(model: Model, source: str | Path | bytes, name: str) -> Tensor:
     """Return the inputs of `read_views`, in uint8 if they are only resized."""
     shape = model.nominal_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; give one for (1 or 3, H, W)")
-    form = FORMS.get(data_name(model))
-    if form is not None:
-        return torch.stack(lay_out_both(load_image(full_size(source, name), name, mode="L"), form, name))
+    layout = LAYOUTS.get(data_name(model))
+    if layout is not None:
+        return torch.stack(
+            lay_out_with_surroundings(load_image(read_full_size(source, name), name, mode="L"), layout, name)
+        )
     size = model.preprocess.get("size") if None in model.input_shape else shape[1:]
     if isinstance(size, list | tuple):
         return load_image(source, name, size=(size[0], size[1]), mode="L" if shape[0] == 1 else "RGB")[None]
-    image = load_image(full_size(source, name), name, mode="L" if shape[0] == 1 else "RGB")
+    image = load_image(read_full_size(source, name), name, mode="L" if shape[0] == 1 else "RGB")
     model.outputs_for_picture(image.shape)
     return image[None]
 
@@ -123,65 +127,71 @@ def held_out(model: Model, data: str | None) -> Dataset:
     training_data = data_name(model)
     if data is None and not training_data:
         raise PellucidError("the model does not name its training data; name a data set with --data")
-    if data is None or is_root(training_data, data):
+    if data is None or is_data_root(training_data, data):
         check_data_in_run_folder(training_data, model.source)
         if training_data not in CATALOGUE and training_data not in SHAPES and Path(training_data).exists():
-            return _folder(model, training_data, all_images=False)
+            return _load_class_folders(model, training_data, all_images=False)
         test = load_splits(table_for(model.nominal_shape, training_data), data).test
         return data_for_model(model.nominal_shape, model.classes, test)
     if data in CATALOGUE or data in SHAPES:
         return data_for_model(
             model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, data)).test
         )
-    check_exists(data)
-    return _folder(model, data, all_images=not training_data or Path(training_data).resolve() != Path(data).resolve())
+    check_data_exists(data)
+    return _load_class_folders(
+        model, data, all_images=not training_data or Path(training_data).resolve() != Path(data).resolve()
+    )
 
 
-def _folder(model: Model, data: str, all_images: bool) -> Dataset:
+def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
     """Read CLASS/IMAGE files, each as `read_picture` does; the class is the innermost folder that names one.
 
     all_images: use all images of a folder without parts, not only those that training held out.
     """
     classes = class_names(model)
-    x, ys = torch.empty(0), list[int]()
+    x, class_indices = torch.empty(0), list[int]()
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
-        files, part = _part([label for label in tree.names if "/" in label and is_picture(label)], classes)
-        listed = not all_images and part not in HELD_OUT and HELD_OUT_KEY in model.preprocess
-        if listed:
-            files = _listed(model, tree, files)
-        below = f"{root_of(tree)}{part}/" if part else root_of(tree)
+        files, part = _evaluation_part([label for label in tree.names if "/" in label and is_picture(label)], classes)
+        has_list = not all_images and part not in HELD_OUT_PARTS and HELD_OUT_KEY in model.preprocess
+        if has_list:
+            files = _listed_files(model, tree, files)
+        class_root = f"{root_of(tree)}{part}/" if part else root_of(tree)
         for file in files:
-            where, folders = tree.where(file), file.split("/")[:-1]
-            folders = [class_of(file, below)] if listed else folders  # as in training
+            location, folders = tree.where(file), file.split("/")[:-1]
+            folders = [class_of(file, class_root)] if has_list else folders  # as in training
             label = next((folder for folder in reversed(folders) if folder in classes), None)
             if label is None:
                 unmatched = [file for file in files if not {*file.split("/")[:-1]} & {*classes}]
-                raise _lacking(where, folders[-1], [one.split("/")[-2] for one in unmatched], classes)
+                raise _missing_class_error(location, folders[-1], [name.split("/")[-2] for name in unmatched], classes)
             try:
-                picture = _read(model, tree.read(file), where)[0]
+                picture = _read_inputs(model, tree.read(file), location)[0]
             except PellucidError as error:
-                faults[where] = error
+                faults[location] = error
                 continue
-            if not ys:
+            if not class_indices:
                 x = picture.new_empty(len(files), *picture.shape)
-            x[len(ys)] = picture
-            ys.append(classes.index(label))
+            x[len(class_indices)] = picture
+            class_indices.append(classes.index(label))
     refuse_unreadable(faults)
-    if not ys:
+    if not class_indices:
         raise PellucidError(f"{data} has no images in folders named by class; lay it out as CLASS/IMAGE")
-    images = make_dataset(data, x, torch.tensor(ys), classes)
-    return images if listed or part in HELD_OUT or (all_images and not part) else images.split(TEST_FRACTION).test
+    images = make_dataset(data, x, torch.tensor(class_indices), classes)
+    return (
+        images if has_list or part in HELD_OUT_PARTS or (all_images and not part) else images.split(TEST_FRACTION).test
+    )
 
 
-def _lacking(where: str, name: str, names: Sequence[str], classes: Sequence[str]) -> PellucidError:
-    """Return the error for the classes of a folder that a model lacks; `name` is the first of them, `names` all."""
-    others = [repr(lacking) for lacking in dict.fromkeys(names) if lacking != name]
-    remark = f" (it also lacks {', '.join(others):.80})" if others else ""
-    hint = nearest(name, classes) or f"; it has {', '.join(classes):.80}"
+def _missing_class_error(
+    location: str, missing_class: str, missing_classes: Sequence[str], classes: Sequence[str]
+) -> PellucidError:
+    """Return the error for the classes of a folder that a model lacks: `missing_classes`, first `missing_class`."""
+    other_classes = [repr(other) for other in dict.fromkeys(missing_classes) if other != missing_class]
+    remark = f" (it also lacks {', '.join(other_classes):.80})" if other_classes else ""
+    hint = nearest(missing_class, classes) or f"; it has {', '.join(classes):.80}"
     return PellucidError(
-        f"{where} is of class {name!r}, which the model lacks{remark}{hint}; rename the folders, or train a "
-        "model on them"
+        f"{location} is of class {missing_class!r}, which the model lacks{remark}{hint}; rename the folders, or train "
+        "a model on them"
     )
 
 
@@ -190,7 +200,7 @@ def short_digest(digest: bytes) -> str:
     return digest.hex()[:16]
 
 
-def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
+def _listed_files(model: Model, tree: Tree, files: list[str]) -> list[str]:
     """Return the files with the digests of held-out ones, and write a note if some of these are missing."""
     digests: Any = model.preprocess[HELD_OUT_KEY]
     if not isinstance(digests, list) or not digests or not all(isinstance(digest, str) for digest in digests):
@@ -199,18 +209,18 @@ def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
             "give other pictures with --data"
         )
     expected = {*digests}
-    present = {file: digest for file in files if (digest := _digest(tree, file)) in expected}
-    if not present:
+    present_files = {file: digest for file in files if (digest := _digest(tree, file)) in expected}
+    if not present_files:
         raise PellucidError(
             f"{tree.path} contains none of the {len(expected):,} pictures that training held out; give pictures that "
             "the model was not trained on with --data"
         )
-    if n_missing := len(expected) - len({*present.values()}):
+    if n_missing := len(expected) - len({*present_files.values()}):
         note(
             f"{n_missing:,} of the {len(expected):,} pictures that training held out are missing from {tree.path}, or "
             "changed; the others are measured"
         )
-    return [*present]
+    return [*present_files]
 
 
 def _digest(tree: Tree, file: str) -> str:
@@ -221,8 +231,8 @@ def _digest(tree: Tree, file: str) -> str:
         return ""
 
 
-def _part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
+def _evaluation_part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
     """Return the files of the part to evaluate on, and its name; all files and "" where there are no parts."""
     folders = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
-    part = next((part for part in (*HELD_OUT, TRAIN) if part in folders), "")
+    part = next((part for part in (*HELD_OUT_PARTS, TRAIN) if part in folders), "")
     return [file for file in files if not part or part in file.split("/")[:-2]], part

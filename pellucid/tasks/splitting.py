@@ -18,31 +18,31 @@ def hold_out(
     picture or more. If a class still has none held out, its smallest group is, provided that each class keeps a
     picture. Without groups, and with indices as keys, the result is the same as that of `Dataset.split`.
     """
-    members: dict[int, list[int]] = {}
+    indices_by_group: dict[int, list[int]] = {}
     for i, group in enumerate(groups):
-        members.setdefault(group, []).append(i)
-    classes = {group: Counter(labels[i] for i in indices) for group, indices in members.items()}
-    total = Counter(labels)
-    limits = {label: min(max(int(n * fraction + 0.5), 1), n - 1) for label, n in total.items()}
+        indices_by_group.setdefault(group, []).append(i)
+    class_counts = {group: Counter(labels[i] for i in indices) for group, indices in indices_by_group.items()}
+    class_totals = Counter(labels)
+    limits = {label: min(max(int(n * fraction + 0.5), 1), n - 1) for label, n in class_totals.items()}
     n_held_out: Counter[int] = Counter()
-    chosen: set[int] = set()
+    held_out_groups: set[int] = set()
 
-    def take(group: int) -> None:
-        chosen.add(group)
-        n_held_out.update(classes[group])
+    def hold_out_group(group: int) -> None:
+        held_out_groups.add(group)
+        n_held_out.update(class_counts[group])
 
-    smallest = {group: min(keys[i] for i in indices) for group, indices in members.items()}
-    order = sorted(members, key=lambda group: mix(seed, smallest[group]))
-    for group in order:
-        if all(n_held_out[label] + n <= limits[label] for label, n in classes[group].items()):
-            take(group)
-    for label in sorted(total):
+    smallest_key = {group: min(keys[i] for i in indices) for group, indices in indices_by_group.items()}
+    group_order = sorted(indices_by_group, key=lambda group: mix(seed, smallest_key[group]))
+    for group in group_order:
+        if all(n_held_out[label] + n <= limits[label] for label, n in class_counts[group].items()):
+            hold_out_group(group)
+    for label in sorted(class_totals):
         candidates = [
             group
-            for group in order
-            if label in classes[group]
-            and all(n_held_out[other] + n < total[other] for other, n in classes[group].items())
+            for group in group_order
+            if label in class_counts[group]
+            and all(n_held_out[other] + n < class_totals[other] for other, n in class_counts[group].items())
         ]
         if not n_held_out[label] and candidates:
-            take(min(candidates, key=lambda group: len(members[group])))
-    return sorted(i for group in chosen for i in members[group])
+            hold_out_group(min(candidates, key=lambda group: len(indices_by_group[group])))
+    return sorted(i for group in held_out_groups for i in indices_by_group[group])

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid import losses
-from pellucid.losses.base import Loss, divisor, positions
-from pellucid.losses.targets import by_class, numbers, pick
+from pellucid.losses.base import Loss, divisor, position_divisor
+from pellucid.losses.targets import class_weights_like, position_targets, target_values
 from pellucid.trace.explanation import Factor
 from pellucid.verify.probe import tensors
 
@@ -64,12 +64,14 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
     a, e = log_a.exp(), loss.label_smoothing
     if target.is_floating_point():
         t = target.to(y.dtype) * (1 - e) + e / y.shape[1]
-        likelihood, denominator = (t * log_a).sum(1), positions(loss.reduction, y)
+        likelihood, denominator = (t * log_a).sum(1), position_divisor(loss.reduction, y)
     else:
-        picks = pick(loss, y, target, loss.class_weights, loss.ignore)
-        t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep) * (1 - e) + e / y.shape[1] * picks.keep
-        likelihood, denominator = log_a.gather(1, picks.classes).squeeze(1), picks.total(loss.reduction)
-    target_weights = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / denominator
+        picks = position_targets(loss, y, target, loss.class_weights, loss.ignore)
+        t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep_mask) * (1 - e) + e / y.shape[1] * picks.keep_mask
+        likelihood, denominator = log_a.gather(1, picks.classes).squeeze(1), picks.divisor(loss.reduction)
+    target_weights = (
+        t * (1.0 if loss.class_weights is None else class_weights_like(loss, loss.class_weights, y)) / denominator
+    )
     position_weights = target_weights.sum(1, keepdim=True).expand_as(target_weights)  # the weight of each position
     targets_sum_to_one = (
         loss.class_weights is None and not target.is_floating_point()
@@ -101,8 +103,8 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
 
 def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: the log-likelihood of each position, and the weights; y is log-probabilities."""
-    picks = pick(loss, y, target, loss.class_weights, loss.ignore)
-    weights = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
+    picks = position_targets(loss, y, target, loss.class_weights, loss.ignore)
+    weights = picks.weight / picks.divisor(loss.reduction)  # (N, 1, ...)
     target_weights = torch.zeros_like(y).scatter_(1, picks.classes, weights)
     intermediates = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": target_weights}
 
@@ -149,7 +151,7 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> LossPieces:
     Classes within the margin have positive gradients; the gradient of the true class is minus their sum.
     """
     n = divisor(loss.reduction, y)
-    classes, _, weight = pick(loss, y, target, loss.class_weights)  # (N, 1)
+    classes, _, weight = position_targets(loss, y, target, loss.class_weights)  # (N, 1)
     shortfall = (y - y.gather(1, classes) + loss.margin).clamp_min(0).scatter(1, classes, 0)  # (N, C)
     push = torch.where(shortfall > 0, torch.ones_like(shortfall) if loss.power == 1 else 2 * shortfall, 0)
 
@@ -177,7 +179,7 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> LossPieces:
 
 def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6."""
-    t, n = numbers(loss, y, target), divisor(loss.reduction, y)
+    t, n = target_values(loss, y, target), divisor(loss.reduction, y)
     words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
     return _mean_pieces(
         {"targets": t, "error": y - t}, (y - t) ** 2 / 2, n,
@@ -188,7 +190,7 @@ def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> LossPieces:
 
 def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂y = sign(y - t) / n."""
-    t, n = numbers(loss, y, target), divisor(loss.reduction, y)
+    t, n = target_values(loss, y, target), divisor(loss.reduction, y)
     sign = (y - t).sign()
     return _mean_pieces(
         {"targets": t, "error": y - t}, (y - t).abs(), n,
@@ -200,7 +202,7 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
 
 def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂y = d / n with d = y - t clamped to ±delta."""
-    t, n, delta = numbers(loss, y, target), divisor(loss.reduction, y), loss.delta
+    t, n, delta = target_values(loss, y, target), divisor(loss.reduction, y), loss.delta
     clamped = (y - t).clamp(-delta, delta)
 
     def error(index: int) -> Factor:
@@ -223,10 +225,18 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
 
     With class weights w and positive weights p it is w (a (p t + 1 - t) - p t) / n.
     """
-    t, n, a = numbers(loss, y, target), divisor(loss.reduction, y), y.sigmoid()
+    t, n, a = target_values(loss, y, target), divisor(loss.reduction, y), y.sigmoid()
     positive = loss.pos_weight
-    p = by_class(loss, positive, y, "pos_weight") if isinstance(positive, tuple) else torch.tensor(positive).to(y)
-    w = torch.ones_like(y) if loss.class_weights is None else by_class(loss, loss.class_weights, y).expand_as(y)
+    p = (
+        class_weights_like(loss, positive, y, "pos_weight")
+        if isinstance(positive, tuple)
+        else torch.tensor(positive).to(y)
+    )
+    w = (
+        torch.ones_like(y)
+        if loss.class_weights is None
+        else class_weights_like(loss, loss.class_weights, y).expand_as(y)
+    )
     positive_part, negative_part = t * p, 1 - t
 
     def factors(index: int) -> tuple[Factor, ...]:
@@ -246,7 +256,7 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
 
 def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: predicted probabilities (qualities) and targets."""
-    t, n = numbers(loss, y, target), divisor(loss.reduction, y)
+    t, n = target_values(loss, y, target), divisor(loss.reduction, y)
     cost, slope = loss.pieces(y, t)
     return _mean_pieces(
         {"probabilities": y.sigmoid(), "targets": t}, cost, n,
@@ -272,15 +282,15 @@ def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> LossPieces:
     cells = y.shape[2] * y.shape[3]
 
     def factors(index: int) -> tuple[Factor, ...]:
-        p, t, weight = value_at(pieces.p, index), value_at(pieces.t, index), value_at(pieces.share, index // cells)
+        p, t, weight = value_at(pieces.p, index), value_at(pieces.t, index), value_at(pieces.weight, index // cells)
         error = difference("p - t", Factor("p", p, "probability"), Factor("t", t, "target"))
-        if pieces.pull is not None:
-            pull = Factor("p l1 (centre - E) · sign(E - c)", p * value_at(pieces.pull, index), "error")
+        if pieces.l1_slope is not None:
+            pull = Factor("p l1 (centre - E) · sign(E - c)", p * value_at(pieces.l1_slope, index), "error")
             error = Factor("p - t + p pull", error.value + pull.value, "error", (*error.parts, pull))
         return error, *averaging_factors(weight)
 
     words = "the probability p of the cell minus its target t"
-    words += "" if pieces.pull is None else ", and the pull of the expected position towards the point"
+    words += "" if pieces.l1_slope is None else ", and the pull of the expected position towards the point"
     intermediates = {"probabilities": pieces.p, "targets": pieces.t}
     formula = r"\frac{\partial C}{\partial y} = \frac{p - t + \lambda p\,(k - E) \cdot \mathrm{sign}(E - c)}{n}"
     return LossPieces(intermediates, pieces.cost, factors, words, formula)
@@ -292,11 +302,11 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> LossPiec
     sign = pieces.error.sign()
 
     def factors(index: int) -> tuple[Factor, ...]:
-        return Factor("sign(y - c)", value_at(sign, index), "error"), *averaging_factors(value_at(pieces.share, index))
+        return Factor("sign(y - c)", value_at(sign, index), "error"), *averaging_factors(value_at(pieces.weight, index))
 
     words = "the absolute error of a coordinate: the sign of the output minus the coordinate"
     formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - c)}{n}"
-    return LossPieces({"error": pieces.error}, pieces.error.abs() * pieces.share, factors, words, formula)
+    return LossPieces({"error": pieces.error}, pieces.error.abs() * pieces.weight, factors, words, formula)
 
 
 def auxiliary(loss: losses.AuxiliaryCrossEntropy, outputs: list[Tensor], target: Tensor) -> list[LossPieces]:

@@ -11,13 +11,13 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense
 from pellucid.nested import flatten, nest
 from pellucid.optim import OPTIMIZERS, Optimizer, clip_by_norm
-from pellucid.optim.regularizers import in_order, limits
-from pellucid.settings.checks import named
+from pellucid.optim.regularizers import in_order, max_norms
+from pellucid.settings.checks import instance_by_name
 from pellucid.text import aligned
 from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import brief, format_signed
-from pellucid.training.parameter_groups import parameter_groups, penalize, update
-from pellucid.training.step import owned
+from pellucid.training.parameter_groups import parameter_groups, penalize, update_groups
+from pellucid.training.step import decayed_paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def step(trace: TraceRecord, optimizer: str | Optimizer | None, lr: float | None
     optimizer = settings.optimizer if optimizer is None else optimizer
     if optimizer is None:
         raise PellucidError("trace.step: the model has no optimizer; give one, such as SGD(0.1)")
-    optimizer = named(optimizer, Optimizer, OPTIMIZERS, "optimizer")
+    optimizer = instance_by_name(optimizer, Optimizer, OPTIMIZERS, "optimizer")
     learning_rate = optimizer.lr if lr is None else lr
     if not isinstance(learning_rate, int | float) or not 0 <= learning_rate < math.inf:
         raise PellucidError(f"trace.step: lr must be a finite number, 0 or more, not {learning_rate!s:.40}")
@@ -83,9 +83,9 @@ def step(trace: TraceRecord, optimizer: str | Optimizer | None, lr: float | None
     if settings.clip is not None and grads:
         clip_by_norm(grads, settings.clip)
     if grads:
-        update(groups, optimizer, regularizers, grads, optimizer.init(tensors), learning_rate)
-    limited_paths = owned({"": settings.net}, (Dense, Conv2d))
-    for limit in limits(settings.regularizers):
+        update_groups(groups, optimizer, regularizers, grads, optimizer.init(tensors), learning_rate)
+    limited_paths = decayed_paths({"": settings.net}, (Dense, Conv2d))
+    for limit in max_norms(settings.regularizers):
         limit.after_update([weights[path] for path in paths if path in limited_paths])
     changes = {path: weights[path] - flat[path] for path in paths}
     params = nest(settings.params, {**flat, **weights})

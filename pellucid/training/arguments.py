@@ -14,20 +14,20 @@ from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
-from pellucid.settings.checks import check, instance, integer, is_number, named
+from pellucid.settings.checks import check, instance, instance_by_name, integer, is_number
 from pellucid.text import shown
 from pellucid.training.step import optimizers_of
 
 DEFAULT_LOSS = "softmax_cross_entropy"
 
 
-def limit(value: Any, name: str) -> float | None:
+def checked_limit(value: Any, name: str) -> float | None:
     """Return `value` if it is None or a finite number above 0; PellucidError for anything else."""
     check(value is None or (is_number(value) and value > 0), name, "a number above 0, or None for no limit", value)
     return value
 
 
-def decay(value: Any, name: str) -> float | None:
+def checked_decay(value: Any, name: str) -> float | None:
     """Return `value` if it is None or a number above 0 and below 1; PellucidError for anything else."""
     valid = value is None or (is_number(value) and 0 < value < 1)
     check(valid, name, "a number between 0 and 1, such as 0.998, or None", value)
@@ -41,31 +41,33 @@ def objective_of(network: Any, loss: Any) -> Objective:
     """
     if not isinstance(network, Objective):
         net = instance(network, (Layer, Objective), "the network")
-        return Supervised(cast(Layer, net), named(loss, Loss, LOSSES, "loss"))
+        return Supervised(cast(Layer, net), instance_by_name(loss, Loss, LOSSES, "loss"))
     if loss != DEFAULT_LOSS:
         raise PellucidError(f"{type(network).__name__} has its own losses; leave out loss={shown(loss)}")
     return network
 
 
-def optimizers(optimizers_given: Any, objective: Objective) -> tuple[Optimizer, dict[str, Optimizer]]:
+def checked_optimizers(argument: Any, objective: Objective) -> tuple[Optimizer, dict[str, Optimizer]]:
     """Return (optimizer, {}), or for a dict (the first optimizer, the optimizers by network name).
 
     Raises PellucidError for an unknown optimizer, and for a dict whose keys are not the names of the networks.
     """
-    if not isinstance(optimizers_given, Mapping):
-        return named(optimizers_given, Optimizer, OPTIMIZERS, "optimizer"), {}
-    pairs = cast(Mapping[Any, Any], optimizers_given).items()
-    by_network = {name: named(value, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}") for name, value in pairs}
-    checked = optimizers_of(by_network, objective.nets)
-    return next(iter(checked.values())), checked
+    if not isinstance(argument, Mapping):
+        return instance_by_name(argument, Optimizer, OPTIMIZERS, "optimizer"), {}
+    pairs = cast(Mapping[Any, Any], argument).items()
+    by_network = {
+        name: instance_by_name(value, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}") for name, value in pairs
+    }
+    optimizers = optimizers_of(by_network, objective.nets)
+    return next(iter(optimizers.values())), optimizers
 
 
-def regularizers(terms: Any) -> tuple[Regularizer | MaxNorm, ...]:
+def checked_regularizers(terms: Any) -> tuple[Regularizer | MaxNorm, ...]:
     """Return None, one regularizer, or a list or tuple of them as a tuple; PellucidError for anything else."""
     if terms is None:
         return ()
-    listed = cast(Sequence[Any], terms) if isinstance(terms, list | tuple) else (terms,)
-    return tuple(instance(value, (Regularizer, MaxNorm), "regularizer") for value in listed)
+    term_list = cast(Sequence[Any], terms) if isinstance(terms, list | tuple) else (terms,)
+    return tuple(instance(value, (Regularizer, MaxNorm), "regularizer") for value in term_list)
 
 
 def class_names(value: Any) -> tuple[str, ...] | None:
@@ -80,13 +82,13 @@ def class_names(value: Any) -> tuple[str, ...] | None:
     names = cast(Sequence[Any], value)
     if isinstance(value, str) or not value or not all(isinstance(name, str) for name in names):
         raise PellucidError(f"classes must be their number or a list of their names, not {shown(names)}")
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise PellucidError(f"classes: two are called {shown(repeated[0])}; give each its own name")
+    repeated_names = [name for name, count in Counter(names).items() if count > 1]
+    if repeated_names:
+        raise PellucidError(f"classes: two are called {shown(repeated_names[0])}; give each its own name")
     return tuple(names)
 
 
-def new_file(path: Any) -> Path:
+def output_path(path: Any) -> Path:
     """Return the path of a file to write; PellucidError for a folder, and for anything that is not a path."""
     check(isinstance(path, str | os.PathLike), "the file to write", "a path", path)
     file = Path(cast("str | os.PathLike[str]", path))

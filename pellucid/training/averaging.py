@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.optim import foreach, pack, unpack
 from pellucid.optim.base import State
 
-AVERAGE = "[average]."  # prefix of names in a checkpoint; no path of a weight contains "[", so all names differ
+AVERAGE_PREFIX = "[average]."  # prefix of names in a checkpoint; no path of a weight contains "[", so all names differ
 
 
 class Average:
@@ -26,29 +26,33 @@ class Average:
 
     def update(self) -> None:
         """Update the average; call it after each update of the weights."""
-        number = int(self.state["updates"]) + 1  # pyright: ignore[reportArgumentType]
-        self.state["updates"] = number
-        foreach.lerp_(self.averages, self.weights, 1 - min(self.decay, (1 + number) / (10 + number)))
+        update_count = int(self.state["updates"]) + 1  # pyright: ignore[reportArgumentType]
+        self.state["updates"] = update_count
+        foreach.lerp_(self.averages, self.weights, 1 - min(self.decay, (1 + update_count) / (10 + update_count)))
 
     @contextmanager
-    def used(self) -> Generator[None, None, None]:
+    def replacing_weights(self) -> Generator[None, None, None]:
         """Replace the weights by their averages within the context; afterwards restore them."""
-        current = [weight.clone() for weight in self.weights]
-        self.take()
+        trained_weights = [weight.clone() for weight in self.weights]
+        self.replace_weights()
         try:
             yield
         finally:
-            foreach.copy_(self.weights, current)
+            foreach.copy_(self.weights, trained_weights)
 
-    def take(self) -> None:
+    def replace_weights(self) -> None:
         """Replace the weights by their averages permanently."""
         foreach.copy_(self.weights, self.averages)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averages and the number of updates, as tensors by name."""
-        return {AVERAGE + name: tensor for name, tensor in pack(self.state, self.paths).items()}
+        return {AVERAGE_PREFIX + name: tensor for name, tensor in pack(self.state, self.paths).items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore the state that `state_dict` returned; other names in `state` are ignored."""
-        saved = {name: tensor for name, tensor in state.items() if name.startswith(AVERAGE)}
-        unpack(self.state, self.paths, {name.removeprefix(AVERAGE): tensor for name, tensor in saved.items()})
+        average_state = {name: tensor for name, tensor in state.items() if name.startswith(AVERAGE_PREFIX)}
+        unpack(
+            self.state,
+            self.paths,
+            {name.removeprefix(AVERAGE_PREFIX): tensor for name, tensor in average_state.items()},
+        )

@@ -15,12 +15,12 @@ from pellucid.layers.base import Layer, Params
 from pellucid.metrics import Metric
 from pellucid.nested import flatten
 from pellucid.objective import Supervised
-from pellucid.training.evaluate import outputs
+from pellucid.training.evaluate import output_batches
 from pellucid.training.layers import may_draw
 from pellucid.training.learner import Learner
 
-BATCH = 64  # images whose features are computed at a time
-MAX_BYTES = 4 << 30  # of cached features; larger ones are computed again in every epoch
+FEATURE_BATCH_SIZE = 64  # images whose features are computed at a time
+MAX_FEATURE_BYTES = 4 << 30  # of cached features; larger ones are computed again in every epoch
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class SplitNetwork:
 class BackModel:
     """A model without its frozen front, for training: only networks, parameters, frozen paths and inputs differ."""
 
-    def __init__(self, model: Learner, divided: SplitNetwork) -> None:
+    def __init__(self, model: Learner, split_net: SplitNetwork) -> None:
         vars(self).update(vars(model))
-        self.params, self.stats = divided.back_params, None
-        self.objective = model.objective.with_nets({"": divided.back})
-        self.frozen = model.frozen & flatten(divided.back_params).keys()
+        self.params, self.stats = split_net.back_params, None
+        self.objective = model.objective.with_nets({"": split_net.back})
+        self.frozen = model.frozen & flatten(split_net.back_params).keys()
         self.about, self.save = model.about, model.save  # these describe and write the whole model
 
 
@@ -55,31 +55,34 @@ def without_frozen_front(
     Training on them is equivalent to training the whole network on images that are not augmented, since the frozen
     front runs in evaluation mode; with bf16 it is more exact, since the front runs in float32. Returns the arguments
     unchanged for user-defined objectives, for networks that do not begin with frozen layers, for data that are not in
-    memory, for metrics that may read the images, and if the outputs would take more than MAX_BYTES.
+    memory, for metrics that may read the images, and if the outputs would take more than MAX_FEATURE_BYTES.
     """
     if (
         not isinstance(data, Arrays)
         or not isinstance(validation, Arrays | None)
         or not isinstance(model.objective, Supervised)
-        or any(isinstance(m, Metric) and type(m).update_batch is not Metric.update_batch for m in model.metrics)
+        or any(
+            isinstance(metric, Metric) and type(metric).update_batch is not Metric.update_batch
+            for metric in model.metrics
+        )
     ):
         return model, data, validation
-    divided = split(model.objective.net, model.params, model.frozen)
-    if divided is None or not flatten(divided.front_params).keys() & model.frozen:
+    split_net = split_network(model.objective.net, model.params, model.frozen)
+    if split_net is None or not flatten(split_net.front_params).keys() & model.frozen:
         return model, data, validation
     with torch.inference_mode():
-        features = next(outputs(divided.front, divided.front_params, data.x[:1], 1, model.stats))[1]
-    count = len(data) + (0 if validation is None else len(validation))
-    if not isinstance(features, Tensor) or features.numel() * 4 * count > MAX_BYTES:
+        features = next(output_batches(split_net.front, split_net.front_params, data.x[:1], 1, model.stats))[1]
+    example_count = len(data) + (0 if validation is None else len(validation))
+    if not isinstance(features, Tensor) or features.numel() * 4 * example_count > MAX_FEATURE_BYTES:
         return model, data, validation
     return (
-        cast(Learner, BackModel(model, divided)),
-        _features(model, divided, data),
-        None if validation is None else _features(model, divided, validation),
+        cast(Learner, BackModel(model, split_net)),
+        _front_features(model, split_net, data),
+        None if validation is None else _front_features(model, split_net, validation),
     )
 
 
-def split(net: Layer, params: Params, frozen: set[str]) -> SplitNetwork | None:
+def split_network(net: Layer, params: Params, frozen: set[str]) -> SplitNetwork | None:
     """Divide a Sequential before its first layer that learns or draws random numbers, also inside nested Sequentials.
 
     Returns None for another network, and if that layer is the first one. frozen: paths of frozen parameters. `back`
@@ -91,15 +94,15 @@ def split(net: Layer, params: Params, frozen: set[str]) -> SplitNetwork | None:
     front_params: Params = {}
     back, back_params = dict(net.layers), dict(params)
     for name, child in net.layers.items():
-        below = {path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}.")}
-        if _is_constant(child, params[name], below):
+        child_frozen = {path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}.")}
+        if _is_constant(child, params[name], child_frozen):
             front[name], front_params[name] = child, params[name]
             back[name], back_params[name] = Identity(), {}
             continue
-        part = split(child, params[name], below)
-        if part is not None:
-            front[name], front_params[name] = part.front, part.front_params
-            back[name], back_params[name] = part.back, part.back_params
+        child_split = split_network(child, params[name], child_frozen)
+        if child_split is not None:
+            front[name], front_params[name] = child_split.front, child_split.front_params
+            back[name], back_params[name] = child_split.back, child_split.back_params
         break
     return SplitNetwork(Sequential(**front), front_params, Sequential(**back), back_params) if front else None
 
@@ -116,14 +119,14 @@ def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
     return not buffer_paths(layer) and not any(may_draw(part) for _, part in walk(layer))
 
 
-def _features(model: Learner, divided: SplitNetwork, data: Arrays) -> Arrays:
+def _front_features(model: Learner, split_net: SplitNetwork, data: Arrays) -> Arrays:
     """Return the data with the outputs of the front as inputs; the checksum remains the one of the images."""
-    features, computed = torch.empty(0), 0
+    features, feature_count = torch.empty(0), 0
     with torch.inference_mode():
-        for _, y in outputs(divided.front, divided.front_params, data.x, BATCH, model.stats):
-            if not computed:
+        for _, y in output_batches(split_net.front, split_net.front_params, data.x, FEATURE_BATCH_SIZE, model.stats):
+            if not feature_count:
                 with torch.inference_mode(False):
                     features = torch.empty(len(data), *y.shape[1:], dtype=y.dtype)
-            features[computed : computed + len(y)].copy_(y)
-            computed += len(y)
+            features[feature_count : feature_count + len(y)].copy_(y)
+            feature_count += len(y)
     return Arrays(features, data.y, data.classes, data.checksum)

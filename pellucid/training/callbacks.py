@@ -18,10 +18,10 @@ from pellucid.optim import Progress
 from pellucid.run.history import History, Row, csv_lines, write_csv
 from pellucid.settings.arguments import Checked
 from pellucid.settings.checks import check_known, integer
-from pellucid.text import constructed
+from pellucid.text import constructor_repr
 from pellucid.training.learner import Learner
 
-SNAPSHOT = "epoch-{}.safetensors"  # file name, with the number of the epoch
+SNAPSHOT_FILE_NAME = "epoch-{}.safetensors"  # file name, with the number of the epoch
 
 
 @dataclass
@@ -31,9 +31,9 @@ class Training:
     epoch: the number of finished epochs. batch: the number of finished batches of the current epoch; step: the
     number in all epochs. losses: the sums of the current epoch's losses by name, each times the weight of its batch
     (`Objective.total_weight`); loss_count: the sum of these weights; seen: the number of examples; seconds: the
-    duration. lower: the columns of the history that are better when lower. Callbacks may also set pause_at, the number
-    of the step after which the training waits while `on_tick` goes on, and measure_at, the number of steps before the
-    one that sets `layers` to rows like those of `History.layers`.
+    duration. lower_is_better: the columns of the history that are better when lower. Callbacks may also set pause_at,
+    the number of the step after which the training waits while `on_tick` goes on, and measure_at, the number of steps
+    before the one that sets `layers` to rows like those of `History.layers`.
     """
 
     model: Learner
@@ -50,7 +50,7 @@ class Training:
     seen: int = 0
     seconds: float = 0.0
     stop: str = ""
-    lower: frozenset[str] = frozenset()
+    lower_is_better: frozenset[str] = frozenset()
     pause_at: float = math.inf
     measure_at: float = math.inf
     layers: list[Row] = field(default_factory=list[Row])
@@ -65,7 +65,7 @@ class Training:
             self.losses[name] = self.losses.get(name, 0.0) + value * weight
 
     @property
-    def place(self) -> Progress:
+    def progress(self) -> Progress:
         """The next step among all, for a schedule."""
         return Progress(self.step, self.batches * self.epochs, self.batches)
 
@@ -90,7 +90,7 @@ class Callback(metaclass=Checked):
     """
 
     saves: ClassVar[bool] = False
-    __repr__ = constructed
+    __repr__ = constructor_repr
 
     def check(self, validated: bool) -> None:
         """Raise PellucidError if the callback needs validation data and `validated` is False."""
@@ -124,7 +124,7 @@ class Callback(metaclass=Checked):
         """Restore the state that `state_dict` returned."""
 
 
-def monitored(name: str, row: Row) -> str:
+def monitored_column(name: str, row: Row) -> str:
     """Return the column `name`, for "auto" val_accuracy, val_loss or train_loss; raises if missing or not finite."""
     if name == "auto":
         return next(column for column in ("val_accuracy", "val_loss", "train_loss") if column in row)
@@ -134,21 +134,21 @@ def monitored(name: str, row: Row) -> str:
     return name
 
 
-def check_monitors(callbacks: Sequence[Callback], model: Learner, measured: Sequence[str]) -> None:
-    """Raise PellucidError for a monitor that is not among the `measured` columns of the history, if any are known."""
-    row: Row = dict.fromkeys(measured, 0.0)
-    for callback in (callback for callback in callbacks if isinstance(callback, Best)):
+def check_monitors(callbacks: Sequence[Callback], model: Learner, columns: Sequence[str]) -> None:
+    """Raise PellucidError for a monitor that is not among the `columns` of the history, if any are known."""
+    row: Row = dict.fromkeys(columns, 0.0)
+    for callback in (callback for callback in callbacks if isinstance(callback, BestEpochCallback)):
         # A user-defined objective may have losses of other names in training than in evaluation.
-        unknown = not isinstance(model.objective, Supervised) and callback.monitor.endswith("loss")
-        if measured and not unknown:
-            monitored(callback.monitor or "auto", row)
+        may_be_unknown = not isinstance(model.objective, Supervised) and callback.monitor.endswith("loss")
+        if columns and not may_be_unknown:
+            monitored_column(callback.monitor or "auto", row)
 
 
-def better(training: Training, name: str, value: float, best: float | None, least: float = 0.0) -> bool:
-    """Return whether `value` is better than `best` by more than `least`; columns in `training.lower` should fall."""
+def is_better(training: Training, name: str, value: float, best: float | None, min_improvement: float = 0.0) -> bool:
+    """Return whether the `value` of a column is better than `best` by more than `min_improvement`."""
     if best is None:
         return True
-    return best - value > least if name in training.lower else value - best > least
+    return best - value > min_improvement if name in training.lower_is_better else value - best > min_improvement
 
 
 def tensors_of(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
@@ -156,7 +156,7 @@ def tensors_of(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
-class Best(Callback):
+class BestEpochCallback(Callback):
     """A callback that remembers the best value of the column `monitor`, and its epoch."""
 
     def __init__(self, monitor: str) -> None:
@@ -169,12 +169,12 @@ class Best(Callback):
         if not training.history.rows:
             self.best, self.best_epoch = None, 0
 
-    def improved(self, training: Training, row: Row, least: float = 0.0) -> bool:
-        """Return whether the epoch is the best so far, by more than `least`; if so, remember it."""
-        name = monitored(self.monitor, row)
-        if not better(training, name, row[name], self.best, least):
+    def record_if_best(self, training: Training, row: Row, min_improvement: float = 0.0) -> bool:
+        """Return whether the epoch is the best so far, by more than `min_improvement`; if so, remember it."""
+        column = monitored_column(self.monitor, row)
+        if not is_better(training, column, row[column], self.best, min_improvement):
             return False
-        self.best, self.best_epoch = row[name], training.epoch
+        self.best, self.best_epoch = row[column], training.epoch
         return True
 
     def state_dict(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class Best(Callback):
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
 
-class Checkpoint(Best):
+class Checkpoint(BestEpochCallback):
     """Write the model to `path`, for `Model.load`, whenever the monitored column improves.
 
     monitor: as for EarlyStopping; "" writes only the last weights, at the end. The file is replaced atomically, so
@@ -201,7 +201,7 @@ class Checkpoint(Best):
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Write the weights if they are the best so far."""
-        if self.monitor and self.improved(training, row):
+        if self.monitor and self.record_if_best(training, row):
             training.model.save(self.path)
 
     def on_end(self, training: Training) -> None:
@@ -228,13 +228,15 @@ class CSVLog(Callback):
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Append the epoch."""
-        _append(self.path, [row])
+        _append_rows(self.path, [row])
         if self.layers is not None:
-            lines = takewhile(lambda line: line["epoch"] == row["epoch"], reversed(training.history.layers))
-            _append(self.layers, list(lines)[::-1])
+            layer_rows = takewhile(
+                lambda layer_row: layer_row["epoch"] == row["epoch"], reversed(training.history.layers)
+            )
+            _append_rows(self.layers, list(layer_rows)[::-1])
 
 
-def _append(path: Path, rows: Sequence[Row]) -> None:
+def _append_rows(path: Path, rows: Sequence[Row]) -> None:
     try:
         with path.open("a", encoding="utf-8", newline="") as file:
             file.write("".join(csv_lines(rows, header=file.tell() == 0)))
@@ -242,7 +244,7 @@ def _append(path: Path, rows: Sequence[Row]) -> None:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); check the folder and its space") from error
 
 
-class EarlyStopping(Best):
+class EarlyStopping(BestEpochCallback):
     """Stop when the monitored column has not improved for `patience` epochs, and restore the best weights.
 
     monitor: a column of the history. Lower is better for losses and for metrics with `lower_is_better` (such as mae,
@@ -272,10 +274,10 @@ class EarlyStopping(Best):
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Copy the weights if they are the best so far; otherwise stop once `patience` epochs have passed."""
-        if self.improved(training, row, self.min_delta):
+        if self.record_if_best(training, row, self.min_delta):
             self._weights = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
         elif training.epoch - self.best_epoch >= self.patience:
-            name = monitored(self.monitor, row)
+            name = monitored_column(self.monitor, row)
             training.stop = f"{name} has not improved on {self.best:.6g} of epoch {self.best_epoch}"
 
     def on_end(self, training: Training) -> None:
@@ -310,18 +312,18 @@ class Snapshots(Callback):
     def on_start(self, training: Training) -> None:
         """Write the initial weights if epoch 0 is requested, unless the training is resumed."""
         if training.step == 0:
-            self._write(training)
+            self._write_if_requested(training)
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Write the epoch's weights if they are requested."""
-        self._write(training)
+        self._write_if_requested(training)
 
-    def _write(self, training: Training) -> None:
+    def _write_if_requested(self, training: Training) -> None:
         if training.epoch in self.epochs:
-            training.model.save(self.folder / SNAPSHOT.format(training.epoch))
+            training.model.save(self.folder / SNAPSHOT_FILE_NAME.format(training.epoch))
 
 
-def kept_epochs(folder: Path) -> dict[int, Path]:
+def snapshot_files(folder: Path) -> dict[int, Path]:
     """Return the files that Snapshots wrote into a folder, by epoch in ascending order."""
-    numbers = {path: path.stem.removeprefix("epoch-") for path in folder.glob(SNAPSHOT.format("*"))}
-    return dict(sorted((int(number), path) for path, number in numbers.items() if number.isdecimal()))
+    epoch_texts = {path: path.stem.removeprefix("epoch-") for path in folder.glob(SNAPSHOT_FILE_NAME.format("*"))}
+    return dict(sorted((int(epoch_text), path) for path, epoch_text in epoch_texts.items() if epoch_text.isdecimal()))

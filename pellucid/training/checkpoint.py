@@ -12,14 +12,14 @@ from torch import Tensor
 
 from pellucid.data import Source
 from pellucid.errors import DamagedFileError, PellucidError
-from pellucid.files import keep_as, set_aside
+from pellucid.files import copy_file, set_aside
 from pellucid.layers.base import Params
 from pellucid.metrics import Metric, MetricLike, function_name
 from pellucid.nested import flatten
 from pellucid.objective import Objective, Supervised
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
-from pellucid.run.weights import fill, read_weights, write_weights
+from pellucid.run.weights import nest_like, read_weights, write_weights
 from pellucid.text import note, plural
 from pellucid.training.callbacks import Callback, Training, tensors_of
 from pellucid.training.device import usable_precision
@@ -28,11 +28,13 @@ from pellucid.training.step import TrainingStep
 from pellucid.training.user_defined import callback_state, check_json
 
 # Prefixes of names in the file; no path of a network contains "[", so they differ from all names of weights.
-OPTIMIZER = "[optimizer]."
-CALLBACKS = "[callback]."
-EPOCHS = "number of epochs"  # the name of a setting
-GROWING = "[progress]"  # JSON as bytes: the values that grow with the training, since the file's header is limited
-_TYPES = {  # of other entries of the progress
+OPTIMIZER_PREFIX = "[optimizer]."
+CALLBACKS_PREFIX = "[callback]."
+EPOCHS_SETTING = "number of epochs"  # the name of a setting
+PROGRESS_TENSOR = (
+    "[progress]"  # JSON as bytes: the values that grow with the training, since the file's header is limited
+)
+_PROGRESS_TYPES = {  # of other entries of the progress
     "rows": list,
     "layers": list,
     "callbacks": dict,
@@ -42,7 +44,7 @@ _TYPES = {  # of other entries of the progress
     "done": bool,
     "stop": str,
 }
-_FIELDS = ("epoch", "batch", "step", "lr", "loss_count", "seen", "seconds", "stop")  # of Training
+_TRAINING_FIELDS = ("epoch", "batch", "step", "lr", "loss_count", "seen", "seconds", "stop")  # of Training
 
 
 class SavedState:
@@ -54,19 +56,19 @@ class SavedState:
     def __init__(self, path: Path, damage: str = "") -> None:
         self.path, self.damage = path, damage
         self.tensors, self.about = read_weights(path)
-        stored = self.about.get("progress")
-        if not isinstance(stored, dict):
+        header_progress = self.about.get("progress")
+        if not isinstance(header_progress, dict):
             raise PellucidError(f"{path} contains only weights, no training to resume; give a run folder")
-        progress: dict[str, Any] = {**self._growing(), **stored}
+        progress: dict[str, Any] = {**self._read_progress_tensor(), **header_progress}
         if "loss_sum" in progress:  # the format of earlier versions
             progress.setdefault("losses", {"loss": progress["loss_sum"]})
-        missing = [name for name in _FIELDS if name not in progress]
-        if missing:
-            raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing)}; start a new run")
-        types = {**dict.fromkeys(_FIELDS, int | float), **_TYPES}
-        wrong = [name for name, kind in types.items() if not isinstance(progress.get(name), kind)]
-        if wrong:
-            raise PellucidError(f"{path}: {wrong[0]} is invalid; start a new run")
+        missing_names = [name for name in _TRAINING_FIELDS if name not in progress]
+        if missing_names:
+            raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing_names)}; start a new run")
+        types = {**dict.fromkeys(_TRAINING_FIELDS, int | float), **_PROGRESS_TYPES}
+        invalid_names = [name for name, value_type in types.items() if not isinstance(progress.get(name), value_type)]
+        if invalid_names:
+            raise PellucidError(f"{path}: {invalid_names[0]} is invalid; start a new run")
         self.progress: dict[str, Any] = progress
 
     @classmethod
@@ -87,8 +89,10 @@ class SavedState:
                 raise
             try:
                 return cls(folder.previous, str(error))
-            except PellucidError as other:
-                raise PellucidError(f"{error}; the checkpoint before it cannot be used either: {other}") from other
+            except PellucidError as previous_error:
+                raise PellucidError(
+                    f"{error}; the checkpoint before it cannot be used either: {previous_error}"
+                ) from previous_error
 
     def adopt(self, folder: RunFolder) -> None:
         """Make this the last checkpoint of its run if that one is damaged, and write a note to stderr.
@@ -97,26 +101,26 @@ class SavedState:
         that a check that fails leaves all files unchanged.
         """
         if self.done:
-            self.say_finished(folder)
+            self.note_finished(folder)
         if not self.damage:
             return
-        aside = set_aside(folder.last)
-        hint = f"; the damaged file is kept as {aside.name}" if aside is not None else ""
+        damaged_file = set_aside(folder.last)
+        hint = f"; the damaged file is kept as {damaged_file.name}" if damaged_file is not None else ""
         note(f"{self.damage}; continuing from the checkpoint before it{hint}")
         try:
             self.path = folder.previous.replace(folder.last)
         except OSError as error:
             raise PellucidError(f"{folder.last} cannot be written ({error.strerror}); check its folder") from error
 
-    def _growing(self) -> dict[str, Any]:
+    def _read_progress_tensor(self) -> dict[str, Any]:
         """Return the values that grow with the training; {} for earlier versions, which stored them in the header."""
-        data = self.tensors.get(GROWING)
+        data = self.tensors.get(PROGRESS_TENSOR)
         try:
             values: Any = {} if data is None else json.loads(data.numpy().tobytes())
         except (ValueError, TypeError, RecursionError) as error:
-            raise PellucidError(f"{self.path}: {GROWING} is invalid ({error}); start a new run") from error
+            raise PellucidError(f"{self.path}: {PROGRESS_TENSOR} is invalid ({error}); start a new run") from error
         if not isinstance(values, dict):
-            raise PellucidError(f"{self.path}: {GROWING} is invalid; start a new run")
+            raise PellucidError(f"{self.path}: {PROGRESS_TENSOR} is invalid; start a new run")
         return cast(dict[str, Any], values)
 
     @property
@@ -124,7 +128,7 @@ class SavedState:
         """Whether the training is finished."""
         return bool(self.progress["done"])
 
-    def say_finished(self, folder: RunFolder) -> None:
+    def note_finished(self, folder: RunFolder) -> None:
         """Write a note that the training is finished, and how to extend it."""
         epochs = self.progress["epoch"]
         note(
@@ -134,7 +138,7 @@ class SavedState:
 
     def has_ended(self, epochs: int) -> bool:
         """Whether a training of `epochs` epochs is finished, early or not."""
-        return self.done and self.progress["settings"].get(EPOCHS) == digest(epochs)
+        return self.done and self.progress["settings"].get(EPOCHS_SETTING) == digest(epochs)
 
     def check(self, settings: Mapping[str, str], epochs: int) -> None:
         """Raise PellucidError, naming the settings, unless `settings` are equal to those in the checkpoint.
@@ -144,40 +148,40 @@ class SavedState:
         saved = self.progress["settings"]
         if self.done and not self.has_ended(epochs) and epochs > self.progress["epoch"]:
             self.progress["done"] = False
-            saved = {**saved, EPOCHS: settings[EPOCHS]}
-        different = [name for name in settings if saved.get(name) != settings[name]]
-        if different:
-            names = ", ".join("training data" if name == "data" else name for name in different)
+            saved = {**saved, EPOCHS_SETTING: settings[EPOCHS_SETTING]}
+        different_settings = [name for name in settings if saved.get(name) != settings[name]]
+        if different_settings:
+            names = ", ".join("training data" if name == "data" else name for name in different_settings)
             raise PellucidError(
                 f"{self.path} was begun with other settings: {names}; resume with the same, or start a new run"
             )
 
     def restore_params(self, params: Params) -> None:
         """Copy the weights into `params`, in place."""
-        saved = {name: tensor for name, tensor in self.tensors.items() if not name.startswith("[")}
-        flat = flatten(fill(self.path, params, saved))
+        weights = {name: tensor for name, tensor in self.tensors.items() if not name.startswith("[")}
+        flat = flatten(nest_like(self.path, params, weights))
         for path, tensor in flatten(params).items():
             tensor.copy_(flat[path])
 
     def restore(self, training: Training, step: TrainingStep) -> dict[str, float]:
         """Restore the state of training and optimizer in place, and return the schedule's state."""
-        for name in _FIELDS:
+        for name in _TRAINING_FIELDS:
             setattr(training, name, self.progress[name])
         training.losses = dict(self.progress["losses"])
         training.history = History(self.progress["rows"], self.progress["layers"])
-        step.load_state_dict(tensors_of(self.tensors, OPTIMIZER))
+        step.load_state_dict(tensors_of(self.tensors, OPTIMIZER_PREFIX))
         return self.progress["schedule"]
 
     def restore_callbacks(self, callbacks: Sequence[Callback]) -> None:
         """Restore the states of callbacks in place; PellucidError for other ones than those of the beginning."""
-        named, states = _with_state(callbacks), self.progress["callbacks"]
-        if list(states) != list(named):
+        callbacks_by_name, states = _stateful_callbacks(callbacks), self.progress["callbacks"]
+        if list(states) != list(callbacks_by_name):
             raise PellucidError(
                 f"{self.path} was begun with the callbacks {', '.join(states) or 'none'}, not "
-                f"{', '.join(named) or 'none'}; resume with the same, in the same order"
+                f"{', '.join(callbacks_by_name) or 'none'}; resume with the same, in the same order"
             )
-        for name, callback in named.items():
-            callback.load_state_dict({**states[name], **tensors_of(self.tensors, f"{CALLBACKS}{name}.")})
+        for name, callback in callbacks_by_name.items():
+            callback.load_state_dict({**states[name], **tensors_of(self.tensors, f"{CALLBACKS_PREFIX}{name}.")})
 
 
 def save_checkpoint(
@@ -197,55 +201,55 @@ def save_checkpoint(
     """
     check_json(f"{type(training.model.schedule).__name__}: its memory", memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
-    tensors.update({OPTIMIZER + name: tensor for name, tensor in step.state_dict().items()})
+    tensors.update({OPTIMIZER_PREFIX + name: tensor for name, tensor in step.state_dict().items()})
     states: dict[str, dict[str, Any]] = {}
-    for name, callback in _with_state(callbacks).items():
+    for name, callback in _stateful_callbacks(callbacks).items():
         state_tensors, states[name] = callback_state(callback)
-        tensors.update({f"{CALLBACKS}{name}.{key}": tensor for key, tensor in state_tensors.items()})
+        tensors.update({f"{CALLBACKS_PREFIX}{name}.{key}": tensor for key, tensor in state_tensors.items()})
     progress = {
-        **{name: getattr(training, name) for name in _FIELDS},
+        **{name: getattr(training, name) for name in _TRAINING_FIELDS},
         **{"losses": training.losses, "schedule": dict(memory), "settings": dict(settings), "done": done},
     }
-    growing = {"rows": training.history.rows, "layers": training.history.layers, "callbacks": states}
+    growing_values = {"rows": training.history.rows, "layers": training.history.layers, "callbacks": states}
     try:
-        text = json.dumps(growing, allow_nan=False)
+        text = json.dumps(growing_values, allow_nan=False)
     except ValueError as error:  # such as a learning rate that a user-defined schedule made NaN
         raise PellucidError(f"{folder.last} cannot be written: NaN or infinity in the history ({error})") from error
-    tensors[GROWING] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-    keep_as(folder.last, folder.previous)
+    tensors[PROGRESS_TENSOR] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    copy_file(folder.last, folder.previous)
     write_weights(folder.last, tensors, {**about, "progress": progress})
 
 
-def repair_best(best: Path, model: Learner) -> None:
+def repair_best(best_path: Path, model: Learner) -> None:
     """Write the model's weights in place of a run's best weights if these are missing or damaged; note it on stderr.
 
     A damaged file is renamed. Raises PellucidError for a file that cannot be read for another reason than damage.
     """
     try:
-        read_weights(best)
+        read_weights(best_path)
     except DamagedFileError as error:
-        set_aside(best)
-        model.save(best)
+        set_aside(best_path)
+        model.save(best_path)
         note(f"{error}; the last weights were written in its place")
 
 
 def digest(value: Any) -> str:
-    """Return a hash of 16 hexadecimal digits, for `settings`, of a text or of a value's complete repr."""
+    """Return a hash of 16 hexadecimal digits, for `setting_hashes`, of a text or of a value's complete repr."""
     text = value if isinstance(value, str) else repr(value)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _with_state(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+def _stateful_callbacks(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """Return the callbacks with state, by names such as "0-EarlyStopping": their index and type.
 
     Callbacks without state, such as a progress bar or a log, do not affect the result of a training, so a resumed
     training may have other ones.
     """
-    chosen = [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
-    return {f"{index}-{type(callback).__name__}": callback for index, callback in enumerate(chosen)}
+    stateful = [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
+    return {f"{index}-{type(callback).__name__}": callback for index, callback in enumerate(stateful)}
 
 
-def settings(
+def setting_hashes(
     model: Learner,
     preprocess: object,
     data: Source,
@@ -259,39 +263,39 @@ def settings(
 
     division: settings of the division of batches among processes.
     """
-    values = {
+    settings = {
         "data": data.checksum,
         "validation data": "" if validation is None else validation.checksum,
-        **_objective(model.objective),
+        **_objective_settings(model.objective),
         "optimizer": model.optimizers or model.optimizer,
         "schedule": model.schedule,
         "regularizer": model.regularizers,
         "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
         "preprocessing": preprocess,
-        EPOCHS: epochs,
+        EPOCHS_SETTING: epochs,
         "batch size": batch_size,
         **({} if division == {"shards": 1} else division),
         "clipping": model.clip,
         **({} if model.average is None else {"average of the weights": model.average}),
         "precision": usable_precision(model.precision, model.device)[0],
         "seed": model.seed,
-        "metrics": tuple(map(_metric, model.metrics)),
+        "metrics": tuple(map(_metric_identity, model.metrics)),
         "frozen parameters": sorted(model.frozen),
         "rates by path": sorted(model.rates.items()),
     }
     if model.device.type != "cpu":
-        values["device"] = model.device.type
-    return {name: digest(value) for name, value in values.items()}
+        settings["device"] = model.device.type
+    return {name: digest(value) for name, value in settings.items()}
 
 
-def _objective(objective: Objective) -> dict[str, object]:
+def _objective_settings(objective: Objective) -> dict[str, object]:
     """Return {"network": ..., "loss": ...} for a Supervised objective, {"objective": ...} for others."""
     if isinstance(objective, Supervised):
         return {"network": objective.net, "loss": objective.loss}
     return {"objective": objective}
 
 
-def _metric(metric: MetricLike) -> Any:
+def _metric_identity(metric: MetricLike) -> Any:
     """Return a value that identifies a metric and is the same in every process."""
     if isinstance(metric, str):
         return metric

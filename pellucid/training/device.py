@@ -23,19 +23,19 @@ def usable_device(requested: str | torch.device) -> torch.device:
 
     Raises PellucidError for an unknown name, and for a device that this machine lacks.
     """
-    name, kind = str(requested), str(requested).partition(":")[0]
+    name, device_type = str(requested), str(requested).partition(":")[0]
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
-    if kind not in (*DEVICES, "meta"):
-        raise PellucidError(f"device must be one of {', '.join(DEVICES)}, not {name!r}{nearest(kind, DEVICES)}")
+    if device_type not in (*DEVICES, "meta"):
+        raise PellucidError(f"device must be one of {', '.join(DEVICES)}, not {name!r}{nearest(device_type, DEVICES)}")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise PellucidError(f"device: {name!r} is not a device; write {kind} or {kind}:0") from error
-    count = {"cuda": torch.cuda.device_count(), "mps": int(_has_mps())}.get(kind, 1)
+        raise PellucidError(f"device: {name!r} is not a device; write {device_type} or {device_type}:0") from error
+    count = {"cuda": torch.cuda.device_count(), "mps": int(_has_mps())}.get(device_type, 1)
     if (device.index or 0) >= count:
         raise PellucidError(
-            f"device: this machine has {count or 'no'} {kind} devices that PyTorch can use; choose cpu or auto"
+            f"device: this machine has {count or 'no'} {device_type} devices that PyTorch can use; choose cpu or auto"
         )
     return device
 
@@ -51,8 +51,8 @@ def on_device(value: Any, device: torch.device) -> Any:
     if not isinstance(value, list | tuple):
         return value
     parts = [on_device(part, device) for part in cast(Sequence[Any], value)]
-    make = cast(Callable[..., Any], type(cast(object, value)))
-    return make(*parts) if hasattr(cast(object, value), "_fields") else make(parts)
+    constructor = cast(Callable[..., Any], type(cast(object, value)))
+    return constructor(*parts) if hasattr(cast(object, value), "_fields") else constructor(parts)
 
 
 def device_of(params: Params) -> torch.device:
@@ -71,7 +71,7 @@ def _has_mps() -> bool:
 
 PRECISIONS = ("float32", "bf16", "float64")
 # Layers that are substantially faster in bfloat16, and values that operators combine with the outputs of these.
-HALVED = (Dense, Conv2d, ConvTranspose2d, Learned, Fixed)
+BF16_LAYERS = (Dense, Conv2d, ConvTranspose2d, Learned, Fixed)
 
 
 def usable_precision(requested: str, device: torch.device | None = None) -> tuple[str, str]:
@@ -100,21 +100,21 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 class HalfCopy:
-    """A copy of networks' parameters for bfloat16 training: those of HALVED layers in bfloat16, all others shared.
+    """A copy of networks' parameters for bfloat16 training: those of BF16_LAYERS in bfloat16, all others shared.
 
     params: the copy, in the nesting of the original. frozen: paths of parameters that do not change, which are
     converted only once.
     """
 
     def __init__(self, nets: Mapping[str, Layer], params: Params, frozen: Collection[str] = ()) -> None:
-        halved = {path for path, layer in named_layers(nets) if isinstance(layer, HALVED)}
+        bf16_paths = {path for path, layer in named_layers(nets) if isinstance(layer, BF16_LAYERS)}
         flat = flatten(params)
-        paths = [path for path in flat if {path, path.rpartition(".")[0]} & halved]
+        paths = [path for path in flat if {path, path.rpartition(".")[0]} & bf16_paths]
         paths = [path for path in paths if flat[path].is_floating_point()]  # not the indices and masks of Fixed
         halves = {path: flat[path].bfloat16() for path in paths}
         self.params = nest(params, flat | halves)
-        learned = [path for path in paths if path not in frozen]
-        self._masters, self._halves = [flat[path] for path in learned], [halves[path] for path in learned]
+        learned_paths = [path for path in paths if path not in frozen]
+        self._masters, self._halves = [flat[path] for path in learned_paths], [halves[path] for path in learned_paths]
 
     def refresh(self) -> None:
         """Convert the current parameters again."""

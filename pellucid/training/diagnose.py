@@ -105,13 +105,15 @@ class StoppedError(PellucidError):
         if not path.exists():
             return None
         try:
-            values = json.loads(read_regular(path))
-            return cls(str(values["error"]), int(values["step"]), NotFinite.from_json(values["fault"]))
+            fields_by_name = json.loads(read_regular(path))
+            return cls(
+                str(fields_by_name["error"]), int(fields_by_name["step"]), NotFinite.from_json(fields_by_name["fault"])
+            )
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise PellucidError(f"{path} cannot be read ({error}); remove it, or train again") from error
 
 
-class _FoundError(Exception):
+class _FaultFoundError(Exception):
     """Raised to end a pass at the first tensor that is not finite."""
 
     def __init__(self, fault: NotFinite) -> None:
@@ -125,43 +127,43 @@ def diagnose(
     weights: Mapping[str, Tensor],
     batch: Batch,
     mode: Mode,
-    numbers: Sequence[int] | None = None,
+    example_numbers: Sequence[int] | None = None,
 ) -> NotFinite | None:
     """Return the first tensor that is not finite in one forward and backward pass, or None.
 
     The order is the order of computation: the input, the weights (the last layer's first), each layer's output, the
     losses, their gradients, and each layer's dparams and dx in the backward pass. weights: the learned tensors by path,
     without running statistics, which the pass overwrites. If an objective updates its networks in turns, all turns are
-    computed with the current parameters, which earlier turns of the step may have changed. numbers: of the examples in
-    the whole batch, if this is a part of it.
+    computed with the current parameters, which earlier turns of the step may have changed. example_numbers: of the
+    examples in the whole batch, if this is a part of it.
     """
-    fault = input_fault(batch.images, numbers) or weights_fault(weights)
+    fault = input_fault(batch.images, example_numbers) or weights_fault(weights)
     if fault:
         return fault
     # Output gradients that are not finite. They are reported only after all losses are checked, because `gradients`
     # returns the losses after its backward passes, and a loss that is not finite is the cause.
-    wrong_dys: list[NotFinite] = []
+    faulty_dys: list[NotFinite] = []
 
-    def back(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        kind = type(layer).__name__
-        fault = NotFinite.of(dy, "gradient", "the gradient dy of its output", path, kind)
+    def check_backward(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        layer_type = type(layer).__name__
+        fault = NotFinite.of(dy, "gradient", "the gradient dy of its output", path, layer_type)
         if fault:
-            wrong_dys.append(fault)
-        if wrong_dys:
+            faulty_dys.append(fault)
+        if faulty_dys:
             return
         for name, gradient in flatten(dparams).items():
-            _raise(NotFinite.of(gradient, "gradient", f"the gradient d{name}", path, kind))
-        _raise(NotFinite.of(dx, "gradient", "the gradient dx", path, kind))
+            _raise_fault(NotFinite.of(gradient, "gradient", f"the gradient d{name}", path, layer_type))
+        _raise_fault(NotFinite.of(dx, "gradient", "the gradient dx", path, layer_type))
 
     try:
-        turns = objective.watched(_look_forward, back).gradients(params, batch, mode)
+        turns = objective.watched(_check_forward, check_backward).gradients(params, batch, mode)
         for losses, _ in (turns,) if isinstance(turns, tuple) else turns:
             for name, value in losses.items():
-                _raise(loss_fault(name, value))
-            if wrong_dys and isinstance(objective, Supervised):
-                return replace(wrong_dys[0], kind="loss", path="", layer="", tensor="its gradient dy")
-            _raise(next(iter(wrong_dys), None))
-    except _FoundError as error:
+                _raise_fault(loss_fault(name, value))
+            if faulty_dys and isinstance(objective, Supervised):
+                return replace(faulty_dys[0], kind="loss", path="", layer="", tensor="its gradient dy")
+            _raise_fault(next(iter(faulty_dys), None))
+    except _FaultFoundError as error:
         return error.fault
     return None
 
@@ -172,15 +174,15 @@ def diagnose_output(net: Layer, params: Params, x: Any) -> NotFinite | None:
     if fault:
         return fault
     try:
-        forward(net, params, x, Mode(keep=False), _look_forward)
-    except _FoundError as error:
+        forward(net, params, x, Mode(keep=False), _check_forward)
+    except _FaultFoundError as error:
         return error.fault
     return None
 
 
-def _look_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+def _check_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
     if not uses_flow(layer):
-        _raise(NotFinite.of(y, "output", "the output y", path, type(layer).__name__))
+        _raise_fault(NotFinite.of(y, "output", "the output y", path, type(layer).__name__))
 
 
 def loss_fault(name: str, value: Any) -> NotFinite | None:
@@ -188,16 +190,18 @@ def loss_fault(name: str, value: Any) -> NotFinite | None:
     return NotFinite.of(value, "loss", "its value" if name == "loss" else f"the value of {name!r}")
 
 
-def input_fault(x: Any, numbers: Sequence[int] | None = None) -> NotFinite | None:
+def input_fault(x: Any, example_numbers: Sequence[int] | None = None) -> NotFinite | None:
     """Return the fault of a batch of inputs that is not finite, with the number of the first such example, or None.
 
-    numbers: of the examples, by default from 0.
+    example_numbers: of the examples, by default from 0.
     """
     fault = NotFinite.of(x, "input", "the input x")
     index = first_not_finite(x) if fault and isinstance(x, Tensor) else None
     if fault is None or index is None:
         return fault
-    return replace(fault, note=f"first in example {index if numbers is None else numbers[index]} of the batch")
+    return replace(
+        fault, note=f"first in example {index if example_numbers is None else example_numbers[index]} of the batch"
+    )
 
 
 def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:
@@ -221,7 +225,7 @@ def learned_fault(step: TrainingStep) -> NotFinite | None:
     fault = weights_fault(dict(zip(step.paths, step.weights, strict=True)))
     if fault:
         return fault
-    for kind, path, tensor in reversed(step.memory()):
+    for kind, path, tensor in reversed(step.state_tensors()):
         layer, _, name = path.rpartition(".")
         fault = NotFinite.of(tensor, "memory", f"the optimizer's {kind} of {name}", layer)
         if fault:
@@ -229,13 +233,13 @@ def learned_fault(step: TrainingStep) -> NotFinite | None:
     return None
 
 
-def origin(clean: int, number: int) -> str:
-    """Return a note on the updates after step `clean` that may have caused a fault which was found after `number`."""
-    first = clean + 1
-    if first > number:
+def update_note(last_clean_step: int, step: int) -> str:
+    """Return a note on the updates after `last_clean_step` that may have caused a fault found after `step`."""
+    first_step = last_clean_step + 1
+    if first_step > step:
         return "not caused by an update"
-    updates = f"the update of one of the steps {first} to {number}"
-    return f"from {updates if first < number else f'the update of step {number}'}"
+    updates = f"the update of one of the steps {first_step} to {step}"
+    return f"from {updates if first_step < step else f'the update of step {step}'}"
 
 
 def learned_is_finite(step: TrainingStep) -> bool:
@@ -252,11 +256,11 @@ def learned_is_finite(step: TrainingStep) -> bool:
     return total - total == 0.0 or not learned_fault(step)
 
 
-def _raise(fault: NotFinite | None) -> None:
+def _raise_fault(fault: NotFinite | None) -> None:
     if fault:
-        raise _FoundError(fault)
+        raise _FaultFoundError(fault)
 
 
-def slower(lr: float) -> str:
+def lr_advice(lr: float) -> str:
     """Return the advice to lower the learning rate, for messages about NaN and infinity."""
     return f"lower the learning rate ({lr:g}) or look for very large values in the data"

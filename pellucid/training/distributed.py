@@ -27,7 +27,7 @@ T = TypeVar("T")
 Part = TypeVar("Part")
 Awaited = Callable[[], Tensor]  # waits for the result of an operation that all processes have begun
 TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts as lost, outside of trainings
-WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
+FAILURE_WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
 
 
 class LostProcessError(PellucidError):
@@ -50,37 +50,37 @@ class Processes:
         """Whether this is the process that decides and writes."""
         return self.rank == 0
 
-    def from_first(self, make: Callable[[], T]) -> T:
-        """Return what `make` returns, or raise its PellucidError, in the first process; the others do not call it."""
+    def from_first(self, compute: Callable[[], T]) -> T:
+        """Return the result of `compute`, or raise its PellucidError, in the first process; others do not call it."""
         if self.count == 1:
-            return make()
+            return compute()
         received: list[Any] = [None]
         if self.is_first:
             try:
-                received = [make()]
+                received = [compute()]
             except PellucidError as error:
                 received = [error]
-        with self._answered():
+        with self._naming_lost_processes():
             dist.broadcast_object_list(received)
         if isinstance(received[0], PellucidError):
             raise received[0]
         return cast(T, received[0])
 
-    def take(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Copy the tensors of the first process into those of all others, in place."""
         if self.count > 1:
-            with self._answered():
+            with self._naming_lost_processes():
                 for tensor in tensors:
-                    same = tensor.contiguous()
-                    dist.broadcast(same, 0)
-                    tensor.copy_(same)
+                    contiguous = tensor.contiguous()
+                    dist.broadcast(contiguous, 0)
+                    tensor.copy_(contiguous)
 
     def from_all(self, value: T) -> list[T]:
         """Return the values of all processes, in the order of their numbers."""
         if self.count == 1:
             return [value]
         received: list[Any] = [None] * self.count
-        with self._answered():
+        with self._naming_lost_processes():
             _group.all_gather_object(received, value)
         return cast(list[T], received)
 
@@ -93,7 +93,7 @@ class Processes:
         if self.count == 1:
             yield from map(compute, parts)
             return
-        own_indices = dealt(self.rank, self.count, len(parts))
+        own_indices = assigned_range(self.rank, self.count, len(parts))
         own_results: list[T] | PellucidError
         try:
             own_results = [compute(part) for part in parts[own_indices.start : own_indices.stop]]
@@ -105,44 +105,46 @@ class Processes:
                 raise results
         yield from (result for results in all_results for result in cast(list[T], results))
 
-    def gathered(self, row: Tensor) -> Tensor:
+    def gather(self, row: Tensor) -> Tensor:
         """Return the rows (...) of all processes as (count, ...)."""
-        return self.gathering(row)()
+        return self.begin_gather(row)()
 
-    def gathering(self, row: Tensor) -> Awaited:
-        """Begin what `gathered` does; the function that is returned waits for the result.
+    def begin_gather(self, row: Tensor) -> Awaited:
+        """Begin what `gather` does; the function that is returned waits for the result.
 
         Here and below, the tensors must not change until then.
         """
         rows = row.new_empty(self.count, *row.shape)
         if self.count == 1:
             return lambda: rows.copy_(row)
-        return self._begun(rows, lambda: _group.all_gather([*rows.unbind()], row, async_op=True))
+        return self._begin(rows, lambda: _group.all_gather([*rows.unbind()], row, async_op=True))
 
-    def dealing(self, chunks: Tensor, counts: Sequence[int]) -> Awaited:
+    def begin_all_to_all(self, chunks: Tensor, counts: Sequence[int]) -> Awaited:
         """Begin to send chunks[:, p] to process p; the function returns what all sent here, (sum of counts, ...).
 
         chunks: (n, count, ...), where process p has n = counts[p].
         """
-        got = chunks.new_empty(sum(counts), *chunks.shape[2:])
-        sent = chunks.transpose(0, 1).reshape(-1, *chunks.shape[2:])
+        receive_buffer = chunks.new_empty(sum(counts), *chunks.shape[2:])
+        send_buffer = chunks.transpose(0, 1).reshape(-1, *chunks.shape[2:])
         sizes = [*counts], [len(chunks)] * self.count
-        return self._begun(got, lambda: _group.all_to_all_single(got, sent, *sizes, async_op=True))
+        return self._begin(
+            receive_buffer, lambda: _group.all_to_all_single(receive_buffer, send_buffer, *sizes, async_op=True)
+        )
 
-    def adding(self, values: Tensor) -> Awaited:
+    def begin_all_reduce(self, values: Tensor) -> Awaited:
         """Begin to add the values of all processes, in place; the function returns the sum.
 
         The order of the terms depends on the number of processes; of two, it does not change the bits.
         """
-        return self._begun(values, lambda: _group.all_reduce(values, async_op=True))
+        return self._begin(values, lambda: _group.all_reduce(values, async_op=True))
 
-    def _begun(self, result: Tensor, start_exchange: Callable[[], Any]) -> Awaited:
+    def _begin(self, result: Tensor, start_exchange: Callable[[], Any]) -> Awaited:
         """Begin an operation of all processes; return the function that waits for its end and returns its result."""
-        with self._answered():
+        with self._naming_lost_processes():
             work = start_exchange()
 
         def wait() -> Tensor:
-            with self._answered():
+            with self._naming_lost_processes():
                 work.wait()
             return result
 
@@ -152,11 +154,11 @@ class Processes:
         """Raise PellucidError unless `values` are the same in all processes; it names the first that differs."""
         all_values = self.from_all({"host": socket.gethostname(), **values})
         for rank, peer in enumerate(all_values):
-            wrong = [name for name in values if peer.get(name) != all_values[0].get(name)]
-            if wrong:
+            different_names = [name for name in values if peer.get(name) != all_values[0].get(name)]
+            if different_names:
                 raise PellucidError(
-                    f"process {rank} on {peer['host']} differs from process 0 in: {', '.join(wrong)}; give all "
-                    "processes the same recipe, data, versions and number of threads"
+                    f"process {rank} on {peer['host']} differs from process 0 in: {', '.join(different_names)}; give "
+                    "all processes the same recipe, data, versions and number of threads"
                 )
 
     @contextmanager
@@ -171,7 +173,7 @@ class Processes:
                 _group.distributed_c10d._set_pg_timeout(TIMEOUT)
 
     @contextmanager
-    def _answered(self) -> Generator[None, None, None]:
+    def _naming_lost_processes(self) -> Generator[None, None, None]:
         """Within the context, a lost process becomes a LostProcessError that names it."""
         try:
             yield
@@ -179,12 +181,12 @@ class Processes:
             store = _group.distributed_c10d._get_default_store()
             try:
                 store.set(f"pellucid/running/{self.rank}", socket.gethostname())
-                time.sleep(WAIT)
-                lost = [rank for rank in range(self.count) if not store.check([f"pellucid/running/{rank}"])]
-                names = [f"{rank} on {store.get(f'pellucid/host/{rank}').decode()}" for rank in lost]
+                time.sleep(FAILURE_WAIT)
+                lost_ranks = [rank for rank in range(self.count) if not store.check([f"pellucid/running/{rank}"])]
+                lost_names = [f"{rank} on {store.get(f'pellucid/host/{rank}').decode()}" for rank in lost_ranks]
             except RuntimeError:  # the store is gone with its process, which is the first one or torchrun
-                names = []
-            peers = f"process {', '.join(names)}" if names else "another process"
+                lost_names = []
+            peers = f"process {', '.join(lost_names)}" if lost_names else "another process"
             reason = str(error).partition("\n")[0]
             raise LostProcessError(
                 f"{peers} ended or does not answer ({reason}); its own message says why, and the run folder resumes "
@@ -195,7 +197,7 @@ class Processes:
 ALONE = Processes()
 
 
-def dealt(rank: int, count: int, parts: int) -> range:
+def assigned_range(rank: int, count: int, parts: int) -> range:
     """Return the numbers of the parts of a work that one of `count` processes does: contiguous, in order."""
     return range(rank * parts // count, (rank + 1) * parts // count)
 
@@ -205,12 +207,12 @@ def processes() -> Processes:
 
     A process group that a script has made is used as it is.
     """
-    started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= {*os.environ} and os.environ["WORLD_SIZE"] != "1"
-    if not dist.is_available() or not (started or dist.is_initialized()):
+    is_started_by_torchrun = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= {*os.environ} and os.environ["WORLD_SIZE"] != "1"
+    if not dist.is_available() or not (is_started_by_torchrun or dist.is_initialized()):
         return Processes()
     if not dist.is_initialized():
         _connect()
-    _tell_host()
+    _store_host()
     return Processes(dist.get_rank(), dist.get_world_size())
 
 
@@ -236,13 +238,13 @@ def _disconnect() -> None:
 
 
 @functools.cache
-def _tell_host() -> None:
+def _store_host() -> None:
     """Tell the other processes once on which machine this one runs, for messages about it."""
     store = _group.distributed_c10d._get_default_store()
     store.set(f"pellucid/host/{dist.get_rank()}", socket.gethostname())
 
 
-def launch() -> str:
+def launch_name() -> str:
     """Return a name of the command by which torchrun started this process, the same when it starts it again."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
@@ -256,5 +258,5 @@ def versions() -> dict[str, str]:
         "NumPy": np.__version__,
         "Pillow": PIL.__version__,
     }
-    found = {f"version of {name}": str(version) for name, version in libraries.items()}
-    return {**found, "number of threads": str(torch.get_num_threads())}
+    library_versions = {f"version of {name}": str(version) for name, version in libraries.items()}
+    return {**library_versions, "number of threads": str(torch.get_num_threads())}

@@ -17,7 +17,7 @@ from pellucid.text import note
 from pellucid.user_defined import naming_layers
 
 ENGINES = ("pellucid", "onnxruntime", "auto")
-ROUNDS = 5  # in which "auto" times each engine
+TIMING_ROUNDS = 5  # in which "auto" times each engine
 _ONNXRUNTIME = "pellucid.export.engine"  # imported by name when it is needed, since exports stand above trainings
 
 
@@ -31,18 +31,18 @@ class EnginePredictor:
     def __init__(self, model: Any, engine: str, check_inputs: Callable[[Tensor], object]) -> None:
         check(engine in ENGINES, "engine", f"one of {', '.join(ENGINES)}", engine)
         self._model, self._check_inputs, self.engine = model, check_inputs, ""
-        self._runs: dict[str, RunFunction] = {}
-        self._notes: list[str] = []  # said after the first predictions, since an error of theirs says more
+        self._run_functions: dict[str, RunFunction] = {}
+        self._pending_notes: list[str] = []  # said after the first predictions, since an error of theirs says more
         if engine != "onnxruntime":
-            self._runs["pellucid"] = inference(model.net, model.params)
+            self._run_functions["pellucid"] = inference(model.net, model.params)
         if engine == "onnxruntime":
-            self._runs["onnxruntime"] = _onnxruntime(model)
+            self._run_functions["onnxruntime"] = _onnxruntime_engine(model)
         elif engine == "auto" and _is_computable(model):
             try:
-                self._runs["onnxruntime"] = _onnxruntime(model)
+                self._run_functions["onnxruntime"] = _onnxruntime_engine(model)
             except PellucidError as error:  # ONNX cannot express the network, or computes something else
-                self._notes.append(f"predictor: without onnxruntime, since {error}")
-        self._fastest: dict[tuple[int, ...], str] = {}  # by the shape of the inputs
+                self._pending_notes.append(f"predictor: without onnxruntime, since {error}")
+        self._fastest_engines: dict[tuple[int, ...], str] = {}  # by the shape of the inputs
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the predictions for inputs (N, ...)."""
@@ -51,26 +51,28 @@ class EnginePredictor:
         with torch.inference_mode():
             batch = model.scaled(x)
             with naming_layers(model.net, model.params, batch):
-                self.engine = self._choice(batch)
-                y = self._runs[self.engine](batch)
+                self.engine = self._choose_engine(batch)
+                y = self._run_functions[self.engine](batch)
             predictions = model.interpret(batch, y).cpu().clone()
-        while self._notes:
-            note(self._notes.pop())
+        while self._pending_notes:
+            note(self._pending_notes.pop())
         return predictions
 
-    def _choice(self, batch: Tensor) -> str:
+    def _choose_engine(self, batch: Tensor) -> str:
         """Return the name of the engine for this batch: the faster one, measured at the first batch of its shape."""
         shape = tuple(batch.shape)
-        if shape not in self._fastest:
-            names = [*self._runs]
-            self._fastest[shape] = names[0] if len(names) == 1 else min(names, key=self._times(batch).__getitem__)
-        return self._fastest[shape]
+        if shape not in self._fastest_engines:
+            names = [*self._run_functions]
+            self._fastest_engines[shape] = (
+                names[0] if len(names) == 1 else min(names, key=self._time_engines(batch).__getitem__)
+            )
+        return self._fastest_engines[shape]
 
-    def _times(self, batch: Tensor) -> dict[str, float]:
+    def _time_engines(self, batch: Tensor) -> dict[str, float]:
         """Return the least time that each engine needs for a batch, in seconds, after one pass to warm up."""
-        times = dict.fromkeys(self._runs, float("inf"))
-        for k in range(ROUNDS + 1):
-            for name, run in self._runs.items():
+        times = dict.fromkeys(self._run_functions, float("inf"))
+        for k in range(TIMING_ROUNDS + 1):
+            for name, run in self._run_functions.items():
                 start = time.perf_counter()
                 run(batch)
                 if k:
@@ -84,8 +86,8 @@ def _is_computable(model: Any) -> bool:
     return is_installed and model.dtype == torch.float32 and model.device.type == "cpu"
 
 
-def _onnxruntime(model: Any) -> RunFunction:
+def _onnxruntime_engine(model: Any) -> RunFunction:
     if model.dtype != torch.float32 or model.device.type != "cpu":
-        where = f"{model.dtype} on {model.device}".removeprefix("torch.")
-        raise PellucidError(f"engine: onnxruntime computes in float32 on the CPU, and the model in {where}")
+        dtype_and_device = f"{model.dtype} on {model.device}".removeprefix("torch.")
+        raise PellucidError(f"engine: onnxruntime computes in float32 on the CPU, and the model in {dtype_and_device}")
     return import_module(_ONNXRUNTIME).onnxruntime_engine(model.net, model.params, model.nominal_shape)

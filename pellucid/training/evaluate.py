@@ -14,18 +14,18 @@ from pellucid.data.source import Arrays, Batch, Source
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.metrics.base import to_merge
+from pellucid.metrics.base import mergeable_state
 from pellucid.nested import dtype_of, flatten
 from pellucid.objective import MIN_INPUTS, Objective, Supervised
 from pellucid.registry import is_ours
 from pellucid.run.history import Row
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
-from pellucid.training.distributed import ALONE, Processes, dealt
+from pellucid.training.distributed import ALONE, Processes, assigned_range
 from pellucid.training.examples import Stream, first_batch
 from pellucid.training.learner import Learner
-from pellucid.training.measures import Measures, columns
-from pellucid.training.reading import read, read_images
+from pellucid.training.measures import Measures, metric_columns
+from pellucid.training.reading import read_batches, read_images
 from pellucid.user_defined import naming_layers
 
 MAX_BATCH = 256  # inputs
@@ -45,26 +45,26 @@ def batch_within_memory(model: Learner, data: Tensor | Source) -> int:
     if len(data) <= 1:
         return 1
     x = data[:1] if isinstance(data, Tensor) else first_batch(data).images
-    values = 0  # in the outputs of all layers, for one input
+    value_count = 0  # in the outputs of all layers, for one input
 
-    def count(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        nonlocal values
-        values += y.numel() if isinstance(y, Tensor) else 0
+    def count_values(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        nonlocal value_count
+        value_count += y.numel() if isinstance(y, Tensor) else 0
 
     images = scaled(on_device(x, device_of(model.params)), model.stats, dtype_of(model.params))
-    with torch.inference_mode(), _naming(model, images):
-        model.objective.watched(count).predict(model.params, images)
-    return max(min(MAX_BATCH, MAX_BATCH_MEMORY // max(values * dtype_of(model.params).itemsize, 1)), 1)
+    with torch.inference_mode(), _naming_errors(model, images):
+        model.objective.watched(count_values).predict(model.params, images)
+    return max(min(MAX_BATCH, MAX_BATCH_MEMORY // max(value_count * dtype_of(model.params).itemsize, 1)), 1)
 
 
-def _naming(model: Learner, images: Any) -> AbstractContextManager[None]:
+def _naming_errors(model: Learner, images: Any) -> AbstractContextManager[None]:
     """Return a context that adds the layer's name to errors; it does nothing unless the objective is Supervised."""
     if not isinstance(model.objective, Supervised):
         return nullcontext()
     return naming_layers(model.objective.net, model.params, images)
 
 
-def outputs(
+def output_batches(
     net: Layer, params: Params, x: Tensor | Source, batch_size: int, stats: FeatureStats | None = None
 ) -> Iterator[tuple[Tensor, Any]]:
     """Yield (inputs, the network's outputs) in evaluation mode, batch by batch.
@@ -79,7 +79,7 @@ def outputs(
 
 
 @dataclass(frozen=True)
-class Measured:
+class BatchMeasurement:
     """One batch of an evaluation.
 
     losses: by name. weight: in the means of the losses. examples: their number, without those that the loss ignores.
@@ -98,39 +98,41 @@ def measure(
     data: Source,
     batch_size: int,
     indices: Sequence[int] | None = None,
-    take: Callable[[Any], None] | None = None,
+    on_predictions: Callable[[Any], None] | None = None,
     processes: Processes = ALONE,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the mean of each loss over the examples at `indices`, by default all, and the metrics' results.
 
     Where a loss weights or ignores examples, so does its mean, which is independent of the batch size. Metrics receive
-    only the examples that the loss does not ignore. take: a function called with the predictions for each batch.
-    processes: each evaluates some of the batches, and all return the results of all, the same as in one process; their
-    parameters must be equal.
+    only the examples that the loss does not ignore. on_predictions: a function called with the predictions for each
+    batch. processes: each evaluates some of the batches, and all return the results of all, the same as in one process;
+    their parameters must be equal.
     Raises UnmeasurableError for a loss that is not finite, naming the first tensor that is not, and, if there are
     metrics, for a loss that ignores all examples; PellucidError for errors inside metrics and for invalid results.
     """
     measures.set_boundary(model.objective)
     objective, params = model.objective, model.params
-    own_indices, first = (indices, 0) if processes.count == 1 else _own_indices(data, indices, batch_size, processes)
-    rows: list[Measured] = []
-    evaluate = objective.evaluator(params, len(data if indices is None else indices), first)
-    for batch in read(data, own_indices, batch_size, model.stats, device_of(params), dtype_of(params)):
-        with _naming(model, batch.images):
-            predictions, included, losses = evaluate(batch)
-        rows.append(Measured(_finite(model, losses, batch), float(objective.total_weight(batch)), len(included.images)))
-        if measures.running and rows[-1].examples:
-            part = measures if processes.count == 1 else measures.copy()
-            part.update(on_device(predictions, CPU), on_device(included, CPU))
-            rows[-1].metrics.extend([] if part is measures else map(to_merge, part.running))
-        if take is not None:
-            take(predictions)
-    rows = [row for process_rows in processes.from_all(rows) for row in process_rows]
-    if measures.running and not any(row.examples for row in rows):
-        count = len(data if indices is None else indices)
+    count, is_alone = len(data if indices is None else indices), processes.count == 1
+    own_indices, first_batch_number = (indices, 0) if is_alone else _own_indices(data, indices, batch_size, processes)
+    measurements: list[BatchMeasurement] = []
+    evaluate = objective.evaluator(params, count, first_batch_number)
+    for batch in read_batches(data, own_indices, batch_size, model.stats, device_of(params), dtype_of(params)):
+        with _naming_errors(model, batch.images):
+            predictions, scored_batch, losses = evaluate(batch)
+        weight = float(objective.total_weight(batch))
+        measurements.append(BatchMeasurement(_finite_losses(model, losses, batch), weight, len(scored_batch.images)))
+        if measures.running_metrics and measurements[-1].examples:
+            batch_measures = measures if is_alone else measures.copy()
+            batch_measures.update(on_device(predictions, CPU), on_device(scored_batch, CPU))
+            if not is_alone:
+                measurements[-1].metrics.extend(map(mergeable_state, batch_measures.running_metrics))
+        if on_predictions is not None:
+            on_predictions(predictions)
+    measurements = [one for of_process in processes.from_all(measurements) for one in of_process]
+    if measures.running_metrics and not any(measurement.examples for measurement in measurements):
         raise UnmeasurableError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
-    measures.merge(row.metrics for row in rows)
-    return _means(rows), measures.compute()
+    measures.merge(measurement.metrics for measurement in measurements)
+    return _mean_losses(measurements), measures.compute()
 
 
 def _own_indices(
@@ -143,11 +145,11 @@ def _own_indices(
     if isinstance(data, Stream):
         return (indices if processes.is_first else []), 0
     indices = [*range(len(data))] if indices is None else indices
-    own = dealt(processes.rank, processes.count, -(-len(indices) // batch_size))
-    return indices[own.start * batch_size : own.stop * batch_size], own.start
+    batch_range = assigned_range(processes.rank, processes.count, -(-len(indices) // batch_size))
+    return indices[batch_range.start * batch_size : batch_range.stop * batch_size], batch_range.start
 
 
-def _finite(model: Learner, losses: Mapping[str, Any], batch: Batch) -> dict[str, float]:
+def _finite_losses(model: Learner, losses: Mapping[str, Any], batch: Batch) -> dict[str, float]:
     """Return losses as floats; raise UnmeasurableError for NaN and infinity."""
     numbers = {name: float(value) for name, value in losses.items()}
     if any(number - number != 0.0 for number in numbers.values()):
@@ -156,13 +158,13 @@ def _finite(model: Learner, losses: Mapping[str, Any], batch: Batch) -> dict[str
     return numbers
 
 
-def _means(rows: Sequence[Measured]) -> dict[str, float]:
+def _mean_losses(measurements: Sequence[BatchMeasurement]) -> dict[str, float]:
     """Return the mean losses; 0 where the loss ignores all examples."""
     sums, total_weight = dict[str, float](), 0.0
-    for row in rows:
-        total_weight += row.weight
-        for name, value in row.losses.items():
-            sums[name] = sums.get(name, 0.0) + value * row.weight
+    for measurement in measurements:
+        total_weight += measurement.weight
+        for name, value in measurement.losses.items():
+            sums[name] = sums.get(name, 0.0) + value * measurement.weight
     return {name: value / total_weight if total_weight else 0.0 for name, value in sums.items()}
 
 
@@ -180,8 +182,8 @@ def try_metrics(model: Learner, data: Source, indices: Sequence[int], batch_size
     both. User-defined metrics get all examples at `indices` at once. validated: whether there are validation data.
     Raises PellucidError for errors inside metrics, such as outputs or targets that a metric does not accept.
     """
-    all_ours = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
-    tried_indices = indices[:2] if all_ours else indices
+    are_built_in = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
+    tried_indices = indices[:2] if are_built_in else indices
     try:
         try:
             losses, results = measure(model, Measures(model.metrics), data, batch_size, tried_indices)
@@ -192,7 +194,7 @@ def try_metrics(model: Learner, data: Source, indices: Sequence[int], batch_size
     except UnmeasurableError:
         return []
     roles = ("train", "val") if validated else ("train",)
-    rows = ({**loss_columns(model.objective, losses, f"{role}_"), **columns(results, role)} for role in roles)
+    rows = ({**loss_columns(model.objective, losses, f"{role}_"), **metric_columns(results, role)} for role in roles)
     return [name for row in rows for name in row]
 
 
@@ -219,17 +221,17 @@ def epoch_columns(
     steps, so of the training data only metrics are measured. processes: see `measure`.
     """
     row: Row = {}
-    lower: set[str] = set()
+    lower_is_better: set[str] = set()
     for role, (data, indices) in parts.items():
         if data is not None and (model.metrics or role == "val"):
             measures = Measures(model.metrics)
             losses, results = measure(model, measures, data, batch_size, indices, None, processes)
             if role == "val":
                 row.update(loss_columns(model.objective, losses, "val_"))
-                lower |= set(row)
-            row.update(columns(results, role))
-            lower |= {f"{role}_{name}" for name in measures.lower}
-    return row, lower
+                lower_is_better |= set(row)
+            row.update(metric_columns(results, role))
+            lower_is_better |= {f"{role}_{name}" for name in measures.lower_is_better}
+    return row, lower_is_better
 
 
 def loss_and_predictions(model: Learner, data: Arrays, processes: Processes = ALONE) -> tuple[float, Tensor]:
@@ -237,15 +239,15 @@ def loss_and_predictions(model: Learner, data: Arrays, processes: Processes = AL
 
     processes: see `measure`.
     """
-    scores: list[Tensor] = []
+    predictions_by_batch: list[Tensor] = []
     losses, _ = measure(
         model,
         Measures(()),
         data,
         batch_within_memory(model, data.x),
-        take=lambda predictions: scores.append(on_device(predictions, CPU)),
+        on_predictions=lambda predictions: predictions_by_batch.append(on_device(predictions, CPU)),
         processes=processes,
     )
     return model.objective.total(losses), torch.cat(
-        [part for process_scores in processes.from_all(scores) for part in process_scores]
+        [part for process_predictions in processes.from_all(predictions_by_batch) for part in process_predictions]
     )

@@ -24,7 +24,7 @@ from pellucid.training.arguments import check_dense
 def examples(
     x: Any,
     y: Any = None,
-    what: str = "x",
+    data_name: str = "x",
     classes: Sequence[str] | None = None,
     infer_classes: bool = False,
     dtype: torch.dtype = torch.float32,
@@ -32,68 +32,79 @@ def examples(
     """Return a Dataset, or arrays x and y (NumPy arrays, tensors or lists), as Arrays with floats as `dtype`.
 
     y may contain class names, which become their indices in `classes`. infer_classes: whether to take the classes from
-    y, for training data, see `named_labels`. what: the name of the data in messages.
+    y, for training data, see `named_labels`. data_name: the name of the data in messages.
     Raises PellucidError for other types, different lengths, NaN or infinity in x, and no examples.
     """
     if is_batchwise(x):
-        raise PellucidError(f"{what} is {_kind(x)}, which is read batch by batch; give arrays or a Dataset here")
+        raise PellucidError(
+            f"{data_name} is {_type_text(x)}, which is read batch by batch; give arrays or a Dataset here"
+        )
     if isinstance(x, Arrays):
-        as_inputs(x.x, what)
+        as_inputs(x.x, data_name)
         if y is not None:
-            raise PellucidError(f"{what} is a Dataset, which has its own labels; leave y out")
+            raise PellucidError(f"{data_name} is a Dataset, which has its own labels; leave y out")
         return x
     if y is None:
-        raise _without_targets(x, what)
-    inputs, labels = as_inputs(x, what, dtype), named_labels(y, classes, f"the targets of {what}", infer_classes)
-    targets, names = labels or (_tensor(y, f"the targets of {what}"), None)
+        raise _without_targets(x, data_name)
+    inputs, labels = (
+        as_inputs(x, data_name, dtype),
+        named_labels(y, classes, f"the targets of {data_name}", infer_classes),
+    )
+    targets, names = labels or (_tensor(y, f"the targets of {data_name}"), None)
     if targets.is_floating_point():
         targets = targets.to(dtype)
     count = len(targets) if targets.dim() else 1
     if len(inputs) != count or not targets.dim() or not count:
-        hint = f"; a single image needs the batch axis, {what}[None]" if count == 1 and inputs.dim() in (2, 3) else ""
+        hint = (
+            f"; a single image needs the batch axis, {data_name}[None]" if count == 1 and inputs.dim() in (2, 3) else ""
+        )
         raise PellucidError(
-            f"{what} has {len(inputs)} inputs and {count} targets; give a list of one target for each input{hint}"
+            f"{data_name} has {len(inputs)} inputs and {count} targets; give a list of one target for each input{hint}"
         )
     return Arrays(inputs, targets, names, _checksum(inputs, targets))
 
 
-def _without_targets(x: Any, what: str) -> PellucidError:
+def _without_targets(x: Any, data_name: str) -> PellucidError:
     """Return the error for x without y, with advice for lists of batches and for datasets of other libraries."""
-    first: Any = cast(Sequence[Any], x)[0] if isinstance(x, list | tuple) and x else None
-    pair = cast(Sequence[Any], first) if isinstance(first, tuple | list) else ()
+    first_item: Any = cast(Sequence[Any], x)[0] if isinstance(x, list | tuple) and x else None
+    pair = cast(Sequence[Any], first_item) if isinstance(first_item, tuple | list) else ()
     if len(pair) == 2 and all(isinstance(part, Tensor) for part in pair):
-        return PellucidError(f"{what} is a list of batches; give a function that returns its iterator, lambda: batches")
+        return PellucidError(
+            f"{data_name} is a list of batches; give a function that returns its iterator, lambda: batches"
+        )
     inputs = cast(object, x)
     if (
         hasattr(inputs, "__getitem__")
         and not isinstance(inputs, list | tuple | str)
         and not hasattr(inputs, "__array__")
     ):
-        return PellucidError(f"{what} is {_kind(inputs)}; give a DataLoader of it, DataLoader({what}, batch_size=32)")
+        return PellucidError(
+            f"{data_name} is {_type_text(inputs)}; give a DataLoader of it, DataLoader({data_name}, batch_size=32)"
+        )
     return PellucidError(
-        f"{what} has no targets; give a Dataset, or x and y: for an autoencoder y is x, and for an objective without "
-        "targets torch.zeros(len(x))"
+        f"{data_name} has no targets; give a Dataset, or x and y: for an autoencoder y is x, and for an objective "
+        "without targets torch.zeros(len(x))"
     )
 
 
-def as_inputs(x: Any, what: str = "x", dtype: torch.dtype = torch.float32) -> Tensor:
+def as_inputs(x: Any, data_name: str = "x", dtype: torch.dtype = torch.float32) -> Tensor:
     """Return inputs (N, ...) as a tensor of uint8 or `dtype`.
 
     Raises PellucidError for other types, and for NaN or infinity, with the index of the example.
     """
-    tensor = x.x if isinstance(x, Arrays) else _tensor(x, what)
+    tensor = x.x if isinstance(x, Arrays) else _tensor(x, data_name)
     if not tensor.dim():
-        raise PellucidError(f"{what} is one number; give an array of inputs (N, ...)")
+        raise PellucidError(f"{data_name} is one number; give an array of inputs (N, ...)")
     if tensor.dtype is torch.uint8:
         return tensor
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
-        raise PellucidError(f"{what} is {kind}; give inputs as uint8 (0..255) or floats (0..1)")
+        raise PellucidError(f"{data_name} is {kind}; give inputs as uint8 (0..255) or floats (0..1)")
     inputs = tensor.to(dtype)
     index = first_not_finite(inputs)
     if index is not None:
         kind = "NaN" if bool(torch.isnan(inputs[index]).any()) else "infinity"
-        raise PellucidError(f"{what}: example {index} contains {kind}; the data must be finite, clean them first")
+        raise PellucidError(f"{data_name}: example {index} contains {kind}; the data must be finite, clean them first")
     return inputs
 
 
@@ -102,8 +113,8 @@ def first_not_finite(x: Tensor) -> int | None:
     total = x.sum().item()  # faster than checking each value; finite only if all values are
     if total - total == 0.0:
         return None
-    wrong = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero()
-    return int(wrong[0]) if len(wrong) else None
+    not_finite_indices = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero()
+    return int(not_finite_indices[0]) if len(not_finite_indices) else None
 
 
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
@@ -113,13 +124,13 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     """
     if isinstance(source, Stream):
         raise PellucidError("validation: a stream of batches cannot be split; give separate validation data")
-    count = round(len(source) * fraction)
-    if not 0 < fraction < 1 or not 0 < count < len(source):
+    held_out_count = round(len(source) * fraction)
+    if not 0 < fraction < 1 or not 0 < held_out_count < len(source):
         raise PellucidError(
             f"validation={fraction} of {len(source)} examples leaves a part empty; give a fraction such as 0.1"
         )
     order = torch.randperm(len(source), generator=generator(seed))
-    return subset(source, order[count:].sort().values), subset(source, order[:count].sort().values)
+    return subset(source, order[held_out_count:].sort().values), subset(source, order[:held_out_count].sort().values)
 
 
 def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:
@@ -137,32 +148,32 @@ def first_batch(source: Source) -> Batch:
     return as_batch(batch_of(source, [0], generator(0)), 1, type(source).__name__)
 
 
-def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> Source:
-    """Return the source, checked by `check(data, what)`: now if it is in memory, otherwise batch by batch when read.
+def checked_source(source: Source, data_name: str, check: Callable[[Arrays, str], Any]) -> Source:
+    """Return the source, checked by `check(data, data_name)`: now if it is in memory, otherwise by batches when read.
 
     For a source that is not in memory, the first example is checked now, and its images are also checked for NaN and
     infinity, here and when they are read.
     """
     if isinstance(source, Arrays):
-        check(source, what)
+        check(source, data_name)
         return source
 
-    def checked(batch: Batch) -> None:
-        as_inputs(batch.images, what)
-        check(Arrays(*batch), what)
+    def check_batch(batch: Batch) -> None:
+        as_inputs(batch.images, data_name)
+        check(Arrays(*batch), data_name)
 
-    result = source.checked(checked) if isinstance(source, Stream) else Fitted(source, checked)
-    checked(first_batch(result))
+    result = source.checked(check_batch) if isinstance(source, Stream) else CheckedSource(source, check_batch)
+    check_batch(first_batch(result))
     return result
 
 
 def inputs_of(x: Any, check: Callable[[Tensor], None], dtype: torch.dtype) -> Tensor | Source:
     """Return inputs (N, ...), or the inputs of a Dataset, as a tensor; data that are read batch by batch as a source.
 
-    Both are checked by `check`: a tensor now, a source as by `fitted`.
+    Both are checked by `check`: a tensor now, a source as by `checked_source`.
     """
     if is_batchwise(x):
-        return fitted(source_of(x, images_alone=True), "x", lambda batch, _: check(batch.x))
+        return checked_source(source_of(x, images_alone=True), "x", lambda batch, _: check(batch.x))
     inputs = as_inputs(x, dtype=dtype)
     check(inputs)
     return inputs
@@ -174,7 +185,7 @@ def note_resume(data: Source) -> None:
         note("the data are a stream of batches: resuming this run is exact only if it yields the same batches again")
 
 
-class Fitted:
+class CheckedSource:
     """A source that calls a check on each batch before it returns it."""
 
     def __init__(self, source: Source, check: Callable[[Batch], None]) -> None:
@@ -197,21 +208,22 @@ class Fitted:
         return batch
 
 
-def _tensor(values: Any, what: str) -> Tensor:
+def _tensor(values: Any, data_name: str) -> Tensor:
     if isinstance(values, Tensor):
-        check_dense(values, what)
+        check_dense(values, data_name)
         return values.detach()
     if isinstance(values, str | PathLike):
         raise PellucidError(
-            f"{what} is the path {str(cast(object, values))!r}, not a batch; read a picture with pellucid.load_image"
+            f"{data_name} is the path {str(cast(object, values))!r}, not a batch; read a picture with "
+            "pellucid.load_image"
         )
     parts = cast(Sequence[Any], values) if isinstance(values, list | tuple) else ()
     if len({tuple(part.shape) for part in parts if isinstance(part, Tensor)}) > 1:
-        raise PellucidError(f"{what} contains tensors of different shapes; give each shape as a separate batch")
+        raise PellucidError(f"{data_name} contains tensors of different shapes; give each shape as a separate batch")
     try:
         return torch.as_tensor(np.asarray(cast(Any, values)))
     except (TypeError, ValueError) as error:
-        raise PellucidError(f"{what} is not an array of numbers: {' '.join(str(error).split())}") from error
+        raise PellucidError(f"{data_name} is not an array of numbers: {' '.join(str(error).split())}") from error
 
 
 def _checksum(x: Tensor, y: Tensor) -> str:
@@ -225,7 +237,7 @@ def _checksum(x: Tensor, y: Tensor) -> str:
 def source_of(
     x: Any,
     y: Any = None,
-    what: str = "x",
+    data_name: str = "x",
     classes: Sequence[str] | None = None,
     infer_classes: bool = False,
     steps: int | None = None,
@@ -242,21 +254,26 @@ def source_of(
     if steps is not None and not is_stream(x):
         raise PellucidError("fit: steps_per_epoch is for a generator, a function or a DataLoader; leave it out")
     if not is_stream(x) and not is_source(x):
-        return examples(x, y, what, classes, infer_classes, dtype)
+        return examples(x, y, data_name, classes, infer_classes, dtype)
     if y is not None:
-        raise PellucidError(f"{what} is {_kind(x)}, which has its own targets; leave y out")
+        raise PellucidError(f"{data_name} is {_type_text(x)}, which has its own targets; leave y out")
     if is_stream(x):
-        return Stream(x, steps, what, images_alone, dtype)
-    missing = next((name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None)
-    if missing is not None:
-        raise PellucidError(f"{what}: {_kind(x)} has no {missing!r}; a source has classes, checksum, __len__ and batch")
+        return Stream(x, steps, data_name, images_alone, dtype)
+    missing_attribute = next(
+        (name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None
+    )
+    if missing_attribute is not None:
+        raise PellucidError(
+            f"{data_name}: {_type_text(x)} has no {missing_attribute!r}; a source has classes, checksum, "
+            "__len__ and batch"
+        )
     if not len(x):
-        raise PellucidError(f"{what}: {_kind(x)} contains no examples; give at least one")
+        raise PellucidError(f"{data_name}: {_type_text(x)} contains no examples; give at least one")
     source: Source = x
     names = source.classes
     if not isinstance(x, Arrays) and names is not None and classes is not None and tuple(names) != tuple(classes):
         raise PellucidError(
-            f"{what} has the classes {shown(names)}, but the model has {shown(tuple(classes))}; "
+            f"{data_name} has the classes {shown(names)}, but the model has {shown(tuple(classes))}; "
             "give data of the same classes in the same order"
         )
     return source
@@ -272,11 +289,11 @@ def is_source(x: Any) -> bool:
     return callable(getattr(x, "batch", None)) and hasattr(x, "__len__")
 
 
-def _kind(x: Any) -> str:
+def _type_text(x: Any) -> str:
     return f"a {type(x).__name__}"
 
 
-def train_and_held(
+def training_and_validation(
     x: Any,
     y: Any,
     validation: Any,
@@ -291,8 +308,8 @@ def train_and_held(
     classes: the model's class names, or None to take them from the labels. steps: see `source_of`.
     """
     if isinstance(validation, float) and isinstance(x, Dataset):
-        parts = x.split(validation, seed)
-        return source_of(parts.train, y, steps=steps), parts.test
+        splits = x.split(validation, seed)
+        return source_of(splits.train, y, steps=steps), splits.test
     data = source_of(x, y, "x", classes, infer_classes=True, steps=steps, dtype=dtype)
     if isinstance(validation, float):
         return split(data, validation, seed)
@@ -302,10 +319,14 @@ def train_and_held(
         raise PellucidError(
             f"fit: validation must be a fraction between 0 and 1, data, or (x, y), not {shown(validation)}"
         )
-    pair = cast(tuple[Any, ...], validation) if isinstance(validation, tuple) else (validation,)
-    if not 1 <= len(pair) <= 2:
-        raise PellucidError(f"fit: validation takes (x, y), a source or a fraction, not {len(pair)} values")
-    validation_data = source_of(*pair, what="validation", classes=classes or data.classes, dtype=dtype)
-    if isinstance(validation_data, Stream) and validation_data.once:
+    validation_arguments = cast(tuple[Any, ...], validation) if isinstance(validation, tuple) else (validation,)
+    if not 1 <= len(validation_arguments) <= 2:
+        raise PellucidError(
+            f"fit: validation takes (x, y), a source or a fraction, not {len(validation_arguments)} values"
+        )
+    validation_data = source_of(
+        *validation_arguments, data_name="validation", classes=classes or data.classes, dtype=dtype
+    )
+    if isinstance(validation_data, Stream) and validation_data.is_single_pass:
         raise PellucidError("validation is a generator, which can be read only once; give a function that returns one")
     return data, validation_data

@@ -32,17 +32,17 @@ from pellucid.training.diagnose import (
     learned_fault,
     learned_is_finite,
     loss_fault,
-    origin,
-    slower,
+    lr_advice,
+    update_note,
     weights_fault,
 )
 from pellucid.training.distributed import ALONE, processes, versions
 from pellucid.training.evaluate import batch_within_memory, epoch_columns, loss_columns, try_metrics
-from pellucid.training.layers import draws, layer_rows, may_draw
+from pellucid.training.layers import layer_rows, may_draw, seed_step
 from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
-from pellucid.training.process import StopSignals, memory_kept, naming_batch_size, stopped
-from pellucid.training.reading import batches, sample
+from pellucid.training.process import StopSignals, keeping_freed_memory, naming_batch_size, stop_exception
+from pellucid.training.reading import batch_loader, sample_indices
 from pellucid.training.shard_loaders import loader_of_shards
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
@@ -56,7 +56,7 @@ from pellucid.training.user_defined import (
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
 CHECK_FRACTION = 0.02  # of the time for checks of the parameters; in fact 0.03, with the cache misses that they cause
 PAUSED_TICK = 0.05  # seconds between calls of `on_tick` while a training is paused
-COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, besides losses and metrics
+BASE_COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, besides losses and metrics
 SAVE_INTERVAL = 20  # minimum time between checkpoints at ends of epochs, as a multiple of the time to write one
 
 
@@ -69,36 +69,36 @@ class Loop:
     fails, the error names the range of steps since the last one. `on_tick` runs a few times a second.
     """
 
-    def __init__(self, whole: Learner, plan: FitPlan) -> None:
+    def __init__(self, full_model: Learner, plan: FitPlan) -> None:
         folder = plan.folder
         self.processes = processes()
         self.checkpoint = self.processes.from_first(lambda: None if folder is None else SavedState.find(folder))
         if self.checkpoint is not None:
             self.checkpoint.check(plan.settings, plan.epochs)
-            self.checkpoint.restore_params(whole.params)
-        self.whole, self.plan = whole, plan
-        self.model, self.data, self.validation = whole, plan.data, plan.validation
-        started = time.perf_counter()
-        if plan.augment is None and whole.frozen and not (self.checkpoint is not None and self.checkpoint.done):
-            self.model, self.data, self.validation = without_frozen_front(whole, plan.data, plan.validation)
+            self.checkpoint.restore_params(full_model.params)
+        self.full_model, self.plan = full_model, plan
+        self.model, self.data, self.validation = full_model, plan.data, plan.validation
+        start_time = time.perf_counter()
+        if plan.augment is None and full_model.frozen and not (self.checkpoint is not None and self.checkpoint.done):
+            self.model, self.data, self.validation = without_frozen_front(full_model, plan.data, plan.validation)
         model, data = self.model, self.data
-        self.loader = batches(model, data, plan.batch_size, plan.augment)
+        self.loader = batch_loader(model, data, plan.batch_size, plan.augment)
         if plan.shards > 1:
             self.loader = loader_of_shards(self.loader, self.processes, plan.shards)
-        self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
-        if self.model is not whole:
-            self.training.seconds = time.perf_counter() - started  # computing the features is part of the first epoch
+        self.training = Training(full_model, plan.epochs, len(self.loader), plan.batch_size)
+        if self.model is not full_model:  # computing the features is part of the first epoch
+            self.training.seconds = time.perf_counter() - start_time
         self.memory = model.schedule.begin()  # the schedule's state
         self.signals = StopSignals()
         self.rng = seeded(model.device)
         user_defined = not isinstance(model.objective, Supervised)
-        self.draws = user_defined or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
-        self.eager = [callback for callback in plan.callbacks if type(callback).on_step is not Callback.on_step]
+        self.is_random = user_defined or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
+        self.step_hooks = [callback for callback in plan.callbacks if type(callback).on_step is not Callback.on_step]
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
         self.check_every, self.check_cost = 1, math.inf  # steps between checks of the parameters; seconds of a check
-        self.clean = 0  # the last step after which the parameters were found to be finite
-        self.sample = sample(data, model.seed)
-        self.measured_form: Objective | None = None  # a second form for training, for `_measured`
+        self.last_finite_step = 0  # the last step after which the parameters were found to be finite
+        self.sample_indices = sample_indices(data, model.seed)
+        self.measured_objective: Objective | None = None  # a second form for training, for `_measure_layers`
 
     def run(self) -> Training:
         """Train, and return the state of the training at its end."""
@@ -108,46 +108,46 @@ class Loop:
         if self.checkpoint is not None and self.checkpoint.done:
             self._repair_best()
             return training
-        with torch.inference_mode(), memory_kept(), naming_batch_size(plan.batch_size), ExitStack() as stack:
+        with torch.inference_mode(), keeping_freed_memory(), naming_batch_size(plan.batch_size), ExitStack() as stack:
             for callback in plan.callbacks:
                 stack.callback(callback.on_close)
             if plan.folder is not None or self.processes.count > 1:
-                stack.enter_context(self.signals.caught())
+                stack.enter_context(self.signals.handling_signals())
             if plan.folder is not None:
                 plan.folder.error.unlink(missing_ok=True)  # the error that stopped an earlier attempt
             self.saved_at = time.perf_counter()
             for callback in plan.callbacks:
                 callback.on_start(training)
-            self.clean = training.step
+            self.last_finite_step = training.step
             self._check_learned()
-            try_parts(self.model, self.step, self.data, training.place, self.rng)
+            try_parts(self.model, self.step, self.data, training.progress, self.rng)
             # The batch size for evaluation: at least that of training, which takes more memory.
-            self.evaluation_batch = size = max(plan.batch_size, batch_within_memory(self.model, self.data))
-            measured = try_metrics(self.model, self.data, self.sample, size, self.validation is not None)
-            check_monitors(plan.callbacks, self.model, [*COLUMNS, *measured] if measured else [])
+            self.evaluation_batch_size = batch_size = max(plan.batch_size, batch_within_memory(self.model, self.data))
+            columns = try_metrics(self.model, self.data, self.sample_indices, batch_size, self.validation is not None)
+            check_monitors(plan.callbacks, self.model, [*BASE_COLUMNS, *columns] if columns else [])
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
             if self.step.average is not None:
-                self.step.average.take()
+                self.step.average.replace_weights()
             for callback in plan.callbacks:
                 callback.on_end(training)
-            self.processes.take([*flatten(self.whole.params).values()])  # a callback may have changed them
+            self.processes.broadcast([*flatten(self.full_model.params).values()])  # a callback may have changed them
             self._save(done=True)
             self._repair_best()
-            if self.signals.asked:  # during the last steps; the caller may have more to do, such as another training
-                raise stopped(plan.folder, f"after the last step, {training.step}")
+            if self.signals.stop_requested:  # in the last steps; the caller may have more to do: another training
+                raise stop_exception(plan.folder, f"after the last step, {training.step}")
         return training
 
     def _make_step(self) -> None:
         """Make the step, and that from shards if batches are divided; PellucidError for processes that differ."""
         shards = self.plan.shards
-        parts = BatchParts(self.processes.gathered) if shards > 1 and self.plan.batch_norm == "sync" else None
-        keepers = self.processes if self.plan.shard_optimizer else ALONE
-        self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts, keepers)
+        parts = BatchParts(self.processes.gather) if shards > 1 and self.plan.batch_norm == "sync" else None
+        state_processes = self.processes if self.plan.shard_optimizer else ALONE
+        self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts, state_processes)
         sharding = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
         self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *sharding)
-        exchanged = {"bucket_mb": str(self.plan.bucket_mb), "shard_optimizer": str(self.plan.shard_optimizer)}
-        self.processes.check_equal({**self.plan.settings, **exchanged, **versions()})
+        exchange_settings = {"bucket_mb": str(self.plan.bucket_mb), "shard_optimizer": str(self.plan.shard_optimizer)}
+        self.processes.check_equal({**self.plan.settings, **exchange_settings, **versions()})
         if self.step.note:
             note(self.step.note)
 
@@ -170,92 +170,92 @@ class Loop:
         """Train from the next batch to the end of the epoch, then finish the epoch."""
         training, model = self.training, self.model
         schedule, training.lr = model.schedule, model.optimizer.lr
-        scheduled, sharded = type(schedule) is not Constant, self.sharded
+        is_scheduled, sharded = type(schedule) is not Constant, self.sharded
         batch: Batch | None = None
-        layers: Callable[[], list[Row]] = list
-        self.checked, self.checked_at = training.step, time.perf_counter()
+        measure_updates: Callable[[], list[Row]] = list
+        self.checked_step, self.checked_at = training.step, time.perf_counter()
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
-            for device_batch in self._moved(batches):
+            for device_batch in self._on_device(batches):
                 batch = cast(Batch, device_batch if sharded is None else device_batch[0])
-                if scheduled:
-                    training.lr = model.optimizer.lr * schedule.factor(training.place, self.memory)
-                measures = training.step >= training.measure_at
-                if (measures or training.batch == training.batches - 1) and self.processes.is_first:
-                    layers = self._measured(batch)
-                if self.draws:
-                    draws(self.rng, model.seed, training.step)
+                if is_scheduled:
+                    training.lr = model.optimizer.lr * schedule.factor(training.progress, self.memory)
+                measure_requested = training.step >= training.measure_at
+                if (measure_requested or training.batch == training.batches - 1) and self.processes.is_first:
+                    measure_updates = self._measure_layers(batch)
+                if self.is_random:
+                    seed_step(self.rng, model.seed, training.step)
                 try:
                     if sharded is None:
                         losses = self.step(batch, training.lr, self.rng)
                     else:
-                        due = self._is_due(training.step + 1)
-                        losses = sharded(device_batch, training.lr, training.step, self.signals.asked, due)
+                        requests = self.signals.stop_requested, self._is_check_due(training.step + 1)
+                        losses = sharded(device_batch, training.lr, training.step, *requests)
                 except NotFiniteError as error:
-                    raise self._explained(device_batch, training.step, error) from None
+                    raise self._not_finite_error(device_batch, training.step, error) from None
                 if sharded is None:
                     training.add(losses, model.objective.total_weight(batch), len(batch.images))
                 else:
                     training.add(losses, sharded.weight, sharded.examples)
-                if measures:
-                    training.layers, training.measure_at = layers(), math.inf
-                if self._is_due(training.step) if sharded is None else sharded.due or self.asked:
+                if measure_requested:
+                    training.layers, training.measure_at = measure_updates(), math.inf
+                if self._is_check_due(training.step) if sharded is None else sharded.check_due or self.stop_requested:
                     self._check(batch)
         training.seconds += time.perf_counter() - self.checked_at
         self._check_learned()
         self._read_losses(batch)
-        self._finish_epoch(layers())
+        self._finish_epoch(measure_updates())
 
-    def _is_due(self, step: int) -> bool:
+    def _is_check_due(self, step: int) -> bool:
         """Return whether the parameters are to be checked after this step."""
-        return step >= min(self.checked + self.check_every, self.training.pause_at) or self.signals.asked
+        return step >= min(self.checked_step + self.check_every, self.training.pause_at) or self.signals.stop_requested
 
     @property
-    def asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """Whether the training is to stop; with many processes, as they agreed in the last step."""
-        return self.signals.asked if self.sharded is None else self.sharded.asked
+        return self.signals.stop_requested if self.sharded is None else self.sharded.stop_requested
 
     def _check(self, batch: Batch) -> None:
         """Check the parameters and losses after some steps, the last on `batch`; call `on_step` and `on_tick`."""
         training, now = self.training, time.perf_counter()
         training.seconds += now - self.checked_at
-        per_step = (now - self.checked_at) / (training.step - self.checked)
+        per_step = (now - self.checked_at) / (training.step - self.checked_step)
         self._check_learned()
         self._read_losses(batch)
         self.check_every = self._next_check(per_step)
-        self.checked, self.checked_at = training.step, now
+        self.checked_step, self.checked_at = training.step, now
         self.check_cost = min(self.check_cost, time.perf_counter() - now)
-        for callback in self.eager:
+        for callback in self.step_hooks:
             callback.on_step(training)
-        if self._agreed(now >= self.tick_at or self.asked or training.step >= training.pause_at):
+        if self._decide(now >= self.tick_at or self.stop_requested or training.step >= training.pause_at):
             self._tick()
             self.tick_at = now + TICK
 
-    def _agreed(self, is_requested: bool) -> bool:
+    def _decide(self, is_requested: bool) -> bool:
         """Return whether to do something now; the first process decides, where all take part in a checkpoint."""
         return self.processes.from_first(lambda: is_requested) if self.plan.shard_optimizer else is_requested
 
-    def _saves(self, after: float) -> bool:
+    def _is_save_due(self, interval: float) -> bool:
         """Return whether to write a checkpoint, if so many seconds have passed since the last one."""
-        return self._agreed(self.plan.folder is not None and time.perf_counter() - self.saved_at >= after)
+        return self._decide(self.plan.folder is not None and time.perf_counter() - self.saved_at >= interval)
 
     def _tick(self) -> None:
         """Call `on_tick`; unless the epoch is finished, stop if requested, and save if it is time for a checkpoint."""
         training = self.training
         for callback in self.plan.callbacks:
             callback.on_tick(training)
-        while training.step >= training.pause_at and not self.signals.asked:
+        while training.step >= training.pause_at and not self.signals.stop_requested:
             time.sleep(PAUSED_TICK)
             for callback in self.plan.callbacks:
                 callback.on_tick(training)
             self.checked_at = time.perf_counter()  # the pause is no time of the training
         if training.batch < training.batches:
-            if self.asked:
+            if self.stop_requested:
                 self._stop()
-            if self._saves(self.plan.checkpoint_seconds):
+            if self._is_save_due(self.plan.checkpoint_seconds):
                 self._save()
 
-    def _moved(self, batches: Iterable[Any]) -> Iterable[Any]:
+    def _on_device(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Return the batches, or lists of their shards, on the model's device."""
         device = self.model.device
         return batches if device.type == "cpu" else (on_device(batch, device) for batch in batches)
@@ -269,13 +269,13 @@ class Loop:
                 sums[name] = number = value.item()
                 if not math.isfinite(number):
                     assert batch is not None  # a sum is a tensor only after a step
-                    raise self._explained(batch, self.training.step - 1, NotFiniteError(name, number))
+                    raise self._not_finite_error(batch, self.training.step - 1, NotFiniteError(name, number))
 
     def _finish_epoch(self, layers: list[Row]) -> None:
         """Measure losses and metrics, call the callbacks, and save a checkpoint if it is time."""
         training, model, plan = self.training, self.model, self.plan
-        with nullcontext() if self.step.average is None else self.step.average.used():
-            row = self._row()
+        with nullcontext() if self.step.average is None else self.step.average.replacing_weights():
+            row = self._epoch_row()
             training.history.rows.append(row)
             training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
             training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
@@ -286,36 +286,37 @@ class Loop:
                 callback.on_epoch_end(training, row)
         training.stop = self.processes.from_first(lambda: training.stop)
         if training.epoch < training.epochs and not training.stop:
-            if self.asked:
+            if self.stop_requested:
                 self._stop()
-            if self._saves(SAVE_INTERVAL * self.save_cost):
+            if self._is_save_due(SAVE_INTERVAL * self.save_cost):
                 self._save()
 
-    def _row(self) -> Row:
+    def _epoch_row(self) -> Row:
         """Return the row of the finished epoch for the history."""
         training, model = self.training, self.model
         losses = loss_columns(model.objective, training.means, "train_")
-        parts = {"train": (self.data, self.sample), "val": (self.validation, None)}
-        measured, lower = epoch_columns(model, parts, self.evaluation_batch, self.processes)
-        training.lower = frozenset({*losses, *lower})
+        parts = {"train": (self.data, self.sample_indices), "val": (self.validation, None)}
+        measured_columns, lower_is_better = epoch_columns(model, parts, self.evaluation_batch_size, self.processes)
+        training.lower_is_better = frozenset({*losses, *lower_is_better})
         row = {
-            **{"epoch": training.epoch + 1, "step": training.step, "lr": training.lr, **losses, **measured},
+            **{"epoch": training.epoch + 1, "step": training.step, "lr": training.lr, **losses, **measured_columns},
             "seconds": round(training.seconds, 6),
             "images_per_second": round(training.seen / max(training.seconds, 1e-9), 1),
-            **({} if self.sharded is None else self.sharded.waits()),
+            **({} if self.sharded is None else self.sharded.wait_columns()),
         }
         return self.processes.from_first(lambda: row)  # the first process's times
 
-    def _measured(self, batch: Batch) -> Callable[[], list[Row]]:
+    def _measure_layers(self, batch: Batch) -> Callable[[], list[Row]]:
         """Measure the gradients of the epoch's last batch; return the function of `layer_rows` for the updates."""
-        model, before = self.model, map_tree(torch.clone, self.model.params)  # the pass may change running statistics
-        if self.measured_form is None or model.frozen:  # frozen layers depend on the values in `before`
-            self.measured_form = training_form(model.objective, before, model.frozen)
-        return layer_rows(self.measured_form, before, batch, self._mode(self.training.step), model.params)
+        model = self.model
+        params_before = map_tree(torch.clone, model.params)  # the pass may change running statistics
+        if self.measured_objective is None or model.frozen:  # frozen layers depend on the values in `params_before`
+            self.measured_objective = training_form(model.objective, params_before, model.frozen)
+        return layer_rows(self.measured_objective, params_before, batch, self._mode(self.training.step), model.params)
 
     def _mode(self, number: int) -> Mode:
         """Return the training mode for a step, numbered from 0, with the random generator seeded for it."""
-        return Mode(True, draws(self.rng, self.model.seed, number))
+        return Mode(True, seed_step(self.rng, self.model.seed, number))
 
     def _check_learned(self) -> None:
         """Raise StoppedError for NaN or infinity in the parameters or the optimizers' states."""
@@ -323,44 +324,45 @@ class Loop:
         if not learned_is_finite(self.step):
             fault = learned_fault(self.step)
             assert fault is not None
-            raise self._error(replace(fault, note=origin(self.clean, number)), max(number, 1), slower(self.training.lr))
-        self.clean = number
+            fault = replace(fault, note=update_note(self.last_finite_step, number))
+            raise self._stopped_error(fault, max(number, 1), lr_advice(self.training.lr))
+        self.last_finite_step = number
 
     def _next_check(self, per_step: float) -> int:
         """Return the number of steps to the next check; a step takes `per_step` seconds."""
-        if self.eager or self.check_cost == math.inf:
+        if self.step_hooks or self.check_cost == math.inf:
             return 1
         steps = math.ceil(self.check_cost / (CHECK_FRACTION * max(per_step, 1e-9)))
         return max(1, min(steps, 4 * self.check_every))
 
-    def _explained(self, device_batch: Any, number: int, error: NotFiniteError) -> PellucidError:
+    def _not_finite_error(self, device_batch: Any, step: int, error: NotFiniteError) -> PellucidError:
         """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
         batch: Batch = device_batch
-        numbers: range | None = None
+        example_numbers: range | None = None
         if self.sharded is not None:
-            if error.shard not in self.sharded.own:
-                return PellucidError(f"training stopped in step {number + 1}: {self.sharded.whose(error)}")
-            batch = device_batch[error.shard - self.sharded.own.start]
-            numbers = range(error.shard, len(batch.images) * self.plan.shards, self.plan.shards)
+            if error.shard not in self.sharded.own_shards:
+                return PellucidError(f"training stopped in step {step + 1}: {self.sharded.other_process_text(error)}")
+            batch = device_batch[error.shard - self.sharded.own_shards.start]
+            example_numbers = range(error.shard, len(batch.images) * self.plan.shards, self.plan.shards)
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
-        fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number), numbers)
+        fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(step), example_numbers)
         if fault and fault.kind == "input":
             note = f"{fault.note}, caused by the augmentation or the preprocessing of finite data".lstrip(", ")
-            return self._error(replace(fault, note=note), number + 1, "check what these return")
+            return self._stopped_error(replace(fault, note=note), step + 1, "check what these return")
         if fault and fault == weights_fault(weights):
-            fault = replace(fault, note=origin(self.clean, number))
+            fault = replace(fault, note=update_note(self.last_finite_step, step))
         fault = fault or loss_fault(error.name, torch.tensor(error.value))
         assert fault is not None  # the loss ended the step because it is not finite
-        return self._error(fault, number + 1, slower(self.training.lr))
+        return self._stopped_error(fault, step + 1, lr_advice(self.training.lr))
 
-    def _error(self, fault: NotFinite, number: int, remedy: str) -> StoppedError:
+    def _stopped_error(self, fault: NotFinite, step: int, remedy: str) -> StoppedError:
         """Return the error that ends the training, after writing it to the run folder, if there is one."""
-        epoch, batch = divmod(number - 1, self.training.batches)
-        saved = ""
+        epoch, batch = divmod(step - 1, self.training.batches)
+        checkpoint_note = ""
         if self.plan.folder is not None and self.saved_step >= 0:
-            saved = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
-        text = f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{saved}"
-        error = StoppedError(text, number, fault)
+            checkpoint_note = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
+        text = f"training stopped in step {step} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}"
+        error = StoppedError(text + checkpoint_note, step, fault)
         if self.plan.folder is not None:
             error.write(self.plan.folder.error)
         return error
@@ -368,25 +370,25 @@ class Loop:
     def _stop(self) -> None:
         """Save, and raise KeyboardInterrupt with a message on how to resume."""
         self._save()
-        raise stopped(self.plan.folder, f"in epoch {self.training.epoch + 1} after step {self.training.step}")
+        raise stop_exception(self.plan.folder, f"in epoch {self.training.epoch + 1} after step {self.training.step}")
 
     def _repair_best(self) -> None:
         """Repair the best weights of a resumed run, which an interrupted process may have left damaged."""
         if self.plan.folder is not None and self.checkpoint is not None:
-            repair_best(self.plan.folder.best, self.whole)
+            repair_best(self.plan.folder.best, self.full_model)
 
     def _save(self, done: bool = False) -> None:
         """Write the checkpoint, if there is a run folder."""
         if self.plan.folder is None:
             self.step.state_dict()  # that of the first process needs the parts of all
             return
-        started = time.perf_counter()
-        fault = weights_fault(flatten(self.whole.params))
+        start_time = time.perf_counter()
+        fault = weights_fault(flatten(self.full_model.params))
         if fault:
-            raise self._error(fault, self.training.step, slower(self.training.lr))
+            raise self._stopped_error(fault, self.training.step, lr_advice(self.training.lr))
         save_checkpoint(
             self.plan.folder,
-            self.whole.about(),
+            self.full_model.about(),
             self.training,
             self.step,
             self.plan.callbacks,
@@ -395,4 +397,4 @@ class Loop:
             done,
         )
         self.saved_at = time.perf_counter()
-        self.saved_step, self.save_cost = self.training.step, self.saved_at - started
+        self.saved_step, self.save_cost = self.training.step, self.saved_at - start_time

@@ -13,16 +13,16 @@ from pellucid.data.source import Batch
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import flatten
-from pellucid.objective import Objective, merged
+from pellucid.objective import Objective, merge_turns
 from pellucid.registry import is_ours
 from pellucid.run.history import Row
 
-DROPOUT = 0xD0  # part of the seeds for random draws of layers, so that these differ from all other seeds
+DRAW_SEED = 0xD0  # part of the seeds for random draws of layers, so that these differ from all other seeds
 
 
-def draws(rng: torch.Generator, seed: int, step: int) -> torch.Generator:
+def seed_step(rng: torch.Generator, seed: int, step: int) -> torch.Generator:
     """Seed `rng` for a step, numbered from 0, and return it: a resumed training draws the same random numbers."""
-    return rng.manual_seed(mix(seed, DROPOUT, step))
+    return rng.manual_seed(mix(seed, DRAW_SEED, step))
 
 
 def may_draw(layer: Layer) -> bool:
@@ -40,21 +40,21 @@ def layer_rows(
     grad_norm = ‖g‖ and update_ratio = rms(Δw) / rms(w), or None for values that are not finite. The gradients are those
     of the loss, without regularizers and clipping; if there are several turns, all are computed with `before`.
     """
-    gradients = flatten(merged(objective.gradients(before, batch, mode))[1])
+    gradients = flatten(merge_turns(objective.gradients(before, batch, mode))[1])
     norms = {path: _norm(gradients[path]) for path in flatten(before) if path in gradients}
 
-    def after() -> list[Row]:
+    def measure_updates() -> list[Row]:
         old, new = flatten(before), flatten(params)
         return [
             {
                 "path": path,
-                "grad_norm": _finite(norm),
+                "grad_norm": _finite_or_none(norm),
                 "update_ratio": _ratio(_norm(new[path] - old[path]), _norm(old[path])),
             }
             for path, norm in norms.items()
         ]
 
-    return after
+    return measure_updates
 
 
 def _norm(x: Tensor) -> float:
@@ -64,8 +64,8 @@ def _norm(x: Tensor) -> float:
 
 def _ratio(update: float, weight: float) -> float | None:
     """Return the quotient of two norms, which equals the quotient of the root mean squares; None if `weight` is 0."""
-    return _finite(update / weight) if weight else None
+    return _finite_or_none(update / weight) if weight else None
 
 
-def _finite(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None

@@ -26,28 +26,28 @@ from pellucid.metrics import (
     function_name,
     improves_downward,
 )
-from pellucid.metrics.base import Function, mergeable
+from pellucid.metrics.base import Function, is_mergeable
 from pellucid.network.ending import last_layers
 from pellucid.objective import Objective, Supervised
 from pellucid.registry import is_ours
 from pellucid.text import shown
-from pellucid.user_defined import attempt, form
+from pellucid.user_defined import attempt, describe
 
 REGRESSION_METRICS = ("mae",)  # the metrics of losses for regression
-RESERVED = ("loss", "n")  # names of results that are not metrics
+RESERVED_NAMES = ("loss", "n")  # names of results that are not metrics
 
 
 def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
     """Return one or several metrics (names, Metric objects or functions) as a tuple; PellucidError for others."""
     metric_list: Any = metrics
-    checked: Sequence[MetricLike] = (
+    metric_tuple: Sequence[MetricLike] = (
         metric_list if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
     )
-    for metric in checked:
+    for metric in metric_tuple:
         if isinstance(metric, str) and metric not in METRICS:
             k = metric.lower().removeprefix("top").lstrip("_-")
-            top = metric.lower().startswith("top") and k.isdecimal()
-            hint = f"; give TopK({k}) of pellucid.metrics" if top else nearest(metric, METRICS)
+            is_top_k = metric.lower().startswith("top") and k.isdecimal()
+            hint = f"; give TopK({k}) of pellucid.metrics" if is_top_k else nearest(metric, METRICS)
             raise PellucidError(f"no metric {shown(metric)}; known: {', '.join(METRICS)}{hint}")
         if isinstance(metric, type):
             raise PellucidError(f"metrics: {metric.__name__} is a class; give an object of it, {metric.__name__}(...)")
@@ -56,13 +56,13 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
                 "metrics must be names, Metric objects or functions (outputs, targets) -> number, not "
                 f"{shown(metric)}; known names: {', '.join(METRICS)}"
             )
-    return tuple(checked)
+    return tuple(metric_tuple)
 
 
 def check_mergeable(metrics: Sequence[MetricLike]) -> None:
     """Raise PellucidError for a metric that several processes cannot compute together."""
     for metric in metrics:
-        if not isinstance(metric, str) and not mergeable(metric):
+        if not isinstance(metric, str) and not is_mergeable(metric):
             name = type(metric).__name__
             raise PellucidError(
                 f"metric {name}: many processes compute it in parts; name the fields that are sums over batches in its "
@@ -73,41 +73,43 @@ def check_mergeable(metrics: Sequence[MetricLike]) -> None:
 class Measures:
     """The metrics of one evaluation.
 
-    lower: the names of the results that are better when lower, filled by `compute`.
+    lower_is_better: the names of the results that are better when lower, filled by `compute`.
     """
 
     def __init__(self, metrics: Sequence[MetricLike]) -> None:
-        self.given = [METRICS[metric]() if isinstance(metric, str) else metric for metric in metrics]
-        self.names = [
-            type(metric).__name__ if isinstance(metric, Metric) else function_name(metric) for metric in self.given
+        self.metrics = [METRICS[metric]() if isinstance(metric, str) else metric for metric in metrics]
+        self.metric_names = [
+            type(metric).__name__ if isinstance(metric, Metric) else function_name(metric) for metric in self.metrics
         ]
-        self.running = [fresh(metric) for metric in self.given]
-        self.lower: set[str] = set()
+        self.running_metrics = [fresh(metric) for metric in self.metrics]
+        self.lower_is_better: set[str] = set()
 
     def set_boundary(self, objective: Objective) -> None:
         """Set the threshold of metrics for two classes to the one of the objective's outputs."""
-        for metric in self.running:
+        for metric in self.running_metrics:
             if isinstance(objective, Supervised) and isinstance(metric, Accuracy | Confusion):
                 metric.boundary = boundary(objective.net, objective.loss)
 
     def copy(self) -> "Measures":
         """Return the same metrics before their first batch."""
-        copied = Measures(self.given)
-        copied.running = [
-            replace(metric) if isinstance(metric, Function) else deepcopy(metric) for metric in self.running
+        copy = Measures(self.metrics)
+        copy.running_metrics = [
+            replace(metric) if isinstance(metric, Function) else deepcopy(metric) for metric in self.running_metrics
         ]
-        return copied
+        return copy
 
     def update(self, outputs: Any, batch: Batch) -> None:
         """Update all metrics with one batch."""
-        for name, metric in zip(self.names, self.running, strict=True):
-            call_text = f"metric {name}: update, given outputs {form(outputs)} and targets {form(batch.targets)},"
+        for name, metric in zip(self.metric_names, self.running_metrics, strict=True):
+            call_text = (
+                f"metric {name}: update, given outputs {describe(outputs)} and targets {describe(batch.targets)},"
+            )
             attempt(call_text, metric.update_batch, outputs, batch)
 
     def merge(self, batches: Iterable[Sequence[Any]]) -> None:
         """Add what batches in other processes add to each metric, see `to_merge`."""
         for batch in batches:
-            for metric, other in zip(self.running, batch, strict=False):
+            for metric, other in zip(self.running_metrics, batch, strict=False):
                 metric.merge(other)
 
     def compute(self) -> dict[str, Any]:
@@ -116,16 +118,16 @@ class Measures:
         Raises PellucidError for a result that is neither a number nor a list, and for a name used twice or reserved.
         """
         all_results: dict[str, Any] = {}
-        for name, given, metric in zip(self.names, self.given, self.running, strict=True):
+        for name, original, metric in zip(self.metric_names, self.metrics, self.running_metrics, strict=True):
             results = attempt(f"metric {name}", metric.compute)
             if not isinstance(results, Mapping):
                 raise PellucidError(f"metric {name}: compute returned {shown(results)}; return {{name: number}}")
             for key, value in results.items():
-                if key in all_results or key in RESERVED:
+                if key in all_results or key in RESERVED_NAMES:
                     raise PellucidError(f"metric {name}: another result is called {shown(key)}; choose another name")
                 all_results[key] = _as_float(name, key, value)
-            if improves_downward(given):
-                self.lower.update(results)
+            if improves_downward(original):
+                self.lower_is_better.update(results)
         return all_results
 
 
@@ -142,7 +144,7 @@ def _as_float(metric: str, key: Any, value: Any) -> Any:
     raise PellucidError(f"metric {metric}: {shown(key)} is {shown(value)}; return one number")
 
 
-def columns(results: Mapping[str, Any], role: str) -> dict[str, float | None]:
+def metric_columns(results: Mapping[str, Any], role: str) -> dict[str, float | None]:
     """Return the results of metrics that are numbers as columns of the history; None for one that is not finite.
 
     role: "train" or "val", the beginning of the columns' names.
@@ -156,11 +158,11 @@ def boundary(net: Layer, loss: Loss) -> float:
 
     Outputs are logits if a user-defined loss does not override `predict` and no sigmoid or softmax ends the network.
     """
-    converted = is_ours(loss) or type(loss).predict is not Loss.predict
-    return 0.5 if converted or ends_in_probabilities(net) else 0.0
+    returns_probabilities = is_ours(loss) or type(loss).predict is not Loss.predict
+    return 0.5 if returns_probabilities or ends_in_probabilities(net) else 0.0
 
 
-def gives_probabilities(net: Layer, loss: Loss) -> bool:
+def predicts_probabilities(net: Layer, loss: Loss) -> bool:
     """Return whether `loss.predict` returns probabilities: it is overridden, or the network ends in them."""
     return type(loss).predict is not Loss.predict or ends_in_probabilities(net)
 
@@ -180,8 +182,8 @@ def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike,
     if outputs and isinstance(outputs[0], tuple):
         outputs = loss.main_output(outputs)  # without the shapes of outputs for training only
     if len(outputs) == 3 and "accuracy" in loss.metrics:  # accuracy does not accept maps
-        masks = isinstance(targets, Tensor) and targets.dim() == 3
-        return (MeanIoU(getattr(loss, "ignore", None)),) if masks else ()
-    integers = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
-    classes = integers and len(outputs) == 1 and outputs[0] != 1
-    return (*loss.metrics, "accuracy") if classes and loss.metrics == REGRESSION_METRICS else loss.metrics
+        has_mask_targets = isinstance(targets, Tensor) and targets.dim() == 3
+        return (MeanIoU(getattr(loss, "ignore", None)),) if has_mask_targets else ()
+    has_class_indices = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
+    needs_accuracy = has_class_indices and len(outputs) == 1 and outputs[0] != 1
+    return (*loss.metrics, "accuracy") if needs_accuracy and loss.metrics == REGRESSION_METRICS else loss.metrics

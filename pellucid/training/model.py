@@ -21,40 +21,40 @@ from pellucid.metrics.base import concatenate_batches
 from pellucid.models import replace_head
 from pellucid.nested import flatten, map_tree
 from pellucid.network.ending import check_axes, check_classes, check_ending
-from pellucid.network.inputs import FreeShape, free_outputs, nominal
+from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
-from pellucid.run.described import feature_stats, image_shape, in_precision, rebuilt, widened
+from pellucid.run.described import feature_stats, float16_to_float32, image_shape, rebuild_model, to_precision
 from pellucid.run.folder import weights_file
 from pellucid.run.history import History
-from pellucid.run.weights import fill, read_weights, write_weights
+from pellucid.run.weights import nest_like, read_weights, write_weights
 from pellucid.settings.arguments import checked
 from pellucid.settings.checks import instance, integer
 from pellucid.shipped_files import is_shipped
 from pellucid.training.arguments import (
     DEFAULT_LOSS,
+    checked_decay,
+    checked_limit,
+    checked_optimizers,
+    checked_regularizers,
     class_names,
-    decay,
-    limit,
-    new_file,
     objective_of,
-    optimizers,
-    regularizers,
+    output_path,
 )
 from pellucid.training.callbacks import Callback
 from pellucid.training.device import CPU, on_device, usable_device, usable_precision
 from pellucid.training.evaluate import batch_within_memory, evaluate
-from pellucid.training.examples import first_batch, fitted, inputs_of, source_of, train_and_held
+from pellucid.training.examples import checked_source, first_batch, inputs_of, source_of, training_and_validation
 from pellucid.training.fit import Loop
 from pellucid.training.measures import check_metrics, default_metrics
 from pellucid.training.parameter_groups import Trainable
 from pellucid.training.plan import FitArguments
 from pellucid.training.predicting import Predicting
-from pellucid.training.range_test import HIGHEST, LOWEST, STEPS, LearningRateRange, range_test
+from pellucid.training.range_test import DEFAULT_STEPS, HIGHEST_RATE, LOWEST_RATE, LearningRateRange, range_test
 from pellucid.training.reducer import BUCKET_MB
 from pellucid.training.step import channels_last
-from pellucid.training.user_defined import in_files
+from pellucid.training.user_defined import parts_for_files
 
 
 class BaseModel(Trainable, Predicting):
@@ -78,13 +78,13 @@ class BaseModel(Trainable, Predicting):
         preprocess: Mapping[str, Any] | None = None,
         device: str = "cpu",
     ) -> None:
-        self._learn_by(net, loss, optimizer, metrics)
+        self._set_objective(net, loss, optimizer, metrics)
         self.device = usable_device(device)
         self.custom: tuple[Any, ...] = ()  # the user-defined classes with which this model was loaded
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
-        self.regularizers = regularizers(regularizer)
-        self.clip = limit(clip, "clip")
-        self.average = decay(average, "average")
+        self.regularizers = checked_regularizers(regularizer)
+        self.clip = checked_limit(clip, "clip")
+        self.average = checked_decay(average, "average")
         usable_precision(precision, self.device)
         self.precision = precision
         self.seed = integer(seed, "seed", 0)
@@ -101,15 +101,15 @@ class BaseModel(Trainable, Predicting):
         if input_shape is not None:
             self.build(input_shape)
 
-    def _learn_by(self, net: Any, loss: Any, optimizer: Any, metrics: Any) -> None:
+    def _set_objective(self, net: Any, loss: Any, optimizer: Any, metrics: Any) -> None:
         """Set the objective, the optimizer and the metrics."""
         objective = objective_of(net, loss)
-        first, by_network = optimizers(optimizer, objective)
+        first, by_network = checked_optimizers(optimizer, objective)
         defaults = objective.loss.metrics if isinstance(objective, Supervised) else ()
-        chosen = check_metrics(defaults if metrics is None else metrics)
+        checked_metrics = check_metrics(defaults if metrics is None else metrics)
         if isinstance(objective, Supervised):
             check_ending(objective.net, objective.loss)
-        self.objective, self.optimizer, self.optimizers, self.metrics = objective, first, by_network, chosen
+        self.objective, self.optimizer, self.optimizers, self.metrics = objective, first, by_network, checked_metrics
         self._default_metrics = metrics is None
 
     @checked
@@ -120,7 +120,9 @@ class BaseModel(Trainable, Predicting):
         metrics: MetricLike | Sequence[MetricLike] | None = None,
     ) -> None:
         """Set optimizer, loss and metrics, like `compile` in Keras; the weights are unchanged."""
-        self._learn_by(self.net if isinstance(self.objective, Supervised) else self.objective, loss, optimizer, metrics)
+        self._set_objective(
+            self.net if isinstance(self.objective, Supervised) else self.objective, loss, optimizer, metrics
+        )
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Draw the weights for inputs of this shape (without the batch axis) from the model's seed."""
@@ -131,18 +133,18 @@ class BaseModel(Trainable, Predicting):
 
         classes: their names, or their number; the names are then taken from the next data. See models.replace_head.
         """
-        self._need_weights()
-        names, before = class_names(classes), self.weights
+        self._check_has_weights()
+        names_or_none, weights_before = class_names(classes), self.weights
         with torch.inference_mode(False):
             rng = torch.Generator().manual_seed(self.seed)
-            net, params = replace_head(self.net, map_tree(Tensor.cpu, self.params), len(names or ()), rng)
+            net, params = replace_head(self.net, map_tree(Tensor.cpu, self.params), len(names_or_none or ()), rng)
             with torch.device("meta"):  # shapes only
-                _, out = net.init(self.nominal_shape, torch.Generator())
-            out = free_outputs(self.input_shape, net.init, params, out)
-        self.frozen -= {path for path, tensor in flatten(params).items() if tensor is not before[path]}
+                _, output_shape = net.init(self.nominal_shape, torch.Generator())
+            output_shape = free_output_shape(self.input_shape, net.init, params, output_shape)
+        self.frozen -= {path for path, tensor in flatten(params).items() if tensor is not weights_before[path]}
         self.objective = self.objective.with_nets({"": net})
-        self.classes = names if isinstance(classes, Sequence) else None
-        self._take(params, self.input_shape, out)
+        self.classes = names_or_none if isinstance(classes, Sequence) else None
+        self._set_params(params, self.input_shape, output_shape)
 
     @checked
     def fit(
@@ -182,8 +184,8 @@ class BaseModel(Trainable, Predicting):
         options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
         arguments = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb, shard_optimizer)
         arguments.check(self.schedule, validation is not None)
-        data, held_out = self._ready(x, y, validation, steps_per_epoch)
-        with arguments.planned(self, self.preprocess, data, held_out) as plan:
+        data, held_out = self._training_data(x, y, validation, steps_per_epoch)
+        with arguments.preparing_plan(self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
 
     @checked
@@ -194,9 +196,9 @@ class BaseModel(Trainable, Predicting):
         *,
         batch_size: int = 32,
         augment: Callable[[Any, torch.Generator], Any] | None = None,
-        lowest: float = LOWEST,
-        highest: float = HIGHEST,
-        steps: int = STEPS,
+        lowest: float = LOWEST_RATE,
+        highest: float = HIGHEST_RATE,
+        steps: int = DEFAULT_STEPS,
     ) -> LearningRateRange:
         """Return the losses of a short training whose learning rate rises; the weights are restored.
 
@@ -211,11 +213,11 @@ class BaseModel(Trainable, Predicting):
     @checked
     def evaluate(self, x: Any, y: Any = None, batch_size: int | None = None) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ..., "n": ...}: the mean loss, each metric, and the number of examples."""
-        data = fitted(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
-        batch_size = self._batch(data, batch_size, "evaluate")
+        data = checked_source(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
+        batch_size = self._batch_size_or_default(data, batch_size, "evaluate")
         with torch.inference_mode():
             results = evaluate(self, data, batch_size)
-        return {**results, "n": data.seen if isinstance(data, Stream) else len(data)}
+        return {**results, "n": data.n_examples if isinstance(data, Stream) else len(data)}
 
     @checked
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
@@ -223,11 +225,11 @@ class BaseModel(Trainable, Predicting):
 
         For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input.
         """
-        inputs = inputs_of(x, lambda batch: self._fit_shape(batch, "x"), self.dtype)
-        batch_size = self._batch(inputs, batch_size, "predict")
+        inputs = inputs_of(x, lambda batch: self._check_input(batch, "x"), self.dtype)
+        batch_size = self._batch_size_or_default(inputs, batch_size, "predict")
         with torch.inference_mode():
             parts = [on_device(part, CPU) for part in self._predictions(inputs, batch_size)]
-        return concatenate_batches(parts) if parts else torch.zeros(0, *nominal(self.output_shape, 0))
+        return concatenate_batches(parts) if parts else torch.zeros(0, *nominal_shape(self.output_shape, 0))
 
     def about(self) -> dict[str, Any]:
         """Return the description of the model for a weights file, as JSON values."""
@@ -244,9 +246,9 @@ class BaseModel(Trainable, Predicting):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network and weights atomically to one safetensors file."""
-        self._need_weights()
+        self._check_has_weights()
         note_unsaved(self.metrics, self.custom)
-        write_weights(new_file(path), {**self.weights, **named_tensors(self.familiarity)}, self.about())
+        write_weights(output_path(path), {**self.weights, **named_tensors(self.familiarity)}, self.about())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = (), device: str = "cpu") -> Self:
@@ -257,52 +259,52 @@ class BaseModel(Trainable, Predicting):
         Raises PellucidError for an unknown name, with the nearest, and, naming the file, for any other or damaged file,
         see `read_weights`, and for tensors that do not fit the network.
         """
-        custom, path = in_files(custom), weights_file(path)
+        custom, path = parts_for_files(custom), weights_file(path)
         tensors, about = read_weights(path)
         try:
-            model, params, shape, out = rebuilt(cls, about, tensors, custom, is_shipped(path))
+            model, params, shape, output_shape = rebuild_model(cls, about, tensors, custom, is_shipped(path))
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
         model.device = usable_device(device)
-        weights = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
-        fitted_parts = model.confidence, model.familiarity
-        model._take(fill(path, params, weights), shape, out)
-        model.confidence, model.familiarity, model.source = *fitted_parts, path
+        weights = {name: float16_to_float32(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
+        calibration = model.confidence, model.familiarity
+        model._set_params(nest_like(path, params, weights), shape, output_shape)
+        model.confidence, model.familiarity, model.source = *calibration, path
         return model
 
     def _build(
-        self, input_shape: Any, classes: Sequence[str] | None, what: str = "input_shape", images: bool = False
+        self, input_shape: Any, classes: Sequence[str] | None, data_name: str = "input_shape", are_images: bool = False
     ) -> None:
         shape = image_shape(input_shape)
-        check_axes(self.objective.nets.values(), nominal(shape), what, images)
+        check_axes(self.objective.nets.values(), nominal_shape(shape), data_name, are_images)
         with torch.inference_mode(False):
-            params, out = self.objective.init(nominal(shape), torch.Generator().manual_seed(self.seed))
-            out = free_outputs(shape, self.objective.init, params, out)
+            params, output_shape = self.objective.init(nominal_shape(shape), torch.Generator().manual_seed(self.seed))
+            output_shape = free_output_shape(shape, self.objective.init, params, output_shape)
         if isinstance(self.objective, Supervised):
-            check_classes(out, classes)
-        self._take(params, shape, out)
+            check_classes(output_shape, classes)
+        self._set_params(params, shape, output_shape)
 
-    def _take(self, params: Params, shape: FreeShape, out: Any) -> None:
+    def _set_params(self, params: Params, shape: FreeShape, output_shape: Any) -> None:
         with torch.inference_mode(False):
-            params = map_tree(lambda tensor: in_precision(tensor, self.precision).to(self.device), params)
+            params = map_tree(lambda tensor: to_precision(tensor, self.precision).to(self.device), params)
         channels_last(params)
-        self.params, self.input_shape, self.output_shape = params, shape, out
-        self._outputs, self._picture_outputs = {shape: out}, {}
-        self._forget_measured()
+        self.params, self.input_shape, self.output_shape = params, shape, output_shape
+        self._outputs, self._picture_outputs = {shape: output_shape}, {}
+        self._discard_calibration()
 
-    def _ready(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
+    def _training_data(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
         """Return the data of a training; PellucidError if it would change nothing."""
         data, held_out = self._data(x, y, validation, steps)
         self.check_learns()
-        self._forget_measured()
+        self._discard_calibration()
         return data, held_out
 
-    def _forget_measured(self) -> None:
+    def _discard_calibration(self) -> None:
         """Discard calibration and familiarity, which were fitted to earlier weights."""
         self.confidence = self.familiarity = None
 
     def _data(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
-        data, valid = train_and_held(x, y, validation, self.classes, self.seed, steps, self.dtype)
+        data, held_out = training_and_validation(x, y, validation, self.classes, self.seed, steps, self.dtype)
         classes = data.classes if self.classes is None else self.classes
         if self.built:
             if isinstance(self.objective, Supervised):
@@ -311,21 +313,22 @@ class BaseModel(Trainable, Predicting):
             images = first_batch(data).images
             self._build(images.shape[1:], classes, "x", images.dtype is torch.uint8)
         self.classes = classes
-        return fitted(data, "x", self.fitting), None if valid is None else fitted(valid, "validation", self.fitting)
+        data = checked_source(data, "x", self.fitting)
+        return data, None if held_out is None else checked_source(held_out, "validation", self.fitting)
 
-    def fitting(self, data: Arrays, what: str = "x") -> Arrays:
+    def fitting(self, data: Arrays, data_name: str = "x") -> Arrays:
         """Return the data, and choose the default metrics for them; PellucidError if they do not fit the network.
 
-        what: the name of the data in messages.
+        data_name: the name of the data in messages.
         """
-        self._fit_shape(data.x, what)
+        self._check_input(data.x, data_name)
         shape = self.outputs_for(data.x.shape[1:])
         self.objective.check(shape, data.y)
         if self._default_metrics and isinstance(self.objective, Supervised):
             self.metrics = default_metrics(self.objective.loss, shape, data.y)
         return data
 
-    def _batch(self, x: Tensor | Source, size: int | None, what: str) -> int:
+    def _batch_size_or_default(self, x: Tensor | Source, size: int | None, method: str) -> int:
         if size is not None:
-            return integer(size, f"{what}: batch_size", 1)
+            return integer(size, f"{method}: batch_size", 1)
         return batch_within_memory(self, x)

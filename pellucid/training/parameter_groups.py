@@ -51,11 +51,11 @@ class Trainable:
         normalization uses its running statistics and does not update them. Raises PellucidError for a pattern that
         matches nothing.
         """
-        self.frozen |= {path for pattern in patterns for path in self._named(pattern)}
+        self.frozen |= {path for pattern in patterns for path in self._matching_paths(pattern)}
 
     def unfreeze(self, *patterns: str) -> None:
         """Unfreeze the parameters whose paths match these patterns; without patterns, all parameters."""
-        self.frozen -= {path for pattern in patterns or ("*",) for path in self._named(pattern)}
+        self.frozen -= {path for pattern in patterns or ("*",) for path in self._matching_paths(pattern)}
 
     def scale_rate(self, pattern: str, factor: float) -> None:
         """Multiply the learning rate of the parameters whose paths match a pattern by `factor`."""
@@ -63,14 +63,14 @@ class Trainable:
             raise PellucidError(
                 f"scale_rate: factor must be a number above 0, not {shown(factor)}; freeze parameters to stop updates"
             )
-        self.rates |= dict.fromkeys(self._named(pattern), float(factor))
+        self.rates |= dict.fromkeys(self._matching_paths(pattern), float(factor))
 
     def check_learns(self) -> None:
         """Raise PellucidError if all parameters are frozen."""
-        if self.frozen >= self._named("*"):
+        if self.frozen >= self._matching_paths("*"):
             raise PellucidError("every parameter is frozen, so training would change nothing; unfreeze some")
 
-    def _named(self, pattern: str) -> set[str]:
+    def _matching_paths(self, pattern: str) -> set[str]:
         """Return the paths of the parameters, without running statistics, that match a pattern."""
         if not self.params:
             raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
@@ -88,7 +88,7 @@ def parameter_groups(
     by_factor: dict[float, list[int]] = {}
     for index, path in enumerate(paths):
         by_factor.setdefault(factors.get(path, 1.0), []).append(index)
-    return [_group(factor, indices, paths, weights, decayed_paths) for factor, indices in by_factor.items()]
+    return [_make_group(factor, indices, paths, weights, decayed_paths) for factor, indices in by_factor.items()]
 
 
 def penalize(
@@ -100,7 +100,7 @@ def penalize(
             add_penalties(regularizers, group.decayed, [grads[index] for index in group.decayed_indices], examples)
 
 
-def update(
+def update_groups(
     groups: Sequence[ParameterGroup],
     optimizer: Optimizer,
     regularizers: Sequence[Regularizer],
@@ -116,28 +116,28 @@ def update(
         if group.decayed:
             shrink_weights(regularizers, group.decayed, lr * group.factor)
     if len(groups) == 1:
-        only = groups[0]
-        optimizer.decay(only.decayed, lr * only.factor)
-        optimizer.update(only.weights, grads, state, lr * only.factor)
+        single_group = groups[0]
+        optimizer.decay(single_group.decayed, lr * single_group.factor)
+        optimizer.update(single_group.weights, grads, state, lr * single_group.factor)
         return
-    after: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for group in groups:
-        part = {
+        group_state = {
             name: entry if isinstance(entry, int) else [entry[k] for k in group.indices]
             for name, entry in state.items()
         }
         optimizer.decay(group.decayed, lr * group.factor)
-        optimizer.update(group.weights, [grads[index] for index in group.indices], part, lr * group.factor)
-        for name, entry in part.items():
+        optimizer.update(group.weights, [grads[index] for index in group.indices], group_state, lr * group.factor)
+        for name, entry in group_state.items():
             if isinstance(entry, int):
-                after[name] = entry
+                counts[name] = entry
                 continue
             for index, tensor in zip(group.indices, entry, strict=True):  # `update` may have replaced the tensors
                 tensors_of(state, name)[index] = tensor
-    state.update(after)  # after all groups, since each must begin with the same counts
+    state.update(counts)  # after all groups, since each must begin with the same counts
 
 
-def _group(
+def _make_group(
     factor: float, indices: list[int], paths: Sequence[str], weights: Sequence[Tensor], decayed_paths: Collection[str]
 ) -> ParameterGroup:
     decayed = [index for index in indices if paths[index] in decayed_paths]

@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.optim import Optimizer
 from pellucid.optim.base import State
-from pellucid.training.distributed import Processes, dealt
+from pellucid.training.distributed import Processes, assigned_range
 
 
 class Partition:
@@ -23,55 +23,55 @@ class Partition:
         ends = [*accumulate(tensor.numel() for tensor in weights)]
         self.spans: list[list[slice]] = []  # by process: the part of each tensor's values
         for rank in range(processes.count):
-            own_range = dealt(rank, processes.count, ends[-1] if ends else 0)
+            own_range = assigned_range(rank, processes.count, ends[-1] if ends else 0)
             spans: list[slice] = []
             for first, end in pairwise([0, *ends]):
                 start, stop = (min(max(bound, first), end) - first for bound in (own_range.start, own_range.stop))
                 spans.append(slice(start, stop))
             self.spans.append(spans)
 
-    def own(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def own_parts(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return this process's part of each tensor, 1-d: views of those that are in memory as the parameters are."""
         spans = self.spans[self.processes.rank]
         pairs = zip(tensors, self.weights, spans, strict=True)
-        return [_flat(_in_format_of(tensor, weight))[span] for tensor, weight, span in pairs]
+        return [_flat_view(_in_format_of(tensor, weight))[span] for tensor, weight, span in pairs]
 
     def share(self) -> None:
         """Send this process's part of the parameters to all others, in place."""
-        self._collect(self.own(self.weights), self.weights)
+        self._collect(self.own_parts(self.weights), self.weights)
 
-    def whole(self, state: State) -> State:
+    def full_state(self, state: State) -> State:
         """Return a whole state from the parts of all processes."""
         full_state: State = {}
         for name, value in state.items():
-            full_state[name] = value if isinstance(value, int) else self._collect(value, self.like(value))
+            full_state[name] = value if isinstance(value, int) else self._collect(value, self.empty_tensors(value))
         return full_state
 
-    def like(self, parts: Sequence[Tensor]) -> list[Tensor]:
+    def empty_tensors(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Return new tensors of the shapes of the parameters, with the types of parts of a state."""
         return [torch.empty_like(weight, dtype=part.dtype) for weight, part in zip(self.weights, parts, strict=True)]
 
-    def kept(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def own_copies(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return copies of this process's part of each tensor."""
-        return [part.clone() for part in self.own(tensors)]
+        return [part.clone() for part in self.own_parts(tensors)]
 
-    def _collect(self, parts: Sequence[Tensor], into: list[Tensor]) -> list[Tensor]:
+    def _collect(self, parts: Sequence[Tensor], targets: list[Tensor]) -> list[Tensor]:
         """Write the parts of all processes into whole tensors, and return these."""
         sizes = [sum(span.stop - span.start for span in spans) for spans in self.spans]
         flat = torch.cat([*parts])
         row = flat.new_zeros(max(sizes))
         row[: len(flat)] = flat
-        rows = self.processes.gathered(row)
+        rows = self.processes.gather(row)
         for rank, spans in enumerate(self.spans):
             start = 0
-            for tensor, span in zip(into, spans, strict=True):
+            for tensor, span in zip(targets, spans, strict=True):
                 stop = start + span.stop - span.start
-                _flat(tensor)[span] = rows[rank, start:stop]
+                _flat_view(tensor)[span] = rows[rank, start:stop]
                 start = stop
-        return into
+        return targets
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def _flat_view(tensor: Tensor) -> Tensor:
     """Return the values of a tensor without gaps in the order of its memory, as a view."""
     return tensor.as_strided((tensor.numel(),), (1,))
 
@@ -83,12 +83,14 @@ def _in_format_of(tensor: Tensor, weight: Tensor) -> Tensor:
 
 def check_elementwise(optimizer: Optimizer, state: State, parts: Sequence[Tensor]) -> None:
     """Raise PellucidError unless an optimizer updates each value by itself, from a state with a value for each."""
-    kind = type(optimizer)
-    by = next(vars(base) for base in kind.__mro__ if vars(base).keys() & {"update", "elementwise"})
+    optimizer_class = type(optimizer)
+    definition = next(vars(base) for base in optimizer_class.__mro__ if vars(base).keys() & {"update", "elementwise"})
     values = (value for value in state.values() if not isinstance(value, int))
-    fits = all(tensor.shape == part.shape for value in values for tensor, part in zip(value, parts, strict=True))
-    if not by.get("elementwise") or not fits:
+    has_matching_shapes = all(
+        tensor.shape == part.shape for value in values for tensor, part in zip(value, parts, strict=True)
+    )
+    if not definition.get("elementwise") or not has_matching_shapes:
         raise PellucidError(
-            f"fit: shard_optimizer: {kind.__name__} does not say that it updates each value by its own gradient and "
-            "state; leave out shard_optimizer, or set elementwise = True in the class if it does"
+            f"fit: shard_optimizer: {optimizer_class.__name__} does not say that it updates each value by its own "
+            "gradient and state; leave out shard_optimizer, or set elementwise = True in the class if it does"
         )

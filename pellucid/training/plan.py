@@ -13,7 +13,7 @@ from pellucid.run.folder import RunFolder
 from pellucid.settings.checks import boolean, check, check_above_zero, instances, integer
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
-from pellucid.training.checkpoint import settings
+from pellucid.training.checkpoint import setting_hashes
 from pellucid.training.device import device_name, usable_precision
 from pellucid.training.distributed import processes
 from pellucid.training.examples import note_resume
@@ -22,7 +22,7 @@ from pellucid.training.measures import check_mergeable
 from pellucid.training.progress import ProgressLine
 from pellucid.training.reading import Augmentation
 from pellucid.training.reducer import BUCKET_MB
-from pellucid.training.shard_loaders import shards_of
+from pellucid.training.shard_loaders import shards_of_process
 from pellucid.training.user_defined import check_hooks, check_saves
 
 BATCH_NORMS = "shard", "local", "sync"
@@ -121,32 +121,38 @@ class FitArguments:
             raise PellucidError(f"fit: {name} needs the validation loss; give validation, or another schedule")
 
     @contextmanager
-    def planned(
+    def preparing_plan(
         self, model: Learner, preprocess: Mapping[str, Any], data: Source, held_out: Source | None
     ) -> Generator[FitPlan, None, None]:
         """Yield the plan; within the context, the run folder is locked, if there is one."""
         epochs, batch_size, callbacks = self.epochs, self.batch_size, [*self.callbacks]
-        group = processes()
-        if group.count > 1 and model.device.type != "cpu":
+        process_group = processes()
+        if process_group.count > 1 and model.device.type != "cpu":
             raise PellucidError(f"fit: many processes train on CPUs; this model is on {model.device}, see device")
-        if group.count > 1:
+        if process_group.count > 1:
             check_mergeable(model.metrics)
         run = None if self.run is None else RunFolder(self.run)
-        shards = group.count
+        shards = process_group.count
         if self.exact:
-            shards = self.shards or group.from_first(lambda: begun_shards(run)) or self.accumulate * group.count
-            shards_of(group, shards)  # one shard, too, whose training does not divide its batches
+            shards = (
+                self.shards
+                or process_group.from_first(lambda: shards_of_run(run))
+                or self.accumulate * process_group.count
+            )
+            shards_of_process(process_group, shards)  # one shard, too, whose training does not divide its batches
         division = {"shards": shards} if self.exact else {"batch norm": self.batch_norm}
-        hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment, division)
-        folder, callbacks = (run, callbacks) if group.is_first else (None, [])
+        hashes = setting_hashes(model, preprocess, data, held_out, epochs, batch_size, self.augment, division)
+        folder, callbacks = (run, callbacks) if process_group.is_first else (None, [])
         if folder is not None or any(callback.saves for callback in callbacks):
             check_saves(model, type(model))
-        progress = [ProgressLine()] if boolean(self.verbose, "fit: verbose") and group.is_first else []
+        progress = [ProgressLine()] if boolean(self.verbose, "fit: verbose") and process_group.is_first else []
         with ExitStack() as stack:
             if folder is not None:
-                self._begin(stack.enter_context(folder), model, data, held_out, shards)
-                best = Checkpoint(folder.best, "" if self.monitor == "auto" and held_out is None else self.monitor)
-                callbacks += [best, CSVLog(folder.metrics, folder.layers)]
+                self._begin_run(stack.enter_context(folder), model, data, held_out, shards)
+                best_checkpoint = Checkpoint(
+                    folder.best, "" if self.monitor == "auto" and held_out is None else self.monitor
+                )
+                callbacks += [best_checkpoint, CSVLog(folder.metrics, folder.layers)]
             callbacks += progress
             seconds = self.checkpoint_seconds
             sharding = shards, self.batch_norm, self.bucket_mb, self.shard_optimizer
@@ -154,18 +160,21 @@ class FitArguments:
                 data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, *sharding
             )
 
-    def _begin(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int) -> None:
+    def _begin_run(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int) -> None:
         """Write the manifest of a run folder; PellucidError for one with a training that is not to be resumed."""
         if folder.has_checkpoint and not self.resume:
             raise PellucidError(f"{folder.path} has a training already; resume it, or choose another run folder")
         note_resume(data)
         checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
-        used = {"precision": usable_precision(model.precision, model.device)[0], "device": device_name(model.device)}
-        used |= {"shards": shards} if self.exact and shards > 1 else {}
-        folder.write_manifest(model.seed, checksums, {**used, **(self.manifest or {})})
+        manifest_values = {
+            "precision": usable_precision(model.precision, model.device)[0],
+            "device": device_name(model.device),
+        }
+        manifest_values |= {"shards": shards} if self.exact and shards > 1 else {}
+        folder.write_manifest(model.seed, checksums, {**manifest_values, **(self.manifest or {})})
 
 
-def begun_shards(run: RunFolder | None) -> int:
+def shards_of_run(run: RunFolder | None) -> int:
     """Return the number of shards with which a training was begun that has a checkpoint; 0 for none."""
     if run is None or not run.has_checkpoint or not run.manifest.is_file():
         return 0

@@ -18,14 +18,14 @@ from pellucid.objective import Supervised
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import diagnose_output
 from pellucid.training.engines import EnginePredictor
-from pellucid.training.evaluate import outputs
+from pellucid.training.evaluate import output_batches
 from pellucid.training.examples import as_inputs
 from pellucid.training.reading import read_images
-from pellucid.training.viewed import Viewed
+from pellucid.training.viewed import ModelDisplay
 from pellucid.user_defined import naming_layers
 
 
-class Predicting(Viewed):
+class Predicting(ModelDisplay):
     """The methods of Model that run its network or its objective on inputs."""
 
     precision: str
@@ -36,7 +36,7 @@ class Predicting(Viewed):
     def __call__(self, x: Any) -> Any:
         """Return the network's outputs for inputs (N, ...) in evaluation mode, such as logits; see also `predict`."""
         inputs = as_inputs(x, dtype=self.dtype)
-        self._fit_shape(inputs, "x")
+        self._check_input(inputs, "x")
         images = self.scaled(inputs)
         with torch.no_grad(), naming_layers(self.net, self.params, images):
             return self.net.forward(self.params, images, Mode(keep=False))[0]
@@ -49,7 +49,7 @@ class Predicting(Viewed):
     def _predictions(self, x: Tensor | Source, batch_size: int) -> Iterator[Any]:
         """Yield the predictions for inputs, such as probabilities, batch by batch."""
         if isinstance(self.objective, Supervised):
-            for batch, y in outputs(self.net, self.params, x, batch_size, self.stats):
+            for batch, y in output_batches(self.net, self.params, x, batch_size, self.stats):
                 yield self.interpret(batch, y)
             return
         for images in read_images(x, batch_size, self.stats, self.params):
@@ -68,14 +68,14 @@ class Predicting(Viewed):
         # The sum is finite only if all are, but for overflow, and one operation instead of five.
         if not math.isfinite(scores.sum().item()) and not bool(torch.isfinite(scores).all()):
             fault = diagnose_output(self.net, self.params, x) or "an output is NaN or infinite"
-            where = self.source or "prediction"
-            raise PellucidError(f"{where}: {fault}; look at the images, the preprocessing and the weights")
+            source_name = self.source or "prediction"
+            raise PellucidError(f"{source_name}: {fault}; look at the images, the preprocessing and the weights")
         return scores
 
     def distance(self, x: Any) -> Tensor | None:
         """Return the familiarity distances (N,) of inputs (N, ...) or a Dataset; None if familiarity is not fitted."""
         inputs, familiarity = as_inputs(x), self.familiarity
-        self._fit_shape(inputs, "x")
+        self._check_input(inputs, "x")
         return None if familiarity is None else familiarity.distance(self.net, self.params, inputs, self.stats)
 
     def predictor(self, engine: str = "pellucid") -> EnginePredictor:
@@ -87,5 +87,5 @@ class Predicting(Viewed):
         the function's attribute `engine` says which. Results of the two differ by rounding errors.
         Raises PellucidError for a model without weights, and for one that onnxruntime cannot compute if that is asked.
         """
-        self._need_weights()
-        return EnginePredictor(self, engine, partial(self._fit_shape, what="x"))
+        self._check_has_weights()
+        return EnginePredictor(self, engine, partial(self._check_input, data_name="x"))

@@ -13,10 +13,10 @@ import torch
 from pellucid.errors import PellucidError, is_out_of_memory
 from pellucid.run.folder import RunFolder
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # numbers of mallopt's parameters, and values for them, from glibc's malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-NEVER = -1  # value of TRIM_THRESHOLD: freed memory is not returned to the kernel
+NEVER_TRIM = -1  # value of TRIM_THRESHOLD: freed memory is not returned to the kernel
 DEFAULT_MMAP_MAX = 65_536
 MAX_THRESHOLD = 32 << 20  # bytes: the largest MMAP_THRESHOLD that glibc chooses by itself
 
@@ -24,38 +24,40 @@ MAX_THRESHOLD = 32 << 20  # bytes: the largest MMAP_THRESHOLD that glibc chooses
 class StopSignals:
     """Ctrl-C and SIGTERM as a request to stop, which the training loop checks between two steps.
 
-    asked: whether a signal has arrived.
+    stop_requested: whether a signal has arrived.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.stop_requested = False
 
     @contextmanager
-    def caught(self) -> Generator[None, None, None]:
-        """Within the context, the first SIGINT or SIGTERM sets `asked`, and the second raises KeyboardInterrupt.
+    def handling_signals(self) -> Generator[None, None, None]:
+        """Within the context, the first SIGINT or SIGTERM sets `stop_requested`, the second raises KeyboardInterrupt.
 
         Without effect outside the main thread, because Python handles signals only there.
         """
-        main = threading.current_thread() is threading.main_thread()
-        earlier = {number: signal.signal(number, self._ask) for number in SIGNALS} if main else {}
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        previous_handlers = (
+            {number: signal.signal(number, self._request_stop) for number in STOP_SIGNALS} if in_main_thread else {}
+        )
         try:
             yield
         finally:
-            for number, handler in earlier.items():
+            for number, handler in previous_handlers.items():
                 signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stop_requested:
             raise KeyboardInterrupt("stopped at once, without a checkpoint of the last steps")
-        self.asked = True
+        self.stop_requested = True
 
 
-def stopped(folder: RunFolder | None, where: str) -> KeyboardInterrupt:
+def stop_exception(folder: RunFolder | None, position: str) -> KeyboardInterrupt:
     """Return the exception that ends a training on Ctrl-C, after everything is saved, and says how to resume."""
     if folder is None:  # with many processes only
-        return KeyboardInterrupt(f"stopped {where}")
+        return KeyboardInterrupt(f"stopped {position}")
     command = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
-    return KeyboardInterrupt(f"stopped {where}; saved in {folder.path}; resume with {command}")
+    return KeyboardInterrupt(f"stopped {position}; saved in {folder.path}; resume with {command}")
 
 
 @contextmanager
@@ -73,7 +75,7 @@ def naming_batch_size(size: int) -> Generator[None, None, None]:
 
 
 @contextmanager
-def memory_kept() -> Generator[None, None, None]:
+def keeping_freed_memory() -> Generator[None, None, None]:
     """Within the context, keep freed memory in the process; afterwards return it to the kernel.
 
     By default glibc returns large blocks to the kernel when they are freed, and the kernel clears each page when it is
@@ -85,7 +87,7 @@ def memory_kept() -> Generator[None, None, None]:
         return
     libc = ctypes.CDLL(None)
     libc.mallopt(MMAP_MAX, 0)
-    libc.mallopt(TRIM_THRESHOLD, NEVER)
+    libc.mallopt(TRIM_THRESHOLD, NEVER_TRIM)
     try:
         yield
     finally:

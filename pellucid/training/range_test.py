@@ -15,18 +15,18 @@ from pellucid.nested import flatten
 from pellucid.objective import seeded
 from pellucid.settings.checks import check, integer
 from pellucid.training.device import on_device
-from pellucid.training.layers import draws
+from pellucid.training.layers import seed_step
 from pellucid.training.learner import Learner
-from pellucid.training.reading import Augmentation, batches
+from pellucid.training.reading import Augmentation, batch_loader
 from pellucid.training.step import NotFiniteError, TrainingStep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
+LOWEST_RATE, HIGHEST_RATE, DEFAULT_STEPS = 1e-6, 10.0, 100
 MIN_STEPS = 20
 SMOOTHING = 0.9  # decay of the moving average of the losses
-DIVERGED = 4.0  # the test ends at a smoothed loss of this multiple of the lowest one
+DIVERGENCE_FACTOR = 4.0  # the test ends at a smoothed loss of this multiple of the lowest one
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class LearningRateRange:
 
     def plot(self) -> "Figure":
         """Return the plot of the loss against the learning rate, with the two rates marked."""
-        from pellucid.report.figures.curves import range_curve
+        from pellucid.report.figures.curves import range_test_curve
 
-        return range_curve(self.rates, self.losses, self.suggestion, self.lowest)
+        return range_test_curve(self.rates, self.losses, self.suggestion, self.lowest)
 
 
 def range_test(
@@ -67,9 +67,9 @@ def range_test(
     *,
     batch_size: int = 32,
     augment: Augmentation | None = None,
-    lowest: float = LOWEST,
-    highest: float = HIGHEST,
-    steps: int = STEPS,
+    lowest: float = LOWEST_RATE,
+    highest: float = HIGHEST_RATE,
+    steps: int = DEFAULT_STEPS,
 ) -> LearningRateRange:
     """Train for some steps with learning rates from `lowest` to `highest`, and restore the weights.
 
@@ -80,35 +80,40 @@ def range_test(
     """
     steps = integer(steps, "find_lr: steps", MIN_STEPS)
     check(0 < lowest < highest < math.inf, "find_lr: lowest and highest", "0 < lowest < highest", (lowest, highest))
-    before = {path: tensor.clone() for path, tensor in flatten(model.params).items()}
+    initial_weights = {path: tensor.clone() for path, tensor in flatten(model.params).items()}
     try:
-        rates, losses = _losses(model, data, batch_size, augment, np.geomspace(lowest, highest, steps).tolist())
+        rates, losses = _train_with_rates(
+            model, data, batch_size, augment, np.geomspace(lowest, highest, steps).tolist()
+        )
     finally:
         with torch.inference_mode():
             for path, tensor in flatten(model.params).items():
-                tensor.copy_(before[path])
+                tensor.copy_(initial_weights[path])
     if len(losses) < MIN_STEPS:
         raise PellucidError(
             f"find_lr: the loss is not finite after {len(losses)} steps, at a learning rate of {rates[-1]:.2g}; give a "
             "lower `lowest`, or look for very large values in the data"
         )
-    best = int(np.argmin(losses))
-    slopes = np.gradient(np.array(losses[: best + 1])) if best else np.zeros(1)  # per step: equal factors of the rate
-    return LearningRateRange(tuple(rates), tuple(losses), rates[int(np.argmin(slopes))], rates[best])
+    best_index = int(np.argmin(losses))
+    # Per step: equal factors of the rate.
+    slopes = np.gradient(np.array(losses[: best_index + 1])) if best_index else np.zeros(1)
+    return LearningRateRange(tuple(rates), tuple(losses), rates[int(np.argmin(slopes))], rates[best_index])
 
 
-def _losses(
+def _train_with_rates(
     model: Learner, data: Source, batch_size: int, augment: Augmentation | None, rates: list[float]
 ) -> tuple[list[float], list[float]]:
     """Return the rates that were used, and the smoothed loss before each step."""
     step, rng = TrainingStep.of(model, len(data)), seeded(model.device)
-    used: list[float] = []
+    used_rates: list[float] = []
     losses: list[float] = []
     average = 0.0
     with torch.inference_mode():
-        for number, (rate, batch) in enumerate(zip(rates, _endless(model, data, batch_size, augment), strict=False), 1):
-            draws(rng, model.seed, number)
-            used.append(rate)
+        for step_number, (rate, batch) in enumerate(
+            zip(rates, _endless_batches(model, data, batch_size, augment), strict=False), 1
+        ):
+            seed_step(rng, model.seed, step_number)
+            used_rates.append(rate)
             try:
                 values = step(on_device(batch, model.device), rate, rng)
             except NotFiniteError:
@@ -117,14 +122,14 @@ def _losses(
             if not math.isfinite(loss):
                 break
             average = SMOOTHING * average + (1 - SMOOTHING) * loss
-            losses.append(average / (1 - SMOOTHING**number))
-            if number > MIN_STEPS and losses[-1] > DIVERGED * min(losses):
+            losses.append(average / (1 - SMOOTHING**step_number))
+            if step_number > MIN_STEPS and losses[-1] > DIVERGENCE_FACTOR * min(losses):
                 break
-    return used[: len(losses)] or used, losses
+    return used_rates[: len(losses)] or used_rates, losses
 
 
-def _endless(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Iterator[Batch]:
+def _endless_batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Iterator[Batch]:
     """Yield training batches, epoch after epoch."""
-    loader = batches(model, data, integer(batch_size, "find_lr: batch_size", 1), augment)
+    loader = batch_loader(model, data, integer(batch_size, "find_lr: batch_size", 1), augment)
     for epoch in islice(count(), 10**6):
         yield from loader.epoch(epoch, 0)

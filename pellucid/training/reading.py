@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.data import FeatureStats, Loader
 from pellucid.data.augment.standardise import scaled
-from pellucid.data.loader import changed
+from pellucid.data.loader import augment_batch
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, Subset
 from pellucid.data.stream import Stream
@@ -40,14 +40,14 @@ class StreamLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, beginning with batch number `start`."""
         for k, batch in enumerate(self.stream.epoch(epoch, start), start):
-            yield self.changed(batch, epoch, k, 0)
+            yield self.augment_batch(batch, epoch, k, 0)
 
-    def changed(self, batch: Batch, epoch: int, k: int, shard: int) -> Batch:
+    def augment_batch(self, batch: Batch, epoch: int, k: int, shard: int) -> Batch:
         """Return batch number k of an epoch, or one of its shards, augmented and transformed."""
-        return changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, shard))
+        return augment_batch(batch, self.augment, self.transform, generator(self.seed, epoch, k, shard))
 
 
-def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
+def batch_loader(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
     """Return the loader of training batches for a model, augmented, and standardized if the model has statistics.
 
     Raises PellucidError for an invalid batch size, and for a stream without a number of batches per epoch.
@@ -61,7 +61,7 @@ def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation
     return StreamLoader(data, model.seed, augment, transform)
 
 
-def read(
+def read_batches(
     data: Source,
     indices: Sequence[int] | None,
     batch_size: int,
@@ -94,10 +94,10 @@ def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None,
     device, dtype = device_of(params), dtype_of(params)
     if isinstance(x, Tensor):
         return (scaled(on_device(part, device), stats, dtype) for part in torch.split(x, batch_size))
-    return (batch.images for batch in read(x, None, batch_size, stats, device, dtype))
+    return (batch.images for batch in read_batches(x, None, batch_size, stats, device, dtype))
 
 
-def sample(data: Source, seed: int) -> list[int]:
+def sample_indices(data: Source, seed: int) -> list[int]:
     """Return the indices of the training examples on which metrics are measured, drawn with `seed`.
 
     Their number is a tenth of the examples, but at least MIN_SAMPLE and at most MAX_SAMPLE. For a stream, they are its
@@ -106,5 +106,5 @@ def sample(data: Source, seed: int) -> list[int]:
     if isinstance(data, Stream):
         return list(range(data.first_size))
     order = torch.randperm(len(data), generator=generator(seed))
-    chosen = order[: min(max(len(data) // 10, MIN_SAMPLE), MAX_SAMPLE)]
-    return cast(Any, chosen.sort().values).tolist()
+    sampled = order[: min(max(len(data) // 10, MIN_SAMPLE), MAX_SAMPLE)]
+    return cast(Any, sampled.sort().values).tolist()

@@ -23,27 +23,27 @@ from pellucid.nested import flatten, nest
 from pellucid.objective import Gradients, Objective, Supervised, mean_losses, seeded
 from pellucid.run.history import Row
 from pellucid.training.device import device_of
-from pellucid.training.distributed import LostProcessError, Processes, dealt
-from pellucid.training.layers import DROPOUT
+from pellucid.training.distributed import LostProcessError, Processes, assigned_range
+from pellucid.training.layers import DRAW_SEED
 from pellucid.training.learner import Learner
 from pellucid.training.reducer import BUCKET_MB, MEGABYTE, Reducer
-from pellucid.training.shard_loaders import shards_of
+from pellucid.training.shard_loaders import shards_of_process
 from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 
 # Numbers of a shard beside its losses: whether its process was asked to stop, whether it is time to check the
 # parameters, the shard's number of examples, and its weight in a mean.
-COLUMNS = 4
+STATUS_COLUMNS = 4
 
 
 class LossDivisors(NamedTuple):
     """The divisor of a loss in each shard, and that in the whole batch."""
 
-    of_shards: Sequence[float]
+    shard_divisors: Sequence[float]
     total: float
 
     def mean(self, values: Sequence[float]) -> float:
         """Return the loss of the whole batch from those of the shards."""
-        return math.fsum(map(operator.mul, self.of_shards, values)) / self.total
+        return math.fsum(map(operator.mul, self.shard_divisors, values)) / self.total
 
 
 class ShardedStep:
@@ -52,7 +52,7 @@ class ShardedStep:
     step: of the model, without updates during the backward pass. shards: their number in all processes, at least that
     of the processes. exact: whether the bits are the same for any number of processes. bucket_mb: the megabytes that
     are exchanged at once, see `Reducer`. After a step, `weight` and `examples` are those of the whole batch, and
-    `asked` and `due` what the processes agreed on.
+    `stop_requested` and `check_due` what the processes agreed on.
     """
 
     def __init__(
@@ -68,31 +68,31 @@ class ShardedStep:
         if model.objective.indivisible:
             raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
         self.is_sum = model.objective.is_sum
-        self.own = shards_of(processes, shards)
+        self.own_shards = shards_of_process(processes, shards)
         device = device_of(step.params)
-        self.rngs = [seeded(device) for _ in self.own]
-        changing = all_buffers(model.objective.nets) - step.frozen
-        self.buffers = [tensor for path, tensor in flatten(step.params).items() if path in changing]
+        self.rngs = [seeded(device) for _ in self.own_shards]
+        buffer_paths = all_buffers(model.objective.nets) - step.frozen
+        self.buffers = [tensor for path, tensor in flatten(step.params).items() if path in buffer_paths]
         self.flags = 0.0, 0.0
         self.weight, self.examples = 0.0, 0
-        self.asked = self.due = False
-        self.waited = 0.0  # seconds of this epoch in which this process waited for others to finish their shards
-        self._counts: dict[str, LossDivisors] = {}  # of the current batch by loss, see `Objective.counts`
+        self.stop_requested = self.check_due = False
+        self.wait_seconds = 0.0  # seconds of this epoch in which this process waited for others to finish their shards
+        self._divisors: dict[str, LossDivisors] = {}  # of the current batch by loss, see `Objective.counts`
         self.reducer = Reducer(processes, shards, self.buffers, exact, bucket_mb * MEGABYTE)
         if processes.count > 1 and isinstance(step.objective, Supervised):  # others may change gradients afterwards
-            step.objective = step.objective.watched(_unwatched, self.reducer.watch)
+            step.objective = step.objective.watched(_ignore_forward, self.reducer.watch)
 
     def __call__(
-        self, parts: Sequence[Batch], lr: float, number: int, stop: bool = False, due: bool = False
+        self, parts: Sequence[Batch], lr: float, number: int, stop_requested: bool = False, check_due: bool = False
     ) -> StepLosses:
         """Update the parameters from the shards of step `number`, and return the losses of the whole batch by name.
 
-        stop: whether this process was asked to stop; it is agreed if one was. due: whether to check the parameters
-        after this step, which the first process decides.
+        stop_requested: whether this process was asked to stop; it is agreed if one was. check_due: whether to check the
+        parameters after this step, which the first process decides.
         Raises NotFiniteError for a loss of any shard that is NaN or infinite, and LostProcessError, which names the
         step.
         """
-        self.flags = float(stop), float(due)
+        self.flags = float(stop_requested), float(check_due)
         try:
             return self._step(parts, lr, number)
         except LostProcessError as error:
@@ -101,41 +101,41 @@ class ShardedStep:
     def _step(self, parts: Sequence[Batch], lr: float, number: int) -> StepLosses:
         weights = [float(self.model.objective.total_weight(part)) for part in parts]
         if self.step.parts is not None:
-            self.step.parts.weight = self._factor(weights[0])
-        factors = self._count(parts, weights, number)
+            self.step.parts.weight = self._gradient_factor(weights[0])
+        factors = self._loss_factors(parts, weights, number)
         self._seed(number)
         own_parts = zip(parts, self.rngs, factors, strict=True)
         turns = [_turns(self.step, part, lr, rng, factor) for part, rng, factor in own_parts]
         losses_of_parts: list[StepLosses] = []
-        while (turn := self._turn(turns, parts, weights)) is not None:
+        while (turn := self._next_turn(turns, parts, weights)) is not None:
             losses_of_parts.append(self.step.learn(*turn, lr))
         if self.step.average is not None:
             self.step.average.update()
         return mean_losses(losses_of_parts)
 
-    def waits(self) -> Row:
+    def wait_columns(self) -> Row:
         """Return the process that the others waited for in this epoch, and the longest wait in seconds; begin anew."""
-        waits = self.processes.from_all(self.waited)
-        self.waited = 0.0
-        slowest = min(range(len(waits)), key=waits.__getitem__)
-        return {"slowest_process": slowest, "wait_seconds": round(max(waits) - waits[slowest], 3)}
+        wait_times = self.processes.from_all(self.wait_seconds)
+        self.wait_seconds = 0.0
+        slowest = min(range(len(wait_times)), key=wait_times.__getitem__)
+        return {"slowest_process": slowest, "wait_seconds": round(max(wait_times) - wait_times[slowest], 3)}
 
-    def whose(self, error: NotFiniteError) -> str:
+    def other_process_text(self, error: NotFiniteError) -> str:
         """Return a text on a loss that is not finite in another process."""
         count = self.processes.count
-        rank = next(rank for rank in range(count) if error.shard in dealt(rank, count, self.shards))
+        rank = next(rank for rank in range(count) if error.shard in assigned_range(rank, count, self.shards))
         return f"{error.name} is {error.value} in process {rank}; see its message"
 
-    def _factor(self, weight: float) -> float:
+    def _gradient_factor(self, weight: float) -> float:
         """Return the factor of a shard's gradients in the sum of all, for the shard's weight in a mean."""
         return 1.0 if self.is_sum else weight or 1.0  # the loss of a shard without weight has no gradients
 
     def _seed(self, number: int) -> None:
         """Seed the random generators of this process's shards for a step."""
-        for rng, shard in zip(self.rngs, self.own, strict=True):
-            rng.manual_seed(mix(self.model.seed, DROPOUT, number, shard))
+        for rng, shard in zip(self.rngs, self.own_shards, strict=True):
+            rng.manual_seed(mix(self.model.seed, DRAW_SEED, number, shard))
 
-    def _count(self, parts: Sequence[Batch], weights: Sequence[float], number: int) -> list[dict[str, float]]:
+    def _loss_factors(self, parts: Sequence[Batch], weights: Sequence[float], number: int) -> list[dict[str, float]]:
         """Add the objective's counts of all shards; return, for each own shard, the factors of losses by name.
 
         A loss of a shard is divided by the shard's own count n, but has to be divided by that of all shards, N; and the
@@ -143,7 +143,7 @@ class ShardedStep:
         """
         if type(self.model.objective).counts is Objective.counts:
             return [{} for _ in parts]
-        before = [tensor.clone() for tensor in self.buffers]
+        buffers_before = [tensor.clone() for tensor in self.buffers]
         self._seed(number)
         rows: list[list[float]] = []
         names: tuple[str, ...] = ()
@@ -151,65 +151,68 @@ class ShardedStep:
             counts = self.step.counts(part, rng)
             names = tuple(counts)
             rows.append([weight, *counts.values()])
-            for buffer, old in zip(self.buffers, before, strict=True):
-                buffer.copy_(old)
-        of_all, *columns = zip(*self._gathered(rows, 1 + len(names)), strict=True)
-        self._counts = {
+            for buffer, value_before in zip(self.buffers, buffers_before, strict=True):
+                buffer.copy_(value_before)
+        all_weights, *columns = zip(*self._gather_rows(rows, 1 + len(names)), strict=True)
+        self._divisors = {
             name: LossDivisors([max(n, 1.0) for n in column], max(math.fsum(column), 1.0))
             for name, column in zip(names, columns, strict=True)
         }
-        total = 1.0 if self.is_sum else math.fsum(of_all) or 1.0
+        total = 1.0 if self.is_sum else math.fsum(all_weights) or 1.0
         return [
-            {name: of[shard] / count * total / self._factor(weight) for name, (of, count) in self._counts.items()}
-            for shard, weight in zip(self.own, weights, strict=True)
+            {
+                name: shard_divisors[shard] / total_divisor * total / self._gradient_factor(weight)
+                for name, (shard_divisors, total_divisor) in self._divisors.items()
+            }
+            for shard, weight in zip(self.own_shards, weights, strict=True)
         ]
 
-    def _gathered(self, rows: Sequence[Sequence[float]], columns: int) -> list[list[float]]:
+    def _gather_rows(self, rows: Sequence[Sequence[float]], columns: int) -> list[list[float]]:
         """Return the rows of all shards, in their order, from those of this process's shards."""
         count = self.processes.count
-        table = torch.zeros(-(-self.shards // count), columns, dtype=torch.float64)
-        table[: len(rows)] = torch.tensor(rows, dtype=torch.float64)
+        own_rows = torch.zeros(-(-self.shards // count), columns, dtype=torch.float64)
+        own_rows[: len(rows)] = torch.tensor(rows, dtype=torch.float64)
         started = time.perf_counter()
-        tables = self.processes.gathered(table)
-        self.waited += time.perf_counter() - started
-        counts = [len(dealt(rank, count, self.shards)) for rank in range(count)]
-        every = torch.cat([rank_table[:count] for rank_table, count in zip(tables, counts, strict=True)])
-        return cast(Any, every).tolist()
+        all_tables = self.processes.gather(own_rows)
+        self.wait_seconds += time.perf_counter() - started
+        counts = [len(assigned_range(rank, count, self.shards)) for rank in range(count)]
+        all_rows = torch.cat([table[:count] for table, count in zip(all_tables, counts, strict=True)])
+        return cast(Any, all_rows).tolist()
 
-    def _turn(
+    def _next_turn(
         self, turns: Sequence[Iterator[Gradients]], parts: Sequence[Batch], weights: Sequence[float]
     ) -> Gradients | None:
         """Return losses and gradients of the next turn of the whole batch; None after the last one."""
         rows: list[list[float]] = []
-        names, like = (), cast(Params, {})
-        self.reducer.turn()
-        for k, shard in enumerate(self.own):
-            self.reducer.begin(shard, self._factor(weights[k]))
+        names, dparams = (), cast(Params, {})
+        self.reducer.begin_turn()
+        for k, shard in enumerate(self.own_shards):
+            self.reducer.begin_shard(shard, self._gradient_factor(weights[k]))
             try:
                 turn = next(turns[k], None)
             except NotFiniteError as error:
-                self.reducer.skip()
+                self.reducer.skip_shard()
                 rows.append([*self.flags, len(parts[k].images), weights[k], *repeat(error.value, max(1, len(names)))])
                 continue
             if turn is None:
                 return None
-            losses, like = turn
+            losses, dparams = turn
             rows.append([*self.flags, len(parts[k].images), weights[k], *map(float, losses.values())])
             names = tuple(losses)
-            self.reducer.add(like)
+            self.reducer.end_shard(dparams)
             del turn
         try:
             losses = self._agree(rows, names)
         except NotFiniteError:
-            self.reducer.ended()
+            self.reducer.wait_for_exchanges()
             raise
-        return losses, nest(like, self.reducer.summed(1.0 if self.is_sum else self.weight))
+        return losses, nest(dparams, self.reducer.finish_turn(1.0 if self.is_sum else self.weight))
 
     def _agree(self, rows: list[list[float]], names: Sequence[str]) -> StepLosses:
         """Return the means of the losses over all shards, and set what the processes agree on."""
-        all_rows = self._gathered(rows, COLUMNS + max(1, len(names)))
-        stop_requests, due, examples, weights, *losses = zip(*all_rows, strict=True)
-        self.asked, self.due = any(stop_requests), bool(due[0])
+        all_rows = self._gather_rows(rows, STATUS_COLUMNS + max(1, len(names)))
+        stop_requests, check_due, examples, weights, *losses = zip(*all_rows, strict=True)
+        self.stop_requested, self.check_due = any(stop_requests), bool(check_due[0])
         for name, values in zip(names or ("loss",), losses, strict=False):
             for shard, value in enumerate(values):
                 if not math.isfinite(value):
@@ -217,10 +220,12 @@ class ShardedStep:
         self.examples = int(sum(examples))
         self.weight = math.fsum(weights) or 1.0  # 0 where the loss ignores all examples
         divisors = LossDivisors([1.0] * self.shards, 1.0) if self.is_sum else LossDivisors(weights, self.weight)
-        return {name: self._counts.get(name, divisors).mean(values) for name, values in zip(names, losses, strict=True)}
+        return {
+            name: self._divisors.get(name, divisors).mean(values) for name, values in zip(names, losses, strict=True)
+        }
 
 
-def _unwatched(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+def _ignore_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
     """Do nothing after the forward pass of a layer."""
 
 

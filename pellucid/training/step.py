@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import join
-from pellucid.combine.nets import all_buffers, below, named_layers, params_of
+from pellucid.combine.nets import all_buffers, named_layers, params_of, paths_below
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse import BatchParts, Rate, freeze, fuse
@@ -19,7 +19,7 @@ from pellucid.nested import flatten, leaves
 from pellucid.objective import Gradients, Objective, Supervised, mean_losses
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm
 from pellucid.optim.regularizers import L2, in_order
-from pellucid.training.averaging import AVERAGE, Average
+from pellucid.training.averaging import AVERAGE_PREFIX, Average
 from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
 from pellucid.training.distributed import ALONE, Processes
 from pellucid.training.learner import Learner
@@ -60,8 +60,8 @@ class TrainingStep:
 
     A Supervised objective runs in its fused form. With plain SGD, its Dense layers and convolutions are updated during
     the backward pass, unless something needs all gradients before the update, such as clipping, or `in_sweep` is False.
-    parts: those of other processes, over which batch norm takes its statistics. keepers: the processes that keep a part
-    of the optimizers' states each; they take part in `learn` and `state_dict`.
+    parts: those of other processes, over which batch norm takes its statistics. state_processes: the processes that
+    keep a part of the optimizers' states each; they take part in `learn` and `state_dict`.
     """
 
     def __init__(
@@ -79,51 +79,54 @@ class TrainingStep:
         average: float | None = None,
         in_sweep: bool = True,
         parts: BatchParts | None = None,
-        keepers: Processes = ALONE,
+        state_processes: Processes = ALONE,
     ) -> None:
         channels_last(params)
         flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
         device = next((leaf.device for leaf in flat.values()), CPU)
         self.precision, self.note = usable_precision(precision, device)
         self.frozen = frozenset(frozen)
-        self.kept = all_buffers(nets) | self.frozen  # paths of tensors that the optimizers do not update
-        self.paths = [path for path in flat if path not in self.kept]
+        self.excluded_paths = all_buffers(nets) | self.frozen  # paths of tensors that the optimizers do not update
+        self.paths = [path for path in flat if path not in self.excluded_paths]
         self.weights = [flat[path] for path in self.paths]
         self.average = None if average is None else Average(self.paths, self.weights, average)
         self._learned = dict(zip(self.paths, self.weights, strict=True))
         self._examples, self._clip = examples, clip
         self._regularizers = in_order(regularizers)
-        self._half = HalfCopy(nets, params, frozen) if self.precision == "bf16" else None
-        self.params = self._half.params if self._half else params
+        self._half_copy = HalfCopy(nets, params, frozen) if self.precision == "bf16" else None
+        self.params = self._half_copy.params if self._half_copy else params
         self.optimizers = optimizers = optimizers_of(optimizer, nets)
-        decayed = owned(nets)
+        paths_to_decay = decayed_paths(nets)
         self._updaters = {
             name: Updater(
                 name,
                 self._learned,
                 own_optimizer,
-                _proportion(own_optimizer, optimizers),
-                decayed,
+                _lr_ratio(own_optimizer, optimizers),
+                paths_to_decay,
                 factors,
-                keepers,
+                state_processes,
             )
             for name, own_optimizer in optimizers.items()
         }
         self.states = {name: updater.state for name, updater in self._updaters.items()}
-        single = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
-        training = training_of(optimizer, regularizers, clip, precision, frozen, factors, device)
-        self._rate = Rate() if in_sweep and single and training.in_sweep else None
+        is_single = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
+        form = describe_training(optimizer, regularizers, clip, precision, frozen, factors, device)
+        self._rate = Rate() if in_sweep and is_single and form.in_sweep else None
         self.parts = parts
         self.objective = training_form(objective, params, frozen, self._rate, parts)
-        self._reads = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
-        if isinstance(self.objective, Supervised) and self._reads and parts is None:  # the others wait in the sweep
+        self._reads_losses = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
+        # With `parts`, the other processes wait in the sweep.
+        if isinstance(self.objective, Supervised) and self._reads_losses and parts is None:
             self.objective = Supervised(self.objective.net, cast(Loss, _CheckedLoss(self.objective.loss)))
-            self._reads = False
-        self._order: list[int] | None = None  # index of each parameter's gradient in the order of the backward pass
-        self._zeros: list[Tensor] = []  # gradients of parameters on which no output depends
-        units = owned(nets, (Dense, Conv2d))  # weights whose first axis is the axis of units
-        self._bounded = [weight for path, weight in self._learned.items() if path in units]
-        self._limits = [limit for limit in regularizers if isinstance(limit, MaxNorm)]
+            self._reads_losses = False
+        self._gradient_order: list[int] | None = (
+            None  # index of each parameter's gradient in the order of the backward pass
+        )
+        self._zero_gradients: list[Tensor] = []  # gradients of parameters on which no output depends
+        paths_of_units = decayed_paths(nets, (Dense, Conv2d))  # weights whose first axis is the axis of units
+        self._limited_weights = [weight for path, weight in self._learned.items() if path in paths_of_units]
+        self._max_norms = [regularizer for regularizer in regularizers if isinstance(regularizer, MaxNorm)]
 
     @classmethod
     def of(
@@ -132,7 +135,7 @@ class TrainingStep:
         examples: int,
         in_sweep: bool = True,
         parts: BatchParts | None = None,
-        keepers: Processes = ALONE,
+        state_processes: Processes = ALONE,
     ) -> "TrainingStep":
         """Return the step of a model for this number of training examples."""
         return cls(
@@ -148,14 +151,14 @@ class TrainingStep:
             average=model.average,
             in_sweep=in_sweep,
             parts=parts,
-            keepers=keepers,
+            state_processes=state_processes,
         )
 
     def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> StepLosses:
         """Update the parameters from one batch, and return the losses by name, computed before their updates."""
         result = self.gradients(batch, lr, rng)
         if isinstance(result, tuple):  # with an empty order, all were updated during the backward pass
-            losses = result[0] if self._order == [] else self.learn(*result, lr)
+            losses = result[0] if self._gradient_order == [] else self.learn(*result, lr)
         else:  # each turn updates parameters before the next one begins
             losses = mean_losses([self.learn(*turn, lr) for turn in result])
         if self.average is not None:
@@ -184,15 +187,15 @@ class TrainingStep:
 
     def inputs(self, images: Tensor) -> Tensor:
         """Return images in the step's precision and memory format; in bfloat16, also refresh the copies in `params`."""
-        if self._half is not None:
-            self._half.refresh()
+        if self._half_copy is not None:
+            self._half_copy.refresh()
             images = images.bfloat16()
         return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
     def learn(self, losses: StepLosses, dparams: Params, lr: float) -> StepLosses:
         """Update the parameters from the gradients of one turn, and return its losses."""
-        if self._reads:
-            losses = _read(losses)
+        if self._reads_losses:
+            losses = _read_losses(losses)
         pairs = self._aligned(dparams)
         if not pairs:
             return losses
@@ -202,22 +205,22 @@ class TrainingStep:
             clip_by_norm([grad for _, grads in pairs for grad in grads], self._clip)
         for updater, grads in pairs:
             updater.update(self._regularizers, grads, lr)
-        for limit in self._limits:
-            limit.after_update(self._bounded)
+        for limit in self._max_norms:
+            limit.after_update(self._limited_weights)
         return losses
 
     def _aligned(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
         """Return (updater, gradients in the order of its parameters) for each network that has gradients."""
         if not isinstance(self.objective, Supervised):
-            return self._by_path(dparams)
+            return self._aligned_by_path(dparams)
         updater = self._updaters[""]
-        if self._order is None:
-            self._order = self._align(updater, dparams)
-        if not self._order:
+        if self._gradient_order is None:
+            self._gradient_order = self._align(updater, dparams)
+        if not self._gradient_order:
             return []
-        swept = leaves(dparams) + self._zeros
-        grads = [swept[index] for index in self._order]
-        return [(updater, to_float32(grads) if self._half is not None else grads)]
+        gradients = leaves(dparams) + self._zero_gradients
+        grads = [gradients[index] for index in self._gradient_order]
+        return [(updater, to_float32(grads) if self._half_copy is not None else grads)]
 
     def _align(self, updater: "Updater", dparams: Params) -> list[int]:
         """Return the indices that sort the gradients, last layer first, into the order of their parameters.
@@ -226,39 +229,40 @@ class TrainingStep:
         """
         indices = {path: index for index, path in enumerate(flatten(dparams))}
         if self._rate is None:  # otherwise, parameters without a gradient were updated during the backward pass
-            unused = [path for path in self.paths if path not in indices]
-            indices |= {path: len(indices) + index for index, path in enumerate(unused)}
-            self._zeros = [torch.zeros_like(self._learned[path]) for path in unused]
+            paths_without_gradient = [path for path in self.paths if path not in indices]
+            indices |= {path: len(indices) + index for index, path in enumerate(paths_without_gradient)}
+            self._zero_gradients = [torch.zeros_like(self._learned[path]) for path in paths_without_gradient]
         else:
-            updater.keep(indices)
+            updater.restrict_to(indices)
         return [indices[path] for path in updater.paths]
 
-    def _by_path(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
+    def _aligned_by_path(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
         """Return the result of `_aligned` for gradients in any order."""
-        swept = flatten(dparams)
+        gradients = flatten(dparams)
         pairs: list[tuple[Updater, list[Tensor]]] = []
         for updater in self._updaters.values():
-            if any(path in swept for path in updater.paths):
+            if any(path in gradients for path in updater.paths):
                 grads = [
-                    swept[path] if path in swept else torch.zeros_like(self._learned[path]) for path in updater.paths
+                    gradients[path] if path in gradients else torch.zeros_like(self._learned[path])
+                    for path in updater.paths
                 ]
-                pairs.append((updater, to_float32(grads) if self._half is not None else grads))
+                pairs.append((updater, to_float32(grads) if self._half_copy is not None else grads))
         return pairs
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the states of the optimizers, as `velocity.conv1.weight` or `NETWORK:velocity...`, and the average."""
-        tensors = {name: tensor for updater in self._updaters.values() for name, tensor in updater.packed().items()}
+        tensors = {name: tensor for updater in self._updaters.values() for name, tensor in updater.state_dict().items()}
         return tensors if self.average is None else {**tensors, **self.average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore the state that `state_dict` returned; PellucidError for a state of other networks or optimizers."""
         if self.average is not None:
             self.average.load_state_dict(state)
-            state = {name: tensor for name, tensor in state.items() if not name.startswith(AVERAGE)}
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(AVERAGE_PREFIX)}
         for updater in self._updaters.values():
             updater.unpack(state)
 
-    def memory(self) -> list[tuple[str, str, Tensor]]:
+    def state_tensors(self) -> list[tuple[str, str, Tensor]]:
         """Return the tensors of the optimizers' states as (name in the state, path of the parameter, tensor)."""
         return [
             (name, path, tensor)
@@ -284,7 +288,7 @@ class _CheckedLoss:
         return number, dy
 
 
-def _read(losses: StepLosses) -> StepLosses:
+def _read_losses(losses: StepLosses) -> StepLosses:
     """Return losses as floats; raises NotFiniteError for NaN and infinity."""
     for name, value in losses.items():
         if type(value) is not float:
@@ -305,7 +309,7 @@ def training_form(
     if frozen:
         nets = objective.nets.items()
         objective = objective.with_nets(
-            {name: freeze(net, params_of(params, name), below(frozen, name)) for name, net in nets}
+            {name: freeze(net, params_of(params, name), paths_below(frozen, name)) for name, net in nets}
         )
     if parts is not None:
         objective = objective.synced(parts)
@@ -324,13 +328,15 @@ def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str,
             f"networks: {', '.join(nets)}" if "" not in nets else "the model has one network; give one optimizer"
         )
         raise PellucidError(f"optimizer: no network {unknown!r}{nearest(unknown, nets) or f'; {known_nets}'}")
-    missing = [name for name in nets if name not in optimizer]
-    if missing:
-        raise PellucidError(f"optimizer: the network {missing[0]!r} has none; give each of {', '.join(nets)} one")
+    nets_without_optimizer = [name for name in nets if name not in optimizer]
+    if nets_without_optimizer:
+        raise PellucidError(
+            f"optimizer: the network {nets_without_optimizer[0]!r} has none; give each of {', '.join(nets)} one"
+        )
     return dict(optimizer)
 
 
-def _proportion(optimizer: Optimizer, optimizers: Mapping[str, Optimizer]) -> float:
+def _lr_ratio(optimizer: Optimizer, optimizers: Mapping[str, Optimizer]) -> float:
     """Return an optimizer's learning rate divided by that of the first optimizer."""
     first = next(iter(optimizers.values())).lr
     if optimizer.lr != first and not first:
@@ -338,7 +344,7 @@ def _proportion(optimizer: Optimizer, optimizers: Mapping[str, Optimizer]) -> fl
     return 1.0 if optimizer.lr == first else optimizer.lr / first
 
 
-def training_of(
+def describe_training(
     optimizer: Optimizers,
     regularizers: Sequence[Regularizer | MaxNorm],
     clip: float | None,
@@ -368,7 +374,7 @@ def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> 
     return 1 - factor + sum(lr * term.lam / examples for term in terms if not term.decoupled)
 
 
-def owned(nets: Mapping[str, Layer], kinds: tuple[type[Layer], ...] = (Layer,)) -> set[str]:
+def decayed_paths(nets: Mapping[str, Layer], kinds: tuple[type[Layer], ...] = (Layer,)) -> set[str]:
     """Return the paths of the parameters to which regularizers apply, in layers of these types."""
     return {
         join(path, name) for path, layer in named_layers(nets) if isinstance(layer, kinds) for name in layer.decayed

@@ -36,22 +36,22 @@ class Tracker(Callback, ABC):
     def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:
         self.run, self.project = run, project
         self.settings: dict[str, Any] = {key: _as_json(value) for key, value in settings.items()}
-        self._unsent: list[Row] = []
-        self._is_lost = False  # since a message said so
+        self._unsent_rows: list[Row] = []
+        self._is_unreachable = False  # since a message said so
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Send the epoch, and earlier ones that could not be sent."""
-        self._unsent.append(row)
-        with self._reported():
-            self.send(self._unsent)
-            self._unsent.clear()
-            self._is_lost = False
+        self._unsent_rows.append(row)
+        with self._reporting_errors():
+            self.send(self._unsent_rows)
+            self._unsent_rows.clear()
+            self._is_unreachable = False
 
     def on_close(self) -> None:
         """Send what could not be sent, and end the run."""
-        with self._reported():
-            if self._unsent:
-                self.send(self._unsent)
+        with self._reporting_errors():
+            if self._unsent_rows:
+                self.send(self._unsent_rows)
             self.close()
 
     @abstractmethod
@@ -63,15 +63,15 @@ class Tracker(Callback, ABC):
         """End the run, if it has begun."""
 
     @contextmanager
-    def _reported(self) -> Generator[None, None, None]:
+    def _reporting_errors(self) -> Generator[None, None, None]:
         """Within the context, an error becomes a message."""
         try:
             yield
         except Exception as error:  # of any kind: the libraries, and those behind them, raise errors of their own
-            if not self._is_lost:
+            if not self._is_unreachable:
                 name, reason = type(self).__name__, " ".join(str(error).split())[:300]
                 note(f"train.log: {name} cannot be reached ({reason}); the training goes on")
-            self._is_lost = True
+            self._is_unreachable = True
 
     def identity(self, make: Callable[[], str]) -> str:
         """Return the tracker's name of this run, which the run folder keeps; make it at the first call."""
@@ -103,7 +103,7 @@ class TensorBoard(Tracker):
     def send(self, rows: Sequence[Row]) -> None:
         """Write epochs."""
         for row in rows:
-            for name, value in _numbers(row):
+            for name, value in _finite_columns(row):
                 self._writer.add_scalar(name, value, row["epoch"])
         self._writer.flush()
 
@@ -118,39 +118,41 @@ class MLflow(Tracker):
     """Log to the server or the database of MLFLOW_TRACKING_URI, by default that of MLflow."""
 
     _client: Any = None
-    _ended = False
+    _is_finished = False
 
     def on_start(self, training: Training) -> None:
         """Begin the run, or find the one that this training began, and log the epochs so far."""
         mlflow: Any = import_module("mlflow")
-        self._client, self._ended = mlflow.MlflowClient(), False
-        with _naming("mlflow", mlflow.exceptions.MlflowException):
+        self._client, self._is_finished = mlflow.MlflowClient(), False
+        with _naming_tracker("mlflow", mlflow.exceptions.MlflowException):
             self._id = self.identity(self._begin)
             self._client.update_run(self._id, status="RUNNING")
-            names = {name for row in training.history.rows for name, _ in _numbers(row)}
+            names = {name for row in training.history.rows for name, _ in _finite_columns(row)}
             names |= set(self._client.get_run(self._id).data.metrics)
             points = ((name, self._client.get_metric_history(self._id, name)) for name in names)
-            self._sent = {(name, point.step) for name, sent_points in points for point in sent_points}
+            self._sent_points = {(name, point.step) for name, sent_points in points for point in sent_points}
             self.send(training.history.rows)
 
     def send(self, rows: Sequence[Row]) -> None:
         """Log the points that the run does not have."""
         entities: Any = import_module("mlflow.entities")
         now = int(1000 * time.time())
-        points = [(name, value, row["epoch"]) for row in rows for name, value in _numbers(row)]
-        new = [point for point in points if (point[0], point[2]) not in self._sent]
-        for part in _parts([entities.Metric(name, value, now, epoch) for name, value, epoch in new]):
-            self._client.log_batch(self._id, metrics=part)
-        self._sent |= {(name, epoch) for name, _, epoch in new}
+        points = [(name, value, row["epoch"]) for row in rows for name, value in _finite_columns(row)]
+        new_points = [point for point in points if (point[0], point[2]) not in self._sent_points]
+        for request_batch in _request_batches(
+            [entities.Metric(name, value, now, epoch) for name, value, epoch in new_points]
+        ):
+            self._client.log_batch(self._id, metrics=request_batch)
+        self._sent_points |= {(name, epoch) for name, _, epoch in new_points}
 
     def on_end(self, training: Training) -> None:
         """Remember that the training is finished."""
-        self._ended = True
+        self._is_finished = True
 
     def close(self) -> None:
         """End the run."""
         if self._client is not None:
-            self._client.set_terminated(self._id, "FINISHED" if self._ended else "KILLED")
+            self._client.set_terminated(self._id, "FINISHED" if self._is_finished else "KILLED")
             self._client = None
 
     def _begin(self) -> str:
@@ -164,11 +166,13 @@ class MLflow(Tracker):
             if existing is None:  # not made by another run in the meantime
                 raise
             experiment = existing.experiment_id
-        name = client.create_run(experiment, run_name=self.run.name).info.run_id
+        run_id = client.create_run(experiment, run_name=self.run.name).info.run_id
         entities: Any = import_module("mlflow.entities")
-        for part in _parts([entities.Param(key, str(value)) for key, value in self.settings.items()]):
-            client.log_batch(name, params=part)
-        return name
+        for request_batch in _request_batches(
+            [entities.Param(key, str(value)) for key, value in self.settings.items()]
+        ):
+            client.log_batch(run_id, params=request_batch)
+        return run_id
 
 
 class Wandb(Tracker):
@@ -179,7 +183,7 @@ class Wandb(Tracker):
     def on_start(self, training: Training) -> None:
         """Begin the run, or resume it, and log the epochs so far; a run without a connection is written anew."""
         wandb: Any = import_module("wandb")
-        with _naming("wandb", wandb.errors.Error):
+        with _naming_tracker("wandb", wandb.errors.Error):
             self._run = wandb.init(
                 project=self.project, name=self.run.name, dir=str(self.run), config=self.settings,
                 id=self.identity(lambda: secrets.token_hex(4)), resume="allow", reinit="create_new",
@@ -195,7 +199,7 @@ class Wandb(Tracker):
         """Log the epochs that the run does not have."""
         for row in rows:
             if row["epoch"] >= self._run.step:  # steps that a resumed run has are refused
-                self._run.log(dict(_numbers(row)), step=row["epoch"])
+                self._run.log(dict(_finite_columns(row)), step=row["epoch"])
 
     def close(self) -> None:
         """End the run."""
@@ -204,7 +208,7 @@ class Wandb(Tracker):
             self._run = None
 
 
-_CLASSES: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": Wandb}
+_TRACKER_CLASSES: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": Wandb}
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -218,11 +222,11 @@ def trackers(names: Sequence[str], run: Path, project: str, tables: Mapping[str,
     """Return the trackers of a run. tables: its recipe."""
     check_trackers(names)
     settings = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
-    return [_CLASSES[name](run, project, settings) for name in names]
+    return [_TRACKER_CLASSES[name](run, project, settings) for name in names]
 
 
 @contextmanager
-def _naming(name: str, kind: type[Exception]) -> Generator[None, None, None]:
+def _naming_tracker(name: str, kind: type[Exception]) -> Generator[None, None, None]:
     """Within the context, an error of a tracker's library becomes a PellucidError of one line."""
     try:
         yield
@@ -231,12 +235,12 @@ def _naming(name: str, kind: type[Exception]) -> Generator[None, None, None]:
         raise PellucidError(f"train.log: {name}: {reason}; check its settings, or leave it out") from error
 
 
-def _numbers(row: Row) -> Iterator[tuple[str, float]]:
+def _finite_columns(row: Row) -> Iterator[tuple[str, float]]:
     """Yield the columns of an epoch that are finite numbers."""
     return ((name, float(value)) for name, value in row.items() if name != "epoch" and value is not None)
 
 
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _request_batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[k : k + MAX_BATCH] for k in range(0, len(values), MAX_BATCH))
 
 

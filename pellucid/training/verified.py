@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.losses import Loss
 from pellucid.objective import Objective, Supervised
 from pellucid.training.learner import Learner
-from pellucid.training.step import training_of
+from pellucid.training.step import describe_training
 from pellucid.verify import verify
 from pellucid.verify.objective import verify_objective
 from pellucid.verify.probe import tensors
@@ -27,7 +27,7 @@ def verify_model(model: Learner, batch: Batch, samples: int) -> GradientTable:
     objective = model.objective
     if not isinstance(objective, Supervised):
         return _verify_objective(model, objective, batch, samples)
-    training = training_of(
+    training = describe_training(
         model.optimizer, model.regularizers, model.clip, model.precision, model.frozen, model.rates, model.device
     )  # fmt: skip
     return verify(
@@ -46,9 +46,9 @@ def _verify_objective(model: Learner, objective: Objective, batch: Batch, sample
     tables: list[tuple[str, GradientTable]] = []
     for name, net in objective.nets.items():
         for call in (call for call in objective_table.calls if call.name == name):
-            params, first = params_of(model.params, name), next(iter(tensors(call.x)))
+            params, any_tensor = params_of(model.params, name), next(iter(tensors(call.x)))
             # The target is not used by this loss; it only has to be a tensor on the right device.
-            table = verify(net, params, call.x, first, _Product(call.dy), samples=samples, seed=model.seed)
+            table = verify(net, params, call.x, any_tensor, _Product(call.dy), samples=samples, seed=model.seed)
             tables.append((name, table))
     rows = [
         replace(row, path=f"{name}.{row.path}") for name, table in tables for row in table.rows if row.path != "loss"

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator, prefix_of
-from pellucid.combine.nets import named_layers, sizes
+from pellucid.combine.nets import named_layers, parameter_counts
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten
 from pellucid.network.bounds import check_picture
-from pellucid.network.inputs import FreeShape, check_inputs, check_range, nominal
+from pellucid.network.inputs import FreeShape, check_inputs, check_range, nominal_shape
 from pellucid.network.summary import Summary, describe, shape_text, summary
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import Optimizer
@@ -46,15 +46,15 @@ class LayerView:
 
     def __str__(self) -> str:
         """Return the parameters as a table."""
-        return f"{self.path}: {_layer_text(self.layer)}\n{aligned(self._cells(), right=(2, 3, 4, 5))}"
+        return f"{self.path}: {_layer_text(self.layer)}\n{aligned(self._table_cells(), right=(2, 3, 4, 5))}"
 
     def _repr_html_(self) -> str:
         """Return the table of parameters as HTML for notebooks."""
         from pellucid.report.page import table_html
 
-        return table_html(f"{self.path}: {_layer_text(self.layer)}", self._cells(), right=(2, 3, 4, 5))
+        return table_html(f"{self.path}: {_layer_text(self.layer)}", self._table_cells(), right=(2, 3, 4, 5))
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def _table_cells(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("parameter", "shape", "mean", "std", "min", "max")]
         for name, tensor in self.params.items():
             values = tensor.detach().double()
@@ -67,7 +67,7 @@ class OtherObjectiveError(PellucidError):
     """What was asked needs a model with one network and one loss."""
 
 
-class Viewed(metaclass=Checked):
+class ModelDisplay(metaclass=Checked):
     """The methods of Model that display networks, weights, objective and optimizer."""
 
     objective: Objective
@@ -104,8 +104,8 @@ class Viewed(metaclass=Checked):
 
     @property
     def nominal_shape(self) -> tuple[int, ...]:
-        """The shape of an input, with NOMINAL pixels for a free height or width."""
-        return nominal(self.input_shape)
+        """The shape of an input, with NOMINAL_SIDE pixels for a free height or width."""
+        return nominal_shape(self.input_shape)
 
     def outputs_for(self, shape: Sequence[int]) -> Any:
         """Return the shape of the outputs for inputs of `shape` (no batch axis); PellucidError for an invalid shape."""
@@ -135,74 +135,78 @@ class Viewed(metaclass=Checked):
     @property
     def layers(self) -> tuple[LayerView, ...]:
         """The layers that are not combinators, in order, for uses such as `model.layers[-1].params`."""
-        return leaves(self.objective.nets, self.weights)
+        return leaf_views(self.objective.nets, self.weights)
 
     def __getitem__(self, path: str) -> LayerView:
         """Return the layer at a path, with its parameters by name: `model["features.conv1"].params["weight"]`."""
-        return view(self.objective.nets, self.weights, path)
+        return layer_view(self.objective.nets, self.weights, path)
 
     def __repr__(self) -> str:
         """Return the number of layers and parameters, the shapes, the loss and the optimizer in one line."""
-        ends = f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
-        count = f"{sizes(self.objective.nets, self.params)}, " if self.built else ""
+        shapes = (
+            f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
+        )
+        count = f"{parameter_counts(self.objective.nets, self.params)}, " if self.built else ""
         loss_or_objective = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
-        learning = f"{type(loss_or_objective).__name__}, {type(self.optimizer).__name__}"
-        return f"<Model: {plural(len(self.layers), 'layer')}, {count}{ends}; {learning}>"
+        objective_and_optimizer = f"{type(loss_or_objective).__name__}, {type(self.optimizer).__name__}"
+        return f"<Model: {plural(len(self.layers), 'layer')}, {count}{shapes}; {objective_and_optimizer}>"
 
     def __str__(self) -> str:
         """Return the line of `repr` and, if there are weights, the table of layers."""
-        return f"{self!r}\n{aligned(self._cells(), right=(3, 4, 5))}" if self.built else repr(self)
+        return f"{self!r}\n{aligned(self._table_cells(), right=(3, 4, 5))}" if self.built else repr(self)
 
     def _repr_html_(self) -> str:
         """Return the table of layers as HTML for notebooks."""
         from pellucid.report.page import table_html
 
-        return table_html(repr(self)[1:-1], self._cells(), right=(3, 4, 5))
+        return table_html(repr(self)[1:-1], self._table_cells(), right=(3, 4, 5))
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def _table_cells(self) -> list[tuple[str, ...]]:
         if self.built and isinstance(self.objective, Supervised):
             return self.summary().cells()
-        return [("path", "layer"), *((view.path, _layer_text(view.layer)) for view in self.layers)]
+        return [("path", "layer"), *((layer.path, _layer_text(layer.layer)) for layer in self.layers)]
 
     def summary(self) -> Summary:
         """Return the table of layers with shapes, parameters and multiply-adds; str() formats it as text."""
-        self._need_weights()
+        self._check_has_weights()
         return summary(self.net, self.params, self.nominal_shape, self.seed)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the weights."""
         return weights_sha256(self.params)
 
-    def _fit_shape(self, x: Tensor, what: str) -> None:
-        self._need_weights()
-        check_inputs(x.shape, self.input_shape, what)
+    def _check_input(self, x: Tensor, data_name: str) -> None:
+        self._check_has_weights()
+        check_inputs(x.shape, self.input_shape, data_name)
         if expects_unit_range(self.preprocess, self.stats):
-            check_range(x, what)
+            check_range(x, data_name)
         if None in self.input_shape:  # a free height or width may be too small for the network
             self.outputs_for(x.shape[1:])
 
-    def _need_weights(self) -> None:
+    def _check_has_weights(self) -> None:
         if not self.built:
             raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
 
 
-def view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) -> LayerView:
+def layer_view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) -> LayerView:
     """Return the layer at `path`; PellucidError with the nearest path if there is none."""
     layers = dict(named_layers(nets))
     if not isinstance(path, str) or not path or path not in layers:
         known = [name for name in layers if name]
         hint = nearest(path, known) if isinstance(path, str) else ""
-        listed = ", ".join(known)[:300] or "none"
-        raise PellucidError(f"no layer {path!r:.80}{hint or f'; known: {listed}'}")
+        known_paths = ", ".join(known)[:300] or "none"
+        raise PellucidError(f"no layer {path!r:.80}{hint or f'; known: {known_paths}'}")
     prefix = prefix_of(path)
     params = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
     return LayerView(path, layers[path], params)
 
 
-def leaves(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
+def leaf_views(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
     """Return views of all layers that are not combinators, in order."""
     layers = named_layers(nets)
-    return tuple(view(nets, weights, path) for path, layer in layers if path and not isinstance(layer, Combinator))
+    return tuple(
+        layer_view(nets, weights, path) for path, layer in layers if path and not isinstance(layer, Combinator)
+    )
 
 
 def _layer_text(layer: Layer) -> str:

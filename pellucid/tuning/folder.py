@@ -17,10 +17,10 @@ from typing import Any, Literal, NamedTuple
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, read_regular, write_atomically
 from pellucid.run.folder import lock_file
-from pellucid.tuning.plan import FORMAT, TuningPlan, plan_of
+from pellucid.tuning.plan import FORMAT, TuningPlan, plan_from_json
 
 RunState = Literal["complete", "pruned", "failed"]
-POLL = 0.02  # seconds between two attempts to lock a file that another process has locked
+POLL_SECONDS = 0.02  # seconds between two attempts to lock a file that another process has locked
 MAX_ATTEMPTS = 5  # in a row that end without a later checkpoint, before a run counts as failed
 
 
@@ -52,7 +52,7 @@ class FileClaim:
     def __enter__(self) -> "FileClaim":
         """Wait until the file is locked."""
         while not self.take():
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
         return self
 
     def __exit__(
@@ -93,27 +93,27 @@ class TrialRun:
     @property
     def outcome(self) -> Outcome | None:
         """What came of it; None while it is unfinished."""
-        values = _read(self.path / "outcome.json")
+        values = _read_json(self.path / "outcome.json")
         return None if values is None else Outcome(**values)
 
     def finish(self, outcome: Outcome) -> None:
         """Write what came of it; the caller holds the claim."""
-        write_atomically(self.path / "outcome.json", _json(outcome._asdict()))
+        write_atomically(self.path / "outcome.json", _json_bytes(outcome._asdict()))
         self.forget_attempts()
 
-    def attempt(self, step: int) -> bool:
+    def count_attempt(self, step: int) -> bool:
         """Count an attempt from the checkpoint of a step; return False after too many that left no later one."""
-        earlier = _read(self._attempts) or {}
-        count = earlier.get("count", 0) + 1 if earlier.get("step") == step else 1
-        write_atomically(self._attempts, _json({"count": count, "step": step}))
+        attempts = _read_json(self._attempts_file) or {}
+        count = attempts.get("count", 0) + 1 if attempts.get("step") == step else 1
+        write_atomically(self._attempts_file, _json_bytes({"count": count, "step": step}))
         return count <= MAX_ATTEMPTS
 
     def forget_attempts(self) -> None:
         """Begin to count anew; for an attempt that was stopped in order, too."""
-        self._attempts.unlink(missing_ok=True)
+        self._attempts_file.unlink(missing_ok=True)
 
     @property
-    def _attempts(self) -> Path:
+    def _attempts_file(self) -> Path:
         return self.path / "attempts.json"
 
 
@@ -145,50 +145,50 @@ class TuningFolder:
             if not self.exists:
                 if any(self.path.glob("*/recipe.toml")) or (self.path / "recipe.toml").exists():
                     raise PellucidError(f"{self.path} contains runs, and no sweep; choose another folder by --out")
-                write_atomically(self.definition, _json(plan.to_json()))
+                write_atomically(self.definition, _json_bytes(plan.to_json()))
                 return plan
-            existing = self.plan()
+            existing_plan = self.plan()
             if any_threads:
-                plan = plan.with_threads(existing.threads)
-            if existing == plan:
-                return existing
-            if not plan.same_but_trials(existing):
-                names = ", ".join(plan.differences(existing))
+                plan = plan.with_threads(existing_plan.threads)
+            if existing_plan == plan:
+                return existing_plan
+            if not plan.differs_only_in_trials(existing_plan):
+                differences = ", ".join(plan.differences(existing_plan))
                 raise PellucidError(
-                    f"{self.path} contains a sweep with another {names}; choose another folder by --out, or continue "
-                    f"that one by pellucid sweep --resume {self.path}"
+                    f"{self.path} contains a sweep with another {differences}; choose another folder by --out, or "
+                    f"continue that one by pellucid sweep --resume {self.path}"
                 )
-            if plan.trials > existing.trials:
-                write_atomically(self.definition, _json(plan.to_json()))
+            if plan.trials > existing_plan.trials:
+                write_atomically(self.definition, _json_bytes(plan.to_json()))
                 return plan
-            return existing
+            return existing_plan
 
     def plan(self) -> TuningPlan:
         """Return the plan of the sweep; raises PellucidError for a folder without one."""
         if not self.exists:
             raise PellucidError(f"{self.path} contains no sweep; give the folder that `pellucid sweep` wrote")
-        values = _read(self.definition)
+        values = _read_json(self.definition)
         if values is None or values.get("format") != FORMAT:
             raise PellucidError(f"{self.definition} is damaged or of another version; begin a new sweep by --out")
         try:
-            return plan_of(values)
+            return plan_from_json(values)
         except (KeyError, TypeError, ValueError) as error:
             raise PellucidError(f"{self.definition} is damaged ({error}); begin a new sweep by --out") from error
 
-    def trial(self, number: int) -> Path:
+    def trial_folder(self, number: int) -> Path:
         """Return the folder of a trial; numbers begin at 1."""
         return self.path / "trials" / f"{number:04}"
 
     def run(self, number: int, seed: int) -> TrialRun:
         """Return a run of a trial."""
-        return TrialRun(self.trial(number) / f"seed-{seed}", number, seed)
+        return TrialRun(self.trial_folder(number) / f"seed-{seed}", number, seed)
 
     def settings(self, number: int) -> dict[str, Any] | None:
         """Return the settings of a trial; None if they are not chosen yet."""
-        values = _read(self.trial(number) / "trial.json")
+        values = _read_json(self.trial_folder(number) / "trial.json")
         return None if values is None else values["settings"]
 
-    def choose(self, number: int, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    def choose_settings(self, number: int, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return the settings of a trial; if they are not chosen yet, choose them, one process at a time."""
         settings = self.settings(number)
         if settings is not None:
@@ -197,17 +197,18 @@ class TuningFolder:
             settings = self.settings(number)
             if settings is None:
                 settings = dict(choose())
-                make_folder(self.trial(number))
-                write_atomically(self.trial(number) / "trial.json", _json({"number": number, "settings": settings}))
+                make_folder(self.trial_folder(number))
+                content = _json_bytes({"number": number, "settings": settings})
+                write_atomically(self.trial_folder(number) / "trial.json", content)
             return settings
 
 
-def outcomes(folder: TuningFolder, plan: TuningPlan, number: int) -> list[Outcome | None]:
+def trial_outcomes(folder: TuningFolder, plan: TuningPlan, number: int) -> list[Outcome | None]:
     """Return the outcomes of a trial's runs, by seed."""
     return [folder.run(number, seed).outcome for seed in plan.seeds]
 
 
-def state_of(run_outcomes: list[Outcome | None]) -> RunState | None:
+def trial_state(run_outcomes: list[Outcome | None]) -> RunState | None:
     """Return the state of a trial: failed or pruned with the first of its runs, complete with the last; else None."""
     states = [outcome and outcome.state for outcome in run_outcomes]
     for state in ("failed", "pruned"):
@@ -216,21 +217,21 @@ def state_of(run_outcomes: list[Outcome | None]) -> RunState | None:
     return "complete" if None not in states else None
 
 
-def unfinished(folder: TuningFolder, plan: TuningPlan, done: set[int]) -> Iterator[TrialRun]:
-    """Yield the runs that are still to be trained, the first trials first; `done` keeps the numbers of others."""
+def unfinished_runs(folder: TuningFolder, plan: TuningPlan, finished_trials: set[int]) -> Iterator[TrialRun]:
+    """Yield the unfinished runs, the first trials first; numbers of finished trials are added to `finished_trials`."""
     for number in range(1, plan.trials + 1):
-        if number in done:
+        if number in finished_trials:
             continue
-        run_outcomes = outcomes(folder, plan, number)
-        if state_of(run_outcomes) is not None:
-            done.add(number)
+        run_outcomes = trial_outcomes(folder, plan, number)
+        if trial_state(run_outcomes) is not None:
+            finished_trials.add(number)
             continue
         yield from (
             folder.run(number, seed) for seed, outcome in zip(plan.seeds, run_outcomes, strict=True) if outcome is None
         )
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read_json(file: Path) -> dict[str, Any] | None:
     """Return the JSON object of a file; None if it does not exist."""
     try:
         values = json.loads(read_regular(file))
@@ -243,5 +244,5 @@ def _read(file: Path) -> dict[str, Any] | None:
     return values
 
 
-def _json(value: Any) -> bytes:
+def _json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()

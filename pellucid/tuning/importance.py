@@ -8,7 +8,7 @@ import numpy as np
 from pellucid.report.figures.tuned import SettingAxis
 
 MIN_TRIALS = 8  # fewer say nothing about two settings
-TREES, REPEATS = 100, 10
+N_TREES, N_REPEATS = 100, 10
 
 
 def importances(settings: Sequence[SettingAxis], results: Sequence[float]) -> list[tuple[str, float]]:
@@ -26,10 +26,10 @@ def importances(settings: Sequence[SettingAxis], results: Sequence[float]) -> li
         np.log(setting.values) if setting.log else np.asarray(setting.values, dtype=np.float64) for setting in settings
     ]
     x, y = np.stack(columns, 1), np.asarray(results, dtype=np.float64)
-    forest = RandomForestRegressor(TREES, random_state=0).fit(x, y)
-    permuted: Any = permutation_importance(forest, x, y, n_repeats=REPEATS, random_state=0)
-    means = permuted.importances_mean.clip(0)
+    forest = RandomForestRegressor(N_TREES, random_state=0).fit(x, y)
+    result: Any = permutation_importance(forest, x, y, n_repeats=N_REPEATS, random_state=0)
+    means = result.importances_mean.clip(0)
     if not means.sum() > 0:
         return []
-    shares = [(one.key, float(share)) for one, share in zip(settings, means / means.sum(), strict=True)]
+    shares = [(setting.key, float(share)) for setting, share in zip(settings, means / means.sum(), strict=True)]
     return sorted(shares, key=lambda pair: -pair[1])

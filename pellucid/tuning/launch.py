@@ -20,19 +20,19 @@ from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.settings.checks import integer
 from pellucid.training.trackers import check_trackers
-from pellucid.tuning.folder import MAX_ATTEMPTS, TuningFolder, unfinished
+from pellucid.tuning.folder import MAX_ATTEMPTS, TuningFolder, unfinished_runs
 from pellucid.tuning.page import write_results
-from pellucid.tuning.plan import TuningPlan, cores, planned, words_of
+from pellucid.tuning.plan import TuningPlan, command_words, make_plan, n_cores
 from pellucid.tuning.results import TuningResult, read_results
-from pellucid.tuning.slurm import check_slurm, processors, submit
+from pellucid.tuning.slurm import check_slurm, n_processors, submit
 
-POLL = 0.25  # seconds between two looks at the workers
-COUNTING = 2.0  # seconds between two looks at the outcomes of all runs, while no worker ends
+POLL_SECONDS = 0.25  # seconds between two looks at the workers
+COUNT_SECONDS = 2.0  # seconds between two looks at the outcomes of all runs, while no worker ends
 DATA_TABLES = ("data", "network", "objective", "loss", "start")  # of a recipe, which must fit the data
-REFRESH = 60.0  # seconds between two versions of the page
+PAGE_SECONDS = 60.0  # seconds between two versions of the page
 MAX_LINE = 2000  # bytes of the end of a worker's log
 USER_ERROR = 2  # exit code of a worker that reports an error of its own, not of a run
-WORKER = "pellucid.tuning.worker"  # the module
+WORKER_MODULE = "pellucid.tuning.worker"
 ResultsWatcher = Callable[[TuningResult], None]
 
 
@@ -78,7 +78,7 @@ def tune(
         sampler=sampler,
         prune=prune,
         fixed=[*overrides],
-        words=() if is_complete else words_of(recipe, overrides),
+        words=() if is_complete else command_words(recipe, overrides),
         out=out,
         jobs=jobs,
         data=data,
@@ -103,15 +103,15 @@ def sweep(
         check_slurm(slurm)
     folder = TuningFolder(Path("runs") / f"{recipe.name}-sweep" if out is None else out)
     jobs = integer(jobs, "jobs", 1)
-    threads = max(1, cores() // jobs) if slurm is None else processors(slurm)
-    plan = planned(recipe, over, threads=threads, **choices)
+    threads = max(1, n_cores() // jobs) if slurm is None else n_processors(slurm)
+    plan = make_plan(recipe, over, threads=threads, **choices)
     if not folder.exists:
-        _rehearse(plan, data)
+        _check_settings(plan, data)
     folder.begin(plan, any_threads=not recipe.recipe.threads)
-    return join(folder.path, jobs=jobs, data=data, slurm=slurm, progress=progress)
+    return resume_sweep(folder.path, jobs=jobs, data=data, slurm=slurm, progress=progress)
 
 
-def join(
+def resume_sweep(
     folder: str | os.PathLike[str],
     *,
     jobs: int = 1,
@@ -122,32 +122,33 @@ def join(
     """Continue the sweep in a folder, also while other machines work on it; the arguments are those of `tune`."""
     if slurm is not None:
         check_slurm(slurm)
-    found = TuningFolder(folder)
-    plan = found.plan()
+    tuning_folder = TuningFolder(folder)
+    plan = tuning_folder.plan()
     data = None if data is None else os.path.abspath(data)
     if slurm is not None:
-        submit(found, integer(jobs, "jobs", 1), slurm, data, files_run())
-        return write_results(read_results(found, plan))
-    return _Launcher(found, plan, integer(jobs, "jobs", 1), data, progress).run()
+        submit(tuning_folder, integer(jobs, "jobs", 1), slurm, data, files_run())
+        return write_results(read_results(tuning_folder, plan))
+    return _Launcher(tuning_folder, plan, integer(jobs, "jobs", 1), data, progress).run()
 
 
-def _rehearse(plan: TuningPlan, data: str | os.PathLike[str] | None) -> None:
+def _check_settings(plan: TuningPlan, data: str | os.PathLike[str] | None) -> None:
     """Load the data and build the models of the values, one after another, so that what is wrong is said at once."""
-    first = {key: values.ends[0] for key, values in plan.space.items()}
-    check_trackers(plan.recipe(first).train.log)
-    loaded: tuple[object, Material[Any]] | None = None
-    others = [
-        {**first, key: value}
-        for key, values in plan.space.items() if key.partition(".")[0] in DATA_TABLES for value in values.ends[1:]
+    first_settings = {key: values.required_values[0] for key, values in plan.space.items()}
+    check_trackers(plan.recipe(first_settings).train.log)
+    loaded_data: tuple[object, Material[Any]] | None = None
+    other_settings = [
+        {**first_settings, key: value}
+        for key, values in plan.space.items() if key.partition(".")[0] in DATA_TABLES
+        for value in values.required_values[1:]
     ]  # fmt: skip
-    for settings in (first, *others):
+    for settings in (first_settings, *other_settings):
         recipe = plan.recipe(settings)
-        if loaded is None or loaded[0] != recipe.data:
-            loaded = recipe.data, load_data(recipe, data)
+        if loaded_data is None or loaded_data[0] != recipe.data:
+            loaded_data = recipe.data, load_data(recipe, data)
         try:
-            build_model(recipe, loaded[1].train, data)
+            build_model(recipe, loaded_data[1].train, data)
         except PellucidError as error:
-            changed_key = next((key for key in settings if settings[key] != first[key]), None)
+            changed_key = next((key for key in settings if settings[key] != first_settings[key]), None)
             raise PellucidError(f"--over {changed_key}: {error}" if changed_key else str(error)) from error
 
 
@@ -158,72 +159,72 @@ class _Launcher:
         self, folder: TuningFolder, plan: TuningPlan, jobs: int, data: str | None, progress: ResultsWatcher | None
     ) -> None:
         self.folder, self.plan, self.jobs, self.progress = folder, plan, jobs, progress
-        words = ["--data", data] if data is not None else []
-        words += [word for file in files_run() for word in ("--custom", str(file))]
-        self.command = [sys.executable, "-m", WORKER, str(folder.path), *words]
+        options = ["--data", data] if data is not None else []
+        options += [word for file in files_run() for word in ("--custom", str(file))]
+        self.command = [sys.executable, "-m", WORKER_MODULE, str(folder.path), *options]
         self.workers: dict[subprocess.Popen[bytes], Path] = {}
-        self.done = set[int]()
-        self.left, self.crashes, self.started = -1, 0, 0
-        self.written, self.counted = time.monotonic(), -math.inf  # when the page was written, and runs were counted
+        self.finished_trials = set[int]()
+        self.n_unfinished, self.crashes, self.n_started = -1, 0, 0
+        self.page_written_at, self.counted_at = time.monotonic(), -math.inf  # counted: the unfinished runs
         self.is_outdated = False  # whether a run has ended since the page was written
 
     def run(self) -> TuningResult:
         """Work until every run is finished, and return the results; on Ctrl-C, stop the workers first."""
         try:
-            while self._count_left():
-                while len(self.workers) < min(self.jobs, self.left):
-                    self._start()
-                time.sleep(POLL)
-                self._reap()
-                self._refresh()
+            while self._count_unfinished():
+                while len(self.workers) < min(self.jobs, self.n_unfinished):
+                    self._start_worker()
+                time.sleep(POLL_SECONDS)
+                self._remove_ended_workers()
+                self._refresh_page()
         except KeyboardInterrupt:
-            self._stop()
+            self._stop_workers()
             raise KeyboardInterrupt(
                 f"stopped, with every run saved; continue by the same command, or by pellucid sweep --resume "
                 f"{self.folder.path}"
             ) from None
         finally:
-            self._stop()
+            self._stop_workers()
         # Another launcher may have added trials in the meantime.
         results = write_results(read_results(self.folder, self.folder.plan()))
         if self.progress is not None:
             self.progress(results)
         return results
 
-    def _count_left(self) -> int:
+    def _count_unfinished(self) -> int:
         """Return the number of unfinished runs, here or on another machine; if it has changed, show the results."""
-        if time.monotonic() - self.counted < COUNTING:
-            return self.left
-        self.counted = time.monotonic()
-        left = sum(1 for _ in unfinished(self.folder, self.plan, self.done))
-        if left != self.left:
-            self.crashes, self.is_outdated = 0, self.left >= 0
+        if time.monotonic() - self.counted_at < COUNT_SECONDS:
+            return self.n_unfinished
+        self.counted_at = time.monotonic()
+        n_unfinished = sum(1 for _ in unfinished_runs(self.folder, self.plan, self.finished_trials))
+        if n_unfinished != self.n_unfinished:
+            self.crashes, self.is_outdated = 0, self.n_unfinished >= 0
             if self.progress is not None:
                 self.progress(read_results(self.folder, self.plan))
-        self.left = left
-        return left
+        self.n_unfinished = n_unfinished
+        return n_unfinished
 
-    def _refresh(self) -> None:
-        """Write the page if a run has ended since, at most once in REFRESH seconds."""
-        if self.is_outdated and time.monotonic() - self.written > REFRESH:
+    def _refresh_page(self) -> None:
+        """Write the page if a run has ended since, at most once in PAGE_SECONDS."""
+        if self.is_outdated and time.monotonic() - self.page_written_at > PAGE_SECONDS:
             write_results(read_results(self.folder, self.folder.plan()))
-            self.written, self.is_outdated = time.monotonic(), False
+            self.page_written_at, self.is_outdated = time.monotonic(), False
 
-    def _start(self) -> None:
+    def _start_worker(self) -> None:
         """Start a worker, in a session of its own: the terminal's Ctrl-C reaches only this process."""
-        self.started += 1
-        log = make_folder(self.folder.logs) / f"{socket.gethostname()}-{os.getpid()}-{self.started}.log"
+        self.n_started += 1
+        log = make_folder(self.folder.logs) / f"{socket.gethostname()}-{os.getpid()}-{self.n_started}.log"
         with log.open("wb") as file:
             worker = subprocess.Popen(
                 self.command, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
             )
         self.workers[worker] = log
 
-    def _reap(self) -> None:
+    def _remove_ended_workers(self) -> None:
         """Forget the workers that have ended; PellucidError if they cannot work."""
         for worker in [worker for worker in self.workers if worker.poll() is not None]:
             log = self.workers.pop(worker)
-            self.counted = -math.inf
+            self.counted_at = -math.inf
             if worker.stdin is not None:
                 worker.stdin.close()
             if worker.returncode in (0, -signal.SIGKILL, -signal.SIGTERM):
@@ -235,7 +236,7 @@ class _Launcher:
                 last_line = next((line for line in reversed(lines) if line.strip()), f"exit code {worker.returncode}")
                 raise PellucidError(f"a worker of {self.folder.path} ended: {last_line}; see {log}")
 
-    def _stop(self) -> None:
+    def _stop_workers(self) -> None:
         """Ask the workers to end, which write checkpoints first, and wait for them; a second Ctrl-C kills them."""
         for worker in self.workers:
             if worker.stdin is not None:

@@ -15,7 +15,7 @@ from pellucid.errors import PellucidError
 from pellucid.recipe.recipe import Recipe, read_recipe
 from pellucid.recipe.toml import parse_value, toml_value
 from pellucid.settings.checks import check, check_known
-from pellucid.tuning.space import MAX_VALUES, ValueRange, Values, for_kind, read_values, values_of
+from pellucid.tuning.space import MAX_VALUES, ValueRange, Values, read_values, values_from_json, with_type_of
 
 FORMAT = 1  # of definition.json
 SAMPLERS = ("tpe", "random")
@@ -64,8 +64,8 @@ class TuningPlan:
 
     def recipe(self, settings: Mapping[str, Any], seed: int | None = None) -> Recipe:
         """Return the recipe of a run; raises PellucidError for settings that it does not accept."""
-        seeds = {} if seed is None else {"recipe.seed": seed}
-        return read_recipe(self.tables, self.name, {**settings, **seeds})
+        seed_override = {} if seed is None else {"recipe.seed": seed}
+        return read_recipe(self.tables, self.name, {**settings, **seed_override})
 
     def combination(self, index: int) -> dict[str, Any]:
         """Return the settings of a grid by their index; the last key varies fastest."""
@@ -79,7 +79,7 @@ class TuningPlan:
         """Return the words of the command that trains a run again, in a run folder of its own; [] without `words`."""
         words_by_key = {word.partition("=")[0]: word for word in self.words}
         trial_settings = {**settings, "recipe.seed": seed, "recipe.threads": self.threads}
-        words_by_key.update({key: f"{key}={_written(value)}" for key, value in trial_settings.items()})
+        words_by_key.update({key: f"{key}={_override_text(value)}" for key, value in trial_settings.items()})
         return ["train", *words_by_key.values()] if self.words else []
 
     def to_json(self) -> dict[str, Any]:
@@ -91,24 +91,28 @@ class TuningPlan:
             "words": list(self.words),
         }
 
-    def same_but_trials(self, other: "TuningPlan") -> bool:
+    def differs_only_in_trials(self, other: "TuningPlan") -> bool:
         """Return whether two plans differ in nothing but the number of trials of a search."""
         return replace(self, trials=0) == replace(other, trials=0) and GRID not in (self.sampler, other.sampler)
 
     def differences(self, other: "TuningPlan") -> list[str]:
         """Return the names of what differs."""
-        mine, theirs = self.to_json(), other.to_json()
-        return [name for name in mine if name != "words" and json.dumps(mine[name]) != json.dumps(theirs[name])]
+        own_values, other_values = self.to_json(), other.to_json()
+        return [
+            name
+            for name in own_values
+            if name != "words" and json.dumps(own_values[name]) != json.dumps(other_values[name])
+        ]
 
 
-def plan_of(table: Mapping[str, Any]) -> TuningPlan:
+def plan_from_json(table: Mapping[str, Any]) -> TuningPlan:
     """Return the plan that `to_json` described."""
-    space = {key: values_of(values) for key, values in table["space"].items()}
-    parts = (table["recipe"], space, tuple(table["seeds"]), table["trials"], table["sampler"], table["prune"])
-    return TuningPlan(*parts, tuple(table["words"]))
+    space = {key: values_from_json(values) for key, values in table["space"].items()}
+    arguments = (table["recipe"], space, tuple(table["seeds"]), table["trials"], table["sampler"], table["prune"])
+    return TuningPlan(*arguments, tuple(table["words"]))
 
 
-def planned(
+def make_plan(
     recipe: Recipe,
     over: Mapping[str, Any],
     *,
@@ -127,8 +131,8 @@ def planned(
     and values that the recipe does not accept, alone and in pairs (see MAX_PAIRS), for a recipe without validation
     data, and for a search without Optuna.
     """
-    chosen = _sampler(trials, sampler)
-    seeds = _seeds(recipe, seeds)
+    sampler_kind = _read_sampler(trials, sampler)
+    seeds = _read_seeds(recipe, seeds)
     for key in over:
         if key in RESERVED_KEYS:
             hint = "give --seeds" if key == "recipe.seed" else "a sweep sets it by itself"
@@ -137,42 +141,42 @@ def planned(
             raise PellucidError(f"{key} is set to one value and varied by --over; do one of both")
     if not over and len(seeds) == 1:
         raise PellucidError("a sweep needs --over KEY=VALUES, such as optimizer.lr=1e-4..1e-1:log, or --seeds 0..4")
-    about = replace(recipe.recipe, then="", threads=recipe.recipe.threads or threads, seed=0)
-    base = replace(recipe, recipe=about)
+    recipe_table = replace(recipe.recipe, then="", threads=recipe.recipe.threads or threads, seed=0)
+    base = replace(recipe, recipe=recipe_table)
     words = (*words, 'recipe.then=""') if words and recipe.recipe.then else tuple(words)
-    plan = TuningPlan(base.to_toml(), {}, seeds, 1, chosen, prune, words)
-    space = _typed(plan, {key: read_values(given, f"--over {key}") for key, given in over.items()})
+    plan = TuningPlan(base.to_toml(), {}, seeds, 1, sampler_kind, prune, words)
+    space = _with_types_of_keys(plan, {key: read_values(given, f"--over {key}") for key, given in over.items()})
     plan = replace(plan, space=space, trials=trials or _grid_size(space))
-    for settings in _samples(space):
-        checked = plan.recipe(settings)
-        if not checked.data.validation:
+    for settings in _sample_settings(space):
+        trial_recipe = plan.recipe(settings)
+        if not trial_recipe.data.validation:
             raise PellucidError(
                 f"{plan.name}: a sweep compares runs on validation images, and the recipe holds none out; add "
                 "data.validation=0.1"
             )
-    needs_optuna = chosen == "tpe" or prune
+    needs_optuna = sampler_kind == "tpe" or prune
     if needs_optuna and find_spec("optuna") is None:
-        other = "leave out --prune" if prune else "give --sampler random"
-        raise PellucidError(f"the search needs Optuna: pip install 'pellucid[tune]', or {other}")
+        alternative = "leave out --prune" if prune else "give --sampler random"
+        raise PellucidError(f"the search needs Optuna: pip install 'pellucid[tune]', or {alternative}")
     return plan
 
 
-def words_of(recipe: Any, overrides: Mapping[str, Any]) -> tuple[str, ...]:
+def command_words(recipe: Any, overrides: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the words after `pellucid train` for a recipe's name or file, with overrides."""
-    return str(recipe), *(f"{key}={_written(value)}" for key, value in overrides.items())
+    return str(recipe), *(f"{key}={_override_text(value)}" for key, value in overrides.items())
 
 
-def cores() -> int:
+def n_cores() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _written(value: Any) -> str:
+def _override_text(value: Any) -> str:
     """Return a value as the right side of `key=value`."""
     return value if isinstance(value, str) and value and parse_value(value) == value else toml_value(value)
 
 
-def _sampler(trials: int | None, sampler: str | None) -> Literal["grid", "random", "tpe"]:
+def _read_sampler(trials: int | None, sampler: str | None) -> Literal["grid", "random", "tpe"]:
     if trials is None:
         if sampler is not None:
             raise PellucidError(f"--sampler {sampler} needs the number of --trials; without it, a sweep is a grid")
@@ -182,7 +186,7 @@ def _sampler(trials: int | None, sampler: str | None) -> Literal["grid", "random
     return "random" if sampler == "random" else "tpe"
 
 
-def _seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
+def _read_seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
     chosen = (recipe.recipe.seed,) if seeds is None else tuple(seeds)
     are_seeds = all(type(seed) is int and 0 <= seed < 2**63 for seed in chosen)
     are_different = bool(chosen) and len(set(chosen)) == len(chosen)
@@ -190,13 +194,13 @@ def _seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
     return chosen
 
 
-def _typed(plan: TuningPlan, space: Mapping[str, Values]) -> dict[str, Values]:
+def _with_types_of_keys(plan: TuningPlan, space: Mapping[str, Values]) -> dict[str, Values]:
     """Return the values of keys, with ranges of the types that the recipe has for them."""
     if not any(isinstance(values, ValueRange) for values in space.values()):
         return dict(space)
-    tables = plan.recipe({key: values.ends[0] for key, values in space.items()}).tables()
-    accepted = {f"{table}.{name}": value for table, keys in tables.items() for name, value in keys.items()}
-    return {key: for_kind(values, accepted[key], f"--over {key}") for key, values in space.items()}
+    tables = plan.recipe({key: values.required_values[0] for key, values in space.items()}).tables()
+    recipe_values = {f"{table}.{name}": value for table, keys in tables.items() for name, value in keys.items()}
+    return {key: with_type_of(values, recipe_values[key], f"--over {key}") for key, values in space.items()}
 
 
 def _grid_size(space: Mapping[str, Values]) -> int:
@@ -211,15 +215,15 @@ def _grid_size(space: Mapping[str, Values]) -> int:
     return count
 
 
-def _samples(space: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
+def _sample_settings(space: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
     """Yield settings in which every value occurs (of a range, its ends), and MAX_PAIRS pairs of values."""
-    first = {key: values.ends[0] for key, values in space.items()}
-    yield first
+    first_settings = {key: values.required_values[0] for key, values in space.items()}
+    yield first_settings
     for key in space:
-        yield from ({**first, key: value} for value in space[key].ends[1:])
+        yield from ({**first_settings, key: value} for value in space[key].required_values[1:])
     pairs = (
-        {**first, one: value, other: second}
-        for one, other in combinations(space, 2)
-        for value, second in product(space[one].ends[1:], space[other].ends[1:])
+        {**first_settings, key: value, other_key: other_value}
+        for key, other_key in combinations(space, 2)
+        for value, other_value in product(space[key].required_values[1:], space[other_key].required_values[1:])
     )
     yield from islice(pairs, MAX_PAIRS)

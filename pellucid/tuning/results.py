@@ -11,7 +11,7 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
 from pellucid.task import Merit
-from pellucid.tuning.folder import Outcome, RunState, TrialRun, TuningFolder, state_of
+from pellucid.tuning.folder import Outcome, RunState, TrialRun, TuningFolder, trial_state
 from pellucid.tuning.plan import TuningPlan
 
 LOSS = Merit("loss", "loss", "", is_error=True)  # where the histories have no figure of merit of the task
@@ -57,7 +57,7 @@ class TunedRun:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedTrial:
     """A trial as it stands: its settings and its runs, one for each seed."""
 
     number: int
@@ -67,15 +67,15 @@ class Tuned:
     @property
     def state(self) -> RunState | None:
         """What became of it; None while it is unfinished."""
-        return state_of([run.outcome for run in self.runs])
+        return trial_state([run.outcome for run in self.runs])
 
     @property
     def values(self) -> list[float]:
         """The values of its complete runs."""
-        found = [run.outcome for run in self.runs]
+        outcomes = [run.outcome for run in self.runs]
         return [
             outcome.value
-            for outcome in found
+            for outcome in outcomes
             if outcome is not None and outcome.state == "complete" and outcome.value is not None
         ]
 
@@ -88,8 +88,8 @@ class Tuned:
     @property
     def error(self) -> str:
         """The line of the first run that failed, or ""."""
-        found = (run.outcome for run in self.runs)
-        return next((outcome.error for outcome in found if outcome is not None and outcome.error), "")
+        outcomes = (run.outcome for run in self.runs)
+        return next((outcome.error for outcome in outcomes if outcome is not None and outcome.error), "")
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -107,7 +107,7 @@ class TuningResult:
 
     folder: TuningFolder
     plan: TuningPlan
-    trials: Sequence[Tuned]
+    trials: Sequence[TunedTrial]
 
     @property
     def page(self) -> Path:
@@ -117,8 +117,8 @@ class TuningResult:
     @property
     def figure(self) -> Outcome | None:
         """An outcome with the column that is compared, and its direction; None before the first result."""
-        found = (run.outcome for trial in self.trials for run in trial.runs)
-        return next((outcome for outcome in found if outcome is not None and outcome.figure), None)
+        outcomes = (run.outcome for trial in self.trials for run in trial.runs)
+        return next((outcome for outcome in outcomes if outcome is not None and outcome.figure), None)
 
     @property
     def lower(self) -> bool:
@@ -126,13 +126,13 @@ class TuningResult:
         return self.figure is not None and self.figure.lower
 
     @cached_property
-    def ranked(self) -> list[Tuned]:
+    def ranked(self) -> list[TunedTrial]:
         """The complete trials, the best first."""
-        complete = [trial for trial in self.trials if trial.value is not None]
-        return sorted(complete, key=lambda trial: (trial.value or 0.0) * (1 if self.lower else -1))
+        complete_trials = [trial for trial in self.trials if trial.value is not None]
+        return sorted(complete_trials, key=lambda trial: (trial.value or 0.0) * (1 if self.lower else -1))
 
     @property
-    def best(self) -> Tuned | None:
+    def best(self) -> TunedTrial | None:
         """The best trial; None before the first complete one."""
         return self.ranked[0] if self.ranked else None
 
@@ -163,18 +163,18 @@ class TuningResult:
 
 def read_results(folder: TuningFolder, plan: TuningPlan) -> TuningResult:
     """Return a sweep as it stands."""
-    return TuningResult(folder, plan, [*_trials(folder, plan)])
+    return TuningResult(folder, plan, [*_read_trials(folder, plan)])
 
 
-def _trials(folder: TuningFolder, plan: TuningPlan) -> Iterator[Tuned]:
+def _read_trials(folder: TuningFolder, plan: TuningPlan) -> Iterator[TunedTrial]:
     for number in range(1, plan.trials + 1):
         settings = folder.settings(number)
         if settings is not None:
             runs = [folder.run(number, seed) for seed in plan.seeds]
-            yield Tuned(number, settings, [TunedRun(run.seed, run.path, run.outcome) for run in runs])
+            yield TunedTrial(number, settings, [TunedRun(run.seed, run.path, run.outcome) for run in runs])
 
 
-def outcome_of(run: TrialRun, merits: Sequence[Merit], monitor: str, pruned: bool) -> Outcome:
+def outcome_of(run: TrialRun, merits: Sequence[Merit], monitor: str, is_pruned: bool) -> Outcome:
     """Return the outcome of a run whose training ended.
 
     merits: the figures of its task, the most important first. monitor: the column by which it chose its weights.
@@ -186,13 +186,13 @@ def outcome_of(run: TrialRun, merits: Sequence[Merit], monitor: str, pruned: boo
     if value is None:
         error = f"it recorded no finite {figure}" if figure else "it recorded no figure on validation images"
         return Outcome("failed", figure, lower, error=error)
-    return Outcome("pruned" if pruned else "complete", figure, lower, value, best_row["epoch"])
+    return Outcome("pruned" if is_pruned else "complete", figure, lower, value, best_row["epoch"])
 
 
 def figure_of(row: Mapping[str, Any], merits: Sequence[Merit]) -> tuple[str, bool]:
     """Return the column of a history that a sweep compares, "" if it has none, and whether smaller is better."""
-    found = next((merit for merit in (*merits, LOSS) if f"val_{merit.name}" in row), None)
-    return ("", False) if found is None else (f"val_{found.name}", found.is_error)
+    merit = next((candidate for candidate in (*merits, LOSS) if f"val_{candidate.name}" in row), None)
+    return ("", False) if merit is None else (f"val_{merit.name}", merit.is_error)
 
 
 def _best_row(rows: Sequence[Mapping[str, Any]], monitor: str) -> Mapping[str, Any]:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial, TrialState
 
-REFRESH = 2.0  # seconds between two looks at the other runs, while one is trained
+READ_SECONDS = 2.0  # seconds between two looks at the other runs, while one is trained
 
 
-def settings_of(number: int, plan: TuningPlan, results: TuningResult) -> dict[str, Any]:
+def trial_settings(number: int, plan: TuningPlan, results: TuningResult) -> dict[str, Any]:
     """Return the settings of a trial. results: the trials so far, which only the sampler "tpe" looks at.
 
     Grids and random draws depend on the number alone; so does the generator of "tpe".
@@ -28,22 +28,22 @@ def settings_of(number: int, plan: TuningPlan, results: TuningResult) -> dict[st
     if plan.sampler == "grid":
         return plan.combination(number - 1)
     if plan.sampler == "random":
-        draw = random.Random(f"trial {number}")
-        return {key: values.at(draw.random()) for key, values in plan.space.items()}
+        rng = random.Random(f"trial {number}")
+        return {key: values.value_at(rng.random()) for key, values in plan.space.items()}
     from optuna.samplers import TPESampler
 
-    with _quiet():
-        study = study_of(results, TPESampler(seed=number, constant_liar=True))
-        chosen = study.ask({key: _distribution(values) for key, values in plan.space.items()}).params
-    return {key: _value(values, chosen[key]) for key, values in plan.space.items()}
+    with _without_optuna_logs():
+        study = optuna_study(results, TPESampler(seed=number, constant_liar=True))
+        params = study.ask({key: _distribution(values) for key, values in plan.space.items()}).params
+    return {key: _from_optuna(values, params[key]) for key, values in plan.space.items()}
 
 
-def study_of(results: TuningResult, sampler: Any = None) -> "Study":
+def optuna_study(results: TuningResult, sampler: Any = None) -> "Study":
     """Return the trials of a sweep as a study of Optuna in memory, also for its figures."""
     from optuna import create_study
     from optuna.trial import TrialState, create_trial
 
-    with _quiet():
+    with _without_optuna_logs():
         study = create_study(direction="minimize" if results.lower else "maximize", sampler=sampler)
         distributions = {key: _distribution(values) for key, values in results.plan.space.items()}
         states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -53,7 +53,7 @@ def study_of(results: TuningResult, sampler: Any = None) -> "Study":
             study.add_trial(create_trial(
                 state=state,
                 value=trial.value,
-                params={key: _parameter(results.plan.space[key], value) for key, value in trial.settings.items()},
+                params={key: _to_optuna(results.plan.space[key], value) for key, value in trial.settings.items()},
                 distributions=distributions,
                 intermediate_values=by_epoch(rows, "" if results.figure is None else results.figure.figure),
             ))  # fmt: skip
@@ -65,10 +65,11 @@ class MedianRule:
 
     def __init__(self, results: TuningResult) -> None:
         self.results = results
-        self.read = -math.inf  # when the other runs were read
-        self.known = dict[str, Mapping[int, float]]()  # the values of complete runs by epoch, by the run's folder
+        self.read_at = -math.inf  # when the other runs were read
+        # The values of complete runs by epoch, by the run's folder:
+        self.curves_by_run = dict[str, Mapping[int, float]]()
 
-    def prunes(self, rows: Sequence[Mapping[str, Any]], merits: Sequence[Any]) -> bool:
+    def should_prune(self, rows: Sequence[Mapping[str, Any]], merits: Sequence[Any]) -> bool:
         """Return whether a run with the history `rows` so far is to end."""
         from optuna import create_study
         from optuna.pruners import MedianPruner
@@ -78,26 +79,26 @@ class MedianRule:
         own_values = by_epoch(rows, figure)
         if rows[-1]["epoch"] not in own_values:
             return False
-        self._read(figure)
-        with _quiet():
+        self._read_runs(figure)
+        with _without_optuna_logs():
             study = create_study(direction="minimize" if lower else "maximize")
-            for values in self.known.values():
+            for values in self.curves_by_run.values():
                 if values:
-                    study.add_trial(_curve(values, TrialState.COMPLETE))
-            return MedianPruner().prune(study, _curve(own_values, TrialState.RUNNING))
+                    study.add_trial(_optuna_trial(values, TrialState.COMPLETE))
+            return MedianPruner().prune(study, _optuna_trial(own_values, TrialState.RUNNING))
 
-    def _read(self, figure: str) -> None:
-        """Read the histories of runs that have become complete, at most once in REFRESH seconds."""
-        if time.monotonic() - self.read < REFRESH:
+    def _read_runs(self, figure: str) -> None:
+        """Read the histories of runs that have become complete, at most once in READ_SECONDS."""
+        if time.monotonic() - self.read_at < READ_SECONDS:
             return
-        self.read = time.monotonic()
+        self.read_at = time.monotonic()
         results = read_results(self.results.folder, self.results.plan)
         for run in (run for trial in results.trials for run in trial.runs):
-            if str(run.path) not in self.known and run.outcome is not None and run.outcome.state == "complete":
-                self.known[str(run.path)] = by_epoch(run.rows, figure)
+            if str(run.path) not in self.curves_by_run and run.outcome is not None and run.outcome.state == "complete":
+                self.curves_by_run[str(run.path)] = by_epoch(run.rows, figure)
 
 
-def _curve(values: Mapping[int, float], state: "TrialState") -> "FrozenTrial":
+def _optuna_trial(values: Mapping[int, float], state: "TrialState") -> "FrozenTrial":
     from optuna.trial import TrialState, create_trial
 
     value = values[max(values)] if state == TrialState.COMPLETE else None
@@ -114,19 +115,19 @@ def _distribution(values: Values) -> "BaseDistribution":
     return FloatDistribution(values.low, values.high, log=values.log)
 
 
-def _parameter(values: Values, value: Any) -> Any:
+def _to_optuna(values: Values, value: Any) -> Any:
     """Return a value of a recipe as Optuna's distribution has it."""
     return toml_value(value) if isinstance(values, ValueList) else value
 
 
-def _value(values: Values, parameter: Any) -> Any:
+def _from_optuna(values: Values, parameter: Any) -> Any:
     """Return the value of a recipe for one of Optuna's."""
     if isinstance(values, ValueList):
         return next(value for value in values.values if toml_value(value) == parameter)
-    return values.rounded(parameter)
+    return values.round_value(parameter)
 
 
-def _quiet() -> warnings.catch_warnings:
+def _without_optuna_logs() -> warnings.catch_warnings:
     """Silence Optuna's log of each trial, and its warnings of what is experimental, within a context."""
     import optuna
 

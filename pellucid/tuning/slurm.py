@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_TIME = "24:00:00"
 OPTIONS = ("partition", "time", "cpus", "gpus", "memory")
 MAX_TIMEOUTS = 100  # after which a job that reaches its time limit is not queued again
-_TIMES = [  # the forms of SLURM's --time
+_TIME_MATCHERS = [  # the forms of SLURM's --time
     re.compile(pattern).fullmatch
     for pattern in (
         r"(?P<minutes>\d+)(:(?P<seconds>\d+))?",
@@ -70,7 +70,7 @@ def read_options(text: str) -> dict[str, Any]:
 
 def check_slurm(options: Mapping[str, Any]) -> None:
     """Raise PellucidError for invalid options, and where submitit or SLURM is missing."""
-    _parameters(options)
+    _submitit_parameters(options)
     if find_spec("submitit") is None:
         raise PellucidError("jobs of SLURM need submitit: pip install 'pellucid[slurm]'")
     if which("srun") is None:
@@ -93,24 +93,24 @@ def submit(
     """
     from submitit import AutoExecutor
 
-    plan, parameters = folder.plan(), _parameters(options)
+    plan, parameters = folder.plan(), _submitit_parameters(options)
     limits = {"slurm_max_num_timeout": MAX_TIMEOUTS} if cluster == "slurm" else {}
     executor = AutoExecutor(make_folder(folder.path / "slurm"), cluster=cluster, **limits)
-    cpus = processors(options) if "cpus" in options else plan.threads
+    cpus = n_processors(options) if "cpus" in options else plan.threads
     executor.update_parameters(name=f"{plan.name}-sweep", cpus_per_task=cpus, **parameters)
     worker = SlurmWorker(folder.path.resolve(), data, files)
     with executor.batch():
         return [executor.submit(worker) for _ in range(jobs)]
 
 
-def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+def _submitit_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options as submitit's parameters; raises PellucidError for invalid ones."""
     for name in options:
         check_known("--slurm: no option", name, OPTIONS)
     parameters: dict[str, Any] = {"timeout_min": _minutes(str(options.get("time", DEFAULT_TIME)))}
-    processors(options)
+    n_processors(options)
     if "gpus" in options:
-        parameters["gpus_per_node"] = _count(options, "gpus")
+        parameters["gpus_per_node"] = _positive_integer(options, "gpus")
     if "memory" in options:
         parameters["slurm_mem"] = str(options["memory"])
     if "partition" in options:
@@ -120,7 +120,7 @@ def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _minutes(text: str) -> int:
     """Return a time limit in minutes."""
-    match = next(filter(None, (form(text) for form in _TIMES)), None)
+    match = next(filter(None, (matcher(text) for matcher in _TIME_MATCHERS)), None)
     groups = {} if match is None else {name: int(value) for name, value in match.groupdict().items() if value}
     days, hours, minutes, seconds = (groups.get(name, 0) for name in ("days", "hours", "minutes", "seconds"))
     total = ((days * 24 + hours) * 60 + minutes) + seconds / 60
@@ -129,12 +129,12 @@ def _minutes(text: str) -> int:
     return math.ceil(total)
 
 
-def processors(options: Mapping[str, Any]) -> int:
+def n_processors(options: Mapping[str, Any]) -> int:
     """Return the number of processors of each job, by default 1."""
-    return _count(options, "cpus") if "cpus" in options else 1
+    return _positive_integer(options, "cpus") if "cpus" in options else 1
 
 
-def _count(options: Mapping[str, Any], name: str) -> int:
+def _positive_integer(options: Mapping[str, Any], name: str) -> int:
     value = str(options[name])
     if not value.isdecimal() or int(value) < 1:
         raise PellucidError(f"--slurm: {name}={value} is no number from 1; give the {name} of each job")

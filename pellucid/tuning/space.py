@@ -11,11 +11,11 @@ from pellucid.recipe.toml import parse_value, toml_value
 from pellucid.settings.checks import is_number
 from pellucid.text import shown
 
-POINTS = 5  # of a range of numbers in a grid
-DIGITS = 4  # significant ones of a drawn number, which then reads well in a command
+N_POINTS = 5  # of a range of numbers in a grid
+N_DIGITS = 4  # significant ones of a drawn number, which then reads well in a command
 MAX_VALUES = 10_000  # of one key in a grid
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
-_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?(?::(\d+))?").fullmatch
+_match_range = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?(?::(\d+))?").fullmatch
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class ValueList:
         return self.values
 
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def required_values(self) -> tuple[Any, ...]:
         """The values that a recipe must accept."""
         return self.values
 
-    def at(self, fraction: float) -> Any:
+    def value_at(self, fraction: float) -> Any:
         """Return the value at a fraction (0 to 1) of the list."""
         return self.values[min(int(fraction * len(self.values)), len(self.values) - 1)]
 
@@ -60,25 +60,25 @@ class ValueRange:
     def grid(self) -> tuple[Any, ...]:
         """The values of a grid: every whole number, five numbers, or on a logarithmic scale doublings and decades."""
         if not self.log:
-            return self.points(int(self.high - self.low) + 1 if self.whole else POINTS)
+            return self.spaced_values(int(self.high - self.low) + 1 if self.whole else N_POINTS)
         base = 2 if self.whole else 10
         count = math.floor(math.log(self.high / self.low, base) + 1e-9) + 1
-        values = [self.rounded(self.low * base**k) for k in range(count)]
-        return tuple(dict.fromkeys([*values, self.rounded(self.high)]))
+        values = [self.round_value(self.low * base**k) for k in range(count)]
+        return tuple(dict.fromkeys([*values, self.round_value(self.high)]))
 
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def required_values(self) -> tuple[Any, ...]:
         """The values that a recipe must accept."""
-        return self.rounded(self.low), self.rounded(self.high)
+        return self.round_value(self.low), self.round_value(self.high)
 
-    def points(self, count: int) -> tuple[Any, ...]:
+    def spaced_values(self, count: int) -> tuple[Any, ...]:
         """Return `count` numbers from low to high at equal distances; of whole numbers each once."""
-        return tuple(dict.fromkeys(self._between(k / (count - 1)) for k in range(count)))
+        return tuple(dict.fromkeys(self._interpolate(k / (count - 1)) for k in range(count)))
 
-    def at(self, fraction: float) -> Any:
+    def value_at(self, fraction: float) -> Any:
         """Return the number at a fraction (0 to 1) of the range; of whole numbers, each has an equal part."""
         if not self.whole:
-            return self._between(fraction)
+            return self._interpolate(fraction)
         low, high = self.low - 0.5, self.high + 0.5
         value = low * (high / low) ** fraction if self.log else low + fraction * (high - low)
         return int(min(max(round(value), self.low), self.high))
@@ -92,15 +92,15 @@ class ValueRange:
         kind = "whole numbers " if self.whole else ""
         return f"{kind}{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
 
-    def _between(self, fraction: float) -> Any:
+    def _interpolate(self, fraction: float) -> Any:
         low, high = self.low, self.high
-        return self.rounded(low * (high / low) ** fraction if self.log else low + fraction * (high - low))
+        return self.round_value(low * (high / low) ** fraction if self.log else low + fraction * (high - low))
 
-    def rounded(self, value: float) -> Any:
+    def round_value(self, value: float) -> Any:
         """Return a number of the range in the digits of a command line."""
         if self.whole:
             return round(value)
-        return min(max(float(f"{value:.{DIGITS}g}"), float(self.low)), float(self.high))
+        return min(max(float(f"{value:.{N_DIGITS}g}"), float(self.low)), float(self.high))
 
 
 Values = ValueList | ValueRange
@@ -110,16 +110,16 @@ def read_values(given: Any, where: str) -> Values:
     """Return the values of `--over KEY=...`, or of a list in Python; raises PellucidError, which begins with `where`.
 
     given: "1e-4..1e-1:log", a range; "0..1:5", five numbers of a range; "sgd,adam" or a sequence, a list. A range of
-    which both ends are whole numbers may become one of any numbers later, see `for_kind`.
+    which both ends are whole numbers may become one of any numbers later, see `with_type_of`.
     """
     if isinstance(given, ValueList | ValueRange):
         return given
     if isinstance(given, str):
-        range_match = _RANGE(given.strip())
+        range_match = _match_range(given.strip())
         if range_match is not None:
             low, high, log, count = range_match.groups()
             return _read_range(low, high, log, count, where)
-        parts = [part.strip() for part in _split(given)]
+        parts = [part.strip() for part in _split_at_commas(given)]
         if not all(parts):
             raise PellucidError(f"{where}: {shown(given)} has an empty value; write KEY=a,b,c or KEY=LOW..HIGH")
         values = [parse_value(part) for part in parts]
@@ -127,22 +127,22 @@ def read_values(given: Any, where: str) -> Values:
         values = [value if not isinstance(value, tuple) else list(value) for value in given]
     else:
         raise PellucidError(f"{where} takes a list of values, or a range such as '1e-4..1e-1:log', not {shown(given)}")
-    texts = [_text(value, where) for value in values]
-    twice = next((text for k, text in enumerate(texts) if text in texts[:k]), None)
-    if twice is not None:
-        raise PellucidError(f"{where}: {twice} is given twice; give each value once")
+    texts = [_toml_text(value, where) for value in values]
+    duplicate = next((text for k, text in enumerate(texts) if text in texts[:k]), None)
+    if duplicate is not None:
+        raise PellucidError(f"{where}: {duplicate} is given twice; give each value once")
     if not values:
         raise PellucidError(f"{where} has no value; give at least one")
     return ValueList(tuple(values))
 
 
-def for_kind(values: Values, accepted: Any, where: str) -> Values:
-    """Return the values for a key; accepted: what its recipe made of the lowest one, which shows the key's type."""
+def with_type_of(values: Values, example: Any, where: str) -> Values:
+    """Return the values for a key; example: what its recipe made of the lowest one, which shows the key's type."""
     if isinstance(values, ValueList):
         return values
-    if not is_number(accepted):
+    if not is_number(example):
         raise PellucidError(f"{where} takes no numbers, so no range; give a list, {where.rpartition(' ')[2]}=a,b")
-    is_integer = type(accepted) is int
+    is_integer = type(example) is int
     if is_integer and not (values.low == int(values.low) and values.high == int(values.high)):
         raise PellucidError(f"{where} takes whole numbers; give whole numbers as the ends of its range")
     if not is_integer:
@@ -150,7 +150,7 @@ def for_kind(values: Values, accepted: Any, where: str) -> Values:
     return replace(values, low=int(values.low), high=int(values.high), whole=True)
 
 
-def values_of(table: Mapping[str, Any]) -> Values:
+def values_from_json(table: Mapping[str, Any]) -> Values:
     """Return the values that `to_json` described."""
     return ValueList(tuple(table["values"])) if "values" in table else ValueRange(**table)
 
@@ -162,15 +162,15 @@ def _read_range(low_text: str, high_text: str, log: str | None, count: str | Non
         raise PellucidError(f"{where}: {low_text}..{high_text} is not a range; its first number must be the smaller")
     if log and low <= 0:
         raise PellucidError(f"{where}: a logarithmic range must begin above 0, not at {low_text}")
-    span = ValueRange(low, high, bool(log), type(low) is int and type(high) is int)
+    value_range = ValueRange(low, high, bool(log), type(low) is int and type(high) is int)
     if count is None:
-        return span
+        return value_range
     if not 2 <= int(count) <= MAX_VALUES:
         raise PellucidError(f"{where}: a range has from 2 to {MAX_VALUES:,} points, not {count}")
-    return ValueList(span.points(int(count)))
+    return ValueList(value_range.spaced_values(int(count)))
 
 
-def _split(text: str) -> list[str]:
+def _split_at_commas(text: str) -> list[str]:
     """Return the parts between commas that are not inside brackets or quotes."""
     parts, depth, quote = [""], 0, ""
     for c in text:
@@ -189,7 +189,7 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _text(value: Any, where: str) -> str:
+def _toml_text(value: Any, where: str) -> str:
     try:
         return toml_value(value)
     except TypeError as error:

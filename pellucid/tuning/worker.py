@@ -27,12 +27,12 @@ from pellucid.text import note
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.checkpoint import SavedState
 from pellucid.training.device import usable_device
-from pellucid.tuning.folder import Outcome, TrialRun, TuningFolder, unfinished
+from pellucid.tuning.folder import Outcome, TrialRun, TuningFolder, unfinished_runs
 from pellucid.tuning.results import outcome_of, read_results
-from pellucid.tuning.search import MedianRule, settings_of
+from pellucid.tuning.search import MedianRule, trial_settings
 
-IDLE = 0.5  # seconds between two looks for a run to take up
-PRUNED = "pruned: worse than the median of the other runs"
+IDLE_SECONDS = 0.5  # seconds between two looks for a run to take up
+PRUNED_MESSAGE = "pruned: worse than the median of the other runs"
 
 
 class Pruning(Callback):
@@ -44,8 +44,8 @@ class Pruning(Callback):
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Look at the epoch, unless it is the last one."""
         rows = training.history.rows
-        if training.epoch < training.epochs and self.rule.prunes(rows, task_of(training.model).merits):
-            training.stop = f"{PRUNED} after {training.epoch} epochs"
+        if training.epoch < training.epochs and self.rule.should_prune(rows, task_of(training.model).merits):
+            training.stop = f"{PRUNED_MESSAGE} after {training.epoch} epochs"
 
 
 class Worker:
@@ -54,8 +54,8 @@ class Worker:
     def __init__(self, folder: TuningFolder, data: str | os.PathLike[str] | None = None) -> None:
         self.folder, self.data = folder, data
         self.plan = folder.plan()
-        self.done = set[int]()  # numbers of finished trials
-        self.loaded: tuple[Any, Material[Any]] | None = None  # the tables that the data depend on, and the data
+        self.finished_trials = set[int]()  # numbers of finished trials
+        self.loaded_data: tuple[Any, Material[Any]] | None = None  # the tables that the data depend on, and the data
         self.rule = MedianRule(read_results(folder, self.plan))
 
     def work(self, wait: bool = True) -> None:
@@ -64,16 +64,16 @@ class Worker:
         wait: stay while other processes train the last ones, to take up those of a process that is killed.
         """
         while True:
-            while self._next():
+            while self._train_next():
                 pass
-            if not wait or next(unfinished(self.folder, self.plan, self.done), None) is None:
+            if not wait or next(unfinished_runs(self.folder, self.plan, self.finished_trials), None) is None:
                 return
-            time.sleep(IDLE)
+            time.sleep(IDLE_SECONDS)
 
-    def _next(self) -> bool:
+    def _train_next(self) -> bool:
         """Take and train the next run; return False if there is none."""
-        for run in unfinished(self.folder, self.plan, self.done):
-            settings = self.folder.choose(run.number, lambda run=run: self._settings(run.number))
+        for run in unfinished_runs(self.folder, self.plan, self.finished_trials):
+            settings = self.folder.choose_settings(run.number, lambda run=run: self._choose_settings(run.number))
             make_folder(run.path)
             claim = run.claim
             if not claim.take():
@@ -86,8 +86,8 @@ class Worker:
                 claim.release()
         return False
 
-    def _settings(self, number: int) -> dict[str, Any]:
-        return settings_of(number, self.plan, read_results(self.folder, self.plan))
+    def _choose_settings(self, number: int) -> dict[str, Any]:
+        return trial_settings(number, self.plan, read_results(self.folder, self.plan))
 
     def _train(self, run: TrialRun, settings: Mapping[str, Any]) -> Outcome:
         """Train a run, or resume it, and return what came of it; an error is an outcome too.
@@ -97,39 +97,39 @@ class Worker:
         recipe = self.plan.recipe(settings, run.seed)
         usable_device(recipe.recipe.device)
         material = self._material(recipe)
-        if not run.attempt(_step(RunFolder(run.path))):
+        if not run.count_attempt(_checkpoint_step(RunFolder(run.path))):
             return Outcome("failed", error="its process was ended again and again, perhaps for lack of memory")
         try:
-            return self._trained(run, recipe, material)
+            return self._run_training(run, recipe, material)
         except KeyboardInterrupt:
             run.forget_attempts()
             raise
         except PellucidError as error:
             return Outcome("failed", error=" ".join(str(error).split()))
         except Exception as error:  # a fault of one trial must not end the others
-            what = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-            return Outcome("failed", error=" ".join(what.split())[:500])
+            reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+            return Outcome("failed", error=" ".join(reason.split())[:500])
 
-    def _trained(self, run: TrialRun, recipe: Recipe, material: Material[Any]) -> Outcome:
+    def _run_training(self, run: TrialRun, recipe: Recipe, material: Material[Any]) -> Outcome:
         folder = RunFolder(run.path)
         if not folder.recipe.exists():
             write_atomically(folder.recipe, recipe.to_toml().encode())
         callbacks = [Pruning(self.rule)] if self.plan.prune else []
-        trained = train_in(run.path, material, progress=False, data=self.data, callbacks=callbacks)
+        result = train_in(run.path, material, progress=False, data=self.data, callbacks=callbacks)
         state = SavedState.find(folder)
-        pruned = state is not None and state.progress["stop"].startswith(PRUNED)
-        return outcome_of(run, task_of(trained.model).merits, recipe.train.monitor, pruned)
+        is_pruned = state is not None and state.progress["stop"].startswith(PRUNED_MESSAGE)
+        return outcome_of(run, task_of(result.model).merits, recipe.train.monitor, is_pruned)
 
     def _material(self, recipe: Recipe) -> Material[Any]:
         """Return the data of a recipe; those of the run before, if they are the same."""
         tables = (recipe.data, recipe.recipe.seed, recipe.network, recipe.objective, recipe.loss)
-        if self.loaded is None or self.loaded[0] != tables:
-            self.loaded = None  # frees the memory first
-            self.loaded = tables, load_data(recipe, self.data)
-        return self.loaded[1]
+        if self.loaded_data is None or self.loaded_data[0] != tables:
+            self.loaded_data = None  # frees the memory first
+            self.loaded_data = tables, load_data(recipe, self.data)
+        return self.loaded_data[1]
 
 
-def _step(folder: RunFolder) -> int:
+def _checkpoint_step(folder: RunFolder) -> int:
     """Return the step of a run's last checkpoint; 0 if none can be read."""
     try:
         return SavedState(folder.last).progress["step"] if folder.has_checkpoint else 0
@@ -140,12 +140,12 @@ def _step(folder: RunFolder) -> int:
 def stop_with_launcher() -> None:
     """End this process as SIGTERM does when its standard input ends, which its launcher holds open."""
 
-    def wait() -> None:
+    def wait_for_end_of_input() -> None:
         while os.read(0, 1024):  # not sys.stdin, whose lock the interpreter needs at its end
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait_for_end_of_input, daemon=True).start()
 
 
 def main(words: Sequence[str]) -> int:
@@ -160,8 +160,8 @@ def main(words: Sequence[str]) -> int:
         for file in args.custom:
             run_file(Path(file))
         Worker(TuningFolder(args.folder), args.data).work()
-    except KeyboardInterrupt as stopped:
-        note(str(stopped))
+    except KeyboardInterrupt as interrupt:
+        note(str(interrupt))
         return 130
     except PellucidError as error:
         note(str(error))

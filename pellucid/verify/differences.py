@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-5  # relative to the largest entry of the tensor's gradient
-STEPS = (1e-5, 1e-6, 1e-7)  # relative to the entry if its magnitude is above 1, otherwise absolute
+STEP_SIZES = (1e-5, 1e-6, 1e-7)  # relative to the entry if its magnitude is above 1, otherwise absolute
 # Shorter steps, for activations so small that the steps above cross many kinks; used where rounding errors of the
 # differences are below the tolerance.
-SHORT_STEPS = (1e-8, 1e-9)
+SHORT_STEP_SIZES = (1e-8, 1e-9)
 # With a tenth of the step, the difference between the slopes on the two sides of an entry is unchanged at a kink, and a
 # tenth where the loss is smooth. If the new difference divided by the old one is above this ratio, there is a kink.
 KINK_RATIO = 0.3
@@ -24,35 +24,35 @@ class Difference(NamedTuple):
 
     error: float  # distance from the central difference
     agrees: bool  # whether rounding can explain this distance
-    kink: bool  # whether the slopes to both sides differ for short steps too, so that the loss has a kink here
-    between: bool  # whether the entry lies between these slopes
+    is_kink: bool  # whether the slopes to both sides differ for short steps too, so that the loss has a kink here
+    is_subgradient: bool  # whether the entry lies between these slopes
     noise: float  # possible rounding error of a central difference with the last step tried
     gap: float | None  # distance from the other gradient, 0 if rounding can explain it; None if there is no other
 
     @property
-    def right(self) -> bool:
+    def is_right(self) -> bool:
         """Whether it agrees with the central difference and with the other gradient."""
         return self.agrees and not self.gap
 
     @property
-    def tie(self) -> bool:
+    def is_tie(self) -> bool:
         """Whether both gradients may be right although they differ: this one is a subgradient at a kink."""
-        return bool(self.gap) and self.kink and self.between
+        return bool(self.gap) and self.is_kink and self.is_subgradient
 
     @property
-    def wrong(self) -> bool:
+    def is_wrong(self) -> bool:
         """Whether the entry is wrong: it disagrees, and no kink explains it.
 
         A gap below the rounding error of differences is not counted as wrong.
         """
         if self.gap:
-            return not self.tie and not self.gap <= self.noise
-        return self.gap is None and not self.agrees and not self.kink
+            return not self.is_tie and not self.gap <= self.noise
+        return self.gap is None and not self.agrees and not self.is_kink
 
     @property
-    def inconclusive(self) -> bool:
+    def is_inconclusive(self) -> bool:
         """Whether the entry must be compared at a nudged input: it is not right, nor a kink with equal gradients."""
-        return not self.right and (self.gap != 0 or not self.kink)
+        return not self.is_right and (self.gap != 0 or not self.is_kink)
 
 
 @dataclass
@@ -60,41 +60,41 @@ class GradientComparison:
     """A gradient of a tensor, compared with central differences and, if there is one, with another gradient."""
 
     gap: float | None  # largest distance from the other gradient
-    close: bool | None  # whether rounding can explain this distance
+    is_close: bool | None  # whether rounding can explain this distance
     scale: float  # largest magnitude of both gradients
     largest: float  # largest magnitude of this gradient
     entries: list[Difference]  # the sampled entries
-    places: list[int]  # their indices in the flat tensor
-    lost: int = 0  # number of entries at which only the other gradient is not finite, which do not count as a gap
+    indices: list[int]  # their indices in the flat tensor
+    n_not_finite: int = 0  # of entries at which only the other gradient is not finite, which do not count as a gap
 
-    def explain(self, right: Callable[[int, float | None], bool]) -> None:
-        """Mark all wrong entries as kinks if `right(index, gap)`, another test, returns True for each of them."""
-        wrong = [k for k, entry in enumerate(self.entries) if entry.wrong]
-        if all(right(self.places[k], self.entries[k].gap) for k in wrong):
-            for k in wrong:
-                self.entries[k] = self.entries[k]._replace(kink=True, between=True)
+    def mark_as_kinks(self, is_right_alone: Callable[[int, float | None], bool]) -> None:
+        """Mark all wrong entries as kinks if `is_right_alone(index, gap)`, another test, is True for each of them."""
+        wrong_indices = [k for k, entry in enumerate(self.entries) if entry.is_wrong]
+        if all(is_right_alone(self.indices[k], self.entries[k].gap) for k in wrong_indices):
+            for k in wrong_indices:
+                self.entries[k] = self.entries[k]._replace(is_kink=True, is_subgradient=True)
 
     @property
-    def wrong(self) -> bool:
+    def is_wrong(self) -> bool:
         """Whether it is not finite, an entry is wrong, or it differs from the other gradient without any tie."""
-        apart = self.close is False and not any(entry.tie for entry in self.entries)
-        return apart or not math.isfinite(self.largest) or any(entry.wrong for entry in self.entries)
+        differs = self.is_close is False and not any(entry.is_tie for entry in self.entries)
+        return differs or not math.isfinite(self.largest) or any(entry.is_wrong for entry in self.entries)
 
     @property
-    def confirmed(self) -> bool:
+    def is_confirmed(self) -> bool:
         """Whether it is right, without a comparison at a nudged input.
 
         Each entry agrees with its central difference or is a kink, and the gradient is equal to the other one; without
         another one, at least one entry must agree.
         """
-        explained = all(entry.agrees or entry.kink for entry in self.entries)
-        supported = self.close is True or (self.close is None and any(entry.agrees for entry in self.entries))
-        return explained and supported and math.isfinite(self.largest)
+        is_explained = all(entry.agrees or entry.is_kink for entry in self.entries)
+        is_supported = self.is_close is True or (self.is_close is None and any(entry.agrees for entry in self.entries))
+        return is_explained and is_supported and math.isfinite(self.largest)
 
     @property
-    def inconclusive(self) -> bool:
+    def is_inconclusive(self) -> bool:
         """Whether it must be compared at a nudged input."""
-        return self.close is False or any(entry.inconclusive for entry in self.entries)
+        return self.is_close is False or any(entry.is_inconclusive for entry in self.entries)
 
 
 def compare(
@@ -114,41 +114,45 @@ def compare(
     `samples` at which only `reference` is not finite, which does not count as a difference between the gradients.
     """
     scale = largest = float(explicit.abs().max()) if explicit.numel() else 0.0
-    gap = close = gaps = None
-    lost = (
+    gap = is_close = gaps = None
+    is_not_finite = (
         torch.zeros_like(explicit, dtype=torch.bool)
         if reference is None
         else explicit.isfinite() & ~reference.isfinite()
     )
-    chosen = choose(explicit, samples, rng)
+    indices = choose_entries(explicit, samples, rng)
     if reference is not None and reference.numel():
-        finite = reference[~lost]
-        gaps = torch.where(lost, math.nan, (explicit - reference).abs())
+        finite = reference[~is_not_finite]
+        gaps = torch.where(is_not_finite, math.nan, (explicit - reference).abs())
         if finite.numel():
             scale = max(largest, float(finite.abs().max()))
-            gap = float(gaps[~lost].max())
+            gap = float(gaps[~is_not_finite].max())
         gaps = torch.where(gaps <= tolerance * scale + floor, 0, gaps)  # NaN is unchanged
         if finite.numel():
-            close = not gaps[~lost].any()
-        for apart in ((~lost & (gaps != 0)).nonzero().flatten(), lost.nonzero().flatten()):
-            chosen += [entry for entry in apart[choose(explicit[apart], samples, rng)].tolist() if entry not in chosen]
+            is_close = not gaps[~is_not_finite].any()
+        for differing in ((~is_not_finite & (gaps != 0)).nonzero().flatten(), is_not_finite.nonzero().flatten()):
+            indices += [
+                entry
+                for entry in differing[choose_entries(explicit[differing], samples, rng)].tolist()
+                if entry not in indices
+            ]
     entries = [
         difference(
             tensors, entry, loss, float(explicit[entry]), scale, floor,
-            None if gaps is None or lost[entry] else float(gaps[entry]),
+            None if gaps is None or is_not_finite[entry] else float(gaps[entry]),
         )
-        for entry in chosen
+        for entry in indices
     ]  # fmt: skip
-    return GradientComparison(gap, close, scale, largest, entries, chosen, int(lost.sum()))
+    return GradientComparison(gap, is_close, scale, largest, entries, indices, int(is_not_finite.sum()))
 
 
-def choose(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:
+def choose_entries(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:
     """Return the indices of `samples` entries of a flat gradient: half are the largest, half are drawn from `rng`."""
     if gradient.numel() <= samples:
         return list(range(gradient.numel()))
     large: list[int] = gradient.abs().nan_to_num(math.inf).topk(samples // 2).indices.tolist()
-    chosen: list[int] = torch.randperm(gradient.numel(), generator=rng)[:samples].tolist()
-    return large + [entry for entry in chosen if entry not in large][: samples - len(large)]
+    indices: list[int] = torch.randperm(gradient.numel(), generator=rng)[:samples].tolist()
+    return large + [entry for entry in indices if entry not in large][: samples - len(large)]
 
 
 def difference(
@@ -168,35 +172,37 @@ def difference(
     see Difference.
     """
     values, index = _locate(tensors, entry)
-    start = float(values[index])
-    middle = loss()
-    agreed = None  # the error of the first step that agrees
+    original = float(values[index])
+    loss_here = loss()
+    agreed_error = None  # the error of the first step that agrees
     error = noise = math.nan
     slope_gap = math.inf
-    kink = between = False
-    for relative in (*STEPS, *SHORT_STEPS):
-        step = relative * max(1.0, abs(start))
-        if relative in SHORT_STEPS and ROUNDING * abs(middle) / step > TOLERANCE * scale:
+    is_kink = is_subgradient = False
+    for relative in (*STEP_SIZES, *SHORT_STEP_SIZES):
+        step = relative * max(1.0, abs(original))
+        if relative in SHORT_STEP_SIZES and ROUNDING * abs(loss_here) / step > TOLERANCE * scale:
             break
-        values[index] = start + step
+        values[index] = original + step
         above = loss()
-        values[index] = start - step
+        values[index] = original - step
         below = loss()
-        values[index] = start
+        values[index] = original
         noise = ROUNDING * max(abs(above), abs(below)) / step
         bound = TOLERANCE * scale + floor + noise
         error = abs((above - below) / (2 * step) - expected)
-        if agreed is None and error <= bound:
-            agreed = error
+        if agreed_error is None and error <= bound:
+            agreed_error = error
             if not gap:
                 break
-        slopes = (above - middle) / step, (middle - below) / step
+        slopes = (above - loss_here) / step, (loss_here - below) / step
         previous, slope_gap = slope_gap, abs(slopes[0] - slopes[1])
         # If the loss is smooth here, the difference of the slopes to both sides is proportional to the step.
         if slope_gap > max(0.2 * error, noise, KINK_RATIO * previous):
-            kink = True
-            between = between or min(slopes) - bound <= expected <= max(slopes) + bound
-    return Difference(error if agreed is None else agreed, agreed is not None, kink, between, noise, gap)
+            is_kink = True
+            is_subgradient = is_subgradient or min(slopes) - bound <= expected <= max(slopes) + bound
+    return Difference(
+        error if agreed_error is None else agreed_error, agreed_error is not None, is_kink, is_subgradient, noise, gap
+    )
 
 
 def _locate(tensors: Sequence[Tensor], entry: int) -> tuple[Tensor, int]:

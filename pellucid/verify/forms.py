@@ -21,7 +21,7 @@ from pellucid.verify.table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, Gradi
 
 # A learning rate so large that the rounding of the weights does not affect the update, and a weight decay by 25 %.
 RATE = Rate(lr=2.0**20, shrink=0.25)
-ZERO = 1e-9  # relative to the network's largest gradient; smaller values are rounding errors of 0
+ZERO_THRESHOLD = 1e-9  # relative to the network's largest gradient; smaller values are rounding errors of 0
 # Tolerated error of a float32 output: a fraction of the largest output, plus a multiple of the rounding error of the
 # network as written.
 FLOAT32_TOLERANCE = 1e-4, 10.0
@@ -42,52 +42,52 @@ class Reference:
 
     outputs: tuple[Tensor, ...]
     gradients: Mapping[str, Tensor]
-    after: Mapping[str, Tensor]
+    params_after: Mapping[str, Tensor]
     autograd: Mapping[str, Tensor]
 
 
-def learned(net: Layer, params: Params) -> set[str]:
+def learned_paths(net: Layer, params: Params) -> set[str]:
     """Return the paths of all parameters, without running statistics."""
     return set(flatten(params)) - buffer_paths(net)
 
 
 def frozen_layers(net: Layer, params: Params, frozen: Collection[str]) -> set[str]:
     """Return the paths of the layers and combinators whose parameters are all frozen."""
-    parameters, layers = learned(net, params), set()
+    parameters, layers = learned_paths(net, params), set()
     for path, _ in walk(net):
-        below = {parameter for parameter in parameters if not path or parameter.startswith(f"{path}.")}
-        if below and below <= set(frozen):
+        layer_parameters = {parameter for parameter in parameters if not path or parameter.startswith(f"{path}.")}
+        if layer_parameters and layer_parameters <= set(frozen):
             layers.add(path)
     return layers
 
 
-def trained(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
+def training_results(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
     """Return the results of the form for training by path: outputs, gradients and running statistics.
 
     Images and 4-d weights are channels-last, as in training. For layers that are updated during the backward pass, the
     gradients are computed from the change of their weights.
     """
-    net, start = probe.net, flatten(probe.params)
+    net, initial = probe.net, flatten(probe.params)
     params = map_tree(channels_last, map_tree(torch.clone, probe.params))
     xs = tuple(channels_last(x.clone()) for x in probe.xs)
     in_sweep = training.in_sweep and not training.frozen
-    form = fuse(freeze(net, params, training.frozen), RATE if in_sweep else None)
-    y, cache = form.forward(params, xs if probe.has_tuple_input else xs[0], Mode(True, probe.generator()))
+    training_net = fuse(freeze(net, params, training.frozen), RATE if in_sweep else None)
+    y, cache = training_net.forward(params, xs if probe.has_tuple_input else xs[0], Mode(True, probe.generator()))
     tensors_by_path = {join(OUTPUT, str(index)): output.clone() for index, output in enumerate(tensors(y))}
     _, dy = probe.loss(y, probe.target)
     del y
-    _, dparams = backward(form, params, cache, dy, consume=True)
-    gradients, after = flatten(dparams), flatten(params)
+    _, dparams = backward(training_net, params, cache, dy, consume=True)
+    gradients, params_after = flatten(dparams), flatten(params)
     decayed = {join(path, name) for path, layer in walk(net) for name in layer.decayed}
-    for path in learned(net, probe.params) - training.frozen:
+    for path in learned_paths(net, probe.params) - training.frozen:
         if path in gradients:
             tensors_by_path[path] = gradients[path]
-        elif not in_sweep or torch.equal(after[path], start[path]):  # no output depends on it
-            tensors_by_path[path] = torch.zeros_like(start[path])
+        elif not in_sweep or torch.equal(params_after[path], initial[path]):  # no output depends on it
+            tensors_by_path[path] = torch.zeros_like(initial[path])
         else:
             decay = 1 - RATE.shrink if path in decayed else 1.0
-            tensors_by_path[path] = (decay * start[path] - after[path]) / RATE.lr
-    return tensors_by_path | {path: after[path] for path in buffer_paths(net)}
+            tensors_by_path[path] = (decay * initial[path] - params_after[path]) / RATE.lr
+    return tensors_by_path | {path: params_after[path] for path in buffer_paths(net)}
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -114,70 +114,83 @@ def training_rows(
     tensor that are compared with central differences.
     """
     rows: list[GradientRow] = []
-    at_kink: list[int] = []  # the indices of the rows with gradients that differ at a kink
+    kink_indices: list[int] = []  # the indices of the rows with gradients that differ at a kink
     for size in (0.0, *nudges):
-        moved = probe.moved(size) if size else probe
+        nudged_probe = probe.with_nudge(size) if size else probe
         try:
-            written = reference(moved)
+            reference_results = reference(nudged_probe)
         except PellucidError as error:
             return rows, (f"The form for training was not compared: {error}",)
         with torch.no_grad():
-            fused = trained(moved, training)
-            compared = _compared(moved, training, written, fused)
+            fused_results = training_results(nudged_probe, training)
+            compared_rows = _compare_results(nudged_probe, training, reference_results, fused_results)
             if not size:
-                rows = compared
-                wrong = [k for k, row in enumerate(rows) if not row.ok]
-                at_kink = [k for k in wrong if _on_kink(probe, rows[k], written, fused, samples)]
-        for k in at_kink:
-            if compared[k].ok:
+                rows = compared_rows
+                wrong_indices = [k for k, row in enumerate(rows) if not row.ok]
+                kink_indices = [
+                    k for k in wrong_indices if _is_on_kink(probe, rows[k], reference_results, fused_results, samples)
+                ]
+        for k in kink_indices:
+            if compared_rows[k].ok:
                 rows[k] = replace(rows[k], ok=True, note="on a kink; equal at a nudged input")
-        at_kink = [k for k in at_kink if not rows[k].ok]
-        if not at_kink:
+        kink_indices = [k for k in kink_indices if not rows[k].ok]
+        if not kink_indices:
             break
     return rows, ()
 
 
-def _on_kink(probe: Probe, row: GradientRow, written: Reference, results: Mapping[str, Tensor], samples: int) -> bool:
+def _is_on_kink(
+    probe: Probe, row: GradientRow, reference_results: Reference, results: Mapping[str, Tensor], samples: int
+) -> bool:
     """Return whether the loss has a kink where a gradient of the form differs from those of the network as written."""
     path = join(row.path, row.what)
-    if not row.layer or path not in learned(probe.net, probe.params):
+    if not row.layer or path not in learned_paths(probe.net, probe.params):
         return False
-    value, mine = flatten(probe.params)[path], results[path]
-    if mine.shape != value.shape:
+    value, explicit = flatten(probe.params)[path], results[path]
+    if explicit.shape != value.shape:
         return False
-    others = [other for other in (written.gradients.get(path), written.autograd.get(path)) if other is not None]
-    draw = torch.Generator().manual_seed(0)
+    references = [
+        reference
+        for reference in (reference_results.gradients.get(path), reference_results.autograd.get(path))
+        if reference is not None
+    ]
+    rng = torch.Generator().manual_seed(0)
     return not any(
-        compare([value], mine.flatten(), other.flatten(), probe.value, samples, draw, FORM_TOLERANCE, FLOOR).wrong
-        for other in others
+        compare(
+            [value], explicit.flatten(), reference.flatten(), probe.value, samples, rng, FORM_TOLERANCE, FLOOR
+        ).is_wrong
+        for reference in references
     )
 
 
-def _compared(
-    probe: Probe, training: TrainingForm, written: Reference, results: Mapping[str, Tensor]
+def _compare_results(
+    probe: Probe, training: TrainingForm, reference_results: Reference, results: Mapping[str, Tensor]
 ) -> list[GradientRow]:
     """Return the rows for the results of the form for training: outputs, gradients and running statistics."""
     params = flatten(probe.params)
-    updated = learned(probe.net, probe.params) - training.frozen
-    gradients = {path: written.gradients.get(path) for path in params if path in updated}
+    updated = learned_paths(probe.net, probe.params) - training.frozen
+    gradients = {path: reference_results.gradients.get(path) for path in params if path in updated}
     sizes = [float(part.abs().max()) for part in gradients.values() if part is not None and part.numel()]
-    floor = max([FLOOR, *(ZERO * size for size in sizes)])
-    kinds = dict(walk(probe.net))
+    floor = max([FLOOR, *(ZERO_THRESHOLD * size for size in sizes)])
+    layers = dict(walk(probe.net))
     rows = [
-        _row(TRAINS, OUTPUT, "", "y", results[join(OUTPUT, str(k))], y, FLOOR) for k, y in enumerate(written.outputs)
+        _row(TRAINS, OUTPUT, "", "y", results[join(OUTPUT, str(k))], y, FLOOR)
+        for k, y in enumerate(reference_results.outputs)
     ]
     for path, value in params.items():
         owner = path
-        while owner not in kinds:  # a parameter may be nested more deeply than the layers
+        while owner not in layers:  # a parameter may be nested more deeply than the layers
             owner = owner.rpartition(".")[0]
-        parent, _, what = path.rpartition(".")
-        layer = type(kinds[owner]).__name__
+        parent, _, name = path.rpartition(".")
+        layer = type(layers[owner]).__name__
         if path in gradients:
             explicit = gradients[path]
             expected = torch.zeros_like(value) if explicit is None else explicit
-            rows.append(_row(TRAINS, parent, layer, what, results[path], expected, floor, written.autograd.get(path)))
+            rows.append(
+                _row(TRAINS, parent, layer, name, results[path], expected, floor, reference_results.autograd.get(path))
+            )
         elif path not in training.frozen:
-            rows.append(_row(TRAINS, parent, layer, what, results[path], written.after[path], FLOOR))
+            rows.append(_row(TRAINS, parent, layer, name, results[path], reference_results.params_after[path], FLOOR))
     return rows
 
 
@@ -187,15 +200,15 @@ def predicting_rows(probe: Probe, params: Params, x: Any) -> list[GradientRow]:
     A float32 network is also compared in float32, which uses other kernels, with the tolerance FLOAT32_TOLERANCE.
     """
     with torch.no_grad():
-        expected = flat(probe.run(probe.xs, probe.params, _own_forward)[0])
+        expected = flat_outputs(probe.run(probe.xs, probe.params, _own_forward)[0])
         inputs = tuple(x.clone() for x in probe.xs)
-        fused = flat(inference(probe.net, probe.params)(inputs if probe.has_tuple_input else inputs[0]))
+        fused = flat_outputs(inference(probe.net, probe.params)(inputs if probe.has_tuple_input else inputs[0]))
         largest = float(expected.abs().max()) if expected.numel() else 0.0
         rows = [_row(PREDICTS, OUTPUT, "", "y", fused, expected, FLOOR)]
         if all(tensor.dtype is torch.float32 for tensor in [*flatten(params).values(), *tensors(x)]):
-            rounding = float((flat(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
+            rounding = float((flat_outputs(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
             copies = tuple(part.clone() for part in tensors(x))
-            fused = flat(inference(probe.net, params)(copies if probe.has_tuple_input else copies[0])).double()
+            fused = flat_outputs(inference(probe.net, params)(copies if probe.has_tuple_input else copies[0])).double()
             fraction, multiple = FLOAT32_TOLERANCE
             bound = fraction * largest + multiple * rounding
             rows.append(_row(PREDICTS, OUTPUT, "", "y (float32)", fused, expected, bound, tolerance=0.0))
@@ -214,23 +227,23 @@ def _row(
     tolerance: float = FORM_TOLERANCE,
 ) -> GradientRow:
     """Return the row of one tensor of a form; errors up to `tolerance` times the largest entry plus `floor` pass."""
-    about, entries = (path, layer, what), expected.numel()
+    row_key, entries = (path, layer, what), expected.numel()
     if value.shape != expected.shape:
         note = f"shape {tuple(value.shape)} instead of {tuple(expected.shape)}"
-        return GradientRow(*about, entries, 0.0, None, None, 0, 0, False, note, form)
+        return GradientRow(*row_key, entries, 0.0, None, None, 0, 0, False, note, form)
     if not entries:
-        return GradientRow(*about, 0, 0.0, None, None, 0, 0, True, "", form, 0.0)
+        return GradientRow(*row_key, 0, 0.0, None, None, 0, 0, True, "", form, 0.0)
     if expected.dtype is torch.bool:  # a mask, whose values have no difference
         value, expected = value.double(), expected.double()
     largest = float(expected.abs().max())
-    zero = form == TRAINS and largest <= floor
-    unit = math.inf if zero else largest or 1.0
+    is_zero = form == TRAINS and largest <= floor
+    unit = math.inf if is_zero else largest or 1.0
     error = float((value - expected).abs().max())
-    other = None if reference is None else float((value - reference).abs().max())
-    ok = all(distance <= tolerance * largest + floor for distance in (error, other or 0.0))  # False for NaN
-    relative = None if other is None else other / unit
-    note = "zero" if zero else ""
-    return GradientRow(*about, entries, largest, relative, None, 0, 0, ok, note, form, error / unit)
+    reference_error = None if reference is None else float((value - reference).abs().max())
+    ok = all(distance <= tolerance * largest + floor for distance in (error, reference_error or 0.0))  # False for NaN
+    relative = None if reference_error is None else reference_error / unit
+    note = "zero" if is_zero else ""
+    return GradientRow(*row_key, entries, largest, relative, None, 0, 0, ok, note, form, error / unit)
 
 
 def _own_forward(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
@@ -238,6 +251,6 @@ def _own_forward(index: int, path: str, layer: Layer, params: Params, x: Any, mo
     return layer.forward(params, x, mode)
 
 
-def flat(y: Any) -> Tensor:
+def flat_outputs(y: Any) -> Tensor:
     """Return all outputs as one flat tensor."""
     return torch.cat([part.flatten() for part in tensors(y)])

@@ -13,22 +13,22 @@ from pellucid.verify.network import pull_back
 
 def frozen_names(module: nn.Module) -> list[str]:
     """Return the names of the parameters that a training in PyTorch leaves as they are."""
-    return [name for name, one in module.named_parameters() if not one.requires_grad]
+    return [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
 
 
 @contextlib.contextmanager
 def recorded_functions() -> Iterator[set[str]]:
     """Record the names of the functions with a backward pass of their own that are called, but for those of PyTorch."""
-    found, original = set[str](), torch.autograd.Function.__dict__["apply"]
+    names, original = set[str](), torch.autograd.Function.__dict__["apply"]
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
         if not cls.__module__.startswith("torch."):
-            found.add(cls.__name__)
+            names.add(cls.__name__)
         return original.__func__(cls, *args, **kwargs)
 
     setattr(torch.autograd.Function, "apply", classmethod(apply))  # noqa: B010 - its type allows no assignment
     try:
-        yield found
+        yield names
     finally:
         setattr(torch.autograd.Function, "apply", original)  # noqa: B010
 
@@ -39,17 +39,17 @@ def module_gradients(
     """Return some dy for the outputs of a module, and its gradients with respect to inputs and parameters, by name."""
     with torch.no_grad():
         shapes = [y.shape for y in _tensors(module(*inputs))]
-    named = dict(module.named_parameters())
+    parameters = dict(module.named_parameters())
     dy = torch.linspace(0.5, 1.5, sum(shape.numel() for shape in shapes)).to(inputs[0])
     xs = tuple(x.detach().clone() for x in inputs)
 
     def outputs() -> Tensor:
         return torch.cat([y.flatten() for y in _tensors(module(*xs))])
 
-    found = pull_back(outputs, (*xs, *named.values()), dy)
+    gradients = pull_back(outputs, (*xs, *parameters.values()), dy)
     parts = dy.split([shape.numel() for shape in shapes])
     dys = tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True))
-    return dys, found[: len(xs)], dict(zip(named, found[len(xs) :], strict=True))
+    return dys, gradients[: len(xs)], dict(zip(parameters, gradients[len(xs) :], strict=True))
 
 
 def _tensors(outputs: Any) -> list[Tensor]:

@@ -19,7 +19,7 @@ from pellucid.verify.probe import Gradient, Probe, double, like, sweep, tensors
 from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, GradientRow, GradientTable
 from pellucid.verify.ties import DifferentiableFunction, layer_function
 
-NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to the layers' inputs, tried one after the other
+NUDGE_SIZES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to the layers' inputs, tried one after the other
 
 
 def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tensor) -> tuple[Tensor, ...]:
@@ -28,14 +28,14 @@ def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tens
     An input on which the result does not depend gets zeros. The flags `requires_grad` of the inputs are restored.
     """
     floating = [x for x in inputs if x.is_floating_point()]
-    plain = [x for x in floating if not x.requires_grad]
+    without_grad = [x for x in floating if not x.requires_grad]
     with torch.inference_mode(False), torch.enable_grad():
         for x in floating:
             x.requires_grad_()
         try:
             gradients = _autograd(function(), floating, dy)
         finally:
-            for x in plain:
+            for x in without_grad:
                 x.requires_grad_(False)
     return tuple(gradients[id(x)] if id(x) in gradients else torch.zeros_like(x) for x in inputs)
 
@@ -86,11 +86,11 @@ def verify(
         frozen = forms.frozen_layers(net, params, training.frozen)
         probe = Probe(net, params, x, target, loss, Mode(True), seed, frozen=frozen)
         rows, notes = forms.training_rows(
-            probe, training, NUDGES, lambda probe: _reference(probe, samples, seed), samples
+            probe, training, NUDGE_SIZES, lambda probe: _reference(probe, samples, seed), samples
         )
         rows += forms.predicting_rows(Probe(net, params, x, target, loss, Mode(), seed), params, x)
-        wrong = [f"{row.path} ({row.what}, in the {row.form} form)" for row in rows if not row.ok]
-        return GradientTable((*table.rows, *rows), table.culprit or (wrong[-1] if wrong else None), notes)
+        wrong_rows = [f"{row.path} ({row.what}, in the {row.form} form)" for row in rows if not row.ok]
+        return GradientTable((*table.rows, *rows), table.culprit or (wrong_rows[-1] if wrong_rows else None), notes)
 
 
 def _reference(probe: Probe, samples: int, seed: int) -> Reference:
@@ -98,16 +98,17 @@ def _reference(probe: Probe, samples: int, seed: int) -> Reference:
 
     If the two differ, autograd is computed again with the explicit gradients of layers at kinks.
     """
-    work = _Verification(lambda nudge: probe.moved(nudge) if nudge else probe, samples, seed)
-    gradients, theirs = flatten(work.dparams), work.autograd()
-    pairs = [(gradients[path], other) for path, other in theirs.items() if path in gradients]
+    verification = _Verification(lambda nudge: probe.with_nudge(nudge) if nudge else probe, samples, seed)
+    gradients, reference = flatten(verification.dparams), verification.autograd()
+    pairs = [(gradients[path], expected) for path, expected in reference.items() if path in gradients]
     if any(
-        mine.shape == other.shape and not torch.allclose(mine, other, FORM_TOLERANCE, FLOOR) for mine, other in pairs
+        explicit.shape == expected.shape and not torch.allclose(explicit, expected, FORM_TOLERANCE, FLOOR)
+        for explicit, expected in pairs
     ):
-        work.table()
-        theirs = work.autograd()
-    theirs = {path: gradient for path, gradient in theirs.items() if gradient.isfinite().all()}
-    return Reference(tuple(tensors(work.y)), gradients, flatten(work.swept.used), theirs)
+        verification.table()
+        reference = verification.autograd()
+    reference = {path: gradient for path, gradient in reference.items() if gradient.isfinite().all()}
+    return Reference(tuple(tensors(verification.y)), gradients, flatten(verification.result.updated_params), reference)
 
 
 class _Verification:
@@ -118,31 +119,35 @@ class _Verification:
 
     def __init__(self, probe_at: Callable[[float], Probe], samples: int, seed: int, size: float = 0.0) -> None:
         self.probe_at, self.probe, self.samples, self.seed = probe_at, probe_at(size), samples, seed
-        self.draw = torch.Generator().manual_seed(seed)
-        self.swept = swept = sweep(self.probe)
-        self.visits, self.y, self.dparams = swept.visits, swept.y, swept.dparams
+        self.rng = torch.Generator().manual_seed(seed)
+        self.result = result = sweep(self.probe)
+        self.visits, self.y, self.dparams = result.visits, result.y, result.dparams
         self.tracked = [True] * len(self.visits)  # whether autograd can differentiate each visit's forward
         # Indices in the backward pass of the layers (-1: the loss) whose gradient differs from autograd's at a kink.
-        self.ties: set[int] = set()
-        self.bridged: set[int] = set()  # ties at which autograd uses the layer's explicit backward
-        self.nudged: dict[float, list[tuple[Gradient, float]]] = {}  # gradients at nudged inputs, by size
+        self.tie_orders: set[int] = set()
+        self.bridged_orders: set[int] = set()  # ties at which autograd uses the layer's explicit backward
+        self.nudged_gradients: dict[float, list[tuple[Gradient, float]]] = {}  # gradients at nudged inputs, by size
 
     def table(self) -> GradientTable:
         """Return the table of all gradients: compare each, and again for the layers before each tie."""
         gradients = self.with_floors()
         rows = [self.row(index, *pair) for index, pair in enumerate(gradients)]
-        while ties := self.ties - self.bridged:
-            first = min(ties)  # the layers before it receive its explicit gradient, so autograd must use that too
-            self.bridged.add(first)
-            self.ties -= {order for order in self.ties if order > first}
+        while tie_orders := self.tie_orders - self.bridged_orders:
+            # The layers before the first receive its explicit gradient, so autograd must use that too.
+            first_order = min(tie_orders)
+            self.bridged_orders.add(first_order)
+            self.tie_orders -= {order for order in self.tie_orders if order > first_order}
             gradients = self.with_floors()
             rows = [
-                row if gradient.order <= first else self.row(index, gradient, floor)
+                row if gradient.order <= first_order else self.row(index, gradient, floor)
                 for index, (row, (gradient, floor)) in enumerate(zip(rows, gradients, strict=True))
             ]
-        wrong = [gradient for (gradient, _), row in zip(gradients, rows, strict=True) if not row.ok]
-        first = min(wrong, key=lambda gradient: gradient.order, default=None)
-        return GradientTable(tuple(rows), None if first is None else f"{first.path} ({first.layer}, {first.what})")
+        wrong_gradients = [gradient for (gradient, _), row in zip(gradients, rows, strict=True) if not row.ok]
+        first_wrong = min(wrong_gradients, key=lambda gradient: gradient.order, default=None)
+        return GradientTable(
+            tuple(rows),
+            None if first_wrong is None else f"{first_wrong.path} ({first_wrong.layer}, {first_wrong.what})",
+        )
 
     def with_floors(self) -> list[tuple[Gradient, float]]:
         """Return every gradient with the threshold below which its values count as zero."""
@@ -150,7 +155,7 @@ class _Verification:
         largest = max(gradient.largest for gradient in gradients)
         return [(gradient, FLOOR * max(1.0, largest)) for gradient in gradients]
 
-    def follow(self, params: Params, xs: list[Tensor]) -> tuple[Any, Tensor, list[list[Tensor]]]:
+    def run_autograd(self, params: Params, xs: list[Tensor]) -> tuple[Any, Tensor, list[list[Tensor]]]:
         """Run forward under autograd; return the output, the loss, and for each visit an alias of its input tensors.
 
         For a layer that autograd cannot differentiate, `tracked` becomes False, and its explicit backward takes the
@@ -159,53 +164,57 @@ class _Verification:
         aliases: list[list[Tensor]] = []
 
         def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-            alias = [part.view_as(part) for part in tensors(x)]
-            aliases.append(alias)
+            aliased = [part.view_as(part) for part in tensors(x)]
+            aliases.append(aliased)
             state = mode.rng.get_state() if mode.rng is not None else None
             try:
-                y, cache = layer.forward(params, like(x, alias), mode)
-                lost = any(part.requires_grad for part in alias) and not any(part.requires_grad for part in tensors(y))
-                lost = lost or self.visits[index].order in self.bridged
+                y, cache = layer.forward(params, like(x, aliased), mode)
+                is_lost = any(part.requires_grad for part in aliased) and not any(
+                    part.requires_grad for part in tensors(y)
+                )
+                is_lost = is_lost or self.visits[index].order in self.bridged_orders
             except RuntimeError:  # an operation without a derivative
-                lost, y, cache = True, None, None
-            if not lost:
+                is_lost, y, cache = True, None, None
+            if not is_lost:
                 return y, cache
             self.tracked[index] = False
             if mode.rng is not None and state is not None:
                 mode.rng.set_state(state)
             with torch.no_grad():
-                plain = like(x, [part.detach() for part in tensors(x)])
-                y, cache = layer.forward(map_tree(torch.detach, params), plain, mode)
-            bridged = _Bridge.apply(layer, params, cache, len(tensors(y)), *alias, *tensors(y))
-            return like(y, list(tensors(bridged))), cache
+                detached = like(x, [part.detach() for part in tensors(x)])
+                y, cache = layer.forward(map_tree(torch.detach, params), detached, mode)
+            outputs = _Bridge.apply(layer, params, cache, len(tensors(y)), *aliased, *tensors(y))
+            return like(y, list(tensors(outputs))), cache
 
         y, _ = self.probe.run(xs, params, leaf)
-        if -1 in self.bridged:
-            pairs = zip(tensors(y), tensors(self.swept.dy), strict=True)
+        if -1 in self.bridged_orders:
+            pairs = zip(tensors(y), tensors(self.result.dy), strict=True)
             return y, torch.stack([(part * dy).sum() for part, dy in pairs]).sum(), aliases
         return y, self.probe.loss(y, self.probe.target)[0], aliases
 
     def autograd(self) -> dict[str, Tensor]:
         """Return autograd's gradients with respect to parameters by path, for layers that it can differentiate."""
-        params, weights = self.watched()
-        _, value, _ = self.follow(params, self.inputs())
-        answers = _autograd(value, list(weights.values()))
-        followed = {path: weight for path, weight in weights.items() if self.followed(self.swept.owner(path))}
-        return {path: answers[id(weight)] for path, weight in followed.items() if id(weight) in answers}
+        params, weights = self.autograd_params()
+        _, value, _ = self.run_autograd(params, self.inputs())
+        grads = _autograd(value, list(weights.values()))
+        differentiable = {
+            path: weight for path, weight in weights.items() if self.is_differentiable(self.result.owner(path))
+        }
+        return {path: grads[id(weight)] for path, weight in differentiable.items() if id(weight) in grads}
 
     def gradients(self) -> list[Gradient]:
         """Return every gradient: for the network's input, for the layers in forward order, and for the outputs."""
-        params, weights = self.watched()
+        params, weights = self.autograd_params()
         xs = self.inputs()
-        y, value, aliases = self.follow(params, xs)
+        y, value, aliases = self.run_autograd(params, xs)
         variables = [*weights.values(), *xs, *tensors(y), *(part for alias in aliases for part in alias)]
-        answers = _autograd(value, variables)
+        grads = _autograd(value, variables)
         current, explicit = flatten(self.probe.params), flatten(self.dparams)
 
         def compare(
-            path: str, what: str, at: list[Tensor], explicit: Any, reference: list[Tensor], order: int,
-            layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value, writes: bool = False,
-            constants: Collection[int] = (),
+            path: str, what: str, values: list[Tensor], explicit: Any, reference: list[Tensor], order: int,
+            layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value,
+            writes_dy: bool = False, constants: Collection[int] = (),
         ) -> Gradient:  # fmt: skip
             """Pair the explicit gradients with those of autograd, for floating-point tensors that are not constants.
 
@@ -214,60 +223,66 @@ class _Verification:
             """
             triples = [
                 triple
-                for index, triple in enumerate(zip(at, explicit, reference, strict=True))
+                for index, triple in enumerate(zip(values, explicit, reference, strict=True))
                 if triple[0].is_floating_point() and index not in constants
             ]
-            found = [answers.get(id(leaf), None if dx is not None and dx.any() else x * 0) for x, dx, leaf in triples]
-            present = [gradient for gradient in found if gradient is not None]
+            gradients = [grads.get(id(leaf), None if dx is not None and dx.any() else x * 0) for x, dx, leaf in triples]
+            known_gradients = [gradient for gradient in gradients if gradient is not None]
             return Gradient(
                 path, layer, what, [x for x, _, _ in triples], [dx for _, dx, _ in triples],
-                present if tracked and len(present) == len(found) else None, order, loss, writes,
+                known_gradients if tracked and len(known_gradients) == len(gradients) else None, order, loss, writes_dy,
             )  # fmt: skip
 
-        pairs = zip(self.probe.xs, tensors(self.swept.dx), strict=True)
+        pairs = zip(self.probe.xs, tensors(self.result.dx), strict=True)
         dx = [torch.zeros_like(x) if part is None else part for x, part in pairs]  # None: no layer reads this input
-        read = [(id(part), index in visit.layer.constants) for visit in self.visits
+        reads = [(id(part), index in visit.layer.constants) for visit in self.visits
                 for index, part in enumerate(tensors(visit.x))]  # fmt: skip
-        constant_ids = {part for part, constant in read if constant} - {part for part, constant in read if not constant}
+        constant_ids = {part for part, constant in reads if constant} - {
+            part for part, constant in reads if not constant
+        }
         constants = [index for index, x in enumerate(self.probe.xs) if id(x) in constant_ids]
-        result = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
+        comparisons = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
         for index, (visit, alias) in enumerate(zip(self.visits, aliases, strict=True)):
             if visit.dx is None:  # the loss does not depend on this layer
                 continue
             name = type(visit.layer).__name__
-            same = [other for other in self.visits if other.path == visit.path]  # several if the layer is shared
-            if visit is same[0]:
-                order, tracked = max(other.order for other in same), self.followed(visit.path)
+            passes = [other for other in self.visits if other.path == visit.path]  # several if the layer is shared
+            if visit is passes[0]:
+                order, tracked = max(other.order for other in passes), self.is_differentiable(visit.path)
                 for path, weight in weights.items():
-                    if self.swept.owner(path) == visit.path:
+                    if self.result.owner(path) == visit.path:
                         what = path.removeprefix(f"{visit.path}.")
-                        mine = [explicit.get(path)]
-                        result.append(compare(visit.path, what, [current[path]], mine, [weight], order, name, tracked))
-            at = [double(part) for part in tensors(visit.x)]
-            instead = {index: like(visit.x, at)}
+                        gradient = [explicit.get(path)]
+                        comparisons.append(
+                            compare(visit.path, what, [current[path]], gradient, [weight], order, name, tracked)
+                        )
+            values = [double(part) for part in tensors(visit.x)]
+            replaced_inputs = {index: like(visit.x, values)}
 
-            def loss_at(instead: dict[int, Any] = instead) -> float:
-                return self.probe.value(instead)
+            def loss_at(replaced_inputs: dict[int, Any] = replaced_inputs) -> float:
+                return self.probe.value(replaced_inputs)
 
-            about = visit.order, name, self.tracked[index], loss_at, visit.writes
-            result.append(compare(visit.path, "dx", at, visit.dx, alias, *about, visit.layer.constants))
-        at = [double(part) for part in tensors(self.y)]
+            row_key = visit.order, name, self.tracked[index], loss_at, visit.writes_dy
+            comparisons.append(compare(visit.path, "dx", values, visit.dx, alias, *row_key, visit.layer.constants))
+        values = [double(part) for part in tensors(self.y)]
 
-        def cost() -> float:
-            return float(self.probe.loss(like(self.y, at), self.probe.target)[0])
+        def loss_value() -> float:
+            return float(self.probe.loss(like(self.y, values), self.probe.target)[0])
 
         name = type(self.probe.loss).__name__
-        result.append(compare("loss", "dy", at, tensors(self.swept.dy), tensors(y), -1, name, True, cost))
-        return [gradient for gradient in result if gradient.tensors]
+        comparisons.append(
+            compare("loss", "dy", values, tensors(self.result.dy), tensors(y), -1, name, True, loss_value)
+        )
+        return [gradient for gradient in comparisons if gradient.tensors]
 
-    def watched(self) -> tuple[Params, dict[str, Tensor]]:
+    def autograd_params(self) -> tuple[Params, dict[str, Tensor]]:
         """Return a copy of the parameters for autograd, and the learned ones among them by path."""
         copies = map_tree(torch.clone, self.probe.params)
         buffers = buffer_paths(self.probe.net)
         weights = {
             path: copy.requires_grad_(copy.is_floating_point())
             for path, copy in flatten(copies).items()
-            if path not in buffers and self.swept.owner(path) is not None
+            if path not in buffers and self.result.owner(path) is not None
         }
         return copies, weights
 
@@ -275,7 +290,7 @@ class _Verification:
         """Return a copy of the inputs for autograd."""
         return [x.clone().requires_grad_(x.is_floating_point()) for x in self.probe.xs]
 
-    def followed(self, path: str | None) -> bool:
+    def is_differentiable(self, path: str | None) -> bool:
         """Return whether autograd can differentiate every visit to the layer at a path."""
         return all(tracked for visit, tracked in zip(self.visits, self.tracked, strict=True) if visit.path == path)
 
@@ -287,71 +302,73 @@ class _Verification:
                 gradient.path, gradient.layer, gradient.what, entries, math.nan, None, None, 0, 0, False, gradient.fault
             )
         difference = self.compare(gradient, floor)
-        alone = self.alone(gradient) if difference.close is not True or difference.lost else None
-        if alone:  # kinks of later layers affect the differences of the loss, but not those of the layer alone
-            difference.explain(lambda entry, gap: alone.right_at(entry, enclosed=gap is not None))
-        ok = not difference.wrong and (not difference.inconclusive or self.recheck_nudged(index, difference))
-        apart = [entry for entry in difference.entries if not entry.right]
-        together = not (ok and alone) or alone.right_together()
-        ok = ok and together
-        kinks = len(apart) if ok else sum(entry.kink for entry in apart)
-        errors = [entry.error for entry in difference.entries if entry.right or not (ok or entry.kink)]
+        function = (
+            self.isolated_function(gradient) if difference.is_close is not True or difference.n_not_finite else None
+        )
+        if function:  # kinks of later layers affect the differences of the loss, but not those of the layer alone
+            difference.mark_as_kinks(lambda entry, gap: function.is_right_at(entry, enclosed=gap is not None))
+        ok = not difference.is_wrong and (not difference.is_inconclusive or self.recheck_nudged(index, difference))
+        differing = [entry for entry in difference.entries if not entry.is_right]
+        right_together = not (ok and function) or function.is_right_together()
+        ok = ok and right_together
+        kinks = len(differing) if ok else sum(entry.is_kink for entry in differing)
+        errors = [entry.error for entry in difference.entries if entry.is_right or not (ok or entry.is_kink)]
         notes = [] if gradient.reference is not None else ["central differences only"]
         if difference.scale <= floor:
             notes.append("zero")
         if kinks:
             notes.append(f"{kinks} on a kink")
-        if difference.lost and gradient.reference is not None:
-            notes.append(f"autograd not finite at {difference.lost:,}")
-        if not together:
+        if difference.n_not_finite and gradient.reference is not None:
+            notes.append(f"autograd not finite at {difference.n_not_finite:,}")
+        if not right_together:
             notes.append("wrong where all entries change together")
-        if ok and difference.close is False:
+        if ok and difference.is_close is False:
             notes.append("not autograd's side of a kink")
-        if ok and (difference.close is False or difference.lost) and gradient.what in ("dx", "dy"):
-            self.ties.add(gradient.order)
-        unit = difference.scale if difference.scale > floor else math.inf
+        if ok and (difference.is_close is False or difference.n_not_finite) and gradient.what in ("dx", "dy"):
+            self.tie_orders.add(gradient.order)
+        scale = difference.scale if difference.scale > floor else math.inf
         return GradientRow(
             gradient.path, gradient.layer, gradient.what, entries, difference.largest,
-            None if difference.gap is None else difference.gap / unit, max(errors) / unit if errors else None,
+            None if difference.gap is None else difference.gap / scale, max(errors) / scale if errors else None,
             len(errors), kinks, ok, ", ".join(notes),
         )  # fmt: skip
 
     def compare(self, gradient: Gradient, floor: float) -> GradientComparison:
         """Compare one gradient with both references at the current values."""
-        mine, theirs = (
+        explicit, reference = (
             None if parts is None else torch.cat([dx.double().flatten() for dx in parts if dx is not None])
             for parts in (gradient.explicit, gradient.reference)
         )
-        assert mine is not None
-        return compare(gradient.tensors, mine, theirs, gradient.loss, self.samples, self.draw, TOLERANCE, floor)
+        assert explicit is not None
+        return compare(gradient.tensors, explicit, reference, gradient.loss, self.samples, self.rng, TOLERANCE, floor)
 
-    def alone(self, gradient: Gradient) -> DifferentiableFunction | None:
+    def isolated_function(self, gradient: Gradient) -> DifferentiableFunction | None:
         """Return the layer, or the loss, whose dx (dy for the loss) a gradient is; None for other gradients."""
         if gradient.what not in ("dx", "dy") or gradient.order > len(self.visits):
             return None
         for index, visit in enumerate(self.visits):
             if visit.order == gradient.order and visit.dx is not None:
-                return layer_function(self.probe, index, visit.x, self.draw)
-        loss, target, dy = self.probe.loss, self.probe.target, tensors(self.swept.dy)
+                return layer_function(self.probe, index, visit.x, self.rng)
+        loss, target, dy = self.probe.loss, self.probe.target, tensors(self.result.dy)
 
         def value(ys: list[Tensor]) -> list[Tensor]:
             return [torch.as_tensor(loss(like(self.y, ys), target)[0]).double()]
 
         return DifferentiableFunction(
-            value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.draw
+            value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.rng
         )
 
-    def recheck_nudged(self, index: int, compared: GradientComparison) -> bool:
+    def recheck_nudged(self, index: int, at_current_values: GradientComparison) -> bool:
         """Return whether an inconclusive gradient counts as right, because its whole tensor is at a nudged input."""
-        nudged = []
-        for size in NUDGES:
-            if size not in self.nudged:
-                self.nudged[size] = _Verification(self.probe_at, self.samples, self.seed, size).with_floors()
-            nudged.append(self.compare(*self.nudged[size][index]))
-            if nudged[-1].confirmed:
+        comparisons = []
+        for size in NUDGE_SIZES:
+            if size not in self.nudged_gradients:
+                self.nudged_gradients[size] = _Verification(self.probe_at, self.samples, self.seed, size).with_floors()
+            comparisons.append(self.compare(*self.nudged_gradients[size][index]))
+            if comparisons[-1].is_confirmed:
                 return True
         # Without autograd, no comparison remains at kinks that no nudge removes: nothing must be wrong.
-        return compared.close is None and not any(comparison.wrong for comparison in nudged)
+        return at_current_values.is_close is None and not any(comparison.is_wrong for comparison in comparisons)
 
 
 class _Bridge(torch.autograd.Function):

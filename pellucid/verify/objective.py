@@ -15,11 +15,11 @@ from pellucid.layers.base import Mode, Params
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.objective import Gradients, Losses, Objective, seeded
 from pellucid.verify.differences import Difference, difference
-from pellucid.verify.followed import Calls, Followed, Recorded, map_tensors
-from pellucid.verify.probe import double, nudged, tensors
-from pellucid.verify.table import FLOOR, FORM_TOLERANCE, TOLERANCE, TRAINS, WHOLE, GradientRow
+from pellucid.verify.network_wrappers import AutogradNetwork, Calls, RecordedNetwork, map_tensors
+from pellucid.verify.probe import double, nudge_tensor, tensors
+from pellucid.verify.table import FLOOR, FORM_TOLERANCE, OBJECTIVE, TOLERANCE, TRAINS, GradientRow
 
-NUDGES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to parameters and images, tried one after the other
+NUDGE_SIZES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to parameters and images, tried one after the other
 
 
 class NetworkCall(NamedTuple):
@@ -64,24 +64,24 @@ def verify_objective(objective: Objective, params: Params, batch: Batch, directi
     """
     passes = _Passes(objective, params, batch, directions, seed)
     rows = [_row(comparison, passes) for comparison in passes.compare()]
-    wrong = [row for row in rows if not row.ok]
+    wrong_rows = [row for row in rows if not row.ok]
     # The first in the order of the backward pass: networks run in the order of their first calls.
     order = {name: index for index, name in enumerate(dict.fromkeys(call.name for call in passes.calls))}
-    first = max(wrong, key=lambda row: (row.what == "dy", order.get(row.path, -1)), default=None)
+    first_wrong = max(wrong_rows, key=lambda row: (row.what == "dy", order.get(row.path, -1)), default=None)
     rows += passes.compare_fused()
-    first = first or next((row for row in rows if not row.ok), None)
-    culprit = None if first is None else f"{first.path} ({first.layer}, {first.what})"
+    first_wrong = first_wrong or next((row for row in rows if not row.ok), None)
+    culprit = None if first_wrong is None else f"{first_wrong.path} ({first_wrong.layer}, {first_wrong.what})"
     return ObjectiveRows(rows, culprit, [call for call in passes.calls if call.dy is not None])
 
 
 def _row(comparison: "_Comparison", passes: "_Passes") -> GradientRow:
     """Return the row of a comparison; one that fails is repeated at nudged parameters and images."""
-    if comparison.right or comparison.fault:
-        return comparison.row(comparison.right)
-    for size in NUDGES:
-        nudged = passes.compare_nudged(size)[comparison.key]
-        if nudged.right:
-            return nudged.row(True, "on a kink; right at nudged values")
+    if comparison.is_right or comparison.fault:
+        return comparison.row(comparison.is_right)
+    for size in NUDGE_SIZES:
+        nudged_comparison = passes.compare_nudged(size)[comparison.key]
+        if nudged_comparison.is_right:
+            return nudged_comparison.row(True, "on a kink; right at nudged values")
     return comparison.row(False)
 
 
@@ -94,15 +94,15 @@ class _Comparison:
     entries: int
     largest: float
     gap: float | None  # largest distance from autograd, relative to the scale of each tensor; None without autograd
-    close: bool  # whether that distance is within the tolerance
+    is_close: bool  # whether that distance is within the tolerance
     differences: tuple[Difference, ...] = ()
     scale: float = 1.0  # of the differences
     fault: str = ""  # a fault that does not depend on kinks
 
     @property
-    def right(self) -> bool:
+    def is_right(self) -> bool:
         """Whether it agrees with all references."""
-        return not self.fault and self.close and all(entry.agrees for entry in self.differences)
+        return not self.fault and self.is_close and all(entry.agrees for entry in self.differences)
 
     def row(self, ok: bool, note: str = "") -> GradientRow:
         """Return the row of the table."""
@@ -112,7 +112,7 @@ class _Comparison:
         return GradientRow(
             self.key.network, self.layer, self.key.what, self.entries, self.largest, self.gap,
             None if error is None else error / self.scale, len(checked), len(self.differences) - len(checked), ok,
-            ", ".join(text for text in notes if text), WHOLE,
+            ", ".join(text for text in notes if text), OBJECTIVE,
         )  # fmt: skip
 
 
@@ -124,21 +124,23 @@ class _Passes:
 
     def __init__(self, objective: Objective, params: Params, batch: Batch, directions: int, seed: int) -> None:
         self.objective, self.directions, self.seed = objective, directions, seed
-        self.kind = type(objective).__name__
+        self.objective_name = type(objective).__name__
         self.params = map_tree(double, params)
         self.flat = flatten(self.params)
         buffers = {f"{name}.{path}" for name, net in objective.nets.items() for path in buffer_paths(net)}
-        self.learned = [path for path, leaf in self.flat.items() if leaf.is_floating_point() and path not in buffers]
+        self.learned_paths = [
+            path for path, leaf in self.flat.items() if leaf.is_floating_point() and path not in buffers
+        ]
         targets = double(batch.targets) if isinstance(batch.targets, Tensor) else batch.targets
         self.batch = Batch(map_tensors(double, batch.images), targets)
         self.device = next(iter(tensors(self.batch.images))).device
         self.constants, recorded = Constants(), Calls()
         with torch.no_grad():
-            nets = {name: Recorded(net, name, recorded) for name, net in objective.nets.items()}
+            nets = {name: RecordedNetwork(net, name, recorded) for name, net in objective.nets.items()}
             self.turns = self.run(objective.with_nets(nets), self.params)
         returned = {name for _, dparams in self.turns for name in dparams}
         # Networks that no turn returns gradients of, although they have parameters.
-        self.missing = {_network_of(path) for path in self.learned} - returned - {*objective.untrained}
+        self.without_gradients = {_network_of(path) for path in self.learned_paths} - returned - {*objective.untrained}
         self.dys = recorded.dys
         self.calls = [NetworkCall(name, x, recorded.dys.get(index)) for index, (name, x) in enumerate(recorded.inputs)]
         values = [value for losses, _ in self.turns for value in losses.values()]
@@ -159,9 +161,9 @@ class _Passes:
     def compare_nudged(self, size: float) -> dict[GradientKey, _Comparison]:
         """Return the comparisons at nudged parameters and images."""
         if size not in self._nudged:
-            draw = torch.Generator().manual_seed(0)
-            flat = self.flat | {path: nudged(self.flat[path], size, draw) for path in self.learned}
-            images = map_tensors(lambda part: nudged(part, size, draw), self.batch.images)
+            rng = torch.Generator().manual_seed(0)
+            flat = self.flat | {path: nudge_tensor(self.flat[path], size, rng) for path in self.learned_paths}
+            images = map_tensors(lambda part: nudge_tensor(part, size, rng), self.batch.images)
             batch = Batch(images, self.batch.targets)
             passes = _Passes(self.objective, nest(self.params, flat), batch, self.directions, self.seed)
             self._nudged[size] = {comparison.key: comparison for comparison in passes.compare()}
@@ -171,23 +173,29 @@ class _Passes:
         """Compare all gradients of all turns."""
         calls, copies = Calls(), map_tree(torch.clone, self.params)
         flat = flatten(copies)
-        weights = {path: flat[path].requires_grad_(True) for path in self.learned}
-        nets = {name: Followed(net, name, calls) for name, net in self.objective.nets.items()}
+        weights = {path: flat[path].requires_grad_(True) for path in self.learned_paths}
+        nets = {name: AutogradNetwork(net, name, calls) for name, net in self.objective.nets.items()}
         with torch.inference_mode(False), torch.enable_grad():
-            followed = self.run(self.objective.with_nets(nets), copies)
+            autograd_turns = self.run(self.objective.with_nets(nets), copies)
         comparisons: list[_Comparison] = []
-        for turn, ((_, dparams), (losses, _)) in enumerate(zip(self.turns, followed, strict=True)):
+        for turn, ((_, dparams), (losses, _)) in enumerate(zip(self.turns, autograd_turns, strict=True)):
             updated = {path: weight for path, weight in weights.items() if _network_of(path) in dparams}
             expected = self.autograd([losses], updated, calls)
             for name in (name for name in self.objective.nets if name in dparams):
                 if expected is not None:
                     comparisons += self.compare_outputs(GradientKey(turn, name, "dy"), calls)
                 comparisons += self.compare_parameters(GradientKey(turn, name, "dparams"), dparams[name], expected)
-        missing = {path: weight for path, weight in weights.items() if _network_of(path) in self.missing}
-        expected = self.autograd([losses for losses, _ in followed], missing, calls) or {}
-        for name in self.missing:
-            pairs = [(torch.zeros_like(one), one) for path, one in expected.items() if _network_of(path) == name]
-            comparisons.append(_compare(GradientKey(len(self.turns), name, "dparams"), self.kind, pairs))
+        missing_weights = {
+            path: weight for path, weight in weights.items() if _network_of(path) in self.without_gradients
+        }
+        expected = self.autograd([losses for losses, _ in autograd_turns], missing_weights, calls) or {}
+        for name in self.without_gradients:
+            pairs = [
+                (torch.zeros_like(gradient), gradient)
+                for path, gradient in expected.items()
+                if _network_of(path) == name
+            ]
+            comparisons.append(_compare(GradientKey(len(self.turns), name, "dparams"), self.objective_name, pairs))
         return comparisons
 
     def autograd(
@@ -226,35 +234,37 @@ class _Passes:
                 for part, other in zip(parts, expected, strict=True)
             ]
         if pairs:
-            yield _compare(key, self.kind, pairs)
+            yield _compare(key, self.objective_name, pairs)
 
     def compare_parameters(
         self, key: GradientKey, dparams: Params, expected: dict[str, Tensor] | None
     ) -> Iterator[_Comparison]:
         """Yield the comparison of the gradients of a network's parameters, if it has any."""
         returned = flatten({key.network: dparams})
-        paths = [path for path in self.learned if _network_of(path) == key.network]
+        paths = [path for path in self.learned_paths if _network_of(path) == key.network]
         explicit = {path: returned.get(path, torch.zeros_like(self.flat[path])) for path in paths}
-        wrong = next((path for path in paths if explicit[path].shape != self.flat[path].shape), None)
-        if wrong is not None:
-            shapes = f"{tuple(explicit[wrong].shape)}, not {tuple(self.flat[wrong].shape)}"
-            yield _Comparison(key, self.kind, 0, 0.0, None, False, fault=f"{wrong} has the shape {shapes}")
+        wrong_path = next((path for path in paths if explicit[path].shape != self.flat[path].shape), None)
+        if wrong_path is not None:
+            shapes = f"{tuple(explicit[wrong_path].shape)}, not {tuple(self.flat[wrong_path].shape)}"
+            yield _Comparison(
+                key, self.objective_name, 0, 0.0, None, False, fault=f"{wrong_path} has the shape {shapes}"
+            )
         elif paths:
             pairs = [(explicit[path], None if expected is None else expected[path]) for path in paths]
             differences, scale = self.differences(key.turn, explicit)
-            yield replace(_compare(key, self.kind, pairs), differences=differences, scale=scale)
+            yield replace(_compare(key, self.objective_name, pairs), differences=differences, scale=scale)
 
     def differences(self, turn: int, gradients: Mapping[str, Tensor]) -> tuple[tuple[Difference, ...], float]:
         """Compare gradients with differences of the turn's losses along random directions; return the scale, too."""
-        draw = torch.Generator().manual_seed(self.seed)
+        rng = torch.Generator().manual_seed(self.seed)
         offset = torch.zeros(1, dtype=torch.float64)  # along the direction
-        nets = {name: Followed(net, name, Calls()) for name, net in self.objective.nets.items()}
+        nets = {name: AutogradNetwork(net, name, Calls()) for name, net in self.objective.nets.items()}
         objective = self.objective.with_nets(nets)
         entries: list[Difference] = []
         scale = 0.0
         for _ in range(self.directions):
             direction = {
-                path: torch.randn(self.flat[path].shape, generator=draw, dtype=torch.float64).to(self.flat[path])
+                path: torch.randn(self.flat[path].shape, generator=rng, dtype=torch.float64).to(self.flat[path])
                 * _magnitude(self.flat[path])
                 for path in gradients
             }
@@ -279,15 +289,17 @@ class _Passes:
             turns = self.run(fused, self.params)
         rows: list[GradientRow] = []
         for index in range(max(len(turns), len(self.turns))):
-            written, trained = (one[index][1] if index < len(one) else dict[str, Any]() for one in (self.turns, turns))
-            for name in (name for name in self.objective.nets if name in written or name in trained):
-                explicit, other = flatten(written.get(name, {})), flatten(trained.get(name, {}))
+            written_gradients, fused_gradients = (
+                all_turns[index][1] if index < len(all_turns) else dict[str, Any]() for all_turns in (self.turns, turns)
+            )
+            for name in (name for name in self.objective.nets if name in written_gradients or name in fused_gradients):
+                explicit, other = flatten(written_gradients.get(name, {})), flatten(fused_gradients.get(name, {}))
                 pairs = [
                     (explicit.get(path, torch.zeros_like(leaf)), other.get(path, torch.zeros_like(leaf)))
                     for path, leaf in (other | explicit).items()
                 ]
-                comparison = _compare(GradientKey(index, name, "dparams"), self.kind, pairs, FORM_TOLERANCE)
-                row = comparison.row(comparison.right)
+                comparison = _compare(GradientKey(index, name, "dparams"), self.objective_name, pairs, FORM_TOLERANCE)
+                row = comparison.row(comparison.is_right)
                 rows.append(replace(row, autograd=None, written=row.autograd, form=TRAINS))
         return rows
 
@@ -299,17 +311,17 @@ def _compare(
     largest = max((float(explicit.abs().max()) for explicit, _ in pairs if explicit.numel()), default=0.0)
     floor = FLOOR * max(1.0, largest)
     gap: float | None = None
-    close = True
+    is_close = True
     for explicit, expected in pairs:
         if expected is None or not explicit.numel():
             continue
         distance = float((explicit.double() - expected.double()).abs().max())
         scale = max(float(explicit.abs().max()), float(expected.abs().max()))
-        close = close and distance <= tolerance * scale + floor
+        is_close = is_close and distance <= tolerance * scale + floor
         gap = max(gap or 0.0, distance / scale if scale > floor else 0.0)
     entries = sum(explicit.numel() for explicit, _ in pairs)
     fault = "" if all(bool(explicit.isfinite().all()) for explicit, _ in pairs) else "not finite"
-    return _Comparison(key, kind, entries, largest, gap, close, fault=fault)
+    return _Comparison(key, kind, entries, largest, gap, is_close, fault=fault)
 
 
 def _network_of(path: str) -> str:

@@ -17,7 +17,7 @@ from pellucid.losses.base import Loss
 from pellucid.nested import flatten, map_tree, nest
 from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
-from pellucid.user_defined import attempt, changed, copied, named
+from pellucid.user_defined import attempt, copy_of, has_changed, layer_label
 
 # How a leaf, a layer that is not a combinator, runs: (its index in forward order, path, layer, its params, x, mode)
 # -> (y, its cache)
@@ -52,20 +52,20 @@ class Probe:
         self.has_tuple_input = isinstance(x, tuple)
         self.device = self.target.device if mode.rng is None else mode.rng.device
         rng = mode.rng if mode.rng is not None else torch.Generator(self.device).manual_seed(seed)
-        self.random = rng.get_state()
+        self.rng_state = rng.get_state()
         self.nudge, self.frozen = nudge, frozenset(frozen)
-        self.draw = torch.Generator().manual_seed(seed)
-        self.moves: dict[int, list[Tensor]] = {}  # the constants, by index in forward order; -1 is the loss
+        self.rng = torch.Generator().manual_seed(seed)
+        self.constants: dict[int, list[Tensor]] = {}  # the constants, by index in forward order; -1 is the loss
 
-    def moved(self, size: float) -> "Probe":
-        """Return a copy with nudged inputs and parameters, but the same running statistics; size: see `nudged`."""
-        draw, buffers, flat = torch.Generator().manual_seed(0), buffer_paths(self.net), flatten(self.params)
+    def with_nudge(self, size: float) -> "Probe":
+        """Return a copy with nudged inputs and parameters, but equal running statistics; size: see `nudge_tensor`."""
+        rng, buffers, flat = torch.Generator().manual_seed(0), buffer_paths(self.net), flatten(self.params)
         other = copy.copy(self)
         other.params = nest(
             self.params,
-            {path: value if path in buffers else nudged(value, size, draw) for path, value in flat.items()},
+            {path: value if path in buffers else nudge_tensor(value, size, rng) for path, value in flat.items()},
         )
-        other.xs = [nudged(part, size, draw) for part in self.xs]
+        other.xs = [nudge_tensor(part, size, rng) for part in self.xs]
         return other
 
     def run(self, xs: list[Tensor], params: Params, leaf: IndexedLeaf) -> tuple[Any, Cache]:
@@ -77,38 +77,40 @@ class Probe:
             index = next(indices)
             if any(part in ("", path) or path.startswith(f"{part}.") for part in self.frozen):
                 mode = Mode(False, mode.rng, mode.keep)
-            return leaf(index, path, layer, params, self._nudged(index, x), mode)
+            return leaf(index, path, layer, params, self._add_constants(index, x), mode)
 
         y, cache = run(self.net, params, x, Mode(self.train, rng), visit)
-        return self._nudged(-1, y), cache
+        return self._add_constants(-1, y), cache
 
     def generator(self) -> torch.Generator:
         """Return a new generator in the state in which every run starts."""
         rng = torch.Generator(self.device)
-        rng.set_state(self.random)
+        rng.set_state(self.rng_state)
         return rng
 
-    def _nudged(self, index: int, x: Any) -> Any:
+    def _add_constants(self, index: int, x: Any) -> Any:
         """Return x, the input of the leaf with this index, with its constants added."""
         if not self.nudge:
             return x
         parts = tensors(x)
-        if index not in self.moves:
-            self.moves[index] = [nudged(part.detach(), self.nudge, self.draw) - part.detach() for part in parts]
-        return like(x, [part + move for part, move in zip(parts, self.moves[index], strict=True)])
+        if index not in self.constants:
+            self.constants[index] = [
+                nudge_tensor(part.detach(), self.nudge, self.rng) - part.detach() for part in parts
+            ]
+        return like(x, [part + constant for part, constant in zip(parts, self.constants[index], strict=True)])
 
-    def fresh(self) -> Params:
+    def pass_params(self) -> Params:
         """Return the parameters; a copy in training mode, because a pass then writes to the running statistics."""
         return map_tree(torch.clone, self.params) if self.train else self.params
 
-    def value(self, instead: Mapping[int, Any] | None = None) -> float:
-        """Return the loss; `instead` replaces the inputs of leaves, by their index in forward order."""
+    def value(self, replaced_inputs: Mapping[int, Any] | None = None) -> float:
+        """Return the loss; `replaced_inputs` replaces the inputs of leaves, by their index in forward order."""
 
         def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-            return layer.forward(params, (instead or {}).get(index, x), mode)
+            return layer.forward(params, (replaced_inputs or {}).get(index, x), mode)
 
         with torch.no_grad():
-            y, _ = self.run(self.xs, self.fresh(), leaf)
+            y, _ = self.run(self.xs, self.pass_params(), leaf)
             return float(self.loss(y, self.target)[0])
 
 
@@ -122,19 +124,19 @@ class LeafPass:
     cache: Cache
     dx: tuple[Tensor | None, ...] | None = None
     order: int = -1  # index in the order of the backward pass; -1 if the backward pass does not reach the layer
-    writes: bool = False  # whether its `backward` changes dy in place
+    writes_dy: bool = False  # whether its `backward` changes dy in place
 
 
 @dataclass
 class SweepResult:
-    """One forward and one explicit backward pass; `used` are the parameters with updated running statistics."""
+    """One forward and one explicit backward pass; `updated_params` have the updated running statistics."""
 
     visits: list[LeafPass]
     y: Any
     dy: Any
     dx: Any
     dparams: Params
-    used: Params
+    updated_params: Params
 
     def owner(self, path: str) -> str | None:
         """Return the path of the layer to which a parameter belongs; None if that layer was not visited."""
@@ -156,7 +158,7 @@ class Gradient:
     reference: list[Tensor] | None  # the gradient from the reference; None if that cannot compute it
     order: int  # index of the layer in the order of the backward pass
     loss: Callable[[], float]  # returns the loss for the current values of `tensors`
-    writes: bool = False  # whether the layer's `backward` changes dy in place
+    writes_dy: bool = False  # whether the layer's `backward` changes dy in place
 
     @property
     def largest(self) -> float:
@@ -167,7 +169,7 @@ class Gradient:
     @property
     def fault(self) -> str:
         """A fault of the gradient that does not depend on its values, as text; "" if there is none."""
-        if self.writes:
+        if self.writes_dy:
             return "backward writes into dy"
         for x, dx in zip(self.tensors, self.explicit, strict=True):
             if dx is None or dx.shape != x.shape:
@@ -184,10 +186,10 @@ def sweep(probe: Probe) -> SweepResult:
     visits: list[LeafPass] = []
 
     def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        before = None if is_ours(layer) else copied(x)
-        y, cache = attempt(f"{named(path, layer)}: forward", layer.forward, params, x, mode)
-        if before is not None and changed(before, x):
-            raise PellucidError(f"verify: forward of {named(path, layer)} changes its input; return a new tensor")
+        before = None if is_ours(layer) else copy_of(x)
+        y, cache = attempt(f"{layer_label(path, layer)}: forward", layer.forward, params, x, mode)
+        if before is not None and has_changed(before, x):
+            raise PellucidError(f"verify: forward of {layer_label(path, layer)} changes its input; return a new tensor")
         visits.append(LeafPass(path, layer, x, cache))
         return y, cache
 
@@ -195,20 +197,20 @@ def sweep(probe: Probe) -> SweepResult:
         visit = next(visit for visit in visits if visit.cache is cache and visit.dx is None)
         # A copy, so that a layer that writes into dy does not change the gradients of other layers.
         copied_dy = like(dy, [part.clone() for part in tensors(dy)])
-        dx, dparams = attempt(f"{named(visit.path, layer)}: backward", layer.backward, params, cache, copied_dy)
+        dx, dparams = attempt(f"{layer_label(visit.path, layer)}: backward", layer.backward, params, cache, copied_dy)
         pairs = zip(tensors(dy), tensors(copied_dy), strict=True)
-        visit.writes = not all(torch.equal(before.nan_to_num(), after.nan_to_num()) for before, after in pairs)
+        visit.writes_dy = not all(torch.equal(before.nan_to_num(), after.nan_to_num()) for before, after in pairs)
         visit.dx, visit.order = tuple(tensors(dx)), sum(visit.dx is not None for visit in visits)
         return dx, dparams
 
     with torch.no_grad():
-        used = probe.fresh()
-        y, cache = probe.run(probe.xs, used, leaf)
+        updated_params = probe.pass_params()
+        y, cache = probe.run(probe.xs, updated_params, leaf)
         value, dy = probe.loss(y, probe.target)
         if not math.isfinite(float(value)):
             raise PellucidError(f"verify: the loss of this batch is {float(value)}; check the inputs and weights")
         dx, dparams = backward(probe.net, probe.params, cache, dy, lambda path, layer: rule, consume=True)
-    return SweepResult(visits, y, dy, dx, dparams, used)
+    return SweepResult(visits, y, dy, dx, dparams, updated_params)
 
 
 def double(x: Tensor) -> Tensor:
@@ -217,14 +219,14 @@ def double(x: Tensor) -> Tensor:
     return copy.clone(memory_format=torch.contiguous_format)
 
 
-def nudged(x: Tensor, size: float, draw: torch.Generator) -> Tensor:
+def nudge_tensor(x: Tensor, size: float, rng: torch.Generator) -> Tensor:
     """Return x with each entry changed by up to `size` times itself, and zeros replaced by small positive values.
 
     Signs are kept, for layers that accept only positive inputs. Integers are returned unchanged.
     """
     if not x.is_floating_point() or not x.numel():
         return x
-    factors = torch.rand(x.shape, generator=draw, dtype=torch.float64).to(x.device, x.dtype)
+    factors = torch.rand(x.shape, generator=rng, dtype=torch.float64).to(x.device, x.dtype)
     largest = x.abs().max().nan_to_num(1.0)
     zeros = size * factors * torch.where(largest > 0, largest, 1.0)
     return torch.where(x == 0, zeros, x * (1 + size * (2 * factors - 1)))
@@ -237,9 +239,9 @@ def tensors(x: Any) -> list[Tensor]:
 
 def like(x: Any, tensors: list[Tensor]) -> Any:
     """Return `tensors` in the nesting of x."""
-    rest = iter(tensors)
+    remaining = iter(tensors)
 
     def fill(part: Any) -> Any:
-        return tuple(map(fill, part)) if isinstance(part, tuple) else next(rest)
+        return tuple(map(fill, part)) if isinstance(part, tuple) else next(remaining)
 
     return fill(x)

@@ -7,13 +7,14 @@ from typing import Any
 from pellucid.text import aligned
 from pellucid.verify import differences
 
-WRITTEN, WHOLE, TRAINS, PREDICTS = "written", "objective", "training", "predicting"
+WRITTEN, OBJECTIVE, TRAINS, PREDICTS = "written", "objective", "training", "predicting"
 TOLERANCE = 1e-9  # relative to the largest entry of the tensor's gradient, in float64
 FLOOR = 1e-12  # times the network's largest gradient, if above 1; smaller values are rounding errors of 0
 FORM_TOLERANCE = 1e-7  # relative to the largest entry; fused forms have other rounding errors than the network
 HEADINGS = {
     WRITTEN: "",
-    WHOLE: "The objective: output gradients of its networks, and all gradients of their parameters, in training mode\n",
+    OBJECTIVE: "The objective: output gradients of its networks, and all gradients of their parameters, in training "
+    "mode\n",
     TRAINS: "The form for training, in training mode\n",
     PREDICTS: "The form for prediction\n",
 }
@@ -82,36 +83,38 @@ class GradientTable:
             "floor": FLOOR,
             "written": FORM_TOLERANCE,
         }
-        about = {"ok": self.ok, "culprit": self.culprit, "tolerances": bounds, "notes": list(self.notes)}
-        return {**about, "rows": rows}
+        summary = {"ok": self.ok, "culprit": self.culprit, "tolerances": bounds, "notes": list(self.notes)}
+        return {**summary, "rows": rows}
 
     def __str__(self) -> str:
         """Return the table as aligned text, with a part for each form, the notes, and a summary line."""
         by_form = {form: [row for row in self.rows if row.form == form] for form in HEADINGS}
-        parts = [_part(form, rows) for form, rows in by_form.items() if rows]
+        parts = [_form_table(form, rows) for form, rows in by_form.items() if rows]
         return "\n\n".join([*parts, *self.notes, self._verdict()])
 
     def _verdict(self) -> str:
-        wrong = sum(not row.ok for row in self.rows)
+        n_wrong = sum(not row.ok for row in self.rows)
         bounds = f"within {TOLERANCE:g} of autograd and {differences.TOLERANCE:g} of central differences"
         if any(row.form in (TRAINS, PREDICTS) for row in self.rows):
             bounds += f", the forms within {FORM_TOLERANCE:g} of the network as written"
-        if not wrong:
+        if not n_wrong:
             return f"all {len(self.rows)} gradients agree ({bounds}, relative to each one's largest entry, float64)"
-        return f"{wrong} of {len(self.rows)} gradients FAIL ({bounds}); going backward, the first is at {self.culprit}"
+        return (
+            f"{n_wrong} of {len(self.rows)} gradients FAIL ({bounds}); going backward, the first is at {self.culprit}"
+        )
 
 
-def _part(form: str, rows: list[GradientRow]) -> str:
+def _form_table(form: str, rows: list[GradientRow]) -> str:
     """Return the rows of one form as text."""
-    written = form in (WRITTEN, WHOLE)
-    columns = ("vs autograd", "vs differences", "checked") if written else ("vs written", "vs autograd")
+    is_written = form in (WRITTEN, OBJECTIVE)
+    columns = ("vs autograd", "vs differences", "checked") if is_written else ("vs written", "vs autograd")
     lines: list[tuple[str, ...]] = [("path", "layer", "what", "entries", "largest", *columns, "verdict")]
     for row in rows:
-        errors = (row.autograd, row.differences) if written else (row.written, row.autograd)
-        compared = tuple("-" if error is None else f"{error:.1e}" for error in errors)
+        errors = (row.autograd, row.differences) if is_written else (row.written, row.autograd)
+        error_texts = tuple("-" if error is None else f"{error:.1e}" for error in errors)
         lines.append((
-            row.path, row.layer, row.what, f"{row.entries:,}", f"{row.largest:.2e}", *compared,
-            *((f"{row.checked:,}",) if written else ()),
+            row.path, row.layer, row.what, f"{row.entries:,}", f"{row.largest:.2e}", *error_texts,
+            *((f"{row.checked:,}",) if is_written else ()),
             ("ok" if row.ok else "FAIL") + (f" ({row.note})" if row.note else ""),
         ))  # fmt: skip
     return HEADINGS[form] + aligned(lines, right=range(3, 5 + len(columns)))

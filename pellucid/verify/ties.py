@@ -8,74 +8,79 @@ from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import map_tree
-from pellucid.verify.differences import KINK_RATIO, ROUNDING, STEPS, difference
+from pellucid.verify.differences import KINK_RATIO, ROUNDING, STEP_SIZES, difference
 from pellucid.verify.probe import Probe, like, tensors
 
 
 class DifferentiableFunction:
-    """A function from the tensors `at` to other tensors, with its explicit gradient.
+    """A function from the tensors `inputs` to other tensors, with its explicit gradient.
 
-    outputs: computes the function. pull_back: returns the gradients with respect to the tensors `at`, given those with
-    respect to the outputs. draw: a random generator.
+    outputs: computes the function. pull_back: returns the gradients with respect to the tensors `inputs`, given those
+    with respect to the outputs. rng: a random generator.
     """
 
     def __init__(
         self,
         outputs: Callable[[list[Tensor]], list[Tensor]],
         pull_back: Callable[[list[Tensor]], list[Tensor | None]],
-        at: list[Tensor],
-        draw: torch.Generator,
+        inputs: list[Tensor],
+        rng: torch.Generator,
     ) -> None:
-        self.outputs, self.pull_back, self.at, self.draw = outputs, pull_back, at, draw
-        self.start = outputs(at)
+        self.outputs, self.pull_back, self.inputs, self.rng = outputs, pull_back, inputs, rng
+        self.outputs_here = outputs(inputs)
 
-    def right_together(self) -> bool:
+    def is_right_together(self) -> bool:
         """Return whether the gradient is right along two directions: all entries plus a constant, and times a constant.
 
         At equal maxima, any of the entries alone may receive the gradient, but not all of them at once: the output is
         smooth along these directions, so the sum of the gradients is the same for every right choice.
         """
-        return self.right_along([torch.ones_like(x) for x in self.at]) and self.right_along(self.at)
+        return self.is_right_along([torch.ones_like(x) for x in self.inputs]) and self.is_right_along(self.inputs)
 
-    def right_at(self, entry: int, enclosed: bool) -> bool:
+    def is_right_at(self, entry: int, enclosed: bool) -> bool:
         """Return whether the gradient of one entry is right for the outputs that are smooth there.
 
         entry: its index in the concatenated flat tensors. enclosed: whether, for the other outputs, it must also lie
         between the slopes to both sides.
         """
-        direction = [torch.zeros_like(x) for x in self.at]
+        direction = [torch.zeros_like(x) for x in self.inputs]
         for part in direction:
             if 0 <= entry < part.numel():
                 part.view(-1)[entry] = 1
             entry -= part.numel() if part.is_floating_point() else 0
-        return self.right_along(direction, enclosed)
+        return self.is_right_along(direction, enclosed)
 
-    def right_along(self, direction: list[Tensor], enclosed: bool = False) -> bool:
+    def is_right_along(self, direction: list[Tensor], enclosed: bool = False) -> bool:
         """Return whether the gradient along a direction equals the slope of the outputs that are smooth along it.
 
-        enclosed: as for `right_at`.
+        enclosed: as for `is_right_at`.
         """
-        offset, (wide, step) = torch.zeros(1, dtype=torch.float64, device=self.at[0].device), STEPS[-2:]
+        offset, (wide_step, step) = torch.zeros(1, dtype=torch.float64, device=self.inputs[0].device), STEP_SIZES[-2:]
 
-        def moved() -> list[Tensor]:
-            pairs = zip(self.at, direction, strict=True)
+        def outputs_along() -> list[Tensor]:
+            pairs = zip(self.inputs, direction, strict=True)
             return self.outputs([x + offset * part if x.is_floating_point() else x for x, part in pairs])
 
-        def bends(size: float) -> list[Tensor]:
-            offset.fill_(size)
-            above = moved()
-            offset.fill_(-size)
-            below = moved()
+        def curvatures(step_size: float) -> list[Tensor]:
+            offset.fill_(step_size)
+            above = outputs_along()
+            offset.fill_(-step_size)
+            below = outputs_along()
             offset.zero_()
-            return [(up - 2 * y + down).abs() / size for up, y, down in zip(above, self.start, below, strict=True)]
+            return [
+                (up - 2 * y + down).abs() / step_size
+                for up, y, down in zip(above, self.outputs_here, below, strict=True)
+            ]
 
-        weights = [0.5 + torch.rand(y.shape, generator=self.draw, dtype=y.dtype).to(y.device) for y in self.start]
+        weights = [0.5 + torch.rand(y.shape, generator=self.rng, dtype=y.dtype).to(y.device) for y in self.outputs_here]
         # The same weights, but 0 for the outputs that are not smooth along the direction.
         smooth = [
-            weight * (bend <= (KINK_RATIO * wider).clamp_min(ROUNDING * float(y.abs().max()) / step))
+            weight * (curvature <= (KINK_RATIO * wide_curvature).clamp_min(ROUNDING * float(y.abs().max()) / step))
             if y.numel()
             else weight
-            for weight, y, bend, wider in zip(weights, self.start, bends(step), bends(wide), strict=True)
+            for weight, y, curvature, wide_curvature in zip(
+                weights, self.outputs_here, curvatures(step), curvatures(wide_step), strict=True
+            )
         ]
         for dys in (smooth, weights) if enclosed else (smooth,):
             slopes = [
@@ -86,16 +91,18 @@ class DifferentiableFunction:
             slope = torch.cat(slopes) if slopes else torch.zeros(1)
 
             def total(dys: list[Tensor] = dys) -> float:
-                return sum(float((dy * y).sum()) for dy, y in zip(dys, moved(), strict=True))
+                return sum(float((dy * y).sum()) for dy, y in zip(dys, outputs_along(), strict=True))
 
-            size = sum(float((dy * y).abs().sum()) for dy, y in zip(dys, self.start, strict=True))
-            along = difference([offset], 0, total, float(slope.sum()), float(slope.abs().sum()), ROUNDING * size / step)
-            if not along.agrees and not (along.kink and (along.between or not enclosed)):
+            magnitude = sum(float((dy * y).abs().sum()) for dy, y in zip(dys, self.outputs_here, strict=True))
+            comparison = difference(
+                [offset], 0, total, float(slope.sum()), float(slope.abs().sum()), ROUNDING * magnitude / step
+            )
+            if not comparison.agrees and not (comparison.is_kink and (comparison.is_subgradient or not enclosed)):
                 return False
         return True
 
 
-def layer_function(probe: Probe, index: int, x: Any, draw: torch.Generator) -> DifferentiableFunction:
+def layer_function(probe: Probe, index: int, x: Any, rng: torch.Generator) -> DifferentiableFunction:
     """Return the leaf with this index in forward order, which receives x, as a function of its input alone."""
 
     def visit(xs: list[Tensor]) -> tuple[Layer, Params, Any, Cache]:
@@ -109,14 +116,14 @@ def layer_function(probe: Probe, index: int, x: Any, draw: torch.Generator) -> D
             return y, cache
 
         with torch.no_grad():
-            probe.run(probe.xs, probe.fresh(), leaf)
+            probe.run(probe.xs, probe.pass_params(), leaf)
         return visited[0]
 
-    at = [part.detach().clone() for part in tensors(x)]
+    inputs = [part.detach().clone() for part in tensors(x)]
 
     def pull_back(dys: list[Tensor]) -> list[Tensor | None]:
-        layer, params, y, cache = visit(at)
+        layer, params, y, cache = visit(inputs)
         with torch.no_grad():
             return list(tensors(layer.backward(map_tree(torch.detach, params), cache, like(y, dys))[0]))
 
-    return DifferentiableFunction(lambda xs: tensors(visit(xs)[2]), pull_back, at, draw)
+    return DifferentiableFunction(lambda xs: tensors(visit(xs)[2]), pull_back, inputs, rng)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pellucid.lazy import importer
+from pellucid.lazy import lazy_getattr
 from pellucid.weights.match import Mismatch, MismatchError, match, require_match
 
 if TYPE_CHECKING:
@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 __all__ = ["Mismatch", "MismatchError", "format_name", "match", "open_weights", "require_match"]
 
 # Imported on first use, so that `pellucid weights list` starts without PyTorch.
-__getattr__ = importer(__name__, __all__, ("pellucid.weights.opening",))
+__getattr__ = lazy_getattr(__name__, __all__, ("pellucid.weights.opening",))

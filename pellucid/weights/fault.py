@@ -7,19 +7,19 @@ from pathlib import Path
 
 from pellucid.errors import PellucidError
 
-AGAIN = "download or export it again"
+DOWNLOAD_AGAIN = "download or export it again"
 
 
 class FileFault(Exception):  # noqa: N818 - it becomes an error with the file's name
-    """A reason to reject a file: `why` continues a sentence that begins with the file's name; `advice`: what to do."""
+    """A reason to reject a file: `reason` continues a sentence that begins with the file's name; `advice`: a remedy."""
 
-    def __init__(self, why: str, advice: str = AGAIN) -> None:
-        super().__init__(f"{why}; {advice}")
+    def __init__(self, reason: str, advice: str = DOWNLOAD_AGAIN) -> None:
+        super().__init__(f"{reason}; {advice}")
 
 
 @contextmanager
 def file_errors(path: Path, kind: str, damage: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Context in which a Fault, an OSError and the exceptions in `damage` become a PellucidError of one line.
+    """Context in which a FileFault, an OSError and the exceptions in `damage` become a PellucidError of one line.
 
     kind: the format of the file, as in "is a damaged {kind}".
     """
@@ -30,11 +30,11 @@ def file_errors(path: Path, kind: str, damage: tuple[type[Exception], ...] = ())
     except damage as error:
         message = str(error).partition("Exception raised from")[0]  # without PyTorch's C++ stack trace
         reason = quoted(" ".join(message.split()) or type(error).__name__, 160)
-        raise PellucidError(f"{path} is a damaged {kind} ({reason}); {AGAIN}") from error
+        raise PellucidError(f"{path} is a damaged {kind} ({reason}); {DOWNLOAD_AGAIN}") from error
     except OSError as error:
         reason = error.strerror or quoted(" ".join(str(error).split()) or type(error).__name__, 160)
         if error.errno in (None, errno.EINVAL):  # raised for an impossible position in the file
-            raise PellucidError(f"{path} is a damaged {kind} ({reason}); {AGAIN}") from error
+            raise PellucidError(f"{path} is a damaged {kind} ({reason}); {DOWNLOAD_AGAIN}") from error
         raise PellucidError(f"{path} cannot be read ({reason}); check its path and permissions") from error
 
 

@@ -13,7 +13,8 @@ MAX_TEXT = 255  # bytes
 _MAX_HEADER = 1 << 16  # bytes of one block of an object's header
 _MAX_BLOCKS = 64  # of a header
 _ATTRIBUTE, _CONTINUATION = 0x0C, 0x10  # types of messages in a header
-_FIXED, _VARIABLE = 3, 9  # classes of data types: string of fixed length; variable length, stored in a heap
+# Classes of data types: string of fixed length; variable length, stored in a heap.
+_FIXED_LENGTH, _VARIABLE_LENGTH = 3, 9
 
 
 def text_attribute(file: BinaryIO, address: int, name: str) -> str | None:
@@ -22,24 +23,24 @@ def text_attribute(file: BinaryIO, address: int, name: str) -> str | None:
     Only headers of version 1, which h5py writes by default, and single texts of at most MAX_TEXT bytes are supported;
     otherwise the result is None.
     """
-    for kind, body in _messages(file, address):
+    for kind, body in _header_messages(file, address):
         if kind == _ATTRIBUTE:
-            text = _text(file, body, name.encode())
+            text = _attribute_text(file, body, name.encode())
             if text is not None:
                 return text
     return None
 
 
-def _messages(file: BinaryIO, address: int) -> Iterator[tuple[int, bytes]]:
+def _header_messages(file: BinaryIO, address: int) -> Iterator[tuple[int, bytes]]:
     """Yield the type and the bytes of each message in an object's header."""
-    start = _bytes(file, address, 16)
-    if start[:1] != b"\x01" or len(start) < 16:
+    header = _read_bytes(file, address, 16)
+    if header[:1] != b"\x01" or len(header) < 16:
         return
-    blocks = [(address + 16, struct.unpack_from("<I", start, 8)[0])]
+    blocks = [(address + 16, struct.unpack_from("<I", header, 8)[0])]
     for _ in range(_MAX_BLOCKS):
         if not blocks:
             return
-        block = _bytes(file, *blocks.pop(0))
+        block = _read_bytes(file, *blocks.pop(0))
         position = 0
         while position + 8 <= len(block):
             kind, size = struct.unpack_from("<HH", block, position)
@@ -50,32 +51,32 @@ def _messages(file: BinaryIO, address: int) -> Iterator[tuple[int, bytes]]:
             yield kind, body
 
 
-def _text(file: BinaryIO, body: bytes, name: bytes) -> str | None:
+def _attribute_text(file: BinaryIO, body: bytes, name: bytes) -> str | None:
     """Return the text in an attribute message, or None if it has another name or is not a single text."""
     if len(body) < 8:
         return None
     version, _, *sizes = struct.unpack_from("<BBHHH", body)
-    position, parts = 9 if version == 3 else 8, []
+    position, fields = 9 if version == 3 else 8, []
     for size in sizes:  # name, data type, shape; version 1 pads each to a multiple of eight bytes
-        parts.append(body[position : position + size])
+        fields.append(body[position : position + size])
         position += -(-size // 8) * 8 if version == 1 else size
-    found_name, kind, shape = parts
-    if found_name.rstrip(b"\0") != name or len(kind) < 8 or len(shape) < 2 or shape[1] != 0:
+    found_name, datatype, shape = fields
+    if found_name.rstrip(b"\0") != name or len(datatype) < 8 or len(shape) < 2 or shape[1] != 0:
         return None
     data = body[position:]
-    if kind[0] & 15 == _FIXED:
-        text = data[: min(struct.unpack_from("<I", kind, 4)[0], MAX_TEXT + 1)]
-    elif kind[0] & 15 == _VARIABLE and kind[1] & 15 == 1 and len(data) >= 16:
-        text = _from_heap(file, *struct.unpack_from("<IQI", data))
+    if datatype[0] & 15 == _FIXED_LENGTH:
+        text = data[: min(struct.unpack_from("<I", datatype, 4)[0], MAX_TEXT + 1)]
+    elif datatype[0] & 15 == _VARIABLE_LENGTH and datatype[1] & 15 == 1 and len(data) >= 16:
+        text = _heap_object(file, *struct.unpack_from("<IQI", data))
     else:
         return None
     text = text.rstrip(b"\0")
     return text.decode("utf-8", "replace") if len(text) <= MAX_TEXT else None
 
 
-def _from_heap(file: BinaryIO, length: int, address: int, index: int) -> bytes:
+def _heap_object(file: BinaryIO, length: int, address: int, index: int) -> bytes:
     """Return object `index` of the heap at `address`, or b"" unless it exists with this length."""
-    heap = _bytes(file, address, _MAX_HEADER)
+    heap = _read_bytes(file, address, _MAX_HEADER)
     position = 16
     while heap[:4] == b"GCOL" and position + 16 <= len(heap):
         found_index, size = struct.unpack_from("<H6xQ", heap, position)
@@ -87,7 +88,7 @@ def _from_heap(file: BinaryIO, length: int, address: int, index: int) -> bytes:
     return b""
 
 
-def _bytes(file: BinaryIO, address: int, size: int) -> bytes:
+def _read_bytes(file: BinaryIO, address: int, size: int) -> bytes:
     if address >= 1 << 62:  # beyond the maximum size of a file
         return b""
     file.seek(address)

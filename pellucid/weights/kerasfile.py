@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _MAX_OBJECTS = 100_000
 _MAX_DEPTH = 32
-_NOT_THE_MODEL = ("optimizer", "optimizer_weights")  # groups in the root for resuming training
+_TRAINING_GROUPS = ("optimizer", "optimizer_weights")  # groups in the root for resuming training
 _HARD_LINK = 0  # HDF5's link type for objects in the same file
-_RESAVE = "load it in Keras and save its weights again"
-_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's kinds of dtypes; item sizes in bytes
+_RESAVE_ADVICE = "load it in Keras and save its weights again"
+_ITEM_SIZES = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's kinds of dtypes; item sizes in bytes
 
 # Keras 3's `.weights.h5` numbers the layers of each kind and the variables of each layer. Names of the variables by
 # kind, in this order:
@@ -31,33 +31,33 @@ _VARIABLES = {
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
 # Norms without gamma or without beta, by their number of variables. Which of the two remains is not in the file.
-_NORMS = {3: ("gamma_or_beta", "moving_mean", "moving_variance"), 2: ("moving_mean", "moving_variance")}
-_COUNTED = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
+_NORM_VARIABLES = {3: ("gamma_or_beta", "moving_mean", "moving_variance"), 2: ("moving_mean", "moving_variance")}
+_NUMBERED_PATH = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
 
 
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a Keras file by their paths in it, such as "Conv1/Conv1/kernel:0".
 
     For the file of a whole model, only the tensors under "model_weights" are returned. The numbered names in Keras 3's
-    `.weights.h5` are converted to the names in other Keras files, see `name_of`. Axes are in Keras' order: kernels are
-    (H, W, in, out). Raises PellucidError if h5py is not installed, and for everything that Keras does not write: links,
-    filters, chunks, references, and data that are not in the file.
+    `.weights.h5` are converted to the names in other Keras files, see `keras_name`. Axes are in Keras' order: kernels
+    are (H, W, in, out). Raises PellucidError if h5py is not installed, and for everything that Keras does not write:
+    links, filters, chunks, references, and data that are not in the file.
     """
     try:
         import h5py
     except ImportError as error:
         raise PellucidError(f"{path} needs the h5py library; pip install 'pellucid[weights]'") from error
-    damage = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
+    damage_errors = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
     size = path.stat().st_size
-    with file_errors(path, "HDF5 file", damage), path.open("rb") as raw, h5py.File(path, "r") as file:
-        root = _child(file, "model_weights") if "model_weights" in map(str, file) else file
+    with file_errors(path, "HDF5 file", damage_errors), path.open("rb") as raw_file, h5py.File(path, "r") as file:
+        root = _open_child(file, "model_weights") if "model_weights" in map(str, file) else file
         if not isinstance(root, h5py.Group):
-            raise FileFault("has no group of weights", _RESAVE)
+            raise FileFault("has no group of weights", _RESAVE_ADVICE)
         datasets: dict[str, h5py.Dataset] = {}
-        for path_in_file, group, dataset in _walk(root, size, raw):
-            is_numbered = _COUNTED.fullmatch(path_in_file) is not None
-            layer = text_attribute(raw, _address(group), "name") if is_numbered else None
-            name = name_of(path_in_file, layer, len(group)) if is_numbered else path_in_file
+        for path_in_file, group, dataset in _walk_datasets(root, size, raw_file):
+            is_numbered = _NUMBERED_PATH.fullmatch(path_in_file) is not None
+            layer = text_attribute(raw_file, _address(group), "name") if is_numbered else None
+            name = keras_name(path_in_file, layer, len(group)) if is_numbered else path_in_file
             if name in datasets:
                 raise FileFault(
                     f"contains two tensors called {quoted(name)}", "give the model's layers different names"
@@ -68,7 +68,7 @@ def read(path: Path) -> dict[str, Tensor]:
         return {name: _tensor(dataset) for name, dataset in datasets.items()}
 
 
-def name_of(path: str, layer: str | None, count: int) -> str:
+def keras_name(path: str, layer: str | None, count: int) -> str:
     """Return the name that other Keras files use for a tensor: "Conv1/Conv1/kernel" for "layers/conv2d/vars/0".
 
     layer: the layer's name, an attribute of its group. count: number of tensors in the group. Returns the path if the
@@ -76,79 +76,89 @@ def name_of(path: str, layer: str | None, count: int) -> str:
     The first tensor of a norm with three is "gamma_or_beta". Networks whose norms have no gamma, such as Inception-v3,
     load it as beta; for other networks, gamma is then missing.
     """
-    match = _COUNTED.fullmatch(path)
+    match = _NUMBERED_PATH.fullmatch(path)
     assert match is not None
     if not layer or not layer.isprintable():
         return path
     names = _VARIABLES[match[1]]
     if names[0] == "gamma" and count != len(names):
-        names = _NORMS.get(count, ())
+        names = _NORM_VARIABLES.get(count, ())
     number = int(match[2])
     return f"{layer}/{layer}/{names[number]}" if number < len(names) else path
 
 
-def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "h5py.Group", "h5py.Dataset"]]:
-    """Yield the path, the group and the dataset of each dataset; raises Fault unless `_check_plain` accepts it."""
+def _walk_datasets(
+    root: "h5py.Group", size: int, raw_file: BinaryIO
+) -> Iterator[tuple[str, "h5py.Group", "h5py.Dataset"]]:
+    """Yield the path, the group and the dataset of each dataset; raises FileFault unless `_check_plain` accepts it."""
     import h5py
 
-    seen: set[int] = set()
+    seen_addresses: set[int] = set()
     total = 0
-    waiting: list[tuple[str, h5py.Group]] = [("", root)]
-    while waiting:
-        prefix, group = waiting.pop()
-        inner: list[tuple[str, h5py.Group]] = []
+    pending_groups: list[tuple[str, h5py.Group]] = [("", root)]
+    while pending_groups:
+        prefix, group = pending_groups.pop()
+        child_groups: list[tuple[str, h5py.Group]] = []
         for name in map(str, group):
             path = prefix + name
-            if not prefix and name in _NOT_THE_MODEL:
+            if not prefix and name in _TRAINING_GROUPS:
                 continue
-            child = _child(group, name)
+            child = _open_child(group, name)
             address = _address(child)
-            if address in seen or len(seen) == _MAX_OBJECTS or path.count("/") == _MAX_DEPTH:
-                raise FileFault(f"has a cycle, too many objects or too many levels at {quoted(path)}", _RESAVE)
-            seen.add(address)
+            if address in seen_addresses or len(seen_addresses) == _MAX_OBJECTS or path.count("/") == _MAX_DEPTH:
+                raise FileFault(f"has a cycle, too many objects or too many levels at {quoted(path)}", _RESAVE_ADVICE)
+            seen_addresses.add(address)
             if isinstance(child, h5py.Group):
-                inner.append((f"{path}/", child))
+                child_groups.append((f"{path}/", child))
                 continue
-            _check_plain(path, child, size, raw)
+            _check_plain(path, child, size, raw_file)
             total += child.nbytes
             if total > size:
                 raise FileFault(f"declares more data than its {size} bytes")
             yield path, group, child
-        waiting += reversed(inner)
+        pending_groups += reversed(child_groups)
 
 
-def _child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
+def _open_child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
     import h5py
 
     # Checked before the link is followed.
     if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != _HARD_LINK:
-        raise FileFault(f"has a link at {quoted(name)}, possibly to another file", _RESAVE)
+        raise FileFault(f"has a link at {quoted(name)}, possibly to another file", _RESAVE_ADVICE)
     child = group[name]
     if not isinstance(child, (h5py.Group, h5py.Dataset)):
-        raise FileFault(f"has an object that is not an array at {quoted(name)}", _RESAVE)
+        raise FileFault(f"has an object that is not an array at {quoted(name)}", _RESAVE_ADVICE)
     return child
 
 
-def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO) -> None:
-    """Raise Fault unless the dataset is a contiguous, uncompressed, numeric array in this file."""
+def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw_file: BinaryIO) -> None:
+    """Raise FileFault unless the dataset is a contiguous, uncompressed, numeric array in this file."""
     import h5py
 
-    plan = dataset.id.get_create_plist()
-    if plan.get_layout() != h5py.h5d.CONTIGUOUS or dataset.external or plan.get_nfilters():
-        raise FileFault(f"stores {quoted(path)} in chunks, with filters or in another file, unlike Keras", _RESAVE)
+    creation_properties = dataset.id.get_create_plist()
+    if (
+        creation_properties.get_layout() != h5py.h5d.CONTIGUOUS
+        or dataset.external
+        or creation_properties.get_nfilters()
+    ):
+        raise FileFault(
+            f"stores {quoted(path)} in chunks, with filters or in another file, unlike Keras", _RESAVE_ADVICE
+        )
     dtype = dataset.dtype
-    if dtype.itemsize not in _KINDS.get(dtype.kind, ()) and not _is_bfloat16(dataset, raw):
-        raise FileFault(f"has the dtype {quoted(str(dtype))} at {quoted(path)}, which weights cannot have", _RESAVE)
+    if dtype.itemsize not in _ITEM_SIZES.get(dtype.kind, ()) and not _is_bfloat16(dataset, raw_file):
+        raise FileFault(
+            f"has the dtype {quoted(str(dtype))} at {quoted(path)}, which weights cannot have", _RESAVE_ADVICE
+        )
     if dataset.shape is None or len(dataset.shape) > 32:
-        raise FileFault(f"has no array at {quoted(path)}", _RESAVE)
-    offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
-    if dataset.nbytes and (offset is None or offset + dataset.nbytes > size or dataset.nbytes > stored):
+        raise FileFault(f"has no array at {quoted(path)}", _RESAVE_ADVICE)
+    offset, stored_bytes = dataset.id.get_offset(), dataset.id.get_storage_size()
+    if dataset.nbytes and (offset is None or offset + dataset.nbytes > size or dataset.nbytes > stored_bytes):
         raise FileFault(f"declares {dataset.nbytes} bytes at {quoted(path)} that it does not contain")
 
 
-def _is_bfloat16(dataset: "h5py.Dataset", raw: BinaryIO) -> bool:
+def _is_bfloat16(dataset: "h5py.Dataset", raw_file: BinaryIO) -> bool:
     """Return whether a dataset is bfloat16, which Keras 3 stores as two opaque bytes with an attribute "dtype"."""
-    return dataset.dtype.str == "|V2" and text_attribute(raw, _address(dataset), "dtype") == "bfloat16"
+    return dataset.dtype.str == "|V2" and text_attribute(raw_file, _address(dataset), "dtype") == "bfloat16"
 
 
 def _address(node: "h5py.Group | h5py.Dataset") -> int:

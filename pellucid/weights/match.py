@@ -39,10 +39,12 @@ class MismatchError(PellucidError):
     """Raised for a file whose tensors differ from the network's in names, shapes or dtypes; `mismatches` lists them."""
 
     def __init__(self, source: str | os.PathLike[str], mismatches: tuple[Mismatch, ...]) -> None:
-        rest = len(mismatches) - _MAX_LISTED
-        remark = f"; and {rest} more, which --debug lists" if rest > 0 else ""
-        listed = "; ".join(str(mismatch) for mismatch in mismatches[:_MAX_LISTED]) + remark
-        super().__init__(f"{os.fspath(source)} does not fit the network: {listed}; give the file of this network")
+        n_unlisted = len(mismatches) - _MAX_LISTED
+        remark = f"; and {n_unlisted} more, which --debug lists" if n_unlisted > 0 else ""
+        mismatch_text = "; ".join(str(mismatch) for mismatch in mismatches[:_MAX_LISTED]) + remark
+        super().__init__(
+            f"{os.fspath(source)} does not fit the network: {mismatch_text}; give the file of this network"
+        )
         self.mismatches = mismatches
         for mismatch in mismatches[_MAX_LISTED:]:
             self.add_note(str(mismatch))  # shown in tracebacks, and therefore by --debug
@@ -53,11 +55,15 @@ def match(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]") -> li
 
     expected: only paths, shapes and dtypes are used, so its tensors may be on the device "meta".
     """
-    missing = [Mismatch(path, kind(tensor), None) for path, tensor in expected.items() if path not in found]
-    surplus = [Mismatch(path, None, kind(tensor)) for path, tensor in found.items() if path not in expected]
+    missing = [Mismatch(path, dtype_and_shape(tensor), None) for path, tensor in expected.items() if path not in found]
+    surplus = [Mismatch(path, None, dtype_and_shape(tensor)) for path, tensor in found.items() if path not in expected]
     pairs = [(path, tensor, found[path]) for path, tensor in expected.items() if path in found]
-    shapes = [Mismatch(path, kind(a), kind(b)) for path, a, b in pairs if a.shape != b.shape]
-    dtypes = [Mismatch(path, kind(a), kind(b)) for path, a, b in pairs if a.shape == b.shape and a.dtype != b.dtype]
+    shapes = [Mismatch(path, dtype_and_shape(a), dtype_and_shape(b)) for path, a, b in pairs if a.shape != b.shape]
+    dtypes = [
+        Mismatch(path, dtype_and_shape(a), dtype_and_shape(b))
+        for path, a, b in pairs
+        if a.shape == b.shape and a.dtype != b.dtype
+    ]
     return missing + surplus + shapes + dtypes
 
 
@@ -70,6 +76,6 @@ def require_match(
         raise MismatchError(source, tuple(mismatches))
 
 
-def kind(tensor: "Tensor") -> str:
+def dtype_and_shape(tensor: "Tensor") -> str:
     """Return a tensor's dtype and shape, such as "float32 64x3x7x7", or "int64 number" for a scalar."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'number'}"

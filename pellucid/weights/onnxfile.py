@@ -13,16 +13,16 @@ from pellucid.weights.fault import FileFault, file_errors, quoted
 _MAX_FILE = (2 << 30) - 1  # bytes of a Protocol Buffers file
 _MAX_STRUCTURE = 8 << 20  # bytes of a file without the values of its initializers
 _MAX_FIELDS = 200_000  # read while the values are counted; enough for about 40,000 tensors
-_INSIDE = "save the model with its weights inside, as one file"
+_INSIDE_ADVICE = "save the model with its weights inside, as one file"
 _EXTERNAL = 1  # TensorProto.DataLocation
 
 # Field numbers in onnx.proto: ModelProto.graph, GraphProto.initializer, TensorProto.float_data, raw_data, double_data.
 _GRAPH, _INITIALIZER, _VALUES = 7, 5, (4, 9, 10)
-_SIZES = {1: 8, 5: 4}  # bytes of a field, by its wire type
+_FIXED_SIZES = {1: 8, 5: 4}  # bytes of a field, by its wire type
 _VARINT, _BYTES = 0, 2  # wire types
 
 # By TensorProto.DataType: the dtype, and the range of the integers that may represent its values in int32_data.
-_TYPES: dict[int, tuple[torch.dtype, int, int]] = {
+_DTYPES: dict[int, tuple[torch.dtype, int, int]] = {
     1: (torch.float32, 0, 0), 2: (torch.uint8, 0, 255), 3: (torch.int8, -128, 127), 5: (torch.int16, -(1 << 15), 32767),
     6: (torch.int32, -(1 << 31), (1 << 31) - 1), 7: (torch.int64, 0, 0), 9: (torch.bool, 0, 1),
     10: (torch.float16, 0, 0xFFFF), 11: (torch.float64, 0, 0), 16: (torch.bfloat16, 0, 0xFFFF),
@@ -49,36 +49,39 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def load(path: Path) -> Any:
-    """Return a file as onnx.ModelProto; raises Fault for excessive sizes and for weights in other files."""
+    """Return a file as onnx.ModelProto; raises FileFault for excessive sizes and for weights in other files."""
     try:
         import onnx
     except ImportError as error:
         raise PellucidError(f"{path} needs the onnx library; pip install 'pellucid[export]'") from error
     size = path.stat().st_size
     if size > _MAX_FILE:
-        raise FileFault(f"is larger than an ONNX model can be, {_MAX_FILE} bytes", _INSIDE)
+        raise FileFault(f"is larger than an ONNX model can be, {_MAX_FILE} bytes", _INSIDE_ADVICE)
     data = path.read_bytes()
-    structure = size - _values(memoryview(data))
-    if structure > _MAX_STRUCTURE:
-        raise FileFault(f"contains {structure} bytes besides its weights, above the limit of {_MAX_STRUCTURE}")
+    n_structure_bytes = size - _count_value_bytes(memoryview(data))
+    if n_structure_bytes > _MAX_STRUCTURE:
+        raise FileFault(f"contains {n_structure_bytes} bytes besides its weights, above the limit of {_MAX_STRUCTURE}")
     model = onnx.load_model_from_string(data)
     if model.graph.sparse_initializer:
         raise FileFault("contains sparse weights", "save the model with dense weights")
-    for tensor in (*model.graph.initializer, *(each.t for node in model.graph.node for each in node.attribute)):
+    for tensor in (
+        *model.graph.initializer,
+        *(attribute.t for node in model.graph.node for attribute in node.attribute),
+    ):
         if tensor.data_location == _EXTERNAL:
-            raise FileFault(f"stores the values of {quoted(tensor.name)} in another file", _INSIDE)
+            raise FileFault(f"stores the values of {quoted(tensor.name)} in another file", _INSIDE_ADVICE)
     return model
 
 
 def tensor_of(proto: Any) -> Tensor:
-    """Return a TensorProto as a tensor; raises Fault unless its values have its type and shape."""
+    """Return a TensorProto as a tensor; raises FileFault unless its values have its type and shape."""
     import numpy as np
     from onnx import numpy_helper
 
     name = quoted(proto.name)
-    if proto.data_type not in _TYPES:
+    if proto.data_type not in _DTYPES:
         raise FileFault(f"contains {name} of data type {proto.data_type}, which is not supported for weights")
-    dtype, low, high = _TYPES[proto.data_type]
+    dtype, low, high = _DTYPES[proto.data_type]
     if any(not 0 <= size < 1 << 40 for size in proto.dims):
         raise FileFault(f"declares an invalid shape for {name}")
     fields = (proto.raw_data, proto.float_data, proto.double_data, proto.int32_data, proto.int64_data)
@@ -94,37 +97,37 @@ def tensor_of(proto: Any) -> Tensor:
     return torch.from_numpy(bits.copy()).view(dtype).reshape(tuple(proto.dims))
 
 
-def _values(data: memoryview) -> int:
+def _count_value_bytes(data: memoryview) -> int:
     """Return the number of bytes in a file that are values of initializers."""
-    budget = iter(range(_MAX_FIELDS))
-    graphs = list(_fields(data, 0, len(data), budget, (_GRAPH,)))
+    field_budget = iter(range(_MAX_FIELDS))
+    graphs = list(_find_fields(data, 0, len(data), field_budget, (_GRAPH,)))
     if len(graphs) != 1:
         raise FileFault(f"contains {'several graphs' if graphs else 'no graph'}, where an ONNX model contains one")
     return sum(
         end - start
-        for tensor in _fields(data, *graphs[0], budget, (_INITIALIZER,))
-        for start, end in _fields(data, *tensor, budget, _VALUES)
+        for tensor in _find_fields(data, *graphs[0], field_budget, (_INITIALIZER,))
+        for start, end in _find_fields(data, *tensor, field_budget, _VALUES)
     )
 
 
-def _fields(
-    data: memoryview, position: int, end: int, budget: Iterator[int], numbers: tuple[int, ...]
+def _find_fields(
+    data: memoryview, position: int, end: int, field_budget: Iterator[int], numbers: tuple[int, ...]
 ) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each length-delimited field with one of the field numbers `numbers`.
 
-    position, end: the part of the data to search. budget: yields once for each field that may still be read.
+    position, end: the part of the data to search. field_budget: yields once for each field that may still be read.
     """
     while position < end:
-        if next(budget, None) is None:
+        if next(field_budget, None) is None:
             raise FileFault(f"has more than {_MAX_FIELDS} fields", "save its weights as safetensors")
-        key, position = _varint(data, position, end)
+        key, position = _read_varint(data, position, end)
         if key & 7 == _VARINT:
-            _, stop = _varint(data, position, end)
+            _, stop = _read_varint(data, position, end)
         elif key & 7 == _BYTES:
-            size, position = _varint(data, position, end)
+            size, position = _read_varint(data, position, end)
             stop = position + size
-        elif key & 7 in _SIZES:
-            stop = position + _SIZES[key & 7]
+        elif key & 7 in _FIXED_SIZES:
+            stop = position + _FIXED_SIZES[key & 7]
         else:
             raise FileFault("has a field of an unknown wire type")
         if stop > end:
@@ -134,7 +137,7 @@ def _fields(
         position = stop
 
 
-def _varint(data: memoryview, position: int, end: int) -> tuple[int, int]:
+def _read_varint(data: memoryview, position: int, end: int) -> tuple[int, int]:
     """Return the variable-length integer at a position (seven bits per byte), and the position after it."""
     value = 0
     for shift in range(0, 70, 7):

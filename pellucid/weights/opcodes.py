@@ -2,7 +2,7 @@
 
 A pickle is a program for a stack machine. This unpickler implements only the opcodes that files of tensors need. It
 builds None, booleans, numbers, strings, lists, tuples, dicts, and descriptions of storages and tensors, nothing more.
-Global names in a pickle are looked up in the table `NAMES` only, and its calls only reach functions of this file.
+Global names in a pickle are looked up in the table `GLOBALS` only, and its calls only reach functions of this file.
 """
 
 import struct
@@ -19,8 +19,8 @@ from pellucid.weights.fault import FileFault, quoted
 _MAX_STEPS = 500_000
 _MAX_NAME = 256  # bytes of a module's or object's name
 _MAX_INT_BYTES = 16
-_MAX_SIZE = 1 << 40  # of integers that describe tensors, and of dict keys
-_DANGER = "do not load it with other programs unless you trust its source; save only its tensors, as safetensors"
+_MAX_INTEGER = 1 << 40  # of integers that describe tensors, and of dict keys
+_DANGER_ADVICE = "do not load it with other programs unless you trust its source; save only its tensors, as safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Constructor:
     make: Callable[[tuple[Any, ...]], Any]
 
 
-def _ordered_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
+def _build_ordered_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
     """Build an OrderedDict as a dict; the arguments are none (Python 3) or a list of pairs (Python 2)."""
     result: dict[Any, Any] = {}
     if len(args) > 1 or (args and type(args[0]) is not list):
@@ -66,7 +66,7 @@ def _ordered_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
     return result
 
 
-def _view(args: tuple[Any, ...]) -> StorageView:
+def _build_view(args: tuple[Any, ...]) -> StorageView:
     """Build a tensor from (storage, offset, shape, strides, ...); further arguments only matter for training."""
     if not 4 <= len(args) <= 7 or type(args[0]) is not Storage or type(args[1]) is not int:
         raise FileFault("describes a tensor by other arguments than storage, offset, shape and strides")
@@ -74,22 +74,24 @@ def _view(args: tuple[Any, ...]) -> StorageView:
     if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides) or len(shape) > 32:
         raise FileFault("describes a tensor whose shape and strides do not agree")
     for number in (offset, *shape, *strides):
-        if type(number) is not int or not 0 <= number < _MAX_SIZE:
+        if type(number) is not int or not 0 <= number < _MAX_INTEGER:
             raise FileFault("describes a tensor with a negative or excessive offset, size or stride")
     view = StorageView(storage, offset, shape, strides)
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if view.numel and last >= storage.numel:
-        raise FileFault(f"describes a tensor that reaches element {last} of a storage of {storage.numel} elements")
+    last_index = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if view.numel and last_index >= storage.numel:
+        raise FileFault(
+            f"describes a tensor that reaches element {last_index} of a storage of {storage.numel} elements"
+        )
     return view
 
 
-def _parameter(args: tuple[Any, ...]) -> StorageView:
+def _build_parameter(args: tuple[Any, ...]) -> StorageView:
     if not args or type(args[0]) is not StorageView:
         raise FileFault("describes a parameter that is not a tensor")
     return args[0]
 
 
-def _size(args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _build_size(args: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(args) != 1 or type(args[0]) is not tuple:
         raise FileFault("describes a shape that is not a tuple")
     return args[0]
@@ -100,22 +102,22 @@ _DTYPES = {
     "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
     "Bool": torch.bool,
 }  # fmt: skip
-NAMES: dict[str, torch.dtype | Constructor] = {
+GLOBALS: dict[str, torch.dtype | Constructor] = {
     **{f"{module} {name}Storage": dtype for module in ("torch", "torch.cuda") for name, dtype in _DTYPES.items()},
-    "collections OrderedDict": Constructor(_ordered_dict),
-    "torch._utils _rebuild_tensor": Constructor(_view),
-    "torch._utils _rebuild_tensor_v2": Constructor(_view),
-    "torch._utils _rebuild_parameter": Constructor(_parameter),
-    "torch Size": Constructor(_size),
+    "collections OrderedDict": Constructor(_build_ordered_dict),
+    "torch._utils _rebuild_tensor": Constructor(_build_view),
+    "torch._utils _rebuild_tensor_v2": Constructor(_build_view),
+    "torch._utils _rebuild_parameter": Constructor(_build_parameter),
+    "torch Size": Constructor(_build_size),
 }
 
 
 def set_item(target: Any, key: Any, value: Any) -> None:
-    """Set `target[key]`; raises Fault unless `target` is a dict and `key` a string or an integer of limited size."""
+    """Set `target[key]`; raises FileFault unless `target` is a dict and `key` a string or a limited integer."""
     if type(target) is not dict:
         raise FileFault("sets an item of an object that is not a dict")
     # Hashing tuples inside tuples can take exponential time.
-    if type(key) is not str and not (type(key) is int and abs(key) < _MAX_SIZE):
+    if type(key) is not str and not (type(key) is int and abs(key) < _MAX_INTEGER):
         raise FileFault("has a dict whose key is neither a string nor an integer")
     target[key] = value
 
@@ -129,8 +131,8 @@ class PickleStream:
     storages: dict[str, Storage]
 
 
-def interpret(data: bytes, start: int = 0) -> PickleStream:
-    """Unpickle `data` from index `start`; raises Fault unless it contains only plain values and tensors."""
+def unpickle(data: bytes, start: int = 0) -> PickleStream:
+    """Unpickle `data` from index `start`; raises FileFault unless it contains only plain values and tensors."""
     return _Unpickler(data, start).run()
 
 
@@ -146,11 +148,11 @@ class _Unpickler:
         self.steps_left = _MAX_STEPS
 
     def run(self) -> PickleStream:
-        if self.take(1) != b"\x80" or self.number(1) not in (2, 3, 4, 5):
+        if self.read_bytes(1) != b"\x80" or self.read_unsigned(1) not in (2, 3, 4, 5):
             raise FileFault("has a pickle whose protocol is not 2 to 5")
         while True:
-            self.spend(1)
-            code = self.number(1)
+            self.count_steps(1)
+            code = self.read_unsigned(1)
             if code == 0x2E:  # STOP
                 value = self.pop()
                 if self.stack or self.marks:
@@ -158,16 +160,16 @@ class _Unpickler:
                 return PickleStream(value, self.position, self.storages)
             handler = _HANDLERS.get(code)
             if handler is None:
-                raise FileFault(_UNSAFE.get(code, f"has a pickle with the unknown opcode {code:#04x}"), _DANGER)
+                raise FileFault(_UNSAFE.get(code, f"has a pickle with the unknown opcode {code:#04x}"), _DANGER_ADVICE)
             handler(self)
 
-    def spend(self, steps: int) -> None:
-        """Count steps; raises Fault above the limit."""
+    def count_steps(self, steps: int) -> None:
+        """Count steps; raises FileFault above the limit."""
         self.steps_left -= steps
         if self.steps_left < 0:
             raise FileFault(f"has a pickle of more than {_MAX_STEPS} opcodes")
 
-    def take(self, count: int) -> bytes:
+    def read_bytes(self, count: int) -> bytes:
         """Return the next `count` bytes."""
         chunk = self.data[self.position : self.position + count]
         if len(chunk) != count:
@@ -175,16 +177,16 @@ class _Unpickler:
         self.position += count
         return chunk
 
-    def number(self, size: int) -> int:
+    def read_unsigned(self, size: int) -> int:
         """Return the next `size` bytes as an unsigned integer."""
-        return int.from_bytes(self.take(size), "little")
+        return int.from_bytes(self.read_bytes(size), "little")
 
-    def line(self) -> str:
+    def read_line(self) -> str:
         """Return the text up to the next line break."""
         end = self.data.find(b"\n", self.position, self.position + _MAX_NAME)
         if end < 0:
             raise FileFault("has a pickle with a name that is too long or not terminated")
-        raw = self.take(end - self.position)
+        raw = self.read_bytes(end - self.position)
         self.position += 1
         return _decode(raw)
 
@@ -198,7 +200,7 @@ class _Unpickler:
         self.stack.append(value)
         return value
 
-    def since_mark(self) -> list[Any]:
+    def pop_to_mark(self) -> list[Any]:
         """Pop and return the values above the last mark, and remove the mark."""
         if not self.marks:
             raise FileFault("has a pickle that lacks a mark")
@@ -213,7 +215,7 @@ class _Unpickler:
     def mark(self) -> None:
         self.marks.append(len(self.stack))
 
-    def tuple_of(self, count: int) -> None:
+    def push_tuple(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
         self.push(tuple(reversed(values)))
 
@@ -240,38 +242,38 @@ class _Unpickler:
     def push_global(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             raise FileFault("has a pickle with a name that is not a string")
-        value = NAMES.get(f"{module} {name}")
+        value = GLOBALS.get(f"{module} {name}")
         if value is None:
-            raise FileFault(f"refers to {quoted(module)}.{quoted(name)}, which no tensor needs", _DANGER)
+            raise FileFault(f"refers to {quoted(module)}.{quoted(name)}, which no tensor needs", _DANGER_ADVICE)
         self.push(value)
 
     def reduce(self) -> None:
         args, constructor = self.pop(), self.pop()
         if type(constructor) is not Constructor or type(args) is not tuple:
-            raise FileFault("calls an object that does not build tensors", _DANGER)
+            raise FileFault("calls an object that does not build tensors", _DANGER_ADVICE)
         # A single opcode can recall a long list from the memo: its items count as steps, or repeated calls take hours.
-        self.spend(sum(len(arg) for arg in args if type(arg) is list))
+        self.count_steps(sum(len(arg) for arg in args if type(arg) is list))
         self.push(constructor.make(args))
 
     def build(self) -> None:
         # The state of an ordered dict is `_metadata`, the versions of PyTorch's modules, which are not needed.
         if type(self.pop()) is not dict or type(self.top()) is not dict:
-            raise FileFault("sets the state of an object that is not a dict", _DANGER)
+            raise FileFault("sets the state of an object that is not a dict", _DANGER_ADVICE)
 
     def skip_frame(self) -> None:
-        self.take(8)  # length of the frame
+        self.read_bytes(8)  # length of the frame
 
     def push_storage(self) -> None:
         """Replace a persistent ID, ("storage", type, key, device, numel), by the storage it describes."""
-        parts = self.pop()
-        if type(parts) is not tuple or len(parts) not in (5, 6) or parts[0] != "storage":
+        persistent_id = self.pop()
+        if type(persistent_id) is not tuple or len(persistent_id) not in (5, 6) or persistent_id[0] != "storage":
             raise FileFault("has a persistent ID that is not a storage")
-        _, dtype, key, _, numel = parts[:5]
+        _, dtype, key, _, numel = persistent_id[:5]
         if type(dtype) is not torch.dtype or type(key) is not str or type(numel) is not int:
             raise FileFault("describes a storage by other values than type, key and size")
-        if parts[5:] not in ((), (None,)):
+        if persistent_id[5:] not in ((), (None,)):
             raise FileFault("has a view of a storage", "load it in PyTorch and save its tensors as safetensors")
-        if not 0 <= numel < _MAX_SIZE:
+        if not 0 <= numel < _MAX_INTEGER:
             raise FileFault(f"describes a storage of {numel} elements")
         storage = Storage(key, dtype, numel)
         if self.storages.setdefault(key, storage) != storage:
@@ -286,16 +288,16 @@ def _decode(raw: bytes) -> str:
         raise FileFault("has a string that is not UTF-8") from error
 
 
-def _string(size: int) -> Callable[[_Unpickler], None]:
+def _string_handler(size: int) -> Callable[[_Unpickler], None]:
     """Return a handler that pushes a string whose length is stored in `size` bytes."""
-    return lambda u: u.push(_decode(u.take(u.number(size))))
+    return lambda u: u.push(_decode(u.read_bytes(u.read_unsigned(size))))
 
 
 def _push_int(u: _Unpickler) -> None:
-    size = u.number(1)
+    size = u.read_unsigned(1)
     if size > _MAX_INT_BYTES:
         raise FileFault(f"has an integer of {size} bytes, above the limit of {_MAX_INT_BYTES}")
-    u.push(int.from_bytes(u.take(size), "little", signed=True))
+    u.push(int.from_bytes(u.read_bytes(size), "little", signed=True))
 
 
 # The supported opcodes, with their names in the module pickletools.
@@ -304,33 +306,33 @@ _HANDLERS: dict[int, Callable[[_Unpickler], None]] = {
     ord("N"): lambda u: u.push(None),  # NONE
     0x88: lambda u: u.push(True),  # NEWTRUE
     0x89: lambda u: u.push(False),  # NEWFALSE
-    ord("J"): lambda u: u.push(int.from_bytes(u.take(4), "little", signed=True)),  # BININT
-    ord("K"): lambda u: u.push(u.number(1)),  # BININT1
-    ord("M"): lambda u: u.push(u.number(2)),  # BININT2
+    ord("J"): lambda u: u.push(int.from_bytes(u.read_bytes(4), "little", signed=True)),  # BININT
+    ord("K"): lambda u: u.push(u.read_unsigned(1)),  # BININT1
+    ord("M"): lambda u: u.push(u.read_unsigned(2)),  # BININT2
     0x8A: _push_int,  # LONG1
-    ord("G"): lambda u: u.push(struct.unpack(">d", u.take(8))[0]),  # BINFLOAT
-    ord("X"): _string(4),  # BINUNICODE
-    0x8C: _string(1),  # SHORT_BINUNICODE
-    0x8D: _string(8),  # BINUNICODE8
-    ord("T"): _string(4),  # BINSTRING, of Python 2
-    ord("U"): _string(1),  # SHORT_BINSTRING, of Python 2
+    ord("G"): lambda u: u.push(struct.unpack(">d", u.read_bytes(8))[0]),  # BINFLOAT
+    ord("X"): _string_handler(4),  # BINUNICODE
+    0x8C: _string_handler(1),  # SHORT_BINUNICODE
+    0x8D: _string_handler(8),  # BINUNICODE8
+    ord("T"): _string_handler(4),  # BINSTRING, of Python 2
+    ord("U"): _string_handler(1),  # SHORT_BINSTRING, of Python 2
     ord("}"): lambda u: u.push({}),  # EMPTY_DICT
     ord("]"): lambda u: u.push([]),  # EMPTY_LIST
     ord(")"): lambda u: u.push(()),  # EMPTY_TUPLE
-    ord("t"): lambda u: u.push(tuple(u.since_mark())),  # TUPLE
-    0x85: lambda u: u.tuple_of(1),  # TUPLE1
-    0x86: lambda u: u.tuple_of(2),  # TUPLE2
-    0x87: lambda u: u.tuple_of(3),  # TUPLE3
+    ord("t"): lambda u: u.push(tuple(u.pop_to_mark())),  # TUPLE
+    0x85: lambda u: u.push_tuple(1),  # TUPLE1
+    0x86: lambda u: u.push_tuple(2),  # TUPLE2
+    0x87: lambda u: u.push_tuple(3),  # TUPLE3
     ord("a"): lambda u: u.append([u.pop()]),  # APPEND
-    ord("e"): lambda u: u.append(u.since_mark()),  # APPENDS
+    ord("e"): lambda u: u.append(u.pop_to_mark()),  # APPENDS
     ord("s"): lambda u: u.set_items([u.pop(), u.pop()][::-1]),  # SETITEM
-    ord("u"): lambda u: u.set_items(u.since_mark()),  # SETITEMS
-    ord("q"): lambda u: u.remember(u.number(1)),  # BINPUT
-    ord("r"): lambda u: u.remember(u.number(4)),  # LONG_BINPUT
+    ord("u"): lambda u: u.set_items(u.pop_to_mark()),  # SETITEMS
+    ord("q"): lambda u: u.remember(u.read_unsigned(1)),  # BINPUT
+    ord("r"): lambda u: u.remember(u.read_unsigned(4)),  # LONG_BINPUT
     0x94: lambda u: u.remember(len(u.memo)),  # MEMOIZE
-    ord("h"): lambda u: u.recall(u.number(1)),  # BINGET
-    ord("j"): lambda u: u.recall(u.number(4)),  # LONG_BINGET
-    ord("c"): lambda u: u.push_global(u.line(), u.line()),  # GLOBAL
+    ord("h"): lambda u: u.recall(u.read_unsigned(1)),  # BINGET
+    ord("j"): lambda u: u.recall(u.read_unsigned(4)),  # LONG_BINGET
+    ord("c"): lambda u: u.push_global(u.read_line(), u.read_line()),  # GLOBAL
     0x93: lambda u: u.push_global(*[u.pop(), u.pop()][::-1]),  # STACK_GLOBAL
     ord("R"): _Unpickler.reduce,  # REDUCE
     ord("b"): _Unpickler.build,  # BUILD

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.weights import kerasfile, onnxfile, safetensorsfile, torchfile
 from pellucid.weights.fault import FileFault, file_errors
 
-_HEAD = 512  # bytes: includes the signature of a tar archive, at 257
+_HEAD_BYTES = 512  # bytes: includes the signature of a tar archive, at 257
 
 
 @dataclass(frozen=True)
@@ -18,23 +18,23 @@ class WeightsFormat:
     """A file format: its name, a test of the first bytes of a file, and its reader."""
 
     name: str
-    begins: Callable[[bytes], bool]
+    has_signature: Callable[[bytes], bool]
     read: Callable[[Path], dict[str, Tensor]]
 
 
 FORMATS = (
     WeightsFormat("PyTorch, zip", lambda head: head.startswith(b"PK\3\4"), torchfile.read_zip),
     WeightsFormat(
-        "PyTorch, before 1.6", lambda head: head[:1] == b"\x80" and torchfile.MAGIC in head, torchfile.read_old
+        "PyTorch, before 1.6", lambda head: head[:1] == b"\x80" and torchfile.MAGIC in head, torchfile.read_legacy
     ),
     WeightsFormat("Keras, HDF5", lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), kerasfile.read),
     WeightsFormat("safetensors", lambda head: head[4:9] == b"\0\0\0\0{", safetensorsfile.read),
     WeightsFormat("ONNX", lambda head: head[:1] == b"\x08" and head[1:2] < b"\x80", onnxfile.read),
 )
-KNOWN = "give a safetensors file, a .pth of PyTorch, a .h5 of Keras or an ONNX model"
+KNOWN_FORMATS = "give a safetensors file, a .pth of PyTorch, a .h5 of Keras or an ONNX model"
 
 # Files in other formats: first bytes, what the file is, and what to do.
-_FOREIGN = (
+_FOREIGN_SIGNATURES = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the weights", "run `git lfs pull` to get the file itself"),
     (b"<", "is a web page, not weights", "open it in a browser and download the file behind it"),
     (b"\x1f\x8b", "is compressed by gzip", "unpack it with gunzip"),
@@ -63,15 +63,15 @@ def _format(path: Path) -> WeightsFormat:
         if not path.is_file():
             raise FileFault("is not a file" if path.exists() else "is missing", "give a weights file")
         with path.open("rb") as file:
-            head = file.read(_HEAD)
-        for each in FORMATS:
-            if each.begins(head):
-                return each
+            head = file.read(_HEAD_BYTES)
+        for weights_format in FORMATS:
+            if weights_format.has_signature(head):
+                return weights_format
         if not head:
             raise FileFault("is empty")
         if head[257:262] == b"ustar":
             raise FileFault("is a tar archive", "unpack it, or save it again with a current version of PyTorch")
-        for mark, what, advice in _FOREIGN:
-            if head.lstrip().startswith(mark):
-                raise FileFault(what, advice)
-        raise FileFault("is in a format that pellucid cannot read", KNOWN)
+        for signature, fault, advice in _FOREIGN_SIGNATURES:
+            if head.lstrip().startswith(signature):
+                raise FileFault(fault, advice)
+        raise FileFault("is in a format that pellucid cannot read", KNOWN_FORMATS)

@@ -18,9 +18,9 @@ def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file; raises PellucidError unless they fill it without gaps or overlaps."""
     import safetensors.torch
 
-    damage = (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
-    with file_errors(path, "safetensors file", (*damage, OverflowError)):
-        names = _names(path)
+    damage_errors = (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
+    with file_errors(path, "safetensors file", (*damage_errors, OverflowError)):
+        names = _tensor_names(path)
         # Read the whole file: the tensors of a mapped file would change with it, and each get_tensor searches the whole
         # header.
         tensors = safetensors.torch.load(path.read_bytes())
@@ -35,31 +35,31 @@ def has_valid_booleans(tensor: Tensor) -> bool:
     return tensor.dtype is not torch.bool or not bool((tensor.view(torch.uint8) > 1).any())
 
 
-def _names(path: Path) -> list[str]:
-    """Return the names of the tensors in the order of the header; raises Fault for duplicates."""
+def _tensor_names(path: Path) -> list[str]:
+    """Return the names of the tensors in the order of the header; raises FileFault for duplicates."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _MAX_HEADER:
             raise FileFault(f"has a header of {length} bytes, above the limit of {_MAX_HEADER}")
         header = file.read(length)
     try:
-        table = json.loads(header, object_pairs_hook=_unique)
+        entries = json.loads(header, object_pairs_hook=_unique_dict)
     except RecursionError as error:
         raise FileFault("has a header that is nested too deeply") from error
-    if type(table) is not dict:
+    if type(entries) is not dict:
         raise FileFault("has a header that is not a JSON object")
-    names = [name for name in table if name != "__metadata__"]
+    names = [name for name in entries if name != "__metadata__"]
     if not names:
         raise FileFault("contains no tensors", "give a file that has weights")
     if len(names) > _MAX_TENSORS:
         raise FileFault(f"contains {len(names)} tensors, above the limit of {_MAX_TENSORS}")
-    declared = 8 + length + max(table[name]["data_offsets"][1] for name in names)
+    declared = 8 + length + max(entries[name]["data_offsets"][1] for name in names)
     if declared != path.stat().st_size:
         raise FileFault(f"declares {declared} bytes, but has {path.stat().st_size}")
     return names
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         duplicate = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)

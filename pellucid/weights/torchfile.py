@@ -13,31 +13,31 @@ import torch
 from torch import Tensor
 
 from pellucid.weights.fault import FileFault, file_errors, quoted
-from pellucid.weights.opcodes import Storage, StorageView, interpret
+from pellucid.weights.opcodes import Storage, StorageView, unpickle
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
 # The old format begins with a pickle of this number: an opcode, a length, ten bytes, STOP.
 MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-_OLD_VERSION = 1001
+_LEGACY_VERSION = 1001
 _MAX_PICKLE = 16 << 20  # bytes; describes about 40,000 tensors
 _MAX_MEMBERS = 100_000
 # Bytes of the archive's directory, which takes a hundred times that in memory; a member takes 46 plus its name.
 _MAX_DIRECTORY = 8 << 20
-_CHUNK = 1 << 20  # bytes
-_RESAVE = "load it in PyTorch and save its tensors as safetensors"
-_DAMAGE = (
+_CHUNK_SIZE = 1 << 20  # bytes
+_RESAVE_ADVICE = "load it in PyTorch and save its tensors as safetensors"
+_DAMAGE_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, ValueError, EOFError, KeyError,
     OverflowError,
 )  # fmt: skip
 
 # Keys of the weights in checkpoints of various trainers; the first that is present is used.
-_WRAPPERS = (
+_STATE_DICT_KEYS = (
     "state_dict", "model_state_dict", "model", "module", "net", "network", "params", "weights", "state_dict_ema",
 )  # fmt: skip
 _MAX_DEPTH = 4  # of dicts around the state dict
 # Tensors may share storage, as tied weights do: the tensors together may be this many times the file's size.
 _MAX_SIZE_RATIO = 2
-_ALONE = "save only the model's state dict"
+_STATE_DICT_ADVICE = "save only the model's state dict"
 
 
 def read_zip(path: Path) -> dict[str, Tensor]:
@@ -47,21 +47,21 @@ def read_zip(path: Path) -> dict[str, Tensor]:
     """
     size = path.stat().st_size
     with (
-        file_errors(path, "PyTorch file", _DAMAGE),
+        file_errors(path, "PyTorch file", _DAMAGE_ERRORS),
         _LimitedReader(path.open("rb", buffering=0)) as file,
         zipfile.ZipFile(file) as archive,
     ):
         file.max_read = _MAX_PICKLE
-        members = _members(archive, size)
-        prefix = _prefix(members)
-        order = members.get(prefix + "byteorder")
-        if order is not None and _bytes(archive, order, 16) != b"little":
-            raise FileFault("was written on a machine with the other byte order", _RESAVE)
-        stream = interpret(_bytes(archive, members[prefix + "data.pkl"], _MAX_PICKLE))
+        members = _check_members(archive, size)
+        prefix = _archive_prefix(members)
+        byte_order = members.get(prefix + "byteorder")
+        if byte_order is not None and _read_member(archive, byte_order, 16) != b"little":
+            raise FileFault("was written on a machine with the other byte order", _RESAVE_ADVICE)
+        stream = unpickle(_read_member(archive, members[prefix + "data.pkl"], _MAX_PICKLE))
         views = views_of(stream.value, size)
-        needed = {view.storage.key: view.storage for view in views.values()}
+        needed_storages = {view.storage.key: view.storage for view in views.values()}
         data: dict[str, Tensor] = {}
-        for key, storage in needed.items():
+        for key, storage in needed_storages.items():
             member = members.get(f"{prefix}data/{key}")
             nbytes = storage.numel * storage.dtype.itemsize
             if member is None or member.file_size != nbytes:
@@ -72,7 +72,7 @@ def read_zip(path: Path) -> dict[str, Tensor]:
         return _assemble(views, data)
 
 
-def read_old(path: Path) -> dict[str, Tensor]:
+def read_legacy(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file in PyTorch's format before 1.6; raises PellucidError if it is damaged.
 
     The file contains five pickles (a magic number, the version, the machine, the objects, the keys of the storages) and
@@ -81,28 +81,28 @@ def read_old(path: Path) -> dict[str, Tensor]:
     size = path.stat().st_size
     with file_errors(path, "PyTorch file", (RuntimeError, OverflowError)), path.open("rb") as file:
         head = file.read(_MAX_PICKLE)
-        magic = interpret(head)
-        version = interpret(head, magic.end)
-        system = interpret(head, version.end)
-        objects = interpret(head, system.end)
-        keys = interpret(head, objects.end)
-        if version.value != _OLD_VERSION or type(system.value) is not dict:
-            raise FileFault("was written by an unknown version of PyTorch", _RESAVE)
+        magic = unpickle(head)
+        version = unpickle(head, magic.end)
+        system = unpickle(head, version.end)
+        objects = unpickle(head, system.end)
+        keys = unpickle(head, objects.end)
+        if version.value != _LEGACY_VERSION or type(system.value) is not dict:
+            raise FileFault("was written by an unknown version of PyTorch", _RESAVE_ADVICE)
         if system.value.get("little_endian") is not True:
-            raise FileFault("was written on a machine with the other byte order", _RESAVE)
+            raise FileFault("was written on a machine with the other byte order", _RESAVE_ADVICE)
         if type(keys.value) is not list or any(type(key) is not str for key in keys.value):
             raise FileFault("lists its storages by keys that are not strings")
         views = views_of(objects.value, size)
-        needed = {view.storage.key for view in views.values()}
+        needed_storages = {view.storage.key for view in views.values()}
         file.seek(keys.end)
         data: dict[str, Tensor] = {}
         for key in keys.value:
             nbytes = _storage_bytes(file, key, objects.storages, size)
-            if key in needed:
+            if key in needed_storages:
                 data[key] = _read_exactly(file, nbytes)
             else:
                 file.seek(nbytes, io.SEEK_CUR)  # not a weight, for example of an optimizer
-        if file.tell() != size or len(set(keys.value)) != len(keys.value) or len(data) != len(needed):
+        if file.tell() != size or len(set(keys.value)) != len(keys.value) or len(data) != len(needed_storages):
             raise FileFault("does not contain each of its storages exactly once")
         return _assemble(views, data)
 
@@ -111,20 +111,20 @@ def views_of(root: Any, size: int) -> dict[str, StorageView]:
     """Return the named tensors of a checkpoint: the items of `root`, or of a dict in it, such as "state_dict".
 
     Plain values among the tensors, such as the number of the epoch, are left out. size: of the file, in bytes.
-    Raises Fault if there are no named tensors, if there are other objects among them, or if the tensors are much larger
-    than the file.
+    Raises FileFault if there are no named tensors, if there are other objects among them, or if the tensors are much
+    larger than the file.
     """
     if type(root) is StorageView:
-        raise FileFault("contains one tensor without a name", _ALONE)
-    table = _unwrapped(root)
+        raise FileFault("contains one tensor without a name", _STATE_DICT_ADVICE)
+    named_values = _find_state_dict(root)
     views: dict[str, StorageView] = {}
-    for name, value in table.items():
+    for name, value in named_values.items():
         if type(value) is StorageView and type(name) is str:
             views[name] = value
         elif value is not None and type(value) not in (bool, int, float, str):
             kind = f"a {type(value).__name__}, not a tensor"
-            what = "a tensor whose name is not a string" if type(value) is StorageView else kind
-            raise FileFault(f"has, at {quoted(str(name))}, {what}", _ALONE)
+            fault = "a tensor whose name is not a string" if type(value) is StorageView else kind
+            raise FileFault(f"has, at {quoted(str(name))}, {fault}", _STATE_DICT_ADVICE)
     total = sum(view.numel * view.storage.dtype.itemsize for view in views.values())
     if total > _MAX_SIZE_RATIO * size:
         raise FileFault(f"describes tensors of {total} bytes in a file of {size} bytes")
@@ -133,44 +133,44 @@ def views_of(root: Any, size: int) -> dict[str, StorageView]:
 
 def _assemble(views: Mapping[str, StorageView], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous tensors that share no memory; data: the bytes of each storage, by its key."""
-    used: set[str] = set()
+    used_keys: set[str] = set()
     result: dict[str, Tensor] = {}
     for name, view in views.items():
         key, dtype = view.storage.key, view.storage.dtype
         raw = data[key]
         tensor = raw.view(dtype).as_strided(view.shape, view.strides, view.offset)
-        if key in used or not tensor.is_contiguous():
+        if key in used_keys or not tensor.is_contiguous():
             tensor = tensor.clone(memory_format=torch.contiguous_format)
         if not has_valid_booleans(tensor):
             raise FileFault(f"has booleans at {quoted(name)} that are neither 0 nor 1")
-        used.add(key)
+        used_keys.add(key)
         result[name] = tensor
     return result
 
 
-def _unwrapped(root: Any) -> dict[Any, Any]:
-    """Return the dict of tensors: `root`, or a dict inside it under one of the keys in _WRAPPERS."""
-    table = root
+def _find_state_dict(root: Any) -> dict[Any, Any]:
+    """Return the dict of tensors: `root`, or a dict inside it under one of the keys in _STATE_DICT_KEYS."""
+    candidate = root
     for _ in range(_MAX_DEPTH):
-        if type(table) is not dict:
+        if type(candidate) is not dict:
             break
-        if any(type(value) is StorageView for value in table.values()):
-            return table
-        inner = next((name for name in _WRAPPERS if type(table.get(name)) is dict), None)
-        if inner is None:
-            names = ", ".join(quoted(str(name), 20) for name in list(table)[:5])
-            raise FileFault(f"contains no named tensors, but {names or 'an empty dict'}", _ALONE)
-        table = table[inner]
-    raise FileFault(f"contains a {type(table).__name__}, not a dict of tensors", _ALONE)
+        if any(type(value) is StorageView for value in candidate.values()):
+            return candidate
+        inner_key = next((name for name in _STATE_DICT_KEYS if type(candidate.get(name)) is dict), None)
+        if inner_key is None:
+            names = ", ".join(quoted(str(name), 20) for name in list(candidate)[:5])
+            raise FileFault(f"contains no named tensors, but {names or 'an empty dict'}", _STATE_DICT_ADVICE)
+        candidate = candidate[inner_key]
+    raise FileFault(f"contains a {type(candidate).__name__}, not a dict of tensors", _STATE_DICT_ADVICE)
 
 
 class _LimitedReader(io.BufferedReader):
-    """A file that raises Fault for reads of more than `max_read` bytes; zipfile reads the directory first."""
+    """A file that raises FileFault for reads of more than `max_read` bytes; zipfile reads the directory first."""
 
     max_read = _MAX_DIRECTORY
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next `size` bytes; raises Fault above `max_read`."""
+        """Return the next `size` bytes; raises FileFault above `max_read`."""
         if size is not None and size > self.max_read:
             raise FileFault(f"has a directory of {size} bytes")
         return super().read(size)
@@ -188,8 +188,8 @@ def _storage_bytes(file: IO[bytes], key: str, storages: Mapping[str, Storage], s
     return nbytes
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name; raises Fault for members that PyTorch never writes, such as links."""
+def _check_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by name; raises FileFault for members that PyTorch never writes, such as links."""
     infos = archive.infolist()
     if len(infos) > _MAX_MEMBERS or sum(info.file_size for info in infos) > size:
         raise FileFault(f"declares {len(infos)} members that are together larger than the file of {size} bytes")
@@ -198,7 +198,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
         if info.flag_bits & 1:
             raise FileFault(f"has the encrypted member {name}", "decrypt it first")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-            raise FileFault(f"has the compressed member {name}, which PyTorch never writes", _RESAVE)
+            raise FileFault(f"has the compressed member {name}, which PyTorch never writes", _RESAVE_ADVICE)
         if stat.S_ISLNK(info.external_attr >> 16):
             raise FileFault(f"has the symbolic link {name}")
     members = {info.filename: info for info in infos}
@@ -207,7 +207,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _prefix(members: dict[str, zipfile.ZipInfo]) -> str:
+def _archive_prefix(members: dict[str, zipfile.ZipInfo]) -> str:
     """Return the prefix of all members of a PyTorch archive: the name of its folder with a slash, or ""."""
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) == 1:
@@ -222,7 +222,7 @@ def _prefix(members: dict[str, zipfile.ZipInfo]) -> str:
     raise FileFault("is a zip archive that PyTorch did not write", "unpack it, or give a weights file")
 
 
-def _bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
     if member.file_size > limit:
         raise FileFault(
             f"has a member {quoted(member.filename)} of {member.file_size} bytes, above the limit of {limit}"
@@ -236,7 +236,7 @@ def _read_exactly(file: IO[bytes], nbytes: int) -> Tensor:
     buffer = raw.numpy().data
     position = 0
     while position < nbytes:
-        chunk = file.read(min(_CHUNK, nbytes - position))
+        chunk = file.read(min(_CHUNK_SIZE, nbytes - position))
         if not chunk:
             raise FileFault("is truncated")
         buffer[position : position + len(chunk)] = chunk

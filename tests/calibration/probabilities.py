@@ -6,10 +6,12 @@ from scipy.special import softmax
 from torch import Tensor
 
 
-def drawn(n: int, temperature: float, classes: int = 5, seed: int = 0, spread: float = 4.0) -> tuple[Tensor, Tensor]:
+def draw_predictions(
+    n: int, temperature: float, classes: int = 5, seed: int = 0, scale: float = 4.0
+) -> tuple[Tensor, Tensor]:
     """Probabilities of a network that is too sure by `temperature`, and classes as they then are."""
     rng = np.random.default_rng(seed)
-    logits = rng.normal(0, spread, (n, classes))
-    true = softmax(logits / temperature, axis=1)
-    targets = (true.cumsum(1) > rng.random((n, 1))).argmax(1)
+    logits = rng.normal(0, scale, (n, classes))
+    true_probabilities = softmax(logits / temperature, axis=1)
+    targets = (true_probabilities.cumsum(1) > rng.random((n, 1))).argmax(1)
     return torch.tensor(softmax(logits, axis=1)), torch.tensor(targets)

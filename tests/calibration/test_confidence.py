@@ -15,7 +15,7 @@ from pellucid.calibration.confidence import Confidence, fit_temperature, negativ
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import mlp
-from tests.calibration.probabilities import drawn
+from tests.calibration.probabilities import draw_predictions
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
@@ -84,7 +84,7 @@ def test_a_confidence_is_restored_from_json():
         {"temperature": [], "threshold": 0.5},
     ],
 )
-def test_other_json_is_refused(value: Any):
+def test_json_that_is_not_a_confidence_is_refused(value: Any):
     with pytest.raises(PellucidError, match="confidence"):
         Confidence.from_json(value)
 
@@ -100,34 +100,36 @@ def test_a_confidence_is_saved_with_the_weights(tmp_path: Path):
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_temperature_of_scaled_logits_is_recovered(temperature: float):
-    assert fit_temperature(*drawn(40_000, temperature)) == pytest.approx(temperature, rel=0.03)
+    assert fit_temperature(*draw_predictions(40_000, temperature)) == pytest.approx(temperature, rel=0.03)
 
 
 @pytest.mark.parametrize("n", [3, 40, 1000])
-@pytest.mark.parametrize("true", [0.6, 2.0])
-def test_the_temperature_is_where_scipy_finds_the_least_negative_log_likelihood(n: int, true: float):
-    probabilities, targets = drawn(n, true, seed=n)
-    spare = 1 / (n + 2)
-    soft = np.full(probabilities.shape, spare / 4)  # which the other four classes share
-    soft[np.arange(n), targets.numpy()] = 1 - spare
+@pytest.mark.parametrize("true_temperature", [0.6, 2.0])
+def test_the_temperature_is_where_scipy_finds_the_least_negative_log_likelihood(n: int, true_temperature: float):
+    probabilities, targets = draw_predictions(n, true_temperature, seed=n)
+    other_probability = 1 / (n + 2)
+    soft_targets = np.full(probabilities.shape, other_probability / 4)  # which the other four classes share
+    soft_targets[np.arange(n), targets.numpy()] = 1 - other_probability
     logits = np.log(probabilities.numpy())
 
     def loss(log_temperature: float) -> float:
-        return -(soft * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(1).mean()
+        return -(soft_targets * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(1).mean()
 
-    best = minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded", options={"xatol": 1e-10})
-    assert fit_temperature(probabilities, targets, spare) == pytest.approx(float(np.exp(best.x)), rel=1e-5)
+    minimum = minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded", options={"xatol": 1e-10})
+    assert fit_temperature(probabilities, targets, other_probability) == pytest.approx(
+        float(np.exp(minimum.x)), rel=1e-5
+    )
 
 
-@pytest.mark.parametrize(("targets", "end"), [([1, 1, 1], 100.0), ([0, 0, 0], 0.01)])
-def test_the_temperature_is_limited_to_its_bounds(targets: list[int], end: float):
-    rows = torch.tensor([[0.50001, 0.49999]] * 3 if end < 1 else [[0.9, 0.1]] * 3)
-    assert fit_temperature(rows, torch.tensor(targets)) == pytest.approx(end, rel=1e-6)
+@pytest.mark.parametrize(("targets", "bound"), [([1, 1, 1], 100.0), ([0, 0, 0], 0.01)])
+def test_the_temperature_is_limited_to_its_bounds(targets: list[int], bound: float):
+    rows = torch.tensor([[0.50001, 0.49999]] * 3 if bound < 1 else [[0.9, 0.1]] * 3)
+    assert fit_temperature(rows, torch.tensor(targets)) == pytest.approx(bound, rel=1e-6)
 
 
 def test_the_temperature_is_where_the_likelihood_is_best():
-    p, targets = drawn(300, 3.0)
-    best = fit_temperature(p, targets)
-    assert negative_log_likelihood(p, targets, best) < min(
-        negative_log_likelihood(p, targets, best * by) for by in (0.97, 1.03)
+    p, targets = draw_predictions(300, 3.0)
+    temperature = fit_temperature(p, targets)
+    assert negative_log_likelihood(p, targets, temperature) < min(
+        negative_log_likelihood(p, targets, temperature * factor) for factor in (0.97, 1.03)
     )

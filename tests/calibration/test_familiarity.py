@@ -36,7 +36,7 @@ def conv_model() -> Model:
     return Model(net, input_shape=(1, 4, 4), classes=3)
 
 
-def fitted(model: Model, n: int = 400) -> Model:
+def with_familiarity(model: Model, n: int = 400) -> Model:
     x, y = blobs(n, 1)
     model.familiarity = fit_familiarity(model.net, model.params, (x, y), blobs(n, 2)[0], model.stats)
     return model
@@ -44,7 +44,7 @@ def fitted(model: Model, n: int = 400) -> Model:
 
 def test_the_distance_is_numpys_mahalanobis_distance() -> None:
     """Of no more features than axes the covariance is whole, and NumPy inverts it."""
-    model = fitted(Model(mlp((16, 3)), input_shape=(1, 4, 4), classes=3))
+    model = with_familiarity(Model(mlp((16, 3)), input_shape=(1, 4, 4), classes=3))
     assert model.familiarity is not None
     assert [depth.path for depth in model.familiarity.depths] == ["head.scores"]
     depth = model.familiarity.depths[0]
@@ -55,11 +55,11 @@ def test_the_distance_is_numpys_mahalanobis_distance() -> None:
     x /= x.std(0)
     means = np.stack([x[y == k].mean(0) for k in range(3)])
     inverse = np.linalg.inv((x - means[y]).T @ (x - means[y]) / len(x))
-    other = torch.rand((20, 1, 4, 4), generator=rng(3))
-    z = other.numpy().reshape(20, -1).astype(np.float64) / blobs(400, 1)[0].numpy().reshape(400, -1).std(0)
+    new_x = torch.rand((20, 1, 4, 4), generator=rng(3))
+    z = new_x.numpy().reshape(20, -1).astype(np.float64) / blobs(400, 1)[0].numpy().reshape(400, -1).std(0)
     gaps = z[:, None] - means
     expected = np.sqrt(np.einsum("nkd,de,nke->nk", gaps, inverse, gaps).min(1))
-    actual = model.distance(other)
+    actual = model.distance(new_x)
     assert actual is not None
     np.testing.assert_allclose(actual.numpy() * depth.unit, expected, rtol=1e-4)
 
@@ -80,7 +80,7 @@ def test_many_features_are_reduced_to_the_principal_axes() -> None:
 
 
 def test_feature_maps_are_summarized_by_mean_and_deviation() -> None:
-    model = fitted(conv_model())
+    model = with_familiarity(conv_model())
     assert model.familiarity is not None
     assert [depth.path for depth in model.familiarity.depths] == ["conv", "scores"]
     assert [depth.means.shape for depth in model.familiarity.depths] == [(3, 10), (3, 5)]
@@ -90,28 +90,28 @@ def test_feature_maps_are_summarized_by_mean_and_deviation() -> None:
 def test_at_most_one_percent_or_one_held_out_image_is_above_the_threshold(n: int) -> None:
     model = conv_model()
     x, y = blobs(400, 1)
-    held = blobs(n, 2)[0]
-    familiarity = fit_familiarity(model.net, model.params, (x, y), held)
+    held_out = blobs(n, 2)[0]
+    familiarity = fit_familiarity(model.net, model.params, (x, y), held_out)
     assert familiarity is not None
-    beyond = int((familiarity.distance(model.net, model.params, held) > familiarity.threshold).sum())
-    assert beyond == {20: 0, 400: 3}[n], "the fourth of 401 is the threshold, the largest of 21"
-    assert (familiarity.alarms, familiarity.held_out) == (beyond / n, n)
+    n_above = int((familiarity.distance(model.net, model.params, held_out) > familiarity.threshold).sum())
+    assert n_above == {20: 0, 400: 3}[n], "the fourth of 401 is the threshold, the largest of 21"
+    assert (familiarity.alarms, familiarity.held_out) == (n_above / n, n)
 
 
 def test_held_out_images_are_familiar_and_noise_is_not() -> None:
-    model = fitted(conv_model())
+    model = with_familiarity(conv_model())
     assert model.familiarity is not None
-    like, noise = model.distance(blobs(600, 5)[0]), model.distance(torch.rand((50, 1, 4, 4), generator=rng(6)))
-    assert like is not None
+    familiar, noise = model.distance(blobs(600, 5)[0]), model.distance(torch.rand((50, 1, 4, 4), generator=rng(6)))
+    assert familiar is not None
     assert noise is not None
-    assert float((like > model.familiarity.threshold).double().mean()) < 0.04
+    assert float((familiar > model.familiarity.threshold).double().mean()) < 0.04
     assert float((noise > model.familiarity.threshold).double().mean()) > 0.9
 
 
 def test_features_that_overflow_are_infinitely_far() -> None:
     """The variance of a map overflows float32, although the bounded outputs stay finite."""
     net = Sequential(conv=Conv2d(3, 3), act=Sigmoid(), flatten=Flatten(), scores=Dense(3))
-    model = fitted(Model(net, input_shape=(1, 4, 4), classes=3))
+    model = with_familiarity(Model(net, input_shape=(1, 4, 4), classes=3))
     x = torch.full((3, 1, 4, 4), 1e38)
     assert model.distance(x).tolist() == [math.inf] * 3
     assert torch.isfinite(model.predict(x[:1])).all()
@@ -126,7 +126,7 @@ def test_no_familiarity_is_fitted_without_enough_data_or_classes() -> None:
 
 
 def test_a_familiarity_is_saved_with_the_weights_and_dropped_when_they_change(tmp_path) -> None:
-    model, path = fitted(conv_model()), tmp_path / "model.safetensors"
+    model, path = with_familiarity(conv_model()), tmp_path / "model.safetensors"
     x, y = blobs(30, 7)
     before = model.distance(x)
     model.save(path)
@@ -147,7 +147,7 @@ def widen(tensors: dict[str, Tensor], depth: int) -> None:
         tensors[key] = torch.cat([tensors[key]] * 2, -1)
 
 
-WRONG = {
+INVALID_CHANGES = {
     "must contain depths": lambda t, a: a.update(familiarity=3),
     "path and unit": lambda t, a: a["familiarity"]["depths"].__setitem__(0, {"path": "conv"}),
     "a unit must be a number above 0, not 0": lambda t, a: a["familiarity"]["depths"][0].update(unit=0),
@@ -166,12 +166,12 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("message", WRONG)
+@pytest.mark.parametrize("message", INVALID_CHANGES)
 def test_a_file_with_an_invalid_familiarity_is_refused(tmp_path, message: str) -> None:
     path = tmp_path / "model.safetensors"
-    fitted(conv_model()).save(path)
+    with_familiarity(conv_model()).save(path)
     tensors, about = read_weights(path)
-    WRONG[message](tensors, about)
+    INVALID_CHANGES[message](tensors, about)
     write_weights(path, tensors, about)
     with pytest.raises(PellucidError, match=message):
         Model.load(path)
@@ -180,33 +180,33 @@ def test_a_file_with_an_invalid_familiarity_is_refused(tmp_path, message: str) -
 @pytest.mark.parametrize("key", ["unit", "threshold"])
 def test_an_integer_beyond_64_bits_is_a_number_like_any_other(tmp_path, key: str) -> None:
     path = tmp_path / "model.safetensors"
-    fitted(conv_model()).save(path)
+    with_familiarity(conv_model()).save(path)
     tensors, about = read_weights(path)
-    place = about["familiarity"]["depths"][0] if key == "unit" else about["familiarity"]
-    place[key] = 10**30
+    values = about["familiarity"]["depths"][0] if key == "unit" else about["familiarity"]
+    values[key] = 10**30
     write_weights(path, tensors, about)
     distance = Model.load(path).distance(blobs(30, 7)[0])
     assert distance is not None
     assert bool(distance.isfinite().all())
 
 
-CHANGES = {
+WEIGHT_CHANGES = {
     "fit": lambda model: model.fit(*blobs(20, 5), epochs=1, verbose=False),
     "replace_head": lambda model: model.replace_head(["a", "b"]),
     "build": lambda model: model.build((1, 4, 4)),
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", WEIGHT_CHANGES)
 def test_a_familiarity_fitted_on_other_weights_is_dropped(name: str) -> None:
-    model = fitted(conv_model())
+    model = with_familiarity(conv_model())
     model.confidence = Confidence(2.0, 0.5)
     assert model.familiarity is not None
-    CHANGES[name](model)
+    WEIGHT_CHANGES[name](model)
     assert (model.confidence, model.familiarity) == (None, None)
 
 
-class Silent(Sequential):
+class OpaqueSequential(Sequential):
     """A combinator that runs in one piece, so that nobody sees what its children do."""
 
     def forward(self, params, x, mode):
@@ -218,13 +218,13 @@ class Silent(Sequential):
 
 def test_a_file_that_names_a_layer_that_never_runs_is_refused(tmp_path) -> None:
     path = tmp_path / "model.safetensors"
-    net = Sequential(flatten=Flatten(), inner=Silent(hidden=Dense(16)), scores=Dense(3))
+    net = Sequential(flatten=Flatten(), inner=OpaqueSequential(hidden=Dense(16)), scores=Dense(3))
     model = Model(net, input_shape=(1, 4, 4), classes=3)
-    model.custom = (Silent,)
-    fitted(model).save(path)
+    model.custom = (OpaqueSequential,)
+    with_familiarity(model).save(path)
     tensors, about = read_weights(path)
     assert [depth["path"] for depth in about["familiarity"]["depths"]] == ["scores"]
     about["familiarity"]["depths"][0]["path"] = "inner.hidden"
     write_weights(path, tensors, about)
     with pytest.raises(PellucidError, match=r"the network runs no Conv2d or Dense at inner\.hidden"):
-        Model.load(path, custom=[Silent])
+        Model.load(path, custom=[OpaqueSequential])

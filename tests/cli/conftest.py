@@ -14,8 +14,8 @@ from pellucid.cli.main import main
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one command line returned and printed."""
+class CliResult:
+    """The exit code and the output of one command line."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Said:
         return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
     @property
-    def complaint(self) -> str:
+    def error_line(self) -> str:
         """The one line that a mistake leaves on stderr."""
         assert self.code == 2
         assert self.err.count("\n") == 1, self.err
@@ -38,18 +38,18 @@ class Said:
         return self.err
 
 
-Say = Callable[..., Said]
+Cli = Callable[..., CliResult]
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run `pellucid WORDS...`."""
 
-    def run(*words: str) -> Said:
+    def run(*words: str) -> CliResult:
         capsys.readouterr()
         code = main(words)
         out, err = capsys.readouterr()
-        return Said(code, out, err)
+        return CliResult(code, out, err)
 
     return run
 
@@ -65,17 +65,17 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A picture of a 7, black on white, 90x70."""
-    paper = torch.full((90, 70), 255, dtype=torch.uint8)
-    paper[10:20, 10:60] = 0
+    pixels = torch.full((90, 70), 255, dtype=torch.uint8)
+    pixels[10:20, 10:60] = 0
     for row in range(65):
-        paper[15 + row, 48 - row // 2 : 58 - row // 2] = 0
+        pixels[15 + row, 48 - row // 2 : 58 - row // 2] = 0
     path = tmp_path_factory.mktemp("pictures") / "seven.png"
-    Image.fromarray(paper.numpy()).save(path)
+    Image.fromarray(pixels.numpy()).save(path)
     return path
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder, without any data beyond the bundled."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))

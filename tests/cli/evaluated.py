@@ -21,7 +21,7 @@ from pellucid.training.distributed import processes
 from tests.cli.test_train_own import coco
 from tests.generators.small import gan
 
-DATA = {
+DATA_BY_MODEL = {
     "mnist-conv": "samples/digits",
     "bccd": "samples/cells",
     "pennfudan": "people",  # masks
@@ -33,33 +33,33 @@ DATA = {
 GENERATOR, DIGIT = "gan.safetensors", (1, 28, 28)
 
 
-def folders(folder: Path) -> None:
+def write_data(folder: Path) -> None:
     """Write the pictures of DATA, more than a chunk of each task's, with masks of one class for `pennfudan`."""
     write_samples(folder / "samples")
     (folder / "people").mkdir()
-    found = json.loads((coco(folder / "people", points=False, count=10) / "annotations.json").read_text())
-    annotations = [one for one in found["annotations"] if one["category_id"] == 0]
-    found |= {"annotations": annotations, "categories": [{"id": 0, "name": "person"}]}
-    (folder / "people/annotations.json").write_text(json.dumps(found))
+    document = json.loads((coco(folder / "people", points=False, count=10) / "annotations.json").read_text())
+    annotations = [annotation for annotation in document["annotations"] if annotation["category_id"] == 0]
+    document |= {"annotations": annotations, "categories": [{"id": 0, "name": "person"}]}
+    (folder / "people/annotations.json").write_text(json.dumps(document))
     Model(gan(), input_shape=(1, 8, 8), seed=1).save(folder / GENERATOR)
 
 
 def evaluate(folder: Path) -> None:
     """Print a line of JSON for each model and two generators, and write the page of one."""
     page = folder / f"page-of-{processes().count}.html"
-    for model, data in DATA.items():
-        more = ["--html", str(page)] if model == "bccd" else []
-        assert main(["evaluate", model, "--data", str(folder / data), *more, "--json"]) == 0
+    for model, data in DATA_BY_MODEL.items():
+        html_options = ["--html", str(page)] if model == "bccd" else []
+        assert main(["evaluate", model, "--data", str(folder / data), *html_options, "--json"]) == 0
     assert main(["evaluate", str(folder / GENERATOR), "--data", "digits", "--json"]) == 0
     rng = torch.Generator().manual_seed(1)
     train, test = (Arrays(torch.rand(n, *DIGIT, generator=rng), torch.zeros(n), None, "") for n in (2100, 700))
     model = Model(GMMN(gmmn_generator(DIGIT, (6,)), 3), input_shape=DIGIT, seed=1)
-    found = evaluate_generator(model, train, test, "mnist", 1100, processes())  # with the shipped classifier
+    evaluation = evaluate_generator(model, train, test, "mnist", 1100, processes())  # with the shipped classifier
     if processes().is_first:
-        print(json.dumps(found.to_json()))
+        print(json.dumps(evaluation.to_json()))
 
 
-def fail(part: int) -> int:
+def fail_for_last_part(part: int) -> int:
     """Raise PellucidError for the last of four parts."""
     if part == 3:
         raise PellucidError("part 3 is broken")
@@ -69,6 +69,6 @@ def fail(part: int) -> int:
 if __name__ == "__main__":
     evaluate(Path(sys.argv[1]))
     try:
-        list(processes().shared(range(4), fail))
+        list(processes().shared(range(4), fail_for_last_part))
     except PellucidError as error:
         sys.stdout.write(f"process {processes().rank}: {error}\n")  # one write, since both share the pipe

@@ -14,52 +14,52 @@ from pellucid.data import DetectionFolder, ImageFolder, MaskFolder, load_folder
 from pellucid.errors import PellucidError
 from pellucid.recipe.job import load_data
 from pellucid.recipe.own import recipe_of_words
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
 SIZE = (72, 96)  # (H, W)
 BOXES = ((10, 10, 34, 34), (52, 30, 80, 60))  # x0, y0, x1, y1
-LITTER = (".hidden.png", "._1.png", ".DS_Store", "Thumbs.db", "desktop.ini", "notes.md")
-GOOD = [f"{k}.png" for k in range(6)]
-BROKEN = ["empty.png", "text.png", "truncated.jpg"]
+OTHER_NAMES = (".hidden.png", "._1.png", ".DS_Store", "Thumbs.db", "desktop.ini", "notes.md")
+VALID_NAMES = [f"{k}.png" for k in range(6)]
+BROKEN_NAMES = ["empty.png", "text.png", "truncated.jpg"]
 
 
-def picture(seed: int) -> Image.Image:
+def random_picture(seed: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (*SIZE, 3)).astype(np.uint8))
 
 
-def pictures(folder: Path, broken: bool) -> list[str]:
+def write_pictures(folder: Path, has_broken: bool) -> list[str]:
     """Write pictures, files that are no pictures, and broken pictures; return the names of all pictures."""
     folder.mkdir(parents=True)
-    for k, name in enumerate(GOOD):
-        picture(k).save(folder / name)
-    for name in LITTER:
+    for k, name in enumerate(VALID_NAMES):
+        random_picture(k).save(folder / name)
+    for name in OTHER_NAMES:
         (folder / name).write_bytes(b"no picture")
-    if broken:
+    if has_broken:
         file = io.BytesIO()
-        picture(99).save(file, "JPEG")
+        random_picture(99).save(file, "JPEG")
         data = file.getvalue()
-        for name, content in zip(BROKEN, (b"", b"hello\n", data[: len(data) // 2]), strict=True):
+        for name, content in zip(BROKEN_NAMES, (b"", b"hello\n", data[: len(data) // 2]), strict=True):
             (folder / name).write_bytes(content)
-    return GOOD + (BROKEN if broken else [])
+    return VALID_NAMES + (BROKEN_NAMES if has_broken else [])
 
 
-def classes(root: Path, broken: bool) -> None:
-    pictures(root / "cat", broken)
-    pictures(root / "dog", False)
+def write_classes(root: Path, has_broken: bool) -> None:
+    write_pictures(root / "cat", has_broken)
+    write_pictures(root / "dog", False)
 
 
-def masks(root: Path, broken: bool) -> None:
-    names = pictures(root / "train", broken)
-    pictures(root / "trainannot", False)
+def write_masks(root: Path, has_broken: bool) -> None:
+    names = write_pictures(root / "train", has_broken)
+    write_pictures(root / "trainannot", False)
     for name in names:
         mask = Image.new("L", (SIZE[1], SIZE[0]))
         mask.paste(1, BOXES[0])
         mask.save(root / "trainannot" / name, "PNG")
 
 
-def objects(root: Path, broken: bool, points: bool = False) -> None:
+def write_objects(root: Path, has_broken: bool, points: bool = False) -> None:
     """COCO with two boxes in each picture, or with the three key-points of one object."""
-    names = pictures(root, broken)
+    names = write_pictures(root, has_broken)
     images = [{"id": k, "file_name": name, "height": SIZE[0], "width": SIZE[1]} for k, name in enumerate(names)]
     categories: list[Any] = [{"id": k, "name": name} for k, name in enumerate(("RBC", "WBC"))]
     if points:
@@ -78,27 +78,27 @@ def objects(root: Path, broken: bool, points: bool = False) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, bool], Any]] = {
-    "flat": pictures,
-    "classes": classes,
-    "masks": masks,
-    "objects": objects,
-    "points": lambda root, broken: objects(root, broken, points=True),
+    "flat": write_pictures,
+    "classes": write_classes,
+    "masks": write_masks,
+    "objects": write_objects,
+    "points": lambda root, has_broken: write_objects(root, has_broken, points=True),
 }
-PREDICT = [
+PREDICT_COMMANDS = [
     ["predict", "cifar", "flat"],
     ["detect", "bccd", "flat", "--out", "found"],
     ["segment", "camvid", "flat", "--out", "found"],
     ["keypoints", "faces", "flat", "--out", "found"],
     ["colorize", "colorize", "flat", "--out", "found"],
 ]
-TRAIN = [
+TRAIN_ARGUMENTS = [
     ["classify", "classes", "data.size=32"],
     ["detect", "objects", "data.size=96"],
     ["segment", "masks"],
     ["keypoints", "points", "data.size=64"],
     ["colorize", "flat"],
 ]
-MEASURE = [
+MEASURE_COMMANDS = [
     ["evaluate", "cifar", "--data", "classes"],
     ["evaluate", "bccd", "--data", "objects"],
     ["evaluate", "camvid", "--data", "masks"],
@@ -108,12 +108,15 @@ MEASURE = [
     ["doctor", "cifar", "--data", "classes"],
     ["doctor", "camvid", "--data", "masks"],
 ]
-SHOW = [["data", "show", "objects", "--out", "sheet.png"], ["data", "convert", "objects", "other", "--to", "voc"]]
-LINT = ["flat", "classes", "masks", "objects", "points"]
+SHOW_COMMANDS = [
+    ["data", "show", "objects", "--out", "sheet.png"],
+    ["data", "convert", "objects", "other", "--to", "voc"],
+]
+LINT_FOLDERS = ["flat", "classes", "masks", "objects", "points"]
 
 
 @pytest.fixture(params=[False, True], ids=["whole", "broken"])
-def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bool]:
+def has_broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bool]:
     """Write the folders below the working folder, without and with broken pictures."""
     for name, write in WRITERS.items():
         write(tmp_path / name, request.param)
@@ -121,84 +124,84 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bool]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", PREDICT, ids=" ".join)
-def test_prediction_names_broken_pictures_and_continues(words: list[str], broken: bool, say: Say) -> None:
-    said = say(*words, "--json")
-    assert said.code == (2 if broken else 0)
-    values = json.loads(said.out)
+@pytest.mark.parametrize("words", PREDICT_COMMANDS, ids=" ".join)
+def test_prediction_names_broken_pictures_and_continues(words: list[str], has_broken: bool, cli: Cli) -> None:
+    result = cli(*words, "--json")
+    assert result.code == (2 if has_broken else 0)
+    values = json.loads(result.out)
     rows = values.get("predictions") or values["pictures"]
-    assert len(rows) == len(GOOD)
-    assert [one["image"] for one in values["skipped"]] == (BROKEN if broken else [])
-    assert said.err.count("\n") == len(values["skipped"])
+    assert len(rows) == len(VALID_NAMES)
+    assert [skipped["image"] for skipped in values["skipped"]] == (BROKEN_NAMES if has_broken else [])
+    assert result.err.count("\n") == len(values["skipped"])
 
 
 def is_refusal(text: str) -> bool:
     """Return whether one line names the broken files, their number, and the command that lists them."""
     assert text.count("\n") <= 1
-    named = all(name in text for name in BROKEN)
-    return named and "(and 2 more: " in text and "`pellucid data lint` lists the faults of the files" in text
+    is_named = all(name in text for name in BROKEN_NAMES)
+    return is_named and "(and 2 more: " in text and "`pellucid data lint` lists the faults of the files" in text
 
 
-@pytest.mark.parametrize("words", TRAIN, ids=" ".join)
-def test_training_refuses_broken_pictures_before_it_begins(words: list[str], broken: bool, say: Say) -> None:
-    if broken:
+@pytest.mark.parametrize("words", TRAIN_ARGUMENTS, ids=" ".join)
+def test_training_refuses_broken_pictures_before_it_begins(words: list[str], has_broken: bool, cli: Cli) -> None:
+    if has_broken:
         for command in (["train", *words], ["find-lr", *words]):
-            assert is_refusal(say(*command).complaint)
+            assert is_refusal(cli(*command).error_line)
         assert not Path("runs").exists()
     else:
         material = load_data(recipe_of_words(words[0], words[1:])[0])
-        assert len(material.train) + len(material.test) == (2 if words[0] == "classify" else 1) * len(GOOD)
+        assert len(material.train) + len(material.test) == (2 if words[0] == "classify" else 1) * len(VALID_NAMES)
 
 
-@pytest.mark.parametrize("words", MEASURE, ids=" ".join)
-def test_measuring_refuses_broken_pictures(words: list[str], say: Say, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", MEASURE_COMMANDS, ids=" ".join)
+def test_measuring_refuses_broken_pictures(words: list[str], cli: Cli, tmp_path: Path) -> None:
     name = words[-1]
     WRITERS[name](tmp_path / name, True)
-    assert is_refusal(say(*words).complaint)
+    assert is_refusal(cli(*words).error_line)
 
 
-@pytest.mark.parametrize("words", MEASURE[:1] + MEASURE[2:3] + MEASURE[4:5], ids=" ".join)
-def test_measuring_ignores_files_that_are_no_pictures(words: list[str], say: Say, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", MEASURE_COMMANDS[:1] + MEASURE_COMMANDS[2:3] + MEASURE_COMMANDS[4:5], ids=" ".join)
+def test_measuring_ignores_files_that_are_no_pictures(words: list[str], cli: Cli, tmp_path: Path) -> None:
     name = words[-1]
     WRITERS[name](tmp_path / name, False)
-    output = say(*words, "--json").json
-    assert output["n"] == (2 if name == "classes" else 1) * len(GOOD)
+    output = cli(*words, "--json").json
+    assert output["n"] == (2 if name == "classes" else 1) * len(VALID_NAMES)
 
 
-@pytest.mark.parametrize("words", SHOW, ids=" ".join)
-def test_showing_and_converting_refuse_broken_pictures_by_name(words: list[str], broken: bool, say: Say) -> None:
-    said = say(*words)
-    assert any(name in said.complaint for name in BROKEN) if broken else said.code == 0
+@pytest.mark.parametrize("words", SHOW_COMMANDS, ids=" ".join)
+def test_showing_and_converting_refuse_broken_pictures_by_name(words: list[str], has_broken: bool, cli: Cli) -> None:
+    result = cli(*words)
+    assert any(name in result.error_line for name in BROKEN_NAMES) if has_broken else result.code == 0
 
 
-@pytest.mark.parametrize("name", LINT)
-def test_lint_lists_all_broken_pictures(name: str, broken: bool, say: Say) -> None:
-    said = say("data", "lint", name, "--json")
-    assert said.code == (2 if broken else 0)
-    faults = [fault for fault in json.loads(said.out)["faults"] if fault["effect"] == "refused"]
-    assert sorted(Path(fault["file"]).name for fault in faults) == (BROKEN if broken else [])
+@pytest.mark.parametrize("name", LINT_FOLDERS)
+def test_lint_lists_all_broken_pictures(name: str, has_broken: bool, cli: Cli) -> None:
+    result = cli("data", "lint", name, "--json")
+    assert result.code == (2 if has_broken else 0)
+    faults = [fault for fault in json.loads(result.out)["faults"] if fault["effect"] == "refused"]
+    assert sorted(Path(fault["file"]).name for fault in faults) == (BROKEN_NAMES if has_broken else [])
 
 
-def test_lint_of_a_folder_without_pictures_is_refused(say: Say, tmp_path: Path) -> None:
+def test_lint_of_a_folder_without_pictures_is_refused(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("nothing")
-    assert "neither annotations nor images" in say("data", "lint", str(tmp_path)).complaint
+    assert "neither annotations nor images" in cli("data", "lint", str(tmp_path)).error_line
 
 
-def test_sources_contain_only_picture_files(broken: bool) -> None:
-    if broken:
-        with pytest.raises(PellucidError) as refused:
+def test_sources_contain_only_picture_files(has_broken: bool) -> None:
+    if has_broken:
+        with pytest.raises(PellucidError) as info:
             load_folder("classes", 16)
-        assert is_refusal(str(refused.value))
-        assert len(load_folder("classes", 16, on_error="skip").skipped) == len(BROKEN)
+        assert is_refusal(str(info.value))
+        assert len(load_folder("classes", 16, on_error="skip").skipped) == len(BROKEN_NAMES)
     else:
-        assert len(load_folder("classes", 16)) == 2 * len(GOOD)
-    count = len(GOOD) + (len(BROKEN) if broken else 0)
-    assert len(ImageFolder("classes")) == count + len(GOOD)
+        assert len(load_folder("classes", 16)) == 2 * len(VALID_NAMES)
+    count = len(VALID_NAMES) + (len(BROKEN_NAMES) if has_broken else 0)
+    assert len(ImageFolder("classes")) == count + len(VALID_NAMES)
     assert len(MaskFolder("masks")) == len(DetectionFolder("objects")) == count
 
 
 def test_a_class_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    classes(tmp_path / "set", False)
+    write_classes(tmp_path / "set", False)
     (tmp_path / "set" / "bird").mkdir()
     for content in (None, "notes.md"):
         if content:
@@ -208,7 +211,7 @@ def test_a_class_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def test_pictures_of_a_format_that_cannot_be_read_are_not_ignored(tmp_path: Path) -> None:
-    classes(tmp_path / "set", False)
+    write_classes(tmp_path / "set", False)
     (tmp_path / "set" / "cat" / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     with pytest.raises(PellucidError, match=r"phone\.HEIC is not an image that can be read"):
         load_folder(tmp_path / "set", 16)

@@ -4,35 +4,35 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-from pellucid.tasks.compare import ClassifierComparison, Compared
-from tests.cli.conftest import Say
+from pellucid.tasks.compare import ClassifierComparison, ClassifierResult
+from tests.cli.conftest import Cli
 
 
-def test_a_table_and_a_plot_are_written(say: Say, tmp_path: Path) -> None:
-    output = say("compare", "digits", "--only", "tree", "nearest-l2", "--out", str(tmp_path), "--json").json
+def test_a_table_and_a_plot_are_written(cli: Cli, tmp_path: Path) -> None:
+    output = cli("compare", "digits", "--only", "tree", "nearest-l2", "--out", str(tmp_path), "--json").json
     assert [row["name"] for row in output["rows"]] == ["nearest-l2", "tree"]
     assert json.loads((tmp_path / "comparison.json").read_bytes())["rows"] == output["rows"]
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    text = say("compare", "digits", "--only", "tree", "--out", str(tmp_path)).out
+    text = cli("compare", "digits", "--only", "tree", "--out", str(tmp_path)).out
     assert "decision tree" in text
     assert "accuracy" in text
     assert "Hyperparameters chosen on a sixth of the training images: decision tree." in text
     assert "neighbours" not in text
 
 
-def test_a_file_in_place_of_the_output_folder_is_refused_before_training(say: Say, tmp_path: Path, monkeypatch) -> None:
+def test_a_file_in_place_of_the_output_folder_is_refused_before_training(cli: Cli, tmp_path: Path, monkeypatch) -> None:
     for name, work in (("pellucid.tasks.compare", "compare"), ("pellucid.lessons.lesson", "lesson")):
         monkeypatch.setattr(import_module(name), work, None)
     (tmp_path / "notes").write_text("")
     for words in (("compare", "digits"), ("lesson", "neuron")):
-        for place in ("notes", "notes/deeper"):
-            said = say(*words, "--out", str(tmp_path / place)).complaint
-            assert f"--out: {str(tmp_path / 'notes')!r} is a file; name a folder" in said
+        for folder_name in ("notes", "notes/deeper"):
+            error = cli(*words, "--out", str(tmp_path / folder_name)).error_line
+            assert f"--out: {str(tmp_path / 'notes')!r} is a file; name a folder" in error
 
 
 def test_notes_refer_to_the_rows_of_the_table() -> None:
-    def row(name: str, title: str, trained_on: int) -> Compared:
-        return Compared(name, title, {}, trained_on, 0.9, 0.9, 1.0, 1.0, 1.0, 1000)
+    def row(name: str, title: str, trained_on: int) -> ClassifierResult:
+        return ClassifierResult(name, title, {}, trained_on, 0.9, 0.9, 1.0, 1.0, 1.0, 1000)
 
     rows = (row("nearest-l1", "L1", 10_000), row("nearest-l2", "L2", 60_000), row("tree", "tree", 60_000))
     comparison = ClassifierComparison("mnist", 60_000, 10_000, 0, (*rows, row("conv", "conv net", 60_000)))
@@ -44,12 +44,12 @@ def test_notes_refer_to_the_rows_of_the_table() -> None:
     ]
 
 
-def test_an_unknown_classifier_or_data_set_is_refused(say: Say, tmp_path: Path) -> None:
+def test_an_unknown_classifier_or_data_set_is_refused(cli: Cli, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path))
-    assert "did you mean 'tree'?" in say("compare", "digits", "--only", "tre", *out).complaint
-    assert "unknown data set 'nist'; did you mean 'mnist'?" in say("compare", "nist", *out).complaint
+    assert "did you mean 'tree'?" in cli("compare", "digits", "--only", "tre", *out).error_line
+    assert "unknown data set 'nist'; did you mean 'mnist'?" in cli("compare", "nist", *out).error_line
 
 
-def test_a_comparison_that_fails_makes_no_folder(say: Say, tmp_path: Path) -> None:
-    assert say("compare", "nosuch", "--out", str(tmp_path / "new")).complaint
+def test_a_comparison_that_fails_makes_no_folder(cli: Cli, tmp_path: Path) -> None:
+    assert cli("compare", "nosuch", "--out", str(tmp_path / "new")).error_line
     assert not (tmp_path / "new").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import f1_score
 
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 from tests.pages import without_script
 
 
@@ -18,7 +18,7 @@ def runs(run_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
     first, second = tmp_path / "first", tmp_path / "<b>second"
     shutil.copytree(run_folder, first)
     shutil.copytree(run_folder, second)
-    edit(second / "recipe.toml", tomllib.loads((first / "recipe.toml").read_text())["optimizer"]["lr"], 0.125)
+    replace_lr(second / "recipe.toml", tomllib.loads((first / "recipe.toml").read_text())["optimizer"]["lr"], 0.125)
     lines = (second / "metrics.csv").read_text().splitlines(keepends=True)
     (second / "metrics.csv").write_text("".join(lines[:-1]))
     for name, changes in (("results.json", {"accuracy": 0.5}), ("manifest.json", {"cpu": "a <abacus>"})):
@@ -28,15 +28,15 @@ def runs(run_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
     return first, second
 
 
-def edit(file: Path, before: object, after: object) -> None:
+def replace_lr(file: Path, before: object, after: object) -> None:
     text = file.read_text()
     assert f"lr = {before}" in text
     file.write_text(text.replace(f"lr = {before}", f"lr = {after}"))
 
 
 @pytest.mark.slow
-def test_only_differing_settings_are_listed(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
-    output = say("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
+def test_only_differing_settings_are_listed(runs: tuple[Path, Path], cli: Cli, tmp_path: Path) -> None:
+    output = cli("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
     assert output["page"] == "page.html"
     assert [(run["name"], run["epochs"]) for run in output["runs"]] == [("first", 3), ("<b>second", 2)]
     lr = tomllib.loads((runs[0] / "recipe.toml").read_text())["optimizer"]["lr"]
@@ -52,31 +52,31 @@ def test_only_differing_settings_are_listed(runs: tuple[Path, Path], say: Say, t
 
 
 @pytest.mark.slow
-def test_classes_have_the_f1_of_scikit_learn(runs: tuple[Path, Path], say: Say) -> None:
-    output = say("compare-runs", *map(str, runs), "--json").json["classes"]
-    true, said = [0] * 4 + [1] * 6, [0, 0, 0, 1, 0, 0, 1, 1, 1, 1]
-    expected = f1_score(true, said, average=None)
+def test_classes_have_the_f1_of_scikit_learn(runs: tuple[Path, Path], cli: Cli) -> None:
+    output = cli("compare-runs", *map(str, runs), "--json").json["classes"]
+    targets, predictions = [0] * 4 + [1] * 6, [0, 0, 0, 1, 0, 0, 1, 1, 1, 1]
+    expected = f1_score(targets, predictions, average=None)
     assert output["a"] == ["-", f"{100 * expected[0]:.1f} %"]
     assert output["0"][1] == f"{100 * expected[1]:.1f} %"
-    assert output["mean"][1] == f"{100 * f1_score(true, said, average='macro'):.1f} %"
+    assert output["mean"][1] == f"{100 * f1_score(targets, predictions, average='macro'):.1f} %"
     assert list(output)[-1] == "mean"
 
 
 @pytest.mark.slow
-def test_without_json_a_table_and_the_page_are_written(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
-    said = say("compare-runs", *map(str, runs))
-    assert said.code == 0, said.err
-    lines = said.out.splitlines()
+def test_without_json_a_table_and_the_page_are_written(runs: tuple[Path, Path], cli: Cli, tmp_path: Path) -> None:
+    result = cli("compare-runs", *map(str, runs))
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
     assert lines[0].split() == ["first", "<b>second"]
     assert any(line.startswith("test accuracy") and line.endswith("50.00 %") for line in lines)
     assert lines[-1] == "page  comparison.html"
     assert (tmp_path / "comparison.html").is_file()
 
 
-def test_missing_values_of_a_run_are_reported(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
+def test_missing_values_of_a_run_are_reported(runs: tuple[Path, Path], cli: Cli, tmp_path: Path) -> None:
     for name in ("results.json", "confusion.json", "recipe.toml", "manifest.json"):
         (runs[1] / name).unlink()
-    output = say("compare-runs", *map(str, runs), "--json").json
+    output = cli("compare-runs", *map(str, runs), "--json").json
     assert output["runs"][1]["results"] == {}
     assert output["recipes"]["train.epochs"] == ["3", "-"]
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
@@ -84,31 +84,31 @@ def test_missing_values_of_a_run_are_reported(runs: tuple[Path, Path], say: Say,
     assert "&lt;b&gt;second recorded no confusion matrix" in page
 
 
-def test_the_row_of_a_run_stopped_by_nan_names_the_step(run_folder: Path, say: Say, tmp_path: Path) -> None:
+def test_the_row_of_a_run_stopped_by_nan_names_the_step(run_folder: Path, cli: Cli, tmp_path: Path) -> None:
     """The error of `pellucid train` is what `compare-runs` says: the layer and the step."""
-    stopped = say("train", "digits", "train.epochs=2", "optimizer.lr=1e30", "--out", "stopped")
+    stopped = cli("train", "digits", "train.epochs=2", "optimizer.lr=1e30", "--out", "stopped")
     assert stopped.code != 0
     message = stopped.err.strip().removeprefix("pellucid: ").splitlines()[-1].removeprefix("pellucid: ")
     assert message.startswith("training stopped in step 2 ")
     arguments = ("compare-runs", str(run_folder), "stopped/digits-1")
-    said = say(*arguments)
-    assert said.code == 0
-    row = next(line for line in said.out.splitlines() if line.startswith("stopped"))
+    result = cli(*arguments)
+    assert result.code == 0
+    row = next(line for line in result.out.splitlines() if line.startswith("stopped"))
     value = "NaN," if " NaN" in message else "infinity,"  # which of both comes first depends on the processor
     assert row.split() == ["stopped", "-", value, "step", "2"]
-    assert f"stopped/digits-1: {message}" in said.out
-    output = say(*arguments, "--json").json["runs"]
+    assert f"stopped/digits-1: {message}" in result.out
+    output = cli(*arguments, "--json").json["runs"]
     assert (output[0]["stopped"], output[1]["stopped"]["step"], output[1]["stopped"]["error"]) == (None, 2, message)
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "training stopped in step 2 (epoch 1, batch 2): head.scores (Dense)" in page
     (tmp_path / "stopped/digits-1/error.json").write_text("{")
-    assert "error.json cannot be read" in say(*arguments).complaint
+    assert "error.json cannot be read" in cli(*arguments).error_line
 
 
-def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, say: Say, tmp_path: Path) -> None:
-    for place in ("a", "b"):
-        shutil.copytree(run_folder, tmp_path / place / "digits-1")
-    output = say("compare-runs", "a/digits-1", "b/digits-1", "--json").json
+def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, cli: Cli, tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        shutil.copytree(run_folder, tmp_path / parent / "digits-1")
+    output = cli("compare-runs", "a/digits-1", "b/digits-1", "--json").json
     assert [run["name"] for run in output["runs"]] == ["a/digits-1", "b/digits-1"]
     assert output["recipes"] == output["manifests"] == {}
 
@@ -141,35 +141,35 @@ def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, say
     ],
 )
 def test_damaged_files_are_reported_in_one_line(
-    name: str, text: str, message: str, runs: tuple[Path, Path], say: Say
+    name: str, text: str, message: str, runs: tuple[Path, Path], cli: Cli
 ) -> None:
     (runs[1] / name).write_text(text)
-    assert message in say("compare-runs", *map(str, runs)).complaint
+    assert message in cli("compare-runs", *map(str, runs)).error_line
 
 
-def test_invalid_arguments_are_reported_in_one_line(run_folder: Path, say: Say, tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(run_folder: Path, cli: Cli, tmp_path: Path) -> None:
     run = str(run_folder)
-    assert "two or more run folders" in say("compare-runs", run).complaint
-    assert "same run folder is given twice" in say("compare-runs", run, f"{run}/").complaint
-    assert "contains no metrics.csv" in say("compare-runs", run, str(tmp_path)).complaint
+    assert "two or more run folders" in cli("compare-runs", run).error_line
+    assert "same run folder is given twice" in cli("compare-runs", run, f"{run}/").error_line
+    assert "contains no metrics.csv" in cli("compare-runs", run, str(tmp_path)).error_line
     assert (
         "--out no/page.html is in a folder that does not exist"
-        in say("compare-runs", run, run, "--out", "no/page.html").complaint
+        in cli("compare-runs", run, run, "--out", "no/page.html").error_line
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["metrics.csv", "layers.csv"])
 def test_a_letter_in_the_history_of_a_run_is_no_fault_when_it_is_resumed(
-    name: str, run_folder: Path, say: Say, tmp_path: Path
+    name: str, run_folder: Path, cli: Cli, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(run_folder, tmp_path / "odd"))
     (run / "results.json").unlink()  # as in a run that was killed before its report
     lines = (run / name).read_text().splitlines()
     (run / name).write_text("\n".join([lines[0], lines[1] + "x", *lines[2:]]) + "\n")
-    said = say("train", "--resume", str(run))
-    assert said.code == 2
-    finished, complaint = said.err.splitlines()
+    result = cli("train", "--resume", str(run))
+    assert result.code == 2
+    finished, complaint = result.err.splitlines()
     assert "is finished" in finished
     assert f"{name}: " in complaint
     assert "in line 2" in complaint

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli.completion import candidates
-from tests.cli.conftest import Say
+from pellucid.cli.completion import completions_of
+from tests.cli.conftest import Cli
 
 
 @pytest.mark.parametrize(
@@ -28,20 +28,20 @@ from tests.cli.conftest import Say
     ],
 )
 def test_commands_options_and_names_are_completed(words: list[str], expected: list[str]) -> None:
-    assert candidates(words) == expected
+    assert completions_of(words) == expected
 
 
 def test_run_folders_complete_a_model_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs" / "mine-1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert candidates(["evaluate", "runs/"]) == ["runs/mine-1"]
+    assert completions_of(["evaluate", "runs/"]) == ["runs/mine-1"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_script_is_printed(shell: str, say: Say) -> None:
-    said = say("completion", shell)
-    assert said.code == 0
-    assert "complete " in said.out
+def test_a_script_is_printed(shell: str, cli: Cli) -> None:
+    result = cli("completion", shell)
+    assert result.code == 0
+    assert "complete " in result.out
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
@@ -56,7 +56,7 @@ def test_bash_completes(line: str, expected: str, tmp_path: Path) -> None:
         '_pellucid; echo "${COMPREPLY[@]}"'
     )
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [expected]
+    assert process.stdout.split() == [expected]

@@ -11,65 +11,65 @@ import torch
 
 from pellucid.data.idx import read_idx, write_idx
 from pellucid.errors import PellucidError
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
-WEIGHTS, PICTURES, IDX = 400, 300, 300
+N_WEIGHTS, N_PICTURES, N_IDX = 400, 300, 300
 
 
-def damaged(whole: bytes, count: int) -> Iterator[bytes]:
+def damaged_copies(intact: bytes, count: int) -> Iterator[bytes]:
     """Yield copies with bits flipped, bytes overwritten, parts cut out or doubled, or the end missing."""
-    draw = random.Random(count)
+    rng = random.Random(count)
     while count:
-        data = bytearray(whole)
-        at = draw.randrange(len(data))
+        data = bytearray(intact)
+        start = rng.randrange(len(data))
         # the header is a small part of a file, and the part that decides: every other time the damage is there
-        at = min(at, draw.randrange(1, 400)) if draw.random() < 0.5 else at
-        length = draw.choice([1, 2, 8, 100])
-        kind = draw.randrange(5)
+        start = min(start, rng.randrange(1, 400)) if rng.random() < 0.5 else start
+        length = rng.choice([1, 2, 8, 100])
+        kind = rng.randrange(5)
         if kind == 0:
-            data[at] ^= 1 << draw.randrange(8)
+            data[start] ^= 1 << rng.randrange(8)
         elif kind == 1:
-            data[at : at + length] = draw.randbytes(length)
+            data[start : start + length] = rng.randbytes(length)
         elif kind == 2:
-            del data[at : at + length]
+            del data[start : start + length]
         elif kind == 3:
-            data[at:at] = data[at : at + length]
+            data[start:start] = data[start : start + length]
         else:
-            del data[at:]
-        if bytes(data) != whole:
+            del data[start:]
+        if bytes(data) != intact:
             count -= 1
             yield bytes(data)
 
 
-def test_damaged_weights_are_refused(say: Say, run_folder: Path, tmp_path: Path):
+def test_damaged_weights_are_refused(cli: Cli, run_folder: Path, tmp_path: Path):
     file = tmp_path / "damaged.safetensors"
-    for data in damaged((run_folder / "weights/best.safetensors").read_bytes(), WEIGHTS):
+    for data in damaged_copies((run_folder / "weights/best.safetensors").read_bytes(), N_WEIGHTS):
         file.write_bytes(data)
-        assert file.name in say("evaluate", str(file), "--json").complaint
+        assert file.name in cli("evaluate", str(file), "--json").error_line
 
 
 @pytest.mark.slow
-def test_damaged_pictures_are_refused(say: Say, run_folder: Path, seven: Path, tmp_path: Path):
+def test_damaged_pictures_are_refused(cli: Cli, run_folder: Path, seven: Path, tmp_path: Path):
     file = tmp_path / "damaged.png"
-    whole, refused = seven.read_bytes(), 0
-    for data in damaged(whole, PICTURES):
+    intact, n_refused = seven.read_bytes(), 0
+    for data in damaged_copies(intact, N_PICTURES):
         file.write_bytes(data)
-        if data.startswith(whole):  # what lies behind a PNG's end is no part of it
-            assert say("predict", str(run_folder), str(file), "--json").code == 0
+        if data.startswith(intact):  # what lies behind a PNG's end is no part of it
+            assert cli("predict", str(run_folder), str(file), "--json").code == 0
             continue
-        assert file.name in say("predict", str(run_folder), str(file), "--json").complaint
-        refused += 1
-    assert refused > 0.9 * PICTURES
+        assert file.name in cli("predict", str(run_folder), str(file), "--json").error_line
+        n_refused += 1
+    assert n_refused > 0.9 * N_PICTURES
 
 
 def test_damaged_idx_files_are_refused(tmp_path: Path):
     write_idx(tmp_path / "whole.gz", torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8))
-    whole = (tmp_path / "whole.gz").read_bytes()
-    pixels = gzip.decompress(whole)
+    intact = (tmp_path / "whole.gz").read_bytes()
+    pixels = gzip.decompress(intact)
     file = tmp_path / "damaged.gz"
-    for data in damaged(whole, IDX):
+    for data in damaged_copies(intact, N_IDX):
         file.write_bytes(data)
-        if readable(data) == pixels:  # the name and the date in gzip's own header are nobody's pixels
+        if decompressed(data) == pixels:  # the name and the date in gzip's own header are nobody's pixels
             assert read_idx(file).shape == (20, 28, 28)
             continue
         with pytest.raises(PellucidError, match=r"damaged\.gz") as refused:
@@ -77,7 +77,7 @@ def test_damaged_idx_files_are_refused(tmp_path: Path):
         assert "\n" not in str(refused.value)
 
 
-def readable(data: bytes) -> bytes | None:
+def decompressed(data: bytes) -> bytes | None:
     """Return what gzip, which checks a sum, makes of the bytes; None where it refuses them."""
     try:
         return gzip.decompress(data)

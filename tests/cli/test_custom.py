@@ -6,9 +6,9 @@ import pytest
 
 from pellucid import Dense, Flatten, Model, Sequential
 from pellucid.registry import REGISTERED
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
-PARTS = """from __future__ import annotations
+PARTS_SOURCE = """from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,23 +42,23 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(autouse=True)
-def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def restored_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Path:
+def parts_file(tmp_path: Path) -> Path:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/near.py").write_text("START = 2.0")
     file = tmp_path / "mine/parts.py"
-    file.write_text(PARTS)
+    file.write_text(PARTS_SOURCE)
     return file
 
 
 @pytest.fixture
-def saved(parts: Path, say: Say, tmp_path: Path) -> str:
+def saved_model(parts_file: Path, cli: Cli, tmp_path: Path) -> str:
     """A model with a layer that nobody in this process knows any more."""
-    assert say("recipes", "--custom", str(parts)).code == 0
+    assert cli("recipes", "--custom", str(parts_file)).code == 0
     from pellucid import registry
 
     net = Sequential(factor=registry.REGISTERED["Factor"](), flat=Flatten(), scores=Dense(10))
@@ -67,14 +67,18 @@ def saved(parts: Path, say: Say, tmp_path: Path) -> str:
     return "own.safetensors"
 
 
-def test_every_command_accepts_a_file_that_registers_classes(say: Say, saved: str, parts: Path, seven: Path) -> None:
-    refused = say("evaluate", saved).complaint
-    assert "no layer is called 'Factor'" in refused
-    assert "--custom FILE.py" in refused
-    assert say("evaluate", saved, "--json", "--custom", str(parts)).json["n"] == 359
-    assert len(say("predict", "--custom", str(parts), saved, str(seven), "--json").json["probabilities"]) == 10
-    assert say("verify", saved, f"--custom={parts}").code == 0
-    assert "Factor" in say("summary", saved, "--custom", str(parts)).out
+def test_every_command_accepts_a_file_that_registers_classes(
+    cli: Cli, saved_model: str, parts_file: Path, seven: Path
+) -> None:
+    error_line = cli("evaluate", saved_model).error_line
+    assert "no layer is called 'Factor'" in error_line
+    assert "--custom FILE.py" in error_line
+    assert cli("evaluate", saved_model, "--json", "--custom", str(parts_file)).json["n"] == 359
+    assert (
+        len(cli("predict", "--custom", str(parts_file), saved_model, str(seven), "--json").json["probabilities"]) == 10
+    )
+    assert cli("verify", saved_model, f"--custom={parts_file}").code == 0
+    assert "Factor" in cli("summary", saved_model, "--custom", str(parts_file)).out
 
 
 @pytest.mark.parametrize(
@@ -86,12 +90,12 @@ def test_every_command_accepts_a_file_that_registers_classes(say: Say, saved: st
         (None, "--custom: no file 'wrong.py'; give the file that registers your own parts"),
     ],
 )
-def test_a_file_that_cannot_be_executed_is_reported_in_one_line(say: Say, text: str | None, message: str) -> None:
+def test_a_file_that_cannot_be_executed_is_reported_in_one_line(cli: Cli, text: str | None, message: str) -> None:
     if text is not None:
         Path("wrong.py").write_text(text)
-    assert message in say("recipes", "--custom", "wrong.py").complaint
+    assert message in cli("recipes", "--custom", "wrong.py").error_line
 
 
 @pytest.mark.parametrize("words", [("--custom",), ("--custom", "model.safetensors"), ("--custom=",)])
-def test_a_path_that_is_not_a_python_file_is_refused(say: Say, words: tuple[str, ...]) -> None:
-    assert "--custom takes a file of Python code, FILE.py" in say("recipes", *words).complaint
+def test_a_path_that_is_not_a_python_file_is_refused(cli: Cli, words: tuple[str, ...]) -> None:
+    assert "--custom takes a file of Python code, FILE.py" in cli("recipes", *words).error_line

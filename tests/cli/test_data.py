@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 from tests.data.annotations.sets import voc_set, voc_xml
 
 
@@ -19,38 +19,38 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_lint_lists_file_line_and_reason(say: Say, folder: Path):
-    said = say("data", "lint", str(folder))
-    assert said.code == 0
-    lines = said.out.splitlines()
+def test_lint_lists_file_line_and_reason(cli: Cli, folder: Path):
+    result = cli("data", "lint", str(folder))
+    assert result.code == 0
+    lines = result.out.splitlines()
     assert lines[0] == f"{folder}/Annotations/a.xml:4: box (5, 5, 5, 5) has no area [dropped]"
     assert lines[-3:] == [
         "train: 2 images, 1 without objects, 1 object", "val: 1 image, 1 object", "voc: 2 faults: 1 dropped, 1 listed"
     ]  # fmt: skip
-    output = say("data", "lint", str(folder), "--json").json
+    output = cli("data", "lint", str(folder), "--json").json
     assert output["counts"] == {"dropped": 1, "listed": 1}
     assert output["faults"][0] | {"file": ""} == {
         "file": "", "line": 4, "reason": "box (5, 5, 5, 5) has no area", "effect": "dropped"
     }  # fmt: skip
 
 
-def test_lint_of_files_that_training_refuses_is_exit_2(say: Say, folder: Path):
+def test_lint_of_files_that_training_refuses_is_exit_2(cli: Cli, folder: Path):
     (folder / "Annotations/b.xml").write_text("<annotation>")
-    said = say("data", "lint", str(folder))
-    assert (said.code, said.err) == (2, "")
-    assert "b.xml:1: is not XML" in said.out
+    result = cli("data", "lint", str(folder))
+    assert (result.code, result.err) == (2, "")
+    assert "b.xml:1: is not XML" in result.out
 
 
-def test_convert_reports_what_the_format_cannot_store(say: Say, folder: Path, tmp_path: Path):
-    said = say("data", "convert", str(folder), str(tmp_path / "out"), "--to", "coco")
-    assert said.out.splitlines()[0] == "train: 2 images, 1 object"
-    assert "1 object left out" in said.err
-    output = say("data", "convert", str(folder), str(tmp_path / "other"), "--to", "yolo", "--json").json
+def test_convert_reports_what_the_format_cannot_store(cli: Cli, folder: Path, tmp_path: Path):
+    result = cli("data", "convert", str(folder), str(tmp_path / "out"), "--to", "coco")
+    assert result.out.splitlines()[0] == "train: 2 images, 1 object"
+    assert "1 object left out" in result.err
+    output = cli("data", "convert", str(folder), str(tmp_path / "other"), "--to", "yolo", "--json").json
     assert (output["from"], output["images"], output["lost"]) == ("voc", {"train": 2, "val": 1}, {})
 
 
-def test_show_writes_a_contact_sheet(say: Say, folder: Path, tmp_path: Path):
-    output = say("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json").json
+def test_show_writes_a_contact_sheet(cli: Cli, folder: Path, tmp_path: Path):
+    output = cli("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json").json
     assert output["images"] == ["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png"]
     with Image.open(BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
@@ -68,5 +68,5 @@ def test_show_writes_a_contact_sheet(say: Say, folder: Path, tmp_path: Path):
         (["convert", "a", "b", "--to", "coco"], "a is missing"),
     ],
 )
-def test_invalid_arguments_are_refused(say: Say, words: list[str], hint: str):
-    assert hint in say("data", *words).complaint
+def test_invalid_arguments_are_refused(cli: Cli, words: list[str], hint: str):
+    assert hint in cli("data", *words).error_line

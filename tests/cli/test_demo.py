@@ -12,12 +12,12 @@ from pellucid import Model
 from pellucid.explain.examine import examine
 from pellucid.tasks.pictures import read_picture
 from pellucid.text import percent
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 from tests.pages import without_script
 
 pytestmark = pytest.mark.slow
 NUMBER = r"[\u2212\d.e]+"
-PARTS = {
+LINE_STARTS = {
     "trained": "trained",
     "answer": "explained",
     "derivative": "derived",
@@ -26,27 +26,27 @@ PARTS = {
 }
 
 
-def table(text: str) -> list[list[str]]:
+def table_cells(text: str) -> list[list[str]]:
     """The cells of the body of a table."""
     (body,) = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
     return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in body.split("</tr>") if "<tr>" in row]
 
 
 @pytest.fixture
-def shown(say: Say) -> tuple[list[str], dict[str, str]]:
+def demo_output(cli: Cli) -> tuple[list[str], dict[str, str]]:
     """The lines of the command, and the text of each section of the page."""
-    said = say("demo")
-    assert said.code == 0, said.err
+    result = cli("demo")
+    assert result.code == 0, result.err
     page = Path("runs/digits-1/demo.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(?!data:|#)", without_script(page)), "one file, with nothing beside it"
     sections = dict(re.findall(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.DOTALL))
-    return said.out.splitlines(), {name: html.unescape(text) for name, text in sections.items()}
+    return result.out.splitlines(), {name: html.unescape(text) for name, text in sections.items()}
 
 
-def test_each_part_is_shown_and_agrees_with_the_library(shown: tuple[list[str], dict[str, str]]) -> None:
-    lines, sections = shown
-    assert list(sections) == list(PARTS)
-    assert [line.split(":")[0] for line in lines[:5]] == list(PARTS.values())
+def test_each_part_is_shown_and_agrees_with_the_library(demo_output: tuple[list[str], dict[str, str]]) -> None:
+    lines, sections = demo_output
+    assert list(sections) == list(LINE_STARTS)
+    assert [line.split(":")[0] for line in lines[:5]] == list(LINE_STARTS.values())
     assert lines[5:7] == ["  report  runs/digits-1/report.html", "  page    runs/digits-1/demo.html"]
     for text in sections.values():
         assert "<svg" in text or "<img" in text or 'class="frac"' in text
@@ -64,7 +64,7 @@ def test_each_part_is_shown_and_agrees_with_the_library(shown: tuple[list[str], 
     assert f"as {answer.label}, with {percent(answer.confidence or 0.0)}" in sections["answer"]
     for actual in examine(run, x, ("saliency", "lrp")).results:
         assert actual.method in sections["answer"]
-        assert "; ".join(f"{test}: {one.text}" for test, one in actual.verdicts.items()) in sections["answer"]
+        assert "; ".join(f"{test}: {verdict.text}" for test, verdict in actual.verdicts.items()) in sections["answer"]
 
     name, *numbers = re.findall(rf"\u2202C/\u2202(\S+, \d+\]) = ({NUMBER}) \u00d7 ({NUMBER}) = ({NUMBER})", lines[2])[0]
     first, second, product = (float(number.replace("\u2212", "-")) for number in numbers)
@@ -75,7 +75,7 @@ def test_each_part_is_shown_and_agrees_with_the_library(shown: tuple[list[str], 
 
     boxes = Model.load("bccd").predict(samples / "cells.jpg")[0]
     assert lines[3].startswith(f"found: {len(boxes.values['detections'])} objects")
-    rows = {row[0]: row[1:] for row in table(sections["objects"])}
+    rows = {row[0]: row[1:] for row in table_cells(sections["objects"])}
     assert {name: int(actual) for name, (actual, *_) in rows.items()} == Counter(boxes.labels)
 
     assert sections["colours"].count("<img") == 3

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
 COMMANDS = {
     "evaluate": ("mnist-lenet",),
@@ -22,14 +22,14 @@ COMMANDS = {
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has mps")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_unavailable_device_is_refused(say: Say, seven: Path, command: str) -> None:
+def test_an_unavailable_device_is_refused(cli: Cli, seven: Path, command: str) -> None:
     words = [str(seven) if word == "IMAGE" else word for word in COMMANDS[command]]
-    said = say(command.split(maxsplit=1)[0], *words, "--device", "mps")
-    assert "this machine has no mps devices" in said.complaint
+    result = cli(command.split(maxsplit=1)[0], *words, "--device", "mps")
+    assert "this machine has no mps devices" in result.error_line
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_unknown_device_is_refused(say: Say, seven: Path, command: str) -> None:
+def test_an_unknown_device_is_refused(cli: Cli, seven: Path, command: str) -> None:
     words = [str(seven) if word == "IMAGE" else word for word in COMMANDS[command]]
-    said = say(command.split(maxsplit=1)[0], *words, "--device", "cude")
-    assert "not 'cude'" in said.complaint
+    result = cli(command.split(maxsplit=1)[0], *words, "--device", "cude")
+    assert "not 'cude'" in result.error_line

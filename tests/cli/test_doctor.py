@@ -16,16 +16,16 @@ from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.recipe.doctor_case import case_of_run
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 from tests.data.quality.photos import file_of, photo
-from tests.doctor import told
+from tests.doctor import example_diagnoses
 from tests.reports import without_report
 
-NAMES = {check.name for check in CHECKS}
+CHECK_NAMES = {check.name for check in CHECKS}
 
 
 @pytest.fixture(scope="module")
-def ill(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def faulty_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run at so high a rate that its units die."""
     from pellucid.recipe.job import train
 
@@ -35,9 +35,9 @@ def ill(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def diagnosis(ill: Path) -> Diagnosis:
+def diagnosis(faulty_run: Path) -> Diagnosis:
     """The diagnosis of that run."""
-    return diagnose(case_of_run(ill))
+    return diagnose(case_of_run(faulty_run))
 
 
 @pytest.fixture
@@ -48,40 +48,47 @@ def examined(diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("examined")
-def test_doctor_reports_the_faults_of_a_run(say: Say, ill: Path) -> None:
-    said = say("doctor", str(ill))
-    assert said.code == 0
-    assert "dead-units" in said.out
-    assert "relu1" in said.out
-    assert "  fix    " in said.out
-    assert "  tried  " in said.out  # as a cause is called one only after that
-    assert "--try" not in said.out
+def test_doctor_reports_the_faults_of_a_run(cli: Cli, faulty_run: Path) -> None:
+    result = cli("doctor", str(faulty_run))
+    assert result.code == 0
+    assert "dead-units" in result.out
+    assert "relu1" in result.out
+    assert "  fix    " in result.out
+    assert "  tried  " in result.out  # as a cause is called one only after that
+    assert "--try" not in result.out
 
 
 @pytest.mark.slow
-def test_the_diagnosis_of_an_interrupted_run_begins_with_how_to_resume_it(say: Say, ill: Path, tmp_path: Path) -> None:
-    cut = Path(shutil.copytree(ill, tmp_path / "cut"))
-    (cut / "results.json").unlink()
-    rows = (cut / "metrics.csv").read_text().splitlines(keepends=True)
-    (cut / "metrics.csv").write_text("".join(rows[:2]))
-    out = say("doctor", str(cut)).out
-    assert 0 < out.index("after epoch 1 of 2") < out.index(f"pellucid train --resume {cut}`") < out.index("dead-units")
+def test_the_diagnosis_of_an_interrupted_run_begins_with_how_to_resume_it(
+    cli: Cli, faulty_run: Path, tmp_path: Path
+) -> None:
+    run_copy = Path(shutil.copytree(faulty_run, tmp_path / "cut"))
+    (run_copy / "results.json").unlink()
+    rows = (run_copy / "metrics.csv").read_text().splitlines(keepends=True)
+    (run_copy / "metrics.csv").write_text("".join(rows[:2]))
+    out = cli("doctor", str(run_copy)).out
+    assert (
+        0
+        < out.index("after epoch 1 of 2")
+        < out.index(f"pellucid train --resume {run_copy}`")
+        < out.index("dead-units")
+    )
 
 
-def test_a_foreign_history_is_reported_in_one_line(say: Say, ill: Path, tmp_path: Path) -> None:
-    odd = Path(shutil.copytree(ill, tmp_path / "odd"))
-    (odd / "metrics.csv").write_text("a,b\n1,2\n")
-    assert "metrics.csv: no column 'epoch' among a, b" in say("doctor", str(odd)).complaint
-    (odd / "recipe.toml").unlink()  # as `model.fit(run=...)` leaves it
-    assert "metrics.csv: no column 'epoch' among a, b" in say("doctor", str(odd)).complaint
+def test_a_foreign_history_is_reported_in_one_line(cli: Cli, faulty_run: Path, tmp_path: Path) -> None:
+    run_copy = Path(shutil.copytree(faulty_run, tmp_path / "odd"))
+    (run_copy / "metrics.csv").write_text("a,b\n1,2\n")
+    assert "metrics.csv: no column 'epoch' among a, b" in cli("doctor", str(run_copy)).error_line
+    (run_copy / "recipe.toml").unlink()  # as `model.fit(run=...)` leaves it
+    assert "metrics.csv: no column 'epoch' among a, b" in cli("doctor", str(run_copy)).error_line
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("examined")
-def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
-    output = say("doctor", str(ill), "--json", "--html", "page.html").json
-    assert (output["model"], output["healthy"]) == (str(ill), False)
-    assert set(output["checks"]) == NAMES
+def test_json_is_the_diagnosis(cli: Cli, faulty_run: Path, tmp_path: Path) -> None:
+    output = cli("doctor", str(faulty_run), "--json", "--html", "page.html").json
+    assert (output["model"], output["healthy"]) == (str(faulty_run), False)
+    assert set(output["checks"]) == CHECK_NAMES
     assert output["left_out"] == {}
     (dead,) = [finding for finding in output["findings"] if finding["check"] == "dead-units"]
     assert dead["path"] == "features.relu1"
@@ -92,35 +99,35 @@ def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_remedies_are_tried_with_try(say: Say, ill: Path) -> None:
-    output = say("doctor", str(ill), "--try", "--json").json["findings"]
-    tried = [one["tried"] for one in output if one["tried"]]
+def test_remedies_are_tried_with_try(cli: Cli, faulty_run: Path) -> None:
+    output = cli("doctor", str(faulty_run), "--try", "--json").json["findings"]
+    tried = [entry["tried"] for entry in output if entry["tried"]]
     assert tried
-    assert any(one["accuracy"]["after"] > 0.9 for one in tried)
+    assert any(entry["accuracy"]["after"] > 0.9 for entry in tried)
 
 
-def test_training_checks_are_skipped_for_a_model_without_a_run(say: Say, run_folder: Path) -> None:
+def test_training_checks_are_skipped_for_a_model_without_a_run(cli: Cli, run_folder: Path) -> None:
     weights = str(run_folder / "weights/last.safetensors")
-    output = say("doctor", weights, "--json").json
-    assert set(output["checks"]) | set(output["left_out"]) == NAMES
+    output = cli("doctor", weights, "--json").json
+    assert set(output["checks"]) | set(output["left_out"]) == CHECK_NAMES
     assert "dead-units" in output["checks"]
-    assert "run folder" in say("doctor", weights, "--try").complaint
+    assert "run folder" in cli("doctor", weights, "--try").error_line
 
 
 @pytest.mark.slow
-def test_a_folder_that_python_trained_into_is_a_model_with_a_history(say: Say, tmp_path: Path) -> None:
+def test_a_folder_that_python_trained_into_is_a_model_with_a_history(cli: Cli, tmp_path: Path) -> None:
     from pellucid.data import load
 
     digits = load("digits")
     net = Sequential(flatten=Flatten(), dense=Dense(10))
     model = Model(net, preprocess={"data": "digits"})
     model.fit(digits.train, epochs=1, batch_size=32, run=tmp_path / "mine", verbose=False)
-    assert say("doctor", "mine", "--json").json["checks"]
+    assert cli("doctor", "mine", "--json").json["checks"]
 
 
 @pytest.mark.usefixtures("no_report")
 def test_the_training_of_a_folder_of_pictures_is_found(
-    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs of `pellucid gestures` leave out what cannot be read, which the recipe alone does not do."""
     quick = [check for check in CHECKS if check.name in ("class-imbalance", "dead-units")]
@@ -131,16 +138,16 @@ def test_the_training_of_a_folder_of_pictures_is_found(
             (tmp_path / "hands" / name / f"{k}.png").write_bytes(file_of(photo(6 * c + k)))
     (tmp_path / "hands/a/bad.png").write_bytes(b"no")
     words = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32", "--epochs", "1")
-    run = say("gestures", "train", "hands", *words, "--json").json["run"]
-    output = say("doctor", run, "--json").json
+    run = cli("gestures", "train", "hands", *words, "--json").json["run"]
+    output = cli("doctor", run, "--json").json
     assert output["checks"]
     assert output["notes"] == []
     (Path(run) / "results.json").unlink()
     (Path(run) / "metrics.csv").unlink()
-    assert f"pellucid gestures train --resume {run}`" in say("doctor", run, "--json").json["notes"][0]
+    assert f"pellucid gestures train --resume {run}`" in cli("doctor", run, "--json").json["notes"][0]
 
 
-MISTAKES = {
+MESSAGES = {
     (): "required: MODEL",
     ("nothing",): "no model 'nothing'",
     ("digits",): "is a recipe without trained weights",
@@ -153,27 +160,27 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("words", MISTAKES)
-def test_invalid_arguments_are_refused(say: Say, run_folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", MESSAGES)
+def test_invalid_arguments_are_refused(cli: Cli, run_folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/recipe.toml").write_text("not toml")
-    given = [str(run_folder) if word == "RUN" else word for word in words]
-    assert MISTAKES[words] in say("doctor", *given).complaint
+    arguments = [str(run_folder) if word == "RUN" else word for word in words]
+    assert MESSAGES[words] in cli("doctor", *arguments).error_line
 
 
 def test_effects_are_shown_and_written_into_the_run_folder(
-    say: Say, ill: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, faulty_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(shutil.copytree(ill, tmp_path / "measured"))
+    folder = Path(shutil.copytree(faulty_run, tmp_path / "measured"))
     effect = MeasuredEffect("learning-rate", "a lower rate", "recall", (0.25,), (0.75,), 0.4, 0.6, "cause", 40, 0)
 
     def examined(task: Any, case: Any, attempts: bool, device: Any, show: Callable[[str], object]) -> Diagnosis:
         show(f"cause: {effect}")
-        return replace(told.ill(), effects=(effect,))
+        return replace(example_diagnoses.diagnosis_with_findings(), effects=(effect,))
 
     monkeypatch.setattr("pellucid.doctor.examined", examined)
-    said = say("doctor", str(folder))
-    assert said.out.startswith(f"{folder}: Go slower & start lower. Measured: a lower rate: recall 0.25")
-    assert "cause: a lower rate: recall 0.25" in said.err
+    result = cli("doctor", str(folder))
+    assert result.out.startswith(f"{folder}: Go slower & start lower. Measured: a lower rate: recall 0.25")
+    assert "cause: a lower rate: recall 0.25" in result.err
     written = json.loads((folder / "experiments.json").read_text("utf-8"))
-    assert [(one["does"], one["before"], one["after"]) for one in written] == [("a lower rate", [0.25], [0.75])]
+    assert [(entry["does"], entry["before"], entry["after"]) for entry in written] == [("a lower rate", [0.25], [0.75])]

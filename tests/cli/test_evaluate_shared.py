@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
-class Rehearsed(Processes):
+class SimulatedProcesses(Processes):
     """One of several processes, whose parts the test computes one after another."""
 
     def from_all(self, value):
@@ -23,33 +23,33 @@ class Rehearsed(Processes):
 
 
 def test_parts_are_computed_in_order_and_one_by_one_in_one_process():
-    asked = []
+    computed_parts = []
 
     def compute(part):
-        asked.append(part)
+        computed_parts.append(part)
         return part * part
 
     result = ALONE.shared(range(5), compute)
     assert next(result) == 0
-    assert asked == [0]
+    assert computed_parts == [0]
     assert [*result] == [1, 4, 9, 16]
 
 
-@pytest.mark.parametrize(("rank", "own"), [(0, [0, 1]), (1, [2, 3, 4])])
-def test_each_process_computes_its_parts_and_returns_all(rank, own):
-    asked = []
+@pytest.mark.parametrize(("rank", "own_parts"), [(0, [0, 1]), (1, [2, 3, 4])])
+def test_each_process_computes_its_parts_and_returns_all(rank, own_parts):
+    computed_parts = []
 
     def compute(part):
-        asked.append(part)
+        computed_parts.append(part)
         return part * part
 
-    assert [*Rehearsed(rank, 2).shared(range(5), compute)] == [0, 1, 4, 9, 16]
-    assert asked == own
+    assert [*SimulatedProcesses(rank, 2).shared(range(5), compute)] == [0, 1, 4, 9, 16]
+    assert computed_parts == own_parts
 
 
 @pytest.mark.slow
 def test_two_processes_return_the_results_of_one_for_every_task(tmp_path, capsys, monkeypatch):
-    evaluated.folders(tmp_path)
+    evaluated.write_data(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as torchrun does
     try:
@@ -57,8 +57,8 @@ def test_two_processes_return_the_results_of_one_for_every_task(tmp_path, capsys
     finally:
         torch.set_num_threads(threads)
     expected = capsys.readouterr().out.splitlines()
-    assert len(expected) == len(evaluated.DATA) + 2  # and generators
-    done = subprocess.run(
+    assert len(expected) == len(evaluated.DATA_BY_MODEL) + 2  # and generators
+    process = subprocess.run(
         [*LAUNCH, "-m", "tests.cli.evaluated", str(tmp_path)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
@@ -66,8 +66,8 @@ def test_two_processes_return_the_results_of_one_for_every_task(tmp_path, capsys
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
     assert lines[:-2] == expected
     assert sorted(lines[-2:]) == [f"process {rank}: part 3 is broken" for rank in range(2)]
     pages = [(tmp_path / f"page-of-{count}.html").read_bytes() for count in (1, 2)]

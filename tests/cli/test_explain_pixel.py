@@ -7,11 +7,11 @@ from PIL import Image
 
 from pellucid import Model
 from pellucid.generators import l1, pix2pix
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
 
 @pytest.fixture
-def files(tmp_path):
+def folder(tmp_path):
     """Save a picture and two models, and return their folder."""
     pixels = torch.randint(0, 256, (24, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(tmp_path / "one.png")
@@ -23,9 +23,9 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_maps_of_both_channels_and_the_doubted_patch_are_written(say: Say, files):
-    out = files / "out"
-    output = say("explain", str(files / "pix2pix.safetensors"), str(files / "one.png"), "--pixel", "20,31", "--out",
+def test_maps_of_both_channels_and_the_doubted_patch_are_written(cli: Cli, folder):
+    out = folder / "out"
+    output = cli("explain", str(folder / "pix2pix.safetensors"), str(folder / "one.png"), "--pixel", "20,31", "--out",
                 str(out), "--json").json  # fmt: skip
     assert (output["row"], output["column"], output["size"]) == (10, 15, [12, 16])
     names = {
@@ -33,23 +33,23 @@ def test_maps_of_both_channels_and_the_doubted_patch_are_written(say: Say, files
     }
     assert {path.name for path in out.iterdir()} == names | {"patch.png", "patch.npz"}
     top, left, bottom, right = output["patch"]
-    with np.load(out / "patch.npz") as kept:
-        assert kept["scores"].min() == pytest.approx(output["score"])
+    with np.load(out / "patch.npz") as arrays:
+        assert arrays["scores"].min() == pytest.approx(output["score"])
         outside = np.ones((12, 16), dtype=bool)
         outside[top:bottom, left:right] = False
-        assert kept["map"].max() > 0
-        assert not kept["map"][outside].any()
-    with np.load(out / "a-saliency.npz") as kept:
-        assert kept["map"].shape == (12, 16)
-        assert kept["image"].shape == (3, 12, 16)
+        assert arrays["map"].max() > 0
+        assert not arrays["map"][outside].any()
+    with np.load(out / "a-saliency.npz") as arrays:
+        assert arrays["map"].shape == (12, 16)
+        assert arrays["image"].shape == (3, 12, 16)
 
 
-def test_a_regression_has_no_discriminator_and_prints_its_colour(say: Say, files):
-    said = say("explain", str(files / "l1.safetensors"), str(files / "one.png"), "--pixel", "0, 0", "--method", "lrp",
-               "--out", str(files / "new" / "out"))  # fmt: skip
-    assert said.code == 0, said.err
-    assert "pixel 0, 0 of 12x16: a = " in said.out
-    assert {path.name for path in (files / "new" / "out").iterdir()} == {
+def test_a_regression_has_no_discriminator_and_prints_its_colour(cli: Cli, folder):
+    words = ("--pixel", "0, 0", "--method", "lrp", "--out", str(folder / "new" / "out"))
+    result = cli("explain", str(folder / "l1.safetensors"), str(folder / "one.png"), *words)
+    assert result.code == 0, result.err
+    assert "pixel 0, 0 of 12x16: a = " in result.out
+    assert {path.name for path in (folder / "new" / "out").iterdir()} == {
         "a-lrp.png",
         "a-lrp.npz",
         "b-lrp.png",
@@ -65,13 +65,13 @@ def test_a_regression_has_no_discriminator_and_prints_its_colour(say: Say, files
         ((), "give a pixel with --pixel ROW,COLUMN"),
     ],
 )
-def test_invalid_arguments_are_refused_with_a_remedy(say: Say, files, words, message):
-    said = say("explain", str(files / "l1.safetensors"), str(files / "one.png"), *words)
-    assert said.code == 2
-    assert message in said.err
+def test_invalid_arguments_are_refused_with_a_remedy(cli: Cli, folder, words, message):
+    result = cli("explain", str(folder / "l1.safetensors"), str(folder / "one.png"), *words)
+    assert result.code == 2
+    assert message in result.err
 
 
-def test_other_models_have_no_pixels(say: Say, files):
-    said = say("explain", "mnist-lenet", str(files / "one.png"), "--pixel", "1,1")
-    assert said.code == 2
-    assert "is not a colorizer; leave --pixel out" in said.err
+def test_other_models_have_no_pixels(cli: Cli, folder):
+    result = cli("explain", "mnist-lenet", str(folder / "one.png"), "--pixel", "1,1")
+    assert result.code == 2
+    assert "is not a colorizer; leave --pixel out" in result.err

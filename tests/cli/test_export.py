@@ -5,39 +5,39 @@ from pathlib import Path
 import pytest
 
 from pellucid.layers import ReLU
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
 
-def test_the_onnx_file_is_named_after_the_run_and_its_difference_is_printed(say: Say, run_folder: Path, tmp_path: Path):
-    output = say("export", str(run_folder), "--to", "onnx", "--json").json
+def test_the_onnx_file_is_named_after_the_run_and_its_difference_is_printed(cli: Cli, run_folder: Path, tmp_path: Path):
+    output = cli("export", str(run_folder), "--to", "onnx", "--json").json
     assert (output["format"], output["files"]) == ("onnx", ["digits-1.onnx"])
     assert 0 <= output["difference"] <= output["tolerance"] == 1e-5
     assert (tmp_path / "digits-1.onnx").stat().st_size > 1000
 
 
-def test_a_whole_onnx_file_has_a_page_beside_it(say: Say, tmp_path: Path) -> None:
-    output = say("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
+def test_a_whole_onnx_file_has_a_page_beside_it(cli: Cli, tmp_path: Path) -> None:
+    output = cli("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
     assert output["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
     assert {file.name for file in tmp_path.iterdir()} == set(output["files"])
-    assert "--whole is for ONNX files" in say("export", "mnist-lenet", "--to", "torch", "--whole").complaint
+    assert "--whole is for ONNX files" in cli("export", "mnist-lenet", "--to", "torch", "--whole").error_line
 
 
 @pytest.mark.slow
-def test_torch_is_a_module_with_its_weights_beside_it(say: Say, run_folder: Path, tmp_path: Path):
-    lines = say("export", str(run_folder), "--to", "torch", "--out", "net.py").out.splitlines()
+def test_torch_is_a_module_with_its_weights_beside_it(cli: Cli, run_folder: Path, tmp_path: Path):
+    lines = cli("export", str(run_folder), "--to", "torch", "--out", "net.py").out.splitlines()
     assert [line.split(" (")[0] for line in lines[:2]] == ["wrote net.py", "wrote net_weights.safetensors"]
     assert lines[2].startswith("largest difference from the model, on 3 random inputs: ")
     assert lines[2].endswith(" of the largest output (allowed 1e-05)")
     assert {file.name for file in tmp_path.glob("net*")} == {"net.py", "net_weights.safetensors"}
 
 
-def test_a_file_with_different_outputs_is_not_kept(say: Say, monkeypatch, tmp_path: Path):
+def test_a_file_with_different_outputs_is_not_kept(cli: Cli, monkeypatch, tmp_path: Path):
     monkeypatch.setattr(ReLU, "onnx", lambda layer, n: n.last("Identity", n.x))
-    said = say("export", "mnist-conv", "--to", "onnx")
-    assert said.code == 1
-    assert said.out == ""
-    assert said.err.startswith("pellucid: the ONNX file would differ from the network by ")
-    assert said.err.count("\n") == 1
+    result = cli("export", "mnist-conv", "--to", "onnx")
+    assert result.code == 1
+    assert result.out == ""
+    assert result.err.startswith("pellucid: the ONNX file would differ from the network by ")
+    assert result.err.count("\n") == 1
     assert not list(tmp_path.glob("*.onnx"))
 
 
@@ -52,13 +52,13 @@ def test_a_file_with_different_outputs_is_not_kept(say: Say, monkeypatch, tmp_pa
         (("mnist-cnv", "--to", "torch"), "did you mean 'mnist-conv'?"),
     ],
 )
-def test_invalid_arguments_are_refused(words, message, say: Say):
-    assert message in say("export", *words).complaint
+def test_invalid_arguments_are_refused(words, message, cli: Cli):
+    assert message in cli("export", *words).error_line
 
 
-def test_the_model_itself_is_not_overwritten(say: Say, run_folder: Path, tmp_path: Path):
+def test_the_model_itself_is_not_overwritten(cli: Cli, run_folder: Path, tmp_path: Path):
     data = (run_folder / "weights" / "last.safetensors").read_bytes()
     (tmp_path / "net_weights.safetensors").write_bytes(data)
-    said = say("export", "net_weights.safetensors", "--to", "torch", "--out", "net.py")
-    assert "net_weights.safetensors is the model itself; give another --out" in said.complaint
+    result = cli("export", "net_weights.safetensors", "--to", "torch", "--out", "net.py")
+    assert "net_weights.safetensors is the model itself; give another --out" in result.error_line
     assert (tmp_path / "net_weights.safetensors").read_bytes() == data

@@ -17,31 +17,33 @@ from pellucid import run_report
 from pellucid.cli.main import main
 from pellucid.recipe.recipe import load_recipe
 
-KEYS = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
-VALUES = [
+RECIPE_KEYS = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
+SETTING_VALUES = [
     "0", "1", "2", "-1", "0.5", "1e-3", "1e30", "1e400", "nan", "inf", "true", "none", "", "[]", "[64, 10]",
     "[64, 3, 10]", "[64, 0, 10]", "[64, 1000000000000]", "[[1]]", "{}", "'x'", "adam", "sgd", "momentum", "l2",
     "cosine", "warmup", "mnist", "xor", "digits", "bf16", "relu", "tanh", "quadratic", "9" * 30, "1979-05-27",
     "../up", "a\nb",
 ]  # fmt: skip
 
-junk = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), max_size=6)
+short_texts = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), max_size=6)
 mutated_keys = st.builds(
-    lambda key, at, c: key[:at] + c + key[at + 1 :], st.sampled_from(KEYS), st.integers(0, 20), junk
+    lambda key, at, c: key[:at] + c + key[at + 1 :], st.sampled_from(RECIPE_KEYS), st.integers(0, 20), short_texts
 )
 settings_words = st.builds(
-    lambda key, value: f"{key}={value}", st.sampled_from(KEYS) | mutated_keys, st.sampled_from(VALUES) | junk
+    lambda key, value: f"{key}={value}",
+    st.sampled_from(RECIPE_KEYS) | mutated_keys,
+    st.sampled_from(SETTING_VALUES) | short_texts,
 ).filter(lambda word: not word.startswith(("recipe.threads", "train.epochs")))
-names = st.sampled_from(
+known_names = st.sampled_from(
     ["digits", "xor", "mnist-mlp", "mnist-conv", "mnist", "RUN", "WEIGHTS", "PICTURE", "BROKEN", "."]
 )
-options = st.sampled_from(
+known_options = st.sampled_from(
     ["--json", "--out", "--data", "--resume", "--batch", "--samples", "--help", "--jsno", "-x", "--"]
 )
-words = names | options | settings_words | st.sampled_from(["list", "get", "check", "3"]) | junk
+any_words = known_names | known_options | settings_words | st.sampled_from(["list", "get", "check", "3"]) | short_texts
 
 
-TYPICAL = [
+TYPICAL_LINES = [
     line.split()
     for line in (
         "demo", "train digits", "train digits --json", "train xor", "train --resume RUN", "evaluate RUN", "recipes xor",
@@ -55,17 +57,17 @@ TYPICAL = [
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
     """A sensible line with words put in, taken out and changed; trainings are one epoch long."""
-    line = list(draw(st.sampled_from(TYPICAL)))
+    line = list(draw(st.sampled_from(TYPICAL_LINES)))
     if line[0] == "train" and draw(st.booleans()):
         line += draw(st.lists(settings_words, min_size=1, max_size=2))
     else:
-        for place, word in draw(st.lists(st.tuples(st.integers(0, 5), st.none() | words), max_size=3)):
-            line[place : place + (word is None)] = [] if word is None else [word]
+        for index, word in draw(st.lists(st.tuples(st.integers(0, 5), st.none() | any_words), max_size=3)):
+            line[index : index + (word is None)] = [] if word is None else [word]
     return [*line, "train.epochs=1"] if "train" in line else line
 
 
 @pytest.fixture
-def places(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def replacements(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What the capitals in a command line stand for; reports, which have their own tests, are left out."""
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes((run_folder / "weights/last.safetensors").read_bytes()[:-100])
@@ -80,8 +82,8 @@ def places(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.Mo
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(command_lines())
-def test_any_command_line_succeeds_or_is_refused_in_one_line(places: dict[str, str], line: list[str]):
-    argv = [places.get(word, word) for word in line]
+def test_any_command_line_succeeds_or_is_refused_in_one_line(replacements: dict[str, str], line: list[str]):
+    argv = [replacements.get(word, word) for word in line]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(argv)
@@ -89,7 +91,7 @@ def test_any_command_line_succeeds_or_is_refused_in_one_line(places: dict[str, s
     assert "Traceback" not in err.getvalue()
     if code == 2:
         lines = err.getvalue().splitlines()
-        assert all(one.startswith("pellucid") for one in lines)
+        assert all(error_line.startswith("pellucid") for error_line in lines)
         assert 1 <= len(lines) <= (max(len(line) - 2, 1) if line[0] == "predict" else 1)  # one for each bad picture
     elif "--json" in line and "--help" not in line and "-h" not in line:
         assert isinstance(json.loads(out.getvalue()), dict)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from pellucid.training.progress import ProgressLine
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 from tests.data.quality.photos import file_of, photo
 
-SETTINGS = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32")
+FAST_SETTINGS = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32")
 
 
 @pytest.fixture
-def hands(tmp_path: Path) -> Path:
+def image_folder(tmp_path: Path) -> Path:
     """Two classes of six photos, one damaged file and one copy."""
     root = tmp_path / "hands"
     for c, name in enumerate("ab"):
@@ -28,47 +28,47 @@ def hands(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("no_report")
-def test_text_output_has_findings_result_and_next_steps(say: Say, hands):
-    said = say("gestures", "train", "hands", *SETTINGS, "--epochs", "1", "--out", "runs")
-    assert said.code == 0, said.err
-    assert f"{hands}: 13 images of 2 classes; train 11, test 2" in said.out
-    assert "1 file cannot be read and is left out:" in said.out
-    assert "2 images in 1 group of near duplicates:" in said.out
-    assert "on 2 test examples" in said.out
-    assert "  confidence fitted on these images, which are too few to measure it" in said.out.splitlines()
-    assert "of the held-out images" not in said.out
-    assert said.out.splitlines()[-1].endswith(" gestures predict runs/gestures-1 IMAGE")
-    answer = say("gestures", "predict", "runs/gestures-1", "hands/a/0.png", "--json").json
+def test_text_output_has_findings_result_and_next_steps(cli: Cli, image_folder):
+    result = cli("gestures", "train", "hands", *FAST_SETTINGS, "--epochs", "1", "--out", "runs")
+    assert result.code == 0, result.err
+    assert f"{image_folder}: 13 images of 2 classes; train 11, test 2" in result.out
+    assert "1 file cannot be read and is left out:" in result.out
+    assert "2 images in 1 group of near duplicates:" in result.out
+    assert "on 2 test examples" in result.out
+    assert "  confidence fitted on these images, which are too few to measure it" in result.out.splitlines()
+    assert "of the held-out images" not in result.out
+    assert result.out.splitlines()[-1].endswith(" gestures predict runs/gestures-1 IMAGE")
+    answer = cli("gestures", "predict", "runs/gestures-1", "hands/a/0.png", "--json").json
     assert answer["predictions"][0]["label"] in ("a", "b")
     assert answer["confidence"] is not None
 
 
 @pytest.mark.slow
-def test_json_is_one_object(say: Say, hands):
-    said = say("gestures", "train", "hands", *SETTINGS, "--epochs", "1", "--seed", "3", "--json").json
-    assert said["run"] == "runs/gestures-1"
-    assert set(said["confidence"]) == {"temperature", "threshold", "coverage", "accuracy", "measured"}
-    assert (said["confidence"]["coverage"], said["confidence"]["accuracy"]) == (None, None)
-    assert (said["collection"]["corrupt"], said["collection"]["duplicate_images"]) == (1, 2)
-    kept = json.loads(Path("runs/gestures-1/collection.json").read_bytes())
-    again = kept.pop("command")
-    assert kept == said["collection"]
-    assert again.startswith("pellucid gestures train hands --epochs 1 --size 16 --seed 3 ")
-    assert again.endswith(SETTINGS[-1])
-    assert again in Path("runs/gestures-1/report.html").read_text()
+def test_json_is_one_object(cli: Cli, image_folder):
+    output = cli("gestures", "train", "hands", *FAST_SETTINGS, "--epochs", "1", "--seed", "3", "--json").json
+    assert output["run"] == "runs/gestures-1"
+    assert set(output["confidence"]) == {"temperature", "threshold", "coverage", "accuracy", "measured"}
+    assert (output["confidence"]["coverage"], output["confidence"]["accuracy"]) == (None, None)
+    assert (output["collection"]["corrupt"], output["collection"]["duplicate_images"]) == (1, 2)
+    collection = json.loads(Path("runs/gestures-1/collection.json").read_bytes())
+    command = collection.pop("command")
+    assert collection == output["collection"]
+    assert command.startswith("pellucid gestures train hands --epochs 1 --size 16 --seed 3 ")
+    assert command.endswith(FAST_SETTINGS[-1])
+    assert command in Path("runs/gestures-1/report.html").read_text()
     assert "seed = 3" in Path("runs/gestures-1/recipe.toml").read_text()
 
 
 @pytest.mark.usefixtures("no_report")
-def test_ctrl_c_prints_the_command_that_resumes_the_run(say: Say, hands, monkeypatch):
+def test_ctrl_c_prints_the_command_that_resumes_the_run(cli: Cli, image_folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ProgressLine, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))
-        stopped = say("gestures", "train", "hands", *SETTINGS, "--epochs", "2")
+        stopped = cli("gestures", "train", "hands", *FAST_SETTINGS, "--epochs", "2")
     assert stopped.code == 130
     assert "resume with pellucid gestures train --resume runs/gestures-1" in stopped.err
-    assert say("gestures", "train", "--resume", "runs/gestures-1", "--json").json["epochs"] == 2
-    shutil.rmtree(hands)
-    assert "hands is missing" in say("gestures", "train", "--resume", "runs/gestures-1").complaint
+    assert cli("gestures", "train", "--resume", "runs/gestures-1", "--json").json["epochs"] == 2
+    shutil.rmtree(image_folder)
+    assert "hands is missing" in cli("gestures", "train", "--resume", "runs/gestures-1").error_line
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_ctrl_c_prints_the_command_that_resumes_the_run(say: Say, hands, monkeyp
         (("--resume", "hands", "--epochs", "2"), "leave out all other arguments"),
     ],
 )
-def test_invalid_arguments_are_reported_in_one_line_and_leave_no_folder(say: Say, hands, words, complaint):
-    own = ("start.weights=",) if words and words[0].startswith(("hands", "nowhere")) else ()
-    own = () if "--resume" in words else own
-    assert complaint in say("gestures", "train", *words, *own).complaint
+def test_invalid_arguments_are_reported_in_one_line_and_leave_no_folder(cli: Cli, image_folder, words, complaint):
+    start_settings = ("start.weights=",) if words and words[0].startswith(("hands", "nowhere")) else ()
+    start_settings = () if "--resume" in words else start_settings
+    assert complaint in cli("gestures", "train", *words, *start_settings).error_line
     assert not Path("runs").exists()

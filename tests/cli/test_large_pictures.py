@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from pellucid import Model
-from pellucid.cli import main as entry
+from pellucid.cli import main as main_module
 from pellucid.combine import Sequential
 from pellucid.data import load_image
-from pellucid.data.images import full_size
+from pellucid.data.images import read_full_size
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, ReLU
 from pellucid.network.bounds import check_picture
@@ -21,14 +21,14 @@ from pellucid.objective import Objective
 from pellucid.tasks.pictures import read_picture
 from pellucid.tasks.segment.segmenter import Segmenter
 from pellucid.training import viewed
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
-MEASURED = (
+MEASURE_SCRIPT = (
     "import re, sys, time; from pathlib import Path; from pellucid.cli.main import main; code = main(sys.argv[1:]);"
     "kibibytes = re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1];"
     "print(int(kibibytes) >> 10, time.process_time()); sys.exit(code)"
 )
-linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 COMMANDS = {
     "predict": ("mnist-conv",), "detect": ("bccd",), "segment": ("camvid", "--out", "out"),
     "keypoints": ("faces", "--out", "out"), "colorize": ("colorize", "--out", "out"),
@@ -37,7 +37,7 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("large") / "large.png"
     Image.new("L", (8000, 8000), 200).save(path)
     assert path.stat().st_size < 100_000
@@ -45,35 +45,35 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@linux
+@linux_only
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(
-    command: str, large: Path, tmp_path: Path
+    command: str, large_picture: Path, tmp_path: Path
 ) -> None:
     model, *options = COMMANDS[command]
-    words = [command, model, str(large), *options]
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, *words], capture_output=True, text=True, check=False, cwd=tmp_path
+    words = [command, model, str(large_picture), *options]
+    process = subprocess.run(
+        [sys.executable, "-c", MEASURE_SCRIPT, *words], capture_output=True, text=True, check=False, cwd=tmp_path
     )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
     limit = "12,500,000" if command == "colorize" else "24,000,000"
-    assert f"large.png has 8000x8000 pixels, above the limit of {limit}" in done.stderr
-    assert "batch_size" not in done.stderr
-    mebibytes, seconds = map(float, done.stdout.split()[-2:])
+    assert f"large.png has 8000x8000 pixels, above the limit of {limit}" in process.stderr
+    assert "batch_size" not in process.stderr
+    mebibytes, seconds = map(float, process.stdout.split()[-2:])
     assert mebibytes < 1024
     assert seconds < 10
 
 
 @pytest.mark.slow
-@linux
-def test_a_classifier_of_resized_pictures_takes_one_with_very_many_pixels(large: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, "predict", "signs", str(large)], capture_output=True, text=True, check=False,
-        cwd=tmp_path,
+@linux_only
+def test_a_classifier_of_resized_pictures_takes_one_with_very_many_pixels(large_picture: Path, tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", MEASURE_SCRIPT, "predict", "signs", str(large_picture)], capture_output=True, text=True,
+        check=False, cwd=tmp_path,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    mebibytes, seconds = map(float, done.stdout.split()[-2:])
+    assert process.returncode == 0, process.stderr
+    mebibytes, seconds = map(float, process.stdout.split()[-2:])
     assert mebibytes < 1024
     assert seconds < 10
 
@@ -87,10 +87,10 @@ def test_a_picture_that_would_take_the_network_above_its_memory_is_refused() -> 
 
 
 def test_the_memory_for_each_picture_size_is_estimated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[tuple[int, ...]] = []
+    checked_shapes: list[tuple[int, ...]] = []
 
     def count(objective: Objective, shape: tuple[int, ...]) -> object:
-        counted.append(shape)
+        checked_shapes.append(shape)
         return check_picture(objective, shape)
 
     monkeypatch.setattr(viewed, "check_picture", count)
@@ -101,16 +101,16 @@ def test_the_memory_for_each_picture_size_is_estimated_once(tmp_path: Path, monk
         Segmenter(model)(torch.zeros(3, 20, 30, dtype=torch.uint8))
         read_picture(model, tmp_path / "picture.png")
     Segmenter(model)(torch.zeros(3, 20, 40, dtype=torch.uint8))
-    assert counted == [(3, 20, 30), (3, 20, 40)]
+    assert checked_shapes == [(3, 20, 30), (3, 20, 40)]
 
 
 def test_the_users_limits_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "wide.png"
     Image.new("L", (25_000, 1_000)).save(path)
     with pytest.raises(PellucidError, match=r"wide\.png has 25000x1000 pixels, above the limit of 24,000,000"):
-        full_size(path)
+        read_full_size(path)
     monkeypatch.setenv("PELLUCID_LIMITS", "2")
-    assert full_size(path) == path.read_bytes()
+    assert read_full_size(path) == path.read_bytes()
 
 
 def test_a_grey_picture_is_resized_before_it_is_converted_to_the_same_pixels(tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ def test_a_grey_picture_is_resized_before_it_is_converted_to_the_same_pixels(tmp
 
 @pytest.mark.parametrize("words", [("predict", "train"), ("segment", "x"), ("doctor", "x")])
 def test_advice_on_memory_names_no_batches_outside_of_a_training(
-    words: tuple[str, ...], say: Say, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(words: object) -> int:
+    def raise_memory_error(words: object) -> int:
         raise MemoryError
 
-    monkeypatch.setattr(entry, "_read", full)
-    complaint = say(*words).complaint.strip()
+    monkeypatch.setattr(main_module, "_parse_command", raise_memory_error)
+    complaint = cli(*words).error_line.strip()
     assert complaint.endswith("not enough memory; make the network or the images smaller")

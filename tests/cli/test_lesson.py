@@ -8,51 +8,51 @@ import pytest
 
 from pellucid.lessons import LESSONS
 from pellucid.lessons.lesson import find_lesson
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
 
 @pytest.mark.slow
-def test_every_lesson_runs_as_a_command(say: Say, tmp_path: Path):
-    said = say("lesson", "universality", "--small", "--out", str(tmp_path), "--json").json
-    assert said["steps"]["built"]["error below 0.1"]["hidden neurons"] == 81
-    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in said["figures"].values())
-    assert "A network for every error" in say("lesson", "universality", "--small", "--out", str(tmp_path)).out
+def test_every_lesson_runs_as_a_command(cli: Cli, tmp_path: Path):
+    output = cli("lesson", "universality", "--small", "--out", str(tmp_path), "--json").json
+    assert output["steps"]["built"]["error below 0.1"]["hidden neurons"] == 81
+    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in output["figures"].values())
+    assert "A network for every error" in cli("lesson", "universality", "--small", "--out", str(tmp_path)).out
 
 
-def test_lessons_are_listed(say: Say):
-    assert [row["name"] for row in say("lesson", "--json").json["lessons"]] == list(LESSONS)
+def test_lessons_are_listed(cli: Cli):
+    assert [row["name"] for row in cli("lesson", "--json").json["lessons"]] == list(LESSONS)
 
 
-def test_an_unknown_lesson_is_refused(say: Say):
-    assert "did you mean 'perceptron'?" in say("lesson", "perceptrn").complaint
+def test_an_unknown_lesson_is_refused(cli: Cli):
+    assert "did you mean 'perceptron'?" in cli("lesson", "perceptrn").error_line
 
 
 @pytest.mark.parametrize(
     "command", [("lesson", "pca"), ("lesson", "kmeans"), ("compare", "digits"), ("gestures", "train", "x")]
 )
 @pytest.mark.parametrize("seed", ["-1", "2147483648", "4294967290", "1.5", "one"])
-def test_an_invalid_seed_is_refused(say: Say, command: tuple[str, ...], seed: str):
-    said = say(*command, "--seed", seed).complaint
-    assert f"argument --seed: '{seed}' is not a seed; give a whole number from 0 to 2147483647" in said
+def test_an_invalid_seed_is_refused(cli: Cli, command: tuple[str, ...], seed: str):
+    error = cli(*command, "--seed", seed).error_line
+    assert f"argument --seed: '{seed}' is not a seed; give a whole number from 0 to 2147483647" in error
 
 
 @pytest.mark.slow
-def test_the_largest_seed_is_accepted_by_every_generator(say: Say, tmp_path: Path):
-    said = say("lesson", "kmeans", "--seed", "2147483647", "--out", str(tmp_path), "--json").json
-    assert said["seed"] == 2147483647
+def test_the_largest_seed_is_accepted_by_every_generator(cli: Cli, tmp_path: Path):
+    output = cli("lesson", "kmeans", "--seed", "2147483647", "--out", str(tmp_path), "--json").json
+    assert output["seed"] == 2147483647
 
 
-def test_a_notebook_is_written(say: Say, tmp_path: Path):
+def test_a_notebook_is_written(cli: Cli, tmp_path: Path):
     file = tmp_path / "lesson.ipynb"
-    assert say("lesson", "perceptron", "--notebook", str(file), "--json").json["notebook"] == str(file)
+    assert cli("lesson", "perceptron", "--notebook", str(file), "--json").json["notebook"] == str(file)
     notebook = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
     nbformat.validate(notebook)
     assert json.loads(file.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
-def test_a_script_holds_the_code_of_the_lesson(say: Say, tmp_path: Path):
+def test_a_script_holds_the_code_of_the_lesson(cli: Cli, tmp_path: Path):
     file = tmp_path / "lesson.py"
-    say("lesson", "universality", "--small", "--notebook", str(file))
+    cli("lesson", "universality", "--small", "--notebook", str(file))
     names = {"__name__": "script"}
     exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
     assert names["result"].numbers  # of the last step, which the script has run

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pellucid import __version__
-from pellucid.cli import main as cli
+from pellucid.cli import main as main_module
 from pellucid.errors import PellucidError
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
 
 def _import_stopped_by(error: BaseException) -> ImportError:
@@ -19,31 +19,32 @@ def _import_stopped_by(error: BaseException) -> ImportError:
     return it
 
 
-HEAVY = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "safetensors"}
+LARGE_MODULES = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "safetensors"}
 
 
-HELP = [[name, "--help"] for name in cli.commands() if name != "scorecard"]  # scorecard's is that of the conformance
+# The help of scorecard is that of the conformance.
+HELP_LINES = [[name, "--help"] for name in main_module.commands() if name != "scorecard"]
 
 
-@pytest.mark.parametrize("lines", [[["--help"]], [["--version"]], [["nonsense"]], HELP], ids=lambda it: it[0][0])
+@pytest.mark.parametrize("lines", [[["--help"]], [["--version"]], [["nonsense"]], HELP_LINES], ids=lambda it: it[0][0])
 def test_help_and_errors_import_no_large_module(lines: list[list[str]]):
     code = (
         f"import sys; from pellucid.cli.main import main\nfor line in {lines!r}: main(line)\n"
-        f"print(sys.modules.keys() & {HEAVY!r})"
+        f"print(sys.modules.keys() & {LARGE_MODULES!r})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_root())
-    assert done.stdout.splitlines()[-1] == "set()"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_root())
+    assert process.stdout.splitlines()[-1] == "set()"
 
 
 def test_the_module_runs_as_a_process():
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pellucid", "--version"], capture_output=True, text=True, check=False, cwd=_root()
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"pellucid {__version__}\n", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"pellucid {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
-    ("words", "what"),
+    ("words", "argument"),
     [
         (["segment", "camvid", "", "--out", "masks"], "SOURCE"),
         (["segment", "camvid", "a.png", "--out", ""], "--out"),
@@ -56,24 +57,24 @@ def test_the_module_runs_as_a_process():
         (["train", "digits", ""], "DATA|key=value"),
     ],
 )
-def test_an_empty_path_is_refused(words: list[str], what: str, say: Say, tmp_path: Path):
+def test_an_empty_path_is_refused(words: list[str], argument: str, cli: Cli, tmp_path: Path):
     command = " ".join(words[:2] if words[0] in ("gestures", "data") else words[:1])
-    assert say(*words).complaint.startswith(f"pellucid {command}: {what} is empty; see pellucid {command} --help")
+    assert cli(*words).error_line.startswith(f"pellucid {command}: {argument} is empty; see pellucid {command} --help")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
-def test_help_lists_every_command(words: list[str], say: Say):
-    said = say(*words)
-    assert said.code == 0
-    assert all(name in said.out for name in cli.commands())
+def test_help_lists_every_command(words: list[str], cli: Cli):
+    result = cli(*words)
+    assert result.code == 0
+    assert all(name in result.out for name in main_module.commands())
 
 
-@pytest.mark.parametrize("command", cli.commands())
-def test_every_command_has_a_help_text(command: str, say: Say):
-    said = say(command, "--help")
-    assert said.code == 0
-    assert said.out.startswith(f"usage: pellucid {command}")
+@pytest.mark.parametrize("command", main_module.commands())
+def test_every_command_has_a_help_text(command: str, cli: Cli):
+    result = cli(command, "--help")
+    assert result.code == 0
+    assert result.out.startswith(f"usage: pellucid {command}")
 
 
 @pytest.mark.parametrize(
@@ -121,37 +122,37 @@ def test_every_command_has_a_help_text(command: str, say: Say):
         (["data", "list", "mnist"], "one argument too many: 'mnist'"),
     ],
 )
-def test_an_invalid_argument_has_exit_code_2_and_one_line_with_a_remedy(words: list[str], hint: str, say: Say):
-    said = say(*words)
-    assert hint in said.complaint
-    assert said.out == ""
+def test_an_invalid_argument_has_exit_code_2_and_one_line_with_a_remedy(words: list[str], hint: str, cli: Cli):
+    result = cli(*words)
+    assert hint in result.error_line
+    assert result.out == ""
 
 
-def test_data_check_lists_all_files_and_reports_the_first_damaged_one(say: Say):
-    said = say("data", "check", "mnist")
-    assert said.out.count("missing") == 4
-    assert "run `pellucid data get mnist`" in said.complaint
+def test_data_check_lists_all_files_and_reports_the_first_damaged_one(cli: Cli):
+    result = cli("data", "check", "mnist")
+    assert result.out.count("missing") == 4
+    assert "run `pellucid data get mnist`" in result.error_line
 
 
-def test_a_file_that_cannot_be_written_has_exit_code_2(say: Say, tmp_path: Path):
+def test_a_file_that_cannot_be_written_has_exit_code_2(cli: Cli, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    assert "file" in say("train", "digits", "train.epochs=1", "--out", "file/runs").complaint
+    assert "file" in cli("train", "digits", "train.epochs=1", "--out", "file/runs").error_line
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RuntimeError("first\nsecond")])
-def test_an_internal_error_has_exit_code_1_and_one_line(error: Exception, say: Say, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "_read", _raiser(error))
-    said = say("recipes")
-    assert said.code == 1
-    assert said.err.count("\n") == 1
-    assert "run again with --debug" in said.err
+def test_an_internal_error_has_exit_code_1_and_one_line(error: Exception, cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(main_module, "_parse_command", _raiser(error))
+    result = cli("recipes")
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert "run again with --debug" in result.err
 
 
-def test_debug_shows_where_an_error_came_from(say: Say):
-    said = say("train", "nothing", "--debug")
-    assert said.code == 2
-    assert "Traceback" in said.err
-    assert said.err.splitlines()[-1].startswith("pellucid: no recipe 'nothing'")
+def test_debug_shows_where_an_error_came_from(cli: Cli):
+    result = cli("train", "nothing", "--debug")
+    assert result.code == 2
+    assert "Traceback" in result.err
+    assert result.err.splitlines()[-1].startswith("pellucid: no recipe 'nothing'")
 
 
 @pytest.mark.parametrize(
@@ -170,20 +171,20 @@ def test_debug_shows_where_an_error_came_from(say: Say):
     ],
 )
 def test_system_errors_are_reported_in_one_line(
-    error: BaseException, code: int, message: str, say: Say, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, code: int, message: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cli, "_read", _raiser(error))
-    said = say("recipes")
-    assert said.code == code
-    assert message in said.err
-    assert said.err.count("\n") == 1
+    monkeypatch.setattr(main_module, "_parse_command", _raiser(error))
+    result = cli("recipes")
+    assert result.code == code
+    assert message in result.err
+    assert result.err.count("\n") == 1
 
 
 def test_a_reader_that_closes_the_pipe_ends_the_command_quietly():
     command = f"{sys.executable} -m pellucid recipes mnist-conv | head -c 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=_root())
-    assert done.stderr == ""
-    assert done.stdout.splitlines()[-1].endswith("0")
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=_root())
+    assert process.stderr == ""
+    assert process.stdout.splitlines()[-1].endswith("0")
 
 
 def _raiser(error: BaseException):

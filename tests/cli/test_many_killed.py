@@ -17,8 +17,8 @@ from PIL import Image
 webdataset = pytest.importorskip("webdataset", reason="it writes the shards")
 
 ROOT = Path(__file__).parents[2]
-SHARDS = 20
-PEAK = """
+N_SHARDS = 20
+PEAK_MEMORY_SCRIPT = """
 import atexit, sys
 from pathlib import Path
 
@@ -35,9 +35,9 @@ def write_shards(folder: Path, count: int) -> Path:
     """Write pictures of random blocks, no two of which are alike, with a broken one in each shard."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    for shard in range(SHARDS):
+    for shard in range(N_SHARDS):
         with webdataset.TarWriter(str(folder / f"shard-{shard:06d}.tar")) as writer:
-            for number in range(count // SHARDS):
+            for number in range(count // N_SHARDS):
                 file = io.BytesIO()
                 blocks = rng.integers(0, 256, (4, 4), dtype=np.uint8)
                 Image.fromarray(np.kron(blocks, np.ones((7, 7), np.uint8))).save(file, "PNG")
@@ -50,15 +50,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def alone(source: Path, out: Path) -> int:
+def predict_in_one_process(source: Path, out: Path) -> int:
     """Predict in one process; return its peak memory in KiB."""
     peak = out.with_suffix(".peak")
     words = ["predict", "mnist-mlp-100", str(source), "--out", str(out), str(peak)]
-    subprocess.run([sys.executable, "-c", PEAK, *words], env=environment(), check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", PEAK_MEMORY_SCRIPT, *words], env=environment(), check=True, capture_output=True
+    )
     return int(peak.read_text())
 
 
-def torchrun(count: int, source: Path, out: Path) -> "subprocess.Popen[str]":
+def start_torchrun(count: int, source: Path, out: Path) -> "subprocess.Popen[str]":
     settings = "--standalone", f"--nproc-per-node={count}", "--max-restarts=0"
     words = ["-m", "pellucid", "predict", "mnist-mlp-100", str(source), "--out", str(out)]
     return subprocess.Popen(
@@ -67,13 +69,13 @@ def torchrun(count: int, source: Path, out: Path) -> "subprocess.Popen[str]":
     )
 
 
-def kill_one(started: "subprocess.Popen[str]", parts: Path, rng: random.Random) -> bool:
+def kill_one_process(process: "subprocess.Popen[str]", parts: Path, rng: random.Random) -> bool:
     """Kill one process soon after another part is done; return False if all ended before."""
-    before, more = len([*parts.glob("part-*")]), rng.randint(1, 3)
-    while started.poll() is None:
-        if len([*parts.glob("part-*")]) >= before + more:
+    n_parts_before, n_new_parts = len([*parts.glob("part-*")]), rng.randint(1, 3)
+    while process.poll() is None:
+        if len([*parts.glob("part-*")]) >= n_parts_before + n_new_parts:
             time.sleep(rng.random() * 0.3)
-            result = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
+            result = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
             ranks = [int(word) for word in result.stdout.split()]
             if not ranks:
                 return False
@@ -89,25 +91,26 @@ def test_killed_processes_neither_lose_nor_repeat_rows_and_memory_is_constant(
     tmp_path: Path, pictures: int, kills: int
 ) -> None:
     source = write_shards(tmp_path / "many", pictures)
-    few = alone(write_shards(tmp_path / "few", pictures // 10), tmp_path / "few.jsonl")
-    many = alone(source, tmp_path / "whole.jsonl")
-    print(f"peak memory of {pictures // 10:,} pictures: {few:,} KiB, of {pictures:,}: {many:,} KiB")
-    assert many - few < 4_000 + pictures // 2  # the list of names and positions has some 300 bytes for each
-    rng, killed, launches = random.Random(0), 0, 0
+    few_peak = predict_in_one_process(write_shards(tmp_path / "few", pictures // 10), tmp_path / "few.jsonl")
+    many_peak = predict_in_one_process(source, tmp_path / "whole.jsonl")
+    print(f"peak memory of {pictures // 10:,} pictures: {few_peak:,} KiB, of {pictures:,}: {many_peak:,} KiB")
+    # The list of names and positions has some 300 bytes for each.
+    assert many_peak - few_peak < 4_000 + pictures // 2
+    rng, n_killed, n_launches = random.Random(0), 0, 0
     out = tmp_path / "killed"
     while True:
-        launches += 1
-        started = torchrun(rng.choice((1, 2, 3)), source, out)
-        if killed < kills:
-            killed += kill_one(started, out / "parts", rng)
-        _, stderr = started.communicate(timeout=300)
-        if started.returncode == 0:
+        n_launches += 1
+        process = start_torchrun(rng.choice((1, 2, 3)), source, out)
+        if n_killed < kills:
+            n_killed += kill_one_process(process, out / "parts", rng)
+        _, stderr = process.communicate(timeout=300)
+        if process.returncode == 0:
             break
-        assert launches <= kills, stderr
-    print(f"{killed} kills in {launches} launches")
-    assert killed == kills
+        assert n_launches <= kills, stderr
+    print(f"{n_killed} kills in {n_launches} launches")
+    assert n_killed == kills
     lines = (out / "results.jsonl").read_bytes()
     assert lines == (tmp_path / "whole.jsonl").read_bytes()
     names = [json.loads(line)["image"] for line in lines.splitlines()]
     assert len(names) == len({*names}) == pictures
-    assert sum(b'"error"' in line for line in lines.splitlines()) == SHARDS
+    assert sum(b'"error"' in line for line in lines.splitlines()) == N_SHARDS

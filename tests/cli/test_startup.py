@@ -10,8 +10,8 @@ from PIL import Image
 
 from pellucid.cli.main import commands
 
-LARGE = ("torch", "numpy", "PIL", "sklearn", "matplotlib", "scipy")
-SHOWS = """
+LARGE_MODULES = ("torch", "numpy", "PIL", "sklearn", "matplotlib", "scipy")
+RUN_LINES_SCRIPT = """
 import sys
 from pellucid.cli.main import main
 for words in {lines!r}:
@@ -24,32 +24,32 @@ ACTIONS = {
     "gestures": ("train", "predict", "compare"),
     "weights": ("list", "get", "show"),
 }
-HELPS = [
+HELP_LINES = [
     *([name, "--help"] for name in commands()),
     *([name, action, "--help"] for name, actions in ACTIONS.items() for action in actions),
 ]
 
 
-def without_large(*lines: list[str]) -> None:
+def check_no_large_import(*lines: list[str]) -> None:
     """Run command lines in one process of their own, which must not import a large module."""
-    code = SHOWS.format(lines=[*lines], large=LARGE)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    code = RUN_LINES_SCRIPT.format(lines=[*lines], large=LARGE_MODULES)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
 
 
 def test_no_help_imports_a_large_module():
-    without_large(*HELPS, ["--help"], ["--version"])
+    check_no_large_import(*HELP_LINES, ["--help"], ["--version"])
 
 
 @pytest.mark.parametrize(
     "line", ["data list", "data list --json", "recipes", "recipes digits", "weights list", "lesson"]
 )
 def test_no_list_imports_a_large_module(line: str):
-    without_large(line.split())
+    check_no_large_import(line.split())
 
 
 def test_the_package_imports_no_large_module():
-    code = f"import pellucid, sys; assert not [name for name in {LARGE!r} if name in sys.modules]"
+    code = f"import pellucid, sys; assert not [name for name in {LARGE_MODULES!r} if name in sys.modules]"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

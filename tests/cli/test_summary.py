@@ -8,7 +8,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.layers import Conv2d, Dense, MaxPool2d
 from pellucid.model import Model
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
 
 @pytest.mark.parametrize(
@@ -23,40 +23,40 @@ from tests.cli.conftest import Say
         (["googlenet", "auxiliary=true"], [3, 224, 224], 13_004_888),
     ],
 )
-def test_networks_are_summarized_by_name(words: list[str], shape: list[int], parameters: int, say: Say):
-    output = say("summary", *words, "--json").json
+def test_networks_are_summarized_by_name(words: list[str], shape: list[int], parameters: int, cli: Cli):
+    output = cli("summary", *words, "--json").json
     assert (output["input_shape"], output["parameters"]) == (shape, parameters)
     assert output["multiply_adds"] > 0
     assert output["memory"] > 0
 
 
-def test_a_summary_draws_no_initial_weights(say: Say, monkeypatch: pytest.MonkeyPatch):
-    drawn: list[torch.device] = []
+def test_a_summary_draws_no_initial_weights(cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    devices: list[torch.device] = []
 
     def init(self: Dense, shape: tuple[int, ...], rng: torch.Generator):
-        params, out = kept(self, shape, rng)
-        drawn.append(params["weight"].device)
+        params, out = original(self, shape, rng)
+        devices.append(params["weight"].device)
         return params, out
 
-    kept = Dense.init
+    original = Dense.init
     monkeypatch.setattr(Dense, "init", init)
     for what in ("vgg16", "mnist-deep-sigmoid"):
-        assert say("summary", what, "--json").json["parameters"] > 0
-    assert {device.type for device in drawn} == {"meta"}
+        assert cli("summary", what, "--json").json["parameters"] > 0
+    assert {device.type for device in devices} == {"meta"}
 
 
-def test_the_depth_folds_modules(say: Say):
-    whole, folded = (say("summary", "resnet50", *words, "--json").json for words in ([], ["--depth", "1"]))
-    assert [row["path"] for row in folded["layers"]] == ["features", "head"]
-    assert len(whole["layers"]) == sum(int(row["layer"].split()[0]) for row in folded["layers"])
-    assert folded["parameters"] == whole["parameters"]
+def test_the_depth_folds_modules(cli: Cli):
+    all_layers, folded_layers = (cli("summary", "resnet50", *words, "--json").json for words in ([], ["--depth", "1"]))
+    assert [row["path"] for row in folded_layers["layers"]] == ["features", "head"]
+    assert len(all_layers["layers"]) == sum(int(row["layer"].split()[0]) for row in folded_layers["layers"])
+    assert folded_layers["parameters"] == all_layers["parameters"]
 
 
-@pytest.mark.parametrize(("name", "begins"), [("net.png", b"\x89PNG"), ("net.svg", b"<?xml")])
-def test_a_summary_draws_the_network(name: str, begins: bytes, say: Say, tmp_path: Path):
-    assert say("summary", "lenet", "--draw", name, "--json").json["drawing"] == name
-    assert (tmp_path / name).read_bytes().startswith(begins)
-    assert f"wrote {name}" in say("summary", "mnist-lenet", "--draw", name).out
+@pytest.mark.parametrize(("name", "file_start"), [("net.png", b"\x89PNG"), ("net.svg", b"<?xml")])
+def test_a_summary_draws_the_network(name: str, file_start: bytes, cli: Cli, tmp_path: Path):
+    assert cli("summary", "lenet", "--draw", name, "--json").json["drawing"] == name
+    assert (tmp_path / name).read_bytes().startswith(file_start)
+    assert f"wrote {name}" in cli("summary", "mnist-lenet", "--draw", name).out
 
 
 @pytest.mark.parametrize(
@@ -80,33 +80,33 @@ def test_a_summary_draws_the_network(name: str, begins: bytes, say: Say, tmp_pat
         (["lenet", "--draw", "nowhere/net.png"], "is in a folder that does not exist"),
     ],
 )
-def test_mistakes_are_reported(words: list[str], message: str, say: Say):
+def test_mistakes_are_reported(words: list[str], message: str, cli: Cli):
     if words[0] == "free.safetensors":
-        free().save(words[0])
-    assert message in say("summary", *words).complaint
+        any_size_model().save(words[0])
+    assert message in cli("summary", *words).error_line
 
 
-def free() -> Model:
+def any_size_model() -> Model:
     """A network of two convolutions for images of any size from 4 x 4 pixels."""
     net = Sequential(conv=Conv2d(2, 3, padding=1), pool=MaxPool2d(4), scores=Conv2d(5, 1))
     return Model(net, input_shape=(3, None, None))
 
 
-def test_the_input_size_is_printed_and_can_be_chosen(say: Say):
-    free().save("free.safetensors")
-    out = say("summary", "free.safetensors").out
+def test_the_input_size_is_printed_and_can_be_chosen(cli: Cli):
+    any_size_model().save("free.safetensors")
+    out = cli("summary", "free.safetensors").out
     assert out.startswith("for one input of 3 x 224 x 224, which may have any size (--input chooses it)\n")
-    out = say("summary", "free.safetensors", "--input", "3x64x40").out
+    out = cli("summary", "free.safetensors", "--input", "3x64x40").out
     assert out.startswith("for one input of 3 x 64 x 40, which")
-    output = say("summary", "free.safetensors", "--input", "3x64x40", "--json").json
+    output = cli("summary", "free.safetensors", "--input", "3x64x40", "--json").json
     assert output["input_shape"] == [3, 64, 40]
     assert output["multiply_adds"] == 64 * 40 * 2 * 27 + 16 * 10 * 5 * 2
-    assert say("summary", "lenet").out.startswith("for one input of 1 x 28 x 28\n")
+    assert cli("summary", "lenet").out.startswith("for one input of 1 x 28 x 28\n")
 
 
-def test_a_recipe_of_any_size_is_summarized_at_the_size_given(say: Say):
+def test_a_recipe_of_any_size_is_summarized_at_the_size_given(cli: Cli):
     words = ("summary", "camvid-fcn32", "network.backbone=airbench96", "--json")
-    one, other = (say(*words, "--input", size).json for size in ("3x64x96", "3x128x96"))
-    assert (one["input_shape"], other["input_shape"]) == ([3, 64, 96], [3, 128, 96])
-    assert one["parameters"] == other["parameters"]
-    assert other["multiply_adds"] > one["multiply_adds"] > 0
+    narrow, wide = (cli(*words, "--input", size).json for size in ("3x64x96", "3x128x96"))
+    assert (narrow["input_shape"], wide["input_shape"]) == ([3, 64, 96], [3, 128, 96])
+    assert narrow["parameters"] == wide["parameters"]
+    assert wide["multiply_adds"] > narrow["multiply_adds"] > 0

@@ -16,52 +16,50 @@ from pellucid.model import Model
 from pellucid.recipe.job import build_model, load_data
 from pellucid.recipe.own import epochs_for
 from pellucid.recipe.recipe import load_recipe
-from tests.cli.conftest import Say
-from tests.recipe.pictures import folder
+from tests.cli.conftest import Cli
+from tests.recipe.pictures import write_colour_folder
 
 SIZE = (72, 96)  # pixels
 COLOURS = {"ball": (210, 40, 40), "box": (40, 60, 210)}
 
 
-def drawn(seed: int) -> tuple[Image.Image, list[tuple[str, tuple[int, int, int, int]]]]:
+def draw_objects(seed: int) -> tuple[Image.Image, list[tuple[str, tuple[int, int, int, int]]]]:
     """Return a picture with a ball and a box, and their places."""
     rng = np.random.default_rng(seed)
     image = Image.fromarray(rng.integers(90, 130, (*SIZE, 3)).astype(np.uint8))
     draw, objects = ImageDraw.Draw(image), []
     for left, (name, colour) in zip((4, 52), COLOURS.items(), strict=True):
         x, y = left + int(rng.integers(0, 10)), int(rng.integers(4, 36))
-        place = (x, y, x + 24, y + 24)
-        (draw.ellipse if name == "ball" else draw.rectangle)(place, fill=colour)
-        objects.append((name, place))
+        box = (x, y, x + 24, y + 24)
+        (draw.ellipse if name == "ball" else draw.rectangle)(box, fill=colour)
+        objects.append((name, box))
     return image, objects
 
 
-def png(image: Image.Image) -> bytes:
+def png_bytes(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
-def labelme(root: Path, count: int = 8) -> Path:
+def write_labelme(root: Path, count: int = 8) -> Path:
     for k in range(count):
-        image, objects = drawn(k)
-        shapes = [
-            {"label": name, "points": [place[:2], place[2:]], "shape_type": "rectangle"} for name, place in objects
-        ]
-        (root / f"{k}.png").write_bytes(png(image))
+        image, objects = draw_objects(k)
+        shapes = [{"label": name, "points": [box[:2], box[2:]], "shape_type": "rectangle"} for name, box in objects]
+        (root / f"{k}.png").write_bytes(png_bytes(image))
         (root / f"{k}.json").write_text(json.dumps({
             "version": "5.0", "flags": {}, "shapes": shapes, "imagePath": f"{k}.png",
-            "imageData": base64.b64encode(png(image)).decode(), "imageHeight": SIZE[0], "imageWidth": SIZE[1],
+            "imageData": base64.b64encode(png_bytes(image)).decode(), "imageHeight": SIZE[0], "imageWidth": SIZE[1],
         }))  # fmt: skip
     return root
 
 
-def yolo(root: Path, count: int = 8) -> Path:
+def write_yolo(root: Path, count: int = 8) -> Path:
     (root / "images").mkdir()
     (root / "labels").mkdir()
     (root / "classes.txt").write_text("ball\nbox\n")
     for k in range(count):
-        image, objects = drawn(k)
+        image, objects = draw_objects(k)
         image.save(root / "images" / f"{k}.png")
         lines = [
             f"{[*COLOURS].index(name)} {(x0 + x1) / 2 / SIZE[1]} {(y0 + y1) / 2 / SIZE[0]} "
@@ -78,7 +76,7 @@ def coco(root: Path, points: bool, count: int = 8) -> Path:
     annotations: list[Any] = []
     names = ["left_edge", "right_edge", "middle"]
     for k in range(count):
-        image, objects = drawn(k)
+        image, objects = draw_objects(k)
         image.save(root / f"{k}.png")
         images.append({"id": k, "file_name": f"{k}.png", "height": SIZE[0], "width": SIZE[1]})
         for name, (x0, y0, x1, y1) in objects[:1] if points else objects:
@@ -98,18 +96,18 @@ def coco(root: Path, points: bool, count: int = 8) -> Path:
     return root
 
 
-def masks(root: Path, count: int = 8, void: int | None = None, names: str = "ground\nball\nbox\n") -> Path:
+def write_masks(root: Path, count: int = 8, void: int | None = None, names: str = "ground\nball\nbox\n") -> Path:
     """Index masks of pictures of two sizes; the first row has no class if `void` is given."""
     for part in ("train", "trainannot"):
         (root / part).mkdir()
     if names:
         (root / "classes.txt").write_text(names)
     for k in range(count):
-        image, objects = drawn(k)
+        image, objects = draw_objects(k)
         mask = Image.new("L", image.size)
         draw = ImageDraw.Draw(mask)
-        for value, (_, place) in enumerate(objects, 1):
-            draw.rectangle(place, fill=value)
+        for value, (_, box) in enumerate(objects, 1):
+            draw.rectangle(box, fill=value)
         if void is not None:
             draw.line((0, 0, SIZE[1], 0), fill=void)
         if k % 2:
@@ -119,22 +117,22 @@ def masks(root: Path, count: int = 8, void: int | None = None, names: str = "gro
     return root
 
 
-def trained(say: Say, verb: str, data: Path, *settings: str) -> tuple[dict[str, Any], Path]:
+def train_for_one_epoch(cli: Cli, verb: str, data: Path, *settings: str) -> tuple[dict[str, Any], Path]:
     """Return the tables of the recipe and the run folder of a short training."""
-    said = say("train", verb, str(data), "train.epochs=1", "recipe.threads=1", "--json", *settings)
-    assert said.code == 0, said.err
-    run = Path(said.json["run"])
-    assert said.json["n"] > 0
+    result = cli("train", verb, str(data), "train.epochs=1", "recipe.threads=1", "--json", *settings)
+    assert result.code == 0, result.err
+    run = Path(result.json["run"])
+    assert result.json["n"] > 0
     return load_recipe(run).tables(), run
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("write", [labelme, yolo])
-def test_training_on_a_users_boxes(write: Any, say: Say, tmp_path: Path) -> None:
+@pytest.mark.parametrize("write_data", [write_labelme, write_yolo])
+def test_training_on_a_users_boxes(write_data: Any, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "things").mkdir()
-    data = write(tmp_path / "things")
-    tables, run = trained(say, "detect", data, "data.size=96")
+    data = write_data(tmp_path / "things")
+    tables, run = train_for_one_epoch(cli, "detect", data, "data.size=96")
     assert tables["recipe"]["name"] == "things-detect"
     assert (tables["objective"]["model"], tables["objective"]["classes"]) == ("single_stage", 2)
     assert (tables["start"]["weights"], tables["augment"]["vertical_flip"]) == ("bccd", False)
@@ -143,19 +141,19 @@ def test_training_on_a_users_boxes(write: Any, say: Say, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("no_report")
 def test_a_detector_starts_from_the_shipped_one_but_for_its_classes(tmp_path: Path) -> None:
-    settings = {"data.name": str(labelme(tmp_path)), "objective.classes": 2, "data.size": 96}
+    settings = {"data.name": str(write_labelme(tmp_path)), "objective.classes": 2, "data.size": 96}
     recipe = load_recipe("bccd-single", {**settings, "start.weights": "bccd"})
     model, shipped = build_model(recipe, load_data(recipe).train), Model.load(shipped_files.pretrained_file("bccd"))
-    differ = {path for path, tensor in model.weights.items() if tensor.shape != shipped.weights[path].shape}
-    assert differ == {"head.layer.out.weight", "head.layer.out.bias"}
-    assert all(torch.equal(model.weights[path], shipped.weights[path]) for path in model.weights.keys() - differ)
+    other_shapes = {path for path, tensor in model.weights.items() if tensor.shape != shipped.weights[path].shape}
+    assert other_shapes == {"head.layer.out.weight", "head.layer.out.bias"}
+    assert all(torch.equal(model.weights[path], shipped.weights[path]) for path in model.weights.keys() - other_shapes)
     assert model.preprocess["mean"] == shipped.preprocess["mean"]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_training_on_a_users_outlines_gives_a_detector_of_masks(say: Say, tmp_path: Path) -> None:
-    tables, run = trained(say, "detect", coco(tmp_path, points=False), "data.size=96")
+def test_training_on_a_users_outlines_gives_a_detector_of_masks(cli: Cli, tmp_path: Path) -> None:
+    tables, run = train_for_one_epoch(cli, "detect", coco(tmp_path, points=False), "data.size=96")
     assert (tables["objective"]["model"], tables["start"]["weights"]) == ("mask_rcnn", "pennfudan")
     assert "mask_ap" in json.loads((run / "results.json").read_text())
 
@@ -163,7 +161,7 @@ def test_training_on_a_users_outlines_gives_a_detector_of_masks(say: Say, tmp_pa
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
-    ("void", "names", "ignored", "classes"),
+    ("void", "names", "ignored_value", "classes"),
     [
         (None, "ground\nball\nbox\n", 255, ("ground", "ball", "box")),
         (3, "ground\nball\nbox\n", 3, ("ground", "ball", "box")),
@@ -171,42 +169,44 @@ def test_training_on_a_users_outlines_gives_a_detector_of_masks(say: Say, tmp_pa
     ],
 )
 def test_training_on_a_users_masks_of_two_sizes(
-    void: int | None, names: str, ignored: int, classes: Any, say: Say, tmp_path: Path
+    void: int | None, names: str, ignored_value: int, classes: Any, cli: Cli, tmp_path: Path
 ) -> None:
-    tables, run = trained(say, "segment", masks(tmp_path, void=void, names=names))
-    assert (tables["network"]["classes"], tables["loss"]["ignore"]) == (3, ignored)
+    tables, run = train_for_one_epoch(cli, "segment", write_masks(tmp_path, void=void, names=names))
+    assert (tables["network"]["classes"], tables["loss"]["ignore"]) == (3, ignored_value)
     assert len(tables["loss"]["class_weights"]) == 3
     assert tables["start"]["weights"] == "camvid"
     assert Model.load(run / "weights" / "best.safetensors").classes == classes
-    said = say("segment", str(run), str(tmp_path / "train" / "0.png"), "--out", "found", "--json")
-    assert said.code == 0, said.err
+    result = cli("segment", str(run), str(tmp_path / "train" / "0.png"), "--out", "found", "--json")
+    assert result.code == 0, result.err
     with Image.open("found/0.png") as mask:
         assert mask.size == (SIZE[1], SIZE[0])
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_training_on_a_users_key_points(say: Say, tmp_path: Path) -> None:
-    tables, _ = trained(say, "keypoints", coco(tmp_path, points=True), "data.size=64")
+def test_training_on_a_users_key_points(cli: Cli, tmp_path: Path) -> None:
+    tables, _ = train_for_one_epoch(cli, "keypoints", coco(tmp_path, points=True), "data.size=64")
     assert (tables["network"]["points"], tables["augment"]["flip"]) == (3, True)  # left_edge and right_edge have sides
     assert tables["start"]["weights"] == "faces"
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_training_on_a_users_class_folders(say: Say, tmp_path: Path) -> None:
-    tables, run = trained(say, "classify", folder(tmp_path), "data.size=32", "train.precision=float32")
+def test_training_on_a_users_class_folders(cli: Cli, tmp_path: Path) -> None:
+    tables, run = train_for_one_epoch(
+        cli, "classify", write_colour_folder(tmp_path), "data.size=32", "train.precision=float32"
+    )
     assert (tables["network"]["classes"], tables["start"]["weights"]) == (3, "cifar")
     assert Model.load(run / "weights" / "best.safetensors").classes == ("blue", "green", "red")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_training_on_a_users_photos(say: Say, tmp_path: Path) -> None:
+def test_training_on_a_users_photos(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for k in range(10):
-        drawn(k)[0].save(tmp_path / "photos" / f"{k}.png")
-    tables, run = trained(say, "colorize", tmp_path / "photos")
+        draw_objects(k)[0].save(tmp_path / "photos" / f"{k}.png")
+    tables, run = train_for_one_epoch(cli, "colorize", tmp_path / "photos")
     assert (tables["objective"]["model"], tables["start"]["weights"]) == ("l1", "colorize")
     assert json.loads((run / "results.json").read_text())["n"] == 2
 
@@ -227,15 +227,15 @@ def test_training_on_a_users_photos(say: Say, tmp_path: Path) -> None:
     ],
 )
 def test_data_that_cannot_be_trained_on_are_refused_in_one_line(
-    words: list[str], complaint: str, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], complaint: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("pictures", "one/only", "empty"):
         (tmp_path / name).mkdir(parents=True)
-    folder(tmp_path / "pictures")
-    drawn(0)[0].save(tmp_path / "one/only/0.png")
-    said = say("train", *words)
-    assert complaint in said.complaint
+    write_colour_folder(tmp_path / "pictures")
+    draw_objects(0)[0].save(tmp_path / "one/only/0.png")
+    result = cli("train", *words)
+    assert complaint in result.error_line
     assert not (tmp_path / "runs").exists()
 
 
@@ -243,9 +243,9 @@ def test_small_data_get_more_epochs() -> None:
     assert [epochs_for(600, images, 8) for images in (8, 100, 1_000, 100_000)] == [100, 46, 5, 5]
 
 
-def outlined(root: Path, count: int = 8) -> Path:
+def write_polygons(root: Path, count: int = 8) -> Path:
     """The labelme data with a polygon for each rectangle."""
-    for file in labelme(root, count).glob("*.json"):
+    for file in write_labelme(root, count).glob("*.json"):
         content = json.loads(file.read_text())
         for shape in content["shapes"]:
             (x0, y0), (x1, y1) = shape["points"]
@@ -256,14 +256,14 @@ def outlined(root: Path, count: int = 8) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("write", [outlined, lambda root: coco(root, points=False)], ids=["labelme", "coco"])
-def test_training_on_a_users_polygons_gives_a_segmentation_model(write: Any, say: Say, tmp_path: Path) -> None:
+@pytest.mark.parametrize("write_data", [write_polygons, lambda root: coco(root, points=False)], ids=["labelme", "coco"])
+def test_training_on_a_users_polygons_gives_a_segmentation_model(write_data: Any, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "things").mkdir()
-    data = write(tmp_path / "things")
-    tables, run = trained(say, "segment", data)
+    data = write_data(tmp_path / "things")
+    tables, run = train_for_one_epoch(cli, "segment", data)
     assert (tables["network"]["classes"], tables["loss"]["ignore"]) == (3, 255)
     assert Model.load(run / "weights" / "best.safetensors").classes == ("background", "ball", "box")
-    output = say("evaluate", str(run), "--data", str(data), "--json").json
+    output = cli("evaluate", str(run), "--data", str(data), "--json").json
     assert [row["class"] for row in output["classes"]] == ["background", "ball", "box"]
     assert output["n"] == 8
-    assert "has no class 'background'" in say("evaluate", "camvid", "--data", str(data)).complaint
+    assert "has no class 'background'" in cli("evaluate", "camvid", "--data", str(data)).error_line

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from pellucid.weights import catalogue
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 
 
 @pytest.fixture
@@ -21,17 +21,17 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_list_shows_known_and_downloaded_weights(say: Say, tmp_path):
+def test_list_shows_known_and_downloaded_weights(cli: Cli, tmp_path):
     folder = tmp_path / "data" / "weights"
     folder.mkdir(parents=True)
     (folder / "resnet18-f37072fd.pth").touch()
     os.truncate(folder / "resnet18-f37072fd.pth", 46_830_571)  # its published size; takes no room on the disk
     (folder / "resnet34-b627a593.pth").write_bytes(b"no weights")
-    lines = say("weights", "list").out.splitlines()
+    lines = cli("weights", "list").out.splitlines()
     assert lines[0] == f"folder: {folder}"
     states = {line.split()[0]: line.split("  ")[1:][0] for line in lines[1:]}
     assert set(states) == set(catalogue.CATALOGUE)
-    rows = {row["name"]: row for row in say("weights", "list", "--json").json["weights"]}
+    rows = {row["name"]: row for row in cli("weights", "list", "--json").json["weights"]}
     assert rows["resnet18"]["present"]
     assert not rows["vgg16"]["present"]
     assert not rows["resnet34"]["present"]
@@ -41,46 +41,46 @@ def test_list_shows_known_and_downloaded_weights(say: Say, tmp_path):
     assert "resnet18 " in next(line for line in lines if " present " in line)
 
 
-def test_get_without_a_network_says_where_to_put_the_file(say: Say, monkeypatch, tmp_path):
-    closed = replace(catalogue.CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
-    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", closed)
-    complaint = say("weights", "get", "vgg16", "--data", str(tmp_path / "d")).complaint
+def test_get_without_a_network_says_where_to_put_the_file(cli: Cli, monkeypatch, tmp_path):
+    entry = replace(catalogue.CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
+    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", entry)
+    complaint = cli("weights", "get", "vgg16", "--data", str(tmp_path / "d")).error_line
     assert f"put the file at {tmp_path / 'd' / 'weights' / 'vgg16-397923af.pth'} by hand" in complaint
 
 
-def test_get_reports_a_different_file_at_the_path(say: Say, monkeypatch, tmp_path):
-    closed = replace(catalogue.CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
-    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", closed)
+def test_get_reports_a_different_file_at_the_path(cli: Cli, monkeypatch, tmp_path):
+    entry = replace(catalogue.CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
+    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", entry)
     path = tmp_path / "data" / "weights" / "vgg16-397923af.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"another")
-    complaint = say("weights", "get", "vgg16").complaint
+    complaint = cli("weights", "get", "vgg16").error_line
     assert f"the file at {path} is not the published one, and " in complaint
     assert path.read_bytes() == b"another"
 
 
-def test_get_keeps_a_file_that_is_right(say: Say, monkeypatch, tmp_path):
+def test_get_keeps_a_file_that_is_right(cli: Cli, monkeypatch, tmp_path):
     path = tmp_path / "data" / "weights" / "vgg16-397923af.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"right")
-    right = "sha256:" + hashlib.sha256(b"right").hexdigest()
-    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", replace(catalogue.CATALOGUE["vgg16"], checksum=right))
-    assert say("weights", "get", "vgg16", "--json").json == {"name": "vgg16", "path": str(path), "status": "kept"}
-    assert say("weights", "get", "vgg16").out == f"kept: {path}\n"
+    checksum = "sha256:" + hashlib.sha256(b"right").hexdigest()
+    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", replace(catalogue.CATALOGUE["vgg16"], checksum=checksum))
+    assert cli("weights", "get", "vgg16", "--json").json == {"name": "vgg16", "path": str(path), "status": "kept"}
+    assert cli("weights", "get", "vgg16").out == f"kept: {path}\n"
 
 
-def test_show_lists_every_tensor(say: Say, file):
-    lines = say("weights", "show", str(file)).out.splitlines()
+def test_show_lists_every_tensor(cli: Cli, file):
+    lines = cli("weights", "show", str(file)).out.splitlines()
     assert ["conv.weight", "float32", "4x3x3x3"] in [line.split() for line in lines]
     assert ["steps", "int64", "number"] in [line.split() for line in lines]
     assert ["odd\\n\\x1b[31m", "float32", "1"] in [line.split() for line in lines], "nothing reaches the terminal"
     assert lines[-1] == "safetensors: 3 tensors, 110 values"
 
 
-def test_show_prints_json(say: Say, file):
-    said = say("weights", "show", str(file), "--json").json
-    assert {**said, "tensors": None} == {"file": str(file), "format": "safetensors", "numbers": 110, "tensors": None}
-    assert {"name": "conv.weight", "dtype": "float32", "shape": [4, 3, 3, 3]} in said["tensors"]
+def test_show_prints_json(cli: Cli, file):
+    output = cli("weights", "show", str(file), "--json").json
+    assert {**output, "tensors": None} == {"file": str(file), "format": "safetensors", "numbers": 110, "tensors": None}
+    assert {"name": "conv.weight", "dtype": "float32", "shape": [4, 3, 3, 3]} in output["tensors"]
 
 
 @pytest.mark.parametrize(
@@ -95,16 +95,16 @@ def test_show_prints_json(say: Say, file):
         (("weights", "show", "none.pth"), "none.pth is missing; give a weights file"),
     ],
 )
-def test_invalid_arguments_are_refused(words, message, say: Say):
-    assert message in say(*words).complaint
+def test_invalid_arguments_are_refused(words, message, cli: Cli):
+    assert message in cli(*words).error_line
 
 
-def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
+def test_a_damaged_file_is_refused_with_one_line(cli: Cli, file):
     file.write_bytes(file.read_bytes()[:-3])
-    assert f"{file} declares 652 bytes, but has 649" in say("weights", "show", str(file)).complaint
+    assert f"{file} declares 652 bytes, but has 649" in cli("weights", "show", str(file)).error_line
 
 
-def test_show_knows_pretrained_models_by_name(say: Say):
-    output = say("weights", "show", "mnist-lenet", "--json").json
+def test_show_knows_pretrained_models_by_name(cli: Cli):
+    output = cli("weights", "show", "mnist-lenet", "--json").json
     assert output["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
     assert output["format"] == "safetensors"

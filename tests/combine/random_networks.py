@@ -16,14 +16,14 @@ from tests.layers.samples import SAMPLES
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Shape = tuple[int, ...]
 
-LARGEST = 240  # values per sample, so that an example takes milliseconds
+MAX_VALUES = 240  # values per sample, so that an example takes milliseconds
 
-small = st.integers(1, 4)
-sides = st.one_of(small, st.tuples(small, small))
-maybe = st.booleans()
+small_integers = st.integers(1, 4)
+sides = st.one_of(small_integers, st.tuples(small_integers, small_integers))
+booleans = st.booleans()
 
-LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
-    layers.Dense: st.builds(layers.Dense, small, bias=maybe),
+LAYER_STRATEGIES: dict[type[Layer], st.SearchStrategy[Layer]] = {
+    layers.Dense: st.builds(layers.Dense, small_integers, bias=booleans),
     layers.Conv2d: st.integers(1, 2).flatmap(
         lambda groups: st.builds(
             layers.Conv2d,
@@ -33,7 +33,7 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
             padding=st.integers(0, 2),
             dilation=st.integers(1, 2),
             groups=st.just(groups),
-            bias=maybe,
+            bias=booleans,
         )
     ),
     layers.ConvTranspose2d: st.integers(1, 2).flatmap(
@@ -45,17 +45,17 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
             padding=st.integers(0, 1),
             dilation=st.integers(1, 2),
             groups=st.just(groups),
-            bias=maybe,
+            bias=booleans,
         )
     ),
     layers.MaxPool2d: st.builds(
-        layers.MaxPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), st.integers(1, 2), maybe
+        layers.MaxPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), st.integers(1, 2), booleans
     ),
     layers.AvgPool2d: st.builds(
-        layers.AvgPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), maybe, maybe, st.integers(1, 2)
+        layers.AvgPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), booleans, booleans, st.integers(1, 2)
     ),
     layers.LpPool2d: st.builds(
-        layers.LpPool2d, sides, st.sampled_from([2.0, 3.0]), st.integers(1, 3), maybe, st.integers(1, 2)
+        layers.LpPool2d, sides, st.sampled_from([2.0, 3.0]), st.integers(1, 3), booleans, st.integers(1, 2)
     ),
     layers.AdaptiveAvgPool2d: st.builds(layers.AdaptiveAvgPool2d, sides),
     layers.Pad2d: st.builds(
@@ -68,14 +68,14 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
         st.builds(
             layers.Upsample, st.sampled_from([0.5, 1, 1.5, 2]), kind=st.sampled_from(["nearest", "nearest-exact"])
         ),
-        st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), align_corners=maybe),
+        st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), align_corners=booleans),
         st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), antialias=st.just(True)),
     ),
     layers.Softmax: st.builds(layers.Softmax, st.integers(1, 3)),
     layers.LogSoftmax: st.builds(layers.LogSoftmax, st.integers(1, 3)),
     layers.Dropout: st.builds(layers.Dropout, st.sampled_from([0.0, 0.3])),
     layers.BatchNorm: st.builds(layers.BatchNorm, epsilon=st.just(0.1)),
-    layers.InstanceNorm2d: st.builds(layers.InstanceNorm2d, epsilon=st.just(0.1), affine=maybe),
+    layers.InstanceNorm2d: st.builds(layers.InstanceNorm2d, epsilon=st.just(0.1), affine=booleans),
     layers.GroupNorm: st.builds(layers.GroupNorm, st.integers(1, 2), epsilon=st.just(0.1)),
     layers.LayerNorm: st.builds(layers.LayerNorm, epsilon=st.just(0.1)),
     layers.LocalResponseNorm: st.builds(
@@ -83,38 +83,38 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
     ),
     layers.LocalContrastNorm: st.builds(layers.LocalContrastNorm, st.sampled_from([3, 5]), epsilon=st.just(0.1)),
 }
-MERGES: dict[type[Layer], st.SearchStrategy[Layer]] = {
+MERGE_STRATEGIES: dict[type[Layer], st.SearchStrategy[Layer]] = {
     layers.Add: st.builds(layers.Add),
     layers.Concat: st.builds(layers.Concat),
     layers.Crop: st.builds(layers.Crop),
     layers.Multiply: st.builds(layers.Multiply),
 }
-BUILT_IN_PLACE = {layers.Reshape, layers.MaxUnpool2d}  # the one to a drawn shape, the other where switches are
-OF_REGIONS = {layers.RoIAlign, layers.RoIPool}  # their second input is no image
+DRAWN_SEPARATELY = {layers.Reshape, layers.MaxUnpool2d}  # the one to a drawn shape, the other where switches are
+REGION_POOLING = {layers.RoIAlign, layers.RoIPool}  # their second input is no image
 # Layers without a strategy of their own are drawn from their samples.
-LEAVES |= {
+LAYER_STRATEGIES |= {
     kind: st.sampled_from([sample.layer for sample in SAMPLES if type(sample.layer) is kind])
     for kind in layers.LAYERS
-    if kind not in {*LEAVES, *MERGES, *BUILT_IN_PLACE, *OF_REGIONS}
+    if kind not in {*LAYER_STRATEGIES, *MERGE_STRATEGIES, *DRAWN_SEPARATELY, *REGION_POOLING}
 }
 
 
-def out_shape(layer: Layer, shape: Any) -> Any:
+def output_shape(layer: Layer, shape: Any) -> Any:
     """Return the output shape, or None where the layer refuses the input or makes too much of it."""
     try:
         _, out = layer.init(shape, torch.Generator())
     except PellucidError:
         return None
-    return out if isinstance(out[0], tuple) or math.prod(out) <= LARGEST else None
+    return out if isinstance(out[0], tuple) or math.prod(out) <= MAX_VALUES else None
 
 
-def leaf(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
+def draw_layer(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
     """Draw a layer that takes this shape."""
     if draw(st.integers(0, 9)) == 0:
         return reshape(draw, shape)
     for _ in range(4):
-        layer = draw(LEAVES[draw(st.sampled_from(list(LEAVES)))])
-        out = out_shape(layer, shape)
+        layer = draw(LAYER_STRATEGIES[draw(st.sampled_from(list(LAYER_STRATEGIES)))])
+        out = output_shape(layer, shape)
         if out is not None:
             return layer, out
     return layers.Tanh(), shape
@@ -124,33 +124,36 @@ def reshape(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
     """Draw a Reshape to an image or a row."""
     total = math.prod(shape)
     channels = draw(st.sampled_from([n for n in range(1, total + 1) if total % n == 0]))
-    rest = total // channels
-    height = draw(st.sampled_from([n for n in range(1, rest + 1) if rest % n == 0]))
-    out = (channels, height, rest // height) if draw(maybe) else (total,)
+    n_pixels = total // channels
+    height = draw(st.sampled_from([n for n in range(1, n_pixels + 1) if n_pixels % n == 0]))
+    out = (channels, height, n_pixels // height) if draw(booleans) else (total,)
     return layers.Reshape(out), out
 
 
-def chain(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
+def draw_sequential(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
     """Draw a Sequential of layers and, while `depth` lasts, of combinators."""
     children = []
     for _ in range(draw(st.integers(1, 3))):
-        grow = draw(st.sampled_from([leaf, parallel, forked, graph])) if depth and draw(maybe) else leaf
-        child, shape = grow(draw, shape) if grow is leaf else grow(draw, shape, depth - 1)
+        is_nested = depth and draw(booleans)
+        draw_child = (
+            draw(st.sampled_from([draw_layer, draw_parallel, draw_fork, draw_graph])) if is_nested else draw_layer
+        )
+        child, shape = draw_child(draw, shape) if draw_child is draw_layer else draw_child(draw, shape, depth - 1)
         children.append(child)
     return Sequential(*children), shape
 
 
-def branches(draw: Draw, shape: Shape, depth: int) -> tuple[list[Layer], list[Shape]]:
+def draw_branches(draw: Draw, shape: Shape, depth: int) -> tuple[list[Layer], list[Shape]]:
     """Draw two or three networks on one input whose outputs have one shape."""
-    grown = [chain(draw, shape, depth) for _ in range(draw(st.integers(2, 3)))]
-    if draw(maybe):
-        grown[0] = layers.Identity(), shape
-    target = grown[0][1]
-    fitted = [(net, out) if out == target else fit(net, out, target) for net, out in grown]
-    return [net for net, _ in fitted], [out for _, out in fitted]
+    nets = [draw_sequential(draw, shape, depth) for _ in range(draw(st.integers(2, 3)))]
+    if draw(booleans):
+        nets[0] = layers.Identity(), shape
+    target = nets[0][1]
+    equal_nets = [(net, out) if out == target else with_output_shape(net, out, target) for net, out in nets]
+    return [net for net, _ in equal_nets], [out for _, out in equal_nets]
 
 
-def fit(net: Layer, out: Shape, target: Shape) -> tuple[Layer, Shape]:
+def with_output_shape(net: Layer, out: Shape, target: Shape) -> tuple[Layer, Shape]:
     """Put behind a network what gives it the target's shape."""
     if len(out) == len(target) == 3:
         return Sequential(net, layers.AdaptiveAvgPool2d(target[1:]), layers.Conv2d(target[0], 1)), target
@@ -158,57 +161,61 @@ def fit(net: Layer, out: Shape, target: Shape) -> tuple[Layer, Shape]:
     return Sequential(net, layers.Flatten(), layers.Dense(units), layers.Reshape(target)), target
 
 
-def merge(draw: Draw, shapes: list[Shape]) -> tuple[Layer, Shape]:
+def draw_merge(draw: Draw, shapes: list[Shape]) -> tuple[Layer, Shape]:
     """Draw a merge that takes these shapes."""
-    layer = draw(MERGES[draw(st.sampled_from(list(MERGES)))])
-    out = out_shape(layer, tuple(shapes))
+    layer = draw(MERGE_STRATEGIES[draw(st.sampled_from(list(MERGE_STRATEGIES)))])
+    out = output_shape(layer, tuple(shapes))
     return (layer, out) if out is not None else (layers.Add(), shapes[0])
 
 
-def parallel(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
+def draw_parallel(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
     """Draw a Parallel."""
-    nets, outs = branches(draw, shape, depth)
-    join, out = merge(draw, outs)
-    return Parallel(tuple(nets), join), out
+    nets, outs = draw_branches(draw, shape, depth)
+    merge, out = draw_merge(draw, outs)
+    return Parallel(tuple(nets), merge), out
 
 
-def forked(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
+def draw_fork(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
     """Draw a Fork, a Shared layer on its outputs, and a merge."""
-    nets, outs = branches(draw, shape, depth)
-    head, out = leaf(draw, outs[0])
-    join, out = merge(draw, [out] * len(outs))
-    return Sequential(Fork(*nets), Shared(head), join), out
+    nets, outs = draw_branches(draw, shape, depth)
+    head, out = draw_layer(draw, outs[0])
+    merge, out = draw_merge(draw, [out] * len(outs))
+    return Sequential(Fork(*nets), Shared(head), merge), out
 
 
-def graph(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
+def draw_graph(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
     """Draw a Graph whose nodes read any earlier value, some of them by an earlier node's layer."""
     shapes: dict[str, Shape] = {"input": shape}
     nodes: dict[str, tuple[Any, ...]] = {}
     for index in range(draw(st.integers(2, 5))):
         name = f"n{index}"
         source = draw(st.sampled_from(list(shapes)))
-        same = [other for other in shapes if shapes[other] == shapes[source]]
-        repeated = [
-            old for old, node in nodes.items() if isinstance(node[0], Layer) and shapes[node[1]] == shapes[source]
+        same_shape = [other for other in shapes if shapes[other] == shapes[source]]
+        repeatable = [
+            earlier
+            for earlier, node in nodes.items()
+            if isinstance(node[0], Layer) and shapes[node[1]] == shapes[source]
         ]
-        repeated = [old for old in repeated if len(nodes[old]) == 2]
-        if len(same) > 1 and draw(maybe):
-            sources = [source, draw(st.sampled_from(same))]
-            layer, shapes[name] = merge(draw, [shapes[source] for source in sources])
+        repeatable = [earlier for earlier in repeatable if len(nodes[earlier]) == 2]
+        if len(same_shape) > 1 and draw(booleans):
+            sources = [source, draw(st.sampled_from(same_shape))]
+            layer, shapes[name] = draw_merge(draw, [shapes[source] for source in sources])
             nodes[name] = (layer, *sources)
-        elif repeated and draw(maybe):
-            old = draw(st.sampled_from(repeated))
-            nodes[name], shapes[name] = (old, source), shapes[old]
+        elif repeatable and draw(booleans):
+            earlier = draw(st.sampled_from(repeatable))
+            nodes[name], shapes[name] = (earlier, source), shapes[earlier]
         else:
-            layer, shapes[name] = chain(draw, shapes[source], 0) if depth else leaf(draw, shapes[source])
+            layer, shapes[name] = (
+                draw_sequential(draw, shapes[source], 0) if depth else draw_layer(draw, shapes[source])
+            )
             nodes[name] = (layer, source)
     return Graph(nodes, (name,)), shapes[name]
 
 
-def unpooling(draw: Draw, shape: Shape) -> tuple[Layer, tuple[Shape, Shape], Shape]:
+def draw_unpooling(draw: Draw, shape: Shape) -> tuple[Layer, tuple[Shape, Shape], Shape]:
     """Draw a Graph that takes (x, switches) of one shape back through MaxUnpool2d, and its output's shape."""
-    first = layers.Tanh() if draw(maybe) else layers.Conv2d(shape[0], 3, padding=1)
-    nodes = {"first": (first, "x"), "up": (layers.MaxUnpool2d(2), "first", "switches")}
+    first_layer = layers.Tanh() if draw(booleans) else layers.Conv2d(shape[0], 3, padding=1)
+    nodes = {"first": (first_layer, "x"), "up": (layers.MaxUnpool2d(2), "first", "switches")}
     return Graph(nodes, ("up",), ("x", "switches")), (shape, shape), (shape[0], 2 * shape[1], 2 * shape[2])
 
 
@@ -218,8 +225,8 @@ def networks(draw: Draw) -> tuple[Layer, Any]:
     image = draw(st.tuples(st.sampled_from([1, 2, 4]), st.integers(2, 7), st.integers(2, 7)))
     kind = draw(st.integers(0, 9))
     if kind == 0:
-        up, shape, out = unpooling(draw, image)
-        after, _ = chain(draw, out, 1)
-        return Sequential(up, after), shape
+        unpool, shape, out = draw_unpooling(draw, image)
+        head, _ = draw_sequential(draw, out, 1)
+        return Sequential(unpool, head), shape
     shape = image if kind < 8 else (draw(st.integers(2, 9)),)
-    return chain(draw, shape, 2)[0], shape
+    return draw_sequential(draw, shape, 2)[0], shape

@@ -21,7 +21,7 @@ from pellucid.layers import (
 from tests.oracle import Sample
 
 
-def block(filters: int) -> Layer:
+def residual_block(filters: int) -> Layer:
     """A residual block of He et al. 2016."""
     body = Sequential(
         conv1=Conv2d(filters, 3, padding=1, bias=False),
@@ -46,7 +46,7 @@ def u_net(filters: int, depth: int) -> Layer:
     return Parallel({"skip": Identity(), "deeper": deeper}, Concat())
 
 
-TWO = ((3, 4, 4), (3, 4, 4))
+TWO_SHAPES = ((3, 4, 4), (3, 4, 4))
 
 NETWORKS: dict[str, Sample] = {
     "empty sequential": Sample(Sequential(), (3,)),
@@ -55,11 +55,11 @@ NETWORKS: dict[str, Sample] = {
     "concat": Sample(Parallel((Conv2d(2, 1), MaxPool2d(3, 1, 1), Tanh()), Concat()), (3, 4, 5)),
     "multiply": Sample(Parallel({"value": Dense(4), "gate": Sequential(Dense(4), Sigmoid())}, Multiply()), (3,)),
     "residual net": Sample(
-        Sequential(stem=Conv2d(4, 3), block1=block(4), block2=block(4), flat=Flatten(), out=Dense(2)),
+        Sequential(stem=Conv2d(4, 3), block1=residual_block(4), block2=residual_block(4), flat=Flatten(), out=Dense(2)),
         (2, 6, 5),
         train=True,
     ),
-    "residual net, evaluating": Sample(Sequential(block(2), block(2)), (2, 3, 4)),
+    "residual net, evaluating": Sample(Sequential(residual_block(2), residual_block(2)), (2, 3, 4)),
     "u-net": Sample(Sequential(net=u_net(3, 1), out=Conv2d(2, 1)), (2, 8, 12)),
     "fork": Sample(Fork(scores=Dense(4), boxes=Sequential(Dense(3), Tanh()), same=Identity()), (5,)),
     "fork of forks": Sample(Sequential(Dense(4), Fork(Fork(Dense(1), Dense(2)), Dense(3))), (3,)),
@@ -95,7 +95,7 @@ NETWORKS: dict[str, Sample] = {
             ("all", "left", "gate"),
             ("x", "z"),
         ),
-        TWO,
+        TWO_SHAPES,
     ),
     "graph with an unused node": Sample(
         Graph({"used": (Dense(3), "input"), "unused": (Dense(2), "input"), "above": (Tanh(), "unused")}, ("used",)),
@@ -108,7 +108,7 @@ NETWORKS: dict[str, Sample] = {
         Graph(
             {
                 "stem": (Sequential(Conv2d(4, 3, padding=1), ReLU()), "input"),
-                "block": (block(4), "stem"),
+                "block": (residual_block(4), "stem"),
                 "again": ("block", "block"),
                 "heads": (Fork(Conv2d(2, 1), Conv2d(3, 1)), "again"),
                 "tower": (Shared(Sequential(Tanh())), "heads"),

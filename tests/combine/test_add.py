@@ -7,13 +7,13 @@ from pellucid import Dense, Model, PellucidError, ReLU, Sequential
 
 
 def test_added_layers_have_the_names_and_weights_of_layers_in_the_constructor() -> None:
-    net, given = Sequential(), Sequential(Dense(5), ReLU(), Dense(2))
+    net, expected = Sequential(), Sequential(Dense(5), ReLU(), Dense(2))
     for layer in (Dense(5), ReLU(), Dense(2)):
         net.add(layer)
     assert list(net.layers) == ["dense1", "relu1", "dense2"]
-    assert net == given
-    one, other = (Model(each, input_shape=(3,)) for each in (net, given))
-    assert torch.equal(one(torch.ones(1, 3)), other(torch.ones(1, 3)))
+    assert net == expected
+    model, expected_model = (Model(network, input_shape=(3,)) for network in (net, expected))
+    assert torch.equal(model(torch.ones(1, 3)), expected_model(torch.ones(1, 3)))
 
 
 def test_an_added_layer_gets_an_unused_name() -> None:

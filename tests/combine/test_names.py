@@ -17,9 +17,9 @@ def test_unnamed_children_are_called_by_type_and_count() -> None:
 
 
 def test_layers_may_come_in_a_list() -> None:
-    listed = Sequential([Conv2d(2, 3), ReLU(), Conv2d(2, 3), Flatten(), Dense(4)])
-    assert listed == Sequential(Conv2d(2, 3), ReLU(), Conv2d(2, 3), Flatten(), Dense(4))
-    assert list(listed.layers) == ["conv2d1", "relu1", "conv2d2", "flatten1", "dense1"]
+    net = Sequential([Conv2d(2, 3), ReLU(), Conv2d(2, 3), Flatten(), Dense(4)])
+    assert net == Sequential(Conv2d(2, 3), ReLU(), Conv2d(2, 3), Flatten(), Dense(4))
+    assert list(net.layers) == ["conv2d1", "relu1", "conv2d2", "flatten1", "dense1"]
     assert list(Sequential([ReLU(), Sequential([ReLU()])], out=Dense(4)).layers) == ["relu1", "sequential1", "out"]
 
 
@@ -43,7 +43,7 @@ def test_paths_join_names() -> None:
     assert join("block1", "conv") == "block1.conv"
 
 
-def test_walk_meets_every_layer_in_order_the_network_first() -> None:
+def test_walk_yields_the_network_and_then_every_layer_in_order() -> None:
     body = Sequential(conv=Conv2d(2, 1), act=ReLU())
     net = Sequential(
         block=Parallel({"skip": Identity(), "body": body}, Add()),
@@ -81,7 +81,7 @@ def test_params_have_the_paths_of_the_layers() -> None:
     assert out == (2, 4, 4)
 
 
-def test_shared_holds_its_parameters_once() -> None:
+def test_a_shared_layer_has_its_parameters_once() -> None:
     params, out = Shared(Dense(3)).init(((4,), (4,)), torch.Generator())
     assert set(params) == {"layer"}
     assert out == ((3,), (3,))
@@ -125,7 +125,7 @@ def test_branches_with_different_shapes_are_refused(net: Layer, shape: Any, mess
 
 
 def test_a_layer_that_does_not_fit_is_named_by_its_path_and_input() -> None:
-    deep = Sequential(one=Conv2d(2, 3), two=Conv2d(4, 9))
-    net = Sequential(first=Conv2d(2, 3), block=Parallel({"skip": Identity(), "body": deep}, Add()))
+    body = Sequential(one=Conv2d(2, 3), two=Conv2d(4, 9))
+    net = Sequential(first=Conv2d(2, 3), block=Parallel({"skip": Identity(), "body": body}, Add()))
     with pytest.raises(PellucidError, match=r"^block\.body\.two: Conv2d: .*\(its input is \(2, 4, 4\)\)$"):
         net.init((1, 8, 8), torch.Generator())

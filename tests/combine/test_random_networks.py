@@ -11,37 +11,41 @@ from torch import Tensor
 
 from pellucid.combine import walk
 from pellucid.layers import LAYERS, Layer
-from tests.combine.random_networks import BUILT_IN_PLACE, LEAVES, MERGES, OF_REGIONS, networks
-from tests.oracle import Sample, autograd, cast, difference, is_many, leaves, normal, ours, tree_map
+from tests.combine.random_networks import DRAWN_SEPARATELY, LAYER_STRATEGIES, MERGE_STRATEGIES, REGION_POOLING, networks
+from tests.oracle import Sample, autograd, cast, difference, forward_backward, is_shape_tuple, leaves, normal, tree_map
 
 
 def inputs(shape: Any, rng: torch.Generator) -> Any:
     """Draw images or rows, and for a pair of shapes (x, switches) of a pooling by 2."""
-    if not is_many(shape):
+    if not is_shape_tuple(shape):
         return normal(shape, rng)
     batch, channels, height, width = shape[0]
     image = normal((batch, channels, 2 * height, 2 * width), rng)
     return torch.nn.functional.max_pool2d(image, 2, return_indices=True)
 
 
-def errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> Iterator[float]:
+def tensor_errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> Iterator[float]:
     """Yield how far each tensor is off; what no output depends on must be absent or 0."""
     assert actual.keys() <= expected.keys()
     for path, leaf in expected.items():
         yield difference(actual.get(path, torch.zeros_like(leaf)), leaf)
 
 
-def worst(actual: tuple[dict[str, Tensor], ...], expected: tuple[dict[str, Tensor], ...]) -> float:
+def largest_error(actual: tuple[dict[str, Tensor], ...], expected: tuple[dict[str, Tensor], ...]) -> float:
     """Return the largest error of (y, dx, dparams)."""
-    return max(far for one, other in zip(actual, expected, strict=True) for far in errors(one, other))
+    return max(
+        error
+        for actual_tensors, expected_tensors in zip(actual, expected, strict=True)
+        for error in tensor_errors(actual_tensors, expected_tensors)
+    )
 
 
-def reference(net: Layer, params: Any, x: Any, sample: Sample, dy: Any) -> tuple[dict[str, Tensor], ...]:
+def autograd_results(net: Layer, params: Any, x: Any, sample: Sample, dy: Any) -> tuple[dict[str, Tensor], ...]:
     y, dx, dparams = autograd(net, params, x, sample.mode(), dy)
     return leaves(y), dx, dparams
 
 
-def jittered(tree: Any, size: float) -> Any:
+def with_jitter(tree: Any, size: float) -> Any:
     rng = torch.Generator().manual_seed(5)
 
     def jitter(leaf: Tensor) -> Tensor:
@@ -58,37 +62,43 @@ def test_random_networks_agree_with_autograd(network: tuple[Layer, Any], train: 
     net, shape = network
     sample = Sample(net, shape, train=train, make=inputs)
     params, x = sample.inputs(batch)
-    y, dy, dx, dparams = ours(net, params, x, sample.mode())
-    expected = reference(net, params, x, sample, dy)
-    far = worst((leaves(y), dx, dparams), expected)
-    if far > 1e-9:  # on a kink the gradient depends on the last bit: near ties of max pooling are no mistake
-        moved = worst(reference(net, jittered(params, 1e-9), jittered(x, 1e-9), sample, dy), expected)
+    y, dy, dx, dparams = forward_backward(net, params, x, sample.mode())
+    expected = autograd_results(net, params, x, sample, dy)
+    error = largest_error((leaves(y), dx, dparams), expected)
+    if error > 1e-9:  # on a kink the gradient depends on the last bit: near ties of max pooling are no mistake
+        jitter_error = largest_error(
+            autograd_results(net, with_jitter(params, 1e-9), with_jitter(x, 1e-9), sample, dy), expected
+        )
         event("near tie")
-        assume(moved < 1e-5)
-    assert far <= 1e-9, f"off by {far:.2e}"
+        assume(jitter_error < 1e-5)
+    assert error <= 1e-9, f"off by {error:.2e}"
 
-    moved = worst(reference(net, jittered(params, 1e-6), jittered(x, 1e-6), sample, dy), expected)
-    if moved < 1e-4:  # where float64 does not mind a float32's rounding, float32 must agree
-        single = cast(params, torch.float32), cast(x, torch.float32), cast(dy, torch.float32)
-        y32, _, dx32, dparams32 = ours(net, single[0], single[1], sample.mode(), single[2])
+    jitter_error = largest_error(
+        autograd_results(net, with_jitter(params, 1e-6), with_jitter(x, 1e-6), sample, dy), expected
+    )
+    if jitter_error < 1e-4:  # where float64 does not mind a float32's rounding, float32 must agree
+        float32_inputs = cast(params, torch.float32), cast(x, torch.float32), cast(dy, torch.float32)
+        y32, _, dx32, dparams32 = forward_backward(
+            net, float32_inputs[0], float32_inputs[1], sample.mode(), float32_inputs[2]
+        )
         event("float32 compared")
-        far = worst((leaves(y32), dx32, dparams32), expected)
-        assert far <= 1e-2, f"float32 is off by {far:.2e}"
+        error = largest_error((leaves(y32), dx32, dparams32), expected)
+        assert error <= 1e-2, f"float32 is off by {error:.2e}"
 
 
 def test_every_layer_can_be_drawn() -> None:
-    assert set(LEAVES) | set(MERGES) | BUILT_IN_PLACE | OF_REGIONS == set(LAYERS)
+    assert set(LAYER_STRATEGIES) | set(MERGE_STRATEGIES) | DRAWN_SEPARATELY | REGION_POOLING == set(LAYERS)
 
 
 @pytest.mark.slow
 def test_random_networks_contain_every_layer_and_combinator() -> None:
-    seen: set[type[Layer]] = set()
+    layer_types: set[type[Layer]] = set()
 
     @settings(max_examples=400, database=None, suppress_health_check=list(HealthCheck))
     @given(network=networks())
-    def look(network: tuple[Layer, Any]) -> None:
-        seen.update(type(layer) for _, layer in walk(network[0]))
+    def record_layers(network: tuple[Layer, Any]) -> None:
+        layer_types.update(type(layer) for _, layer in walk(network[0]))
 
-    look()
-    assert set(LAYERS) - OF_REGIONS <= seen
-    assert {"Sequential", "Parallel", "Fork", "Shared", "Graph"} <= {kind.__name__ for kind in seen}
+    record_layers()
+    assert set(LAYERS) - REGION_POOLING <= layer_types
+    assert {"Sequential", "Parallel", "Fork", "Shared", "Graph"} <= {kind.__name__ for kind in layer_types}

@@ -11,7 +11,7 @@ from pellucid.cli.main import main
 
 pytestmark = pytest.mark.slow
 
-KEYS = {"suite", "version", "cases", "passed", "skipped", "failed", "worst_error", "skips", "file"}
+ROW_KEYS = {"suite", "version", "cases", "passed", "skipped", "failed", "worst_error", "skips", "file"}
 
 
 def test_a_part_as_json_is_one_object_and_writes_nothing(
@@ -20,7 +20,7 @@ def test_a_part_as_json_is_one_object_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     assert main(["scorecard", "metrics", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
-    assert {frozenset(row) for row in values["rows"]} == {frozenset(KEYS)}
+    assert {frozenset(row) for row in values["rows"]} == {frozenset(ROW_KEYS)}
     assert values["coverage"] == []
     assert not list(tmp_path.iterdir())
 
@@ -29,7 +29,7 @@ def test_a_failing_case_is_reported_and_is_the_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = Row("torch OpInfo x", "0", "x.py", None, 1, failures=["sample 0: Mismatch: error 1e+00 is more than 1e-11"])
-    monkeypatch.setattr("conformance.card.score", lambda parts, every, tell: (tell(row), card.Card((row,), ()))[1])
+    monkeypatch.setattr("conformance.card.run_parts", lambda parts, every, tell: (tell(row), card.Card((row,), ()))[1])
     assert main(["scorecard", "opinfo"]) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first == "pellucid: torch OpInfo x: sample 0: Mismatch: error 1e+00 is more than 1e-11"
@@ -37,7 +37,7 @@ def test_a_failing_case_is_reported_and_is_the_exit_code(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["opinf"], "the scorecard has no part 'opinf'; did you mean 'opinfo'?"),
         (["coverag"], "did you mean 'coverage'?"),
@@ -46,11 +46,11 @@ def test_a_failing_case_is_reported_and_is_the_exit_code(
     ],
 )
 def test_invalid_arguments_are_reported_in_one_line(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["scorecard", *words]) == 2
+    assert main(["scorecard", *arguments]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conformance.case import Case, SkipCase
-from conformance.coverage import UNTOUCHED, VALUE_BY_VALUE, Check, coverage, public, touched
+from conformance.coverage import INDEPENDENT_CHECKS, VALUE_BY_VALUE, Check, coverage, public_parts, reached_subjects
 from pellucid import combine, metrics, rules
 from pellucid.combine import Combinator, Sequential
 from pellucid.layers import LAYERS, Dense, LocalContrastNorm, ReLU
@@ -19,29 +19,29 @@ from tests.layers.elementwise import ELEMENTWISE
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def case(subject: Any, error: float = 0.0, name: str = "one", ran: list[str] | None = None) -> Case:
+def make_case(subject: Any, error: float = 0.0, name: str = "one", checked_names: list[str] | None = None) -> Case:
     def check() -> float:
-        if ran is not None:
-            ran.append(name)
+        if checked_names is not None:
+            checked_names.append(name)
         return error
 
     return Case("torch something", "1.0", name, subject, check, tolerance=1e-3)
 
 
-@pytest.mark.parametrize("part", UNTOUCHED, ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", INDEPENDENT_CHECKS, ids=lambda part: part.__name__)
 def test_a_check_that_is_named_exists_in_the_tests(part: Any) -> None:
-    check = UNTOUCHED[part]
+    check = INDEPENDENT_CHECKS[part]
     path = ROOT / check.file
     assert path.is_file()
     assert path.is_relative_to(ROOT / "tests")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert check.name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    assert len(check.how.split()) > 3
+    assert len(check.method.split()) > 3
 
 
 def test_every_kind_of_public_part_is_covered() -> None:
     kinds: dict[str, set[Any]] = {}
-    for part, kind in public():
+    for part, kind in public_parts():
         kinds.setdefault(kind, set()).add(part)
     assert kinds["layer"] == set(LAYERS)
     assert kinds["loss"] == set(LOSSES.values())
@@ -66,32 +66,36 @@ def test_every_kind_of_public_part_is_covered() -> None:
 
 
 def test_a_public_name_without_a_check_is_listed_as_open() -> None:
-    everything = {part for part, _ in public()} - UNTOUCHED.keys()
-    hole = [entry for entry in coverage(everything - {Dense}) if not entry.checked_by]
-    assert [(entry.name, entry.kind, entry.file) for entry in hole] == [("Dense", "layer", "pellucid/layers/dense.py")]
-    assert hole[0].to_json() == {
+    parts = {part for part, _ in public_parts()} - INDEPENDENT_CHECKS.keys()
+    unchecked = [entry for entry in coverage(parts - {Dense}) if not entry.checked_by]
+    assert [(entry.name, entry.kind, entry.file) for entry in unchecked] == [
+        ("Dense", "layer", "pellucid/layers/dense.py")
+    ]
+    assert unchecked[0].to_json() == {
         "name": "Dense", "kind": "layer", "file": "pellucid/layers/dense.py", "checked_by": "",
     }  # fmt: skip
 
 
 def test_an_activation_that_no_suite_has_is_checked_by_its_reference() -> None:
-    everything = {part for part, _ in public()} - UNTOUCHED.keys()
-    (entry,) = [entry for entry in coverage(everything - {ReLU}) if entry.name == "ReLU"]
+    parts = {part for part, _ in public_parts()} - INDEPENDENT_CHECKS.keys()
+    (entry,) = [entry for entry in coverage(parts - {ReLU}) if entry.name == "ReLU"]
     assert entry.checked_by == str(VALUE_BY_VALUE)
     path = ROOT / VALUE_BY_VALUE.file
     assert f"def {VALUE_BY_VALUE.name}(" in path.read_text(encoding="utf-8")
     assert ReLU in ELEMENTWISE
 
 
-def test_a_table_entry_that_a_suite_reaches_by_now_is_open_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = {part for part, _ in public()}
-    stale = coverage(everything - (UNTOUCHED.keys() - {Sequential}))
-    open_ones = [entry for entry in stale if not entry.checked_by]
-    assert [entry.kind for entry in open_ones] == ["stale"]
-    assert "Sequential (a suite reaches it" in open_ones[0].name
-    monkeypatch.setitem(UNTOUCHED, Path, Check("tests/oracle.py", "ours", "of a part that is gone"))
-    gone = [entry for entry in coverage(everything - UNTOUCHED.keys()) if not entry.checked_by]
-    assert "Path (no public part of ours" in gone[0].name
+def test_a_check_of_a_part_that_a_suite_reaches_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {part for part, _ in public_parts()}
+    entries = coverage(parts - (INDEPENDENT_CHECKS.keys() - {Sequential}))
+    unchecked = [entry for entry in entries if not entry.checked_by]
+    assert [entry.kind for entry in unchecked] == ["stale"]
+    assert "Sequential (a suite reaches it" in unchecked[0].name
+    monkeypatch.setitem(
+        INDEPENDENT_CHECKS, Path, Check("tests/oracle.py", "forward_backward", "of a part that is gone")
+    )
+    removed = [entry for entry in coverage(parts - INDEPENDENT_CHECKS.keys()) if not entry.checked_by]
+    assert "Path (no public part of ours" in removed[0].name
 
 
 def test_only_a_case_that_passes_reaches_a_part_and_no_more_are_run_then() -> None:
@@ -99,8 +103,13 @@ def test_only_a_case_that_passes_reaches_a_part_and_no_more_are_run_then() -> No
         raise SkipCase("option axis")
 
     skipped = Case("torch something", "1.0", "zero", SGD, skip, tolerance=1.0)
-    ran: list[str] = []
-    tried = [skipped, case(SGD, 1.0, "fails", ran), case(SGD, 0.0, "passes", ran), case(SGD, 0.0, "late", ran)]
-    assert touched(tried) == {SGD}
-    assert ran == ["fails", "passes"]
-    assert touched([skipped, case(LocalContrastNorm, float("nan"))]) == set()
+    checked_names: list[str] = []
+    cases = [
+        skipped,
+        make_case(SGD, 1.0, "fails", checked_names),
+        make_case(SGD, 0.0, "passes", checked_names),
+        make_case(SGD, 0.0, "late", checked_names),
+    ]
+    assert reached_subjects(cases) == {SGD}
+    assert checked_names == ["fails", "passes"]
+    assert reached_subjects([skipped, make_case(LocalContrastNorm, float("nan"))]) == set()

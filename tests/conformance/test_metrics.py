@@ -10,7 +10,7 @@ from torch import Tensor
 
 from conformance import estimators, metrics
 from conformance.metrics import data_sets
-from conformance.tally import count
+from conformance.tally import run_cases
 from pellucid import metrics as ours
 
 pytestmark = pytest.mark.slow
@@ -27,35 +27,35 @@ def test_the_data_sets_are_what_their_names_say() -> None:
     assert sum(len(row.unique()) < len(row) for row in ties) > 20
 
 
-def swapped(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
+def transposed_confusion_matrix(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
     return ours.confusion_matrix(predicted, target, classes)
 
 
-def last_of_equals(target: Tensor, scores: Tensor, k: int) -> float:
-    best = scores.shape[1] - 1 - scores.flip(1).argsort(dim=1, descending=True, stable=True)[:, :k]
-    return (best == target.unsqueeze(1)).any(1).double().mean().item()
+def top_k_with_last_of_ties(target: Tensor, scores: Tensor, k: int) -> float:
+    predicted = scores.shape[1] - 1 - scores.flip(1).argsort(dim=1, descending=True, stable=True)[:, :k]
+    return (predicted == target.unsqueeze(1)).any(1).double().mean().item()
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong", "suites"),
+    ("name", "wrong_metric", "suites"),
     [
         ("accuracy", lambda target, predicted: 0.5, {"accuracy_score"}),
-        ("top_k", last_of_equals, {"top_k_accuracy_score"}),
+        ("top_k", top_k_with_last_of_ties, {"top_k_accuracy_score"}),
         ("macro", lambda by_class: by_class[by_class > 0].mean().item(), {"precision_score macro"}),
-        ("confusion_matrix", swapped, {"confusion_matrix", "precision_score", "recall_score"}),
+        ("confusion_matrix", transposed_confusion_matrix, {"confusion_matrix", "precision_score", "recall_score"}),
     ],
 )
-def test_a_wrong_metric_fails(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any, suites: set[str]) -> None:
-    monkeypatch.setattr(metrics, name, wrong)
-    rows = [row for row in count(metrics.cases()) if row.failed]
+def test_a_wrong_metric_fails(monkeypatch: pytest.MonkeyPatch, name: str, wrong_metric: Any, suites: set[str]) -> None:
+    monkeypatch.setattr(metrics, name, wrong_metric)
+    rows = [row for row in run_cases(metrics.cases()) if row.failed]
     assert suites <= {row.suite.removeprefix("sklearn.metrics ") for row in rows}
     assert all("Mismatch" in failure for row in rows for failure in row.failures)
 
 
-class Careless(ClassifierMixin, BaseEstimator):
-    """A classifier that takes anything and always says 0."""
+class ConstantClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier that takes anything and always predicts 0."""
 
-    def fit(self, X: Any, y: Any) -> "Careless":  # noqa: N803 - scikit-learn's names
+    def fit(self, X: Any, y: Any) -> "ConstantClassifier":  # noqa: N803 - scikit-learn's names
         self.classes_ = [0]
         return self
 
@@ -64,22 +64,22 @@ class Careless(ClassifierMixin, BaseEstimator):
 
 
 def test_a_good_estimator_passes_all_checks_and_a_careless_one_does_not() -> None:
-    good, careless = count(estimators.cases((GaussianNB(), Careless())))
+    good, constant = run_cases(estimators.cases((GaussianNB(), ConstantClassifier())))
     assert good.suite == "sklearn check_estimator GaussianNB"
     assert good.failures == []
     assert good.passed > 40
     assert good.passed + good.skipped == good.cases
     assert all("not" in reason for reason in good.skips)  # what is not installed or not set
-    assert careless.suite == "sklearn check_estimator Careless"
-    assert any(failure.startswith("check_estimators_nan_inf:") for failure in careless.failures)
-    assert careless.failed >= 10
+    assert constant.suite == "sklearn check_estimator ConstantClassifier"
+    assert any(failure.startswith("check_estimators_nan_inf:") for failure in constant.failures)
+    assert constant.failed >= 10
 
 
 def test_the_cases_are_as_many_as_check_estimator_runs() -> None:
     from sklearn.utils.estimator_checks import check_estimator
 
-    ran = check_estimator(GaussianNB(), on_skip=None, on_fail=None)
-    assert len(list(estimators.cases((GaussianNB(),)))) == len(ran)
+    results = check_estimator(GaussianNB(), on_skip=None, on_fail=None)
+    assert len(list(estimators.cases((GaussianNB(),)))) == len(results)
 
 
 def test_every_public_estimator_is_checked() -> None:

@@ -9,8 +9,8 @@ import torch
 
 from conformance.case import Case, Mismatch
 from conformance.networks import cases
-from conformance.networks.answer import Answer, Pulled
-from conformance.networks.network import Network, still
+from conformance.networks.answer import Answer, PassResult
+from conformance.networks.network import Network, without_dropout
 from conformance.tally import Row
 from pellucid.combine.base import map_layers, walk
 from pellucid.layers import BatchNorm
@@ -18,54 +18,54 @@ from pellucid.models import MODELS, mobilenet_v2, resnet18, resnet34
 
 pytestmark = pytest.mark.slow
 
-NEEDED = ("keras", "onnxruntime", "transformers")
+REQUIRED_PACKAGES = ("keras", "onnxruntime", "transformers")
 LIBRARIES = pytest.mark.real  # importing them and building their networks takes half a minute
 
 
 @pytest.fixture(scope="module")
-def everything() -> list[Case]:
+def all_cases() -> list[Case]:
     """All cases, none of which runs before it is asked."""
-    for package in NEEDED:
+    for package in REQUIRED_PACKAGES:
         if find_spec(package) is None:
             pytest.skip(f"needs {package}")
     return list(cases())
 
 
 @LIBRARIES
-def test_every_network_of_the_table_has_cases(everything: list[Case]) -> None:
-    suites = list(dict.fromkeys(case.suite.rpartition(" ")[0] for case in everything if case.tolerance))
+def test_every_network_of_the_table_has_cases(all_cases: list[Case]) -> None:
+    suites = list(dict.fromkeys(case.suite.rpartition(" ")[0] for case in all_cases if case.tolerance))
     names = ("VGG16", "VGG19", "ResNet50", "DenseNet121", "MobileNetV2", "InceptionV3")
     assert suites[:6] == [f"keras.applications {name}" for name in names]
     light = [f"onnx light {name}" for name in ("AlexNet", "GoogLeNet", "SqueezeNet 1.1", "ResNet-50")]
     assert suites[6:10] == light
     assert suites[10:] == [f"torch transformers ResNet-{depth}" for depth in (18, 34, 50)]
-    assert {case.tolerance for case in everything if "float64" in case.name} == {1e-9}
-    assert {case.tolerance for case in everything if "float32" in case.name} == {1e-4}
+    assert {case.tolerance for case in all_cases if "float64" in case.name} == {1e-9}
+    assert {case.tolerance for case in all_cases if "float32" in case.name} == {1e-4}
 
 
 @LIBRARIES
-def test_published_numbers_of_parameters(everything: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = [case for case in everything if case.suite.startswith("torchvision documentation")]
-    assert [case.check() for case in mine] == [0.0] * 23
+def test_published_numbers_of_parameters(all_cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    count_cases = [case for case in all_cases if case.suite.startswith("torchvision documentation")]
+    assert [case.check() for case in count_cases] == [0.0] * 23
     for count in ("61,100,840", "138,357,544", "25,557,032", "6,624,904", "7,978,856", "3,504,872"):  # oracles.md's
-        assert sum(f"of {count} parameters" in case.suite for case in mine) == 1
+        assert sum(f"of {count} parameters" in case.suite for case in count_cases) == 1
     monkeypatch.setitem(MODELS, "resnet18", resnet34)
     with pytest.raises(Mismatch, match="resnet18 has 21,797,672 parameters, not 11,689,512"):
-        next(case for case in mine if case.name == "resnet18").check()
+        next(case for case in count_cases if case.name == "resnet18").check()
 
 
-def answered(net_bias: float) -> Answer:
+def resnet18_answer(net_bias: float) -> Answer:
     """Return what a ResNet-18 of Hugging Face answers, its scores' bias being off by `net_bias` afterwards."""
     from conformance.networks import transformers_resnet
 
-    answer = transformers_resnet._ask((2, 2, 2, 2), transformers_resnet.BASIC)
+    answer = transformers_resnet._ask((2, 2, 2, 2), transformers_resnet.BASIC_WIDTHS)
     name = "classifier.1.bias"
     return replace(answer, weights={**answer.weights, name: answer.weights[name] + net_bias})
 
 
 @LIBRARIES
-def test_a_wrong_weight_fails(everything: list[Case]) -> None:
-    network = Network("x", "0", resnet18, resnet18(), partial(answered, 1e-2), trains=True)
+def test_a_wrong_weight_fails(all_cases: list[Case]) -> None:
+    network = Network("x", "0", resnet18, resnet18(), partial(resnet18_answer, 1e-2), trains=True)
     result = {case.name: case.check() > case.tolerance for case in network.cases()}
     assert result["logits float32"]
     assert result["logits float64"]
@@ -73,8 +73,8 @@ def test_a_wrong_weight_fails(everything: list[Case]) -> None:
 
 
 @LIBRARIES
-def test_another_epsilon_fails(everything: list[Case]) -> None:
-    network = Network("x", "0", resnet18, resnet18(epsilon=1e-3), partial(answered, 0.0), trains=True)
+def test_another_epsilon_fails(all_cases: list[Case]) -> None:
+    network = Network("x", "0", resnet18, resnet18(epsilon=1e-3), partial(resnet18_answer, 0.0), trains=True)
     row = Row("x", "0", "x.py", resnet18)
     for case in network.cases():
         assert not row.add(case)
@@ -82,15 +82,15 @@ def test_another_epsilon_fails(everything: list[Case]) -> None:
 
 
 def test_a_case_without_the_other_pass_or_tensor_fails() -> None:
-    nothing = Pulled(torch.ones(1, 2), torch.ones(1, 3, 2, 2), {}, {})
-    answer = Answer({}, torch.ones(1, 3, 2, 2), torch.ones(1, 2), torch.ones(1, 2), nothing, None)
+    empty_pass = PassResult(torch.ones(1, 2), torch.ones(1, 3, 2, 2), {}, {})
+    answer = Answer({}, torch.ones(1, 3, 2, 2), torch.ones(1, 2), torch.ones(1, 2), empty_pass, None)
     network = Network("x", "0", mobilenet_v2, mobilenet_v2(), lambda: answer, trains=False)
     with pytest.raises(Mismatch, match="no pass in training mode"):
-        network.theirs(train=True)
+        network.reference_pass(train=True)
 
 
-def test_dropout_is_taken_out_and_norms_tell_the_last_batch() -> None:
-    net = map_layers(mobilenet_v2(), still)
+def test_dropout_is_removed_and_norms_report_the_last_batch() -> None:
+    net = map_layers(mobilenet_v2(), without_dropout)
     params, _ = net.init((3, 32, 32), torch.Generator().manual_seed(0))
     norms = [layer for _, layer in walk(net) if isinstance(layer, BatchNorm)]
     assert len(norms) == 52

@@ -78,11 +78,11 @@ def all_published() -> tuple[Published, ...]:
     return tuple(published())
 
 
-def normal(*shape: int) -> np.ndarray:
+def random_array(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def model(
+def make_model(
     nodes: list[onnx.NodeProto], x: np.ndarray, weights: dict[str, np.ndarray], opset: int = 22
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
@@ -104,18 +104,18 @@ def run_node(operator: str, *inputs: np.ndarray, outputs: int = 1, **attributes:
 def test_every_published_case_of_the_supported_operators_is_included() -> None:
     names = {(case.suite.split()[1], case.name) for case in all_cases()}
     assert len(names) == len(all_cases())
-    single_node = {(one.kind, one.name): one for one in all_published() if len(one.model.graph.node) == 1}
-    supported = {key for key, one in single_node.items() if one.model.graph.node[0].op_type in SUPPORTED}
+    single_node = {(case.kind, case.name): case for case in all_published() if len(case.model.graph.node) == 1}
+    supported = {key for key, case in single_node.items() if case.model.graph.node[0].op_type in SUPPORTED}
     assert len(supported) > 350
     assert supported <= names
-    bodies = {(one.kind, one.name) for one in all_published() if (one.kind, one.origin) in supported}
+    bodies = {(case.kind, case.name) for case in all_published() if (case.kind, case.origin) in supported}
     assert len(bodies) > len(supported)
     assert bodies <= names
 
 
 def test_every_operator_but_global_lp_pool_has_a_case() -> None:
-    tried = {case.suite.split()[2] for case in all_cases()}
-    assert set(OPERATORS) - tried == {"GlobalLpPool"}
+    operators = {case.suite.split()[2] for case in all_cases()}
+    assert set(OPERATORS) - operators == {"GlobalLpPool"}
 
 
 def test_the_checked_class_depends_on_the_attributes_of_a_case() -> None:
@@ -128,7 +128,7 @@ def test_the_checked_class_depends_on_the_attributes_of_a_case() -> None:
 
 
 def test_skipped_cases_name_what_is_missing() -> None:
-    reasons = dict(_reasons(all_cases()))
+    reasons = dict(_skip_reasons(all_cases()))
     assert reasons["test_maxpool_3d_default"] == "3-D image"
     assert reasons["test_roialign_mode_max"] == "option mode='max'"
     assert reasons["test_add_int8"] == "dtype int8"
@@ -138,15 +138,15 @@ def test_skipped_cases_name_what_is_missing() -> None:
     assert reasons["test_softmax_axis_0_expanded"] == "function body in primitive operators"
 
 
-def _reasons(cases_: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
-    for case in cases_:
+def _skip_reasons(all_cases_: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
+    for case in all_cases_:
         row = Row(case.suite, case.version, case.file, case.subject)
         row.add(case)
         yield from ((case.name, reason) for reason in row.skips)
 
 
 @pytest.mark.parametrize(
-    ("name", "attribute", "wrong"),
+    ("name", "attribute", "wrong_value"),
     [
         ("test_conv_with_strides_padding", "pads", [0, 0, 1, 1]),
         ("test_maxpool_2d_strides", "strides", [2, 2]),
@@ -156,15 +156,15 @@ def _reasons(cases_: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
         ("test_adam_multiple", "beta", 0.5),
     ],
 )
-def test_a_wrong_attribute_gives_a_mismatch(name: str, attribute: str, wrong: object) -> None:
+def test_a_wrong_attribute_gives_a_mismatch(name: str, attribute: str, wrong_value: object) -> None:
     case = next(case for case in all_published() if case.name == name)
     assert check(case) < 1e-5
-    changed = onnx.ModelProto()
-    changed.CopyFrom(case.model)
-    (field,) = (field for field in changed.graph.node[0].attribute if field.name == attribute)
-    field.CopyFrom(helper.make_attribute(attribute, wrong))
+    changed_model = onnx.ModelProto()
+    changed_model.CopyFrom(case.model)
+    (field,) = (field for field in changed_model.graph.node[0].attribute if field.name == attribute)
+    field.CopyFrom(helper.make_attribute(attribute, wrong_value))
     try:
-        error = check(Published(case.kind, case.name, changed, case.data))
+        error = check(Published(case.kind, case.name, changed_model, case.data_sets))
     except Mismatch:
         return
     assert error > 1e-4
@@ -174,7 +174,7 @@ def test_an_unknown_attribute_is_refused() -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
     node.attribute.append(helper.make_attribute("slope", 0.1))
     with pytest.raises(onnx.checker.ValidationError, match="slope"):
-        PellucidBackend.prepare(model([node], normal(2), {}))
+        PellucidBackend.prepare(make_model([node], random_array(2), {}))
     with pytest.raises(TypeError, match="slope"):
         backend.run_node(node, [torch.ones(2)], 22)
     pool = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], stride=[2, 2])
@@ -183,12 +183,12 @@ def test_an_unknown_attribute_is_refused() -> None:
 
 
 def test_a_model_of_two_nodes_equals_pytorch() -> None:
-    x, weight, bias = normal(2, 3, 8, 7), normal(4, 3, 3, 2), normal(4)
+    x, weight, bias = random_array(2, 3, 8, 7), random_array(4, 3, 3, 2), random_array(4)
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], ["h"], strides=[2, 1], pads=[0, 1, 1, 0]),
         helper.make_node("LeakyRelu", ["h"], ["y"], alpha=0.25),
     ]
-    onnx_model = model(nodes, x, {"w": weight, "b": bias})
+    onnx_model = make_model(nodes, x, {"w": weight, "b": bias})
     assert PellucidBackend.is_compatible(onnx_model)
     (y,) = PellucidBackend.run_model(onnx_model, [x])
     padded = F.pad(torch.tensor(x), (1, 0, 0, 1))
@@ -198,25 +198,25 @@ def test_a_model_of_two_nodes_equals_pytorch() -> None:
 
 
 def test_unsupported_models_are_skipped_with_a_reason() -> None:
-    x = normal(2, 3)
-    unknown = model([helper.make_node("Neg", ["x"], ["y"])], x, {})
-    assert not PellucidBackend.is_compatible(unknown)
+    x = random_array(2, 3)
+    unknown_model = make_model([helper.make_node("Neg", ["x"], ["y"])], x, {})
+    assert not PellucidBackend.is_compatible(unknown_model)
     with pytest.raises(SkipCase, match="operator Neg"):
-        PellucidBackend.run_model(unknown, [x])
-    old = model([helper.make_node("Resize", ["x", "s"], ["y"])], x, {"s": np.ones(2, np.float32)}, opset=10)
+        PellucidBackend.run_model(unknown_model, [x])
+    old_model = make_model([helper.make_node("Resize", ["x", "s"], ["y"])], x, {"s": np.ones(2, np.float32)}, opset=10)
     with pytest.raises(SkipCase, match="operator set 10"):
-        PellucidBackend.run_model(old, [x])
+        PellucidBackend.run_model(old_model, [x])
     assert PellucidBackend.supports_device("CPU")
     assert not PellucidBackend.supports_device("CUDA")
 
 
 def test_softmax_before_opset_13_flattens_the_later_axes() -> None:
-    x = normal(2, 3, 4)
+    x = random_array(2, 3, 4)
     node = [helper.make_node("Softmax", ["x"], ["y"], axis=1)]
     expected = torch.tensor(x).flatten(1).softmax(1).view(2, 3, 4)
-    (old,) = PellucidBackend.run_model(model(node, x, {}, opset=12), [x])
+    (old,) = PellucidBackend.run_model(make_model(node, x, {}, opset=12), [x])
     np.testing.assert_allclose(old, expected, rtol=0, atol=1e-6)
-    (new,) = PellucidBackend.run_model(model(node, x, {}, opset=13), [x])
+    (new,) = PellucidBackend.run_model(make_model(node, x, {}, opset=13), [x])
     np.testing.assert_allclose(new, torch.tensor(x).softmax(1), rtol=0, atol=1e-6)
 
 
@@ -241,7 +241,7 @@ def test_integers_are_padded_exactly() -> None:
 
 @pytest.mark.parametrize("order", [0, 1])
 def test_indices_of_maxima_refer_to_the_image_without_padding(order: int) -> None:
-    x = normal(2, 3, 6, 5)
+    x = random_array(2, 3, 6, 5)
     y, indices = run_node("MaxPool", x, outputs=2, kernel_shape=[3, 2], pads=[2, 1, 0, 0], storage_order=order)
     padded = F.pad(torch.tensor(x), (1, 0, 2, 0), value=-torch.inf)
     np.testing.assert_array_equal(y, F.max_pool2d(padded, (3, 2), 1))
@@ -250,7 +250,7 @@ def test_indices_of_maxima_refer_to_the_image_without_padding(order: int) -> Non
 
 
 def test_global_pooling_of_a_single_node_equals_numpy() -> None:
-    x = normal(2, 3, 4, 5)
+    x = random_array(2, 3, 4, 5)
     (y,) = run_node("GlobalLpPool", x, p=3)
     np.testing.assert_allclose(y[..., 0, 0], (np.abs(x) ** 3).sum((2, 3)) ** (1 / 3), rtol=1e-5)
     (row,) = run_node("GlobalMaxPool", x[:, :, 0])
@@ -258,7 +258,7 @@ def test_global_pooling_of_a_single_node_equals_numpy() -> None:
 
 
 def test_a_transposed_convolution_crops_each_edge_by_its_padding() -> None:
-    x, weight = normal(1, 2, 4, 5), normal(2, 3, 3, 3)
+    x, weight = random_array(1, 2, 4, 5), random_array(2, 3, 3, 3)
     uncropped = F.conv_transpose2d(torch.tensor(x), torch.tensor(weight), stride=2).numpy()  # (1, 3, 9, 11)
     (cropped,) = run_node("ConvTranspose", x, weight, strides=[2, 2], pads=[0, 1, 2, 0])
     np.testing.assert_allclose(cropped, uncropped[:, :, :-2, 1:], rtol=0, atol=1e-5)
@@ -286,20 +286,20 @@ def test_nearest_resizing_rounds_ties_to_the_earlier_pixel() -> None:
 
 
 def test_a_later_update_of_adam_equals_its_formula() -> None:
-    x, grad, mean, square = normal(5), normal(5), normal(5), normal(5) ** 2
+    x, grad, mean, square = random_array(5), random_array(5), random_array(5), random_array(5) ** 2
     node = helper.make_node(
         "Adam", list("rtxgvh"), list("abc"), domain="ai.onnx.preview.training", alpha=0.9, beta=0.99, epsilon=0.01
     )
     inputs = [np.array(0.1, np.float32), np.array(3), x, grad, mean, square]
-    results = _train(node, inputs)
+    results = _run_optimizer(node, inputs)
     new_mean, new_square = 0.9 * mean + 0.1 * grad, 0.99 * square + 0.01 * grad**2
     rate = 0.1 * np.sqrt(1 - 0.99**3) / (1 - 0.9**3)  # operator Adam, opset 1 of ai.onnx.preview.training
     expected = [x - rate * new_mean / (np.sqrt(new_square) + 0.01), new_mean, new_square]
-    for ours, theirs in zip(results, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    for actual, expected_array in zip(results, expected, strict=True):
+        np.testing.assert_allclose(actual, expected_array, rtol=0, atol=1e-6)
 
 
-def _train(node: onnx.NodeProto, inputs: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+def _run_optimizer(node: onnx.NodeProto, inputs: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     graph = helper.make_graph(
         [node],
         "step",
@@ -317,9 +317,9 @@ def test_a_layer_with_a_wrong_forward_pass_gives_a_mismatch(monkeypatch: pytest.
     case = next(case for case in all_published() if case.name == "test_maxpool_2d_default")
     forward = MaxPool2d.forward
 
-    def doubled(self: MaxPool2d, params: dict, x: torch.Tensor, mode: object) -> tuple:
+    def scaled_forward(self: MaxPool2d, params: dict, x: torch.Tensor, mode: object) -> tuple:
         y, cache = forward(self, params, x, mode)
         return y * 1.001, cache
 
-    monkeypatch.setattr(MaxPool2d, "forward", doubled)
+    monkeypatch.setattr(MaxPool2d, "forward", scaled_forward)
     assert check(case) > 1e-4

@@ -12,7 +12,7 @@ from pellucid.operators import Fixed, Fold, Learned, ShiftMask
 
 pytestmark = pytest.mark.slow
 
-OURS = re.compile(
+SIMILAR_NAMES = re.compile(
     "conv|pool|norm|pad|interpolate|upsample|relu|elu|gelu|sigmoid|tanh|softmax|softmin|dropout|loss|cross_entropy|"
     "linear|flatten|reshape|view|cat|stack|add|mul|mm"
 )
@@ -66,33 +66,33 @@ NAMES_BY_REASON = {
     ),
     "chunks padded and joined": "_chunk_cat",
 }
-NOT_OURS = {name: reason for reason, names in NAMES_BY_REASON.items() for name in names.split()}
+REASON_BY_NAME = {name: reason for reason, names in NAMES_BY_REASON.items() for name in names.split()}
 
 
-def title(entry: Any) -> str:
+def operator_title(entry: Any) -> str:
     return f"{entry.name}.{entry.variant_test_name}".rstrip(".")
 
 
 def test_every_operator_that_resembles_ours_is_in_the_table_or_has_a_reason() -> None:
-    theirs = set(map(title, op_db))
-    taken = {operator.title for operator in OPERATORS}
-    assert taken <= theirs
-    alike = {title for title in theirs if OURS.search(title)}
-    assert len(alike) > 200
-    assert alike - taken - NOT_OURS.keys() == set(), "put it into OPERATORS, or say why not"
+    torch_names = set(map(operator_title, op_db))
+    table_names = {operator.title for operator in OPERATORS}
+    assert table_names <= torch_names
+    similar_names = {title for title in torch_names if SIMILAR_NAMES.search(title)}
+    assert len(similar_names) > 200
+    assert similar_names - table_names - REASON_BY_NAME.keys() == set(), "put it into OPERATORS, or say why not"
 
 
 def test_every_reason_belongs_to_an_existing_operator() -> None:
-    theirs = set(map(title, op_db))
-    assert NOT_OURS.keys() <= theirs
-    assert not NOT_OURS.keys() & {operator.title for operator in OPERATORS}
+    torch_names = set(map(operator_title, op_db))
+    assert REASON_BY_NAME.keys() <= torch_names
+    assert not REASON_BY_NAME.keys() & {operator.title for operator in OPERATORS}
     assert len({(operator.title, operator.subject) for operator in OPERATORS}) == len(OPERATORS)
 
 
-WITHOUT = {  # operators of ours without a sample of PyTorch's
+OPERATORS_WITHOUT_SAMPLES = {  # operators of ours without a sample of PyTorch's
     Fixed: "no input", Learned: "no input", ShiftMask: "no operator of PyTorch", Fold: "no samples of fold",
 }  # fmt: skip
 
 
 def test_every_operator_of_opened_networks_has_samples_or_a_reason() -> None:
-    assert set(operators.OPERATORS) - {operator.subject for operator in OPERATORS} == WITHOUT.keys()
+    assert set(operators.OPERATORS) - {operator.subject for operator in OPERATORS} == OPERATORS_WITHOUT_SAMPLES.keys()

@@ -13,7 +13,7 @@ from conformance import opinfo
 from conformance.case import torch_version
 from conformance.opinfo import convolutions, padding, pooling, products, resizing, shapes
 from conformance.opinfo.operator import Operator
-from conformance.tally import Row, count
+from conformance.tally import Row, run_cases
 from conformance.trial import run
 from pellucid import layers
 from pellucid.errors import PellucidError
@@ -25,13 +25,13 @@ MODULES = (pooling, convolutions, products, padding, resizing, shapes)
 
 def rows_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str = "", every: int = 1) -> list[Row]:
     """Run the module's operators, or the one called `name` with its variants, in both dtypes."""
-    chosen = tuple(operator for operator in module.OPERATORS if name in ("", operator.name))
-    assert chosen
-    monkeypatch.setattr(opinfo, "OPERATORS", chosen)
-    return list(count(opinfo.cases(), every))
+    selected = tuple(operator for operator in module.OPERATORS if name in ("", operator.name))
+    assert selected
+    monkeypatch.setattr(opinfo, "OPERATORS", selected)
+    return list(run_cases(opinfo.cases(), every))
 
 
-def skips(rows: list[Row]) -> dict[str, int]:
+def skip_counts(rows: list[Row]) -> dict[str, int]:
     return dict(sum((Counter(row.skips) for row in rows), Counter()))
 
 
@@ -116,7 +116,7 @@ def test_omitted_samples_are_counted_by_reason(
     monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, reasons: set[str]
 ) -> None:
     rows = rows_of(monkeypatch, module, name)
-    assert set(skips(rows)) == reasons
+    assert set(skip_counts(rows)) == reasons
     assert all(row.passed + row.skipped == row.cases for row in rows)
 
 
@@ -129,7 +129,7 @@ def test_a_trial_leaves_its_tensors_unchanged() -> None:
     assert not any(tensor.requires_grad for tensor in tensors)
 
 
-class ForgetfulDense(layers.Dense):
+class LastRowBiasDense(layers.Dense):
     """A linear map whose bias gets the gradient of the last row alone."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
@@ -138,7 +138,7 @@ class ForgetfulDense(layers.Dense):
 
 
 def test_a_sum_with_the_same_row_everywhere_goes_through_the_bias(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "Dense", ForgetfulDense)
+    monkeypatch.setattr(products, "Dense", LastRowBiasDense)
     for row in rows_of(monkeypatch, products, "addmm"):
         assert row.failed == 3  # a row, a number, a row of ten; of a matrix, Add adds it
 

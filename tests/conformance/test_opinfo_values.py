@@ -12,7 +12,7 @@ from conformance import losses, opinfo
 from conformance.case import Mismatch
 from conformance.opinfo import activations, dropout, merges, moves, normalizations, tensors, weighted
 from conformance.opinfo import losses as functions
-from conformance.tally import Row, count
+from conformance.tally import Row, run_cases
 from conformance.trial import run
 from pellucid.layers import BatchNorm, Dropout, LayerNorm, Mode, Multiply, Softmax
 from pellucid.layers.dropout import DropoutCache
@@ -25,11 +25,11 @@ MODULES = (normalizations, activations, merges, functions, dropout, tensors, mov
 
 def rows_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str = "") -> list[Row]:
     """Run the module's operators, or the one called `name` with its variants, in both dtypes."""
-    table = functions if module is losses else module
-    chosen = tuple(operator for operator in table.OPERATORS if name in ("", operator.name))
-    assert chosen
-    monkeypatch.setattr(opinfo, "OPERATORS", chosen)
-    return list(count(opinfo.cases()))
+    operators_module = functions if module is losses else module
+    selected = tuple(operator for operator in operators_module.OPERATORS if name in ("", operator.name))
+    assert selected
+    monkeypatch.setattr(opinfo, "OPERATORS", selected)
+    return list(run_cases(opinfo.cases()))
 
 
 def test_the_operators_are_in_the_table() -> None:
@@ -51,14 +51,14 @@ class UnweightedBinaryCrossEntropy(BinaryCrossEntropy):
         return BinaryCrossEntropy(self.pos_weight, self.reduction).compute(y, target)
 
 
-class SlowBatchNorm(BatchNorm):
+class ConstantMeanBatchNorm(BatchNorm):
     """A batch norm whose running mean stays where it was."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return super().forward({**params, "running_mean": params["running_mean"].clone()}, x, mode)
 
 
-class CarelessLayerNorm(LayerNorm):
+class ConstantStatisticsLayerNorm(LayerNorm):
     """A layer norm that takes the statistics for constants on the way back."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
@@ -73,7 +73,7 @@ class DiagonalSoftmax(Softmax):
         return dy * cache.y * (1 - cache.y), {}
 
 
-class GreedyMultiply(Multiply):
+class IdentityGradientMultiply(Multiply):
     """A product that hands each input dy itself."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
@@ -81,22 +81,22 @@ class GreedyMultiply(Multiply):
 
 
 @pytest.mark.parametrize(
-    ("module", "subject", "wrong", "operator", "says"),
+    ("module", "subject", "wrong_class", "operator", "message"),
     [
         (losses, "Huber", DoubledHuber, "nn.functional.huber_loss", "Mismatch"),
         (losses, "Huber", DoubledHuber, "nn.functional.smooth_l1_loss", "Mismatch"),
-        (normalizations, "LayerNorm", CarelessLayerNorm, "nn.functional.layer_norm", "Mismatch"),
-        (merges, "Multiply", GreedyMultiply, "mul", "Mismatch"),
+        (normalizations, "LayerNorm", ConstantStatisticsLayerNorm, "nn.functional.layer_norm", "Mismatch"),
+        (merges, "Multiply", IdentityGradientMultiply, "mul", "Mismatch"),
     ],
 )
 def test_a_wrong_gradient_fails(
-    monkeypatch: pytest.MonkeyPatch, module: ModuleType, subject: str, wrong: type, operator: str, says: str
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, subject: str, wrong_class: type, operator: str, message: str
 ) -> None:
-    right = [row.passed for row in rows_of(monkeypatch, module, operator)]
-    monkeypatch.setattr(module, subject, wrong)
-    for row, passed in zip(rows_of(monkeypatch, module, operator), right, strict=True):
+    passed_before = [row.passed for row in rows_of(monkeypatch, module, operator)]
+    monkeypatch.setattr(module, subject, wrong_class)
+    for row, passed in zip(rows_of(monkeypatch, module, operator), passed_before, strict=True):
         assert row.failed > passed / 2  # not of an empty batch, nor of one value
-        assert all(says in failure for failure in row.failures)
+        assert all(message in failure for failure in row.failures)
 
 
 def test_a_softmax_with_half_a_jacobian_fails() -> None:
@@ -108,7 +108,7 @@ def test_a_softmax_with_half_a_jacobian_fails() -> None:
 
 
 def test_running_statistics_that_are_not_updated_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normalizations, "BatchNorm", SlowBatchNorm)
+    monkeypatch.setattr(normalizations, "BatchNorm", ConstantMeanBatchNorm)
     for row in rows_of(monkeypatch, normalizations, "nn.functional.batch_norm"):
         assert row.failed == 2  # of the samples in training, those whose momentum is above 0
 
@@ -120,7 +120,7 @@ def test_weights_that_are_not_used_fail(monkeypatch: pytest.MonkeyPatch) -> None
         assert row.passed == 9
 
 
-class OneAndAHalf(SoftmaxCrossEntropy):
+class ScaledCrossEntropy(SoftmaxCrossEntropy):
     """A loss with a wrong gradient, where it takes the weighted mean."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,7 +128,7 @@ class OneAndAHalf(SoftmaxCrossEntropy):
         return value, dy * (1.5 if self.class_weights and self.reduction == "mean" else 1)
 
 
-class Triple(BinaryCrossEntropy):
+class TripledBinaryCrossEntropy(BinaryCrossEntropy):
     """A loss with a wrong gradient, where it takes a mean over outputs of several weights."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +136,7 @@ class Triple(BinaryCrossEntropy):
         return value, dy * (3 if self.class_weights and self.reduction != "sum" else 1)
 
 
-class Unshared(NegativeLogLikelihood):
+class UnweightedMeanLoss(NegativeLogLikelihood):
     """A loss that divides the weighted sum by the number of targets, and not by their weights."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,45 +147,45 @@ class Unshared(NegativeLogLikelihood):
 
 
 @pytest.mark.parametrize(
-    ("module", "wrong", "operator", "failed"),
+    ("module", "wrong_class", "operator", "failed"),
     [
-        (losses, OneAndAHalf, "nn.functional.cross_entropy", 2),  # of classes and of probabilities
-        (functions, OneAndAHalf, "nn.functional.linear_cross_entropy", 10),
-        (losses, Triple, "nn.functional.binary_cross_entropy_with_logits", 5),
-        (losses, Triple, "nn.functional.binary_cross_entropy", 1),
-        (losses, Triple, "nn.functional.multilabel_soft_margin_loss", 2),
-        (losses, Unshared, "nn.functional.nll_loss", 12),
+        (losses, ScaledCrossEntropy, "nn.functional.cross_entropy", 2),  # of classes and of probabilities
+        (functions, ScaledCrossEntropy, "nn.functional.linear_cross_entropy", 10),
+        (losses, TripledBinaryCrossEntropy, "nn.functional.binary_cross_entropy_with_logits", 5),
+        (losses, TripledBinaryCrossEntropy, "nn.functional.binary_cross_entropy", 1),
+        (losses, TripledBinaryCrossEntropy, "nn.functional.multilabel_soft_margin_loss", 2),
+        (losses, UnweightedMeanLoss, "nn.functional.nll_loss", 12),
     ],
 )
 def test_a_wrong_weighted_mean_fails(
-    monkeypatch: pytest.MonkeyPatch, module: ModuleType, wrong: type, operator: str, failed: int
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, wrong_class: type, operator: str, failed: int
 ) -> None:
-    monkeypatch.setattr(module, wrong.__base__.__name__, wrong)
+    monkeypatch.setattr(module, wrong_class.__base__.__name__, wrong_class)
     for row in rows_of(monkeypatch, module, operator):
         assert row.failed >= failed
         assert row.passed
 
 
-def test_weights_below_0_are_turned_about_for_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_weights_become_absolute_for_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     (operator,) = (operator for operator in functions.OPERATORS if operator.name == "nn.functional.nll_loss")
     weight = torch.tensor([2.0, -3.0])
-    options, changed = operator.options({"weight": weight, "reduction": "sum"})
+    options, name_suffix = operator.options({"weight": weight, "reduction": "sum"})
     assert options["weight"].tolist() == [2, 3]
     assert options["reduction"] == "sum"
-    assert changed == " with |weight|"
+    assert name_suffix == " with |weight|"
     assert weight.tolist() == [2, -3]
     assert operator.options({"weight": weight.abs()})[1] == operator.options({})[1] == ""
     monkeypatch.setattr(opinfo, "OPERATORS", (operator,))
     assert any(case.name.endswith(" with |weight|") for case in opinfo.cases())
 
 
-def test_a_factor_is_needed_where_the_losses_differ_by_one() -> None:
+def test_losses_that_differ_by_a_factor_are_compared_with_it() -> None:
     y, target = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
     assert run(losses.mse_loss(lambda: F.mse_loss(y, target), y, target)) < 1e-14
     assert run(losses.mse_loss(lambda: F.mse_loss(y, target) / 2, y, target)) > 0.99
 
 
-class Unscaled(Dropout):
+class UnscaledDropout(Dropout):
     """Dropout that leaves what passes as it is."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
@@ -193,73 +193,75 @@ class Unscaled(Dropout):
         return y * (1 - self.rate), cache
 
 
-class Unmasked(Dropout):
+class UnmaskedGradientDropout(Dropout):
     """Dropout whose gradient passes everywhere."""
 
     def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
         return dy * cache.scale, {}
 
 
-class Always(Dropout):
+class NeverDropout(Dropout):
     """Dropout that keeps everything."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return super().forward(params, x, Mode())
 
 
-class Sprinkled(Dropout):
+class PixelwiseDropout(Dropout):
     """Dropout that draws for every pixel where it should for whole channels."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         return Dropout(self.rate).forward(params, x, mode)
 
 
-class Generous(Dropout):
+class FixedRateDropout(Dropout):
     """Dropout that keeps nine of ten, whatever the rate."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
-        return masked(self, x, torch.rand(x.shape, generator=mode.rng) >= 0.1, mode)
+        return masked_pass(self, x, torch.rand(x.shape, generator=mode.rng) >= 0.1, mode)
 
 
-class Inverted(Dropout):
+class InvertedDropout(Dropout):
     """Dropout that keeps what it should drop."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
-        return masked(self, x, torch.rand(x.shape, generator=mode.rng) < self.rate, mode)
+        return masked_pass(self, x, torch.rand(x.shape, generator=mode.rng) < self.rate, mode)
 
 
-class OneCoin(Dropout):
+class AllOrNothingDropout(Dropout):
     """Dropout that keeps all of a batch or nothing."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
-        return masked(self, x, (torch.rand((), generator=mode.rng) >= self.rate).expand(x.shape), mode)
+        return masked_pass(self, x, (torch.rand((), generator=mode.rng) >= self.rate).expand(x.shape), mode)
 
 
-class InPairs(Dropout):
+class PairedDropout(Dropout):
     """Dropout that keeps an entry where it drops the one before."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         draws = torch.rand(x.numel(), generator=mode.rng)
         draws[1::2] = 1 - draws[0:-1:2]
-        return masked(self, x, draws.view(x.shape) >= self.rate, mode)
+        return masked_pass(self, x, draws.view(x.shape) >= self.rate, mode)
 
 
-class WholeChannels(Dropout):
+class RowwiseDropout(Dropout):
     """Dropout that draws for whole rows where it should for every entry."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
-        return masked(self, x, (torch.rand((*x.shape[:1], 1), generator=mode.rng) >= self.rate).expand(x.shape), mode)
+        return masked_pass(
+            self, x, (torch.rand((*x.shape[:1], 1), generator=mode.rng) >= self.rate).expand(x.shape), mode
+        )
 
 
-class OneChannelForAll(Dropout):
+class SharedChannelDropout(Dropout):
     """Dropout of channels that draws once for all examples."""
 
     def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
         mask = torch.rand((1, x.shape[1], *(1,) * (x.dim() - 2)), generator=mode.rng) >= self.rate
-        return masked(self, x, mask.expand(x.shape), mode)
+        return masked_pass(self, x, mask.expand(x.shape), mode)
 
 
-def masked(layer: Dropout, x: Tensor, mask: Tensor, mode: Mode) -> Any:
+def masked_pass(layer: Dropout, x: Tensor, mask: Tensor, mode: Mode) -> Any:
     """Return what a training pass of this mask leaves; the wrong ones are right in evaluation."""
     if not mode.train or not layer.rate or x.dim() < 1 + layer.channels:
         return Dropout(layer.rate, layer.channels).forward({}, x, mode)
@@ -268,45 +270,48 @@ def masked(layer: Dropout, x: Tensor, mask: Tensor, mode: Mode) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "channels", "says"),
+    ("wrong_class", "channels", "message"),
     [
-        (Unscaled, False, "Mismatch"),
-        (Unmasked, False, "Mismatch"),
-        (Always, False, "is kept instead of"),
-        (Generous, False, "is kept instead of 0.500"),
-        (Inverted, False, "is kept instead of 0.750"),
-        (OneCoin, False, "not drawn apart"),
-        (InPairs, False, "not drawn apart"),
-        (WholeChannels, False, "not drawn apart"),
-        (Sprinkled, True, "a channel passes in part"),
-        (OneChannelForAll, True, "not drawn apart"),
+        (UnscaledDropout, False, "Mismatch"),
+        (UnmaskedGradientDropout, False, "Mismatch"),
+        (NeverDropout, False, "is kept instead of"),
+        (FixedRateDropout, False, "is kept instead of 0.500"),
+        (InvertedDropout, False, "is kept instead of 0.750"),
+        (AllOrNothingDropout, False, "not drawn apart"),
+        (PairedDropout, False, "not drawn apart"),
+        (RowwiseDropout, False, "not drawn apart"),
+        (PixelwiseDropout, True, "a channel passes in part"),
+        (SharedChannelDropout, True, "not drawn apart"),
     ],
 )
 def test_a_wrong_dropout_fails(
-    monkeypatch: pytest.MonkeyPatch, wrong: type[Dropout], channels: bool, says: str
+    monkeypatch: pytest.MonkeyPatch, wrong_class: type[Dropout], channels: bool, message: str
 ) -> None:
-    monkeypatch.setattr(dropout, "Dropout", wrong)
+    monkeypatch.setattr(dropout, "Dropout", wrong_class)
     for row in rows_of(monkeypatch, dropout, "nn.functional.dropout2d" if channels else "nn.functional.dropout"):
-        assert row.failed >= 2 - (wrong is WholeChannels)  # of the samples in training, those that drop at all
-        assert any(says in failure for failure in row.failures)
+        assert row.failed >= 2 - (wrong_class is RowwiseDropout)  # of the samples in training, those that drop at all
+        assert any(message in failure for failure in row.failures)
 
 
 def test_dropout_cannot_be_checked_on_inputs_with_zeros() -> None:
     x = torch.tensor([0.0, 1.0])
     with pytest.raises(Mismatch, match="cannot show"):
-        dropout.alike(Dropout(), x, x)
+        dropout.matching_pass(Dropout(), x, x)
 
 
 def test_skips_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def skips(module: ModuleType, name: str) -> dict[str, int]:
+    def skip_counts(module: ModuleType, name: str) -> dict[str, int]:
         first, second = rows_of(monkeypatch, module, name)
         assert first.skips == second.skips
         return first.skips
 
-    assert skips(functions, "nn.functional.cross_entropy") == {"option reduction='none'": 4}
-    assert skips(functions, "nn.functional.multi_margin_loss") == {"option reduction='none'": 1, "margin below 0": 1}
-    assert skips(merges, "add") == {"option alpha": 2}
-    assert skips(dropout, "nn.functional.dropout") == {"p=1, which leaves nothing": 6}
+    assert skip_counts(functions, "nn.functional.cross_entropy") == {"option reduction='none'": 4}
+    assert skip_counts(functions, "nn.functional.multi_margin_loss") == {
+        "option reduction='none'": 1,
+        "margin below 0": 1,
+    }
+    assert skip_counts(merges, "add") == {"option alpha": 2}
+    assert skip_counts(dropout, "nn.functional.dropout") == {"p=1, which leaves nothing": 6}
 
 
 def test_supported_options_are_passed_on() -> None:
@@ -318,4 +323,4 @@ def test_supported_options_are_passed_on() -> None:
     trial = losses.cross_entropy(lambda: F.cross_entropy(y, target, **options), y, target, **options)
     assert run(trial) < 1e-14
     plain = SoftmaxCrossEntropy()(y, target)[0]
-    assert abs(plain - trial.ours().outputs[0]) > 0.01
+    assert abs(plain - trial.forward().outputs[0]) > 0.01

@@ -11,8 +11,8 @@ from torch.optim import lr_scheduler
 from conformance.case import Case, Mismatch, SkipCase
 from conformance.optimizers import cases, clipping, regularizers, schedules, steps, walks
 from conformance.optimizers.schedules import LR
-from conformance.optimizers.walks import TREES, Walker, walk
-from conformance.tally import count
+from conformance.optimizers.walks import PARAM_SHAPES, TrainingUpdate, compare_updates
+from conformance.tally import run_cases
 from pellucid.optim import Adam, Momentum, Nesterov, Schedule, clip_by_norm, foreach
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Constant, Cosine, InverseTime, Step
@@ -35,33 +35,35 @@ def test_the_cases_of_a_row_stand_together_and_have_names_of_their_own() -> None
 def test_all_options_that_pytorch_tests_with_are_there() -> None:
     from torch.testing._internal.common_optimizers import optim_db
 
-    theirs = [info for info in optim_db if info.optim_cls.__name__ in steps.ADOPTERS]
-    inputs = sum(len(info.optim_inputs_func(device="cpu")) for info in theirs)
-    assert len(theirs) == 5
+    infos = [info for info in optim_db if info.optim_cls.__name__ in steps.CONVERTERS]
+    inputs = sum(len(info.optim_inputs_func(device="cpu")) for info in infos)
+    assert len(infos) == 5
     from_torch = [case for case in steps.cases() if case.name.startswith("OptimizerInfo")]
-    assert len(from_torch) == inputs * (len(TREES) + 1)
+    assert len(from_torch) == inputs * (len(PARAM_SHAPES) + 1)
 
 
 def test_options_become_those_of_our_optimizers() -> None:
-    assert steps.adopt(torch.optim.SGD, {"lr": 0.3, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1}) == Walker(
-        Nesterov(0.3, 0.5), L2(0.1)
+    assert steps.to_pellucid(
+        torch.optim.SGD, {"lr": 0.3, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1}
+    ) == TrainingUpdate(Nesterov(0.3, 0.5), L2(0.1))
+    assert steps.to_pellucid(torch.optim.SGD, {"momentum": 0.9, "foreach": True}) == TrainingUpdate(
+        Momentum(0.001, 0.9), L2(0)
     )
-    assert steps.adopt(torch.optim.SGD, {"momentum": 0.9, "foreach": True}) == Walker(Momentum(0.001, 0.9), L2(0))
-    assert steps.adopt(torch.optim.Adagrad, {"lr_decay": 0.5}).schedule == InverseTime(2.0, 2.0, "steps")
-    assert steps.adopt(torch.optim.Adam, {"amsgrad": True}).optimizer == Adam(0.001, amsgrad=True)
+    assert steps.to_pellucid(torch.optim.Adagrad, {"lr_decay": 0.5}).schedule == InverseTime(2.0, 2.0, "steps")
+    assert steps.to_pellucid(torch.optim.Adam, {"amsgrad": True}).optimizer == Adam(0.001, amsgrad=True)
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "named"),
+    ("kind", "options", "message"),
     [
         (torch.optim.SGD, {"momentum": 0.9, "dampening": 0.5}, "option dampening"),
         (torch.optim.Adam, {"maximize": True}, "option maximize"),
         (torch.optim.Adam, {"decoupled_weight_decay": True}, "option decoupled_weight_decay"),
     ],
 )
-def test_a_missing_option_is_named(kind: Any, options: dict[str, Any], named: str) -> None:
-    with pytest.raises(SkipCase, match=named):
-        steps.adopt(kind, options)
+def test_a_missing_option_is_named(kind: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SkipCase, match=message):
+        steps.to_pellucid(kind, options)
 
 
 @dataclass(frozen=True)
@@ -75,53 +77,58 @@ class LateMomentum(Momentum):
         foreach.add_(params, before, alpha=-lr)
 
 
-@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("tree", PARAM_SHAPES)
 def test_a_wrong_step_or_a_slightly_wrong_rate_is_a_large_error(tree: str) -> None:
-    def torchs(params: list[Any]) -> torch.optim.Optimizer:
+    def make_reference(params: list[Any]) -> torch.optim.Optimizer:
         return torch.optim.SGD(params, 0.1, 0.5)
 
-    assert walk(Walker(Momentum(0.1, 0.5)), torchs, tree) <= walks.TOLERANCE
-    assert walk(Walker(LateMomentum(0.1, 0.5)), torchs, tree) > 1e-3
-    assert walk(Walker(Momentum(0.1 + 1e-9, 0.5)), torchs, tree) > walks.TOLERANCE
-    assert walk(Walker(Momentum(0.1, 0.5), L2(1e-8)), torchs, tree) > walks.TOLERANCE
+    assert compare_updates(TrainingUpdate(Momentum(0.1, 0.5)), make_reference, tree) <= walks.TOLERANCE
+    assert compare_updates(TrainingUpdate(LateMomentum(0.1, 0.5)), make_reference, tree) > 1e-3
+    assert compare_updates(TrainingUpdate(Momentum(0.1 + 1e-9, 0.5)), make_reference, tree) > walks.TOLERANCE
+    assert compare_updates(TrainingUpdate(Momentum(0.1, 0.5), L2(1e-8)), make_reference, tree) > walks.TOLERANCE
 
 
 def test_a_wrong_epsilon_fails() -> None:
-    def torchs(params: list[Any]) -> torch.optim.Optimizer:
+    def make_reference(params: list[Any]) -> torch.optim.Optimizer:
         return torch.optim.Adam(params, 0.1, eps=1e-8)
 
-    assert walk(Walker(Adam(0.1, epsilon=1e-8)), torchs, "dense") <= walks.TOLERANCE
-    assert walk(Walker(Adam(0.1, epsilon=1.001e-8)), torchs, "dense") > walks.TOLERANCE
+    assert compare_updates(TrainingUpdate(Adam(0.1, epsilon=1e-8)), make_reference, "dense") <= walks.TOLERANCE
+    assert compare_updates(TrainingUpdate(Adam(0.1, epsilon=1.001e-8)), make_reference, "dense") > walks.TOLERANCE
 
 
 def test_a_changed_learning_rate_is_applied() -> None:
-    def torchs(params: list[Any]) -> torch.optim.Optimizer:
+    def make_reference(params: list[Any]) -> torch.optim.Optimizer:
         return torch.optim.Adam(params, 0.1)
 
-    assert walk(Walker(Adam(0.1)), torchs, "dense", lambda step: 1 / (1 + step)) <= walks.TOLERANCE
-    changing = walk(Walker(Adam(0.1), schedule=Step(0.5, every=1, unit="steps")), torchs, "dense")
+    assert (
+        compare_updates(TrainingUpdate(Adam(0.1)), make_reference, "dense", lambda step: 1 / (1 + step))
+        <= walks.TOLERANCE
+    )
+    changing = compare_updates(
+        TrainingUpdate(Adam(0.1), schedule=Step(0.5, every=1, unit="steps")), make_reference, "dense"
+    )
     assert changing > 1e-2
 
 
 @dataclass(frozen=True)
-class OffByOne(Cosine):
+class OneStepLate(Cosine):
     """The rates of the step after."""
 
     def at(self, now: Any) -> float:
         return super().at(replace(now, step=now.step + 1))
 
 
-@pytest.mark.parametrize("wrong", [OffByOne(), Cosine(minimum=1e-9), Constant()], ids=repr)
+@pytest.mark.parametrize("wrong", [OneStepLate(), Cosine(minimum=1e-9), Constant()], ids=repr)
 def test_a_wrong_schedule_fails(wrong: Schedule) -> None:
-    def torchs(optimizer: torch.optim.Optimizer) -> Any:
+    def make_reference(optimizer: torch.optim.Optimizer) -> Any:
         return lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
 
-    assert schedules.compare(Cosine(), torchs) <= walks.TOLERANCE
-    assert schedules.compare(wrong, torchs) > walks.TOLERANCE
+    assert schedules.compare(Cosine(), make_reference) <= walks.TOLERANCE
+    assert schedules.compare(wrong, make_reference) > walks.TOLERANCE
 
 
 @pytest.mark.parametrize(
-    ("make", "named"),
+    ("make", "message"),
     [
         (lambda o: lr_scheduler.LinearLR(o, end_factor=0.5), "end_factor"),
         (lambda o: lr_scheduler.ConstantLR(o, factor=0.5), "option factor"),
@@ -129,22 +136,24 @@ def test_a_wrong_schedule_fails(wrong: Schedule) -> None:
         (lr_scheduler.PolynomialLR, "PolynomialLR"),
     ],
 )
-def test_a_missing_scheduler_is_named(make: Callable[[Any], Any], named: str) -> None:
-    with pytest.raises(SkipCase, match=named):
-        schedules.adopt(make(torch.optim.SGD([torch.zeros(1)], lr=LR)))
+def test_a_missing_scheduler_is_named(make: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(SkipCase, match=message):
+        schedules.to_pellucid(make(torch.optim.SGD([torch.zeros(1)], lr=LR)))
 
 
-def failing(part: Iterator[Case], suite: str) -> list[str]:
-    return [failure for row in count(case for case in part if case.suite == suite) for failure in row.failures]
+def failures_of_suite(part_cases: Iterator[Case], suite: str) -> list[str]:
+    return [
+        failure for row in run_cases(case for case in part_cases if case.suite == suite) for failure in row.failures
+    ]
 
 
 def test_clipping_each_gradient_separately_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def each(grads: list[Any], limit: float) -> Any:
+    def clip_each(grads: list[Any], limit: float) -> Any:
         return torch.stack([clip_by_norm([grad], limit) for grad in grads]).norm()
 
-    assert failing(clipping.cases(), "torch.nn.utils clip_grad_norm_") == []
-    monkeypatch.setattr(clipping, "clip_by_norm", each)
-    assert len(failing(clipping.cases(), "torch.nn.utils clip_grad_norm_")) >= 3
+    assert failures_of_suite(clipping.cases(), "torch.nn.utils clip_grad_norm_") == []
+    monkeypatch.setattr(clipping, "clip_by_norm", clip_each)
+    assert len(failures_of_suite(clipping.cases(), "torch.nn.utils clip_grad_norm_")) >= 3
 
 
 @pytest.mark.parametrize(
@@ -156,8 +165,8 @@ def test_clipping_each_gradient_separately_fails(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_regularizer_without_effect_fails(monkeypatch: pytest.MonkeyPatch, method: str, suite: str) -> None:
-    assert failing(regularizers.cases(), suite) == []
+    assert failures_of_suite(regularizers.cases(), suite) == []
     monkeypatch.setattr(L2, method, lambda *given: None)
-    failures = failing(regularizers.cases(), suite)
+    failures = failures_of_suite(regularizers.cases(), suite)
     assert len(failures) >= 8
     assert all(Mismatch.__name__ in failure for failure in failures)

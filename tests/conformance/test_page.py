@@ -31,23 +31,25 @@ ENTRIES = (Entry("Hinge", "loss", "pellucid/losses/hinge.py", "tests/losses: by 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "README.md").write_text(f"# Title\n\n{committed.OPEN}\n{committed.CLOSE}\n\nMore.\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text(
+        f"# Title\n\n{committed.START_MARK}\n{committed.END_MARK}\n\nMore.\n", encoding="utf-8"
+    )
     committed.write(ROWS, ENTRIES, tmp_path)
     return tmp_path
 
 
-def edit(file: Path, old: str, new: str) -> None:
+def replace_in_file(file: Path, old: str, new: str) -> None:
     text = file.read_text(encoding="utf-8")
     assert old in text
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def test_what_the_command_wrote_is_not_an_edit(project: Path) -> None:
-    assert committed.edits(project) == []
+    assert committed.manual_edits(project) == []
     assert committed.differences(ROWS, ENTRIES, project) == []
 
 
-def test_the_page_tells_counts_bounds_reasons_and_what_no_suite_reaches(project: Path) -> None:
+def test_the_page_contains_counts_bounds_reasons_and_what_no_suite_reaches(project: Path) -> None:
     text = (project / "docs/scorecard.md").read_text(encoding="utf-8")
     assert "| 9 | 8 | 1 | 0 | 1e-12 | pellucid/layers/relu.py | 1 option inplace |" in text
     assert "| Hinge | loss | pellucid/losses/hinge.py | tests/losses: by hand |" in text
@@ -71,26 +73,26 @@ def test_only_the_marked_line_of_the_readme_is_replaced(project: Path) -> None:
         ("README.md", "Passed: 8 of", "Passed: 9 of"),
         ("README.md", page.summary(ROWS), ""),
         ("README.md", page.summary(ROWS), "# Scorecard"),
-        ("README.md", committed.OPEN, ""),
-        ("README.md", "More.", f"{committed.OPEN}\nPassed: 9,999.\n{committed.CLOSE}\n"),
+        ("README.md", committed.START_MARK, ""),
+        ("README.md", "More.", f"{committed.START_MARK}\nPassed: 9,999.\n{committed.END_MARK}\n"),
     ],
 )
 def test_a_manual_edit_of_the_page_is_found_without_a_run(project: Path, file: str, old: str, new: str) -> None:
-    edit(project / file, old, new)
-    assert committed.edits(project)
+    replace_in_file(project / file, old, new)
+    assert committed.manual_edits(project)
 
 
 def test_a_page_that_the_command_did_not_write_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/scorecard.md").write_text("# Football\n", encoding="utf-8")
     with pytest.raises(PellucidError, match="not a scorecard's page"):
-        committed.check_place(tmp_path)
+        committed.check_writable(tmp_path)
 
 
 def test_a_readme_with_one_marker_is_not_truncated(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"# A\n{committed.OPEN}\nold\n\n## Install\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text(f"# A\n{committed.START_MARK}\nold\n\n## Install\n", encoding="utf-8")
     with pytest.raises(PellucidError, match="between two marks"):
-        committed.check_place(tmp_path)
+        committed.check_writable(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -103,29 +105,29 @@ def test_a_readme_with_one_marker_is_not_truncated(tmp_path: Path) -> None:
         lambda text: text.replace("# Scorecard", "# Score card"),
     ],
 )
-def test_a_resealed_page_is_held_against_the_run(project: Path, forge: Callable[[str], str]) -> None:
+def test_a_page_with_a_new_checksum_is_compared_with_the_run(project: Path, forge: Callable[[str], str]) -> None:
     path = project / "docs/scorecard.md"
     text = path.read_text(encoding="utf-8")
     forged = forge(text[: text.rfind("<!-- sha256")])
-    path.write_text(page.seal(forged), encoding="utf-8")
-    assert not any("checksum" in line for line in committed.edits(project))
+    path.write_text(page.with_checksum(forged), encoding="utf-8")
+    assert not any("checksum" in line for line in committed.manual_edits(project))
     assert committed.differences(ROWS, ENTRIES, project)
 
 
 def test_rounding_on_another_processor_is_no_difference(project: Path) -> None:
-    other = tuple(replace(row) for row in ROWS)
-    other[0].worst_error = 4e-14
-    assert committed.differences(other, ENTRIES, project) == []
-    other[1].worst_error = 1e-7  # 0 on the page, in float32
-    assert committed.differences(other, ENTRIES, project) == []
-    other[0].worst_error = 4e-8
-    assert committed.differences(other, ENTRIES, project)
+    changed_rows = tuple(replace(row) for row in ROWS)
+    changed_rows[0].worst_error = 4e-14
+    assert committed.differences(changed_rows, ENTRIES, project) == []
+    changed_rows[1].worst_error = 1e-7  # 0 on the page, in float32
+    assert committed.differences(changed_rows, ENTRIES, project) == []
+    changed_rows[0].worst_error = 4e-8
+    assert committed.differences(changed_rows, ENTRIES, project)
 
 
 def test_a_page_that_is_not_there_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="run `pellucid scorecard`"):
-        committed.edits(tmp_path)
+        committed.manual_edits(tmp_path)
 
 
 def test_what_is_committed_was_written_by_the_command() -> None:
-    assert committed.edits(ROOT) == []
+    assert committed.manual_edits(ROOT) == []

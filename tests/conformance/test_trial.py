@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conformance.case import Mismatch, gap
+from conformance.case import Mismatch, relative_error
 from conformance.trial import layer_trial, run
 from pellucid.layers import Mode, Params, ReLU
 
@@ -45,7 +45,7 @@ def test_a_missing_gradient_fails() -> None:
 
 
 @pytest.mark.parametrize(
-    "ours",
+    "actual",
     [
         torch.tensor([1.0, float("nan")]),
         torch.tensor([1.0, float("inf")]),
@@ -53,18 +53,18 @@ def test_a_missing_gradient_fails() -> None:
         torch.tensor([1.0, 1e-4], dtype=torch.float64),
     ],
 )
-def test_a_wrong_tensor_fails(ours: Tensor) -> None:
+def test_a_wrong_tensor_fails(actual: Tensor) -> None:
     with pytest.raises(Mismatch):
-        gap("y", ours, torch.tensor([1.0, 1e-4]))
+        relative_error("y", actual, torch.tensor([1.0, 1e-4]))
 
 
 def test_a_gap_is_relative_to_the_largest_entry_and_equal_infinities_are_equal() -> None:
     infinite = torch.tensor([float("inf"), float("nan"), 4.0])
-    assert gap("y", infinite, infinite) == 0
-    assert gap("y", torch.tensor([4.0, 1.0001]), torch.tensor([4.0, 1.0])) == pytest.approx(2.5e-5, rel=1e-3)
-    assert gap("dw", torch.tensor([1e-9]), torch.tensor([0.0]), floor=1e-2) == pytest.approx(1e-7)
+    assert relative_error("y", infinite, infinite) == 0
+    assert relative_error("y", torch.tensor([4.0, 1.0001]), torch.tensor([4.0, 1.0])) == pytest.approx(2.5e-5, rel=1e-3)
+    assert relative_error("dw", torch.tensor([1e-9]), torch.tensor([0.0]), floor=1e-2) == pytest.approx(1e-7)
 
 
 def test_an_entry_far_below_the_largest_may_not_be_off_by_much_of_itself() -> None:
-    assert gap("y", torch.tensor([1.0, 1.09e-4]), torch.tensor([1.0, 1e-4])) == float("inf")
-    assert gap("y", torch.tensor([1.0, 1.0001e-4]), torch.tensor([1.0, 1e-4])) < 1e-7
+    assert relative_error("y", torch.tensor([1.0, 1.09e-4]), torch.tensor([1.0, 1e-4])) == float("inf")
+    assert relative_error("y", torch.tensor([1.0, 1.0001e-4]), torch.tensor([1.0, 1e-4])) < 1e-7

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pellucid.data import data_root
-from tests.data.http_site import Site, serving
+from tests.data.http_site import Site, serve_site
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Callable[..., Path]:
+def write_tree(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes {name: bytes} as a folder, or as a zip when its name ends in .zip."""
 
     def write(name: str, files: dict[str, bytes]) -> Path:
@@ -31,20 +31,20 @@ def tree(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def real() -> Callable[[str], Path]:
+def real_data() -> Callable[[str], Path]:
     """Return a function that gives the place of real data, or skips the test."""
 
-    def place(name: str) -> Path:
+    def data_path(name: str) -> Path:
         path = data_root() / name
         if not path.exists():
             pytest.skip(f"the real data {name} is not at {path}")
         return path
 
-    return place
+    return data_path
 
 
 @pytest.fixture
-def noise() -> np.ndarray:
+def noise_image() -> np.ndarray:
     """Return a picture (7, 9, 3) of seeded noise."""
     return np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
 
@@ -52,5 +52,5 @@ def noise() -> np.ndarray:
 @pytest.fixture
 def site() -> Iterator[Site]:
     """Return a web server whose manners the test sets."""
-    with serving() as site:
+    with serve_site() as site:
         yield site

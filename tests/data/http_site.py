@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 DATA = bytes(range(256)) * 1000
-_BEFORE_DRIPS = {
+_SENT_BEFORE_DRIPPING = {
     "status": b"HTTP/1.0 20",
     "headers": b"HTTP/1.0 200 OK\r\nX-Long: ",
     "body": b"HTTP/1.0 200 OK\r\nContent-Length: 256000\r\n\r\n",
@@ -23,40 +23,40 @@ class Site:
 
     url: str = ""
     data: bytes = DATA
-    ranges: bool = True
+    has_ranges: bool = True
     etag: str = ""
-    cuts: list[int] = field(default_factory=list)  # bytes to send before cutting, one per request
-    length: bool = True
+    cut_after: list[int] = field(default_factory=list)  # bytes to send before cutting, one per request
+    sends_length: bool = True
     status: int = 200
     redirect: str = ""
-    drip: str = ""  # the part of the answer to send by drops: "status", "headers", "body" or "chunk"
-    pause: float = 0.0  # seconds before the answer
-    asked: list[dict[str, str]] = field(default_factory=list)
+    dripped_part: str = ""  # the part of the answer to send by drops: "status", "headers", "body" or "chunk"
+    delay: float = 0.0  # seconds before the answer
+    requests: list[dict[str, str]] = field(default_factory=list)
 
 
 @contextmanager
-def serving() -> Iterator[Site]:
+def serve_site() -> Iterator[Site]:
     """Serve on a free port of this machine until the block ends."""
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            site.asked.append({"path": self.path, **{k: v for k, v in self.headers.items() if "ange" in k}})
-            time.sleep(site.pause)
+            site.requests.append({"path": self.path, **{k: v for k, v in self.headers.items() if "ange" in k}})
+            time.sleep(site.delay)
             if site.redirect and "?" not in self.path:
                 self.send_response(302)
                 self.send_header("Location", site.redirect)
                 self.end_headers()
                 return
-            if site.drip:
-                self._drip(_BEFORE_DRIPS[site.drip])
+            if site.dripped_part:
+                self._send_slowly(_SENT_BEFORE_DRIPPING[site.dripped_part])
                 return
             if site.status != 200:
                 self.send_error(site.status)
                 return
             start = int(self.headers.get("Range", "bytes=0-")[6:-1])
-            known = self.headers.get("If-Range", site.etag) == site.etag
-            if not (site.ranges and known):
+            is_same_version = self.headers.get("If-Range", site.etag) == site.etag
+            if not (site.has_ranges and is_same_version):
                 start = 0
             if start >= len(site.data):
                 self.send_response(416)
@@ -68,14 +68,14 @@ def serving() -> Iterator[Site]:
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(site.data) - 1}/{len(site.data)}")
-            if site.length:
+            if site.sends_length:
                 self.send_header("Content-Length", str(len(body)))
             if site.etag:
                 self.send_header("ETag", site.etag)
             self.end_headers()
-            self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
+            self.wfile.write(body[: site.cut_after.pop(0)] if site.cut_after else body)
 
-        def _drip(self, before: bytes) -> None:
+        def _send_slowly(self, before: bytes) -> None:
             """Send the beginning, and then one byte after the other until the other side hangs up."""
             with contextlib.suppress(OSError):
                 self.wfile.write(before)

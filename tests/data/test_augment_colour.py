@@ -16,11 +16,11 @@ from pellucid.errors import PellucidError
 FACTORS = [0.0, 0.4, 1.0, 1.7]
 
 
-def batch(picture: np.ndarray) -> torch.Tensor:
+def image_batch(picture: np.ndarray) -> torch.Tensor:
     return torch.tensor(picture).permute(2, 0, 1)[None] / 255
 
 
-def pixels(x: torch.Tensor) -> np.ndarray:
+def pixel_values(x: torch.Tensor) -> np.ndarray:
     return x[0].permute(1, 2, 0).numpy() * 255
 
 
@@ -33,18 +33,18 @@ def pixels(x: torch.Tensor) -> np.ndarray:
         (with_saturation, ImageEnhance.Color),
     ],
 )
-def test_brightness_contrast_and_saturation_equal_pillows(noise, change, enhance, factor):
-    expected = np.asarray(enhance(Image.fromarray(noise)).enhance(factor), np.float32)
-    actual = pixels(change(batch(noise), torch.full((1, 1, 1, 1), factor)))
+def test_brightness_contrast_and_saturation_equal_pillows(noise_image, change, enhance, factor):
+    expected = np.asarray(enhance(Image.fromarray(noise_image)).enhance(factor), np.float32)
+    actual = pixel_values(change(image_batch(noise_image), torch.full((1, 1, 1, 1), factor)))
     np.testing.assert_allclose(actual, expected, atol=1.6)  # Pillow rounds in between
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.13, 0.0, 0.2, 0.5])
-def test_hue_turns_equal_colorsys(noise, turn):
-    noise[0, 0] = noise[0, 0, 0]  # a grey pixel has no hue
-    noise[0, 1] = 0
-    result = pixels(with_hue(batch(noise), torch.full((1, 1, 1), turn))) / 255
-    for row, found_row in zip(noise, result, strict=True):
+def test_hue_turns_equal_colorsys(noise_image, turn):
+    noise_image[0, 0] = noise_image[0, 0, 0]  # a grey pixel has no hue
+    noise_image[0, 1] = 0
+    result = pixel_values(with_hue(image_batch(noise_image), torch.full((1, 1, 1), turn))) / 255
+    for row, found_row in zip(noise_image, result, strict=True):
         for pixel, found_pixel in zip(row, found_row, strict=True):
             h, s, v = colorsys.rgb_to_hsv(*(pixel / 255))
             np.testing.assert_allclose(found_pixel, colorsys.hsv_to_rgb((h + turn) % 1.0, s, v), atol=1e-5)
@@ -61,15 +61,15 @@ def test_brightness_factors_fill_their_range():
 def test_hue_turns_fill_their_range():
     x = torch.tensor([0.5, 0.5, 0.5]).reshape(1, 3, 1, 1).repeat(2000, 1, 1, 1)
     x[:, 0] = 1.0  # hue 0
-    turned = hue(x, 0.1, generator(0))
-    hues = [(colorsys.rgb_to_hsv(*p.tolist())[0] + 0.5) % 1 - 0.5 for p in turned.flatten(1)]
+    shifted = hue(x, 0.1, generator(0))
+    hues = [(colorsys.rgb_to_hsv(*p.tolist())[0] + 0.5) % 1 - 0.5 for p in shifted.flatten(1)]
     assert -0.1001 < min(hues) < -0.099
     assert 0.099 < max(hues) < 0.1001
 
 
 @pytest.mark.parametrize("change", [brightness, contrast, saturation])
-def test_results_stay_in_range_and_pictures_differ(noise, change):
-    x = batch(noise).repeat(20, 1, 1, 1)
+def test_results_stay_in_range_and_pictures_differ(noise_image, change):
+    x = image_batch(noise_image).repeat(20, 1, 1, 1)
     y = change(x, 3.0, generator(0))
     assert float(y.min()) >= 0
     assert float(y.max()) <= 1
@@ -104,16 +104,16 @@ def test_cutout_fills_one_square_of_each_picture_with_its_mean_colour() -> None:
 def test_cutout_covers_inner_pixels_equally_often() -> None:
     x = torch.ones(20_000, 1, 12, 12)
     x[:, :, 0, 0] = 0.0  # so that no mean is 1
-    covered = (cutout(x, 4, generator(0)) != x).float().mean((0, 1))[4:-4, 4:-4]
+    coverage = (cutout(x, 4, generator(0)) != x).float().mean((0, 1))[4:-4, 4:-4]
     expected = 16 / 144
-    assert float((covered - expected).abs().max()) < 4 * (expected / 20_000) ** 0.5
+    assert float((coverage - expected).abs().max()) < 4 * (expected / 20_000) ** 0.5
 
 
 def test_the_input_is_unchanged_and_the_result_depends_on_the_seed() -> None:
     x = torch.rand(5, 3, 8, 8, generator=generator(2))
-    kept = x.clone()
+    original = x.clone()
     first = Augment(cutout=3)(x, generator(7))
-    assert torch.equal(x, kept)
+    assert torch.equal(x, original)
     assert torch.equal(first, Augment(cutout=3)(x, generator(7)))
     assert not torch.equal(first, Augment(cutout=3)(x, generator(8)))
 

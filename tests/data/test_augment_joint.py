@@ -24,7 +24,7 @@ EVERYTHING = Augment(
 )  # fmt: skip
 
 
-def drawn(seed: int, n: int = 3, count: int = 3, masks: bool = False) -> Batch:
+def rectangle_batch(seed: int, n: int = 3, count: int = 3, masks: bool = False) -> Batch:
     """Return images whose objects are filled rectangles, each of its own shade, number and label, none overlapping."""
     rng = generator(seed)
     images, targets = torch.zeros(n, 1, H, W), []
@@ -44,7 +44,7 @@ def drawn(seed: int, n: int = 3, count: int = 3, masks: bool = False) -> Batch:
     return Batch(images, targets)
 
 
-def labels_of(batch: Batch) -> Batch:
+def label_mask_batch(batch: Batch) -> Batch:
     return Batch(batch.images, batch.images[:, 0].long())
 
 
@@ -52,33 +52,33 @@ def labels_of(batch: Batch) -> Batch:
 def test_images_augmented_with_targets_equal_images_augmented_alone(fill):
     augment = Augment(**{field.name: getattr(EVERYTHING, field.name) for field in fields(Augment)} | {"fill": fill})
     images = torch.rand(4, 3, H, W, generator=generator(0))
-    alone = augment(images, generator(1))
-    assert alone.shape == (4, 3, 30, 40)
-    for targets in (drawn(2, 4).targets, torch.zeros(4, H, W, dtype=torch.uint8), torch.rand(4, 2, H, W)):
-        both = augment(Batch(images, targets), generator(1))
-        assert torch.equal(both.images, alone)
+    expected = augment(images, generator(1))
+    assert expected.shape == (4, 3, 30, 40)
+    for targets in (rectangle_batch(2, 4).targets, torch.zeros(4, H, W, dtype=torch.uint8), torch.rand(4, 2, H, W)):
+        augmented = augment(Batch(images, targets), generator(1))
+        assert torch.equal(augmented.images, expected)
         again = augment(Batch(images, targets), generator(1))
         if isinstance(targets, torch.Tensor):
-            assert both.targets.shape[-2:] == (30, 40)
-            assert torch.equal(both.targets, again.targets)
+            assert augmented.targets.shape[-2:] == (30, 40)
+            assert torch.equal(augmented.targets, again.targets)
         else:
-            assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(both.targets, again.targets, strict=True))
+            assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(augmented.targets, again.targets, strict=True))
 
 
 def test_arguments_are_unchanged():
-    batch = drawn(3, masks=True)
+    batch = rectangle_batch(3, masks=True)
     images, boxes = batch.images.clone(), [target.boxes.clone() for target in batch.targets]
     points = [torch.ones(3, 2, 3) for _ in boxes]
     targets = [Objects(one.boxes, one.labels, one.masks, p) for one, p in zip(batch.targets, points, strict=True)]
     augment = Augment(rotate=30, flip=True, crop_padding=4, mosaic=1, elastic_alpha=20, swaps=((0, 1),))
     augment(Batch(batch.images, targets), generator(0))
     assert torch.equal(batch.images, images)
-    assert all(torch.equal(one.boxes, kept) for one, kept in zip(batch.targets, boxes, strict=True))
+    assert all(torch.equal(one.boxes, original) for one, original in zip(batch.targets, boxes, strict=True))
     assert all(bool((p == 1).all()) for p in points)
 
 
 def test_colour_transforms_change_only_images():
-    batch = labels_of(Batch(torch.rand(3, 3, H, W, generator=generator(4)) * 0.9, None))
+    batch = label_mask_batch(Batch(torch.rand(3, 3, H, W, generator=generator(4)) * 0.9, None))
     augmented = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, cutout=9)(batch, generator(0))
     assert augmented.targets is batch.targets
     assert not torch.equal(augmented.images, batch.images)
@@ -124,16 +124,16 @@ def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
         "crop_size": Augment(crop_size=(32, 80), min_area=0),
         "all": Augment(flip=True, crop_padding=9, zoom=0.3, scale=(0.6, 1.4), crop_size=(40, 50), min_area=0),
     }[kind]
-    batch = drawn(seed, masks=masks)
-    result, pixels = augment(batch, generator(seed)), augment(labels_of(batch), generator(seed)).targets
+    batch = rectangle_batch(seed, masks=masks)
+    result, pixels = augment(batch, generator(seed)), augment(label_mask_batch(batch), generator(seed)).targets
     assert sum(map(len, result.targets)) > 0
     for k, objects in enumerate(result.targets):
         for label, box in zip(objects.labels, objects.boxes, strict=True):
-            seen = pixels[k] == label
-            if int(seen.sum()) == 0:  # less than a pixel of it is left
+            is_object = pixels[k] == label
+            if int(is_object.sum()) == 0:  # less than a pixel of it is left
                 assert float((box[2:] - box[:2]).min()) < 1
                 continue
-            exact = tight_boxes(seen[None])[0]
+            exact = tight_boxes(is_object[None])[0]
             assert float((box - exact).abs().max()) <= (1e-4 if masks else 1.0)
         missing = set(pixels[k].unique().tolist()) - {0, 255} - set(objects.labels.tolist())
         assert not missing
@@ -152,14 +152,14 @@ def test_boxes_enclose_rotated_and_deformed_rectangles_tightly(augment, bound):
     """Inside the image, the tight box of the moved corners or sides is that of the moved pixels."""
     compared = 0
     for seed in range(40):
-        batch = drawn(seed)
-        result, pixels = augment(batch, generator(seed)), augment(labels_of(batch), generator(seed)).targets
+        batch = rectangle_batch(seed)
+        result, pixels = augment(batch, generator(seed)), augment(label_mask_batch(batch), generator(seed)).targets
         for k, objects in enumerate(result.targets):
             for label, box in zip(objects.labels, objects.boxes, strict=True):
-                seen = pixels[k] == label
-                if not bool(seen.any()):
+                is_object = pixels[k] == label
+                if not bool(is_object.any()):
                     continue
-                exact = tight_boxes(seen[None])[0]
+                exact = tight_boxes(is_object[None])[0]
                 assert bool((box[:2] <= exact[:2] + bound).all())
                 assert bool((box[2:] >= exact[2:] - bound).all())
                 if float(box[:2].min()) > 0 and float(box[2]) < W and float(box[3]) < H:
@@ -187,20 +187,20 @@ def test_objects_that_are_cut_too_far_are_dropped():
     """The window cuts these boxes to 75, 25 and 0 per cent; the last two also by columns."""
     boxes = torch.tensor([[10.0, 0, 20, 20], [0, 10, 10, 20], [0, 0, 4, 50]])
     window = Window((40, 40), torch.tensor([[5, 5]]))
-    for share, left in ((0.0, [0, 1]), (0.4, [0, 1]), (0.51, [0]), (0.75, [0]), (0.76, [])):
-        (result,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), share)
-        assert result.labels.tolist() == left
+    for min_area, remaining_labels in ((0.0, [0, 1]), (0.4, [0, 1]), (0.51, [0]), (0.75, [0]), (0.76, [])):
+        (result,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), min_area)
+        assert result.labels.tolist() == remaining_labels
     (result,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), 0.1)
     assert result.boxes.tolist() == [[5, 0, 15, 15], [0, 5, 5, 15]]
 
 
 def test_the_remaining_area_is_that_after_all_transforms():
     """Half is cut on the left, then half of the rest on the right: a quarter is left, not a half."""
-    there = [Window((40, 40), torch.tensor([[0, 10]])), Window((40, 5), torch.tensor([[0, 0]]))]
+    windows = [Window((40, 40), torch.tensor([[0, 10]])), Window((40, 5), torch.tensor([[0, 0]]))]
     objects = Objects(torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([1]))
-    (result,) = move_objects([objects], there, (40, 40), (), 0.3)
+    (result,) = move_objects([objects], windows, (40, 40), (), 0.3)
     assert len(result) == 0
-    (result,) = move_objects([objects], there, (40, 40), (), 0.25)
+    (result,) = move_objects([objects], windows, (40, 40), (), 0.25)
     assert result.boxes.tolist() == [[0, 0, 5, 20]]
 
 
@@ -220,21 +220,21 @@ def test_key_points_stay_on_drawn_dots(seed):
             points[k, 0, slot] = torch.tensor([x, y, 2.0])
     box, label = torch.tensor([[0.0, 0, W, H]]), torch.tensor([1])
     targets = [Objects(box, label, keypoints=point) for point in points]
-    chosen = torch.rand(4, generator=rng) < 0.5
-    flip = Flip((H, W), chosen[:, None, None, None], 3)
+    is_flipped = torch.rand(4, generator=rng) < 0.5
+    flip = Flip((H, W), is_flipped[:, None, None, None], 3)
     augment = Augment(rotate=40, shear=10, scale=(0.8, 1.4), crop_size=(40, 60), elastic_alpha=20, min_area=0)
     moved = move_objects(targets, [flip], (H, W), ((0, 3),), 0)
     augmented = augment(Batch(flip.apply(images, "constant", 0), moved), generator(seed))
-    pixels = augment(labels_of(Batch(flip.apply(images, "constant", 0), None)), generator(seed)).targets
+    pixels = augment(label_mask_batch(Batch(flip.apply(images, "constant", 0), None)), generator(seed)).targets
     order = {True: [4, 2, 3, 1], False: [1, 2, 3, 4]}
     for k, objects in enumerate(augmented.targets):
         if not len(objects):
             continue
-        for slot, (x, y, seen) in enumerate(objects.keypoints[0].tolist()):
-            if seen:
-                assert seen == 2
+        for slot, (x, y, visibility) in enumerate(objects.keypoints[0].tolist()):
+            if visibility:
+                assert visibility == 2
                 row, column = min(int(y), 39), min(int(x), 59)
-                assert int(pixels[k, row, column]) == order[bool(chosen[k])][slot]
+                assert int(pixels[k, row, column]) == order[bool(is_flipped[k])][slot]
             else:
                 assert (x, y) == (0, 0)
 
@@ -252,25 +252,27 @@ def test_key_points_keep_cocos_conventions():
 def test_mirror_images_exchange_left_and_right():
     points = torch.tensor([[[1.0, 2, 2], [11, 12, 1], [21, 22, 2], [0, 0, 0]]])
     objects = [Objects(torch.tensor([[0.0, 0, 30, 30]]), torch.tensor([1]), keypoints=points) for _ in range(2)]
-    chosen = torch.tensor([True, False])[:, None, None, None]
-    left, right = Flip((H, W), chosen, 3), Flip((H, W), chosen, 2)
-    one, same = move_objects(objects, [left], (H, W), ((0, 1),), 0.1)
-    assert one.keypoints is not None
-    assert one.keypoints.tolist() == [[[53, 12, 1], [63, 2, 2], [43, 22, 2], [0, 0, 0]]]
-    assert one.boxes.tolist() == [[34, 0, 64, 30]]
-    assert same.keypoints is not None
-    assert torch.equal(same.keypoints, points)
-    turned, _ = move_objects(objects, [left, right], (H, W), ((0, 1),), 0.1)  # by 180 degrees: no mirror image
-    assert turned.keypoints is not None
-    assert turned.keypoints.tolist() == [[[63, 46, 2], [53, 36, 1], [43, 26, 2], [0, 0, 0]]]
-    assert torch.equal(move_objects([turned] * 2, [left, right], (H, W), ((0, 1),), 0)[0].keypoints, points)
+    is_flipped = torch.tensor([True, False])[:, None, None, None]
+    horizontal, vertical = Flip((H, W), is_flipped, 3), Flip((H, W), is_flipped, 2)
+    mirrored, unchanged = move_objects(objects, [horizontal], (H, W), ((0, 1),), 0.1)
+    assert mirrored.keypoints is not None
+    assert mirrored.keypoints.tolist() == [[[53, 12, 1], [63, 2, 2], [43, 22, 2], [0, 0, 0]]]
+    assert mirrored.boxes.tolist() == [[34, 0, 64, 30]]
+    assert unchanged.keypoints is not None
+    assert torch.equal(unchanged.keypoints, points)
+    rotated, _ = move_objects(
+        objects, [horizontal, vertical], (H, W), ((0, 1),), 0.1
+    )  # by 180 degrees: no mirror image
+    assert rotated.keypoints is not None
+    assert rotated.keypoints.tolist() == [[[63, 46, 2], [53, 36, 1], [43, 26, 2], [0, 0, 0]]]
+    assert torch.equal(move_objects([rotated] * 2, [horizontal, vertical], (H, W), ((0, 1),), 0)[0].keypoints, points)
 
 
 def test_images_without_objects_are_augmented():
-    batch = drawn(0)
-    none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, H, W, dtype=torch.bool))
+    batch = rectangle_batch(0)
+    no_objects = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, H, W, dtype=torch.bool))
     augment = Augment(rotate=20, flip=True, elastic_alpha=10, mosaic=1.0, crop_size=(20, 20))
-    augmented = augment(Batch(batch.images, [none] * 3), generator(0))
+    augmented = augment(Batch(batch.images, [no_objects] * 3), generator(0))
     assert [len(target) for target in augmented.targets] == [0, 0, 0]
     assert augmented.targets[0].boxes.shape == (0, 4)
     assert augmented.targets[0].masks.shape == (0, 20, 20)

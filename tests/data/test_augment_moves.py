@@ -17,7 +17,7 @@ SCIPY_MODE = {"constant": "grid-constant", "nearest": "nearest", "reflect": "ref
 seeds = st.integers(0, 10**6)
 
 
-def mapped(
+def affine_move(
     angle: float = 0.0, right: float = 0.0, down: float = 0.0, shear: float = 0.0, zoom: float = 1.0
 ) -> Resampling:
     one = [torch.tensor([value]) for value in (angle, shear, zoom)]
@@ -26,17 +26,17 @@ def mapped(
 
 
 affine_moves = st.builds(
-    mapped, st.floats(-180, 180), st.floats(-9, 9), st.floats(-9, 9), st.floats(-30, 30), st.floats(0.6, 1.6)
+    affine_move, st.floats(-180, 180), st.floats(-9, 9), st.floats(-9, 9), st.floats(-30, 30), st.floats(0.6, 1.6)
 )
 
 
-def displaced(seed: int, alpha: float, sigma: float) -> Resampling:
+def elastic_move(seed: int, alpha: float, sigma: float) -> Resampling:
     x = torch.zeros(1, 1, H, W)
     field = random_field(x, alpha, sigma, generator(seed))
     return Resampling((H, W), (H, W), torch.eye(2)[None], torch.zeros(1, 2), field)
 
 
-def every_kind(seed: int) -> list[Move]:
+def move_of_each_kind(seed: int) -> list[Move]:
     """One drawn move of each kind, for a single image (H, W)."""
     x, rng = torch.zeros(1, 1, H, W), generator(seed)
     return [
@@ -45,17 +45,21 @@ def every_kind(seed: int) -> list[Move]:
         random_window(x, 5, rng),
         random_affine(x, rng, 40, 0.1, 15, 0.2, aspect=0.3),
         random_affine(x, rng, scale=(0.7, 1.5), size=(30, 60)),
-        displaced(seed, 34.0, 4.0),
+        elastic_move(seed, 34.0, 4.0),
     ]
 
 
 @pytest.mark.parametrize("fill", list(SCIPY_MODE))
-@pytest.mark.parametrize("bent", [False, True])
-def test_labels_are_those_of_scipys_nearest_pixel(fill, bent):
+@pytest.mark.parametrize("has_displacement", [False, True])
+def test_labels_are_those_of_scipys_nearest_pixel(fill, has_displacement):
     """scipy's order 0 at the positions that the map's definition gives, written out in float64."""
     labels = torch.randint(0, 20, (2, 1, H, W), generator=generator(0), dtype=torch.uint8)
     move = random_affine(labels.float(), generator(1), 30, 0.3, 20, 0.4, size=(33, 47))
-    field = random_field(labels.float(), 40.0, 4.0, generator(2), (33, 47)) if bent else torch.zeros(2, 2, 33, 47)
+    field = (
+        random_field(labels.float(), 40.0, 4.0, generator(2), (33, 47))
+        if has_displacement
+        else torch.zeros(2, 2, 33, 47)
+    )
     move = Resampling(move.size, move.shape, move.matrix, move.offset, field)
     actual = move.apply(labels, fill, 77)
     assert actual.dtype == torch.uint8
@@ -66,9 +70,9 @@ def test_labels_are_those_of_scipys_nearest_pixel(fill, bent):
         q = np.einsum("ij,jhw->ihw", matrix, p) + offset[:, None, None] + field[n].double().numpy()
         q += np.array([(W - 1) / 2, (H - 1) / 2])[:, None, None]
         expected = ndimage.map_coordinates(labels[n, 0].numpy(), q[::-1], order=0, mode=SCIPY_MODE[fill], cval=77)
-        clear = (np.abs(q - 0.5 - np.round(q - 0.5)) > 1e-3).all(0)  # of ties, rounded either way
-        assert clear.mean() > 0.98
-        np.testing.assert_array_equal(actual[n, 0].numpy()[clear], expected[clear])
+        is_unambiguous = (np.abs(q - 0.5 - np.round(q - 0.5)) > 1e-3).all(0)  # of ties, rounded either way
+        assert is_unambiguous.mean() > 0.98
+        np.testing.assert_array_equal(actual[n, 0].numpy()[is_unambiguous], expected[is_unambiguous])
 
 
 def test_aspect_changes_the_ratio_of_sides_and_keeps_the_area():
@@ -86,14 +90,14 @@ def test_aspect_changes_the_ratio_of_sides_and_keeps_the_area():
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool])
 def test_masks_keep_their_dtype(dtype):
     x = torch.randint(0, 2, (1, 1, H, W), generator=generator(3)).to(dtype)
-    for move in every_kind(4):
+    for move in move_of_each_kind(4):
         assert move.apply(x, "constant", False if dtype == torch.bool else 1).dtype == dtype
 
 
 def test_large_labels_are_not_rounded():
     label = 2**40 + 1
     x = torch.full((1, 1, H, W), label)
-    for move in every_kind(5):
+    for move in move_of_each_kind(5):
         assert move.apply(x, "nearest", 0).unique().tolist() == [label]
 
 
@@ -104,13 +108,13 @@ def test_masks_are_moved_as_images(seed, kind):
     labels = torch.zeros(1, 1, H, W, dtype=torch.int64)
     for k, (top, left) in enumerate(((3, 4), (8, 30), (22, 12)), 1):
         labels[..., top : top + 14, left : left + 15] = k
-    move = every_kind(seed)[kind]
-    shares = move.apply(torch.cat([(labels == k).float() for k in range(4)], 1), "constant", 0)
+    move = move_of_each_kind(seed)[kind]
+    class_fractions = move.apply(torch.cat([(labels == k).float() for k in range(4)], 1), "constant", 0)
     result = move.apply(labels, "constant", 255)
-    pure = shares.amax(1) > 0.999
-    assert pure.float().mean() > 0.3
-    assert torch.equal(result[:, 0][pure], shares.argmax(1)[pure])
-    assert bool((shares.sum(1)[result[:, 0] == 255] <= 0.5 + 1e-3).all())  # filled where most lies outside
+    is_pure = class_fractions.amax(1) > 0.999
+    assert is_pure.float().mean() > 0.3
+    assert torch.equal(result[:, 0][is_pure], class_fractions.argmax(1)[is_pure])
+    assert bool((class_fractions.sum(1)[result[:, 0] == 255] <= 0.5 + 1e-3).all())  # filled where most lies outside
 
 
 @settings(max_examples=40, deadline=None)
@@ -119,7 +123,7 @@ def test_points_are_moved_as_drawn_dots(seed, kind, x, y):
     """A dot drawn about (x, y), in pixels whose centres lie at i + 0.5, has its centre where the point has gone."""
     v, u = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
     dot = torch.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * 1.2**2))[None, None]
-    move = every_kind(seed)[kind]
+    move = move_of_each_kind(seed)[kind]
     moved = move.apply(dot, "constant", 0)[0, 0]
     to_x, to_y = move.points(torch.tensor([[[x, y]]]))[0, 0].tolist()
     height, width = moved.shape
@@ -138,8 +142,8 @@ def test_points_are_moved_as_drawn_dots(seed, kind, x, y):
 def test_points_are_restored_by_the_inverse_transform(move, seed):
     points = torch.rand(1, 9, 2, generator=generator(seed)) * torch.tensor([W, H])
     inverse = torch.linalg.inv(move.matrix)
-    back = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
-    torch.testing.assert_close(back.points(move.points(points)), points, atol=1e-3, rtol=0)
+    inverse_move = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
+    torch.testing.assert_close(inverse_move.points(move.points(points)), points, atol=1e-3, rtol=0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -149,36 +153,38 @@ def test_a_smooth_image_is_restored_by_the_inverse_transform(move):
     x = torch.tensor(picture, dtype=torch.float32)[None, None]
     x = (x - x.min()) / (x.max() - x.min())
     inverse = torch.linalg.inv(move.matrix)
-    back = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
-    kept = back.apply(move.apply(torch.ones_like(x), "constant", 0), "constant", 0) > 0.999  # never left the image
-    again = back.apply(move.apply(x, "constant", 0), "constant", 0)
-    assert float((again - x).abs()[kept].max() if kept.any() else 0) < 0.06
+    inverse_move = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
+    is_inside = (
+        inverse_move.apply(move.apply(torch.ones_like(x), "constant", 0), "constant", 0) > 0.999
+    )  # never left the image
+    restored = inverse_move.apply(move.apply(x, "constant", 0), "constant", 0)
+    assert float((restored - x).abs()[is_inside].max() if is_inside.any() else 0) < 0.06
     labels = (x * 4).long()
-    same = back.apply(move.apply(labels, "constant", 9), "constant", 9) == labels
-    assert float(same[kept].float().mean() if kept.any() else 1) > 0.85
+    is_equal = inverse_move.apply(move.apply(labels, "constant", 9), "constant", 9) == labels
+    assert float(is_equal[is_inside].float().mean() if is_inside.any() else 1) > 0.85
 
 
 def test_flips_and_windows_are_undone_exactly():
     x = torch.rand(3, 2, H, W, generator=generator(6))
-    chosen = torch.tensor([True, False, True])[:, None, None, None]
+    is_flipped = torch.tensor([True, False, True])[:, None, None, None]
     points = torch.rand(3, 4, 2, generator=generator(7)) * 40
     for axis in (2, 3):
-        flip = Flip((H, W), chosen, axis)
+        flip = Flip((H, W), is_flipped, axis)
         assert torch.equal(flip.apply(flip.apply(x, "constant", 0), "constant", 0), x)
         torch.testing.assert_close(flip.points(flip.points(points)), points)
     start = torch.tensor([[-3, 2], [0, 0], [4, -5]])
-    there, back = Window((H + 9, W + 9), start), Window((H, W), -start)
-    again = back.apply(there.apply(x, "constant", 0), "constant", -1)
-    assert torch.equal(again[1], x[1])
-    assert torch.equal(again[0][:, :, 2:], x[0][:, :, 2:])
-    torch.testing.assert_close(back.points(there.points(points)), points)
+    crop, inverse_crop = Window((H + 9, W + 9), start), Window((H, W), -start)
+    restored = inverse_crop.apply(crop.apply(x, "constant", 0), "constant", -1)
+    assert torch.equal(restored[1], x[1])
+    assert torch.equal(restored[0][:, :, 2:], x[0][:, :, 2:])
+    torch.testing.assert_close(inverse_crop.points(crop.points(points)), points)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seeds, st.floats(1, 40), st.floats(3, 9))
 def test_points_under_a_displacement_solve_its_equation(seed, alpha, sigma):
     """r + d(r) = q, with d read off by scipy at the solution."""
-    move = displaced(seed, alpha, max(sigma, alpha**0.4))
+    move = elastic_move(seed, alpha, max(sigma, alpha**0.4))
     points = torch.rand(1, 30, 2, generator=generator(seed)) * torch.tensor([W - 8, H - 8]) + 4
     result = move.points(points)[0].double().numpy()
     assert move.displacement is not None
@@ -191,7 +197,7 @@ def test_points_under_a_displacement_solve_its_equation(seed, alpha, sigma):
 @given(st.floats(-180, 180), st.floats(0.6, 1.5), st.floats(-20, 20))
 def test_areas_grow_by_the_square_of_the_zoom(angle, zoom, shear):
     """A shear keeps areas, a rotation keeps them, a zoom of z makes them z^2 as large."""
-    move = mapped(angle, shear=shear, zoom=zoom)
+    move = affine_move(angle, shear=shear, zoom=zoom)
     mask = torch.zeros(1, 1, H, W, dtype=torch.bool)
     mask[..., 13:27, 19:33] = True  # 14 x 14 about the centre: 21 pixels across at most after a zoom of 1.5
     result = int(move.apply(mask, "constant", False).sum())
@@ -206,12 +212,14 @@ def test_points_are_found_under_displacements_that_almost_fold():
     """Where d changes by more than a pixel from one to the next, r = q - d(r) alone would run in circles."""
     errors: list[np.ndarray] = []
     for seed in range(20):
-        move = displaced(seed, 2.5 * 5**2, 5.0)
+        move = elastic_move(seed, 2.5 * 5**2, 5.0)
         points = torch.rand(1, 100, 2, generator=generator(seed)) * torch.tensor([W - 12, H - 12]) + 6
         result, field = move.points(points)[0].double().numpy(), move.displacement
         assert field is not None
-        at = result.T[::-1] - 0.5
-        d = np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in field[0].numpy()], 1)
+        sample_positions = result.T[::-1] - 0.5
+        d = np.stack(
+            [ndimage.map_coordinates(part, sample_positions, order=1, mode="nearest") for part in field[0].numpy()], 1
+        )
         errors.append(np.abs(result + d - points[0].numpy()).max(1))
     assert float((np.concatenate(errors) < 0.02).mean()) > 0.999
 
@@ -221,9 +229,9 @@ def test_pixel_k_covers_the_interval_from_k_to_k_plus_1():
     corners = torch.tensor([[[0.0, 0.0], [W, H]]])
     assert Flip((H, W), torch.ones(1, 1, 1, 1, dtype=torch.bool), 3).points(corners).tolist() == [[[W, 0], [0, H]]]
     assert Window((H, W), torch.tensor([[2, 3]])).points(corners).tolist() == [[[-3, -2], [W - 3, H - 2]]]
-    result = mapped(zoom=2.0).points(corners)
+    result = affine_move(zoom=2.0).points(corners)
     torch.testing.assert_close(result, torch.tensor([[[-W / 2, -H / 2], [1.5 * W, 1.5 * H]]]))
-    quarter = mapped(angle=90.0).points(torch.tensor([[[W / 2 + 5, H / 2]]]))  # counter-clockwise, so upwards
+    quarter = affine_move(angle=90.0).points(torch.tensor([[[W / 2 + 5, H / 2]]]))  # counter-clockwise, so upwards
     torch.testing.assert_close(quarter, torch.tensor([[[W / 2, H / 2 - 5]]]))
 
 
@@ -244,14 +252,14 @@ def test_windows_of_a_fixed_size_lie_at_all_integer_positions():
 def test_a_smaller_image_lies_entirely_in_its_window():
     x = torch.rand(400, 1, 3, 4, generator=generator(1)) + 1
     y = random_affine(x, generator(2), size=(5, 7)).apply(x, "constant", 0)[:, 0]
-    places = set()
-    for one, window in zip(x[:, 0], y, strict=True):
+    positions = set()
+    for image, window in zip(x[:, 0], y, strict=True):
         rows, columns = (window > 0.5).any(1).nonzero().flatten(), (window > 0.5).any(0).nonzero().flatten()
         top, left = int(rows[0]), int(columns[0])
-        torch.testing.assert_close(window[top : top + 3, left : left + 4], one, atol=1e-4, rtol=0)
-        torch.testing.assert_close(window.sum(), one.sum(), atol=1e-2, rtol=0)
-        places.add((top, left))
-    assert places == {(top, left) for top in range(3) for left in range(4)}
+        torch.testing.assert_close(window[top : top + 3, left : left + 4], image, atol=1e-4, rtol=0)
+        torch.testing.assert_close(window.sum(), image.sum(), atol=1e-2, rtol=0)
+        positions.add((top, left))
+    assert positions == {(top, left) for top in range(3) for left in range(4)}
 
 
 def test_scales_fill_their_range_evenly():

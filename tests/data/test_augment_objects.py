@@ -9,12 +9,12 @@ from pellucid.data import Augment, Objects
 from pellucid.data.seeds import generator
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from tests.data.test_augment_joint import EVERYTHING, H, W, drawn
+from tests.data.test_augment_joint import EVERYTHING, H, W, rectangle_batch
 
 
 def test_crowd_flags_follow_their_objects():
     for seed in range(8):
-        batch = drawn(seed, masks=seed % 2 == 0)
+        batch = rectangle_batch(seed, masks=seed % 2 == 0)
         marked = [replace(target, crowd=target.labels % 2 == 0) for target in batch.targets]
         result = EVERYTHING(Batch(batch.images.repeat(1, 3, 1, 1), marked), generator(seed)).targets
         assert sum(map(len, result)) > 0

@@ -30,11 +30,11 @@ def test_augment_without_settings_returns_the_batch_unchanged():
 def test_equal_seeds_give_equal_bits_and_x_is_unchanged(fill):
     augment = Augment(**{f.name: getattr(EVERYTHING, f.name) for f in fields(Augment)} | {"fill": fill})
     x = batch()
-    kept = x.clone()
+    original = x.clone()
     y = augment(x, generator(1))
     assert torch.equal(y, augment(x, generator(1)))
     assert not torch.allclose(y, augment(x, generator(2)))
-    assert torch.equal(x, kept)
+    assert torch.equal(x, original)
     assert y.shape == x.shape
     assert y.dtype == torch.float32
 
@@ -100,7 +100,7 @@ def test_invalid_settings_are_refused(field, value):
 
 
 @pytest.mark.parametrize("field", [field_.name for field_ in fields(Augment) if type(field_.default) in (int, float)])
-def test_every_number_has_a_bound(field):
+def test_numbers_beyond_their_range_are_refused(field):
     """A shift or zoom given in per cent, and a rotation of 9999 degrees, are mistakes."""
     with pytest.raises(PellucidError, match=rf"augment\.{field} is 9999; give a number from"):
         Augment(**{field: 9999})

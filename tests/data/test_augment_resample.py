@@ -20,38 +20,40 @@ def smooth_picture(h: int = 11, w: int = 14) -> np.ndarray:
     return ndimage.gaussian_filter(np.random.default_rng(0).random((h, w)), 1.0).astype(np.float32)
 
 
-def one(angle: float = 0.0, right: float = 0.0, down: float = 0.0, shear: float = 0.0, zoom: float = 1.0):
+def affine_parameters(angle: float = 0.0, right: float = 0.0, down: float = 0.0, shear: float = 0.0, zoom: float = 1.0):
     values = [torch.tensor([v], dtype=torch.float32) for v in (angle, shear, zoom)]
     return affine_map(values[0], torch.tensor([[right, down]], dtype=torch.float32), values[1], values[2])
 
 
-def ours(picture: np.ndarray, fill="constant", value=0.0, **parameters: float) -> np.ndarray:
-    return resample(torch.tensor(picture)[None, None], *one(**parameters), fill=fill, value=value)[0, 0].numpy()
+def resampled(picture: np.ndarray, fill="constant", value=0.0, **parameters: float) -> np.ndarray:
+    return resample(torch.tensor(picture)[None, None], *affine_parameters(**parameters), fill=fill, value=value)[
+        0, 0
+    ].numpy()
 
 
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("angle", [-30.0, 10.0, 90.0, 200.0])
-def test_rotation_is_scipys(fill, angle):
+def test_rotation_equals_scipys(fill, angle):
     picture = smooth_picture()
     expected = ndimage.rotate(picture, angle, reshape=False, order=1, mode=SCIPY_MODE[fill], cval=0.3)
-    np.testing.assert_allclose(ours(picture, fill, 0.3, angle=angle), expected, atol=2e-5)
+    np.testing.assert_allclose(resampled(picture, fill, 0.3, angle=angle), expected, atol=2e-5)
 
 
-def test_a_quarter_turn_is_numpys():
+def test_rotation_by_90_degrees_equals_numpys():
     picture = smooth_picture(9, 9)
-    np.testing.assert_allclose(ours(picture, angle=90), np.rot90(picture), atol=1e-5)
+    np.testing.assert_allclose(resampled(picture, angle=90), np.rot90(picture), atol=1e-5)
 
 
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize(("right", "down"), [(2.0, 0.0), (-1.5, 3.25), (20.5, -17.0)])
-def test_shift_is_scipys(fill, right, down):
+def test_shift_equals_scipys(fill, right, down):
     picture = smooth_picture()
     expected = ndimage.shift(picture, (down, right), order=1, mode=SCIPY_MODE[fill], cval=0.3)
-    np.testing.assert_allclose(ours(picture, fill, 0.3, right=right, down=down), expected, atol=2e-5)
+    np.testing.assert_allclose(resampled(picture, fill, 0.3, right=right, down=down), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("fill", FILLS)
-def test_the_composed_map_is_scipys(fill):
+def test_the_composed_map_equals_scipys(fill):
     """Shear, zoom, rotate, shift as four matrices in scipy's (row, column) order, multiplied and inverted."""
     picture = smooth_picture()
     a, s, z, right, down = math.radians(25), math.tan(math.radians(12)), 1.2, 1.5, -2.0
@@ -61,21 +63,21 @@ def test_the_composed_map_is_scipys(fill):
     centre = (np.array(picture.shape) - 1) / 2
     offset = centre - inverse @ (centre + np.array([down, right]))
     expected = ndimage.affine_transform(picture, inverse, offset, order=1, mode=SCIPY_MODE[fill], cval=0.3)
-    actual = ours(picture, fill, 0.3, angle=25, shear=12, zoom=1.2, right=right, down=down)
+    actual = resampled(picture, fill, 0.3, angle=25, shear=12, zoom=1.2, right=right, down=down)
     np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
 def test_shear_moves_lower_rows_right():
     picture = np.zeros((5, 9), np.float32)
     picture[:, 4] = 1
-    result = ours(picture, shear=45.0)
+    result = resampled(picture, shear=45.0)
     np.testing.assert_allclose(result, np.eye(5, 9, 2), atol=1e-5)
 
 
 def test_zoom_enlarges():
     picture = np.zeros((9, 9), np.float32)
     picture[3:6, 3:6] = 1
-    assert ours(picture, zoom=2.0).sum() == pytest.approx(4 * 9, rel=0.05)
+    assert resampled(picture, zoom=2.0).sum() == pytest.approx(4 * 9, rel=0.05)
 
 
 def test_every_picture_has_its_own_map_for_all_its_channels():
@@ -91,8 +93,8 @@ def test_drawn_parameters_fill_their_range_evenly():
     x = torch.zeros(n, 1, size, size)
     x[:, :, 20, 20] = 1
     y = shift(x, 0.25, generator(1))[:, 0]
-    at = torch.arange(size, dtype=torch.float32) - 20
-    right, down = (y.sum(dim=1) * at).sum(dim=1), (y.sum(dim=2) * at).sum(dim=1)
+    offsets = torch.arange(size, dtype=torch.float32) - 20
+    right, down = (y.sum(dim=1) * offsets).sum(dim=1), (y.sum(dim=2) * offsets).sum(dim=1)
     for moved in (right, down):
         assert 10.0 < moved.abs().max() <= 0.25 * size
         assert float(moved.mean()) == pytest.approx(0, abs=0.45)  # three standard errors
@@ -104,8 +106,8 @@ def test_angles_stay_in_their_range():
     x = torch.zeros(500, 1, 41, 41)
     x[:, :, 20, 35] = 1
     y = rotate(x, 30.0, generator(2))[:, 0]
-    at = torch.arange(41, dtype=torch.float32) - 20
-    angle = torch.rad2deg(torch.atan2(-(y.sum(dim=2) * at).sum(dim=1), (y.sum(dim=1) * at).sum(dim=1)))
+    offsets = torch.arange(41, dtype=torch.float32) - 20
+    angle = torch.rad2deg(torch.atan2(-(y.sum(dim=2) * offsets).sum(dim=1), (y.sum(dim=1) * offsets).sum(dim=1)))
     assert 28 < float(angle.max()) <= 30.2
     assert -30.2 <= float(angle.min()) < -28
 
@@ -128,19 +130,19 @@ def test_an_unknown_fill_names_the_nearest():
 
 
 @pytest.mark.parametrize("sigma", [0.7, 2.0, 4.0, 9.0])
-def test_smoothing_is_scipys(sigma):
+def test_smoothing_equals_scipys(sigma):
     field = np.random.default_rng(0).random((3, 17, 28))
     expected = ndimage.gaussian_filter(field, sigma, axes=(1, 2), mode="constant", truncate=4.0)
     np.testing.assert_allclose(smooth(torch.tensor(field), sigma).numpy(), expected, atol=1e-12)
 
 
-def test_the_picture_is_sampled_at_the_displaced_places():
+def test_elastic_distortion_samples_at_displaced_positions():
     x = torch.tensor(np.random.default_rng(1).random((4, 1, 20, 24)), dtype=torch.float32)
     field = random_field(x, 30.0, 4.0, generator(3)).numpy()
     rows, columns = np.mgrid[:20, :24]
     for k in range(4):
-        places = [rows + field[k, 1], columns + field[k, 0]]
-        expected = ndimage.map_coordinates(x[k, 0].numpy(), places, order=1, mode="nearest")
+        positions = [rows + field[k, 1], columns + field[k, 0]]
+        expected = ndimage.map_coordinates(x[k, 0].numpy(), positions, order=1, mode="nearest")
         actual = elastic(x, 30.0, 4.0, generator(3), fill="nearest")[k, 0].numpy()
         np.testing.assert_allclose(actual, expected, atol=2e-5)
 

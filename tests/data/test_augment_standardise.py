@@ -26,7 +26,7 @@ def test_a_constant_channel_becomes_zero():
     assert torch.equal(FeatureStats.fit(x).apply(x), torch.zeros_like(x))
 
 
-def test_shapes_are_checked():
+def test_images_of_other_shapes_are_refused():
     with pytest.raises(PellucidError, match="cannot standardize"):
         FeatureStats.fit(torch.zeros(3, 4))
     with pytest.raises(PellucidError, match="do not fit"):

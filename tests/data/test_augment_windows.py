@@ -22,10 +22,10 @@ def test_half_of_the_pictures_are_mirrored(flip, axis):
     x = torch.rand(1000, 2, 3, 4, generator=generator(0))
     y = flip(x, generator(1))
     mirrored = np.flip(x.numpy(), axis)
-    changed = [bool(np.array_equal(a, b)) for a, b in zip(y.numpy(), mirrored, strict=True)]
-    kept = [bool(torch.equal(a, b)) for a, b in zip(y, x, strict=True)]
-    assert all(a != b for a, b in zip(changed, kept, strict=True))
-    assert 440 < sum(changed) < 560
+    is_mirrored = [bool(np.array_equal(a, b)) for a, b in zip(y.numpy(), mirrored, strict=True)]
+    is_unchanged = [bool(torch.equal(a, b)) for a, b in zip(y, x, strict=True)]
+    assert all(a != b for a, b in zip(is_mirrored, is_unchanged, strict=True))
+    assert 440 < sum(is_mirrored) < 560
 
 
 @pytest.mark.parametrize("fill", list(NUMPY_MODE))
@@ -76,7 +76,7 @@ def test_a_resized_crop_shows_a_box_of_the_right_area_and_shape():
     assert float((left + width).max()) <= w + 1e-3
 
 
-def test_the_whole_picture_is_its_own_resized_crop():
+def test_the_resized_crop_of_the_whole_picture_is_the_picture():
     x = torch.rand(2, 3, 6, 6, generator=generator(0))
     torch.testing.assert_close(resized_crop(x, (6, 6), generator(1), scale=(1, 1), ratio=(1, 1)), x)
 
@@ -84,22 +84,22 @@ def test_the_whole_picture_is_its_own_resized_crop():
 H, W = 40, 50
 
 
-def numbered(n: int) -> torch.Tensor:
+def coordinate_images(n: int) -> torch.Tensor:
     """Return images (n, 3, H, W) whose pixels hold their image, row and column."""
     image, row, column = torch.meshgrid(torch.arange(n), torch.arange(H), torch.arange(W), indexing="ij")
     return torch.stack((image, row, column), 1).float()
 
 
 def test_each_quarter_is_a_window_of_one_image():
-    x = numbered(5)
+    x = coordinate_images(5)
     mosaic = random_mosaic(x, 1.0, generator(0))
     y = mosaic.apply(x, "constant", 0)
     sources = set()
     for n in range(5):
-        cover = torch.zeros(H, W)
+        coverage = torch.zeros(H, W)
         for k in range(4):
             x0, y0, x1, y1 = mosaic.regions[n, k].tolist()
-            cover[y0:y1, x0:x1] += 1
+            coverage[y0:y1, x0:x1] += 1
             assert x1 - x0 >= 0.2 * W
             assert y1 - y0 >= 0.2 * H
             image, row, column = y[n, :, y0:y1, x0:x1]
@@ -107,14 +107,14 @@ def test_each_quarter_is_a_window_of_one_image():
             assert torch.equal(row - row[0, 0], torch.arange(y1 - y0)[:, None].expand_as(row).float())
             assert torch.equal(column - column[0, 0], torch.arange(x1 - x0).expand_as(column).float())
             sources.add((k, int(image[0, 0])))
-        assert bool((cover == 1).all())
+        assert bool((coverage == 1).all())
         assert int(y[n, 0, 0, 0]) == n
     assert len(sources) > 12
 
 
-def test_windows_are_cut_anywhere():
+def test_mosaic_windows_have_uniform_positions():
     """Of each quarter, the first row and column that is seen is uniform over the places that there are."""
-    x = numbered(1).expand(4000, 3, H, W)
+    x = coordinate_images(1).expand(4000, 3, H, W)
     mosaic = random_mosaic(x, 1.0, generator(1))
     for k in range(4):
         x0, y0, x1, y1 = mosaic.regions[:, k].unbind(1)
@@ -128,16 +128,16 @@ def test_windows_are_cut_anywhere():
 
 
 def test_the_given_fraction_of_images_become_mosaics():
-    x = numbered(1000)
+    x = coordinate_images(1000)
     y = random_mosaic(x, 0.3, generator(2)).apply(x, "constant", 0)
-    same = (y == x).flatten(1).all(1)
-    assert 0.65 < float(same.float().mean()) < 0.75
+    is_unchanged = (y == x).flatten(1).all(1)
+    assert 0.65 < float(is_unchanged.float().mean()) < 0.75
     assert torch.equal(random_mosaic(x, 0.0, generator(2)).apply(x, "constant", 0), x)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.booleans())
-def test_objects_of_a_mosaic_lie_on_their_pixels(seed, masked):
+def test_objects_of_a_mosaic_lie_on_their_pixels(seed, has_masks):
     """Every object that is seen has a box, whose pixels are all of the object's number."""
     rng = generator(seed)
     images, targets = torch.zeros(4, 1, H, W), []
@@ -150,29 +150,29 @@ def test_objects_of_a_mosaic_lie_on_their_pixels(seed, masked):
             boxes.append([x, y, x + w, y + h])
             images[k, 0, y : y + h, x : x + w] = 2 * k + slot + 1
         labels = torch.arange(2) + 2 * k + 1
-        shapes = images[k] == labels[:, None, None] if masked else None
+        shapes = images[k] == labels[:, None, None] if has_masks else None
         middle = torch.tensor([[[(b[0] + b[2]) / 2, (b[1] + b[3]) / 2, 2.0]] for b in boxes])
         targets.append(Objects(torch.tensor(boxes).float(), labels, shapes, middle))
     mosaic = random_mosaic(images, 1.0, rng)
     pixels = mosaic.apply(images, "constant", 0)[:, 0]
     for k, objects in enumerate(move_objects(targets, [mosaic], (H, W), (), 0.0)):
-        cover = torch.zeros(H, W)
+        coverage = torch.zeros(H, W)
         for i, (label, box) in enumerate(zip(objects.labels, objects.boxes, strict=True)):
             x0, y0, x1, y1 = box.long().tolist()
             assert box.tolist() == [x0, y0, x1, y1]
             assert pixels[k, y0:y1, x0:x1].unique().tolist() == [int(label)]
-            cover[y0:y1, x0:x1] += 1
+            coverage[y0:y1, x0:x1] += 1
             if objects.masks is not None:
                 assert torch.equal(tight_boxes(objects.masks)[i], box)
                 assert int(objects.masks[i].sum()) == (x1 - x0) * (y1 - y0)
             assert objects.keypoints is not None
-            x, y, seen = objects.keypoints[i, 0].tolist()
-            assert not seen or (x0 <= x <= x1 and y0 <= y <= y1)
-        assert torch.equal(cover > 0, pixels[k] > 0)
+            x, y, visibility = objects.keypoints[i, 0].tolist()
+            assert not visibility or (x0 <= x <= x1 and y0 <= y <= y1)
+        assert torch.equal(coverage > 0, pixels[k] > 0)
 
 
 def test_masks_and_images_get_the_same_mosaic():
-    x = numbered(4)
+    x = coordinate_images(4)
     augmented = Augment(mosaic=1.0)(Batch(x, (x[:, 0] * 10000 + x[:, 1] * 100 + x[:, 2]).long()), generator(3))
     expected = augmented.images[:, 0] * 10000 + augmented.images[:, 1] * 100 + augmented.images[:, 2]
     assert torch.equal(augmented.targets, expected.long())

@@ -28,41 +28,41 @@ class Bucket(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self) -> None:
-        self.answer(body=False)
+        self.respond(body=False)
 
     def do_GET(self) -> None:
-        self.answer(body=True)
+        self.respond(body=True)
 
-    def answer(self, body: bool) -> None:
+    def respond(self, body: bool) -> None:
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         key = unquote(parts.path).removeprefix("/bucket").lstrip("/")
         if not key:
-            self.send(200, self.listed(query), "application/xml", body)
+            self.send_response_with(200, self.list_page(query), "application/xml", body)
         elif key in self.objects:
             data, status = self.objects[key], 200
             if "Range" in self.headers:
                 first, last = self.headers["Range"].removeprefix("bytes=").split("-")
                 data, status = data[int(first) : int(last or len(data)) + 1], 206
-            self.send(status, data, "image/png", body)
+            self.send_response_with(status, data, "image/png", body)
         else:
-            self.send(404, b"<Error><Code>NoSuchKey</Code></Error>", "application/xml", body)
+            self.send_response_with(404, b"<Error><Code>NoSuchKey</Code></Error>", "application/xml", body)
 
-    def listed(self, query: dict[str, str]) -> bytes:
+    def list_page(self, query: dict[str, str]) -> bytes:
         keys = sorted(key for key in self.objects if key.startswith(query.get("prefix", "")))
         first = int(query.get("continuation-token", "0"))
-        shown, more = keys[first : first + 2], first + 2 < len(keys)
+        page_keys, has_more = keys[first : first + 2], first + 2 < len(keys)
         date = "<LastModified>2026-01-01T00:00:00.000Z</LastModified>"
         rows = "".join(
-            f"<Contents><Key>{key}</Key><Size>{len(self.objects[key])}</Size>{date}</Contents>" for key in shown
+            f"<Contents><Key>{key}</Key><Size>{len(self.objects[key])}</Size>{date}</Contents>" for key in page_keys
         )
-        token = f"<NextContinuationToken>{first + 2}</NextContinuationToken>" if more else ""
+        token = f"<NextContinuationToken>{first + 2}</NextContinuationToken>" if has_more else ""
         return (
-            f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(shown)}</KeyCount>"
+            f"<ListBucketResult><IsTruncated>{str(has_more).lower()}</IsTruncated><KeyCount>{len(page_keys)}</KeyCount>"
             f"{token}{rows}</ListBucketResult>"
         ).encode()
 
-    def send(self, status: int, data: bytes, kind: str, body: bool) -> None:
+    def send_response_with(self, status: int, data: bytes, kind: str, body: bool) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
@@ -81,9 +81,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings = {"anon": True, "endpoint_url": f"http://127.0.0.1:{server.server_port}"}
         monkeypatch.setitem(fsspec.config.conf, "s3", settings)
-        addresses._system.cache_clear()
+        addresses._file_system.cache_clear()
         yield
-        addresses._system.cache_clear()
+        addresses._file_system.cache_clear()
         server.shutdown()
 
 

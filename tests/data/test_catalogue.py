@@ -25,8 +25,8 @@ def test_digits_need_no_files_and_hold_out_a_fifth(tmp_path):
     for part in (parts.train, parts.test):
         pixels = (part.x * 16).reshape(-1, 64).double().numpy()
         assert [source[row.tobytes()] for row in pixels] == part.y.tolist()
-    held = torch.bincount(parts.test.y) / torch.bincount(torch.cat((parts.train.y, parts.test.y)))
-    assert torch.allclose(held, torch.tensor(0.2), atol=0.005)
+    held_out_fraction = torch.bincount(parts.test.y) / torch.bincount(torch.cat((parts.train.y, parts.test.y)))
+    assert torch.allclose(held_out_fraction, torch.tensor(0.2), atol=0.005)
     assert parts.test.checksum == load("digits").test.checksum
 
 
@@ -39,14 +39,14 @@ def test_catalogue_entries_have_names_urls_and_checksums():
             assert len(source.sha256) in (0, 64)
 
 
-def idx_set(folder: Path, n: int = 4) -> None:
+def write_idx_set(folder: Path, n: int = 4) -> None:
     folder.mkdir()
     for k, source in enumerate(CATALOGUE["fashion-mnist"].sources):
         values = torch.arange(n) % 10 if k % 2 else torch.full((n, 28, 28), 50 * k)
         write_idx(folder / source.file, values.to(torch.uint8))
 
 
-def entry_for(folder: Path, monkeypatch: pytest.MonkeyPatch, **sums: str) -> None:
+def set_checksums(folder: Path, monkeypatch: pytest.MonkeyPatch, **sums: str) -> None:
     """Let the table hold the checksums of the files in `folder`."""
     import hashlib
 
@@ -62,8 +62,8 @@ def entry_for(folder: Path, monkeypatch: pytest.MonkeyPatch, **sums: str) -> Non
 @pytest.mark.parametrize("sums", [{}, {"sha256": "known"}])
 def test_idx_data_sets_are_loaded_and_a_changed_byte_is_found(tmp_path, monkeypatch, sums):
     folder = tmp_path / "fashion-mnist"
-    idx_set(folder)
-    entry_for(folder, monkeypatch, **sums)
+    write_idx_set(folder)
+    set_checksums(folder, monkeypatch, **sums)
     parts = load("fashion-mnist", root=tmp_path)
     assert tuple(parts.train.x.shape) == (4, 1, 28, 28)
     assert parts.test.x.unique().tolist() == [100]
@@ -74,10 +74,10 @@ def test_idx_data_sets_are_loaded_and_a_changed_byte_is_found(tmp_path, monkeypa
         load("fashion-mnist", root=tmp_path)
 
 
-def test_where_the_content_is_known_the_compression_does_not_matter(tmp_path, monkeypatch):
+def test_recompressed_files_with_the_published_content_are_accepted(tmp_path, monkeypatch):
     folder = tmp_path / "fashion-mnist"
-    idx_set(folder)
-    entry_for(folder, monkeypatch, sha256="known")
+    write_idx_set(folder)
+    set_checksums(folder, monkeypatch, sha256="known")
     for source in CATALOGUE["fashion-mnist"].sources:
         path = folder / source.file
         path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1))
@@ -100,18 +100,18 @@ def test_the_error_for_data_sets_without_a_download_names_their_folder(tmp_path,
     assert "CLASS/*.jpg" in str(info.value)
 
 
-def test_image_sets_are_loaded_from_the_root(tree, tmp_path):
-    tree("signs", {"train/0/a.png": picture_bytes((9, 9, 9)), "val/0/b.png": picture_bytes((0, 0, 0))})
+def test_image_sets_are_loaded_from_the_root(write_tree, tmp_path):
+    write_tree("signs", {"train/0/a.png": picture_bytes((9, 9, 9)), "val/0/b.png": picture_bytes((0, 0, 0))})
     parts = load("signs", root=tmp_path, size=(3, 3), mode="L")
     assert parts.train.name == "signs"
     assert parts.train.x.unique().tolist() == [9]
     assert tuple(parts.test.x.shape) == (1, 1, 3, 3)
 
 
-def test_a_path_is_loaded_as_an_image_folder(tree, tmp_path, monkeypatch):
+def test_a_path_is_loaded_as_an_image_folder(write_tree, tmp_path, monkeypatch):
     files = {f"{c}/{i}.png": picture_bytes((i, 0, 0)) for c in "ab" for i in range(5)}
-    assert load(str(tree("mine", files))).train.classes == ("a", "b")
-    assert len(load(str(tree("mine.zip", files))).test) == 2
+    assert load(str(write_tree("mine", files))).train.classes == ("a", "b")
+    assert len(load(str(write_tree("mine.zip", files))).test) == 2
     monkeypatch.chdir(tmp_path)
     assert len(load("mine").test) == 2
     with pytest.raises(PellucidError, match="is missing"):
@@ -145,8 +145,8 @@ def test_the_data_root_is_the_argument_then_the_variable_then_a_folder_then_the_
 
 
 @pytest.mark.real
-def test_mnist_has_its_published_counts(real):
-    real("mnist")
+def test_mnist_has_its_published_counts(real_data):
+    real_data("mnist")
     parts = load("mnist")
     assert (len(parts.train), len(parts.test)) == (60000, 10000)
     assert parts.train.x.dtype == torch.uint8
@@ -156,8 +156,8 @@ def test_mnist_has_its_published_counts(real):
 
 
 @pytest.mark.real
-def test_fashion_mnist_has_its_published_counts(real):
-    real("fashion-mnist")
+def test_fashion_mnist_has_its_published_counts(real_data):
+    real_data("fashion-mnist")
     assert torch.bincount(load("fashion-mnist").train.y).tolist() == [6000] * 10
 
 
@@ -175,34 +175,34 @@ def small_mnist(site, tmp_path, monkeypatch) -> Site:
 
 def test_get_downloads_missing_files_and_keeps_correct_ones(small_mnist, tmp_path):
     assert [status for _, status in check("mnist", tmp_path)] == ["missing"] * 4
-    seen: set[str] = set()
-    done = get("mnist", tmp_path, progress=lambda file, have, total: seen.add(file))
+    reported_files: set[str] = set()
+    done = get("mnist", tmp_path, progress=lambda file, have, total: reported_files.add(file))
     assert [status for _, status in done] == ["downloaded"] * 4
-    assert seen == {source.file for source in CATALOGUE["mnist"].sources}
+    assert reported_files == {source.file for source in CATALOGUE["mnist"].sources}
     assert [status for _, status in check("mnist", tmp_path)] == ["ok"] * 4
     (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"broken")
     assert [status[:12] for _, status in check("mnist", tmp_path)][:3] == ["ok"] * 3
     assert "wrong checksum" in check("mnist", tmp_path)[3][1]
     assert [status for _, status in get("mnist", tmp_path)] == ["kept"] * 3 + ["downloaded"]
-    assert len(small_mnist.asked) == 5
+    assert len(small_mnist.requests) == 5
 
 
-def test_get_and_check_handle_every_kind_of_data_set(tree, tmp_path):
+def test_get_and_check_handle_every_kind_of_data_set(write_tree, tmp_path):
     assert get("digits", tmp_path) == [("digits", "bundled")]
     assert check("digits", tmp_path) == [("digits", "ok")]
     with pytest.raises(PellucidError, match=str(tmp_path / "cifar10" / "cifar10.zip")):
         get("cifar10", tmp_path)
     assert check("signs", tmp_path) == [(str(tmp_path / "signs"), "missing")]
-    path = tree("signs", {"train/0/a.png": picture_bytes((9, 9, 9)), "val/0/b.png": picture_bytes((0, 0, 0))})
+    path = write_tree("signs", {"train/0/a.png": picture_bytes((9, 9, 9)), "val/0/b.png": picture_bytes((0, 0, 0))})
     assert check("signs", tmp_path) == [(str(path), "ok: 2 files")]
-    for unknown in (get, check, load):
+    for function in (get, check, load):
         with pytest.raises(PellucidError, match="unknown data set"):
-            unknown("sings", tmp_path)
+            function("sings", tmp_path)
 
 
-def test_check_finds_a_damaged_member(tree, tmp_path):
+def test_check_finds_a_damaged_member(write_tree, tmp_path):
     (tmp_path / "cifar10").mkdir()
-    path = tree("cifar10/cifar10.zip", {"train/0/a.png": picture_bytes((9, 9, 9))})
+    path = write_tree("cifar10/cifar10.zip", {"train/0/a.png": picture_bytes((9, 9, 9))})
     data = bytearray(path.read_bytes())
     data[60] ^= 1
     path.write_bytes(data)
@@ -210,12 +210,12 @@ def test_check_finds_a_damaged_member(tree, tmp_path):
 
 
 @pytest.mark.real
-def test_the_real_mnist_is_the_published_one(real):
-    real("mnist")
+def test_the_real_mnist_is_the_published_one(real_data):
+    real_data("mnist")
     assert [status for _, status in check("mnist")] == ["ok"] * 4
 
 
 @pytest.mark.real
-def test_every_file_of_the_real_cifar10_has_its_crc(real):
-    place = real("cifar10/cifar10.zip")
-    assert check("cifar10") == [(str(place), "ok: 60000 files")]
+def test_every_file_of_the_real_cifar10_has_its_crc(real_data):
+    path = real_data("cifar10/cifar10.zip")
+    assert check("cifar10") == [(str(path), "ok: 60000 files")]

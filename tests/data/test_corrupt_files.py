@@ -26,31 +26,31 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 ARRAY = torch.arange(5 * 6 * 7, dtype=torch.int64).reshape(5, 6, 7).to(torch.uint8)
 
 
-def damage(data: bytes, rng: np.random.Generator) -> bytes:
+def damage_bytes(data: bytes, rng: np.random.Generator) -> bytes:
     """Return data with bits flipped, bytes replaced, a piece cut out, doubled or appended, or the end cut off."""
     out = bytearray(data)
     kind = int(rng.integers(6))
-    at = int(rng.integers(len(out)))
+    position = int(rng.integers(len(out)))
     # Headers are where readers trip: half of the time, aim there.
     if rng.random() < 0.5:
-        at = int(rng.integers(min(len(out), 64)))
-    end = min(len(out), at + int(rng.integers(1, 9)))
+        position = int(rng.integers(min(len(out), 64)))
+    end = min(len(out), position + int(rng.integers(1, 9)))
     if kind == 0:
-        out[at] ^= 1 << int(rng.integers(8))
+        out[position] ^= 1 << int(rng.integers(8))
     elif kind == 1:
-        out[at:end] = rng.bytes(end - at)
+        out[position:end] = rng.bytes(end - position)
     elif kind == 2:
-        out[at:end] = b"\xff" * (end - at)
+        out[position:end] = b"\xff" * (end - position)
     elif kind == 3:
-        del out[at:end]
+        del out[position:end]
     elif kind == 4:
-        out[at:at] = out[at:end]
+        out[position:position] = out[position:end]
     else:
-        del out[at:]
+        del out[position:]
     return bytes(out)
 
 
-def outcome(read: Callable[[], torch.Tensor], path: Path) -> torch.Tensor | None:
+def read_or_error(read: Callable[[], torch.Tensor], path: Path) -> torch.Tensor | None:
     """Return what is read, or None for an error, which must be one line that names the file."""
     try:
         return read()
@@ -65,24 +65,24 @@ def outcome(read: Callable[[], torch.Tensor], path: Path) -> torch.Tensor | None
 def test_damaged_idx_files_are_refused_or_read_unchanged(tmp_path, name):
     path, rng = tmp_path / name, np.random.default_rng(1)
     write_idx(path, ARRAY)
-    whole = path.read_bytes()
-    refused = 0
+    intact = path.read_bytes()
+    n_refused = 0
     for _ in range(200):
-        data = damage(whole, rng)
+        data = damage_bytes(intact, rng)
         path.write_bytes(data)
-        outcome_ = outcome(lambda: read_idx(path), path)
-        if outcome_ is None:
-            refused += 1
+        loaded = read_or_error(lambda: read_idx(path), path)
+        if loaded is None:
+            n_refused += 1
         elif name.endswith(".gz"):
-            assert torch.equal(outcome_, ARRAY)  # only the gzip header's time or name can have changed
+            assert torch.equal(loaded, ARRAY)  # only the gzip header's time or name can have changed
         else:
             # Length and header agree: it is an idx file of these very values.
-            assert data[4 + 4 * outcome_.ndim :] == outcome_.numpy().tobytes()
-            assert outcome_.numel() * outcome_.element_size() == len(data) - 4 - 4 * outcome_.ndim
-    assert refused > 100
+            assert data[4 + 4 * loaded.ndim :] == loaded.numpy().tobytes()
+            assert loaded.numel() * loaded.element_size() == len(data) - 4 - 4 * loaded.ndim
+    assert n_refused > 100
 
 
-def encoded(kind: str, picture: np.ndarray = PICTURE) -> bytes:
+def encode_image(kind: str, picture: np.ndarray = PICTURE) -> bytes:
     out = io.BytesIO()
     Image.fromarray(picture).save(out, kind)
     return out.getvalue()
@@ -91,21 +91,21 @@ def encoded(kind: str, picture: np.ndarray = PICTURE) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"])
 def test_damaged_images_are_refused_or_read_as_pictures(tmp_path, kind, capfd):
     path, rng = tmp_path / f"damaged.{kind.lower()}", np.random.default_rng(2)
-    whole = encoded(kind)
-    refused = 0
+    intact = encode_image(kind)
+    n_refused = 0
     for _ in range(150):
-        path.write_bytes(damage(whole, rng))
-        outcome_ = outcome(lambda: load_image(path), path)
-        if outcome_ is None:
-            refused += 1
+        path.write_bytes(damage_bytes(intact, rng))
+        loaded = read_or_error(lambda: load_image(path), path)
+        if loaded is None:
+            n_refused += 1
             continue
-        assert outcome_.dtype == torch.uint8
-        assert outcome_.ndim == 3
-        assert outcome_.shape[0] == 3
-        assert outcome_.numel() > 0
+        assert loaded.dtype == torch.uint8
+        assert loaded.ndim == 3
+        assert loaded.shape[0] == 3
+        assert loaded.numel() > 0
         if kind == "PNG":
-            np.testing.assert_array_equal(outcome_.permute(1, 2, 0).numpy(), PICTURE)
-    assert refused > 20
+            np.testing.assert_array_equal(loaded.permute(1, 2, 0).numpy(), PICTURE)
+    assert n_refused > 20
     assert capfd.readouterr() == ("", "")
 
 
@@ -114,28 +114,32 @@ def test_damaged_zips_are_refused_or_read_unchanged(tmp_path, method):
     path, rng = tmp_path / "damaged.zip", np.random.default_rng(3)
     with zipfile.ZipFile(path, "w", method) as archive:
         for name in ("a/1.png", "a/2.png", "b/1.png"):
-            archive.writestr(name, encoded("PNG"))
-    whole = path.read_bytes()
+            archive.writestr(name, encode_image("PNG"))
+    intact = path.read_bytes()
     expected = load_folder(path)
-    tail = whole.index(b"PK\x01\x02")  # the directory, where names and sizes are
-    refused = 0
+    directory_start = intact.index(b"PK\x01\x02")  # the directory, where names and sizes are
+    n_refused = 0
     for k in range(200):
-        data = whole[:tail] + damage(whole[tail:], rng) if k % 2 else damage(whole, rng)
+        data = (
+            intact[:directory_start] + damage_bytes(intact[directory_start:], rng)
+            if k % 2
+            else damage_bytes(intact, rng)
+        )
         path.write_bytes(data)
-        outcome_ = outcome(lambda: load_folder(path).x, path)
-        if outcome_ is None:
-            refused += 1
+        loaded = read_or_error(lambda: load_folder(path).x, path)
+        if loaded is None:
+            n_refused += 1
         else:  # what is still listed is what was stored, and it can only have been renamed
             stored = {picture.numpy().tobytes() for picture in expected.x}
-            assert {picture.numpy().tobytes() for picture in outcome_} <= stored
-    assert refused > 80
+            assert {picture.numpy().tobytes() for picture in loaded} <= stored
+    assert n_refused > 80
 
 
 def test_a_gzip_inside_a_gzip_is_refused(tmp_path):
     path = tmp_path / "twice.gz"
     write_idx(path, ARRAY)
     path.write_bytes(gzip.compress(path.read_bytes()))
-    assert outcome(lambda: read_idx(path), path) is None
+    assert read_or_error(lambda: read_idx(path), path) is None
 
 
 READERS = """
@@ -172,8 +176,8 @@ def test_a_named_pipe_in_an_image_folder_is_reported(tmp_path):
     for name in "ab":
         for k in range(12):
             picture = rng.integers(0, 256, PICTURE.shape, dtype=np.uint8)
-            (tmp_path / "set" / name / f"{k}.png").write_bytes(encoded("PNG", picture))
-    (tmp_path / "train/pipe.png").write_bytes(encoded("PNG"))
+            (tmp_path / "set" / name / f"{k}.png").write_bytes(encode_image("PNG", picture))
+    (tmp_path / "train/pipe.png").write_bytes(encode_image("PNG"))
     for name in ("set/a", "trainannot"):
         os.mkfifo(tmp_path / name / "pipe.png")
     command = [sys.executable, "-c", READERS]

@@ -15,7 +15,7 @@ from pellucid.model import Model
 RNG = np.random.default_rng(0)
 
 
-def small(n: int = 20, classes: int = 4) -> Dataset:
+def small_dataset(n: int = 20, classes: int = 4) -> Dataset:
     x = RNG.integers(0, 256, (n, 1, 3, 5), dtype=np.uint8)
     return Dataset.from_arrays(x, np.arange(n) % classes)
 
@@ -170,7 +170,7 @@ def test_checksum_is_the_sha256_of_shape_and_bytes():
 
 
 def test_subset_takes_the_given_order():
-    data = small()
+    data = small_dataset()
     part = data.subset([7, 3])
     assert torch.equal(part.x, torch.stack([data.x[7], data.x[3]]))
     assert part.y.tolist() == [3, 3]
@@ -180,11 +180,11 @@ def test_subset_takes_the_given_order():
 @pytest.mark.parametrize("indices", [[20], [-1]])
 def test_subset_out_of_range_is_refused(indices):
     with pytest.raises(PellucidError, match=r"not within 0\.\.19"):
-        small().subset(indices)
+        small_dataset().subset(indices)
 
 
 def test_evenly_takes_equally_spaced_examples():
-    data = small()
+    data = small_dataset()
     assert torch.equal(data.evenly(4).x, data.subset([0, 5, 10, 15]).x)
     assert torch.equal(data.evenly(30).x, data.x)
 
@@ -194,8 +194,8 @@ def test_split_is_stratified_complete_and_seeded():
     parts = data.split(0.2, seed=3)
     assert torch.bincount(parts.test.y).tolist() == [12, 6, 2]
     assert torch.bincount(parts.train.y).tolist() == [48, 24, 8]
-    both = parts.train.x.flatten().tolist() + parts.test.x.flatten().tolist()
-    assert sorted(both) == list(range(100))
+    all_values = parts.train.x.flatten().tolist() + parts.test.x.flatten().tolist()
+    assert sorted(all_values) == list(range(100))
     assert torch.equal(parts.test.x, data.split(0.2, seed=3).test.x)
     assert not torch.equal(parts.test.x, data.split(0.2, seed=4).test.x)
     held_out = parts.test.x.flatten().tolist()
@@ -212,7 +212,7 @@ def test_split_leaves_an_example_of_each_class_in_both_parts():
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
 def test_split_fraction_is_checked(fraction):
     with pytest.raises(PellucidError, match="between 0 and 1"):
-        small().split(fraction)
+        small_dataset().split(fraction)
 
 
 def test_split_needs_a_class_with_two_examples():

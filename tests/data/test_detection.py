@@ -6,7 +6,7 @@ import torch
 from pycocotools.coco import COCO
 
 from pellucid.data import DetectionFolder, Splits, load
-from pellucid.data.detection import mirrored
+from pellucid.data.detection import mirrored_pairs
 from pellucid.data.images import image_size
 from pellucid.errors import PellucidError
 from pellucid.recipe.material import input_shape, load_material, load_splits
@@ -18,7 +18,7 @@ SQUARE = [[2, 4, 12, 4, 12, 14, 2, 14]]
 RNG = torch.Generator()
 
 
-def masked(*items):
+def coco_set_with_masks(*items):
     """Return a COCO set with masks and key-points."""
     return coco_set(
         *(annotation(id=k, segmentation=SQUARE, **item) for k, item in enumerate(items)),
@@ -26,43 +26,43 @@ def masked(*items):
     )
 
 
-def test_objects_are_scaled_with_their_image(tree):
-    path = tree("set", masked({"keypoints": [6, 10, 2]}))
-    whole, objects = DetectionFolder(path).example(0)
-    assert whole.shape == (3, 20, 30)
+def test_objects_are_scaled_with_their_image(write_tree):
+    path = write_tree("set", coco_set_with_masks({"keypoints": [6, 10, 2]}))
+    image, objects = DetectionFolder(path).example(0)
+    assert image.shape == (3, 20, 30)
     assert objects.boxes.tolist() == [[2, 4, 12, 14]]
-    small, half = DetectionFolder(path, size=15).example(0)
-    assert small.shape == (3, 10, 15)
-    assert half.boxes.tolist() == [[1, 2, 6, 7]]
-    assert half.keypoints.tolist() == [[[3, 5, 2]]]
+    half_image, half_objects = DetectionFolder(path, size=15).example(0)
+    assert half_image.shape == (3, 10, 15)
+    assert half_objects.boxes.tolist() == [[1, 2, 6, 7]]
+    assert half_objects.keypoints.tolist() == [[[3, 5, 2]]]
     expected = torch.zeros(10, 15, dtype=torch.bool)
     expected[2:7, 1:6] = True
-    assert torch.equal(half.masks[0], expected)
-    wide, other = DetectionFolder(path, size=(40, 30)).example(0)
-    assert wide.shape == (3, 40, 30)
-    assert other.boxes.tolist() == [[2, 8, 12, 28]]
-    assert other.masks.shape == (1, 40, 30)
-    assert other.masks.sum() == 200
+    assert torch.equal(half_objects.masks[0], expected)
+    stretched_image, stretched_objects = DetectionFolder(path, size=(40, 30)).example(0)
+    assert stretched_image.shape == (3, 40, 30)
+    assert stretched_objects.boxes.tolist() == [[2, 8, 12, 28]]
+    assert stretched_objects.masks.shape == (1, 40, 30)
+    assert stretched_objects.masks.sum() == 200
 
 
-def test_images_without_objects_have_none(tree):
-    files = masked() | {"train.json": coco([{"id": 11, "file_name": "a.png"}], [])}
-    _, objects = DetectionFolder(tree("set", files)).example(0)
+def test_images_without_objects_have_none(write_tree):
+    files = coco_set_with_masks() | {"train.json": coco([{"id": 11, "file_name": "a.png"}], [])}
+    _, objects = DetectionFolder(write_tree("set", files)).example(0)
     assert (len(objects), objects.boxes.shape) == (0, (0, 4))
 
 
-def test_masks_are_padded_with_their_images(tree):
+def test_masks_are_padded_with_their_images(write_tree):
     images = [{"id": k, "file_name": f"{k}.png"} for k in range(2)]
     files = {"a.json": coco(images, [annotation(id=k, image_id=k, segmentation=SQUARE) for k in range(2)])}
     files |= {"0.png": picture_bytes((9, 9, 9), (30, 20)), "1.png": picture_bytes((9, 9, 9), (15, 25))}
-    batch = DetectionFolder(tree("set", files)).batch([0, 1], RNG)
+    batch = DetectionFolder(write_tree("set", files)).batch([0, 1], RNG)
     assert batch.images.shape == (2, 3, 25, 30)
     assert [target.masks.shape for target in batch.targets] == [(1, 25, 30), (1, 25, 30)]
     assert [int(target.masks.sum()) for target in batch.targets] == [100, 100]
 
 
-def test_omitted_objects_are_counted(tree, capsys):
-    path = tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("cat", 5, 5, 5, 5, 0), ("dog", 9, 9, 2, 5, 0))})
+def test_omitted_objects_are_counted(write_tree, capsys):
+    path = write_tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("cat", 5, 5, 5, 5, 0), ("dog", 9, 9, 2, 5, 0))})
     source = DetectionFolder(path, "train", classes=("cat", "dog"))
     assert [len(record.instances) for record in source.records] == [0, 0]
     message = capsys.readouterr().err
@@ -87,31 +87,31 @@ def test_omitted_objects_are_counted(tree, capsys):
         ({}, "", "no part ''; it has 'train', 'val'"),
     ],
 )
-def test_damaged_sets_are_refused(tree, files, part, message):
+def test_damaged_sets_are_refused(write_tree, files, part, message):
     with pytest.raises(PellucidError, match=message):
-        DetectionFolder(tree("set", voc_set() | files), part, classes=("cat", "dog"))
+        DetectionFolder(write_tree("set", voc_set() | files), part, classes=("cat", "dog"))
 
 
-def test_images_must_have_the_size_that_annotations_say(tree):
+def test_images_must_have_the_size_that_annotations_say(write_tree):
     files = voc_set() | {"JPEGImages/a.png": picture_bytes((0, 0, 0), (20, 30))}
     with pytest.raises(PellucidError, match=r"a\.png: the image is 20 pixels wide and 30 high, but .*a\.xml state 30"):
-        DetectionFolder(tree("set", files), "train").example(0)
+        DetectionFolder(write_tree("set", files), "train").example(0)
 
 
-def test_folders_without_annotations_are_refused(tree):
+def test_folders_without_annotations_are_refused(write_tree):
     with pytest.raises(PellucidError, match="contains no annotations; give a folder of Pascal VOC"):
-        DetectionFolder(tree("set", {"a/a.png": picture_bytes((0, 0, 0))}))
+        DetectionFolder(write_tree("set", {"a/a.png": picture_bytes((0, 0, 0))}))
 
 
-def test_the_checksum_follows_annotations_and_not_the_place(tree):
-    first = DetectionFolder(tree("one", masked({}))).checksum
-    assert DetectionFolder(tree("two", masked({}))).checksum == first
-    assert DetectionFolder(tree("three", masked({"bbox": [2, 4, 10, 9]}))).checksum != first
-    assert DetectionFolder(tree("two", {}), size=20).checksum != first
+def test_the_checksum_follows_annotations_and_not_the_place(write_tree):
+    first = DetectionFolder(write_tree("one", coco_set_with_masks({}))).checksum
+    assert DetectionFolder(write_tree("two", coco_set_with_masks({}))).checksum == first
+    assert DetectionFolder(write_tree("three", coco_set_with_masks({"bbox": [2, 4, 10, 9]}))).checksum != first
+    assert DetectionFolder(write_tree("two", {}), size=20).checksum != first
 
 
-def test_a_folder_is_loaded_in_its_splits(tree):
-    path = tree("set", voc_set())
+def test_a_folder_is_loaded_in_its_splits(write_tree):
+    path = write_tree("set", voc_set())
     loaded = load(str(path), size=15)
     assert isinstance(loaded, Splits)
     assert (len(loaded.train), len(loaded.test)) == (2, 1)
@@ -121,16 +121,16 @@ def test_a_folder_is_loaded_in_its_splits(tree):
         load(str(path), on_error="skip")
 
 
-def test_a_fifth_of_a_set_without_parts_is_held_out(tree):
+def test_a_fifth_of_a_set_without_parts_is_held_out(write_tree):
     files = {f"{k}.xml": voc_xml(("dog", 1, 2, 3, 4, 0)) for k in range(10)}
     files |= {f"{k}.png": picture_bytes((k, 0, 0), (30, 20)) for k in range(10)}
-    loaded = load(str(tree("set", files)))
+    loaded = load(str(write_tree("set", files)))
     assert (len(loaded.train), len(loaded.test)) == (8, 2)
     assert {*loaded.train.names} | {*loaded.test.names} == {f"{k}.png" for k in range(10)}
 
 
-def test_a_recipe_loads_objects(tree):
-    path = str(tree("set", voc_set()))
+def test_a_recipe_loads_objects(write_tree):
+    path = str(write_tree("set", voc_set()))
     material = load_material(Data(path, size=15, limit=1), 0)
     assert (len(material.train), material.validation, len(material.test)) == (1, None, 1)
     assert len(load_material(Data(path, validation=0.5), 0).validation) == 1
@@ -140,8 +140,8 @@ def test_a_recipe_loads_objects(tree):
 
 
 def test_key_points_with_sides_are_mirrored_by_their_names():
-    assert mirrored(["nose", "left_eye", "right_eye", "Left Ear", "Right Ear", "left_toe"]) == ((1, 2), (3, 4))
-    assert mirrored(["p0", "p1"]) is None
+    assert mirrored_pairs(["nose", "left_eye", "right_eye", "Left Ear", "Right Ear", "left_toe"]) == ((1, 2), (3, 4))
+    assert mirrored_pairs(["p0", "p1"]) is None
 
 
 def test_an_image_size_is_that_after_the_exif_rotation():
@@ -156,9 +156,9 @@ def test_an_image_size_is_that_after_the_exif_rotation():
 
 
 @pytest.mark.real
-def test_mirrored_faces_have_their_key_points_exchanged(real):
+def test_mirrored_faces_have_their_key_points_exchanged(real_data):
     """The pairs of the 68 points, checked by the mean shape: it is nearly its own mirror image."""
-    items = COCO(real("faces") / "train.json").dataset["annotations"]
+    items = COCO(real_data("faces") / "train.json").dataset["annotations"]
     points = np.array([item["keypoints"] for item in items]).reshape(-1, 68, 3)[:, :, :2]
     order = np.arange(68)
     for one, other in load("faces", size=112).train.swaps:

@@ -11,15 +11,15 @@ from pellucid.data import fetch
 from pellucid.errors import PellucidError
 from tests.data.http_site import DATA, Site
 
-SUM = "sha256:" + hashlib.sha256(DATA).hexdigest()
-LIMIT = 1 << 20
+CHECKSUM = "sha256:" + hashlib.sha256(DATA).hexdigest()
+MAX_BYTES = 1 << 20
 
 
-def left(path: Path) -> list[str]:
+def file_names(path: Path) -> list[str]:
     return sorted(p.name for p in path.parent.iterdir())
 
 
-def failed(site: Site, path: Path, checksum: str = SUM, limit: int = LIMIT) -> str:
+def fetch_error(site: Site, path: Path, checksum: str = CHECKSUM, limit: int = MAX_BYTES) -> str:
     with pytest.raises(PellucidError) as info:
         fetch(site.url, path, checksum, limit, timeout=5)
     assert "\n" not in str(info.value)
@@ -28,165 +28,169 @@ def failed(site: Site, path: Path, checksum: str = SUM, limit: int = LIMIT) -> s
 
 def test_a_file_is_downloaded_with_progress(site, tmp_path):
     path = tmp_path / "deep" / "er" / "file"
-    seen: list[tuple[int, int | None]] = []
-    fetch(site.url, path, "md5:" + hashlib.md5(DATA).hexdigest(), LIMIT, progress=lambda *now: seen.append(now))
+    reports: list[tuple[int, int | None]] = []
+    fetch(site.url, path, "md5:" + hashlib.md5(DATA).hexdigest(), MAX_BYTES, progress=lambda *now: reports.append(now))
     assert path.read_bytes() == DATA
-    assert left(path) == ["file"]
-    assert seen[-1] == (len(DATA), len(DATA))
-    assert [n for n, _ in seen] == sorted(n for n, _ in seen)
+    assert file_names(path) == ["file"]
+    assert reports[-1] == (len(DATA), len(DATA))
+    assert [n for n, _ in reports] == sorted(n for n, _ in reports)
 
 
 def test_a_partial_download_is_resumed_by_a_range_request(site, tmp_path):
     (tmp_path / "file.part").write_bytes(DATA[:1000])
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
-    assert site.asked == [{"path": "/file", "Range": "bytes=1000-"}]
+    assert site.requests == [{"path": "/file", "Range": "bytes=1000-"}]
 
 
 def test_a_server_without_ranges_is_read_from_the_start(site, tmp_path):
-    site.ranges = False
+    site.has_ranges = False
     (tmp_path / "file.part").write_bytes(b"other" * 10)
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_an_interrupted_connection_is_resumed_at_once(site, tmp_path, ranges):
-    site.ranges, site.cuts = ranges, [70_000, 20_000]
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    site.has_ranges, site.cut_after = ranges, [70_000, 20_000]
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
-    assert [ask.get("Range") for ask in site.asked] == [None, "bytes=70000-", f"bytes={90_000 if ranges else 20_000}-"]
+    assert [ask.get("Range") for ask in site.requests] == [
+        None,
+        "bytes=70000-",
+        f"bytes={90_000 if ranges else 20_000}-",
+    ]
 
 
 def test_after_three_interruptions_the_partial_file_is_kept_for_the_next_call(site, tmp_path):
-    site.cuts = [1000, 1000, 1000]
-    message = failed(site, tmp_path / "file")
+    site.cut_after = [1000, 1000, 1000]
+    message = fetch_error(site, tmp_path / "file")
     assert "cut at 3000 of 256000 bytes" in message
     assert f"put the file at {tmp_path / 'file'} by hand" in message
-    assert left(tmp_path / "file") == ["file.part"]
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
-    assert site.asked[-1]["Range"] == "bytes=3000-"
-    assert left(tmp_path / "file") == ["file"]
+    assert file_names(tmp_path / "file") == ["file.part"]
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
+    assert site.requests[-1]["Range"] == "bytes=3000-"
+    assert file_names(tmp_path / "file") == ["file"]
 
 
 def test_a_new_version_is_read_from_the_start(site, tmp_path):
-    site.etag, site.cuts = '"one"', [1000, 0, 0]
-    failed(site, tmp_path / "file")
+    site.etag, site.cut_after = '"one"', [1000, 0, 0]
+    fetch_error(site, tmp_path / "file")
     site.etag, site.data = '"two"', DATA[::-1]
-    fetch(site.url, tmp_path / "file", "sha256:" + hashlib.sha256(DATA[::-1]).hexdigest(), LIMIT)
-    assert site.asked[-1]["If-Range"] == '"one"'
-    assert left(tmp_path / "file") == ["file"]
+    fetch(site.url, tmp_path / "file", "sha256:" + hashlib.sha256(DATA[::-1]).hexdigest(), MAX_BYTES)
+    assert site.requests[-1]["If-Range"] == '"one"'
+    assert file_names(tmp_path / "file") == ["file"]
 
 
 def test_a_complete_partial_file_is_only_checked(site, tmp_path):
     (tmp_path / "file.part").write_bytes(DATA)
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
-    assert left(tmp_path / "file") == ["file"]
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
+    assert file_names(tmp_path / "file") == ["file"]
 
 
 def test_a_partial_file_that_is_too_long_is_deleted(site, tmp_path):
     (tmp_path / "file.part").write_bytes(DATA + b"x")
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
 
 
 def test_a_wrong_checksum_leaves_no_file(site, tmp_path):
     site.etag = '"one"'
-    assert "wrong checksum" in failed(site, tmp_path / "file", "md5:" + "0" * 32)
+    assert "wrong checksum" in fetch_error(site, tmp_path / "file", "md5:" + "0" * 32)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_old_file_stays_when_the_new_one_is_wrong(site, tmp_path):
     (tmp_path / "file").write_bytes(b"old")
-    failed(site, tmp_path / "file", "md5:" + "0" * 32)
+    fetch_error(site, tmp_path / "file", "md5:" + "0" * 32)
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("length", [True, False])
 def test_more_than_the_limit_is_refused(site, tmp_path, length):
-    site.length = length
-    assert "100000 " in failed(site, tmp_path / "file", limit=100_000)
+    site.sends_length = length
+    assert "100000 " in fetch_error(site, tmp_path / "file", limit=100_000)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_response_without_a_length_is_read_to_its_end(site, tmp_path):
-    site.length = False
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    site.sends_length = False
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("status", [404, 500])
 def test_an_http_error_is_reported(site, tmp_path, status):
     site.status = status
-    message = failed(site, tmp_path / "file")
+    message = fetch_error(site, tmp_path / "file")
     assert f"responds with {status}" in message
     assert str(tmp_path / "file") in message
 
 
 def test_no_network_is_reported(site, tmp_path):
     site.url = "http://127.0.0.1:9/none"  # the discard port, where nobody listens
-    message = failed(site, tmp_path / "file")
+    message = fetch_error(site, tmp_path / "file")
     assert "cannot be downloaded" in message
     assert f"put the file at {tmp_path / 'file'} by hand" in message
 
 
-@pytest.mark.parametrize("known", [b"\xff\xfe", b'"one', b'W/"one"', b"a\r\nHost: b", bytes(5000)])
-def test_a_partial_file_with_an_invalid_etag_is_resumed(site, tmp_path, known):
+@pytest.mark.parametrize("etag", [b"\xff\xfe", b'"one', b'W/"one"', b"a\r\nHost: b", bytes(5000)])
+def test_a_partial_file_with_an_invalid_etag_is_resumed(site, tmp_path, etag):
     (tmp_path / "file.part").write_bytes(DATA[:1000])
-    (tmp_path / "file.part.etag").write_bytes(known)
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    (tmp_path / "file.part.etag").write_bytes(etag)
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
-    assert site.asked == [{"path": "/file", "Range": "bytes=1000-"}]
-    assert left(tmp_path / "file") == ["file"]
+    assert site.requests == [{"path": "/file", "Range": "bytes=1000-"}]
+    assert file_names(tmp_path / "file") == ["file"]
 
 
 @pytest.mark.parametrize("name", ["file.part", "file.part.etag"])
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_a_folder_in_place_of_the_partial_file_is_reported(site, tmp_path, name, make):
-    make(tmp_path / name)
-    assert f"{tmp_path / name} is not a file; remove it" in failed(site, tmp_path / "file")
+@pytest.mark.parametrize("create", [Path.mkdir, os.mkfifo])
+def test_a_folder_in_place_of_the_partial_file_is_reported(site, tmp_path, name, create):
+    create(tmp_path / name)
+    assert f"{tmp_path / name} is not a file; remove it" in fetch_error(site, tmp_path / "file")
 
 
 def test_a_redirect_is_followed_to_the_web_only(site, tmp_path):
     site.redirect = site.url + "?moved"
-    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
-    for elsewhere, why in (
+    for location, reason in (
         ("ftp://127.0.0.1:9/f", "'ftp://127.0.0.1:9/f' is not an http"),
         ("file:///etc", "not allowed"),
     ):
-        site.redirect = elsewhere
-        assert why in failed(site, tmp_path / "other")
+        site.redirect = location
+        assert reason in fetch_error(site, tmp_path / "other")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["status", "headers", "body", "chunk"])
 def test_a_download_that_is_too_slow_is_stopped(site, tmp_path, part):
-    site.drip = part
+    site.dripped_part = part
     start = time.monotonic()
     with pytest.raises(PellucidError, match="fewer than 1024 bytes a second") as info:
-        fetch(site.url, tmp_path / "file", SUM, LIMIT, timeout=0.4)
+        fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES, timeout=0.4)
     assert time.monotonic() - start < 5
     assert "\n" not in str(info.value)
 
 
 def test_a_slow_start_does_not_stop_a_download(site, tmp_path):
-    site.pause = 0.5
-    fetch(site.url, tmp_path / "file", SUM, LIMIT, timeout=0.7)
+    site.delay = 0.5
+    fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES, timeout=0.7)
     assert (tmp_path / "file").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/file", "nonsense"])
 def test_only_http_and_https_are_accepted(tmp_path, url):
     with pytest.raises(PellucidError, match="not an http address"):
-        fetch(url, tmp_path / "file", SUM, LIMIT)
+        fetch(url, tmp_path / "file", CHECKSUM, MAX_BYTES)
 
 
 def test_an_invalid_checksum_is_refused(tmp_path):
     with pytest.raises(PellucidError, match="md5:HEX"):
-        fetch("http://127.0.0.1:9/", tmp_path / "file", "sha1:00", LIMIT)
+        fetch("http://127.0.0.1:9/", tmp_path / "file", "sha1:00", MAX_BYTES)
 
 
 def test_a_root_that_cannot_be_made_is_reported(site, tmp_path):
     (tmp_path / "taken").write_bytes(b"")
-    assert "cannot be created" in failed(site, tmp_path / "taken" / "file")
+    assert "cannot be created" in fetch_error(site, tmp_path / "taken" / "file")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pellucid.data import Augment, ImageFiles, ImageFolder, Loader, MaskFolder, collate, load_folder
 from pellucid.data.seeds import mix
-from pellucid.data.tree import SAMPLE, tree_at
+from pellucid.data.tree import SAMPLE_BYTES, tree_at
 from pellucid.errors import PellucidError
 from tests.data.pictures import picture_bytes
 
@@ -21,55 +21,55 @@ RGB = RNG.integers(0, 256, (12, 5, 8, 3), dtype=np.uint8)
 FILES = {}
 
 
-def encoded(array, kind="PNG", mode=None):
+def encode_image(array, kind="PNG", mode=None):
     out = io.BytesIO()
     Image.fromarray(array, mode).save(out, kind)
     return out.getvalue()
 
 
 for k, pixels in enumerate(RGB):
-    FILES[f"{'ab'[k % 2]}/{k:02}.{'png' if k < 6 else 'jpg'}"] = encoded(pixels, "PNG" if k < 6 else "JPEG")
+    FILES[f"{'ab'[k % 2]}/{k:02}.{'png' if k < 6 else 'jpg'}"] = encode_image(pixels, "PNG" if k < 6 else "JPEG")
 NAMES = sorted(FILES)
 
 
-def pillow(data, size=None):
+def pillow_pixels(data, size=None):
     image = Image.open(io.BytesIO(data)).convert("RGB")
     return np.asarray(image if size is None else image.resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
 @pytest.mark.parametrize("size", [None, (6, 4)])
-def test_an_epoch_has_pillows_pixels_in_the_order_of_the_seed(tree, name, size):
-    source = ImageFolder(tree(name, FILES), size=size)
+def test_an_epoch_has_pillows_pixels_in_the_order_of_the_seed(write_tree, name, size):
+    source = ImageFolder(write_tree(name, FILES), size=size)
     assert (len(source), source.classes, source.labels.tolist()) == (12, ("a", "b"), [0] * 6 + [1] * 6)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(mix(5, 3))).tolist()
-    actual = list(Loader(source, 5, seed=5, prefetch=3).epoch(3))
-    images, labels = torch.cat([b.images for b in actual]), torch.cat([b.targets for b in actual])
-    expected = np.stack([pillow(FILES[NAMES[k]], size) for k in order]).astype(np.float32) / np.float32(255)
+    batches = list(Loader(source, 5, seed=5, prefetch=3).epoch(3))
+    images, labels = torch.cat([b.images for b in batches]), torch.cat([b.targets for b in batches])
+    expected = np.stack([pillow_pixels(FILES[NAMES[k]], size) for k in order]).astype(np.float32) / np.float32(255)
     np.testing.assert_array_equal(images.numpy(), expected)
     assert labels.tolist() == ["ab".index(NAMES[k][0]) for k in order]
 
 
-def test_the_repr_of_a_source_is_one_line(tree):
-    path = tree("plain", FILES)
+def test_the_repr_of_a_source_is_one_line(write_tree):
+    path = write_tree("plain", FILES)
     assert repr(ImageFolder(path, size=(6, 4))) == f"<ImageFolder {str(path)!r:.60}: 12 images of 6x4, 2 classes>"
 
 
 def test_names_that_are_not_utf8_are_streamed(tmp_path):
     folder = os.fsencode(tmp_path) + b"/caf\xe9\xff"
     os.makedirs(folder)
-    sums = set()
+    checksums = set()
     for name in (b"\xff3.png", b"\xfe3.png"):
         with open(folder + b"/" + name, "wb") as file:
             file.write(FILES[NAMES[0]])
         source = ImageFolder(tmp_path)
-        sums.add(source.checksum)
-        np.testing.assert_array_equal(source.batch([0], torch.Generator()).images[0], pillow(FILES[NAMES[0]]))
-    assert len(sums) == 2
+        checksums.add(source.checksum)
+        np.testing.assert_array_equal(source.batch([0], torch.Generator()).images[0], pillow_pixels(FILES[NAMES[0]]))
+    assert len(checksums) == 2
 
 
-def test_streamed_and_loaded_are_the_same_with_augmentation_and_from_any_batch(tree):
-    path, augment = tree("plain", FILES), Augment(rotate=20, flip=True)
+def test_streamed_and_loaded_are_the_same_with_augmentation_and_from_any_batch(write_tree):
+    path, augment = write_tree("plain", FILES), Augment(rotate=20, flip=True)
     loaded = list(Loader(load_folder(path), 5, 1, augment).epoch(2))
     for start in range(4):
         streamed = list(Loader(ImageFolder(path), 5, 1, augment).epoch(2, start))
@@ -79,77 +79,79 @@ def test_streamed_and_loaded_are_the_same_with_augmentation_and_from_any_batch(t
             assert torch.equal(a.targets, b.targets)
 
 
-def test_splits_have_the_classes_of_the_training_split(tree):
+def test_splits_have_the_classes_of_the_training_split(write_tree):
     red = picture_bytes((255, 0, 0))
-    path = tree("parts", {"train/cat/a.png": red, "train/dog/b.png": red, "val/dog/c.png": red})
+    path = write_tree("parts", {"train/cat/a.png": red, "train/dog/b.png": red, "val/dog/c.png": red})
     assert (ImageFolder(path, "val").classes, ImageFolder(path, "val").labels.tolist()) == (("cat", "dog"), [1])
     with pytest.raises(PellucidError, match="give part='train' to stream it"):
         ImageFolder(path)
     with pytest.raises(PellucidError, match="has no class folders"):
         ImageFolder(path, "test")
-    unknown = tree("unknown", {"train/cat/a.png": red, "train/dog/b.png": red, "val/cow/c.png": red})
+    unknown = write_tree("unknown", {"train/cat/a.png": red, "train/dog/b.png": red, "val/cow/c.png": red})
     with pytest.raises(PellucidError, match="is a class that is not in train/"):
         ImageFolder(unknown, "val")
 
 
-def test_a_damaged_file_is_named_when_read_or_skipped(tree):
-    path = tree("bad", FILES | {"a/03.png": b"\x89PNG\r\n\x1a\n" + b"0" * 50})
+def test_a_damaged_file_is_named_when_read_or_skipped(write_tree):
+    path = write_tree("bad", FILES | {"a/03.png": b"\x89PNG\r\n\x1a\n" + b"0" * 50})
     source = ImageFolder(path)
     assert len(source) == 13
     with pytest.raises(PellucidError, match=r"03\.png is damaged"):
         list(Loader(source, 5, seed=0).epoch(0))
-    kept = ImageFolder(path, on_error="skip")
-    assert (len(kept), kept.skipped) == (12, (str(path / "a/03.png"),))
-    assert torch.cat([b.images for b in Loader(kept, 5, 0, shuffle=False).epoch(0)]).shape == (12, 3, 5, 8)
+    readable = ImageFolder(path, on_error="skip")
+    assert (len(readable), readable.skipped) == (12, (str(path / "a/03.png"),))
+    assert torch.cat([b.images for b in Loader(readable, 5, 0, shuffle=False).epoch(0)]).shape == (12, 3, 5, 8)
     with pytest.raises(PellucidError, match="unknown on_error 'ignore'"):
         ImageFolder(path, on_error="ignore")
     with pytest.raises(PellucidError, match="none of its 1 images can be read"):
-        ImageFolder(tree("worse", {"a/1.png": b"1"}), on_error="skip")
+        ImageFolder(write_tree("worse", {"a/1.png": b"1"}), on_error="skip")
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_the_checksum_depends_on_names_contents_and_format_and_not_on_times(tree, name):
-    path = tree(name, FILES)
+def test_the_checksum_depends_on_names_contents_and_format_and_not_on_times(write_tree, name):
+    path = write_tree(name, FILES)
     first = ImageFolder(path).checksum
     os.utime(path, (1, 1))
     assert ImageFolder(path).checksum == first
     changed = FILES["a/00.png"][:-20] + bytes([FILES["a/00.png"][-20] ^ 1]) + FILES["a/00.png"][-19:]
-    others = [FILES | {"a/00.png": changed}, FILES | {"a/99.png": FILES["a/00.png"]}]
-    moved = {name.replace("a/00", "b/00"): data for name, data in FILES.items()}
-    sums = {ImageFolder(tree(f"{k}{name}", files)).checksum for k, files in enumerate([*others, moved])}
-    sums |= {ImageFolder(path, size=4).checksum, ImageFolder(path, mode="L").checksum}
-    assert len(sums | {first}) == 6
+    changed_sets = [FILES | {"a/00.png": changed}, FILES | {"a/99.png": FILES["a/00.png"]}]
+    renamed = {name.replace("a/00", "b/00"): data for name, data in FILES.items()}
+    checksums = {
+        ImageFolder(write_tree(f"{k}{name}", files)).checksum for k, files in enumerate([*changed_sets, renamed])
+    }
+    checksums |= {ImageFolder(path, size=4).checksum, ImageFolder(path, mode="L").checksum}
+    assert len(checksums | {first}) == 6
 
 
-def test_the_fingerprint_of_a_large_file_covers_beginning_middle_and_end(tree):
-    size = 10 * SAMPLE
+def test_the_fingerprint_of_a_large_file_covers_beginning_middle_and_end(write_tree):
+    size = 10 * SAMPLE_BYTES
     data = RNG.bytes(size)
-    result = {tree_at(tree("0", {"f": data})).fingerprint("f")}
-    for at in (0, SAMPLE - 1, size // 2, size - SAMPLE, size - 1):
-        edited = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        result.add(tree_at(tree(str(at + 1), {"f": edited})).fingerprint("f"))
-    assert len(result) == 6
+    fingerprints = {tree_at(write_tree("0", {"f": data})).fingerprint("f")}
+    for position in (0, SAMPLE_BYTES - 1, size // 2, size - SAMPLE_BYTES, size - 1):
+        edited = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+        fingerprints.add(tree_at(write_tree(str(position + 1), {"f": edited})).fingerprint("f"))
+    assert len(fingerprints) == 6
 
 
 MASKS = RNG.integers(0, 4, (3, 5, 8), dtype=np.uint8)
-PAIRS = {f"train/deep/{k}.jpg": encoded(RGB[k], "JPEG") for k in range(3)} | {
-    f"trainannot/deep/{k}.png": encoded(MASKS[k]) for k in range(3)
+PAIRS = {f"train/deep/{k}.jpg": encode_image(RGB[k], "JPEG") for k in range(3)} | {
+    f"trainannot/deep/{k}.png": encode_image(MASKS[k]) for k in range(3)
 }
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_masks_are_the_values_of_their_files(tree, name):
-    source = MaskFolder(tree(name, PAIRS), classes=["a", "b", "c", "d"])
+def test_masks_are_the_values_of_their_files(write_tree, name):
+    source = MaskFolder(write_tree(name, PAIRS), classes=["a", "b", "c", "d"])
     (batch,) = Loader(source, 3, seed=0, shuffle=False).epoch(0)
     assert batch.targets.dtype is torch.int64
     np.testing.assert_array_equal(batch.targets.numpy(), MASKS)
     for k in range(3):
-        expected = pillow(PAIRS[f"train/deep/{k}.jpg"]).astype(np.float32) / np.float32(255)
+        expected = pillow_pixels(PAIRS[f"train/deep/{k}.jpg"]).astype(np.float32) / np.float32(255)
         np.testing.assert_array_equal(batch.images[k].numpy(), expected)
 
 
-def test_masks_of_another_order_of_the_classes_are_read_by_name(tree):
-    path = tree("named", {**PAIRS, "classes.txt": b"d\nc\nb\na\n"})
+def test_masks_of_another_order_of_the_classes_are_read_by_name(write_tree):
+    path = write_tree("named", {**PAIRS, "classes.txt": b"d\nc\nb\na\n"})
     source = MaskFolder(path, classes=["a", "b", "c", "d", "e"])
     (batch,) = Loader(source, 3, seed=0, shuffle=False).epoch(0)
     np.testing.assert_array_equal(batch.targets.numpy(), 3 - MASKS)  # d is 0 in the file and 3 here
@@ -157,30 +159,30 @@ def test_masks_of_another_order_of_the_classes_are_read_by_name(tree):
         MaskFolder(path, classes=["a", "b", "c"])
 
 
-def test_palette_masks_hold_numbers_not_colours(tree):
+def test_palette_masks_hold_numbers_not_colours(write_tree):
     mask = Image.fromarray(MASKS[0], "P")
     mask.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200, 9, 9, 9])
     out = io.BytesIO()
     mask.save(out, "PNG")
-    source = MaskFolder(tree("p", {"train/0.jpg": PAIRS["train/deep/0.jpg"], "trainannot/0.png": out.getvalue()}))
+    source = MaskFolder(write_tree("p", {"train/0.jpg": PAIRS["train/deep/0.jpg"], "trainannot/0.png": out.getvalue()}))
     np.testing.assert_array_equal(source.example(0)[1].numpy(), MASKS[0])
 
 
-def test_a_size_resizes_images_smoothly_and_masks_to_the_nearest(tree):
-    source = MaskFolder(tree("plain", PAIRS), size=(10, 4))
+def test_a_size_resizes_images_smoothly_and_masks_to_the_nearest(write_tree):
+    source = MaskFolder(write_tree("plain", PAIRS), size=(10, 4))
     image, mask = source.example(1)
-    np.testing.assert_array_equal(image.numpy(), pillow(PAIRS["train/deep/1.jpg"], (10, 4)))
+    np.testing.assert_array_equal(image.numpy(), pillow_pixels(PAIRS["train/deep/1.jpg"], (10, 4)))
     nearest = Image.fromarray(MASKS[1]).resize((4, 10), Image.Resampling.NEAREST)
     np.testing.assert_array_equal(mask.numpy(), np.asarray(nearest))
 
 
-def test_images_of_different_sizes_pad_with_the_ignored_class(tree):
+def test_images_of_different_sizes_pad_with_the_ignored_class(write_tree):
     files = {
-        f"val{kind}/{k}.png": encoded(a[:, : 8 - k])
+        f"val{kind}/{k}.png": encode_image(a[:, : 8 - k])
         for k in range(3)
         for kind, a in (("", RGB[k]), ("annot", MASKS[k]))
     }
-    (batch,) = Loader(MaskFolder(tree("sizes", files), "val", ignored=7), 3, 0, shuffle=False).epoch(0)
+    (batch,) = Loader(MaskFolder(write_tree("sizes", files), "val", ignored=7), 3, 0, shuffle=False).epoch(0)
     assert batch.images.shape == (3, 3, 5, 8)
     for k in range(3):
         np.testing.assert_array_equal(batch.targets[k, :, : 8 - k].numpy(), MASKS[k][:, : 8 - k])
@@ -193,38 +195,38 @@ def test_images_of_different_sizes_pad_with_the_ignored_class(tree):
         ({"train/deep/9.jpg": FILES["b/11.jpg"]}, {}, r"9\.jpg has no mask in trainannot/"),
         ({"trainannot/deep/9.png": FILES["b/01.png"]}, {}, r"9\.png has no image in train/"),
         ({"train/deep/1.png": FILES["b/01.png"]}, {}, "differ only in their suffix"),
-        ({"trainannot/deep/0.png": encoded(MASKS[0][:4])}, {}, r"0\.png is 4x8 but its image is 5x8"),
+        ({"trainannot/deep/0.png": encode_image(MASKS[0][:4])}, {}, r"0\.png is 4x8 but its image is 5x8"),
         ({"trainannot/deep/0.png": FILES["b/01.png"]}, {}, r"0\.png .*a mask of mode RGB"),
         ({}, {"classes": ["a", "b", "c"]}, "contains the class 3, but there are 3 classes"),
         ({}, {"part": "val"}, "contains no images"),
     ],
 )
-def test_masks_that_do_not_fit_their_images_are_named(tree, change, options, message):
-    path = tree("masks", PAIRS | change)
+def test_masks_that_do_not_fit_their_images_are_named(write_tree, change, options, message):
+    path = write_tree("masks", PAIRS | change)
     with pytest.raises(PellucidError, match=message):
         list(Loader(MaskFolder(path, **options), 3, 0).epoch(0))
 
 
-def test_an_ignored_class_beyond_the_names_is_accepted(tree):
-    source = MaskFolder(tree("masks", PAIRS), classes=["a", "b", "c"], ignored=3)
+def test_an_ignored_class_beyond_the_names_is_accepted(write_tree):
+    source = MaskFolder(write_tree("masks", PAIRS), classes=["a", "b", "c"], ignored=3)
     assert len(list(Loader(source, 3, 0).epoch(0))) == 1
 
 
-def test_a_user_defined_source_of_files_defines_only_its_examples(tree):
+def test_a_user_defined_source_of_files_defines_only_its_examples(write_tree):
     class Names(ImageFiles):
         def example(self, k):
             return self.image(k), self.names[k]
 
-    source = Names(tree_at(tree("plain", FILES)), NAMES)
+    source = Names(tree_at(write_tree("plain", FILES)), NAMES)
     (batch,) = Loader(source, 12, 0, shuffle=False).epoch(0)
     assert batch.targets == NAMES
     assert torch.equal(batch.images[3], collate([source.example(3)]).images[0] / 255)
 
 
-def test_camvid_is_read(real):
-    source = MaskFolder(real("camvid"), "val", ignored=11)
+def test_camvid_is_read(real_data):
+    source = MaskFolder(real_data("camvid"), "val", ignored=11)
     image, mask = source.example(7)
-    names = sorted((real("camvid") / "valannot").iterdir())
+    names = sorted((real_data("camvid") / "valannot").iterdir())
     np.testing.assert_array_equal(mask.numpy(), np.asarray(Image.open(names[7])))
     assert (len(source), image.shape, image.dtype) == (101, (3, 180, 240), torch.uint8)
 

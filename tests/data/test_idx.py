@@ -14,10 +14,10 @@ from pellucid.data import read_idx, write_idx
 from pellucid.errors import PellucidError
 
 # LeCun's description of the format: two zero bytes, type, dimensions, big-endian sizes, then the values.
-BY_HAND = bytes([0, 0, 8, 2]) + struct.pack(">II", 2, 3) + bytes([1, 2, 3, 250, 251, 252])
+HAND_WRITTEN = bytes([0, 0, 8, 2]) + struct.pack(">II", 2, 3) + bytes([1, 2, 3, 250, 251, 252])
 
 
-def refused(path: Path, **options) -> str:
+def read_error(path: Path, **options) -> str:
     with pytest.raises(PellucidError) as info:
         read_idx(path, **options)
     assert str(path) in str(info.value)
@@ -25,10 +25,10 @@ def refused(path: Path, **options) -> str:
     return str(info.value)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_hand_written_file_is_read(tmp_path, pack):
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_hand_written_file_is_read(tmp_path, compress):
     path = tmp_path / "hand"  # gzip is told by content, not by name
-    path.write_bytes(pack(BY_HAND))
+    path.write_bytes(compress(HAND_WRITTEN))
     assert read_idx(path).tolist() == [[1, 2, 3], [250, 251, 252]]
     assert read_idx(path).dtype == torch.uint8
 
@@ -44,9 +44,9 @@ def test_values_are_big_endian(tmp_path):
 def test_written_files_are_read_back(tmp_path, name, dtype):
     tensor = torch.arange(-12, 12).to(dtype).reshape(2, 3, 4)
     write_idx(tmp_path / name, tensor)
-    back = read_idx(tmp_path / name)
-    assert back.dtype == dtype
-    assert torch.equal(back, tensor)
+    loaded = read_idx(tmp_path / name)
+    assert loaded.dtype == dtype
+    assert torch.equal(loaded, tensor)
     assert [p.name for p in tmp_path.iterdir()] == [name]  # nothing is left beside it
     assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
 
@@ -54,7 +54,7 @@ def test_written_files_are_read_back(tmp_path, name, dtype):
 def test_written_bytes_follow_the_format_and_are_reproducible(tmp_path):
     tensor = torch.tensor([[1, 2, 3], [250, 251, 252]], dtype=torch.uint8)
     write_idx(tmp_path / "a", tensor)
-    assert (tmp_path / "a").read_bytes() == BY_HAND
+    assert (tmp_path / "a").read_bytes() == HAND_WRITTEN
     write_idx(tmp_path / "a.gz", tensor)
     first = (tmp_path / "a.gz").read_bytes()
     write_idx(tmp_path / "a.gz", tensor)
@@ -71,75 +71,77 @@ def test_arrays_that_idx_cannot_store_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (b"", "truncated"),
-        (BY_HAND[:3], "truncated"),
-        (BY_HAND[:7], "truncated"),
-        (b"\x89PNG" + BY_HAND, "not an idx file"),
-        (bytes([0, 0, 7, 2]) + BY_HAND[4:], "not an idx file"),
-        (bytes([0, 0, 8, 0]) + BY_HAND[4:], "not an idx file"),
-        (bytes([0, 0, 8, 200]) + BY_HAND[4:], "not an idx file"),
-        (BY_HAND + b"x", "continues after"),
+        (HAND_WRITTEN[:3], "truncated"),
+        (HAND_WRITTEN[:7], "truncated"),
+        (b"\x89PNG" + HAND_WRITTEN, "not an idx file"),
+        (bytes([0, 0, 7, 2]) + HAND_WRITTEN[4:], "not an idx file"),
+        (bytes([0, 0, 8, 0]) + HAND_WRITTEN[4:], "not an idx file"),
+        (bytes([0, 0, 8, 200]) + HAND_WRITTEN[4:], "not an idx file"),
+        (HAND_WRITTEN + b"x", "continues after"),
         (bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"abc", "more than a file of its size can contain"),
     ],
 )
-def test_damaged_files_are_refused(tmp_path, pack, data, words):
+def test_damaged_files_are_refused(tmp_path, compress, data, message):
     path = tmp_path / "bad"
-    path.write_bytes(pack(data))
-    assert words in refused(path)
+    path.write_bytes(compress(data))
+    assert message in read_error(path)
 
 
 def test_a_truncated_raw_file_is_refused(tmp_path):
     path = tmp_path / "bad"
-    path.write_bytes(BY_HAND[:-1])
-    assert "truncated: 1 bytes are missing" in refused(path)
+    path.write_bytes(HAND_WRITTEN[:-1])
+    assert "truncated: 1 bytes are missing" in read_error(path)
 
 
 def test_a_truncated_gzip_is_refused(tmp_path):
     path = tmp_path / "bad.gz"
-    whole = gzip.compress(BY_HAND)
-    for end in (1, 5, 12, len(whole) - 9, len(whole) - 1):
-        path.write_bytes(whole[:end])
-        refused(path)
+    intact = gzip.compress(HAND_WRITTEN)
+    for end in (1, 5, 12, len(intact) - 9, len(intact) - 1):
+        path.write_bytes(intact[:end])
+        read_error(path)
 
 
 def test_one_wrong_bit_in_a_gzip_is_refused(tmp_path):
     path = tmp_path / "bad.gz"
-    data = bytearray(gzip.compress(BY_HAND, 0, mtime=0))  # stored, so that the bit lands in a value, not in the time
+    data = bytearray(
+        gzip.compress(HAND_WRITTEN, 0, mtime=0)
+    )  # stored, so that the bit lands in a value, not in the time
     data[data.index(250)] ^= 1
     path.write_bytes(data)
-    assert "CRC" in refused(path)
+    assert "CRC" in read_error(path)
 
 
 def test_a_gzip_bomb_is_refused_in_little_memory(tmp_path):
     path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(BY_HAND + bytes(64 << 20)))
+    path.write_bytes(gzip.compress(HAND_WRITTEN + bytes(64 << 20)))
     tracemalloc.start()
-    refused(path)
+    read_error(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
 
 
 def test_missing_files_and_folders_are_reported(tmp_path):
-    assert "is missing" in refused(tmp_path / "none")
-    assert "not a file" in refused(tmp_path)
+    assert "is missing" in read_error(tmp_path / "none")
+    assert "not a file" in read_error(tmp_path)
 
 
 def test_the_checksum_is_of_the_uncompressed_file(tmp_path):
     path = tmp_path / "a.gz"
-    path.write_bytes(gzip.compress(BY_HAND))
-    right = hashlib.sha256(BY_HAND).hexdigest()
-    assert read_idx(path, sha256=right).shape == (2, 3)
-    assert "wrong checksum" in refused(path, sha256="0" * 64)
+    path.write_bytes(gzip.compress(HAND_WRITTEN))
+    checksum = hashlib.sha256(HAND_WRITTEN).hexdigest()
+    assert read_idx(path, sha256=checksum).shape == (2, 3)
+    assert "wrong checksum" in read_error(path, sha256="0" * 64)
 
 
 @pytest.mark.real
-def test_mnist_files_have_their_published_shapes(real):
-    folder = real("mnist")
+def test_mnist_files_have_their_published_shapes(real_data):
+    folder = real_data("mnist")
     labels = read_idx(folder / "train-labels-idx1-ubyte.gz")
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as printed in every tutorial
     # Class counts of the training set as published.

@@ -25,7 +25,7 @@ def encode(image: Image.Image, kind: str, **options) -> bytes:
     return out.getvalue()
 
 
-def refused(source, **options) -> str:
+def load_error(source, **options) -> str:
     with pytest.raises(PellucidError) as info:
         load_image(source, **options)
     assert "\n" not in str(info.value)
@@ -33,35 +33,35 @@ def refused(source, **options) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_image_format_is_read(kind, noise, tmp_path):
+def test_every_image_format_is_read(kind, noise_image, tmp_path):
     options = {"lossless": True} if kind == "WEBP" else {}
-    data = encode(Image.fromarray(noise), kind, **options)
+    data = encode(Image.fromarray(noise_image), kind, **options)
     (tmp_path / "picture").write_bytes(data)
     from_bytes, from_file = load_image(data, "picture"), load_image(tmp_path / "picture")
     assert torch.equal(from_bytes, from_file)
     assert from_bytes.dtype == torch.uint8
     assert tuple(from_bytes.shape) == (3, 7, 9)
     if kind in ("PNG", "BMP", "WEBP", "PPM", "TIFF"):
-        np.testing.assert_array_equal(from_bytes.permute(1, 2, 0).numpy(), noise)
+        np.testing.assert_array_equal(from_bytes.permute(1, 2, 0).numpy(), noise_image)
 
 
-def test_grey_is_luma_and_size_is_height_by_width(noise):
-    data = encode(Image.fromarray(noise), "PNG")
+def test_grey_is_luma_and_size_is_height_by_width(noise_image):
+    data = encode(Image.fromarray(noise_image), "PNG")
     grey = load_image(data, mode="L")
     assert tuple(grey.shape) == (1, 7, 9)
-    np.testing.assert_allclose(grey[0].numpy(), noise @ [0.299, 0.587, 0.114], atol=1)
+    np.testing.assert_allclose(grey[0].numpy(), noise_image @ [0.299, 0.587, 0.114], atol=1)
     assert tuple(load_image(data, size=(3, 11)).shape) == (3, 3, 11)
     assert tuple(load_image(data, size=7).shape) == (3, 7, 7)
 
 
-def test_orientation_of_the_camera_is_applied(noise):
+def test_orientation_of_the_camera_is_applied(noise_image):
     exif = Image.Exif()
     exif[0x0112] = 6  # the picture must be turned a quarter clockwise
-    data = encode(Image.fromarray(noise), "PNG", exif=exif)
-    np.testing.assert_array_equal(load_image(data).permute(1, 2, 0).numpy(), np.rot90(noise, -1))
+    data = encode(Image.fromarray(noise_image), "PNG", exif=exif)
+    np.testing.assert_array_equal(load_image(data).permute(1, 2, 0).numpy(), np.rot90(noise_image, -1))
 
 
-def photo(height: int, width: int) -> Image.Image:
+def textured_image(height: int, width: int) -> Image.Image:
     """A picture with edges, gradients and fine texture."""
     y, x = np.mgrid[:height, :width]
     waves = np.stack([np.sin(x / 7), np.cos(y / 11), np.sin((x + y) / 3)], -1)
@@ -77,21 +77,21 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale(size, decoded, orientation, 
     """As Pillow decodes thumbnails; what is resized has at least twice the wanted size."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encode(photo(800, 1200), "JPEG", quality=95, exif=exif)
+    data = encode(textured_image(800, 1200), "JPEG", quality=95, exif=exif)
     sizes = []
     load = JpegImageFile.load
 
-    def recorded(image):
+    def record_size(image):
         sizes.append(image.size)
         return load(image)
 
-    monkeypatch.setattr(JpegImageFile, "load", recorded)
-    found = load_image(data, size=size).permute(1, 2, 0).numpy().astype(float)
+    monkeypatch.setattr(JpegImageFile, "load", record_size)
+    result = load_image(data, size=size).permute(1, 2, 0).numpy().astype(float)
     assert sizes[0] == decoded
-    with Image.open(io.BytesIO(data)) as whole:
-        upright = ImageOps.exif_transpose(whole)
+    with Image.open(io.BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image)
     expected = np.array(upright.resize(size[::-1], Image.Resampling.BILINEAR)).astype(float)
-    assert np.abs(found - expected).mean() < 1.5
+    assert np.abs(result - expected).mean() < 1.5
 
 
 def test_transparent_pixels_are_drawn_on_white():
@@ -100,7 +100,7 @@ def test_transparent_pixels_are_drawn_on_white():
     assert load_image(encode(Image.fromarray(pixels), "PNG"))[0, 0].tolist() == [255, 0, 204]
 
 
-def drawn(ink: int, clear: int = 0) -> bytes:
+def bar_on_transparent(ink: int, clear: int = 0) -> bytes:
     """A bar of one grey on a transparent ground, whose hidden colour is `clear`."""
     pixels = np.full((8, 8, 4), clear, np.uint8)
     pixels[..., 3] = 0
@@ -112,7 +112,7 @@ def drawn(ink: int, clear: int = 0) -> bytes:
 @pytest.mark.parametrize("clear", [0, 255])
 @pytest.mark.parametrize(("ink", "ground"), [(0, 255), (128, 255), (255, 0), (250, 0)])
 def test_white_transparent_drawings_are_drawn_on_black(ink, ground, clear, mode):
-    result = load_image(drawn(ink, clear), mode=mode)
+    result = load_image(bar_on_transparent(ink, clear), mode=mode)
     assert result[:, 0, 0].unique().tolist() == [ground]
     assert result[:, 3, 3].unique().tolist() == [ink]
 
@@ -143,13 +143,15 @@ def test_images_of_one_bit_and_cmyk_are_converted():
 
 
 def test_floats_are_refused():
-    assert "convert it to 8 bits" in refused(encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), name="a.tif")
+    assert "convert it to 8 bits" in load_error(
+        encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), name="a.tif"
+    )
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "jpeg"])
-def test_compressed_tiffs_are_refused(noise, compression, capfd):
-    data = encode(Image.fromarray(noise), "TIFF", compression=compression)
-    assert "save it as PNG" in refused(data, name="a.tif")
+def test_compressed_tiffs_are_refused(noise_image, compression, capfd):
+    data = encode(Image.fromarray(noise_image), "TIFF", compression=compression)
+    assert "save it as PNG" in load_error(data, name="a.tif")
     assert capfd.readouterr().err == ""
 
 
@@ -162,46 +164,46 @@ def png_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("size", [(8001, 8000), (20000, 20000), (2**31 - 1, 2**31 - 1)])
 def test_decompression_bombs_are_refused_from_their_header(size):
-    message = refused(png_header(*size), name="bomb.png")
+    message = load_error(png_header(*size), name="bomb.png")
     assert "bomb.png" in message
     assert f"{size[0]}x{size[1]}" in message
 
 
 def test_a_bmp_bomb_is_refused():
     header = b"BM" + struct.pack("<IHHI", 60, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 50000, 50000, 1, 24, *[0] * 6)
-    assert "50000x50000" in refused(header, name="bomb.bmp")
+    assert "50000x50000" in load_error(header, name="bomb.bmp")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_truncated_pictures_are_refused(kind):
     pixels = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     data = encode(Image.fromarray(pixels), kind)
-    for part in (0.1, 0.5, 0.9):
-        assert "cut" in refused(data[: int(len(data) * part)], name="cut")
+    for fraction in (0.1, 0.5, 0.9):
+        assert "cut" in load_error(data[: int(len(data) * fraction)], name="cut")
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"P6"])
 def test_files_that_are_not_images_are_refused(data):
-    assert "thing.png" in refused(data, name="thing.png")
+    assert "thing.png" in load_error(data, name="thing.png")
 
 
-def test_formats_that_are_not_listed_are_refused(noise):
-    assert "PNG, JPEG" in refused(encode(Image.fromarray(noise), "ICO"), name="a.ico")
+def test_formats_that_are_not_listed_are_refused(noise_image):
+    assert "PNG, JPEG" in load_error(encode(Image.fromarray(noise_image), "ICO"), name="a.ico")
 
 
 def test_missing_files_folders_and_named_pipes_are_refused(tmp_path):
-    assert f"{tmp_path / 'none.png'} is missing" in refused(tmp_path / "none.png")
-    assert f"{tmp_path} is not a file" in refused(tmp_path)
+    assert f"{tmp_path / 'none.png'} is missing" in load_error(tmp_path / "none.png")
+    assert f"{tmp_path} is not a file" in load_error(tmp_path)
     os.mkfifo(tmp_path / "pipe.png")
-    assert "not a file" in refused(tmp_path / "pipe.png")
-    refused(Path("a\0b.png"))
+    assert "not a file" in load_error(tmp_path / "pipe.png")
+    load_error(Path("a\0b.png"))
 
 
-def test_invalid_modes_and_sizes_are_refused(noise):
-    data = encode(Image.fromarray(noise), "PNG")
-    assert "CMYK" in refused(data, mode="CMYK")
-    assert "size" in refused(data, size=(0, 5))
-    assert "size" in refused(data, size=(10**6, 10**6))
+def test_invalid_modes_and_sizes_are_refused(noise_image):
+    data = encode(Image.fromarray(noise_image), "PNG")
+    assert "CMYK" in load_error(data, mode="CMYK")
+    assert "size" in load_error(data, size=(0, 5))
+    assert "size" in load_error(data, size=(10**6, 10**6))
 
 
 def test_large_images_resized_in_strips_have_equal_pixels(monkeypatch):
@@ -216,7 +218,7 @@ def test_large_images_resized_in_strips_have_equal_pixels(monkeypatch):
         image.save(file, "PNG", exif=turned)
         result = []
         for rows in (4, 1024):
-            monkeypatch.setattr(images, "ROWS", rows)
+            monkeypatch.setattr(images, "ROWS_PER_STRIP", rows)
             x = load_image(file.getvalue())
             result.append((x, images.luma(x), images.resized(x, (7, 9)), load_channels(file.getvalue())))
         assert result[0][0].shape == (3, 11, 19)

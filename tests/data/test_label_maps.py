@@ -12,8 +12,8 @@ MASKS = torch.tensor([[[0, 1], [2, 7]], [[1, 1], [0, 255]]], dtype=torch.uint8)
 PHOTOS = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 2, 2)
 
 
-def test_each_class_has_a_channel_and_the_last_is_for_none():
-    maps = LabelMaps.of(Arrays(PHOTOS, MASKS, ("sky", "road", "car"), "abc"), "mine")
+def test_label_maps_have_a_channel_for_each_class_and_one_for_no_class():
+    maps = LabelMaps.from_source(Arrays(PHOTOS, MASKS, ("sky", "road", "car"), "abc"), "mine")
     images, targets = maps.batch([1, 0], torch.Generator())
     assert len(maps) == 2
     assert maps.checksum != "abc"
@@ -25,8 +25,10 @@ def test_each_class_has_a_channel_and_the_last_is_for_none():
     torch.testing.assert_close(targets, PHOTOS[[1, 0]] / 255)
 
 
-def test_augmentation_moves_both():
-    batch = LabelMaps.of(Arrays(PHOTOS, MASKS, ("sky", "road", "car")), "mine").batch([0, 1], torch.Generator())
+def test_augmentation_moves_label_maps_and_photos_alike():
+    batch = LabelMaps.from_source(Arrays(PHOTOS, MASKS, ("sky", "road", "car")), "mine").batch(
+        [0, 1], torch.Generator()
+    )
     images = batch.images.float() / 255
     augmented = Augment(flip=True)(Batch(images, batch.targets), torch.Generator().manual_seed(1))
     for image, target, before, photo in zip(*augmented, images, batch.targets, strict=True):
@@ -37,4 +39,4 @@ def test_augmentation_moves_both():
 
 def test_data_without_masks_are_an_error():
     with pytest.raises(PellucidError, match="mine has no masks to generate photos from; give data with a mask"):
-        LabelMaps.of(Arrays(PHOTOS, torch.zeros(2), ("a", "b")), "mine")
+        LabelMaps.from_source(Arrays(PHOTOS, torch.zeros(2), ("a", "b")), "mine")

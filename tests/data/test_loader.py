@@ -16,14 +16,14 @@ from pellucid.errors import PellucidError
 
 X = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (103, 1, 6, 6), dtype=np.uint8))
 Y = torch.arange(103)
-SHAKE = Augment(rotate=20, elastic_alpha=5, elastic_sigma=2)
+STRONG_AUGMENT = Augment(rotate=20, elastic_alpha=5, elastic_sigma=2)
 
 
-def batches(loader: Loader, epoch: int = 0, start: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def batches_of(loader: Loader, epoch: int = 0, start: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return list(loader.epoch(epoch, start))
 
 
-def same(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor, torch.Tensor]]) -> bool:
+def are_equal(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor, torch.Tensor]]) -> bool:
     return len(a) == len(b) and all(
         torch.equal(xa, xb) and torch.equal(ya, yb) for (xa, ya), (xb, yb) in zip(a, b, strict=True)
     )
@@ -32,7 +32,7 @@ def same(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor,
 @pytest.mark.parametrize("options", [{}, {"transform": lambda x: x}, {"augment": lambda x, rng: x}])
 def test_an_epoch_has_every_example_once_divided_by_255(options):
     loader = Loader(Arrays(X, Y), 10, seed=1, **options)
-    batch_list = batches(loader)
+    batch_list = batches_of(loader)
     assert [len(y) for _, y in batch_list] == [10] * 10 + [3]
     assert len(loader) == 11
     order = torch.cat([y for _, y in batch_list])
@@ -51,7 +51,7 @@ def test_without_shuffling_the_order_is_kept_and_an_incomplete_batch_can_be_drop
 
 def test_rows_and_float_targets_keep_their_shape():
     x, y = torch.rand(7, 4, dtype=torch.float64), torch.rand(7, 2)
-    (first, target), *_ = batches(Loader(Arrays(x, y), 5, seed=0, shuffle=False))
+    (first, target), *_ = batches_of(Loader(Arrays(x, y), 5, seed=0, shuffle=False))
     assert (first.shape, first.dtype) == ((5, 4), torch.float32)
     assert torch.equal(target, y[:5])
 
@@ -79,25 +79,25 @@ def test_the_order_is_uniform():
 @given(
     start=st.integers(0, 11),
     prefetch=st.integers(0, 5),
-    augment=st.sampled_from([None, SHAKE]),
+    augment=st.sampled_from([None, STRONG_AUGMENT]),
     epoch=st.integers(0, 10**9),
 )
 def test_an_epoch_resumed_at_any_batch_has_equal_bits(start, prefetch, augment, epoch):
-    whole = batches(Loader(Arrays(X, Y), 10, seed=3, augment=augment), epoch)
-    again = batches(Loader(Arrays(X, Y), 10, seed=3, augment=augment, prefetch=prefetch), epoch, start)
-    assert same(whole[start:], again)
+    expected = batches_of(Loader(Arrays(X, Y), 10, seed=3, augment=augment), epoch)
+    resumed = batches_of(Loader(Arrays(X, Y), 10, seed=3, augment=augment, prefetch=prefetch), epoch, start)
+    assert are_equal(expected[start:], resumed)
 
 
 def test_the_chunk_size_does_not_change_the_batches(monkeypatch):
-    expected = batches(Loader(Arrays(X, Y), 3, seed=3))
+    expected = batches_of(Loader(Arrays(X, Y), 3, seed=3))
     for size in (1, 500, 5000):
         monkeypatch.setattr("pellucid.data.loader._CHUNK_BYTES", size)
-        assert same(batches(Loader(Arrays(X, Y), 3, seed=3)), expected)
+        assert are_equal(batches_of(Loader(Arrays(X, Y), 3, seed=3)), expected)
 
 
 def test_every_batch_and_epoch_is_augmented_differently():
     x = X[:1].repeat(40, 1, 1, 1)
-    loader = Loader(Arrays(x, torch.zeros(40)), 10, seed=3, augment=SHAKE)
+    loader = Loader(Arrays(x, torch.zeros(40)), 10, seed=3, augment=STRONG_AUGMENT)
     seen = [picture for epoch in range(3) for batch, _ in loader.epoch(epoch) for picture in batch]
     assert len({picture.numpy().tobytes() for picture in seen}) == 120
 
@@ -108,23 +108,25 @@ def test_transform_comes_after_augmentation():
     assert x.tolist() == [[10.0, 10.0], [10.0, 10.0]]
 
 
-@pytest.mark.parametrize("augment", [None, SHAKE, lambda x, rng: x])
+@pytest.mark.parametrize("augment", [None, STRONG_AUGMENT, lambda x, rng: x])
 def test_batches_may_be_written_to(augment):
     x = X.float()
-    kept = x.clone()
+    original = x.clone()
     for batch, _ in Loader(Arrays(x, Y), 10, seed=0, augment=augment, shuffle=False).epoch(0):
         batch.zero_()
-    assert torch.equal(x, kept)
+    assert torch.equal(x, original)
 
 
-@pytest.mark.parametrize("augment", [None, SHAKE])
+@pytest.mark.parametrize("augment", [None, STRONG_AUGMENT])
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_ranks_share_each_batch(world, augment):
     """The ranks' rows, put together, are the rows that one machine sees; every rank has as many batches."""
-    alone = batches(Loader(Arrays(X, Y), 10, seed=7), 2)
-    ranks = [batches(Loader(Arrays(X, Y), 10, seed=7, rank=r, world=world, augment=augment), 2) for r in range(world)]
-    assert {len(result) for result in ranks} == {len(alone)}
-    for k, (_, y) in enumerate(alone):
+    expected = batches_of(Loader(Arrays(X, Y), 10, seed=7), 2)
+    ranks = [
+        batches_of(Loader(Arrays(X, Y), 10, seed=7, rank=r, world=world, augment=augment), 2) for r in range(world)
+    ]
+    assert {len(result) for result in ranks} == {len(expected)}
+    for k, (_, y) in enumerate(expected):
         for r in range(world):
             assert ranks[r][k][1].tolist() == y[r::world].tolist()
 
@@ -132,15 +134,15 @@ def test_ranks_share_each_batch(world, augment):
 def test_a_last_batch_too_small_for_all_ranks_is_left_out():
     for rank in range(4):
         loader = Loader(Arrays(X, Y), 20, seed=0, rank=rank, world=4)  # 3 of 103 are left for 4 ranks
-        assert len(batches(loader)) == len(loader) == 5
+        assert len(batches_of(loader)) == len(loader) == 5
 
 
 def loader_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("pellucid-loader")]
 
 
-def test_closing_stops_the_threads():
-    iterator = Loader(Arrays(X, Y), 2, seed=0, augment=SHAKE, prefetch=4).epoch(0)
+def test_closing_an_epoch_stops_its_threads():
+    iterator = Loader(Arrays(X, Y), 2, seed=0, augment=STRONG_AUGMENT, prefetch=4).epoch(0)
     next(iterator)
     assert loader_threads()
     iterator.close()
@@ -149,14 +151,16 @@ def test_closing_stops_the_threads():
 
 def test_finishing_stops_the_threads_and_leaves_the_thread_count():
     before = torch.get_num_threads()
-    batches(Loader(Arrays(X, Y), 10, seed=0, augment=SHAKE))
+    batches_of(Loader(Arrays(X, Y), 10, seed=0, augment=STRONG_AUGMENT))
     assert not loader_threads()
     assert torch.get_num_threads() == before
-    seen: list[int] = []
-    thread = threading.Thread(target=lambda: seen.append(torch.rand(9).add(1).numel() * 0 + torch.get_num_threads()))
+    thread_counts: list[int] = []
+    thread = threading.Thread(
+        target=lambda: thread_counts.append(torch.rand(9).add(1).numel() * 0 + torch.get_num_threads())
+    )
     thread.start()
     thread.join()
-    assert seen == [before]
+    assert thread_counts == [before]
 
 
 def test_an_error_in_a_background_thread_is_raised_in_the_consumer():
@@ -164,18 +168,18 @@ def test_an_error_in_a_background_thread_is_raised_in_the_consumer():
         raise PellucidError("no such picture")
 
     with pytest.raises(PellucidError, match="no such picture"):
-        batches(Loader(Arrays(X, Y), 10, seed=0, augment=faulty))
+        batches_of(Loader(Arrays(X, Y), 10, seed=0, augment=faulty))
     assert not loader_threads()
 
 
 def test_as_many_batches_are_prepared_at_a_time_as_there_are_threads(monkeypatch):
-    together = threading.Barrier(WORKERS)
+    barrier = threading.Barrier(WORKERS)
 
-    def meet(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        together.wait(timeout=30)
+    def wait_for_all(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        barrier.wait(timeout=30)
         return x
 
-    batches(Loader(Arrays(X[:WORKERS], Y[:WORKERS]), 1, seed=0, augment=meet))
+    batches_of(Loader(Arrays(X[:WORKERS], Y[:WORKERS]), 1, seed=0, augment=wait_for_all))
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
     assert usable_processors() == 3
 
@@ -183,11 +187,11 @@ def test_as_many_batches_are_prepared_at_a_time_as_there_are_threads(monkeypatch
 def test_the_number_of_prefetched_batches_is_bounded():
     prepared: list[int] = []
 
-    def count(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def count_batch(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         prepared.append(1)
         return x
 
-    iterator = Loader(Arrays(X, Y), 1, seed=0, augment=count, prefetch=3).epoch(0)
+    iterator = Loader(Arrays(X, Y), 1, seed=0, augment=count_batch, prefetch=3).epoch(0)
     next(iterator)
     time.sleep(0.05)
     assert len(prepared) <= 5
@@ -232,14 +236,16 @@ class Squares:
 def test_any_source_is_read_in_the_documented_order_with_the_documented_generators(prefetch):
     loader = Loader(Squares(), 10, seed=9, prefetch=prefetch)
     order = torch.randperm(103, generator=torch.Generator().manual_seed(mix(9, 2)))
-    batch_list = batches(loader, 2)
+    batch_list = batches_of(loader, 2)
     assert [len(y) for _, y in batch_list] == [10] * 10 + [3]
     for k, (x, y) in enumerate(batch_list):
-        take = order[10 * k : 10 * k + 10]
-        assert torch.equal(y, take)
+        expected_indices = order[10 * k : 10 * k + 10]
+        assert torch.equal(y, expected_indices)
         rng = torch.Generator().manual_seed(mix(9, 2, k, 0))
-        assert torch.equal(x[:, 0], take * take + torch.rand(len(take), 1, generator=rng)[:, 0])
-    assert same(batches(loader, 2, start=4), batch_list[4:])
+        assert torch.equal(
+            x[:, 0], expected_indices * expected_indices + torch.rand(len(expected_indices), 1, generator=rng)[:, 0]
+        )
+    assert are_equal(batches_of(loader, 2, start=4), batch_list[4:])
     assert not loader_threads()
 
 
@@ -272,11 +278,11 @@ def test_a_batch_of_other_examples_than_requested_is_refused(answer, message):
             return answer(indices)
 
     with pytest.raises(PellucidError, match=f"Wrong.batch returned .*{message}"):
-        batches(Loader(Wrong(), 10, seed=0))
+        batches_of(Loader(Wrong(), 10, seed=0))
 
 
 def test_an_invalid_start_is_refused():
     loader = Loader(Arrays(X, Y), 10, seed=0)
-    assert batches(loader, start=11) == []
+    assert batches_of(loader, start=11) == []
     with pytest.raises(PellucidError, match="start is 12"):
         loader.epoch(0, start=12)

@@ -17,19 +17,19 @@ from pellucid.errors import PellucidError
 SIZE = (40, 60)  # (H, W)
 RECTANGLE = [(5, 4), (25, 4), (25, 14), (5, 14)]  # 20 x 10 pixels
 TRIANGLE = [(30, 10), (50, 10), (30, 30)]  # half of 20 x 20 pixels
-COVER = [(15, 0), (35, 0), (35, 20), (15, 20)]
+SQUARE = [(15, 0), (35, 0), (35, 20), (15, 20)]
 
 
-def labelme(root: Path, shapes: list[tuple[str, list[tuple[int, int]]]], kind: str = "polygon") -> Path:
+def write_labelme(root: Path, shapes: list[tuple[str, list[tuple[int, int]]]], kind: str = "polygon") -> Path:
     root.mkdir()
     Image.new("RGB", (SIZE[1], SIZE[0])).save(root / "a.png")
-    listed = [{"label": name, "points": points, "shape_type": kind} for name, points in shapes]
-    content = {"imagePath": "a.png", "imageHeight": SIZE[0], "imageWidth": SIZE[1], "shapes": listed}
+    shape_entries = [{"label": name, "points": points, "shape_type": kind} for name, points in shapes]
+    content = {"imagePath": "a.png", "imageHeight": SIZE[0], "imageWidth": SIZE[1], "shapes": shape_entries}
     (root / "a.json").write_text(json.dumps(content))
     return root
 
 
-def coco(root: Path, shapes: list[tuple[str, list[tuple[int, int]]]]) -> Path:
+def write_coco(root: Path, shapes: list[tuple[str, list[tuple[int, int]]]]) -> Path:
     root.mkdir()
     Image.new("RGB", (SIZE[1], SIZE[0])).save(root / "a.png")
     names = sorted({name for name, _ in shapes})
@@ -47,7 +47,7 @@ def coco(root: Path, shapes: list[tuple[str, list[tuple[int, int]]]]) -> Path:
     return root
 
 
-def centres_inside(shapes: list[tuple[str, list[tuple[int, int]]]], classes: tuple[str, ...]) -> np.ndarray:
+def mask_by_matplotlib(shapes: list[tuple[str, list[tuple[int, int]]]], classes: tuple[str, ...]) -> np.ndarray:
     """Return the mask in which a pixel belongs to the last polygon that contains its centre, by matplotlib."""
     rows, columns = np.indices(SIZE)
     centres = np.stack((columns.ravel() + 0.5, rows.ravel() + 0.5), 1)
@@ -57,16 +57,16 @@ def centres_inside(shapes: list[tuple[str, list[tuple[int, int]]]], classes: tup
     return mask
 
 
-@pytest.mark.parametrize("write", [labelme, coco])
+@pytest.mark.parametrize("write", [write_labelme, write_coco])
 def test_masks_are_those_of_an_independent_rasterisation(write: Any, tmp_path: Path) -> None:
-    shapes = [("wall", RECTANGLE), ("roof", TRIANGLE), ("door", COVER)]
+    shapes = [("wall", RECTANGLE), ("roof", TRIANGLE), ("door", SQUARE)]
     masks = ObjectMasks(DetectionFolder(write(tmp_path / "set", shapes)))
     assert masks.classes == ("background", "door", "roof", "wall")
     image, mask = masks.example(0)
     assert image.shape == (3, *SIZE)
     rows, columns = np.indices(SIZE)
     unambiguous = rows + columns != 59  # centres on the hypotenuse of the triangle are neither inside nor outside
-    expected = centres_inside(shapes, masks.classes)
+    expected = mask_by_matplotlib(shapes, masks.classes)
     np.testing.assert_array_equal(mask.numpy()[unambiguous], expected[unambiguous])
     _, door, roof, wall = torch.bincount(mask.flatten(), minlength=4).tolist()
     assert (door, wall) == (20 * 20, 10 * 10)  # the door covers the others
@@ -74,23 +74,23 @@ def test_masks_are_those_of_an_independent_rasterisation(write: Any, tmp_path: P
 
 
 def test_later_shapes_cover_earlier_ones(tmp_path: Path) -> None:
-    one = [("wall", RECTANGLE), ("door", COVER)]
+    one = [("wall", RECTANGLE), ("door", SQUARE)]
     for name, shapes in (("first", one), ("second", one[::-1])):
-        masks = ObjectMasks(DetectionFolder(labelme(tmp_path / name, shapes)))
+        masks = ObjectMasks(DetectionFolder(write_labelme(tmp_path / name, shapes)))
         counts = torch.bincount(masks.example(0)[1].flatten(), minlength=3).tolist()
         door, wall = (400, 100) if name == "first" else (300, 200)
         assert counts == [SIZE[0] * SIZE[1] - door - wall, door, wall]
 
 
 def test_objects_named_background_are_background(tmp_path: Path) -> None:
-    shapes = [("wall", RECTANGLE), ("background", COVER)]
-    masks = ObjectMasks(DetectionFolder(labelme(tmp_path / "set", shapes)))
+    shapes = [("wall", RECTANGLE), ("background", SQUARE)]
+    masks = ObjectMasks(DetectionFolder(write_labelme(tmp_path / "set", shapes)))
     assert masks.classes == ("background", "wall")
     assert int(masks.example(0)[1].sum()) == 100
 
 
 def test_batches_have_masks_of_the_resized_images(tmp_path: Path) -> None:
-    masks = ObjectMasks(DetectionFolder(coco(tmp_path / "set", [("wall", RECTANGLE)]), size=30), ignored=255)
+    masks = ObjectMasks(DetectionFolder(write_coco(tmp_path / "set", [("wall", RECTANGLE)]), size=30), ignored=255)
     batch = masks.batch([0, 0], torch.Generator())
     assert batch.images.shape == (2, 3, 20, 30)
     assert batch.targets.shape == (2, 20, 30)
@@ -101,6 +101,6 @@ def test_batches_have_masks_of_the_resized_images(tmp_path: Path) -> None:
 
 
 def test_objects_without_an_outline_are_refused(tmp_path: Path) -> None:
-    source = DetectionFolder(labelme(tmp_path / "set", [("wall", [(5, 4), (25, 14)])], kind="rectangle"))
+    source = DetectionFolder(write_labelme(tmp_path / "set", [("wall", [(5, 4), (25, 14)])], kind="rectangle"))
     with pytest.raises(PellucidError, match=r"a\.json has an object without an outline in a\.png; give each a polygon"):
         ObjectMasks(source)

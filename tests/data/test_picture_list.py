@@ -22,13 +22,19 @@ from pellucid.errors import PellucidError
 pytest.importorskip("aiohttp", reason="fsspec reads web servers by it")
 
 
-def png(value: int) -> bytes:
+def png_bytes(value: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (value, 0, 0)).save(file, "PNG")
     return file.getvalue()
 
 
-FILES = {"b/2.png": png(2), "a.png": png(0), "b/1.jpg": png(1), "notes.md": b"text", ".hidden/3.png": png(3)}
+FILES = {
+    "b/2.png": png_bytes(2),
+    "a.png": png_bytes(0),
+    "b/1.jpg": png_bytes(1),
+    "notes.md": b"text",
+    ".hidden/3.png": png_bytes(3),
+}
 SORTED = ["a.png", "b/1.jpg", "b/2.png"]
 
 
@@ -41,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def tar(path: Path, files: dict[str, bytes]) -> Path:
+def write_tar(path: Path, files: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w") as archive:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
@@ -50,11 +56,12 @@ def tar(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def content(result: PictureList) -> dict[str, bytes]:
+def contents_by_name(result: PictureList) -> dict[str, bytes]:
     numbers = range(len(result))
-    read = [one() for one in result.contents(numbers)]
+    read = [picture() for picture in result.contents(numbers)]
     return {
-        result.name(k): one.read_bytes() if isinstance(one, Path) else one for k, one in zip(numbers, read, strict=True)
+        result.name(k): picture.read_bytes() if isinstance(picture, Path) else picture
+        for k, picture in zip(numbers, read, strict=True)
     }
 
 
@@ -64,20 +71,20 @@ def test_a_folder_and_a_zip_are_sorted_and_without_hidden_files(folder: Path, tm
             archive.writestr(name, data)
     for source in (folder, tmp_path / "in.zip"):
         pictures = picture_list(str(source))
-        assert [*content(pictures).items()] == [(name, FILES[name]) for name in SORTED]
+        assert [*contents_by_name(pictures).items()] == [(name, FILES[name]) for name in SORTED]
         before = pictures.digest
         assert picture_list(str(source)).digest == before
-    (folder / "b" / "3.png").write_bytes(png(3))
+    (folder / "b" / "3.png").write_bytes(png_bytes(3))
     assert picture_list(str(folder)).digest != before
 
 
 def test_tars_are_read_in_their_own_order(tmp_path: Path) -> None:
-    tar(tmp_path / "s-0.tar", {"b.png": b"b", "b.cls": b"1", "a.jpg": b"a"})
-    tar(tmp_path / "s-1.tar", {"b.png": b"other"})
+    write_tar(tmp_path / "s-0.tar", {"b.png": b"b", "b.cls": b"1", "a.jpg": b"a"})
+    write_tar(tmp_path / "s-1.tar", {"b.png": b"other"})
     expected = {"s-0.tar:b.png": b"b", "s-0.tar:a.jpg": b"a", "s-1.tar:b.png": b"other"}
     several = [str(tmp_path / "s-0.tar"), str(tmp_path / "s-1.tar")]
     for source in (str(tmp_path), str(tmp_path / "s-{0..1}.tar"), several):
-        assert [*content(picture_list(source)).items()] == [*expected.items()]
+        assert [*contents_by_name(picture_list(source)).items()] == [*expected.items()]
     assert picture_list(str(tmp_path)).where(2) == f"{tmp_path}/s-1.tar:b.png"
     assert all(map(is_collection, [str(tmp_path), several[0], "a.zip", "a.txt", "s3://bucket/a"]))
     with pytest.raises(PellucidError, match=r"s-2\.tar is not a tar archive that can be read"):
@@ -145,13 +152,13 @@ def memory() -> Iterator[Any]:
 def test_a_bucket_is_listed_below_a_folder(memory: Any) -> None:
     for name, data in FILES.items():
         memory.pipe(f"/bucket/photos/{name}", data)
-    memory.pipe("/bucket/other.png", png(9))
+    memory.pipe("/bucket/other.png", png_bytes(9))
     pictures = picture_list("memory://bucket/photos")
     names = [f"memory://bucket/photos/{name}" for name in SORTED]
-    assert [*content(pictures)] == names
-    assert content(pictures)[names[-1]] == FILES["b/2.png"]
+    assert [*contents_by_name(pictures)] == names
+    assert contents_by_name(pictures)[names[-1]] == FILES["b/2.png"]
     before = pictures.digest
-    memory.pipe("/bucket/photos/b/2.png", png(2) + b"more")
+    memory.pipe("/bucket/photos/b/2.png", png_bytes(2) + b"more")
     assert picture_list("memory://bucket/photos").digest != before
     assert len(picture_list("memory://bucket/other.png")) == 1
     with pytest.raises(PellucidError, match=r"memory://nothing cannot be read|contains no pictures"):
@@ -159,28 +166,34 @@ def test_a_bucket_is_listed_below_a_folder(memory: Any) -> None:
 
 
 SHARDS = {
-    "s-0.tar": {"b.png": png(2), "b.cls": b"1", "a.jpg": png(0) * 900},  # larger than what is read at a time
-    "s-1.tar": {"b.png": png(1)},
+    "s-0.tar": {
+        "b.png": png_bytes(2),
+        "b.cls": b"1",
+        "a.jpg": png_bytes(0) * 900,
+    },  # larger than what is read at a time
+    "s-1.tar": {"b.png": png_bytes(1)},
 }
 
 
 def test_the_tars_of_a_bucket_have_the_pictures_of_those_on_a_disk(memory: Any, tmp_path: Path) -> None:
     for name, files in SHARDS.items():
-        memory.pipe(f"/bucket/shards/{name}", tar(tmp_path / name, files).read_bytes())
+        memory.pipe(f"/bucket/shards/{name}", write_tar(tmp_path / name, files).read_bytes())
     expected = picture_list(str(tmp_path))
     several = [f"memory://bucket/shards/{name}" for name in SHARDS]
     for source in ("memory://bucket/shards", "memory://bucket/shards/s-{0..1}.tar", several):
         found = picture_list(source)
-        assert [*content(found).items()] == [*content(expected).items()]
+        assert [*contents_by_name(found).items()] == [*contents_by_name(expected).items()]
         assert found.digest == expected.digest
         assert found.where(2) == "memory://bucket/shards/s-1.tar:b.png"
-    assert [*content(picture_list([several[0], str(tmp_path / "s-1.tar")])).items()] == [*content(expected).items()]
-    memory.pipe("/bucket/shards/a.png", png(7))
-    assert [*content(picture_list("memory://bucket/shards"))] == ["memory://bucket/shards/a.png"]
+    assert [*contents_by_name(picture_list([several[0], str(tmp_path / "s-1.tar")])).items()] == [
+        *contents_by_name(expected).items()
+    ]
+    memory.pipe("/bucket/shards/a.png", png_bytes(7))
+    assert [*contents_by_name(picture_list("memory://bucket/shards"))] == ["memory://bucket/shards/a.png"]
 
 
 def test_a_damaged_or_changed_tar_of_a_bucket_is_named(memory: Any, tmp_path: Path) -> None:
-    data = tar(tmp_path / "s.tar", SHARDS["s-0.tar"]).read_bytes()
+    data = write_tar(tmp_path / "s.tar", SHARDS["s-0.tar"]).read_bytes()
     address = "memory://bucket/s.tar"
     for wrong, reason in [(data[:560], "it ends before its last file does"), (b"no archive" * 100, "is damaged")]:
         memory.pipe("/bucket/s.tar", wrong)
@@ -197,7 +210,7 @@ def test_a_damaged_or_changed_tar_of_a_bucket_is_named(memory: Any, tmp_path: Pa
         picture_list("memory://bucket/s.tar.gz")
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class FolderServer(SimpleHTTPRequestHandler):
     """A web server of a folder, which closes the first connection for names with "lost" in them."""
 
     seen: ClassVar[set[str]] = set()
@@ -222,7 +235,7 @@ class Quiet(SimpleHTTPRequestHandler):
         super().do_GET()
 
 
-class Ranged(Quiet):
+class RangeServer(FolderServer):
     """A web server of a folder that sends parts of files; those that were sent."""
 
     parts: ClassVar[list[tuple[int, int]]] = []
@@ -238,7 +251,7 @@ class Ranged(Quiet):
 
 
 @contextmanager
-def served(folder: Path, handler: type[Quiet]) -> Iterator[str]:
+def serve_folder(folder: Path, handler: type[FolderServer]) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -247,39 +260,39 @@ def served(folder: Path, handler: type[Quiet]) -> Iterator[str]:
 
 @pytest.fixture
 def site(folder: Path) -> Iterator[str]:
-    with served(folder, Quiet) as address:
+    with serve_folder(folder, FolderServer) as address:
         yield address
 
 
 def test_tars_of_the_web_are_read_by_parts(tmp_path: Path) -> None:
     for name, files in SHARDS.items():
-        tar(tmp_path / name, files)
+        write_tar(tmp_path / name, files)
     expected = picture_list(str(tmp_path))
-    Ranged.parts.clear()
-    with served(tmp_path, Ranged) as address:
+    RangeServer.parts.clear()
+    with serve_folder(tmp_path, RangeServer) as address:
         found = picture_list(f"{address}/s-{{0..1}}.tar")
-        listed = len(Ranged.parts)
-        assert [*content(found).items()] == [*content(expected).items()]
+        listed = len(RangeServer.parts)
+        assert [*contents_by_name(found).items()] == [*contents_by_name(expected).items()]
     assert found.digest == expected.digest
     sizes = [len(data) for files in SHARDS.values() for name, data in files.items() if name != "b.cls"]
-    assert sorted(size for _, size in Ranged.parts[listed:]) == sorted(sizes)  # a request for each picture
+    assert sorted(size for _, size in RangeServer.parts[listed:]) == sorted(sizes)  # a request for each picture
 
 
 def test_a_web_server_without_parts_of_files_is_named(site: str, folder: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(addresses, "PAUSE", 0.01)
-    tar(folder / "s.tar", SHARDS["s-0.tar"])
+    monkeypatch.setattr(addresses, "RETRY_PAUSE", 0.01)
+    write_tar(folder / "s.tar", SHARDS["s-0.tar"])
     with pytest.raises(PellucidError, match=r"s\.tar cannot be read: the server sends no parts of files; copy"):
         picture_list(f"{site}/s.tar")
 
 
 def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(addresses, "PAUSE", 0.01)
-    (folder / "lost.png").write_bytes(png(7))
+    monkeypatch.setattr(addresses, "RETRY_PAUSE", 0.01)
+    (folder / "lost.png").write_bytes(png_bytes(7))
     lines = [f"{site}/b/2.png?size=4", "a.png", f"{site}/lost.png", f"{site}/none.png"]
     (folder / "list.txt").write_text("\n".join(lines))
     pictures = picture_list(str(folder / "list.txt"))
     read = [*pictures.contents(range(4))]
-    assert [read[0](), read[1](), read[2]()] == [FILES["b/2.png"], folder / "a.png", png(7)]
+    assert [read[0](), read[1](), read[2]()] == [FILES["b/2.png"], folder / "a.png", png_bytes(7)]
     with pytest.raises(PellucidError, match=r"none\.png cannot be read") as caught:
         read[3]()
     assert "\n" not in str(caught.value)
@@ -289,7 +302,7 @@ def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, 
 
 
 def test_an_endless_response_is_stopped_at_the_limit(site: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(addresses, "MAX_BYTES", 3 << 20)
+    monkeypatch.setattr(addresses, "MAX_PICTURE_BYTES", 3 << 20)
     with pytest.raises(PellucidError, match="more than 3145728 bytes"):
         read_address(f"{site}/endless.png", threading.Event())
 
@@ -329,7 +342,7 @@ def test_the_number_of_pictures_read_ahead_is_bounded(monkeypatch: Any) -> None:
 
 
 def test_no_download_is_repeated_after_reading_ahead_has_stopped(monkeypatch: Any) -> None:
-    monkeypatch.setattr(addresses, "PAUSE", 1000.0)
+    monkeypatch.setattr(addresses, "RETRY_PAUSE", 1000.0)
     stop = threading.Event()
     stop.set()
     with pytest.raises(PellucidError, match="cannot be read"):

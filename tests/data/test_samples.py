@@ -11,11 +11,11 @@ from pellucid import shipped_files
 from pellucid.data import DetectionFolder, MaskFolder, load_folder
 from pellucid.data.samples import Sample, write_samples
 from pellucid.data.samples.cells import CLASSES as CELLS
-from pellucid.data.samples.cells import smear
+from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import CLASSES as STREET
 from pellucid.data.samples.scenes import people, street
-from pellucid.data.samples.written import PARTS, PER_CLASS, SHAPES
+from pellucid.data.samples.written import PART_SIZES, PICTURES_PER_CLASS, SHAPES
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
@@ -27,22 +27,22 @@ from pellucid.tasks.segment.segmenter import Segmenter
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Sample, ...]]:
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Sample, ...]]:
     folder = tmp_path_factory.mktemp("samples") / "new"
     return folder, write_samples(folder)
 
 
-def shipped(name: str) -> Model:
+def shipped_model(name: str) -> Model:
     return Model.load(shipped_files.pretrained_file(name))
 
 
-def tensor(image: Image.Image) -> torch.Tensor:
+def image_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 @pytest.mark.slow
-def test_every_sample_exists_and_is_small(written: tuple[Path, tuple[Sample, ...]]):
-    folder, samples = written
+def test_every_sample_exists_and_is_small(sample_folder: tuple[Path, tuple[Sample, ...]]):
+    folder, samples = sample_folder
     text = (folder / "README.md").read_text(encoding="utf-8")
     for sample in samples:
         assert (folder / sample.name).exists()
@@ -52,7 +52,7 @@ def test_every_sample_exists_and_is_small(written: tuple[Path, tuple[Sample, ...
 
 
 def test_sample_pictures_are_written_reproducibly():
-    for draw in (smear, people, street, face):
+    for draw in (blood_smear, people, street, face):
         first, again, other = (draw(seed)[0].tobytes() for seed in (1, 1, 2))
         assert first == again
         assert first != other
@@ -67,12 +67,12 @@ def test_a_folder_with_files_is_refused(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_the_folders_are_read(written: tuple[Path, tuple[Sample, ...]]):
-    folder, _ = written
+def test_written_sample_folders_are_read(sample_folder: tuple[Path, tuple[Sample, ...]]):
+    folder, _ = sample_folder
     shapes = load_folder(folder / "shapes", size=32)
-    assert (shapes.classes, len(shapes)) == (SHAPES, PER_CLASS * len(SHAPES))
-    assert len(load_folder(folder / "digits", size=8, mode="L")) == 10 * PER_CLASS
-    for part, count in PARTS.items():
+    assert (shapes.classes, len(shapes)) == (SHAPES, PICTURES_PER_CLASS * len(SHAPES))
+    assert len(load_folder(folder / "digits", size=8, mode="L")) == 10 * PICTURES_PER_CLASS
+    for part, count in PART_SIZES.items():
         cells, faces = DetectionFolder(folder / "cells", part), DetectionFolder(folder / "faces", part)
         assert (len(cells), cells.classes, cells.faults) == (count, CELLS, ())
         assert (len(faces), len(faces.keypoints), faces.faults) == (count, 68, ())
@@ -82,18 +82,18 @@ def test_the_folders_are_read(written: tuple[Path, tuple[Sample, ...]]):
 
 
 def test_the_shipped_detector_finds_the_drawn_cells():
-    image, boxes = smear(0)
-    result = ObjectFinder(shipped("bccd")).find([tensor(image)], 0.5)[0]
+    image, boxes = blood_smear(0)
+    result = ObjectFinder(shipped_model("bccd")).find([image_tensor(image)], 0.5)[0]
     overlap = box_iou(torch.tensor([corners for _, *corners in boxes]), result.boxes)
-    best, index = overlap.max(1)
-    right = (best > 0.5) & (result.labels[index] == torch.tensor([CELLS.index(name) for name, *_ in boxes]))
-    assert right.float().mean() > 0.8
+    max_overlap, index = overlap.max(1)
+    is_found = (max_overlap > 0.5) & (result.labels[index] == torch.tensor([CELLS.index(name) for name, *_ in boxes]))
+    assert is_found.float().mean() > 0.8
     assert len(result) <= len(boxes) + 1
 
 
 def test_the_shipped_detector_finds_the_drawn_people():
     image, masks = people(1)
-    result = ObjectFinder(shipped("pennfudan")).find([tensor(image)], 0.5)[0]
+    result = ObjectFinder(shipped_model("pennfudan")).find([image_tensor(image)], 0.5)[0]
     truth = torch.from_numpy(np.stack(masks))
     assert result.masks is not None
     overlap = (truth[:, None] & result.masks).sum((2, 3)) / (truth[:, None] | result.masks).sum((2, 3))
@@ -103,8 +103,8 @@ def test_the_shipped_detector_finds_the_drawn_people():
 
 def test_the_shipped_segmentation_names_most_pixels_of_the_drawn_street():
     image, labels = street(0)
-    segmenter = Segmenter(shipped("camvid"))
-    names = np.array(segmenter.classes)[segmenter(tensor(image)).mask.numpy()]
+    segmenter = Segmenter(shipped_model("camvid"))
+    names = np.array(segmenter.classes)[segmenter(image_tensor(image)).mask.numpy()]
     right = names == np.array(STREET)[labels]
     assert right.mean() > 0.8
     assert right[labels == STREET.index("car")].mean() > 0.5
@@ -112,14 +112,14 @@ def test_the_shipped_segmentation_names_most_pixels_of_the_drawn_street():
 
 def test_the_shipped_key_points_lie_on_the_drawn_face():
     image, points = face(0)
-    result = KeypointFinder(shipped("faces"))([tensor(image)])[0][:, :2]
+    result = KeypointFinder(shipped_model("faces"))([image_tensor(image)])[0][:, :2]
     assert (result - torch.tensor(points)).norm(dim=1).mean() < 0.04 * image.width
 
 
-def test_the_shipped_classifiers_name_the_digit_and_the_hand(written: tuple[Path, tuple[Sample, ...]]):
-    folder, _ = written
+def test_the_shipped_classifiers_name_the_digit_and_the_hand(sample_folder: tuple[Path, tuple[Sample, ...]]):
+    folder, _ = sample_folder
     for name, file, label in (("mnist-lenet", "digit.png", "3"), ("signs", "hand.jpg", "5")):
-        model = shipped(name)
+        model = shipped_model(name)
         predictor = task_of(model).predictor(model)
         image = predictor.read(folder / file)
         (result,) = predictor.predict([(Picture("a", file, lambda image=image: image), image)])

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.data.shards import TarMember, braces, read_member, tar_members
+from pellucid.data.shards import TarMember, expand_braces, read_member, tar_members
 from pellucid.errors import PellucidError
 
 FORMATS = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT, "ustar": tarfile.USTAR_FORMAT}
-LONG = "folder/" * 20 + "é" * 60 + ".png"  # of a POSIX header, or GNU's; in the oldest format names have 256 characters
+LONG_NAME = (
+    "folder/" * 20 + "é" * 60 + ".png"
+)  # of a POSIX header, or GNU's; in the oldest format names have 256 characters
 NAMES = ["a.png", "b/c.jpg", "b/ü.png", "d" * 95 + ".png", "p" * 100 + "/" + "q" * 90 + ".png"]
 
 
-def add(tar: tarfile.TarFile, name: str, data: bytes, **about: object) -> None:
+def add_member(tar: tarfile.TarFile, name: str, data: bytes, **about: object) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     for key, value in about.items():
@@ -28,9 +30,9 @@ def add(tar: tarfile.TarFile, name: str, data: bytes, **about: object) -> None:
 def test_members_are_those_of_tarfile(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w", format=FORMATS[kind]) as tar:
-        add(tar, "b", b"", type=tarfile.DIRTYPE)
-        for number, name in enumerate([*NAMES, *([] if kind == "ustar" else [LONG])]):
-            add(tar, name, os.urandom(number * 300), mtime=1.5 if kind == "pax" else 1)
+        add_member(tar, "b", b"", type=tarfile.DIRTYPE)
+        for number, name in enumerate([*NAMES, *([] if kind == "ustar" else [LONG_NAME])]):
+            add_member(tar, name, os.urandom(number * 300), mtime=1.5 if kind == "pax" else 1)
     with tarfile.open(path) as tar:
         expected = [(one.name, one.offset_data, one.size) for one in tar if one.isfile()]
         data = {one.name: tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
@@ -61,7 +63,7 @@ def test_an_archive_of_a_folder_by_the_command_tar(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../a.png", "/a.png", "a/../../b.png", "a//b.png", "..\\a.png", "a/./b.png"])
 def test_a_path_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        add(tar, name, b"1")
+        add_member(tar, name, b"1")
     with pytest.raises(PellucidError, match=r"a\.tar .*is not a path inside it"):
         [*tar_members(tmp_path / "a.tar")]
 
@@ -69,7 +71,7 @@ def test_a_path_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"S"])
 def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        add(tar, "a.png", b"", type=kind, linkname="/etc/passwd")
+        add_member(tar, "a.png", b"", type=kind, linkname="/etc/passwd")
     with pytest.raises(PellucidError, match="is a link, a device or a sparse file"):
         [*tar_members(tmp_path / "a.tar")]
 
@@ -77,16 +79,16 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
 def test_archives_that_declare_too_much_or_are_damaged_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as tar:
-        add(tar, "a.png", b"1" * 2000)
-        add(tar, "b.png", b"2" * 2000)
-    whole = path.read_bytes()
+        add_member(tar, "a.png", b"1" * 2000)
+        add_member(tar, "b.png", b"2" * 2000)
+    intact = path.read_bytes()
     for data, reason in [
-        (whole[:1000], "ends before its last file"),
-        (whole[:2800], "is cut off"),
-        (whole[:600] + b"x" + whole[601:], None),  # in the data
-        (b"b" + whole[1:], "header is damaged"),
+        (intact[:1000], "ends before its last file"),
+        (intact[:2800], "is cut off"),
+        (intact[:600] + b"x" + intact[601:], None),  # in the data
+        (b"b" + intact[1:], "header is damaged"),
         (b"no archive" * 100, "header is damaged"),
-        (whole[:2560] + b"not a header".ljust(512, b"."), "header is damaged"),
+        (intact[:2560] + b"not a header".ljust(512, b"."), "header is damaged"),
     ]:
         path.write_bytes(data)
         if reason is None:
@@ -96,8 +98,8 @@ def test_archives_that_declare_too_much_or_are_damaged_are_refused(tmp_path: Pat
             [*tar_members(path)]
         assert "\n" not in str(caught.value)
     with tarfile.open(path, "w") as tar:
-        add(tar, "a.png", b"1")
-        add(tar, "a.png", b"2")
+        add_member(tar, "a.png", b"1")
+        add_member(tar, "a.png", b"2")
     with pytest.raises(PellucidError, match=r"two files of the name 'a\.png'"):
         [*tar_members(path)]
 
@@ -105,7 +107,7 @@ def test_archives_that_declare_too_much_or_are_damaged_are_refused(tmp_path: Pat
 def test_a_header_above_the_limit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        add(tar, "a.png", b"1", pax_headers={"comment": "x" * 100_000})
+        add_member(tar, "a.png", b"1", pax_headers={"comment": "x" * 100_000})
     with pytest.raises(PellucidError, match="a header of 100"):
         [*tar_members(path)]
 
@@ -127,13 +129,13 @@ def test_a_file_of_more_than_the_limit_is_not_read(tmp_path: Path) -> None:
 def test_braces_are_expanded_as_in_a_shell(tmp_path: Path) -> None:
     for pattern in ("a-{000..011}.tar", "{b,c}-{8..10}.tar", "plain.tar", "{0..2}{x,y}.tar"):
         shell = subprocess.run(["bash", "-c", f"echo {pattern}"], capture_output=True, text=True, check=True)
-        assert braces(pattern) == shell.stdout.split()
+        assert expand_braces(pattern) == shell.stdout.split()
     for pattern in ("{0..999999999}.tar", "{0..9999}{0..9999}.tar"):
         with pytest.raises(PellucidError, match="more than 100,000 files"):
-            braces(pattern)
+            expand_braces(pattern)
 
 
-def with_size(member: tarfile.TarInfo, size: bytes) -> bytes:
+def header_with_size(member: tarfile.TarInfo, size: bytes) -> bytes:
     """Return the header of a member with another field for its size, and the right checksum."""
     header = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
     header[124:136] = size.ljust(12, b"\0")
@@ -147,7 +149,7 @@ def with_size(member: tarfile.TarInfo, size: bytes) -> bytes:
 def test_a_size_that_is_no_octal_number_is_refused(tmp_path: Path, kind: bytes, size: bytes) -> None:
     member = tarfile.TarInfo("a.png")
     member.type = kind
-    (tmp_path / "a.tar").write_bytes(with_size(member, size) + bytes(2048))
+    (tmp_path / "a.tar").write_bytes(header_with_size(member, size) + bytes(2048))
     with pytest.raises(PellucidError, match="a header is damaged"):
         [*tar_members(tmp_path / "a.tar")]
 
@@ -155,7 +157,7 @@ def test_a_size_that_is_no_octal_number_is_refused(tmp_path: Path, kind: bytes, 
 def test_the_size_of_a_folder_is_ignored_as_by_tarfile(tmp_path: Path) -> None:
     folder, file = tarfile.TarInfo("b"), tarfile.TarInfo("b/a.png")
     folder.type = tarfile.DIRTYPE
-    (tmp_path / "a.tar").write_bytes(with_size(folder, b"777777") + file.tobuf() + bytes(1024))
+    (tmp_path / "a.tar").write_bytes(header_with_size(folder, b"777777") + file.tobuf() + bytes(1024))
     with tarfile.open(tmp_path / "a.tar") as tar:
         assert tar.getnames() == ["b", "b/a.png"]
     assert [member.name for member in tar_members(tmp_path / "a.tar")] == ["b/a.png"]
@@ -164,8 +166,8 @@ def test_the_size_of_a_folder_is_ignored_as_by_tarfile(tmp_path: Path) -> None:
 def test_an_archive_that_is_cut_off_between_two_files_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as tar:
-        add(tar, "a.png", b"1" * 512)
-        add(tar, "b.png", b"2" * 512)
+        add_member(tar, "a.png", b"1" * 512)
+        add_member(tar, "b.png", b"2" * 512)
     path.write_bytes(path.read_bytes()[:1024])
     with pytest.raises(PellucidError, match="is cut off"):
         [*tar_members(path)]

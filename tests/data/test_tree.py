@@ -9,9 +9,9 @@ from pellucid.data.tree import class_of, classes_of, files_of, open_tree, parts_
 from pellucid.errors import PellucidError
 
 
-def test_a_tree_inside_one_folder_with_splits(tree):
+def test_a_tree_inside_one_folder_with_splits(write_tree):
     names = ["set/train/cat/a.png", "set/train/dog/deep/b.png", "set/val/cat/c.png", "set/train/README"]
-    with open_tree(tree("wrapped.zip", dict.fromkeys(names, b"x"))) as files:
+    with open_tree(write_tree("wrapped.zip", dict.fromkeys(names, b"x"))) as files:
         root = root_of(files)
         assert root == "set/"
         assert parts_of(files, root) == {"train", "val"}
@@ -20,15 +20,18 @@ def test_a_tree_inside_one_folder_with_splits(tree):
         assert class_of("set/train/dog/deep/b.png", "set/train/") == "dog"
 
 
-def test_a_tree_of_class_folders(tree):
-    with open_tree(tree("plain", {"cat/a.png": b"x", "dog/b.png": b"x", "README": b"x"})) as files:
+def test_a_tree_of_class_folders(write_tree):
+    with open_tree(write_tree("plain", {"cat/a.png": b"x", "dog/b.png": b"x", "README": b"x"})) as files:
         assert root_of(files) == ""
         assert parts_of(files, "") == set()
         assert classes_of(files, "") == ("cat", "dog")
 
 
-def test_a_tree_without_class_folders_is_refused(tree):
-    with open_tree(tree("flat", {"a.png": b"x"})) as files, pytest.raises(PellucidError, match="no class folders"):
+def test_a_tree_without_class_folders_is_refused(write_tree):
+    with (
+        open_tree(write_tree("flat", {"a.png": b"x"})) as files,
+        pytest.raises(PellucidError, match="no class folders"),
+    ):
         classes_of(files, "")
 
 
@@ -37,8 +40,8 @@ def test_a_tree_without_class_folders_is_refused(tree):
     ["/cat/a.png", "//cat/a.png", "cat//a.png", "../cat/a.png", "cat/../../a.png", "./cat/a.png", "C:/cat/a.png",
      "C:cat/a.png", "cat\\a.png", "..\\cat\\a.png", "/", "../"],
 )  # fmt: skip
-def test_a_zip_with_a_name_outside_itself_is_refused(tree, name):
-    root = tree("packed.zip", {"dog/b.png": b"x", name: b"x"})
+def test_a_zip_with_a_name_outside_itself_is_refused(write_tree, name):
+    root = write_tree("packed.zip", {"dog/b.png": b"x", name: b"x"})
     with (
         pytest.raises(PellucidError, match="whose name is not a path inside it; make the zip again") as info,
         open_tree(root),
@@ -47,8 +50,8 @@ def test_a_zip_with_a_name_outside_itself_is_refused(tree, name):
     assert "\n" not in str(info.value)
 
 
-def test_a_symbolic_link_in_a_zip_is_refused(tree):
-    root = tree("packed.zip", {"dog/b.png": b"x"})
+def test_a_symbolic_link_in_a_zip_is_refused(write_tree):
+    root = write_tree("packed.zip", {"dog/b.png": b"x"})
     link = zipfile.ZipInfo("dog/c.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(root, "a") as packed:
@@ -58,8 +61,8 @@ def test_a_symbolic_link_in_a_zip_is_refused(tree):
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_an_empty_class_folder_is_refused(tree, name):
-    root = tree(name, {"train/cat/a.png": b"x", "train/dog/b.png": b"x"})
+def test_an_empty_class_folder_is_refused(write_tree, name):
+    root = write_tree(name, {"train/cat/a.png": b"x", "train/dog/b.png": b"x"})
     if root.is_dir():
         (root / "train" / "eel").mkdir()
         (root / "train" / "eel" / ".DS_Store").write_bytes(b"litter")

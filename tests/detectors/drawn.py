@@ -5,7 +5,7 @@ import torch
 from pellucid.combine import Graph, Sequential, Shared
 from pellucid.data import Batch
 from pellucid.detectors import SSD, YOLO1, YOLO3, SingleStage
-from pellucid.detectors.yolo1 import WEIGHTS
+from pellucid.detectors.yolo1 import LOSS_WEIGHTS
 from pellucid.image_objects import Objects
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.models.fpn import fpn
@@ -31,8 +31,8 @@ class Rectangles:
         rng, (height, width) = torch.Generator().manual_seed(k), self.size
         image = torch.full((3, height, width), 100, dtype=torch.uint8)
         boxes, labels = [], []
-        for number in range(3 if k % 4 != 3 else 0):
-            x0 = number * width // 3 + int(torch.randint(0, 4, (), generator=rng))
+        for column in range(3 if k % 4 != 3 else 0):
+            x0 = column * width // 3 + int(torch.randint(0, 4, (), generator=rng))
             y0 = int(torch.randint(0, height - 20, (), generator=rng))
             w, h = (int(torch.randint(10, 17, (), generator=rng)) for _ in range(2))
             label = int(torch.randint(0, 2, (), generator=rng))
@@ -42,31 +42,31 @@ class Rectangles:
         return image, Objects(torch.tensor(boxes).view(-1, 4).float(), torch.tensor(labels, dtype=torch.int64))
 
 
-def backbone(channels=8, depth=3, first=1):
-    """Maps at the strides 2, 4, ... 2^depth, of which those from number `first` are returned."""
-    nodes, before = {}, "input"
+def backbone(channels=8, depth=3, first_stage=1):
+    """Maps at the strides 2, 4, ... 2^depth, of which those from number `first_stage` are returned."""
+    nodes, previous = {}, "input"
     for number in range(depth):
-        row = Sequential(
+        stage = Sequential(
             conv=Conv2d(channels, 3, stride=2, padding=1),
             relu=ReLU(),
             more=Conv2d(channels, 3, padding=1),
             after=ReLU(),
         )
-        nodes[f"stage{number}"] = (row, before)
-        before = f"stage{number}"
-    return Graph(nodes, tuple(f"stage{number}" for number in range(first, depth)))
+        nodes[f"stage{number}"] = (stage, previous)
+        previous = f"stage{number}"
+    return Graph(nodes, tuple(f"stage{number}" for number in range(first_stage, depth)))
 
 
-def _heads(counts, numbers):
+def _map_heads(counts, outputs_per_anchor):
     """One convolution for each map."""
     maps = tuple(f"map{k}" for k in range(1, len(counts) + 1))
-    nodes = {f"out{k}": (Conv2d(count * numbers, 1), f"map{k}") for k, count in enumerate(counts, 1)}
+    nodes = {f"out{k}": (Conv2d(count * outputs_per_anchor, 1), f"map{k}") for k, count in enumerate(counts, 1)}
     return Graph(nodes, tuple(nodes), maps)
 
 
 def small_ssd(channels=8, classes=2):
     return SSD(
-        classes, backbone(channels), fpn(channels, 2, groups=2), _heads((4, 2), classes + 5), strides=(4, 8),
+        classes, backbone(channels), fpn(channels, 2, groups=2), _map_heads((4, 2), classes + 5), strides=(4, 8),
         sides=(10.0, 16.0, 24.0), ratios=((2.0,), ()), score_threshold=0.02, nms_threshold=0.45,
     )  # fmt: skip
 
@@ -74,14 +74,14 @@ def small_ssd(channels=8, classes=2):
 def small_yolo3(channels=8, classes=2):
     shapes = (((8.0, 10.0), (13.0, 9.0)), ((16.0, 16.0),))
     return YOLO3(
-        classes, backbone(channels), fpn(channels, 2, groups=2), _heads((2, 1), classes + 5), (4, 8), shapes,
+        classes, backbone(channels), fpn(channels, 2, groups=2), _map_heads((2, 1), classes + 5), (4, 8), shapes,
         weights={"class": 0.7},
     )  # fmt: skip
 
 
 def small_yolo1(channels=8, classes=2):
     neck = Graph({"row": (Conv2d(channels, 3, padding=1), "map2")}, ("row",), ("map1", "map2"))
-    return YOLO1(classes, backbone(channels), neck, Conv2d(10 + classes, 1), stride=8, weights=WEIGHTS)
+    return YOLO1(classes, backbone(channels), neck, Conv2d(10 + classes, 1), stride=8, weights=LOSS_WEIGHTS)
 
 
 def small_single_stage(channels=8, classes=2):

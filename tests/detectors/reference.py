@@ -8,17 +8,17 @@ from tests.oracle import leaves
 from tests.references import reference_forward
 
 
-def maps_of(detector, params, images):
+def reference_outputs(detector, params, images):
     """Return the outputs of the last network, (N, A, D), in the order of maps, rows, columns and anchors."""
     x = images
     for name, net in detector.nets.items():
         x = reference_forward(net, params[name], x, Mode(True))
     x = x if isinstance(x, tuple) else (x,)
-    rows = [one.permute(0, 2, 3, 1).reshape(len(images), -1, detector.outputs_per_anchor) for one in x]
-    return torch.cat(rows, 1), [one.shape[2:] for one in x]
+    map_outputs = [map_.permute(0, 2, 3, 1).reshape(len(images), -1, detector.outputs_per_anchor) for map_ in x]
+    return torch.cat(map_outputs, 1), [map_.shape[2:] for map_ in x]
 
 
-def autograd_of(detector, params, batch, losses_of):
+def reference_gradients(detector, params, batch, losses_of):
     """Return the losses by name, and the gradients of their weighted sum by path; 0 where nothing depends on one.
 
     losses_of(y, sizes) -> losses of the outputs (N, A, D).
@@ -26,13 +26,15 @@ def autograd_of(detector, params, batch, losses_of):
     flat = leaves(params)
     for tensor in flat.values():
         tensor.requires_grad_(True)
-    losses = losses_of(*maps_of(detector, params, batch.images))
+    losses = losses_of(*reference_outputs(detector, params, batch.images))
     total = sum(detector.weight(name) * value for name, value in losses.items())
     grads = torch.autograd.grad(total, list(flat.values()), allow_unused=True)
     for tensor in flat.values():
         tensor.requires_grad_(False)
-    result = {path: torch.zeros_like(w) if g is None else g for (path, w), g in zip(flat.items(), grads, strict=True)}
-    return {name: value.detach() for name, value in losses.items()}, result
+    gradients = {
+        path: torch.zeros_like(w) if g is None else g for (path, w), g in zip(flat.items(), grads, strict=True)
+    }
+    return {name: value.detach() for name, value in losses.items()}, gradients
 
 
 def box_at(offsets, anchor, deviations=(1.0, 1.0, 1.0, 1.0)):
@@ -45,13 +47,13 @@ def box_at(offsets, anchor, deviations=(1.0, 1.0, 1.0, 1.0)):
     return torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
 
 
-def iou_and_giou(box, other):
+def iou_and_giou(box, other_box):
     """Return the IoU and the generalized IoU of two boxes."""
-    low, high = torch.maximum(box[:2], other[:2]), torch.minimum(box[2:], other[2:])
-    common = (high - low).clamp_min(0).prod()
-    union = (box[2:] - box[:2]).prod() + (other[2:] - other[:2]).prod() - common
-    hull = (torch.maximum(box[2:], other[2:]) - torch.minimum(box[:2], other[:2])).prod()
-    iou = common / union
+    low, high = torch.maximum(box[:2], other_box[:2]), torch.minimum(box[2:], other_box[2:])
+    intersection = (high - low).clamp_min(0).prod()
+    union = (box[2:] - box[:2]).prod() + (other_box[2:] - other_box[:2]).prod() - intersection
+    hull = (torch.maximum(box[2:], other_box[2:]) - torch.minimum(box[:2], other_box[:2])).prod()
+    iou = intersection / union
     return iou, iou - (hull - union) / hull
 
 

@@ -2,8 +2,7 @@
 
 import torch
 
-from pellucid.detectors import Candidates, Fate
-from pellucid.detectors import base as detectors
+from pellucid.detectors import Candidates, Fate, base
 from pellucid.detectors.base import join_maps, split_maps
 from tests.detectors.drawn import small_single_stage
 
@@ -13,33 +12,39 @@ BOXES = torch.tensor(
 SCORES = torch.tensor([[0.9, 0.01], [0.8, 0.3], [0.02, 0.7], [0.6, 0.0], [0.0, 0.04]])
 
 
-def decided():
+def decision_on_boxes():
     return small_single_stage().decide(Candidates(BOXES, SCORES, torch.arange(5), (40, 40)))
 
 
 def test_each_candidate_has_a_reason_for_each_class():
-    decision = decided()
+    decision = decision_on_boxes()
     result = decision.detections
     assert result.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
     assert result.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 as class 0, and detected as class 1
-    assert decision.chosen.tolist() == [0, 2, 1]
+    assert decision.selected_indices.tolist() == [0, 2, 1]
     assert torch.equal(result.boxes, BOXES[[0, 2, 1]])
-    low, high, gone = Fate.LOW_SCORE, Fate.DETECTED, Fate.SUPPRESSED
-    assert decision.fates.tolist() == [[high, low], [gone, high], [low, high], [gone, low], [low, low]]
+    low_score, detected, suppressed = Fate.LOW_SCORE, Fate.DETECTED, Fate.SUPPRESSED
+    assert decision.fates.tolist() == [
+        [detected, low_score],
+        [suppressed, detected],
+        [low_score, detected],
+        [suppressed, low_score],
+        [low_score, low_score],
+    ]
 
 
 def test_a_box_without_area_is_removed():
     boxes = torch.tensor([[40.0, 5, 40, 9], [3, 4, 9, 9], [3, 40, 9, 40]])  # cut at the border of 40 x 40 pixels
     scores = torch.tensor([[0.9], [0.8], [0.01]])
     decision = small_single_stage().decide(Candidates(boxes, scores, torch.arange(3), (40, 40)))
-    assert decision.chosen.tolist() == [1]
+    assert decision.selected_indices.tolist() == [1]
     assert decision.fates.tolist() == [[Fate.NO_AREA], [Fate.DETECTED], [Fate.LOW_SCORE]]
 
 
 def test_limits_of_candidates_and_detections_are_given_as_reasons(monkeypatch):
-    monkeypatch.setattr(detectors, "MAX_CANDIDATES", 3)
-    monkeypatch.setattr(detectors, "MAX_DETECTIONS", 1)
-    decision = decided()
+    monkeypatch.setattr(base, "MAX_CANDIDATES", 3)
+    monkeypatch.setattr(base, "MAX_DETECTIONS", 1)
+    decision = decision_on_boxes()
     assert len(decision.detections) == 1
     fates = decision.fates.flatten().tolist()
     assert fates.count(Fate.NOT_AMONG_BEST) == 2  # scores 0.6 and 0.3
@@ -60,5 +65,5 @@ def test_maps_are_joined_in_the_order_of_maps_rows_columns_and_anchors():
     assert y.shape == (2, 14, 3)
     assert y[1, 2 * (1 * 3 + 2) + 1].tolist() == maps[0][1, 3:, 1, 2].tolist()  # row 1, column 2, anchor 1
     assert y[0, 12].tolist() == maps[1][0, :3, 0, 0].tolist()
-    for result, one in zip(split_maps(y, maps), maps, strict=True):
-        assert torch.equal(result, one)
+    for result, expected in zip(split_maps(y, maps), maps, strict=True):
+        assert torch.equal(result, expected)

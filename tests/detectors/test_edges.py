@@ -16,20 +16,20 @@ from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, sm
 from tests.detectors.test_fast import small_fast
 from tests.detectors.test_keypoint import small_points
 from tests.detectors.test_mask import small_mask
-from tests.detectors.two_stages import parameters, small_faster
+from tests.detectors.two_stages import random_params, small_faster
 from tests.oracle import leaves
 
 FAMILIES = {
     "single-stage": small_single_stage, "ssd": small_ssd, "yolo3": small_yolo3, "yolo1": small_yolo1,
     "fast": small_fast, "faster": small_faster, "mask": small_mask, "keypoint": small_points,
 }  # fmt: skip
-SIDE = (33, 46)
+IMAGE_SIZE = (33, 46)
 
 
-def objects(boxes, detector):
+def objects_with_masks_and_points(boxes, detector):
     """Objects with masks of their boxes, and key-points in their centres, for every family."""
     boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
-    rows, columns = torch.arange(SIDE[0])[:, None] + 0.5, torch.arange(SIDE[1]) + 0.5
+    rows, columns = torch.arange(IMAGE_SIZE[0])[:, None] + 0.5, torch.arange(IMAGE_SIZE[1]) + 0.5
     x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
     masks = (columns >= x0) & (columns < x1) & (rows >= y0) & (rows < y1)
     count = detector.point_head.children["up"].filters if hasattr(detector, "point_head") else 1
@@ -38,50 +38,50 @@ def objects(boxes, detector):
     return Objects(boxes, torch.arange(len(boxes)) % detector.classes, masks, points)
 
 
-def many(count):
+def random_boxes(count):
     rng = torch.Generator().manual_seed(0)
     low = torch.rand(count, 2, generator=rng) * torch.tensor([30.0, 18.0])
     return torch.cat([low, low + 2 + 12 * torch.rand(count, 2, generator=rng)], 1).tolist()
 
 
-SETS = {
+BOX_SETS = {
     "none": [[], []],
     "some images without": [[[4.0, 5.0, 20.0, 22.0]], []],
     "one pixel": [[[10.0, 12.0, 11.0, 13.0]], [[0.0, 0.0, 1.0, 1.0]]],
-    "500 boxes": [many(500), []],
+    "500 boxes": [random_boxes(500), []],
 }
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("set_name", BOX_SETS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_unusual_sets_of_objects_have_finite_losses_and_gradients(family, name):
+def test_unusual_sets_of_objects_have_finite_losses_and_gradients(family, set_name):
     detector = FAMILIES[family]()
-    params = parameters(detector)
-    images = torch.rand(2, 3, *SIDE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    batch = Batch(images, [objects(boxes, detector) for boxes in SETS[name]])
+    params = random_params(detector)
+    images = torch.rand(2, 3, *IMAGE_SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    batch = Batch(images, [objects_with_masks_and_points(boxes, detector) for boxes in BOX_SETS[set_name]])
     detector.check((), batch.targets)
     losses, dparams = detector.gradients(params, batch, Mode(True, torch.Generator().manual_seed(0)))
     assert all(bool(value.isfinite()) for value in losses.values())
     assert all(bool(value.isfinite().all()) for value in leaves(dparams).values())
-    learned = any(float(value) > 0 for key, value in losses.items() if key.split("_")[-1] == "box")
-    if name != "one pixel":  # which hold the centre of no anchor, and ATSS then leaves them out
-        assert learned == (name != "none")
+    has_box_loss = any(float(value) > 0 for key, value in losses.items() if key.split("_")[-1] == "box")
+    if set_name != "one pixel":  # which hold the centre of no anchor, and ATSS then leaves them out
+        assert has_box_loss == (set_name != "none")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 5)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tiny_images_have_detections_inside_them(family, size):
     detector = FAMILIES[family]()
-    params = parameters(detector)
+    params = random_params(detector)
     (result,) = detector.predict(params, torch.rand(1, 3, *size, dtype=torch.float64))
     limits = torch.tensor([size[1], size[0]] * 2)
     assert bool(((result.boxes >= 0) & (result.boxes <= limits)).all())
-    empty = Batch(torch.rand(1, 3, *size, dtype=torch.float64), [objects([], detector)])
-    losses, _ = detector.gradients(params, empty, Mode(True, torch.Generator().manual_seed(0)))
+    empty_batch = Batch(torch.rand(1, 3, *size, dtype=torch.float64), [objects_with_masks_and_points([], detector)])
+    losses, _ = detector.gradients(params, empty_batch, Mode(True, torch.Generator().manual_seed(0)))
     assert all(bool(value.isfinite()) for value in losses.values())
 
 
-def coarse(detector):
+def with_coarse_maps(detector):
     """The same detector on maps of the strides 32 and 64, for large images in little time."""
     nodes = {"fine": (Conv2d(8, 1, stride=32), "input"), "coarse": (Conv2d(8, 3, stride=2, padding=1), "fine")}
     values = {field_.name: getattr(detector, field_.name) for field_ in fields(detector)}
@@ -94,10 +94,10 @@ def coarse(detector):
 @pytest.mark.real
 @pytest.mark.parametrize("family", FAMILIES)
 def test_anchors_cover_a_large_image(family):
-    detector = coarse(FAMILIES[family]())
+    detector = with_coarse_maps(FAMILIES[family]())
     if family == "fast":
         detector = replace(detector, stride=512)
-    params = parameters(detector, (3, 64, 64))
+    params = random_params(detector, (3, 64, 64))
     params = map_tree(torch.Tensor.float, params)
     image = torch.linspace(0, 1, 6000).expand(1, 3, 4000, 6000)
     (result,) = detector.candidates(params, image)
@@ -108,19 +108,19 @@ def test_anchors_cover_a_large_image(family):
     assert len(detector.decide(result).detections) <= 100
 
 
-def classified(boxes, proposals, size=SIDE):
+def fitted_rcnn(boxes, proposals, size=IMAGE_SIZE):
     """R-CNN, fitted to one image with these objects."""
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
     objects = Objects(torch.tensor(boxes).view(-1, 4).float(), torch.arange(len(boxes)) % 2)
     return image, RCNN(AvgPool2d(10), {}, 2, side=40).fit([image], [objects], [proposals])
 
 
-def test_linear_classifiers_of_one_pixel_and_of_500_boxes():
-    for boxes in ([[10.0, 12.0, 11.0, 13.0]], many(500)):
-        image, detector = classified(boxes, windows(SIDE))
-        predictions = detector.predict(image, windows(SIDE), threshold=-torch.inf)
+def test_rcnn_of_one_pixel_and_of_500_boxes_has_boxes_inside_the_image():
+    for boxes in ([[10.0, 12.0, 11.0, 13.0]], random_boxes(500)):
+        image, detector = fitted_rcnn(boxes, windows(IMAGE_SIZE))
+        predictions = detector.predict(image, windows(IMAGE_SIZE), threshold=-torch.inf)
         assert bool(predictions.boxes.isfinite().all())
         assert bool(((predictions.boxes >= 0) & (predictions.boxes <= torch.tensor([46.0, 33.0] * 2))).all())
         for size in ((1, 1), (7, 90)):
-            tiny = detector.predict(torch.rand(3, *size), windows(size), threshold=-torch.inf)
-            assert bool((tiny.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())
+            tiny_detections = detector.predict(torch.rand(3, *size), windows(size), threshold=-torch.inf)
+            assert bool((tiny_detections.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())

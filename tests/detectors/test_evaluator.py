@@ -7,9 +7,9 @@ from pellucid.data import Batch
 from pellucid.layers import Mode
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.test_fast import small_fast
-from tests.detectors.test_keypoint import pointed, small_points
-from tests.detectors.test_mask import masked, small_mask
-from tests.detectors.two_stages import drawn, parameters, small_faster
+from tests.detectors.test_keypoint import small_points, with_corner_points
+from tests.detectors.test_mask import small_mask, with_oval_masks
+from tests.detectors.two_stages import random_batch, random_params, small_faster
 from tests.oracle import assert_close
 
 FAMILIES = {
@@ -19,20 +19,20 @@ FAMILIES = {
     "yolo3": (small_yolo3, lambda batch: batch),
     "fast": (small_fast, lambda batch: batch),
     "faster": (small_faster, lambda batch: batch),
-    "mask": (small_mask, masked),
-    "keypoint": (small_points, pointed),
+    "mask": (small_mask, with_oval_masks),
+    "keypoint": (small_points, with_corner_points),
 }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_evaluation_has_the_losses_of_a_step_and_the_detections_of_predict(family):
-    make, complete = FAMILIES[family]
+    make, add_targets = FAMILIES[family]
     detector = make()
-    params = parameters(detector)
+    params = random_params(detector)
     evaluate = detector.evaluator(params, 8)
-    buffer = drawn().images.clone()
+    buffer = random_batch().images.clone()
     for flip in (False, True):  # the second batch lies in the memory of the first
-        batch = complete(drawn())
+        batch = add_targets(random_batch())
         buffer.copy_(batch.images.flip(0) if flip else batch.images)
         batch = Batch(buffer, batch.targets[::-1] if flip else batch.targets)
         outputs, _, losses = evaluate(batch)
@@ -41,6 +41,6 @@ def test_an_evaluation_has_the_losses_of_a_step_and_the_detections_of_predict(fa
         if not flip:  # the draws of the second continue
             assert_close(losses, expected, 1e-9, "losses")
         assert dparams
-        for one, other in zip(outputs, detector.predict(params, batch.images), strict=True):
-            assert torch.equal(one.labels, other.labels)
-            assert torch.allclose(one.boxes, other.boxes, atol=1e-9)
+        for output, prediction in zip(outputs, detector.predict(params, batch.images), strict=True):
+            assert torch.equal(output.labels, prediction.labels)
+            assert torch.allclose(output.boxes, prediction.boxes, atol=1e-9)

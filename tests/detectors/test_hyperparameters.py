@@ -11,31 +11,31 @@ from pellucid.detectors.search import count_windows, windows
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
-from tests.detectors.two_stages import parts, small_faster
+from tests.detectors.two_stages import small_detector_parts, small_faster
 
 
 def small_fast() -> FastRCNN:
-    classes, backbone, neck, _, align, head = parts()
+    classes, backbone, neck, _, align, head = small_detector_parts()
     return FastRCNN(classes, backbone, neck, align, head, stride=16)
 
 
 def small_mask(masks: int = 2) -> MaskRCNN:
-    return MaskRCNN(*parts(), (4, 8), parts()[4], Conv2d(masks, 1))
+    return MaskRCNN(*small_detector_parts(), (4, 8), small_detector_parts()[4], Conv2d(masks, 1))
 
 
 def small_keypoint() -> KeypointRCNN:
-    return KeypointRCNN(*parts(), (4, 8), parts()[4], Conv2d(5, 1))
+    return KeypointRCNN(*small_detector_parts(), (4, 8), small_detector_parts()[4], Conv2d(5, 1))
 
 
-SMALL = {
+SMALL_DETECTORS = {
     "single_stage": small_single_stage, "ssd": small_ssd, "yolo3": small_yolo3, "yolo1": small_yolo1,
     "faster": small_faster, "fast": small_fast, "mask": small_mask, "keypoint": small_keypoint,
 }  # fmt: skip
-OF_ALL = [
+INVALID_FOR_ALL = [
     ("classes", 0), ("classes", 1.5), ("score_threshold", 5), ("score_threshold", -1), ("score_threshold", "0.5"),
     ("nms_threshold", 1.01), ("nms_threshold", float("nan")), ("weights", {"box": float("inf")}),
 ]  # fmt: skip
-OF_ONE = {
+INVALID_BY_DETECTOR = {
     "single_stage": [("strides", (4, 0)), ("strides", ()), ("scale", 0.0), ("scale", 1e30)],
     "ssd": [("strides", (4, -8)), ("sides", (10.0, 0.0, 24.0)), ("ratios", ((-2.0,), ()))],
     "yolo3": [("strides", (4, 0)), ("shapes", (((8.0, 0.0),), ((16.0, 16.0),))), ("shapes", ((), ((16.0, 16.0),)))],
@@ -45,18 +45,22 @@ OF_ONE = {
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_DETECTORS)
 def test_a_detector_with_valid_hyperparameters_is_built(name):
-    params, _ = SMALL[name]().init((3, 48, 64), torch.Generator())
+    params, _ = SMALL_DETECTORS[name]().init((3, 48, 64), torch.Generator())
     assert params
 
 
 @pytest.mark.parametrize(
     ("name", "field", "value"),
-    [(name, *one) for name in SMALL for one in [*OF_ALL, *OF_ONE.get(name, [])]],
+    [
+        (name, *setting)
+        for name in SMALL_DETECTORS
+        for setting in [*INVALID_FOR_ALL, *INVALID_BY_DETECTOR.get(name, [])]
+    ],
 )
 def test_an_impossible_hyperparameter_is_refused_in_one_line(name, field, value):
-    detector = SMALL[name]()
+    detector = SMALL_DETECTORS[name]()
     with pytest.raises(PellucidError, match=rf"^{type(detector).__name__}: {field}\b") as info:
         replace(detector, **{field: value})
     assert "\n" not in str(info.value)
@@ -68,19 +72,19 @@ def test_an_impossible_hyperparameter_is_refused_in_one_line(name, field, value)
 )
 def test_another_number_of_values_than_maps_is_refused_with_their_numbers(name, field, value, counts):
     with pytest.raises(PellucidError, match=f": there are {counts}"):
-        replace(SMALL[name](), **{field: value})
+        replace(SMALL_DETECTORS[name](), **{field: value})
 
 
-HEADS = {
+CHANGED_HEADS = {
     "single_stage": {"classes": 7}, "ssd": {"classes": 3}, "yolo3": {"classes": 3}, "yolo1": {"boxes": 1},
     "faster": {"classes": 3}, "fast": {"classes": 3},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CHANGED_HEADS)
 def test_a_head_with_another_number_of_outputs_is_refused(name):
     with pytest.raises(PellucidError, match="head"):
-        replace(SMALL[name](), **HEADS[name]).init((3, 48, 64), torch.Generator())
+        replace(SMALL_DETECTORS[name](), **CHANGED_HEADS[name]).init((3, 48, 64), torch.Generator())
 
 
 def test_another_number_of_anchors_than_the_head_has_outputs_is_refused():
@@ -91,9 +95,9 @@ def test_another_number_of_anchors_than_the_head_has_outputs_is_refused():
 def test_another_number_of_masks_than_classes_is_refused():
     with pytest.raises(PellucidError, match="mask_head"):
         small_mask(3).init((3, 48, 64), torch.Generator())
-    flat = replace(small_keypoint(), point_head=Sequential(Flatten(), Dense(5)))
+    flat_detector = replace(small_keypoint(), point_head=Sequential(Flatten(), Dense(5)))
     with pytest.raises(PellucidError, match="point_head"):
-        flat.init((3, 48, 64), torch.Generator())
+        flat_detector.init((3, 48, 64), torch.Generator())
 
 
 def test_a_scale_that_does_not_fit_the_finest_map_is_refused():
@@ -103,7 +107,7 @@ def test_a_scale_that_does_not_fit_the_finest_map_is_refused():
             replace(faster, align=replace(faster.align, scale=scale)).init((3, 48, 64), torch.Generator())
 
 
-def test_windows_are_limited_to_what_can_be_classified():
+def test_more_windows_than_the_limit_are_refused():
     with pytest.raises(PellucidError, match=r"windows.*above the limit.*larger stride"):
         windows((4000, 4000), 1)
     assert len(windows((640, 640))) <= count_windows((640, 640), 16) == 40 * 40 * 5 * 3

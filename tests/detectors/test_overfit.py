@@ -13,7 +13,7 @@ from pellucid.model import Model
 from pellucid.optim import AdamW
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.test_fast import small_fast
-from tests.detectors.test_rcnn import scenes
+from tests.detectors.test_rcnn import rcnn_examples
 
 FAMILIES = {
     "single-stage": (small_single_stage, 100, 3e-3),
@@ -24,14 +24,14 @@ FAMILIES = {
 }
 
 
-class Repeated(Rectangles):
+class RepeatedRectangles(Rectangles):
     """The same four images, again and again, so that an epoch has many steps."""
 
     def example(self, k):
         return super().example(k % 4)
 
 
-def measured(result, targets):
+def average_precision_50(result, targets):
     """Return the average precision at an IoU of 0.5."""
     metric = AveragePrecision()
     metric.update(result, list(targets))
@@ -41,16 +41,19 @@ def measured(result, targets):
 @pytest.mark.real
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_detector_overfits_four_images(family):
-    make, steps, lr = FAMILIES[family]
-    model, batch = Model(make(16), optimizer=AdamW(lr), seed=1, metrics=()), Rectangles(4).batch(range(4), None)
-    model.fit(Repeated(4 * steps), epochs=1, batch_size=4, verbose=False)
-    assert measured(model.predict(batch.images), batch.targets) == 1.0
+    make_detector, steps, lr = FAMILIES[family]
+    model, batch = (
+        Model(make_detector(16), optimizer=AdamW(lr), seed=1, metrics=()),
+        Rectangles(4).batch(range(4), None),
+    )
+    model.fit(RepeatedRectangles(4 * steps), epochs=1, batch_size=4, verbose=False)
+    assert average_precision_50(model.predict(batch.images), batch.targets) == 1.0
 
 
 @pytest.mark.real
 def test_linear_classifiers_of_features_overfit_four_images(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(rcnn, "RIDGE_ALPHA", 10.0)  # the default is for the proposals of many images, not of four
-    images, targets, proposals = scenes(range(4))
+    images, targets, proposals = rcnn_examples(range(4))
     detector = rcnn.RCNN(AvgPool2d(2), {}, 2, side=48).fit(images, targets, proposals)
     result = [detector.predict(image, boxes, -torch.inf) for image, boxes in zip(images, proposals, strict=True)]
-    assert measured(result, targets) == 1.0
+    assert average_precision_50(result, targets) == 1.0

@@ -8,14 +8,14 @@ from pellucid.detectors.search import read_proposals
 from pellucid.errors import PellucidError
 
 
-def written(folder, value):
+def write_proposals(folder, value):
     path = folder / "boxes.json"
     path.write_text(value if isinstance(value, str) else json.dumps(value))
     return path
 
 
 def test_proposals_are_stored_by_file_name(tmp_path):
-    proposals = read_proposals(written(tmp_path, {"images/a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]], "b.jpg": []}))
+    proposals = read_proposals(write_proposals(tmp_path, {"images/a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]], "b.jpg": []}))
     assert {name: boxes.tolist() for name, boxes in proposals.items()} == {
         "a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]],
         "b.jpg": [],
@@ -37,9 +37,9 @@ def test_proposals_are_stored_by_file_name(tmp_path):
     ],
     ids=["json", "deep", "list", "number", "order", "three", "nan", "twice"],
 )
-def test_other_files_are_refused_in_one_line(tmp_path, value, message):
+def test_invalid_files_of_proposals_are_refused_in_one_line(tmp_path, value, message):
     with pytest.raises(PellucidError, match=message) as error:
-        read_proposals(written(tmp_path, value))
+        read_proposals(write_proposals(tmp_path, value))
     assert "\n" not in str(error.value)
     with pytest.raises(PellucidError, match="cannot be read"):
         read_proposals(tmp_path / "absent.json")

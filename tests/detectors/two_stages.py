@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from pellucid.combine import Sequential, Shared
 from pellucid.data import Batch
 from pellucid.detectors import FasterRCNN
-from pellucid.detectors.regions import DEVIATIONS, draw_regions, unlabelled
+from pellucid.detectors.regions import DEVIATIONS, class_agnostic, draw_regions
 from pellucid.layers import Conv2d, Dense, Flatten, GroupNorm, Mode, ReLU, RoIAlign
 from pellucid.models.fpn import fpn
 from tests.detectors.drawn import Rectangles, backbone
@@ -16,7 +16,7 @@ from tests.references import reference_forward
 SEED = 5
 
 
-def parts(channels=8, classes=2, units=32):
+def small_detector_parts(channels=8, classes=2, units=32):
     """Return the arguments of all families."""
     rpn = Shared(
         Sequential(conv=Conv2d(channels, 3, padding=1), norm=GroupNorm(2), relu=ReLU(), out=Conv2d(5, 3, padding=1))
@@ -28,7 +28,7 @@ def parts(channels=8, classes=2, units=32):
 
 def small_faster(channels=8, classes=2, units=32):
     return FasterRCNN(
-        *parts(channels, classes, units),
+        *small_detector_parts(channels, classes, units),
         (4, 8),
         scale=3.0,
         proposals=20,
@@ -37,67 +37,69 @@ def small_faster(channels=8, classes=2, units=32):
     )
 
 
-def drawn(count=4, size=(33, 46)):
+def random_batch(count=4, size=(33, 46)):
     """A batch in float64 whose images are not multiples of the strides; the last has no objects."""
     batch = Rectangles(count, size).batch(range(count), None)
     noise = torch.rand(batch.images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return Batch(batch.images.double() / 255 + noise, batch.targets)
 
 
-def parameters(detector, shape=(3, 33, 46)):
+def random_params(detector, shape=(3, 33, 46)):
     rng = torch.Generator().manual_seed(0)
     return randomized(detector.init(shape, rng)[0], rng)
 
 
-def mode():
+def training_mode():
     return Mode(True, torch.Generator().manual_seed(SEED))
 
 
-def regions_of(detector, params, batch):
+def sampled_regions(detector, params, batch):
     """Return the regions that the detector learns from, which are constants of its gradient."""
     maps, _ = detector.features(params, batch.images, Mode())
-    first, anchors, y = detector.first_stage(detector.rpn.forward(params["rpn"], maps, Mode())[0], batch.images)
-    proposals = [boxes for boxes, _ in detector.propose(y, first, anchors)]
+    proposer, anchors, y = detector.first_stage(detector.rpn.forward(params["rpn"], maps, Mode())[0], batch.images)
+    proposals = [boxes for boxes, _ in detector.propose(y, proposer, anchors)]
     rng = torch.Generator().manual_seed(SEED)
     return draw_regions(proposals, batch.targets, detector.classes, detector.regions, 0.25, rng)
 
 
-def reference(detector, params, batch, first_losses, further=None):
+def reference_gradients(detector, params, batch, first_losses, more_losses=None):
     """Return the losses and all gradients by PyTorch's automatic differentiation.
 
-    first_losses: (proposer, batch) -> a function of its outputs. further: (finest map, params) -> more losses.
+    first_losses: (proposer, batch) -> a function of its outputs. more_losses: (finest map, params) -> more losses.
     """
-    drawn_ = regions_of(detector, params, batch)
+    regions = sampled_regions(detector, params, batch)
     flat = leaves(params)
     for tensor in flat.values():
         tensor.requires_grad_(True)
     maps = reference_forward(detector.backbone, params["backbone"], batch.images, Mode(True))
     maps = reference_forward(detector.neck, params["neck"], maps, Mode(True))
     y = reference_forward(detector.rpn, params["rpn"], maps, Mode(True))
-    rows = torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, 5) for one in y], 1)
-    generic = Batch(batch.images, unlabelled(batch.targets))
-    actual = first_losses(detector.proposer, generic)(rows, [one.shape[2:] for one in y])
-    losses = {f"rpn_{name}": value for name, value in actual.items()}
-    pooled = reference_forward(detector.align, {}, (maps[0], drawn_.regions), Mode(True))
+    rpn_outputs = torch.cat([map_.permute(0, 2, 3, 1).reshape(len(map_), -1, 5) for map_ in y], 1)
+    class_agnostic_batch = Batch(batch.images, class_agnostic(batch.targets))
+    proposer_losses = first_losses(detector.proposer, class_agnostic_batch)(rpn_outputs, [map_.shape[2:] for map_ in y])
+    losses = {f"rpn_{name}": value for name, value in proposer_losses.items()}
+    pooled = reference_forward(detector.align, {}, (maps[0], regions.regions), Mode(True))
     scores = reference_forward(detector.head, params["head"], pooled, Mode(True))
-    losses["class"] = F.cross_entropy(scores[:, :-4], drawn_.labels)
+    losses["class"] = F.cross_entropy(scores[:, :-4], regions.labels)
     distance = scores.new_zeros(())
-    for row, label, truth, region in zip(
-        scores, drawn_.labels, drawn_.target_boxes, drawn_.regions[:, 1:], strict=True
+    for row, label, true_box, region in zip(
+        scores, regions.labels, regions.target_boxes, regions.regions[:, 1:], strict=True
     ):
         if label < detector.classes:
-            size, expected = region[2:] - region[:2], truth[2:] - truth[:2]
-            middle = (truth[:2] + truth[2:] - region[:2] - region[2:]) / 2
-            offsets = torch.cat([middle / size, (expected / size).log()]) / torch.tensor(
+            size, expected = region[2:] - region[:2], true_box[2:] - true_box[:2]
+            offset = (true_box[:2] + true_box[2:] - region[:2] - region[2:]) / 2
+            offsets = torch.cat([offset / size, (expected / size).log()]) / torch.tensor(
                 DEVIATIONS, dtype=torch.float64
             )
             distance = distance + F.smooth_l1_loss(row[-4:], offsets, reduction="sum")
     losses["box"] = distance / len(scores)
-    if further is not None:
-        losses |= further(maps[0], params, drawn_)
+    if more_losses is not None:
+        losses |= more_losses(maps[0], params, regions)
     total = sum(detector.weight(name) * value for name, value in losses.items())
     grads = torch.autograd.grad(total, list(flat.values()), allow_unused=True)
     for tensor in flat.values():
         tensor.requires_grad_(False)
-    named = {path: torch.zeros_like(w) if g is None else g for (path, w), g in zip(flat.items(), grads, strict=True)}
-    return {name: value.detach() for name, value in losses.items()}, named, drawn_
+    gradients = {
+        path: torch.zeros_like(w) if g is None else g for (path, w), g in zip(flat.items(), grads, strict=True)
+    }
+    return {name: value.detach() for name, value in losses.items()}, gradients, regions

@@ -26,8 +26,8 @@ PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"
 def test_the_first_example_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(tmp_path)
     code = re.findall(r"^```python\n(.*?)^```$", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
-    names: dict[str, object] = {"__name__": "page"}
-    exec(compile(code, name, "exec"), names)
+    namespace: dict[str, object] = {"__name__": "page"}
+    exec(compile(code, name, "exec"), namespace)
     accuracies = [float(result) for result in re.findall(r"(?<![\d.])0\.\d{8,}", capsys.readouterr().out)]
     assert max(accuracies) > 0.9
 
@@ -36,12 +36,12 @@ def test_the_layer_of_the_readme_runs():
     code = re.findall(
         r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
-    names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(code[1], "README.md", "exec"), names)
+    namespace: dict[str, Any] = {"__name__": "page"}
+    exec(compile(code[1], "README.md", "exec"), namespace)
     x = torch.tensor([[-1.0, 2.0]])
-    y, cache = names["ReLU"]().forward({}, x, Mode())
+    y, cache = namespace["ReLU"]().forward({}, x, Mode())
     assert y.tolist() == [[0.0, 2.0]]
-    assert names["ReLU"]().backward({}, cache, torch.ones(1, 2))[0].tolist() == [[0.0, 1.0]]
+    assert namespace["ReLU"]().backward({}, cache, torch.ones(1, 2))[0].tolist() == [[0.0, 1.0]]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
@@ -51,34 +51,37 @@ def test_links_between_files_lead_somewhere(page: Path):
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
-NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-COUNTS = [
+NUMBER_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+COUNTS_IN_PAGES = [
     ("docs/features.md", f"{len({*CHECKS, *OF_GENERATORS})} checks of classifiers, regressions and generators"),
     ("docs/features.md", f"generators and {len(detection.CHECKS)} of detectors"),
-    ("docs/features.md", f"{NUMBERS[len(SCHEDULES)]} schedules"),
+    ("docs/features.md", f"{NUMBER_WORDS[len(SCHEDULES)]} schedules"),
     ("docs/how-to/doctor.md", f"found by {len(CHECKS)} checks"),  # of a classifier
-    ("pellucid/tasks/gestures/command/compare.py", f"in {NUMBERS[len(VARIANTS)]} ways, from scratch to fine-tuned"),
-    ("pellucid/tasks/gestures/command/compare.py", f"all {NUMBERS[len(VARIANTS)]} recipes"),
+    (
+        "pellucid/tasks/gestures/command/compare.py",
+        f"in {NUMBER_WORDS[len(VARIANTS)]} ways, from scratch to fine-tuned",
+    ),
+    ("pellucid/tasks/gestures/command/compare.py", f"all {NUMBER_WORDS[len(VARIANTS)]} recipes"),
 ]
 
 
-@pytest.mark.parametrize(("page", "text"), COUNTS, ids=[text for _, text in COUNTS])
+@pytest.mark.parametrize(("page", "text"), COUNTS_IN_PAGES, ids=[text for _, text in COUNTS_IN_PAGES])
 def test_counts_in_pages_are_those_of_the_code(page: str, text: str) -> None:
     assert text in " ".join((ROOT / page).read_text(encoding="utf-8").split())
 
 
 def test_pages_count_checks_only_where_a_test_does() -> None:
     """A number of checks in another page would be typed by hand; records of runs and measurements are none."""
-    counted = {page for page, _ in COUNTS}
-    names = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
-    others = {name for name, text in names.items() if re.search(r"\b\d+ (checks|schedules)\b", text)}
-    assert others <= counted
+    checked_pages = {page for page, _ in COUNTS_IN_PAGES}
+    text_by_page = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+    pages_with_counts = {name for name, text in text_by_page.items() if re.search(r"\b\d+ (checks|schedules)\b", text)}
+    assert pages_with_counts <= checked_pages
 
 
 def test_the_site_lists_every_page():
-    listed = re.findall(r": ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    written = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]
-    assert sorted(listed) == sorted([*written, *(f"lessons/{name}.md" for name in LESSONS)])
+    listed_pages = re.findall(r": ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    pages = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]
+    assert sorted(listed_pages) == sorted([*pages, *(f"lessons/{name}.md" for name in LESSONS)])
 
 
 def test_the_site_needs_no_network():
@@ -90,8 +93,8 @@ def test_the_site_needs_no_network():
 
 @pytest.mark.parametrize("form", ["bug", "feature"])
 def test_an_issue_form_is_valid(form: str):
-    read = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{form}.yml").read_text(encoding="utf-8"))
-    assert {"name", "description", "body"} <= set(read)
-    ids = [part["id"] for part in read["body"]]
+    content = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{form}.yml").read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= set(content)
+    ids = [part["id"] for part in content["body"]]
     assert len(ids) == len(set(ids))
-    assert all(part["attributes"]["label"] for part in read["body"])
+    assert all(part["attributes"]["label"] for part in content["body"])

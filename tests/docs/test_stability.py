@@ -9,34 +9,36 @@ from types import ModuleType
 import pellucid
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-LIST = DOCS / "public-names.txt"
+NAMES_FILE = DOCS / "public-names.txt"
 
 
-def exported(module: ModuleType) -> list[str]:
+def exported_names(module: ModuleType) -> list[str]:
     """`__all__` of a module; without it, what the module defines."""
-    defined = [name for name, value in vars(module).items() if inspect.getmodule(value) is module]
-    return [name for name in getattr(module, "__all__", defined) if not name.startswith("_")]
+    defined_names = [name for name, value in vars(module).items() if inspect.getmodule(value) is module]
+    return [name for name in getattr(module, "__all__", defined_names) if not name.startswith("_")]
 
 
 def public_names() -> list[str]:
     """The names of `pellucid`, and those of each module that a page of the API reference shows."""
     pages = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
-    shown = re.findall(r"^::: (pellucid(?:\.[a-z_]+)+)$", pages, re.MULTILINE)
-    modules = [name for name in shown if name.removeprefix("pellucid.") not in pellucid.__all__]
-    names = [f"{name}.{each}" for name in ["pellucid", *modules] for each in exported(import_module(name))]
-    return sorted(names + [f"pellucid.{name}" for name in pellucid._NOT_STARRED])
+    documented_modules = re.findall(r"^::: (pellucid(?:\.[a-z_]+)+)$", pages, re.MULTILINE)
+    modules = [name for name in documented_modules if name.removeprefix("pellucid.") not in pellucid.__all__]
+    names = [f"{name}.{member}" for name in ["pellucid", *modules] for member in exported_names(import_module(name))]
+    return sorted(names + [f"pellucid.{name}" for name in pellucid._NOT_IN_ALL])
 
 
 def test_the_list_of_public_names_is_complete():
-    listed = LIST.read_text(encoding="utf-8").split()
-    assert listed == public_names(), "run `python tests/docs/test_stability.py`, and deprecate what would be removed"
+    listed_names = NAMES_FILE.read_text(encoding="utf-8").split()
+    assert listed_names == public_names(), (
+        "run `python tests/docs/test_stability.py`, and deprecate what would be removed"
+    )
 
 
 def test_every_documented_name_of_the_package_is_public():
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
-    single = re.findall(r"^::: pellucid\.([A-Z]\w+)$", pages, re.MULTILINE)
-    assert set(single) <= set(pellucid.__all__)
+    documented_names = re.findall(r"^::: pellucid\.([A-Z]\w+)$", pages, re.MULTILINE)
+    assert set(documented_names) <= set(pellucid.__all__)
 
 
 if __name__ == "__main__":
-    LIST.write_text("\n".join(public_names()) + "\n", encoding="utf-8")
+    NAMES_FILE.write_text("\n".join(public_names()) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ PAGE = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^- `([^`]+)`", PAGE, re.MULTILINE)
 
 
-def texts(tree: ast.AST) -> list[str]:
+def strings_of(tree: ast.AST) -> list[str]:
     """The strings of a module, with ... for each value in an f-string."""
     result: list[str] = []
     for node in ast.walk(tree):
@@ -27,7 +27,7 @@ def texts(tree: ast.AST) -> list[str]:
 def test_every_message_is_in_the_code():
     """Piece by piece, since some messages are put together from several strings."""
     files = (ROOT / "pellucid").rglob("*.py")
-    known = "\n".join(text for file in files for text in texts(ast.parse(file.read_text(encoding="utf-8"))))
+    all_strings = "\n".join(text for file in files for text in strings_of(ast.parse(file.read_text(encoding="utf-8"))))
     pieces = {(message, piece.strip()) for message in MESSAGES for piece in message.split("...")}
     assert len(MESSAGES) >= 30
-    assert [(message, piece) for message, piece in sorted(pieces) if piece not in known] == []
+    assert [(message, piece) for message, piece in sorted(pieces) if piece not in all_strings] == []

@@ -14,10 +14,12 @@ from pellucid.lessons.page import FENCE, markdown, notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
-FIRST = "first-network"  # a kernel takes longer to start than most pages to run, and `make docs` runs all of them
+FIRST_TUTORIAL = (
+    "first-network"  # a kernel takes longer to start than most pages to run, and `make docs` runs all of them
+)
 NEEDS_TIMM = "your-model"  # tests/opening/test_stranger.py runs its code and checks what it wrote
 NOTEBOOKS = [
-    pytest.param(page, id=page.stem, marks=[] if page.stem == FIRST else pytest.mark.lessons)
+    pytest.param(page, id=page.stem, marks=[] if page.stem == FIRST_TUTORIAL else pytest.mark.lessons)
     for page in PAGES
     if page.stem != NEEDS_TIMM or importlib.util.find_spec("timm") is not None
 ]
@@ -37,13 +39,13 @@ HOOK = load_hook()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, id=page.stem) for page in PAGES if page.stem not in (FIRST, NEEDS_TIMM)]
+    "page", [pytest.param(page, id=page.stem) for page in PAGES if page.stem not in (FIRST_TUTORIAL, NEEDS_TIMM)]
 )
 def test_the_code_of_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
+    namespace: dict[str, object] = {"__name__": "page"}
     for block in FENCE.findall(page.read_text(encoding="utf-8")):
-        exec(compile(block, page.name, "exec"), names)
+        exec(compile(block, page.name, "exec"), namespace)
 
 
 @pytest.mark.slow
@@ -54,8 +56,8 @@ def test_a_tutorial_runs_as_a_notebook(page: Path, monkeypatch: pytest.MonkeyPat
     nbformat.validate(result)
     code = [cell for cell in result.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    shown = HOOK.page_of(result)
-    assert all(f"```python\n{cell.source}\n```" in shown for cell in code)
+    page_text = HOOK.page_of(result)
+    assert all(f"```python\n{cell.source}\n```" in page_text for cell in code)
     assert sum("```text\n" in HOOK.outputs(cell) for cell in code) >= 3
 
 
@@ -64,19 +66,21 @@ def test_a_tutorial_runs_as_a_notebook(page: Path, monkeypatch: pytest.MonkeyPat
 def test_a_lesson_runs_in_full_as_a_notebook(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     result = HOOK.execute(markdown(name))
-    shown = [HOOK.outputs(cell) for cell in result.cells if cell.cell_type == "code"]
-    assert sum("```text\n" in one for one in shown) == len(find_lesson(name).STEPS)
-    assert any("data:image/png" in one for one in shown)
+    outputs = [HOOK.outputs(cell) for cell in result.cells if cell.cell_type == "code"]
+    assert sum("```text\n" in one for one in outputs) == len(find_lesson(name).STEPS)
+    assert any("data:image/png" in one for one in outputs)
 
 
 def test_a_tutorial_whose_package_is_missing_says_so_and_is_not_executed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(HOOK, "find_spec", lambda name: None)
     monkeypatch.setattr(HOOK, "execute", lambda text: pytest.fail("a page was executed"))
-    made = HOOK.executed("tutorials/your-model.md", "# One\n\n```python\nimport timm\n```\n")
-    assert HOOK.page_of(made).endswith("timm was not installed when this page was written, so it has no outputs.")
+    built_notebook = HOOK.execute_page("tutorials/your-model.md", "# One\n\n```python\nimport timm\n```\n")
+    assert HOOK.page_of(built_notebook).endswith(
+        "timm was not installed when this page was written, so it has no outputs."
+    )
 
 
-def test_there_are_at_least_four():
+def test_there_are_at_least_four_tutorials():
     assert len(PAGES) >= 4
 
 

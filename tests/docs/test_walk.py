@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.real
 
 
-def tool() -> Any:
+def load_walk_tool() -> Any:
     spec = importlib.util.spec_from_file_location("walk_docs", ROOT / "tools/walk_docs.py")
     assert spec is not None
     assert spec.loader is not None
@@ -23,8 +23,9 @@ def tool() -> Any:
     return module
 
 
-WALK = tool()
-FIRST, *HOW_TO = WALK.PAGES[:3], *(WALK.PAGES[3 + part :: 4] for part in range(4))  # parts for several processes
+WALK = load_walk_tool()
+FIRST_PAGES = WALK.PAGES[:3]
+HOW_TO_PARTS = [WALK.PAGES[3 + part :: 4] for part in range(4)]  # for several processes
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +35,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_first_pages_run_as_they_stand(python: Path, tmp_path: Path) -> None:
-    assert WALK.walk(FIRST, python, tmp_path) == []
+    assert WALK.walk(FIRST_PAGES, python, tmp_path) == []
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pages", HOW_TO, ids=range(4))
+@pytest.mark.parametrize("pages", HOW_TO_PARTS, ids=range(4))
 def test_the_how_tos_run_as_they_stand(pages: tuple[str, ...], python: Path, tmp_path: Path) -> None:
     assert WALK.walk(pages, python, tmp_path) == []
 

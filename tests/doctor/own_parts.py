@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from pellucid import Loss
-from pellucid.layers.base import Layer, Mode, Params, like
+from pellucid.layers.base import Layer, Mode, Params, expanded_zeros
 
 
 @dataclass(frozen=True)
-class Same(Layer):
+class SameShape(Layer):
     """A layer without parameters that keeps the shape."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -19,7 +19,7 @@ class Same(Layer):
 
 
 @dataclass(frozen=True)
-class SoftmaxOver(Same):
+class SoftmaxOver(SameShape):
     """A softmax over an axis: 0 is the batch, 1 the classes."""
 
     axis: int
@@ -34,30 +34,30 @@ class SoftmaxOver(Same):
 
 
 @dataclass(frozen=True)
-class Rounded(Same):
+class Rounded(SameShape):
     """Rounding to multiples of a step; straight: with the backward pass of the identity."""
 
     straight: bool
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-        return (x * 2).round() / 2, (like(x),)
+        return (x * 2).round() / 2, (expanded_zeros(x),)
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         return (dy if self.straight else torch.zeros_like(dy)), {}
 
 
 @dataclass(frozen=True)
-class Dropped(Same):
+class OwnDropout(SameShape):
     """Dropout; scaled: divided by the share that is kept."""
 
     rate: float
     scaled: bool
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-        kept = torch.ones_like(x)
+        mask = torch.ones_like(x)
         if mode.train:
-            kept = (torch.rand(x.shape, generator=mode.rng) >= self.rate) / (1 - self.rate if self.scaled else 1.0)
-        return x * kept, (kept,)
+            mask = (torch.rand(x.shape, generator=mode.rng) >= self.rate) / (1 - self.rate if self.scaled else 1.0)
+        return x * mask, (mask,)
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         return dy * cache[0], {}
@@ -72,9 +72,9 @@ class Matrix(Layer):
     width: float = 0.0
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        drawn = torch.rand(shape[0], self.units, generator=rng)
-        usual = (2 * drawn - 1) * (6 / (shape[0] + self.units)) ** 0.5
-        return {"matrix": self.low + self.width * drawn if self.width else usual}, (self.units,)
+        uniform = torch.rand(shape[0], self.units, generator=rng)
+        glorot = (2 * uniform - 1) * (6 / (shape[0] + self.units)) ** 0.5
+        return {"matrix": self.low + self.width * uniform if self.width else glorot}, (self.units,)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
         return x @ params["matrix"], (x,)
@@ -90,8 +90,8 @@ class Squared(Loss):
     broadcast: bool
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        off = y - (target if self.broadcast else target.reshape(y.shape))  # (N, N) or (N, 1)
-        return off.square().mean(), 2 * off.mean(1, keepdim=True) / len(y)
+        difference = y - (target if self.broadcast else target.reshape(y.shape))  # (N, N) or (N, 1)
+        return difference.square().mean(), 2 * difference.mean(1, keepdim=True) / len(y)
 
 
 @dataclass(frozen=True)

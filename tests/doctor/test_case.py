@@ -10,7 +10,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
 from pellucid.doctor.attempts import Attempts
-from pellucid.doctor.case import FACTORS, MAX_SAMPLE, RANGE_TEST_STEPS, REHEARSAL_STEPS
+from pellucid.doctor.case import MAX_SAMPLE, RANGE_TEST_STEPS, RATE_FACTORS, REHEARSAL_STEPS
 from pellucid.doctor.finding import Finding, Remedy, Suspect
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.predictions import UnansweredError
@@ -24,56 +24,56 @@ from pellucid.optim import SGD
 from pellucid.optim.schedules import Cosine, Warmup
 from pellucid.run.history import History
 from pellucid.training.examples import examples
-from tests.doctor.examined import case, conv_net, corners, model
+from tests.doctor.small_cases import conv_net, corners, make_case, make_model
 
 
 def test_the_sample_is_drawn_by_the_seed_and_kept_in_order() -> None:
-    whole = examples(torch.arange(5_000.0)[:, None], torch.zeros(5_000, dtype=torch.int64))
-    one, again, other = (
-        subsample(whole, MAX_SAMPLE, 1),
-        subsample(whole, MAX_SAMPLE, 1),
-        subsample(whole, MAX_SAMPLE, 2),
+    data = examples(torch.arange(5_000.0)[:, None], torch.zeros(5_000, dtype=torch.int64))
+    sample, same_sample, sample_of_other_seed = (
+        subsample(data, MAX_SAMPLE, 1),
+        subsample(data, MAX_SAMPLE, 1),
+        subsample(data, MAX_SAMPLE, 2),
     )
-    assert len(one) == MAX_SAMPLE
-    assert torch.equal(one.x, again.x)
-    assert not torch.equal(one.x, other.x)
-    assert torch.equal(one.x, one.x.unique()[:, None])
-    assert subsample(whole, 10_000, 1) is whole
+    assert len(sample) == MAX_SAMPLE
+    assert torch.equal(sample.x, same_sample.x)
+    assert not torch.equal(sample.x, sample_of_other_seed.x)
+    assert torch.equal(sample.x, sample.x.unique()[:, None])
+    assert subsample(data, 10_000, 1) is data
 
 
-def test_trained_or_not() -> None:
-    assert not case().trained
-    assert case(epochs=1).trained
-    assert torch.equal(case(epochs=1).initial.weights["dense1.weight"], case().model.weights["dense1.weight"])
+def test_a_case_is_trained_if_weights_differ_from_the_initial_ones() -> None:
+    assert not make_case().trained
+    assert make_case(epochs=1).trained
+    assert torch.equal(make_case(epochs=1).initial.weights["dense1.weight"], make_case().model.weights["dense1.weight"])
 
 
-def test_what_classifies() -> None:
-    assert case().classifies
+def test_classes_are_distinguished_from_regression_targets() -> None:
+    assert make_case().classifies
     x, y = corners()
-    it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=())
-    assert not case_of(it, x, y[:, None].float()).classifies
-    assert not case_of(it, x, y * 1_000).classifies
-    assert not case_of(it, x, -(y % 2)).classifies
-    assert case_of(it, x, y % 2).classifies
-    assert case_of(model(loss=Quadratic()), x, y).classifies  # one output for each
+    model = make_model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=())
+    assert not case_of(model, x, y[:, None].float()).classifies
+    assert not case_of(model, x, y * 1_000).classifies
+    assert not case_of(model, x, -(y % 2)).classifies
+    assert case_of(model, x, y % 2).classifies
+    assert case_of(make_model(loss=Quadratic()), x, y).classifies  # one output for each
 
 
 def test_inputs_are_scaled_as_the_model_scales_them() -> None:
-    it = case(preprocess={"mean": [0.5], "std": [0.25]})
-    torch.testing.assert_close(it.inputs(it.train), (it.train.x - 0.5) / 0.25)
+    case = make_case(preprocess={"mean": [0.5], "std": [0.25]})
+    torch.testing.assert_close(case.inputs(case.train), (case.train.x - 0.5) / 0.25)
 
 
 def test_the_range_test_goes_over_all_factors() -> None:
-    rates = case().range_test
-    assert [factor for factor, _ in rates] == list(FACTORS)
-    assert all(len(done.losses) == RANGE_TEST_STEPS or done.broke for _, done in rates)
+    range_test = make_case().range_test
+    assert [factor for factor, _ in range_test] == list(RATE_FACTORS)
+    assert all(len(rehearsal.losses) == RANGE_TEST_STEPS or rehearsal.has_failed for _, rehearsal in range_test)
 
 
 @pytest.mark.parametrize("net", [None, conv_net])
 def test_measuring_changes_no_state_and_repeats_exactly(net) -> None:
-    it, other = (case(net and net(), epochs=1) for _ in range(2))
-    before, drawn = it.model.sha256(), torch.get_rng_state()
-    x, y = it.train.x.clone(), it.train.y.clone()
+    case, same_case = (make_case(net and net(), epochs=1) for _ in range(2))
+    hash_before, rng_state = case.model.sha256(), torch.get_rng_state()
+    x, y = case.train.x.clone(), case.train.y.clone()
     measured = [
         (
             one.activity,
@@ -85,135 +85,140 @@ def test_measuring_changes_no_state_and_repeats_exactly(net) -> None:
             one.initial_gradients,
             one.validation_predictions,
         )
-        for one in (it, other)
+        for one in (case, same_case)
     ]
-    assert it.model.sha256() == before
-    assert it.initial.sha256() == case(net and net()).model.sha256()
-    assert torch.equal(drawn, torch.get_rng_state())
-    assert torch.equal(x, it.train.x)
-    assert torch.equal(y, it.train.y)
-    (seen, first, found, answers, rehearsal, rates, *_), (seen2, first2, found2, answers2, rehearsal2, rates2, *_) = (
-        measured
-    )
-    assert all(torch.equal(seen[path].y, seen2[path].y) for path in seen)
-    assert all(torch.equal(first[path].y, first2[path].y) for path in first)
-    assert (found.loss, found.dy) == (found2.loss, found2.dy)
-    assert torch.equal(answers.y, answers2.y)
+    assert case.model.sha256() == hash_before
+    assert case.initial.sha256() == make_case(net and net()).model.sha256()
+    assert torch.equal(rng_state, torch.get_rng_state())
+    assert torch.equal(x, case.train.x)
+    assert torch.equal(y, case.train.y)
+    (
+        (activity, initial_activity, gradients, predictions, rehearsal, rates, *_),
+        (activity2, initial_activity2, gradients2, predictions2, rehearsal2, rates2, *_),
+    ) = measured
+    assert all(torch.equal(activity[path].y, activity2[path].y) for path in activity)
+    assert all(torch.equal(initial_activity[path].y, initial_activity2[path].y) for path in initial_activity)
+    assert (gradients.loss, gradients.dy) == (gradients2.loss, gradients2.dy)
+    assert torch.equal(predictions.y, predictions2.y)
     assert len(rehearsal.losses) == REHEARSAL_STEPS
     assert (rehearsal.losses, rehearsal.ratios) == (rehearsal2.losses, rehearsal2.ratios)
-    assert [done.losses for _, done in rates] == [done.losses for _, done in rates2]
+    assert [range_rehearsal.losses for _, range_rehearsal in rates] == [
+        range_rehearsal.losses for _, range_rehearsal in rates2
+    ]
 
 
 def test_the_rehearsal_is_the_training() -> None:
     x, y = corners()
-    it = model()
-    history = it.fit(x, y, epochs=1, batch_size=16, verbose=False)  # 4 steps
-    losses = case_of(it, x, y, batch_size=16).rehearsal.losses
+    model = make_model()
+    history = model.fit(x, y, epochs=1, batch_size=16, verbose=False)  # 4 steps
+    losses = case_of(model, x, y, batch_size=16).rehearsal.losses
     assert sum(losses[:4]) / 4 == pytest.approx(history["train_loss"][0], rel=1e-5)
 
 
 def test_the_schedule_goes_over_the_whole_training() -> None:
-    assert case(epochs=3).steps_planned == replace(case(epochs=3), epochs=0).steps_planned == 12
-    assert case().steps_planned == 0
-    plan = {"schedule": Warmup(3, Cosine()), "epochs": 3}
-    rehearsed, history = case(**plan).rehearsal.losses, case(**plan).history
+    assert make_case(epochs=3).steps_planned == replace(make_case(epochs=3), epochs=0).steps_planned == 12
+    assert make_case().steps_planned == 0
+    options = {"schedule": Warmup(3, Cosine()), "epochs": 3}
+    rehearsed, history = make_case(**options).rehearsal.losses, make_case(**options).history
     assert history is not None
     assert sum(rehearsed[8:12]) / 4 == pytest.approx(history["train_loss"][2], rel=1e-5)
-    assert rebuilt(replace(case(**plan), epochs=0)).steps_planned == 12
+    assert rebuilt(replace(make_case(**options), epochs=0)).steps_planned == 12
 
 
 def test_steps_made_are_not_those_planned() -> None:
-    ended = replace(case(epochs=3), epochs=10)  # 64 examples in batches of 16
+    ended = replace(make_case(epochs=3), epochs=10)  # 64 examples in batches of 16
     assert (ended.steps_per_epoch, ended.steps_made, ended.steps_planned) == (4, 12, 40)
-    assert (case().steps_made, replace(case(), epochs=10).steps_planned) == (0, 40)
+    assert (make_case().steps_made, replace(make_case(), epochs=10).steps_planned) == (0, 40)
 
 
-STEP = 3 * 16 * (16 + 16 * 12 + 12 + 12 + 12 * 4 + 4)  # batches of 16; output values, and two products
+STEP_WORK = 3 * 16 * (16 + 16 * 12 + 12 + 12 + 12 * 4 + 4)  # batches of 16; output values, and two products
 
 
 def test_the_work_of_a_step_is_that_of_its_layers() -> None:
     """Flatten, Dense(12), ReLU, Dense(4): multiply-adds and output values, three times for forward and backward."""
-    assert case().step_work == STEP
-    assert replace(case(), batch_size=1_000).step_work == STEP * 64 / 16
+    assert make_case().step_work == STEP_WORK
+    assert replace(make_case(), batch_size=1_000).step_work == STEP_WORK * 64 / 16
 
 
 @pytest.mark.slow
-def test_expensive_steps_are_left_out_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_beyond_the_work_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         time.sleep(0.005)
         return x
 
-    it = replace(case(), augment=slow)
-    monkeypatch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_WORK", 25 * STEP)
-    monkeypatch.setattr("pellucid.doctor.case.MAX_TRIAL_WORK", 100 * STEP - 1)
-    assert len(it.range_test) == len(FACTORS)  # slow, but not too much work
+    case = replace(make_case(), augment=slow)
+    monkeypatch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_WORK", 25 * STEP_WORK)
+    monkeypatch.setattr("pellucid.doctor.case.MAX_TRIAL_WORK", 100 * STEP_WORK - 1)
+    assert len(case.range_test) == len(RATE_FACTORS)  # slow, but not too much work
     with pytest.raises(UnansweredError, match=r"100 steps take 1\.4e\+06 multiply-adds, more than the limit"):
-        it.loss_at(1.0, 100)
-    monkeypatch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_WORK", 25 * STEP - 1)
-    left_out = diagnose(case()).left_out
+        case.loss_at(1.0, 100)
+    monkeypatch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_WORK", 25 * STEP_WORK - 1)
+    left_out = diagnose(make_case()).left_out
     assert {"learning-rate-too-high", "learning-rate-too-low"} <= set(left_out)
-    assert diagnose(case()).left_out == left_out
-    monkeypatch.setattr("pellucid.doctor.attempts.MAX_BASELINE_WORK", 7.5 * STEP)
-    assert Attempts(case())(Remedy("nothing", lambda it: it)).steps == 7
+    assert diagnose(make_case()).left_out == left_out
+    monkeypatch.setattr("pellucid.doctor.attempts.MAX_BASELINE_WORK", 7.5 * STEP_WORK)
+    assert Attempts(make_case())(Remedy("nothing", lambda case: case)).steps == 7
 
 
 @pytest.mark.slow
-def test_trials_end_with_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    tries = Attempts(case(), steps=4)
-    tries(Remedy("nothing", lambda it: it))
-    assert tries.work == 2 * (4 * STEP + 2 * 40 * STEP / 3 / 16)  # two trainings, each with two predictions of 40
-    it = case(epochs=20, optimizer=SGD(1e-4))
-    assert diagnose(it).causes == ("learning-rate-too-low",)
+def test_trials_end_at_the_limit_of_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(make_case(), steps=4)
+    attempts(Remedy("nothing", lambda case: case))
+    assert attempts.work == 2 * (
+        4 * STEP_WORK + 2 * 40 * STEP_WORK / 3 / 16
+    )  # two trainings, each with two predictions of 40
+    case = make_case(epochs=20, optimizer=SGD(1e-4))
+    assert diagnose(case).causes == ("learning-rate-too-low",)
     monkeypatch.setattr("pellucid.doctor.trials.MAX_TOTAL_WORK", 0.0)
-    found = diagnose(it)
-    assert found.causes == ()
-    assert found.left_out["learning-rate-too-low"] == "not tried: the trials before it used up their multiply-adds"
+    diagnosis = diagnose(case)
+    assert diagnosis.causes == ()
+    assert diagnosis.left_out["learning-rate-too-low"] == "not tried: the trials before it used up their multiply-adds"
 
 
 def test_unusual_suspects_beyond_the_work_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    it = case(epochs=1, optimizer=SGD(1e-4))
-    nothing = Remedy("nothing", lambda it: it)
+    case = make_case(epochs=1, optimizer=SGD(1e-4))
+    nothing = Remedy("nothing", lambda case: case)
     unusual = Suspect(Finding("momentum", "training", {}, "", "", remedy=nothing), unusual=True)
     monkeypatch.setattr("pellucid.doctor.trials.suspects", lambda case, more: [unusual])
     monkeypatch.setattr("pellucid.doctor.trials.MAX_TOTAL_WORK", -1.0)
-    assert establish(it, [], Attempts(it), explained=True).untried == ("momentum",)
+    assert establish(case, [], Attempts(case), is_explained=True).untried == ("momentum",)
 
 
-def test_a_pretrained_part_begins_as_it_is() -> None:
+def test_frozen_pretrained_weights_are_kept_as_initial_weights() -> None:
     net = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), flatten=Flatten(), head=Dense(4))
     x, y = corners()
-    it = model(net)
-    it.fit(x, y, epochs=2, batch_size=16, verbose=False)
-    it.freeze("conv.*", "norm.*")
-    drawn = model(net).weights["head.weight"]
-    it.weights["head.weight"].copy_(drawn)
-    it.weights["head.bias"].zero_()
-    examined = case_of(it, x, y)
-    assert examined.initial.sha256() == it.sha256()
-    assert not examined.trained
-    assert examined.initial.frozen == it.frozen
-    mended = rebuilt(examined, net=net.rebuild({**net.layers, "head": Dense(4, init_weight="xavier")})).model
-    assert torch.equal(mended.weights["norm.running_mean"], it.weights["norm.running_mean"])
-    assert not torch.equal(mended.weights["head.weight"], it.weights["head.weight"])
+    model = make_model(net)
+    model.fit(x, y, epochs=2, batch_size=16, verbose=False)
+    model.freeze("conv.*", "norm.*")
+    redrawn_head = make_model(net).weights["head.weight"]
+    model.weights["head.weight"].copy_(redrawn_head)
+    model.weights["head.bias"].zero_()
+    case = case_of(model, x, y)
+    assert case.initial.sha256() == model.sha256()
+    assert not case.trained
+    assert case.initial.frozen == model.frozen
+    rebuilt_model = rebuilt(case, net=net.rebuild({**net.layers, "head": Dense(4, init_weight="xavier")})).model
+    assert torch.equal(rebuilt_model.weights["norm.running_mean"], model.weights["norm.running_mean"])
+    assert not torch.equal(rebuilt_model.weights["head.weight"], model.weights["head.weight"])
 
 
-def test_without_a_known_training_nothing_is_rehearsed() -> None:
-    it = replace(case(), trainable=False)
+def test_without_training_settings_a_rehearsal_raises() -> None:
+    case = replace(make_case(), trainable=False)
     with pytest.raises(UnansweredError, match="give the run folder"):
-        _ = it.rehearsal
-    assert it.gradients.loss > 0
+        _ = case.rehearsal
+    assert case.gradients.loss > 0
 
 
 def test_data_that_do_not_fit_are_refused() -> None:
     x, y = corners()
     with pytest.raises(PellucidError, match="the network takes"):
-        case_of(model(), x[..., :3], y)
+        case_of(make_model(), x[..., :3], y)
     with pytest.raises(PellucidError, match="validation"):
-        case_of(model(), x, y, validation=(x[..., :3], y))
+        case_of(make_model(), x, y, validation=(x[..., :3], y))
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"epochs": -1}, "epochs"),
         ({"batch_size": 0}, "batch_size"),
@@ -224,15 +229,15 @@ def test_data_that_do_not_fit_are_refused() -> None:
         ({"epoch": 1}, "did you mean 'epochs'?"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(PellucidError) as error:
-        model().doctor(*corners(), **options)
-    assert said in str(error.value)
+        make_model().doctor(*corners(), **options)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("losses", "still"),
+    ("losses", "falls"),
     [
         ([], False),
         ([2.0], True),
@@ -244,45 +249,45 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: s
         ([1.0, 2.0], False),
     ],
 )
-def test_whether_the_loss_falls_is_seen_in_the_last_fourth_of_the_epochs(losses: list[float], still: bool) -> None:
+def test_whether_the_loss_falls_is_seen_in_the_last_fourth_of_the_epochs(losses: list[float], falls: bool) -> None:
     rows = [{"epoch": k + 1, "train_loss": loss} for k, loss in enumerate(losses)]
-    assert replace(case(), history=History(rows)).loss_falls == still
+    assert replace(make_case(), history=History(rows)).loss_falls == falls
 
 
 def test_without_a_history_no_loss_falls() -> None:
-    assert not case().loss_falls
+    assert not make_case().loss_falls
 
 
 def test_the_default_rate_is_tried_only_where_the_range_test_ends_above_it() -> None:
-    it = case(optimizer=SGD(0.5))
-    assert it.lower_range_losses == it.range_losses
-    far = case(optimizer=SGD(1e30))
-    (more,) = far.lower_range_losses.keys() - far.range_losses.keys()
-    assert more == pytest.approx(1e-31)
-    assert far.lower_range_losses[more] < min(far.range_losses.values())
+    case = make_case(optimizer=SGD(0.5))
+    assert case.lower_range_losses == case.range_losses
+    case_far_above = make_case(optimizer=SGD(1e30))
+    (default_factor,) = case_far_above.lower_range_losses.keys() - case_far_above.range_losses.keys()
+    assert default_factor == pytest.approx(1e-31)
+    assert case_far_above.lower_range_losses[default_factor] < min(case_far_above.range_losses.values())
 
 
 def test_models_are_trained_and_predict_on_the_device_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    it = replace(case(), device=torch.device("meta"))
-    used: list[set[torch.device]] = []
+    case = replace(make_case(), device=torch.device("meta"))
+    used_devices: list[set[torch.device]] = []
 
-    def devices(made: Any) -> set[torch.device]:
-        return {made.device, *(value.device for value in made.weights.values())}
+    def devices(model: Any) -> set[torch.device]:
+        return {model.device, *(value.device for value in model.weights.values())}
 
-    def train(made: Any, *others: Any) -> Rehearsal:
-        used.append(devices(made))
-        return Rehearsal((1.0,), False, {}, made)
+    def train(model: Any, *arguments: Any) -> Rehearsal:
+        used_devices.append(devices(model))
+        return Rehearsal((1.0,), False, {}, model)
 
-    def predict(made: Any, part: Any) -> None:
-        used.append(devices(made))
+    def predict(model: Any, part: Any) -> None:
+        used_devices.append(devices(model))
 
     monkeypatch.setattr("pellucid.doctor.case.rehearse", train)
     monkeypatch.setattr("pellucid.doctor.case.predictions", predict)
     monkeypatch.setattr("pellucid.doctor.case.CPU", torch.device("meta"))  # from where no tensor comes back
-    assert it.rehearsal.losses == (1.0,)
-    assert it.train_predictions is it.validation_predictions is None
-    assert used == [{torch.device("meta")}] * 3
-    assert devices(it.model) == {torch.device("cpu")}
+    assert case.rehearsal.losses == (1.0,)
+    assert case.train_predictions is case.validation_predictions is None
+    assert used_devices == [{torch.device("meta")}] * 3
+    assert devices(case.model) == {torch.device("cpu")}
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps"])
@@ -290,8 +295,8 @@ def test_the_diagnosis_of_a_model_on_a_gpu_is_that_of_the_cpu(kind: str) -> None
     if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
         pytest.skip(f"this machine has no {kind} device")
     options = {"optimizer": SGD(1e4)}
-    there = case(conv_net(), device=kind, **options)
-    assert there.device.type == kind
-    assert {value.device.type for value in there.model.weights.values()} == {"cpu"}
-    assert {value.device.type for value in there.rehearsal.model.weights.values()} == {"cpu"}
-    assert diagnose(there).names == diagnose(case(conv_net(), **options)).names
+    gpu_case = make_case(conv_net(), device=kind, **options)
+    assert gpu_case.device.type == kind
+    assert {value.device.type for value in gpu_case.model.weights.values()} == {"cpu"}
+    assert {value.device.type for value in gpu_case.rehearsal.model.weights.values()} == {"cpu"}
+    assert diagnose(gpu_case).names == diagnose(make_case(conv_net(), **options)).names

@@ -11,111 +11,113 @@ from pellucid.doctor.suspects import settings
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.optim import Adam
-from tests.doctor.test_trials import digits, net, taught
+from tests.doctor.test_trials import make_net, split_digits, trained_case
 
 DATA = load("digits")
 
 
-def relabelled(which: torch.Tensor) -> Case:
-    """900 digits; 45 % of those of each class have the label that `which` says. The others are for validation."""
+def case_of_confused_labels(new_labels: torch.Tensor) -> Case:
+    """900 digits; 45 % of those of each class have the label that `new_labels` gives. The others are for validation."""
     y = DATA.train.y[:900].clone()
     for label in range(10):
-        members = (y == label).nonzero().flatten() if which[label] != label else torch.zeros(0, dtype=torch.long)
-        y[members[: int(0.45 * len(members))]] = -1 - which[label]
+        members = (y == label).nonzero().flatten() if new_labels[label] != label else torch.zeros(0, dtype=torch.long)
+        y[members[: int(0.45 * len(members))]] = -1 - new_labels[label]
     y = torch.where(y < 0, -1 - y, y)
-    return case_of(Model(net(), input_shape=(1, 8, 8)), DATA.train.x[:900], y, validation=others())
+    return case_of(Model(make_net(), input_shape=(1, 8, 8)), DATA.train.x[:900], y, validation=validation_digits())
 
 
-def others() -> tuple[torch.Tensor, torch.Tensor]:
+def validation_digits() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([DATA.train.x[900:], DATA.test.x]), torch.cat([DATA.train.y[900:], DATA.test.y])
 
 
-def test_a_class_that_is_partly_labelled_as_another_one() -> None:
-    (found,) = confused_labels.CHECK.look(relabelled(torch.tensor([0, 1, 2, 3, 9, 5, 6, 7, 8, 9])))
-    assert found.evidence["which"] == "4 labelled 9"
-    assert not confused_labels.CHECK.look(relabelled(torch.arange(10)))
+def test_a_class_partly_labelled_as_another_is_found() -> None:
+    (finding,) = confused_labels.CHECK.look(case_of_confused_labels(torch.tensor([0, 1, 2, 3, 9, 5, 6, 7, 8, 9])))
+    assert finding.evidence["which"] == "4 labelled 9"
+    assert not confused_labels.CHECK.look(case_of_confused_labels(torch.arange(10)))
 
 
-def test_two_collections_with_other_numbers_of_classes() -> None:
-    (found,) = confused_labels.CHECK.look(relabelled(torch.arange(10).roll(1)))
-    assert found.evidence["classes_with_another_one's_examples"] == 10
-    assert "merged" in found.cause
+def test_merged_data_with_other_class_indices_are_found() -> None:
+    (finding,) = confused_labels.CHECK.look(case_of_confused_labels(torch.arange(10).roll(1)))
+    assert finding.evidence["classes_with_another_one's_examples"] == 10
+    assert "merged" in finding.cause
 
 
 def test_wrong_labels_at_random_are_not_confused_classes() -> None:
     rng = torch.Generator().manual_seed(0)
     y = DATA.train.y[:900]
     y = torch.where(torch.rand(900, generator=rng) < 0.2, torch.randint(0, 10, (900,), generator=rng), y)
-    case = case_of(Model(net(), input_shape=(1, 8, 8)), DATA.train.x[:900], y, validation=others())
+    case = case_of(Model(make_net(), input_shape=(1, 8, 8)), DATA.train.x[:900], y, validation=validation_digits())
     assert not confused_labels.CHECK.look(case)
 
 
-def lit(x: torch.Tensor, brightness: torch.Tensor) -> torch.Tensor:
+def with_brightness(x: torch.Tensor, brightness: torch.Tensor) -> torch.Tensor:
     return 0.5 * float_images(x) + 0.5 * brightness[:, None, None, None]
 
 
-def exposed(by_class: bool) -> Case:
+def case_of_brightness(by_class: bool) -> Case:
     """Even and odd digits, of which the odd ones are brighter, or any."""
     rng = torch.Generator().manual_seed(0)
     parts = []
     for part in (DATA.train, DATA.test):
         y = part.y.long() % 2
-        light = (y if by_class else torch.randint(0, 2, y.shape, generator=rng)) * 0.3
-        parts.append((lit(part.x, light + 0.05 * torch.rand(len(y), generator=rng)), y))
-    it = Model(Sequential(Flatten(), Dense(32), ReLU(), Dense(2)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    it.fit(*parts[0], epochs=6, verbose=False)
-    return case_of(it, *parts[0], validation=parts[1], epochs=6)
+        brightness = (y if by_class else torch.randint(0, 2, y.shape, generator=rng)) * 0.3
+        parts.append((with_brightness(part.x, brightness + 0.05 * torch.rand(len(y), generator=rng)), y))
+    model = Model(Sequential(Flatten(), Dense(32), ReLU(), Dense(2)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+    model.fit(*parts[0], epochs=6, verbose=False)
+    return case_of(model, *parts[0], validation=parts[1], epochs=6)
 
 
-def test_brightness_that_gives_the_class_away() -> None:
-    (found,) = shortcut_exposure.CHECK.look(exposed(by_class=True))
-    assert float(found.evidence["answers_that_follow_another_picture's_exposure"]) > 0.5
-    assert not shortcut_exposure.CHECK.look(exposed(by_class=False))
+def test_brightness_that_depends_on_the_class_is_found() -> None:
+    (finding,) = shortcut_exposure.CHECK.look(case_of_brightness(by_class=True))
+    assert float(finding.evidence["answers_that_follow_another_picture's_exposure"]) > 0.5
+    assert not shortcut_exposure.CHECK.look(case_of_brightness(by_class=False))
 
 
-def standardised(floor: float) -> Case:
-    """Digits of which each pixel is divided by its own deviation, or by `floor` where that is less."""
-    x, y, (other, labels) = digits()
-    x, other = float_images(x), float_images(other)
+def case_of_standardised_pixels(min_std: float) -> Case:
+    """Digits of which each pixel is divided by its own deviation, or by `min_std` if that is less."""
+    x, y, (validation_x, labels) = split_digits()
+    x, validation_x = float_images(x), float_images(validation_x)
     x[:, :, 0, 0] = 0.0
-    other[:5, :, 0, 0] = 0.1  # a pixel that is black in all training pictures
-    mean, std = x.mean(0), x.std(0).clamp_min(floor)
-    it = Model(net(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    it.fit((x - mean) / std, y, epochs=4, verbose=False)
-    return case_of(it, (x - mean) / std, y, validation=((other - mean) / std, labels), epochs=4)
+    validation_x[:5, :, 0, 0] = 0.1  # a pixel that is black in all training pictures
+    mean, std = x.mean(0), x.std(0).clamp_min(min_std)
+    model = Model(make_net(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+    model.fit((x - mean) / std, y, epochs=4, verbose=False)
+    return case_of(model, (x - mean) / std, y, validation=((validation_x - mean) / std, labels), epochs=4)
 
 
 @pytest.mark.slow
-def test_pixels_that_were_divided_by_almost_nothing() -> None:
-    (found,) = tiny_deviation.CHECK.look(standardised(1e-7))
-    assert float(found.evidence["validation_examples_with_such_values"]) >= 5
-    assert "preprocessing-mismatch" not in diagnose(standardised(1e-7)).causes
-    assert not tiny_deviation.CHECK.look(standardised(0.05))
+def test_pixels_divided_by_a_tiny_deviation_are_found() -> None:
+    (finding,) = tiny_deviation.CHECK.look(case_of_standardised_pixels(1e-7))
+    assert float(finding.evidence["validation_examples_with_such_values"]) >= 5
+    assert "preprocessing-mismatch" not in diagnose(case_of_standardised_pixels(1e-7)).causes
+    assert not tiny_deviation.CHECK.look(case_of_standardised_pixels(0.05))
 
 
-def scenes(split: bool) -> Case:
+def case_of_scenes(split: bool) -> Case:
     """Six noisy views of each of 120 pictures; split: the views of a picture lie in one part."""
     rng = torch.Generator().manual_seed(0)
     pictures = torch.rand(120, 1, 12, 12, generator=rng)
     x = pictures.repeat_interleave(6, 0) + 0.05 * torch.randn(720, 1, 12, 12, generator=rng)
     y = (torch.arange(120) % 3).repeat_interleave(6)
     order = torch.arange(720) if split else torch.randperm(720, generator=rng)
-    train, held = order[:540], order[540:]
-    it = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 12, 12))
-    return case_of(it, x[train], y[train], validation=(x[held], y[held]))
+    train, held_out = order[:540], order[540:]
+    model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 12, 12))
+    return case_of(model, x[train], y[train], validation=(x[held_out], y[held_out]))
 
 
-def test_views_of_one_scene_in_both_parts() -> None:
-    (found,) = leakage.CHECK.look(scenes(split=False))
-    assert float(found.evidence["share_that_is_far_nearer_to_one_than_to_most"]) > 0.9
-    assert not leakage.CHECK.look(scenes(split=True))
+def test_views_of_one_scene_in_both_parts_are_found() -> None:
+    (finding,) = leakage.CHECK.look(case_of_scenes(split=False))
+    assert float(finding.evidence["share_that_is_far_nearer_to_one_than_to_most"]) > 0.9
+    assert not leakage.CHECK.look(case_of_scenes(split=True))
 
 
-def test_mirroring_is_odd_where_mirrored_pictures_look_otherwise() -> None:
-    case = taught(augment=Augment(flip=True), epochs=4)
-    mirror, _ = settings.augment(case)
-    assert mirror.unusual
-    both = torch.cat([DATA.train.x, DATA.train.x.flip(3)])  # where either side comes up
-    it = Model(net(), input_shape=(1, 8, 8))
-    mirror, _ = settings.augment(case_of(it, both, DATA.train.y.repeat(2), augment=Augment(flip=True)))
-    assert not mirror.unusual
+def test_mirroring_is_unusual_if_mirrored_images_are_not_recognized() -> None:
+    case = trained_case(augment=Augment(flip=True), epochs=4)
+    mirroring, _ = settings.augment_suspects(case)
+    assert mirroring.unusual
+    images_of_both_sides = torch.cat([DATA.train.x, DATA.train.x.flip(3)])  # where either side comes up
+    model = Model(make_net(), input_shape=(1, 8, 8))
+    mirroring, _ = settings.augment_suspects(
+        case_of(model, images_of_both_sides, DATA.train.y.repeat(2), augment=Augment(flip=True))
+    )
+    assert not mirroring.unusual

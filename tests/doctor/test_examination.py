@@ -16,106 +16,121 @@ from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.remedies import rebuilt, with_rate
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Cosine, Warmup
-from pellucid.tasks.generate.doctor import CHECKS as OF_GENERATORS
-from tests.doctor.examined import case, conv_net, corners, model
+from pellucid.tasks.generate.doctor import CHECKS as GENERATOR_CHECKS
+from tests.doctor.small_cases import conv_net, corners, make_case, make_model
 
 
-def says(
+def check_that_finds(
     name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None, direct: bool = False
 ) -> Check:
     """A check that always finds the same, as a proof where it explains something."""
-    found = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
-    return Check(name, lambda case: found, tuple(explains), direct=direct or bool(explains))
+    findings = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
+    return Check(name, lambda case: findings, tuple(explains), direct=direct or bool(explains))
 
 
 def test_diagnosis_without_findings_is_healthy() -> None:
-    found = diagnose(case(), checks=[says("a"), says("b")])
-    assert found.healthy
-    assert (found.names, found.checks) == ((), ("a", "b"))
+    diagnosis = diagnose(make_case(), checks=[check_that_finds("a"), check_that_finds("b")])
+    assert diagnosis.healthy
+    assert (diagnosis.names, diagnosis.checks) == ((), ("a", "b"))
 
 
 def test_causes_come_before_what_they_explain() -> None:
-    table = [
-        says("symptom", "relu"),
-        says("other", "train"),
-        says("cause", "training", explains=("symptom", "absent")),
+    checks = [
+        check_that_finds("symptom", "relu"),
+        check_that_finds("other", "train"),
+        check_that_finds("cause", "training", explains=("symptom", "absent")),
     ]
-    found = diagnose(case(), checks=table)
-    assert found.names == ("cause", "other", "symptom")
-    assert (found.causes, found.symptoms, found.follows) == (("cause",), {1}, {2: "cause"})
+    diagnosis = diagnose(make_case(), checks=checks)
+    assert diagnosis.names == ("cause", "other", "symptom")
+    assert (diagnosis.causes, diagnosis.symptoms, diagnosis.follows) == (("cause",), {1}, {2: "cause"})
 
 
 def test_without_an_experiment_nothing_is_proven_and_nothing_goes_away() -> None:
     """Two tables of checks, one of a detector: neither makes a trial, so both speak of likely causes."""
-    table = [says("fault", "train", explains=("symptom",)), says("symptom", "relu")]
-    for found in (diagnose(case(), checks=table), examine(case(), table)):
-        assert [found.kind(index) for index in (0, 1)] == ["likely cause", "consequence"]
-        assert found.causes == ("fault",)
-        for text in (str(found), found._repr_html_()):
+    fake_checks = [check_that_finds("fault", "train", explains=("symptom",)), check_that_finds("symptom", "relu")]
+    for diagnosis in (diagnose(make_case(), checks=fake_checks), examine(make_case(), fake_checks)):
+        assert [diagnosis.kind(index) for index in (0, 1)] == ["likely cause", "consequence"]
+        assert diagnosis.causes == ("fault",)
+        for text in (str(diagnosis), diagnosis._repr_html_()):
             assert "goes away" not in text
             assert "which may follow from fault" in text or "may follow from fault</span>" in text
-        said = found.to_json()["findings"]
-        assert [(one["proven"], one["goes_away"]) for one in said] == [(False, False)] * 2
-    assert "1 likely cause and 1 consequence" in str(diagnose(case(), checks=table))
+        findings = diagnosis.to_json()["findings"]
+        assert [(finding["proven"], finding["goes_away"]) for finding in findings] == [(False, False)] * 2
+    assert "1 likely cause and 1 consequence" in str(diagnose(make_case(), checks=fake_checks))
 
 
 def test_copies_of_inputs_are_a_likely_cause() -> None:
     """Copies are a fact; that they do harm is not measured."""
     x, y = corners()
-    found = diagnose(case_of(model(), torch.cat([x, x]), torch.cat([y, y])))
-    assert found.kind(found.names.index("duplicated-inputs")) == "likely cause"
-    assert "goes away" not in str(found)
+    diagnosis = diagnose(case_of(make_model(), torch.cat([x, x]), torch.cat([y, y])))
+    assert diagnosis.kind(diagnosis.names.index("duplicated-inputs")) == "likely cause"
+    assert "goes away" not in str(diagnosis)
 
 
 def test_a_check_that_finds_nothing_explains_nothing() -> None:
-    found = diagnose(case(), checks=[says("cause", explains=("symptom",)), says("symptom", "relu")])
-    assert (found.names, found.follows) == (("symptom",), {})
+    diagnosis = diagnose(
+        make_case(), checks=[check_that_finds("cause", explains=("symptom",)), check_that_finds("symptom", "relu")]
+    )
+    assert (diagnosis.names, diagnosis.follows) == (("symptom",), {})
 
 
 def test_of_two_causes_the_first_check_is_named() -> None:
-    table = [says("a", "train", explains=("c",)), says("b", "train", explains=("c",)), says("c", "relu")]
-    assert diagnose(case(), checks=table).follows == {2: "a"}
+    fake_checks = [
+        check_that_finds("a", "train", explains=("c",)),
+        check_that_finds("b", "train", explains=("c",)),
+        check_that_finds("c", "relu"),
+    ]
+    assert diagnose(make_case(), checks=fake_checks).follows == {2: "a"}
 
 
 def test_checks_that_explain_each_other_leave_one_cause() -> None:
-    table = [says("a", "x", explains=("b",)), says("b", "x", explains=("c", "a")), says("c", "x", explains=("a", "b"))]
-    found = diagnose(case(), checks=table)
-    assert found.names == ("a", "b", "c")
-    assert found.follows == {1: "a", 2: "b"}
+    fake_checks = [
+        check_that_finds("a", "x", explains=("b",)),
+        check_that_finds("b", "x", explains=("c", "a")),
+        check_that_finds("c", "x", explains=("a", "b")),
+    ]
+    diagnosis = diagnose(make_case(), checks=fake_checks)
+    assert diagnosis.names == ("a", "b", "c")
+    assert diagnosis.follows == {1: "a", 2: "b"}
 
 
 def test_only_remedies_of_causes_are_tried_and_shared_ones_once() -> None:
     applied: list[str] = []
 
     def remedy(name: str) -> Remedy:
-        return Remedy(name, lambda it: applied.append(name) or with_rate(it, 0.1))
+        return Remedy(name, lambda case: applied.append(name) or with_rate(case, 0.1))
 
-    table = [
-        says("cause", "relu1", "relu2", explains=("symptom",), remedy=remedy("slower")),
-        says("symptom", "dense", remedy=remedy("never")),
-        says("helpless", "train", direct=True),
+    fake_checks = [
+        check_that_finds("cause", "relu1", "relu2", explains=("symptom",), remedy=remedy("slower")),
+        check_that_finds("symptom", "dense", remedy=remedy("never")),
+        check_that_finds("helpless", "train", direct=True),
     ]
-    assert diagnose(case(), checks=table).attempts == {}
-    found = diagnose(case(), attempts=True, checks=table)
+    assert diagnose(make_case(), checks=fake_checks).attempts == {}
+    diagnosis = diagnose(make_case(), attempts=True, checks=fake_checks)
     assert applied == ["slower"]
-    assert set(found.attempts) == {0, 1}
-    assert found.attempts[0] is found.attempts[1]
+    assert set(diagnosis.attempts) == {0, 1}
+    assert diagnosis.attempts[0] is diagnosis.attempts[1]
 
 
 def test_checks_that_need_an_unknown_training_are_left_out() -> None:
-    rehearses = Check("rehearses", lambda it: [] * len(it.rehearsal.losses))
-    found = diagnose(replace(case(), trainable=False), checks=[rehearses, says("a", "train")])
-    assert found.checks == ("a",)
-    assert "give the run folder" in found.left_out["rehearses"]
-    assert diagnose(case(), checks=[rehearses]).left_out == {}
+    rehearsing_check = Check("rehearses", lambda case: [] * len(case.rehearsal.losses))
+    diagnosis = diagnose(
+        replace(make_case(), trainable=False), checks=[rehearsing_check, check_that_finds("a", "train")]
+    )
+    assert diagnosis.checks == ("a",)
+    assert "give the run folder" in diagnosis.left_out["rehearses"]
+    assert diagnose(make_case(), checks=[rehearsing_check]).left_out == {}
     with pytest.raises(UnansweredError):
-        diagnose(replace(case(), trainable=False), attempts=True, checks=[])
+        diagnose(replace(make_case(), trainable=False), attempts=True, checks=[])
 
 
-def test_json_holds_all_of_it() -> None:
-    remedy = Remedy("slower", lambda it: with_rate(it, 0.1))
-    table = [says("cause", "relu", explains=("symptom",), remedy=remedy), says("symptom", "dense", remedy=remedy)]
-    cause, symptom = json.loads(json.dumps(diagnose(case(), True, table).to_json()))["findings"]
+def test_json_contains_findings_and_attempts() -> None:
+    remedy = Remedy("slower", lambda case: with_rate(case, 0.1))
+    fake_checks = [
+        check_that_finds("cause", "relu", explains=("symptom",), remedy=remedy),
+        check_that_finds("symptom", "dense", remedy=remedy),
+    ]
+    cause, symptom = json.loads(json.dumps(diagnose(make_case(), True, fake_checks).to_json()))["findings"]
     assert (cause["check"], cause["path"], cause["evidence"]) == ("cause", "relu", {"number": 0.5})
     assert (cause["follows_from"], cause["can_try"]) == (None, "slower")
     assert cause["tried"]["loss"]["after"] > 0
@@ -125,79 +140,80 @@ def test_json_holds_all_of_it() -> None:
 
 
 def test_a_model_that_was_not_trained_is_reported() -> None:
-    found = diagnose(case(), checks=[says("a", "train")])
-    assert "not trained yet" in str(found).split("\n")[2]
-    assert (found.to_json()["trained"], len(found.to_json()["notes"])) == (False, 1)
-    found = diagnose(replace(case(epochs=1), notes=("it was cut",)), checks=[])
-    assert (found.to_json()["trained"], found.to_json()["notes"]) == (True, ["it was cut"])
+    diagnosis = diagnose(make_case(), checks=[check_that_finds("a", "train")])
+    assert "not trained yet" in str(diagnosis).split("\n")[2]
+    assert (diagnosis.to_json()["trained"], len(diagnosis.to_json()["notes"])) == (False, 1)
+    diagnosis = diagnose(replace(make_case(epochs=1), notes=("it was cut",)), checks=[])
+    assert (diagnosis.to_json()["trained"], diagnosis.to_json()["notes"]) == (True, ["it was cut"])
 
 
 def test_every_check_is_in_the_table_with_a_name_of_its_own_and_explains_others() -> None:
     names = [check.name for check in CHECKS]
-    files = [one.name for one in iter_modules(checks.__path__)]
+    files = [module.name for module in iter_modules(checks.__path__)]
     assert sorted(names) == sorted(name.replace("_", "-") for name in files)
     assert len(set(names)) == len(names)
-    known = {*names, *(check.name for check in OF_GENERATORS)}
-    for check in (*CHECKS, *OF_GENERATORS):
-        assert set(check.explains) <= known - {check.name}
+    known_names = {*names, *(check.name for check in GENERATOR_CHECKS)}
+    for check in (*CHECKS, *GENERATOR_CHECKS):
+        assert set(check.explains) <= known_names - {check.name}
 
 
 def test_model_doctor_builds_its_own_case() -> None:
     x, y = corners()
-    it = model()
-    it.fit(x, y, epochs=8, batch_size=16, verbose=False)
+    model = make_model()
+    model.fit(x, y, epochs=8, batch_size=16, verbose=False)
     options = {"validation": corners(40, seed=1), "batch_size": 16}
-    assert it.doctor(x, y, **options).to_json() == diagnose(case_of(it, x, y, **options)).to_json()
+    assert model.doctor(x, y, **options).to_json() == diagnose(case_of(model, x, y, **options)).to_json()
 
 
 @pytest.mark.slow
-def test_a_rate_that_a_schedule_makes_good_is_quiet() -> None:
+def test_a_high_rate_with_warmup_has_no_finding() -> None:
     options = {"optimizer": SGD(15.0), "epochs": 50}  # 30 times the usual rate, 200 steps
-    warm = {**options, "schedule": Warmup(100, Cosine())}
-    assert case(**warm).model.evaluate(*corners())["loss"] < 1e-3
-    begun = [replace(rebuilt(case(**one)), epochs=50) for one in ({**options, "epochs": 0}, {**warm, "epochs": 0})]
-    assert [diagnose(it).names for it in begun] == [("learning-rate-too-high",), ()]
-    assert diagnose(case(**warm)).healthy
+    with_warmup = {**options, "schedule": Warmup(100, Cosine())}
+    assert make_case(**with_warmup).model.evaluate(*corners())["loss"] < 1e-3
+    initial_cases = [
+        replace(rebuilt(make_case(**one)), epochs=50)
+        for one in ({**options, "epochs": 0}, {**with_warmup, "epochs": 0})
+    ]
+    assert [diagnose(case).names for case in initial_cases] == [("learning-rate-too-high",), ()]
+    assert diagnose(make_case(**with_warmup)).healthy
 
 
 def test_a_frozen_part_is_examined_as_it_was_loaded() -> None:
     x, y = corners()
-    it = model(conv_net())
-    it.fit(x, y, epochs=8, batch_size=16, verbose=False)
-    it.freeze("conv1.*", "norm.*", "block.*")
-    it.weights["scores.weight"].copy_(model(conv_net()).weights["scores.weight"])
-    it.weights["scores.bias"].zero_()
-    assert it.doctor(x, y, batch_size=16, epochs=8).healthy  # a head that is still to be trained
+    model = make_model(conv_net())
+    model.fit(x, y, epochs=8, batch_size=16, verbose=False)
+    model.freeze("conv1.*", "norm.*", "block.*")
+    model.weights["scores.weight"].copy_(make_model(conv_net()).weights["scores.weight"])
+    model.weights["scores.bias"].zero_()
+    assert model.doctor(x, y, batch_size=16, epochs=8).healthy  # a head that is still to be trained
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"epochs": 8}, {"optimizer": SGD(1e4)}])
-def test_without_room_for_all_examples_the_same_is_found(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    it = replace(case(conv_net(), **options), epochs=8)  # no trial makes more steps than the training
-    names = diagnose(it).names
+def test_findings_are_the_same_with_little_memory(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    case = replace(make_case(conv_net(), **options), epochs=8)  # no trial makes more steps than the training
+    names = diagnose(case).names
     assert names
     monkeypatch.setattr("pellucid.doctor.passes.MAX_PASS_BYTES", 4 * 1_000 * 12)
     monkeypatch.setattr("pellucid.doctor.passes.MAX_ACTIVITY_BYTES", 4 * 64 * 11 * 24)
-    assert diagnose(replace(it)).names == names  # a copy, which has measured nothing
+    assert diagnose(replace(case)).names == names  # a copy, which has measured nothing
 
 
-def test_checks_that_cannot_ask_are_left_out_with_their_reason() -> None:
-    found = diagnose(case_of(model(), *corners(1)))
-    assert found.healthy or "underfitting" not in found.names
-    assert found.left_out["underfitting"] == "needs 50 training examples"
-    assert found.left_out["duplicated-inputs"] == "needs 2 training examples"
-    assert found.left_out["overfitting"] == "needs validation data"
-    assert set(found.checks) | set(found.left_out) == {check.name for check in CHECKS}
-    assert not set(found.checks) & set(found.left_out)
-    few = diagnose(case_of(model(), *corners(60), validation=corners(3))).left_out
-    assert few["miscalibration"] == "needs 200 validation examples"
-    assert few["underfitting"] == "needs a trained model"
+def test_checks_with_too_little_data_are_skipped_with_their_reason() -> None:
+    diagnosis = diagnose(case_of(make_model(), *corners(1)))
+    assert diagnosis.healthy or "underfitting" not in diagnosis.names
+    assert diagnosis.left_out["underfitting"] == "needs 50 training examples"
+    assert diagnosis.left_out["duplicated-inputs"] == "needs 2 training examples"
+    assert diagnosis.left_out["overfitting"] == "needs validation data"
+    assert set(diagnosis.checks) | set(diagnosis.left_out) == {check.name for check in CHECKS}
+    assert not set(diagnosis.checks) & set(diagnosis.left_out)
+    skip_reasons = diagnose(case_of(make_model(), *corners(60), validation=corners(3))).left_out
+    assert skip_reasons["miscalibration"] == "needs 200 validation examples"
+    assert skip_reasons["underfitting"] == "needs a trained model"
 
 
-def test_none_is_left_out_where_all_can_ask() -> None:
-    it = model()
+def test_no_check_is_skipped_with_enough_data() -> None:
+    model = make_model()
     x, y = corners(400)
-    it.fit(x, y, epochs=1, batch_size=16, verbose=False)
-    assert diagnose(case_of(it, x, y, validation=(x, y), batch_size=16)).left_out == {}
+    model.fit(x, y, epochs=1, batch_size=16, verbose=False)
+    assert diagnose(case_of(model, x, y, validation=(x, y), batch_size=16)).left_out == {}

@@ -26,7 +26,7 @@ from tests.detectors.drawn import Rectangles
 Data = tuple[torch.Tensor, torch.Tensor]
 
 
-def bands(count: int, seed: int) -> Data:
+def band_images(count: int, seed: int) -> Data:
     """Pictures (N, 1, 16, 16) of noise with a bright band of rows; which of four is the class."""
     rng = torch.Generator().manual_seed(seed)
     y = torch.arange(count) % 4
@@ -36,7 +36,7 @@ def bands(count: int, seed: int) -> Data:
     return x, y
 
 
-def examined(train: Data, validation: Data, **options: Any) -> Diagnosis:
+def diagnosis_after_training(train: Data, validation: Data, **options: Any) -> Diagnosis:
     net = Sequential(
         conv=Conv2d(4, 3, padding=1), relu=ReLU(), pool=MaxPool2d(2), flatten=Flatten(), scores=Dense(4)
     )  # fmt: skip
@@ -45,30 +45,30 @@ def examined(train: Data, validation: Data, **options: Any) -> Diagnosis:
     return model.doctor(*train, validation=validation, history=history, epochs=6, batch_size=16)
 
 
-def test_letterboxed_validation_is_the_cause() -> None:
-    x, y = bands(120, 1)
-    small = F.interpolate(x, (8, 16), mode="bilinear", antialias=True)
-    found = examined(bands(160, 0), (F.pad(small, (0, 0, 4, 4)), y))
-    assert found.causes[0] == "preprocessing-mismatch"
-    assert found.kind(0) == "cause"
-    assert "letterboxed" in found.findings[0].cause
-    effect = next(one for one in found.effects if one.verdict == "cause")
+def test_letterboxed_validation_images_are_the_cause() -> None:
+    x, y = band_images(120, 1)
+    small_x = F.interpolate(x, (8, 16), mode="bilinear", antialias=True)
+    diagnosis = diagnosis_after_training(band_images(160, 0), (F.pad(small_x, (0, 0, 4, 4)), y))
+    assert diagnosis.causes[0] == "preprocessing-mismatch"
+    assert diagnosis.kind(0) == "cause"
+    assert "letterboxed" in diagnosis.findings[0].cause
+    effect = next(one for one in diagnosis.effects if one.verdict == "cause")
     assert effect.after[0] > effect.before[0] + 0.2
 
 
 def test_classes_counted_from_one_in_the_validation_data_are_the_cause() -> None:
-    x, y = bands(120, 1)
-    found = examined(bands(160, 0), (x, (y + 1) % 4))
-    assert (found.causes[0], found.kind(0)) == ("shifted-labels", "cause")
-    effect = next(one for one in found.effects if one.verdict == "cause")
+    x, y = band_images(120, 1)
+    diagnosis = diagnosis_after_training(band_images(160, 0), (x, (y + 1) % 4))
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("shifted-labels", "cause")
+    effect = next(one for one in diagnosis.effects if one.verdict == "cause")
     assert effect.before[0] < 0.2
     assert effect.after[0] > 0.9
-    assert found.names.count("shifted-labels") == 1
+    assert diagnosis.names.count("shifted-labels") == 1
 
 
 def test_a_sound_training_has_no_cause_and_needs_no_short_training() -> None:
-    found = examined(bands(160, 0), bands(120, 1))
-    assert (found.causes, found.effects) == ((), ())
+    diagnosis = diagnosis_after_training(band_images(160, 0), band_images(120, 1))
+    assert (diagnosis.causes, diagnosis.effects) == ((), ())
 
 
 @pytest.mark.slow
@@ -79,20 +79,20 @@ def test_an_input_that_only_training_data_have_makes_the_splits_differ(threads: 
     def examples(count: int, seed: int, leaks: bool) -> Data:
         rng = torch.Generator().manual_seed(seed)
         y = torch.randint(0, 4, (count,), generator=rng)
-        told = y if leaks else torch.randint(0, 4, (count,), generator=rng)
-        shown = F.one_hot(y, 4) + 0.6 * torch.randn(count, 4, generator=rng)
-        return torch.cat([shown, 3.0 * F.one_hot(told, 4)], 1).float(), y
+        leaked_labels = y if leaks else torch.randint(0, 4, (count,), generator=rng)
+        noisy_one_hot = F.one_hot(y, 4) + 0.6 * torch.randn(count, 4, generator=rng)
+        return torch.cat([noisy_one_hot, 3.0 * F.one_hot(leaked_labels, 4)], 1).float(), y
 
     train, validation = examples(400, 0, True), examples(200, 1, False)
     model = Model(Sequential(Dense(16), ReLU(), Dense(4)), optimizer=Adam(0.02), input_shape=(8,))
-    before = torch.get_num_threads()
+    n_threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         model.fit(*train, epochs=8, batch_size=16, verbose=False)
-        found = model.doctor(*train, validation=validation, epochs=8, batch_size=16)
+        diagnosis = model.doctor(*train, validation=validation, epochs=8, batch_size=16)
     finally:
-        torch.set_num_threads(before)
-    assert (found.causes[0], found.kind(0)) == ("splits-differ", "cause")
+        torch.set_num_threads(n_threads)
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("splits-differ", "cause")
 
 
 def test_validation_values_in_another_unit_are_the_cause() -> None:
@@ -105,23 +105,23 @@ def test_validation_values_in_another_unit_are_the_cause() -> None:
     model = Model(Sequential(Dense(16), ReLU(), Dense(1)), Quadratic(), Adam(0.02), input_shape=(5,))
     model.fit(*train, epochs=12, batch_size=16, verbose=False)
     options: dict[str, Any] = {"epochs": 12, "batch_size": 16}
-    found = model.doctor(*train, validation=(x, 100 * y), **options)
-    assert found.causes[0] == "other-values"
-    assert "multiplied by 0.0" in found.effects[0].does
+    diagnosis = model.doctor(*train, validation=(x, 100 * y), **options)
+    assert diagnosis.causes[0] == "other-values"
+    assert "multiplied by 0.0" in diagnosis.effects[0].does
     assert model.doctor(*train, validation=(x, y), **options).causes == ()
 
 
 def test_a_border_is_cropped_only_if_training_images_have_none() -> None:
-    x, _ = bands(20, 0)
-    boxed = F.pad(x[:, :, 4:12], (0, 0, 4, 4))
-    assert any("letterboxed" in name for name in input_changes(boxed, x, None))
-    assert not any("border" in name for name in input_changes(boxed, boxed, None))
-    undone = next(change for name, change in input_changes(x, boxed, None).items() if "border" in name)(x)
-    assert float(undone[:, :, :4].max()) < 1e-6
-    assert undone.shape == x.shape
+    x, _ = band_images(20, 0)
+    letterboxed = F.pad(x[:, :, 4:12], (0, 0, 4, 4))
+    assert any("letterboxed" in name for name in input_changes(letterboxed, x, None))
+    assert not any("border" in name for name in input_changes(letterboxed, letterboxed, None))
+    restored = next(change for name, change in input_changes(x, letterboxed, None).items() if "border" in name)(x)
+    assert float(restored[:, :, :4].max()) < 1e-6
+    assert restored.shape == x.shape
 
 
-class Read:
+class ReadSource:
     """A source that is not in memory."""
 
     classes, checksum = None, "bands"
@@ -137,17 +137,19 @@ class Read:
 
 
 def test_sources_and_streams_are_examined_like_the_same_arrays() -> None:
-    train, (x, y) = bands(96, 0), bands(80, 1)
+    train, (x, y) = band_images(96, 0), band_images(80, 1)
     net = Sequential(flatten=Flatten(), scores=Dense(4))
     model = Model(net, optimizer=Adam(0.01), input_shape=(1, 16, 16))
     model.fit(*train, epochs=6, batch_size=16, verbose=False)
-    wrong = (x, (y + 1) % 4)
+    shifted_validation = (x, (y + 1) % 4)
     options: dict[str, Any] = {"epochs": 6, "batch_size": 16}
-    found = model.doctor(*train, validation=wrong, **options)
-    assert found.causes[0] == "shifted-labels"
-    assert str(model.doctor(Read(train), validation=Read(wrong), **options)) == str(found)
-    stream = model.doctor(lambda: zip(train[0].split(16), train[1].split(16), strict=True), validation=wrong, **options)
-    assert str(stream) == str(found)
+    diagnosis = model.doctor(*train, validation=shifted_validation, **options)
+    assert diagnosis.causes[0] == "shifted-labels"
+    assert str(model.doctor(ReadSource(train), validation=ReadSource(shifted_validation), **options)) == str(diagnosis)
+    stream_diagnosis = model.doctor(
+        lambda: zip(train[0].split(16), train[1].split(16), strict=True), validation=shifted_validation, **options
+    )
+    assert str(stream_diagnosis) == str(diagnosis)
 
 
 def test_a_source_of_objects_is_refused_for_a_classifier() -> None:
@@ -158,39 +160,39 @@ def test_a_source_of_objects_is_refused_for_a_classifier() -> None:
 
 def test_a_plugins_task_is_scored_by_its_loss() -> None:
     """Its task gives no scores, so that the validation data with other targets are found by training on them."""
-    data = [bands(160, 0), bands(160, 1)]
+    data = [band_images(160, 0), band_images(160, 1)]
     targets = [torch.deg2rad(90.0 * y + 10) for _, y in data]
     targets[1] = targets[1] + 2.0
-    (x, _), (held, _) = data
+    (x, _), (held_out, _) = data
     net = Sequential(flatten=Flatten(), dense=Dense(16), relu=ReLU(), out=Dense(2))
-    model = Model(Turned(net), optimizer=Adam(0.01), input_shape=(1, 16, 16), metrics=())
+    model = Model(AngleObjective(net), optimizer=Adam(0.01), input_shape=(1, 16, 16), metrics=())
     model.fit(x, targets[0], epochs=10, batch_size=16, verbose=False)
-    case = case_of(model, x, targets[0], validation=(held, targets[1]), epochs=10, batch_size=16)
-    found = with_causes(Diagnosis((), (), {}, {}), Turning(), case)
-    assert (found.causes, found.kind(0)) == (("splits-differ",), "cause")
-    assert found.effects[0].score == "share of the first loss removed"
-    sound = replace(case, validation=replace(case.train, x=held, y=targets[1] - 2.0))
-    assert with_causes(Diagnosis((), (), {}, {}), Turning(), sound).causes == ()
+    case = case_of(model, x, targets[0], validation=(held_out, targets[1]), epochs=10, batch_size=16)
+    diagnosis = with_causes(Diagnosis((), (), {}, {}), AngleTask(), case)
+    assert (diagnosis.causes, diagnosis.kind(0)) == (("splits-differ",), "cause")
+    assert diagnosis.effects[0].score == "share of the first loss removed"
+    correct_case = replace(case, validation=replace(case.train, x=held_out, y=targets[1] - 2.0))
+    assert with_causes(Diagnosis((), (), {}, {}), AngleTask(), correct_case).causes == ()
 
 
 @dataclass(frozen=True)
-class Turned(Objective):
+class AngleObjective(Objective):
     """The squared distance of two outputs from the direction of an angle."""
 
     net: Layer
 
     def gradients(self, params: Any, batch: Batch, mode: Mode) -> Any:
         y, cache = self.net.forward(params["net"], batch.images, mode)
-        apart = y - torch.stack([batch.targets.cos(), batch.targets.sin()], 1)
-        return {"loss": apart.square().sum(1).mean()}, {
-            "net": backward(self.net, params["net"], cache, 2 * apart / len(y))[1]
+        difference = y - torch.stack([batch.targets.cos(), batch.targets.sin()], 1)
+        return {"loss": difference.square().sum(1).mean()}, {
+            "net": backward(self.net, params["net"], cache, 2 * difference / len(y))[1]
         }
 
     def predict(self, params: Any, images: torch.Tensor) -> torch.Tensor:
         return self.net.forward(params["net"], images, Mode(keep=False))[0]
 
 
-class Turning(Task):
+class AngleTask(Task):
     name, model = "turning", "model of angles"
 
     def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy.stats import t
 
-from pellucid.doctor.intervention import MAX_PAIRS, STUDENT, Intervention, effect_of
+from pellucid.doctor.intervention import MAX_PAIRS, STUDENT_T, Intervention, effect_of
 
 CHANGE = Intervention("fault", "train", "targets doubled", "targets are halved", "double them", lambda case: case)
 
 
-def scores(mean: float, count: int = 100) -> torch.Tensor:
+def alternating_scores(mean: float, count: int = 100) -> torch.Tensor:
     """Scores that differ by 0.1 from this mean, half of them in each direction."""
     return mean + 0.1 * (1 - 2 * (torch.arange(count) % 2)).double()
 
@@ -29,12 +29,12 @@ def scores(mean: float, count: int = 100) -> torch.Tensor:
     ],
 )
 def test_a_cause_needs_a_gain_in_several_pairs(means: list[tuple[float, float]], verdict: str) -> None:
-    pairs = [(scores(before), scores(after)) for before, after in means]
+    pairs = [(alternating_scores(before), alternating_scores(after)) for before, after in means]
     assert effect_of(CHANGE, "recall", pairs, 100).verdict == verdict
 
 
 def test_one_evaluation_of_the_same_model_is_enough() -> None:
-    assert effect_of(CHANGE, "recall", [(scores(0.2), scores(0.7))], 0).verdict == "cause"
+    assert effect_of(CHANGE, "recall", [(alternating_scores(0.2), alternating_scores(0.7))], 0).verdict == "cause"
 
 
 def test_an_evaluation_of_few_examples_is_unclear() -> None:
@@ -42,35 +42,39 @@ def test_an_evaluation_of_few_examples_is_unclear() -> None:
     assert effect_of(CHANGE, "recall", [(before, after)], 0).verdict == "unclear"
 
 
-def moderated(*groups: list[float]) -> float:
+def moderated_std(*gains_by_effect: list[float]) -> float:
     """The standard deviation of groups of gains, together with a prior of 2 degrees of freedom."""
-    squares = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups)
-    return sqrt((2 * 0.05**2 + squares) / (2 + sum(len(group) - 1 for group in groups)))
+    squares = sum(np.var(gains, ddof=1) * (len(gains) - 1) for gains in gains_by_effect)
+    return sqrt((2 * 0.05**2 + squares) / (2 + sum(len(gains) - 1 for gains in gains_by_effect)))
 
 
 def test_the_interval_is_that_of_student_over_pairs() -> None:
     gains = [0.5, 0.56, 0.44]
-    found = effect_of(CHANGE, "recall", [(scores(0.1), scores(0.1 + gain)) for gain in gains], 100)
-    assert (found.high - found.low) / 2 == pytest.approx(4.31 * moderated(gains) / sqrt(3), rel=1e-6)
-    assert (found.high + found.low) / 2 == pytest.approx(0.5)
-    looks = MAX_PAIRS - 1
-    assert pytest.approx({freedom: t.ppf(1 - 0.025 / looks, freedom) for freedom in STUDENT}, rel=1e-2) == STUDENT
+    effect = effect_of(
+        CHANGE, "recall", [(alternating_scores(0.1), alternating_scores(0.1 + gain)) for gain in gains], 100
+    )
+    assert (effect.high - effect.low) / 2 == pytest.approx(4.31 * moderated_std(gains) / sqrt(3), rel=1e-6)
+    assert (effect.high + effect.low) / 2 == pytest.approx(0.5)
+    n_looks = MAX_PAIRS - 1
+    assert pytest.approx({freedom: t.ppf(1 - 0.025 / n_looks, freedom) for freedom in STUDENT_T}, rel=1e-2) == STUDENT_T
 
 
 def test_the_variance_over_pairs_is_that_of_all_effects_on_a_case() -> None:
-    others, gains = [0.2, 0.3], [0.5, 0.52]
-    first = effect_of(CHANGE, "recall", [(scores(0.1), scores(0.1 + gain)) for gain in others], 100)
-    pairs = [(scores(0.1), scores(0.1 + gain)) for gain in gains]
-    alone, pooled = effect_of(CHANGE, "recall", pairs, 100), effect_of(CHANGE, "recall", pairs, 100, [first])
-    assert (alone.high - alone.low) / 2 == pytest.approx(5.39 * moderated(gains) / sqrt(2), rel=1e-6)
-    assert (pooled.high - pooled.low) / 2 == pytest.approx(4.31 * moderated(gains, others) / sqrt(2), rel=1e-6)
-    longer = effect_of(CHANGE, "recall", pairs, 200, [first])
+    other_gains, gains = [0.2, 0.3], [0.5, 0.52]
+    other_effect = effect_of(
+        CHANGE, "recall", [(alternating_scores(0.1), alternating_scores(0.1 + gain)) for gain in other_gains], 100
+    )
+    pairs = [(alternating_scores(0.1), alternating_scores(0.1 + gain)) for gain in gains]
+    alone, pooled = effect_of(CHANGE, "recall", pairs, 100), effect_of(CHANGE, "recall", pairs, 100, [other_effect])
+    assert (alone.high - alone.low) / 2 == pytest.approx(5.39 * moderated_std(gains) / sqrt(2), rel=1e-6)
+    assert (pooled.high - pooled.low) / 2 == pytest.approx(4.31 * moderated_std(gains, other_gains) / sqrt(2), rel=1e-6)
+    longer = effect_of(CHANGE, "recall", pairs, 200, [other_effect])
     assert longer.low == pytest.approx(alone.low), "trainings of other lengths vary otherwise"
 
 
 def test_an_effect_is_one_line() -> None:
-    found = effect_of(CHANGE, "mean recall", [(scores(0.2), scores(0.7))] * 3, 100)
-    assert str(found) == (
+    effect = effect_of(CHANGE, "mean recall", [(alternating_scores(0.2), alternating_scores(0.7))] * 3, 100)
+    assert str(effect) == (
         "targets doubled: mean recall 0.20 → 0.70 (gain 0.41 to 0.59, 100 held-out examples, 3 pairs of trainings of "
         "100 steps)"
     )

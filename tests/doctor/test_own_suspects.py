@@ -14,134 +14,138 @@ from pellucid.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum
-from tests.doctor.own_parts import Dropped, Matrix, Rounded, SoftmaxOver, Squared, Weighted
-from tests.doctor.test_trials import digits, taught
+from tests.doctor.own_parts import Matrix, OwnDropout, Rounded, SoftmaxOver, Squared, Weighted
+from tests.doctor.test_trials import split_digits, trained_case
 
 
-def with_layer(*layers: Any, width: int = 32) -> Sequential:
+def net_with_layers(*layers: Any, width: int = 32) -> Sequential:
     return Sequential(Flatten(), Dense(width), ReLU(), *layers, Dense(10))
 
 
-def numbers(loss: Any, epochs: int = 10, shift: float = 0.0, scale: float = 1.0) -> Case:
+def regression_case(loss: Any, epochs: int = 10, shift: float = 0.0, scale: float = 1.0) -> Case:
     """Four standardised numbers, and a smooth function of them."""
     x = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] + x[:, 1] * x[:, 2]) * scale + shift
     y = y if isinstance(loss, Squared) else y[:, None]
-    it = Model(
+    model = Model(
         Sequential(Dense(32), ReLU(), Dense(1)), loss=loss, optimizer=Adam(0.01), metrics=(), input_shape=(4,)
     )  # fmt: skip
-    it.fit(x[:400], y[:400], epochs=epochs, verbose=False)
-    return case_of(it, x[:400], y[:400], validation=(x[400:], y[400:]), epochs=epochs)
+    model.fit(x[:400], y[:400], epochs=epochs, verbose=False)
+    return case_of(model, x[:400], y[:400], validation=(x[400:], y[400:]), epochs=epochs)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_layer_that_mixes_examples(axis: int) -> None:
-    case = taught(with_layer(SoftmaxOver(axis)), epochs=1)
-    found = mixed_examples.CHECK.look(case)
-    assert [one.evidence["layer"] for one in found] == ["SoftmaxOver"] * (axis == 0)
+def test_a_layer_that_mixes_examples_is_found(axis: int) -> None:
+    case = trained_case(net_with_layers(SoftmaxOver(axis)), epochs=1)
+    findings = mixed_examples.CHECK.look(case)
+    assert [finding.evidence["layer"] for finding in findings] == ["SoftmaxOver"] * (axis == 0)
 
 
 @pytest.mark.parametrize("straight", [False, True])
-def test_a_layer_that_hands_no_gradient_back(straight: bool) -> None:
-    case = taught(with_layer(Rounded(straight)), epochs=1)
-    found = cut_gradient.CHECK.look(case)
+def test_a_layer_with_a_gradient_of_0_is_found(straight: bool) -> None:
+    case = trained_case(net_with_layers(Rounded(straight)), epochs=1)
+    findings = cut_gradient.CHECK.look(case)
     if straight:
-        assert found == []
+        assert findings == []
         return
-    (one,) = found
-    assert one.evidence["layers_that_never_learn"] == 1
-    assert one.remedy is not None
-    assert not cut_gradient.CHECK.look(one.remedy.apply(case))
+    (finding,) = findings
+    assert finding.evidence["layers_that_never_learn"] == 1
+    assert finding.remedy is not None
+    assert not cut_gradient.CHECK.look(finding.remedy.apply(case))
 
 
 def test_dead_units_do_not_cut_a_gradient() -> None:
     def begin() -> Model:
-        it = Model(with_layer(Rounded(straight=False)), input_shape=(1, 8, 8))
-        it.weights["dense1.bias"].fill_(-50.0)
-        return it
+        model = Model(net_with_layers(Rounded(straight=False)), input_shape=(1, 8, 8))
+        model.weights["dense1.bias"].fill_(-50.0)
+        return model
 
-    x, y, _ = digits()
+    x, y, _ = split_digits()
     assert not cut_gradient.CHECK.look(case_of(begin(), x, y, begin=begin))
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_dropout_that_is_not_scaled(scaled: bool) -> None:
-    case = taught(with_layer(Dropped(0.8, scaled), width=64), epochs=3)
-    found = list(parts.modes(case))
-    assert [one.finding.check for one in found] == ["mode-mismatch"] * (not scaled)
-    if found:
-        assert found[0].finding.evidence["outputs_differ_by"] == pytest.approx(0.8, abs=0.05)
+def test_dropout_without_scaling_is_a_suspect(scaled: bool) -> None:
+    case = trained_case(net_with_layers(OwnDropout(0.8, scaled), width=64), epochs=3)
+    suspects = list(parts.mode_suspects(case))
+    assert [suspect.finding.check for suspect in suspects] == ["mode-mismatch"] * (not scaled)
+    if suspects:
+        assert suspects[0].finding.evidence["outputs_differ_by"] == pytest.approx(0.8, abs=0.05)
 
 
-def test_a_loss_that_compares_all_pairs_is_the_cause() -> None:
-    assert diagnose(numbers(Squared(broadcast=True))).causes == ("loss-mixes-examples",)
-    assert list(parts.coupled_loss(numbers(Squared(broadcast=False), epochs=1))) == []
+def test_a_loss_of_all_pairs_is_the_cause() -> None:
+    assert diagnose(regression_case(Squared(broadcast=True))).causes == ("loss-mixes-examples",)
+    assert list(parts.coupled_loss_suspects(regression_case(Squared(broadcast=False), epochs=1))) == []
 
 
 def test_a_weighted_mean_mixes_no_examples() -> None:
-    assert list(parts.coupled_loss(taught(loss=Weighted(), epochs=1))) == []
+    assert list(parts.coupled_loss_suspects(trained_case(loss=Weighted(), epochs=1))) == []
 
 
-@pytest.mark.parametrize(("layer", "unusual"), [(Matrix(32, 0.0, 1.0), 1), (Matrix(32, -3.0, 6.0), 1), (Matrix(32), 0)])
-def test_first_weights_of_an_own_layer(layer: Matrix, unusual: int) -> None:
-    case = taught(Sequential(Flatten(), layer, ReLU(), Dense(10)), epochs=1)
-    found = list(parts.initialization(case))
-    assert [one.finding.check for one in found] == ["bad-initialization"] * unusual
-    for one in found:
-        assert list(parts.initialization(one.apply(case))) == []
+@pytest.mark.parametrize(
+    ("layer", "n_suspects"), [(Matrix(32, 0.0, 1.0), 1), (Matrix(32, -3.0, 6.0), 1), (Matrix(32), 0)]
+)
+def test_unusual_initial_weights_of_a_user_defined_layer_are_a_suspect(layer: Matrix, n_suspects: int) -> None:
+    case = trained_case(Sequential(Flatten(), layer, ReLU(), Dense(10)), epochs=1)
+    suspects = list(parts.initialization_suspects(case))
+    assert [suspect.finding.check for suspect in suspects] == ["bad-initialization"] * n_suspects
+    for suspect in suspects:
+        assert list(parts.initialization_suspects(suspect.apply(case))) == []
 
 
 @pytest.mark.slow
 def test_own_weights_that_are_all_positive_are_the_cause() -> None:
     net = Sequential(Flatten(), Matrix(64, 0.0, 1.0), ReLU(), Matrix(64, 0.0, 1.0), ReLU(), Dense(10))
-    assert diagnose(taught(net, optimizer=Momentum(0.01), epochs=4)).causes == ("bad-initialization",)
+    assert diagnose(trained_case(net, optimizer=Momentum(0.01), epochs=4)).causes == ("bad-initialization",)
 
 
 def test_targets_far_from_zero_are_the_cause() -> None:
-    assert diagnose(numbers("quadratic", shift=500.0, scale=20.0)).causes == ("unnormalised-targets",)
+    assert diagnose(regression_case("quadratic", shift=500.0, scale=20.0)).causes == ("unnormalised-targets",)
 
 
 def test_targets_near_zero_are_no_suspect() -> None:
-    assert list(parts.targets(numbers("quadratic", epochs=1))) == []
+    assert list(parts.target_suspects(regression_case("quadratic", epochs=1))) == []
 
 
-def test_class_weights_by_frequency_are_odd_and_by_rarity_are_not() -> None:
-    x, y, held = digits()
-    kept = (y < 5) | (torch.arange(len(y)) % 8 == 0)
-    counts = y[kept].bincount().double()
+def test_class_weights_by_frequency_are_unusual() -> None:
+    x, y, held_out = split_digits()
+    indices = (y < 5) | (torch.arange(len(y)) % 8 == 0)
+    counts = y[indices].bincount().double()
     for weights, unusual in ((counts / counts.mean(), True), (counts.mean() / counts, False)):
-        it = Model(with_layer(), loss=SoftmaxCrossEntropy(class_weights=tuple(weights.tolist())), input_shape=(1, 8, 8))
-        (found,) = settings.loss_options(case_of(it, x[kept], y[kept], validation=held))
-        assert found.unusual is unusual
+        model = Model(
+            net_with_layers(), loss=SoftmaxCrossEntropy(class_weights=tuple(weights.tolist())), input_shape=(1, 8, 8)
+        )
+        (suspect,) = settings.loss_option_suspects(case_of(model, x[indices], y[indices], validation=held_out))
+        assert suspect.unusual is unusual
 
 
-def test_pictures_that_are_reduced_at_once() -> None:
+def test_images_reduced_in_the_first_layers_are_a_suspect() -> None:
     x = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     y = torch.arange(64) % 4
-    early = Sequential(
+    early_net = Sequential(
         Conv2d(4, 5, stride=4, padding=2), ReLU(), MaxPool2d(4), Conv2d(8, 1), ReLU(), Flatten(), Dense(4)
     )  # fmt: skip
-    usual = Sequential(Conv2d(4, 3, stride=2), ReLU(), Conv2d(8, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(4))
-    (found,) = architecture.reduced(case_of(Model(early, input_shape=(1, 28, 28)), x, y))
-    assert found.finding.evidence["places_after_the_first_layers"] == 1
-    finer = found.apply(case_of(Model(early, input_shape=(1, 28, 28)), x, y))
-    assert list(architecture.reduced(finer)) == []
-    assert list(architecture.reduced(case_of(Model(usual, input_shape=(1, 28, 28)), x, y))) == []
+    usual_net = Sequential(Conv2d(4, 3, stride=2), ReLU(), Conv2d(8, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(4))
+    (suspect,) = architecture.reduction_suspects(case_of(Model(early_net, input_shape=(1, 28, 28)), x, y))
+    assert suspect.finding.evidence["places_after_the_first_layers"] == 1
+    finer_case = suspect.apply(case_of(Model(early_net, input_shape=(1, 28, 28)), x, y))
+    assert list(architecture.reduction_suspects(finer_case)) == []
+    assert list(architecture.reduction_suspects(case_of(Model(usual_net, input_shape=(1, 28, 28)), x, y))) == []
 
 
-def test_a_scale_that_other_weights_were_learned_from() -> None:
-    x, y, held = digits()
-    first = Model(with_layer(Dropout(0.0)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    first.fit(x, y, epochs=4, verbose=False)
+def test_the_input_scale_of_pretrained_weights_is_a_suspect() -> None:
+    x, y, held_out = split_digits()
+    pretrained = Model(net_with_layers(Dropout(0.0)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+    pretrained.fit(x, y, epochs=4, verbose=False)
 
     def begin() -> Model:
-        it = Model(with_layer(Dropout(0.0)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-        it.weights["dense1.weight"].copy_(first.weights["dense1.weight"])
-        return it
+        model = Model(net_with_layers(Dropout(0.0)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+        model.weights["dense1.weight"].copy_(pretrained.weights["dense1.weight"])
+        return model
 
-    large = 255 * float_images(x)
-    case = case_of(begin(), large, y, validation=held, begin=begin)
-    names = [one.remedy.does for one in parts.pretrained_scale(case)]
+    large_x = 255 * float_images(x)
+    case = case_of(begin(), large_x, y, validation=held_out, begin=begin)
+    names = [suspect.remedy.does for suspect in parts.pretrained_scale_suspects(case)]
     assert names == ["inputs standardised", "inputs divided by 255"]
-    fresh = Model(with_layer(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    assert list(parts.pretrained_scale(case_of(fresh, large, y))) == []
+    new_model = Model(net_with_layers(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+    assert list(parts.pretrained_scale_suspects(case_of(new_model, large_x, y))) == []

@@ -11,12 +11,12 @@ from torch import Tensor
 from pellucid.combine import Sequential
 from pellucid.doctor.rehearsal import (
     RehearsalSettings,
-    copied,
     default_rate,
     example_work,
     rehearse,
     reinitialized,
     step_work,
+    with_copied_weights,
 )
 from pellucid.doctor.remedies import rebuilt, with_rate
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
@@ -27,19 +27,21 @@ from pellucid.optim.base import State
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, OneCycle, Warmup
 from pellucid.training.examples import examples
-from tests.doctor.examined import case, conv_net, corners, dense_net, model
+from tests.doctor.small_cases import conv_net, corners, dense_net, make_case, make_model
 
 DATA = examples(*corners())
-WHOLE = len(DATA)  # as one batch, so that no order matters
+ALL_EXAMPLES = len(DATA)  # as one batch, so that no order matters
 
 
-def by_torch(it: Model, steps: int, lr: float, kind: str = "SGD") -> tuple[list[float], dict[str, list[float]]]:
+def losses_and_ratios_by_torch(
+    model: Model, steps: int, lr: float, kind: str = "SGD"
+) -> tuple[list[float], dict[str, list[float]]]:
     """Return the losses, and of each step what rms(update) / rms(weights) was."""
-    p = {path: value.clone().requires_grad_() for path, value in it.weights.items()}
+    p = {path: value.clone().requires_grad_() for path, value in model.weights.items()}
     optimizer = getattr(torch.optim, kind)(p.values(), lr=lr)
     losses, ratios = [], {path: [] for path in p}
     for _ in range(steps):
-        before = {path: value.detach().clone() for path, value in p.items()}
+        weights_before = {path: value.detach().clone() for path, value in p.items()}
         hidden = F.relu(F.linear(DATA.x.flatten(1), p["dense1.weight"], p["dense1.bias"]))
         loss = F.cross_entropy(F.linear(hidden, p["dense2.weight"], p["dense2.bias"]), DATA.y)
         optimizer.zero_grad()
@@ -47,7 +49,9 @@ def by_torch(it: Model, steps: int, lr: float, kind: str = "SGD") -> tuple[list[
         optimizer.step()
         losses.append(loss.item())
         for path, value in p.items():
-            ratios[path].append((value.detach() - before[path]).norm().item() / max(before[path].norm().item(), 1e-30))
+            ratios[path].append(
+                (value.detach() - weights_before[path]).norm().item() / max(weights_before[path].norm().item(), 1e-30)
+            )
     return losses, ratios
 
 
@@ -55,65 +59,65 @@ def by_torch(it: Model, steps: int, lr: float, kind: str = "SGD") -> tuple[list[
     ("kind", "optimizer", "factor"), [("SGD", SGD(0.5), 1.0), ("SGD", SGD(0.05), 10.0), ("Adam", Adam(0.01), 1.0)]
 )
 def test_losses_and_updates_are_those_of_pytorch(kind: str, optimizer: SGD | Adam, factor: float) -> None:
-    it = model(optimizer=optimizer)
-    losses, ratios = by_torch(it, 9, optimizer.lr * factor, kind)
-    done = rehearse(it, DATA, WHOLE, None, RehearsalSettings(9, factor))
-    assert done.losses == pytest.approx(losses, rel=1e-4)
-    assert not done.broke
-    assert done.end == pytest.approx(sum(losses[-2:]) / 2, rel=1e-4)
+    model = make_model(optimizer=optimizer)
+    losses, ratios = losses_and_ratios_by_torch(model, 9, optimizer.lr * factor, kind)
+    rehearsal = rehearse(model, DATA, ALL_EXAMPLES, None, RehearsalSettings(9, factor))
+    assert rehearsal.losses == pytest.approx(losses, rel=1e-4)
+    assert not rehearsal.has_failed
+    assert rehearsal.final_loss == pytest.approx(sum(losses[-2:]) / 2, rel=1e-4)
     for path in ("dense1.weight", "dense2.weight"):  # watched in steps 0 and 8; of two the higher is the median
-        assert done.ratios[path] == pytest.approx(max(ratios[path][0], ratios[path][8]), rel=1e-3)
+        assert rehearsal.ratios[path] == pytest.approx(max(ratios[path][0], ratios[path][8]), rel=1e-3)
     first, last = ratios["dense1.bias"][0], ratios["dense1.bias"][8]
     assert first > 1e20  # a bias of 0 has no ratio
-    assert done.ratios["dense1.bias"] == pytest.approx(last, rel=1e-3)
+    assert rehearsal.ratios["dense1.bias"] == pytest.approx(last, rel=1e-3)
 
 
-def test_it_goes_on_over_epochs_and_takes_small_data() -> None:
-    done = rehearse(model(), DATA, 1_000, None, RehearsalSettings(5))
-    assert len(done.losses) == 5
-    assert len(rehearse(model(), DATA, 24, None, RehearsalSettings(8)).losses) == 8  # three batches an epoch
+def test_a_rehearsal_continues_over_epochs_and_with_few_examples() -> None:
+    rehearsal = rehearse(make_model(), DATA, 1_000, None, RehearsalSettings(5))
+    assert len(rehearsal.losses) == 5
+    assert len(rehearse(make_model(), DATA, 24, None, RehearsalSettings(8)).losses) == 8  # three batches an epoch
 
 
-def test_a_rate_that_breaks_the_training_ends_it() -> None:
-    done = rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, RehearsalSettings(20))
-    assert done.broke
-    assert len(done.losses) < 20
-    assert done.end == float("inf")
+def test_a_rehearsal_ends_at_an_infinite_loss() -> None:
+    rehearsal = rehearse(make_model(optimizer=SGD(1e30)), DATA, 16, None, RehearsalSettings(20))
+    assert rehearsal.has_failed
+    assert len(rehearsal.losses) < 20
+    assert rehearsal.final_loss == float("inf")
 
 
-def test_the_schedule_and_what_is_drawn_are_those_of_the_training() -> None:
+def test_the_schedule_and_dropout_draws_are_those_of_the_training() -> None:
     net = Sequential(flatten=Flatten(), dense1=Dense(12), relu=ReLU(), dropout=Dropout(0.5), dense2=Dense(4))
     options = {"net": net, "schedule": Warmup(5, Cosine())}
-    history = model(**options).fit(*corners(), epochs=3, batch_size=16, verbose=False)  # of 4 steps
-    losses = rehearse(model(**options), DATA, 16, None, RehearsalSettings(12), planned=12).losses
-    assert [sum(losses[at : at + 4]) / 4 for at in (0, 4, 8)] == pytest.approx(history["train_loss"], rel=1e-5)
-    assert losses[:2] == rehearse(model(**options), DATA, 16, None, RehearsalSettings(2), planned=12).losses
+    history = make_model(**options).fit(*corners(), epochs=3, batch_size=16, verbose=False)  # of 4 steps
+    losses = rehearse(make_model(**options), DATA, 16, None, RehearsalSettings(12), steps_planned=12).losses
+    assert [sum(losses[step : step + 4]) / 4 for step in (0, 4, 8)] == pytest.approx(history["train_loss"], rel=1e-5)
+    assert losses[:2] == rehearse(make_model(**options), DATA, 16, None, RehearsalSettings(2), steps_planned=12).losses
 
 
-def test_past_the_end_of_a_schedule_its_last_rate_stays() -> None:
-    warm = model(schedule=Warmup(4, OneCycle()))
-    assert len(rehearse(warm, DATA, 16, None, RehearsalSettings(9), planned=4).losses) == 9
+def test_the_last_rate_is_used_after_the_end_of_a_schedule() -> None:
+    model = make_model(schedule=Warmup(4, OneCycle()))
+    assert len(rehearse(model, DATA, 16, None, RehearsalSettings(9), steps_planned=4).losses) == 9
 
 
-def test_a_step_that_cannot_be_taken_is_reported() -> None:
+def test_an_error_in_a_step_is_reported() -> None:
     x, y = corners(17)
-    it = model(Sequential(flatten=Flatten(), dense=Dense(4), norm=BatchNorm()))
-    done = rehearse(it, examples(x, y), 16, None, RehearsalSettings(5))
-    assert (len(done.losses), done.broke) == (1, True)
-    assert "one value per channel" in done.stopped
-    assert rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, RehearsalSettings(20)).stopped == ""
+    model = make_model(Sequential(flatten=Flatten(), dense=Dense(4), norm=BatchNorm()))
+    rehearsal = rehearse(model, examples(x, y), 16, None, RehearsalSettings(5))
+    assert (len(rehearsal.losses), rehearsal.has_failed) == (1, True)
+    assert "one value per channel" in rehearsal.stopped
+    assert rehearse(make_model(optimizer=SGD(1e30)), DATA, 16, None, RehearsalSettings(20)).stopped == ""
 
 
-def test_steps_end_with_the_work() -> None:
-    work = step_work(model(), DATA, 16)
+def test_steps_end_at_the_limit_of_the_work() -> None:
+    work = step_work(make_model(), DATA, 16)
     for limit, steps in ((0.0, 1), (3.9 * work, 3), (5 * work, 5)):
-        done = rehearse(model(), DATA, 16, None, RehearsalSettings(5, work=limit))
-        assert (len(done.losses), done.shortened, done.broke) == (steps, steps < 5, False)
-        assert done.work == steps * work
-    assert not rehearse(model(), DATA, 16, None, RehearsalSettings(5)).shortened
+        rehearsal = rehearse(make_model(), DATA, 16, None, RehearsalSettings(5, work=limit))
+        assert (len(rehearsal.losses), rehearsal.shortened, rehearsal.has_failed) == (steps, steps < 5, False)
+        assert rehearsal.work == steps * work
+    assert not rehearse(make_model(), DATA, 16, None, RehearsalSettings(5)).shortened
 
 
-class Mixed(Layer):
+class ChannelMatrix(Layer):
     """A user-defined layer: each place's channels times a matrix of 2 x 2."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -127,10 +131,10 @@ class Mixed(Layer):
 
 
 def test_the_work_of_a_users_layer_counts_its_weights_at_each_place() -> None:
-    mixed = 2 * 2 * 9 + 2 * 9
-    net = Sequential(mixed=Mixed(), flatten=Flatten(), scores=Dense(4))
+    layer_work = 2 * 2 * 9 + 2 * 9
+    net = Sequential(mixed=ChannelMatrix(), flatten=Flatten(), scores=Dense(4))
     data = examples(torch.zeros(5, 2, 3, 3), torch.zeros(5, dtype=torch.int64))
-    assert example_work(model(net, input_shape=(2, 3, 3)), data) == mixed + 18 + (18 * 4 + 4)
+    assert example_work(make_model(net, input_shape=(2, 3, 3)), data) == layer_work + 18 + (18 * 4 + 4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (12, 20)])
@@ -140,19 +144,19 @@ def test_the_work_of_a_network_for_images_of_any_size_is_that_of_the_data(height
     pixels, x = height * width, torch.rand(6, 3, height, width)
     data = examples(x, torch.arange(6) % 4)
     work = pixels * (3 * 3 * 3 * 2 + 2) + 2 + 2 + (2 * 4 + 4)
-    free = model(net, input_shape=(3, None, None))
-    assert example_work(free, data) == work
-    assert step_work(free, data, 4) == 3 * 4 * work
-    assert rehearse(free, data, 4, None, RehearsalSettings(2)).work == 2 * 3 * 4 * work
+    model = make_model(net, input_shape=(3, None, None))
+    assert example_work(model, data) == work
+    assert step_work(model, data, 4) == 3 * 4 * work
+    assert rehearse(model, data, 4, None, RehearsalSettings(2)).work == 2 * 3 * 4 * work
 
 
-def test_frozen_weights_stay_and_augmentation_is_applied() -> None:
-    it = model()
-    it.freeze("dense1.*")
-    before = it.weights["dense1.weight"].clone()
-    done = rehearse(it, DATA, 16, lambda x, rng: torch.zeros_like(x), RehearsalSettings(3))
-    assert torch.equal(before, done.model.weights["dense1.weight"])
-    assert done.losses[0] == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)  # nothing to see, no bias yet
+def test_frozen_weights_are_unchanged_and_augmentation_is_applied() -> None:
+    model = make_model()
+    model.freeze("dense1.*")
+    weight_before = model.weights["dense1.weight"].clone()
+    rehearsal = rehearse(model, DATA, 16, lambda x, rng: torch.zeros_like(x), RehearsalSettings(3))
+    assert torch.equal(weight_before, rehearsal.model.weights["dense1.weight"])
+    assert rehearsal.losses[0] == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)  # nothing to see, no bias yet
 
 
 OPTIONS = {
@@ -161,56 +165,56 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def test_remade_is_the_model_before_its_first_step() -> None:
-    it = model(**OPTIONS)
-    it.freeze("dense1.bias")
-    it.scale_rate("dense2.*", 0.5)
-    begun = it.sha256()
-    it.weights["dense1.weight"].zero_()
-    new = reinitialized(it)
-    assert new.sha256() == begun
+def test_a_reinitialized_model_is_the_model_before_its_first_step() -> None:
+    model = make_model(**OPTIONS)
+    model.freeze("dense1.bias")
+    model.scale_rate("dense2.*", 0.5)
+    initial_hash = model.sha256()
+    model.weights["dense1.weight"].zero_()
+    new = reinitialized(model)
+    assert new.sha256() == initial_hash
     for name in ("optimizer", "regularizers", "schedule", "clip", "classes", "preprocess", "frozen", "rates", "seed"):
-        assert getattr(new, name) == getattr(it, name)
+        assert getattr(new, name) == getattr(model, name)
 
 
-def test_changes_are_taken() -> None:
-    new = reinitialized(model(**OPTIONS), optimizer=SGD(0.3), net=conv_net())
+def test_a_reinitialized_model_has_the_changed_settings() -> None:
+    new = reinitialized(make_model(**OPTIONS), optimizer=SGD(0.3), net=conv_net())
     assert new.optimizer == SGD(0.3)
     assert "conv1.weight" in new.weights
 
 
 def test_a_copy_has_weights_of_its_own() -> None:
-    it = model()
-    new = copied(it)
+    model = make_model()
+    new = with_copied_weights(model)
     new.weights["dense1.weight"].zero_()
-    assert it.weights["dense1.weight"].abs().sum() > 0
-    assert new.net is it.net
+    assert model.weights["dense1.weight"].abs().sum() > 0
+    assert new.net is model.net
 
 
-def test_another_rate_begins_with_the_same_weights() -> None:
-    it = case(epochs=2)
-    new = with_rate(it, 0.1)
-    assert new.model.optimizer.lr == it.model.optimizer.lr * 0.1
-    assert new.model.sha256() == it.initial.sha256() != it.model.sha256()
-    assert new.begin().sha256() == it.initial.sha256()
+def test_a_case_with_another_rate_has_the_same_initial_weights() -> None:
+    case = make_case(epochs=2)
+    new = with_rate(case, 0.1)
+    assert new.model.optimizer.lr == case.model.optimizer.lr * 0.1
+    assert new.model.sha256() == case.initial.sha256() != case.model.sha256()
+    assert new.begin().sha256() == case.initial.sha256()
     assert (new.history, new.stopped) == (None, "")
-    assert (new.batch_size, new.train) == (it.batch_size, it.train)
+    assert (new.batch_size, new.train) == (case.batch_size, case.train)
 
 
-def test_other_weights_at_the_beginning_are_kept() -> None:
-    begun = model()
-    begun.weights["dense1.weight"].fill_(0.5)
-    it = replace(case(), begin=lambda: copied(begun))
-    assert bool((rebuilt(it, clip=1.0).model.weights["dense1.weight"] == 0.5).all())
+def test_a_rebuilt_case_keeps_given_initial_weights() -> None:
+    initial_model = make_model()
+    initial_model.weights["dense1.weight"].fill_(0.5)
+    case = replace(make_case(), begin=lambda: with_copied_weights(initial_model))
+    assert bool((rebuilt(case, clip=1.0).model.weights["dense1.weight"] == 0.5).all())
 
 
-def test_another_network_draws_its_own() -> None:
-    new = rebuilt(case(), net=dense_net()).model
-    assert torch.equal(new.weights["dense1.weight"], model().weights["dense1.weight"])
+def test_another_network_has_newly_drawn_weights() -> None:
+    new = rebuilt(make_case(), net=dense_net()).model
+    assert torch.equal(new.weights["dense1.weight"], make_model().weights["dense1.weight"])
 
 
 @dataclass(frozen=True)
-class Own(Optimizer):
+class OwnOptimizer(Optimizer):
     """One without a default."""
 
     def init(self, params: list[Tensor]) -> State:
@@ -223,4 +227,4 @@ class Own(Optimizer):
 def test_the_default_rate_does_not_depend_on_the_rate() -> None:
     assert default_rate(Adam(5.0)) == 0.001  # Kingma and Ba 2015, algorithm 1
     assert default_rate(SGD(5.0)) == 0.1
-    assert default_rate(Own(5.0)) == float("inf")
+    assert default_rate(OwnOptimizer(5.0)) == float("inf")

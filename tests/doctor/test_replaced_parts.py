@@ -17,7 +17,7 @@ from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.optim import Adam
 from pellucid.tasks.generate.doctor.likeness import scores
-from tests.doctor.detection.examined import case as detection_case
+from tests.doctor.detection.small_cases import make_case as detection_case
 
 
 @dataclass(frozen=True)
@@ -25,36 +25,39 @@ class OwnGAN(GAN):
     """A GAN with another name."""
 
 
-def gan(kind: type[GAN], **options: Any) -> GAN:
+def make_gan(kind: type[GAN], **options: Any) -> GAN:
     net = Sequential(dense=Dense(16), shape=Reshape((1, 4, 4)), norm=BatchNorm(), end=Sigmoid())
     return kind(net, 4, Sequential(flatten=Flatten(), norm=BatchNorm(), score=Dense(1)), **options)
 
 
-def parts_of(model: Model, y: torch.Tensor, **options: Any) -> dict[str, Any]:
+def suspects_by_change(model: Model, y: torch.Tensor, **options: Any) -> dict[str, Any]:
     x = torch.rand(len(y), *model.input_shape, generator=torch.Generator().manual_seed(0))
-    return {one.remedy.does: one for one in replaced_parts(case_of(model, x, y, epochs=3, batch_size=4, **options))}
+    return {
+        suspect.remedy.does: suspect
+        for suspect in replaced_parts(case_of(model, x, y, epochs=3, batch_size=4, **options))
+    }
 
 
 def test_a_detector_has_parts_that_are_replaced() -> None:
     case = detection_case()
     case.model.freeze("backbone.*")
     case.model.clip = 0.1
-    found = {one.remedy.does: one for one in replaced_parts(case)}
-    assert {"no frozen parameters", "no clipping", "0.1 times the learning rate"} <= {*found}
-    without = found["no frozen parameters"].apply(case)
-    assert (without.begin().frozen, without.begin().clip) == (set(), 0.1)
+    suspects = {one.remedy.does: one for one in replaced_parts(case)}
+    assert {"no frozen parameters", "no clipping", "0.1 times the learning rate"} <= {*suspects}
+    unfrozen = suspects["no frozen parameters"].apply(case)
+    assert (unfrozen.begin().frozen, unfrozen.begin().clip) == (set(), 0.1)
     assert case.model.frozen
-    plain = found["no clipping"].apply(case)
-    assert (plain.begin().clip, plain.begin().frozen) == (None, case.model.frozen)
-    first, second = (flatten(one.begin().params) for one in (case, plain))
-    assert all(torch.equal(first[path], second[path]) for path in first), "the first weights are the same"
+    unclipped = suspects["no clipping"].apply(case)
+    assert (unclipped.begin().clip, unclipped.begin().frozen) == (None, case.model.frozen)
+    params, unclipped_params = (flatten(one.begin().params) for one in (case, unclipped))
+    assert all(torch.equal(params[path], unclipped_params[path]) for path in params), "the first weights are the same"
 
 
 def test_the_last_activation_is_removed_and_all_other_weights_are_kept() -> None:
     net = Sequential(flatten=Flatten(), out=Dense(6), last=ReLU())
     model = Model(net, Coordinates(size=(8, 8)), Adam(), input_shape=(1, 8, 8), metrics=())
     y = torch.cat([8 * torch.rand(6, 3, 2), torch.full((6, 3, 1), 2.0)], 2)
-    change = parts_of(model, y)["the network without last"]
+    change = suspects_by_change(model, y)["the network without last"]
     changed = change.apply(case_of(model, torch.rand(6, 1, 8, 8), y, epochs=1))
     assert isinstance(changed.model.net.layers["last"], Identity)
     assert torch.equal(changed.model.weights["out.weight"], model.weights["out.weight"])
@@ -65,7 +68,7 @@ def test_weights_of_classes_are_the_inverse_of_their_counts() -> None:
     model = Model(net, SoftmaxCrossEntropy(ignore=9), Adam(), input_shape=(1, 4, 4), metrics=())
     y = torch.zeros(10, 4, 4, dtype=torch.int64)
     y[0, 0, 0], y[1], y[2, 0] = 1, 9, 2  # 1 pixel of class 1, 4 of class 2, and 139 of class 0
-    change = parts_of(model, y)["classes weighted by inverse counts"]
+    change = suspects_by_change(model, y)["classes weighted by inverse counts"]
     weights = change.apply(case_of(model, torch.rand(10, 1, 4, 4), y, epochs=1)).model.loss.class_weights
     inverse = np.array([1 / 139, 1, 1 / 4])
     assert weights == pytest.approx(3 * inverse / inverse.sum())
@@ -73,46 +76,46 @@ def test_weights_of_classes_are_the_inverse_of_their_counts() -> None:
 
 def test_parts_of_generators_are_replaced_by_those_of_their_base() -> None:
     rates = {"generator": Adam(1e-3), "discriminator": Adam(0.1)}
-    model = Model(gan(OwnGAN, weights={"generator": 0.1}), optimizer=rates, input_shape=(1, 4, 4), metrics=())
-    found = parts_of(model, torch.zeros(8))
-    assert [one.finding.check for one in found.values()][:4] == [
+    model = Model(make_gan(OwnGAN, weights={"generator": 0.1}), optimizer=rates, input_shape=(1, 4, 4), metrics=())
+    suspects = suspects_by_change(model, torch.zeros(8))
+    assert [one.finding.check for one in suspects.values()][:4] == [
         "own-objective", "wrong-output", "wrong-output", "norm-before-output",
     ]  # fmt: skip
     case = case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=3)
-    begun = {does: one.apply(case).begin() for does, one in found.items()}
-    assert type(begun["the objective GAN"].objective) is GAN
-    assert begun["all losses with the weight 1"].objective.weights == {}
-    assert begun["the learning rate 0.001 for the discriminator"].optimizers["discriminator"].lr == 1e-3
-    assert isinstance(begun["a generator that ends in a tanh"].objective.generator.layers["end"], Tanh)
-    assert isinstance(begun["the network without generator.norm"].objective.generator.layers["norm"], Identity)
-    plain = begun["a discriminator without batch normalization"].objective.discriminator
-    assert isinstance(plain.layers["norm"], Identity)
+    initial_models = {does: one.apply(case).begin() for does, one in suspects.items()}
+    assert type(initial_models["the objective GAN"].objective) is GAN
+    assert initial_models["all losses with the weight 1"].objective.weights == {}
+    assert initial_models["the learning rate 0.001 for the discriminator"].optimizers["discriminator"].lr == 1e-3
+    assert isinstance(initial_models["a generator that ends in a tanh"].objective.generator.layers["end"], Tanh)
+    assert isinstance(initial_models["the network without generator.norm"].objective.generator.layers["norm"], Identity)
+    discriminator = initial_models["a discriminator without batch normalization"].objective.discriminator
+    assert isinstance(discriminator.layers["norm"], Identity)
 
 
 def test_losses_are_tried_with_their_defaults_and_with_all_classes() -> None:
     net = Sequential(scores=Conv2d(3, 1))
     model = Model(net, SoftmaxCrossEntropy(ignore=0), Adam(), input_shape=(1, 4, 4), metrics=())
     y = torch.arange(16).view(1, 4, 4).expand(6, 4, 4) % 3
-    change = parts_of(model, y)["a loss that learns class 0"]
+    change = suspects_by_change(model, y)["a loss that learns class 0"]
     assert change.apply(case_of(model, torch.rand(6, 1, 4, 4), y, epochs=1)).model.loss.ignore is None
-    points = torch.cat([4 * torch.rand(6, 2, 2), torch.full((6, 2, 1), 2.0)], 2)
+    targets = torch.cat([4 * torch.rand(6, 2, 2), torch.full((6, 2, 1), 2.0)], 2)
     net = Sequential(maps=Conv2d(2, 1))
     model = Model(net, HeatMaps(stride=1, sigma=0.25), Adam(), input_shape=(1, 4, 4), metrics=())
-    found = parts_of(model, points)
-    changed = found["sigma = 1.0 in the loss"].apply(case_of(model, torch.rand(6, 1, 4, 4), points, epochs=1))
+    suspects = suspects_by_change(model, targets)
+    changed = suspects["sigma = 1.0 in the loss"].apply(case_of(model, torch.rand(6, 1, 4, 4), targets, epochs=1))
     assert (changed.model.loss.sigma, changed.model.loss.stride) == (1.0, 1)
-    assert not any("stride" in does for does in found)
+    assert not any("stride" in does for does in suspects)
 
 
 def test_images_beyond_0_to_1_are_scaled_for_networks_that_make_images() -> None:
-    model = Model(gan(GAN), input_shape=(1, 4, 4), metrics=())
+    model = Model(make_gan(GAN), input_shape=(1, 4, 4), metrics=())
     x = 2 * torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0)) - 1
     case = case_of(model, x, torch.zeros(8), epochs=1)
-    (change,) = [one for one in replaced_parts(case) if one.finding.check == "image-range"]
+    (change,) = [suspect for suspect in replaced_parts(case) if suspect.finding.check == "image-range"]
     scaled = change.apply(case).train.x
     assert (float(scaled.min()), float(scaled.max())) == (0.0, 1.0)
-    assert not [one for one in replaced_parts(replace(case, train=replace(case.train, x=scaled)))
-                if one.finding.check == "image-range"]  # fmt: skip
+    assert not [suspect for suspect in replaced_parts(replace(case, train=replace(case.train, x=scaled)))
+                if suspect.finding.check == "image-range"]  # fmt: skip
 
 
 def test_angles_are_tried_as_sine_and_cosine() -> None:
@@ -120,20 +123,20 @@ def test_angles_are_tried_as_sine_and_cosine() -> None:
     model = Model(net, "quadratic", Adam(), input_shape=(5,))
     y = torch.linspace(0, 359, 60)[:, None]
     case = case_of(model, torch.rand(60, 5), y, epochs=2)
-    (change,) = parts.angles(case)
+    (change,) = parts.angle_suspects(case)
     changed = change.apply(case)
     radians = np.radians(y[:, 0].numpy())
     expected = np.stack([np.sin(radians), np.cos(radians)], 1)
     np.testing.assert_allclose(changed.train.y, expected, atol=1e-6)
     assert changed.model.output_shape == (2,)
     assert torch.equal(changed.model.weights["hidden.weight"], case.initial.weights["hidden.weight"])
-    assert [*parts.angles(case_of(model, torch.rand(60, 5), y / 2, epochs=2))] == []
+    assert [*parts.angle_suspects(case_of(model, torch.rand(60, 5), y / 2, epochs=2))] == []
 
 
 def test_the_likeness_of_samples_is_by_the_energy_distance() -> None:
     rng = np.random.default_rng(0)
-    real, made = rng.random((9, 1, 3, 3)), 0.5 + 0.1 * rng.random((7, 1, 3, 3))
-    x, g = real.reshape(9, -1), made.reshape(7, -1)
+    real, generated = rng.random((9, 1, 3, 3)), 0.5 + 0.1 * rng.random((7, 1, 3, 3))
+    x, g = real.reshape(9, -1), generated.reshape(7, -1)
 
     def mean(a: np.ndarray, b: np.ndarray, same: bool) -> float:
         distances = [np.linalg.norm(p - q) for i, p in enumerate(a) for j, q in enumerate(b) if not same or i != j]
@@ -144,8 +147,8 @@ def test_the_likeness_of_samples_is_by_the_energy_distance() -> None:
 
     noise = torch.randn(9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
     blank = x.mean(0) + 1e-3 * noise
-    found = scores([torch.from_numpy(one) for one in made], [torch.from_numpy(one) for one in real])
-    assert float(found.values.mean()) == pytest.approx(1 - distance(g) / distance(blank), rel=1e-3)
+    likeness = scores([torch.from_numpy(one) for one in generated], [torch.from_numpy(one) for one in real])
+    assert float(likeness.values.mean()) == pytest.approx(1 - distance(g) / distance(blank), rel=1e-3)
     assert float(scores(*[[torch.from_numpy(one) for one in real]] * 2).values.mean()) > 0.8
 
 
@@ -159,6 +162,6 @@ def test_a_relu_behind_key_points_is_the_cause() -> None:
     model = Model(net, Coordinates(size=(8, 8)), Adam(1e-2), input_shape=(1, 8, 8), metrics=())
     train, validation = (x[:300], y[:300]), (x[300:], y[300:])
     history = model.fit(*train, epochs=20, batch_size=16, verbose=False)
-    found = model.doctor(*train, validation=validation, history=history, epochs=20, batch_size=16)
-    assert (found.causes[0], found.kind(0)) == ("wrong-output", "cause")
-    assert found.findings[0].evidence["lowest_gain"] > 0
+    diagnosis = model.doctor(*train, validation=validation, history=history, epochs=20, batch_size=16)
+    assert (diagnosis.causes[0], diagnosis.kind(0)) == ("wrong-output", "cause")
+    assert diagnosis.findings[0].evidence["lowest_gain"] > 0

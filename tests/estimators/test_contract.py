@@ -17,7 +17,7 @@ from conformance.case import SkipCase
 from pellucid.estimators import KNeighborsClassifier, NetworkClassifier, SoftmaxRegression
 
 X, Y = load_iris(return_X_y=True)
-NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
+CLASS_NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
 
 
 @pytest.mark.real  # minutes; the scorecard counts the same checks
@@ -32,7 +32,7 @@ def test_every_check_of_an_estimator_passes(estimator) -> None:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("estimator", estimators.ESTIMATORS, ids=repr)
 def test_a_pickled_estimator_predicts_the_same(estimator, tmp_path) -> None:
-    fitted = clone(estimator).fit(X, NAMES if is_classifier(estimator) else Y)
+    fitted = clone(estimator).fit(X, CLASS_NAMES if is_classifier(estimator) else Y)
     joblib.dump(fitted, tmp_path / "fitted.joblib")
     for copy in (pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "fitted.joblib")):
         np.testing.assert_array_equal(copy.predict(X), fitted.predict(X))
@@ -50,7 +50,8 @@ def test_a_pickled_estimator_predicts_the_same(estimator, tmp_path) -> None:
 def test_a_search_over_a_pipeline_chooses_the_best_parameters(estimator, grid: dict) -> None:
     name = type(estimator).__name__.lower()
     pipeline = make_pipeline(StandardScaler(), estimator)
-    search = GridSearchCV(pipeline, {f"{name}__{key}": values for key, values in grid.items()}, cv=2).fit(X, NAMES)
+    search = GridSearchCV(pipeline, {f"{name}__{key}": values for key, values in grid.items()}, cv=2)
+    search.fit(X, CLASS_NAMES)
     assert search.best_score_ > 0.9
     assert search.best_score_ == max(search.cv_results_["mean_test_score"])
     assert search.predict(X[:1]).tolist() == ["setosa"]

@@ -16,7 +16,7 @@ X = (X[:300] / 16).astype(np.float32)
 Y = Y[:300]
 
 
-def search() -> GridSearchCV:
+def run_search() -> GridSearchCV:
     return GridSearchCV(NetworkClassifier(epochs=3, random_state=0), {"batch_size": [30, 100]}, cv=2).fit(X, Y)
 
 
@@ -24,13 +24,13 @@ def search() -> GridSearchCV:
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_two_workers_give_the_results_of_one(backend: str):
-    alone = search()
+    one_worker = run_search()
     with parallel_config(backend, n_jobs=2):
-        both = search()
+        two_workers = run_search()
     for name in ("mean_test_score", "std_test_score"):
-        np.testing.assert_array_equal(both.cv_results_[name], alone.cv_results_[name])
-    for path, weights in alone.best_estimator_.model_.weights.items():
-        np.testing.assert_array_equal(both.best_estimator_.model_.weights[path].numpy(), weights.numpy())
+        np.testing.assert_array_equal(two_workers.cv_results_[name], one_worker.cv_results_[name])
+    for path, weights in one_worker.best_estimator_.model_.weights.items():
+        np.testing.assert_array_equal(two_workers.best_estimator_.model_.weights[path].numpy(), weights.numpy())
 
 
 @pytest.mark.parametrize(("batch_size", "threads"), [(200, 1), (300, 2)])
@@ -39,19 +39,19 @@ def test_a_small_network_trains_on_one_thread(batch_size: int, threads: int, mon
     from pellucid.combine import Sequential
     from pellucid.layers import Dense, ReLU
 
-    seen = set[int]()
+    thread_counts = set[int]()
 
-    class Look(Callback):
+    class RecordThreads(Callback):
         def on_epoch_end(self, training, row) -> None:
-            seen.add(torch.get_num_threads())
+            thread_counts.add(torch.get_num_threads())
 
-    plain = fit.Loop.__init__
+    original_init = fit.Loop.__init__
 
-    def with_look(self, whole, plan) -> None:
-        plain(self, whole, plan)
-        self.plan.callbacks.append(Look())
+    def init_with_callback(self, model, plan) -> None:
+        original_init(self, model, plan)
+        self.plan.callbacks.append(RecordThreads())
 
-    monkeypatch.setattr(fit.Loop, "__init__", with_look)
+    monkeypatch.setattr(fit.Loop, "__init__", init_with_callback)
     torch.set_num_threads(2)
     try:
         net = Sequential(Dense(250), ReLU(), Dense(10))
@@ -59,7 +59,7 @@ def test_a_small_network_trains_on_one_thread(batch_size: int, threads: int, mon
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    assert seen == {threads}
+    assert thread_counts == {threads}
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

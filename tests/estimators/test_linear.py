@@ -9,10 +9,10 @@ from pellucid.estimators import ElasticNet, Lasso, LinearRegression, Ridge
 
 X, Y = make_regression(60, 5, n_informative=3, noise=4.0, bias=7.0, random_state=0)
 WEIGHTS = np.random.default_rng(0).random(60) + 0.1
-LINE = 2 * np.random.default_rng(1).random((100, 1))
-NOISY = 5 + 7 * LINE[:, 0] + np.random.default_rng(2).normal(size=100)
+LINE_X = 2 * np.random.default_rng(1).random((100, 1))
+LINE_Y = 5 + 7 * LINE_X[:, 0] + np.random.default_rng(2).normal(size=100)
 
-CLOSED = [
+EQUAL_ESTIMATORS = [
     (LinearRegression(), linear_model.LinearRegression()),
     (LinearRegression("normal"), linear_model.LinearRegression()),
     (LinearRegression("normal", fit_intercept=False), linear_model.LinearRegression(fit_intercept=False)),
@@ -25,13 +25,15 @@ CLOSED = [
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
-@pytest.mark.parametrize(("ours", "theirs"), CLOSED, ids=[repr(ours) for ours, _ in CLOSED])
-def test_coefficients_are_those_of_scikit_learn(ours, theirs, weights) -> None:
-    ours.fit(X, Y, sample_weight=weights)
-    theirs.fit(X, Y, sample_weight=weights)
-    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=1e-6)
-    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
+@pytest.mark.parametrize(
+    ("estimator", "expected"), EQUAL_ESTIMATORS, ids=[repr(estimator) for estimator, _ in EQUAL_ESTIMATORS]
+)
+def test_coefficients_are_those_of_scikit_learn(estimator, expected, weights) -> None:
+    estimator.fit(X, Y, sample_weight=weights)
+    expected.fit(X, Y, sample_weight=weights)
+    np.testing.assert_allclose(estimator.coef_, expected.coef_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(estimator.intercept_, expected.intercept_, rtol=1e-6)
+    np.testing.assert_allclose(estimator.predict(X), expected.predict(X), rtol=1e-6)
 
 
 def test_the_solution_of_minimum_norm_is_found() -> None:
@@ -128,20 +130,20 @@ def test_a_penalty_below_rounding_gives_equal_columns_equal_coefficients() -> No
 
 
 def test_batch_gradient_descent_reaches_the_normal_equation_and_stochastic_descent_approaches_it() -> None:
-    exact = LinearRegression("normal").fit(LINE, NOISY)
-    batch = LinearRegression("batch", learning_rate=0.1, epochs=1000).fit(LINE, NOISY)  # Géron 2019, chapter 4
+    exact = LinearRegression("normal").fit(LINE_X, LINE_Y)
+    batch = LinearRegression("batch", learning_rate=0.1, epochs=1000).fit(LINE_X, LINE_Y)  # Géron 2019, chapter 4
     assert batch.coef_ == pytest.approx(exact.coef_, rel=1e-8)
     assert batch.intercept_ == pytest.approx(exact.intercept_, rel=1e-8)
     for solver in ("sgd", "minibatch"):
-        near = LinearRegression(solver, random_state=0).fit(LINE, NOISY)
-        assert near.coef_ == pytest.approx(exact.coef_, abs=0.3)
-        assert near.coef_ != pytest.approx(exact.coef_, rel=1e-8)
+        stochastic = LinearRegression(solver, random_state=0).fit(LINE_X, LINE_Y)
+        assert stochastic.coef_ == pytest.approx(exact.coef_, abs=0.3)
+        assert stochastic.coef_ != pytest.approx(exact.coef_, rel=1e-8)
 
 
 def test_the_steps_of_stochastic_descent_are_those_of_its_schedule() -> None:
     """One example at a time: w ← w - t0 / (t + t1) 2 (x w + b - y) x."""
-    fitted = LinearRegression("sgd", epochs=2, t0=3.0, t1=40.0).fit(LINE[:1], NOISY[:1])
-    (x,), y, w, b = LINE[0], NOISY[0], 0.0, 0.0
+    fitted = LinearRegression("sgd", epochs=2, t0=3.0, t1=40.0).fit(LINE_X[:1], LINE_Y[:1])
+    (x,), y, w, b = LINE_X[0], LINE_Y[0], 0.0, 0.0
     for t in range(2):
         slope = 3.0 / (t + 40.0) * 2 * (x * w + b - y)
         w, b = w - slope * x, b - slope
@@ -158,17 +160,17 @@ def test_a_learning_rate_of_zero_keeps_the_initial_weights(kind) -> None:
 def test_stochastic_descent_does_not_diverge_for_large_features(solver: str) -> None:
     """t1 = 2 t0 (x² + 1) with x = 1000: the first rate is 1/2 of 1 / (x² + 1), which makes the error 0 in one step."""
     x, y = np.array([[1000.0]]), np.array([2.0])
-    fitted = LinearRegression(solver, epochs=1).fit(x, y)
-    assert fitted.predict(x) == pytest.approx(y, rel=1e-9)
-    far = LinearRegression(solver, random_state=0).fit(1000 * LINE, NOISY)
-    exact = np.linalg.lstsq(np.c_[1000 * LINE, np.ones(100)], NOISY, rcond=None)[0]
-    assert far.score(1000 * LINE, NOISY) > 0
-    assert far.coef_[0] == pytest.approx(exact[0], rel=1.0)
+    one_example = LinearRegression(solver, epochs=1).fit(x, y)
+    assert one_example.predict(x) == pytest.approx(y, rel=1e-9)
+    fitted = LinearRegression(solver, random_state=0).fit(1000 * LINE_X, LINE_Y)
+    exact = np.linalg.lstsq(np.c_[1000 * LINE_X, np.ones(100)], LINE_Y, rcond=None)[0]
+    assert fitted.score(1000 * LINE_X, LINE_Y) > 0
+    assert fitted.coef_[0] == pytest.approx(exact[0], rel=1.0)
 
 
 def test_a_diverging_learning_rate_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="learning rate"):
-        LinearRegression("batch", learning_rate=50.0).fit(LINE, NOISY)
+        LinearRegression("batch", learning_rate=50.0).fit(LINE_X, LINE_Y)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
@@ -189,20 +191,20 @@ def test_the_subgradient_of_the_cost_contains_zero_at_the_sparse_minimum(estimat
 
 def test_the_lasso_of_correlated_features_is_at_its_minimum() -> None:
     """At scikit-learn's own tolerance, the coefficients of the diabetes data are wrong by 0.03."""
-    sick, progress = load_diabetes(return_X_y=True)
-    fitted = Lasso(0.5).fit(sick, progress)
+    x, y = load_diabetes(return_X_y=True)
+    fitted = Lasso(0.5).fit(x, y)
     w = fitted.coef_
-    gradient = sick.T @ (sick @ w + fitted.intercept_ - progress) / len(sick)
+    gradient = x.T @ (x @ w + fitted.intercept_ - y) / len(x)
     np.testing.assert_allclose(gradient[w != 0], -0.5 * np.sign(w[w != 0]), atol=1e-8)
     assert (np.abs(gradient[w == 0]) <= 0.5).all()
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
 def test_proximal_gradient_descent_approaches_the_sparse_minimum(ratio: float) -> None:
-    ours = ElasticNet(5.0, l1_ratio=ratio, solver="batch", epochs=300).fit(X, Y)
-    theirs = linear_model.ElasticNet(5.0, l1_ratio=ratio, tol=1e-10).fit(X, Y)
-    np.testing.assert_array_equal(ours.coef_ == 0, theirs.coef_ == 0)
-    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=0.02 * np.abs(theirs.coef_).max())
+    fitted = ElasticNet(5.0, l1_ratio=ratio, solver="batch", epochs=300).fit(X, Y)
+    expected = linear_model.ElasticNet(5.0, l1_ratio=ratio, tol=1e-10).fit(X, Y)
+    np.testing.assert_array_equal(fitted.coef_ == 0, expected.coef_ == 0)
+    np.testing.assert_allclose(fitted.coef_, expected.coef_, atol=0.02 * np.abs(expected.coef_).max())
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_proximal_gradient_descent_approaches_the_sparse_minimum(ratio: float) -
         (LinearRegression("sgd", epochs=0), "epochs"),
     ],
 )
-def test_a_wrong_parameter_is_named(estimator, message: str) -> None:
+def test_the_error_for_an_invalid_parameter_names_it(estimator, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         estimator.fit(X, Y)
 
@@ -245,8 +247,8 @@ def test_coefficients_and_their_paths_are_drawn() -> None:
     )
     corners = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])  # orthogonal: a soft threshold each
     figure = Lasso().plot_path(corners, corners @ [3.0, -7.0], [0.1, 1.0, 10.0])
-    drawn = [line.get_ydata() for line in figure.axes[0].lines[:2]]
-    np.testing.assert_allclose(drawn, [[-6.9, -6.0, 0.0], [2.9, 2.0, 0.0]], atol=1e-9)
+    drawn_paths = [line.get_ydata() for line in figure.axes[0].lines[:2]]
+    np.testing.assert_allclose(drawn_paths, [[-6.9, -6.0, 0.0], [2.9, 2.0, 0.0]], atol=1e-9)
 
 
 def test_the_network_has_the_coefficients_and_pellucids_tools() -> None:

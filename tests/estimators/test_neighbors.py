@@ -14,7 +14,7 @@ from pellucid.estimators import neighbors as neighbors_module
 from pellucid.estimators.neighbors import nearest
 
 RNG = np.random.default_rng(0)
-DIGITS, LABELS = load_digits(return_X_y=True)
+DIGITS_X, DIGITS_Y = load_digits(return_X_y=True)
 
 
 @pytest.mark.parametrize(("metric", "name"), [("l2", "euclidean"), ("l1", "cityblock")])
@@ -27,20 +27,20 @@ def test_neighbours_are_those_of_a_sorted_table_of_all_distances(metric: str, na
         "tied": (RNG.integers(0, 3, (300, 2)).astype(float), RNG.integers(0, 3, (40, 2)).astype(float)),
         "uint8": (RNG.integers(0, 256, (300, 20), np.uint8), RNG.integers(0, 256, (40, 20), np.uint8)),
     }[kind]
-    table = cdist(queries.astype(float), points.astype(float), name)
-    expected = table.argsort(1, kind="stable")[:, :9]
+    all_distances = cdist(queries.astype(float), points.astype(float), name)
+    expected = all_distances.argsort(1, kind="stable")[:, :9]
     distances, indices = KNeighborsClassifier(metric=metric).fit(points, np.arange(300) % 3).kneighbors(queries, 9)
-    np.testing.assert_allclose(distances, np.take_along_axis(table, expected, 1), rtol=1e-12)
+    np.testing.assert_allclose(distances, np.take_along_axis(all_distances, expected, 1), rtol=1e-12)
     np.testing.assert_array_equal(indices, expected)
 
 
 @pytest.mark.parametrize(("metric", "p"), [("l2", 2), ("l1", 1)])
 def test_digits_are_classified_as_by_scikit_learn(metric: str, p: int) -> None:
-    ours = KNeighborsClassifier(3, metric=metric).fit(DIGITS[:1000], LABELS[:1000])
-    theirs = neighbors.KNeighborsClassifier(3, p=p, algorithm="brute").fit(DIGITS[:1000], LABELS[:1000])
-    shares = ours.predict_proba(DIGITS[1000:])
-    np.testing.assert_allclose(shares, theirs.predict_proba(DIGITS[1000:]))
-    assert ours.score(DIGITS[1000:], LABELS[1000:]) == theirs.score(DIGITS[1000:], LABELS[1000:])
+    fitted = KNeighborsClassifier(3, metric=metric).fit(DIGITS_X[:1000], DIGITS_Y[:1000])
+    expected = neighbors.KNeighborsClassifier(3, p=p, algorithm="brute").fit(DIGITS_X[:1000], DIGITS_Y[:1000])
+    probabilities = fitted.predict_proba(DIGITS_X[1000:])
+    np.testing.assert_allclose(probabilities, expected.predict_proba(DIGITS_X[1000:]))
+    assert fitted.score(DIGITS_X[1000:], DIGITS_Y[1000:]) == expected.score(DIGITS_X[1000:], DIGITS_Y[1000:])
 
 
 @pytest.mark.parametrize(("metric", "name"), [("l2", "euclidean"), ("l1", "cityblock")])
@@ -48,26 +48,28 @@ def test_digits_are_classified_as_by_scikit_learn(metric: str, p: int) -> None:
 def test_neighbours_do_not_depend_on_the_scale_of_the_data(metric: str, name: str, exponent: int) -> None:
     """A power of two changes no digit of a number, only its exponent: 2^66 squared overflows float32."""
     points, queries = RNG.normal(size=(60, 4)), RNG.normal(size=(9, 4))
-    table = cdist(queries, points, name)
-    expected = table.argsort(1, kind="stable")[:, :5]
+    all_distances = cdist(queries, points, name)
+    expected = all_distances.argsort(1, kind="stable")[:, :5]
     fitted = KNeighborsClassifier(metric=metric).fit(np.ldexp(points, exponent), np.arange(60) % 3)
     distances, indices = fitted.kneighbors(np.ldexp(queries, exponent))
     np.testing.assert_array_equal(indices, expected)
-    np.testing.assert_allclose(np.ldexp(distances, -exponent), np.take_along_axis(table, expected, 1), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.ldexp(distances, -exponent), np.take_along_axis(all_distances, expected, 1), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("metric", ["l1", "l2"])
 @pytest.mark.parametrize("outlier", [1e4, 1e12, 1e200])
 def test_one_far_point_changes_no_other_neighbour(metric: str, outlier: float) -> None:
     points, queries = RNG.normal(size=(60, 4)), RNG.normal(size=(9, 4))
-    table = cdist(queries, points, "euclidean" if metric == "l2" else "cityblock")
-    table[:, 0] = np.inf
+    all_distances = cdist(queries, points, "euclidean" if metric == "l2" else "cityblock")
+    all_distances[:, 0] = np.inf
     points[0] = outlier
     fitted = KNeighborsClassifier(metric=metric).fit(points, np.arange(60) % 3)
-    np.testing.assert_array_equal(fitted.kneighbors(queries)[1], table.argsort(1, kind="stable")[:, :5])
+    np.testing.assert_array_equal(fitted.kneighbors(queries)[1], all_distances.argsort(1, kind="stable")[:, :5])
 
 
-class Largest(TorchDispatchMode):
+class LargestTensor(TorchDispatchMode):
     """Record the bytes of the largest tensor that an operation returns."""
 
     bytes = 0
@@ -75,8 +77,8 @@ class Largest(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run the operation."""
         result = func(*args, **(kwargs or {}))
-        for one in result if isinstance(result, tuple) else (result,):
-            self.bytes = max(self.bytes, one.nbytes if isinstance(one, torch.Tensor) else 0)
+        for value in result if isinstance(result, tuple) else (result,):
+            self.bytes = max(self.bytes, value.nbytes if isinstance(value, torch.Tensor) else 0)
         return result
 
 
@@ -87,9 +89,9 @@ def test_distances_are_computed_in_blocks(metric: str, monkeypatch) -> None:
     points[0] *= 1e4
     for name in ("BLOCK_BYTES", "PAIR_BYTES", "CACHE_BYTES"):
         monkeypatch.setattr(neighbors_module, name, 1 << 16)
-    monkeypatch.setattr(neighbors_module, "CHUNK", 500)
+    monkeypatch.setattr(neighbors_module, "CHUNK_SIZE", 500)
     x, y = torch.from_numpy(queries), torch.from_numpy(points)
-    with Largest() as largest:
+    with LargestTensor() as largest:
         nearest(y, x, 3, metric)
     assert (1 << 15) < largest.bytes <= max(1 << 16, 4 * points.size)
 
@@ -107,7 +109,7 @@ def test_ties_between_classes_go_to_the_first_class() -> None:
     assert fitted.predict_proba([[0.1]]).tolist() == [[0.5, 0.5]]
 
 
-def test_more_neighbours_than_points_is_an_error_of_values() -> None:
+def test_more_neighbours_than_points_is_a_value_error() -> None:
     fitted = KNeighborsClassifier(3).fit([[0.0], [1.0]], [0, 1])
     with pytest.raises(
         ValueError, match="Expected n_neighbors <= n_samples_fit, but n_neighbors = 3, n_samples_fit = 2"
@@ -135,20 +137,22 @@ def test_an_invalid_number_of_neighbours_is_refused_in_each_call(count, error: t
         (KNeighborsClassifier(metric="cosine"), ValueError, "metric must be one of l1, l2"),
     ],
 )
-def test_a_wrong_parameter_is_named(estimator, error: type[Exception], message: str) -> None:
+def test_the_error_for_an_invalid_parameter_names_it(estimator, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         estimator.fit([[0.0], [1.0]], [0, 1])
 
 
 def test_the_plot_shows_the_predicted_regions_and_the_points() -> None:
-    points, labels = DIGITS[:60, 20:22], np.array(["zero", "one", "two"])[LABELS[:60] % 3]
+    points, labels = DIGITS_X[:60, 20:22], np.array(["zero", "one", "two"])[DIGITS_Y[:60] % 3]
     fitted = KNeighborsClassifier(1).fit(points, labels)
     plot = fitted.plot(points, labels).axes[0]
-    shown = sorted(map(tuple, np.concatenate([part.get_offsets() for part in plot.collections[-3:]])))
-    assert shown == sorted(map(tuple, points))
+    drawn_points = sorted(
+        map(tuple, np.concatenate([collection.get_offsets() for collection in plot.collections[-3:]]))
+    )
+    assert drawn_points == sorted(map(tuple, points))
     assert [text.get_text() for text in plot.get_legend().get_texts()] == ["one", "two", "zero"]
     with pytest.raises(ValueError, match="2 features"):
-        KNeighborsClassifier().fit(DIGITS, LABELS).plot(DIGITS, LABELS)
+        KNeighborsClassifier().fit(DIGITS_X, DIGITS_Y).plot(DIGITS_X, DIGITS_Y)
 
 
 @pytest.mark.real

@@ -35,7 +35,7 @@ RULES: dict[str, tuple[Any, Any]] = {
 
 def small_pair() -> Pair:
     """The network and one image, small enough for matrices."""
-    pair = reuse.reused()
+    pair = reuse.reused_pair()
     return Pair(pair.family, pair.params, pair.module, pair.x[:1], pair.target[:1])
 
 
@@ -59,10 +59,10 @@ def relevance_by_matrices(pair: Pair, rule: Any, input_rule: Any) -> Tensor:
 @pytest.mark.parametrize("name", RULES)
 def test_zennit_takes_the_second_uses_input_for_both(name: str) -> None:
     pair = small_pair()
-    _, ours, theirs = reuse.zennits()[name]
+    _, ours, theirs = reuse.zennit_methods()[name]
     expected = relevance_by_matrices(pair, *RULES[name])
     assert_close(ours(pair), expected, 1e-9)
-    assert_close(theirs(reuse.unrolled(pair)), expected, 1e-9)
+    assert_close(theirs(reuse.unrolled_pair(pair)), expected, 1e-9)
     assert difference(theirs(pair), expected) > 1e-3  # no error, no warning, another picture
 
 
@@ -70,7 +70,7 @@ def test_zennit_takes_the_second_uses_input_for_both(name: str) -> None:
 @captum
 def test_captum_refuses_a_layer_used_twice() -> None:
     pair = small_pair()
-    _, ours, theirs = reuse.captums()["LRP"]
+    _, ours, theirs = reuse.captum_methods()["LRP"]
     rule = dense.epsilon_rule(1e-9)
     with pytest.raises(RuntimeError, match="being used more than once"):
         theirs(pair)

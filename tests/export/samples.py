@@ -10,36 +10,37 @@ from pellucid.models import MODELS
 from pellucid.nested import flatten
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
-from tests.models.zoo import VARIANTS, ZOO, thin
+from tests.models.zoo import VARIANTS, ZOO, thin_network
 from tests.oracle import Sample, cast
 from tests.references import reference_forward
 
-REGIONAL = (RoIAlign, RoIPool)  # of two-stage detectors, which are not exported
-ALL = {
-    f"{number} {sample}": sample for number, sample in enumerate(SAMPLES) if not isinstance(sample.layer, REGIONAL)
+ROI_LAYERS = (RoIAlign, RoIPool)  # of two-stage detectors, which are not exported
+ALL_SAMPLES = {
+    f"{number} {sample}": sample for number, sample in enumerate(SAMPLES) if not isinstance(sample.layer, ROI_LAYERS)
 } | NETWORKS
 
 
-def drawn(sample: Sample) -> tuple[dict[str, Any], tuple[Tensor, ...], list[Tensor]]:
+def draw_sample(sample: Sample) -> tuple[dict[str, Any], tuple[Tensor, ...], list[Tensor]]:
     """Return a sample's parameters and inputs in float32, and what PyTorch's own functions make of them in float64."""
     params, x = sample.inputs()
-    wanted = reference_forward(sample.layer, params, x, Mode())
+    expected_outputs = reference_forward(sample.layer, params, x, Mode())
     params, x = cast(params, torch.float32), cast(x, torch.float32)
-    return params, x if isinstance(x, tuple) else (x,), flat(wanted)
+    return params, x if isinstance(x, tuple) else (x,), flat_list(expected_outputs)
 
 
-def flat(y: Any) -> list[Tensor]:
+def flat_list(y: Any) -> list[Tensor]:
     """Return the tensors of nested tuples in one row."""
-    return [leaf for part in y for leaf in flat(part)] if isinstance(y, tuple) else [y]
+    return [leaf for part in y for leaf in flat_list(part)] if isinstance(y, tuple) else [y]
 
 
 def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     """Return every network of MODELS, one of 16 filters of the large ones, and its input."""
     networks: dict[str, tuple[Layer, tuple[int, ...]]] = {
-        str(one): (thin(one.build(), 1 if one.side == 32 else 16), (3, one.side, one.side)) for one in ZOO
+        str(one): (thin_network(one.build(), 1 if one.side == 32 else 16), (3, one.side, one.side)) for one in ZOO
     }
     networks |= {
-        f"{name} {options}": (thin(MODELS[name](**options), 16), (3, side, side)) for name, options, side in VARIANTS
+        f"{name} {options}": (thin_network(MODELS[name](**options), 16), (3, side, side))
+        for name, options, side in VARIANTS
     }
     networks["mlp"] = (MODELS["mlp"]((784, 30, 10)), (1, 28, 28))
     networks["lenet"] = (MODELS["lenet"](), (1, 28, 28))
@@ -56,7 +57,7 @@ def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     return {**networks, **small}
 
 
-def trained(net: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
+def trained_params(net: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return parameters as training leaves them: with running statistics and layer scales of their own."""
     rng = torch.Generator().manual_seed(5)
     params, _ = net.init(shape, rng)

@@ -52,13 +52,13 @@ def test_images_of_another_size_have_a_session_of_their_own() -> None:
 @pytest.mark.parametrize(("slow", "faster"), [("pellucid", "onnxruntime"), ("onnxruntime", "pellucid")])
 def test_auto_takes_the_engine_that_needs_less_time(model: Model, slow: str, faster: str) -> None:
     predict = model.predictor("auto")
-    run = predict._runs[slow]
+    run = predict._run_functions[slow]
 
-    def late(x: torch.Tensor) -> torch.Tensor:
+    def delayed(x: torch.Tensor) -> torch.Tensor:
         time.sleep(0.05)
         return run(x)
 
-    predict._runs[slow] = late
+    predict._run_functions[slow] = delayed
     predict(digits().x[:2])
     assert predict.engine == faster
 

@@ -31,14 +31,14 @@ from pellucid.losses import HeatMaps
 from pellucid.model import Model
 from pellucid.onnx_nodes import WRITERS, is_writable
 from pellucid.operators import OPERATORS, Times, Variance
-from tests.export.samples import ALL, REGIONAL, drawn
+from tests.export.samples import ALL_SAMPLES, ROI_LAYERS, draw_sample
 from tests.oracle import Sample, difference
 
 
 def run(data: bytes, *xs: torch.Tensor) -> list[torch.Tensor]:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    given = {each.name: x.numpy() for each, x in zip(session.get_inputs(), xs, strict=True)}
-    return [torch.from_numpy(y) for y in session.run(None, given)]
+    inputs_by_name = {value.name: x.numpy() for value, x in zip(session.get_inputs(), xs, strict=True)}
+    return [torch.from_numpy(y) for y in session.run(None, inputs_by_name)]
 
 
 def small_model(**options) -> Model:
@@ -48,19 +48,19 @@ def small_model(**options) -> Model:
     return Model(net, input_shape=(2, 8, 8), **options)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL_SAMPLES)
 def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None:
-    sample = ALL[name]
-    params, xs, wanted = drawn(sample)
+    sample = ALL_SAMPLES[name]
+    params, xs, expected_outputs = draw_sample(sample)
     data, parity = onnx_bytes(sample.layer, params, sample.shape)
     assert parity.difference <= 1e-5
-    assert max(map(difference, run(data, *xs), wanted)) <= 2e-6
+    assert max(map(difference, run(data, *xs), expected_outputs)) <= 2e-6
     first = run(data, *(x[:1] for x in xs))  # the batch axis is free
-    assert max(map(difference, first, (y[:1] for y in wanted))) <= 2e-6
+    assert max(map(difference, first, (y[:1] for y in expected_outputs))) <= 2e-6
 
 
 def test_every_layer_can_be_written() -> None:
-    assert {kind for kind in (*LAYERS, *OPERATORS) if not is_writable(kind)} == set(REGIONAL)
+    assert {kind for kind in (*LAYERS, *OPERATORS) if not is_writable(kind)} == set(ROI_LAYERS)
     assert not [kind for kind in WRITERS if kind.onnx is not Layer.onnx], "written in two places"
 
 
@@ -81,20 +81,20 @@ def test_every_layer_can_be_written() -> None:
 def test_rounding_up_leaves_out_windows_behind_the_image(layer, size, tmp_path) -> None:
     # ONNX's own formula counts one more where the stride skips the end: (5, 8) gives 3 rows for ours of 2.
     sample = Sample(layer, (2, *size))
-    _, xs, (wanted,) = drawn(sample)
+    _, xs, (expected,) = draw_sample(sample)
     (tmp_path / "net.onnx").write_bytes(onnx_bytes(layer, {}, sample.shape)[0])
-    (found,) = run((tmp_path / "net.onnx").read_bytes(), *xs)
-    assert difference(found, wanted) <= 2e-6
+    (output,) = run((tmp_path / "net.onnx").read_bytes(), *xs)
+    assert difference(output, expected) <= 2e-6
     net, params = from_onnx(tmp_path / "net.onnx")
-    assert difference(outputs(net, params, xs, None)[0], wanted) <= 2e-6
+    assert difference(outputs(net, params, xs, None)[0], expected) <= 2e-6
 
 
-def test_padding_that_onnxruntime_does_not_take_is_reported() -> None:
+def test_padding_that_onnxruntime_does_not_support_is_refused() -> None:
     with pytest.raises(PellucidError, match="needs a padding as large as the kernel, which onnxruntime does not"):
         onnx_bytes(MaxPool2d(2, 4, 0, 2, ceil_mode=True), {}, (2, 5, 4))
 
 
-def test_tensors_have_our_paths_and_the_file_says_what_it_takes(tmp_path) -> None:
+def test_tensors_have_the_paths_of_parameters_and_metadata_the_inputs(tmp_path) -> None:
     model = small_model(classes=["a", "b", "ü"], preprocess={"data": "x", "mean": [0.5, 0.1], "std": [0.2, 4.0]})
     to_onnx(model, tmp_path / "model.onnx")
     proto = onnx.load(tmp_path / "model.onnx")
@@ -107,13 +107,13 @@ def test_tensors_have_our_paths_and_the_file_says_what_it_takes(tmp_path) -> Non
     told = {each.key: json.loads(each.value) for each in proto.metadata_props}
     logits = "logits; softmax over axis 1 gives the probabilities of predict"
     assert told == {"classes": ["a", "b", "ü"], "preprocess": model.preprocess, "outputs": logits}
-    (given,), (out,) = proto.graph.input, proto.graph.output
-    assert (given.name, out.name) == ("input", "output")
-    assert [each.dim_param or each.dim_value for each in given.type.tensor_type.shape.dim] == ["N", 2, 8, 8]
-    assert [each.dim_param or each.dim_value for each in out.type.tensor_type.shape.dim] == ["N", 3]
+    (graph_input,), (graph_output,) = proto.graph.input, proto.graph.output
+    assert (graph_input.name, graph_output.name) == ("input", "output")
+    assert [each.dim_param or each.dim_value for each in graph_input.type.tensor_type.shape.dim] == ["N", 2, 8, 8]
+    assert [each.dim_param or each.dim_value for each in graph_output.type.tensor_type.shape.dim] == ["N", 3]
 
 
-def test_standardising_comes_first_and_logits_come_out(tmp_path) -> None:
+def test_a_file_standardises_images_and_returns_logits(tmp_path) -> None:
     model = small_model(preprocess={"mean": [0.5, 0.1], "std": [0.2, 4.0]})
     to_onnx(model, tmp_path / "model.onnx")
     x = torch.rand(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -121,7 +121,7 @@ def test_standardising_comes_first_and_logits_come_out(tmp_path) -> None:
     assert torch.allclose(logits.softmax(1), model.predict(x), atol=1e-6)
 
 
-MEANINGS = [
+OUTPUT_MEANINGS = [
     ("softmax_cross_entropy", "logits; softmax over axis 1 gives", lambda y: y.softmax(1)),
     ("focal", "logits; softmax over axis 1 gives", lambda y: y.softmax(1)),
     ("binary_cross_entropy", "logits; sigmoid gives", lambda y: y.sigmoid()),
@@ -131,33 +131,33 @@ MEANINGS = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "text", "convert"), MEANINGS, ids=[loss for loss, _, _ in MEANINGS])
+@pytest.mark.parametrize(("loss", "text", "convert"), OUTPUT_MEANINGS, ids=[loss for loss, _, _ in OUTPUT_MEANINGS])
 def test_the_file_says_how_predict_follows_from_its_outputs(loss: str, text: str, convert, tmp_path) -> None:
     """What the metadata says, done to the outputs that onnxruntime computes, gives what `predict` returns."""
     path = tmp_path / "model.onnx"
     end = Sequential(flat=Flatten(), scores=Dense(3), **({"log": LogSoftmax()} if loss == "nll" else {}))
     model = Model(end, loss, input_shape=(2, 4, 4))
     to_onnx(model, path)
-    assert outputs_of(path).startswith(text)
+    assert outputs_metadata(path).startswith(text)
     x = torch.rand(5, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     (y,) = run(path.read_bytes(), x)
     torch.testing.assert_close(convert(y), model.predict(x), rtol=1e-5, atol=1e-6)
 
 
-def outputs_of(path) -> str:
+def outputs_metadata(path) -> str:
     return {each.key: json.loads(each.value) for each in onnx.load(path).metadata_props}["outputs"]
 
 
 def test_the_file_of_masks_points_and_several_outputs_says_what_they_are(tmp_path) -> None:
     path = tmp_path / "model.onnx"
     to_onnx(Model(Sequential(c=Conv2d(3, 1)), input_shape=(1, 6, 6)), path)
-    assert outputs_of(path) == "logits; softmax over axis 1 gives the probabilities of predict"
+    assert outputs_metadata(path) == "logits; softmax over axis 1 gives the probabilities of predict"
     to_onnx(Model(Sequential(c=Conv2d(2, 1)), HeatMaps(), input_shape=(1, 6, 6)), path)
-    assert outputs_of(path) == "the network's values; HeatMaps.predict converts them to the values of predict"
+    assert outputs_metadata(path) == "the network's values; HeatMaps.predict converts them to the values of predict"
     heads = Fork(main=Dense(3), other=Dense(3))
     to_onnx(Model(Sequential(f=Flatten(), heads=heads), "auxiliary_cross_entropy", input_shape=(1, 4, 4)), path)
     text = "output1: logits; softmax over axis 1 gives the probabilities of predict, which uses no other output"
-    assert outputs_of(path) == text
+    assert outputs_metadata(path) == text
 
 
 def test_channels_last_weights_are_written_in_order() -> None:
@@ -170,7 +170,7 @@ def test_channels_last_weights_are_written_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", ["input", "output", "preprocess"])
-def test_layers_may_be_called_as_the_file_calls_its_own(name: str) -> None:
+def test_layers_may_have_names_that_the_file_uses(name: str) -> None:
     net = Sequential(**{name: Dense(3), "then": Identity()})
     params, _ = net.init((2,), torch.Generator().manual_seed(0))
     data, _ = onnx_bytes(net, params, (2,))
@@ -184,7 +184,7 @@ def test_a_file_that_would_differ_is_not_written(tmp_path, monkeypatch) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_layers_of_other_people_are_listed_at_once() -> None:
+def test_all_layers_without_onnx_nodes_are_listed() -> None:
     class Mine(Flatten):
         pass
 

@@ -31,7 +31,7 @@ from pellucid.layers import (
 from pellucid.nested import flatten
 from pellucid.onnx_nodes import proto as onnx_proto
 from pellucid.weights import onnxfile
-from tests.export.samples import ALL, drawn
+from tests.export.samples import ALL_SAMPLES, draw_sample
 from tests.oracle import difference
 
 RNG = np.random.default_rng(0)
@@ -51,18 +51,18 @@ def write(path, nodes, shape, constants=None, outputs=("y",), opset=21, axes=Non
     return path
 
 
-def weights(*shape):
+def rand(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_every_layer_and_combinator_comes_back(name: str, tmp_path) -> None:
-    sample = ALL[name]
-    params, xs, wanted = drawn(sample)
+@pytest.mark.parametrize("name", ALL_SAMPLES)
+def test_every_layer_and_combinator_is_imported_again(name: str, tmp_path) -> None:
+    sample = ALL_SAMPLES[name]
+    params, xs, expected_outputs = draw_sample(sample)
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx_bytes(sample.layer, params, sample.shape)[0])
     net, back = from_onnx(path)
-    assert max(map(difference, outputs(net, back, xs, None), wanted)) <= 2e-6
+    assert max(map(difference, outputs(net, back, xs, None), expected_outputs)) <= 2e-6
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_every_layer_and_combinator_comes_back(name: str, tmp_path) -> None:
         (Dropout(0.3), (7,)),
     ],
 )
-def test_layers_come_back_with_their_settings(layer, shape, tmp_path) -> None:
+def test_imported_layers_have_their_settings(layer, shape, tmp_path) -> None:
     params, _ = layer.init(shape, torch.Generator().manual_seed(0))
     (tmp_path / "net.onnx").write_bytes(onnx_bytes(layer, params, shape)[0])
     net, _ = from_onnx(tmp_path / "net.onnx")
@@ -106,14 +106,14 @@ def test_shared_weights_stay_shared(tmp_path) -> None:
     assert [node[0] for node in back.nodes.values()] == [Dense(3), ReLU(), "a.layer.dense", ReLU()]
 
 
-FOREIGN = {
+FOREIGN_FILES = {
     "a matrix that is not turned": (
-        [helper.make_node("Gemm", ["x", "w", "b"], ["y"])], [2, 5], {"w": weights(5, 3), "b": weights(3)}
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"])], [2, 5], {"w": rand(5, 3), "b": rand(3)}
     ),
     "uneven padding": (
         [helper.make_node("Conv", ["x", "w"], ["y"], pads=[0, 1, 2, 0], strides=[2, 1])],
         [1, 2, 6, 5],
-        {"w": weights(4, 2, 3, 2)},
+        {"w": rand(4, 2, 3, 2)},
     ),
     "constants for each channel": (
         [
@@ -123,7 +123,7 @@ FOREIGN = {
             helper.make_node("Div", ["3", "d"], ["y"]),
         ],
         ["N", 2, 3, 4],
-        {"a": weights(2, 1, 1), "b": weights(1, 2, 1, 1), "c": weights(1), "d": weights(2, 1, 1)},
+        {"a": rand(2, 1, 1), "b": rand(1, 2, 1, 1), "c": rand(1), "d": rand(2, 1, 1)},
     ),
     "a batch that is told by -1, and a constant node": (
         [
@@ -145,9 +145,9 @@ FOREIGN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", FOREIGN_FILES)
 def test_imported_files_agree_with_onnxruntime(name: str, tmp_path) -> None:
-    nodes, shape, constants = FOREIGN[name]
+    nodes, shape, constants = FOREIGN_FILES[name]
     path = write(
         tmp_path / "net.onnx",
         nodes,
@@ -157,10 +157,10 @@ def test_imported_files_agree_with_onnxruntime(name: str, tmp_path) -> None:
         axes=2 if "-1" in name else None,
     )
     net, params = from_onnx(path)
-    x = weights(*(2 if size == "N" else size for size in shape))
-    (wanted,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
-    (found,) = outputs(net, params, [torch.from_numpy(x)], None)
-    assert difference(found, torch.from_numpy(wanted)) <= 1e-6
+    x = rand(*(2 if size == "N" else size for size in shape))
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    (output,) = outputs(net, params, [torch.from_numpy(x)], None)
+    assert difference(output, torch.from_numpy(expected)) <= 1e-6
 
 
 def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
@@ -172,20 +172,20 @@ def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
     ]
     path = write(tmp_path / "net.onnx", nodes, [2, 3])
     missing = r"net.onnx has no layer for 2 operators: Sinh, 2 nodes, first 1; Hardmax, 1 node, first 3; pellucid"
-    with pytest.raises(PellucidError, match=missing) as it:
+    with pytest.raises(PellucidError, match=missing) as caught:
         from_onnx(path)
-    assert "\n" not in str(it.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("nodes", "constants", "why"),
+    ("nodes", "constants", "message"),
     [
-        ([("Conv", ["x", "w"], {"auto_pad": "SAME"})], {"w": weights(2, 3, 3, 3)}, "auto_pad='SAME'"),
-        ([("Conv", ["x", "w"], {})], {"w": weights(2, 5, 3, 3)}, r"w?eight is float32 2x5x3x3, not float32 2x3x3x3"),
+        ([("Conv", ["x", "w"], {"auto_pad": "SAME"})], {"w": rand(2, 3, 3, 3)}, "auto_pad='SAME'"),
+        ([("Conv", ["x", "w"], {})], {"w": rand(2, 5, 3, 3)}, r"w?eight is float32 2x5x3x3, not float32 2x3x3x3"),
         ([("MaxPool", ["x"], {"kernel_shape": [9, 9]})], {}, "smaller than the window"),
         ([("Softmax", ["x"], {"axis": 0})], {}, "along the batch"),
-        ([("Mul", ["x", "w"], {})], {"w": weights(4, 4)}, "Mul"),
-        ([("Relu", ["w"], {})], {"w": weights(4, 5)}, "an output y whose first axis is not the axis of examples"),
+        ([("Mul", ["x", "w"], {})], {"w": rand(4, 4)}, "Mul"),
+        ([("Relu", ["w"], {})], {"w": rand(4, 5)}, "an output y whose first axis is not the axis of examples"),
         ([("Conv", ["x", "x"], {})], {}, "has a kernel of 4 axes, or one for each example"),
         ([("LRN", ["x"], {"size": 4})], {}, "size=4, which is even"),
         ([("Dropout", ["x", "", "w"], {})], {"w": np.bool_(True)}, "in training mode"),
@@ -199,29 +199,29 @@ def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
         ([("Expand", ["x", "w"], {})], {"w": np.array([1 << 20, 3, 1 << 20, 5])}, "Expand"),
     ],
 )  # fmt: skip
-def test_a_node_that_no_layer_implements_is_reported(nodes, constants, why, tmp_path) -> None:
-    made = [helper.make_node(op, given, ["y"], name="it", **options) for op, given, options in nodes]
-    path = write(tmp_path / "net.onnx", made, ["N", 3, 4, 5], {name: np.asarray(v) for name, v in constants.items()})
-    with pytest.raises(PellucidError, match=why) as it:
+def test_a_node_that_no_layer_implements_is_reported(nodes, constants, message, tmp_path) -> None:
+    protos = [helper.make_node(op, inputs, ["y"], name="it", **options) for op, inputs, options in nodes]
+    path = write(tmp_path / "net.onnx", protos, ["N", 3, 4, 5], {name: np.asarray(v) for name, v in constants.items()})
+    with pytest.raises(PellucidError, match=message) as caught:
         from_onnx(path)
-    assert str(it.value).startswith(str(path))
-    assert "\n" not in str(it.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
-def exported() -> bytes:
+def file_bytes() -> bytes:
     net = Sequential(pool=AdaptiveAvgPool2d((2, 3)), norm=LocalContrastNorm(3), conv=Conv2d(3, 2))
     params, _ = net.init((2, 5, 7), torch.Generator().manual_seed(0))
     return onnx_bytes(net, params, (2, 5, 7))[0]
 
 
-def test_a_mark_is_not_believed_where_the_nodes_do_something_else(exported: bytes, tmp_path) -> None:
-    model = onnx.load_from_string(exported)
+def test_metadata_that_does_not_match_its_nodes_is_refused(file_bytes: bytes, tmp_path) -> None:
+    model = onnx.load_from_string(file_bytes)
     next(node for node in model.graph.node if node.op_type == "Sqrt").op_type = "Abs"
     onnx.save(model, tmp_path / "net.onnx")
     with pytest.raises(PellucidError, match="has pellucid metadata of a layer that is exported as different nodes"):
         from_onnx(tmp_path / "net.onnx")
-    model = onnx.load_from_string(exported)
+    model = onnx.load_from_string(file_bytes)
     rows = next(each for each in model.graph.initializer if each.name == "pool/rows")
     rows.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(rows) * 1.01, "pool/rows"))
     onnx.save(model, tmp_path / "net.onnx")
@@ -229,8 +229,8 @@ def test_a_mark_is_not_believed_where_the_nodes_do_something_else(exported: byte
         from_onnx(tmp_path / "net.onnx")
 
 
-def test_weights_that_stand_elsewhere_are_not_followed(exported: bytes, tmp_path) -> None:
-    model = onnx.load_from_string(exported)
+def test_external_weight_files_are_refused(file_bytes: bytes, tmp_path) -> None:
+    model = onnx.load_from_string(file_bytes)
     tensor = model.graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../../etc/passwd")
@@ -239,7 +239,7 @@ def test_weights_that_stand_elsewhere_are_not_followed(exported: bytes, tmp_path
         from_onnx(tmp_path / "net.onnx")
 
 
-def complaint(path) -> str:
+def error_message(path) -> str:
     try:
         from_onnx(path)
     except PellucidError as error:
@@ -247,23 +247,23 @@ def complaint(path) -> str:
     return ""
 
 
-def test_damaged_files_are_refused_in_one_line(exported: bytes, tmp_path) -> None:
+def test_damaged_files_are_refused_in_one_line(file_bytes: bytes, tmp_path) -> None:
     rng, path = np.random.default_rng(1), tmp_path / "net.onnx"
     refused = 0
     for _ in range(300):
-        data = bytearray(exported[: rng.integers(1, len(exported))] if rng.random() < 0.3 else exported)
+        data = bytearray(file_bytes[: rng.integers(1, len(file_bytes))] if rng.random() < 0.3 else file_bytes)
         for place in rng.integers(0, len(data), rng.integers(1, 6)):
             data[place] = rng.integers(0, 256)
         path.write_bytes(data)
-        said = complaint(path)
-        refused += bool(said)  # not where a digit of a weight changed
-        assert not said or said.startswith(str(path))
-        assert "\n" not in said
-        assert len(said) < 2000  # all layers that are missing
+        message_text = error_message(path)
+        refused += bool(message_text)  # not where a digit of a weight changed
+        assert not message_text or message_text.startswith(str(path))
+        assert "\n" not in message_text
+        assert len(message_text) < 2000  # all layers that are missing
     assert refused > 150
 
 
-def test_files_that_are_none_and_sizes_that_cannot_be(tmp_path, monkeypatch) -> None:
+def test_other_files_and_impossible_sizes_are_refused(tmp_path, monkeypatch) -> None:
     path = tmp_path / "net.onnx"
     with pytest.raises(PellucidError, match="is missing; give an ONNX file"):
         from_onnx(path)
@@ -276,21 +276,21 @@ def test_files_that_are_none_and_sizes_that_cannot_be(tmp_path, monkeypatch) -> 
     with pytest.raises(PellucidError, match="has no fixed sizes for its input x; give an example"):
         from_onnx(write(path, [relu], ["N", "C", 3]))
     with pytest.raises(PellucidError, match="an output w that is not computed by a node"):
-        from_onnx(write(path, [relu], [2, 3], {"w": weights(3)}, outputs=("w",)))
+        from_onnx(write(path, [relu], [2, 3], {"w": rand(3)}, outputs=("w",)))
     monkeypatch.setattr(onnx_proto, "MAX_NODES", 0)
     with pytest.raises(PellucidError, match="has 1 nodes, above the limit of 0"):
         from_onnx(write(path, [relu], [2, 3]))
     monkeypatch.setattr(onnxfile, "_MAX_STRUCTURE", 10)
     with pytest.raises(PellucidError, match="bytes besides its weights, above the limit of 10"):
-        from_onnx(write(path, [relu], [2, 3], {"w": weights(3)}))
+        from_onnx(write(path, [relu], [2, 3], {"w": rand(3)}))
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path) -> None:
     gemm = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
-    bad = weights(4, 3)
+    bad = rand(4, 3)
     bad[1, 1] = np.nan
     with pytest.raises(PellucidError, match=r"gemm\.weight contains NaN or infinity"):
         from_onnx(write(tmp_path / "net.onnx", [gemm], [2, 3], {"w": bad}))
-    doubles = weights(4, 3).astype(np.float64)
+    doubles = rand(4, 3).astype(np.float64)
     with pytest.raises(PellucidError, match="a constant of dtype float64 as its input 2"):
         from_onnx(write(tmp_path / "net.onnx", [gemm], [2, 3], {"w": doubles}))

@@ -22,7 +22,7 @@ from pellucid.layers import Conv2d
 from pellucid.losses import HeatMaps
 from pellucid.model import Model
 
-CHECK = "import sys; assert not [name for name in sys.modules if name.startswith(('pellucid', 'torch'))]\n"
+NO_IMPORTS_CHECK = "import sys; assert not [name for name in sys.modules if name.startswith(('pellucid', 'torch'))]\n"
 
 
 def run_page(path: Path, picture: np.ndarray) -> list[np.ndarray]:
@@ -30,7 +30,7 @@ def run_page(path: Path, picture: np.ndarray) -> list[np.ndarray]:
     Image.fromarray(picture).save(path.parent / "picture.png")
     page = path.with_suffix(".html").read_text(encoding="utf-8")
     (code,) = re.findall(r"(import numpy as np.*?)</", page, flags=re.DOTALL)
-    lines = f"{html.unescape(code)}\n{CHECK}np.savez('results.npz', *results)\n"
+    lines = f"{html.unescape(code)}\n{NO_IMPORTS_CHECK}np.savez('results.npz', *results)\n"
     subprocess.run([sys.executable, "-I", "-c", lines], cwd=path.parent, check=True, timeout=60)
     with np.load(path.parent / "results.npz") as results:
         return [results[name] for name in results.files]
@@ -46,11 +46,11 @@ def test_the_lines_of_the_page_return_what_predict_does(name: str, tmp_path: Pat
     channels, height, width = model.nominal_shape
     rng = np.random.default_rng(0)
     picture = rng.integers(256, size=(height, width, channels), dtype=np.uint8)
-    found = run_page(path, picture if channels == 3 else picture[:, :, 0])
+    results = run_page(path, picture if channels == 3 else picture[:, :, 0])
     expected = model.predict(torch.from_numpy(picture).permute(2, 0, 1)[None]).numpy()
-    assert np.abs(found[0] - expected).max() < 1e-5
+    assert np.abs(results[0] - expected).max() < 1e-5
     if expected.ndim == 4:
-        assert np.array_equal(found[1], found[0].argmax(1))
+        assert np.array_equal(results[1], results[0].argmax(1))
 
 
 @pytest.mark.slow
@@ -63,9 +63,9 @@ def test_a_detector_returns_its_detections(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(256, size=(height, width, 3), dtype=np.uint8)
     scaled = picture.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
     expected: Any = bare.run(None, {"input": scaled})
-    for found, one in zip(run_page(tmp_path / "whole.onnx", picture), expected, strict=True):
-        assert np.array_equal(found, one)
-    assert [one.name for one in whole.get_outputs()] == ["boxes", "scores", "labels", "count"]
+    for result, reference in zip(run_page(tmp_path / "whole.onnx", picture), expected, strict=True):
+        assert np.array_equal(result, reference)
+    assert [reference.name for reference in whole.get_outputs()] == ["boxes", "scores", "labels", "count"]
 
 
 def test_predictions_that_onnx_cannot_express_are_refused(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pellucid
 from pellucid.export import to_onnx, to_torch
 from pellucid.operators import Attention
 from tests.opening.networks import ViT
-from tests.opening.test_opened import images, made
+from tests.opening.test_opened import build_network, images
 
 
 def opened() -> pellucid.Model:
-    return pellucid.open(made(ViT).float().eval(), images(2).float())
+    return pellucid.open(build_network(ViT).float().eval(), images(2).float())
 
 
 def test_an_exported_vit_opens_again_with_its_layers(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from pellucid.nested import flatten, map_tree
 from tests.export.test_onnx_file import run
 from tests.export.test_torch_file import module_of
 from tests.opening.networks import NETWORKS
-from tests.opening.test_opened import images, made
-from tests.opening.test_operators import FUNCTIONS, Exact, Function, Standardized, TwoPaths
+from tests.opening.test_opened import build_network, images
+from tests.opening.test_operators import FUNCTIONS, FullPrecision, Function, Standardized, TwoPaths
 
 TOLERANCE = 1e-5  # relative to the largest value
 
@@ -31,7 +31,7 @@ def replaced(x: Tensor) -> Tensor:
     return y
 
 
-FURTHER: dict[str, Callable[[Tensor], Tensor]] = {
+MORE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "causal attention": lambda x: F.scaled_dot_product_attention(x, 2 * x, x, is_causal=True),
     "attention with a scale": lambda x: F.scaled_dot_product_attention(x, x, x, scale=0.1),
     "attention with a mask of choices": lambda x: F.scaled_dot_product_attention(x, x, x, MASK),
@@ -61,16 +61,16 @@ def assert_exports(network: nn.Module) -> None:
         y = network(x).detach()
         with torch.no_grad():
             outs = (*run(data, x.float()), module.double().train(False)(x))
-        for found in outs:
-            assert (found - y).abs().max() <= TOLERANCE * y.abs().max()
+        for output in outs:
+            assert (output - y).abs().max() <= TOLERANCE * y.abs().max()
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *FURTHER])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *MORE_FUNCTIONS])
 def test_function_equals_pytorchs(name: str) -> None:
-    assert_exports(Function({**FUNCTIONS, **FURTHER}[name]))
+    assert_exports(Function({**FUNCTIONS, **MORE_FUNCTIONS}[name]))
 
 
-@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Exact])
+@pytest.mark.parametrize("kind", [Standardized, TwoPaths, FullPrecision])
 def test_network_equals_pytorchs(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     assert_exports(kind().double().eval())
@@ -78,4 +78,4 @@ def test_network_equals_pytorchs(kind: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_opened_network_equals_pytorchs(kind: type[nn.Module]) -> None:
-    assert_exports(made(kind).eval())
+    assert_exports(build_network(kind).eval())

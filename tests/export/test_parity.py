@@ -11,14 +11,14 @@ from pellucid.network.traced import trace
 
 
 def test_the_difference_is_relative_to_the_largest_number_of_its_own_output() -> None:
-    ours = [torch.tensor([[1000.0, -2000.0]]), torch.tensor([[0.5]])]
-    theirs = [torch.tensor([[1000.0, -2002.0]]), torch.tensor([[0.375]])]
-    assert compare(ours, theirs).difference == 0.25
-    assert compare(ours[:1], theirs[:1]).difference == pytest.approx(1e-3)
+    model_outputs = [torch.tensor([[1000.0, -2000.0]]), torch.tensor([[0.5]])]
+    file_outputs = [torch.tensor([[1000.0, -2002.0]]), torch.tensor([[0.375]])]
+    assert compare(model_outputs, file_outputs).difference == 0.25
+    assert compare(model_outputs[:1], file_outputs[:1]).difference == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, 1.0001])
-def test_what_differs_is_an_error(wrong: float) -> None:
+def test_a_large_difference_raises(wrong: float) -> None:
     with pytest.raises(ParityError, match="the file would differ"):
         compare([torch.tensor([[1.0]])], [torch.tensor([[wrong]])]).require("the file")
     assert Parity(1e-5).require("the file").difference == 1e-5
@@ -39,7 +39,7 @@ def test_shapes_must_be_the_same() -> None:
         compare([torch.zeros(1, 2)], [torch.zeros(1, 3)])
 
 
-def test_the_batch_is_made_of_pictures_and_of_places() -> None:
+def test_random_inputs_are_images_and_distinct_switches() -> None:
     (x,) = batch(trace(Identity(), {}, (2, 3, 4)), 5)
     assert x.shape == (5, 2, 3, 4)
     assert 0 <= x.min() < 0.1

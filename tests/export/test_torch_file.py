@@ -19,7 +19,7 @@ from pellucid.layers import LAYERS, Add, BatchNorm, Conv2d, Dense, Flatten, Iden
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.operators import OPERATORS, Fixed, Learned, Plus, Times
-from tests.export.samples import ALL, REGIONAL, drawn, flat
+from tests.export.samples import ALL_SAMPLES, ROI_LAYERS, draw_sample, flat_list
 from tests.oracle import difference
 
 
@@ -31,25 +31,25 @@ def module_of(text: str) -> ModuleType:
     return module
 
 
-def loaded(net, params, shape) -> nn.Module:
-    text, held = source("exported", net, params, shape, None, None)
+def load_module(net, params, shape) -> nn.Module:
+    text, weights = source("exported", net, params, shape, None, None)
     module = module_of(text).network()
-    module.load_state_dict(held)
+    module.load_state_dict(weights)
     return module.train(False)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL_SAMPLES)
 def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None:
-    sample = ALL[name]
-    params, xs, wanted = drawn(sample)
+    sample = ALL_SAMPLES[name]
+    params, xs, expected_outputs = draw_sample(sample)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")  # it says: is slow
-        y = loaded(sample.layer, params, sample.shape)(xs if len(xs) > 1 else xs[0])
-    assert max(map(difference, flat(y), wanted)) <= 2e-6
+        y = load_module(sample.layer, params, sample.shape)(xs if len(xs) > 1 else xs[0])
+    assert max(map(difference, flat_list(y), expected_outputs)) <= 2e-6
 
 
 def test_every_layer_can_be_written() -> None:
-    assert {kind for kind in (*LAYERS, *OPERATORS) if not is_writable(kind)} == set(REGIONAL)
+    assert {kind for kind in (*LAYERS, *OPERATORS) if not is_writable(kind)} == set(ROI_LAYERS)
     assert not [kind for kind in CODERS if kind.torch_code is not Layer.torch_code], "written in two places"
 
 
@@ -76,12 +76,12 @@ def test_a_file_is_imported_and_gives_the_models_logits(tmp_path, monkeypatch) -
 
 
 @pytest.mark.slow
-def test_weights_are_called_as_ours(tmp_path) -> None:
+def test_weights_have_the_paths_of_parameters(tmp_path) -> None:
     model = small_model()
     to_torch(model, tmp_path / "net.py")
-    held = load_file(tmp_path / "net_weights.safetensors")
-    assert held.keys() == model.weights.keys()
-    assert all(torch.equal(held[path], leaf) for path, leaf in model.weights.items())
+    weights = load_file(tmp_path / "net_weights.safetensors")
+    assert weights.keys() == model.weights.keys()
+    assert all(torch.equal(weights[path], leaf) for path, leaf in model.weights.items())
 
 
 def test_the_text_is_what_a_person_would_write(tmp_path) -> None:
@@ -110,7 +110,9 @@ def load(weights: Path = WEIGHTS) -> nn.Module:
     assert "import torch\n" not in text
 
 
-NAMES = ("type", "train", "forward", "children", "half", "pop", "not a name", "class", '"', "é", "type_", "weights")
+CHILD_NAMES = (
+    "type", "train", "forward", "children", "half", "pop", "not a name", "class", '"', "é", "type_", "weights",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -127,13 +129,16 @@ NAMES = ("type", "train", "forward", "children", "half", "pop", "not a name", "c
     ],
 )
 def test_children_may_have_any_name(make) -> None:
-    net = make({name: Dense(3) for name in NAMES})
+    net = make({name: Dense(3) for name in CHILD_NAMES})
     params, _ = net.init((3,), torch.Generator().manual_seed(0))
     x = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        y = loaded(net, params, (3,))(x)
-    wanted, _ = net.forward(params, x, Mode())
-    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(flat(y), flat(wanted), strict=True))
+        y = load_module(net, params, (3,))(x)
+    expected_outputs, _ = net.forward(params, x, Mode())
+    assert all(
+        torch.allclose(one, other, atol=1e-6)
+        for one, other in zip(flat_list(y), flat_list(expected_outputs), strict=True)
+    )
 
 
 def test_parameters_may_be_nodes_and_names_paths() -> None:
@@ -148,7 +153,7 @@ def test_parameters_may_be_nodes_and_names_paths() -> None:
     params = {"pos": {"": torch.randn(1, 3, generator=rng)}, "block.type.scale": {"": torch.randn(3, generator=rng)}}
     params |= {"pos.add": {}, "block": {}}
     x = torch.randn(2, 3, generator=rng)
-    module = loaded(net, params, (3,))
+    module = load_module(net, params, (3,))
     assert set(module.state_dict()) == {"pos", "block.type_.scale"}
     assert [name for name, _ in module.named_parameters()] == ["pos"]
     assert torch.equal(module(x), (x + params["pos"][""]) * params["block.type.scale"][""])
@@ -165,7 +170,7 @@ def test_what_would_differ_or_does_not_run_is_not_written(tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_layers_of_other_people_are_listed_at_once() -> None:
+def test_all_layers_without_pytorch_code_are_listed() -> None:
     class Mine(Flatten):
         pass
 
@@ -177,6 +182,6 @@ def test_layers_of_other_people_are_listed_at_once() -> None:
 
 def test_a_layer_alone_is_a_module() -> None:
     params, _ = Dense(3).init((2,), torch.Generator().manual_seed(0))
-    module = loaded(Dense(3), params, (2,))
+    module = load_module(Dense(3), params, (2,))
     assert isinstance(module, nn.Linear)
     assert set(module.state_dict()) == set(flatten(params))

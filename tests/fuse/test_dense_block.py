@@ -26,7 +26,17 @@ from pellucid.layers import (
 )
 from pellucid.models.densenet import dense_block
 from pellucid.sweep import backward
-from tests.oracle import Sample, assert_close, autograd, cast, cotangent, learned, leaves, ours, tree_map
+from tests.oracle import (
+    Sample,
+    assert_close,
+    autograd,
+    cast,
+    cotangent,
+    forward_backward,
+    learned_params,
+    leaves,
+    tree_map,
+)
 
 
 def body(growth: int, act: Layer, epsilon: float, momentum: float) -> Sequential:
@@ -71,7 +81,7 @@ def test_outputs_and_gradients_equal_those_of_the_unfused_layers(
 ) -> None:
     net = NETS[name]
     params, x = params_and_x(net)
-    y, dy, dx, dparams = ours(fuse(net), params, x.contiguous(memory_format=layout), Mode(train))
+    y, dy, dx, dparams = forward_backward(fuse(net), params, x.contiguous(memory_format=layout), Mode(train))
     expected_y, expected_dx, expected = autograd(net, params, x, Mode(train), dy)
     assert_close(y, expected_y, 1e-12, "y")
     if name == "first":  # where no layer before the block learns, it still hands back dx
@@ -150,7 +160,7 @@ def test_an_empty_batch_has_no_gradients() -> None:
     y, cache = fused.forward(params, x[:0], Mode())
     _, dparams = backward(fused, params, cache, y, consume=True)
     assert y.shape == (0, 12, 6, 5)
-    assert leaves(dparams).keys() == learned(net, params).keys()
+    assert leaves(dparams).keys() == learned_params(net, params).keys()
     assert all(leaf.eq(0).all() for leaf in leaves(dparams).values())
     assert_close(params, before, 0.0, "params")
 
@@ -173,7 +183,7 @@ def test_similar_blocks_are_not_fused_as_dense_blocks(layer: Layer) -> None:
     fused = fuse(Sequential(layer))
     assert not any(isinstance(child, DenseBlock) for child in fused.layers.values())  # pyright: ignore
     params, x = Sample(Sequential(layer), shape).inputs()
-    y, dy, _, dparams = ours(fused, params, x, Mode(True))
+    y, dy, _, dparams = forward_backward(fused, params, x, Mode(True))
     expected_y, _, expected = autograd(Sequential(layer), params, x, Mode(True), dy)
     assert_close(y, expected_y, 1e-12, "y")
     assert_close(dparams, expected, 1e-10, "dparams")

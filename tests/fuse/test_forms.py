@@ -26,7 +26,7 @@ from pellucid.layers import (
     Tanh,
 )
 from tests.layers.samples import SAMPLES
-from tests.oracle import Sample, assert_close, autograd, cast, cotangent, leaves, ours
+from tests.oracle import Sample, assert_close, autograd, cast, cotangent, forward_backward, leaves
 
 FUSED_TYPES = {
     Dense: FusedDense,
@@ -52,7 +52,7 @@ FUSED_SAMPLES = [sample for sample in SAMPLES if type(fused_form(sample.layer)) 
 @pytest.mark.parametrize("sample", FUSED_SAMPLES, ids=str)
 def test_a_fused_form_equals_the_reference_and_its_autograd(sample: Sample) -> None:
     params, x = sample.inputs()
-    y, dy, dx, dparams = ours(fused_form(sample.layer), params, x, Mode())
+    y, dy, dx, dparams = forward_backward(fused_form(sample.layer), params, x, Mode())
     expected_y, expected_dx, expected_dparams = autograd(sample.layer, params, x, Mode(), dy)
     assert_close(y, expected_y, 1e-12, "y")
     assert_close(dx, expected_dx, 1e-10, "dx")
@@ -66,7 +66,7 @@ def test_every_fused_form_has_a_sample() -> None:
 @pytest.mark.parametrize("sample", FUSED_SAMPLES, ids=str)
 def test_an_empty_batch_gives_empty_outputs_and_zero_gradients(sample: Sample) -> None:
     params, x = sample.inputs()
-    y, _, dx, dparams = ours(fused_form(sample.layer), params, x[:0], Mode())
+    y, _, dx, dparams = forward_backward(fused_form(sample.layer), params, x[:0], Mode())
     assert y.shape[0] == 0
     assert dx[""].shape == (0, *sample.shape)
     assert all(leaf.eq(0).all() for leaf in dparams.values())
@@ -99,7 +99,7 @@ def test_a_convolution_omits_dx_if_it_is_not_needed(bias: bool) -> None:
 def test_a_frozen_layer_returns_only_dx(layer: Dense | Conv2d) -> None:
     params, x = Sample(layer, (4,) if isinstance(layer, Dense) else (2, 4, 5)).inputs()
     fused = FusedDense(layer, True, FROZEN) if isinstance(layer, Dense) else FusedConv2d(layer, True, FROZEN)
-    _, dy, dx, dparams = ours(fused, params, x, Mode())
+    _, dy, dx, dparams = forward_backward(fused, params, x, Mode())
     assert dparams == {}
     assert_close(dx, autograd(layer, params, x, Mode(), dy)[1], 1e-10, "dx")
     assert cached_values(fused, params, x) <= 1  # of x, dx needs the shape alone
@@ -159,7 +159,7 @@ def test_a_convolution_that_updates_in_the_backward_pass_equals_gradient_descent
 def test_convolutions_of_one_pixel_agree_in_every_dtype(dtype: torch.dtype, layer: Conv2d) -> None:
     params, x = Sample(layer, (4, 7, 6)).inputs()
     params, x = cast(params, dtype), x.to(dtype)
-    y, dy, dx, dparams = ours(fused_form(layer), params, x, Mode())
+    y, dy, dx, dparams = forward_backward(fused_form(layer), params, x, Mode())
     params64 = cast(params, torch.float64)
     expected_y, expected_dx, expected_dparams = autograd(layer, params64, x.double(), Mode(), dy.double())
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype]

@@ -56,7 +56,7 @@ FAMILIES: dict[str, Callable[[], Generator]] = {
 }
 
 
-def initialized(objective: Generator, count: int = 6) -> tuple[Params, Batch]:
+def random_params_and_batch(objective: Generator, count: int = 6) -> tuple[Params, Batch]:
     """Float64 parameters, some larger than they are drawn, and a batch."""
     rng = torch.Generator().manual_seed(3)
     params = map_tree(Tensor.double, objective.init(SHAPE, rng)[0])
@@ -68,26 +68,26 @@ def initialized(objective: Generator, count: int = 6) -> tuple[Params, Batch]:
     return params, Batch(torch.rand(count, *SHAPE, generator=rng, dtype=torch.float64), torch.zeros(count))
 
 
-def run(net: Sequential, params: Params, x: Tensor, train: bool = True) -> Tensor:
+def forward(net: Sequential, params: Params, x: Tensor, train: bool = True) -> Tensor:
     """The forward pass, whose kernels PyTorch differentiates."""
     return net.forward(params, x, Mode(train))[0]
 
 
 def gradients_of(loss: Callable[[Params], Tensor], params: Params, *names: str) -> tuple[Tensor, dict[str, Tensor]]:
     """The value of a loss, and its gradients with respect to the parameters of these networks, by autograd."""
-    copied = map_tree(torch.clone, params)  # whose running statistics the forward pass changes
-    learned = {path: leaf.requires_grad_() for path, leaf in flatten(copied).items() if "running" not in path}
+    params_copy = map_tree(torch.clone, params)  # whose running statistics the forward pass changes
+    learned = {path: leaf.requires_grad_() for path, leaf in flatten(params_copy).items() if "running" not in path}
     learned = {path: leaf for path, leaf in learned.items() if path.partition(".")[0] in names}
-    value = loss(copied)
+    value = loss(params_copy)
     gradients = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
     return value.detach(), {
-        path: torch.zeros_like(leaf) if one is None else one
-        for (path, leaf), one in zip(learned.items(), gradients, strict=True)
+        path: torch.zeros_like(leaf) if gradient is None else gradient
+        for (path, leaf), gradient in zip(learned.items(), gradients, strict=True)
     }
 
 
 def assert_equal(dparams: Params, expected: dict[str, Tensor]) -> None:
-    own = flatten(dparams)
-    assert own.keys() == expected.keys()
+    actual = flatten(dparams)
+    assert actual.keys() == expected.keys()
     for path, gradient in expected.items():
-        torch.testing.assert_close(own[path], gradient, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(actual[path], gradient, rtol=1e-9, atol=1e-12)

@@ -12,12 +12,12 @@ from tests.generators.small import (
     LATENT,
     assert_equal,
     code_gmmn,
+    forward,
     gan,
     gmmn,
     gradients_of,
-    initialized,
     r1_gan,
-    run,
+    random_params_and_batch,
     vae,
     wgan_gp,
 )
@@ -25,7 +25,7 @@ from tests.generators.small import (
 BCE = F.binary_cross_entropy_with_logits
 
 
-def noise(*shapes: tuple[int, ...], prior: str = "normal") -> list[Tensor]:
+def draw_noise(*shapes: tuple[int, ...], prior: str = "normal") -> list[Tensor]:
     """The numbers that an objective draws in this order."""
     rng = torch.Generator().manual_seed(5)
     draw = torch.randn if prior == "normal" else torch.rand
@@ -57,58 +57,60 @@ def generator_loss(kind: str, fake: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", ["non_saturating", "least_squares", "hinge"])
 def test_gradients_of_a_gan_equal_autograd(kind: str) -> None:
     objective = gan(kind, {"discriminator": 2.0, "generator": 0.5})
-    params, batch = initialized(objective)
-    (z,) = noise((6, LATENT))
-    start = {name: {**net} for name, net in params.items()}
+    params, batch = random_params_and_batch(objective)
+    (z,) = draw_noise((6, LATENT))
+    initial_params = {name: {**net} for name, net in params.items()}
 
-    def judged(p: Params) -> Tensor:
-        fake = run(objective.generator, p["generator"], z).detach()
-        real = run(objective.discriminator, p["discriminator"], 2 * batch.images - 1)
-        return 2 * discriminator_loss(kind, real, run(objective.discriminator, p["discriminator"], fake))
+    def weighted_discriminator_loss(p: Params) -> Tensor:
+        fake = forward(objective.generator, p["generator"], z).detach()
+        real = forward(objective.discriminator, p["discriminator"], 2 * batch.images - 1)
+        return 2 * discriminator_loss(kind, real, forward(objective.discriminator, p["discriminator"], fake))
 
-    def fooled(p: Params) -> Tensor:
-        fake = run(objective.generator, p["generator"], z)
-        return 0.5 * generator_loss(kind, run(objective.discriminator, p["discriminator"], fake))
+    def weighted_generator_loss(p: Params) -> Tensor:
+        fake = forward(objective.generator, p["generator"], z)
+        return 0.5 * generator_loss(kind, forward(objective.discriminator, p["discriminator"], fake))
 
-    first = gradients_of(judged, start, "discriminator")
+    expected_discriminator = gradients_of(weighted_discriminator_loss, initial_params, "discriminator")
     turns = iter(objective.gradients(params, batch, mode()))
     losses, dparams = next(turns)
-    assert torch.isclose(2 * losses["discriminator"], first[0])
-    assert_equal(dparams, first[1])
+    assert torch.isclose(2 * losses["discriminator"], expected_discriminator[0])
+    assert_equal(dparams, expected_discriminator[1])
     params["discriminator"]["conv1"]["weight"].mul_(1.1)  # it learns
-    second = gradients_of(fooled, params, "generator")
+    expected_generator = gradients_of(weighted_generator_loss, params, "generator")
     losses, dparams = next(turns)
-    assert torch.isclose(0.5 * losses["generator"], second[0])
-    assert_equal(dparams, second[1])
+    assert torch.isclose(0.5 * losses["generator"], expected_generator[0])
+    assert_equal(dparams, expected_generator[1])
     assert next(turns, None) is None
 
 
-def penalty(net: object, p: Params, x: Tensor) -> Tensor:
+def input_gradient_norms(net: object, p: Params, x: Tensor) -> Tensor:
     """The norms of the input gradients, (N,), which can be differentiated again."""
     x = x.clone().requires_grad_()
-    (g,) = torch.autograd.grad(run(net, p, x).sum(), x, create_graph=True)
+    (g,) = torch.autograd.grad(forward(net, p, x).sum(), x, create_graph=True)
     return g.flatten(1).norm(dim=1)
 
 
 def test_gradients_of_a_wgan_with_gradient_penalty_equal_autograd() -> None:
     objective = wgan_gp(2, {"critic": 2.0, "penalty": 0.3, "generator": 0.5})
-    params, batch = initialized(objective)
+    params, batch = random_params_and_batch(objective)
     rng = torch.Generator().manual_seed(5)
     turns = iter(objective.gradients(params, batch, mode()))
     for images in (2 * batch.images - 1).chunk(2):
         z = torch.randn(3, LATENT, generator=rng, dtype=torch.float64)
-        share = torch.rand(3, 1, 1, 1, generator=rng, dtype=torch.float64)
+        mixing = torch.rand(3, 1, 1, 1, generator=rng, dtype=torch.float64)
         values = {}
 
-        def criticised(p: Params, z=z, share=share, images=images, values=values) -> Tensor:
-            fake = run(objective.generator, p["generator"], z).detach()
+        def critic_loss(p: Params, z=z, mixing=mixing, images=images, values=values) -> Tensor:
+            fake = forward(objective.generator, p["generator"], z).detach()
             critic = p["critic"]
-            values["critic"] = run(objective.critic, critic, fake).mean() - run(objective.critic, critic, images).mean()
-            norms = penalty(objective.critic, critic, share * images + (1 - share) * fake)
+            values["critic"] = (
+                forward(objective.critic, critic, fake).mean() - forward(objective.critic, critic, images).mean()
+            )
+            norms = input_gradient_norms(objective.critic, critic, mixing * images + (1 - mixing) * fake)
             values["penalty"] = 10 * ((norms - 1) ** 2).mean()
             return 2 * values["critic"] + 0.3 * values["penalty"]
 
-        _, expected = gradients_of(criticised, params, "critic")
+        _, expected = gradients_of(critic_loss, params, "critic")
         losses, dparams = next(turns)
         for name in ("critic", "penalty"):
             assert torch.isclose(losses[name], values[name].detach())
@@ -116,7 +118,7 @@ def test_gradients_of_a_wgan_with_gradient_penalty_equal_autograd() -> None:
         params["critic"]["conv1"]["weight"].mul_(1.1)
     z = torch.randn(3, LATENT, generator=rng, dtype=torch.float64)
     value, expected = gradients_of(
-        lambda p: -0.5 * run(objective.critic, p["critic"], run(objective.generator, p["generator"], z)).mean(),
+        lambda p: -0.5 * forward(objective.critic, p["critic"], forward(objective.generator, p["generator"], z)).mean(),
         params, "generator",
     )  # fmt: skip
     losses, dparams = next(turns)
@@ -126,24 +128,24 @@ def test_gradients_of_a_wgan_with_gradient_penalty_equal_autograd() -> None:
 
 def test_gradients_of_the_r1_penalty_equal_autograd() -> None:
     objective = r1_gan({"penalty": 0.3})
-    params, batch = initialized(objective)
-    (z,) = noise((6, LATENT))
+    params, batch = random_params_and_batch(objective)
+    (z,) = draw_noise((6, LATENT))
     images = 2 * batch.images - 1
 
-    def judged(p: Params) -> Tensor:
+    def weighted_discriminator_loss(p: Params) -> Tensor:
         net = objective.discriminator
-        fake = run(objective.generator, p["generator"], z).detach()
-        smooth = 3 / 2 * (penalty(net, p["discriminator"], images) ** 2).mean()
-        real, fake = (run(net, p["discriminator"], one) for one in (images, fake))
-        return discriminator_loss("non_saturating", real, fake) + 0.3 * smooth
+        fake = forward(objective.generator, p["generator"], z).detach()
+        penalty = 3 / 2 * (input_gradient_norms(net, p["discriminator"], images) ** 2).mean()
+        real, fake = (forward(net, p["discriminator"], one) for one in (images, fake))
+        return discriminator_loss("non_saturating", real, fake) + 0.3 * penalty
 
-    value, expected = gradients_of(judged, params, "discriminator")
+    value, expected = gradients_of(weighted_discriminator_loss, params, "discriminator")
     losses, dparams = next(iter(objective.gradients(params, batch, mode())))
     assert torch.isclose(losses["discriminator"] + 0.3 * losses["penalty"], value)
     assert_equal(dparams, expected)
 
 
-def discrepancy(x: Tensor, y: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
+def mmd(x: Tensor, y: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
     def mean(a: Tensor, b: Tensor) -> Tensor:
         squares = ((a[:, None] - b[None]) ** 2).sum(2)
         return torch.stack([(-squares / (2 * s)).exp() for s in bandwidths]).sum(0).mean()
@@ -153,12 +155,12 @@ def discrepancy(x: Tensor, y: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
 
 def test_gradients_of_a_gmmn_equal_autograd() -> None:
     objective = gmmn()
-    params, batch = initialized(objective)
-    (u,) = noise((6, LATENT), prior="uniform")
+    params, batch = random_params_and_batch(objective)
+    (u,) = draw_noise((6, LATENT), prior="uniform")
 
     def loss(p: Params) -> Tensor:
-        return 1000 * discrepancy(
-            run(objective.generator, p["generator"], 2 * u - 1).flatten(1),
+        return 1000 * mmd(
+            forward(objective.generator, p["generator"], 2 * u - 1).flatten(1),
             batch.images.flatten(1),
             objective.bandwidths,
         )
@@ -171,45 +173,45 @@ def test_gradients_of_a_gmmn_equal_autograd() -> None:
 
 def test_gradients_of_a_gmmn_of_codes_equal_autograd() -> None:
     objective = code_gmmn(noise=0.3)
-    params, batch = initialized(objective)
+    params, batch = random_params_and_batch(objective)
     rng = torch.Generator().manual_seed(5)
-    kept = torch.rand(6, 1, 8, 8, generator=rng) >= 0.3
+    pixel_mask = torch.rand(6, 1, 8, 8, generator=rng) >= 0.3
     z = 2 * torch.rand(6, LATENT, generator=rng, dtype=torch.float64) - 1
     bce = torch.nn.BCEWithLogitsLoss(reduction="sum")
 
-    def restored(p: Params) -> Tensor:
-        codes = run(objective.encoder, p["encoder"], batch.images * kept).sigmoid()
-        return bce(run(objective.decoder, p["decoder"], codes), batch.images) / 6
+    def reconstruction_loss(p: Params) -> Tensor:
+        codes = forward(objective.encoder, p["encoder"], batch.images * pixel_mask).sigmoid()
+        return bce(forward(objective.decoder, p["decoder"], codes), batch.images) / 6
 
-    def matched(p: Params) -> Tensor:
-        codes = run(objective.encoder, p["encoder"], batch.images).sigmoid().detach()
-        return 1000 * discrepancy(run(objective.generator, p["generator"], z), codes, objective.bandwidths)
+    def mmd_loss(p: Params) -> Tensor:
+        codes = forward(objective.encoder, p["encoder"], batch.images).sigmoid().detach()
+        return 1000 * mmd(forward(objective.generator, p["generator"], z), codes, objective.bandwidths)
 
-    first = gradients_of(restored, params, "encoder", "decoder")
+    expected_autoencoder = gradients_of(reconstruction_loss, params, "encoder", "decoder")
     turns = iter(objective.gradients(params, batch, mode()))
     losses, dparams = next(turns)
-    assert torch.isclose(losses["reconstruction"], first[0])
-    assert_equal(dparams, first[1])
+    assert torch.isclose(losses["reconstruction"], expected_autoencoder[0])
+    assert_equal(dparams, expected_autoencoder[1])
     params["encoder"]["code"]["weight"].mul_(1.1)
-    second = gradients_of(matched, params, "generator")
+    expected_generator = gradients_of(mmd_loss, params, "generator")
     losses, dparams = next(turns)
-    assert torch.isclose(1000 * losses["mmd"], second[0])
-    assert_equal(dparams, second[1])
+    assert torch.isclose(1000 * losses["mmd"], expected_generator[0])
+    assert_equal(dparams, expected_generator[1])
 
 
 def test_gradients_of_a_vae_equal_autograd() -> None:
     objective = vae({"kl": 0.7})
-    params, batch = initialized(objective)
-    (noises,) = noise((6, LATENT))
+    params, batch = random_params_and_batch(objective)
+    (noise,) = draw_noise((6, LATENT))
 
-    def bound(p: Params) -> Tensor:
-        mean, log_variance = run(objective.encoder, p["encoder"], batch.images).chunk(2, 1)
+    def negative_elbo(p: Params) -> Tensor:
+        mean, log_variance = forward(objective.encoder, p["encoder"], batch.images).chunk(2, 1)
         posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
-        logits = run(objective.generator, p["generator"], mean + (log_variance / 2).exp() * noises)
+        logits = forward(objective.generator, p["generator"], mean + (log_variance / 2).exp() * noise)
         kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum()
         return (BCE(logits, batch.images, reduction="sum") + 0.7 * kl) / 6
 
-    value, expected = gradients_of(bound, params, "generator", "encoder")
+    value, expected = gradients_of(negative_elbo, params, "generator", "encoder")
     losses, dparams = objective.gradients(params, batch, mode())
     assert torch.isclose(losses["reconstruction"] + 0.7 * losses["kl"], value)
     assert_equal(dparams, expected)

@@ -9,16 +9,16 @@ from pellucid.fuse import fuse
 from pellucid.generators import GENERATOR_CLASSES, GENERATORS, TRANSLATORS
 from pellucid.layers import Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import merged, seeded
+from pellucid.objective import merge_turns, seeded
 from tests.generators import killed
-from tests.generators.small import FAMILIES, SHAPE, gan, initialized
+from tests.generators.small import FAMILIES, SHAPE, gan, random_params_and_batch
 from tests.training.killed import killed_and_resumed
 from tests.training.small import StopAt, Stopped, digits
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-def test_every_family_is_known_to_recipes_and_files() -> None:
+def test_every_family_is_registered_for_recipes_and_weights_files() -> None:
     assert {type(make()) for make in FAMILIES.values()} <= set(GENERATOR_CLASSES)
     assert {type(make()) for make in FAMILIES.values()} <= {
         type(make()) for make in {**GENERATORS, **TRANSLATORS}.values()
@@ -52,25 +52,27 @@ def test_verify_compares_the_gradients_within_each_network(family: str) -> None:
 @each_family
 def test_watched_networks_give_the_same_gradients(family: str) -> None:
     objective = FAMILIES[family]()
-    params, batch = initialized(objective)
-    again = map_tree(torch.clone, params)
-    seen: list[str] = []
-    watched = objective.watched(lambda path, *_: seen.append(path))
-    losses, expected = merged(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
-    others, actual = merged(watched.gradients(again, batch, Mode(True, seeded(torch.device("cpu")))))
-    assert losses == others
+    params, batch = random_params_and_batch(objective)
+    copied_params = map_tree(torch.clone, params)
+    watched_paths: list[str] = []
+    watched = objective.watched(lambda path, *_: watched_paths.append(path))
+    losses, expected = merge_turns(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
+    watched_losses, actual = merge_turns(
+        watched.gradients(copied_params, batch, Mode(True, seeded(torch.device("cpu"))))
+    )
+    assert losses == watched_losses
     for path, leaf in flatten(expected).items():
         assert torch.equal(flatten(actual)[path], leaf), path
-    assert {path.partition(".")[0] for path in seen} == set(objective.nets)
+    assert {path.partition(".")[0] for path in watched_paths} == set(objective.nets)
 
 
 def test_the_fused_form_of_a_gan_gives_the_same_gradients() -> None:
     objective = gan()
-    params, batch = initialized(objective)
-    again = map_tree(torch.clone, params)
+    params, batch = random_params_and_batch(objective)
+    copied_params = map_tree(torch.clone, params)
     assert objective.fused().generator == fuse(objective.generator)
-    _, expected = merged(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
-    _, actual = merged(objective.fused().gradients(again, batch, Mode(True, seeded(torch.device("cpu")))))
+    _, expected = merge_turns(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
+    _, actual = merge_turns(objective.fused().gradients(copied_params, batch, Mode(True, seeded(torch.device("cpu")))))
     for path, leaf in flatten(expected).items():
         torch.testing.assert_close(flatten(actual)[path], leaf, rtol=1e-11, atol=1e-13)
 
@@ -81,28 +83,28 @@ def test_images_of_another_size_are_refused(family: str) -> None:
         Model(FAMILIES[family](), input_shape=(3, 16, 16))
 
 
-def test_latent_vectors_have_their_prior() -> None:
+def test_latent_vectors_are_drawn_from_the_prior() -> None:
     like = torch.zeros((), dtype=torch.float64)
     rng = seeded(torch.device("cpu"))
-    flat, normal = FAMILIES["gmmn"]().latents(4000, rng, like), gan().latents(4000, rng, like)
-    assert flat.dtype == normal.dtype == torch.float64
-    assert -1 <= float(flat.min()) <= float(flat.max()) < 1
-    assert float(flat.var()) == pytest.approx(1 / 3, rel=0.05)  # of the uniform distribution in -1 to 1
+    uniform, normal = FAMILIES["gmmn"]().latents(4000, rng, like), gan().latents(4000, rng, like)
+    assert uniform.dtype == normal.dtype == torch.float64
+    assert -1 <= float(uniform.min()) <= float(uniform.max()) < 1
+    assert float(uniform.var()) == pytest.approx(1 / 3, rel=0.05)  # of the uniform distribution in -1 to 1
     assert float(normal.var()) == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.slow
 def test_a_resumed_training_ends_in_the_same_weights(tmp_path) -> None:
     """Both networks, their optimizers and the average."""
-    whole = killed.train(tmp_path / "whole")
+    uninterrupted = killed.train(tmp_path / "whole")
     with pytest.raises(Stopped):
         killed.train(tmp_path / "stopped", [StopAt(7)])
-    assert killed.train(tmp_path / "stopped") == whole
+    assert killed.train(tmp_path / "stopped") == uninterrupted
 
 
 @pytest.mark.real
 def test_a_repeatedly_killed_training_ends_in_the_same_weights(tmp_path) -> None:
-    whole = killed.train(tmp_path / "whole")
+    uninterrupted = killed.train(tmp_path / "whole")
     result, steps = killed_and_resumed(killed.train, tmp_path / "killed", kills=2)
-    assert result == whole
+    assert result == uninterrupted
     assert steps == sorted(set(steps))

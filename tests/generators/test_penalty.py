@@ -22,7 +22,7 @@ from pellucid import (
 )
 from pellucid.combine import walk
 from pellucid.errors import PellucidError
-from pellucid.generators.penalty import Penalty, gradient_penalty, one_centred, zero_centred
+from pellucid.generators.penalty import Penalty, gradient_penalty, one_centred_penalty, zero_centred_penalty
 from pellucid.layers import Add, Identity, Layer, Mode
 from pellucid.layers.base import Params
 from pellucid.models.dcgan import dcgan_discriminator
@@ -46,7 +46,7 @@ NETS: dict[str, tuple[Layer, tuple[int, ...]]] = {
 }  # fmt: skip
 
 
-def begun(name: str) -> tuple[Layer, Params, Tensor]:
+def random_inputs(name: str) -> tuple[Layer, Params, Tensor]:
     net, shape = NETS[name]
     rng = torch.Generator().manual_seed(1)
     params = map_tree(Tensor.double, net.init(shape, rng)[0])
@@ -54,59 +54,59 @@ def begun(name: str) -> tuple[Layer, Params, Tensor]:
 
 
 PENALTIES: dict[str, tuple[Penalty, Callable[[Tensor], Tensor]]] = {
-    "one-centred": (one_centred(10.0), lambda norms: 10 * ((norms - 1) ** 2).mean()),
-    "zero-centred": (zero_centred(3.0), lambda norms: 1.5 * (norms**2).mean()),
+    "one-centred": (one_centred_penalty(10.0), lambda norms: 10 * ((norms - 1) ** 2).mean()),
+    "zero-centred": (zero_centred_penalty(3.0), lambda norms: 1.5 * (norms**2).mean()),
 }
 
 
 @pytest.mark.parametrize("kind", PENALTIES)
 @pytest.mark.parametrize("name", NETS)
-def test_the_gradients_are_those_of_autograds_double_backward(name: str, kind: str) -> None:
-    net, params, x = begun(name)
+def test_gradients_equal_those_of_autograds_double_backward(name: str, kind: str) -> None:
+    net, params, x = random_inputs(name)
     penalty, expected_value = PENALTIES[kind]
     actual = gradient_penalty(net, params, x, penalty, Mode(True))
 
-    learned = {path: leaf.clone().requires_grad_() for path, leaf in flatten(params).items()}
-    point = x.clone().requires_grad_()
-    y, _ = net.forward(nested(net, learned), point, Mode(True))
-    (g,) = torch.autograd.grad(y.sum(), point, create_graph=True)
+    learned_params = {path: leaf.clone().requires_grad_() for path, leaf in flatten(params).items()}
+    x_copy = x.clone().requires_grad_()
+    y, _ = net.forward(nested_params(net, learned_params), x_copy, Mode(True))
+    (g,) = torch.autograd.grad(y.sum(), x_copy, create_graph=True)
     norms = g.flatten(1).norm(dim=1)
     value = expected_value(norms)
-    expected = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
+    expected = torch.autograd.grad(value, list(learned_params.values()), allow_unused=True)
 
     torch.testing.assert_close(actual.value, value.detach())
     torch.testing.assert_close(actual.norms, norms.detach())
-    own = flatten(actual.dparams)
-    for path, gradient in zip(learned, expected, strict=True):
+    dparams = flatten(actual.dparams)
+    for path, gradient in zip(learned_params, expected, strict=True):
         if path.endswith("bias"):
-            assert path not in own
+            assert path not in dparams
             assert gradient is None or not bool(gradient.any())
         else:
             assert gradient is not None
-            torch.testing.assert_close(own[path], gradient, rtol=1e-10, atol=1e-13)
+            torch.testing.assert_close(dparams[path], gradient, rtol=1e-10, atol=1e-13)
             assert bool(gradient.any())
 
 
-def nested(net: Layer, flat: dict[str, Tensor]) -> Params:
+def nested_params(net: Layer, flat: dict[str, Tensor]) -> Params:
     """The leaves as the tree that the network takes, with an empty one for each layer that learns nothing."""
     result: Params = {}
     for path, _ in walk(net):
-        at = result
+        subtree = result
         for part in path.split(".") if path else []:
-            at = at.setdefault(part, {})
+            subtree = subtree.setdefault(part, {})
     for path, leaf in flat.items():
-        *above, name = path.split(".")
-        at = result
-        for part in above:
-            at = at[part]
-        at[name] = leaf
+        *parents, name = path.split(".")
+        subtree = result
+        for part in parents:
+            subtree = subtree[part]
+        subtree[name] = leaf
     return result
 
 
 def test_a_gradient_of_zero_has_a_penalty_and_zero_parameter_gradients() -> None:
     net, shape = NETS["dense"]
     params = map_tree(torch.zeros_like, net.init(shape, torch.Generator())[0])
-    penalty = gradient_penalty(net, params, torch.ones(3, *shape), one_centred(10.0), Mode(True))
+    penalty = gradient_penalty(net, params, torch.ones(3, *shape), one_centred_penalty(10.0), Mode(True))
     assert float(penalty.value) == 10.0
     assert all(bool((leaf == 0).all()) for leaf in flatten(penalty.dparams).values())
 
@@ -114,16 +114,16 @@ def test_a_gradient_of_zero_has_a_penalty_and_zero_parameter_gradients() -> None
 @pytest.mark.parametrize(
     ("layer", "name"), [(BatchNorm(), "BatchNorm"), (Sigmoid(), "Sigmoid"), (MaxPool2d(2), "MaxPool2d")]
 )
-def test_other_layers_are_refused_by_name(layer: Layer, name: str) -> None:
+def test_layers_that_are_not_piecewise_linear_are_refused_by_name(layer: Layer, name: str) -> None:
     net = Sequential(conv=Conv2d(2, 3), odd=layer, flat=Flatten(), score=Dense(1))
     params, _ = net.init((1, 6, 6), torch.Generator())
     with pytest.raises(PellucidError, match=f"odd is a {name}"):
-        gradient_penalty(net, params, torch.rand(2, 1, 6, 6), zero_centred(1.0), Mode(True))
+        gradient_penalty(net, params, torch.rand(2, 1, 6, 6), zero_centred_penalty(1.0), Mode(True))
 
 
 def test_a_layer_that_is_used_twice_is_refused() -> None:
-    twice = {"one": (Dense(3), "input"), "two": ("one", "one"), "sum": (Add(), "one", "two")}
-    net = Graph(twice, ("sum",))
+    nodes = {"one": (Dense(3), "input"), "two": ("one", "one"), "sum": (Add(), "one", "two")}
+    net = Graph(nodes, ("sum",))
     params, _ = net.init((3,), torch.Generator())
     with pytest.raises(PellucidError, match="one is used again"):
-        gradient_penalty(net, params, torch.rand(2, 3), zero_centred(1.0), Mode(True))
+        gradient_penalty(net, params, torch.rand(2, 3), zero_centred_penalty(1.0), Mode(True))

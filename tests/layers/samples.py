@@ -46,23 +46,23 @@ def whole_numbers(shape: Any, rng: torch.Generator) -> Tensor:
     return torch.randint(-1, 2, shape, generator=rng).double()
 
 
-def around(kinks: tuple[float, ...]) -> Any:
+def draw_around(kinks: tuple[float, ...]) -> Any:
     """Return what draws numbers below, between and above the kinks."""
     low, high = (min(kinks), max(kinks)) if kinks else (0.0, 0.0)
     return lambda shape, rng: (1 + high - low) * normal(shape, rng) + (low + high) / 2
 
 
-def on(kinks: tuple[float, ...]) -> Any:
+def draw_on(kinks: tuple[float, ...]) -> Any:
     """Return what draws the kinks, and numbers one below and one above them."""
     values = torch.tensor([kink + step for kink in kinks for step in (-1, 0, 1)], dtype=torch.float64)
     return lambda shape, rng: values[torch.randint(len(values), shape, generator=rng)]
 
 
-def pooled_by(kernel: Any, stride: Any, padding: Any, before: tuple[int, int]) -> Any:
-    """Draw (x, switches) as max pooling of images of the size `before` leaves them, the values then changed."""
+def draw_pooled(kernel: Any, stride: Any, padding: Any, image_size: tuple[int, int]) -> Any:
+    """Draw (x, switches) as max pooling of images of the size `image_size` leaves them, the values then changed."""
 
     def make(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        image = normal((*shape[0][:2], *before), rng)
+        image = normal((*shape[0][:2], *image_size), rng)
         pooled, switches = F.max_pool2d(image, kernel, stride, padding, return_indices=True)
         assert pooled.shape == shape[0]
         return pooled - 1.5, switches
@@ -70,25 +70,25 @@ def pooled_by(kernel: Any, stride: Any, padding: Any, before: tuple[int, int]) -
     return make
 
 
-def regions(stride: float, smallest: float = 1.0, off: float = 0.0) -> Any:
-    """Draw (maps, regions), as many regions as maps, in and `off` beyond images of `stride` times the maps' size."""
+def draw_regions(stride: float, min_size: float = 1.0, margin: float = 0.0) -> Any:
+    """Draw (maps, regions), as many regions as maps, in and `margin` beyond images of `stride` times the maps' size."""
 
     def make(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         n, _, height, width = shape[0]
         size = stride * torch.tensor([width, height], dtype=torch.float64)
-        corners = torch.rand(n, 2, 2, generator=rng, dtype=torch.float64) * (1 + 2 * off) - off
-        low, high = corners.amin(1) * size, corners.amax(1) * size + smallest
+        corners = torch.rand(n, 2, 2, generator=rng, dtype=torch.float64) * (1 + 2 * margin) - margin
+        low, high = corners.amin(1) * size, corners.amax(1) * size + min_size
         image = torch.randint(0, n, (n, 1), generator=rng).double()
         return normal(shape[0], rng), torch.cat([image, low, high], 1)
 
     return make
 
 
-def whole_regions(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_whole_regions(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw maps full of ties, and regions of whole corners, one of them far outside."""
-    _, drawn = regions(1.0)(shape, rng)
-    drawn[-1, 1:] += 1000.0
-    return whole_numbers(shape[0], rng), drawn.round()
+    _, region_rows = draw_regions(1.0)(shape, rng)
+    region_rows[-1, 1:] += 1000.0
+    return whole_numbers(shape[0], rng), region_rows.round()
 
 
 LINEAR = [
@@ -161,28 +161,32 @@ POOLS = [
     Sample(AdaptiveAvgPool2d((2, 3)), (2, 5, 7)),
     Sample(AdaptiveAvgPool2d((4, 1)), (2, 6, 5)),
     Sample(AdaptiveAvgPool2d(5), (2, 3, 4)),
-    Sample(MaxUnpool2d(2), ((3, 3, 4), (3, 3, 4)), make=pooled_by(2, None, 0, (6, 8))),
-    Sample(MaxUnpool2d(2, size=(7, 5)), ((2, 3, 2), (2, 3, 2)), make=pooled_by(2, None, 0, (7, 5))),
+    Sample(MaxUnpool2d(2), ((3, 3, 4), (3, 3, 4)), make=draw_pooled(2, None, 0, (6, 8))),
+    Sample(MaxUnpool2d(2, size=(7, 5)), ((2, 3, 2), (2, 3, 2)), make=draw_pooled(2, None, 0, (7, 5))),
     Sample(
         MaxUnpool2d((2, 3), stride=(2, 4), padding=(1, 0)),
         ((2, 4, 3), (2, 4, 3)),
-        make=pooled_by((2, 3), (2, 4), (1, 0), (6, 11)),
+        make=draw_pooled((2, 3), (2, 4), (1, 0), (6, 11)),
     ),
 ]
 
 # Regions have no gradient, so that a central difference along them means nothing.
 REGIONS = [
-    Sample(RoIAlign(3), ((2, 7, 6), (5,)), make=regions(1.0), smooth=False),
-    Sample(RoIAlign((2, 3), scale=0.25, sampling=2), ((2, 6, 5), (5,)), make=regions(4.0), smooth=False),
-    Sample(RoIAlign(2, 0.5), ((1, 8, 9), (5,)), batches=(5, 2), make=regions(2.0, off=0.3), smooth=False),
-    Sample(RoIAlign((3, 1), sampling=3, aligned=False), ((2, 5, 7), (5,)), make=regions(1.0, 0.1), smooth=False),
-    Sample(RoIAlign(2, 0.5, aligned=False), ((3, 5, 4), (5,)), batches=(4,), make=regions(2.0, 0.1, 0.3), smooth=False),
-    Sample(RoIAlign(2, 0.5), ((2, 1, 4), (5,)), make=regions(2.0), smooth=False),
-    Sample(RoIAlign(2, 0.5), ((2, 5, 4), (5,)), make=whole_regions, smooth=False),
-    Sample(RoIPool(3), ((2, 7, 6), (5,)), make=regions(1.0), smooth=False),
-    Sample(RoIPool((2, 3), scale=0.25), ((2, 6, 5), (5,)), batches=(5, 2), make=regions(4.0, off=0.3), smooth=False),
-    Sample(RoIPool(2, 0.5), ((2, 1, 4), (5,)), make=regions(2.0), smooth=False),
-    Sample(RoIPool(2), ((2, 5, 4), (5,)), make=whole_regions, smooth=False),
+    Sample(RoIAlign(3), ((2, 7, 6), (5,)), make=draw_regions(1.0), smooth=False),
+    Sample(RoIAlign((2, 3), scale=0.25, sampling=2), ((2, 6, 5), (5,)), make=draw_regions(4.0), smooth=False),
+    Sample(RoIAlign(2, 0.5), ((1, 8, 9), (5,)), batches=(5, 2), make=draw_regions(2.0, margin=0.3), smooth=False),
+    Sample(RoIAlign((3, 1), sampling=3, aligned=False), ((2, 5, 7), (5,)), make=draw_regions(1.0, 0.1), smooth=False),
+    Sample(
+        RoIAlign(2, 0.5, aligned=False), ((3, 5, 4), (5,)), batches=(4,), make=draw_regions(2.0, 0.1, 0.3), smooth=False
+    ),
+    Sample(RoIAlign(2, 0.5), ((2, 1, 4), (5,)), make=draw_regions(2.0), smooth=False),
+    Sample(RoIAlign(2, 0.5), ((2, 5, 4), (5,)), make=draw_whole_regions, smooth=False),
+    Sample(RoIPool(3), ((2, 7, 6), (5,)), make=draw_regions(1.0), smooth=False),
+    Sample(
+        RoIPool((2, 3), scale=0.25), ((2, 6, 5), (5,)), batches=(5, 2), make=draw_regions(4.0, margin=0.3), smooth=False
+    ),
+    Sample(RoIPool(2, 0.5), ((2, 1, 4), (5,)), make=draw_regions(2.0), smooth=False),
+    Sample(RoIPool(2), ((2, 5, 4), (5,)), make=draw_whole_regions, smooth=False),
 ]
 
 SHAPES = [
@@ -258,16 +262,16 @@ SHAPES = [
 
 ACTIVATIONS = [
     *(
-        Sample(layer, shape, make=around(one.kinks))
-        for one in ELEMENTWISE.values()
-        for layer in one.options
+        Sample(layer, shape, make=draw_around(elementwise.kinks))
+        for elementwise in ELEMENTWISE.values()
+        for layer in elementwise.options
         for shape in ((7,), (2, 3, 4))
     ),
     *(
-        Sample(layer, (2, 4, 5), make=on(one.kinks), smooth=False)
-        for one in ELEMENTWISE.values()
-        if one.kinks
-        for layer in one.options
+        Sample(layer, (2, 4, 5), make=draw_on(elementwise.kinks), smooth=False)
+        for elementwise in ELEMENTWISE.values()
+        if elementwise.kinks
+        for layer in elementwise.options
     ),
     Sample(SoftArgmax(), (2, 3, 4)),
     Sample(SoftArgmax(), (1, 1, 5)),
@@ -326,7 +330,11 @@ MERGES = [
     Sample(Multiply(), ((5,), (5,), (5,))),
     Sample(Multiply(), ((3, 4, 5), (3, 1, 1))),
     Sample(Multiply(), ((1, 4, 1), (3, 1, 5), (1, 1, 1))),
-    Sample(Multiply(), ((5,), (5,), (5,)), make=lambda shape, rng: tuple(whole_numbers(one, rng) for one in shape)),
+    Sample(
+        Multiply(),
+        ((5,), (5,), (5,)),
+        make=lambda shape, rng: tuple(whole_numbers(input_shape, rng) for input_shape in shape),
+    ),
 ]
 
 SAMPLES: list[Sample] = [*LINEAR, *POOLS, *REGIONS, *SHAPES, *ACTIVATIONS, *NORMS, *MERGES]

@@ -24,7 +24,7 @@ def test_running_statistics_follow_torch_over_several_batches(shape: tuple[int, 
     torch.testing.assert_close(layer.forward(params, x, Mode())[0], module(x).detach())
 
 
-def test_the_first_batch_by_hand() -> None:
+def test_first_batch_equals_values_by_hand() -> None:
     layer = BatchNorm(momentum=0.1, epsilon=0.0)
     params, _ = layer.init((1,), torch.Generator())
     y, _ = layer.forward(params, torch.tensor([[1.0], [3.0]]), Mode(train=True))
@@ -58,5 +58,5 @@ def test_a_bias_before_batch_norm_has_no_gradient() -> None:
     assert dx.abs().max() > 0.1
 
 
-def test_buffers_are_named() -> None:
+def test_buffers_are_the_running_statistics() -> None:
     assert BatchNorm.buffers == ("running_mean", "running_var")

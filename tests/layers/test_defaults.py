@@ -11,7 +11,7 @@ from pellucid.optim import Adagrad, Adam, AdamW, RMSprop
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "names"),
+    ("layer_or_loss", "torch_module", "torch_names"),
     [
         (layers.LeakyReLU(), nn.LeakyReLU(), {"slope": "negative_slope"}),
         (layers.ELU(), nn.ELU(), {"alpha": "alpha"}),
@@ -37,15 +37,23 @@ from pellucid.optim import Adagrad, Adam, AdamW, RMSprop
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Layer | losses.Loss) else "",
 )
-def test_of_layers_and_losses(ours: Any, theirs: nn.Module, names: dict[str, str]) -> None:
-    assert {name: getattr(ours, name) for name in names} == {name: getattr(theirs, own) for name, own in names.items()}
+def test_default_hyperparameters_of_layers_and_losses_equal_pytorchs(
+    layer_or_loss: Any, torch_module: nn.Module, torch_names: dict[str, str]
+) -> None:
+    assert {name: getattr(layer_or_loss, name) for name in torch_names} == {
+        name: getattr(torch_module, torch_name) for name, torch_name in torch_names.items()
+    }
 
 
-def test_of_optimizers() -> None:
+def test_default_hyperparameters_of_optimizers_equal_pytorchs() -> None:
     weights = [nn.Parameter()]
-    for ours, theirs in ((Adam(), optim.Adam(weights)), (AdamW(), optim.AdamW(weights))):
-        told = theirs.defaults
-        assert (ours.lr, (ours.beta1, ours.beta2), ours.epsilon) == (told["lr"], told["betas"], told["eps"])
+    for optimizer, torch_optimizer in ((Adam(), optim.Adam(weights)), (AdamW(), optim.AdamW(weights))):
+        defaults = torch_optimizer.defaults
+        assert (optimizer.lr, (optimizer.beta1, optimizer.beta2), optimizer.epsilon) == (
+            defaults["lr"],
+            defaults["betas"],
+            defaults["eps"],
+        )
     assert AdamW().weight_decay == optim.AdamW(weights).defaults["weight_decay"]
     rmsprop, adagrad = optim.RMSprop(weights).defaults, optim.Adagrad(weights).defaults
     assert (RMSprop().epsilon, Adagrad().epsilon) == (rmsprop["eps"], adagrad["eps"])

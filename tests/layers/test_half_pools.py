@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pellucid.layers import AvgPool2d, LpPool2d, Mode
 
-HALF = (torch.float16, torch.bfloat16)
+HALF_DTYPES = (torch.float16, torch.bfloat16)
 
 
-def each_window(layer: AvgPool2d | LpPool2d, size: tuple[int, ...]) -> list[list[tuple[int, int]]]:
+def window_pixels(layer: AvgPool2d | LpPool2d, size: tuple[int, ...]) -> list[list[tuple[int, int]]]:
     """Return the pixels of each window over an image, row by row."""
     kernel, stride, dilation = layer.kernel, layer.stride, layer.dilation
     assert isinstance(kernel, int)
@@ -28,24 +28,24 @@ def pool_in_plain_python(layer: AvgPool2d | LpPool2d, x: Tensor, dy: Tensor) -> 
     """Return the mean of each window, or its norm, and the gradient of an image x (H, W), in plain Python."""
     image, ys, dx = x.tolist(), [], torch.zeros_like(x).tolist()
     p = layer.p if isinstance(layer, LpPool2d) else None
-    for pixels, slope in zip(each_window(layer, x.shape), dy.flatten().tolist(), strict=True):
+    for pixels, output_gradient in zip(window_pixels(layer, x.shape), dy.flatten().tolist(), strict=True):
         values = [image[i][j] for i, j in pixels]
         y = sum(values) / len(values) if p is None else sum(abs(value) ** p for value in values) ** (1 / p)
         ys.append(y)
         for (i, j), value in zip(pixels, values, strict=True):
             fraction = 1 / len(values) if p is None else math.copysign((abs(value) / y) ** (p - 1), value)
-            dx[i][j] += slope * fraction
+            dx[i][j] += output_gradient * fraction
     return ys, dx
 
 
-def assert_within_roundings(actual: Tensor, expected: Tensor, roundings: float) -> None:
+def assert_within_roundings(actual: Tensor, expected: Tensor, n_roundings: float) -> None:
     """Require the expected numbers but for so many roundings to the type, of half its epsilon at most."""
-    limits = torch.finfo(actual.dtype)
-    rtol, atol = 0.502 * roundings * limits.eps, limits.smallest_normal * limits.eps
+    float_info = torch.finfo(actual.dtype)
+    rtol, atol = 0.502 * n_roundings * float_info.eps, float_info.smallest_normal * float_info.eps
     torch.testing.assert_close(actual.double(), expected, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_the_mean_of_the_largest_float16_values_is_finite(dtype: torch.dtype, dilation: int) -> None:
     x = torch.full((1, 2, 7, 7), 60000.0, dtype=dtype)
@@ -53,7 +53,7 @@ def test_the_mean_of_the_largest_float16_values_is_finite(dtype: torch.dtype, di
     assert torch.equal(y, torch.full_like(y, x[0, 0, 0, 0].item()))
 
 
-@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
 @pytest.mark.parametrize(
     ("layer", "size"),
     [
@@ -75,8 +75,8 @@ def test_pooling_in_half_precision_rounds_once(layer: Any, size: tuple[int, int]
     dx, _ = layer.backward({}, cache, dy)
     ys, dxs = pool_in_plain_python(layer, x.double(), dy.double())
     assert y.dtype is dx.dtype is dtype
-    assert_within_roundings(y.flatten(), torch.tensor(ys, dtype=torch.float64), roundings=1)
+    assert_within_roundings(y.flatten(), torch.tensor(ys, dtype=torch.float64), n_roundings=1)
     # the gradient of a norm reads y, which is rounded, to the power of 1 - p = -2
     assert_within_roundings(
-        dx[0, 0], torch.tensor(dxs, dtype=torch.float64), roundings=1 if isinstance(layer, AvgPool2d) else 3
+        dx[0, 0], torch.tensor(dxs, dtype=torch.float64), n_roundings=1 if isinstance(layer, AvgPool2d) else 3
     )

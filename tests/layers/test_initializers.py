@@ -10,7 +10,7 @@ from pellucid.layers.initializers import draw
 
 
 @pytest.mark.parametrize(
-    ("name", "deviation", "largest"),
+    ("name", "deviation", "bound"),
     [
         ("zeros", 0.0, 0.0),
         ("normal", 1.0, None),
@@ -22,13 +22,13 @@ from pellucid.layers.initializers import draw
         ("orthogonal", math.sqrt(1 / 300), None),
     ],
 )
-def test_mean_deviation_and_bound(name: str, deviation: float, largest: float | None) -> None:
+def test_mean_deviation_and_bound_equal_the_formula(name: str, deviation: float, bound: float | None) -> None:
     weight = draw(name, (200, 300), 300, 200, torch.Generator().manual_seed(0))
     assert weight.dtype is torch.float32
     assert abs(weight.mean().item()) <= 5 * deviation / math.sqrt(weight.numel())
     assert weight.std().item() == pytest.approx(deviation, rel=0.02)
-    if largest is not None:
-        assert weight.abs().max().item() <= largest
+    if bound is not None:
+        assert weight.abs().max().item() <= bound
 
 
 def test_every_initializer_is_tested() -> None:
@@ -47,10 +47,10 @@ def test_every_initializer_is_tested() -> None:
 
 
 @pytest.mark.parametrize("shape", [(20, 50), (50, 20), (8, 3, 2, 2)])
-def test_orthogonal_rows_or_columns(shape: tuple[int, ...]) -> None:
+def test_orthogonal_weights_have_orthonormal_rows_or_columns(shape: tuple[int, ...]) -> None:
     weight = draw("orthogonal", shape, 1, 1, torch.Generator().manual_seed(0)).flatten(1).double()
-    short = weight if weight.shape[0] <= weight.shape[1] else weight.T
-    torch.testing.assert_close(short @ short.T, torch.eye(short.shape[0]).double(), atol=1e-5, rtol=0)
+    orthonormal = weight if weight.shape[0] <= weight.shape[1] else weight.T
+    torch.testing.assert_close(orthonormal @ orthonormal.T, torch.eye(orthonormal.shape[0]).double(), atol=1e-5, rtol=0)
 
 
 def test_initial_weights_depend_on_the_seed() -> None:
@@ -69,19 +69,19 @@ def test_he_initialization_doubles_the_second_moment_of_the_input(layer: Dense, 
     params, _ = layer.init(shape, rng)
     x = torch.randn(8, *shape, generator=rng)
     y = layer.forward(params, x, None)[0]  # pyright: ignore[reportArgumentType]
-    inner = y if y.dim() == 2 else y[:, :, 3:-3, 3:-3]
-    assert inner.square().mean().item() == pytest.approx(2, rel=0.15)
+    interior = y if y.dim() == 2 else y[:, :, 3:-3, 3:-3]
+    assert interior.square().mean().item() == pytest.approx(2, rel=0.15)
 
 
 @pytest.mark.parametrize("shape", [(8, 3, 3, 3), (3, 5, 1, 3), (4, 4, 5, 5)])
 def test_dirac_kernels_equal_pytorchs_and_copy_the_channels(shape: tuple[int, ...]) -> None:
     weight = draw("dirac", shape, math.prod(shape[1:]), shape[0], torch.Generator().manual_seed(0))
-    same = min(shape[:2])
-    assert torch.equal(weight[:same], torch.nn.init.dirac_(torch.empty(shape))[:same])
-    assert bool((weight[same:] != 0).all())
+    n_copied = min(shape[:2])
+    assert torch.equal(weight[:n_copied], torch.nn.init.dirac_(torch.empty(shape))[:n_copied])
+    assert bool((weight[n_copied:] != 0).all())
     x = torch.randn(2, shape[1], 6, 6)
     y = torch.nn.functional.conv2d(x, weight, padding=(shape[2] // 2, shape[3] // 2))
-    assert torch.equal(y[:, :same], x[:, :same])
+    assert torch.equal(y[:, :n_copied], x[:, :n_copied])
 
 
 def test_dirac_of_a_matrix_begins_with_the_identity() -> None:
@@ -100,8 +100,8 @@ def test_bilinear_kernels_of_even_size_equal_pytorchs_resizing(stride: int, grou
     x = torch.randn(2, 3, 5, 4, generator=rng)
     y = layer.forward(params, x, None)[0]  # pyright: ignore[reportArgumentType]
     expected = torch.nn.functional.interpolate(x, scale_factor=stride, mode="bilinear")
-    inside = (..., slice(stride, -stride), slice(stride, -stride))  # beyond the last pixels' middles one is alone
-    torch.testing.assert_close(y[inside], expected[inside], atol=1e-5, rtol=0)
+    interior = (..., slice(stride, -stride), slice(stride, -stride))  # beyond the last pixels' middles one is alone
+    torch.testing.assert_close(y[interior], expected[interior], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("stride", [2, 3, 8])

@@ -28,7 +28,7 @@ from tests.layers.elementwise import ELEMENTWISE
         layers.Upsample(1.5, kind="nearest-exact"),
         layers.Upsample(2, kind="bilinear"),
         layers.Upsample(0.5, kind="bilinear", antialias=True),
-        *(layer for kind in ELEMENTWISE.values() for layer in kind.options),
+        *(layer for elementwise in ELEMENTWISE.values() for layer in elementwise.options),
         layers.Dropout(),
         layers.BatchNorm(),
         layers.GroupNorm(2),

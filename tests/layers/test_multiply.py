@@ -21,17 +21,17 @@ def test_the_gradient_of_a_gate_is_the_sum_over_its_channel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shapes", "common"),
+    ("shapes", "output_shape"),
     [
         (((3, 4, 5), (3, 1, 1)), (3, 4, 5)),
         (((1, 4, 1), (3, 1, 5)), (3, 4, 5)),
         (((1, 1), (1, 1)), (1, 1)),
     ],
 )
-def test_the_output_has_the_broadcast_shape(shapes: Any, common: tuple[int, ...]) -> None:
-    assert Multiply().init(shapes, torch.Generator()) == ({}, common)
+def test_the_output_has_the_broadcast_shape(shapes: Any, output_shape: tuple[int, ...]) -> None:
+    assert Multiply().init(shapes, torch.Generator()) == ({}, output_shape)
     xs = tuple(torch.ones(2, *shape) for shape in shapes)
-    assert Multiply().forward({}, xs, Mode())[0].shape == (2, *common)
+    assert Multiply().forward({}, xs, Mode())[0].shape == (2, *output_shape)
 
 
 @pytest.mark.parametrize("shapes", [((3, 4, 5), (2, 1, 1)), ((3, 4, 5), (3,)), ((3, 4, 5),), (3, 4, 5)])

@@ -18,15 +18,15 @@ def test_pull_is_the_dx_of_backward(sample: Sample) -> None:
     assert_close(sample.layer.pull(params, cache, dy), dx, 1e-12)
 
 
-@pytest.mark.parametrize("kind", [Dense, Conv2d], ids=lambda kind: kind.__name__)
-def test_a_subclass_with_its_own_backward_pulls_by_it(kind: type[Layer]) -> None:
-    class Doubled(kind):  # type: ignore[valid-type, misc]
+@pytest.mark.parametrize("layer_type", [Dense, Conv2d], ids=lambda layer_type: layer_type.__name__)
+def test_pull_of_a_subclass_uses_its_own_backward(layer_type: type[Layer]) -> None:
+    class DoubledBackward(layer_type):  # type: ignore[valid-type, misc]
         def backward(self, params: Params, cache: object, dy: torch.Tensor) -> tuple[torch.Tensor, Params]:
             return super().backward(params, cache, 2 * dy)
 
-    layer = Doubled(3, 1) if kind is Conv2d else Doubled(3)  # type: ignore[call-arg]
-    params, _ = layer.init((2, 4, 4) if kind is Conv2d else (4,), torch.Generator().manual_seed(0))
-    x = torch.randn(3, 2, 4, 4) if kind is Conv2d else torch.randn(3, 4)
+    layer = DoubledBackward(3, 1) if layer_type is Conv2d else DoubledBackward(3)  # type: ignore[call-arg]
+    params, _ = layer.init((2, 4, 4) if layer_type is Conv2d else (4,), torch.Generator().manual_seed(0))
+    x = torch.randn(3, 2, 4, 4) if layer_type is Conv2d else torch.randn(3, 4)
     y, cache = layer.forward(params, x, Mode())
     dx, _ = layer.backward(params, cache, torch.ones_like(y))
     assert torch.equal(layer.pull(params, cache, torch.ones_like(y)), dx)
@@ -38,13 +38,13 @@ def test_pull_requests_only_dx_from_the_kernel(
 ) -> None:
     params, _ = layer.init((8, 4, 4), torch.Generator().manual_seed(0))
     _, cache = layer.forward(params, torch.randn(1, 8, 4, 4), None)  # type: ignore[arg-type]
-    asked: list[tuple[bool, ...]] = []
+    output_masks: list[tuple[bool, ...]] = []
     kernel = torch.ops.aten.convolution_backward
 
-    def watched(*arguments: object) -> object:
-        asked.append(arguments[-1])  # type: ignore[arg-type]
+    def recording_kernel(*arguments: object) -> object:
+        output_masks.append(arguments[-1])  # type: ignore[arg-type]
         return kernel(*arguments)
 
-    monkeypatch.setattr(torch.ops.aten, "convolution_backward", watched)
+    monkeypatch.setattr(torch.ops.aten, "convolution_backward", recording_kernel)
     layer.pull(params, cache, torch.randn(1, 64, 4, 4))
-    assert asked == [(True, False, False)]
+    assert output_masks == [(True, False, False)]

@@ -7,7 +7,7 @@ from pellucid.layers import Mode, RoIAlign, RoIPool
 
 
 @pytest.mark.parametrize("layer", [RoIAlign(2), RoIPool(2)], ids=repr)
-def test_without_regions_the_maps_get_gradients_of_zero(layer: RoIAlign | RoIPool) -> None:
+def test_without_regions_the_gradient_of_the_maps_is_zero(layer: RoIAlign | RoIPool) -> None:
     maps = torch.rand(2, 3, 5, 4)
     y, cache = layer.forward({}, (maps, torch.zeros(0, 5)), Mode())
     assert y.shape == (0, 3, 2, 2)
@@ -15,7 +15,7 @@ def test_without_regions_the_maps_get_gradients_of_zero(layer: RoIAlign | RoIPoo
     assert torch.equal(dmaps, torch.zeros(2, 3, 5, 4))
 
 
-def test_the_first_pixel_gets_the_gradient_of_the_bin_that_it_is_the_largest_of() -> None:
+def test_a_maximum_in_the_first_pixel_receives_the_gradient_of_its_bin() -> None:
     maps = torch.tensor([[[[9.0, 1.0], [2.0, 3.0]]]])
     y, cache = RoIPool(1).forward({}, (maps, torch.tensor([[0.0, 0, 0, 1, 1]])), Mode())
     assert y.item() == 9.0

@@ -34,12 +34,12 @@ def test_unpooling_writes_every_maximum_to_its_position(size: tuple[int, int]) -
     x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) + 1
     y, cache = MaxPool2d(2).forward({}, x, Mode())
     layer = MaxUnpool2d(2, size=size)
-    back, kept = layer.forward({}, (y, cache.switches), Mode())
-    assert torch.equal(back[back != 0], x[back != 0])
-    assert (back != 0).sum() == y.numel()
-    again, _ = MaxPool2d(2).forward({}, back, Mode())
-    assert torch.equal(again, y)
-    (dx, dswitches), _ = layer.backward({}, kept, x)
+    unpooled, unpool_cache = layer.forward({}, (y, cache.switches), Mode())
+    assert torch.equal(unpooled[unpooled != 0], x[unpooled != 0])
+    assert (unpooled != 0).sum() == y.numel()
+    pooled_again, _ = MaxPool2d(2).forward({}, unpooled, Mode())
+    assert torch.equal(pooled_again, y)
+    (dx, dswitches), _ = layer.backward({}, unpool_cache, x)
     assert torch.equal(dx, y)  # reading x at the switches gives its maxima
     assert dswitches is None
 

@@ -12,7 +12,7 @@ from pellucid.lessons import Lesson, lesson
 @pytest.fixture
 def on_mnist() -> Callable[[str], Lesson]:
     """Return a function that runs a lesson in full; the test is skipped where MNIST is absent."""
-    place = data_root() / CATALOGUE["mnist"].path
-    if not place.exists():
-        pytest.skip(f"{place} is absent; `pellucid data get mnist` fetches it")
+    mnist_folder = data_root() / CATALOGUE["mnist"].path
+    if not mnist_folder.exists():
+        pytest.skip(f"{mnist_folder} is absent; `pellucid data get mnist` fetches it")
     return lesson

@@ -10,12 +10,12 @@ from pellucid.report.figures.style import Plot, png
 
 
 @cache
-def taught():
+def lesson_results():
     return lesson("boxes").results
 
 
 def numbers(step):
-    return taught()[step].numbers
+    return lesson_results()[step].numbers
 
 
 def test_overlaps_by_hand():
@@ -58,28 +58,28 @@ def iou(a, b):
 def test_anchors_are_assigned_as_by_a_double_loop():
     objects = [(20, 22, 62, 60), (90, 60, 112, 122)]
     anchors = [(16 * c - 12, 16 * r - 12, 16 * c + 28, 16 * r + 28) for r in range(8) for c in range(10)]
-    table = [[iou(anchor, object_) for object_ in objects] for anchor in anchors]
+    ious = [[iou(anchor, object_) for object_ in objects] for anchor in anchors]
     values = numbers("assignment")
-    best = [max(row[k] for row in table) for k in range(2)]
-    assert values["highest IoU of each object"] == pytest.approx(best)
-    assert best[0] >= 0.7 > best[1] > 0.3
-    first = sum(row[0] >= 0.7 for row in table)
-    assert values["IoU of 0.7"]["positive anchors of each object"] == [first, 0]
-    second = sum(row[1] == best[1] for row in table)
-    assert values["IoU of 0.7, or the best"]["positive anchors of each object"] == [first, second]
-    assert values["IoU of 0.7"]["background"] == sum(max(row) < 0.3 for row in table)
+    highest_ious = [max(row[k] for row in ious) for k in range(2)]
+    assert values["highest IoU of each object"] == pytest.approx(highest_ious)
+    assert highest_ious[0] >= 0.7 > highest_ious[1] > 0.3
+    n_first = sum(row[0] >= 0.7 for row in ious)
+    assert values["IoU of 0.7"]["positive anchors of each object"] == [n_first, 0]
+    n_second = sum(row[1] == highest_ious[1] for row in ious)
+    assert values["IoU of 0.7, or the best"]["positive anchors of each object"] == [n_first, n_second]
+    assert values["IoU of 0.7"]["background"] == sum(max(row) < 0.3 for row in ious)
     assert min(values["ATSS"]["positive anchors of each object"]) > 0
 
 
 def test_suppression_goes_from_the_best_downwards():
     values = numbers("suppression")
     boxes = [(10, 50), (15, 55), (30, 70), (38, 78), (56, 96)]  # all as tall
-    kept = []
+    kept_indices = []
     for k, (low, high) in enumerate(boxes):
-        common = [max(min(high, boxes[j][1]) - max(low, boxes[j][0]), 0) for j in kept]
-        if all(one / (80 - one) <= 0.5 for one in common):
-            kept.append(k)
-    assert values["kept"] == [k + 1 for k in kept] == [1, 3, 5]
+        overlaps = [max(min(high, boxes[j][1]) - max(low, boxes[j][0]), 0) for j in kept_indices]
+        if all(overlap / (80 - overlap) <= 0.5 for overlap in overlaps):
+            kept_indices.append(k)
+    assert values["kept"] == [k + 1 for k in kept_indices] == [1, 3, 5]
     assert values["IoU with each other"][0][2] == pytest.approx(20 / 60, abs=0.005)
 
 
@@ -87,16 +87,17 @@ def test_average_precision_in_fractions():
     values = numbers("precision")
     assert values["precision"] == pytest.approx([1, 1 / 2, 2 / 3, 3 / 4, 3 / 5])
     assert values["recall"] == pytest.approx([1 / 4, 1 / 4, 1 / 2, 3 / 4, 3 / 4])
-    at = {Fraction(1, 4): Fraction(1), Fraction(3, 4): Fraction(3, 4)}
+    precision_at = {Fraction(1, 4): Fraction(1), Fraction(3, 4): Fraction(3, 4)}
 
     def mean(count):
-        levels = [Fraction(k, count - 1) for k in range(count)]
-        return sum(next((at[r] for r in sorted(at) if r >= level), Fraction(0)) for level in levels) / count
+        recalls = [Fraction(k, count - 1) for k in range(count)]
+        highest = (next((precision_at[r] for r in sorted(precision_at) if r >= recall), 0) for recall in recalls)
+        return sum(highest, Fraction(0)) / count
 
     assert values["average precision"] == pytest.approx(0.625)
     assert values["at 11 recalls"] == pytest.approx(float(mean(11)))
     assert values["at 101 recalls"] == pytest.approx(float(mean(101)), abs=1e-6)
 
 
-def test_every_step_is_drawn():
-    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())
+def test_every_step_has_a_figure():
+    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())

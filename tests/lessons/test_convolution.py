@@ -14,12 +14,12 @@ from pellucid.report.figures.style import Plot, png
 
 
 @cache
-def taught() -> Mapping[str, Result]:
+def lesson_results() -> Mapping[str, Result]:
     return lesson("convolution").results
 
 
 def numbers(step: str) -> Mapping[str, Any]:
-    return taught()[step].numbers
+    return lesson_results()[step].numbers
 
 
 def test_a_kernel_slides_as_in_scipy():
@@ -95,5 +95,5 @@ def test_a_transposed_convolution_adds_up_kernels():
     assert numbers("transposed") == {"output": expected.tolist(), "equals dx of the convolution": True}
 
 
-def test_every_step_is_drawn():
-    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())
+def test_every_step_has_a_figure():
+    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())

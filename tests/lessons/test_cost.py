@@ -20,19 +20,19 @@ def test_the_gradients_are_those_of_the_closed_forms():
 
 def test_cross_entropy_learns_faster_than_quadratic_loss_from_saturation():
     results = lesson("cost", small=True).results
-    saturated, usual = results["saturated"].numbers, results["accuracies"].numbers
+    saturated, accuracies = results["saturated"].numbers, results["accuracies"].numbers
     quadratic, entropy = (saturated[f"{name}: test accuracy after epochs 1, 5 and the last"] for name in COSTS)
     assert entropy[1] > quadratic[1] + 0.3
-    assert abs(usual["quadratic: test accuracy"] - usual["cross-entropy: test accuracy"]) < 0.03
+    assert abs(accuracies["quadratic: test accuracy"] - accuracies["cross-entropy: test accuracy"]) < 0.03
 
 
 @pytest.mark.lessons
 @pytest.mark.real
 def test_both_costs_reach_the_accuracies_of_the_book(on_mnist: Callable[[str], Lesson]):
     results = on_mnist("cost").results
-    saturated, usual = results["saturated"].numbers, results["accuracies"].numbers
-    assert usual["data"] == "mnist"
-    assert usual["quadratic: test accuracy"] == pytest.approx(0.9542, abs=0.01)  # Nielsen 2015, chapter 1
-    assert usual["cross-entropy: test accuracy"] == pytest.approx(0.9549, abs=0.01)  # chapter 3
+    saturated, accuracies = results["saturated"].numbers, results["accuracies"].numbers
+    assert accuracies["data"] == "mnist"
+    assert accuracies["quadratic: test accuracy"] == pytest.approx(0.9542, abs=0.01)  # Nielsen 2015, chapter 1
+    assert accuracies["cross-entropy: test accuracy"] == pytest.approx(0.9549, abs=0.01)  # chapter 3
     quadratic, entropy = (saturated[f"{name}: test accuracy after epochs 1, 5 and the last"] for name in COSTS)
     assert entropy[0] - quadratic[0] > 0.4

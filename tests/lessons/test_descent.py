@@ -32,9 +32,9 @@ def test_a_batch_path_is_that_of_numpy():
 def test_stochastic_descent_comes_closer_with_more_steps_without_converging():
     numbers = batches(Setting()).numbers
     x, y = (tensor.double().numpy() for tensor in line_data(0))
-    best = np.polynomial.polynomial.polyfit(x[:, 0], y[:, 0], 1)
-    assert np.allclose(numbers["minimum"], best, atol=1e-4)
+    minimum = np.polynomial.polynomial.polyfit(x[:, 0], y[:, 0], 1)
+    assert np.allclose(numbers["minimum"], minimum, atol=1e-4)
     batch, mini, single = (numbers[name] for name in ("batch", "mini-batch of 10", "stochastic"))
-    assert [one["steps"] for one in (batch, mini, single)] == [10, 100, 1000]
+    assert [result["steps"] for result in (batch, mini, single)] == [10, 100, 1000]
     assert batch["distance"] > 3 * single["distance"]
     assert single["mean step of the last epoch"] > 3 * mini["mean step of the last epoch"]

@@ -5,17 +5,17 @@ from functools import cache
 import pytest
 
 from pellucid.lessons import lesson
-from pellucid.lessons.detectors import TRUTH
+from pellucid.lessons.detectors import TRUE_OBJECTS
 from pellucid.report.figures.style import Plot, png
 
 
 @cache
-def taught():
+def lesson_results():
     return lesson("detectors", small=True).results
 
 
 def numbers(step):
-    return taught()[step].numbers
+    return lesson_results()[step].numbers
 
 
 @pytest.mark.slow
@@ -24,8 +24,11 @@ def test_the_number_of_sliding_windows_by_counting():
     values = numbers("sliding")
     assert values["windows of this image"] == 6 * 8 * 15
     assert values["windows of an image of 600 x 800"] == 28_500
-    one, whole = 28_500 * 3 * 3, 19 * 25  # cells of MobileNetV2's last map, most of whose work goes with their number
-    assert values["multiply-adds of these over those of the image"] == pytest.approx(one / whole, rel=0.02)
+    # Cells of MobileNetV2's last map, most of whose work goes with their number:
+    window_cells, image_cells = 28_500 * 3 * 3, 19 * 25
+    assert values["multiply-adds of these over those of the image"] == pytest.approx(
+        window_cells / image_cells, rel=0.02
+    )
     assert round(values["multiply-adds of these over those of the image"]) == 543
     assert 0 < values["with an IoU of 0.5 with an object"] < 30
 
@@ -41,9 +44,9 @@ def test_regression_moves_boxes_nearer_to_the_objects():
 @pytest.mark.slow
 def test_shared_features_are_equal_inside_and_differ_at_the_borders():
     values = numbers("sharing")
-    work = 9 * 3 * 16 + 9 * 16 * 16  # multiply-adds of both convolutions for a pixel
-    assert values["multiply-adds, each window by itself"] == 720 * 16 * 16 * work
-    assert values["multiply-adds, one map for all"] == 48 * 64 * work
+    pixel_cost = 9 * 3 * 16 + 9 * 16 * 16  # multiply-adds of both convolutions for a pixel
+    assert values["multiply-adds, each window by itself"] == 720 * 16 * 16 * pixel_cost
+    assert values["multiply-adds, one map for all"] == 48 * 64 * pixel_cost
     assert values["largest difference, two pixels inside"] < 1e-5
     assert values["largest difference at the borders"] > 0.1
 
@@ -52,16 +55,16 @@ def test_shared_features_are_equal_inside_and_differ_at_the_borders():
 def test_learned_proposals_lie_on_the_objects():
     values = numbers("proposing")
     assert values["anchors"] == 12 * 16 + 6 * 8
-    assert len(values["scores of the proposals"]) == len(TRUTH) == 3
+    assert len(values["scores of the proposals"]) == len(TRUE_OBJECTS) == 3
     assert min(values["IoU of each object with its best proposal"]) > 0.5
 
 
-def test_the_cell_of_an_object_holds_its_centre():
+def test_the_cell_of_an_object_contains_its_centre():
     values = numbers("grid")
-    centres = ((TRUTH.boxes[:, :2] + TRUTH.boxes[:, 2:]) / 2).tolist()
+    centres = ((TRUE_OBJECTS.boxes[:, :2] + TRUE_OBJECTS.boxes[:, 2:]) / 2).tolist()
     assert values["cell of each object"] == [int(y // 8) * 8 + int(x // 8) for x, y in centres]
     assert min(values["IoU of each object with its best detection"]) > 0.4
 
 
-def test_every_step_is_drawn():
-    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())
+def test_every_step_has_a_figure():
+    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())

@@ -30,9 +30,9 @@ def test_each_iteration_is_lloyds():
 
 
 def test_a_bad_start_ends_in_a_local_minimum():
-    best, worst = results()["starts"].numbers["random starts, inertia of the best and the worst"]
-    assert worst > 1.5 * best
-    assert results()["starts"].numbers["k-means++, inertia"] <= best * (1 + 1e-9)
+    best_inertia, worst_inertia = results()["starts"].numbers["random starts, inertia of the best and the worst"]
+    assert worst_inertia > 1.5 * best_inertia
+    assert results()["starts"].numbers["k-means++, inertia"] <= best_inertia * (1 + 1e-9)
 
 
 def test_the_silhouette_finds_the_four_groups():

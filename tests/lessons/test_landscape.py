@@ -7,20 +7,20 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from pellucid.lessons import Setting
-from pellucid.lessons.landscape import curvature, hessian, noise, quadratic, symmetries, trained
+from pellucid.lessons.landscape import curvature, hessian, noise, quadratic, symmetries, trained_surface
 
 SMALL = Setting(small=True)
 
 
 def cost(point: torch.Tensor) -> torch.Tensor:
     """Return half the mean squared error of the 1-3-1 network."""
-    surface = trained(0, True)
+    surface = trained_surface(0, True)
     w, b, v, c = point.split([3, 3, 3, 1])
     return ((torch.tanh(surface.x * w + b) @ v + c - surface.y[:, 0]) ** 2).mean() / 2
 
 
 def test_the_hessian_is_that_of_autograd():
-    surface = trained(0, True)
+    surface = trained_surface(0, True)
     expected = torch.autograd.functional.hessian(cost, surface.point)
     assert torch.allclose(hessian(surface, surface.point), expected, rtol=1e-6, atol=1e-6)
     numbers = curvature(SMALL).numbers
@@ -46,11 +46,11 @@ def test_permuted_networks_are_distinct_and_have_equal_outputs():
 
 
 def test_the_precision_maximizes_the_likelihood():
-    surface = trained(0, True)
+    surface = trained_surface(0, True)
     w, b, v, c = np.split(surface.point.numpy(), [3, 6, 9])
     outputs = np.tanh(surface.x.numpy() * w + b) @ v + c
     residuals = surface.y.numpy()[:, 0] - outputs
-    best = minimize_scalar(lambda log: -norm.logpdf(residuals, scale=np.exp(-log / 2)).sum())
+    optimum = minimize_scalar(lambda log: -norm.logpdf(residuals, scale=np.exp(-log / 2)).sum())
     numbers = noise(SMALL).numbers
-    assert numbers["precision"] == pytest.approx(np.exp(best.x), rel=1e-5)
+    assert numbers["precision"] == pytest.approx(np.exp(optimum.x), rel=1e-5)
     assert numbers["standard deviation"] == pytest.approx(0.2, rel=0.2)

@@ -11,15 +11,15 @@ from pellucid.lessons.page import markdown, notebook
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_a_page_holds_all_of_a_lesson(name: str):
+def test_a_page_contains_every_step_and_function_of_a_lesson(name: str):
     module, page = find_lesson(name), markdown(name)
     code = "\n".join(cell["source"] for cell in notebook(page)["cells"] if cell["cell_type"] == "code")
     compile(code, name, "exec")
     assert [page.count(f"result = {step.__name__}(Setting())") for step in module.STEPS] == [1] * len(module.STEPS)
-    defined = {
+    functions = {
         key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__
     }
-    assert [key for key in defined if f"def {key}(" not in code] == []
+    assert [key for key in functions if f"def {key}(" not in code] == []
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -29,12 +29,12 @@ def test_every_step_has_a_title_and_an_explanation(name: str):
 
 
 def test_a_lesson_is_a_function():
-    taught = lesson("universality")
-    assert taught.title == "Universal approximation"
-    assert taught.results["built"].numbers["error below 0.1"]["hidden neurons"] == 81
+    result = lesson("universality")
+    assert result.title == "Universal approximation"
+    assert result.results["built"].numbers["error below 0.1"]["hidden neurons"] == 81
 
 
-def test_a_lesson_leaves_the_random_state_alone():
+def test_a_lesson_does_not_change_the_random_state():
     import torch
 
     torch.manual_seed(3)

@@ -39,14 +39,14 @@ def test_a_step_is_that_of_autograd():
     network, layer = Network(), FCLayer(2, 2, np.random.default_rng(0))
     network.add(layer)
     network.add(ActivationLayer(np.tanh, lambda z: 1 - np.tanh(z) ** 2))
-    network.use(mean_squared_error, mean_squared_error_derivative)
+    network.set_loss(mean_squared_error, mean_squared_error_derivative)
     weight, bias = (torch.tensor(array, requires_grad=True) for array in (layer.weight, layer.bias))
     x, y = np.array([[0.3, -0.8]]), np.array([[1.0, 0.5]])
     loss = ((torch.from_numpy(x) @ weight + bias).tanh() - torch.from_numpy(y)).square().mean()
     loss.backward()
     assert network.fit(x, y, 1, 0.5) == [pytest.approx(loss.item())]
-    for learned, before in ((layer.weight, weight), (layer.bias, bias)):
-        assert np.allclose(learned, (before - 0.5 * before.grad).detach().numpy(), atol=1e-15)
+    for actual, before in ((layer.weight, weight), (layer.bias, bias)):
+        assert np.allclose(actual, (before - 0.5 * before.grad).detach().numpy(), atol=1e-15)
 
 
 def test_the_book_s_gradients_are_those_of_autograd():
@@ -56,16 +56,16 @@ def test_the_book_s_gradients_are_those_of_autograd():
     hidden = (leaves[0] @ torch.from_numpy(x) + leaves[2]).sigmoid()
     cost = ((leaves[1] @ hidden + leaves[3]).sigmoid() - torch.from_numpy(y)).square().sum() / 2
     weights, biases = network.backprop(x, y)
-    for mine, expected in zip((*weights, *biases), torch.autograd.grad(cost, leaves), strict=True):
-        assert np.allclose(mine, expected.numpy(), atol=1e-15)
+    for actual, expected in zip((*weights, *biases), torch.autograd.grad(cost, leaves), strict=True):
+        assert np.allclose(actual, expected.numpy(), atol=1e-15)
 
 
 def test_another_learning_rate_gives_different_weights():
     weight, bias = np.ones((1, 2)), np.zeros(1)
-    beside = PellucidNetwork(Sequential(Dense(1), Sigmoid()), [(weight, bias)])
-    beside.step(np.ones((1, 2)), np.zeros((1, 1)), 0.1, [(weight, bias)])
+    network = PellucidNetwork(Sequential(Dense(1), Sigmoid()), [(weight, bias)])
+    network.step(np.ones((1, 2)), np.zeros((1, 1)), 0.1, [(weight, bias)])
     a = 1 / (1 + np.exp(-2))
-    assert beside.gaps == [pytest.approx(0.1 * a * a * (1 - a))]
+    assert network.gaps == [pytest.approx(0.1 * a * a * (1 - a))]
 
 
 def test_pellucid_reports_the_errors_that_the_60_lines_do_not():

@@ -17,7 +17,7 @@ def results() -> dict[str, Any]:
     return lesson("linear-algebra").results
 
 
-def small(step: str, *names: str, limit: float = 1e-10) -> bool:
+def has_small_differences(step: str, *names: str, limit: float = 1e-10) -> bool:
     return all(abs(results()[step].numbers[name]) < limit for name in names)
 
 
@@ -31,14 +31,16 @@ def test_norms_equal_numpys():
 def test_eigenvectors_of_a_symmetric_matrix():
     root = math.sqrt((2 - 1.5) ** 2 / 4 + 1)  # of [[2, 1], [1, 1.5]]
     assert results()["eigenvectors"].numbers["eigenvalues"] == pytest.approx([1.75 - root, 1.75 + root])
-    assert small("eigenvectors", "A v - λ v", "Q Λ Qᵀ - A", "sum of λ - trace", "product of λ - determinant")
+    assert has_small_differences(
+        "eigenvectors", "A v - λ v", "Q Λ Qᵀ - A", "sum of λ - trace", "product of λ - determinant"
+    )
 
 
 def test_singular_values_equal_numpys():
     numbers = results()["decomposition"].numbers
     assert numbers["singular values"] == pytest.approx(svdvals([[1.5, 1.0], [-0.5, 1.2]]).tolist())
     assert numbers["longest image of a unit vector"] == pytest.approx(numbers["singular values"][0], rel=1e-3)
-    assert small("decomposition", "U Σ Vᵀ - A", "‖A‖² - Σ σ²", "eigenvalues of AᵀA - σ²")
+    assert has_small_differences("decomposition", "U Σ Vᵀ - A", "‖A‖² - Σ σ²", "eigenvalues of AᵀA - σ²")
 
 
 def test_the_pseudoinverse_is_least_squares():
@@ -48,7 +50,7 @@ def test_the_pseudoinverse_is_least_squares():
     numbers = results()["pseudoinverse"].numbers
     assert numbers["w"] == pytest.approx([offset, slope])
     assert numbers["w of two equal columns"] == pytest.approx([offset, slope / 2, slope / 2])  # the smallest
-    assert small("pseudoinverse", "X X⁺ X - X", "Xᵀ (y - X w)", "X⁺ - inverse(XᵀX) Xᵀ")
+    assert has_small_differences("pseudoinverse", "X X⁺ X - X", "Xᵀ (y - X w)", "X⁺ - inverse(XᵀX) Xᵀ")
 
 
 def test_principal_components_of_digits():
@@ -57,4 +59,6 @@ def test_principal_components_of_digits():
     numbers = results()["digits"].numbers
     expected = PCA(7).fit(load_digits().data).explained_variance_ratio_.sum()
     assert numbers["share of the variance of the first 7"] == pytest.approx(expected)
-    assert small("digits", "σ²/(n - 1) - eigenvalues of the covariance", "V Vᵀ - I", "covariance - V Σ² Vᵀ/(n - 1)")
+    assert has_small_differences(
+        "digits", "σ²/(n - 1) - eigenvalues of the covariance", "V Vᵀ - I", "covariance - V Σ² Vᵀ/(n - 1)"
+    )

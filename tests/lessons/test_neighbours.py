@@ -12,40 +12,40 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from pellucid.data import load
 from pellucid.lessons import Result, lesson
-from pellucid.lessons.neighbours import TEST, TRAINING, flat
+from pellucid.lessons.neighbours import TEST_IMAGE, TRAINING_IMAGE, flat_images
 from pellucid.report.figures.style import Plot, png
 
 
 @cache
-def taught() -> Mapping[str, Result]:
+def lesson_results() -> Mapping[str, Result]:
     return lesson("neighbours", small=True).results
 
 
 def numbers(step: str) -> Mapping[str, Any]:
-    return taught()[step].numbers
+    return lesson_results()[step].numbers
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return pixels 0 to 16 and classes of the training images, then of the test images."""
     splits = load("digits")
-    (x, y), (test_x, test_y) = flat(splits.train), flat(splits.test)
+    (x, y), (test_x, test_y) = flat_images(splits.train), flat_images(splits.test)
     return (16 * x).astype(np.int64), y, (16 * test_x).astype(np.int64), test_y
 
 
-def accuracies(x: Any, y: Any, queries: Any, answers: Any, metric: str, ks: list[int]) -> list[float]:
+def accuracies(x: Any, y: Any, queries: Any, labels: Any, metric: str, ks: list[int]) -> list[float]:
     """Return the accuracy for each k, by sorting all distances, which are whole numbers: first points win ties."""
     power = {"l1": 1, "l2": 2}[metric]
-    apart = np.stack([(np.abs(x - query) ** power).sum(1) for query in queries])
-    ordered = y[apart.argsort(1, kind="stable")]
+    distances = np.stack([(np.abs(x - query) ** power).sum(1) for query in queries])
+    ordered = y[distances.argsort(1, kind="stable")]
     votes = (np.array([np.bincount(row[:k], minlength=10).argmax() for row in ordered]) for k in ks)
-    return [float((result == answers).mean()) for result in votes]
+    return [float((result == labels).mean()) for result in votes]
 
 
 @pytest.mark.slow
-def test_the_distance_of_the_facts():
+def test_distances_of_two_images_are_those_by_hand():
     assert numbers("distances") == {
         "l1": 456.0,
-        "l2": pytest.approx(np.sqrt(np.square(np.subtract(TEST, TRAINING)).sum()), rel=1e-12),
+        "l2": pytest.approx(np.sqrt(np.square(np.subtract(TEST_IMAGE, TRAINING_IMAGE)).sum()), rel=1e-12),
     }
 
 
@@ -66,9 +66,9 @@ def test_boundaries_are_those_of_scikit_learn():
 
 def test_k_is_chosen_on_validation_images_only():
     result, (x, y, test_x, test_y) = numbers("choosing"), digits()
-    cut = 3 * len(x) // 4
+    split = 3 * len(x) // 4
     for metric in ("l1", "l2"):
-        assert result[metric] == accuracies(x[:cut], y[:cut], x[cut:], y[cut:], metric, result["k"])
+        assert result[metric] == accuracies(x[:split], y[:split], x[split:], y[split:], metric, result["k"])
     metric, k = result["chosen"].split(", k = ")
     assert result[metric][result["k"].index(int(k))] == max(result["l1"] + result["l2"])
     assert [result["test accuracy"]] == accuracies(x, y, test_x, test_y, metric, [int(k)])
@@ -85,5 +85,5 @@ def test_templates_classify_as_scikit_learns_logistic_regression():
     assert len(x) + len(test_x) == 1797
 
 
-def test_every_step_is_drawn():
-    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())
+def test_every_step_has_a_figure():
+    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())

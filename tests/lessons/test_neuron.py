@@ -12,7 +12,7 @@ from pellucid.lessons.neuron import derivatives, learning
 
 
 @cache
-def learned() -> Mapping[str, Any]:
+def learning_numbers() -> Mapping[str, Any]:
     """Return the numbers of the step, which runs once."""
     return learning(Setting()).numbers
 
@@ -36,7 +36,7 @@ COSTS = {"quadratic": lambda a: a * (1 - a), "cross-entropy": lambda a: 1.0}
 def test_the_neuron_learns_as_its_equations_say(cost, weight, bias):
     name = f"{cost}, w = {weight:g}, b = {bias:g}"
     expected = outputs(weight, bias, COSTS[cost])
-    actual = learned()[name]
+    actual = learning_numbers()[name]
     assert actual["first"] == pytest.approx(expected[0], abs=1e-6)
     assert actual["after 150 epochs"] == pytest.approx(expected[150], abs=1e-5)
     assert actual["last"] == pytest.approx(expected[300], abs=1e-5)
@@ -45,5 +45,5 @@ def test_the_neuron_learns_as_its_equations_say(cost, weight, bias):
 
 
 def test_the_outputs_are_those_of_the_book():
-    last = [learned()[f"quadratic, {start}"]["last"] for start in ("w = 0.6, b = 0.9", "w = 2, b = 2")]
-    assert np.round(last, 2).tolist() == [0.09, 0.2]
+    last_outputs = [learning_numbers()[f"quadratic, {start}"]["last"] for start in ("w = 0.6, b = 0.9", "w = 2, b = 2")]
+    assert np.round(last_outputs, 2).tolist() == [0.09, 0.2]

@@ -15,8 +15,8 @@ from pellucid.lessons.nonsense import overconfident, temperature, train_and_pred
 @pytest.mark.slow
 def test_calibration_is_that_of_numpy_and_scipy():
     setting = Setting(small=True)
-    _, fitted, measured = train_and_predict_halves(setting)
-    (p, y), (q, t) = (tuple(one.double().numpy() for one in pair) for pair in (fitted, measured))
+    _, fitting_half, evaluation_half = train_and_predict_halves(setting)
+    (p, y), (q, t) = (tuple(tensor.double().numpy() for tensor in half) for half in (fitting_half, evaluation_half))
     y, t = y.astype(int), t.astype(int)
     result = minimize_scalar(
         lambda log: -log_softmax(np.log(p) / np.exp(log), 1)[range(len(y)), y].mean(), bounds=(-3, 3), method="bounded",
@@ -48,7 +48,7 @@ def test_temperature_calibrates_on_mnist_and_does_not_recognize_nonsense(on_mnis
 
 def error(p, y, bins: int = 15) -> float:
     """Return the expected calibration error, bin by bin."""
-    confidence, right = p.max(1), p.argmax(1) == y
+    confidence, is_correct = p.max(1), p.argmax(1) == y
     edges = np.linspace(0, 1, bins + 1)
-    held = [(confidence > low) & (confidence <= high) for low, high in pairwise(edges)]
-    return sum(abs(right[one].mean() - confidence[one].mean()) * one.mean() for one in held if one.any())
+    bin_masks = [(confidence > low) & (confidence <= high) for low, high in pairwise(edges)]
+    return sum(abs(is_correct[mask].mean() - confidence[mask].mean()) * mask.mean() for mask in bin_masks if mask.any())

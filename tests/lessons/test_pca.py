@@ -33,13 +33,13 @@ def test_the_retained_variance_is_the_sum_of_eigenvalues():
     numbers = results()["plane"].numbers
     assert numbers["variance kept"] == pytest.approx(sigma[:2].sum() / sigma.sum())
     assert numbers["variance kept, by hand"] == pytest.approx(numbers["variance kept"])
-    rebuilt = results()["reconstruction"].numbers
+    reconstruction = results()["reconstruction"].numbers
     shares = np.cumsum(sigma) / sigma.sum()
-    enough = rebuilt["components for 95 % of the variance"]
-    assert shares[enough - 2] < 0.95 <= shares[enough - 1]
-    assert rebuilt["error - variances left out"] < 1e-10
-    left = {k: sigma[k:].sum() / 16**2 / len(x) for k in (2, 8, 16, 32)}
-    assert rebuilt["mean squared error by components"] == pytest.approx(left)
+    n_components = reconstruction["components for 95 % of the variance"]
+    assert shares[n_components - 2] < 0.95 <= shares[n_components - 1]
+    assert reconstruction["error - variances left out"] < 1e-10
+    expected_errors = {k: sigma[k:].sum() / 16**2 / len(x) for k in (2, 8, 16, 32)}
+    assert reconstruction["mean squared error by components"] == pytest.approx(expected_errors)
 
 
 def test_twenty_components_are_nearly_as_good_as_all_pixels():

@@ -14,16 +14,16 @@ BITS = list(product((0, 1), repeat=2))
 
 def test_gates_are_learned():
     numbers = gates(Setting()).numbers
-    tables = {
+    truth_tables = {
         "AND": [a and b for a, b in BITS],
         "OR": [a or b for a, b in BITS],
         "NAND": [int(not (a and b)) for a, b in BITS],
     }
-    for name, table in tables.items():
+    for name, truth_table in truth_tables.items():
         result = numbers[name]
-        assert result["outputs"] == table
+        assert result["outputs"] == truth_table
         sums = np.array(BITS) @ result["weights"] + result["bias"]
-        assert (sums > 0).astype(int).tolist() == table
+        assert (sums > 0).astype(int).tolist() == truth_table
         assert result["mistakes by epoch"][-1] == 0
 
 
@@ -33,7 +33,7 @@ def test_a_circuit_of_nand_gates_adds_two_bits():
     assert [2 * c + s for c, s in zip(numbers["carry"], numbers["sum"], strict=True)] == [a + b for a, b in BITS]
 
 
-def feasible(labels: tuple[int, ...]) -> bool:
+def is_separable(labels: tuple[int, ...]) -> bool:
     """Return whether a line separates the labels: sums of at least 1 or at most -1."""
     signs = np.where(labels, -1.0, 1.0)
     rows = signs[:, None] * np.column_stack([BITS, np.ones(4)])
@@ -41,8 +41,8 @@ def feasible(labels: tuple[int, ...]) -> bool:
 
 
 def test_xor_is_not_separable():
-    assert not feasible((0, 1, 1, 0))
-    assert feasible((0, 1, 0, 0))  # one corner given up
+    assert not is_separable((0, 1, 1, 0))
+    assert is_separable((0, 1, 0, 0))  # one corner given up
     numbers = one_line_fails(Setting()).numbers
     assert numbers["best line"] == 3
     assert numbers["fewest mistakes in an epoch"] > 0

@@ -17,12 +17,12 @@ from pellucid.report.figures.style import Plot, png
 
 
 @cache
-def taught() -> Mapping[str, Result]:
+def lesson_results() -> Mapping[str, Result]:
     return lesson("regression", small=True).results
 
 
 def numbers(step: str) -> Mapping[str, Any]:
-    return taught()[step].numbers
+    return lesson_results()[step].numbers
 
 
 def parabola(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,10 +62,12 @@ def test_polynomials_under_and_overfit_as_scikit_learns():
         model = polynomial(degree).fit(x, y)
         errors = [np.sqrt(np.mean((model.predict(a) - b) ** 2)) for a, b in ((x, y), (new_x, new_y))]
         assert list(values[f"degree {degree}"].values()) == pytest.approx(errors, rel=1e-6)
-    training, new = ([values[f"degree {degree}"][kind] for degree in (1, 2, 10, 90)] for kind in values["degree 1"])
-    assert training == sorted(training, reverse=True)
-    assert min(new) == new[1] < 1.1
-    assert min(new[0], new[3]) > 1.5
+    training_errors, new_errors = (
+        [values[f"degree {degree}"][kind] for degree in (1, 2, 10, 90)] for kind in values["degree 1"]
+    )
+    assert training_errors == sorted(training_errors, reverse=True)
+    assert min(new_errors) == new_errors[1] < 1.1
+    assert min(new_errors[0], new_errors[3]) > 1.5
 
 
 def test_learning_curves_are_scikit_learns():
@@ -78,10 +80,10 @@ def test_learning_curves_are_scikit_learns():
         curves = values[f"degree {degree}"]
         assert curves["training"] == pytest.approx(-training.mean(1), rel=1e-6)
         assert curves["validation"] == pytest.approx(-validation.mean(1), rel=1e-6)
-    line, high = values["degree 1"], values["degree 10"]
-    assert line["validation"][-1] - line["training"][-1] < 0.3  # both curves meet ...
-    assert line["training"][-1] > 1.5  # ... far above the noise of 1
-    gaps = np.subtract(high["validation"], high["training"])
+    degree1, degree10 = values["degree 1"], values["degree 10"]
+    assert degree1["validation"][-1] - degree1["training"][-1] < 0.3  # both curves meet ...
+    assert degree1["training"][-1] > 1.5  # ... far above the noise of 1
+    gaps = np.subtract(degree10["validation"], degree10["training"])
     assert gaps[0] > 4 * gaps[-1] > 0
 
 
@@ -106,17 +108,17 @@ def test_the_training_stops_at_the_minimum_of_the_validation_error():
     for _ in range(700):
         theta -= 0.05 / 15 * design[:15].T @ (design[:15] @ theta - y[:15])
         errors.append(np.mean((design[15:] @ theta - y[15:]) ** 2) / 2)
-    best = int(np.argmin(errors))
-    assert 0 < best < 500
+    best_index = int(np.argmin(errors))
+    assert 0 < best_index < 500
     assert numbers("early_stopping") == {
-        "epoch of the minimum": best + 1,
-        "epochs with early stopping": best + 201,
-        "half the mean squared validation error at the minimum": pytest.approx(errors[best], rel=1e-8),
-        "with early stopping": pytest.approx(errors[best], rel=1e-8),
+        "epoch of the minimum": best_index + 1,
+        "epochs with early stopping": best_index + 201,
+        "half the mean squared validation error at the minimum": pytest.approx(errors[best_index], rel=1e-8),
+        "with early stopping": pytest.approx(errors[best_index], rel=1e-8),
         "at the end": pytest.approx(errors[-1], rel=1e-8),
     }
 
 
 @pytest.mark.slow
-def test_every_step_is_drawn():
-    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())
+def test_every_step_has_a_figure():
+    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in lesson_results().values())

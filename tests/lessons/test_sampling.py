@@ -9,11 +9,21 @@ from sklearn.datasets import load_digits
 
 from pellucid.data import load
 from pellucid.lessons import Setting
-from pellucid.lessons.sampling import PEAKS, RATE, brightness, bumps, distance, draw_bumps, exponential, learned, table
+from pellucid.lessons.sampling import (
+    GAUSSIANS,
+    RATE,
+    brightness,
+    bumps_cdf,
+    exponential,
+    inverse_bumps_cdf,
+    kolmogorov_distance,
+    learned,
+    table,
+)
 
 
-def mixture(x: np.ndarray | float) -> np.ndarray | float:
-    return sum(weight * norm(mean, deviation).cdf(x) for weight, mean, deviation in PEAKS)
+def mixture_cdf(x: np.ndarray | float) -> np.ndarray | float:
+    return sum(weight * norm(mean, deviation).cdf(x) for weight, mean, deviation in GAUSSIANS)
 
 
 def test_samples_follow_the_exponential_distribution() -> None:
@@ -29,10 +39,10 @@ def test_samples_follow_the_exponential_distribution() -> None:
 
 def test_the_table_is_the_inverse_distribution_function() -> None:
     u = np.linspace(0.01, 0.99, 25)
-    expected = [brentq(lambda x, at=at: mixture(x) - at, -6, 6) for at in u]
-    actual = draw_bumps(torch.from_numpy(u))
+    expected = [brentq(lambda x, probability=probability: mixture_cdf(x) - probability, -6, 6) for probability in u]
+    actual = inverse_bumps_cdf(torch.from_numpy(u))
     np.testing.assert_allclose(actual, expected, atol=1e-4)
-    np.testing.assert_allclose(bumps(actual), u, atol=1e-5)
+    np.testing.assert_allclose(bumps_cdf(actual), u, atol=1e-5)
     numbers = table(Setting()).numbers
     assert numbers["mean of the bumps"] == pytest.approx(0.35 * -1.2 + 0.65 * 0.9)
     assert numbers["largest |F(F⁻¹(u)) - u|"] < 1e-5
@@ -42,10 +52,12 @@ def test_the_table_is_the_inverse_distribution_function() -> None:
 def test_an_image_is_drawn_pixel_by_pixel() -> None:
     numbers = brightness(Setting()).numbers
     digits = load("digits").train
-    every = {image.tobytes() for image in load_digits().images[load_digits().target == 3].astype(np.float32) / 16}
+    expected_images = {
+        image.tobytes() for image in load_digits().images[load_digits().target == 3].astype(np.float32) / 16
+    }
     threes = digits.x[digits.y == 3][:, 0].numpy()
     scaled = threes.astype(np.float32) / (255 if threes.dtype == np.uint8 else 1)
-    assert {image.tobytes() for image in scaled} <= every
+    assert {image.tobytes() for image in scaled} <= expected_images
     density = scaled.astype(np.float64).sum(0)
     density /= density.sum()
     np.testing.assert_allclose(numbers["rows' probabilities"], density.sum(1), rtol=1e-5)
@@ -64,4 +76,4 @@ def test_the_network_approximates_the_distribution() -> None:
 
 def test_kolmogorovs_distance_is_scipys() -> None:
     x = torch.randn(50, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    assert distance(x, bumps) == pytest.approx(kstest(x.numpy(), mixture).statistic, abs=1e-6)
+    assert kolmogorov_distance(x, bumps_cdf) == pytest.approx(kstest(x.numpy(), mixture_cdf).statistic, abs=1e-6)

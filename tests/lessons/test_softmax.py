@@ -37,8 +37,8 @@ def test_softmax_and_sigmoid_outputs_have_similar_accuracy_on_mnist(on_mnist: Ca
     check_accuracies(numbers, 0.945)
 
 
-def check_accuracies(numbers, least: float):
-    assert min(numbers[f"{name}: test accuracy"] for name in ("sigmoids", "softmax")) > least
+def check_accuracies(numbers, min_accuracy: float):
+    assert min(numbers[f"{name}: test accuracy"] for name in ("sigmoids", "softmax")) > min_accuracy
     assert numbers["range of the sum of outputs"]["softmax"] == pytest.approx([1, 1], abs=1e-5)
     low, high = numbers["range of the sum of outputs"]["sigmoids"]
     assert low < 0.9

@@ -36,7 +36,7 @@ def test_a_smaller_c_widens_the_margin():
     assert rows[0]["support vectors"] > rows[-1]["support vectors"]
 
 
-def test_kernels_bend_the_boundary():
+def test_an_rbf_kernel_separates_circles_unlike_a_linear_kernel():
     numbers = results()["kernels"].numbers
     assert numbers["circles, linear"]["training accuracy"] < 0.7
     assert numbers["circles, RBF"]["training accuracy"] > 0.98
@@ -44,6 +44,6 @@ def test_kernels_bend_the_boundary():
     assert numbers["f(x) by hand - decision function"] < 1e-10
 
 
-def test_digits_are_classified():
+def test_the_selected_gamma_classifies_digits():
     assert results()["digits"].numbers["gamma"] in (0.01, 0.1)
     assert results()["digits"].numbers["test accuracy"] > 0.97

@@ -24,13 +24,13 @@ def test_the_first_split_has_the_lowest_impurity_of_all():
     def impurity(classes):
         return 1 - sum((classes == k).mean() ** 2 for k in range(3))
 
-    after = [
-        (left := x[:, k] <= at).mean() * impurity(y[left]) + (~left).mean() * impurity(y[~left])
-        for k in (0, 1) for at in np.unique(x[:, k])[:-1]
+    impurities = [
+        (left := x[:, k] <= threshold).mean() * impurity(y[left]) + (~left).mean() * impurity(y[~left])
+        for k in (0, 1) for threshold in np.unique(x[:, k])[:-1]
     ]  # fmt: skip
     numbers = results()["rules"].numbers
     assert numbers["impurity before the first question"] == pytest.approx(2 / 3)  # three classes of 50
-    assert numbers["and after"] == pytest.approx(min(after)) == pytest.approx(1 / 3)
+    assert numbers["and after"] == pytest.approx(min(impurities)) == pytest.approx(1 / 3)
     assert "petal width <= 0.8" in numbers["rules, line 1"]
     assert sum("class: " in str(value) for value in numbers.values()) == 5  # leaves
     assert numbers["training accuracy"] > 0.95
@@ -45,15 +45,15 @@ def test_deep_trees_overfit():
 
 def test_a_vote_of_trees_is_more_accurate_than_one_tree():
     numbers = results()["bagging"].numbers
-    one, bagged, forest = (
+    single_tree, bagged, forest = (
         numbers[f"{name}: test accuracy"] for name in ("one tree", "100 trees, bagged", "random forest")
     )
-    assert one < min(bagged, forest)
+    assert single_tree < min(bagged, forest)
     assert numbers["share of the points in a sample"] == pytest.approx(1 - math.exp(-1), abs=0.01)
     assert numbers["out-of-bag accuracy of the forest"] == pytest.approx(forest, abs=0.04)
 
 
-def test_a_forest_beside_logistic_regression():
+def test_a_forest_is_more_accurate_than_one_tree():
     numbers = results()["forest"].numbers
     assert numbers["mean accuracy of the forest's trees"] < numbers["one tree"] < numbers["random forest"]
     assert numbers["logistic regression"] > 0.93

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pellucid.lessons import Setting
-from pellucid.lessons.universality import SLOPE, approximate, built, steps_and_bumps, target
+from pellucid.lessons.universality import SLOPE_BOUND, approximate, built, steps_and_bumps, target_function
 
 
 def sigmoid(z):
@@ -23,15 +23,15 @@ def function(x):
     return 0.2 + 0.4 * x**2 + 0.3 * x * np.sin(15 * x) + 0.05 * np.cos(50 * x)
 
 
-def bent(x):
+def absolute_value(x):
     return (8.1 * (x - 0.37)).abs()
 
 
 @pytest.mark.parametrize("error", [1.0, 0.3, 0.03])
 def test_the_approximation_error_is_within_the_given_bound(error):
     x = np.random.default_rng(1).random(5000)
-    for learned, expected in ((target, function(x)), (bent, np.abs(8.1 * (x - 0.37)))):
-        net, params = approximate(learned, SLOPE, error)
+    for approximated, expected in ((target_function, function(x)), (absolute_value, np.abs(8.1 * (x - 0.37)))):
+        net, params = approximate(approximated, SLOPE_BOUND, error)
         hidden, output = params["hidden"], params["output"]
         assert list(net.layers) == ["hidden", "sigmoid", "output"]
         z = np.outer(x, hidden["weight"].numpy()[:, 0]) + hidden["bias"].numpy()
@@ -42,11 +42,11 @@ def test_the_approximation_error_is_within_the_given_bound(error):
 
 def test_the_slope_bounds_the_change_of_the_function():
     x = np.linspace(0, 1, 100_001)
-    assert np.abs(np.diff(function(x)) / np.diff(x)).max() < SLOPE
-    assert np.allclose(target(torch.from_numpy(x)).numpy(), function(x), atol=1e-14)
+    assert np.abs(np.diff(function(x)) / np.diff(x)).max() < SLOPE_BOUND
+    assert np.allclose(target_function(torch.from_numpy(x)).numpy(), function(x), atol=1e-14)
 
 
-def test_the_networks_are_within_their_errors():
+def test_the_networks_of_the_lesson_have_errors_below_their_bounds():
     for name, result in built(Setting()).numbers.items():
         error = float(name.removeprefix("error below "))
         assert result["largest error"] < error

@@ -20,7 +20,7 @@ def test_a_chain_multiplies_the_factors():
 
 
 @pytest.mark.slow
-def test_first_layers_are_slow_and_hold_up_the_training():
+def test_first_layers_learn_slowly_and_delay_the_training():
     results = lesson("vanishing", small=True).results
     check_speeds(results["depths"].numbers)
     plateau = results["plateau"].numbers
@@ -30,12 +30,12 @@ def test_first_layers_are_slow_and_hold_up_the_training():
     )
     first, last = plateau["last layer's speed over the first's, first and last epoch"]
     assert first > 30 * last
-    ends = {
+    last_accuracies = {
         name: results["accuracies"].numbers[f"{name}: test accuracy after the first and the last epoch"][1]
         for name in ("1 sigmoid layer", "4 sigmoid layers", "4 ReLU layers")
     }
-    assert ends["4 sigmoid layers"] < 0.2
-    assert min(ends["1 sigmoid layer"], ends["4 ReLU layers"]) > 0.75
+    assert last_accuracies["4 sigmoid layers"] < 0.2
+    assert min(last_accuracies["1 sigmoid layer"], last_accuracies["4 ReLU layers"]) > 0.75
 
 
 @pytest.mark.real

@@ -20,10 +20,12 @@ def outputs(*shape: int, seed: int = 0) -> Tensor:
 def points(*shape: int, size: tuple[int, int]) -> Tensor:
     """Return key-points (..., 3) in an image of `size` (H, W), a few of them outside, every third without a label."""
     rng = torch.Generator().manual_seed(6)
-    at = (1.4 * torch.rand((*shape, 2), generator=rng, dtype=torch.float64) - 0.2) * torch.tensor([size[1], size[0]])
-    number = torch.arange(math.prod(shape)).view(*shape, 1)
-    visibility = 1.0 + number % 2  # hidden points and visible ones
-    return torch.where(number % 3 < 2, torch.cat((at, visibility), -1), 0.0)
+    position = (1.4 * torch.rand((*shape, 2), generator=rng, dtype=torch.float64) - 0.2) * torch.tensor(
+        [size[1], size[0]]
+    )
+    point_index = torch.arange(math.prod(shape)).view(*shape, 1)
+    visibility = 1.0 + point_index % 2  # hidden points and visible ones
+    return torch.where(point_index % 3 < 2, torch.cat((position, visibility), -1), 0.0)
 
 
 def heat_maps(y: Tensor, target: Tensor, stride: int, sigma: float, l1: float) -> Tensor:
@@ -35,24 +37,27 @@ def heat_maps(y: Tensor, target: Tensor, stride: int, sigma: float, l1: float) -
         cy = min(max(float(target[n, k, 1]) / stride, 0), height)
         centres = [(j + 0.5, i + 0.5) for i in range(height) for j in range(width)]
         if sigma:
-            near = [max(abs(x - cx), abs(y_ - cy)) <= 3 * sigma for x, y_ in centres]
-            bell = [math.exp(-((x - cx) ** 2 + (y_ - cy) ** 2) / (2 * sigma**2)) for x, y_ in centres]
-            t = torch.tensor([b if c else 0.0 for b, c in zip(bell, near, strict=True)], dtype=torch.float64)
+            is_near = [max(abs(x - cx), abs(y_ - cy)) <= 3 * sigma for x, y_ in centres]
+            gaussian = [math.exp(-((x - cx) ** 2 + (y_ - cy) ** 2) / (2 * sigma**2)) for x, y_ in centres]
+            t = torch.tensor([b if c else 0.0 for b, c in zip(gaussian, is_near, strict=True)], dtype=torch.float64)
         else:
-            hit = min(int(cy), height - 1) * width + min(int(cx), width - 1)
-            t = torch.tensor([float(i == hit) for i in range(height * width)], dtype=torch.float64)
-        flat, at = y[n, k].flatten(), torch.tensor(centres, dtype=torch.float64)
-        cost = F.cross_entropy(flat[None], (t / t.sum())[None])
-        mean = flat.softmax(0) @ at
+            hit_cell = min(int(cy), height - 1) * width + min(int(cx), width - 1)
+            t = torch.tensor([float(i == hit_cell) for i in range(height * width)], dtype=torch.float64)
+        flat_logits, centre_tensor = y[n, k].flatten(), torch.tensor(centres, dtype=torch.float64)
+        cost = F.cross_entropy(flat_logits[None], (t / t.sum())[None])
+        mean = flat_logits.softmax(0) @ centre_tensor
         costs.append(cost + l1 * ((mean[0] - cx).abs() + (mean[1] - cy).abs()))
     return torch.stack(costs).mean()
 
 
 def coordinates(y: Tensor, target: Tensor, height: float, width: float) -> Tensor:
     """Compare the labelled points with PyTorch's l1_loss."""
-    seen = target[..., 2] > 0
-    result = (y.view(len(y), -1, 2)[seen] + 0.5) * torch.tensor([width, height])
-    return sum(F.l1_loss(result[:, at] / side, target[seen][:, at] / side) for at, side in ((0, width), (1, height)))
+    is_labelled = target[..., 2] > 0
+    result = (y.view(len(y), -1, 2)[is_labelled] + 0.5) * torch.tensor([width, height])
+    return sum(
+        F.l1_loss(result[:, axis] / side, target[is_labelled][:, axis] / side)
+        for axis, side in ((0, width), (1, height))
+    )
 
 
 KEYPOINT_CASES: dict[str, Case] = {

@@ -17,8 +17,8 @@ from pellucid.models.parts import network_with_auxiliaries
 from pellucid.nested import flatten
 from tests.training.small import digits
 
-SEVERAL: Any = ((5,), (5,))
-WEIGHTS = (0.5, 1.0, 2.0, 0.25, 3.0)
+TWO_OUTPUT_SHAPES: Any = ((5,), (5,))
+CLASS_WEIGHTS = (0.5, 1.0, 2.0, 0.25, 3.0)
 
 
 def logits(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -35,27 +35,31 @@ def classes() -> Tensor:
     [
         (AuxiliaryCrossEntropy(), 0.3, {}),
         (AuxiliaryCrossEntropy(0.4, label_smoothing=0.1), 0.4, {"label_smoothing": 0.1}),
-        (AuxiliaryCrossEntropy(2, class_weights=WEIGHTS), 2, {"weight": torch.tensor(WEIGHTS, dtype=torch.float64)}),
+        (
+            AuxiliaryCrossEntropy(2, class_weights=CLASS_WEIGHTS),
+            2,
+            {"weight": torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)},
+        ),
     ],
 )
 def test_value_and_gradients_are_those_of_pytorch(loss, weight, options, auxiliaries) -> None:
     y = tuple(logits(seed) for seed in range(1 + auxiliaries))
     value, dy = loss(y, classes())
-    seen = [part.clone().requires_grad_() for part in y]
-    main, *others = (F.cross_entropy(part, classes(), **options) for part in seen)
-    expected = main + weight * torch.stack(others).sum()
+    leaves = [part.clone().requires_grad_() for part in y]
+    main_loss, *auxiliary_losses = (F.cross_entropy(part, classes(), **options) for part in leaves)
+    expected = main_loss + weight * torch.stack(auxiliary_losses).sum()
     torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=0)
-    for ours, theirs in zip(dy, torch.autograd.grad(expected, seen), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-15)
+    for actual_dy, expected_dy in zip(dy, torch.autograd.grad(expected, leaves), strict=True):
+        torch.testing.assert_close(actual_dy, expected_dy, rtol=1e-11, atol=1e-15)
 
 
-def test_soft_targets_are_compared_at_every_output() -> None:
+def test_loss_of_soft_targets_includes_every_output() -> None:
     y, target = (logits(0), logits(1)), logits(2).softmax(1)
     expected = F.cross_entropy(y[0], target) + 0.3 * F.cross_entropy(y[1], target)
     torch.testing.assert_close(AuxiliaryCrossEntropy()(y, target)[0], expected, rtol=1e-12, atol=0)
 
 
-def test_bfloat16_outputs_are_compared_in_float32() -> None:
+def test_loss_of_bfloat16_outputs_is_computed_in_float32() -> None:
     y = tuple(logits(seed, torch.bfloat16) for seed in (0, 1))
     value, dy = AuxiliaryCrossEntropy()(y, classes())
     expected = F.cross_entropy(y[0].double(), classes()) + 0.3 * F.cross_entropy(y[1].double(), classes())
@@ -76,47 +80,47 @@ def test_evaluation_and_prediction_use_the_main_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("call", "message"),
     [
         (lambda: AuxiliaryCrossEntropy(0.0), "weight must be a number above 0, not 0.0"),
         (lambda: AuxiliaryCrossEntropy(label_smoothing=2.0), "label_smoothing must be from 0 to 1"),
         (lambda: AuxiliaryCrossEntropy().check((5,), classes()), r"has one output \(5,\), no auxiliary ones"),
         (lambda: AuxiliaryCrossEntropy().check(((5,), (4,)), classes()), "outputs for 0 to 3"),
-        (lambda: SoftmaxCrossEntropy().check(SEVERAL, classes()), "do not fit"),
+        (lambda: SoftmaxCrossEntropy().check(TWO_OUTPUT_SHAPES, classes()), "do not fit"),
         (lambda: AuxiliaryCrossEntropy()((logits(0)[:0], logits(1)[:0]), classes()[:0]), "without examples"),
     ],
 )
-def test_outputs_and_targets_that_do_not_fit_are_refused(make, message) -> None:
-    with pytest.raises(PellucidError, match=message) as it:
-        make()
-    assert "\n" not in str(it.value)
+def test_outputs_and_targets_that_do_not_fit_are_refused(call, message) -> None:
+    with pytest.raises(PellucidError, match=message) as error_info:
+        call()
+    assert "\n" not in str(error_info.value)
 
 
-def small() -> Sequential:
+def small_network() -> Sequential:
     features = {"flatten": Flatten(), "dense1": Dense(24), "relu1": ReLU(), "dense2": Dense(24), "relu2": ReLU()}
     return network_with_auxiliaries(features, {"scores": Dense(10)}, {"auxiliary": ("relu1", Dense(10))})
 
 
 def test_a_model_trains_on_all_outputs_and_is_evaluated_on_the_main_one(tmp_path) -> None:
-    model = pellucid.Model(small(), "auxiliary_cross_entropy", pellucid.SGD(0.3), input_shape=(1, 8, 8))
+    model = pellucid.Model(small_network(), "auxiliary_cross_entropy", pellucid.SGD(0.3), input_shape=(1, 8, 8))
     data = digits()
-    before = {path: leaf.clone() for path, leaf in flatten(model.params).items()}
+    initial_params = {path: leaf.clone() for path, leaf in flatten(model.params).items()}
     model.fit(data, epochs=4, batch_size=20, verbose=False)
-    assert all(not torch.equal(leaf, before[path]) for path, leaf in flatten(model.params).items())
+    assert all(not torch.equal(leaf, initial_params[path]) for path, leaf in flatten(model.params).items())
     evaluation = model.evaluate(data)
-    main, _ = model.net.forward(model.params, data.x, Mode())[0]
-    assert evaluation["loss"] == pytest.approx(F.cross_entropy(main, data.y).item(), rel=1e-5)
-    assert evaluation["accuracy"] == pytest.approx((main.argmax(1) == data.y).double().mean().item())
+    main_logits, _ = model.net.forward(model.params, data.x, Mode())[0]
+    assert evaluation["loss"] == pytest.approx(F.cross_entropy(main_logits, data.y).item(), rel=1e-5)
+    assert evaluation["accuracy"] == pytest.approx((main_logits.argmax(1) == data.y).double().mean().item())
     assert evaluation["accuracy"] > 0.8
-    torch.testing.assert_close(model.predict(data.x), main.softmax(1))
+    torch.testing.assert_close(model.predict(data.x), main_logits.softmax(1))
     model.save(tmp_path / "it.safetensors")
-    again = pellucid.Model.load(tmp_path / "it.safetensors")
-    assert again.loss == AuxiliaryCrossEntropy()
-    assert again.evaluate(data) == evaluation
+    loaded = pellucid.Model.load(tmp_path / "it.safetensors")
+    assert loaded.loss == AuxiliaryCrossEntropy()
+    assert loaded.evaluate(data) == evaluation
     assert model.verify(data.x[:4], data.y[:4]).ok
 
 
-def test_googlenet_is_compared_at_its_three_outputs() -> None:
+def test_auxiliary_loss_accepts_the_three_outputs_of_googlenet() -> None:
     net, loss = googlenet(classes=6, auxiliary=True), AuxiliaryCrossEntropy()
     with torch.device("meta"):
         _, shapes = net.init((3, 224, 224), torch.Generator())

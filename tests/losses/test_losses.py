@@ -25,92 +25,94 @@ from pellucid.losses import (
 )
 from pellucid.losses.base import Reduction
 from tests.cases import each
-from tests.losses.cases import CASES, CLASSES, IMAGE, PIXELS, classes, outputs
+from tests.losses.cases import CASES, IMAGE_SHAPE, MASK_SHAPE, N_CLASSES, classes, outputs
 from tests.losses.keypoint_cases import Oracle
 
-KINKS = ("l1 ties", "hinge at the margin", "giou ties")
+CASES_AT_KINKS = ("l1 ties", "hinge at the margin", "giou ties")
 each_case = each("name", CASES)
 
 
-def theirs(oracle: Oracle, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(oracle: Oracle, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     y = y.clone().requires_grad_()
     value = oracle(y, target)
     return value.detach(), torch.autograd.grad(value, y)[0]
 
 
-def in_dtype(target: Tensor, dtype: torch.dtype) -> Tensor:
+def cast_target(target: Tensor, dtype: torch.dtype) -> Tensor:
     return target.to(dtype) if target.is_floating_point() else target
 
 
-def close(ours: Tensor, expected: Tensor, rtol: float, atol: float) -> None:
-    torch.testing.assert_close(ours.double(), expected, rtol=rtol, atol=atol)
+def assert_close(actual: Tensor, expected: Tensor, rtol: float, atol: float) -> None:
+    torch.testing.assert_close(actual.double(), expected, rtol=rtol, atol=atol)
 
 
 @each_case
 def test_value_and_gradient_are_those_of_pytorch_in_float64(name: str) -> None:
     loss, y, target, oracle = CASES[name]
     value, dy = loss(y, target)
-    expected_value, expected_dy = theirs(oracle, y, target)
+    expected_value, expected_dy = value_and_gradient(oracle, y, target)
     assert value.shape == ()
     assert dy.shape == y.shape
-    close(value, expected_value, 1e-12, 1e-14)
-    close(dy, expected_dy, 1e-12, 1e-15)
+    assert_close(value, expected_value, 1e-12, 1e-14)
+    assert_close(dy, expected_dy, 1e-12, 1e-15)
 
 
 @each_case
 def test_values_and_gradients_in_float32_and_inference_mode_agree_with_float64(name: str) -> None:
     loss, y, target, oracle = CASES[name]
     with torch.inference_mode():
-        value, dy = loss(y.float(), in_dtype(target, torch.float32))
-    expected_value, expected_dy = theirs(oracle, y.float().double(), in_dtype(target, torch.float32).to(target.dtype))
+        value, dy = loss(y.float(), cast_target(target, torch.float32))
+    expected_value, expected_dy = value_and_gradient(
+        oracle, y.float().double(), cast_target(target, torch.float32).to(target.dtype)
+    )
     assert value.dtype is dy.dtype is torch.float32
-    close(value, expected_value, 2e-6, 1e-6)
-    close(dy, expected_dy, 2e-5, 1e-6)
+    assert_close(value, expected_value, 2e-6, 1e-6)
+    assert_close(dy, expected_dy, 2e-5, 1e-6)
 
 
 @each_case
-def test_bfloat16_outputs_are_compared_in_float32(name: str) -> None:
+def test_loss_of_bfloat16_outputs_is_computed_in_float32(name: str) -> None:
     loss, y, target, oracle = CASES[name]
-    rounded = y.bfloat16()
-    value, dy = loss(rounded, target)
-    expected_value, expected_dy = theirs(oracle, rounded.double(), target)
+    half_y = y.bfloat16()
+    value, dy = loss(half_y, target)
+    expected_value, expected_dy = value_and_gradient(oracle, half_y.double(), target)
     assert value.dtype is torch.float32
     assert dy.dtype is torch.bfloat16
-    close(value, expected_value, 1e-5, 1e-6)
-    close(dy, expected_dy, 1e-2, 1e-5)
+    assert_close(value, expected_value, 1e-5, 1e-6)
+    assert_close(dy, expected_dy, 1e-2, 1e-5)
 
 
 @each_case
 def test_gradient_predicts_the_change_along_a_random_direction(name: str) -> None:
     loss, y, target, _ = CASES[name]
-    if name in KINKS:
+    if name in CASES_AT_KINKS:
         y = y + 0.3 * outputs(*y.shape, seed=5)  # away from the kinks, where both sides differ
     direction, step = outputs(*y.shape, seed=4), 1e-6
-    rise = (loss(y + step * direction, target)[0] - loss(y - step * direction, target)[0]) / (2 * step)
-    close((loss(y, target)[1] * direction).sum(), rise, 1e-6, 1e-8)
+    slope = (loss(y + step * direction, target)[0] - loss(y - step * direction, target)[0]) / (2 * step)
+    assert_close((loss(y, target)[1] * direction).sum(), slope, 1e-6, 1e-8)
 
 
 @each_case
 def test_the_gradient_equals_autograd_of_the_value(name: str) -> None:
     loss, y, target, _ = CASES[name]
-    if name in KINKS:
+    if name in CASES_AT_KINKS:
         y = y + 0.3 * outputs(*y.shape, seed=5)
-    value, dy = theirs(lambda y, t: loss(y, t)[0], y, target)
-    close(loss(y, target)[0], value, 0, 0)
-    close(loss(y, target)[1], dy, 1e-11, 1e-14)
+    value, dy = value_and_gradient(lambda y, t: loss(y, t)[0], y, target)
+    assert_close(loss(y, target)[0], value, 0, 0)
+    assert_close(loss(y, target)[1], dy, 1e-11, 1e-14)
 
 
 @each_case
 def test_arguments_are_unchanged_and_memory_format_does_not_matter(name: str) -> None:
     loss, y, target, _ = CASES[name]
-    before = (y.clone(), target.clone())
+    originals = (y.clone(), target.clone())
     value, dy = loss(y, target)
-    assert torch.equal(y, before[0])
-    assert torch.equal(target, before[1])
+    assert torch.equal(y, originals[0])
+    assert torch.equal(target, originals[1])
     reordered = y.transpose(0, 1).contiguous().transpose(0, 1)
-    again, dy_again = loss(reordered, target)
-    close(again, value, 1e-13, 0)
-    close(dy_again, dy, 1e-13, 1e-16)
+    value_again, dy_again = loss(reordered, target)
+    assert_close(value_again, value, 1e-13, 0)
+    assert_close(dy_again, dy, 1e-13, 1e-16)
 
 
 @each_case
@@ -154,7 +156,7 @@ def test_the_loss_of_the_worst_and_the_best_outputs_equals_the_formula() -> None
     assert BinaryCrossEntropy()(y, torch.tensor([0]))[0].item() == 0
 
 
-def test_numbers_worked_by_hand() -> None:
+def test_values_and_gradients_equal_those_by_hand() -> None:
     y = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
     value, dy = Quadratic()(y, torch.tensor([0, 0]))  # 1/2n (0.25 + 0.25 + 0 + 0), n = 2
     assert value.item() == 0.125
@@ -185,7 +187,7 @@ def test_a_batch_of_ignored_targets_has_a_loss_of_zero(reduction: Reduction) -> 
 
 
 def test_small_integer_dtypes_are_accepted_as_classes() -> None:
-    rows, images = (outputs(7, CLASSES), classes(7)), (outputs(*IMAGE), classes(*PIXELS))
+    rows, images = (outputs(7, N_CLASSES), classes(7)), (outputs(*IMAGE_SHAPE), classes(*MASK_SHAPE))
     for name in (
         "quadratic",
         "binary_cross_entropy",
@@ -198,25 +200,25 @@ def test_small_integer_dtypes_are_accepted_as_classes() -> None:
     ):
         for y, target in (rows,) if name == "hinge" else (rows, images):
             for dtype in (torch.uint8, torch.int32):
-                ours, expected = LOSSES[name]()(y, target.to(dtype)), LOSSES[name]()(y, target)
-                assert torch.equal(ours[0], expected[0])
-                assert torch.equal(ours[1], expected[1])
+                actual, expected = LOSSES[name]()(y, target.to(dtype)), LOSSES[name]()(y, target)
+                assert torch.equal(actual[0], expected[0])
+                assert torch.equal(actual[1], expected[1])
 
 
 def test_predictions_are_probabilities_or_values_of_the_outputs() -> None:
-    y = outputs(4, CLASSES)
+    y = outputs(4, N_CLASSES)
     assert torch.equal(Quadratic().predict(y), y)
     assert torch.equal(L1().predict(y), y)
     assert torch.equal(Huber().predict(y), y)
     assert torch.equal(Hinge().predict(y), y)
-    close(BinaryCrossEntropy().predict(y), 1 / (1 + torch.exp(-y)), 1e-12, 0)
-    shares = torch.exp(y) / torch.exp(y).sum(1, keepdim=True)
-    close(SoftmaxCrossEntropy().predict(y), shares, 1e-12, 0)
-    close(NegativeLogLikelihood().predict(shares.log()), shares, 1e-12, 0)
+    assert_close(BinaryCrossEntropy().predict(y), 1 / (1 + torch.exp(-y)), 1e-12, 0)
+    probabilities = torch.exp(y) / torch.exp(y).sum(1, keepdim=True)
+    assert_close(SoftmaxCrossEntropy().predict(y), probabilities, 1e-12, 0)
+    assert_close(NegativeLogLikelihood().predict(probabilities.log()), probabilities, 1e-12, 0)
 
 
-def test_the_table_names_every_loss() -> None:
-    assert {name: type(kind()).__name__ for name, kind in LOSSES.items()} == {
+def test_losses_are_registered_by_name() -> None:
+    assert {name: type(loss_type()).__name__ for name, loss_type in LOSSES.items()} == {
         "quadratic": "Quadratic",
         "l1": "L1",
         "huber": "Huber",
@@ -234,10 +236,10 @@ def test_the_table_names_every_loss() -> None:
     }
 
 
-@pytest.mark.parametrize(("other", "cost"), [((3.0, 4.0), 1.0), ((5.0, 9.0), 2.0)])
-def test_boxes_without_an_area_have_a_finite_giou(other: tuple[float, float], cost: float) -> None:
+@pytest.mark.parametrize(("target_point", "cost"), [((3.0, 4.0), 1.0), ((5.0, 9.0), 2.0)])
+def test_boxes_without_an_area_have_a_finite_giou(target_point: tuple[float, float], cost: float) -> None:
     """Two points have an IoU of 0; where they are one, the box around both has nothing outside them."""
-    value, dy = GIoU()(torch.tensor([[3.0, 4.0, 3.0, 4.0]]), torch.tensor([[*other, *other]]))
+    value, dy = GIoU()(torch.tensor([[3.0, 4.0, 3.0, 4.0]]), torch.tensor([[*target_point, *target_point]]))
     assert value.item() == pytest.approx(cost)
     assert bool(dy.isfinite().all())
 

@@ -45,7 +45,7 @@ def test_the_gradient_equals_autograd() -> None:
     torch.testing.assert_close(dx, x.grad, rtol=1e-9, atol=1e-12)
 
 
-def of_gaussians(distance: float, variance: float, size: int) -> float:
+def expected_kernel(distance: float, variance: float, size: int) -> float:
     """E k(a, b) for a - b ~ N(distance in each coordinate, variance): a Gaussian integral for each coordinate."""
     return sum(
         ((s / (s + variance)) ** 0.5 * math.exp(-(distance**2) / (2 * (s + variance)))) ** size for s in BANDWIDTHS
@@ -57,8 +57,8 @@ def test_mmd_of_gaussians_equals_the_closed_form(mean: float, deviation: float) 
     """The biased estimate's expectation has the terms i = j, whose kernel is 1 for each bandwidth."""
     n, size = 1500, 2
     value, _ = mmd(sample(n, 0, size=size), sample(n, 1, mean, deviation, size), BANDWIDTHS)
-    same, other = of_gaussians(0, 2.0, size), of_gaussians(0, 2 * deviation**2, size)
-    squared = same + other - 2 * of_gaussians(mean, 1 + deviation**2, size)
+    same, other = expected_kernel(0, 2.0, size), expected_kernel(0, 2 * deviation**2, size)
+    squared = same + other - 2 * expected_kernel(mean, 1 + deviation**2, size)
     biased = squared + (2 * len(BANDWIDTHS) - same - other) / n
     assert float(value**2) == pytest.approx(biased, rel=0.1)
 

@@ -28,7 +28,7 @@ from pellucid.losses import (
 )
 from pellucid.losses.base import Reduction
 
-CLASSES = 5
+N_CLASSES = 5
 
 
 def outputs(*shape: int) -> Tensor:
@@ -49,33 +49,39 @@ CLASS_LOSSES = [
 
 
 @pytest.mark.parametrize("loss", [*CLASS_LOSSES, SoftmaxCrossEntropy(0.1), SoftmaxCrossEntropy(ignore=-7)], ids=repr)
-@pytest.mark.parametrize("wrong", [-1, -100, CLASSES])
-def test_a_class_that_does_not_exist_is_refused(loss: Loss, wrong: int) -> None:
-    target = torch.tensor([0, wrong, 1])
+@pytest.mark.parametrize("class_index", [-1, -100, N_CLASSES])
+def test_a_class_that_does_not_exist_is_refused(loss: Loss, class_index: int) -> None:
+    target = torch.tensor([0, class_index, 1])
     with pytest.raises(PellucidError, match="outputs for 0 to 4"):
-        loss(outputs(3, CLASSES), target)
+        loss(outputs(3, N_CLASSES), target)
     with pytest.raises(PellucidError, match="outputs for 0 to 4"):
-        loss.check((CLASSES,), target)
+        loss.check((N_CLASSES,), target)
 
 
 @pytest.mark.parametrize("loss", [*CLASS_LOSSES, Huber(), SoftmaxCrossEntropy(0.1)], ids=repr)
 @pytest.mark.parametrize(
     "target",
-    [torch.zeros(4, 2), torch.zeros(4, 1, CLASSES), torch.zeros(()), torch.zeros(4, dtype=torch.long), torch.zeros(3)],
+    [
+        torch.zeros(4, 2),
+        torch.zeros(4, 1, N_CLASSES),
+        torch.zeros(()),
+        torch.zeros(4, dtype=torch.long),
+        torch.zeros(3),
+    ],
     ids=lambda target: f"{tuple(target.shape)} {target.dtype}",
 )
 def test_targets_that_do_not_fit_are_refused(loss: Loss, target: Tensor) -> None:
     with pytest.raises(PellucidError, match="do not fit"):
-        loss(outputs(3, CLASSES), target)
+        loss(outputs(3, N_CLASSES), target)
 
 
 @pytest.mark.parametrize("loss", [*CLASS_LOSSES, Huber(), SoftmaxCrossEntropy(0.1)], ids=repr)
 @pytest.mark.parametrize(
-    "target", [torch.zeros(4, 2), torch.zeros(4, 1, CLASSES), torch.zeros(3)], ids=lambda target: str(target.shape)
+    "target", [torch.zeros(4, 2), torch.zeros(4, 1, N_CLASSES), torch.zeros(3)], ids=lambda target: str(target.shape)
 )
 def test_data_sets_whose_targets_do_not_fit_are_refused(loss: Loss, target: Tensor) -> None:
     with pytest.raises(PellucidError, match="do not fit"):
-        loss.check((CLASSES,), target)
+        loss.check((N_CLASSES,), target)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +109,10 @@ def test_data_sets_with_impossible_targets_are_refused(
         loss.check(outputs, targets)
 
 
-@pytest.mark.parametrize("target", [torch.tensor([0, 1, 1]), torch.full((3, CLASSES), 0.2)], ids=["classes", "soft"])
+@pytest.mark.parametrize("target", [torch.tensor([0, 1, 1]), torch.full((3, N_CLASSES), 0.2)], ids=["classes", "soft"])
 def test_a_wrong_number_of_class_weights_is_refused(target: Tensor) -> None:
     with pytest.raises(PellucidError, match="2 class_weights for 5 classes"):
-        SoftmaxCrossEntropy(class_weights=(1.0, 2.0))(outputs(3, CLASSES), target)
+        SoftmaxCrossEntropy(class_weights=(1.0, 2.0))(outputs(3, N_CLASSES), target)
 
 
 @pytest.mark.parametrize(
@@ -116,31 +122,31 @@ def test_a_wrong_number_of_class_weights_is_refused(target: Tensor) -> None:
 )
 def test_a_wrong_number_of_weights_is_refused_by_every_loss(loss: Loss) -> None:
     with pytest.raises(PellucidError, match="2 class_weights for 5 classes"):
-        loss(outputs(3, CLASSES), torch.tensor([0, 1, 1]))
+        loss(outputs(3, N_CLASSES), torch.tensor([0, 1, 1]))
 
 
-def test_positive_weights_are_one_or_one_for_each_output() -> None:
+def test_a_wrong_number_of_positive_weights_is_refused() -> None:
     with pytest.raises(PellucidError, match="2 pos_weight for 5 classes"):
-        BinaryCrossEntropy(pos_weight=(1.0, 2.0))(outputs(3, CLASSES), torch.tensor([0, 1, 1]))
+        BinaryCrossEntropy(pos_weight=(1.0, 2.0))(outputs(3, N_CLASSES), torch.tensor([0, 1, 1]))
     with pytest.raises(PellucidError, match="1 class_weights for 0 classes"):
         BinaryCrossEntropy(class_weights=(1.0,))(outputs(3), torch.tensor([0.0, 1.0, 1.0]))
 
 
-NONE = torch.zeros(0, dtype=torch.long)
+NO_CLASSES = torch.zeros(0, dtype=torch.long)
 
 
 @pytest.mark.parametrize("reduction", get_args(Reduction))
 @pytest.mark.parametrize(
     ("loss", "target"),
     [
-        *((kind(), NONE) for kind in LOSSES.values() if hasattr(kind, "reduction")),
+        *((loss_type(), NO_CLASSES) for loss_type in LOSSES.values() if hasattr(loss_type, "reduction")),
         (Quadratic(), torch.zeros(0, 3)),
         (Huber(), torch.zeros(0, 3)),
-        (BinaryCrossEntropy((1.0, 2.0, 3.0)), NONE),
-        (Hinge(class_weights=(1.0, 2.0, 3.0)), NONE),
-        (NegativeLogLikelihood((1.0, 2.0, 3.0), 9), NONE),
-        (SoftmaxCrossEntropy(ignore=9), NONE),
-        (SoftmaxCrossEntropy(0.1, (1.0, 2.0, 3.0)), NONE),
+        (BinaryCrossEntropy((1.0, 2.0, 3.0)), NO_CLASSES),
+        (Hinge(class_weights=(1.0, 2.0, 3.0)), NO_CLASSES),
+        (NegativeLogLikelihood((1.0, 2.0, 3.0), 9), NO_CLASSES),
+        (SoftmaxCrossEntropy(ignore=9), NO_CLASSES),
+        (SoftmaxCrossEntropy(0.1, (1.0, 2.0, 3.0)), NO_CLASSES),
         (SoftmaxCrossEntropy(), torch.zeros(0, 3)),
     ],
     ids=lambda part: repr(part) if isinstance(part, Loss) else str(tuple(part.shape)),
@@ -191,8 +197,10 @@ def test_batches_are_weighted_by_their_number_of_labelled_points() -> None:
     target[0, :2] = 0
     y = outputs(2, 3, 4, 5)
     for loss in (HeatMaps(), HeatMaps(sigma=0, l1=0)):
-        parts = [loss(y[n : n + 1], target[n : n + 1])[0] * loss.total_weight(target[n : n + 1]) for n in (0, 1)]
-        torch.testing.assert_close(sum(parts) / loss.total_weight(target), loss(y, target)[0])
+        weighted_values = [
+            loss(y[n : n + 1], target[n : n + 1])[0] * loss.total_weight(target[n : n + 1]) for n in (0, 1)
+        ]
+        torch.testing.assert_close(sum(weighted_values) / loss.total_weight(target), loss(y, target)[0])
 
 
 def test_heat_maps_without_pixels_are_refused() -> None:
@@ -202,7 +210,7 @@ def test_heat_maps_without_pixels_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    "build",
     [
         lambda: Quadratic(reduction="median"),  # type: ignore[arg-type]
         lambda: Huber(delta=0),
@@ -235,6 +243,6 @@ def test_heat_maps_without_pixels_are_refused() -> None:
         lambda: Coordinates((0, 5)),
     ],
 )
-def test_invalid_hyperparameters_are_refused(make: Callable[[], Loss]) -> None:
+def test_invalid_hyperparameters_are_refused(build: Callable[[], Loss]) -> None:
     with pytest.raises(PellucidError):
-        make()
+        build()

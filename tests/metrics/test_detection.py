@@ -5,28 +5,33 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from conformance.detection import draw
+from conformance.detection import draw_set
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import Box, average_precision, iou_of_areas, mean_average_precision, voc_average_precision
 
 # The toy set of ../shared/facts/detect.md: its 24 detections at IoU 0.3 in the order of their scores, 15 true boxes.
-TOY = [k in (0, 2, 9, 11, 12, 13, 22) for k in range(24)]
+EXAMPLE_HITS = [k in (0, 2, 9, 11, 12, 13, 22) for k in range(24)]
 
 
-def by_definition(hits: list[bool], truths: int) -> tuple[float, float]:
+def averages_by_definition(hits: list[bool], truths: int) -> tuple[float, float]:
     """Return the area and the mean at 11 recalls of the highest precision at each recall or above, in exact steps."""
-    points: list[tuple[int, float]] = []  # hits so far, precision
+    hits_and_precision: list[tuple[int, float]] = []  # hits so far, precision
     for n, hit in enumerate(hits, 1):
-        points.append(((points[-1][0] if points else 0) + hit, 0.0))
-        points[-1] = points[-1][0], points[-1][0] / n
-    highest = [max((p for result, p in points if result >= k), default=0.0) for k in range(truths + 1)]
-    eleven = [max((p for result, p in points if 10 * result >= level * truths), default=0.0) for level in range(11)]
-    return sum(highest[1:]) / truths, sum(eleven) / 11
+        hits_and_precision.append(((hits_and_precision[-1][0] if hits_and_precision else 0) + hit, 0.0))
+        hits_and_precision[-1] = hits_and_precision[-1][0], hits_and_precision[-1][0] / n
+    highest_precision = [
+        max((p for n_hits, p in hits_and_precision if n_hits >= k), default=0.0) for k in range(truths + 1)
+    ]
+    eleven = [
+        max((p for n_hits, p in hits_and_precision if 10 * n_hits >= level * truths), default=0.0)
+        for level in range(11)
+    ]
+    return sum(highest_precision[1:]) / truths, sum(eleven) / 11
 
 
-def test_the_published_example():
-    area, eleven = average_precision(torch.tensor(TOY), 15)
+def test_average_precision_of_the_published_example():
+    area, eleven = average_precision(torch.tensor(EXAMPLE_HITS), 15)
     assert area == pytest.approx(0.2456866804, abs=1e-10)
     assert eleven == pytest.approx(0.2683982683, abs=1e-10)
 
@@ -36,7 +41,9 @@ def test_both_averages_follow_the_definition(seed: int):
     rng = np.random.default_rng(seed)
     hits = (rng.random(rng.integers(0, 30)) < rng.random()).tolist()
     truths = max(1, sum(hits) + int(rng.integers(0, 8)))
-    assert average_precision(torch.tensor(hits, dtype=torch.bool), truths) == pytest.approx(by_definition(hits, truths))
+    assert average_precision(torch.tensor(hits, dtype=torch.bool), truths) == pytest.approx(
+        averages_by_definition(hits, truths)
+    )
 
 
 def test_precision_that_only_falls_is_scikit_learns_average_precision():
@@ -46,7 +53,7 @@ def test_precision_that_only_falls_is_scikit_learns_average_precision():
     assert average_precision(torch.tensor(hits), sum(hits))[0] == pytest.approx(expected, rel=1e-12)
 
 
-TRUE = [
+TRUE_BOXES = [
     Box("a", "cat", (0, 0, 10, 10)), Box("a", "cat", (20, 0, 30, 10)), Box("b", "cat", (0, 0, 10, 10)),
     Box("b", "dog", (5, 5, 15, 15)),
 ]  # fmt: skip
@@ -61,29 +68,29 @@ def test_detections_are_matched_in_the_order_of_their_scores():
         Box("b", "dog", (0, 0, 10, 10), 0.5),  # IoU 25 / 175
         Box("b", "owl", (0, 0, 1, 1), 0.5),  # a class without true boxes
     ]
-    result = mean_average_precision(predicted, TRUE)
-    area, eleven = by_definition([True, False, True, False], 3)
+    result = mean_average_precision(predicted, TRUE_BOXES)
+    area, eleven = averages_by_definition([True, False, True, False], 3)
     assert result.classes["cat"] == (3, 4, 2, pytest.approx(area), pytest.approx(eleven))
     assert result.classes["dog"] == (1, 1, 0, 0, 0)
     assert result.classes["owl"] == (0, 1, 0, None, None)
     assert (result.area, result.eleven) == (pytest.approx(area / 2), pytest.approx(eleven / 2))
-    assert mean_average_precision(predicted, TRUE, 1 / 7).classes["dog"].hits == 1
-    assert mean_average_precision(predicted, TRUE, 0.82).classes["cat"].hits == 1
+    assert mean_average_precision(predicted, TRUE_BOXES, 1 / 7).classes["dog"].hits == 1
+    assert mean_average_precision(predicted, TRUE_BOXES, 0.82).classes["cat"].hits == 1
 
 
 def test_perfect_detections_score_1_and_none_score_0():
-    perfect = mean_average_precision([box._replace(score=0.5) for box in TRUE], TRUE)
+    perfect = mean_average_precision([box._replace(score=0.5) for box in TRUE_BOXES], TRUE_BOXES)
     assert (perfect.area, perfect.eleven) == (1.0, 1.0)
-    assert mean_average_precision([], TRUE).area == 0.0
+    assert mean_average_precision([], TRUE_BOXES).area == 0.0
 
 
 @pytest.mark.parametrize(
     ("predicted", "true", "threshold", "message"),
     [
         ([], [], 0.5, "no true boxes"),
-        ([], TRUE, 0.0, "threshold"),
-        ([TRUE[0]], TRUE, 0.5, "no score"),
-        ([Box("a", "cat", (5, 0, 0, 1), 0.5)], TRUE, 0.5, "x0 <= x1"),
+        ([], TRUE_BOXES, 0.0, "threshold"),
+        ([TRUE_BOXES[0]], TRUE_BOXES, 0.5, "no score"),
+        ([Box("a", "cat", (5, 0, 0, 1), 0.5)], TRUE_BOXES, 0.5, "x0 <= x1"),
     ],
 )
 def test_impossible_boxes_are_refused(predicted: list[Box], true: list[Box], threshold: float, message: str):
@@ -91,71 +98,73 @@ def test_impossible_boxes_are_refused(predicted: list[Box], true: list[Box], thr
         mean_average_precision(predicted, true, threshold)
 
 
-def devkit(detections: list[Detections], objects: list[Objects], label: int) -> tuple[list[float], list[float]]:
+def voc_recall_and_precision(
+    detections: list[Detections], objects: list[Objects], label: int
+) -> tuple[list[float], list[float]]:
     """Return recall and precision as VOC's program computes them from inclusive pixel numbers, difficult truths too."""
     truths, count = {}, 0
     for image, truth in enumerate(objects):
-        mine = truth.take(truth.labels == label)
-        boxes = mine.boxes.numpy() - np.array([0, 0, 1, 1])  # numbers of the last pixels
-        truths[image] = boxes, mine.crowd.numpy(), np.zeros(len(boxes), bool)
-        count += int((~mine.crowd).sum())
-    scored = [(float(s), image, box.numpy() - np.array([0, 0, 1, 1])) for image, result in enumerate(detections)
+        class_truth = truth.take(truth.labels == label)
+        boxes = class_truth.boxes.numpy() - np.array([0, 0, 1, 1])  # numbers of the last pixels
+        truths[image] = boxes, class_truth.crowd.numpy(), np.zeros(len(boxes), bool)
+        count += int((~class_truth.crowd).sum())
+    scored_boxes = [(float(s), image, box.numpy() - np.array([0, 0, 1, 1])) for image, result in enumerate(detections)
               for s, box, c in zip(result.scores, result.boxes, result.labels, strict=True) if c == label]  # fmt: skip
-    right, wrong = [], []
-    for _, image, box in sorted(scored, key=lambda entry: -entry[0]):
-        best, which = -np.inf, -1
-        boxes, difficult, seen = truths[image]
+    true_positives, false_positives = [], []
+    for _, image, box in sorted(scored_boxes, key=lambda entry: -entry[0]):
+        best_iou, best_index = -np.inf, -1
+        boxes, difficult, is_found = truths[image]
         for k, true in enumerate(boxes):
             width = min(box[2], true[2]) - max(box[0], true[0]) + 1
             height = min(box[3], true[3]) - max(box[1], true[1]) + 1
             if width > 0 and height > 0:
                 sizes = [(b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in (box, true)]
                 overlap = width * height / (sum(sizes) - width * height)
-                if overlap > best:
-                    best, which = overlap, k
-        hit = best > 0.5
-        if hit and difficult[which]:
+                if overlap > best_iou:
+                    best_iou, best_index = overlap, k
+        hit = best_iou > 0.5
+        if hit and difficult[best_index]:
             continue
-        right.append(hit and not seen[which])
-        wrong.append(not right[-1])
+        true_positives.append(hit and not is_found[best_index])
+        false_positives.append(not true_positives[-1])
         if hit:
-            seen[which] = True
-    result = np.cumsum(right)
-    return (result / count).tolist(), (result / np.maximum(result + np.cumsum(wrong), 1)).tolist()
+            is_found[best_index] = True
+    result = np.cumsum(true_positives)
+    return (result / count).tolist(), (result / np.maximum(result + np.cumsum(false_positives), 1)).tolist()
 
 
 @pytest.mark.parametrize("seed", [0, 3, 6, 21, 24])
-def test_voc_average_precision_is_that_of_the_program(seed: int):
-    drawn = draw("boxes", seed)
-    scores = voc_average_precision(drawn.detections, drawn.objects)
+def test_voc_average_precision_is_that_of_the_devkit(seed: int):
+    random_set = draw_set("boxes", seed)
+    scores = voc_average_precision(random_set.detections, random_set.objects)
     assert scores
-    for label, one in scores.items():
-        if not one.truths:
-            assert one.area is None
+    for label, class_scores in scores.items():
+        if not class_scores.truths:
+            assert class_scores.area is None
             continue
-        recall, precision = devkit(drawn.detections, drawn.objects, label)
+        recall, precision = voc_recall_and_precision(random_set.detections, random_set.objects, label)
         envelope = [max(precision[k:]) for k in range(len(precision))]
         steps = np.diff([0.0, *recall])
-        assert one.area == pytest.approx(float(np.dot(steps, envelope)))
+        assert class_scores.area == pytest.approx(float(np.dot(steps, envelope)))
         highest = [max((p for r, p in zip(recall, precision, strict=True) if r >= t - 1e-9), default=0.0)
                    for t in np.arange(0, 1.1, 0.1)]  # fmt: skip
-        assert one.eleven == pytest.approx(np.mean(highest))
+        assert class_scores.eleven == pytest.approx(np.mean(highest))
 
 
 def test_voc_counts_only_overlaps_above_the_threshold():
-    half, label = torch.tensor([[0.0, 0.0, 10.0, 5.0]]), torch.tensor([0])
+    half_box, label = torch.tensor([[0.0, 0.0, 10.0, 5.0]]), torch.tensor([0])
     truth = Objects(torch.tensor([[0.0, 0.0, 10.0, 10.0]]), label)
-    assert voc_average_precision([Detections(half, torch.ones(1), label)], [truth])[0].hits == 0
-    more = Detections(half + torch.tensor([0.0, 0.0, 0.0, 0.1]), torch.ones(1), label)
-    assert voc_average_precision([more], [truth])[0].hits == 1
+    assert voc_average_precision([Detections(half_box, torch.ones(1), label)], [truth])[0].hits == 0
+    larger_detection = Detections(half_box + torch.tensor([0.0, 0.0, 0.0, 0.1]), torch.ones(1), label)
+    assert voc_average_precision([larger_detection], [truth])[0].hits == 1
 
 
-def test_voc_needs_detections_and_objects_for_every_image():
+def test_voc_refuses_different_numbers_of_detections_and_objects():
     with pytest.raises(PellucidError, match="0 detections and 1 objects"):
-        voc_average_precision([], draw("boxes", 0).objects[:1])
+        voc_average_precision([], draw_set("boxes", 0).objects[:1])
 
 
-def test_iou_of_areas():
+def test_iou_of_areas_equals_published_values():
     """The numbers of ../shared/facts/learn.md, which are often called mAP."""
     result = iou_of_areas((189, 31), (201, 50), (185, 23))
     assert result.tolist() == pytest.approx([0.902, 0.397], abs=5e-4)

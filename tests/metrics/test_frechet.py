@@ -7,12 +7,12 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import frechet_distance, gaussian_distance, kernel_distance
 
 
-def features(seed, n, d=5):
+def random_features(seed, n, d=5):
     rng = torch.Generator().manual_seed(seed)
     return torch.randn(n, d, generator=rng, dtype=torch.float64) @ torch.randn(d, d, generator=rng).double() + seed
 
 
-def test_gaussians_with_diagonal_covariances_in_closed_form():
+def test_distance_of_gaussians_equals_the_closed_form():
     """|m1 - m2|^2 + sum (s1 - s2)^2 of the means and standard deviations of each axis."""
     m1, m2 = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.0, 1.0, 0.5])
     s1, s2 = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([3.0, 0.5, 0.7])
@@ -20,18 +20,18 @@ def test_gaussians_with_diagonal_covariances_in_closed_form():
     assert gaussian_distance(m1, (s1**2).diag(), m2, (s2**2).diag()) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_distance_by_the_root_of_the_product():
-    first, second = features(0, 40), features(1, 30)
+def test_frechet_distance_equals_that_by_the_root_of_the_product():
+    first, second = random_features(0, 40), random_features(1, 30)
     a, b = np.cov(first.numpy().T), np.cov(second.numpy().T)
-    apart = ((first.mean(0) - second.mean(0)) ** 2).sum().item()
-    expected = apart + np.trace(a + b - 2 * sqrtm(a @ b).real)
+    mean_distance = ((first.mean(0) - second.mean(0)) ** 2).sum().item()
+    expected = mean_distance + np.trace(a + b - 2 * sqrtm(a @ b).real)
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-8)
     assert frechet_distance(second, first) == pytest.approx(expected, rel=1e-8)
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
 
 
-def test_fewer_examples_than_features():
-    first, second = features(2, 4, 12), features(3, 4, 12)
+def test_fewer_examples_than_features_have_a_finite_distance():
+    first, second = random_features(2, 4, 12), random_features(3, 4, 12)
     assert np.isfinite(frechet_distance(first, second))
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
 
@@ -41,15 +41,16 @@ def test_the_distance_of_one_feature_equals_the_scalar_formula():
     assert frechet_distance(first, second) == pytest.approx(16 + (32**0.5 - 2**0.5) ** 2)
 
 
-def test_the_kernel_distance_by_a_double_loop():
-    first, second = features(0, 7), features(1, 6)
+def test_kernel_distance_equals_a_double_loop():
+    first, second = random_features(0, 7), random_features(1, 6)
 
     def kernel(x, y):
         return (float(x @ y) / 5 + 1) ** 3
 
     within = [
-        sum(kernel(x, y) for i, x in enumerate(one) for j, y in enumerate(one) if i != j) / (len(one) * (len(one) - 1))
-        for one in (first, second)
+        sum(kernel(x, y) for i, x in enumerate(sample) for j, y in enumerate(sample) if i != j)
+        / (len(sample) * (len(sample) - 1))
+        for sample in (first, second)
     ]
     between = sum(kernel(x, y) for x in first for y in second) / (len(first) * len(second))
     assert kernel_distance(first, second) == pytest.approx(sum(within) - 2 * between, rel=1e-9)
@@ -57,6 +58,6 @@ def test_the_kernel_distance_by_a_double_loop():
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
 @pytest.mark.parametrize(("first", "second"), [((3, 2), (3, 4)), ((1, 2), (3, 2)), ((3,), (3,))])
-def test_other_shapes_are_refused(distance, first, second):
+def test_features_of_different_shapes_are_refused(distance, first, second):
     with pytest.raises(PellucidError, match="features have shapes"):
         distance(torch.zeros(first), torch.zeros(second))

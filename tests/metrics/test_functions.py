@@ -21,8 +21,8 @@ from pellucid.metrics import (
     top_k,
 )
 
-CLASSES = 6
-LABELS = list(range(CLASSES))
+N_CLASSES = 6
+LABELS = list(range(N_CLASSES))
 
 
 @pytest.fixture(params=range(5))
@@ -30,20 +30,20 @@ def samples(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
     """Targets without class 5, and scores that never favour class 4."""
     rng = torch.Generator().manual_seed(request.param)
     target = torch.randint(0, 5, (40,), generator=rng)
-    scores = torch.randn((40, CLASSES), generator=rng, dtype=torch.float64)
+    scores = torch.randn((40, N_CLASSES), generator=rng, dtype=torch.float64)
     scores[:, 4] -= 100
     return target, scores
 
 
-def test_accuracy_and_confusion_matrix(samples: tuple[Tensor, Tensor]) -> None:
+def test_accuracy_and_confusion_matrix_equal_scikit_learns(samples: tuple[Tensor, Tensor]) -> None:
     target, predicted = samples[0], samples[1].argmax(1)
     assert accuracy(target, predicted) == pytest.approx(oracle.accuracy_score(target, predicted))
     expected = oracle.confusion_matrix(target, predicted, labels=LABELS)
-    assert np.array_equal(confusion_matrix(target, predicted, CLASSES).numpy(), expected)
+    assert np.array_equal(confusion_matrix(target, predicted, N_CLASSES).numpy(), expected)
 
 
-@pytest.mark.parametrize("k", range(1, CLASSES))
-def test_top_k(samples: tuple[Tensor, Tensor], k: int) -> None:
+@pytest.mark.parametrize("k", range(1, N_CLASSES))
+def test_top_k_equals_scikit_learns(samples: tuple[Tensor, Tensor], k: int) -> None:
     target, scores = samples
     expected = oracle.top_k_accuracy_score(target, scores, k=k, labels=LABELS)
     assert top_k(target, scores, k) == pytest.approx(expected)
@@ -57,16 +57,16 @@ def test_top_1_equals_accuracy_for_equal_scores() -> None:
 
 
 def test_top_k_of_all_classes_is_1(samples: tuple[Tensor, Tensor]) -> None:
-    assert top_k(*samples, CLASSES) == 1
+    assert top_k(*samples, N_CLASSES) == 1
 
 
-def test_precision_recall_and_f1(samples: tuple[Tensor, Tensor]) -> None:
+def test_precision_recall_and_f1_equal_scikit_learns(samples: tuple[Tensor, Tensor]) -> None:
     target, predicted = samples[0], samples[1].argmax(1)
-    confusion = confusion_matrix(target, predicted, CLASSES)
-    theirs = oracle.precision_recall_fscore_support(target, predicted, labels=LABELS, zero_division=0)
-    for ours, expected in zip((precision, recall, f1), theirs[:3], strict=True):
-        np.testing.assert_allclose(ours(confusion).numpy(), expected, rtol=1e-12)
-        assert macro(ours(confusion)) == pytest.approx(np.mean(expected))
+    confusion = confusion_matrix(target, predicted, N_CLASSES)
+    expected_values = oracle.precision_recall_fscore_support(target, predicted, labels=LABELS, zero_division=0)
+    for metric, expected in zip((precision, recall, f1), expected_values[:3], strict=True):
+        np.testing.assert_allclose(metric(confusion).numpy(), expected, rtol=1e-12)
+        assert macro(metric(confusion)) == pytest.approx(np.mean(expected))
     assert precision(confusion)[4] == recall(confusion)[5] == f1(confusion)[4] == 0  # none predicted, none there
 
 
@@ -80,7 +80,7 @@ def test_precision_recall_and_f1(samples: tuple[Tensor, Tensor]) -> None:
         ([[50, 0, 0, 0, 0], [0, 50, 0, 0, 0], [0, 0, 50, 0, 0], [0, 1, 0, 49, 0], [0, 0, 0, 0, 50]], 0.9960),
     ],
 )
-def test_macro_f1_of_published_confusion_matrices(rows: list[list[int]], expected: float) -> None:
+def test_macro_f1_equals_published_values(rows: list[list[int]], expected: float) -> None:
     target, predicted = (
         torch.tensor([pair[axis] for i in range(5) for j in range(5) for pair in [(i, j)] * rows[i][j]])
         for axis in (0, 1)
@@ -118,26 +118,26 @@ def test_a_k_beyond_the_classes_is_refused(k: int) -> None:
         top_k(torch.zeros(2).long(), torch.zeros(2, 3), k)
 
 
-@pytest.mark.parametrize("wrong", [-1, 3])
-def test_classes_out_of_range_are_refused(wrong: int) -> None:
+@pytest.mark.parametrize("class_index", [-1, 3])
+def test_classes_out_of_range_are_refused(class_index: int) -> None:
     with pytest.raises(PellucidError, match="not 0 to 2"):
-        confusion_matrix(torch.tensor([0, wrong]), torch.tensor([0, 1]), 3)
+        confusion_matrix(torch.tensor([0, class_index]), torch.tensor([0, 1]), 3)
 
 
 def error_by_loops(target: Tensor, probabilities: Tensor, bins: int) -> float:
     """Equation 3 of Guo et al. 2017, example by example."""
-    groups: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
+    binned: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
     for label, row in zip(target.tolist(), probabilities.double().tolist(), strict=True):
-        sure = max(row)
+        confidence_of_row = max(row)
         for k in range(bins):
-            if k / bins < sure <= (k + 1) / bins:
-                groups[k].append((sure, row.index(sure) == label))
+            if k / bins < confidence_of_row <= (k + 1) / bins:
+                binned[k].append((confidence_of_row, row.index(confidence_of_row) == label))
     error = 0.0
-    for group in groups:
-        if group:
-            confidence = sum(sure for sure, _ in group) / len(group)
-            share = sum(right for _, right in group) / len(group)
-            error += len(group) / len(target) * abs(share - confidence)
+    for bin_predictions in binned:
+        if bin_predictions:
+            confidence = sum(confidence_of_row for confidence_of_row, _ in bin_predictions) / len(bin_predictions)
+            accuracy_of_bin = sum(is_right for _, is_right in bin_predictions) / len(bin_predictions)
+            error += len(bin_predictions) / len(target) * abs(accuracy_of_bin - confidence)
     return error
 
 
@@ -149,22 +149,24 @@ def test_calibration_error(samples: tuple[Tensor, Tensor], bins: int) -> None:
 
 def test_reliability_bins_are_those_of_scikit_learn(samples: tuple[Tensor, Tensor]) -> None:
     target, probabilities = samples[0], samples[1].softmax(1)
-    sure, said = probabilities.max(1)
-    accuracies, confidences = calibration_curve((said == target).numpy(), sure.numpy(), n_bins=15)  # leaves empty out
+    confidence, predicted = probabilities.max(1)
+    accuracies, confidences = calibration_curve(
+        (predicted == target).numpy(), confidence.numpy(), n_bins=15
+    )  # leaves empty out
     bins = reliability(target, probabilities)
-    held = bins.count > 0
-    np.testing.assert_allclose(bins.accuracy[held].numpy(), accuracies, rtol=1e-12)
-    np.testing.assert_allclose(bins.confidence[held].numpy(), confidences, rtol=1e-12)
-    assert np.array_equal(bins.count.numpy(), np.histogram(sure.numpy(), 15, (0, 1))[0])
-    assert not bins.accuracy[~held].any()
+    is_filled = bins.count > 0
+    np.testing.assert_allclose(bins.accuracy[is_filled].numpy(), accuracies, rtol=1e-12)
+    np.testing.assert_allclose(bins.confidence[is_filled].numpy(), confidences, rtol=1e-12)
+    assert np.array_equal(bins.count.numpy(), np.histogram(confidence.numpy(), 15, (0, 1))[0])
+    assert not bins.accuracy[~is_filled].any()
 
 
 def test_calibration_error_of_certain_predictions_is_0_if_correct_and_1_if_wrong() -> None:
-    sure = torch.eye(3)
-    assert calibration_error(torch.tensor([0, 1, 2]), sure) == 0
-    assert calibration_error(torch.tensor([1, 2, 0]), sure) == 1
-    half = torch.tensor([[0.5, 0.5]]).repeat(4, 1)
-    assert calibration_error(torch.tensor([0, 0, 1, 1]), half) == 0
+    certain = torch.eye(3)
+    assert calibration_error(torch.tensor([0, 1, 2]), certain) == 0
+    assert calibration_error(torch.tensor([1, 2, 0]), certain) == 1
+    undecided = torch.tensor([[0.5, 0.5]]).repeat(4, 1)
+    assert calibration_error(torch.tensor([0, 0, 1, 1]), undecided) == 0
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_variety_equals_scipys_entropies() -> None:
     assert scores.confidence == pytest.approx(p.max(1).mean())
 
 
-def test_variety_of_collapsed_and_of_evenly_distributed_samples() -> None:
+def test_variety_is_smallest_for_collapsed_and_largest_for_even_samples() -> None:
     collapsed = torch.eye(10)[[3] * 40]
     assert (variety(collapsed).covered, variety(collapsed).entropy) == (1, 0)
     assert variety(collapsed).score == pytest.approx(1)
@@ -49,9 +49,9 @@ def test_log_densities_are_those_of_scikit_learn() -> None:
 
 def test_the_bandwidth_is_the_best_for_the_validation_images() -> None:
     rng = np.random.default_rng(2)
-    samples, held, test = (torch.from_numpy(rng.normal(size=(n, 1, 2, 2)) / 3) for n in (300, 50, 80))
-    actual = parzen(samples, held, test)
-    flat = [one.flatten(1).numpy() for one in (samples, held, test)]
+    samples, validation, test = (torch.from_numpy(rng.normal(size=(n, 1, 2, 2)) / 3) for n in (300, 50, 80))
+    actual = parzen(samples, validation, test)
+    flat = [images.flatten(1).numpy() for images in (samples, validation, test)]
     scores = [KernelDensity(bandwidth=s).fit(flat[0]).score(flat[1]) for s in BANDWIDTHS]
     assert actual.bandwidth == BANDWIDTHS[int(np.argmax(scores))]
     expected = KernelDensity(bandwidth=actual.bandwidth).fit(flat[0]).score_samples(flat[2])

@@ -17,7 +17,7 @@ def images():
     return smooth, (smooth + 0.1 * torch.randn(first.shape, generator=rng)).clamp(0, 1)
 
 
-def fed(metric, outputs, targets, size):
+def evaluate_in_batches(metric, outputs, targets, size):
     for batch in zip(outputs.split(size), targets.split(size), strict=True):
         metric.update(*batch)
     return metric.compute()
@@ -28,12 +28,12 @@ def test_psnr_is_that_of_the_pooled_error(images, size):
     first, second = images
     second[0] = 1 - second[0]  # an image with a far larger error than the others
     expected = peak_signal_noise_ratio(first.double().numpy(), second.double().numpy(), data_range=1)
-    assert fed(PSNR(), first, second, size)["psnr"] == pytest.approx(expected, rel=1e-9)
-    assert fed(PSNR(255), first * 255, second * 255, size)["psnr"] == pytest.approx(expected, rel=1e-6)
+    assert evaluate_in_batches(PSNR(), first, second, size)["psnr"] == pytest.approx(expected, rel=1e-9)
+    assert evaluate_in_batches(PSNR(255), first * 255, second * 255, size)["psnr"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_psnr_of_equal_images_is_infinite(images):
-    assert fed(PSNR(), images[0], images[0], 6)["psnr"] == math.inf
+    assert evaluate_in_batches(PSNR(), images[0], images[0], 6)["psnr"] == math.inf
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -47,7 +47,7 @@ def test_ssim_agrees_with_scikit_image(images, size):
         for x, y in zip(first, second, strict=True)
     ]  # fmt: skip
     torch.testing.assert_close(ssim(first, second), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-7)
-    assert fed(SSIM(), first, second, size)["ssim"] == pytest.approx(np.mean(expected), abs=1e-7)
+    assert evaluate_in_batches(SSIM(), first, second, size)["ssim"] == pytest.approx(np.mean(expected), abs=1e-7)
 
 
 def test_images_smaller_than_the_window_have_no_ssim(images):
@@ -71,7 +71,7 @@ def test_images_of_different_shapes_are_refused(metric, images):
 
 @pytest.mark.parametrize("metric", [PSNR(), SSIM()])
 def test_a_fresh_copy_leaves_the_original_empty(metric, images):
-    first = fed(fresh(metric), *images, 4)
-    assert fed(fresh(metric), *images, 4) == first
+    first = evaluate_in_batches(fresh(metric), *images, 4)
+    assert evaluate_in_batches(fresh(metric), *images, 4) == first
     with pytest.raises(PellucidError, match="no examples were measured"):
         metric.compute()

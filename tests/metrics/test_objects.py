@@ -7,31 +7,31 @@ import pytest
 import torch
 from torch import Tensor
 
-from conformance.detection import draw, expected
+from conformance.detection import draw_set, pycocotools_figures
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import METRICS, NME, AveragePrecision, Metric, fresh
 from pellucid.metrics.objects import unit_points
 
 
-def fed(metric: Metric, outputs: list | Tensor, targets: list, size: int) -> dict:
-    measured = fresh(metric)
+def evaluate_in_batches(metric: Metric, outputs: list | Tensor, targets: list, size: int) -> dict:
+    running_metric = fresh(metric)
     for start in range(0, len(targets), size):
-        measured.update(outputs[start : start + size], targets[start : start + size])
-    return measured.compute()
+        running_metric.update(outputs[start : start + size], targets[start : start + size])
+    return running_metric.compute()
 
 
 @pytest.mark.parametrize(("name", "kind"), [("ap", "boxes"), ("mask_ap", "masks"), ("keypoint_ap", "keypoints")])
 @pytest.mark.parametrize("size", [1, 4])
 def test_average_precision_is_that_of_pycocotools(name: str, kind: str, size: int) -> None:
-    drawn = draw(kind, 4)  # of an even seed: areas are those of the boxes
+    random_set = draw_set(kind, 4)  # of an even seed: areas are those of the boxes
     metric = METRICS[name]() if name in METRICS else AveragePrecision(kind)
-    drawn.areas[:] = [
+    random_set.areas[:] = [
         areas if truth.masks is None else truth.masks.sum((1, 2)).double()
-        for truth, areas in zip(drawn.objects, drawn.areas, strict=True)
+        for truth, areas in zip(random_set.objects, random_set.areas, strict=True)
     ]
-    actual = fed(metric, drawn.detections, drawn.objects, size)
-    ap, ap50, *_ = expected(kind, drawn)
+    actual = evaluate_in_batches(metric, random_set.detections, random_set.objects, size)
+    ap, ap50, *_ = pycocotools_figures(kind, random_set)
     assert actual[name] == pytest.approx(ap, abs=1e-9)
     assert actual[f"{name}50"] == pytest.approx(ap50, abs=1e-9)
     by_class = [value for value in actual[name.replace("ap", "class_ap")] if value is not None]
@@ -41,14 +41,16 @@ def test_average_precision_is_that_of_pycocotools(name: str, kind: str, size: in
 def test_classes_without_objects_have_no_average_precision() -> None:
     box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
     detections = Detections(box.repeat(2, 1), torch.tensor([0.9, 0.8]), torch.tensor([2, 0]))
-    result = fed(AveragePrecision(), [detections], [Objects(box, torch.tensor([2]))], 1)
+    result = evaluate_in_batches(AveragePrecision(), [detections], [Objects(box, torch.tensor([2]))], 1)
     assert result == {"ap": 1.0, "ap50": 1.0, "class_ap": [None, None, 1.0]}
-    empty = fed(AveragePrecision(), [detections], [Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))], 1)
+    empty = evaluate_in_batches(
+        AveragePrecision(), [detections], [Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))], 1
+    )
     assert math.isnan(empty["ap"])
     assert empty["class_ap"] == []
 
 
-def faces(n: int, seed: int = 0) -> tuple[Tensor, list[Any]]:
+def random_faces(n: int, seed: int = 0) -> tuple[Tensor, list[Any]]:
     """Return outputs (n, 68, 2), and `Objects` with a point in ten not labelled, but both eyes."""
     rng = torch.Generator().manual_seed(seed)
     points = torch.rand(n, 68, 2, generator=rng) * 200
@@ -57,43 +59,43 @@ def faces(n: int, seed: int = 0) -> tuple[Tensor, list[Any]]:
     truth = torch.cat([points, visible[:, :, None]], 2)
     outputs = points + 5 * torch.randn(n, 68, 2, generator=rng)
     boxes = torch.tensor([[0.0, 0.0, 200.0, 200.0]])
-    return outputs, [Objects(boxes, torch.tensor([0]), keypoints=one[None]) for one in truth]
+    return outputs, [Objects(boxes, torch.tensor([0]), keypoints=face[None]) for face in truth]
 
 
-def error(points: Tensor, truth: Tensor, first: int = 36, second: int = 45) -> float:
+def normalised_error(points: Tensor, truth: Tensor, first: int = 36, second: int = 45) -> float:
     unit = math.dist(truth[first, :2].tolist(), truth[second, :2].tolist())
-    apart = [math.dist(p.tolist(), t[:2].tolist()) for p, t in zip(points, truth, strict=True) if t[2] > 0]
-    return sum(apart) / len(apart) / unit
+    distances = [math.dist(p.tolist(), t[:2].tolist()) for p, t in zip(points, truth, strict=True) if t[2] > 0]
+    return sum(distances) / len(distances) / unit
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_the_normalised_error_is_a_loop(size: int) -> None:
-    outputs, objects = faces(5)
-    wanted = sum(error(p, truth.keypoints[0]) for p, truth in zip(outputs, objects, strict=True)) / 5
-    assert fed(NME(), outputs, objects, size) == pytest.approx({"nme": wanted, "nme_missed": 0.0})
+    outputs, objects = random_faces(5)
+    expected_nme = sum(normalised_error(p, truth.keypoints[0]) for p, truth in zip(outputs, objects, strict=True)) / 5
+    assert evaluate_in_batches(NME(), outputs, objects, size) == pytest.approx({"nme": expected_nme, "nme_missed": 0.0})
     points = torch.cat([truth.keypoints for truth in objects])
-    assert fed(NME(), outputs, points, size) == pytest.approx({"nme": wanted, "nme_missed": 0.0})
-    scored = torch.cat([outputs, torch.rand(5, 68, 1)], 2)
-    pairs = zip(objects, scored, strict=True)
-    actual = [Detections(one.boxes + 3, torch.ones(1), one.labels, None, points[None]) for one, points in pairs]
-    assert fed(NME(), actual, objects, size)["nme"] == pytest.approx(wanted)
+    assert evaluate_in_batches(NME(), outputs, points, size) == pytest.approx({"nme": expected_nme, "nme_missed": 0.0})
+    scored_points = torch.cat([outputs, torch.rand(5, 68, 1)], 2)
+    pairs = zip(objects, scored_points, strict=True)
+    actual = [Detections(truth.boxes + 3, torch.ones(1), truth.labels, None, points[None]) for truth, points in pairs]
+    assert evaluate_in_batches(NME(), actual, objects, size)["nme"] == pytest.approx(expected_nme)
 
 
-def test_the_unit_length_of_a_models_metrics_is_found() -> None:
+def test_unit_points_are_those_of_the_models_nme() -> None:
     assert unit_points(["accuracy", NME((3, 4))]) == (3, 4)
     assert unit_points(["nme"]) is None
     assert unit_points(["accuracy", AveragePrecision()]) is None
 
 
 def test_other_points_may_define_the_unit_length() -> None:
-    outputs, objects = faces(1)
+    outputs, objects = random_faces(1)
     objects[0].keypoints[0, [0, 16], 2] = 2.0
-    wanted = error(outputs[0], objects[0].keypoints[0], 0, 16)
-    assert fed(NME((0, 16)), outputs, objects, 1)["nme"] == pytest.approx(wanted)
+    expected_nme = normalised_error(outputs[0], objects[0].keypoints[0], 0, 16)
+    assert evaluate_in_batches(NME((0, 16)), outputs, objects, 1)["nme"] == pytest.approx(expected_nme)
 
 
 def test_each_object_gets_the_detection_that_covers_it_best() -> None:
-    outputs, objects = faces(2)
+    outputs, objects = random_faces(2)
     boxes = torch.tensor(
         [[0.0, 0.0, 90.0, 90.0], [100.0, 0.0, 190.0, 90.0], [300.0, 0.0, 390.0, 90.0], [0, 0, 400, 400]]
     )
@@ -104,12 +106,14 @@ def test_each_object_gets_the_detection_that_covers_it_best() -> None:
         boxes[[1, 0]] + 2, torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.long), None,
         torch.cat([outputs, torch.ones(2, 68, 1)], 2)[[1, 0]],
     )  # fmt: skip
-    wanted = sum(error(p, one.keypoints[0]) for p, one in zip(outputs, objects, strict=True)) / 2
-    assert fed(NME(), [detections], [truth], 1) == pytest.approx({"nme": wanted, "nme_missed": 1 / 3})
-    nothing = detections.take(torch.zeros(2, dtype=torch.bool))
-    missed = fed(NME(), [nothing], [truth], 1)
-    assert math.isnan(missed["nme"])
-    assert missed["nme_missed"] == 1.0
+    expected_nme = sum(normalised_error(p, face.keypoints[0]) for p, face in zip(outputs, objects, strict=True)) / 2
+    assert evaluate_in_batches(NME(), [detections], [truth], 1) == pytest.approx(
+        {"nme": expected_nme, "nme_missed": 1 / 3}
+    )
+    no_detections = detections.take(torch.zeros(2, dtype=torch.bool))
+    results = evaluate_in_batches(NME(), [no_detections], [truth], 1)
+    assert math.isnan(results["nme"])
+    assert results["nme_missed"] == 1.0
 
 
 BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
@@ -123,12 +127,12 @@ BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
         (AveragePrecision(), [], [BOX], "for 1 images"),
         (NME(), torch.zeros(1, 68), [BOX], r"key-points \(N, K, 2\)"),
         (NME(), torch.zeros(1, 68, 2), [BOX], "objects of an image have no key-points"),
-        (NME(), torch.zeros(1, 9, 2), faces(1)[1], "outputs have 9 key-points and objects 68"),
-        (NME((1, 80)), torch.zeros(1, 68, 2), faces(1)[1], "points 1 and 80"),
-        (NME((3, 3)), torch.zeros(1, 68, 2), faces(1)[1], "points 3 and 3 are not labelled or coincide"),
+        (NME(), torch.zeros(1, 9, 2), random_faces(1)[1], "outputs have 9 key-points and objects 68"),
+        (NME((1, 80)), torch.zeros(1, 68, 2), random_faces(1)[1], "points 1 and 80"),
+        (NME((3, 3)), torch.zeros(1, 68, 2), random_faces(1)[1], "points 3 and 3 are not labelled or coincide"),
     ],
 )
-def test_outputs_and_targets_that_do_not_fit_are_named(
+def test_outputs_and_targets_that_do_not_fit_are_refused(
     metric: Metric, outputs: list | Tensor, targets: list, message: str
 ) -> None:
     with pytest.raises(PellucidError, match=message):
@@ -137,10 +141,10 @@ def test_outputs_and_targets_that_do_not_fit_are_named(
 
 @pytest.mark.parametrize("name", ["ap", "mask_ap", "nme"])
 def test_a_fresh_copy_is_empty(name: str) -> None:
-    drawn, metric = draw("masks", 4), METRICS[name]()
-    outputs, objects = faces(3)
-    given = (outputs, objects) if name == "nme" else (drawn.detections, drawn.objects)
-    assert fed(metric, *given, 2) == fed(metric, *given, 3)
+    random_set, metric = draw_set("masks", 4), METRICS[name]()
+    outputs, objects = random_faces(3)
+    data = (outputs, objects) if name == "nme" else (random_set.detections, random_set.objects)
+    assert evaluate_in_batches(metric, *data, 2) == evaluate_in_batches(metric, *data, 3)
     with pytest.raises(PellucidError, match="no examples were measured; call update first"):
         metric.compute()
 

@@ -16,24 +16,26 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import ECE, MAE, METRICS, R2, RMSE, Accuracy, Confusion, Metric, TopK, fresh
 
 
-def fed(metric: Metric, outputs: Tensor, targets: Tensor, size: int) -> dict:
+def evaluate_in_batches(metric: Metric, outputs: Tensor, targets: Tensor, size: int) -> dict:
     for batch in zip(outputs.split(size), targets.split(size), strict=True):
         metric.update(*batch)
     return metric.compute()
 
 
-def macro(score, target: Tensor, said: Tensor) -> float:
-    return score(target, said, average="macro", zero_division=0)
+def macro(score, target: Tensor, predicted: Tensor) -> float:
+    return score(target, predicted, average="macro", zero_division=0)
 
 
 def ece(target: Tensor, scores: Tensor, bins: int = 15) -> float:
-    sure, said = scores.max(1)
-    right, mean = calibration_curve(said == target, sure, n_bins=bins)  # of the bins that hold something
-    counts = np.histogram(sure, np.linspace(0, 1, bins + 1))[0]
-    return float((np.abs(right - mean) * counts[counts > 0]).sum() / len(target))
+    confidence, predicted = scores.max(1)
+    accuracies, confidences = calibration_curve(
+        predicted == target, confidence, n_bins=bins
+    )  # of the bins that hold something
+    counts = np.histogram(confidence, np.linspace(0, 1, bins + 1))[0]
+    return float((np.abs(accuracies - confidences) * counts[counts > 0]).sum() / len(target))
 
 
-OF_CLASSES = {
+CLASS_ORACLES = {
     "accuracy": lambda t, s: oracle.accuracy_score(t, s.argmax(1)),
     "precision": lambda t, s: macro(oracle.precision_score, t, s.argmax(1)),
     "recall": lambda t, s: macro(oracle.recall_score, t, s.argmax(1)),
@@ -42,26 +44,26 @@ OF_CLASSES = {
     "top5": lambda t, s: oracle.top_k_accuracy_score(t, s, k=5, labels=range(s.shape[1])),
     "ece": ece,
 }
-OF_MASKS = {"miou", "boundary_f1"}  # in test_segmentation
-OF_OBJECTS = {"ap", "mask_ap", "keypoint_ap", "nme"}  # in test_objects
-OF_IMAGES = {"psnr", "ssim", "colours", "delta_e"}  # in test_images and test_colours
-OF_NUMBERS = {
+MASK_METRICS = {"miou", "boundary_f1"}  # in test_segmentation
+OBJECT_METRICS = {"ap", "mask_ap", "keypoint_ap", "nme"}  # in test_objects
+IMAGE_METRICS = {"psnr", "ssim", "colours", "delta_e"}  # in test_images and test_colours
+NUMBER_ORACLES = {
     "mae": lambda t, y: oracle.mean_absolute_error(t.flatten(), y.flatten()),
     "rmse": lambda t, y: math.sqrt(oracle.mean_squared_error(t.flatten(), y.flatten())),
     "r2": lambda t, y: oracle.r2_score(t.reshape(len(t), -1), y.reshape(len(y), -1)),
 }
 
 
-def test_every_name_has_an_oracle():
-    assert {*OF_CLASSES, *OF_NUMBERS, *OF_MASKS, *OF_OBJECTS, *OF_IMAGES} == set(METRICS)
+def test_every_metric_has_an_oracle():
+    assert {*CLASS_ORACLES, *NUMBER_ORACLES, *MASK_METRICS, *OBJECT_METRICS, *IMAGE_METRICS} == set(METRICS)
 
 
-@pytest.mark.parametrize("name", [*OF_CLASSES, *OF_NUMBERS])
+@pytest.mark.parametrize("name", [*CLASS_ORACLES, *NUMBER_ORACLES])
 @given(seed=st.integers(0, 2**16), n=st.integers(2, 60), size=st.integers(1, 70), width=st.integers(5, 8))
 @settings(max_examples=40, deadline=None)
 def test_batches_add_up_to_scikit_learn(name: str, seed: int, n: int, size: int, width: int) -> None:
     rng = torch.Generator().manual_seed(seed)
-    if name in OF_CLASSES:
+    if name in CLASS_ORACLES:
         targets = torch.randint(0, width - 1, (n,), generator=rng)  # the last class has no examples
         outputs = torch.randn(n, width, generator=rng, dtype=torch.float64).softmax(1)
     else:
@@ -69,8 +71,8 @@ def test_batches_add_up_to_scikit_learn(name: str, seed: int, n: int, size: int,
         outputs = targets + torch.randn(n, width, generator=rng, dtype=torch.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one class only, and the like
-        expected = {**OF_CLASSES, **OF_NUMBERS}[name](targets, outputs)
-    actual = fed(METRICS[name](), outputs, targets, size)[name]
+        expected = {**CLASS_ORACLES, **NUMBER_ORACLES}[name](targets, outputs)
+    actual = evaluate_in_batches(METRICS[name](), outputs, targets, size)[name]
     assert actual == (expected if name == "confusion" else pytest.approx(expected, rel=1e-9, abs=1e-12))
 
 
@@ -81,29 +83,34 @@ def test_top_k_is_named_by_its_k(k: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of all 7, all are found
         expected = oracle.top_k_accuracy_score(targets, outputs, k=k, labels=range(7))
-    assert fed(TopK(k), outputs, targets, 8) == {f"top{k}": pytest.approx(expected)}
+    assert evaluate_in_batches(TopK(k), outputs, targets, 8) == {f"top{k}": pytest.approx(expected)}
 
 
-@pytest.mark.parametrize("given_k", [0, 1.5, True, "3"])
-def test_a_k_below_1_or_above_the_classes_is_refused(given_k) -> None:
+@pytest.mark.parametrize("k", [0, 1.5, True, "3"])
+def test_a_k_below_1_or_above_the_classes_is_refused(k) -> None:
     with pytest.raises(PellucidError, match="TopK: k must be a whole number of at least 1"):
-        TopK(given_k)
+        TopK(k)
 
 
 def test_one_output_is_two_classes() -> None:
     outputs, targets = torch.tensor([[0.2], [0.7], [0.9], [0.4]]), torch.tensor([0, 1, 0, 1])
-    said = (outputs[:, 0] >= 0.5).long()
-    assert fed(Accuracy(), outputs, targets, 3) == {"accuracy": oracle.accuracy_score(targets, said)}
-    assert fed(Confusion(), outputs, targets, 3)["confusion"] == oracle.confusion_matrix(targets, said).tolist()
-    both = torch.cat([1 - outputs, outputs], 1)
-    assert fed(ECE(4), outputs, targets, 3)["ece"] == pytest.approx(ece(targets, both, 4))
+    predicted = (outputs[:, 0] >= 0.5).long()
+    assert evaluate_in_batches(Accuracy(), outputs, targets, 3) == {
+        "accuracy": oracle.accuracy_score(targets, predicted)
+    }
+    assert (
+        evaluate_in_batches(Confusion(), outputs, targets, 3)["confusion"]
+        == oracle.confusion_matrix(targets, predicted).tolist()
+    )
+    two_outputs = torch.cat([1 - outputs, outputs], 1)
+    assert evaluate_in_batches(ECE(4), outputs, targets, 3)["ece"] == pytest.approx(ece(targets, two_outputs, 4))
 
 
 def test_accuracy_accepts_class_indices_and_one_hot_targets() -> None:
     targets = torch.tensor([0, 2, 1])
     outputs = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.6, 0.4, 0.0]])
-    for form in (targets, torch.eye(3)[targets], torch.eye(3)[targets].long()):
-        assert fed(Accuracy(), outputs, form, 2)["accuracy"] == pytest.approx(2 / 3)
+    for target_format in (targets, torch.eye(3)[targets], torch.eye(3)[targets].long()):
+        assert evaluate_in_batches(Accuracy(), outputs, target_format, 2)["accuracy"] == pytest.approx(2 / 3)
 
 
 @given(seed=st.integers(0, 2**16), n=st.integers(1, 40), size=st.integers(1, 50), width=st.integers(2, 5))
@@ -113,12 +120,14 @@ def test_accuracy_of_multilabel_targets_is_that_of_the_outputs(seed: int, n: int
     outputs, targets = torch.rand(n, width, generator=rng), torch.randint(0, 2, (n, width), generator=rng)
     targets[0] = 0  # no class; batches of one-hot rows may follow
     expected = 1 - oracle.hamming_loss(targets, outputs >= 0.5)
-    for form in (targets, targets.float(), targets.bool()):
-        assert fed(Accuracy(), outputs, form, size)["accuracy"] == pytest.approx(expected)
-        assert fed(Accuracy(), outputs.flip(0), form.flip(0), size)["accuracy"] == pytest.approx(expected)
+    for target_format in (targets, targets.float(), targets.bool()):
+        assert evaluate_in_batches(Accuracy(), outputs, target_format, size)["accuracy"] == pytest.approx(expected)
+        assert evaluate_in_batches(Accuracy(), outputs.flip(0), target_format.flip(0), size)[
+            "accuracy"
+        ] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", sorted({*OF_CLASSES} - {"accuracy"}))
+@pytest.mark.parametrize("name", sorted({*CLASS_ORACLES} - {"accuracy"}))
 def test_other_metrics_of_classes_refuse_multilabel_targets(name: str) -> None:
     outputs = torch.full((3, 6), 1 / 6)
     for row in (torch.zeros(6), torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])):
@@ -131,18 +140,18 @@ def test_soft_targets_that_sum_to_one_are_single_classes() -> None:
     targets = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]])
     outputs = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3]])
     expected = oracle.accuracy_score(targets.argmax(1), outputs.argmax(1))
-    assert fed(Accuracy(), outputs, targets, 2)["accuracy"] == pytest.approx(expected)
+    assert evaluate_in_batches(Accuracy(), outputs, targets, 2)["accuracy"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metric", [MAE, RMSE, R2])
 def test_regression_metrics_accept_targets_without_output_axis_and_class_indices(metric) -> None:
     outputs, targets = torch.tensor([[1.0], [2.5], [4.0]]), torch.tensor([1.5, 2.0, 3.0])
     name = metric.__name__.lower()
-    expected = OF_NUMBERS[name](targets[:, None], outputs)
-    assert fed(metric(), outputs, targets, 2)[name] == pytest.approx(expected)
+    expected = NUMBER_ORACLES[name](targets[:, None], outputs)
+    assert evaluate_in_batches(metric(), outputs, targets, 2)[name] == pytest.approx(expected)
     scores, classes = torch.tensor([[0.8, 0.1], [0.3, 0.6], [0.9, 0.4]]), torch.tensor([0, 1, 1])
-    expected = OF_NUMBERS[name](torch.eye(2)[classes], scores)
-    assert fed(metric(), scores, classes, 2)[name] == pytest.approx(expected)
+    expected = NUMBER_ORACLES[name](torch.eye(2)[classes], scores)
+    assert evaluate_in_batches(metric(), scores, classes, 2)[name] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -151,28 +160,30 @@ def test_regression_metrics_accept_targets_without_output_axis_and_class_indices
 )
 def test_r2_of_constant_predictions_is_0_and_of_bad_ones_is_negative(outputs, targets, expected) -> None:
     assert oracle.r2_score(targets, outputs) == expected
-    assert fed(R2(), torch.tensor(outputs)[:, None], torch.tensor(targets), 1)["r2"] == pytest.approx(expected)
+    assert evaluate_in_batches(R2(), torch.tensor(outputs)[:, None], torch.tensor(targets), 1)["r2"] == pytest.approx(
+        expected
+    )
 
 
 def test_r2_of_one_example_is_undefined() -> None:
-    assert math.isnan(fed(R2(), torch.ones(1, 1), torch.ones(1), 1)["r2"])
+    assert math.isnan(evaluate_in_batches(R2(), torch.ones(1, 1), torch.ones(1), 1)["r2"])
 
 
-def test_r2_keeps_its_digits_far_from_zero() -> None:
+def test_r2_is_exact_for_targets_far_from_zero() -> None:
     rng = torch.Generator().manual_seed(0)
     targets = torch.randn(5000, 1, generator=rng, dtype=torch.float64) + 1e8
     outputs = targets + torch.randn(5000, 1, generator=rng, dtype=torch.float64) / 10
     expected = oracle.r2_score(targets, outputs)
-    assert fed(R2(), outputs, targets, 64)["r2"] == pytest.approx(expected, abs=1e-6)
+    assert evaluate_in_batches(R2(), outputs, targets, 64)["r2"] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted({*METRICS} - OF_MASKS - OF_OBJECTS - OF_IMAGES))
+@pytest.mark.parametrize("name", sorted({*METRICS} - MASK_METRICS - OBJECT_METRICS - IMAGE_METRICS))
 def test_a_fresh_copy_is_empty_and_does_not_change_the_original(name: str) -> None:
     metric = METRICS[name]()
     outputs, targets = torch.eye(6), torch.arange(6)
-    first = fed(fresh(metric), outputs, targets, 4)
-    fed(fresh(metric), outputs.flip(1), targets, 4)
-    assert fed(fresh(metric), outputs, targets, 4) == first
+    first = evaluate_in_batches(fresh(metric), outputs, targets, 4)
+    evaluate_in_batches(fresh(metric), outputs.flip(1), targets, 4)
+    assert evaluate_in_batches(fresh(metric), outputs, targets, 4) == first
     with pytest.raises(PellucidError, match="no examples were measured; call update first"):
         metric.compute()
 

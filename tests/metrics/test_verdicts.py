@@ -19,7 +19,7 @@ def test_every_kind_of_error_is_recognized() -> None:
     for verdict, (kind, object_index, iou) in zip(image.verdicts, expected, strict=True):
         assert verdict.iou == pytest.approx(iou)
         assert verdict.object_index == object_index or kind == "background"
-    assert image.finders == [0, 2, -1, -1, -1, -1, -1, 8]
+    assert image.object_matches == [0, 2, -1, -1, -1, -1, -1, 8]
     assert image.repairs == [-1, -1, 3, 4, -1, -1, -1, -1]
     assert image.not_found(OBJECTS) == [2, 3, 4, 6]  # the crowd is not among them
     assert image.missed(OBJECTS) == [4, 6]
@@ -32,10 +32,10 @@ def test_kinds_of_errors_depend_on_the_thresholds() -> None:
     ]  # fmt: skip
 
 
-def test_the_order_of_detections_is_that_of_their_scores() -> None:
+def test_verdicts_do_not_depend_on_the_order_of_detections() -> None:
     backwards = classify_detections(DETECTIONS.take(torch.arange(9, -1, -1)), OBJECTS)
     assert backwards.verdicts[::-1] == classify_detections(DETECTIONS, OBJECTS).verdicts
-    assert backwards.finders == [9, 7, -1, -1, -1, -1, -1, 1]
+    assert backwards.object_matches == [9, 7, -1, -1, -1, -1, -1, 1]
 
 
 def test_without_objects_every_detection_is_background() -> None:
@@ -45,7 +45,7 @@ def test_without_objects_every_detection_is_background() -> None:
     assert classify_detections(no_detections, OBJECTS).missed(OBJECTS) == [0, 1, 2, 3, 4, 6, 7]
 
 
-@pytest.mark.parametrize("limits", [(0.5, 0.5), (0.5, 0.0), (1.2, 0.1)])
-def test_impossible_thresholds_are_refused(limits: tuple[float, float]) -> None:
+@pytest.mark.parametrize("thresholds", [(0.5, 0.5), (0.5, 0.0), (1.2, 0.1)])
+def test_impossible_thresholds_are_refused(thresholds: tuple[float, float]) -> None:
     with pytest.raises(PellucidError, match="0 < background < threshold <= 1"):
-        classify_detections(DETECTIONS, OBJECTS, *limits)
+        classify_detections(DETECTIONS, OBJECTS, *thresholds)

@@ -10,8 +10,8 @@ from pellucid.fuse import fuse
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.models import MODELS, features, head
 from pellucid.verify import verify
-from tests.models.zoo import VARIANTS, thin
-from tests.oracle import Sample, autograd, difference, leaves, ours
+from tests.models.zoo import VARIANTS, thin_network
+from tests.oracle import Sample, autograd, difference, forward_backward, leaves
 
 # Sides that leave maps of more than one pixel at the end, so that batch norm has something to average.
 SIDES = {
@@ -27,36 +27,36 @@ CASES = [
 ]
 
 
-def small(name: str, side: int, **options: Any) -> Sample:
+def small_sample(name: str, side: int, **options: Any) -> Sample:
     """Return a network of few filters and random weights, running statistics among them."""
-    by = 4 if name == "resnet20" else 32
-    return Sample(thin(MODELS[name](**options), by), (3, side, side), train=True)
+    divisor = 4 if name == "resnet20" else 32
+    return Sample(thin_network(MODELS[name](**options), divisor), (3, side, side), train=True)
 
 
 @pytest.mark.parametrize(("name", "options", "side"), CASES)
-def test_the_gradients_of_whole_networks_are_autograds(name: str, options: dict[str, Any], side: int) -> None:
-    sample = small(name, side, **options)
+def test_gradients_of_whole_networks_equal_autograd(name: str, options: dict[str, Any], side: int) -> None:
+    sample = small_sample(name, side, **options)
     params, x = sample.inputs(3)
-    y, dy, dx, dparams = ours(sample.layer, params, x, sample.mode())
-    wanted_y, wanted_dx, wanted = autograd(sample.layer, params, x, sample.mode(), dy)
-    assert leaves(y).keys() == leaves(wanted_y).keys()
-    for path, leaf in leaves(wanted_y).items():
+    y, dy, dx, dparams = forward_backward(sample.layer, params, x, sample.mode())
+    expected_y, expected_dx, expected_dparams = autograd(sample.layer, params, x, sample.mode(), dy)
+    assert leaves(y).keys() == leaves(expected_y).keys()
+    for path, leaf in leaves(expected_y).items():
         assert difference(leaves(y)[path], leaf) < 1e-9, path
-    assert dparams.keys() == wanted.keys()
-    for path, leaf in {**wanted_dx, **wanted}.items():
+    assert dparams.keys() == expected_dparams.keys()
+    for path, leaf in {**expected_dx, **expected_dparams}.items():
         assert difference({**dx, **dparams}[path], leaf) < 1e-7, path
 
 
 @pytest.mark.parametrize(("name", "options", "side"), CASES)
 def test_the_fused_form_of_whole_networks_computes_the_same(name: str, options: dict[str, Any], side: int) -> None:
-    sample = small(name, side, **options)
+    sample = small_sample(name, side, **options)
     params, x = sample.inputs(3)
-    y, dy, _, dparams = ours(sample.layer, params, x, sample.mode())
-    fused_y, _, _, fused = ours(fuse(sample.layer), params, x, sample.mode(), dy)
+    y, dy, _, dparams = forward_backward(sample.layer, params, x, sample.mode())
+    fused_y, _, _, fused_dparams = forward_backward(fuse(sample.layer), params, x, sample.mode(), dy)
     assert leaves(fused_y).keys() == leaves(y).keys()
-    assert fused.keys() == dparams.keys()
+    assert fused_dparams.keys() == dparams.keys()
     for path, leaf in {**leaves(y), **dparams}.items():
-        assert difference({**leaves(fused_y), **fused}[path], leaf) < 1e-12, path
+        assert difference({**leaves(fused_y), **fused_dparams}[path], leaf) < 1e-12, path
 
 
 # One network per family: its side, and the blocks of which others are like them and that are left out.
@@ -78,15 +78,15 @@ FAMILIES: dict[str, tuple[int, tuple[str, ...]]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_verify_agrees_on_one_network_of_each_family(name: str) -> None:
-    side, left_out = FAMILIES[name]
-    net = small(name, side).layer
+    side, omitted_blocks = FAMILIES[name]
+    net = small_sample(name, side).layer
     assert isinstance(net, Sequential)
-    kept = {part: layer for part, layer in features(net).layers.items() if part not in left_out}
-    assert len(kept) == len(features(net).layers) - len(left_out)
-    short = thin(Sequential(features=Sequential(**kept), head=head(net)), 1, repeats=False)
-    sample = Sample(short, (3, side, side), train=True)  # no channel is idle for all images, thanks to the norms
+    feature_layers = {part: layer for part, layer in features(net).layers.items() if part not in omitted_blocks}
+    assert len(feature_layers) == len(features(net).layers) - len(omitted_blocks)
+    short_net = thin_network(Sequential(features=Sequential(**feature_layers), head=head(net)), 1, repeats=False)
+    sample = Sample(short_net, (3, side, side), train=True)  # no channel is idle for all images, thanks to the norms
     params, x = sample.inputs(3)
-    table = verify(short, params, x, torch.arange(3), SoftmaxCrossEntropy(), sample.mode(), samples=2)
-    assert table.ok, table.culprit
-    assert all(row.autograd is not None for row in table.rows)
-    assert table.rows[0].largest > 0  # something comes through to the image
+    verification = verify(short_net, params, x, torch.arange(3), SoftmaxCrossEntropy(), sample.mode(), samples=2)
+    assert verification.ok, verification.culprit
+    assert all(row.autograd is not None for row in verification.rows)
+    assert verification.rows[0].largest > 0  # something comes through to the image

@@ -8,22 +8,22 @@ import torch
 from pellucid.fuse.inference import inference
 from pellucid.fuse.inference.runs import Affine
 from tests.fuse.test_inference import TOLERANCE, all_parts, compare_with_reference
-from tests.models.test_gradients import CASES, small
+from tests.models.test_gradients import CASES, small_sample
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize(("name", "options", "side"), CASES)
-def test_the_networks_of_the_zoo_predict_the_same(
+def test_networks_converted_for_inference_predict_the_same(
     name: str, options: dict[str, Any], side: int, dtype: torch.dtype
 ) -> None:
-    sample = small(name, side, **options)
+    sample = small_sample(name, side, **options)
     compare_with_reference(sample.layer, *sample.inputs(2), dtype)
 
 
 @pytest.mark.parametrize(("name", "options", "side"), CASES)
-def test_no_norm_behind_a_convolution_is_left(name: str, options: dict[str, Any], side: int) -> None:
-    sample = small(name, side, **options)
-    left = sum(isinstance(one, Affine) for one in all_parts(inference(sample.layer, sample.inputs(2)[0])))
+def test_norms_after_convolutions_are_folded(name: str, options: dict[str, Any], side: int) -> None:
+    sample = small_sample(name, side, **options)
+    n_affine = sum(isinstance(part, Affine) for part in all_parts(inference(sample.layer, sample.inputs(2)[0])))
     # Those of a DenseNet that read the maps of several layers: 58 in the blocks, 3 in transitions, one at the end.
-    assert left == (62 if name == "densenet121" else 0)
+    assert n_affine == (62 if name == "densenet121" else 0)

@@ -26,12 +26,12 @@ def test_a_pyramid_computes_what_the_network_of_the_zoo_does(name, stage):
     x = torch.randn(1, 3, 64, 96, generator=rng, dtype=torch.float64)
     maps, _ = pyramid(name).forward(pyramid_params(name, params, 1e-5), x, Mode())
     y = x
-    for key, layer in zoo.layers.items():
-        y, _ = layer.forward(params[key], y, Mode())
-        if key == stage:
+    for name_, layer in zoo.layers.items():
+        y, _ = layer.forward(params[name_], y, Mode())
+        if name_ == stage:
             break
     assert_close(maps[2], y, 1e-8, "the coarse map")
-    assert [one.shape[2:] for one in maps] == [(8, 12), (4, 6), (2, 3)]
+    assert [map_.shape[2:] for map_ in maps] == [(8, 12), (4, 6), (2, 3)]
 
 
 @pytest.mark.slow
@@ -41,11 +41,11 @@ def test_every_backbone_is_recognized_and_has_maps_of_its_strides(name):
     with torch.device("meta"):
         _, maps = net.init((3, 75, 130), torch.Generator())
     sizes = [(-(-75 // stride), -(-130 // stride)) for stride in strides(name)]  # rounded up
-    assert [one[1:] for one in maps] == sizes
+    assert [map_shape[1:] for map_shape in maps] == sizes
     assert backbone_name(net) == name
 
 
-def test_other_backbones_are_refused_with_the_nearest():
+def test_unknown_backbones_are_refused_naming_the_nearest():
     with pytest.raises(PellucidError, match="no backbone 'mobilenet'; did you mean 'mobilenet_v2'"):
         pyramid("mobilenet")
     assert backbone_name(fpn(8)) is None
@@ -58,20 +58,20 @@ def test_fpn_adds_the_enlarged_coarser_map_to_the_finer_one():
     maps = tuple(torch.randn(2, *shape, generator=rng, dtype=torch.float64) for shape in shapes)
 
     def conv(name, x, padding):
-        one = params[name]
-        y = F.conv2d(x, one["conv"]["weight"], padding=padding)
-        return F.group_norm(y, 2, one["norm"]["weight"], one["norm"]["bias"])
+        conv_params = params[name]
+        y = F.conv2d(x, conv_params["conv"]["weight"], padding=padding)
+        return F.group_norm(y, 2, conv_params["norm"]["weight"], conv_params["norm"]["bias"])
 
-    above, expected = None, []
+    coarser, expected_maps = None, []
     for level in (3, 2, 1):
         x = conv(f"lateral{level}", maps[level - 1], 0)
-        if above is not None:
+        if coarser is not None:
             height, width = x.shape[2:]
-            x = x + F.interpolate(above, scale_factor=2, mode="nearest")[:, :, :height, :width]
-        above = x
-        expected.insert(0, conv(f"out{level}", x, 1))
-    for found, wanted in zip(net.forward(params, maps, Mode())[0], expected, strict=True):
-        assert_close(found, wanted, 1e-10, "a map")
+            x = x + F.interpolate(coarser, scale_factor=2, mode="nearest")[:, :, :height, :width]
+        coarser = x
+        expected_maps.insert(0, conv(f"out{level}", x, 1))
+    for actual, expected in zip(net.forward(params, maps, Mode())[0], expected_maps, strict=True):
+        assert_close(actual, expected, 1e-10, "a map")
 
 
 def _leaves(params, prefix=""):

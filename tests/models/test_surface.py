@@ -20,14 +20,14 @@ from pellucid.models import (
     squeezenet1_1,
 )
 from pellucid.nested import flatten
-from tests.models.zoo import meta, thin
+from tests.models.zoo import init_on_meta, thin_network
 
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_the_two_parts_in_a_row_are_the_network() -> None:
+def test_the_head_on_the_features_has_the_outputs_of_the_network() -> None:
     net = resnet20()
     params, _ = net.init((3, 32, 32), rng())
     x = torch.randn(2, 3, 32, 32, generator=rng(1))
@@ -37,70 +37,72 @@ def test_the_two_parts_in_a_row_are_the_network() -> None:
 
 
 @pytest.mark.parametrize("net", [resnet20(), squeezenet1_1(1000)], ids=["dense scores", "convolution's scores"])
-def test_a_new_head_keeps_everything_but_the_scores(net: Sequential) -> None:
+def test_a_new_head_changes_only_the_scores(net: Sequential) -> None:
     params, _ = net.init((3, 32, 32), rng())
-    kept = copy.deepcopy(params)
-    new, changed = replace_head(net, params, 7, rng(1))
-    assert new.init((3, 32, 32), rng())[1] == (7,)
-    before, after = flatten(params), flatten(changed)
-    assert list(before) == list(after)
+    initial_params = copy.deepcopy(params)
+    new_net, new_params = replace_head(net, params, 7, rng(1))
+    assert new_net.init((3, 32, 32), rng())[1] == (7,)
+    leaves, new_leaves = flatten(params), flatten(new_params)
+    assert list(leaves) == list(new_leaves)
     scores = {"head.scores.weight", "head.scores.bias"}
-    assert all(after[path] is before[path] for path in before if path not in scores)
-    assert after["head.scores.weight"].shape == (7, *before["head.scores.weight"].shape[1:])
-    assert after["head.scores.bias"].tolist() == [0.0] * 7
-    assert all(torch.equal(leaf, flatten(kept)[path]) for path, leaf in before.items())  # the old net stays as it was
-    assert features(new) == features(net)
+    assert all(new_leaves[path] is leaves[path] for path in leaves if path not in scores)
+    assert new_leaves["head.scores.weight"].shape == (7, *leaves["head.scores.weight"].shape[1:])
+    assert new_leaves["head.scores.bias"].tolist() == [0.0] * 7
+    assert all(
+        torch.equal(leaf, flatten(initial_params)[path]) for path, leaf in leaves.items()
+    )  # the old net stays as it was
+    assert features(new_net) == features(net)
     x = torch.randn(2, 3, 32, 32, generator=rng(2))
-    assert new.forward(changed, x, Mode())[0].shape == (2, 7)
+    assert new_net.forward(new_params, x, Mode())[0].shape == (2, 7)
 
 
 def test_new_scores_are_drawn_like_the_old_ones_from_the_generator() -> None:
     net = resnet20(classes=5)
     params, _ = net.init((3, 32, 32), rng())
-    _, one = replace_head(net, params, 4000, rng(1))
-    _, same = replace_head(net, params, 4000, rng(1))
-    _, other = replace_head(net, params, 4000, rng(2))
-    weight = one["head"]["scores"]["weight"]
-    assert torch.equal(weight, same["head"]["scores"]["weight"])
-    assert not torch.equal(weight, other["head"]["scores"]["weight"])
+    _, first_params = replace_head(net, params, 4000, rng(1))
+    _, same_seed_params = replace_head(net, params, 4000, rng(1))
+    _, other_seed_params = replace_head(net, params, 4000, rng(2))
+    weight = first_params["head"]["scores"]["weight"]
+    assert torch.equal(weight, same_seed_params["head"]["scores"]["weight"])
+    assert not torch.equal(weight, other_seed_params["head"]["scores"]["weight"])
     assert weight.std().item() == pytest.approx(64**-0.5, rel=0.02)  # LeCun: variance 1 / n_in
 
 
 def test_new_scores_have_the_type_of_the_old_ones() -> None:
-    net = thin(mobilenet_v2(), 8)
+    net = thin_network(mobilenet_v2(), 8)
     params, _ = net.init((3, 32, 32), rng())
     params["head"]["scores"] = {name: leaf.double() for name, leaf in params["head"]["scores"].items()}
-    _, changed = replace_head(net, params, 3, rng())
-    assert {leaf.dtype for leaf in changed["head"]["scores"].values()} == {torch.float64}
+    _, new_params = replace_head(net, params, 3, rng())
+    assert {leaf.dtype for leaf in new_params["head"]["scores"].values()} == {torch.float64}
 
 
-def test_lenet_learns_other_classes_as_the_others_do() -> None:
+def test_replace_head_of_lenet_changes_only_the_scores() -> None:
     params, _ = lenet().init((1, 28, 28), rng())
-    new, changed = replace_head(lenet(), params, 26, rng(1))
-    assert new == lenet(26)
-    assert changed["features"] is params["features"]
-    assert changed["head"]["scores"]["weight"].shape == (26, 84)
+    new_net, new_params = replace_head(lenet(), params, 26, rng(1))
+    assert new_net == lenet(26)
+    assert new_params["features"] is params["features"]
+    assert new_params["head"]["scores"]["weight"].shape == (26, 84)
 
 
-def test_auxiliaries_learn_the_new_classes_too() -> None:
+def test_replace_head_also_replaces_the_scores_of_auxiliaries() -> None:
     net = googlenet(auxiliary=True)
-    new, changed = replace_head(net, meta(net, (3, 224, 224))[0], 6, rng())
-    assert meta(new, (3, 224, 224))[1] == ((6,), (6,), (6,))
-    assert changed["head"]["auxiliary1"]["scores"]["weight"].shape == (6, 1024)
+    new_net, new_params = replace_head(net, init_on_meta(net, (3, 224, 224))[0], 6, rng())
+    assert init_on_meta(new_net, (3, 224, 224))[1] == ((6,), (6,), (6,))
+    assert new_params["head"]["auxiliary1"]["scores"]["weight"].shape == (6, 1024)
 
 
-def test_networks_without_the_two_parts_are_reported() -> None:
+def test_networks_without_features_and_head_are_refused() -> None:
     with pytest.raises(PellucidError, match=r"not made of 'features' and 'head', but of conv, flatten, dense;"):
         replace_head(Sequential(conv=Conv2d(2, 3), flatten=Flatten(), dense=Dense(3)), {}, 3, rng())
     with pytest.raises(PellucidError, match="but is a single layer; give a network of the zoo"):
         features(Dense(3))
-    mine = Sequential(features=Sequential(conv=Conv2d(2, 3)), head=Sequential(dense=Dense(3)))
+    net = Sequential(features=Sequential(conv=Conv2d(2, 3)), head=Sequential(dense=Dense(3)))
     with pytest.raises(PellucidError, match="head has no layer 'scores'"):
-        replace_head(mine, {}, 3, rng())
+        replace_head(net, {}, 3, rng())
 
 
 def test_patterns_match_whole_paths() -> None:
-    params, _ = meta(resnet20(), (3, 32, 32))
+    params, _ = init_on_meta(resnet20(), (3, 32, 32))
     paths = set(flatten(params))
     assert match(params, "*") == paths
     assert match(params, "head.*") == {"head.scores.weight", "head.scores.bias"}
@@ -112,7 +114,7 @@ def test_patterns_match_whole_paths() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "nearest"),
+    ("pattern", "nearest_path"),
     [
         ("feature.*", r"features\.\*"),
         ("features.stage4.*", r"features\.stage[123]\.\*"),
@@ -120,10 +122,10 @@ def test_patterns_match_whole_paths() -> None:
         ("", ""),
     ],
 )
-def test_a_pattern_of_nothing_names_the_nearest_path(pattern: str, nearest: str) -> None:
-    params, _ = meta(resnet20(), (3, 32, 32))
+def test_a_pattern_without_a_match_names_the_nearest_path(pattern: str, nearest_path: str) -> None:
+    params, _ = init_on_meta(resnet20(), (3, 32, 32))
     with pytest.raises(
-        PellucidError, match=f"matches '{pattern.replace('*', '[*]')}'; the nearest is '{nearest}"
-    ) as one:
+        PellucidError, match=f"matches '{pattern.replace('*', '[*]')}'; the nearest is '{nearest_path}"
+    ) as error:
         match(params, pattern)
-    assert "\n" not in str(one.value)
+    assert "\n" not in str(error.value)

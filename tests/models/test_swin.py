@@ -16,31 +16,31 @@ from pellucid.model import Model
 from pellucid.models import swin
 from pellucid.nested import flatten
 from pellucid.network.summary import summary
-from tests.models.zoo import meta
-from tests.opening.modified import relevance_of
-from tests.oracle import Sample, difference, ours
+from tests.models.zoo import init_on_meta
+from tests.opening.modified_gradients import relevance_of
+from tests.oracle import Sample, difference, forward_backward
 
-SMALL = {"classes": 5, "side": 32, "window": 2, "width": 8, "depths": (2, 1, 2), "heads": 2}
+SMALL_OPTIONS = {"classes": 5, "side": 32, "window": 2, "width": 8, "depths": (2, 1, 2), "heads": 2}
 
 
-class Windows(nn.Module):
+class WindowAttention(nn.Module):
     """Attention within windows of `side` x `side` tokens, by the authors' steps: Liu et al. 2021, section 3.2."""
 
     def __init__(self, width: int, heads: int, grid: int, side: int, shift: int) -> None:
         super().__init__()
         self.heads, self.side, self.shift = heads, side, shift
-        self.table = nn.Parameter(torch.zeros((2 * side - 1) ** 2, heads))
+        self.position_bias = nn.Parameter(torch.zeros((2 * side - 1) ** 2, heads))
         self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        place = [(row, column) for row in range(side) for column in range(side)]
+        positions = [(row, column) for row in range(side) for column in range(side)]
         self.index = torch.tensor(
-            [[(a - c + side - 1) * (2 * side - 1) + b - d + side - 1 for c, d in place] for a, b in place]
+            [[(a - c + side - 1) * (2 * side - 1) + b - d + side - 1 for c, d in positions] for a, b in positions]
         )
-        regions, number = torch.zeros(1, grid, grid, 1), 0
+        regions, region = torch.zeros(1, grid, grid, 1), 0
         for rows in (slice(0, -side), slice(-side, -shift), slice(-shift, None)) if shift else ():
             for columns in (slice(0, -side), slice(-side, -shift), slice(-shift, None)):
-                regions[:, rows, columns], number = number, number + 1
-        parts = self.split(regions).squeeze(-1)
-        self.mask = torch.where(parts[:, None, :] == parts[:, :, None], 0.0, -100.0).double()
+                regions[:, rows, columns], region = region, region + 1
+        window_regions = self.split(regions).squeeze(-1)
+        self.mask = torch.where(window_regions[:, None, :] == window_regions[:, :, None], 0.0, -100.0).double()
 
     def split(self, x: Tensor) -> Tensor:
         n, h, w, c = x.shape
@@ -52,7 +52,7 @@ class Windows(nn.Module):
         windows = self.split(x.roll((-self.shift, -self.shift), (1, 2)))
         count, area = self.mask.shape[:2]
         q, k, v = self.qkv(windows).view(-1, area, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        scores = q @ k.mT / (c // self.heads) ** 0.5 + self.table[self.index].permute(2, 0, 1)
+        scores = q @ k.mT / (c // self.heads) ** 0.5 + self.position_bias[self.index].permute(2, 0, 1)
         scores = scores.view(n, count, self.heads, area, area) + self.mask[:, None]
         y = (scores.softmax(-1).flatten(0, 1) @ v).transpose(1, 2).reshape(-1, area, c)
         y = self.project(y).view(n, h // self.side, w // self.side, self.side, self.side, c)
@@ -63,7 +63,7 @@ class Windows(nn.Module):
 class Block(nn.Module):
     def __init__(self, width: int, heads: int, grid: int, side: int, shift: int) -> None:
         super().__init__()
-        self.norm1, self.attend = nn.LayerNorm(width), Windows(width, heads, grid, side, shift)
+        self.norm1, self.attend = nn.LayerNorm(width), WindowAttention(width, heads, grid, side, shift)
         self.norm2, self.expand, self.project = (
             nn.LayerNorm(width),
             nn.Linear(width, 4 * width),
@@ -85,8 +85,8 @@ class Merge(nn.Module):
         return self.reduce(self.norm(x))
 
 
-class Reference(nn.Module):
-    """The network of SMALL."""
+class ReferenceSwin(nn.Module):
+    """The network of SMALL_OPTIONS."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Reference(nn.Module):
         return self.scores(self.last(x).mean((1, 2)))
 
 
-NAMES = {
+PATH_REPLACEMENTS = {
     "features.patches.conv.": "conv.",
     "features.patches.norm.": "first.",
     "features.last.norm.": "last.",
@@ -113,52 +113,52 @@ NAMES = {
     ".attention.body.attend.": ".attend.",
     ".units.body.norm.": ".norm2.",
     ".units.body.": ".",
-}  # from ours to theirs, replaced in this order
+}  # from Pellucid's path to that of ReferenceSwin, replaced in this order
 
 
-def renamed(path: str) -> str:
-    """The path of a parameter in Reference."""
-    for here, there in NAMES.items():
-        path = path.replace(here, there)
+def reference_path(path: str) -> str:
+    """The path of a parameter in ReferenceSwin."""
+    for own_part, reference_part in PATH_REPLACEMENTS.items():
+        path = path.replace(own_part, reference_part)
     if path.startswith("stage"):  # our blocks are counted from 1
         stage, number, *rest = path.split(".")
         path = ".".join([stage, str(int(number) - 1), *rest])
-    return path.replace("distances", "table")
+    return path.replace("distances", "position_bias")
 
 
-def in_their_shape(path: str, value: Tensor) -> Tensor:
+def to_reference_shape(path: str, value: Tensor) -> Tensor:
     """A table of biases (1, heads, 2w - 1, 2w - 1) with its pairs of tokens in one axis; others as they are."""
     return value[0].flatten(1).t() if path.endswith("distances") else value
 
 
 def test_outputs_and_gradients_are_those_of_the_authors_steps() -> None:
-    sample = Sample(swin(**SMALL), (3, 32, 32))
+    sample = Sample(swin(**SMALL_OPTIONS), (3, 32, 32))
     params, x = sample.inputs(3)
-    y, dy, dx, dparams = ours(sample.layer, params, x, sample.mode())
-    reference = Reference().double()
-    own = {path: one for path, one in flatten(params).items() if not path.endswith(".mask")}
-    reference.load_state_dict({renamed(path): in_their_shape(path, one) for path, one in own.items()})
+    y, dy, dx, dparams = forward_backward(sample.layer, params, x, sample.mode())
+    reference = ReferenceSwin().double()
+    leaves = {path: leaf for path, leaf in flatten(params).items() if not path.endswith(".mask")}
+    reference.load_state_dict({reference_path(path): to_reference_shape(path, leaf) for path, leaf in leaves.items()})
     x = x.clone().requires_grad_()
     expected = reference(x)
     expected.backward(dy)
     assert difference(y, expected.detach()) < 1e-12
     assert difference(dx[""], x.grad) < 1e-10
-    gradients = {path.rstrip("."): one for path, one in dparams.items()}  # a node's own parameter has no name
-    assert gradients.keys() == own.keys()
-    for path, one in gradients.items():
-        theirs = reference.get_parameter(renamed(path)).grad
-        assert difference(in_their_shape(path, one), theirs) < 1e-10, path
+    gradients = {path.rstrip("."): leaf for path, leaf in dparams.items()}  # a node's own parameter has no name
+    assert gradients.keys() == leaves.keys()
+    for path, leaf in gradients.items():
+        expected_gradient = reference.get_parameter(reference_path(path)).grad
+        assert difference(to_reference_shape(path, leaf), expected_gradient) < 1e-10, path
 
 
 def test_the_fused_form_computes_the_same() -> None:
-    sample = Sample(swin(**SMALL), (3, 32, 32), train=True)
+    sample = Sample(swin(**SMALL_OPTIONS), (3, 32, 32), train=True)
     params, x = sample.inputs(2)
-    y, dy, _, dparams = ours(sample.layer, params, x, sample.mode())
-    fused_y, _, _, fused = ours(fuse(sample.layer), params, x, sample.mode(), dy)
+    y, dy, _, dparams = forward_backward(sample.layer, params, x, sample.mode())
+    fused_y, _, _, fused_dparams = forward_backward(fuse(sample.layer), params, x, sample.mode(), dy)
     assert difference(fused_y, y) < 1e-12
-    assert fused.keys() == dparams.keys()
-    for path, one in dparams.items():
-        assert difference(fused[path], one) < 1e-12, path
+    assert fused_dparams.keys() == dparams.keys()
+    for path, leaf in dparams.items():
+        assert difference(fused_dparams[path], leaf) < 1e-12, path
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_the_numbers_are_those_of_torchvisions_documentation(
     options: dict[str, int], parameters: int, billions: float
 ) -> None:
     net = swin(**options)
-    params, out = meta(net, (3, 224, 224))
-    table = summary(net, params, (3, 224, 224))
-    assert (table.parameters, out) == (parameters, (1000,))
-    assert round(table.multiply_adds / 1e9, 3) == billions
+    params, out = init_on_meta(net, (3, 224, 224))
+    summary_ = summary(net, params, (3, 224, 224))
+    assert (summary_.parameters, out) == (parameters, (1000,))
+    assert round(summary_.multiply_adds / 1e9, 3) == billions
 
 
 def test_features_are_maps() -> None:
-    net = swin(**SMALL)
+    net = swin(**SMALL_OPTIONS)
     params, _ = net.init((3, 32, 32), torch.Generator().manual_seed(0))
     maps, _ = net.children["features"].forward(params["features"], torch.rand(2, 3, 32, 32), Mode())
     assert maps.shape == (2, 32, 2, 2)
@@ -196,36 +196,36 @@ def test_features_are_maps() -> None:
 )
 def test_sizes_that_do_not_divide_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(PellucidError, match=message):
-        swin(**{**SMALL, **options})
+        swin(**{**SMALL_OPTIONS, **options})
 
 
 def test_a_saved_network_keeps_its_masks(tmp_path: Path) -> None:
-    model = Model(swin(**SMALL), SoftmaxCrossEntropy(), input_shape=(3, 32, 32))
+    model = Model(swin(**SMALL_OPTIONS), SoftmaxCrossEntropy(), input_shape=(3, 32, 32))
     x, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
     model.fit(x, labels, epochs=1, batch_size=2)
     model.save(tmp_path / "swin.safetensors")
-    again = Model.load(tmp_path / "swin.safetensors")
-    mask = flatten(again.params)["features.stage1.block2.attention.body.attend.mask"]
+    loaded = Model.load(tmp_path / "swin.safetensors")
+    mask = flatten(loaded.params)["features.stage1.block2.attention.body.attend.mask"]
     assert mask.dtype is torch.bool
     assert not bool(mask.all())
-    assert torch.equal(again.predict(x), model.predict(x))
+    assert torch.equal(loaded.predict(x), model.predict(x))
 
 
 @pytest.mark.slow
-def test_the_network_is_verified() -> None:
-    model = Model(swin(**SMALL), SoftmaxCrossEntropy(), input_shape=(3, 32, 32))
+def test_verify_finds_no_wrong_gradient() -> None:
+    model = Model(swin(**SMALL_OPTIONS), SoftmaxCrossEntropy(), input_shape=(3, 32, 32))
     assert model.verify(torch.rand(2, 3, 32, 32), torch.tensor([0, 1])).ok
 
 
 @pytest.mark.parametrize("composite", ["cp_lrp", "attn_lrp"])
 def test_relevance_is_the_input_times_the_modified_gradient_and_the_ledger_closes(composite: str) -> None:
-    sample = Sample(swin(**SMALL), (3, 32, 32))
+    sample = Sample(swin(**SMALL_OPTIONS), (3, 32, 32))
     params, x = sample.inputs(2)
-    reference = Reference().double()
-    own = {path: one for path, one in flatten(params).items() if not path.endswith(".mask")}
-    reference.load_state_dict({renamed(path): in_their_shape(path, one) for path, one in own.items()})
+    reference = ReferenceSwin().double()
+    leaves = {path: leaf for path, leaf in flatten(params).items() if not path.endswith(".mask")}
+    reference.load_state_dict({reference_path(path): to_reference_shape(path, leaf) for path, leaf in leaves.items()})
     expected, _, scores = relevance_of(reference, x, 1, composite == "cp_lrp")
-    found = ledger(sample.layer, params, x, 1, composite=composite, epsilon=1e-16)
-    assert float((found.map - expected).abs().max() / expected.abs().max()) <= 1e-9
-    assert found.score == pytest.approx(float(scores.sum()), rel=1e-12)
-    assert abs(found.gap) <= 1e-10 * abs(found.score)
+    ledger_ = ledger(sample.layer, params, x, 1, composite=composite, epsilon=1e-16)
+    assert float((ledger_.map - expected).abs().max() / expected.abs().max()) <= 1e-9
+    assert ledger_.score == pytest.approx(float(scores.sum()), rel=1e-12)
+    assert abs(ledger_.gap) <= 1e-10 * abs(ledger_.score)

@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.models import MODELS, features, match, transfer
 from pellucid.nested import flatten
 from pellucid.recipe.recipe import load_recipe
-from tests.models.zoo import meta
+from tests.models.zoo import init_on_meta
 
 
 def test_the_features_are_those_of_the_network() -> None:
@@ -26,28 +26,28 @@ def test_the_features_are_those_of_the_network() -> None:
         ((256,), 0.0, "flatten dense1 relu1 scores"),
     ],
 )
-def test_the_head(units: tuple[int, ...], dropout: float, layers: str) -> None:
+def test_the_head_has_the_requested_layers_and_sizes(units: tuple[int, ...], dropout: float, layers: str) -> None:
     net = transfer("vgg16", 5, units, dropout)
     head = net.layers["head"]
     assert isinstance(head, Sequential)
     assert " ".join(head.layers) == layers
-    params, out = meta(net, (3, 224, 224))
+    params, out = init_on_meta(net, (3, 224, 224))
     assert out == (5,)
     sizes = [512 * 7 * 7, *units, 5]  # of VGG-16's maps of 7 x 7, each unit and class with a bias
-    counted = sum(leaf.numel() for path, leaf in flatten(params).items() if path.startswith("head."))
-    assert counted == sum(below * above + above for below, above in itertools.pairwise(sizes))
+    n_head_params = sum(leaf.numel() for path, leaf in flatten(params).items() if path.startswith("head."))
+    assert n_head_params == sum(n_inputs * n_outputs + n_outputs for n_inputs, n_outputs in itertools.pairwise(sizes))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"backbone": "vg16"}, "no backbone 'vg16'; did you mean 'vgg16'"),
         ({"backbone": "vgg16", "pad": "same"}, "the backbone vgg16 has no argument pad"),
         ({"backbone": "vgg16", "epsilon": 0.001}, "the backbone vgg16 has no argument epsilon"),
     ],
 )
-def test_mistakes_are_named(arguments: dict[str, object], said: str) -> None:
-    with pytest.raises(PellucidError, match=said):
+def test_invalid_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         transfer(**arguments)  # pyright: ignore[reportArgumentType]
 
 
@@ -56,8 +56,8 @@ def test_only_block_5_and_the_head_learn_in_the_fifth_recipe() -> None:
     with torch.device("meta"):
         params, _ = recipe.build("network").init((3, 224, 224), torch.Generator())
     frozen = set().union(*(match(params, pattern) for pattern in recipe.train.frozen))
-    learning = sorted({".".join(path.split(".")[:3]) for path in flatten(params) if path not in frozen})
-    assert learning == [
+    learned_paths = sorted({".".join(path.split(".")[:3]) for path in flatten(params) if path not in frozen})
+    assert learned_paths == [
         "features.block5.conv1", "features.block5.conv2", "features.block5.conv3",
         "head.dense1.bias", "head.dense1.weight", "head.scores.bias", "head.scores.weight",
     ]  # fmt: skip

@@ -20,10 +20,18 @@ from pellucid.models.mobilenet import round_to_eight
 from pellucid.nested import flatten
 from pellucid.network.summary import summary
 from pellucid.sweep import forward
-from tests.models.zoo import DENSE, IMAGES, POINTS, VARIANTS, ZOO, Published, meta
+from tests.models.zoo import (
+    IMAGE_NETWORKS,
+    KEYPOINT_NETWORKS,
+    SEGMENTATION_NETWORKS,
+    VARIANTS,
+    ZOO,
+    PublishedNetwork,
+    init_on_meta,
+)
 
-zoo = pytest.mark.parametrize("published", ZOO, ids=str)
-SMALL = (
+each_published = pytest.mark.parametrize("published", ZOO, ids=str)
+SMALL_CASES = (
     ("resnet20", {}, 32),
     ("resnet18", {}, 64),
     ("googlenet", {}, 64),
@@ -37,7 +45,7 @@ SMALL = (
 
 
 def test_the_zoo_is_complete() -> None:
-    small = {
+    separately_tested = {
         "mlp",
         "lenet",
         "convnet",
@@ -46,23 +54,24 @@ def test_the_zoo_is_complete() -> None:
         "swin",
         "vit",
     }  # each in a file of tests of its own
-    assert {published.name for published in ZOO} | small | DENSE | IMAGES | {*POINTS} == set(MODELS)
+    tested = {published.name for published in ZOO} | separately_tested
+    assert tested | SEGMENTATION_NETWORKS | IMAGE_NETWORKS | {*KEYPOINT_NETWORKS} == set(MODELS)
 
 
 @pytest.mark.slow
-@zoo
-def test_parameters_maps_and_multiply_adds_are_the_published_ones(published: Published) -> None:
+@each_published
+def test_parameters_maps_and_multiply_adds_are_the_published_ones(published: PublishedNetwork) -> None:
     net = published.build()
     shape = (3, published.side, published.side)
-    params, out = meta(net, shape)
-    table = summary(net, params, shape)
-    assert table.parameters == published.parameters
-    rows = {row.path: row for row in table.rows}
+    params, out = init_on_meta(net, shape)
+    summary_ = summary(net, params, shape)
+    assert summary_.parameters == published.parameters
+    rows = {row.path: row for row in summary_.rows}
     last = [row for path, row in rows.items() if path.startswith("features.")][-1]
     assert last.shape == published.maps
     assert out == rows[list(rows)[-1]].shape == ((10,) if published.side == 32 else (1000,))
     if published.billions is not None:
-        assert round(table.multiply_adds / 1e9, 3) == published.billions
+        assert round(summary_.multiply_adds / 1e9, 3) == published.billions
 
 
 @pytest.mark.parametrize(
@@ -77,33 +86,33 @@ def test_parameters_maps_and_multiply_adds_are_the_published_ones(published: Pub
         ("mobilenet_v2", {"pad": "same"}, 3_504_872),
     ],
 )
-def test_parameters_of_other_forms(name: str, options: dict[str, object], parameters: int) -> None:
+def test_numbers_of_parameters_of_variants(name: str, options: dict[str, object], parameters: int) -> None:
     net = MODELS[name](**options)
     side = 299 if name == "inception_v3" else 224
-    params, _ = meta(net, (3, side, side))
+    params, _ = init_on_meta(net, (3, side, side))
     buffers = {f"{path}.{buffer}" for path, layer in walk(net) for buffer in layer.buffers}
     assert sum(leaf.numel() for path, leaf in flatten(params).items() if path not in buffers) == parameters
 
 
-def test_cifars_counts_round_to_those_of_the_paper() -> None:
+def test_parameters_of_cifar_resnets_round_to_those_of_the_paper() -> None:
     counts = {published.name: published.parameters for published in ZOO}
-    found = [round(counts[name] / 1e6, 2) for name in ("resnet20", "resnet32", "resnet56")]
-    assert found == [0.27, 0.46, 0.85]  # He et al. 2016, table 6
+    millions = [round(counts[name] / 1e6, 2) for name in ("resnet20", "resnet32", "resnet56")]
+    assert millions == [0.27, 0.46, 0.85]  # He et al. 2016, table 6
 
 
 @pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet32", 5), ("resnet56", 9)])
-def test_cifars_multiply_adds_by_hand(name: str, blocks: int) -> None:
-    net, inner = MODELS[name](), 2 * blocks - 1  # convolutions of a stage behind its first
+def test_multiply_adds_of_cifar_resnets_by_hand(name: str, blocks: int) -> None:
+    net, n_inner = MODELS[name](), 2 * blocks - 1  # convolutions of a stage behind its first
     by_hand = 32**2 * 16 * 9 * 3
-    by_hand += 32**2 * 16 * 9 * (16 + inner * 16)
-    by_hand += 16**2 * 32 * 9 * (16 + inner * 32)
-    by_hand += 8**2 * 64 * 9 * (32 + inner * 64) + 64 * 10
-    assert summary(net, meta(net, (3, 32, 32))[0], (3, 32, 32)).multiply_adds == by_hand
+    by_hand += 32**2 * 16 * 9 * (16 + n_inner * 16)
+    by_hand += 16**2 * 32 * 9 * (16 + n_inner * 32)
+    by_hand += 8**2 * 64 * 9 * (32 + n_inner * 64) + 64 * 10
+    assert summary(net, init_on_meta(net, (3, 32, 32))[0], (3, 32, 32)).multiply_adds == by_hand
 
 
 def test_zfnets_maps_are_those_of_its_figure() -> None:
     net = MODELS["zfnet"]()
-    rows = {row.path: row.shape for row in summary(net, meta(net, (3, 224, 224))[0], (3, 224, 224)).rows}
+    rows = {row.path: row.shape for row in summary(net, init_on_meta(net, (3, 224, 224))[0], (3, 224, 224)).rows}
     figure = {
         "conv1": (96, 110, 110), "pool1": (96, 55, 55), "conv2": (256, 26, 26), "pool2": (256, 13, 13),
         "conv3": (384, 13, 13), "conv4": (384, 13, 13), "conv5": (256, 13, 13), "pool5": (256, 6, 6),
@@ -113,21 +122,21 @@ def test_zfnets_maps_are_those_of_its_figure() -> None:
 
 def test_googlenets_maps_are_those_of_table_1() -> None:
     net = MODELS["googlenet"](original=True)
-    rows = {row.path: row.shape for row in summary(net, meta(net, (3, 224, 224))[0], (3, 224, 224)).rows}
-    table = {
+    rows = {row.path: row.shape for row in summary(net, init_on_meta(net, (3, 224, 224))[0], (3, 224, 224)).rows}
+    table_1 = {
         "conv1": (64, 112, 112), "pool1": (64, 56, 56), "conv3": (192, 56, 56), "pool2": (192, 28, 28),
         "inception3a.merge": (256, 28, 28), "inception3b.merge": (480, 28, 28), "pool3": (480, 14, 14),
         "inception4a.merge": (512, 14, 14), "inception4d.merge": (528, 14, 14), "inception4e.merge": (832, 14, 14),
         "pool4": (832, 7, 7), "inception5a.merge": (832, 7, 7), "inception5b.merge": (1024, 7, 7),
     }  # fmt: skip
-    assert {name: rows[f"features.{name}"] for name in table} == table
+    assert {name: rows[f"features.{name}"] for name in table_1} == table_1
 
 
-@zoo
-def test_features_are_maps_and_the_head_is_the_rest(published: Published) -> None:
+@each_published
+def test_features_output_maps_and_the_head_outputs_logits(published: PublishedNetwork) -> None:
     net = published.build(classes=7)
     shape = (3, published.side, published.side)
-    params, out = meta(net, shape)
+    params, out = init_on_meta(net, shape)
     assert list(params) == ["features", "head"]
     assert out == (7,)
     with torch.device("meta"):
@@ -140,15 +149,15 @@ def test_features_are_maps_and_the_head_is_the_rest(published: Published) -> Non
     assert params["head"]["scores"]["bias"].shape == (7,)
 
 
-@zoo
-def test_names_are_words_and_the_network_survives_its_description(published: Published) -> None:
+@each_published
+def test_paths_are_lowercase_and_a_network_is_restored_from_its_config(published: PublishedNetwork) -> None:
     net = published.build()
     paths = [path for path, _ in walk(net)][1:]
     assert len(paths) == len(set(paths))
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*", path) for path in paths)
-    back = from_config(json.loads(json.dumps(to_config(net))))
-    assert back == net
-    assert [path for path, _ in walk(back)][1:] == paths
+    restored = from_config(json.loads(json.dumps(to_config(net))))
+    assert restored == net
+    assert [path for path, _ in walk(restored)][1:] == paths
 
 
 # Weights files hold these paths: they must not change.
@@ -201,36 +210,38 @@ PATHS = {
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_paths_that_files_hold(name: str) -> None:
-    params, _ = meta(MODELS[name](), (3, 224, 224))
-    held = flatten(params)
-    assert {*PATHS[name], "head.scores.weight", "head.scores.bias"} <= set(held)
+def test_paths_in_weights_files_are_unchanged(name: str) -> None:
+    params, _ = init_on_meta(MODELS[name](), (3, 224, 224))
+    leaves = flatten(params)
+    assert {*PATHS[name], "head.scores.weight", "head.scores.bias"} <= set(leaves)
 
 
 @pytest.mark.parametrize(
     ("name", "options"), [("googlenet", {}), ("googlenet", {"original": True}), ("inception_v3", {})]
 )
-def test_auxiliaries_change_no_path_and_no_value_of_the_network(name: str, options: dict[str, bool]) -> None:
+def test_auxiliaries_change_no_path_and_no_shape_of_the_network(name: str, options: dict[str, bool]) -> None:
     side = 224 if name == "googlenet" else 299
-    plain, taught = MODELS[name](**options), MODELS[name](**options, auxiliary=True)
-    without, with_them = (flatten(meta(net, (3, side, side))[0]) for net in (plain, taught))
-    assert list(without) == [path for path in with_them if "auxiliary" not in path]
-    assert all(with_them[path].shape == leaf.shape for path, leaf in without.items())
+    plain, with_auxiliaries = MODELS[name](**options), MODELS[name](**options, auxiliary=True)
+    plain_leaves, auxiliary_leaves = (
+        flatten(init_on_meta(net, (3, side, side))[0]) for net in (plain, with_auxiliaries)
+    )
+    assert list(plain_leaves) == [path for path in auxiliary_leaves if "auxiliary" not in path]
+    assert all(auxiliary_leaves[path].shape == leaf.shape for path, leaf in plain_leaves.items())
 
 
-def test_a_network_with_auxiliaries_puts_out_the_same_logits_first() -> None:
-    taught = MODELS["googlenet"](classes=3, auxiliary=True)
-    params, shapes = taught.init((3, 64, 64), torch.Generator().manual_seed(0))
+def test_the_first_output_with_auxiliaries_equals_that_without() -> None:
+    net = MODELS["googlenet"](classes=3, auxiliary=True)
+    params, shapes = net.init((3, 64, 64), torch.Generator().manual_seed(0))
     assert shapes == ((3,), (3,), (3,))
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    (logits, *others), _ = taught.forward(params, x, Mode())
-    main = {**params, "head": {name: part for name, part in params["head"].items() if "auxiliary" not in name}}
-    alone, _ = MODELS["googlenet"](classes=3).forward(main, x, Mode())
-    assert torch.equal(logits, alone)
-    assert all(other.shape == (2, 3) and not torch.equal(other, logits) for other in others)
+    (logits, *auxiliary_logits), _ = net.forward(params, x, Mode())
+    main_params = {**params, "head": {name: part for name, part in params["head"].items() if "auxiliary" not in name}}
+    expected, _ = MODELS["googlenet"](classes=3).forward(main_params, x, Mode())
+    assert torch.equal(logits, expected)
+    assert all(other.shape == (2, 3) and not torch.equal(other, logits) for other in auxiliary_logits)
 
 
-@pytest.mark.parametrize(("name", "options", "side"), SMALL)
+@pytest.mark.parametrize(("name", "options", "side"), SMALL_CASES)
 def test_logits_of_noise_are_finite_and_differ_by_image(name: str, options: dict[str, object], side: int) -> None:
     net = MODELS[name](classes=4, **options)
     rng = torch.Generator().manual_seed(0)
@@ -247,23 +258,23 @@ def test_logits_of_noise_are_finite_and_differ_by_image(name: str, options: dict
 def test_weights_are_drawn_as_he_et_al_draw_them(name: str, side: int) -> None:
     net = MODELS[name]()
     params, _ = net.init((3, side, side), torch.Generator().manual_seed(0))
-    held, layers = flatten(params), dict(walk(net))
+    leaves, layers = flatten(params), dict(walk(net))
     for path, layer in layers.items():
         if isinstance(layer, Conv2d | Dense):
-            weight = held[f"{path}.weight"]
+            weight = leaves[f"{path}.weight"]
             variance = (1 if isinstance(layer, Dense) else 2) / weight[0].numel()  # of scores: no ReLU follows
             assert weight.std() / math.sqrt(variance) == pytest.approx(1, abs=4 / math.sqrt(weight.numel()))
-            assert not layer.bias or not held[f"{path}.bias"].any()
+            assert not layer.bias or not leaves[f"{path}.bias"].any()
         if isinstance(layer, BatchNorm):
-            assert (held[f"{path}.weight"] == 1).all()
+            assert (leaves[f"{path}.weight"] == 1).all()
 
 
-def test_no_convolution_before_a_norm_has_a_bias_but_vggs() -> None:
+def test_only_vgg_has_biases_in_convolutions_before_norms() -> None:
     for published in ZOO:
         leaves = [layer for _, layer in walk(published.build()) if not isinstance(layer, Combinator)]
-        before = [one for one, next_one in pairwise(leaves) if isinstance(next_one, BatchNorm)]
-        biased = {one.bias for one in before if isinstance(one, Conv2d)}
-        assert biased <= ({True} if published.name.endswith("_bn") else {False})
+        layers_before_norm = [layer for layer, next_layer in pairwise(leaves) if isinstance(next_layer, BatchNorm)]
+        bias_flags = {layer.bias for layer in layers_before_norm if isinstance(layer, Conv2d)}
+        assert bias_flags <= ({True} if published.name.endswith("_bn") else {False})
 
 
 def test_channels_of_thin_mobilenets_are_multiples_of_8() -> None:

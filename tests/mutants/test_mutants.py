@@ -13,9 +13,9 @@ import pytest
 
 from benchmarks.mutants import trials
 from benchmarks.mutants.checks import Verdict
-from benchmarks.mutants.equivalents import Equivalent, idle, load, reason
+from benchmarks.mutants.equivalents import Equivalent, load, reason, unused_entries
 from benchmarks.mutants.mutant import Mutant, mutants
-from benchmarks.mutants.report import Outcome, counts, earlier, outcomes, page, write
+from benchmarks.mutants.report import Outcome, counts, earlier_trials, outcomes, page, write
 from benchmarks.mutants.sites import sites
 from pellucid.layers import LAYERS
 from pellucid.losses import LOSSES
@@ -46,7 +46,7 @@ def unused(x):
     return 3 * x
 """
 # At x = 1 nobody can tell 2 x from 2.
-TEST = """
+SQUARE_TEST = """
 from pellucid.layers.square import Square
 
 def test_forward_and_backward_equal_the_reference_and_its_autograd():
@@ -54,14 +54,14 @@ def test_forward_and_backward_equal_the_reference_and_its_autograd():
 """
 
 
-def tree(root: Path) -> Path:
+def write_tree(root: Path) -> Path:
     """Write a package with one layer, and its test."""
     files = {
         "pellucid/__init__.py": "",
         "pellucid/layers/__init__.py": "",
         "pellucid/layers/square.py": SQUARE,
         "pellucid/layers/helpers.py": HELPERS,
-        "tests/layers/test_contract.py": TEST.replace(
+        "tests/layers/test_contract.py": SQUARE_TEST.replace(
             "def test_", "@pytest.mark.parametrize('kind', ['Square'])\ndef test_"
         )
         .replace("():", "(kind):")
@@ -74,37 +74,37 @@ def tree(root: Path) -> Path:
     return root
 
 
-def test_the_places_are_found_by_following_the_calls(tmp_path: Path) -> None:
-    found = {(site.file, site.code.name, site.owners) for site in sites(tree(tmp_path) / "pellucid")}  # pyright: ignore
-    assert found == {
+def test_mutation_sites_are_found_by_following_the_calls(tmp_path: Path) -> None:
+    site_keys = {(site.file, site.code.name, site.owners) for site in sites(write_tree(tmp_path) / "pellucid")}  # pyright: ignore
+    assert site_keys == {
         ("layers/helpers.py", "doubled", frozenset({"Square"})),
         ("layers/square.py", "backward", frozenset({"Square"})),
     }
 
 
 def test_the_same_tree_has_the_same_mutants_and_python_can_read_each(tmp_path: Path) -> None:
-    package = tree(tmp_path) / "pellucid"
-    every = list(mutants(package))
-    assert every == list(mutants(package))
-    for one in every:
-        compile(one.text, one.file, "exec")
+    package = write_tree(tmp_path) / "pellucid"
+    all_mutants = list(mutants(package))
+    assert all_mutants == list(mutants(package))
+    for mutant in all_mutants:
+        compile(mutant.text, mutant.file, "exec")
 
 
 def test_every_layer_and_loss_of_ours_has_mutants() -> None:
-    every = list(mutants(ROOT / "pellucid"))
-    owners = {name for one in every for name in one.owners}
+    all_mutants = list(mutants(ROOT / "pellucid"))
+    owners = {name for mutant in all_mutants for name in mutant.owners}
     assert {kind.__name__ for kind in (*LAYERS, *LOSSES.values())} <= owners
-    assert len(every) >= 200
-    assert len({one.name for one in every}) == len(every)
+    assert len(all_mutants) >= 200
+    assert len({mutant.name for mutant in all_mutants}) == len(all_mutants)
 
 
 def test_a_caught_mutant_and_a_survivor_are_distinguished(tmp_path: Path) -> None:
-    tree(tmp_path)
+    write_tree(tmp_path)
     command = [sys.executable, "-m", "benchmarks.mutants", "--root", tmp_path, "--docs", tmp_path, "--jobs", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 1, done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert process.returncode == 1, process.stderr
     report = json.loads((tmp_path / "mutants.json").read_text())
-    after = {one["mutant"]: (one["after"], one["tests"], one["scorecard"]) for one in report["mutants"]}
+    after = {entry["mutant"]: (entry["after"], entry["tests"], entry["scorecard"]) for entry in report["mutants"]}
     assert after["layers/helpers.py:2 missing factor #1"] == ("return 2", "", None)
     assert after["layers/helpers.py:2 missing factor #2"] == ("return x", "AssertionError", None)
     assert after["layers/square.py:12 wrong sign #1"] == ("return (-(doubled(cache) * dy)), {}", "AssertionError", None)
@@ -112,58 +112,58 @@ def test_a_caught_mutant_and_a_survivor_are_distinguished(tmp_path: Path) -> Non
     assert survivors == {"layers/helpers.py:2 missing factor #1"}
     assert report["counts"]["survived"] == 1
     assert "## Survived" in (tmp_path / "mutants.md").read_text()
-    assert "  - `return 2 * x`\n  - `return 2`" in done.stdout
+    assert "  - `return 2 * x`\n  - `return 2`" in process.stdout
     assert (tmp_path / "pellucid/layers/helpers.py").read_text() == HELPERS.lstrip(), "the tree itself was changed"
 
 
 def test_code_that_fails_its_tests_unbroken_is_refused(tmp_path: Path) -> None:
-    path = tree(tmp_path) / "pellucid/layers/helpers.py"
+    path = write_tree(tmp_path) / "pellucid/layers/helpers.py"
     path.write_text(path.read_text().replace("2 * x", "4 * x"))
     command = [sys.executable, "-m", "benchmarks.mutants", "--root", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 1
-    assert "fails without a mutant (AssertionError)" in done.stderr
-    assert "Traceback" not in done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert process.returncode == 1
+    assert "fails without a mutant (AssertionError)" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
-def ended(check: trials.Check) -> Verdict:
+def verdict_of(check: trials.Check) -> Verdict:
     trials.wait([check.answer], 10)
     return check.result()
 
 
 def test_a_process_that_dies_or_hangs_has_caught_its_mutant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ended(trials.start(tmp_path, lambda: os.kill(os.getpid(), signal.SIGKILL))).how == "SIGKILL"
+    assert verdict_of(trials.start(tmp_path, lambda: os.kill(os.getpid(), signal.SIGKILL))).how == "SIGKILL"
     monkeypatch.setattr(trials, "TIME_LIMIT", 0.1)
     hanging = trials.start(tmp_path, lambda: time.sleep(60))
-    assert not hanging.over
+    assert not hanging.is_over
     time.sleep(0.2)
-    assert hanging.over
+    assert hanging.is_over
     assert hanging.result() == Verdict("time limit", "Hang")
 
 
 def test_a_fault_of_the_check_itself_catches_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        ended(trials.start(tmp_path, lambda: 1 // 0))
+        verdict_of(trials.start(tmp_path, lambda: 1 // 0))
 
 
-def mutant(number: int, before: str = "a + b", after: str = "a - b") -> Mutant:
+def make_mutant(number: int, before: str = "a + b", after: str = "a - b") -> Mutant:
     return Mutant(
         f"layers/x.py:{number} wrong sign #1", "layers/x.py", "wrong sign", "f", frozenset("X"), before, after, ""
     )
 
 
-CAUGHT, SURVIVED, NOTHING = Verdict("a test", "AssertionError"), Verdict(), Verdict(none=True)
+CAUGHT, SURVIVED, NOT_RUN = Verdict("a test", "AssertionError"), Verdict(), Verdict(none=True)
 
 
 def test_an_explained_survivor_is_equivalent_and_an_explanation_without_one_is_idle() -> None:
-    known = [
+    equivalents = [
         Equivalent("layers/x.py", "a + b", "b is 0", ("a - b", "b + a")),
         Equivalent("layers/x.py", "a * b", "b is 1"),
     ]
-    assert reason(mutant(1), known) == "b is 0"
-    assert reason(mutant(1, after="a"), known) == ""
-    assert reason(mutant(1, "a * b", "anything"), known) == "b is 1"
-    assert idle(known, [mutant(1)]) == known[1:]
+    assert reason(make_mutant(1), equivalents) == "b is 0"
+    assert reason(make_mutant(1, after="a"), equivalents) == ""
+    assert reason(make_mutant(1, "a * b", "anything"), equivalents) == "b is 1"
+    assert unused_entries(equivalents, [make_mutant(1)]) == equivalents[1:]
 
 
 def test_the_entries_of_the_file_can_be_read_and_say_why() -> None:
@@ -171,30 +171,30 @@ def test_the_entries_of_the_file_can_be_read_and_say_why() -> None:
 
 
 def test_outcomes_are_counted_and_a_mutant_that_cannot_be_imported_is_none() -> None:
-    tried = [
-        trials.Trial(mutant(12), CAUGHT, CAUGHT),
-        trials.Trial(mutant(2), CAUGHT, SURVIVED),
-        trials.Trial(mutant(3), SURVIVED, CAUGHT),
-        trials.Trial(mutant(4), SURVIVED, NOTHING),
-        trials.Trial(mutant(5), NOTHING, NOTHING),
-        trials.Trial(mutant(6, "a * b"), SURVIVED, SURVIVED),
+    all_trials = [
+        trials.Trial(make_mutant(12), CAUGHT, CAUGHT),
+        trials.Trial(make_mutant(2), CAUGHT, SURVIVED),
+        trials.Trial(make_mutant(3), SURVIVED, CAUGHT),
+        trials.Trial(make_mutant(4), SURVIVED, NOT_RUN),
+        trials.Trial(make_mutant(5), NOT_RUN, NOT_RUN),
+        trials.Trial(make_mutant(6, "a * b"), SURVIVED, SURVIVED),
     ]
-    found = outcomes(tried, lambda one: "b is 1" if one.before == "a * b" else "")
-    assert [one.trial.mutant.name.split(":")[1].split()[0] for one in found] == ["2", "3", "4", "6", "12"]
-    assert counts(found) == {"mutants": 5, "tests": 2, "scorecard": 2, "both": 1, "equivalent": 1, "survived": 1}
-    assert [one.survived for one in found] == [False, False, True, False, False]
-    text = page([Outcome(one.trial, one.why) for one in found])
+    results = outcomes(all_trials, lambda result: "b is 1" if result.before == "a * b" else "")
+    assert [result.trial.mutant.name.split(":")[1].split()[0] for result in results] == ["2", "3", "4", "6", "12"]
+    assert counts(results) == {"mutants": 5, "tests": 2, "scorecard": 2, "both": 1, "equivalent": 1, "survived": 1}
+    assert [result.survived for result in results] == [False, False, True, False, False]
+    text = page([Outcome(result.trial, result.why) for result in results])
     assert "**5 mutants, of which 1 change nothing (below). Of the other 4, 3 (75 %) are caught:**" in text
     assert textwrap.dedent(text).count("layers/x.py:4 wrong sign #1") == 1
 
 
 def test_a_report_gives_the_trials_of_mutants_that_are_still_the_same(tmp_path: Path) -> None:
-    tried = [trials.Trial(mutant(1), CAUGHT, NOTHING), trials.Trial(mutant(2), SURVIVED, SURVIVED)]
-    write(outcomes(tried, lambda one: ""), tmp_path)
-    again = earlier(tmp_path, [mutant(2), mutant(1)])
-    assert [(one.mutant.name, one.caught, one.scorecard.none) for one in again] == [
+    all_trials = [trials.Trial(make_mutant(1), CAUGHT, NOT_RUN), trials.Trial(make_mutant(2), SURVIVED, SURVIVED)]
+    write(outcomes(all_trials, lambda one: ""), tmp_path)
+    restored = earlier_trials(tmp_path, [make_mutant(2), make_mutant(1)])
+    assert [(one.mutant.name, one.caught, one.scorecard.none) for one in restored] == [
         ("layers/x.py:2 wrong sign #1", False, False),
         ("layers/x.py:1 wrong sign #1", True, True),
     ]
     with pytest.raises(SystemExit, match=r"is older than layers/x\.py; try these too, with --only"):
-        earlier(tmp_path, [mutant(1, before="a + c")])
+        earlier_trials(tmp_path, [make_mutant(1, before="a + c")])

@@ -4,9 +4,9 @@ import ast
 
 import pytest
 
-from benchmarks.mutants.mutant import rewritten
+from benchmarks.mutants.mutant import rewrite
 from benchmarks.mutants.operators import OPERATORS
-from benchmarks.mutants.sites import live
+from benchmarks.mutants.sites import live_nodes
 
 pytestmark = pytest.mark.slow
 
@@ -86,12 +86,12 @@ EXPECTED: dict[str, list[tuple[str, list[str]]]] = {
 }
 
 
-def made(operator: str, line: str) -> list[str]:
+def mutated_lines(operator: str, line: str) -> list[str]:
     """Return what an operator makes of a line of a backward pass."""
     source = f"def backward(self, params, cache, dy):\n    {line}\n"
     (function,) = ast.parse(source).body
-    mutations = [one for node in live(function) for one in OPERATORS[operator](node, frozenset({"params", "dy"}))]
-    return [rewritten(source, mutation)[2] for mutation in mutations]
+    mutations = [one for node in live_nodes(function) for one in OPERATORS[operator](node, frozenset({"params", "dy"}))]
+    return [rewrite(source, mutation)[2] for mutation in mutations]
 
 
 @pytest.mark.parametrize(
@@ -100,18 +100,18 @@ def made(operator: str, line: str) -> list[str]:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_operator_makes_its_mistakes(operator: str, line: str, expected: list[str]) -> None:
-    assert sorted(made(operator, line)) == sorted(expected)
+    assert sorted(mutated_lines(operator, line)) == sorted(expected)
 
 
 def test_every_operator_is_tried() -> None:
     assert EXPECTED.keys() == OPERATORS.keys()
 
 
-def test_the_rest_of_the_file_stays_as_it_is() -> None:
+def test_a_mutation_leaves_the_rest_of_the_file_unchanged() -> None:
     source = "# the é of μ\ndef f(dy):  # (N, C)\n    return (\n        dy * é(dy),  # first\n        {},\n    )\n"
     function = ast.parse(source).body[0]
-    mutations = [one for node in live(function) for one in OPERATORS["missing factor"](node, frozenset())]
-    changed, before, after = rewritten(source, mutations[0])
+    mutations = [one for node in live_nodes(function) for one in OPERATORS["missing factor"](node, frozenset())]
+    changed, before, after = rewrite(source, mutations[0])
     assert changed == source.replace("dy * é(dy)", "dy")
     assert (before, after) == ("dy * é(dy), # first", "dy, # first")
 
@@ -120,5 +120,5 @@ def test_the_rest_of_the_file_stays_as_it_is() -> None:
     "line",
     ['"""Compute a + b."""', "raise ValueError(a + b)", "n: Tensor", "m = f(a, strict=True)", "if a > b: raise E"],
 )
-def test_documentation_types_and_refusals_are_left_alone(line: str) -> None:
-    assert not [one for operator in OPERATORS for one in made(operator, line)]
+def test_documentation_types_and_raises_are_not_mutated(line: str) -> None:
+    assert not [one for operator in OPERATORS for one in mutated_lines(operator, line)]

@@ -31,63 +31,68 @@ from pellucid.layers import (
     Upsample,
 )
 from pellucid.network import bounds
-from pellucid.network.bounds import within_bounds
+from pellucid.network.bounds import init_within_bounds
 from pellucid.run.weights import write_weights
 from pellucid.training.evaluate import batch_within_memory
 from tests.cases import each_sample
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
 from tests.models.zoo import ZOO
-from tests.pace import paces
+from tests.pace import in_loop_durations
 
 
-def nested(depth: int, around: "type[Layer] | object") -> Layer:
+def nested_layers(depth: int, wrap: "type[Layer] | object") -> Layer:
     net: Layer = Identity()
     for _ in range(depth):
-        net = around(net)  # type: ignore[operator]
+        net = wrap(net)  # type: ignore[operator]
     return net
 
 
-def twice(net: Layer) -> Layer:
+def repeated_layer(net: Layer) -> Layer:
     """Run a layer twice in a row, with the same weights."""
     return Graph({"a": (net, "input"), "b": ("a", "a")}, ("b",))
 
 
-def both(net: Layer) -> Layer:
+def fork_shared(net: Layer) -> Layer:
     """Run a layer on two copies of its input, with the same weights."""
     return Sequential(Fork(Identity(), Identity()), Shared(net), Add())
 
 
-def doubled(net: Layer) -> Layer:
+def concatenated_twice(net: Layer) -> Layer:
     """Put the output beside itself."""
     return Sequential(net, Parallel((Identity(), Identity()), Concat()))
 
 
-MEMORY, WORK, RUNS, NUMBERS = "bytes of memory for one", "multiply-adds for one", "runs of layers", "output values"
+MEMORY_MESSAGE, WORK_MESSAGE = "bytes of memory for one", "multiply-adds for one"
+RUNS_MESSAGE, VALUES_MESSAGE = "runs of layers", "output values"
 TOO_LARGE = {
-    "the pad of the report": (Sequential(Pad2d(32768), Flatten()), (1, 1, 1), MEMORY),
-    "an image": (Flatten(), (3, 1 << 20, 1 << 20), MEMORY),
-    "upsampling": (Sequential(*[Upsample(2) for _ in range(15)]), (1, 1, 1), MEMORY),
-    "transposed convolutions": (Sequential(*[ConvTranspose2d(1, 4, stride=4) for _ in range(8)]), (1, 1, 1), MEMORY),
-    "a pooling that grows": (AdaptiveAvgPool2d((20_000, 20_000)), (1, 2, 2), MEMORY),
-    "channels": (PadChannels(0, 1 << 30), (1, 2, 2), MEMORY),
-    "channels of a convolution": (Conv2d(1 << 20, 1), (1, 64, 64), MEMORY),
-    "outputs of a dense layer": (Dense(1 << 30), (1,), MEMORY),
-    "doubling": (nested(40, doubled), (1, 2, 2), MEMORY),
-    "a padding that the stride hides": (Sequential(Pad2d(20_000), MaxPool2d(1, stride=40_000)), (1, 1, 1), MEMORY),
-    "repetitions": (nested(40, twice), (1, 2, 2), RUNS),
-    "sharing": (nested(38, both), (1, 2, 2), RUNS),
-    "many large outputs": (Sequential(*[ReLU() for _ in range(200)]), (1, 4096, 4096), NUMBERS),
-    "large windows": (Sequential(MaxPool2d(501, stride=1, padding=250)), (1, 1024, 1024), WORK),
-    "large averages": (Sequential(AvgPool2d(501, stride=1)), (1, 1024, 1024), WORK),
-    "large kernels": (Conv2d(1, 501, padding=250), (1, 1024, 1024), WORK),
-    "deep kernels": (Conv2d(1024, 33, padding=16), (1024, 64, 64), WORK),
-    "a padding of a small map": (Conv2d(8, 3, padding=1500), (8, 10, 10), MEMORY),
-    "a stride far above the kernel": (ConvTranspose2d(4, 4, stride=100_000), (5, 1, 1), WORK),
+    "the pad of the report": (Sequential(Pad2d(32768), Flatten()), (1, 1, 1), MEMORY_MESSAGE),
+    "an image": (Flatten(), (3, 1 << 20, 1 << 20), MEMORY_MESSAGE),
+    "upsampling": (Sequential(*[Upsample(2) for _ in range(15)]), (1, 1, 1), MEMORY_MESSAGE),
+    "transposed convolutions": (
+        Sequential(*[ConvTranspose2d(1, 4, stride=4) for _ in range(8)]), (1, 1, 1), MEMORY_MESSAGE
+    ),
+    "a pooling that grows": (AdaptiveAvgPool2d((20_000, 20_000)), (1, 2, 2), MEMORY_MESSAGE),
+    "channels": (PadChannels(0, 1 << 30), (1, 2, 2), MEMORY_MESSAGE),
+    "channels of a convolution": (Conv2d(1 << 20, 1), (1, 64, 64), MEMORY_MESSAGE),
+    "outputs of a dense layer": (Dense(1 << 30), (1,), MEMORY_MESSAGE),
+    "doubling": (nested_layers(40, concatenated_twice), (1, 2, 2), MEMORY_MESSAGE),
+    "a padding that the stride hides": (
+        Sequential(Pad2d(20_000), MaxPool2d(1, stride=40_000)), (1, 1, 1), MEMORY_MESSAGE
+    ),
+    "repetitions": (nested_layers(40, repeated_layer), (1, 2, 2), RUNS_MESSAGE),
+    "sharing": (nested_layers(38, fork_shared), (1, 2, 2), RUNS_MESSAGE),
+    "many large outputs": (Sequential(*[ReLU() for _ in range(200)]), (1, 4096, 4096), VALUES_MESSAGE),
+    "large windows": (Sequential(MaxPool2d(501, stride=1, padding=250)), (1, 1024, 1024), WORK_MESSAGE),
+    "large averages": (Sequential(AvgPool2d(501, stride=1)), (1, 1024, 1024), WORK_MESSAGE),
+    "large kernels": (Conv2d(1, 501, padding=250), (1, 1024, 1024), WORK_MESSAGE),
+    "deep kernels": (Conv2d(1024, 33, padding=16), (1024, 64, 64), WORK_MESSAGE),
+    "a padding of a small map": (Conv2d(8, 3, padding=1500), (8, 10, 10), MEMORY_MESSAGE),
+    "a stride far above the kernel": (ConvTranspose2d(4, 4, stride=100_000), (5, 1, 1), WORK_MESSAGE),
     "branches": (
         Parallel(tuple(Upsample(64) for _ in range(40)), Concat()),
         (3, 32, 32),
-        MEMORY,
+        MEMORY_MESSAGE,
     ),
 }  # fmt: skip
 
@@ -98,15 +103,15 @@ def test_a_network_above_the_memory_limit_is_refused_before_it_is_built(name):
     net, shape, message = TOO_LARGE[name]
     start = time.process_time()
     with pytest.raises(PellucidError, match=message):
-        within_bounds(net, shape)
-    assert paces(time.process_time() - start) < 400
+        init_within_bounds(net, shape)
+    assert in_loop_durations(time.process_time() - start) < 400
 
 
 def test_the_layer_above_the_limit_is_named():
     with pytest.raises(
         PellucidError, match=r"^body\.pad: takes the network to 17,.* above 536,870,912; make it smaller.* .*is \(1, 1"
     ):
-        within_bounds(Sequential(act=ReLU(), body=Sequential(pad=Pad2d(32768))), (1, 1, 1))
+        init_within_bounds(Sequential(act=ReLU(), body=Sequential(pad=Pad2d(32768))), (1, 1, 1))
 
 
 def test_a_short_file_of_a_huge_network_is_refused_in_one_line(tmp_path):
@@ -130,12 +135,12 @@ def u_net(filters: int, depth: int) -> Layer:
     convs = [part for _ in range(2) for part in (Conv2d(filters, 3, padding=1), BatchNorm(), ReLU())]
     if not depth:
         return Sequential(*convs)
-    below = Sequential(MaxPool2d(2), u_net(2 * filters, depth - 1), ConvTranspose2d(filters, 2, stride=2))
-    return Sequential(*convs, Parallel((Identity(), below), Concat()), *convs)
+    deeper_levels = Sequential(MaxPool2d(2), u_net(2 * filters, depth - 1), ConvTranspose2d(filters, 2, stride=2))
+    return Sequential(*convs, Parallel((Identity(), deeper_levels), Concat()), *convs)
 
 
-REAL = [
-    *((str(each), each.build(), (3, each.side, each.side)) for each in ZOO),
+PUBLISHED_NETWORKS = [
+    *((str(published), published.build(), (3, published.side, published.side)) for published in ZOO),
     ("resnet50 at 299", ZOO[0].__class__("resnet50", {}, 299, 0, (0, 0, 0), None).build(), (3, 299, 299)),
     ("vgg19_bn at 299", ZOO[0].__class__("vgg19_bn", {}, 299, 0, (0, 0, 0), None).build(), (3, 299, 299)),
     ("u-net at 512", Sequential(u_net(64, 4), Conv2d(21, 1)), (3, 512, 512)),
@@ -143,22 +148,22 @@ REAL = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "net", "shape"), REAL, ids=[name for name, *_ in REAL])
+@pytest.mark.parametrize(("name", "net", "shape"), PUBLISHED_NETWORKS, ids=[name for name, *_ in PUBLISHED_NETWORKS])
 def test_published_networks_are_within_the_limits(name, net, shape):
-    params, out = within_bounds(net, shape)
+    params, out = init_within_bounds(net, shape)
     with torch.device("meta"):
         _, expected = net.init(shape, torch.Generator())
     assert out == expected
-    assert all(tensor.is_meta for tensor in _leaves(params))
+    assert all(tensor.is_meta for tensor in _tensors(params))
 
 
 @each_sample([*SAMPLES, *NETWORKS.values()])
-def test_every_layer_and_combinator_can_be_measured(sample):
-    _, out = within_bounds(sample.layer, sample.shape)
+def test_every_layer_and_combinator_is_within_the_limits(sample):
+    _, out = init_within_bounds(sample.layer, sample.shape)
     assert out == sample.layer.init(sample.shape, torch.Generator())[1]
 
 
-class Opaque(Layer):
+class ValueDependentLayer(Layer):
     """A layer of somebody else, whose forward pass needs values."""
 
     def init(self, shape, rng):
@@ -172,23 +177,23 @@ class Opaque(Layer):
 
 
 def test_a_user_defined_layer_is_counted_by_its_output():
-    assert within_bounds(Sequential(Opaque(), Reshape((2, -1))), (3, 2))[1] == (2, 12)
-    with pytest.raises(PellucidError, match=r"opaque13: takes the network to .* bytes of memory"):
-        within_bounds(Sequential(*[Opaque() for _ in range(20)]), (3, 2))
+    assert init_within_bounds(Sequential(ValueDependentLayer(), Reshape((2, -1))), (3, 2))[1] == (2, 12)
+    with pytest.raises(PellucidError, match=r"valuedependentlayer13: takes the network to .* bytes of memory"):
+        init_within_bounds(Sequential(*[ValueDependentLayer() for _ in range(20)]), (3, 2))
 
 
-class Block(Sequential):
+class UserSequential(Sequential):
     """A combinator of somebody else, which runs by Sequential's `flow`."""
 
 
-@pytest.mark.parametrize("kind", [Sequential, Block])
+@pytest.mark.parametrize("kind", [Sequential, UserSequential])
 def test_layers_inside_a_user_defined_combinator_are_counted(kind):
     net = Sequential(block=kind(pad=Pad2d(20_000), pool=AvgPool2d(4_000, 4_000)), flatten=Flatten(), scores=Dense(2))
     with pytest.raises(PellucidError, match=r"^block\.pad: takes the network to .* bytes of memory"):
-        within_bounds(net, (1, 28, 28))
+        init_within_bounds(net, (1, 28, 28))
 
 
-class Scaled(Sequential):
+class ScaledSequential(Sequential):
     """A combinator of somebody else with a weight of its own."""
 
     def init(self, shape, rng):
@@ -201,19 +206,19 @@ class Scaled(Sequential):
 
 
 def test_weights_of_a_user_defined_combinator_are_counted():
-    params, out = within_bounds(Sequential(block=Scaled(dense=Dense(4)), scores=Dense(2)), (3,))
+    params, out = init_within_bounds(Sequential(block=ScaledSequential(dense=Dense(4)), scores=Dense(2)), (3,))
     assert out == (2,)
     assert params["block"]["scale"].shape == (4,)
 
 
-@pytest.mark.parametrize(("side", "most"), [(1, 256), (1024, 127), (4096, 7)])
-def test_an_evaluation_takes_as_many_inputs_as_there_is_memory_for(side, most):
+@pytest.mark.parametrize(("side", "max_batch_size"), [(1, 256), (1024, 127), (4096, 7)])
+def test_evaluation_batches_are_as_large_as_the_memory_allows(side, max_batch_size):
     """The outputs take 8 side^2 + 4 bytes an input: just above 8 MiB, so that 127 fit into 1 GiB, and above 128 MiB."""
     model = Model(
         Sequential(Upsample(side), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1)
     )
     x = torch.ones(300, 1, 1, 1)
-    assert batch_within_memory(model, x) == most
+    assert batch_within_memory(model, x) == max_batch_size
     assert batch_within_memory(model, x[:1]) == 1
 
 
@@ -222,15 +227,15 @@ def test_a_large_network_is_evaluated_in_small_batches():
     """256 inputs at once would take 32 GiB."""
     model = Model(Sequential(Upsample(4096), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1))
     x = torch.linspace(0, 1, 18).view(18, 1, 1, 1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     y = model.predict(x)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 << 20  # KiB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before < 2 << 20  # KiB
     torch.testing.assert_close(y, x.flatten(1) * model.weights["dense1.weight"] + model.weights["dense1.bias"])
 
 
-def _leaves(params):
+def _tensors(params):
     for value in params.values():
-        yield from _leaves(value) if isinstance(value, dict) else (value,)
+        yield from _tensors(value) if isinstance(value, dict) else (value,)
 
 
 def dense_model(net: Layer | None = None) -> Model:
@@ -243,17 +248,17 @@ def fit(model: Model, run: Path | None) -> None:
 
 
 def test_a_training_whose_weights_could_not_be_loaded_is_refused_before_its_first_step(tmp_path: Path) -> None:
-    model = dense_model(nested(140, Sequential))
-    before = model.sha256()
+    model = dense_model(nested_layers(140, Sequential))
+    initial_hash = model.sha256()
     with pytest.raises(PellucidError, match=r"could be saved, but not loaded again: .* more than 128 levels; make it"):
         fit(model, tmp_path / "run")
-    assert model.sha256() == before
+    assert model.sha256() == initial_hash
     assert not (tmp_path / "run").exists()
     fit(model, None)
-    assert model.sha256() != before
+    assert model.sha256() != initial_hash
 
 
-def test_weights_of_another_kind_than_the_network_has_are_refused_before_the_first_step(tmp_path: Path) -> None:
+def test_weights_of_another_dtype_than_the_network_are_refused_before_the_first_step(tmp_path: Path) -> None:
     model = dense_model()
     model.params["scores"]["weight"] = model.params["scores"]["weight"].double()
     with pytest.raises(PellucidError, match=r"not loaded again: scores\.weight is float64 .*, not float32"):
@@ -262,14 +267,14 @@ def test_weights_of_another_kind_than_the_network_has_are_refused_before_the_fir
 
 def test_limits_can_be_raised_for_trusted_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "MAX_VALUES", 15)
-    raise_them = "output values for one input, above 15; make it smaller, or raise the limits .* PELLUCID_LIMITS=10"
-    with pytest.raises(PellucidError, match=f"not loaded again: .*{raise_them}"):
+    message = "output values for one input, above 15; make it smaller, or raise the limits .* PELLUCID_LIMITS=10"
+    with pytest.raises(PellucidError, match=f"not loaded again: .*{message}"):
         fit(dense_model(ReLU()), tmp_path / "run")
     monkeypatch.setenv("PELLUCID_LIMITS", "10")
     fit(dense_model(ReLU()), tmp_path / "run")
     Model.load(tmp_path / "run/weights/best.safetensors")
     monkeypatch.delenv("PELLUCID_LIMITS")
-    with pytest.raises(PellucidError, match=raise_them):
+    with pytest.raises(PellucidError, match=message):
         Model.load(tmp_path / "run/weights/best.safetensors")
 
 
@@ -277,4 +282,4 @@ def test_limits_can_be_raised_for_trusted_files(tmp_path: Path, monkeypatch: pyt
 def test_an_invalid_limit_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PELLUCID_LIMITS", value)
     with pytest.raises(PellucidError, match="PELLUCID_LIMITS must be a number of at least 1, not "):
-        within_bounds(Identity(), (1, 2, 2))
+        init_within_bounds(Identity(), (1, 2, 2))

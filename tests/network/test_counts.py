@@ -10,7 +10,7 @@ from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, Flatten, LpPool
 from pellucid.network.counts import counts, output_size, read_layers, receptive_field
 
 
-def count(shape: tuple[int, ...], *layers: str) -> tuple[int, int]:
+def count_parameters(shape: tuple[int, ...], *layers: str) -> tuple[int, int]:
     network_counts = counts(read_layers(", ".join(layers)), shape)
     return network_counts.weights, network_counts.biases
 
@@ -20,11 +20,11 @@ def test_the_first_layer_of_alexnet_has_the_published_counts():
     assert row.shape == (96, 55, 55)
     assert (row.weights, row.weights + row.biases) == (34_848, 34_944)
     assert row.multiply_adds == 55 * 55 * 96 * 11 * 11 * 3
-    assert count((3, 227, 227), "Conv2d(96, 11, stride=4, bias=False)") == (34_848, 0)
+    assert count_parameters((3, 227, 227), "Conv2d(96, 11, stride=4, bias=False)") == (34_848, 0)
 
 
 def test_counts_of_a_fully_connected_network():
-    assert count((1, 28, 28), "Flatten", "Dense(20)", "Dense(10)", "Dense(5)") == (15_930, 35)
+    assert count_parameters((1, 28, 28), "Flatten", "Dense(20)", "Dense(10)", "Dense(5)") == (15_930, 35)
     assert counts(read_layers("Dense(30)"), (784,)).parameters == 23_550
 
 
@@ -36,7 +36,7 @@ def test_a_convolution_has_weights_for_all_input_channels():
 @pytest.mark.parametrize(("layers", "factor"), [(("7",), 49), (("3", "3", "3"), 27), (("3", "3"), 18)])
 def test_stacks_of_small_kernels_have_fewer_weights(layers: tuple[str, ...], factor: int):
     c = 6
-    assert count((c, 20, 20), *(f"Conv2d({c}, {k}, bias=False)" for k in layers)) == (factor * c**2, 0)
+    assert count_parameters((c, 20, 20), *(f"Conv2d({c}, {k}, bias=False)" for k in layers)) == (factor * c**2, 0)
 
 
 def test_the_number_of_second_derivatives_is_the_square_of_the_parameters():
@@ -48,10 +48,10 @@ def test_the_number_of_second_derivatives_is_the_square_of_the_parameters():
 
 
 def test_norms_have_weights_and_biases():
-    assert count((4, 9, 9), "BatchNorm") == (4, 4)
+    assert count_parameters((4, 9, 9), "BatchNorm") == (4, 4)
 
 
-def test_the_totals_are_in_the_table():
+def test_the_last_row_of_the_table_contains_the_totals():
     table = str(counts(read_layers("Conv2d(20, 5), ReLU, Flatten, Dense(10)"), (1, 28, 28)))
     assert table.splitlines()[-1].split() == ["total", "115,700", "30", f"{20 * 24 * 24 * 25 + 115_200:,}"]
 
@@ -59,7 +59,7 @@ def test_the_totals_are_in_the_table():
 @pytest.mark.parametrize("size", [5, 10, 28])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (4, 0, 1), (2, 1, 1), (1, 2, 2), (3, 4, 2)])
-def test_output_sizes_are_pytorchs(size: int, kernel: int, stride: int, padding: int, dilation: int):
+def test_output_sizes_equal_those_of_pytorch(size: int, kernel: int, stride: int, padding: int, dilation: int):
     if size + 2 * padding < dilation * (kernel - 1) + 1:
         with pytest.raises(PellucidError, match="smaller than the window"):
             output_size(size, kernel, stride, padding, dilation)
@@ -86,19 +86,19 @@ def test_receptive_fields_contain_the_inputs_with_nonzero_gradients(layers: tupl
     """The gradient of one output with respect to an image, by PyTorch, is not 0 in exactly that window."""
     net = Sequential(*layers)
     shape = (1, 80, 80)
-    params, (_, high, wide) = net.init(shape, torch.Generator().manual_seed(0))
-    fields: list[set[int]] = []
-    for right in (0, 1):
+    params, (_, height, width) = net.init(shape, torch.Generator().manual_seed(0))
+    first_columns: list[set[int]] = []
+    for column_offset in (0, 1):
         x = torch.rand(64, *shape, requires_grad=True)  # of many images, as a maximum depends on one pixel of each
         y, _ = net.forward({k: {n: t.abs() for n, t in p.items()} for k, p in params.items()}, x, _mode())
-        y[:, :, high // 2, wide // 2 + right].sum().backward()
+        y[:, :, height // 2, width // 2 + column_offset].sum().backward()
         assert x.grad is not None
-        marks = x.grad.abs().sum((0, 1)) != 0
-        rows, columns = marks.any(1).nonzero().flatten(), marks.any(0).nonzero().flatten()
-        fields.append({int(columns[0])})
+        has_gradient = x.grad.abs().sum((0, 1)) != 0
+        rows, columns = has_gradient.any(1).nonzero().flatten(), has_gradient.any(0).nonzero().flatten()
+        first_columns.append({int(columns[0])})
         size = (int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
         assert receptive_field(net)[-1].field == size
-    assert receptive_field(net)[-1].step[1] == fields[1].pop() - fields[0].pop()
+    assert receptive_field(net)[-1].step[1] == first_columns[1].pop() - first_columns[0].pop()
 
 
 def _mode():
@@ -108,12 +108,12 @@ def _mode():
 
 
 def test_stacks_of_small_kernels_have_the_receptive_field_of_a_large_one():
-    one, two = receptive_field(read_layers("Conv2d(1, 3), Conv2d(1, 3)"))
-    assert (one.field, two.field) == ((3, 3), (5, 5))
+    first, second = receptive_field(read_layers("Conv2d(1, 3), Conv2d(1, 3)"))
+    assert (first.field, second.field) == ((3, 3), (5, 5))
     assert receptive_field(read_layers("Conv2d(1, 3), " * 3))[-1].field == (7, 7)
 
 
-def test_a_global_layer_has_no_window():
+def test_a_receptive_field_behind_a_dense_layer_is_refused():
     with pytest.raises(PellucidError, match=r"dense1: .* Dense"):
         receptive_field(Sequential(Conv2d(1, 3), Dense(2)))
 
@@ -144,7 +144,7 @@ def test_layers_are_parsed_from_python_expressions():
         ("(" * 500 + ")" * 500, "not a list of layers"),
     ],
 )
-def test_other_text_is_refused(text: str, message: str):
+def test_text_that_is_not_a_list_of_layers_is_refused(text: str, message: str):
     with pytest.raises(PellucidError, match=message):
         read_layers(text)
 

@@ -23,7 +23,8 @@ def boxes(figure: Figure) -> list[tuple[float, float, float, float]]:
         patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch) and patch.get_linewidth() == 0.7
     ]
     return [
-        (one.get_x(), one.get_y(), one.get_x() + one.get_width(), one.get_y() + one.get_height()) for one in patches
+        (patch.get_x(), patch.get_y(), patch.get_x() + patch.get_width(), patch.get_y() + patch.get_height())
+        for patch in patches
     ]
 
 
@@ -53,55 +54,55 @@ NETWORKS: dict[str, tuple[Layer, Any]] = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_boxes_are_disjoint_or_nested_and_inside_the_picture(name: str) -> None:
     figure = draw_network(*NETWORKS[name])
-    result = boxes(figure)
+    outlines = boxes(figure)
     width, height = figure.get_size_inches() * 72
-    assert result
-    for index, (left, top, right, bottom) in enumerate(result):
+    assert outlines
+    for index, (left, top, right, bottom) in enumerate(outlines):
         assert left >= 0
         assert top >= 0
         assert right <= width + 1e-6
         assert bottom <= height + 1e-6
-        for x, y, u, v in result[:index]:
-            apart = u <= left or right <= x or v <= top or bottom <= y
-            inside = x <= left and y <= top and right <= u and bottom <= v
-            assert apart or inside
+        for x, y, u, v in outlines[:index]:
+            are_disjoint = u <= left or right <= x or v <= top or bottom <= y
+            is_nested = x <= left and y <= top and right <= u and bottom <= v
+            assert are_disjoint or is_nested
     assert png(figure).startswith(b"\x89PNG")
 
 
 def test_drawn_residual_blocks_are_described() -> None:
-    said = texts(draw_network(resnet18(), (3, 224, 224)))
-    for words in ("stem", "stage4", "conv  7 x 7 / 2, 64", "block1 to block2, 2 times", "+", "scores  1000"):
-        assert words in said
-    assert said.count("shortcut") == 1 + 2 * 3  # the two equal blocks of stage1 are drawn once
-    assert said.count("conv  1 x 1 / 2, 128") == 1
-    assert "512 x 7 x 7" in said
+    labels = texts(draw_network(resnet18(), (3, 224, 224)))
+    for label in ("stem", "stage4", "conv  7 x 7 / 2, 64", "block1 to block2, 2 times", "+", "scores  1000"):
+        assert label in labels
+    assert labels.count("shortcut") == 1 + 2 * 3  # the two equal blocks of stage1 are drawn once
+    assert labels.count("conv  1 x 1 / 2, 128") == 1
+    assert "512 x 7 x 7" in labels
 
 
 @pytest.mark.slow
-def test_branches_have_their_names_and_auxiliaries_say_what_they_read() -> None:
-    said = texts(draw_network(googlenet(auxiliary=True), (3, 224, 224)))
-    assert [said.count(name) for name in ("branch1x1", "branch3x3", "branch5x5", "branch_pool", "concat")] == [9] * 5
-    assert {"input: inception4a", "input: inception4d"} <= set(said)
+def test_branches_are_labelled_and_auxiliaries_name_their_inputs() -> None:
+    labels = texts(draw_network(googlenet(auxiliary=True), (3, 224, 224)))
+    assert [labels.count(name) for name in ("branch1x1", "branch3x3", "branch5x5", "branch_pool", "concat")] == [9] * 5
+    assert {"input: inception4a", "input: inception4d"} <= set(labels)
 
 
 def test_equal_blocks_are_drawn_separately_for_each_map_size() -> None:
-    said = texts(draw_network(vgg16(), (3, 224, 224)))
-    assert {"block4", "block5"} <= set(said)
-    assert said.count("conv1  3 x 3, 512") == 2
+    labels = texts(draw_network(vgg16(), (3, 224, 224)))
+    assert {"block4", "block5"} <= set(labels)
+    assert labels.count("conv1  3 x 3, 512") == 2
 
 
-def test_shortcuts_of_zeros_and_depthwise_convolutions_say_so() -> None:
+def test_labels_name_zero_channels_of_shortcuts_and_groups_of_depthwise_convolutions() -> None:
     assert texts(draw_network(resnet20(), (3, 32, 32))).count("16 channels of zeros") == 1
-    said = texts(draw_network(mobilenet_v2(), (3, 224, 224)))
-    assert "depthwise  3 x 3 / 2, 96 groups" in said
-    assert said[0] == "input  3 x 224 x 224"
+    labels = texts(draw_network(mobilenet_v2(), (3, 224, 224)))
+    assert "depthwise  3 x 3 / 2, 96 groups" in labels
+    assert labels[0] == "input  3 x 224 x 224"
 
 
-def test_columns_of_a_small_network_are_about_as_long_as_one_another() -> None:
+def test_columns_of_a_small_network_have_similar_heights() -> None:
     figure = draw_network(lenet(), (1, 28, 28))
     middle = figure.get_size_inches()[0] * 72 / 2
-    ends = {left > middle: bottom for left, _, _, bottom in sorted(boxes(figure), key=lambda one: one[3])}
-    bottoms = [ends[False], ends[True]]  # of the features, and of the head beside them
+    bottom_by_column = {left > middle: bottom for left, _, _, bottom in sorted(boxes(figure), key=lambda box: box[3])}
+    bottoms = [bottom_by_column[False], bottom_by_column[True]]  # of the features, and of the head beside them
     assert abs(bottoms[0] - bottoms[1]) < 0.2 * max(bottoms)
 
 

@@ -29,11 +29,11 @@ def test_another_number_of_outputs_than_classes_is_refused_before_training(net):
         model.fit(three_classes(), epochs=1, batch_size=4, verbose=False)
     assert not model.built
     assert model.classes is None
-    built = Model(net, input_shape=(1, 8, 8))
-    before = built.sha256()
+    built_model = Model(net, input_shape=(1, 8, 8))
+    initial_hash = built_model.sha256()
     with pytest.raises(PellucidError, match="but the data have 3 classes"):
-        built.fit(three_classes(), epochs=1, batch_size=4, verbose=False)
-    assert built.sha256() == before
+        built_model.fit(three_classes(), epochs=1, batch_size=4, verbose=False)
+    assert built_model.sha256() == initial_hash
 
 
 def test_classes_given_to_the_model_are_checked():
@@ -46,13 +46,13 @@ def test_classes_given_to_the_model_are_checked():
 
 
 def test_one_output_is_accepted_for_two_classes_and_regressions_need_no_classes():
-    two = Dataset.from_arrays(digits().x, digits().y % 2, ("even", "odd"))
-    assert Model(mlp((64, 1)), Quadratic(), SGD(0.1)).fit(two, epochs=1, batch_size=50, verbose=False)
-    numbers = torch.rand(300, 4)
-    assert Model(mlp((64, 4)), Quadratic(), metrics=()).fit(digits().x, numbers, epochs=1, batch_size=50, verbose=False)
+    two_classes = Dataset.from_arrays(digits().x, digits().y % 2, ("even", "odd"))
+    assert Model(mlp((64, 1)), Quadratic(), SGD(0.1)).fit(two_classes, epochs=1, batch_size=50, verbose=False)
+    targets = torch.rand(300, 4)
+    assert Model(mlp((64, 4)), Quadratic(), metrics=()).fit(digits().x, targets, epochs=1, batch_size=50, verbose=False)
 
 
-def test_maps_have_a_channel_for_each_class_and_several_outputs_are_left_alone():
+def test_maps_need_a_channel_for_each_class_and_several_outputs_are_not_checked():
     maps, heads = Conv2d(3, 3), Fork(left=Dense(2), right=Dense(5))
     assert Model(maps, classes=3, input_shape=(1, 8, 8)).output_shape == (3, 6, 6)
     with pytest.raises(PellucidError, match="outputs 3 values, but the data have 4 classes"):
@@ -62,7 +62,7 @@ def test_maps_have_a_channel_for_each_class_and_several_outputs_are_left_alone()
 
 
 @pytest.mark.parametrize(
-    ("net", "where"),
+    ("net", "layer_text"),
     [
         (mlp((64, 10)), "head.scores: Dense"),
         (mlp((64, 10), output="softmax"), "head.output: Softmax"),
@@ -70,8 +70,8 @@ def test_maps_have_a_channel_for_each_class_and_several_outputs_are_left_alone()
         (Dense(2), "the network: Dense"),
     ],
 )
-def test_logits_are_refused_for_the_loss_of_log_probabilities(net, where):
-    with pytest.raises(PellucidError, match=rf"^{where} is followed by NegativeLogLikelihood, .*LogSoftmax"):
+def test_logits_are_refused_for_the_loss_of_log_probabilities(net, layer_text):
+    with pytest.raises(PellucidError, match=rf"^{layer_text} is followed by NegativeLogLikelihood, .*LogSoftmax"):
         Model(net, "nll")
 
 
@@ -91,7 +91,7 @@ def test_log_probabilities_and_merged_branches_are_accepted(net):
     assert Model(net, NegativeLogLikelihood()).net == net
 
 
-def test_a_change_of_shape_does_not_hide_an_activation_that_the_loss_contains():
+def test_an_activation_that_the_loss_contains_is_refused_before_a_reshape_too():
     with pytest.raises(PellucidError, match=r"act: Softmax is followed by SoftmaxCrossEntropy, which contains it"):
         Model(Sequential(dense=Dense(2), act=Softmax(), flatten=Flatten()))
 
@@ -107,6 +107,6 @@ def test_an_activation_that_the_loss_contains_is_refused_at_the_end_of_a_graph_t
 
 def test_log_softmax_with_its_loss_trains_as_softmax_cross_entropy():
     data, models = digits(), (Model(mlp((64, 10), output="log_softmax"), "nll"), Model(mlp((64, 10))))
-    result = [model.fit(data, epochs=2, batch_size=50, verbose=False)["train_loss"] for model in models]
-    assert result[0] == pytest.approx(result[1], rel=1e-4)
+    train_losses = [model.fit(data, epochs=2, batch_size=50, verbose=False)["train_loss"] for model in models]
+    assert train_losses[0] == pytest.approx(train_losses[1], rel=1e-4)
     assert torch.allclose(models[0].predict(data), models[1].predict(data), atol=1e-4)

@@ -39,12 +39,12 @@ def lenet() -> Sequential:
 
 
 def test_lenet_counts_by_hand() -> None:
-    table = summary(lenet(), None, (1, 28, 28))
-    rows = {row.path: row for row in table.rows}
+    summary_ = summary(lenet(), None, (1, 28, 28))
+    rows = {row.path: row for row in summary_.rows}
     assert list(rows) == list(lenet().children)
     # (1 25 + 1) 6, (6 25 + 1) 16, (400 + 1) 120, (120 + 1) 84, (84 + 1) 10: the 61,706 of LeNet-5 with full connections
     assert [rows[name].parameters for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [156, 2416, 48120, 10164, 850]
-    assert table.parameters == 61_706
+    assert summary_.parameters == 61_706
     # 28² 6 25, 10² 16 150, 400 120, 120 84, 84 10
     assert [rows[name].multiply_adds for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [
         117_600,
@@ -53,7 +53,7 @@ def test_lenet_counts_by_hand() -> None:
         10_080,
         840,
     ]
-    assert table.multiply_adds == 416_520
+    assert summary_.multiply_adds == 416_520
     assert rows["pool1"].multiply_adds == 0
     assert rows["conv1"].shape == (6, 28, 28)
     assert rows["pool2"].shape == (16, 5, 5)
@@ -81,9 +81,9 @@ def test_operations_of_grouped_and_transposed_convolutions() -> None:
     grouped = summary(Conv2d(8, 3, groups=4, bias=False), None, (4, 10, 10)).rows[0]
     assert grouped.parameters == 8 * 1 * 9
     assert grouped.multiply_adds == 8 * 8 * 8 * 9  # 8 x 8 outputs in 8 maps, 9 weights each
-    up = summary(ConvTranspose2d(5, 4, stride=2, padding=1), None, (2, 6, 6)).rows[0]
-    assert up.shape == (5, 12, 12)
-    assert up.multiply_adds == 6 * 6 * 2 * 5 * 16  # each of 6 x 6 x 2 inputs is spread over 5 windows of 4 x 4
+    transposed = summary(ConvTranspose2d(5, 4, stride=2, padding=1), None, (2, 6, 6)).rows[0]
+    assert transposed.shape == (5, 12, 12)
+    assert transposed.multiply_adds == 6 * 6 * 2 * 5 * 16  # each of 6 x 6 x 2 inputs is spread over 5 windows of 4 x 4
 
 
 def test_running_statistics_are_not_learned() -> None:
@@ -100,8 +100,8 @@ def test_a_network_in_double_precision_has_outputs_of_eight_bytes() -> None:
 def test_a_summary_lists_several_inputs_outputs_and_calls() -> None:
     net = Sequential(fork=Fork(a=Dense(3), b=Dense(3)), arm=Shared(Dense(4)), join=Concat())
     rows = {row.path: row for row in summary(net, None, (5,)).rows}
-    arm = rows["arm.layer"]
-    assert (arm.uses, arm.parameters, arm.multiply_adds) == (2, 16, 24)
+    shared_row = rows["arm.layer"]
+    assert (shared_row.uses, shared_row.parameters, shared_row.multiply_adds) == (2, 16, 24)
     assert rows["join"].shape == (8,)
     assert "Dense(4) (used 2 times)" in str(summary(net, None, (5,)))
 
@@ -109,39 +109,39 @@ def test_a_summary_lists_several_inputs_outputs_and_calls() -> None:
     assert summary(graph, None, ((3,), (3,))).rows[0].shape == (3,)
 
 
-def test_layers_of_a_module_are_one_row_wherever_they_stand() -> None:
+def test_layers_of_a_module_are_merged_into_one_row_also_if_not_adjacent() -> None:
     graph = Graph(
         {"a.in": (Dense(3), "x"), "b": (Dense(2), "a.in"), "a.out.last": (Dense(4), "b")}, ("a.out.last",), ("x",)
     )
-    table = summary(graph, None, (5,))
-    rows = table.by_module(1).rows
+    summary_ = summary(graph, None, (5,))
+    rows = summary_.by_module(1).rows
     assert [(row.path, row.layer, row.shape) for row in rows] == [("a", "2 layers", (4,)), ("b", "Dense(2)", (2,))]
     assert [(row.parameters, row.multiply_adds) for row in rows] == [(18 + 12, 15 + 8), (8, 6)]
-    assert [row.path for row in table.by_module(2).rows] == ["a.in", "b", "a.out.last"]
-    assert table.by_module(3) == table
+    assert [row.path for row in summary_.by_module(2).rows] == ["a.in", "b", "a.out.last"]
+    assert summary_.by_module(3) == summary_
     with pytest.raises(PellucidError, match="depth must be a whole number of at least 1"):
-        table.by_module(0)
+        summary_.by_module(0)
 
 
-def test_given_parameters_are_unchanged() -> None:
+def test_a_summary_leaves_the_parameters_unchanged() -> None:
     net = Sequential(norm=BatchNorm(), flat=Flatten(), out=Dense(2))
     params, _ = net.init((2, 3, 3), torch.Generator().manual_seed(0))
-    before = {name: value.clone() for name, value in params["norm"].items()}
+    initial = {name: value.clone() for name, value in params["norm"].items()}
     summary(net, params, (2, 3, 3))
-    assert all(torch.equal(before[name], value) for name, value in params["norm"].items())
+    assert all(torch.equal(initial[name], value) for name, value in params["norm"].items())
 
 
 def test_a_summary_is_aligned_text_and_json() -> None:
-    table = summary(lenet(), None, (1, 28, 28))
-    lines = str(table).splitlines()
+    summary_ = summary(lenet(), None, (1, 28, 28))
+    lines = str(summary_).splitlines()
     assert len(lines) == 1 + 12 + 1
     assert lines[0].split() == ["path", "layer", "output", "parameters", "multiply-adds", "memory"]
     assert lines[-1].split()[:3] == ["total", "61,706", "416,520"]
-    ends = {line.index(number) + len(number) for line, number in ((lines[1], " 156"), (lines[4], "2,416"))}
-    assert ends == {lines[0].index("parameters") + len("parameters")}
-    plain = json.loads(json.dumps(table.to_json()))
-    assert plain["parameters"] == 61_706
-    assert plain["layers"][0]["shape"] == [6, 28, 28]
+    right_edges = {line.index(number) + len(number) for line, number in ((lines[1], " 156"), (lines[4], "2,416"))}
+    assert right_edges == {lines[0].index("parameters") + len("parameters")}
+    values = json.loads(json.dumps(summary_.to_json()))
+    assert values["parameters"] == 61_706
+    assert values["layers"][0]["shape"] == [6, 28, 28]
 
 
 def test_layers_are_printed_as_python_expressions() -> None:

@@ -17,8 +17,8 @@ def test_an_objective_of_one_network_costs_what_the_network_does() -> None:
 
 def test_the_convolutions_of_a_detector_are_counted() -> None:
     model = Model(small_single_stage(), input_shape=(3, None, None), metrics=())
-    first, second = 8 * 16 * 16, 8 * 8 * 8  # outputs of each convolution at the strides 2 and 4
-    rows = first * (3 + 8) * 9 + second * (8 + 8) * 9
-    small, large = (objective_work(model.objective, model.params, (3, size, size)) for size in (32, 64))
-    assert rows < small < 2 * rows
-    assert 3.5 < large / small < 4.5
+    outputs_at_stride_2, outputs_at_stride_4 = 8 * 16 * 16, 8 * 8 * 8  # of each convolution
+    convolution_work = outputs_at_stride_2 * (3 + 8) * 9 + outputs_at_stride_4 * (8 + 8) * 9
+    work_at_32, work_at_64 = (objective_work(model.objective, model.params, (3, size, size)) for size in (32, 64))
+    assert convolution_work < work_at_32 < 2 * convolution_work
+    assert 3.5 < work_at_64 / work_at_32 < 4.5

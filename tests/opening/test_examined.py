@@ -9,7 +9,7 @@ from torch.nn import functional as F
 import pellucid
 from pellucid.model import Model
 from tests.opening.networks import ConvNeXt, MobileNetV3, ResNet, ViT
-from tests.opening.test_opened import made
+from tests.opening.test_opened import build_network
 
 
 def digits(first: int, end: int) -> tuple[Tensor, Tensor]:
@@ -19,25 +19,25 @@ def digits(first: int, end: int) -> tuple[Tensor, Tensor]:
     return F.interpolate(x, (16, 16)), torch.tensor(labels[first:end])
 
 
-def network_of(kind: type[nn.Module]) -> nn.Module:
-    return made(kind).float()
+def float32_network(kind: type[nn.Module]) -> nn.Module:
+    return build_network(kind).float()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [ResNet, ViT])
-def test_the_doctor_accuses_no_opened_network_that_learns(kind: type[nn.Module]) -> None:
+def test_doctor_finds_no_cause_in_an_opened_network_that_learns(kind: type[nn.Module]) -> None:
     x, labels = digits(0, 600)
-    model = pellucid.open(network_of(kind), x[:2], optimizer=pellucid.Adam(0.01), classes=5)
+    model = pellucid.open(float32_network(kind), x[:2], optimizer=pellucid.Adam(0.01), classes=5)
     history = model.fit(x, labels, validation=digits(600, 900), epochs=8, verbose=False)
-    found = model.doctor(x, labels, validation=digits(600, 900), history=history)
-    assert not found.causes, found
+    diagnosis = model.doctor(x, labels, validation=digits(600, 900), history=history)
+    assert not diagnosis.causes, diagnosis
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [ResNet, ViT, ConvNeXt, MobileNetV3])
 def test_predictors_of_opened_networks_output_what_the_networks_do(kind: type[nn.Module]) -> None:
     x, _ = digits(0, 6)
-    network = network_of(kind).eval()
+    network = float32_network(kind).eval()
     model: Model = pellucid.open(network, x[:2])
-    found = model.predictor()(x)
-    torch.testing.assert_close(found, network(x).detach().softmax(1), rtol=1e-4, atol=1e-5)
+    probabilities = model.predictor()(x)
+    torch.testing.assert_close(probabilities, network(x).detach().softmax(1), rtol=1e-4, atol=1e-5)

@@ -8,31 +8,33 @@ from torch.nn import functional as F
 import pellucid
 from pellucid.errors import PellucidError
 from tests.opening.networks import ConvNeXt, DeiT, ResNet, Swin, ViT
-from tests.opening.test_opened import autograd, images, made
+from tests.opening.test_opened import autograd_gradients, build_network, images
 
 
-def opened(kind: type[nn.Module]) -> pellucid.Model:
-    return pellucid.open(made(kind), images(2), classes=5)
+def open_model(kind: type[nn.Module]) -> pellucid.Model:
+    return pellucid.open(build_network(kind), images(2), classes=5)
 
 
 @pytest.mark.parametrize("kind", [ResNet, ViT, ConvNeXt, Swin])
 def test_saliency_equals_autograd(kind: type[nn.Module]) -> None:
     x = images(2)
     dy = F.one_hot(torch.tensor([2, 2]), 5).double()
-    gradient = opened(kind).explain(x, "saliency", target=2, signed=True)
-    torch.testing.assert_close(gradient, autograd(made(kind).eval(), x, dy)["input"], rtol=1e-10, atol=1e-12)
+    gradient = open_model(kind).explain(x, "saliency", target=2, signed=True)
+    torch.testing.assert_close(
+        gradient, autograd_gradients(build_network(kind).eval(), x, dy)["input"], rtol=1e-10, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", [ViT, DeiT, ConvNeXt, Swin])
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "guided_gradcam"])
 def test_rules_are_refused_for_layers_without_one(kind: type[nn.Module], method: str) -> None:
     with pytest.raises(PellucidError, match=rf"{method} has no rule for \d+ layers? of this network, first "):
-        opened(kind).explain(images(2), method, target=1)
+        open_model(kind).explain(images(2), method, target=1)
 
 
 def test_lrp_is_refused_by_name_for_composites_without_the_rules() -> None:
     with pytest.raises(PellucidError, match=r"lrp has no rule for 6 layers of this network, first .*\(LinearMap\)"):
-        opened(ViT).explain(images(2), "lrp", composite="excitation_backprop")
+        open_model(ViT).explain(images(2), "lrp", composite="excitation_backprop")
 
 
 def cam(a: Tensor, da: Tensor) -> Tensor:
@@ -47,36 +49,36 @@ def as_maps(tokens: Tensor) -> Tensor:
 
 @pytest.mark.slow
 def test_gradcam_of_a_class_token_is_that_of_the_patches_before_the_last_attention() -> None:
-    network, x, kept = made(ViT).eval(), images(2), list[Tensor]()
+    network, x, activations = build_network(ViT).eval(), images(2), list[Tensor]()
     last = network.get_submodule("blocks.1.ln_1")
-    last.register_forward_hook(lambda module, args, y: kept.append(y))
-    (da,) = torch.autograd.grad(network(x)[:, 3].sum(), kept[0])
-    expected = cam(as_maps(kept[0][:, 1:]), as_maps(da[:, 1:]))
+    last.register_forward_hook(lambda module, args, y: activations.append(y))
+    (da,) = torch.autograd.grad(network(x)[:, 3].sum(), activations[0])
+    expected = cam(as_maps(activations[0][:, 1:]), as_maps(da[:, 1:]))
     for options in ({}, {"layer": "blocks.1.ln_1"}):
-        found = opened(ViT).explain(x, "gradcam", target=3, upsample=False, **options)
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        explanation = open_model(ViT).explain(x, "gradcam", target=3, upsample=False, **options)
+        torch.testing.assert_close(explanation, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_gradcam_of_a_mean_of_tokens_is_that_of_the_last_sum() -> None:
-    network, x = made(DeiT).eval(), images(2)
+    network, x = build_network(DeiT).eval(), images(2)
     assert isinstance(network, DeiT)
     tokens = network.patch_embed(x).flatten(2).transpose(1, 2) + network.pos_embed
     tokens = tokens + network.gamma * network.attn(network.norm(tokens))
     value, gate = network.gate(tokens).chunk(2, dim=-1)
     score = network.head((value * torch.sigmoid(gate)).mean(dim=1))[:, 3].sum()
     (da,) = torch.autograd.grad(score, tokens)
-    found = opened(DeiT).explain(x, "gradcam", target=3, upsample=False)
-    torch.testing.assert_close(found, cam(as_maps(tokens), as_maps(da)), rtol=1e-10, atol=1e-12)
+    explanation = open_model(DeiT).explain(x, "gradcam", target=3, upsample=False)
+    torch.testing.assert_close(explanation, cam(as_maps(tokens), as_maps(da)), rtol=1e-10, atol=1e-12)
 
 
 def test_gradcam_of_windows_is_that_of_the_image_with_the_channels_last() -> None:
-    network, x, kept = made(Swin).eval(), images(2), list[Tensor]()
-    network.get_submodule("norm1").register_forward_hook(lambda module, args, y: kept.append(y))
-    (da,) = torch.autograd.grad(network(x)[:, 3].sum(), kept[0])
-    found = opened(Swin).explain(x, "gradcam", target=3, upsample=False, layer="norm1")
-    expected = cam(kept[0].permute(0, 3, 1, 2), da.permute(0, 3, 1, 2))
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-    assert opened(Swin).explain(x, "gradcam", target=3).shape == (2, 1, 16, 16)
+    network, x, activations = build_network(Swin).eval(), images(2), list[Tensor]()
+    network.get_submodule("norm1").register_forward_hook(lambda module, args, y: activations.append(y))
+    (da,) = torch.autograd.grad(network(x)[:, 3].sum(), activations[0])
+    explanation = open_model(Swin).explain(x, "gradcam", target=3, upsample=False, layer="norm1")
+    expected = cam(activations[0].permute(0, 3, 1, 2), da.permute(0, 3, 1, 2))
+    torch.testing.assert_close(explanation, expected, rtol=1e-10, atol=1e-12)
+    assert open_model(Swin).explain(x, "gradcam", target=3).shape == (2, 1, 16, 16)
 
 
 class Masked(nn.Module):
@@ -100,14 +102,14 @@ class Masked(nn.Module):
 
 
 def test_tokens_of_windows_are_found_through_masks() -> None:
-    network, x = made(Masked).eval(), images(2)
+    network, x = build_network(Masked).eval(), images(2)
     model = pellucid.open(network, x, classes=5)
     tokens = network.tokens(x)
     weights = (tokens @ tokens.mT).masked_fill(network.next, -torch.inf).softmax(-1)
     last = tokens + weights @ tokens
     (da,) = torch.autograd.grad(network.head(last.mean(1))[:, 3].sum(), last)
-    found = model.explain(x, "gradcam", target=3, upsample=False)
-    torch.testing.assert_close(found, cam(as_maps(last), as_maps(da)), rtol=1e-10, atol=1e-12)
+    explanation = model.explain(x, "gradcam", target=3, upsample=False)
+    torch.testing.assert_close(explanation, cam(as_maps(last), as_maps(da)), rtol=1e-10, atol=1e-12)
 
 
 class Flattened(nn.Module):
@@ -124,14 +126,14 @@ class Flattened(nn.Module):
 
 def test_gradcam_and_rollout_are_refused_without_a_token_for_each_part() -> None:
     with pytest.raises(PellucidError, match=r"mixes positions .* no layer has one token for each part of the image"):
-        opened(Flattened).explain(images(2), "gradcam", target=1)
+        open_model(Flattened).explain(images(2), "gradcam", target=1)
     with pytest.raises(PellucidError, match="rollout needs attention among all tokens of an image; 1 layer"):
-        opened(Flattened).explain(images(2), "rollout")
+        open_model(Flattened).explain(images(2), "rollout")
 
 
 @pytest.mark.slow
 def test_rollout_is_the_product_of_the_attention_matrices() -> None:
-    network, x = made(ViT).eval(), images(2)
+    network, x = build_network(ViT).eval(), images(2)
     assert isinstance(network, ViT)
     n = len(x)
     tokens = network.conv_proj(x).reshape(n, 12, -1).permute(0, 2, 1)
@@ -143,36 +145,36 @@ def test_rollout_is_the_product_of_the_attention_matrices() -> None:
         product = (weights / 2 + torch.eye(17) / 2) @ product
         tokens = block(tokens)
     expected = product[:, 0, 1:].reshape(n, 1, 4, 4).detach()
-    found = opened(ViT).explain(x, "rollout", upsample=False)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-    assert opened(ViT).explain(x, "rollout").shape == (2, 1, 16, 16)
+    explanation = open_model(ViT).explain(x, "rollout", upsample=False)
+    torch.testing.assert_close(explanation, expected, rtol=1e-10, atol=1e-12)
+    assert open_model(ViT).explain(x, "rollout").shape == (2, 1, 16, 16)
 
 
 def test_rollout_without_a_class_token_is_the_mean_of_all_tokens() -> None:
-    network, x, kept = made(DeiT).eval(), images(2), list[Tensor]()
-    network.get_submodule("attn.attn_drop").register_forward_hook(lambda module, args, y: kept.append(y))
+    network, x, activations = build_network(DeiT).eval(), images(2), list[Tensor]()
+    network.get_submodule("attn.attn_drop").register_forward_hook(lambda module, args, y: activations.append(y))
     network(x)
-    expected = (kept[0].mean(1) / 2 + torch.eye(16) / 2).mean(1).reshape(2, 1, 4, 4).detach()
-    found = opened(DeiT).explain(x, "rollout", upsample=False)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    expected = (activations[0].mean(1) / 2 + torch.eye(16) / 2).mean(1).reshape(2, 1, 4, 4).detach()
+    explanation = open_model(DeiT).explain(x, "rollout", upsample=False)
+    torch.testing.assert_close(explanation, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "why"), [(ResNet, "of which this network has none"), (Swin, "attend to windows")])
-def test_rollout_is_refused_without_attention_among_all_tokens(kind: type[nn.Module], why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
-        opened(kind).explain(images(2), "rollout")
+@pytest.mark.parametrize(("kind", "message"), [(ResNet, "of which this network has none"), (Swin, "attend to windows")])
+def test_rollout_is_refused_without_attention_among_all_tokens(kind: type[nn.Module], message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
+        open_model(kind).explain(images(2), "rollout")
 
 
 def test_gradcam_takes_no_heads_of_attention_for_maps() -> None:
     with pytest.raises(PellucidError, match=r"'attn\.softmax' outputs no feature maps"):
-        opened(DeiT).explain(images(2), "gradcam", target=1, layer="attn.softmax")
+        open_model(DeiT).explain(images(2), "gradcam", target=1, layer="attn.softmax")
 
 
 def test_gradcam_of_a_residual_network_is_that_of_its_last_maps() -> None:
-    network, x, kept = made(ResNet).eval(), images(2), list[Tensor]()
-    network.layer1.register_forward_hook(lambda module, args, y: kept.append(y))
+    network, x, activations = build_network(ResNet).eval(), images(2), list[Tensor]()
+    network.layer1.register_forward_hook(lambda module, args, y: activations.append(y))
     score = network(x.requires_grad_())[:, 3].sum()
-    (da,) = torch.autograd.grad(score, kept[0])
-    expected = F.relu((da.mean((2, 3), keepdim=True) * kept[0]).sum(1, keepdim=True)).detach()
-    found = opened(ResNet).explain(x.detach(), "gradcam", target=3, upsample=False)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    (da,) = torch.autograd.grad(score, activations[0])
+    expected = F.relu((da.mean((2, 3), keepdim=True) * activations[0]).sum(1, keepdim=True)).detach()
+    explanation = open_model(ResNet).explain(x.detach(), "gradcam", target=3, upsample=False)
+    torch.testing.assert_close(explanation, expected, rtol=1e-10, atol=1e-12)

@@ -23,7 +23,7 @@ pytestmark = [
     ),
 ]
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
-PREPARATION = {
+PREPROCESSOR_CONFIG = {
     "do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255, "image_mean": MEAN, "image_std": STD,
     "size": {"height": 32, "width": 32},
 }  # fmt: skip
@@ -45,13 +45,13 @@ def standardized(x: Tensor) -> Tensor:
     return (x - mean) / std
 
 
-def written(network: Any, folder: Path, preparation: dict[str, Any] | None = None, **changes: Any) -> Any:
+def save_folder(network: Any, folder: Path, preparation: dict[str, Any] | None = None, **changes: Any) -> Any:
     """Write a network's folder, with changes of its configuration, and return the network."""
     network.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
-    given = PREPARATION if preparation is None else preparation
-    (folder / "preprocessor_config.json").write_text(json.dumps(given))
+    preprocessor_config = PREPROCESSOR_CONFIG if preparation is None else preparation
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor_config))
     return network.eval()
 
 
@@ -63,7 +63,7 @@ def vit(transformers: Any, **options: Any) -> Any:
 
 @pytest.mark.slow
 def test_a_classifier_brings_weights_preparation_and_classes(transformers: Any, tmp_path: Path) -> None:
-    network, x = written(vit(transformers), tmp_path), images(3)
+    network, x = save_folder(vit(transformers), tmp_path), images(3)
     model = pellucid.open(tmp_path)
     assert model.input_shape == (3, 32, 32)
     assert model.classes == ("crane (0)", "owl\x1b[2J", "crane (2)")
@@ -81,7 +81,7 @@ def test_a_convolutional_network_takes_images_of_any_size(transformers: Any, tmp
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=4
     )
     size = {"size": {"shortest_edge": 256}, "crop_size": {"height": 96, "width": 64}}
-    network = written(transformers.ResNetForImageClassification(config), tmp_path, {**PREPARATION, **size})
+    network = save_folder(transformers.ResNetForImageClassification(config), tmp_path, {**PREPROCESSOR_CONFIG, **size})
     model = pellucid.open(tmp_path)
     assert model.input_shape == (3, None, None)
     assert model.preprocess["size"] == [96, 64]
@@ -97,7 +97,7 @@ def test_semantic_segmentation_has_a_map_for_each_class(
         hidden_sizes=[8, 8, 8, 8], decoder_hidden_size=8, depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 1, 1],
         id2label={0: "road", 1: "sky"}, image_size=64,
     )  # fmt: skip
-    network = written(transformers.SegformerForSemanticSegmentation(config), tmp_path)
+    network = save_folder(transformers.SegformerForSemanticSegmentation(config), tmp_path)
     model = pellucid.open(tmp_path)
     x = images(2)
     assert model.classes == ("road", "sky")
@@ -107,7 +107,7 @@ def test_semantic_segmentation_has_a_map_for_each_class(
 
 
 @pytest.mark.parametrize(
-    ("given", "mean", "std"),
+    ("settings", "mean", "std"),
     [
         ({}, MEAN, STD),
         ({"rescale_factor": 2 / 255}, [0.25, 0.2, 0.15], [0.1, 0.15, 0.2]),  # (2 x - mean) / std
@@ -117,18 +117,18 @@ def test_semantic_segmentation_has_a_map_for_each_class(
     ],
 )
 def test_the_preparation_is_for_images_of_0_to_1(
-    transformers: Any, given: dict[str, Any], mean: list[float], std: list[float], tmp_path: Path
+    transformers: Any, settings: dict[str, Any], mean: list[float], std: list[float], tmp_path: Path
 ) -> None:
-    written(vit(transformers), tmp_path, {**PREPARATION, **given})
-    found = pellucid.open(tmp_path).preprocess
-    assert found["mean"] == pytest.approx(mean, rel=1e-12)
-    assert found["std"] == pytest.approx(std, rel=1e-12)
+    save_folder(vit(transformers), tmp_path, {**PREPROCESSOR_CONFIG, **settings})
+    preprocess = pellucid.open(tmp_path).preprocess
+    assert preprocess["mean"] == pytest.approx(mean, rel=1e-12)
+    assert preprocess["std"] == pytest.approx(std, rel=1e-12)
 
 
 def test_a_folder_without_a_preparation_is_noted(
     transformers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written(vit(transformers), tmp_path)
+    save_folder(vit(transformers), tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     assert pellucid.open(tmp_path).preprocess == {}
     assert "has no preprocessor_config.json, so that images of 0 to 1 are not standardized" in capsys.readouterr().err
@@ -138,22 +138,22 @@ def test_a_folder_without_a_preparation_is_noted(
 def test_images_of_any_number_of_pixels_are_refused(transformers: Any, tmp_path: Path) -> None:
     config = transformers.ResNetConfig(embedding_size=160, hidden_sizes=[8], depths=[1], layer_type="basic")
     network = transformers.ResNetForImageClassification(config)
-    written(network, tmp_path, {**PREPARATION, "size": {"height": 10**6, "width": 10**6}})
+    save_folder(network, tmp_path, {**PREPROCESSOR_CONFIG, "size": {"height": 10**6, "width": 10**6}})
     with pytest.raises(PellucidError, match="images of 1000000x1000000 pixels are too large"):
         pellucid.open(tmp_path)
-    written(network, tmp_path, {**PREPARATION, "size": {"height": 2048, "width": 2048}})
+    save_folder(network, tmp_path, {**PREPROCESSOR_CONFIG, "size": {"height": 2048, "width": 2048}})
     with pytest.raises(PellucidError, match="PELLUCID_LIMITS"):  # 160 maps of 1024x1024 take 671 MB
         pellucid.open(tmp_path)
 
 
 def test_half_precision_weights_become_float32(transformers: Any, tmp_path: Path) -> None:
-    network, x = written(vit(transformers).half(), tmp_path).float(), images(2)
+    network, x = save_folder(vit(transformers).half(), tmp_path).float(), images(2)
     model = pellucid.open(tmp_path)
     torch.testing.assert_close(model(x), network(standardized(x)).logits.detach(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "message"),
     [
         ({"auto_map": {"AutoModel": "modeling.Code"}}, "auto_map names code of its own, which is not run"),
         ({"vision_config": {"auto_map": {"AutoModel": "modeling.Code"}}}, "auto_map names code of its own"),
@@ -176,18 +176,18 @@ def test_half_precision_weights_become_float32(transformers: Any, tmp_path: Path
 def test_configurations_that_name_code_or_do_not_fit_are_refused(
     transformers: Any,
     changes: dict[str, Any],
-    why: str | None,
+    message: str | None,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(configured, "MAX_MODULES", 500)  # to build 50,000 takes seconds
-    written(vit(transformers), tmp_path, **changes)
-    if why is None:
+    save_folder(vit(transformers), tmp_path, **changes)
+    if message is None:
         pellucid.open(tmp_path)
         assert "are not in the network, first vit." in capsys.readouterr().err
         return
-    with pytest.raises(PellucidError, match=why) as caught:
+    with pytest.raises(PellucidError, match=message) as caught:
         pellucid.open(tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -195,14 +195,14 @@ def test_configurations_that_name_code_or_do_not_fit_are_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", ["attn_implementation", "_attn_implementation"])
 def test_code_of_attention_that_a_file_names_is_not_used(transformers: Any, entry: str, tmp_path: Path) -> None:
-    network, x = written(vit(transformers), tmp_path, **{entry: "somebody/kernel"}), images(2)
+    network, x = save_folder(vit(transformers), tmp_path, **{entry: "somebody/kernel"}), images(2)
     torch.testing.assert_close(
         pellucid.open(tmp_path)(x), network(standardized(x)).logits.detach(), rtol=1e-4, atol=1e-6
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "why"),
+    ("name", "data", "message"),
     [
         ("config.json", None, r"config\.json is missing; give a folder with config\.json and model\.safetensors"),
         ("config.json", b"{", "config.json is a damaged JSON file"),
@@ -216,17 +216,17 @@ def test_code_of_attention_that_a_file_names_is_not_used(transformers: Any, entr
     ],
 )
 def test_missing_and_damaged_files_are_refused(
-    transformers: Any, name: str, data: bytes | None, why: str, tmp_path: Path
+    transformers: Any, name: str, data: bytes | None, message: str, tmp_path: Path
 ) -> None:
-    written(vit(transformers), tmp_path)
+    save_folder(vit(transformers), tmp_path)
     (tmp_path / name).unlink() if data is None else (tmp_path / name).write_bytes(data)
-    with pytest.raises(PellucidError, match=why) as caught:
+    with pytest.raises(PellucidError, match=message) as caught:
         pellucid.open(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_weights_in_a_pickle_are_refused(transformers: Any, tmp_path: Path) -> None:
-    network = written(vit(transformers), tmp_path)
+    network = save_folder(vit(transformers), tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(PellucidError, match=r"no model\.safetensors \(it has pytorch_model\.bin, which is not read"):
@@ -234,7 +234,7 @@ def test_weights_in_a_pickle_are_refused(transformers: Any, tmp_path: Path) -> N
 
 
 def test_a_missing_tensor_is_named(transformers: Any, tmp_path: Path) -> None:
-    written(vit(transformers), tmp_path)
+    save_folder(vit(transformers), tmp_path)
     tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
     tensors["other"] = tensors.pop("classifier.weight")
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
@@ -243,7 +243,7 @@ def test_a_missing_tensor_is_named(transformers: Any, tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named(transformers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written(vit(transformers), tmp_path)
+    save_folder(vit(transformers), tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(PellucidError, match=r"networks of transformers need transformers: pip install 'pellucid\[op"):
         pellucid.open(tmp_path)

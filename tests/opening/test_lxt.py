@@ -25,17 +25,17 @@ TARGET = torch.tensor([1, 4, 7])
 @pytest.mark.parametrize("name", LXT)
 def test_relevance_of_an_opened_transformer_is_that_of_lxt(network: ViT, name: str) -> None:
     model = pellucid.open(network, X, classes=10)
-    found = model.explain(X, "lrp", target=TARGET, composite=name, epsilon=1e-16)
+    relevance = model.explain(X, "lrp", target=TARGET, composite=name, epsilon=1e-16)
     expected = by_lxt(network, X, TARGET, name)
-    assert float((found - expected).abs().max() / expected.abs().max()) <= 1e-6  # LXT adds 1e-10 to inputs of GELU
+    assert float((relevance - expected).abs().max() / expected.abs().max()) <= 1e-6  # LXT adds 1e-10 to inputs of GELU
 
 
 def test_a_gelu_that_is_no_module_keeps_its_rule_here_and_loses_it_in_lxt(network: ViT) -> None:
     functional = with_functional_gelu(network)
     model = pellucid.open(functional, X, classes=10)
-    found = ledger(model.net, model.params, X, TARGET, composite="cp_lrp", epsilon=1e-16)
+    result = ledger(model.net, model.params, X, TARGET, composite="cp_lrp", epsilon=1e-16)
     expected = by_lxt(network, X, TARGET, "cp_lrp")
-    torch.testing.assert_close(found.map, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
-    assert abs(found.gap) <= 1e-10 * abs(found.score)
+    torch.testing.assert_close(result.map, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
+    assert abs(result.gap) <= 1e-10 * abs(result.score)
     lost = by_lxt(functional, X, TARGET, "cp_lrp")
     assert float((lost - expected).abs().max() / expected.abs().max()) > 0.01

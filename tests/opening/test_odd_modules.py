@@ -12,19 +12,19 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid.errors import PellucidError
-from tests.opening.test_opened import assert_equal_gradients, autograd, images
+from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images
 
-V = torch.randn(8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+VECTORS = torch.randn(8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LABELS = torch.arange(8) % 3
 
 
-def equal(network: nn.Module, x: Tensor = V) -> pellucid.Model:
+def assert_opens(network: nn.Module, x: Tensor = VECTORS) -> pellucid.Model:
     """Open a network, and compare its outputs and gradients."""
     model = pellucid.open(network, x[:2])
     y = network(x).detach()
     torch.testing.assert_close(model(x), y, rtol=1e-12, atol=1e-12)
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)
-    assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+    assert_equal_gradients(model.gradients(x, dy), autograd_gradients(network, x, dy))
     return model
 
 
@@ -52,7 +52,7 @@ class Doubling(torch.autograd.Function):
         return 2 * dy
 
 
-class Applying(nn.Module):
+class ApplyFunction(nn.Module):
     def __init__(self, function: Any) -> None:
         super().__init__()
         self.dense, self.function = nn.Linear(6, 3), function
@@ -63,18 +63,18 @@ class Applying(nn.Module):
 
 def test_a_backward_pass_that_is_not_the_derivative_is_refused_by_name() -> None:
     with pytest.raises(PellucidError, match="Reversal has a backward pass that is not the derivative"):
-        pellucid.open(Applying(Reversal).double(), V[:2])
-    equal(Applying(Doubling).double())
+        pellucid.open(ApplyFunction(Reversal).double(), VECTORS[:2])
+    assert_opens(ApplyFunction(Doubling).double())
     assert torch.autograd.Function.__dict__["apply"].__func__.__module__ == "torch.autograd.function"
 
 
 def test_frozen_parameters_stay_frozen(capsys: pytest.CaptureFixture[str]) -> None:
     network = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)).double()
     network[0].requires_grad_(False)
-    model = pellucid.open(network, V[:2])
+    model = pellucid.open(network, VECTORS[:2])
     assert "2 parameters frozen in the network stay frozen" in capsys.readouterr().err
     model.compile(optimizer=pellucid.Momentum(0.1))
-    model.fit(V, LABELS, epochs=1, verbose=False)
+    model.fit(VECTORS, LABELS, epochs=1, verbose=False)
     assert torch.equal(model.weights["0.weight"], network[0].weight)
     assert not torch.equal(model.weights["2.weight"], network[2].weight)
 
@@ -85,7 +85,7 @@ def test_an_average_of_all_batches_is_noted(capsys: pytest.CaptureFixture[str]) 
     assert "1 averages its statistics over all batches (momentum=None)" in capsys.readouterr().err
 
 
-class WeightToo(nn.Module):
+class WeightAsOutput(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.dense = nn.Linear(6, 3)
@@ -95,12 +95,12 @@ class WeightToo(nn.Module):
 
 
 def test_a_parameter_that_is_an_output_too_gathers_both_gradients() -> None:
-    network = WeightToo().double()
-    model = pellucid.open(network, V[:2])
+    network = WeightAsOutput().double()
+    model = pellucid.open(network, VECTORS[:2])
     assert model.summary().parameters == 21
     dys = torch.ones(8, 3, dtype=torch.float64), torch.ones(3, 6, dtype=torch.float64)
-    (expected,) = torch.autograd.grad(network(V), [network.dense.weight], dys)
-    torch.testing.assert_close(model.gradients(V, dys)["dense.weight"], expected)
+    (expected,) = torch.autograd.grad(network(VECTORS), [network.dense.weight], dys)
+    torch.testing.assert_close(model.gradients(VECTORS, dys)["dense.weight"], expected)
 
 
 class Transposed(nn.Module):
@@ -116,7 +116,7 @@ class Transposed(nn.Module):
 def test_a_transposed_view_is_another_tensor() -> None:
     network = Transposed().double()
     network.b = network.a.data.t()
-    model = equal(network)
+    model = assert_opens(network)
     assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in model.state_dict().items())
 
 
@@ -131,10 +131,10 @@ def test_a_module_may_have_the_name_of_an_operator_or_of_the_input(name: str) ->
         def forward(self, x: Tensor) -> Tensor:
             return self.get_submodule(name)(F.relu(self.first(x) + 1))
 
-    equal(Named().double())
+    assert_opens(Named().double())
 
 
-class Merging(nn.Module):
+class MergesWeights(nn.Module):
     """LoRA, which adds its product to the weight in evaluation, in place."""
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class Merging(nn.Module):
         self.weight, self.merged = nn.Parameter(torch.randn(3, 6)), False
         self.a, self.b = nn.Parameter(torch.randn(2, 6)), nn.Parameter(torch.randn(3, 2))
 
-    def train(self, mode: bool = True) -> "Merging":
+    def train(self, mode: bool = True) -> "MergesWeights":
         super().train(mode)
         if mode is self.merged:
             self.weight.data += (-1 if mode else 1) * self.b.data @ self.a.data
@@ -154,7 +154,7 @@ class Merging(nn.Module):
         return y if self.merged else y + F.linear(F.linear(x, self.a), self.b)
 
 
-class Remembering(nn.Module):
+class ChangesTables(nn.Module):
     """A module that keeps what it has seen."""
 
     def __init__(self) -> None:
@@ -172,18 +172,18 @@ class Remembering(nn.Module):
 
 
 def test_opening_leaves_weights_and_tables_as_they_were() -> None:
-    merging = nn.Sequential(Merging()).double()
-    before = merging(V).detach()
+    merging = nn.Sequential(MergesWeights()).double()
+    before = merging(VECTORS).detach()
     with pytest.raises(PellucidError, match="differs from the network's"):  # which computes with the merged weight
-        pellucid.open(merging, V[:2])
-    torch.testing.assert_close(merging(V).detach(), before, rtol=1e-12, atol=1e-12)
-    remembering = Remembering().double()
-    pellucid.open(remembering, V[:2])
+        pellucid.open(merging, VECTORS[:2])
+    torch.testing.assert_close(merging(VECTORS).detach(), before, rtol=1e-12, atol=1e-12)
+    remembering = ChangesTables().double()
+    pellucid.open(remembering, VECTORS[:2])
     assert [len(one) for one in remembering.tables] == [0] * 5
     assert remembering.dict is remembering.tables[2]
 
 
-class Two(nn.Module):
+class TwoInputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.dense = nn.Conv2d(3, 4, 3), nn.Linear(6, 4)
@@ -193,15 +193,15 @@ class Two(nn.Module):
 
 
 def test_a_network_with_two_inputs_computes_outputs_and_gradients(tmp_path: Path) -> None:
-    network, x = Two().double(), (images(8), V)
+    network, x = TwoInputs().double(), (images(8), VECTORS)
     model = pellucid.open(network, (x[0][:2], x[1][:2]))
     y = network(*x)
     torch.testing.assert_close(model(x), y.detach(), rtol=1e-12, atol=1e-12)
-    leaves = [one.clone().requires_grad_() for one in x]
+    leaves = [value.clone().requires_grad_() for value in x]
     expected = torch.autograd.grad(network(*leaves).sum(), [*leaves, network.conv.weight])
-    found = model.gradients(x, torch.ones_like(y))
-    for one, other in zip((*found["input"], found["conv.weight"]), expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    gradients = model.gradients(x, torch.ones_like(y))
+    for gradient, reference in zip((*gradients["input"], gradients["conv.weight"]), expected, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-10, atol=1e-12)
     with pytest.raises(PellucidError, match="x must be a tuple of 2 inputs"):
         model(x[0])
     with pytest.raises(PellucidError, match=r"dy has the shape \(8, 5\); the outputs have \(8, 4\)"):
@@ -211,7 +211,7 @@ def test_a_network_with_two_inputs_computes_outputs_and_gradients(tmp_path: Path
 
 
 def test_a_softmax_at_the_end_has_no_loss_that_contains_it() -> None:
-    equal(nn.Sequential(nn.Linear(6, 3), nn.Softmax(1)).double())
+    assert_opens(nn.Sequential(nn.Linear(6, 3), nn.Softmax(1)).double())
 
 
 class Masked(nn.Module):
@@ -221,19 +221,19 @@ class Masked(nn.Module):
 
 
 def test_a_query_without_keys_reads_nothing() -> None:
-    equal(Masked())
+    assert_opens(Masked())
 
 
 @pytest.mark.parametrize(
-    ("network", "x", "why"),
+    ("network", "x", "message"),
     [
-        (nn.Linear(6, 3).half(), V[:2].half(), r"is float16; open network\.float\(\)"),
-        (nn.Linear(6, 3).bfloat16(), V[:2].bfloat16(), "is bfloat16"),
-        (nn.LazyLinear(3), V[:2], "weight has no shape before the network has run"),
+        (nn.Linear(6, 3).half(), VECTORS[:2].half(), r"is float16; open network\.float\(\)"),
+        (nn.Linear(6, 3).bfloat16(), VECTORS[:2].bfloat16(), "is bfloat16"),
+        (nn.LazyLinear(3), VECTORS[:2], "weight has no shape before the network has run"),
     ],
 )
-def test_networks_that_cannot_be_used_are_refused(network: nn.Module, x: Tensor, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
+def test_networks_that_cannot_be_used_are_refused(network: nn.Module, x: Tensor, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         pellucid.open(network, x)
 
 
@@ -243,7 +243,7 @@ def test_a_gradient_for_another_size_is_refused_in_one_line() -> None:
         model.gradients(images(2)[:, :, :10], torch.ones(2, 3))
 
 
-class Saying(nn.Module):
+class Printing(nn.Module):
     """A module that prints, and may branch on values."""
 
     def __init__(self, branches: bool) -> None:
@@ -255,7 +255,7 @@ class Saying(nn.Module):
         return x * 2 if not self.branches or x.mean() > 0 else x
 
 
-@pytest.mark.parametrize("network", [nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).double(), Saying(True)])
+@pytest.mark.parametrize("network", [nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).double(), Printing(True)])
 def test_a_refusal_prints_and_logs_nothing(network: nn.Module, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(PellucidError):
         pellucid.open(network, images(2))
@@ -263,11 +263,11 @@ def test_a_refusal_prints_and_logs_nothing(network: nn.Module, capfd: pytest.Cap
 
 
 def test_what_a_module_prints_while_it_is_opened_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    pellucid.open(Saying(False), images(2))
+    pellucid.open(Printing(False), images(2))
     assert set(capfd.readouterr().err.splitlines()) == {"said"}
 
 
-class Relative(nn.Module):
+class RelativePositions(nn.Module):
     """Positions by a table, as of Swin."""
 
     def __init__(self) -> None:
@@ -280,5 +280,5 @@ class Relative(nn.Module):
 
 
 def test_the_doctor_takes_nodes_of_whole_numbers() -> None:
-    model = pellucid.open(Relative().double(), V[:2])
-    model.doctor(V.float(), LABELS)
+    model = pellucid.open(RelativePositions().double(), VECTORS[:2])
+    model.doctor(VECTORS.float(), LABELS)

@@ -138,7 +138,7 @@ CASES: dict[str, tuple[list[Any], list[Any], dict[str, Any], int]] = {
 }  # fmt: skip
 
 
-def expected(path: Path, x: Any) -> Any:
+def onnxruntime_outputs(path: Path, x: Any) -> Any:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(path, options).run(None, {"x": x})[0]
@@ -155,7 +155,7 @@ def assert_equal_outputs(path: Path, nodes: list[Any], shape: list[Any], constan
     net, params = from_onnx(path)
     x = f32(3, *shape[1:], seed=5)
     y, _ = net.forward(params, torch.from_numpy(x), Mode())
-    torch.testing.assert_close(y, torch.from_numpy(expected(path, x)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(y, torch.from_numpy(onnxruntime_outputs(path, x)), rtol=1e-5, atol=1e-5)
     assert_exact_gradients(net, params, torch.from_numpy(x).double())
 
 
@@ -164,28 +164,28 @@ def assert_exact_gradients(net: Any, params: Any, x: Any) -> None:
     params = map_tree(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, params)
     y, cache = forward(net, params, x, Mode())
     rng = torch.Generator().manual_seed(1)
-    dys = [torch.randn(part.shape, dtype=torch.float64, generator=rng) for part in _tuple(y)]
+    dys = [torch.randn(part.shape, dtype=torch.float64, generator=rng) for part in _as_tuple(y)]
     dx, dparams = backward(net, params, cache, tuple(dys) if isinstance(y, tuple) else dys[0])
     leaves = {
         name: leaf.clone().requires_grad_()
         for name, leaf in flatten(params).items()
         if leaf.is_floating_point() and "running_" not in name
     }
-    given = x.clone().requires_grad_()
+    x_leaf = x.clone().requires_grad_()
     with torch.enable_grad():
-        y, _ = net.forward(nest(params, {**flatten(params), **leaves}), given, Mode())
-        want = torch.autograd.grad(_tuple(y), [given, *leaves.values()], dys, allow_unused=True)
-    found = {"": dx, **flatten(dparams)}
-    for name, gradient in zip(["", *leaves], want, strict=True):
-        if name in found:
-            gap = (found[name] - gradient).abs().max() / (gradient.abs().max() + 1)
+        y, _ = net.forward(nest(params, {**flatten(params), **leaves}), x_leaf, Mode())
+        expected_outputs = torch.autograd.grad(_as_tuple(y), [x_leaf, *leaves.values()], dys, allow_unused=True)
+    gradients = {"": dx, **flatten(dparams)}
+    for name, gradient in zip(["", *leaves], expected_outputs, strict=True):
+        if name in gradients:
+            gap = (gradients[name] - gradient).abs().max() / (gradient.abs().max() + 1)
             assert gap <= 1e-10, f"{name}: {gap:.1e}"
         else:
             assert name in flatten(params)  # a buffer or a constant
-    assert found.keys() >= {"", *(name for name in leaves if name.rpartition(".")[2] in ("weight", "bias"))}
+    assert gradients.keys() >= {"", *(name for name in leaves if name.rpartition(".")[2] in ("weight", "bias"))}
 
 
-def _tuple(y: Any) -> tuple[Any, ...]:
+def _as_tuple(y: Any) -> tuple[Any, ...]:
     return y if isinstance(y, tuple) else (y,)
 
 
@@ -240,8 +240,8 @@ def test_a_free_height_and_width_stay_free(tmp_path: Path) -> None:
     assert (model.input_shape, model.output_shape) == ((3, None, None), (4,))
     for size in ((8, 9), (20, 5)):
         x = f32(2, 3, *size)
-        want = expected(tmp_path / "net.onnx", x)
-        torch.testing.assert_close(model(torch.from_numpy(x)), torch.from_numpy(want), rtol=1e-5, atol=1e-5)
+        expected_outputs = onnxruntime_outputs(tmp_path / "net.onnx", x)
+        torch.testing.assert_close(model(torch.from_numpy(x)), torch.from_numpy(expected_outputs), rtol=1e-5, atol=1e-5)
 
 
 def test_sizes_on_which_the_network_depends_come_from_an_example(tmp_path: Path) -> None:
@@ -293,10 +293,10 @@ def test_saved_models_load_with_equal_outputs(tmp_path: Path) -> None:
     assert torch.equal(pellucid.Model.load(tmp_path / "net.safetensors")(x), model(x))
 
 
-def refusal(path: Path) -> str:
-    with pytest.raises(PellucidError) as found:
+def refusal_message(path: Path) -> str:
+    with pytest.raises(PellucidError) as caught:
         pellucid.open(path)
-    text = str(found.value)
+    text = str(caught.value)
     assert text.startswith(str(path))
     assert "\n" not in text
     return text
@@ -304,39 +304,39 @@ def refusal(path: Path) -> str:
 
 def test_files_that_are_refused_say_why_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, relu = tmp_path / "net.onnx", node("Relu", "x", "y")
-    assert "is missing" in refusal(path)
+    assert "is missing" in refusal_message(path)
     path.write_bytes(write(path, [relu], ["N", 3]).read_bytes()[:-9])
-    assert "damaged" in refusal(path) or "truncated" in refusal(path)
-    assert "uses operator set 99; export it with opset 7 to" in refusal(write(path, [relu], ["N", 3], opset=99))
+    assert "damaged" in refusal_message(path) or "truncated" in refusal_message(path)
+    assert "uses operator set 99; export it with opset 7 to" in refusal_message(write(path, [relu], ["N", 3], opset=99))
     strange = helper.make_node("Mine", ["x"], ["y"], domain="my.own", name="n")
     model = onnx.load(write(path, [relu], ["N", 3]))
     del model.graph.node[:]
     model.graph.node.append(strange)
     model.opset_import.append(helper.make_opsetid("my.own", 1))
     path.write_bytes(model.SerializeToString())
-    assert "has no layer for 1 operator: my.own.Mine, 1 node, first n" in refusal(path)
+    assert "has no layer for 1 operator: my.own.Mine, 1 node, first n" in refusal_message(path)
     whole = write(path, [relu], ["N", 3], kind=TensorProto.INT8)
-    assert "has an input x that is not float32" in refusal(whole)
-    assert "has no output" in refusal(write(path, [relu], ["N", 3], outputs=()))
+    assert "has an input x that is not float32" in refusal_message(whole)
+    assert "has no output" in refusal_message(write(path, [relu], ["N", 3], outputs=()))
     big = [node("Conv", "xw", "c", pads=[560] * 4), node("Relu", "c", "y")]
-    text = refusal(write(path, big, ["N", 3, 9, 9], {"w": f32(64, 3, 1, 1)}))
+    text = refusal_message(write(path, big, ["N", 3, 9, 9], {"w": f32(64, 3, 1, 1)}))
     assert "net.onnx: y: " in text
     assert "above 536,870,912" in text
     gemm = node("MatMul", "xw", "y")
-    assert "5" in refusal(write(path, [gemm], ["N", 3], {"w": f32(5, 2)}))
+    assert "5" in refusal_message(write(path, [gemm], ["N", 3], {"w": f32(5, 2)}))
     huge = [node("ConstantOfShape", "s", "h"), node("Add", "xh", "y")]
-    assert "computes more than" in refusal(write(path, huge, ["N", 3], {"s": i64(1 << 30, 3)}))
+    assert "computes more than" in refusal_message(write(path, huge, ["N", 3], {"s": i64(1 << 30, 3)}))
     wide = [node("Add", "wv", "h"), node("Add", "xh", "y")]
     monkeypatch.setattr(folding, "MAX_FOLDED", 100)
-    assert "computes more than" in refusal(write(path, wide, ["N", 40], {"w": f32(40, 1), "v": f32(1, 40)}))
+    assert "computes more than" in refusal_message(write(path, wide, ["N", 40], {"w": f32(40, 1), "v": f32(1, 40)}))
 
 
-def test_all_that_has_no_layer_is_named_at_once(tmp_path: Path) -> None:
+def test_all_operators_without_a_layer_are_named_at_once(tmp_path: Path) -> None:
     nodes = [
         node("Sinh", "x", "a"), node("Conv", "xx", "b"), node("Sinh", "x", "c"), node("Relu", "a", "d"),
         node("Hardmax", "d", "y"),
     ]  # fmt: skip
-    text = refusal(write(tmp_path / "net.onnx", nodes, ["N", 3, 4, 4]))
+    text = refusal_message(write(tmp_path / "net.onnx", nodes, ["N", 3, 4, 4]))
     assert "has no layer for 3 operators: Sinh, 2 nodes, first a; " in text
     assert "Conv (has a kernel of 4 axes, or one for each example), 1 node, first b" in text
     assert "Hardmax, 1 node, first y" in text

@@ -9,14 +9,14 @@ from torch import nn
 
 import pellucid
 from tests.opening.networks import NETWORKS, ConvNeXt, UNet, ViT
-from tests.opening.test_opened import images, made
+from tests.opening.test_opened import build_network, images
 
 TOLERANCE = 1e-5  # relative to the largest value: the exporter computes constants in float32
-FAST = (ConvNeXt, UNet, ViT)
-KINDS = [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.slow) for kind in NETWORKS]
+FAST_NETWORKS = (ConvNeXt, UNet, ViT)
+NETWORK_PARAMS = [kind if kind in FAST_NETWORKS else pytest.param(kind, marks=pytest.mark.slow) for kind in NETWORKS]
 
 
-def exported(network: nn.Module, path: Path, free: bool, opset: int) -> Path:
+def export_onnx(network: nn.Module, path: Path, free: bool, opset: int) -> Path:
     """Write a file for any number of examples, or for one."""
     options = {"dynamic_axes": {"x": {0: "N"}}} if free else {"do_constant_folding": False}
     with warnings.catch_warnings():
@@ -29,23 +29,23 @@ def exported(network: nn.Module, path: Path, free: bool, opset: int) -> Path:
 
 
 @pytest.mark.parametrize("free", [True, False], ids=["any number", "one"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORK_PARAMS)
 def test_files_of_the_exporter_open(kind: type[nn.Module], free: bool, tmp_path: Path) -> None:
-    network = made(kind).float().eval()
-    model = pellucid.open(exported(network, tmp_path / "net.onnx", free, 17), precision="float64")
+    network = build_network(kind).float().eval()
+    model = pellucid.open(export_onnx(network, tmp_path / "net.onnx", free, 17), precision="float64")
     network, x = network.double(), images(3)
-    given = x.clone().requires_grad_()
-    y = network(given)
+    x_leaf = x.clone().requires_grad_()
+    y = network(x_leaf)
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    (gradient,) = torch.autograd.grad(y, given, dy)
-    for found, expected in ((model(x), y.detach()), (model.gradients(x, dy)["input"], gradient)):
-        assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
+    (gradient,) = torch.autograd.grad(y, x_leaf, dy)
+    for actual, expected in ((model(x), y.detach()), (model.gradients(x, dy)["input"], gradient)):
+        assert (actual - expected).abs().max() <= TOLERANCE * expected.abs().max()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("opset", [9, 11, 13])
 def test_older_operator_sets_of_the_exporter_open(opset: int, tmp_path: Path) -> None:
-    network = made(ConvNeXt).float().eval()
-    model = pellucid.open(exported(network, tmp_path / "net.onnx", False, opset))
+    network = build_network(ConvNeXt).float().eval()
+    model = pellucid.open(export_onnx(network, tmp_path / "net.onnx", False, opset))
     y = network(images(3).float()).detach()
     assert (model(images(3).float()) - y).abs().max() <= TOLERANCE * y.abs().max()

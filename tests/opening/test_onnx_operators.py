@@ -16,38 +16,39 @@ from pellucid.layers import Upsample
 from pellucid.nested import flatten
 from pellucid.opening.onnx.file import read_onnx, run_onnx
 from tests.opening.onnxfiles import f32, node, write
-from tests.opening.test_onnx import assert_equal_outputs, i64, refusal
+from tests.opening.test_onnx import assert_equal_outputs, i64, refusal_message
 
-TWO = {"t": np.float32(2), "o": np.float32(1)}
+SCALARS = {"t": np.float32(2), "o": np.float32(1)}
 MASK = np.array([[True, False, True], [True, True, False]])
-LOWEST = np.float32(-np.inf)
+MINUS_INF = np.float32(-np.inf)
 
 CASES: dict[str, tuple[list[Any], list[Any], dict[str, Any], int]] = {
     "functions": (
         [node("Sin", "x", "a"), node("Cos", "a", "b"), node("Erf", "b", "c"), node("Softplus", "c", "d"),
          node("Log", "d", "e"), node("Abs", "e", "y")], ["N", 5], {}, 13),
-    "erf that is no gelu": ([node("Erf", "x", "e"), node("Add", "eo", "y")], ["N", 5], TWO, 13),
+    "erf that is no gelu": ([node("Erf", "x", "e"), node("Add", "eo", "y")], ["N", 5], SCALARS, 13),
     "einsum": ([node("Einsum", "xw", "y", equation="n c t, c d -> n t d")], ["N", 3, 4], {"w": f32(3, 2)}, 12),
     "einsum of computed inputs": (
-        [node("Mul", "xt", "a"), node("Einsum", "xa", "y", equation="nij,njk->nik")], ["N", 3, 3], TWO, 12),
+        [node("Mul", "xt", "a"), node("Einsum", "xa", "y", equation="nij,njk->nik")], ["N", 3, 3], SCALARS, 12),
     "einsum without an arrow": ([node("Einsum", "xw", "y", equation="aij,jk")], ["N", 3, 4], {"w": f32(4, 2)}, 12),
     "where fills in the lowest number": (
-        [node("Where", "mxl", "a"), node("Softmax", "a", "y", axis=-1)], ["N", 2, 3], {"m": MASK, "l": LOWEST}, 16),
+        [node("Where", "mxl", "a"), node("Softmax", "a", "y", axis=-1)], ["N", 2, 3], {"m": MASK, "l": MINUS_INF}, 16),
     "where fills in a number of its own shape": (
         [node("Where", "mlx", "y")], ["N", 2, 3], {"m": MASK, "l": np.float32([[7]])}, 16),
     "where chooses among values": (
-        [node("Mul", "xt", "a"), node("Where", "mxa", "y")], ["N", 2, 3], {"m": MASK, **TWO}, 16),
+        [node("Mul", "xt", "a"), node("Where", "mxa", "y")], ["N", 2, 3], {"m": MASK, **SCALARS}, 16),
     "where repeats a value": ([node("Where", "mxw", "y")], ["N", 1, 3], {"m": MASK, "w": f32(3)}, 16),
     "where with a mask of each example": (
         [node("Shape", "x", "s", end=1), node("Concat", "sr", "u", axis=0), node("Expand", "mu", "e"),
          node("Where", "exl", "a"), node("Softmax", "a", "y")], ["N", 2, 3],
-        {"m": MASK, "l": LOWEST, "r": i64(2, 3)}, 16),
+        {"m": MASK, "l": MINUS_INF, "r": i64(2, 3)}, 16),
     "mask of lowest numbers that is added": (
-        [node("Add", "mx", "a"), node("Softmax", "a", "y")], ["N", 2, 3], {"m": np.where(MASK, f32(2, 3), LOWEST)}, 13),
+        [node("Add", "mx", "a"), node("Softmax", "a", "y")], ["N", 2, 3],
+        {"m": np.where(MASK, f32(2, 3), MINUS_INF)}, 13),
     "causal mask of positions": (
         [node("Range", "zcs", "p"), node("Unsqueeze", "pu", "q"), node("LessOrEqual", "pq", "m"),
          node("MatMul", "xk", "a"), node("Where", "mal", "b"), node("Softmax", "b", "y")], ["N", 4, 3],
-        {"z": np.int64(0), "c": np.int64(4), "s": np.int64(1), "u": i64(1), "k": f32(3, 4), "l": LOWEST}, 16),
+        {"z": np.int64(0), "c": np.int64(4), "s": np.int64(1), "u": i64(1), "k": f32(3, 4), "l": MINUS_INF}, 16),
     "convolution of sequences": (
         [node("Conv", "xwb", "y", pads=[1, 1], strides=[2])], ["N", 3, 8], {"w": f32(4, 3, 3), "b": f32(4)}, 13),
     "convolution of sequences, uneven": (
@@ -108,45 +109,47 @@ def test_resizing_that_upsample_computes_is_one_layer(tmp_path: Path) -> None:
 
 def test_a_condition_that_depends_on_the_input_is_refused(tmp_path: Path) -> None:
     nodes = [node("Greater", "xt", "m"), node("Where", "mxt", "y")]
-    assert "has no layer for 1 operator: Greater" in refusal(write(tmp_path / "net.onnx", nodes, ["N", 3], TWO))
+    assert "has no layer for 1 operator: Greater" in refusal_message(
+        write(tmp_path / "net.onnx", nodes, ["N", 3], SCALARS)
+    )
 
 
-def halved(path: Path, inside: bool) -> None:
-    """Replace all weights of a file by 16-bit floats; `inside`: only these, which Cast widens."""
+def halve_weights(path: Path, is_cast: bool) -> None:
+    """Replace all weights of a file by 16-bit floats; is_cast: only these, which Cast widens."""
     model = onnx.load(path)
     for one in model.graph.initializer:
         array = numpy_helper.to_array(one)
         if array.dtype == np.float32:
-            one.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{one.name}.16" if inside else one.name))
-            if inside:
+            one.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{one.name}.16" if is_cast else one.name))
+            if is_cast:
                 name = one.name.removesuffix(".16")
                 model.graph.node.insert(0, helper.make_node("Cast", [one.name], [name], to=TensorProto.FLOAT))
-    if not inside:
+    if not is_cast:
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.elem_type = TensorProto.FLOAT16
     path.write_bytes(model.SerializeToString())
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["everything", "weights"])
-def test_weights_of_16_bits_are_computed_in_float32(inside: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_cast", [False, True], ids=["everything", "weights"])
+def test_weights_of_16_bits_are_computed_in_float32(is_cast: bool, tmp_path: Path) -> None:
     nodes = [node("Conv", "xw", "c"), node("Flatten", "c", "f"), node("Gemm", "fvb", "y")]
     path = write(tmp_path / "net.onnx", nodes, ["N", 2, 4, 4], {"w": f32(3, 2, 3, 3), "v": f32(12, 4), "b": f32(4)})
-    halved(path, inside)
+    halve_weights(path, is_cast)
     model = pellucid.open(path)
     assert {tensor.dtype for tensor in flatten(model.params).values()} == {torch.float32}
     assert len(model.weights) == 3
     x = torch.from_numpy(f32(3, 2, 4, 4))
     session = onnxruntime.InferenceSession(path)
-    (y,) = session.run(None, {"x": x.numpy() if inside else x.half().numpy()})
+    (y,) = session.run(None, {"x": x.numpy() if is_cast else x.half().numpy()})
     torch.testing.assert_close(model(x), torch.from_numpy(y).float(), rtol=1e-2, atol=2e-2)
-    (ours,) = run_onnx(read_onnx(path), [x])
-    assert ours.dtype is (torch.float32 if inside else torch.float16)  # the type sets how closely outputs must agree
-    if inside:
+    (output,) = run_onnx(read_onnx(path), [x])
+    assert output.dtype is (torch.float32 if is_cast else torch.float16)  # the type sets how closely outputs must agree
+    if is_cast:
         torch.testing.assert_close(model(x), torch.from_numpy(y), rtol=1e-5, atol=1e-5)
 
 
 def test_weights_of_16_bits_keep_their_names(tmp_path: Path) -> None:
     path = write(tmp_path / "net.onnx", [node("MatMul", ["x", "fc.weight"], "y")], ["N", 3], {"fc.weight": f32(3, 2)})
-    halved(path, False)
+    halve_weights(path, False)
     _, params = from_onnx(path)
     assert list(flatten(params)) == ["fc.weight"]

@@ -20,11 +20,11 @@ def test_outputs_agree_with_onnxruntime(name: str) -> None:
     model = pellucid.open(MODELS / name)
     session = onnxruntime.InferenceSession(MODELS / name)
     x = torch.rand(3, *model.input_shape, generator=torch.Generator().manual_seed(3)) - 0.5
-    found = model(x)
-    for index, one in enumerate(found if isinstance(found, tuple) else (found,)):
+    outputs = model(x)
+    for index, output in enumerate(outputs if isinstance(outputs, tuple) else (outputs,)):
         each = [session.run(None, {session.get_inputs()[0].name: x[n : n + 1].numpy()})[index] for n in range(3)]
-        want = torch.cat([torch.from_numpy(part) for part in each])
-        assert float((one - want).abs().max()) <= 1e-4 * float(want.abs().max())
+        expected = torch.cat([torch.from_numpy(part) for part in each])
+        assert float((output - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -14,7 +14,7 @@ import pellucid
 from pellucid.data.source import Batch
 from pellucid.layers import Layer, Mode
 from pellucid.nested import map_tree
-from pellucid.network.inputs import nominal
+from pellucid.network.inputs import nominal_shape
 from pellucid.network.summary import multiply_adds
 from pellucid.operators import Convolve, Einsum, MatMul
 from pellucid.training.device import usable_precision
@@ -30,7 +30,7 @@ from tests.opening.networks import (
 )
 
 
-def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
+def build_network(kind: type[nn.Module], seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     network = kind().double()
     for part in network.modules():
@@ -45,40 +45,40 @@ def images(count: int, seed: int = 1) -> Tensor:
     return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def autograd(network: nn.Module, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
+def autograd_gradients(network: nn.Module, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
     x = x.clone().requires_grad_()
     weights = dict(network.named_parameters())
-    found = torch.autograd.grad(network(x), [x, *weights.values()], dy, allow_unused=True)
-    return {key: part for key, part in zip(("input", *weights), found, strict=True) if part is not None}
+    gradients = torch.autograd.grad(network(x), [x, *weights.values()], dy, allow_unused=True)
+    return {key: gradient for key, gradient in zip(("input", *weights), gradients, strict=True) if gradient is not None}
 
 
 def assert_equal_gradients(
-    found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-10, floor: float = FLOOR
+    gradients: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-10, floor: float = FLOOR
 ) -> None:
     """Compare relative to each gradient's largest value; floor: of the network's largest gradient, as in verify."""
-    assert found.keys() == expected.keys()
+    assert gradients.keys() == expected.keys()
     largest = max(1.0, *(float(gradient.abs().max()) for gradient in expected.values()))
     for key, gradient in expected.items():
-        assert found[key].shape == gradient.shape, key
-        gap = float((found[key] - gradient).abs().max())
+        assert gradients[key].shape == gradient.shape, key
+        gap = float((gradients[key] - gradient).abs().max())
         assert gap <= tolerance * float(gradient.abs().max()) + floor * largest, f"{key}: {gap:.1e}"
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_outputs_and_gradients_equal_the_networks(kind: type[nn.Module]) -> None:
-    network = made(kind).eval()
+    network = build_network(kind).eval()
     model = pellucid.open(network, images(2))
     for count in (1, 5):  # another number of examples than in the export
         x = images(count, seed=count)
         y = model(x)
         torch.testing.assert_close(y, network(x).detach(), rtol=1e-12, atol=1e-12)
         dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-        assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+        assert_equal_gradients(model.gradients(x, dy), autograd_gradients(network, x, dy))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_training_mode_equals_the_networks(kind: type[nn.Module]) -> None:
-    network = made(kind).train()
+    network = build_network(kind).train()
     model = pellucid.open(network, images(2))
     assert network.training
     x = images(4)
@@ -86,9 +86,9 @@ def test_training_mode_equals_the_networks(kind: type[nn.Module]) -> None:
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     network.load_state_dict(before)
-    expected = autograd(network, x, dy)
-    found, _ = model.net.forward(map_tree(torch.clone, model.params), x, Mode(train=True))
-    torch.testing.assert_close(found, y.detach(), rtol=1e-12, atol=1e-12)
+    expected = autograd_gradients(network, x, dy)
+    output, _ = model.net.forward(map_tree(torch.clone, model.params), x, Mode(train=True))
+    torch.testing.assert_close(output, y.detach(), rtol=1e-12, atol=1e-12)
     assert_equal_gradients(model.gradients(x, dy, train=True), expected)
     counts = {key for key in before if key.endswith("num_batches_tracked")}
     for key, value in network.state_dict().items():
@@ -98,12 +98,12 @@ def test_training_mode_equals_the_networks(kind: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_float32_equals_the_networks_up_to_rounding(kind: type[nn.Module]) -> None:
-    network, x = made(kind).float().eval(), images(3).float()
+    network, x = build_network(kind).float().eval(), images(3).float()
     model = pellucid.open(network, x)
     y = network(x).detach()
     assert (model(x) - y).abs().max() <= 1e-5 * y.abs().max()
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2))
-    assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy), 1e-4, 1e-6)
+    assert_equal_gradients(model.gradients(x, dy), autograd_gradients(network, x, dy), 1e-4, 1e-6)
 
 
 class Dropping(nn.Module):
@@ -118,22 +118,22 @@ class Dropping(nn.Module):
 
 
 def test_gradients_through_dropout_equal_those_with_its_factors() -> None:
-    network, x = made(Dropping).train(), images(1)
+    network, x = build_network(Dropping).train(), images(1)
     model = pellucid.open(network, images(2))
     dy = torch.randn(1, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    found = model.gradients(x, dy, train=True)
+    gradients = model.gradients(x, dy, train=True)
     assert isinstance(network, Dropping)
     hidden = torch.tanh(network.first(x[:, :, ::4, ::4].flatten(1)))
-    factors = (found["last.weight"][0] / (dy[0, 0] * hidden[0])).detach()  # dC/dw = dy * hidden * factor
+    factors = (gradients["last.weight"][0] / (dy[0, 0] * hidden[0])).detach()  # dC/dw = dy * hidden * factor
     assert ((factors.abs() < 1e-9) | ((factors - 4 / 3).abs() < 1e-9)).all()
     assert 0.7 <= (factors > 0).double().mean() <= 0.8
     network.factors = (factors > 0.5).double() * 4 / 3
-    assert_equal_gradients(found, autograd(network, x, dy))
+    assert_equal_gradients(gradients, autograd_gradients(network, x, dy))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_weights_have_the_keys_of_the_state_dict_and_go_back(kind: type[nn.Module]) -> None:
-    network = made(kind).eval()
+def test_weights_have_the_keys_of_the_state_dict_and_load_into_the_network(kind: type[nn.Module]) -> None:
+    network = build_network(kind).eval()
     model = pellucid.open(network, images(2))
     learned = dict(network.named_parameters())
     assert learned.keys() <= model.weights.keys()
@@ -141,20 +141,20 @@ def test_weights_have_the_keys_of_the_state_dict_and_go_back(kind: type[nn.Modul
         if key in learned:
             tensor.mul_(1.25)
     assert all(not torch.equal(model.weights[key], tensor) for key, tensor in learned.items() if tensor.any())
-    other = made(kind, seed=9).eval()
+    other = build_network(kind, seed=9).eval()
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other(images(3)).detach(), model(images(3)), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_saved_models_load_with_the_same_outputs(kind: type[nn.Module], tmp_path: Path) -> None:
-    model, file = pellucid.open(made(kind), images(2)), tmp_path / "opened.safetensors"
+    model, file = pellucid.open(build_network(kind), images(2)), tmp_path / "opened.safetensors"
     model.save(file)
     assert torch.equal(pellucid.Model.load(file)(images(3)), model(images(3)))
 
 
 def test_nodes_have_the_paths_of_the_modules() -> None:
-    paths = [row.path for row in pellucid.open(made(ResNet), images(2)).summary().rows]
+    paths = [row.path for row in pellucid.open(build_network(ResNet), images(2)).summary().rows]
     block = [path.removeprefix("layer1.1.") for path in paths if path.startswith("layer1.1.")]
     assert block == [
         "conv1", "bn1", "relu", "conv2", "bn2", "downsample.0", "downsample.1", "add", "relu~2",
@@ -165,15 +165,15 @@ def test_nodes_have_the_paths_of_the_modules() -> None:
 @pytest.mark.slow
 def test_summary_counts_every_parameter_and_the_multiply_adds_that_pytorch_counts() -> None:
     for kind in NETWORKS:
-        network = made(kind)
+        network = build_network(kind)
         counted = sum(part.numel() for part in network.parameters())
         model = pellucid.open(network, images(2))
-        found = model.summary()
-        assert found.parameters == counted, kind
-        x = torch.zeros(1, *nominal(model.input_shape), dtype=torch.float64)
+        summary = model.summary()
+        assert summary.parameters == counted, kind
+        x = torch.zeros(1, *nominal_shape(model.input_shape), dtype=torch.float64)
         with FlopCounterMode(display=False) as flops, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             network(x)  # products of attention are counted in its slow form only
-        assert 2 * found.multiply_adds == flops.get_total_flops(), kind
+        assert 2 * summary.multiply_adds == flops.get_total_flops(), kind
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,13 @@ def test_multiply_adds_of_operators_are_half_of_what_pytorch_counts(layer: Layer
     assert 2 * multiply_adds(layer, {}, xs, y) == flops.get_total_flops() > 0
 
 
-def test_a_sum_over_one_tensor_has_no_products() -> None:
+def test_an_einsum_of_one_tensor_has_no_multiply_adds() -> None:
     x = torch.rand(1, 3, 4)
     assert multiply_adds(Einsum("nij->ni"), {}, x, x.sum(2)) == 0
 
 
 def test_a_module_used_twice_gathers_its_gradients_in_one_node() -> None:
-    model = pellucid.open(made(Siamese), images(2))
+    model = pellucid.open(build_network(Siamese), images(2))
     rows = {row.path: row.uses for row in model.summary().rows}
     assert rows["arm.0"] == rows["arm.1"] == 2
     assert rows["embed.weight"] == 1
@@ -217,7 +217,7 @@ def test_writes_into_views_are_exact() -> None:
     model = pellucid.open(Halves(), x)
     dy = torch.ones(3, 3 * 16 * 16, dtype=torch.float64)
     assert torch.equal(model(x), Halves()(x))
-    assert torch.equal(model.gradients(x, dy)["input"], autograd(Halves(), x, dy)["input"])
+    assert torch.equal(model.gradients(x, dy)["input"], autograd_gradients(Halves(), x, dy)["input"])
 
 
 def test_modules_that_differ_in_training_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,13 +229,13 @@ def test_modules_that_differ_in_training_are_noted(capsys: pytest.CaptureFixture
     assert "0 (Depth) may compute something else in training" in capsys.readouterr().err
     pellucid.open(Depth(), images(2))
     assert "the network itself (Depth) may compute something else in training" in capsys.readouterr().err
-    pellucid.open(made(ResNet), images(2))
+    pellucid.open(build_network(ResNet), images(2))
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", [ResNet, ViT])
 def test_fine_tuning_equals_training_in_pytorch(kind: type[nn.Module]) -> None:
-    network = made(kind).train()
+    network = build_network(kind).train()
     model = pellucid.open(network, images(2), optimizer=pellucid.Momentum(0.05, momentum=0.9), classes=5)
     x, labels = images(40), torch.arange(40) % 5
     model.fit(x, labels, epochs=20, batch_size=40, verbose=False)  # one batch in each epoch
@@ -254,7 +254,7 @@ def test_a_step_in_bf16_is_that_of_pytorch_rounded(kind: type[nn.Module]) -> Non
     """Position embeddings, layer scale and masks are in bfloat16, too, as the layers that take their sums need them."""
     if usable_precision("bf16")[0] != "bf16":
         pytest.skip("this processor has no bfloat16 instructions")
-    network, x, labels = made(kind).float().train(), images(20).float(), torch.arange(20) % 5
+    network, x, labels = build_network(kind).float().train(), images(20).float(), torch.arange(20) % 5
     loss = F.cross_entropy(network(x), labels)
     expected = torch.autograd.grad(loss, list(network.parameters()))
     model = pellucid.open(network, x[:2], classes=5)
@@ -269,11 +269,13 @@ def test_a_step_in_bf16_is_that_of_pytorch_rounded(kind: type[nn.Module]) -> Non
 
 def test_swin_and_convnext_are_verified_and_traced() -> None:
     for kind in (ConvNeXt, Swin):
-        model = pellucid.open(made(kind), images(2), classes=5)
+        model = pellucid.open(build_network(kind), images(2), classes=5)
         x, labels = images(2), torch.tensor([0, 3])
         assert model.verify(x, labels, samples=2).ok
         trace = model.trace(x[:1], labels[:1])
         assert trace["head.weight"].shape == (5, 6 if kind is ConvNeXt else 8)
         gradient = model.explain(x, "saliency", target=2, signed=True)
         dy = F.one_hot(torch.tensor([2, 2]), 5).double()
-        torch.testing.assert_close(gradient, autograd(made(kind).eval(), x, dy)["input"], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(
+            gradient, autograd_gradients(build_network(kind).eval(), x, dy)["input"], rtol=1e-10, atol=1e-12
+        )

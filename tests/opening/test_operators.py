@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid.errors import PellucidError
-from tests.opening.test_opened import assert_equal_gradients, autograd, images
+from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images
 
 torch.manual_seed(0)
 MASK = torch.rand(16, 16) > 0.5
@@ -77,7 +77,7 @@ def assert_opens(network: nn.Module) -> pellucid.Model:
         y = model(x)
         torch.testing.assert_close(y, network(x).detach(), rtol=1e-12, atol=1e-12)
         dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-        assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+        assert_equal_gradients(model.gradients(x, dy), autograd_gradients(network, x, dy))
     return model
 
 
@@ -143,7 +143,7 @@ class Scalars(nn.Module):
         return x * self.one.squeeze(0) + self.none.expand(3, 1, 1)
 
 
-class Exact(nn.Module):
+class FullPrecision(nn.Module):
     """A part that computes in full precision also under mixed precision, as the attention of EfficientViT."""
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class Exact(nn.Module):
         return self.slope(self.norm(y) * 2)
 
 
-@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Scalars, Exact])
+@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Scalars, FullPrecision])
 def test_network_equals_pytorchs(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     assert_opens(kind().double().eval())
@@ -169,7 +169,7 @@ def test_module_with_two_paths_is_one_node_with_two_uses() -> None:
     assert uses == {"encoding": 2, "blocks.0.1": 1, "blocks.0.2": 2, "add": 1, "add~2": 1}
 
 
-def test_weights_of_a_module_with_two_paths_go_back() -> None:
+def test_weights_of_a_module_with_two_paths_load_into_the_network() -> None:
     torch.manual_seed(0)
     network = TwoPaths().double().eval()
     model = pellucid.open(network, images(2))

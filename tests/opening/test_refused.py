@@ -143,7 +143,7 @@ class Applied(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("function", "why"),
+    ("function", "message"),
     [
         (lambda _, x: x.mean((1, 2, 3)) + torch.ones(len(x) + 1)[1:] * torch.arange(len(x)), "number of examples"),
         (lambda _, x: (x.sum((1, 2, 3)), torch.arange(len(x)) * 2.0), "an output of the network: it reads a constant"),
@@ -153,8 +153,8 @@ class Applied(nn.Module):
         (lambda self, x: F.linear(x, self.vector), "the weight is a vector"),
     ],
 )
-def test_what_cannot_be_opened_is_refused_in_one_line(function: Any, why: str) -> None:
-    with pytest.raises(PellucidError, match=why) as caught:
+def test_what_cannot_be_opened_is_refused_in_one_line(function: Any, message: str) -> None:
+    with pytest.raises(PellucidError, match=message) as caught:
         pellucid.open(Applied(function).double(), images(2))
     assert "\n" not in str(caught.value)
 
@@ -165,7 +165,7 @@ class Pretending(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("open_arguments", "message"),
     [
         ((3, images(2)), "not int"),
         (("model.pt", images(2)), "model.pt is neither an ONNX file"),
@@ -174,9 +174,9 @@ class Pretending(nn.Module):
         ((ResNet(), None), "give an example input for ResNet"),
     ],
 )
-def test_other_values_are_refused(given: Any, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
-        pellucid.open(*given)
+def test_other_values_are_refused(open_arguments: Any, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
+        pellucid.open(*open_arguments)
 
 
 def test_a_network_that_computes_something_else_under_export_is_refused() -> None:
@@ -190,9 +190,9 @@ class Rounding(nn.Module):
 
 
 def test_a_network_that_computes_in_float32_opens_in_float32_only() -> None:
-    why = r"differs from the network's by .*; inner computes in float32: open the network in float32"
+    message = r"differs from the network's by .*; inner computes in float32: open the network in float32"
     network = nn.Sequential(OrderedDict(inner=Rounding()))
-    with pytest.raises(PellucidError, match=why):
+    with pytest.raises(PellucidError, match=message):
         pellucid.open(network, images(2))
     x = images(2).float()
     torch.testing.assert_close(pellucid.open(network, x)(x), network(x), rtol=1e-6, atol=0)

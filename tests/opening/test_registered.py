@@ -14,42 +14,42 @@ from pellucid import registry
 from pellucid.errors import PellucidError
 from pellucid.opening import missing
 from pellucid.operators import TensorLayer
-from tests.opening.test_opened import assert_equal_gradients, autograd, images
+from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, images
 
 
-class Kept(NamedTuple):
+class InputCache(NamedTuple):
     x: Tensor
 
 
 @dataclass(frozen=True)
 class HyperbolicSine(TensorLayer):
-    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, Kept]:
-        return x.sinh(), Kept(x)
+    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, InputCache]:
+        return x.sinh(), InputCache(x)
 
-    def backward(self, params: Any, cache: Kept, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    def backward(self, params: Any, cache: InputCache, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
         return dy * cache.x.cosh(), {}
 
 
 @dataclass(frozen=True)
 class WrongSlope(HyperbolicSine):
-    def backward(self, params: Any, cache: Kept, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    def backward(self, params: Any, cache: InputCache, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
         return dy * cache.x.sinh(), {}
 
 
 @dataclass(frozen=True)
 class WrongValue(HyperbolicSine):
-    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, Kept]:
-        return x.sinh() + 1e-6, Kept(x)
+    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, InputCache]:
+        return x.sinh() + 1e-6, InputCache(x)
 
 
 @dataclass(frozen=True)
 class Shrink(TensorLayer):
     lambd: float = 0.5
 
-    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, Kept]:
-        return x * (x.abs() > self.lambd), Kept(x)
+    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, InputCache]:
+        return x * (x.abs() > self.lambd), InputCache(x)
 
-    def backward(self, params: Any, cache: Kept, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    def backward(self, params: Any, cache: InputCache, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
         return dy * (cache.x.abs() > self.lambd), {}
 
 
@@ -59,13 +59,13 @@ class Waves(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
+def restored_registries() -> Iterator[None]:
     """Remove registered layers at the end of a test."""
-    before, parts = dict(missing.REGISTERED), dict(registry.REGISTERED)
+    translations, registered_types = dict(missing.REGISTERED), dict(registry.REGISTERED)
     yield
-    for table, kept in ((missing.REGISTERED, before), (registry.REGISTERED, parts)):
-        table.clear()
-        table.update(kept)
+    for registry_dict, saved_entries in ((missing.REGISTERED, translations), (registry.REGISTERED, registered_types)):
+        registry_dict.clear()
+        registry_dict.update(saved_entries)
 
 
 def test_registered_layers_open_a_network_that_is_saved_and_loaded(tmp_path: Path) -> None:
@@ -75,32 +75,32 @@ def test_registered_layers_open_a_network_that_is_saved_and_loaded(tmp_path: Pat
     model = pellucid.open(Waves(), x)
     torch.testing.assert_close(model(x), Waves()(x), rtol=1e-12, atol=1e-12)
     dy = torch.randn(3, 3, dtype=torch.float64)
-    assert_equal_gradients(model.gradients(x, dy), autograd(Waves(), x, dy))
+    assert_equal_gradients(model.gradients(x, dy), autograd_gradients(Waves(), x, dy))
     model.save(tmp_path / "waves.safetensors")
     assert torch.equal(pellucid.Model.load(tmp_path / "waves.safetensors")(x), model(x))
 
 
 @pytest.mark.parametrize(
-    ("layer", "why"),
+    ("layer", "message"),
     [
         (WrongSlope, "the gradient of WrongSlope with respect to input 0 differs by"),
         (WrongValue, "the output of WrongValue differs by 1e-06"),
         (nn.ReLU, "is not a class of layers"),
     ],
 )
-def test_wrong_layers_are_refused(layer: Any, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
+def test_wrong_layers_are_refused(layer: Any, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         pellucid.register_op("aten.sinh", layer)
     with pytest.raises(PellucidError, match="no layer for 2 operators"):
         pellucid.open(Waves(), images(2))
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "message"),
     [("aten.nothing", "PyTorch has no operator"), ("relu", "has no operator"), ("aten.relu", "has a layer already")],
 )
-def test_other_operators_are_refused(name: str, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
+def test_other_operators_are_refused(name: str, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         pellucid.register_op(name, HyperbolicSine)
 
 
@@ -126,10 +126,10 @@ def test_class_in_the_note_works_with_its_gradient_filled_in() -> None:
 class HalfRight(TensorLayer):
     """A celu whose derivative is right for positive numbers only."""
 
-    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, Kept]:
-        return torch.celu(x), Kept(x)
+    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, InputCache]:
+        return torch.celu(x), InputCache(x)
 
-    def backward(self, params: Any, cache: Kept, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    def backward(self, params: Any, cache: InputCache, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
         return dy, {}
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid.explain import ledger
-from tests.opening.modified import relevance_of
+from tests.opening.modified_gradients import relevance_of
 from tests.opening.networks import (
     ConvNeXt,
     DeiT,
@@ -22,8 +22,8 @@ from tests.opening.networks import (
     Swin,
     ViT,
 )
-from tests.opening.rare import Standardized, Summed
-from tests.opening.test_opened import images, made
+from tests.opening.rare_operators import EinsumAttention, StandardizedWeights
+from tests.opening.test_opened import build_network, images
 
 
 class SegFormer(nn.Module):
@@ -55,7 +55,7 @@ class SegFormer(nn.Module):
         return self.proj((weights @ v).transpose(1, 2).reshape(n, t, c))
 
 
-KINDS = [
+NETWORK_PARAMS = [
     ResNet,
     ViT,
     DeiT,
@@ -66,8 +66,8 @@ KINDS = [
     Siamese,
     ShuffleNet,
     SegFormer,
-    Standardized,
-    Summed,
+    StandardizedWeights,
+    EinsumAttention,
 ]
 
 
@@ -76,65 +76,75 @@ X = images(2)
 
 
 @cache
-def opened(kind: type[nn.Module]) -> pellucid.Model:
-    return pellucid.open(made(kind), X, classes=5)
+def open_model(kind: type[nn.Module]) -> pellucid.Model:
+    return pellucid.open(build_network(kind), X, classes=5)
 
 
 @cache
-def expected(kind: type[nn.Module], composite: str) -> Any:
-    return relevance_of(made(kind).eval(), X, 1, composite == "cp_lrp")
+def expected_relevance(kind: type[nn.Module], composite: str) -> Any:
+    return relevance_of(build_network(kind).eval(), X, 1, composite == "cp_lrp")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORK_PARAMS)
 @pytest.mark.parametrize("composite", ["cp_lrp", "attn_lrp"])
 def test_relevance_is_the_input_times_the_modified_gradient(kind: type[nn.Module], composite: str) -> None:
-    found = opened(kind).explain(X, "lrp", target=1, composite=composite, epsilon=1e-16)
-    relevance, _, _ = expected(kind, composite)
-    assert float((found - relevance).abs().max() / relevance.abs().max()) <= 1e-10
+    explanation = open_model(kind).explain(X, "lrp", target=1, composite=composite, epsilon=1e-16)
+    relevance, _, _ = expected_relevance(kind, composite)
+    assert float((explanation - relevance).abs().max() / relevance.abs().max()) <= 1e-10
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORK_PARAMS)
 @pytest.mark.parametrize(
     ("composite", "options"),
     [*((name, {}) for name in COMPOSITES), ("attn_lrp", {"gamma": 0.25, "epsilon": 0.1})],
     ids=str,
 )
-def test_the_ledger_closes(kind: type[nn.Module], composite: str, options: dict[str, float]) -> None:
-    model = opened(kind)
-    found = ledger(model.net, model.params, X, 1, composite=composite, **options)
-    score = float(made(kind).eval()(X)[:, 1].sum().detach())
-    assert found.score == pytest.approx(score, rel=1e-12)
-    assert abs(score - float(found.map.sum()) - sum(one.relevance for one in found.absorbed)) <= 1e-10 * abs(score)
-    assert abs(found.gap) <= 1e-10 * abs(score)
+def test_the_ledger_sums_to_the_score(kind: type[nn.Module], composite: str, options: dict[str, float]) -> None:
+    model = open_model(kind)
+    explanation = ledger(model.net, model.params, X, 1, composite=composite, **options)
+    score = float(build_network(kind).eval()(X)[:, 1].sum().detach())
+    assert explanation.score == pytest.approx(score, rel=1e-12)
+    assert abs(
+        score - float(explanation.map.sum()) - sum(one.relevance for one in explanation.absorbed)
+    ) <= 1e-10 * abs(score)
+    assert abs(explanation.gap) <= 1e-10 * abs(score)
 
 
-@pytest.mark.parametrize("kind", [ViT, DeiT, ConvNeXt, Swin, SegFormer, Standardized, Summed])
+@pytest.mark.parametrize("kind", [ViT, DeiT, ConvNeXt, Swin, SegFormer, StandardizedWeights, EinsumAttention])
 @pytest.mark.parametrize("composite", ["cp_lrp", "attn_lrp"])
 def test_the_parts_of_the_ledger_are_parameters_times_their_modified_gradients(kind: Any, composite: str) -> None:
-    model = opened(kind)
-    found = ledger(model.net, model.params, X, 1, composite=composite, epsilon=1e-16)
-    relevance, of_weights, scores = expected(kind, composite)
+    model = open_model(kind)
+    explanation = ledger(model.net, model.params, X, 1, composite=composite, epsilon=1e-16)
+    relevance, weight_relevance, scores = expected_relevance(kind, composite)
     shares = {
-        key: float(part.sum()) for key, part in of_weights.items() if key.endswith("bias") or not key.endswith("weight")
+        key: float(part.sum())
+        for key, part in weight_relevance.items()
+        if key.endswith("bias") or not key.endswith("weight")
     }
     keys = {"bias": "{}.bias", "parameter": "{}"}
     absorbed: dict[str, float] = {}
-    for one in found.absorbed:
+    for one in explanation.absorbed:
         if one.cause in keys:  # a layer that is used twice has two entries
             key = keys[one.cause].format(one.path)
             absorbed[key] = absorbed.get(key, 0.0) + one.relevance
     size = float(scores.abs().sum())
     for key in shares | absorbed:
         assert absorbed.get(key, 0.0) == pytest.approx(shares.get(key, 0.0), rel=1e-8, abs=1e-10 * size), key
-    rest = float(scores.sum() - relevance.sum()) - sum(shares.values())
-    others = {cause: part for cause, part in found.by_cause().items() if cause not in keys}
-    assert others.get("softmax", 0.0) + others.get("constant", 0.0) == pytest.approx(rest, abs=1e-9 * size)
-    assert abs(others.get("stabilizer", 0.0)) <= 1e-9 * size
-    assert composite == "attn_lrp" or kind in (Swin, Standardized, Summed) or abs(rest) <= 1e-9 * size
+    unattributed = float(scores.sum() - relevance.sum()) - sum(shares.values())
+    other_causes = {cause: part for cause, part in explanation.by_cause().items() if cause not in keys}
+    assert other_causes.get("softmax", 0.0) + other_causes.get("constant", 0.0) == pytest.approx(
+        unattributed, abs=1e-9 * size
+    )
+    assert abs(other_causes.get("stabilizer", 0.0)) <= 1e-9 * size
+    assert (
+        composite == "attn_lrp"
+        or kind in (Swin, StandardizedWeights, EinsumAttention)
+        or abs(unattributed) <= 1e-9 * size
+    )
 
 
-def test_a_ledger_in_words() -> None:
-    model = opened(ViT)
+def test_text_of_a_ledger() -> None:
+    model = open_model(ViT)
     text = str(ledger(model.net, model.params, X, 1, composite="cp_lrp"))
     assert text.startswith("score ")
     assert "  parameter" in text
@@ -143,20 +153,20 @@ def test_a_ledger_in_words() -> None:
 
 
 def test_a_model_returns_the_ledger_of_its_explanation() -> None:
-    model = opened(ViT)
-    found = model.ledger(X, 1, composite="attn_lrp")
-    assert torch.equal(found.map, model.explain(X, "lrp", target=1, composite="attn_lrp"))
-    assert abs(found.gap) <= 1e-10 * abs(found.score)
+    model = open_model(ViT)
+    explanation = model.ledger(X, 1, composite="attn_lrp")
+    assert torch.equal(explanation.map, model.explain(X, "lrp", target=1, composite="attn_lrp"))
+    assert abs(explanation.gap) <= 1e-10 * abs(explanation.score)
 
 
 @pytest.mark.parametrize("row", [3, 15, 27], ids=["query", "key", "value"])
 def test_a_trace_follows_weights_of_attention_to_the_loss(row: int) -> None:
-    network, labels = made(ViT).eval(), torch.tensor([0])
+    network, labels = build_network(ViT).eval(), torch.tensor([0])
     weight = network.get_parameter("blocks.0.self_attention.in_proj_weight")
     (gradient,) = torch.autograd.grad(F.cross_entropy(network(X[:1]), labels), weight)
-    found = opened(ViT).trace(X[:1], labels).explain(f"blocks.0.self_attention.in_proj_weight[{row}, 2]")
-    assert found.gradient == pytest.approx(float(gradient[row, 2]), rel=1e-9)
-    assert all(abs(link.total - link.gradient) <= link.bound for link in found.links)
-    titles = {link.title for link in found.links}
+    explanation = open_model(ViT).trace(X[:1], labels).explain(f"blocks.0.self_attention.in_proj_weight[{row}, 2]")
+    assert explanation.gradient == pytest.approx(float(gradient[row, 2]), rel=1e-9)
+    assert all(abs(link.total - link.gradient) <= link.bound for link in explanation.links)
+    titles = {link.title for link in explanation.links}
     assert any(title.startswith("Attention") for title in titles)
-    assert any(link.where == "loss" for link in found.links)
+    assert any(link.where == "loss" for link in explanation.links)

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 import pellucid
 from pellucid.errors import PellucidError
 from tests.opening.networks import ConvNeXt, EfficientNet, MobileNetV3, ResNet, ShuffleNet, Swin, UNet, ViT
-from tests.opening.test_opened import assert_equal_gradients, autograd, images, made
+from tests.opening.test_opened import assert_equal_gradients, autograd_gradients, build_network, images
 
 
 @pytest.mark.parametrize("kind", [ResNet, ConvNeXt, EfficientNet, MobileNetV3, ShuffleNet])
 def test_convolutional_networks_take_images_of_another_size(kind: type[nn.Module], tmp_path: Path) -> None:
-    network = made(kind).eval()
+    network = build_network(kind).eval()
     model = pellucid.open(network, images(2))
     assert model.input_shape == (3, None, None)
     model.save(tmp_path / "opened.safetensors")
@@ -23,29 +23,29 @@ def test_convolutional_networks_take_images_of_another_size(kind: type[nn.Module
     for one in (model, pellucid.Model.load(tmp_path / "opened.safetensors")):
         torch.testing.assert_close(one(x), network(x).detach(), rtol=1e-12, atol=1e-12)
     dy = torch.randn(2, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+    assert_equal_gradients(model.gradients(x, dy), autograd_gradients(network, x, dy))
 
 
 def test_networks_whose_layers_need_the_size_of_the_example_keep_it() -> None:
     for kind in (ViT, Swin, UNet):
-        model = pellucid.open(made(kind), images(2))
+        model = pellucid.open(build_network(kind), images(2))
         assert model.input_shape == (3, 16, 16)
         with pytest.raises(PellucidError, match=r"the network takes \(3, 16, 16\)"):
             model(torch.zeros(1, 3, 32, 32))
 
 
-class Odd(nn.Module):
+class SizeDependentPadding(nn.Module):
     """A padding that depends on whether the height is odd, as of TensorFlow."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(F.pad(x, (0, 0, 0, x.shape[2] % 2)), 2).flatten(2).sum(2)
 
 
-def test_a_padding_that_depends_on_the_size_is_seen() -> None:
-    assert pellucid.open(Odd(), images(2)).input_shape == (3, 16, 16)
+def test_a_padding_that_depends_on_the_size_keeps_the_size_fixed() -> None:
+    assert pellucid.open(SizeDependentPadding(), images(2)).input_shape == (3, 16, 16)
 
 
-class Grid(nn.Module):
+class ResizedPositions(nn.Module):
     """A position for each of the patches that the example has, whose number near sizes share; others are resized."""
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ class Grid(nn.Module):
         return (y + (self.positions if same else F.interpolate(self.positions, y.shape[2:]))).sum((2, 3))
 
 
-def test_positions_that_other_sizes_resize_are_seen() -> None:
+def test_positions_that_other_sizes_resize_keep_the_size_fixed() -> None:
     x = torch.randn(2, 3, 160, 160, dtype=torch.float64)
-    model = pellucid.open(Grid().double(), x)
+    model = pellucid.open(ResizedPositions().double(), x)
     assert model.input_shape == (3, 160, 160)
 
 
-class Multiple(nn.Module):
+class EvenSizesOnly(nn.Module):
     """Only sizes that are multiples of 32 are taken."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,10 +76,10 @@ class Multiple(nn.Module):
 
 @pytest.mark.parametrize("side", [64, 160])
 def test_networks_that_refuse_odd_sizes_may_take_others(side: int) -> None:
-    assert pellucid.open(Multiple(), torch.rand(1, 3, side, side)).input_shape == (3, None, None)
+    assert pellucid.open(EvenSizesOnly(), torch.rand(1, 3, side, side)).input_shape == (3, None, None)
 
 
-class Adapting(nn.Module):
+class StoresSize(nn.Module):
     """A window that becomes smaller with the image and stays so, as of Swin in transformers."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Adapting(nn.Module):
 
 
 def test_what_a_network_remembers_of_other_sizes_is_undone() -> None:
-    network, x = Adapting(), torch.rand(2, 3, 224, 224)
+    network, x = StoresSize(), torch.rand(2, 3, 224, 224)
     pellucid.open(network, x)  # which tries a smaller image too
     assert (network.window, network.seen) == (200, [])
     assert network.options is network.same

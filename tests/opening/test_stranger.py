@@ -21,7 +21,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The names that the code of the page has defined, and the folder in which it ran."""
     folder = tmp_path_factory.mktemp("stranger")
     names: dict[str, Any] = {"__name__": "page", "folder": folder}
@@ -32,10 +32,10 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return names
 
 
-def timms(followed: dict[str, Any], file: str) -> Any:
+def timm_network(tutorial: dict[str, Any], file: str) -> Any:
     """Return timm's network with the weights of a file that the page has written."""
-    network = followed["timm"].create_model("test_resnet", num_classes=10)
-    network.load_state_dict(safetensors.torch.load_file(followed["folder"] / file))
+    network = tutorial["timm"].create_model("test_resnet", num_classes=10)
+    network.load_state_dict(safetensors.torch.load_file(tutorial["folder"] / file))
     return network.eval()
 
 
@@ -44,8 +44,8 @@ def standardized(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_the_dead_channel_is_the_one_whose_removal_changes_nothing(followed: dict[str, Any]) -> None:
-    network, x = timms(followed, "trained.safetensors"), standardized(followed["few"])
+def test_the_dead_channel_is_the_one_whose_removal_changes_nothing(tutorial: dict[str, Any]) -> None:
+    network, x = timm_network(tutorial, "trained.safetensors"), standardized(tutorial["few"])
     expected, unchanged = network(x), []
     for channel in range(32):  # silenced in timm by a hook, which knows nothing of the opened network
         hook = network.layer1[0].act1.register_forward_hook(
@@ -54,38 +54,41 @@ def test_the_dead_channel_is_the_one_whose_removal_changes_nothing(followed: dic
         if torch.equal(network(x), expected):
             unchanged.append(channel)
         hook.remove()
-    assert followed["dead"] == unchanged == [5]
+    assert tutorial["dead"] == unchanged == [5]
 
 
-def test_the_gradients_of_the_dead_channel_are_those_of_automatic_differentiation(followed: dict[str, Any]) -> None:
-    network, x = timms(followed, "trained.safetensors"), standardized(followed["few"])
-    F.cross_entropy(network(x), followed["labels"], reduction="sum").backward()
+def test_the_gradients_of_the_dead_channel_are_those_of_automatic_differentiation(tutorial: dict[str, Any]) -> None:
+    network, x = timm_network(tutorial, "trained.safetensors"), standardized(tutorial["few"])
+    F.cross_entropy(network(x), tutorial["labels"], reduction="sum").backward()
     expected = network.layer1[0].conv1.weight.grad
-    torch.testing.assert_close(followed["gradients"]["layer1.0.conv1.weight"], expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(tutorial["gradients"]["layer1.0.conv1.weight"], expected, rtol=1e-3, atol=1e-3)
     assert not expected[5].any()
 
 
 @torch.no_grad()
-def test_the_explained_mistake_is_one_of_timms(followed: dict[str, Any]) -> None:
-    image, said, true = followed["image"], followed["said"], followed["true"]
-    scores = timms(followed, "trained.safetensors")(standardized(image))[0]
-    assert int(scores.argmax()) == said != true == int(followed["test_y"][followed["wrong"]])
-    model = pellucid.open("timm:test_resnet", weights=followed["folder"] / "trained.safetensors", classes=10)
+def test_the_explained_mistake_is_one_of_timms(tutorial: dict[str, Any]) -> None:
+    image, said, true = tutorial["image"], tutorial["said"], tutorial["true"]
+    scores = timm_network(tutorial, "trained.safetensors")(standardized(image))[0]
+    assert int(scores.argmax()) == said != true == int(tutorial["test_y"][tutorial["wrong"]])
+    model = pellucid.open("timm:test_resnet", weights=tutorial["folder"] / "trained.safetensors", classes=10)
     ledger = model.ledger(image, target=said)
     assert ledger.score == pytest.approx(float(scores[said]), rel=1e-4)
     assert abs(ledger.gap) <= 1e-5 * abs(ledger.score)
-    torch.testing.assert_close(ledger.map.sum(1)[0], followed["maps"][followed["names"][said]], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(ledger.map.sum(1)[0], tutorial["maps"][tutorial["names"][said]], rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
-def test_the_tuned_head_goes_back_to_timm_with_equal_outputs(followed: dict[str, Any]) -> None:
-    before, after = timms(followed, "trained.safetensors"), timms(followed, "for-timm.safetensors")
-    x, y = standardized(followed["test_x"]), followed["test_y"]
+def test_the_tuned_head_goes_back_to_timm_with_equal_outputs(tutorial: dict[str, Any]) -> None:
+    before, after = (
+        timm_network(tutorial, "trained.safetensors"),
+        timm_network(tutorial, "for-timm.safetensors"),
+    )
+    x, y = standardized(tutorial["test_x"]), tutorial["test_y"]
     states = before.state_dict(), after.state_dict()
     assert {key for key in states[0] if not torch.equal(states[0][key], states[1][key])} == {"fc.weight", "fc.bias"}
     expected = after(x)
-    for model in (followed["model"], pellucid.Model.load(followed["folder"] / "tuned.safetensors")):
-        gap = float((model(followed["test_x"]) - expected).abs().max() / expected.abs().max())
+    for model in (tutorial["model"], pellucid.Model.load(tutorial["folder"] / "tuned.safetensors")):
+        gap = float((model(tutorial["test_x"]) - expected).abs().max() / expected.abs().max())
         assert gap <= 1e-5
     right = [(network(x).argmax(1) == y).float().mean() for network in (before, after)]
     assert right[1] > right[0]

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed: pip install -e .[open]"),
 ]
 NAME = "test_resnet"  # 470,000 parameters
-HALF = torch.tensor([0.5, 0.5, 0.5])[:, None, None]  # the mean and the standard deviation of its data
+DATA_MEAN_AND_STD = torch.tensor([0.5, 0.5, 0.5])[:, None, None]  # the mean and the standard deviation of its data
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def test_inputs_are_standardized_as_the_data_of_the_network(timm: Any) -> None:
     network = timm.create_model(NAME, num_classes=4).eval()
     network.load_state_dict(model.state_dict())
     x = images(3)
-    torch.testing.assert_close(model(x), network((x - HALF) / HALF).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model(x), network((x - DATA_MEAN_AND_STD) / DATA_MEAN_AND_STD).detach(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_random_weights_depend_on_the_seed_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +64,9 @@ def test_weights_come_from_a_file(timm: Any, suffix: str, tmp_path: Path, capsys
     model = pellucid.open(f"timm:{NAME}", weights=path, classes=["ant", "bee", "cat", "dog"])
     assert model.classes == ("ant", "bee", "cat", "dog")
     x = images(2)
-    torch.testing.assert_close(model(x), network((x - HALF) / HALF).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model(x), network((x - DATA_MEAN_AND_STD) / DATA_MEAN_AND_STD).detach(), rtol=1e-4, atol=1e-5
+    )
     assert capsys.readouterr().err == ""
     with pytest.raises(PellucidError, match=r"does not fit the network: fc\.weight is float32 4x96, not float32 1000x"):
         pellucid.open(f"timm:{NAME}", weights=path)
@@ -82,7 +86,7 @@ def test_a_picture_is_resized_to_the_size_of_the_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "message"),
     [
         ("test_resnt", r"timm [\d.]+ has no network 'test_resnt'; did you mean 'test_resnet'"),
         ("", "has no network ''; timm.list_models"),
@@ -91,8 +95,8 @@ def test_a_picture_is_resized_to_the_size_of_the_data(tmp_path: Path) -> None:
         (f"{NAME}.none", f"timm cannot build timm:{NAME}.none"),
     ],
 )
-def test_unknown_names_are_refused_in_one_line(name: str, why: str) -> None:
-    with pytest.raises(PellucidError, match=why) as caught:
+def test_unknown_names_are_refused_in_one_line(name: str, message: str) -> None:
+    with pytest.raises(PellucidError, match=message) as caught:
         pellucid.open(f"timm:{name}")
     assert "\n" not in str(caught.value)
 
@@ -109,7 +113,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         pellucid.open(f"timm:{NAME}")
 
 
-def written(timm: Any, folder: Path, **changes: Any) -> Any:
+def save_folder(timm: Any, folder: Path, **changes: Any) -> Any:
     """Write a folder as timm does for Hugging Face, and return the network."""
     network = timm.create_model(NAME, num_classes=2).eval()
     timm.models.save_for_hf(network, folder, model_config={"label_names": ["ant", "bee"]}, safe_serialization=True)
@@ -119,14 +123,16 @@ def written(timm: Any, folder: Path, **changes: Any) -> Any:
 
 
 def test_a_folder_of_timm_brings_its_weights_and_its_classes(timm: Any, tmp_path: Path) -> None:
-    network, x = written(timm, tmp_path), images(2)
+    network, x = save_folder(timm, tmp_path), images(2)
     model = pellucid.open(tmp_path)
     assert model.classes == ("ant", "bee")
-    torch.testing.assert_close(model(x), network((x - HALF) / HALF).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model(x), network((x - DATA_MEAN_AND_STD) / DATA_MEAN_AND_STD).detach(), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "message"),
     [
         ({"architecture": "test_resnt"}, "has no network 'test_resnt'"),
         ({"num_classes": 3}, "does not fit the network: fc.weight"),
@@ -138,9 +144,9 @@ def test_a_folder_of_timm_brings_its_weights_and_its_classes(timm: Any, tmp_path
     ],
 )
 def test_folders_of_timm_that_do_not_fit_are_refused(
-    timm: Any, changes: dict[str, Any], why: str, tmp_path: Path
+    timm: Any, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    written(timm, tmp_path, **changes)
-    with pytest.raises(PellucidError, match=why) as caught:
+    save_folder(timm, tmp_path, **changes)
+    with pytest.raises(PellucidError, match=message) as caught:
         pellucid.open(tmp_path)
     assert "\n" not in str(caught.value)

@@ -8,35 +8,35 @@ from torch import Tensor, nn
 
 import pellucid
 from conformance.explanations.joined import GOOGLENET
-from conformance.explanations.networks import MOBILENET, RESNET, VGG, Pair, pair
+from conformance.explanations.networks import MOBILENET, RESNET, VGG, Pair, draw_pair
 from conformance.explanations.zennit_import import zennit
-from conformance.explanations.zennit_side import Stacked, attribution, usuals
+from conformance.explanations.zennit_side import StackedSum, attribution, composite_pairs
 from pellucid.explain import lrp
 
 FAMILIES = {family.name: family for family in (VGG, RESNET, MOBILENET, GOOGLENET)}
-USUAL = {usual.name: usual for usual in usuals() if usual.relevance}
+COMPOSITE_PAIRS = {pair.name: pair for pair in composite_pairs() if pair.starts_from_score}
 
 
 @cache
-def opened(family: str) -> tuple[Pair, pellucid.Model]:
-    both = pair(FAMILIES[family], Stacked)
-    return both, pellucid.open(both.module, both.x, classes=5)
+def open_family(family: str) -> tuple[Pair, pellucid.Model]:
+    pair = draw_pair(FAMILIES[family], StackedSum)
+    return pair, pellucid.open(pair.module, pair.x, classes=5)
 
 
-def by_zennit(name: str, both: Pair) -> Tensor:
-    return attribution(USUAL[name].theirs([zennit().canonizers.SequentialMergeBatchNorm()]), both)
+def zennit_relevance(name: str, pair: Pair) -> Tensor:
+    return attribution(COMPOSITE_PAIRS[name].make_reference([zennit().canonizers.SequentialMergeBatchNorm()]), pair)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize("name", COMPOSITE_PAIRS)
 def test_relevance_of_an_opened_network_is_that_of_zennit(name: str, family: str) -> None:
-    both, model = opened(family)
-    found = lrp(model.net, model.params, both.x, both.target, USUAL[name].ours)
-    expected = by_zennit(name, both)
-    assert float((found - expected).abs().max() / expected.abs().max()) <= 1e-9
+    pair, model = open_family(family)
+    relevance = lrp(model.net, model.params, pair.x, pair.target, COMPOSITE_PAIRS[name].pellucid)
+    expected = zennit_relevance(name, pair)
+    assert float((relevance - expected).abs().max() / expected.abs().max()) <= 1e-9
 
 
-class Added(nn.Module):
+class FunctionalSum(nn.Module):
     """The sum as most authors write it, for which Zennit has no rule."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -44,10 +44,10 @@ class Added(nn.Module):
 
 
 def test_a_sum_that_is_no_module_is_shared_here_and_counted_twice_by_zennit() -> None:
-    both, written = opened(RESNET.name)[0], pair(RESNET, Added)
+    pair, written = open_family(RESNET.name)[0], draw_pair(RESNET, FunctionalSum)
     model = pellucid.open(written.module, written.x, classes=5)
-    found = lrp(model.net, model.params, written.x, written.target, USUAL["EpsilonPlus"].ours)
-    expected = by_zennit("EpsilonPlus", both)  # of the same weights, with a module for each sum
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
-    doubled = by_zennit("EpsilonPlus", written)
+    relevance = lrp(model.net, model.params, written.x, written.target, COMPOSITE_PAIRS["EpsilonPlus"].pellucid)
+    expected = zennit_relevance("EpsilonPlus", pair)  # of the same weights, with a module for each sum
+    torch.testing.assert_close(relevance, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+    doubled = zennit_relevance("EpsilonPlus", written)
     assert float(doubled.sum()) > 1.5 * float(expected.sum()) > 0

@@ -75,8 +75,8 @@ class Case(NamedTuple):
 
 
 INDICES = torch.tensor([[2, 0, 0], [1, -1, 2]])
-KEPT = torch.tensor([[True, False, True, True], [True, True, True, False], [False, True, True, True]])
-TIED = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+KEEP_MASK = torch.tensor([[True, False, True, True], [True, True, True, False], [False, True, True, True]])
+TIED_MAXIMA = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 CASES = [
     Case(ToShape((4, -1)), ((2, 3, 4),), lambda x: x.reshape(4, 6)),
     Case(ToShape((2, 3, 2, 2)), ((2, 3, 4),), lambda x: x.unflatten(2, (2, 2))),
@@ -113,16 +113,16 @@ CASES = [
     Case(Power(0.0), ((2, 3),), lambda x: torch.ones_like(x) + 0 * x),
     Case(Exponential(), ((2, 3),), torch.exp),
     Case(Clip(-0.5, 0.7), ((4, 5),), lambda x: x.clamp(-0.5, 0.7)),
-    Case(Clip(1.0), (TIED,), lambda x: x.clamp_min(1.0)),
-    Case(Clip(high=1.0), (TIED,), lambda x: x.clamp_max(1.0)),
-    Case(Length((1,)), (TIED,), lambda x: torch.linalg.vector_norm(x, dim=1)),
+    Case(Clip(1.0), (TIED_MAXIMA,), lambda x: x.clamp_min(1.0)),
+    Case(Clip(high=1.0), (TIED_MAXIMA,), lambda x: x.clamp_max(1.0)),
+    Case(Length((1,)), (TIED_MAXIMA,), lambda x: torch.linalg.vector_norm(x, dim=1)),
     Case(Length((0, 2), keep=True), ((2, 3, 4),), lambda x: torch.linalg.vector_norm(x, dim=(0, 2), keepdim=True)),
     Case(Mean((1, 2)), ((2, 3, 4),), lambda x: x.flatten(1).mean(1)),
     Case(Mean((1,), keep=True), ((2, 3, 4),), lambda x: x.mean(1, True)),
     Case(Sum((0, 2)), ((2, 3, 4),), lambda x: x.sum((0, 2))),
     Case(Sum((2,), keep=True), ((2, 3, 4),), lambda x: x.sum(2, True)),
     Case(Largest((1, 2)), ((2, 3, 4),), lambda x: x.amax((1, 2))),
-    Case(Largest((1,), keep=True), (TIED,), lambda x: x.amax(1, True)),
+    Case(Largest((1,), keep=True), (TIED_MAXIMA,), lambda x: x.amax(1, True)),
     Case(MatMul(), ((2, 3, 4), (2, 4, 5)), torch.bmm),
     Case(MatMul(), ((2, 3, 4), (4, 5)), torch.matmul),
     Case(MatMul(), ((1, 3, 4), (6, 2, 4, 5)), torch.matmul),
@@ -135,7 +135,7 @@ CASES = [
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3),
     ),
     Case(Attention(), ((2, 2, 3, 5), (2, 2, 4, 5), (2, 2, 4, 5), (2, 3, 4)), F.scaled_dot_product_attention),
-    Case(Attention(), ((2, 3, 5), (2, 4, 5), (2, 4, 5), KEPT), F.scaled_dot_product_attention),
+    Case(Attention(), ((2, 3, 5), (2, 4, 5), (2, 4, 5), KEEP_MASK), F.scaled_dot_product_attention),
     Case(Convolve((1,), (1,), (1,)), ((2, 3, 7), (4, 3, 3), (4,)), lambda x, w, b: F.conv1d(x, w, b, padding=1)),
     Case(
         Convolve((2, 1), (1, 0), (1, 2), 2),
@@ -160,11 +160,11 @@ CASES = [
         ((1, 4, 9), (4,)),
         lambda x, w: F.batch_norm(x, None, None, w, training=True, eps=0.1),
     ),
-    Case(MaskedFill(-2.0), ((2, 3, 4), KEPT), lambda x, mask: x.masked_fill(mask, -2.0)),
-    Case(MaskedFill(0.0), ((1, 4), KEPT), lambda x, mask: torch.where(mask, 0, x)),
-    Case(Where(), (KEPT, (2, 3, 4), (3, 1)), torch.where),
+    Case(MaskedFill(-2.0), ((2, 3, 4), KEEP_MASK), lambda x, mask: x.masked_fill(mask, -2.0)),
+    Case(MaskedFill(0.0), ((1, 4), KEEP_MASK), lambda x, mask: torch.where(mask, 0, x)),
+    Case(Where(), (KEEP_MASK, (2, 3, 4), (3, 1)), torch.where),
     Case(LargestOne(1), ((2, 3, 4),), lambda x: x.max(1).values),
-    Case(LargestOne(1, keep=True), (TIED,), lambda x: x.max(1, keepdim=True).values),
+    Case(LargestOne(1, keep=True), (TIED_MAXIMA,), lambda x: x.max(1, keepdim=True).values),
     Case(
         Unfold((3, 2), (2, 1), (1, 0), (1, 2)),
         ((2, 3, 7, 6),),
@@ -186,7 +186,7 @@ CASES = [
     Case(Variance((1, 2)), ((2, 3, 4),), lambda x: x.flatten(1).var(1)),
     Case(Variance((1,), keep=True, correction=0), ((2, 3, 4),), lambda x: x.var(1, correction=0, keepdim=True)),
     Case(Logarithm(), (torch.rand(2, 3, dtype=torch.float64) + 0.1,), torch.log),
-    Case(Absolute(), (TIED - 1,), torch.abs),
+    Case(Absolute(), (TIED_MAXIMA - 1,), torch.abs),
     Case(SineFunction(), ((2, 3),), torch.sin),
     Case(CosineFunction(), ((2, 3),), torch.cos),
     Case(ErrorFunction(), ((2, 3),), torch.erf),
@@ -197,7 +197,7 @@ CASES = [
 ]  # fmt: skip
 
 
-def drawn(case: Case) -> tuple[Tensor, ...]:
+def draw_inputs(case: Case) -> tuple[Tensor, ...]:
     rng = torch.Generator().manual_seed(3)
     return tuple(
         one if isinstance(one, Tensor) else torch.randn(one, generator=rng, dtype=torch.float64) for one in case.inputs
@@ -210,7 +210,7 @@ def test_every_operator_with_an_input_has_a_case() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.layer).replace(" ", ""))
 def test_operator_equals_the_function_and_its_derivative(case: Case) -> None:
-    xs = drawn(case)
+    xs = draw_inputs(case)
     y, cache = case.layer.forward({}, xs[0] if len(xs) == 1 else xs, Mode())
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(4), dtype=y.dtype)
     dx, dparams = case.layer.backward({}, cache, dy)
@@ -220,16 +220,16 @@ def test_operator_equals_the_function_and_its_derivative(case: Case) -> None:
     gradients = torch.autograd.grad(expected, [leaves[index] for index in differentiated], dy)
     assert dparams == {}
     torch.testing.assert_close(y, expected.detach(), rtol=1e-12, atol=1e-12)
-    found = dx if isinstance(dx, tuple) else (dx,)
-    assert len(found) == len(xs)
+    dxs = dx if isinstance(dx, tuple) else (dx,)
+    assert len(dxs) == len(xs)
     for index, gradient in zip(differentiated, gradients, strict=True):
-        torch.testing.assert_close(found[index], gradient, rtol=1e-10, atol=1e-12)
-    assert all(found[index] is None for index in range(len(xs)) if index not in differentiated)
+        torch.testing.assert_close(dxs[index], gradient, rtol=1e-10, atol=1e-12)
+    assert all(dxs[index] is None for index in range(len(xs)) if index not in differentiated)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.layer).replace(" ", ""))
 def test_operator_keeps_float32(case: Case) -> None:
-    xs = tuple(x.float() if x.is_floating_point() else x for x in drawn(case))
+    xs = tuple(x.float() if x.is_floating_point() else x for x in draw_inputs(case))
     y, cache = case.layer.forward({}, xs[0] if len(xs) == 1 else xs, Mode())
     dx, _ = case.layer.backward({}, cache, torch.ones_like(y))
     assert y.dtype is torch.float32
@@ -257,7 +257,7 @@ def test_constant_is_a_buffer_without_a_gradient() -> None:
         Fixed((4,), "complex64")
 
 
-def test_tokens_that_a_shift_brought_together_do_not_attend_to_each_other() -> None:
+def test_shift_mask_separates_tokens_that_were_not_neighbours() -> None:
     layer = ShiftMask(side=4, window=2, shift=1)
     params, shape = layer.init((), torch.Generator())
     mask, cache = layer.forward(params, (), Mode())
@@ -277,7 +277,7 @@ def test_tokens_that_a_shift_brought_together_do_not_attend_to_each_other() -> N
         ShiftMask(4, 2, 2)
 
 
-def test_shape_of_one_example_is_that_of_a_run() -> None:
+def test_inferred_shape_is_that_of_a_forward_pass() -> None:
     rng = torch.Generator()
     assert Permute((0, 2, 1)).init((3, 4), rng) == ({}, (4, 3))
     assert MatMul().init(((3, 4), (4, 5)), rng) == ({}, (3, 5))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def drawn(count: int, seed: int = 0, size: float = 100.0, largest: float = 40.0) -> Tensor:
+def random_boxes(count: int, seed: int = 0, size: float = 100.0, largest: float = 40.0) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
     low = torch.rand(count, 2, generator=rng, dtype=torch.float64) * size
     return torch.cat([low, low + 1 + torch.rand(count, 2, generator=rng, dtype=torch.float64) * largest], 1)

@@ -6,9 +6,13 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from pellucid.ops.colour import delta_e_2000, into_gamut, lab_to_rgb, recolour, rgb_to_lab
 
 # Lindbloom's calculator, sRGB and D65.
-LINDBLOOM = {(1, 0, 0): (53.2408, 80.0925, 67.2032), (0, 0, 1): (32.2970, 79.1875, -107.8602), (1, 1, 1): (100, 0, 0)}
+LINDBLOOM_COLOURS = {
+    (1, 0, 0): (53.2408, 80.0925, 67.2032),
+    (0, 0, 1): (32.2970, 79.1875, -107.8602),
+    (1, 1, 1): (100, 0, 0),
+}
 # Sharma, Wu and Dalal 2005, table 1: pairs at the discontinuities of hue, with grey, and large ones.
-SHARMA = (
+SHARMA_PAIRS = (
     ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
     ((50.0, -1.3802, -84.2814), (50.0, 0.0, -82.7485), 1.0000),
     ((50.0, 0.0, 0.0), (50.0, -1.0, 2.0), 2.3669),
@@ -30,17 +34,17 @@ def pixels(*colours):
     return torch.tensor(colours, dtype=torch.float64).T[None, :, None]
 
 
-def cube(levels):
+def rgb_grid(levels):
     """Return all colours of a grid of sRGB as an image (1, 3, 1, levels^3) in float64."""
     axis = torch.linspace(0, 1, levels, dtype=torch.float64)
     return torch.cartesian_prod(axis, axis, axis).T[None, :, None]
 
 
-def by_skimage(function, image):
+def apply_skimage(function, image):
     return torch.from_numpy(function(image.movedim(1, -1).numpy())).movedim(-1, 1)
 
 
-@pytest.mark.parametrize(("rgb", "lab"), LINDBLOOM.items())
+@pytest.mark.parametrize(("rgb", "lab"), LINDBLOOM_COLOURS.items())
 def test_primaries_have_the_published_lab(rgb, lab):
     torch.testing.assert_close(rgb_to_lab(pixels(rgb)), pixels(lab), rtol=0, atol=1e-4)
 
@@ -48,16 +52,16 @@ def test_primaries_have_the_published_lab(rgb, lab):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_lab_agrees_with_scikit_image(dtype):
     """Scikit-image rounds its matrix and its white to other digits, which is up to 0.01 in a and b."""
-    rgb = cube(12)
-    ours = rgb_to_lab(rgb.to(dtype))
-    torch.testing.assert_close(ours.double(), by_skimage(rgb2lab, rgb), rtol=0, atol=0.01)
-    theirs = by_skimage(lab2rgb, ours.double())
-    torch.testing.assert_close(lab_to_rgb(ours).double().clamp(0, 1), theirs, rtol=0, atol=2e-4)
+    rgb = rgb_grid(12)
+    lab = rgb_to_lab(rgb.to(dtype))
+    torch.testing.assert_close(lab.double(), apply_skimage(rgb2lab, rgb), rtol=0, atol=0.01)
+    expected_rgb = apply_skimage(lab2rgb, lab.double())
+    torch.testing.assert_close(lab_to_rgb(lab).double().clamp(0, 1), expected_rgb, rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-7), (torch.float32, 2e-5)])
-def test_the_conversions_are_inverse(dtype, error):
-    rgb = cube(16).to(dtype)
+def test_lab_to_rgb_is_the_inverse_of_rgb_to_lab(dtype, error):
+    rgb = rgb_grid(16).to(dtype)
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(rgb)), rgb, rtol=0, atol=error)
 
 
@@ -76,30 +80,32 @@ def test_colours_outside_the_gamut_keep_lightness_and_hue():
     rgb = lab_to_rgb(result)
     assert rgb.min() > -2e-4
     assert rgb.max() < 1 + 2e-4
-    in_8_bits = by_skimage(rgb2lab, (rgb.clamp(0, 1) * 255).round().double() / 255)
+    in_8_bits = apply_skimage(rgb2lab, (rgb.clamp(0, 1) * 255).round().double() / 255)
     assert (in_8_bits[:, 0] - lab[:, 0]).abs().max() <= 0.5
     assert torch.equal(result[:, 0], lab[:, 0])
-    across = result[:, 1] * lab[:, 2] - result[:, 2] * lab[:, 1]
-    assert across.abs().max() < 0.05  # of products up to 130 x 130
+    cross_product = result[:, 1] * lab[:, 2] - result[:, 2] * lab[:, 1]
+    assert cross_product.abs().max() < 0.05  # of products up to 130 x 130
     assert ((result[:, 1:] * lab[:, 1:]) >= 0).all()
-    already = ((lab_to_rgb(lab) >= 0) & (lab_to_rgb(lab) <= 1)).all(1, keepdim=True).expand_as(lab)
-    assert 0 < already.sum() < already.numel()
-    assert torch.equal(result[already], lab[already])
+    was_inside = ((lab_to_rgb(lab) >= 0) & (lab_to_rgb(lab) <= 1)).all(1, keepdim=True).expand_as(lab)
+    assert 0 < was_inside.sum() < was_inside.numel()
+    assert torch.equal(result[was_inside], lab[was_inside])
 
 
 def test_the_chroma_is_the_largest_of_the_gamut():
     """Colours of the cube's faces, with more chroma, come back to the face where the way from grey crosses it once."""
-    rgb = cube(9)[..., 1:]
+    rgb = rgb_grid(9)[..., 1:]
     face = rgb_to_lab(rgb[..., ((rgb == 0) | (rgb == 1)).any(1)[0, 0]])
     factors = torch.tensor((0.25, 0.5, 0.75, 0.9, 1.05, 1.2, 1.35, 1.5), dtype=torch.float64)
-    there = torch.stack([lab_to_rgb(scaled(face, factor)) for factor in factors])  # (factors, 1, 3, 1, colours)
-    crossed_once = (((there < 0) | (there > 1)).any(2)[:, 0, 0] == (factors > 1)[:, None]).all(0)
+    scaled_rgb = torch.stack(
+        [lab_to_rgb(scale_chroma(face, factor)) for factor in factors]
+    )  # (factors, 1, 3, 1, colours)
+    crossed_once = (((scaled_rgb < 0) | (scaled_rgb > 1)).any(2)[:, 0, 0] == (factors > 1)[:, None]).all(0)
     assert crossed_once.sum() > 300
-    result = into_gamut(scaled(face, 1.5))
+    result = into_gamut(scale_chroma(face, 1.5))
     torch.testing.assert_close(result[..., crossed_once], face[..., crossed_once], rtol=0, atol=0.25)
 
 
-def scaled(lab, factor):
+def scale_chroma(lab, factor):
     return torch.cat((lab[:, :1], lab[:, 1:] * factor), 1)
 
 
@@ -108,10 +114,10 @@ def test_lightness_outside_of_0_to_100_is_limited():
     torch.testing.assert_close(rgb, pixels((0.0, 0, 0), (100.0, 0, 0)), rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize(("first", "second", "expected"), SHARMA)
+@pytest.mark.parametrize(("first", "second", "expected"), SHARMA_PAIRS)
 def test_delta_e_2000_has_the_published_values(first, second, expected):
-    one, other = pixels(first), pixels(second)
-    for difference in (delta_e_2000(one, other), delta_e_2000(other, one)):
+    first_image, second_image = pixels(first), pixels(second)
+    for difference in (delta_e_2000(first_image, second_image), delta_e_2000(second_image, first_image)):
         assert difference.shape == (1, 1, 1)
         assert difference.item() == pytest.approx(expected, abs=1e-4)
 

@@ -25,7 +25,7 @@ def test_one_hot_is_the_cell_that_holds_the_point_and_points_outside_are_on_the_
     tensors = heatmaps.gaussians(points, (2, 3), 0.0).flatten(1)
     assert tensors.argmax(1).tolist() == [0, 5, 5, 3, 5]
     assert tensors.sum(1).tolist() == [1] * 5
-    assert heatmaps.inside(points, (2, 3)).tolist()[3:] == [[0.0, 1.5], [3.0, 2.0]]
+    assert heatmaps.clamp_points(points, (2, 3)).tolist()[3:] == [[0.0, 1.5], [3.0, 2.0]]
 
 
 def test_the_expected_position_is_the_mean_of_the_centres() -> None:
@@ -35,7 +35,7 @@ def test_the_expected_position_is_the_mean_of_the_centres() -> None:
     assert heatmaps.expectation(p).tolist() == [[1.5, 2.5], [2.0, 1.5]]
 
 
-def test_a_quarter_of_a_cell_towards_the_higher_neighbour() -> None:
+def test_quarter_shifts_by_a_quarter_cell_to_the_higher_neighbour() -> None:
     maps = torch.zeros(4, 5, 6)
     maps[:, 2, 3] = 9.0
     maps[0, 2, 4] = maps[0, 1, 3] = 1.0  # right and up
@@ -50,8 +50,8 @@ def test_the_logarithm_of_a_gaussian_has_its_maximum_exactly_at_its_centre() -> 
     centre = cell + 0.2 + 0.6 * torch.rand(50, 2, generator=rng, dtype=torch.float64)
     rows, columns = torch.meshgrid(torch.arange(12) + 0.5, torch.arange(12) + 0.5, indexing="ij")
     dx, dy = columns - centre[:, 0, None, None], rows - centre[:, 1, None, None]
-    tilted = -(0.3 * dx**2 + 0.2 * dx * dy + 0.4 * dy**2)  # a Gaussian whose axes are not those of the map
-    torch.testing.assert_close(heatmaps.taylor(tilted), centre, atol=1e-9, rtol=0)
+    log_gaussian = -(0.3 * dx**2 + 0.2 * dx * dy + 0.4 * dy**2)  # a Gaussian whose axes are not those of the map
+    torch.testing.assert_close(heatmaps.taylor(log_gaussian), centre, atol=1e-9, rtol=0)
 
 
 def test_a_maximum_without_a_parabola_is_not_shifted() -> None:
@@ -76,8 +76,8 @@ def test_the_heat_map_of_a_point_is_decoded_to_the_point(decode: str) -> None:
     logits = heatmaps.gaussians(points / 4, (28, 28), 1.0).clamp_min(1e-12).log()
     predictions = HeatMaps(decode=decode).predict(logits)  # type: ignore[arg-type]
     assert predictions.shape == (3, 40, 3)
-    most = {"expectation": 0.2, "quarter": 1.1, "taylor": 1e-6}[decode]  # pixels
-    assert float((predictions[..., :2] - points).abs().max()) < most
+    max_error = {"expectation": 0.2, "quarter": 1.1, "taylor": 1e-6}[decode]  # pixels
+    assert float((predictions[..., :2] - points).abs().max()) < max_error
     assert bool((predictions[..., 2] > 0.95).all())
 
 

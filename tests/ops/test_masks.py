@@ -24,7 +24,7 @@ from pellucid.ops.masks import (
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
 
-def masks(count: int) -> list[np.ndarray]:
+def random_masks(count: int) -> list[np.ndarray]:
     """Return random masks of odd sizes, some empty, some full, some of few long runs."""
     rng = np.random.default_rng(0)
     result = [np.zeros((1, 1), bool), np.ones((1, 1), bool), np.ones((1, 7), bool), np.zeros((7, 1), bool)]
@@ -36,7 +36,7 @@ def masks(count: int) -> list[np.ndarray]:
 
 
 def test_compressed_run_lengths_equal_pycocotools():
-    for mask in masks(300):
+    for mask in random_masks(300):
         expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
         text = expected["counts"].decode()
         assert encode_rle(torch.from_numpy(mask)) == text
@@ -56,11 +56,11 @@ def test_run_lengths_are_column_major_and_begin_with_the_background():
     assert run_lengths(mask) == [0, 2, 1, 1]
     assert torch.equal(from_run_lengths([0, 2, 1, 1], (2, 2)), mask)
     assert run_lengths(torch.zeros(2, 2, dtype=torch.bool)) == [4]
-    for result in masks(30):
-        plain = coco.frPyObjects(
+    for result in random_masks(30):
+        run_length_object = coco.frPyObjects(
             {"size": [*result.shape], "counts": run_lengths(torch.from_numpy(result))}, *result.shape
         )
-        assert np.array_equal(coco.decode(plain), result)
+        assert np.array_equal(coco.decode(run_length_object), result)
 
 
 @pytest.mark.parametrize("step", [0, 0.1, 1])  # of the grid of the corners
@@ -98,12 +98,12 @@ def test_polygons_of_fewer_points_are_refused(polygon):
         fill_polygons([polygon], (5, 5))
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 1.0])  # of the pixels: parts, holes, and parts within holes
-def test_filled_outlines_equal_the_mask(share):
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8, 1.0])  # of the pixels: parts, holes, and parts within holes
+def test_filled_outlines_equal_the_mask(fraction):
     rng = np.random.default_rng(2)
     for _ in range(60):
         height, width = (int(side) for side in rng.integers(1, 20, 2))
-        mask = rng.random((height, width)) < share
+        mask = rng.random((height, width)) < fraction
         polygons = outline_polygons(torch.from_numpy(mask))
         assert np.array_equal(fill_polygons(polygons, (height, width)).numpy(), mask)
         if polygons:
@@ -121,7 +121,7 @@ def test_outlines_have_a_polygon_for_each_part_and_only_its_corners():
 
 
 def test_spans_have_the_box_outline_and_pixels_of_their_mask():
-    for mask in masks(100):
+    for mask in random_masks(100):
         height, width = mask.shape
         spans = run_spans(run_lengths(torch.from_numpy(mask)), mask.shape)
         assert np.array_equal(fill_spans(spans, mask.shape).numpy(), mask)
@@ -131,15 +131,15 @@ def test_spans_have_the_box_outline_and_pixels_of_their_mask():
         padded = np.pad(mask, 1)
         sides = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
         assert span_outline(spans, height) == sides
-        for new in ((height // 2 + 1, width // 3 + 1), (3 * height + 1, 2 * width + 1), (height + 3, width)):
+        for new_size in ((height // 2 + 1, width // 3 + 1), (3 * height + 1, 2 * width + 1), (height + 3, width)):
             rows, columns = (
-                ((np.arange(n) + 0.5) * (side / n)).astype(int) for n, side in zip(new, mask.shape, strict=True)
+                ((np.arange(n) + 0.5) * (side / n)).astype(int) for n, side in zip(new_size, mask.shape, strict=True)
             )
-            assert np.array_equal(fill_spans(spans, mask.shape, new).numpy(), mask[np.ix_(rows, columns)])
+            assert np.array_equal(fill_spans(spans, mask.shape, new_size).numpy(), mask[np.ix_(rows, columns)])
 
 
 @pytest.mark.slow
-def test_parts_of_an_outline_are_drawn_like_the_whole(monkeypatch):
+def test_polygons_drawn_in_parts_equal_pycocotools(monkeypatch):
     monkeypatch.setattr(masks_module, "_MAX_POINTS", 7)
     test_polygons_equal_pycocotools(0)
 

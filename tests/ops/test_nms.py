@@ -8,22 +8,22 @@ import torch
 
 from pellucid.ops.boxes import box_iou
 from pellucid.ops.nms import batched_nms, nms, soft_nms, suppressors
-from tests.ops.boxes import drawn, iou
+from tests.ops.boxes import iou, random_boxes
 
 
-def greedy(boxes: Any, scores: Any, threshold: float) -> list[int]:
+def greedy_nms(boxes: Any, scores: Any, threshold: float) -> list[int]:
     """Keep the best, drop what overlaps it, and so on."""
     rows, values = boxes.tolist(), scores.tolist()
-    left = sorted(range(len(rows)), key=lambda i: -values[i])
-    kept = []
-    while left:
-        best, *left = left
-        kept.append(best)
-        left = [i for i in left if iou(rows[best], rows[i]) <= threshold]
-    return kept
+    remaining = sorted(range(len(rows)), key=lambda i: -values[i])
+    kept_indices = []
+    while remaining:
+        best, *remaining = remaining
+        kept_indices.append(best)
+        remaining = [i for i in remaining if iou(rows[best], rows[i]) <= threshold]
+    return kept_indices
 
 
-def scores_of(count: int) -> torch.Tensor:
+def tied_scores(count: int) -> torch.Tensor:
     """Scores with many ties."""
     return torch.randint(0, 40, (count,), generator=torch.Generator().manual_seed(1)).double() / 40
 
@@ -31,13 +31,13 @@ def scores_of(count: int) -> torch.Tensor:
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7])
 @pytest.mark.parametrize("size", [30.0, 300.0])
 def test_kept_boxes_are_those_of_the_greedy_loop(threshold: float, size: float):
-    boxes, scores = drawn(300, size=size), scores_of(300)
-    assert nms(boxes, scores, threshold).tolist() == greedy(boxes, scores, threshold)
+    boxes, scores = random_boxes(300, size=size), tied_scores(300)
+    assert nms(boxes, scores, threshold).tolist() == greedy_nms(boxes, scores, threshold)
 
 
 @pytest.mark.parametrize(("size", "threshold"), [(60.0, 0.5), (600.0, 0.1)])
 def test_the_first_boxes_suppress_later_ones(size: float, threshold: float):
-    boxes, scores = drawn(1300, size=size), torch.rand(1300, generator=torch.Generator().manual_seed(3))
+    boxes, scores = random_boxes(1300, size=size), torch.rand(1300, generator=torch.Generator().manual_seed(3))
     order = scores.argsort(descending=True)
     overlap, kept = box_iou(boxes, boxes) > threshold, []
     for index in order.tolist():
@@ -45,10 +45,10 @@ def test_the_first_boxes_suppress_later_ones(size: float, threshold: float):
             kept.append(index)
     assert nms(boxes, scores, threshold).tolist() == kept
     labels = torch.arange(1300) % 2
-    both = torch.cat(
+    expected = torch.cat(
         [(labels == c).nonzero()[:, 0][nms(boxes[labels == c], scores[labels == c], threshold)] for c in (0, 1)]
     )
-    assert sorted(batched_nms(boxes, scores, labels, threshold).tolist()) == sorted(both.tolist())
+    assert sorted(batched_nms(boxes, scores, labels, threshold).tolist()) == sorted(expected.tolist())
 
 
 @pytest.mark.parametrize("step", [1.0, 3.0, 4.5])
@@ -56,21 +56,24 @@ def test_a_chain_of_overlapping_boxes_is_suppressed_as_by_the_greedy_loop(step: 
     left = step * torch.arange(200.0, dtype=torch.float64)
     boxes = torch.stack([left, 0 * left, left + 10, 0 * left + 10], 1)
     scores = torch.linspace(1, 0.1, 200, dtype=torch.float64)
-    assert nms(boxes, scores, 0.35).tolist() == greedy(boxes, scores, 0.35)
+    assert nms(boxes, scores, 0.35).tolist() == greedy_nms(boxes, scores, 0.35)
 
 
 def test_boxes_of_different_labels_do_not_suppress_each_other():
-    boxes, scores = drawn(300, size=50.0), scores_of(300)
+    boxes, scores = random_boxes(300, size=50.0), tied_scores(300)
     labels = torch.arange(300) % 3
     kept = batched_nms(boxes, scores, labels, 0.3)
-    apart = {
-        int(i[k]) for c in range(3) for i in [(labels == c).nonzero()[:, 0]] for k in greedy(boxes[i], scores[i], 0.3)
+    expected = {
+        int(i[k])
+        for c in range(3)
+        for i in [(labels == c).nonzero()[:, 0]]
+        for k in greedy_nms(boxes[i], scores[i], 0.3)
     }
-    assert set(kept.tolist()) == apart
+    assert set(kept.tolist()) == expected
     assert scores[kept].tolist() == sorted(scores[kept].tolist(), reverse=True)
-    by = suppressors(boxes, kept, 0.3, labels)
-    assert all((by[i] < 0) == (i in apart) for i in range(300))
-    assert all(labels[by[i]] == labels[i] for i in range(300) if by[i] >= 0)
+    suppressor = suppressors(boxes, kept, 0.3, labels)
+    assert all((suppressor[i] < 0) == (i in expected) for i in range(300))
+    assert all(labels[suppressor[i]] == labels[i] for i in range(300) if suppressor[i] >= 0)
 
 
 def test_an_iou_equal_to_the_threshold_suppresses_nothing():
@@ -94,22 +97,22 @@ def test_boxes_without_area_and_empty_inputs_are_accepted():
 
 
 def test_a_suppressor_is_the_first_kept_box_that_overlaps():
-    boxes, scores = drawn(200, size=30.0), scores_of(200)
+    boxes, scores = random_boxes(200, size=30.0), tied_scores(200)
     kept = nms(boxes, scores, 0.4)
-    rows, by = boxes.tolist(), suppressors(boxes, kept, 0.4).tolist()
+    rows, suppressor = boxes.tolist(), suppressors(boxes, kept, 0.4).tolist()
     for i in range(200):
-        above = [k for k in kept.tolist() if iou(rows[k], rows[i]) > 0.4]
-        assert by[i] == (-1 if i in kept.tolist() else above[0])
+        overlapping = [k for k in kept.tolist() if iou(rows[k], rows[i]) > 0.4]
+        assert suppressor[i] == (-1 if i in kept.tolist() else overlapping[0])
 
 
-def test_soft_suppression_multiplies_scores():
-    boxes, scores = drawn(60, size=20.0), torch.rand(60, generator=torch.Generator().manual_seed(2)).double()
-    rows, left = boxes.tolist(), dict(enumerate(scores.tolist()))
+def test_soft_nms_equals_a_loop():
+    boxes, scores = random_boxes(60, size=20.0), torch.rand(60, generator=torch.Generator().manual_seed(2)).double()
+    rows, remaining = boxes.tolist(), dict(enumerate(scores.tolist()))
     expected = []
-    while left and max(left.values()) >= 0.05:
-        best = max(left, key=left.__getitem__)
-        expected.append((best, left.pop(best)))
-        left = {i: s * math.exp(-(iou(rows[best], rows[i]) ** 2) / 0.3) for i, s in left.items()}
+    while remaining and max(remaining.values()) >= 0.05:
+        best = max(remaining, key=remaining.__getitem__)
+        expected.append((best, remaining.pop(best)))
+        remaining = {i: s * math.exp(-(iou(rows[best], rows[i]) ** 2) / 0.3) for i, s in remaining.items()}
     index, values = soft_nms(boxes, scores, 0.3, 0.05)
     assert len(expected) < 60
     assert index.tolist() == [i for i, _ in expected]

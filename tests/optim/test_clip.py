@@ -7,7 +7,7 @@ from torch import Tensor
 from pellucid.optim import clip_by_norm, clip_by_value
 
 
-def grads() -> list[Tensor]:
+def random_gradients() -> list[Tensor]:
     rng = torch.Generator().manual_seed(0)
     return [torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((4, 3), (7,), (2, 3, 3, 3))]
 
@@ -20,27 +20,27 @@ def as_parameters(tensors: list[Tensor]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("limit", [0.1, 5.0, 1000.0])
-def test_clipping_by_norm_is_torchs(limit: float) -> None:
-    ours, theirs = grads(), grads()
-    norm = clip_by_norm(ours, limit)
-    expected = torch.nn.utils.clip_grad_norm_(as_parameters(theirs), limit)
+def test_clipping_by_norm_equals_torch(limit: float) -> None:
+    grads, torch_grads = random_gradients(), random_gradients()
+    norm = clip_by_norm(grads, limit)
+    expected = torch.nn.utils.clip_grad_norm_(as_parameters(torch_grads), limit)
     torch.testing.assert_close(norm, expected, rtol=1e-12, atol=0)
-    for grad, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(grad, other, rtol=1e-12, atol=0)
+    for grad, torch_grad in zip(grads, torch_grads, strict=True):
+        torch.testing.assert_close(grad, torch_grad, rtol=1e-12, atol=0)
 
 
 def test_a_gradient_below_the_limit_is_unchanged() -> None:
-    ours = grads()
-    clip_by_norm(ours, 1000.0)
-    assert all(torch.equal(grad, before) for grad, before in zip(ours, grads(), strict=True))
+    grads = random_gradients()
+    clip_by_norm(grads, 1000.0)
+    assert all(torch.equal(grad, before) for grad, before in zip(grads, random_gradients(), strict=True))
 
 
-def test_clipping_by_value_is_torchs() -> None:
-    ours, theirs = grads(), grads()
-    clip_by_value(ours, 0.5)
-    torch.nn.utils.clip_grad_value_(as_parameters(theirs), 0.5)
-    assert all(torch.equal(grad, other) for grad, other in zip(ours, theirs, strict=True))
-    assert max(grad.abs().max().item() for grad in ours) == 0.5
+def test_clipping_by_value_equals_torch() -> None:
+    grads, torch_grads = random_gradients(), random_gradients()
+    clip_by_value(grads, 0.5)
+    torch.nn.utils.clip_grad_value_(as_parameters(torch_grads), 0.5)
+    assert all(torch.equal(grad, torch_grad) for grad, torch_grad in zip(grads, torch_grads, strict=True))
+    assert max(grad.abs().max().item() for grad in grads) == 0.5
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e30])  # the square of 1e30 is beyond float32

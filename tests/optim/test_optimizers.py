@@ -21,16 +21,16 @@ from pellucid.optim import (
     unpack,
 )
 
-Theirs = Callable[[list[Tensor]], torch.optim.Optimizer]
+TorchOptimizerMaker = Callable[[list[Tensor]], torch.optim.Optimizer]
 PATHS = ["conv.weight", "conv.bias", "dense.weight"]
 
 
-def start(seed: int = 0) -> list[Tensor]:
+def initial_params(seed: int = 0) -> list[Tensor]:
     rng = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((3, 2, 2, 2), (3,), (4, 5))]
 
 
-def hills(params: list[Tensor], step: int) -> Tensor:
+def bumpy_loss(params: list[Tensor], step: int) -> Tensor:
     """A bumpy function that changes from step to step, as the cost of a mini-batch does."""
     rng = torch.Generator().manual_seed(step)
     terms = []
@@ -42,10 +42,10 @@ def hills(params: list[Tensor], step: int) -> Tensor:
 
 def gradients(params: list[Tensor], step: int) -> list[Tensor]:
     leaves = [param.detach().clone().requires_grad_() for param in params]
-    return list(torch.autograd.grad(hills(leaves, step), leaves))
+    return list(torch.autograd.grad(bumpy_loss(leaves, step), leaves))
 
 
-def adamw(weight_decay: float, amsgrad: bool = False) -> Theirs:
+def torch_adamw(weight_decay: float, amsgrad: bool = False) -> TorchOptimizerMaker:
     def make(params: list[Tensor]) -> torch.optim.Optimizer:
         groups = [
             {"params": [param for param in params if param.dim() >= 2], "weight_decay": weight_decay},
@@ -56,7 +56,7 @@ def adamw(weight_decay: float, amsgrad: bool = False) -> Theirs:
     return make
 
 
-PAIRS: dict[str, tuple[Optimizer, Theirs]] = {
+TORCH_PAIRS: dict[str, tuple[Optimizer, TorchOptimizerMaker]] = {
     "sgd": (SGD(lr=0.03), lambda p: torch.optim.SGD(p, lr=0.03)),
     "momentum": (Momentum(lr=0.02), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9)),
     "momentum 0.5": (Momentum(lr=0.05, momentum=0.5), lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.5)),
@@ -97,37 +97,37 @@ PAIRS: dict[str, tuple[Optimizer, Theirs]] = {
         Adam(lr=0.05, beta2=0.9, amsgrad=True),
         lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.9, 0.9), amsgrad=True),
     ),
-    "adamw": (AdamW(lr=0.02), adamw(0.01)),
-    "adamw 0.3": (AdamW(lr=0.02, weight_decay=0.3), adamw(0.3)),
-    "adamw amsgrad": (AdamW(lr=0.02, weight_decay=0.3, amsgrad=True), adamw(0.3, amsgrad=True)),
+    "adamw": (AdamW(lr=0.02), torch_adamw(0.01)),
+    "adamw 0.3": (AdamW(lr=0.02, weight_decay=0.3), torch_adamw(0.3)),
+    "adamw amsgrad": (AdamW(lr=0.02, weight_decay=0.3, amsgrad=True), torch_adamw(0.3, amsgrad=True)),
 }
-each_pair = pytest.mark.parametrize("name", PAIRS)
+each_pair = pytest.mark.parametrize("name", TORCH_PAIRS)
 each_kind = pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
 @pytest.mark.slow
 @each_pair
-def test_a_hundred_steps_are_those_of_torch(name: str) -> None:
-    ours, make = PAIRS[name]
-    params = start()
-    state = ours.init(params)
-    expected = start()
-    theirs = make(expected)
+def test_a_hundred_steps_equal_torch(name: str) -> None:
+    optimizer, make_torch_optimizer = TORCH_PAIRS[name]
+    params = initial_params()
+    state = optimizer.init(params)
+    expected = initial_params()
+    torch_optimizer = make_torch_optimizer(expected)
     for step in range(100):
         with torch.inference_mode():
-            grads = gradients_of(params, step)
-            ours.decay([params[0], params[2]], ours.lr)  # all but the bias
-            ours.update(params, grads, state, ours.lr)
+            grads = gradients_in_inference_mode(params, step)
+            optimizer.decay([params[0], params[2]], optimizer.lr)  # all but the bias
+            optimizer.update(params, grads, state, optimizer.lr)
         for param, grad in zip(expected, gradients(expected, step), strict=True):
             param.grad = grad
-        theirs.step()
-        for mine, other in zip(params, expected, strict=True):
-            torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-13)
-    moved = [(a - b).abs().max().item() for a, b in zip(params, start(), strict=True)]
-    assert min(moved) > 0.05  # a hundred steps that went nowhere would agree, too
+        torch_optimizer.step()
+        for param, expected_param in zip(params, expected, strict=True):
+            torch.testing.assert_close(param, expected_param, rtol=1e-12, atol=1e-13)
+    largest_changes = [(a - b).abs().max().item() for a, b in zip(params, initial_params(), strict=True)]
+    assert min(largest_changes) > 0.05  # a hundred steps that went nowhere would agree, too
 
 
-def gradients_of(params: list[Tensor], step: int) -> list[Tensor]:
+def gradients_in_inference_mode(params: list[Tensor], step: int) -> list[Tensor]:
     with torch.inference_mode(False):
         return gradients(params, step)
 
@@ -145,45 +145,45 @@ def test_weight_decay_applies_to_the_given_paths_of_any_shape() -> None:
 
 @each_kind
 def test_a_step_uses_the_rate_that_it_is_given(kind: type[Optimizer]) -> None:
-    params = start()
+    params = initial_params()
     optimizer = kind(lr=0.1)
     optimizer.update(params, gradients(params, 0), optimizer.init(params), 0.0)
-    for param, before in zip(params, start(), strict=True):
+    for param, before in zip(params, initial_params(), strict=True):
         assert torch.equal(param, before)
 
 
 @each_kind
-def test_update_leaves_gradients_alone_and_changes_parameters_in_place(kind: type[Optimizer]) -> None:
-    params = start()
+def test_update_leaves_gradients_unchanged_and_changes_parameters_in_place(kind: type[Optimizer]) -> None:
+    params = initial_params()
     addresses = [param.data_ptr() for param in params]
     grads = gradients(params, 0)
-    kept = [grad.clone() for grad in grads]
+    grads_before = [grad.clone() for grad in grads]
     optimizer = kind(lr=0.1)
     state = optimizer.init(params)
     for _ in range(2):
         optimizer.update(params, grads, state, 0.1)
     assert [param.data_ptr() for param in params] == addresses
-    assert all(torch.equal(grad, before) for grad, before in zip(grads, kept, strict=True))
+    assert all(torch.equal(grad, grad_before) for grad, grad_before in zip(grads, grads_before, strict=True))
 
 
 @each_pair
 def test_steps_from_a_restored_state_are_bit_identical(name: str) -> None:
-    optimizer = PAIRS[name][0]
+    optimizer = TORCH_PAIRS[name][0]
 
-    def go(params: list[Tensor], state: dict[str, list[Tensor] | int], steps: range) -> None:
+    def run_steps(params: list[Tensor], state: dict[str, list[Tensor] | int], steps: range) -> None:
         for step in steps:
             optimizer.update(params, gradients(params, step), state, optimizer.lr)
 
-    whole, state = start(), optimizer.init(start())
-    go(whole, state, range(20))
-    first, state = start(), optimizer.init(start())
-    go(first, state, range(9))
-    saved = {name: tensor.clone() for name, tensor in pack(state, PATHS).items()}
-    resumed = [param.clone() for param in first]
-    fresh = optimizer.init(resumed)
-    unpack(fresh, PATHS, saved)
-    go(resumed, fresh, range(9, 20))
-    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    uninterrupted, state = initial_params(), optimizer.init(initial_params())
+    run_steps(uninterrupted, state, range(20))
+    interrupted, state = initial_params(), optimizer.init(initial_params())
+    run_steps(interrupted, state, range(9))
+    saved_state = {name: tensor.clone() for name, tensor in pack(state, PATHS).items()}
+    resumed = [param.clone() for param in interrupted]
+    restored_state = optimizer.init(resumed)
+    unpack(restored_state, PATHS, saved_state)
+    run_steps(resumed, restored_state, range(9, 20))
+    assert all(torch.equal(a, b) for a, b in zip(uninterrupted, resumed, strict=True))
 
 
 def test_a_constant_gradient_gives_finite_updates() -> None:
@@ -198,7 +198,7 @@ def test_a_constant_gradient_gives_finite_updates() -> None:
 
 
 def test_packed_state_is_named_by_moment_and_parameter() -> None:
-    params = start()
+    params = initial_params()
     assert pack(SGD().init(params), PATHS) == {}
     assert list(pack(Momentum().init(params), PATHS)) == [
         "velocity.conv.weight",
@@ -212,7 +212,7 @@ def test_packed_state_is_named_by_moment_and_parameter() -> None:
 
 
 def test_state_of_another_optimizer_or_network_is_refused() -> None:
-    params = start()
+    params = initial_params()
     saved = pack(Momentum().init(params), PATHS)
     with pytest.raises(PellucidError, match=r"'mean\.conv\.bias' is missing"):
         unpack(Adam().init(params), PATHS, saved)
@@ -224,7 +224,7 @@ def test_state_of_another_optimizer_or_network_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made_for", "optimizer"),
+    ("original_optimizer", "optimizer"),
     [
         (Adam(), Adam(amsgrad=True)),
         (Adam(amsgrad=True), Adam()),
@@ -238,15 +238,15 @@ def test_state_of_another_optimizer_or_network_is_refused() -> None:
     ids=repr,
 )
 def test_a_state_made_for_other_options_is_refused_before_anything_changes(
-    made_for: Optimizer, optimizer: Optimizer
+    original_optimizer: Optimizer, optimizer: Optimizer
 ) -> None:
-    params = start()
-    state = made_for.init(params)
+    params = initial_params()
+    state = original_optimizer.init(params)
     before = {name: tensor.clone() for name, tensor in pack(state, PATHS).items()}
     with pytest.raises(PellucidError, match="a state for other options than those of") as caught:
         optimizer.update(params, gradients(params, 0), state, 0.1)
     assert "\n" not in str(caught.value)
-    assert all(torch.equal(param, kept) for param, kept in zip(params, start(), strict=True))
+    assert all(torch.equal(param, initial) for param, initial in zip(params, initial_params(), strict=True))
     assert all(torch.equal(tensor, before[name]) for name, tensor in pack(state, PATHS).items())
 
 
@@ -272,7 +272,7 @@ def test_invalid_hyperparameters_are_refused(make: Callable[[], Optimizer]) -> N
         make()
 
 
-def test_the_table_names_every_optimizer() -> None:
+def test_optimizers_maps_names_to_classes() -> None:
     assert {
         "sgd": SGD,
         "momentum": Momentum,

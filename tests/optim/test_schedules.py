@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.optim import lr_scheduler as theirs
+from torch.optim import lr_scheduler
 
 from pellucid.errors import PellucidError
 from pellucid.optim.schedules import (
@@ -25,56 +25,62 @@ from pellucid.optim.schedules import (
 
 LR = 0.3
 STEPS = 100
-EPOCH = 7
+EPOCH_STEPS = 7
 
 
-def optimizer() -> torch.optim.Optimizer:
+def torch_optimizer() -> torch.optim.Optimizer:
     return torch.optim.SGD([torch.zeros(1)], lr=LR)
 
 
-def warm_cosine(o: torch.optim.Optimizer) -> theirs.LRScheduler:
-    warm = theirs.LinearLR(o, start_factor=0.2, total_iters=15)
-    return theirs.SequentialLR(o, [warm, theirs.CosineAnnealingLR(o, T_max=STEPS - 15)], milestones=[15])
+def torch_warmup_cosine(o: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    warmup = lr_scheduler.LinearLR(o, start_factor=0.2, total_iters=15)
+    return lr_scheduler.SequentialLR(o, [warmup, lr_scheduler.CosineAnnealingLR(o, T_max=STEPS - 15)], milestones=[15])
 
 
-PAIRS: dict[str, tuple[Schedule, Callable[[torch.optim.Optimizer], theirs.LRScheduler]]] = {
-    "constant": (Constant(), lambda o: theirs.ConstantLR(o, factor=1.0)),
+TORCH_PAIRS: dict[str, tuple[Schedule, Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]]] = {
+    "constant": (Constant(), lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
     "inverse_time": (
         InverseTime(t0=5, t1=20, unit="steps"),
-        lambda o: theirs.LambdaLR(o, lambda t: 5 / (t + 20)),
+        lambda o: lr_scheduler.LambdaLR(o, lambda t: 5 / (t + 20)),
     ),
-    "inverse_time epochs": (InverseTime(t0=5, t1=5), lambda o: theirs.LambdaLR(o, lambda t: 5 / (t / EPOCH + 5))),
-    "step": (Step(0.5, every=13, unit="steps"), lambda o: theirs.StepLR(o, 13, 0.5)),
-    "step epochs": (Step(0.1, every=2), lambda o: theirs.StepLR(o, 2 * EPOCH, 0.1)),
+    "inverse_time epochs": (
+        InverseTime(t0=5, t1=5),
+        lambda o: lr_scheduler.LambdaLR(o, lambda t: 5 / (t / EPOCH_STEPS + 5)),
+    ),
+    "step": (Step(0.5, every=13, unit="steps"), lambda o: lr_scheduler.StepLR(o, 13, 0.5)),
+    "step epochs": (Step(0.1, every=2), lambda o: lr_scheduler.StepLR(o, 2 * EPOCH_STEPS, 0.1)),
     "step run": (
         Step(0.1, at_times=(0.5, 0.75), unit="run"),
-        lambda o: theirs.MultiStepLR(o, [50, 75], 0.1),
+        lambda o: lr_scheduler.MultiStepLR(o, [50, 75], 0.1),
     ),
     "step at epochs": (
         Step(0.2, at_times=(3, 10, 11)),
-        lambda o: theirs.MultiStepLR(o, [3 * EPOCH, 10 * EPOCH, 11 * EPOCH], 0.2),
+        lambda o: lr_scheduler.MultiStepLR(o, [3 * EPOCH_STEPS, 10 * EPOCH_STEPS, 11 * EPOCH_STEPS], 0.2),
     ),
-    "cosine": (Cosine(), lambda o: theirs.CosineAnnealingLR(o, T_max=STEPS)),
-    "cosine minimum": (Cosine(minimum=0.1), lambda o: theirs.CosineAnnealingLR(o, T_max=STEPS, eta_min=0.1 * LR)),
-    "one_cycle": (OneCycle(), lambda o: theirs.OneCycleLR(o, max_lr=LR, total_steps=STEPS)),
+    "cosine": (Cosine(), lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=STEPS)),
+    "cosine minimum": (
+        Cosine(minimum=0.1),
+        lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=STEPS, eta_min=0.1 * LR),
+    ),
+    "one_cycle": (OneCycle(), lambda o: lr_scheduler.OneCycleLR(o, max_lr=LR, total_steps=STEPS)),
     "one_cycle early": (
         OneCycle(pct_start=0.1, div_factor=10.0, final_div_factor=100.0),
-        lambda o: theirs.OneCycleLR(o, LR, STEPS, pct_start=0.1, div_factor=10.0, final_div_factor=100.0),
+        lambda o: lr_scheduler.OneCycleLR(o, LR, STEPS, pct_start=0.1, div_factor=10.0, final_div_factor=100.0),
     ),
-    "warmup": (Warmup(15, start=0.25), lambda o: theirs.LinearLR(o, start_factor=0.25, total_iters=15)),
-    "warmup cosine": (Warmup(15, Cosine(), start=0.2), warm_cosine),
+    "warmup": (Warmup(15, start=0.25), lambda o: lr_scheduler.LinearLR(o, start_factor=0.25, total_iters=15)),
+    "warmup cosine": (Warmup(15, Cosine(), start=0.2), torch_warmup_cosine),
 }
-each_pair = pytest.mark.parametrize("name", PAIRS)
+each_pair = pytest.mark.parametrize("name", TORCH_PAIRS)
 
 
 @each_pair
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # torch's SequentialLR does that itself
-def test_a_hundred_rates_are_those_of_torch(name: str) -> None:
-    ours, make = PAIRS[name]
-    oracle = optimizer()
-    scheduler = make(oracle)
+def test_a_hundred_rates_equal_torch(name: str) -> None:
+    schedule, make_scheduler = TORCH_PAIRS[name]
+    oracle = torch_optimizer()
+    scheduler = make_scheduler(oracle)
     for step in range(STEPS):
-        rate = LR * ours.factor(Progress(step, STEPS, EPOCH), ours.begin())
+        rate = LR * schedule.factor(Progress(step, STEPS, EPOCH_STEPS), schedule.begin())
         assert rate == pytest.approx(oracle.param_groups[0]["lr"], rel=1e-11, abs=1e-15), step
         oracle.step()
         if step < STEPS - 1:
@@ -83,15 +89,15 @@ def test_a_hundred_rates_are_those_of_torch(name: str) -> None:
 
 @each_pair
 def test_rates_depend_only_on_the_step(name: str) -> None:
-    schedule = PAIRS[name][0]
-    points = [Progress(step, STEPS, EPOCH) for step in range(STEPS)]
-    in_order = [schedule.factor(now, {}) for now in points]
-    backward = [schedule.factor(now, {}) for now in reversed(points)]
-    assert in_order == backward[::-1]
+    schedule = TORCH_PAIRS[name][0]
+    steps = [Progress(step, STEPS, EPOCH_STEPS) for step in range(STEPS)]
+    forward_factors = [schedule.factor(now, {}) for now in steps]
+    backward_factors = [schedule.factor(now, {}) for now in reversed(steps)]
+    assert forward_factors == backward_factors[::-1]
 
 
 @pytest.mark.parametrize(
-    ("ours", "options"),
+    ("schedule", "options"),
     [
         (ReduceOnPlateau(patience=2), {"patience": 2}),
         (ReduceOnPlateau(drop=0.5, patience=0, minimum=0.1), {"factor": 0.5, "patience": 0, "min_lr": 0.1 * LR}),
@@ -101,40 +107,40 @@ def test_rates_depend_only_on_the_step(name: str) -> None:
         ),
     ],
 )
-def test_plateaus_are_those_of_torch(ours: ReduceOnPlateau, options: dict[str, float]) -> None:
-    oracle = optimizer()
-    scheduler = theirs.ReduceLROnPlateau(oracle, eps=0, **options)  # type: ignore[arg-type]
+def test_reduce_on_plateau_equals_torch(schedule: ReduceOnPlateau, options: dict[str, float]) -> None:
+    oracle = torch_optimizer()
+    scheduler = lr_scheduler.ReduceLROnPlateau(oracle, eps=0, **options)  # type: ignore[arg-type]
     rng = random.Random(0)
-    memory = ours.begin()
+    memory = schedule.begin()
     factors = set()
     for epoch in range(100):
         loss = math.nan if epoch == 60 else 1 / (1 + epoch // 8) + 0.02 * rng.random()
-        memory = ours.observe(memory, loss)
+        memory = schedule.observe(memory, loss)
         scheduler.step(loss)
-        factor = ours.factor(Progress(epoch, 100, 1), memory)
+        factor = schedule.factor(Progress(epoch, 100, 1), memory)
         factors.add(factor)
         assert LR * factor == pytest.approx(oracle.param_groups[0]["lr"], rel=1e-11), epoch
     assert len(factors) > 2  # it did drop
 
 
 def test_the_state_of_a_plateau_is_plain_numbers_and_resumes_exactly() -> None:
-    ours = ReduceOnPlateau(patience=1, cooldown=2)
+    schedule = ReduceOnPlateau(patience=1, cooldown=2)
     losses = [3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]
-    memory = ours.begin()
+    memory = schedule.begin()
     for loss in losses[:5]:
-        memory = ours.observe(memory, loss)
-    saved = {name: float(value) for name, value in memory.items()}
+        memory = schedule.observe(memory, loss)
+    resumed_memory = {name: float(value) for name, value in memory.items()}
     for loss in losses[5:]:
-        memory, saved = ours.observe(memory, loss), ours.observe(saved, loss)
-    assert memory == saved
+        memory, resumed_memory = schedule.observe(memory, loss), schedule.observe(resumed_memory, loss)
+    assert memory == resumed_memory
     assert memory["factor"] < 1
 
 
-def test_observing_returns_a_new_state_and_leaves_the_old_one() -> None:
-    ours = ReduceOnPlateau(patience=0)
-    memory = ours.begin()
-    ours.observe(memory, math.inf)
-    assert memory == ours.begin()
+def test_observe_returns_a_new_state_and_leaves_the_old_one_unchanged() -> None:
+    schedule = ReduceOnPlateau(patience=0)
+    memory = schedule.begin()
+    schedule.observe(memory, math.inf)
+    assert memory == schedule.begin()
 
 
 def test_warm_up_before_a_plateau_warms_up_and_then_drops() -> None:
@@ -149,10 +155,10 @@ def test_warm_up_before_a_plateau_warms_up_and_then_drops() -> None:
 def test_schedules_declare_whether_they_need_the_validation_loss() -> None:
     assert ReduceOnPlateau().watches
     assert Warmup(3, ReduceOnPlateau()).watches
-    assert not any(schedule.watches for schedule, _ in PAIRS.values())
+    assert not any(schedule.watches for schedule, _ in TORCH_PAIRS.values())
 
 
-@pytest.mark.parametrize("schedule", [*(pair[0] for pair in PAIRS.values()), ReduceOnPlateau()], ids=repr)
+@pytest.mark.parametrize("schedule", [*(pair[0] for pair in TORCH_PAIRS.values()), ReduceOnPlateau()], ids=repr)
 def test_the_initial_state_is_json(schedule: Schedule) -> None:
     memory = schedule.begin()
     assert json.loads(json.dumps(memory, allow_nan=False)) == memory
@@ -161,10 +167,10 @@ def test_the_initial_state_is_json(schedule: Schedule) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize(
     "schedule",
-    [*(pair[0] for pair in PAIRS.values()), OneCycle(pct_start=0.5), OneCycle(pct_start=0.0)],
+    [*(pair[0] for pair in TORCH_PAIRS.values()), OneCycle(pct_start=0.5), OneCycle(pct_start=0.0)],
     ids=repr,
 )
-def test_the_shortest_runs_have_finite_rates(schedule: Schedule, steps: int) -> None:
+def test_the_shortest_runs_have_factors_from_0_to_1(schedule: Schedule, steps: int) -> None:
     for step in range(steps + 2):  # a run may be taken a little further than planned
         factor = schedule.factor(Progress(step, steps, 1), schedule.begin())
         assert 0 <= factor <= 1
@@ -194,7 +200,7 @@ def test_invalid_hyperparameters_are_refused(make: Callable[[], Schedule]) -> No
         make()
 
 
-def test_the_table_names_every_schedule() -> None:
+def test_schedules_maps_names_to_classes() -> None:
     assert {
         "constant": Constant,
         "inverse_time": InverseTime,

@@ -1,5 +1,5 @@
 """The command line for tests of the user's own parts."""
 
-from tests.cli.conftest import say
+from tests.cli.conftest import cli
 
-__all__ = ["say"]
+__all__ = ["cli"]

@@ -9,25 +9,27 @@ import pellucid
 from pellucid import Adam, Conv2d, Cosine, Loss, MaxPool2d, Metric, Model, ReLU, Sequential
 from pellucid.data import Batch
 
-MOST = 6  # blobs in an image
-WIDTH = 1.5  # standard deviation of a blob, in pixels
+MAX_BLOBS = 6  # blobs in an image
+BLOB_WIDTH = 1.5  # standard deviation of a blob, in pixels
 
 
-def bumps(centres: torch.Tensor, size: int) -> torch.Tensor:
+def gaussians(centres: torch.Tensor, size: int) -> torch.Tensor:
     """Return a Gaussian (n, size) around each centre (n,)."""
-    return torch.exp(-((torch.arange(size) - centres[:, None]) ** 2) / (2 * WIDTH**2))
+    return torch.exp(-((torch.arange(size) - centres[:, None]) ** 2) / (2 * BLOB_WIDTH**2))
 
 
-def draw(index: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_example(index: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Return example `index`: an image (1, H, W) in 0..1, and a density map (1, H/2, W/2) that sums to its count."""
     rng = torch.Generator().manual_seed(1_000_003 * seed + index)
-    count = int(torch.randint(0, MOST + 1, (), generator=rng))
+    count = int(torch.randint(0, MAX_BLOBS + 1, (), generator=rng))
     centres = 4 + torch.rand(count, 2, generator=rng) * (torch.tensor(size) - 9)
-    lines, columns = (bumps(centres[:, axis], size[axis]) for axis in (0, 1))
+    row_profiles, column_profiles = (gaussians(centres[:, axis], size[axis]) for axis in (0, 1))
     brightness = 0.5 + 0.4 * torch.rand(count, generator=rng)
-    image = torch.einsum("n,nh,nw->hw", brightness, lines, columns) + 0.05 * torch.randn(size, generator=rng)
-    lines, columns = (bump / bump.sum(1, keepdim=True) for bump in (lines, columns))
-    density = torch.einsum("nh,nw->hw", lines, columns)[None]
+    image = torch.einsum("n,nh,nw->hw", brightness, row_profiles, column_profiles) + 0.05 * torch.randn(
+        size, generator=rng
+    )
+    row_profiles, column_profiles = (bump / bump.sum(1, keepdim=True) for bump in (row_profiles, column_profiles))
+    density = torch.einsum("nh,nw->hw", row_profiles, column_profiles)[None]
     return image.clamp(0, 1)[None], 4 * torch.nn.functional.avg_pool2d(density, 2)
 
 
@@ -47,7 +49,7 @@ class Blobs:
         return self.n
 
     def batch(self, indices, rng) -> Batch:
-        images, maps = zip(*(draw(int(index), seed=self.seed) for index in indices), strict=False)
+        images, maps = zip(*(draw_example(int(index), seed=self.seed) for index in indices), strict=False)
         return Batch(torch.stack(images), torch.stack(maps))
 
 
@@ -60,10 +62,10 @@ class DensityLoss(Loss):
     scale: float = 10.0
 
     def compute(self, y, target):
-        apart = y - target
-        count = apart.sum((1, 2, 3), keepdim=True)
-        value = (self.scale**2 * apart**2).sum() + self.weight * (count**2).sum()
-        return value / (2 * len(y)), (self.scale**2 * apart + self.weight * count) / len(y)
+        error = y - target
+        count_error = error.sum((1, 2, 3), keepdim=True)
+        value = (self.scale**2 * error**2).sum() + self.weight * (count_error**2).sum()
+        return value / (2 * len(y)), (self.scale**2 * error + self.weight * count_error) / len(y)
 
 
 @pellucid.register
@@ -73,14 +75,14 @@ class CountError(Metric):
 
     lower_is_better = True
     total: float = field(default=0.0, init=False)
-    seen: int = field(default=0, init=False)
+    n_examples: int = field(default=0, init=False)
 
     def update(self, outputs, targets):
         self.total += float((outputs.sum((1, 2, 3)) - targets.sum((1, 2, 3))).abs().sum())
-        self.seen += len(targets)
+        self.n_examples += len(targets)
 
     def compute(self):
-        return {"count_error": self.total / self.seen}
+        return {"count_error": self.total / self.n_examples}
 
 
 def network() -> Sequential:

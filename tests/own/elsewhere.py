@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 
-def saved_again(path: Path, copy: Path) -> tuple[str, dict[str, Any]]:
+def load_and_save(path: Path, copy: Path) -> tuple[str, dict[str, Any]]:
     """Load a model of tests.own.parts, save it, and return its hash and its metrics."""
     from pellucid import Model
     from tests.own import parts
@@ -15,7 +15,7 @@ def saved_again(path: Path, copy: Path) -> tuple[str, dict[str, Any]]:
     return model.sha256(), model.evaluate(digits(300, 350))
 
 
-def refused_then_loaded(path: Path) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+def load_without_and_with_parts(path: Path) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
     """Return the error for a model of tests.own.counting, and its hash and metrics after its parts are given."""
     from pellucid import Model, PellucidError
 

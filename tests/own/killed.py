@@ -9,7 +9,7 @@ def train(run, extra=()):
     pellucid.register(*parts.PARTS)
     model = parts.model()
     model.fit(
-        digits(), epochs=8, batch_size=20, validation=digits(300, 350), callbacks=[parts.Average(), *extra],
+        digits(), epochs=8, batch_size=20, validation=digits(300, 350), callbacks=[parts.WeightAverage(), *extra],
         run=run, resume=True, monitor="val_errors", checkpoint_seconds=0.0, verbose=False,
     )  # fmt: skip
     return model.sha256()

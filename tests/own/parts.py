@@ -65,17 +65,17 @@ class Errors(Metric):
 
     name: str = "errors"
     wrong: int = field(default=0, init=False)
-    seen: int = field(default=0, init=False)
+    n_examples: int = field(default=0, init=False)
 
     def update(self, outputs, targets):
         self.wrong += int((outputs.argmax(1) != targets).sum())
-        self.seen += len(targets)
+        self.n_examples += len(targets)
 
     def compute(self):
-        return {self.name: self.wrong / self.seen}
+        return {self.name: self.wrong / self.n_examples}
 
 
-def spread(outputs, targets):
+def output_std(outputs, targets):
     """Return the deviation of all outputs."""
     return outputs.std()
 
@@ -99,7 +99,7 @@ class Lion(Optimizer):
 
 
 @dataclass(frozen=True)
-class Patience(Schedule):
+class HalveOnPlateau(Schedule):
     """Halve the rate after each epoch whose validation loss is no better than the best."""
 
     def begin(self):
@@ -114,7 +114,7 @@ class Patience(Schedule):
 
 
 @dataclass(frozen=True)
-class Pull(Regularizer):
+class QuarticPenalty(Regularizer):
     """lam Σ w⁴, as a term of the cost or decoupled."""
 
     lam: float = 0.01
@@ -131,7 +131,7 @@ class Pull(Regularizer):
             w.sub_(lr * 4 * self.lam * w**3)
 
 
-class Average(Callback):
+class WeightAverage(Callback):
     """Ends with the mean of the weights after each epoch."""
 
     def __init__(self):
@@ -154,7 +154,7 @@ class Average(Callback):
         self.sums = {path: one.clone() for path, one in state.items() if path != "epochs"}
 
 
-PARTS = (Scale, OwnFocal, Errors, spread)
+PARTS = (Scale, OwnFocal, Errors, output_std)
 
 
 def network():
@@ -166,7 +166,7 @@ def network():
 
 def model(**options):
     return Model(
-        network(), OwnFocal(1.5), Lion(), metrics=("accuracy", Errors(), spread), schedule=Patience(),
-        regularizer=Pull(),
+        network(), OwnFocal(1.5), Lion(), metrics=("accuracy", Errors(), output_std), schedule=HalveOnPlateau(),
+        regularizer=QuarticPenalty(),
         **options,
     )  # fmt: skip

@@ -53,7 +53,7 @@ class Softplus(Layer):
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
+def register_softplus(monkeypatch):
     monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
     pellucid.register(Softplus)
 
@@ -66,20 +66,20 @@ def network():
 
 @pytest.fixture(scope="module")
 def model():
-    it = Model(network(), optimizer=Adam(0.01), seed=1)
-    losses = it.fit(digits(), epochs=6, batch_size=30, verbose=False)["train_loss"]
+    trained_model = Model(network(), optimizer=Adam(0.01), seed=1)
+    losses = trained_model.fit(digits(), epochs=6, batch_size=30, verbose=False)["train_loss"]
     assert losses[-1] < 0.9 * losses[0]
-    return it
+    return trained_model
 
 
-def reference(weights, x):
+def reference_logits(weights, x):
     """The network in PyTorch's own functions: the logits, and the outputs of the last activation."""
     maps = F.softplus(F.conv2d(x, weights["conv.weight"], weights["conv.bias"], stride=2), 2.0)
     hidden = F.softplus(F.linear(maps.flatten(1), weights["dense.weight"], weights["dense.bias"]))
     return F.linear(hidden, weights["out.weight"], weights["out.bias"]), hidden
 
 
-def double(model):
+def float64_weights(model):
     return {path: weight.double() for path, weight in model.weights.items()}
 
 
@@ -88,7 +88,7 @@ def test_a_user_defined_activation_trains_saves_loads_and_verifies(model, tmp_pa
     same = Model.load(tmp_path / "own.safetensors")
     assert same.net == network()
     test = digits(300, 320)
-    logits, _ = reference(model.weights, test.x)
+    logits, _ = reference_logits(model.weights, test.x)
     assert same.evaluate(test)["loss"] == pytest.approx(F.cross_entropy(logits, test.y).item(), rel=1e-5)
     assert model.verify(test.x[:4], test.y[:4]).ok
 
@@ -96,17 +96,17 @@ def test_a_user_defined_activation_trains_saves_loads_and_verifies(model, tmp_pa
 def test_its_fused_form_gives_equal_predictions(model):
     x = digits(300, 310).x
     result = inference(model.net, model.params)(x.clone())
-    torch.testing.assert_close(result, reference(model.weights, x)[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result, reference_logits(model.weights, x)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_a_trace_takes_its_derivative_apart(model):
+def test_a_trace_contains_the_derivative_of_the_activation(model):
     test = digits(300, 303)
     trace = model.trace(test.x, test.y, dtype=torch.float64)
-    weights = {path: one.requires_grad_() for path, one in double(model).items()}
-    logits, _ = reference(weights, test.x.double())
+    weights = {path: one.requires_grad_() for path, one in float64_weights(model).items()}
+    logits, _ = reference_logits(weights, test.x.double())
     (slope,) = torch.autograd.grad(F.cross_entropy(logits, test.y), weights["dense.bias"])
-    told = trace.explain("dense.bias[3]", expand=2)
-    assert told.gradient == pytest.approx(slope[3].item(), rel=1e-9)
+    explanation = trace.explain("dense.bias[3]", expand=2)
+    assert explanation.gradient == pytest.approx(slope[3].item(), rel=1e-9)
     link = trace.explain("dense.y[0, 3]").links[0]  # one output of the activation follows this number
     assert link.where == "act2"
     (term,) = link.terms
@@ -117,7 +117,7 @@ def test_a_trace_takes_its_derivative_apart(model):
 @pytest.mark.slow
 def test_exported_files_agree_with_pytorch(model, tmp_path):
     x = digits(300, 310).x
-    logits, _ = reference(model.weights, x)
+    logits, _ = reference_logits(model.weights, x)
     to_onnx(model, tmp_path / "own.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), logits)
@@ -136,29 +136,29 @@ def test_a_drawing_puts_it_into_the_box_of_the_layer_before():
 
 def test_relevance_passes_through_the_activation(model):
     x = digits(300, 302).x.double()
-    weights = double(model)
-    logits, hidden = reference(weights, x)
+    weights = float64_weights(model)
+    logits, hidden = reference_logits(weights, x)
     target = logits.argmax(1)
     params = {name: {key: value.double() for key, value in part.items()} for name, part in model.params.items()}
     actual = lrp(model.net, params, x, target, composite="epsilon", epsilon=1e-9)
 
     # by matrices: R_i = x_i Σ_j w_ij R_j / z_j for each layer with weights, and unchanged through activations
-    def shared(weight, below, z, relevance):
+    def epsilon_relevance(weight, below, z, relevance):
         return below * ((relevance / z) @ weight)
 
     score = torch.zeros_like(logits).scatter(1, target[:, None], logits.gather(1, target[:, None]))
-    after = F.conv2d(x, weights["conv.weight"], weights["conv.bias"], stride=2)
-    maps = F.softplus(after, 2.0).flatten(1)
+    conv_output = F.conv2d(x, weights["conv.weight"], weights["conv.bias"], stride=2)
+    maps = F.softplus(conv_output, 2.0).flatten(1)
     z = F.linear(maps, weights["dense.weight"], weights["dense.bias"])
-    relevance = shared(weights["out.weight"], hidden, logits, score)
-    relevance = shared(weights["dense.weight"], maps, z, relevance).view(after.shape)
-    back = F.conv_transpose2d(relevance / after, weights["conv.weight"], stride=2)
-    expected = x * F.pad(back, (0, 8 - back.shape[3], 0, 8 - back.shape[2]))
+    relevance = epsilon_relevance(weights["out.weight"], hidden, logits, score)
+    relevance = epsilon_relevance(weights["dense.weight"], maps, z, relevance).view(conv_output.shape)
+    pooled_relevance = F.conv_transpose2d(relevance / conv_output, weights["conv.weight"], stride=2)
+    expected = x * F.pad(pooled_relevance, (0, 8 - pooled_relevance.shape[3], 0, 8 - pooled_relevance.shape[2]))
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_receptive_fields_pass_through_the_activation():
     net = Sequential(conv=Conv2d(2, 3, padding=1), act=Softplus(), conv2=Conv2d(1, 3, padding=1))
     params, _ = net.init((1, 9, 9), torch.Generator().manual_seed(0))
-    run = forward_to(net, params, torch.randn(1, 1, 9, 9), "conv2[0, 4, 4]")
-    assert receptive_fields(run).tolist() == [[2, 2, 7, 7]]
+    passes = forward_to(net, params, torch.randn(1, 1, 9, 9), "conv2[0, 4, 4]")
+    assert receptive_fields(passes).tolist() == [[2, 2, 7, 7]]

@@ -39,9 +39,9 @@ class Residual(Combinator):
         return z, {"body": body, "merge": merge}
 
     def sweep(self, params, cache, dy, back):
-        (dx, through), _ = back("merge", self.merge, {}, cache.pop("merge"), dy)
-        more, dparams = back("body", self.body, params["body"], cache.pop("body"), through)
-        return dx + more, {"body": dparams, "merge": {}}
+        (dx, dbody), _ = back("merge", self.merge, {}, cache.pop("merge"), dy)
+        dx_body, dparams = back("body", self.body, params["body"], cache.pop("body"), dbody)
+        return dx + dx_body, {"body": dparams, "merge": {}}
 
 
 def test_a_user_defined_combinator_trains_saves_loads_and_explains(tmp_path, monkeypatch):
@@ -50,17 +50,19 @@ def test_a_user_defined_combinator_trains_saves_loads_and_explains(tmp_path, mon
     body = Sequential(conv=Conv2d(1, 3, padding=1), scale=Scale())
     model = Model(Sequential(block=Residual(body), flat=Flatten(), out=Dense(10)), optimizer="momentum")
     model.fit(digits(), epochs=2, batch_size=30, run=tmp_path / "run", verbose=False)
-    back = Model.load(tmp_path / "run/weights/last.safetensors")
-    assert back.net == model.net
-    assert back.sha256() == model.sha256()
+    loaded = Model.load(tmp_path / "run/weights/last.safetensors")
+    assert loaded.net == model.net
+    assert loaded.sha256() == model.sha256()
     x, y = digits(300, 304).x, digits(300, 304).y
-    assert back.verify(x, y).ok
+    assert loaded.verify(x, y).ok
 
-    w = back.weights
-    inner = F.conv2d(x, w["block.body.conv.weight"], w["block.body.conv.bias"], padding=1)
-    scores = F.linear((x + inner * w["block.body.scale.factor"]).flatten(1), w["out.weight"], w["out.bias"])
-    torch.testing.assert_close(back.predict(x), scores.softmax(1))
-    torch.testing.assert_close(torch.tensor(back.trace(x, y).loss), F.cross_entropy(scores, y))
-    to_onnx(back, tmp_path / "m.onnx")
+    weights = loaded.weights
+    inner = F.conv2d(x, weights["block.body.conv.weight"], weights["block.body.conv.bias"], padding=1)
+    scores = F.linear(
+        (x + inner * weights["block.body.scale.factor"]).flatten(1), weights["out.weight"], weights["out.bias"]
+    )
+    torch.testing.assert_close(loaded.predict(x), scores.softmax(1))
+    torch.testing.assert_close(torch.tensor(loaded.trace(x, y).loss), F.cross_entropy(scores, y))
+    to_onnx(loaded, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), scores)

@@ -14,7 +14,7 @@ from tests.own.parts import Scale
 from tests.training.small import digits
 
 
-def net(scale, **first):
+def make_net(scale, **first):
     return Sequential(**first, scale=scale, act=ReLU(), flat=Flatten(), scores=Dense(10))
 
 
@@ -33,7 +33,7 @@ class Noise(Scale):
 
 
 def test_random_values_of_a_layer_depend_only_on_seed_and_step():
-    first, second, other = (Model(net(Noise()), optimizer=SGD(0.1), seed=seed) for seed in (1, 1, 2))
+    first, second, other = (Model(make_net(Noise()), optimizer=SGD(0.1), seed=seed) for seed in (1, 1, 2))
     for one in (first, second, other):
         torch.randn(3)  # what others draw makes no difference
         one.fit(digits(), epochs=2, batch_size=30, verbose=False)
@@ -41,8 +41,8 @@ def test_random_values_of_a_layer_depend_only_on_seed_and_step():
 
 
 def test_features_of_a_layer_with_random_values_are_not_cached():
-    def trained(front):
-        model = Model(net(front, conv=Conv2d(2, 3)), optimizer=SGD(0.1), input_shape=(1, 8, 8))
+    def trained_hash(first_layer):
+        model = Model(make_net(first_layer, conv=Conv2d(2, 3)), optimizer=SGD(0.1), input_shape=(1, 8, 8))
         model.freeze("conv.*")
         model.fit(digits(), epochs=2, batch_size=30, verbose=False)
         return model.sha256()
@@ -52,11 +52,11 @@ def test_features_of_a_layer_with_random_values_are_not_cached():
         def forward(self, params, x, mode):
             return x, None
 
-    assert trained(Noise()) != trained(Quiet())
+    assert trained_hash(Noise()) != trained_hash(Quiet())
 
 
 @dataclass(frozen=True)
-class Decay(Constant):
+class ZeroSchedule(Constant):
     """A subclass of our schedule that does otherwise."""
 
     def at(self, now):
@@ -64,14 +64,14 @@ class Decay(Constant):
 
 
 def test_a_subclass_of_the_constant_schedule_is_called_in_every_step():
-    model = Model(net(Scale()), optimizer=SGD(0.1), schedule=Decay(), input_shape=(1, 8, 8))
+    model = Model(make_net(Scale()), optimizer=SGD(0.1), schedule=ZeroSchedule(), input_shape=(1, 8, 8))
     before = model.sha256()
     model.fit(digits(), epochs=1, batch_size=30, verbose=False)
     assert model.sha256() == before
 
 
 @dataclass(frozen=True)
-class Steep(Scale):
+class WrongGradientScale(Scale):
     def backward(self, params, cache, dy):
         dx, dparams = super().backward(params, cache, dy)
         return 1.001 * dx, dparams
@@ -79,18 +79,18 @@ class Steep(Scale):
 
 def test_verify_finds_a_wrong_backward_pass_and_names_the_layer():
     x, y = digits(0, 4).x, digits(0, 4).y
-    assert Model(net(Scale(), conv=Conv2d(2, 3)), input_shape=(1, 8, 8)).verify(x, y).ok
-    table = Model(net(Steep(), conv=Conv2d(2, 3)), input_shape=(1, 8, 8)).verify(x, y)
-    assert not table.ok
-    assert table.culprit is not None
-    assert table.culprit.startswith("scale")
+    assert Model(make_net(Scale(), conv=Conv2d(2, 3)), input_shape=(1, 8, 8)).verify(x, y).ok
+    verification = Model(make_net(WrongGradientScale(), conv=Conv2d(2, 3)), input_shape=(1, 8, 8)).verify(x, y)
+    assert not verification.ok
+    assert verification.culprit is not None
+    assert verification.culprit.startswith("scale")
 
 
-def writing(write):
+def with_onnx_method(write):
     return type("Written", (Scale,), {"onnx": lambda self, nodes: write(nodes)})
 
 
-WRONG = {
+WRONG_ONNX_METHODS = {
     "Written: its method onnx must end with nodes.last": (PellucidError, lambda n: n.inner("Relu", n.x)),
     "Written: no parameter 'weight'; known: factor": (PellucidError, lambda n: n.last("Mul", n.x, n.param("weight"))),
     "the method onnx of Written writes invalid nodes": (PellucidError, lambda n: n.last("Mull", n.x)),
@@ -99,10 +99,10 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("message", WRONG)
+@pytest.mark.parametrize("message", WRONG_ONNX_METHODS)
 def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, message):
-    error, write = WRONG[message]
-    model = Model(net(writing(write)()), input_shape=(1, 8, 8))
+    error, write = WRONG_ONNX_METHODS[message]
+    model = Model(make_net(with_onnx_method(write)()), input_shape=(1, 8, 8))
     with pytest.raises(error) as caught:
         to_onnx(model, tmp_path / "m.onnx")
     assert message in str(caught.value)
@@ -111,30 +111,30 @@ def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, message):
 
 
 def test_several_nodes_of_a_layer_that_no_file_can_name_are_plain_nodes(tmp_path):
-    kind = writing(lambda n: n.last("Neg", n.inner("Neg", n.inner("Mul", n.x, n.param("factor")))))
-    model = Model(net(kind(0.5)), input_shape=(1, 8, 8))
+    kind = with_onnx_method(lambda n: n.last("Neg", n.inner("Neg", n.inner("Mul", n.x, n.param("factor")))))
+    model = Model(make_net(kind(0.5)), input_shape=(1, 8, 8))
     assert to_onnx(model, tmp_path / "m.onnx").difference < 1e-6
-    back, params = from_onnx(tmp_path / "m.onnx")
-    assert [type(node[0]).__name__ for node in back.nodes.values()].count("AffineMap") >= 2
+    loaded_net, params = from_onnx(tmp_path / "m.onnx")
+    assert [type(node[0]).__name__ for node in loaded_net.nodes.values()].count("AffineMap") >= 2
     x = torch.rand(2, 1, 8, 8)
-    torch.testing.assert_close(back.forward(params, x, Mode())[0], model(x))
+    torch.testing.assert_close(loaded_net.forward(params, x, Mode())[0], model(x))
 
 
-class Chain(Sequential):
+class CustomSequential(Sequential):
     """A combinator of somebody's own."""
 
 
 @dataclass(frozen=True)
-class Silent(Scale):
+class WithoutOnnx(Scale):
     """Does not say how it is written."""
 
     onnx = Layer.onnx
 
 
 def test_layers_that_cannot_be_exported_are_named(tmp_path):
-    model = Model(net(Silent()), input_shape=(1, 8, 8))
-    with pytest.raises(PellucidError, match="no ONNX operators for the layers Silent; use pellucid's own, or"):
+    model = Model(make_net(WithoutOnnx()), input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError, match="no ONNX operators for the layers WithoutOnnx; use pellucid's own, or"):
         to_onnx(model, tmp_path / "m.onnx")
-    for one, name in ((Silent(), "Silent"), (Chain(ReLU()), "Chain")):
+    for one, name in ((WithoutOnnx(), "WithoutOnnx"), (CustomSequential(ReLU()), "CustomSequential")):
         with pytest.raises(PellucidError, match=rf"for the layers {name}; .*torch_code\(self, shape\)"):
-            to_torch(Model(net(one), input_shape=(1, 8, 8)), tmp_path / "m.py")
+            to_torch(Model(make_net(one), input_shape=(1, 8, 8)), tmp_path / "m.py")

@@ -10,14 +10,14 @@ from pellucid.model import Model
 from pellucid.registry import REGISTERED
 from pellucid.run.history import read_csv
 from pellucid.training.checkpoint import SavedState
-from tests.forked import forked
+from tests.forked import run_forked
 from tests.own import elsewhere, killed, parts
 from tests.training.killed import killed_and_resumed
 from tests.training.small import digits
 
 
 @pytest.fixture(autouse=True)
-def unregistered(monkeypatch):
+def own_registry(monkeypatch):
     monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
 
 
@@ -27,7 +27,7 @@ def reference(weights, x):
     return F.linear(F.max_pool2d(F.relu(y), 2).flatten(1), weights["scores.weight"], weights["scores.bias"])
 
 
-def focal(y, target):
+def focal_loss(y, target):
     p = y.softmax(1)[torch.arange(len(y)), target]
     return -((1 - p) ** 1.5 * p.log()).mean()
 
@@ -37,19 +37,22 @@ def test_user_defined_classes_train_save_load_and_resume(tmp_path):
     # fit, two kill -9, each resumed, against the hash of the training that nobody killed
     expected = killed.train(tmp_path / "whole")
     last = tmp_path / "run/weights/last.safetensors"
-    said, steps = killed_and_resumed(killed.train, tmp_path / "run", kills=2)
-    assert said == expected
+    weights_hash, steps = killed_and_resumed(killed.train, tmp_path / "run", kills=2)
+    assert weights_hash == expected
     assert steps == sorted(set(steps))  # each process came further than the one before
     rows = read_csv(tmp_path / "run/metrics.csv")
-    assert {"val_accuracy", "val_errors", "val_spread", "train_errors"} <= set(rows[0])
+    assert {"val_accuracy", "val_errors", "val_output_std", "train_errors"} <= set(rows[0])
     for row in rows:
         assert row["val_errors"] == pytest.approx(1 - row["val_accuracy"])
-    held = [row["val_errors"] for row in rows]
-    best = SavedState(last).progress["callbacks"]["1-Checkpoint"]
-    assert (best["best"], best["best_epoch"]) == (min(held), 1 + held.index(min(held)))
+    val_errors = [row["val_errors"] for row in rows]
+    checkpoint_state = SavedState(last).progress["callbacks"]["1-Checkpoint"]
+    assert (checkpoint_state["best"], checkpoint_state["best_epoch"]) == (
+        min(val_errors),
+        1 + val_errors.index(min(val_errors)),
+    )
 
     # load and save in a new process, where nothing is registered
-    code, (sha256, actual) = forked(elsewhere.saved_again, last, tmp_path / "again.safetensors")
+    code, (sha256, actual) = run_forked(elsewhere.load_and_save, last, tmp_path / "again.safetensors")
     assert code == 0
     model = Model.load(tmp_path / "again.safetensors", custom=parts.PARTS)
     assert sha256 == model.sha256() == expected
@@ -57,8 +60,8 @@ def test_user_defined_classes_train_save_load_and_resume(tmp_path):
     test = digits(300, 350)
     logits = reference(model.weights, test.x)
     assert actual["errors"] == pytest.approx((logits.argmax(1) != test.y).double().mean().item())
-    assert actual["loss"] == pytest.approx(focal(logits, test.y).item(), rel=1e-5)
-    assert actual["spread"] == pytest.approx(logits.std().item(), rel=1e-5)
+    assert actual["loss"] == pytest.approx(focal_loss(logits, test.y).item(), rel=1e-5)
+    assert actual["output_std"] == pytest.approx(logits.std().item(), rel=1e-5)
 
     # verify, trace and explain, against PyTorch's autograd
     x, y = test.x[:4], test.y[:4]
@@ -66,16 +69,16 @@ def test_user_defined_classes_train_save_load_and_resume(tmp_path):
     weights = {path: weight.double().requires_grad_() for path, weight in model.weights.items()}
     image = x.double().requires_grad_()
     scores = reference(weights, image)
-    cost = focal(scores, y)
+    cost = focal_loss(scores, y)
     factor, pixels = torch.autograd.grad(cost, [weights["scale.factor"], image], retain_graph=True)
     trace = model.trace(x, y, dtype=torch.float64)
     assert trace.loss == pytest.approx(cost.item(), rel=1e-9)
     torch.testing.assert_close(trace["scale.dfactor"], factor)
     torch.testing.assert_close(trace["dx"], pixels)
-    story = trace.explain("scale.factor[1, 0, 0]")
-    assert story.gradient == pytest.approx(factor[1].item(), rel=1e-9)
-    slope = torch.autograd.grad(scores[torch.arange(4), scores.argmax(1)].sum(), image)[0]
-    torch.testing.assert_close(model.explain(x, "input_x_gradient"), (slope * x).float(), rtol=1e-4, atol=1e-5)
+    explanation = trace.explain("scale.factor[1, 0, 0]")
+    assert explanation.gradient == pytest.approx(factor[1].item(), rel=1e-9)
+    score_gradient = torch.autograd.grad(scores[torch.arange(4), scores.argmax(1)].sum(), image)[0]
+    torch.testing.assert_close(model.explain(x, "input_x_gradient"), (score_gradient * x).float(), rtol=1e-4, atol=1e-5)
 
     # ONNX, by onnxruntime
     to_onnx(model, tmp_path / "own.onnx")

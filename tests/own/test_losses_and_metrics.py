@@ -17,29 +17,29 @@ from pellucid.training.examples import examples
 from tests.own.parts import Errors, OwnFocal
 from tests.training.small import digits
 
-OF_NUMBERS = {"quadratic", "l1", "huber", "giou"}
-OF_POINTS = {"heat_maps", "coordinates"}
+REGRESSION_LOSSES = {"quadratic", "l1", "huber", "giou"}
+KEYPOINT_LOSSES = {"heat_maps", "coordinates"}
 
 
-def model(loss="softmax_cross_entropy", **options):
+def make_model(loss="softmax_cross_entropy", **options):
     return Model(Sequential(flat=Flatten(), scores=Dense(10)), loss, **options)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_default_metrics_follow_from_the_loss(name):
-    known = {**dict.fromkeys(OF_NUMBERS, ("mae",)), **dict.fromkeys(OF_POINTS, ())}
+    known = {**dict.fromkeys(REGRESSION_LOSSES, ("mae",)), **dict.fromkeys(KEYPOINT_LOSSES, ())}
     assert LOSSES[name].metrics == known.get(name, ("accuracy",))
     if name not in ("nll", "auxiliary_cross_entropy"):  # which ask for another network
-        assert model(name).metrics == LOSSES[name].metrics
+        assert make_model(name).metrics == LOSSES[name].metrics
 
 
 def test_a_regression_has_the_mean_absolute_error_in_its_history():
     x = torch.rand(60, 3)
     y = x @ torch.tensor([[1.0], [2.0], [-1.0]])
-    it = Model(Sequential(d=Dense(1)), "l1", seed=2)
-    history = it.fit(x, y, epochs=3, batch_size=20, validation=(x[:20], y[:20]), verbose=False)
+    model = Model(Sequential(d=Dense(1)), "l1", seed=2)
+    history = model.fit(x, y, epochs=3, batch_size=20, validation=(x[:20], y[:20]), verbose=False)
     assert "val_accuracy" not in history.last
-    expected = oracle.mean_absolute_error(y[:20], it.predict(x[:20]))
+    expected = oracle.mean_absolute_error(y[:20], model.predict(x[:20]))
     assert history.last["val_mae"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -62,76 +62,80 @@ class OneNumber(OneLogit):
     """Half the squared error of what a sigmoid gives."""
 
     def compute(self, y, target):
-        apart = y - target.to(y.dtype).view_as(y)
-        return apart.square().mean() / 2, apart / y.numel()
+        error = y - target.to(y.dtype).view_as(y)
+        return error.square().mean() / 2, error / y.numel()
 
 
-@pytest.mark.parametrize(("loss", "ends"), [(OneLogit(), ()), (OneProbability(), ()), (OneNumber(), (Sigmoid(),))])
-def test_one_output_is_split_at_the_middle_of_what_it_is(loss, ends):
+@pytest.mark.parametrize(
+    ("loss", "last_layers"), [(OneLogit(), ()), (OneProbability(), ()), (OneNumber(), (Sigmoid(),))]
+)
+def test_one_output_is_classified_at_logit_0_or_probability_one_half(loss, last_layers):
     """Logits at 0, probabilities at 1/2: the same weights have the same accuracy, scikit-learn's."""
     x = torch.linspace(-1, 1, 41)[:, None]
     y = (x[:, 0] > 0.3).long()
-    it = Model(Sequential([Dense(1), *ends]), loss, input_shape=(1,))
-    for weight in it.weights.values():
+    model = Model(Sequential([Dense(1), *last_layers]), loss, input_shape=(1,))
+    for weight in model.weights.values():
         weight.fill_(0.4)  # the logit is 0.4 x + 0.4: above 0 for all x but -1, above 1/2 from 0.25
-    evaluation = it.evaluate(x, y)
-    said = (0.4 * x[:, 0] + 0.4 >= 0).long()
-    assert evaluation["accuracy"] == pytest.approx(oracle.accuracy_score(y, said))
-    assert evaluation["macro_f1"] == pytest.approx(oracle.f1_score(y, said, average="macro"))
-    assert predictions(it, it.fitting(examples(x, y))).accuracy == pytest.approx(oracle.accuracy_score(y, said))
+    evaluation = model.evaluate(x, y)
+    predicted = (0.4 * x[:, 0] + 0.4 >= 0).long()
+    assert evaluation["accuracy"] == pytest.approx(oracle.accuracy_score(y, predicted))
+    assert evaluation["macro_f1"] == pytest.approx(oracle.f1_score(y, predicted, average="macro"))
+    assert predictions(model, model.fitting(examples(x, y))).accuracy == pytest.approx(
+        oracle.accuracy_score(y, predicted)
+    )
 
 
 def test_a_loss_of_numbers_on_classes_has_the_accuracy_too():
-    it = model("quadratic", input_shape=(1, 8, 8))
-    history = it.fit(digits(), epochs=1, batch_size=30, validation=digits(300, 350), verbose=False)
-    said = it.predict(digits(300, 350).x).argmax(1)
-    assert history.last["val_accuracy"] == pytest.approx(oracle.accuracy_score(digits(300, 350).y, said))
+    model = make_model("quadratic", input_shape=(1, 8, 8))
+    history = model.fit(digits(), epochs=1, batch_size=30, validation=digits(300, 350), verbose=False)
+    predicted = model.predict(digits(300, 350).x).argmax(1)
+    assert history.last["val_accuracy"] == pytest.approx(oracle.accuracy_score(digits(300, 350).y, predicted))
     assert "val_mae" in history.last
-    one = Model(Sequential(d=Dense(1)), "quadratic", input_shape=(3,))
-    assert set(one.evaluate(torch.rand(6, 3), torch.arange(6))) == {"loss", "mae", "n"}, "counts are not classes"
-    assert set(model("quadratic", metrics="mae", input_shape=(1, 8, 8)).evaluate(digits())) == {"loss", "mae", "n"}
+    regression = Model(Sequential(d=Dense(1)), "quadratic", input_shape=(3,))
+    assert set(regression.evaluate(torch.rand(6, 3), torch.arange(6))) == {"loss", "mae", "n"}, "counts are not classes"
+    assert set(make_model("quadratic", metrics="mae", input_shape=(1, 8, 8)).evaluate(digits())) == {"loss", "mae", "n"}
 
 
 def test_ignored_examples_count_in_no_accuracy():
-    it = model(SoftmaxCrossEntropy(ignore=3), input_shape=(1, 8, 8))
-    kept = digits().y != 3
-    expected = oracle.accuracy_score(digits().y[kept], it.predict(digits().x[kept]).argmax(1))
-    assert predictions(it, it.fitting(examples(digits()))).accuracy == pytest.approx(expected)
-    assert it.evaluate(digits())["accuracy"] == pytest.approx(expected)
+    model = make_model(SoftmaxCrossEntropy(ignore=3), input_shape=(1, 8, 8))
+    is_counted = digits().y != 3
+    expected = oracle.accuracy_score(digits().y[is_counted], model.predict(digits().x[is_counted]).argmax(1))
+    assert predictions(model, model.fitting(examples(digits()))).accuracy == pytest.approx(expected)
+    assert model.evaluate(digits())["accuracy"] == pytest.approx(expected)
 
 
 def test_two_partial_functions_are_two_metrics():
     def f_beta(outputs, targets, beta):
         return oracle.fbeta_score(targets, outputs.argmax(1), beta=beta, average="macro")
 
-    it = model(metrics=[partial(f_beta, beta=1), partial(f_beta, beta=2)], input_shape=(1, 8, 8))
-    evaluation = it.evaluate(digits())
-    said = it.predict(digits().x).argmax(1)
+    model = make_model(metrics=[partial(f_beta, beta=1), partial(f_beta, beta=2)], input_shape=(1, 8, 8))
+    evaluation = model.evaluate(digits())
+    predicted = model.predict(digits().x).argmax(1)
     for beta in (1, 2):
-        expected = oracle.fbeta_score(digits().y, said, beta=beta, average="macro")
+        expected = oracle.fbeta_score(digits().y, predicted, beta=beta, average="macro")
         assert evaluation[f"f_beta(beta={beta})"] == pytest.approx(expected)
 
 
 def test_a_loss_needs_only_the_method_compute():
     assert Loss.__abstractmethods__ == {"compute"}
-    it = model(OwnFocal())
-    assert it.metrics == ("accuracy",)
-    it.fit(digits(), epochs=2, batch_size=30, verbose=False)
-    assert it.verify(digits().x[:4], digits().y[:4]).ok
-    weight, bias = it.weights["scores.weight"], it.weights["scores.bias"]
-    torch.testing.assert_close(it.predict(digits().x), digits().x.flatten(1) @ weight.T + bias)
+    model = make_model(OwnFocal())
+    assert model.metrics == ("accuracy",)
+    model.fit(digits(), epochs=2, batch_size=30, verbose=False)
+    assert model.verify(digits().x[:4], digits().y[:4]).ok
+    weight, bias = model.weights["scores.weight"], model.weights["scores.bias"]
+    torch.testing.assert_close(model.predict(digits().x), digits().x.flatten(1) @ weight.T + bias)
 
 
 @dataclass(frozen=True)
-class Wrong(OwnFocal):
+class WrongGradient(OwnFocal):
     def compute(self, y, target):
         value, dy = super().compute(y, target)
         return value, 1.01 * dy
 
 
 def test_verify_finds_a_wrong_gradient_of_a_loss():
-    it = model(Wrong(), input_shape=(1, 8, 8))
-    assert not it.verify(digits().x[:4], digits().y[:4]).ok
+    model = make_model(WrongGradient(), input_shape=(1, 8, 8))
+    assert not model.verify(digits().x[:4], digits().y[:4]).ok
 
 
 @pytest.mark.parametrize(
@@ -144,15 +148,15 @@ def test_verify_finds_a_wrong_gradient_of_a_loss():
 )
 def test_targets_are_checked_though_the_loss_does_not(y, message):
     with pytest.raises(PellucidError, match=message):
-        model(OwnFocal()).fit(torch.rand(3, 1, 8, 8), y, epochs=1, batch_size=3, verbose=False)
+        make_model(OwnFocal()).fit(torch.rand(3, 1, 8, 8), y, epochs=1, batch_size=3, verbose=False)
 
 
-class Steps(Callback):
+class FailOnStep(Callback):
     def on_step(self, training):
         raise AssertionError("a step was taken")
 
 
-def answering(answer):
+def loss_returning(answer):
     class Answers(Loss):
         def compute(self, y, target):
             return answer(y)
@@ -160,7 +164,7 @@ def answering(answer):
     return Answers()
 
 
-WRONG = {
+WRONG_RESULTS = {
     r"Answers: compute must return \(value, dy\), not \(2, 10\) torch.float32": lambda y: y,
     r"Answers: the loss must be a tensor of one number, not \(2,\) torch.float32": lambda y: (y.mean(1), y),
     "Answers: the loss must be a tensor of one number, not 1.0": lambda y: (1.0, y),
@@ -169,13 +173,15 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("message", WRONG)
+@pytest.mark.parametrize("message", WRONG_RESULTS)
 def test_what_compute_must_return_is_reported_before_the_first_step(message):
     with pytest.raises(PellucidError, match=message):
-        model(answering(WRONG[message])).fit(digits(), epochs=1, batch_size=300, callbacks=[Steps()], verbose=False)
+        make_model(loss_returning(WRONG_RESULTS[message])).fit(
+            digits(), epochs=1, batch_size=300, callbacks=[FailOnStep()], verbose=False
+        )
 
 
-class Twice(Metric):
+class FixedMetric(Metric):
     results: ClassVar = {}
 
     def update(self, outputs, targets):
@@ -185,11 +191,11 @@ class Twice(Metric):
         return type(self).results
 
 
-def giving(results):
-    return type("Given", (Twice,), {"results": results})()
+def metric_returning(results):
+    return type("Given", (FixedMetric,), {"results": results})()
 
 
-def named(name, value):
+def metric_function(name, value):
     def function(outputs, targets):
         return value
 
@@ -197,41 +203,44 @@ def named(name, value):
     return function
 
 
-MISTAKES = {
+METRIC_MISTAKES = {
     "metric Errors: another result is called 'accuracy'": ["accuracy", Errors("accuracy")],
     "metric Errors: another result is called 'loss'": [Errors("loss")],
-    "metric pair: 'pair' is tensor": [named("pair", torch.zeros(2))],
-    "metric text: 'text' is 'high'; return one number": [named("text", "high")],
-    "metric Given: compute returned 0.5; return {name: number}": [giving(0.5)],
-    "metric Given: 3 is 0.5": [giving({3: 0.5})],
+    "metric pair: 'pair' is tensor": [metric_function("pair", torch.zeros(2))],
+    "metric text: 'text' is 'high'; return one number": [metric_function("text", "high")],
+    "metric Given: compute returned 0.5; return {name: number}": [metric_returning(0.5)],
+    "metric Given: 3 is 0.5": [metric_returning({3: 0.5})],
 }
 
 
-@pytest.mark.parametrize("message", MISTAKES)
+@pytest.mark.parametrize("message", METRIC_MISTAKES)
 def test_errors_of_metrics_are_raised_before_the_first_step(message):
-    it = model(metrics=MISTAKES[message])
+    model = make_model(metrics=METRIC_MISTAKES[message])
     with pytest.raises(PellucidError) as caught:
-        it.fit(digits(), epochs=1, batch_size=30, callbacks=[Steps()], verbose=False)
+        model.fit(digits(), epochs=1, batch_size=30, callbacks=[FailOnStep()], verbose=False)
     assert message in str(caught.value)
 
 
 def test_a_class_is_refused_as_metric():
     with pytest.raises(PellucidError, match=r"metrics: Errors is a class; give an object of it, Errors\(...\)"):
-        model(metrics=[Errors])
+        make_model(metrics=[Errors])
 
 
 def test_a_function_sees_all_outputs_at_once_and_numbers_of_any_kind_count():
-    seen = []
+    lengths = []
 
     def f_beta(outputs, targets):
-        seen.append(len(outputs))
+        lengths.append(len(outputs))
         return oracle.fbeta_score(targets, outputs.argmax(1), beta=2, average="macro")
 
-    it = model(metrics=[f_beta, named("as_tensor", torch.tensor(2)), named("whole", 3)], input_shape=(1, 8, 8))
-    evaluation = it.evaluate(digits(), batch_size=7)
-    said = it.predict(digits().x).argmax(1)
-    assert seen == [300]
-    assert evaluation["f_beta"] == pytest.approx(oracle.fbeta_score(digits().y, said, beta=2, average="macro"))
+    model = make_model(
+        metrics=[f_beta, metric_function("as_tensor", torch.tensor(2)), metric_function("whole", 3)],
+        input_shape=(1, 8, 8),
+    )
+    evaluation = model.evaluate(digits(), batch_size=7)
+    predicted = model.predict(digits().x).argmax(1)
+    assert lengths == [300]
+    assert evaluation["f_beta"] == pytest.approx(oracle.fbeta_score(digits().y, predicted, beta=2, average="macro"))
     assert (evaluation["as_tensor"], evaluation["whole"]) == (2.0, 3.0)
 
 
@@ -255,35 +264,35 @@ def test_a_function_gets_lists_where_images_differ_in_size():
         right = [(one.argmax(0) == two).double().mean() for one, two in zip(outputs, targets, strict=True)]
         return sum(right) / len(right)
 
-    it = Model(Sequential(Conv2d(3, 1)), metrics=[share], input_shape=(1, None, None))
-    predicted = it.predict(Growing(), batch_size=1)
+    model = Model(Sequential(Conv2d(3, 1)), metrics=[share], input_shape=(1, None, None))
+    predicted = model.predict(Growing(), batch_size=1)
     masks = [torch.full(one.shape[1:], k % 3) for k, one in enumerate(predicted)]
     expected = [float((one.argmax(0) == mask).double().mean()) for one, mask in zip(predicted, masks, strict=True)]
-    assert it.evaluate(Growing(), batch_size=1)["share"] == pytest.approx(sum(expected) / 4)
+    assert model.evaluate(Growing(), batch_size=1)["share"] == pytest.approx(sum(expected) / 4)
 
 
 def test_confusion_is_in_evaluations_and_in_no_column():
-    it = model(metrics=["confusion", "precision", "ece"])
-    history = it.fit(digits(), epochs=1, batch_size=30, validation=digits(300, 350), verbose=False)
+    model = make_model(metrics=["confusion", "precision", "ece"])
+    history = model.fit(digits(), epochs=1, batch_size=30, validation=digits(300, 350), verbose=False)
     assert {"val_precision", "train_ece"} <= set(history.last)
     assert not [name for name in history.last if "confusion" in name]
-    said = it.predict(digits(300, 350).x).argmax(1)
-    expected = oracle.confusion_matrix(digits(300, 350).y, said, labels=range(10)).tolist()
-    assert it.evaluate(digits(300, 350))["confusion"] == expected
+    predicted = model.predict(digits(300, 350).x).argmax(1)
+    expected = oracle.confusion_matrix(digits(300, 350).y, predicted, labels=range(10)).tolist()
+    assert model.evaluate(digits(300, 350))["confusion"] == expected
 
 
 def test_values_that_are_not_finite_are_missing_in_the_history(tmp_path):
-    history = model(metrics=[giving({"never": float("nan"), "ever": 1.0})])
+    history = make_model(metrics=[metric_returning({"never": float("nan"), "ever": 1.0})])
     # not registered, and so in memory only
     rows = history.fit(digits(), epochs=1, batch_size=30, verbose=False).rows
     assert (rows[0]["train_never"], rows[0]["train_ever"]) == (None, 1.0)
 
 
 def test_every_metric_of_ours_is_saved_and_loaded(tmp_path):
-    of_images = ("miou", "boundary_f1", "ap", "mask_ap", "keypoint_ap", "nme", "psnr", "ssim", "colours", "delta_e")
-    of_rows = [name for name in METRICS if name not in of_images]
-    it = model(metrics=of_rows, input_shape=(1, 8, 8))
-    it.save(tmp_path / "m.safetensors")
-    back = Model.load(tmp_path / "m.safetensors")
-    assert back.metrics == tuple(of_rows)
-    assert back.evaluate(digits()) == it.evaluate(digits())
+    image_metrics = ("miou", "boundary_f1", "ap", "mask_ap", "keypoint_ap", "nme", "psnr", "ssim", "colours", "delta_e")
+    row_metrics = [name for name in METRICS if name not in image_metrics]
+    model = make_model(metrics=row_metrics, input_shape=(1, 8, 8))
+    model.save(tmp_path / "m.safetensors")
+    loaded = Model.load(tmp_path / "m.safetensors")
+    assert loaded.metrics == tuple(row_metrics)
+    assert loaded.evaluate(digits()) == model.evaluate(digits())

@@ -15,7 +15,7 @@ from tests.own.test_combinators import Residual
 from tests.training.small import digits
 
 
-class Steps(Callback):
+class FailOnStep(Callback):
     def on_step(self, training):
         raise AssertionError("a step was taken")
 
@@ -27,18 +27,18 @@ def fit(layer: Layer, loss: Any = "softmax_cross_entropy", metrics: Any = (), **
     return model
 
 
-def scale(**methods: Any) -> Layer:
+def scale_with(**methods: Any) -> Layer:
     """Scale with other methods."""
     return dataclass(frozen=True)(type("Mine", (Scale,), methods))()
 
 
 def backward_with(change: Any) -> Layer:
     """Scale, its gradients changed."""
-    right = Scale.backward
-    return scale(backward=lambda self, params, cache, dy: change(*right(self, params, cache, dy)))
+    backward = Scale.backward
+    return scale_with(backward=lambda self, params, cache, dy: change(*backward(self, params, cache, dy)))
 
 
-LAYERS = {
+WRONG_LAYERS = {
     "block.mine (Mine): backward returns no gradient for 'factor', which would never be updated": backward_with(
         lambda dx, _: (dx, {})
     ),
@@ -54,40 +54,42 @@ LAYERS = {
     "block.mine (Mine): backward must return (dx, dparams), dparams a dict by parameter, not (2, 1, 8, 8)": (
         backward_with(lambda dx, dparams: dx)
     ),
-    "block.mine (Mine): backward raised KeyError: 'weight'": scale(
+    "block.mine (Mine): backward raised KeyError: 'weight'": scale_with(
         backward=lambda self, params, cache, dy: (dy, {"factor": params["weight"]})
     ),
-    "block.mine (Mine): forward raised AttributeError": scale(forward=lambda self, params, x, mode: (x.scaled(), x)),
-    "block.mine (Mine): forward must return (y, cache), not (2, 1, 8, 8) torch.float32": scale(
+    "block.mine (Mine): forward raised AttributeError": scale_with(
+        forward=lambda self, params, x, mode: (x.scaled(), x)
+    ),
+    "block.mine (Mine): forward must return (y, cache), not (2, 1, 8, 8) torch.float32": scale_with(
         forward=lambda self, params, x, mode: x
     ),
-    "block.mine (Mine): forward must return y of shape (2, 1, 8, 8), as init returns it, not (2, 1, 4, 8)": scale(
+    "block.mine (Mine): forward must return y of shape (2, 1, 8, 8), as init returns it, not (2, 1, 4, 8)": scale_with(
         forward=lambda self, params, x, mode: (x[:, :, ::2], ScaleCache(x))
     ),
-    "block.mine (Mine): forward changes its input, which other layers read too; return a new tensor": scale(
+    "block.mine (Mine): forward changes its input, which other layers read too; return a new tensor": scale_with(
         forward=lambda self, params, x, mode: (x.mul_(params["factor"] + 1), ScaleCache(x))
     ),
-    "block.mine (Mine): forward must return y of torch.float32 like x, not torch.float64": scale(
+    "block.mine (Mine): forward must return y of torch.float32 like x, not torch.float64": scale_with(
         forward=lambda self, params, x, mode: (x.double(), ScaleCache(x))
     ),
-    "block.mine: Mine.init raised TypeError": scale(init=lambda self, shape, rng: ({}, shape + 1)),
-    "block.mine: Mine.init must return (params, shape), params a dict, not (1, 8, 8)": scale(
+    "block.mine: Mine.init raised TypeError": scale_with(init=lambda self, shape, rng: ({}, shape + 1)),
+    "block.mine: Mine.init must return (params, shape), params a dict, not (1, 8, 8)": scale_with(
         init=lambda self, shape, rng: shape
     ),
 }
 
 
-@pytest.mark.parametrize("message", LAYERS)
+@pytest.mark.parametrize("message", WRONG_LAYERS)
 def test_errors_of_a_user_defined_layer_name_it(message: str) -> None:
     with pytest.raises(PellucidError) as caught:
-        fit(LAYERS[message], callbacks=[Steps()])
+        fit(WRONG_LAYERS[message], callbacks=[FailOnStep()])
     assert message in str(caught.value)
     if "raised" in message:
         assert type(caught.value.__cause__).__name__ in message or caught.value.__cause__.__cause__ is not None
 
 
 def test_verify_names_a_forward_pass_in_place() -> None:
-    net = Sequential(mine=scale(forward=lambda self, params, x, mode: (x.mul_(2), ScaleCache(x))), flat=Flatten())
+    net = Sequential(mine=scale_with(forward=lambda self, params, x, mode: (x.mul_(2), ScaleCache(x))), flat=Flatten())
     model, data = Model(net, "quadratic", input_shape=(1, 8, 8)), digits(end=2)
     with pytest.raises(PellucidError, match=r"forward of mine \(Mine\) changes its input"):
         model.verify(data.x, torch.zeros(2, 64))
@@ -95,7 +97,7 @@ def test_verify_names_a_forward_pass_in_place() -> None:
 
 @pytest.mark.parametrize("count", [1, 20])  # few and many inputs run in different forms of the network
 def test_errors_of_an_untrained_layer_name_it(count: int) -> None:
-    raises = scale(forward=lambda self, params, x, mode: (x.scaled(), x))
+    raises = scale_with(forward=lambda self, params, x, mode: (x.scaled(), x))
     net = Sequential(block=Sequential(mine=raises), flat=Flatten(), scores=Dense(10))
     model, data = Model(net), digits(end=count)
     with pytest.raises(PellucidError, match="no weights yet"):
@@ -107,7 +109,7 @@ def test_errors_of_an_untrained_layer_name_it(count: int) -> None:
         assert "block.mine (Mine): forward raised AttributeError" in str(caught.value)
 
 
-def test_an_error_that_no_layer_of_the_users_raises_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_layer_of_ours_is_raised_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(Sequential(mine=Scale(), flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8))
 
     def fail(self, params, x, mode):
@@ -132,7 +134,7 @@ def test_correct_layers_train_with_shared_layers_and_one_example() -> None:
     Model(net).fit(digits().x[:1], [3], epochs=1, batch_size=1, verbose=False)
 
 
-class Dropping(Residual):
+class GradientDroppingResidual(Residual):
     """A combinator that forgets its body's gradients."""
 
     def sweep(self, params, cache, dy, back):
@@ -141,45 +143,49 @@ class Dropping(Residual):
 
 
 def test_a_combinator_that_drops_gradients_is_refused() -> None:
-    assert issubclass(Dropping, Combinator)
+    assert issubclass(GradientDroppingResidual, Combinator)
     body = Sequential(scale=Scale())
     with pytest.raises(PellucidError, match=r"block\.mine\.body\.scale\.factor: a combinator's sweep .* drops its"):
-        fit(Dropping(body))
+        fit(GradientDroppingResidual(body))
 
 
-class Raises(Loss):
+class RaisingLoss(Loss):
     def compute(self, y, target):
         return (y * target).mean(), y
 
 
-def of_first(y, target):
+def gradient_of_first(y, target):
     """Right for one example alone: the gradient of the first, for all."""
     value = y.mean()
     return value, torch.full((1, y.shape[1]), 1.0 / y.numel())
 
 
-class ForOne(Loss):
+class FirstExampleLoss(Loss):
     def compute(self, y, target):
-        return of_first(y, target)
+        return gradient_of_first(y, target)
 
 
 def test_errors_of_a_user_defined_loss_name_it() -> None:
-    message = r"Raises: compute, given outputs \(2, 10\) torch.float32 and targets \(2,\) torch.int64, raised RuntimeE"
+    message = (
+        r"RaisingLoss: compute, given outputs \(2, 10\) torch.float32 and targets \(2,\) torch.int64, raised RuntimeE"
+    )
     with pytest.raises(PellucidError, match=message) as caught:
-        fit(Scale(), Raises(), callbacks=[Steps()])
+        fit(Scale(), RaisingLoss(), callbacks=[FailOnStep()])
     assert isinstance(caught.value.__cause__, RuntimeError)
-    with pytest.raises(PellucidError, match=r"ForOne: the gradient must be \(2, 10\) torch.float32 like the outputs"):
-        fit(Scale(), ForOne(), callbacks=[Steps()])
+    with pytest.raises(
+        PellucidError, match=r"FirstExampleLoss: the gradient must be \(2, 10\) torch.float32 like the outputs"
+    ):
+        fit(Scale(), FirstExampleLoss(), callbacks=[FailOnStep()])
 
 
 @dataclass(frozen=True)
-class Recorded(Loss):
+class AutogradLoss(Loss):
     """The mean square, its gradient by PyTorch; `compute` is where PyTorch records nothing, unless turned on."""
 
-    on: bool = True
+    with_grad: bool = True
 
     def compute(self, y, target):
-        if not self.on:
+        if not self.with_grad:
             (y.clone().requires_grad_(True) ** 2).mean().backward()
         with torch.inference_mode(False):
             leaf = y.detach().clone().requires_grad_(True)
@@ -188,10 +194,10 @@ class Recorded(Loss):
 
 
 def test_a_loss_that_uses_pytorchs_gradient_must_enable_it() -> None:
-    model = fit(Identity(), Recorded())
+    model = fit(Identity(), AutogradLoss())
     assert model.verify(digits().x[:3], digits().y[:3]).ok
     with pytest.raises(PellucidError, match=r"PyTorch gradients are off here: use `with torch\.inference_mode\(False"):
-        fit(Identity(), Recorded(on=False))
+        fit(Identity(), AutogradLoss(with_grad=False))
 
 
 def test_errors_of_a_user_defined_metric_name_it() -> None:
@@ -199,39 +205,39 @@ def test_errors_of_a_user_defined_metric_name_it() -> None:
         return (outputs.argmax(1) == targets[:, 0]).float().mean()
 
     with pytest.raises(PellucidError, match="metric top raised IndexError: too many indices") as caught:
-        fit(Scale(), metrics=[top], callbacks=[Steps()])
+        fit(Scale(), metrics=[top], callbacks=[FailOnStep()])
     assert isinstance(caught.value.__cause__, IndexError)
 
 
 def test_verify_names_the_layer_that_raises_and_the_one_that_writes_into_dy() -> None:
     def in_place(self, params, cache, dy):
-        given = dy.clone()
+        dy_copy = dy.clone()
         dy.mul_(params["factor"])
-        return dy, {"factor": (cache.x * given).sum((0, 2, 3)).view(-1, 1, 1)}
+        return dy, {"factor": (cache.x * dy_copy).sum((0, 2, 3)).view(-1, 1, 1)}
 
     x, y = digits().x[:3], digits().y[:3]
-    wrong = scale(backward=in_place)
-    blocks = {"one": Scale(0.5), "two": Parallel((Identity(), Scale(2.0), Sequential(mine=wrong)), Add())}
-    table = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8)).verify(x, y)
-    assert table.ok, "a factor of 1 changes nothing"
-    wrong = dataclass(frozen=True)(type("Mine", (Scale,), {"backward": in_place}))(3.0)
-    blocks["two"] = Parallel((Identity(), Scale(2.0), Sequential(mine=wrong)), Add())
-    table = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8)).verify(x, y)
-    assert not table.ok
-    assert table.culprit is not None
-    assert "mine (Mine" in table.culprit
-    written = [row for row in table.rows if not row.ok and row.form == "written"]
-    assert [(row.path.split(".")[-1], row.what, row.note) for row in written] == [
+    wrong_layer = scale_with(backward=in_place)
+    blocks = {"one": Scale(0.5), "two": Parallel((Identity(), Scale(2.0), Sequential(mine=wrong_layer)), Add())}
+    verification = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8)).verify(x, y)
+    assert verification.ok, "a factor of 1 changes nothing"
+    wrong_layer = dataclass(frozen=True)(type("Mine", (Scale,), {"backward": in_place}))(3.0)
+    blocks["two"] = Parallel((Identity(), Scale(2.0), Sequential(mine=wrong_layer)), Add())
+    verification = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8)).verify(x, y)
+    assert not verification.ok
+    assert verification.culprit is not None
+    assert "mine (Mine" in verification.culprit
+    failed_rows = [row for row in verification.rows if not row.ok and row.form == "written"]
+    assert [(row.path.split(".")[-1], row.what, row.note) for row in failed_rows] == [
         ("mine", "dx", "backward writes into dy")
     ]
-    model = Model(Sequential(mine=LAYERS["block.mine (Mine): backward raised KeyError: 'weight'"], flat=Flatten(),
+    model = Model(Sequential(mine=WRONG_LAYERS["block.mine (Mine): backward raised KeyError: 'weight'"], flat=Flatten(),
                              scores=Dense(10)), input_shape=(1, 8, 8))  # fmt: skip
     with pytest.raises(PellucidError, match=r"mine \(Mine\): backward raised KeyError"):
         model.verify(x, y)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         (
             pellucid.Optimizer,
@@ -241,10 +247,10 @@ def test_verify_names_the_layer_that_raises_and_the_one_that_writes_into_dy() ->
         (pellucid.Loss, "lacks the methods compute(self, y, target) of Loss; write them"),
     ],
 )
-def test_a_class_without_its_abstract_methods_is_refused(kind: Any, said: str) -> None:
+def test_a_class_without_its_abstract_methods_is_refused(kind: Any, message: str) -> None:
     with pytest.raises(PellucidError) as caught:
         type("Mine", (kind,), {})(0.1) if kind is pellucid.Optimizer else type("Mine", (kind,), {})()
-    assert str(caught.value).startswith(f"Mine {said}")
+    assert str(caught.value).startswith(f"Mine {message}")
 
 
 class Descent(pellucid.Optimizer):
@@ -255,12 +261,12 @@ class Descent(pellucid.Optimizer):
         raise AssertionError("too few arguments to be called")
 
 
-class Shrinking(pellucid.optim.schedules.Plan):
+class NoneSchedule(pellucid.optim.schedules.Plan):
     def at(self, now):
         return None
 
 
-class Wrong(pellucid.Regularizer):
+class WrongRegularizer(pellucid.Regularizer):
     def cost(self, weights, n):
         return weights[0]
 
@@ -275,18 +281,21 @@ class Wrong(pellucid.Regularizer):
     ("options", "message"),
     [
         ({"optimizer": Descent(0.1)}, r"Descent: update raised TypeError: .*update\(\) takes 4 positional arguments"),
-        ({"schedule": Shrinking()}, "Shrinking: the factor of the learning rate must be a number, not None"),
-        ({"regularizer": Wrong()}, r"Wrong: cost must return a tensor of one number, not \(10, 64\)"),
+        ({"schedule": NoneSchedule()}, "NoneSchedule: the factor of the learning rate must be a number, not None"),
+        (
+            {"regularizer": WrongRegularizer()},
+            r"WrongRegularizer: cost must return a tensor of one number, not \(10, 64\)",
+        ),
     ],
 )
 def test_errors_of_user_defined_optimizers_schedules_and_regularizers_name_them(options: Any, message: str) -> None:
     model = Model(Sequential(Flatten(), Dense(10)), **options)
     with pytest.raises(PellucidError, match=message):
-        model.fit(digits(), epochs=1, callbacks=[Steps()], verbose=False)
+        model.fit(digits(), epochs=1, callbacks=[FailOnStep()], verbose=False)
 
 
 @pytest.mark.parametrize(
-    ("hook", "meant"),
+    ("hook", "suggestion"),
     [
         ("on_train_begin", "on_start"),
         ("on_train_end", "on_end"),
@@ -295,9 +304,9 @@ def test_errors_of_user_defined_optimizers_schedules_and_regularizers_name_them(
         ("on_epochs_end", "on_epoch_end"),
     ],
 )
-def test_a_callback_with_an_unknown_method_is_refused(hook: str, meant: str) -> None:
+def test_a_callback_with_an_unknown_method_is_refused(hook: str, suggestion: str) -> None:
     callback = type("Mine", (Callback,), {hook: lambda self, training: None})()
-    with pytest.raises(PellucidError, match=rf"Mine: {hook} is not a hook, .*; did you mean '{meant}'\?"):
+    with pytest.raises(PellucidError, match=rf"Mine: {hook} is not a hook, .*; did you mean '{suggestion}'\?"):
         fit(Identity(), callbacks=[callback])
 
 
@@ -313,7 +322,7 @@ class Rows:
         return digits().x[indices], digits().y[indices]
 
 
-class Broken(Rows):
+class RaisingRows(Rows):
     def batch(self, indices, rng):
         raise ValueError("no such row")
 
@@ -322,10 +331,10 @@ class Broken(Rows):
 def test_errors_of_a_user_defined_source_name_it(validation: float | None) -> None:
     net, options = Sequential(Flatten(), Dense(10)), {"epochs": 1, "validation": validation, "verbose": False}
     history = Model(net).fit(Rows(), **options)
-    same = Model(net).fit(digits(end=100).x, digits(end=100).y, **options)
-    assert history["train_loss"] == same["train_loss"]
-    with pytest.raises(PellucidError, match=r"Broken\.batch raised ValueError: no such row"):
-        Model(net).fit(Broken(), **options)
+    expected = Model(net).fit(digits(end=100).x, digits(end=100).y, **options)
+    assert history["train_loss"] == expected["train_loss"]
+    with pytest.raises(PellucidError, match=r"RaisingRows\.batch raised ValueError: no such row"):
+        Model(net).fit(RaisingRows(), **options)
 
 
 class Items:

@@ -25,8 +25,11 @@ NAN = float("nan")
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    monkeypatch.setattr("pellucid.registry.REGISTERED", {**REGISTERED, "GAN": GAN, "Distill": Distill, "Maps": Maps})
+def own_registry(monkeypatch):
+    monkeypatch.setattr(
+        "pellucid.registry.REGISTERED",
+        {**REGISTERED, "GAN": GAN, "Distill": Distill, "PixelClassifier": PixelClassifier},
+    )
 
 
 def leaf_params(params):
@@ -53,7 +56,7 @@ def generator(z, params):
     return dense(F.leaky_relu(dense(z, params["hidden"]), 0.01), params["pixels"]).reshape(-1, 1, 8, 8)
 
 
-def double(params):
+def to_float64(params):
     return map_tree(torch.Tensor.double, params)
 
 
@@ -65,89 +68,101 @@ def batches(count=3):
 def test_a_weighted_sum_of_losses_over_two_networks_learns_what_autograd_learns():
     weights = {"soft": 0.5, "teacher": 2.0}
     objective = distill(weights)
-    params = double(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
-    theirs = leaf_params(params)
+    params = to_float64(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
+    torch_params = leaf_params(params)
     step = TrainingStep(objective, params, Adam(0.01), examples=100, clip=0.1)
-    learner = torch.optim.Adam(flatten(theirs).values(), 0.01)
+    torch_optimizer = torch.optim.Adam(flatten(torch_params).values(), 0.01)
     for batch in batches():
         with torch.inference_mode():
             update = step(batch, 0.01)
-        y, told = student(batch.images, theirs["student"]), teacher(batch.images, theirs["teacher"])
+        y, teacher_logits = (
+            student(batch.images, torch_params["student"]),
+            teacher(batch.images, torch_params["teacher"]),
+        )
         losses = {
             "hard": F.cross_entropy(y, batch.targets),
-            "soft": F.cross_entropy(y, told.softmax(1).detach()),
-            "teacher": F.cross_entropy(told, batch.targets),
+            "soft": F.cross_entropy(y, teacher_logits.softmax(1).detach()),
+            "teacher": F.cross_entropy(teacher_logits, batch.targets),
         }
         assert update == pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-10)
-        learner.zero_grad()
+        torch_optimizer.zero_grad()
         (losses["hard"] + 0.5 * losses["soft"] + 2.0 * losses["teacher"]).backward()
-        torch.nn.utils.clip_grad_norm_(flatten(theirs).values(), 0.1)
-        learner.step()
-    for path, tensor in flatten(theirs).items():
+        torch.nn.utils.clip_grad_norm_(flatten(torch_params).values(), 0.1)
+        torch_optimizer.step()
+    for path, tensor in flatten(torch_params).items():
         torch.testing.assert_close(flatten(params)[path].clone(), tensor.detach(), rtol=1e-7, atol=1e-9)
 
 
 def test_networks_in_turns_learn_what_autograd_learns():
     objective = gan()
-    params = double(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
-    theirs = leaf_params(params)
+    params = to_float64(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
+    torch_params = leaf_params(params)
     optimizers = {"generator": Adam(0.01), "discriminator": SGD(0.05)}
     step = TrainingStep(objective, params, optimizers, examples=100, regularizers=(L2(3.0),))
     decay = 3.0 / 100
 
-    def groups(network):
-        flat = flatten(theirs[network])
-        heavy = [tensor for path, tensor in flat.items() if path.endswith("weight")]
-        light = [tensor for path, tensor in flat.items() if path.endswith("bias")]
-        return [{"params": heavy, "weight_decay": decay}, {"params": light}]
+    def param_groups(network):
+        flat = flatten(torch_params[network])
+        weights = [tensor for path, tensor in flat.items() if path.endswith("weight")]
+        biases = [tensor for path, tensor in flat.items() if path.endswith("bias")]
+        return [{"params": weights, "weight_decay": decay}, {"params": biases}]
 
-    learners = torch.optim.Adam(groups("generator"), 0.01), torch.optim.SGD(groups("discriminator"), 0.05)
+    torch_optimizers = (
+        torch.optim.Adam(param_groups("generator"), 0.01),
+        torch.optim.SGD(param_groups("discriminator"), 0.05),
+    )
     torch.set_default_dtype(torch.float64)  # of what the objective draws
     try:
         for number, batch in enumerate(batches()):
             with torch.inference_mode():
                 update = step(batch, 0.01, torch.Generator().manual_seed(number))
             z = torch.randn(20, 4, generator=torch.Generator().manual_seed(number))
-            made = generator(z, theirs["generator"])
-            scores = discriminator(torch.cat([batch.images, made.detach()]), theirs["discriminator"])
+            fakes = generator(z, torch_params["generator"])
+            scores = discriminator(torch.cat([batch.images, fakes.detach()]), torch_params["discriminator"])
             truth = torch.cat([torch.ones(20, 1), torch.zeros(20, 1)])
-            first = F.binary_cross_entropy_with_logits(scores, truth)
-            learners[1].zero_grad()
-            first.backward()
-            learners[1].step()
-            second = F.binary_cross_entropy_with_logits(discriminator(made, theirs["discriminator"]), truth[:20])
-            learners[0].zero_grad()
-            second.backward()
-            learners[0].step()
-            assert update == pytest.approx({"discriminator": first.item(), "generator": second.item()}, rel=1e-9)
+            discriminator_loss = F.binary_cross_entropy_with_logits(scores, truth)
+            torch_optimizers[1].zero_grad()
+            discriminator_loss.backward()
+            torch_optimizers[1].step()
+            generator_loss = F.binary_cross_entropy_with_logits(
+                discriminator(fakes, torch_params["discriminator"]), truth[:20]
+            )
+            torch_optimizers[0].zero_grad()
+            generator_loss.backward()
+            torch_optimizers[0].step()
+            assert update == pytest.approx(
+                {"discriminator": discriminator_loss.item(), "generator": generator_loss.item()}, rel=1e-9
+            )
     finally:
         torch.set_default_dtype(torch.float32)
-    for path, tensor in flatten(theirs).items():
+    for path, tensor in flatten(torch_params).items():
         torch.testing.assert_close(flatten(params)[path].clone(), tensor.detach(), rtol=1e-6, atol=1e-9)
 
 
 def test_each_loss_has_its_columns_and_the_total_is_their_weighted_sum(tmp_path):
     model = Model(distill({"soft": 0.5}), optimizer=Adam(0.01), metrics=["accuracy"])
-    data, held = digits(), digits(300, 350)
-    history = model.fit(data, epochs=2, batch_size=50, validation=held, run=tmp_path / "run", verbose=False)
-    read = History.read(tmp_path / "run")
-    assert list(read.rows[0]) == list(history.rows[0])
+    data, validation = digits(), digits(300, 350)
+    history = model.fit(data, epochs=2, batch_size=50, validation=validation, run=tmp_path / "run", verbose=False)
+    history_of_run = History.read(tmp_path / "run")
+    assert list(history_of_run.rows[0]) == list(history.rows[0])
     for role in ("train", "val"):
         names = [f"{role}_{name}_loss" for name in ("hard", "soft", "teacher")]
-        for row in read.rows:
-            hard, soft, taught = (row[name] for name in names)
-            assert row[f"{role}_loss"] == pytest.approx(hard + 0.5 * soft + taught)
-    y, told = (net(held.x, model.params[name]) for net, name in ((student, "student"), (teacher, "teacher")))
-    evaluation = model.evaluate(held)
-    assert evaluation["hard_loss"] == pytest.approx(F.cross_entropy(y, held.y).item(), rel=1e-5)
-    assert evaluation["soft_loss"] == pytest.approx(F.cross_entropy(y, told.softmax(1)).item(), rel=1e-5)
-    assert evaluation["accuracy"] == pytest.approx((y.argmax(1) == held.y).float().mean().item())
+        for row in history_of_run.rows:
+            hard, soft, teacher_loss = (row[name] for name in names)
+            assert row[f"{role}_loss"] == pytest.approx(hard + 0.5 * soft + teacher_loss)
+    y, teacher_logits = (
+        net(validation.x, model.params[name]) for net, name in ((student, "student"), (teacher, "teacher"))
+    )
+    evaluation = model.evaluate(validation)
+    assert evaluation["hard_loss"] == pytest.approx(F.cross_entropy(y, validation.y).item(), rel=1e-5)
+    assert evaluation["soft_loss"] == pytest.approx(F.cross_entropy(y, teacher_logits.softmax(1)).item(), rel=1e-5)
+    assert evaluation["accuracy"] == pytest.approx((y.argmax(1) == validation.y).float().mean().item())
     assert history["val_hard_loss"][-1] == pytest.approx(evaluation["hard_loss"])
-    same = Model.load(tmp_path / "run" / "weights" / "last.safetensors")
-    assert same.objective == model.objective
-    assert torch.equal(same.predict(held.x), model.predict(held.x))
-    assert "student.scores.weight" in same.weights
-    assert "student.scores" in str(same)
+    loaded = Model.load(tmp_path / "run" / "weights" / "last.safetensors")
+    assert loaded.objective == model.objective
+    assert torch.equal(loaded.predict(validation.x), model.predict(validation.x))
+    assert "student.scores.weight" in loaded.weights
+    assert "student.scores" in str(loaded)
     assert history.plot().axes[1].get_ylabel() == "hard_loss"
 
 
@@ -156,15 +171,15 @@ def test_a_frozen_teacher_stays_and_the_student_learns():
     before = {path: tensor.clone() for path, tensor in model.weights.items()}
     model.freeze("teacher.*")
     model.fit(digits(), epochs=1, batch_size=50, verbose=False)
-    same = {path for path, tensor in model.weights.items() if torch.equal(tensor, before[path])}
-    assert same == {path for path in before if path.startswith("teacher.")}
+    unchanged = {path for path, tensor in model.weights.items() if torch.equal(tensor, before[path])}
+    assert unchanged == {path for path in before if path.startswith("teacher.")}
 
 
 @pytest.mark.slow
 def test_repeatedly_killed_training_of_two_networks_ends_in_the_same_weights(tmp_path):
-    whole = two_networks.train(tmp_path / "whole")
+    expected = two_networks.train(tmp_path / "whole")
     result, steps = killed_and_resumed(two_networks.train, tmp_path / "killed", kills=2)
-    assert result == whole
+    assert result == expected
     assert steps == sorted(set(steps))
     rows = [History.read(tmp_path / name).rows for name in ("whole", "killed")]
     for one, other in zip(*rows, strict=True):
@@ -179,7 +194,7 @@ def test_repeatedly_killed_training_of_two_networks_ends_in_the_same_weights(tmp
         )  # fmt: skip
 
 
-class Plant(pellucid.Callback):
+class SetWeight(pellucid.Callback):
     """Writes a value into a weight after a step."""
 
     def __init__(self, model, path, step, value):
@@ -195,24 +210,24 @@ def test_nan_in_the_second_network_is_named():
     with pytest.raises(PellucidError) as caught:
         model.fit(
             digits(), epochs=1, batch_size=20, verbose=False,
-            callbacks=[Plant(model, "discriminator.hidden.weight", 3, 3e38)],
+            callbacks=[SetWeight(model, "discriminator.hidden.weight", 3, 3e38)],
         )  # fmt: skip
     assert "in step 4 (epoch 1, batch 4): discriminator.hidden (Dense): the output y contains " in str(caught.value)
     model = gan_model(input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match=r"in step 3 .*discriminator\.hidden: weight contains NaN \(1024 of 1024"):
         model.fit(
             digits(), epochs=1, batch_size=20, verbose=False,
-            callbacks=[Plant(model, "discriminator.hidden.weight", 2, NAN)],
+            callbacks=[SetWeight(model, "discriminator.hidden.weight", 2, NAN)],
         )  # fmt: skip
 
 
-class Broken(Distill):
+class NaNLoss(Distill):
     def gradients(self, params, batch, mode):
         losses, dparams = super().gradients(params, batch, mode)
         return {**losses, "soft": losses["soft"] * (NAN if mode.train else 1)}, dparams
 
 
-class BadGradient(Distill):
+class NaNGradient(Distill):
     def gradients(self, params, batch, mode):
         y, cache = self.teacher.forward(params["teacher"], batch.images, mode)
         dy = torch.full_like(y, NAN if mode.train else 0)
@@ -220,28 +235,28 @@ class BadGradient(Distill):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
-        (Broken, "the loss: the value of 'soft' contains NaN"),
-        (BadGradient, "teacher.scores: bias contains NaN (10 of 10 values"),
+        (NaNLoss, "the loss: the value of 'soft' contains NaN"),
+        (NaNGradient, "teacher.scores: bias contains NaN (10 of 10 values"),
     ],
 )
-def test_the_loss_that_is_not_finite_is_named(kind, said):
+def test_the_loss_that_is_not_finite_is_named(kind, message):
     model = Model(kind(**distill().nets), optimizer=SGD(0.1))
     with pytest.raises(PellucidError) as caught:
         model.fit(digits(), epochs=1, batch_size=100, verbose=False)
-    assert f"in step 1 (epoch 1, batch 1): {said}" in str(caught.value)
+    assert f"in step 1 (epoch 1, batch 1): {message}" in str(caught.value)
 
 
-class Wrong(Distill):
-    answer = staticmethod(lambda losses, dparams: (losses, dparams))
+class ChangedGradients(Distill):
+    change = staticmethod(lambda losses, dparams: (losses, dparams))
 
     def gradients(self, params, batch, mode):
-        return self.answer(*super().gradients(params, batch, mode))
+        return self.change(*super().gradients(params, batch, mode))
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("change", "message"),
     [
         (lambda losses, dparams: (losses, {"studnt": dparams["student"]}), "'studnt.scores.weight', which is not a p"),
         (lambda losses, dparams: ({"hard": torch.ones(2)}, dparams), "the loss 'hard' must be a tensor of one number"),
@@ -250,9 +265,9 @@ class Wrong(Distill):
         (lambda losses, dparams: losses, "must return (losses, dparams)"),
     ],
 )
-def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch, answer, message):
-    monkeypatch.setattr(Wrong, "answer", staticmethod(answer))
-    model = Model(Wrong(**distill().nets), optimizer=SGD(0.1))
+def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch, change, message):
+    monkeypatch.setattr(ChangedGradients, "change", staticmethod(change))
+    model = Model(ChangedGradients(**distill().nets), optimizer=SGD(0.1))
     with pytest.raises(PellucidError) as caught:
         model.fit(digits(), epochs=1, batch_size=100, verbose=False)
     assert message in str(caught.value)
@@ -292,9 +307,9 @@ class Brightness(Metric):
         raise AssertionError("update_batch takes its place")
 
     def update_batch(self, outputs, batch):
-        right = outputs.argmax(1) == batch.targets
-        self.total += float(batch.images[right].sum())
-        self.count += int(right.sum()) * batch.images[0].numel()
+        is_correct = outputs.argmax(1) == batch.targets
+        self.total += float(batch.images[is_correct].sum())
+        self.count += int(is_correct.sum()) * batch.images[0].numel()
 
     def compute(self):
         return {"brightness": self.total / max(self.count, 1)}
@@ -303,8 +318,8 @@ class Brightness(Metric):
 def test_a_metric_may_read_the_images():
     data = digits()
     model = Model(Sequential(Flatten(), Dense(10)), metrics=Brightness(), input_shape=(1, 8, 8))
-    right = data.x[model.predict(data.x).argmax(1) == data.y]
-    assert model.evaluate(data)["brightness"] == pytest.approx(right.mean().item(), rel=1e-5)
+    is_correct = data.x[model.predict(data.x).argmax(1) == data.y]
+    assert model.evaluate(data)["brightness"] == pytest.approx(is_correct.mean().item(), rel=1e-5)
 
 
 class Misshapen(Distill):
@@ -333,13 +348,13 @@ class InPlace(Distill):
     ],
 )
 def test_mistakes_are_named_before_the_first_step(kind, message):
-    whole = distill()
+    objective = distill()
     with pytest.raises(PellucidError, match=message):
-        Model(kind(whole.student, whole.teacher)).fit(digits(), epochs=1, verbose=False)
+        Model(kind(objective.student, objective.teacher)).fit(digits(), epochs=1, verbose=False)
 
 
 @dataclass(frozen=True)
-class Maps(Objective):
+class PixelClassifier(Objective):
     """Classes by pixel."""
 
     net: Layer
@@ -354,12 +369,12 @@ class Maps(Objective):
 
 
 def test_an_objective_over_images_of_any_size_is_saved_and_loaded(tmp_path):
-    model = Model(Maps(Sequential(Conv2d(3, 3, padding=1))), metrics=(), input_shape=(1, None, None))
+    model = Model(PixelClassifier(Sequential(Conv2d(3, 3, padding=1))), metrics=(), input_shape=(1, None, None))
     x, y = torch.rand(6, 1, 8, 8), torch.zeros(6, 8, 8, dtype=torch.long)
     model.fit(x, y, epochs=1, run=tmp_path / "run", verbose=False)
     model.save(tmp_path / "maps.safetensors")
     for file in (tmp_path / "maps.safetensors", tmp_path / "run" / "weights" / "last.safetensors"):
-        loaded = Model.load(file, custom=[Maps])
+        loaded = Model.load(file, custom=[PixelClassifier])
         assert (loaded.input_shape, loaded.output_shape) == ((1, None, None), (3, None, None))
         for side in (8, 11):
             images = torch.rand(2, 1, side, side)

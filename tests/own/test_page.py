@@ -19,32 +19,32 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks) == 12
-    names = {"__name__": "page"}
-    exec(compile("\n".join(blocks), PAGE, "exec"), names)
+    namespace = {"__name__": "page"}
+    exec(compile("\n".join(blocks), PAGE, "exec"), namespace)
     assert "scale.factor[1, 0, 0]" in capsys.readouterr().out
     assert (tmp_path / "runs/own/weights/best.safetensors").is_file()
-    model, digits = names["same"], names["digits"]
+    model, digits = namespace["same"], namespace["digits"]
     session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
-    said = torch.from_numpy(session.run(None, {"input": digits.test.x.float().numpy() / 255})[0])
+    onnx_scores = torch.from_numpy(session.run(None, {"input": digits.test.x.float().numpy() / 255})[0])
     scores, _ = forward(model.net, model.params, digits.test.x.float() / 255, Mode())
-    torch.testing.assert_close(said, scores, rtol=1e-4, atol=1e-5)
-    assert names["rates"] == pytest.approx([3e-3, 1.5e-3, 0.75e-3])
-    check_rules(names)
-    rows = names["history"].rows
+    torch.testing.assert_close(onnx_scores, scores, rtol=1e-4, atol=1e-5)
+    assert namespace["rates"] == pytest.approx([3e-3, 1.5e-3, 0.75e-3])
+    check_rules(namespace)
+    rows = namespace["history"].rows
     assert all(abs(row["val_hard_loss"] + 0.5 * row["val_soft_loss"] - row["val_loss"]) < 1e-6 for row in rows)
 
 
-def check_rules(names):
+def check_rules(namespace):
     """The optimizer's first step is lr along the gradient's signs; the regularizer's gradient is its cost's."""
     rng = torch.Generator().manual_seed(0)
-    start, grad = torch.randn(4, 3, generator=rng), torch.randn(4, 3, generator=rng)
-    weight, optimizer = start.clone(), names["SignMomentum"](0.25)
+    initial, grad = torch.randn(4, 3, generator=rng), torch.randn(4, 3, generator=rng)
+    weight, optimizer = initial.clone(), namespace["SignMomentum"](0.25)
     optimizer.update([weight], [grad], optimizer.init([weight]), 0.25)
-    torch.testing.assert_close(weight, start - 0.25 * grad.sign())
-    leaf, result = start.clone().requires_grad_(True), torch.zeros(4, 3)
-    names["Smooth"](0.5).cost([leaf], 7).backward()
-    names["Smooth"](0.5).add_gradient([start], [result], 7)
+    torch.testing.assert_close(weight, initial - 0.25 * grad.sign())
+    leaf, result = initial.clone().requires_grad_(True), torch.zeros(4, 3)
+    namespace["Smooth"](0.5).cost([leaf], 7).backward()
+    namespace["Smooth"](0.5).add_gradient([initial], [result], 7)
     torch.testing.assert_close(result, leaf.grad)
-    shrunk = start.clone()
-    names["Smooth"](0.5, decoupled=True).shrink([shrunk], 0.1)
-    torch.testing.assert_close(shrunk, start - 0.1 * 7 * result)
+    shrunk_weight = initial.clone()
+    namespace["Smooth"](0.5, decoupled=True).shrink([shrunk_weight], 0.1)
+    torch.testing.assert_close(shrunk_weight, initial - 0.1 * 7 * result)

@@ -22,7 +22,7 @@ from pellucid import Model, PellucidError, plugins, registry, shipped_files, tas
 from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from pellucid.task import registered
-from tests.cli.conftest import Said, Say
+from tests.cli.conftest import Cli, CliResult
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.talk import Tab
 from tests.studio.test_browser import until
@@ -32,7 +32,7 @@ from tests.studio.test_train_browser import TrainPage
 FOLDER = Path(__file__).parent / "upright"
 
 
-def bar(degrees: float, size: int = 32) -> Image.Image:
+def draw_ray(degrees: float, size: int = 32) -> Image.Image:
     """A bright ray from the middle, at an angle, on a dark ground."""
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     along = columns * np.cos(np.deg2rad(degrees)) - rows * np.sin(np.deg2rad(degrees))
@@ -41,23 +41,25 @@ def bar(degrees: float, size: int = 32) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def plugin_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with data, while the plugin is installed: on the path, with the metadata that an installer writes."""
     folder = tmp_path_factory.mktemp("site")
     project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
-    about = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    metadata_folder = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    metadata_folder.mkdir()
+    (metadata_folder / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
     ((group, entries),) = project["entry-points"].items()
-    (about / "entry_points.txt").write_text(
+    (metadata_folder / "entry_points.txt").write_text(
         f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
     )
     task.tasks()
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((registry, "REGISTERED"), (registered, "_TASKS"), (registered, "_COMMANDS")):
             patch.setattr(module, name, dict(getattr(module, name)))
-        patch.setattr(shipped_files, "_OF_PLUGINS", [])
-        patch.setattr(plugins, "_LOADED", [])
+        patch.setattr(shipped_files, "_PLUGIN_FOLDERS", [])
+        patch.setattr(plugins, "_LOADED_GROUPS", [])
         patch.syspath_prepend(str(FOLDER))
         patch.syspath_prepend(str(folder))
         importlib.invalidate_caches()
@@ -66,7 +68,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (work / "turned").mkdir()
         angles = torch.randint(0, 360, (200,), generator=torch.Generator().manual_seed(0)).tolist()
         for k, degrees in enumerate(angles):
-            bar(degrees).save(work / f"turned/{k}.png")
+            draw_ray(degrees).save(work / f"turned/{k}.png")
         (work / "turned/angles.csv").write_text("".join(f"{k}.png,{degrees}\n" for k, degrees in enumerate(angles)))
         yield work
     for name in [name for name in sys.modules if name.startswith("pellucid_upright")]:
@@ -74,72 +76,72 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def run(installed: Path) -> Path:
+def run(plugin_folder: Path) -> Path:
     """A run of the plugin's recipe on data in its own format."""
     from pellucid.cli.main import main
 
     assert main(["train", "upright", "--out", "runs", "train.epochs=12", "train.keep=[12]"]) == 0
-    return installed / "runs/upright-1"
+    return plugin_folder / "runs/upright-1"
 
 
-def test_a_recipe_of_the_plugin_is_known_by_name(installed: Path, say: Say) -> None:
-    assert "How far a picture is turned" in say("recipes").out
-    assert "turn a picture by an angle" in say("--help").out
-    assert '[objective]\nmodel = "angle"' in say("recipes", "upright").out
+def test_a_recipe_of_the_plugin_is_known_by_name(plugin_folder: Path, cli: Cli) -> None:
+    assert "How far a picture is turned" in cli("recipes").out
+    assert "turn a picture by an angle" in cli("--help").out
+    assert '[objective]\nmodel = "angle"' in cli("recipes", "upright").out
 
 
 @pytest.mark.slow
-def test_the_plugin_trains_on_its_data_and_draws_its_figures(installed: Path, say: Say) -> None:
-    said = say("train", "turned", "turned", "train.epochs=1", "--out", "own")
-    assert said.code == 0, said.err
-    assert re.search(r"turned-turned: mean error \d+\.\d\d degrees, loss ", said.out)
+def test_the_plugin_trains_on_its_data_and_draws_its_figures(plugin_folder: Path, cli: Cli) -> None:
+    result = cli("train", "turned", "turned", "train.epochs=1", "--out", "own")
+    assert result.code == 0, result.err
+    assert re.search(r"turned-turned: mean error \d+\.\d\d degrees, loss ", result.out)
     page = Path("own/turned-turned-1/report.html").read_text(encoding="utf-8")
     assert "Loss and mean error" in page
     assert "size = 24" in Path("own/turned-turned-1/recipe.toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_the_plugin_learns_angles(run: Path, say: Say) -> None:
-    output = say("evaluate", str(run), "--worst", "3", "--json").json
+def test_the_plugin_learns_angles(run: Path, cli: Cli) -> None:
+    output = cli("evaluate", str(run), "--worst", "3", "--json").json
     assert output["n"] == 40
     assert output["angle_error"] < 30  # by chance, 90 degrees
     assert output["angle_error"] == pytest.approx(json.loads((run / "results.json").read_text())["angle_error"])
     assert len(output["worst"]) == 3
-    assert "is not a model of angles; leave --worst out" in say("evaluate", "signs", "--worst", "3").complaint
+    assert "is not a model of angles; leave --worst out" in cli("evaluate", "signs", "--worst", "3").error_line
 
 
 @pytest.mark.slow
 def test_a_run_that_ctrl_c_stopped_ends_with_the_same_weights(
-    run: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+    run: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objective = importlib.import_module("pellucid_upright.objective")
     directions, calls = objective.directions, iter(range(100))
 
-    def stopping(degrees: torch.Tensor) -> torch.Tensor:
+    def interrupting_directions(degrees: torch.Tensor) -> torch.Tensor:
         if next(calls) == 40:
             raise KeyboardInterrupt
         return directions(degrees)
 
-    monkeypatch.setattr(objective, "directions", stopping)
-    assert say("train", "upright", "--out", "stopped", "train.epochs=12").code == 130
+    monkeypatch.setattr(objective, "directions", interrupting_directions)
+    assert cli("train", "upright", "--out", "stopped", "train.epochs=12").code == 130
     assert not Path("stopped/upright-1/results.json").exists()
     monkeypatch.setattr(objective, "directions", directions)
-    resumed = say("train", "--resume", "stopped/upright-1", "--json").json
+    resumed = cli("train", "--resume", "stopped/upright-1", "--json").json
     assert resumed["sha256"] == json.loads((run / "results.json").read_text())["sha256"]
 
 
-def test_the_plugin_predicts_on_images_folders_and_videos(run: Path, installed: Path, say: Say) -> None:
-    bar(90).save("up.png")
-    result = say("predict", str(run), "up.png", "--json").json["pictures"][0]
+def test_the_plugin_predicts_on_images_folders_and_videos(run: Path, plugin_folder: Path, cli: Cli) -> None:
+    draw_ray(90).save("up.png")
+    result = cli("predict", str(run), "up.png", "--json").json["pictures"][0]
     assert abs(result["degrees"] - 90) < 45
-    frames = [bar(degrees) for degrees in (0, 90)]
+    frames = [draw_ray(degrees) for degrees in (0, 90)]
     frames[0].save("video.gif", save_all=True, append_images=frames[1:])
     Path("frames").mkdir()
     for k, frame in enumerate(frames):
         frame.save(f"frames/{k}.png")
     for source in ("frames", "video.gif"):
-        said: Said = say("predict", str(run), source, "--out", f"out-{source}", "--json")
-        assert said.code == 0, said.err
+        prediction: CliResult = cli("predict", str(run), source, "--out", f"out-{source}", "--json")
+        assert prediction.code == 0, prediction.err
     assert len(list(Path("out-frames").glob("*-upright.png"))) == 2
 
 
@@ -149,32 +151,32 @@ def test_its_sections_are_in_the_report(run: Path) -> None:
     assert '<section id="angles"' in page
 
 
-def test_the_plugin_explains_a_prediction(run: Path, installed: Path, say: Say) -> None:
-    bar(45).save("diagonal.png")
-    output = say("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
+def test_the_plugin_explains_a_prediction(run: Path, plugin_folder: Path, cli: Cli) -> None:
+    draw_ray(45).save("diagonal.png")
+    output = cli("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
     assert {Path(file).name for file in output["files"]} == {"saliency.png", "saliency.npz"}
 
 
-def test_the_studio_explains_it(run: Path, installed: Path) -> None:
+def test_the_studio_explains_it(run: Path, plugin_folder: Path) -> None:
     tab = Tab(Library((str(run),), Model.load))
     assert tab.ask("explain.open")["task"] == "uprightness"
-    told = tab.ask("explain.picture", sample="hand 0")
-    assert told["line"].startswith("turned by")
-    picture = told["tensors"]["picture"][:1, None] / 255
-    aimed = tab.ask("explain.aim", of="1")
+    sample = tab.ask("explain.picture", sample="hand 0")
+    assert sample["line"].startswith("turned by")
+    picture = sample["tensors"]["picture"][:1, None] / 255
+    target = tab.ask("explain.aim", of="1")
     model = Model.load(run / "weights/best.safetensors")
-    (cosine, sine), degrees = aimed["logits"], float(model.predict(picture)[0, 0])
+    (cosine, sine), degrees = target["logits"], float(model.predict(picture)[0, 0])
     assert np.rad2deg(np.arctan2(sine, cosine)) % 360 == pytest.approx(degrees, abs=3)  # the picture has 8 bits
     answer = tab.ask("explain.run", method="lrp")
     assert answer["expected"] == pytest.approx(sine, rel=1e-5)
     assert answer["tensors"]["map"].shape == picture.shape[2:]
 
 
-def test_the_studio_trains_it(run: Path, installed: Path) -> None:
+def test_the_studio_trains_it(run: Path, plugin_folder: Path) -> None:
     tab = Tab(Library((str(run),), Model.load, Runs(run.parent)))
-    opened = tab.ask("train.open")
-    assert {"name": "upright", "about": "How far a picture is turned"} in opened["recipes"]
-    assert run.name in opened["runs"]
+    page = tab.ask("train.open")
+    assert {"name": "upright", "about": "How far a picture is turned"} in page["recipes"]
+    assert run.name in page["runs"]
     fields = {
         field_["key"]: field_
         for field_ in tab.ask("train.recipe", recipe="upright", settings=["optimizer.lr=1"])["fields"]
@@ -185,16 +187,16 @@ def test_the_studio_trains_it(run: Path, installed: Path) -> None:
     with (run / "metrics.csv").open() as file:
         errors = [float(row["val_angle_error"]) for row in csv.DictReader(file)]
     assert (state["status"], [row["val_angle_error"] for row in state["rows"]]) == ("finished", errors)
-    seen = tab.ask("train.maps", run=run.name, epoch=12)
+    maps = tab.ask("train.maps", run=run.name, epoch=12)
     weight = Model.load(run / "weights/epoch-12.safetensors").weights["net.conv1.weight"]
-    assert torch.equal(seen["tensors"]["filters"], weight.mean(1))
+    assert torch.equal(maps["tensors"]["filters"], weight.mean(1))
     assert "no confusion matrix" in tab.ask("train.confusion", run=run.name, epoch=12)["message"]
 
 
 @pytest.mark.real
 def test_a_browser_shows_it_in_train_and_explain(
     run: Path,
-    installed: Path,
+    plugin_folder: Path,
     browser: Any,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -214,19 +216,19 @@ def test_a_browser_shows_it_in_train_and_explain(
         assert page.faults == []
 
 
-def test_the_doctor_examines_it(run: Path, installed: Path, say: Say) -> None:
-    output = say("doctor", str(run), "--data", "turned", "--json").json
+def test_the_doctor_examines_it(run: Path, plugin_folder: Path, cli: Cli) -> None:
+    output = cli("doctor", str(run), "--data", "turned", "--json").json
     assert (output["checks"], output["findings"]) == (["one-sided-angles"], [])
     Path("upwards").mkdir()
     for k in range(20):
-        bar(80 + k).save(f"upwards/{k}.png")
+        draw_ray(80 + k).save(f"upwards/{k}.png")
     Path("upwards/angles.csv").write_text("".join(f"{k}.png,{80 + k}\n" for k in range(20)))
-    (finding,) = say("doctor", str(run), "--data", "upwards", "--json").json["findings"]
+    (finding,) = cli("doctor", str(run), "--data", "upwards", "--json").json["findings"]
     assert finding["check"] == "one-sided-angles"
 
 
-def test_a_model_of_the_plugin_is_exported_to_onnx(run: Path, installed: Path, say: Say) -> None:
-    assert say("export", str(run), "--to", "onnx", "--out", "angles.onnx").code == 0
+def test_a_model_of_the_plugin_is_exported_to_onnx(run: Path, plugin_folder: Path, cli: Cli) -> None:
+    assert cli("export", str(run), "--to", "onnx", "--out", "angles.onnx").code == 0
     model = Model.load(run / "weights/best.safetensors")
     x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     (y,) = onnxruntime.InferenceSession("angles.onnx").run(None, {"input": x.numpy()})
@@ -234,11 +236,11 @@ def test_a_model_of_the_plugin_is_exported_to_onnx(run: Path, installed: Path, s
     torch.testing.assert_close(degrees[:, None], model.predict(x), atol=1e-2, rtol=0)
 
 
-def test_the_command_of_the_plugin_runs(installed: Path, say: Say) -> None:
-    bar(0).save("flat.png")
-    assert say("turn", "flat.png", "90", "turned.png").out == "wrote turned.png\n"
+def test_the_command_of_the_plugin_runs(plugin_folder: Path, cli: Cli) -> None:
+    draw_ray(0).save("flat.png")
+    assert cli("turn", "flat.png", "90", "turned.png").out == "wrote turned.png\n"
     with Image.open("turned.png") as turned:
-        assert np.abs(np.asarray(turned, dtype=float) - np.asarray(bar(90), dtype=float)).mean() < 10
+        assert np.abs(np.asarray(turned, dtype=float) - np.asarray(draw_ray(90), dtype=float)).mean() < 10
 
 
 @pytest.mark.parametrize(
@@ -246,26 +248,26 @@ def test_the_command_of_the_plugin_runs(installed: Path, say: Say) -> None:
     [("0.png", "line 1 has 1 values; write FILE,DEGREES"), ("0.png,left", "line 1: 'left' is no angle")],
 )
 def test_invalid_data_of_the_plugin_are_reported_in_one_line(
-    line: str, message: str, installed: Path, say: Say
+    line: str, message: str, plugin_folder: Path, cli: Cli
 ) -> None:
     Path("bad").mkdir(exist_ok=True)
-    bar(0).save("bad/0.png")
+    draw_ray(0).save("bad/0.png")
     Path("bad/angles.csv").write_text(f"{line}\n")
-    assert message in say("train", "upright", "data.name=bad").complaint
+    assert message in cli("train", "upright", "data.name=bad").error_line
 
 
-def test_a_command_that_exists_is_refused(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
+def test_a_command_that_exists_is_refused(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     monkeypatch.setattr(registered, "_COMMANDS", dict(registered._COMMANDS))
     pellucid.register(task.Command("train", "another", "elsewhere"))
-    assert "pellucid has a command 'train' already; rename that of elsewhere" in say("train", "digits").complaint
+    assert "pellucid has a command 'train' already; rename that of elsewhere" in cli("train", "digits").error_line
 
 
 def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    about = tmp_path / "broken-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[pellucid.plugins]\nbroken = no_such_module\n")
+    metadata_folder = tmp_path / "broken-1.0.dist-info"
+    metadata_folder.mkdir()
+    (metadata_folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (metadata_folder / "entry_points.txt").write_text("[pellucid.plugins]\nbroken = no_such_module\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(plugins, "_LOADED", [])
+    monkeypatch.setattr(plugins, "_LOADED_GROUPS", [])
     with pytest.raises(PellucidError, match=r"the plugin 'broken' cannot be loaded .*update or uninstall it"):
         plugins.load_plugins()

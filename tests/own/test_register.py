@@ -15,17 +15,17 @@ from pellucid.config import from_config, loss_from_config, metric_from_config, m
 from pellucid.layers import Conv2d, Flatten, ReLU
 from pellucid.optim import SGD, Optimizer
 from tests.own import parts
-from tests.own.parts import Errors, Lion, OwnFocal, Scale, spread
+from tests.own.parts import Errors, Lion, OwnFocal, Scale, output_std
 from tests.training.small import digits, small_mlp
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
+def own_registry(monkeypatch):
     """A registry of the test's own."""
     monkeypatch.setattr("pellucid.registry.REGISTERED", {})
 
 
-def json_of(value):
+def through_json(value):
     return json.loads(json.dumps(value))
 
 
@@ -43,7 +43,7 @@ class Plain(Layer):
 
 
 @dataclass(frozen=True)
-class Wrapped(Loss):
+class NestedLoss(Loss):
     """A loss in a loss."""
 
     inner: Loss
@@ -54,7 +54,7 @@ class Wrapped(Loss):
 
 
 @dataclass(frozen=True)
-class Around(Plain):
+class LayerWithFields(Plain):
     """A layer with all that a field can hold."""
 
     layer: Layer
@@ -69,24 +69,30 @@ class Block(Sequential):
 
 @pytest.mark.parametrize(
     "layer",
-    [Plain(), Scale(2.0), Around(Scale(0.5), ("x",), {"k": 3}, 1.5), Block(a=Scale(), b=Dense(3)), Sequential(Block())],
+    [
+        Plain(),
+        Scale(2.0),
+        LayerWithFields(Scale(0.5), ("x",), {"k": 3}, 1.5),
+        Block(a=Scale(), b=Dense(3)),
+        Sequential(Block()),
+    ],
     ids=str,
 )
 def test_registered_layers_come_back_equal(layer):
-    assert pellucid.register(Plain, Scale, Around, Block) is Plain
-    back = from_config(json_of(to_config(layer)))
-    assert back == layer
-    assert type(back) is type(layer)
+    assert pellucid.register(Plain, Scale, LayerWithFields, Block) is Plain
+    restored = from_config(through_json(to_config(layer)))
+    assert restored == layer
+    assert type(restored) is type(layer)
 
 
 def test_registered_losses_and_metrics_come_back_equal():
-    pellucid.register(Wrapped)
+    pellucid.register(NestedLoss)
     pellucid.register(OwnFocal)
-    loss = Wrapped(OwnFocal(1.0), (0.5,))
-    assert loss_from_config(json_of(to_config(loss))) == loss
-    pellucid.register(spread)
-    for metric in ("accuracy", Errors("wrong"), spread, pellucid.metrics.TopK(3)):
-        (entry,) = json_of(metrics_to_config([metric], [Errors]))["metrics"]
+    loss = NestedLoss(OwnFocal(1.0), (0.5,))
+    assert loss_from_config(through_json(to_config(loss))) == loss
+    pellucid.register(output_std)
+    for metric in ("accuracy", Errors("wrong"), output_std, pellucid.metrics.TopK(3)):
+        (entry,) = through_json(metrics_to_config([metric], [Errors]))["metrics"]
         assert metric_from_config(entry, [Errors]) == metric
 
 
@@ -112,15 +118,15 @@ def test_a_redefined_class_replaces_the_former_one():
         to_config(first())
 
 
-def test_of_two_models_each_may_have_its_own_class_of_one_name(tmp_path):
+def test_two_models_may_each_have_a_class_of_the_same_name(tmp_path):
     class Same(Plain):
         pass
 
-    one, Other = Same, type("Same", (Plain,), {})  # noqa: N806
-    model = Model(Sequential(Flatten(), same=one(), d=Dense(2)), input_shape=(3,), metrics=())
-    model.custom = (one,)
+    first, Second = Same, type("Same", (Plain,), {})  # noqa: N806
+    model = Model(Sequential(Flatten(), same=first(), d=Dense(2)), input_shape=(3,), metrics=())
+    model.custom = (first,)
     model.save(tmp_path / "m.safetensors")
-    for kind in (one, Other):
+    for kind in (first, Second):
         loaded = Model.load(tmp_path / "m.safetensors", custom=[kind])
         assert type(loaded.net.children["same"]) is kind
         loaded.save(tmp_path / "again.safetensors")  # and can be saved by what it was loaded with
@@ -145,7 +151,7 @@ class Untyped(Plain):
     held: "Nowhere" = None  # type: ignore[name-defined] # noqa: F821
 
 
-REFUSED = {
+REFUSED_CLASSES = {
     "Conv2d: one of pellucid's own parts has this name": type("Conv2d", (Plain,), {}),
     "accuracy: one of pellucid's own parts has this name": type("accuracy", (Metric,), dict(vars(Errors))),
     "HasInit: its constructor takes 'factor', which is not a field; make the class a dataclass": HasInit,
@@ -156,17 +162,17 @@ REFUSED = {
     "Scale(start=1.0, noise=0.0) cannot be registered; give a class": Scale(),
     "cannot be registered; give a class, or a function that is defined by def": lambda outputs, targets: 0.0,
     "3 cannot be registered": 3,
-    "functools.partial(<function spread": functools.partial(spread),
+    "functools.partial(<function output_std": functools.partial(output_std),
 }
 
 
-@pytest.mark.parametrize("message", REFUSED)
+@pytest.mark.parametrize("message", REFUSED_CLASSES)
 def test_classes_that_cannot_be_registered_are_refused(message):
     with pytest.raises(PellucidError) as caught:
-        pellucid.register(REFUSED[message])
+        pellucid.register(REFUSED_CLASSES[message])
     assert message in str(caught.value)
     with pytest.raises(PellucidError):
-        from_config({"type": "ReLU"}, custom=[REFUSED[message]])
+        from_config({"type": "ReLU"}, custom=[REFUSED_CLASSES[message]])
 
 
 def test_a_single_class_in_place_of_a_list_is_refused(tmp_path):
@@ -189,7 +195,7 @@ def test_a_constructor_argument_that_is_not_a_field_is_refused():
         def __init__(self, power):
             super().__init__()
 
-    pellucid.register(parts.Lion, parts.Patience, parts.Pull, parts.Average)
+    pellucid.register(parts.Lion, parts.HalveOnPlateau, parts.QuarticPenalty, parts.WeightAverage)
     with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is not a field"):
         pellucid.register(Bare)
     assert not registry.REGISTERED
@@ -204,32 +210,32 @@ def test_loading_accepts_the_classes_that_register_accepts(tmp_path):
     model = Model(Sequential(flat=Flatten(), scale=Plain(), d=Dense(2)), optimizer=Lion(), input_shape=(1, 2, 2))
     model.custom = (Plain,)
     model.save(file)
-    given = [Lion, Plain, parts.Patience, parts.Pull, parts.Average]
-    back = Model.load(file, custom=given)
-    assert (back.net, back.custom) == (model.net, (Plain,))
-    back.save(file)  # by the classes that the file names
+    classes = [Lion, Plain, parts.HalveOnPlateau, parts.QuarticPenalty, parts.WeightAverage]
+    loaded = Model.load(file, custom=classes)
+    assert (loaded.net, loaded.custom) == (model.net, (Plain,))
+    loaded.save(file)  # by the classes that the file names
     with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is not a field"):
-        Model.load(file, custom=[*given, Bare])
+        Model.load(file, custom=[*classes, Bare])
     with pytest.raises(PellucidError, match="int cannot be registered"):
-        Model.load(file, custom=[*given, int])
+        Model.load(file, custom=[*classes, int])
 
 
 def test_a_file_that_names_what_nobody_registered_says_what_to_do(tmp_path, capsys):
     from pellucid.cli.main import main
 
     path = tmp_path / "own.safetensors"
-    model = Model(Sequential(Flatten(), scale=Plain(), d=Dense(2)), OwnFocal(), input_shape=(3,), metrics=[spread])
-    model.custom = (Plain, OwnFocal, spread)
+    model = Model(Sequential(Flatten(), scale=Plain(), d=Dense(2)), OwnFocal(), input_shape=(3,), metrics=[output_std])
+    model.custom = (Plain, OwnFocal, output_std)
     model.save(path)
-    how = "register it: pellucid.register({0}) or Model.load(path, custom=[{0}])"
-    for given, missing in (([], "Plain"), ([Plain], "OwnFocal"), ([Plain, OwnFocal], "spread")):
+    hint = "register it: pellucid.register({0}) or Model.load(path, custom=[{0}])"
+    for custom, missing in (([], "Plain"), ([Plain], "OwnFocal"), ([Plain, OwnFocal], "output_std")):
         with pytest.raises(PellucidError) as caught:
-            Model.load(path, custom=given)
-        assert how.format(missing) in str(caught.value)
+            Model.load(path, custom=custom)
+        assert hint.format(missing) in str(caught.value)
     assert main(["evaluate", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert how.format("Plain") in said
-    assert said.count("\n") == 1
+    error_output = capsys.readouterr().err
+    assert hint.format("Plain") in error_output
+    assert error_output.count("\n") == 1
 
 
 class Colour(enum.Enum):
@@ -237,12 +243,12 @@ class Colour(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Holds(Plain):
+class AnyField(Plain):
     held: object = None
 
 
 @dataclass(frozen=True)
-class Whole(Plain):
+class IntegerField(Plain):
     count: int = 1
 
 
@@ -254,45 +260,47 @@ class Restless(Plain):
         object.__setattr__(self, "value", self.value + 1)
 
 
-UNSAVED = {
-    "Sequential.children.x.held is tensor(1.)": Holds(torch.tensor(1.0)),
-    "Sequential.children.x.held is <Colour.RED: 1>": Holds(Colour.RED),
-    "Sequential.children.x.held is inf": Holds(float("inf")),
-    "Sequential.children.x.held is <class 'int'>": Holds(int),
-    "the field 'count' is 1.5, but annotated as int": Whole(1.5),
+UNSAVABLE_LAYERS = {
+    "Sequential.children.x.held is tensor(1.)": AnyField(torch.tensor(1.0)),
+    "Sequential.children.x.held is <Colour.RED: 1>": AnyField(Colour.RED),
+    "Sequential.children.x.held is inf": AnyField(float("inf")),
+    "Sequential.children.x.held is <class 'int'>": AnyField(int),
+    "the field 'count' is 1.5, but annotated as int": IntegerField(1.5),
     "building it again from its fields gives another object; store the arguments of the constructor": Restless(),
     "constructor takes 'factor', which is not a field": HasInit(2.0),
     "Plain is not registered, so no file can name it; register it: pellucid.register(Plain)": Plain(),
 }
 
 
-class Steps(Callback):
+class FailOnStep(Callback):
     """Fails where a step is taken."""
 
     def on_step(self, training):
         raise AssertionError("a step was taken")
 
 
-@pytest.mark.parametrize("message", UNSAVED)
-@pytest.mark.parametrize("how", ["run", "callback", "save"])
-def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, message, how):
-    layer = UNSAVED[message]
+@pytest.mark.parametrize("message", UNSAVABLE_LAYERS)
+@pytest.mark.parametrize("method", ["run", "callback", "save"])
+def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, message, method):
+    layer = UNSAVABLE_LAYERS[message]
     model = Model(Sequential(flat=Flatten(), x=layer, d=Dense(10)))
     if type(layer) is HasInit:
         model.custom = (HasInit,)
     elif type(layer) is not Plain:
         pellucid.register(type(layer))
 
-    def write():
-        if how == "save":
+    def fit_or_save():
+        if method == "save":
             model.build((1, 8, 8))
             model.save(tmp_path / "m.safetensors")
-        given = {"run": tmp_path / "run"} if how == "run" else {}
-        called = [Steps()] if how == "run" else [Steps(), Checkpoint(tmp_path / "m.safetensors", "train_loss")]
-        model.fit(digits(0, 50), epochs=1, batch_size=50, callbacks=called, verbose=False, **given)
+        run_option = {"run": tmp_path / "run"} if method == "run" else {}
+        callbacks = (
+            [FailOnStep()] if method == "run" else [FailOnStep(), Checkpoint(tmp_path / "m.safetensors", "train_loss")]
+        )
+        model.fit(digits(0, 50), epochs=1, batch_size=50, callbacks=callbacks, verbose=False, **run_option)
 
     with pytest.raises(PellucidError) as caught:
-        write()
+        fit_or_save()
     assert message in str(caught.value)
     assert not list(tmp_path.rglob("*.safetensors"))
 
@@ -337,7 +345,7 @@ class Remembers(Callback):
         return {"best": self.value}
 
 
-UNSAVED_STATE = {
+UNSAVABLE_STATES = {
     "Stray: the attribute 'velocity' is not a field of the class": (Stray(), []),
     "Given: state['mean'] is 0.5; store a whole number, or a list with one tensor": (Given(state={"mean": 0.5}), []),
     "Given: state['mean'] is []; store a whole number": (Given(state={"mean": []}), []),
@@ -349,12 +357,14 @@ UNSAVED_STATE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("message", UNSAVED_STATE)
+@pytest.mark.parametrize("message", UNSAVABLE_STATES)
 def test_state_that_no_checkpoint_can_give_back_is_reported_before_the_first_step(tmp_path, message):
-    optimizer, called = UNSAVED_STATE[message]
+    optimizer, callbacks = UNSAVABLE_STATES[message]
     model = Model(small_mlp().net, optimizer=optimizer)
     with pytest.raises(PellucidError) as caught:
-        model.fit(digits(0, 50), epochs=1, batch_size=50, callbacks=[*called, Steps()], run=tmp_path, verbose=False)
+        model.fit(
+            digits(0, 50), epochs=1, batch_size=50, callbacks=[*callbacks, FailOnStep()], run=tmp_path, verbose=False
+        )
     assert message in str(caught.value)
 
 
@@ -366,10 +376,10 @@ def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
         model = Model(net, OwnFocal(), metrics=[metric])
         model.fit(digits(0, 50), epochs=1, batch_size=50, run=tmp_path, resume=True, verbose=False)
 
-    fit(1.0, spread)
-    fit(1.0, spread)
+    fit(1.0, output_std)
+    fit(1.0, output_std)
     with pytest.raises(PellucidError, match="was begun with other settings: network"):
-        fit(1.5, spread)
+        fit(1.5, output_std)
     with pytest.raises(PellucidError, match="was begun with other settings: metrics"):
         fit(1.0, Errors())
 
@@ -378,4 +388,4 @@ def test_a_description_larger_than_a_file_may_have_is_reported_before_the_first_
     monkeypatch.setattr("pellucid.run.weights.MAX_HEADER_SIZE", 2000)
     model = Model(Sequential(flat=Flatten(), **{f"layer{k}": ReLU() for k in range(100)}, scores=Dense(10)))
     with pytest.raises(PellucidError, match=r"the model cannot be written: its description takes .* the limit of 2000"):
-        model.fit(digits(), epochs=1, run=tmp_path / "run", callbacks=[Steps()], verbose=False)
+        model.fit(digits(), epochs=1, run=tmp_path / "run", callbacks=[FailOnStep()], verbose=False)

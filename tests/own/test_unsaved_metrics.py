@@ -8,12 +8,12 @@ from pellucid import Dense, Model, PellucidError, Sequential
 from pellucid.layers import Flatten
 from pellucid.run.weights import read_weights, write_weights
 from pellucid.text import note_once
-from tests.own.parts import spread
+from tests.own.parts import output_std
 from tests.training.small import digits
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
+def own_registry(monkeypatch):
     """A registry of the test's own, and messages as in a new process."""
     monkeypatch.setattr("pellucid.registry.REGISTERED", {})
     note_once.cache_clear()
@@ -29,40 +29,43 @@ def test_a_function_as_metric_does_not_block_save(tmp_path, capsys):
     path = tmp_path / "m.safetensors"
     model = Model(Sequential(Flatten(), d=Dense(10)), metrics=["accuracy", mean_top, lambda outputs, targets: 1.0])
     model.fit(digits(0, 50), epochs=2, verbose=False, run=tmp_path / "run")
-    said = capsys.readouterr().err
-    assert said.count("the metric mean_top is not registered, so the weights file contains only its name") == 1
-    assert "pellucid.register(mean_top)" in said
+    error_output = capsys.readouterr().err
+    assert error_output.count("the metric mean_top is not registered, so the weights file contains only its name") == 1
+    assert "pellucid.register(mean_top)" in error_output
     model.save(path)
-    back = Model.load(path)
-    assert torch.equal(back.predict(digits(50, 60).x), model.predict(digits(50, 60).x))
-    full, lacking = model.evaluate(digits(50, 90)), back.evaluate(digits(50, 90))
-    assert {**full, "loss": lacking["loss"]} == {**lacking, **{name: full[name] for name in ("mean_top", "<lambda>")}}
-    back.evaluate(digits(50, 90))
+    loaded = Model.load(path)
+    assert torch.equal(loaded.predict(digits(50, 60).x), model.predict(digits(50, 60).x))
+    evaluation, evaluation_without = model.evaluate(digits(50, 90)), loaded.evaluate(digits(50, 90))
+    assert {**evaluation, "loss": evaluation_without["loss"]} == {
+        **evaluation_without,
+        **{name: evaluation[name] for name in ("mean_top", "<lambda>")},
+    }
+    loaded.evaluate(digits(50, 90))
     assert capsys.readouterr().err.count("evaluation lacks the metric mean_top") == 1
-    again = tmp_path / "again.safetensors"
-    back.save(again)
-    assert read_weights(again)[1]["metrics"] == ["accuracy", {"unsaved": "mean_top"}, {"unsaved": "<lambda>"}]
-    assert Model.load(again, custom=[mean_top]).evaluate(digits(50, 90))["mean_top"] == full["mean_top"]
+    second_file = tmp_path / "again.safetensors"
+    loaded.save(second_file)
+    assert read_weights(second_file)[1]["metrics"] == ["accuracy", {"unsaved": "mean_top"}, {"unsaved": "<lambda>"}]
+    assert Model.load(second_file, custom=[mean_top]).evaluate(digits(50, 90))["mean_top"] == evaluation["mean_top"]
 
 
 def test_a_function_with_the_name_of_another_registered_one_is_refused(tmp_path):
-    pellucid.register(spread)
-    other = type(mean_top)(mean_top.__code__, {}, "spread")
+    pellucid.register(output_std)
+    other = type(mean_top)(mean_top.__code__, {}, "output_std")
     model = Model(Sequential(Flatten(), d=Dense(2)), input_shape=(3,), metrics=[other])
-    with pytest.raises(PellucidError, match="another class or function is registered as spread"):
+    with pytest.raises(PellucidError, match="another class or function is registered as output_std"):
         model.save(tmp_path / "m.safetensors")
 
 
 def test_the_order_of_metrics_is_that_of_the_model_before_saving(tmp_path):
     path = tmp_path / "m.safetensors"
-    model = Model(Sequential(Flatten(), d=Dense(2)), input_shape=(3,), metrics=[mean_top, "accuracy", spread])
+    model = Model(Sequential(Flatten(), d=Dense(2)), input_shape=(3,), metrics=[mean_top, "accuracy", output_std])
     model.save(path)
     assert [getattr(metric, "name", metric) for metric in Model.load(path).metrics] == [
         "mean_top",
         "accuracy",
-        "spread",
+        "output_std",
     ]
-    assert list(Model.load(path, custom=[mean_top, spread]).metrics) == [mean_top, "accuracy", spread]
+    assert list(Model.load(path, custom=[mean_top, output_std]).metrics) == [mean_top, "accuracy", output_std]
 
 
 def test_unsaved_metrics_of_a_file_are_names(tmp_path):

@@ -10,16 +10,16 @@ from tests.training.small import digits
 
 def test_verify_compares_the_gradients_within_each_network():
     test = digits(0, 4)
-    table = Model(distill(), input_shape=(1, 8, 8)).verify(test.x, test.y)
-    assert table.ok
-    paths = [(row.path, row.what) for row in table.rows]
+    verification = Model(distill(), input_shape=(1, 8, 8)).verify(test.x, test.y)
+    assert verification.ok
+    paths = [(row.path, row.what) for row in verification.rows]
     assert paths.count(("student.scores", "weight")) == paths.count(("teacher.hidden", "weight")) == 1
     assert paths.count(("student", "dparams")) == paths.count(("teacher", "dparams")) == 1
-    table = gan_model(input_shape=(1, 8, 8)).verify(
+    verification = gan_model(input_shape=(1, 8, 8)).verify(
         test.x, test.y
     )  # the discriminator for true and made images, and for made ones alone
-    assert table.ok
-    paths = [(row.path, row.what) for row in table.rows]
+    assert verification.ok
+    paths = [(row.path, row.what) for row in verification.rows]
     assert paths.count(("discriminator.hidden", "weight")) == 2
     assert paths.count(("generator.hidden", "weight")) == 1
 
@@ -32,10 +32,12 @@ def test_verify_says_which_network_no_gradient_reaches():
             value, dy = SoftmaxCrossEntropy()(y, batch.targets)
             return {"hard": value}, {"student": self.student.backward(params["student"], cache, dy)[1]}
 
-    test, given = digits(0, 4), distill()
-    table = Model(StudentOnly(given.student, given.teacher), input_shape=(1, 8, 8)).verify(test.x, test.y)
-    assert table.ok
-    assert "not compared: teacher, which receives no gradient" in str(table)
+    test, objective = digits(0, 4), distill()
+    verification = Model(StudentOnly(objective.student, objective.teacher), input_shape=(1, 8, 8)).verify(
+        test.x, test.y
+    )
+    assert verification.ok
+    assert "not compared: teacher, which receives no gradient" in str(verification)
 
 
 def test_verify_names_a_wrong_layer_of_an_objective():
@@ -47,6 +49,6 @@ def test_verify_names_a_wrong_layer_of_an_objective():
 
     test = digits(0, 4)
     wrong = Sequential(flat=Flatten(), hidden=Dense(16), steep=Steep(), scores=Dense(10))
-    table = Model(Distill(wrong, distill().teacher), input_shape=(1, 8, 8)).verify(test.x, test.y)
-    assert not table.ok
-    assert table.culprit == "student.steep (Steep, dx)"
+    verification = Model(Distill(wrong, distill().teacher), input_shape=(1, 8, 8)).verify(test.x, test.y)
+    assert not verification.ok
+    assert verification.culprit == "student.steep (Steep, dx)"

@@ -22,14 +22,14 @@ class Distill(Objective):
     def gradients(self, params, batch, mode):
         loss = SoftmaxCrossEntropy()
         y, cache = self.student.forward(params["student"], batch.images, mode)
-        told, teaching = self.teacher.forward(params["teacher"], batch.images, mode)
+        teacher_logits, teacher_cache = self.teacher.forward(params["teacher"], batch.images, mode)
         hard, dy = loss(y, batch.targets)
-        soft, dy_soft = loss(y, constant(told.softmax(1)))
-        taught, dtold = loss(told, batch.targets)
+        soft, dy_soft = loss(y, constant(teacher_logits.softmax(1)))
+        teacher_loss, dteacher_logits = loss(teacher_logits, batch.targets)
         dy = self.weight("hard") * dy + self.weight("soft") * dy_soft
         _, dstudent = self.student.backward(params["student"], cache, dy)
-        _, dteacher = self.teacher.backward(params["teacher"], teaching, self.weight("teacher") * dtold)
-        return {"hard": hard, "soft": soft, "teacher": taught}, {"student": dstudent, "teacher": dteacher}
+        _, dteacher = self.teacher.backward(params["teacher"], teacher_cache, self.weight("teacher") * dteacher_logits)
+        return {"hard": hard, "soft": soft, "teacher": teacher_loss}, {"student": dstudent, "teacher": dteacher}
 
     def predict(self, params, images):
         return self.student.forward(params["student"], images, Mode())[0].softmax(1)
@@ -51,16 +51,19 @@ class GAN(Objective):
     def gradients(self, params, batch, mode):
         loss, images, n = BinaryCrossEntropy(), batch.images, len(batch.images)
         z = torch.randn(n, self.latent, generator=mode.rng, device=mode.rng.device, dtype=images.dtype)
-        made, making = self.generator.forward(params["generator"], z, mode)
-        both, truth = torch.cat([images, made]), torch.cat([images.new_ones(n, 1), images.new_zeros(n, 1)])
-        y, cache = self.discriminator.forward(params["discriminator"], both, mode)
+        fakes, generator_cache = self.generator.forward(params["generator"], z, mode)
+        real_and_fake, truth = torch.cat([images, fakes]), torch.cat([images.new_ones(n, 1), images.new_zeros(n, 1)])
+        y, cache = self.discriminator.forward(params["discriminator"], real_and_fake, mode)
         value, dy = loss(y, truth)
         _, dparams = self.discriminator.backward(params["discriminator"], cache, dy)
         yield {"discriminator": value}, {"discriminator": dparams}
-        y, cache = self.discriminator.forward(params["discriminator"], made, mode)  # which has just learned
+        y, cache = self.discriminator.forward(params["discriminator"], fakes, mode)  # which has just learned
         value, dy = loss(y, truth[:n])
-        dmade, _ = self.discriminator.backward(params["discriminator"], cache, dy)
-        yield {"generator": value}, {"generator": self.generator.backward(params["generator"], making, dmade)[1]}
+        dfakes, _ = self.discriminator.backward(params["discriminator"], cache, dy)
+        yield (
+            {"generator": value},
+            {"generator": self.generator.backward(params["generator"], generator_cache, dfakes)[1]},
+        )
 
     def predict(self, params, images):
         return self.discriminator.forward(params["discriminator"], images, Mode())[0].sigmoid()

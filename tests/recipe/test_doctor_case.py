@@ -20,13 +20,13 @@ from pellucid.recipe.resume import resume
 from pellucid.training.diagnose import StoppedError
 from tests.reports import without_report
 
-SHORT = {"train.epochs": 2, "data.limit": 400}
+SHORT_SETTINGS = {"train.epochs": 2, "data.limit": 400}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the digits, two epochs long, with a part for validation and shifted pictures."""
-    settings = {**SHORT, "data.validation": 0.2, "augment.shift": 0.2, "optimizer.lr": 0.004, "recipe.seed": 3}
+    settings = {**SHORT_SETTINGS, "data.validation": 0.2, "augment.shift": 0.2, "optimizer.lr": 0.004, "recipe.seed": 3}
     with without_report():
         return train("digits", out=tmp_path_factory.mktemp("runs"), progress=False, **settings).path
 
@@ -43,31 +43,31 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_case_of_a_run_has_all_of_its_training(run: Path) -> None:
-    it = case_of_run(run)
-    assert it.model.sha256() == json.loads((run / "results.json").read_text())["sha256"]
-    assert it.model.optimizer == Adam(0.004)
-    assert (it.epochs, it.batch_size, it.trainable, it.stopped, it.trained) == (2, 32, True, "", True)
-    assert it.validation is not None
-    whole = load("digits").train
-    parts = whole.subset(torch.arange(400)).split(0.2, 3)
-    assert torch.equal(it.train.x, parts.train.x)
-    assert torch.equal(it.validation.y, parts.test.y)
-    assert it.history is not None
-    assert len(it.history) == 2
-    assert it.history.layers
-    assert it.augment is not None
-    moved = it.augment(it.train.x[:4].clone(), torch.Generator().manual_seed(0))
-    assert not torch.equal(moved, it.train.x[:4])
+    case = case_of_run(run)
+    assert case.model.sha256() == json.loads((run / "results.json").read_text())["sha256"]
+    assert case.model.optimizer == Adam(0.004)
+    assert (case.epochs, case.batch_size, case.trainable, case.stopped, case.trained) == (2, 32, True, "", True)
+    assert case.validation is not None
+    digits = load("digits").train
+    parts = digits.subset(torch.arange(400)).split(0.2, 3)
+    assert torch.equal(case.train.x, parts.train.x)
+    assert torch.equal(case.validation.y, parts.test.y)
+    assert case.history is not None
+    assert len(case.history) == 2
+    assert case.history.layers
+    assert case.augment is not None
+    augmented = case.augment(case.train.x[:4].clone(), torch.Generator().manual_seed(0))
+    assert not torch.equal(augmented, case.train.x[:4])
 
 
 def test_the_case_begins_with_the_initial_weights_of_the_run(run: Path) -> None:
-    it = case_of_run(run)
-    fresh = Model(it.model.net, seed=3, input_shape=(1, 8, 8))
-    assert it.initial.sha256() == fresh.sha256()
-    it.rehearse(RehearsalSettings(1))
-    begun = it.begin()
-    begun.weights["features.dense1.weight"].zero_()
-    assert it.begin().sha256() == fresh.sha256()
+    case = case_of_run(run)
+    initial = Model(case.model.net, seed=3, input_shape=(1, 8, 8))
+    assert case.initial.sha256() == initial.sha256()
+    case.rehearse(RehearsalSettings(1))
+    begun_model = case.begin()
+    begun_model.weights["features.dense1.weight"].zero_()
+    assert case.begin().sha256() == initial.sha256()
 
 
 @pytest.mark.slow
@@ -81,27 +81,27 @@ def test_a_run_without_weights_is_reported(run: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_names_its_epoch_and_how_to_resume(run: Path, tmp_path: Path) -> None:
-    cut = Path(shutil.copytree(run, tmp_path / "cut"))
-    (cut / "results.json").unlink()
-    assert case_of_run(cut).notes == ()  # it made all of its epochs and was not measured yet
-    rows = (cut / "metrics.csv").read_text().splitlines(keepends=True)
-    (cut / "metrics.csv").write_text("".join(rows[:2]))
-    (note,) = case_of_run(cut).notes
+    interrupted_run = Path(shutil.copytree(run, tmp_path / "cut"))
+    (interrupted_run / "results.json").unlink()
+    assert case_of_run(interrupted_run).notes == ()  # it made all of its epochs and was not measured yet
+    rows = (interrupted_run / "metrics.csv").read_text().splitlines(keepends=True)
+    (interrupted_run / "metrics.csv").write_text("".join(rows[:2]))
+    (note,) = case_of_run(interrupted_run).notes
     assert note.startswith("stopped after epoch 1 of 2,")
-    assert note.endswith(f"resume with `pellucid train --resume {cut}`")
+    assert note.endswith(f"resume with `pellucid train --resume {interrupted_run}`")
 
 
 def test_a_run_stopped_in_its_first_epoch_has_its_steps(run: Path, tmp_path: Path) -> None:
-    cut = Path(shutil.copytree(run, tmp_path / "cut"))
+    interrupted_run = Path(shutil.copytree(run, tmp_path / "cut"))
     for name in ("results.json", "metrics.csv", "layers.csv"):
-        (cut / name).unlink()
-    it = case_of_run(cut)
-    assert it.steps_made == it.steps_planned == 22  # of the weights that stand there
-    assert it.resume_command == f"pellucid train --resume {cut}"
+        (interrupted_run / name).unlink()
+    case = case_of_run(interrupted_run)
+    assert case.steps_made == case.steps_planned == 22  # of the weights that stand there
+    assert case.resume_command == f"pellucid train --resume {interrupted_run}"
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_data_folder_of_a_recipe_is_not_read_and_the_option_for_it_is_named(
+def test_data_outside_the_run_folder_are_not_read_and_the_option_data_is_named(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -114,14 +114,14 @@ def test_the_data_folder_of_a_recipe_is_not_read_and_the_option_for_it_is_named(
 
 
 def test_a_run_that_ended_and_lost_its_weights_says_so(run: Path, tmp_path: Path) -> None:
-    lost = Path(shutil.copytree(run, tmp_path / "lost"))
-    shutil.rmtree(lost / "weights")
-    (note,) = case_of_run(lost).notes
+    run_without_weights = Path(shutil.copytree(run, tmp_path / "lost"))
+    shutil.rmtree(run_without_weights / "weights")
+    (note,) = case_of_run(run_without_weights).notes
     assert note.startswith("the run ended, but its weights are missing")
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("metrics.csv", "a,b\n1,2\n", "no column 'epoch' among a, b"),
         ("metrics.csv", "epoch,lr\n1,0.5\n", "no column 'train_loss' among epoch, lr"),
@@ -136,41 +136,43 @@ def test_a_run_that_ended_and_lost_its_weights_says_so(run: Path, tmp_path: Path
     ],
 )
 def test_a_history_that_no_training_wrote_is_refused(
-    run: Path, tmp_path: Path, name: str, text: str, said: str
+    run: Path, tmp_path: Path, name: str, text: str, message: str
 ) -> None:
-    odd = Path(shutil.copytree(run, tmp_path / "odd"))
-    (odd / name).write_text(text)
+    damaged_run = Path(shutil.copytree(run, tmp_path / "odd"))
+    (damaged_run / name).write_text(text)
     with pytest.raises(PellucidError) as error:
-        case_of_run(odd)
-    assert f"{odd / name}: {said}" in str(error.value)
+        case_of_run(damaged_run)
+    assert f"{damaged_run / name}: {message}" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_diverged_run_has_the_error_that_stopped_it(tmp_path: Path) -> None:
-    settings = {**SHORT, "optimizer.name": "sgd", "optimizer.lr": 1e20}
-    with pytest.raises(PellucidError, match="training stopped in step") as stop:
+    settings = {**SHORT_SETTINGS, "optimizer.name": "sgd", "optimizer.lr": 1e20}
+    with pytest.raises(PellucidError, match="training stopped in step") as error:
         train("digits", out=tmp_path, progress=False, **settings)
     run = tmp_path / "digits-1"
-    it = case_of_run(run)
-    assert str(it.stopped) == str(stop.value)
-    assert isinstance(it.stopped, StoppedError)
-    assert isinstance(stop.value, StoppedError)
-    assert (it.stopped.step, it.stopped.fault) == (stop.value.step, stop.value.fault)
-    assert str(it.stopped.fault) in str(it.stopped)
-    told = json.loads((run / "error.json").read_text())
-    for odd in ("{", json.dumps({**told, "fault": "dense: weight contains NaN"}), "[]"):
-        (run / "error.json").write_text(odd)
+    case = case_of_run(run)
+    assert str(case.stopped) == str(error.value)
+    assert isinstance(case.stopped, StoppedError)
+    assert isinstance(error.value, StoppedError)
+    assert (case.stopped.step, case.stopped.fault) == (error.value.step, error.value.fault)
+    assert str(case.stopped.fault) in str(case.stopped)
+    error_values = json.loads((run / "error.json").read_text())
+    for damaged_text in ("{", json.dumps({**error_values, "fault": "dense: weight contains NaN"}), "[]"):
+        (run / "error.json").write_text(damaged_text)
         with pytest.raises(PellucidError, match=r"error\.json cannot be read"):
             case_of_run(run)
-    assert it.history is None
-    assert not it.trained
+    assert case.history is None
+    assert not case.trained
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_resumed_run_is_not_reported_as_stopped(tmp_path: Path) -> None:
     with pytest.raises(PellucidError):
-        train("digits", out=tmp_path, progress=False, **SHORT, **{"optimizer.name": "sgd", "optimizer.lr": 1e20})
+        train(
+            "digits", out=tmp_path, progress=False, **SHORT_SETTINGS, **{"optimizer.name": "sgd", "optimizer.lr": 1e20}
+        )
     run = tmp_path / "digits-1"
     assert case_of_run(run).stopped
     recipe = run / "recipe.toml"
@@ -181,10 +183,10 @@ def test_a_resumed_run_is_not_reported_as_stopped(tmp_path: Path) -> None:
 
 
 def test_a_case_of_other_data_can_be_built(run: Path, pictures: Path) -> None:
-    it = case_of_run(run, str(pictures))
-    assert it.validation is not None
-    assert (len(it.train), len(it.validation)) == (8, 2)
-    assert set(it.train.y.tolist()) == {3, 8}
+    case = case_of_run(run, str(pictures))
+    assert case.validation is not None
+    assert (len(case.train), len(case.validation)) == (8, 2)
+    assert set(case.train.y.tolist()) == {3, 8}
     with pytest.raises(PellucidError, match="did you mean 'digits'"):
         case_of_run(run, "digts")
 
@@ -200,20 +202,20 @@ def test_a_folder_that_is_not_a_run_is_refused(run: Path, tmp_path: Path) -> Non
 
 
 def test_a_case_of_a_model_has_its_data_and_no_training(run: Path) -> None:
-    it = case_of_model(Model.load(run / "weights/best.safetensors"))
+    case = case_of_model(Model.load(run / "weights/best.safetensors"))
     digits = load("digits")
-    assert it.validation is not None
-    assert (len(it.train), len(it.validation)) == (len(digits.train), len(digits.test))
-    assert (it.trainable, it.epochs, it.history) == (False, 0, None)
+    assert case.validation is not None
+    assert (len(case.train), len(case.validation)) == (len(digits.train), len(digits.test))
+    assert (case.trainable, case.epochs, case.history) == (False, 0, None)
 
 
-def test_a_folder_of_other_pictures_is_numbered_as_the_model_does(run: Path, pictures: Path) -> None:
+def test_splits_of_a_folder_have_the_class_indices_of_the_model(run: Path, pictures: Path) -> None:
     parts = splits_for(Model.load(run / "weights/best.safetensors"), str(pictures))
     assert parts.train.x.shape[1:] == (1, 8, 8)
     assert set(parts.train.y.tolist()) == {3, 8}
 
 
-def test_a_model_that_names_no_data_needs_some(run: Path) -> None:
+def test_splits_for_a_model_without_data_name_need_the_option_data(run: Path) -> None:
     model = Model(case_of_run(run).model.net, input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="--data"):
         splits_for(model)

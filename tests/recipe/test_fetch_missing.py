@@ -11,22 +11,22 @@ import torch
 from pellucid.cli.main import main
 from pellucid.data import catalogue, write_idx
 from pellucid.recipe.material import fetch_missing
-from tests.data.http_site import Site, serving
+from tests.data.http_site import Site, serve_site
 
-FILES = [source.file for source in catalogue.CATALOGUE["mnist"].sources]
+MNIST_FILES = [source.file for source in catalogue.CATALOGUE["mnist"].sources]
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Serve four times the same small idx file as mnist."""
     write_idx(tmp_path / "one.gz", torch.zeros(3, 28, 28, dtype=torch.uint8))
-    with serving() as site:
+    with serve_site() as site:
         site.data = (tmp_path / "one.gz").read_bytes()
-        mnist_at(site.url, site.data, monkeypatch)
+        serve_mnist_at(site.url, site.data, monkeypatch)
         yield site
 
 
-def mnist_at(url: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def serve_mnist_at(url: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     entry, md5 = catalogue.CATALOGUE["mnist"], hashlib.md5(data).hexdigest()
     sources = tuple(replace(s, url=f"{url}/{s.file}", md5=md5, size=len(data), sha256="") for s in entry.sources)
     monkeypatch.setitem(catalogue.CATALOGUE, "mnist", replace(entry, sources=sources))
@@ -36,15 +36,15 @@ def test_missing_files_are_downloaded_after_one_line(site: Site, tmp_path: Path,
     fetch_missing("mnist", tmp_path)
     line = f"pellucid: mnist is missing: downloading 0.0 MB from {site.url} to {tmp_path / 'mnist'}\n"
     assert capsys.readouterr().err == line
-    assert sorted(file.name for file in (tmp_path / "mnist").iterdir()) == sorted(FILES)
-    (tmp_path / "mnist" / FILES[0]).unlink()
+    assert sorted(file.name for file in (tmp_path / "mnist").iterdir()) == sorted(MNIST_FILES)
+    (tmp_path / "mnist" / MNIST_FILES[0]).unlink()
     fetch_missing("mnist", tmp_path)
-    assert (len(site.asked), capsys.readouterr().err) == (5, line)
+    assert (len(site.requests), capsys.readouterr().err) == (5, line)
     fetch_missing("mnist", tmp_path)
-    assert (len(site.asked), capsys.readouterr().err) == (5, "")
+    assert (len(site.requests), capsys.readouterr().err) == (5, "")
 
 
-def test_the_size_is_that_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_line_names_the_size_and_site_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["train", "mnist-lenet", "--data", str(tmp_path)]) == 2
     first, second = capsys.readouterr().err.splitlines()
     folder = tmp_path / "mnist"
@@ -60,11 +60,11 @@ def test_without_a_network_one_line_says_where_the_files_belong(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    mnist_at("http://127.0.0.1:9", b"", monkeypatch)  # the port refuses connections
+    serve_mnist_at("http://127.0.0.1:9", b"", monkeypatch)  # the port refuses connections
     assert main([verb, "mnist-mlp", "--data", str(tmp_path)]) == 2
     _, line = capsys.readouterr().err.splitlines()
     assert "Connection refused" in line
-    assert f"; mnist needs {', '.join(FILES)} in {tmp_path / 'mnist'}" in line
+    assert f"; mnist needs {', '.join(MNIST_FILES)} in {tmp_path / 'mnist'}" in line
     assert not (tmp_path / "runs").exists()
 
 

@@ -16,7 +16,7 @@ from pellucid.recipe.job import Run, train
 from pellucid.recipe.resume import resume
 from pellucid.tasks.generate.doctor import CHECKS, case_of_model, case_of_run
 
-RECIPE = """
+RECIPE_TOML = """
 [data]
 name = "digits"
 [objective]
@@ -33,7 +33,7 @@ keep = [0, 2]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("generators")
-    (folder / "new-digits.toml").write_text(RECIPE)
+    (folder / "new-digits.toml").write_text(RECIPE_TOML)
     return train(folder / "new-digits.toml", out=folder, progress=False)
 
 
@@ -59,8 +59,8 @@ def test_the_doctor_examines_the_run_and_the_model_alone(run: Run) -> None:
     assert case_of_model(run.model, None, case.history).history is case.history
 
 
-def test_a_wrong_size_names_both(tmp_path: Path) -> None:
-    (tmp_path / "odd.toml").write_text(RECIPE.replace("size = 8", "size = 28"))
+def test_a_wrong_image_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text(RECIPE_TOML.replace("size = 8", "size = 28"))
     with pytest.raises(PellucidError, match="outputs images of 1 x 28 x 28, but the data have 1 x 8 x 8"):
         train(tmp_path / "odd.toml", out=tmp_path, progress=False)
     assert not list(tmp_path.glob("odd-*"))

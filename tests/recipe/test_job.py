@@ -18,7 +18,7 @@ from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.resume import resume, resume_runs
 from pellucid.run.history import read_csv
 
-ONE = {"train.epochs": 1}
+ONE_EPOCH = {"train.epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -74,40 +74,40 @@ def test_a_run_whose_training_never_began_is_resumed_from_its_recipe(run: Run, t
 @pytest.mark.usefixtures("no_report")
 def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(tmp_path: Path):
     settings = {"schedule.name": "constant", "train.epochs": 3}
-    whole = train("digits", out=tmp_path / "whole", progress=False, **settings)
-    short = train("digits", out=tmp_path / "short", progress=False, **{**settings, "train.epochs": 1})
-    (longer,) = resume_runs(short.path, progress=False, epochs=3)
-    assert longer.metrics["sha256"] == whole.metrics["sha256"] != short.metrics["sha256"]
-    assert len(read_csv(longer.path / "metrics.csv")) == longer.recipe.train.epochs == 3
+    three_epochs = train("digits", out=tmp_path / "whole", progress=False, **settings)
+    one_epoch = train("digits", out=tmp_path / "short", progress=False, **{**settings, "train.epochs": 1})
+    (extended,) = resume_runs(one_epoch.path, progress=False, epochs=3)
+    assert extended.metrics["sha256"] == three_epochs.metrics["sha256"] != one_epoch.metrics["sha256"]
+    assert len(read_csv(extended.path / "metrics.csv")) == extended.recipe.train.epochs == 3
     with pytest.raises(PellucidError, match="was trained for 3 epochs; give more, not 3"):
-        resume_runs(short.path, progress=False, epochs=3)
+        resume_runs(one_epoch.path, progress=False, epochs=3)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_the_manifest_says_whether_the_weights_were_chosen_on_test_images(tmp_path: Path):
+def test_the_manifest_has_checksums_of_training_and_test_images_only(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
     manifest = json.loads((run.path / "manifest.json").read_text())
     splits = load("digits")
     assert manifest["data"] == {"train": splits.train.checksum, "test": splits.test.checksum}
 
 
-SHORT = {"train.epochs": 1, "recipe.then": "xor"}
+SHORT_WITH_THEN = {"train.epochs": 1, "recipe.then": "xor"}
 
 
-def stopped_after_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def train_and_fail_before_the_second(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train digits with xor to follow, and die in between."""
-    real = Job.train
+    original_train = Job.train
 
-    def dying(self: Job) -> Run:
+    def fail_on_xor(self: Job) -> Run:
         if self.recipe.name == "xor":
             raise ZeroDivisionError
-        return real(self)
+        return original_train(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Job, "train", dying)
+        patch.setattr(Job, "train", fail_on_xor)
         with pytest.raises(ZeroDivisionError):
-            train("digits", out=out, progress=False, **SHORT)
+            train("digits", out=out, progress=False, **SHORT_WITH_THEN)
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def stopped_after_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_resuming_a_run_trains_its_following_run_with_the_same_overrides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    stopped_after_the_first(tmp_path, monkeypatch)
+    train_and_fail_before_the_second(tmp_path, monkeypatch)
     first, second = resume_runs(tmp_path / "digits-1", progress=False)
     assert (first.path.name, second.path.name) == ("digits-1", "xor-1")
     assert len(read_csv(second.path / "metrics.csv")) == 1  # train.epochs=1, where the recipe says 1,000
@@ -127,9 +127,11 @@ def test_resuming_a_run_trains_its_following_run_with_the_same_overrides(
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_deleted_following_run_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    stopped_after_the_first(tmp_path, monkeypatch)
+    train_and_fail_before_the_second(tmp_path, monkeypatch)
     shutil.rmtree(tmp_path / "xor-1")
-    monkeypatch.setattr(resuming, "load_recipe", lambda name: load_recipe(name, {} if "digits" in str(name) else ONE))
+    monkeypatch.setattr(
+        resuming, "load_recipe", lambda name: load_recipe(name, {} if "digits" in str(name) else ONE_EPOCH)
+    )
     assert [run.path.name for run in resume_runs(tmp_path / "digits-1", progress=False)] == ["digits-1", "xor-1"]
     assert (tmp_path / "digits-1" / "then.txt").read_text() == "xor-1\n"
 
@@ -155,9 +157,9 @@ def test_a_complete_recipe_takes_no_overrides(run: Run):
 
 @pytest.mark.usefixtures("no_report")
 def test_the_number_of_threads_is_restored(tmp_path: Path):
-    before = torch.get_num_threads()
-    train("xor", out=tmp_path, progress=False, **{"train.epochs": 1, "recipe.threads": before + 1})
-    assert torch.get_num_threads() == before
+    n_threads = torch.get_num_threads()
+    train("xor", out=tmp_path, progress=False, **{"train.epochs": 1, "recipe.threads": n_threads + 1})
+    assert torch.get_num_threads() == n_threads
 
 
 @pytest.mark.slow

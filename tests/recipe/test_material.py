@@ -22,47 +22,55 @@ from pellucid.recipe.material import input_shape, load_arrays, load_material
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.resume import resume
 from pellucid.recipe.tables import Data
-from pellucid.run_report.classes import CONFUSION
+from pellucid.run_report.classes import CONFUSION_FILE
 from pellucid.training import fit
 from pellucid.training.examples import first_batch
 from pellucid.training.step import TrainingStep
-from tests.recipe.pictures import folder
+from tests.recipe.pictures import write_colour_folder
 from tests.training.small import Stopped
 
-SMALL = {"network.model": "airbench", "network.width": 4, "network.classes": 3, "train.epochs": 2, "data.size": 12}
-ROADS = {
+SMALL_SETTINGS = {
+    "network.model": "airbench",
+    "network.width": 4,
+    "network.classes": 3,
+    "train.epochs": 2,
+    "data.size": 12,
+}
+CAMVID_SETTINGS = {
     "network.width": 2, "train.epochs": 1, "train.batch_size": 4, "augment.crop_size": [16, 16], "data.validation": 0.3,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return folder(tmp_path_factory.mktemp("plain"))
+def unsplit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_colour_folder(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def split_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("parts")
-    for part, each in (("train", 12), ("val", 3)):
+    for part, per_class in (("train", 12), ("val", 3)):
         (root / part).mkdir()
-        folder(root / part, each)
+        write_colour_folder(root / part, per_class)
     return root
 
 
 @pytest.fixture(scope="module")
-def roads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def camvid_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The layout of CamVid: 11 is no class."""
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     for part, count in (("train", 10), ("val", 4)):
-        for kind, shape, most in ((part, (20, 24, 3), 256), (f"{part}annot", (20, 24), 12)):
+        for kind, shape, n_values in ((part, (20, 24, 3), 256), (f"{part}annot", (20, 24), 12)):
             (root / "camvid" / kind).mkdir(parents=True)
             for k in range(count):
-                pixels = rng.integers(0, most, shape).astype(np.uint8)
+                pixels = rng.integers(0, n_values, shape).astype(np.uint8)
                 Image.fromarray(pixels).save(root / "camvid" / kind / f"{k}.png")
     return root
 
 
-def both(recipe: str, out: Path, data: Path | None = None, **settings: object) -> tuple[Run, Run]:
+def train_in_memory_and_streamed(
+    recipe: str, out: Path, data: Path | None = None, **settings: object
+) -> tuple[Run, Run]:
     """Train in memory, and from the files."""
     runs = [
         train(recipe, data=data, out=out, progress=False, **{**settings, "data.stream": stream})
@@ -71,38 +79,38 @@ def both(recipe: str, out: Path, data: Path | None = None, **settings: object) -
     return runs[0], runs[1]
 
 
-def measured(run: Run) -> list[list[object]]:
+def result_rows(run: Run) -> list[list[object]]:
     rows = json.loads((run.path / "results.json").read_text())
     return [[name, value] for name, value in rows.items() if name not in ("seconds", "images_per_second")]
 
 
 @pytest.mark.slow
-def test_streamed_pictures_without_splits_give_equal_weights_and_results(plain: Path, tmp_path: Path) -> None:
+def test_streamed_pictures_without_splits_give_equal_weights_and_results(unsplit_folder: Path, tmp_path: Path) -> None:
     settings = {
-        "data.name": str(plain), "data.validation": 0.2, "data.limit": 40, "data.standardize": True,
+        "data.name": str(unsplit_folder), "data.validation": 0.2, "data.limit": 40, "data.standardize": True,
         "start.whiten": "features.stem.conv",
     }  # fmt: skip
-    memory, streamed = both("digits", tmp_path, **{**SMALL, **settings})
-    assert measured(memory) == measured(streamed)
+    memory, streamed = train_in_memory_and_streamed("digits", tmp_path, **{**SMALL_SETTINGS, **settings})
+    assert result_rows(memory) == result_rows(streamed)
     assert memory.model.preprocess == streamed.model.preprocess
-    assert (memory.path / CONFUSION).read_bytes() == (streamed.path / CONFUSION).read_bytes()
+    assert (memory.path / CONFUSION_FILE).read_bytes() == (streamed.path / CONFUSION_FILE).read_bytes()
     assert streamed.report.is_file()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_streamed_grey_pictures_in_splits_give_equal_weights(parts: Path, tmp_path: Path) -> None:
-    settings = {"data.name": str(parts), "data.mode": "L", "augment.flip": True, "augment.rotate": 10.0}
-    memory, streamed = both("digits", tmp_path, **{**SMALL, **settings})
-    assert measured(memory) == measured(streamed)
+def test_streamed_grey_pictures_in_splits_give_equal_weights(split_folder: Path, tmp_path: Path) -> None:
+    settings = {"data.name": str(split_folder), "data.mode": "L", "augment.flip": True, "augment.rotate": 10.0}
+    memory, streamed = train_in_memory_and_streamed("digits", tmp_path, **{**SMALL_SETTINGS, **settings})
+    assert result_rows(memory) == result_rows(streamed)
     assert streamed.model.weights["features.stem.conv.weight"].shape[1] == 1
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_streamed_masks_give_equal_weights(roads: Path, tmp_path: Path) -> None:
-    memory, streamed = both("camvid-unet", tmp_path, roads, **ROADS)
-    assert measured(memory) == measured(streamed)
+def test_streamed_masks_give_equal_weights(camvid_root: Path, tmp_path: Path) -> None:
+    memory, streamed = train_in_memory_and_streamed("camvid-unet", tmp_path, camvid_root, **CAMVID_SETTINGS)
+    assert result_rows(memory) == result_rows(streamed)
 
 
 @pytest.mark.slow
@@ -110,8 +118,13 @@ def test_streamed_masks_give_equal_weights(roads: Path, tmp_path: Path) -> None:
 def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    settings = {**SMALL, "data.name": str(folder(pictures, 40)), "data.validation": 0.3, "train.epochs": 1}
-    memory, streamed = both("digits", tmp_path / "runs", **settings)
+    settings = {
+        **SMALL_SETTINGS,
+        "data.name": str(write_colour_folder(pictures, 40)),
+        "data.validation": 0.3,
+        "train.epochs": 1,
+    }
+    memory, streamed = train_in_memory_and_streamed("digits", tmp_path / "runs", **settings)
     assert memory.model.familiarity is not None
     assert streamed.model.familiarity is not None
     assert memory.model.familiarity.to_json() == streamed.model.familiarity.to_json()
@@ -120,66 +133,72 @@ def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_an_interrupted_streamed_run_is_resumed_exactly_without_loading_images(
-    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unsplit_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("all images were loaded")
 
     settings = {
-        **SMALL, "data.name": str(plain), "data.stream": True, "train.batch_size": 8, "train.checkpoint_seconds": 1e-9,
+        **SMALL_SETTINGS, "data.name": str(unsplit_folder), "data.stream": True, "train.batch_size": 8,
+        "train.checkpoint_seconds": 1e-9,
     }  # fmt: skip
     monkeypatch.setattr(material, "load_splits", refuse)
     monkeypatch.setattr(fit, "TICK", 0.0)
-    whole = train("digits", out=tmp_path / "whole", progress=False, **settings)
-    step, taken = TrainingStep.__call__, list[int]()
+    uninterrupted = train("digits", out=tmp_path / "whole", progress=False, **settings)
+    original_step, steps_taken = TrainingStep.__call__, list[int]()
 
-    def count(self: TrainingStep, *args: object) -> object:
-        taken.append(1)
-        if len(taken) == 4:
+    def count_step(self: TrainingStep, *args: object) -> object:
+        steps_taken.append(1)
+        if len(steps_taken) == 4:
             raise Stopped
-        return step(self, *args)
+        return original_step(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingStep, "__call__", count)
+        patch.setattr(TrainingStep, "__call__", count_step)
         with pytest.raises(Stopped):
             train("digits", out=tmp_path / "broken", progress=False, **settings)
     run = resume(tmp_path / "broken/digits-1", progress=False)
-    assert run.metrics["sha256"] == whole.metrics["sha256"]
+    assert run.metrics["sha256"] == uninterrupted.metrics["sha256"]
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_doctor_reads_a_streamed_run_into_memory(plain: Path, tmp_path: Path) -> None:
-    settings = {**SMALL, "data.name": str(plain), "data.stream": True, "train.epochs": 1}
+def test_the_doctor_reads_a_streamed_run_into_memory(unsplit_folder: Path, tmp_path: Path) -> None:
+    settings = {**SMALL_SETTINGS, "data.name": str(unsplit_folder), "data.stream": True, "train.epochs": 1}
     run = train("digits", out=tmp_path, progress=False, **settings)
-    assert len(case_of_run(run.path, str(plain)).train) == 48
+    assert len(case_of_run(run.path, str(unsplit_folder)).train) == 48
 
 
-def test_the_splits_of_streamed_data_are_sources(plain: Path, parts: Path, roads: Path) -> None:
-    table = Data(str(plain), size=12, stream=True, validation=0.25, limit=32)
+def test_the_splits_of_streamed_data_are_sources(unsplit_folder: Path, split_folder: Path, camvid_root: Path) -> None:
+    table = Data(str(unsplit_folder), size=12, stream=True, validation=0.25, limit=32)
     result, arrays = load_material(table, 3), load_arrays(table, 3)
     assert isinstance(result.train, Subset)
     assert isinstance(result.train.source, ImageFolder)  # one subset of the files, not a subset of subsets
     assert [len(part) for part in (result.train, result.validation or (), result.test)] == [24, 8, 12]
     assert len(arrays.train) == 24
-    assert isinstance(load_material(Data(str(parts), size=12, stream=True), 0).train, ImageFolder)
-    assert isinstance(load_material(Data("camvid", stream=True), 0, roads).train, MaskFolder)
+    assert isinstance(load_material(Data(str(split_folder), size=12, stream=True), 0).train, ImageFolder)
+    assert isinstance(load_material(Data("camvid", stream=True), 0, camvid_root).train, MaskFolder)
 
 
-def test_masks_of_a_folder_are_those_of_the_catalogue(roads: Path) -> None:
-    own, named = (load_material(Data(name), 0, roads, 11) for name in (str(roads / "camvid"), "camvid"))
-    assert own.train.classes == tuple(map(str, range(11)))
-    for mine, theirs in ((own.train, named.train), (own.test, named.test)):
-        assert torch.equal(mine.x, theirs.x)
-        assert torch.equal(mine.y, theirs.y)
-    streamed = load_material(Data(str(roads / "camvid"), stream=True), 0, None, 11)
+def test_masks_of_a_folder_are_those_of_the_catalogue(camvid_root: Path) -> None:
+    from_folder, from_catalogue = (
+        load_material(Data(name), 0, camvid_root, 11) for name in (str(camvid_root / "camvid"), "camvid")
+    )
+    assert from_folder.train.classes == tuple(map(str, range(11)))
+    for part, catalogue_part in (
+        (from_folder.train, from_catalogue.train),
+        (from_folder.test, from_catalogue.test),
+    ):
+        assert torch.equal(part.x, catalogue_part.x)
+        assert torch.equal(part.y, catalogue_part.y)
+    streamed = load_material(Data(str(camvid_root / "camvid"), stream=True), 0, None, 11)
     assert [len(part) for part in (streamed.train, streamed.test)] == [10, 4]
-    assert torch.equal(streamed.test.batch([2], generator(0)).targets[0], named.test.y[2].long())
+    assert torch.equal(streamed.test.batch([2], generator(0)).targets[0], from_catalogue.test.y[2].long())
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_fifth_of_masks_without_another_part_is_held_out(roads: Path, tmp_path: Path, stream: bool) -> None:
+def test_a_fifth_of_masks_without_another_part_is_held_out(camvid_root: Path, tmp_path: Path, stream: bool) -> None:
     for name in ("train", "trainannot"):
-        shutil.copytree(roads / "camvid" / name, tmp_path / name)
+        shutil.copytree(camvid_root / "camvid" / name, tmp_path / name)
     result = load_material(Data(str(tmp_path), stream=stream), 0)
     assert [len(part) for part in (result.train, result.test)] == [8, 2]
     for name in ("train", "trainannot"):
@@ -189,37 +208,40 @@ def test_a_fifth_of_masks_without_another_part_is_held_out(roads: Path, tmp_path
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("own", [False, True])
-def test_the_mode_of_images_with_masks(roads: Path, stream: bool, own: bool) -> None:
-    table = Data(str(roads / "camvid") if own else "camvid", mode="L", stream=stream)
-    assert input_shape(table, roads) == (1, 20, 24)
-    image = first_batch(load_material(table, 0, roads).train).images[0]
-    with Image.open(roads / "camvid/train/0.png") as picture:
+@pytest.mark.parametrize("by_path", [False, True])
+def test_images_with_masks_are_read_in_the_mode_of_the_table(camvid_root: Path, stream: bool, by_path: bool) -> None:
+    table = Data(str(camvid_root / "camvid") if by_path else "camvid", mode="L", stream=stream)
+    assert input_shape(table, camvid_root) == (1, 20, 24)
+    image = first_batch(load_material(table, 0, camvid_root).train).images[0]
+    with Image.open(camvid_root / "camvid/train/0.png") as picture:
         assert torch.equal(float_images(image[0]), float_images(torch.from_numpy(np.array(picture.convert("L")))))
     resized = replace(table, size=12)
     if not stream:
         with pytest.raises(PellucidError, match=r"data\.size.*data\.stream=true"):
-            load_material(resized, 0, roads)
+            load_material(resized, 0, camvid_root)
         return
-    images, masks = first_batch(load_material(resized, 0, roads).train)
+    images, masks = first_batch(load_material(resized, 0, camvid_root).train)
     assert images.shape[2:] == masks.shape[1:] == (10, 12)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_a_recipe_trains_on_masks_of_ones_own_and_the_doctor_reads_them(roads: Path, tmp_path: Path) -> None:
-    settings = {**ROADS, "data.name": str(roads / "camvid")}
+def test_a_recipe_trains_on_masks_of_ones_own_and_the_doctor_reads_them(camvid_root: Path, tmp_path: Path) -> None:
+    settings = {**CAMVID_SETTINGS, "data.name": str(camvid_root / "camvid")}
     run = train("camvid-unet", out=tmp_path, progress=False, **settings)
     assert 0 <= run.metrics["miou"] <= 1
-    for case in (case_of_run(run.path, str(roads / "camvid")), case_of_model(run.model, str(roads / "camvid"))):
+    for case in (
+        case_of_run(run.path, str(camvid_root / "camvid")),
+        case_of_model(run.model, str(camvid_root / "camvid")),
+    ):
         assert case.train.y.shape[1:] == (20, 24)
         assert str(diagnose(case))
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_doctor_reads_the_masks_that_a_model_names(roads: Path, tmp_path: Path) -> None:
-    run = train("camvid-unet", data=roads, out=tmp_path, progress=False, **ROADS)
-    for data in (str(roads), str(roads / "camvid")):
+def test_the_doctor_reads_the_masks_that_a_model_names(camvid_root: Path, tmp_path: Path) -> None:
+    run = train("camvid-unet", data=camvid_root, out=tmp_path, progress=False, **CAMVID_SETTINGS)
+    for data in (str(camvid_root), str(camvid_root / "camvid")):
         case = case_of_model(run.model, data)
         assert [len(part) for part in (case.train, case.validation or ())] == [10, 4]
         assert case.train.classes == run.model.classes

@@ -15,22 +15,24 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(
-    ("start", "first", "last"),
+    ("initial_weights", "first_bounds", "last_bounds"),
     [
         ("uniform", (0.2, 0.27), (0.007, 0.014)),  # from -0.5 to 0.5, as the source draws them: its numbers
         ("recipe", (0.0, 0.2327), (0.0, 0.0101)),  # smaller weights, which do not saturate: at most these
     ],
 )
-def test_the_error_is_that_of_the_source(start: str, first: tuple[float, float], last: tuple[float, float]) -> None:
+def test_first_and_last_training_error_are_those_of_the_source(
+    initial_weights: str, first_bounds: tuple[float, float], last_bounds: tuple[float, float]
+) -> None:
     recipe = load_recipe("mnist-tanh-1000")
     material = load_material(recipe.data, 0)
     model = build_model(recipe, material.train)
-    if start == "uniform":
+    if initial_weights == "uniform":
         rng = torch.Generator().manual_seed(0)
         for tensor in model.weights.values():
             tensor.copy_(torch.rand(tensor.shape, generator=rng) - 0.5)
     history = model.fit(material.train, epochs=recipe.train.epochs, batch_size=recipe.train.batch_size, verbose=False)
     errors = [2 * loss for loss in history["train_loss"]]  # the loss is half the mean squared error
     assert len(errors) == 35
-    assert first[0] < errors[0] < first[1]
-    assert last[0] < errors[-1] < last[1]
+    assert first_bounds[0] < errors[0] < first_bounds[1]
+    assert last_bounds[0] < errors[-1] < last_bounds[1]

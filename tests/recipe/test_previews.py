@@ -20,15 +20,15 @@ from pellucid.run.folder import RunFolder
 def test_previews_are_drawn_after_epochs_1_2_4_and_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"train.epochs": 5, "recipe.threads": 1}
     run = pellucid.train("digits", out=tmp_path, progress=False, **settings)
-    written = RunFolder(run.path).previews()
-    assert [*written] == [1, 2, 4, 5]
-    with Image.open(written[5]) as picture:
+    preview_files = RunFolder(run.path).previews()
+    assert [*preview_files] == [1, 2, 4, 5]
+    with Image.open(preview_files[5]) as picture:
         assert min(picture.size) > 200
     assert "While it learned" in run.report.read_text(encoding="utf-8")
     monkeypatch.setattr(Previews, "on_epoch_end", lambda *_: None)
-    other = pellucid.train("digits", out=tmp_path, progress=False, **settings)
-    assert other.metrics["sha256"] == run.metrics["sha256"]  # pictures change nothing of a training
-    assert not RunFolder(other.path).previews()
+    run_without_previews = pellucid.train("digits", out=tmp_path, progress=False, **settings)
+    assert run_without_previews.metrics["sha256"] == run.metrics["sha256"]  # pictures change nothing of a training
+    assert not RunFolder(run_without_previews.path).previews()
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
     assert image[20 * scale, 30 * scale].tolist() == [90, 90, 90]  # inside
 
 
-def test_a_mask_a_class_points_and_colours_are_drawn() -> None:
+def test_masks_labels_points_and_images_are_drawn_over_the_picture() -> None:
     mask = torch.zeros(40, 60, dtype=torch.int64)
     mask[:, 30:] = 1
     image, _ = with_prediction(GREY, Predicted({}, "", mask=mask, labels=("road", "sky")), ())

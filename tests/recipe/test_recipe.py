@@ -20,7 +20,7 @@ from pellucid.recipe.job import build_model
 from pellucid.recipe.recipe import TABLES, Recipe, load_recipe, parse_overrides
 
 
-def written(folder: Path, text: str) -> Path:
+def write_recipe(folder: Path, text: str) -> Path:
     path = folder / "mine.toml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -30,21 +30,21 @@ def written(folder: Path, text: str) -> Path:
 def test_every_built_in_recipe_builds(name: str):
     recipe = load_recipe(name)
     assert recipe.name == name
-    learns = ("network", "loss") if recipe.objective.name == "none" else ("objective",)
-    for table in (*learns, "optimizer", "schedule"):
+    tables_to_build = ("network", "loss") if recipe.objective.name == "none" else ("objective",)
+    for table in (*tables_to_build, "optimizer", "schedule"):
         assert recipe.build(table) is not None
 
 
 @pytest.mark.parametrize("name", shipped_files.recipe_names())
 def test_the_complete_toml_gives_the_same_recipe(name: str, tmp_path: Path):
     recipe = load_recipe(name)
-    again = load_recipe(written(tmp_path, recipe.to_toml()))
+    again = load_recipe(write_recipe(tmp_path, recipe.to_toml()))
     assert again == recipe
     assert again.to_toml() == recipe.to_toml()
 
 
 def test_the_complete_toml_writes_every_key_of_every_table(tmp_path: Path):
-    tables = tomllib.loads(load_recipe(written(tmp_path, "[network]\nsizes = [64, 10]\n")).to_toml())
+    tables = tomllib.loads(load_recipe(write_recipe(tmp_path, "[network]\nsizes = [64, 10]\n")).to_toml())
     assert tuple(tables) == tuple(table for table in TABLES if table != "objective")
     assert tables["recipe"]["name"] == "mine"
     adam = {"name": "adam", "lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "amsgrad": False}
@@ -81,13 +81,20 @@ def test_overrides_change_values_and_keep_the_rest():
 )
 def test_metrics_are_those_of_the_loss_unless_the_recipe_names_some(overrides, metrics, tmp_path: Path):
     recipe = load_recipe("digits", overrides)
-    again = load_recipe(written(tmp_path, recipe.to_toml()))
+    again = load_recipe(write_recipe(tmp_path, recipe.to_toml()))
     data = Dataset.from_arrays(np.zeros((10, 1, 8, 8), np.float32), np.arange(10))
     assert build_model(recipe, data).metrics == build_model(again, data).metrics == metrics
 
 
 # by the end of the name, or its beginning
-MEASURED = {"colorize": "colours", "photo": "psnr", "camvid": "miou", "bccd": "ap", "pennfudan": "ap", "faces": "nme"}
+EXPECTED_METRICS = {
+    "colorize": "colours",
+    "photo": "psnr",
+    "camvid": "miou",
+    "bccd": "ap",
+    "pennfudan": "ap",
+    "faces": "nme",
+}
 
 
 @pytest.mark.parametrize("name", shipped_files.recipe_names())
@@ -97,15 +104,15 @@ def test_every_built_in_recipe_has_the_metrics_of_its_task(name: str):
         assert recipe.train.keep  # its samples over the epochs
         return
     first, *_, last = name.split("-") if "-" in name else (name, name)
-    expected = MEASURED.get(last) or MEASURED.get(first, "accuracy")
+    expected = EXPECTED_METRICS.get(last) or EXPECTED_METRICS.get(first, "accuracy")
     assert expected in (recipe.build("loss").metrics if recipe.train.metrics is None else recipe.train.metrics)
 
 
-def test_another_optimizer_does_not_inherit_the_rate_of_the_first():
+def test_another_optimizer_has_its_default_learning_rate():
     assert load_recipe("mnist-mlp", {"optimizer.name": "adam"}).optimizer.arguments["lr"] == 0.001
 
 
-def test_units_are_limited_by_name():
+def test_max_norm_is_a_regularizer_by_name():
     recipe = load_recipe("digits", {"regularizer.name": "max_norm", "regularizer.limit": 3})
     assert recipe.build("regularizer") == MaxNorm(3.0)
 
@@ -115,14 +122,14 @@ def test_a_plateau_schedule_with_validation_data_is_accepted():
     assert load_recipe("digits", {**changes, "data.validation": 0.1}).build("schedule").watches
 
 
-def test_the_same_name_again_keeps_the_arguments():
+def test_overriding_a_part_with_its_own_name_keeps_its_arguments():
     assert load_recipe("mnist-mlp", {"optimizer.name": "sgd"}) == load_recipe("mnist-mlp")
 
 
 def test_a_schedule_after_a_warm_up_is_given_by_name_or_table(tmp_path: Path):
     by_name = load_recipe("digits", {"schedule.name": "warmup", "schedule.steps": 3, "schedule.then": "cosine"})
     text = by_name.to_toml()
-    assert load_recipe(written(tmp_path, text)).build("schedule") == by_name.build("schedule")
+    assert load_recipe(write_recipe(tmp_path, text)).build("schedule") == by_name.build("schedule")
     assert type(by_name.build("schedule").then) is SCHEDULES["cosine"]
 
 
@@ -164,7 +171,7 @@ def test_a_schedule_after_a_warm_up_is_given_by_name_or_table(tmp_path: Path):
     ],
 )
 def test_errors_in_a_file_are_reported_in_one_line_with_its_name(text: str, message: str, tmp_path: Path):
-    path = written(tmp_path, text if "[network]" in text else text + "[network]\nsizes = [64, 10]\n")
+    path = write_recipe(tmp_path, text if "[network]" in text else text + "[network]\nsizes = [64, 10]\n")
     with pytest.raises(PellucidError) as error:
         load_recipe(path)
     assert str(error.value).startswith(str(path))
@@ -224,21 +231,21 @@ def test_words_that_are_no_settings_are_refused(settings: list[str]):
         parse_overrides(settings)
 
 
-values = (
+override_values = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=3)
 )
-some_keys = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
+digits_keys = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
 
 
 @pytest.mark.slow
-@given(st.dictionaries(st.sampled_from(some_keys) | st.text(max_size=12), values, max_size=3))
-def test_any_overrides_give_a_recipe_or_the_errors_of_users(overrides: dict[str, Any]):
+@given(st.dictionaries(st.sampled_from(digits_keys) | st.text(max_size=12), override_values, max_size=3))
+def test_any_overrides_give_a_recipe_or_a_pellucid_error(overrides: dict[str, Any]):
     with contextlib.suppress(PellucidError):
         assert isinstance(load_recipe("digits", overrides), Recipe)
 
 
 def test_an_objective_has_its_own_networks_and_losses(tmp_path: Path):
     with pytest.raises(PellucidError, match=r"\[network\] is given beside \[objective\], which replaces it"):
-        load_recipe(written(tmp_path, '[objective]\nmodel = "ssd"\n\n[network]\nsizes = [64, 10]\n'))
+        load_recipe(write_recipe(tmp_path, '[objective]\nmodel = "ssd"\n\n[network]\nsizes = [64, 10]\n'))
     with pytest.raises(PellucidError, match="no objective 'sd'; did you mean 'ssd'"):
-        load_recipe(written(tmp_path, '[objective]\nmodel = "sd"\n'))
+        load_recipe(write_recipe(tmp_path, '[objective]\nmodel = "sd"\n'))

@@ -8,13 +8,13 @@ import pytest
 from pellucid import shipped_files
 from pellucid.recipe.keys import recipe_schema
 
-SCHEMA = jsonschema.Draft202012Validator(recipe_schema())
+VALIDATOR = jsonschema.Draft202012Validator(recipe_schema())
 
 
 def test_every_built_in_recipe_is_valid() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA.schema)
+    jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
     for name in shipped_files.recipe_abouts():
-        SCHEMA.validate(tomllib.loads(shipped_files.recipe_file(name).read_text(encoding="utf-8")))
+        VALIDATOR.validate(tomllib.loads(shipped_files.recipe_file(name).read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,5 @@ def test_every_built_in_recipe_is_valid() -> None:
     ],
 )
 def test_invalid_recipes_are_refused(recipe: str, message: str) -> None:
-    (error,) = SCHEMA.iter_errors(tomllib.loads(recipe))
+    (error,) = VALIDATOR.iter_errors(tomllib.loads(recipe))
     assert message in error.message

@@ -16,16 +16,16 @@ from pellucid.layers import Add, Conv2d, Flatten, ReLU
 from pellucid.layers.base import Layer, Mode
 from pellucid.model import Model
 from pellucid.models import features, mobilenet_v2
-from pellucid.models.fcn import fcn8, plain_path
+from pellucid.models.fcn import backbone_path, fcn8
 from pellucid.models.keypoints import coordinates, heat_maps
 from pellucid.nested import flatten
 from pellucid.recipe.job import build_model, train
 from pellucid.recipe.recipe import load_recipe
-from pellucid.recipe.start import FLOOR, trained_features, trained_objective, whitening
-from tests.recipe.pictures import folder
+from pellucid.recipe.start import VARIANCE_FLOOR, trained_features, trained_objective, whitening_filters
+from tests.recipe.pictures import write_colour_folder
 from tests.reports import without_report
 
-SMALL = {
+SMALL_SETTINGS = {
     "data.size": 16, "network.model": "airbench", "network.classes": 3, "network.width": 4, "train.epochs": 1,
     "train.batch_size": 8,
 }  # fmt: skip
@@ -33,56 +33,61 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return folder(tmp_path_factory.mktemp("pictures"))
+    return write_colour_folder(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")
 def backbone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("backbone")
-    settings = {**SMALL, "data.standardize": True, "start.whiten": "features.stem.conv", "recipe.name": "backbone"}
+    settings = {
+        **SMALL_SETTINGS,
+        "data.standardize": True,
+        "start.whiten": "features.stem.conv",
+        "recipe.name": "backbone",
+    }
     with without_report():
         return train("digits", out=out, progress=False, **{**settings, "data.name": str(data)}).path
 
 
-def recipe(data: Path, **more: object):
-    return load_recipe("digits", {**SMALL, "data.name": str(data), **more})
+def small_recipe(data: Path, **overrides: object):
+    return load_recipe("digits", {**SMALL_SETTINGS, "data.name": str(data), **overrides})
 
 
 def test_features_are_loaded_and_the_head_is_drawn(data: Path, backbone: Path) -> None:
     images = load(str(data), size=(16, 16)).train
-    model = build_model(recipe(data, **{"start.weights": str(backbone)}), images)
+    model = build_model(small_recipe(data, **{"start.weights": str(backbone)}), images)
     trained = Model.load(backbone / "weights" / "best.safetensors")
-    drawn = build_model(recipe(data), images)
+    newly_drawn = build_model(small_recipe(data), images)
     for path, tensor in model.weights.items():
-        origin = trained if path.startswith("features.") else drawn
+        origin = trained if path.startswith("features.") else newly_drawn
         assert torch.equal(tensor, origin.weights[path]), path
     assert model.preprocess["mean"] == pytest.approx(trained.preprocess["mean"])
     assert model.preprocess["std"] == pytest.approx(trained.preprocess["std"])
 
 
-def two_twigs(left: str, right: str, filters: int = 4, relu_first: bool = False) -> Sequential:
-    twigs = Parallel({left: Conv2d(filters, 3, padding=1), right: Conv2d(filters, 1)}, Add())
-    parts = {"relu": ReLU(), "twigs": twigs} if relu_first else {"twigs": twigs, "relu": ReLU()}
-    return Sequential(features=Sequential(**parts), head=Sequential(flat=Flatten()))
+def two_branch_net(left: str, right: str, filters: int = 4, relu_first: bool = False) -> Sequential:
+    branches = Parallel({left: Conv2d(filters, 3, padding=1), right: Conv2d(filters, 1)}, Add())
+    layers = {"relu": ReLU(), "twigs": branches} if relu_first else {"twigs": branches, "relu": ReLU()}
+    return Sequential(features=Sequential(**layers), head=Sequential(flat=Flatten()))
 
 
 def test_features_of_an_earlier_version_with_other_layer_names_are_loaded(tmp_path: Path) -> None:
     file, shape = tmp_path / "old.safetensors", (3, 8, 8)
-    old = Model(two_twigs("old", "older"), input_shape=shape)
+    old = Model(two_branch_net("old", "older"), input_shape=shape)
     old.save(file)
-    tensors = flatten(trained_features(str(file), two_twigs("left", "right"), shape).params)
+    tensors = flatten(trained_features(str(file), two_branch_net("left", "right"), shape).params)
     assert list(tensors) == [f"twigs.{path}" for path in ("left.weight", "left.bias", "right.weight", "right.bias")]
-    for tensor, own in zip(tensors.values(), old.weights.values(), strict=True):
-        assert torch.equal(tensor, own)
-    for other in (two_twigs("left", "right", 5), two_twigs("left", "right", relu_first=True)):
+    for tensor, stored in zip(tensors.values(), old.weights.values(), strict=True):
+        assert torch.equal(tensor, stored)
+    for different_net in (two_branch_net("left", "right", 5), two_branch_net("left", "right", relu_first=True)):
         with pytest.raises(PellucidError, match="differ from this network's"):
-            trained_features(str(file), other, shape)
+            trained_features(str(file), different_net, shape)
 
 
 def test_standardize_recomputes_mean_and_standard_deviation(data: Path, backbone: Path) -> None:
     images = load(str(data), size=(16, 16)).train
     half = images.subset(range(len(images) // 2))
-    model = build_model(recipe(data, **{"start.weights": str(backbone), "data.standardize": True}), half)
+    model = build_model(small_recipe(data, **{"start.weights": str(backbone), "data.standardize": True}), half)
     pixels = half.x.double().numpy() / 255
     np.testing.assert_allclose(model.preprocess["mean"], pixels.mean((0, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(model.preprocess["std"], pixels.std((0, 2, 3)), rtol=1e-5)
@@ -91,14 +96,14 @@ def test_standardize_recomputes_mean_and_standard_deviation(data: Path, backbone
 @pytest.mark.usefixtures("no_report")
 def test_frozen_features_are_unchanged_and_learning_rates_apply(data: Path, backbone: Path, tmp_path: Path) -> None:
     settings = {"start.weights": str(backbone), "train.frozen": ["features.*"], "train.rates": ["head.*=0.5"]}
-    run = train(recipe(data, **settings), out=tmp_path, progress=False)
+    run = train(small_recipe(data, **settings), out=tmp_path, progress=False)
     trained = Model.load(backbone / "weights" / "best.safetensors")
     for path, tensor in flatten(trained.params["features"]).items():
         assert torch.equal(run.model.weights[f"features.{path}"], tensor), path
-    built = build_model(run.recipe, load(str(data), size=(16, 16)).train)
-    assert not torch.equal(run.model.weights["head.scores.weight"], built.weights["head.scores.weight"])
-    assert set(built.rates.values()) == {0.5}
-    assert built.rates.keys() == {"head.scores.weight", "head.scores.bias"}
+    initial = build_model(run.recipe, load(str(data), size=(16, 16)).train)
+    assert not torch.equal(run.model.weights["head.scores.weight"], initial.weights["head.scores.weight"])
+    assert set(initial.rates.values()) == {0.5}
+    assert initial.rates.keys() == {"head.scores.weight", "head.scores.bias"}
 
 
 def test_whitened_filters_are_those_of_the_training_images(backbone: Path, data: Path) -> None:
@@ -114,17 +119,17 @@ def test_whitened_filters_are_those_of_the_training_images(backbone: Path, data:
 
 def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
     net = mobilenet_v2(3, epsilon=1e-3, pad="same")
-    given = Path(__file__).parents[3] / "shared" / "data" / "weights" / "mobilenet_v2_imagenet_no_top.h5"
-    if not given.is_file():
+    weights_file = Path(__file__).parents[3] / "shared" / "data" / "weights" / "mobilenet_v2_imagenet_no_top.h5"
+    if not weights_file.is_file():
         pytest.skip("the published MobileNetV2 weights are not on this machine")
-    result = trained_features(str(given), net, (3, 32, 32))
-    with h5py.File(given) as file:
+    result = trained_features(str(weights_file), net, (3, 32, 32))
+    with h5py.File(weights_file) as file:
         kernel = np.array(file["Conv1/Conv1/kernel:0"])  # (kH, kW, in, out)
     stem = next(tensor for tensor in flatten(result.params).values() if tensor.shape == (32, 3, 3, 3))
     np.testing.assert_array_equal(stem.numpy(), kernel.transpose(3, 2, 0, 1))
     assert (result.mean, result.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     with pytest.raises(PellucidError, match=r"multiples of 32, not 100 x 96; set data\.size"):
-        trained_features(str(given), net, (3, 100, 96))
+        trained_features(str(weights_file), net, (3, 100, 96))
 
 
 @pytest.mark.slow
@@ -142,7 +147,7 @@ def test_networks_start_from_the_shipped_backbone_by_name(net: Layer, shape: tup
     result = trained_features("backbone", net, shape)
     assert (result.mean, result.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     for path, tensor in flatten(result.params).items():
-        assert torch.equal(tensor, shipped.weights[f"features.{plain_path(path)}"]), path
+        assert torch.equal(tensor, shipped.weights[f"features.{backbone_path(path)}"]), path
 
 
 @pytest.mark.parametrize("name", ["bccd-single", "bccd-ssd", "bccd-yolo3", "pennfudan-mask"])
@@ -181,18 +186,18 @@ def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
 def test_invalid_starts_are_reported_in_one_line(
     data: Path, tmp_path: Path, settings: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(PellucidError) as caught:
-        train(recipe(data, **settings), data=tmp_path, out=tmp_path / "runs", progress=False)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    with pytest.raises(PellucidError) as error:
+        train(small_recipe(data, **settings), data=tmp_path, out=tmp_path / "runs", progress=False)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_features_of_another_width_are_refused(data: Path, backbone: Path, tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="differ from this network's"):
-        train(recipe(data, **{"start.weights": str(backbone), "network.width": 8}), out=tmp_path, progress=False)
+        train(small_recipe(data, **{"start.weights": str(backbone), "network.width": 8}), out=tmp_path, progress=False)
 
 
-def smooth(n: int, channels: int, seed: int = 0) -> torch.Tensor:
+def smooth_images(n: int, channels: int, seed: int = 0) -> torch.Tensor:
     """Images whose neighbouring pixels and channels are strongly alike."""
     noise = torch.randn(n, channels, 20, 20, generator=torch.Generator().manual_seed(seed))
     blurred = F.avg_pool2d(noise, 3, 1)
@@ -200,28 +205,28 @@ def smooth(n: int, channels: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("channels", "kernel"), [(3, (2, 2)), (1, (3, 3)), (3, (1, 2))])
-def test_outputs_have_covariance_one(channels: int, kernel: tuple[int, int]) -> None:
-    images = smooth(400, channels)
+def test_outputs_of_whitening_filters_have_covariance_one(channels: int, kernel: tuple[int, int]) -> None:
+    images = smooth_images(400, channels)
     size = channels * kernel[0] * kernel[1]
-    weight = whitening(images, size, kernel)
+    weight = whitening_filters(images, size, kernel)
     assert weight.shape == (size, channels, *kernel)
     y = F.conv2d(images, weight).permute(1, 0, 2, 3).reshape(size, -1).double().numpy()
     second_moments = y @ y.T / y.shape[1]
     patches = F.unfold(images, kernel).transpose(1, 2).reshape(-1, size).double().numpy()
     variances = np.linalg.eigvalsh(patches.T @ patches / len(patches))[::-1]
     # 1, but for the floor that keeps directions of nothing but noise from being blown up.
-    np.testing.assert_allclose(second_moments, np.diag(variances / (variances + FLOOR)), atol=1e-4)
+    np.testing.assert_allclose(second_moments, np.diag(variances / (variances + VARIANCE_FLOOR)), atol=1e-4)
 
 
-def test_the_second_half_is_the_negative_of_the_first_and_the_strongest_come_first() -> None:
-    images = smooth(200, 3)
-    weight = whitening(images, 24, (2, 2))
+def test_whitening_filters_come_by_variance_then_negated() -> None:
+    images = smooth_images(200, 3)
+    weight = whitening_filters(images, 24, (2, 2))
     assert torch.equal(weight[12:], -weight[:12])
-    strengths = [1 / float(one.norm()) for one in weight[:12]]
+    strengths = [1 / float(filter_.norm()) for filter_ in weight[:12]]
     assert strengths == sorted(strengths, reverse=True)
-    assert torch.equal(whitening(images, 5, (2, 2)), weight[:5])
+    assert torch.equal(whitening_filters(images, 5, (2, 2)), weight[:5])
 
 
 def test_more_filters_than_directions_are_refused() -> None:
     with pytest.raises(PellucidError, match="24 filters, not 25"):
-        whitening(smooth(10, 3), 25, (2, 2))
+        whitening_filters(smooth_images(10, 3), 25, (2, 2))

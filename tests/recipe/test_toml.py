@@ -38,7 +38,7 @@ class Oven:
         (0.5, float | None, 0.5),
     ],
 )
-def test_fitting_values_become_what_the_constructor_wants(value: Any, kind: Any, result: Any):
+def test_fitting_values_are_converted_to_the_declared_type(value: Any, kind: Any, result: Any):
     actual = coerce(value, kind, "here")
     assert actual == result
     assert type(actual) is type(result)
@@ -77,7 +77,7 @@ def test_a_table_gets_the_defaults_of_the_constructor():
     assert check_table({"heat": 200}, slots(Oven), "file", "oven") == {"heat": 200.0, "racks": 2, "modes": ("grill",)}
 
 
-def test_functions_have_slots_too():
+def test_parameters_of_functions_are_slots():
     def bake(sizes: Sequence[int], name: str = "bread") -> None: ...
 
     assert check_table({"sizes": [1]}, slots(bake), "file", "bake") == {"sizes": (1,), "name": "bread"}

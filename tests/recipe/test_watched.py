@@ -13,39 +13,39 @@ import pytest
 from pellucid.recipe.job import train
 from pellucid.recipe.watched import Control, control_file, live_file, read_object, write_control
 
-SETTINGS: dict[str, Any] = {"train.epochs": 40, "optimizer.name": "sgd", "optimizer.lr": 0.1, "recipe.seed": 3}
+DIGITS_SETTINGS: dict[str, Any] = {"train.epochs": 40, "optimizer.name": "sgd", "optimizer.lr": 0.1, "recipe.seed": 3}
 
 
-def when(result: Callable[[], Any]) -> Any:
+def wait_for(get_value: Callable[[], Any]) -> Any:
     """Return the first value that is not false."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if value := result():
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if value := get_value():
             return value
         time.sleep(0.01)
     raise AssertionError("it did not come")
 
 
-class Watcher(threading.Thread):
+class PausingWatcher(threading.Thread):
     """Pause a training as soon as it has begun, make three single steps, and let it go on."""
 
     def __init__(self, run: Path) -> None:
         super().__init__(daemon=True)
         self.run_folder, self.seen = run, list[dict[str, Any]]()
 
-    def live(self, after: int) -> dict[str, Any] | None:
+    def paused_state(self, after: int) -> dict[str, Any] | None:
         settings = read_object(live_file(self.run_folder))
         return settings if settings.get("paused") and settings["step"] > after else None
 
     def run(self) -> None:
-        when((self.run_folder / "lock").exists)
+        wait_for((self.run_folder / "lock").exists)
         while not live_file(self.run_folder).exists():  # on_start removes what was asked for before it
             write_control(self.run_folder, Control(pause=True))
             time.sleep(0.02)
-        self.seen.append(when(lambda: self.live(0)))
+        self.seen.append(wait_for(lambda: self.paused_state(0)))
         for steps in (1, 2, 3):
             write_control(self.run_folder, Control(pause=True, steps=steps))
-            self.seen.append(when(lambda: self.live(self.seen[-1]["step"])))
+            self.seen.append(wait_for(lambda: self.paused_state(self.seen[-1]["step"])))
         time.sleep(0.3)
         self.seen.append(read_object(live_file(self.run_folder)))
         write_control(self.run_folder, Control())
@@ -53,24 +53,24 @@ class Watcher(threading.Thread):
 
 @pytest.mark.slow
 def test_a_training_pauses_and_runs_single_steps(tmp_path: Path) -> None:
-    plain = train("digits", out=tmp_path / "plain", progress=False, **SETTINGS)
-    watcher = Watcher(tmp_path / "watched" / "digits-1")
+    unwatched = train("digits", out=tmp_path / "plain", progress=False, **DIGITS_SETTINGS)
+    watcher = PausingWatcher(tmp_path / "watched" / "digits-1")
     watcher.start()
-    began = time.perf_counter()
-    watched = train("digits", out=tmp_path / "watched", progress=False, **SETTINGS)
+    start_time = time.perf_counter()
+    watched = train("digits", out=tmp_path / "watched", progress=False, **DIGITS_SETTINGS)
     watcher.join()
-    assert watched.metrics["sha256"] == plain.metrics["sha256"]
-    assert watched.metrics["seconds"] < time.perf_counter() - began - 0.3  # the pause is not counted
+    assert watched.metrics["sha256"] == unwatched.metrics["sha256"]
+    assert watched.metrics["seconds"] < time.perf_counter() - start_time - 0.3  # the pause is not counted
     first, *steps, last = watcher.seen
     assert [step["step"] - first["step"] for step in steps] == [1, 2, 3]
     assert last == steps[-1]
     assert first["pid"] == os.getpid()
-    assert {row["path"] for row in last["layers"]} == {row["path"] for row in layers(watched.path)}
+    assert {row["path"] for row in last["layers"]} == {row["path"] for row in layer_rows(watched.path)}
     assert not control_file(watched.path).exists()
     assert not live_file(watched.path).exists()
 
 
-def layers(run: Path) -> list[dict[str, Any]]:
+def layer_rows(run: Path) -> list[dict[str, Any]]:
     from pellucid.run.history import History
 
     return History.read(run).layers

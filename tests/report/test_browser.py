@@ -18,7 +18,7 @@ from tests.cli.test_train_own import coco
 pytestmark = pytest.mark.real
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTHS = (390, 1280, 1920)  # pixels
-FAULTS = """() => {
+FIND_FAULTS = """() => {
   const faults = new Set(), width = document.documentElement.clientWidth;
   const words = element => (element.textContent || '').trim().slice(0, 40);
   if (document.documentElement.scrollWidth > width + 1) faults.add('the page scrolls sideways');
@@ -56,10 +56,10 @@ def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with playwright.sync_playwright() as playwright_api:
+        chromium = playwright_api.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -67,43 +67,43 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each kind, by name."""
     root = tmp_path_factory.mktemp("pages")
     write_samples(root / "try")
-    runs, out = str(root / "runs"), iter(range(100))
-    short = ["train.epochs=2", "recipe.threads=1", "--out", runs]
+    runs, page_numbers = str(root / "runs"), iter(range(100))
+    short_run = ["train.epochs=2", "recipe.threads=1", "--out", runs]
 
     def sample(name: str) -> str:
         return str(root / "try" / name)
 
-    def place() -> str:
-        return str(root / f"page{next(out)}")
+    def new_page() -> str:
+        return str(root / f"page{next(page_numbers)}")
 
     (root / "outlines").mkdir()
     commands = [
-        ["train", "digits", *short],
-        ["train", "digits", "optimizer.lr=0.001", *short],
-        ["train", "classify", sample("shapes"), "data.size=32", *short],
-        ["train", "detect", sample("cells"), "data.size=160", *short],
-        ["train", "detect", str(coco(root / "outlines", points=False)), "data.size=96", *short],
-        ["train", "segment", sample("street"), "data.size=160", *short],
-        ["train", "keypoints", sample("faces"), "data.size=64", *short],
-        ["train", "colorize", sample("shapes"), "data.size=32", *short],
+        ["train", "digits", *short_run],
+        ["train", "digits", "optimizer.lr=0.001", *short_run],
+        ["train", "classify", sample("shapes"), "data.size=32", *short_run],
+        ["train", "detect", sample("cells"), "data.size=160", *short_run],
+        ["train", "detect", str(coco(root / "outlines", points=False)), "data.size=96", *short_run],
+        ["train", "segment", sample("street"), "data.size=160", *short_run],
+        ["train", "keypoints", sample("faces"), "data.size=64", *short_run],
+        ["train", "colorize", sample("shapes"), "data.size=32", *short_run],
         ["demo", "--out", str(root / "demo")],
-        ["train", "mnist-dcgan", "data.name=digits", "objective.size=8", *short],
+        ["train", "mnist-dcgan", "data.name=digits", "objective.size=8", *short_run],
         ["gestures", "train", sample("shapes"), "--epochs", "1", "--out", runs],
-        ["compare-runs", f"{runs}/digits-1", f"{runs}/digits-2", "--out", place() + ".html"],
-        ["sweep", "digits", "data.validation=0.1", *short[:2], "--over", "optimizer.lr=0.001..1.0:log", "--over",
+        ["compare-runs", f"{runs}/digits-1", f"{runs}/digits-2", "--out", new_page() + ".html"],
+        ["sweep", "digits", "data.validation=0.1", *short_run[:2], "--over", "optimizer.lr=0.001..1.0:log", "--over",
          "network.activation=relu,tanh", "--out", str(root / "sweep")],
-        ["colorize", "colorize", sample("flower.jpg"), "--out", place()],
-        ["evaluate", "bccd", "--data", sample("cells"), "--html", place() + ".html"],
-        ["explain", "mnist-lenet", sample("digit.png"), "--method", "all", "--out", place()],
-        ["explain", f"{runs}/shapes-classify-1", "--page", place(), "--data", sample("shapes")],
-        ["explain", "bccd", sample("cells.jpg"), "--box", "1", "--out", place()],
-        ["explain", "pennfudan", sample("people.jpg"), "--box", "1", "--out", place()],
-        ["trace", "mnist-lenet", sample("digit.png"), "--html", place() + ".html"],
-        ["doctor", f"{runs}/digits-1", "--html", place() + ".html"],
-        ["doctor", f"{runs}/cells-detect-1", "--data", sample("cells"), "--html", place() + ".html"],
+        ["colorize", "colorize", sample("flower.jpg"), "--out", new_page()],
+        ["evaluate", "bccd", "--data", sample("cells"), "--html", new_page() + ".html"],
+        ["explain", "mnist-lenet", sample("digit.png"), "--method", "all", "--out", new_page()],
+        ["explain", f"{runs}/shapes-classify-1", "--page", new_page(), "--data", sample("shapes")],
+        ["explain", "bccd", sample("cells.jpg"), "--box", "1", "--out", new_page()],
+        ["explain", "pennfudan", sample("people.jpg"), "--box", "1", "--out", new_page()],
+        ["trace", "mnist-lenet", sample("digit.png"), "--html", new_page() + ".html"],
+        ["doctor", f"{runs}/digits-1", "--html", new_page() + ".html"],
+        ["doctor", f"{runs}/cells-detect-1", "--data", sample("cells"), "--html", new_page() + ".html"],
     ]  # fmt: skip
-    said = {" ".join(words): main(words) for words in commands}
-    assert not any(said.values()), [words for words, code in said.items() if code]
+    exit_codes = {" ".join(words): main(words) for words in commands}
+    assert not any(exit_codes.values()), [words for words, code in exit_codes.items() if code]
     result = {page.relative_to(root).as_posix(): page for page in root.rglob("*.html")}
     assert len(result) >= len(commands)
     return result
@@ -117,7 +117,7 @@ def test_every_page_fits_every_screen(browser: Any, pages: dict[str, Path]) -> N
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)
         for name, path in pages.items():
             page.goto(path.as_uri())
-            if evaluation := page.evaluate(FAULTS):
+            if evaluation := page.evaluate(FIND_FAULTS):
                 faults[f"{name} at {width} pixels, {colours}"] = evaluation
         page.close()
     assert not faults

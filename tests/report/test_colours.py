@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import Colormap
 
-from pellucid.report.figures.heat import DIVERGING, SEQUENTIAL, scale
+from pellucid.report.figures.heat import DIVERGING, SEQUENTIAL, colour_scale
 
 
-def lab(rgb: np.ndarray) -> np.ndarray:
+def srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
     """CIELAB of sRGB, by the formulae of the CIE, independent of the way back in the product."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
@@ -17,22 +17,22 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
 
 
-def colours(map_: Colormap) -> np.ndarray:
+def rgb_table(map_: Colormap) -> np.ndarray:
     return map_(np.arange(map_.N))[:, :3]
 
 
 def test_equal_steps_have_equal_colour_differences() -> None:
-    steps = np.linalg.norm(np.diff(lab(colours(DIVERGING)), axis=0), axis=1)
+    steps = np.linalg.norm(np.diff(srgb_to_lab(rgb_table(DIVERGING)), axis=0), axis=1)
     assert DIVERGING.N % 2 == 1, "0 has a colour of its own"
     assert steps.max() < 1.15 * steps.min()
 
 
 def test_values_of_equal_magnitude_are_equally_dark() -> None:
-    light = lab(colours(DIVERGING))[:, 0]
-    assert np.allclose(light, light[::-1], atol=0.7)
-    assert (np.diff(light[: DIVERGING.N // 2 + 1]) > 0).all()
-    assert light[0] < 40
-    assert light[DIVERGING.N // 2] > 95
+    lightness = srgb_to_lab(rgb_table(DIVERGING))[:, 0]
+    assert np.allclose(lightness, lightness[::-1], atol=0.7)
+    assert (np.diff(lightness[: DIVERGING.N // 2 + 1]) > 0).all()
+    assert lightness[0] < 40
+    assert lightness[DIVERGING.N // 2] > 95
 
 
 @pytest.mark.parametrize(
@@ -43,26 +43,28 @@ def test_values_of_equal_magnitude_are_equally_dark() -> None:
         [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
     ],
 )
-def test_the_two_signs_differ_for_colour_blind_readers(cones: list[list[float]]) -> None:
-    rgb = colours(DIVERGING)
+def test_negative_and_positive_colours_differ_for_colour_blind_readers(cones: list[list[float]]) -> None:
+    rgb = rgb_table(DIVERGING)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(linear @ np.array(cones).T, 0, 1)
-    seen = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
-    apart = np.linalg.norm(lab(seen) - lab(seen[::-1]), axis=1)
-    assert apart[0] > 40
-    assert (np.diff(apart[: DIVERGING.N // 2 + 1]) < 0.5).all(), "the nearer to 0 the more alike"
+    rgb_perceived = np.clip(linear @ np.array(cones).T, 0, 1)
+    rgb_perceived = np.where(
+        rgb_perceived <= 0.0031308, 12.92 * rgb_perceived, 1.055 * rgb_perceived ** (1 / 2.4) - 0.055
+    )
+    differences = np.linalg.norm(srgb_to_lab(rgb_perceived) - srgb_to_lab(rgb_perceived[::-1]), axis=1)
+    assert differences[0] > 40
+    assert (np.diff(differences[: DIVERGING.N // 2 + 1]) < 0.5).all(), "the nearer to 0 the more alike"
 
 
 def test_magnitudes_are_drawn_lighter_as_they_grow() -> None:
-    assert (np.diff(lab(colours(SEQUENTIAL))[:, 0]) > 0).all()
+    assert (np.diff(srgb_to_lab(rgb_table(SEQUENTIAL))[:, 0]) > 0).all()
 
 
 def test_signed_numbers_have_0_in_the_middle_and_magnitudes_at_the_dark_end() -> None:
-    norm, map_ = scale([[-1.0, 3.0]], signed=True)
+    norm, map_ = colour_scale([[-1.0, 3.0]], signed=True)
     assert (norm.vmin, norm.vmax) == (-3, 3)
     assert map_ is DIVERGING
-    norm, map_ = scale([[1.0, 3.0]], signed=False)
+    norm, map_ = colour_scale([[1.0, 3.0]], signed=False)
     assert (norm.vmin, norm.vmax) == (0, 3)
     assert map_ is SEQUENTIAL
-    norm, _ = scale([[0.0, 0.0]], signed=False)
+    norm, _ = colour_scale([[0.0, 0.0]], signed=False)
     assert norm.vmax > norm.vmin

@@ -15,20 +15,22 @@ def test_boxes_are_drawn_where_they_are_and_coloured_by_kind() -> None:
         np.full((1, 10, 12), 0.5), boxes, ["duplicate", "hit", "missed", "ignored"], ["2", "1", "4", "3"]
     )
     (plot,) = figure.axes
-    drawn = [patch for patch in plot.patches if isinstance(patch, Rectangle)]
-    at = {(p.get_x(), p.get_y(), p.get_width(), p.get_height()): to_hex(p.get_edgecolor()) for p in drawn}
-    assert at == {(1, 2, 4, 6): GREEN, (3, 0, 6, 4): ORANGE, (0, 5, 4, 5): BLUE, (6, 5, 3, 4): PALE}
+    rectangles = [patch for patch in plot.patches if isinstance(patch, Rectangle)]
+    colour_by_bounds = {
+        (p.get_x(), p.get_y(), p.get_width(), p.get_height()): to_hex(p.get_edgecolor()) for p in rectangles
+    }
+    assert colour_by_bounds == {(1, 2, 4, 6): GREEN, (3, 0, 6, 4): ORANGE, (0, 5, 4, 5): BLUE, (6, 5, 3, 4): PALE}
     assert [text.get_text() for text in plot.texts] == ["1", "2", "4", "3"]  # hits lie under all others
     assert [text.get_text() for text in figure.texts] == ["■ right", "■ false alarm", "□ missed", "■ not counted"]
 
 
-@pytest.mark.parametrize(("kind", "y0", "y1", "place"), [
+@pytest.mark.parametrize(("kind", "y0", "y1", "y_and_alignment"), [
     ("hit", 5, 9, (5, "bottom")), ("hit", 0, 4, (0, "top")), ("missed", 5, 8, (8, "top")),
     ("missed", 5, 10, (10, "bottom")),
 ])  # fmt: skip
-def test_labels_stay_inside_the_picture(kind: str, y0: int, y1: int, place: tuple[int, str]) -> None:
+def test_labels_stay_inside_the_picture(kind: str, y0: int, y1: int, y_and_alignment: tuple[int, str]) -> None:
     (text,) = draw_detections(np.zeros((3, 10, 10)), [(1, y0, 5, y1)], [kind], ["1"]).axes[0].texts
-    assert (text.get_position()[1], text.get_va()) == place
+    assert (text.get_position()[1], text.get_va()) == y_and_alignment
 
 
 def test_legend_lists_only_drawn_kinds() -> None:
@@ -40,9 +42,9 @@ def test_curves_end_at_the_recall_that_is_reached() -> None:
     recalls = np.linspace(0, 1, 101)
     figure = precision_recall({"cell": np.where(recalls <= 0.5, 0.8, 0.0), "none": np.zeros(101)}, recalls)
     assert figure is not None
-    (name, line), (_, other) = figure.lines_by_name
+    (name, line), (_, line_of_none) = figure.lines_by_name
     assert name == "cell"
     assert line.get_xdata()[-1] == pytest.approx(0.5)  # type: ignore[index]
-    assert len(other.get_xdata()) == 1  # type: ignore[arg-type]
+    assert len(line_of_none.get_xdata()) == 1  # type: ignore[arg-type]
     assert "cell, AP 0.40" in [text.get_text() for text in figure.axes[0].texts]
     assert precision_recall({}, recalls) is None

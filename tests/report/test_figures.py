@@ -11,10 +11,10 @@ from PIL import Image
 
 from pellucid.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
-from pellucid.report.figures.compared import overlaid
+from pellucid.report.figures.compared import run_curves
 from pellucid.report.figures.curves import gradient_norms, learning_rate, loss_curves, metric_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
-from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, panels, png, separated, svg
+from pellucid.report.figures.style import BLUE, CurveEnd, curve_axes, label_ends, panels, png, separate_labels, svg
 
 HISTORY = [
     {"epoch": 1, "lr": 0.5, "train_loss": 2.0, "val_loss": 1.9, "train_accuracy": 0.5, "val_accuracy": 0.6},
@@ -29,21 +29,21 @@ def texts(figure: Figure | None) -> list[str]:
     return [text.get_text() for plot in plots for text in plot.texts]
 
 
-def drawn(figure: Figure | None) -> float:
+def ink_fraction(figure: Figure | None) -> float:
     """Return the share of the PNG's pixels that are not white."""
     assert figure is not None
     image = np.asarray(Image.open(io.BytesIO(png(figure))).convert("L"))
     return float((image < 250).mean())
 
 
-def test_curves_carry_the_values_and_name_their_ends_and_the_best() -> None:
+def test_loss_curves_have_labels_with_the_last_and_the_best_value() -> None:
     figure = loss_curves(HISTORY)
     assert figure is not None
     plot = figure.axes[0]
     assert [list(line.get_ydata()) for line in plot.lines][:2] == [[2.0, 1.0, 0.5], [1.9, 0.8, 0.9]]
     assert set(texts(figure)) == {"training 0.5", "validation 0.9\nbest 0.8, epoch 2"}
     assert (plot.get_xlabel(), plot.get_ylabel()) == ("epoch", "loss")
-    assert drawn(figure) > 0.01
+    assert ink_fraction(figure) > 0.01
 
 
 def test_accuracy_is_in_per_cent_and_its_best_is_the_highest() -> None:
@@ -87,17 +87,17 @@ def test_axes_turn_logarithmic_where_values_span_decades() -> None:
     assert flat.axes[0].get_ylim()[0] == 0
 
 
-def layers(paths: int) -> list[dict[str, object]]:
+def layer_rows(n_layers: int) -> list[dict[str, object]]:
     return [
-        {"epoch": epoch, "path": f"dense{k}.{what}", "grad_norm": 10.0**-k, "update_ratio": 1e-3 * k}
+        {"epoch": epoch, "path": f"dense{k}.{tensor_name}", "grad_norm": 10.0**-k, "update_ratio": 1e-3 * k}
         for epoch in (1, 2, 3)
-        for k in range(1, paths + 1)
-        for what in ("weight", "bias")
+        for k in range(1, n_layers + 1)
+        for tensor_name in ("weight", "bias")
     ]
 
 
-def test_each_weight_has_its_curve_and_biases_do_not_crowd_them() -> None:
-    figure = gradient_norms(layers(5))
+def test_each_weight_has_a_curve_and_biases_have_none() -> None:
+    figure = gradient_norms(layer_rows(5))
     assert set(texts(figure)) == {f"dense{k}" for k in range(1, 6)}
     assert figure is not None
     assert figure.axes[0].get_yscale() == "log"
@@ -105,16 +105,16 @@ def test_each_weight_has_its_curve_and_biases_do_not_crowd_them() -> None:
 
 
 def test_update_ratios_have_a_guide_at_one_thousandth() -> None:
-    figure = update_ratios(layers(3))
+    figure = update_ratios(layer_rows(3))
     assert "1e-3, a common guide" in texts(figure)
     assert figure is not None
     assert any(set(np.asarray(line.get_ydata(), dtype=float)) == {1e-3} for line in figure.axes[0].lines)
 
 
-def test_of_many_layers_some_are_named_among_them_the_first_and_the_last() -> None:
-    named = texts(gradient_norms(layers(60)))
-    assert len(named) <= 12
-    assert {"dense1", "dense60"} <= set(named)
+def test_of_60_layers_at_most_12_are_named_including_first_and_last() -> None:
+    labels = texts(gradient_norms(layer_rows(60)))
+    assert len(labels) <= 12
+    assert {"dense1", "dense60"} <= set(labels)
 
 
 def test_layers_without_a_finite_gradient_make_no_picture() -> None:
@@ -123,16 +123,16 @@ def test_layers_without_a_finite_gradient_make_no_picture() -> None:
     assert update_ratios([{"epoch": 1, "path": "a.weight", "update_ratio": 0.0}]) is None
 
 
-def test_labels_never_overlap_and_stay_inside() -> None:
-    places = separated([5.0, 5.0, 6.0, 90.0], [12.0, 24.0, 12.0, 12.0], 0.0, 100.0)
-    assert all(b - a >= gap for a, b, gap in zip(places, places[1:], (18, 18, 12), strict=False))
-    assert places[0] >= 6
-    assert places[-1] <= 94
-    crowded = separated([99.0] * 3, [12.0] * 3, 0.0, 100.0)
+def test_separated_labels_never_overlap_and_stay_inside() -> None:
+    centres = separate_labels([5.0, 5.0, 6.0, 90.0], [12.0, 24.0, 12.0, 12.0], 0.0, 100.0)
+    assert all(b - a >= gap for a, b, gap in zip(centres, centres[1:], (18, 18, 12), strict=False))
+    assert centres[0] >= 6
+    assert centres[-1] <= 94
+    crowded = separate_labels([99.0] * 3, [12.0] * 3, 0.0, 100.0)
     assert crowded == [70.0, 82.0, 94.0]
 
 
-def test_confusions_are_counted_in_their_cells() -> None:
+def test_a_confusion_matrix_shows_the_counts_in_its_cells() -> None:
     figure = confusion_matrix([[50, 2], [0, 7]], ["cat", "elephant"])
     assert figure is not None
     plot = figure.axes[0]
@@ -148,10 +148,10 @@ def test_a_confusion_matrix_of_fifty_classes_fits_the_page() -> None:
     figure = confusion_matrix(np.eye(50, dtype=int) * 9, [f"class {k}" for k in range(50)])
     assert figure is not None
     assert max(figure.get_size_inches()) < 12
-    assert drawn(figure) > 0.01
+    assert ink_fraction(figure) > 0.01
 
 
-def test_confusions_must_fit_the_classes() -> None:
+def test_a_confusion_matrix_of_another_size_is_refused() -> None:
     assert confusion_matrix([[0, 0], [0, 0]], ["a", "b"]) is None
     with pytest.raises(PellucidError, match=r"shape \(2, 2\), but there are 3 classes"):
         confusion_matrix([[1, 0], [0, 1]], ["a", "b", "c"])
@@ -162,18 +162,18 @@ def test_misclassified_images_have_true_and_predicted_class() -> None:
     assert texts(worst_mistakes(images, ["4", "7"], ["9", "1"], [0.97, math.nan])) == [
         "4 → 9", "97 %", "7 → 1", "no number",
     ]  # fmt: skip
-    wordy = texts(worst_mistakes(np.zeros((1, 3, 20, 30)), ["aeroplane"], ["motorbike with rider"], [0.5]))
+    long_name_texts = texts(worst_mistakes(np.zeros((1, 3, 20, 30)), ["aeroplane"], ["motorbike with rider"], [0.5]))
     assert texts(worst_mistakes(np.zeros((1, 1, 4, 4)), ["a"], ["b"], [3.2])) == ["a → b", "3.20"]
-    assert wordy == ["aeroplane", "→ motorbike with…", "50 %"]
+    assert long_name_texts == ["aeroplane", "→ motorbike with…", "50 %"]
     assert worst_mistakes(np.zeros((0, 1, 8, 8)), [], [], []) is None
     with pytest.raises(PellucidError, match="give \\(n, 1 or 3, H, W\\)"):
         worst_mistakes(np.zeros((1, 2, 8, 8)), ["a"], ["b"], [0.5])
 
 
 def test_a_run_of_one_epoch_does_not_shorten_the_axis() -> None:
-    long = [{"epoch": epoch, "val_loss": 1 / epoch} for epoch in range(1, 9)]
-    for histories in ((long, long[:1]), (long[:1], long)):
-        figure = overlaid(["a", "b"], histories, "loss")
+    eight_epochs = [{"epoch": epoch, "val_loss": 1 / epoch} for epoch in range(1, 9)]
+    for histories in ((eight_epochs, eight_epochs[:1]), (eight_epochs[:1], eight_epochs)):
+        figure = run_curves(["a", "b"], histories, "loss")
         assert figure is not None
         low, high = figure.axes[0].get_xlim()
         assert (low <= 1, high >= 8) == (True, True)
@@ -190,7 +190,7 @@ def test_weights_of_the_first_layer_are_drawn_as_images(shape: tuple[int, ...]) 
         low, high = tiles[0].get_clim()
         assert low == -high < 0  # zero is the middle colour
         np.testing.assert_allclose(tiles[0].get_array(), weights[0, 0])
-    assert drawn(figure) > 0.2
+    assert ink_fraction(figure) > 0.2
 
 
 def test_weights_that_cannot_be_drawn_as_images_are_omitted() -> None:
@@ -216,11 +216,11 @@ def test_a_label_stands_beside_the_end_of_its_curve():
     figure, plot = curve_axes("epoch", "accuracy (%)")
     for values in ([95, 94], [90, 92]):
         plot.plot([1, 2], values)
-    label_ends(plot, [End(2, 94, "high", BLUE), End(2, 92, "low", BLUE)])
-    texts = {text.get_text(): text for text in plot.texts if isinstance(text, Annotation)}
+    label_ends(plot, [CurveEnd(2, 94, "high", BLUE), CurveEnd(2, 92, "low", BLUE)])
+    annotations = {text.get_text(): text for text in plot.texts if isinstance(text, Annotation)}
     for name, y in (("high", 94), ("low", 92)):
         height = plot.transData.transform((2, y))[1] / figure.dpi * 72
-        assert texts[name].xyann[1] == pytest.approx(height, abs=3)
+        assert annotations[name].xyann[1] == pytest.approx(height, abs=3)
 
 
 def test_notebooks_show_a_figure_of_panels():

@@ -15,18 +15,18 @@ from pellucid.report.figures.compared import Dot, accuracy_by_time, ranking
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, png
 
 
-def texts(figure: Figure | None) -> list[str]:
+def plot_texts(figure: Figure | None) -> list[str]:
     assert figure is not None
     return [text.get_text() for plot in figure.axes for text in plot.texts]
 
 
-def drawn(figure: Figure | None) -> float:
+def ink_fraction(figure: Figure | None) -> float:
     """Return the share of the PNG's pixels that are not white."""
     assert figure is not None
     return float((np.asarray(Image.open(io.BytesIO(png(figure))).convert("L")) < 250).mean())
 
 
-def bars(figure: Figure | None, colour: str) -> dict[int, tuple[float, float]]:
+def bar_ranges(figure: Figure | None, colour: str) -> dict[int, tuple[float, float]]:
     """Return the bottom and top of the upper plot's bars of a colour, by the per cent that they stand over."""
     assert figure is not None
     result: dict[int, tuple[float, float]] = {}
@@ -39,17 +39,17 @@ def bars(figure: Figure | None, colour: str) -> dict[int, tuple[float, float]]:
 
 def test_overconfidence_is_orange_and_underconfidence_is_green() -> None:
     # ten bins: 4 images 15 % sure of which 30 % right; 6 images 95 % sure, half of them right
-    count, sure, right = np.zeros(10), np.zeros(10), np.zeros(10)
-    count[[1, 9]], sure[[1, 9]], right[[1, 9]] = (4, 6), (0.15, 0.95), (0.30, 0.50)
-    figure = reliability_diagram(count, sure, right, 0.33)
-    assert bars(figure, BLUE) == {15: (0, 15), 95: (0, 50)}
-    assert bars(figure, GREEN) == {15: (15, 30)}
-    assert bars(figure, ORANGE) == {95: (50, 95)}
-    assert texts(figure) == ["ECE 33.0 %"]
+    count, confidence, accuracy = np.zeros(10), np.zeros(10), np.zeros(10)
+    count[[1, 9]], confidence[[1, 9]], accuracy[[1, 9]] = (4, 6), (0.15, 0.95), (0.30, 0.50)
+    figure = reliability_diagram(count, confidence, accuracy, 0.33)
+    assert bar_ranges(figure, BLUE) == {15: (0, 15), 95: (0, 50)}
+    assert bar_ranges(figure, GREEN) == {15: (15, 30)}
+    assert bar_ranges(figure, ORANGE) == {95: (50, 95)}
+    assert plot_texts(figure) == ["ECE 33.0 %"]
     assert figure is not None
-    below = figure.axes[1]
-    assert [round(bar.get_height()) for bar in below.patches] == [0, 40, *[0] * 7, 60]  # type: ignore[attr-defined]
-    assert drawn(figure) > 0.05
+    histogram = figure.axes[1]
+    assert [round(bar.get_height()) for bar in histogram.patches] == [0, 40, *[0] * 7, 60]  # type: ignore[attr-defined]
+    assert ink_fraction(figure) > 0.05
 
 
 def test_no_reliability_diagram_without_predictions() -> None:
@@ -61,13 +61,13 @@ def test_no_reliability_diagram_without_predictions() -> None:
 def test_each_class_has_a_dot_for_precision_and_one_for_recall() -> None:
     figure = precision_and_recall(["cat", "dog"], [0.9, 1.0], [0.8, 0.75])
     assert figure is not None
-    called, result = figure.axes[0].lines
-    assert (list(called.get_xdata()), list(result.get_xdata())) == ([90, 100], [80, 75])
-    assert (called.get_label(), result.get_label()) == ("precision", "recall")
+    precision_line, recall_line = figure.axes[0].lines
+    assert (list(precision_line.get_xdata()), list(recall_line.get_xdata())) == ([90, 100], [80, 75])
+    assert (precision_line.get_label(), recall_line.get_label()) == ("precision", "recall")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
     assert figure.axes[0].get_ylim() == (1.5, -0.5)  # the first class on top
     assert figure.axes[0].get_xlim()[0] <= 75
-    assert drawn(figure) > 0.005
+    assert ink_fraction(figure) > 0.005
 
 
 def test_precision_and_recall_must_fit_the_classes() -> None:
@@ -86,7 +86,7 @@ def test_a_normalised_confusion_matrix_writes_per_cent_of_the_true_class() -> No
         ((0, 0), "75"), ((1, 0), "25"), ((1, 1), "100"),
     }  # fmt: skip
     rare = confusion_matrix([[999, 1], [0, 0]], ["cat", "dog"], normalised=True)
-    assert texts(rare) == ["100", "<1"]  # what was counted is never written as nothing
+    assert plot_texts(rare) == ["100", "<1"]  # what was counted is never written as nothing
 
 
 def test_a_ranking_shows_values_ranges_and_labels() -> None:
@@ -96,13 +96,13 @@ def test_a_ranking_shows_values_ranges_and_labels() -> None:
     plot = figure.axes[0]
     assert [list(np.asarray(line.get_xdata(), dtype=float)) for line in plot.lines] == [[87, 89], [88], [99, 99], [99]]
     assert [line.get_color() for line in plot.lines] == [BLUE, BLUE, ORANGE, ORANGE]
-    assert texts(figure) == ["88 %", "99 %"]
+    assert plot_texts(figure) == ["88 %", "99 %"]
     assert [label.get_text() for label in plot.get_yticklabels()] == ["scratch", "fine-tuned"]
     assert figure.texts[0].get_text() == "Accuracy"
     low, high = plot.get_xlim()
     assert low < 87
     assert high > 99
-    assert drawn(figure) > 0.005
+    assert ink_fraction(figure) > 0.005
 
 
 def test_times_are_drawn_on_a_logarithmic_axis_and_nan_is_omitted() -> None:
@@ -110,13 +110,13 @@ def test_times_are_drawn_on_a_logarithmic_axis_and_nan_is_omitted() -> None:
                               Dot("c", 500.0, 400.0, 600.0, "500 s")], logarithmic=True)  # fmt: skip
     assert figure is not None
     assert figure.axes[0].get_xscale() == "log"
-    assert texts(figure) == ["1 s", "500 s"]
+    assert plot_texts(figure) == ["1 s", "500 s"]
     assert len(figure.axes[0].get_yticklabels()) == 3
     assert ranking("Nothing", [Dot("a", math.nan, math.nan, math.nan, "")]) is None
-    assert drawn(ranking("One", [Dot("a", 5.0, 5.0, 5.0, "5")])) > 0.005
+    assert ink_fraction(ranking("One", [Dot("a", 5.0, 5.0, 5.0, "5")])) > 0.005
 
 
-def test_accuracy_is_drawn_over_the_seconds_that_add_up() -> None:
+def test_accuracy_is_drawn_over_the_cumulative_seconds() -> None:
     slow = [{"seconds": 10.0, "val_accuracy": 0.5}, {"seconds": 20.0, "val_accuracy": 0.75}]
     quick = [{"seconds": 1.0, "val_accuracy": 0.6}, {"seconds": 1.0, "val_accuracy": None}]
     figure = accuracy_by_time(["slow", "quick"], [slow, quick], "test")
@@ -124,10 +124,10 @@ def test_accuracy_is_drawn_over_the_seconds_that_add_up() -> None:
     plot = figure.axes[0]
     lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in plot.lines]
     assert lines[:2] == [([10, 30], [50, 75]), ([1], [60])]
-    assert set(texts(figure)) == {"slow\n75.0 %", "quick\n60.0 %"}
+    assert set(plot_texts(figure)) == {"slow\n75.0 %", "quick\n60.0 %"}
     assert plot.get_ylabel() == "test accuracy (%)"
     assert plot.get_xscale() == "log"
-    assert drawn(figure) > 0.005
+    assert ink_fraction(figure) > 0.005
 
 
 def test_no_accuracy_by_time_without_times() -> None:

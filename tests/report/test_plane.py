@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pellucid.report.figures.plane import contours, grid, halves, labelled_points, paths
+from pellucid.report.figures.plane import contours, grid_values, half_planes, labelled_points, paths
 from pellucid.report.figures.series import plots_in_rows
 from pellucid.report.figures.style import png
 
@@ -11,14 +11,14 @@ LIMITS = (-1.0, 3.0, 0.0, 2.0)
 
 
 def test_a_grid_holds_the_function_of_each_point():
-    x, y, values = grid(lambda points: 10 * points[:, 0] + points[:, 1], LIMITS)
+    x, y, values = grid_values(lambda points: 10 * points[:, 0] + points[:, 1], LIMITS)
     assert (x[0], x[-1], y[0], y[-1]) == LIMITS
     assert values == pytest.approx(10 * x[None, :] + y[:, None])
 
 
 def test_half_planes_are_the_points_above_the_threshold():
     _, (plot,) = plots_in_rows(["x"], 1)
-    halves(plot, lambda points: points[:, 0], LIMITS, threshold=1.0)
+    half_planes(plot, lambda points: points[:, 0], LIMITS, threshold=1.0)
     (cells,) = plot.collections[:1]
     above = np.asarray(cells.get_array()).reshape(121, 121)
     assert not above[:, 0].any()

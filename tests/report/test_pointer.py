@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pellucid.report.figures.classes import confusion_matrix
-from pellucid.report.figures.compared import Dot, accuracy_by_time, overlaid, ranking
+from pellucid.report.figures.compared import Dot, accuracy_by_time, ranking, run_curves
 from pellucid.report.figures.curves import loss_curves, metric_curves
 from pellucid.report.figures.style import Plot, svg
 from pellucid.report.page import render
@@ -24,7 +24,7 @@ HISTORY = [
 ]  # fmt: skip
 
 
-def paths_of(figure: Plot) -> list[list[tuple[float, float]]]:
+def svg_paths(figure: Plot) -> list[list[tuple[float, float]]]:
     """Return the points of every line in the SVG as fractions of the picture."""
     text = svg(figure, "x")
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
@@ -37,33 +37,37 @@ def paths_of(figure: Plot) -> list[list[tuple[float, float]]]:
 
 
 @pytest.mark.parametrize("draw", [loss_curves, metric_curves])
-def test_pointer_positions_are_those_of_matplotlibs_lines(draw: object) -> None:
+def test_tooltip_positions_are_those_of_matplotlibs_lines(draw: object) -> None:
     assert callable(draw)
     figure = draw(HISTORY)
-    drawn, values = paths_of(figure), figure.at_pointer()
+    paths, values = svg_paths(figure), figure.tooltip_values()
     assert [line["name"] for line in values["lines"]] == ["training", "validation"]
     for line in values["lines"]:
-        places = [tuple(point[:2]) for point in line["points"]]
-        assert any(all(any(math.dist(place, one) < 5e-4 for one in path) for place in places) for path in drawn if path)
+        positions = [tuple(point[:2]) for point in line["points"]]
+        assert any(
+            all(any(math.dist(position, point) < 5e-4 for point in path) for position in positions)
+            for path in paths
+            if path
+        )
     left, top, right, bottom = values["box"]
     assert 0 < left < right < 1
     assert 0 < top < bottom < 1
 
 
-def test_values_are_those_of_the_table() -> None:
+def test_tooltip_values_are_those_of_the_history() -> None:
     figure = loss_curves(HISTORY)
     assert isinstance(figure, Plot)
-    values = figure.at_pointer()
+    values = figure.tooltip_values()
     assert values is not None
     assert (values["x"], values["unit"]) == ("epoch", "")
     assert [point[2:] for point in values["lines"][0]["points"]] == [[1, 3], [2, 1.5], [3, 1], [4, 0.75]]
     assert [point[2:] for point in values["lines"][1]["points"]] == [[1, 2.5], [3, 0.833333], [4, 0.625]]
-    timed = accuracy_by_time(["a"], [HISTORY])
-    assert isinstance(timed, Plot)
-    pointer_values = timed.at_pointer()
-    assert pointer_values is not None
-    assert pointer_values["unit"] == " %"
-    assert [point[2:] for point in pointer_values["lines"][0]["points"]] == [
+    time_figure = accuracy_by_time(["a"], [HISTORY])
+    assert isinstance(time_figure, Plot)
+    time_values = time_figure.tooltip_values()
+    assert time_values is not None
+    assert time_values["unit"] == " %"
+    assert [point[2:] for point in time_values["lines"][0]["points"]] == [
         [2, 50],
         [6, 75],
         [12, 83.3333],
@@ -71,47 +75,47 @@ def test_values_are_those_of_the_table() -> None:
     ]
 
 
-def test_cells_are_the_counts_and_the_names_in_full() -> None:
-    long = "a class whose name is far too long for an axis \x1b"
-    figure = confusion_matrix([[5, 2], [0, 7]], [long, "b"])
+def test_tooltips_of_a_confusion_matrix_have_counts_and_full_names() -> None:
+    long_name = "a class whose name is far too long for an axis \x1b"
+    figure = confusion_matrix([[5, 2], [0, 7]], [long_name, "b"])
     assert isinstance(figure, Plot)
-    values = figure.at_pointer()
+    values = figure.tooltip_values()
     assert values is not None
     assert values["counts"] == [[5, 2], [0, 7]]
-    assert values["names"] == [long.replace("\x1b", "\\x1b"), "b"]
+    assert values["names"] == [long_name.replace("\x1b", "\\x1b"), "b"]
     left, top, right, bottom = values["box"]
-    drawn = [point for path in paths_of(figure) for point in path]  # the frame's lines, among others
+    points = [point for path in svg_paths(figure) for point in path]  # the frame's lines, among others
     for corner in ((left, top), (right, top), (left, bottom), (right, bottom)):
-        assert min(math.dist(corner, point) for point in drawn) < 5e-4
+        assert min(math.dist(corner, point) for point in points) < 5e-4
 
 
-def test_a_figure_without_values_has_none() -> None:
+def test_a_figure_without_curves_has_no_tooltip_values() -> None:
     figure = ranking("Accuracy", [Dot("a", 1.0, 1.0, 1.0, "1")])
     assert isinstance(figure, Plot)
-    assert figure.at_pointer() is None
+    assert figure.tooltip_values() is None
 
 
-def test_runs_are_drawn_in_one_colour_each() -> None:
-    figure = overlaid(["a", "b"], [HISTORY, HISTORY[:2]], "accuracy")
+def test_both_curves_of_a_run_have_one_colour() -> None:
+    figure = run_curves(["a", "b"], [HISTORY, HISTORY[:2]], "accuracy")
     assert isinstance(figure, Plot)
-    values = figure.at_pointer()
+    values = figure.tooltip_values()
     assert values is not None
     colours = {line["name"]: line["colour"] for line in values["lines"]}
     assert colours["a, held out"] == colours["a, training"] != colours["b, held out"] == colours["b, training"]
     assert [point[3] for point in values["lines"][0]["points"]] == pytest.approx([50, 75, 83.3333, 87.5])
     assert {text.get_text() for text in figure.axes[0].texts} == {"a 87.5 %", "b 75 %"}
-    assert overlaid(["a"], [[{"epoch": 1, "val_loss": None}]], "loss") is None
+    assert run_curves(["a"], [[{"epoch": 1, "val_loss": None}]], "loss") is None
 
 
-def test_a_page_carries_the_values_as_json(tmp_path: Path) -> None:
+def test_a_page_has_the_tooltip_values_as_json(tmp_path: Path) -> None:
     data = ReportData(
         "r", "c", history=HISTORY, metrics={"loss": 1.0},
         sections=class_sections(np.array([[5, 2], [0, 7]]), ('"<x>', "b")),
     )  # fmt: skip
     text = write_report(tmp_path, data).read_text(encoding="utf-8")
-    result = [json.loads(unescape(values)) for values in re.findall(r'data-values="([^"]*)"', text)]
-    assert [line["name"] for line in result[0]["lines"]] == ["training", "validation"]
-    assert result[2]["names"] == ['"<x>', "b"]
+    tooltips = [json.loads(unescape(values)) for values in re.findall(r'data-values="([^"]*)"', text)]
+    assert [line["name"] for line in tooltips[0]["lines"]] == ["training", "validation"]
+    assert tooltips[2]["names"] == ['"<x>', "b"]
 
 
 def test_a_value_that_a_template_lacks_is_an_error() -> None:

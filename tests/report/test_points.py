@@ -20,21 +20,21 @@ def test_points_have_the_colours_of_their_classes():
 def test_regions_and_levels_follow_the_function():
     figure, (plot,) = plots_in_rows(["regions"], 1)
     plane.regions(plot, lambda grid: (grid[:, 0] > 0.5).astype(int), CORNERS, 2)
-    result = np.asarray(plot.collections[0].get_array()).reshape(plane.STEPS, plane.STEPS)
-    assert (result[:, 0] == 0).all()
-    assert (result[:, -1] == 1).all()
-    plane.levels(plot, lambda grid: grid[:, 0] - 0.5, CORNERS, at=(0.0,))
+    classes = np.asarray(plot.collections[0].get_array()).reshape(plane.FINE_GRID_SIDE, plane.FINE_GRID_SIDE)
+    assert (classes[:, 0] == 0).all()
+    assert (classes[:, -1] == 1).all()
+    plane.level_lines(plot, lambda grid: grid[:, 0] - 0.5, CORNERS, levels=(0.0,))
     assert np.allclose(plot.collections[1].get_paths()[0].vertices[:, 0], 0.5)
     plane.crosses(plot, CORNERS[:1])
     plane.rings(plot, CORNERS[1:2])
-    plane.tags(plot, {"0": CORNERS[3]})
+    plane.name_tags(plot, {"0": CORNERS[3]})
     assert png(figure).startswith(b"\x89PNG")
 
 
 def test_arrows_and_loops_are_inside_the_plot():
     figure, (plot,) = plots_in_rows(["vectors"], 1, square=True)
     plane.arrow(plot, (3.0, 0.0), "v")
-    plane.loop(plot, CORNERS)
+    plane.closed_curve(plot, CORNERS)
     png(figure)
     assert plot.get_xlim()[1] >= 3
     assert plot.lines[0].get_xydata()[-1].tolist() == CORNERS[0].tolist()

@@ -6,7 +6,7 @@ import pytest
 from pellucid.report.figures.series import colours, curves, densities, histories, plots_in_rows
 from pellucid.report.figures.style import png
 
-ROWS = [{"epoch": k, "train_loss": 1 / k, "val_accuracy": 1 - 1 / k} for k in (1, 2, 3)]
+HISTORY_ROWS = [{"epoch": k, "train_loss": 1 / k, "val_accuracy": 1 - 1 / k} for k in (1, 2, 3)]
 
 
 def test_curves_share_their_x_and_end_in_labels():
@@ -22,7 +22,9 @@ def test_curves_share_their_x_and_end_in_labels():
 
 
 def test_histories_show_a_plot_for_each_column_and_accuracies_in_per_cent():
-    figure = histories({"first": ROWS, "second": ROWS[:2]}, ("train_loss", "val_accuracy"), log=["train_loss"])
+    figure = histories(
+        {"first": HISTORY_ROWS, "second": HISTORY_ROWS[:2]}, ("train_loss", "val_accuracy"), log=["train_loss"]
+    )
     left, right = figure.axes
     assert left.get_yscale() == "log"
     assert [len(line.get_xdata()) for line in right.lines] == [3, 2]
@@ -36,7 +38,7 @@ def test_densities_have_area_1():
     assert abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2 == pytest.approx(1)
 
 
-def test_plots_in_rows():
+def test_plots_in_rows_have_their_titles_and_the_height_of_the_rows():
     figure, plots = plots_in_rows(["a", "b", "c"], 2, 2.0)
     assert [plot.get_title() for plot in plots] == ["a", "b", "c"]
     assert figure.get_size_inches()[1] == 4

@@ -36,7 +36,7 @@ def test_two_processes_never_get_the_same_number(tmp_path):
     assert sorted(names) == sorted(f"a-{k}" for k in range(1, 81))
 
 
-HOLD = """
+LOCK_SCRIPT = """
 import sys
 from pellucid.run.folder import RunFolder
 with RunFolder(sys.argv[1]):
@@ -48,7 +48,7 @@ with RunFolder(sys.argv[1]):
 @pytest.mark.slow
 def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
+        [sys.executable, "-c", LOCK_SCRIPT, str(tmp_path)],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -65,17 +65,17 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     assert isinstance(history, History)
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_reported_in_one_line(tmp_path, monkeypatch, number):
-    opened = len(os.listdir("/proc/self/fd"))
+@pytest.mark.parametrize("error_number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_reported_in_one_line(tmp_path, monkeypatch, error_number):
+    n_open_files = len(os.listdir("/proc/self/fd"))
 
-    def refuse(handle, how):
-        raise OSError(number, os.strerror(number))
+    def refuse(handle, operation):
+        raise OSError(error_number, os.strerror(error_number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(PellucidError, match=f"{tmp_path} cannot be locked .*; choose a place on a local disk"):
         RunFolder(tmp_path).__enter__()
-    assert len(os.listdir("/proc/self/fd")) == opened
+    assert len(os.listdir("/proc/self/fd")) == n_open_files
 
 
 def test_the_lock_is_released_after_an_error(tmp_path):
@@ -96,20 +96,22 @@ def test_temporary_files_of_killed_processes_are_removed(tmp_path):
 
 def test_the_manifest_has_versions_threads_seed_and_checksums(tmp_path):
     (tmp_path / "recipe.toml").write_text("[recipe]\n")
-    model, data, held = small_mlp(seed=9), digits(), digits(300, 320)
-    model.fit(data, epochs=1, batch_size=50, validation=held, run=tmp_path, manifest={"recipe": "mine"}, verbose=False)
+    model, data, validation = small_mlp(seed=9), digits(), digits(300, 320)
+    model.fit(
+        data, epochs=1, batch_size=50, validation=validation, run=tmp_path, manifest={"recipe": "mine"}, verbose=False
+    )
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["torch"] == torch.__version__
     assert manifest["threads"] == torch.get_num_threads()
     assert manifest["seed"] == 9
-    assert manifest["data"] == {"train": data.checksum, "validation": held.checksum}
+    assert manifest["data"] == {"train": data.checksum, "validation": validation.checksum}
     assert manifest["recipe_sha256"] == hashlib.sha256(b"[recipe]\n").hexdigest()
     assert manifest["recipe"] == "mine"
     assert manifest["precision"] == "float32"
     assert manifest["cpu"] == processor()
     assert manifest["cpu"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
     assert {"pellucid", "python", "numpy", "platform", "device", "cpu", "started"} <= manifest.keys()
-    model.fit(data, epochs=1, batch_size=50, validation=held, run=tmp_path, resume=True, verbose=False)
+    model.fit(data, epochs=1, batch_size=50, validation=validation, run=tmp_path, resume=True, verbose=False)
     resumed = json.loads((tmp_path / "manifest.json").read_text())
     assert resumed.pop("resumed")[0]["torch"] == torch.__version__
     assert resumed == manifest

@@ -10,13 +10,13 @@ from pellucid.run import history
 from pellucid.run.history import History, read_csv, write_csv
 
 
-def read(tmp_path, text):
+def write_and_read(tmp_path, text):
     (tmp_path / "metrics.csv").write_text(text)
     return History.read(tmp_path).rows
 
 
 def test_numbers_texts_and_empty_fields_are_read(tmp_path):
-    rows = read(tmp_path, "epoch,step,lr,train_loss\n1,90,0.5,\n\n2,180,1e-3,inf\n")
+    rows = write_and_read(tmp_path, "epoch,step,lr,train_loss\n1,90,0.5,\n\n2,180,1e-3,inf\n")
     assert rows == [
         {"epoch": 1, "step": 90, "lr": 0.5, "train_loss": None},
         {"epoch": 2, "step": 180, "lr": 0.001, "train_loss": None},
@@ -51,8 +51,8 @@ def test_a_file_of_very_many_rows_is_refused_in_little_time_and_memory(tmp_path,
         "print(int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) >> 10)\n"
         "print(time.process_time())"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    message, mebibytes, seconds = done.stdout.splitlines()
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    message, mebibytes, seconds = process.stdout.splitlines()
     assert "layers.csv cannot be read (it has more than 1,000,000 rows or 4,000,000 values)" in message
     assert int(mebibytes) < 1024
     assert float(seconds) < 10

@@ -12,88 +12,88 @@ from PIL import Image
 
 from pellucid import Model
 from pellucid.errors import PellucidError
-from pellucid.network.bounds import objective_within_bounds
+from pellucid.network.bounds import init_objective_within_bounds
 from pellucid.run.weights import read_weights, write_weights
 from tests.detectors.drawn import small_single_stage
-from tests.detectors.test_hyperparameters import SMALL
+from tests.detectors.test_hyperparameters import SMALL_DETECTORS
 from tests.detectors.two_stages import small_faster
 from tests.generators.small import SHAPE, gan
 
 
 @pytest.fixture
-def detector(tmp_path):
+def detector_file(tmp_path):
     path = tmp_path / "detector.safetensors"
     Model(small_single_stage(), input_shape=(3, 48, 64), preprocess={"size": 64}).save(path)
     return path
 
 
 @pytest.fixture
-def two_stage(tmp_path):
+def faster_file(tmp_path):
     path = tmp_path / "faster.safetensors"
     Model(small_faster(), input_shape=(3, 48, 64), preprocess={"size": 64}).save(path)
     return path
 
 
 @pytest.fixture
-def generator(tmp_path):
+def generator_file(tmp_path):
     path = tmp_path / "gan.safetensors"
     Model(gan(), input_shape=SHAPE).save(path)
     return path
 
 
-def forged(path, change):
+def write_forged(path, change):
     """Return a copy of a weights file with another description and a SHA-256 that agrees."""
     tensors, about = read_weights(path)
     about = copy.deepcopy(about)
     change(about)
-    other = path.with_name("forged.safetensors")
-    write_weights(other, tensors, about)
-    return other
+    forged_file = path.with_name("forged.safetensors")
+    write_weights(forged_file, tensors, about)
+    return forged_file
 
 
-def refused(path, change, match):
-    other, start = forged(path, change), time.process_time()
+def check_refused(path, change, match):
+    forged_file, start_time = write_forged(path, change), time.process_time()
     with pytest.raises(PellucidError, match=match) as info:
-        Model.load(other)
-    assert str(info.value).startswith(str(other))
+        Model.load(forged_file)
+    assert str(info.value).startswith(str(forged_file))
     assert "\n" not in str(info.value)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start_time < 10
 
 
-def conv(about):
+def stage0_conv(about):
     return about["objective"]["backbone"]["nodes"]["stage0"][0]["children"]["conv"]
 
 
-def test_a_padding_of_4000_in_a_detector_is_refused(detector):
+def test_a_padding_of_4000_in_a_detector_is_refused(detector_file):
     def pad(about):
-        conv(about)["padding"] = 4000
+        stage0_conv(about)["padding"] = 4000
 
-    refused(detector, pad, r"backbone\.stage0\.(conv|relu): takes the network to .* for one input, above")
+    check_refused(detector_file, pad, r"backbone\.stage0\.(conv|relu): takes the network to .* for one input, above")
 
 
-def test_a_scale_that_does_not_fit_the_finest_map_is_refused(two_stage):
-    refused(
-        two_stage,
+def test_a_scale_that_does_not_fit_the_finest_map_is_refused(faster_file):
+    check_refused(
+        faster_file,
         lambda about: about["objective"]["align"].update(scale=1e4),
         r"FasterRCNN: align: scale 10000 does not fit maps of 12x16 for images of 48x64; give 1 / stride of the finest",
     )
 
 
-def test_an_align_that_pools_no_regions_is_refused(two_stage):
+def test_an_align_that_pools_no_regions_is_refused(faster_file):
     def replace_align(about):
         about["objective"]["align"] = {"type": "ReLU"}
 
-    refused(two_stage, replace_align, r"FasterRCNN: align must be RoIAlign or RoIPool, not ReLU")
+    check_refused(faster_file, replace_align, r"FasterRCNN: align must be RoIAlign or RoIPool, not ReLU")
 
 
-def test_a_size_of_8000_is_refused(detector):
-    refused(
-        detector,
+def test_a_size_of_8000_is_refused(detector_file):
+    check_refused(
+        detector_file,
         lambda about: about["preprocess"].update(size=8000),
         r"preprocess: size 8000 is 64,000,000 pixels, above",
     )
-    refused(
-        detector,
+    check_refused(
+        detector_file,
         lambda about: about["preprocess"].update(size=[8000, 9000]),
         r"size \[8000, 9000\] is 72,000,000 pixels, above",
     )
@@ -103,23 +103,27 @@ def test_a_size_of_8000_is_refused(detector):
     ("field", "value"),
     [("score_threshold", 5), ("nms_threshold", -1), ("scale", 0.0), ("classes", 0), ("strides", [0, 8])],
 )
-def test_an_impossible_hyperparameter_of_a_detector_is_refused_with_its_value(detector, field, value):
+def test_an_impossible_hyperparameter_of_a_detector_is_refused_with_its_value(detector_file, field, value):
     shown = str(value).strip("[]")
-    refused(detector, lambda about: about["objective"].update({field: value}), rf"SingleStage: {field} .*{shown}")
+    check_refused(
+        detector_file, lambda about: about["objective"].update({field: value}), rf"SingleStage: {field} .*{shown}"
+    )
 
 
-def test_a_kernel_of_30000_and_impossible_latents_in_a_generator_are_refused(generator):
+def test_a_kernel_of_30000_and_impossible_latents_in_a_generator_are_refused(generator_file):
     def enlarge(about):
         layer = next(
             child for child in about["objective"]["generator"]["children"].values() if child.get("stride") == 1
         )
         layer["kernel"] = 30_000
 
-    refused(generator, enlarge, r"generator\.up1: takes the network to .* bytes of memory for one input, above")
-    refused(generator, lambda about: about["objective"].update(latent=0), r"GAN: latent .* not 0")
+    check_refused(
+        generator_file, enlarge, r"generator\.up1: takes the network to .* bytes of memory for one input, above"
+    )
+    check_refused(generator_file, lambda about: about["objective"].update(latent=0), r"GAN: latent .* not 0")
     bytes_of_latents = f"{4 * (2**31 - 1):,}"  # float32
-    refused(
-        generator,
+    check_refused(
+        generator_file,
         lambda about: about["objective"].update(latent=2**31 - 1),
         rf"generator\.Sequential: takes the network to {bytes_of_latents} bytes of memory for one input, above "
         r"536,870,912; .* \(its input is \(2147483647,\)\)$",
@@ -131,52 +135,54 @@ def test_a_head_counts_once_for_each_region():
     head = faster.head
     assert faster.inputs_of("head", (3, 48, 64)) == (20, 20)
     assert faster.inputs_of("rpn", (3, 48, 64)) == (1, 1)
-    assert SMALL["fast"]().inputs_of("head", (3, 480, 640)) == (512, 30 * 40 * 15)
-    objective_within_bounds(faster, (3, 48, 64))
-    wide = type(faster)(
+    assert SMALL_DETECTORS["fast"]().inputs_of("head", (3, 480, 640)) == (512, 30 * 40 * 15)
+    init_objective_within_bounds(faster, (3, 48, 64))
+    wide_head = type(faster)(
         **{name: getattr(faster, name) for name in ("classes", "backbone", "neck", "rpn", "align", "strides")},
         head=type(head)(flat=head.layers["flat"], dense=type(head.layers["dense"])(500_000), out=head.layers["out"]),
         proposals=1000,
     )  # 1,000 regions of 500,000 units take 2 GB
     with pytest.raises(PellucidError, match=r"head\.dense: takes the network to .* bytes of memory"):
-        objective_within_bounds(wide, (3, 48, 64))
+        init_objective_within_bounds(wide_head, (3, 48, 64))
 
 
 def test_samples_count_once_for_each_region():
     faster = small_faster()
-    many = replace(faster, align=replace(faster.align, sampling=400))  # 20 regions of 25 bins of 160,000 samples
+    many_samples = replace(
+        faster, align=replace(faster.align, sampling=400)
+    )  # 20 regions of 25 bins of 160,000 samples
     with pytest.raises(PellucidError, match=r"align.*: takes the network to .* bytes of memory"):
-        objective_within_bounds(many, (3, 48, 64))
+        init_objective_within_bounds(many_samples, (3, 48, 64))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_DETECTORS)
 def test_every_detector_is_loaded_as_it_was_saved(name, tmp_path):
     path = tmp_path / "model.safetensors"
-    model = Model(SMALL[name](), input_shape=(3, 48, 64), preprocess={"size": 64})
+    model = Model(SMALL_DETECTORS[name](), input_shape=(3, 48, 64), preprocess={"size": 64})
     model.save(path)
-    again = Model.load(path)
-    assert again.objective == model.objective
-    assert again.sha256() == model.sha256()
-    assert again.output_shape == model.output_shape
+    loaded = Model.load(path)
+    assert loaded.objective == model.objective
+    assert loaded.sha256() == model.sha256()
+    assert loaded.output_shape == model.output_shape
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
-def test_the_command_refuses_a_forged_detector_in_little_memory(detector, tmp_path):
+def test_the_command_refuses_a_forged_detector_in_little_memory(detector_file, tmp_path):
     Image.new("RGB", (60, 40), (200, 30, 30)).save(tmp_path / "picture.png")
 
     def pad(about):
-        conv(about)["padding"] = 4000
+        stage0_conv(about)["padding"] = 4000
 
     code = (
         "import re, sys; from pathlib import Path; from pellucid.cli.main import main; code = main(sys.argv[1:]);"
         "print(int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) >> 10); sys.exit(code)"
     )
-    words = ["detect", str(forged(detector, pad)), str(tmp_path / "picture.png")]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert int(done.stdout.split()[-1]) < 1024
+    arguments = ["detect", str(write_forged(detector_file, pad)), str(tmp_path / "picture.png")]
+    process = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert int(process.stdout.split()[-1]) < 1024
 
 
 @pytest.mark.slow
@@ -185,4 +191,4 @@ def test_a_published_detector_is_within_the_limits():
     from pellucid.detectors import DETECTORS
 
     for build in DETECTORS.values():
-        objective_within_bounds(build(), (3, 1024, 1024))
+        init_objective_within_bounds(build(), (3, 1024, 1024))

@@ -20,10 +20,10 @@ from pellucid.models import mlp
 from pellucid.run import weights
 from pellucid.run.weights import read_weights, weights_sha256, write_weights
 
-ABOUT = {"network": {"type": "ReLU"}, "classes": ["a", "ü"], "n": 3}
+DESCRIPTION = {"network": {"type": "ReLU"}, "classes": ["a", "ü"], "n": 3}
 
 
-def tensors():
+def sample_tensors():
     return {
         "b.weight": torch.arange(6.0).reshape(2, 3),
         "a": torch.tensor(7),
@@ -34,26 +34,26 @@ def tensors():
 
 
 def test_tensors_and_description_are_restored(tmp_path):
-    write_weights(tmp_path / "w", tensors(), ABOUT)
+    write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
     result, about = read_weights(tmp_path / "w")
-    assert about == ABOUT
+    assert about == DESCRIPTION
     assert {name: (t.shape, t.dtype) for name, t in result.items()} == {
-        n: (t.shape, t.dtype) for n, t in tensors().items()
+        n: (t.shape, t.dtype) for n, t in sample_tensors().items()
     }
-    assert torch.equal(result["b.weight"], tensors()["b.weight"])
+    assert torch.equal(result["b.weight"], sample_tensors()["b.weight"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), [1, float("inf")], {"a": object()}])
-def test_a_description_that_is_no_json_is_one_line_and_leaves_the_file_as_it_was(tmp_path, value):
-    write_weights(tmp_path / "w", tensors(), ABOUT)
+def test_a_description_that_is_no_json_is_refused_and_the_file_is_unchanged(tmp_path, value):
+    write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
     with pytest.raises(PellucidError, match="w cannot be written: "):
-        write_weights(tmp_path / "w", tensors(), {**ABOUT, "bad": value})
-    assert read_weights(tmp_path / "w")[1] == ABOUT
+        write_weights(tmp_path / "w", sample_tensors(), {**DESCRIPTION, "bad": value})
+    assert read_weights(tmp_path / "w")[1] == DESCRIPTION
 
 
 def test_any_safetensors_reader_opens_the_file(tmp_path):
-    written = tensors()
-    write_weights(tmp_path / "w", written, ABOUT)
+    written = sample_tensors()
+    write_weights(tmp_path / "w", written, DESCRIPTION)
     with safe_open(tmp_path / "w", "pt") as file:
         assert file.metadata()["format"] == "pellucid/1"
         assert torch.equal(file.get_tensor("c"), written["c"])
@@ -76,21 +76,21 @@ def test_the_hash_does_not_depend_on_the_memory_format():
     assert weights_sha256({"x": x}) == weights_sha256({"x": x.to(memory_format=torch.channels_last)})
 
 
-def model():
+def small_model():
     return Model(mlp((4, 3, 2)), input_shape=(4,), classes=["no", "yes"])
 
 
-def test_three_hundred_corrupt_files_are_refused_in_one_line_or_hold_the_same_weights(tmp_path):
-    whole = model()
+def test_300_corrupt_files_are_refused_in_one_line_or_have_the_same_weights(tmp_path):
+    original = small_model()
     path = tmp_path / "model.safetensors"
-    whole.save(path)
+    original.save(path)
     data = path.read_bytes()
     header = int.from_bytes(data[:8], "little") + 8
     rng = random.Random(1)
-    refused = []
-    for turn in range(300):
+    messages = []
+    for trial in range(300):
         changed = bytearray(data)
-        kind = turn % 5
+        kind = trial % 5
         if kind == 0:  # one bit anywhere
             changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
         elif kind == 1:  # one bit of the header
@@ -100,29 +100,29 @@ def test_three_hundred_corrupt_files_are_refused_in_one_line_or_hold_the_same_we
         elif kind == 3:  # a byte of the header is another printable one
             changed[rng.randrange(8, header)] = rng.randrange(32, 127)
         else:  # bytes inserted
-            place = rng.randrange(len(changed))
-            changed[place:place] = rng.randbytes(rng.randrange(1, 9))
+            position = rng.randrange(len(changed))
+            changed[position:position] = rng.randbytes(rng.randrange(1, 9))
         path.write_bytes(changed)
         try:
             loaded = Model.load(path)
         except PellucidError as error:
-            refused.append(str(error))
+            messages.append(str(error))
         else:
-            assert loaded.sha256() == whole.sha256()
-            assert loaded.net == whole.net
-            assert loaded.classes == whole.classes
-    assert len(refused) > 290  # a changed character can be the one that stood there
-    assert all(len(said.splitlines()) == 1 and str(path) in said for said in refused)
+            assert loaded.sha256() == original.sha256()
+            assert loaded.net == original.net
+            assert loaded.classes == original.classes
+    assert len(messages) > 290  # a changed character can be the one that stood there
+    assert all(len(message.splitlines()) == 1 and str(path) in message for message in messages)
 
 
-def rewritten(path, change):
+def rewrite_file(path, change):
     """Write the file again with changed tensors or description, and a SHA-256 that agrees."""
-    result, about = read_weights(path)
-    change(result, about)
-    write_weights(path, result, about)
+    tensors, about = read_weights(path)
+    change(tensors, about)
+    write_weights(path, tensors, about)
 
 
-CLAIMS = {
+FORGERIES = {
     "is missing": lambda t, a: t.pop("features.dense1.bias"),
     "is not in the network": lambda t, a: t.update(more=torch.zeros(1)),
     "is float32 2x4, not float32 3x4": lambda t, a: t.update({"features.dense1.weight": torch.zeros(2, 4)}),
@@ -151,21 +151,21 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize("message", CLAIMS)
+@pytest.mark.parametrize("message", FORGERIES)
 def test_files_with_a_right_hash_and_wrong_contents_are_refused(tmp_path, message):
     path = tmp_path / "model.safetensors"
-    model().save(path)
-    rewritten(path, CLAIMS[message])
-    with pytest.raises(PellucidError) as caught:
+    small_model().save(path)
+    rewrite_file(path, FORGERIES[message])
+    with pytest.raises(PellucidError) as error:
         Model.load(path)
-    assert message in str(caught.value)
-    assert str(path) in str(caught.value)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
 
 
 def test_all_mismatches_are_listed_at_once(tmp_path):
     path = tmp_path / "model.safetensors"
-    model().save(path)
-    rewritten(
+    small_model().save(path)
+    rewrite_file(
         path, lambda t, a: (t.pop("features.dense1.bias"), t.pop("head.scores.bias"), t.update(odd=torch.zeros(1)))
     )
     with pytest.raises(
@@ -176,8 +176,8 @@ def test_all_mismatches_are_listed_at_once(tmp_path):
 
 def test_of_very_many_mismatches_the_first_are_listed(tmp_path):
     path = tmp_path / "model.safetensors"
-    model().save(path)
-    rewritten(path, lambda t, a: t.update({f"odd{k:03}": torch.zeros(1) for k in range(500)}))
+    small_model().save(path)
+    rewrite_file(path, lambda t, a: t.update({f"odd{k:03}": torch.zeros(1) for k in range(500)}))
     with pytest.raises(PellucidError, match=r"odd000 is not .*; and 480 more; train it again$"):
         Model.load(path)
 
@@ -191,7 +191,7 @@ def test_booleans_other_than_0_and_1_are_refused(tmp_path):
 def test_a_network_beyond_all_memory_is_refused_before_anything_is_allocated(tmp_path):
     path = tmp_path / "model.safetensors"
     huge = Sequential(Conv2d(2**31 - 1, 2**20), Flatten(), Dense(2**31 - 1))
-    about = {**model().about(), "network": None, "input_shape": [2**20, 2**20, 2**20]}
+    about = {**small_model().about(), "network": None, "input_shape": [2**20, 2**20, 2**20]}
     from pellucid.config import to_config
 
     write_weights(path, {}, {**about, "network": to_config(huge)})
@@ -199,7 +199,7 @@ def test_a_network_beyond_all_memory_is_refused_before_anything_is_allocated(tmp
         Model.load(path)
 
 
-def test_other_files_are_distinguished(tmp_path):
+def test_missing_damaged_and_foreign_files_have_different_messages(tmp_path):
     path = tmp_path / "w.safetensors"
     with pytest.raises(PellucidError, match="is missing"):
         read_weights(path)
@@ -229,8 +229,10 @@ def test_a_duplicate_name_is_refused(tmp_path):
     data = (tmp_path / "w").read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
-    twice = json.dumps(header)[:-1] + ', "__metadata__": {"format": "pellucid/1"}}'
-    (tmp_path / "w").write_bytes(struct.pack("<Q", len(twice)) + twice.encode() + data[8 + size :])
+    header_with_duplicate = json.dumps(header)[:-1] + ', "__metadata__": {"format": "pellucid/1"}}'
+    (tmp_path / "w").write_bytes(
+        struct.pack("<Q", len(header_with_duplicate)) + header_with_duplicate.encode() + data[8 + size :]
+    )
     with pytest.raises(PellucidError, match="occurs twice"):
         read_weights(tmp_path / "w")
 
@@ -239,22 +241,22 @@ def test_a_duplicate_name_is_refused(tmp_path):
     ("limit", "message"), [("MAX_HEADER_SIZE", "its description takes"), ("MAX_FILE_SIZE", "it takes")]
 )
 def test_a_description_that_could_not_be_read_is_not_written(tmp_path, monkeypatch, limit, message):
-    write_weights(tmp_path / "w", tensors(), ABOUT)
-    before = (tmp_path / "w").read_bytes()
-    size = int.from_bytes(before[:8], "little") if limit == "MAX_HEADER_SIZE" else len(before)
+    write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
+    file_bytes = (tmp_path / "w").read_bytes()
+    size = int.from_bytes(file_bytes[:8], "little") if limit == "MAX_HEADER_SIZE" else len(file_bytes)
     monkeypatch.setattr(weights, limit, size)
-    write_weights(tmp_path / "w", tensors(), ABOUT)
-    assert read_weights(tmp_path / "w")[1] == ABOUT
-    before = (tmp_path / "w").read_bytes()
+    write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
+    assert read_weights(tmp_path / "w")[1] == DESCRIPTION
+    file_bytes = (tmp_path / "w").read_bytes()
     monkeypatch.setattr(weights, limit, size - 8)  # headers are padded to multiples of 8
     with pytest.raises(PellucidError, match=f"w cannot be written: {message} {size} bytes, above the limit"):
-        write_weights(tmp_path / "w", tensors(), ABOUT)
-    assert (tmp_path / "w").read_bytes() == before
+        write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
+    assert (tmp_path / "w").read_bytes() == file_bytes
 
 
-def test_a_description_that_is_nested_too_deeply_is_one_line(tmp_path):
+def test_a_description_that_is_nested_too_deeply_is_refused(tmp_path):
     deep = []
     for _ in range(100_000):
         deep = [deep]
     with pytest.raises(PellucidError, match="w cannot be written: "):
-        write_weights(tmp_path / "w", tensors(), {"deep": deep})
+        write_weights(tmp_path / "w", sample_tensors(), {"deep": deep})

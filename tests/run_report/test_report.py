@@ -23,23 +23,23 @@ from pellucid.network.summary import summary
 from pellucid.objective import Supervised
 from pellucid.report.sections import Section
 from pellucid.run.history import write_csv
-from pellucid.run_report import ReportData, gather, write_report
+from pellucid.run_report import ReportData, read_report_data, write_report
 from pellucid.run_report.classes import class_rows, class_sections, common_confusions
 from pellucid.run_report.data import first_weights
 from pellucid.run_report.page import duration
-from pellucid.tasks.classify.report import Mistakes, mistakes_part, worst
+from pellucid.tasks.classify.report import Mistakes, mistakes_part, select_mistakes
 from tests.pages import without_script
 
 
-def mistakes(images: np.ndarray, true: str, predicted: str) -> Section:
+def mistakes_section(images: np.ndarray, true: str, predicted: str) -> Section:
     """Return the section of one mistake."""
     return Section("mistakes", "Worst mistakes", [mistakes_part(Mistakes(images, [true], [predicted], [0.81], 1))])
 
 
-VOID = {"meta", "br", "img", "link"}
-OF_CLASSES = ("confusion", "classes", "mistakes")  # sections of classification
+VOID_ELEMENTS = {"meta", "br", "img", "link"}
+CLASSIFICATION_SECTIONS = ("confusion", "classes", "mistakes")  # sections of classification
 SECTIONS = (
-    "curves", *OF_CLASSES, "weights", "learning-rate", "gradients", "updates", "reproduce",
+    "curves", *CLASSIFICATION_SECTIONS, "weights", "learning-rate", "gradients", "updates", "reproduce",
     "network", "recipe", "manifest",
 )  # fmt: skip
 HISTORY = [
@@ -50,19 +50,19 @@ HISTORY = [
 LAYERS = [{"epoch": k, "path": "hidden.weight", "grad_norm": 0.1 / k, "update_ratio": 1e-3} for k in (1, 2, 3)]
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     """Reads a page: whether its elements are closed in order, what its sections hold, what it refers to."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.open: list[str] = []
+        self.open_elements: list[str] = []
         self.sections: dict[str, list[str]] = {}
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
         self._section = ""
         self.feed(text)
         self.close()
-        assert self.open == []
+        assert self.open_elements == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
@@ -72,14 +72,14 @@ class Page(HTMLParser):
             self.sections[self._section] = []
         if self._section:
             self.sections[self._section].append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
+        if tag not in VOID_ELEMENTS:
+            self.open_elements.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert self.open_elements.pop() == tag
         if tag == "section":
             self._section = ""
 
@@ -91,7 +91,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def full() -> ReportData:
+def full_report_data() -> ReportData:
     net = Sequential(flat=Flatten(), hidden=Dense(5), act=Sigmoid(), out=Dense(2))
     return ReportData(
         recipe="digits",
@@ -109,7 +109,7 @@ def full() -> ReportData:
         layers=LAYERS,
         sections=[
             *class_sections(np.array([[20, 0], [1, 19]]), ("cat", "dog")),
-            mistakes(np.full((1, 1, 6, 6), 0.5, dtype=np.float32), "dog", "cat"),
+            mistakes_section(np.full((1, 1, 6, 6), 0.5, dtype=np.float32), "dog", "cat"),
         ],
         first_path="hidden.weight",
         first_weights=np.random.default_rng(0).normal(size=(5, 1, 6, 6)).astype(np.float32),
@@ -119,13 +119,13 @@ def full() -> ReportData:
     )
 
 
-def written(folder: Path, data: ReportData) -> tuple[str, Page]:
+def write_and_parse(folder: Path, data: ReportData) -> tuple[str, ParsedPage]:
     text = write_report(folder, data).read_text(encoding="utf-8")
-    return text, Page(without_script(text))
+    return text, ParsedPage(without_script(text))
 
 
 def test_every_section_is_there_with_its_picture_or_table(tmp_path: Path) -> None:
-    _, page = written(tmp_path, full())
+    _, page = write_and_parse(tmp_path, full_report_data())
     assert tuple(page.sections) == SECTIONS
     for name in ("curves", "confusion", "mistakes", "weights", "learning-rate", "gradients", "updates"):
         assert "svg" in page.sections[name]
@@ -138,18 +138,18 @@ def test_every_section_is_there_with_its_picture_or_table(tmp_path: Path) -> Non
 
 
 def test_the_report_loads_no_external_files(tmp_path: Path) -> None:
-    text, page = written(tmp_path, full())
+    text, page = write_and_parse(tmp_path, full_report_data())
     for tag, values in page.elements:
         assert tag not in {"script", "link", "iframe", "object", "base"}
         for name in ("src", "href", "xlink:href", "action", "data"):
             assert re.match(r"#|data:image/png;base64,", values.get(name) or "#"), (tag, values)
     assert "://" not in text
     assert "@import" not in text
-    assert all(inside.startswith("#") for inside in re.findall(r"url\(([^)]*)\)", text))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
 
 
 def test_links_and_clip_paths_refer_to_unique_ids(tmp_path: Path) -> None:
-    text, page = written(tmp_path, full())
+    text, page = write_and_parse(tmp_path, full_report_data())
     ids = [values["id"] for _, values in page.elements if "id" in values]
     assert len(ids) == len(set(ids))
     expected = {values["href"] for _, values in page.elements if (values.get("href") or "").startswith("#")}
@@ -158,7 +158,7 @@ def test_links_and_clip_paths_refer_to_unique_ids(tmp_path: Path) -> None:
 
 
 def test_figures_have_alternative_text(tmp_path: Path) -> None:
-    _, page = written(tmp_path, full())
+    _, page = write_and_parse(tmp_path, full_report_data())
     pictures = [values for tag, values in page.elements if tag == "svg"]
     assert len(pictures) == 8
     assert all(values["role"] == "img" and values["aria-label"] for values in pictures)
@@ -168,29 +168,29 @@ def test_figures_have_alternative_text(tmp_path: Path) -> None:
     assert [tag for tag, _ in page.elements if tag in {"h1", "h2"}] == ["h1", *["h2"] * len(SECTIONS)]
 
 
-def test_text_cannot_become_markup(tmp_path: Path) -> None:
-    evil = '<script>alert("x")</script>&'
-    data = full()
-    hurt = ReportData(
+def test_text_is_escaped_in_the_report(tmp_path: Path) -> None:
+    markup = '<script>alert("x")</script>&'
+    data = full_report_data()
+    markup_data = ReportData(
         **{
-            **vars(data), "recipe": evil, "command": evil, "about": evil,
-            "recipe_text": evil, "manifest": {evil: evil}, "first_path": evil,
+            **vars(data), "recipe": markup, "command": markup, "about": markup,
+            "recipe_text": markup, "manifest": {markup: markup}, "first_path": markup,
             "sections": [
-                *class_sections(np.array([[20, 0], [1, 19]]), (evil, "dog")),
-                mistakes(np.zeros((1, 1, 6, 6), dtype=np.float32), evil, "</svg>"),
+                *class_sections(np.array([[20, 0], [1, 19]]), (markup, "dog")),
+                mistakes_section(np.zeros((1, 1, 6, 6), dtype=np.float32), markup, "</svg>"),
             ],
-            "layers": [{"epoch": 1, "path": f"{evil}.weight", "grad_norm": 1.0, "update_ratio": 1.0}],
+            "layers": [{"epoch": 1, "path": f"{markup}.weight", "grad_norm": 1.0, "update_ratio": 1.0}],
         }
     )  # fmt: skip
-    text, page = written(tmp_path, hurt)
+    text, page = write_and_parse(tmp_path, markup_data)
     assert "<script>alert" not in text
     assert "script" not in {tag for tag, _ in page.elements}
-    assert evil in page.text
+    assert markup in page.text
 
 
 @pytest.mark.slow
 def test_figures_are_saved_beside_the_report(tmp_path: Path) -> None:
-    write_report(tmp_path, full())
+    write_report(tmp_path, full_report_data())
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"{name}.png" for name in ("loss", "accuracy", "confusion", "mistakes", "first_weights",
                                                 "learning_rate", "gradients", "updates")}  # fmt: skip
@@ -202,23 +202,23 @@ def test_figures_are_saved_beside_the_report(tmp_path: Path) -> None:
 
 
 def test_a_run_without_results_has_no_empty_sections(tmp_path: Path) -> None:
-    _, page = written(tmp_path, ReportData(recipe="bare", command="pellucid train bare"))
+    _, page = write_and_parse(tmp_path, ReportData(recipe="bare", command="pellucid train bare"))
     assert tuple(page.sections) == ("reproduce",)  # no section is empty
     assert "svg" not in {tag for tag, _ in page.elements}
     assert "No final results were recorded" in page.text
 
 
-def test_the_report_of_a_run_that_ended_in_nan_says_so(tmp_path: Path) -> None:
-    data = full()
+def test_the_report_of_a_run_that_ended_in_nan_shows_not_finite(tmp_path: Path) -> None:
+    data = full_report_data()
     history = [{**HISTORY[0]}, {**HISTORY[1], "train_loss": None, "val_loss": math.nan, "lr": None}]
-    lost = ReportData(
+    nan_data = ReportData(
         **{
             **vars(data), "history": history, "metrics": {"accuracy": 0.1, "loss": math.nan},
             "first_weights": np.full((5, 1, 6, 6), np.nan, dtype=np.float32),
             "layers": [{"epoch": 1, "path": "hidden.weight", "grad_norm": None, "update_ratio": math.nan}],
         }
     )  # fmt: skip
-    _, page = written(tmp_path, lost)
+    _, page = write_and_parse(tmp_path, nan_data)
     assert "test loss not finite" in page.text
     assert "svg" in page.sections["curves"]
     assert "gradients" not in page.sections
@@ -228,7 +228,7 @@ def test_the_report_of_a_run_that_ended_in_nan_says_so(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_other_metrics_are_reported_beside_the_loss(tmp_path: Path) -> None:
     result = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
-    _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": result}))
+    _, page = write_and_parse(tmp_path, ReportData(**{**vars(full_report_data()), "metrics": result}))
     assert "test macro f1 0.25" in page.text
     assert "test mae 2" in page.text
 
@@ -238,7 +238,7 @@ def test_the_slowest_process_of_each_epoch_is_shown(tmp_path: Path) -> None:
     history = [
         {**row, "slowest_process": rank, "wait_seconds": wait} for row, (rank, wait) in zip(HISTORY, waits, strict=True)
     ]
-    _, page = written(tmp_path, ReportData(**{**vars(full()), "history": history}))
+    _, page = write_and_parse(tmp_path, ReportData(**{**vars(full_report_data()), "history": history}))
     assert "table" in page.sections["processes"]
     assert "slowest process longest wait for it, s epoch, s 1 0 0.00 2.00 2 3 1.25 2.00 3 1 0.50 2.00" in page.text
 
@@ -246,7 +246,7 @@ def test_the_slowest_process_of_each_epoch_is_shown(tmp_path: Path) -> None:
 def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(PellucidError, match="figures cannot be created"):
-        write_report(tmp_path, full())
+        write_report(tmp_path, full_report_data())
 
 
 def test_class_scores_against_hand_counts() -> None:
@@ -279,7 +279,7 @@ def test_durations_are_printed_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-class TinyModel:
+class BrighterHalfModel:
     """A linear model over 4 x 4 images that answers by which half of the picture is brighter."""
 
     net = Sequential(flat=Flatten(), out=Dense(2))
@@ -299,7 +299,7 @@ class TinyModel:
         return {"loss": 0.25, "accuracy": float(right), "n": len(y)}
 
 
-def halves() -> Dataset:
+def halves_dataset() -> Dataset:
     """Bright on top twice (the second one labelled wrongly), bright below once."""
     x = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
     x[0, 0, :2] = 255
@@ -308,7 +308,7 @@ def halves() -> Dataset:
     return Dataset.from_arrays(x, torch.tensor([0, 1, 1]), classes=("top", "bottom"))
 
 
-def run_folder(path: Path) -> Path:
+def write_run_folder(path: Path) -> Path:
     write_csv(path / "metrics.csv", HISTORY)
     write_csv(path / "layers.csv", LAYERS)
     (path / "recipe.toml").write_text('[recipe]\nname = "halves"\nabout = "Which half is brighter"\n')
@@ -316,12 +316,14 @@ def run_folder(path: Path) -> Path:
     return path
 
 
-def test_gather_reads_a_run_folder_and_evaluates_the_model(tmp_path: Path) -> None:
-    data = gather(run_folder(tmp_path), TinyModel(), halves())
+def test_read_report_data_reads_a_run_folder_and_evaluates_the_model(tmp_path: Path) -> None:
+    data = read_report_data(write_run_folder(tmp_path), BrighterHalfModel(), halves_dataset())
     assert (data.recipe, data.about) == ("halves", "Which half is brighter")
     assert data.files == {"confusion.json": {"classes": ["top", "bottom"], "counts": [[1, 0], [1, 1]]}}
     assert data.metrics["accuracy"] == pytest.approx(2 / 3)
-    assert gather(tmp_path, TinyModel(), halves(), metrics={"accuracy": 0.5}).metrics == {"accuracy": 0.5}
+    assert read_report_data(tmp_path, BrighterHalfModel(), halves_dataset(), metrics={"accuracy": 0.5}).metrics == {
+        "accuracy": 0.5
+    }
     assert data.first_path == "out.weight"
     assert data.first_weights is not None
     assert data.first_weights.shape == (2, 1, 4, 4)
@@ -330,7 +332,7 @@ def test_gather_reads_a_run_folder_and_evaluates_the_model(tmp_path: Path) -> No
     assert data.manifest["seed"] == 7
     assert [row["epoch"] for row in data.history] == [1, 2, 3]
     assert data.val_data == "test"  # this recipe holds no validation images out
-    _, page = written(tmp_path, data)
+    _, page = write_and_parse(tmp_path, data)
     assert "66.67 %" in page.text
     assert "the second curve is for the test images" in page.text
     assert "bottom → top (once)" in page.text
@@ -341,20 +343,20 @@ def test_gather_reads_a_run_folder_and_evaluates_the_model(tmp_path: Path) -> No
 def test_the_most_confident_errors_come_first() -> None:
     test = Dataset.from_arrays(torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), classes=("a", "b"))
     scores = torch.tensor([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
-    largest_error = worst(scores, test.y, test, most=2)
+    largest_error = select_mistakes(scores, test.y, test, max_count=2)
     assert largest_error is not None
     assert list(largest_error.probability) == pytest.approx([0.9, 0.7])
     assert (list(largest_error.true), list(largest_error.predicted), largest_error.total) == (["a", "b"], ["b", "a"], 3)
     np.testing.assert_array_equal(largest_error.images, test.x[[1, 3]].numpy())
     rows = Dataset.from_arrays(torch.rand(4, 5), torch.tensor([0, 0, 1, 1]))
-    assert worst(scores, rows.y, rows) is None
+    assert select_mistakes(scores, rows.y, rows) is None
 
 
-def test_one_output_is_the_probability_of_the_second_class() -> None:
-    both = class_scores(torch.tensor([[0.25], [0.75]]))
-    torch.testing.assert_close(both, torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
-    three = torch.rand(4, 3)
-    assert torch.equal(class_scores(three), three)
+def test_class_scores_of_one_output_are_the_probabilities_of_both_classes() -> None:
+    class_probabilities = class_scores(torch.tensor([[0.25], [0.75]]))
+    torch.testing.assert_close(class_probabilities, torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
+    three_scores = torch.rand(4, 3)
+    assert torch.equal(class_scores(three_scores), three_scores)
 
 
 def test_first_weights_returns_what_can_be_drawn_as_images() -> None:
@@ -374,6 +376,6 @@ def test_first_weights_returns_what_can_be_drawn_as_images() -> None:
     assert first_weights(dense, params, (1, 2, 2)) == ("", None)
 
 
-def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match=r"recipe\.toml cannot be read"):
-        gather(tmp_path, TinyModel(), halves())
+        read_report_data(tmp_path, BrighterHalfModel(), halves_dataset())

@@ -15,10 +15,10 @@ from benchmarks.gpu.steps import COMPILED, PEERS, memory, torch_resnet18, traini
 from benchmarks.gpu.transfer import collectives, copies, decoding
 
 
-def tiny(**changes):
+def tiny_settings(**changes):
     sizes = {"side": 32, "batch": 2, "batches": (2,), "seconds": 0.0, "precisions": ("float32",), "values": 1000}
-    others = {"compiler": "eager", "backend": "gloo", "pictures": 2, "cores": 2, "deadline": time.monotonic() + 600}
-    return Settings(torch.device("cpu"), **{**sizes, **others, **changes})
+    limits = {"compiler": "eager", "backend": "gloo", "pictures": 2, "cores": 2, "deadline": time.monotonic() + 600}
+    return Settings(torch.device("cpu"), **{**sizes, **limits, **changes})
 
 
 def test_the_error_is_relative_to_the_length():
@@ -26,21 +26,21 @@ def test_the_error_is_relative_to_the_length():
 
 
 def test_float32_is_near_float64_and_wrong_gradients_are_found(monkeypatch):
-    found = correctness(tiny(), ("lenet", "ssd", "zhang"))
-    assert all(case["error"] == case["error_of_cpu"] < 1e-5 and case["is_right"] for case in found.values())
+    results = correctness(tiny_settings(), ("lenet", "ssd", "zhang"))
+    assert all(case["error"] == case["error_of_cpu"] < 1e-5 and case["is_right"] for case in results.values())
     gradients, calls = correct.gradients, []
 
-    def wrong(*given):  # the second of three calls is that of the device
-        calls.append(given)
-        return gradients(*given) * (1.01 if len(calls) == 2 else 1.0)
+    def wrong_on_device(*arguments):  # the second of three calls is that of the device
+        calls.append(arguments)
+        return gradients(*arguments) * (1.01 if len(calls) == 2 else 1.0)
 
-    monkeypatch.setattr(correct, "gradients", wrong)
-    found = correctness(tiny(), ("lenet",))["lenet"]
-    assert found["error"] == pytest.approx(0.01, rel=1e-3)
-    assert not found["is_right"]
+    monkeypatch.setattr(correct, "gradients", wrong_on_device)
+    results = correctness(tiny_settings(), ("lenet",))["lenet"]
+    assert results["error"] == pytest.approx(0.01, rel=1e-3)
+    assert not results["is_right"]
 
 
-def test_the_peer_is_the_same_network():
+def test_the_pytorch_peers_have_the_same_network():
     assert sum(one.numel() for one in torch_resnet18(1000, False).parameters()) == 11_689_512
     images = torch.rand(2, 3, 64, 64)
     assert all(peer(10, True)(images).shape == (2, 10) for peer in PEERS.values())
@@ -52,63 +52,65 @@ def test_steps_of_every_form_that_a_cpu_has_are_timed(monkeypatch):
     forms = "pellucid", "pytorch", *COMPILED
     with monkeypatch.context() as patch:
         patch.setattr(steps, "NETWORKS", {"resnet18": steps.NETWORKS["resnet18"]})
-        found = training(tiny(), forms)
-    assert list(found) == [f"resnet18, float32, {form}" for form in forms]
-    assert not [one["error"] for one in found.values() if "error" in one]
-    for one in found.values():
-        assert one["images_per_second"] == pytest.approx(2 / one["seconds"])
-    assert memory(tiny()) == {"pellucid, batch 2": {"bytes": None}, "pytorch, batch 2": {"bytes": None}}
+        results = training(tiny_settings(), forms)
+    assert list(results) == [f"resnet18, float32, {form}" for form in forms]
+    assert not [result["error"] for result in results.values() if "error" in result]
+    for result in results.values():
+        assert result["images_per_second"] == pytest.approx(2 / result["seconds"])
+    assert memory(tiny_settings()) == {"pellucid, batch 2": {"bytes": None}, "pytorch, batch 2": {"bytes": None}}
 
 
-def test_a_form_that_fails_costs_no_other(monkeypatch):
-    def fails(*_):
+def test_a_failing_form_does_not_stop_the_others(monkeypatch):
+    def raise_error(*_):
         raise RuntimeError("no\nmemory")
 
     monkeypatch.setattr(steps, "NETWORKS", {"resnet18": steps.NETWORKS["resnet18"]})
-    monkeypatch.setitem(steps.FORMS, "pellucid", fails)
-    found = training(tiny(), ("pellucid", "pytorch"))
-    assert found["resnet18, float32, pellucid"] == {"error": "RuntimeError: no memory"}
-    assert found["resnet18, float32, pytorch"]["seconds"] > 0
-    late = training(tiny(deadline=0.0), ("pytorch",))
-    assert late == {"resnet18, float32, pytorch": {"error": "no time left"}}
+    monkeypatch.setitem(steps.FORMS, "pellucid", raise_error)
+    results = training(tiny_settings(), ("pellucid", "pytorch"))
+    assert results["resnet18, float32, pellucid"] == {"error": "RuntimeError: no memory"}
+    assert results["resnet18, float32, pytorch"]["seconds"] > 0
+    after_deadline = training(tiny_settings(deadline=0.0), ("pytorch",))
+    assert after_deadline == {"resnet18, float32, pytorch": {"error": "no time left"}}
 
 
 @pytest.mark.slow
 def test_the_alarm_ends_one_measurement_and_all_after_it():
-    begun = time.monotonic()
-    settings = tiny(deadline=begun + 1)
-    earlier = signal.signal(signal.SIGALRM, command.late)
+    start = time.monotonic()
+    settings = tiny_settings(deadline=start + 1)
+    previous_handler = signal.signal(signal.SIGALRM, command.stop_measurement)
     signal.alarm(1)
     try:
-        found = [settings.tried(lambda: time.sleep(60)) for _ in range(2)]
+        results = [settings.try_measure(lambda: time.sleep(60)) for _ in range(2)]
     finally:
-        signal.signal(signal.SIGALRM, earlier)
-    assert found == [{"error": "TimeoutError: no time left"}, {"error": "no time left"}]
-    assert time.monotonic() - begun < 10
+        signal.signal(signal.SIGALRM, previous_handler)
+    assert results == [{"error": "TimeoutError: no time left"}, {"error": "no time left"}]
+    assert time.monotonic() - start < 10
 
 
 def test_exchanges_copies_and_decoding_are_timed():
-    found = collectives(tiny())
-    assert set(found) == {"all_reduce", "all_gather", "all_to_all", "broadcast"}
-    for one in [*found.values(), *copies(tiny()).values()]:
-        assert one["is_right"]
-        assert one["bytes_per_second"] > 0
+    results = collectives(tiny_settings())
+    assert set(results) == {"all_reduce", "all_gather", "all_to_all", "broadcast"}
+    for result in [*results.values(), *copies(tiny_settings()).values()]:
+        assert result["is_right"]
+        assert result["bytes_per_second"] > 0
     assert not torch.distributed.is_initialized()
-    assert set(decoding(tiny())) == {"1 threads", "2 threads"}
+    assert set(decoding(tiny_settings())) == {"1 threads", "2 threads"}
 
 
-def test_the_file_has_the_parts_that_are_done(tmp_path, capsys):
-    out, seen = tmp_path / "gpu.json", []
+def test_the_file_contains_the_figures_of_completed_parts(tmp_path, capsys):
+    output_file, first_figures = tmp_path / "gpu.json", []
 
-    def second(settings):
-        seen.append(json.loads(out.read_text())["first"]["figures"])
+    def failing_part(settings):
+        first_figures.append(json.loads(output_file.read_text())["first"]["figures"])
         raise ValueError("broken")
 
-    found = command.measured({"first": lambda settings: {"a": 1}, "second": second}, tiny(), out)
-    assert seen == [{"a": 1}]
-    assert json.loads(out.read_text()) == found
-    assert found["device"] == "cpu"
-    assert found["second"]["figures"] == {"error": "ValueError: broken"}
+    results = command.measure_parts(
+        {"first": lambda settings: {"a": 1}, "second": failing_part}, tiny_settings(), output_file
+    )
+    assert first_figures == [{"a": 1}]
+    assert json.loads(output_file.read_text()) == results
+    assert results["device"] == "cpu"
+    assert results["second"]["figures"] == {"error": "ValueError: broken"}
     assert [list(json.loads(line)) for line in capsys.readouterr().out.splitlines()] == [["first"], ["second"]]
 
 

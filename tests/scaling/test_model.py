@@ -58,12 +58,14 @@ def test_the_slowest_normal_draw_is_that_of_scipy(count):
 def test_overlap_is_that_of_two_queues_played_out():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        forward, parts = rng.uniform(0, 1), rng.uniform(0, 1, (5, 2))
-        ready = forward + np.cumsum(parts[:, 0])
-        free = 0.0
-        for at, (_, duration) in zip(ready, parts, strict=True):
-            free = max(at, free) + duration
-        assert overlapped(forward, [tuple(part) for part in parts]) == pytest.approx(max(free, ready[-1]), rel=1e-12)
+        forward, durations = rng.uniform(0, 1), rng.uniform(0, 1, (5, 2))
+        ready_times = forward + np.cumsum(durations[:, 0])
+        free_time = 0.0
+        for ready_time, (_, duration) in zip(ready_times, durations, strict=True):
+            free_time = max(ready_time, free_time) + duration
+        assert overlapped(forward, [tuple(part) for part in durations]) == pytest.approx(
+            max(free_time, ready_times[-1]), rel=1e-12
+        )
     assert overlapped(1.0, [(2.0, 0.0), (3.0, 0.0)]) == 6.0
 
 

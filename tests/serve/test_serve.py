@@ -22,7 +22,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from pellucid.data.samples.cells import smear
+from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.scenes import street
 from pellucid.model import Model
 from pellucid.serve.app import application
@@ -31,17 +31,17 @@ from pellucid.serve.limits import HEADERS, MAX_UPLOAD
 ROUTES = (("GET", "/"), ("GET", "/about"), ("GET", "/page.js"), ("GET", "/page.css"), ("POST", "/predict"))
 
 
-def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+def encode(image: Image.Image, kind: str = "PNG") -> bytes:
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
 
 
-def digit() -> Image.Image:
+def digit_image() -> Image.Image:
     return Image.fromarray(np.pad(np.full((20, 3), 255, np.uint8), ((4, 4), (12, 13))))
 
 
-def declaring(width: int, height: int) -> bytes:
+def png_with_declared_size(width: int, height: int) -> bytes:
     """Return a PNG file whose header declares a size that it does not have."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
@@ -49,7 +49,7 @@ def declaring(width: int, height: int) -> bytes:
     )
 
 
-class Served:
+class RunningServer:
     """A server in a thread, and a client of it."""
 
     def __init__(self, name: str) -> None:
@@ -61,7 +61,7 @@ class Served:
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
         self.thread.start()
 
-    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.putrequest(method, path, skip_host=True)
         for name, value in {"Host": self.host, "Content-Length": str(len(body)), **headers}.items():
@@ -70,12 +70,12 @@ class Served:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.endheaders(body)
         response = connection.getresponse()
-        answer = response.status, dict(response.getheaders()), response.read()
+        result = response.status, dict(response.getheaders()), response.read()
         connection.close()
-        return answer
+        return result
 
     def predict(self, body: bytes) -> tuple[int, Any]:
-        status, _, data = self.ask("POST", "/predict", body)
+        status, _, data = self.request("POST", "/predict", body)
         return status, json.loads(data)
 
     def close(self) -> None:
@@ -84,28 +84,28 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    server = Served("mnist-lenet")
+def mnist_server() -> Iterator[RunningServer]:
+    server = RunningServer("mnist-lenet")
     yield server
     server.close()
 
 
-def test_a_picture_is_answered_with_its_class(served: Served) -> None:
+def test_a_picture_is_answered_with_its_class(mnist_server: RunningServer) -> None:
     for kind in ("PNG", "JPEG", "WebP"):
-        status, result = served.predict(encoded(digit(), kind))
+        status, result = mnist_server.predict(encode(digit_image(), kind))
         assert (status, result["label"]) == (200, "1"), result
-    assert json.loads(served.ask("GET", "/about")[2])["task"] == "classification"
-    status, _, page = served.ask("GET", "/")
+    assert json.loads(mnist_server.request("GET", "/about")[2])["task"] == "classification"
+    status, _, page = mnist_server.request("GET", "/")
     assert status == 200
     assert b'<script type="module" src="/page.js">' in page
     assert b"<script>" not in page  # the policy allows no inline script
 
 
-@pytest.mark.parametrize(("name", "picture", "key"), [("bccd", smear, "boxes"), ("camvid", street, "picture")])
-def test_boxes_and_masks_are_answered_too(name: str, picture: Any, key: str) -> None:
-    server = Served(name)
+@pytest.mark.parametrize(("name", "picture", "key"), [("bccd", blood_smear, "boxes"), ("camvid", street, "picture")])
+def test_pictures_are_answered_with_boxes_and_masks(name: str, picture: Any, key: str) -> None:
+    server = RunningServer(name)
     try:
-        status, result = server.predict(encoded(picture(0)[0], "JPEG"))
+        status, result = server.predict(encode(picture(0)[0], "JPEG"))
     finally:
         server.close()
     assert status == 200
@@ -114,40 +114,48 @@ def test_boxes_and_masks_are_answered_too(name: str, picture: Any, key: str) -> 
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_other_hosts_and_origins_are_refused_on_every_route(method: str, path: str, served: Served) -> None:
-    own = served.host
-    for host in ("evil.example", f"evil.example:{served.port}", "127.0.0.1", f"127.0.0.1:{served.port + 1}", ""):
-        assert served.ask(method, path, Host=host)[0] == 403
+def test_other_hosts_and_origins_are_refused_on_every_route(
+    method: str, path: str, mnist_server: RunningServer
+) -> None:
+    own = mnist_server.host
+    for host in (
+        "evil.example",
+        f"evil.example:{mnist_server.port}",
+        "127.0.0.1",
+        f"127.0.0.1:{mnist_server.port + 1}",
+        "",
+    ):
+        assert mnist_server.request(method, path, Host=host)[0] == 403
     for origin in ("http://evil.example", "https://" + own, "null", f"http://{own}.evil.example", f"http://{own}@evil"):
-        assert served.ask(method, path, Origin=origin)[0] == 403
-    status, headers, _ = served.ask(method, path, Origin=f"http://{own}")
+        assert mnist_server.request(method, path, Origin=origin)[0] == 403
+    status, headers, _ = mnist_server.request(method, path, Origin=f"http://{own}")
     assert status in {200, 415}
     assert {name.lower(): value for name, value in HEADERS.items()}.items() <= {
         name.lower(): value for name, value in headers.items()
     }.items()
 
 
-def test_invalid_uploads_are_refused_and_the_server_continues(served: Served) -> None:
-    assert served.predict(b"")[0] == 415
-    assert served.predict(b"GIF89a" + bytes(100))[0] == 415
-    assert served.predict(encoded(digit(), "BMP"))[0] == 415
-    assert served.predict(declaring(30_000, 30_000))[0] in {400, 413}
-    status, actual = served.predict(bytes(MAX_UPLOAD + 1))
+def test_invalid_uploads_are_refused_and_the_server_continues(mnist_server: RunningServer) -> None:
+    assert mnist_server.predict(b"")[0] == 415
+    assert mnist_server.predict(b"GIF89a" + bytes(100))[0] == 415
+    assert mnist_server.predict(encode(digit_image(), "BMP"))[0] == 415
+    assert mnist_server.predict(png_with_declared_size(30_000, 30_000))[0] in {400, 413}
+    status, actual = mnist_server.predict(bytes(MAX_UPLOAD + 1))
     assert (status, "more than 10,000,000 bytes" in actual["error"]) == (413, True)
-    good, rng = encoded(digit()), np.random.default_rng(0)
+    valid_png, rng = encode(digit_image()), np.random.default_rng(0)
     for _ in range(60):
-        broken = bytearray(good)
-        for place in rng.integers(8, len(good), 5):
-            broken[place] = rng.integers(0, 256)
-        assert served.predict(bytes(broken[: rng.integers(8, len(good))]))[0] in {200, 400, 413, 415}
+        broken = bytearray(valid_png)
+        for position in rng.integers(8, len(valid_png), 5):
+            broken[position] = rng.integers(0, 256)
+        assert mnist_server.predict(bytes(broken[: rng.integers(8, len(valid_png))]))[0] in {200, 400, 413, 415}
     for path in ("/../etc/passwd", "/page/../../app.py", "/%2e%2e/app.py", "//etc/passwd", "/predict/", "/app.py"):
-        assert served.ask("GET", path)[0] in {307, 404, 405}
+        assert mnist_server.request("GET", path)[0] in {307, 404, 405}
     for path, expected in (("/predict", 405), ("/nothing", 404)):
-        status, _, answer = served.ask("GET", path)
-        assert (status, list(json.loads(answer))) == (expected, ["error"])
-    status, actual = served.predict(encoded(digit(), "JPEG")[:200])
+        status, _, body = mnist_server.request("GET", path)
+        assert (status, list(json.loads(body))) == (expected, ["error"])
+    status, actual = mnist_server.predict(encode(digit_image(), "JPEG")[:200])
     assert (status, "the picture" in actual["error"], "/" in actual["error"]) == (400, True, False)
-    assert served.predict(good)[0] == 200
+    assert mnist_server.predict(valid_png)[0] == 200
 
 
 @pytest.mark.slow
@@ -164,7 +172,7 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", int(match[1]), timeout=60)
         for _ in range(100):
             try:
-                connection.request("POST", "/predict", encoded(digit()))
+                connection.request("POST", "/predict", encode(digit_image()))
                 break
             except ConnectionRefusedError:
                 time.sleep(0.1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.config import JSON
+from pellucid.config import JSON_FORMAT
 from pellucid.layers import ReLU
 from pellucid.layers.base import Layer
 from pellucid.recipe.toml import TOML
@@ -36,7 +36,7 @@ from pellucid.settings.annotations import Slot, convert, slots
     ],
 )
 def test_json_and_toml_values_are_checked_against_annotations(value: Any, kind: Any, json: bool, toml: bool):
-    assert (convert(value, kind, JSON)[0], convert(value, kind, TOML)[0]) == (json, toml)
+    assert (convert(value, kind, JSON_FORMAT)[0], convert(value, kind, TOML)[0]) == (json, toml)
 
 
 def test_settings_are_in_the_order_of_the_constructor():

@@ -26,16 +26,16 @@ CLASSES = [
 ]  # fmt: skip
 
 
-def refused(call, *args, **options) -> str:
-    with pytest.raises(PellucidError) as caught:
+def error_of(call, *args, **options) -> str:
+    with pytest.raises(PellucidError) as error:
         call(*args, **options)
-    assert isinstance(caught.value, TypeError)  # what Python itself would raise
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
+    assert isinstance(error.value, TypeError)  # what Python itself would raise
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("call", "given", "said"),
+    ("call", "arguments", "message"),
     [
         (layers.Conv2d, {"filters": 8, "kernal_size": 3}, "Conv2d: no argument 'kernal_size'; did you mean 'kernel'?"),
         (layers.Conv2d, {"out_channels": 8, "kernel": 3}, "did you mean 'filters'?"),
@@ -77,37 +77,39 @@ def refused(call, *args, **options) -> str:
         (load_image, {"source": "x", "gamma": 3}, "load_image: no argument 'gamma'; it takes source, name=''"),
     ],
 )
-def test_unknown_and_missing_arguments_are_refused(call, given, said):
-    assert said in refused(call, **given)
+def test_unknown_and_missing_arguments_are_refused(call, arguments, message):
+    assert message in error_of(call, **arguments)
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_every_class_refuses_an_unknown_argument_and_keeps_its_signature(kind):
-    assert refused(kind, no_such_thing=1).startswith(f"{kind.__name__}: no argument 'no_such_thing'")
+    assert error_of(kind, no_such_thing=1).startswith(f"{kind.__name__}: no argument 'no_such_thing'")
     assert "args" not in inspect.signature(kind).parameters  # what help(), editors and recipes read
     assert set(inspect.signature(kind).parameters) == set(get_type_hints(kind.__init__)) - {"return"}
 
 
 def test_too_many_arguments_and_abstract_classes_are_refused():
-    assert refused(layers.Dense, 3, True, "he", "zeros", 4).startswith("Dense: too many positional arguments; it takes")
-    with pytest.raises(TypeError, match="abstract") as caught:
+    assert error_of(layers.Dense, 3, True, "he", "zeros", 4).startswith(
+        "Dense: too many positional arguments; it takes"
+    )
+    with pytest.raises(TypeError, match="abstract") as error:
         layers.Layer()
-    assert not isinstance(caught.value, PellucidError)
+    assert not isinstance(error.value, PellucidError)
 
 
 def test_a_type_error_raised_in_the_constructor_is_unchanged():
-    class Odd(layers.ReLU):
+    class FailingLayer(layers.ReLU):
         def __init__(self):
             len(3)
 
     @checked
-    def odd(x):
+    def failing_function(x):
         return len(x)
 
-    for call in (Odd, lambda: odd(3)):
-        with pytest.raises(TypeError, match="has no len") as caught:
+    for call in (FailingLayer, lambda: failing_function(3)):
+        with pytest.raises(TypeError, match="has no len") as error:
             call()
-        assert not isinstance(caught.value, ArgumentError)
+        assert not isinstance(error.value, ArgumentError)
 
 
 def test_layers_are_copied_and_pickled_as_before():
@@ -116,7 +118,7 @@ def test_layers_are_copied_and_pickled_as_before():
 
 
 @pytest.mark.parametrize(
-    ("word", "known", "meant"),
+    ("word", "known", "expected"),
     [
         ("SGD", OPTIMIZERS, "sgd"),
         ("Adam", OPTIMIZERS, "adam"),
@@ -131,6 +133,6 @@ def test_layers_are_copied_and_pickled_as_before():
         ("xyz", ["momentum"], None),
     ],
 )
-def test_names_of_other_libraries_and_misspelt_names_are_corrected(word, known, meant):
-    assert closest(word, known) == meant
-    assert nearest(word, known) == ("" if meant is None else f"; did you mean {meant!r}?")
+def test_names_of_other_libraries_and_misspelt_names_are_corrected(word, known, expected):
+    assert closest(word, known) == expected
+    assert nearest(word, known) == ("" if expected is None else f"; did you mean {expected!r}?")

@@ -27,7 +27,7 @@ def test_only_finite_numbers_other_than_bools_pass(value: object, result: bool):
     assert checks.is_number(value) == result
 
 
-REFUSED = {
+FAILING_CHECKS = {
     "f: n must be a whole number of at least 0, not 0.5": lambda: checks.check_whole("f", 0, n=0.5),
     "f: n must be True or False, not 30; the input size is not an argument": lambda: checks.check_flag("f", n=30),
     "f: by must be one of mean, sum, not 'means'; did you mean 'mean'?": lambda: checks.check_choice(
@@ -47,8 +47,8 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("message", REFUSED)
+@pytest.mark.parametrize("message", FAILING_CHECKS)
 def test_messages_name_the_argument_and_the_value(message: str):
     with pytest.raises(PellucidError) as error:
-        REFUSED[message]()
+        FAILING_CHECKS[message]()
     assert str(error.value) == message

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pellucid.model import Model
-from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.talk import parsed
 from tests.studio.test_command import Started, studio
 
@@ -328,7 +328,7 @@ def test_the_page_fits_its_screen(colours: str, model: str, opened: Any) -> None
     for width in (390, 800, 1280, 1920):
         page.tab.set_viewport_size({"width": width, "height": 900})
         page.tab.wait_for_timeout(100)
-        assert page.tab.evaluate(FAULTS) == [], width
+        assert page.tab.evaluate(FIND_FAULTS) == [], width
         assert page.tab.evaluate(SMALL) == [], width
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from pellucid.cli.main import main
 from pellucid.studio.session import VIEWS
-from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import SOCKETS, WAIT, press_until, until
 from tests.studio.test_command import Started, studio
@@ -83,7 +83,7 @@ def test_every_view_is_looked_at() -> None:
 @pytest.mark.parametrize("name", STATES)
 def test_a_view_is_accessible_and_fits_its_screen(name: str, width: int, scheme: str, opened: Any) -> None:
     tab = opened(name, width, scheme)
-    until(tab, f"({FAULTS})().length === 0", wait=20_000)
+    until(tab, f"({FIND_FAULTS})().length === 0", wait=20_000)
     assert serious_faults(tab) == []
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.talk import parsed
 from tests.studio.test_browser import MINUS, WAIT, until
 from tests.studio.test_command import Started, studio
@@ -185,7 +185,7 @@ def test_the_page_fits_its_screen(model: str, colours: str, opened: Any) -> None
     for width in (390, 1280):
         page.tab.set_viewport_size({"width": width, "height": 900})
         page.tab.wait_for_timeout(100)
-        assert page.tab.evaluate(FAULTS) == [], width
+        assert page.tab.evaluate(FIND_FAULTS) == [], width
         assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from pellucid import Dense, Flatten, Model, Sequential
-from tests.cli.conftest import Say, say  # noqa: F401  (a fixture)
-from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.cli.conftest import Cli, cli  # noqa: F401  (a fixture)
+from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.talk import parsed
 from tests.studio.test_browser import WAIT, until
 
@@ -38,10 +38,10 @@ def given_in(page: Path) -> tuple[dict[str, str], dict[str, Any]]:
     return given["state"], {key: {**header, "tensors": tensors} for key, (header, tensors) in answers.items()}
 
 
-def test_the_explanations_of_the_page_equal_the_gradients(say: Say, stroke: Path) -> None:  # noqa: F811
+def test_the_explanations_of_the_page_equal_the_gradients(cli: Cli, stroke: Path) -> None:  # noqa: F811
     page = stroke.with_name("page.html")
-    said = say("trace", "mnist-mlp-100", str(stroke), "--target", "5", "--weight", SUBJECT, "--html", str(page))
-    assert said.code == 0, said.err
+    result = cli("trace", "mnist-mlp-100", str(stroke), "--target", "5", "--weight", SUBJECT, "--html", str(page))
+    assert result.code == 0, result.err
     state, answers = given_in(page)
     assert (state["label"], state["what"]) == ("5", SUBJECT)
     run = answers['draw.run [["label",5]]']
@@ -68,15 +68,15 @@ def test_the_explanations_of_the_page_equal_the_gradients(say: Say, stroke: Path
         torch.testing.assert_close(column, last.grad[:, unit].float())
 
 
-def test_tables_are_written_where_the_view_cannot_show_it(say: Say, stroke: Path) -> None:  # noqa: F811
+def test_tables_are_written_where_the_view_cannot_show_it(cli: Cli, stroke: Path) -> None:  # noqa: F811
     page = stroke.with_name("page.html")
     words = ("--target", "5", "--weight", SUBJECT, "--nudge", "0.1")
-    assert say("trace", "mnist-mlp-100", str(stroke), *words, "--html", str(page)).code == 0
+    assert cli("trace", "mnist-mlp-100", str(stroke), *words, "--html", str(page)).code == 0
     assert 'id="given"' not in page.read_text("utf-8")
     assert SUBJECT in page.read_text("utf-8")
     one_output = Model(Sequential(Flatten(), Dense(1)), loss="binary_cross_entropy", input_shape=(1, 8, 8))
     one_output.save(stroke.with_name("model.safetensors"))
-    assert say("trace", str(stroke.with_name("model.safetensors")), str(stroke), "--html", str(page)).code == 0
+    assert cli("trace", str(stroke.with_name("model.safetensors")), str(stroke), "--html", str(page)).code == 0
     assert 'id="given"' not in page.read_text("utf-8")
 
 
@@ -89,12 +89,12 @@ def test_a_click_on_a_unit_explains_its_strongest_weight(
     model: str,
     unit: str,
     next_subject: str,
-    say: Say,  # noqa: F811
+    cli: Cli,  # noqa: F811
     stroke: Path,
     browser: Any,  # noqa: F811
 ) -> None:
     page = stroke.with_name("page.html")
-    assert say("trace", model, str(stroke), "--target", "5", "--html", str(page)).code == 0
+    assert cli("trace", model, str(stroke), "--target", "5", "--html", str(page)).code == 0
     context, faults = browser.new_context(viewport={"width": 390, "height": 900}, color_scheme="dark"), list[str]()
     tab = context.new_page()
     tab.on("pageerror", lambda error: faults.append(str(error)))
@@ -112,6 +112,6 @@ def test_a_click_on_a_unit_explains_its_strongest_weight(
     assert tab.is_hidden("#problem")
     numeric = float(tab.get_attribute(".check", "data-numeric"))
     assert float(tab.get_attribute("[data-gradient]", "data-gradient")) == pytest.approx(numeric, rel=1e-3, abs=1e-7)
-    assert tab.evaluate(FAULTS) == []
+    assert tab.evaluate(FIND_FAULTS) == []
     context.close()
     assert faults == []

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.recipe.recipe import load_recipe
 from pellucid.studio.runs import Runs, process_of
-from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.test_browser import WAIT, press_until, until
 from tests.studio.test_command import Started, studio
 
@@ -235,5 +235,5 @@ def test_an_invalid_setting_is_reported_in_one_line_and_runs_are_compared(folder
             other = TrainPage(browser, served, state, page.context.cookies(), **options)
             other.tab.wait_for_selector(".conf [data-cell]", timeout=WAIT)
             until(other.tab, "document.querySelectorAll('.compared').length === 2")
-            assert other.tab.evaluate(FAULTS) == []
+            assert other.tab.evaluate(FIND_FAULTS) == []
             assert other.faults == []

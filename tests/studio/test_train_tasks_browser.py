@@ -8,7 +8,7 @@ import pytest
 from pellucid.cli.main import main
 from pellucid.data.samples.written import write_samples
 from tests.cli.test_train_own import coco
-from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.report.test_browser import FIND_FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import WAIT, until
 from tests.studio.test_command import Started, studio
@@ -88,7 +88,7 @@ def test_the_pictures_of_a_task_follow_the_epoch(
     until(tab, "document.querySelectorAll('#train-curves .chart').length > 0")
     assert tab.locator(".conf").count() == 0  # no classes of whole pictures
     assert serious_faults(tab) == []
-    until(tab, f"({FAULTS})().length === 0", wait=20_000)
+    until(tab, f"({FIND_FAULTS})().length === 0", wait=20_000)
     assert page.faults == []
     page.context.close()
 

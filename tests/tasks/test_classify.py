@@ -1,4 +1,4 @@
-"""What a trained network says of pictures and data sets, and which of them it refuses."""
+"""Predictions and evaluations of a trained network, and the pictures and data sets that are refused."""
 
 import io
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ from pellucid.tasks.classify.predict import evaluate, predict
 from pellucid.tasks.pictures import calibrated_probabilities, class_names
 
 
-def a_seven(path: Path, ink: int, ground: int | None) -> Path:
-    """Draw a 7 in a grey; ground None is transparent."""
-    pixels = np.full((90, 70, 4), 0 if ground is None else ground, np.uint8)
-    pixels[..., 3] = 0 if ground is None else 255
+def draw_seven(path: Path, ink: int, background: int | None) -> Path:
+    """Draw a 7 in a grey; background None is transparent."""
+    pixels = np.full((90, 70, 4), 0 if background is None else background, np.uint8)
+    pixels[..., 3] = 0 if background is None else 255
     pixels[10:20, 10:60] = (ink, ink, ink, 255)
     for row in range(65):
         pixels[15 + row, 48 - row // 2 : 58 - row // 2] = (ink, ink, ink, 255)
@@ -50,10 +50,14 @@ def model() -> Model:
     return Model(mlp((64, 10)), input_shape=(1, 8, 8), classes=10, preprocess={"data": "digits"})
 
 
-@pytest.mark.parametrize(("ink", "ground"), [(255, 0), (0, None), (255, None), (250, None)])
-def test_ink_is_recognized_on_light_and_dark_backgrounds(model: Model, tmp_path: Path, ink: int, ground: int | None):
-    usual = predict(model, a_seven(tmp_path / "usual.png", 0, 255)).outputs
-    assert predict(model, a_seven(tmp_path / "other.png", ink, ground)).outputs == pytest.approx(usual, abs=1e-6)
+@pytest.mark.parametrize(("ink", "background"), [(255, 0), (0, None), (255, None), (250, None)])
+def test_ink_is_recognized_on_light_and_dark_backgrounds(
+    model: Model, tmp_path: Path, ink: int, background: int | None
+):
+    expected = predict(model, draw_seven(tmp_path / "usual.png", 0, 255)).outputs
+    assert predict(model, draw_seven(tmp_path / "other.png", ink, background)).outputs == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def image_folder(root: Path) -> Path:
@@ -62,9 +66,9 @@ def image_folder(root: Path) -> Path:
         for shade, name in enumerate(("ant", "bee", "cow")):
             (root / part / name).mkdir(parents=True)
             for k in range(4):
-                out = io.BytesIO()
-                Image.new("RGB", (8, 8), (90 * shade, 10 * k, 0)).save(out, "PNG")
-                (root / part / name / f"{k}.png").write_bytes(out.getvalue())
+                buffer = io.BytesIO()
+                Image.new("RGB", (8, 8), (90 * shade, 10 * k, 0)).save(buffer, "PNG")
+                (root / part / name / f"{k}.png").write_bytes(buffer.getvalue())
     return root
 
 
@@ -91,14 +95,14 @@ def test_a_weights_file_whose_outputs_and_classes_disagree_is_reported(tmp_path:
 
 
 def test_models_that_are_not_classifiers_are_refused(tmp_path: Path):
-    several = Model(Sequential(Flatten(), Fork(a=Dense(2), b=Dense(3))), input_shape=(1, 8, 8))
+    two_output_model = Model(Sequential(Flatten(), Fork(a=Dense(2), b=Dense(3))), input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="no classes; give a classifier"):
-        predict(several, a_seven(tmp_path / "7.png", 0, 255))
+        predict(two_output_model, draw_seven(tmp_path / "7.png", 0, 255))
 
 
-def test_one_output_tells_two_classes_apart(tmp_path: Path):
+def test_one_output_separates_two_classes(tmp_path: Path):
     model = Model(mlp((64, 1), output="sigmoid"), "quadratic", classes=["no", "yes"], input_shape=(1, 8, 8))
-    result = predict(model, a_seven(tmp_path / "7.png", 0, 255)).outputs
+    result = predict(model, draw_seven(tmp_path / "7.png", 0, 255)).outputs
     assert list(result) == ["no", "yes"]
     assert sum(result.values()) == pytest.approx(1)
 
@@ -108,7 +112,7 @@ def test_scores_are_not_called_probabilities(tmp_path: Path, bias: tuple[float, 
     model = Model(Sequential(Flatten(), Dense(3)), "hinge", classes=["a", "b", "c"], input_shape=(1, 8, 8))
     for path, weight in model.weights.items():
         weight.copy_(torch.tensor(bias) if path.endswith("bias") else torch.zeros(()))
-    predictions = predict(model, a_seven(tmp_path / "7.png", 0, 255))
+    predictions = predict(model, draw_seven(tmp_path / "7.png", 0, 255))
     assert not predictions.are_probabilities
     assert predictions.outputs == dict(zip("abc", bias, strict=True))
     with pytest.raises(PellucidError, match=r"scores, no probabilities; .*give Hinge a method predict"):
@@ -120,11 +124,11 @@ def test_one_output_of_a_user_defined_loss_is_thresholded_at_zero(tmp_path: Path
     model = Model(Sequential(Flatten(), Dense(1)), Logistic(), classes=["no", "yes"], input_shape=(1, 8, 8))
     for path, weight in model.weights.items():
         weight.fill_(bias if path.endswith("bias") else 0)
-    predictions = predict(model, a_seven(tmp_path / "7.png", 0, 255))
+    predictions = predict(model, draw_seven(tmp_path / "7.png", 0, 255))
     assert (predictions.label, predictions.output, predictions.are_probabilities) == (label, 0.25, False)
 
 
-def offered(monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]) -> Dataset:
+def patch_load_splits(monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]) -> Dataset:
     """Let every data set be ten random 8x8 images, one of each class."""
     x = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     data = Dataset.from_arrays(x, torch.arange(10) % len(classes), classes, "offered")
@@ -133,21 +137,25 @@ def offered(monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]) -> Datase
 
 
 def test_data_of_other_classes_are_refused(model: Model, monkeypatch: pytest.MonkeyPatch):
-    offered(monkeypatch, ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"))
+    patch_load_splits(
+        monkeypatch, ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    )
     with pytest.raises(PellucidError, match=r"offered has the class 'airplane', which the model lacks; it has 0, 1, "):
         evaluate(model, "cifar10")
     with pytest.raises(PellucidError, match="which the model lacks"):
         evaluate(model)  # its own data, which are no longer what they were
 
 
-def test_classes_in_another_order_are_numbered_as_the_model_does(model: Model, monkeypatch: pytest.MonkeyPatch):
-    data = offered(monkeypatch, tuple("9876543210"))
-    best = model.predict(data).argmax(1)
-    assert evaluate(model, "mnist")["accuracy"] == (best == 9 - data.y).double().mean().item()
+def test_classes_in_another_order_are_mapped_to_the_models_indices(model: Model, monkeypatch: pytest.MonkeyPatch):
+    data = patch_load_splits(monkeypatch, tuple("9876543210"))
+    predicted = model.predict(data).argmax(1)
+    assert evaluate(model, "mnist")["accuracy"] == (predicted == 9 - data.y).double().mean().item()
 
 
-def test_a_confidence_tells_whether_it_was_fitted_on_these_images(model: Model, monkeypatch: pytest.MonkeyPatch):
-    data = offered(monkeypatch, tuple("0123456789"))
+def test_evaluation_reports_whether_the_confidence_was_fitted_on_these_images(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+):
+    data = patch_load_splits(monkeypatch, tuple("0123456789"))
     assert evaluate(model, "mnist")["confidence"] is None
     model.confidence = fit_confidence(model.predict(data), data.y)
     assert evaluate(model, "mnist")["confidence"]["fitted_here"] is True
@@ -156,21 +164,21 @@ def test_a_confidence_tells_whether_it_was_fitted_on_these_images(model: Model, 
 
 
 def test_pictures_get_calibrated_probabilities(model: Model, tmp_path: Path):
-    picture = a_seven(tmp_path / "7.png", 0, 255)
-    plain = predict(model, picture).outputs
+    picture = draw_seven(tmp_path / "7.png", 0, 255)
+    uncalibrated = predict(model, picture).outputs
     model.confidence = Confidence(2.0, 0.5)
-    roots = np.sqrt([*plain.values()])
+    roots = np.sqrt([*uncalibrated.values()])
     assert [*predict(model, picture).outputs.values()] == pytest.approx((roots / roots.sum()).tolist(), rel=1e-5)
 
 
 def test_a_network_of_any_data_classifies_pictures_of_any_size(tmp_path: Path):
-    colour = Model(convnet(3, width=4), input_shape=(3, 16, 16), classes=["a", "b", "c"])
-    white = predict(colour, a_seven(tmp_path / "white.png", 255, None))
-    on_black = predict(colour, a_seven(tmp_path / "black.png", 255, 0))
+    colour_model = Model(convnet(3, width=4), input_shape=(3, 16, 16), classes=["a", "b", "c"])
+    white = predict(colour_model, draw_seven(tmp_path / "white.png", 255, None))
+    on_black = predict(colour_model, draw_seven(tmp_path / "black.png", 255, 0))
     assert white.outputs == pytest.approx(on_black.outputs, abs=1e-6)
 
 
-def test_a_network_with_auxiliary_outputs_is_a_classifier_by_its_main_one() -> None:
+def test_a_network_with_auxiliary_outputs_classifies_by_its_main_output() -> None:
     scores = Sequential(flatten=Flatten(), dense=Dense(3))
     model = Model(
         Fork(main=scores, side=scores), AuxiliaryCrossEntropy(), input_shape=(1, 4, 4), classes=("a", "b", "c")
@@ -185,7 +193,7 @@ def test_weights_that_overflow_are_reported_with_their_file(tmp_path: Path, mode
         weight.fill_(1e38)
     model.save(tmp_path / "huge.safetensors")
     with pytest.raises(PellucidError, match=r"huge\.safetensors: .*; look at the images, the preprocessing and the w"):
-        predict(Model.load(tmp_path / "huge.safetensors"), a_seven(tmp_path / "7.png", 0, 255))
+        predict(Model.load(tmp_path / "huge.safetensors"), draw_seven(tmp_path / "7.png", 0, 255))
 
 
 def test_images_that_the_loss_ignores_are_not_measured(tmp_path: Path):
@@ -197,4 +205,4 @@ def test_images_that_the_loss_ignores_are_not_measured(tmp_path: Path):
     model.weights["scores.weight"].zero_()
     model.weights["scores.bias"].copy_(torch.tensor([0.0, 1.0]))
     evaluation = evaluate(model, str(tmp_path / "mine"))
-    assert (evaluation["n"], evaluation["accuracy"], [one["n"] for one in evaluation["classes"]]) == (2, 1.0, [0, 2])
+    assert (evaluation["n"], evaluation["accuracy"], [row["n"] for row in evaluation["classes"]]) == (2, 1.0, [0, 2])

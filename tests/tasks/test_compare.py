@@ -16,40 +16,40 @@ def digits(part: str) -> tuple[np.ndarray, np.ndarray]:
     return data.x.numpy().reshape(len(data), -1).astype(np.float64), data.y.numpy()
 
 
-ASKED: list[int] = []  # how many images, at each prediction
+PREDICTION_COUNTS: list[int] = []  # how many images, at each prediction
 
 
-class Watched(DecisionTreeClassifier):
+class RecordingTree(DecisionTreeClassifier):
     def predict(self, X, check_input=True):  # noqa: N803 (scikit-learn's name)
-        ASKED.append(len(X))
+        PREDICTION_COUNTS.append(len(X))
         return super().predict(X, check_input)
 
 
-def watched(seed: int, depth: int) -> Watched:
-    return Watched(max_depth=depth, random_state=seed)
+def recording_tree(seed: int, depth: int) -> RecordingTree:
+    return RecordingTree(max_depth=depth, random_state=seed)
 
 
 def test_nearest_neighbours_are_those_of_scikit_learn() -> None:
     (row,) = compare("digits", only=["nearest-l2"]).rows
-    theirs = KNeighborsClassifier(row.chosen["k"]).fit(*digits("train"))
-    assert row.accuracy == pytest.approx(theirs.score(*digits("test")), abs=2 / 359)  # ties are settled differently
+    reference = KNeighborsClassifier(row.chosen["k"]).fit(*digits("train"))
+    assert row.accuracy == pytest.approx(reference.score(*digits("test")), abs=2 / 359)  # ties are settled differently
     assert row.trained_on == len(digits("train")[1])
 
 
 def test_the_choice_is_made_on_validation_images_and_the_test_images_are_used_once(monkeypatch) -> None:
-    ASKED.clear()
+    PREDICTION_COUNTS.clear()
     monkeypatch.setitem(
-        CANDIDATES, "tree", ClassifierCandidate("tree", watched, ({"depth": 1}, {"depth": 12}, {"depth": 2}))
+        CANDIDATES, "tree", ClassifierCandidate("tree", recording_tree, ({"depth": 1}, {"depth": 12}, {"depth": 2}))
     )
     comparison = compare("digits", only=["tree"])
     assert comparison.rows[0].chosen == {"depth": 12}
-    held = round(comparison.train / 6)
-    assert ASKED[-1] == comparison.test
-    assert all(abs(n - held) <= 10 for n in ASKED[:-1])  # rounded class by class
-    assert len(ASKED) == 4
+    n_validation = round(comparison.train / 6)
+    assert PREDICTION_COUNTS[-1] == comparison.test
+    assert all(abs(n - n_validation) <= 10 for n in PREDICTION_COUNTS[:-1])  # rounded class by class
+    assert len(PREDICTION_COUNTS) == 4
 
 
-def test_limits_are_kept_and_shown(monkeypatch) -> None:
+def test_a_limit_of_training_images_is_applied_and_reported(monkeypatch) -> None:
     monkeypatch.setitem(CANDIDATES, "svm", CANDIDATES["svm"]._replace(limit=200, choices=({"cost": 1},)))
     comparison = compare("digits", only=["svm"])
     assert comparison.rows[0].trained_on == 200
@@ -57,7 +57,7 @@ def test_limits_are_kept_and_shown(monkeypatch) -> None:
     assert 0.8 < comparison.rows[0].accuracy < SVC(C=1).fit(*digits("train")).score(*digits("test"))
 
 
-def test_mistakes_are_named() -> None:
+def test_unknown_classifiers_and_data_sets_are_refused() -> None:
     with pytest.raises(PellucidError, match="no classifier 'forrest'; did you mean 'forest'"):
         compare("digits", only=["forrest"])
     with pytest.raises(PellucidError, match="unknown data set 'xor'"):

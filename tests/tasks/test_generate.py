@@ -13,12 +13,12 @@ from pellucid.data import Arrays
 from pellucid.errors import PellucidError
 from pellucid.generators import Generator
 from pellucid.tasks.generate.measure import evaluate_generator, is_generator, write_samples
-from pellucid.tasks.generate.report import nearest_images, sample, walk
+from pellucid.tasks.generate.report import latent_walk, nearest_images, sample
 from tests.generators.small import FAMILIES, SHAPE, gan
 
 
 @dataclass(frozen=True)
-class Copies(Generator):
+class CopyingGenerator(Generator):
     """Draws training images: the index is the first latent number's rank."""
 
     def gradients(self, params, batch, mode):
@@ -32,51 +32,51 @@ class Copies(Generator):
         return images[(z[:, 0].sigmoid() * len(images)).long()]
 
 
-def pictures(count: int, seed: int) -> Tensor:
+def random_images(count: int, seed: int) -> Tensor:
     return torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
 
 
-def arrays(images: Tensor) -> Arrays:
+def as_source(images: Tensor) -> Arrays:
     return Arrays(images, torch.zeros(len(images)), None, "")
 
 
 def test_copies_of_training_images_are_found_by_their_distance() -> None:
-    train, test = pictures(40, 0), pictures(30, 1)
-    model = Model(Copies(Dense(1), 2), input_shape=(1, 28, 28))
+    train, test = random_images(40, 0), random_images(30, 1)
+    model = Model(CopyingGenerator(Dense(1), 2), input_shape=(1, 28, 28))
     model.params["generator"]["images"].copy_(train)
-    actual = evaluate_generator(model, arrays(train), arrays(test), "mnist", count=60)
+    actual = evaluate_generator(model, as_source(train), as_source(test), "mnist", count=60)
     assert actual.nearest == pytest.approx(0, abs=1e-3)
     expected = (test[:, None] - train[None]).flatten(2).norm(dim=2).min(1).values.mean()
     assert actual.nearest_test == pytest.approx(float(expected), rel=1e-5)
     assert (actual.n, actual.parzen.samples, actual.parzen.points, actual.parzen.chosen) == (60, 60, 27, 3)
 
     classifier = Model.load(shipped_files.pretrained_file("mnist-conv"))
-    answers = classifier.predict(sample(model, 60, seed=1)).argmax(1)
+    predicted = classifier.predict(sample(model, 60, seed=1)).argmax(1)
     assert actual.classifier == "mnist-conv"
     assert actual.variety is not None
-    assert actual.variety.shares == pytest.approx((answers.bincount(minlength=10) / 60).tolist())
-    other = evaluate_generator(model, arrays(train), arrays(test), "other", count=60)
+    assert actual.variety.shares == pytest.approx((predicted.bincount(minlength=10) / 60).tolist())
+    other = evaluate_generator(model, as_source(train), as_source(test), "other", count=60)
     assert (other.classifier, other.variety, other.frechet) == ("", None, None)
     assert other.parzen == actual.parzen
 
 
 def test_the_nearest_image_is_found_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.tasks.generate.report.BATCH", 7)
-    train, points = pictures(40, 0), pictures(5, 1)
-    result, distances = nearest_images(points, arrays(train))
-    apart = np.linalg.norm(points.flatten(1).numpy()[:, None] - train.flatten(1).numpy()[None], axis=2)
-    assert torch.equal(result, train[apart.argmin(1)])
-    np.testing.assert_allclose(distances, apart.min(1), rtol=1e-5)
+    monkeypatch.setattr("pellucid.tasks.generate.report.BATCH_SIZE", 7)
+    train, samples = random_images(40, 0), random_images(5, 1)
+    result, distances = nearest_images(samples, as_source(train))
+    all_distances = np.linalg.norm(samples.flatten(1).numpy()[:, None] - train.flatten(1).numpy()[None], axis=2)
+    assert torch.equal(result, train[all_distances.argmin(1)])
+    np.testing.assert_allclose(distances, all_distances.min(1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["gan", "gmmn"])
 def test_a_walk_begins_and_ends_at_the_latent_vectors(family: str) -> None:
     model = Model(FAMILIES[family](), input_shape=SHAPE)
     rng = torch.Generator().manual_seed(4 + 1)
-    ends = model.objective.draw(model.params, model.objective.latents(2, rng, torch.zeros(())))
-    way = walk(model, seed=4, steps=5)
-    assert way.shape == (5, *SHAPE)
-    torch.testing.assert_close(way[[0, -1]], ends, rtol=1e-4, atol=1e-5)
+    end_images = model.objective.draw(model.params, model.objective.latents(2, rng, torch.zeros(())))
+    images = latent_walk(model, seed=4, steps=5)
+    assert images.shape == (5, *SHAPE)
+    torch.testing.assert_close(images[[0, -1]], end_images, rtol=1e-4, atol=1e-5)
 
 
 def test_samples_are_written_side_by_side(tmp_path) -> None:

@@ -37,45 +37,45 @@ def folder(tmp_path):
     return tmp_path
 
 
-def model():
+def build_model():
     net = Sequential(conv=Conv2d(3, 1))
     return Model(Regression(net, L1("mean"), to="image"), input_shape=(LABELS + 1, 32, 32), seed=1)
 
 
-def read(folder):
+def read_photos(folder):
     photos = np.stack([np.asarray(Image.open(file)) for file in sorted((folder / "val").iterdir())]) / 255
     return photos, np.asarray(Image.open(folder / "valannot" / "0.png"))
 
 
 def test_images_of_flat_colours_have_the_mean_colour_of_each_label(folder):
-    result, (photos, mask) = evaluate(model(), str(folder)), read(folder)
+    result, (photos, mask) = evaluate(build_model(), str(folder)), read_photos(folder)
     flat = np.empty_like(photos)
     for label in range(LABELS + 1):
         flat[:, mask == label] = photos[:, mask == label].mean((0, 1))
     assert result["psnr_flat"] == pytest.approx(-10 * np.log10(((flat - photos) ** 2).mean()), abs=1e-4)
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
-    similar = [structural_similarity(a, b, data_range=1, **options) for a, b in zip(flat, photos, strict=True)]
-    assert result["ssim_flat"] == pytest.approx(np.mean(similar), abs=1e-4)
+    similarities = [structural_similarity(a, b, data_range=1, **options) for a, b in zip(flat, photos, strict=True)]
+    assert result["ssim_flat"] == pytest.approx(np.mean(similarities), abs=1e-4)
     assert (result["n"], result["n_tiles"], result["backbone"]) == (3, 6, "cifar")
     assert result["psnr"] < result["psnr_flat"]
     assert result["frechet"] > 0
 
 
 @dataclass(frozen=True)
-class Known(Regression):
+class StoredPhotos(Regression):
     """Returns the photos in their order."""
 
     def predict(self, params, images, hints=None):
-        return KNOWN.pop(0)
+        return PHOTOS.pop(0)
 
 
-KNOWN = []
+PHOTOS = []
 
 
 def test_the_original_photos_have_the_best_scores(folder):
-    KNOWN[:] = torch.tensor(read(folder)[0]).float().permute(0, 3, 1, 2).unsqueeze(1)
-    it = Model(Known(Sequential(conv=Conv2d(3, 1)), L1("mean"), to="image"), input_shape=(LABELS + 1, 32, 32))
-    evaluation = evaluate(it, str(folder))
+    PHOTOS[:] = torch.tensor(read_photos(folder)[0]).float().permute(0, 3, 1, 2).unsqueeze(1)
+    model = Model(StoredPhotos(Sequential(conv=Conv2d(3, 1)), L1("mean"), to="image"), input_shape=(LABELS + 1, 32, 32))
+    evaluation = evaluate(model, str(folder))
     assert evaluation["psnr"] == float("inf")
     assert evaluation["ssim"] == pytest.approx(1)
     assert evaluation["frechet"] == pytest.approx(0, abs=1e-4)
@@ -90,18 +90,18 @@ def test_tiles_lie_beside_each_other():
     assert tiles(photo[..., :10]).shape == (1, 1, 60, 10)
 
 
-def test_labels_beyond_the_models_are_refused(folder):
+def test_labels_that_the_model_lacks_are_refused(folder):
     Image.fromarray(np.full((70, 130), LABELS + 1, np.uint8)).save(folder / "valannot" / "1.png")
     with pytest.raises(PellucidError, match=r"1.png has the label 4, but the model has labels 0 to 3"):
-        evaluate(model(), str(folder))
+        evaluate(build_model(), str(folder))
 
 
 def test_the_command_prints_the_figures(folder, capsys, monkeypatch):
-    monkeypatch.setitem(registry.REGISTERED, "Known", Known)
-    it = model()
-    it.save(folder / "m.safetensors")
+    monkeypatch.setitem(registry.REGISTERED, "StoredPhotos", StoredPhotos)
+    model = build_model()
+    model.save(folder / "m.safetensors")
     assert main(["evaluate", str(folder / "m.safetensors"), "--data", str(folder), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["n"] == 3
+    output = json.loads(capsys.readouterr().out)
+    assert output["n"] == 3
     assert main(["evaluate", str(folder / "m.safetensors"), "--data", str(folder)]) == 0
-    assert f"{said['psnr']:.4g}" in capsys.readouterr().out
+    assert f"{output['psnr']:.4g}" in capsys.readouterr().out

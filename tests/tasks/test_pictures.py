@@ -23,7 +23,7 @@ from tests.tasks.gestures.colours import BLUE, GREEN, GREY, RED, SIDE, colour_mo
 COLOURS = {"red": RED, "green": GREEN, "blue": BLUE}
 
 
-def collection(root: Path, count: int = 2) -> Path:
+def write_collection(root: Path, count: int = 2) -> Path:
     """CLASS/IMAGE, `count` of each, every one another shade and size."""
     for name, colour in COLOURS.items():
         for k in range(count):
@@ -32,14 +32,14 @@ def collection(root: Path, count: int = 2) -> Path:
     return root
 
 
-def pictures_of(root: Path) -> int:
+def count_pictures(root: Path) -> int:
     return sum(1 for _ in root.rglob("*.png"))
 
 
-@pytest.mark.parametrize("inside", [False, True])
-def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_alone(tmp_path, inside):
+@pytest.mark.parametrize("in_run_folder", [False, True])
+def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_alone(tmp_path, in_run_folder):
     run = tmp_path / "run"
-    folder = (run if inside else tmp_path) / "pictures"
+    folder = (run if in_run_folder else tmp_path) / "pictures"
     for name in ("test/a/1.png", "test/b/2.png"):
         (folder / name).parent.mkdir(parents=True)
         Image.new("L", (8, 8), 200).save(folder / name)
@@ -51,7 +51,7 @@ def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_
     assert len(held_out(model, None)) == 2, "what was made in this process is the user's own"
     model.save(run / "weights" / "best.safetensors")
     loaded = Model.load(run / "weights" / "best.safetensors")
-    if inside:
+    if in_run_folder:
         assert len(held_out(loaded, None)) == 2
         model.save(tmp_path / "alone.safetensors")
         loaded = Model.load(tmp_path / "alone.safetensors")
@@ -60,34 +60,34 @@ def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_
     assert len(held_out(loaded, str(folder))) == 2
 
 
-@pytest.mark.parametrize("place", ["model.safetensors", "models/model.safetensors", "weights/model.safetensors"])
-def test_a_recipe_near_a_weights_file_makes_no_run_folder(tmp_path, place):
-    collection(tmp_path / "pictures")
+@pytest.mark.parametrize("weights_path", ["model.safetensors", "models/model.safetensors", "weights/model.safetensors"])
+def test_a_recipe_beside_a_weights_file_does_not_make_a_run_folder(tmp_path, weights_path):
+    write_collection(tmp_path / "pictures")
     (tmp_path / "recipe.toml").write_text("")
-    made, file = colour_model(), tmp_path / place
-    made.preprocess["data"] = str(tmp_path / "pictures")
-    file.parent.mkdir(exist_ok=True)
-    made.save(file)
+    model, path = colour_model(), tmp_path / weights_path
+    model.preprocess["data"] = str(tmp_path / "pictures")
+    path.parent.mkdir(exist_ok=True)
+    model.save(path)
     with pytest.raises(PellucidError, match="outside its run folder, which is not opened"):
-        held_out(Model.load(file), None)
+        held_out(Model.load(path), None)
 
 
 def test_all_pictures_of_a_folder_without_splits_are_used(tmp_path: Path):
-    test_data = held_out(colour_model(), str(collection(tmp_path / "mine", 3)))
+    test_data = held_out(colour_model(), str(write_collection(tmp_path / "mine", 3)))
     assert (len(test_data), test_data.classes, test_data.skipped) == (9, ("red", "green", "blue"), ())
     assert test_data.y.bincount().tolist() == [3, 3, 3]
 
 
 def test_pictures_are_preprocessed_like_the_training_data(tmp_path: Path):
-    root = collection(tmp_path / "mine", 3)
-    result, trained = held_out(colour_model(), str(root)), load_folder(root, size=(SIDE, SIDE))
-    order = torch.tensor([("red", "green", "blue").index(name) for name in trained.classes])
-    assert torch.equal(result.x, trained.x)
-    assert torch.equal(result.y, order[trained.y])
+    root = write_collection(tmp_path / "mine", 3)
+    result, training_data = held_out(colour_model(), str(root)), load_folder(root, size=(SIDE, SIDE))
+    order = torch.tensor([("red", "green", "blue").index(name) for name in training_data.classes])
+    assert torch.equal(result.x, training_data.x)
+    assert torch.equal(result.y, order[training_data.y])
 
 
 @pytest.mark.parametrize(
-    ("parts", "taken"),
+    ("parts", "expected_part"),
     [
         (("train", "val"), "val"),
         (("train", "test", "val"), "test"),
@@ -96,41 +96,44 @@ def test_pictures_are_preprocessed_like_the_training_data(tmp_path: Path):
         (("test", "valid"), "test"),
     ],
 )
-def test_of_a_folder_with_splits_the_held_out_one_is_used(tmp_path: Path, parts: tuple[str, ...], taken: str):
+def test_of_a_folder_with_splits_the_held_out_one_is_used(tmp_path: Path, parts: tuple[str, ...], expected_part: str):
     for k, part in enumerate(parts):
-        collection(tmp_path / "mine" / part, k + 1)
+        write_collection(tmp_path / "mine" / part, k + 1)
     test_data = held_out(colour_model(), str(tmp_path / "mine"))
-    assert len(test_data) == pictures_of(tmp_path / "mine" / taken)
+    assert len(test_data) == count_pictures(tmp_path / "mine" / expected_part)
 
 
 def test_of_a_training_split_alone_the_held_out_fifth_is_used(tmp_path: Path):
-    collection(tmp_path / "mine/train", 10)
+    write_collection(tmp_path / "mine/train", 10)
     test_data = held_out(colour_model(), str(tmp_path / "mine"))
-    held = load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test
+    expected = load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test
     assert len(test_data) == 6
-    assert torch.equal(test_data.x, held.x)
+    assert torch.equal(test_data.x, expected.x)
 
 
 def test_of_the_training_folder_of_a_model_only_held_out_pictures_are_used(tmp_path: Path):
     model = colour_model()
-    model.preprocess["data"] = str(collection(tmp_path / "mine", 10))
+    model.preprocess["data"] = str(write_collection(tmp_path / "mine", 10))
     assert len(held_out(model, None)) == 6
     assert len(held_out(model, model.preprocess["data"])) == 6
     assert torch.equal(held_out(model, None).x, load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test.x)
 
 
 @pytest.fixture
-def learned(tmp_path: Path) -> tuple[Model, Path]:
+def model_and_folder(tmp_path: Path) -> tuple[Model, Path]:
     """A model that says which of the thirty pictures of its folder were held out: 1 and 4 of each class."""
-    root = collection(tmp_path / "mine", 10)
-    held = [(root / name / f"{k}.png").read_bytes() for name in COLOURS for k in (1, 4)]
+    root = write_collection(tmp_path / "mine", 10)
+    held_out_bytes = [(root / name / f"{k}.png").read_bytes() for name in COLOURS for k in (1, 4)]
     model = colour_model()
-    model.preprocess |= {"data": str(root), "held_out": [hashlib.sha256(one).hexdigest()[:16] for one in held]}
+    model.preprocess |= {
+        "data": str(root),
+        "held_out": [hashlib.sha256(data).hexdigest()[:16] for data in held_out_bytes],
+    }
     return model, root
 
 
-def test_files_listed_as_held_out_by_a_model_are_used_after_others_were_added(learned, capsys):
-    model, root = learned
+def test_files_listed_as_held_out_by_a_model_are_used_after_others_were_added(model_and_folder, capsys):
+    model, root = model_and_folder
     before = held_out(model, None)
     assert before.y.tolist() == [2, 2, 1, 1, 0, 0]
     for k, name in enumerate(COLOURS):
@@ -146,19 +149,19 @@ def test_files_listed_as_held_out_by_a_model_are_used_after_others_were_added(le
     assert capsys.readouterr().err == ""
 
 
-def test_held_out_files_that_are_gone_or_changed_are_reported(learned, capsys):
-    model, root = learned
+def test_held_out_files_that_are_gone_or_changed_are_reported(model_and_folder, capsys):
+    model, root = model_and_folder
     (root / "red/1.png").unlink()
     picture(root / "blue/4.png", RED)
     test_data = held_out(model, None)
     assert test_data.y.bincount().tolist() == [1, 2, 1]
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert f"2 of the 6 pictures that training held out are missing from {root}, or changed; the others" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert f"2 of the 6 pictures that training held out are missing from {root}, or changed; the others" in message
 
 
-def test_evaluation_refuses_training_pictures_in_place_of_held_out_ones(learned):
-    model, root = learned
+def test_evaluation_refuses_training_pictures_in_place_of_held_out_ones(model_and_folder):
+    model, root = model_and_folder
     for name in COLOURS:
         for k in (1, 4):
             (root / name / f"{k}.png").unlink()
@@ -167,11 +170,11 @@ def test_evaluation_refuses_training_pictures_in_place_of_held_out_ones(learned)
     model.preprocess["held_out"] = "groups"
     with pytest.raises(PellucidError, match=r"does not list which files .*\(its held_out is groups\)"):
         held_out(model, None)
-    assert len(held_out(model, str(collection(root.parent / "others")))) == 6, "of another folder, all"
+    assert len(held_out(model, str(write_collection(root.parent / "others")))) == 6, "of another folder, all"
 
 
 def test_a_zip_is_read_in_place(tmp_path: Path):
-    root = collection(tmp_path / "mine")
+    root = write_collection(tmp_path / "mine")
     file = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "mine")
     assert torch.equal(held_out(colour_model(), file).x, held_out(colour_model(), str(root)).x)
 
@@ -183,7 +186,7 @@ def test_pictures_in_subfolders_of_a_class_belong_to_it(tmp_path: Path):
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path):
-    root = collection(tmp_path / "mine")
+    root = write_collection(tmp_path / "mine")
     for name in ("red/0.png", "blue/1.png"):
         (root / name).write_bytes((root / name).read_bytes()[:40])
     (root / "green/notes.txt").write_text("taken on Monday: no image")
@@ -221,28 +224,28 @@ def test_metrics_of_an_empty_set_are_missing(tmp_path: Path):
     picture(tmp_path / "mine/red/1.png", RED)
     red, green, blue = evaluate(colour_model(), str(tmp_path / "mine"))["classes"]
     assert red == {"class": "red", "n": 1, "accuracy": 1.0, "recall": 1.0, "precision": 1.0, "f1": 1.0}
-    for one in (green, blue):
-        assert (one["n"], one["accuracy"], one["recall"], one["precision"], one["f1"]) == (0, None, None, None, None)
+    for row in (green, blue):
+        assert (row["n"], row["accuracy"], row["recall"], row["precision"], row["f1"]) == (0, None, None, None, None)
 
 
-def mixed(root: Path) -> tuple[list[str], list[str]]:
-    """Pictures in their own class folder and in others; return what they are called and what they show."""
-    called = ["red"] * 4 + ["green"] * 3 + ["blue"] * 2
-    shows = ["red", "red", "green", "blue", "green", "red", "green", "blue", "blue"]
-    for k, (name, colour) in enumerate(zip(called, shows, strict=True)):
+def write_mixed_pictures(root: Path) -> tuple[list[str], list[str]]:
+    """Pictures in their own class folder and in others; return the labels of their folders and their colours."""
+    labels = ["red"] * 4 + ["green"] * 3 + ["blue"] * 2
+    colours = ["red", "red", "green", "blue", "green", "red", "green", "blue", "blue"]
+    for k, (name, colour) in enumerate(zip(labels, colours, strict=True)):
         picture(root / name / f"{k}.png", COLOURS[colour])
-    return called, shows
+    return labels, colours
 
 
 def test_metrics_equal_scikit_learns(tmp_path: Path):
-    called, shows = mixed(tmp_path / "mine")
+    labels, predicted = write_mixed_pictures(tmp_path / "mine")
     evaluation = evaluate(colour_model(), str(tmp_path / "mine"))
     names = ["red", "green", "blue"]
-    precision, recall, f1, count = precision_recall_fscore_support(called, shows, labels=names)
-    assert [one["class"] for one in evaluation["classes"]] == names
+    precision, recall, f1, count = precision_recall_fscore_support(labels, predicted, labels=names)
+    assert [row["class"] for row in evaluation["classes"]] == names
     for key, expected in (("precision", precision), ("recall", recall), ("accuracy", recall), ("f1", f1), ("n", count)):
-        np.testing.assert_allclose([one[key] for one in evaluation["classes"]], expected, rtol=1e-12)
-    assert evaluation["macro_f1"] == pytest.approx(f1_score(called, shows, average="macro"))
+        np.testing.assert_allclose([row[key] for row in evaluation["classes"]], expected, rtol=1e-12)
+    assert evaluation["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
     assert evaluation["accuracy"] == pytest.approx(6 / 9)
     model = colour_model()
     images = held_out(model, str(tmp_path / "mine"))
@@ -256,24 +259,24 @@ def test_macro_f1_is_the_mean_over_classes_that_occur(tmp_path: Path):
 
 
 def test_calibration_error_and_confidence_by_hand(tmp_path: Path):
-    mixed(tmp_path / "mine")
-    sure = float(np.exp(6) / (np.exp(6) + 2))  # of every picture
-    plain = evaluate(colour_model(None), str(tmp_path / "mine"))
-    assert plain["confidence"] is None
-    assert plain["ece"] == pytest.approx(sure - 6 / 9, rel=1e-4)
-    calmed = evaluate(colour_model(Confidence(3.0, 0.8)), str(tmp_path / "mine"))
-    calm = float(np.exp(2) / (np.exp(2) + 2))
-    assert calmed["ece"] == pytest.approx(calm - 6 / 9, rel=1e-4)
-    told = {"temperature": 3.0, "threshold": 0.8, "coverage": 0, "accuracy": None, "fitted_here": False}
-    assert calmed["confidence"] == told
-    kept = evaluate(colour_model(Confidence(3.0, 0.7)), str(tmp_path / "mine"))["confidence"]
-    assert (kept["coverage"], kept["accuracy"]) == (1, pytest.approx(6 / 9))
+    write_mixed_pictures(tmp_path / "mine")
+    confidence = float(np.exp(6) / (np.exp(6) + 2))  # of every picture
+    uncalibrated = evaluate(colour_model(None), str(tmp_path / "mine"))
+    assert uncalibrated["confidence"] is None
+    assert uncalibrated["ece"] == pytest.approx(confidence - 6 / 9, rel=1e-4)
+    calibrated = evaluate(colour_model(Confidence(3.0, 0.8)), str(tmp_path / "mine"))
+    calibrated_confidence = float(np.exp(2) / (np.exp(2) + 2))
+    assert calibrated["ece"] == pytest.approx(calibrated_confidence - 6 / 9, rel=1e-4)
+    expected = {"temperature": 3.0, "threshold": 0.8, "coverage": 0, "accuracy": None, "fitted_here": False}
+    assert calibrated["confidence"] == expected
+    results = evaluate(colour_model(Confidence(3.0, 0.7)), str(tmp_path / "mine"))["confidence"]
+    assert (results["coverage"], results["accuracy"]) == (1, pytest.approx(6 / 9))
 
 
 def test_scores_that_are_no_probabilities_have_no_calibration_error(tmp_path: Path):
     model = Model(colour_model().net, "hinge", input_shape=(3, SIDE, SIDE), classes=["red", "green", "blue"])
     model.params = colour_model().params
-    assert evaluate(model, str(collection(tmp_path / "mine")))["ece"] is None
+    assert evaluate(model, str(write_collection(tmp_path / "mine")))["ece"] is None
 
 
 def test_data_of_another_shape_are_reported(tmp_path: Path):

@@ -16,7 +16,7 @@ from pellucid.model import Model
 from pellucid.trace import PassSettings, Trace
 from pellucid.trace.deltas import PIECES_BY_LOSS
 from tests.cases import each
-from tests.losses.cases import CASES, CLASSES, WEIGHTS, classes, outputs
+from tests.losses.cases import CASES, CLASS_WEIGHTS, N_CLASSES, classes, outputs
 from tests.trace.oracle import DotProductLoss, assert_adds_up, checked_value
 
 
@@ -76,12 +76,12 @@ def test_every_loss_has_an_explanation_of_its_terms() -> None:
 
 
 def test_the_terms_of_the_cross_entropy_by_hand() -> None:
-    y, target = outputs(7, CLASSES), classes(7)
+    y, target = outputs(7, N_CLASSES), classes(7)
     trace = trace_loss(SoftmaxCrossEntropy(label_smoothing=0.2), y, target)
     torch.testing.assert_close(trace["loss.probabilities"], y.softmax(1))
     log_a = F.log_softmax(y, 1)
     torch.testing.assert_close(trace["loss.log_likelihood"], log_a[range(7), target])
-    smooth = 0.8 * F.one_hot(target, CLASSES).double() + 0.2 / CLASSES
+    smooth = 0.8 * F.one_hot(target, N_CLASSES).double() + 0.2 / N_CLASSES
     torch.testing.assert_close(trace["loss.targets"], smooth)
     torch.testing.assert_close(trace["loss.cost"], -(smooth * log_a).sum(1) / 7)
 
@@ -90,15 +90,15 @@ def test_auxiliary_outputs_have_their_own_terms() -> None:
     from pellucid.combine import Fork
     from pellucid.layers import Dense
 
-    net = Fork(main=Dense(CLASSES), extra=Dense(CLASSES))
+    net = Fork(main=Dense(N_CLASSES), extra=Dense(N_CLASSES))
     params, _ = net.init((6,), torch.Generator().manual_seed(1))
     params = {name: {k: v.double() for k, v in leaves.items()} for name, leaves in params.items()}
     x, target = outputs(4, 6), classes(4)
-    trace = Trace(PassSettings(net, params, x, target, AuxiliaryCrossEntropy(weight=0.4, class_weights=WEIGHTS)))
+    trace = Trace(PassSettings(net, params, x, target, AuxiliaryCrossEntropy(weight=0.4, class_weights=CLASS_WEIGHTS)))
     outputs_of_heads = [
         F.linear(x, params[name]["weight"], params[name]["bias"]).requires_grad_() for name in ("main", "extra")
     ]
-    weights = torch.tensor(WEIGHTS).double()
+    weights = torch.tensor(CLASS_WEIGHTS).double()
     value = F.cross_entropy(outputs_of_heads[0], target, weights) + 0.4 * F.cross_entropy(
         outputs_of_heads[1], target, weights
     )

@@ -13,7 +13,7 @@ from pellucid.trace import Trace
 from pellucid.trace.record import TracedElement
 from tests.combine.random_networks import networks
 from tests.combine.test_random_networks import inputs
-from tests.oracle import Sample, difference, ours
+from tests.oracle import Sample, difference, forward_backward
 from tests.trace.oracle import assert_adds_up, autograd_gradients, draw_elements, trace_sample
 
 
@@ -25,7 +25,7 @@ def test_random_networks_are_explained(network: tuple[Layer, Any], train: bool, 
     sample = Sample(net, shape, train=train, make=inputs)
     trace = trace_sample(sample, batch)
     params, x = sample.inputs(batch)
-    _, _, dx, dparams = ours(net, params, x, sample.mode(), trace.dy)
+    _, _, dx, dparams = forward_backward(net, params, x, sample.mode(), trace.dy)
     for path, leaf in dx.items():
         assert torch.equal(trace[f"dx.{path}".rstrip(".")], leaf), "the trace computes what training computes"
     for path, leaf in dparams.items():

@@ -9,10 +9,10 @@ from pellucid.errors import PellucidError
 from pellucid.generators import l1, pix2pix, zhang
 from pellucid.layers import Mode
 from pellucid.nested import flatten
-from pellucid.objective import merged
-from tests.generators.test_translation import photos
+from pellucid.objective import merge_turns
+from tests.generators.test_translation import smooth_images
 
-IMAGES = photos(2, 16, 16).float()
+IMAGES = smooth_images(2, 16, 16).float()
 
 
 def make_model(objective):
@@ -22,7 +22,7 @@ def make_model(objective):
 def test_trace_of_the_generator_update_contains_both_networks():
     model = make_model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, l1=0.0))
     trace = model.trace(IMAGES, torch.zeros(2), train=False)
-    losses, dparams = merged(model.objective.gradients(model.params, Batch(IMAGES.double(), None), Mode()))
+    losses, dparams = merge_turns(model.objective.gradients(model.params, Batch(IMAGES.double(), None), Mode()))
     torch.testing.assert_close(trace["loss"], losses["generator"])
     for path, gradient in flatten(dparams["generator"]).items():
         layer, _, name = path.rpartition(".")
@@ -34,7 +34,7 @@ def test_trace_of_the_generator_update_contains_both_networks():
 def test_trace_of_a_regression_contains_its_loss():
     model = make_model(l1(width=2, levels=2))
     trace = model.trace(IMAGES, torch.zeros(2), train=False)
-    losses, _ = merged(model.objective.gradients(model.params, Batch(IMAGES.double(), None), Mode()))
+    losses, _ = merge_turns(model.objective.gradients(model.params, Batch(IMAGES.double(), None), Mode()))
     torch.testing.assert_close(trace["loss"], losses["loss"])
 
 

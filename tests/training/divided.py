@@ -17,16 +17,16 @@ from pellucid.optim.regularizers import L1, L2
 from pellucid.training import fit
 from pellucid.training.distributed import processes
 from pellucid.training.step import TrainingStep
-from tests.training.sharded import trained
+from tests.training.sharded import train_case
 from tests.training.small import digits
 
-NAMES = ("lenet", "dropout, schedule, clipping, average", "pix2pix", *(f"optimizer {name}" for name in OPTIMIZERS))
+CASE_NAMES = ("lenet", "dropout, schedule, clipping, average", "pix2pix", *(f"optimizer {name}" for name in OPTIMIZERS))
 
 
 AMSGRAD = AdamW(0.01, amsgrad=True)
 
 
-def everything(optimizer: Optimizer = AMSGRAD) -> Model:
+def model_with_all_settings(optimizer: Optimizer = AMSGRAD) -> Model:
     """Return a model with regularizers, factors of the learning rate, frozen weights and AMSGrad."""
     net = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(20), ReLU(), Dense(10))
     rules = L1(1e-3), L2(1e-2, decoupled=True), MaxNorm(1.0)
@@ -39,32 +39,32 @@ def everything(optimizer: Optimizer = AMSGRAD) -> Model:
 
 def weights(shards: int, shard_optimizer: bool) -> dict[str, str]:
     """Return the hash of the weights of some cases."""
-    result = {name: trained(name, shards=shards, shard_optimizer=shard_optimizer).sha256() for name in NAMES}
-    model = everything()
+    hashes = {name: train_case(name, shards=shards, shard_optimizer=shard_optimizer).sha256() for name in CASE_NAMES}
+    model = model_with_all_settings()
     model.fit(digits(0, 50), epochs=2, batch_size=20, shards=shards, shard_optimizer=shard_optimizer, verbose=False)
-    return {**result, "everything": model.sha256()}
+    return {**hashes, "everything": model.sha256()}
 
 
-def sizes_of_state(shard_optimizer: bool) -> list[int]:
+def state_sizes(shard_optimizer: bool) -> list[int]:
     """Return the number of values of the optimizer's state in each process."""
     steps: list[TrainingStep] = []
-    of = TrainingStep.of
-    fit.TrainingStep.of = lambda *arguments: steps.append(of(*arguments)) or steps[0]
-    everything().fit(digits(0, 50), epochs=1, shard_optimizer=shard_optimizer, verbose=False)
-    return processes().from_all(sum(tensor.numel() for _, _, tensor in steps[0].memory()))
+    make_step = TrainingStep.of
+    fit.TrainingStep.of = lambda *arguments: steps.append(make_step(*arguments)) or steps[0]
+    model_with_all_settings().fit(digits(0, 50), epochs=1, shard_optimizer=shard_optimizer, verbose=False)
+    return processes().from_all(sum(tensor.numel() for _, _, tensor in steps[0].state_tensors()))
 
 
-def resumed(run: Path, epochs: int, shard_optimizer: bool) -> str:
+def train_resumed(run: Path, epochs: int, shard_optimizer: bool) -> str:
     """Train from 6 shards in a run folder, from its last checkpoint on; return the hash of the weights."""
     fit.TICK = 0.0  # a checkpoint after every step
-    model = everything()
+    model = model_with_all_settings()
     options = {"run": run, "resume": True, "shards": 6, "shard_optimizer": shard_optimizer, "verbose": False}
     model.fit(digits(0, 60), epochs=epochs, batch_size=24, checkpoint_seconds=0.0, **options)
     return model.sha256()
 
 
 @dataclass(frozen=True)
-class ByNorm(Adam):
+class NormalizedAdam(Adam):
     """Adam with gradients of norm 1, which no value's update can do without the others."""
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
@@ -72,7 +72,7 @@ class ByNorm(Adam):
 
 
 @dataclass(frozen=True)
-class Signs(Optimizer):
+class SignOptimizer(Optimizer):
     """An optimizer of a user's that updates each value by itself."""
 
     elementwise: ClassVar[bool] = True
@@ -86,11 +86,11 @@ class Signs(Optimizer):
             param.sub_(mean.lerp_(grad, 0.1).sign(), alpha=lr)
 
 
-def of_users(shard_optimizer: bool) -> list[str]:
+def train_user_optimizers(shard_optimizer: bool) -> list[str]:
     """Return the message about an optimizer, and the hash of the weights that another learned."""
     result: list[str] = []
-    for optimizer in (ByNorm(), Signs()):
-        model = everything(optimizer)
+    for optimizer in (NormalizedAdam(), SignOptimizer()):
+        model = model_with_all_settings(optimizer)
         try:
             model.fit(digits(0, 20), epochs=1, shards=2, shard_optimizer=shard_optimizer, verbose=False)
             result.append(model.sha256())

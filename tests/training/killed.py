@@ -10,7 +10,7 @@ from pellucid.run.folder import RunFolder
 from pellucid.training import fit
 from pellucid.training.callbacks import Callback
 from pellucid.training.checkpoint import SavedState
-from tests.forked import forked
+from tests.forked import run_forked
 from tests.training.small import digits, flip, small_conv
 
 EPOCHS = 12
@@ -24,22 +24,22 @@ class Kill(Callback):
 
     def __init__(self, run, count):
         self.last, self.count = RunFolder(run).last, count
-        self.written, self.found, self.steps = 0, self._identity(), 0
+        self.checkpoints_written, self.file_id, self.steps_after = 0, self._checkpoint_id(), 0
 
     def on_step(self, training):
-        result = self._identity()
-        self.written += result != self.found
-        self.found = result
-        self.steps += self.written >= self.count > 0
-        if self.steps == 2:
+        file_id = self._checkpoint_id()
+        self.checkpoints_written += file_id != self.file_id
+        self.file_id = file_id
+        self.steps_after += self.checkpoints_written >= self.count > 0
+        if self.steps_after == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _identity(self):
+    def _checkpoint_id(self):
         """What changes with each checkpoint: every one is a new file."""
         if not self.last.exists():
             return None
-        result = self.last.stat()
-        return result.st_ino, result.st_mtime_ns
+        file_stat = self.last.stat()
+        return file_stat.st_ino, file_stat.st_mtime_ns
 
 
 def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> tuple[Any, list[int]]:
@@ -49,24 +49,24 @@ def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> 
     """
     steps, result = [], None
     for count in [*(5 * kill - 2 for kill in range(1, kills + 1)), 0]:
-        code, result = forked(_take_up, train, run, count)
-        assert code == (-signal.SIGKILL if count else 0)
+        exit_code, result = run_forked(_resume_and_kill, train, run, count)
+        assert exit_code == (-signal.SIGKILL if count else 0)
         if count:
             steps.append(SavedState(RunFolder(run).last).progress["step"])
     return result, steps
 
 
-def _take_up(train: Callable[..., Any], run: Path, count: int) -> Any:
+def _resume_and_kill(train: Callable[..., Any], run: Path, count: int) -> Any:
     """Continue a training; kill this process in the second step after `count` checkpoints, 0 for never."""
     if count:
         fit.TICK = 0.0  # a checkpoint after every step
     return train(run, [Kill(run, count)])
 
 
-def train(run, extra=()):
+def train(run, callbacks=()):
     model = small_conv()
     model.fit(
-        digits(), epochs=EPOCHS, batch_size=20, validation=digits(300, 350), augment=flip, callbacks=extra,
+        digits(), epochs=EPOCHS, batch_size=20, validation=digits(300, 350), augment=flip, callbacks=callbacks,
         run=run, resume=True, checkpoint_seconds=0.0, verbose=False,
     )  # fmt: skip
     return model.sha256()

@@ -18,7 +18,7 @@ from pellucid.training import evaluate
 from tests.objectives import OBJECTIVES, random_batch
 from tests.training.small import digits, small_conv
 
-BATCHES = 2  # random batches of an objective, which make one batch of the training
+BATCH_COUNT = 2  # random batches of an objective, which make one batch of the training
 EPOCHS = 2
 
 
@@ -29,7 +29,7 @@ class Examples:
     checksum = "random"
 
     def __init__(self, objective: Any) -> None:
-        batches = [random_batch(objective, seed) for seed in range(BATCHES)]
+        batches = [random_batch(objective, seed) for seed in range(BATCH_COUNT)]
         self.images = torch.cat([batch.images for batch in batches])
         self.targets = [target for batch in batches for target in batch.targets]
         self.is_tensor = isinstance(batches[0].targets, torch.Tensor)
@@ -48,7 +48,7 @@ def classifier(net: Any, size: int, channels: int, optimizer: str = "adam") -> t
     return Model(net, optimizer=OPTIMIZERS[optimizer](0.01), input_shape=(channels, size, size), seed=1), x, y
 
 
-def of_objective(name: str) -> tuple[Model, Any, Any]:
+def objective_case(name: str) -> tuple[Model, Any, Any]:
     objective = OBJECTIVES[name]()
     data = Examples(objective)
     return Model(objective, optimizer=OPTIMIZERS["adam"](0.001), input_shape=data.images.shape[1:], seed=1), data, None
@@ -68,15 +68,15 @@ def small_digits() -> tuple[Model, Any, Any]:
 
 def stream() -> tuple[Model, Any, Any]:
     data = digits(0, 30)
-    rows = DataLoader(TensorDataset(data.x, data.y), batch_size=12)
-    return small_conv(input_shape=(1, 8, 8)), rows, None
+    loader = DataLoader(TensorDataset(data.x, data.y), batch_size=12)
+    return small_conv(input_shape=(1, 8, 8)), loader, None
 
 
-def twice() -> tuple[Model, Any, Any]:
+def shared_layers() -> tuple[Model, Any, Any]:
     """Return a network whose first layers are used for two inputs, so that their gradients are not handed over."""
-    arms = Fork(left=Identity(), right=ReLU())
-    arm = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(6))
-    return classifier(Sequential(arms, Shared(arm), Concat(), Dense(10)), 8, 1)
+    branches = Fork(left=Identity(), right=ReLU())
+    shared_branch = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(6))
+    return classifier(Sequential(branches, Shared(shared_branch), Concat(), Dense(10)), 8, 1)
 
 
 CASES: dict[str, Callable[[], tuple[Model, Any, Any]]] = {
@@ -85,52 +85,52 @@ CASES: dict[str, Callable[[], tuple[Model, Any, Any]]] = {
     "resnet20": lambda: classifier(resnet20(), 32, 3),
     "mobilenet_v2": lambda: classifier(mobilenet_v2(10, 0.25), 32, 3),
     "fcn8": segmenter,
-    "twice": twice,
+    "shared layers": shared_layers,
     "dropout, schedule, clipping, average": small_digits,
     "stream": stream,
     **{f"optimizer {name}": partial(classifier, mlp((64, 20, 10)), 8, 1, name) for name in OPTIMIZERS},
-    **{name: partial(of_objective, name) for name in OBJECTIVES if not OBJECTIVES[name]().indivisible},
+    **{name: partial(objective_case, name) for name in OBJECTIVES if not OBJECTIVES[name]().indivisible},
 }
 
 
-def trained(name: str, **options: Any) -> Model:
+def train_case(name: str, **options: Any) -> Model:
     """Return the model of a case, trained for a few epochs with an uneven last batch where there is one."""
     model, x, y = CASES[name]()
     model.fit(x, y, epochs=EPOCHS, batch_size=min(len(x), 12), verbose=False, **options)
     return model
 
 
-def history(name: str, **options: Any) -> str:
+def train_history(name: str, **options: Any) -> str:
     """Return losses and metrics of all epochs of a case, in several batches of held-out examples, with all digits."""
     evaluate.MAX_BATCH = 3
     model, x, y = CASES[name]()
-    held = x if y is None else (x, y)
+    validation = x if y is None else (x, y)
     size = 4 if isinstance(x, Examples) else 12  # shards of one example have no variance
-    fitted = model.fit(x, y, validation=held, epochs=2, batch_size=size, verbose=False, **options)
-    columns = [name for name in fitted.rows[0] if name.startswith(("train_", "val_"))]
-    return repr([{name: row[name] for name in columns} for row in fitted.rows])
+    history = model.fit(x, y, validation=validation, epochs=2, batch_size=size, verbose=False, **options)
+    columns = [name for name in history.rows[0] if name.startswith(("train_", "val_"))]
+    return repr([{name: row[name] for name in columns} for row in history.rows])
 
 
 def weights(shards: int) -> dict[str, str]:
     """Return the hash of the weights of each case."""
-    return {name: trained(name, shards=shards).sha256() for name in CASES}
+    return {name: train_case(name, shards=shards).sha256() for name in CASES}
 
 
 def weights_by_bucket(shards: int) -> dict[str, str]:
     """Return the hash of the weights of networks with batch norm for some sizes of the buckets, from one value up."""
     sizes = {"a value": 1e-6, "some": 0.02, "all": 1000.0}
     return {
-        f"{name}, {size}": trained(name, shards=shards, bucket_mb=sizes[size]).sha256()
-        for name in ("twice", "resnet20")
+        f"{name}, {size}": train_case(name, shards=shards, bucket_mb=sizes[size]).sha256()
+        for name in ("shared layers", "resnet20")
         for size in sizes
     }
 
 
-def weights_of_some(shards: int) -> dict[str, str]:
+def weights_of_few_cases(shards: int) -> dict[str, str]:
     """Return the hash of the weights of a few cases, which take little time."""
-    return {name: trained(name, shards=shards).sha256() for name in ("mlp", "lenet", "optimizer adam")}
+    return {name: train_case(name, shards=shards).sha256() for name in ("mlp", "lenet", "optimizer adam")}
 
 
 def histories(shards: int) -> dict[str, str]:
     """Return the history of each case; optimizers do not differ in what is measured."""
-    return {name: history(name, shards=shards) for name in CASES if not name.startswith("optimizer")}
+    return {name: train_history(name, shards=shards) for name in CASES if not name.startswith("optimizer")}

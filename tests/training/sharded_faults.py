@@ -15,15 +15,15 @@ from pellucid.training import distributed
 from pellucid.training.distributed import processes
 from tests.training.small import digits, small_conv, small_mlp
 
-STEP = 3
-SECONDS = 2  # after which a process counts as lost
+FAULT_STEP = 3
+TIMEOUT_SECONDS = 2  # after which a process counts as lost
 
 
-def is_mistaken():
+def is_faulty_process():
     return os.environ.get("RANK") == "1"
 
 
-class Augmentation:
+class FaultyAugmentation:
     """An augmentation that makes a mistake in a step."""
 
     def __init__(self, fault):
@@ -31,7 +31,7 @@ class Augmentation:
 
     def __call__(self, images, rng):
         self.calls += 1
-        if not is_mistaken() or self.calls != STEP:
+        if not is_faulty_process() or self.calls != FAULT_STEP:
             return images
         if self.fault in ("SIGKILL", "SIGTERM", "SIGINT"):
             os.kill(os.getpid(), getattr(signal, self.fault))
@@ -44,22 +44,22 @@ class Augmentation:
 
 def train(fault):
     """Train with a mistake, and return the first row of the history."""
-    with processes().answering_within(SECONDS):
-        model, augment = small_mlp(), Augmentation(fault)
+    with processes().answering_within(TIMEOUT_SECONDS):
+        model, augment = small_mlp(), FaultyAugmentation(fault)
         return model.fit(digits(), epochs=3, batch_size=30, augment=augment, verbose=False).rows[0]
 
 
 def train_otherwise(difference):
     """Train with another setting in the second process."""
-    other = difference if is_mistaken() else ""
-    torch.set_num_threads(2 if other == "number of threads" else 1)
-    if other.startswith("version of "):
-        library = {"PyTorch": torch, "Pellucid": distributed, "NumPy": np, "Pillow": PIL}[other.split()[-1]]
+    change = difference if is_faulty_process() else ""
+    torch.set_num_threads(2 if change == "number of threads" else 1)
+    if change.startswith("version of "):
+        library = {"PyTorch": torch, "Pellucid": distributed, "NumPy": np, "Pillow": PIL}[change.split()[-1]]
         library.__version__ = "0.0.0"
-    data = digits(1, 301) if other == "data" else digits()
-    model = small_mlp(seed=int(other == "seed"), clip=1.0 if other == "clipping" else None)
-    options = {"bucket_mb": 3.0} if other == "bucket_mb" else {"shard_optimizer": other == "shard_optimizer"}
-    model.fit(data, epochs=1, batch_size=20 if other == "batch size" else 30, verbose=False, **options)
+    data = digits(1, 301) if change == "data" else digits()
+    model = small_mlp(seed=int(change == "seed"), clip=1.0 if change == "clipping" else None)
+    options = {"bucket_mb": 3.0} if change == "bucket_mb" else {"shard_optimizer": change == "shard_optimizer"}
+    model.fit(data, epochs=1, batch_size=20 if change == "batch size" else 30, verbose=False, **options)
 
 
 def train_interrupted(run, fault):
@@ -69,7 +69,7 @@ def train_interrupted(run, fault):
     """
     model, options = small_conv(), {"run": run, "resume": True, "shards": 2, "verbose": False}
     try:
-        model.fit(digits(0, 150), epochs=3, batch_size=30, augment=Augmentation(fault), **options)
+        model.fit(digits(0, 150), epochs=3, batch_size=30, augment=FaultyAugmentation(fault), **options)
     except KeyboardInterrupt as stop:
         return str(stop)
     return model.sha256()
@@ -77,23 +77,25 @@ def train_interrupted(run, fault):
 
 def changed_files(folder):
     """Train a recipe in a folder; return what this process did to files in it."""
-    done = []
+    changes = []
 
-    def hear(event, arguments):
+    def record_write(event, arguments):
         if event == "open":
             path, mode, flags = arguments
             writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if isinstance(flags, int) else "r" not in mode
         else:
             path, writes = (arguments or ("",))[0], event in ("os.rename", "os.mkdir", "os.remove", "os.link")
         if writes and str(path).startswith(str(folder)):
-            done.append(f"{event} {path}")
+            changes.append(f"{event} {path}")
 
-    sys.addaudithook(hear)
+    sys.addaudithook(record_write)
     assert main(["train", "digits", "train.epochs=2", "--out", str(folder)]) == 0
-    return done
+    return changes
 
 
 def train_on_streams():
     """Train on streams whose second batches differ."""
-    batches = [(torch.full((4, 1, 8, 8), value), torch.arange(4)) for value in (0.5, 0.75 if is_mistaken() else 0.25)]
+    batches = [
+        (torch.full((4, 1, 8, 8), value), torch.arange(4)) for value in (0.5, 0.75 if is_faulty_process() else 0.25)
+    ]
     small_mlp().fit(lambda: iter(batches), epochs=1, steps_per_epoch=2, verbose=False)

@@ -54,5 +54,5 @@ class Stopped(Exception):  # noqa: N818
 
 def flip(x, rng):
     """Augment: mirror a random half of the batch."""
-    chosen = torch.rand(len(x), generator=rng) < 0.5
-    return torch.where(chosen[:, None, None, None], x.flip(3), x)
+    is_flipped = torch.rand(len(x), generator=rng) < 0.5
+    return torch.where(is_flipped[:, None, None, None], x.flip(3), x)

@@ -24,14 +24,14 @@ from tests.training.small import digits, small_mlp
 
 NAN, INF = float("nan"), float("inf")
 
-METRICS = "metrics must be names, Metric objects or functions (outputs, targets) -> number"
-KNOWN = (
+METRICS_MESSAGE = "metrics must be names, Metric objects or functions (outputs, targets) -> number"
+KNOWN_METRICS = (
     "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2, miou, boundary_f1, ap, mask_ap, "
     "keypoint_ap, nme, psnr, ssim, colours, delta_e"
 )
 
 
-def refused(call, *args, **options) -> str:
+def error_message(call, *args, **options) -> str:
     with pytest.raises(PellucidError) as caught:
         call(*args, **options)
     assert len(str(caught.value).splitlines()) == 1
@@ -39,7 +39,7 @@ def refused(call, *args, **options) -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [
         ({"epochs": 1.5}, "fit: epochs must be a whole number of at least 1, not 1.5"),
         ({"epochs": "3"}, "fit: epochs must be a whole number of at least 1, not '3'"),
@@ -62,14 +62,14 @@ def refused(call, *args, **options) -> str:
         ({"validation": 1}, "fit: validation must be a fraction between 0 and 1, data, or"),
     ],
 )
-def test_invalid_arguments_of_fit_are_refused(given, said):
+def test_invalid_arguments_of_fit_are_refused(options, message):
     model = small_mlp()
-    assert said in refused(model.fit, digits(), **{"epochs": 1, "batch_size": 10, "verbose": False, **given})
+    assert message in error_message(model.fit, digits(), **{"epochs": 1, "batch_size": 10, "verbose": False, **options})
     assert not model.built
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [
         ({"optimizer": Adam}, "optimizer is the class Adam; give an object of it, such as Adam(...)"),
         ({"optimizer": 0.1}, "optimizer must be of the class Optimizer, not 0.1"),
@@ -79,14 +79,14 @@ def test_invalid_arguments_of_fit_are_refused(given, said):
         ({"schedule": Cosine}, "schedule is the class Cosine"),
         ({"regularizer": L2}, "regularizer is the class L2"),
         ({"regularizer": [L2(0.1), "l1"]}, "regularizer must be of the class Regularizer or MaxNorm, not 'l1'"),
-        ({"metrics": 3}, f"{METRICS}, not 3"),
+        ({"metrics": 3}, f"{METRICS_MESSAGE}, not 3"),
         (
             {"metrics": [["accuracy"]]},
-            f"{METRICS}, not ['accuracy']",
+            f"{METRICS_MESSAGE}, not ['accuracy']",
         ),
         (
             {"metrics": "acuracy"},
-            f"no metric 'acuracy'; known: {KNOWN}; did you mean 'accuracy'?",
+            f"no metric 'acuracy'; known: {KNOWN_METRICS}; did you mean 'accuracy'?",
         ),
         ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
         ({"seed": 1.5}, "seed must be a whole number of at least 0, not 1.5"),
@@ -96,8 +96,8 @@ def test_invalid_arguments_of_fit_are_refused(given, said):
         ({"classes": [0, 1]}, "classes must be their number or a list of their names, not [0, 1]"),
     ],
 )
-def test_invalid_arguments_of_model_are_refused(given, said):
-    assert said in refused(Model, mlp((64, 10)), **given)
+def test_invalid_arguments_of_model_are_refused(options, message):
+    assert message in error_message(Model, mlp((64, 10)), **options)
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,17 @@ def test_metrics_are_found_by_the_names_of_other_libraries(metric, message):
 
 @pytest.mark.parametrize("clip", [0, -1, NAN, INF, "1", True, [1.0]])
 def test_an_invalid_clip_is_refused(clip):
-    said = refused(Model, mlp((64, 10)), clip=clip)
-    assert said.startswith("clip must be a number above 0, or None for no limit, not ")
+    message = error_message(Model, mlp((64, 10)), clip=clip)
+    assert message.startswith("clip must be a number above 0, or None for no limit, not ")
 
 
 def test_an_unknown_precision_is_refused():
-    said = refused(Model, mlp((64, 10)), precision="float16")
-    assert said.startswith("precision must be float32 or bf16")
-    assert "not 'float16'; did you mean 'float" in said
+    message = error_message(Model, mlp((64, 10)), precision="float16")
+    assert message.startswith("precision must be float32 or bf16")
+    assert "not 'float16'; did you mean 'float" in message
 
 
-def test_patience_and_a_text_for_verbose_are_refused_by_fit():
+def test_fit_refuses_patience_and_a_string_for_verbose():
     model = Model(Sequential(Dense(2)))
     with pytest.raises(PellucidError, match=r"fit: no argument 'patience'; give fit\(callbacks=\[EarlyStopping"):
         model.fit(torch.rand(4, 3), [0, 1, 0, 1], epochs=1, patience=3)
@@ -134,42 +134,42 @@ def test_patience_and_a_text_for_verbose_are_refused_by_fit():
 
 
 @pytest.mark.parametrize(
-    ("name", "ours"), [("BatchNorm2d", "BatchNorm"), ("Linear", "Dense"), ("MaxPool", "MaxPool2d")]
+    ("name", "suggestion"), [("BatchNorm2d", "BatchNorm"), ("Linear", "Dense"), ("MaxPool", "MaxPool2d")]
 )
-def test_names_of_other_libraries_suggest_ours(name, ours):
-    with pytest.raises(AttributeError, match=f"has no attribute '{name}'; did you mean '{ours}'"):
+def test_names_of_other_libraries_suggest_ours(name, suggestion):
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}'; did you mean '{suggestion}'"):
         getattr(pellucid, name)
 
 
 def test_a_layer_class_is_refused_as_network():
-    assert "the network is the class Dense; give an object of it" in refused(Model, Dense)
+    assert "the network is the class Dense; give an object of it" in error_message(Model, Dense)
 
 
-def test_one_metric_may_stand_without_a_list_and_whole_numbers_may_be_numpys():
+def test_one_metric_without_a_list_and_numpy_integers_are_accepted():
     model = small_mlp(metrics="accuracy", seed=np.int64(3))
     assert (model.metrics, model.seed) == (("accuracy",), 3)
     history = model.fit(digits(), epochs=np.int64(2), batch_size=np.int32(100), verbose=False)
     assert len(history) == 2
 
 
-def test_early_stopping_may_go_by_the_training_loss_if_it_is_set():
+def test_early_stopping_can_monitor_the_training_loss():
     stopping = EarlyStopping(1, "train_loss", min_delta=1e9)
     history = Model(mlp((64, 10)), optimizer=SGD(0.1)).fit(
         digits(), epochs=9, batch_size=100, callbacks=[stopping], verbose=False
     )
     assert len(history) == 2
     for patience in (0, 1.5, "3"):
-        assert "EarlyStopping: patience must be a whole number of at least 1" in refused(EarlyStopping, patience)
+        assert "EarlyStopping: patience must be a whole number of at least 1" in error_message(EarlyStopping, patience)
 
 
-def test_a_model_is_not_saved_as_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_save_refuses_a_folder_and_a_number_as_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     model = small_mlp(input_shape=(1, 8, 8))
-    assert refused(model.save, ".").startswith(". is a folder; give a file in it, such as model.safetensors")
-    assert f"{tmp_path} is a folder; give a file in it, such as {tmp_path}/model.safetensors" in refused(
+    assert error_message(model.save, ".").startswith(". is a folder; give a file in it, such as model.safetensors")
+    assert f"{tmp_path} is a folder; give a file in it, such as {tmp_path}/model.safetensors" in error_message(
         model.save, tmp_path
     )
-    assert "must be a path, not 3" in refused(model.save, 3)
+    assert "must be a path, not 3" in error_message(model.save, 3)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,29 +178,29 @@ def test_inputs_that_are_not_finite_are_refused_by_every_method(value):
     model, data = small_mlp(input_shape=(1, 8, 8)), digits(0, 20)
     x = data.x.clone()
     x[7, 0, 3, 3] = value
-    said = f"x: example 7 contains {'NaN' if value != value else 'infinity'}; the data must be finite"  # noqa: PLR0124
-    assert said in refused(model.predict, x)
-    assert said in refused(model.predict, x.numpy().astype("float64"))
-    assert said in refused(model.evaluate, x, data.y)
-    assert said in refused(model.verify, x, data.y)
+    message = f"x: example 7 contains {'NaN' if value != value else 'infinity'}; the data must be finite"  # noqa: PLR0124
+    assert message in error_message(model.predict, x)
+    assert message in error_message(model.predict, x.numpy().astype("float64"))
+    assert message in error_message(model.evaluate, x, data.y)
+    assert message in error_message(model.verify, x, data.y)
     before = model.sha256()
-    assert said in refused(model.fit, x, data.y, epochs=1, batch_size=10, verbose=False)
+    assert message in error_message(model.fit, x, data.y, epochs=1, batch_size=10, verbose=False)
     options = {"epochs": 1, "batch_size": 10, "verbose": False, "validation": (x, data.y)}
-    assert "validation: example 7 contains" in refused(model.fit, data, **options)
+    assert "validation: example 7 contains" in error_message(model.fit, data, **options)
     assert model.sha256() == before
 
 
 def test_large_finite_inputs_with_an_infinite_sum_are_accepted():
     x = torch.full((4, 1, 8, 8), 3e38)
     assert small_mlp(input_shape=(1, 8, 8)).predict(torch.zeros_like(x)).shape == (4, 10)
-    assert "contains infinity" in refused(small_mlp(input_shape=(1, 8, 8)).predict, x * 10)
+    assert "contains infinity" in error_message(small_mlp(input_shape=(1, 8, 8)).predict, x * 10)
     from pellucid.training.examples import first_not_finite
 
     assert first_not_finite(x) is None
 
 
 @pytest.mark.parametrize("size", [0, 2.5, "8"])
-def test_batches_of_evaluation_have_whole_sizes(size):
+def test_batch_sizes_of_evaluation_must_be_whole_numbers(size):
     model = small_mlp(input_shape=(1, 8, 8))
-    assert "predict: batch_size must be a whole number" in refused(model.predict, digits(), batch_size=size)
-    assert "evaluate: batch_size must be a whole number" in refused(model.evaluate, digits(), batch_size=size)
+    assert "predict: batch_size must be a whole number" in error_message(model.predict, digits(), batch_size=size)
+    assert "evaluate: batch_size must be a whole number" in error_message(model.evaluate, digits(), batch_size=size)

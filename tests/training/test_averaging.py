@@ -13,63 +13,63 @@ from tests.training.small import StopAt, Stopped, digits, flip, small_conv
 WEIGHT = "conv.weight"
 
 
-class Seen(Callback):
+class WeightRecorder(Callback):
     """A weight after each step, and as the evaluation of each epoch uses it."""
 
     def __init__(self):
-        self.steps, self.epochs = [], []
+        self.weights_by_step, self.weights_by_epoch = [], []
 
     def on_start(self, training):
-        self.first = flatten(training.model.params)[WEIGHT].double()
+        self.initial_weight = flatten(training.model.params)[WEIGHT].double()
 
     def on_step(self, training):
-        self.steps.append(flatten(training.model.params)[WEIGHT].double())
+        self.weights_by_step.append(flatten(training.model.params)[WEIGHT].double())
 
     def on_epoch_end(self, training, row):
-        self.epochs.append(flatten(training.model.params)[WEIGHT].double())
+        self.weights_by_epoch.append(flatten(training.model.params)[WEIGHT].double())
 
 
-def train(model, run=None, extra=(), **options):
-    given = {"validation": digits(90, 120), "augment": flip, "monitor": "", "verbose": False, **options}
-    return model.fit(digits(0, 90), epochs=3, batch_size=30, run=run, callbacks=extra, **given)
+def train(model, run=None, callbacks=(), **options):
+    settings = {"validation": digits(90, 120), "augment": flip, "monitor": "", "verbose": False, **options}
+    return model.fit(digits(0, 90), epochs=3, batch_size=30, run=run, callbacks=callbacks, **settings)
 
 
-def test_epochs_are_evaluated_with_the_averaged_weights_and_training_continues_from_the_others():
-    seen, plain, model = Seen(), Seen(), small_conv(average=0.3)
-    history, other = train(model, extra=[seen]), train(small_conv(), extra=[plain])
-    assert all(map(torch.equal, seen.steps, plain.steps))
-    average, expected = seen.first, []
-    for number, weight in enumerate(seen.steps, 1):
+def test_epochs_are_evaluated_with_averages_and_training_continues_from_the_current_weights():
+    recorder, plain_recorder, model = WeightRecorder(), WeightRecorder(), small_conv(average=0.3)
+    history, plain_history = train(model, callbacks=[recorder]), train(small_conv(), callbacks=[plain_recorder])
+    assert all(map(torch.equal, recorder.weights_by_step, plain_recorder.weights_by_step))
+    average, expected = recorder.initial_weight, []
+    for number, weight in enumerate(recorder.weights_by_step, 1):
         decay = min(0.3, (1 + number) / (10 + number))  # 2/11, 3/12, 0.3, ...
         average = decay * average + (1 - decay) * weight
         expected.append(average)
-    for actual, number in zip(seen.epochs, (3, 6, 9), strict=True):
+    for actual, number in zip(recorder.weights_by_epoch, (3, 6, 9), strict=True):
         assert torch.allclose(actual, expected[number - 1], atol=1e-6)
-    assert history["val_loss"] != other["val_loss"]
-    assert torch.equal(model.weights[WEIGHT].double(), seen.epochs[-1])
+    assert history["val_loss"] != plain_history["val_loss"]
+    assert torch.equal(model.weights[WEIGHT].double(), recorder.weights_by_epoch[-1])
     assert model.evaluate(digits(90, 120))["loss"] == pytest.approx(history["val_loss"][-1])
 
 
 @pytest.mark.parametrize("step", [2, 3, 8])
 def test_a_resumed_training_has_the_same_average(tmp_path, step):
-    whole, resumed = small_conv(average=0.9), small_conv(average=0.9)
-    train(whole, tmp_path / "whole")
+    uninterrupted, resumed = small_conv(average=0.9), small_conv(average=0.9)
+    train(uninterrupted, tmp_path / "whole")
     with pytest.raises(Stopped):
         train(small_conv(average=0.9), tmp_path / "run", [StopAt(step)], checkpoint_seconds=0.0)
     train(resumed, tmp_path / "run", resume=True)
-    assert resumed.sha256() == whole.sha256() == Model.load(tmp_path / "run/weights/best.safetensors").sha256()
-    again = small_conv(average=0.9)
-    train(again, tmp_path / "run", resume=True)  # of a finished run, nothing changes
-    assert again.sha256() == whole.sha256()
+    assert resumed.sha256() == uninterrupted.sha256() == Model.load(tmp_path / "run/weights/best.safetensors").sha256()
+    resumed_again = small_conv(average=0.9)
+    train(resumed_again, tmp_path / "run", resume=True)  # of a finished run, nothing changes
+    assert resumed_again.sha256() == uninterrupted.sha256()
     with pytest.raises(PellucidError, match="begun with other settings: average of the weights"):
         train(small_conv(average=0.8), tmp_path / "run", resume=True)
 
 
 def test_layers_updated_in_the_backward_pass_are_averaged():
     model = Model(small_conv().net, optimizer=SGD(0.1), average=0.5)
-    seen = Seen()
-    train(model, extra=[seen])
-    assert not torch.equal(seen.epochs[-1], seen.steps[-1])
+    recorder = WeightRecorder()
+    train(model, callbacks=[recorder])
+    assert not torch.equal(recorder.weights_by_epoch[-1], recorder.weights_by_step[-1])
 
 
 @pytest.mark.parametrize("average", [0.0, 1.0, "much"])

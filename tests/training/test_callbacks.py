@@ -21,12 +21,12 @@ from pellucid.models import mlp
 from pellucid.optim import Adam
 from pellucid.run.history import History, read_csv, write_csv
 from pellucid.run.weights import weights_sha256
-from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Training, better
+from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Training, is_better
 from pellucid.training.progress import ProgressLine
 from tests.training.small import digits, small_mlp
 
 
-class KeepAll(Callback):
+class HashRecorder(Callback):
     """Remembers the weights' hash after every epoch."""
 
     def __init__(self):
@@ -38,11 +38,11 @@ class KeepAll(Callback):
 
 def overfit(callbacks, epochs=40):
     """Twenty images, half of them with a wrong label: validation gets worse soon."""
-    few = digits(0, 20)
-    wrong = Dataset.from_arrays(few.x, torch.where(torch.arange(20) % 2 == 0, few.y, 9 - few.y), few.classes)
+    data = digits(0, 20)
+    noisy_data = Dataset.from_arrays(data.x, torch.where(torch.arange(20) % 2 == 0, data.y, 9 - data.y), data.classes)
     model = Model(mlp((64, 16, 10), activation="relu"), optimizer=Adam(0.01))
     history = model.fit(
-        wrong, epochs=epochs, batch_size=5, validation=digits(300, 400), callbacks=callbacks, verbose=False
+        noisy_data, epochs=epochs, batch_size=5, validation=digits(300, 400), callbacks=callbacks, verbose=False
     )
     return model, history
 
@@ -53,45 +53,45 @@ def test_callbacks_have_a_one_line_repr():
 
 
 def test_early_stopping_ends_after_its_patience_with_the_best_weights():
-    keep, stopping = KeepAll(), EarlyStopping(4, monitor="val_loss")
-    model, history = overfit([keep, stopping])
+    recorder, stopping = HashRecorder(), EarlyStopping(4, monitor="val_loss")
+    model, history = overfit([recorder, stopping])
     losses = history["val_loss"]
-    best = losses.index(min(losses))
-    assert len(history) == best + 1 + 4 < 40
-    assert stopping.best == losses[best]
-    assert stopping.best_epoch == best + 1
-    assert model.sha256() == keep.hashes[best] != keep.hashes[-1]
-    assert model.evaluate(digits(300, 400))["loss"] == losses[best]
+    best_index = losses.index(min(losses))
+    assert len(history) == best_index + 1 + 4 < 40
+    assert stopping.best == losses[best_index]
+    assert stopping.best_epoch == best_index + 1
+    assert model.sha256() == recorder.hashes[best_index] != recorder.hashes[-1]
+    assert model.evaluate(digits(300, 400))["loss"] == losses[best_index]
 
 
 def test_the_best_weights_are_restored_without_an_early_end():
-    keep = KeepAll()
-    model, history = overfit([keep, EarlyStopping(100, monitor="val_loss")], epochs=25)
+    recorder = HashRecorder()
+    model, history = overfit([recorder, EarlyStopping(100, monitor="val_loss")], epochs=25)
     assert len(history) == 25
-    assert model.sha256() == keep.hashes[history["val_loss"].index(min(history["val_loss"]))]
+    assert model.sha256() == recorder.hashes[history["val_loss"].index(min(history["val_loss"]))]
 
 
-def test_small_improvements_do_not_count():
+def test_improvements_below_min_delta_do_not_count():
     _, history = overfit([EarlyStopping(2, monitor="val_loss", min_delta=10.0)])
     assert len(history) == 3
 
 
-def test_early_stopping_can_be_used_again():
+def test_early_stopping_resets_for_a_second_training():
     stopping = EarlyStopping(2, monitor="val_loss")
     assert len(overfit([stopping])[1]) == len(overfit([stopping])[1])
 
 
 def test_monitored_losses_are_minimized_and_metrics_maximized_by_default():
-    where = Training(small_mlp(), 1, 1, 1, lower=frozenset({"val_loss", "val_mae"}))
-    for falling in ("val_loss", "val_mae"):
-        assert better(where, falling, 1.0, 2.0)
-        assert not better(where, falling, 2.0, 2.0)
-    assert better(where, "val_accuracy", 0.9, 0.8)
-    assert not better(where, "val_accuracy", 0.9, 0.89, 0.02)
-    assert better(where, "val_accuracy", 0.0, None)
+    training = Training(small_mlp(), 1, 1, 1, lower_is_better=frozenset({"val_loss", "val_mae"}))
+    for column in ("val_loss", "val_mae"):
+        assert is_better(training, column, 1.0, 2.0)
+        assert not is_better(training, column, 2.0, 2.0)
+    assert is_better(training, "val_accuracy", 0.9, 0.8)
+    assert not is_better(training, "val_accuracy", 0.9, 0.89, 0.02)
+    assert is_better(training, "val_accuracy", 0.0, None)
 
 
-class Recorded(Metric):
+class PresetMetric(Metric):
     """Gives one number after the other, epoch by epoch."""
 
     values = iter(())
@@ -103,16 +103,16 @@ class Recorded(Metric):
         return {"given": next(type(self).values)}
 
 
-@pytest.mark.parametrize(("lower", "best"), [(True, 2), (False, 3)])
-def test_the_best_epoch_depends_on_the_direction_of_the_metric(tmp_path, lower, best):
-    class Given(Recorded):
-        lower_is_better = lower
+@pytest.mark.parametrize(("is_lower_better", "best_epoch"), [(True, 2), (False, 3)])
+def test_the_best_epoch_depends_on_the_direction_of_the_metric(tmp_path, is_lower_better, best_epoch):
+    class Given(PresetMetric):
+        lower_is_better = is_lower_better
         values = iter([9.0, 3.0, 3.0, 1.0, 1.0, 5.0, 5.0])  # the first of the rehearsal, then training and validation
 
     stopping = EarlyStopping(5, "val_given")
     model = small_mlp(metrics=[Given()])
     model.fit(digits(0, 100), epochs=3, batch_size=50, validation=digits(100, 150), callbacks=[stopping], verbose=False)
-    assert stopping.best_epoch == best
+    assert stopping.best_epoch == best_epoch
 
 
 def test_a_monitored_column_that_is_not_finite_is_named():
@@ -120,9 +120,9 @@ def test_a_monitored_column_that_is_not_finite_is_named():
         return float("nan")
 
     model = small_mlp(metrics=[undefined])
-    keep = EarlyStopping(1, "val_undefined")
+    stopping = EarlyStopping(1, "val_undefined")
     with pytest.raises(PellucidError, match="val_undefined is not finite after epoch 1; monitor another column"):
-        model.fit(digits(0, 100), epochs=2, batch_size=50, validation=0.2, callbacks=[keep], verbose=False)
+        model.fit(digits(0, 100), epochs=2, batch_size=50, validation=0.2, callbacks=[stopping], verbose=False)
 
 
 def test_a_column_that_does_not_exist_is_named():
@@ -133,11 +133,11 @@ def test_a_column_that_does_not_exist_is_named():
 
 
 def test_a_checkpoint_holds_the_best_weights(tmp_path):
-    keep = KeepAll()
-    _, history = overfit([keep, Checkpoint(tmp_path / "best.safetensors", "val_loss")], epochs=20)
-    best = history["val_loss"].index(min(history["val_loss"]))
-    assert best < 19
-    assert Model.load(tmp_path / "best.safetensors").sha256() == keep.hashes[best]
+    recorder = HashRecorder()
+    _, history = overfit([recorder, Checkpoint(tmp_path / "best.safetensors", "val_loss")], epochs=20)
+    best_index = history["val_loss"].index(min(history["val_loss"]))
+    assert best_index < 19
+    assert Model.load(tmp_path / "best.safetensors").sha256() == recorder.hashes[best_index]
 
 
 def test_a_checkpoint_without_a_monitor_holds_the_last_weights(tmp_path):
@@ -145,29 +145,29 @@ def test_a_checkpoint_without_a_monitor_holds_the_last_weights(tmp_path):
     assert Model.load(tmp_path / "last.safetensors").sha256() == model.sha256()
 
 
-def test_the_best_weights_reach_the_disk_before_their_checkpoint_does(tmp_path, monkeypatch):
-    real, synced = os.fsync, []
+def test_the_best_weights_are_synced_to_disk_before_the_last_checkpoint(tmp_path, monkeypatch):
+    real_fsync, synced_names = os.fsync, []
 
     def fsync(handle):
-        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
-        real(handle)
+        synced_names.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        real_fsync(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
     small_mlp().fit(digits(), epochs=1, batch_size=50, validation=0.1, run=tmp_path, verbose=False)
-    files = [name.split(".")[1] for name in synced if name.endswith(".tmp")]
+    files = [name.split(".")[1] for name in synced_names if name.endswith(".tmp")]
     assert files == ["manifest", "best", "last"]
 
 
 def test_csv_has_a_row_for_each_epoch_as_it_ends(tmp_path):
     lengths = []
 
-    class Count(Callback):
+    class CountRows(Callback):
         def on_epoch_end(self, training, row):
             lengths.append(len(read_csv(tmp_path / "m.csv")))
 
     (tmp_path / "m.csv").write_text("from an earlier training\n")
     log = CSVLog(tmp_path / "m.csv", tmp_path / "layers.csv")
-    history = small_mlp().fit(digits(), epochs=3, batch_size=50, callbacks=[log, Count()], verbose=False)
+    history = small_mlp().fit(digits(), epochs=3, batch_size=50, callbacks=[log, CountRows()], verbose=False)
     assert lengths == [1, 2, 3]
     assert read_csv(tmp_path / "m.csv") == history.rows  # floats come back to the last bit
     assert read_csv(tmp_path / "layers.csv") == history.layers
@@ -202,7 +202,7 @@ def train(verbose=True):
     small_mlp().fit(digits(), epochs=3, batch_size=10, validation=digits(300, 350), verbose=verbose)
 
 
-LINE = re.compile(r"epoch (\d)/3  loss \d\.\d{4}  val_accuracy [01]\.\d{4}  [\d,]+ images/s  \d+:\d\d left")
+EPOCH_LINE = re.compile(r"epoch (\d)/3  loss \d\.\d{4}  val_accuracy [01]\.\d{4}  [\d,]+ images/s  \d+:\d\d left")
 
 
 class Terminal(io.StringIO):
@@ -217,51 +217,51 @@ class OutStream(io.StringIO):
 OutStream.__module__ = "ipykernel.iostream"
 
 
-def on_a_terminal(**options):
+def train_on_a_terminal(**options):
     """Train with a pseudo-terminal as stderr, and return what was written there."""
-    ours, theirs = pty.openpty()
-    text = []
+    master_fd, terminal_fd = pty.openpty()
+    chunks = []
 
     def read():
         try:
-            while chunk := os.read(ours, 4096):
-                text.append(chunk)
+            while chunk := os.read(master_fd, 4096):
+                chunks.append(chunk)
         except OSError:  # the other end is closed
             pass
 
     reader = Thread(target=read)
     reader.start()
-    with os.fdopen(theirs, "w") as terminal, redirect_stderr(terminal):
+    with os.fdopen(terminal_fd, "w") as terminal, redirect_stderr(terminal):
         train(**options)
     reader.join()
-    os.close(ours)
-    return b"".join(text).decode()
+    os.close(master_fd)
+    return b"".join(chunks).decode()
 
 
-def test_a_redirected_training_writes_one_plain_line_per_epoch_on_stderr(capfd):
+def test_redirected_stderr_gets_one_plain_line_per_epoch(capfd):
     train()
     out, err = capfd.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert [LINE.fullmatch(line).group(1) for line in lines] == ["1", "2", "3"]
+    assert [EPOCH_LINE.fullmatch(line).group(1) for line in lines] == ["1", "2", "3"]
     assert "\r" not in err
     assert "\x1b" not in err
 
 
 def test_a_terminal_gets_one_live_line():
-    text = on_a_terminal()
+    text = train_on_a_terminal()
     assert text.count("\n") == 1  # at its end
     assert text.endswith("\n")
-    drawn = [line.rstrip() for line in text.strip().split("\r") if line.strip()]
-    assert drawn[0] == "epoch 1/3   0 %"
+    live_lines = [line.rstrip() for line in text.strip().split("\r") if line.strip()]
+    assert live_lines[0] == "epoch 1/3   0 %"
     assert re.fullmatch(
-        r"epoch 3/3 100 %  loss \d\.\d{4}  val_accuracy [01]\.\d{4}  [\d,]+ images/s  in 0:\d\d", drawn[-1]
+        r"epoch 3/3 100 %  loss \d\.\d{4}  val_accuracy [01]\.\d{4}  [\d,]+ images/s  in 0:\d\d", live_lines[-1]
     )
-    assert all(len(line) < 80 for line in drawn)
+    assert all(len(line) < 80 for line in live_lines)
 
 
 def test_verbose_false_is_silent(capfd):
-    assert on_a_terminal(verbose=False) == ""
+    assert train_on_a_terminal(verbose=False) == ""
     train(verbose=False)
     assert capfd.readouterr() == ("", "")
 
@@ -292,15 +292,15 @@ def test_a_shorter_live_line_leaves_nothing_of_a_longer_one():
 
 
 def test_the_line_of_an_epoch_is_written_at_its_end(capsys):
-    seen = []
+    outputs = []
 
-    class Look(Callback):
+    class ReadOutput(Callback):
         def on_epoch_end(self, training, row):
-            seen.append(capsys.readouterr().err)
+            outputs.append(capsys.readouterr().err)
 
-    small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[Look()])
-    assert seen[0] == ""  # the user's callbacks come before ours
-    assert seen[1].startswith("epoch 1/2  loss ")
+    small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[ReadOutput()])
+    assert outputs[0] == ""  # the user's callbacks come before ours
+    assert outputs[1].startswith("epoch 1/2  loss ")
 
 
 @pytest.mark.parametrize("fault", [BrokenPipeError(32, "Broken pipe"), ValueError("I/O operation on closed file")])

@@ -11,15 +11,15 @@ X, Y = np.random.default_rng(0).random((20, 3)), np.arange(20) % 2
 
 
 def test_a_compiled_model_equals_one_with_constructor_arguments() -> None:
-    one, other = Model(Sequential(Dense(2))), Model(Sequential(Dense(2)), "quadratic", SGD(0.1), ["mae"])
-    one.compile(SGD(0.1), "quadratic", metrics=["mae"])
-    histories = [model.fit(X, Y, epochs=2, verbose=False) for model in (one, other)]
+    compiled, constructed = Model(Sequential(Dense(2))), Model(Sequential(Dense(2)), "quadratic", SGD(0.1), ["mae"])
+    compiled.compile(SGD(0.1), "quadratic", metrics=["mae"])
+    histories = [model.fit(X, Y, epochs=2, verbose=False) for model in (compiled, constructed)]
     assert histories[0]["train_mae"] == histories[1]["train_mae"]
-    assert isinstance(one.loss, Quadratic)
-    before = one["dense1"].params["weight"].clone()
-    one.compile()
-    assert torch.equal(one["dense1"].params["weight"], before)
-    assert "accuracy" in one.evaluate(X, Y)
+    assert isinstance(compiled.loss, Quadratic)
+    before = compiled["dense1"].params["weight"].clone()
+    compiled.compile()
+    assert torch.equal(compiled["dense1"].params["weight"], before)
+    assert "accuracy" in compiled.evaluate(X, Y)
 
 
 def test_invalid_arguments_of_compile_leave_the_model_unchanged() -> None:

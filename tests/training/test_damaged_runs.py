@@ -28,12 +28,12 @@ def damage(file):
 def stopped_run(path, step=27):
     """A training that an error ended in its third epoch, with checkpoints after steps 10 and 20."""
     with pytest.raises(Stopped):
-        train(small_conv(), path, extra=[StopAt(step)])
+        train(small_conv(), path, callbacks=[StopAt(step)])
     return RunFolder(path)
 
 
 @pytest.fixture
-def often(monkeypatch):
+def checkpoint_every_epoch(monkeypatch):
     monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)  # a checkpoint after every epoch, also of the fastest
 
 
@@ -42,25 +42,27 @@ DAMAGES |= {"empty": lambda file: file.write_bytes(b""), "a pipe": lambda file: 
 
 
 @pytest.mark.parametrize("kind", ["changed", "missing", "a pipe"])
-def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tmp_path, capsys, often, kind):
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tmp_path, capsys, checkpoint_every_epoch, kind):
     folder = stopped_run(tmp_path)
     assert checkpoint.SavedState(folder.previous).progress["step"] == 10
     DAMAGES[kind](folder.last)
-    whole, resumed = small_conv(), small_conv()
-    train(whole, None)
+    uninterrupted, resumed = small_conv(), small_conv()
+    train(uninterrupted, None)
     capsys.readouterr()
-    history = train(resumed, tmp_path, resume=True, extra=[StopAt(-1)])
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "last.safetensors is " in said
-    assert "continuing from the checkpoint before it" in said
-    assert ("the damaged file is kept as last-1.safetensors" in said) == (kind != "missing")
-    assert resumed.sha256() == whole.sha256()
+    history = train(resumed, tmp_path, resume=True, callbacks=[StopAt(-1)])
+    note = capsys.readouterr().err
+    assert note.count("\n") == 1
+    assert "last.safetensors is " in note
+    assert "continuing from the checkpoint before it" in note
+    assert ("the damaged file is kept as last-1.safetensors" in note) == (kind != "missing")
+    assert resumed.sha256() == uninterrupted.sha256()
     assert history["epoch"] == [1, 2, 3, 4]
     assert checkpoint.SavedState(folder.previous).progress["step"] == 30
 
 
-def test_finding_the_previous_checkpoint_changes_no_file_and_using_it_keeps_the_damaged_one(tmp_path, often):
+def test_finding_the_previous_checkpoint_changes_no_file_and_using_it_keeps_the_damaged_one(
+    tmp_path, checkpoint_every_epoch
+):
     folder = stopped_run(tmp_path)
     damage(folder.last)
     damaged, good = folder.last.read_bytes(), folder.previous.read_bytes()
@@ -74,48 +76,50 @@ def test_finding_the_previous_checkpoint_changes_no_file_and_using_it_keeps_the_
     assert not folder.previous.exists()
 
 
-def weights_of(folder):
+def file_contents(folder):
     return {file.name: file.read_bytes() for file in folder.weights.iterdir()}
 
 
 @pytest.mark.parametrize(
-    ("refusal", "options"),
+    ("message", "options"),
     [
         ("was begun with other settings: batch size", {"batch_size": 31}),
-        ("was begun with the callbacks", {"extra": [EarlyStopping(3)]}),
+        ("was begun with the callbacks", {"callbacks": [EarlyStopping(3)]}),
     ],
 )
-def test_a_refused_resumption_leaves_damaged_and_good_checkpoints_as_they_are(tmp_path, often, refusal, options):
+def test_a_refused_resumption_leaves_all_checkpoints_unchanged(tmp_path, checkpoint_every_epoch, message, options):
     folder = stopped_run(tmp_path)
     damage(folder.last)
-    before = weights_of(folder)
-    with pytest.raises(PellucidError, match=refusal):
+    before = file_contents(folder)
+    with pytest.raises(PellucidError, match=message):
         train(small_conv(), tmp_path, resume=True, **options)
-    assert weights_of(folder) == before
+    assert file_contents(folder) == before
 
 
 @pytest.mark.parametrize("name", ["last", "best"])
-@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
-def test_an_unreadable_weights_file_is_refused_and_kept(tmp_path, monkeypatch, often, name, number):
+@pytest.mark.parametrize("error_number", [errno.EIO, errno.EACCES])
+def test_an_unreadable_weights_file_is_refused_and_kept(
+    tmp_path, monkeypatch, checkpoint_every_epoch, name, error_number
+):
     folder = stopped_run(tmp_path)
     if name == "best":
         train(small_conv(), tmp_path, resume=True)  # finished, so that resuming only looks at it
-    before, real = weights_of(folder), Path.open
+    before, real_open = file_contents(folder), Path.open
 
-    def failing(self, *args, **options):
+    def failing_open(self, *args, **options):
         if self == getattr(folder, name):
-            raise OSError(number, os.strerror(number))
-        return real(self, *args, **options)
+            raise OSError(error_number, os.strerror(error_number))
+        return real_open(self, *args, **options)
 
-    monkeypatch.setattr(Path, "open", failing)
-    with pytest.raises(PellucidError, match=rf"{name}\.safetensors cannot be read .*{os.strerror(number)}"):
+    monkeypatch.setattr(Path, "open", failing_open)
+    with pytest.raises(PellucidError, match=rf"{name}\.safetensors cannot be read .*{os.strerror(error_number)}"):
         train(small_conv(), tmp_path, resume=True)
     monkeypatch.undo()
-    assert weights_of(folder) == before
+    assert file_contents(folder) == before
     train(small_conv(), tmp_path, resume=True)
 
 
-def test_without_a_readable_checkpoint_the_run_is_refused_and_kept(tmp_path, often):
+def test_without_a_readable_checkpoint_the_run_is_refused_and_kept(tmp_path, checkpoint_every_epoch):
     folder = stopped_run(tmp_path)
     damage(folder.last)
     damage(folder.previous)
@@ -125,21 +129,21 @@ def test_without_a_readable_checkpoint_the_run_is_refused_and_kept(tmp_path, oft
     assert folder.previous.exists()
 
 
-def test_restarting_from_the_beginning_is_reported_and_keeps_the_history(tmp_path, capsys, often):
+def test_restarting_from_the_beginning_is_reported_and_keeps_the_history(tmp_path, capsys, checkpoint_every_epoch):
     folder = stopped_run(tmp_path)
-    earlier = {file.name: file.read_bytes() for file in (folder.metrics, folder.layers, folder.best)}
+    earlier_files = {file.name: file.read_bytes() for file in (folder.metrics, folder.layers, folder.best)}
     folder.last.unlink()
     folder.previous.unlink()
     capsys.readouterr()
-    whole, again = small_conv(), small_conv()
-    train(whole, None)
-    train(again, tmp_path, resume=True)
+    uninterrupted, restarted = small_conv(), small_conv()
+    train(uninterrupted, None)
+    train(restarted, tmp_path, resume=True)
     assert f"{folder.last} is missing: the training begins again at its first step" in capsys.readouterr().err
-    assert again.sha256() == whole.sha256()
-    for name, data in earlier.items():
+    assert restarted.sha256() == uninterrupted.sha256()
+    for name, data in earlier_files.items():
         stem, suffix = name.split(".")
-        (kept,) = tmp_path.rglob(f"{stem}-1.{suffix}")
-        assert kept.read_bytes() == data
+        (kept_file,) = tmp_path.rglob(f"{stem}-1.{suffix}")
+        assert kept_file.read_bytes() == data
 
 
 def test_a_new_training_prints_no_note(tmp_path, capsys):
@@ -148,21 +152,21 @@ def test_a_new_training_prints_no_note(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-@pytest.mark.parametrize("validated", [True, False])
-def test_best_weights_of_a_finished_run_are_repaired_from_the_last(tmp_path, capsys, kind, validated):
-    held = {} if validated else {"validation": None}
-    train(small_mlp(), tmp_path, **held)
+@pytest.mark.parametrize("has_validation", [True, False])
+def test_best_weights_of_a_finished_run_are_repaired_from_the_last(tmp_path, capsys, kind, has_validation):
+    options = {} if has_validation else {"validation": None}
+    train(small_mlp(), tmp_path, **options)
     folder = RunFolder(tmp_path)
     last = Model.load(folder.last).sha256()
     DAMAGES[kind](folder.best)
-    train(small_mlp(), tmp_path, resume=True, **held)
-    said = capsys.readouterr().err
-    assert "best.safetensors is " in said
-    assert "the last weights were written in its place" in said
+    train(small_mlp(), tmp_path, resume=True, **options)
+    note = capsys.readouterr().err
+    assert "best.safetensors is " in note
+    assert "the last weights were written in its place" in note
     assert Model.load(folder.best).sha256() == last
 
 
-def test_without_hard_links_the_last_checkpoint_is_moved(tmp_path, monkeypatch, often):
+def test_without_hard_links_the_last_checkpoint_is_moved(tmp_path, monkeypatch, checkpoint_every_epoch):
     def refuse(path, other):
         raise PermissionError(1, "Operation not permitted")
 
@@ -173,8 +177,8 @@ def test_without_hard_links_the_last_checkpoint_is_moved(tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*checkpoint._FIELDS, *checkpoint._TYPES])
-def test_a_checkpoint_of_other_tensors_is_reported_in_one_line(tmp_path, name):
+@pytest.mark.parametrize("name", [*checkpoint._TRAINING_FIELDS, *checkpoint._PROGRESS_TYPES])
+def test_an_invalid_entry_of_a_checkpoint_is_reported_in_one_line(tmp_path, name):
     train(small_mlp(), tmp_path)
     last = RunFolder(tmp_path).last
     tensors, about = read_weights(last)
@@ -183,7 +187,7 @@ def test_a_checkpoint_of_other_tensors_is_reported_in_one_line(tmp_path, name):
         train(small_mlp(), tmp_path, resume=True)
 
 
-ODD = {
+FOREIGN_FILES = {
     "resumed is a number": (
         "manifest.json",
         lambda file: file.write_text('{"resumed": 5}'),
@@ -198,19 +202,19 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", FOREIGN_FILES)
 def test_a_foreign_file_is_reported_in_one_line(tmp_path, name):
     train(small_mlp(), tmp_path, epochs=1)
-    file, change, message = ODD[name]
+    file, replace_file, message = FOREIGN_FILES[name]
     RunFolder(tmp_path).previous.unlink(missing_ok=True)
-    change(tmp_path / file)
+    replace_file(tmp_path / file)
     with pytest.raises(PellucidError, match=message) as error:
         train(small_mlp(), tmp_path, epochs=1, resume=True)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_lock_that_is_a_link_leaves_the_file_it_points_to_alone(tmp_path):
+def test_a_lock_that_is_a_link_is_refused_and_its_target_unchanged(tmp_path):
     (tmp_path / "precious").write_text("kept")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/lock").symlink_to(tmp_path / "precious")
@@ -219,12 +223,12 @@ def test_a_lock_that_is_a_link_leaves_the_file_it_points_to_alone(tmp_path):
     assert (tmp_path / "precious").read_text() == "kept"
 
 
-@pytest.mark.parametrize("kind", [Path.mkdir, lambda file: file.symlink_to("/etc/passwd"), os.mkfifo])
-@pytest.mark.parametrize("place", ["", "weights"])
-def test_files_named_like_temporary_files_do_not_prevent_writing(tmp_path, kind, place):
+@pytest.mark.parametrize("make_file", [Path.mkdir, lambda file: file.symlink_to("/etc/passwd"), os.mkfifo])
+@pytest.mark.parametrize("folder", ["", "weights"])
+def test_files_named_like_temporary_files_do_not_prevent_writing(tmp_path, make_file, folder):
     train(small_mlp(), tmp_path, epochs=1)
     for name in ("metrics.csv", "last.safetensors", "previous.safetensors", "manifest.json"):
-        kind(tmp_path / place / f".{name}.{os.getpid()}.tmp")
+        make_file(tmp_path / folder / f".{name}.{os.getpid()}.tmp")
     first, second = small_mlp(), small_mlp()
     train(first, tmp_path, epochs=1, resume=True)
     (tmp_path / "weights/last.safetensors").unlink()

@@ -24,18 +24,18 @@ from tests.training.small import digits, small_conv
 INF, NAN = float("inf"), float("nan")
 
 
-class Plant(Callback):
+class WriteValue(Callback):
     """Writes a value into the first number of a weight, or into all of them, after a step."""
 
-    def __init__(self, path, step, value, whole=False):
-        self.path, self.step, self.value, self.whole = path, step, value, whole
+    def __init__(self, path, step, value, fill=False):
+        self.path, self.step, self.value, self.fill = path, step, value, fill
 
     def on_step(self, training):
         if training.step == self.step:
-            self.model.weights[self.path].view(-1)[slice(None if self.whole else 1)] = self.value
+            self.model.weights[self.path].view(-1)[slice(None if self.fill else 1)] = self.value
 
 
-def deep(optimizer=None):
+def deep_model(optimizer=None):
     net = Sequential(
         flatten=Flatten(),
         first=Dense(12),
@@ -46,17 +46,17 @@ def deep(optimizer=None):
     return Model(net, optimizer=optimizer or SGD(0.1))
 
 
-def failing(model, x=None, y=None, planted=None, run=None):
+def fit_error(model, x=None, y=None, callback=None, run=None):
     data = digits()
-    if planted is not None:
-        planted.model = model
+    if callback is not None:
+        callback.model = model
     with pytest.raises(PellucidError) as caught:
         model.fit(
             data.x if x is None else x,
             data.y if y is None else y,
             epochs=3,
             batch_size=10,
-            callbacks=[] if planted is None else [planted],
+            callbacks=[] if callback is None else [callback],
             run=run,
             verbose=False,
         )
@@ -68,53 +68,59 @@ def failing(model, x=None, y=None, planted=None, run=None):
 def test_a_nan_in_the_input_is_diagnosed(optimizer):
     x = digits().x.clone()
     x[7, 0, 3, 3] = NAN
-    model = deep(optimizer)
-    assert failing(model, x) == "x: example 7 contains NaN; the data must be finite, clean them first"
+    model = deep_model(optimizer)
+    assert fit_error(model, x) == "x: example 7 contains NaN; the data must be finite, clean them first"
     assert not model.built
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
 def test_a_nan_of_the_augmentation_is_diagnosed(optimizer):
-    def spoil(x, rng):
+    def insert_nan(x, rng):
         x = x.clone()
         x[4, 0, 3, 3] = NAN
         return x
 
-    model, data = deep(optimizer), digits()
+    model, data = deep_model(optimizer), digits()
     with pytest.raises(PellucidError) as caught:
-        model.fit(data, epochs=1, batch_size=10, augment=spoil, verbose=False)
-    said = str(caught.value)
-    assert said.startswith("training stopped in step 1 (epoch 1, batch 1): the input x contains NaN (1 of 640 values, ")
-    assert "first in example 4 of the batch, caused by the augmentation or the preprocessing" in said
-    assert "learning rate" not in said
+        model.fit(data, epochs=1, batch_size=10, augment=insert_nan, verbose=False)
+    message = str(caught.value)
+    assert message.startswith(
+        "training stopped in step 1 (epoch 1, batch 1): the input x contains NaN (1 of 640 values, "
+    )
+    assert "first in example 4 of the batch, caused by the augmentation or the preprocessing" in message
+    assert "learning rate" not in message
     assert all(bool(torch.isfinite(tensor).all()) for tensor in model.weights.values())  # nothing was learned from it
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_a_nan_written_into_a_weight_stops_the_next_step(optimizer, value):
-    said = failing(deep(optimizer), planted=Plant("middle.dense.weight", 17, value))
-    assert "not caused by an update" in said
-    assert said.startswith("training stopped in step 18 (epoch 1, batch 18): middle.dense: weight contains ")
-    assert f"contains {'NaN' if value != value else 'infinity'} (1 of 132 values, shape (11, 12))" in said  # noqa: PLR0124
+    message = fit_error(deep_model(optimizer), callback=WriteValue("middle.dense.weight", 17, value))
+    assert "not caused by an update" in message
+    assert message.startswith("training stopped in step 18 (epoch 1, batch 18): middle.dense: weight contains ")
+    kind = "NaN" if value != value else "infinity"  # noqa: PLR0124
+    assert f"contains {kind} (1 of 132 values, shape (11, 12))" in message
 
 
 def test_an_overflow_in_a_middle_layer_is_diagnosed():
-    said = failing(deep(), planted=Plant("middle.dense.weight", 3, 3e38, whole=True))  # finite, but its sums are not
-    assert "step 4 (epoch 1, batch 4): middle.dense (Dense): the output y contains infinity (110 of 110 values" in said
+    write_value = WriteValue("middle.dense.weight", 3, 3e38, fill=True)  # finite, but its sums are not
+    message = fit_error(deep_model(), callback=write_value)
+    assert (
+        "step 4 (epoch 1, batch 4): middle.dense (Dense): the output y contains infinity (110 of 110 values" in message
+    )
 
 
 def test_a_diverging_learning_rate_is_diagnosed():
-    said = failing(deep(SGD(1e30)))
-    assert "step 2 " in said or "step 3 " in said
-    assert "lower the learning rate (1e+30)" in said
-    assert any(f"{layer}" in said for layer in ("first", "middle", "last"))
+    message = fit_error(deep_model(SGD(1e30)))
+    assert "step 2 " in message or "step 3 " in message
+    assert "lower the learning rate (1e+30)" in message
+    assert any(f"{layer}" in message for layer in ("first", "middle", "last"))
 
 
 def test_a_loss_that_overflows_is_named():
     model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(0.0), metrics=())
-    said = failing(model, torch.ones(20, 1), torch.full((20, 1), 1e30))
-    assert "the loss: its value contains infinity" in said
+    message = fit_error(model, torch.ones(20, 1), torch.full((20, 1), 1e30))
+    assert "the loss: its value contains infinity" in message
 
 
 def test_a_gradient_that_overflows_is_diagnosed():
@@ -124,14 +130,14 @@ def test_a_gradient_that_overflows_is_diagnosed():
     for path, value in (("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
         model.weights[path].fill_(value)
     x, target = torch.ones(2, 1), torch.zeros(2, 1)
-    said = diagnose(model.objective, model.params, model.weights, Batch(x, target), Mode(True))
-    assert str(said).startswith("high (Dense): the gradient dx contains infinity (2 of 2 values")
+    message = diagnose(model.objective, model.params, model.weights, Batch(x, target), Mode(True))
+    assert str(message).startswith("high (Dense): the gradient dx contains infinity (2 of 2 values")
 
 
 def test_layers_inside_every_combinator_have_their_paths():
-    wires = {"a": (Dense(3), "input"), "b": (Dense(3), "a")}
+    nodes = {"a": (Dense(3), "input"), "b": (Dense(3), "a")}
     net = Sequential(
-        graph=Graph(wires, ("b",)),
+        graph=Graph(nodes, ("b",)),
         block=Parallel({"skip": Identity(), "body": Dense(3)}, Add()),
         heads=Fork(left=Dense(1), right=Dense(2)),
     )
@@ -146,18 +152,18 @@ def test_layers_inside_every_combinator_have_their_paths():
 
 
 def test_the_last_finite_checkpoint_is_named_and_unchanged(tmp_path):
-    said = failing(deep(), planted=Plant("last.bias", 45, NAN), run=tmp_path / "run")
+    message = fit_error(deep_model(), callback=WriteValue("last.bias", 45, NAN), run=tmp_path / "run")
     last = tmp_path / "run" / "weights" / "last.safetensors"
-    assert f"the last good checkpoint, of step 30, is {last}" in said
+    assert f"the last good checkpoint, of step 30, is {last}" in message
     assert all(bool(torch.isfinite(tensor).all()) for tensor in Model.load(last).weights.values())
 
 
 def test_running_statistics_that_overflow_are_never_saved(tmp_path):
     model, data = small_conv(input_shape=(1, 8, 8)), digits()
-    planted = Plant("norm.running_var", 2, INF)
-    planted.model = model
+    write_value = WriteValue("norm.running_var", 2, INF)
+    write_value.model = model
     with pytest.raises(PellucidError, match=r"norm: running_var contains infinity"):
-        model.fit(data, epochs=1, batch_size=100, callbacks=[planted], run=tmp_path, verbose=False)
+        model.fit(data, epochs=1, batch_size=100, callbacks=[write_value], run=tmp_path, verbose=False)
     assert not (tmp_path / "weights" / "last.safetensors").exists()
 
 
@@ -166,8 +172,8 @@ def test_dropout_is_drawn_again_as_in_the_step_that_failed():
     model = Model(net, optimizer=SGD(0.1))
     x = torch.ones(20, 4)
     x[:, 0] = 3e38  # 1 / (1 - rate) doubles what is kept: infinity, and zero times infinity is NaN
-    said = failing(model, x, torch.zeros(20, dtype=torch.int64))
-    assert "step 1 (epoch 1, batch 1): drop (Dropout): the output y contains infinity" in said
+    message = fit_error(model, x, torch.zeros(20, dtype=torch.int64))
+    assert "step 1 (epoch 1, batch 1): drop (Dropout): the output y contains infinity" in message
 
 
 def test_large_finite_values_do_not_stop_the_training():
@@ -178,11 +184,11 @@ def test_large_finite_values_do_not_stop_the_training():
 
 def test_an_infinity_that_the_loss_does_not_show_is_found_in_the_weights():
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
-    planted = Plant("first.weight", 5, INF)  # sigmoid of infinity is 1
-    said = failing(model, torch.ones(60, 4), torch.arange(60) % 2, planted)
-    assert "step 6 (epoch 1, batch 6): first: weight contains infinity (1 of 12 values" in said
-    assert said.startswith("training stopped in step 6 (epoch 1, batch 6): first: weight contains infinity")
-    assert "from the update of step 6" in said
+    write_value = WriteValue("first.weight", 5, INF)  # sigmoid of infinity is 1
+    message = fit_error(model, torch.ones(60, 4), torch.arange(60) % 2, write_value)
+    assert "step 6 (epoch 1, batch 6): first: weight contains infinity (1 of 12 values" in message
+    assert message.startswith("training stopped in step 6 (epoch 1, batch 6): first: weight contains infinity")
+    assert "from the update of step 6" in message
 
 
 def test_an_infinity_of_an_update_in_the_backward_pass_names_step_and_layer():
@@ -191,49 +197,49 @@ def test_an_infinity_of_an_update_in_the_backward_pass_names_step_and_layer():
     model = Model(net, Quadratic(), SGD(1e-30), metrics=(), input_shape=(1,))
     for path, value in (("first.weight", 1.0), ("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
         model.weights[path].fill_(value)
-    said = failing(model, torch.ones(20, 1), torch.zeros(20, 1))
-    assert said.startswith(
+    message = fit_error(model, torch.ones(20, 1), torch.zeros(20, 1))
+    assert message.startswith(
         "training stopped in step 1 (epoch 1, batch 1): low: weight contains infinity (1 of 1 values"
     )
-    assert ", from the update of step 1; " in said
+    assert ", from the update of step 1; " in message
 
 
 @pytest.mark.parametrize("optimizer", [Adam(), RMSprop(), Adagrad()], ids=repr)
 def test_a_mean_square_that_overflows_and_would_freeze_its_weights_is_found(optimizer):
     model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), optimizer, metrics=())
-    said = failing(model, torch.full((20, 1), 1e22), torch.ones(20, 1))  # dw = -1e22, and its square is infinite
-    assert "step 1 (epoch 1, batch 1): dense: the optimizer's square_" in said
-    assert "of weight contains infinity (1 of 1 values, shape (1, 1)), from the update of step 1" in said
+    message = fit_error(model, torch.full((20, 1), 1e22), torch.ones(20, 1))  # dw = -1e22, and its square is infinite
+    assert "step 1 (epoch 1, batch 1): dense: the optimizer's square_" in message
+    assert "of weight contains infinity (1 of 1 values, shape (1, 1)), from the update of step 1" in message
 
 
-def test_clipping_by_a_norm_that_overflows_does_not_hide_it():
+def test_clipping_by_a_norm_that_overflows_stops_the_training():
     model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), SGD(0.1), metrics=(), clip=1.0)
-    said = failing(model, torch.full((20, 1), 1e20), torch.ones(20, 1))
-    assert "step 1 (epoch 1, batch 1): dense: " in said
-    assert "contains NaN" in said
+    message = fit_error(model, torch.full((20, 1), 1e20), torch.ones(20, 1))
+    assert "step 1 (epoch 1, batch 1): dense: " in message
+    assert "contains NaN" in message
 
 
 def test_expensive_checks_are_rare_and_name_the_steps_between_them(monkeypatch):
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
-    real, at = TrainingStep.__call__, [0]
+    real_step, step_count = TrainingStep.__call__, [0]
 
-    def creeping(self, *arguments):
-        value = real(self, *arguments)
-        at[0] += 1
-        if at[0] == 23:
+    def step_with_infinity(self, *arguments):
+        value = real_step(self, *arguments)
+        step_count[0] += 1
+        if step_count[0] == 23:
             self.weights[0][0, 0] = INF  # which the sigmoid, and so the loss, hides
         return value
 
-    monkeypatch.setattr(TrainingStep, "__call__", creeping)
+    monkeypatch.setattr(TrainingStep, "__call__", step_with_infinity)
     # Checks after steps 1, 11 and 21, and at the end of the epoch.
     monkeypatch.setattr(fit.Loop, "_next_check", lambda self, per_step: 10)
-    said = failing(model, torch.ones(300, 4), torch.arange(300) % 2)
-    assert said.startswith("training stopped in step 30 (epoch 1, batch 30): first: weight contains infinity")
-    assert ", from the update of one of the steps 22 to 30; " in said
+    message = fit_error(model, torch.ones(300, 4), torch.arange(300) % 2)
+    assert message.startswith("training stopped in step 30 (epoch 1, batch 30): first: weight contains infinity")
+    assert ", from the update of one of the steps 22 to 30; " in message
 
 
-def test_checks_take_at_most_the_given_fraction_of_the_time():
-    loop = fit.Loop(deep(), FitPlan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
+def test_the_interval_of_checks_follows_from_their_cost():
+    loop = fit.Loop(deep_model(), FitPlan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
     assert loop._next_check(per_step=1e-4) == 1  # what it costs is not known yet
     loop.check_cost = 1.4e-5
     assert loop._next_check(per_step=1e-3) == 1  # 1.4 % of each step
@@ -245,15 +251,15 @@ def test_checks_take_at_most_the_given_fraction_of_the_time():
 def test_non_finite_initial_weights_are_not_attributed_to_an_update():
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1), input_shape=(4,))
     model.weights["first.weight"][0, 0] = INF
-    said = failing(model, torch.ones(60, 4), torch.arange(60) % 2)
-    assert "first: weight contains infinity (1 of 12 values, shape (3, 4)), not caused by an update" in said
+    message = fit_error(model, torch.ones(60, 4), torch.arange(60) % 2)
+    assert "first: weight contains infinity (1 of 12 values, shape (3, 4)), not caused by an update" in message
 
 
 INF, NAN = float("inf"), float("nan")
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "message"),
     [
         (
             NotFinite.of(torch.tensor([1.0, INF]), "output", "the output y", "block.dense", "Dense"),
@@ -278,9 +284,9 @@ INF, NAN = float("inf"), float("nan")
         ),
     ],
 )
-def test_the_message_contains_the_fields_of_the_json(result: NotFinite, said: str) -> None:
-    assert str(result) == said
-    assert said.endswith(result.without_path)
+def test_the_message_contains_the_fields_of_the_json(result: NotFinite, message: str) -> None:
+    assert str(result) == message
+    assert message.endswith(result.without_path)
     assert NotFinite.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
@@ -296,8 +302,8 @@ def test_only_the_first_non_finite_tensor_is_reported() -> None:
     "change", [{"kind": "wheel"}, {"path": 3}, {"shape": 3}, {"shape": ["a"]}, {"count": None}, {"note": None}]
 )
 def test_other_json_is_refused(change: dict[str, object]) -> None:
-    told = NotFinite("weight", "dense", "", "bias", "NaN", 1, (4,)).to_json()
+    valid = NotFinite("weight", "dense", "", "bias", "NaN", 1, (4,)).to_json()
     with pytest.raises((ValueError, TypeError)):
-        NotFinite.from_json({**told, **change})
+        NotFinite.from_json({**valid, **change})
     with pytest.raises(KeyError):
-        NotFinite.from_json({name: told[name] for name in told if name not in change})
+        NotFinite.from_json({name: valid[name] for name in valid if name not in change})

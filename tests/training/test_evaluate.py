@@ -13,14 +13,14 @@ from pellucid.model import Model
 from pellucid.training.callbacks import Callback
 
 
-def pixels(n=8):
+def mask_data(n=8):
     rng = torch.Generator().manual_seed(0)
     return torch.rand(n, 3, 8, 8, generator=rng), torch.randint(0, 3, (n, 8, 8), generator=rng)
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "focal", "dice"])
 def test_masks_have_the_mean_iou_by_default(loss):
-    (x, y), model = pixels(), Model(Sequential(scores=Conv2d(3, 1)), loss, classes=3)
+    (x, y), model = mask_data(), Model(Sequential(scores=Conv2d(3, 1)), loss, classes=3)
     history = model.fit(x, y, epochs=1, batch_size=4, verbose=False)
     actual = model.predict(x).argmax(1)
     expected = jaccard_score(y.flatten(), actual.flatten(), average="macro")
@@ -28,18 +28,18 @@ def test_masks_have_the_mean_iou_by_default(loss):
 
 
 def test_the_default_mean_iou_omits_the_class_that_the_loss_ignores():
-    (x, y), model = pixels(), Model(Sequential(scores=Conv2d(3, 1)), SoftmaxCrossEntropy(ignore=255), classes=3)
+    (x, y), model = mask_data(), Model(Sequential(scores=Conv2d(3, 1)), SoftmaxCrossEntropy(ignore=255), classes=3)
     y[:5] = 255  # whole masks, and of the validation data the first batch
     y[5:, :3] = 255
     model.fit(x, y, epochs=1, batch_size=2, validation=(x, y), verbose=False)
     assert model.metrics == (MeanIoU(255),)
-    measured = model.evaluate(x, y, batch_size=2)
-    scored = y != 255
-    expected = jaccard_score(y[scored], model.predict(x).argmax(1)[scored], average="macro")
-    assert measured["miou"] == pytest.approx(expected)
+    results = model.evaluate(x, y, batch_size=2)
+    is_scored = y != 255
+    expected = jaccard_score(y[is_scored], model.predict(x).argmax(1)[is_scored], average="macro")
+    assert results["miou"] == pytest.approx(expected)
 
 
-class Steps(Callback):
+class StepCounter(Callback):
     def __init__(self):
         self.count = 0
 
@@ -47,26 +47,31 @@ class Steps(Callback):
         self.count += 1
 
 
-MISTAKES = {
-    "masks for a metric of classes": ("accuracy", "auto", pixels, 'metrics="miou"'),
-    "classes for a metric of masks": ("miou", "auto", lambda: (pixels()[0], torch.arange(8) % 3), "masks of integer"),
+METRIC_ERRORS = {
+    "masks for a metric of classes": ("accuracy", "auto", mask_data, 'metrics="miou"'),
+    "classes for a metric of masks": (
+        "miou",
+        "auto",
+        lambda: (mask_data()[0], torch.arange(8) % 3),
+        "masks of integer",
+    ),
     "several classes for one of classes": (
         "precision",
         "auto",
-        lambda: (pixels()[0], (torch.arange(24).view(8, 3) % 4 < 2).float()),
+        lambda: (mask_data()[0], (torch.arange(24).view(8, 3) % 4 < 2).float()),
         "multi-label",
     ),
-    "no such column": ("accuracy", "val_acc", lambda: (pixels()[0], torch.arange(8) % 3), "no column 'val_acc'"),
+    "no such column": ("accuracy", "val_acc", lambda: (mask_data()[0], torch.arange(8) % 3), "no column 'val_acc'"),
 }
 
 
-@pytest.mark.parametrize("case", MISTAKES)
+@pytest.mark.parametrize("case", METRIC_ERRORS)
 def test_errors_of_metrics_are_raised_before_the_first_step(case, tmp_path):
-    metrics, monitor, data, message = MISTAKES[case]
+    metrics, monitor, data, message = METRIC_ERRORS[case]
     x, y = data()
     scores = {"scores": Conv2d(3, 1)} if y.dim() == 3 else {"flat": Flatten(), "scores": Dense(3)}
     loss = "binary_cross_entropy" if y.is_floating_point() else "softmax_cross_entropy"
-    steps, model = Steps(), Model(Sequential(**scores), loss, metrics=metrics, classes=3)
+    steps, model = StepCounter(), Model(Sequential(**scores), loss, metrics=metrics, classes=3)
     with pytest.raises(PellucidError, match=message):
         model.fit(
             x, y, epochs=1, batch_size=4, validation=(x, y), run=tmp_path, monitor=monitor, callbacks=[steps],

@@ -48,15 +48,15 @@ def test_float16_and_float64_become_float32():
 
 
 def test_a_split_is_a_partition_that_depends_on_the_seed():
-    whole = examples(np.arange(20, dtype="f")[:, None], np.arange(20))
-    rest, part = split(whole, 0.25, seed=1)
-    assert (len(rest), len(part)) == (15, 5)
-    for one in (rest, part):
-        assert torch.equal(one.x[:, 0].long(), one.y)
-        assert torch.equal(one.y, one.y.sort().values)
-    assert sorted([*rest.y.tolist(), *part.y.tolist()]) == list(range(20))
-    assert torch.equal(split(whole, 0.25, seed=1)[1].y, part.y)
-    assert not torch.equal(split(whole, 0.25, seed=2)[1].y, part.y)
+    data = examples(np.arange(20, dtype="f")[:, None], np.arange(20))
+    training, validation = split(data, 0.25, seed=1)
+    assert (len(training), len(validation)) == (15, 5)
+    for part in (training, validation):
+        assert torch.equal(part.x[:, 0].long(), part.y)
+        assert torch.equal(part.y, part.y.sort().values)
+    assert sorted([*training.y.tolist(), *validation.y.tolist()]) == list(range(20))
+    assert torch.equal(split(data, 0.25, seed=1)[1].y, validation.y)
+    assert not torch.equal(split(data, 0.25, seed=2)[1].y, validation.y)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, 1.5, 0.01])
@@ -67,10 +67,10 @@ def test_a_split_that_leaves_a_part_empty_is_refused(fraction):
 
 DATA = digits()
 X, Y = DATA.x, DATA.y
-FIT = {"epochs": 2, "batch_size": 20, "verbose": False}
+FIT_OPTIONS = {"epochs": 2, "batch_size": 20, "verbose": False}
 
 
-class Rows:
+class ArraySource:
     """A source written from docs/your-own-parts.md alone."""
 
     classes = None
@@ -85,95 +85,102 @@ class Rows:
         return Batch(self.x[indices], self.y[indices])
 
 
-def columns(history):
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in history.rows]
+def columns_without_times(history):
+    return [
+        {name: value for name, value in row.items() if name not in ("seconds", "images_per_second")}
+        for row in history.rows
+    ]
 
 
 @pytest.mark.parametrize("augment", [None, flip])
 def test_a_source_trains_as_the_same_data_in_memory(augment):
-    here, there = small_conv(), small_conv()
-    first = here.fit(DATA, validation=digits(300, 350), augment=augment, **FIT)
-    held = digits(300, 350)
-    second = there.fit(Rows(), validation=Rows(held.x, held.y), augment=augment, **FIT)
-    assert columns(first) == columns(second)
-    assert here.sha256() == there.sha256()
-    assert here.evaluate(held) == there.evaluate(Rows(held.x, held.y))
-    assert torch.equal(here.predict(held), there.predict(Rows(held.x, held.y)))
+    array_model, source_model = small_conv(), small_conv()
+    array_history = array_model.fit(DATA, validation=digits(300, 350), augment=augment, **FIT_OPTIONS)
+    validation = digits(300, 350)
+    source_history = source_model.fit(
+        ArraySource(), validation=ArraySource(validation.x, validation.y), augment=augment, **FIT_OPTIONS
+    )
+    assert columns_without_times(array_history) == columns_without_times(source_history)
+    assert array_model.sha256() == source_model.sha256()
+    assert array_model.evaluate(validation) == source_model.evaluate(ArraySource(validation.x, validation.y))
+    assert torch.equal(array_model.predict(validation), source_model.predict(ArraySource(validation.x, validation.y)))
 
 
 def test_a_fraction_of_a_source_is_held_out():
-    history = small_conv().fit(Rows(), validation=0.2, **FIT)
-    assert history["val_loss"][-1] == small_conv().fit(X, Y, validation=0.2, **FIT)["val_loss"][-1]
+    history = small_conv().fit(ArraySource(), validation=0.2, **FIT_OPTIONS)
+    assert history["val_loss"][-1] == small_conv().fit(X, Y, validation=0.2, **FIT_OPTIONS)["val_loss"][-1]
 
 
-def batches(epoch, size=20, count=None):
+def epoch_batches(epoch, size=20, count=None):
     """The batches of an epoch, in an order of its own."""
     order = np.random.default_rng(epoch).permutation(len(X))
-    for take in itertools.islice(np.split(order, range(size, len(X), size)), count):
-        yield X[take], Y[take]
+    for indices in itertools.islice(np.split(order, range(size, len(X), size)), count):
+        yield X[indices], Y[indices]
 
 
-def endless():
+def endless_batches():
     for epoch in itertools.count():
-        yield from batches(epoch)
+        yield from epoch_batches(epoch)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "batches_and_steps",
     [
-        (batches, 15),
-        (lambda: batches(0), 15),
-        (endless(), 15),
+        (epoch_batches, 15),
+        (lambda: epoch_batches(0), 15),
+        (endless_batches(), 15),
         (DataLoader(TensorDataset(X, Y), 20, generator=torch.Generator().manual_seed(0), shuffle=True), None),
     ],
     ids=["function of the epoch", "function", "generator", "DataLoader"],
 )
-def test_yielded_batches_train_in_their_order(given):
-    seen = []
-    x, steps = given
+def test_yielded_batches_train_in_their_order(batches_and_steps):
+    images_seen = []
+    x, steps = batches_and_steps
 
-    def watch(images, rng):
-        seen.append(images.clone())
+    def record_images(images, rng):
+        images_seen.append(images.clone())
         return images
 
-    history = small_conv().fit(x, steps_per_epoch=steps, augment=watch, **FIT)
-    assert (len(seen), history.rows[-1]["step"]) == (30, 30)
+    history = small_conv().fit(x, steps_per_epoch=steps, augment=record_images, **FIT_OPTIONS)
+    assert (len(images_seen), history.rows[-1]["step"]) == (30, 30)
     if not isinstance(x, DataLoader):
         epochs = (0, 0) if steps and getattr(x, "__name__", "") == "<lambda>" else (0, 1)
-        expected = [images for epoch in epochs for images, _ in batches(epoch)]
-        assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
+        expected = [images for epoch in epochs for images, _ in epoch_batches(epoch)]
+        assert all(torch.equal(a, b) for a, b in zip(images_seen, expected, strict=True))
     else:  # every example once
-        rows = torch.cat(seen[:15]).flatten(1).tolist()
+        rows = torch.cat(images_seen[:15]).flatten(1).tolist()
         assert sorted(rows) == sorted(X.flatten(1).tolist())
 
 
 def test_yielded_batches_are_evaluated_and_predicted_to_their_end():
     model = small_conv()
-    model.fit(DATA, **FIT)
+    model.fit(DATA, **FIT_OPTIONS)
     loader = DataLoader(TensorDataset(X, Y), 32)  # 300 = 9 x 32 + 12
     expected = model.evaluate(DATA)
-    for given in (loader, lambda: iter(loader), iter(loader)):
-        evaluation = model.evaluate(given)
+    for batches in (loader, lambda: iter(loader), iter(loader)):
+        evaluation = model.evaluate(batches)
         assert (evaluation["n"], evaluation["accuracy"]) == (300, expected["accuracy"])
         assert evaluation["loss"] == pytest.approx(expected["loss"], rel=1e-6)
     probabilities = model.predict(DATA)
-    for given in (loader, (x for x, _ in loader), ([x] for x, _ in loader)):
-        torch.testing.assert_close(model.predict(given), probabilities)
+    for batches in (loader, (x for x, _ in loader), ([x] for x, _ in loader)):
+        torch.testing.assert_close(model.predict(batches), probabilities)
 
 
 def test_validation_data_may_be_a_function_but_not_a_generator():
-    history = small_conv().fit(DATA, validation=lambda: batches(0), **FIT)
-    assert history["val_loss"] == pytest.approx(small_conv().fit(DATA, validation=DATA, **FIT)["val_loss"], rel=1e-6)
+    history = small_conv().fit(DATA, validation=lambda: epoch_batches(0), **FIT_OPTIONS)
+    assert history["val_loss"] == pytest.approx(
+        small_conv().fit(DATA, validation=DATA, **FIT_OPTIONS)["val_loss"], rel=1e-6
+    )
     with pytest.raises(PellucidError, match="validation is a generator, which can be read only once"):
-        small_conv().fit(DATA, validation=batches(0), **FIT)
+        small_conv().fit(DATA, validation=epoch_batches(0), **FIT_OPTIONS)
 
 
 @pytest.mark.parametrize(
     ("x", "options", "message"),
     [
-        (endless(), {}, "give steps_per_epoch"),
-        (batches(0), {"steps_per_epoch": 15}, "x ended in epoch 2 after 0 of 15 batches"),
-        (lambda: batches(0), {"steps_per_epoch": 16}, "x ended in epoch 1 after 15 of 16 batches"),
+        (endless_batches(), {}, "give steps_per_epoch"),
+        (epoch_batches(0), {"steps_per_epoch": 15}, "x ended in epoch 2 after 0 of 15 batches"),
+        (lambda: epoch_batches(0), {"steps_per_epoch": 16}, "x ended in epoch 1 after 15 of 16 batches"),
         (lambda: 3, {"steps_per_epoch": 1}, "x returned 3; return an iterator of batches"),
         (iter([]), {"steps_per_epoch": 1}, "x yields no batch"),
         (iter([X[:5]]), {"steps_per_epoch": 1}, "yield batches"),
@@ -182,22 +189,22 @@ def test_validation_data_may_be_a_function_but_not_a_generator():
         (iter([(X[:5].long(), Y[:5])]), {"steps_per_epoch": 1}, "images of torch.int64"),
         (iter([(X[:5], Y[:5]), (X[:5, :, 1:], Y[:5])]), {"steps_per_epoch": 2}, r"inputs of shape \(1, 7, 8\)"),
         (iter([(X[:5], Y[:5]), (X[:5], Y[:5] + 7)]), {"steps_per_epoch": 2}, "classes"),
-        (endless(), {"steps_per_epoch": 15, "y": Y}, "leave y out"),
-        (endless(), {"steps_per_epoch": 15, "validation": 0.5}, "cannot be split"),
-        (endless(), {"steps_per_epoch": 0}, "steps_per_epoch must be a whole number of at least 1"),
+        (endless_batches(), {"steps_per_epoch": 15, "y": Y}, "leave y out"),
+        (endless_batches(), {"steps_per_epoch": 15, "validation": 0.5}, "cannot be split"),
+        (endless_batches(), {"steps_per_epoch": 0}, "steps_per_epoch must be a whole number of at least 1"),
         (DATA, {"steps_per_epoch": 3}, "steps_per_epoch is for a generator"),
-        (Rows(X, Y + 7), {}, "classes"),
-        (Rows(X[:0], Y[:0]), {}, "contains no examples"),
-        (Rows(), {"y": Y}, "leave y out"),
+        (ArraySource(X, Y + 7), {}, "classes"),
+        (ArraySource(X[:0], Y[:0]), {}, "contains no examples"),
+        (ArraySource(), {"y": Y}, "leave y out"),
     ],
 )
 def test_data_that_do_not_fit_are_refused_in_one_line(x, options, message):
     with pytest.raises(PellucidError, match=message):
-        small_conv().fit(x, **{**FIT, "epochs": 2, **options})
+        small_conv().fit(x, **{**FIT_OPTIONS, "epochs": 2, **options})
 
 
 def test_the_error_for_a_source_without_a_checksum_says_so():
-    class Bare:
+    class SourceWithoutChecksum:
         classes = None
 
         def __len__(self):
@@ -206,14 +213,14 @@ def test_the_error_for_a_source_without_a_checksum_says_so():
         def batch(self, indices, rng):
             return Batch(X[indices], Y[indices])
 
-    with pytest.raises(PellucidError, match="a Bare has no 'checksum'"):
-        small_conv().fit(Bare(), **FIT)
+    with pytest.raises(PellucidError, match="a SourceWithoutChecksum has no 'checksum'"):
+        small_conv().fit(SourceWithoutChecksum(), **FIT_OPTIONS)
 
 
 def test_other_classes_than_the_models_are_refused():
     model = small_conv()
-    model.fit(DATA, **FIT)
-    other = Rows()
+    model.fit(DATA, **FIT_OPTIONS)
+    other = ArraySource()
     other.classes = tuple("abcdefghij")
     with pytest.raises(PellucidError, match="but the model has"):
         model.evaluate(other)
@@ -223,30 +230,32 @@ class StoppedError(Exception):
     pass
 
 
-def interrupted_then_resumed(run, make, steps=None, at=19):
-    """Train until batch `at`, then resume with a source made anew."""
-    drawn = []
+def hash_after_resuming(run, make_source, steps=None, stop_batch=19):
+    """Train until batch `stop_batch`, then resume with a source made anew."""
+    calls = []
 
-    def halting(images, rng):
-        drawn.append(1)
-        if len(drawn) == at + 1:
+    def stop_at_batch(images, rng):
+        calls.append(1)
+        if len(calls) == stop_batch + 1:
             raise StoppedError
         return flip(images, rng)
 
-    halting.__qualname__ = flip.__qualname__  # the same setting
-    options = {**FIT, "steps_per_epoch": steps, "run": run, "checkpoint_seconds": 0.0, "resume": True}
+    stop_at_batch.__qualname__ = flip.__qualname__  # the same setting
+    options = {**FIT_OPTIONS, "steps_per_epoch": steps, "run": run, "checkpoint_seconds": 0.0, "resume": True}
     with pytest.raises(StoppedError):
-        small_conv().fit(make(), augment=halting, **options)
+        small_conv().fit(make_source(), augment=stop_at_batch, **options)
     model = small_conv()
-    model.fit(make(), augment=flip, **options)
+    model.fit(make_source(), augment=flip, **options)
     return model.sha256()
 
 
 @pytest.mark.parametrize(
-    ("make", "steps"), [(Rows, None), (lambda: batches, 15), (endless, 15)], ids=["source", "function", "generator"]
+    ("make_source", "steps"),
+    [(ArraySource, None), (lambda: epoch_batches, 15), (endless_batches, 15)],
+    ids=["source", "function", "generator"],
 )
-def test_resuming_is_exact_where_the_same_batches_come_again(tmp_path, capsys, make, steps):
-    calm = small_conv()
-    calm.fit(make(), augment=flip, steps_per_epoch=steps, **FIT)
-    assert interrupted_then_resumed(tmp_path / "run", make, steps) == calm.sha256()
+def test_resuming_is_exact_where_the_same_batches_come_again(tmp_path, capsys, make_source, steps):
+    uninterrupted = small_conv()
+    uninterrupted.fit(make_source(), augment=flip, steps_per_epoch=steps, **FIT_OPTIONS)
+    assert hash_after_resuming(tmp_path / "run", make_source, steps) == uninterrupted.sha256()
     assert ("only if it yields the same batches again" in capsys.readouterr().err) is (steps is not None)

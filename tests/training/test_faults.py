@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.forked import forked, group
+from tests.forked import run_forked, run_group
 from tests.training import sharded_faults
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
     ],
 )
 def test_a_lost_process_is_named_with_its_host_and_the_step(fault, reason):
-    first, second = group(2, sharded_faults.train, fault)
+    first, second = run_group(2, sharded_faults.train, fault)
     # Batches are read ahead of the steps.
     assert re.search(rf"training stopped in step [1-3]: process 1 on \S+ {reason}", first.error), first.error
     assert "last checkpoint" in first.error
@@ -27,7 +27,7 @@ def test_a_lost_process_is_named_with_its_host_and_the_step(fault, reason):
 
 
 def test_nan_in_one_process_stops_all_in_the_same_step():
-    first, second = group(2, sharded_faults.train, "nan")
+    first, second = run_group(2, sharded_faults.train, "nan")
     assert "training stopped in step 3: loss is nan in process 1; see its message" in first.error
     # The part of the second process begins with the second example of the batch.
     assert "training stopped in step 3 (epoch 1, batch 3): the input x contains NaN" in second.error
@@ -42,28 +42,28 @@ LIBRARIES = ["PyTorch", "Pellucid", "NumPy", "Pillow"]
     ["seed", "data", "clipping", "batch size", "bucket_mb", "shard_optimizer", "number of threads"]
     + [f"version of {name}" for name in LIBRARIES],
 )
-def test_processes_that_differ_are_refused_by_what_differs(difference):
-    for _, _, error in group(2, sharded_faults.train_otherwise, difference):
+def test_processes_with_different_settings_are_refused_and_named(difference):
+    for _, _, error in run_group(2, sharded_faults.train_otherwise, difference):
         assert re.search(rf"process 1 on \S+ differs from process 0 in: {difference}; give all processes", error), error
 
 
 def test_the_history_names_the_process_that_the_others_waited_for():
-    (_, row, error), _ = group(2, sharded_faults.train, "slow")
+    (_, row, error), _ = run_group(2, sharded_faults.train, "slow")
     assert row["slowest_process"] == 1, error
     assert 0.4 <= row["wait_seconds"] < 5  # the second process sleeps for half a second
 
 
 @pytest.mark.parametrize("fault", ["SIGTERM", "SIGINT"])
 def test_a_signal_to_one_process_ends_all_with_one_checkpoint(tmp_path, fault):
-    _, expected = forked(sharded_faults.train_interrupted, tmp_path / "whole", "")
-    (_, first, error), (_, second, _) = group(2, sharded_faults.train_interrupted, tmp_path / "run", fault)
+    _, expected = run_forked(sharded_faults.train_interrupted, tmp_path / "whole", "")
+    (_, first, error), (_, second, _) = run_group(2, sharded_faults.train_interrupted, tmp_path / "run", fault)
     assert re.fullmatch(r"stopped in epoch 1 after step [1-4]", second), error
     assert first.startswith(f"{second}; saved in {tmp_path / 'run'}; resume with")
-    assert forked(sharded_faults.train_interrupted, tmp_path / "run", "") == (0, expected)  # by one process
+    assert run_forked(sharded_faults.train_interrupted, tmp_path / "run", "") == (0, expected)  # by one process
 
 
 def test_only_the_first_process_writes_to_the_disk(tmp_path):
-    (code, first, error), (other, second, _) = group(2, sharded_faults.changed_files, tmp_path / "runs")
+    (code, first, error), (other, second, _) = run_group(2, sharded_faults.changed_files, tmp_path / "runs")
     assert (code, other) == (0, 0), error
     assert any(line.endswith("last.safetensors") or "report.html" in line for line in first)
     assert second == []

@@ -54,7 +54,7 @@ def train_in_torch(twin, optimizer, epochs, batch_size, rates=None, decay=0.0, c
     return means, gradients
 
 
-def assert_same(model, twin):
+def assert_weights_close(model, twin):
     for (path, tensor), parameter in zip(model.weights.items(), twin.parameters(), strict=True):
         assert torch.allclose(tensor, parameter, rtol=1e-4, atol=1e-5), path
 
@@ -64,12 +64,12 @@ def test_sgd_trains_as_torch_does():
     twin = torch_twin(model)
     means, gradients = train_in_torch(twin, torch.optim.SGD(twin.parameters(), 0.5), 3, 40)
     history = model.fit(digits(), epochs=3, batch_size=40, verbose=False)
-    assert_same(model, twin)
+    assert_weights_close(model, twin)
     assert history["train_loss"] == pytest.approx(means, rel=1e-4)
     assert history["step"] == [8, 16, 24]  # 7 batches of 40 and one of 20
     assert history["lr"] == [0.5] * 3
-    measured = [row["grad_norm"] for row in history.layers]
-    assert measured == pytest.approx([norm for epoch in gradients for norm in epoch], rel=1e-3)
+    grad_norms = [row["grad_norm"] for row in history.layers]
+    assert grad_norms == pytest.approx([norm for epoch in gradients for norm in epoch], rel=1e-3)
 
 
 def test_adam_with_a_schedule_decay_and_clipping_trains_as_torch_does():
@@ -86,20 +86,20 @@ def test_adam_with_a_schedule_decay_and_clipping_trains_as_torch_does():
         twin, torch.optim.Adam(twin.parameters(), 0.01), 2, 50, lambda step: 0.01 * 10 / (step + 10), 5.0, 0.5
     )
     history = model.fit(digits(), epochs=2, batch_size=50, verbose=False)
-    assert_same(model, twin)
+    assert_weights_close(model, twin)
     assert history["lr"] == pytest.approx([0.01 * 10 / 15, 0.01 * 10 / 21])
 
 
-def test_update_ratios_are_the_size_of_the_last_steps_update_over_that_of_the_weights():
-    seen = []
+def test_update_ratio_is_the_last_updates_rms_divided_by_that_of_the_weights():
+    weights_by_step = []
 
-    class Watch(Callback):
+    class RecordWeights(Callback):
         def on_step(self, training):
-            seen.append({path: tensor.clone() for path, tensor in model.weights.items()})
+            weights_by_step.append({path: tensor.clone() for path, tensor in model.weights.items()})
 
     model = small_mlp()
-    history = model.fit(digits(), epochs=1, batch_size=100, callbacks=[Watch()], verbose=False)
-    before, after = seen[-2], seen[-1]
+    history = model.fit(digits(), epochs=1, batch_size=100, callbacks=[RecordWeights()], verbose=False)
+    before, after = weights_by_step[-2], weights_by_step[-1]
     for row in history.layers:
         old, new = before[row["path"]], after[row["path"]]
         rms = [((tensor) ** 2).mean().sqrt().item() for tensor in (new - old, old)]
@@ -111,21 +111,21 @@ def test_measuring_gradients_changes_nothing_not_even_running_statistics():
     from pellucid.training import fit
 
     data = digits()
-    plain, measured = small_conv(input_shape=(1, 8, 8)), small_conv(input_shape=(1, 8, 8))
+    unmeasured, measured = small_conv(input_shape=(1, 8, 8)), small_conv(input_shape=(1, 8, 8))
     measured.fit(data, epochs=2, batch_size=50, verbose=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "layer_rows", lambda *arguments: list)
-        plain.fit(data, epochs=2, batch_size=50, verbose=False)
-    assert plain.sha256() == measured.sha256()
+        unmeasured.fit(data, epochs=2, batch_size=50, verbose=False)
+    assert unmeasured.sha256() == measured.sha256()
 
 
 def test_the_history_has_the_metrics_after_each_epoch():
-    model, held = small_mlp(), digits(300, 400)
-    history = model.fit(digits(), epochs=4, batch_size=10, validation=held, verbose=False)
+    model, validation = small_mlp(), digits(300, 400)
+    history = model.fit(digits(), epochs=4, batch_size=10, validation=validation, verbose=False)
     columns = "epoch step lr train_loss train_accuracy val_loss val_accuracy seconds images_per_second"
     assert list(history.last) == columns.split()
     assert history["epoch"] == [1, 2, 3, 4]
-    evaluation = model.evaluate(held)
+    evaluation = model.evaluate(validation)
     assert (history.last["val_loss"], history.last["val_accuracy"]) == (evaluation["loss"], evaluation["accuracy"])
     assert history.last["train_accuracy"] == model.evaluate(digits())["accuracy"]  # all 300: fewer than the sample
     assert history["train_loss"][3] < history["train_loss"][0]
@@ -134,9 +134,9 @@ def test_the_history_has_the_metrics_after_each_epoch():
 
 def test_train_accuracy_is_measured_on_some_of_the_images_where_there_are_many():
     model = small_mlp()
-    right = 500 * model.fit(digits(0, 1797), epochs=1, batch_size=10, verbose=False).last["train_accuracy"]
-    assert right == pytest.approx(round(right), abs=1e-3)  # a number of 500, not of 1,797
-    assert right / 500 == pytest.approx(model.evaluate(digits(0, 1797))["accuracy"], abs=0.05)
+    correct_count = 500 * model.fit(digits(0, 1797), epochs=1, batch_size=10, verbose=False).last["train_accuracy"]
+    assert correct_count == pytest.approx(round(correct_count), abs=1e-3)  # a number of 500, not of 1,797
+    assert correct_count / 500 == pytest.approx(model.evaluate(digits(0, 1797))["accuracy"], abs=0.05)
 
 
 def test_a_part_is_held_out_of_data_sets_by_class_and_of_arrays_at_random():
@@ -150,7 +150,7 @@ def test_a_part_is_held_out_of_data_sets_by_class_and_of_arrays_at_random():
         small_mlp().fit(data.x, data.y, epochs=1, batch_size=10, validation=0.001, verbose=False)
 
 
-def test_the_same_seed_gives_the_same_weights_whatever_the_clock_does():
+def test_the_same_seed_gives_the_same_weights():
     models = [small_conv(seed=4) for _ in range(2)] + [small_conv(seed=5)]
     for model in models:
         model.fit(digits(), epochs=2, batch_size=30, augment=flip, verbose=False)
@@ -190,9 +190,9 @@ def test_adamw_decays_the_parameters_that_layers_declare():
     models = [Model(net, optimizer=AdamW(0.01, weight_decay=decay), input_shape=(1, 8, 8)) for decay in (0.0, 50.0)]
     for model in models:
         model.fit(digits(), epochs=1, batch_size=300, verbose=False)
-    (plain, decayed), start = models, Model(net, input_shape=(1, 8, 8)).weights["dense.weight"]
+    (plain, decayed), initial = models, Model(net, input_shape=(1, 8, 8)).weights["dense.weight"]
     for path, weight in plain.weights.items():  # one step: norm.weight (1, 8, 8) is no weight in that sense
-        expected = weight - 0.01 * 50 * start if path == "dense.weight" else weight
+        expected = weight - 0.01 * 50 * initial if path == "dense.weight" else weight
         assert torch.allclose(decayed.weights[path], expected, atol=1e-6), path
 
 
@@ -202,8 +202,8 @@ def test_gradients_too_large_for_float32_to_square_are_measured_and_saved(tmp_pa
     data = (x, torch.zeros(40, 1))
     history = model.fit(*data, epochs=2, batch_size=10, run=tmp_path, verbose=False)
     norm = next(row["grad_norm"] for row in history.layers if row["path"] == "dense.weight")
-    start = Model(Sequential(dense=Dense(1)), input_shape=(3,), seed=3).weights
-    y = x[:1].double() @ start["dense.weight"].double().T  # all inputs are alike, and the weights hardly move
+    initial = Model(Sequential(dense=Dense(1)), input_shape=(3,), seed=3).weights
+    y = x[:1].double() @ initial["dense.weight"].double().T  # all inputs are alike, and the weights hardly move
     assert norm == pytest.approx((y.item() * x[0].double()).norm().item(), rel=1e-3)
     assert norm > 1e30 / 10
 
@@ -240,7 +240,7 @@ def test_callbacks_are_called_in_the_documented_order():
     assert calls == ["start", 1, 2, 3, "epoch 1", 4, 5, 6, "epoch 2", "end", "close"]
 
 
-class Full(Callback):
+class FailAfterStep(Callback):
     def __init__(self, fail):
         self.fail = fail
 
@@ -256,7 +256,7 @@ def out_of_memory():
 def test_a_lack_of_memory_names_the_batch_size(fail):
     message = r"^not enough memory to train with batch_size 7; lower it \(train\.batch_size of a recipe\), or make the "
     with pytest.raises(PellucidError, match=message) as info:
-        small_mlp().fit(digits(), epochs=1, batch_size=7, callbacks=[Full(fail)], verbose=False)
+        small_mlp().fit(digits(), epochs=1, batch_size=7, callbacks=[FailAfterStep(fail)], verbose=False)
     assert isinstance(info.value.__cause__, (MemoryError, RuntimeError))
 
 
@@ -265,7 +265,7 @@ def test_another_error_in_a_training_is_unchanged():
         raise RuntimeError("another")
 
     with pytest.raises(RuntimeError, match=r"^another$"):
-        small_mlp().fit(digits(), epochs=1, callbacks=[Full(fail)], verbose=False)
+        small_mlp().fit(digits(), epochs=1, callbacks=[FailAfterStep(fail)], verbose=False)
 
 
 def test_one_cycle_ends_at_its_final_learning_rate():

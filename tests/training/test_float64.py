@@ -18,26 +18,26 @@ class EndedError(Exception):
     pass
 
 
-class End(Callback):
+class EndAfterThreeEpochs(Callback):
     def on_epoch_end(self, training, row) -> None:
         if training.epoch == 3:
             raise EndedError
 
 
-def line() -> Model:
+def line_model() -> Model:
     return Model(Sequential(Dense(1)), "quadratic", SGD(0.2), metrics=(), precision="float64")
 
 
-def given(kind: str) -> tuple:
+def fit_arguments(kind: str) -> tuple:
     x, y = torch.from_numpy(X), torch.from_numpy(Y)
     return {"arrays": (X, Y), "source": (Arrays(x, y),), "stream": (lambda: iter([(x.float(), y.float())]),)}[kind]
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("arrays", 1e-12), ("source", 1e-12), ("stream", 1e-6)])
 def test_descent_reaches_the_least_squares_solution(kind: str, tolerance: float) -> None:
-    model = line()
+    model = line_model()
     steps = {"steps_per_epoch": 1} if kind == "stream" else {}
-    model.fit(*given(kind), epochs=1000, batch_size=100, verbose=False, **steps)
+    model.fit(*fit_arguments(kind), epochs=1000, batch_size=100, verbose=False, **steps)
     expected = np.linalg.lstsq(np.c_[X, np.ones(100)], Y, rcond=None)[0]
     actual = [model["dense1"].params[name].item() for name in ("weight", "bias")]
     assert actual == pytest.approx(expected, rel=tolerance)
@@ -46,17 +46,26 @@ def test_descent_reaches_the_least_squares_solution(kind: str, tolerance: float)
 
 
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    whole, again = line(), line()
-    whole.fit(X, Y, epochs=4, batch_size=10, verbose=False)
+    uninterrupted, resumed = line_model(), line_model()
+    uninterrupted.fit(X, Y, epochs=4, batch_size=10, verbose=False)
     with pytest.raises(EndedError):
-        again.fit(X, Y, epochs=4, batch_size=10, verbose=False, run=tmp_path, callbacks=[End()], checkpoint_seconds=0)
-    again = line()
-    again.fit(X, Y, epochs=4, batch_size=10, verbose=False, run=tmp_path, resume=True)
-    assert torch.equal(whole["dense1"].params["weight"], again["dense1"].params["weight"])
+        resumed.fit(
+            X,
+            Y,
+            epochs=4,
+            batch_size=10,
+            verbose=False,
+            run=tmp_path,
+            callbacks=[EndAfterThreeEpochs()],
+            checkpoint_seconds=0,
+        )
+    resumed = line_model()
+    resumed.fit(X, Y, epochs=4, batch_size=10, verbose=False, run=tmp_path, resume=True)
+    assert torch.equal(uninterrupted["dense1"].params["weight"], resumed["dense1"].params["weight"])
 
 
 def test_a_file_holds_the_weights_and_their_precision(tmp_path: Path) -> None:
-    model = line()
+    model = line_model()
     model.fit(X, Y, epochs=5, verbose=False)
     model.save(tmp_path / "line.safetensors")
     loaded = Model.load(tmp_path / "line.safetensors")

@@ -22,7 +22,7 @@ from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, AdamW, Momentum, Optimizer
 from pellucid.optim.base import State, tensors_of
 from pellucid.optim.regularizers import L2
-from pellucid.training.parameter_groups import parameter_groups, update
+from pellucid.training.parameter_groups import parameter_groups, update_groups
 from pellucid.training.step import TrainingStep
 
 SHAPE = (3, 8, 8)
@@ -32,7 +32,7 @@ def objective(net: Layer) -> Supervised:
     return Supervised(net, SoftmaxCrossEntropy())
 
 
-def ours() -> Layer:
+def small_network() -> Layer:
     body = Sequential(conv2=Conv2d(4, 3, padding=1, bias=False), norm2=BatchNorm(), relu2=ReLU())
     features = Sequential(
         conv1=Conv2d(4, 3, padding=1, bias=False),
@@ -43,7 +43,7 @@ def ours() -> Layer:
     return Sequential(features=features, head=Sequential(pool=AdaptiveAvgPool2d(1), flatten=Flatten(), scores=Dense(3)))
 
 
-class Theirs(nn.Module):
+class TorchNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
@@ -56,103 +56,107 @@ class Theirs(nn.Module):
         return self.scores(x.mean((2, 3)))
 
 
-def twins() -> tuple[dict, Theirs]:
-    params, _ = ours().init(SHAPE, torch.Generator().manual_seed(3))
+def params_and_torch_twin() -> tuple[dict, TorchNetwork]:
+    params, _ = small_network().init(SHAPE, torch.Generator().manual_seed(3))
     params = map_tree(torch.Tensor.double, params)
-    theirs = Theirs().double()
+    torch_network = TorchNetwork().double()
     flat = by_short_name(params)
     with torch.no_grad():
-        for name, tensor in theirs.state_dict().items():
+        for name, tensor in torch_network.state_dict().items():
             if not name.endswith("num_batches_tracked"):
                 tensor.copy_(flat[name])
-    return params, theirs
+    return params, torch_network
 
 
 def batches() -> list[tuple[Tensor, Tensor]]:
-    draw = torch.Generator().manual_seed(5)
-    return [(torch.randn(6, *SHAPE, generator=draw).double(), torch.randint(3, (6,), generator=draw)) for _ in range(4)]
+    rng = torch.Generator().manual_seed(5)
+    return [(torch.randn(6, *SHAPE, generator=rng).double(), torch.randint(3, (6,), generator=rng)) for _ in range(4)]
 
 
 def by_short_name(params: dict) -> dict[str, Tensor]:
     return {".".join(path.split(".")[-2:]): tensor for path, tensor in flatten(params).items()}
 
 
-FACTORS = {"conv2.weight": 0.1, "norm2.weight": 0.1, "norm2.bias": 0.1, "scores.weight": 1.0, "scores.bias": 1.0}
-OPTIMIZERS = [
+LR_FACTORS = {"conv2.weight": 0.1, "norm2.weight": 0.1, "norm2.bias": 0.1, "scores.weight": 1.0, "scores.bias": 1.0}
+OPTIMIZER_PAIRS = [
     (SGD(0.1), lambda groups: torch.optim.SGD(groups, 0.1)),
     (Momentum(0.1, 0.9), lambda groups: torch.optim.SGD(groups, 0.1, 0.9)),
     (Adam(0.01), lambda groups: torch.optim.Adam(groups, 0.01)),
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "make"), OPTIMIZERS, ids=["sgd", "momentum", "adam"])
-def test_frozen_layers_are_unchanged_and_the_others_use_their_learning_rates(optimizer: Optimizer, make) -> None:
-    params, theirs = twins()
+@pytest.mark.parametrize(("optimizer", "make_torch_optimizer"), OPTIMIZER_PAIRS, ids=["sgd", "momentum", "adam"])
+def test_frozen_layers_are_unchanged_and_the_others_use_their_learning_rates(
+    optimizer: Optimizer, make_torch_optimizer
+) -> None:
+    params, torch_network = params_and_torch_twin()
     before = copy.deepcopy(params)
     paths = list(flatten(params))
     frozen = {path for path in paths if ".conv1." in path or path.endswith(("norm1.weight", "norm1.bias"))}
     rates = {path: 0.1 for path in paths if "block" in path and not path.endswith(("mean", "var"))}
-    step = TrainingStep(objective(ours()), params, optimizer, examples=24, frozen=frozen, rates=rates)
+    step = TrainingStep(objective(small_network()), params, optimizer, examples=24, frozen=frozen, rates=rates)
 
-    theirs.train()
-    theirs.norm1.eval()
-    named = dict(theirs.named_parameters())
+    torch_network.train()
+    torch_network.norm1.eval()
+    torch_params = dict(torch_network.named_parameters())
     for name in ("conv1.weight", "norm1.weight", "norm1.bias"):
-        named[name].requires_grad_(False)
-    their_optimizer = make([{"params": [named[name]], "lr": factor * optimizer.lr} for name, factor in FACTORS.items()])
+        torch_params[name].requires_grad_(False)
+    torch_optimizer = make_torch_optimizer(
+        [{"params": [torch_params[name]], "lr": factor * optimizer.lr} for name, factor in LR_FACTORS.items()]
+    )
     for x, target in batches():
         value = step(Batch(x, target), optimizer.lr)
-        their_optimizer.zero_grad()
-        loss = F.cross_entropy(theirs(x), target)
+        torch_optimizer.zero_grad()
+        loss = F.cross_entropy(torch_network(x), target)
         loss.backward()
-        their_optimizer.step()
+        torch_optimizer.step()
         assert value["loss"] == pytest.approx(loss.item(), rel=1e-10)
-    mine, old = by_short_name(params), by_short_name(before)
-    for name, tensor in theirs.state_dict().items():
+    actual, initial = by_short_name(params), by_short_name(before)
+    for name, tensor in torch_network.state_dict().items():
         if not name.endswith("num_batches_tracked"):
-            torch.testing.assert_close(mine[name], tensor, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(actual[name], tensor, rtol=1e-9, atol=1e-12)
     for name in ("conv1.weight", "norm1.bias", "norm1.running_mean", "norm1.running_var"):
-        assert torch.equal(mine[name], old[name])
-    assert not torch.equal(mine["norm2.running_mean"], old["norm2.running_mean"])
+        assert torch.equal(actual[name], initial[name])
+    assert not torch.equal(actual["norm2.running_mean"], initial["norm2.running_mean"])
 
 
 def test_decay_and_penalties_follow_the_rates() -> None:
-    params, theirs = twins()
+    params, torch_network = params_and_torch_twin()
     rates = {path: 0.1 for path in flatten(params) if "features" in path}
-    step = TrainingStep(objective(ours()), params, AdamW(0.01, weight_decay=0.2), examples=1, rates=rates,
+    step = TrainingStep(objective(small_network()), params, AdamW(0.01, weight_decay=0.2), examples=1, rates=rates,
         regularizers=(L2(0.05, decoupled=True),),
     )  # fmt: skip
-    heavy = ("conv1.weight", "conv2.weight", "scores.weight")
+    decayed_names = ("conv1.weight", "conv2.weight", "scores.weight")
     groups = [
         {
             "params": [tensor],
             "lr": 0.01 if name.startswith("scores") else 0.001,
-            "weight_decay": 0.2 if name in heavy else 0.0,
+            "weight_decay": 0.2 if name in decayed_names else 0.0,
         }
-        for name, tensor in theirs.named_parameters()
+        for name, tensor in torch_network.named_parameters()
     ]
     optimizer = torch.optim.AdamW(groups)
-    theirs.train()
+    torch_network.train()
     for x, target in batches():
         step(Batch(x, target), 0.01)
         optimizer.zero_grad()
-        F.cross_entropy(theirs(x), target).backward()
+        F.cross_entropy(torch_network(x), target).backward()
         with torch.no_grad():
-            for group, (name, tensor) in zip(groups, theirs.named_parameters(), strict=True):
-                tensor.mul_(1 - group["lr"] * 0.05 if name in heavy else 1.0)
+            for group, (name, tensor) in zip(groups, torch_network.named_parameters(), strict=True):
+                tensor.mul_(1 - group["lr"] * 0.05 if name in decayed_names else 1.0)
         optimizer.step()
-    mine = by_short_name(params)
-    for name, tensor in theirs.named_parameters():
-        torch.testing.assert_close(mine[name], tensor.data, rtol=1e-9, atol=1e-12)
+    actual = by_short_name(params)
+    for name, tensor in torch_network.named_parameters():
+        torch.testing.assert_close(actual[name], tensor.data, rtol=1e-9, atol=1e-12)
 
 
 def test_frozen_first_layers_cache_nothing_and_have_no_backward_pass() -> None:
-    params, _ = twins()
+    params, _ = params_and_torch_twin()
     frozen = {path for path in flatten(params) if path.startswith("features") and not path.endswith(("mean", "var"))}
-    net = freeze(ours(), params, frozen)
+    net = freeze(small_network(), params, frozen)
     assert isinstance(net, Sequential)
     assert isinstance(net.layers["features"], FrozenLayer)
-    step = TrainingStep(objective(ours()), params, Momentum(0.1), examples=6, frozen=frozen)
+    step = TrainingStep(objective(small_network()), params, Momentum(0.1), examples=6, frozen=frozen)
     _, cache = step.objective.net.forward(step.params, step.inputs(batches()[0][0]), Mode(True))
     assert cache["features"] == ()
     assert step.paths == ["head.scores.weight", "head.scores.bias"]
@@ -160,18 +164,18 @@ def test_frozen_first_layers_cache_nothing_and_have_no_backward_pass() -> None:
 
 @pytest.fixture
 def model() -> Model:
-    return Model(ours(), optimizer=Momentum(0.1), input_shape=SHAPE, classes=3)
+    return Model(small_network(), optimizer=Momentum(0.1), input_shape=SHAPE, classes=3)
 
 
-def test_a_model_freezes_by_pattern_and_resumes_only_the_same(model: Model, tmp_path: Path) -> None:
+def test_patterns_freeze_parameters_and_other_ones_are_refused_on_resume(model: Model, tmp_path: Path) -> None:
     x, y = batches()[0]
     model.freeze("features.*")
     model.unfreeze("features.block.*")
     model.scale_rate("features.*", 0.1)
     before = {path: tensor.clone() for path, tensor in model.weights.items()}
     model.fit(x.float(), y, epochs=2, batch_size=3, run=tmp_path / "run", verbose=False)
-    same = {path for path, tensor in model.weights.items() if torch.equal(tensor, before[path])}
-    assert same == {path for path in before if path.startswith(("features.conv1", "features.norm1"))}
+    unchanged_paths = {path for path, tensor in model.weights.items() if torch.equal(tensor, before[path])}
+    assert unchanged_paths == {path for path in before if path.startswith(("features.conv1", "features.norm1"))}
     model.unfreeze()
     assert model.frozen == set()
     with pytest.raises(PellucidError, match="begun with other settings: frozen parameters"):
@@ -179,24 +183,26 @@ def test_a_model_freezes_by_pattern_and_resumes_only_the_same(model: Model, tmp_
 
 
 def test_the_optimizer_state_of_parameter_groups_is_restored() -> None:
-    rates = {path: 0.1 for path in flatten(twins()[0]) if "features" in path}
+    rates = {path: 0.1 for path in flatten(params_and_torch_twin()[0]) if "features" in path}
 
-    def step_of(params: dict) -> TrainingStep:
-        return TrainingStep(objective(ours()), params, Adam(0.01), examples=24, rates=rates)
+    def make_step(params: dict) -> TrainingStep:
+        return TrainingStep(objective(small_network()), params, Adam(0.01), examples=24, rates=rates)
 
-    through, _ = twins()
-    whole = step_of(through)
+    uninterrupted_params, _ = params_and_torch_twin()
+    uninterrupted = make_step(uninterrupted_params)
     for x, target in batches():
-        whole(Batch(x, target), 0.01)
-    broken, _ = twins()
-    first = step_of(broken)
+        uninterrupted(Batch(x, target), 0.01)
+    resumed_params, _ = params_and_torch_twin()
+    interrupted = make_step(resumed_params)
     for x, target in batches()[:2]:
-        first(Batch(x, target), 0.01)
-    second = step_of(broken)
-    second.load_state_dict(first.state_dict())
+        interrupted(Batch(x, target), 0.01)
+    resumed = make_step(resumed_params)
+    resumed.load_state_dict(interrupted.state_dict())
     for x, target in batches()[2:]:
-        second(Batch(x, target), 0.01)
-    assert all(torch.equal(one, flatten(broken)[path]) for path, one in flatten(through).items())
+        resumed(Batch(x, target), 0.01)
+    assert all(
+        torch.equal(tensor, flatten(resumed_params)[path]) for path, tensor in flatten(uninterrupted_params).items()
+    )
 
 
 @dataclass(frozen=True)
@@ -222,12 +228,12 @@ def test_an_optimizer_that_rebinds_its_state_keeps_it_with_several_rates() -> No
     groups, state, means = parameter_groups(paths, actual, (), rates), Rebinding().init(actual), [0.0] * 3
     for _ in range(4):
         grads = [torch.randn(3, generator=rng) for _ in range(3)]
-        update(groups, Rebinding(), (), [grad.clone() for grad in grads], state, 0.1)
+        update_groups(groups, Rebinding(), (), [grad.clone() for grad in grads], state, 0.1)
         for k, grad in enumerate(grads):
             means[k] = 0.9 * means[k] + grad
             expected[k] -= 0.1 * rates.get(paths[k], 1.0) * means[k]
-    for one, two in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, two)
+    for actual_weight, expected_weight in zip(actual, expected, strict=True):
+        torch.testing.assert_close(actual_weight, expected_weight)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +254,6 @@ def test_invalid_patterns_and_rates_are_refused(model: Model, call, message: str
         call(model)
 
 
-def test_without_weights_there_is_nothing_to_freeze() -> None:
+def test_freezing_a_model_without_weights_is_refused() -> None:
     with pytest.raises(PellucidError, match="no weights yet"):
-        Model(ours()).freeze("features.*")
+        Model(small_network()).freeze("features.*")

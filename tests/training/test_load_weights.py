@@ -10,13 +10,13 @@ from pellucid.errors import ArgumentError, PellucidError
 from pellucid.models import resnet18, squeezenet1_1, vgg16
 from pellucid.weights import MismatchError
 from tests.weights import published_names as published
-from tests.weights.test_names_loading import drawn
+from tests.weights.test_names_loading import random_tensors
 
 
 @pytest.fixture(scope="module")
 def squeezenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
     path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
-    tensors = drawn(published.squeezenet1_1())
+    tensors = random_tensors(published.squeezenet1_1())
     torch.save(tensors, path)
     return path, tensors
 
@@ -35,10 +35,10 @@ def test_a_published_file_gives_weights_and_scaling(precision: str, squeezenet: 
     assert model.source == path
 
 
-def test_features_for_other_classes(squeezenet: tuple[Path, dict[str, torch.Tensor]]):
+def test_part_features_loads_weights_for_other_classes(squeezenet: tuple[Path, dict[str, torch.Tensor]]):
     path, tensors = squeezenet
-    own = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    model = Model(squeezenet1_1(classes=5), input_shape=(3, 64, 64), preprocess=own)
+    own_preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    model = Model(squeezenet1_1(classes=5), input_shape=(3, 64, 64), preprocess=own_preprocess)
     before = {name: tensor.clone() for name, tensor in model.weights.items()}
     with pytest.raises(MismatchError, match=r"head\.scores\.weight is float32 1000x512x1x1, not float32 5x512x1x1"):
         model.load_weights(path)
@@ -46,21 +46,21 @@ def test_features_for_other_classes(squeezenet: tuple[Path, dict[str, torch.Tens
     model.load_weights(path, part="features")
     assert torch.equal(model.weights["features.conv1.weight"], tensors["features.0.weight"])
     assert torch.equal(model.weights["head.scores.weight"], before["head.scores.weight"])
-    assert model.preprocess == own
+    assert model.preprocess == own_preprocess
 
 
-def test_a_model_of_pellucid_by_name_and_by_file(tmp_path: Path):
+def test_models_of_pellucid_are_loaded_by_name_and_by_file(tmp_path: Path):
     shipped = Model.load("mnist-lenet")
     model = Model(shipped.net, input_shape=(1, 28, 28))
     model.load_weights("mnist-lenet")
     assert model.sha256() == shipped.sha256()
     assert model.preprocess.get("mean") == shipped.preprocess.get("mean")
     model.save(tmp_path / "own.safetensors")
-    other = Model(shipped.net, input_shape=(1, 28, 28), seed=1)
-    head = other.weights["head.scores.weight"].clone() if "head.scores.weight" in other.weights else None
-    other.load_weights(tmp_path / "own.safetensors", part="features")
-    assert torch.equal(other.weights["features.conv1.weight"], shipped.weights["features.conv1.weight"])
-    assert head is None or torch.equal(other.weights["head.scores.weight"], head)
+    other_model = Model(shipped.net, input_shape=(1, 28, 28), seed=1)
+    head = other_model.weights["head.scores.weight"].clone() if "head.scores.weight" in other_model.weights else None
+    other_model.load_weights(tmp_path / "own.safetensors", part="features")
+    assert torch.equal(other_model.weights["features.conv1.weight"], shipped.weights["features.conv1.weight"])
+    assert head is None or torch.equal(other_model.weights["head.scores.weight"], head)
 
 
 def test_a_detector_takes_the_weights_of_the_same_detector():

@@ -17,18 +17,18 @@ TRAIN = ["train", "digits", "train.epochs=2", "distributed.shards=2"]
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
-def settings(**more: str) -> dict[str, str]:
+def environment(**variables: str) -> dict[str, str]:
     # torchrun's names of hosts may lead to another network than the loopback.
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", **more}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", **variables}
 
 
-def run_by_one(out: Path) -> Path:
-    subprocess.run([sys.executable, "-m", "pellucid", *TRAIN, "--out", out], check=True, env=settings(), cwd=ROOT)
+def train_by_one_process(out: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "pellucid", *TRAIN, "--out", out], check=True, env=environment(), cwd=ROOT)
     return out / "digits-1"
 
 
@@ -38,26 +38,26 @@ def test_two_machines_train_as_one(tmp_path: Path) -> None:
     command = command.replace("192.168.1.10", "127.0.0.1").replace("29500", str(free_port()))
     words = command.replace("--nproc-per-node 4", "--nproc-per-node 1").partition(" train digits")[0].split()
     assert words[0] == "torchrun"
-    started = []
+    machines = []
     for rank in "01":
         words[words.index("--node-rank") + 1] = rank
         line = [sys.executable, "-m", "torch.distributed.run", *words[1:], *TRAIN, "--out", str(tmp_path / "two")]
-        started.append(subprocess.Popen(line, env=settings(), cwd=ROOT))
-    assert [one.wait(timeout=120) for one in started] == [0, 0]
-    assert Model.load(tmp_path / "two/digits-1").sha256() == Model.load(run_by_one(tmp_path / "one")).sha256()
+        machines.append(subprocess.Popen(line, env=environment(), cwd=ROOT))
+    assert [process.wait(timeout=120) for process in machines] == [0, 0]
+    assert Model.load(tmp_path / "two/digits-1").sha256() == Model.load(train_by_one_process(tmp_path / "one")).sha256()
 
 
 @pytest.mark.long
-def test_the_script_for_slurm_trains_and_a_requeued_job_goes_on(tmp_path: Path) -> None:
+def test_the_script_for_slurm_trains_and_a_requeued_job_resumes(tmp_path: Path) -> None:
     script = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
-    for before, after in [
+    for original, replacement in [
         ("/shared/runs", str(tmp_path)),
         (":29500", f":{free_port()}"),
         ("--nproc-per-node 16", "--nproc-per-node 1"),
         ("train digits", " ".join(TRAIN)),
     ]:
-        assert before in script
-        script = script.replace(before, after)
+        assert original in script
+        script = script.replace(original, replacement)
     tools = tmp_path / "bin"
     tools.mkdir()
     programs = {
@@ -69,9 +69,9 @@ def test_the_script_for_slurm_trains_and_a_requeued_job_goes_on(tmp_path: Path) 
         (tools / name).write_text(f"#!/bin/bash\n{text}\n")
         (tools / name).chmod(0o755)
     job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "n[1-2]"}
-    environment = settings(**job, PATH=f"{tools}:{os.environ['PATH']}")
+    job_environment = environment(**job, PATH=f"{tools}:{os.environ['PATH']}")
     run = tmp_path / "7" / "digits-1"
     for _ in range(2):  # the second finds the run finished
-        subprocess.run(["bash", "-c", script], check=True, env=environment, cwd=ROOT, timeout=120)
-        assert [one.name for one in (tmp_path / "7").iterdir()] == ["digits-1"]
-    assert Model.load(run).sha256() == Model.load(run_by_one(tmp_path / "one")).sha256()
+        subprocess.run(["bash", "-c", script], check=True, env=job_environment, cwd=ROOT, timeout=120)
+        assert [path.name for path in (tmp_path / "7").iterdir()] == ["digits-1"]
+    assert Model.load(run).sha256() == Model.load(train_by_one_process(tmp_path / "one")).sha256()

@@ -62,17 +62,17 @@ def test_weighted_losses_are_averaged_over_all_batches(options):
     assert history["train_loss"][0] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_other_metrics_are_found_by_name():
+def test_metrics_are_found_by_name():
     model = Model(mlp((64, 10)), metrics=("accuracy", "top5"), input_shape=(1, 8, 8))
     result, data = model.evaluate(digits()), digits()
     y = F.linear(data.x.flatten(1), model.weights["head.scores.weight"], model.weights["head.scores.bias"])
-    best = y.argsort(1, descending=True)[:, :5]
-    assert result["top5"] == (best == data.y[:, None]).any(1).double().mean().item()
+    top_classes = y.argsort(1, descending=True)[:, :5]
+    assert result["top5"] == (top_classes == data.y[:, None]).any(1).double().mean().item()
     with pytest.raises(PellucidError, match=r"no metric 'acuracy'.*did you mean 'accuracy'"):
         Model(mlp((64, 10)), metrics=("acuracy",))
 
 
-def test_one_output_is_correct_on_the_side_of_its_target():
+def test_accuracy_of_one_output_has_the_threshold_one_half():
     model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(0.1), metrics="accuracy", input_shape=(1,))
     model.weights["dense.weight"].fill_(1.0)
     x = torch.tensor([[0.0], [0.4], [0.6], [1.0]])
@@ -90,15 +90,15 @@ def test_inputs_are_standardized_by_every_method():
     plain, data = conv_model(), digits()
     model = Model(plain.net, input_shape=(1, 8, 8), seed=3, preprocess={"mean": [0.3], "std": [0.5]})
     assert torch.allclose(model.predict(data.x), plain.predict((data.x - 0.3) / 0.5), atol=1e-6)
-    for one, x in ((model, data.x), (plain, (data.x - 0.3) / 0.5)):
-        one.optimizer = SGD(0.1)
-        one.fit(x, data.y, epochs=1, batch_size=50, verbose=False)
+    for trained_model, x in ((model, data.x), (plain, (data.x - 0.3) / 0.5)):
+        trained_model.optimizer = SGD(0.1)
+        trained_model.fit(x, data.y, epochs=1, batch_size=50, verbose=False)
     assert torch.allclose(model.weights["conv.weight"], plain.weights["conv.weight"], atol=1e-5)
 
 
-def test_the_seed_decides_the_weights():
-    one, same, other = (small_mlp(input_shape=(1, 8, 8), seed=seed) for seed in (1, 1, 2))
-    assert one.sha256() == same.sha256() != other.sha256()
+def test_the_seed_determines_the_weights():
+    first, same, other = (small_mlp(input_shape=(1, 8, 8), seed=seed) for seed in (1, 1, 2))
+    assert first.sha256() == same.sha256() != other.sha256()
 
 
 def test_weights_are_drawn_for_the_first_data():
@@ -116,22 +116,27 @@ def test_a_saved_model_is_restored_completely(tmp_path):
     model = small_conv(metrics=("accuracy", "top5"), preprocess={"mean": [0.3], "std": [0.5], "data": "digits"})
     model.fit(digits(), epochs=1, batch_size=50, verbose=False)
     model.save(tmp_path / "m.safetensors")
-    back = Model.load(tmp_path / "m.safetensors")
-    assert (back.net, back.loss, back.metrics, back.classes) == (model.net, model.loss, model.metrics, model.classes)
-    assert back.preprocess == model.preprocess
-    assert back.sha256() == model.sha256()
-    assert torch.equal(back.predict(digits()), model.predict(digits()))
-    assert list(back.weights) == list(model.weights)
+    loaded = Model.load(tmp_path / "m.safetensors")
+    assert (loaded.net, loaded.loss, loaded.metrics, loaded.classes) == (
+        model.net,
+        model.loss,
+        model.metrics,
+        model.classes,
+    )
+    assert loaded.preprocess == model.preprocess
+    assert loaded.sha256() == model.sha256()
+    assert torch.equal(loaded.predict(digits()), model.predict(digits()))
+    assert list(loaded.weights) == list(model.weights)
 
 
 def test_a_loaded_model_can_be_trained_further(tmp_path):
     model = small_mlp(input_shape=(1, 8, 8))
     model.save(tmp_path / "m.safetensors")
-    back = Model.load(tmp_path / "m.safetensors")
-    back.optimizer = model.optimizer
-    for one in (model, back):
-        one.fit(digits(), epochs=1, batch_size=10, verbose=False)
-    assert back.sha256() == model.sha256()
+    loaded = Model.load(tmp_path / "m.safetensors")
+    loaded.optimizer = model.optimizer
+    for trained_model in (model, loaded):
+        trained_model.fit(digits(), epochs=1, batch_size=10, verbose=False)
+    assert loaded.sha256() == model.sha256()
 
 
 def test_the_description_in_the_file_is_plain_json(tmp_path):
@@ -216,8 +221,8 @@ def test_predictor_agrees_with_predict():
     data = digits()
     model.fit(data, epochs=1, batch_size=50, verbose=False)
     predict = model.predictor()
-    for one in range(3):
-        x = data.x[one : one + 2]
+    for start in range(3):
+        x = data.x[start : start + 2]
         torch.testing.assert_close(predict(x), model.predict(x), rtol=1e-5, atol=1e-6)
     with pytest.raises(PellucidError, match="the network takes"):
         predict(torch.zeros(1, 1, 9, 9))

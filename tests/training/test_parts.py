@@ -9,39 +9,39 @@ from pellucid.data import Loader
 from pellucid.errors import PellucidError
 from pellucid.recipe.tables import Distributed
 from pellucid.training.step import TrainingStep
-from tests.forked import group
-from tests.training.parts import CASES, case, trained
+from tests.forked import run_group
+from tests.training.parts import CASES, case, train_cases
 from tests.training.small import digits, small_conv, small_mlp
-from tests.training.whole_batch import SEED, Draws
+from tests.training.whole_batch import SEED, ShardDraws
 
 EPOCHS = int(os.environ.get("PELLUCID_TEST_EPOCHS", "3"))  # of two or three steps each
 
 
-def whole(monkeypatch, name, batch_norm):
+def train_with_whole_batches(monkeypatch, name, batch_norm):
     """Train one case with whole batches and the random draws of the parts; return its weights and losses."""
     model, data, batch_size = case(name, batch_norm)
     loader = Loader(data, batch_size, SEED, dtype=torch.float64)
-    step, draws, number, losses = TrainingStep.of(model, len(data), in_sweep=False), Draws(monkeypatch, 2), 0, []
+    step, draws, number, losses = TrainingStep.of(model, len(data), in_sweep=False), ShardDraws(monkeypatch, 2), 0, []
     with torch.inference_mode():
         for epoch in range(EPOCHS):
             total = weight = 0.0
             for batch in loader.epoch(epoch):
                 draws.seed(number, len(batch.images))
                 result = model.objective.total(step(batch, model.optimizer.lr, draws.rng))
-                share = float(model.objective.total_weight(batch))
-                total, weight, number = total + result * share, weight + share, number + 1
+                batch_weight = float(model.objective.total_weight(batch))
+                total, weight, number = total + result * batch_weight, weight + batch_weight, number + 1
             losses.append(total / weight)
     return model.weights, losses
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_whole_batches(monkeypatch):
-    (_, actual, error), _ = group(2, trained, EPOCHS)
+    (_, actual, error), _ = run_group(2, train_cases, EPOCHS)
     assert not error
     assert len(actual) == 2 * len(CASES)
     for (batch_norm, name), (weights, losses) in actual.items():
         with monkeypatch.context() as context:
-            expected, expected_losses = whole(context, name, batch_norm)
+            expected, expected_losses = train_with_whole_batches(context, name, batch_norm)
         assert losses == pytest.approx(expected_losses, rel=1e-12), (name, batch_norm)
         assert weights.keys() == expected.keys()
         largest = max(float(tensor.abs().max()) for tensor in expected.values())  # biases before batch norm stay near 0
@@ -50,7 +50,7 @@ def test_two_processes_train_as_one_with_whole_batches(monkeypatch):
             torch.testing.assert_close(torch.from_numpy(weights[path]), tensor, **close)
 
 
-def test_one_process_trains_as_without_parts():
+def test_one_process_trains_with_exact_false_as_with_true():
     options = {"epochs": 2, "batch_size": 30, "verbose": False}
     expected, model = small_conv(), small_conv()
     expected.fit(digits(), **options)

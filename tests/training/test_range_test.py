@@ -11,7 +11,7 @@ from pellucid.optim import SGD
 CURVATURE = 4.0  # of the loss in every direction, so gradient descent is stable below a rate of 2 / CURVATURE
 
 
-def problem() -> tuple[Model, torch.Tensor, torch.Tensor]:
+def regression_problem() -> tuple[Model, torch.Tensor, torch.Tensor]:
     """Return a linear regression without bias on orthogonal inputs, with noisy targets."""
     x = torch.eye(4).repeat(16, 1) * 4.0  # the mean of x x^T over the examples has the eigenvalues 4
     noise = torch.randn(64, 1, generator=torch.Generator().manual_seed(0))
@@ -20,7 +20,7 @@ def problem() -> tuple[Model, torch.Tensor, torch.Tensor]:
 
 
 def test_the_largest_stable_rate_is_found() -> None:
-    model, x, y = problem()
+    model, x, y = regression_problem()
     result = model.find_lr(x, y, batch_size=32, lowest=1e-3, highest=1e2, steps=200)
     assert result.suggestion < result.lowest < 3 * 2 / CURVATURE  # the average of the losses lags behind
     assert 2 / CURVATURE < result.rates[-1] < 100  # it ended when the loss diverged
@@ -28,7 +28,7 @@ def test_the_largest_stable_rate_is_found() -> None:
 
 
 def test_find_lr_leaves_the_model_unchanged() -> None:
-    model, x, y = problem()
+    model, x, y = regression_problem()
     before = model.sha256()
     first = model.find_lr(x, y, batch_size=2, steps=30)
     assert model.sha256() == before
@@ -38,16 +38,16 @@ def test_find_lr_leaves_the_model_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         ({"steps": 5}, "find_lr: steps must be"),
         ({"lowest": 1.0, "highest": 0.1}, "find_lr: lowest and highest"),
         ({"lowest": 1e30, "highest": 1e38}, "the loss is not finite after"),
     ],
 )
-def test_models_and_options_that_cannot_be_tested_are_refused(options: dict, complaint: str) -> None:
-    model, x, y = problem()
+def test_models_and_options_that_cannot_be_tested_are_refused(options: dict, message: str) -> None:
+    model, x, y = regression_problem()
     before = model.sha256()
-    with pytest.raises(PellucidError, match=complaint):
+    with pytest.raises(PellucidError, match=message):
         model.find_lr(x, y, **options)
     assert model.sha256() == before

@@ -26,16 +26,16 @@ class Twin(Processes):
     count: int = 2
     events: list = field(default_factory=list)
 
-    def adding(self, values):
+    def begin_all_reduce(self, values):
         self.events.append(values.numel())
         return lambda: values.mul_(2.0)
 
-    def gathering(self, row):
+    def begin_gather(self, row):
         return lambda: torch.stack([row, row])
 
 
 @dataclass(frozen=True)
-class Logged(Dense):
+class LoggedDense(Dense):
     """A Dense layer that logs its backward pass."""
 
     log: list = field(default_factory=list, compare=False)
@@ -46,11 +46,11 @@ class Logged(Dense):
 
 
 LR = 0.5
-BYTES = 90.0  # a bucket is full after the values of the last layer, 96 bytes
+BUCKET_BYTES = 90.0  # a bucket is full after the values of the last layer, 96 bytes
 
 
-def sharded(twin, size=BYTES):
-    layers = {f"layer{n}": Logged(n, log=twin.events) for n in (6, 5, 4)}
+def make_sharded_step(twin, size=BUCKET_BYTES):
+    layers = {f"layer{n}": LoggedDense(n, log=twin.events) for n in (6, 5, 4)}
     model = Model(Sequential(**layers), optimizer=SGD(LR), input_shape=(3,), seed=0)
     return model, ShardedStep(model, TrainingStep.of(model, 16), twin, 2, bucket_mb=size / MEGABYTE)
 
@@ -60,24 +60,24 @@ def batch():
     return Batch(torch.rand(8, 3, generator=rng), torch.randint(0, 4, (8,), generator=rng))
 
 
-def by_autograd(weights, steps):
+def train_by_autograd(weights, steps):
     """Train the same network by PyTorch; two processes with equal halves of a batch have the gradients of one half."""
-    own = {path: tensor.clone().requires_grad_() for path, tensor in weights.items()}
-    optimizer = torch.optim.SGD(own.values(), lr=LR)
+    params = {path: tensor.clone().requires_grad_() for path, tensor in weights.items()}
+    optimizer = torch.optim.SGD(params.values(), lr=LR)
     for _ in range(steps):
         y = batch().images
         for n in (6, 5, 4):
-            y = F.linear(y, own[f"layer{n}.weight"], own[f"layer{n}.bias"])
+            y = F.linear(y, params[f"layer{n}.weight"], params[f"layer{n}.bias"])
         optimizer.zero_grad()
         F.cross_entropy(y, batch().targets).backward()
         optimizer.step()
-    return own
+    return params
 
 
 def test_full_buckets_are_exchanged_during_the_backward_pass_from_the_second_step():
     twin = Twin()
-    model, step = sharded(twin)
-    expected = by_autograd(model.weights, 3)
+    model, step = make_sharded_step(twin)
+    expected = train_by_autograd(model.weights, 3)
     logs = []
     for number in range(3):
         twin.events.clear()
@@ -91,7 +91,7 @@ def test_full_buckets_are_exchanged_during_the_backward_pass_from_the_second_ste
 
 def test_one_bucket_is_exchanged_after_the_backward_pass():
     twin = Twin()
-    _, step = sharded(twin, 1000.0)
+    _, step = make_sharded_step(twin, 1000.0)
     for number in range(2):
         step([batch()], LR, number)
     assert twin.events == ["backward 4", "backward 5", "backward 6", 84] * 2
@@ -99,7 +99,7 @@ def test_one_bucket_is_exchanged_after_the_backward_pass():
 
 def test_a_process_whose_loss_is_nan_takes_part_in_the_exchange():
     twin = Twin()
-    model, step = sharded(twin)
+    model, step = make_sharded_step(twin)
     step([batch()], LR, 0)
     before = {path: tensor.clone() for path, tensor in model.weights.items()}
     twin.events.clear()
@@ -113,42 +113,42 @@ def test_a_process_whose_loss_is_nan_takes_part_in_the_exchange():
 def test_a_gradient_that_two_calls_add_up_in_place_is_taken_from_the_result():
     reducer = Reducer(Twin(), 2, [])
     for number in range(2):
-        reducer.turn()
-        reducer.begin(0, 3.0)
+        reducer.begin_turn()
+        reducer.begin_shard(0, 3.0)
         first, second, other = (torch.full((2,), value + number) for value in (1.0, 10.0, 100.0))
         reducer.watch("twice", Dense(1), None, None, {"weight": first})
         reducer.watch("once", Dense(1), None, None, {"weight": other})
         reducer.watch("twice", Dense(1), None, None, {"weight": second})
         first += second
-        reducer.add({"twice": {"weight": first}, "once": {"weight": other}})
-        result = reducer.summed(6.0)  # of two processes, with the weight 3
+        reducer.end_shard({"twice": {"weight": first}, "once": {"weight": other}})
+        result = reducer.finish_turn(6.0)  # of two processes, with the weight 3
         assert result["twice.weight"].tolist() == [11.0 + 2 * number] * 2
         assert result["once.weight"].tolist() == [100.0 + number] * 2
 
 
 def test_other_gradients_than_in_the_first_step_are_refused():
     reducer = Reducer(Twin(), 2, [])
-    layer, like = Dense(1), torch.zeros(2)
-    for handed, returned in [((0,), (0,)), ((0, 1), (1,))]:
-        tensors = [like.clone(), like.clone()]
-        reducer.turn()
-        reducer.begin(0, 1.0)
-        for k in handed:
+    layer, gradient = Dense(1), torch.zeros(2)
+    for handed_indices, returned_indices in [((0,), (0,)), ((0, 1), (1,))]:
+        tensors = [gradient.clone(), gradient.clone()]
+        reducer.begin_turn()
+        reducer.begin_shard(0, 1.0)
+        for k in handed_indices:
             reducer.watch("", layer, None, None, {"weight": tensors[k]})
-        if handed == returned:
-            reducer.add({"weight": tensors[returned[0]]})
-            reducer.summed(1.0)
+        if handed_indices == returned_indices:
+            reducer.end_shard({"weight": tensors[returned_indices[0]]})
+            reducer.finish_turn(1.0)
     with pytest.raises(PellucidError, match="gradients of other parameters for another shard"):
-        reducer.add({"weight": tensors[1]})
+        reducer.end_shard({"weight": tensors[1]})
 
 
-@pytest.mark.parametrize("wrong", [0, -1.0, True, float("inf"), "4"])
-def test_an_impossible_size_of_buckets_is_refused(wrong):
+@pytest.mark.parametrize("size", [0, -1.0, True, float("inf"), "4"])
+def test_an_impossible_size_of_buckets_is_refused(size):
     with pytest.raises(PellucidError, match="fit: bucket_mb must be a number above 0"):
-        sharded(Twin())[0].fit(batch().images, batch().targets, epochs=1, bucket_mb=wrong)
+        make_sharded_step(Twin())[0].fit(batch().images, batch().targets, epochs=1, bucket_mb=size)
 
 
-def test_the_size_of_buckets_of_a_recipe_is_that_of_fit():
+def test_bucket_mb_of_a_recipe_has_the_default_of_fit_and_must_be_above_0():
     assert Distributed().bucket_mb == BUCKET_MB
     with pytest.raises(PellucidError, match=r"distributed\.bucket_mb must be above 0, at most 1,000,000, not 0"):
         Distributed(bucket_mb=0)

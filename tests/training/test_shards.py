@@ -20,18 +20,25 @@ from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import Adam
 from pellucid.training.callbacks import Callback
-from pellucid.training.distributed import Processes, dealt
-from pellucid.training.reducer import PartialSum, append, total
-from pellucid.training.shard_loaders import shards_of
-from tests.forked import forked, group
+from pellucid.training.distributed import Processes, assigned_range
+from pellucid.training.reducer import PartialSum, append_partial_sum, total_sum
+from pellucid.training.shard_loaders import shards_of_process
+from tests.forked import run_forked, run_group
 from tests.generators.small import wgan_gp
 from tests.training import sharded_faults
-from tests.training.sharded import histories, of_objective, trained, weights, weights_by_bucket, weights_of_some
+from tests.training.sharded import (
+    histories,
+    objective_case,
+    train_case,
+    weights,
+    weights_by_bucket,
+    weights_of_few_cases,
+)
 from tests.training.small import digits, small_conv, small_mlp
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("PELLUCID_TEST_KILLS", "3"))
-KILLS_OF_A_LAUNCH = 5  # after which the training is resumed by another number of processes
+LAUNCH_KILLS = 5  # after which the training is resumed by another number of processes
 
 
 @pytest.mark.parametrize("shards", [2, 3])
@@ -47,14 +54,14 @@ def test_the_shards_of_a_stream_are_those_of_its_batches(shards):
         return model.weights, history["train_loss"]
 
     expected, losses = trained_on_stream()
-    actual, own = trained_on_stream(accumulate=shards)
+    actual, sharded_losses = trained_on_stream(accumulate=shards)
     for path, tensor in expected.items():
         torch.testing.assert_close(actual[path], tensor, rtol=1e-12, atol=1e-12)
-    assert own == pytest.approx(losses, rel=1e-12)
+    assert sharded_losses == pytest.approx(losses, rel=1e-12)
 
 
 def test_processes_that_read_different_streams_are_reported():
-    errors = [one.error for one in group(2, sharded_faults.train_on_streams)]
+    errors = [process.error for process in run_group(2, sharded_faults.train_on_streams)]
     assert "the stream of process 1 differs from that of process 0 in batch 2; every process must" in errors[0]
 
 
@@ -83,12 +90,12 @@ def test_the_sum_is_the_same_for_every_number_of_processes(shards):
     for count in range(1, shards + 1):
         nodes = []
         for rank in range(count):
-            own = []
-            for shard in dealt(rank, count, shards):
-                append(own, PartialSum(0, shard, values[shard].clone()))
-            for node in own:
-                append(nodes, node)
-        results.append(total(nodes))
+            own_nodes = []
+            for shard in assigned_range(rank, count, shards):
+                append_partial_sum(own_nodes, PartialSum(0, shard, values[shard].clone()))
+            for node in own_nodes:
+                append_partial_sum(nodes, node)
+        results.append(total_sum(nodes))
     assert all(torch.equal(result, results[0]) for result in results)
     torch.testing.assert_close(results[0].double(), values.double().sum(0), rtol=1e-5, atol=1e-3)
 
@@ -96,12 +103,12 @@ def test_the_sum_is_the_same_for_every_number_of_processes(shards):
 def test_all_shards_are_assigned_in_order():
     for shards in range(1, 9):
         for count in range(1, shards + 1):
-            own = [dealt(rank, count, shards) for rank in range(count)]
-            assert [shard for part in own for shard in part] == list(range(shards))
-            assert max(map(len, own)) - min(map(len, own)) <= 1
+            ranges = [assigned_range(rank, count, shards) for rank in range(count)]
+            assert [shard for assigned in ranges for shard in assigned] == list(range(shards))
+            assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
 
 
-def doubled(shards, loss, targets):
+def train_in_float64(shards, loss, targets):
     """Train in float64 with an uneven last batch; return the weights."""
     x = torch.rand(50, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     model = Model(mlp((64, 20, 10)), loss=loss, optimizer=Adam(0.01), precision="float64", clip=0.5)
@@ -113,55 +120,58 @@ def doubled(shards, loss, targets):
 @pytest.mark.parametrize("shards", [2, 3, 5])
 def test_the_gradients_are_those_of_the_whole_batch(loss, shards):
     targets = torch.randint(0, 10, (50,), generator=torch.Generator().manual_seed(1))
-    expected, losses = doubled(1, loss, targets)
-    weights, own = doubled(shards, loss, targets)
-    for one, other in zip(weights, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-    assert own == pytest.approx(losses, rel=1e-12)
+    expected, losses = train_in_float64(1, loss, targets)
+    weights, sharded_losses = train_in_float64(shards, loss, targets)
+    for actual, expected_weight in zip(weights, expected, strict=True):
+        torch.testing.assert_close(actual, expected_weight, rtol=1e-12, atol=1e-12)
+    assert sharded_losses == pytest.approx(losses, rel=1e-12)
 
 
 @cache
-def of_one(function):
+def result_of_one_process(function):
     """Return what one process computes, from 4 shards."""
     return function(4)
 
 
-def assert_as_one(count, function):
+def assert_equal_to_one_process(count, function):
     """Compare what some processes return with what one does."""
-    for code, result, error in group(count, function, 4):
+    for code, result, error in run_group(count, function, 4):
         assert code == 0, error
-        assert result == of_one(function)
+        assert result == result_of_one_process(function)
 
 
 def test_two_processes_give_bit_identical_weights_to_one(one_thread):
-    assert_as_one(2, weights_of_some)
+    assert_equal_to_one_process(2, weights_of_few_cases)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_size_of_the_buckets_changes_no_bits(one_thread, count):
-    assert_as_one(count, weights_by_bucket)
-    for name in ("twice", "resnet20"):
-        assert len({of_one(weights_by_bucket)[f"{name}, {size}"] for size in ("a value", "some", "all")}) == 1
+    assert_equal_to_one_process(count, weights_by_bucket)
+    for name in ("shared layers", "resnet20"):
+        assert (
+            len({result_of_one_process(weights_by_bucket)[f"{name}, {size}"] for size in ("a value", "some", "all")})
+            == 1
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_processes_compute_the_bits_of_one_in_every_case(one_thread, count):
-    assert_as_one(count, weights)
+def test_processes_give_bit_identical_weights_in_every_case(one_thread, count):
+    assert_equal_to_one_process(count, weights)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_give_the_metrics_of_one(one_thread, count):
-    assert_as_one(count, histories)
+    assert_equal_to_one_process(count, histories)
 
 
 def test_accumulated_parts_equal_shards(one_thread):
-    assert trained("lenet", accumulate=4).sha256() == trained("lenet", shards=4).sha256()
+    assert train_case("lenet", accumulate=4).sha256() == train_case("lenet", shards=4).sha256()
 
 
-class StopIn(Callback):
+class InterruptAt(Callback):
     """Ask the training to stop by Ctrl-C in a step."""
 
     def __init__(self, step):
@@ -174,13 +184,13 @@ class StopIn(Callback):
 
 def test_a_training_in_shards_is_resumed_exactly(tmp_path):
     options = {"epochs": 3, "batch_size": 48, "verbose": False, "checkpoint_seconds": 0.0}
-    whole = small_conv()
-    whole.fit(digits(), accumulate=3, **options)
+    uninterrupted = small_conv()
+    uninterrupted.fit(digits(), accumulate=3, **options)
     with pytest.raises(KeyboardInterrupt):
-        small_conv().fit(digits(), accumulate=3, run=tmp_path, callbacks=[StopIn(9)], **options)
+        small_conv().fit(digits(), accumulate=3, run=tmp_path, callbacks=[InterruptAt(9)], **options)
     resumed = small_conv()
     resumed.fit(digits(), run=tmp_path, resume=True, **options)  # the run keeps its number of shards
-    assert resumed.sha256() == whole.sha256()
+    assert resumed.sha256() == uninterrupted.sha256()
     with pytest.raises(PellucidError, match="other settings: shards"):
         small_conv().fit(digits(), run=tmp_path, resume=True, shards=2, **options)
 
@@ -195,7 +205,7 @@ def test_the_critic_of_a_wgan_is_updated_as_often_in_shards_of_other_sizes():
     assert all(math.isfinite(result[name]) for name in result if name.startswith("train"))
 
 
-def test_what_cannot_be_divided_is_refused(monkeypatch):
+def test_batches_that_cannot_be_divided_are_refused(monkeypatch):
     def fit(**options):
         small_mlp().fit(digits(0, 20), **{"epochs": 1, "batch_size": 10, **options})
 
@@ -206,49 +216,49 @@ def test_what_cannot_be_divided_is_refused(monkeypatch):
     ]:
         with pytest.raises(PellucidError, match=text):
             fit(**options)
-    model, data, _ = of_objective("gmmn")
+    model, data, _ = objective_case("gmmn")
     with pytest.raises(PellucidError, match="the MMD compares every image of a batch with every other"):
         model.fit(data, epochs=1, batch_size=4, accumulate=2)
     batches = [(torch.rand(n, 1, 8, 8), torch.zeros(n, dtype=torch.int64)) for n in (8, 1)]
     with pytest.raises(PellucidError, match="batch 2 of the stream has 1 example, fewer than the 2 shards"):
         small_mlp().fit(lambda: iter(batches), epochs=1, steps_per_epoch=2, accumulate=2, verbose=False)
     with pytest.raises(PellucidError, match="3 processes share 2 shards; start at most as many"):
-        shards_of(Processes(0, 3), 2)
+        shards_of_process(Processes(0, 3), 2)
     monkeypatch.setattr("pellucid.training.plan.processes", lambda: Processes(0, 2))
     with pytest.raises(PellucidError, match="2 processes share 1 shard; start at most as many"):
         fit(shards=1)
 
 
-def until(value, started):
+def wait_until(condition, launcher):
     """Wait until a function returns something true while torchrun runs, and return it."""
     for _ in range(1200):
-        if result := value():
+        if result := condition():
             return result
-        assert started.poll() is None, started.communicate()
+        assert launcher.poll() is None, launcher.communicate()
         time.sleep(0.1)
     raise AssertionError("two minutes have passed")
 
 
-def ranks(started):
-    result = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
+def process_ids(launcher):
+    result = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True, check=False)
     return set(map(int, result.stdout.split()))
 
 
-def kill_one(started, count, file, generator, ended):
+def kill_one(launcher, count, file, generator, ended_ids):
     """Kill one of the new processes of torchrun when they have written a file; add all to those that have ended."""
-    until(lambda: len(ranks(started) - ended) == count, started)
+    wait_until(lambda: len(process_ids(launcher) - ended_ids) == count, launcher)
     before = time.time()
-    until(lambda: file.exists() and file.stat().st_mtime > before, started)
-    running = sorted(ranks(started) - ended)
-    os.kill(running[int(torch.randint(0, count, (), generator=generator))], signal.SIGKILL)
-    ended.update(running)
+    wait_until(lambda: file.exists() and file.stat().st_mtime > before, launcher)
+    running_ids = sorted(process_ids(launcher) - ended_ids)
+    os.kill(running_ids[int(torch.randint(0, count, (), generator=generator))], signal.SIGKILL)
+    ended_ids.update(running_ids)
 
 
-def end(started):
+def kill_all(launcher):
     """Kill torchrun and its processes."""
-    for process in [started.pid, *ranks(started)]:
+    for process in [launcher.pid, *process_ids(launcher)]:
         os.kill(process, signal.SIGKILL)
-    started.communicate()
+    launcher.communicate()
 
 
 @pytest.mark.long
@@ -257,16 +267,16 @@ def test_kills_and_restarts_end_in_the_same_weights(tmp_path):
     killed, whole, generator = tmp_path / "killed", tmp_path / "whole", torch.Generator().manual_seed(0)
     run, files = killed / "digits-1", ["launch", *repeat("weights/last.safetensors", KILLS - 1)]
     words = [*train, "train.checkpoint_seconds=0.1", "--out", str(killed)]
-    for first in range(0, KILLS, KILLS_OF_A_LAUNCH):
-        count, ended = 2 + first // KILLS_OF_A_LAUNCH % 3, set()
-        started = torchrun(count, *words, restarts=KILLS_OF_A_LAUNCH)
-        for file in files[first : first + KILLS_OF_A_LAUNCH]:
-            kill_one(started, count, run / file, generator, ended)
-        if first + KILLS_OF_A_LAUNCH < KILLS:
-            end(started)
+    for first in range(0, KILLS, LAUNCH_KILLS):
+        count, ended_ids = 2 + first // LAUNCH_KILLS % 3, set()
+        launcher = torchrun(count, *words, restarts=LAUNCH_KILLS)
+        for file in files[first : first + LAUNCH_KILLS]:
+            kill_one(launcher, count, run / file, generator, ended_ids)
+        if first + LAUNCH_KILLS < KILLS:
+            kill_all(launcher)
             words = ["pellucid", "train", "--resume", str(run)]
-    _, stderr = started.communicate(timeout=300)
-    assert started.returncode == 0, stderr
+    _, stderr = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, stderr
     assert [path.name for path in killed.iterdir()] == ["digits-1"]
-    assert forked(main, [*train[1:], "--out", str(whole)]) == (0, 0)
+    assert run_forked(main, [*train[1:], "--out", str(whole)]) == (0, 0)
     assert Model.load(run).sha256() == Model.load(whole / "digits-1").sha256()

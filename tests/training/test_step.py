@@ -31,7 +31,7 @@ from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, MaxNorm, Momentum, Optimizer
 from pellucid.optim.regularizers import L1, L2, Regularizer
 from pellucid.training import device
-from pellucid.training.step import TrainingStep, owned
+from pellucid.training.step import TrainingStep, decayed_paths
 
 EXAMPLES = 50
 LAM = 3.0
@@ -41,7 +41,7 @@ def objective(net: Layer) -> Supervised:
     return Supervised(net, SoftmaxCrossEntropy())
 
 
-def ours() -> Layer:
+def residual_network() -> Layer:
     body = Sequential(
         conv2=Conv2d(4, 3, padding=1, bias=False),
         norm2=BatchNorm(),
@@ -63,7 +63,7 @@ def ours() -> Layer:
     )
 
 
-ORDER = (  # of torch's parameters, by our names
+PATHS_IN_TORCH_ORDER = (  # of torch's parameters, by our names
     "conv1.weight",
     "conv1.bias",
     "block.body.conv2.weight",
@@ -79,7 +79,7 @@ ORDER = (  # of torch's parameters, by our names
 )
 
 
-class Theirs(nn.Module):
+class TorchNetwork(nn.Module):
     """The same network in torch.nn."""
 
     def __init__(self, flat: dict[str, Tensor]) -> None:
@@ -90,7 +90,7 @@ class Theirs(nn.Module):
         self.dense1, self.dense2 = nn.Linear(16, 6), nn.Linear(6, 3)
         self.double()
         with torch.no_grad():
-            for path, parameter in zip(ORDER, self.parameters(), strict=True):
+            for path, parameter in zip(PATHS_IN_TORCH_ORDER, self.parameters(), strict=True):
                 parameter.copy_(flat[path])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,8 +99,8 @@ class Theirs(nn.Module):
         return self.dense2(F.relu(self.dense1(F.adaptive_avg_pool2d(x, 2).flatten(1))))
 
 
-def drawn(dtype: torch.dtype = torch.float64) -> tuple[Layer, Params]:
-    net = ours()
+def new_network(dtype: torch.dtype = torch.float64) -> tuple[Layer, Params]:
+    net = residual_network()
     params, _ = net.init((2, 10, 9), torch.Generator().manual_seed(0))
     return net, map_tree(lambda leaf: leaf.to(dtype), params)
 
@@ -113,41 +113,43 @@ def batches(count: int = 5) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def decayed(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
+def decay_groups(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
     """Group parameters so that only weights with two axes or more decay, by LAM / EXAMPLES."""
-    heavy = [parameter for parameter in parameters if parameter.dim() > 1]
-    light = [parameter for parameter in parameters if parameter.dim() == 1]
-    return [{"params": heavy, "weight_decay": LAM / EXAMPLES}, {"params": light}]
+    decayed = [parameter for parameter in parameters if parameter.dim() > 1]
+    not_decayed = [parameter for parameter in parameters if parameter.dim() == 1]
+    return [{"params": decayed, "weight_decay": LAM / EXAMPLES}, {"params": not_decayed}]
 
 
-def floats(cache: object) -> list[Tensor]:
+def float_tensors(cache: object) -> list[Tensor]:
     """Return every floating tensor of a cache."""
     if isinstance(cache, Tensor):
         return [cache] if cache.is_floating_point() else []
     parts = cache.values() if isinstance(cache, dict) else cache if isinstance(cache, tuple) else ()
-    return [leaf for part in parts for leaf in floats(part)]
+    return [leaf for part in parts for leaf in float_tensors(part)]
 
 
-CASES: dict[str, tuple[Optimizer, tuple[Regularizer, ...], float | None, Callable[..., torch.optim.Optimizer]]] = {
+OPTIMIZER_CASES: dict[
+    str, tuple[Optimizer, tuple[Regularizer, ...], float | None, Callable[..., torch.optim.Optimizer]]
+] = {
     "sgd, which learns in the sweep": (SGD(0.1), (), None, lambda p: torch.optim.SGD(p, 0.1)),
-    "sgd with L2": (SGD(0.1), (L2(LAM),), None, lambda p: torch.optim.SGD(decayed(p), 0.1)),
+    "sgd with L2": (SGD(0.1), (L2(LAM),), None, lambda p: torch.optim.SGD(decay_groups(p), 0.1)),
     "sgd with decoupled L2": (
         SGD(0.1),
         (L2(LAM / EXAMPLES, decoupled=True),),
         None,
-        lambda p: torch.optim.SGD(decayed(p), 0.1),
+        lambda p: torch.optim.SGD(decay_groups(p), 0.1),
     ),
     "sgd, clipped": (SGD(0.1), (), 0.05, lambda p: torch.optim.SGD(p, 0.1)),
-    "momentum with L2": (Momentum(0.1, 0.9), (L2(LAM),), None, lambda p: torch.optim.SGD(decayed(p), 0.1, 0.9)),
+    "momentum with L2": (Momentum(0.1, 0.9), (L2(LAM),), None, lambda p: torch.optim.SGD(decay_groups(p), 0.1, 0.9)),
     "adam": (Adam(0.01), (), None, lambda p: torch.optim.Adam(p, 0.01)),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", OPTIMIZER_CASES)
 def test_updates_equal_torch(case: str) -> None:
-    optimizer, regularizers, clip, peer = CASES[case]
-    net, params = drawn()
-    theirs = Theirs(flatten(params))
+    optimizer, regularizers, clip, make_torch_optimizer = OPTIMIZER_CASES[case]
+    net, params = new_network()
+    torch_network = TorchNetwork(flatten(params))
     step = TrainingStep(
         Supervised(net, SoftmaxCrossEntropy()),
         params,
@@ -156,34 +158,34 @@ def test_updates_equal_torch(case: str) -> None:
         regularizers=regularizers,
         clip=clip,
     )
-    learner = peer(list(theirs.parameters()))
+    torch_optimizer = make_torch_optimizer(list(torch_network.parameters()))
     for x, target in batches():
-        learner.zero_grad()
-        loss = F.cross_entropy(theirs(x), target)
+        torch_optimizer.zero_grad()
+        loss = F.cross_entropy(torch_network(x), target)
         loss.backward()
         if clip is not None:
-            nn.utils.clip_grad_norm_(theirs.parameters(), clip)
-        learner.step()
+            nn.utils.clip_grad_norm_(torch_network.parameters(), clip)
+        torch_optimizer.step()
         with torch.inference_mode():
             value = step(Batch(x, target), optimizer.lr)
         assert value["loss"] == pytest.approx(loss.item(), rel=1e-11)
-    for path, parameter in zip(ORDER, theirs.parameters(), strict=True):
+    for path, parameter in zip(PATHS_IN_TORCH_ORDER, torch_network.parameters(), strict=True):
         torch.testing.assert_close(flatten(params)[path].clone(), parameter.detach(), rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(
-        flatten(params)["block.body.norm2.running_var"].clone(), theirs.norm2.running_var, rtol=1e-10, atol=0
+        flatten(params)["block.body.norm2.running_var"].clone(), torch_network.norm2.running_var, rtol=1e-10, atol=0
     )
 
 
 def test_paths_lists_all_trained_parameters() -> None:
-    net, params = drawn()
+    net, params = new_network()
     step = TrainingStep(objective(net), params, SGD(0.1), examples=EXAMPLES)
-    assert sorted(step.paths) == sorted(ORDER)
+    assert sorted(step.paths) == sorted(PATHS_IN_TORCH_ORDER)
     flat = flatten(params)
     assert all(weight is flat[path] for path, weight in zip(step.paths, step.weights, strict=True))
 
 
-def test_l1_and_max_norm_act_between_and_after() -> None:
-    net, params = drawn()
+def test_max_norm_limits_weights_after_l1_and_not_biases() -> None:
+    net, params = new_network()
     biases = {path: leaf for path, leaf in flatten(params).items() if leaf.dim() == 1}
     step = TrainingStep(
         Supervised(net, SoftmaxCrossEntropy()),
@@ -203,50 +205,50 @@ def test_l1_and_max_norm_act_between_and_after() -> None:
 def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
     if device.usable_precision("bf16")[0] != "bf16":
         pytest.skip("this processor has no bfloat16 instructions")
-    net, params = drawn(torch.float32)
-    theirs = Theirs({path: leaf.double() for path, leaf in flatten(params).items()}).float()
+    net, params = new_network(torch.float32)
+    torch_network = TorchNetwork({path: leaf.double() for path, leaf in flatten(params).items()}).float()
     step = TrainingStep(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
-    learner = torch.optim.SGD(theirs.parameters(), 0.05)
-    start = {path: leaf.clone() for path, leaf in flatten(params).items()}
+    torch_optimizer = torch.optim.SGD(torch_network.parameters(), 0.05)
+    initial = {path: leaf.clone() for path, leaf in flatten(params).items()}
     for x, target in batches(3):
-        learner.zero_grad()
+        torch_optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            loss = F.cross_entropy(theirs(x.float()), target)
+            loss = F.cross_entropy(torch_network(x.float()), target)
         loss.backward()
-        learner.step()
+        torch_optimizer.step()
         value = step(Batch(x.float(), target), 0.05)
         assert value["loss"] == pytest.approx(loss.item(), rel=0.02, abs=0.02)
-    for path, parameter in zip(ORDER, theirs.parameters(), strict=True):
-        mine = flatten(params)[path]
-        assert mine.dtype is torch.float32
-        moved, expected = mine - start[path], parameter.detach() - start[path]
-        assert (moved - expected).norm() <= 0.1 * expected.norm() + 1e-4, path
+    for path, parameter in zip(PATHS_IN_TORCH_ORDER, torch_network.parameters(), strict=True):
+        weight = flatten(params)[path]
+        assert weight.dtype is torch.float32
+        change, expected_change = weight - initial[path], parameter.detach() - initial[path]
+        assert (change - expected_change).norm() <= 0.1 * expected_change.norm() + 1e-4, path
 
 
 def test_bf16_caches_take_half_the_memory() -> None:
     if device.usable_precision("bf16")[0] != "bf16":
         pytest.skip("this processor has no bfloat16 instructions")
 
-    def held(kind: str) -> int:
-        net, params = drawn(torch.float32)
-        step = TrainingStep(objective(net), params, SGD(0.05), examples=EXAMPLES, precision=kind)
+    def cache_bytes(precision: str) -> int:
+        net, params = new_network(torch.float32)
+        step = TrainingStep(objective(net), params, SGD(0.05), examples=EXAMPLES, precision=precision)
         _, cache = step.objective.net.forward(step.params, step.inputs(torch.zeros(64, 2, 10, 9)), Mode(True))
-        storages = [leaf.untyped_storage() for leaf in floats(cache)]
+        storages = [leaf.untyped_storage() for leaf in float_tensors(cache)]
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
-    assert held("bf16") < 0.51 * held("float32")
+    assert cache_bytes("bf16") < 0.51 * cache_bytes("float32")
 
 
 def test_a_processor_without_bf16_is_reported_and_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    net, params = drawn(torch.float32)
+    net, params = new_network(torch.float32)
     step = TrainingStep(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
     assert step.precision == "float32"
     assert "bfloat16" in step.note
 
 
 def test_an_unknown_precision_is_named() -> None:
-    net, params = drawn()
+    net, params = new_network()
     with pytest.raises(PellucidError, match="did you mean 'bf16'"):
         TrainingStep(objective(net), copy.deepcopy(params), SGD(0.1), examples=1, precision="bf61")
 
@@ -264,4 +266,4 @@ def test_parameters_without_effect_on_the_output_are_unchanged() -> None:
 
 def test_scales_of_normalization_are_not_regularized() -> None:
     net = Sequential(conv=Conv2d(4, 3), norm=LayerNorm(), up=ConvTranspose2d(2, 3), flatten=Flatten(), dense=Dense(3))
-    assert owned({"": net}) == {"conv.weight", "up.weight", "dense.weight"}
+    assert decayed_paths({"": net}) == {"conv.weight", "up.weight", "dense.weight"}

@@ -41,7 +41,7 @@ def points_of_mlflow(run: Path) -> tuple[Points, str]:
     assert result.info.run_name == run.name
     assert result.info.status == "FINISHED"
     points = {
-        name: sorted((one.step, one.value) for one in client.get_metric_history(result.info.run_id, name))
+        name: sorted((point.step, point.value) for point in client.get_metric_history(result.info.run_id, name))
         for name in result.data.metrics
     }
     return points, "\n".join(f"{key} = {value}" for key, value in result.data.params.items())
@@ -56,14 +56,14 @@ def points_of_wandb(run: Path) -> tuple[Points, str]:
     (file,) = (run / "wandb").glob("offline-run-*/*.wandb")
     points: Points = {}
     settings = ""
-    for data in leveldb_log(file.read_bytes()):
+    for data in leveldb_records(file.read_bytes()):
         record = Record.FromString(data)
         if record.HasField("run"):
-            settings = "\n".join(f"{one.key} = {json.loads(one.value_json)}" for one in record.run.config.update)
+            settings = "\n".join(f"{item.key} = {json.loads(item.value_json)}" for item in record.run.config.update)
         if record.HasField("history"):
             row = {
-                one.key or one.nested_key[0]: json.loads(one.value_json)
-                for one in record.history.item
+                item.key or item.nested_key[0]: json.loads(item.value_json)
+                for item in record.history.item
             }  # fmt: skip
             for name, value in row.items():
                 if not name.startswith("_"):
@@ -71,19 +71,19 @@ def points_of_wandb(run: Path) -> tuple[Points, str]:
     return points, settings
 
 
-def leveldb_log(data: bytes, block: int = 32768) -> list[bytes]:
+def leveldb_records(data: bytes, block_size: int = 32768) -> list[bytes]:
     """Return the records of a log: blocks of pieces, each with checksum, length and type (1 whole, 2, 3, 4 parts)."""
-    records, parts, place = list[bytes](), b"", 7  # after the file's own header
-    while place + 7 <= len(data):
-        if block - place % block < 7:
-            place += block - place % block
+    records, record, position = list[bytes](), b"", 7  # after the file's own header
+    while position + 7 <= len(data):
+        if block_size - position % block_size < 7:
+            position += block_size - position % block_size
             continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
-        piece = data[place + 7 : place + 7 + length]
-        parts = piece if kind in (1, 2) else parts + piece
-        if kind in (1, 4):
-            records.append(parts)
-        place += 7 + length
+        _, length, piece_type = struct.unpack("<IHB", data[position : position + 7])
+        piece = data[position + 7 : position + 7 + length]
+        record = piece if piece_type in (1, 2) else record + piece
+        if piece_type in (1, 4):
+            records.append(record)
+        position += 7 + length
     return records
 
 
@@ -94,7 +94,7 @@ READERS: dict[str, Callable[[Path], tuple[Points, str]]] = {
 }
 
 
-class Broken(Callback):
+class FailAfterFourEpochs(Callback):
     """Ends a training as a fault does, after an epoch that no checkpoint has."""
 
     def on_epoch_end(self, training: Any, row: Any) -> None:
@@ -103,7 +103,7 @@ class Broken(Callback):
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def offline_trackers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("DO_NOT_TRACK", "true")
@@ -118,19 +118,19 @@ def test_a_resumed_training_has_each_point_once(name: str, tmp_path: Path):
     overrides |= {"optimizer.lr": 0.07}
     recipe = load_recipe("digits", overrides)
     job, *_ = new_jobs(recipe, overrides, out=tmp_path / "runs", progress=False)
-    kept = tmp_path / "kept"
+    saved_weights = tmp_path / "kept"
 
-    class Keep(Callback):
+    class SaveWeights(Callback):
         """Keeps the checkpoint of an earlier epoch, as if the process had been killed before the next one."""
 
         def on_epoch_end(self, training: Any, row: Any) -> None:
             if training.epoch == 3:
-                shutil.copytree(job.path / "weights", kept)
+                shutil.copytree(job.path / "weights", saved_weights)
 
     with pytest.raises(OSError, match="broken"):
-        train_in(job.path, job.material, False, model=job.model, callbacks=[Keep(), Broken()])
+        train_in(job.path, job.material, False, model=job.model, callbacks=[SaveWeights(), FailAfterFourEpochs()])
     shutil.rmtree(job.path / "weights")
-    shutil.copytree(kept, job.path / "weights")
+    shutil.copytree(saved_weights, job.path / "weights")
     train_in(job.path, load_data(recipe), False)
     points, settings = READERS[name](job.path)
     rows = History.read(job.path).rows
@@ -154,28 +154,28 @@ def test_a_missing_package_is_named_before_anything_is_made(tmp_path: Path, monk
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_training_outlives_its_tracker_and_sends_each_epoch_once(
+def test_a_training_continues_without_its_tracker_and_sends_each_epoch_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    sent: list[int] = []
+    sent_epochs: list[int] = []
 
-    class Flaky(trackers.Tracker):
+    class FlakyTracker(trackers.Tracker):
         calls = 0
 
         def send(self, rows: Any) -> None:
             self.calls += 1
             if self.calls in (2, 3, 5):
                 raise ConnectionError("no route to\nhost")
-            sent.extend(row["epoch"] for row in rows)
+            sent_epochs.extend(row["epoch"] for row in rows)
 
         def close(self) -> None:
-            sent.append(-1)
+            sent_epochs.append(-1)
 
-    monkeypatch.setitem(trackers._CLASSES, "tensorboard", Flaky)
+    monkeypatch.setitem(trackers._TRACKER_CLASSES, "tensorboard", FlakyTracker)
     monkeypatch.setattr(trackers, "check_trackers", lambda names: None)
     overrides = {"train.epochs": 5, "train.log": ["tensorboard"], "data.limit": 200, "data.validation": 0.2}
     job, *_ = new_jobs(load_recipe("digits", overrides), overrides, out=tmp_path / "runs", progress=False)
     job.train()
-    assert sent == [1, 2, 3, 4, 5, -1]
-    said = capsys.readouterr().err
-    assert said.count("train.log: Flaky cannot be reached (no route to host); the training goes on") == 2
+    assert sent_epochs == [1, 2, 3, 4, 5, -1]
+    messages = capsys.readouterr().err
+    assert messages.count("train.log: FlakyTracker cannot be reached (no route to host); the training goes on") == 2

@@ -30,31 +30,31 @@ from pellucid.training.distributed import Processes
 from pellucid.training.shards import ShardedStep
 from tests.objectives import OBJECTIVES
 from tests.training.sharded import Examples
-from tests.training.whole_batch import SEED, Draws, assert_same_turns, part_of, step_of, without_statistics
+from tests.training.whole_batch import SEED, ShardDraws, assert_same_turns, part_of, step_of, without_statistics
 
 DIVISIBLE = [name for name in OBJECTIVES if not OBJECTIVES[name]().indivisible]
 
 
-def compare(monkeypatch, objective, batch, shards):
+def compare_with_whole_batch(monkeypatch, objective, batch, shards):
     """Take one step from shards, and one with the whole batch; compare losses and gradients of all turns."""
     batch = Batch(batch.images.double(), batch.targets)
 
-    def model():
+    def new_model():
         options = {"optimizer": SGD(0.1), "input_shape": tuple(batch.images.shape[1:]), "seed": SEED}
         if isinstance(objective, tuple):
             return Model(objective[0], loss=objective[1], precision="float64", **options)
         return Model(objective, precision="float64", **options)
 
     with torch.inference_mode():
-        one = model()
-        whole, expected = step_of(one, batch)
-        draws = Draws(monkeypatch, shards)
+        whole_model = new_model()
+        whole_step, expected = step_of(whole_model, batch)
+        draws = ShardDraws(monkeypatch, shards)
         draws.seed(0, len(batch.images))
-        whole(batch, 0.1, draws.rng)
+        whole_step(batch, 0.1, draws.rng)
 
-        other = model()
-        step, actual = step_of(other, batch)
-        sharded = ShardedStep(other, step, Processes(), shards)
+        sharded_model = new_model()
+        step, actual = step_of(sharded_model, batch)
+        sharded = ShardedStep(sharded_model, step, Processes(), shards)
         sharded([part_of(batch, shard, shards) for shard in range(shards)], 0.1, 0)
     assert_same_turns(actual, expected)
     return actual
@@ -67,7 +67,7 @@ def test_the_shards_of_an_objective_have_the_gradients_of_the_whole_batch(monkey
         objective = replace(objective, uniform=1.0)  # the weights of colours are statistics of the batch as well
     data = Examples(objective)
     # The targets of detectors have no objects in every fourth image; a WGAN divides a batch among its updates.
-    compare(monkeypatch, objective, data.batch(range(len(data)), None), 3 if name == "wgan_gp" else 4)
+    compare_with_whole_batch(monkeypatch, objective, data.batch(range(len(data)), None), 3 if name == "wgan_gp" else 4)
 
 
 @pytest.mark.parametrize("name", ["single_stage", "ssd", "yolo3", "faster_rcnn", "keypoint_rcnn"])
@@ -75,14 +75,14 @@ def test_a_batch_without_objects_is_divided_as_well(monkeypatch, name):
     objective = OBJECTIVES[name]()
     empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     batch = Batch(torch.rand(4, 3, 48, 64), [empty] * 4)
-    compare(monkeypatch, objective, batch, 3)
+    compare_with_whole_batch(monkeypatch, objective, batch, 3)
 
 
 CLASSES = torch.tensor([0, 1, 2, 2, 0, 1, 2])
 VALUES = torch.linspace(-1, 1, 21, dtype=torch.float64).view(7, 3)
 POINTS = torch.rand(7, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 POINTS[0, 0, 2] = POINTS[2::3, :, 2] = 0  # the third of three shards has no labelled points at all
-KINDS = [
+LOSS_CASES = [
     (SoftmaxCrossEntropy(), CLASSES),
     (SoftmaxCrossEntropy(reduction="sum"), CLASSES),
     (SoftmaxCrossEntropy(class_weights=(1.0, 3.0, 0.5), ignore=1), CLASSES),
@@ -100,16 +100,16 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "targets"), KINDS, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("loss", "targets"), LOSS_CASES, ids=lambda value: str(value)[:60])
 def test_the_shards_of_a_loss_have_the_gradients_of_the_whole_batch(monkeypatch, loss, targets):
     ending = [LogSoftmax()] if isinstance(loss, NegativeLogLikelihood) else []
     net = Sequential(Flatten(), Dense(4 if isinstance(loss, Coordinates) else 3), *ending)
-    compare(monkeypatch, (net, loss), Batch(torch.rand(7, 1, 8, 8), targets), 3)
+    compare_with_whole_batch(monkeypatch, (net, loss), Batch(torch.rand(7, 1, 8, 8), targets), 3)
 
 
 def test_the_shards_of_heat_maps_have_the_gradients_of_the_whole_batch(monkeypatch):
     net = Sequential(Conv2d(2, 3, padding=1), ReLU(), Conv2d(2, 3, padding=1))
-    compare(monkeypatch, (net, HeatMaps(stride=1)), Batch(torch.rand(7, 1, 8, 8), 8 * POINTS), 3)
+    compare_with_whole_batch(monkeypatch, (net, HeatMaps(stride=1)), Batch(torch.rand(7, 1, 8, 8), 8 * POINTS), 3)
 
 
 def test_the_dice_loss_is_refused():

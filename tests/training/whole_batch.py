@@ -13,7 +13,7 @@ from pellucid.layers import BatchNorm
 from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.nested import flatten
-from pellucid.training.layers import DROPOUT
+from pellucid.training.layers import DRAW_SEED
 from pellucid.training.step import TrainingStep
 
 SEED = 1
@@ -29,10 +29,10 @@ class FixedNorm(BatchNorm):
 def without_statistics(objective: Any) -> Any:
     """Return the objective with every BatchNorm replaced by a FixedNorm."""
 
-    def change(layer: Any) -> Any:
+    def replace_norm(layer: Any) -> Any:
         return FixedNorm(layer.momentum, layer.epsilon) if type(layer) is BatchNorm else layer
 
-    return objective.with_nets({name: map_layers(net, change) for name, net in objective.nets.items()})
+    return objective.with_nets({name: map_layers(net, replace_norm) for name, net in objective.nets.items()})
 
 
 def part_of(batch: Batch, shard: int, shards: int) -> Batch:
@@ -40,7 +40,7 @@ def part_of(batch: Batch, shard: int, shards: int) -> Batch:
     return Batch(batch.images[shard::shards], batch.targets[shard::shards])
 
 
-class Draws:
+class ShardDraws:
     """Random numbers of a whole batch, of which each shard's examples get those that the shard draws.
 
     `rng` is the generator of the whole batch: what PyTorch would draw from it is drawn from those of the shards.
@@ -49,64 +49,64 @@ class Draws:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
         self.rng, self.rngs, self.images, self.permutations = torch.Generator(), [], 0, 0
         self.rngs = [torch.Generator() for _ in range(shards)]
-        monkeypatch.setattr(torch, "rand", self.rows(torch.rand))
-        monkeypatch.setattr(torch, "randn", self.rows(torch.randn))
-        monkeypatch.setattr(torch, "randperm", self.permutation(torch.randperm))
+        monkeypatch.setattr(torch, "rand", self.draw_rows(torch.rand))
+        monkeypatch.setattr(torch, "randn", self.draw_rows(torch.randn))
+        monkeypatch.setattr(torch, "randperm", self.draw_permutation(torch.randperm))
 
     def seed(self, number: int, images: int) -> None:
         """Begin a step on a batch of so many images."""
         self.images, self.permutations = images, 0
         for shard, rng in enumerate(self.rngs):
-            rng.manual_seed(mix(SEED, DROPOUT, number, shard))
+            rng.manual_seed(mix(SEED, DRAW_SEED, number, shard))
 
-    def rows(self, draw: Callable[..., Any]) -> Callable[..., Any]:
+    def draw_rows(self, draw: Callable[..., Any]) -> Callable[..., Any]:
         """Draw the rows of each shard, or its columns where the first axis is longer than the batch."""
 
-        def drawn(*size: Any, generator: Any = None, **options: Any) -> Any:
+        def draw_for_shards(*size: Any, generator: Any = None, **options: Any) -> Any:
             if generator is not self.rng:
                 return draw(*size, generator=generator, **options)
             shape = [*(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)]
             axis = int(shape[0] > self.images)
             result = torch.empty(shape, dtype=options.get("dtype"))
             for shard, rng in enumerate(self.rngs):
-                own = result.transpose(0, axis)[shard :: len(self.rngs)].transpose(0, axis)
-                own.copy_(draw(own.shape, generator=rng, **options))
+                shard_rows = result.transpose(0, axis)[shard :: len(self.rngs)].transpose(0, axis)
+                shard_rows.copy_(draw(shard_rows.shape, generator=rng, **options))
             return result
 
-        return drawn
+        return draw_for_shards
 
-    def permutation(self, draw: Callable[..., Any]) -> Callable[..., Any]:
+    def draw_permutation(self, draw: Callable[..., Any]) -> Callable[..., Any]:
         """Draw from the generator of an image's shard; each image draws two permutations, see `ops.assign.sample`."""
 
-        def drawn(n: int, *, generator: Any = None, **options: Any) -> Any:
+        def draw_for_image(n: int, *, generator: Any = None, **options: Any) -> Any:
             if generator is self.rng:
                 generator = self.rngs[self.permutations // 2 % len(self.rngs)]
                 self.permutations += 1
             return draw(n, generator=generator, **options)
 
-        return drawn
+        return draw_for_image
 
 
-class Turns:
+class TurnRecorder:
     """The losses and gradients of all turns of a step, which are learned as they come."""
 
     def __init__(self, step: TrainingStep) -> None:
         self.turns: list[tuple[dict[str, float], dict[str, Any]]] = []
-        self.learned = step.learn
+        self.original_learn = step.learn
         step.learn = self.learn  # type: ignore[method-assign]
 
     def learn(self, losses: Any, dparams: Any, lr: float) -> Any:
         values = {name: float(value) for name, value in losses.items()}
         self.turns.append((values, {path: grad.clone() for path, grad in flatten(dparams).items()}))
-        return self.learned(losses, dparams, lr)
+        return self.original_learn(losses, dparams, lr)
 
 
-def step_of(model: Model, batch: Batch) -> tuple[TrainingStep, Turns]:
+def step_of(model: Model, batch: Batch) -> tuple[TrainingStep, TurnRecorder]:
     step = TrainingStep.of(model, len(batch.images), in_sweep=False)
-    return step, Turns(step)
+    return step, TurnRecorder(step)
 
 
-def assert_same_turns(actual: Turns, expected: Turns) -> None:
+def assert_same_turns(actual: TurnRecorder, expected: TurnRecorder) -> None:
     """Compare all turns to 1e-12, relative to the largest gradient of the turn."""
     assert len(actual.turns) == len(expected.turns)
     for (losses, grads), (other_losses, other_grads) in zip(actual.turns, expected.turns, strict=True):

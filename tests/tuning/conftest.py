@@ -1,5 +1,5 @@
 """Fixtures of the tests of sweeps."""
 
-from tests.cli.conftest import say
+from tests.cli.conftest import cli
 
-__all__ = ["say"]
+__all__ = ["cli"]

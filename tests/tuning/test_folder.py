@@ -9,31 +9,31 @@ from pellucid.errors import PellucidError
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tuning import slurm
 from pellucid.tuning.folder import MAX_ATTEMPTS, Outcome, TrialRun, TuningFolder
-from pellucid.tuning.plan import TuningPlan, planned
+from pellucid.tuning.plan import TuningPlan, make_plan
 from pellucid.tuning.worker import Worker
 
 
 def plan_of_rates(recipe: str = "digits", threads: int = 1, **settings: object) -> TuningPlan:
     base = load_recipe(recipe, {"data.validation": 0.1, **settings})
-    return planned(base, {"optimizer.lr": [0.01, 0.1]}, threads=threads)
+    return make_plan(base, {"optimizer.lr": [0.01, 0.1]}, threads=threads)
 
 
 def test_attempts_are_counted_since_the_last_checkpoint(tmp_path: Path) -> None:
     run = TrialRun(tmp_path, 1, 0)
-    assert [run.attempt(0) for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
-    assert all(run.attempt(step) for step in range(1, 20))
+    assert [run.count_attempt(0) for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
+    assert all(run.count_attempt(step) for step in range(1, 20))
     run.forget_attempts()  # as after Ctrl-C
-    assert [run.attempt(19) for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
+    assert [run.count_attempt(19) for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
     run.finish(Outcome("failed"))
     (tmp_path / "outcome.json").unlink()
-    assert run.attempt(19)  # a run whose outcome is removed is tried again
+    assert run.count_attempt(19)  # a run whose outcome is removed is tried again
 
 
 def test_machines_with_other_numbers_of_processors_share_a_sweep(tmp_path: Path) -> None:
     folder = TuningFolder(tmp_path)
     settings = {"recipe.threads": 0}
-    first = folder.begin(plan_of_rates(threads=4, **settings), any_threads=True)
-    assert folder.begin(plan_of_rates(threads=16, **settings), any_threads=True) == first
+    first_plan = folder.begin(plan_of_rates(threads=4, **settings), any_threads=True)
+    assert folder.begin(plan_of_rates(threads=16, **settings), any_threads=True) == first_plan
     assert folder.plan().threads == 4
     with pytest.raises(PellucidError, match="a sweep with another recipe"):
         folder.begin(plan_of_rates(threads=16, **settings), any_threads=False)

@@ -9,46 +9,46 @@ import pytest
 from pellucid.errors import PellucidError
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tuning import plan as planning
-from pellucid.tuning.plan import plan_of, planned, words_of
-from tests.cli.conftest import Say
+from pellucid.tuning.plan import command_words, make_plan, plan_from_json
+from tests.cli.conftest import Cli
 
 HELD_OUT = {"data.validation": 0.1}
 
 
-def digits(over: dict[str, Any], **choices: Any) -> planning.TuningPlan:
-    return planned(load_recipe("digits", HELD_OUT), over, threads=1, **choices)
+def digits_plan(over: dict[str, Any], **choices: Any) -> planning.TuningPlan:
+    return make_plan(load_recipe("digits", HELD_OUT), over, threads=1, **choices)
 
 
 def test_a_grid_has_every_combination():
-    plan = digits({"optimizer.name": "sgd,adam", "train.batch_size": "16..18", "optimizer.lr": [0.1, 0.2]})
+    plan = digits_plan({"optimizer.name": "sgd,adam", "train.batch_size": "16..18", "optimizer.lr": [0.1, 0.2]})
     actual = [tuple(plan.combination(index).values()) for index in range(plan.trials)]
     expected = [(name, size, lr) for name in ("sgd", "adam") for size in (16, 17, 18) for lr in (0.1, 0.2)]
     assert actual == expected
 
 
 def test_a_plan_is_restored_from_its_file():
-    plan = digits({"optimizer.lr": "1e-4..1e-1:log"}, trials=5, sampler="random", seeds=(3, 1), words=("digits",))
-    again = plan_of(json.loads(json.dumps(plan.to_json())))
-    assert again == plan
-    assert again.words == ("digits",)
+    plan = digits_plan({"optimizer.lr": "1e-4..1e-1:log"}, trials=5, sampler="random", seeds=(3, 1), words=("digits",))
+    restored = plan_from_json(json.loads(json.dumps(plan.to_json())))
+    assert restored == plan
+    assert restored.words == ("digits",)
 
 
 def test_the_recipe_of_a_run_is_that_of_the_same_settings():
-    plan = digits({"optimizer.name": "sgd,adam"}, seeds=(4,))
+    plan = digits_plan({"optimizer.name": "sgd,adam"}, seeds=(4,))
     overrides = {**HELD_OUT, "optimizer.name": "sgd", "recipe.seed": 4}
     assert plan.recipe({"optimizer.name": "sgd"}, 4) == load_recipe("digits", overrides)
 
 
 def test_the_command_of_a_run_trains_the_same_recipe(tmp_path: Path):
     base = load_recipe("digits", {**HELD_OUT, "train.epochs": 3, "recipe.threads": 0})
-    words = words_of("digits", {**HELD_OUT, "train.epochs": 3, "recipe.threads": 0})
-    plan = planned(base, {"network.sizes": [[64, 10], [64, 20, 10]], "optimizer.name": "sgd"}, threads=2, words=words)
+    words = command_words("digits", {**HELD_OUT, "train.epochs": 3, "recipe.threads": 0})
+    plan = make_plan(base, {"network.sizes": [[64, 10], [64, 20, 10]], "optimizer.name": "sgd"}, threads=2, words=words)
     settings = {"network.sizes": [64, 10], "optimizer.name": "sgd"}
-    train, recipe, *rest = plan.command(settings, 7)
+    train, recipe, *overrides = plan.command(settings, 7)
     assert (train, recipe) == ("train", "digits")
     from pellucid.recipe.recipe import parse_overrides
 
-    assert load_recipe(recipe, parse_overrides(rest)) == plan.recipe(settings, 7)
+    assert load_recipe(recipe, parse_overrides(overrides)) == plan.recipe(settings, 7)
 
 
 @pytest.mark.parametrize(
@@ -81,22 +81,22 @@ def test_the_command_of_a_run_trains_the_same_recipe(tmp_path: Path):
     ],
 )
 def test_an_invalid_plan_is_reported_in_one_line_and_leaves_no_folder(
-    words: list[str], message: str, say: Say, tmp_path: Path
+    words: list[str], message: str, cli: Cli, tmp_path: Path
 ):
     begin = [] if "--resume" in words else ["digits", "data.validation=0.1", "--out", str(tmp_path / "found")]
-    assert message in say("sweep", *begin, *words).complaint
+    assert message in cli("sweep", *begin, *words).error_line
     assert not (tmp_path / "found").exists()
 
 
-def test_a_recipe_without_validation_images_is_refused(say: Say, tmp_path: Path):
+def test_a_recipe_without_validation_images_is_refused(cli: Cli, tmp_path: Path):
     out = str(tmp_path / "found")
-    assert "add data.validation=0.1" in say("sweep", "digits", "--seeds", "0..1", "--out", out).complaint
+    assert "add data.validation=0.1" in cli("sweep", "digits", "--seeds", "0..1", "--out", out).error_line
 
 
 def test_the_error_for_a_missing_optuna_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(planning, "find_spec", lambda name: None)
     with pytest.raises(PellucidError, match=r"pip install 'pellucid\[tune\]', or give --sampler random"):
-        digits({"optimizer.lr": "0.1,0.2"}, trials=3)
+        digits_plan({"optimizer.lr": "0.1,0.2"}, trials=3)
     with pytest.raises(PellucidError, match="leave out --prune"):
-        digits({"optimizer.lr": "0.1,0.2"}, prune=True)
-    digits({"optimizer.lr": "0.1,0.2"}, trials=3, sampler="random")
+        digits_plan({"optimizer.lr": "0.1,0.2"}, prune=True)
+    digits_plan({"optimizer.lr": "0.1,0.2"}, trials=3, sampler="random")

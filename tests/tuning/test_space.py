@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pellucid.errors import PellucidError
-from pellucid.tuning.space import ValueList, ValueRange, for_kind, read_values, values_of
+from pellucid.tuning.space import ValueList, ValueRange, read_values, values_from_json, with_type_of
 
 
 @pytest.mark.parametrize(
@@ -56,26 +56,26 @@ def test_values_in_python_are_a_sequence_or_a_text(given: Any):
 
 
 def test_a_range_takes_the_type_of_its_key():
-    span = read_values("0..2", "--over k")
-    assert for_kind(span, 0.0, "--over k").grid == (0.0, 0.5, 1.0, 1.5, 2.0)
-    assert for_kind(span, 0, "--over k").grid == (0, 1, 2)
+    value_range = read_values("0..2", "--over k")
+    assert with_type_of(value_range, 0.0, "--over k").grid == (0.0, 0.5, 1.0, 1.5, 2.0)
+    assert with_type_of(value_range, 0, "--over k").grid == (0, 1, 2)
     with pytest.raises(PellucidError, match="takes whole numbers"):
-        for_kind(read_values("0.5..2", "--over k"), 1, "--over k")
+        with_type_of(read_values("0.5..2", "--over k"), 1, "--over k")
     with pytest.raises(PellucidError, match="takes no numbers, so no range"):
-        for_kind(span, "sgd", "--over k")
+        with_type_of(value_range, "sgd", "--over k")
 
 
 def test_draws_cover_a_range_evenly_on_its_scale():
     fractions = [(k + 0.5) / 1000 for k in range(1000)]
-    whole = [ValueRange(1, 4, whole=True).at(u) for u in fractions]
-    assert {value: whole.count(value) for value in set(whole)} == {1: 250, 2: 250, 3: 250, 4: 250}
-    rates = [ValueRange(1e-4, 1e-1, log=True).at(u) for u in fractions]
+    integers = [ValueRange(1, 4, whole=True).value_at(u) for u in fractions]
+    assert {value: integers.count(value) for value in set(integers)} == {1: 250, 2: 250, 3: 250, 4: 250}
+    rates = [ValueRange(1e-4, 1e-1, log=True).value_at(u) for u in fractions]
     assert [sum(low <= x < 10 * low for x in rates) for low in (1e-4, 1e-3, 1e-2)] == pytest.approx([333] * 3, abs=2)
-    assert [ValueList(("a", "b")).at(u) for u in (0.0, 0.49, 0.5, 1.0)] == ["a", "a", "b", "b"]
-    assert ValueRange(0.1, 0.3).at(1.0) == 0.3
+    assert [ValueList(("a", "b")).value_at(u) for u in (0.0, 0.49, 0.5, 1.0)] == ["a", "a", "b", "b"]
+    assert ValueRange(0.1, 0.3).value_at(1.0) == 0.3
 
 
 @pytest.mark.parametrize("text", ["a,[1]", "1..3", "1e-3..1.0:log"])
 def test_values_are_restored_from_json(text: str):
     values = read_values(text, "--over k")
-    assert values_of(values.to_json()) == values
+    assert values_from_json(values.to_json()) == values

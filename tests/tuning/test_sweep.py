@@ -15,11 +15,11 @@ from pellucid.recipe.job import train
 from pellucid.run.history import History
 from pellucid.tuning.folder import TuningFolder
 from pellucid.tuning.results import TuningResult, read_results
-from pellucid.tuning.search import study_of
+from pellucid.tuning.search import optuna_study
 from pellucid.tuning.slurm import submit
-from tests.cli.conftest import Say
+from tests.cli.conftest import Cli
 from tests.pages import without_script
-from tests.tuning.launched import FAST
+from tests.tuning.sweep_processes import NO_REPORT_FILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_report")]
 BASE: dict[str, Any] = {"data.validation": 0.2, "data.limit": 200, "train.epochs": 4}
@@ -30,7 +30,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> TuningResult:
     """Two learning rates, of which one ends in NaN, and two seeds."""
     out = tmp_path_factory.mktemp("grid") / "found"
     over = {"optimizer.lr": [0.01, 1e38], "optimizer.name": ["sgd"]}
-    return pellucid.tune("digits", over, seeds=(0, 3), jobs=2, out=out, custom=[FAST], **BASE)
+    return pellucid.tune("digits", over, seeds=(0, 3), jobs=2, out=out, custom=[NO_REPORT_FILE], **BASE)
 
 
 def test_a_grid_trains_every_combination_with_every_seed(grid: TuningResult):
@@ -48,23 +48,23 @@ def test_a_grid_trains_every_combination_with_every_seed(grid: TuningResult):
 
 
 def test_the_value_is_that_of_the_best_epoch_on_validation_images(grid: TuningResult):
-    best = [max(row["val_accuracy"] for row in History.read(run.path).rows) for run in grid.trials[0].runs]
-    assert grid.trials[0].values == best
-    assert grid.trials[0].value == pytest.approx(statistics.mean(best), rel=1e-12)
+    best_accuracies = [max(row["val_accuracy"] for row in History.read(run.path).rows) for run in grid.trials[0].runs]
+    assert grid.trials[0].values == best_accuracies
+    assert grid.trials[0].value == pytest.approx(statistics.mean(best_accuracies), rel=1e-12)
 
 
 def test_a_run_ends_in_the_weights_of_the_same_training_alone(grid: TuningResult, tmp_path: Path):
-    alone = train("digits", out=tmp_path, progress=False, **BASE,
+    result = train("digits", out=tmp_path, progress=False, **BASE,
                   **{"optimizer.name": "sgd", "optimizer.lr": 0.01, "recipe.seed": 3})  # fmt: skip
-    assert grid.trials[0].runs[1].results["sha256"] == alone.metrics["sha256"]
+    assert grid.trials[0].runs[1].results["sha256"] == result.metrics["sha256"]
 
 
 def test_the_same_sweep_again_trains_nothing(grid: TuningResult):
-    files = {file: file.stat().st_mtime_ns for file in grid.folder.path.glob("trials/*/*/metrics.csv")}
+    change_times = {file: file.stat().st_mtime_ns for file in grid.folder.path.glob("trials/*/*/metrics.csv")}
     over = {"optimizer.lr": [0.01, 1e38], "optimizer.name": ["sgd"]}
-    again = pellucid.tune("digits", over, seeds=(0, 3), jobs=1, out=grid.folder.path, custom=[FAST], **BASE)
-    assert again.to_json() == grid.to_json()
-    assert {file: file.stat().st_mtime_ns for file in files} == files
+    result = pellucid.tune("digits", over, seeds=(0, 3), jobs=1, out=grid.folder.path, custom=[NO_REPORT_FILE], **BASE)
+    assert result.to_json() == grid.to_json()
+    assert {file: file.stat().st_mtime_ns for file in change_times} == change_times
 
 
 def test_another_sweep_in_the_same_folder_is_refused(grid: TuningResult):
@@ -73,27 +73,27 @@ def test_another_sweep_in_the_same_folder_is_refused(grid: TuningResult):
 
 
 def test_the_results_are_a_file_and_a_page(grid: TuningResult):
-    stored = json.loads(grid.folder.results.read_text())
-    assert stored["best"]["settings"] == {"optimizer.lr": 0.01, "optimizer.name": "sgd"}
-    assert stored["figure"] == "val_accuracy"
+    values = json.loads(grid.folder.results.read_text())
+    assert values["best"]["settings"] == {"optimizer.lr": 0.01, "optimizer.name": "sgd"}
+    assert values["figure"] == "val_accuracy"
     page = without_script(grid.page.read_text())
     assert "pellucid train digits" in page
     assert "training stopped in step" in page
 
 
-def test_a_search_draws_within_its_ranges_and_may_get_more_trials(say: Say, tmp_path: Path):
+def test_a_search_draws_within_its_ranges_and_may_get_more_trials(cli: Cli, tmp_path: Path):
     words = ["digits", "data.validation=0.2", "data.limit=200", "train.epochs=1"]
     words += ["--over", "optimizer.lr=1e-3..1e-1:log", "--over", "train.batch_size=8..32", "--sampler", "random"]
     words += ["--out", str(tmp_path / "found"), "--json"]
-    first = say("--custom", FAST, "sweep", *words, "--trials", "3").json
-    more = say("--custom", FAST, "sweep", *words, "--trials", "5").json
-    assert more["trials"][:3] == first["trials"]
-    assert more["counts"]["complete"] == 5
-    for trial in more["trials"]:
+    first_results = cli("--custom", NO_REPORT_FILE, "sweep", *words, "--trials", "3").json
+    results = cli("--custom", NO_REPORT_FILE, "sweep", *words, "--trials", "5").json
+    assert results["trials"][:3] == first_results["trials"]
+    assert results["counts"]["complete"] == 5
+    for trial in results["trials"]:
         assert 1e-3 <= trial["settings"]["optimizer.lr"] <= 1e-1
         assert trial["settings"]["train.batch_size"] in range(8, 33)
-    less = say("--custom", FAST, "sweep", "--resume", str(tmp_path / "found"), "--json").json
-    assert less == more
+    resumed_results = cli("--custom", NO_REPORT_FILE, "sweep", "--resume", str(tmp_path / "found"), "--json").json
+    assert resumed_results == results
 
 
 def test_optuna_searches_and_prunes(tmp_path: Path):
@@ -101,7 +101,7 @@ def test_optuna_searches_and_prunes(tmp_path: Path):
     over = {"optimizer.lr": "1e-6..1e-1:log", "optimizer.name": ["sgd", "adam"]}
     overrides = {**BASE, "train.epochs": 8}
     sweep = pellucid.tune(
-        "digits", over, trials=24, prune=True, jobs=2, out=tmp_path / "found", custom=[FAST], **overrides
+        "digits", over, trials=24, prune=True, jobs=2, out=tmp_path / "found", custom=[NO_REPORT_FILE], **overrides
     )
     assert sweep.counts["complete"] + sweep.counts["pruned"] == 24
     assert sweep.counts["pruned"] > 0
@@ -110,19 +110,19 @@ def test_optuna_searches_and_prunes(tmp_path: Path):
         assert epochs == 8 if trial.state == "complete" else 1 <= epochs < 8
     rates = [math.log10(trial.settings["optimizer.lr"]) for trial in sweep.trials]
     assert statistics.mean(rates[12:]) > statistics.mean(rates[:10]) + 0.5  # small rates learn nothing in 8 epochs
-    study = study_of(sweep)
+    study = optuna_study(sweep)
     assert study.best_value == sweep.ranked[0].value
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "os.abort()"], ids=["killed", "aborted"])
-def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_path: Path, end: str):
+@pytest.mark.parametrize("crash", ["os.kill(os.getpid(), 9)", "os.abort()"], ids=["killed", "aborted"])
+def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_path: Path, crash: str):
     custom = tmp_path / "dies.py"
     custom.write_text(
         "import os\nfrom pellucid import run_report\nfrom pellucid.recipe import job\n"
         "run_report.write_report = lambda run, data: run / 'report.html'\n"
         "plain = job.Job.train\n"
-        f"def train(self):\n    if self.recipe.optimizer.arguments['lr'] == 0.5: {end}\n"
+        f"def train(self):\n    if self.recipe.optimizer.arguments['lr'] == 0.5: {crash}\n"
         "    return plain(self)\njob.Job.train = train\n"
     )
     over = {"optimizer.lr": [0.5, 0.01]}
@@ -135,7 +135,7 @@ def test_jobs_of_submitit_finish_a_sweep(tmp_path: Path, grid: TuningResult):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     folder = TuningFolder(tmp_path / "found")
     plan = folder.begin(grid.plan, any_threads=False)
-    jobs = submit(folder, 2, {"time": "0:20:00"}, files=[Path(FAST)], cluster="local")
+    jobs = submit(folder, 2, {"time": "0:20:00"}, files=[Path(NO_REPORT_FILE)], cluster="local")
     for job in jobs:
         job.result()
     actual = read_results(folder, plan)
@@ -146,8 +146,8 @@ def test_jobs_of_submitit_finish_a_sweep(tmp_path: Path, grid: TuningResult):
 
 
 def test_names_of_files_and_errors_are_text_on_the_page(tmp_path: Path):
-    odd = tmp_path / "<b>$x$\x1b[31m"
-    sweep = pellucid.tune("digits", {"optimizer.lr": [1e38]}, seeds=(0, 1), out=odd, custom=[FAST], **BASE)
+    folder = tmp_path / "<b>$x$\x1b[31m"
+    sweep = pellucid.tune("digits", {"optimizer.lr": [1e38]}, seeds=(0, 1), out=folder, custom=[NO_REPORT_FILE], **BASE)
     page = without_script(sweep.page.read_text())
     assert "<b>$" not in page
     assert "&lt;b&gt;$x$\\x1b[31m" in page

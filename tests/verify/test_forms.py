@@ -54,33 +54,35 @@ def network() -> Sequential:
     )  # fmt: skip
 
 
-def model(net: Layer | None = None, optimizer: Any = None, **options: Any) -> Model:
-    made = Model(net or network(), optimizer=optimizer or Adam(), input_shape=(1, 10, 10), metrics=(), **options)
+def make_model(net: Layer | None = None, optimizer: Any = None, **options: Any) -> Model:
+    result = Model(net or network(), optimizer=optimizer or Adam(), input_shape=(1, 10, 10), metrics=(), **options)
     rng = torch.Generator().manual_seed(4)
-    for path, value in made.weights.items():  # statistics other than 0 and 1, so that they count
+    for path, value in result.weights.items():  # statistics other than 0 and 1, so that they count
         if "running" in path:
             value.add_(0.1 * torch.rand(value.shape, generator=rng))
-    return made
+    return result
 
 
-def verified(model: Model) -> GradientTable:
+def verify_model(model: Model) -> GradientTable:
     rng = torch.Generator().manual_seed(0)
     return model.verify(torch.rand(6, 1, 10, 10, generator=rng), torch.randint(0, 3, (6,), generator=rng))
 
 
-def rows(table: GradientTable, form: str) -> list[GradientRow]:
+def rows_of(table: GradientTable, form: str) -> list[GradientRow]:
     return [row for row in table.rows if row.form == form]
 
 
 def test_each_fused_form_has_its_rows() -> None:
-    table = verified(model())
+    table = verify_model(make_model())
     assert table.ok, str(table)
-    learned = {f"{row.path}.{row.what}" for row in rows(table, "training")}
-    assert learned == {"output.y", *model().weights}
-    assert all(row.written is not None for row in rows(table, "training"))
-    assert all(row.autograd is not None for row in rows(table, "training") if "running" not in row.what + row.path[:6]
-               and row.path != "output")  # fmt: skip
-    assert [row.what for row in rows(table, "predicting")] == ["y", "y (float32)"]
+    learned = {f"{row.path}.{row.what}" for row in rows_of(table, "training")}
+    assert learned == {"output.y", *make_model().weights}
+    assert all(row.written is not None for row in rows_of(table, "training"))
+    gradient_rows = [
+        row for row in rows_of(table, "training") if "running" not in row.what + row.path[:6] and row.path != "output"
+    ]
+    assert all(row.autograd is not None for row in gradient_rows)
+    assert [row.what for row in rows_of(table, "predicting")] == ["y", "y (float32)"]
     text = str(table)
     assert "\n\nThe form for training, in training mode\npath" in text
     assert "\n\nThe form for prediction\npath" in text
@@ -89,28 +91,28 @@ def test_each_fused_form_has_its_rows() -> None:
 
 
 def test_verification_leaves_the_network_unchanged() -> None:
-    it = model(optimizer=SGD())
-    before = {path: value.clone() for path, value in it.weights.items()}
-    assert verified(it).ok
-    assert all(torch.equal(value, before[path]) for path, value in it.weights.items())
+    trained_model = make_model(optimizer=SGD())
+    before = {path: value.clone() for path, value in trained_model.weights.items()}
+    assert verify_model(trained_model).ok
+    assert all(torch.equal(value, before[path]) for path, value in trained_model.weights.items())
 
 
-def scaled(factor: float) -> Callable[[Any], Any]:
+def scaled_method(factor: float) -> Callable[[Any], Any]:
     """Return what multiplies the dx, or the output, that a method returns."""
 
     def change(method: Any) -> Any:
-        def broken(self: Any, *args: Any) -> Any:
-            first = method(self, *args)
-            if not isinstance(first, tuple):
-                return factor * first
-            return first if first[0] is None else (factor * first[0], *first[1:])
+        def broken_method(self: Any, *args: Any) -> Any:
+            result = method(self, *args)
+            if not isinstance(result, tuple):
+                return factor * result
+            return result if result[0] is None else (factor * result[0], *result[1:])
 
-        return broken
+        return broken_method
 
     return change
 
 
-TRAINING = [
+TRAINING_METHODS = [
     (FusedConv2d, "backward"),
     (FusedDense, "backward"),
     (FusedMaxPool2d, "backward"),
@@ -125,49 +127,49 @@ TRAINING = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [Adam(), SGD()], ids=["after the sweep", "in the sweep"])
-@pytest.mark.parametrize(("form", "method"), TRAINING, ids=lambda one: getattr(one, "__name__", one))
+@pytest.mark.parametrize(("form", "method"), TRAINING_METHODS, ids=lambda part: getattr(part, "__name__", part))
 def test_a_mistake_in_the_form_that_trains_is_found_there(
     form: type, method: str, optimizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(form, method, scaled(1.001)(vars(form)[method]))
-    table = verified(model(optimizer=optimizer))
-    assert all(row.ok for row in rows(table, "written"))
-    assert all(row.ok for row in rows(table, "predicting"))
+    monkeypatch.setattr(form, method, scaled_method(1.001)(vars(form)[method]))
+    table = verify_model(make_model(optimizer=optimizer))
+    assert all(row.ok for row in rows_of(table, "written"))
+    assert all(row.ok for row in rows_of(table, "predicting"))
     assert not table.ok
     assert table.culprit is not None
     assert table.culprit.endswith("in the training form)")
     assert "FAIL" in str(table)
 
 
-def zero_only(original: Any) -> Any:
+def wrong_at_zero(original: Any) -> Any:
     """Return a backward pass that is wrong only where an input is exactly 0, which a nudged input never is."""
 
-    def broken(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
+    def broken_method(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
         dx, dparams = original(self, params, cache, dy)
-        black = any(bool((one == 0).any()) for one in tensors_of(cache))
-        return dx, {path: (2 * one if black else one) for path, one in dparams.items()}
+        black = any(bool((part == 0).any()) for part in tensors_of(cache))
+        return dx, {path: (2 * part if black else part) for path, part in dparams.items()}
 
-    return broken
+    return broken_method
 
 
 def tensors_of(cache: Any) -> list[Tensor]:
     if isinstance(cache, Tensor):
         return [cache]
-    return [one for part in cache for one in tensors_of(part)] if isinstance(cache, tuple) else []
+    return [part for part in cache for part in tensors_of(part)] if isinstance(cache, tuple) else []
 
 
-def black(net: Layer) -> tuple[Model, Tensor, Tensor]:
+def black_images(net: Layer) -> tuple[Model, Tensor, Tensor]:
     """Return a model and images half of whose pixels are exactly 0."""
     rng = torch.Generator().manual_seed(1)
     x = torch.rand(6, 1, 10, 10, generator=rng)
-    return model(net), torch.where(x < 0.5, 0.0, x), torch.randint(0, 3, (6,), generator=rng)
+    return make_model(net), torch.where(x < 0.5, 0.0, x), torch.randint(0, 3, (6,), generator=rng)
 
 
 def test_a_form_that_is_wrong_at_exact_zeros_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    it, x, y = black(Sequential(flat=Flatten(), out=Dense(3)))
-    assert it.verify(x, y).ok
-    monkeypatch.setattr(FusedDense, "backward", zero_only(FusedDense.backward))
-    table = it.verify(x, y)
+    trained_model, x, y = black_images(Sequential(flat=Flatten(), out=Dense(3)))
+    assert trained_model.verify(x, y).ok
+    monkeypatch.setattr(FusedDense, "backward", wrong_at_zero(FusedDense.backward))
+    table = trained_model.verify(x, y)
     assert {(row.path, row.what) for row in table.rows if not row.ok} == {("out", "weight"), ("out", "bias")}
     assert all(row.form == "training" for row in table.rows if not row.ok)
 
@@ -175,24 +177,25 @@ def test_a_form_that_is_wrong_at_exact_zeros_alone_is_found(monkeypatch: pytest.
 def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = forms.trained
+    original = forms.training_results
 
-    def broken(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
+    def broken_method(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
         result = original(probe, training)
         if bool((probe.xs[0] == 0).any()):
             result = {
-                path: one + 1 if path.startswith(("output.", "norm.running")) else one for path, one in result.items()
+                path: part + 1 if path.startswith(("output.", "norm.running")) else part
+                for path, part in result.items()
             }
         return result
 
-    it, x, y = black(Sequential(norm=BatchNorm(), flat=Flatten(), out=Dense(3)))
-    monkeypatch.setattr(forms, "trained", broken)
-    wrong = {(row.path, row.what) for row in it.verify(x, y).rows if not row.ok}
+    trained_model, x, y = black_images(Sequential(norm=BatchNorm(), flat=Flatten(), out=Dense(3)))
+    monkeypatch.setattr(forms, "training_results", broken_method)
+    wrong = {(row.path, row.what) for row in trained_model.verify(x, y).rows if not row.ok}
     assert wrong == {("output", "y"), ("norm", "running_mean"), ("norm", "running_var")}
 
 
 def test_a_fused_form_may_choose_another_maximum_at_a_tie(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = forms.trained
+    original = forms.training_results
 
     def other_side(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
         """Return the gradient of the shift with 1 for the slope of the ReLU at 0."""
@@ -202,36 +205,36 @@ def test_a_fused_form_may_choose_another_maximum_at_a_tie(monkeypatch: pytest.Mo
         _, dy = probe.loss(functional.linear(torch.relu(z), out["weight"], out["bias"]), probe.target)
         return result | {"a.bias": ((dy @ out["weight"]) * (z >= 0)).sum(0)}
 
-    it, _, y = black(Sequential(flat=Flatten(), a=Dense(4), act=ReLU(), out=Dense(3)))
-    monkeypatch.setattr(forms, "trained", other_side)
-    table = it.verify(torch.zeros(6, 1, 10, 10), y)  # and biases of 0: each unit is on the corner of its ReLU
+    trained_model, _, y = black_images(Sequential(flat=Flatten(), a=Dense(4), act=ReLU(), out=Dense(3)))
+    monkeypatch.setattr(forms, "training_results", other_side)
+    table = trained_model.verify(torch.zeros(6, 1, 10, 10), y)  # biases are 0: each unit is on the kink of its ReLU
     assert table.ok, str(table)
-    assert [row.what for row in rows(table, "training") if row.note.startswith("on a kink")] == ["bias"]
+    assert [row.what for row in rows_of(table, "training") if row.note.startswith("on a kink")] == ["bias"]
 
 
 @pytest.mark.slow
 def test_a_wrong_update_in_the_backward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     original = FusedDense.backward
 
-    def late(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
+    def delayed_backward(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
         _, dparams = original(self, params, cache, dy)
         return dy @ params["weight"], dparams  # the weight has changed by now
 
-    monkeypatch.setattr(FusedDense, "backward", late)
-    assert verified(model()).ok
-    assert not verified(model(optimizer=SGD(), regularizer=L2(0.1))).ok
+    monkeypatch.setattr(FusedDense, "backward", delayed_backward)
+    assert verify_model(make_model()).ok
+    assert not verify_model(make_model(optimizer=SGD(), regularizer=L2(0.1))).ok
 
 
 def test_running_statistics_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense_block, "update_running_statistics", lambda *args: None)
-    wrong = {f"{row.path}.{row.what}" for row in verified(model()).rows if not row.ok}
+    wrong = {f"{row.path}.{row.what}" for row in verify_model(make_model()).rows if not row.ok}
     assert wrong == {"grown.body.norm.running_mean", "grown.body.norm.running_var"}
 
 
-@pytest.mark.parametrize("run", [Convolution, Affine], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("run", [Convolution, Affine], ids=lambda part: part.__name__)
 def test_a_mistake_in_the_form_that_predicts_is_found_there(run: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "__call__", scaled(1.001)(vars(run)["__call__"]))
-    table = verified(model())
+    monkeypatch.setattr(run, "__call__", scaled_method(1.001)(vars(run)["__call__"]))
+    table = verify_model(make_model())
     assert {row.form for row in table.rows if not row.ok} == {"predicting"}
     assert table.culprit == "output (y (float32), in the predicting form)"
 
@@ -239,43 +242,43 @@ def test_a_mistake_in_the_form_that_predicts_is_found_there(run: type, monkeypat
 def test_a_mistake_of_float32_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Convolution.__call__
 
-    def packed(self: Convolution, x: Tensor, other: Tensor | None = None) -> Tensor:
+    def scaled_packed(self: Convolution, x: Tensor, other: Tensor | None = None) -> Tensor:
         return original(self, x, other) * (1.01 if self.packable else 1)
 
-    monkeypatch.setattr(Convolution, "__call__", packed)
-    assert [row.what for row in verified(model()).rows if not row.ok] == ["y (float32)"]
+    monkeypatch.setattr(Convolution, "__call__", scaled_packed)
+    assert [row.what for row in verify_model(make_model()).rows if not row.ok] == ["y (float32)"]
 
 
 @pytest.mark.slow
 def test_frozen_parts_train_as_in_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
-    it = model(optimizer=SGD())
-    it.freeze("grown.*", "norm.*", "stem.*")
-    table = verified(it)
+    trained_model = make_model(optimizer=SGD())
+    trained_model.freeze("grown.*", "norm.*", "stem.*")
+    table = verify_model(trained_model)
     assert table.ok, str(table)
-    assert {f"{row.path}.{row.what}" for row in rows(table, "training")} == {
-        "output.y", *(path for path in it.weights if path.split(".")[0] not in ("grown", "norm", "stem")),
-        *(path for path in it.weights if "running" in path),
+    assert {f"{row.path}.{row.what}" for row in rows_of(table, "training")} == {
+        "output.y", *(path for path in trained_model.weights if path.split(".")[0] not in ("grown", "norm", "stem")),
+        *(path for path in trained_model.weights if "running" in path),
     }  # fmt: skip
     for kind in (FrozenLayer, FrozenNorm):
         with monkeypatch.context() as patch:
-            patch.setattr(kind, "forward", scaled(1.01)(vars(kind)["forward"]))
-            broken = model()
-            broken.freeze("block.body.conv.*", "norm.*")
-            assert not verified(broken).ok
+            patch.setattr(kind, "forward", scaled_method(1.01)(vars(kind)["forward"]))
+            broken_method = make_model()
+            broken_method.freeze("block.body.conv.*", "norm.*")
+            assert not verify_model(broken_method).ok
 
 
 def test_a_network_without_training_is_verified_for_prediction_only() -> None:
     net = Sequential(flat=Flatten(), a=Dense(3), norm=BatchNorm())
-    it = Model(net, input_shape=(1, 2, 2), metrics=())
-    table = it.verify(torch.rand(1, 1, 2, 2), torch.tensor([0]))
+    trained_model = Model(net, input_shape=(1, 2, 2), metrics=())
+    table = trained_model.verify(torch.rand(1, 1, 2, 2), torch.tensor([0]))
     assert table.ok
     assert table.notes[0].startswith("The form for training was not compared: BatchNorm")
     assert table.notes[0] in str(table)
-    assert not rows(table, "training")
+    assert not rows_of(table, "training")
 
 
 @dataclass(frozen=True)
-class Twice(Conv2d):
+class DoubledConv2d(Conv2d):
     """A convolution that returns twice its output, with the gradients of that."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
@@ -286,7 +289,7 @@ class Twice(Conv2d):
         return super().backward(params, cache, 2 * dy)
 
 
-class Doubled(Sequential):
+class DoubledSequential(Sequential):
     """A row of layers whose output counts twice."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
@@ -300,13 +303,13 @@ class Doubled(Sequential):
 @pytest.mark.parametrize("optimizer", [Adam(), SGD()], ids=["after the sweep", "in the sweep"])
 def test_a_users_subclasses_are_verified_trained_and_predicted_with_as_written(optimizer: Any) -> None:
     net = Sequential(
-        conv=Twice(3, 3), norm=BatchNorm(), act=ReLU(), row=Doubled(conv=Conv2d(2, 3), act=ReLU()), flat=Flatten(),
-        out=Dense(3),
+        conv=DoubledConv2d(3, 3), norm=BatchNorm(), act=ReLU(), row=DoubledSequential(conv=Conv2d(2, 3), act=ReLU()),
+        flat=Flatten(), out=Dense(3),
     )  # fmt: skip
-    it = model(net, optimizer)
-    table = verified(it)
+    trained_model = make_model(net, optimizer)
+    table = verify_model(trained_model)
     assert table.ok, str(table)
-    assert ("row", "conv.weight") in {(row.path, row.what) for row in rows(table, "written")}
+    assert ("row", "conv.weight") in {(row.path, row.what) for row in rows_of(table, "written")}
     x = torch.rand(20, 1, 10, 10)
-    y, _ = net.forward(it.params, x, Mode())
-    torch.testing.assert_close(it.predict(x), torch.softmax(y, 1))
+    y, _ = net.forward(trained_model.params, x, Mode())
+    torch.testing.assert_close(trained_model.predict(x), torch.softmax(y, 1))

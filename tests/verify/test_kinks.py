@@ -17,27 +17,27 @@ from pellucid.verify import verify
 from pellucid.verify.table import GradientRow, GradientTable
 
 
-def strokes(seed: int) -> Tensor:
+def sparse_images(seed: int) -> Tensor:
     """Return images that are black but for a few pixels, so that most windows hold equal values."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.rand(4, 1, 10, 10, generator=rng)
     return torch.where(torch.rand(x.shape, generator=rng) < 0.85, 0.0, x)
 
 
-def table_of(net: Layer, x: Tensor, seed: int = 0) -> GradientTable:
+def verify_network(net: Layer, x: Tensor, seed: int = 0) -> GradientTable:
     rng = torch.Generator().manual_seed(seed)
     params, _ = net.init(tuple(x.shape[1:]), rng)
     return verify(net, params, x, torch.randint(0, 3, (len(x),), generator=rng), SoftmaxCrossEntropy())
 
 
-def pooled(pool: Layer, act: Layer | None = None) -> Sequential:
+def pooling_network(pool: Layer, act: Layer | None = None) -> Sequential:
     return Sequential(
         conv=Conv2d(4, 3, padding=1), norm=BatchNorm(), act=act or ReLU(), pool=pool, conv2=Conv2d(4, 3, padding=1),
         act2=ReLU(), pool2=MaxPool2d(3, 2), flat=Flatten(), out=Dense(3),
     )  # fmt: skip
 
 
-def row(table: GradientTable, path: str, what: str) -> GradientRow:
+def find_row(table: GradientTable, path: str, what: str) -> GradientRow:
     return next(row for row in table.rows if (row.path, row.what) == (path, what))
 
 
@@ -45,7 +45,7 @@ def row(table: GradientTable, path: str, what: str) -> GradientRow:
 @pytest.mark.parametrize("seed", range(8))
 def test_black_backgrounds_put_entries_on_kinks_and_fail_nothing(seed: int) -> None:
     for pool in (MaxPool2d(2), MaxPool2d(3, 2), MaxPool2d(3, 1, 1)):
-        table = table_of(pooled(pool), strokes(seed), seed)
+        table = verify_network(pooling_network(pool), sparse_images(seed), seed)
         assert table.ok, str(table)
         assert sum(row.kinks for row in table.rows) > 0
         assert all(row.checked + row.kinks == min(row.entries, 8) for row in table.rows)
@@ -89,20 +89,20 @@ class NumPyPool(Layer):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", [lambda factor: Pool(2, factor=factor), NumPyPool], ids=["followed", "not followed"])
 def test_a_wrong_gradient_among_kinks_is_named_and_a_right_one_is_not(kind: Any, seed: int) -> None:
-    table = table_of(pooled(kind(1.0)), strokes(seed), seed)
+    table = verify_network(pooling_network(kind(1.0)), sparse_images(seed), seed)
     assert table.ok, str(table)
-    wrong = table_of(pooled(kind(1.01)), strokes(seed), seed)
+    wrong = verify_network(pooling_network(kind(1.01)), sparse_images(seed), seed)
     assert wrong.culprit is not None
     assert wrong.culprit.startswith("pool (")
-    assert row(wrong, "pool2", "dx").ok
-    assert row(wrong, "conv2", "weight").ok
+    assert find_row(wrong, "pool2", "dx").ok
+    assert find_row(wrong, "conv2", "weight").ok
 
 
 @dataclass(frozen=True)
 class TiesPool(Layer):
     """The maximum over 2 x 2 windows, whose gradient goes to every equal value, whole or divided among them."""
 
-    outside: bool = False  # in NumPy, where autograd cannot follow
+    uses_numpy: bool = False  # in NumPy, where autograd cannot follow
     divided: bool = False
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -110,7 +110,7 @@ class TiesPool(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
         y = F.max_pool2d(x, 2)
-        return torch.from_numpy(y.detach().numpy().copy()) if self.outside else y, (x.detach(), y.detach())
+        return torch.from_numpy(y.detach().numpy().copy()) if self.uses_numpy else y, (x.detach(), y.detach())
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         def wide(y: Tensor) -> Tensor:
@@ -121,14 +121,16 @@ class TiesPool(Layer):
         return wide(dy) * equal / (wide(4 * F.avg_pool2d(equal, 2)) if self.divided else 1), {}
 
 
-@pytest.mark.parametrize("outside", [False, True], ids=["followed", "not followed"])
-def test_a_pooling_that_gives_all_of_dy_to_every_equal_value_fails(outside: bool) -> None:
-    fronts: tuple[tuple[Layer, ...], ...] = ((), (Conv2d(4, 3, padding=1),), (Conv2d(4, 3, bias=False), ReLU()))
-    for seed, first in enumerate(fronts):
-        wrong = table_of(Sequential(*first, TiesPool(outside), Flatten(), Dense(3)), strokes(seed), seed)
+@pytest.mark.parametrize("uses_numpy", [False, True], ids=["followed", "not followed"])
+def test_a_pooling_that_gives_all_of_dy_to_every_equal_value_fails(uses_numpy: bool) -> None:
+    first_layers: tuple[tuple[Layer, ...], ...] = ((), (Conv2d(4, 3, padding=1),), (Conv2d(4, 3, bias=False), ReLU()))
+    for seed, first in enumerate(first_layers):
+        wrong = verify_network(Sequential(*first, TiesPool(uses_numpy), Flatten(), Dense(3)), sparse_images(seed), seed)
         assert wrong.culprit == "tiespool1 (TiesPool, dx)"
-        assert "all entries change together" in row(wrong, "tiespool1", "dx").note
-        right = table_of(Sequential(*first, TiesPool(outside, True), Flatten(), Dense(3)), strokes(seed), seed)
+        assert "all entries change together" in find_row(wrong, "tiespool1", "dx").note
+        right = verify_network(
+            Sequential(*first, TiesPool(uses_numpy, True), Flatten(), Dense(3)), sparse_images(seed), seed
+        )
         assert right.ok, str(right)
 
 
@@ -155,12 +157,12 @@ def test_a_tie_of_the_loss_is_right_only_if_equal_outputs_share_its_gradient() -
 def test_where_autograd_is_not_finite_differences_alone_decide() -> None:
     for first in ((), (Conv2d(2, 3, padding=1),)):
         for seed in range(2):
-            x = strokes(seed)
+            x = sparse_images(seed)
             x[:, :, :, :6] = 0  # a window without contrast, at which autograd's square root has no finite slope
             net = Sequential(*first, LocalContrastNorm(3), Conv2d(4, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(3))
-            table = table_of(net, x, seed)
+            table = verify_network(net, x, seed)
             assert table.ok, str(table)
-            norm = row(table, "localcontrastnorm1", "dx")
+            norm = find_row(table, "localcontrastnorm1", "dx")
             assert "autograd not finite at" in norm.note
             assert norm.autograd == pytest.approx(0, abs=1e-9)
 
@@ -187,8 +189,8 @@ def test_a_wrong_gradient_where_autograd_is_not_finite_fails() -> None:
     for size in (1.0, 0.4, 1e-2):  # outputs so small that their curvature is above the rounding error
         x = size * torch.rand(4, 5, generator=torch.Generator().manual_seed(0))
         x[1:3] = 0
-        assert table_of(Sequential(Root(), Dense(3)), x).ok
-        assert table_of(Sequential(Root(1.5), Dense(3)), x).culprit == "root1 (Root, dx)"
+        assert verify_network(Sequential(Root(), Dense(3)), x).ok
+        assert verify_network(Sequential(Root(1.5), Dense(3)), x).culprit == "root1 (Root, dx)"
 
 
 @dataclass(frozen=True)
@@ -209,8 +211,8 @@ class OtherSide(Layer):
 
 def test_another_choice_at_a_tie_than_autograds_is_a_kink() -> None:
     x = torch.relu(torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
-    table = table_of(Sequential(act=OtherSide(), out=Dense(3)), x)
-    act = row(table, "act", "dx")
+    table = verify_network(Sequential(act=OtherSide(), out=Dense(3)), x)
+    act = find_row(table, "act", "dx")
     assert table.ok, str(table)
     assert act.autograd is not None
     assert act.autograd > 0.1
@@ -233,9 +235,9 @@ class StraightThrough(Layer):
 
 
 def test_what_autograd_and_the_layer_get_wrong_together_fails() -> None:
-    table = table_of(Sequential(act=StraightThrough(), out=Dense(3)), torch.rand(4, 5) + 0.5)
+    table = verify_network(Sequential(act=StraightThrough(), out=Dense(3)), torch.rand(4, 5) + 0.5)
     assert table.culprit == "act (StraightThrough, dx)"
-    assert row(table, "act", "dx").autograd == pytest.approx(0, abs=1e-12)
+    assert find_row(table, "act", "dx").autograd == pytest.approx(0, abs=1e-12)
 
 
 @dataclass(frozen=True)
@@ -256,10 +258,10 @@ class NumPyScale(Layer):
 
 def test_learned_values_that_autograd_cannot_follow_are_compared_with_differences() -> None:
     for net in (Sequential(scale=NumPyScale(), out=Dense(3)), Sequential(a=Dense(5), scale=NumPyScale(), out=Dense(3))):
-        table = table_of(net, torch.rand(4, 5))
+        table = verify_network(net, torch.rand(4, 5))
         assert table.ok, str(table)
-        assert row(table, "scale", "scale").note == "central differences only"
-    wrong = table_of(Sequential(a=Dense(5), scale=NumPyScale(1.1), out=Dense(3)), torch.rand(4, 5))
+        assert find_row(table, "scale", "scale").note == "central differences only"
+    wrong = verify_network(Sequential(a=Dense(5), scale=NumPyScale(1.1), out=Dense(3)), torch.rand(4, 5))
     assert wrong.culprit == "scale (NumPyScale, scale)"
 
 
@@ -278,8 +280,8 @@ class DetachedWeight(Dense):
 
 
 def test_a_weight_that_autograd_loses_is_compared_with_differences() -> None:
-    assert table_of(Sequential(lost=DetachedWeight(3)), torch.rand(4, 5)).ok
-    wrong = table_of(Sequential(lost=DetachedWeight(3, factor=2.0)), torch.rand(4, 5))
+    assert verify_network(Sequential(lost=DetachedWeight(3)), torch.rand(4, 5)).ok
+    wrong = verify_network(Sequential(lost=DetachedWeight(3, factor=2.0)), torch.rand(4, 5))
     assert wrong.culprit == "lost (DetachedWeight, weight)"
 
 
@@ -289,64 +291,66 @@ def test_an_output_that_is_its_target_is_a_kink_of_the_loss() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 0.5]])
     table = verify(net, params, x, x.clone(), L1())
     assert table.ok, str(table)
-    assert row(table, "loss", "dy").kinks > 0
+    assert find_row(table, "loss", "dy").kinks > 0
 
 
 @dataclass(frozen=True)
 class ZeroMask(Layer):
     """x * scale + shift, whose dx, or whose gradient of the shift, leaves out what is exactly 0."""
 
-    of: str = ""
-    outside: bool = False  # in NumPy, where autograd cannot follow
+    wrong_gradient: str = ""
+    uses_numpy: bool = False  # in NumPy, where autograd cannot follow
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         return {"scale": torch.full(shape, 1.5), "shift": torch.full(shape, 0.25)}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
         y = params["scale"] * x + params["shift"]
-        return (torch.from_numpy(y.detach().numpy().copy()) if self.outside else y), (x.detach(),)
+        return (torch.from_numpy(y.detach().numpy().copy()) if self.uses_numpy else y), (x.detach(),)
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         masked = dy * (cache[0] != 0)
-        shift = masked if self.of == "shift" else dy
-        return (masked if self.of == "dx" else dy) * params["scale"], {
+        shift = masked if self.wrong_gradient == "shift" else dy
+        return (masked if self.wrong_gradient == "dx" else dy) * params["scale"], {
             "scale": (dy * cache[0]).sum(0),
             "shift": shift.sum(0),
         }
 
 
-@pytest.mark.parametrize("outside", [False, True], ids=["followed", "not followed"])
-@pytest.mark.parametrize("of", ["dx", "shift"])
-def test_a_gradient_that_is_wrong_at_exact_zeros_alone_fails_where_the_loss_is_smooth(of: str, outside: bool) -> None:
+@pytest.mark.parametrize("uses_numpy", [False, True], ids=["followed", "not followed"])
+@pytest.mark.parametrize("wrong_gradient", ["dx", "shift"])
+def test_a_gradient_that_is_wrong_at_exact_zeros_alone_fails_where_the_loss_is_smooth(
+    wrong_gradient: str, uses_numpy: bool
+) -> None:
     for seed in range(4):
-        right = Sequential(masked=ZeroMask("", outside), flat=Flatten(), out=Dense(3))
-        assert table_of(right, strokes(seed), seed).ok
-        wrong = Sequential(masked=ZeroMask(of, outside), flat=Flatten(), out=Dense(3))
-        table = table_of(wrong, strokes(seed), seed)
-        assert table.culprit == f"masked (ZeroMask, {of})"
-        assert [row.what for row in table.rows if row.path == "masked" and not row.ok] == [of]
+        right = Sequential(masked=ZeroMask("", uses_numpy), flat=Flatten(), out=Dense(3))
+        assert verify_network(right, sparse_images(seed), seed).ok
+        wrong = Sequential(masked=ZeroMask(wrong_gradient, uses_numpy), flat=Flatten(), out=Dense(3))
+        table = verify_network(wrong, sparse_images(seed), seed)
+        assert table.culprit == f"masked (ZeroMask, {wrong_gradient})"
+        assert [row.what for row in table.rows if row.path == "masked" and not row.ok] == [wrong_gradient]
 
 
 def test_a_gradient_outside_the_slopes_of_a_tie_fails() -> None:
     x = torch.relu(torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
     for at_zero in (0.5, 1.0):
-        assert table_of(Sequential(act=OtherSide(at_zero), out=Dense(3)), x).ok
+        assert verify_network(Sequential(act=OtherSide(at_zero), out=Dense(3)), x).ok
     for at_zero in (-0.5, 1.5):
-        table = table_of(Sequential(act=OtherSide(at_zero), out=Dense(3)), x)
+        table = verify_network(Sequential(act=OtherSide(at_zero), out=Dense(3)), x)
         assert table.culprit == "act (OtherSide, dx)"
 
 
 def test_choices_at_two_ties_one_above_the_other_are_kinks() -> None:
     for seed in range(2):
         net = Sequential(OtherSide(), Conv2d(4, 3, bias=False), OtherSide(), Flatten(), Dense(3))
-        table = table_of(net, strokes(seed), seed)
+        table = verify_network(net, sparse_images(seed), seed)
         assert table.ok, str(table)
 
 
 def test_a_layer_below_a_tie_is_compared_with_the_choice_made_there() -> None:
     for seed in range(4):
         net = Sequential(conv=Conv2d(4, 3, padding=1), act=OtherSide(), flat=Flatten(), out=Dense(3))
-        table = table_of(net, strokes(seed), seed)
+        table = verify_network(net, sparse_images(seed), seed)
         assert table.ok, str(table)
 
 
@@ -357,5 +361,5 @@ def test_ties_are_recognized_in_the_fused_form_for_training() -> None:
     )
     for seed in range(4):
         model = Model(net, input_shape=(1, 10, 10), seed=seed, metrics=())
-        table = model.verify(strokes(seed), torch.tensor([0, 1, 2, 0]))
+        table = model.verify(sparse_images(seed), torch.tensor([0, 1, 2, 0]))
         assert table.ok, str(table)

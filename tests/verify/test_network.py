@@ -30,25 +30,25 @@ from pellucid.layers import (
 )
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.verify import verify
-from pellucid.verify.differences import choose, difference
+from pellucid.verify.differences import choose_entries, difference
 from pellucid.verify.table import GradientRow, GradientTable
 from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample
 
 
-def table_of(net: Layer, shape: Any, mode: Mode | None = None, classes: int = 4, x: Any = None) -> GradientTable:
+def verify_network(net: Layer, shape: Any, mode: Mode | None = None, classes: int = 4, x: Any = None) -> GradientTable:
     rng = torch.Generator().manual_seed(5)
     params, _ = net.init(shape, rng)
     x = torch.rand(5, *shape, generator=rng) if x is None else x
     return verify(net, params, x, torch.randint(0, classes, (5,), generator=rng), SoftmaxCrossEntropy(), mode)
 
 
-def row(table: GradientTable, path: str, what: str) -> GradientRow:
+def find_row(table: GradientTable, path: str, what: str) -> GradientRow:
     return next(row for row in table.rows if (row.path, row.what) == (path, what))
 
 
-def residual() -> Sequential:
+def residual_network() -> Sequential:
     return Sequential(
         conv1=Conv2d(6, 3, padding=1),
         norm1=BatchNorm(),
@@ -65,22 +65,22 @@ def residual() -> Sequential:
     "mode", [Mode(), Mode(train=True, rng=torch.Generator().manual_seed(3))], ids=["eval", "train"]
 )
 def test_every_gradient_of_a_residual_network_agrees_with_both_oracles(mode: Mode) -> None:
-    table = table_of(residual(), (2, 8, 8), mode)
+    table = verify_network(residual_network(), (2, 8, 8), mode)
     assert table.ok, str(table)
     assert table.culprit is None
     paths = {(row.path, row.what) for row in table.rows}
     assert {("input", "dx"), ("conv1", "weight"), ("conv1", "bias"), ("act1", "dx"), ("loss", "dy")} <= paths
     assert {("block.sequential1.conv", "weight"), ("block.merge", "dx"), ("norm1", "bias")} <= paths
     assert not any("running" in what for _, what in paths)
-    for one in table.rows:
-        assert one.autograd is not None
-        assert one.autograd <= 1e-12
-        assert one.checked + one.kinks == min(one.entries, 8)
+    for gradient_row in table.rows:
+        assert gradient_row.autograd is not None
+        assert gradient_row.autograd <= 1e-12
+        assert gradient_row.checked + gradient_row.kinks == min(gradient_row.entries, 8)
 
 
 def test_a_bias_before_batch_normalization_has_a_zero_gradient_and_is_not_called_wrong() -> None:
-    table = table_of(residual(), (2, 8, 8), Mode(train=True, rng=torch.Generator().manual_seed(3)))
-    bias = row(table, "conv1", "bias")
+    table = verify_network(residual_network(), (2, 8, 8), Mode(train=True, rng=torch.Generator().manual_seed(3)))
+    bias = find_row(table, "conv1", "bias")
     assert bias.ok
     assert "zero" in bias.note
     assert bias.largest < 1e-12
@@ -117,7 +117,7 @@ class WrongWeight(Dense):
 
 
 @dataclass(frozen=True)
-class Forgetful(Dense):
+class MissingBiasGradient(Dense):
     """A Dense that forgets its bias's gradient."""
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
@@ -127,38 +127,38 @@ class Forgetful(Dense):
 
 def test_a_sign_error_fails_in_both_oracles_and_is_named() -> None:
     net = Sequential(first=Dense(5), act=Sigmoid(), broken=WrongInput(5), act2=Sigmoid(), last=Dense(4))
-    table = table_of(net, (3,))
+    table = verify_network(net, (3,))
     assert not table.ok
     assert table.culprit == "broken (WrongInput, dx)"
-    wrong = row(table, "broken", "dx")
+    wrong = find_row(table, "broken", "dx")
     assert not wrong.ok
     assert wrong.autograd == pytest.approx(2)
     assert wrong.differences == pytest.approx(2)
-    assert row(table, "last", "weight").ok
-    assert row(table, "broken", "weight").ok
-    assert not row(table, "first", "weight").ok  # what lies below inherits the error
+    assert find_row(table, "last", "weight").ok
+    assert find_row(table, "broken", "weight").ok
+    assert not find_row(table, "first", "weight").ok  # what lies below inherits the error
     assert "FAIL" in str(table)
     assert "going backward, the first is at broken (WrongInput, dx)" in str(table)
 
 
 def test_a_sign_error_behind_a_kink_is_still_wrong() -> None:
     net = Sequential(first=Dense(5), act=ReLU(), broken=WrongInput(5), act2=ReLU(), last=Dense(4))
-    assert table_of(net, (3,)).culprit == "broken (WrongInput, dx)"
+    assert verify_network(net, (3,)).culprit == "broken (WrongInput, dx)"
 
 
 def test_one_wrong_entry_fails_its_own_row_only() -> None:
-    table = table_of(Sequential(a=Dense(5), s=Sigmoid(), broken=WrongWeight(4)), (3,))
+    table = verify_network(Sequential(a=Dense(5), s=Sigmoid(), broken=WrongWeight(4)), (3,))
     assert [(row.path, row.what) for row in table.rows if not row.ok] == [("broken", "weight")]
 
 
 def test_a_forgotten_gradient_fails() -> None:
-    table = table_of(Sequential(broken=Forgetful(4)), (3,))
-    assert row(table, "broken", "bias").note == "no explicit gradient"
+    table = verify_network(Sequential(broken=MissingBiasGradient(4)), (3,))
+    assert find_row(table, "broken", "bias").note == "no explicit gradient"
     assert not table.ok
 
 
 @dataclass(frozen=True)
-class Outside(Layer):
+class NumPySquare(Layer):
     """Squares in NumPy, where autograd cannot follow; `slope` is 2 where its backward pass is right."""
 
     slope: float = 2.0
@@ -174,21 +174,21 @@ class Outside(Layer):
 
 
 def test_a_layer_that_autograd_cannot_follow_is_compared_with_differences_alone_and_says_so() -> None:
-    net = Sequential(first=Dense(3), square=Outside(), last=Dense(4))
-    table = table_of(net, (3,))
+    net = Sequential(first=Dense(3), square=NumPySquare(), last=Dense(4))
+    table = verify_network(net, (3,))
     assert table.ok
-    square = row(table, "square", "dx")
+    square = find_row(table, "square", "dx")
     assert square.autograd is None
     assert square.note == "central differences only"
-    assert row(table, "first", "weight").autograd is not None
+    assert find_row(table, "first", "weight").autograd is not None
 
-    wrong = table_of(Sequential(first=Dense(3), square=Outside(slope=3.0), last=Dense(4)), (3,))
-    assert wrong.culprit == "square (Outside, dx)"
+    wrong = verify_network(Sequential(first=Dense(3), square=NumPySquare(slope=3.0), last=Dense(4)), (3,))
+    assert wrong.culprit == "square (NumPySquare, dx)"
 
 
 def test_shared_layers_forks_and_graphs_with_repeated_nodes_are_verified() -> None:
     siamese = Sequential(fork=Fork(a=Dense(3), b=Dense(3)), arm=Shared(Dense(4)), merge=Multiply())
-    table = table_of(siamese, (3,))
+    table = verify_network(siamese, (3,))
     assert table.ok, str(table)
     assert len([row for row in table.rows if row.path == "arm.layer" and row.what == "weight"]) == 1
     assert len([row for row in table.rows if row.path == "arm.layer" and row.what == "dx"]) == 2
@@ -203,7 +203,7 @@ def test_shared_layers_forks_and_graphs_with_repeated_nodes_are_verified() -> No
     x = (torch.randn(5, 3, generator=rng), torch.randn(5, 3, generator=rng))
     table = verify(graph, params, x, torch.tensor([0, 1, 2, 3, 0]), SoftmaxCrossEntropy())
     assert table.ok, str(table)
-    assert row(table, "input", "dx").entries == 30
+    assert find_row(table, "input", "dx").entries == 30
     assert not any(row.path == "unread" for row in table.rows)
 
 
@@ -214,13 +214,13 @@ def test_integer_inputs_have_no_gradient_and_need_none() -> None:
     x = (torch.randn(2, 1, 2, 2, generator=rng), torch.tensor([[[[0, 3], [8, 11]]]]).expand(2, 1, 2, 2))
     table = verify(net, params, x, torch.tensor([0, 1]), SoftmaxCrossEntropy())
     assert table.ok, str(table)
-    assert row(table, "unpool", "dx").entries == 8
+    assert find_row(table, "unpool", "dx").entries == 8
 
 
 def test_entries_at_a_kink_are_skipped_and_counted() -> None:
     net = Sequential(act=ReLU(), out=Dense(4))
-    table = table_of(net, (3,), x=torch.zeros(5, 3))
-    act = row(table, "act", "dx")
+    table = verify_network(net, (3,), x=torch.zeros(5, 3))
+    act = find_row(table, "act", "dx")
     assert act.ok
     assert act.kinks > 0
     assert f"{act.kinks} on a kink" in act.note
@@ -228,7 +228,7 @@ def test_entries_at_a_kink_are_skipped_and_counted() -> None:
 
 
 def test_arguments_are_unchanged_and_inference_tensors_are_accepted() -> None:
-    net = residual()
+    net = residual_network()
     with torch.inference_mode():
         rng = torch.Generator().manual_seed(2)
         params, _ = net.init((2, 8, 8), rng)
@@ -243,7 +243,7 @@ def test_arguments_are_unchanged_and_inference_tensors_are_accepted() -> None:
 
 
 def test_the_table_is_aligned_text_and_plain_json() -> None:
-    table = table_of(Sequential(a=Dense(5), s=Sigmoid(), b=Dense(4)), (3,))
+    table = verify_network(Sequential(a=Dense(5), s=Sigmoid(), b=Dense(4)), (3,))
     lines = str(table).splitlines()
     assert lines[0].split()[:3] == ["path", "layer", "what"]
     verdicts = {line.index("ok") for line in lines[1 : len(table.rows) + 1]}
@@ -257,7 +257,7 @@ def test_the_table_is_aligned_text_and_plain_json() -> None:
 def test_a_loss_that_is_not_finite_is_refused() -> None:
     net = Sequential(out=Dense(4))
     with pytest.raises(PellucidError, match="the loss of this batch is nan"):
-        table_of(net, (3,), x=torch.full((5, 3), math.nan))
+        verify_network(net, (3,), x=torch.full((5, 3), math.nan))
     with pytest.raises(PellucidError, match="samples is 1"):
         verify(
             net, net.init((3,), torch.Generator())[0], torch.ones(2, 3), torch.tensor([0, 1]), Quadratic(), samples=1
@@ -275,15 +275,15 @@ def test_a_central_difference_tells_a_wrong_gradient_from_a_corner() -> None:
     assert right.error < 1e-6
     wrong = difference([x], 0, cube_and_corner, expected=-12.0, scale=12.0, floor=0.0)
     assert not wrong.agrees
-    assert not wrong.kink
+    assert not wrong.is_kink
     corner = difference([x], 1, cube_and_corner, expected=1.0, scale=12.0, floor=0.0)
-    assert corner.kink
+    assert corner.is_kink
     assert x.tolist() == [2.0, 0.0]
 
 
 def test_the_largest_entries_are_always_checked() -> None:
     gradient = torch.linspace(-1, 1, 101, dtype=torch.float64) ** 3
-    chosen = choose(gradient, 8, torch.Generator().manual_seed(0))
-    assert {0, 1, 99, 100} <= set(chosen)
-    assert len(set(chosen)) == 8
-    assert choose(gradient[:5], 8, torch.Generator()) == [0, 1, 2, 3, 4]
+    indices = choose_entries(gradient, 8, torch.Generator().manual_seed(0))
+    assert {0, 1, 99, 100} <= set(indices)
+    assert len(set(indices)) == 8
+    assert choose_entries(gradient[:5], 8, torch.Generator()) == [0, 1, 2, 3, 4]

@@ -23,36 +23,36 @@ from pellucid.verify.objective import ObjectiveRows, verify_objective
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import small_faster
 from tests.generators.small import code_gmmn, gan, r1_gan, vae
-from tests.generators.test_translation import SMALL
+from tests.generators.test_translation import SMALL_TRANSLATORS
 from tests.objectives import OBJECTIVES, initial_params, random_batch
 
 Gradients = Callable[..., Any]
 
 
-def verified(objective: Objective) -> ObjectiveRows:
+def verify_small(objective: Objective) -> ObjectiveRows:
     batch = random_batch(objective, seed=0)
     return verify_objective(objective, initial_params(objective, batch, seed=1), batch, directions=2, seed=0)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_passes_the_verification(name: str) -> None:
-    table = verified(OBJECTIVES[name]())
+    table = verify_small(OBJECTIVES[name]())
     assert all(row.ok for row in table.rows), table.rows
     assert table.culprit is None
-    whole = [row for row in table.rows if row.form == "objective"]
-    assert {row.what for row in whole} == {"dy", "dparams"}
-    for row in whole:
+    objective_rows = [row for row in table.rows if row.form == "objective"]
+    assert {row.what for row in objective_rows} == {"dy", "dparams"}
+    for row in objective_rows:
         assert row.autograd is not None
         assert row.what == "dy" or row.checked == 2
 
 
-def accused(objective: Objective, culprit: str) -> None:
-    table = verified(objective)
+def check_culprit(objective: Objective, culprit: str) -> None:
+    table = verify_small(objective)
     assert not all(row.ok for row in table.rows)
     assert table.culprit == culprit
 
 
-def changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
+def with_changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
     """A method `losses` of a detector whose gradient is changed, but not its losses."""
 
     def losses_of(self: Any, y: Tensor, anchors: Any, targets: Sequence[Any]) -> Any:
@@ -62,7 +62,7 @@ def changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
     return losses_of
 
 
-def wrong(kind: type[Objective], **methods: Any) -> Callable[[Objective], Objective]:
+def wrong_subclass(kind: type[Objective], **methods: Any) -> Callable[[Objective], Objective]:
     """Return a function that converts an objective to a subclass with wrong methods."""
     subclass = dataclass(frozen=True)(type(f"Wrong{kind.__name__}", (kind,), methods))
     return lambda right: subclass(**{entry.name: getattr(right, entry.name) for entry in fields(right)})
@@ -74,7 +74,7 @@ def test_a_negated_gradient_of_one_loss_of_yolo_is_found() -> None:
         dy[..., 4] *= -1
         return dy
 
-    accused(wrong(YOLO3, losses=changed_dy(negate))(small_yolo3()), "head (WrongYOLO3, dy)")
+    check_culprit(wrong_subclass(YOLO3, losses=with_changed_dy(negate))(small_yolo3()), "head (WrongYOLO3, dy)")
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_a_gradient_of_ssd_written_to_the_next_prior_is_found() -> None:
     def shift(self: SSD, dy: Tensor) -> Tensor:
         return torch.cat([dy[..., : self.classes + 1], dy[..., self.classes + 1 :].roll(1, 1)], 2)
 
-    accused(wrong(SSD, losses=changed_dy(shift))(small_ssd()), "head (WrongSSD, dy)")
+    check_culprit(wrong_subclass(SSD, losses=with_changed_dy(shift))(small_ssd()), "head (WrongSSD, dy)")
 
 
 def test_a_negated_gradient_penalty_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,14 +95,16 @@ def test_a_negated_gradient_penalty_is_found(monkeypatch: pytest.MonkeyPatch) ->
         return result._replace(dparams=map_tree(torch.neg, result.dparams))
 
     monkeypatch.setattr(r1, "gradient_penalty", negated)
-    accused(r1_gan(), "discriminator (R1GAN, dparams)")
+    check_culprit(r1_gan(), "discriminator (R1GAN, dparams)")
 
 
 @pytest.mark.slow
 def test_flipped_rows_in_the_gradients_of_maps_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     correct = detector_base.split_maps
-    monkeypatch.setattr(detector_base, "split_maps", lambda dy, maps: tuple(one.flip(2) for one in correct(dy, maps)))
-    accused(small_single_stage(), "head (SingleStage, dy)")
+    monkeypatch.setattr(
+        detector_base, "split_maps", lambda dy, maps: tuple(dy_part.flip(2) for dy_part in correct(dy, maps))
+    )
+    check_culprit(small_single_stage(), "head (SingleStage, dy)")
 
 
 @pytest.mark.slow
@@ -111,18 +113,18 @@ def test_the_weight_of_a_loss_missing_in_its_gradient_is_found() -> None:
         dy[..., 5:] /= self.weight("class")
         return dy
 
-    accused(wrong(YOLO3, losses=changed_dy(unweighted))(small_yolo3()), "head (WrongYOLO3, dy)")
+    check_culprit(wrong_subclass(YOLO3, losses=with_changed_dy(unweighted))(small_yolo3()), "head (WrongYOLO3, dy)")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("module", "make", "kind"), [
+@pytest.mark.parametrize(("module", "make_objective", "kind"), [
     ("single_stage", small_single_stage, "SingleStage"), ("yolo1", small_yolo1, "YOLO1"),
 ])  # fmt: skip
 def test_a_quality_of_predicted_boxes_not_declared_constant_is_found(
-    module: str, make: Callable[[], Objective], kind: str, monkeypatch: pytest.MonkeyPatch
+    module: str, make_objective: Callable[[], Objective], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_module(f"pellucid.detectors.{module}"), "constant", lambda value: value)
-    accused(make(), f"head ({kind}, dy)")
+    check_culprit(make_objective(), f"head ({kind}, dy)")
 
 
 def test_rebalancing_weights_missing_in_the_gradient_are_found() -> None:
@@ -130,12 +132,14 @@ def test_rebalancing_weights_missing_in_the_gradient_are_found() -> None:
         state, frequency = mode.rng.get_state(), map_tree(torch.clone, params["balance"])
         losses, _ = Zhang.gradients(self, params, batch, mode)
         mode.rng.set_state(state)
-        equal = replace(SMALL["zhang"], generator=self.generator, uniform=1.0)
+        equal = replace(SMALL_TRANSLATORS["zhang"], generator=self.generator, uniform=1.0)
         with torch.no_grad(), Constants().in_use():  # so that its declarations are not those of the losses
             _, dparams = equal.gradients(params | {"balance": frequency}, batch, mode)
         return losses, dparams
 
-    accused(wrong(Zhang, gradients=gradients)(SMALL["zhang"]), "generator (WrongZhang, dparams)")
+    check_culprit(
+        wrong_subclass(Zhang, gradients=gradients)(SMALL_TRANSLATORS["zhang"]), "generator (WrongZhang, dparams)"
+    )
 
 
 def test_a_kl_divergence_without_its_weight_is_found() -> None:
@@ -144,14 +148,14 @@ def test_a_kl_divergence_without_its_weight_is_found() -> None:
         _, unweighted = VAE.gradients(replace(vae(), weights={}), params, batch, Mode(True, mode.rng))
         return losses, dparams | {"encoder": unweighted["encoder"]}
 
-    accused(wrong(VAE, gradients=gradients)(vae({"kl": 0.3})), "encoder (WrongVAE, dparams)")
+    check_culprit(wrong_subclass(VAE, gradients=gradients)(vae({"kl": 0.3})), "encoder (WrongVAE, dparams)")
 
 
 def test_spectral_normalization_missing_in_the_gradient_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from pellucid.generators import gan as module
 
-    monkeypatch.setattr(module, "restored", lambda dparams, *args: dparams)
-    accused(replace(gan(), spectral=True), "discriminator (GAN, dparams)")
+    monkeypatch.setattr(module, "unnormalized_gradients", lambda dparams, *args: dparams)
+    check_culprit(replace(gan(), spectral=True), "discriminator (GAN, dparams)")
 
 
 @pytest.mark.slow
@@ -161,7 +165,7 @@ def test_a_gradient_of_regions_missing_in_the_finest_map_is_found() -> None:
         assert result.dmap is not None
         return result._replace(dmap=torch.zeros_like(result.dmap))
 
-    accused(wrong(FasterRCNN, box_gradients=box_gradients)(small_faster()), "neck (WrongFasterRCNN, dy)")
+    check_culprit(wrong_subclass(FasterRCNN, box_gradients=box_gradients)(small_faster()), "neck (WrongFasterRCNN, dy)")
 
 
 def test_a_negated_gradient_of_the_discriminator_is_found() -> None:
@@ -169,7 +173,7 @@ def test_a_negated_gradient_of_the_discriminator_is_found() -> None:
         for losses, dparams in GAN.gradients(self, params, batch, mode):
             yield losses, map_tree(torch.neg, dparams) if "discriminator" in dparams else dparams
 
-    accused(wrong(GAN, gradients=gradients)(gan()), "discriminator (WrongGAN, dparams)")
+    check_culprit(wrong_subclass(GAN, gradients=gradients)(gan()), "discriminator (WrongGAN, dparams)")
 
 
 def test_a_scale_of_the_discrepancy_missing_in_the_gradient_is_found() -> None:
@@ -177,14 +181,14 @@ def test_a_scale_of_the_discrepancy_missing_in_the_gradient_is_found() -> None:
         for losses, dparams in CodeGMMN.gradients(self, params, batch, mode):
             yield losses, map_tree(lambda leaf: leaf / self.scale, dparams) if "generator" in dparams else dparams
 
-    accused(wrong(CodeGMMN, gradients=gradients)(code_gmmn()), "generator (WrongCodeGMMN, dparams)")
+    check_culprit(wrong_subclass(CodeGMMN, gradients=gradients)(code_gmmn()), "generator (WrongCodeGMMN, dparams)")
 
 
 def test_another_network_in_the_fused_form_is_found() -> None:
     def fused(self: GAN) -> GAN:
         return replace(gan(), loss="hinge")
 
-    accused(wrong(GAN, fused=fused)(gan()), "discriminator (WrongGAN, dparams)")
+    check_culprit(wrong_subclass(GAN, fused=fused)(gan()), "discriminator (WrongGAN, dparams)")
 
 
 def test_gradients_that_only_the_fused_form_returns_are_found() -> None:
@@ -195,18 +199,18 @@ def test_gradients_that_only_the_fused_form_returns_are_found() -> None:
     def fused(self: VAE) -> VAE:
         return vae()
 
-    objective = wrong(VAE, gradients=gradients, fused=fused)(vae())
-    accused(objective, "encoder (WrongVAE, dparams)")
+    objective = wrong_subclass(VAE, gradients=gradients, fused=fused)(vae())
+    check_culprit(objective, "encoder (WrongVAE, dparams)")
 
 
 def test_a_network_missing_in_the_gradients_is_found() -> None:
     def gradients(self: SSD, params: Any, batch: Batch, mode: Mode) -> Any:
         losses, dparams = SSD.gradients(self, params, batch, mode)
-        return losses, {name: one for name, one in dparams.items() if name != "backbone"}
+        return losses, {name: network_gradients for name, network_gradients in dparams.items() if name != "backbone"}
 
-    accused(wrong(SSD, gradients=gradients)(small_ssd()), "backbone (WrongSSD, dparams)")
-    frozen = wrong(SSD, gradients=gradients, fused=lambda self: self, untrained=("backbone",))(small_ssd())
-    assert all(row.ok for row in verified(frozen).rows)
+    check_culprit(wrong_subclass(SSD, gradients=gradients)(small_ssd()), "backbone (WrongSSD, dparams)")
+    frozen = wrong_subclass(SSD, gradients=gradients, fused=lambda self: self, untrained=("backbone",))(small_ssd())
+    assert all(row.ok for row in verify_small(frozen).rows)
 
 
 def test_a_turn_without_gradients_is_found() -> None:
@@ -214,7 +218,7 @@ def test_a_turn_without_gradients_is_found() -> None:
         for losses, dparams in GAN.gradients(self, params, batch, mode):
             yield losses, dparams if "discriminator" in dparams else {}
 
-    accused(wrong(GAN, gradients=gradients)(gan()), "generator (WrongGAN, dparams)")
+    check_culprit(wrong_subclass(GAN, gradients=gradients)(gan()), "generator (WrongGAN, dparams)")
 
 
 def test_a_fused_form_with_fewer_turns_is_found() -> None:
@@ -222,9 +226,9 @@ def test_a_fused_form_with_fewer_turns_is_found() -> None:
         yield next(iter(GAN.gradients(self, params, batch, mode)))
 
     def fused(self: GAN) -> GAN:
-        return wrong(GAN, gradients=gradients)(gan())
+        return wrong_subclass(GAN, gradients=gradients)(gan())
 
-    accused(wrong(GAN, fused=fused)(gan()), "generator (WrongGAN, dparams)")
+    check_culprit(wrong_subclass(GAN, fused=fused)(gan()), "generator (WrongGAN, dparams)")
 
 
 def test_values_declared_constant_must_be_the_same_in_every_pass() -> None:

@@ -8,14 +8,14 @@ import pytest
 from pellucid.errors import PellucidError
 from pellucid.weights import open_weights
 
-Refused = Callable[[Path], str]
+OpenRefused = Callable[[Path], str]
 
 
 @pytest.fixture
-def refused() -> Refused:
+def open_refused() -> OpenRefused:
     """Return a function that opens a file, expects its refusal, and gives the one line that names the file."""
 
-    def refused(path: Path) -> str:
+    def open_refused(path: Path) -> str:
         with pytest.raises(PellucidError) as info:
             open_weights(path)
         message = str(info.value)
@@ -25,4 +25,4 @@ def refused() -> Refused:
         assert len(message) < 400 + len(str(path))
         return message
 
-    return refused
+    return open_refused

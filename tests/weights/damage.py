@@ -4,32 +4,32 @@ import random
 from collections.abc import Iterator
 
 
-def damaged(whole: bytes, count: int, seed: int) -> Iterator[bytes]:
+def damaged_copies(intact: bytes, count: int, seed: int) -> Iterator[bytes]:
     """Yield copies with bits flipped, bytes overwritten, parts cut out or doubled, or the end missing.
 
     The first and the last 600 bytes, where headers and directories stand, are hit as often as all the rest.
     """
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     while count:
-        data = bytearray(whole)
-        for _ in range(draw.choice([1, 1, 1, 3])):
+        data = bytearray(intact)
+        for _ in range(rng.choice([1, 1, 1, 3])):
             size = len(data)
-            near = draw.choice([size, size, min(600, size), min(600, size)])
-            at = draw.randrange(near) if draw.random() < 0.75 else size - 1 - draw.randrange(near)
-            length = draw.choice([1, 2, 4, 8, 100])
-            kind = draw.randrange(6)
+            max_distance = rng.choice([size, size, min(600, size), min(600, size)])
+            start = rng.randrange(max_distance) if rng.random() < 0.75 else size - 1 - rng.randrange(max_distance)
+            length = rng.choice([1, 2, 4, 8, 100])
+            kind = rng.randrange(6)
             if kind == 0:
-                data[at] ^= 1 << draw.randrange(8)
+                data[start] ^= 1 << rng.randrange(8)
             elif kind == 1:
-                data[at : at + length] = draw.randbytes(length)
+                data[start : start + length] = rng.randbytes(length)
             elif kind == 2:
-                data[at : at + length] = b"\xff" * length
+                data[start : start + length] = b"\xff" * length
             elif kind == 3:
-                del data[at : at + length]
+                del data[start : start + length]
             elif kind == 4:
-                data[at:at] = data[at : at + length]
+                data[start:start] = data[start : start + length]
             else:
-                del data[at + 1 :]
-        if bytes(data) != whole:
+                del data[start + 1 :]
+        if bytes(data) != intact:
             count -= 1
             yield bytes(data)

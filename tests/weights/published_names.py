@@ -110,12 +110,12 @@ def mobilenet_v2() -> Shapes:
     shapes = {**conv("features.0.0", 32, 3, 3, 3), **norm("features.0.1", 32)}
     channels = 32
     for index, (expansion, outputs) in enumerate(MOBILENET, start=1):
-        name, wide, place = f"features.{index}.conv", channels * expansion, 0
+        name, expanded, number = f"features.{index}.conv", channels * expansion, 0
         if expansion > 1:
-            shapes |= {**conv(f"{name}.0.0", wide, channels, 1, 1), **norm(f"{name}.0.1", wide)}
-            place = 1
-        shapes |= {**conv(f"{name}.{place}.0", wide, 1, 3, 3), **norm(f"{name}.{place}.1", wide)}
-        shapes |= {**conv(f"{name}.{place + 1}", outputs, wide, 1, 1), **norm(f"{name}.{place + 2}", outputs)}
+            shapes |= {**conv(f"{name}.0.0", expanded, channels, 1, 1), **norm(f"{name}.0.1", expanded)}
+            number = 1
+        shapes |= {**conv(f"{name}.{number}.0", expanded, 1, 3, 3), **norm(f"{name}.{number}.1", expanded)}
+        shapes |= {**conv(f"{name}.{number + 1}", outputs, expanded, 1, 1), **norm(f"{name}.{number + 2}", outputs)}
         channels = outputs
     shapes |= {**conv("features.18.0", 1280, 320, 1, 1), **norm("features.18.1", 1280)}
     return shapes | biased("classifier.1", 1000, 1280)
@@ -163,13 +163,13 @@ def googlenet() -> Shapes:
         "4e": (528, 256, 160, 320, 32, 128, 128), "5a": (832, 256, 160, 320, 32, 128, 128),
         "5b": (832, 384, 192, 384, 48, 128, 128),
     }  # fmt: skip
-    for block, (inputs, one, reduce3, three, reduce5, five, pooled) in blocks.items():
+    for block, (inputs, conv1x1, reduce3, conv3x3, reduce5, conv5x5, pooled) in blocks.items():
         name = f"inception{block}"
-        shapes |= basic_conv(f"{name}.branch1", one, inputs, 1, 1)
+        shapes |= basic_conv(f"{name}.branch1", conv1x1, inputs, 1, 1)
         shapes |= basic_conv(f"{name}.branch2.0", reduce3, inputs, 1, 1)
-        shapes |= basic_conv(f"{name}.branch2.1", three, reduce3, 3, 3)
+        shapes |= basic_conv(f"{name}.branch2.1", conv3x3, reduce3, 3, 3)
         shapes |= basic_conv(f"{name}.branch3.0", reduce5, inputs, 1, 1)
-        shapes |= basic_conv(f"{name}.branch3.1", five, reduce5, 3, 3)
+        shapes |= basic_conv(f"{name}.branch3.1", conv5x5, reduce5, 3, 3)
         shapes |= basic_conv(f"{name}.branch4.1", pooled, inputs, 1, 1)
     for name, inputs in (("aux1", 512), ("aux2", 528)):
         shapes |= basic_conv(f"{name}.conv", 128, inputs, 1, 1)

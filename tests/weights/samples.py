@@ -10,14 +10,14 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-ORDINARY: dict[str, Tensor] = {
+SAMPLE_TENSORS: dict[str, Tensor] = {
     "conv.weight": torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)),
     "conv.bias": torch.tensor([1.0, -2.0, 0.5, 3.25]),
     "bn.count": torch.tensor(7),
 }
 
 
-def write(kind: str, path: Path, tensors: dict[str, Tensor] = ORDINARY) -> Path:
+def write_sample(kind: str, path: Path, tensors: dict[str, Tensor] = SAMPLE_TENSORS) -> Path:
     """Write tensors as "zip", "old", "safetensors", "keras" or "onnx"; their names are those of `tensors`."""
     if kind in ("zip", "old"):
         torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip")
@@ -34,4 +34,4 @@ def write(kind: str, path: Path, tensors: dict[str, Tensor] = ORDINARY) -> Path:
     return path
 
 
-KINDS = ("zip", "old", "safetensors", "keras", "onnx")
+FORMATS = ("zip", "old", "safetensors", "keras", "onnx")

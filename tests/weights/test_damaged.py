@@ -13,36 +13,36 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.weights import open_weights, require_match
 from pellucid.weights.fault import FileFault
-from pellucid.weights.opcodes import interpret
+from pellucid.weights.opcodes import unpickle
 from pellucid.weights.torchfile import views_of
-from tests.pace import paces
-from tests.weights.damage import damaged
-from tests.weights.samples import KINDS, ORDINARY, write
+from tests.pace import in_loop_durations
+from tests.weights.damage import damaged_copies
+from tests.weights.samples import FORMATS, SAMPLE_TENSORS, write_sample
 
-COUNT = 200  # of each of the five formats
+FILES_PER_FORMAT = 200  # of each of the five formats
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_damaged_files_are_refused_or_read_as_valid(kind, tmp_path):
     """All formats but the zip archive lack a checksum: there, damage inside a number can only show as a number."""
-    whole = write(kind, tmp_path / "whole").read_bytes()
+    intact = write_sample(kind, tmp_path / "whole").read_bytes()
     path = tmp_path / "damaged"
-    longest, outcomes = 0.0, list[str]()
-    for data in damaged(whole, COUNT, seed=len(kind)):
+    max_seconds, outcomes = 0.0, list[str]()
+    for data in damaged_copies(intact, FILES_PER_FORMAT, seed=len(kind)):
         start = time.process_time()
-        outcomes.append(_outcome(path, data, kind))
-        longest = max(longest, time.process_time() - start)
-    assert len(outcomes) == COUNT
-    assert paces(longest) < 200
-    assert outcomes.count("refused") > COUNT // 2
+        outcomes.append(_read_outcome(path, data, kind))
+        max_seconds = max(max_seconds, time.process_time() - start)
+    assert len(outcomes) == FILES_PER_FORMAT
+    assert in_loop_durations(max_seconds) < 200
+    assert outcomes.count("refused") > FILES_PER_FORMAT // 2
 
 
-def _outcome(path: Path, data: bytes, kind: str) -> str:
+def _read_outcome(path: Path, data: bytes, kind: str) -> str:
     path.write_bytes(data)
     try:
         tensors = open_weights(path)
         assert sum(tensor.nbytes for tensor in tensors.values()) <= 2 * len(data)
-        require_match(path, ORDINARY, tensors)
+        require_match(path, SAMPLE_TENSORS, tensors)
     except PellucidError as error:
         message = str(error)
         assert message.startswith(str(path))
@@ -50,29 +50,29 @@ def _outcome(path: Path, data: bytes, kind: str) -> str:
         assert message.isprintable()
         return "refused"
     if kind == "zip":  # the damage hit what nobody reads: padding, dates
-        assert all(torch.equal(tensors[name], tensor) for name, tensor in ORDINARY.items())
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in SAMPLE_TENSORS.items())
     return "read"
 
 
-def test_damaged_streams_of_objects_are_refused():
+def test_damaged_pickles_are_refused():
     """The checksums of an archive hide its objects from the damage above; here they are damaged themselves."""
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     buffer = io.BytesIO()
     torch.save({"state_dict": net.state_dict(), "optimizer": torch.optim.Adam(net.parameters()).state_dict()}, buffer)
     with zipfile.ZipFile(buffer) as archive:
-        whole = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
-    views_of(interpret(whole).value, size=len(buffer.getvalue()))
+        intact = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+    views_of(unpickle(intact).value, size=len(buffer.getvalue()))
     faults: list[str] = []
-    for data in damaged(whole, 1000, seed=1):
+    for data in damaged_copies(intact, 1000, seed=1):
         try:
-            views_of(interpret(data).value, size=len(buffer.getvalue()))
+            views_of(unpickle(data).value, size=len(buffer.getvalue()))
         except FileFault as fault:
             faults.append(str(fault))
     assert len(faults) > 800
     assert all(fault.isprintable() for fault in faults)
 
 
-HUNGRY = """
+PEAK_MEMORY_SCRIPT = """
 import re, sys
 from pathlib import Path
 from pellucid.errors import PellucidError
@@ -95,9 +95,9 @@ print((peak() - before) * 1024)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
-def test_files_that_promise_terabytes_take_little_memory(tmp_path):
+def test_hostile_files_take_little_memory(tmp_path):
     """The peak of a process that opens hostile files, against that before the first of them."""
-    files = [write("zip", tmp_path / "whole")]
+    files = [write_sample("zip", tmp_path / "whole")]
     hostile = {
         "lists": b"\x80\x02" + b"]" * 1_900_000 + b".",
         "marks": b"\x80\x02" + b"(" * 1_900_000 + b".",
@@ -119,6 +119,8 @@ def test_files_that_promise_terabytes_take_little_memory(tmp_path):
     files[-1].write_bytes(b"\x08\x08\x3a" + b"\xc0\x84\x3d" + body)
     files.append(tmp_path / "header")
     files[-1].write_bytes((1 << 31).to_bytes(8, "little") + b'{"a":')
-    done = subprocess.run([sys.executable, "-c", HUNGRY, *map(str, files)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 300 << 20
+    process = subprocess.run(
+        [sys.executable, "-c", PEAK_MEMORY_SCRIPT, *map(str, files)], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) < 300 << 20

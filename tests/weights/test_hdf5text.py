@@ -13,7 +13,7 @@ from pellucid.weights import open_weights
 from pellucid.weights.hdf5text import text_attribute
 
 
-def written(path: Path, **texts: object) -> tuple[bytes, int]:
+def write_attributes(path: Path, **texts: object) -> tuple[bytes, int]:
     """Write a group with attributes; return the file's bytes and where the group's header stands."""
     with h5py.File(path, "w") as file:
         group = file.create_group("a/b")
@@ -24,34 +24,34 @@ def written(path: Path, **texts: object) -> tuple[bytes, int]:
 
 
 @pytest.mark.parametrize("text", ["conv", "x" * 255, "größer", np.bytes_(b"fixed"), "a/b c:0"])
-def test_texts_are_those_that_h5py_wrote(text, tmp_path):
-    data, address = written(tmp_path / "a.h5", first="other", name=text, last="more")
+def test_text_attributes_equal_those_that_h5py_wrote(text, tmp_path):
+    data, address = write_attributes(tmp_path / "a.h5", first="other", name=text, last="more")
     expected = text if isinstance(text, str) else text.decode()
     assert text_attribute(BytesIO(data), address, "name") == expected
     assert text_attribute(BytesIO(data), address, "last") == "more"
     assert text_attribute(BytesIO(data), address, "nam") is None
 
 
-def test_headers_in_several_places_are_followed(tmp_path):
-    data, address = written(tmp_path / "a.h5", **{f"text{number}": f"word {number}" for number in range(40)})
+def test_attributes_are_read_from_continued_headers(tmp_path):
+    data, address = write_attributes(tmp_path / "a.h5", **{f"text{number}": f"word {number}" for number in range(40)})
     for number in range(40):
         assert text_attribute(BytesIO(data), address, f"text{number}") == f"word {number}"
 
 
 @pytest.mark.parametrize("text", [7, ["a", "b"], "x" * 256, np.bytes_(b"x" * 300), h5py.Empty("f4"), np.zeros(3)])
-def test_what_is_no_short_text_is_none(text, tmp_path):
-    data, address = written(tmp_path / "a.h5", name=text)
+def test_attribute_that_is_not_a_short_text_is_none(text, tmp_path):
+    data, address = write_attributes(tmp_path / "a.h5", name=text)
     assert not text_attribute(BytesIO(data), address, "name")
 
 
 @pytest.mark.parametrize("address", [0, 1, 10**6, (1 << 63) - 1, (1 << 64) - 1])
-def test_headers_that_are_none_have_no_texts(address, tmp_path):
-    data, _ = written(tmp_path / "a.h5", name="conv")
+def test_invalid_header_address_gives_none(address, tmp_path):
+    data, _ = write_attributes(tmp_path / "a.h5", name="conv")
     assert text_attribute(BytesIO(data), address, "name") is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts in kilobytes")
-def test_a_text_that_promises_gigabytes_takes_no_memory(tmp_path):
+def test_text_with_a_huge_declared_length_takes_no_memory(tmp_path):
     path = tmp_path / "a.weights.h5"
     with h5py.File(path, "w") as file:
         group = file.create_group("layers/conv2d/vars")

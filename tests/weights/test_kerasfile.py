@@ -15,16 +15,16 @@ from pellucid.data import data_root
 from pellucid.errors import PellucidError
 from pellucid.models import MODELS, mobilenet_v2
 from pellucid.weights import MismatchError, open_weights, require_match
-from pellucid.weights.kerasfile import name_of
+from pellucid.weights.kerasfile import keras_name
 from pellucid.weights.names import load_weights, source_of
-from pellucid.weights.names.naming import settle, translate
-from tests.weights.conftest import Refused
-from tests.weights.damage import damaged
+from pellucid.weights.names.naming import fit_architecture, translate
+from tests.weights.conftest import OpenRefused
+from tests.weights.damage import damaged_copies
 
 KERNEL = np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2)  # (H, W, in, out)
 
 
-def layer(file: h5py.Group, name: str) -> None:
+def write_layer(file: h5py.Group, name: str) -> None:
     """Write one layer as Keras 1 and 2 do."""
     group = file.create_group(name)
     group.attrs["weight_names"] = [f"{name}/kernel:0".encode(), f"{name}/bias:0".encode()]
@@ -32,33 +32,33 @@ def layer(file: h5py.Group, name: str) -> None:
     group.create_dataset(f"{name}/bias:0", data=np.zeros(2, np.float32))
 
 
-def test_the_layout_of_keras_applications(tmp_path):
+def test_file_of_keras_applications_is_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["layer_names"] = [b"input", b"conv"]
         file.create_group("input").attrs["weight_names"] = np.array([], "S1")
-        layer(file, "conv")
+        write_layer(file, "conv")
     tensors = open_weights(tmp_path / "a.h5")
     assert list(tensors) == ["conv/conv/bias:0", "conv/conv/kernel:0"]
     assert torch.equal(tensors["conv/conv/kernel:0"], torch.tensor(KERNEL))
 
 
-def test_of_a_whole_model_the_weights_are_read_and_not_its_optimizer(tmp_path):
+def test_of_a_model_file_only_the_weights_are_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["model_config"] = "{}"
-        layer(file.create_group("model_weights"), "conv")
+        write_layer(file.create_group("model_weights"), "conv")
         file.create_group("optimizer_weights").create_dataset("Adam/m", data=KERNEL)
     assert list(open_weights(tmp_path / "a.h5")) == ["conv/conv/bias:0", "conv/conv/kernel:0"]
 
 
-def test_the_layout_of_keras_3_with_bfloat16(tmp_path):
+def test_file_of_keras_3_with_bfloat16_is_read(tmp_path):
     """Keras 3 writes bfloat16 as two opaque bytes with a note; see H5IOStore in keras/src/saving/saving_lib.py."""
     values = torch.tensor([1.0, -2.5, 3e30], dtype=torch.bfloat16)
     with h5py.File(tmp_path / "a.weights.h5", "w") as file:
         variables = file.create_group("layers/conv2d/vars")
         variables.attrs["name"] = "entry"
         variables.create_dataset("0", data=KERNEL)
-        noted = variables.create_dataset("1", data=values.view(torch.int16).numpy().view("V2"))
-        noted.attrs["dtype"] = "bfloat16"
+        bfloat16_dataset = variables.create_dataset("1", data=values.view(torch.int16).numpy().view("V2"))
+        bfloat16_dataset.attrs["dtype"] = "bfloat16"
         file.create_dataset("seed/vars/0", data=np.array([1, 2**32 - 1], np.uint32))
         file.create_dataset("optimizer/vars/0", data=KERNEL)
     tensors = open_weights(tmp_path / "a.weights.h5")
@@ -67,25 +67,25 @@ def test_the_layout_of_keras_3_with_bfloat16(tmp_path):
     assert tensors["seed/vars/0"].tolist() == [1, 2**32 - 1]
 
 
-NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+NORM_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 @pytest.mark.parametrize(
-    ("place", "count", "names"),
+    ("layer_path", "count", "names"),
     [
         ("layers/dense_1", 2, ["it/it/kernel", "it/it/bias"]),
         ("layers/depthwise_conv2d", 1, ["it/it/kernel"]),
-        ("layers/batch_normalization_12", 4, [f"it/it/{leaf}" for leaf in NORM]),
-        ("layers/batch_normalization", 3, [f"it/it/{leaf}" for leaf in ("gamma_or_beta", *NORM[2:])]),
-        ("layers/batch_normalization", 2, [f"it/it/{leaf}" for leaf in NORM[2:]]),
+        ("layers/batch_normalization_12", 4, [f"it/it/{leaf}" for leaf in NORM_VARIABLES]),
+        ("layers/batch_normalization", 3, [f"it/it/{leaf}" for leaf in ("gamma_or_beta", *NORM_VARIABLES[2:])]),
+        ("layers/batch_normalization", 2, [f"it/it/{leaf}" for leaf in NORM_VARIABLES[2:]]),
         ("layers/functional/layers/conv2d_3", 2, ["it/it/kernel", "it/it/bias"]),
         ("conv2d", 3, ["it/it/kernel", "it/it/bias", "conv2d/vars/2"]),
         ("layers/lstm", 2, ["layers/lstm/vars/0", "layers/lstm/vars/1"]),
     ],
 )
-def test_keras_3_counts_the_variables_of_layers_that_it_names_aside(place, count, names, tmp_path):
+def test_numbered_variables_of_keras_3_get_the_names_of_their_layers(layer_path, count, names, tmp_path):
     with h5py.File(tmp_path / "a.weights.h5", "w") as file:
-        variables = file.create_group(f"{place}/vars")
+        variables = file.create_group(f"{layer_path}/vars")
         variables.attrs["name"] = "it"
         for number in range(count):
             variables.create_dataset(str(number), data=np.full(2, number, np.float32))
@@ -100,7 +100,7 @@ def test_keras_3_counts_the_variables_of_layers_that_it_names_aside(place, count
     [None, 7, ["a", "b"], np.bytes_(b"a" * 1000), "a" * 1000, "a\nb", "", h5py.Empty("f4")],
     ids=lambda name: repr(name)[:20],
 )
-def test_layers_without_a_word_for_a_name_keep_their_paths(name, tmp_path):
+def test_tensors_of_layers_without_a_valid_name_keep_their_paths(name, tmp_path):
     with h5py.File(tmp_path / "a.weights.h5", "w") as file:
         file.create_dataset("layers/conv2d/vars/0", data=KERNEL)
         if name is not None:
@@ -118,8 +118,8 @@ def test_damaged_files_of_keras_3_are_refused(tmp_path):
             variables.attrs["name"] = name
             for number, shape in enumerate(shapes):
                 variables.create_dataset(str(number), data=np.ones(shape, np.float32))
-    expected, whole = open_weights(path), path.read_bytes()
-    for data in damaged(whole, 200, seed=3):
+    expected, intact = open_weights(path), path.read_bytes()
+    for data in damaged_copies(intact, 200, seed=3):
         path.write_bytes(data)
         try:
             require_match(path, expected, open_weights(path))
@@ -131,7 +131,7 @@ def test_damaged_files_of_keras_3_are_refused(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2", "<i8", "|u1"])
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
-def test_number_types_and_shapes(dtype, shape, tmp_path):
+def test_dtypes_and_shapes_are_read(dtype, shape, tmp_path):
     array = np.arange(6).astype(dtype)[: int(np.prod(shape))].reshape(shape)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("a", data=array)
@@ -156,7 +156,7 @@ def _soft_link(file: h5py.File) -> None:
     file["soft"] = h5py.SoftLink("/kernel")
 
 
-def _loop(file: h5py.File) -> None:
+def _cycle(file: h5py.File) -> None:
     file["a/b/c"] = KERNEL
     file["a/b/again"] = file["a"]
 
@@ -207,7 +207,7 @@ def _opaque(file: h5py.File) -> None:
     file.create_dataset("a", data=np.zeros(3, "V2"))
 
 
-def _nothing(file: h5py.File) -> None:
+def _null_dataset(file: h5py.File) -> None:
     file.create_dataset("a", data=h5py.Empty("f4"))
 
 
@@ -215,7 +215,7 @@ def _a_named_type(file: h5py.File) -> None:
     file["a"] = np.dtype("f4")
 
 
-def _deep(file: h5py.File) -> None:
+def _deep_groups(file: h5py.File) -> None:
     file["/".join("g" * 60)] = KERNEL
 
 
@@ -227,17 +227,17 @@ def _weights_that_are_no_group(file: h5py.File) -> None:
     file["model_weights"] = KERNEL
 
 
-def _two_of_one_name(file: h5py.File) -> None:
-    for place in ("conv2d", "conv2d_1"):
-        file.create_dataset(f"layers/{place}/vars/0", data=KERNEL)
-        file[f"layers/{place}/vars"].attrs["name"] = "same"
+def _duplicate_names(file: h5py.File) -> None:
+    for layer_path in ("conv2d", "conv2d_1"):
+        file.create_dataset(f"layers/{layer_path}/vars/0", data=KERNEL)
+        file[f"layers/{layer_path}/vars"].attrs["name"] = "same"
 
 
-HOSTILE: list[tuple[Callable[[h5py.File], None], str]] = [
+HOSTILE_WRITERS: list[tuple[Callable[[h5py.File], None], str]] = [
     (_external_link, "has a link at out, possibly to another file"),
     (_external_root, "has a link at model_weights, possibly to another file"),
     (_soft_link, "has a link at soft"),
-    (_loop, "has a cycle"),
+    (_cycle, "has a cycle"),
     (_external_data, "with filters or in another file"),
     (_virtual, "with filters or in another file"),
     (_huge_and_empty, "in chunks"),
@@ -249,46 +249,46 @@ HOSTILE: list[tuple[Callable[[h5py.File], None], str]] = [
     (_records, "which weights cannot have"),
     (_complex, "which weights cannot have"),
     (_opaque, "which weights cannot have"),
-    (_nothing, "; load it in Keras"),
+    (_null_dataset, "; load it in Keras"),
     (_a_named_type, "an object that is not an array at a"),
-    (_deep, "too many levels"),
+    (_deep_groups, "too many levels"),
     (_no_weights, "contains no weights"),
     (_weights_that_are_no_group, "has no group of weights"),
-    (_two_of_one_name, "contains two tensors called same/same/kernel; give the model's layers"),
+    (_duplicate_names, "contains two tensors called same/same/kernel; give the model's layers"),
 ]
 
 
-@pytest.mark.parametrize(("write", "why"), HOSTILE)
-def test_what_keras_never_writes_is_refused(write, why, tmp_path, refused: Refused):
+@pytest.mark.parametrize(("write_hostile", "message"), HOSTILE_WRITERS)
+def test_hdf5_features_that_keras_never_writes_are_refused(write_hostile, message, tmp_path, open_refused: OpenRefused):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        write(file)
-    assert why in refused(tmp_path / "a.h5")
+        write_hostile(file)
+    assert message in open_refused(tmp_path / "a.h5")
 
 
-def test_arrays_that_share_their_bytes_may_not_be_more_than_the_file(tmp_path, refused: Refused):
+def test_overlapping_arrays_larger_than_the_file_are_refused(tmp_path, open_refused: OpenRefused):
     """Two hundred arrays of 400 kB whose headers all say that they stand in the same bytes."""
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["big"] = np.arange(100_000, dtype=np.float32)
-        place = file["big"].id.get_offset()
+        first_offset = file["big"].id.get_offset()
         for k in range(200):
             file[f"a{k:03}"] = np.zeros(2, np.float32)
-        places = [file[f"a{k:03}"].id.get_offset() for k in range(200)]
+        offsets = [file[f"a{k:03}"].id.get_offset() for k in range(200)]
 
-    def numbers(*values: int) -> bytes:
+    def encoded(*values: int) -> bytes:
         return b"".join(value.to_bytes(8, "little") for value in values)
 
     data = path.read_bytes()
-    for other in places:
-        assert data.count(numbers(other, 8)) == 1  # where the bytes are, and how many
-        data = data.replace(numbers(other, 8), numbers(place, 400_000))
+    for offset in offsets:
+        assert data.count(encoded(offset, 8)) == 1  # where the bytes are, and how many
+        data = data.replace(encoded(offset, 8), encoded(first_offset, 400_000))
     space = b"\1\1\1\0\0\0\0\0"  # a shape of one size, with its maximum
-    assert data.count(space + numbers(2, 2)) == 200
-    path.write_bytes(data.replace(space + numbers(2, 2), space + numbers(100_000, 100_000)))
-    assert "declares more data than its" in refused(path)
+    assert data.count(space + encoded(2, 2)) == 200
+    path.write_bytes(data.replace(space + encoded(2, 2), space + encoded(100_000, 100_000)))
+    assert "declares more data than its" in open_refused(path)
 
 
-def test_without_the_library_the_error_says_how_to_get_it(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_error_without_h5py_says_how_to_install_it(tmp_path, monkeypatch: pytest.MonkeyPatch):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["a"] = KERNEL
     monkeypatch.setitem(sys.modules, "h5py", None)
@@ -310,7 +310,7 @@ def test_the_real_mobilenet_v2_without_its_top():
     assert all(bool((tensor >= 0).all()) for tensor in variances)
 
 
-WRITE = """
+KERAS_NORMS_SCRIPT = """
 import os, sys
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
@@ -327,11 +327,11 @@ model.save_weights(sys.argv[1])
 
 
 @pytest.mark.slow
-def test_the_norms_that_keras_saves_are_named_as_far_as_the_file_tells(tmp_path: Path) -> None:
+def test_norms_without_gamma_or_beta_that_keras_saved_get_their_names(tmp_path: Path) -> None:
     if find_spec("keras") is None:
         pytest.skip("needs keras")
     path = tmp_path / "norms.weights.h5"
-    subprocess.run([sys.executable, "-c", WRITE, path], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", KERAS_NORMS_SCRIPT, path], check=True, capture_output=True)
     result = {name.partition("/")[2]: tensor[0].item() for name, tensor in open_weights(path).items()}
     moving = {"moving_mean": 4, "moving_variance": 5}
     assert result == {
@@ -343,21 +343,21 @@ def test_the_norms_that_keras_saves_are_named_as_far_as_the_file_tells(tmp_path:
 
 
 @pytest.mark.parametrize("count", [1, 5, 6, 7])
-def test_norms_of_other_numbers_of_variables_keep_their_paths(count: int) -> None:
+def test_norms_with_an_unknown_number_of_variables_keep_their_paths(count: int) -> None:
     """Keras' option `renorm` adds three, so that a norm of five has neither gamma nor beta in the first place."""
     path = "layers/batch_normalization/vars/0"
-    assert name_of(path, "norm", count) == path
+    assert keras_name(path, "norm", count) == path
 
 
-def test_what_is_gamma_or_beta_is_the_beta_of_inception_whose_norms_do_not_scale() -> None:
+def test_gamma_or_beta_is_loaded_as_beta_of_inception() -> None:
     net = MODELS["inception_v3"](count_include_pad=False)
     layer = "batch_normalization_7"
     tensors = {
-        name_of(f"layers/{layer}/vars/{number}", layer, 3): torch.full((32,), number + 1.0) for number in range(3)
+        keras_name(f"layers/{layer}/vars/{number}", layer, 3): torch.full((32,), number + 1.0) for number in range(3)
     }
     naming = source_of(net, tensors, "file.h5").naming
-    settled = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
-    assert {path: tensor[0].item() for path, tensor in settled.items()} == {
+    fitted_tensors = fit_architecture(naming, [], translate(naming, "inception_v3", tensors)[0])
+    assert {path: tensor[0].item() for path, tensor in fitted_tensors.items()} == {
         "features.norm1.weight": 1,
         "features.norm1.bias": 1,
         "features.norm1.running_mean": 2,
@@ -365,7 +365,7 @@ def test_what_is_gamma_or_beta_is_the_beta_of_inception_whose_norms_do_not_scale
     }
 
 
-def test_a_norm_of_three_variables_is_refused_where_the_network_scales(tmp_path: Path) -> None:
+def test_norm_with_three_variables_is_refused_if_the_network_has_gamma(tmp_path: Path) -> None:
     path = tmp_path / "mobile.weights.h5"
     layers = {"conv2d": ("Conv1", [(3, 3, 3, 16)]), "batch_normalization": ("bn_Conv1", [(16,)] * 3)}
     with h5py.File(path, "w") as file:
@@ -376,9 +376,7 @@ def test_a_norm_of_three_variables_is_refused_where_the_network_scales(tmp_path:
                 variables.create_dataset(str(number), data=np.full(shape, 7, np.float32))
     net = mobilenet_v2(classes=7, width=0.35, epsilon=1e-3, pad="same")
     params, _ = net.init((3, 64, 64), torch.Generator().manual_seed(0))
-    with pytest.raises(
-        MismatchError, match=r"^\S+/mobile.weights.h5 does not fit the network: .* is missing"
-    ) as caught:
+    with pytest.raises(MismatchError, match=r"^\S+/mobile.weights.h5 does not fit the network: .* is missing") as info:
         load_weights(net, params, path, "features")
-    assert "\n" not in str(caught.value)
-    assert "features.stem.norm.weight" in {mismatch.path for mismatch in caught.value.mismatches}
+    assert "\n" not in str(info.value)
+    assert "features.stem.norm.weight" in {mismatch.path for mismatch in info.value.mismatches}

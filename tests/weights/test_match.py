@@ -6,26 +6,28 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.weights import Mismatch, MismatchError, match, require_match
 
-WANTED = {"a.weight": torch.empty(2, 3, device="meta"), "a.bias": torch.empty(2, device="meta")}
+EXPECTED = {"a.weight": torch.empty(2, 3, device="meta"), "a.bias": torch.empty(2, device="meta")}
 
 
 def test_equal_names_shapes_and_dtypes_match():
     file_tensors = {"a.bias": torch.zeros(2), "a.weight": torch.zeros(2, 3)}
-    assert match(WANTED, file_tensors) == []
-    require_match("file", WANTED, file_tensors)
+    assert match(EXPECTED, file_tensors) == []
+    require_match("file", EXPECTED, file_tensors)
 
 
 def test_all_kinds_of_difference_are_listed():
     file_tensors = {"a.weight": torch.zeros(3, 2), "b": torch.tensor(1)}
-    assert match(WANTED, file_tensors) == [
+    assert match(EXPECTED, file_tensors) == [
         Mismatch("a.bias", "float32 2", None),
         Mismatch("b", None, "int64 number"),
         Mismatch("a.weight", "float32 2x3", "float32 3x2"),
     ]
-    assert match(WANTED, {**WANTED, "a.bias": torch.zeros(2).half()}) == [Mismatch("a.bias", "float32 2", "float16 2")]
+    assert match(EXPECTED, {**EXPECTED, "a.bias": torch.zeros(2).half()}) == [
+        Mismatch("a.bias", "float32 2", "float16 2")
+    ]
 
 
-def test_the_error_names_five_and_holds_all():
+def test_error_names_five_mismatches_and_holds_all():
     expected = {f"layer{k}": torch.zeros(1) for k in range(7)}
     with pytest.raises(PellucidError) as info:
         require_match("the/file.pth", expected, {"x\n": torch.zeros(2)})

@@ -16,7 +16,7 @@ from pellucid.layers import Mode
 from pellucid.models import MODELS, features, mobilenet_v2
 from pellucid.weights import open_weights
 from pellucid.weights.names import load_weights, source_of
-from pellucid.weights.names.naming import KERAS, settle, translate
+from pellucid.weights.names.naming import KERAS, fit_architecture, translate
 
 
 @pytest.mark.parametrize(
@@ -33,35 +33,35 @@ from pellucid.weights.names.naming import KERAS, settle, translate
         ("batch_normalization_7/batch_normalization_7/beta:0", "batch_normalization_7", "bias"),
     ],
 )
-def test_names_of_all_versions_are_taken_apart(name, layer, leaf):
+def test_keras_names_of_all_versions_are_split(name, layer, leaf):
     assert KERAS.split(name) == (layer, leaf)
 
 
 @pytest.mark.parametrize("name", ["kernel:0", "Conv1/Conv1/iterations:0", "layers/conv2d/vars/0", ""])
-def test_other_names_are_not_taken_apart(name):
+def test_other_names_are_not_split(name):
     assert KERAS.split(name) is None
 
 
-def test_a_kernel_is_turned():
+def test_kernel_axes_are_converted():
     kernel = torch.arange(2 * 3 * 5 * 7.0).reshape(2, 3, 5, 7)  # (H, W, in, out)
-    turned = KERAS.layout("features.stem.conv", kernel, 0)
-    assert turned.shape == (7, 5, 2, 3)
-    assert turned[6, 4, 1, 2] == kernel[1, 2, 4, 6]
+    converted = KERAS.layout("features.stem.conv", kernel, 0)
+    assert converted.shape == (7, 5, 2, 3)
+    assert converted[6, 4, 1, 2] == kernel[1, 2, 4, 6]
 
 
-def test_a_depthwise_kernel_is_turned():
+def test_depthwise_kernel_axes_are_converted():
     kernel = torch.arange(2 * 3 * 5.0).reshape(2, 3, 5, 1)  # (H, W, channels, 1)
-    turned = KERAS.layout("features.stage1.block1.body.depthwise", kernel, 0)
-    assert turned.shape == (5, 1, 2, 3)
-    assert turned[4, 0, 1, 2] == kernel[1, 2, 4, 0]
+    converted = KERAS.layout("features.stage1.block1.body.depthwise", kernel, 0)
+    assert converted.shape == (5, 1, 2, 3)
+    assert converted[4, 0, 1, 2] == kernel[1, 2, 4, 0]
 
 
-def test_a_dense_kernel_over_maps_counts_rows_by_channel():
+def test_rows_of_a_dense_kernel_over_maps_are_ordered_by_channel():
     """Its row h W C + w C + c is our column c H W + h W + w."""
     kernel = torch.arange(2 * 2 * 3 * 5.0).reshape(12, 5)
-    turned = KERAS.layout("head.dense1", kernel, 3)
-    assert turned.shape == (5, 12)
-    assert [float(one) for one in turned[0] / 5] == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
+    converted = KERAS.layout("head.dense1", kernel, 3)
+    assert converted.shape == (5, 12)
+    assert [float(value) for value in converted[0] / 5] == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
     assert torch.equal(KERAS.layout("head.dense2", kernel, 3), kernel.T)
 
 
@@ -77,17 +77,17 @@ def test_a_bias_before_a_norm_goes_into_the_running_mean():
     naming = source_of(net, tensors, "file.h5").naming
     shortcut = "features.stage1.block1.residual.shortcut.norm.running_mean"
     expected = ["features.stem.conv.weight", "features.stem.norm.running_mean", shortcut]
-    settled = settle(naming, expected, translate(naming, "resnet50", tensors)[0])
-    assert sorted(settled) == sorted(expected)
-    assert settled["features.stem.norm.running_mean"].tolist() == [9.0, 12.0]
-    assert settled[shortcut].tolist() == [-2.5]
+    fitted_tensors = fit_architecture(naming, expected, translate(naming, "resnet50", tensors)[0])
+    assert sorted(fitted_tensors) == sorted(expected)
+    assert fitted_tensors["features.stem.norm.running_mean"].tolist() == [9.0, 12.0]
+    assert fitted_tensors[shortcut].tolist() == [-2.5]
     assert tensors["conv1_bn/conv1_bn/moving_mean:0"].tolist() == [10.0, 10.0]
 
 
-@pytest.mark.parametrize("first", [0, 1, 94])
-def test_inception_is_counted_from_wherever_it_begins(first):
+@pytest.mark.parametrize("first_number", [0, 1, 94])
+def test_inception_layers_are_numbered_from_the_first_number_in_the_file(first_number):
     """Keras' function makes a 3 x 3 of 192 filters as the fifth, and branch1x1 of mixed0 as the sixth."""
-    numbers = range(first, first + 94)
+    numbers = range(first_number, first_number + 94)
     names = {
         f"{layer}{f'_{number}' if number else ''}/{layer}{f'_{number}' if number else ''}/{leaf}": torch.zeros(shape)
         for number in numbers
@@ -113,11 +113,11 @@ def test_norms_that_do_not_scale_get_a_weight_of_one():
         for leaf in ("beta", "moving_mean", "moving_variance")
     }
     naming = source_of(net, tensors, "file.h5").naming
-    settled = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
-    assert settled["features.norm1.weight"].tolist() == [1.0] * 32
+    fitted_tensors = fit_architecture(naming, [], translate(naming, "inception_v3", tensors)[0])
+    assert fitted_tensors["features.norm1.weight"].tolist() == [1.0] * 32
 
 
-WRITE = """
+WRITE_SCRIPT = """
 import sys, numpy as np, keras
 from keras.applications import MobileNetV2
 model = MobileNetV2(weights=None, alpha=0.35, input_shape=(64, 64, 3), classes=7, classifier_activation=None)
@@ -134,7 +134,7 @@ model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Rescaling(1.0),
 model.save_weights(sys.argv[1] + "/transfer.weights.h5")
 """
 
-REAL = """
+PREDICT_SCRIPT = """
 import sys, numpy as np, keras
 from keras.applications import MobileNetV2
 model = MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
@@ -149,23 +149,23 @@ def run_keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[T
     if find_spec("keras") is None or find_spec(backend) is None:
         pytest.skip(f"needs keras and {backend}")
     file = folder / "numbers.npz"
-    own = {**os.environ, "KERAS_BACKEND": backend}
-    subprocess.run([sys.executable, "-c", script, weights, file], env=own, check=True, capture_output=True)
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    subprocess.run([sys.executable, "-c", script, weights, file], env=environment, check=True, capture_output=True)
     loaded = np.load(file)
     return torch.tensor(loaded["x"]).permute(0, 3, 1, 2), torch.tensor(loaded["y"])
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor, Tensor]:
+def keras_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor, Tensor]:
     """A folder of files of one network of Keras, and images with its outputs."""
     folder = tmp_path_factory.mktemp("keras")
-    return folder, *run_keras(WRITE, folder, folder, "torch")
+    return folder, *run_keras(WRITE_SCRIPT, folder, folder, "torch")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["small.h5", "small.weights.h5", "transfer.weights.h5"])
-def test_a_file_that_keras_has_saved(file, saved):
-    folder, x, y = saved
+def test_file_that_keras_saved_gives_its_outputs(file, keras_files):
+    folder, x, y = keras_files
     net = mobilenet_v2(classes=7, width=0.35, epsilon=1e-3, pad="same")
     params, _ = net.init((3, 64, 64), torch.Generator().manual_seed(0))
     loaded = load_weights(net, params, folder / file)
@@ -176,11 +176,11 @@ def test_a_file_that_keras_has_saved(file, saved):
 
 @pytest.mark.real
 @pytest.mark.parametrize("backend", ["torch", "jax"])  # jax, where it is installed: kernels that are not PyTorch's
-def test_the_real_mobilenet_v2_gives_the_maps_that_it_gives_in_keras(tmp_path, backend):
+def test_real_mobilenet_v2_outputs_equal_those_of_keras(tmp_path, backend):
     path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     if not path.exists():
         pytest.skip(f"the real weights are not at {path}")
-    x, y = run_keras(REAL, path, tmp_path, backend)  # (2, 3, 3, 1280)
+    x, y = run_keras(PREDICT_SCRIPT, path, tmp_path, backend)  # (2, 3, 3, 1280)
     net = mobilenet_v2(epsilon=1e-3, pad="same")
     params, _ = net.init((3, 96, 96), torch.Generator().manual_seed(0))
     loaded = load_weights(net, params, path, "features")

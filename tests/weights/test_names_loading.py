@@ -17,31 +17,32 @@ from tests.weights import published_names as published
 from tests.weights.published_names import Shapes
 
 
-def drawn(shapes: Shapes) -> dict[str, torch.Tensor]:
+def random_tensors(shapes: Shapes) -> dict[str, torch.Tensor]:
     rng = torch.Generator().manual_seed(0)
-    counted = {name for name in shapes if name.endswith("tracked")}
+    counters = {name for name in shapes if name.endswith("tracked")}
     return {
-        name: torch.tensor(3) if name in counted else torch.rand(shape, generator=rng) for name, shape in shapes.items()
+        name: torch.tensor(3) if name in counters else torch.rand(shape, generator=rng)
+        for name, shape in shapes.items()
     }
 
 
 @pytest.fixture(scope="module")
-def squeezenet(tmp_path_factory: pytest.TempPathFactory):
+def squeezenet_file(tmp_path_factory: pytest.TempPathFactory):
     """A file of torchvision's SqueezeNet, and its tensors."""
     path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
-    tensors = drawn(published.squeezenet1_1())
+    tensors = random_tensors(published.squeezenet1_1())
     torch.save(tensors, path)
     return path, tensors
 
 
-def init(net):
+def initial_params(net):
     return net.init((3, 64, 64), torch.Generator().manual_seed(1))[0]
 
 
-def test_a_whole_file_is_taken(squeezenet):
-    path, tensors = squeezenet
+def test_all_tensors_of_a_file_are_loaded(squeezenet_file):
+    path, tensors = squeezenet_file
     net = squeezenet1_1()
-    params = init(net)
+    params = initial_params(net)
     before = {name: tensor.clone() for name, tensor in flatten(params).items()}
     loaded = flatten(load_weights(net, params, path))
     assert torch.equal(loaded["features.fire2.expand.expand3x3.weight"], tensors["features.3.expand3x3.weight"])
@@ -50,19 +51,19 @@ def test_a_whole_file_is_taken(squeezenet):
     assert all(torch.equal(before[name], tensor) for name, tensor in flatten(params).items())
 
 
-def test_only_the_features_are_taken_and_the_head_stays(squeezenet):
-    path, tensors = squeezenet
+def test_part_features_loads_them_and_keeps_the_head(squeezenet_file):
+    path, tensors = squeezenet_file
     net = squeezenet1_1(classes=5)
-    params = init(net)
+    params = initial_params(net)
     loaded = load_weights(net, params, path, "features")
     assert loaded["head"] is params["head"]
     assert torch.equal(loaded["features"]["conv1"]["weight"], tensors["features.0.weight"])
 
 
-def test_scores_for_other_classes_are_reported(squeezenet):
+def test_scores_for_other_classes_are_reported(squeezenet_file):
     net = squeezenet1_1(classes=5)
     with pytest.raises(MismatchError) as info:
-        load_weights(net, init(net), squeezenet[0])
+        load_weights(net, initial_params(net), squeezenet_file[0])
     assert [str(mismatch) for mismatch in info.value.mismatches] == [
         "head.scores.weight is float32 1000x512x1x1, not float32 5x512x1x1",
         "head.scores.bias is float32 1000, not float32 5",
@@ -70,7 +71,7 @@ def test_scores_for_other_classes_are_reported(squeezenet):
 
 
 def test_all_differences_are_in_one_error(tmp_path):
-    tensors = drawn(published.squeezenet1_1())
+    tensors = random_tensors(published.squeezenet1_1())
     del tensors["features.0.bias"]
     tensors["features.3.squeeze.bias"] = torch.zeros(17)
     tensors["classifier.1.bias"] = tensors["classifier.1.bias"].double()
@@ -78,7 +79,7 @@ def test_all_differences_are_in_one_error(tmp_path):
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
     net = squeezenet1_1()
     with pytest.raises(MismatchError) as info:
-        load_weights(net, init(net), tmp_path / "a.safetensors")
+        load_weights(net, initial_params(net), tmp_path / "a.safetensors")
     assert [str(mismatch) for mismatch in info.value.mismatches] == [
         "features.conv1.bias is missing",
         "more is not in the network",
@@ -90,15 +91,15 @@ def test_all_differences_are_in_one_error(tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_numbers_of_16_bits_become_float32(dtype, tmp_path):
-    tensors = {name: tensor.to(dtype) for name, tensor in drawn(published.squeezenet1_1()).items()}
+    tensors = {name: tensor.to(dtype) for name, tensor in random_tensors(published.squeezenet1_1()).items()}
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
     net = squeezenet1_1()
-    weight = load_weights(net, init(net), tmp_path / "a.safetensors")["head"]["scores"]["weight"]
+    weight = load_weights(net, initial_params(net), tmp_path / "a.safetensors")["head"]["scores"]["weight"]
     assert torch.equal(weight, tensors["classifier.1.weight"].float())
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         (
             "layer1.0.conv1.weight",
@@ -109,20 +110,20 @@ def test_numbers_of_16_bits_become_float32(dtype, tmp_path):
         ("bn1.running_var", -1.0, "contains a negative variance in features.stem.norm.running_var"),
     ],
 )
-def test_values_that_no_training_leaves_are_refused_with_the_files_name(name, value, said, tmp_path):
-    tensors = drawn(published.resnet((2, 2, 2, 2), False))
+def test_invalid_values_are_refused_with_the_name_of_the_file(name, value, message, tmp_path):
+    tensors = random_tensors(published.resnet((2, 2, 2, 2), False))
     tensors[name].view(-1)[-1] = value
     torch.save(tensors, tmp_path / "a.pth")
     net = resnet18()
     with pytest.raises(PellucidError) as info:
-        load_weights(net, init(net), tmp_path / "a.pth")
-    assert str(info.value).startswith(f"{tmp_path / 'a.pth'} {said}")
+        load_weights(net, initial_params(net), tmp_path / "a.pth")
+    assert str(info.value).startswith(f"{tmp_path / 'a.pth'} {message}")
 
 
-def test_another_networks_file_is_reported(tmp_path, squeezenet):
+def test_file_of_another_network_is_refused(tmp_path, squeezenet_file):
     net = resnet18()
     with pytest.raises(PellucidError, match=r"has tensor names that no known file of resnet18 has \(features.0.weight"):
-        load_weights(net, init(net), squeezenet[0])
+        load_weights(net, initial_params(net), squeezenet_file[0])
 
 
 def test_the_options_that_the_weights_need_are_reported(tmp_path):
@@ -132,24 +133,24 @@ def test_the_options_that_the_weights_need_are_reported(tmp_path):
             load_weights(net, {}, tmp_path / "a.pth")
 
 
-def test_a_network_of_no_family_is_reported(squeezenet):
+def test_network_without_published_weights_is_refused(squeezenet_file):
     with pytest.raises(PellucidError, match="not made of 'features' and 'head'"):
-        load_weights(Sequential(flatten=Flatten(), scores=Dense(2)), {}, squeezenet[0])
+        load_weights(Sequential(flatten=Flatten(), scores=Dense(2)), {}, squeezenet_file[0])
     for net in (lenet(), convnet(), MODELS["resnet20"]()):
         with pytest.raises(PellucidError, match="no published weights are known for this network"):
-            load_weights(net, {}, squeezenet[0])
+            load_weights(net, {}, squeezenet_file[0])
 
 
-def test_an_unknown_part_is_reported(squeezenet):
+def test_an_unknown_part_is_reported(squeezenet_file):
     net = squeezenet1_1()
     with pytest.raises(PellucidError, match="no part 'feature' in params; the parts are 'features', 'head'"):
-        load_weights(net, init(net), squeezenet[0], "feature")
+        load_weights(net, initial_params(net), squeezenet_file[0], "feature")
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_each_published_file_has_its_network_and_its_images(name):
-    model, _, form = name.partition("-")
-    library = "Keras" if form.startswith("keras") else "torchvision"
+def test_published_file_has_a_network_and_an_input_scaling(name):
+    model, _, variant = name.partition("-")
+    library = "Keras" if variant.startswith("keras") else "torchvision"
     (naming,) = (naming for naming in NAMINGS if model in naming.models and naming.library.startswith(library))
     MODELS[model](**naming.options)
     assert naming.inputs is not None
@@ -168,7 +169,7 @@ def test_each_published_file_has_its_network_and_its_images(name):
         ("Keras", "vgg16", (131.32, -116.779, -103.939)),
     ],
 )
-def test_the_numbers_of_a_red_pixel(library, model, expected):
+def test_scaled_red_pixel_has_the_expected_values(library, model, expected):
     inputs = next(naming.inputs for naming in NAMINGS if model in naming.models and naming.library.startswith(library))
     assert inputs is not None
     scaled = [(value - mean) / std for value, mean, std in zip((1, 0, 0), inputs.mean, inputs.std, strict=True)]

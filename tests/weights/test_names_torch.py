@@ -8,59 +8,59 @@ from pellucid.models import MODELS
 from pellucid.nested import flatten
 from pellucid.weights import match
 from pellucid.weights.names.loading import source_of
-from pellucid.weights.names.naming import settle, translate
-from tests.models.zoo import meta
+from pellucid.weights.names.naming import fit_architecture, translate
+from tests.models.zoo import init_on_meta
 from tests.weights import published_names as published
 from tests.weights.published_names import Shapes
 
-BOTH = "torchvision or timm"
-CASES: list[tuple[str, dict[str, object], Shapes, str]] = [
+TORCHVISION_OR_TIMM = "torchvision or timm"
+PUBLISHED_NETWORKS: list[tuple[str, dict[str, object], Shapes, str]] = [
     ("alexnet", {}, published.alexnet(), "torchvision"),
-    ("vgg11", {}, published.vgg(published.VGG11, False), BOTH),
-    ("vgg16", {}, published.vgg(published.VGG16, False), BOTH),
-    ("vgg11_bn", {}, published.vgg(published.VGG11, True), BOTH),
-    ("vgg16_bn", {}, published.vgg(published.VGG16, True), BOTH),
-    ("vgg16", {}, published.timm_vgg16(), BOTH),
-    ("resnet18", {}, published.resnet((2, 2, 2, 2), False), BOTH),
-    ("resnet34", {}, published.resnet((3, 4, 6, 3), False), BOTH),
-    ("resnet50", {}, published.resnet((3, 4, 6, 3), True), BOTH),
-    ("resnet101", {}, published.resnet((3, 4, 23, 3), True), BOTH),
-    ("resnet152", {}, published.resnet((3, 8, 36, 3), True), BOTH),
-    ("densenet121", {}, published.densenet121(old=True), BOTH),
-    ("densenet121", {}, published.densenet121(old=False), BOTH),
+    ("vgg11", {}, published.vgg(published.VGG11, False), TORCHVISION_OR_TIMM),
+    ("vgg16", {}, published.vgg(published.VGG16, False), TORCHVISION_OR_TIMM),
+    ("vgg11_bn", {}, published.vgg(published.VGG11, True), TORCHVISION_OR_TIMM),
+    ("vgg16_bn", {}, published.vgg(published.VGG16, True), TORCHVISION_OR_TIMM),
+    ("vgg16", {}, published.timm_vgg16(), TORCHVISION_OR_TIMM),
+    ("resnet18", {}, published.resnet((2, 2, 2, 2), False), TORCHVISION_OR_TIMM),
+    ("resnet34", {}, published.resnet((3, 4, 6, 3), False), TORCHVISION_OR_TIMM),
+    ("resnet50", {}, published.resnet((3, 4, 6, 3), True), TORCHVISION_OR_TIMM),
+    ("resnet101", {}, published.resnet((3, 4, 23, 3), True), TORCHVISION_OR_TIMM),
+    ("resnet152", {}, published.resnet((3, 8, 36, 3), True), TORCHVISION_OR_TIMM),
+    ("densenet121", {}, published.densenet121(old=True), TORCHVISION_OR_TIMM),
+    ("densenet121", {}, published.densenet121(old=False), TORCHVISION_OR_TIMM),
     ("mobilenet_v2", {}, published.mobilenet_v2(), "torchvision"),
     ("mobilenet_v2", {}, published.timm_mobilenet_v2(), "timm"),
     ("squeezenet1_1", {}, published.squeezenet1_1(), "torchvision"),
     ("googlenet", {"auxiliary": True}, published.googlenet(), "torchvision"),
     ("googlenet", {}, published.googlenet(), "torchvision"),
-    ("inception_v3", {"auxiliary": True}, published.inception_v3(), BOTH),
-    ("inception_v3", {}, published.inception_v3(), BOTH),
+    ("inception_v3", {"auxiliary": True}, published.inception_v3(), TORCHVISION_OR_TIMM),
+    ("inception_v3", {}, published.inception_v3(), TORCHVISION_OR_TIMM),
 ]
 SIDES = {"inception_v3": 299}
 
 
-def empty(shapes: Shapes) -> dict[str, Tensor]:
+def meta_tensors(shapes: Shapes) -> dict[str, Tensor]:
     """Tensors that are only shapes; the counters are whole numbers."""
-    kinds = {name: torch.int64 if name.endswith("tracked") else torch.float32 for name in shapes}
-    return {name: torch.empty(shape, dtype=kinds[name], device="meta") for name, shape in shapes.items()}
+    dtypes = {name: torch.int64 if name.endswith("tracked") else torch.float32 for name in shapes}
+    return {name: torch.empty(shape, dtype=dtypes[name], device="meta") for name, shape in shapes.items()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "options", "shapes", "library"), CASES)
+@pytest.mark.parametrize(("name", "options", "shapes", "library"), PUBLISHED_NETWORKS)
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_file_fits_its_network(name, options, shapes, library, prefix):
-    net, tensors = MODELS[name](**options), {prefix + key: tensor for key, tensor in empty(shapes).items()}
-    params, _ = meta(net, (3, SIDES.get(name, 224), SIDES.get(name, 224)))
+    net, tensors = MODELS[name](**options), {prefix + key: tensor for key, tensor in meta_tensors(shapes).items()}
+    params, _ = init_on_meta(net, (3, SIDES.get(name, 224), SIDES.get(name, 224)))
     source = source_of(net, tensors, "file.pth")
     assert (source.model, source.naming.library) == (name, library)
     known, unknown = translate(source.naming, name, tensors)
     expected = flatten(params)
     assert unknown == {}
-    assert match(expected, settle(source.naming, expected, known)) == []
+    assert match(expected, fit_architecture(source.naming, expected, known)) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs", "ours"),
+    ("name", "published_name", "path"),
     [
         ("vgg16", "features.28.weight", "features.block5.conv3.weight"),
         ("vgg16_bn", "features.41.running_var", "features.block5.norm3.running_var"),
@@ -79,14 +79,14 @@ def test_a_file_fits_its_network(name, options, shapes, library, prefix):
          "features.stage1.block3.residual.body.norm2.bias"),
     ],
 )  # fmt: skip
-def test_single_names(name, theirs, ours):
+def test_published_name_is_translated_to_the_path(name, published_name, path):
     tensor = torch.zeros(3)
-    naming = source_of(MODELS[name](), [theirs], "file.pth").naming
-    assert list(translate(naming, name, {theirs: tensor})[0]) == [ours]
+    naming = source_of(MODELS[name](), [published_name], "file.pth").naming
+    assert list(translate(naming, name, {published_name: tensor})[0]) == [path]
 
 
 @pytest.mark.parametrize(
-    ("name", "stray"),
+    ("name", "surplus_name"),
     [
         ("resnet18", "layer1.0.conv1.scale"),
         ("resnet18", "layer1.0.bn1.extra.weight"),
@@ -104,16 +104,16 @@ def test_single_names(name, theirs, ours):
         ("densenet121", f"features.denseblock1.denselayer{'9' * 5000}.norm1.weight"),
     ],
 )
-def test_a_tensor_without_a_place_is_surplus(name, stray):
+def test_unknown_tensor_name_is_surplus(name, surplus_name):
     shapes = {
         "resnet18": published.resnet((2, 2, 2, 2), False), "vgg16": published.vgg(published.VGG16, False),
         "squeezenet1_1": published.squeezenet1_1(), "mobilenet_v2": published.mobilenet_v2(),
         "densenet121": published.densenet121(False), "inception_v3": published.inception_v3(),
     }[name]  # fmt: skip
-    net, tensors = MODELS[name](), empty({**shapes, stray: (3,)})
-    params, _ = meta(net, (3, SIDES.get(name, 224), SIDES.get(name, 224)))
+    net, tensors = MODELS[name](), meta_tensors({**shapes, surplus_name: (3,)})
+    params, _ = init_on_meta(net, (3, SIDES.get(name, 224), SIDES.get(name, 224)))
     naming = source_of(net, tensors, "file.pth").naming
     known, unknown = translate(naming, name, tensors)
     expected = flatten(params)
-    differences = match(expected, {**settle(naming, expected, known), **unknown})
+    differences = match(expected, {**fit_architecture(naming, expected, known), **unknown})
     assert [difference.expected for difference in differences] == [None]

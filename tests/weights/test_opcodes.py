@@ -10,24 +10,24 @@ import pytest
 import torch
 
 from pellucid.weights.fault import FileFault
-from pellucid.weights.opcodes import Storage, StorageView, interpret
-from tests.pace import paces
-from tests.weights.conftest import Refused
+from pellucid.weights.opcodes import Storage, StorageView, unpickle
+from tests.pace import in_loop_durations
+from tests.weights.conftest import OpenRefused
 
 
-def stream(body: bytes) -> bytes:
+def pickle_of(body: bytes) -> bytes:
     return b"\x80\x02" + body + b"."
 
 
-STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ"
+STORAGE_OPCODES = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ"
 
 
-def tensor(offset: bytes, shape: bytes, strides: bytes, storage: bytes = STORAGE) -> bytes:
+def tensor_opcodes(offset: bytes, shape: bytes, strides: bytes, storage: bytes = STORAGE_OPCODES) -> bytes:
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + offset + shape + strides + b"\x89}tR"
 
 
-def test_a_tensor_is_described():
-    values = interpret(stream(tensor(b"K\x01", b"K\x02K\x02\x86", b"K\x02K\x01\x86")))
+def test_tensor_is_unpickled_as_a_storage_view():
+    values = unpickle(pickle_of(tensor_opcodes(b"K\x01", b"K\x02K\x02\x86", b"K\x02K\x01\x86")))
     storage = Storage("0", torch.float32, 6)
     assert values.value == StorageView(storage, 1, (2, 2), (2, 1))
     assert values.storages == {"0": storage}
@@ -43,13 +43,13 @@ def test_plain_values_equal_those_of_pickle(protocol):
         "long": list(range(3000)),
     }
     data = pickle.dumps(value, protocol)
-    values = interpret(b"xyz" + data + b"more", 3)
+    values = unpickle(b"xyz" + data + b"more", 3)
     assert values.value == value
     assert values.end == 3 + len(data)
 
 
 COMMAND = b"X\x06\0\0\0touch "
-HOSTILE = {
+HOSTILE_PICKLES = {
     "reduce": b"cos\nsystem\n" + COMMAND + b"\x85R",
     "posix": b"cposix\nsystem\n" + COMMAND + b"\x85R",
     "inst": b"(" + COMMAND + b"ios\nsystem\n",
@@ -79,62 +79,62 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_only_tensor_constructors_are_called(name, tmp_path, refused: Refused):
-    mark = tmp_path / "mark"
-    full = COMMAND[:1] + (len(mark.as_posix()) + 6).to_bytes(4, "little") + b"touch " + mark.as_posix().encode()
+@pytest.mark.parametrize("name", HOSTILE_PICKLES)
+def test_only_tensor_constructors_are_called(name, tmp_path, open_refused: OpenRefused):
+    marker = tmp_path / "mark"
+    command = COMMAND[:1] + (len(marker.as_posix()) + 6).to_bytes(4, "little") + b"touch " + marker.as_posix().encode()
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/data.pkl", stream(HOSTILE[name].replace(COMMAND, full)))
-    refused(path)
-    assert not mark.exists()
+        archive.writestr("a/data.pkl", pickle_of(HOSTILE_PICKLES[name].replace(COMMAND, command)))
+    open_refused(path)
+    assert not marker.exists()
 
 
-class Command:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
+class TouchCommand:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
 
     def __reduce__(self):
-        return os.system, (f"touch {self.mark}",)
+        return os.system, (f"touch {self.marker}",)
 
 
-@pytest.mark.parametrize("new", [True, False])
-@pytest.mark.parametrize("where", ["root", "beside", "key"])
-def test_a_file_that_pytorch_itself_wrote_with_a_command_in_it(new, where, tmp_path, refused: Refused):
-    command = Command(tmp_path / "mark")
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("position", ["root", "beside", "key"])
+def test_command_in_a_file_that_pytorch_wrote_is_refused(is_zip, position, tmp_path, open_refused: OpenRefused):
+    command = TouchCommand(tmp_path / "mark")
     weights = {"w": torch.ones(2)}
-    value = {"root": command, "beside": {**weights, "x": command}, "key": {command: weights["w"], **weights}}[where]
-    torch.save(value, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
-    assert "refers to posix.system, which no tensor needs" in refused(tmp_path / "a.pth")
+    value = {"root": command, "beside": {**weights, "x": command}, "key": {command: weights["w"], **weights}}[position]
+    torch.save(value, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
+    assert "refers to posix.system, which no tensor needs" in open_refused(tmp_path / "a.pth")
     assert not (tmp_path / "mark").exists()
 
 
-def test_the_commands_of_these_tests_do_run_where_they_are_not_refused(tmp_path):
-    pickle.loads(pickle.dumps(Command(tmp_path / "mark")))
+def test_commands_of_these_tests_run_in_the_unrestricted_unpickler(tmp_path):
+    pickle.loads(pickle.dumps(TouchCommand(tmp_path / "mark")))
     assert (tmp_path / "mark").exists()
 
 
-MANY = b"\xff\xff\xff\x7f"
-ABSURD = {
-    "a negative size": tensor(b"K\x00", b"J\xff\xff\xff\xff\x85", b"K\x01\x85"),
-    "a negative stride": tensor(b"K\x05", b"K\x02\x85", b"J\xff\xff\xff\xff\x85"),
-    "a negative offset": tensor(b"J\xff\xff\xff\xff", b"K\x02\x85", b"K\x01\x85"),
-    "an offset outside": tensor(b"K\x06", b"K\x01\x85", b"K\x01\x85"),
-    "a stride outside": tensor(b"K\x00", b"K\x02\x85", b"K\x06\x85"),
-    "a size outside": tensor(b"K\x00", b"J" + MANY + b"\x85", b"K\x01\x85"),
-    "a size of a hundred bits": tensor(b"K\x00", b"\x8a\x0d" + b"\x01" * 13 + b"\x85", b"K\x01\x85"),
-    "a size that is a text": tensor(b"K\x00", b"X\x01\0\0\x001\x85", b"K\x01\x85"),
-    "a size that is a truth": tensor(b"K\x00", b"\x88\x85", b"K\x01\x85"),
-    "more sizes than strides": tensor(b"K\x00", b"K\x02K\x02\x86", b"K\x01\x85"),
-    "forty sizes": tensor(b"K\x00", b"(" + b"K\x01" * 40 + b"t", b"(" + b"K\x01" * 40 + b"t"),
-    "a tensor of a tensor": tensor(b"K\x00", b")", b")", storage=tensor(b"K\x00", b")", b")")),
-    "a storage of negative size": STORAGE.replace(b"K\x06", b"J\xff\xff\xff\xff"),
-    "a storage in a storage": STORAGE.replace(b"K\x06", b"K\x06X\x01\0\0\x001"),
-    "one storage described twice": STORAGE + STORAGE.replace(b"K\x06", b"K\x07") + b"\x86",
-    "a text longer than the file": b"X" + MANY + b"abc",
+HUGE_SIZE = b"\xff\xff\xff\x7f"
+INVALID_PICKLES = {
+    "a negative size": tensor_opcodes(b"K\x00", b"J\xff\xff\xff\xff\x85", b"K\x01\x85"),
+    "a negative stride": tensor_opcodes(b"K\x05", b"K\x02\x85", b"J\xff\xff\xff\xff\x85"),
+    "a negative offset": tensor_opcodes(b"J\xff\xff\xff\xff", b"K\x02\x85", b"K\x01\x85"),
+    "an offset outside": tensor_opcodes(b"K\x06", b"K\x01\x85", b"K\x01\x85"),
+    "a stride outside": tensor_opcodes(b"K\x00", b"K\x02\x85", b"K\x06\x85"),
+    "a size outside": tensor_opcodes(b"K\x00", b"J" + HUGE_SIZE + b"\x85", b"K\x01\x85"),
+    "a size of a hundred bits": tensor_opcodes(b"K\x00", b"\x8a\x0d" + b"\x01" * 13 + b"\x85", b"K\x01\x85"),
+    "a size that is a text": tensor_opcodes(b"K\x00", b"X\x01\0\0\x001\x85", b"K\x01\x85"),
+    "a size that is a truth": tensor_opcodes(b"K\x00", b"\x88\x85", b"K\x01\x85"),
+    "more sizes than strides": tensor_opcodes(b"K\x00", b"K\x02K\x02\x86", b"K\x01\x85"),
+    "forty sizes": tensor_opcodes(b"K\x00", b"(" + b"K\x01" * 40 + b"t", b"(" + b"K\x01" * 40 + b"t"),
+    "a tensor of a tensor": tensor_opcodes(b"K\x00", b")", b")", storage=tensor_opcodes(b"K\x00", b")", b")")),
+    "a storage of negative size": STORAGE_OPCODES.replace(b"K\x06", b"J\xff\xff\xff\xff"),
+    "a storage in a storage": STORAGE_OPCODES.replace(b"K\x06", b"K\x06X\x01\0\0\x001"),
+    "one storage described twice": STORAGE_OPCODES + STORAGE_OPCODES.replace(b"K\x06", b"K\x07") + b"\x86",
+    "a text longer than the file": b"X" + HUGE_SIZE + b"abc",
     "a text of 64 bits": b"\x8d" + b"\xff" * 8 + b"abc",
     "a number longer than the file": b"\x8a\xff" + bytes(255),
-    "a number of the next kind": b"\x8b" + MANY,
+    "a number of the next kind": b"\x8b" + HUGE_SIZE,
     "a place that was never filled": b"h\x07",
     "a stack that is empty": b"",
     "no mark": b"t",
@@ -145,7 +145,7 @@ ABSURD = {
     "an item of a list": b"]K\x01K\x01s",
     "an append to a dict": b"}K\x01a",
     "a tuple as a key": b"})Ns",
-    "a tensor as a key": b"}" + tensor(b"K\x00", b")", b")") + b"Ns",
+    "a tensor as a key": b"}" + tensor_opcodes(b"K\x00", b")", b")") + b"Ns",
     "pairs of three": b"ccollections\nOrderedDict\n]K\x01K\x01K\x01\x87a\x85R",
     "a text that is not UTF-8": b"X\x01\0\0\0\xff",
     "a name without end": b"c" + b"a" * 400,
@@ -153,19 +153,19 @@ ABSURD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ABSURD)
-def test_absurd_streams_are_refused(name):
+@pytest.mark.parametrize("name", INVALID_PICKLES)
+def test_invalid_pickles_are_refused(name):
     with pytest.raises(FileFault):
-        interpret(stream(ABSURD[name]))
+        unpickle(pickle_of(INVALID_PICKLES[name]))
 
 
 def test_other_protocols_are_refused():
     for head in (b"", b"\x80", b"\x80\x01N.", b"\x80\x06N.", b"N."):
         with pytest.raises(FileFault):
-            interpret(head)
+            unpickle(head)
 
 
-BOMBS = {
+BOMB_PICKLES = {
     "lists in lists": b"]" * 200_000 + b"a" * 199_999,
     "tuples in tuples": b")" + b"\x85" * 400_000,
     "two million tuples in tuples": b")" + b"\x85" * 1_900_000,
@@ -187,17 +187,17 @@ BOMBS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_refused_quickly(name, tmp_path, refused: Refused):
+@pytest.mark.parametrize("name", BOMB_PICKLES)
+def test_bombs_are_refused_quickly(name, tmp_path, open_refused: OpenRefused):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/data.pkl", stream(BOMBS[name]))
+        archive.writestr("a/data.pkl", pickle_of(BOMB_PICKLES[name]))
     start = time.process_time()
-    refused(path)
-    assert paces(time.process_time() - start) < 600  # 84 at most on a calm machine
+    open_refused(path)
+    assert in_loop_durations(time.process_time() - start) < 600  # 84 at most on a calm machine
 
 
-def test_a_stream_longer_than_any_model_needs(tmp_path, refused: Refused):
+def test_pickle_above_the_size_limit_is_refused(tmp_path, open_refused: OpenRefused):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("a/data.pkl", bytes((16 << 20) + 1))
-    assert "above the limit" in refused(tmp_path / "a.pth")
+    assert "above the limit" in open_refused(tmp_path / "a.pth")

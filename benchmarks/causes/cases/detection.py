@@ -14,12 +14,12 @@ from pellucid import Model
 from pellucid.image_objects import Objects
 
 MEASURE = "average precision"
-LIMIT = torch.tensor([CELL_SIZE[1], CELL_SIZE[0]] * 2, dtype=torch.float32)
+MAX_CORNERS = torch.tensor([CELL_SIZE[1], CELL_SIZE[0]] * 2, dtype=torch.float32)
 
 
 def boxed(objects: Objects, boxes: Tensor) -> Objects:
     """Return objects with other boxes, inside the image."""
-    return replace(objects, boxes=torch.minimum(boxes.clamp(min=0), LIMIT))
+    return replace(objects, boxes=torch.minimum(boxes.clamp(min=0), MAX_CORNERS))
 
 
 def size_as_corner(seed: int) -> Pair:

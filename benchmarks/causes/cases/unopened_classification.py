@@ -21,7 +21,7 @@ from pellucid.optim.regularizers import L2
 MEASURE = "accuracy"
 
 
-class Output(NamedTuple):
+class SoftmaxCache(NamedTuple):
     """The output."""
 
     y: Tensor
@@ -35,12 +35,12 @@ class HandMadeSoftmax(Layer):
         """Keep the shape."""
         return {}, shape
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Output]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, SoftmaxCache]:
         """Return probabilities."""
         y = x.softmax(1)
-        return y, Output(y)
+        return y, SoftmaxCache(y)
 
-    def backward(self, params: Params, cache: Output, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: SoftmaxCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the gradient of the logits."""
         return cache.y * (dy - (dy * cache.y).sum(1, keepdim=True)), {}
 

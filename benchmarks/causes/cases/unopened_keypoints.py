@@ -28,7 +28,7 @@ class SquaredMaps(HeatMaps):
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         size = (y.shape[2], y.shape[3])
-        centres = heatmaps.inside(target[..., :2].to(y.dtype) / self.stride, size)
+        centres = heatmaps.clamp_points(target[..., :2].to(y.dtype) / self.stride, size)
         maps = heatmaps.gaussians(centres, size, self.sigma)
         error = y - maps
         return error.square().mean() / 2, error / error.numel()

@@ -20,8 +20,8 @@ def winds(seed: int) -> Parts:
     """Return noisy readings of six vanes at fixed positions, and the direction of the wind in turns, 0 to 1."""
     rng = torch.Generator().manual_seed(7)
     turn = torch.rand(1200, 1, generator=rng)
-    fixed = torch.linspace(0, 5 / 6, 6)
-    readings = torch.cos(2 * math.pi * (turn - fixed)) + 0.1 * torch.randn(1200, 6, generator=rng)
+    vane_directions = torch.linspace(0, 5 / 6, 6)
+    readings = torch.cos(2 * math.pi * (turn - vane_directions)) + 0.1 * torch.randn(1200, 6, generator=rng)
     return split(arrays(readings, turn), seed, (600, 200, 400))
 
 
@@ -30,8 +30,8 @@ def pointing(test: Arrays, circular: bool) -> scores.Score:
 
     def score(model: Model) -> float:
         y = model.predict(test.x)
-        found = torch.atan2(y[:, 0], y[:, 1]) if circular else 2 * math.pi * y[:, 0]
-        return float(torch.cos(found - 2 * math.pi * test.y[:, 0]).mean())
+        predicted_angle = torch.atan2(y[:, 0], y[:, 1]) if circular else 2 * math.pi * y[:, 0]
+        return float(torch.cos(predicted_angle - 2 * math.pi * test.y[:, 0]).mean())
 
     return scores.finite(score)
 
@@ -39,10 +39,10 @@ def pointing(test: Arrays, circular: bool) -> scores.Score:
 def on_circle(part: Arrays) -> Arrays:
     """Return the sine and the cosine of the directions."""
 
-    def both(turn: Tensor) -> Tensor:
+    def sine_and_cosine(turn: Tensor) -> Tensor:
         return torch.cat([torch.sin(2 * math.pi * turn), torch.cos(2 * math.pi * turn)], 1)
 
-    return arrays(part.x, both(part.y))
+    return arrays(part.x, sine_and_cosine(part.y))
 
 
 def angle(seed: int) -> Pair:

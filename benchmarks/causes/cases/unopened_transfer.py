@@ -20,10 +20,10 @@ from pellucid.optim import Adam
 MEASURE = "accuracy"
 
 
-class Size(NamedTuple):
-    """Something with the size of the input."""
+class ShapeCache(NamedTuple):
+    """A view of one zero with the shape of the input."""
 
-    like: Tensor
+    zeros: Tensor
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Positions(Layer):
         channels, height, width = shape
         return {}, (height * width, channels)
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Size]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ShapeCache]:
         """Return (N, H W, C)."""
-        moved = x if self.viewed else x.permute(0, 2, 3, 1)
-        return moved.reshape(len(x), -1, x.shape[1]), Size(x.new_zeros(()).expand(x.shape))
+        positions = x if self.viewed else x.permute(0, 2, 3, 1)
+        return positions.reshape(len(x), -1, x.shape[1]), ShapeCache(x.new_zeros(()).expand(x.shape))
 
-    def backward(self, params: Params, cache: Size, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: ShapeCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the gradient in the input's shape."""
-        n, channels, height, width = cache.like.shape
+        n, channels, height, width = cache.zeros.shape
         if self.viewed:
             return dy.reshape(n, channels, height, width), {}
         return dy.reshape(n, height, width, channels).permute(0, 3, 1, 2), {}
@@ -58,13 +58,13 @@ class Mean(Layer):
         """Return the shape (C,)."""
         return {}, (shape[-1],)
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Size]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ShapeCache]:
         """Return (N, C)."""
-        return x.mean(1), Size(x.new_zeros(()).expand(x.shape))
+        return x.mean(1), ShapeCache(x.new_zeros(()).expand(x.shape))
 
-    def backward(self, params: Params, cache: Size, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: ShapeCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the gradient, shared by the positions."""
-        return (dy[:, None] / cache.like.shape[1]).expand(cache.like.shape), {}
+        return (dy[:, None] / cache.zeros.shape[1]).expand(cache.zeros.shape), {}
 
 
 def copied(model: Model, old: Model) -> Model:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.doctor.fault import Fault
-from benchmarks.doctor.faults.ways import Make, damaged, learned, taught
+from benchmarks.doctor.faults.ways import Make, alter_trained, train_with, trainable_tensors
 from benchmarks.doctor.settings import SETTINGS, Setting
 from pellucid.data import Dataset, FeatureStats
 from pellucid.data.dataset import float_images
@@ -18,15 +18,15 @@ from pellucid.model import Model
 
 Alter = Callable[[Dataset, torch.Generator], Dataset]
 
-NAMES = tuple(setting.name for setting in SETTINGS)
-SIGNS = tuple(name for name in NAMES if name.startswith("signs")), "only signs have colours"
-MIXED = (
-    tuple(name for name in NAMES if not name.startswith("signs")),
+SETTING_NAMES = tuple(setting.name for setting in SETTINGS)
+ONLY_SIGNS = tuple(name for name in SETTING_NAMES if name.startswith("signs")), "only signs have colours"
+NO_SIGNS = (
+    tuple(name for name in SETTING_NAMES if not name.startswith("signs")),
     "signs lie in the order of their classes, so that a neighbour's label is nearly always right",
 )
 
 
-def _with(alter: Alter, *parts: str, **changes: object) -> Make:
+def _train_on(alter: Alter, *parts: str, **changes: object) -> Make:
     """Return what trains on data of which some parts are altered."""
 
     def make(setting: Setting) -> Case:
@@ -34,110 +34,120 @@ def _with(alter: Alter, *parts: str, **changes: object) -> Make:
             rng = torch.Generator().manual_seed(setting.seed)
             return alter(data, rng) if part in parts else data
 
-        return taught(change=change, **changes)(setting)
+        return train_with(change=change, **changes)(setting)
 
     return make
 
 
-def _plain(alter: Alter, *parts: str) -> Make:
+def _train_on_raw(alter: Alter, *parts: str) -> Make:
     """The same where the network reads the inputs as they are."""
-    return _with(alter, *parts, model={"preprocess": {}})
+    return _train_on(alter, *parts, model={"preprocess": {}})
 
 
-def _x(change: Callable[[Tensor], Tensor]) -> Alter:
+def _inputs(change: Callable[[Tensor], Tensor]) -> Alter:
     """Return what alters the inputs, as floats."""
     return lambda data, rng: replace(data, x=change(float_images(data.x)).contiguous())
 
 
-def _y(change: Callable[[Tensor, torch.Generator], Tensor]) -> Alter:
+def _labels(change: Callable[[Tensor, torch.Generator], Tensor]) -> Alter:
     return lambda data, rng: replace(data, y=change(data.y, rng))
 
 
-def _some(n: int, share: float, rng: torch.Generator) -> Tensor:
+def _random_indices(n: int, share: float, rng: torch.Generator) -> Tensor:
     return torch.randperm(n, generator=rng)[: round(n * share)]
 
 
 # Labels
 
 
-def _shuffled(share: float) -> Alter:
+def _shuffle(share: float) -> Alter:
     def change(y: Tensor, rng: torch.Generator) -> Tensor:
-        y, places = y.clone(), _some(len(y), share, rng)
-        y[places] = y[places[torch.randperm(len(places), generator=rng)]]
+        y, indices = y.clone(), _random_indices(len(y), share, rng)
+        y[indices] = y[indices[torch.randperm(len(indices), generator=rng)]]
         return y
 
-    return _y(change)
+    return _labels(change)
 
 
-def _swapped(y: Tensor, rng: torch.Generator) -> Tensor:
+def _swap_two(y: Tensor, rng: torch.Generator) -> Tensor:
     a, b = torch.randperm(10, generator=rng)[:2].tolist()
     order = torch.arange(10)
     order[a], order[b] = b, a
     return order[y]
 
 
-def _permuted(y: Tensor, rng: torch.Generator) -> Tensor:
+def _permute(y: Tensor, rng: torch.Generator) -> Tensor:
     order = torch.randperm(10, generator=rng)
     return (order if not torch.equal(order, torch.arange(10)) else order.roll(1))[y]
 
 
-def _off(by: int) -> Alter:
-    return _y(lambda y, rng: (y + by) % 10)
+def _shift(offset: int) -> Alter:
+    return _labels(lambda y, rng: (y + offset) % 10)
 
 
-def _cut(y: Tensor, rng: torch.Generator) -> Tensor:
+def _decrease(y: Tensor, rng: torch.Generator) -> Tensor:
     return (y - 1).clamp_min(0)
 
 
 LABELS = (
-    Fault("shuffled-labels", "all training labels shuffled", _with(_shuffled(1.0), "train")),
-    Fault("shuffled-labels", "all labels shuffled", _with(_shuffled(1.0), "train", "validation")),
-    Fault("shuffled-labels", "validation labels shuffled", _with(_shuffled(1.0), "validation")),
-    Fault("shuffled-labels", "half of the training labels shuffled", _with(_shuffled(0.5), "train")),
-    Fault("shuffled-labels", "labels one row late", _with(_y(lambda y, rng: y.roll(1)), "train", "validation"), *MIXED),
-    Fault("shuffled-labels", "training labels 16 rows late", _with(_y(lambda y, rng: y.roll(16)), "train"), *MIXED),
-    Fault("shifted-labels", "validation labels count from one", _with(_off(1), "validation")),
-    Fault("shifted-labels", "training labels off by one", _with(_off(-1), "train")),
-    Fault("shifted-labels", "validation labels one less, at least 0", _with(_y(_cut), "validation")),
-    Fault("shifted-labels", "two classes swapped in validation", _with(_y(_swapped), "validation")),
-    Fault("shifted-labels", "two classes swapped in training", _with(_y(_swapped), "train")),
-    Fault("shifted-labels", "validation classes in another order", _with(_y(_permuted), "validation")),
+    Fault("shuffled-labels", "all training labels shuffled", _train_on(_shuffle(1.0), "train")),
+    Fault("shuffled-labels", "all labels shuffled", _train_on(_shuffle(1.0), "train", "validation")),
+    Fault("shuffled-labels", "validation labels shuffled", _train_on(_shuffle(1.0), "validation")),
+    Fault("shuffled-labels", "half of the training labels shuffled", _train_on(_shuffle(0.5), "train")),
+    Fault(
+        "shuffled-labels",
+        "labels one row late",
+        _train_on(_labels(lambda y, rng: y.roll(1)), "train", "validation"),
+        *NO_SIGNS,
+    ),
+    Fault(
+        "shuffled-labels",
+        "training labels 16 rows late",
+        _train_on(_labels(lambda y, rng: y.roll(16)), "train"),
+        *NO_SIGNS,
+    ),
+    Fault("shifted-labels", "validation labels count from one", _train_on(_shift(1), "validation")),
+    Fault("shifted-labels", "training labels off by one", _train_on(_shift(-1), "train")),
+    Fault("shifted-labels", "validation labels one less, at least 0", _train_on(_labels(_decrease), "validation")),
+    Fault("shifted-labels", "two classes swapped in validation", _train_on(_labels(_swap_two), "validation")),
+    Fault("shifted-labels", "two classes swapped in training", _train_on(_labels(_swap_two), "train")),
+    Fault("shifted-labels", "validation classes in another order", _train_on(_labels(_permute), "validation")),
 )
 
 
 # Inputs
 
 
-def _blank(data: Dataset, rng: torch.Generator) -> Dataset:
+def _blank_some(data: Dataset, rng: torch.Generator) -> Dataset:
     x = data.x.clone()
-    x[_some(len(x), 0.3, rng)] = 0
+    x[_random_indices(len(x), 0.3, rng)] = 0
     return replace(data, x=x)
 
 
-def _masked(x: Tensor) -> Tensor:
+def _blank_right(x: Tensor) -> Tensor:
     x = x.clone()
     x[..., x.shape[-1] // 2 :] = 0
     return x
 
 
-def _lost_channel(x: Tensor) -> Tensor:
+def _blank_blue(x: Tensor) -> Tensor:
     x = x.clone()
     x[:, 2] = 0
     return x
 
 
-def _thrice(data: Dataset, rng: torch.Generator) -> Dataset:
-    places = _some(len(data), 1 / 3, rng).repeat(3)
-    return data.subset(places[torch.randperm(len(places), generator=rng)])
+def _triplicate(data: Dataset, rng: torch.Generator) -> Dataset:
+    indices = _random_indices(len(data), 1 / 3, rng).repeat(3)
+    return data.subset(indices[torch.randperm(len(indices), generator=rng)])
 
 
-def _copied(share: float, other_labels: bool = False) -> Alter:
+def _append_copies(share: float, other_labels: bool = False) -> Alter:
     def alter(data: Dataset, rng: torch.Generator) -> Dataset:
-        places = _some(len(data), share, rng)
-        y = data.y[places]
+        indices = _random_indices(len(data), share, rng)
+        y = data.y[indices]
         if other_labels:
             y = (y + torch.randint(1, 10, y.shape, generator=rng)) % 10
-        return replace(data, x=torch.cat([data.x, data.x[places]]), y=torch.cat([data.y, y]))
+        return replace(data, x=torch.cat([data.x, data.x[indices]]), y=torch.cat([data.y, y]))
 
     return alter
 
@@ -146,194 +156,228 @@ def _one_channel_in_bytes(x: Tensor) -> Tensor:
     return x * torch.tensor([255.0, 1.0, 1.0])[:, None, None]
 
 
-BOTH = ("train", "validation")
+PARTS = ("train", "validation")
 INPUTS = (
-    Fault("constant-inputs", "all inputs black", _with(_x(torch.zeros_like), *BOTH)),
-    Fault("constant-inputs", "three in ten training inputs black", _with(_blank, "train")),
-    Fault("constant-inputs", "the right half black", _with(_x(_masked), *BOTH)),
-    Fault("constant-inputs", "a channel lost", _with(_x(_lost_channel), *BOTH), *SIGNS),
-    Fault("duplicated-inputs", "a third of the examples, each three times", _with(_thrice, "train")),
-    Fault("duplicated-inputs", "a fifth of the examples twice", _with(_copied(0.2), "train")),
-    Fault("duplicated-inputs", "copies with other labels", _with(_copied(0.08, True), "train")),
-    Fault("unnormalised-inputs", "0 to 255", _plain(_x(lambda x: x * 255), *BOTH)),
-    Fault("unnormalised-inputs", "0 to 16, as scikit-learn has digits", _plain(_x(lambda x: x * 16), *BOTH)),
-    Fault("unnormalised-inputs", "divided by 255 twice", _plain(_x(lambda x: x / 255), *BOTH)),
-    Fault("unnormalised-inputs", "100 to 101", _plain(_x(lambda x: x + 100), *BOTH)),
-    Fault("unnormalised-inputs", "one channel in bytes", _plain(_x(_one_channel_in_bytes), *BOTH), *SIGNS),
+    Fault("constant-inputs", "all inputs black", _train_on(_inputs(torch.zeros_like), *PARTS)),
+    Fault("constant-inputs", "three in ten training inputs black", _train_on(_blank_some, "train")),
+    Fault("constant-inputs", "the right half black", _train_on(_inputs(_blank_right), *PARTS)),
+    Fault("constant-inputs", "a channel lost", _train_on(_inputs(_blank_blue), *PARTS), *ONLY_SIGNS),
+    Fault("duplicated-inputs", "a third of the examples, each three times", _train_on(_triplicate, "train")),
+    Fault("duplicated-inputs", "a fifth of the examples twice", _train_on(_append_copies(0.2), "train")),
+    Fault("duplicated-inputs", "copies with other labels", _train_on(_append_copies(0.08, True), "train")),
+    Fault("unnormalised-inputs", "0 to 255", _train_on_raw(_inputs(lambda x: x * 255), *PARTS)),
+    Fault(
+        "unnormalised-inputs", "0 to 16, as scikit-learn has digits", _train_on_raw(_inputs(lambda x: x * 16), *PARTS)
+    ),
+    Fault("unnormalised-inputs", "divided by 255 twice", _train_on_raw(_inputs(lambda x: x / 255), *PARTS)),
+    Fault("unnormalised-inputs", "100 to 101", _train_on_raw(_inputs(lambda x: x + 100), *PARTS)),
+    Fault(
+        "unnormalised-inputs",
+        "one channel in bytes",
+        _train_on_raw(_inputs(_one_channel_in_bytes), *PARTS),
+        *ONLY_SIGNS,
+    ),
 )
 
 
 # Preparation
 
 
-def _by_hand(held: Callable[[Tensor, FeatureStats], Tensor]) -> Make:
+def _standardise_apart(change_validation: Callable[[Tensor, FeatureStats], Tensor]) -> Make:
     """Return what standardises training inputs by hand, and validation inputs otherwise."""
 
     def make(setting: Setting) -> Case:
-        kept: list[FeatureStats] = []
+        train_stats: list[FeatureStats] = []
 
         def change(data: Dataset, part: str) -> Dataset:
             if part == "train":
-                kept[:] = [FeatureStats.fit(data.x)]
-                return replace(data, x=kept[0].apply(data.x))
-            return replace(data, x=held(float_images(data.x), kept[0]).contiguous())
+                train_stats[:] = [FeatureStats.fit(data.x)]
+                return replace(data, x=train_stats[0].apply(data.x))
+            return replace(data, x=change_validation(float_images(data.x), train_stats[0]).contiguous())
 
-        return setting.but(change=change, model={"preprocess": {}}).train()
+        return setting.replace(change=change, model={"preprocess": {}}).train()
 
     return make
 
 
-def _served(change: Callable[[Case, Tensor], Tensor]) -> Make:
+def _train_then_serve(change: Callable[[Case, Tensor], Tensor]) -> Make:
     """Return what trains as it should and then is given other inputs."""
 
     def make(setting: Setting) -> Case:
         case = setting.train()
-        held = case.validation
+        validation = case.validation
         train = replace(case.train, x=change(case, float_images(case.train.x)).contiguous())
-        if held is not None:
-            held = replace(held, x=change(case, float_images(held.x)).contiguous())
-        return replace(case, train=train, validation=held, history=None)
+        if validation is not None:
+            validation = replace(validation, x=change(case, float_images(validation.x)).contiguous())
+        return replace(case, train=train, validation=validation, history=None)
 
     return make
 
 
-def _standardised(case: Case, x: Tensor) -> Tensor:
+def _standardise(case: Case, x: Tensor) -> Tensor:
     return x if case.model.stats is None else case.model.stats.apply(x)
 
 
 MISMATCHES = (
-    Fault("preprocessing-mismatch", "validation 0 to 255", _with(_x(lambda x: x * 255), "validation")),
-    Fault("preprocessing-mismatch", "validation divided twice", _with(_x(lambda x: x / 255), "validation")),
-    Fault("preprocessing-mismatch", "validation not standardised", _by_hand(lambda x, stats: x)),
-    Fault("preprocessing-mismatch", "validation by ImageNet's mean", _by_hand(lambda x, stats: (x - 0.449) / 0.226)),
-    Fault("preprocessing-mismatch", "validation inverted", _with(_x(lambda x: 1 - x), "validation")),
-    Fault("preprocessing-mismatch", "validation BGR", _with(_x(lambda x: x.flip(1)), "validation"), *SIGNS),
-    Fault("preprocessing-mismatch", "validation transposed", _with(_x(lambda x: x.transpose(2, 3)), "validation")),
-    Fault("preprocessing-mismatch", "validation on its side", _with(_x(lambda x: x.rot90(1, (2, 3))), "validation")),
-    Fault("preprocessing-mismatch", "served standardised twice", _served(_standardised)),
-    Fault("preprocessing-mismatch", "served 0 to 255", _served(lambda case, x: x * 255)),
-    Fault("preprocessing-mismatch", "served inverted", _served(lambda case, x: 1 - x)),
+    Fault("preprocessing-mismatch", "validation 0 to 255", _train_on(_inputs(lambda x: x * 255), "validation")),
+    Fault("preprocessing-mismatch", "validation divided twice", _train_on(_inputs(lambda x: x / 255), "validation")),
+    Fault("preprocessing-mismatch", "validation not standardised", _standardise_apart(lambda x, stats: x)),
+    Fault(
+        "preprocessing-mismatch",
+        "validation by ImageNet's mean",
+        _standardise_apart(lambda x, stats: (x - 0.449) / 0.226),
+    ),
+    Fault("preprocessing-mismatch", "validation inverted", _train_on(_inputs(lambda x: 1 - x), "validation")),
+    Fault(
+        "preprocessing-mismatch", "validation BGR", _train_on(_inputs(lambda x: x.flip(1)), "validation"), *ONLY_SIGNS
+    ),
+    Fault(
+        "preprocessing-mismatch", "validation transposed", _train_on(_inputs(lambda x: x.transpose(2, 3)), "validation")
+    ),
+    Fault(
+        "preprocessing-mismatch",
+        "validation on its side",
+        _train_on(_inputs(lambda x: x.rot90(1, (2, 3))), "validation"),
+    ),
+    Fault("preprocessing-mismatch", "served standardised twice", _train_then_serve(_standardise)),
+    Fault("preprocessing-mismatch", "served 0 to 255", _train_then_serve(lambda case, x: x * 255)),
+    Fault("preprocessing-mismatch", "served inverted", _train_then_serve(lambda case, x: 1 - x)),
 )
 
 
 # Classes
 
 
-def _rare(keep: Callable[[int], float]) -> Alter:
+def _keep_shares(keep: Callable[[int], float]) -> Alter:
     """Return what keeps of each class a share."""
 
     def alter(data: Dataset, rng: torch.Generator) -> Dataset:
         order = torch.randperm(10, generator=rng).tolist()
-        kept: list[Tensor] = []
-        for place, label in enumerate(order):
+        index_lists: list[Tensor] = []
+        for rank, label in enumerate(order):
             members = (data.y == label).nonzero().flatten()
-            kept.append(members[: max(round(len(members) * keep(place)), 0)])
-        return data.subset(torch.cat(kept).sort().values)
+            index_lists.append(members[: max(round(len(members) * keep(rank)), 0)])
+        return data.subset(torch.cat(index_lists).sort().values)
 
     return alter
 
 
 def _class_after_class(setting: Setting) -> Case:
     """Train on one class after the other, as when nothing is shuffled."""
-    return _fitted(setting, [partial(_only, label) for label in range(10)])
+    return _fit_in_turn(setting, [partial(_one_class, label) for label in range(10)])
 
 
-def _only(label: int, data: Dataset) -> Dataset:
+def _one_class(label: int, data: Dataset) -> Dataset:
     return data.subset((data.y == label).nonzero().flatten())
 
 
-def _read_as_zero(setting: Setting) -> Case:
+def _mostly_zero_labels(setting: Setting) -> Case:
     """Train while nearly all labels were read as 0; the labels were mended afterwards, the model was not."""
 
-    def unread(data: Dataset) -> Dataset:
+    def zero_labels(data: Dataset) -> Dataset:
         rng = torch.Generator().manual_seed(setting.seed)
         y = torch.zeros_like(data.y)
-        right = _some(len(y), 0.03, rng)
-        y[right] = data.y[right]
+        right_indices = _random_indices(len(y), 0.03, rng)
+        y[right_indices] = data.y[right_indices]
         return replace(data, y=y)
 
-    return _fitted(setting, [unread])
+    return _fit_in_turn(setting, [zero_labels])
 
 
-def _fitted(setting: Setting, parts: list[Callable[[Dataset], Dataset]]) -> Case:
-    train, held = setting.parts()
+def _fit_in_turn(setting: Setting, selections: list[Callable[[Dataset], Dataset]]) -> Case:
+    train, validation = setting.parts()
     model = setting.build(train)
-    for part in parts:
-        model.fit(part(train), epochs=setting.epochs, batch_size=setting.batch_size, verbose=False)
+    for select in selections:
+        model.fit(select(train), epochs=setting.epochs, batch_size=setting.batch_size, verbose=False)
     return case_of(
-        model, train, validation=held, batch_size=setting.batch_size, epochs=setting.epochs,
+        model, train, validation=validation, batch_size=setting.batch_size, epochs=setting.epochs,
         begin=lambda: setting.build(train),
     )  # fmt: skip
 
 
-def _lost_head(model: Model) -> None:
+def _zero_last_weight(model: Model) -> None:
     """Lose the weights of the last layer but for its bias."""
-    learned(model)[-1].zero_()
+    trainable_tensors(model)[-1].zero_()
 
 
 CLASSES = (
-    Fault("class-imbalance", "one class has nine of ten", _with(_rare(lambda k: 1.0 if k == 0 else 1 / 80), "train")),
-    Fault("class-imbalance", "from 1 to 1/20, evenly", _with(_rare(lambda k: 20 ** (-k / 9)), *BOTH)),
-    Fault("class-imbalance", "three classes of a twentieth", _with(_rare(lambda k: 0.05 if k < 3 else 1.0), "train")),
-    Fault("class-imbalance", "a class without examples", _with(_rare(lambda k: float(k > 0)), "train")),
-    Fault("class-imbalance", "validation without two classes", _with(_rare(lambda k: float(k > 1)), "validation")),
+    Fault(
+        "class-imbalance",
+        "one class has nine of ten",
+        _train_on(_keep_shares(lambda k: 1.0 if k == 0 else 1 / 80), "train"),
+    ),
+    Fault("class-imbalance", "from 1 to 1/20, evenly", _train_on(_keep_shares(lambda k: 20 ** (-k / 9)), *PARTS)),
+    Fault(
+        "class-imbalance",
+        "three classes of a twentieth",
+        _train_on(_keep_shares(lambda k: 0.05 if k < 3 else 1.0), "train"),
+    ),
+    Fault("class-imbalance", "a class without examples", _train_on(_keep_shares(lambda k: float(k > 0)), "train")),
+    Fault(
+        "class-imbalance",
+        "validation without two classes",
+        _train_on(_keep_shares(lambda k: float(k > 1)), "validation"),
+    ),
     Fault("collapsed-predictions", "class after class", _class_after_class),
-    Fault("collapsed-predictions", "labels read as 0", _read_as_zero),
-    Fault("collapsed-predictions", "the last weights lost", damaged(_lost_head)),
+    Fault("collapsed-predictions", "labels read as 0", _mostly_zero_labels),
+    Fault("collapsed-predictions", "the last weights lost", alter_trained(_zero_last_weight)),
 )
 
 
 # Copies across
 
 
-def _leaked(share: float, change: Callable[[Tensor, torch.Generator], Tensor] = lambda x, rng: x) -> Make:
+def _leak(share: float, change: Callable[[Tensor, torch.Generator], Tensor] = lambda x, rng: x) -> Make:
     """Return what puts training examples, changed a little, in the place of a share of validation examples."""
 
     def make(setting: Setting) -> Case:
-        kept: list[Dataset] = []
+        train_data: list[Dataset] = []
 
         def alter(data: Dataset, part: str) -> Dataset:
             if part == "train":
-                kept[:] = [data]
+                train_data[:] = [data]
                 return data
             rng = torch.Generator().manual_seed(setting.seed)
-            into = _some(len(data), share, rng)
-            out = torch.randperm(len(kept[0]), generator=rng)[: len(into)]
-            into = into[: len(out)]
+            validation_indices = _random_indices(len(data), share, rng)
+            train_indices = torch.randperm(len(train_data[0]), generator=rng)[: len(validation_indices)]
+            validation_indices = validation_indices[: len(train_indices)]
             x, y = data.x.clone(), data.y.clone()
-            x[into], y[into] = _bytes(change(float_images(kept[0].x[out]), rng)), kept[0].y[out]
+            x[validation_indices], y[validation_indices] = (
+                _to_uint8(change(float_images(train_data[0].x[train_indices]), rng)),
+                train_data[0].y[train_indices],
+            )
             return replace(data, x=x, y=y)
 
-        return setting.but(change=alter).train()
+        return setting.replace(change=alter).train()
 
     return make
 
 
-def _bytes(x: Tensor) -> Tensor:
+def _to_uint8(x: Tensor) -> Tensor:
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _noisy(x: Tensor, rng: torch.Generator) -> Tensor:
+def _add_noise(x: Tensor, rng: torch.Generator) -> Tensor:
     return x + 0.03 * torch.randn(x.shape, generator=rng)
 
 
-def _moved(x: Tensor, rng: torch.Generator) -> Tensor:
+def _shift_right(x: Tensor, rng: torch.Generator) -> Tensor:
     return F.pad(x, (1, 0, 0, 0), mode="replicate")[..., :-1]
 
 
-def _larger(x: Tensor, rng: torch.Generator) -> Tensor:
+def _enlarge(x: Tensor, rng: torch.Generator) -> Tensor:
     grid = F.affine_grid(torch.eye(2, 3)[None].expand(len(x), 2, 3) / 1.04, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 LEAKS = (
-    Fault("leakage", "all of validation is training", _leaked(1.0)),
-    Fault("leakage", "a third of validation", _leaked(1 / 3)),
-    Fault("leakage", "3 % of validation", _leaked(0.03)),
-    Fault("leakage", "a third, with noise", _leaked(1 / 3, _noisy)),
-    Fault("leakage", "a fifth, darker", _leaked(0.2, lambda x, rng: 0.8 * x)),
-    Fault("leakage", "a third, moved by a pixel", _leaked(1 / 3, _moved)),
-    Fault("leakage", "a third, 4 % larger", _leaked(1 / 3, _larger)),
+    Fault("leakage", "all of validation is training", _leak(1.0)),
+    Fault("leakage", "a third of validation", _leak(1 / 3)),
+    Fault("leakage", "3 % of validation", _leak(0.03)),
+    Fault("leakage", "a third, with noise", _leak(1 / 3, _add_noise)),
+    Fault("leakage", "a fifth, darker", _leak(0.2, lambda x, rng: 0.8 * x)),
+    Fault("leakage", "a third, moved by a pixel", _leak(1 / 3, _shift_right)),
+    Fault("leakage", "a third, 4 % larger", _leak(1 / 3, _enlarge)),
 )
 
 FAULTS: tuple[Fault, ...] = (*LABELS, *INPUTS, *MISMATCHES, *CLASSES, *LEAKS)

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.layers.base import Layer, Mode, Params, Shape
 
 
-class Drawn(NamedTuple):
+class DropoutCache(NamedTuple):
     """What was multiplied."""
 
     factor: Tensor
@@ -25,12 +25,12 @@ class AlwaysDropout(Layer):
         """Return no parameters; the shape stays."""
         return {}, shape
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Drawn]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DropoutCache]:
         """Drop values by PyTorch's own generator, whatever the mode."""
         factor = (torch.rand_like(x) >= self.rate) / (1 - self.rate)
-        return x * factor, Drawn(factor)
+        return x * factor, DropoutCache(factor)
 
-    def backward(self, params: Params, cache: Drawn, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: DropoutCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return dy times what x was multiplied by."""
         return dy * cache.factor, {}
 

@@ -9,7 +9,18 @@ from torch import Tensor
 
 from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.faults.drawing import AlwaysDropout, AlwaysNoise
-from benchmarks.doctor.faults.ways import DENSE, NORMED, Make, begun, damaged, exchanged, learned, parts, rate, taught
+from benchmarks.doctor.faults.ways import (
+    DENSE_ONLY,
+    NORM_ONLY,
+    Make,
+    alter_trained,
+    layers_of,
+    modify_start,
+    replace_layers,
+    scale_rate,
+    train_with,
+    trainable_tensors,
+)
 from benchmarks.doctor.settings import Setting
 from pellucid.combine import Sequential
 from pellucid.data import Dataset
@@ -36,73 +47,81 @@ from pellucid.optim import Adam
 from pellucid.optim.regularizers import L2
 from pellucid.run.history import History
 
-CONV = (
+CONV_ONLY = (
     ("digits-conv", "mnist-conv", "signs-norm"),
     "the fault brings a convolutional network of its own, one for each data set",
 )
-MLP = ("digits-relu", "mnist-relu"), "the fault brings two layers of ReLUs, which are trained as these two are"
-ODD = ("digits-sigmoid", "digits-relu"), "only 1,297 examples of digits leave one over"
-ERRING = (
+RELU_MLP_ONLY = (
+    ("digits-relu", "mnist-relu"),
+    "the fault brings two layers of ReLUs, which are trained as these two are",
+)
+DIGITS_MLP_ONLY = ("digits-sigmoid", "digits-relu"), "only 1,297 examples of digits leave one over"
+ERRING_ONLY = (
     ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "mnist-norm", "signs-norm"),
     "digits-conv errs in one or two of 100 examples, too few to tell how sure it should be",
 )
-HARDER = ("mnist-tanh", "mnist-relu", "mnist-conv", "signs-norm"), "12 examples of each digit of 8 x 8 pixels suffice"
-SLOW = (
+LARGE_DIGITS_ONLY = (
+    ("mnist-tanh", "mnist-relu", "mnist-conv", "signs-norm"),
+    "12 examples of each digit of 8 x 8 pixels suffice",
+)
+SLOW_ONLY = (
     ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "digits-conv", "mnist-conv", "signs-norm"),
     "mnist-norm learns enough in one epoch",
 )
-STEEP = (
+WITHOUT_ADAM = (
     ("digits-sigmoid", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm", "signs-norm"),
     "the others train by Adam, which bears 30 times its rate but for dead units, a fault of their own",
 )
 
 
-def layer_rate(place: int, factor: float) -> Make:
-    """Train one layer, by its place among those with weights, at a learning rate times `factor`."""
+def layer_rate(index: int, factor: float) -> Make:
+    """Train one layer, by its index among those with weights, at a learning rate times `factor`."""
 
     def alter(model: Model) -> None:
-        path, _ = trainable_layers(model)[place]
+        path, _ = trainable_layers(model)[index]
         model.scale_rate(f"{path}.*", factor)
 
-    return begun(alter)
+    return modify_start(alter)
 
 
-def vast(model: Model) -> None:
+def scale_first_layer(model: Model) -> None:
     """Draw the weights of the first layer too large, which a norm behind it hides."""
-    learned(model)[0].mul_(300.0)
+    trainable_tensors(model)[0].mul_(300.0)
 
 
-def ended(*layers: Layer, **changes: Any) -> Make:
+def append_layers(*layers: Layer, **changes: Any) -> Make:
     """Put layers behind the last one."""
 
     def make(setting: Setting) -> Case:
-        return setting.but(net=lambda classes: Sequential(*parts(setting.net(classes)), *layers), **changes).train()
+        return setting.replace(
+            net=lambda classes: Sequential(*layers_of(setting.net(classes)), *layers), **changes
+        ).train()
 
     return make
 
 
-def numbers(last: Layer, scale: Callable[[Tensor], Tensor]) -> Make:
+def regress(last: Layer, scale: Callable[[Tensor], Tensor]) -> Make:
     """Learn the class as a number, scaled, by a network that ends in `last`."""
 
     def make(setting: Setting) -> Case:
-        train, held = setting.parts()
+        train, validation = setting.parts()
         net = Sequential(Flatten(), Dense(32), Tanh(), Dense(1), last)
 
         def begin() -> Model:
             return Model(net, "quadratic", Adam(2e-3), metrics=(), seed=setting.seed, input_shape=train.x.shape[1:])
 
         model = begin()
-        pairs = [(part.x, scale(part.y.float())[:, None]) for part in (train, held)]
+        pairs = [(part.x, scale(part.y.float())[:, None]) for part in (train, validation)]
         history = model.fit(*pairs[0], epochs=8, batch_size=32, validation=pairs[1], verbose=False)
         return case_of(model, *pairs[0], validation=pairs[1], history=history, epochs=8, begin=begin)
 
     return make
 
 
-def one_softmax(setting: Setting) -> Case:
+def single_softmax(setting: Setting) -> Case:
     """Tell even from odd numbers by a softmax over one output."""
     net = Sequential(Flatten(), Dense(32), ReLU(), Dense(1), Softmax())
-    return setting.but(net=lambda classes: net, loss="quadratic", change=parity).train()
+    return setting.replace(net=lambda classes: net, loss="quadratic", change=parity).train()
 
 
 def parity(data: Dataset, part: str) -> Dataset:
@@ -110,31 +129,39 @@ def parity(data: Dataset, part: str) -> Dataset:
     return Dataset.from_arrays(data.x, data.y % 2, classes=("even", "odd"), name=data.name)
 
 
-def few(each: int, times: int) -> Make:
+def few_examples(n_per_class: int, epoch_factor: int) -> Make:
     """Train on a few examples of each class for more epochs."""
 
     def change(data: Dataset, part: str) -> Dataset:
         if part == "validation":
             return data
-        return data.subset(torch.cat([(data.y == label).nonzero()[:each, 0] for label in data.y.unique()]))
+        return data.subset(torch.cat([(data.y == label).nonzero()[:n_per_class, 0] for label in data.y.unique()]))
 
-    return lambda setting: setting.but(change=change, epochs=setting.epochs * times).train()
+    return lambda setting: setting.replace(change=change, epochs=setting.epochs * epoch_factor).train()
 
 
-def narrow(units: int) -> Callable[[int], Layer]:
+def narrow_mlp(units: int) -> Callable[[int], Layer]:
     """Return a network that squeezes all through a few units."""
     return lambda classes: Sequential(Flatten(), Dense(units), ReLU(), Dense(16), ReLU(), Dense(classes))
 
 
-def poor(classes: int) -> Layer:
+def tiny_conv(classes: int) -> Layer:
     """Return a convolutional network with one filter and a handful of places."""
     return Sequential(Conv2d(1, 3, padding=1), ReLU(), MaxPool2d(4), Flatten(), Dense(2), ReLU(), Dense(classes))
 
 
-def forgetful(rate: float) -> Callable[[int], Layer]:
+def dropout_mlp(scale_rate: float) -> Callable[[int], Layer]:
     """Return a network with dropout behind each layer."""
     return lambda classes: Sequential(
-        Flatten(), Dropout(rate), Dense(48), ReLU(), Dropout(rate), Dense(48), ReLU(), Dropout(rate), Dense(classes)
+        Flatten(),
+        Dropout(scale_rate),
+        Dense(48),
+        ReLU(),
+        Dropout(scale_rate),
+        Dense(48),
+        ReLU(),
+        Dropout(scale_rate),
+        Dense(classes),
     )
 
 
@@ -143,57 +170,57 @@ def normed_mlp(classes: int) -> Layer:
     return Sequential(Flatten(), Dense(48), BatchNorm(), ReLU(), Dense(48), BatchNorm(), ReLU(), Dense(classes))
 
 
-def momentum(value: float) -> Make:
+def norm_momentum(value: float) -> Make:
     """Give normalisation another momentum."""
 
     def change(layer: Layer) -> Layer:
         return replace(layer, momentum=value) if isinstance(layer, BatchNorm) else layer
 
-    return lambda setting: exchanged(setting, change).train()
+    return lambda setting: replace_layers(setting, change).train()
 
 
-def frozen_elsewhere(setting: Setting) -> Case:
+def frozen_norms(setting: Setting) -> Case:
     """Fine-tune trained weights with frozen norms on inputs that are no longer scaled as they were."""
-    held = {path: value.clone() for path, value in setting.train().model.weights.items()}
+    trained_weights = {path: value.clone() for path, value in setting.train().model.weights.items()}
 
     def alter(model: Model) -> None:
         for path, value in flatten(model.params).items():
-            value.copy_(held[path])
+            value.copy_(trained_weights[path])
         model.freeze("batchnorm*")
 
-    return begun(alter, model={"preprocess": raw(setting)})(setting)
+    return modify_start(alter, model={"preprocess": raw_pixels(setting)})(setting)
 
 
-def raw(setting: Setting) -> dict[str, list[float]]:
+def raw_pixels(setting: Setting) -> dict[str, list[float]]:
     """Return scaling that leaves pixels from 0 to 255."""
     channels = 3 if setting.data == "signs" else 1
     return {"mean": [0.0] * channels, "std": [1 / 255] * channels}
 
 
-def drawing(layer: Layer) -> Make:
+def random_layer(layer: Layer) -> Make:
     """Put a layer that always draws before the last one."""
 
     def make(setting: Setting) -> Case:
         def net(classes: int) -> Layer:
-            *rest, last = parts(setting.net(classes))
-            return Sequential(*rest, layer, last)
+            *first_layers, last = layers_of(setting.net(classes))
+            return Sequential(*first_layers, layer, last)
 
-        return setting.but(net=net).train()
+        return setting.replace(net=net).train()
 
     return make
 
 
-def sharpened(factor: float) -> Make:
+def scale_outputs(factor: float) -> Make:
     """Multiply the outputs after training, as a temperature that was left in does."""
 
-    def touch(model: Model) -> None:
+    def modify(model: Model) -> None:
         for name in ("weight", "bias"):
-            learned(model, name)[-1].mul_(factor)
+            trainable_tensors(model, name)[-1].mul_(factor)
 
-    return damaged(touch)
+    return alter_trained(modify)
 
 
-def rivals(losses: Callable[[float], Mapping[str, float]]) -> Make:
+def gan_history(losses: Callable[[float], Mapping[str, float]]) -> Make:
     """Write what a generator and its discriminator might have measured into a history of 30 epochs."""
 
     def make(setting: Setting) -> Case:
@@ -203,22 +230,22 @@ def rivals(losses: Callable[[float], Mapping[str, float]]) -> Make:
         history = case.history or History()
         for epoch in range(30):
             noise = torch.rand(3, generator=rng).tolist()
-            drawn = {
-                name: min(value * (0.8 + 0.4 * by), 1.0 if "accuracy" in name else 100.0)
-                for (name, value), by in zip(losses(epoch / 29).items(), noise, strict=False)
+            noisy_losses = {
+                name: min(value * (0.8 + 0.4 * noise_value), 1.0 if "accuracy" in name else 100.0)
+                for (name, value), noise_value in zip(losses(epoch / 29).items(), noise, strict=False)
             }
-            rows.append({**history.rows[min(epoch, len(history) - 1)], "epoch": epoch + 1, **drawn})
+            rows.append({**history.rows[min(epoch, len(history) - 1)], "epoch": epoch + 1, **noisy_losses})
         return replace(case, history=History(rows, history.layers))
 
     return make
 
 
-def crushed(t: float) -> dict[str, float]:
+def early_win(t: float) -> dict[str, float]:
     """Return losses of a discriminator that is certain after a tenth of the time."""
     return {"train_discriminator_loss": max(1.2 * (1 - 10 * t), 0.02), "train_generator_loss": min(1 + 20 * t, 6.0)}
 
 
-def creeping(t: float) -> dict[str, float]:
+def late_win(t: float) -> dict[str, float]:
     """Return losses of one that wins half way."""
     return {
         "train_discriminator_loss": 0.9 if t < 0.5 else 0.05,
@@ -229,39 +256,39 @@ def creeping(t: float) -> dict[str, float]:
 FAULTS: tuple[Fault, ...] = (
     Fault("update-ratio", "the first layer learns 10,000 times too slowly", layer_rate(0, 1e-4)),
     Fault("update-ratio", "the last layer learns 10,000 times too slowly", layer_rate(-1, 1e-4)),
-    Fault("update-ratio", "weights 300 times too large before a norm", begun(vast), *NORMED),
-    Fault("learning-rate-too-high", "30 times", rate(30), *STEEP),
-    Fault("learning-rate-too-high", "100 times", rate(100)),
-    Fault("learning-rate-too-high", "300 times", rate(300)),
-    Fault("learning-rate-too-low", "a 100th", rate(1 / 100)),
-    Fault("learning-rate-too-low", "a 300th", rate(1 / 300)),
-    Fault("learning-rate-too-low", "a 1,000th", rate(1e-3)),
-    Fault("wrong-output", "ReLU before softmax", ended(ReLU())),
-    Fault("wrong-output", "sigmoid before softmax", ended(Sigmoid())),
-    Fault("wrong-output", "tanh before softmax", ended(Tanh())),
-    Fault("wrong-output", "log-softmax under squared error", ended(LogSoftmax(), loss=Quadratic())),
-    Fault("wrong-output", "dropout behind the last layer", ended(Dropout(0.5))),
-    Fault("wrong-output", "numbers above 1 by a sigmoid", numbers(Sigmoid(), lambda y: y), *DENSE),
-    Fault("wrong-output", "standardised numbers by a ReLU", numbers(ReLU(), lambda y: (y - 4.5) / 2.9), *DENSE),
-    Fault("wrong-output", "a softmax over one output", one_softmax, *DENSE),
-    Fault("overfitting", "3 examples of each class", few(3, 10)),
-    Fault("overfitting", "12 examples of each class", few(12, 6), *HARDER),
-    Fault("underfitting", "one hidden unit", taught(net=narrow(1)), *DENSE),
-    Fault("underfitting", "one filter and two units", taught(net=poor), *CONV),
-    Fault("underfitting", "dropout of 0.9", taught(net=forgetful(0.9)), *MLP),
-    Fault("underfitting", "a regularizer 10,000 times too strong", taught(model={"regularizer": L2(3e3)})),
-    Fault("underfitting", "one epoch of large batches", taught(epochs=1, batch_size=256), *SLOW),
-    Fault("batch-norm", "statistics that are never updated", momentum(0.0), *NORMED),
-    Fault("batch-norm", "a momentum of 0.0001", momentum(1e-4), *NORMED),
-    Fault("batch-norm", "batches of 2", taught(net=normed_mlp, batch_size=2), *DENSE),
-    Fault("batch-norm", "batches of 4", taught(net=normed_mlp, batch_size=4), *DENSE),
-    Fault("batch-norm", "a last batch of one", taught(net=normed_mlp, batch_size=16), *ODD),
-    Fault("batch-norm", "frozen with statistics of other inputs", frozen_elsewhere, *NORMED),
-    Fault("dropout-at-inference", "dropout in every mode", drawing(AlwaysDropout(0.3))),
-    Fault("dropout-at-inference", "noise in every mode", drawing(AlwaysNoise(0.2))),
-    Fault("miscalibration", "labels smoothed by 0.6", taught(loss=SoftmaxCrossEntropy(0.6))),
-    Fault("miscalibration", "outputs 6 times too large", sharpened(6.0), *ERRING),
-    Fault("miscalibration", "outputs a fifth of what they should be", sharpened(0.2)),
-    Fault("discriminator", "certain after three epochs", rivals(crushed), synthetic=True),
-    Fault("discriminator", "certain half way", rivals(creeping), synthetic=True),
+    Fault("update-ratio", "weights 300 times too large before a norm", modify_start(scale_first_layer), *NORM_ONLY),
+    Fault("learning-rate-too-high", "30 times", scale_rate(30), *WITHOUT_ADAM),
+    Fault("learning-rate-too-high", "100 times", scale_rate(100)),
+    Fault("learning-rate-too-high", "300 times", scale_rate(300)),
+    Fault("learning-rate-too-low", "a 100th", scale_rate(1 / 100)),
+    Fault("learning-rate-too-low", "a 300th", scale_rate(1 / 300)),
+    Fault("learning-rate-too-low", "a 1,000th", scale_rate(1e-3)),
+    Fault("wrong-output", "ReLU before softmax", append_layers(ReLU())),
+    Fault("wrong-output", "sigmoid before softmax", append_layers(Sigmoid())),
+    Fault("wrong-output", "tanh before softmax", append_layers(Tanh())),
+    Fault("wrong-output", "log-softmax under squared error", append_layers(LogSoftmax(), loss=Quadratic())),
+    Fault("wrong-output", "dropout behind the last layer", append_layers(Dropout(0.5))),
+    Fault("wrong-output", "numbers above 1 by a sigmoid", regress(Sigmoid(), lambda y: y), *DENSE_ONLY),
+    Fault("wrong-output", "standardised numbers by a ReLU", regress(ReLU(), lambda y: (y - 4.5) / 2.9), *DENSE_ONLY),
+    Fault("wrong-output", "a softmax over one output", single_softmax, *DENSE_ONLY),
+    Fault("overfitting", "3 examples of each class", few_examples(3, 10)),
+    Fault("overfitting", "12 examples of each class", few_examples(12, 6), *LARGE_DIGITS_ONLY),
+    Fault("underfitting", "one hidden unit", train_with(net=narrow_mlp(1)), *DENSE_ONLY),
+    Fault("underfitting", "one filter and two units", train_with(net=tiny_conv), *CONV_ONLY),
+    Fault("underfitting", "dropout of 0.9", train_with(net=dropout_mlp(0.9)), *RELU_MLP_ONLY),
+    Fault("underfitting", "a regularizer 10,000 times too strong", train_with(model={"regularizer": L2(3e3)})),
+    Fault("underfitting", "one epoch of large batches", train_with(epochs=1, batch_size=256), *SLOW_ONLY),
+    Fault("batch-norm", "statistics that are never updated", norm_momentum(0.0), *NORM_ONLY),
+    Fault("batch-norm", "a momentum of 0.0001", norm_momentum(1e-4), *NORM_ONLY),
+    Fault("batch-norm", "batches of 2", train_with(net=normed_mlp, batch_size=2), *DENSE_ONLY),
+    Fault("batch-norm", "batches of 4", train_with(net=normed_mlp, batch_size=4), *DENSE_ONLY),
+    Fault("batch-norm", "a last batch of one", train_with(net=normed_mlp, batch_size=16), *DIGITS_MLP_ONLY),
+    Fault("batch-norm", "frozen with statistics of other inputs", frozen_norms, *NORM_ONLY),
+    Fault("dropout-at-inference", "dropout in every mode", random_layer(AlwaysDropout(0.3))),
+    Fault("dropout-at-inference", "noise in every mode", random_layer(AlwaysNoise(0.2))),
+    Fault("miscalibration", "labels smoothed by 0.6", train_with(loss=SoftmaxCrossEntropy(0.6))),
+    Fault("miscalibration", "outputs 6 times too large", scale_outputs(6.0), *ERRING_ONLY),
+    Fault("miscalibration", "outputs a fifth of what they should be", scale_outputs(0.2)),
+    Fault("discriminator", "certain after three epochs", gan_history(early_win), synthetic=True),
+    Fault("discriminator", "certain half way", gan_history(late_win), synthetic=True),
 )  # fmt: skip

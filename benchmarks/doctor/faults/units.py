@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.doctor.fault import Fault
-from benchmarks.doctor.faults.ways import DENSE, Make, begun, damaged, exchanged, learned, parts, rate, taught
+from benchmarks.doctor.faults.ways import (
+    DENSE_ONLY,
+    Make,
+    alter_trained,
+    layers_of,
+    modify_start,
+    replace_layers,
+    scale_rate,
+    train_with,
+    trainable_tensors,
+)
 from benchmarks.doctor.settings import Setting
 from pellucid.combine import Sequential
 from pellucid.doctor import Case
@@ -19,14 +29,14 @@ from pellucid.model import Model
 from pellucid.optim import Momentum
 
 
-def low_biases(by: float) -> Make:
+def low_biases(amount: float) -> Make:
     """Begin the biases of hidden layers below 0."""
 
-    def touch(model: Model) -> None:
-        for bias in learned(model, "bias")[:-1]:
-            bias.fill_(-by)
+    def modify(model: Model) -> None:
+        for bias in trainable_tensors(model, "bias")[:-1]:
+            bias.fill_(-amount)
 
-    return begun(touch)
+    return modify_start(modify)
 
 
 def with_act(layer: Layer, act: type[Layer] | None) -> Layer:
@@ -40,78 +50,80 @@ def normal_weights(act: type[Layer] | None) -> Make:
     def change(layer: Layer) -> Layer:
         return replace(layer, init_weight="normal") if isinstance(layer, Dense | Conv2d) else with_act(layer, act)
 
-    return lambda setting: exchanged(setting, change).train()
+    return lambda setting: replace_layers(setting, change).train()
 
 
-def times(factor: float, act: type[Layer] | None = None) -> Make:
+def scale_weights(factor: float, act: type[Layer] | None = None) -> Make:
     """Begin with hidden weights so many times too large, with all activations `act`."""
 
-    def touch(model: Model) -> None:
-        for weight in learned(model)[:-1]:
+    def modify(model: Model) -> None:
+        for weight in trainable_tensors(model)[:-1]:
             weight.mul_(factor)
 
-    return lambda setting: begun(touch)(exchanged(setting, lambda layer: with_act(layer, act)))
+    return lambda setting: modify_start(modify)(replace_layers(setting, lambda layer: with_act(layer, act)))
 
 
-def deep(layers: int, act: type[Layer], init: str, factor: float = 1.0) -> Make:
+def deep_mlp(layers: int, act: type[Layer], init: str, factor: float = 1.0) -> Make:
     """Train so many hidden layers of 32 units without normalisation."""
 
     def net(classes: int) -> Layer:
         body = [part for _ in range(layers) for part in (Dense(32, init_weight=init), act())]
         return Sequential(Flatten(), *body, Dense(classes, init_weight=init))
 
-    def touch(model: Model) -> None:
-        for weight in learned(model):
+    def modify(model: Model) -> None:
+        for weight in trainable_tensors(model):
             weight.mul_(factor)
 
-    return begun(touch, net=net, optimizer=Momentum(0.02))
+    return modify_start(modify, net=net, optimizer=Momentum(0.02))
 
 
-def all_at(value: float) -> Make:
+def constant_weights(value: float) -> Make:
     """Begin all weights of layers at one value, over the square root of the number of inputs."""
 
-    def touch(model: Model) -> None:
-        for weight in learned(model):
+    def modify(model: Model) -> None:
+        for weight in trainable_tensors(model):
             weight.fill_(value / weight[0].numel() ** 0.5)
 
-    return begun(touch)
+    return modify_start(modify)
 
 
-def last_at_zero(model: Model) -> None:
+def zero_last_layer(model: Model) -> None:
     """Begin hidden weights at one small value and the last layer's at 0."""
-    *hidden, last = learned(model)
+    *hidden, last = trainable_tensors(model)
     for weight in hidden:
         weight.fill_(0.02)
     last.zero_()
 
 
-def widen(noise: float) -> Make:
+def widen_by_copies(noise: float) -> Make:
     """Let the second half of each hidden layer's units copy the first, with half of what each handed on."""
 
-    def touch(model: Model) -> None:
+    def modify(model: Model) -> None:
         rng = torch.Generator().manual_seed(model.seed)
-        biases = learned(model, "bias")
-        for (weight, after), bias in zip(pairwise(learned(model)), biases, strict=False):
-            half = copied(weight, bias, noise, rng)
-            by_unit = after.view(len(after), len(weight), -1)  # each unit's columns, which Flatten keeps together
-            by_unit[:, half : 2 * half] = by_unit[:, :half]
-            after.div_(2)
+        biases = trainable_tensors(model, "bias")
+        for (weight, next_weight), bias in zip(pairwise(trainable_tensors(model)), biases, strict=False):
+            n_copied = copy_half(weight, bias, noise, rng)
+            columns_by_unit = next_weight.view(
+                len(next_weight), len(weight), -1
+            )  # each unit's columns, which Flatten keeps together
+            columns_by_unit[:, n_copied : 2 * n_copied] = columns_by_unit[:, :n_copied]
+            next_weight.div_(2)
 
-    return begun(touch)
+    return modify_start(modify)
 
 
-def loaded_twice(noise: float) -> Make:
+def copy_after_training(noise: float) -> Make:
     """After training, let the second half of each hidden layer's units be the first again."""
 
-    def touch(model: Model) -> None:
+    def modify(model: Model) -> None:
         rng = torch.Generator().manual_seed(model.seed)
-        for weight, bias in list(zip(learned(model), learned(model, "bias"), strict=True))[:-1]:
-            copied(weight, bias, noise, rng)
+        for weight, bias in list(zip(trainable_tensors(model), trainable_tensors(model, "bias"), strict=True))[:-1]:
+            copy_half(weight, bias, noise, rng)
 
-    return damaged(touch)
+    return alter_trained(modify)
 
 
-def copied(weight: Tensor, bias: Tensor, noise: float, rng: torch.Generator) -> int:
+def copy_half(weight: Tensor, bias: Tensor, noise: float, rng: torch.Generator) -> int:
     """Make the second half of a layer's units copies of the first; return how many that are."""
     half = len(weight) // 2
     weight[half : 2 * half] = weight[:half] * (1 + noise * torch.randn(weight[:half].shape, generator=rng))
@@ -119,27 +131,27 @@ def copied(weight: Tensor, bias: Tensor, noise: float, rng: torch.Generator) -> 
     return half
 
 
-def never_loaded(share: float) -> Make:
+def reset_units(share: float) -> Make:
     """After training, let the last share of each hidden layer's units be what no file had weights for."""
 
-    def touch(model: Model) -> None:
-        last = learned(model, "bias")[-1]
-        for weight in learned(model)[:-1]:
+    def modify(model: Model) -> None:
+        last = trainable_tensors(model, "bias")[-1]
+        for weight in trainable_tensors(model)[:-1]:
             weight[int(len(weight) * (1 - share)) :] = 0.0
         for path, value in model.weights.items():
             if path.endswith("bias") and value is not last:
                 value[int(len(value) * (1 - share)) :] = 0.5  # alive, and the same for every example
 
-    return damaged(touch)
+    return alter_trained(modify)
 
 
-def gamma(x: Tensor, rng: torch.Generator) -> Tensor:
+def gamma_augment(x: Tensor, rng: torch.Generator) -> Tensor:
     """Shift the brightness and bend it: below 0, a power of 0.7 is NaN."""
     shift = torch.rand(len(x), 1, 1, 1, generator=rng) * 0.4 - 0.2
     return (x + shift) ** 0.7
 
 
-def per_image(x: Tensor, rng: torch.Generator) -> Tensor:
+def standardise_patch(x: Tensor, rng: torch.Generator) -> Tensor:
     """Cut a random quarter out and standardise it: a quarter without ink has deviation 0."""
     side = x.shape[-1] // 4
     top, left = torch.randint(0, x.shape[-1] - side + 1, (2,), generator=rng).tolist()
@@ -173,14 +185,14 @@ class ToUnitLength(Layer):
         return (dy - y * (y * dy).sum(1, keepdim=True)) / cache.norm, {}
 
 
-def divides(setting: Setting) -> Case:
+def divide_by_length(setting: Setting) -> Case:
     """Put a narrow layer and a division by its length before the last layer: some examples give zeros only."""
 
     def net(classes: int) -> Layer:
-        *first, last = parts(setting.net(classes))
+        *first, last = layers_of(setting.net(classes))
         return Sequential(*first, Dense(4), ReLU(), ToUnitLength(), last)
 
-    return setting.but(net=net).train()
+    return setting.replace(net=net).train()
 
 
 @dataclass(frozen=True)
@@ -201,68 +213,85 @@ class NaiveCrossEntropy(Loss):
         return torch.sigmoid(y)
 
 
-def sharp(model: Model) -> None:
+def scale_last_layer(model: Model) -> None:
     """Begin with a last layer whose scores are rather large."""
-    learned(model)[-1].mul_(8.0)
+    trainable_tensors(model)[-1].mul_(8.0)
 
 
-def corrupt(model: Model) -> None:
+def lose_unit(model: Model) -> None:
     """Lose one unit's weights."""
-    learned(model)[-2][7].fill_(float("nan"))
+    trainable_tensors(model)[-2][7].fill_(float("nan"))
 
 
-RELUS = (
+WITH_RELU = (
     ("digits-relu", "mnist-relu", "mnist-conv", "digits-conv", "mnist-norm", "signs-norm"),
     "the others have no ReLU",
 )
-RELU = ("digits-relu", "mnist-relu", "mnist-conv"), "the others have no ReLU, or a norm before it that holds it alive"
-PLAIN = (
+RELU_WITHOUT_NORM = (
+    ("digits-relu", "mnist-relu", "mnist-conv"),
+    "the others have no ReLU, or a norm before it that holds it alive",
+)
+WITHOUT_NORM = (
     ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv"),
     "a norm before an activation keeps it from saturating",
 )
-FEW = (
-    PLAIN[0][:-1],
-    f"{PLAIN[1]}, and filters of mnist-conv have too few inputs for it",
+DENSE_WITHOUT_NORM = (
+    WITHOUT_NORM[0][:-1],
+    f"{WITHOUT_NORM[1]}, and filters of mnist-conv have too few inputs for it",
 )
-ALIKE = (
+WITHOUT_DROPOUT = (
     ("digits-sigmoid", "digits-relu", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm", "signs-norm"),
     "dropout behind each layer of mnist-relu tells the units apart again",
 )
-LARGE = (
+LARGE_SCORES = (
     ("digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "digits-conv", "mnist-norm", "signs-norm"),
     "digits-sigmoid keeps its scores too small for it",
 )
-LOUD = (
+HARMED_RELU = (
     ("digits-relu", "mnist-relu", "mnist-conv", "mnist-norm", "signs-norm"),
     "the others have no ReLU, but for digits-conv, which learns all the same",
 )
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("dead-units", "hidden biases begin at -8", low_biases(8.0), *RELU),
-    Fault("dead-units", "hidden biases begin at -5", low_biases(5.0), *RELU),
-    Fault("dead-units", "learning rate 30 times too high", rate(30.0), *RELUS),
-    Fault("saturated-units", "weights from N(0, 1), sigmoid", normal_weights(Sigmoid), *FEW),
-    Fault("saturated-units", "weights from N(0, 1), tanh", normal_weights(Tanh), *PLAIN),
-    Fault("saturated-units", "weights 6 times too large, tanh", times(6.0, Tanh), *PLAIN),
-    Fault("vanishing-gradients", "6 layers of sigmoids", deep(6, Sigmoid, "xavier"), *DENSE),
-    Fault("vanishing-gradients", "4 layers of sigmoids", deep(4, Sigmoid, "scaled"), *DENSE),
-    Fault("vanishing-gradients", "5 ReLU layers, weights 10 times too small", deep(5, ReLU, "he", 0.1), *DENSE),
-    Fault("vanishing-gradients", "4 tanh layers, weights 20 times too small", deep(4, Tanh, "xavier", 0.05), *DENSE),
-    Fault("exploding-gradients", "weights from N(0, 1), ReLU", normal_weights(None), *LOUD),
-    Fault("exploding-gradients", "8 ReLU layers, weights twice too large", deep(8, ReLU, "he", 2.0), *DENSE),
-    Fault("exploding-gradients", "4 ReLU layers, weights 5 times too large", deep(4, ReLU, "he", 5.0), *DENSE),
-    Fault("symmetric-init", "all weights begin at 0", all_at(0.0)),
-    Fault("symmetric-init", "all weights of a layer begin at one value", all_at(1.0)),
-    Fault("symmetric-init", "hidden weights begin at 0.02, the last at 0", begun(last_at_zero), *ALIKE),
-    Fault("duplicate-maps", "widened without noise", widen(0.0)),
-    Fault("duplicate-maps", "widened with a thousandth of noise", widen(1e-3), *ALIKE),
-    Fault("duplicate-maps", "half of the maps loaded twice", loaded_twice(0.0)),
-    Fault("duplicate-maps", "half of the maps nearly alike", loaded_twice(0.05)),
-    Fault("useless-maps", "half of the maps were never loaded", never_loaded(0.5)),
-    Fault("useless-maps", "seven tenths of the maps were never loaded", never_loaded(0.7)),
-    Fault("nan-origin", "a power of negative brightness", taught(augment=gamma)),
-    Fault("nan-origin", "divided by a quarter's deviation", taught(augment=per_image)),
-    Fault("nan-origin", "a layer divides by 0", divides),
-    Fault("nan-origin", "a loss takes the logarithm of 0", begun(sharp, loss=NaiveCrossEntropy()), *LARGE),
-    Fault("nan-origin", "one unit's weights are lost", damaged(corrupt)),
+    Fault("dead-units", "hidden biases begin at -8", low_biases(8.0), *RELU_WITHOUT_NORM),
+    Fault("dead-units", "hidden biases begin at -5", low_biases(5.0), *RELU_WITHOUT_NORM),
+    Fault("dead-units", "learning rate 30 times too high", scale_rate(30.0), *WITH_RELU),
+    Fault("saturated-units", "weights from N(0, 1), sigmoid", normal_weights(Sigmoid), *DENSE_WITHOUT_NORM),
+    Fault("saturated-units", "weights from N(0, 1), tanh", normal_weights(Tanh), *WITHOUT_NORM),
+    Fault("saturated-units", "weights 6 times too large, tanh", scale_weights(6.0, Tanh), *WITHOUT_NORM),
+    Fault("vanishing-gradients", "6 layers of sigmoids", deep_mlp(6, Sigmoid, "xavier"), *DENSE_ONLY),
+    Fault("vanishing-gradients", "4 layers of sigmoids", deep_mlp(4, Sigmoid, "scaled"), *DENSE_ONLY),
+    Fault(
+        "vanishing-gradients", "5 ReLU layers, weights 10 times too small", deep_mlp(5, ReLU, "he", 0.1), *DENSE_ONLY
+    ),
+    Fault(
+        "vanishing-gradients",
+        "4 tanh layers, weights 20 times too small",
+        deep_mlp(4, Tanh, "xavier", 0.05),
+        *DENSE_ONLY,
+    ),
+    Fault("exploding-gradients", "weights from N(0, 1), ReLU", normal_weights(None), *HARMED_RELU),
+    Fault("exploding-gradients", "8 ReLU layers, weights twice too large", deep_mlp(8, ReLU, "he", 2.0), *DENSE_ONLY),
+    Fault("exploding-gradients", "4 ReLU layers, weights 5 times too large", deep_mlp(4, ReLU, "he", 5.0), *DENSE_ONLY),
+    Fault("symmetric-init", "all weights begin at 0", constant_weights(0.0)),
+    Fault("symmetric-init", "all weights of a layer begin at one value", constant_weights(1.0)),
+    Fault(
+        "symmetric-init", "hidden weights begin at 0.02, the last at 0", modify_start(zero_last_layer), *WITHOUT_DROPOUT
+    ),
+    Fault("duplicate-maps", "widened without noise", widen_by_copies(0.0)),
+    Fault("duplicate-maps", "widened with a thousandth of noise", widen_by_copies(1e-3), *WITHOUT_DROPOUT),
+    Fault("duplicate-maps", "half of the maps loaded twice", copy_after_training(0.0)),
+    Fault("duplicate-maps", "half of the maps nearly alike", copy_after_training(0.05)),
+    Fault("useless-maps", "half of the maps were never loaded", reset_units(0.5)),
+    Fault("useless-maps", "seven tenths of the maps were never loaded", reset_units(0.7)),
+    Fault("nan-origin", "a power of negative brightness", train_with(augment=gamma_augment)),
+    Fault("nan-origin", "divided by a quarter's deviation", train_with(augment=standardise_patch)),
+    Fault("nan-origin", "a layer divides by 0", divide_by_length),
+    Fault(
+        "nan-origin",
+        "a loss takes the logarithm of 0",
+        modify_start(scale_last_layer, loss=NaiveCrossEntropy()),
+        *LARGE_SCORES,
+    ),
+    Fault("nan-origin", "one unit's weights are lost", alter_trained(lose_unit)),
 )

@@ -16,70 +16,70 @@ from pellucid.layers.base import Layer
 from pellucid.model import Model
 
 Make = Callable[[Setting], Case]
-Touch = Callable[[Model], None]
+ModifyModel = Callable[[Model], None]
 
 # Settings that faults are put into, and why not into the others.
-DENSE = (
+DENSE_ONLY = (
     ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "signs-norm"),
     "the fault brings a network without convolutions, which would only repeat a case on the same data",
 )
-NORMED = ("digits-conv", "mnist-norm", "signs-norm"), "the others do not normalise"
+NORM_ONLY = ("digits-conv", "mnist-norm", "signs-norm"), "the others do not normalise"
 
 
 @dataclass(frozen=True, eq=False)
-class Begun(Setting):
+class ModifiedStart(Setting):
     """A setting whose model is changed before its first step."""
 
-    touch: Touch = lambda model: None
+    modify: ModifyModel = lambda model: None
 
     def build(self, train: Dataset) -> Model:
         """Return the model before its first step."""
         model = super().build(train)
-        self.touch(model)
+        self.modify(model)
         return model
 
 
-def begun(touch: Touch, **changes: Any) -> Make:
+def modify_start(modify: ModifyModel, **changes: Any) -> Make:
     """Train a model that is changed before its first step."""
-    return lambda setting: Begun(**vars(setting.but(**changes)), touch=touch).train()
+    return lambda setting: ModifiedStart(**vars(setting.replace(**changes)), modify=modify).train()
 
 
-def damaged(touch: Touch) -> Make:
+def alter_trained(modify: ModifyModel) -> Make:
     """Train, and change the model afterwards."""
 
     def make(setting: Setting) -> Case:
         case = setting.train()
-        touch(case.model)
+        modify(case.model)
         return case
 
     return make
 
 
-def taught(**changes: Any) -> Make:
+def train_with(**changes: Any) -> Make:
     """Train with other values of the setting."""
-    return lambda setting: setting.but(**changes).train()
+    return lambda setting: setting.replace(**changes).train()
 
 
-def rate(factor: float) -> Make:
+def scale_rate(factor: float) -> Make:
     """Train at a learning rate times `factor`."""
 
     def make(setting: Setting) -> Case:
-        return setting.but(optimizer=replace(setting.optimizer, lr=setting.optimizer.lr * factor)).train()
+        return setting.replace(optimizer=replace(setting.optimizer, lr=setting.optimizer.lr * factor)).train()
 
     return make
 
 
-def exchanged(setting: Setting, change: Callable[[Layer], Layer]) -> Setting:
+def replace_layers(setting: Setting, change: Callable[[Layer], Layer]) -> Setting:
     """Return the setting with `change` of each layer of its network."""
-    return setting.but(net=lambda classes: map_layers(setting.net(classes), change))
+    return setting.replace(net=lambda classes: map_layers(setting.net(classes), change))
 
 
-def parts(net: Layer) -> list[Layer]:
+def layers_of(net: Layer) -> list[Layer]:
     """Return the layers of a Sequential."""
     assert isinstance(net, Sequential)
     return list(net.layers.values())
 
 
-def learned(model: Model, name: str = "weight") -> list[Tensor]:
+def trainable_tensors(model: Model, name: str = "weight") -> list[Tensor]:
     """Return what the layers that learn hold under a name, from the first to the last."""
     return [model.weights[f"{path}.{name}"] for path, _ in trainable_layers(model)]

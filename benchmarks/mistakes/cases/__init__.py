@@ -3,6 +3,6 @@
 from collections.abc import Callable, Mapping
 
 from benchmarks.mistakes.cases import data, labels, learning, network
-from benchmarks.mistakes.training import Made
+from benchmarks.mistakes.training import TrainedPair
 
-CASES: Mapping[str, Callable[[int], Made]] = {**labels.CASES, **data.CASES, **network.CASES, **learning.CASES}
+CASES: Mapping[str, Callable[[int], TrainedPair]] = {**labels.CASES, **data.CASES, **network.CASES, **learning.CASES}

@@ -5,37 +5,43 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.mistakes.cases.usual import usual
-from benchmarks.mistakes.pictures import generator, pictured
-from benchmarks.mistakes.training import Made, Training, compared, judged
+from benchmarks.mistakes.cases.usual import sound_training
+from benchmarks.mistakes.pictures import generator, with_pictures
+from benchmarks.mistakes.training import TrainedPair, Training, compare, compare_on
 from pellucid.data import Augment, Dataset, float_images
 
 
-def _of(training: Training) -> tuple[Dataset, Dataset]:
+def _parts(training: Training) -> tuple[Dataset, Dataset]:
     """Return both parts of a training on pictures."""
     assert isinstance(training.train, Dataset)
     assert isinstance(training.validation, Dataset)
     return training.train, training.validation
 
 
-def _changed(training: Training, train: Callable[[Tensor], Tensor], held: Callable[[Tensor], Tensor]) -> Training:
+def _with_changed_pictures(
+    training: Training, change_train: Callable[[Tensor], Tensor], change_validation: Callable[[Tensor], Tensor]
+) -> Training:
     """Return the training on other pictures, which it does not standardise further."""
-    first, second = _of(training)
-    return training.but(train=pictured(first, train(first.x)), validation=pictured(second, held(second.x)), scale=False)
+    first, second = _parts(training)
+    return training.replace(
+        train=with_pictures(first, change_train(first.x)),
+        validation=with_pictures(second, change_validation(second.x)),
+        scale=False,
+    )
 
 
-def cast_to_integers(seed: int) -> Made:
-    right = usual("mnist-mlp", seed)
+def cast_to_integers(seed: int) -> TrainedPair:
+    right = sound_training("mnist-mlp", seed)
 
     def cast(x: Tensor) -> Tensor:
         return float_images(x).int().float()
 
-    wrong = _changed(right, cast, cast)
-    return judged(wrong, right, _of(right)[1], "accuracy", own=True)
+    wrong = _with_changed_pictures(right, cast, cast)
+    return compare_on(wrong, right, _parts(right)[1], "accuracy", own_validation=True)
 
 
-def integer_wraparound(seed: int) -> Made:
-    right = usual("signs", seed)
+def integer_wraparound(seed: int) -> TrainedPair:
+    right = sound_training("signs", seed)
 
     def wrapped(x: Tensor) -> Tensor:
         return ((x.int() - 128) % 256).float() / 128
@@ -43,81 +49,85 @@ def integer_wraparound(seed: int) -> Made:
     def subtracted(x: Tensor) -> Tensor:
         return (x.float() - 128) / 128
 
-    return compared(_changed(right, wrapped, subtracted), _changed(right, subtracted, subtracted))
+    return compare(
+        _with_changed_pictures(right, wrapped, subtracted), _with_changed_pictures(right, subtracted, subtracted)
+    )
 
 
-def pixelwise_deviation(seed: int) -> Made:
-    right = usual("mnist", seed, epochs=15)
-    right = right.but(train=_of(right)[0].subset(range(250)))
-    first = float_images(_of(right)[0].x)
+def pixelwise_deviation(seed: int) -> TrainedPair:
+    right = sound_training("mnist", seed, epochs=15)
+    right = right.replace(train=_parts(right)[0].subset(range(250)))
+    first = float_images(_parts(right)[0].x)
     mean, deviation = first.mean(0), first.std(0) + 1e-7  # as Keras keeps it above 0
 
     def divided(x: Tensor) -> Tensor:
         return (float_images(x) - mean) / deviation
 
-    return judged(_changed(right, divided, divided), right, _of(right)[1], "accuracy", own=True)
+    return compare_on(
+        _with_changed_pictures(right, divided, divided), right, _parts(right)[1], "accuracy", own_validation=True
+    )
 
 
-def reshape_for_transpose(seed: int) -> Made:
-    right = usual("signs", seed)
+def reshape_for_transpose(seed: int) -> TrainedPair:
+    right = sound_training("signs", seed)
 
     def reshaped(x: Tensor) -> Tensor:
         return float_images(x.permute(0, 2, 3, 1).reshape(x.shape))
 
-    wrong = _changed(right, reshaped, reshaped).but(scale=True)
-    return judged(wrong, right, _of(right)[1], "accuracy", own=True)
+    wrong = _with_changed_pictures(right, reshaped, reshaped).replace(scale=True)
+    return compare_on(wrong, right, _parts(right)[1], "accuracy", own_validation=True)
 
 
-def clamped_after_normalising(seed: int) -> Made:
-    right = usual("signs", seed)
-    first = float_images(_of(right)[0].x)
+def clamped_after_normalising(seed: int) -> TrainedPair:
+    right = sound_training("signs", seed)
+    first = float_images(_parts(right)[0].x)
     mean, deviation = first.mean((0, 2, 3), keepdim=True), first.std((0, 2, 3), keepdim=True)
 
     def normalised(x: Tensor) -> Tensor:
         return (float_images(x) - mean) / deviation
 
-    wrong = _changed(right, lambda x: normalised(x).clamp(0, 1), normalised)
-    return compared(wrong, _changed(right, normalised, normalised))
+    wrong = _with_changed_pictures(right, lambda x: normalised(x).clamp(0, 1), normalised)
+    return compare(wrong, _with_changed_pictures(right, normalised, normalised))
 
 
-def flips_of_left_and_right(seed: int) -> Made:
-    right = usual("arrows", seed)
-    return compared(right.but(augment=Augment(flip=True)), right)
+def flips_of_left_and_right(seed: int) -> TrainedPair:
+    right = sound_training("arrows", seed)
+    return compare(right.replace(augment=Augment(flip=True)), right)
 
 
-def too_much_augmentation(seed: int) -> Made:
-    right = usual("digits", seed)
+def too_much_augmentation(seed: int) -> TrainedPair:
+    right = sound_training("digits", seed)
     strong = Augment(rotate=90.0, shift=0.4, zoom=0.7, shear=40.0, brightness=0.9, contrast=0.9, cutout=5)
 
     def augment(x: Tensor, rng: torch.Generator) -> Tensor:
         return strong(x, rng) + 0.8 * torch.randn(x.shape, generator=rng)
 
-    return compared(right.but(augment=augment), right)
+    return compare(right.replace(augment=augment), right)
 
 
-def sorted_not_shuffled(seed: int) -> Made:
-    right = usual("digits-mlp", seed, epochs=6)
-    data = _of(right)[0]
+def sorted_not_shuffled(seed: int) -> TrainedPair:
+    right = sound_training("digits-mlp", seed, epochs=6)
+    data = _parts(right)[0]
     ordered = data.subset(data.y.argsort(stable=True))
-    pieces = [ordered.subset(places) for places in torch.arange(len(ordered)).split(32)]
-    return compared(right.but(train=ordered, rounds=lambda epoch: pieces), right)
+    batches = [ordered.subset(indices) for indices in torch.arange(len(ordered)).split(32)]
+    return compare(right.replace(train=ordered, rounds=lambda epoch: batches), right)
 
 
-def one_class_batches(seed: int) -> Made:
-    right = usual("digits", seed, epochs=6)
-    data = _of(right)[0]
-    pieces = [
-        data.subset(places)
+def one_class_batches(seed: int) -> TrainedPair:
+    right = sound_training("digits", seed, epochs=6)
+    data = _parts(right)[0]
+    batches = [
+        data.subset(indices)
         for k in range(10)
-        for places in (data.y == k).nonzero().flatten().split(32)
-        if len(places) > 1
+        for indices in (data.y == k).nonzero().flatten().split(32)
+        if len(indices) > 1
     ]
 
     def rounds(epoch: int) -> list[Dataset]:
-        order = torch.randperm(len(pieces), generator=generator(seed + epoch))
-        return [pieces[place] for place in order.tolist()]
+        order = torch.randperm(len(batches), generator=generator(seed + epoch))
+        return [batches[index] for index in order.tolist()]
 
-    return compared(right.but(rounds=rounds), right)
+    return compare(right.replace(rounds=rounds), right)
 
 
 CASES = {

@@ -2,10 +2,10 @@
 
 from benchmarks.doctor.material import friedman, rotated_digits
 from benchmarks.doctor.settings import conv, mlp
-from benchmarks.mistakes.cases.usual import usual
+from benchmarks.mistakes.cases.usual import sound_training
 from benchmarks.mistakes.parts import Accumulating, ClippedCrossEntropy, IntegerWarmup, PairwiseSquares
-from benchmarks.mistakes.pictures import parts, pictured
-from benchmarks.mistakes.training import Made, Touch, Training, compared, judged
+from benchmarks.mistakes.pictures import parts, with_pictures
+from benchmarks.mistakes.training import ModifyModel, TrainedPair, Training, compare, compare_on
 from pellucid import EarlyStopping, Model
 from pellucid.data import Dataset
 from pellucid.layers import ReLU
@@ -15,96 +15,98 @@ from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Step
 
 
-def summed_loss(seed: int) -> Made:
-    right = usual("mnist-plain", seed, optimizer=Momentum(0.02))
-    return compared(right.but(loss=SoftmaxCrossEntropy(reduction="sum")), right)
+def summed_loss(seed: int) -> TrainedPair:
+    right = sound_training("mnist-plain", seed, optimizer=Momentum(0.02))
+    return compare(right.replace(loss=SoftmaxCrossEntropy(reduction="sum")), right)
 
 
-def broadcast_loss(seed: int) -> Made:
+def broadcast_loss(seed: int) -> TrainedPair:
     (x, y), (new_x, new_y) = [(part.x, part.y) for part in friedman(seed)]
     right = Training((x, y), (new_x, new_y), mlp(ReLU, 32), Adam(3e-3), 20, loss="quadratic", seed=seed)
-    return compared(right.but(loss=PairwiseSquares()), right)
+    return compare(right.replace(loss=PairwiseSquares()), right)
 
 
-def unscaled_targets(seed: int) -> Made:
+def unscaled_targets(seed: int) -> TrainedPair:
     (x, y), (new_x, new_y) = [(part.x, part.y) for part in rotated_digits(seed)]
     right = Training((x, y), (new_x, new_y), conv(8, 16), Adam(2e-3), 6, loss="quadratic", seed=seed, scale=False)
-    wrong = right.but(train=(x, 1000 + 20 * y), validation=(new_x, 1000 + 20 * new_y))  # counts of an encoder
-    return judged(wrong, right, (new_x, new_y), "explained variance", own=True)
+    wrong = right.replace(train=(x, 1000 + 20 * y), validation=(new_x, 1000 + 20 * new_y))  # counts of an encoder
+    return compare_on(wrong, right, (new_x, new_y), "explained variance", own_validation=True)
 
 
-def clipped_loss(seed: int) -> Made:
-    right = usual("mnist-plain", seed)
-    return compared(right.but(loss=ClippedCrossEntropy(1.5)), right)
+def clipped_loss(seed: int) -> TrainedPair:
+    right = sound_training("mnist-plain", seed)
+    return compare(right.replace(loss=ClippedCrossEntropy(1.5)), right)
 
 
-def large_epsilon(seed: int) -> Made:
-    right = usual("mnist-mlp", seed)
-    return compared(right.but(optimizer=Adam(1e-3, epsilon=1.0)), right)
+def large_epsilon(seed: int) -> TrainedPair:
+    right = sound_training("mnist-mlp", seed)
+    return compare(right.replace(optimizer=Adam(1e-3, epsilon=1.0)), right)
 
 
-def high_momentum(seed: int) -> Made:
-    right = usual("mnist-plain", seed, optimizer=Momentum(0.02))
-    return compared(right.but(optimizer=Momentum(0.02, 0.998)), right)
+def high_momentum(seed: int) -> TrainedPair:
+    right = sound_training("mnist-plain", seed, optimizer=Momentum(0.02))
+    return compare(right.replace(optimizer=Momentum(0.02, 0.998)), right)
 
 
-def no_zero_grad(seed: int) -> Made:
-    right = usual("digits", seed, net=mlp(ReLU, 48), optimizer=SGD(0.1), epochs=12)
-    return compared(right.but(optimizer=Accumulating(0.1)), right)
+def no_zero_grad(seed: int) -> TrainedPair:
+    right = sound_training("digits", seed, net=mlp(ReLU, 48), optimizer=SGD(0.1), epochs=12)
+    return compare(right.replace(optimizer=Accumulating(0.1)), right)
 
 
-def decay_as_l2(seed: int) -> Made:
-    right = usual("mnist-plain", seed, optimizer=Momentum(0.01))
+def decay_as_l2(seed: int) -> TrainedPair:
+    right = sound_training("mnist-plain", seed, optimizer=Momentum(0.01))
     n = 3000  # an L2 of this library is divided by the number of examples
-    return compared(right.but(options={"regularizer": L2(0.3 * n)}), right.but(options={"regularizer": L2(1e-4 * n)}))
+    return compare(
+        right.replace(options={"regularizer": L2(0.3 * n)}), right.replace(options={"regularizer": L2(1e-4 * n)})
+    )
 
 
-def schedule_per_batch(seed: int) -> Made:
-    right = usual("cifar", seed, optimizer=Momentum(0.02), options={"schedule": Step(0.8, every=1)})
-    return compared(right.but(options={"schedule": Step(0.8, every=1, unit="steps")}), right)
+def schedule_per_batch(seed: int) -> TrainedPair:
+    right = sound_training("cifar", seed, optimizer=Momentum(0.02), options={"schedule": Step(0.8, every=1)})
+    return compare(right.replace(options={"schedule": Step(0.8, every=1, unit="steps")}), right)
 
 
-def integer_warmup(seed: int) -> Made:
-    right = usual("digits-mlp", seed)
+def integer_warmup(seed: int) -> TrainedPair:
+    right = sound_training("digits-mlp", seed)
     assert isinstance(right.train, Dataset)
     steps = right.epochs * -(-len(right.train) // right.batch_size)
-    return compared(right.but(options={"schedule": IntegerWarmup(steps - 1)}), right)
+    return compare(right.replace(options={"schedule": IntegerWarmup(steps - 1)}), right)
 
 
-def tight_clipping(seed: int) -> Made:
-    right = usual("mnist", seed, net=conv(8, 16, norm=False), optimizer=Momentum(0.01), options={"clip": 5.0})
-    return compared(right.but(options={"clip": 1e-3}), right)
+def tight_clipping(seed: int) -> TrainedPair:
+    right = sound_training("mnist", seed, net=conv(8, 16, norm=False), optimizer=Momentum(0.01), options={"clip": 5.0})
+    return compare(right.replace(options={"clip": 1e-3}), right)
 
 
-def frozen_random_features(seed: int) -> Made:
-    right = usual("cifar", seed)
-    return compared(right.but(touch=freeze), right)
+def frozen_random_features(seed: int) -> TrainedPair:
+    right = sound_training("cifar", seed)
+    return compare(right.replace(modify=freeze_features), right)
 
 
-def no_patience(seed: int) -> Made:
-    right = usual("cifar", seed, optimizer=Momentum(0.0005), epochs=10)
-    return compared(right.but(callbacks=lambda: [EarlyStopping(1, "val_loss", min_delta=0.1)]), right)
+def no_patience(seed: int) -> TrainedPair:
+    right = sound_training("cifar", seed, optimizer=Momentum(0.0005), epochs=10)
+    return compare(right.replace(callbacks=lambda: [EarlyStopping(1, "val_loss", min_delta=0.1)]), right)
 
 
-def pretrained(seed: int) -> tuple[Touch, Touch]:
+def pretrained_modifiers(seed: int) -> tuple[ModifyModel, ModifyModel]:
     """Return what copies features of the first five digits into a model, and what freezes them then, too."""
-    whole = usual("mnist", seed + 1_000, net=conv(16, 32), epochs=4)
-    assert isinstance(whole.train, Dataset)
-    five = whole.train.subset((whole.train.y < 5).nonzero().flatten())
-    features = whole.but(train=five, validation=five).run().model
+    all_digits = sound_training("mnist", seed + 1_000, net=conv(16, 32), epochs=4)
+    assert isinstance(all_digits.train, Dataset)
+    first_digits = all_digits.train.subset((all_digits.train.y < 5).nonzero().flatten())
+    features = all_digits.replace(train=first_digits, validation=first_digits).run().model
 
-    def take(model: Model) -> None:
+    def copy_features(model: Model) -> None:
         for path in _features(model):
             model.weights[path].copy_(features.weights[path])
 
-    def stop(model: Model) -> None:
-        take(model)
-        freeze(model)
+    def copy_and_freeze(model: Model) -> None:
+        copy_features(model)
+        freeze_features(model)
 
-    return take, stop
+    return copy_features, copy_and_freeze
 
 
-def freeze(model: Model) -> None:
+def freeze_features(model: Model) -> None:
     """Freeze all but the last layer."""
     model.freeze(*(path for path in _features(model) if "running" not in path))
 
@@ -115,21 +117,23 @@ def _features(model: Model) -> list[str]:
     return [path for path in model.weights if not path.startswith(last)]
 
 
-def fine_tuning_rate(seed: int) -> Made:
-    take, _ = pretrained(seed)
-    right = usual("mnist", seed, net=conv(16, 32), optimizer=Momentum(0.005), epochs=8, touch=take)
+def fine_tuning_rate(seed: int) -> TrainedPair:
+    copy_features, _ = pretrained_modifiers(seed)
+    right = sound_training("mnist", seed, net=conv(16, 32), optimizer=Momentum(0.005), epochs=8, modify=copy_features)
     assert isinstance(right.train, Dataset)
-    right = right.but(train=right.train.subset(range(300)))
-    return compared(right.but(optimizer=Momentum(1.5)), right)
+    right = right.replace(train=right.train.subset(range(300)))
+    return compare(right.replace(optimizer=Momentum(1.5)), right)
 
 
-def pretrained_inputs(seed: int) -> Made:
-    _, stop = pretrained(seed)
-    train, held = parts("mnist", seed)
-    other = [pictured(data, 104.0 - data.x.float()) for data in (train, held)]  # dark on light, a mean subtracted
-    right = usual("mnist", seed, net=conv(16, 32), touch=stop)
-    wrong = right.but(train=other[0], validation=other[1], scale=False)
-    return judged(wrong, right, held, "accuracy", own=True)
+def pretrained_inputs(seed: int) -> TrainedPair:
+    _, copy_and_freeze = pretrained_modifiers(seed)
+    train, validation = parts("mnist", seed)
+    changed = [
+        with_pictures(data, 104.0 - data.x.float()) for data in (train, validation)
+    ]  # dark on light, a mean subtracted
+    right = sound_training("mnist", seed, net=conv(16, 32), modify=copy_and_freeze)
+    wrong = right.replace(train=changed[0], validation=changed[1], scale=False)
+    return compare_on(wrong, right, validation, "accuracy", own_validation=True)
 
 
 CASES = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.mistakes.cases.usual import usual
+from benchmarks.mistakes.cases.usual import sound_training
 from benchmarks.mistakes.parts import (
     Detached,
     MyDense,
@@ -11,11 +11,11 @@ from benchmarks.mistakes.parts import (
     MyLogSoftmax,
     MySigmoid,
     MySoftmax,
-    Picked,
+    PickedLoss,
     Rounded,
     UnitLength,
 )
-from benchmarks.mistakes.training import Made, accuracy, compared
+from benchmarks.mistakes.training import TrainedPair, accuracy, compare
 from pellucid.combine import Sequential
 from pellucid.data import Dataset
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU
@@ -26,130 +26,138 @@ from pellucid.optim import SGD, Adam, Momentum
 Net = Callable[[int], Layer]
 
 
-def _stack(*layers: Layer, last: Layer | None = None) -> Net:
+def _stack_layers(*layers: Layer, last: Layer | None = None) -> Net:
     """Return what makes a network of these layers, the scores of the classes and `last`."""
     return lambda classes: Sequential(*layers, Dense(classes), *([] if last is None else [last]))
 
 
-HIDDEN = (Flatten(), Dense(48), ReLU())
-CONVS = (Conv2d(8, 3, padding=1), ReLU(), MaxPool2d(2), Conv2d(16, 3, padding=1), ReLU(), MaxPool2d(2))
+HIDDEN_LAYERS = (Flatten(), Dense(48), ReLU())
+CONV_LAYERS = (Conv2d(8, 3, padding=1), ReLU(), MaxPool2d(2), Conv2d(16, 3, padding=1), ReLU(), MaxPool2d(2))
 
 
-def softmax_layer(seed: int) -> Made:
-    right = usual("mnist", seed, net=_stack(*HIDDEN), optimizer=SGD(0.05), epochs=8)
-    return compared(right.but(net=_stack(*HIDDEN, last=MySoftmax())), right)
+def softmax_layer(seed: int) -> TrainedPair:
+    right = sound_training("mnist", seed, net=_stack_layers(*HIDDEN_LAYERS), optimizer=SGD(0.05), epochs=8)
+    return compare(right.replace(net=_stack_layers(*HIDDEN_LAYERS, last=MySoftmax())), right)
 
 
-def sigmoid_twice(seed: int) -> Made:
-    right = usual("mnist", seed, net=_stack(*HIDDEN), optimizer=SGD(0.05), epochs=8, loss=BinaryCrossEntropy())
-    return compared(right.but(net=_stack(*HIDDEN, last=MySigmoid())), right)
-
-
-def nll_of_probabilities(seed: int) -> Made:
-    right = usual(
-        "mnist-plain", seed, net=_stack(*CONVS, Flatten(), last=MyLogSoftmax()), loss=Picked(), optimizer=SGD(0.05)
+def sigmoid_twice(seed: int) -> TrainedPair:
+    right = sound_training(
+        "mnist", seed, net=_stack_layers(*HIDDEN_LAYERS), optimizer=SGD(0.05), epochs=8, loss=BinaryCrossEntropy()
     )
-    return compared(right.but(net=_stack(*CONVS, Flatten(), last=MySoftmax())), right)
+    return compare(right.replace(net=_stack_layers(*HIDDEN_LAYERS, last=MySigmoid())), right)
 
 
-def softmax_over_batch(seed: int) -> Made:
-    right = usual("digits", seed, net=_stack(*HIDDEN, last=MyLogSoftmax()), loss=Picked(), optimizer=Adam(3e-3))
-    case, sound = right.but(net=_stack(*HIDDEN, last=MyLogSoftmax(0))).run(), right.run()
+def nll_of_probabilities(seed: int) -> TrainedPair:
+    right = sound_training(
+        "mnist-plain",
+        seed,
+        net=_stack_layers(*CONV_LAYERS, Flatten(), last=MyLogSoftmax()),
+        loss=PickedLoss(),
+        optimizer=SGD(0.05),
+    )
+    return compare(right.replace(net=_stack_layers(*CONV_LAYERS, Flatten(), last=MySoftmax())), right)
+
+
+def softmax_over_batch(seed: int) -> TrainedPair:
+    right = sound_training(
+        "digits", seed, net=_stack_layers(*HIDDEN_LAYERS, last=MyLogSoftmax()), loss=PickedLoss(), optimizer=Adam(3e-3)
+    )
+    case, sound = right.replace(net=_stack_layers(*HIDDEN_LAYERS, last=MyLogSoftmax(0))).run(), right.run()
     scores = [accuracy(one.model, right.validation, batch_size=1) for one in (case, sound)]
-    return Made(case, *scores, "accuracy on one picture at a time")
+    return TrainedPair(case, *scores, "accuracy on one picture at a time")
 
 
-def view_across_batch(seed: int) -> Made:
-    right = usual("digits", seed, net=_stack(*CONVS, MyFlatten()), optimizer=Adam(3e-3))
-    return compared(right.but(net=_stack(*CONVS, MyFlatten(mixed=True))), right)
+def view_across_batch(seed: int) -> TrainedPair:
+    right = sound_training("digits", seed, net=_stack_layers(*CONV_LAYERS, MyFlatten()), optimizer=Adam(3e-3))
+    return compare(right.replace(net=_stack_layers(*CONV_LAYERS, MyFlatten(mixed=True))), right)
 
 
-def no_activation(seed: int) -> Made:
+def no_activation(seed: int) -> TrainedPair:
     def net(act: Layer) -> Net:
-        return _stack(
+        return _stack_layers(
             Conv2d(12, 3, padding=1), act, AvgPool2d(2), Conv2d(24, 3, padding=1), act, AvgPool2d(2), Flatten(),
             Dense(48), act,
         )  # fmt: skip
 
-    right = usual("mnist", seed, net=net(ReLU()), optimizer=Adam(2e-3), epochs=5)
-    return compared(right.but(net=net(Identity())), right)
+    right = sound_training("mnist", seed, net=net(ReLU()), optimizer=Adam(2e-3), epochs=5)
+    return compare(right.replace(net=net(Identity())), right)
 
 
-def keep_probability(seed: int) -> Made:
+def keep_probability(seed: int) -> TrainedPair:
     def net(rate: float) -> Net:
-        return _stack(*CONVS, Flatten(), Dropout(rate), Dense(48), ReLU(), Dropout(rate))
+        return _stack_layers(*CONV_LAYERS, Flatten(), Dropout(rate), Dense(48), ReLU(), Dropout(rate))
 
-    right = usual("mnist", seed, net=net(0.1), optimizer=Momentum(0.01), epochs=5)
-    return compared(right.but(net=net(0.95)), right)
+    right = sound_training("mnist", seed, net=net(0.1), optimizer=Momentum(0.01), epochs=5)
+    return compare(right.replace(net=net(0.95)), right)
 
 
-def unscaled_dropout(seed: int) -> Made:
+def unscaled_dropout(seed: int) -> TrainedPair:
     def net(drop: Layer) -> Net:
-        return _stack(
+        return _stack_layers(
             Conv2d(12, 3, padding=1), ReLU(), MaxPool2d(2), drop, Conv2d(24, 3, padding=1), BatchNorm(), ReLU(),
             MaxPool2d(2), Flatten(), drop, Dense(48), BatchNorm(), ReLU(),
         )  # fmt: skip
 
-    right = usual("mnist", seed, net=net(Dropout(0.6)), optimizer=Adam(2e-3))
-    return compared(right.but(net=net(MyDropout(0.6))), right)
+    right = sound_training("mnist", seed, net=net(Dropout(0.6)), optimizer=Adam(2e-3))
+    return compare(right.replace(net=net(MyDropout(0.6))), right)
 
 
-def norm_momentum(seed: int) -> Made:
+def norm_momentum(seed: int) -> TrainedPair:
     def net(momentum: float) -> Net:
         norm = BatchNorm(momentum)
-        return _stack(Flatten(), Dense(48), norm, ReLU(), Dense(32), norm, ReLU())
+        return _stack_layers(Flatten(), Dense(48), norm, ReLU(), Dense(32), norm, ReLU())
 
-    right = usual("digits", seed, net=net(0.01), batch_size=8, epochs=5, optimizer=Adam(1e-3))
+    right = sound_training("digits", seed, net=net(0.01), batch_size=8, epochs=5, optimizer=Adam(1e-3))
     assert isinstance(right.train, Dataset)
-    right = right.but(train=right.train.subset(range(1296)))  # no last batch of one
-    return compared(right.but(net=net(0.99)), right)
+    right = right.replace(train=right.train.subset(range(1296)))  # no last batch of one
+    return compare(right.replace(net=net(0.99)), right)
 
 
-def too_much_pooling(seed: int) -> Made:
-    small = _stack(Conv2d(8, 5, stride=4), ReLU(), MaxPool2d(6), Conv2d(16, 1), ReLU(), Flatten())
-    right = usual("mnist-plain", seed, net=_stack(*CONVS, Flatten()), optimizer=Adam(2e-3))
-    return compared(right.but(net=small), right)
+def too_much_pooling(seed: int) -> TrainedPair:
+    small = _stack_layers(Conv2d(8, 5, stride=4), ReLU(), MaxPool2d(6), Conv2d(16, 1), ReLU(), Flatten())
+    right = sound_training("mnist-plain", seed, net=_stack_layers(*CONV_LAYERS, Flatten()), optimizer=Adam(2e-3))
+    return compare(right.replace(net=small), right)
 
 
-def uniform_weights(seed: int) -> Made:
-    right = usual("mnist", seed, net=_stack(*HIDDEN), optimizer=SGD(0.05), epochs=6)
-    wrong = right.but(net=lambda classes: Sequential(Flatten(), MyDense(48), ReLU(), MyDense(classes)))
-    return compared(wrong, right)
+def uniform_weights(seed: int) -> TrainedPair:
+    right = sound_training("mnist", seed, net=_stack_layers(*HIDDEN_LAYERS), optimizer=SGD(0.05), epochs=6)
+    wrong = right.replace(net=lambda classes: Sequential(Flatten(), MyDense(48), ReLU(), MyDense(classes)))
+    return compare(wrong, right)
 
 
-def wrong_derivative(seed: int) -> Made:
+def wrong_derivative(seed: int) -> TrainedPair:
     def net(wrong: bool) -> Net:
-        return _stack(Flatten(), Dense(48), MySigmoid(wrong), Dense(32), MySigmoid(wrong))
+        return _stack_layers(Flatten(), Dense(48), MySigmoid(wrong), Dense(32), MySigmoid(wrong))
 
-    right = usual("digits", seed, net=net(False), optimizer=Adam(5e-3), epochs=12)
-    return compared(right.but(net=net(True)), right)
+    right = sound_training("digits", seed, net=net(False), optimizer=Adam(5e-3), epochs=12)
+    return compare(right.replace(net=net(True)), right)
 
 
-def rounding_layer(seed: int) -> Made:
+def rounding_layer(seed: int) -> TrainedPair:
     def net(middle: Layer) -> Net:
-        return _stack(Conv2d(6, 3, padding=1), ReLU(), MaxPool2d(4), Flatten(), Dense(24), middle, ReLU())
+        return _stack_layers(Conv2d(6, 3, padding=1), ReLU(), MaxPool2d(4), Flatten(), Dense(24), middle, ReLU())
 
-    right = usual("signs", seed, net=net(Identity()))
-    return compared(right.but(net=net(Rounded())), right)
+    right = sound_training("signs", seed, net=net(Identity()))
+    return compare(right.replace(net=net(Rounded())), right)
 
 
-def detached_features(seed: int) -> Made:
+def detached_features(seed: int) -> TrainedPair:
     def net(end: Layer) -> Net:
-        return _stack(
+        return _stack_layers(
             Conv2d(6, 3, padding=1), BatchNorm(), ReLU(), MaxPool2d(4), Conv2d(8, 3, padding=1), BatchNorm(), ReLU(),
             MaxPool2d(4), Flatten(), end,
         )  # fmt: skip
 
-    right = usual("signs", seed, net=net(Identity()))
-    return compared(right.but(net=net(Detached())), right)
+    right = sound_training("signs", seed, net=net(Identity()))
+    return compare(right.replace(net=net(Detached())), right)
 
 
-def norm_of_zero(seed: int) -> Made:
+def norm_of_zero(seed: int) -> TrainedPair:
     def net(middle: Layer) -> Net:
-        return _stack(*CONVS[:3], middle, *CONVS[3:], Flatten())
+        return _stack_layers(*CONV_LAYERS[:3], middle, *CONV_LAYERS[3:], Flatten())
 
-    right = usual("mnist-plain", seed, net=net(Identity()), scale=False)
-    return compared(right.but(net=net(UnitLength())), right)
+    right = sound_training("mnist-plain", seed, net=net(Identity()), scale=False)
+    return compare(right.replace(net=net(UnitLength())), right)
 
 
 CASES = {

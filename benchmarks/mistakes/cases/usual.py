@@ -8,7 +8,7 @@ from benchmarks.mistakes.training import Training
 from pellucid.layers import ReLU, Tanh
 from pellucid.optim import Adam, Momentum
 
-NETS: dict[str, dict[str, Any]] = {
+SOUND_SETTINGS: dict[str, dict[str, Any]] = {
     "digits": {"net": conv(12, 24), "optimizer": Momentum(0.02), "epochs": 8},
     "digits-mlp": {"net": mlp(ReLU, 48), "optimizer": Adam(3e-3), "epochs": 12},
     "mnist": {"net": conv(8, 16), "optimizer": Momentum(0.02), "epochs": 4},
@@ -22,7 +22,7 @@ NETS: dict[str, dict[str, Any]] = {
 }
 
 
-def usual(name: str, seed: int, **changes: Any) -> Training:
+def sound_training(name: str, seed: int, **changes: Any) -> Training:
     """Return a training that learns well, with other values where they are given."""
-    train, held = parts(name.partition("-")[0], seed)
-    return Training(train, held, **{**NETS[name], "seed": seed, **changes})
+    train, validation = parts(name.partition("-")[0], seed)
+    return Training(train, validation, **{**SOUND_SETTINGS[name], "seed": seed, **changes})

@@ -29,7 +29,7 @@ from pellucid.text import plural
 BoxCorners = tuple[float, float, float, float]  # x0, y0, x1, y1 as in `Objects`
 Polygons = tuple[tuple[float, ...], ...]  # each x0, y0, x1, y1, ...
 Effect = Literal["refused", "dropped", "changed", "listed"]
-ROUNDING = 1.0  # pixels by which a box may extend beyond its image, because of rounding, without a fault
+BOX_TOLERANCE = 1.0  # pixels by which a box may extend beyond its image, because of rounding, without a fault
 MAX_KEYPOINTS = 1000  # names in a data set
 MAX_CLASSES = 50_000  # names in a data set
 MAX_OBJECTS = 20_000  # in one image
@@ -81,15 +81,15 @@ class Instance:
 class ImageRecord:
     """The annotations of one image.
 
-    image: its path in the tree; size: (H, W); file: the annotation file, as named in messages; number: COCO's image
-    id, or a number from 1 up in other formats.
+    image: its path in the tree; size: (H, W); file: the annotation file, as named in messages; image_id: COCO's
+    image id, or a number from 1 up in other formats.
     """
 
     image: str
     size: tuple[int, int]
     instances: tuple[Instance, ...]
     file: str
-    number: int
+    image_id: int
 
     def objects(self, keypoints: int = 0, masks: bool = False) -> Objects:
         """Return the instances as Objects in pixels of the image.
@@ -154,14 +154,14 @@ class Annotations:
     """The annotations of several images.
 
     classes: names, indexed by label. faults: everything wrong with the files, in their order. keypoints: the names of
-    an object's key-points. numbers: COCO's category id of each class, 1, 2, ... in other formats.
+    an object's key-points. category_ids: of each class in COCO, 1, 2, ... in other formats.
     """
 
     classes: tuple[str, ...]
     records: tuple[ImageRecord, ...]
     faults: tuple[AnnotationFault, ...] = ()
     keypoints: tuple[str, ...] = ()
-    numbers: tuple[int, ...] = field(default=())
+    category_ids: tuple[int, ...] = field(default=())
 
     @property
     def has_masks(self) -> bool:
@@ -183,16 +183,16 @@ def size_fault(record: ImageRecord, size: tuple[int, int]) -> str:
     )
 
 
-def refuse(faults: Iterable[AnnotationFault], advice: str = "correct the file") -> None:
+def check_faults(faults: Iterable[AnnotationFault], advice: str = "correct the file") -> None:
     """Raise PellucidError if a fault has the effect "refused"; the message names the first and counts the others."""
     refused = [fault for fault in faults if fault.effect == "refused"]
     if refused:
-        others = fault_count(refused) - 1
-        remark = f" (and {others:,} more)" if others else ""
-        raise PellucidError(f"{refused[0]}{remark}; {advice}; `pellucid data lint` lists the faults of the files")
+        n_others = fault_count(refused) - 1
+        count_remark = f" (and {n_others:,} more)" if n_others else ""
+        raise PellucidError(f"{refused[0]}{count_remark}; {advice}; `pellucid data lint` lists the faults of the files")
 
 
-def summary(faults: Iterable[AnnotationFault]) -> str:
+def fault_summary(faults: Iterable[AnnotationFault]) -> str:
     """Return one line with the counts of dropped and clipped objects and the first of each; "" if there are none."""
     changes = {"dropped": "left out", "changed": "clipped to its image"}
     parts: list[str] = []
@@ -209,7 +209,7 @@ def fault_count(faults: Iterable[AnnotationFault]) -> int:
     return sum(fault.count for fault in faults)
 
 
-def joined(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     """Return the first names of a list, for messages."""
     return f"{', '.join(islice(names, 20)):.200}"
 
@@ -228,17 +228,17 @@ class Faults:
     def __init__(self) -> None:
         self._listed: list[AnnotationFault] = []
         self._counts: Counter[Effect] = Counter()
-        self._more: dict[Effect, AnnotationFault] = {}  # the first fault that is only counted
+        self._first_counted: dict[Effect, AnnotationFault] = {}  # the first fault that is only counted
 
     @property
-    def listed(self) -> tuple[AnnotationFault, ...]:
+    def entries(self) -> tuple[AnnotationFault, ...]:
         """The faults, with one at the end for all others of an effect."""
-        further: list[AnnotationFault] = []
-        for effect, first in self._more.items():
-            number = self._counts[effect] - MAX_FAULTS
-            reason = f"the first of {number:,} more faults that are not listed"
-            further.append(AnnotationFault(first.file, first.line, reason, effect, count=number))
-        return (*self._listed, *further)
+        counted_faults: list[AnnotationFault] = []
+        for effect, first in self._first_counted.items():
+            count = self._counts[effect] - MAX_FAULTS
+            reason = f"the first of {count:,} more faults that are not listed"
+            counted_faults.append(AnnotationFault(first.file, first.line, reason, effect, count=count))
+        return (*self._listed, *counted_faults)
 
     def add(
         self,
@@ -263,30 +263,30 @@ class Faults:
         if self._counts[fault.effect] <= MAX_FAULTS:
             self._listed.append(fault)
         else:
-            self._more.setdefault(fault.effect, fault)
+            self._first_counted.setdefault(fault.effect, fault)
 
-    def box(self, box: BoxCorners, size: tuple[int, int], file: str, line: int | None) -> BoxCorners | None:
+    def clip_box(self, box: BoxCorners, size: tuple[int, int], file: str, line: int | None) -> BoxCorners | None:
         """Return a box clipped to its image (H, W), or None if it is empty or outside the image.
 
-        Adds a fault for None, and for a box that is clipped by more than ROUNDING.
+        Adds a fault for None, and for a box that is clipped by more than BOX_TOLERANCE.
         """
         x0, y0, x1, y1 = box
         (height, width), text = size, f"box ({', '.join(f'{value:g}' for value in box)})"
-        inner = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+        clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
         if x1 < x0 or y1 < y0:
             self.add(file, line, f"{text} has its corners in the wrong order", "dropped", box, size)
         elif x1 == x0 or y1 == y0:
             self.add(file, line, f"{text} has no area", "dropped", box, size)
-        elif inner[2] <= inner[0] or inner[3] <= inner[1]:
+        elif clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
             self.add(file, line, f"{text} is outside the image of {width}x{height}", "dropped", box, size)
         else:
-            if any(abs(a - b) > ROUNDING for a, b in zip(box, inner, strict=True)):
+            if any(abs(a - b) > BOX_TOLERANCE for a, b in zip(box, clipped, strict=True)):
                 self.add(file, line, f"{text} extends beyond the image of {width}x{height}", "changed", box, size)
-            return inner
+            return clipped
         return None
 
 
-def outline_of(value: object, size: tuple[int, int]) -> Polygons | str:
+def parse_outline(value: object, size: tuple[int, int]) -> Polygons | str:
     """Return a COCO segmentation as polygons or compressed RLE; PellucidError unless it is a mask of an image (H, W).
 
     value: a list of polygons, or {"size": [H, W], "counts": run lengths, as a list or compressed text}.
@@ -303,16 +303,16 @@ def outline_of(value: object, size: tuple[int, int]) -> Polygons | str:
             raise PellucidError(f"mask has counts {counts!r:.40}; give run lengths")
         check_run_lengths(runs, size)
         return compress(runs)
-    return polygons_of(value, size)
+    return parse_polygons(value, size)
 
 
-def polygons_of(value: object, size: tuple[int, int]) -> Polygons:
+def parse_polygons(value: object, size: tuple[int, int]) -> Polygons:
     """Return checked polygons; PellucidError for other values and for points far outside an image (H, W)."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise PellucidError(f"mask is {value!r:.40}; give polygons or an RLE")
     polygons: list[tuple[float, ...]] = []
     for polygon in value:
-        points = numbers(polygon)
+        points = parse_numbers(polygon)
         if points is None or len(points) < 6 or len(points) % 2:
             raise PellucidError(f"polygon is {polygon!r:.40}; give three points or more, x and y of each")
         limits = (size[1], size[0])
@@ -331,7 +331,7 @@ def stated_size(height: object, width: object) -> tuple[int, int] | None:
     return height, width
 
 
-def numbers(value: object, count: int | None = None) -> tuple[float, ...] | None:
+def parse_numbers(value: object, count: int | None = None) -> tuple[float, ...] | None:
     """Return a list of numbers between -1e9 and 1e9 as floats; None for other values and lengths than `count`."""
     if not isinstance(value, list | tuple) or (count is not None and len(value) != count):
         return None

@@ -15,29 +15,29 @@ from pellucid.data.annotations.base import (
     Faults,
     ImageRecord,
     Instance,
-    joined,
-    numbers,
-    outline_of,
+    join_names,
+    parse_numbers,
+    parse_outline,
     stated_size,
 )
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.annotations.images import ImageIndex, by_part
+from pellucid.data.annotations.images import ImageIndex, group_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
-_KEYS = ("images", "annotations", "categories")
+_LIST_KEYS = ("images", "annotations", "categories")
 
 
-def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the annotation files of a tree by part; {} if there are none."""
     files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
-    return by_part(name for name in files if is_coco(tree.document(name)))
+    return group_by_part(name for name in files if is_coco(tree.document(name)))
 
 
 def is_coco(data: bytes) -> bool:
     """Return whether a JSON file, even a damaged one, contains the keys of a COCO annotation file."""
-    return all(f'"{key}"'.encode() in data for key in _KEYS)
+    return all(f'"{key}"'.encode() in data for key in _LIST_KEYS)
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -48,7 +48,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     """
     if len(files) > 1:
         raise PellucidError(f"{tree.path} has several annotation files for one part, {', '.join(files):.200}; name one")
-    return _File(tree, files[0], classes).annotations()
+    return _CocoReader(tree, files[0], classes).annotations()
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
@@ -62,31 +62,31 @@ def document(annotations: Annotations) -> dict[str, Any]:
     """Return annotations as the content of a COCO file; images and categories keep their ids."""
     categories: list[dict[str, Any]] = [
         {"id": category_id, "name": name}
-        for category_id, name in zip(annotations.numbers, annotations.classes, strict=True)
+        for category_id, name in zip(annotations.category_ids, annotations.classes, strict=True)
     ]
     if annotations.keypoints:
         categories = [{**category, "keypoints": [*annotations.keypoints], "skeleton": []} for category in categories]
     images = [
-        {"id": record.number, "file_name": PurePosixPath(record.image).name, "height": h, "width": w}
+        {"id": record.image_id, "file_name": PurePosixPath(record.image).name, "height": h, "width": w}
         for record in annotations.records
         for h, w in [record.size]
     ]
-    items = [
-        _item(record, instance, annotations.numbers[instance.label])
+    entries = [
+        _annotation_entry(record, instance, annotations.category_ids[instance.label])
         for record in annotations.records
         for instance in record.instances
     ]
     return {
         "images": images,
-        "annotations": [{"id": k, **item} for k, item in enumerate(items, 1)],
+        "annotations": [{"id": k, **item} for k, item in enumerate(entries, 1)],
         "categories": categories,
     }
 
 
-def _item(record: ImageRecord, instance: Instance, category: int) -> dict[str, Any]:
+def _annotation_entry(record: ImageRecord, instance: Instance, category: int) -> dict[str, Any]:
     x0, y0, x1, y1 = instance.box
-    item: dict[str, Any] = {
-        "image_id": record.number,
+    entry: dict[str, Any] = {
+        "image_id": record.image_id,
         "category_id": category,
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": (x1 - x0) * (y1 - y0) if instance.area is None else instance.area,
@@ -94,46 +94,46 @@ def _item(record: ImageRecord, instance: Instance, category: int) -> dict[str, A
     }
     if instance.outline is not None:
         rle = {"size": [*record.size], "counts": instance.outline}
-        item["segmentation"] = (
+        entry["segmentation"] = (
             rle if isinstance(instance.outline, str) else [[*polygon] for polygon in instance.outline]
         )
         if instance.area is None:
-            item["area"] = int(record.mask(instance).sum())
+            entry["area"] = int(record.mask(instance).sum())
     if instance.points:
-        item |= {"keypoints": [*instance.points], "num_keypoints": sum(value > 0 for value in instance.points[2::3])}
-    return item
+        entry |= {"keypoints": [*instance.points], "num_keypoints": sum(value > 0 for value in instance.points[2::3])}
+    return entry
 
 
-class _File:
+class _CocoReader:
     """Reader of one annotation file."""
 
     def __init__(self, tree: Tree, name: str, classes: Sequence[str] | None) -> None:
         self.tree, self.name, self.where, self.faults = tree, name, tree.where(name), Faults()
         content = load_json(tree.document(name), self.where)
-        for key in _KEYS:
+        for key in _LIST_KEYS:
             if not isinstance(content, dict) or not isinstance(content.get(key), list):
                 raise PellucidError(f"{self.where} has no list {key!r}; give a file of COCO's annotations")
-        self.images, self.items, self.categories = (content[key] for key in _KEYS)
+        self.images, self.items, self.categories = (content[key] for key in _LIST_KEYS)
         self.expected_classes = classes
-        self.names: dict[int, str] = {}  # names of categories by id
-        self.points: tuple[str, ...] = ()
+        self.category_names: dict[int, str] = {}  # names of categories by id
+        self.keypoint_names: tuple[str, ...] = ()
         self.refused_images: set[int] = set()  # ids; of their annotations, nothing is said
 
     def annotations(self) -> Annotations:
         """Return the annotations in the file."""
         self._read_categories()
-        classes = tuple(self.expected_classes or self.names.values())
+        classes = tuple(self.expected_classes or self.category_names.values())
         label = {name: k for k, name in enumerate(classes)}
-        self.labels = {key: label[name] for key, name in self.names.items() if name in label}
+        self.labels = {key: label[name] for key, name in self.category_names.items() if name in label}  # by category id
         images = self._read_images()
-        by_image: dict[int, list[Instance]] = {key: [] for key in images}
+        by_image: dict[int, list[Instance]] = {image_id: [] for image_id in images}
         seen_ids: set[int] = set()
-        for item in self._dicts(self.items, "annotation"):
-            key, image = item.get("id"), item.get("image_id")
-            if type(image) is int and image in self.refused_images:
+        for item in self._valid_dicts(self.items, "annotation"):
+            annotation_id, image_id = item.get("id"), item.get("image_id")
+            if type(image_id) is int and image_id in self.refused_images:
                 continue
             try:
-                if type(key) is int and key in seen_ids:
+                if type(annotation_id) is int and annotation_id in seen_ids:
                     raise PellucidError("has the same id as another annotation")
                 instance = self._instance(item, images)
             except PellucidError as error:
@@ -143,100 +143,111 @@ class _File:
                 self._refuse("image", {"id": item["image_id"]}, f"has more than {MAX_OBJECTS} objects")
             elif instance is not None:
                 by_image[item["image_id"]].append(instance)
-            if type(key) is int:
-                seen_ids.add(key)
+            if type(annotation_id) is int:
+                seen_ids.add(annotation_id)
         records = tuple(
-            ImageRecord(image, size, tuple(by_image[key]), self.where, key) for key, (image, size) in images.items()
+            ImageRecord(image, size, tuple(by_image[image_id]), self.where, image_id)
+            for image_id, (image, size) in images.items()
         )
-        ids = {name: key for key, name in self.names.items()}
-        for new, name in enumerate((name for name in classes if name not in ids), max(ids.values(), default=0) + 1):
-            ids[name] = new  # a class that the file does not list
-        return Annotations(classes, records, self.faults.listed, self.points, tuple(ids[name] for name in classes))
+        id_of = {name: category_id for category_id, name in self.category_names.items()}
+        unlisted = (name for name in classes if name not in id_of)  # classes that the file does not list
+        for new_id, name in enumerate(unlisted, max(id_of.values(), default=0) + 1):
+            id_of[name] = new_id
+        category_ids = tuple(id_of[name] for name in classes)
+        return Annotations(classes, records, self.faults.entries, self.keypoint_names, category_ids)
 
     def _read_categories(self) -> None:
-        known = None if self.expected_classes is None else set(self.expected_classes)
-        seen: set[str] = set()
-        for category in self._dicts(self.categories, "category"):
-            key, name, points = category.get("id"), category.get("name"), category.get("keypoints")
-            if type(key) is not int or not isinstance(name, str) or key in self.names or name in seen:
+        allowed_names = None if self.expected_classes is None else set(self.expected_classes)
+        seen_names: set[str] = set()
+        for category in self._valid_dicts(self.categories, "category"):
+            category_id, name, keypoint_names = category.get("id"), category.get("name"), category.get("keypoints")
+            if (
+                type(category_id) is not int
+                or not isinstance(name, str)
+                or category_id in self.category_names
+                or name in seen_names
+            ):
                 self._refuse("category", category, "needs a unique integer id and a unique name")
                 continue
-            if known is not None and name not in known:
-                self._refuse("category", category, f"{name!r:.60} is not among {joined(self.expected_classes or ())}")
+            if allowed_names is not None and name not in allowed_names:
+                self._refuse(
+                    "category", category, f"{name!r:.60} is not among {join_names(self.expected_classes or ())}"
+                )
                 continue
-            self.names[key] = name
-            seen.add(name)
-            if points:
-                if not isinstance(points, list) or not all(isinstance(p, str) for p in points):
+            self.category_names[category_id] = name
+            seen_names.add(name)
+            if keypoint_names:
+                if not isinstance(keypoint_names, list) or not all(isinstance(p, str) for p in keypoint_names):
                     self._refuse("category", category, "has keypoints that are not a list of names")
-                elif self.points and tuple(points) != self.points:
+                elif self.keypoint_names and tuple(keypoint_names) != self.keypoint_names:
                     self._refuse("category", category, "has different keypoints from another category; split the file")
-                elif len(points) <= MAX_KEYPOINTS:
-                    self.points = tuple(points)
-        self.names = dict(sorted(self.names.items()))
+                elif len(keypoint_names) <= MAX_KEYPOINTS:
+                    self.keypoint_names = tuple(keypoint_names)
+        self.category_names = dict(sorted(self.category_names.items()))
 
     def _read_images(self) -> dict[int, tuple[str, tuple[int, int]]]:
         """Return the path in the tree and the size (H, W) of each image by id."""
-        index, images = ImageIndex(self.tree), dict[int, tuple[str, tuple[int, int]]]()
-        for entry in self._dicts(self.images, "image"):
-            key, name = entry.get("id"), entry.get("file_name")
-            if type(key) is not int or key in images or not isinstance(name, str):
+        image_index, images = ImageIndex(self.tree), dict[int, tuple[str, tuple[int, int]]]()
+        for entry in self._valid_dicts(self.images, "image"):
+            image_id, name = entry.get("id"), entry.get("file_name")
+            if type(image_id) is not int or image_id in images or not isinstance(name, str):
                 self._refuse("image", entry, "needs a unique integer id and a file_name")
                 continue
             try:
-                file = index.named(name, self.name)
-                images[key] = file, stated_size(entry.get("height"), entry.get("width")) or index.size(file)
+                file = image_index.find_by_name(name, self.name)
+                images[image_id] = file, stated_size(entry.get("height"), entry.get("width")) or image_index.size(file)
             except PellucidError as error:
                 self._refuse("image", entry, str(error))
-                self.refused_images.add(key)
+                self.refused_images.add(image_id)
         return images
 
     def _instance(self, item: dict[str, Any], images: dict[int, tuple[str, tuple[int, int]]]) -> Instance | None:
         """Return one annotation, None if its box is empty or outside the image; PellucidError for invalid values."""
-        image, category, crowd = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
-        if type(image) is not int or image not in images:
-            raise PellucidError(f"has image_id {image!r:.40}, which no image has")
-        if type(category) is not int or category not in self.labels:
-            raise PellucidError(f"has category_id {category!r:.40}, which no category has")
-        sides, size = numbers(item.get("bbox"), 4), images[image][1]
+        image_id, category_id, crowd = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
+        if type(image_id) is not int or image_id not in images:
+            raise PellucidError(f"has image_id {image_id!r:.40}, which no image has")
+        if type(category_id) is not int or category_id not in self.labels:
+            raise PellucidError(f"has category_id {category_id!r:.40}, which no category has")
+        sides, size = parse_numbers(item.get("bbox"), 4), images[image_id][1]
         if sides is None:
             raise PellucidError(f"has bbox {item.get('bbox')!r:.60}; give x, y, width, height")
         if crowd not in (0, 1):
             raise PellucidError(f"has iscrowd {crowd!r:.40}; give 0 or 1")
-        area = (None,) if item.get("area") is None else numbers([item["area"]])
+        area = (None,) if item.get("area") is None else parse_numbers([item["area"]])
         if area is None or (area[0] or 0) < 0:
             raise PellucidError(f"has area {item['area']!r:.40}; give square pixels, or leave it out")
         points = self._points(item)
-        outline = outline_of(item["segmentation"], size) if item.get("segmentation") else None
+        outline = parse_outline(item["segmentation"], size) if item.get("segmentation") else None
         x, y, width, height = sides
-        where = f"{self.where}, {_item_name('annotation', item)}"
-        box = self.faults.box((x, y, x + width, y + height), size, where, None)
+        where = f"{self.where}, {_entry_name('annotation', item)}"
+        box = self.faults.clip_box((x, y, x + width, y + height), size, where, None)
         if box is None:
             return None
-        return Instance(box, self.labels[category], outline, points, bool(crowd), area=area[0])
+        return Instance(box, self.labels[category_id], outline, points, bool(crowd), area=area[0])
 
     def _points(self, item: dict[str, Any]) -> tuple[float, ...]:
         """Return the key-points of an annotation, () if it has none; PellucidError for invalid values."""
         if not item.get("keypoints"):
             return ()
-        points = numbers(item["keypoints"], 3 * len(self.points))
+        points = parse_numbers(item["keypoints"], 3 * len(self.keypoint_names))
         if points is None or not set(points[2::3]) <= {0, 1, 2}:
             raise PellucidError(
-                f"keypoints are not x, y and visibility (0, 1 or 2) of the {len(self.points)} points of its category"
+                f"keypoints are not x, y and visibility (0, 1 or 2) of the {len(self.keypoint_names)} points of its "
+                "category"
             )
         return tuple(value if points[k - k % 3 + 2] else 0.0 for k, value in enumerate(points))
 
-    def _dicts(self, values: list[Any], key: str) -> list[dict[str, Any]]:
-        for k, value in enumerate(values):
-            if not isinstance(value, dict):
-                self.faults.add(f"{self.where}, {key} {k}", None, f"is {value!r:.40}, not a JSON object", "refused")
-        return [value for value in values if isinstance(value, dict)]
+    def _valid_dicts(self, entries: list[Any], kind: str) -> list[dict[str, Any]]:
+        for k, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                self.faults.add(f"{self.where}, {kind} {k}", None, f"is {entry!r:.40}, not a JSON object", "refused")
+        return [entry for entry in entries if isinstance(entry, dict)]
 
     def _refuse(self, kind: str, item: dict[str, Any], reason: str) -> None:
-        self.faults.add(f"{self.where}, {_item_name(kind, item)}", None, reason, "refused")
+        self.faults.add(f"{self.where}, {_entry_name(kind, item)}", None, reason, "refused")
 
 
-def _item_name(kind: str, item: dict[str, Any]) -> str:
+def _entry_name(kind: str, item: dict[str, Any]) -> str:
     return f"{kind} {item.get('id')!r:.40}"
 
 
@@ -248,4 +259,4 @@ def load_json(data: bytes, where: str) -> Any:
         raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error
 
 
-FORMAT = AnnotationFormat("coco", parts, read, write, lambda part, name: f"{part or 'images'}/{name}")
+FORMAT = AnnotationFormat("coco", find_parts, read, write, lambda part, name: f"{part or 'images'}/{name}")

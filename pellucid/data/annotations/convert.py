@@ -10,13 +10,13 @@ from glob import escape
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.annotations.base import (
-    ROUNDING,
+    BOX_TOLERANCE,
     AnnotationFault,
     Annotations,
     Faults,
     ImageRecord,
     Instance,
-    refuse,
+    check_faults,
     size_fault,
 )
 from pellucid.data.annotations.format import AnnotationFormat
@@ -28,16 +28,16 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.ops.masks import span_box, span_outline
 
 # The time to turn masks (RLE) into polygons grows with the sides of pixels along their outlines. One mask has a limit,
-# and all masks of a data set, which is the sum of SIDES, SIDES_PER_IMAGE and SIDES_PER_BYTE.
+# and all masks of a data set, which is the sum of BASE_SIDES, SIDES_PER_IMAGE and SIDES_PER_BYTE.
 MAX_MASK_SIDES = 500_000  # sides; a round object of 8000 pixels has 32,000
-SIDES = 500_000  # sides of any data set, so that a single mask of MAX_MASK_SIDES is allowed
+BASE_SIDES = 500_000  # sides of any data set, so that a single mask of MAX_MASK_SIDES is allowed
 SIDES_PER_IMAGE = 10_000  # sides for each image
 SIDES_PER_BYTE = 2  # sides for each byte of annotations: long outlines are also long in the file
 PIXELS_PER_SIDE = 200  # pixels of a mask's columns, which are passed over in the time in which one side is followed
 
 
 @dataclass(frozen=True)
-class Converted:
+class Conversion:
     """Result of a conversion.
 
     source: the original format. images, objects: counts by part. lost: the number of objects that lost "masks",
@@ -52,57 +52,59 @@ class Converted:
     faults: tuple[AnnotationFault, ...]
 
 
-def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str) -> Converted:
+def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], format_name: str) -> Conversion:
     """Write the annotated images of a folder or .zip in another format, into a new or empty folder.
 
-    form: a name in FORMATS. Objects that cannot be used are left out and listed in `faults`. Raises PellucidError for
-    annotations that cannot be read, for images of another size than these state or with the same name, for names that
-    the format cannot hold, and unless `out` is new or empty and outside of `path`. All files are written into a new
-    folder beside `out`, which then replaces it; what a killed call leaves there is removed by the next one.
+    format_name: a key of FORMATS. Objects that cannot be used are left out and listed in `faults`. Raises PellucidError
+    for annotations that cannot be read, for images of another size than these state or with the same name, for names
+    that the format cannot hold, and unless `out` is new or empty and outside of `path`. All files are written into a
+    new folder beside `out`, which then replaces it; what a killed call leaves there is removed by the next one.
     """
-    if form not in FORMATS:
-        raise PellucidError(f"no format {form!r}{nearest(form, FORMATS)}; known are {', '.join(FORMATS)}")
+    if format_name not in FORMATS:
+        raise PellucidError(f"no format {format_name!r}{nearest(format_name, FORMATS)}; known are {', '.join(FORMATS)}")
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PellucidError(f"{folder} is not an empty folder; give a new folder")
     if folder.resolve().is_relative_to(Path(path).resolve()):
         raise PellucidError(f"{folder} is inside {path}, which is read; give a folder outside of it")
-    target = FORMATS[form]
+    target_format = FORMATS[format_name]
     with open_tree(path) as tree:
-        source, parts = find_format(tree)
-        names = sorted(parts, key=lambda part: part != TRAIN) or [""]  # the training part defines the classes
+        source_format, parts = find_format(tree)
+        part_names = sorted(parts, key=lambda part: part != TRAIN) or [""]  # the training part defines the classes
         annotations_by_part: dict[str, Annotations] = {}
-        for part in names:
-            first = next(iter(annotations_by_part.values()), None)
-            annotations_by_part[part] = read_annotations(tree, part, None if first is None else first.classes)
-            refuse(annotations_by_part[part].faults)
+        for part in part_names:
+            first_annotations = next(iter(annotations_by_part.values()), None)
+            annotations_by_part[part] = read_annotations(
+                tree, part, None if first_annotations is None else first_annotations.classes
+            )
+            check_faults(annotations_by_part[part].faults)
             if not annotations_by_part[part].records:
                 raise PellucidError(f"{path}: part {part!r} has no images; add some, or remove its annotations")
-        paths = _output_paths(annotations_by_part, target)
+        paths = _output_paths(annotations_by_part, target_format)
         _check_sizes(tree, annotations_by_part)
-        _check_names(tree, annotations_by_part, target)
-        _check_mask_sides(tree, annotations_by_part, target)
-        with _replacing(folder) as temporary:
-            target.write(annotations_by_part, temporary)
+        _check_names(tree, annotations_by_part, target_format)
+        _check_mask_sides(tree, annotations_by_part, target_format)
+        with _replacement_folder(folder) as temporary:
+            target_format.write(annotations_by_part, temporary)
             for target_path, image in paths.items():
                 make_folder((temporary / target_path).parent)
                 write_atomically(temporary / target_path, tree.read(image), durable=False)
     faults = Faults()
     for annotations in annotations_by_part.values():
         faults.extend(annotations.faults)
-    lost = _lost(annotations_by_part, target)
-    if replaced := _replaced_boxes(annotations_by_part, target, faults):
-        lost["box"] = replaced
+    lost = _count_lost(annotations_by_part, target_format)
+    if n_replaced := _count_replaced_boxes(annotations_by_part, target_format, faults):
+        lost["box"] = n_replaced
     images = {part: len(annotations.records) for part, annotations in annotations_by_part.items()}
     objects = {
         part: sum(len(record.instances) for record in annotations.records)
         for part, annotations in annotations_by_part.items()
     }
-    return Converted(source, images, objects, lost, faults.listed)
+    return Conversion(source_format, images, objects, lost, faults.entries)
 
 
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
+def _replacement_folder(folder: Path) -> Iterator[Path]:
     """Return a context manager with a new folder that replaces `folder` at the end, and is removed after an error."""
     folder = folder.resolve()
     make_folder(folder.parent)
@@ -122,45 +124,50 @@ def _replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _is_running(process: str) -> bool:
-    """Return whether a process with this id runs; True where that cannot be found out."""
-    if os.name != "posix" or not process.isdecimal():
+def _is_running(process_id: str) -> bool:
+    """Return whether the process runs; True where that cannot be found out."""
+    if os.name != "posix" or not process_id.isdecimal():
         return True
     try:
-        os.kill(int(process), 0)
+        os.kill(int(process_id), 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # of another user
         return True
-    return int(process) != os.getpid()
+    return int(process_id) != os.getpid()
 
 
-def _check_names(tree: Tree, parts: Mapping[str, Annotations], target: AnnotationFormat) -> None:
+def _check_names(tree: Tree, parts: Mapping[str, Annotations], target_format: AnnotationFormat) -> None:
     """Raise PellucidError for names of classes and images that the format cannot hold exactly."""
-    if reason := target.class_fault(parts):
+    if reason := target_format.class_fault(parts):
         raise PellucidError(f"{tree.path}: the class names {reason}; convert to another format")
     for annotations in parts.values():
         for name, count in Counter(annotations.classes).items():
             if count > 1:
                 raise PellucidError(f"{tree.path}: class {name!r:.60} is named twice; rename one of them")
-            if not target.holds_class(name):
+            if not target_format.holds_class(name):
                 raise PellucidError(
-                    f"{tree.path}: {target.name} cannot hold the class name {name!r:.60}; rename the class"
+                    f"{tree.path}: {target_format.name} cannot hold the class name {name!r:.60}; rename the class"
                 )
         for record in annotations.records:
-            if not target.holds_image(PurePosixPath(record.image).name):
+            if not target_format.holds_image(PurePosixPath(record.image).name):
                 raise PellucidError(
-                    f"{tree.where(record.image)!r:.300}: {target.name} cannot hold the name of the image; rename it"
+                    f"{tree.where(record.image)!r:.300}: {target_format.name} cannot hold the name of the image; "
+                    "rename it"
                 )
 
 
-def _check_mask_sides(tree: Tree, annotations_by_part: Mapping[str, Annotations], target: AnnotationFormat) -> None:
+def _check_mask_sides(
+    tree: Tree, annotations_by_part: Mapping[str, Annotations], target_format: AnnotationFormat
+) -> None:
     """Raise PellucidError for masks whose outlines take very long to follow, if the format writes them as polygons."""
-    if not target.masks_as_polygons:
+    if not target_format.masks_as_polygons:
         return
-    parts = [annotations for annotations in annotations_by_part.values() if "masks" in target.written(annotations)]
+    parts = [
+        annotations for annotations in annotations_by_part.values() if "masks" in target_format.written(annotations)
+    ]
     total, images = 0, sum(len(annotations.records) for annotations in parts)
-    limit = SIDES + SIDES_PER_IMAGE * images + SIDES_PER_BYTE * tree.document_bytes
+    limit = BASE_SIDES + SIDES_PER_IMAGE * images + SIDES_PER_BYTE * tree.document_bytes
     for record in (record for annotations in parts for record in annotations.records):
         for instance in record.instances:
             if isinstance(instance.outline, str):
@@ -170,26 +177,27 @@ def _check_mask_sides(tree: Tree, annotations_by_part: Mapping[str, Annotations]
                 total += sides + height * (x1 - x0) // PIXELS_PER_SIDE
                 if sides > MAX_MASK_SIDES or total > limit:
                     raise PellucidError(
-                        f"{record.file}: the outlines of masks up to {record.image} are too long for {target.name}, "
-                        f"above {MAX_MASK_SIDES} sides of pixels in one mask or {limit} in all; convert them to coco"
+                        f"{record.file}: the outlines of masks up to {record.image} are too long for "
+                        f"{target_format.name}, above {MAX_MASK_SIDES} sides of pixels in one mask or {limit} in "
+                        "all; convert them to coco"
                     )
 
 
-def _replaced_boxes(parts: Mapping[str, Annotations], target: AnnotationFormat, faults: Faults) -> int:
+def _count_replaced_boxes(parts: Mapping[str, Annotations], target_format: AnnotationFormat, faults: Faults) -> int:
     """Return how many boxes become those of their masks, since the format writes these alone; list each as a fault."""
-    number = 0
+    count = 0
     for annotations in parts.values():
-        if "box" in target.written(annotations):
+        if "box" in target_format.written(annotations):
             continue
         for record in annotations.records:
             for instance in record.instances:
                 box = _outline_box(record, instance)
-                if any(abs(a - b) > ROUNDING for a, b in zip(box, instance.box, strict=True)):
-                    number += 1
+                if any(abs(a - b) > BOX_TOLERANCE for a, b in zip(box, instance.box, strict=True)):
+                    count += 1
                     before, after = (", ".join(f"{value:g}" for value in sides) for sides in (instance.box, box))
                     reason = f"box ({before}) becomes that of its polygon, ({after})"
                     faults.add(record.file, instance.line, reason, "listed")
-    return number
+    return count
 
 
 def _outline_box(record: ImageRecord, instance: Instance) -> tuple[float, float, float, float]:
@@ -208,31 +216,32 @@ def _check_sizes(tree: Tree, parts: Mapping[str, Annotations]) -> None:
                 raise PellucidError(f"{tree.where(record.image)}: {fault}")
 
 
-def _output_paths(parts: Mapping[str, Annotations], target: AnnotationFormat) -> dict[str, str]:
+def _output_paths(parts: Mapping[str, Annotations], target_format: AnnotationFormat) -> dict[str, str]:
     """Return the image in the tree for each image path to write; PellucidError for two images with the same name."""
     paths: dict[str, str] = {}
     stems: dict[str, str] = {}
     for part, annotations in parts.items():
         for record in annotations.records:
-            target_path = target.image_path(part, PurePosixPath(record.image).name)
+            target_path = target_format.image_path(part, PurePosixPath(record.image).name)
             stem = str(PurePosixPath(target_path).with_suffix(""))  # an annotation file has the name of its image
             if stems.setdefault(stem, record.image) != record.image:
                 raise PellucidError(
-                    f"{stems[stem]} and {record.image} would have the same name in {target.name}; rename one of them"
+                    f"{stems[stem]} and {record.image} would have the same name in {target_format.name}; "
+                    "rename one of them"
                 )
             paths[target_path] = record.image
     return paths
 
 
-def _lost(parts: Mapping[str, Annotations], target: AnnotationFormat) -> dict[str, int]:
+def _count_lost(parts: Mapping[str, Annotations], target_format: AnnotationFormat) -> dict[str, int]:
     """Return how many objects have masks, key-points or a crowd flag that the format cannot store."""
     lost: Counter[str] = Counter()
     for annotations in parts.values():
-        written = target.written(annotations)
+        written_kinds = target_format.written(annotations)
         for record in annotations.records:
             for instance in record.instances:
-                has = {
+                is_present = {
                     "masks": instance.outline is not None, "keypoints": bool(instance.points), "crowd": instance.crowd
                 }  # fmt: skip
-                lost.update(name for name, present in has.items() if present and name not in written)
+                lost.update(name for name, present in is_present.items() if present and name not in written_kinds)
     return dict(lost)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pellucid.data.annotations.base import Annotations
 from pellucid.data.tree import Tree
 
-ALL = frozenset({"box", "masks", "keypoints", "crowd"})  # what `Format.written` may contain
+ALL_KINDS = frozenset({"box", "masks", "keypoints", "crowd"})  # what `Format.written` may contain
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class AnnotationFormat:
 
     name: in commands and messages. parts: returns the files of this format in a tree, by part. read: reads the files of
     one part. write: writes annotations, by part, into a folder. image_path: returns the path of an image in that
-    folder, from its part and file name. written: returns the subset of ALL that is written of the annotations of one
-    part. masks_as_polygons: whether masks are written as polygons. holds_class, holds_image: return whether the name of
+    folder, from its part and file name. written: returns the subset of ALL_KINDS that is written of annotations.
+    masks_as_polygons: whether masks are written as polygons. holds_class, holds_image: return whether the name of
     a class, or the file name of an image, is the same after it is written and read. class_fault: returns why all class
     names together cannot be written, "" if they can.
     """
@@ -27,7 +27,7 @@ class AnnotationFormat:
     read: Callable[[Tree, Sequence[str], Sequence[str] | None], Annotations]
     write: Callable[[Mapping[str, Annotations], Path], None]
     image_path: Callable[[str, str], str]
-    written: Callable[[Annotations], frozenset[str]] = lambda found: ALL
+    written: Callable[[Annotations], frozenset[str]] = lambda annotations: ALL_KINDS
     masks_as_polygons: bool = False
     holds_class: Callable[[str], bool] = lambda name: True
     holds_image: Callable[[str], bool] = lambda name: "\\" not in name  # which would be read as a path of Windows

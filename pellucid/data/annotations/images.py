@@ -5,21 +5,21 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from pellucid.data.images import image_size
-from pellucid.data.tree import HELD_OUT, TRAIN, Tree
+from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree
 from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 
-PARTS = (TRAIN, "trainval", *HELD_OUT)
+PART_NAMES = (TRAIN, "trainval", *HELD_OUT_PARTS)
 _WORD = re.compile("[a-z]+")
 
 
 def part_of(name: str) -> str:
     """Return the part in a path's words, such as "train" for train2017/1.jpg (the last one), or "" if there is none."""
     words = _WORD.findall(name.lower())
-    return next((word for word in reversed(words) if word in PARTS), "")
+    return next((word for word in reversed(words) if word in PART_NAMES), "")
 
 
-def by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def group_by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return files by the part in their paths, see `part_of`."""
     names_by_part: dict[str, list[str]] = {}
     for name in names:
@@ -40,13 +40,13 @@ class ImageIndex:
             self._by_name.setdefault(path.name, []).append(name)
             self._by_stem.setdefault(path.stem, []).append(name)
 
-    def named(self, name: str, annotations: str) -> str:
+    def find_by_name(self, name: str, annotations: str) -> str:
         """Return the image whose path ends with `name`; PellucidError unless exactly one is closest."""
         path = PurePosixPath(name.replace("\\", "/"))
         matching = [candidate for candidate in self._by_name.get(path.name, ()) if f"/{candidate}".endswith(f"/{path}")]
         return self._closest(matching, f"image {name!r:.200}", annotations)
 
-    def of_stem(self, stem: str, annotations: str) -> str:
+    def find_by_stem(self, stem: str, annotations: str) -> str:
         """Return the image with this name without suffix; PellucidError unless exactly one is closest."""
         return self._closest(self._by_stem.get(stem, []), f"image of {stem!r:.200}", annotations)
 
@@ -54,18 +54,18 @@ class ImageIndex:
         """Return the size (H, W) of an image, read from its header."""
         return image_size(self.tree.read(name), self.tree.where(name))
 
-    def _closest(self, candidates: list[str], what: str, annotations: str) -> str:
+    def _closest(self, candidates: list[str], description: str, annotations: str) -> str:
         """Return the candidate with the most folder names that occur in the path of the annotations.
 
-        Raises PellucidError without candidates, and if several have the most. what: the image in the message.
+        Raises PellucidError without candidates, and if several have the most. description: the image in the message.
         """
-        shared = {
+        shared_folders = {
             candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1])
             for candidate in candidates
         }
-        most = max(shared.values(), default=0)
-        best = [candidate for candidate in candidates if shared[candidate] == most]
-        if len(best) != 1:
-            problem = f"is found as {best[0]} and {best[1]}" if best else f"is not below {self.tree.path}"
-            raise PellucidError(f"{what} {problem}")
-        return best[0]
+        max_shared = max(shared_folders.values(), default=0)
+        closest = [candidate for candidate in candidates if shared_folders[candidate] == max_shared]
+        if len(closest) != 1:
+            problem = f"is found as {closest[0]} and {closest[1]}" if closest else f"is not below {self.tree.path}"
+            raise PellucidError(f"{description} {problem}")
+        return closest[0]

@@ -21,14 +21,14 @@ from pellucid.data.annotations.base import (
     ImageRecord,
     Instance,
     Polygons,
-    joined,
-    numbers,
-    polygons_of,
+    join_names,
+    parse_numbers,
+    parse_polygons,
     stated_size,
 )
 from pellucid.data.annotations.coco import load_json
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.annotations.images import ImageIndex, by_part
+from pellucid.data.annotations.images import ImageIndex, group_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
@@ -36,10 +36,10 @@ from pellucid.files import make_folder, write_atomically
 _VERSION = "5.2.1"  # of labelme's format
 
 
-def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the labelme files of a tree by part."""
     files = (name for name in tree.names if PurePosixPath(name).suffix == ".json")
-    return by_part(name for name in files if b'"shapes"' in tree.document(name))
+    return group_by_part(name for name in files if b'"shapes"' in tree.document(name))
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -47,27 +47,29 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
     classes: the allowed class names, indexed by label; by default all names in the files, sorted.
     """
-    faults, index = Faults(), ImageIndex(tree)
+    faults, image_index = Faults(), ImageIndex(tree)
     images: dict[str, tuple[str, tuple[int, int], list[list[tuple[int, dict[str, Any]]]]]] = {}
-    points: dict[str, None] = {}
-    named: set[str] = set()
+    keypoint_names: dict[str, None] = {}
+    class_names: set[str] = set()
     for name in files:
         where = tree.where(name)
         try:
-            image, size, shapes = _read_file(tree, name, index)
+            image, size, shapes = _read_file(tree, name, image_index)
         except PellucidError as error:
             faults.add(where, None, str(error), "refused")
             continue
-        groups = _groups(shapes, where, faults)
+        groups = _group_shapes(shapes, where, faults)
         images[name] = image, size, groups
         for group in groups:
-            points.update(dict.fromkeys(shape["label"] for _, shape in group if shape["shape_type"] == "point"))
-            named |= {shape["label"] for _, shape in group if shape["shape_type"] != "point"}
-    if len(points) > MAX_KEYPOINTS:
-        raise PellucidError(f"{tree.path} names {len(points)} key-points, above the limit of {MAX_KEYPOINTS}; split it")
-    order = tuple(classes or sorted(named))
-    labels = {name: k for k, name in enumerate(order)}
-    indices = {name: k for k, name in enumerate(points)}
+            keypoint_names.update(dict.fromkeys(shape["label"] for _, shape in group if shape["shape_type"] == "point"))
+            class_names |= {shape["label"] for _, shape in group if shape["shape_type"] != "point"}
+    if len(keypoint_names) > MAX_KEYPOINTS:
+        raise PellucidError(
+            f"{tree.path} names {len(keypoint_names)} key-points, above the limit of {MAX_KEYPOINTS}; split it"
+        )
+    class_order = tuple(classes or sorted(class_names))
+    labels = {name: k for k, name in enumerate(class_order)}
+    indices = {name: k for k, name in enumerate(keypoint_names)}
     records: list[ImageRecord] = []
     for k, (name, (image, size, groups)) in enumerate(images.items()):
         instances: list[Instance] = []
@@ -78,14 +80,14 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             except PellucidError as error:
                 faults.add(where, None, str(error), "refused")
                 continue
-            box = faults.box(instance.box, size, where, None)
+            box = faults.clip_box(instance.box, size, where, None)
             if box is not None and len(instances) == MAX_OBJECTS:
                 faults.add(where, None, f"{image} has more than {MAX_OBJECTS} objects", "refused")
             elif box is not None:
                 instances.append(Instance(box, instance.label, instance.outline, instance.points, instance.crowd))
         records.append(ImageRecord(image, size, tuple(instances), tree.where(name), k + 1))
     return Annotations(
-        order, tuple(records), faults.listed, tuple(points), tuple(range(1, len(order) + 1))
+        class_order, tuple(records), faults.entries, tuple(keypoint_names), tuple(range(1, len(class_order) + 1))
     )  # fmt: skip
 
 
@@ -98,7 +100,7 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
             shapes = [
                 shape
                 for k, instance in enumerate(record.instances)
-                for shape in _shapes(record, instance, annotations, k)
+                for shape in _instance_shapes(record, instance, annotations, k)
             ]
             content = {
                 "version": _VERSION,
@@ -113,7 +115,9 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
             write_atomically(path, json.dumps(content, indent=1).encode(), durable=False)
 
 
-def _shapes(record: ImageRecord, instance: Instance, annotations: Annotations, group: int) -> list[dict[str, Any]]:
+def _instance_shapes(
+    record: ImageRecord, instance: Instance, annotations: Annotations, group: int
+) -> list[dict[str, Any]]:
     x0, y0, x1, y1 = instance.box
     label, flags = annotations.classes[instance.label], {"crowd": True} if instance.crowd else {}
     shapes = [_shape(label, "rectangle", [(x0, y0), (x1, y1)], group, flags)]
@@ -139,18 +143,20 @@ def _read_file(tree: Tree, name: str, index: ImageIndex) -> tuple[str, tuple[int
         raise DamageError("file has no list 'shapes'")
     if not isinstance(content.get("imagePath"), str):
         raise DamageError("file has no imagePath")
-    image = index.named(PurePosixPath(content["imagePath"].replace("\\", "/")).name, name)
+    image = index.find_by_name(PurePosixPath(content["imagePath"].replace("\\", "/")).name, name)
     size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
     return image, size or index.size(image), content["shapes"]
 
 
-def _groups(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[int, dict[str, Any]]]]:
+def _group_shapes(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[int, dict[str, Any]]]]:
     """Return the shapes of each object with their indices; invalid and unknown shapes are added to `faults`."""
     groups: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
     for k, shape in enumerate(shapes):
         kind = shape.get("shape_type", "polygon") if isinstance(shape, dict) else None
         points = (
-            [numbers(point, 2) for point in shape["points"]] if kind and isinstance(shape.get("points"), list) else []
+            [parse_numbers(point, 2) for point in shape["points"]]
+            if kind and isinstance(shape.get("points"), list)
+            else []
         )
         if not kind or not points or None in points or not isinstance(shape.get("label"), str):
             faults.add(f"{where}, shape {k}", None, "needs a label, a shape_type and points of x and y", "refused")
@@ -164,35 +170,38 @@ def _groups(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[in
 
 
 def _instance(
-    group: list[tuple[int, dict[str, Any]]], size: tuple[int, int], classes: dict[str, int], names: dict[str, int]
+    group: list[tuple[int, dict[str, Any]]],
+    size: tuple[int, int],
+    labels: dict[str, int],
+    keypoint_indices: dict[str, int],
 ) -> Instance:
-    """Return the object of a group of shapes. classes: labels by name; names: indices of key-points by name."""
+    """Return the object of a group of shapes. labels, keypoint_indices: by name."""
     regions = [shape for _, shape in group if shape["shape_type"] != "point"]
     if not regions:
         raise DamageError("point belongs to no rectangle or polygon; give both the same group_id")
     label = regions[0]["label"]
-    if label not in classes:
-        raise DamageError(f"label {label!r:.60} is not among {joined(classes)}")
+    if label not in labels:
+        raise DamageError(f"label {label!r:.60} is not among {join_names(labels)}")
     polygons = [tuple(chain.from_iterable(shape["points"])) for shape in regions if shape["shape_type"] == "polygon"]
-    outline: Polygons | None = polygons_of(polygons, size) if polygons else None
+    outline: Polygons | None = parse_polygons(polygons, size) if polygons else None
     rectangle = next((shape["points"] for shape in regions if shape["shape_type"] == "rectangle"), None)
     corners = rectangle or [point for shape in regions for point in shape["points"]]
     x, y = [corner[0] for corner in corners], [corner[1] for corner in corners]
     box: BoxCorners = (min(x), min(y), max(x), max(y))
-    marks = [shape for _, shape in group if shape["shape_type"] == "point"]
-    points = [0.0] * (3 * len(names) if marks else 0)
-    for shape in marks:
-        start = 3 * names[shape["label"]]
-        points[start : start + 3] = [*shape["points"][0], 1.0 if _flag(shape, "hidden") else 2.0]
-    crowd = any(_flag(shape, "crowd") for shape in regions)
-    return Instance(box, classes[label], outline, tuple(points), crowd)
+    point_shapes = [shape for _, shape in group if shape["shape_type"] == "point"]
+    points = [0.0] * (3 * len(keypoint_indices) if point_shapes else 0)
+    for shape in point_shapes:
+        offset = 3 * keypoint_indices[shape["label"]]
+        points[offset : offset + 3] = [*shape["points"][0], 1.0 if _has_flag(shape, "hidden") else 2.0]
+    crowd = any(_has_flag(shape, "crowd") for shape in regions)
+    return Instance(box, labels[label], outline, tuple(points), crowd)
 
 
-def _flag(shape: dict[str, Any], name: str) -> bool:
+def _has_flag(shape: dict[str, Any], name: str) -> bool:
     flags = shape.get("flags")
     return isinstance(flags, dict) and flags.get(name) is True
 
 
 FORMAT = AnnotationFormat(
-    "labelme", parts, read, write, lambda part, name: str(PurePosixPath(part, name)), masks_as_polygons=True
+    "labelme", find_parts, read, write, lambda part, name: str(PurePosixPath(part, name)), masks_as_polygons=True
 )

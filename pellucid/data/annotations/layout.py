@@ -6,7 +6,7 @@ from itertools import islice
 from pellucid.data.annotations import coco, labelme, voc, yolo
 from pellucid.data.annotations.base import MAX_CLASSES, Annotations
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.tree import HELD_OUT, TRAIN, Tree
+from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.ops.masks import outline_length
 
@@ -22,15 +22,15 @@ FORMATS: Mapping[str, AnnotationFormat] = {one.FORMAT.name: one.FORMAT for one i
 
 def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
     """Return the name of the format of a tree's annotations and its files by part; ("", {}) without annotations."""
-    for name, form in FORMATS.items():
-        if parts := form.parts(tree):
+    for name, annotation_format in FORMATS.items():
+        if parts := annotation_format.parts(tree):
             return name, parts
     return "", {}
 
 
 def parts_in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the training part and the first held-out part, if any; without a training part, the first part only."""
-    held_out = [part for part in HELD_OUT if part in parts]
+    held_out = [part for part in HELD_OUT_PARTS if part in parts]
     return [TRAIN, *held_out[:1]] if TRAIN in parts else [*parts][:1]
 
 
@@ -41,8 +41,8 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     names, indexed by label; by default those of the training part if there is one. Raises PellucidError for a tree
     without annotations or without this part, for a part without images, and for more than MAX_CLASSES class names.
     """
-    form, parts = find_format(tree)
-    if not form:
+    format_name, parts = find_format(tree)
+    if not format_name:
         raise PellucidError(
             f"{tree.path} contains no annotations; give a folder of Pascal VOC, COCO, YOLO or labelme annotations and "
             "their images"
@@ -54,7 +54,7 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     if part not in parts:
         available = ", ".join(map(repr, parts))
         raise PellucidError(f"{tree.path} has no part {part!r}{nearest(part, parts)}; it has {available:.200}")
-    read = FORMATS[form].read
+    read = FORMATS[format_name].read
     if classes is None and part != TRAIN and TRAIN in parts:
         classes = read(tree, parts[TRAIN], None).classes
     if not parts[part]:

@@ -20,7 +20,7 @@ from pellucid.data.annotations.base import (
 from pellucid.data.annotations.images import ImageIndex
 from pellucid.data.annotations.layout import find_format, read_annotations
 from pellucid.data.files import MaskFolder, mask_parts
-from pellucid.data.images import attempts, decode
+from pellucid.data.images import attempt_all, decode
 from pellucid.data.quality.duplicates import exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import survey
 from pellucid.data.tree import TRAIN, Tree, open_tree
@@ -36,7 +36,7 @@ THUMBNAIL = (64, 64)  # (H, W) to which images are resized for the search of nea
 
 
 @dataclass(frozen=True)
-class LintedPart:
+class PartCounts:
     """The numbers of images, of objects and of images without objects (`empty`) of one part."""
 
     images: int
@@ -45,23 +45,23 @@ class LintedPart:
 
 
 @dataclass(frozen=True)
-class Linted:
+class LintReport:
     """The format, parts and faults of an annotated data set."""
 
-    form: str
-    parts: dict[str, LintedPart]
+    format_name: str
+    parts: dict[str, PartCounts]
     faults: tuple[AnnotationFault, ...]
 
 
-def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> Linted:
+def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> LintReport:
     """Read all annotations and images of a folder or .zip, and list what is wrong with them.
 
     Without annotations, the images that cannot be read are listed. progress: called with the number of images read so
     far and the total. Raises PellucidError only for a folder with neither annotations nor images.
     """
     with open_tree(path) as tree:
-        form, parts = find_format(tree)
-        if not form:
+        format_name, parts = find_format(tree)
+        if not format_name:
             folders = mask_parts(path)
             return _lint_masks(path, folders, progress) if folders else _lint_images(tree, progress)
         annotations_by_part: dict[str, Annotations] = {}
@@ -80,42 +80,44 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
                 faults.extend(_record_faults(record))
         faults.extend(_image_faults(tree, annotations_by_part, progress))
     counts = {
-        part: LintedPart(
+        part: PartCounts(
             len(annotations.records),
             sum(len(record.instances) for record in annotations.records),
             sum(not record.instances for record in annotations.records),
         )
         for part, annotations in annotations_by_part.items()
     }
-    return Linted(form, counts, faults.listed)
+    return LintReport(format_name, counts, faults.entries)
 
 
 def _lint_masks(
     path: str | os.PathLike[str], parts: Sequence[str], progress: Callable[[int, int], None] | None
-) -> Linted:
+) -> LintReport:
     """List the images and masks of classes that training would refuse; of those without a partner, the first."""
     faults, sources = Faults(), dict[str, MaskFolder]()
-    with ExitStack() as opened:
+    with ExitStack() as open_trees:
         for part in parts:
             try:
                 sources[part] = MaskFolder(path, part)
-                opened.enter_context(closing(sources[part].tree))
+                open_trees.enter_context(closing(sources[part].tree))
             except PellucidError as error:
                 faults.add(str(path), None, f"part {part!r}: {error}", "refused")
-        done, count = 0, sum(map(len, sources.values()))
+        done, total = 0, sum(map(len, sources.values()))
         for source in sources.values():
-            with attempts(source.example, range(len(source))) as results:
-                for k, read in results:
-                    if isinstance(read, PellucidError):
+            with attempt_all(source.example, range(len(source))) as results:
+                for k, result in results:
+                    if isinstance(result, PellucidError):
                         where = source.tree.where(source.names[k])
-                        faults.add(where, None, str(read).removeprefix(f"{where} "), "refused")
+                        faults.add(where, None, str(result).removeprefix(f"{where} "), "refused")
                     done += 1
                     if progress is not None:
-                        progress(done, count)
-    return Linted("masks", {part: LintedPart(len(source), 0, 0) for part, source in sources.items()}, faults.listed)
+                        progress(done, total)
+    return LintReport(
+        "masks", {part: PartCounts(len(source), 0, 0) for part, source in sources.items()}, faults.entries
+    )
 
 
-def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Linted:
+def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> LintReport:
     """List the images of a tree without annotations that cannot be read."""
     names = ImageIndex(tree).images
     if not names:
@@ -125,14 +127,14 @@ def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Lin
         decode(tree.read(name), tree.where(name), None, "RGB")
 
     faults = Faults()
-    with attempts(check, names) as results:
+    with attempt_all(check, names) as results:
         for done, (name, error) in enumerate(results, start=1):
             if error is not None:
                 where = tree.where(name)
                 faults.add(where, None, str(error).removeprefix(f"{where} "), "refused")
             if progress is not None:
                 progress(done, len(names))
-    return Linted("images", {"": LintedPart(len(names), 0, 0)}, faults.listed)
+    return LintReport("images", {"": PartCounts(len(names), 0, 0)}, faults.entries)
 
 
 def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:
@@ -141,11 +143,11 @@ def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:
     if not instances:
         yield AnnotationFault(where, None, "image has no objects", "listed")
         return
-    for index, duplicate, relation in _duplicates(instances):
+    for instance, duplicate, relation in _duplicates(instances):
         yield AnnotationFault(
-            record.file if index.line is not None else where,
-            index.line,
-            f"box {_box_text(index)} is {relation} to {_box_text(duplicate)} of the same class",
+            record.file if instance.line is not None else where,
+            instance.line,
+            f"box {_box_text(instance)} is {relation} to {_box_text(duplicate)} of the same class",
             "listed",
         )
     height, width = record.size
@@ -172,23 +174,27 @@ def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Insta
         first = distinct.setdefault((instance.box, instance.label), instance)
         if first is not instance:
             yield instance, first, "equal"
-    different = [*distinct.values()]
-    boxes = torch.tensor([instance.box for instance in different])
-    labels = torch.tensor([instance.label for instance in different])
-    for start in range(0, len(different), BOXES_PER_CHUNK):
-        rows, end = slice(start, start + BOXES_PER_CHUNK), min(start + BOXES_PER_CHUNK, len(different))
+    distinct_instances = [*distinct.values()]
+    boxes = torch.tensor([instance.box for instance in distinct_instances])
+    labels = torch.tensor([instance.label for instance in distinct_instances])
+    for start in range(0, len(distinct_instances), BOXES_PER_CHUNK):
+        rows, end = slice(start, start + BOXES_PER_CHUNK), min(start + BOXES_PER_CHUNK, len(distinct_instances))
         iou = box_iou(boxes[rows], boxes[:end]).where(labels[rows, None] == labels[:end], 0.0)
-        same = (iou >= MIN_DUPLICATE_IOU).tril(start - 1)  # earlier ones only
-        first_index = same.to(torch.uint8).argmax(1)
-        for row in same.any(1).nonzero().flatten().tolist():
-            other = int(first_index[row])
-            yield different[start + row], different[other], f"almost equal (IoU {float(iou[row, other]):.2f})"
+        is_same = (iou >= MIN_DUPLICATE_IOU).tril(start - 1)  # earlier ones only
+        first_index = is_same.to(torch.uint8).argmax(1)
+        for row in is_same.any(1).nonzero().flatten().tolist():
+            earlier = int(first_index[row])
+            yield (
+                distinct_instances[start + row],
+                distinct_instances[earlier],
+                f"almost equal (IoU {float(iou[row, earlier]):.2f})",
+            )
 
 
 def _mask_faults(record: ImageRecord, instance: Instance, where: str) -> Iterator[AnnotationFault]:
-    tight = span_box(record.spans(instance), record.size[0])
-    iou = float(box_iou(torch.tensor([instance.box]), torch.tensor([tight], dtype=torch.float32)))
-    if tight[2] == 0:
+    tight_box = span_box(record.spans(instance), record.size[0])
+    iou = float(box_iou(torch.tensor([instance.box]), torch.tensor([tight_box], dtype=torch.float32)))
+    if tight_box[2] == 0:
         yield AnnotationFault(where, instance.line, f"mask of {_box_text(instance)} has no pixels", "listed")
     elif iou < MIN_MASK_IOU:
         reason = f"mask of {_box_text(instance)} lies elsewhere: its tight box has IoU {iou:.2f} with the box"
@@ -221,7 +227,7 @@ def _image_faults(
             yield AnnotationFault(tree.where(image), None, reason, "refused")
     exact = exact_duplicates(surveyed.digests)
     pairs = {(pair.first, pair.second) for pair in exact}
-    similar = [pair for pair in near_duplicates(surveyed.small) if (pair.first, pair.second) not in pairs]
+    similar = [pair for pair in near_duplicates(surveyed.thumbnails) if (pair.first, pair.second) not in pairs]
     for pair in [*exact, *similar]:
         first, second = surveyed.files[pair.first], surveyed.files[pair.second]
         across_parts, is_same = part_of[first] != part_of[second], (pair.first, pair.second) in pairs

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.data.annotations.base import ImageRecord
 from pellucid.data.detection import DetectionFolder
-from pellucid.data.files import fitted
+from pellucid.data.files import resized_size
 from pellucid.image_objects import Objects
 from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.figures.style import Plot
@@ -16,7 +16,7 @@ from pellucid.text import plural
 
 MAX_IMAGES = 12
 MAX_DRAWN_OBJECTS = 100  # in one image
-SIDE = 600  # pixels of the longest side of an image, about that of its place in the figure
+DRAWN_SIDE = 600  # pixels of the longest side of an image, about that of its place in the figure
 
 
 def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
@@ -27,14 +27,14 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
     """
     candidates = [(part, k) for part in parts for k in range(len(part))]
     n, source = min(MAX_IMAGES, len(candidates)), parts[0]
-    chosen = [candidates[k * len(candidates) // n] for k in range(n)]
-    examples = [_example(part, part.records[k]) for part, k in chosen]
-    names, classes = [part.names[k] for part, k in chosen], source.classes or ()
+    shown = [candidates[k * len(candidates) // n] for k in range(n)]
+    examples = [_example(part, part.records[k]) for part, k in shown]
+    names, classes = [part.names[k] for part, k in shown], source.classes or ()
     marks: list[Marks] = []
     for _, objects in examples:  # colours show objects, not classes, if there are masks: add the class names
         texts = [classes[k] for k in objects.labels.tolist()] if objects.masks is not None and len(classes) > 1 else []
         marks.append(Marks(objects.boxes, objects.labels, objects.masks, objects.keypoints, objects.crowd, texts))
-    totals = [len(part.records[k].instances) for part, k in chosen]
+    totals = [len(part.records[k].instances) for part, k in shown]
     counts = [
         plural(total, "object") + (f", {MAX_DRAWN_OBJECTS} drawn" if total > MAX_DRAWN_OBJECTS else "")
         for total in totals
@@ -44,6 +44,6 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
 
 
 def _example(part: DetectionFolder, record: ImageRecord) -> tuple[Tensor, Objects]:
-    """Return the image of a record, of SIDE pixels, and its first MAX_DRAWN_OBJECTS objects."""
+    """Return the image of a record, of DRAWN_SIDE pixels, and its first MAX_DRAWN_OBJECTS objects."""
     shortened = replace(record, instances=record.instances[:MAX_DRAWN_OBJECTS])
-    return part.example_of(shortened, fitted(record.size, min(SIDE, max(record.size))))
+    return part.example_of(shortened, resized_size(record.size, min(DRAWN_SIDE, max(record.size))))

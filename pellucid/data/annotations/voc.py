@@ -21,35 +21,37 @@ from pellucid.data.annotations.base import (
     Faults,
     ImageRecord,
     Instance,
-    joined,
+    join_names,
     stated_size,
 )
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.annotations.images import PARTS, ImageIndex, by_part
+from pellucid.data.annotations.images import PART_NAMES, ImageIndex, group_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
-SIDES = ("xmin", "ymin", "xmax", "ymax")
-_ORIGINAL = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges
-_LISTS = "ImageSets/Main/"  # folder of the lists of images
+BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
+_CHALLENGE_PREFIX = "PASCAL VOC"  # beginning of <source><annotation> in files of the VOC challenges
+_LIST_FOLDER = "ImageSets/Main/"  # folder of the lists of images
 _MAX_DEPTH = 50  # of nested elements
 
 
-def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the XML files of a tree by part; {} if there are none.
 
     The parts come from the lists ImageSets/Main/PART.txt of image names without suffix; without such lists, from the
     paths of the files (see `part_of`). For a name in a list without an XML file, the expected path is returned.
     """
     files = [name for name in tree.names if PurePosixPath(name).suffix.lower() == ".xml"]
-    lists = [name for name in tree.names if f"/{name}".partition(_LISTS)[2] in {f"{part}.txt" for part in PARTS}]
-    if not (files and lists):
-        return by_part(files)
+    list_files = [
+        name for name in tree.names if f"/{name}".partition(_LIST_FOLDER)[2] in {f"{part}.txt" for part in PART_NAMES}
+    ]
+    if not (files and list_files):
+        return group_by_part(files)
     names_by_part: dict[str, tuple[str, ...]] = {}
     by_stem = {PurePosixPath(name).stem: name for name in files}
     folder = str(PurePosixPath(files[0]).parent)
-    for name in lists:
+    for name in list_files:
         lines = tree.document(name).decode("utf-8", "replace").splitlines()
         stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
         names_by_part[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
@@ -61,32 +63,32 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
     classes: the allowed class names, indexed by label; by default all names in the files, sorted.
     """
-    faults, index, paths = Faults(), ImageIndex(tree), set(tree.names)
+    faults, image_index, paths = Faults(), ImageIndex(tree), set(tree.names)
     roots: dict[str, Element] = {}
-    named: set[str] = set()
+    class_names: set[str] = set()
     for name in dict.fromkeys(files):
         try:
             if name not in paths:
                 raise DamageError("file is missing, but its image is in a list")
-            roots[name] = parse(tree.document(name))
-            named |= names(roots[name])
+            roots[name] = parse_xml(tree.document(name))
+            class_names |= class_names_in(roots[name])
         except PellucidError as error:
             faults.add(tree.where(name), error.line if isinstance(error, DamageError) else None, str(error), "refused")
-    order = tuple(classes or sorted(named))
-    labels = {name: k for k, name in enumerate(order)}
+    class_order = tuple(classes or sorted(class_names))
+    labels = {name: k for k, name in enumerate(class_order)}
     records: list[ImageRecord] = []
     for k, name in enumerate(files):
         if name in roots:
             where = tree.where(name)
             try:
-                image = index.of_stem(PurePosixPath(name).stem, name)
-                size = size_of(roots[name]) or index.size(image)
+                image = image_index.find_by_stem(PurePosixPath(name).stem, name)
+                size = size_of(roots[name]) or image_index.size(image)
             except PellucidError as error:
                 faults.add(where, 1, str(error), "refused")
                 continue
-            objects = instances(roots[name], size, labels, where, faults)
+            objects = read_instances(roots[name], size, labels, where, faults)
             records.append(ImageRecord(image, size, objects, where, k + 1))
-    return Annotations(order, tuple(records), faults.listed, (), tuple(range(1, len(order) + 1)))
+    return Annotations(class_order, tuple(records), faults.entries, (), tuple(range(1, len(class_order) + 1)))
 
 
 def holds_class(name: str) -> bool:
@@ -96,7 +98,7 @@ def holds_class(name: str) -> bool:
     element = ElementTree.Element("annotation")
     ElementTree.SubElement(element, "name").text = name
     try:
-        return parse(ElementTree.tostring(element, "utf-8")).value("name") == name != ""
+        return parse_xml(ElementTree.tostring(element, "utf-8")).text_at("name") == name != ""
     except (PellucidError, UnicodeError):
         return False
 
@@ -114,14 +116,14 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
         for record in annotations.records:
             name = PurePosixPath(record.image)
             path = folder / name.with_suffix(".xml").name
-            write_atomically(path, _document(record, annotations.classes), durable=False)
+            write_atomically(path, _xml_document(record, annotations.classes), durable=False)
         if part:
             stems = [PurePosixPath(record.image).stem for record in annotations.records]
-            lists = make_folder(out / _LISTS)
+            lists = make_folder(out / _LIST_FOLDER)
             write_atomically(lists / f"{part}.txt", "".join(f"{stem}\n" for stem in stems).encode())
 
 
-def _document(record: ImageRecord, classes: Sequence[str]) -> bytes:
+def _xml_document(record: ImageRecord, classes: Sequence[str]) -> bytes:
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = PurePosixPath(record.image).name
     size = ElementTree.SubElement(root, "size")
@@ -132,7 +134,7 @@ def _document(record: ImageRecord, classes: Sequence[str]) -> bytes:
         ElementTree.SubElement(element, "name").text = classes[instance.label]
         ElementTree.SubElement(element, "difficult").text = str(int(instance.crowd))
         box = ElementTree.SubElement(element, "bndbox")
-        for side, value in zip(SIDES, instance.box, strict=True):
+        for side, value in zip(BOX_TAGS, instance.box, strict=True):
             ElementTree.SubElement(box, side).text = f"{value:.10g}"
     ElementTree.indent(root)
     return ElementTree.tostring(root, "utf-8") + b"\n"
@@ -144,37 +146,37 @@ class Element:
 
     tag: str
     line: int
-    texts: list[str] = field(default_factory=list)
-    below: list["Element"] = field(default_factory=list)
+    text_parts: list[str] = field(default_factory=list)
+    children: list["Element"] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         """The element's text, without that of the elements below it."""
-        return "".join(self.texts)
+        return "".join(self.text_parts)
 
-    def first(self, *path: str) -> "Element | None":
+    def find(self, *path: str) -> "Element | None":
         """Return the first element at a path of tags below this one, None if there is none."""
         current: Element | None = self
         for tag in path:
             current = (
-                None if current is None else next((element for element in current.below if element.tag == tag), None)
+                None if current is None else next((element for element in current.children if element.tag == tag), None)
             )
         return current
 
-    def value(self, *path: str) -> str:
+    def text_at(self, *path: str) -> str:
         """Return the text at a path of tags, "" if there is none."""
-        element = self.first(*path)
+        element = self.find(*path)
         return "" if element is None else element.text.strip()
 
 
-def parse(data: bytes) -> Element:
+def parse_xml(data: bytes) -> Element:
     """Return the <annotation> element of a file; raise DamageError, with the line, for anything else."""
     parser, stack, top = expat.ParserCreate(), [Element("", 0)], Element("", 0)
     stack[0] = top
 
     def start(tag: str, attributes: object) -> None:
         element = Element(tag, parser.CurrentLineNumber)
-        stack[-1].below.append(element)
+        stack[-1].children.append(element)
         stack.append(element)
         if len(stack) > _MAX_DEPTH:
             raise DamageError(f"elements are nested {_MAX_DEPTH} deep", element.line)
@@ -183,7 +185,7 @@ def parse(data: bytes) -> Element:
         raise DamageError("declares an entity; remove the declaration", parser.CurrentLineNumber)
 
     def text(part: str) -> None:
-        stack[-1].texts.append(part)
+        stack[-1].text_parts.append(part)
 
     parser.StartElementHandler, parser.EndElementHandler = start, lambda tag: stack.pop()
     parser.CharacterDataHandler, parser.EntityDeclHandler = text, refuse_entity
@@ -193,7 +195,7 @@ def parse(data: bytes) -> Element:
     except (expat.ExpatError, ValueError, LookupError) as error:  # ValueError, LookupError: unknown encodings
         line = error.lineno if isinstance(error, expat.ExpatError) else 1
         raise DamageError(f"is not XML ({error})", line) from error
-    root = top.below[0]
+    root = top.children[0]
     if root.tag != "annotation":
         raise DamageError(f"begins with <{root.tag:.40}>, not <annotation>", root.line)
     return root
@@ -201,40 +203,42 @@ def parse(data: bytes) -> Element:
 
 def size_of(root: Element) -> tuple[int, int] | None:
     """Return the image size (H, W) that the file states, None if it does not."""
-    sides = [root.value("size", side) for side in ("height", "width")]
+    sides = [root.text_at("size", side) for side in ("height", "width")]
     return stated_size(*(int(side) if side.isascii() and side.isdigit() and len(side) < 10 else 0 for side in sides))
 
 
-def instances(
+def read_instances(
     root: Element, size: tuple[int, int], classes: dict[str, int], where: str, faults: Faults
 ) -> tuple[Instance, ...]:
     """Return the valid objects of a file, and add the faults of others to `faults`. classes: labels by name."""
-    origin = int(root.value("source", "annotation").startswith(_ORIGINAL))  # the VOC challenges count pixels from 1
+    origin = int(
+        root.text_at("source", "annotation").startswith(_CHALLENGE_PREFIX)
+    )  # the VOC challenges count pixels from 1
     objects: list[Instance] = []
-    for element in root.below:
+    for element in root.children:
         if element.tag != "object":
-            if element.first("bndbox"):
+            if element.find("bndbox"):
                 faults.add(
                     where, element.line, f"element {element.tag:.40} contains a box but is not an <object>", "refused"
                 )
             continue
-        name = element.value("name")
+        name = element.text_at("name")
         if name not in classes:
-            reason = f"class {name!r:.60} is not among {joined(classes)}" if name else "an object has no <name>"
+            reason = f"class {name!r:.60} is not among {join_names(classes)}" if name else "an object has no <name>"
             faults.add(where, element.line, reason, "refused")
             continue
-        sides = [element.first("bndbox", side) for side in SIDES]
-        values = [_number("" if side is None else side.text) for side in sides]
+        side_elements = [element.find("bndbox", side) for side in BOX_TAGS]
+        values = [_parse_number("" if side is None else side.text) for side in side_elements]
         if not all(map(math.isfinite, values)):
-            faults.add(where, element.line, f"<bndbox> does not contain the numbers {', '.join(SIDES)}", "refused")
+            faults.add(where, element.line, f"<bndbox> does not contain the numbers {', '.join(BOX_TAGS)}", "refused")
             continue
-        stated: BoxCorners = (values[0] - origin, values[1] - origin, values[2], values[3])
-        line = sides[0].line if sides[0] is not None else element.line
-        difficult = element.value("difficult")
+        stated_box: BoxCorners = (values[0] - origin, values[1] - origin, values[2], values[3])
+        line = side_elements[0].line if side_elements[0] is not None else element.line
+        difficult = element.text_at("difficult")
         if difficult not in ("", "0", "1"):
             faults.add(where, element.line, f"<difficult> is {difficult!r:.40}; give 0 or 1", "refused")
             continue
-        box = faults.box(stated, size, where, line)
+        box = faults.clip_box(stated_box, size, where, line)
         if box is not None and len(objects) == MAX_OBJECTS:
             faults.add(where, element.line, f"image has more than {MAX_OBJECTS} objects", "refused")
         elif box is not None:
@@ -242,12 +246,12 @@ def instances(
     return tuple(objects)
 
 
-def names(root: Element) -> set[str]:
+def class_names_in(root: Element) -> set[str]:
     """Return the class names in a file."""
-    return {element.value("name") for element in root.below if element.tag == "object"} - {""}
+    return {element.text_at("name") for element in root.children if element.tag == "object"} - {""}
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -256,6 +260,6 @@ def _number(text: str) -> float:
 
 
 FORMAT = AnnotationFormat(
-    "voc", parts, read, write, lambda part, name: f"JPEGImages/{name}", lambda found: frozenset({"box", "crowd"}),
-    holds_class=holds_class, holds_image=holds_image,
+    "voc", find_parts, read, write, lambda part, name: f"JPEGImages/{name}",
+    lambda annotations: frozenset({"box", "crowd"}), holds_class=holds_class, holds_image=holds_image,
 )  # fmt: skip

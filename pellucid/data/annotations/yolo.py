@@ -20,31 +20,31 @@ from pellucid.data.annotations.base import (
     Faults,
     ImageRecord,
     Instance,
-    joined,
-    numbers,
-    polygons_of,
+    join_names,
+    parse_numbers,
+    parse_polygons,
 )
 from pellucid.data.annotations.format import AnnotationFormat
-from pellucid.data.annotations.images import ImageIndex, by_part
+from pellucid.data.annotations.images import ImageIndex, group_by_part
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
-SETTINGS = "data.yaml"
+SETTINGS_FILE = "data.yaml"
 MAX_SETTINGS_BYTES = 128 << 10  # of a YAML file; reading takes some 15 seconds for each MB
 MAX_FRACTION = 2.0  # of the image's size; a larger coordinate is in another unit, such as pixels
 # names of files with one class name per line
-_LISTS = ("classes.txt", "obj.names", "classes.names")
+_CLASS_LIST_FILES = ("classes.txt", "obj.names", "classes.names")
 
 
-def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the images of a tree by part; {} for a tree without class names or without label files."""
-    if not any(_has_names(name) for name in tree.names):
+    if not any(_is_class_file(name) for name in tree.names):
         return {}
     images, paths = ImageIndex(tree).images, set(tree.names)
     labelled = [name for name in images if _label_file(name) in paths]
     folders = {PurePosixPath(name).parent for name in labelled}
-    return by_part(name for name in images if PurePosixPath(name).parent in folders)
+    return group_by_part(name for name in images if PurePosixPath(name).parent in folders)
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -52,44 +52,46 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
     classes: the allowed class names, indexed by label; by default those of the data set's settings.
     """
-    listed = next(name for name in tree.names if _has_names(name))
-    names, points = _settings(tree.document(listed).decode("utf-8", "replace"), tree.where(listed))
-    faults, index, paths = Faults(), ImageIndex(tree), set(tree.names)
-    order = tuple(classes or names)
-    label_of = {name: label for label, name in enumerate(order)}
-    first: dict[str, int] = {}
+    class_file = next(name for name in tree.names if _is_class_file(name))
+    names, n_keypoints = _parse_settings(tree.document(class_file).decode("utf-8", "replace"), tree.where(class_file))
+    faults, image_index, paths = Faults(), ImageIndex(tree), set(tree.names)
+    class_order = tuple(classes or names)
+    label_of = {name: label for label, name in enumerate(class_order)}
+    first_indices: dict[str, int] = {}
     for k, name in enumerate(names):
         if name not in label_of:
-            faults.add(tree.where(listed), None, f"class {name!r:.60} is not among {joined(order)}", "refused")
-        elif first.setdefault(name, k) != k:
-            faults.add(tree.where(listed), None, f"class {name!r:.60} is named twice", "refused")
+            faults.add(
+                tree.where(class_file), None, f"class {name!r:.60} is not among {join_names(class_order)}", "refused"
+            )
+        elif first_indices.setdefault(name, k) != k:
+            faults.add(tree.where(class_file), None, f"class {name!r:.60} is named twice", "refused")
     records: list[ImageRecord] = []
     for k, image in enumerate(files):
-        labels = _label_file(image)
+        label_file = _label_file(image)
         try:
-            size = index.size(image)
+            size = image_index.size(image)
         except PellucidError as error:
             faults.add(tree.where(image), None, str(error), "refused")
             continue
         objects: list[Instance] = []
-        text = tree.document(labels).decode("utf-8", "replace") if labels in paths else ""
+        text = tree.document(label_file).decode("utf-8", "replace") if label_file in paths else ""
         for line, words in enumerate(text.splitlines(), 1):
             try:
-                label, box, outline, keypoints = _values(words.split(), size, points, len(names))
+                label, box, outline, keypoints = _parse_line(words.split(), size, n_keypoints, len(names))
             except PellucidError as error:
-                faults.add(tree.where(labels), line, str(error), "refused")
+                faults.add(tree.where(label_file), line, str(error), "refused")
                 continue
-            inner = None if box is None else faults.box(box, size, tree.where(labels), line)
-            if inner is not None and len(objects) == MAX_OBJECTS:
-                faults.add(tree.where(labels), line, f"image has more than {MAX_OBJECTS} objects", "refused")
-            elif inner is not None and names[label] in label_of:
-                objects.append(Instance(inner, label_of[names[label]], outline, keypoints, line=line))
-        records.append(ImageRecord(image, size, tuple(objects), tree.where(labels), k + 1))
-    point_names = tuple(f"p{k}" for k in range(points))
-    return Annotations(order, tuple(records), faults.listed, point_names, tuple(range(1, len(order) + 1)))
+            clipped_box = None if box is None else faults.clip_box(box, size, tree.where(label_file), line)
+            if clipped_box is not None and len(objects) == MAX_OBJECTS:
+                faults.add(tree.where(label_file), line, f"image has more than {MAX_OBJECTS} objects", "refused")
+            elif clipped_box is not None and names[label] in label_of:
+                objects.append(Instance(clipped_box, label_of[names[label]], outline, keypoints, line=line))
+        records.append(ImageRecord(image, size, tuple(objects), tree.where(label_file), k + 1))
+    point_names = tuple(f"p{k}" for k in range(n_keypoints))
+    return Annotations(class_order, tuple(records), faults.entries, point_names, tuple(range(1, len(class_order) + 1)))
 
 
-def written(annotations: Annotations) -> frozenset[str]:
+def written_kinds(annotations: Annotations) -> frozenset[str]:
     """Return what is written of annotations: boxes and key-points, else masks if all objects have one, else boxes."""
     if annotations.keypoints:
         return frozenset({"box", "keypoints"})
@@ -99,7 +101,7 @@ def written(annotations: Annotations) -> frozenset[str]:
 def holds_class(name: str) -> bool:
     """Return whether a class name in data.yaml is read as it is written."""
     try:
-        return _settings(yaml.safe_dump({"names": {0: name}}), SETTINGS)[0] == (name,)
+        return _parse_settings(yaml.safe_dump({"names": {0: name}}), SETTINGS_FILE)[0] == (name,)
     except (PellucidError, UnicodeError):
         return False
 
@@ -115,23 +117,23 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
     Several polygons of one mask are joined by lines that are drawn forth and back.
     """
     for part, annotations in parts.items():
-        folder, kinds = make_folder(out / "labels" / part), written(annotations)
+        folder, kinds = make_folder(out / "labels" / part), written_kinds(annotations)
         for record in annotations.records:
-            lines = [_line(record, instance, kinds, len(annotations.keypoints)) for instance in record.instances]
+            lines = [_format_line(record, instance, kinds, len(annotations.keypoints)) for instance in record.instances]
             name = PurePosixPath(record.image).with_suffix(".txt").name
             write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode(), durable=False)
-    write_atomically(out / SETTINGS, settings(parts).encode())
+    write_atomically(out / SETTINGS_FILE, settings_text(parts).encode())
 
 
 def class_fault(parts: Mapping[str, Annotations]) -> str:
     """Return why the class names do not fit into data.yaml, "" if they do."""
-    size = len(settings(parts))
+    size = len(settings_text(parts))
     if size <= MAX_SETTINGS_BYTES:
         return ""
-    return f"need {size} characters in {SETTINGS}, above the limit of {MAX_SETTINGS_BYTES}"
+    return f"need {size} characters in {SETTINGS_FILE}, above the limit of {MAX_SETTINGS_BYTES}"
 
 
-def settings(parts: Mapping[str, Annotations]) -> str:
+def settings_text(parts: Mapping[str, Annotations]) -> str:
     """Return the text of data.yaml: the folders of the parts, the class names and the number of key-points."""
     first = next(iter(parts.values()))
     content: dict[str, Any] = {"path": ".", **{part or "train": f"images/{part}" for part in parts}}
@@ -141,21 +143,21 @@ def settings(parts: Mapping[str, Annotations]) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def _line(record: ImageRecord, instance: Instance, kinds: frozenset[str], keypoints: int) -> str:
-    """Return the line of an object. kinds: what is written of it; keypoints: the number of key-points of an object."""
+def _format_line(record: ImageRecord, instance: Instance, written: frozenset[str], n_keypoints: int) -> str:
+    """Return the line of an object. written: what is written of it; n_keypoints: of an object."""
     height, width = record.size
     x0, y0, x1, y1 = instance.box
     values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
-    if "keypoints" in kinds:
-        points = instance.points or (0.0,) * (3 * keypoints)
+    if "keypoints" in written:
+        points = instance.points or (0.0,) * (3 * n_keypoints)
         values += [value / (width, height, 1)[k % 3] for k, value in enumerate(points)]
-    elif "masks" in kinds:
+    elif "masks" in written:
         polygons = record.polygons(instance)
-        values = [value / (width, height)[k % 2] for k, value in enumerate(_joined(polygons))]
+        values = [value / (width, height)[k % 2] for k, value in enumerate(_join_polygons(polygons))]
     return " ".join([str(instance.label), *(f"{value:.10g}" for value in values)])
 
 
-def _joined(polygons: Sequence[Sequence[float]]) -> list[float]:
+def _join_polygons(polygons: Sequence[Sequence[float]]) -> list[float]:
     """Return several polygons as one; after each, the outline returns to the start of the first polygon."""
     if len(polygons) == 1:
         return [*polygons[0]]
@@ -163,40 +165,40 @@ def _joined(polygons: Sequence[Sequence[float]]) -> list[float]:
     return [value for polygon in polygons for value in (*polygon, *polygon[:2], *start)]
 
 
-def _values(
-    words: list[str], size: tuple[int, int], points: int, classes: int
+def _parse_line(
+    words: list[str], size: tuple[int, int], n_keypoints: int, n_classes: int
 ) -> tuple[int, BoxCorners | None, tuple[tuple[float, ...], ...] | None, tuple[float, ...]]:
     """Return the label, box, polygons and key-points of a line; raise DamageError for an invalid line.
 
-    size: (H, W) of the image; points, classes: the numbers of key-points and classes. The box is None for an empty
+    size: (H, W) of the image; n_classes, n_keypoints: see `_parse_settings`. The box is None for an empty
     line.
     """
     if not words:
         return 0, None, None, ()
-    label, values = _number(words[0]), numbers([_number(word) for word in words])
-    if label is None or not label.is_integer() or not 0 <= label < classes:
-        raise DamageError(f"class {words[0]!r:.40} is not an integer from 0 to {classes - 1}")
+    label, values = _parse_number(words[0]), parse_numbers([_parse_number(word) for word in words])
+    if label is None or not label.is_integer() or not 0 <= label < n_classes:
+        raise DamageError(f"class {words[0]!r:.40} is not an integer from 0 to {n_classes - 1}")
     if values is None:
         raise DamageError(f"{' '.join(words)!r:.80} are not finite numbers separated by spaces")
     if (largest := max(values[1:5], default=0.0)) > MAX_FRACTION:
         raise DamageError(f"coordinate {largest:g} is not a fraction of the image's width or height, 0 to 1")
     (height, width), coordinates = size, values[1:]
-    if len(coordinates) == 4 + 3 * points:
+    if len(coordinates) == 4 + 3 * n_keypoints:
         x, y, w, h = coordinates[0] * width, coordinates[1] * height, coordinates[2] * width, coordinates[3] * height
         keypoints = tuple(value * (width, height, 1)[k % 3] for k, value in enumerate(coordinates[4:]))
         if not set(keypoints[2::3]) <= {0, 1, 2}:
             raise DamageError("visibility of a key-point is not 0, 1 or 2")
         return int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), None, keypoints
-    if len(coordinates) >= 6 and len(coordinates) % 2 == 0 and not points:
+    if len(coordinates) >= 6 and len(coordinates) % 2 == 0 and not n_keypoints:
         polygon = [value * (width, height)[k % 2] for k, value in enumerate(coordinates)]
-        outline = polygons_of([polygon], size)
+        outline = parse_polygons([polygon], size)
         box = (min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2]))
         return int(label), box, outline, ()
-    expected = "a box" if points == 0 else f"a box and {points} key-points"
+    expected = "a box" if n_keypoints == 0 else f"a box and {n_keypoints} key-points"
     raise DamageError(f"{len(words)} numbers are neither a class with {expected} nor one with a polygon")
 
 
-def _number(word: str) -> float | None:
+def _parse_number(word: str) -> float | None:
     try:
         return float(word)
     except ValueError:
@@ -212,13 +214,13 @@ def _label_file(image: str) -> str:
     return str(PurePosixPath(*path.parts[: indices[-1]], "labels", *path.parts[indices[-1] + 1 :]))
 
 
-def _has_names(name: str) -> bool:
+def _is_class_file(name: str) -> bool:
     path = PurePosixPath(name)
-    return path.name in _LISTS or path.name in ("data.yaml", "data.yml", "dataset.yaml")
+    return path.name in _CLASS_LIST_FILES or path.name in ("data.yaml", "data.yml", "dataset.yaml")
 
 
 @lru_cache(maxsize=2)  # both parts of a data set, and their checks, read the same file
-def _settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
+def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
     """Return the class names and the number of key-points from a settings file.
 
     From YAML: `names`, a list or a mapping from label to name, and `kpt_shape: [K, 3]`. From any other file: one class
@@ -229,7 +231,7 @@ def _settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
     if len(text) > MAX_SETTINGS_BYTES:
         raise PellucidError(
             f"{name} has {len(text)} characters, above the limit of {MAX_SETTINGS_BYTES}; list the classes in "
-            f"{_LISTS[0]}, one on each line"
+            f"{_CLASS_LIST_FILES[0]}, one on each line"
         )
     try:
         settings = yaml.load(text, Loader=yaml.BaseLoader)  # returns only strings, lists and dicts
@@ -241,12 +243,16 @@ def _settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
         names = [names.get(str(label)) for label in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
         raise PellucidError(f"{name}: names must be a list of class names, or a mapping from labels 0, 1, ... to names")
-    shape = settings.get("kpt_shape", [])
-    points = shape[0] if isinstance(shape, list) and len(shape) == 2 and shape[1] == "3" else "0"
-    return tuple(names), int(points) if points in map(str, range(1000)) else 0
+    keypoint_shape = settings.get("kpt_shape", [])
+    n_keypoints = (
+        keypoint_shape[0]
+        if isinstance(keypoint_shape, list) and len(keypoint_shape) == 2 and keypoint_shape[1] == "3"
+        else "0"
+    )
+    return tuple(names), int(n_keypoints) if n_keypoints in map(str, range(1000)) else 0
 
 
 FORMAT = AnnotationFormat(
-    "yolo", parts, read, write, lambda part, name: str(PurePosixPath("images", part, name)), written,
+    "yolo", find_parts, read, write, lambda part, name: str(PurePosixPath("images", part, name)), written_kinds,
     masks_as_polygons=True, holds_class=holds_class, holds_image=holds_image, class_fault=class_fault,
 )  # fmt: skip

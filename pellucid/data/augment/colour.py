@@ -11,17 +11,17 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 def brightness(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
     """Multiply each image by a factor uniform in max(0, 1-amount)..1+amount, and clip the result to 0..1."""
-    return with_brightness(x, _factors(x, amount, rng))
+    return with_brightness(x, _random_factors(x, amount, rng))
 
 
 def contrast(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
     """Scale each image about its mean luma by a factor uniform in max(0, 1-amount)..1+amount."""
-    return with_contrast(x, _factors(x, amount, rng))
+    return with_contrast(x, _random_factors(x, amount, rng))
 
 
 def saturation(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
     """Scale each image's distance to its grey version by a factor uniform in max(0, 1-amount)..1+amount."""
-    return with_saturation(x, _factors(x, amount, rng))
+    return with_saturation(x, _random_factors(x, amount, rng))
 
 
 def hue(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
@@ -54,11 +54,11 @@ def with_hue(x: Tensor, turn: Tensor) -> Tensor:
     red, green, blue = x.unbind(dim=1)  # (N, H, W) each
     value, low = x.amax(dim=1), x.amin(dim=1)
     chroma = value - low
-    span = torch.where(chroma == 0, 1.0, chroma)  # grey pixels have no hue; avoid 0 / 0
+    nonzero_chroma = torch.where(chroma == 0, 1.0, chroma)  # grey pixels have no hue; avoid 0 / 0
     h = torch.where(
         value == red,
-        (green - blue) / span,
-        torch.where(value == green, 2 + (blue - red) / span, 4 + (red - green) / span),
+        (green - blue) / nonzero_chroma,
+        torch.where(value == green, 2 + (blue - red) / nonzero_chroma, 4 + (red - green) / nonzero_chroma),
     )  # hue in sixths of the colour circle
     h = h + 6 * turn
     # Channel n of (5, 3, 1) is value - chroma * clip(min(k, 4 - k), 0, 1) with k = (n + h) mod 6.
@@ -81,7 +81,7 @@ def grey(x: Tensor) -> Tensor:
     return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)[:, None]
 
 
-def _factors(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+def _random_factors(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
     return uniform((len(x), 1, 1, 1), max(0.0, 1 - amount), 1 + amount, rng, x)
 
 
@@ -99,14 +99,16 @@ def cutout(x: Tensor, side: int, rng: torch.Generator) -> Tensor:
     if side < 1:
         raise PellucidError(f"cutout: side is {side}; give 1 pixel or more")
     n, _, h, w = x.shape
-    first = (uniform((n, 2), 0.0, 1.0, rng, x) * torch.tensor([h, w], device=x.device)).long() - side // 2  # (N, 2)
-    rows = _covered(first[:, 0, None], side, h)  # (N, H)
-    columns = _covered(first[:, 1, None], side, w)  # (N, W)
+    first_pixel = (
+        uniform((n, 2), 0.0, 1.0, rng, x) * torch.tensor([h, w], device=x.device)
+    ).long() - side // 2  # (N, 2)
+    rows = _in_interval(first_pixel[:, 0, None], side, h)  # (N, H)
+    columns = _in_interval(first_pixel[:, 1, None], side, w)  # (N, W)
     square = (rows[:, :, None] & columns[:, None, :])[:, None]  # (N, 1, H, W)
     return torch.where(square, x.mean((2, 3), keepdim=True), x)
 
 
-def _covered(first: Tensor, side: int, length: int) -> Tensor:
+def _in_interval(first: Tensor, side: int, length: int) -> Tensor:
     """Return whether each of 0..length - 1 is in [first, first + side): (N, length) bool for `first` (N, 1)."""
     indices = torch.arange(length, device=first.device)
     return (indices >= first) & (indices < first + side)

@@ -36,8 +36,8 @@ class Move(ABC):
         """
 
     @abstractmethod
-    def points(self, at: Tensor) -> Tensor:
-        """Return the new positions of points. at: (N, k, 2), x and y as in `Objects`, so pixel i covers [i, i + 1)."""
+    def points(self, positions: Tensor) -> Tensor:
+        """Return the new positions of points (N, k, 2), x and y as in `Objects`, so pixel i covers [i, i + 1)."""
 
     def of(self, n: int) -> Self:
         """Return the transformation of image n, as one for a batch of size 1."""
@@ -50,6 +50,6 @@ def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generato
     return torch.rand(shape, generator=rng, device=rng.device).mul_(high - low).add_(low).to(like.device)
 
 
-def coins(n: int, p: float, rng: torch.Generator, like: Tensor) -> Tensor:
+def random_booleans(n: int, p: float, rng: torch.Generator, like: Tensor) -> Tensor:
     """Draw booleans (n, 1, 1, 1), each True with probability p, on the device of `like`."""
     return (torch.rand((n, 1, 1, 1), generator=rng, device=rng.device) < p).to(like.device)

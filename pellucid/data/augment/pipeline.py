@@ -19,7 +19,7 @@ from pellucid.settings.arguments import Checked
 from pellucid.text import shown
 
 # Descriptions of the types of fields in messages, and the lowest and highest value of a field, by default (0, 1).
-_KINDS = {float: "a number", int: "a whole number", bool: "true or false"}
+_TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false"}
 _RANGES = {
     "rotate": (0, 180),
     "shift": (0, 1),
@@ -39,7 +39,7 @@ _RANGES = {
 }
 MAX_PIXELS = 8000  # of each side of crop_size
 MAX_ELASTIC = 2.5  # of alpha / sigma^2; above it, elastic distortion often folds the image
-_TARGETS = (
+_TARGET_ADVICE = (
     "give classes (N,), integer masks (N, H, W), float images (N, C, H, W), float key-points (N, K, 3), or a list with "
     "the Objects of each image"
 )
@@ -101,32 +101,32 @@ class Augment(metaclass=Checked):
         """Raise PellucidError for invalid values."""
         check_fill(self.fill)
         for field in fields(self):
-            value, kind = getattr(self, field.name), type(field.default)
-            if kind not in _KINDS:
+            value, field_type = getattr(self, field.name), type(field.default)
+            if field_type not in _TYPE_NAMES:
                 continue
-            if kind is float and isinstance(value, list | tuple):
+            if field_type is float and isinstance(value, list | tuple):
                 raise PellucidError(f"augment.{field.name} is {value!r}; give one number, the largest change")
-            if type(value) is not kind and not (kind is float and type(value) is int):
-                raise PellucidError(f"augment.{field.name} is {value!r}; give {_KINDS[kind]}")
+            if type(value) is not field_type and not (field_type is float and type(value) is int):
+                raise PellucidError(f"augment.{field.name} is {value!r}; give {_TYPE_NAMES[field_type]}")
             low, high = _RANGES.get(field.name, (0, 1))
             if not low <= value <= high:
                 raise PellucidError(f"augment.{field.name} is {value}; give a number from {low:g} to {high:g}")
         self._check_tuples()
 
     def _check_tuples(self) -> None:
-        if not _numbers(self.scale, (int, float), 2) or not 0.01 <= self.scale[0] <= self.scale[1] <= 100:
+        if not _is_number_tuple(self.scale, (int, float), 2) or not 0.01 <= self.scale[0] <= self.scale[1] <= 100:
             raise PellucidError(
                 f"augment.scale is {shown(self.scale)}; give the smallest and the largest factor, from 0.01 to 100"
             )
         size = self.crop_size
-        if not _numbers(size, (int,), 2) or (size != (0, 0) and not 0 < min(size) <= max(size) <= MAX_PIXELS):
+        if not _is_number_tuple(size, (int,), 2) or (size != (0, 0) and not 0 < min(size) <= max(size) <= MAX_PIXELS):
             raise PellucidError(
                 f"augment.crop_size is {shown(size)}; give (height, width) from 1 to {MAX_PIXELS} pixels, or (0, 0)"
             )
         if self.swaps is None:
             return
         pairs = self.swaps if isinstance(self.swaps, tuple) else ((),)
-        indices = [index for pair in pairs if _numbers(pair, (int,), 2) for index in pair]
+        indices = [index for pair in pairs if _is_number_tuple(pair, (int,), 2) for index in pair]
         if len(indices) != 2 * len(pairs) or len(set(indices)) < len(indices) or min(indices, default=0) < 0:
             raise PellucidError(
                 f"augment.swaps is {shown(self.swaps)}; give pairs of key-points counted from 0, each in one pair, "
@@ -143,7 +143,7 @@ class Augment(metaclass=Checked):
         """Return the augmented images or batch; the arguments are not modified."""
         x = batch if isinstance(batch, Tensor) else batch.images
         moves: list[Move | Mosaic] = []
-        for draw in self._geometry():
+        for draw in self._geometric_draws():
             move = draw(x, rng)
             x = move.apply(x, self.fill, self.fill_value)
             moves.append(move)
@@ -157,9 +157,9 @@ class Augment(metaclass=Checked):
                 x = change(x, amount, rng)
         if self.cutout:
             x = cutout(x, self.cutout, rng)
-        return x if isinstance(batch, Tensor) else Batch(x, self._moved(batch, moves))
+        return x if isinstance(batch, Tensor) else Batch(x, self._transform_targets(batch, moves))
 
-    def _geometry(self) -> Iterator[Callable[[Tensor, torch.Generator], Move | Mosaic]]:
+    def _geometric_draws(self) -> Iterator[Callable[[Tensor, torch.Generator], Move | Mosaic]]:
         """Yield the function that draws each geometric step."""
         if self.flip:
             yield lambda x, rng: random_flip(x, 3, rng)
@@ -169,20 +169,20 @@ class Augment(metaclass=Checked):
             yield random_transposition
         if self.crop_padding:
             yield lambda x, rng: random_window(x, self.crop_padding, rng)
-        window = self.scale != (1, 1) or self.crop_size != (0, 0) or self.aspect
-        if self.rotate or self.shift or self.shear or self.zoom or self.elastic_alpha or window:
-            yield self._resampling
+        has_window = self.scale != (1, 1) or self.crop_size != (0, 0) or self.aspect
+        if self.rotate or self.shift or self.shear or self.zoom or self.elastic_alpha or has_window:
+            yield self._draw_resampling
         if self.mosaic:
             yield lambda x, rng: random_mosaic(x, self.mosaic, rng)
 
-    def _resampling(self, x: Tensor, rng: torch.Generator) -> Resampling:
+    def _draw_resampling(self, x: Tensor, rng: torch.Generator) -> Resampling:
         size = self.crop_size if any(self.crop_size) else None
         move = random_affine(x, rng, self.rotate, self.shift, self.shear, self.zoom, self.scale, size, self.aspect)
         if not self.elastic_alpha:
             return move
         return replace(move, displacement=random_field(x, self.elastic_alpha, self.elastic_sigma, rng, size))
 
-    def _moved(self, batch: Batch, moves: list[Move | Mosaic]) -> Any:
+    def _transform_targets(self, batch: Batch, moves: list[Move | Mosaic]) -> Any:
         """Return the targets of a batch after `moves`."""
         targets = batch.targets
         if not moves:
@@ -194,51 +194,51 @@ class Augment(metaclass=Checked):
             height, width = batch.images.shape[2:]
             return move_objects(targets, moves, (height, width), self.swaps or (), self.min_area)
         if not isinstance(targets, Tensor):
-            raise PellucidError(f"augment: targets are {shown(targets)}; {_TARGETS}")
-        points = targets.ndim == 3 and targets.shape[2] == 3 and targets.is_floating_point()
-        if targets.ndim > 2 and not points:
-            return self._moved_pixels(targets, batch.images, moves)
+            raise PellucidError(f"augment: targets are {shown(targets)}; {_TARGET_ADVICE}")
+        are_keypoints = targets.ndim == 3 and targets.shape[2] == 3 and targets.is_floating_point()
+        if targets.ndim > 2 and not are_keypoints:
+            return self._transform_pixels(targets, batch.images, moves)
         if self.mosaic:
-            kind = "key-points of one object" if points else "one class"
+            kind = "key-points of one object" if are_keypoints else "one class"
             raise PellucidError(f"augment.mosaic: a mosaic of four images cannot have {kind}; leave it out")
-        if points:
-            self._check_objects(keypoints=True)
+        if are_keypoints:
+            self._check_objects(has_keypoints=True)
             return move_points(targets, [move for move in moves if isinstance(move, Move)], self.swaps or ())
         return targets
 
-    def _moved_pixels(self, targets: Tensor, images: Tensor, moves: list[Move | Mosaic]) -> Tensor:
+    def _transform_pixels(self, targets: Tensor, images: Tensor, moves: list[Move | Mosaic]) -> Tensor:
         """Return masks (N, H, W) or target images (N, C, H, W) after `moves`."""
         dtype, size, target_size = str(targets.dtype).removeprefix("torch."), images.shape[2:], targets.shape[-2:]
-        masks = targets.ndim == 3 and not targets.is_floating_point() and targets.dtype != torch.bool
-        if not masks and not (targets.ndim == 4 and targets.is_floating_point()):
-            raise PellucidError(f"augment: targets are {dtype} of shape {tuple(targets.shape)}; {_TARGETS}")
+        are_masks = targets.ndim == 3 and not targets.is_floating_point() and targets.dtype != torch.bool
+        if not are_masks and not (targets.ndim == 4 and targets.is_floating_point()):
+            raise PellucidError(f"augment: targets are {dtype} of shape {tuple(targets.shape)}; {_TARGET_ADVICE}")
         if target_size != size:
             raise PellucidError(
-                f"augment: images are {size[0]}x{size[1]}, but their {'masks' if masks else 'target images'} are "
+                f"augment: images are {size[0]}x{size[1]}, but their {'masks' if are_masks else 'target images'} are "
                 f"{target_size[0]}x{target_size[1]}; give both the same size"
             )
-        if masks and not torch.iinfo(targets.dtype).min <= self.ignore <= torch.iinfo(targets.dtype).max:
+        if are_masks and not torch.iinfo(targets.dtype).min <= self.ignore <= torch.iinfo(targets.dtype).max:
             raise PellucidError(f"augment.ignore is {self.ignore}, which is out of range for {dtype} masks; change it")
-        moved = targets[:, None] if masks else targets
+        transformed = targets[:, None] if are_masks else targets
         for move in moves:
-            moved = move.apply(moved, self.fill, self.ignore if masks else self.fill_value)
-        return moved[:, 0] if masks else moved
+            transformed = move.apply(transformed, self.fill, self.ignore if are_masks else self.fill_value)
+        return transformed[:, 0] if are_masks else transformed
 
-    def _check_objects(self, keypoints: bool) -> None:
+    def _check_objects(self, has_keypoints: bool) -> None:
         max_alpha = MAX_ELASTIC * self.elastic_sigma**2
         if self.elastic_alpha > max_alpha:
             raise PellucidError(
                 f"augment.elastic_alpha is {self.elastic_alpha:g}, which with elastic_sigma {self.elastic_sigma:g} "
                 f"folds images and tears boxes; give at most {max_alpha:g}"
             )
-        mirrors = self.flip or self.vertical_flip or self.transpose
-        if self.swaps is None and mirrors and keypoints:
+        is_mirroring = self.flip or self.vertical_flip or self.transpose
+        if self.swaps is None and is_mirroring and has_keypoints:
             raise PellucidError(
                 "augment.swaps is missing, but mirroring exchanges left and right key-points; give their pairs, "
                 "such as ((1, 2), (3, 4)), or () for key-points without sides"
             )
 
 
-def _numbers(value: object, kinds: tuple[type, ...], count: int) -> bool:
+def _is_number_tuple(value: object, kinds: tuple[type, ...], count: int) -> bool:
     """Return whether `value` is a tuple of `count` numbers of these types."""
     return isinstance(value, tuple) and len(value) == count and all(type(number) in kinds for number in value)

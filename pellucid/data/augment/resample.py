@@ -13,7 +13,7 @@ from pellucid.data.augment.move import Fill, Move, check_fill, uniform
 _PADDING = {"constant": "zeros", "nearest": "border", "reflect": "reflection"}
 _MAX_ITERATIONS = 40  # of the fixed-point iteration in `Resampling.points`
 _TOLERANCE = 1e-3  # pixels, of this iteration
-_TRUNCATE = 4  # radius of the Gaussian of elastic distortion, in standard deviations
+_RADIUS_IN_STDS = 4  # radius of the Gaussian of elastic distortion, in standard deviations
 
 
 def resample(
@@ -53,7 +53,7 @@ def resample(
         if displacement is not None:
             grid[..., axis].add_(displacement[:, axis], alpha=2 / (w, h)[axis])
     if fill == "wrap":
-        y = _wrapped(x, grid, mode)
+        y = _sample_periodic(x, grid, mode)
     elif fill == "constant" and value != 0:
         y = F.grid_sample(x - value, grid, mode, "zeros", align_corners=False).add_(value)
     else:
@@ -61,13 +61,13 @@ def resample(
     return y.to(dtype)
 
 
-def _wrapped(x: Tensor, grid: Tensor, mode: str) -> Tensor:
+def _sample_periodic(x: Tensor, grid: Tensor, mode: str) -> Tensor:
     """Sample x repeated periodically: positions modulo its size, on x extended by its first row and column."""
     h, w = x.shape[2:]
-    closed = F.pad(x, (0, 1, 0, 1), mode="circular")  # (N, C, H + 1, W + 1)
+    extended = F.pad(x, (0, 1, 0, 1), mode="circular")  # (N, C, H + 1, W + 1)
     size = torch.tensor([w, h], dtype=x.dtype, device=x.device)
     position = torch.remainder(((grid + 1) * size - 1) / 2, size)  # pixels, in [0, size)
-    return F.grid_sample(closed, (2 * position + 1) / (size + 1) - 1, mode, "border", align_corners=False)
+    return F.grid_sample(extended, (2 * position + 1) / (size + 1) - 1, mode, "border", align_corners=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +83,18 @@ class Resampling(Move):
         """Return x resampled."""
         return resample(x, self.matrix, self.offset, self.displacement, fill, value, self.size)
 
-    def points(self, at: Tensor) -> Tensor:
+    def points(self, positions: Tensor) -> Tensor:
         """Solve q = matrix r + offset + d(r) for r, where q and r are relative to the centres of the images.
 
         The displacement d is a function of r, so r is found by fixed-point iteration, to a small fraction of a pixel
         wherever d does not fold the image.
         """
         (h, w), (rows, columns) = self.shape, self.size
-        q = at - at.new_tensor([w / 2, h / 2]) - self.offset[:, None]  # (N, k, 2)
+        q = positions - positions.new_tensor([w / 2, h / 2]) - self.offset[:, None]  # (N, k, 2)
         inverse = torch.linalg.inv(self.matrix).mT
         r = q @ inverse
         if self.displacement is not None:
-            scale = at.new_tensor([2 / columns, 2 / rows])
+            scale = positions.new_tensor([2 / columns, 2 / rows])
             for _ in range(_MAX_ITERATIONS):
                 grid = (r * scale)[:, None]  # (N, 1, k, 2)
                 d = F.grid_sample(self.displacement, grid, padding_mode="border", align_corners=False)[:, :, 0].mT
@@ -102,7 +102,7 @@ class Resampling(Move):
                 r = r + step / 2  # half a step converges wherever the displacement does not fold the image
                 if not bool((step.abs() > _TOLERANCE).any()):
                     break
-        return r + at.new_tensor([columns / 2, rows / 2])
+        return r + positions.new_tensor([columns / 2, rows / 2])
 
 
 def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,11 +114,11 @@ def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> tup
     zoom Z, shear S, F = R Z S and shift t, the map is p -> F^-1 (p - t).
     """
     a, s = torch.deg2rad(angle), torch.tan(torch.deg2rad(shear))
-    wide, tall = (zoom[:, 0], zoom[:, 1]) if zoom.dim() == 2 else (zoom, zoom)
-    # Z^-1 R^-1 = ((cos / wide, -sin / wide), (sin / tall, cos / tall)), rows down; S^-1 = ((1, -s), (0, 1)).
+    zoom_x, zoom_y = (zoom[:, 0], zoom[:, 1]) if zoom.dim() == 2 else (zoom, zoom)
+    # Z^-1 R^-1 = ((cos / zoom_x, -sin / zoom_x), (sin / zoom_y, cos / zoom_y)), rows down; S^-1 = ((1, -s), (0, 1)).
     cos, sin = torch.cos(a), torch.sin(a)
-    lower = torch.stack((sin / tall, cos / tall), dim=1)
-    upper = torch.stack((cos / wide, -sin / wide), dim=1) - s[:, None] * lower
+    lower = torch.stack((sin / zoom_y, cos / zoom_y), dim=1)
+    upper = torch.stack((cos / zoom_x, -sin / zoom_x), dim=1) - s[:, None] * lower
     matrix = torch.stack((upper, lower), dim=1)  # (N, 2, 2)
     return matrix, -(matrix @ shift[:, :, None])[:, :, 0]
 
@@ -148,19 +148,19 @@ def random_affine(
     if size or scale != (1.0, 1.0):
         v = uniform((n, 3), 0.0, 1.0, rng, x)
         factor = factor * (scale[0] + (scale[1] - scale[0]) * v[:, 0])
-        factor = _stretched(factor, aspect, rng)
+        factor = _side_factors(factor, aspect, rng)
         rows, columns = size or (h, w)
-        spare = factor * image_size - torch.tensor([columns, rows], dtype=x.dtype, device=x.device)  # (N, 2)
-        steps = spare.abs().floor()
-        first = torch.minimum((v[:, 1:] * (steps + 1)).floor(), steps) * spare.sign()
-        pixels = pixels + spare / 2 - first
+        free_pixels = factor * image_size - torch.tensor([columns, rows], dtype=x.dtype, device=x.device)  # (N, 2)
+        n_positions = free_pixels.abs().floor()
+        window_start = torch.minimum((v[:, 1:] * (n_positions + 1)).floor(), n_positions) * free_pixels.sign()
+        pixels = pixels + free_pixels / 2 - window_start
     else:
-        factor = _stretched(factor, aspect, rng)
+        factor = _side_factors(factor, aspect, rng)
     matrix, offset = affine_map(u[:, 0] * rotate, pixels, u[:, 3] * shear, factor)
     return Resampling(size or (h, w), (h, w), matrix, offset, None)
 
 
-def _stretched(factor: Tensor, aspect: float, rng: torch.Generator) -> Tensor:
+def _side_factors(factor: Tensor, aspect: float, rng: torch.Generator) -> Tensor:
     """Return factors (N, 2) of width and height from factors (N,); nothing is drawn if `aspect` is 0."""
     if not aspect:
         return factor[:, None].expand(-1, 2)
@@ -212,12 +212,12 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
     Computed as two products with banded matrices, which is fastest on a CPU for the usual sizes of images.
     """
     h, w = field.shape[-2:]
-    return _band(h, sigma, field) @ (field @ _band(w, sigma, field))
+    return _gaussian_band(h, sigma, field) @ (field @ _gaussian_band(w, sigma, field))
 
 
-def _band(n: int, sigma: float, like: Tensor) -> Tensor:
+def _gaussian_band(n: int, sigma: float, like: Tensor) -> Tensor:
     """Return the symmetric (n, n) matrix g(i - j) of a Gaussian g with sum 1 over an unbounded axis."""
-    radius = int(_TRUNCATE * sigma + 0.5)
+    radius = int(_RADIUS_IN_STDS * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     total = torch.exp(-0.5 * (offsets / sigma) ** 2).sum()
     i = torch.arange(n, dtype=torch.float64)

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from pellucid.data.augment.move import Move
 from pellucid.data.augment.resample import Resampling
-from pellucid.data.augment.windows import Flip, Mosaic, Transposition, inside
+from pellucid.data.augment.windows import Flip, Mosaic, Transposition, pixels_inside
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects, concatenate
 
 Pairs = tuple[tuple[int, int], ...]
 _ROUNDING = 1e-4  # relative: rounding leaves 0.99999 of the area of a rotated box inside the image
-_Part = tuple[Objects, Tensor]  # objects and the fraction (n,) of each object's area that is still inside the image
+_RemainingObjects = tuple[Objects, Tensor]  # objects and the fraction (n,) of each area that is inside the image
 
 
 def move_objects(
@@ -35,14 +35,14 @@ def move_objects(
             )
         if image_objects.keypoints is not None:
             _check_swaps(swaps, image_objects.keypoints.shape[1], f"the objects of image {n}")
-    parts: list[_Part] = [
+    parts: list[_RemainingObjects] = [
         (image_objects, torch.ones(len(image_objects), device=image_objects.boxes.device)) for image_objects in objects
     ]
     for move in moves:
         if isinstance(move, Mosaic):
-            parts = [_in_mosaic(parts, move, n) for n in range(len(parts))]
+            parts = [_mosaic_objects(parts, move, n) for n in range(len(parts))]
         else:
-            parts = [_moved(part, move.of(n), swaps) for n, part in enumerate(parts)]
+            parts = [_transform_objects(part, move.of(n), swaps) for n, part in enumerate(parts)]
     return [
         image_objects.take((remaining > 0) & (remaining >= min_area - _ROUNDING)) for image_objects, remaining in parts
     ]
@@ -54,11 +54,11 @@ def move_points(points: Tensor, moves: Sequence[Move], swaps: Pairs) -> Tensor:
     for move in moves:
         height, width = move.size
         positions = move.points(points[..., :2])
-        points = _placed(points, positions, points.new_zeros(2), points.new_tensor([width, height]))
+        points = _place_keypoints(points, positions, points.new_zeros(2), points.new_tensor([width, height]))
         if isinstance(move, Flip):
-            points = torch.where(move.chosen[:, 0], points[:, _mirrored(points.shape[1], swaps)], points)
-        elif isinstance(move, Transposition) and move.chosen:
-            points = points[:, _mirrored(points.shape[1], swaps)]
+            points = torch.where(move.is_applied[:, 0], points[:, _mirrored_order(points.shape[1], swaps)], points)
+        elif isinstance(move, Transposition) and move.is_applied:
+            points = points[:, _mirrored_order(points.shape[1], swaps)]
     return points
 
 
@@ -69,7 +69,7 @@ def _check_swaps(swaps: Pairs, count: int, name: str) -> None:
         )
 
 
-def _mirrored(count: int, swaps: Pairs) -> list[int]:
+def _mirrored_order(count: int, swaps: Pairs) -> list[int]:
     """Return the order of `count` key-points in a mirror image."""
     order = list(range(count))
     for first, second in swaps:
@@ -77,54 +77,56 @@ def _mirrored(count: int, swaps: Pairs) -> list[int]:
     return order
 
 
-def _in_mosaic(parts: list[_Part], mosaic: Mosaic, n: int) -> _Part:
+def _mosaic_objects(parts: list[_RemainingObjects], mosaic: Mosaic, n: int) -> _RemainingObjects:
     """Return the objects of mosaic n, quarter by quarter."""
-    placed: list[_Part] = []
+    placed: list[_RemainingObjects] = []
     for window, source, region in zip(mosaic.windows, mosaic.sources[n].tolist(), mosaic.regions[n], strict=True):
-        objects, remaining = _moved(parts[source], window.of(n), (), region)
+        objects, remaining = _transform_objects(parts[source], window.of(n), (), region)
         placed.append((objects.take(remaining > 0), remaining[remaining > 0]))
     return concatenate([objects for objects, _ in placed]), torch.cat([remaining for _, remaining in placed])
 
 
-def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) -> _Part:
+def _transform_objects(
+    part: _RemainingObjects, move: Move, swaps: Pairs, region: Tensor | None = None
+) -> _RemainingObjects:
     """Return one image's transformed objects, clipped to a region (4,) or to the whole image."""
     (objects, remaining), size = part, move.size
     bounds = torch.tensor([0, 0, size[1], size[0]]) if region is None else region
     low, high = bounds.to(objects.boxes).split(2)
     is_elastic = isinstance(move, Resampling) and move.displacement is not None
-    outline = _outline(objects.boxes, is_elastic)  # (n, k, 2)
+    outline = _outline_points(objects.boxes, is_elastic)  # (n, k, 2)
     positions = move.points(outline.flatten(0, 1)[None]).view_as(outline)
-    first, end = positions.amin(1), positions.amax(1)  # (n, 2) each
-    area = (end - first).prod(1)
-    first, end = first.clamp(low, high), end.clamp(low, high)
-    remaining = torch.where(area > 0, remaining * (end - first).prod(1) / area, 0.0)
+    box_start, box_end = positions.amin(1), positions.amax(1)  # (n, 2) each
+    area = (box_end - box_start).prod(1)
+    box_start, box_end = box_start.clamp(low, high), box_end.clamp(low, high)
+    remaining = torch.where(area > 0, remaining * (box_end - box_start).prod(1) / area, 0.0)
     masks, points = objects.masks, objects.keypoints
-    boxes = torch.cat((first, end), 1)
+    boxes = torch.cat((box_start, box_end), 1)
     if masks is not None:
         masks = move.apply(masks[None], "constant", False)[0]
-        masks = masks if region is None else masks & inside(region[None], size)
+        masks = masks if region is None else masks & pixels_inside(region[None], size)
         boxes = tight_boxes(masks)
         remaining = torch.where(boxes[:, 2] > boxes[:, 0], remaining, 0.0)
     if points is not None:
-        moved = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
-        points = _placed(points, moved, low, high)
-        if isinstance(move, Flip | Transposition) and bool(move.chosen):
-            points = points[:, _mirrored(points.shape[1], swaps)]
+        positions_of_points = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
+        points = _place_keypoints(points, positions_of_points, low, high)
+        if isinstance(move, Flip | Transposition) and bool(move.is_applied):
+            points = points[:, _mirrored_order(points.shape[1], swaps)]
     return Objects(boxes, objects.labels, masks, points, objects.crowd), remaining
 
 
-def _placed(points: Tensor, positions: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _place_keypoints(points: Tensor, positions: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return key-points (n, K, 3) at their new positions; (0, 0, 0) for points outside or not labelled."""
-    visible = (points[..., 2] > 0) & ((positions >= low) & (positions <= high)).all(2)
-    return torch.where(visible[..., None], torch.cat((positions, points[..., 2:]), 2), 0.0)
+    is_visible = (points[..., 2] > 0) & ((positions >= low) & (positions <= high)).all(2)
+    return torch.where(is_visible[..., None], torch.cat((positions, points[..., 2:]), 2), 0.0)
 
 
-def _outline(boxes: Tensor, sides: bool) -> Tensor:
-    """Return the corners (n, 4, 2) of boxes or, with `sides`, also points on their sides, a pixel apart or closer."""
-    steps = int((boxes[:, 2:] - boxes[:, :2]).max()) + 1 if sides and len(boxes) else 1
+def _outline_points(boxes: Tensor, has_sides: bool) -> Tensor:
+    """Return the corners (n, 4, 2) of boxes or, with `has_sides`, points on all sides, a pixel apart or closer."""
+    steps = int((boxes[:, 2:] - boxes[:, :2]).max()) + 1 if has_sides and len(boxes) else 1
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)  # (n, 1) each
-    t = torch.arange(steps, dtype=boxes.dtype, device=boxes.device) / steps
-    width, height = (x1 - x0) * t, (y1 - y0) * t  # (n, steps)
+    fractions = torch.arange(steps, dtype=boxes.dtype, device=boxes.device) / steps
+    width, height = (x1 - x0) * fractions, (y1 - y0) * fractions  # (n, steps)
     x = torch.cat((x0 + width, x1.expand_as(width), x1 - width, x0.expand_as(width)), 1)
     y = torch.cat((y0.expand_as(height), y0 + height, y1.expand_as(height), y1 - height), 1)
     return torch.stack((x, y), 2)
@@ -133,10 +135,10 @@ def _outline(boxes: Tensor, sides: bool) -> Tensor:
 def tight_boxes(masks: Tensor) -> Tensor:
     """Return the bounding boxes (n, 4) float32 of masks (n, H, W) bool; (0, 0, 0, 0) for a mask without pixels."""
     columns, rows = masks.any(1), masks.any(2)  # (n, W), (n, H)
-    ends: list[Tensor] = []
-    for occupied in (columns, rows):
-        indices = torch.arange(occupied.shape[1], device=masks.device)
-        ends.append(torch.where(occupied, indices, occupied.shape[1]).amin(1))
-        ends.append(torch.where(occupied, indices + 1, 0).amax(1))
-    x0, x1, y0, y1 = ends
+    bounds: list[Tensor] = []
+    for is_occupied in (columns, rows):
+        indices = torch.arange(is_occupied.shape[1], device=masks.device)
+        bounds.append(torch.where(is_occupied, indices, is_occupied.shape[1]).amin(1))
+        bounds.append(torch.where(is_occupied, indices + 1, 0).amax(1))
+    x0, x1, y0, y1 = bounds
     return torch.where(rows.any(1)[:, None], torch.stack((x0, y0, x1, y1), 1), 0).float()

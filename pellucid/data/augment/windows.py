@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.data.augment.move import Fill, Move, check_fill, coins, uniform
+from pellucid.data.augment.move import Fill, Move, check_fill, random_booleans, uniform
 from pellucid.data.augment.resample import resample
 from pellucid.errors import PellucidError
 
@@ -17,25 +17,25 @@ _MIN_QUARTER = 0.2  # height and width of a mosaic's quarter, as a fraction of t
 class Flip(Move):
     """Mirror images along one axis.
 
-    chosen: (N, 1, 1, 1) bool, whether to mirror each image; axis: 3 exchanges left and right, 2 top and bottom.
+    is_applied: (N, 1, 1, 1) bool, whether to mirror each image; axis: 3 exchanges left and right, 2 top and bottom.
     """
 
-    chosen: Tensor
+    is_applied: Tensor
     axis: int
 
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
-        """Return x with the chosen images mirrored; `fill` is not used."""
-        return torch.where(self.chosen, x.flip(self.axis), x)
+        """Return x with the selected images mirrored; `fill` is not used."""
+        return torch.where(self.is_applied, x.flip(self.axis), x)
 
-    def points(self, at: Tensor) -> Tensor:
-        """Return width - x, or height - y, for the points of the chosen images."""
-        coordinate = torch.arange(2, device=at.device) == 3 - self.axis
-        return torch.where(self.chosen[:, 0] & coordinate, self.size[self.axis - 2] - at, at)
+    def points(self, positions: Tensor) -> Tensor:
+        """Return width - x, or height - y, for the points of the mirrored images."""
+        coordinate = torch.arange(2, device=positions.device) == 3 - self.axis
+        return torch.where(self.is_applied[:, 0] & coordinate, self.size[self.axis - 2] - positions, positions)
 
 
 def random_flip(x: Tensor, axis: int, rng: torch.Generator, p: float = 0.5) -> Flip:
     """Draw which images of x (N, C, H, W) are mirrored along `axis`, each with probability p."""
-    return Flip((x.shape[2], x.shape[3]), coins(len(x), p, rng, x), axis)
+    return Flip((x.shape[2], x.shape[3]), random_booleans(len(x), p, rng, x), axis)
 
 
 def horizontal_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
@@ -50,24 +50,24 @@ def vertical_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Transposition(Move):
-    """Exchange rows and columns of all images of a batch if `chosen`, else of none, since they share one size."""
+    """Exchange rows and columns of all images of a batch if `is_applied`, else of none, since they share one size."""
 
-    chosen: bool
+    is_applied: bool
 
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
-        """Return x (N, C, H, W) as (N, C, W, H) if chosen; `fill` is not used."""
-        return x.mT.contiguous() if self.chosen else x
+        """Return x (N, C, H, W) as (N, C, W, H) if transposed; `fill` is not used."""
+        return x.mT.contiguous() if self.is_applied else x
 
-    def points(self, at: Tensor) -> Tensor:
-        """Return the points with x and y exchanged if chosen."""
-        return at.flip(2) if self.chosen else at
+    def points(self, positions: Tensor) -> Tensor:
+        """Return the points with x and y exchanged if transposed."""
+        return positions.flip(2) if self.is_applied else positions
 
 
 def random_transposition(x: Tensor, rng: torch.Generator) -> Transposition:
     """Draw whether the images of x (N, C, H, W) are transposed, with probability 1/2."""
     h, w = x.shape[2:]
-    chosen = bool(coins(1, 0.5, rng, x))
-    return Transposition((w, h) if chosen else (h, w), chosen)
+    is_transposed = bool(random_booleans(1, 0.5, rng, x))
+    return Transposition((w, h) if is_transposed else (h, w), is_transposed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,19 +83,19 @@ class Window(Move):
         rows, columns = self.size
         i = self.start[:, 0, None] + torch.arange(rows, device=x.device)  # (N, H'), may lie outside the image
         j = self.start[:, 1, None] + torch.arange(columns, device=x.device)  # (N, W')
-        source = _inside(i, h, fill)[:, :, None] * w + _inside(j, w, fill)[:, None, :]  # (N, H', W')
+        source = _map_inside(i, h, fill)[:, :, None] * w + _map_inside(j, w, fill)[:, None, :]  # (N, H', W')
         y = x.flatten(2).gather(2, source.flatten(1)[:, None].expand(-1, channels, -1)).view(n, channels, rows, columns)
         if fill == "constant":
             is_inside = ((i >= 0) & (i < h))[:, None, :, None] & ((j >= 0) & (j < w))[:, None, None, :]
             y = torch.where(is_inside, y, value)
         return y
 
-    def points(self, at: Tensor) -> Tensor:
+    def points(self, positions: Tensor) -> Tensor:
         """Return the points relative to the windows' upper left corners."""
-        return at - self.start.flip(1)[:, None].to(at.dtype)
+        return positions - self.start.flip(1)[:, None].to(positions.dtype)
 
 
-def _inside(i: Tensor, n: int, fill: Fill) -> Tensor:
+def _map_inside(i: Tensor, n: int, fill: Fill) -> Tensor:
     """Map indices to 0..n-1: clamped, mirrored about the edges, or modulo n."""
     if fill == "wrap":
         return i % n
@@ -109,10 +109,10 @@ def random_window(x: Tensor, padding: int, rng: torch.Generator, size: tuple[int
     """Draw a window of `size` (by default (H, W)) in each image of x, padded by `padding` pixels; see `random_crop`."""
     n, _, h, w = x.shape
     rows, columns = size or (h, w)
-    spare = torch.tensor([h + 2 * padding - rows, w + 2 * padding - columns])
-    if int(spare.min()) < 0:
+    free_pixels = torch.tensor([h + 2 * padding - rows, w + 2 * padding - columns])
+    if int(free_pixels.min()) < 0:
         raise PellucidError(f"crop of {rows}x{columns} is larger than {h}x{w} padded by {padding}; make it smaller")
-    start = (uniform((n, 2), 0.0, 1.0, rng, spare) * (spare + 1)).long().clamp_(max=spare) - padding
+    start = (uniform((n, 2), 0.0, 1.0, rng, free_pixels) * (free_pixels + 1)).long().clamp_(max=free_pixels) - padding
     return Window((rows, columns), start.to(x.device))
 
 
@@ -179,7 +179,7 @@ class Mosaic:
         return y
 
 
-def inside(regions: Tensor, size: tuple[int, int]) -> Tensor:
+def pixels_inside(regions: Tensor, size: tuple[int, int]) -> Tensor:
     """Return whether the centre of each pixel is in a box: (N, H, W) bool for boxes (N, 4) and `size` (H, W)."""
     x0, y0, x1, y1 = regions[:, :, None].unbind(1)  # (N, 1) each
     rows = torch.arange(size[0], device=regions.device) + 0.5
@@ -197,17 +197,17 @@ def random_mosaic(x: Tensor, p: float, rng: torch.Generator) -> Mosaic:
     n, _, h, w = x.shape
     u = uniform((n, 14), 0.0, 1.0, rng, x)
     image_size = torch.tensor([h, w], device=x.device)
-    cut = ((_MIN_QUARTER + (1 - 2 * _MIN_QUARTER) * u[:, 1:3]) * image_size).round().long()  # (N, 2): row, column
-    cut = torch.where(u[:, :1] < p, cut, image_size)
-    others = (u[:, 3:6] * n).long().clamp_(max=n - 1)
-    sources = torch.cat((torch.arange(n, device=x.device)[:, None], others), 1)
+    corner = ((_MIN_QUARTER + (1 - 2 * _MIN_QUARTER) * u[:, 1:3]) * image_size).round().long()  # (N, 2): row, column
+    corner = torch.where(u[:, :1] < p, corner, image_size)
+    other_sources = (u[:, 3:6] * n).long().clamp_(max=n - 1)
+    sources = torch.cat((torch.arange(n, device=x.device)[:, None], other_sources), 1)
     windows: list[Window] = []
     regions: list[Tensor] = []
     for k in range(4):
-        after = torch.tensor([k >= 2, k % 2 == 1], device=x.device)  # below, to the right
-        first, end = torch.where(after, cut, 0), torch.where(after, image_size, cut)
-        spare = image_size - (end - first)
-        start = torch.minimum((u[:, 6 + 2 * k : 8 + 2 * k] * (spare + 1)).long(), spare)
+        is_after = torch.tensor([k >= 2, k % 2 == 1], device=x.device)  # below, to the right
+        first, end = torch.where(is_after, corner, 0), torch.where(is_after, image_size, corner)
+        free_pixels = image_size - (end - first)
+        start = torch.minimum((u[:, 6 + 2 * k : 8 + 2 * k] * (free_pixels + 1)).long(), free_pixels)
         windows.append(Window((h, w), start - first))
         regions.append(torch.cat((first.flip(1), end.flip(1)), 1))
     return Mosaic(sources, tuple(windows), torch.stack(regions, 1))

@@ -7,28 +7,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.data.quality.hashing import GRID, close_pairs, perceptual_hash
+from pellucid.data.quality.hashing import HASHED_SIDE, close_pairs, perceptual_hash
 from pellucid.errors import PellucidError
 
-SIDE = 64  # pixels; height and width of the grey thumbnails
+THUMBNAIL_SIDE = 64  # pixels; height and width of the grey thumbnails
 MAX_BITS = 12  # bits in which hashes of near duplicates differ; enough for 99 % of images cropped by 3 % at each edge
 MIN_SAME_CORRELATION = 0.985  # at 32 pixels; pairs above it are near duplicates without alignment
 MIN_LIKELY_CORRELATION = 0.5  # at 32 pixels; pairs below it are rejected without alignment
 MIN_CORRELATIONS = (0.9, 0.94, 0.97)  # of aligned near duplicates at 16, 32 and 64 pixels
 MIN_DEVIATION = 2.0  # standard deviation in grey levels; images below it are uniform, and would all match each other
 MAX_ALIGNMENTS = 16  # per image, most similar pairs first; photos of similar objects, such as hands, need about 4
-CHUNK = 512  # images or pairs processed at a time
+CHUNK_SIZE = 512  # images or pairs processed at a time
 
 # Alignment of two images.
-LEVELS = (16, 32, 64)  # pixels a side, from coarse to fine
-STEPS = 4  # Gauss-Newton steps at each level
-MAX_CHANGE = 0.25  # of any entry of the affine map, in units of half an image; beyond it the fit has diverged
+PYRAMID_SIDES = (16, 32, 64)  # pixels a side, from coarse to fine
+FIT_STEPS = 4  # Gauss-Newton steps at each level
+MAX_MAP_CHANGE = 0.25  # of any entry of the affine map, in units of half an image; beyond it the fit has diverged
 MIN_OVERLAP = 0.7  # fraction of an image that the other must cover
 MIN_GAIN = 0.2  # lower limit of the fitted gain, by which the steps are divided
 DAMPING = 1e-3  # relative; keeps the equations solvable for images that are constant in one direction
 
 
-class Groups:
+class DisjointSets:
     """Union-find structure: groups of n items, numbered from 0, that are merged pair by pair.
 
     Source: Tarjan, van Leeuwen 1984, "Worst-Case Analysis of Set Union Algorithms"; here with path halving.
@@ -65,8 +65,8 @@ class SimilarPair:
 
 def exact_duplicates(digests: Sequence[bytes]) -> list[SimilarPair]:
     """Return a pair for each repeated digest: the index of its first occurrence and its own, with similarity 1."""
-    first: dict[bytes, int] = {}
-    pairs = ((first.setdefault(digest, i), i) for i, digest in enumerate(digests))
+    first_index: dict[bytes, int] = {}
+    pairs = ((first_index.setdefault(digest, i), i) for i, digest in enumerate(digests))
     return [SimilarPair(i, j, 1.0) for i, j in pairs if i != j]
 
 
@@ -74,80 +74,84 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     """Return pairs of near-duplicate images.
 
     grey: thumbnails (N, 64, 64), 0..255. Candidates are pairs with close perceptual hashes (see `close_pairs`); they
-    are verified by aligning the two images (see `exceeds`). This finds copies that were scaled, compressed, brightened,
-    shifted, rotated by a few degrees or cropped by up to 5 % at an edge, and frames of the same scene, but not mirrored
-    copies. Uniform images are left out. For a group of k images, k - 1 connecting pairs are returned. A pair is not
-    aligned if both images have already been aligned MAX_ALIGNMENTS times, which bounds the work for many slightly
-    similar images, such as frames with the same background.
+    are verified by aligning the two images (see `aligned_correlations`). This finds copies that were scaled,
+    compressed, brightened, shifted, rotated by a few degrees or cropped by up to 5 % at an edge, and frames of the same
+    scene, but not mirrored copies. Uniform images are left out. For a group of k images, k - 1 connecting pairs are
+    returned. A pair is not aligned if both images have already been aligned MAX_ALIGNMENTS times, which bounds the work
+    for many slightly similar images, such as frames with the same background.
     progress: called with the number of pairs done so far and the total, first while pairs are compared, then while they
     are aligned.
     """
-    if grey.dim() != 3 or tuple(grey.shape[1:]) != (SIDE, SIDE):
-        raise PellucidError(f"near_duplicates: images have shape {tuple(grey.shape)}; give (N, {SIDE}, {SIDE})")
+    if grey.dim() != 3 or tuple(grey.shape[1:]) != (THUMBNAIL_SIDE, THUMBNAIL_SIDE):
+        raise PellucidError(
+            f"near_duplicates: images have shape {tuple(grey.shape)}; give (N, {THUMBNAIL_SIDE}, {THUMBNAIL_SIDE})"
+        )
     if not len(grey):
         return []
-    smaller = torch.cat([F.adaptive_avg_pool2d(chunk.float()[:, None], GRID)[:, 0] for chunk in grey.split(CHUNK)])
-    textured = torch.nonzero(smaller.flatten(1).std(1, correction=0) > MIN_DEVIATION).flatten()
-    pairs = textured[torch.from_numpy(close_pairs(perceptual_hash(smaller[textured]), MAX_BITS))]  # (P, 2)
-    flat = smaller.flatten(1)  # (N, 1024)
-    flat = F.normalize(flat - flat.mean(1, keepdim=True))
-    report = progress or (lambda done, total: None)
+    reduced = torch.cat(
+        [F.adaptive_avg_pool2d(chunk.float()[:, None], HASHED_SIDE)[:, 0] for chunk in grey.split(CHUNK_SIZE)]
+    )
+    textured = torch.nonzero(reduced.flatten(1).std(1, correction=0) > MIN_DEVIATION).flatten()
+    pairs = textured[torch.from_numpy(close_pairs(perceptual_hash(reduced[textured]), MAX_BITS))]  # (P, 2)
+    normalized = reduced.flatten(1)  # (N, 1024)
+    normalized = F.normalize(normalized - normalized.mean(1, keepdim=True))
+    report_progress = progress or (lambda done, total: None)
     values: list[Tensor] = []
-    for chunk in pairs.split(CHUNK):
-        values.append((flat[chunk[:, 0]] * flat[chunk[:, 1]]).sum(1))
-        report(CHUNK * (len(values) - 1) + len(chunk), len(pairs))
+    for chunk in pairs.split(CHUNK_SIZE):
+        values.append((normalized[chunk[:, 0]] * normalized[chunk[:, 1]]).sum(1))
+        report_progress(CHUNK_SIZE * (len(values) - 1) + len(chunk), len(pairs))
     correlations, order = torch.cat([torch.empty(0), *values]).sort(descending=True, stable=True)
     pairs = pairs[order]
-    group = Groups(len(grey))
+    groups = DisjointSets(len(grey))
     n_same = int((correlations >= MIN_SAME_CORRELATION).sum())
-    close = [
+    near_pairs = [
         SimilarPair(i, j, value)
         for (i, j), value in zip(pairs[:n_same].tolist(), correlations[:n_same].tolist(), strict=True)
-        if group.join(i, j)
+        if groups.join(i, j)
     ]
-    likely = pairs[n_same : int((correlations >= MIN_LIKELY_CORRELATION).sum())]
+    candidate_pairs = pairs[n_same : int((correlations >= MIN_LIKELY_CORRELATION).sum())]
     alignments, done = [0] * len(grey), 0
-    for chunk in likely.split(CHUNK):
-        chosen: list[tuple[int, int]] = []
+    for chunk in candidate_pairs.split(CHUNK_SIZE):
+        to_align: list[tuple[int, int]] = []
         for i, j in chunk.tolist():
-            if min(alignments[i], alignments[j]) < MAX_ALIGNMENTS and not group.joined(i, j):
+            if min(alignments[i], alignments[j]) < MAX_ALIGNMENTS and not groups.joined(i, j):
                 alignments[i], alignments[j] = alignments[i] + 1, alignments[j] + 1
-                chosen.append((i, j))
-        indices = torch.tensor(chosen, dtype=torch.int64).reshape(-1, 2)
-        similar = exceeds(grey[indices[:, 0]], grey[indices[:, 1]], MIN_CORRELATIONS)
-        for (i, j), value in zip(chosen, similar.tolist(), strict=True):
-            if value and group.join(i, j):
-                close.append(SimilarPair(i, j, value))
+                to_align.append((i, j))
+        indices = torch.tensor(to_align, dtype=torch.int64).reshape(-1, 2)
+        similarities = aligned_correlations(grey[indices[:, 0]], grey[indices[:, 1]], MIN_CORRELATIONS)
+        for (i, j), value in zip(to_align, similarities.tolist(), strict=True):
+            if value and groups.join(i, j):
+                near_pairs.append(SimilarPair(i, j, value))
         done += len(chunk)
-        report(done, len(likely))
-    return sorted(close, key=lambda pair: (pair.first, pair.second))
+        report_progress(done, len(candidate_pairs))
+    return sorted(near_pairs, key=lambda pair: (pair.first, pair.second))
 
 
-def exceeds(a: Tensor, b: Tensor, minimums: tuple[float, ...]) -> Tensor:
+def aligned_correlations(a: Tensor, b: Tensor, minimums: tuple[float, ...]) -> Tensor:
     """Return the correlation (P,) of each image a[p] with b[p] after b[p] is aligned with it; 0 for rejected pairs.
 
     a, b: (P, 64, 64) grey. An affine map of six parameters, a gain and an offset are fitted by least squares at three
-    sizes, with STEPS steps each; a pair is rejected at the first size at which its correlation is below `minimums`.
+    sizes, with FIT_STEPS steps each; a pair is rejected at the first size at which its correlation is below `minimums`.
     Source: Lucas, Kanade 1981, "An Iterative Image Registration Technique"; Baker, Matthews 2004, section 3.1.
     """
     correlations = torch.zeros(len(a))
     remaining = torch.arange(len(a))
     a, b = a.float()[:, None], b.float()[:, None]  # (P, 1, 64, 64)
     maps = torch.eye(2, 3).repeat(len(a), 1, 1)
-    for side, minimum in zip(LEVELS, minimums, strict=True):
+    for side, minimum in zip(PYRAMID_SIDES, minimums, strict=True):
         if not len(remaining):
             break
         fixed, moving = F.adaptive_avg_pool2d(a[remaining], side), F.adaptive_avg_pool2d(b[remaining], side)
-        maps = _fit(fixed, moving, maps)
-        value = _correlation(fixed, moving, maps)
-        accepted = value >= minimum
-        remaining, maps, value = remaining[accepted], maps[accepted], value[accepted]
-        if side == LEVELS[-1]:
-            correlations[remaining] = value
+        maps = _fit_maps(fixed, moving, maps)
+        correlation = _correlation(fixed, moving, maps)
+        is_accepted = correlation >= minimum
+        remaining, maps, correlation = remaining[is_accepted], maps[is_accepted], correlation[is_accepted]
+        if side == PYRAMID_SIDES[-1]:
+            correlations[remaining] = correlation
     return correlations
 
 
-def _fit(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
+def _fit_maps(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     """Improve the maps (P, 2, 3) by Gauss-Newton steps on sum (fixed - gain moving(map x) - offset)^2."""
     side = fixed.shape[-1]
     dx = F.pad((moving[..., 2:] - moving[..., :-2]) * side / 4, (1, 1))  # per half image, the unit of the maps
@@ -156,36 +160,36 @@ def _fit(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     position = (torch.arange(side) * 2 + 1) / side - 1
     y, x = (axis.flatten() for axis in torch.meshgrid(position, position, indexing="ij"))  # (S S,)
     identity = torch.eye(2, 3)
-    for _ in range(STEPS):
-        warped, inside = _warp(layers, maps)
+    for _ in range(FIT_STEPS):
+        warped, is_inside = _warp(layers, maps)
         value, slope_x, slope_y = warped.unbind(1)  # (P, S S)
         slopes = torch.stack(
             [slope_x * x, slope_x * y, slope_x, slope_y * x, slope_y * y, slope_y, value, torch.ones_like(value)], 2
         )  # (P, S S, 8)
-        weighted = (slopes * inside[..., None]).transpose(1, 2)
+        weighted = (slopes * is_inside[..., None]).transpose(1, 2)
         normal = weighted @ slopes
         normal = normal + torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * DAMPING + DAMPING)
         solution = torch.linalg.solve(normal, weighted @ fixed.flatten(1)[..., None])[..., 0]  # (P, 8)
         # The first six unknowns are the step of the map times the gain: divide by the gain, the seventh.
         step = solution[:, :6] / solution[:, 6:7].clamp_min(MIN_GAIN)
-        maps = maps + step.reshape(-1, 2, 3).clamp(-MAX_CHANGE / 2, MAX_CHANGE / 2)
-        diverged = (maps - identity).abs().amax((1, 2)) > MAX_CHANGE
-        maps = torch.where(diverged[:, None, None], identity, maps)
+        maps = maps + step.reshape(-1, 2, 3).clamp(-MAX_MAP_CHANGE / 2, MAX_MAP_CHANGE / 2)
+        is_diverged = (maps - identity).abs().amax((1, 2)) > MAX_MAP_CHANGE
+        maps = torch.where(is_diverged[:, None, None], identity, maps)
     return maps
 
 
 def _correlation(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     """Return the correlations (P,) of fixed and warped images; 0 for an overlap of less than MIN_OVERLAP."""
-    warped, inside = _warp(moving, maps)
-    a, b = (_centred(values, inside) for values in (fixed.flatten(1), warped[:, 0]))
+    warped, is_inside = _warp(moving, maps)
+    a, b = (_subtract_mean(values, is_inside) for values in (fixed.flatten(1), warped[:, 0]))
     value = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-6)
-    return torch.where(inside.mean(1) >= MIN_OVERLAP, value, 0.0)
+    return torch.where(is_inside.mean(1) >= MIN_OVERLAP, value, 0.0)
 
 
-def _centred(values: Tensor, inside: Tensor) -> Tensor:
-    """Return values (P, S S) minus their mean over the positions where `inside` is 1, and 0 at other positions."""
-    mean = (values * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp_min(1)
-    return (values - mean) * inside
+def _subtract_mean(values: Tensor, is_inside: Tensor) -> Tensor:
+    """Return values (P, S S) minus their mean over the positions where `is_inside` is 1, and 0 at other positions."""
+    mean = (values * is_inside).sum(1, keepdim=True) / is_inside.sum(1, keepdim=True).clamp_min(1)
+    return (values - mean) * is_inside
 
 
 def _warp(layers: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,18 +9,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.folder import MAX_BYTES
-from pellucid.data.images import CHUNK, MARGIN, attempts, decode, luma, resized
-from pellucid.data.quality.duplicates import SIDE
+from pellucid.data.folder import MAX_DECODED_BYTES
+from pellucid.data.images import FILES_PER_CHUNK, JPEG_SCALE_MARGIN, attempt_all, decode, luma, resized
+from pellucid.data.quality.duplicates import THUMBNAIL_SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 
 # Blur detection.
-MAX_SIDE = 256  # pixels of the longer side; resizing to the network's input size removes finer blur
+MAX_SHARPNESS_SIDE = 256  # pixels of the longer side; resizing to the network's input size removes finer blur
 MIN_SHARPNESS = 0.35  # images below it are blurred; a Gaussian of 1.5 pixels reduces sharp photos to 0.33
 MAX_OUTLIER_SHARPNESS = 0.9  # images above it are never blurred; a Gaussian of 1 pixel reduces sharp photos to 0.66
 OUTLIER_DEVIATIONS = 3.0  # robust standard deviations below the median
-MIN_STD = 0.1  # of ln sharpness; otherwise any difference among nearly equal images would make an outlier
+MIN_LOG_STD = 0.1  # of ln sharpness; otherwise any difference among nearly equal images would make an outlier
 MIN_GRADIENT_VARIANCE = 1.0  # in squared grey levels; below it the image is uniform
 ROUNDING_VARIANCE = 1 / 12  # of rounding to integer grey levels; it dominates the Laplacian of very soft images
 MAD_TO_STD = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
@@ -40,13 +40,13 @@ class UnreadableFile:
 class Survey:
     """The N files that could be read, in the order in which they were passed.
 
-    x: (N, C, H, W) uint8, the network's inputs. small: (N, 64, 64) uint8, grey thumbnails. sharpness: (N,), before
+    x: (N, C, H, W) uint8, the network's inputs. thumbnails: (N, 64, 64) uint8, grey. sharpness: (N,), before
     resizing to the input size. digests: SHA-256 of the files' bytes. corrupt: the unreadable files.
     """
 
     files: tuple[str, ...]
     x: Tensor
-    small: Tensor
+    thumbnails: Tensor
     sharpness: Tensor
     digests: tuple[bytes, ...]
     corrupt: tuple[UnreadableFile, ...]
@@ -62,14 +62,17 @@ def survey(
     """Read the named files of a tree, each once, resized to `size` (H, W); unreadable files are listed in `corrupt`.
 
     progress: called every few files with the number of files read and the total. Raises PellucidError if the images
-    would take more than MAX_BYTES, or if none can be read.
+    would take more than MAX_DECODED_BYTES, or if none can be read.
     """
     n, shape = len(names), (1 if mode == "L" else 3, *size)
-    if n * shape[0] * size[0] * size[1] > MAX_BYTES:
+    if n * shape[0] * size[0] * size[1] > MAX_DECODED_BYTES:
         raise PellucidError(
             f"{tree.path}: {n} images of {size[0]}x{size[1]} do not fit into memory; give a smaller size"
         )
-    x, reduced = torch.empty((n, *shape), dtype=torch.uint8), torch.empty((n, SIDE, SIDE), dtype=torch.uint8)
+    x, thumbnails = (
+        torch.empty((n, *shape), dtype=torch.uint8),
+        torch.empty((n, THUMBNAIL_SIDE, THUMBNAIL_SIDE), dtype=torch.uint8),
+    )
     files: list[str] = []
     sharpnesses: list[float] = []
     digests: list[bytes] = []
@@ -78,21 +81,21 @@ def survey(
     def measure(name: str) -> tuple[Tensor, Tensor, float, bytes]:
         data, where = tree.read(name), tree.where(name)
         image = decode(data, where, None, mode)
-        is_reduced = min(image.shape[1:]) >= 2 * MARGIN * max(size)  # when it is loaded, if it is a JPEG
+        is_reduced = min(image.shape[1:]) >= 2 * JPEG_SCALE_MARGIN * max(size)  # when it is loaded, if it is a JPEG
         x = decode(data, where, size, mode) if is_reduced else resized(image, size)
-        return x, *_measure(luma(image)), hashlib.sha256(data).digest()
+        return x, *_thumbnail_and_sharpness(luma(image)), hashlib.sha256(data).digest()
 
-    with attempts(measure, names) as results:
-        for done, (name, result) in enumerate(results, start=1):
+    with attempt_all(measure, names) as results:
+        for n_done, (name, result) in enumerate(results, start=1):
             if isinstance(result, PellucidError):
                 corrupt.append(UnreadableFile(name, str(result).removeprefix(f"{tree.where(name)} ")))
             else:
-                x[len(files)], reduced[len(files)], detail, digest = result
+                x[len(files)], thumbnails[len(files)], detail, digest = result
                 files.append(name)
                 sharpnesses.append(detail)
                 digests.append(digest)
-            if progress is not None and (done % CHUNK == 0 or done == n):
-                progress(done, n)
+            if progress is not None and (n_done % FILES_PER_CHUNK == 0 or n_done == n):
+                progress(n_done, n)
     if not files:
         first = f"; {corrupt[0].file} {corrupt[0].reason}" if corrupt else ""
         raise PellucidError(f"{tree.path}: none of its {n} files can be read as images{first}")
@@ -100,30 +103,30 @@ def survey(
     return Survey(
         tuple(files),
         x[:k].contiguous(),
-        reduced[:k].contiguous(),
+        thumbnails[:k].contiguous(),
         torch.tensor(sharpnesses),
         tuple(digests),
         tuple(corrupt),
     )
 
 
-def _measure(grey: Tensor) -> tuple[Tensor, float]:
+def _thumbnail_and_sharpness(grey: Tensor) -> tuple[Tensor, float]:
     """Return the thumbnail of a grey image (1, H, W), and its sharpness."""
     height, width = grey.shape[1:]
-    scale = MAX_SIDE / max(height, width)
+    scale = MAX_SHARPNESS_SIDE / max(height, width)
     if scale < 1:
         height, width = max(3, round(height * scale)), max(3, round(width * scale))
         grey = resized(grey, (height, width))
     detail = sharpness(grey[0]) if min(height, width) >= 3 else 0.0
-    return resized(grey, (SIDE, SIDE))[0], detail
+    return resized(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[0], detail
 
 
 def sharpness(grey: Tensor) -> float:
     """Return the variance of the Laplacian divided by the variance of the gradients; it is small for soft edges.
 
-    grey: (H, W), 0..255, of at least 3 x 3, its longer side at most `MAX_SIDE` pixels. The variance of the Laplacian
-    alone (Pech-Pacheco, Cristobal, Chamorro-Martinez, Fernandez-Valdivia 2000) also falls with contrast and detail;
-    the ratio, a mean squared frequency, does not. The variance due to rounding is subtracted from both. Sharp
+    grey: (H, W), 0..255, of at least 3 x 3, its longer side at most MAX_SHARPNESS_SIDE pixels. The variance of the
+    Laplacian alone (Pech-Pacheco, Cristobal, Chamorro-Martinez, Fernandez-Valdivia 2000) also falls with contrast and
+    detail; the ratio, a mean squared frequency, does not. The variance due to rounding is subtracted from both. Sharp
     photos have values from 1 to 3, uniform images 0.
     """
     if grey.dim() != 2 or min(grey.shape) < 3:
@@ -136,7 +139,7 @@ def sharpness(grey: Tensor) -> float:
     return float(laplacian.clamp_min(0) / gradients)
 
 
-def blurry(values: Tensor) -> Tensor:
+def is_blurry(values: Tensor) -> Tensor:
     """Return which images of a collection are blurred, (N,) bool. values: (N,), their sharpness.
 
     An image is blurred if its sharpness is below MIN_SHARPNESS, or if it is below MAX_OUTLIER_SHARPNESS and an outlier:
@@ -147,5 +150,5 @@ def blurry(values: Tensor) -> Tensor:
         return torch.zeros(0, dtype=torch.bool)
     logs = values.double().clamp_min(1e-6).log()
     median = logs.median()
-    std = (MAD_TO_STD * (logs - median).abs().median()).clamp_min(MIN_STD)
+    std = (MAD_TO_STD * (logs - median).abs().median()).clamp_min(MIN_LOG_STD)
     return (values < MIN_SHARPNESS) | ((values < MAX_OUTLIER_SHARPNESS) & (logs < median - OUTLIER_DEVIATIONS * std))

@@ -29,9 +29,9 @@ class Canvas:
     def shape(self, *outlines: ArrayLike, blur: float = 0.0) -> Coverage:
         """Return the union of polygons (N, 2), with edges blurred by a Gaussian of `blur` pixels."""
         polygons = [np.asarray(outline, dtype=np.float64) for outline in outlines]
-        every, margin = np.concatenate(polygons), 3 * blur + 1
-        x0, y0 = np.clip(np.floor(every.min(0) - margin), 0, (self.width, self.height)).astype(int)
-        x1, y1 = np.clip(np.ceil(every.max(0) + margin), 0, (self.width, self.height)).astype(int)
+        all_points, margin = np.concatenate(polygons), 3 * blur + 1
+        x0, y0 = np.clip(np.floor(all_points.min(0) - margin), 0, (self.width, self.height)).astype(int)
+        x1, y1 = np.clip(np.ceil(all_points.max(0) + margin), 0, (self.width, self.height)).astype(int)
         window = (slice(y0, max(y1, y0)), slice(x0, max(x1, x0)))
         if x1 <= x0 or y1 <= y0:
             return Coverage(window, np.zeros((max(y1 - y0, 0), max(x1 - x0, 0))))
@@ -47,19 +47,19 @@ class Canvas:
         self, x: float, y: float, rx: float, ry: float, angle: float = 0.0, bumps: float = 0.0
     ) -> NDArray[np.float64]:
         """Return the outline (N, 2) of an ellipse, turned by `angle` in radians; bumps: how irregular it is."""
-        turn = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+        angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
         radius = np.ones(72)
         for wave in (2, 3, 4, 5):
-            radius += bumps / wave * self.rng.normal() * np.cos(wave * turn + self.rng.uniform(0, 6.3))
-        across, down = rx * radius * np.cos(turn), ry * radius * np.sin(turn)
+            radius += bumps / wave * self.rng.normal() * np.cos(wave * angles + self.rng.uniform(0, 6.3))
+        x_offset, y_offset = rx * radius * np.cos(angles), ry * radius * np.sin(angles)
         cos, sin = np.cos(angle), np.sin(angle)
-        return np.stack((x + across * cos - down * sin, y + across * sin + down * cos), 1)
+        return np.stack((x + x_offset * cos - y_offset * sin, y + x_offset * sin + y_offset * cos), 1)
 
     def limb(self, points: ArrayLike, widths: Sequence[float]) -> list[Floats]:
         """Return the outlines of a thick line through points (N, 2), with a width at each and round ends."""
-        places = np.asarray(points, dtype=np.float64)
-        outlines = [self.ellipse(x, y, w / 2, w / 2) for (x, y), w in zip(places, widths, strict=True)]
-        for start, end, w0, w1 in zip(places, places[1:], widths, widths[1:], strict=False):
+        positions = np.asarray(points, dtype=np.float64)
+        outlines = [self.ellipse(x, y, w / 2, w / 2) for (x, y), w in zip(positions, widths, strict=True)]
+        for start, end, w0, w1 in zip(positions, positions[1:], widths, widths[1:], strict=False):
             dx, dy = end - start
             side = np.array([-dy, dx]) / max(np.hypot(dx, dy), 1e-9) / 2
             outlines.append(np.stack((start + side * w0, end + side * w1, end - side * w1, start - side * w0)))
@@ -73,12 +73,12 @@ class Canvas:
             value = value + self.noise(alpha.shape[:2], 5, grain)[..., None]
         self.pixels[shape.window] = self.pixels[shape.window] * (1 - alpha) + value * alpha
 
-    def shade(self, shape: Coverage, by: float, angle: float = 0.0) -> None:
-        """Multiply the brightness in a shape by 1 - by to 1 + by along a direction, in radians; 0 is to the right."""
+    def shade(self, shape: Coverage, amount: float, angle: float = 0.0) -> None:
+        """Multiply the brightness in a shape by 1 - amount to 1 + amount along `angle` (radians, 0 to the right)."""
         rows, columns = np.mgrid[: shape.alpha.shape[0], : shape.alpha.shape[1]]
         along = columns * np.cos(angle) + rows * np.sin(angle)
         along = (along - along.min()) / max(np.ptp(along), 1e-9) * 2 - 1
-        self.pixels[shape.window] *= 1 + by * (along * shape.alpha)[..., None]
+        self.pixels[shape.window] *= 1 + amount * (along * shape.alpha)[..., None]
 
     def noise(self, size: tuple[int, int], blob: float, std: float) -> Floats:
         """Return smooth noise (H, W) of mean 0 and standard deviation `std`, in blobs of some `blob` pixels."""

@@ -9,7 +9,7 @@ CLASSES = ("RBC", "WBC", "Platelets")
 CellBox = tuple[str, float, float, float, float]  # the class, and x0, y0, x1, y1 in pixels
 
 
-def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tuple[Image.Image, list[CellBox]]:
+def blood_smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tuple[Image.Image, list[CellBox]]:
     """Return a picture of a white cell, red cells and platelets, and the box of each cell.
 
     red: the number of red cells. The cells are as large, in proportion to the width, as those of the data set bccd.
@@ -20,18 +20,18 @@ def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tupl
     canvas.pixels += canvas.noise((height, width), 60 * unit, 2.5)[..., None]
     occupied: list[tuple[float, float, float]] = []
     boxes: list[CellBox] = []
-    for name, count, low, high, inset in (
+    for name, count, min_radius, max_radius, inset in (
         ("WBC", 1, 78, 86, 110),
         ("RBC", red, 44, 53, 30),
         ("Platelets", 3, 15, 20, 30),
     ):
         for _ in range(count):
-            radius = rng.uniform(low, high) * unit
+            radius = rng.uniform(min_radius, max_radius) * unit
             centre = _free_position(rng, occupied, radius, inset * unit, width, height)
             if centre is None:
                 continue
             x, y = centre
-            {"RBC": _red, "WBC": _white, "Platelets": _platelet}[name](canvas, x, y, radius)
+            {"RBC": _paint_red_cell, "WBC": _paint_white_cell, "Platelets": _paint_platelet}[name](canvas, x, y, radius)
             boxes.append(
                 (name, max(x - radius, 0.0), max(y - radius, 0.0), min(x + radius, width), min(y + radius, height))
             )
@@ -50,7 +50,7 @@ def _free_position(
     return None
 
 
-def _red(canvas: Canvas, x: float, y: float, radius: float) -> None:
+def _paint_red_cell(canvas: Canvas, x: float, y: float, radius: float) -> None:
     """Paint a red cell: a disc with a darker rim and a pale middle."""
     unit, ratio, angle = radius / 48, canvas.rng.uniform(0.94, 1.06), canvas.rng.uniform(0, 3.2)
     for part, blur, colour, strength in (
@@ -62,7 +62,7 @@ def _red(canvas: Canvas, x: float, y: float, radius: float) -> None:
         canvas.paint(canvas.shape(outline, blur=blur * unit), colour, strength)
 
 
-def _white(canvas: Canvas, x: float, y: float, radius: float) -> None:
+def _paint_white_cell(canvas: Canvas, x: float, y: float, radius: float) -> None:
     """Paint a white cell: a pale body with a dark nucleus of several lobes."""
     rng, unit = canvas.rng, radius / 82
     body = canvas.ellipse(x, y, radius, 0.96 * radius, rng.uniform(0, 3.2), 0.04)
@@ -75,7 +75,7 @@ def _white(canvas: Canvas, x: float, y: float, radius: float) -> None:
     canvas.paint(canvas.shape(*lobes, blur=2 * unit), (104, 68, 172), 0.95, 10)
 
 
-def _platelet(canvas: Canvas, x: float, y: float, radius: float) -> None:
+def _paint_platelet(canvas: Canvas, x: float, y: float, radius: float) -> None:
     """Paint a platelet: a small spot, darker inside."""
     unit = radius / 17
     for part, blur, colour, strength in ((0.9, 2.5, (158, 122, 178), 0.8), (0.55, 2.0, (120, 74, 156), 0.7)):

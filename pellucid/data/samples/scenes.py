@@ -22,17 +22,17 @@ def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image,
     w, h = float(width), float(height)
     vx, vy = w * rng.uniform(0.46, 0.58), h * rng.uniform(0.46, 0.52)  # the vanishing point
 
-    def put(name: str, colour: ArrayLike, *outlines: ArrayLike, grain: float = 0.0) -> None:
+    def paint_class(name: str, colour: ArrayLike, *outlines: ArrayLike, grain: float = 0.0) -> None:
         shape = canvas.shape(*outlines)
         canvas.paint(shape, colour, grain=grain)
         labels[shape.window][shape.alpha > 0.5] = CLASSES.index(name)
 
     fade = np.linspace(0, 1, height)[:, None, None]
     canvas.pixels[:] = np.array((120, 170, 225)) * (1 - fade) + np.array((245, 248, 252)) * fade
-    put("road", (84, 88, 96), [(vx, vy), (w * 1.15, h), (-w * 0.15, h)], grain=4)
+    paint_class("road", (84, 88, 96), [(vx, vy), (w * 1.15, h), (-w * 0.15, h)], grain=4)
     for side in (-1, 1):
         edge = vx + side * w * 0.65
-        put(
+        paint_class(
             "pavement",
             (136, 126, 120),
             [(vx, vy), (edge, h), (vx + side * w * 2, h), (vx + side * w * 2, h * 0.6)],
@@ -40,7 +40,7 @@ def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image,
         )
         for far in np.geomspace(0.05, 1.0, 14):  # the joints of the slabs
             y = vy + (h - vy) * far
-            put(
+            paint_class(
                 "pavement",
                 (104, 98, 96),
                 [
@@ -50,34 +50,34 @@ def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image,
                     (vx + (edge - vx) * far, y + 1.5),
                 ],
             )
-        put("pavement", (176, 172, 166), [(vx, vy), (edge, h), (edge + side * 0.05 * w, h)])
-        put("road", (60, 62, 66), [(vx, vy), (edge, h), (edge - side * 0.015 * w, h)])
+        paint_class("pavement", (176, 172, 166), [(vx, vy), (edge, h), (edge + side * 0.05 * w, h)])
+        paint_class("road", (60, 62, 66), [(vx, vy), (edge, h), (edge - side * 0.015 * w, h)])
     for side in (-1, 1):
-        _houses(canvas, put, side, vx, vy, w, h)
+        _houses(canvas, paint_class, side, vx, vy, w, h)
     for _ in range(2):
         side, far = rng.choice((-1, 1)), rng.uniform(0.25, 0.55)
         x, base = vx + side * w * 0.62 * far, vy + h * 0.16 * far
         size = h * 0.55 * far + 0.08 * h
-        put("tree", (60, 48, 40), *canvas.limb([(x, base), (x, base - size)], [0.05 * size, 0.03 * size]))
+        paint_class("tree", (60, 48, 40), *canvas.limb([(x, base), (x, base - size)], [0.05 * size, 0.03 * size]))
         crowns = [
             canvas.ellipse(
                 x + rng.normal(0, 0.25) * size, base - size * rng.uniform(0.7, 1.2), size * 0.26, size * 0.24, bumps=0.3
             )
             for _ in range(9)
         ]
-        put("tree", (52, 74, 40), *crowns, grain=26)
+        paint_class("tree", (52, 74, 40), *crowns, grain=26)
     for step in np.geomspace(0.08, 1.0, 6):  # the dashes of the middle line
         y0, y1 = vy + (h - vy) * step * 0.72, vy + (h - vy) * step
         half = 0.008 * w * step
         dash = [(vx - half, y0), (vx + half, y0), (vx + 1.5 * half, y1), (vx - 1.5 * half, y1)]
-        put("road", (190, 192, 190), dash)
+        paint_class("road", (190, 192, 190), dash)
     for side, far in zip(rng.permutation([-1, 1]), (0.28, 0.46), strict=True):
-        _car(canvas, put, vx + side * 0.32 * w * far, vy + (h - vy) * far, 0.30 * w * far)
+        _car(canvas, paint_class, vx + side * 0.32 * w * far, vy + (h - vy) * far, 0.30 * w * far)
     for side in (-1, 1):
         far = rng.uniform(0.3, 0.5)
         base = vy + (h - vy) * far
         x = vx + side * (0.7 + 0.55 * far) * w * far * 1.12
-        paint_person(canvas, x, base, 0.62 * h * far, partial(put, "pedestrian"))
+        paint_person(canvas, x, base, 0.62 * h * far, partial(paint_class, "pedestrian"))
     canvas.pixels *= 0.92
     return canvas.image(0.8 * width / 480, 3.0), labels
 
@@ -124,50 +124,75 @@ def paint_person(canvas: Canvas, x: float, base: float, size: float, paint: Call
     skin, top, legs = (colours[rng.integers(len(colours))] for colours in (_SKIN, _CLOTHES, _CLOTHES))
     stride = rng.uniform(0.05, 0.12) * rng.choice((-1, 1))
 
-    def at(across: float, up: float) -> tuple[float, float]:
+    def to_pixels(across: float, up: float) -> tuple[float, float]:
         return x + across * size, base - up * size
 
     for sign in (-1, 1):
-        points = [at(0.035 * sign, 0.5), at(0.5 * stride * sign + 0.03 * sign, 0.26), at(stride * sign, 0.03)]
+        points = [
+            to_pixels(0.035 * sign, 0.5),
+            to_pixels(0.5 * stride * sign + 0.03 * sign, 0.26),
+            to_pixels(stride * sign, 0.03),
+        ]
         shade = 0.85 if sign < 0 else 1.0
         paint(np.array(legs) * shade, *canvas.limb(points, [0.115 * size, 0.085 * size, 0.06 * size]))
-        foot = at(stride * sign, 0.02)
+        foot = to_pixels(stride * sign, 0.02)
         toe = foot[0] + 0.05 * size * np.sign(stride), foot[1] + 0.008 * size
         paint((30, 26, 26), *canvas.limb([foot, toe], [0.04 * size, 0.034 * size]))
     for sign in (-1, 1):
-        hand = at(0.13 * sign - 0.3 * stride * sign, 0.47)
-        arm = [at(0.1 * sign, 0.79), at(0.14 * sign, 0.62), hand]
+        hand = to_pixels(0.13 * sign - 0.3 * stride * sign, 0.47)
+        arm = [to_pixels(0.1 * sign, 0.79), to_pixels(0.14 * sign, 0.62), hand]
         paint(np.array(top) * 0.9, *canvas.limb(arm, [0.07 * size, 0.06 * size, 0.045 * size]))
         paint(skin, canvas.ellipse(*hand, 0.024 * size, 0.03 * size))
-    paint(top, *canvas.limb([at(0, 0.76), at(0, 0.62), at(0, 0.5)], [0.2 * size, 0.18 * size, 0.165 * size]))
-    paint(skin, *canvas.limb([at(0, 0.82), at(0, 0.88)], [0.07 * size, 0.07 * size]))
-    paint(skin, canvas.ellipse(*at(0, 0.925), 0.056 * size, 0.072 * size))
-    paint((40, 30, 26), canvas.ellipse(*at(-0.1 * stride, 0.955), 0.06 * size, 0.048 * size, bumps=0.1))
+    paint(
+        top,
+        *canvas.limb(
+            [to_pixels(0, 0.76), to_pixels(0, 0.62), to_pixels(0, 0.5)], [0.2 * size, 0.18 * size, 0.165 * size]
+        ),
+    )
+    paint(skin, *canvas.limb([to_pixels(0, 0.82), to_pixels(0, 0.88)], [0.07 * size, 0.07 * size]))
+    paint(skin, canvas.ellipse(*to_pixels(0, 0.925), 0.056 * size, 0.072 * size))
+    paint((40, 30, 26), canvas.ellipse(*to_pixels(-0.1 * stride, 0.955), 0.06 * size, 0.048 * size, bumps=0.1))
 
 
-def _houses(canvas: Canvas, put: Callable[..., None], side: int, vx: float, vy: float, w: float, h: float) -> None:
+def _houses(
+    canvas: Canvas, paint_class: Callable[..., None], side: int, vx: float, vy: float, w: float, h: float
+) -> None:
     """Paint a row of houses in perspective, on the left (side -1) or right (1) of the street."""
     rng = canvas.rng
 
-    def at(far: float, up: float) -> tuple[float, float]:
+    def to_pixels(far: float, up: float) -> tuple[float, float]:
         """Return a point of the wall: far 0 at the vanishing point, up in heights of the eye above the ground."""
         return vx + side * w * 0.75 * far, vy + h * 0.24 * far - up * h * 0.4 * far
 
     edges = np.array([0.1, 0.22, 0.42, 0.75, 1.4])
     for near, far in zip(edges[::-1], edges[-2::-1], strict=False):
-        tall = rng.uniform(2.0, 3.0)
+        wall_height = rng.uniform(2.0, 3.0)
         colour = np.array(((150, 110, 88), (186, 176, 158), (140, 128, 120), (168, 132, 110))[rng.integers(4)])
         colour = colour * (0.62 if side < 0 else 0.85)
-        put("building", colour, [at(far, 0), at(far, tall), at(near, tall), at(near, 0)], grain=6)
-        for floor in np.arange(0.55, tall - 0.4, 0.62):
+        paint_class(
+            "building",
+            colour,
+            [to_pixels(far, 0), to_pixels(far, wall_height), to_pixels(near, wall_height), to_pixels(near, 0)],
+            grain=6,
+        )
+        for floor in np.arange(0.55, wall_height - 0.4, 0.62):
             for k in range(4):
                 a, b = (far + (near - far) * (k + share) / 4 for share in (0.28, 0.72))
                 glass = (44, 50, 60) if rng.random() < 0.8 else (120, 130, 140)
-                put("building", glass, [at(a, floor), at(a, floor + 0.36), at(b, floor + 0.36), at(b, floor)])
-        put("building", colour * 0.5, [at(far, 0), at(far, 0.4), at(near, 0.4), at(near, 0)], grain=8)
+                paint_class(
+                    "building",
+                    glass,
+                    [to_pixels(a, floor), to_pixels(a, floor + 0.36), to_pixels(b, floor + 0.36), to_pixels(b, floor)],
+                )
+        paint_class(
+            "building",
+            colour * 0.5,
+            [to_pixels(far, 0), to_pixels(far, 0.4), to_pixels(near, 0.4), to_pixels(near, 0)],
+            grain=8,
+        )
 
 
-def _car(canvas: Canvas, put: Callable[..., None], x: float, base: float, size: float) -> None:
+def _car(canvas: Canvas, paint_class: Callable[..., None], x: float, base: float, size: float) -> None:
     """Paint a car from behind; base: of the wheels, size: its width."""
     rng = canvas.rng
     colour = np.array(((170, 174, 180), (60, 62, 70), (140, 34, 34), (46, 66, 110), (226, 226, 224))[rng.integers(5)])
@@ -181,11 +206,11 @@ def _car(canvas: Canvas, put: Callable[..., None], x: float, base: float, size: 
     shadow = canvas.shape(canvas.ellipse(x, base, 0.56 * size, 0.06 * size), blur=0.02 * size)
     canvas.paint(shadow, (30, 30, 34), 0.8)
     for left in (-0.46, 0.28):
-        put("car", (22, 22, 24), box(left, 0.0, left + 0.18, 0.2))
-    put("car", colour * 0.92, box(-0.42, 0.42, 0.42, 0.76, 0.1))
-    put("car", colour, box(-0.5, 0.1, 0.5, 0.46, 0.03), grain=3)
-    put("car", (48, 58, 68), box(-0.36, 0.46, 0.36, 0.71, 0.08), grain=5)
+        paint_class("car", (22, 22, 24), box(left, 0.0, left + 0.18, 0.2))
+    paint_class("car", colour * 0.92, box(-0.42, 0.42, 0.42, 0.76, 0.1))
+    paint_class("car", colour, box(-0.5, 0.1, 0.5, 0.46, 0.03), grain=3)
+    paint_class("car", (48, 58, 68), box(-0.36, 0.46, 0.36, 0.71, 0.08), grain=5)
     for left in (-0.48, 0.36):
-        put("car", (190, 40, 36), box(left, 0.3, left + 0.12, 0.4))
-    put("car", (214, 206, 150), box(-0.13, 0.2, 0.13, 0.28))
-    put("car", colour * 0.6, box(-0.48, 0.1, 0.48, 0.17))
+        paint_class("car", (190, 40, 36), box(left, 0.3, left + 0.12, 0.4))
+    paint_class("car", (214, 206, 150), box(-0.13, 0.2, 0.13, 0.28))
+    paint_class("car", colour * 0.6, box(-0.48, 0.1, 0.48, 0.17))

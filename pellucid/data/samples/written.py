@@ -14,17 +14,17 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from pellucid.data.samples.cells import CLASSES as CELLS
-from pellucid.data.samples.cells import smear
+from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import CLASSES as STREET
 from pellucid.data.samples.scenes import people, street
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
-PARTS = {"train": 24, "val": 8}  # the number of pictures in each part of a folder
-PER_CLASS = 20  # pictures of each class in the folders of classes
+PART_SIZES = {"train": 24, "val": 8}  # the number of pictures in each part of a folder
+PICTURES_PER_CLASS = 20  # pictures of each class in the folders of classes
 SHAPES = ("circle", "square", "triangle")
-_FIRST = {"train": 1000, "val": 2000}  # the seeds of the drawn pictures in a folder
+_FIRST_SEEDS = {"train": 1000, "val": 2000}  # the seeds of the drawn pictures in a folder
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,14 @@ def write_samples(folder: str | os.PathLike[str]) -> tuple[Sample, ...]:
     if path.is_dir() and any(path.iterdir()):
         raise PellucidError(f"{path} is not empty; name a new folder for the samples")
     make_folder(path)
-    for name, data in (*pictures(), *_digits(), *_shapes(), *_cells(), *_faces(), *_streets()):
+    for name, data in (
+        *single_pictures(),
+        *_digit_files(),
+        *_shape_files(),
+        *_cell_files(),
+        *_face_files(),
+        *_street_files(),
+    ):
         make_folder((path / name).parent)
         write_atomically(path / name, data, durable=False)
     write_atomically(path / "README.md", _readme(path).encode(), durable=False)
@@ -85,7 +92,7 @@ def command_for(sample: Sample, folder: Path) -> str:
     return "pellucid " + sample.command.format(shlex.quote(str(folder / sample.name)))
 
 
-def pictures() -> Iterator[tuple[str, bytes]]:
+def single_pictures() -> Iterator[tuple[str, bytes]]:
     """Yield the names and the bytes of the single pictures."""
     images, targets = _scikit_digits()
     held_out = images[targets == 3][44]  # the recipe `digits` is not trained on it
@@ -95,7 +102,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     for name in ("flower.jpg", "china.jpg"):
         yield name, photos.joinpath(name).read_bytes()
     for name, image in {
-        "cells": smear(0)[0], "people": people(1)[0], "street": street(0)[0], "face": face(0)[0], "hand": hand(0)
+        "cells": blood_smear(0)[0], "people": people(1)[0], "street": street(0)[0], "face": face(0)[0], "hand": hand(0)
     }.items():  # fmt: skip
         yield f"{name}.jpg", _jpeg(image)
 
@@ -108,20 +115,20 @@ def _scikit_digits() -> tuple[np.ndarray, np.ndarray]:
     return (digits["images"] * 255 / 16).round().astype(np.uint8), digits["target"]
 
 
-def _digits() -> Iterator[tuple[str, bytes]]:
+def _digit_files() -> Iterator[tuple[str, bytes]]:
     images, targets = _scikit_digits()
     for digit in range(10):
-        for k, image in enumerate(images[targets == digit][:PER_CLASS]):
+        for k, image in enumerate(images[targets == digit][:PICTURES_PER_CLASS]):
             yield f"digits/{digit}/{k:02d}.png", _png(Image.fromarray(image))
 
 
-def _shapes() -> Iterator[tuple[str, bytes]]:
+def _shape_files() -> Iterator[tuple[str, bytes]]:
     for label, name in enumerate(SHAPES):
-        for k in range(PER_CLASS):
+        for k in range(PICTURES_PER_CLASS):
             rng = np.random.default_rng([label, k])
-            ground, colour = rng.integers(0, 110, 3), rng.integers(140, 256, 3)
+            background, colour = rng.integers(0, 110, 3), rng.integers(140, 256, 3)
             x, y, radius = *rng.uniform(48, 80, 2), float(rng.uniform(24, 40))
-            image = Image.new("RGB", (128, 128), tuple(ground.tolist()))
+            image = Image.new("RGB", (128, 128), tuple(background.tolist()))
             draw, fill = ImageDraw.Draw(image), tuple(colour.tolist())
             if name == "circle":
                 draw.circle((x, y), radius, fill=fill)
@@ -131,32 +138,34 @@ def _shapes() -> Iterator[tuple[str, bytes]]:
             yield f"shapes/{name}/{k:02d}.png", _png(image.reduce(4))
 
 
-def _cells() -> Iterator[tuple[str, bytes]]:
+def _cell_files() -> Iterator[tuple[str, bytes]]:
     def draw(seed: int) -> tuple[Image.Image, list[dict[str, Any]]]:
-        image, boxes = smear(seed, 240, 180, red=int(np.random.default_rng(seed).integers(5, 13)))
-        return image, [_item(CELLS.index(name), *corners) for name, *corners in boxes]
+        image, boxes = blood_smear(seed, 240, 180, red=int(np.random.default_rng(seed).integers(5, 13)))
+        return image, [_annotation(CELLS.index(name), *corners) for name, *corners in boxes]
 
-    yield from _coco("cells", draw, [{"id": k + 1, "name": name} for k, name in enumerate(CELLS)])
+    yield from _coco_files("cells", draw, [{"id": k + 1, "name": name} for k, name in enumerate(CELLS)])
 
 
-def _faces() -> Iterator[tuple[str, bytes]]:
+def _face_files() -> Iterator[tuple[str, bytes]]:
     names = [f"point_{k}" for k in range(len(face(0)[1]))]
     category: dict[str, Any] = {"id": 1, "name": "face", "keypoints": names, "skeleton": []}
 
     def draw(seed: int) -> tuple[Image.Image, list[dict[str, Any]]]:
-        image, points = face(seed, 112, vary=0.3)
-        flat = [value for x, y in points for value in (round(x, 2), round(y, 2), 2)]
-        return image, [_item(0, 0.0, 0.0, 112.0, 112.0) | {"keypoints": flat, "num_keypoints": len(points)}]
+        image, points = face(seed, 112, max_variation=0.3)
+        coordinates = [value for x, y in points for value in (round(x, 2), round(y, 2), 2)]
+        return image, [
+            _annotation(0, 0.0, 0.0, 112.0, 112.0) | {"keypoints": coordinates, "num_keypoints": len(points)}
+        ]
 
-    yield from _coco("faces", draw, [category])
+    yield from _coco_files("faces", draw, [category])
 
 
-def _coco(name: str, draw: Any, categories: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
+def _coco_files(name: str, draw: Any, categories: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a folder in COCO's format; draw(seed): an image, and its annotations."""
-    for part, count in PARTS.items():
+    for part, count in PART_SIZES.items():
         images, annotations = [], []
         for k in range(count):
-            image, items = draw(_FIRST[part] + k)
+            image, items = draw(_FIRST_SEEDS[part] + k)
             file = f"{k:02d}.jpg"
             yield f"{name}/{part}/{file}", _jpeg(image)
             images.append({"id": k + 1, "file_name": file, "height": image.height, "width": image.width})
@@ -165,17 +174,17 @@ def _coco(name: str, draw: Any, categories: Sequence[Mapping[str, Any]]) -> Iter
         yield f"{name}/{part}.json", json.dumps(document).encode()
 
 
-def _item(label: int, x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:
+def _annotation(label: int, x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:
     width, height = x1 - x0, y1 - y0
     box = [round(value, 2) for value in (x0, y0, width, height)]
     return {"category_id": label + 1, "bbox": box, "area": round(width * height, 2), "iscrowd": 0}
 
 
-def _streets() -> Iterator[tuple[str, bytes]]:
+def _street_files() -> Iterator[tuple[str, bytes]]:
     yield "street/classes.txt", "".join(f"{name}\n" for name in STREET).encode()
-    for part, count in PARTS.items():
+    for part, count in PART_SIZES.items():
         for k in range(count):
-            image, labels = street(_FIRST[part] + k, 160, 120)
+            image, labels = street(_FIRST_SEEDS[part] + k, 160, 120)
             yield f"street/{part}/{k:02d}.jpg", _jpeg(image)
             yield f"street/{part}annot/{k:02d}.png", _png(Image.fromarray(labels))
 

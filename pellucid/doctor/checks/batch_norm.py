@@ -19,9 +19,9 @@ from pellucid.nested import flatten
 from pellucid.training.model import BaseModel
 
 MAX_FEW_VALUES = 4  # per channel: the variance of so few is wrong by a factor of 2 in four batches of ten
-MOMENTUM = 0.1  # the usual momentum of running statistics
+USUAL_MOMENTUM = 0.1  # the usual momentum of running statistics
 MAX_INITIAL_FRACTION = 0.05  # weight of the initial values in the running statistics; if higher, steps are too few
-DEFAULT_BATCH = 32  # examples in a batch, in the remedy
+DEFAULT_BATCH_SIZE = 32  # examples in a batch, in the remedy
 # Limits for |mean| and |log variance| of the median channel after normalization; healthy trainings end within 0.02.
 # Beyond them, there is a finding only if the loss or the predictions show the harm as well.
 MAX_SHIFT = 0.2  # standard deviations: a "small" effect (Cohen 1988)
@@ -42,8 +42,8 @@ def look(case: Case) -> list[Finding]:
     if not norms:
         return []
     frozen = {path for path in norms if {join(path, "weight"), join(path, "bias")} <= case.model.frozen}
-    few = _few_values(case, [path for path in norms if path not in frozen])
-    return few + (_wrong_statistics(case, norms, frozen) if case.trained else [])
+    findings = _few_values(case, [path for path in norms if path not in frozen])
+    return findings + (_wrong_statistics(case, norms, frozen) if case.trained else [])
 
 
 def _few_values(case: Case, paths: list[str]) -> list[Finding]:
@@ -68,12 +68,12 @@ def _few_values(case: Case, paths: list[str]) -> list[Finding]:
         else:
             cause = "mean and variance of so few values are noise, and differ in every batch and in evaluation"
             fix = "use batches of 16 or more, or group or layer normalization"
-        remedy = _larger(case, batch + 1 if only_last_batch else max(batch + 1, DEFAULT_BATCH))
+        remedy = _larger_batches(case, batch + 1 if only_last_batch else max(batch + 1, DEFAULT_BATCH_SIZE))
         return [Finding(NAME, path, evidence, cause, fix, remedy)]
     return []
 
 
-def _larger(case: Case, min_size: int) -> Remedy | None:
+def _larger_batches(case: Case, min_size: int) -> Remedy | None:
     """Return a remedy: the smallest batch size of at least `min_size` whose last batch does not have a single example.
 
     None for too few examples.
@@ -91,53 +91,63 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
         outputs = case.activity[path]
         if not outputs.finite:
             return []
-        shift, deviation = _deviation(case.model, outputs)
+        shift, spread = _shift_and_spread(case.model, outputs)
         is_frozen = path in frozen
         max_spread = MAX_FROZEN_SPREAD if is_frozen else MAX_SPREAD
-        if shift <= (MAX_FROZEN_SHIFT if is_frozen else MAX_SHIFT) and deviation <= max_spread:
+        if shift <= (MAX_FROZEN_SHIFT if is_frozen else MAX_SHIFT) and spread <= max_spread:
             continue
         evidence: Evidence = {
             "mean_off_by_standard_deviations": shift,
-            "variance_off_by_factor": exp(deviation),
+            "variance_off_by_factor": exp(spread),
             "momentum": layer.momentum,
         }
         if is_frozen:
             cause = "the layer is frozen with running statistics of other data"
             fix = "unfreeze the layer, or use the input preprocessing that the frozen weights were trained with"
-            return [Finding(NAME, path, evidence, cause, fix, Remedy("batch normalization unfrozen", _unfrozen))]
-        return _harmful(case, path, layer, evidence)
+            return [
+                Finding(NAME, path, evidence, cause, fix, Remedy("batch normalization unfrozen", _with_unfrozen_norms))
+            ]
+        return _finding_if_harmful(case, path, layer, evidence)
     return []
 
 
-def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> list[Finding]:
+def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> list[Finding]:
     """Return the finding with the reason for wrong running statistics, if the loss or the predictions show the harm."""
     part, loss = case.watched, case.model.loss
-    by_batch, _ = loss(loss.main_output(with_batch_statistics(case.model, case.inputs(part))), part.y)
-    running, batch = loss_on(case.model, part), by_batch.item()
-    last_batch_only = layer.momentum >= HIGH_MOMENTUM and _better_by_batch(case)
-    if not last_batch_only and (running <= MIN_LOSS_RATIO * batch or running - batch <= MIN_LOSS_DIFFERENCE):
+    batch_value, _ = loss(loss.main_output(with_batch_statistics(case.model, case.inputs(part))), part.y)
+    running_loss, batch_loss = loss_on(case.model, part), batch_value.item()
+    last_batch_only = layer.momentum >= HIGH_MOMENTUM and _is_better_by_batch(case)
+    if not last_batch_only and (
+        running_loss <= MIN_LOSS_RATIO * batch_loss or running_loss - batch_loss <= MIN_LOSS_DIFFERENCE
+    ):
         return []
-    evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": batch}
-    now, initial = flatten(case.model.params), flatten(case.initial.params)
-    updated = not all(torch.equal(now[name], initial[name]) for name in (join(path, name) for name in layer.buffers))
-    usual = layer.momentum == MOMENTUM
-    at_least = max(layer.momentum, MOMENTUM)
-    remedy = None if usual else Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_momentum))
+    evidence |= {"loss_by_running_statistics": running_loss, "loss_by_batch_statistics": batch_loss}
+    current, initial = flatten(case.model.params), flatten(case.initial.params)
+    is_updated = not all(
+        torch.equal(current[name], initial[name]) for name in (join(path, name) for name in layer.buffers)
+    )
+    has_usual_momentum = layer.momentum == USUAL_MOMENTUM
+    min_momentum = max(layer.momentum, USUAL_MOMENTUM)
+    remedy = (
+        None
+        if has_usual_momentum
+        else Remedy("a momentum of 0.1", lambda case: with_layers(case, _with_usual_momentum))
+    )
     if last_batch_only:
         cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "
         cause += "is the weight of the old statistics instead"
         fix = "use a momentum of 0.1, which is the weight of the new batch here"
-    elif not updated:  # with the usual momentum: it was not trained, or its buffers were restored
+    elif not is_updated:  # with the usual momentum: it was not trained, or its buffers were restored
         cause = "the running statistics were never updated, so evaluation normalizes with their initial values"
         fix = "give the layer a momentum above 0, such as 0.1, and train it"
-        fix = "train the layer, in training mode" if usual else fix
-    elif case.steps_made and (1 - at_least) ** case.steps_made > MAX_INITIAL_FRACTION:
-        left = (1 - layer.momentum) ** case.steps_made
-        evidence |= {"steps": case.steps_made, "share_of_the_first_values_left": left}
+        fix = "train the layer, in training mode" if has_usual_momentum else fix
+    elif case.steps_made and (1 - min_momentum) ** case.steps_made > MAX_INITIAL_FRACTION:
+        initial_fraction = (1 - layer.momentum) ** case.steps_made
+        evidence |= {"steps": case.steps_made, "share_of_the_first_values_left": initial_fraction}
         cause = "so few steps were made that the running statistics still depend on their initial values"
-        fix = f"train for longer: they need {ceil(log(MAX_INITIAL_FRACTION) / log(1 - at_least))} steps or more"
+        fix = f"train for longer: they need {ceil(log(MAX_INITIAL_FRACTION) / log(1 - min_momentum))} steps or more"
         remedy = None
-    elif usual:
+    elif has_usual_momentum:
         cause = "the running statistics do not match the data: batches differ, or the weights changed too fast"
         fix = "use larger batches, or a lower learning rate at the end of a longer training"
     else:
@@ -146,7 +156,7 @@ def _harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> lis
     return [Finding(NAME, path, evidence, cause, fix, remedy, direct=last_batch_only)]
 
 
-def _deviation(model: BaseModel, outputs: Activity) -> tuple[float, float]:
+def _shift_and_spread(model: BaseModel, outputs: Activity) -> tuple[float, float]:
     """Return the medians over channels of |mean| and |log variance| of the normalized outputs; ideally 0 and 0."""
     mean, std = normalized_moments(model, outputs)
     varying = std > MIN_STD
@@ -155,20 +165,20 @@ def _deviation(model: BaseModel, outputs: Activity) -> tuple[float, float]:
     return mean[varying].abs().median().item(), std[varying].square().log().abs().median().item()
 
 
-def _better_by_batch(case: Case) -> bool:
+def _is_better_by_batch(case: Case) -> bool:
     """Return whether batch statistics give significantly more correct predictions than running statistics."""
     part, loss = case.validation_sample or case.sample, case.model.loss
     if not case.classifies:
         return False
-    by_batch = loss.predict(loss.main_output(with_batch_statistics(case.model, case.inputs(part))))
-    return significantly_better(predictions(case.model, part).classes == part.y, classes_of(by_batch) == part.y)
+    batch_outputs = loss.predict(loss.main_output(with_batch_statistics(case.model, case.inputs(part))))
+    return significantly_better(predictions(case.model, part).classes == part.y, classes_of(batch_outputs) == part.y)
 
 
-def _with_momentum(layer: Layer) -> Layer:
-    return replace(layer, momentum=MOMENTUM) if isinstance(layer, BatchNorm) else layer
+def _with_usual_momentum(layer: Layer) -> Layer:
+    return replace(layer, momentum=USUAL_MOMENTUM) if isinstance(layer, BatchNorm) else layer
 
 
-def _unfrozen(case: Case) -> Case:
+def _with_unfrozen_norms(case: Case) -> Case:
     def unfreeze(model: BaseModel) -> None:
         norms = {path for path, layer in walk(model.net) if isinstance(layer, BatchNorm)}
         model.frozen = {path for path in model.frozen if path.rpartition(".")[0] not in norms}

@@ -8,7 +8,7 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.predictions import Predictions
 from pellucid.nested import flatten
 
-COVERED = 0.95  # fraction of the examples that the counted classes must cover
+COVERED_FRACTION = 0.95  # fraction of the examples that the counted classes must cover
 MAX_RATIO = 1 / 3  # number of predicted classes over number of classes among the labels
 MIN_EXAMPLES = 20
 
@@ -16,30 +16,30 @@ MIN_EXAMPLES = 20
 def look(case: Case) -> list[Finding]:
     """Compare the numbers of classes among predictions and labels, in samples of the training and validation data."""
     for path, predictions in zip(("train", "validation"), case.class_predictions or (), strict=False):
-        if predictions is not None and (finding := _collapsed(case, path, predictions)) is not None:
+        if predictions is not None and (finding := _collapse_finding(case, path, predictions)) is not None:
             return [finding]  # one finding, for the first part that shows it
     return []
 
 
-def _collapsed(case: Case, path: str, predictions: Predictions) -> Finding | None:
+def _collapse_finding(case: Case, path: str, predictions: Predictions) -> Finding | None:
     y, predicted = predictions.part.y, predictions.classes
     if len(y) < MIN_EXAMPLES:
         return None
-    n_labels, n_predicted = _cover(y), _cover(predicted)
+    n_labels, n_predicted = _n_covering_classes(y), _n_covering_classes(predicted)
     if n_labels < 2 or n_predicted > max(1.0, n_labels * MAX_RATIO):
         return None
-    top = predicted.mode().values
+    top_class = predicted.mode().values
     evidence: Evidence = {
         "examples": len(y),
         "classes_that_95_percent_of_labels_have": n_labels,
         "classes_that_95_percent_of_answers_have": n_predicted,
-        "commonest_answer": case.class_name(int(top)),
-        "its_share_of_the_answers": int((predicted == top).sum()) / len(y),
-        "its_share_of_the_labels": float((y == top).float().mean()),
+        "commonest_answer": case.class_name(int(top_class)),
+        "its_share_of_the_answers": int((predicted == top_class).sum()) / len(y),
+        "its_share_of_the_labels": float((y == top_class).float().mean()),
         "accuracy": predictions.accuracy,
     }
-    flat = flatten(case.model.params)
-    zero_layer = next((layer for layer, weight in trainable_layers(case.model) if not bool(flat[weight].any())), None)
+    params = flatten(case.model.params)
+    zero_layer = next((layer for layer, weight in trainable_layers(case.model) if not bool(params[weight].any())), None)
     if zero_layer is None:
         return Finding(NAME, path, evidence)
     cause = f"the weight of {zero_layer} is 0, so its outputs are the same for every input"
@@ -47,10 +47,10 @@ def _collapsed(case: Case, path: str, predictions: Predictions) -> Finding | Non
     return Finding(NAME, path, evidence, cause, fix, direct=True)
 
 
-def _cover(y: Tensor) -> int:
+def _n_covering_classes(y: Tensor) -> int:
     """Return how many of the most frequent classes cover at least the fraction COVERED of the labels y."""
     counts = y.bincount().sort(descending=True).values
-    return int((counts.cumsum(0) < COVERED * len(y)).sum()) + 1
+    return int((counts.cumsum(0) < COVERED_FRACTION * len(y)).sum()) + 1
 
 
 NAME = "collapsed-predictions"

@@ -5,7 +5,7 @@ import torch
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import subsample
-from pellucid.doctor.simple import simple
+from pellucid.doctor.simple import fit_simple_classifier
 from pellucid.metrics.functions import confusion_matrix
 
 MIN_EXAMPLES = 200  # in the training data, and in the validation data
@@ -26,37 +26,37 @@ def look(case: Case) -> list[Finding]:
     train = case.simple
     if train is None or case.validation is None:
         return []
-    classifier = simple(case.validation, case.model.seed, train.classes)
+    classifier = fit_simple_classifier(case.validation, case.model.seed, train.classes)
     if classifier is None or len(classifier.classes) < MIN_CLASSES:
         return []
-    part = subsample(case.train, MAX_EXAMPLES, case.model.seed)
-    count = 1 + int(torch.maximum(part.y.max(), classifier.y.max()))
-    in_validation = confusion_matrix(classifier.y, classifier.leave_one_out_predictions, count).double()
-    in_train = confusion_matrix(part.y, classifier.predict(part.x), count).double()
+    train_sample = subsample(case.train, MAX_EXAMPLES, case.model.seed)
+    n_classes = 1 + int(torch.maximum(train_sample.y.max(), classifier.y.max()))
+    in_validation = confusion_matrix(classifier.y, classifier.leave_one_out_predictions, n_classes).double()
+    in_train = confusion_matrix(train_sample.y, classifier.predict(train_sample.x), n_classes).double()
     n, m = in_train.sum(1, keepdim=True), in_validation.sum(1, keepdim=True)
-    usual, found = in_validation / m.clamp_min(1), in_train / n.clamp_min(1)
-    pooled = ((in_train + in_validation) / (n + m).clamp_min(1)).clamp(1 / count**2, 1)
-    std = (pooled * (1 - pooled) * (1 / n.clamp_min(1) + 1 / m.clamp_min(1))).sqrt()
-    excess = found - usual
-    large = (n >= MIN_MEMBERS) & (m >= MIN_MEMBERS)
+    validation_rates, train_rates = in_validation / m.clamp_min(1), in_train / n.clamp_min(1)
+    pooled_rates = ((in_train + in_validation) / (n + m).clamp_min(1)).clamp(1 / n_classes**2, 1)
+    std = (pooled_rates * (1 - pooled_rates) * (1 / n.clamp_min(1) + 1 / m.clamp_min(1))).sqrt()
+    excess = train_rates - validation_rates
+    is_large = (n >= MIN_MEMBERS) & (m >= MIN_MEMBERS)
     limit = torch.maximum(torch.tensor(MIN_EXCESS), MIN_DEVIATIONS * std)
-    confused = (excess > limit) & large & ~torch.eye(count, dtype=torch.bool)
-    if not bool(confused.any()) or int(confused.sum(1).max()) > 1:
+    is_confused = (excess > limit) & is_large & ~torch.eye(n_classes, dtype=torch.bool)
+    if not bool(is_confused.any()) or int(is_confused.sum(1).max()) > 1:
         return []
-    other_excess = (excess.clamp_min(0) * ~confused).fill_diagonal_(0).sum(1)[large.flatten()]
+    other_excess = (excess.clamp_min(0) * ~is_confused).fill_diagonal_(0).sum(1)[is_large.flatten()]
     if float(other_excess.median()) > MAX_OTHER_EXCESS:
         return []  # the training and validation data differ in more than labels
-    pairs = sorted(confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
+    pairs = sorted(is_confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
     descriptions = [f"{case.class_name(b)} labelled {case.class_name(a)}" for a, b in pairs]
     evidence: Evidence = {
-        "classes": int(large.sum()),
+        "classes": int(is_large.sum()),
         "classes_with_another_one's_examples": len(pairs),
         "which": ", ".join(descriptions[:MAX_SHOWN]),
-        "share_of_their_training_examples": float(found[confused].mean()),
-        "share_taken_for_it_in_validation": float(usual[confused].mean()),
-        "training_examples": len(part),
+        "share_of_their_training_examples": float(train_rates[is_confused].mean()),
+        "share_taken_for_it_in_validation": float(validation_rates[is_confused].mean()),
+        "training_examples": len(train_sample),
     }
-    if len(pairs) >= max(MIN_CLASSES, int(large.sum()) / 2):
+    if len(pairs) >= max(MIN_CLASSES, int(is_large.sum()) / 2):
         cause = "some of the training labels use other class indices, as if two data sets had been merged"
         fix = "map the labels of each source to one list of classes before merging"
     else:

@@ -19,33 +19,37 @@ MIN_VALUES = 8  # features of an input; with fewer, equal inputs are not surpris
 def look(case: Case) -> list[Finding]:
     """Measure the ranges of all training and validation examples."""
     parts = [("train", case.train), *([] if case.validation is None else [("validation", case.validation)])]
-    found = [_constant(path, part.x) for path, part in parts if len(part) >= 2 and prod(part.x.shape[1:]) >= MIN_VALUES]
-    return [finding for finding in found if finding is not None]
+    findings = [
+        _constant_finding(path, part.x)
+        for path, part in parts
+        if len(part) >= 2 and prod(part.x.shape[1:]) >= MIN_VALUES
+    ]
+    return [finding for finding in findings if finding is not None]
 
 
-def _constant(path: str, x: Tensor) -> Finding | None:
+def _constant_finding(path: str, x: Tensor) -> Finding | None:
     value_ranges = ranges(x)
-    n, values, fixed = len(x), value_ranges.low.numel(), value_ranges.low == value_ranges.high
-    constant, empty = int(fixed.sum()), int(value_ranges.blank.sum())
+    n, n_values, is_constant = len(x), value_ranges.low.numel(), value_ranges.low == value_ranges.high
+    n_constant, n_blank = int(is_constant.sum()), int(value_ranges.blank.sum())
     channels = x.shape[1] if is_image(x) else 1
-    dead = int(fixed.flatten(1).all(1).sum()) if channels > 1 else 0
+    n_constant_channels = int(is_constant.flatten(1).all(1).sum()) if channels > 1 else 0
     evidence: Evidence = {"examples": n}
     fix, remedy = "look at some inputs of the network, and correct the code that reads or converts them", None
-    if constant == values:
-        evidence |= {"values_of_an_input": values, "that_never_vary": constant}
+    if n_constant == n_values:
+        evidence |= {"values_of_an_input": n_values, "that_never_vary": n_constant}
         cause = "all inputs are the same: the images were not loaded, or were overwritten with one value"
-    elif empty / n > MAX_BLANK:
-        evidence |= {"blank_examples": empty, "share": empty / n}
+    elif n_blank / n > MAX_BLANK:
+        evidence |= {"blank_examples": n_blank, "share": n_blank / n}
         cause = "some images were not loaded, or were masked, cropped or scaled until nothing was left"
         fix = "find the blank examples, and load them again or remove them"
-        full = torch.nonzero(~value_ranges.blank).flatten()
-        if path == "train" and len(full):
-            remedy = Remedy("training without the blank examples", lambda case: with_examples(case, full))
-    elif dead:
-        evidence |= {"channels": channels, "that_never_vary": dead}
+        nonblank_indices = torch.nonzero(~value_ranges.blank).flatten()
+        if path == "train" and len(nonblank_indices):
+            remedy = Remedy("training without the blank examples", lambda case: with_examples(case, nonblank_indices))
+    elif n_constant_channels:
+        evidence |= {"channels": channels, "that_never_vary": n_constant_channels}
         cause = "a channel was lost when the images were read or converted"
-    elif n >= MIN_EXAMPLES and constant / values > MAX_CONSTANT:
-        evidence |= {"values_of_an_input": values, "that_never_vary": constant, "share": constant / values}
+    elif n >= MIN_EXAMPLES and n_constant / n_values > MAX_CONSTANT:
+        evidence |= {"values_of_an_input": n_values, "that_never_vary": n_constant, "share": n_constant / n_values}
         cause = "a mask, a crop or an overwritten region left the same values in every input"
         fix = "look at some inputs, and correct the crop or cut off the constant region"
     else:

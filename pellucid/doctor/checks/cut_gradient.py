@@ -39,41 +39,43 @@ def look(case: Case) -> list[Finding]:
     user_layers = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
     if not user_layers:
         return []
-    cut: dict[str, tuple[float, bool]] = {}
-    reached: set[str] = set()
-    varies: set[str] = set()
+    cut_layers: dict[str, tuple[float, bool]] = {}
+    reached_paths: set[str] = set()
+    varying_paths: set[str] = set()
 
     def record(path: str, layer: Layer, y: Tensor) -> None:
         if path in user_layers and bool((y != y[:1]).any()):
-            varies.add(path)  # constant outputs come from dead units, for which a gradient of 0 is right
+            varying_paths.add(path)  # constant outputs come from dead units, for which a gradient of 0 is right
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if rms(dy) > 0:
-            reached.add(path)
-            if path in varies and isinstance(dx, Tensor) and rms(dx) == 0:
-                cut[path] = rms(dy), dx.shape == dy.shape and not dparams
+            reached_paths.add(path)
+            if path in varying_paths and isinstance(dx, Tensor) and rms(dx) == 0:
+                cut_layers[path] = rms(dy), dx.shape == dy.shape and not dparams
 
     gradients(model, case.inputs(case.probe), case.probe.y, watch_leaves(record), watch)
-    lost = [path for path, _ in trainable_layers(model) if path not in reached]
-    if not cut or not lost:
+    untrained_paths = [path for path, _ in trainable_layers(model) if path not in reached_paths]
+    if not cut_layers or not untrained_paths:
         return []
-    path = next(iter(cut))  # the last such layer of the network
-    size, same = cut[path]
-    kind = type(user_layers[path]).__name__
-    evidence: Evidence = {"layer": kind, "gradient_that_it_gets": size, "gradient_that_it_returns": 0.0}
-    evidence |= {"layers_that_never_learn": len(lost), "for_example": lost[0]}
-    cause = f"{kind} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient reaches "
+    path = next(iter(cut_layers))  # the last such layer of the network
+    dy_rms, is_straight = cut_layers[path]
+    type_name = type(user_layers[path]).__name__
+    evidence: Evidence = {"layer": type_name, "gradient_that_it_gets": dy_rms, "gradient_that_it_returns": 0.0}
+    evidence |= {"layers_that_never_learn": len(untrained_paths), "for_example": untrained_paths[0]}
+    cause = (
+        f"{type_name} has a derivative of 0 everywhere, like rounding, thresholds and argmax, so no gradient reaches "
+    )
     cause += "the layers before it"
     fix = "use a smooth function instead, or let its backward pass return the gradient unchanged (straight-through "
     fix += "estimator)"
 
-    def through(case: Case) -> Case:
+    def with_straight_through(case: Case) -> Case:
         net = case.model.net
-        for path in cut:
+        for path in cut_layers:
             net = replace_layer(net, path, StraightThrough)
         return rebuilt(case, keep_weights=True, net=net)
 
-    remedy = Remedy("its gradient passed on unchanged", through) if same else None
+    remedy = Remedy("its gradient passed on unchanged", with_straight_through) if is_straight else None
     return [Finding(NAME, path, evidence, cause, fix, remedy)]
 
 

@@ -16,30 +16,30 @@ def look(case: Case) -> list[Finding]:
 
     LeakyReLU, ELU and GELU units cannot die, because their gradient is not 0 for negative inputs.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for outputs in case.units_of((ReLU, ReLU6), 2):
-        counts = case.beyond_chance(outputs, _dead, MAX_DEAD)
+        counts = case.beyond_chance(outputs, _count_dead, MAX_DEAD)
         if counts is None:
             continue
-        dead, chance = counts
+        n_dead, n_dead_redrawn = counts
         initial = case.initial_activity.get(outputs.path)
         evidence = {
-            "dead": dead,
+            "dead": n_dead,
             "units": outputs.units,
-            "share": dead / outputs.units,
-            "dead_before_the_first_step": 0 if initial is None else _dead(initial),
-            "dead_with_newly_drawn_weights": chance,
+            "share": n_dead / outputs.units,
+            "dead_before_the_first_step": 0 if initial is None else _count_dead(initial),
+            "dead_with_newly_drawn_weights": n_dead_redrawn,
             "examples": len(outputs.y),
         }
-        found.append(Finding(NAME, outputs.path, evidence))
-    return found
+        findings.append(Finding(NAME, outputs.path, evidence))
+    return findings
 
 
-def _dead(outputs: Activity) -> int:
+def _count_dead(outputs: Activity) -> int:
     """Return the number of units that are at the same limit, where the slope is 0, for all examples and positions."""
-    below = (outputs.y <= 0).all(2).all(0)
-    stuck = below | (outputs.y >= UPPER_LIMIT).all(2).all(0) if isinstance(outputs.layer, ReLU6) else below
-    return int(stuck.sum())
+    is_zero = (outputs.y <= 0).all(2).all(0)
+    is_dead = is_zero | (outputs.y >= UPPER_LIMIT).all(2).all(0) if isinstance(outputs.layer, ReLU6) else is_zero
+    return int(is_dead.sum())
 
 
 NAME = "dead-units"

@@ -16,7 +16,7 @@ MIN_GENERATOR_LOSS = -log(1 - MIN_PROBABILITY)  # the generator's loss if the di
 # Ratio of the generator's loss in the last third of the epochs to that in the third before; if it is below this, the
 # generator is still learning.
 MIN_LOSS_RATIO = 0.75
-COLUMNS = ("train_discriminator_loss", "train_generator_loss")
+LOSS_COLUMNS = ("train_discriminator_loss", "train_generator_loss")
 
 
 def look(case: Case) -> list[Finding]:
@@ -24,7 +24,7 @@ def look(case: Case) -> list[Finding]:
     loss = getattr(case.model.objective, "loss", "")  # the name of a GAN's loss
     if isinstance(loss, str) and loss not in ("", "non_saturating"):
         raise UnansweredError(f"needs the loss 'non_saturating', not the loss {loss!r}")
-    evidence = dominance_evidence(*(case.column(name) for name in COLUMNS))
+    evidence = dominance_evidence(*(case.column(name) for name in LOSS_COLUMNS))
     if evidence is None:
         return []
     cause = "the discriminator separates real from generated with certainty, so its gradient carries no information"

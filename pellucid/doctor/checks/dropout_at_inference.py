@@ -10,7 +10,7 @@ from pellucid.layers.base import Layer, Mode
 from pellucid.sweep import forward
 
 MAX_INPUTS = 32
-ROUNDING = 1e-4  # relative to the outputs; a different order of summation changes less
+MAX_ROUNDING_ERROR = 1e-4  # relative to the outputs; a different order of summation changes less
 
 
 @torch.random.fork_rng(devices=[])  # these draws must not change later ones
@@ -19,31 +19,31 @@ def look(case: Case) -> list[Finding]:
     images = case.sample.x[:MAX_INPUTS]
     inputs = case.model.scaled(images)
     inputs = inputs[: max_batch(case.model, inputs)]
-    first: list[Tensor] = []
-    found: list[Finding] = []
+    first_outputs: list[Tensor] = []
+    findings: list[Finding] = []
 
     def compare(path: str, layer: Layer, y: Tensor) -> None:
-        if found:
+        if findings:
             return
-        before = first.pop(0)
-        size, difference = rms(before), rms(before - y)
-        if not difference > ROUNDING * size:
+        first_y = first_outputs.pop(0)
+        y_rms, difference = rms(first_y), rms(first_y - y)
+        if not difference > MAX_ROUNDING_ERROR * y_rms:
             return
-        predicted, again = case.model.predict(images), case.model.predict(images)
+        predicted, predicted_again = case.model.predict(images), case.model.predict(images)
         evidence: Evidence = {
             "layer": type(layer).__name__,
-            "difference_of_two_calls_of_the_layer": difference / size,
-            "difference_of_two_answers": float((predicted - again).abs().max()),
+            "difference_of_two_calls_of_the_layer": difference / y_rms,
+            "difference_of_two_answers": float((predicted - predicted_again).abs().max()),
             "inputs": len(inputs),
         }
         cause = "the layer draws random numbers in evaluation mode as in training mode"
         fix = "let the layer return its input unchanged unless `mode.train`"
-        found.append(Finding(NAME, path, evidence, cause, fix))
+        findings.append(Finding(NAME, path, evidence, cause, fix))
 
     with torch.inference_mode():
-        for watch in (lambda path, layer, y: first.append(y.clone()), compare):
+        for watch in (lambda path, layer, y: first_outputs.append(y.clone()), compare):
             forward(case.model.net, case.model.params, inputs, Mode(keep=False), watch_leaves(watch))
-    return found
+    return findings
 
 
 NAME = "dropout-at-inference"

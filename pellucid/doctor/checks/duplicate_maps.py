@@ -15,12 +15,12 @@ def look(case: Case) -> list[Finding]:
 
     The output layers are skipped, since classes may be alike.
     """
-    found: list[Finding] = []
-    final = output_layers(case.model, case.inputs(case.watched))
-    layers = {outputs.path: outputs for outputs in case.units_of((Layer,), MIN_UNITS)}
+    findings: list[Finding] = []
+    output_paths = output_layers(case.model, case.inputs(case.watched))
+    outputs_by_path = {outputs.path: outputs for outputs in case.units_of((Layer,), MIN_UNITS)}
     for path, _ in trainable_layers(case.model):
-        outputs = layers.get(path)
-        if outputs is None or path in final:
+        outputs = outputs_by_path.get(path)
+        if outputs is None or path in output_paths:
             continue
         counts = case.beyond_chance(
             outputs, lambda outputs: len(correlated_units(outputs, MIN_CORRELATION)), MAX_COPIES
@@ -37,8 +37,8 @@ def look(case: Case) -> list[Finding]:
             "first_pair": f"{earlier} and {unit}",
             "examples": len(outputs.y),
         }
-        found.append(Finding(NAME, path, evidence))
-    return found
+        findings.append(Finding(NAME, path, evidence))
+    return findings
 
 
 NAME = "duplicate-maps"

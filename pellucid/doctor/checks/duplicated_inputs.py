@@ -24,19 +24,19 @@ def look(case: Case) -> list[Finding]:
     pairs = exact_duplicates(digests(part.x))
     contradictions = [pair for pair in pairs if not torch.equal(part.y[pair.first], part.y[pair.second])]
     evidence: Evidence = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
-    many = len(pairs) >= 2 and len(pairs) / n > MAX_COPIES
+    has_many_copies = len(pairs) >= 2 and len(pairs) / n > MAX_COPIES
     remedy = None
-    if many:
+    if has_many_copies:
         evidence["different_inputs"] = n - len(pairs)
         evidence["copies_of_the_commonest"] = int(torch.tensor([pair.first for pair in pairs]).bincount().max())
-        unique = torch.ones(n, dtype=torch.bool)
-        unique[[pair.second for pair in pairs]] = False
-        remedy = Remedy("training with each input once", lambda case: with_examples(case, unique))
+        is_first = torch.ones(n, dtype=torch.bool)
+        is_first[[pair.second for pair in pairs]] = False
+        remedy = Remedy("training with each input once", lambda case: with_examples(case, is_first))
     if len(contradictions) >= 2 and len(contradictions) / n > MAX_CONTRADICTIONS:
         evidence["copies_with_another_label"] = len(contradictions)
         cause = "the same inputs are labelled in different ways, so no network can predict all of them correctly"
         fix = "find out which label is right, and keep each input once"
-    elif many:
+    elif has_many_copies:
         cause = "files were read more than once, or examples were copied to have more of them"
         fix = "keep each input once; for rare classes, sample them more often or augment them"
     else:

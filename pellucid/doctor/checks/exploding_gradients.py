@@ -13,39 +13,43 @@ from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 
 # With suitable initial weights, the norm of the gradient (backward) and the size of the outputs (forward) stay constant
 # from layer to layer (He et al. 2015, section 2.2), so both ratios should be about 1.
-MAX_BACKWARD = 100.0  # ratio of the gradient norms of early and late layers; the opposite of vanishing gradients
-MAX_FORWARD = 20.0  # size of the last layer's outputs over that of the inputs
-TRIAL_FACTOR = 1 / 100  # factor of the learning rate in the trial
+MAX_GRADIENT_RATIO = 100.0  # ratio of the gradient norms of early and late layers; the opposite of vanishing gradients
+MAX_OUTPUT_RATIO = 20.0  # size of the last layer's outputs over that of the inputs
+TRIAL_RATE_FACTOR = 1 / 100  # factor of the learning rate in the trial
 MAX_RISE = 10.0  # largest loss over the loss of the first step
 
 
 def look(case: Case) -> list[Finding]:
     """Compare early with late layers before the first step, and try the first steps at 1 / 100 of the learning rate."""
-    back = gradient_decay(case.initial, case.initial_gradients, case.initial_activity)
+    decay = gradient_decay(case.initial, case.initial_gradients, case.initial_activity)
     gains = _gains(case, case.inputs(case.probe))
-    total = prod(gains.values())
+    total_gain = prod(gains.values())
     evidence: Evidence = {"loss_before_the_first_step": case.initial_gradients.loss}
     if gains:
-        evidence["outputs_over_inputs"] = total
-    if back is not None:
-        evidence |= {"early_over_late_gradient": back.ratio, "early_layer": back.early_path}
-    if (gains and not total < MAX_FORWARD) or (back is not None and back.ratio > MAX_BACKWARD):
+        evidence["outputs_over_inputs"] = total_gain
+    if decay is not None:
+        evidence |= {"early_over_late_gradient": decay.ratio, "early_layer": decay.early_path}
+    if (gains and not total_gain < MAX_OUTPUT_RATIO) or (decay is not None and decay.ratio > MAX_GRADIENT_RATIO):
         path = max(gains, key=lambda path: gains[path]) if gains else trainable_layers(case.initial)[0][0]
         if gains:
             evidence["growth_in_this_layer"] = gains[path]
         cause = "the initial weights are so large that values grow from layer to layer"
         fix = "use He initialization (standard deviation sqrt(2 / inputs)), batch normalization, or gradient clipping"
         return [Finding(NAME, path, evidence, cause, fix, DRAWN_AS_HE)]
-    if not case.trainable or not _bursts(case.rehearsal.losses):
+    if not case.trainable or not _has_burst(case.rehearsal.losses):
         return []
-    slow = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, TRIAL_FACTOR))
-    if not _bursts(slow.losses) or _lower_rate_works(case):
+    slow_rehearsal = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, TRIAL_RATE_FACTOR))
+    if not _has_burst(slow_rehearsal.losses) or _lower_rate_works(case):
         return []
-    evidence |= {"rate_factor": TRIAL_FACTOR, "steps": len(slow.losses), "largest_loss": max(slow.losses, default=0.0)}
+    evidence |= {
+        "rate_factor": TRIAL_RATE_FACTOR,
+        "steps": len(slow_rehearsal.losses),
+        "largest_loss": max(slow_rehearsal.losses, default=0.0),
+    }
     cause = "single batches give gradients so large that no learning rate helps"
     fix = "look for very large values in the data, and clip the norm of the gradient"
-    clip = Remedy("gradients clipped to norm 1", lambda case: rebuilt(case, clip=1.0))
-    return [Finding(NAME, "training", evidence, cause, fix, clip)]
+    clipping = Remedy("gradients clipped to norm 1", lambda case: rebuilt(case, clip=1.0))
+    return [Finding(NAME, "training", evidence, cause, fix, clipping)]
 
 
 def _gains(case: Case, x: Tensor) -> dict[str, float]:
@@ -53,26 +57,29 @@ def _gains(case: Case, x: Tensor) -> dict[str, float]:
 
     Empty if a ratio is undefined, because an RMS is 0 or not finite.
     """
-    size, found = rms(x), dict[str, float]()
+    input_rms, gains = rms(x), dict[str, float]()
     for path, _ in trainable_layers(case.initial):
         if path not in case.initial_activity:
             continue
-        new = rms(case.initial_activity[path].y)
-        if not (size > 0 and isfinite(new)):
+        output_rms = rms(case.initial_activity[path].y)
+        if not (input_rms > 0 and isfinite(output_rms)):
             return {}
-        found[path], size = new / size, new
-    return found
+        gains[path], input_rms = output_rms / input_rms, output_rms
+    return gains
 
 
-def _bursts(losses: tuple[float, ...]) -> bool:
+def _has_burst(losses: tuple[float, ...]) -> bool:
     """Return whether the loss rose above MAX_RISE times the first loss; another check finds NaN without a rise."""
     return bool(losses) and max(losses) > MAX_RISE * max(losses[0], torch.finfo(torch.float32).eps)
 
 
 def _lower_rate_works(case: Case) -> bool:
     """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
-    unchanged = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, 0.0))
-    return not _bursts(unchanged.losses) and min(case.lower_range_losses.values()) < unchanged.end
+    unchanged_rehearsal = case.rehearse(RehearsalSettings(RANGE_TEST_STEPS, 0.0))
+    return (
+        not _has_burst(unchanged_rehearsal.losses)
+        and min(case.lower_range_losses.values()) < unchanged_rehearsal.final_loss
+    )
 
 
 NAME = "exploding-gradients"

@@ -44,19 +44,19 @@ def look(case: Case) -> list[Finding]:
     if simple is None or len(simple.y) < MIN_EXAMPLES:
         return []
     disagreements = [_disagreements(simple.indices, simple.leave_one_out_scores, simple.y)]
-    if disagreements[0].clear:
-        disagreements.append(_by_network(case))
-    found = min(disagreements, key=lambda judgement: judgement.wrong_fraction)
-    if not found.clear:
+    if disagreements[0].is_significant:
+        disagreements.append(_network_disagreements(case))
+    lowest_noise = min(disagreements, key=lambda judgement: judgement.wrong_fraction)
+    if not lowest_noise.is_significant:
         return []
     evidence: Evidence = {
-        "judged_by": "a simple classifier" if found is disagreements[0] else "a small network",
-        "examples": found.n,
-        "contradicted_labels": found.wrong,
-        "share": found.wrong_fraction,
-        "for_example": ", ".join(map(str, found.indices[:MAX_SHOWN].tolist())),
+        "judged_by": "a simple classifier" if lowest_noise is disagreements[0] else "a small network",
+        "examples": lowest_noise.n,
+        "contradicted_labels": lowest_noise.n_wrong,
+        "share": lowest_noise.wrong_fraction,
+        "for_example": ", ".join(map(str, lowest_noise.indices[:MAX_SHOWN].tolist())),
     }
-    cause = f"about {100 * found.wrong_fraction:.0f} % of the training labels are wrong"
+    cause = f"about {100 * lowest_noise.wrong_fraction:.0f} % of the training labels are wrong"
     fix = "look at the listed examples first, and correct or remove wrong labels"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
@@ -64,15 +64,17 @@ def look(case: Case) -> list[Finding]:
 class _Disagreements:
     """The labels that a classifier's n most confident predictions contradict.
 
-    indices: the indices of these examples, the most confident predictions first. clear: whether they are significantly
-    more than MAX_NOISE.
+    indices: the indices of these examples, the most confident predictions first. is_significant: whether they are
+    significantly more than MAX_NOISE.
     """
 
     def __init__(self, n: int, indices: Tensor) -> None:
         self.n, self.indices = n, indices
-        self.wrong = len(indices)
-        self.wrong_fraction = self.wrong / n
-        self.clear = self.wrong_fraction - MIN_DEVIATIONS * (MAX_NOISE * (1 - MAX_NOISE) / n) ** 0.5 > MAX_NOISE
+        self.n_wrong = len(indices)
+        self.wrong_fraction = self.n_wrong / n
+        self.is_significant = (
+            self.wrong_fraction - MIN_DEVIATIONS * (MAX_NOISE * (1 - MAX_NOISE) / n) ** 0.5 > MAX_NOISE
+        )
 
 
 def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements:
@@ -81,34 +83,40 @@ def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements
     indices: of the examples in the training data, (n,). scores: of the classes, (n, K). y: the labels, (n,).
     """
     top_two = scores.topk(2, dim=1)
-    wrong = top_two.indices[:, 0] != y
+    is_wrong = top_two.indices[:, 0] != y
     order = (top_two.values[:, 0] - top_two.values[:, 1]).argsort(descending=True)
     most_confident = order[: int(JUDGED_FRACTION * len(y))]
-    found = most_confident[wrong[most_confident]]
+    contradicted = most_confident[is_wrong[most_confident]]
     n = len(most_confident)
-    share, top_share, overall = (
-        float(part.float().mean()) for part in (wrong[most_confident], wrong[order[: n // 2]], wrong)
+    error_rate, top_error_rate, overall_error_rate = (
+        float(part.float().mean()) for part in (is_wrong[most_confident], is_wrong[order[: n // 2]], is_wrong)
     )
-    not_second = float((top_two.indices[found, 1] != y[found]).float().mean()) if len(found) else 0.0
+    not_second = (
+        float((top_two.indices[contradicted, 1] != y[contradicted]).float().mean()) if len(contradicted) else 0.0
+    )
     no_overlap = scores.shape[1] >= MIN_CLASSES and not_second > MAX_NOT_SECOND
-    is_noise = no_overlap or overall - share < MAX_ERROR_RISE
-    is_flat = top_share >= MIN_TOP_RATIO * share and overall - top_share <= MAX_TOP_DIFFERENCE
-    return _Disagreements(n, indices[found] if is_noise and is_flat else indices[:0])
+    is_noise = no_overlap or overall_error_rate - error_rate < MAX_ERROR_RISE
+    is_flat = top_error_rate >= MIN_TOP_RATIO * error_rate and overall_error_rate - top_error_rate <= MAX_TOP_DIFFERENCE
+    return _Disagreements(n, indices[contradicted] if is_noise and is_flat else indices[:0])
 
 
-def _by_network(case: Case) -> _Disagreements:
+def _network_disagreements(case: Case) -> _Disagreements:
     """Compare the labels of each half of the examples with a small network trained on the other half."""
     part = case.train
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(case.model.seed))[:MAX_EXAMPLES]
     halves = order[::2], order[1::2]
     scores: list[Tensor] = []
-    for fitted, other in (halves, halves[::-1]):
-        half = replace(case, train=select(part, fitted), validation=None)
+    for fit_indices, score_indices in (halves, halves[::-1]):
+        fit_case = replace(case, train=select(part, fit_indices), validation=None)
         try:
-            done = small_network(half).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, compressed=True))
+            rehearsal = small_network(fit_case).rehearse(RehearsalSettings(MAX_STEPS, work=MAX_WORK, compressed=True))
         except PellucidError:
             return _Disagreements(1, order[:0])
-        scores.append(torch.zeros(len(other), 1) if done.broke else predictions(done.model, select(part, other)).y)
+        scores.append(
+            torch.zeros(len(score_indices), 1)
+            if rehearsal.has_failed
+            else predictions(rehearsal.model, select(part, score_indices)).y
+        )
     indices = torch.cat(halves[::-1])
     return _disagreements(indices, torch.cat(scores), part.y[indices])
 

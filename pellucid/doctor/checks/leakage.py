@@ -9,22 +9,22 @@ from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
-from pellucid.doctor.inputs import RANK, closeness, digests, select
+from pellucid.doctor.inputs import NEAR_RANK, closeness, digests, select
 from pellucid.doctor.remedies import with_validation
 
-MAX_EXACT = 0.01  # of the validation examples; with more, an accuracy of 99 % is meaningless
+MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more, an accuracy of 99 % is meaningless
 MIN_COPIES = 3
 # Near copies have a quotient of distances (see `closeness`) below the NEAR_QUANTILE quantile of the training examples
-# among themselves. MAX_NEAR is the fraction of the validation examples that may be near copies.
-MAX_NEAR = 0.05
+# among themselves. MAX_NEAR_FRACTION is the fraction of the validation examples that may be near copies.
+MAX_NEAR_FRACTION = 0.05
 NEAR_QUANTILE = 0.01
 # Training examples may have near copies among themselves too, such as frames of a scene. Then a fraction above
-# MAX_CLOSE of the validation examples has a quotient below MAX_CLOSE_RATIO for the FAR_RANK-th neighbour (see
+# MAX_CLOSE_FRACTION of the validation examples has a quotient below MAX_CLOSE_RATIO for the FAR_RANK-th neighbour (see
 # `closeness`); for photographs and digits it is 5 %.
-MAX_CLOSE_RATIO, MAX_CLOSE = 0.33, 0.25
+MAX_CLOSE_RATIO, MAX_CLOSE_FRACTION = 0.33, 0.25
 MIN_DEVIATIONS = 4.0  # standard deviations above the expected number of near copies
 MIN_EXAMPLES = 100  # of the training and of the validation data; with fewer, quotients of distances are unreliable
-MIN_MEMBERS = 4 * RANK  # training examples of a class
+MIN_MEMBERS = 4 * NEAR_RANK  # training examples of a class
 MIN_VALUES = 16  # features of an input; with fewer, equal inputs are not surprising
 MIN_SIDE = 8  # pixels
 
@@ -34,27 +34,27 @@ def look(case: Case) -> list[Finding]:
     validation = case.validation
     if validation is None or prod(case.train.x.shape[1:]) < MIN_VALUES:
         return []
-    train, other = case.train.x, validation.x
-    if train.dtype is not other.dtype:
-        train, other = float_images(train), float_images(other)
-    training = set(digests(train))
-    copied = torch.tensor([digest in training for digest in digests(other)])
-    n, copies = len(validation), int(copied.sum())
-    if copies < MIN_COPIES or copies / n <= MAX_EXACT:
-        return _near(case, validation)
-    evidence: Evidence = {"validation_examples": n, "that_are_training_examples": copies, "share": copies / n}
+    train_x, validation_x = case.train.x, validation.x
+    if train_x.dtype is not validation_x.dtype:
+        train_x, validation_x = float_images(train_x), float_images(validation_x)
+    train_digests = set(digests(train_x))
+    is_copy = torch.tensor([digest in train_digests for digest in digests(validation_x)])
+    n, n_copies = len(validation), int(is_copy.sum())
+    if n_copies < MIN_COPIES or n_copies / n <= MAX_EXACT_FRACTION:
+        return _near_copies(case, validation)
+    evidence: Evidence = {"validation_examples": n, "that_are_training_examples": n_copies, "share": n_copies / n}
     cause = "the training and validation data overlap, or were split from data with copies, so memorized examples "
     cause += "count as correct"
     fix = "find copies before splitting, and keep all copies of an example in the same part"
     remedy = None
-    if copies < n:
+    if n_copies < n:
         remedy = Remedy(
-            "validation without the copies", lambda case: with_validation(case, lambda part: select(part, ~copied))
+            "validation without the copies", lambda case: with_validation(case, lambda part: select(part, ~is_copy))
         )
     return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
 
 
-def _near(case: Case, validation: Arrays) -> list[Finding]:
+def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
     """Look for images whose nearest training image is much nearer than the next ones.
 
     The training images are compared with each other first, because images of a class are often alike.
@@ -63,21 +63,21 @@ def _near(case: Case, validation: Arrays) -> list[Finding]:
     if x.dim() != 4 or min(x.shape[2:]) < MIN_SIDE or min(len(x), len(validation)) < MIN_EXAMPLES:
         return []
     seed = case.model.seed
-    train_indices, indices = _common(case, validation)
+    train_indices, indices = _indices_of_common_classes(case, validation)
     if min(len(train_indices), len(indices)) < MIN_EXAMPLES:
         return []
     _, _, train_quotient, _ = closeness(x[train_indices], x[train_indices], seed, is_same_set=True)
     sampled, nearest, quotient, far_quotient = closeness(validation.x[indices], x[train_indices], seed)
     sampled, nearest = indices[sampled], train_indices[nearest]
     limit = train_quotient.quantile(NEAR_QUANTILE)
-    close = quotient < limit
-    n, count = len(close), int(close.sum())
+    is_close = quotient < limit
+    n, count = len(is_close), int(is_close.sum())
     expected = NEAR_QUANTILE * n
     scene_fraction = float((far_quotient < MAX_CLOSE_RATIO).float().mean())
-    significant = MIN_DEVIATIONS * (expected * (1 + n / len(train_quotient))) ** 0.5
-    if scene_fraction < MAX_CLOSE and (count / n < MAX_NEAR or count - expected < significant):
+    min_excess = MIN_DEVIATIONS * (expected * (1 + n / len(train_quotient))) ** 0.5
+    if scene_fraction < MAX_CLOSE_FRACTION and (count / n < MAX_NEAR_FRACTION or count - expected < min_excess):
         return []
-    best = int(torch.where(close, quotient, torch.inf).argmin())
+    closest = int(torch.where(is_close, quotient, torch.inf).argmin())
     evidence: Evidence = {
         "validation_examples": n,
         "nearly_training_examples": count,
@@ -85,16 +85,16 @@ def _near(case: Case, validation: Arrays) -> list[Finding]:
         "share_of_such_among_training_examples": NEAR_QUANTILE,
         "share_that_is_far_nearer_to_one_than_to_most": scene_fraction,
         "nearest_distance_over_that_of_a_farther_one_below": float(limit),
-        "which_neighbour_is_the_farther_one": RANK,
-        "for_example_validation": int(sampled[best]),
-        "and_train": int(nearest[best]),
+        "which_neighbour_is_the_farther_one": NEAR_RANK,
+        "for_example_validation": int(sampled[closest]),
+        "and_train": int(nearest[closest]),
     }
     cause = "the data contained near copies (augmented or compressed images, frames of a scene) before they were split"
     fix = "split first, by person, scene or file, and then augment only the training data"
     return [Finding(NAME, "validation", evidence, cause, fix)]
 
 
-def _common(case: Case, validation: Arrays) -> tuple[Tensor, Tensor]:
+def _indices_of_common_classes(case: Case, validation: Arrays) -> tuple[Tensor, Tensor]:
     """Return the indices of the training and validation examples of classes with at least MIN_MEMBERS for training.
 
     The few examples of a rare class are near each other and far from all others, so they would seem to be copies.
@@ -102,8 +102,8 @@ def _common(case: Case, validation: Arrays) -> tuple[Tensor, Tensor]:
     y = case.train.y
     if not case.classifies or int(y.min()) < 0:
         return torch.arange(len(y)), torch.arange(len(validation))
-    large = (y.bincount() >= MIN_MEMBERS).nonzero().flatten()
-    return torch.isin(y, large).nonzero().flatten(), torch.isin(validation.y, large).nonzero().flatten()
+    common = (y.bincount() >= MIN_MEMBERS).nonzero().flatten()
+    return torch.isin(y, common).nonzero().flatten(), torch.isin(validation.y, common).nonzero().flatten()
 
 
 NAME = "leakage"

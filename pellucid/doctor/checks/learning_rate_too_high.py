@@ -17,41 +17,42 @@ MIN_FALL = 0.05  # smallest difference, over the fall of the loss from the first
 def look(case: Case) -> list[Finding]:
     """Compare the loss of the training, or of a trial, with the range test at lower rates."""
     losses = case.lower_range_losses
-    best = min((factor for factor in losses if factor < 1), key=lambda factor: losses[factor])
-    if losses[best] == float("inf") or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best]:
+    best_factor = min((factor for factor in losses if factor < 1), key=lambda factor: losses[factor])
+    if losses[best_factor] == float("inf") or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best_factor]:
         return []  # no rate helps, or this one does at least as well
-    done = case.trained and not case.stopped
+    is_finished = case.trained and not case.stopped
     steps = trial_steps(case)
-    here = case.loss if case.trained else 0.0
-    if not done:
-        here = max(here, case.loss_at(1.0, steps))
-    found = clearly_better(case, here, best, losses[best])
-    if found is None:
+    current_loss = case.loss if case.trained else 0.0
+    if not is_finished:
+        current_loss = max(current_loss, case.loss_at(1.0, steps))
+    better_rate = clearly_better_rate(case, current_loss, best_factor, losses[best_factor])
+    if better_rate is None:
         return []
-    factor, there = found
-    if case.model.regularizers and rebuilt(case, regularizer=None).loss_at(1.0, steps) <= MIN_LOSS_RATIO * there:
+    factor, better_loss = better_rate
+    if case.model.regularizers and rebuilt(case, regularizer=None).loss_at(1.0, steps) <= MIN_LOSS_RATIO * better_loss:
         return []  # the rate is fine; the regularizer is too strong
     normalized_cases = (
         finding.remedy.apply(case) for finding in unnormalised_inputs.CHECK.look(case) if finding.remedy is not None
     )
-    if any(mended.loss_at(1.0, steps) <= MIN_LOSS_RATIO * there for mended in normalized_cases):
+    if any(normalized_case.loss_at(1.0, steps) <= MIN_LOSS_RATIO * better_loss for normalized_case in normalized_cases):
         return []  # the rate is fine for normalized inputs
-    measured: Evidence = {"loss_after_training" if done else "loss_at_this_rate": here}
-    evidence = rate_evidence(case, measured, "lower", factor, there)
+    measured_loss: Evidence = {"loss_after_training" if is_finished else "loss_at_this_rate": current_loss}
+    evidence = rate_evidence(case, measured_loss, "lower", factor, better_loss)
     cause = "each step is too large: it overshoots the minimum, and the loss jumps or grows"
     fix = f"lower the learning rate to about {evidence['lower_rate']:.2g}"
     remedy = Remedy(f"{factor:.2g} times the learning rate", lambda case: with_rate(case, factor))
     return [Finding(NAME, "training", evidence, cause, fix, remedy)]
 
 
-def rate_evidence(case: Case, known: Evidence, direction: str, factor: float, other_loss: float) -> Evidence:
+def rate_evidence(case: Case, measured_loss: Evidence, direction: str, factor: float, other_loss: float) -> Evidence:
     """Return the losses at this and at another learning rate.
 
-    known: further evidence. direction: "lower" or "higher". factor: the other rate over this one. other_loss: its loss.
+    measured_loss: the loss at this rate, as evidence. direction: "lower" or "higher". factor: the other rate over this
+    one. other_loss: its loss.
     """
     return {
         "learning_rate": case.model.optimizer.lr,
-        **known,
+        **measured_loss,
         f"{direction}_rate": case.model.optimizer.lr * factor,
         f"loss_at_the_{direction}_rate": other_loss,
         "steps": trial_steps(case),
@@ -70,21 +71,23 @@ def trial_steps(case: Case) -> int:
     return max(min(MAX_TRIAL_STEPS, steps // 2), MIN_TRIAL_STEPS) if steps else MAX_TRIAL_STEPS
 
 
-def clearly_better(case: Case, loss: float, factor: float, end: float) -> tuple[float, float] | None:
+def clearly_better_rate(case: Case, loss: float, factor: float, range_test_loss: float) -> tuple[float, float] | None:
     """Return a factor with a loss clearly below `loss` in a trial, and that loss; None if there is none.
 
     factor, end: the best factor of the range test, and its loss there. This factor and the next lower one are tried,
     because the best rate of a short range test may be too high for a longer training.
     """
-    if loss <= end / 2:
+    if loss <= range_test_loss / 2:
         return None  # clearly not worse, so no trial is needed
     steps = trial_steps(case)
-    lower = max((other for other in case.range_losses if other < factor), default=factor)
-    best = min(factor, lower, key=lambda candidate: case.loss_at(candidate, steps))
-    there = case.loss_at(best, steps)
-    if loss <= MIN_LOSS_RATIO * there or loss - there <= MIN_FALL * (loss_on(case.initial, case.sample) - there):
+    lower_factor = max((candidate for candidate in case.range_losses if candidate < factor), default=factor)
+    best_factor = min(factor, lower_factor, key=lambda candidate: case.loss_at(candidate, steps))
+    best_loss = case.loss_at(best_factor, steps)
+    if loss <= MIN_LOSS_RATIO * best_loss or loss - best_loss <= MIN_FALL * (
+        loss_on(case.initial, case.sample) - best_loss
+    ):
         return None
-    return best, there
+    return best_factor, best_loss
 
 
 NAME = "learning-rate-too-high"

@@ -5,7 +5,7 @@ from math import inf
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.checks.learning_rate_too_high import (
     MIN_RANGE_TEST_RATIO,
-    clearly_better,
+    clearly_better_rate,
     rate_evidence,
     trial_steps,
 )
@@ -21,71 +21,78 @@ MIN_RATE = 0.25  # relative to the optimizer's default rate; for Adam (0.001), 0
 def look(case: Case) -> list[Finding]:
     """Compare the loss of the training, or an extrapolation of its first steps, with higher learning rates."""
     losses = case.range_losses
-    best = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])
-    if case.stopped or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best] or _needs_epochs(case):
+    best_factor = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])
+    if case.stopped or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best_factor] or _needs_more_epochs(case):
         return []
     if case.trained:
-        here, name = case.loss, "loss_after_training"
+        current_loss, evidence_name = case.loss, "loss_after_training"
     else:
-        here, name = _extrapolated(case, losses), "loss_at_the_pace_of_the_first_steps"
-    found = None if here == inf else clearly_better(case, here, best, losses[best])
-    if found is None:
+        current_loss, evidence_name = _extrapolated_loss(case, losses), "loss_at_the_pace_of_the_first_steps"
+    better_rate = (
+        None if current_loss == inf else clearly_better_rate(case, current_loss, best_factor, losses[best_factor])
+    )
+    if better_rate is None:
         return []
-    factor, there = found
-    if factor <= 1.0 or (case.trained and here > case.loss_at(1.0, trial_steps(case))):
+    factor, better_loss = better_rate
+    if factor <= 1.0 or (case.trained and current_loss > case.loss_at(1.0, trial_steps(case))):
         return []  # no higher rate is better, or the loss was lower before and rose again
-    measured: Evidence = {name: here, "steps_of_the_training": case.steps_made or case.steps_planned}
-    evidence = rate_evidence(case, measured, "higher", factor, there)
+    measured_loss: Evidence = {
+        evidence_name: current_loss,
+        "steps_of_the_training": case.steps_made or case.steps_planned,
+    }
+    evidence = rate_evidence(case, measured_loss, "higher", factor, better_loss)
     cause = "the steps are so small that all of them together do not reach a low loss"
     fix = f"raise the learning rate to about {evidence['higher_rate']:.2g}, or train for many more epochs"
     remedy = Remedy(f"{factor:.3g} times the learning rate", lambda case: with_rate(case, factor))
     return [Finding(NAME, "training", evidence, cause, fix, remedy)]
 
 
-def _needs_epochs(case: Case) -> bool:
+def _needs_more_epochs(case: Case) -> bool:
     """Return whether the learning rate is usual and the loss still falls, so that the epochs are too few instead."""
-    first, later = _factors(case)
-    highest = max(first + later) * case.model.optimizer.lr
-    return highest >= MIN_RATE * default_rate(case.model.optimizer) and (not case.history or case.loss_falls)
+    first_factors, later_factors = _schedule_factors(case)
+    highest_rate = max(first_factors + later_factors) * case.model.optimizer.lr
+    return highest_rate >= MIN_RATE * default_rate(case.model.optimizer) and (not case.history or case.loss_falls)
 
 
-def _extrapolated(case: Case, losses: dict[float, float]) -> float:
+def _extrapolated_loss(case: Case, losses: dict[float, float]) -> float:
     """Return a lower bound of the loss after all steps, extrapolated from the gain of the first steps.
 
     The gain per step is assumed to be proportional to the learning rate. It is measured against the lowest rate of the
     range test, which hardly changes the weights.
     """
     gain = max(losses[min(losses)] - losses[1.0], 0.0)
-    first_rates, later_rates = _factors(case)
-    first_sum = sum(first_rates)
-    later_sum = sum(later_rates) * _stride(case)
+    first_factors, later_factors = _schedule_factors(case)
+    first_sum = sum(first_factors)
+    later_sum = sum(later_factors) * _evaluation_stride(case)
     return losses[1.0] - gain * later_sum / first_sum if first_sum > 0 else -inf
 
 
-def _n_steps(case: Case) -> int:
+def _n_training_steps(case: Case) -> int:
     """Return the number of steps of the training, made or planned."""
-    return max(case.steps_made or _planned(case), RANGE_TEST_STEPS)
+    return max(case.steps_made or _n_planned_steps(case), RANGE_TEST_STEPS)
 
 
-def _planned(case: Case) -> int:
+def _n_planned_steps(case: Case) -> int:
     return max(case.steps_planned or DEFAULT_EPOCHS * case.steps_per_epoch, RANGE_TEST_STEPS)
 
 
-def _stride(case: Case) -> int:
+def _evaluation_stride(case: Case) -> int:
     """Return the distance of the steps after the first ones at which the schedule is evaluated."""
-    return max(_n_steps(case) // MAX_EVALUATIONS, 1)
+    return max(_n_training_steps(case) // MAX_EVALUATIONS, 1)
 
 
-def _factors(case: Case) -> tuple[list[float], list[float]]:
-    """Return the schedule's factors of the learning rate: of each of the first steps, and of every `_stride`-th after.
+def _schedule_factors(case: Case) -> tuple[list[float], list[float]]:
+    """Return the schedule's factors of the rate: of the first steps, and of every `_evaluation_stride`-th after.
 
     The steps are those of the training, made or planned.
     """
-    epoch, schedule = case.steps_per_epoch, case.model.schedule
-    planned, state = _planned(case), schedule.begin()
-    parts = range(RANGE_TEST_STEPS), range(RANGE_TEST_STEPS, _n_steps(case), _stride(case))
-    first, later = ([schedule.factor(Progress(step, planned, epoch), state) for step in steps] for steps in parts)
-    return first, later
+    steps_per_epoch, schedule = case.steps_per_epoch, case.model.schedule
+    n_planned, state = _n_planned_steps(case), schedule.begin()
+    parts = range(RANGE_TEST_STEPS), range(RANGE_TEST_STEPS, _n_training_steps(case), _evaluation_stride(case))
+    first_factors, later_factors = (
+        [schedule.factor(Progress(step, n_planned, steps_per_epoch), state) for step in steps] for steps in parts
+    )
+    return first_factors, later_factors
 
 
 NAME = "learning-rate-too-low"

@@ -15,50 +15,50 @@ def look(case: Case) -> list[Finding]:
     outputs, y = case.model.output_shape, case.train.y
     if y.dim() != 3 or y.is_floating_point() or len(outputs) != 3 or outputs[0] < 2:
         return []
-    count = int(outputs[0])
+    n_classes = int(outputs[0])
     ignored = getattr(case.model.loss, "ignore", None)
-    found: list[Finding] = []
-    absent = _counts(y, count, ignored) == 0
-    if ignored is not None and 0 <= ignored < count:
-        absent[ignored] = False  # no mask pixel counts as this class
-    if int(absent.sum()) and len(y) > 1:
+    findings: list[Finding] = []
+    is_absent = _pixel_counts(y, n_classes, ignored) == 0
+    if ignored is not None and 0 <= ignored < n_classes:
+        is_absent[ignored] = False  # no mask pixel counts as this class
+    if int(is_absent.sum()) and len(y) > 1:
         cause = "no mask pixel has one of these classes, so the network cannot learn them"
         fix = (
             "check how the masks are read: shifted class indices, a class read as the ignored index, or missing images"
         )
-        found.append(Finding(NAME, "train", _evidence(case, absent, count), cause, fix, direct=True))
+        findings.append(Finding(NAME, "train", _missing_evidence(case, is_absent, n_classes), cause, fix, direct=True))
     if not case.trained:
-        return found
+        return findings
     try:
         predictions = case.train_predictions
     except UnansweredError:
-        return found
-    not_ignored = (
+        return findings
+    is_counted = (
         torch.ones_like(predictions.part.y, dtype=torch.bool) if ignored is None else predictions.part.y != ignored
     )
-    true, predicted = (
-        _counts(predictions.part.y, count, ignored),
-        predictions.classes[not_ignored].bincount(minlength=count),
+    true_counts, predicted_counts = (
+        _pixel_counts(predictions.part.y, n_classes, ignored),
+        predictions.classes[is_counted].bincount(minlength=n_classes),
     )
-    never = (predicted == 0) & (true > MIN_FRACTION * true.sum())
-    if int(never.sum()):
-        evidence = _evidence(case, never, count)
-        evidence["share_of_the_pixels"] = float(true[never].sum() / true.sum())
+    is_never_predicted = (predicted_counts == 0) & (true_counts > MIN_FRACTION * true_counts.sum())
+    if int(is_never_predicted.sum()):
+        evidence = _missing_evidence(case, is_never_predicted, n_classes)
+        evidence["share_of_the_pixels"] = float(true_counts[is_never_predicted].sum() / true_counts.sum())
         fix = "give rare classes more weight (class_weights), use the Dice or focal loss, or train longer"
-        found.append(Finding(NAME, "training", evidence, "", fix))
-    return found
+        findings.append(Finding(NAME, "training", evidence, "", fix))
+    return findings
 
 
-def _counts(y: Tensor, count: int, ignored: int | None) -> Tensor:
-    """Return the number of pixels of each of `count` classes in masks (N, H, W), without the ignored class."""
+def _pixel_counts(y: Tensor, n_classes: int, ignored: int | None) -> Tensor:
+    """Return the number of pixels of each of `n_classes` classes in masks (N, H, W), without the ignored class."""
     labels = y.flatten() if ignored is None else y[y != ignored]
     labels = labels.long()
-    return labels[(labels >= 0) & (labels < count)].bincount(minlength=count)
+    return labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes)
 
 
-def _evidence(case: Case, which: Tensor, count: int) -> Evidence:
-    classes = which.nonzero().flatten().tolist()
-    return {"classes": count, "missing": len(classes), "the_first_of_them": case.class_name(classes[0])}
+def _missing_evidence(case: Case, is_missing: Tensor, n_classes: int) -> Evidence:
+    classes = is_missing.nonzero().flatten().tolist()
+    return {"classes": n_classes, "missing": len(classes), "the_first_of_them": case.class_name(classes[0])}
 
 
 NAME = "mask-classes"

@@ -31,25 +31,25 @@ def look(case: Case) -> list[Finding]:
     if case.model.confidence is not None:
         p = case.model.confidence.calibrate(p)
     confidence, predicted = p.double().max(1)
-    right = float((predicted == target).double().mean())
-    gap = float(confidence.mean()) - right
+    accuracy = float((predicted == target).double().mean())
+    gap = float(confidence.mean()) - accuracy
     std = max(float((confidence * (1 - confidence)).sum()), 1.0) ** 0.5 / len(p)
-    fit, rest = slice(0, None, 2), slice(1, None, 2)
-    best = fit_temperature(p[fit], target[fit])
-    gain = negative_log_likelihood(p[rest], target[rest]) / max(
-        negative_log_likelihood(p[rest], target[rest], best), 1e-12
+    fit_half, score_half = slice(0, None, 2), slice(1, None, 2)
+    temperature = fit_temperature(p[fit_half], target[fit_half])
+    gain = negative_log_likelihood(p[score_half], target[score_half]) / max(
+        negative_log_likelihood(p[score_half], target[score_half], temperature), 1e-12
     )
-    if abs(gap) <= MIN_DEVIATIONS * std or 1 / MAX_TEMPERATURE <= best <= MAX_TEMPERATURE or gain <= MIN_GAIN:
+    if abs(gap) <= MIN_DEVIATIONS * std or 1 / MAX_TEMPERATURE <= temperature <= MAX_TEMPERATURE or gain <= MIN_GAIN:
         return []
-    last = list(walk(case.model.net))[-1]
-    scores = f"scores before {last[0]}" if isinstance(last[1], Softmax | LogSoftmax) else "outputs"
-    divide = f"divide the {scores} by a temperature of {best:.2g}"
+    last_path, last_layer = list(walk(case.model.net))[-1]
+    divided_values = f"scores before {last_path}" if isinstance(last_layer, Softmax | LogSoftmax) else "outputs"
+    divide = f"divide the {divided_values} by a temperature of {temperature:.2g}"
     if gap > 0:
         cause = (
             "overconfidence: long training lowers the loss by larger logits, whether the prediction is correct or not"
         )
         fix = f"{divide}, or train for fewer epochs, with weight decay"
-    elif case.loss_falls and not _smoothing(case) and not _changed(case):
+    elif case.loss_falls and not _label_smoothing(case) and not _has_changed_since_training(case):
         return []  # a short training, in which probabilities would still grow
     else:
         reason, alternative = _underconfidence(case)
@@ -57,23 +57,23 @@ def look(case: Case) -> list[Finding]:
         fix = f"{divide}{alternative}"
     evidence: Evidence = {
         "mean_probability_of_the_answer": float(confidence.mean()),
-        "share_of_right_answers": right,
+        "share_of_right_answers": accuracy,
         "difference_in_standard_deviations": gap / std,
         "expected_calibration_error": calibration_error(target, p),
-        "best_temperature": best,
+        "best_temperature": temperature,
         "log_loss": negative_log_likelihood(p, target),
-        "log_loss_at_the_temperature": negative_log_likelihood(p, target, best),
+        "log_loss_at_the_temperature": negative_log_likelihood(p, target, temperature),
         "examples": len(p),
     }
     return [Finding(NAME, "validation", evidence, cause, fix)]
 
 
-def _smoothing(case: Case) -> float:
+def _label_smoothing(case: Case) -> float:
     loss = case.model.loss
     return loss.label_smoothing if isinstance(loss, SoftmaxCrossEntropy | AuxiliaryCrossEntropy) else 0.0
 
 
-def _changed(case: Case) -> bool:
+def _has_changed_since_training(case: Case) -> bool:
     """Return whether the model's loss on training examples is worse than it was on average in the last epoch."""
     losses = case.column("train_loss")
     return bool(losses) and case.train_predictions.loss > MAX_LOSS_RATIO * losses[-1]
@@ -81,12 +81,16 @@ def _changed(case: Case) -> bool:
 
 def _underconfidence(case: Case) -> tuple[str, str]:
     """Return the likely cause of low probabilities, and an alternative fix to the temperature, or ""."""
-    smoothing, dropout, validation = _smoothing(case), case.dropout, case.validation_predictions
+    smoothing, dropout, validation_predictions = _label_smoothing(case), case.dropout, case.validation_predictions
     if smoothing:
         return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"
-    if _changed(case):
+    if _has_changed_since_training(case):
         return "its loss is higher than in training, so the model changed after that", ""
-    if validation is not None and validation.accuracy - case.train_predictions.accuracy > MIN_LABEL_GAP and not dropout:
+    if (
+        validation_predictions is not None
+        and validation_predictions.accuracy - case.train_predictions.accuracy > MIN_LABEL_GAP
+        and not dropout
+    ):
         return (
             "more labels are wrong in the training data than in the validation data",
             ", and check the training labels that differ from its predictions",

@@ -12,27 +12,31 @@ from pellucid.layers.base import Layer, Mode
 from pellucid.sweep import forward
 
 BATCH_SIZE = 8  # examples
-ROUNDING = 1e-3  # relative to the outputs; the order of summation depends on the batch size
+MAX_ROUNDING_ERROR = 1e-3  # relative to the outputs; the order of summation depends on the batch size
 
 
 def look(case: Case) -> list[Finding]:
     """Run a batch and its first half in evaluation mode, and find the first layer with different outputs."""
     x = case.inputs(subsample(case.train, BATCH_SIZE, case.model.seed))
-    half = len(x) // 2
-    if not half:
+    half_size = len(x) // 2
+    if not half_size:
         return []
     try:
         with torch.random.fork_rng(devices=[]):
-            of_all, part, again = (_outputs(case, inputs) for inputs in (x, x[:half], x[:half]))
+            batch_outputs, half_outputs, repeated_outputs = (
+                _layer_outputs(case, inputs) for inputs in (x, x[:half_size], x[:half_size])
+            )
     except RuntimeError as error:  # a user-defined layer that takes whole batches only
-        raise UnansweredError(f"the network does not take batches of {half} examples: {error}") from error
-    for (path, layer, y), (_, _, alone), (_, _, twice) in zip(of_all, part, again, strict=False):
-        if y.shape[1:] != alone.shape[1:] or len(y) != len(x) or rms(alone - twice) > 0:
+        raise UnansweredError(f"the network does not take batches of {half_size} examples: {error}") from error
+    for (path, layer, y), (_, _, half_y), (_, _, repeated_y) in zip(
+        batch_outputs, half_outputs, repeated_outputs, strict=False
+    ):
+        if y.shape[1:] != half_y.shape[1:] or len(y) != len(x) or rms(half_y - repeated_y) > 0:
             return []  # the outputs have no batch axis, or are random
-        difference, size, kind = rms(y[:half] - alone), rms(alone), type(layer).__name__
-        if difference > ROUNDING * size:
-            evidence: Evidence = {"layer": kind, "difference": difference, "size_of_the_outputs": size}
-            cause = f"{kind} mixes the examples of a batch: its outputs for one example depend on the others"
+        difference, half_rms, type_name = rms(y[:half_size] - half_y), rms(half_y), type(layer).__name__
+        if difference > MAX_ROUNDING_ERROR * half_rms:
+            evidence: Evidence = {"layer": type_name, "difference": difference, "size_of_the_outputs": half_rms}
+            cause = f"{type_name} mixes the examples of a batch: its outputs for one example depend on the others"
             fix = (
                 "let the layer process each example separately: check the axis that it normalizes or sums over (axis 0 "
                 "is the batch), and exchange axes by transpose or movedim, not by view or reshape"
@@ -41,13 +45,13 @@ def look(case: Case) -> list[Finding]:
     return []
 
 
-def _outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
+def _layer_outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
     """Return the outputs of each layer that is not a combinator, in order."""
-    found: list[tuple[str, Layer, Tensor]] = []
-    watch = watch_leaves(lambda path, layer, y: found.append((path, layer, y.clone())))
+    outputs: list[tuple[str, Layer, Tensor]] = []
+    watch = watch_leaves(lambda path, layer, y: outputs.append((path, layer, y.clone())))
     with torch.inference_mode():
         forward(case.model.net, case.model.params, x, Mode(keep=False), watch)
-    return found
+    return outputs
 
 
 NAME = "mixed-examples"

@@ -15,8 +15,8 @@ from pellucid.nested import flatten
 from pellucid.objective import seeded
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output, weights_fault
-from pellucid.training.layers import draws
-from pellucid.training.reading import batches
+from pellucid.training.layers import seed_step
+from pellucid.training.reading import batch_loader
 
 MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38
 
@@ -25,29 +25,29 @@ def look(case: Case) -> list[Finding]:
     """Examine the initial weights, the step in which the training or a rehearsal stopped, and the model's outputs."""
     fault = weights_fault(flatten(case.initial.params))
     if fault:
-        return [_found(case, fault, 0)]
+        return [_finding(case, fault, 0)]
     if isinstance(case.stopped, StoppedError):
-        return [_found(case, case.stopped.fault, case.stopped.step)]
-    if case.trainable and case.rehearsal.broke and not case.rehearsal.stopped:
-        step, fault = _origin(case)
-        return [_found(case, fault, step)]
+        return [_finding(case, case.stopped.fault, case.stopped.step)]
+    if case.trainable and case.rehearsal.has_failed and not case.rehearsal.stopped:
+        step, fault = _first_fault(case)
+        return [_finding(case, fault, step)]
     with torch.inference_mode():
         for batch in in_batches(case.model, case.inputs(case.sample)):
             fault = diagnose_output(case.model.net, case.model.params, batch)
             if fault:
-                return [_found(case, fault, None)]
+                return [_finding(case, fault, None)]
     return []
 
 
-def _origin(case: Case) -> tuple[int, NotFinite]:
+def _first_fault(case: Case) -> tuple[int, NotFinite]:
     """Return the step in which the rehearsal breaks, counted from 1, and the first tensor that is not finite.
 
     The rehearsal is repeated until just before that step, then each tensor of the step is examined. If the weights are
     not finite by then, the step before is examined: the cause is in its gradients, or else in its update.
     """
-    done = len(case.rehearsal.losses)
+    n_steps = len(case.rehearsal.losses)
     weight_fault = None
-    for steps in range(done, max(done - 2, -1), -1):
+    for steps in range(n_steps, max(n_steps - 2, -1), -1):
         model = case.rehearse(RehearsalSettings(steps)).model
         trainable = {
             path: value for path, value in flatten(model.params).items() if path not in buffer_paths(model.net)
@@ -56,19 +56,21 @@ def _origin(case: Case) -> tuple[int, NotFinite]:
         if fault:
             weight_fault = fault
             continue
-        loader = batches(case.model, case.train, min(case.batch_size, len(case.train)), case.augment)
+        loader = batch_loader(case.model, case.train, min(case.batch_size, len(case.train)), case.augment)
         batch = next(iter(loader.epoch(*divmod(steps, len(loader)))))
-        mode = Mode(True, draws(seeded(model.device), model.seed, steps))
+        mode = Mode(True, seed_step(seeded(model.device), model.seed, steps))
         with torch.inference_mode():
             fault = diagnose(model.objective, model.params, trainable, on_device(batch, model.device), mode)
         if fault:
             return steps + 1, fault
         if weight_fault:
             return steps + 1, replace(weight_fault, note="from an update whose gradients are finite")
-    return done + (not weight_fault), weight_fault or NotFinite("loss", "", "", "its value", "NaN or infinity", 1, ())
+    return n_steps + (not weight_fault), weight_fault or NotFinite(
+        "loss", "", "", "its value", "NaN or infinity", 1, ()
+    )
 
 
-def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
+def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:
     """Return the finding for a tensor that is not finite; with a cause if the tensor itself shows it.
 
     step: the step in which it appears, 0 for initial weights, None in evaluation.

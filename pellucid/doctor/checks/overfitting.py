@@ -11,7 +11,7 @@ from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_examples
 
 MIN_GAP = 0.15  # training accuracy minus validation accuracy; 0.1 is common for small data sets
-MIN_GAP_IF_ROSE = 0.1  # if the validation loss rose as well
+MIN_GAP_AFTER_RISE = 0.1  # if the validation loss rose as well
 MIN_RISE = 1.5  # validation loss over its minimum
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
@@ -28,28 +28,28 @@ def look(case: Case) -> list[Finding]:
     on_train, on_validation = case.train_predictions, case.validation_predictions
     if on_validation is None or case.validation_sample is None:
         return []
-    rose = on_validation.loss / min(losses) if losses and min(losses) > 0 else 1.0
+    rise = on_validation.loss / min(losses) if losses and min(losses) > 0 else 1.0
     evidence: Evidence = {
         "examples": len(case.train),
         "train_loss": on_train.loss,
         "validation_loss": on_validation.loss,
-        "validation_loss_over_its_minimum": rose,
+        "validation_loss_over_its_minimum": rise,
     }
     if losses:
         evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1
     if case.classifies:
         train, validation = on_train.accuracy, on_validation.accuracy
         std = sqrt(_variance(train, len(case.sample)) + _variance(validation, len(case.validation_sample)))
-        min_gap = max(MIN_GAP if rose < MIN_RISE else MIN_GAP_IF_ROSE, MIN_DEVIATIONS * std)
-        wide = train >= MIN_TRAIN_ACCURACY and train - validation > min_gap
+        min_gap = max(MIN_GAP if rise < MIN_RISE else MIN_GAP_AFTER_RISE, MIN_DEVIATIONS * std)
+        is_wide = train >= MIN_TRAIN_ACCURACY and train - validation > min_gap
         evidence = {"train_accuracy": train, "validation_accuracy": validation, "gap": train - validation, **evidence}
     else:
-        constant = _constant(case, on_validation)
-        evidence["validation_loss_of_the_mean"] = constant
-        wide = on_validation.loss > MIN_LOSS_RATIO * on_train.loss and (
-            rose >= MIN_RISE or on_validation.loss > constant
+        loss_of_mean = _loss_of_mean(case, on_validation)
+        evidence["validation_loss_of_the_mean"] = loss_of_mean
+        is_wide = on_validation.loss > MIN_LOSS_RATIO * on_train.loss and (
+            rise >= MIN_RISE or on_validation.loss > loss_of_mean
         )
-    if not wide:
+    if not is_wide:
         return []
     scores = _scores_by_size(case, len(case.validation_sample))
     if scores is None:
@@ -62,21 +62,21 @@ def look(case: Case) -> list[Finding]:
     return [Finding(NAME, "validation", evidence, cause, fix, direct=True)]
 
 
-def _scores_by_size(case: Case, measured: int) -> tuple[float, float] | None:
+def _scores_by_size(case: Case, n_scored: int) -> tuple[float, float] | None:
     """Return the scores of a trial with all and with a quarter of the examples; None if they do not differ clearly.
 
-    measured: the number of examples for which the scores are computed.
+    n_scored: the number of examples for which the scores are computed.
     """
     n = len(case.train)
     if not case.trainable or n < MIN_EXAMPLES:
         return None
-    fewer = Remedy("a quarter of the examples", lambda case: with_examples(case, torch.arange(0, n, 4)))
-    full, quarter = Attempts(case)(fewer).score
-    significant = MIN_DEVIATIONS * sqrt(_variance(full, measured) + _variance(quarter, measured))
-    return (full, quarter) if full - quarter >= max(MIN_SCORE_GAIN, significant) else None
+    quarter_remedy = Remedy("a quarter of the examples", lambda case: with_examples(case, torch.arange(0, n, 4)))
+    full_score, quarter_score = Attempts(case)(quarter_remedy).score
+    min_difference = MIN_DEVIATIONS * sqrt(_variance(full_score, n_scored) + _variance(quarter_score, n_scored))
+    return (full_score, quarter_score) if full_score - quarter_score >= max(MIN_SCORE_GAIN, min_difference) else None
 
 
-def _constant(case: Case, on_validation: Predictions) -> float:
+def _loss_of_mean(case: Case, on_validation: Predictions) -> float:
     """Return the validation loss of predicting the training targets' mean; infinite if this is not a regression."""
     y, target = on_validation.y, on_validation.part.y
     if not case.compares or y.numel() != target.numel():

@@ -11,10 +11,10 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks.unnormalised_inputs import MAX_RMS, MIN_RMS
 from pellucid.doctor.finding import Check, Evidence, Finding
-from pellucid.doctor.inputs import SCALE_CHANGES, changes, subsample, traits
+from pellucid.doctor.inputs import SCALE_CHANGES, subsample, traits, undoing_changes
 from pellucid.doctor.passes import activity, normalized_moments
 from pellucid.doctor.predictions import significantly_better
-from pellucid.doctor.simple import hits
+from pellucid.doctor.simple import count_correct
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
 from pellucid.metrics import classes_of
@@ -32,7 +32,7 @@ MIN_MEMBERS = 10  # training examples of a class, for a reliable mean
 # Inverse of the smallest standard deviation after the model's standardization. Other data give a factor of 2 or 3;
 # images that are divided by 255 twice, a factor of 255.
 MAX_SCALE = 10.0
-ROUNDING = 0.02  # by which resized or compressed images may exceed the range from 0 to 1
+RANGE_TOLERANCE = 0.02  # by which resized or compressed images may exceed the range from 0 to 1
 # Mean and standard deviation of the inputs of the first batch normalization, relative to its running statistics; a
 # standard deviation below 1 / MAX_STD is as bad. MAX_STD is a factor of 10 in variance.
 MAX_MEAN, MAX_STD = 1.0, 3.0
@@ -46,33 +46,39 @@ def look(case: Case) -> list[Finding]:
     held_out = case.validation_sample
     if held_out is not None and len(held_out) < MIN_EXAMPLES:
         held_out = None
-    found = None if held_out is None else _by_traits(case, held_out)
-    found = found or _by_range(case) or _by_recognition(case, case.sample, "train") or _by_norm(case)
-    if found is None and held_out is not None:
-        found = _by_recognition(case, held_out, "validation")
-    return [] if found is None else [found]
+    finding = None if held_out is None else _finding_by_traits(case, held_out)
+    finding = (
+        finding
+        or _finding_by_range(case)
+        or _finding_by_recognition(case, case.sample, "train")
+        or _finding_by_norm(case)
+    )
+    if finding is None and held_out is not None:
+        finding = _finding_by_recognition(case, held_out, "validation")
+    return [] if finding is None else [finding]
 
 
-def _by_traits(case: Case, held_out: Arrays) -> Finding | None:
+def _finding_by_traits(case: Case, held_out: Arrays) -> Finding | None:
     """Compare the mean traits of validation and training inputs, class by class if there are classes."""
-    usual = _usual(case, held_out)
-    if usual is None:
+    comparison = _trait_distance(case, held_out)
+    if comparison is None:
         return None
-    indices, distance = usual
+    indices, distance = comparison
     x, like = float_images(held_out.x)[indices], float_images(case.sample.x)
-    found = distance(x)
+    current_distance = distance(x)
     limit = MAX_DISTANCE + MIN_DEVIATIONS / sqrt(len(x))
-    if found <= limit:
+    if current_distance <= limit:
         return None
-    undone = {name: distance(change(x)) for name, change in changes(x, like, case.model.stats).items()}
-    undone[""] = min(found / 2, MAX_DISTANCE)  # the limit for an established change
-    general = undone.pop("standardised otherwise", found)  # tried last, since it corrects any scale and mean
-    name = min(undone, key=lambda name: undone[name])
-    if not name and general < undone[""]:
+    distances = {name: distance(change(x)) for name, change in undoing_changes(x, like, case.model.stats).items()}
+    distances[""] = min(current_distance / 2, MAX_DISTANCE)  # the limit for an established change
+    # Tried last, since it corrects any scale and mean.
+    restandardised_distance = distances.pop("standardised otherwise", current_distance)
+    name = min(distances, key=lambda name: distances[name])
+    if not name and restandardised_distance < distances[""]:
         name = "standardised otherwise"
-        undone[name] = general
+        distances[name] = restandardised_distance
     evidence: Evidence = {
-        "distance_of_means_in_standard_deviations": found,
+        "distance_of_means_in_standard_deviations": current_distance,
         "largest_usual_distance": limit,
         "mean_train": float(like.mean()),
         "mean_validation": float(x.mean()),
@@ -80,11 +86,11 @@ def _by_traits(case: Case, held_out: Arrays) -> Finding | None:
         "standard_deviation_validation": float(x.std()),
     }
     if name:
-        evidence["distance_if_undone"] = undone[name]
+        evidence["distance_if_undone"] = distances[name]
     return _finding("validation", evidence, name)
 
 
-def _usual(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], float]] | None:
+def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], float]] | None:
     """Return the indices of n validation examples that can be compared with training examples, and a distance.
 
     The distance is a function of n inputs: the largest mean difference of a trait from that of the training examples
@@ -106,7 +112,7 @@ def _usual(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], flo
     return indices, lambda x: float(((traits(x).double() - means).mean(0) / std).abs().max())
 
 
-def _by_range(case: Case) -> Finding | None:
+def _finding_by_range(case: Case) -> Finding | None:
     """Check whether the range and scale of the inputs fit the mean and standard deviation in the model."""
     x, stats = float_images(case.sample.x), case.model.stats
     if stats is None or x.dim() != 4:
@@ -124,8 +130,8 @@ def _by_range(case: Case) -> Finding | None:
         }
         return _finding("train", evidence, "divided by 255 once more")
     undone = x * stats.std + stats.mean
-    inside = float(undone.min()) >= -ROUNDING and float(undone.max()) <= 1 + ROUNDING
-    if float(x.min()) >= -ROUNDING or not inside:
+    is_inside = float(undone.min()) >= -RANGE_TOLERANCE and float(undone.max()) <= 1 + RANGE_TOLERANCE
+    if float(x.min()) >= -RANGE_TOLERANCE or not is_inside:
         return None
     evidence = {
         "smallest": float(x.min()),
@@ -136,7 +142,7 @@ def _by_range(case: Case) -> Finding | None:
     return _finding("train", evidence, "standardised twice")
 
 
-def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
+def _finding_by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
     """Compare the accuracy of a classifier on the unchanged inputs and after undoing each possible change."""
     classifier = _classifier(case, path)
     if classifier is None or len(part) < MIN_EXAMPLES:
@@ -144,28 +150,28 @@ def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
     name, predict = classifier
     part = subsample(part, MAX_EXAMPLES, case.model.seed)
     x = float_images(part.x)
-    as_is = predict(x) == part.y
-    if float(as_is.float().mean()) > 1 - MIN_GAIN:
+    is_correct = predict(x) == part.y
+    if float(is_correct.float().mean()) > 1 - MIN_GAIN:
         return None
-    size = float(case.inputs(part).square().mean().sqrt())
-    options = changes(x, float_images(case.sample.x), case.model.stats)
-    if MIN_RMS <= size <= MAX_RMS:  # another scale may help only because it outweighs a bias
-        options = {change: undo for change, undo in options.items() if change not in SCALE_CHANGES}
-    if not options:
+    input_rms = float(case.inputs(part).square().mean().sqrt())
+    undo_functions = undoing_changes(x, float_images(case.sample.x), case.model.stats)
+    if MIN_RMS <= input_rms <= MAX_RMS:  # another scale may help only because it outweighs a bias
+        undo_functions = {change: undo for change, undo in undo_functions.items() if change not in SCALE_CHANGES}
+    if not undo_functions:
         return None
-    correct_by_change = {change: predict(undo(x)) == part.y for change, undo in options.items()}
+    correct_by_change = {change: predict(undo(x)) == part.y for change, undo in undo_functions.items()}
     change = max(correct_by_change, key=lambda change: int(correct_by_change[change].sum()))
-    correct = correct_by_change[change]
-    gain = float(correct.float().mean() - as_is.float().mean())
-    if gain < MIN_GAIN or not significantly_better(as_is, correct):
+    is_correct_undone = correct_by_change[change]
+    gain = float(is_correct_undone.float().mean() - is_correct.float().mean())
+    if gain < MIN_GAIN or not significantly_better(is_correct, is_correct_undone):
         return None
-    if float(correct.float().mean()) < hits(part.y, part.y).chance + MIN_ABOVE_CHANCE:
+    if float(is_correct_undone.float().mean()) < count_correct(part.y, part.y).chance + MIN_ABOVE_CHANCE:
         return None
     evidence: Evidence = {
         "judged_by": name,
         "examples": len(part),
-        "share_recognised": float(as_is.float().mean()),
-        "share_recognised_if_undone": float(correct.float().mean()),
+        "share_recognised": float(is_correct.float().mean()),
+        "share_recognised_if_undone": float(is_correct_undone.float().mean()),
     }
     return _finding(path, evidence, change)
 
@@ -179,9 +185,9 @@ def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]]
         return None
     if case.class_predictions is not None:
         predictions = case.class_predictions[0]
-        counts = hits(predictions.classes, predictions.part.y)
+        counts = count_correct(predictions.classes, predictions.part.y)
         if path == "train" or counts.accuracy > counts.chance + MIN_ABOVE_CHANCE:
-            return "the model", lambda x: _classes(case, x)
+            return "the model", lambda x: _predicted_classes(case, x)
     simple = case.simple
     if (
         path == "train"
@@ -192,24 +198,24 @@ def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]]
     return "a simple classifier", simple.predict
 
 
-def _classes(case: Case, x: Tensor) -> Tensor:
+def _predicted_classes(case: Case, x: Tensor) -> Tensor:
     try:
         return classes_of(case.model.predict(x))
     except PellucidError:  # inputs so large that the outputs are not finite
         return torch.full((len(x),), -1)
 
 
-def _by_norm(case: Case) -> Finding | None:
+def _finding_by_norm(case: Case) -> Finding | None:
     """Compare the inputs of the first batch normalization with its running statistics."""
     if not case.trained:
         return None
     part = subsample(case.train, MAX_EXAMPLES, case.model.seed)
-    path, mean, std = _normalized(case, part.x)
+    path, mean, std = _first_norm_moments(case, part.x)
     if not path or (mean <= MAX_MEAN and 1 / MAX_STD <= std <= MAX_STD):
         return None
     x = float_images(part.x)
-    for name, undo in changes(x, x, case.model.stats).items():
-        _, new_mean, new_std = _normalized(case, undo(x))
+    for name, undo in undoing_changes(x, x, case.model.stats).items():
+        _, new_mean, new_std = _first_norm_moments(case, undo(x))
         if new_mean < MAX_FITTING_MEAN and 1 / MAX_FITTING_STD < new_std < MAX_FITTING_STD:
             evidence: Evidence = {
                 "mean_off_by_remembered_standard_deviations": mean,
@@ -221,7 +227,7 @@ def _by_norm(case: Case) -> Finding | None:
     return None
 
 
-def _normalized(case: Case, x: Tensor) -> tuple[str, float, float]:
+def _first_norm_moments(case: Case, x: Tensor) -> tuple[str, float, float]:
     """Return the path of the first batch normalization, and the medians over channels of |mean| and standard deviation.
 
     Both are of its outputs before scale and shift. The path is "" if there is none, or its outputs are not finite.

@@ -10,36 +10,38 @@ from pellucid.layers import Sigmoid, Tanh
 MIN_SLOPE = 0.05  # of the largest slope; below it an output is at a limit: |x| > 4.4 for sigmoid, 2.2 for tanh
 # Fraction of a layer's outputs at a limit. Initial weights should keep units in their linear range (LeCun et al. 1998,
 # Efficient BackProp, 4.6): with standard normal inputs to tanh, 3 % of outputs are at a limit, with He weights 12 %.
-MAX_FIRST = 0.5
+MAX_INITIAL = 0.5
 MAX_TRAINED = 0.8  # in a working network, training may move half of the outputs to a limit
-STUCK = 0.95  # fraction of a unit's outputs at the same limit, above which the unit is nearly constant
+MIN_STUCK_FRACTION = 0.95  # fraction of a unit's outputs at the same limit, above which the unit is nearly constant
 MAX_STUCK = 0.4  # of a layer's units, as in the check of dead units
 
 
 def look(case: Case) -> list[Finding]:
     """Measure the outputs of sigmoid and tanh layers over a sample; the network's output layers are skipped."""
-    found: list[Finding] = []
-    layers = case.units_of((Sigmoid, Tanh), 2)
-    final = output_layers(case.model, case.inputs(case.sample)) if layers else set[str]()
-    for outputs in layers:
-        if outputs.path in final:
+    findings: list[Finding] = []
+    activities = case.units_of((Sigmoid, Tanh), 2)
+    output_paths = output_layers(case.model, case.inputs(case.sample)) if activities else set[str]()
+    for outputs in activities:
+        if outputs.path in output_paths:
             continue
-        fraction, stuck = _fraction_at_limit(outputs), int(_stuck_units(outputs).sum())
-        first_outputs = case.initial_activity.get(outputs.path)
-        first_fraction = 0.0 if first_outputs is None or not first_outputs.finite else _fraction_at_limit(first_outputs)
-        early = first_fraction > MAX_FIRST and fraction > MAX_FIRST
-        if not (early or fraction > MAX_TRAINED or stuck / outputs.units > MAX_STUCK):
+        fraction, n_stuck = _fraction_at_limit(outputs), int(_stuck_units(outputs).sum())
+        initial_outputs = case.initial_activity.get(outputs.path)
+        initial_fraction = (
+            0.0 if initial_outputs is None or not initial_outputs.finite else _fraction_at_limit(initial_outputs)
+        )
+        is_early = initial_fraction > MAX_INITIAL and fraction > MAX_INITIAL
+        if not (is_early or fraction > MAX_TRAINED or n_stuck / outputs.units > MAX_STUCK):
             continue
         evidence = {
             "share_of_outputs_at_a_limit": fraction,
-            "share_at_a_limit_before_the_first_step": first_fraction,
-            "stuck_units": stuck,
+            "share_at_a_limit_before_the_first_step": initial_fraction,
+            "stuck_units": n_stuck,
             "units": outputs.units,
             "mean_slope": float(_slope(outputs).mean()),
             "examples": len(outputs.y),
         }
-        found.append(Finding(NAME, outputs.path, evidence))
-    return found
+        findings.append(Finding(NAME, outputs.path, evidence))
+    return findings
 
 
 def _slope(outputs: Activity) -> Tensor:
@@ -54,10 +56,10 @@ def _fraction_at_limit(outputs: Activity) -> float:
 
 def _stuck_units(outputs: Activity) -> Tensor:
     """Return which units are nearly always at the same limit, (U,)."""
-    flat, middle = _slope(outputs) < MIN_SLOPE, 0.5 if isinstance(outputs.layer, Sigmoid) else 0.0
-    high = (flat & (outputs.y > middle)).float().mean((0, 2))
-    low = (flat & (outputs.y < middle)).float().mean((0, 2))
-    return (high > STUCK) | (low > STUCK)
+    is_at_limit, middle = _slope(outputs) < MIN_SLOPE, 0.5 if isinstance(outputs.layer, Sigmoid) else 0.0
+    high = (is_at_limit & (outputs.y > middle)).float().mean((0, 2))
+    low = (is_at_limit & (outputs.y < middle)).float().mean((0, 2))
+    return (high > MIN_STUCK_FRACTION) | (low > MIN_STUCK_FRACTION)
 
 
 NAME = "saturated-units"

@@ -9,7 +9,7 @@ from pellucid.data.dataset import float_images
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.inputs import traits
-from pellucid.doctor.simple import simple
+from pellucid.doctor.simple import fit_simple_classifier
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 
@@ -27,7 +27,7 @@ def look(case: Case) -> list[Finding]:
     part, y = case.sample, case.sample.y
     if not case.classifies or part.x.dim() != 4 or min(part.x.shape[2:]) < MIN_SIDE or int(y.min()) < 0:
         return []
-    classifier = simple(replace(part, x=traits(part.x)), case.model.seed)
+    classifier = fit_simple_classifier(replace(part, x=traits(part.x)), case.model.seed)
     predictions = case.class_predictions
     if (
         classifier is None
@@ -37,22 +37,22 @@ def look(case: Case) -> list[Finding]:
     ):
         return []
     donors = torch.randperm(len(y), generator=torch.Generator().manual_seed(case.model.seed))
-    pairs = (y != y[donors]) & (predictions[0].classes == y)
-    if not bool(pairs.any()):
+    is_compared = (y != y[donors]) & (predictions[0].classes == y)
+    if not bool(is_compared.any()):
         return []
     x = float_images(part.x)
     try:
-        predicted = classes_of(case.model.predict(_exposed(x, x[donors])))
+        predicted = classes_of(case.model.predict(_with_exposure_of(x, x[donors])))
     except PellucidError:
         return []
-    follows = float((predicted == y[donors])[pairs].float().mean())
-    if follows < MIN_FOLLOWING:
+    following_fraction = float((predicted == y[donors])[is_compared].float().mean())
+    if following_fraction < MIN_FOLLOWING:
         return []
     evidence: Evidence = {
         "labels_told_by_mean_and_deviation_alone": classifier.leave_one_out.accuracy,
         "right_by_chance": classifier.leave_one_out.chance,
         "examples": classifier.leave_one_out.n,
-        "answers_that_follow_another_picture's_exposure": follows,
+        "answers_that_follow_another_picture's_exposure": following_fraction,
     }
     cause = "brightness, contrast or colour of whole images determine the label, because the classes were recorded or "
     cause += "stored differently, and the model uses that"
@@ -60,7 +60,7 @@ def look(case: Case) -> list[Finding]:
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
-def _exposed(x: Tensor, like: Tensor) -> Tensor:
+def _with_exposure_of(x: Tensor, like: Tensor) -> Tensor:
     """Return the images x with the channels' mean and standard deviation of the images `like`, (N, C, H, W) both."""
     (mean, std), (like_mean, like_std) = (
         (part.mean((2, 3), keepdim=True), part.std((2, 3), keepdim=True)) for part in (x, like)

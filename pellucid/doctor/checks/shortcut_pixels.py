@@ -14,10 +14,10 @@ MIN_EXAMPLES = 200
 PIXEL_FRACTION, MAX_PIXELS = 1 / 50, 10  # the number of pixels: this fraction of an image's values, at most MAX_PIXELS
 MIN_EXPLAINED = 0.95  # fraction of the other half's labels that these pixels alone predict
 # A pixel of a normal image can distinguish up to FEW_CLASSES classes. Then one pixel has to predict the fraction
-# MIN_EXACT of the labels, and the pixels next to it at most the fraction MAX_AROUND.
+# MIN_EXACT_FRACTION of the labels, and the pixels next to it at most the fraction MAX_NEIGHBOUR_FRACTION.
 FEW_CLASSES = 3
-MIN_EXACT = 0.995
-MAX_AROUND = 0.9
+MIN_EXACT_FRACTION = 0.995
+MAX_NEIGHBOUR_FRACTION = 0.9
 BINS = 16  # of a pixel's values
 MAX_CANDIDATES = 128  # pixels for the greedy selection
 
@@ -28,21 +28,23 @@ def look(case: Case) -> list[Finding]:
     if not case.classifies or part.x.dim() != 4 or len(part) < MIN_EXAMPLES or int(part.y.min()) < 0:
         return []
     x, classes = float_images(part.x).flatten(1), len(part.y.unique())
-    pixels, share = _greedy(x, part.y, min(max(int(PIXEL_FRACTION * x.shape[1]), 1), MAX_PIXELS))
-    if classes < 2 or share < (MIN_EXACT if classes <= FEW_CLASSES else MIN_EXPLAINED):
+    pixels, fraction = _select_pixels(x, part.y, min(max(int(PIXEL_FRACTION * x.shape[1]), 1), MAX_PIXELS))
+    if classes < 2 or fraction < (MIN_EXACT_FRACTION if classes <= FEW_CLASSES else MIN_EXPLAINED):
         return []
     _, height, width = part.x.shape[1:]
-    if classes <= FEW_CLASSES and (len(pixels) > 1 or _around(x, part.y, pixels[0], width) > MAX_AROUND):
+    if classes <= FEW_CLASSES and (
+        len(pixels) > 1 or _neighbour_fraction(x, part.y, pixels[0], width) > MAX_NEIGHBOUR_FRACTION
+    ):
         return []
     evidence: Evidence = {
         "pixels": len(pixels),
         "rows_and_columns": ", ".join(f"{pixel % (height * width) // width}:{pixel % width}" for pixel in pixels),
-        "labels_told_by_these_alone": share,
+        "labels_told_by_these_alone": fraction,
         "examples": len(part),
     }
     cause = "a few pixels determine the label: a mark, a border or a number in the images"
     fix = "crop or blank these pixels in all images, find out where they come from, and train again"
-    return [Finding(NAME, "train", evidence | _without(case, pixels), cause, fix)]
+    return [Finding(NAME, "train", evidence | _accuracy_without(case, pixels), cause, fix)]
 
 
 def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
@@ -50,50 +52,52 @@ def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
 
     The probabilities are fitted to the first half. x: (N, P). y: (N,).
     """
-    n, count = len(x) // 2, int(y.max()) + 1
+    n, n_classes = len(x) // 2, int(y.max()) + 1
     low, high = x.amin(0), x.amax(0)
     bins = ((x - low) / (high - low).clamp_min(1e-12) * (BINS - 1)).round().long()  # (N, P)
-    one_hot = F.one_hot(y[:n], count).float()  # (n, K)
+    one_hot = F.one_hot(y[:n], n_classes).float()  # (n, K)
     counts = torch.stack([one_hot.t() @ (bins[:n] == k).float() for k in range(BINS)], 2) + 1 / BINS  # (K, P, BINS)
     log_p = (counts / counts.sum(2, keepdim=True)).log()
-    return log_p.permute(1, 2, 0).gather(1, bins[n:].t()[:, :, None].expand(-1, -1, count))
+    return log_p.permute(1, 2, 0).gather(1, bins[n:].t()[:, :, None].expand(-1, -1, n_classes))
 
 
-def _greedy(x: Tensor, y: Tensor, max_pixels: int) -> tuple[list[int], float]:
+def _select_pixels(x: Tensor, y: Tensor, max_pixels: int) -> tuple[list[int], float]:
     """Return the indices of at most `max_pixels` pixels that predict the labels best, and the fraction predicted.
 
     They are chosen greedily. x: (N, P). y: (N,).
     """
     n = len(x) // 2
-    varies = (x.amax(0) > x.amin(0)).nonzero().flatten()
-    half, labels = x[:n, varies], y[:n]
-    variance = half.var(0, correction=0)
-    centres = torch.stack([half[labels == label].mean(0) for label in labels.unique()])
-    ranked = varies[
+    varying = (x.amax(0) > x.amin(0)).nonzero().flatten()
+    fit_x, labels = x[:n, varying], y[:n]
+    variance = fit_x.var(0, correction=0)
+    centres = torch.stack([fit_x[labels == label].mean(0) for label in labels.unique()])
+    candidates = varying[
         (centres.var(0, correction=0) / variance.clamp_min(1e-12)).argsort(descending=True)[:MAX_CANDIDATES]
     ]
-    if not len(ranked):
+    if not len(candidates):
         return [], 0.0
-    values = _likelihoods(x[:, ranked], y)  # (P, n, K)
-    prior = torch.log(F.one_hot(labels, values.shape[2]).float().sum(0) + 1e-6)
-    total, chosen, best = prior.expand(values.shape[1:]), list[int](), 0.0
+    log_likelihoods = _likelihoods(x[:, candidates], y)  # (P, n, K)
+    prior = torch.log(F.one_hot(labels, log_likelihoods.shape[2]).float().sum(0) + 1e-6)
+    scores, selected, best_accuracy = prior.expand(log_likelihoods.shape[1:]), list[int](), 0.0
     for _ in range(max_pixels):
-        accuracies = ((total + values).argmax(2) == y[n:]).float().mean(1)
+        accuracies = ((scores + log_likelihoods).argmax(2) == y[n:]).float().mean(1)
         index = int(accuracies.argmax())
-        if float(accuracies[index]) <= best:
+        if float(accuracies[index]) <= best_accuracy:
             break
-        best, total = float(accuracies[index]), total + values[index]
-        chosen.append(int(ranked[index]))
-    return chosen, best
+        best_accuracy, scores = float(accuracies[index]), scores + log_likelihoods[index]
+        selected.append(int(candidates[index]))
+    return selected, best_accuracy
 
 
-def _around(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
+def _neighbour_fraction(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
     """Return the largest fraction of labels that one of the four pixels next to `pixel` predicts."""
-    around = [near for near in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= near < x.shape[1]]
-    return _greedy(x[:, around], y, 1)[1]
+    neighbours = [
+        neighbour for neighbour in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= neighbour < x.shape[1]
+    ]
+    return _select_pixels(x[:, neighbours], y, 1)[1]
 
 
-def _without(case: Case, pixels: list[int]) -> Evidence:
+def _accuracy_without(case: Case, pixels: list[int]) -> Evidence:
     """Return the trained model's accuracy, and its accuracy with these pixels taken from other examples."""
     if case.class_predictions is None:
         return {}

@@ -4,7 +4,7 @@ import torch
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
-from pellucid.training.evaluate import outputs
+from pellucid.training.evaluate import output_batches
 
 MAX_SUM_ERROR = 1e-3  # difference of the sum of a row of probabilities from 1
 MAX_LOSS_CHANGE = 1e-4  # relative; a softmax is invariant to a constant that is added to all outputs of an example
@@ -16,22 +16,22 @@ def look(case: Case) -> list[Finding]:
     if not case.classifies or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         return []
     with torch.inference_mode():
-        y = torch.cat([y for _, y in outputs(model.net, model.params, part.x, len(part), model.stats)]).float()
+        y = torch.cat([y for _, y in output_batches(model.net, model.params, part.x, len(part), model.stats)]).float()
         sums = y.sum(1)
         if not bool((y >= 0).all()) or not bool(((sums - 1).abs() < MAX_SUM_ERROR).all()):
             return []
         shifted = y + 1 + torch.arange(len(y))[:, None] % 3  # a different constant for each example
-        before, after = (float(model.loss(outputs, part.y)[0]) for outputs in (y, shifted))
-    if not abs(after - before) <= MAX_LOSS_CHANGE * abs(before):
+        loss, shifted_loss = (float(model.loss(outputs, part.y)[0]) for outputs in (y, shifted))
+    if not abs(shifted_loss - loss) <= MAX_LOSS_CHANGE * abs(loss):
         return []
-    certain = torch.eye(y.shape[1])[0]  # the probabilities of a certain prediction
+    certain_prediction = torch.eye(y.shape[1])[0]  # the probabilities of a certain prediction
     evidence = {
         "smallest_output": float(y.min()),
         "largest_output": float(y.max()),
         "smallest_sum_of_a_row": float(sums.min()),
         "largest_sum_of_a_row": float(sums.max()),
-        "loss": before,
-        "lowest_loss_that_probabilities_can_reach": float(-certain.log_softmax(0)[0]),
+        "loss": loss,
+        "lowest_loss_that_probabilities_can_reach": float(-certain_prediction.log_softmax(0)[0]),
     }
     cause = "the network outputs probabilities, and the loss applies a softmax to them again"
     fix = "let the network output logits, without a softmax at its end"

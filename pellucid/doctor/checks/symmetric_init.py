@@ -22,38 +22,38 @@ def look(case: Case) -> list[Finding]:
     few steps of it. The output layer is skipped: its targets make its units different.
     """
     initial = flatten(case.initial.params)
-    twins = {path: _twins(initial[weight]) for path, weight in trainable_layers(case.initial)[:-1]}
-    twins = {
+    twins_by_path = {path: _twins(initial[weight]) for path, weight in trainable_layers(case.initial)[:-1]}
+    twins_by_path = {
         path: (first_unit, has_twin)
-        for path, (first_unit, has_twin) in twins.items()
+        for path, (first_unit, has_twin) in twins_by_path.items()
         if float(has_twin.float().mean()) > MIN_TWINS
     }
-    if not twins:
+    if not twins_by_path:
         return []
     current = flatten((case.model if case.trained else case.rehearsal.model).params)
-    found: list[Finding] = []
-    for path, (first_unit, has_twin) in twins.items():
+    findings: list[Finding] = []
+    for path, (first_unit, has_twin) in twins_by_path.items():
         old, new = initial[f"{path}.weight"].flatten(1), current[f"{path}.weight"].flatten(1)
         if not bool(torch.isfinite(new).all()):  # training diverged; compare the first gradients instead
             old, new = torch.zeros_like(old), case.initial_gradients.weights[f"{path}.weight"].flatten(1)
-        moved = (new - old).norm(dim=1)
+        distance_moved = (new - old).norm(dim=1)
         distance = (new - new[first_unit]).norm(dim=1)
         later_twins = has_twin & (first_unit != torch.arange(len(first_unit)))  # units with an earlier twin
-        alike = later_twins & (distance <= MAX_DISTANCE * (moved + moved[first_unit]) / 2)
-        if int(alike.sum()) < MIN_TWINS * int(later_twins.sum()):
+        is_copy = later_twins & (distance <= MAX_DISTANCE * (distance_moved + distance_moved[first_unit]) / 2)
+        if int(is_copy.sum()) < MIN_TWINS * int(later_twins.sum()):
             continue
         evidence = {
             "units": len(first_unit),
             "units_with_a_twin": int(has_twin.sum()),
-            "copies_of_an_earlier_unit": int(alike.sum()),
-            "mean_distance_moved": float(moved.mean()),
+            "copies_of_an_earlier_unit": int(is_copy.sum()),
+            "mean_distance_moved": float(distance_moved.mean()),
             "mean_distance_between_copies": float(distance[later_twins].mean()),
         }
         fault = "are the same for each unit" if bool(old.any()) else "are 0"
         cause = f"the initial weights {fault}, so all units receive the same gradient and stay equal"
         fix = "draw the weights at random (he, xavier); biases may be 0"
-        found.append(Finding(NAME, f"{path}.weight", evidence, cause, fix, DRAWN_AS_HE))
-    return found
+        findings.append(Finding(NAME, f"{path}.weight", evidence, cause, fix, DRAWN_AS_HE))
+    return findings
 
 
 def _twins(weight: Tensor) -> tuple[Tensor, Tensor]:

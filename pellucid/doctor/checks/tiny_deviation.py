@@ -20,32 +20,34 @@ def look(case: Case) -> list[Finding]:
     held_out = case.validation_sample
     if held_out is None or not case.train.x.is_floating_point():
         return []
-    x, other = (float_images(part.x).flatten(1).double() for part in (case.sample, held_out))
+    x, held_out_x = (float_images(part.x).flatten(1).double() for part in (case.sample, held_out))
     median, std = x.median(0).values, x.std(0, correction=0)
     scale = float(std[std > 0].median()) if bool((std > 0).any()) else 0.0
-    largest = torch.maximum((x - median).abs().amax(0), (other - median).abs().amax(0))
-    constant = (x != median).double().mean(0) <= MAX_VARYING
-    huge = constant & (largest > MIN_RATIO * scale)
-    if not scale or not bool(huge.any()):
+    largest = torch.maximum((x - median).abs().amax(0), (held_out_x - median).abs().amax(0))
+    is_constant = (x != median).double().mean(0) <= MAX_VARYING
+    is_huge = is_constant & (largest > MIN_RATIO * scale)
+    if not scale or not bool(is_huge.any()):
         return []
 
-    def mended(part: Arrays) -> Arrays:
+    def with_median(part: Arrays) -> Arrays:
         flat = float_images(part.x).flatten(1).clone()
-        flat[:, huge] = median[huge].to(flat.dtype)
+        flat[:, is_huge] = median[is_huge].to(flat.dtype)
         return replace(part, x=flat.reshape(part.x.shape))
 
     evidence = {
         "values_of_an_input": x.shape[1],
-        "values_that_hardly_vary_in_training": int(huge.sum()),
+        "values_that_hardly_vary_in_training": int(is_huge.sum()),
         "deviation_of_the_typical_value": scale,
         "largest_value": float(largest.max()),
-        "validation_examples_with_such_values": int(((other - median).abs() > MIN_RATIO * scale)[:, huge].any(1).sum()),
+        "validation_examples_with_such_values": int(
+            ((held_out_x - median).abs() > MIN_RATIO * scale)[:, is_huge].any(1).sum()
+        ),
     }
     cause = "features that are nearly constant in training were divided by their standard deviation, which is almost 0"
     fix = (
         "divide by one standard deviation for all pixels or for each channel, or by at least a tenth of the median one"
     )
-    remedy = Remedy("such features set to their median", lambda case: with_parts(case, mended))
+    remedy = Remedy("such features set to their median", lambda case: with_parts(case, with_median))
     return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
 
 

@@ -27,37 +27,37 @@ def look(case: Case) -> list[Finding]:
     if evidence is None:
         return []
     epochs = len(case.column("train_loss"))
-    interrupted = not epochs and bool(case.resume_command)
-    if interrupted:
+    is_interrupted = not epochs and bool(case.resume_command)
+    if is_interrupted:
         evidence |= {"epochs": 0, "steps": case.steps_made, "steps_of_the_training": case.steps_planned}
     elif epochs or case.epochs:
         evidence["epochs"] = epochs or case.epochs
     outputs = output_layers(case.model, case.inputs(case.probe))  # their number of units follows from the targets
-    now = flatten(case.model.params)
-    inner = [len(now[weight]) for path, weight in trainable_layers(case.model) if path not in outputs]
-    if inner:
-        evidence["units_of_the_narrowest_layer"] = min(inner)
+    params = flatten(case.model.params)
+    inner_units = [len(params[weight]) for path, weight in trainable_layers(case.model) if path not in outputs]
+    if inner_units:
+        evidence["units_of_the_narrowest_layer"] = min(inner_units)
     if case.model.regularizers:
         evidence["weights_over_first_weights"] = case.weight_growth
-    if interrupted:
+    if is_interrupted:
         cause, fix = "the training was interrupted in its first epoch", f"resume with `{case.resume_command}`"
         return [Finding(NAME, "train", evidence, cause, fix, direct=True)]
     return [Finding(NAME, "train", evidence)]
 
 
 def _class_evidence(case: Case) -> Evidence | None:
-    simple = case.simple
+    classifier = case.simple
     if (
-        simple is None
-        or len(simple.y) < MIN_EXAMPLES
-        or simple.leave_one_out.deviations_above_chance < MIN_ABOVE_CHANCE
+        classifier is None
+        or len(classifier.y) < MIN_EXAMPLES
+        or classifier.leave_one_out.deviations_above_chance < MIN_ABOVE_CHANCE
     ):
         return None
-    predicted = predictions(case.model, select(case.train, simple.indices))
+    predicted = predictions(case.model, select(case.train, classifier.indices))
     accuracy, simple_accuracy, n = (
-        _accuracy_among(predicted, simple.classes),
-        simple.leave_one_out.accuracy,
-        len(simple.y),
+        _accuracy_among(predicted, classifier.classes),
+        classifier.leave_one_out.accuracy,
+        len(classifier.y),
     )
     if simple_accuracy - accuracy <= max(MIN_GAP, MIN_DEVIATIONS * standard_error(accuracy, simple_accuracy, n)):
         return None
@@ -81,14 +81,19 @@ def _regression_evidence(case: Case) -> Evidence | None:
         return None
     target = part.y.double().reshape(y.shape)
     error = (y - target).square().mean().item()
-    linear, variance = linear_error(case.inputs(part), part.y), target.var(0, correction=0).mean().item()
+    linear_regression_error, variance = (
+        linear_error(case.inputs(part), part.y),
+        target.var(0, correction=0).mean().item(),
+    )
     if variance <= MIN_VARIANCE * target.square().mean().item():
         return None  # constant targets
-    if linear > MAX_RESIDUAL * variance or error <= max(MAX_ERROR_RATIO * linear, MIN_ERROR * variance):
+    if linear_regression_error > MAX_RESIDUAL * variance or error <= max(
+        MAX_ERROR_RATIO * linear_regression_error, MIN_ERROR * variance
+    ):
         return None
     return {
         "train_squared_error": error,
-        "error_of_linear_regression_on_new_examples": linear,
+        "error_of_linear_regression_on_new_examples": linear_regression_error,
         "variance": variance,
         "examples": len(part),
     }

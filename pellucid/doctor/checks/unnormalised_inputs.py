@@ -5,13 +5,13 @@ from math import isfinite
 from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.inputs import is_image, sizes
+from pellucid.doctor.inputs import input_statistics, is_image
 from pellucid.doctor.predictions import UnansweredError, predictions
 from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import LocalResponseNorm
 from pellucid.layers.base import Trait
 from pellucid.network.ending import only_reshapes
-from pellucid.run.described import scaling
+from pellucid.run.described import scaling_entries
 
 # Root mean square of the inputs. Initializers assume 1 (Glorot 2010, He 2015); images from 0 to 1 have 0.1 to 0.9.
 MAX_RMS, MIN_RMS = 3.0, 1 / 30
@@ -25,19 +25,19 @@ CHUNK_SIZE = 64  # examples measured at a time
 
 def look(case: Case) -> list[Finding]:
     """Measure a sample of the inputs after preprocessing, then the targets of a regression."""
-    return _inputs(case) or _targets(case)
+    return _input_findings(case) or _target_findings(case)
 
 
-def _targets(case: Case) -> list[Finding]:
+def _target_findings(case: Case) -> list[Finding]:
     """Compare the targets with the network's first outputs; skipped for a trained model."""
     if not case.compares or case.classifies or case.trained:
         return []
     try:
-        first = predictions(case.initial, case.probe).y.double()
+        first_outputs = predictions(case.initial, case.probe).y.double()
     except UnansweredError:
         return []
     targets = case.sample.y.double()
-    std, output_rms = float(targets.std(correction=0)), float(first.square().mean().sqrt())
+    std, output_rms = float(targets.std(correction=0)), float(first_outputs.square().mean().sqrt())
     if std <= MAX_TARGET_RATIO * max(output_rms, 1.0):
         return []
     evidence = {
@@ -50,15 +50,15 @@ def _targets(case: Case) -> list[Finding]:
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
-def _inputs(case: Case) -> list[Finding]:
+def _input_findings(case: Case) -> list[Finding]:
     """Measure a sample of the inputs, over all values and by channel."""
-    first = next((outputs.layer for outputs in case.activity.values() if not only_reshapes(outputs.layer)), None)
-    if first is not None and Trait.NORM in first.traits and not isinstance(first, LocalResponseNorm):
+    first_layer = next((outputs.layer for outputs in case.activity.values() if not only_reshapes(outputs.layer)), None)
+    if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x
-    statistics = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK_SIZE))
-    mean, std, size = statistics.mean, statistics.std, statistics.rms
-    if not isfinite(size) or std == 0:
+    statistics = input_statistics(scaled(part, case.model.stats) for part in x.split(CHUNK_SIZE))
+    mean, std, rms = statistics.mean, statistics.std, statistics.rms
+    if not isfinite(rms) or std == 0:
         return []
     channel_rms = statistics.channels[statistics.high > statistics.low]
     evidence = {
@@ -66,21 +66,21 @@ def _inputs(case: Case) -> list[Finding]:
         "standard_deviation": std,
         "smallest": float(statistics.low.min()),
         "largest": float(statistics.high.max()),
-        "root_mean_square": size,
+        "root_mean_square": rms,
     }
-    has_images, has_several = is_image(x), len(channel_rms) > 1
-    if size > MAX_RMS:
+    has_images, has_several_channels = is_image(x), len(channel_rms) > 1
+    if rms > MAX_RMS:
         cause = "inputs are much larger than initial weights are made for, so that units saturate or steps overshoot"
-    elif size < MIN_RMS:
+    elif rms < MIN_RMS:
         cause = "inputs are so small that the first layer hardly distinguishes them; perhaps they were scaled twice"
     elif abs(mean) > max(MAX_OFFSET * std, 1.0):
         cause = "inputs vary little around a value far from 0, so that this value dominates the first layer"
-    elif has_images and has_several and float(channel_rms.max() / channel_rms.min()) > MAX_CHANNEL_RATIO:
+    elif has_images and has_several_channels and float(channel_rms.max() / channel_rms.min()) > MAX_CHANNEL_RATIO:
         evidence |= {"largest_channel": float(channel_rms.max()), "smallest_channel": float(channel_rms.min())}
         cause = "channels have very different scales, so that the weights of the small ones learn far more slowly"
     elif (
         not has_images
-        and has_several
+        and has_several_channels
         and float(channel_rms.max()) > MAX_RMS * MAX_CHANNEL_RATIO * float(channel_rms.median())
     ):
         evidence |= {"largest_feature": float(channel_rms.max()), "median_feature": float(channel_rms.median())}
@@ -88,12 +88,12 @@ def _inputs(case: Case) -> list[Finding]:
     else:
         return []
     fix = "divide bytes by 255 once, then subtract the mean and divide by the standard deviation of the training inputs"
-    remedy = Remedy("inputs of mean 0 and standard deviation 1", _standardised) if x.dim() == 4 else None
+    remedy = Remedy("inputs of mean 0 and standard deviation 1", _with_standardised_inputs) if x.dim() == 4 else None
     return [Finding(NAME, "train", evidence, cause, fix, remedy)]
 
 
-def _standardised(case: Case) -> Case:
-    return rebuilt(case, preprocess={**case.model.preprocess, **scaling(FeatureStats.fit(case.train.x))})
+def _with_standardised_inputs(case: Case) -> Case:
+    return rebuilt(case, preprocess={**case.model.preprocess, **scaling_entries(FeatureStats.fit(case.train.x))})
 
 
 NAME = "unnormalised-inputs"

@@ -26,20 +26,24 @@ def look(case: Case) -> list[Finding]:
     """
     inputs_per_output = _inputs_per_output(case)
     ratios = {path: ratio for path, ratio in case.rehearsal.ratios.items() if path in inputs_per_output and ratio}
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for path, ratio in ratios.items():
-        by_epoch = [row["update_ratio"] for row in case.history.layers if row["path"] == path] if case.history else []
-        by_epoch = [value for value in by_epoch if value is not None]
-        others = median([value for other, value in ratios.items() if other != path] or [ratio])
-        min_ratio = MIN_RATIO if ratio * MIN_OTHERS_FACTOR > others else MIN_RATIO_BESIDE_OTHERS
-        evidence: Evidence = {"update_over_weight_in_the_first_steps": ratio, "the_same_of_other_weights": others}
-        if by_epoch:
-            evidence["median_update_over_weight_in_all_epochs"] = median(by_epoch)
-        median_ratio = median(by_epoch) if by_epoch else ratio
-        high = ratio > MAX_RATIO and median_ratio > MAX_RATIO and not _is_explained(case, path, inputs_per_output[path])
-        if high or (ratio < min_ratio and median_ratio < min_ratio):
-            found.append(Finding(NAME, path, evidence))
-    return found
+        epoch_ratios = (
+            [row["update_ratio"] for row in case.history.layers if row["path"] == path] if case.history else []
+        )
+        epoch_ratios = [value for value in epoch_ratios if value is not None]
+        other_ratio = median([value for other, value in ratios.items() if other != path] or [ratio])
+        min_ratio = MIN_RATIO if ratio * MIN_OTHERS_FACTOR > other_ratio else MIN_RATIO_BESIDE_OTHERS
+        evidence: Evidence = {"update_over_weight_in_the_first_steps": ratio, "the_same_of_other_weights": other_ratio}
+        if epoch_ratios:
+            evidence["median_update_over_weight_in_all_epochs"] = median(epoch_ratios)
+        median_ratio = median(epoch_ratios) if epoch_ratios else ratio
+        is_high = (
+            ratio > MAX_RATIO and median_ratio > MAX_RATIO and not _is_explained(case, path, inputs_per_output[path])
+        )
+        if is_high or (ratio < min_ratio and median_ratio < min_ratio):
+            findings.append(Finding(NAME, path, evidence))
+    return findings
 
 
 def _inputs_per_output(case: Case) -> dict[str, int]:
@@ -58,8 +62,8 @@ def _is_explained(case: Case, path: str, inputs: int) -> bool:
         return True
     if not case.model.regularizers:
         return False
-    without = rebuilt(case, regularizer=None).rehearsal.ratios[path]
-    return without is not None and without < MAX_RATIO
+    unregularized_ratio = rebuilt(case, regularizer=None).rehearsal.ratios[path]
+    return unregularized_ratio is not None and unregularized_ratio < MAX_RATIO
 
 
 NAME = "update-ratio"

@@ -16,28 +16,28 @@ TOLERANCE = 0.01  # relative change of the outputs of a regression that counts a
 
 def look(case: Case) -> list[Finding]:
     """Count units with nearly constant outputs, and check that no prediction changes if their means replace them."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     x = case.inputs(case.watched)
-    final = output_layers(case.model, x)
+    output_paths = output_layers(case.model, x)
     for outputs in case.units_of((Layer,), MIN_UNITS):
-        std, constant = outputs.std, _constant_units(outputs)
-        if Trait.ACTIVATION not in outputs.layer.traits or outputs.path in final or not bool(std.any()):
+        std, constant_units = outputs.std, _constant_units(outputs)
+        if Trait.ACTIVATION not in outputs.layer.traits or outputs.path in output_paths or not bool(std.any()):
             continue
         counts = case.beyond_chance(outputs, lambda outputs: len(_constant_units(outputs)), MAX_USELESS)
-        if counts is None or _changed(case, x, outputs, constant) != 0:
+        if counts is None or _changed_fraction(case, x, outputs, constant_units) != 0:
             continue
         evidence = {
             "useless": counts[0],
             "units": outputs.units,
             "share": counts[0] / outputs.units,
             "useless_with_newly_drawn_weights": counts[1],
-            "largest_deviation_of_these": float(std[constant].max()),
+            "largest_deviation_of_these": float(std[constant_units].max()),
             "largest_deviation": float(std.max()),
             "answers_changed_without_them": 0.0,
             "examples": len(x),
         }
-        found.append(Finding(NAME, outputs.path, evidence))
-    return found
+        findings.append(Finding(NAME, outputs.path, evidence))
+    return findings
 
 
 def _constant_units(outputs: Activity) -> Tensor:
@@ -46,20 +46,20 @@ def _constant_units(outputs: Activity) -> Tensor:
     return (std <= MAX_SPREAD * std.max()).nonzero()[:, 0]
 
 
-def _changed(case: Case, x: Tensor, outputs: Activity, units: Tensor) -> float | None:
+def _changed_fraction(case: Case, x: Tensor, outputs: Activity, units: Tensor) -> float | None:
     """Return the fraction of predicted classes that change if these units are set to their means.
 
     For a regression, the relative change of the outputs. None if the outputs cannot be compared.
     """
-    value = outputs.mean[units]
-    before = with_constant_units(case.model, x, outputs.path, units[:0], value[:0])
-    after = with_constant_units(case.model, x, outputs.path, units, value)
-    if not isinstance(before, Tensor) or not isinstance(after, Tensor):
+    means = outputs.mean[units]
+    y = with_constant_units(case.model, x, outputs.path, units[:0], means[:0])
+    changed_y = with_constant_units(case.model, x, outputs.path, units, means)
+    if not isinstance(y, Tensor) or not isinstance(changed_y, Tensor):
         return None
-    if case.classifies and before.dim() == 2 and before.shape[1] > 1:
-        return float((before.argmax(1) != after.argmax(1)).float().mean())
-    change, size = rms(after - before), rms(before)
-    return 0.0 if change <= TOLERANCE * size else change / max(size, torch.finfo(torch.float32).tiny)
+    if case.classifies and y.dim() == 2 and y.shape[1] > 1:
+        return float((y.argmax(1) != changed_y.argmax(1)).float().mean())
+    change, y_rms = rms(changed_y - y), rms(y)
+    return 0.0 if change <= TOLERANCE * y_rms else change / max(y_rms, torch.finfo(torch.float32).tiny)
 
 
 NAME = "useless-maps"

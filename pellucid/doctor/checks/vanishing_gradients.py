@@ -3,7 +3,7 @@
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.passes import GradientDecay, gradient_decay, gradients
-from pellucid.doctor.remedies import as_he, with_layers
+from pellucid.doctor.remedies import he_initialized, with_layers
 from pellucid.layers import ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer
 
@@ -43,16 +43,16 @@ def look(case: Case) -> list[Finding]:
 
 
 def _decay_after_rehearsal(case: Case) -> GradientDecay | None:
-    done = case.rehearsal
-    if done.broke:
+    rehearsal = case.rehearsal
+    if rehearsal.has_failed:
         return None
-    found = gradients(done.model, case.inputs(case.probe), case.probe.y)
-    return gradient_decay(done.model, found, case.initial_activity)
+    measured = gradients(rehearsal.model, case.inputs(case.probe), case.probe.y)
+    return gradient_decay(rehearsal.model, measured, case.initial_activity)
 
 
 def _with_relu(case: Case) -> Case:
     def change(layer: Layer) -> Layer:
-        return ReLU() if isinstance(layer, Sigmoid | Tanh) else as_he(layer)
+        return ReLU() if isinstance(layer, Sigmoid | Tanh) else he_initialized(layer)
 
     return with_layers(case, change)
 

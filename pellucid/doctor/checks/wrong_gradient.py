@@ -16,21 +16,21 @@ BATCH_SIZE = 8  # examples
 def look(case: Case) -> list[Finding]:
     """Verify the gradients of user-defined layers and losses on a small batch, before the first step."""
     parts = [*(layer for _, layer in leaves(case.model.net)), case.model.loss]
-    kinds = {type(part).__name__ for part in parts if is_user_defined(part)}
-    if not kinds:
+    type_names = {type(part).__name__ for part in parts if is_user_defined(part)}
+    if not type_names:
         return []
     part = subsample(case.train, BATCH_SIZE, case.model.seed)
     model = case.initial
     try:
         if not torch.equal(*(model.predict(part.x).nan_to_num() for _ in range(2))):
             return []  # random in evaluation mode, so no two passes have the same gradient
-        table = verify(model.net, model.params, case.inputs(part), part.y, model.loss, seed=model.seed)
+        verification = verify(model.net, model.params, case.inputs(part), part.y, model.loss, seed=model.seed)
     except (PellucidError, RuntimeError) as error:  # user-defined code is run here, in float64
         raise UnansweredError(f"the gradients cannot be verified: {error}") from error
-    wrong = [row for row in table.rows if not row.ok and row.layer in kinds]
-    if not wrong:
+    wrong_rows = [row for row in verification.rows if not row.ok and row.layer in type_names]
+    if not wrong_rows:
         return []
-    row = wrong[-1]
+    row = wrong_rows[-1]
     evidence: Evidence = {"layer": row.layer, "gradient_of": row.what, "largest_entry": row.largest}
     evidence |= {f"off_from_{name}": error for name, error in row.errors.items()}
     cause = f"the backward pass of {row.layer} does not return the gradient of its forward pass"

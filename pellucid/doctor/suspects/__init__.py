@@ -11,24 +11,30 @@ from pellucid.doctor.suspects import architecture, objectives, parts, settings
 
 __all__ = ["Suspect", "replaced_parts", "suspects"]
 
-SETTINGS = ("unnormalised-inputs", "batch-norm", "update-ratio")  # checks whose remedies change a single setting
+# Checks whose remedies change a single setting.
+SINGLE_SETTING_CHECKS = ("unnormalised-inputs", "batch-norm", "update-ratio")
 SuspectSource = Callable[[Case], Iterator[Suspect]]
-PARTICULAR: tuple[SuspectSource, ...] = (
-    parts.coupled_loss, parts.modes, parts.targets, parts.angles, parts.pretrained_scale,
-    settings.regularizers, settings.frozen, settings.rates, settings.clip, settings.augment, settings.loss_options,
-    settings.average, settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches,
-    settings.dropout, architecture.linear, parts.initialization, architecture.reduced, settings.loss,
+PARTICULAR_SOURCES: tuple[SuspectSource, ...] = (
+    parts.coupled_loss_suspects, parts.mode_suspects, parts.target_suspects, parts.angle_suspects,
+    parts.pretrained_scale_suspects, settings.regularizer_suspects, settings.frozen_suspects,
+    settings.layer_rate_suspects, settings.clip_suspects, settings.augment_suspects, settings.loss_option_suspects,
+    settings.average_suspects, settings.precision_suspects, settings.optimizer_suspects, settings.schedule_suspects,
+    settings.tiny_batch_suspects, settings.dropout_suspects, architecture.linear_suspects,
+    parts.initialization_suspects, architecture.reduction_suspects, settings.loss_suspects,
 )  # fmt: skip
-GENERAL: tuple[SuspectSource, ...] = (
-    settings.rate, settings.large_batches, settings.epochs, architecture.size, architecture.depth,
+GENERAL_SOURCES: tuple[SuspectSource, ...] = (
+    settings.rate_suspects, settings.large_batch_suspects, settings.epoch_suspects, architecture.size_suspects,
+    architecture.depth_suspects,
 )  # fmt: skip
 # Those that read nothing but the settings, the networks and the data of a case of any task:
-OF_ANY_TASK: tuple[SuspectSource, ...] = (
-    settings.frozen, settings.rates, settings.augment, objectives.image_range, objectives.own_objective,
-    objectives.ending, settings.ignored_class, settings.loss_options, settings.loss_defaults, settings.class_balance,
-    objectives.loss_weights, objectives.network_rates, settings.average, settings.clip, settings.precision,
-    settings.optimizer, settings.schedule, partial(settings.tiny_batches, few=16, usual=16), objectives.batch_norms,
-    settings.rate,
+ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
+    settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, objectives.image_range_suspects,
+    objectives.own_objective_suspects, objectives.ending_suspects, settings.ignored_class_suspects,
+    settings.loss_option_suspects, settings.loss_default_suspects, settings.class_balance_suspects,
+    objectives.loss_weight_suspects, objectives.network_rate_suspects, settings.average_suspects,
+    settings.clip_suspects, settings.precision_suspects, settings.optimizer_suspects, settings.schedule_suspects,
+    partial(settings.tiny_batch_suspects, min_size=16, usual_size=16), objectives.batch_norm_suspects,
+    settings.rate_suspects,
 )  # fmt: skip
 
 
@@ -37,7 +43,11 @@ def replaced_parts(case: Any) -> list[Suspect]:
 
     case: see `experiments.with_causes`. Learning rates, which are general, are last.
     """
-    return [replace(one, general=source is settings.rate) for source in OF_ANY_TASK for one in source(case)]
+    return [
+        replace(candidate, general=source is settings.rate_suspects)
+        for source in ANY_TASK_SOURCES
+        for candidate in source(case)
+    ]
 
 
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
@@ -45,6 +55,10 @@ def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
 
     findings: findings of checks, whose remedies are suspects too.
     """
-    particular = [candidate for source in PARTICULAR for candidate in source(case)]
-    general = [replace(candidate, general=True) for source in GENERAL for candidate in source(case)]
-    return [*particular, *(Suspect(finding, finding.check not in SETTINGS) for finding in findings), *general]
+    particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
+    general = [replace(candidate, general=True) for source in GENERAL_SOURCES for candidate in source(case)]
+    return [
+        *particular,
+        *(Suspect(finding, finding.check not in SINGLE_SETTING_CHECKS) for finding in findings),
+        *general,
+    ]

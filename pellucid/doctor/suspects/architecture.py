@@ -9,7 +9,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, output_layers, trainable_layers
 from pellucid.doctor.remedies import rebuilt
-from pellucid.doctor.suspects.parts import initialization
+from pellucid.doctor.suspects.parts import initialization_suspects
 from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Trait
@@ -23,14 +23,16 @@ MIN_REDUCTION = 16  # positions of the input, divided by positions of the second
 MAX_CONVOLUTIONS = 3  # a single remaining position after at most this many convolutions is too early
 
 
-def _inner(case: Case) -> list[str]:
+def _inner_paths(case: Case) -> list[str]:
     """Return the paths of the dense layers and convolutions before the last one."""
-    last, layers = output_layers(case.model, case.inputs(case.probe)), dict(walk(case.model.net))
-    paths = (path for path, _ in trainable_layers(case.initial) if path not in last)
+    output_paths, layers = output_layers(case.model, case.inputs(case.probe)), dict(walk(case.model.net))
+    paths = (path for path, _ in trainable_layers(case.initial) if path not in output_paths)
     return [path for path in paths if isinstance(layers[path], Dense | Conv2d)]
 
 
-def _changed(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
+def _with_changed_layers(
+    case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False
+) -> Case:
     """Return the case with changed layers; PellucidError if other layers, as of a transformer, need its sizes."""
     net = case.model.net
     for path in paths:
@@ -41,40 +43,42 @@ def _changed(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer],
         raise PellucidError(f"doctor: with other sizes of {paths[0]}, the network's layers do not fit") from error
 
 
-def linear(case: Case) -> Iterator[Suspect]:
+def linear_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the network has no activations."""
-    inner = _inner(case)
-    if inner and not any(
+    inner_paths = _inner_paths(case)
+    if inner_paths and not any(
         Trait.ACTIVATION in layer.traits or is_user_defined(layer) for _, layer in walk(case.model.net)
     ):
         yield suspect(
             "no-activation", "there is no activation between the layers, so that together they are one linear map",
             "add a ReLU after each layer but the last", "ReLU after each inner layer",
-            lambda case: _changed(case, inner, lambda layer: Sequential(layer, ReLU())), layers=len(inner) + 1,
+            lambda case: _with_changed_layers(case, inner_paths, lambda layer: Sequential(layer, ReLU())),
+            layers=len(inner_paths) + 1,
         )  # fmt: skip
 
 
-def reduced(case: Case) -> Iterator[Suspect]:
+def reduction_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if strides and pooling reduce images to few positions in the first layers."""
     shape = case.model.nominal_shape
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return
-    outputs = {path: found for path, found in case.activity.items() if isinstance(found.layer, STRIDING)}
-    layers = {path: found.layer for path, found in outputs.items()}
-    convs = [index for index, layer in enumerate(layers.values()) if isinstance(layer, Conv2d)]
-    if not convs:
+    outputs = {path: activity for path, activity in case.activity.items() if isinstance(activity.layer, STRIDING)}
+    layers = {path: activity.layer for path, activity in outputs.items()}
+    conv_indices = [index for index, layer in enumerate(layers.values()) if isinstance(layer, Conv2d)]
+    if not conv_indices:
         return
-    positions = [found.size // found.units for found in outputs.values()]
+    positions = [activity.size // activity.units for activity in outputs.values()]
     # The positions of the second convolution's input, or of the last output if there is only one convolution.
-    first_positions = positions[convs[1] - 1] if len(convs) > 1 else positions[-1]
-    strided = [path for path, layer in layers.items() if _stride(layer) > (1 if isinstance(layer, Conv2d) else 2)]
-    too_few = positions[-1] <= 1 and len(convs) <= MAX_CONVOLUTIONS
-    if strided and (first_positions <= shape[1] * shape[2] / MIN_REDUCTION or too_few):
+    first_positions = positions[conv_indices[1] - 1] if len(conv_indices) > 1 else positions[-1]
+    strided_paths = [path for path, layer in layers.items() if _stride(layer) > (1 if isinstance(layer, Conv2d) else 2)]
+    is_single_position = positions[-1] <= 1 and len(conv_indices) <= MAX_CONVOLUTIONS
+    if strided_paths and (first_positions <= shape[1] * shape[2] / MIN_REDUCTION or is_single_position):
         yield suspect(
             "reduced-too-early", "strides and pooling reduce the images to so few positions that the "
             "differences between classes are lost",
             "use smaller strides and pooling windows, above all in the first layers",
-            "strides of 1, pooling by 2", lambda case: _changed(case, strided, _finer, keep_weights=True), unusual=True,
+            "strides of 1, pooling by 2",
+            lambda case: _with_changed_layers(case, strided_paths, _with_finer_steps, keep_weights=True), unusual=True,
             places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first_positions,
             places_at_the_end=positions[-1],
         )  # fmt: skip
@@ -85,23 +89,24 @@ def _stride(layer: Layer) -> int:
     return max(stride) if isinstance(stride, tuple) else stride
 
 
-def _finer(layer: Layer) -> Layer:
+def _with_finer_steps(layer: Layer) -> Layer:
     if isinstance(layer, Conv2d):
         return replace(layer, stride=1)
     return replace(layer, kernel=2, stride=None, padding=0)  # pyright: ignore
 
 
-def size(case: Case) -> Iterator[Suspect]:
+def size_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if a layer has few units."""
-    if any(initialization(case)):
+    if any(initialization_suspects(case)):
         return  # a wider network gets newly drawn weights, which might be all that helps
     layers = dict(walk(case.model.net))
-    narrow = {path: units for path in _inner(case) if (units := _units(layers[path])) < MIN_UNITS}
-    if narrow:
+    narrow_units = {path: units for path in _inner_paths(case) if (units := _units(layers[path])) < MIN_UNITS}
+    if narrow_units:
         yield suspect(
             "network-too-small", "a layer has too few units for the network to fit the data",
             "give it more units", f"{WIDE_UNITS} units in each layer of fewer than {MIN_UNITS}",
-            lambda case: _changed(case, list(narrow), _wider), units_of_the_narrowest_layer=min(narrow.values()),
+            lambda case: _with_changed_layers(case, list(narrow_units), _with_more_units),
+            units_of_the_narrowest_layer=min(narrow_units.values()),
         )  # fmt: skip
 
 
@@ -109,19 +114,20 @@ def _units(layer: Layer) -> int:
     return layer.units if isinstance(layer, Dense) else layer.filters if isinstance(layer, Conv2d) else 0
 
 
-def _wider(layer: Layer) -> Layer:
+def _with_more_units(layer: Layer) -> Layer:
     if isinstance(layer, Dense):
         return replace(layer, units=WIDE_UNITS)
     return replace(layer, filters=WIDE_UNITS)  # pyright: ignore
 
 
-def depth(case: Case) -> Iterator[Suspect]:
+def depth_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the network is deep and has no batch normalization."""
-    inner, norms = _inner(case), any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
-    if len(inner) >= MIN_DEPTH and not norms and not any(initialization(case)):
+    inner_paths, has_norms = _inner_paths(case), any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
+    if len(inner_paths) >= MIN_DEPTH and not has_norms and not any(initialization_suspects(case)):
         yield suspect(
             "network-too-deep", "so many layers in a row pass on too little of the input, and of the gradient",
             "use fewer layers, batch normalization between them, or residual blocks",
             "batch normalization after each inner layer",
-            lambda case: _changed(case, inner, lambda layer: Sequential(layer, BatchNorm())), layers=len(inner) + 1,
+            lambda case: _with_changed_layers(case, inner_paths, lambda layer: Sequential(layer, BatchNorm())),
+            layers=len(inner_paths) + 1,
         )  # fmt: skip

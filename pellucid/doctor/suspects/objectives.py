@@ -19,34 +19,35 @@ from pellucid.network.ending import last_layers, only_reshapes
 from pellucid.objective import Supervised
 
 MAX_OUTSIDE = 0.01  # of values of images, beyond 0 to 1
-PREDICTS = "generator"  # the name of the network, among several, whose outputs are the predictions
+PREDICTING_NETWORK = "generator"  # the name of the network, among several, whose outputs are the predictions
 
 
-def ending(case: Case) -> Iterator[Suspect]:
+def ending_suspects(case: Case) -> Iterator[Suspect]:
     """Yield suspects for the last activation of the network that predicts, and for a normalization before it."""
     nets = case.model.objective.nets
-    name = PREDICTS if PREDICTS in nets else next(iter(nets), "")
-    if name not in nets or (len(nets) > 1 and name != PREDICTS):
+    name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
+    if name not in nets or (len(nets) > 1 and name != PREDICTING_NETWORK):
         return
-    for path, last in last_layers(nets[name]).items():
-        if not path or Trait.ACTIVATION not in last.traits:
+    for path, last_layer in last_layers(nets[name]).items():
+        if not path or Trait.ACTIVATION not in last_layer.traits:
             continue
-        changes = {f"the network without {join(name, path)}": Identity()}
-        if len(nets) > 1 and not isinstance(last, Tanh):
-            changes = {"a generator that ends in a tanh": Tanh(), **changes}
-        for does, layer in changes.items():
+        layer_by_change = {f"the network without {join(name, path)}": Identity()}
+        if len(nets) > 1 and not isinstance(last_layer, Tanh):
+            layer_by_change = {"a generator that ends in a tanh": Tanh(), **layer_by_change}
+        for does, layer in layer_by_change.items():
             yield suspect(
-                "wrong-output", f"{type(last).__name__} limits the outputs to another range than that of the targets",
+                "wrong-output",
+                f"{type(last_layer).__name__} limits the outputs to another range than that of the targets",
                 "end the network without an activation, or with one that has the range of the targets", does,
-                _with(nets, name, path, layer), path=join(name, path), last_layer=type(last).__name__,
+                _with_layer(nets, name, path, layer), path=join(name, path), last_layer=type(last_layer).__name__,
             )  # fmt: skip
-    for path, last in last_layers(nets[name], _is_activation).items():
-        if path and Trait.NORM in last.traits:
+    for path, last_layer in last_layers(nets[name], _is_activation).items():
+        if path and Trait.NORM in last_layer.traits:
             yield suspect(
                 "norm-before-output", "a normalization before the last activation forces the distribution of the "
                 "outputs", "remove the normalization before the last activation",
-                f"the network without {join(name, path)}", _with(nets, name, path, Identity()),
-                path=join(name, path), layer=type(last).__name__,
+                f"the network without {join(name, path)}", _with_layer(nets, name, path, Identity()),
+                path=join(name, path), layer=type(last_layer).__name__,
             )  # fmt: skip
 
 
@@ -54,9 +55,9 @@ def _is_activation(layer: Layer) -> bool:
     return only_reshapes(layer) or Trait.ACTIVATION in layer.traits
 
 
-def image_range(case: Case) -> Iterator[Suspect]:
+def image_range_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for images beyond 0 to 1, which networks that make images expect."""
-    if PREDICTS not in case.model.objective.nets or not isinstance(case.train, Arrays):
+    if PREDICTING_NETWORK not in case.model.objective.nets or not isinstance(case.train, Arrays):
         return
     x = case.train.x
     low, high = float(x.min()), float(x.max())
@@ -65,7 +66,9 @@ def image_range(case: Case) -> Iterator[Suspect]:
 
     def scaled(part: Arrays) -> Arrays:
         values = {
-            name: (getattr(part, name) - low) / (high - low) for name in ("x", "y") if _is_image(getattr(part, name))
+            name: (getattr(part, name) - low) / (high - low)
+            for name in ("x", "y")
+            if _is_float_image(getattr(part, name))
         }
         return replace(part, **values)
 
@@ -76,11 +79,11 @@ def image_range(case: Case) -> Iterator[Suspect]:
     )  # fmt: skip
 
 
-def _is_image(values: Tensor) -> bool:
+def _is_float_image(values: Tensor) -> bool:
     return values.is_floating_point() and values.dim() == 4
 
 
-def own_objective(case: Case) -> Iterator[Suspect]:
+def own_objective_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for a user-defined objective that is derived from one of the library."""
     objective = case.model.objective
     base = next(kind for kind in type(objective).__mro__ if kind.__module__.startswith("pellucid."))
@@ -94,7 +97,7 @@ def own_objective(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def loss_weights(case: Case) -> Iterator[Suspect]:
+def loss_weight_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the losses of an objective have weights."""
     objective = case.model.objective
     if not isinstance(objective, Supervised) and any(value != 1 for value in objective.weights.values()):
@@ -106,7 +109,7 @@ def loss_weights(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def network_rates(case: Case) -> Iterator[Suspect]:
+def network_rate_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for each network with a higher learning rate than another one."""
     optimizers = case.model.optimizers
     lowest = min((optimizer.lr for optimizer in optimizers.values()), default=0.0)
@@ -121,18 +124,18 @@ def network_rates(case: Case) -> Iterator[Suspect]:
             )  # fmt: skip
 
 
-def batch_norms(case: Case) -> Iterator[Suspect]:
+def batch_norm_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for batch normalization in each network besides the one that predicts."""
     nets = case.model.objective.nets
-    for name, net in nets.items() if PREDICTS in nets else ():
-        if name != PREDICTS and any(isinstance(layer, BatchNorm) for _, layer in leaves(net)):
-            plain = map_layers(net, lambda layer: Identity() if isinstance(layer, BatchNorm) else layer)
+    for name, net in nets.items() if PREDICTING_NETWORK in nets else ():
+        if name != PREDICTING_NETWORK and any(isinstance(layer, BatchNorm) for _, layer in leaves(net)):
+            without_norms = map_layers(net, lambda layer: Identity() if isinstance(layer, BatchNorm) else layer)
             yield suspect(
                 "batch-norm", f"with batch normalization, what the {name} says of an image depends on the others",
                 f"use layer or instance normalization in the {name}, or none", f"a {name} without batch normalization",
-                partial(rebuilt, keep_weights=True, nets={**nets, name: plain}), path=name,
+                partial(rebuilt, keep_weights=True, nets={**nets, name: without_norms}), path=name,
             )  # fmt: skip
 
 
-def _with(nets: Mapping[str, Layer], name: str, path: str, layer: Layer) -> Callable[[Case], Case]:
+def _with_layer(nets: Mapping[str, Layer], name: str, path: str, layer: Layer) -> Callable[[Case], Case]:
     return partial(rebuilt, keep_weights=True, nets={**nets, name: replace_layer(nets[name], path, lambda _: layer)})

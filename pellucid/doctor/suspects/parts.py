@@ -16,7 +16,14 @@ from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.inputs import InputChange
 from pellucid.doctor.passes import is_user_defined, leaves, rms, trainable_layers
 from pellucid.doctor.rehearsal import reinitialized
-from pellucid.doctor.remedies import as_he, rebuilt, standardised, with_initial_model, with_layers, with_parts
+from pellucid.doctor.remedies import (
+    he_initialized,
+    rebuilt,
+    with_initial_model,
+    with_layers,
+    with_parts,
+    with_standardised_targets,
+)
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
@@ -27,7 +34,10 @@ from pellucid.training.model import BaseModel
 
 MAX_OFFSET = 2.0  # distance of the targets' mean from 0, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
-TURNS, MIN_TURN = (2 * torch.pi, 360.0), 0.97  # a whole turn, and the fraction of it that targets of angles fill
+FULL_TURNS, MIN_TURN_FRACTION = (
+    (2 * torch.pi, 360.0),
+    0.97,
+)  # a whole turn, and the fraction of it that targets of angles fill
 MAX_BYTE = 255.0  # largest value of unscaled pixels
 # Root mean square of inputs; smaller inputs are also tried multiplied by 255, larger ones divided by 255.
 MIN_RMS, MAX_RMS = 0.1, 3.0
@@ -40,7 +50,7 @@ MAX_WEIGHT_OFFSET = 0.5  # a weight's mean, in standard deviations; 0.14 is typi
 MAX_BIAS = 1.0  # root mean square of a layer's initial biases
 
 
-def targets(case: Case) -> Iterator[Suspect]:
+def target_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if regression targets are far from mean 0 and standard deviation 1."""
     y = case.train.y
     if case.classifies or not y.is_floating_point():
@@ -53,65 +63,65 @@ def targets(case: Case) -> Iterator[Suspect]:
             "training is spent on learning their mean and scale",
             "subtract the targets' mean, divide by their standard deviation, and undo this in the predictions",
             "standardised targets",
-            lambda case: rebuilt(standardised(case)),
+            lambda case: rebuilt(with_standardised_targets(case)),
             path="train", unusual=True, mean_target=float(mean.mean()),
             standard_deviation_of_the_targets=float(std.mean()),
         )  # fmt: skip
 
 
-def angles(case: Case) -> Iterator[Suspect]:
+def angle_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if regression targets seem to be angles: they fill a whole turn, and jump at its end."""
     y = case.train.y
     if case.classifies or not y.is_floating_point() or y.dim() != 2 or case.model.output_shape != (y.shape[1],):
         return
-    spread = float((y.amax(0) - y.amin(0)).max())
-    turn = next((turn for turn in TURNS if MIN_TURN * turn <= spread <= turn), None)
-    if turn is None or float((y.amax(0) - y.amin(0)).min()) < MIN_TURN * turn:
+    target_range = float((y.amax(0) - y.amin(0)).max())
+    turn = next((turn for turn in FULL_TURNS if MIN_TURN_FRACTION * turn <= target_range <= turn), None)
+    if turn is None or float((y.amax(0) - y.amin(0)).min()) < MIN_TURN_FRACTION * turn:
         return
 
-    def doubled(case: Case) -> Case:
+    def with_doubled_outputs(case: Case) -> Case:
         net, _ = replace_head(case.initial.net, case.initial.params, 2 * y.shape[1], generator(case.model.seed))
-        return with_parts(rebuilt(case, keep_weights=True, net=net), circled)
+        return with_parts(rebuilt(case, keep_weights=True, net=net), with_sine_and_cosine)
 
-    def circled(part: Arrays) -> Arrays:
+    def with_sine_and_cosine(part: Arrays) -> Arrays:
         angle = part.y * (2 * torch.pi / turn)
         return replace(part, y=torch.cat([angle.sin(), angle.cos()], 1))
 
     yield suspect(
         "angles", "the targets are angles, which jump by a whole turn where they are nearly the same",
         "predict the sine and the cosine of each angle, and take atan2 of the two", "targets of sine and cosine",
-        doubled, path="train", unusual=True, whole_turn=turn, range_of_the_targets=spread,
+        with_doubled_outputs, path="train", unusual=True, whole_turn=turn, range_of_the_targets=target_range,
     )  # fmt: skip
 
 
-def pretrained_scale(case: Case) -> Iterator[Suspect]:
+def pretrained_scale_suspects(case: Case) -> Iterator[Suspect]:
     """Yield the scale of the inputs as a suspect, for a network that begins with pretrained weights."""
-    if not _pretrained(case):
+    if not _is_pretrained(case):
         return
-    size = float(case.inputs(case.sample).double().square().mean().sqrt())
+    input_rms = float(case.inputs(case.sample).double().square().mean().sqrt())
     x = float_images(case.sample.x)
     axes = (0, 2, 3) if x.dim() == 4 else (0,)
     mean, std = x.mean(axes, keepdim=True), x.std(axes, correction=0, keepdim=True).clamp_min(1e-6)
     changes: dict[str, InputChange] = {"standardised": lambda x: (x - mean) / std}
-    if size > MAX_RMS:
+    if input_rms > MAX_RMS:
         changes["divided by 255"] = lambda x: x / MAX_BYTE
-    if size < MIN_RMS:
+    if input_rms < MIN_RMS:
         changes["multiplied by 255"] = lambda x: x * MAX_BYTE
     for name, change in changes.items():
         yield suspect(
             "preprocessing-mismatch", "the network begins with weights that were learned from inputs of another scale",
             "prepare inputs as in the training that the weights come from", f"inputs {name}",
             lambda case, change=change: with_parts(case, lambda part: replace(part, x=change(float_images(part.x)))),
-            path="train", root_mean_square_of_inputs=size,
+            path="train", root_mean_square_of_inputs=input_rms,
         )  # fmt: skip
 
 
-def _pretrained(case: Case) -> bool:
+def _is_pretrained(case: Case) -> bool:
     """Return whether some parameters are frozen, or some initial weights differ from those drawn by the seed."""
     if case.model.frozen:
         return True
-    fresh, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
-    return any(value.dim() > 1 and not torch.equal(value, fresh[path]) for path, value in initial.items())
+    redrawn, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
+    return any(value.dim() > 1 and not torch.equal(value, redrawn[path]) for path, value in initial.items())
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,7 @@ class PerExample(Loss):
 
 
 @dataclass(frozen=True)
-class AsInEvaluation(Layer):
+class EvaluationMode(Layer):
     """A layer that always runs in evaluation mode, also in training."""
 
     layer: Layer
@@ -157,12 +167,12 @@ class AsInEvaluation(Layer):
         return self.layer.backward(params, cache, dy)
 
 
-def coupled_loss(case: Case) -> Iterator[Suspect]:
+def coupled_loss_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the loss's gradient for one example depends on other examples' targets, up to a factor."""
     loss = case.model.loss
     if not is_user_defined(loss) or not isinstance(loss, Loss):
         return
-    coupling = _coupled(case, loss)
+    coupling = _coupling(case, loss)
     if coupling > MAX_COUPLING:
         batch = case.model.predict(case.probe.x[:BATCH_SIZE]), case.probe.y[:BATCH_SIZE]
         shapes = [str(tuple(part.shape)) for part in batch]
@@ -176,22 +186,22 @@ def coupled_loss(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def _coupled(case: Case, loss: Loss) -> float:
+def _coupling(case: Case, loss: Loss) -> float:
     """Return the relative change of the other examples' gradients if the first target changes, up to a common factor.
 
     0 if it cannot be measured.
     """
     part = case.probe
     y = part.y[:BATCH_SIZE]
-    others = (part.y != y[:1]).flatten(1).any(1) if part.y.dim() > 1 else part.y != y[0]
-    if not bool(others.any()):
+    is_other = (part.y != y[:1]).flatten(1).any(1) if part.y.dim() > 1 else part.y != y[0]
+    if not bool(is_other.any()):
         return 0.0
-    target = torch.cat([part.y[others][:1], y[1:]])
+    target = torch.cat([part.y[is_other][:1], y[1:]])
     model = case.initial
     try:
         with torch.inference_mode():
             outputs, _ = forward(model.net, model.params, case.inputs(part)[:BATCH_SIZE], Mode(keep=False))
-            before, after = (loss(outputs, now)[1][1:].double().flatten() for now in (y, target))
+            before, after = (loss(outputs, changed_y)[1][1:].double().flatten() for changed_y in (y, target))
     except (PellucidError, RuntimeError, AttributeError, TypeError):  # several outputs, or a loss of another kind
         return 0.0
     size = float(before.square().sum())
@@ -200,21 +210,21 @@ def _coupled(case: Case, loss: Loss) -> float:
     return rms(after - float(before @ after) / size * before) / rms(before)
 
 
-def modes(case: Case) -> Iterator[Suspect]:
+def mode_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if user-defined layers have different mean outputs in training and evaluation mode."""
-    found = {path: gap for path, gap in _mode_gaps(case).items() if gap > MAX_MODE_GAP}
-    if found:
-        layers, path = dict(walk(case.model.net)), next(iter(found))
-        kinds = {type(layers[path]) for path in found}
+    large_gaps = {path: gap for path, gap in _mode_gaps(case).items() if gap > MAX_MODE_GAP}
+    if large_gaps:
+        layers, path = dict(walk(case.model.net)), next(iter(large_gaps))
+        types = {type(layers[path]) for path in large_gaps}
         yield suspect(
             "mode-mismatch", "the layer's outputs have another scale in training than in evaluation, so the layers "
             "after it were trained for other inputs, as with dropout that does not divide by 1 - rate",
             "give the layer's outputs the same mean in both modes: in training, divide by the fraction that is kept",
             "the layer in evaluation mode",
             lambda case: with_layers(
-                case, lambda layer: AsInEvaluation(layer) if type(layer) in kinds else layer, keep_weights=True
+                case, lambda layer: EvaluationMode(layer) if type(layer) in types else layer, keep_weights=True
             ),
-            path=path, unusual=True, layer=type(layers[path]).__name__, outputs_differ_by=found[path],
+            path=path, unusual=True, layer=type(layers[path]).__name__, outputs_differ_by=large_gaps[path],
         )  # fmt: skip
 
 
@@ -222,17 +232,17 @@ def _mode_gaps(case: Case) -> dict[str, float]:
     """Return the relative difference of each user-defined layer's mean output between both modes, by path."""
     inputs: dict[str, tuple[Layer, Any, Any]] = {}
     # Layers with buffers may differ in training, because running statistics lag behind.
-    layers = {path for path, layer in leaves(case.model.net) if is_user_defined(layer) and not layer.buffers}
-    if not layers:
+    user_paths = {path for path, layer in leaves(case.model.net) if is_user_defined(layer) and not layer.buffers}
+    if not user_paths:
         return {}
 
     def record(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if path in layers and isinstance(x, Tensor) and isinstance(y, Tensor):
+        if path in user_paths and isinstance(x, Tensor) and isinstance(y, Tensor):
             inputs[path] = layer, x, y
 
     with torch.inference_mode():
         forward(case.model.net, case.model.params, case.inputs(case.probe), Mode(keep=False), record)
-        found: dict[str, float] = {}
+        gaps: dict[str, float] = {}
         for path, (layer, x, y) in inputs.items():
             rng = torch.Generator().manual_seed(case.model.seed)
             params = _params_at(case.model.params, path)
@@ -244,8 +254,8 @@ def _mode_gaps(case: Case) -> dict[str, float]:
                 and training_sum.shape == evaluation_mean.shape
                 and rms(evaluation_mean) > 0
             ):
-                found[path] = rms(training_sum / N_DRAWS - evaluation_mean) / rms(evaluation_mean)
-    return found
+                gaps[path] = rms(training_sum / N_DRAWS - evaluation_mean) / rms(evaluation_mean)
+    return gaps
 
 
 def _params_at(params: Params, path: str) -> Params:
@@ -254,53 +264,55 @@ def _params_at(params: Params, path: str) -> Params:
     return params
 
 
-def initialization(case: Case) -> Iterator[Suspect]:
+def initialization_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if initial weights or biases have an unusual size, or user-defined weights a high mean."""
     flat = flatten(case.initial.params)
-    sizes: dict[str, float] = {}
+    he_ratios: dict[str, float] = {}
     bias = 0.0
-    user_weights = _user_weights(case)
+    user_weights = _user_weight_paths(case)
     for path, weight in trainable_layers(case.initial):
         if weight not in user_weights:
-            sizes[path] = float(flat[weight].square().mean().sqrt()) / (2 / flat[weight][0].numel()) ** 0.5
+            he_ratios[path] = float(flat[weight].square().mean().sqrt()) / (2 / flat[weight][0].numel()) ** 0.5
         if f"{path}.bias" in flat:
             bias = max(bias, float(flat[f"{path}.bias"].square().mean().sqrt()))
-    values = [flat[path].double() for path in user_weights]
-    shifts = [float(value.mean().abs() / value.std().clamp_min(1e-12)) for value in values]
-    scales = [float(value.square().mean().sqrt()) / _glorot(value) for value in values]
-    unusual = any(not 1 / MAX_HE_RATIO <= size <= MAX_HE_RATIO for size in [*list(sizes.values())[:-1], *scales])
-    unusual = unusual or any(shift > MAX_WEIGHT_OFFSET for shift in shifts)
-    ratios = [*sizes.values(), *scales]
-    if ratios and (unusual or (sizes and list(sizes.values())[-1] > MAX_HE_RATIO) or bias > MAX_BIAS):
+    user_values = [flat[path].double() for path in user_weights]
+    shifts = [float(value.mean().abs() / value.std().clamp_min(1e-12)) for value in user_values]
+    scales = [float(value.square().mean().sqrt()) / _glorot_std(value) for value in user_values]
+    is_unusual = any(not 1 / MAX_HE_RATIO <= size <= MAX_HE_RATIO for size in [*list(he_ratios.values())[:-1], *scales])
+    is_unusual = is_unusual or any(shift > MAX_WEIGHT_OFFSET for shift in shifts)
+    ratios = [*he_ratios.values(), *scales]
+    if ratios and (is_unusual or (he_ratios and list(he_ratios.values())[-1] > MAX_HE_RATIO) or bias > MAX_BIAS):
         yield suspect(
             "bad-initialization", "the initial weights or biases are so large or so small that the network does not "
             "learn", "use He initialization (He et al. 2015) and biases of 0", "weights redrawn by He initialization",
-            _redrawn, unusual=True, smallest_weights_over_he=min(ratios), largest_weights_over_he=max(ratios),
-            largest_first_biases=bias, largest_mean_of_weights_over_deviation=max(shifts, default=0.0),
+            _with_redrawn_weights, unusual=True, smallest_weights_over_he=min(ratios),
+            largest_weights_over_he=max(ratios), largest_first_biases=bias,
+            largest_mean_of_weights_over_deviation=max(shifts, default=0.0),
         )  # fmt: skip
 
 
-def _user_weights(case: Case) -> list[str]:
+def _user_weight_paths(case: Case) -> list[str]:
     """Return the paths of the trainable matrices and kernels of user-defined layers."""
-    layers = {path for path, layer in leaves(case.model.net) if is_user_defined(layer)}
-    skip = buffer_paths(case.model.net) | case.model.frozen
+    user_layers = {path for path, layer in leaves(case.model.net) if is_user_defined(layer)}
+    skipped_paths = buffer_paths(case.model.net) | case.model.frozen
     return [
         path for path, value in flatten(case.initial.params).items()
-        if path not in skip and value.dim() >= 2 and min(value.shape[:2]) > 1 and path.rpartition(".")[0] in layers
+        if path not in skipped_paths and value.dim() >= 2 and min(value.shape[:2]) > 1
+        and path.rpartition(".")[0] in user_layers
     ]  # fmt: skip
 
 
-def _glorot(value: Tensor) -> float:
+def _glorot_std(value: Tensor) -> float:
     """Return the standard deviation of Glorot 2010, which is the same whichever of two axes is the input axis."""
     return (2 / (value[0, 0].numel() * sum(value.shape[:2]))) ** 0.5
 
 
-def _redrawn(case: Case) -> Case:
-    weights = _user_weights(case)
+def _with_redrawn_weights(case: Case) -> Case:
+    weights = _user_weight_paths(case)
 
     def redraw(model: BaseModel) -> None:
         rng, flat = generator(model.seed), flatten(model.params)
         for path in weights:
-            flat[path].copy_(torch.randn(flat[path].shape, generator=rng) * _glorot(flat[path]))
+            flat[path].copy_(torch.randn(flat[path].shape, generator=rng) * _glorot_std(flat[path]))
 
-    return with_initial_model(with_layers(case, as_he), redraw)
+    return with_initial_model(with_layers(case, he_initialized), redraw)

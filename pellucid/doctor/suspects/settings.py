@@ -28,27 +28,27 @@ from pellucid.network.ending import last_layers
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 
-DEFAULT_BATCH = 32  # examples in a batch, in remedies
-MIN_BATCH = 8  # examples for batch normalization; statistics of fewer are noise
+DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
+MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer are noise
 MIN_BATCH_FRACTION = 1 / 20  # of the examples; larger batches leave few steps in an epoch
 EPOCH_FACTOR = 4.0  # by which the number of steps is multiplied in a trial
-UNMIRRORED: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
+NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
 # A simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the class; mirroring
 # does if at most the fraction MAX_MIRRORED of that excess is left for mirrored images.
 MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
 # Accuracy on augmented training inputs, and its difference to the accuracy on unchanged inputs. A model trained with
 # ordinary random augmentation is as good on unchanged inputs.
 MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
-NOT_OPTIONS = ("ignore", "label_smoothing", "stride")  # numbers of losses that are no matter of taste
+SKIPPED_LOSS_SETTINGS = ("ignore", "label_smoothing", "stride")  # numbers of losses that are no matter of taste
 MIN_IMBALANCE = 20.0  # count of the most frequent class over that of the least frequent one
 MIN_CORRELATION = 0.5  # of class weights with class counts; it should be negative
 MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
 MIN_WEIGHT_GROWTH = 0.7  # size of the weights relative to the start; lower if a regularizer has shrunk them
-DROPPED_FACTOR = 0.1  # of the highest rate; at lower rates a network hardly learns
-MAX_DROPPED = 0.6  # fraction of the steps whose rate is below DROPPED_FACTOR times the highest
+LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates a network hardly learns
+MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
 
 
-def regularizers(case: Case) -> Iterator[Suspect]:
+def regularizer_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for each regularizer."""
     penalties = case.model.regularizers
     for index, penalty in enumerate(penalties):
@@ -60,7 +60,7 @@ def regularizers(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def dropout(case: Case) -> Iterator[Suspect]:
+def dropout_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the network has dropout."""
     if case.dropout:
         yield suspect(
@@ -73,7 +73,7 @@ def dropout(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def frozen(case: Case) -> Iterator[Suspect]:
+def frozen_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if tensors are frozen."""
     if case.model.frozen:
         yield suspect(
@@ -84,7 +84,7 @@ def frozen(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def rates(case: Case) -> Iterator[Suspect]:
+def layer_rate_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if some parameters have their own factor of the learning rate."""
     rates = case.model.rates
     if any(rate != 1 for rate in rates.values()):
@@ -96,46 +96,47 @@ def rates(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def augment(case: Case) -> Iterator[Suspect]:
+def augment_suspects(case: Case) -> Iterator[Suspect]:
     """Yield suspects for flipping and for the whole augmentation.
 
     If the model is much better on augmented inputs than on unchanged ones, the augmentation acts as preprocessing that
     is missing in evaluation.
     """
-    used = case.augment
-    if used is None:
+    augmentation = case.augment
+    if augmentation is None:
         return
-    if isinstance(used, Augment) and (used.flip or used.vertical_flip):
+    if isinstance(augmentation, Augment) and (augmentation.flip or augmentation.vertical_flip):
         yield suspect(
             "augmentation-destroys", "mirrored inputs belong to another class, or none: left and right, or up and "
             "down, matter here", "augment without mirroring", "no mirroring",
-            lambda case: replace(rebuilt(case), augment=replace(used, **UNMIRRORED)),
-            unusual=case.classifies and _mirrored_differ(case, used), flip=used.flip, vertical_flip=used.vertical_flip,
+            lambda case: replace(rebuilt(case), augment=replace(augmentation, **NO_MIRRORING)),
+            unusual=case.classifies and _mirrored_images_differ(case, augmentation),
+            flip=augmentation.flip, vertical_flip=augmentation.vertical_flip,
         )  # fmt: skip
-    learned = case.trained and case.classifies and case.loss < float("inf")
-    if learned:
-        plain = case.train_predictions.accuracy
-        learned = _accuracy_on_augmented(case) > max(MIN_AUGMENTED_ACCURACY, plain + MIN_ACCURACY_GAIN)
+    is_learned = case.trained and case.classifies and case.loss < float("inf")
+    if is_learned:
+        plain_accuracy = case.train_predictions.accuracy
+        is_learned = _accuracy_on_augmented(case) > max(MIN_AUGMENTED_ACCURACY, plain_accuracy + MIN_ACCURACY_GAIN)
     yield suspect(
-        "preprocessing-mismatch" if learned else "augmentation-destroys",
-        "the model learned from augmented inputs, which differ from the inputs in evaluation" if learned else
+        "preprocessing-mismatch" if is_learned else "augmentation-destroys",
+        "the model learned from augmented inputs, which differ from the inputs in evaluation" if is_learned else
         "the augmentation changes the training inputs so much that they no longer resemble those in evaluation",
-        "use the same preprocessing function in training, validation and prediction" if learned else
+        "use the same preprocessing function in training, validation and prediction" if is_learned else
         "look at some augmented inputs, reduce the changes, and leave out those that change the class",
         "no augmentation", lambda case: replace(rebuilt(case), augment=None),
-        augmentation=getattr(used, "__name__", type(used).__name__),
+        augmentation=getattr(augmentation, "__name__", type(augmentation).__name__),
     )  # fmt: skip
 
 
-def _mirrored_differ(case: Case, used: Augment) -> bool:
+def _mirrored_images_differ(case: Case, augmentation: Augment) -> bool:
     """Return whether a simple classifier, fitted to unchanged images, fails to recognize mirrored ones."""
     if case.simple is None or case.train.x.dim() != 4:
         return False
-    plain, x, y = case.simple.leave_one_out, case.train.x[case.simple.indices], case.simple.y
-    axes = [axis for axis, on in ((3, used.flip), (2, used.vertical_flip)) if on]
-    mirrored = min(float((case.simple.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
-    limit = plain.chance + MAX_MIRRORED * (plain.accuracy - plain.chance)
-    return plain.accuracy > plain.chance + MIN_ABOVE_CHANCE and mirrored < limit
+    plain_count, x, y = case.simple.leave_one_out, case.train.x[case.simple.indices], case.simple.y
+    axes = [axis for axis, is_mirrored in ((3, augmentation.flip), (2, augmentation.vertical_flip)) if is_mirrored]
+    mirrored_accuracy = min(float((case.simple.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
+    limit = plain_count.chance + MAX_MIRRORED * (plain_count.accuracy - plain_count.chance)
+    return plain_count.accuracy > plain_count.chance + MIN_ABOVE_CHANCE and mirrored_accuracy < limit
 
 
 def _accuracy_on_augmented(case: Case) -> float:
@@ -149,7 +150,7 @@ def _accuracy_on_augmented(case: Case) -> float:
         return 0.0
 
 
-def clip(case: Case) -> Iterator[Suspect]:
+def clip_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if gradients are clipped."""
     if case.model.clip is not None:
         yield suspect(
@@ -159,7 +160,7 @@ def clip(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def loss_options(case: Case) -> Iterator[Suspect]:
+def loss_option_suspects(case: Case) -> Iterator[Suspect]:
     """Yield suspects for class weights and label smoothing."""
     loss: Any = getattr(case.model.objective, "loss", None)
     weights = getattr(loss, "class_weights", None)
@@ -168,7 +169,7 @@ def loss_options(case: Case) -> Iterator[Suspect]:
             "class-weights", "the class weights of the loss are so uneven that some classes hardly count",
             "weight classes by the inverse of their counts, or not at all", "no class weights",
             lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
-            unusual=_by_frequency(case, weights), smallest_weight=float(min(weights)),
+            unusual=_has_larger_weights_of_frequent_classes(case, weights), smallest_weight=float(min(weights)),
             largest_weight=float(max(weights)),
         )  # fmt: skip
     smoothing = getattr(loss, "label_smoothing", 0.0)
@@ -181,15 +182,15 @@ def loss_options(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def _by_frequency(case: Case, weights: Any) -> bool:
+def _has_larger_weights_of_frequent_classes(case: Case, weights: Any) -> bool:
     """Return whether more frequent classes have larger weights."""
     counts = case.train.y.flatten()
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
-    both = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
-    return bool((both.std(1) > 0).all()) and float(both.corrcoef()[0, 1]) > MIN_CORRELATION
+    counts_and_weights = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
+    return bool((counts_and_weights.std(1) > 0).all()) and float(counts_and_weights.corrcoef()[0, 1]) > MIN_CORRELATION
 
 
-def ignored_class(case: Case) -> Iterator[Suspect]:
+def ignored_class_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the label that the loss ignores is a class of the network."""
     loss: Any = getattr(case.model.objective, "loss", None)
     ignore, shape = getattr(loss, "ignore", None), case.model.output_shape
@@ -201,13 +202,13 @@ def ignored_class(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def loss_defaults(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for each number of the loss that is not its default, other than those of `loss_options`."""
+def loss_default_suspects(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for each number of the loss that is not its default, beside those of `loss_option_suspects`."""
     loss: Any = getattr(case.model.objective, "loss", None)
     options: tuple[Field[Any], ...] = fields(loss) if is_dataclass(loss) else ()
     for option in options:
         value, default = getattr(loss, option.name), option.default
-        if option.name in NOT_OPTIONS or not isinstance(default, int | float) or value == default:
+        if option.name in SKIPPED_LOSS_SETTINGS or not isinstance(default, int | float) or value == default:
             continue
         yield suspect(
             "loss-settings", f"{option.name} = {value} of the loss {type(loss).__name__} does not suit this training",
@@ -217,29 +218,29 @@ def loss_defaults(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def class_balance(case: Case) -> Iterator[Suspect]:
+def class_balance_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if some classes of labels or masks are far more frequent than others, and have equal weights."""
     loss: Any = getattr(case.model.objective, "loss", None)
     if type(loss) is not SoftmaxCrossEntropy or loss.class_weights is not None or not isinstance(case.train, Arrays):
         return
-    labels, count = case.train.y.flatten(), case.model.output_shape[0]
+    labels, n_classes = case.train.y.flatten(), case.model.output_shape[0]
     labels = labels if loss.ignore is None else labels[labels != loss.ignore]
-    counts = labels[(labels >= 0) & (labels < count)].bincount(minlength=count).double()
-    present = counts > 0
-    if float(counts.max()) < MIN_IMBALANCE * float(counts[present].min()):
+    counts = labels[(labels >= 0) & (labels < n_classes)].bincount(minlength=n_classes).double()
+    is_present = counts > 0
+    if float(counts.max()) < MIN_IMBALANCE * float(counts[is_present].min()):
         return
-    weights = present / counts.clamp_min(1)
-    balanced = tuple((weights * (count / weights.sum())).tolist())
+    weights = is_present / counts.clamp_min(1)
+    balanced_weights = tuple((weights * (n_classes / weights.sum())).tolist())
     yield suspect(
         "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
         "weight classes by the inverse of their counts, or use a loss of overlap", "classes weighted by inverse counts",
-        lambda case: rebuilt(case, loss=replace(loss, class_weights=balanced)),
+        lambda case: rebuilt(case, loss=replace(loss, class_weights=balanced_weights)),
         path="train", most_frequent=float(counts.max() / counts.sum()),
-        least_frequent=float(counts[present].min() / counts.sum()),
+        least_frequent=float(counts[is_present].min() / counts.sum()),
     )  # fmt: skip
 
 
-def average(case: Case) -> Iterator[Suspect]:
+def average_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if the weights are averaged over the steps."""
     if case.model.average is not None:
         yield suspect(
@@ -249,7 +250,7 @@ def average(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def precision(case: Case) -> Iterator[Suspect]:
+def precision_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for a precision lower than float32."""
     if case.model.precision == "bf16":
         yield suspect(
@@ -258,7 +259,7 @@ def precision(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def optimizer(case: Case) -> Iterator[Suspect]:
+def optimizer_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for optimizer hyperparameters, other than the learning rate, that are not the defaults."""
     optimizer = case.model.optimizer
     defaults = {
@@ -267,11 +268,13 @@ def optimizer(case: Case) -> Iterator[Suspect]:
         and getattr(optimizer, option.name) != option.default
     }  # fmt: skip
     if defaults:
-        high = any(getattr(optimizer, name) > defaults[name] for name in ("momentum", "beta1") if name in defaults)
+        has_high_momentum = any(
+            getattr(optimizer, name) > defaults[name] for name in ("momentum", "beta1") if name in defaults
+        )
         yield suspect(
-            "momentum-too-high" if high else "optimizer-settings",
-            "with this momentum, steps continue in the direction of old gradients and overshoot every minimum" if high
-            else "the optimizer's hyperparameters do not suit this training",
+            "momentum-too-high" if has_high_momentum else "optimizer-settings",
+            "with this momentum, steps continue in the direction of old gradients and overshoot every minimum"
+            if has_high_momentum else "the optimizer's hyperparameters do not suit this training",
             f"use {', '.join(f'{name}={value:g}' for name, value in defaults.items())}",
             "the optimizer's default hyperparameters",
             lambda case: rebuilt(case, optimizer=replace(optimizer, **defaults)),
@@ -279,7 +282,7 @@ def optimizer(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def schedule(case: Case) -> Iterator[Suspect]:
+def schedule_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for a schedule that is not constant."""
     schedule = case.model.schedule
     if isinstance(schedule, Constant):
@@ -287,88 +290,95 @@ def schedule(case: Case) -> Iterator[Suspect]:
     steps = max(case.steps_planned, RANGE_TEST_STEPS)
     state = schedule.begin()
     progress = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
-    factors = torch.tensor([schedule.factor(moment, state) for moment in progress])
-    low_fraction = float((factors < DROPPED_FACTOR * float(factors.max())).double().mean())
+    factors = torch.tensor([schedule.factor(step_progress, state) for step_progress in progress])
+    low_fraction = float((factors < LOW_RATE_FACTOR * float(factors.max())).double().mean())
     rising_fraction = int(factors.argmax()) / steps
-    early = rising_fraction < 1 - rising_fraction
+    is_early_decay = rising_fraction < 1 - rising_fraction
     yield suspect(
-        "rate-decays-too-early" if early else "warmup-too-long",
-        "the schedule lowers the learning rate before the network has learned" if early else
+        "rate-decays-too-early" if is_early_decay else "warmup-too-long",
+        "the schedule lowers the learning rate before the network has learned" if is_early_decay else
         "the warmup is so long that little of the training is left at a high learning rate",
-        "let the rate fall later and less" if early else "warm up over a few percent of the steps",
-        "a constant learning rate", partial(rebuilt, schedule=Constant()), unusual=low_fraction > MAX_DROPPED,
+        "let the rate fall later and less" if is_early_decay else "warm up over a few percent of the steps",
+        "a constant learning rate", partial(rebuilt, schedule=Constant()), unusual=low_fraction > MAX_LOW_RATE_FRACTION,
         schedule=str(schedule), share_of_steps_below_a_tenth_of_the_highest_rate=low_fraction,
         share_of_steps_before_the_highest_rate=rising_fraction,
     )  # fmt: skip
 
 
-def tiny_batches(case: Case, few: int = MIN_BATCH, usual: int = DEFAULT_BATCH) -> Iterator[Suspect]:
-    """Yield a suspect for batch normalization over batches of fewer than `few` examples; usual: tried instead."""
+def tiny_batch_suspects(
+    case: Case, min_size: int = MIN_NORM_BATCH_SIZE, usual_size: int = DEFAULT_BATCH_SIZE
+) -> Iterator[Suspect]:
+    """Yield a suspect for batch normalization over fewer than `min_size` examples; usual_size: tried instead."""
     layers = (layer for net in case.model.objective.nets.values() for _, layer in walk(net))
-    if case.batch_size < few and len(case.train) > DEFAULT_BATCH and any(isinstance(one, BatchNorm) for one in layers):
+    if (
+        case.batch_size < min_size
+        and len(case.train) > DEFAULT_BATCH_SIZE
+        and any(isinstance(one, BatchNorm) for one in layers)
+    ):
         yield suspect(
             "batch-norm-tiny-batches",
             "batch normalization computes mean and variance from so few examples that they are noise, and evaluation "
             "uses other values",
-            "use batches of 16 or more, or group or layer normalization", f"batches of {usual}",
-            lambda case: replace(rebuilt(case), batch_size=usual), unusual=True, batch_size=case.batch_size,
+            "use batches of 16 or more, or group or layer normalization", f"batches of {usual_size}",
+            lambda case: replace(rebuilt(case), batch_size=usual_size), unusual=True, batch_size=case.batch_size,
         )  # fmt: skip
 
 
-def loss(case: Case) -> Iterator[Suspect]:
+def loss_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for a classifier's loss that is not softmax cross-entropy."""
     loss, outputs = case.model.loss, case.model.output_shape
     if not case.classifies or type(loss) is SoftmaxCrossEntropy or len(outputs) != 1 or outputs[0] < 2:
         return
     yield suspect(
         "wrong-loss", "minimizing this loss does not lead to the right classes here",
-        "use softmax_cross_entropy on logits", "softmax cross-entropy", _cross_entropy, unusual=is_user_defined(loss),
-        loss=type(loss).__name__,
+        "use softmax_cross_entropy on logits", "softmax cross-entropy", _with_cross_entropy,
+        unusual=is_user_defined(loss), loss=type(loss).__name__,
     )  # fmt: skip
 
 
-def _cross_entropy(case: Case) -> Case:
+def _with_cross_entropy(case: Case) -> Case:
     net: Layer = case.model.net
-    for path, last in last_layers(net).items():
-        if isinstance(last, Softmax | LogSoftmax | Sigmoid) and path:
+    for path, last_layer in last_layers(net).items():
+        if isinstance(last_layer, Softmax | LogSoftmax | Sigmoid) and path:
             net = replace_layer(net, path, lambda layer: Identity())
     return rebuilt(case, keep_weights=True, net=net, loss=SoftmaxCrossEntropy())
 
 
-def rate(case: Case) -> Iterator[Suspect]:
+def rate_suspects(case: Case) -> Iterator[Suspect]:
     """Yield suspects for the learning rate: lowered, raised, and the optimizer's default."""
-    rate, usual = case.model.optimizer.lr, default_rate(case.model.optimizer)
+    rate, usual_rate = case.model.optimizer.lr, default_rate(case.model.optimizer)
     factors = {0.1, 10.0}
-    if 0 < usual < float("inf") and rate > 0 and not 1 / 30 < usual / rate < 30:
-        factors.add(usual / rate)
+    if 0 < usual_rate < float("inf") and rate > 0 and not 1 / 30 < usual_rate / rate < 30:
+        factors.add(usual_rate / rate)
     for factor in sorted(factors):
-        lower = factor < 1
+        is_lower = factor < 1
         yield suspect(
-            "learning-rate-too-high" if lower else "learning-rate-too-low",
-            "each step is too large: it overshoots the minimum" if lower else
+            "learning-rate-too-high" if is_lower else "learning-rate-too-low",
+            "each step is too large: it overshoots the minimum" if is_lower else
             "the steps are so small that all of them together do not reach a low loss",
-            f"{'lower' if lower else 'raise'} the learning rate to about {rate * factor:.2g}",
+            f"{'lower' if is_lower else 'raise'} the learning rate to about {rate * factor:.2g}",
             f"{factor:.3g} times the learning rate", partial(with_rate, factor=factor), learning_rate=rate,
         )  # fmt: skip
 
 
-def large_batches(case: Case) -> Iterator[Suspect]:
+def large_batch_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for batches that are a large fraction of all examples."""
     size, n = min(case.batch_size, len(case.train)), len(case.train)
-    if size > DEFAULT_BATCH and size >= MIN_BATCH_FRACTION * n:
+    if size > DEFAULT_BATCH_SIZE and size >= MIN_BATCH_FRACTION * n:
         yield suspect(
             "batch-too-large", "batches are so large that an epoch has few steps",
-            f"use batches of {DEFAULT_BATCH}, or more epochs", f"batches of {DEFAULT_BATCH} and the same epochs",
-            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), longer=size / DEFAULT_BATCH,
+            f"use batches of {DEFAULT_BATCH_SIZE}, or more epochs",
+            f"batches of {DEFAULT_BATCH_SIZE} and the same epochs",
+            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH_SIZE), step_factor=size / DEFAULT_BATCH_SIZE,
             batch_size=case.batch_size, steps_of_an_epoch=case.steps_per_epoch,
         )  # fmt: skip
 
 
-def epochs(case: Case) -> Iterator[Suspect]:
+def epoch_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect for the number of steps."""
     if case.steps_planned:
         yield suspect(
             "too-few-epochs", "the training ended before the network had converged",
-            "train for more epochs", f"{EPOCH_FACTOR:g} times the steps", rebuilt, longer=EPOCH_FACTOR,
+            "train for more epochs", f"{EPOCH_FACTOR:g} times the steps", rebuilt, step_factor=EPOCH_FACTOR,
             steps_of_the_training=case.steps_planned,
         )  # fmt: skip

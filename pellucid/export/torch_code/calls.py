@@ -37,6 +37,6 @@ def literal(value: Any) -> str:
     return f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text else text
 
 
-def plain(name: str) -> Callable[[Any, TracedLayer], str]:
+def call_without_options(name: str) -> Callable[[Any, TracedLayer], str]:
     """Return the function for layers without options, which returns the call of `name`."""
     return lambda layer, step: f"{name}()"

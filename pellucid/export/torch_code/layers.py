@@ -5,13 +5,13 @@ from typing import Any
 
 from pellucid import layers
 from pellucid.export.torch_code import operators
-from pellucid.export.torch_code.calls import call, plain
+from pellucid.export.torch_code.calls import call, call_without_options
 from pellucid.layers.base import Layer, pair
 from pellucid.network.traced import TracedLayer
 
-NORMS = {1: "nn.BatchNorm1d", 3: "nn.BatchNorm2d"}  # by the number of axes without the batch axis
-DROPOUTS = {2: "nn.Dropout1d", 3: "nn.Dropout2d", 4: "nn.Dropout3d"}  # drop whole channels
-PADS = {
+BATCH_NORM_MODULES = {1: "nn.BatchNorm1d", 3: "nn.BatchNorm2d"}  # by the number of axes without the batch axis
+DROPOUT_MODULES = {2: "nn.Dropout1d", 3: "nn.Dropout2d", 4: "nn.Dropout3d"}  # drop whole channels
+PADDING_MODULES = {
     "zero": "nn.ZeroPad2d",
     "constant": "nn.ConstantPad2d",
     "reflect": "nn.ReflectionPad2d",
@@ -27,7 +27,7 @@ def dense(layer: layers.Dense, step: TracedLayer) -> str:
 
 def convolution(layer: layers.Conv2d | layers.ConvTranspose2d, step: TracedLayer) -> str:
     """Return nn.Conv2d or nn.ConvTranspose2d."""
-    more = {"output_padding": layer.output_padding} if isinstance(layer, layers.ConvTranspose2d) else {}
+    transposed_options = {"output_padding": layer.output_padding} if isinstance(layer, layers.ConvTranspose2d) else {}
     return call(
         f"nn.{type(layer).__name__}",
         step.inputs[0].shape[0],
@@ -35,7 +35,7 @@ def convolution(layer: layers.Conv2d | layers.ConvTranspose2d, step: TracedLayer
         layer.kernel,
         stride=layer.stride,
         padding=layer.padding,
-        **more,
+        **transposed_options,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias,
@@ -86,7 +86,7 @@ def flatten(layer: layers.Flatten, step: TracedLayer) -> str:
 def pad2d(layer: layers.Pad2d, step: TracedLayer) -> str:
     """Return the module for the kind of padding."""
     value = (layer.value,) if layer.kind == "constant" else ()
-    return call(PADS[layer.kind], layer.padding, *value)
+    return call(PADDING_MODULES[layer.kind], layer.padding, *value)
 
 
 def upsample(layer: layers.Upsample, step: TracedLayer) -> str:
@@ -101,15 +101,15 @@ def upsample(layer: layers.Upsample, step: TracedLayer) -> str:
 
 def dropout(layer: layers.Dropout, step: TracedLayer) -> str:
     """Return nn.Dropout, or nn.Dropout1d, 2d or 3d, which drop whole channels."""
-    axes = len(step.inputs[0].shape)
-    return call(DROPOUTS.get(axes, "nn.Dropout") if layer.channels else "nn.Dropout", layer.rate)
+    rank = len(step.inputs[0].shape)
+    return call(DROPOUT_MODULES.get(rank, "nn.Dropout") if layer.channels else "nn.Dropout", layer.rate)
 
 
 def batch_norm(layer: layers.BatchNorm, step: TracedLayer) -> str:
     """Return nn.BatchNorm2d, or nn.BatchNorm1d for vectors."""
     shape = step.inputs[0].shape
     defaults = {"eps": 1e-5, "momentum": 0.1}
-    return call(NORMS[len(shape)], shape[0], eps=layer.epsilon, momentum=layer.momentum, defaults=defaults)
+    return call(BATCH_NORM_MODULES[len(shape)], shape[0], eps=layer.epsilon, momentum=layer.momentum, defaults=defaults)
 
 
 def instance_norm2d(layer: layers.InstanceNorm2d, step: TracedLayer) -> str:
@@ -153,11 +153,11 @@ CODERS: dict[type[Layer], Callable[[Any, TracedLayer], str]] = {
         "nn.LocalResponseNorm", layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
     ),
     layers.LocalContrastNorm: lambda layer, step: call("LocalContrastNorm", layer.size, layer.epsilon),
-    layers.Add: plain("Add"),
-    layers.Crop: plain("Crop"),
+    layers.Add: call_without_options("Add"),
+    layers.Crop: call_without_options("Crop"),
     layers.Concat: lambda layer, step: call("Concat", layer.axis),
-    layers.Multiply: plain("Multiply"),
-    layers.SoftArgmax: plain("SoftArgmax"),
+    layers.Multiply: call_without_options("Multiply"),
+    layers.SoftArgmax: call_without_options("SoftArgmax"),
     **operators.CODERS,
 }
 

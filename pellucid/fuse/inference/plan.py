@@ -32,7 +32,7 @@ from pellucid.fuse.inference.runs import (
 )
 from pellucid.fuse.memory import reorder_layers
 from pellucid.layers.add import Add
-from pellucid.layers.base import Layer, Params, Trait, states
+from pellucid.layers.base import Layer, Params, Trait, declares
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dropout import Dropout
@@ -92,8 +92,8 @@ def _convert_all(items: Sequence[LayerWithParams]) -> tuple[list[RunFunction], b
         layer = remaining[0].layer
         owns_memory = (
             isinstance(run, NEW_OUTPUT_RUNS)
-            or states(layer, Trait.NEW_OUTPUT)
-            or (owns_memory and states(layer, Trait.VIEW))
+            or declares(layer, Trait.NEW_OUTPUT)
+            or (owns_memory and declares(layer, Trait.VIEW))
         )
         runs.append(run)
         del remaining[:n_replaced]

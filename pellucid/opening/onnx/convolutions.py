@@ -8,7 +8,7 @@ from pellucid.opening.onnx.reading import NodeReading, single_or_pair
 from pellucid.opening.onnx.values import Unreadable, Value
 from pellucid.operators import Convolve, Pad
 
-PADDINGS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+AUTO_PAD_MODES = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 _Ends = list[tuple[int, int]]  # padding before and after, for each axis
 
@@ -22,18 +22,18 @@ def conv(r: NodeReading) -> Value:
     stride, dilation = r.pair("strides", 1), r.pair("dilations", 1)
     left, right, top, bottom = padding = image_padding(r, (kernel[0], kernel[1]), stride, dilation)
     options: dict[str, Any] = {
-        "dilation": single_or_pair(dilation), "groups": r.take("group", 1), "bias": bool(bias)
+        "dilation": single_or_pair(dilation), "groups": r.attribute("group", 1), "bias": bool(bias)
     }  # fmt: skip
     window = single_or_pair((kernel[0], kernel[1]))
     if (left, top) == (right, bottom):
-        even = layers.Conv2d(
+        symmetric_conv = layers.Conv2d(
             filters, window, stride=single_or_pair(stride), padding=single_or_pair((top, left)), **options
         )
-        return r.layer(even, weight=weight, **bias)
+        return r.layer(symmetric_conv, weight=weight, **bias)
     if stride == (1, 1):
-        same = layers.Conv2d(filters, window, stride=1, padding="same", **options)
-        if same.edges() == padding:
-            return r.layer(same, weight=weight, **bias)
+        same_conv = layers.Conv2d(filters, window, stride=1, padding="same", **options)
+        if same_conv.edges() == padding:
+            return r.layer(same_conv, weight=weight, **bias)
     padded = r.inner("pad", layers.Pad2d(padding))
     layer = layers.Conv2d(filters, window, stride=single_or_pair(stride), padding=0, **options)
     return r.layer(layer, padded, weight=weight, **bias)
@@ -46,50 +46,50 @@ def conv_transpose(r: NodeReading) -> Value:
     weight, bias = r.param(1), r.bias(2)
     _, filters, *kernel = weight.tensors[0].shape
     stride, dilation, extra = r.pair("strides", 1), r.pair("dilations", 1), r.pair("output_padding", 0)
-    (top, bottom), (left, right) = _cropped(r, kernel, stride, dilation, extra)
-    groups = r.take("group", 1)
-    even = (left, top) == (right, bottom)
+    (top, bottom), (left, right) = _cropping(r, kernel, stride, dilation, extra)
+    groups = r.attribute("group", 1)
+    is_symmetric = (left, top) == (right, bottom)
     layer = layers.ConvTranspose2d(
         filters * groups,
         single_or_pair((kernel[0], kernel[1])),
         stride=single_or_pair(stride),
-        padding=single_or_pair((top, left)) if even else 0,
+        padding=single_or_pair((top, left)) if is_symmetric else 0,
         output_padding=single_or_pair(extra),
         dilation=single_or_pair(dilation),
         groups=groups,
         bias=bool(bias),
     )
-    if even:
+    if is_symmetric:
         return r.layer(layer, weight=weight, **bias)
-    wide = r.inner("uncropped", layer, weight=weight, **bias)
-    return r.layer(layers.Pad2d((-left, -right, -top, -bottom)), wide)
+    uncropped = r.inner("uncropped", layer, weight=weight, **bias)
+    return r.layer(layers.Pad2d((-left, -right, -top, -bottom)), uncropped)
 
 
 def convolve(r: NodeReading) -> Value:
     """Read Conv over any number of axes, or by computed kernels, as Convolve, after a Pad for asymmetric padding."""
     kernel, stride, dilation = _window(r)
     ends = _padding(r, kernel, stride, dilation)
-    even = all(before == after for before, after in ends)
-    padding = tuple(before if even else 0 for before, _ in ends)
-    layer = Convolve(tuple(stride), padding, tuple(dilation), r.take("group", 1))
-    x = r.x if even else r.inner("pad", Pad(_of_pad(ends)))
+    is_symmetric = all(before == after for before, after in ends)
+    padding = tuple(before if is_symmetric else 0 for before, _ in ends)
+    layer = Convolve(tuple(stride), padding, tuple(dilation), r.attribute("group", 1))
+    x = r.x if is_symmetric else r.inner("pad", Pad(_reversed_padding(ends)))
     return r.layer(layer, x, *_weights(r))
 
 
 def convolve_transpose(r: NodeReading) -> Value:
     """Read ConvTranspose over any number of axes, or by computed kernels, as Convolve, and Pad for uneven padding."""
     kernel, stride, dilation = _window(r)
-    extra = r.take("output_padding", [0] * len(kernel))
-    ends = _cropped(r, kernel, stride, dilation, extra)
-    even = all(before == after for before, after in ends)
-    padding = tuple(before if even else 0 for before, _ in ends)
+    extra = r.attribute("output_padding", [0] * len(kernel))
+    ends = _cropping(r, kernel, stride, dilation, extra)
+    is_symmetric = all(before == after for before, after in ends)
+    padding = tuple(before if is_symmetric else 0 for before, _ in ends)
     layer = Convolve(
-        tuple(stride), padding, tuple(dilation), r.take("group", 1), transposed=True, output_padding=tuple(extra)
+        tuple(stride), padding, tuple(dilation), r.attribute("group", 1), transposed=True, output_padding=tuple(extra)
     )
-    if even:
+    if is_symmetric:
         return r.layer(layer, r.x, *_weights(r))
-    wide = r.inner("uncropped", layer, r.x, *_weights(r))
-    return r.layer(Pad(_of_pad([(-before, -after) for before, after in ends])), wide)
+    uncropped = r.inner("uncropped", layer, r.x, *_weights(r))
+    return r.layer(Pad(_reversed_padding([(-before, -after) for before, after in ends])), uncropped)
 
 
 def image_padding(
@@ -103,7 +103,7 @@ def image_padding(
 def _is_conv2d(r: NodeReading) -> bool:
     """Return whether kernel and bias are constants, and the kernel is one of images; checks the kernel's shape."""
     weight = r.value(1)
-    r.only(kernel_shape=[*weight.sizes[0][2:]])
+    r.check_attributes(kernel_shape=[*weight.sizes[0][2:]])
     if weight.sizes[0] != weight.sizes[1] or weight.rank < 3 or not weight.is_float:
         raise Unreadable(f"has a kernel of {weight.rank} axes, or one for each example")
     return weight.rank == 4 and all(value.constant is not None for value in _weights(r))
@@ -117,8 +117,8 @@ def _weights(r: NodeReading) -> list[Value]:
 def _window(r: NodeReading) -> tuple[list[int], list[int], list[int]]:
     """Return the kernel's sizes, the strides and the dilations."""
     kernel = [*r.value(1).sizes[0][2:]]
-    one = [1] * len(kernel)
-    stride, dilation = r.take("strides", one), r.take("dilations", one)
+    ones = [1] * len(kernel)
+    stride, dilation = r.attribute("strides", ones), r.attribute("dilations", ones)
     if not len(stride) == len(dilation) == len(kernel) == len(r.shape) - 1:
         raise Unreadable(f"has a kernel of {len(kernel)} axes for inputs {r.shape}")
     return kernel, stride, dilation
@@ -126,36 +126,38 @@ def _window(r: NodeReading) -> tuple[list[int], list[int], list[int]]:
 
 def _padding(r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> _Ends:
     """Return the padding of "pads" or "auto_pad"."""
-    none = [0] * 2 * len(kernel)
-    mode, pads = r.take("auto_pad", "NOTSET"), r.take("pads", none)
-    if mode not in PADDINGS:
+    no_padding = [0] * 2 * len(kernel)
+    mode, pads = r.attribute("auto_pad", "NOTSET"), r.attribute("pads", no_padding)
+    if mode not in AUTO_PAD_MODES:
         raise Unreadable(f"has auto_pad={mode!r}")
     if mode in ("NOTSET", "VALID"):
-        return _ends(pads if mode == "NOTSET" else none, len(kernel))
+        return _ends(pads if mode == "NOTSET" else no_padding, len(kernel))
     if len(r.shape) != len(kernel) + 1:
         raise Unreadable(f"has a kernel of {len(kernel)} axes for inputs {r.shape}")
     ends: _Ends = []
     for size, k, s, d in zip(r.shape[1:], kernel, stride, dilation, strict=True):
         total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
-        less, more = total // 2, total - total // 2
-        ends.append((less, more) if mode == "SAME_UPPER" else (more, less))
+        smaller, larger = total // 2, total - total // 2
+        ends.append((smaller, larger) if mode == "SAME_UPPER" else (larger, smaller))
     return ends
 
 
-def _cropped(
-    r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], extra: Sequence[int]
+def _cropping(
+    r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], output_padding: Sequence[int]
 ) -> _Ends:
     """Return what a transposed convolution leaves out at both ends, by "pads", "auto_pad" or "output_shape"."""
     count = len(kernel)
-    mode, shape = r.take("auto_pad", "NOTSET"), r.take("output_shape", None)
-    pads = r.take("pads", [0] * 2 * count)
+    mode, shape = r.attribute("auto_pad", "NOTSET"), r.attribute("output_shape", None)
+    pads = r.attribute("pads", [0] * 2 * count)
     if mode in ("SAME_UPPER", "SAME_LOWER") or shape is not None:
-        before = r.shape[-count:]
-        wanted = shape[-count:] if shape is not None else [size * s for size, s in zip(before, stride, strict=True)]
-        zipped = zip(before, wanted, stride, kernel, dilation, extra, strict=True)
-        total = [s * (size - 1) + o + d * (k - 1) + 1 - out for size, out, s, k, d, o in zipped]
-        halves = [(max(each, 0) // 2, max(each, 0) - max(each, 0) // 2) for each in total]
-        return halves if mode != "SAME_LOWER" else [(after, before) for before, after in halves]
+        input_sizes = r.shape[-count:]
+        output_sizes = (
+            shape[-count:] if shape is not None else [size * s for size, s in zip(input_sizes, stride, strict=True)]
+        )
+        geometry = zip(input_sizes, output_sizes, stride, kernel, dilation, output_padding, strict=True)
+        totals = [s * (size - 1) + o + d * (k - 1) + 1 - out for size, out, s, k, d, o in geometry]
+        pairs = [(max(total, 0) // 2, max(total, 0) - max(total, 0) // 2) for total in totals]
+        return pairs if mode != "SAME_LOWER" else [(after, before) for before, after in pairs]
     if mode not in ("NOTSET", "VALID"):
         raise Unreadable(f"has auto_pad={mode!r}")
     return _ends(pads if mode == "NOTSET" else [0] * 2 * count, count)
@@ -168,6 +170,6 @@ def _ends(pads: Sequence[int], count: int) -> _Ends:
     return list(zip(pads[:count], pads[count:], strict=True))
 
 
-def _of_pad(ends: _Ends) -> tuple[int, ...]:
+def _reversed_padding(ends: _Ends) -> tuple[int, ...]:
     """Return the padding of Pad, whose last axis comes first."""
     return tuple(count for pair in reversed(ends) for count in pair)

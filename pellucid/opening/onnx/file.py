@@ -13,19 +13,19 @@ from pellucid.combine import Graph
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten
-from pellucid.network.bounds import within_bounds
-from pellucid.network.inputs import NOMINAL, OTHER, nominal
-from pellucid.onnx_nodes.proto import optional, read_proto
-from pellucid.opening.onnx.folding import HALVES, widened
+from pellucid.network.bounds import init_within_bounds
+from pellucid.network.inputs import NOMINAL_SIDE, OTHER_SIDE, nominal_shape
+from pellucid.onnx_nodes.proto import import_optional, read_proto
+from pellucid.opening.onnx.folding import HALF_DTYPES, to_float32
 from pellucid.opening.onnx.network import OnnxGraph, cut_at_suppression
 from pellucid.opening.onnx.patterns import Patterns
-from pellucid.run.weights import fill
+from pellucid.run.weights import nest_like
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
 FLOAT16 = 10  # TensorProto.FLOAT16
 # Of inputs, by TensorProto.DataType: floats of 16 bits are computed in float32, integers are positions.
 DTYPES = {1: torch.float32, FLOAT16: torch.float32, 7: torch.int64}
-_DAMAGE = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
+_DAMAGE_ERRORS = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,102 +59,105 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
     names.
     """
     path = Path(path)
-    onnx = optional("onnx")
+    onnx = import_optional("onnx")
     if not path.is_file():
         raise PellucidError(f"{path} is missing; give an ONNX file")
-    broken = (onnx.checker.ValidationError, optional("google.protobuf.message").DecodeError)
-    with file_errors(path, "ONNX model", (*broken, *_DAMAGE)):
-        model, opset, stored = read_proto(onnx, path)
-        constants = {name: widened(tensor) for name, tensor in stored.items()}
-        declared = _inputs(model.graph)
-        batch = _batch(declared)
-        names, shapes = list(declared), _given(declared, examples)
-        free = any(None in shape for shape in shapes)
-        kept, outputs, cut = cut_at_suppression(
+    onnx_errors = (onnx.checker.ValidationError, import_optional("google.protobuf.message").DecodeError)
+    with file_errors(path, "ONNX model", (*onnx_errors, *_DAMAGE_ERRORS)):
+        model, opset, stored_constants = read_proto(onnx, path)
+        constants = {name: to_float32(tensor) for name, tensor in stored_constants.items()}
+        declared_shapes = _input_shapes(model.graph)
+        batch = _declared_batch(declared_shapes)
+        names, shapes = list(declared_shapes), _example_shapes(declared_shapes, examples)
+        has_free_sizes = any(None in shape for shape in shapes)
+        nodes, outputs, cut_ops = cut_at_suppression(
             [node for node in model.graph.node if node.op_type != "Constant" or node.domain],
             [one.name for one in model.graph.output],
         )
-        if free and (len(shapes) > 1 or len(shapes[0]) != 3 or shapes[0][0] is None):
+        if has_free_sizes and (len(shapes) > 1 or len(shapes[0]) != 3 or shapes[0][0] is None):
             raise FileFault(
                 f"has no fixed sizes for its input {quoted(names[0])}",
                 "give an example (--input)",
             )
-        dtypes = {one.name: DTYPES[one.type.tensor_type.elem_type] for one in model.graph.input if one.name in declared}
-        kept = Patterns(onnx, kept, constants, outputs).joined()
-        halves = {name for name, tensor in stored.items() if tensor.dtype in HALVES}
-        in_halves = any(not halves.isdisjoint(one.input) for one in model.graph.node if one.op_type != "Cast")
+        graph_inputs = [one for one in model.graph.input if one.name in declared_shapes]
+        dtypes = {one.name: DTYPES[one.type.tensor_type.elem_type] for one in graph_inputs}
+        nodes = Patterns(onnx, nodes, constants, outputs).merged_nodes()
+        half_names = {name for name, tensor in stored_constants.items() if tensor.dtype in HALF_DTYPES}
+        in_halves = any(not half_names.isdisjoint(one.input) for one in model.graph.node if one.op_type != "Cast")
         initializers = [one.name for one in model.graph.initializer]
 
-        def built(side: int) -> tuple[Graph, Params]:
-            sizes = {name: nominal(shape, side) for name, shape in zip(names, shapes, strict=True)}
+        def build_network(side: int) -> tuple[Graph, Params]:
+            sizes = {name: nominal_shape(shape, side) for name, shape in zip(names, shapes, strict=True)}
             network = OnnxGraph(onnx, opset, constants, initializers, sizes, dtypes, batch)
-            network.read(kept)
+            network.read(nodes)
             return network.graph(outputs)
 
-        net, owned = built(NOMINAL)
-        if free and not _equal((net, owned), built(OTHER)):
+        net, params_by_node = build_network(NOMINAL_SIDE)
+        if has_free_sizes and not _is_same_network((net, params_by_node), build_network(OTHER_SIDE)):
             raise FileFault(
                 "computes something else for another height and width, which it leaves free",
                 "give an example (--input)",
             )
         shape: Any = shapes[0] if len(shapes) == 1 else tuple(shapes)
         try:
-            structure, _ = within_bounds(net, nominal(shape) if len(shapes) == 1 else shape)
+            structure, _ = init_within_bounds(net, nominal_shape(shape) if len(shapes) == 1 else shape)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
-    params = fill(path, structure, flatten(owned))
-    return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut), batch, in_halves, model)
+    params = nest_like(path, structure, flatten(params_by_node))
+    return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut_ops), batch, in_halves, model)
 
 
 def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Return the outputs of onnxruntime, for as many examples at a time as the file takes; in float16 of such files."""
     from pellucid.onnx_nodes.proto import run_file
 
-    onnx = optional("onnx")
+    onnx = import_optional("onnx")
     model = onnx.ModelProto()
     model.CopyFrom(network.proto)
     if network.cut:
         del model.graph.output[:]
         model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
-    data, size = model.SerializeToString(), network.batch or len(inputs[0])
-    halves = {one.name for one in model.graph.input if one.type.tensor_type.elem_type == FLOAT16}
-    given = {name: x.half() if name in halves else x for name, x in zip(network.inputs, inputs, strict=True)}
-    parts = [
-        run_file(data, {name: x[start : start + size] for name, x in given.items()})
+    file_bytes, size = model.SerializeToString(), network.batch or len(inputs[0])
+    half_inputs = {one.name for one in model.graph.input if one.type.tensor_type.elem_type == FLOAT16}
+    inputs_by_name = {
+        name: x.half() if name in half_inputs else x for name, x in zip(network.inputs, inputs, strict=True)
+    }
+    batch_outputs = [
+        run_file(file_bytes, {name: x[start : start + size] for name, x in inputs_by_name.items()})
         for start in range(0, len(inputs[0]), size)
     ]
-    outputs = [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
+    outputs = [torch.cat(output_parts) for output_parts in zip(*batch_outputs, strict=True)]
     return [one.half() for one in outputs] if network.in_halves else outputs
 
 
-def _inputs(graph: Any) -> dict[str, tuple[int | None, ...]]:
+def _input_shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:
     """Return the shapes of the inputs (N, ...), with None for free sizes; initializers are no inputs."""
-    initializers = {one.name for one in graph.initializer}
-    found: dict[str, tuple[int | None, ...]] = {}
-    for one in graph.input:
-        if one.name in initializers:
+    initializers = {value.name for value in graph.initializer}
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    for value in graph.input:
+        if value.name in initializers:
             continue
-        tensor = one.type.tensor_type
+        tensor = value.type.tensor_type
         if tensor.elem_type not in DTYPES:
-            raise FileFault(f"has an input {quoted(one.name)} that is not float32", "export it for float32 inputs")
+            raise FileFault(f"has an input {quoted(value.name)} that is not float32", "export it for float32 inputs")
         sizes = tuple(axis.dim_value if axis.dim_value > 0 else None for axis in tensor.shape.dim)
         if not sizes:
-            raise FileFault(f"has an input {quoted(one.name)} without an axis of examples, or of unknown shape")
-        found[one.name] = sizes
-    if not found:
+            raise FileFault(f"has an input {quoted(value.name)} without an axis of examples, or of unknown shape")
+        shapes[value.name] = sizes
+    if not shapes:
         raise FileFault("has no input")
-    return found
+    return shapes
 
 
-def _batch(declared: Mapping[str, tuple[int | None, ...]]) -> int | None:
+def _declared_batch(declared: Mapping[str, tuple[int | None, ...]]) -> int | None:
     """Return the number of examples that the inputs declare, None if it is free."""
-    found = {shape[0] for shape in declared.values()}
-    if len(found) > 1:
-        raise FileFault(f"has inputs for different numbers of examples, {sorted(map(str, found))}")
-    return found.pop()
+    batches = {shape[0] for shape in declared.values()}
+    if len(batches) > 1:
+        raise FileFault(f"has inputs for different numbers of examples, {sorted(map(str, batches))}")
+    return batches.pop()
 
 
-def _given(
+def _example_shapes(
     declared: Mapping[str, tuple[int | None, ...]], examples: Sequence[tuple[int, ...]] | None
 ) -> list[tuple[int | None, ...]]:
     """Return the shapes of the inputs without the axis of examples, with the sizes of the examples, if given."""
@@ -173,7 +176,8 @@ def _given(
     return [tuple(example[1:]) for example in examples]
 
 
-def _equal(one: tuple[Graph, Params], other: tuple[Graph, Params]) -> bool:
+def _is_same_network(first: tuple[Graph, Params], second: tuple[Graph, Params]) -> bool:
     """Return whether two networks have the same nodes and the same weights and constants."""
-    tensors, others = flatten(one[1]), flatten(other[1])
-    return one[0] == other[0] and all(torch.equal(tensor, others[path]) for path, tensor in tensors.items())
+    first_tensors, second_tensors = flatten(first[1]), flatten(second[1])
+    is_same_graph = first[0] == second[0]
+    return is_same_graph and all(torch.equal(tensor, second_tensors[path]) for path, tensor in first_tensors.items())

@@ -12,19 +12,19 @@ from pellucid.opening.onnx.values import Unreadable, Value
 from pellucid.weights.fault import FileFault
 
 MAX_FOLDED = 1 << 24  # values of all results together
-_BROADCAST = (
+_BROADCASTING_OPS = (
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Or",
     "Pow", "Sub", "Sum", "Where", "Xor",
 )  # fmt: skip
-_NOT_LARGER = (  # the result has at most as many values as the inputs together
+_SHRINKING_OPS = (  # the result has at most as many values as the inputs together
     "Abs", "Cast", "Ceil", "Concat", "Cos", "CumSum", "Erf", "Exp", "Flatten", "Floor", "Identity", "Log", "Neg",
     "Not", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape",
     "Round", "ScatterND", "Sigmoid", "Sign", "Sin", "Slice", "Split", "Sqrt", "Squeeze", "Transpose", "Trilu",
     "Unsqueeze",
 )  # fmt: skip
-HALVES = (torch.float16, torch.bfloat16)
-FOLDED = {*_BROADCAST, *_NOT_LARGER, "ConstantOfShape", "Expand", "Gather", "NonZero", "Range", "Tile"}
-SAME_VALUES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")  # what is learned stays learned
+HALF_DTYPES = (torch.float16, torch.bfloat16)
+FOLDED_OPS = {*_BROADCASTING_OPS, *_SHRINKING_OPS, "ConstantOfShape", "Expand", "Gather", "NonZero", "Range", "Tile"}
+RESHAPING_OPS = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")  # what is learned stays learned
 
 
 class Folding:
@@ -32,31 +32,33 @@ class Folding:
 
     def __init__(self, onnx: Any, opset: int) -> None:
         self.onnx, self.opset = onnx, opset
-        self.left = MAX_FOLDED
+        self.values_left = MAX_FOLDED
 
     def fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Value]:
         """Return the outputs of a node for inputs that are all known; floats of 16 bits become float32."""
         first, second = (self._run(proto, [one and one.tensors[batch] for one in inputs]) for batch in (0, 1))
-        learned = next((one for one in inputs if one is not None), None)
-        keeps = learned is not None and learned.key and proto.op_type in SAME_VALUES
-        key, form = (learned.key, f"{learned.form}.{proto.op_type}") if learned is not None and keeps else ("", "")
-        return [Value(pair, key=key, form=form) for pair in zip(first, second, strict=True)]
+        first_input = next((one for one in inputs if one is not None), None)
+        keeps_key = first_input is not None and first_input.key and proto.op_type in RESHAPING_OPS
+        key, derivation = "", ""
+        if first_input is not None and keeps_key:
+            key, derivation = first_input.key, f"{first_input.derivation}.{proto.op_type}"
+        return [Value(pair, key=key, derivation=derivation) for pair in zip(first, second, strict=True)]
 
     def _run(self, proto: Any, tensors: list[Tensor | None]) -> list[Tensor]:
         arrays = {name: tensor.numpy() for name, tensor in zip(proto.input, tensors, strict=True) if tensor is not None}
-        self.left -= _count(proto, [tensor for tensor in tensors if tensor is not None])
-        if self.left < 0:
+        self.values_left -= _max_output_values(proto, [tensor for tensor in tensors if tensor is not None])
+        if self.values_left < 0:
             raise FileFault(f"computes more than {MAX_FOLDED:,} values before any input", "export a smaller network")
-        outputs = reference(self.onnx, proto, arrays, self.opset)
-        return [widened(torch.from_numpy(np.ascontiguousarray(one).copy().reshape(np.shape(one)))) for one in outputs]
+        outputs = run_reference(self.onnx, proto, arrays, self.opset)
+        return [to_float32(torch.from_numpy(np.ascontiguousarray(y).copy().reshape(np.shape(y)))) for y in outputs]
 
 
-def widened(tensor: Tensor) -> Tensor:
+def to_float32(tensor: Tensor) -> Tensor:
     """Return floats of 16 bits in float32, other tensors unchanged."""
-    return tensor.float() if tensor.dtype in HALVES else tensor
+    return tensor.float() if tensor.dtype in HALF_DTYPES else tensor
 
 
-def reference(onnx: Any, proto: Any, arrays: dict[str, Any], opset: int) -> list[Any]:
+def run_reference(onnx: Any, proto: Any, arrays: dict[str, Any], opset: int) -> list[Any]:
     """Return the outputs of a node by the reference implementation of the onnx package."""
     from onnx.reference import ReferenceEvaluator
 
@@ -69,11 +71,11 @@ def reference(onnx: Any, proto: Any, arrays: dict[str, Any], opset: int) -> list
         return list(ReferenceEvaluator(model).run(None, arrays))
 
 
-def _count(proto: Any, tensors: list[Tensor]) -> int:
+def _max_output_values(proto: Any, tensors: list[Tensor]) -> int:
     """Return an upper bound of the number of values in the outputs."""
     op, total = proto.op_type, sum(tensor.numel() for tensor in tensors)
     try:
-        if op in _BROADCAST:
+        if op in _BROADCASTING_OPS:
             return math.prod(np.broadcast_shapes(*(tensor.shape for tensor in tensors)))
         if op in ("ConstantOfShape", "Expand", "Tile"):
             sizes = tuple(max(int(size), 1) for size in tensors[-1].flatten().tolist())
@@ -84,7 +86,7 @@ def _count(proto: Any, tensors: list[Tensor]) -> int:
             start, limit, step = (float(tensor) for tensor in tensors)
             return max(math.ceil((limit - start) / step), 0)
         if op == "Gather":
-            axis = next((one.i for one in proto.attribute if one.name == "axis"), 0)
+            axis = next((attribute.i for attribute in proto.attribute if attribute.name == "axis"), 0)
             return tensors[0].numel() // max(tensors[0].shape[axis], 1) * tensors[1].numel()
         return total * max((tensor.dim() for tensor in tensors), default=1) if op == "NonZero" else total
     except (ArithmeticError, LookupError, ValueError, RuntimeError) as error:

@@ -9,7 +9,7 @@ import torch
 from pellucid import layers
 from pellucid.layers.base import Layer
 from pellucid.opening.onnx.convolutions import conv, conv_transpose, image_padding
-from pellucid.opening.onnx.reading import NodeReading, Reader, changed, plain, single_or_pair
+from pellucid.opening.onnx.reading import NodeReading, Reader, derived_constant, shortest_decimal, single_or_pair
 from pellucid.opening.onnx.tensors import to_shape
 from pellucid.opening.onnx.values import Unreadable, Value, constant
 from pellucid.operators import (
@@ -28,14 +28,14 @@ from pellucid.operators import (
 )
 
 MAX_PIXELS = 1 << 24  # of an image for which the padding of each window is counted
-LOWEST = torch.finfo(torch.float32).min
+FLOAT32_MIN = torch.finfo(torch.float32).min
 
 
 def gemm(r: NodeReading) -> Value:
     """Read Gemm of a constant matrix and vector as Dense, of others as LinearMap."""
-    alpha, beta = plain(r.take("alpha", 1.0)), plain(r.take("beta", 1.0))
-    x = r.inner("transpose", Permute((1, 0))) if r.take("transA", 0) else r.x
-    transposed, matrix = r.take("transB", 0), r.value(1)
+    alpha, beta = shortest_decimal(r.attribute("alpha", 1.0)), shortest_decimal(r.attribute("beta", 1.0))
+    x = r.inner("transpose", Permute((1, 0))) if r.attribute("transA", 0) else r.x
+    transposed, matrix = r.attribute("transB", 0), r.value(1)
     bias = r.value(2) if r.has_input(2) and beta else None
     if matrix.constant is None or (bias is not None and (bias.constant is None or bias.rank != 1)):
         if (alpha, beta) != (1.0, 1.0):
@@ -44,18 +44,20 @@ def gemm(r: NodeReading) -> Value:
         product = r.inner("product", MatMul(), x, matrix) if bias is not None else r.layer(MatMul(), x, matrix)
         return product if bias is None else r.layer(Plus(), product, bias)
     r.constant(1)
-    weight = matrix if transposed else changed(matrix, ".T", matrix.tensors[0].t().contiguous())
+    weight = matrix if transposed else derived_constant(matrix, ".T", matrix.tensors[0].t().contiguous())
     if weight.rank != 2 or x.rank != 2:
         raise Unreadable("is not a product of vectors and a matrix")
-    weight = weight if alpha == 1 else changed(weight, f"*{alpha}", weight.tensors[0] * alpha)
-    return dense(r, x, weight, bias if bias is None or beta == 1 else changed(bias, "*", bias.tensors[0] * beta))
+    weight = weight if alpha == 1 else derived_constant(weight, f"*{alpha}", weight.tensors[0] * alpha)
+    return dense(
+        r, x, weight, bias if bias is None or beta == 1 else derived_constant(bias, "*", bias.tensors[0] * beta)
+    )
 
 
 def dense(r: NodeReading, x: Value, weight: Value, bias: Value | None) -> Value:
     """Return the output of Dense for x (..., n_in) and a weight matrix (units, n_in)."""
     units = weight.tensors[0].shape[0]
     if bias is not None and bias.tensors[0].shape != (units,):
-        bias = changed(bias, "expanded", bias.tensors[0].expand(units).contiguous())
+        bias = derived_constant(bias, "expanded", bias.tensors[0].expand(units).contiguous())
     params = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     if x.rank < 2 or not x.has_batch:
         return r.layer(LinearMap(), x, *params.values())
@@ -64,37 +66,39 @@ def dense(r: NodeReading, x: Value, weight: Value, bias: Value | None) -> Value:
 
 def matmul(r: NodeReading) -> Value:
     """Read MatMul by a constant matrix, with the bias that `Patterns` found, as Dense, else as MatMul."""
-    one, other = r.value(0), r.value(1)
+    left, right = r.value(0), r.value(1)
     bias = r.param(2) if r.has_input(2) else None
-    if other.constant is not None and other.rank == 2 and other.is_float and one.rank >= 2:
-        return dense(r, one, changed(other, ".T", other.tensors[0].t().contiguous()), bias)
-    if min(one.rank, other.rank) < 2:
-        return _vectors(r, one, other)
+    if right.constant is not None and right.rank == 2 and right.is_float and left.rank >= 2:
+        return dense(r, left, derived_constant(right, ".T", right.tensors[0].t().contiguous()), bias)
+    if min(left.rank, right.rank) < 2:
+        return _vector_product(r, left, right)
     if bias is not None:
-        return r.layer(Plus(), r.inner("product", MatMul(), one, other), bias)
-    return r.layer(MatMul(), one, other)
+        return r.layer(Plus(), r.inner("product", MatMul(), left, right), bias)
+    return r.layer(MatMul(), left, right)
 
 
-def _vectors(r: NodeReading, one: Value, other: Value) -> Value:
+def _vector_product(r: NodeReading, left: Value, right: Value) -> Value:
     """Return the product of a vector and a matrix, or of two vectors: as a row, and as a column."""
-    shapes = [(*(a[:-1] if one.rank > 1 else ()), *(b[:-2] + b[-1:] if other.rank > 1 else ())) for a, b in zip(
-        one.sizes, other.sizes, strict=True)]  # fmt: skip
-    row = r.inner("row", ToShape((1, -1)), one) if one.rank < 2 else one
-    column = r.inner("column", ToShape((-1, 1)), other) if other.rank < 2 else other
+    shapes = [(*(a[:-1] if left.rank > 1 else ()), *(b[:-2] + b[-1:] if right.rank > 1 else ())) for a, b in zip(
+        left.sizes, right.sizes, strict=True)]  # fmt: skip
+    row = r.inner("row", ToShape((1, -1)), left) if left.rank < 2 else left
+    column = r.inner("column", ToShape((-1, 1)), right) if right.rank < 2 else right
     return to_shape(r, r.inner("product", MatMul(), row, column), (shapes[0], shapes[1]))
 
 
 def max_pool(r: NodeReading) -> Value:
     """Read MaxPool as MaxPool2d, after a Pad2d for asymmetric padding."""
-    r.only(storage_order=0)
+    r.check_attributes(storage_order=0)
     kernel, stride, dilation, padding, ceil_mode = _window(r)
     left, right, top, bottom = padding
     if (left, top) == (right, bottom):
-        even = single_or_pair((top, left))
+        symmetric = single_or_pair((top, left))
         return r.layer(
-            layers.MaxPool2d(single_or_pair(kernel), single_or_pair(stride), even, single_or_pair(dilation), ceil_mode)
+            layers.MaxPool2d(
+                single_or_pair(kernel), single_or_pair(stride), symmetric, single_or_pair(dilation), ceil_mode
+            )
         )
-    padded = r.inner("pad", layers.Pad2d(padding, "constant", LOWEST))
+    padded = r.inner("pad", layers.Pad2d(padding, "constant", FLOAT32_MIN))
     layer = layers.MaxPool2d(single_or_pair(kernel), single_or_pair(stride), 0, single_or_pair(dilation), ceil_mode)
     return r.layer(layer, padded)
 
@@ -102,12 +106,12 @@ def max_pool(r: NodeReading) -> Value:
 def average_pool(r: NodeReading) -> Value:
     """Read AveragePool as AvgPool2d, after a Pad2d for asymmetric padding."""
     kernel, stride, dilation, padding, ceil_mode = _window(r)
-    with_padding = bool(r.take("count_include_pad", 0))
+    with_padding = bool(r.attribute("count_include_pad", 0))
     left, right, top, bottom = padding
     window = single_or_pair(kernel), single_or_pair(stride)
     if (left, top) == (right, bottom):
-        even = single_or_pair((top, left))
-        return r.layer(layers.AvgPool2d(*window, even, ceil_mode, with_padding, single_or_pair(dilation)))
+        symmetric = single_or_pair((top, left))
+        return r.layer(layers.AvgPool2d(*window, symmetric, ceil_mode, with_padding, single_or_pair(dilation)))
     pad, layer = layers.Pad2d(padding), layers.AvgPool2d(*window, 0, ceil_mode, True, single_or_pair(dilation))
     padded = r.inner("pad", pad)
     if with_padding:
@@ -116,15 +120,15 @@ def average_pool(r: NodeReading) -> Value:
         raise Unreadable(f"has images of more than {MAX_PIXELS:,} pixels")
     mode = layers.Mode(keep=False)
     ones, _ = pad.forward({}, torch.ones(1, 1, *r.shape[1:]), mode)
-    share, _ = layer.forward({}, ones, mode)  # of each window that is not padding
-    return r.layer(Times(), r.inner("mean", layer, padded), constant(1 / share))
+    image_share, _ = layer.forward({}, ones, mode)  # of each window that is not padding
+    return r.layer(Times(), r.inner("mean", layer, padded), constant(1 / image_share))
 
 
 def lp_pool(r: NodeReading) -> Value:
     """Read LpPool as LpPool2d."""
     kernel, stride, dilation, padding, ceil_mode = _window(r)
     x = r.inner("pad", layers.Pad2d(padding)) if any(padding) else r.x
-    exponent = float(r.take("p", 2))
+    exponent = float(r.attribute("p", 2))
     layer = layers.LpPool2d(
         single_or_pair(kernel), exponent, single_or_pair(stride), ceil_mode, single_or_pair(dilation)
     )
@@ -136,7 +140,7 @@ def _window(r: NodeReading) -> tuple[Any, ...]:
     if "kernel_shape" not in r.attributes:
         raise Unreadable("has no kernel_shape")
     kernel, stride, dilation = r.pair("kernel_shape", 1), r.pair("strides", 1), r.pair("dilations", 1)
-    return kernel, stride, dilation, image_padding(r, kernel, stride, dilation), bool(r.take("ceil_mode", 0))
+    return kernel, stride, dilation, image_padding(r, kernel, stride, dilation), bool(r.attribute("ceil_mode", 0))
 
 
 def global_average(r: NodeReading) -> Value:
@@ -153,18 +157,18 @@ def global_max(r: NodeReading) -> Value:
 
 def clip(r: NodeReading) -> Value:
     """Read Clip as ReLU6 or Clip."""
-    given = (r.take("min", None), r.take("max", None))  # attributes before operator set 11
-    low = plain(given[0]) if given[0] is not None else r.number(1, float("-inf"))
-    high = plain(given[1]) if given[1] is not None else r.number(2, float("inf"))
+    limits = (r.attribute("min", None), r.attribute("max", None))  # attributes before operator set 11
+    low = shortest_decimal(limits[0]) if limits[0] is not None else r.number(1, float("-inf"))
+    high = shortest_decimal(limits[1]) if limits[1] is not None else r.number(2, float("inf"))
     if (low, high) == (0.0, 6.0):
         return r.layer(layers.ReLU6())
-    bounds = [None if abs(limit) >= -LOWEST else limit for limit in (low, high)]
+    bounds = [None if abs(limit) >= -FLOAT32_MIN else limit for limit in (low, high)]
     return r.layer(Clip(*bounds))
 
 
 def hard_sigmoid(r: NodeReading) -> Value:
     """Read HardSigmoid with a slope of 1/6 as HardSigmoid, else as AffineMap and Clip."""
-    alpha, beta = plain(r.take("alpha", 0.2)), plain(r.take("beta", 0.5))
+    alpha, beta = shortest_decimal(r.attribute("alpha", 0.2)), shortest_decimal(r.attribute("beta", 0.5))
     if abs(alpha - 1 / 6) < 1e-7 and beta == 0.5:
         return r.layer(layers.HardSigmoid())
     return r.layer(Clip(0.0, 1.0), r.inner("line", AffineMap(alpha, beta)))
@@ -172,7 +176,7 @@ def hard_sigmoid(r: NodeReading) -> Value:
 
 def swish(r: NodeReading) -> Value:
     """Read Swish as SiLU."""
-    r.only(alpha=1.0)
+    r.check_attributes(alpha=1.0)
     return r.layer(layers.SiLU())
 
 
@@ -182,11 +186,11 @@ def prelu(r: NodeReading) -> Value:
     With others it is the sum of both parts, of which the negative one is scaled.
     """
     slope, rank = r.value(1), r.x.rank
-    known = slope.constant
-    if known is not None and known.numel() == 1:
-        return r.layer(layers.LeakyReLU(plain(known.item())))
-    (one, other), channels = slope.sizes, r.x.sizes[0][1:2]
-    if one == other and rank > 1 and one[max(slope.rank - rank, 0) :] in ((*channels, *(1,) * (rank - 2)),):
+    slope_constant = slope.constant
+    if slope_constant is not None and slope_constant.numel() == 1:
+        return r.layer(layers.LeakyReLU(shortest_decimal(slope_constant.item())))
+    (first, second), channels = slope.sizes, r.x.sizes[0][1:2]
+    if first == second and rank > 1 and first[max(slope.rank - rank, 0) :] in ((*channels, *(1,) * (rank - 2)),):
         return r.layer(ParametricReLU(), r.x, to_shape(r, slope, (channels, channels), "slopes"))
     negative = r.inner("scaled", Times(), r.inner("negative", Clip(None, 0.0)), r.value(1))
     return r.layer(layers.Add(), r.inner("positive", layers.ReLU()), negative)
@@ -194,44 +198,44 @@ def prelu(r: NodeReading) -> Value:
 
 def dropout(r: NodeReading) -> Value:
     """Read Dropout in evaluation mode."""
-    r.take("seed", 0)
-    r.take("is_test", 1)
+    r.attribute("seed", 0)
+    r.attribute("is_test", 1)
     if r.has_input(2) and bool(r.constant(2, torch.bool).any()):
         raise Unreadable("is in training mode")
-    ratio = r.take("ratio", None)
-    return r.layer(layers.Dropout(plain(ratio) if ratio is not None else r.number(1, 0.5)))
+    ratio = r.attribute("ratio", None)
+    return r.layer(layers.Dropout(shortest_decimal(ratio) if ratio is not None else r.number(1, 0.5)))
 
 
 def softmax(make: Callable[[int], Layer]) -> Reader:
     """Return the reader of Softmax or LogSoftmax; before operator set 13, the axes from `axis` on are one."""
 
     def read(r: NodeReading) -> Value:
-        old = r.opset < 13
-        axis = r.axis(1 if old else -1)
+        flattens = r.opset < 13
+        axis = r.axis(1 if flattens else -1)
         sizes = r.x.sizes
         if axis < 1:
-            return _along_the_first(r, make, old)
-        if not old or all(size == 1 for size in sizes[0][axis + 1 :]):
+            return _first_axis_softmax(r, make, flattens)
+        if not flattens or all(size == 1 for size in sizes[0][axis + 1 :]):
             return r.layer(make(axis))
-        one, other = ((*size[:axis], math.prod(size[axis:])) for size in sizes)
-        rows = to_shape(r, r.x, (one, other), "rows")
+        first, second = ((*size[:axis], math.prod(size[axis:])) for size in sizes)
+        rows = to_shape(r, r.x, (first, second), "rows")
         return to_shape(r, r.inner("classes", make(axis), rows), sizes, "")
 
     return read
 
 
-def _along_the_first(r: NodeReading, make: Callable[[int], Layer], old: bool) -> Value:
+def _first_axis_softmax(r: NodeReading, make: Callable[[int], Layer], flattens: bool) -> Value:
     """Return a softmax along the first axis, which is not that of the examples: after Permute."""
-    if old or r.x.rank < 2 or r.x.batch_axis in (0, None):
+    if flattens or r.x.rank < 2 or r.x.batch_axis in (0, None):
         raise Unreadable("computes along the batch axis")
-    order = Permute((1, 0, *range(2, r.x.rank)))
-    return r.layer(order, r.inner("classes", make(1), r.inner("order", order)))
+    swap = Permute((1, 0, *range(2, r.x.rank)))
+    return r.layer(swap, r.inner("classes", make(1), r.inner("order", swap)))
 
 
 def batch_normalization(r: NodeReading) -> Value:
     """Read BatchNormalization in evaluation mode."""
-    r.only(training_mode=0, spatial=1)
-    momentum = round(1 - plain(r.take("momentum", 0.9)), 7)
+    r.check_attributes(training_mode=0, spatial=1)
+    momentum = round(1 - shortest_decimal(r.attribute("momentum", 0.9)), 7)
     names = ("weight", "bias", "running_mean", "running_var")
     params = {name: r.param(index) for index, name in enumerate(names, start=1)}
     return r.layer(layers.BatchNorm(momentum, _epsilon(r)), **params)
@@ -239,20 +243,20 @@ def batch_normalization(r: NodeReading) -> Value:
 
 def group_normalization(r: NodeReading) -> Value:
     """Read GroupNormalization of operator set 21 or later, which has a scale for each channel."""
-    r.only(stash_type=1)
+    r.check_attributes(stash_type=1)
     params = {"weight": r.param(1), "bias": r.param(2)}
-    return r.layer(layers.GroupNorm(r.take("num_groups", 0), _epsilon(r)), **params)
+    return r.layer(layers.GroupNorm(r.attribute("num_groups", 0), _epsilon(r)), **params)
 
 
 def layer_normalization(r: NodeReading) -> Value:
     """Read LayerNormalization over all or some of the last axes as LayerNorm, of computed scales as NormalizeLast."""
-    r.only(stash_type=1)
+    r.check_attributes(stash_type=1)
     axis = r.axis(-1)
     if not axis:
         raise Unreadable("normalizes along the batch axis")
     shape = r.shape[axis - 1 :]
-    if any(value.constant is None for value in r.given[1:]):
-        return r.layer(NormalizeLast(shape, _epsilon(r)), *r.given)
+    if any(value.constant is None for value in r.input_values[1:]):
+        return r.layer(NormalizeLast(shape, _epsilon(r)), *r.input_values)
     weight = r.param(1)
     bias = r.param(2) if r.has_input(2) else constant(torch.zeros(shape))
     return r.layer(layers.LayerNorm(None if axis == 1 else shape, _epsilon(r)), weight=weight, bias=bias)
@@ -263,22 +267,24 @@ def instance_normalization(r: NodeReading) -> Value:
     layer, params = layers.InstanceNorm2d(_epsilon(r), affine=True), {"weight": r.param(1), "bias": r.param(2)}
     if r.x.rank != 3:
         return r.layer(layer, **params)
-    one, other = ((*size, 1) for size in r.x.sizes)
-    normed = r.inner("norm", layer, to_shape(r, r.x, (one, other), "image"), **params)
+    first, second = ((*size, 1) for size in r.x.sizes)
+    normed = r.inner("norm", layer, to_shape(r, r.x, (first, second), "image"), **params)
     return to_shape(r, normed, r.x.sizes)
 
 
 def lrn(r: NodeReading) -> Value:
     """Read LRN over an odd number of channels; for an even number, the windows of ONNX and PyTorch differ."""
-    size = r.take("size", 0)
+    size = r.attribute("size", 0)
     if size % 2 == 0:
         raise Unreadable(f"has size={size}, which is even")
-    alpha, beta, k = (plain(r.take(name, value)) for name, value in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
+    alpha, beta, k = (
+        shortest_decimal(r.attribute(name, value)) for name, value in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+    )
     return r.layer(layers.LocalResponseNorm(size, alpha, beta, k))
 
 
 def _epsilon(r: NodeReading) -> float:
-    return plain(r.take("epsilon", 1e-5))
+    return shortest_decimal(r.attribute("epsilon", 1e-5))
 
 
 READERS: dict[str, Reader] = {
@@ -294,11 +300,11 @@ READERS: dict[str, Reader] = {
     "Sigmoid": lambda r: r.layer(layers.Sigmoid()),
     "Tanh": lambda r: r.layer(layers.Tanh()),
     "Relu": lambda r: r.layer(layers.ReLU()),
-    "LeakyRelu": lambda r: r.layer(layers.LeakyReLU(plain(r.take("alpha", 0.01)))),
+    "LeakyRelu": lambda r: r.layer(layers.LeakyReLU(shortest_decimal(r.attribute("alpha", 0.01)))),
     "PRelu": prelu,
     "Clip": clip,
-    "Elu": lambda r: r.layer(layers.ELU(plain(r.take("alpha", 1.0)))),
-    "Gelu": lambda r: r.layer(layers.GELU(r.take("approximate", "none"))),
+    "Elu": lambda r: r.layer(layers.ELU(shortest_decimal(r.attribute("alpha", 1.0)))),
+    "Gelu": lambda r: r.layer(layers.GELU(r.attribute("approximate", "none"))),
     "HardSigmoid": hard_sigmoid,
     "Swish": swish,
     "HardSwish": lambda r: r.layer(layers.HardSwish()),

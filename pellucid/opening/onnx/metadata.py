@@ -17,7 +17,8 @@ from pellucid.opening.onnx.catalogue import READERS
 from pellucid.opening.onnx.values import Unreadable, Value, constant
 from pellucid.registry import is_ours
 
-MAX_SIZE = 1 << 13  # of height, width and channels; a check of a layer may create constants of this size squared
+# Of height, width and channels; a check of a layer may create constants of this size squared.
+MAX_CHECKED_SIZE = 1 << 13
 TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
 
 
@@ -52,22 +53,22 @@ def layer_of(
     inputs = [value for value in map(lookup, names) if value is not None]
     if not (is_ours(layer) and is_writable(type(layer))) or not inputs or len(inputs) != len(names):
         raise Unreadable("has pellucid metadata that names no layer of pellucid, or unknown inputs")
-    params = {name: constants[join(path, name)] for name in _parameters(layer, inputs)}
-    last, runs = nodes[-1], [(value.tensors[0].to("meta"), value.tensors[1].to("meta")) for value in inputs]
-    out = output_of(layer, params, runs, len(runs) > 1)
-    if any(size > MAX_SIZE for pair in (*runs, out) for size in pair[0].shape[1:]):
-        raise Unreadable(f"has more than {MAX_SIZE} rows, columns or channels")
-    given = tuple(graph_value(name, pair) for name, pair in zip(names, runs, strict=True))
-    step = TracedLayer(last.name, path, layer, params, given, graph_value(last.output[0], out))
+    params = {name: constants[join(path, name)] for name in _parameter_names(layer, inputs)}
+    last_node, meta_inputs = nodes[-1], [(value.tensors[0].to("meta"), value.tensors[1].to("meta")) for value in inputs]
+    meta_output = output_of(layer, params, meta_inputs, len(meta_inputs) > 1)
+    if any(size > MAX_CHECKED_SIZE for pair in (*meta_inputs, meta_output) for size in pair[0].shape[1:]):
+        raise Unreadable(f"has more than {MAX_CHECKED_SIZE} rows, columns or channels")
+    graph_inputs = tuple(graph_value(name, pair) for name, pair in zip(names, meta_inputs, strict=True))
+    step = TracedLayer(last_node.name, path, layer, params, graph_inputs, graph_value(last_node.output[0], meta_output))
     rewritten = write(step)
     if [node_proto(onnx, node) for node in rewritten.with_layer_metadata(READERS)] != list(nodes) or not all(
-        name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
+        name in constants and _is_close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
     ):
         raise Unreadable("has pellucid metadata of a layer that is exported as different nodes")
     return layer, inputs, {name: constant(tensor, join(path, name)) for name, tensor in params.items()}
 
 
-def _parameters(layer: Layer, inputs: Sequence[Value]) -> list[str]:
+def _parameter_names(layer: Layer, inputs: Sequence[Value]) -> list[str]:
     """Return the names of a layer's parameters; operators on whole tensors have none."""
     if Trait.WHOLE in layer.traits:
         return []
@@ -77,7 +78,7 @@ def _parameters(layer: Layer, inputs: Sequence[Value]) -> list[str]:
     return [*params]
 
 
-def _close(tensor: Tensor, other: Tensor) -> bool:
+def _is_close(tensor: Tensor, other: Tensor) -> bool:
     if tensor.shape != other.shape or tensor.dtype != other.dtype:
         return False
     return (

@@ -15,19 +15,20 @@ from pellucid.nested import flatten
 from pellucid.onnx_nodes import Node
 from pellucid.onnx_nodes.proto import node_of
 from pellucid.opening.onnx.catalogue import READERS
-from pellucid.opening.onnx.folding import FOLDED, Folding
+from pellucid.opening.onnx.folding import FOLDED_OPS, Folding
 from pellucid.opening.onnx.metadata import end_of_layer, layer_metadata, layer_of
-from pellucid.opening.onnx.reading import NodeReading, Surroundings
+from pellucid.opening.onnx.reading import GraphContext, NodeReading
 from pellucid.opening.onnx.tensors import FLOATS
-from pellucid.opening.onnx.values import BATCHES, Sizes, Unreadable, Value, constant, empty
+from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, computed_value, constant
 from pellucid.operators import Fixed, Learned
 from pellucid.text import plural
 from pellucid.weights.fault import FileFault, quoted
 from pellucid.weights.match import match
 
-MAX_VALUES = 1 << 28  # of one value of the graph, for BATCHES[0] examples
-SUPPRESSION = ("NonMaxSuppression",)  # the operators at which a detector is cut
-_REASONS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AttributeError)  # of strange options
+MAX_VALUES = 1 << 28  # of one value of the graph, for BATCH_SIZES[0] examples
+SUPPRESSION_OPS = ("NonMaxSuppression",)  # the operators at which a detector is cut
+# Of strange options.
+_READING_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AttributeError)
 
 
 class OnnxGraph:
@@ -43,22 +44,22 @@ class OnnxGraph:
         shapes: Mapping[str, Sizes], dtypes: Mapping[str, torch.dtype], batch: int | None,
     ) -> None:  # fmt: skip
         self.onnx, self.constants = onnx, constants
-        self.learned = set(initializers)
+        self.learned_names = set(initializers)
         self.nodes: dict[str, tuple[Any, ...]] = {}
-        self.tensors: dict[str, dict[str, Tensor]] = {}  # of nodes that own some, by their names for them
+        self.tensors_by_node: dict[str, dict[str, Tensor]] = {}  # of nodes that own some, by their names for them
         self.values: dict[str, Value] = {}  # by their names in the file
-        self.used: set[str] = set()  # names of nodes and paths of parameters
-        self.sources: dict[tuple[str, str], str] = {}  # nodes of parameters that operators read, by key and form
+        self.used_names: set[str] = set()  # names of nodes and paths of parameters
+        self.source_nodes: dict[tuple[str, str], str] = {}  # nodes of parameters, by key and derivation
         # The first node of each layer with weights, by layer and the names of its weights: later nodes share them.
-        self.owners: dict[tuple[Any, ...], str] = {}
-        self.missing: dict[str, list[str]] = {}
-        self.name = ""  # of the node that is read
+        self.weight_owners: dict[tuple[Any, ...], str] = {}
+        self.missing_nodes: dict[str, list[str]] = {}
+        self.node_name = ""  # of the node that is read
         self.folding = Folding(onnx, opset)
-        self.around = Surroundings(onnx, opset, batch, self.emit)
+        self.context = GraphContext(onnx, opset, batch, self.emit)
         for name, shape in shapes.items():
-            free = self._free(name)
-            one, other = ((count, *shape) for count in BATCHES)
-            self.values[name] = empty((one, other), free, dtypes[name])
+            node = self._unused_name(name)
+            first, second = ((count, *shape) for count in BATCH_SIZES)
+            self.values[name] = computed_value((first, second), node, dtypes[name])
         self.inputs = tuple(value.node for value in self.values.values())
         if not self.inputs:
             raise FileFault("has no input")
@@ -70,16 +71,17 @@ class OnnxGraph:
             end = end_of_layer(protos, start) if layer_metadata(protos[start]) else start + 1
             last = protos[end - 1]
             try:
-                outputs = self._outputs(protos[start:end])
+                outputs = self._read_node(protos[start:end])
             except Unreadable as error:
-                self._miss(last, str(error))
-            except (PellucidError, *_REASONS) as error:
-                self._miss(last, quoted(" ".join(str(error).split()), 200))
+                self._add_missing(last, str(error))
+            except (PellucidError, *_READING_ERRORS) as error:
+                self._add_missing(last, quoted(" ".join(str(error).split()), 200))
             else:
                 self.values.update(zip(last.output, outputs, strict=False))
             start = end
-        if self.missing:
-            raise FileFault(_missing_text(self.missing), "pellucid opens networks of the operators that have a layer")
+        if self.missing_nodes:
+            reason = _missing_text(self.missing_nodes)
+            raise FileFault(reason, "pellucid opens networks of the operators that have a layer")
 
     def graph(self, outputs: Sequence[str]) -> tuple[Graph, Params]:
         """Return the network as a Graph with these outputs, without nodes that have no effect, and its parameters."""
@@ -90,110 +92,111 @@ class OnnxGraph:
                 raise FileFault(f"has an output {quoted(name)} that is not computed by a node")
             if not self.values[name].has_batch:
                 raise FileFault(f"has an output {quoted(name)} whose first axis is not the axis of examples")
-        ends = tuple(self.values[name].node for name in outputs)
-        needed = set(ends)
+        output_nodes = tuple(self.values[name].node for name in outputs)
+        needed_nodes = set(output_nodes)
         for name, (layer, *sources) in reversed(self.nodes.items()):
-            if name in needed:
-                needed.update(sources, [layer] if isinstance(layer, str) else [])
-        nodes = {name: node for name, node in self.nodes.items() if name in needed}
-        return Graph(nodes, ends, self.inputs), {name: self.tensors.get(name, {}) for name in nodes}
+            if name in needed_nodes:
+                needed_nodes.update(sources, [layer] if isinstance(layer, str) else [])
+        nodes = {name: node for name, node in self.nodes.items() if name in needed_nodes}
+        return Graph(nodes, output_nodes, self.inputs), {name: self.tensors_by_node.get(name, {}) for name in nodes}
 
     def emit(self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], part: str, batch: bool) -> Value:
         """Add a node; see `NodeReading.layer`. Nodes with the same layer and the same weights share them."""
-        given = [*inputs, self.values[next(iter(self.values))]] if batch else list(inputs)
-        sizes = _sizes(layer, given, {name: value.tensors[0] for name, value in params.items()})
+        all_inputs = [*inputs, self.values[next(iter(self.values))]] if batch else list(inputs)
+        sizes = _output_sizes(layer, all_inputs, {name: value.tensors[0] for name, value in params.items()})
         if max(torch.Size(size).numel() for size in sizes) > MAX_VALUES:
             raise Unreadable(f"has a result of more than {MAX_VALUES:,} values")
-        sources = [self._source(value) for value in given]
-        keys = tuple((value.key, value.form) for value in params.values())
-        name = self._name(params, part)
-        owner = self.owners.setdefault((layer, *keys), name) if keys and all(key for key, _ in keys) else name
+        sources = [self._source_node(value) for value in all_inputs]
+        weight_keys = tuple((value.key, value.derivation) for value in params.values())
+        name = self._name_node(params, part)
+        has_keys = weight_keys and all(key for key, _ in weight_keys)
+        owner = self.weight_owners.setdefault((layer, *weight_keys), name) if has_keys else name
         self.nodes[name] = (layer if owner == name else owner, *sources)
         if owner == name:
-            self._own(name, {own: value.tensors[0] for own, value in params.items()})
-        return replace(empty(sizes, name), outer=_outer(inputs, sizes))
+            self._add_tensors(name, {param: value.tensors[0] for param, value in params.items()})
+        return replace(computed_value(sizes, name), outer_size=_outer_size(inputs, sizes))
 
-    def _outputs(self, protos: Sequence[Any]) -> Sequence[Value]:
+    def _read_node(self, protos: Sequence[Any]) -> Sequence[Value]:
         """Return the outputs of a node, or of the nodes of one layer; none if an input could not be read."""
         last = protos[-1]
-        self.name = last.name or last.op_type.lower()
+        self.node_name = last.name or last.op_type.lower()
         if layer_metadata(last):
-            layer, inputs, params = layer_of(self.onnx, protos, self.constants, self._input)
+            layer, inputs, params = layer_of(self.onnx, protos, self.constants, self._input_value)
             return [self.emit(layer, inputs, params, "", False)]
         node = node_of(self.onnx, last)
-        inputs = [self._input(name) if name else None for name in last.input]
+        inputs = [self._input_value(name) if name else None for name in last.input]
         if any(name and value is None for name, value in zip(last.input, inputs, strict=True)):
             if node.op not in READERS:
                 raise Unreadable
             return []
-        known = all(value is None or value.is_known for value in inputs)
-        stays = _is_float32(node, inputs) or (node.op == "Expand" and _grows(*inputs))
-        if known and node.op in FOLDED and not stays:
+        all_known = all(value is None or value.is_known for value in inputs)
+        is_kept = _is_float32(node, inputs) or (node.op == "Expand" and _is_repeated_per_example(*inputs))
+        if all_known and node.op in FOLDED_OPS and not is_kept:
             return self.folding.fold(last, inputs)
         if node.op not in READERS:
             raise Unreadable
-        reading = NodeReading(node, inputs, self.around)
-        found = READERS[node.op](reading)
+        reading = NodeReading(node, inputs, self.context)
+        result = READERS[node.op](reading)
         if reading.attributes:
             raise Unreadable(f"unsupported attributes: {', '.join(map(quoted, reading.attributes))}")
-        outputs = found if isinstance(found, tuple) else (found,)
+        outputs = result if isinstance(result, tuple) else (result,)
         if len([name for name in last.output if name]) != len(outputs):
             raise Unreadable("has several outputs")
         return outputs
 
-    def _input(self, name: str) -> Value | None:
+    def _input_value(self, name: str) -> Value | None:
         """Return a value by its name in the file; None if the node that computes it could not be read."""
         if name in self.values or name not in self.constants:
             return self.values.get(name)
         tensor = self.constants[name]
-        learned = name in self.learned and tensor.is_floating_point() and tensor.numel() > 1
-        self.values[name] = constant(tensor, name if learned else "")
+        is_learned = name in self.learned_names and tensor.is_floating_point() and tensor.numel() > 1
+        self.values[name] = constant(tensor, name if is_learned else "")
         return self.values[name]
 
-    def _source(self, value: Value) -> str:
+    def _source_node(self, value: Value) -> str:
         """Return the name of the node of a value; a known one becomes a parameter or a constant of the network."""
         if not value.is_known:
             return value.node
         tensor = value.constant
         if tensor is None:
             raise Unreadable("computes with the number of examples")
-        if value.key and (value.key, value.form) in self.sources:
-            return self.sources[value.key, value.form]
+        if value.key and (value.key, value.derivation) in self.source_nodes:
+            return self.source_nodes[value.key, value.derivation]
         if tensor.dtype not in (torch.float32, torch.int64, torch.bool):
             raise Unreadable(f"reads a constant of {str(tensor.dtype).removeprefix('torch.')}")
         shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
-        name = self._free(value.key or f"{_path(self.name)}.constant")
+        name = self._unused_name(value.key or f"{_path(self.node_name)}.constant")
         self.nodes[name] = (Learned(shape) if value.key else Fixed(shape, dtype),)
-        self._own(name, {"": tensor})
+        self._add_tensors(name, {"": tensor})
         if value.key:
-            self.sources[value.key, value.form] = name
+            self.source_nodes[value.key, value.derivation] = name
         return name
 
-    def _own(self, name: str, tensors: dict[str, Tensor]) -> None:
-        self.tensors[name] = tensors
-        self.used.update(f"{name}.{own}" for own in tensors if own)
+    def _add_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
+        self.tensors_by_node[name] = tensors
+        self.used_names.update(f"{name}.{param}" for param in tensors if param)
 
-    def _name(self, params: Mapping[str, Value], part: str) -> str:
+    def _name_node(self, params: Mapping[str, Value], part: str) -> str:
         """Return the name of a node: the path of its weight in the file, if that ends in ".weight", else the node's."""
         key = params["weight"].key if "weight" in params else ""
         if key.endswith(".weight") and _path(key) == key:
-            return self._free(key.removesuffix(".weight"))
-        return self._free(f"{self.name}.{part}" if part else self.name)
+            return self._unused_name(key.removesuffix(".weight"))
+        return self._unused_name(f"{self.node_name}.{part}" if part else self.node_name)
 
-    def _free(self, name: str) -> str:
+    def _unused_name(self, name: str) -> str:
         """Return an unused name for a node."""
         path = _path(name)
-        free, number = path, 1
-        while free in self.used or any(f"{free}.{own}" in self.nodes for own in ("weight", "bias")):
+        candidate, number = path, 1
+        while candidate in self.used_names or any(f"{candidate}.{param}" in self.nodes for param in ("weight", "bias")):
             number += 1
-            free = f"{path}~{number}"
-        self.used.add(free)
-        return free
+            candidate = f"{path}~{number}"
+        self.used_names.add(candidate)
+        return candidate
 
-    def _miss(self, proto: Any, reason: str) -> None:
+    def _add_missing(self, proto: Any, reason: str) -> None:
         domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
         op = quoted(domain + proto.op_type)
-        self.missing.setdefault(f"{op} ({reason})" if reason else op, []).append(proto.name or proto.output[0])
+        self.missing_nodes.setdefault(f"{op} ({reason})" if reason else op, []).append(proto.name or proto.output[0])
 
 
 def cut_at_suppression(protos: Sequence[Any], outputs: Sequence[str]) -> tuple[list[Any], list[str], list[str]]:
@@ -201,38 +204,39 @@ def cut_at_suppression(protos: Sequence[Any], outputs: Sequence[str]) -> tuple[l
 
     The values that these read become outputs, besides those that do not depend on the suppression.
     """
-    left_out: set[str] = set()
-    cut, kept = list[Any](), list[Any]()
+    dropped_values: set[str] = set()
+    dropped_nodes, kept_nodes = list[Any](), list[Any]()
     for proto in protos:
-        if proto.op_type in SUPPRESSION or any(name in left_out for name in proto.input):
-            left_out.update(name for name in proto.output if name)
-            cut.append(proto)
+        if proto.op_type in SUPPRESSION_OPS or any(name in dropped_values for name in proto.input):
+            dropped_values.update(name for name in proto.output if name)
+            dropped_nodes.append(proto)
         else:
-            kept.append(proto)
-    computed = {name for proto in kept for name in proto.output}
-    read = [name for proto in cut for name in proto.input if name in computed]
-    ends = [name for name in outputs if name not in left_out]
-    return kept, list(dict.fromkeys([*ends, *read])) if cut else list(outputs), [proto.op_type for proto in cut]
+            kept_nodes.append(proto)
+    computed = {name for proto in kept_nodes for name in proto.output}
+    read_values = [name for proto in dropped_nodes for name in proto.input if name in computed]
+    remaining_outputs = [name for name in outputs if name not in dropped_values]
+    new_outputs = list(dict.fromkeys([*remaining_outputs, *read_values])) if dropped_nodes else list(outputs)
+    return kept_nodes, new_outputs, [proto.op_type for proto in dropped_nodes]
 
 
-def _sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Tensor]) -> tuple[Sizes, Sizes]:
+def _output_sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Tensor]) -> tuple[Sizes, Sizes]:
     """Return the shapes of a layer's output; raises Unreadable for parameters of other shapes."""
     with torch.device("meta"):
         if Trait.WHOLE in layer.traits:
-            first, second = (tuple(_run(layer, inputs, batch).shape) for batch in (0, 1))
+            first, second = (tuple(_meta_output(layer, inputs, batch).shape) for batch in (0, 1))
             return first, second
-        outs: list[Sizes] = []
+        output_sizes: list[Sizes] = []
         for batch in (0, 1):
             shapes = tuple(value.sizes[batch][1:] for value in inputs)
             expected, out = layer.init(shapes[0] if len(shapes) == 1 else shapes, torch.Generator())
             differences = match(flatten(expected), params)
             if differences:
                 raise Unreadable(str(differences[0]))
-            outs.append((inputs[0].sizes[batch][0], *out))
-        one, other = outs
-    if any((size[:1], last[:1]) != (one[:1], other[:1]) for size, last in (value.sizes for value in inputs)):
+            output_sizes.append((inputs[0].sizes[batch][0], *out))
+        first_size, second_size = output_sizes
+    if any((a[:1], b[:1]) != (first_size[:1], second_size[:1]) for a, b in (value.sizes for value in inputs)):
         raise Unreadable("combines values of different numbers of examples")
-    return one, other
+    return first_size, second_size
 
 
 def _is_float32(node: Node, inputs: Sequence[Value | None]) -> bool:
@@ -241,22 +245,22 @@ def _is_float32(node: Node, inputs: Sequence[Value | None]) -> bool:
     return x is not None and x.tensors[0].dtype is torch.float32 and node.attributes.get("to") in FLOATS
 
 
-def _grows(x: Value | None, shape: Value | None) -> bool:
+def _is_repeated_per_example(x: Value | None, shape: Value | None) -> bool:
     """Return whether a constant is repeated for each example, so that it must become a node."""
     return x is not None and x.is_float and shape is not None and shape.constant is None
 
 
-def _outer(inputs: Sequence[Value], sizes: tuple[Sizes, Sizes]) -> int:
-    """Return `Value.outer` of an output: that of an input with as many rows for each example."""
+def _outer_size(inputs: Sequence[Value], sizes: tuple[Sizes, Sizes]) -> int:
+    """Return `Value.outer_size` of an output: that of an input with as many rows for each example."""
     changing = [a for a, b in zip(*sizes, strict=True) if a != b]
     for value in inputs:
         axis = value.batch_axis
-        if axis is not None and value.outer > 1 and changing == [value.sizes[0][axis]]:
-            return value.outer
+        if axis is not None and value.outer_size > 1 and changing == [value.sizes[0][axis]]:
+            return value.outer_size
     return 1
 
 
-def _run(layer: Layer, inputs: Sequence[Value], batch: int) -> Tensor:
+def _meta_output(layer: Layer, inputs: Sequence[Value], batch: int) -> Tensor:
     tensors = [value.tensors[batch].to("meta") for value in inputs]
     return layer.forward({}, tuple(tensors) if len(tensors) > 1 else tensors[0], Mode(keep=False))[0]
 
@@ -269,8 +273,8 @@ def _path(name: str) -> str:
 
 def _missing_text(missing: Mapping[str, Sequence[str]]) -> str:
     """Return a text with every operator that has no layer, its number of nodes and the name of the first."""
-    listed = [
-        f"{what}, {plural(len(names), 'node')}, first {quoted(names[0])}"
-        for what, names in sorted(missing.items(), key=lambda item: -len(item[1]))
+    descriptions = [
+        f"{operator}, {plural(len(node_names), 'node')}, first {quoted(node_names[0])}"
+        for operator, node_names in sorted(missing.items(), key=lambda item: -len(item[1]))
     ]
-    return f"has no layer for {plural(len(missing), 'operator')}: {quoted('; '.join(listed), 2000)}"
+    return f"has no layer for {plural(len(missing), 'operator')}: {quoted('; '.join(descriptions), 2000)}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-PRECISION = 1e-4  # relative, of the numbers that a file contains
+RELATIVE_TOLERANCE = 1e-4  # of the numbers that a file contains
 
 
 class Patterns:
@@ -19,88 +19,88 @@ class Patterns:
         self, onnx: Any, protos: Iterable[Any], constants: Mapping[str, Tensor], outputs: Iterable[str]
     ) -> None:
         self.onnx, self.protos, self.constants, self.outputs = onnx, list(protos), constants, set(outputs)
-        self.makers = {name: proto for proto in self.protos for name in proto.output}
-        self.users: dict[str, list[Any]] = {}
+        self.producers = {name: proto for proto in self.protos for name in proto.output}
+        self.readers: dict[str, list[Any]] = {}
         for proto in self.protos:
             for name in proto.input:
-                self.users.setdefault(name, []).append(proto)
-        self.replaced: dict[int, Any] = {}  # by the last node of a group: the node for all
-        self.dropped: set[int] = set()
+                self.readers.setdefault(name, []).append(proto)
+        self.replacements: dict[int, Any] = {}  # by the last node of a group: the node for all
+        self.dropped_ids: set[int] = set()
 
-    def joined(self) -> list[Any]:
+    def merged_nodes(self) -> list[Any]:
         """Return the nodes with one node for each group."""
-        found = {"Erf": self._gelu, "Sigmoid": self._silu, "MatMul": self._dense}
+        matchers = {"Erf": self._gelu, "Sigmoid": self._silu, "MatMul": self._dense}
         for proto in self.protos:
-            if proto.op_type in found and not proto.domain and not proto.metadata_props:
-                found[proto.op_type](proto)
-        return [self.replaced.get(id(one), one) for one in self.protos if id(one) not in self.dropped]
+            if proto.op_type in matchers and not proto.domain and not proto.metadata_props:
+                matchers[proto.op_type](proto)
+        return [self.replacements.get(id(node), node) for node in self.protos if id(node) not in self.dropped_ids]
 
     def _gelu(self, erf: Any) -> None:
         """Find x / 2 (1 + erf(x / sqrt(2))), in any order of its factors."""
-        scaled = self.makers.get(erf.input[0])
-        x = None if scaled is None else self._factor(scaled, 1 / math.sqrt(2))
-        plus = self._user(erf)
-        if x is None or plus is None or plus.op_type != "Add" or not self._has(plus, 1.0):
+        scaled = self.producers.get(erf.input[0])
+        x = None if scaled is None else self._input_times(scaled, 1 / math.sqrt(2))
+        plus = self._only_reader(erf)
+        if x is None or plus is None or plus.op_type != "Add" or not self._has_constant(plus, 1.0):
             return
-        end = self._user(plus)
+        end = self._only_reader(plus)
         if end is None or end.op_type != "Mul":
             return
-        other = _other(end, plus.output[0])
-        last, group = self._user(end), [scaled, erf, plus]
-        if other == x and last is not None and self._factor(last, 0.5) == end.output[0]:
+        other = _other_input(end, plus.output[0])
+        last, group = self._only_reader(end), [scaled, erf, plus]
+        if other == x and last is not None and self._input_times(last, 0.5) == end.output[0]:
             self._replace([*group, end], last, "Gelu", [x])
-        elif self._number(other) == 0.5 and last is not None and last.op_type == "Mul":
-            if _other(last, end.output[0]) == x:
+        elif self._scalar(other) == 0.5 and last is not None and last.op_type == "Mul":
+            if _other_input(last, end.output[0]) == x:
                 self._replace([*group, end], last, "Gelu", [x])
-        elif other in self.makers and self._factor(self.makers[other], 0.5) == x:
-            half = self.makers[other]
-            self._replace([*group, *([half] if self._user(half) is end else [])], end, "Gelu", [x])
+        elif other in self.producers and self._input_times(self.producers[other], 0.5) == x:
+            half = self.producers[other]
+            self._replace([*group, *([half] if self._only_reader(half) is end else [])], end, "Gelu", [x])
 
     def _silu(self, sigmoid: Any) -> None:
         """Find x sigmoid(x)."""
-        end = self._user(sigmoid)
-        if end is not None and end.op_type == "Mul" and _other(end, sigmoid.output[0]) == sigmoid.input[0]:
+        end = self._only_reader(sigmoid)
+        if end is not None and end.op_type == "Mul" and _other_input(end, sigmoid.output[0]) == sigmoid.input[0]:
             self._replace([sigmoid], end, "Swish", [sigmoid.input[0]])
 
     def _dense(self, product: Any) -> None:
         """Find the product with a constant matrix and the sum with a constant vector."""
-        end, weight = self._user(product), self.constants.get(product.input[1])
+        end, weight = self._only_reader(product), self.constants.get(product.input[1])
         if end is None or end.op_type != "Add" or weight is None or weight.dim() != 2:
             return
-        bias = _other(end, product.output[0])
+        bias = _other_input(end, product.output[0])
         if bias in self.constants and self.constants[bias].shape == weight.shape[1:]:
             self._replace([product], end, "MatMul", [*product.input, bias], product.name)
 
     def _replace(self, group: list[Any], last: Any, op: str, inputs: list[str], name: str = "") -> None:
         node = self.onnx.helper.make_node(op, inputs, list(last.output), name=name or last.name)
-        self.replaced[id(last)] = node
-        self.dropped.update(map(id, group))
+        self.replacements[id(last)] = node
+        self.dropped_ids.update(map(id, group))
 
-    def _user(self, proto: Any) -> Any:
+    def _only_reader(self, proto: Any) -> Any:
         """Return the only node that reads a node's only output, which is no output of the graph; None otherwise."""
         name = proto.output[0]
-        users = self.users.get(name, [])
-        alone = len(users) == 1 and name not in self.outputs and list(users[0].input).count(name) == 1
-        return users[0] if alone and not users[0].metadata_props else None
+        readers = self.readers.get(name, [])
+        is_only = len(readers) == 1 and name not in self.outputs and list(readers[0].input).count(name) == 1
+        return readers[0] if is_only and not readers[0].metadata_props else None
 
-    def _factor(self, proto: Any, factor: float) -> str | None:
+    def _input_times(self, proto: Any, factor: float) -> str | None:
         """Return the input that a node multiplies by a number; None if it does something else."""
         for index in (1, 0) if proto.op_type == "Mul" else (1,) if proto.op_type == "Div" else ():
-            number = self._number(proto.input[index])
+            number = self._scalar(proto.input[index])
             value = None if not number else number if proto.op_type == "Mul" else 1 / number
-            if value is not None and math.isclose(value, factor, rel_tol=PRECISION):
+            if value is not None and math.isclose(value, factor, rel_tol=RELATIVE_TOLERANCE):
                 return proto.input[1 - index]
         return None
 
-    def _has(self, proto: Any, number: float) -> bool:
-        return any(self._number(name) == number for name in proto.input)
+    def _has_constant(self, proto: Any, number: float) -> bool:
+        return any(self._scalar(name) == number for name in proto.input)
 
-    def _number(self, name: str) -> float | None:
-        found = self.constants.get(name)
-        return float(found) if found is not None and found.numel() == 1 and found.is_floating_point() else None
+    def _scalar(self, name: str) -> float | None:
+        tensor = self.constants.get(name)
+        return float(tensor) if tensor is not None and tensor.numel() == 1 and tensor.is_floating_point() else None
 
 
-def _other(proto: Any, name: str) -> str:
+def _other_input(proto: Any, name: str) -> str:
     """Return the other one of a node's two inputs, "" if there is none."""
-    names = [one for one in proto.input if one != name]
+    names = [input_name for input_name in proto.input if input_name != name]
     return names[0] if len(names) == 1 and len(proto.input) == 2 else ""

@@ -27,11 +27,11 @@ class Emit(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class GraphContext:
     """What a node's conversion needs besides the node.
 
     onnx: the package. opset: the version of the operator set. batch: the number of examples for which the file was
-    written, None if it takes any. emit: adds a node to the network. uses: how often a value of the file is read.
+    written, None if it takes any. emit: adds a node to the network.
     """
 
     onnx: Any
@@ -41,25 +41,25 @@ class Surroundings:
 
 
 class NodeReading:
-    """A node while it is converted. Every attribute must be read by `take`, so that none is ignored."""
+    """A node while it is converted. Every attribute must be read by `attribute`, so that none is ignored."""
 
-    def __init__(self, node: Node, inputs: Sequence[Value | None], around: Surroundings) -> None:
+    def __init__(self, node: Node, inputs: Sequence[Value | None], context: GraphContext) -> None:
         self.node = node
         self.inputs = inputs
-        self.around = around
+        self.context = context
         self.attributes = dict(node.attributes)
 
     @property
     def opset(self) -> int:
         """The version of the operator set."""
-        return self.around.opset
+        return self.context.opset
 
     def value(self, index: int) -> Value:
         """Return the input at this index; raises Unreadable if it is missing."""
-        found = self.inputs[index] if index < len(self.inputs) else None
-        if found is None:
+        input_value = self.inputs[index] if index < len(self.inputs) else None
+        if input_value is None:
             raise Unreadable(f"has no input {index + 1}")
-        return found
+        return input_value
 
     @property
     def x(self) -> Value:
@@ -67,7 +67,7 @@ class NodeReading:
         return self.value(0)
 
     @property
-    def given(self) -> list[Value]:
+    def input_values(self) -> list[Value]:
         """All inputs."""
         return [self.value(index) for index in range(len(self.inputs))]
 
@@ -78,20 +78,20 @@ class NodeReading:
             raise Unreadable("has a number as its first input")
         return self.x.sizes[0][1:]
 
-    def take(self, name: str, default: Any) -> Any:
+    def attribute(self, name: str, default: Any) -> Any:
         """Return an attribute, and mark it as read."""
         return self.attributes.pop(name, default)
 
-    def only(self, **values: Any) -> None:
+    def check_attributes(self, **values: Any) -> None:
         """Raise Unreadable unless each attribute is missing or has this value, its default."""
         for name, value in values.items():
-            found = self.take(name, value)
-            if found != value:
-                raise Unreadable(f"has {name}={found!r}")
+            attribute = self.attribute(name, value)
+            if attribute != value:
+                raise Unreadable(f"has {name}={attribute!r}")
 
     def pair(self, name: str, default: int) -> tuple[int, int]:
         """Return an attribute with a value for height and one for width."""
-        values = self.take(name, [default, default])
+        values = self.attribute(name, [default, default])
         if len(values) != 2:
             raise Unreadable(f"has {name} for {len(values)} axes, not for height and width")
         return values[0], values[1]
@@ -102,13 +102,13 @@ class NodeReading:
 
     def constant(self, index: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the constant input at this index; raises Unreadable if it is computed or has another dtype."""
-        found = self.value(index).constant if self.has_input(index) else None
-        if found is None:
+        tensor = self.value(index).constant if self.has_input(index) else None
+        if tensor is None:
             raise Unreadable(f"needs a constant as its input {index + 1}")
-        if found.dtype != dtype:
-            name = str(found.dtype).removeprefix("torch.")
+        if tensor.dtype != dtype:
+            name = str(tensor.dtype).removeprefix("torch.")
             raise Unreadable(f"has a constant of dtype {name} as its input {index + 1}")
-        return found
+        return tensor
 
     def param(self, index: int) -> Value:
         """Return the constant input at this index as a parameter."""
@@ -121,69 +121,69 @@ class NodeReading:
 
     def integers(self, index: int) -> list[int]:
         """Return the constant list of integers at this index."""
-        return _list(self.constant(index, torch.int64), index)
+        return _to_list(self.constant(index, torch.int64), index)
 
     def sizes(self, index: int) -> tuple[list[int], list[int]]:
         """Return the known list of integers at this index, for both numbers of examples."""
-        found = self.value(index)
-        if not found.is_known or found.tensors[0].dtype != torch.int64:
+        value = self.value(index)
+        if not value.is_known or value.tensors[0].dtype != torch.int64:
             raise Unreadable(f"needs a known list of integers as its input {index + 1}")
-        one, other = (_list(tensor, index) for tensor in found.tensors)
-        return one, other
+        first, second = (_to_list(tensor, index) for tensor in value.tensors)
+        return first, second
 
-    def listed(self, name: str, index: int, default: list[int] | None = None) -> list[int] | None:
+    def integer_list(self, name: str, index: int, default: list[int] | None = None) -> list[int] | None:
         """Return a list of integers: an attribute in older operator sets, the input at this index in newer ones."""
-        found = self.take(name, None)
-        if found is not None:
-            return found
+        attribute = self.attribute(name, None)
+        if attribute is not None:
+            return attribute
         return self.integers(index) if self.has_input(index) else default
 
     def number(self, index: int, default: float) -> float:
         """Return the constant number at this index, or the default if the input is missing."""
         if not self.has_input(index):
             return default
-        found = self.constant(index)
-        if found.numel() != 1:
-            raise Unreadable(f"has {found.numel()} values as its input {index + 1}, not one")
-        return plain(found.item())
+        tensor = self.constant(index)
+        if tensor.numel() != 1:
+            raise Unreadable(f"has {tensor.numel()} values as its input {index + 1}, not one")
+        return shortest_decimal(tensor.item())
 
-    def axes(self, given: Sequence[int] | None, rank: int | None = None) -> tuple[int, ...]:
+    def axes(self, axes: Sequence[int] | None, rank: int | None = None) -> tuple[int, ...]:
         """Return axes counted from the first one, in ascending order; all axes for None and for an empty list."""
-        count = self.x.rank if rank is None else rank
-        if any(not -count <= axis < count for axis in given or ()):
-            raise Unreadable(f"has the axes {list(given or ())} for {count} axes")
-        return tuple(sorted(axis % count for axis in given)) if given else tuple(range(count))
+        n_axes = self.x.rank if rank is None else rank
+        if any(not -n_axes <= axis < n_axes for axis in axes or ()):
+            raise Unreadable(f"has the axes {list(axes or ())} for {n_axes} axes")
+        return tuple(sorted(axis % n_axes for axis in axes)) if axes else tuple(range(n_axes))
 
     def axis(self, default: int) -> int:
         """Return the attribute "axis", counted from the first one."""
-        return self.axes([self.take("axis", default)])[0]
+        return self.axes([self.attribute("axis", default)])[0]
 
     def layer(self, layer: Layer, *inputs: Value, **params: Value) -> Value:
         """Add the last layer of this node to the network; without `inputs`, it receives the node's first input."""
-        return self.around.emit(layer, inputs or (self.x,), params, "", False)
+        return self.context.emit(layer, inputs or (self.x,), params, "", False)
 
     def inner(self, part: str, layer: Layer, *inputs: Value, **params: Value) -> Value:
         """Add a layer of this node before the last one, named by `part`."""
-        return self.around.emit(layer, inputs or (self.x,), params, part, False)
+        return self.context.emit(layer, inputs or (self.x,), params, part, False)
 
 
 Reader = Callable[[NodeReading], Any]  # from a node to its output, or to the tuple of its outputs
 
 
-def changed(value: Value, form: str, tensor: Tensor) -> Value:
+def derived_constant(value: Value, derivation: str, tensor: Tensor) -> Value:
     """Return a constant that is computed from another one, and learned if that is."""
-    return replace(value, tensors=(tensor, tensor), form=value.form + form)
+    return replace(value, tensors=(tensor, tensor), derivation=value.derivation + derivation)
 
 
-def varying(sizes: tuple[Sizes, Sizes]) -> tuple[int, ...]:
+def free_batch_shape(sizes: tuple[Sizes, Sizes]) -> tuple[int, ...]:
     """Return a shape with -1 for the size that depends on the number of examples."""
-    found = tuple(a if a == b else -1 for a, b in zip(*sizes, strict=True))
-    if found.count(-1) > 1:
+    shape = tuple(a if a == b else -1 for a, b in zip(*sizes, strict=True))
+    if shape.count(-1) > 1:
         raise Unreadable("has several sizes that depend on the number of examples")
-    return found
+    return shape
 
 
-def plain(value: float) -> float:
+def shortest_decimal(value: float) -> float:
     """Return the shortest decimal number that float32 rounds to `value`: 0.1 for 0.10000000149."""
     return float(str(torch.tensor(value, dtype=torch.float32).numpy()))
 
@@ -201,7 +201,7 @@ def edges(pads: Sequence[int]) -> tuple[int, int, int, int]:
     return left, right, top, bottom
 
 
-def _list(tensor: Tensor, index: int) -> list[int]:
+def _to_list(tensor: Tensor, index: int) -> list[int]:
     if tensor.dim() != 1:
         raise Unreadable(f"needs a list as its input {index + 1}")
     return tensor.tolist()

@@ -9,11 +9,11 @@ import torch
 
 from pellucid import layers
 from pellucid.onnx_nodes.layers import PAD_MODES
-from pellucid.opening.onnx.reading import NodeReading, Reader, edges, plain, varying
-from pellucid.opening.onnx.values import BATCHES, Sizes, Unreadable, Value, constant
+from pellucid.opening.onnx.reading import NodeReading, Reader, edges, free_batch_shape, shortest_decimal
+from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, constant
 from pellucid.operators import Expand, Fold, Index, Join, Pad, Permute, Reverse, Select, Slice, ToShape
 
-KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # kinds of Pad2d; "constant" becomes "constant", not "zero"
+PAD_KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # of Pad2d; "constant" becomes "constant", not "zero"
 MAX_COPIES = 256  # along an axis, of Tile
 FLOATS = (1, 10, 16)  # TensorProto.FLOAT, FLOAT16 and BFLOAT16, which are all computed in float32
 
@@ -22,9 +22,11 @@ def to_shape(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "
     """Return x in another shape: by Flatten or Reshape if the axis of examples stays, else by ToShape."""
     if any(math.prod(a) != math.prod(b) for a, b in zip(x.sizes, sizes, strict=True)):
         raise Unreadable(f"reshapes {x.sizes[0][1:]} to {sizes[0][1:]}")
-    shape = varying(sizes)
-    keeps = x.has_batch and (sizes[0][:1], sizes[1][:1]) == (BATCHES[:1], BATCHES[1:]) and -1 not in shape[1:]
-    if keeps and len(shape) > 1:
+    shape = free_batch_shape(sizes)
+    keeps_batch = (
+        x.has_batch and (sizes[0][:1], sizes[1][:1]) == (BATCH_SIZES[:1], BATCH_SIZES[1:]) and -1 not in shape[1:]
+    )
+    if keeps_batch and len(shape) > 1:
         layer = layers.Flatten() if len(shape) == 2 else layers.Reshape(shape[1:])
     else:
         layer = ToShape(shape)
@@ -33,63 +35,71 @@ def to_shape(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "
 
 def flatten(r: NodeReading) -> Value:
     """Read Flatten."""
-    axis = r.take("axis", 1)
+    axis = r.attribute("axis", 1)
     if not -r.x.rank <= axis <= r.x.rank:
         raise Unreadable(f"has axis={axis} for {r.x.rank} axes")
     axis += r.x.rank if axis < 0 else 0
-    one, other = ((math.prod(size[:axis]), math.prod(size[axis:])) for size in r.x.sizes)
-    return to_shape(r, r.x, (one, other))
+    first, second = ((math.prod(size[:axis]), math.prod(size[axis:])) for size in r.x.sizes)
+    return to_shape(r, r.x, (first, second))
 
 
 def reshape(r: NodeReading) -> Value:
     """Read Reshape; in a file for a fixed number of examples, the axis of examples is found by its position."""
-    keeps_zeros = r.take("allowzero", 0)
-    targets, axis, batch = r.sizes(1), r.x.batch_axis, r.around.batch
+    keeps_zeros = r.attribute("allowzero", 0)
+    targets, axis, batch = r.sizes(1), r.x.batch_axis, r.context.batch
     if batch is not None and axis is not None and targets[0] == targets[1]:
-        sizes, outer = _free(r.x, targets[0], axis, batch, keeps_zeros)
-        return replace(to_shape(r, r.x, sizes), outer=outer)
-    one, other = (_resolved(target, size, keeps_zeros) for target, size in zip(targets, r.x.sizes, strict=True))
-    return to_shape(r, r.x, (one, other))
+        sizes, outer_size = _batch_free_sizes(r.x, targets[0], axis, batch, keeps_zeros)
+        return replace(to_shape(r, r.x, sizes), outer_size=outer_size)
+    first, second = (_resolve_sizes(target, size, keeps_zeros) for target, size in zip(targets, r.x.sizes, strict=True))
+    return to_shape(r, r.x, (first, second))
 
 
-def _resolved(target: Sequence[int], before: Sizes, keeps_zeros: bool) -> Sizes:
+def _resolve_sizes(target: Sequence[int], input_sizes: Sizes, keeps_zeros: bool) -> Sizes:
     """Return the sizes that a target of Reshape means for an input shape."""
-    if not keeps_zeros and any(size == 0 and index >= len(before) for index, size in enumerate(target)):
-        raise Unreadable(f"reshapes {before} to {target}")
-    sizes = [before[index] if size == 0 and not keeps_zeros else size for index, size in enumerate(target)]
-    count, known = math.prod(before), math.prod(size for size in sizes if size != -1)
-    if sizes.count(-1) > 1 or any(size < -1 for size in sizes) or known < 1 or count % known:
-        raise Unreadable(f"reshapes {before} to {list(target)}")
-    return tuple(count // known if size == -1 else size for size in sizes)
+    if not keeps_zeros and any(size == 0 and index >= len(input_sizes) for index, size in enumerate(target)):
+        raise Unreadable(f"reshapes {input_sizes} to {target}")
+    sizes = [input_sizes[index] if size == 0 and not keeps_zeros else size for index, size in enumerate(target)]
+    n_values, known_product = math.prod(input_sizes), math.prod(size for size in sizes if size != -1)
+    if sizes.count(-1) > 1 or any(size < -1 for size in sizes) or known_product < 1 or n_values % known_product:
+        raise Unreadable(f"reshapes {input_sizes} to {list(target)}")
+    return tuple(n_values // known_product if size == -1 else size for size in sizes)
 
 
-def _free(x: Value, target: Sequence[int], axis: int, batch: int, keeps_zeros: bool) -> tuple[tuple[Sizes, Sizes], int]:
-    """Return the output shapes of a Reshape that was written for `batch` examples, for any number, and `Value.outer`.
+def _batch_free_sizes(
+    x: Value, target: Sequence[int], axis: int, batch: int, keeps_zeros: bool
+) -> tuple[tuple[Sizes, Sizes], int]:
+    """Return the output shapes of a Reshape written for `batch` examples, for any number, and `Value.outer_size`.
 
     As many values are counted before the examples in the output as in x. They become an axis of their own, if there is
     one; else the slower index of the axis that begins there, unless it is the last one, or the faster index of the
     axis that ends there. `pellucid.open` compares the result with runs of single examples.
     """
-    before = list(x.sizes[0])
-    before[axis] = before[axis] // BATCHES[0] * batch
-    sizes = _resolved(target, tuple(before), keeps_zeros)
-    count = math.prod(before[:axis]) * x.outer
+    input_sizes = list(x.sizes[0])
+    input_sizes[axis] = input_sizes[axis] // BATCH_SIZES[0] * batch
+    sizes = _resolve_sizes(target, tuple(input_sizes), keeps_zeros)
+    n_before = math.prod(input_sizes[:axis]) * x.outer_size
     starts = [math.prod(sizes[:index]) for index in range(len(sizes))]
-    own = [index for index, start in enumerate(starts) if start == count and sizes[index] == batch]
-    begins = [index for index, start in enumerate(starts) if start == count and sizes[index] % batch == 0]
-    ends = [index for index, start in enumerate(starts) if start < count and start * sizes[index] == count * batch]
-    last = len(sizes) - 1  # an axis of features
-    found = own or (begins if count == 1 else [index for index in begins if index < last] or ends or begins)
-    if not found:
+    own_axes = [index for index, start in enumerate(starts) if start == n_before and sizes[index] == batch]
+    start_axes = [index for index, start in enumerate(starts) if start == n_before and sizes[index] % batch == 0]
+    end_axes = [
+        index for index, start in enumerate(starts) if start < n_before and start * sizes[index] == n_before * batch
+    ]
+    last_axis = len(sizes) - 1  # an axis of features
+    candidates = own_axes or (
+        start_axes if n_before == 1 else [index for index in start_axes if index < last_axis] or end_axes or start_axes
+    )
+    if not candidates:
         raise Unreadable(f"reshapes to {list(target)}, which mixes the examples with other axes")
-    index = found[0]
-    one, other = ((*sizes[:index], sizes[index] // batch * each, *sizes[index + 1 :]) for each in BATCHES)
-    return (one, other), count // starts[index]
+    index = candidates[0]
+    first, second = (
+        (*sizes[:index], sizes[index] // batch * batch_size, *sizes[index + 1 :]) for batch_size in BATCH_SIZES
+    )
+    return (first, second), n_before // starts[index]
 
 
 def squeeze(r: NodeReading) -> Value:
     """Read Squeeze."""
-    axes = r.listed("axes", 1)
+    axes = r.integer_list("axes", 1)
     dropped = (
         [index for index, pair in enumerate(zip(*r.x.sizes, strict=True)) if pair == (1, 1)]
         if axes is None
@@ -98,19 +108,19 @@ def squeeze(r: NodeReading) -> Value:
         else ()
     )
     if any(size[axis] != 1 for axis in dropped for size in r.x.sizes):
-        raise Unreadable(f"drops the axes {list(dropped)} of {varying(r.x.sizes)}")
-    one, other = (tuple(n for index, n in enumerate(size) if index not in dropped) for size in r.x.sizes)
-    return to_shape(r, r.x, (one, other))
+        raise Unreadable(f"drops the axes {list(dropped)} of {free_batch_shape(r.x.sizes)}")
+    first, second = (tuple(n for index, n in enumerate(size) if index not in dropped) for size in r.x.sizes)
+    return to_shape(r, r.x, (first, second))
 
 
 def unsqueeze(r: NodeReading) -> Value:
     """Read Unsqueeze."""
-    given = r.listed("axes", 1, []) or []
-    added = r.axes(given, r.x.rank + len(given)) if given else ()
+    axes = r.integer_list("axes", 1, []) or []
+    new_axes = r.axes(axes, r.x.rank + len(axes)) if axes else ()
     shapes: list[Sizes] = []
     for size in r.x.sizes:
         sizes = list(size)
-        for axis in added:
+        for axis in new_axes:
             sizes.insert(axis, 1)
         shapes.append(tuple(sizes))
     return to_shape(r, r.x, (shapes[0], shapes[1]))
@@ -118,7 +128,7 @@ def unsqueeze(r: NodeReading) -> Value:
 
 def transpose(r: NodeReading) -> Value:
     """Read Transpose as Permute."""
-    order = r.take("perm", list(reversed(range(r.x.rank))))
+    order = r.attribute("perm", list(reversed(range(r.x.rank))))
     if sorted(order) != list(range(r.x.rank)):
         raise Unreadable(f"has perm={order}")
     return r.layer(Permute(tuple(order)))
@@ -127,21 +137,21 @@ def transpose(r: NodeReading) -> Value:
 def expand(r: NodeReading) -> Value:
     """Read Expand."""
     x, targets = r.x, r.sizes(1)
-    one, other = (np.broadcast_shapes(size, tuple(target)) for size, target in zip(x.sizes, targets, strict=True))
-    return expanded(r, x, (one, other))
+    first, second = (np.broadcast_shapes(size, tuple(target)) for size, target in zip(x.sizes, targets, strict=True))
+    return expand_to(r, x, (first, second))
 
 
-def expanded(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "") -> Value:
+def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "") -> Value:
     """Return x, repeated to a shape."""
     if sizes == x.sizes:
         return x
-    before = ((None,) * (len(sizes[0]) - x.rank) + size for size in x.sizes)
-    wanted: list[int] = []
-    for old, new in zip(zip(*before, strict=True), zip(*sizes, strict=True), strict=True):
-        if new[0] != new[1] and new not in (old, BATCHES):
+    padded_shapes = ((None,) * (len(sizes[0]) - x.rank) + size for size in x.sizes)
+    expand_sizes: list[int] = []
+    for old, new in zip(zip(*padded_shapes, strict=True), zip(*sizes, strict=True), strict=True):
+        if new[0] != new[1] and new not in (old, BATCH_SIZES):
             raise Unreadable("repeats values a number of times that is a multiple of the number of examples")
-        wanted.append(-1 if old == new else 0 if new[0] != new[1] else new[0])
-    return r.around.emit(Expand(tuple(wanted)), [x], {}, part, 0 in wanted)
+        expand_sizes.append(-1 if old == new else 0 if new[0] != new[1] else new[0])
+    return r.context.emit(Expand(tuple(expand_sizes)), [x], {}, part, 0 in expand_sizes)
 
 
 def tile(r: NodeReading) -> Value:
@@ -151,32 +161,34 @@ def tile(r: NodeReading) -> Value:
         raise Unreadable(f"repeats {repeats} times")
     for axis, count in enumerate(repeats):
         if count > 1:
-            x = r.inner(f"axis{axis}", joined(axis), *([x] * count))
+            x = r.inner(f"axis{axis}", concat_layer(axis), *([x] * count))
     return x
 
 
-def joined(axis: int) -> layers.Layer:
+def concat_layer(axis: int) -> layers.Layer:
     """Return Concat, or Join along the first axis."""
     return layers.Concat(axis) if axis else Join(0)
 
 
 def concat(r: NodeReading) -> Value:
     """Read Concat; in a file for one example, constants are repeated for each example."""
-    axis, parts = r.axis(0), r.given
+    axis, parts = r.axis(0), r.input_values
     if len({part.rank for part in parts}) != 1:
         raise Unreadable("joins inputs with different numbers of axes")
-    batch = next((part.batch_axis for part in parts if part.batch_axis not in (None, axis)), None)
-    if batch is not None and r.around.batch == 1:
-        parts = [_for_each(r, part, batch, f"part{index}") for index, part in enumerate(parts, start=1)]
-    return parts[0] if len(parts) == 1 else r.layer(joined(axis), *parts)
+    batch_axis = next((part.batch_axis for part in parts if part.batch_axis not in (None, axis)), None)
+    if batch_axis is not None and r.context.batch == 1:
+        parts = [_repeat_per_example(r, part, batch_axis, f"part{index}") for index, part in enumerate(parts, start=1)]
+    return parts[0] if len(parts) == 1 else r.layer(concat_layer(axis), *parts)
 
 
-def _for_each(r: NodeReading, part: Value, axis: int, name: str) -> Value:
+def _repeat_per_example(r: NodeReading, part: Value, axis: int, name: str) -> Value:
     """Return a constant of one example, repeated for each example; other values unchanged."""
     if not part.is_known or part.sizes[0][axis] != 1:
         return part
-    one, other = ((*size[:axis], count, *size[axis + 1 :]) for size, count in zip(part.sizes, BATCHES, strict=True))
-    return expanded(r, part, (one, other), name)
+    first, second = (
+        (*size[:axis], count, *size[axis + 1 :]) for size, count in zip(part.sizes, BATCH_SIZES, strict=True)
+    )
+    return expand_to(r, part, (first, second), name)
 
 
 def gather(r: NodeReading) -> Value:
@@ -184,8 +196,8 @@ def gather(r: NodeReading) -> Value:
     axis, positions = r.axis(0), r.value(1).constant
     if positions is None or positions.dtype not in (torch.int64, torch.int32):
         raise Unreadable("reads computed positions")
-    size, other = (sizes[axis] for sizes in r.x.sizes)
-    if size != other and int(positions.abs().max()) > 0:
+    size, other_size = (sizes[axis] for sizes in r.x.sizes)
+    if size != other_size and int(positions.abs().max()) > 0:
         raise Unreadable("reads single examples")
     if positions.numel() == 0 or int(positions.min()) < -size or int(positions.max()) >= size:
         raise Unreadable(f"reads positions outside of {size}")
@@ -196,12 +208,12 @@ def gather(r: NodeReading) -> Value:
 
 def slice_(r: NodeReading) -> Value:
     """Read Slice: of height and width as Pad2d, of other axes as one Slice each, after Reverse for negative steps."""
-    starts, ends = r.listed("starts", 1), r.take("ends", None)
+    starts, ends = r.integer_list("starts", 1), r.attribute("ends", None)
     if starts is None:
         raise Unreadable("has no starts")
     stops = (ends, ends) if ends is not None else r.sizes(2)
-    given = r.listed("axes", 3)
-    axes = list(range(len(starts))) if given is None else [axis % r.x.rank for axis in given]
+    axes_input = r.integer_list("axes", 3)
+    axes = list(range(len(starts))) if axes_input is None else [axis % r.x.rank for axis in axes_input]
     steps = r.integers(4) if r.has_input(4) else [1] * len(starts)
     if not len(starts) == len(stops[0]) == len(axes) == len(steps) or max([0, *axes]) >= r.x.rank:
         raise Unreadable("has starts, ends, axes and steps that do not belong together")
@@ -209,37 +221,37 @@ def slice_(r: NodeReading) -> Value:
     reversed_axes = tuple(sorted(axis for axis, step in zip(axes, steps, strict=True) if step < 0))
     if reversed_axes:
         x = r.inner("reversed", Reverse(reversed_axes))
-    parts = [
-        (axis, *_bounds(x, axis, start, (stops[0][index], stops[1][index]), step))
+    slices = [
+        (axis, *_slice_bounds(x, axis, start, (stops[0][index], stops[1][index]), step))
         if step > 0  # position i is -i - 1 in the reversed order
-        else (axis, *_bounds(x, axis, -start - 1, (-stops[0][index] - 1, -stops[1][index] - 1), -step))
+        else (axis, *_slice_bounds(x, axis, -start - 1, (-stops[0][index] - 1, -stops[1][index] - 1), -step))
         for index, (axis, start, step) in enumerate(zip(axes, starts, steps, strict=True))
     ]
-    cuts = {axis: (start, stop) for axis, start, stop, step in parts if step == 1}
-    if r.x.rank == 4 and cuts.keys() == {2, 3} and len(parts) == 2:
-        (top, low), (left, right) = cuts[2], cuts[3]
+    bounds_by_axis = {axis: (start, stop) for axis, start, stop, step in slices if step == 1}
+    if r.x.rank == 4 and bounds_by_axis.keys() == {2, 3} and len(slices) == 2:
+        (top, bottom), (left, right) = bounds_by_axis[2], bounds_by_axis[3]
         height, width = r.x.sizes[0][2:]
-        return r.layer(layers.Pad2d((-left, right - width, -top, low - height)), x)
-    used = [part for part in parts if part[1:] != (0, x.sizes[0][part[0]], 1)]
-    for axis, start, stop, step in used:
+        return r.layer(layers.Pad2d((-left, right - width, -top, bottom - height)), x)
+    changing_slices = [one for one in slices if one[1:] != (0, x.sizes[0][one[0]], 1)]
+    for axis, start, stop, step in changing_slices:
         x = r.inner(f"axis{axis}", Slice(axis, start, stop, step), x)
     return x
 
 
-def _bounds(x: Value, axis: int, start: int, stops: tuple[int, int], step: int) -> tuple[int, int, int]:
+def _slice_bounds(x: Value, axis: int, start: int, stops: tuple[int, int], step: int) -> tuple[int, int, int]:
     """Return the first position, the one after the last, and the step; the axis of examples must be taken whole."""
-    found: list[tuple[int, int]] = []
+    bounds: list[tuple[int, int]] = []
     for sizes, stop in zip(x.sizes, stops, strict=True):
         size = sizes[axis]
-        first, last = (min(max(end + size if end < 0 else end, 0), size) for end in (start, stop))
-        found.append((first, last))
+        first, last = (min(max(position + size if position < 0 else position, 0), size) for position in (start, stop))
+        bounds.append((first, last))
     if step < 1:
         raise Unreadable(f"has a step of {step}")
-    (first, last), other = found
+    (first, last), other_bounds = bounds
     if x.sizes[0][axis] != x.sizes[1][axis]:
-        if (first, step, last, other[1]) != (0, 1, x.sizes[0][axis], x.sizes[1][axis]):
+        if (first, step, last, other_bounds[1]) != (0, 1, x.sizes[0][axis], x.sizes[1][axis]):
             raise Unreadable("takes some of the examples")
-    elif (first, last) != other or first >= last:
+    elif (first, last) != other_bounds or first >= last:
         raise Unreadable(f"takes the positions from {first} to {last} of an axis")
     return first, last, step
 
@@ -247,12 +259,12 @@ def _bounds(x: Value, axis: int, start: int, stops: tuple[int, int], step: int) 
 def split(r: NodeReading) -> tuple[Value, ...]:
     """Read Split as one Slice for each output."""
     axis, count = r.axis(0), len(r.node.outputs)
-    size, other = (sizes[axis] for sizes in r.x.sizes)
-    if size != other:
+    size, other_size = (sizes[axis] for sizes in r.x.sizes)
+    if size != other_size:
         raise Unreadable("splits the examples")
-    r.take("num_outputs", count)
-    each = -(-size // count)
-    parts = r.listed("split", 1) or [min(each, size - each * index) for index in range(count)]
+    r.attribute("num_outputs", count)
+    part_size = -(-size // count)
+    parts = r.integer_list("split", 1) or [min(part_size, size - part_size * index) for index in range(count)]
     if sum(parts) != size or len(parts) != count or min(parts) < 1:
         raise Unreadable(f"splits {size} into {parts}")
     ends = [sum(parts[: index + 1]) for index in range(count)]
@@ -264,13 +276,13 @@ def split(r: NodeReading) -> tuple[Value, ...]:
 
 def pad(r: NodeReading) -> Value:
     """Read Pad of images as Pad2d, of zeros for channels as PadChannels, of other axes as Pad."""
-    mode = r.take("mode", "constant")
-    pads = r.listed("pads", 1) or r.take("paddings", None)
-    number = r.take("value", None)
-    value = (plain(number) if number is not None else r.number(2, 0.0)) if mode == "constant" else 0.0
+    mode = r.attribute("mode", "constant")
+    pads = r.integer_list("pads", 1) or r.attribute("paddings", None)
+    number = r.attribute("value", None)
+    value = (shortest_decimal(number) if number is not None else r.number(2, 0.0)) if mode == "constant" else 0.0
     rank = r.x.rank
     axes = r.axes(r.integers(3)) if r.has_input(3) else tuple(range(rank))
-    if pads is None or len(pads) != 2 * len(axes) or mode not in KINDS:
+    if pads is None or len(pads) != 2 * len(axes) or mode not in PAD_KINDS:
         raise Unreadable(f"pads {len(axes)} axes by {pads}, with mode={mode!r}")
     before, after = dict(zip(axes, pads, strict=False)), dict(zip(axes, pads[len(axes) :], strict=True))
     ends = [(before.get(axis, 0), after.get(axis, 0)) for axis in range(rank)]
@@ -279,7 +291,7 @@ def pad(r: NodeReading) -> Value:
     if any(ends[0]):
         raise Unreadable("pads the axis of examples")
     if rank == 4 and not any(ends[1]):
-        kind = KINDS[mode] if value or mode != "constant" else "zero"
+        kind = PAD_KINDS[mode] if value or mode != "constant" else "zero"
         (top, bottom), (left, right) = ends[2:]
         return r.layer(layers.Pad2d(edges([top, left, bottom, right]), kind, value))
     if mode != "constant":
@@ -291,19 +303,19 @@ def pad(r: NodeReading) -> Value:
 
 def depth_to_space(r: NodeReading) -> Value:
     """Read DepthToSpace as ToShape, Permute and ToShape."""
-    block, mode = r.take("blocksize", 0), r.take("mode", "DCR")
+    block, mode = r.attribute("blocksize", 0), r.attribute("mode", "DCR")
     n, c, h, w = r.x.sizes[0] if r.x.rank == 4 and r.x.has_batch else (0, 0, 0, 0)
     if block < 1 or not n or c % block**2:
         raise Unreadable(f"has blocksize={block} for inputs {r.x.sizes[0][1:]}")
-    rest, order = c // block**2, (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
-    inner = (block, block, rest, h, w) if mode == "DCR" else (rest, block, block, h, w)
-    x = r.inner("order", Permute(order), r.inner("blocks", layers.Reshape(inner)))
-    return r.layer(layers.Reshape((rest, h * block, w * block)), x)
+    out_channels, order = c // block**2, (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
+    block_shape = (block, block, out_channels, h, w) if mode == "DCR" else (out_channels, block, block, h, w)
+    x = r.inner("order", Permute(order), r.inner("blocks", layers.Reshape(block_shape)))
+    return r.layer(layers.Reshape((out_channels, h * block, w * block)), x)
 
 
 def space_to_depth(r: NodeReading) -> Value:
     """Read SpaceToDepth as ToShape, Permute and ToShape."""
-    block = r.take("blocksize", 0)
+    block = r.attribute("blocksize", 0)
     n, c, h, w = r.x.sizes[0] if r.x.rank == 4 and r.x.has_batch else (0, 0, 0, 0)
     if block < 1 or not n or h % block or w % block:
         raise Unreadable(f"has blocksize={block} for inputs {r.x.sizes[0][1:]}")
@@ -315,7 +327,7 @@ def space_to_depth(r: NodeReading) -> Value:
 def fold(r: NodeReading) -> Value:
     """Read Col2Im of images as Fold."""
     size, kernel = r.integers(1), r.integers(2)
-    pads = r.take("pads", [0, 0, 0, 0])
+    pads = r.attribute("pads", [0, 0, 0, 0])
     if len(size) != 2 or len(kernel) != 2 or pads[:2] != pads[2:]:
         raise Unreadable(f"has images of {len(size)} axes, or uneven pads {pads}")
     window = r.pair("strides", 1), (pads[0], pads[1]), r.pair("dilations", 1)
@@ -324,24 +336,24 @@ def fold(r: NodeReading) -> Value:
 
 def cast(r: NodeReading) -> Value:
     """Return the input of a Cast between types of floats; all are computed in float32."""
-    r.take("saturate", 1)
-    r.take("round_mode", "up")
-    if not r.x.is_float or r.take("to", 0) not in FLOATS:
+    r.attribute("saturate", 1)
+    r.attribute("round_mode", "up")
+    if not r.x.is_float or r.attribute("to", 0) not in FLOATS:
         raise Unreadable("converts computed values to another type than float32")
     return r.x
 
 
-def shape_of(r: NodeReading) -> Value:
+def input_shape(r: NodeReading) -> Value:
     """Return the shape of the input, which is known before the network runs."""
-    start, end = r.take("start", 0), r.take("end", None)
-    one, other = (torch.tensor(size[start:end], dtype=torch.int64) for size in r.x.sizes)
-    return Value((one, other))
+    start, end = r.attribute("start", 0), r.attribute("end", None)
+    first, second = (torch.tensor(size[start:end], dtype=torch.int64) for size in r.x.sizes)
+    return Value((first, second))
 
 
-def size_of(r: NodeReading) -> Value:
+def value_count(r: NodeReading) -> Value:
     """Return the number of values of the input."""
-    one, other = (torch.tensor(math.prod(size)) for size in r.x.sizes)
-    return Value((one, other))
+    first, second = (torch.tensor(math.prod(size)) for size in r.x.sizes)
+    return Value((first, second))
 
 
 READERS: dict[str, Reader] = {
@@ -361,7 +373,7 @@ READERS: dict[str, Reader] = {
     "SpaceToDepth": space_to_depth,
     "Col2Im": fold,
     "Cast": cast,
-    "Shape": shape_of,
-    "Size": size_of,
+    "Shape": input_shape,
+    "Size": value_count,
     "Identity": lambda r: r.layer(layers.Identity()),
 }

@@ -16,7 +16,7 @@ BRANCH_SPACE = 14.0  # space between branches
 TITLE_SIZE, TEXT_SIZE = 7.5, 6.5  # font sizes
 CHARACTER_WIDTH = 0.6  # average width of a character, as a fraction of the font size
 
-Draw = Callable[[Axes, float, float], None]  # (plot, left, top)
+DrawPiece = Callable[[Axes, float, float], None]  # (plot, left, top)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Piece:
     width: float
     height: float
     port: float
-    draw: Draw
+    draw: DrawPiece
 
 
 def box(title: str, lines: Sequence[str], colour: str) -> Piece:
@@ -47,7 +47,7 @@ def box(title: str, lines: Sequence[str], colour: str) -> Piece:
     return Piece(width, height, width / 2, draw)
 
 
-def word(text: str, colour: str = INK) -> Piece:
+def merge_box(text: str, colour: str = INK) -> Piece:
     """Return a short text in a rounded box, for the merge of branches."""
     width = text_width(text, TITLE_SIZE) + 10
 
@@ -58,83 +58,83 @@ def word(text: str, colour: str = INK) -> Piece:
     return Piece(width, 13, width / 2, draw)
 
 
-def labelled(label: str, piece: Piece) -> Piece:
+def with_label(label: str, piece: Piece) -> Piece:
     """Return a piece with a small label above it, to the left of the line that enters the piece."""
     label_height = 9.0
-    left_room = max(text_width(label, TEXT_SIZE) + 3, piece.port)
+    port_offset = max(text_width(label, TEXT_SIZE) + 3, piece.port)
 
     def draw(plot: Axes, left: float, top: float) -> None:
-        middle = left + left_room
-        plot.text(middle - 3, top + 4, label, color=PALE, fontsize=TEXT_SIZE, ha="right", va="center")
-        line(plot, [(middle, top), (middle, top + label_height)])
-        piece.draw(plot, middle - piece.port, top + label_height)
+        port_x = left + port_offset
+        plot.text(port_x - 3, top + 4, label, color=PALE, fontsize=TEXT_SIZE, ha="right", va="center")
+        draw_line(plot, [(port_x, top), (port_x, top + label_height)])
+        piece.draw(plot, port_x - piece.port, top + label_height)
 
-    return Piece(left_room + piece.width - piece.port, piece.height + label_height, left_room, draw)
+    return Piece(port_offset + piece.width - piece.port, piece.height + label_height, port_offset, draw)
 
 
-def nothing() -> Piece:
+def empty_piece() -> Piece:
     """Return an empty piece, such as a branch without layers."""
     return Piece(10, 0, 5, lambda plot, left, top: None)
 
 
-def stack(pieces: Sequence[Piece], tied: Sequence[bool] | None = None) -> Piece:
-    """Return pieces one below the other; tied: whether each is connected to the one above by a line, by default all."""
+def stack(pieces: Sequence[Piece], connected: Sequence[bool] | None = None) -> Piece:
+    """Return pieces one below the other; connected: whether a line connects each to the one above, by default all."""
     if not pieces:
-        return nothing()
+        return empty_piece()
     port = max(piece.port for piece in pieces)
     width = port + max(piece.width - piece.port for piece in pieces)
     height = sum(piece.height for piece in pieces) + GAP * (len(pieces) - 1)
 
     def draw(plot: Axes, left: float, top: float) -> None:
         for index, piece in enumerate(pieces):
-            if index and (tied is None or tied[index]):
-                line(plot, [(left + port, top - GAP), (left + port, top)])
+            if index and (connected is None or connected[index]):
+                draw_line(plot, [(left + port, top - GAP), (left + port, top)])
             piece.draw(plot, left + port - piece.port, top)
             top += piece.height + GAP
 
     return Piece(width, height, port, draw)
 
 
-def beside(branches: Sequence[Piece], merge: Piece | None) -> Piece:
+def side_by_side(branches: Sequence[Piece], merge: Piece | None) -> Piece:
     """Return branches side by side, with lines from a common input, and to the merge if there is one."""
-    inner = sum(piece.width for piece in branches) + BRANCH_SPACE * (len(branches) - 1)
+    branches_width = sum(piece.width for piece in branches) + BRANCH_SPACE * (len(branches) - 1)
     branch_height = max(piece.height for piece in branches)
-    extra_height = GAP + (0 if merge is None else GAP / 2 + merge.height)
-    width = max(inner, 0 if merge is None else merge.width)
+    connector_height = GAP + (0 if merge is None else GAP / 2 + merge.height)
+    width = max(branches_width, 0 if merge is None else merge.width)
 
     def draw(plot: Axes, left: float, top: float) -> None:
-        middle, x = left + width / 2, left + (width - inner) / 2
+        middle, branch_left = left + width / 2, left + (width - branches_width) / 2
         for piece in branches:
-            port = x + piece.port
-            line(plot, [(middle, top), (port, top), (port, top + GAP)])
-            piece.draw(plot, x, top + GAP)
+            port_x = branch_left + piece.port
+            draw_line(plot, [(middle, top), (port_x, top), (port_x, top + GAP)])
+            piece.draw(plot, branch_left, top + GAP)
             if merge is not None:
                 end = top + GAP + branch_height + GAP / 2
-                line(plot, [(port, top + GAP + piece.height), (port, end), (middle, end)])
-            x += piece.width + BRANCH_SPACE
+                draw_line(plot, [(port_x, top + GAP + piece.height), (port_x, end), (middle, end)])
+            branch_left += piece.width + BRANCH_SPACE
         if merge is not None:
             merge_top = top + GAP + branch_height + GAP
-            line(plot, [(middle, merge_top - GAP / 2), (middle, merge_top)])
+            draw_line(plot, [(middle, merge_top - GAP / 2), (middle, merge_top)])
             merge.draw(plot, middle - merge.port, merge_top)
 
-    return Piece(width, branch_height + extra_height + (GAP / 2 if merge is not None else 0), width / 2, draw)
+    return Piece(width, branch_height + connector_height + (GAP / 2 if merge is not None else 0), width / 2, draw)
 
 
-def frame(label: str, note: str, piece: Piece) -> Piece:
+def framed(label: str, note: str, piece: Piece) -> Piece:
     """Return a piece in a frame, with a name on the upper left and a grey note on the upper right."""
     heading_height = 17.0
     label_width = text_width(f"{label}  ", TITLE_SIZE)
     width = max(piece.width + 2 * GAP, label_width + text_width(note, TEXT_SIZE) + 12)
 
     def draw(plot: Axes, left: float, top: float) -> None:
-        middle = left + width / 2
+        middle_x = left + width / 2
         height = heading_height + piece.height + GAP
         _rectangle(plot, left, top, width, height, PALE, 0.07, 4)
         plot.text(left + 5, top + 8, label, color=INK, fontsize=TITLE_SIZE, va="center", fontweight="bold")
         plot.text(left + width - 5, top + 8, note, color=PALE, fontsize=TEXT_SIZE, va="center", ha="right")
-        line(plot, [(middle, top + 14), (middle, top + heading_height)])
-        piece.draw(plot, middle - piece.port, top + heading_height)
-        line(plot, [(middle, top + height - GAP), (middle, top + height)])
+        draw_line(plot, [(middle_x, top + 14), (middle_x, top + heading_height)])
+        piece.draw(plot, middle_x - piece.port, top + heading_height)
+        draw_line(plot, [(middle_x, top + height - GAP), (middle_x, top + height)])
 
     # The connecting line and the port of the piece are in the middle of the frame.
     width = max(width, 2 * (GAP + max(piece.port, piece.width - piece.port)))
@@ -146,22 +146,22 @@ def text_width(text: str, size: float) -> float:
     return CHARACTER_WIDTH * size * len(text)
 
 
-def line(plot: Axes, points: Sequence[tuple[float, float]]) -> None:
+def draw_line(plot: Axes, points: Sequence[tuple[float, float]]) -> None:
     """Draw a line through points."""
     xs, ys = zip(*points, strict=True)
     plot.plot(xs, ys, color=PALE, linewidth=0.8, solid_capstyle="round", zorder=2)
 
 
 def _rectangle(
-    plot: Axes, left: float, top: float, width: float, height: float, colour: str, alpha: float, corner: float
+    plot: Axes, left: float, top: float, width: float, height: float, colour: str, alpha: float, corner_radius: float
 ) -> None:
-    shape = f"round,pad=0,rounding_size={corner}"
-    plot.add_patch(FancyBboxPatch((left, top), width, height, shape, facecolor="white", edgecolor="none", zorder=2))
+    style = f"round,pad=0,rounding_size={corner_radius}"
+    plot.add_patch(FancyBboxPatch((left, top), width, height, style, facecolor="white", edgecolor="none", zorder=2))
     plot.add_patch(
-        FancyBboxPatch((left, top), width, height, shape, facecolor=colour, edgecolor="none", alpha=alpha, zorder=2)
+        FancyBboxPatch((left, top), width, height, style, facecolor=colour, edgecolor="none", alpha=alpha, zorder=2)
     )
     plot.add_patch(
         FancyBboxPatch(
-            (left, top), width, height, shape, facecolor="none", edgecolor=colour, linewidth=0.7, alpha=0.8, zorder=2
+            (left, top), width, height, style, facecolor="none", edgecolor=colour, linewidth=0.7, alpha=0.8, zorder=2
         )
     )

@@ -7,41 +7,43 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from pellucid.report.figures.heat import bar, scale
-from pellucid.report.figures.style import BLUE, GREEN, INK, PALE, SMALL, TEXT, WIDE, Plot
+from pellucid.report.figures.heat import colour_bar, colour_scale
+from pellucid.report.figures.style import BLUE, FIGURE_WIDTH, GREEN, INK, PALE, SMALL, TEXT, Plot
 
 Position = tuple[float, float]
-UNIT = 0.85  # inches between two rows of a circuit
-HALF = 0.29  # half of the width of a box, as a fraction of the distance between two columns
+ROW_HEIGHT = 0.85  # inches between two rows of a circuit
+HALF_WIDTH = 0.29  # half of the width of a box, as a fraction of the distance between two columns
 
 
 def circuit(
-    places: Mapping[str, Position],
+    positions: Mapping[str, Position],
     labels: Mapping[str, str],
     values: Mapping[str, str],
     wires: Sequence[tuple[str, str]],
 ) -> Plot:
-    """Draw boxes at their places (column, row), each with a label and its value below, and wires from left to right.
+    """Draw boxes at their positions (column, row), each with a label and its value below, and wires from left to right.
 
     A wire (from, to) enters the box above the middle if it comes from above, and below if it comes from below.
     """
-    columns, rows = (max(position[axis] for position in places.values()) for axis in (0, 1))
-    figure = Plot((1.9 * UNIT * (columns + 1), UNIT * (rows + 1)))
+    columns, rows = (max(position[axis] for position in positions.values()) for axis in (0, 1))
+    figure = Plot((1.9 * ROW_HEIGHT * (columns + 1), ROW_HEIGHT * (rows + 1)))
     plot = figure.add_axes((0, 0, 1, 1))
     plot.set_axis_off()
     plot.set_xlim(-0.5, columns + 0.5)
     plot.set_ylim(rows + 0.5, -0.5)
     for start, end in wires:
-        (x0, y0), (x1, y1) = places[start], places[end]
-        enters = y1 + (0.0 if y0 == y1 else 0.12 * np.sign(y0 - y1))
-        bend = x1 - 0.4
-        plot.plot([x0 + HALF, bend, x1 - HALF], [y0, enters, enters], color=PALE, linewidth=1.2, zorder=1)
+        (x0, y0), (x1, y1) = positions[start], positions[end]
+        entry_y = y1 + (0.0 if y0 == y1 else 0.12 * np.sign(y0 - y1))
+        bend_x = x1 - 0.4
+        plot.plot(
+            [x0 + HALF_WIDTH, bend_x, x1 - HALF_WIDTH], [y0, entry_y, entry_y], color=PALE, linewidth=1.2, zorder=1
+        )
     outputs = {end for _, end in wires} - {start for start, _ in wires}  # boxes that wires enter, but none leaves
-    for name, (x, y) in places.items():
+    for name, (x, y) in positions.items():
         colour = GREEN if name in outputs else BLUE
         shape = FancyBboxPatch(
-            (x - HALF, y - 0.24), 2 * HALF, 0.48, "round,pad=0,rounding_size=0.06", facecolor="white", edgecolor=colour,
-            linewidth=1.3, zorder=2, mutation_aspect=1.9,
+            (x - HALF_WIDTH, y - 0.24), 2 * HALF_WIDTH, 0.48, "round,pad=0,rounding_size=0.06",
+            facecolor="white", edgecolor=colour, linewidth=1.3, zorder=2, mutation_aspect=1.9,
         )  # fmt: skip
         plot.add_patch(shape)
         plot.text(x, y - 0.08, labels[name], ha="center", va="center", color=INK, fontsize=TEXT, zorder=3)
@@ -49,27 +51,27 @@ def circuit(
     return figure
 
 
-def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], names: Sequence[str]) -> Plot:
+def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], layer_names: Sequence[str]) -> Plot:
     """Draw layers of neurons with texts, connected by lines with the colour of the gradient of each weight.
 
-    layers: the texts of each layer's neurons. gradients: (units, inputs) for each pair of adjacent layers. names: names
-    of the layers, written above them.
+    layers: the texts of each layer's neurons. gradients: (units, inputs) for each pair of adjacent layers. layer_names:
+    written above the layers.
     """
     tallest = max(map(len, layers))
-    figure = Plot((WIDE, 1.15 * tallest + 0.5))
+    figure = Plot((FIGURE_WIDTH, 1.15 * tallest + 0.5))
     plot = figure.add_axes((0, 0, 0.88, 1))
     plot.set_axis_off()
     plot.set_aspect("equal")
-    norm, shades = scale(np.concatenate([np.ravel(gradient) for gradient in gradients]), signed=True)
+    norm, colours = colour_scale(np.concatenate([np.ravel(gradient) for gradient in gradients]), signed=True)
     positions = [[(2.1 * k, row - (len(layer) - 1) / 2) for row in range(len(layer))] for k, layer in enumerate(layers)]
-    for below, above, gradient in zip(positions, positions[1:], gradients, strict=False):
-        for i, (x1, y1) in enumerate(above):
-            for j, (x0, y0) in enumerate(below):
+    for inputs, outputs, gradient in zip(positions, positions[1:], gradients, strict=False):
+        for i, (x1, y1) in enumerate(outputs):
+            for j, (x0, y0) in enumerate(inputs):
                 value = float(gradient[i][j])
                 width = 1 + 4 * abs(value) / norm.vmax if norm.vmax else 1
                 plot.plot([x0, x1], [y0, y1], color=PALE, linewidth=width + 1, zorder=1)
-                plot.plot([x0, x1], [y0, y1], color=shades(norm(value)), linewidth=width, zorder=1)
-    for layer, texts, name in zip(positions, layers, names, strict=True):
+                plot.plot([x0, x1], [y0, y1], color=colours(norm(value)), linewidth=width, zorder=1)
+    for layer, texts, name in zip(positions, layers, layer_names, strict=True):
         plot.text(layer[0][0], -tallest / 2 - 0.12, name, ha="center", va="center", color=INK, fontsize=TEXT)
         for (x, y), text in zip(layer, texts, strict=True):
             _neuron(plot, x, y, text)
@@ -78,7 +80,7 @@ def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], names: Se
     from matplotlib.cm import ScalarMappable
 
     width, height = figure.get_size_inches()
-    bar(figure, ScalarMappable(norm, shades), (0.89 * width, 0.2 * height, 0.1, 0.55 * height))
+    colour_bar(figure, ScalarMappable(norm, colours), (0.89 * width, 0.2 * height, 0.1, 0.55 * height))
     figure.text(0.89, 0.8, "∂C/∂w", color=INK, fontsize=TEXT)
     return figure
 

@@ -9,25 +9,25 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from pellucid.report.figures.style import (
     BLUE,
+    FIGURE_WIDTH,
     INK,
     ORANGE,
     PALE,
     SMALL,
     TEXT,
-    WIDE,
-    End,
+    CurveEnd,
     Plot,
-    axes,
-    cut,
     depth_colours,
     label_ends,
     light_grid,
-    plain,
+    single_plot,
+    style_axes,
+    truncate,
 )
 
 MAX_BARS = 40
 MAX_LABELS = 12  # of curves
-LEFT, GAP, HEIGHT = 0.75, 0.2, 3.3  # inches: left margin, space between plots, height of the figure
+LEFT_MARGIN, GAP, FIGURE_HEIGHT = 0.75, 0.2, 3.3  # inches: left margin, space between plots, height of the figure
 
 
 def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") -> Figure:
@@ -36,19 +36,19 @@ def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") 
     Positive coefficients are blue, negative ones orange; only the MAX_BARS largest are drawn.
     """
     array = np.asarray(values, dtype=np.float64)
-    numbers = np.linalg.norm(array, axis=0) if array.ndim == 2 and len(array) > 1 else array.reshape(-1)
-    order: list[int] = np.argsort(-np.abs(numbers), kind="stable")[:MAX_BARS].tolist()
-    left = 0.4 + 0.075 * max(len(cut(names[k], 24)) for k in order)
+    magnitudes = np.linalg.norm(array, axis=0) if array.ndim == 2 and len(array) > 1 else array.reshape(-1)
+    order: list[int] = np.argsort(-np.abs(magnitudes), kind="stable")[:MAX_BARS].tolist()
+    left_margin = 0.4 + 0.075 * max(len(truncate(names[k], 24)) for k in order)
     height = 0.22 * len(order)
-    figure, plot = axes(left + 5.4, height + 0.75, (left, 0.55, 0.4, 0.2))
+    figure, plot = single_plot(left_margin + 5.4, height + 0.75, (left_margin, 0.55, 0.4, 0.2))
     light_grid(plot)
     positions = np.arange(len(order))
-    plot.barh(positions, numbers[order], color=[BLUE if numbers[k] >= 0 else ORANGE for k in order], height=0.7)
+    plot.barh(positions, magnitudes[order], color=[BLUE if magnitudes[k] >= 0 else ORANGE for k in order], height=0.7)
     plot.axvline(0, color=PALE, linewidth=0.8)
-    plot.set_yticks(positions, [cut(names[k], 24) for k in order], fontsize=SMALL)
+    plot.set_yticks(positions, [truncate(names[k], 24) for k in order], fontsize=SMALL)
     plot.set_ylim(len(order) - 0.4, -0.6)
-    left_out = len(numbers) - len(order)
-    note = f", the largest {len(order)} of {len(numbers)}" if left_out else ""
+    n_omitted = len(magnitudes) - len(order)
+    note = f", the largest {len(order)} of {len(magnitudes)}" if n_omitted else ""
     label = "norm of the coefficients over the classes" if array.ndim == 2 and len(array) > 1 else title
     plot.set_xlabel(label + note, color=INK, fontsize=TEXT)
     return figure
@@ -62,24 +62,29 @@ def coefficient_paths(names: Sequence[str], alphas: Any, coefficients: Mapping[s
     """
     strengths = np.asarray(alphas, dtype=np.float64)
     values = {title: np.asarray(paths, dtype=np.float64) for title, paths in coefficients.items()}
-    last = [*values.values()][-1]
-    order: list[int] = np.argsort(-np.abs(last[0]), kind="stable").tolist()
-    short = [cut(name, 22) for name in names]
-    right = 0.35 + 0.075 * max(len(short[k]) for k in order[:MAX_LABELS])
-    width = (WIDE - LEFT - right - GAP * (len(values) - 1)) / len(values)
-    figure, ends = Plot((WIDE, HEIGHT)), list[End]()
+    last_paths = [*values.values()][-1]
+    order: list[int] = np.argsort(-np.abs(last_paths[0]), kind="stable").tolist()
+    short_names = [truncate(name, 22) for name in names]
+    right_margin = 0.35 + 0.075 * max(len(short_names[k]) for k in order[:MAX_LABELS])
+    plot_width = (FIGURE_WIDTH - LEFT_MARGIN - right_margin - GAP * (len(values) - 1)) / len(values)
+    figure, ends = Plot((FIGURE_WIDTH, FIGURE_HEIGHT)), list[CurveEnd]()
     for index, (title, paths) in enumerate(values.items()):
-        bounds = (LEFT + index * (width + GAP)) / WIDE, 0.55 / HEIGHT, width / WIDE, (HEIGHT - 0.9) / HEIGHT
-        shared = figure.axes[0] if index else None
-        plot = figure.add_axes(bounds, sharex=shared, sharey=shared)
-        plain(plot)
+        bounds = (
+            (LEFT_MARGIN + index * (plot_width + GAP)) / FIGURE_WIDTH,
+            0.55 / FIGURE_HEIGHT,
+            plot_width / FIGURE_WIDTH,
+            (FIGURE_HEIGHT - 0.9) / FIGURE_HEIGHT,
+        )
+        first_plot = figure.axes[0] if index else None
+        plot = figure.add_axes(bounds, sharex=first_plot, sharey=first_plot)
+        style_axes(plot)
         light_grid(plot)
         for k, colour in zip(order, depth_colours(len(order)), strict=True):
             (line,) = plot.plot(strengths, paths[:, k], color=colour, linewidth=1.5)
             if len(values) == 1:
                 figure.lines_by_name.append((names[k], line))
-            if paths is last and len(ends) < MAX_LABELS:
-                ends.append(End(strengths[0], paths[0, k], short[k], colour))
+            if paths is last_paths and len(ends) < MAX_LABELS:
+                ends.append(CurveEnd(strengths[0], paths[0, k], short_names[k], colour))
         plot.axhline(0, color=PALE, linewidth=0.8)
         plot.set_title(title, color=INK, fontsize=TEXT)
         plot.set_xlabel("alpha", color=INK, fontsize=TEXT)

@@ -6,8 +6,19 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from pellucid.report.figures.curves import draw
-from pellucid.report.figures.style import BLUE, INK, SMALL, TEXT, End, axes, curve_axes, finite, label_ends, light_grid
+from pellucid.report.figures.curves import draw_column
+from pellucid.report.figures.style import (
+    BLUE,
+    INK,
+    SMALL,
+    TEXT,
+    CurveEnd,
+    curve_axes,
+    finite_or_nan,
+    label_ends,
+    light_grid,
+    single_plot,
+)
 
 RunRows = Sequence[Mapping[str, Any]]
 # Distinguishable for colour-blind readers, on white and on black; after Okabe and Ito 2008.
@@ -15,48 +26,48 @@ COLOURS = ("#808691", "#1a7fc4", "#009e73", "#b07f00", "#d55e00", "#b5589a", "#4
 RUN_COLOURS = (*COLOURS[1:], COLOURS[0])  # grey, the colour of baselines, comes last
 
 
-def overlaid(names: Sequence[str], histories: Sequence[RunRows], metric: str) -> Figure | None:
+def run_curves(names: Sequence[str], histories: Sequence[RunRows], metric: str) -> Figure | None:
     """Draw val_METRIC of several histories by epoch, and train_METRIC dashed in the same colour.
 
     Accuracies are in per cent. None if no history has a finite value.
     """
     scale, unit = (100, " %") if metric == "accuracy" else (1, "")
     figure, plot = curve_axes("epoch", f"{metric.replace('_', ' ')} (%)" if unit else metric.replace("_", " "))
-    ends: list[End] = []
+    ends: list[CurveEnd] = []
     for k, (name, history) in enumerate(zip(names, histories, strict=True)):
         keys = (f"val_{metric}", f"train_{metric}")
-        rows = [{**row, **{key: scale * finite(row.get(key)) for key in keys}} for row in history]
+        rows = [{**row, **{key: scale * finite_or_nan(row.get(key)) for key in keys}} for row in history]
         colour = RUN_COLOURS[k % len(RUN_COLOURS)]
-        validation = draw(figure, rows, keys[0], f"{name}, held out", colour, unit=unit)
-        train = draw(figure, rows, keys[1], f"{name}, training", colour, unit=unit, dashed=True)
+        validation = draw_column(figure, rows, keys[0], f"{name}, held out", colour, unit=unit)
+        train = draw_column(figure, rows, keys[1], f"{name}, training", colour, unit=unit, dashed=True)
         ends += [end._replace(text=end.text.replace(", held out", "")) for end in validation] or train
     label_ends(plot, ends)
     return figure if ends else None
 
 
 def accuracy_by_time(
-    names: Sequence[str], histories: Sequence[RunRows], part: str = "validation", colours: Sequence[str] = COLOURS
+    names: Sequence[str], histories: Sequence[RunRows], data_name: str = "validation", colours: Sequence[str] = COLOURS
 ) -> Figure | None:
     """Draw val_accuracy of several histories over the training time in seconds, on a logarithmic axis.
 
-    A dotted line connects the last epoch to the name. part: name of the data of val_accuracy. Epochs that lack either
+    A dotted line connects the last epoch to the name. data_name: of the data of val_accuracy. Epochs that lack either
     value are left out; None if none remain.
     """
-    figure, plot = curve_axes("seconds of training", f"{part} accuracy (%)")
-    last: list[tuple[float, float, str, str]] = []
+    figure, plot = curve_axes("seconds of training", f"{data_name} accuracy (%)")
+    last_points: list[tuple[float, float, str, str]] = []
     for k, (name, rows) in enumerate(zip(names, histories, strict=True)):
         colour, seconds = colours[k % len(colours)], 0.0
         points: list[tuple[float, float]] = []
         for row in rows:
-            seconds += finite(row.get("seconds"))
-            value = 100 * finite(row.get("val_accuracy"))
+            seconds += finite_or_nan(row.get("seconds"))
+            value = 100 * finite_or_nan(row.get("val_accuracy"))
             if seconds > 0 and value == value:  # noqa: PLR0124 (NaN)
                 points.append((seconds, value))
         if points:
             (line,) = plot.plot(*zip(*points, strict=True), color=colour, linewidth=1.7, marker="o", markersize=2.2)
             figure.lines_by_name.append((name, line))
-            last.append((*points[-1], name, colour))
-    if not last:
+            last_points.append((*points[-1], name, colour))
+    if not last_points:
         return None
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -65,9 +76,9 @@ def accuracy_by_time(
     plot.set_ylim(top=100.8)
     right = plot.get_xlim()[1]
     plot.set_xlim(right=right)
-    for x, y, _, colour in last:  # horizontally to the right edge, where the label is
+    for x, y, _, colour in last_points:  # horizontally to the right edge, where the label is
         plot.plot([x, right], [y, y], color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
-    label_ends(plot, [End(right, y, f"{name}\n{y:.1f} %", colour) for _, y, name, colour in last])
+    label_ends(plot, [CurveEnd(right, y, f"{name}\n{y:.1f} %", colour) for _, y, name, colour in last_points])
     return figure
 
 
@@ -86,11 +97,11 @@ def ranking(title: str, dots: Sequence[Dot], colours: Sequence[str] = (), logari
 
     colours: one for each row, by default blue for all. Non-finite values are not drawn; None if no value is drawn.
     """
-    finite_dots = [dot for dot in dots if finite(dot.value) == dot.value and (dot.value > 0 or not logarithmic)]
+    finite_dots = [dot for dot in dots if finite_or_nan(dot.value) == dot.value and (dot.value > 0 or not logarithmic)]
     if not finite_dots:
         return None
-    wide = 0.2 + 0.073 * max(len(dot.name) for dot in dots)
-    figure, plot = axes(wide + 3.1, 0.62 + 0.3 * len(dots), (wide, 0.3, 0.95, 0.32))
+    left_margin = 0.2 + 0.073 * max(len(dot.name) for dot in dots)
+    figure, plot = single_plot(left_margin + 3.1, 0.62 + 0.3 * len(dots), (left_margin, 0.3, 0.95, 0.32))
     if logarithmic:
         plot.set_xscale("log")
     for row, dot in enumerate(dots):

@@ -12,18 +12,18 @@ from pellucid.report.figures.style import (
     GREEN,
     ORANGE,
     PALE,
-    End,
+    CurveEnd,
     Plot,
     curve_axes,
     depth_colours,
-    finite,
+    finite_or_nan,
     label_ends,
-    logarithmic,
-    short,
+    set_log_scale,
+    short_number,
 )
 
 Rows = Sequence[Mapping[str, Any]]
-GUIDE = 1e-3  # a rule of thumb: an update of a thousandth of the weight per step
+UPDATE_RATIO_GUIDE = 1e-3  # a rule of thumb: an update of a thousandth of the weight per step
 MAX_LABELS = 12
 
 
@@ -35,14 +35,16 @@ def loss_curves(history: Rows, val_data: str = "validation") -> Figure | None:
     """
     figure, plot = curve_axes("epoch", "loss")
     ends = [
-        *draw(figure, history, "train_loss", "training", BLUE),
-        *draw(figure, history, "val_loss", val_data, ORANGE, best=min if val_data == "validation" else None),
+        *draw_column(figure, history, "train_loss", "training", BLUE),
+        *draw_column(
+            figure, history, "val_loss", val_data, ORANGE, choose_best=min if val_data == "validation" else None
+        ),
     ]
     if not ends:
         return None
-    values = _all(history, ("train_loss", "val_loss"))
+    values = _finite_values(history, ("train_loss", "val_loss"))
     if values.min() > 0 and values.max() > 100 * values.min():
-        logarithmic(plot)
+        set_log_scale(plot)
     elif values.min() >= 0:
         plot.set_ylim(0, max(float(values.max()) * 1.06, 1e-12))
     label_ends(plot, ends)
@@ -63,16 +65,16 @@ def metric_curves(
     """
     train, val = f"train_{metric}", f"val_{metric}"
     factor = 100 if unit == "%" else 1
-    scaled = [{**row, **{key: factor * finite(row.get(key)) for key in (train, val)}} for row in history]
+    scaled = [{**row, **{key: factor * finite_or_nan(row.get(key)) for key in (train, val)}} for row in history]
     figure, plot = curve_axes("epoch", f"{label} ({unit})")
-    best = (min if is_error else max) if val_data == "validation" else None
+    choose_best = (min if is_error else max) if val_data == "validation" else None
     ends = [
-        *draw(figure, scaled, train, "training", BLUE, unit=f" {unit}"),
-        *draw(figure, scaled, val, val_data, ORANGE, best=best, unit=f" {unit}"),
+        *draw_column(figure, scaled, train, "training", BLUE, unit=f" {unit}"),
+        *draw_column(figure, scaled, val, val_data, ORANGE, choose_best=choose_best, unit=f" {unit}"),
     ]
     if not ends:
         return None
-    values = _all(scaled, (train, val))
+    values = _finite_values(scaled, (train, val))
     low, high = float(values.min()), float(values.max())
     margin = max((high - low) * 0.08, 0.05)
     plot.set_ylim(max(low - margin, 0), min(high + margin, 100.2) if unit == "%" else high + margin)
@@ -83,12 +85,12 @@ def metric_curves(
 def learning_rate(history: Rows) -> Figure | None:
     """Draw lr by epoch, on a logarithmic axis if most rates are far below the highest."""
     figure, plot = curve_axes("epoch", "learning rate")
-    ends = draw(figure, history, "lr", "lr", GREEN)
+    ends = draw_column(figure, history, "lr", "lr", GREEN)
     if not ends:
         return None
-    values = _all(history, ("lr",))
+    values = _finite_values(history, ("lr",))
     if values.min() > 0 and values.max() > 8 * np.median(values):
-        logarithmic(plot)
+        set_log_scale(plot)
     else:
         plot.set_ylim(0, max(float(values.max()) * 1.1, 1e-12))
     label_ends(plot, ends)
@@ -97,92 +99,100 @@ def learning_rate(history: Rows) -> Figure | None:
 
 def history_curves(history: Rows) -> Figure:
     """Draw the losses by epoch, and below them each metric in the history, on training and validation data."""
-    metrics = [name.removeprefix("train_") for name in history[-1] if name.startswith("train_")]
+    metrics = [column.removeprefix("train_") for column in history[-1] if column.startswith("train_")]
     figure = Plot((7.6, 3.1 * len(metrics)))
     for k, metric in enumerate(metrics):
         plot = figure.add_subplot(len(metrics), 1, k + 1)
         plot.set_xlabel("epoch")
         plot.set_ylabel(metric, parse_math=False)
         plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-        for part, name, colour in (("train", "training", BLUE), ("val", "validation", ORANGE)):
-            if f"{part}_{metric}" in history[-1]:
-                values = [finite(row.get(f"{part}_{metric}")) for row in history]
-                plot.plot([row["epoch"] for row in history], values, "o-", color=colour, markersize=3, label=name)
+        for prefix, data_name, colour in (("train", "training", BLUE), ("val", "validation", ORANGE)):
+            if f"{prefix}_{metric}" in history[-1]:
+                values = [finite_or_nan(row.get(f"{prefix}_{metric}")) for row in history]
+                plot.plot([row["epoch"] for row in history], values, "o-", color=colour, markersize=3, label=data_name)
         plot.legend(frameon=False)
     figure.set_layout_engine("tight")
     return figure
 
 
-def range_curve(rates: Sequence[float], losses: Sequence[float], suggestion: float, lowest: float) -> Figure:
+def range_test_curve(rates: Sequence[float], losses: Sequence[float], suggestion: float, lowest: float) -> Figure:
     """Draw the loss of a range test by learning rate, with the suggested rate and that of the lowest loss marked."""
     figure, plot = curve_axes("learning rate", "loss")
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
     plot.plot(rates, losses, color=BLUE, linewidth=1.7)
-    ends: list[End] = []
+    labels: list[CurveEnd] = []
     for rate, text, colour in ((suggestion, "falls fastest", GREEN), (lowest, "lowest", ORANGE)):
         loss = losses[list(rates).index(rate)]
         plot.plot([rate], [loss], marker="o", markersize=6, color=colour)
-        ends.append(End(rate, loss, f"{text}: {rate:.2g}", colour))
+        labels.append(CurveEnd(rate, loss, f"{text}: {rate:.2g}", colour))
     margin = max(losses) - min(losses) or 1.0
-    top = min(max(losses), losses[0] + margin / 2)  # a diverging loss would flatten the part that matters
-    plot.set_ylim(min(losses) - 0.05 * (top - min(losses) or 1.0), top + 0.1 * (top - min(losses) or 1.0))
-    label_ends(plot, ends)
+    y_top = min(max(losses), losses[0] + margin / 2)  # a diverging loss would flatten the part that matters
+    plot.set_ylim(min(losses) - 0.05 * (y_top - min(losses) or 1.0), y_top + 0.1 * (y_top - min(losses) or 1.0))
+    label_ends(plot, labels)
     return figure
 
 
-def draw(
-    figure: Plot, rows: Rows, key: str, name: str, colour: str, best: Any = None, unit: str = "", dashed: bool = False
-) -> list[End]:
+def draw_column(
+    figure: Plot,
+    rows: Rows,
+    key: str,
+    name: str,
+    colour: str,
+    choose_best: Any = None,
+    unit: str = "",
+    dashed: bool = False,
+) -> list[CurveEnd]:
     """Draw one column by epoch, with a ring at its best value, and return its end for the label; [] without values."""
     plot = figure.axes[0]
-    epochs = [finite(row.get("epoch")) for row in rows]
-    values = [finite(row.get(key)) for row in rows]
-    points = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
-    if not points:
+    epochs = [finite_or_nan(row.get("epoch")) for row in rows]
+    values = [finite_or_nan(row.get(key)) for row in rows]
+    finite_points = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
+    if not finite_points:
         return []
-    markers = len(points) < 15 or len(points) < len(values)  # a value between gaps is only visible as a point
+    # A value between gaps is only visible as a point.
+    markers = len(finite_points) < 15 or len(finite_points) < len(values)
     (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if markers else None, markersize=3)
     if dashed:
         line.set(linestyle=(0, (4, 2)), linewidth=1.1)
     figure.lines_by_name.append((name, line))
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    longest = max(np.size(one.get_xdata()) for _, one in figure.lines_by_name)
+    longest = max(np.size(drawn_line.get_xdata()) for _, drawn_line in figure.lines_by_name)
     if longest == 1:
         plot.set_xlim(epochs[0] - 1, epochs[0] + 1)
     plot.set_autoscalex_on(longest > 1)
-    x, y = points[-1]
-    text = f"{name} {short(y)}{unit}"
-    if best is not None and len(points) > 1:
-        epoch, value = best(points, key=lambda point: point[1])
+    x, y = finite_points[-1]
+    text = f"{name} {short_number(y)}{unit}"
+    if choose_best is not None and len(finite_points) > 1:
+        epoch, value = choose_best(finite_points, key=lambda point: point[1])
         plot.plot([epoch], [value], marker="o", markersize=7, markerfacecolor="none", markeredgecolor=colour)
-        text += f"\nbest {short(value)}{unit}, epoch {epoch:.0f}"
-    return [End(x, y, text, colour)]
+        text += f"\nbest {short_number(value)}{unit}, epoch {epoch:.0f}"
+    return [CurveEnd(x, y, text, colour)]
 
 
-def _all(rows: Rows, keys: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def _finite_values(rows: Rows, keys: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """Return the finite values of some columns, (n,)."""
-    values = np.array([finite(row.get(key)) for row in rows for key in keys])
+    values = np.array([finite_or_nan(row.get(key)) for row in rows for key in keys])
     return values[np.isfinite(values)]
 
 
 def gradient_norms(layers: Rows) -> Figure | None:
     """Draw grad_norm of every weight by epoch, coloured from the first layer to the last."""
-    return _by_path(layers, "grad_norm", "gradient norm")
+    return _curves_by_path(layers, "grad_norm", "gradient norm")
 
 
 def update_ratios(layers: Rows) -> Figure | None:
     """Draw update_ratio of every weight by epoch, with a guide at one thousandth."""
-    return _by_path(layers, "update_ratio", "update / weight (rms)", GUIDE)
+    return _curves_by_path(layers, "update_ratio", "update / weight (rms)", UPDATE_RATIO_GUIDE)
 
 
-def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) -> Figure | None:
+def _curves_by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) -> Figure | None:
     """Draw a column by epoch, with a curve for each weight and a line at `guide`; None without positive values."""
     paths = list(dict.fromkeys(str(row["path"]) for row in layers))
     weights = [path for path in paths if path.rsplit(".", 1)[-1] == "weight"]
     paths = weights or paths  # without biases, unless there are no weights
     series = {
-        path: [(finite(row.get("epoch")), finite(row.get(key))) for row in layers if row["path"] == path]
+        path: [(finite_or_nan(row.get("epoch")), finite_or_nan(row.get(key))) for row in layers if row["path"] == path]
         for path in paths
     }
     series = {path: points for path, points in series.items() if any(y > 0 for _, y in points)}
@@ -190,29 +200,29 @@ def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) ->
         return None
     figure, plot = curve_axes("epoch", ylabel)
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    count, labels = len(series), min(len(series), MAX_LABELS)
-    labelled = {round(k * (count - 1) / max(labels - 1, 1)) for k in range(labels)}  # evenly spaced
+    n_curves, n_labels = len(series), min(len(series), MAX_LABELS)
+    labelled_indices = {round(k * (n_curves - 1) / max(n_labels - 1, 1)) for k in range(n_labels)}  # evenly spaced
     ends = []
-    for k, ((path, points), colour) in enumerate(zip(series.items(), depth_colours(count), strict=True)):
+    for k, ((path, points), colour) in enumerate(zip(series.items(), depth_colours(n_curves), strict=True)):
         xs, ys = zip(*((x, y if y > 0 else float("nan")) for x, y in points), strict=True)
         (line,) = plot.plot(xs, ys, color=colour, linewidth=1.4, marker="o" if len(xs) < 15 else None, markersize=2.5)
         figure.lines_by_name.append((path.removesuffix(".weight"), line))
-        if k in labelled:
+        if k in labelled_indices:
             x, y = [(x, y) for x, y in points if y > 0][-1]
-            ends.append(End(x, y, _shorten(path), colour))
+            ends.append(CurveEnd(x, y, _shorten(path), colour))
     if guide is not None:
         plot.axhline(guide, color=PALE, linewidth=1, linestyle=(0, (4, 3)))
-    logarithmic(plot)
+    set_log_scale(plot)
     if guide is not None:
-        ends.append(End(plot.get_xlim()[1], guide, "1e-3, a common guide", PALE))
+        ends.append(CurveEnd(plot.get_xlim()[1], guide, "1e-3, a common guide", PALE))
     label_ends(plot, ends)
     return figure
 
 
-def _shorten(path: str, most: int = 26) -> str:
-    """Return the end of a path, from a full name on, in at most `most` characters."""
+def _shorten(path: str, max_length: int = 26) -> str:
+    """Return the end of a path, from a full name on, in at most `max_length` characters."""
     path = path.removesuffix(".weight")
-    if len(path) <= most:
+    if len(path) <= max_length:
         return path
-    tail = path[-most + 1 :]
-    return f"…{tail[tail.find('.') + 1 :]}"
+    path_end = path[-max_length + 1 :]
+    return f"…{path_end[path_end.find('.') + 1 :]}"

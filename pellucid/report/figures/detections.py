@@ -9,31 +9,31 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pellucid.report.figures.heat import bar, heat, scale
-from pellucid.report.figures.objects import Marks, mark
+from pellucid.report.figures.heat import colour_bar, colour_scale, heat
+from pellucid.report.figures.objects import Marks, draw_marks
 from pellucid.report.figures.series import colours
 from pellucid.report.figures.style import (
     BLUE,
+    FIGURE_WIDTH,
     GREEN,
     INK,
     ORANGE,
     PALE,
     SMALL,
-    WIDE,
-    End,
+    CurveEnd,
     Plot,
     curve_axes,
     label_ends,
     panels,
 )
 
-GAP, BAR, NAME = 0.08, 0.75, 0.24  # inches: space between plots, width of the colour bar, height of a name
-LARGE = 5.2  # inches of the longer side of an image with the boxes of a step
-SIDE = 5.6  # inches of the longer side of an image with its hits and errors
-MAX_EXACT = 700  # pixels of the longer side up to which images are not resampled
-COLOURS = {"right": GREEN, "false alarm": ORANGE, "missed": BLUE, "not counted": PALE}
-KINDS = {"hit": "right", "missed": "missed", "ignored": "not counted"}  # all others are false alarms
-GROUPS = {"box": ORANGE, "other": BLUE, "source": GREEN, "pale": PALE}
+GAP, BAR_WIDTH, NAME_HEIGHT = 0.08, 0.75, 0.24  # inches: space between plots, width of the colour bar, height of a name
+STEP_SIDE = 5.2  # inches of the longer side of an image with the boxes of a step
+OUTCOME_SIDE = 5.6  # inches of the longer side of an image with its hits and errors
+MAX_UNRESAMPLED = 700  # pixels of the longer side up to which images are not resampled
+OUTCOME_COLOURS = {"right": GREEN, "false alarm": ORANGE, "missed": BLUE, "not counted": PALE}
+OUTCOMES = {"hit": "right", "missed": "missed", "ignored": "not counted"}  # all others are false alarms
+GROUP_COLOURS = {"box": ORANGE, "other": BLUE, "source": GREEN, "pale": PALE}
 
 
 def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
@@ -42,14 +42,14 @@ def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
         return None
     figure, plot = curve_axes("recall", "precision")
     ends = []
-    for (name, values), colour in zip(curves.items(), colours(len(curves)), strict=True):
-        precision = np.asarray(values, dtype=np.float64)
-        reached = max(int((precision > 0).sum()), 1)
-        across = np.asarray(recalls)[:reached]
-        (line,) = plot.plot(across, precision[:reached], color=colour, linewidth=1.7)
+    for (name, precisions), colour in zip(curves.items(), colours(len(curves)), strict=True):
+        precision = np.asarray(precisions, dtype=np.float64)
+        n_reached = max(int((precision > 0).sum()), 1)
+        reached_recalls = np.asarray(recalls)[:n_reached]
+        (line,) = plot.plot(reached_recalls, precision[:n_reached], color=colour, linewidth=1.7)
         figure.lines_by_name.append((name, line))
         text = f"{name}, AP {precision.mean():.2f}"
-        ends.append(End(float(across[-1]), float(precision[reached - 1]), text, to_hex(colour)))
+        ends.append(CurveEnd(float(reached_recalls[-1]), float(precision[n_reached - 1]), text, to_hex(colour)))
     plot.set(xlim=(-0.02, 1.02), ylim=(0, 1.03))
     label_ends(plot, ends)
     return figure
@@ -60,41 +60,43 @@ def draw_detections(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequenc
 
     boxes: (n, 4) in pixels. kinds: "hit", "missed", "ignored", or a kind of error, for each. texts: a label for each.
     """
-    names = [KINDS.get(kind, "false alarm") for kind in kinds]
-    order = sorted(range(len(names)), key=lambda k: names[k] != "right")  # others are drawn over hits
-    rows = [(COLOURS[names[k]], names[k] == "missed") for k in order]
-    figure, plot = _marked(image, np.asarray(boxes)[order], rows, [texts[k] for k in order], SIDE, foot=0.3)
-    if max(image.shape[1:]) <= MAX_EXACT:
+    outcomes = [OUTCOMES.get(kind, "false alarm") for kind in kinds]
+    order = sorted(range(len(outcomes)), key=lambda k: outcomes[k] != "right")  # others are drawn over hits
+    rows = [(OUTCOME_COLOURS[outcomes[k]], outcomes[k] == "missed") for k in order]
+    figure, plot = _draw_marked_image(
+        image, np.asarray(boxes)[order], rows, [texts[k] for k in order], OUTCOME_SIDE, 0.3
+    )
+    if max(image.shape[1:]) <= MAX_UNRESAMPLED:
         plot.images[0].set_interpolation("none")  # the page contains the original pixels
     x = 0.06
-    for name, colour in COLOURS.items():
-        if name in names:
-            square = "□" if name == "missed" else "■"
-            at = x / figure.get_figwidth(), 0.1 / figure.get_figheight()
-            figure.text(*at, f"{square} {name}", color=colour, fontsize=SMALL)
+    for outcome, colour in OUTCOME_COLOURS.items():
+        if outcome in outcomes:
+            symbol = "□" if outcome == "missed" else "■"
+            position = x / figure.get_figwidth(), 0.1 / figure.get_figheight()
+            figure.text(*position, f"{symbol} {outcome}", color=colour, fontsize=SMALL)
             x += 1.15
     return figure
 
 
-def boxes_on(image: Any, groups: Sequence[tuple[str, Any, bool]], texts: Sequence[Sequence[str]] = ()) -> Plot:
+def draw_box_groups(image: Any, groups: Sequence[tuple[str, Any, bool]], texts: Sequence[Sequence[str]] = ()) -> Plot:
     """Draw groups of boxes on an image (1 or 3, H, W), the last group on top.
 
-    groups: (key in GROUPS, boxes (n, 4), whether they are dashed). texts: labels of the boxes of each group, or ().
+    groups: (key in GROUP_COLOURS, boxes (n, 4), whether they are dashed). texts: labels of each group's boxes, or ().
     """
     boxes = np.concatenate([np.asarray(group, dtype=np.float64).reshape(-1, 4) for _, group, _ in groups])
-    rows = [(GROUPS[name], dashed) for name, group, dashed in groups for _ in range(len(group))]
-    figure, _ = _marked(image, boxes, rows, [text for labels in texts for text in labels], LARGE)
+    rows = [(GROUP_COLOURS[name], dashed) for name, group, dashed in groups for _ in range(len(group))]
+    figure, _ = _draw_marked_image(image, boxes, rows, [text for labels in texts for text in labels], STEP_SIDE)
     return figure
 
 
-def _marked(
+def _draw_marked_image(
     image: Any, boxes: Any, rows: Sequence[tuple[str, bool]], texts: Sequence[str], side: float, foot: float = 0.0
 ) -> tuple[Plot, Axes]:
     """Draw boxes on an image whose longer side has `side` inches; rows: colour of each, and whether it is dashed."""
-    pixel = side / max(image.shape[1:])
-    figure, (plot,) = panels(1, 1, image.shape[2] * pixel, image.shape[1] * pixel, 0.04, foot=foot)
-    dashes, shades = [dashed for _, dashed in rows], [colour for colour, _ in rows]
-    mark(plot, image, Marks(boxes, np.zeros(len(rows)), dashed=dashes, texts=texts, colours=shades), 1)
+    scale = side / max(image.shape[1:])
+    figure, (plot,) = panels(1, 1, image.shape[2] * scale, image.shape[1] * scale, 0.04, foot=foot)
+    dashes, colours = [dashed for _, dashed in rows], [colour for colour, _ in rows]
+    draw_marks(plot, image, Marks(boxes, np.zeros(len(rows)), dashed=dashes, texts=texts, colours=colours), 1)
     return figure, plot
 
 
@@ -112,14 +114,14 @@ def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell
     cell: the cell to mark by a white square. names: names of the maps.
     """
     height, width = image.shape[1:]
-    side = min((WIDE - BAR - GAP) / (len(maps) + 1) - GAP, LARGE / 2)
+    side = min((FIGURE_WIDTH - BAR_WIDTH - GAP) / (len(maps) + 1) - GAP, STEP_SIDE / 2)
     plot_height = min(side * height / width, 2 * side)
-    figure, plots = panels(len(maps) + 1, len(maps) + 1, side, plot_height, GAP, NAME, right=BAR)
-    mark(plots[0], image, Marks(np.asarray(box)[None], [0], colours=[ORANGE]), 1)
+    figure, plots = panels(len(maps) + 1, len(maps) + 1, side, plot_height, GAP, NAME_HEIGHT, right=BAR_WIDTH)
+    draw_marks(plots[0], image, Marks(np.asarray(box)[None], [0], colours=[ORANGE]), 1)
     plots[0].set_title("input", fontsize=SMALL, color=INK, pad=3)
-    norm, colours = scale(np.concatenate([np.asarray(scores).ravel() for scores in maps]), signed=False)
+    norm, colours = colour_scale(np.concatenate([np.asarray(scores).ravel() for scores in maps]), signed=False)
     for level, (plot, scores, name) in enumerate(zip(plots[1:], maps, names, strict=True)):
-        shown = plot.imshow(
+        map_image = plot.imshow(
             np.asarray(scores, dtype=np.float64), norm=norm, cmap=colours, interpolation="none", aspect="auto"
         )
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
@@ -128,8 +130,8 @@ def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell
                 Rectangle((cell.column - 0.5, cell.row - 0.5), 1, 1, fill=False, edgecolor="white", linewidth=1.5)
             )
         if level == len(maps) - 1:
-            left = (len(maps) + 1) * (side + GAP) + 0.1
-            bar(figure, shown, (left, GAP, 0.1, plot_height))
+            bar_left = (len(maps) + 1) * (side + GAP) + 0.1
+            colour_bar(figure, map_image, (bar_left, GAP, 0.1, plot_height))
     return figure
 
 

@@ -7,34 +7,34 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from pellucid.report.figures.heat import DIVERGING, scale
+from pellucid.report.figures.heat import DIVERGING, colour_scale
 from pellucid.report.figures.style import (
     BLUE,
+    FIGURE_WIDTH,
     INK,
     ORANGE,
     SMALL,
     TEXT,
-    WIDE,
     Plot,
     depth_colours,
     panels,
     picture_axes,
-    plain,
-    show,
+    show_image,
+    style_axes,
 )
 
 PANEL_GAP, TITLE_HEIGHT = 0.12, 0.26  # inches: space between panels, height of a title
-LETTER_WIDTH = 0.075  # average width in inches of a character of a name next to a bar
+CHARACTER_WIDTH = 0.075  # average width in inches of a character of a name next to a bar
 CELL_OPACITY = 0.35  # opacity of the colours behind numbers
 
 
-def numbers(plot: Axes, values: Any, title: str = "", limits: tuple[float, float] | None = None) -> None:
+def draw_numbers(plot: Axes, values: Any, title: str = "", limits: tuple[float, float] | None = None) -> None:
     """Write the values of a matrix (h, w) on coloured cells; NaN is an empty cell. limits: range of the colours."""
     matrix = np.asarray(values, dtype=np.float64)
     low, high = limits or (float(np.nanmin(matrix)), float(np.nanmax(matrix)))
     largest = max(abs(low), abs(high)) or 1.0
-    colours = (DIVERGING, -largest, largest) if low < 0 else ("gray", -1.2 * largest, largest)
-    plot.imshow(matrix, cmap=colours[0], vmin=colours[1], vmax=colours[2], alpha=CELL_OPACITY, interpolation="none")
+    cmap, vmin, vmax = (DIVERGING, -largest, largest) if low < 0 else ("gray", -1.2 * largest, largest)
+    plot.imshow(matrix, cmap=cmap, vmin=vmin, vmax=vmax, alpha=CELL_OPACITY, interpolation="none")
     size = min(SMALL + 1.0, 60 / matrix.shape[1])
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
@@ -42,7 +42,7 @@ def numbers(plot: Axes, values: Any, title: str = "", limits: tuple[float, float
     plot.set_title(title, fontsize=SMALL, color=INK, pad=3)
 
 
-def window(plot: Axes, row: float, column: float, size: tuple[float, float], colour: str = ORANGE) -> None:
+def draw_window(plot: Axes, row: float, column: float, size: tuple[float, float], colour: str = ORANGE) -> None:
     """Draw the outline of a window of (height, width) cells whose upper left cell is (row, column)."""
     height, width = size
     plot.add_patch(
@@ -50,18 +50,18 @@ def window(plot: Axes, row: float, column: float, size: tuple[float, float], col
     )
 
 
-def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = ()) -> Plot:
+def image_panels(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = ()) -> Plot:
     """Draw images (H, W) with values 0..1 by name; maps: names of images with any values, with 0 as white."""
-    side = (WIDE - PANEL_GAP * (columns + 1)) / columns
+    side = (FIGURE_WIDTH - PANEL_GAP * (columns + 1)) / columns
     shape = np.shape(next(iter(pictures.values())))
     figure, plots = panels(len(pictures), columns, side, side * shape[0] / shape[1], PANEL_GAP, TITLE_HEIGHT, top=0.05)
     for plot, (name, values) in zip(plots, pictures.items(), strict=True):
         picture = np.asarray(values)
         if name in maps:
-            norm, colours = scale(picture, signed=True)
+            norm, colours = colour_scale(picture, signed=True)
             plot.imshow(picture, norm=norm, cmap=colours, interpolation="none")
         else:
-            show(plot, np.clip(picture, 0, 1))
+            show_image(plot, np.clip(picture, 0, 1))
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
     return figure
 
@@ -70,83 +70,89 @@ def sliding_window(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -
     """Draw a sliding window (kernel, kernel) on a patch at some steps, and below the output up to each step."""
     patch, output = np.asarray(patch, dtype=np.float64), np.asarray(output, dtype=np.float64)
     count, columns = len(steps), output.shape[1]
-    side = (WIDE - PANEL_GAP * (count + 1)) / count
+    side = (FIGURE_WIDTH - PANEL_GAP * (count + 1)) / count
     figure, plots = panels(2 * count, count, side, side, PANEL_GAP, TITLE_HEIGHT, top=0.05)
     limits = (float(output.min()), float(output.max()))
     for k, step in enumerate(steps):
         row, column = divmod(step - 1, columns)
-        numbers(plots[k], patch, f"step {step}")
-        window(plots[k], row, column, (kernel, kernel))
-        computed = np.where(np.arange(output.size).reshape(output.shape) < step, output, np.nan)
-        numbers(plots[count + k], computed, "output", limits)
-        window(plots[count + k], row, column, (1, 1))
+        draw_numbers(plots[k], patch, f"step {step}")
+        draw_window(plots[k], row, column, (kernel, kernel))
+        output_so_far = np.where(np.arange(output.size).reshape(output.shape) < step, output, np.nan)
+        draw_numbers(plots[count + k], output_so_far, "output", limits)
+        draw_window(plots[count + k], row, column, (1, 1))
     return figure
 
 
-def matrices(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Plot:
+def matrix_panels(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Plot:
     """Draw matrices by name, with cells of equal size; windows: (row, column, side) of an outline in some of them."""
     total_columns = sum(np.shape(matrix)[1] for matrix in named.values())
-    cell = min(0.42, (WIDE - PANEL_GAP * (len(named) + 1)) / total_columns)
-    height_of_tallest = max(np.shape(matrix)[0] for matrix in named.values()) * cell
-    figure = Plot((WIDE, height_of_tallest + TITLE_HEIGHT + 2 * PANEL_GAP))
-    left = PANEL_GAP + (WIDE - PANEL_GAP * (len(named) + 1) - total_columns * cell) / 2
+    cell = min(0.42, (FIGURE_WIDTH - PANEL_GAP * (len(named) + 1)) / total_columns)
+    max_height = max(np.shape(matrix)[0] for matrix in named.values()) * cell
+    figure = Plot((FIGURE_WIDTH, max_height + TITLE_HEIGHT + 2 * PANEL_GAP))
+    left = PANEL_GAP + (FIGURE_WIDTH - PANEL_GAP * (len(named) + 1) - total_columns * cell) / 2
     for name, matrix in named.items():
         height, width = (cell * size for size in np.shape(matrix))
-        plot = picture_axes(figure, left, PANEL_GAP + height_of_tallest - height, width, height)
-        numbers(plot, matrix, name)
+        plot = picture_axes(figure, left, PANEL_GAP + max_height - height, width, height)
+        draw_numbers(plot, matrix, name)
         if windows and name in windows:
             row, column, side = windows[name]
-            window(plot, row, column, (side, side))
+            draw_window(plot, row, column, (side, side))
         left += width + PANEL_GAP
     return figure
 
 
 def cell_masks(masks: Mapping[str, Any]) -> Plot:
     """Draw masks (h, w) of 0 and 1 by name, such as the cells covered by a dilated kernel."""
-    side = min(1.7, (WIDE - PANEL_GAP * (len(masks) + 1)) / len(masks))
+    side = min(1.7, (FIGURE_WIDTH - PANEL_GAP * (len(masks) + 1)) / len(masks))
     figure, plots = panels(len(masks), len(masks), side, side, PANEL_GAP, TITLE_HEIGHT, top=0.05)
     for plot, (name, mask) in zip(plots, masks.items(), strict=True):
         plot.imshow(np.asarray(mask, dtype=np.float64), cmap="Oranges", vmin=0, vmax=1.4, interpolation="none")
-        rows, columns = np.shape(mask)
+        convolution_rows, columns = np.shape(mask)
         plot.set_xticks(np.arange(columns + 1) - 0.5, [""] * (columns + 1))
-        plot.set_yticks(np.arange(rows + 1) - 0.5, [""] * (rows + 1))
+        plot.set_yticks(np.arange(convolution_rows + 1) - 0.5, [""] * (convolution_rows + 1))
         plot.tick_params(length=0)
         plot.grid(True, color=INK, alpha=0.25, linewidth=0.5)
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
     return figure
 
 
-def nested_windows(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Plot:
+def nested_windows(picture: Any, window_sizes: Mapping[str, tuple[int, int]]) -> Plot:
     """Draw windows of (height, width) pixels around the middle of an image (H, W), with their names on the right."""
     image_height, image_width = np.shape(picture)
     height = 3.4
     figure, (plot,) = panels(1, 1, height * image_width / image_height, height, PANEL_GAP, right=2.4)
-    show(plot, np.asarray(picture))
-    size = figure.get_size_inches()
-    for k, ((name, field), colour) in enumerate(zip(fields.items(), depth_colours(len(fields)), strict=True)):
-        window(plot, (image_height - field[0]) / 2, (image_width - field[1]) / 2, field, colour)
-        y = 1 - (PANEL_GAP + 0.28 * (k + 0.8)) / size[1]
-        figure.text(1 - 2.3 / size[0], y, f"{name}: {field[0]} x {field[1]}", fontsize=TEXT, color=colour)
+    show_image(plot, np.asarray(picture))
+    figure_size = figure.get_size_inches()
+    for k, ((name, window_size), colour) in enumerate(
+        zip(window_sizes.items(), depth_colours(len(window_sizes)), strict=True)
+    ):
+        draw_window(plot, (image_height - window_size[0]) / 2, (image_width - window_size[1]) / 2, window_size, colour)
+        y = 1 - (PANEL_GAP + 0.28 * (k + 0.8)) / figure_size[1]
+        figure.text(
+            1 - 2.3 / figure_size[0], y, f"{name}: {window_size[0]} x {window_size[1]}", fontsize=TEXT, color=colour
+        )
     return figure
 
 
-def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Sequence[int] = ()) -> Plot:
+def bar_panels(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Sequence[int] = ()) -> Plot:
     """Draw several values for each name as bars: a plot for each title, a row for each name.
 
     digits: decimal places for each title, by default 0.
     """
     names, height = list(rows), 0.26 * len(rows) + 0.6
-    figure = Plot((WIDE, height))
-    left = max(1.0, LETTER_WIDTH * max(map(len, names)) + 0.1)
-    plot_width = (WIDE - left - 0.9 * len(titles)) / len(titles)
+    figure = Plot((FIGURE_WIDTH, height))
+    left = max(1.0, CHARACTER_WIDTH * max(map(len, names)) + 0.1)
+    plot_width = (FIGURE_WIDTH - left - 0.9 * len(titles)) / len(titles)
     for k, title in enumerate(titles):
-        plot_left = (left + k * (plot_width + 0.9)) / WIDE
-        plot = figure.add_axes((plot_left, 0.1 / height, plot_width / WIDE, (height - 0.5) / height))
-        plain(plot)
+        plot_left = (left + k * (plot_width + 0.9)) / FIGURE_WIDTH
+        plot = figure.add_axes((plot_left, 0.1 / height, plot_width / FIGURE_WIDTH, (height - 0.5) / height))
+        style_axes(plot)
         values = [row[k] for row in rows.values()]
-        artists = plot.barh(range(len(names)), values, color=BLUE, height=0.62)
+        bar_artists = plot.barh(range(len(names)), values, color=BLUE, height=0.62)
         decimals = digits[k] if digits else 0
-        plot.bar_label(artists, [f"{value:,.{decimals}f}" for value in values], fontsize=SMALL, color=INK, padding=3)
+        plot.bar_label(
+            bar_artists, [f"{value:,.{decimals}f}" for value in values], fontsize=SMALL, color=INK, padding=3
+        )
         plot.set_yticks(range(len(names)), names if k == 0 else [""] * len(names))
         plot.invert_yaxis()
         plot.set_xticks([])
@@ -155,27 +161,27 @@ def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Seq
     return figure
 
 
-def rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Plot:
+def convolution_rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Plot:
     """Draw the windows of a one-dimensional convolution over a row of pixels, one below the other, for each case.
 
     cases: by name, the number of pixels, of padded pixels at each end, of pixels in a window, and the first pixel of
     each window.
     """
     longest = max(size + 2 * padding for size, padding, _, _ in cases.values())
-    row_count = max(len(starts) for *_, starts in cases.values()) + 1
-    width = (WIDE - PANEL_GAP * (len(cases) + 1)) / len(cases)
+    n_rows = max(len(starts) for *_, starts in cases.values()) + 1
+    width = (FIGURE_WIDTH - PANEL_GAP * (len(cases) + 1)) / len(cases)
     figure, plots = panels(
-        len(cases), len(cases), width, width * (row_count + 0.4) / longest, PANEL_GAP, TITLE_HEIGHT, top=0.05
+        len(cases), len(cases), width, width * (n_rows + 0.4) / longest, PANEL_GAP, TITLE_HEIGHT, top=0.05
     )
     for plot, (name, (size, padding, kernel, starts)) in zip(plots, cases.items(), strict=True):
         for column in range(-padding, size + padding):
-            grey = "white" if not 0 <= column < size else "#c9ced6"
-            plot.add_patch(Rectangle((column, 0), 1, 0.8, facecolor=grey, edgecolor=INK, linewidth=0.6))
+            pixel_colour = "white" if not 0 <= column < size else "#c9ced6"
+            plot.add_patch(Rectangle((column, 0), 1, 0.8, facecolor=pixel_colour, edgecolor=INK, linewidth=0.6))
         for k, start in enumerate(starts):
             plot.add_patch(Rectangle((start, k + 1.15), kernel, 0.7, facecolor=ORANGE, alpha=0.75))
         margin = (longest - size) / 2
         plot.set_xlim(-margin - 0.1, size + margin + 0.1)
-        plot.set_ylim(row_count + 0.1, -0.1)
+        plot.set_ylim(n_rows + 0.1, -0.1)
         plot.set_axis_off()
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
     return figure

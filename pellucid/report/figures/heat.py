@@ -16,22 +16,24 @@ from matplotlib.patches import Patch
 
 from pellucid.errors import PellucidError
 from pellucid.ops.colour import lab_to_rgb
-from pellucid.report.figures.style import INK, SMALL, TEXT, Plot, panels, picture_axes, pixels, show
+from pellucid.report.figures.style import INK, SMALL, TEXT, Plot, panels, picture_axes, pixels, show_image
 
-LEVELS = 129  # colours from either end of the diverging colour map to its middle, inclusive
-ENDS = ((36.0, 7.0, -43.0), (97.0, 0.0, 0.0), (36.0, 28.0, 33.4))  # CIELAB: dark blue, near white, dark orange
-SIDE = 1.9  # inches of the width of an image
-GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: space between images, colour bar, headings, line of text
+N_HALF_COLOURS = 129  # colours from either end of the diverging colour map to its middle, inclusive
+# CIELAB: dark blue, near white, dark orange
+DIVERGING_COLOURS = ((36.0, 7.0, -43.0), (97.0, 0.0, 0.0), (36.0, 28.0, 33.4))
+IMAGE_WIDTH = 1.9  # inches of the width of an image
+# Inches: space between images, width of the colour bar, height of the headings and of a line of text.
+GAP, BAR_WIDTH, HEADING_HEIGHT, LINE_HEIGHT = 0.15, 0.85, 0.35, 0.17
 MIN_OPACITY, MAX_OPACITY = 0.25, 0.85  # of the map in the overlay: at 0, and at the largest magnitude
 MAX_CLASSES = 8  # in a legend
-MAX_LINE = 130  # characters of a line of text below the images
+MAX_LINE_LENGTH = 130  # characters of a line of text below the images
 
 
 def _diverging() -> Colormap:
-    """Return the colour map through the three colours of ENDS."""
-    below, zero, above = (np.array(end) for end in ENDS)
-    rising = np.linspace(0, 1, LEVELS)[:, None]
-    lab = np.concatenate([below + (zero - below) * rising, (zero + (above - zero) * rising)[1:]])
+    """Return the colour map through the three colours of DIVERGING_COLOURS."""
+    low, middle, high = (np.array(end) for end in DIVERGING_COLOURS)
+    fractions = np.linspace(0, 1, N_HALF_COLOURS)[:, None]
+    lab = np.concatenate([low + (middle - low) * fractions, (middle + (high - middle) * fractions)[1:]])
     rgb = lab_to_rgb(torch.from_numpy(lab.T)[..., None]).clamp(0, 1)  # (3, levels, 1)
     return ListedColormap(rgb[..., 0].T.tolist(), "blue_white_orange")
 
@@ -40,15 +42,15 @@ DIVERGING = _diverging()  # linear in CIELAB: perceptually uniform, with both ha
 SEQUENTIAL: Colormap = colormaps["viridis"]
 
 
-def scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
+def colour_scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
     """Return the colour scale of values: with 0 in the middle if `signed`, else from 0 or the minimum to the maximum.
 
     The range of the scale is positive, even for constant values.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if signed:
-        reach = float(np.abs(numbers).max()) or 1.0
-        return Normalize(-reach, reach), DIVERGING
+        limit = float(np.abs(numbers).max()) or 1.0
+        return Normalize(-limit, limit), DIVERGING
     low, high = min(float(numbers.min()), 0.0), float(numbers.max())  # magnitudes begin at 0
     return Normalize(low, high if high > low else low + 1.0), SEQUENTIAL
 
@@ -62,33 +64,38 @@ def heat(
     below, such as the tests of the explanation. outline: a mask (H, W) whose borders are drawn. Raises PellucidError
     for other shapes and for values that are not finite.
     """
-    shape, numbers = tuple(np.shape(image)), np.asarray(map_, dtype=np.float64)
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise PellucidError(f"an image to draw has the shape (1 or 3, H, W), not {shape}")
-    if numbers.ndim != 2 or not numbers.size or not np.isfinite(numbers).all():
-        raise PellucidError(f"a map to draw has finite values (H, W), not {numbers.shape} with NaN or infinity")
+    image_shape, map_values = tuple(np.shape(image)), np.asarray(map_, dtype=np.float64)
+    if len(image_shape) != 3 or image_shape[0] not in (1, 3):
+        raise PellucidError(f"an image to draw has the shape (1 or 3, H, W), not {image_shape}")
+    if map_values.ndim != 2 or not map_values.size or not np.isfinite(map_values).all():
+        raise PellucidError(f"a map to draw has finite values (H, W), not {map_values.shape} with NaN or infinity")
     picture = pixels(image)
-    norm, colours = scale(numbers, bool((numbers < 0).any()) if signed is None else signed)
-    height = SIDE * numbers.shape[0] / numbers.shape[1]
-    lines = [line for text in notes for line in wrap(text, MAX_LINE)]
-    below = LINE * len(lines) + (0.1 if lines else 0.0)
-    size = (3 * SIDE + 4 * GAP + BAR, TOP + height + GAP + below)
+    norm, colours = colour_scale(map_values, bool((map_values < 0).any()) if signed is None else signed)
+    height = IMAGE_WIDTH * map_values.shape[0] / map_values.shape[1]
+    lines = [line for text in notes for line in wrap(text, MAX_LINE_LENGTH)]
+    notes_height = LINE_HEIGHT * len(lines) + (0.1 if lines else 0.0)
+    size = (3 * IMAGE_WIDTH + 4 * GAP + BAR_WIDTH, HEADING_HEIGHT + height + GAP + notes_height)
     figure = Figure(size)
-    plots = [picture_axes(figure, GAP + k * (SIDE + GAP) + BAR * (k == 2), GAP + below, SIDE, height) for k in range(3)]
-    show(plots[0], picture)
-    shown = plots[1].imshow(numbers, norm=norm, cmap=colours, interpolation="none")
-    show(plots[2], overlay(picture, numbers, norm, colours))
-    for plot, words in zip(plots, ("image", title or "map", "both"), strict=True):
-        plot.set_title(words, fontsize=TEXT, color=INK, pad=4)
+    plots = [
+        picture_axes(
+            figure, GAP + k * (IMAGE_WIDTH + GAP) + BAR_WIDTH * (k == 2), GAP + notes_height, IMAGE_WIDTH, height
+        )
+        for k in range(3)
+    ]
+    show_image(plots[0], picture)
+    map_image = plots[1].imshow(map_values, norm=norm, cmap=colours, interpolation="none")
+    show_image(plots[2], overlay(picture, map_values, norm, colours))
+    for plot, panel_title in zip(plots, ("image", title or "map", "both"), strict=True):
+        plot.set_title(panel_title, fontsize=TEXT, color=INK, pad=4)
         if outline is not None:
-            surround(plot, outline)
-    bar(figure, shown, (2 * (SIDE + GAP) + 0.06, GAP + below, 0.1, height))
+            draw_outline(plot, outline)
+    colour_bar(figure, map_image, (2 * (IMAGE_WIDTH + GAP) + 0.06, GAP + notes_height, 0.1, height))
     for k, line in enumerate(reversed(lines)):
-        figure.text(GAP / size[0], (0.1 + LINE * k) / size[1], line, fontsize=SMALL, color=INK, va="bottom")
+        figure.text(GAP / size[0], (0.1 + LINE_HEIGHT * k) / size[1], line, fontsize=SMALL, color=INK, va="bottom")
     return figure
 
 
-def surround(plot: Axes, mask: Any) -> None:
+def draw_outline(plot: Axes, mask: Any) -> None:
     """Draw the outline of a mask (H, W), black on white, which is visible on any image."""
     padded = np.pad(np.asarray(mask, dtype=bool), 1)
     rows, columns = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])  # pixels with a border on their left
@@ -101,31 +108,38 @@ def surround(plot: Axes, mask: Any) -> None:
         )
 
 
-def overlay(picture: Any, numbers: Any, norm: Normalize, colours: Any) -> Any:
+def overlay(picture: Any, map_values: Any, norm: Normalize, colours: Any) -> Any:
     """Return the map blended with the grey image, (H, W, 3), with an opacity that increases with the magnitude.
 
     A map of another size than the image is resized by repeating its values.
     """
     height, width = picture.shape[:2]
-    rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), numbers.shape, strict=True))
-    resized = numbers[rows][:, columns]
+    rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), map_values.shape, strict=True))
+    resized = map_values[rows][:, columns]
     grey = picture.mean(-1, keepdims=True) if picture.ndim == 3 else picture[..., None]
-    strength = np.abs(resized) / (np.abs(numbers).max() or 1.0)
-    opacity = (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * strength)[..., None]
+    relative_magnitude = np.abs(resized) / (np.abs(map_values).max() or 1.0)
+    opacity = (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * relative_magnitude)[..., None]
     return (1 - opacity) * grey + opacity * colours(norm(resized))[..., :3]
 
 
-def bar(figure: Figure, image: ScalarMappable, bounds: tuple[float, float, float, float]) -> None:
+def colour_bar(figure: Figure, image: ScalarMappable, bounds: tuple[float, float, float, float]) -> None:
     """Draw the colour bar of `image` at (left, bottom, width, height) in inches, with values at its ends and middle."""
-    wide, high = figure.get_size_inches()
+    figure_width, figure_height = figure.get_size_inches()
     left, bottom, width, height = bounds
     bar_height = min(height, 2.2)
-    axes = figure.add_axes((left / wide, (bottom + (height - bar_height) / 2) / high, width / wide, bar_height / high))
+    bar_axes = figure.add_axes(
+        (
+            left / figure_width,
+            (bottom + (height - bar_height) / 2) / figure_height,
+            width / figure_width,
+            bar_height / figure_height,
+        )
+    )
     low, top = image.get_clim()
     middle = 0.0 if low < 0 < top else (low + top) / 2
-    figure.colorbar(image, cax=axes, ticks=[low, middle, top], format=lambda value, _: f"{value:.3g}")
-    axes.tick_params(labelsize=SMALL - 1, colors=INK, length=2, pad=2)
-    axes.spines["outline"].set_linewidth(0.4)
+    figure.colorbar(image, cax=bar_axes, ticks=[low, middle, top], format=lambda value, _: f"{value:.3g}")
+    bar_axes.tick_params(labelsize=SMALL - 1, colors=INK, length=2, pad=2)
+    bar_axes.spines["outline"].set_linewidth(0.4)
 
 
 def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collection[str]) -> Figure:
@@ -136,63 +150,63 @@ def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collec
     picture = pixels(image)
     side, gap = 1.55, 0.12
     height = side * picture.shape[0] / picture.shape[1]
-    figure, plots = panels(len(maps) + 1, 4, side, height, gap, name=0.22, top=0.4)
-    show(plots[0], picture)
+    figure, plots = panels(len(maps) + 1, 4, side, height, gap, name_height=0.22, top=0.4)
+    show_image(plots[0], picture)
     plots[0].set_title("image", fontsize=SMALL, color=INK, pad=3)
-    for plot, (name, numbers) in zip(plots[1:], maps.items(), strict=True):
-        norm, colours = scale(numbers, name not in magnitudes)
-        plot.imshow(np.asarray(numbers, dtype=np.float64), norm=norm, cmap=colours, interpolation="none")
+    for plot, (name, map_values) in zip(plots[1:], maps.items(), strict=True):
+        norm, colours = colour_scale(map_values, name not in magnitudes)
+        plot.imshow(np.asarray(map_values, dtype=np.float64), norm=norm, cmap=colours, interpolation="none")
         plot.set_title(f"{name} ±" if colours is DIVERGING else name, fontsize=SMALL, color=INK, pad=3)
-    wide, high = figure.get_size_inches()
-    figure.text(gap / wide, 1 - 0.08 / high, title, fontsize=TEXT, color=INK, va="top")
+    figure_width, figure_height = figure.get_size_inches()
+    figure.text(gap / figure_width, 1 - 0.08 / figure_height, title, fontsize=TEXT, color=INK, va="top")
     return figure
 
 
-def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "score") -> Figure:
+def occlusion_maps(score: Any, predicted: Any, classes: Sequence[str], title: str = "score") -> Figure:
     """Draw scores (h, w) and predicted classes (h, w) side by side, with a cell for each position of a square.
 
     The legend contains the most frequent classes; other classes are grey.
     Source: Zeiler and Fergus 2014, figure 7 d, e.
     """
-    numbers, labels = np.asarray(score, dtype=np.float64), np.asarray(predicted)
-    height = SIDE * numbers.shape[0] / numbers.shape[1]
-    figure = Figure((2 * SIDE + 3 * GAP + BAR + 1.2, TOP + height + GAP))
-    plots = [picture_axes(figure, left, GAP, SIDE, height) for left in (GAP, 2 * GAP + SIDE + BAR)]
-    norm, _ = scale(numbers, signed=False)
-    image = plots[0].imshow(numbers, norm=norm, cmap=SEQUENTIAL, interpolation="none")
-    bar(figure, image, (SIDE + GAP + 0.06, GAP, 0.1, height))
+    scores, labels = np.asarray(score, dtype=np.float64), np.asarray(predicted)
+    height = IMAGE_WIDTH * scores.shape[0] / scores.shape[1]
+    figure = Figure((2 * IMAGE_WIDTH + 3 * GAP + BAR_WIDTH + 1.2, HEADING_HEIGHT + height + GAP))
+    plots = [picture_axes(figure, left, GAP, IMAGE_WIDTH, height) for left in (GAP, 2 * GAP + IMAGE_WIDTH + BAR_WIDTH)]
+    norm, _ = colour_scale(scores, signed=False)
+    image = plots[0].imshow(scores, norm=norm, cmap=SEQUENTIAL, interpolation="none")
+    colour_bar(figure, image, (IMAGE_WIDTH + GAP + 0.06, GAP, 0.1, height))
     present, counts = np.unique(labels, return_counts=True)
     frequent = sorted(present[np.argsort(-counts, kind="stable")][:MAX_CLASSES].tolist())
     colours = [SEQUENTIAL(k / max(len(frequent) - 1, 1)) for k in range(len(frequent))] + [(0.6, 0.6, 0.6, 1.0)]
     rank = {label: k for k, label in enumerate(frequent)}
-    index = np.vectorize(lambda label: rank.get(label, len(frequent)), otypes=[int])(labels)
-    plots[1].imshow(index, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(frequent) + 0.5, interpolation="none")
+    indices = np.vectorize(lambda label: rank.get(label, len(frequent)), otypes=[int])(labels)
+    plots[1].imshow(indices, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(frequent) + 0.5, interpolation="none")
     names = [classes[label] for label in frequent] + (["others"] if len(frequent) < len(present) else [])
     plots[1].legend(
         handles=[Patch(color=colours[k], label=name) for k, name in enumerate(names)], loc="upper left",
         bbox_to_anchor=(1.01, 1.02), fontsize=SMALL, frameon=False, labelcolor=INK,
     )  # fmt: skip
-    for plot, words in zip(plots, (title, "predicted class"), strict=True):
-        plot.set_title(words, fontsize=TEXT, color=INK, pad=4)
+    for plot, panel_title in zip(plots, (title, "predicted class"), strict=True):
+        plot.set_title(panel_title, fontsize=TEXT, color=INK, pad=4)
     return figure
 
 
 def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str = "") -> Figure:
     """Draw a matrix (rows, columns) as coloured cells with their values; 0 is the middle of the colour scale."""
-    numbers = np.asarray(values, dtype=np.float64)
-    norm, colours = scale(numbers, signed=True)
-    left, cell, line = 0.3 + 0.075 * max(map(len, rows)), (0.6, 0.32), 0.3
-    width, height = cell[0] * len(columns), cell[1] * len(rows)
-    figure = Plot((left + width + BAR, height + 2 * line + 0.1))
+    cell_values = np.asarray(values, dtype=np.float64)
+    norm, colours = colour_scale(cell_values, signed=True)
+    left, cell_size, label_height = 0.3 + 0.075 * max(map(len, rows)), (0.6, 0.32), 0.3
+    width, height = cell_size[0] * len(columns), cell_size[1] * len(rows)
+    figure = Plot((left + width + BAR_WIDTH, height + 2 * label_height + 0.1))
     plot = picture_axes(figure, left, 0.1, width, height)
-    image = plot.imshow(numbers, norm=norm, cmap=colours, interpolation="none", aspect="auto")
-    for (row, column), number in np.ndenumerate(numbers):
-        dark = abs(norm(number) - 0.5) > 0.3
-        shade = "white" if dark else INK
-        plot.text(column, row, f"{number:.2g}", ha="center", va="center", fontsize=SMALL - 1, color=shade)
+    image = plot.imshow(cell_values, norm=norm, cmap=colours, interpolation="none", aspect="auto")
+    for (row, column), number in np.ndenumerate(cell_values):
+        is_dark = abs(norm(number) - 0.5) > 0.3
+        text_colour = "white" if is_dark else INK
+        plot.text(column, row, f"{number:.2g}", ha="center", va="center", fontsize=SMALL - 1, color=text_colour)
     plot.set_yticks(range(len(rows)), rows, fontsize=SMALL)
     plot.set_xticks(range(len(columns)), columns, fontsize=SMALL)
     plot.tick_params(length=0, labeltop=True, labelbottom=False)
     plot.set_title(title, fontsize=TEXT, color=INK, pad=4)
-    bar(figure, image, (left + width + 0.1, 0.1, 0.1, height))
+    colour_bar(figure, image, (left + width + 0.1, 0.1, 0.1, height))
     return figure

@@ -12,14 +12,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
-from pellucid.report.figures.heat import bar, scale
-from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL, TEXT, WIDE, Plot, cut, panels
+from pellucid.report.figures.heat import colour_bar, colour_scale
+from pellucid.report.figures.style import BLUE, FIGURE_WIDTH, INK, ORANGE, PALE, SMALL, TEXT, Plot, panels, truncate
 
 # Inches: space between images, width of the colour bar, height of the heading and of a name.
-GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16
-OPAQUE = 0.55  # opacity of the colours over an image
+GAP, BAR_WIDTH, HEADING_HEIGHT, NAME_HEIGHT = 0.06, 0.8, 0.32, 0.16
+MASK_OPACITY = 0.55  # opacity of the colours over an image
 KEYPOINT_COLUMNS = 4  # images in a row of `worst_keypoints`
-GOLDEN = 0.61803398875  # golden ratio: step of the hue from class to class, which keeps the hues of all apart
+GOLDEN_RATIO = 0.61803398875  # golden ratio: step of the hue from class to class, which keeps the hues of all apart
 
 
 def sheet(
@@ -27,69 +27,80 @@ def sheet(
     title: str = "",
     names: Sequence[str] = (),
     signed: bool | None = None,
-    most: int = 64,
+    max_maps: int = 64,
     columns: int | None = None,
     largest: float = 1.3,
 ) -> Figure:
-    """Draw the first `most` of maps (n, H, W) in rows, with one colour bar.
+    """Draw the first `max_maps` of maps (n, H, W) in rows, with one colour bar.
 
     names: a name for each map, written above it. signed: whether 0 is the middle of the colour scale, by default if any
     value is negative. columns: maps per row. largest: maximum width of a map, in inches.
     Raises PellucidError for an empty array or values that are not finite.
     """
-    numbers = np.asarray(maps, dtype=np.float64)
-    if numbers.ndim != 3 or not numbers.size:
-        raise PellucidError(f"sheet: maps have shape {numbers.shape}; give at least one map (maps, H, W)")
-    if not np.isfinite(numbers).all():
+    all_maps = np.asarray(maps, dtype=np.float64)
+    if all_maps.ndim != 3 or not all_maps.size:
+        raise PellucidError(f"sheet: maps have shape {all_maps.shape}; give at least one map (maps, H, W)")
+    if not np.isfinite(all_maps).all():
         raise PellucidError("sheet: maps contain NaN or infinity; give finite values")
-    drawn = numbers[:most]
-    across = columns or min(len(drawn), max(1, math.ceil(math.sqrt(2 * len(drawn)))))
-    side = min(largest, (WIDE - BAR - GAP * (across + 1)) / across)
-    height = side * drawn.shape[1] / drawn.shape[2]
-    heading = f"{title}, {most} of {len(numbers)}" if len(numbers) > most else title
-    used = across * (side + GAP) + GAP
-    right = max(BAR, 0.085 * len(heading) + 2 * GAP - used)
-    cell = (NAME if names else 0.0) + height + GAP
-    wide, high = used + right, TOP + math.ceil(len(drawn) / across) * cell
-    figure = Plot((wide, high))
+    drawn_maps = all_maps[:max_maps]
+    n_columns = columns or min(len(drawn_maps), max(1, math.ceil(math.sqrt(2 * len(drawn_maps)))))
+    side = min(largest, (FIGURE_WIDTH - BAR_WIDTH - GAP * (n_columns + 1)) / n_columns)
+    height = side * drawn_maps.shape[1] / drawn_maps.shape[2]
+    heading = f"{title}, {max_maps} of {len(all_maps)}" if len(all_maps) > max_maps else title
+    maps_width = n_columns * (side + GAP) + GAP
+    right_margin = max(BAR_WIDTH, 0.085 * len(heading) + 2 * GAP - maps_width)
+    row_height = (NAME_HEIGHT if names else 0.0) + height + GAP
+    figure_width = maps_width + right_margin
+    figure_height = HEADING_HEIGHT + math.ceil(len(drawn_maps) / n_columns) * row_height
+    figure = Plot((figure_width, figure_height))
     figure.suppressComposite = True  # each map keeps its own pixels
     # One plot in inches for all of them: a plot for each takes most of the time of a page with hundreds.
     plot = figure.add_axes((0, 0, 1, 1))
     plot.set_axis_off()
-    signed = bool((drawn < 0).any()) if signed is None else signed
-    norm, colours = scale(drawn, signed)
+    signed = bool((drawn_maps < 0).any()) if signed is None else signed
+    norm, colours = colour_scale(drawn_maps, signed)
     artists: list[AxesImage] = []
-    for k, map_ in enumerate(drawn):
-        left, bottom = GAP + k % across * (side + GAP), high - TOP - (k // across + 1) * cell + GAP
-        where = (left, left + side, bottom, bottom + height)
-        artists.append(plot.imshow(map_, norm=norm, cmap=colours, interpolation="none", extent=where, aspect="auto"))
+    for k, map_ in enumerate(drawn_maps):
+        left = GAP + k % n_columns * (side + GAP)
+        bottom = figure_height - HEADING_HEIGHT - (k // n_columns + 1) * row_height + GAP
+        extent = (left, left + side, bottom, bottom + height)
+        artists.append(plot.imshow(map_, norm=norm, cmap=colours, interpolation="none", extent=extent, aspect="auto"))
         plot.add_patch(Rectangle((left, bottom), side, height, fill=False, edgecolor=PALE, linewidth=0.5))
-    for name, one in zip(names, artists, strict=False):
-        left, across_to, _, top = one.get_extent()
-        plot.text((left + across_to) / 2, top + 2 / 72, name, fontsize=SMALL - 1.5, color=INK, ha="center", va="bottom")
-    plot.set(xlim=(0, wide), ylim=(0, high))
-    bar(figure, artists[0], (used + 0.04, GAP, 0.1, high - TOP - GAP))
-    figure.text(GAP / wide, 1 - 0.06 / high, heading, fontsize=TEXT, color=INK, va="top")
+    for name, artist in zip(names, artists, strict=False):
+        left, right_edge, _, top = artist.get_extent()
+        plot.text(
+            (left + right_edge) / 2, top + 2 / 72, name, fontsize=SMALL - 1.5, color=INK, ha="center", va="bottom"
+        )
+    plot.set(xlim=(0, figure_width), ylim=(0, figure_height))
+    colour_bar(figure, artists[0], (maps_width + 0.04, GAP, 0.1, figure_height - HEADING_HEIGHT - GAP))
+    figure.text(GAP / figure_width, 1 - 0.06 / figure_height, heading, fontsize=TEXT, color=INK, va="top")
     return figure
 
 
-def filters(weight: Any, title: str = "", most: int = 16) -> Figure:
+def filters(weight: Any, title: str = "", max_filters: int = 16) -> Figure:
     """Draw filters (filters, C, h, w): a row for each filter, a column for each input channel.
 
-    most: the maximum number of filters for C > 1, of which at most the first 16 channels are drawn. For C = 1, the
-    first 64 filters are drawn in a grid, for any `most`.
+    max_filters: the maximum number for C > 1, of which at most the first 16 channels are drawn. For C = 1, the
+    first 64 filters are drawn in a grid, for any `max_filters`.
     """
-    numbers = np.asarray(weight, dtype=np.float64)
-    if numbers.ndim != 4:
-        raise PellucidError(f"filters have the shape (filters, C, h, w), not {numbers.shape}")
-    channels = numbers.shape[1]
+    weights = np.asarray(weight, dtype=np.float64)
+    if weights.ndim != 4:
+        raise PellucidError(f"filters have the shape (filters, C, h, w), not {weights.shape}")
+    channels = weights.shape[1]
     if channels == 1:
-        return sheet(numbers[:, 0], title, signed=True, most=64, largest=0.7)
-    across = min(channels, 16)
-    drawn = numbers[:most, :across].reshape(-1, *numbers.shape[2:])
-    parts = "" if across == channels else f", {across} of {channels} channels each"
-    count = "" if most >= len(numbers) else f", {most} of {len(numbers)} filters"
-    return sheet(drawn, f"{title}{count}{parts}", signed=True, most=len(drawn), columns=across, largest=0.4)
+        return sheet(weights[:, 0], title, signed=True, max_maps=64, largest=0.7)
+    n_channels = min(channels, 16)
+    drawn_filters = weights[:max_filters, :n_channels].reshape(-1, *weights.shape[2:])
+    channels_note = "" if n_channels == channels else f", {n_channels} of {channels} channels each"
+    filters_note = "" if max_filters >= len(weights) else f", {max_filters} of {len(weights)} filters"
+    return sheet(
+        drawn_filters,
+        f"{title}{filters_note}{channels_note}",
+        signed=True,
+        max_maps=len(drawn_filters),
+        columns=n_channels,
+        largest=0.4,
+    )
 
 
 def worst_mistakes(
@@ -105,48 +116,60 @@ def worst_mistakes(
         return None
     if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
         raise PellucidError(f"worst_mistakes: images have shape {pictures.shape}; give (n, 1 or 3, H, W)")
-    long = max(map(len, [*true, *predicted])) > 3  # names that need a line each
-    figure, plots = _squares(len(pictures), columns=6 if long else 8, below=0.6 if long else 0.42)
-    for plot, picture, right, wrong, score in zip(plots, pictures, true, predicted, probability, strict=True):
-        _show(plot, np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
-        lines = [cut(right, 15), f"→ {cut(wrong, 15)}"] if long else [f"{right} → {wrong}"]
-        lines.append(_percent(score))
-        for down, line in enumerate(lines):
+    has_long_names = max(map(len, [*true, *predicted])) > 3  # names that need a line each
+    figure, plots = _square_panels(
+        len(pictures), columns=6 if has_long_names else 8, below=0.6 if has_long_names else 0.42
+    )
+    for plot, picture, true_name, predicted_name, score in zip(
+        plots, pictures, true, predicted, probability, strict=True
+    ):
+        _show_picture(plot, np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
+        lines = (
+            [truncate(true_name, 15), f"→ {truncate(predicted_name, 15)}"]
+            if has_long_names
+            else [f"{true_name} → {predicted_name}"]
+        )
+        lines.append(_score_text(score))
+        for line_index, line in enumerate(lines):
             plot.annotate(
-                line, (0.5, 0), xycoords="axes fraction", xytext=(0, -3 - 12 * down), textcoords="offset points",
+                line, (0.5, 0), xycoords="axes fraction", xytext=(0, -3 - 12 * line_index), textcoords="offset points",
                 ha="center", va="top", fontsize=SMALL, color=ORANGE if line is lines[-1] else INK,
             )  # fmt: skip
     return figure
 
 
-def first_weights(weights: Any, most: int = 64) -> Figure | None:
-    """Draw the first `most` filters as images: blue is negative, orange positive, all on one scale.
+def first_weights(weights: Any, max_filters: int = 64) -> Figure | None:
+    """Draw the first `max_filters` filters as images: blue is negative, orange positive, all on one scale.
 
     weights: (n, C, H, W). With C = 3, each filter is shown as a colour image with its own scale, in which grey is 0;
     for other C, only the first channel is shown. None without filters, for filters of fewer than four elements per
     channel, and for NaN and infinity.
     """
-    numbers = np.asarray(weights, dtype=np.float64)
-    if numbers.ndim != 4:
-        raise PellucidError(f"first_weights: weights have shape {numbers.shape}; give (filters, C, H, W)")
-    if numbers.shape[0] == 0 or numbers.shape[2] * numbers.shape[3] < 4 or not np.isfinite(numbers).all():
+    all_filters = np.asarray(weights, dtype=np.float64)
+    if all_filters.ndim != 4:
+        raise PellucidError(f"first_weights: weights have shape {all_filters.shape}; give (filters, C, H, W)")
+    if (
+        all_filters.shape[0] == 0
+        or all_filters.shape[2] * all_filters.shape[3] < 4
+        or not np.isfinite(all_filters).all()
+    ):
         return None
-    drawn = numbers[:most]
-    columns = 12 if len(drawn) > 40 else 10 if len(drawn) > 16 else 8
-    if numbers.shape[1] != 3:
-        return sheet(drawn[:, 0], signed=True, columns=min(columns, len(drawn)))
-    figure, plots = _squares(len(drawn), columns, below=0)
-    for plot, weight in zip(plots, drawn, strict=True):
-        _show(plot, 0.5 + 0.5 * weight / (float(np.abs(weight).max()) or 1.0))
+    drawn_filters = all_filters[:max_filters]
+    columns = 12 if len(drawn_filters) > 40 else 10 if len(drawn_filters) > 16 else 8
+    if all_filters.shape[1] != 3:
+        return sheet(drawn_filters[:, 0], signed=True, columns=min(columns, len(drawn_filters)))
+    figure, plots = _square_panels(len(drawn_filters), columns, below=0)
+    for plot, weight in zip(plots, drawn_filters, strict=True):
+        _show_picture(plot, 0.5 + 0.5 * weight / (float(np.abs(weight).max()) or 1.0))
     return figure
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
     """Return a colour for each class, (classes, 3): hues at steps of the golden ratio, in three brightnesses."""
-    index = np.arange(classes)
-    hue, value = index * GOLDEN % 1, np.array([1.0, 0.75, 0.5])[index % 3]
-    wheel = (hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6  # (classes, 3)
-    saturated = np.clip(np.abs(wheel - 3) - 1, 0, 1)
+    class_indices = np.arange(classes)
+    hue, value = class_indices * GOLDEN_RATIO % 1, np.array([1.0, 0.75, 0.5])[class_indices % 3]
+    hue_offsets = (hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6  # (classes, 3)
+    saturated = np.clip(np.abs(hue_offsets - 3) - 1, 0, 1)
     return ((0.2 + 0.8 * saturated) * value[:, None] * 255).round().astype(np.uint8)
 
 
@@ -154,8 +177,8 @@ def mask_overlay(image: Any, mask: Any, classes: int) -> NDArray[np.uint8]:
     """Return an image (H, W, 3) uint8 blended with the colours of its mask (H, W), where this is below `classes`."""
     mask = np.asarray(mask).astype(np.int64)
     colours = palette(classes)[np.minimum(mask, classes - 1)]
-    mixed = image * (1 - OPAQUE) + colours * OPAQUE
-    return np.where((mask < classes)[..., None], mixed, image).round().astype(np.uint8)
+    blended = image * (1 - MASK_OPACITY) + colours * MASK_OPACITY
+    return np.where((mask < classes)[..., None], blended, image).round().astype(np.uint8)
 
 
 def worst_masks(
@@ -168,31 +191,33 @@ def worst_masks(
     if not len(images):
         return None
     height, width = images[0].shape[:2]
-    side, legend = WIDE / 3 - 0.06, 0.24 * -(-len(classes) // 6) + 0.1
-    figure, plots = panels(3 * len(images), 3, side, side * height / width, 0.06, name=0.22, left=0.03, foot=legend)
+    side, legend_height = FIGURE_WIDTH / 3 - 0.06, 0.24 * -(-len(classes) // 6) + 0.1
+    figure, plots = panels(
+        3 * len(images), 3, side, side * height / width, 0.06, name_height=0.22, left=0.03, foot=legend_height
+    )
     tiles: list[tuple[Any, str]] = []
     for image, true_mask, prediction, score in zip(images, true, predicted, scores, strict=True):
         masks = (mask_overlay(image, mask, len(classes)) for mask in (true_mask, prediction))
         tiles += zip((image, *masks), ("image", "true", f"predicted: {score:.2f}"), strict=True)
-    for plot, (picture, words) in zip(plots, tiles, strict=True):
+    for plot, (picture, title) in zip(plots, tiles, strict=True):
         plot.imshow(picture, interpolation="nearest")
         plot.set_axis_off()
-        plot.set_title(words, fontsize=SMALL, color=INK, pad=3)
+        plot.set_title(title, fontsize=SMALL, color=INK, pad=3)
     for k, (name, colour) in enumerate(zip(classes, palette(len(classes)) / 255, strict=True)):
-        y = (legend - 0.16 - 0.24 * (k // 6)) / figure.get_figheight()
+        y = (legend_height - 0.16 - 0.24 * (k // 6)) / figure.get_figheight()
         figure.text((k % 6) / 6 + 0.02, y, f"■ {name:.16}", color=tuple(colour), fontsize=SMALL)
     return figure
 
 
 def titled_pictures(images: Sequence[Any], titles: Sequence[str]) -> Figure:
     """Draw images (H, W, 3) uint8, of any sizes, in two columns with a title above each."""
-    side = WIDE / 2 - 0.06
+    side = FIGURE_WIDTH / 2 - 0.06
     tallest = max(image.shape[0] / image.shape[1] for image in images)
-    figure, plots = panels(len(images), 2, side, side * tallest, 0.06, name=0.22, left=0.03)
+    figure, plots = panels(len(images), 2, side, side * tallest, 0.06, name_height=0.22, left=0.03)
     for plot, image, title in zip(plots, images, titles, strict=True):
-        _show(plot, np.moveaxis(image, -1, 0))
+        _show_picture(plot, np.moveaxis(image, -1, 0))
         plot.set_axis_off()
-        plot.set_title(cut(title, 24), fontsize=SMALL, color=INK, pad=3)
+        plot.set_title(truncate(title, 24), fontsize=SMALL, color=INK, pad=3)
     return figure
 
 
@@ -205,39 +230,39 @@ def worst_keypoints(images: Any, true: Any, predicted: Any, errors: Sequence[flo
     if not len(images):
         return None
     height, width = images[0].shape[:2]
-    side = WIDE / KEYPOINT_COLUMNS - 0.06
+    side = FIGURE_WIDTH / KEYPOINT_COLUMNS - 0.06
     figure, plots = panels(
-        len(images), KEYPOINT_COLUMNS, side, side * height / width, 0.06, name=0.22, left=0.03, foot=0.3
+        len(images), KEYPOINT_COLUMNS, side, side * height / width, 0.06, name_height=0.22, left=0.03, foot=0.3
     )
     for plot, image, true_points, points, error in zip(plots, images, true, predicted, errors, strict=True):
         plot.imshow(image, interpolation="antialiased", extent=(0, width, height, 0))
         visible = true_points[:, 2] > 0
-        for a, b in zip(true_points[visible], points[visible], strict=True):
-            plot.plot([a[0], b[0]], [a[1], b[1]], color="white", linewidth=0.7)
+        for true_point, point in zip(true_points[visible], points[visible], strict=True):
+            plot.plot([true_point[0], point[0]], [true_point[1], point[1]], color="white", linewidth=0.7)
         plot.scatter(true_points[visible, 0], true_points[visible, 1], s=5, c=BLUE, linewidths=0)
         plot.scatter(points[visible, 0], points[visible, 1], s=5, c=ORANGE, linewidths=0)
         plot.set_axis_off()
         plot.set_title(f"{100 * error:.1f} %", fontsize=SMALL, color=INK, pad=3)
-    for x, words, colour in ((0.02, "● true", BLUE), (0.14, "● predicted", ORANGE)):
-        figure.text(x, 0.08 / figure.get_figheight(), words, color=colour, fontsize=SMALL)
+    for x, legend_text, colour in ((0.02, "● true", BLUE), (0.14, "● predicted", ORANGE)):
+        figure.text(x, 0.08 / figure.get_figheight(), legend_text, color=colour, fontsize=SMALL)
     return figure
 
 
-def _squares(count: int, columns: int, below: float) -> tuple[Figure, list[Axes]]:
+def _square_panels(count: int, columns: int, below: float) -> tuple[Figure, list[Axes]]:
     """Return `count` square plots in rows, with `below` inches of space under each."""
     gap = 0.07
-    side = (WIDE - gap * (columns + 1)) / columns
+    side = (FIGURE_WIDTH - gap * (columns + 1)) / columns
     return panels(count, columns, side, side, gap, below=below, top=gap)
 
 
-def _show(plot: Axes, picture: Any, **colours: Any) -> None:
+def _show_picture(plot: Axes, picture: Any, **colours: Any) -> None:
     channels, height, width = picture.shape
     image = picture[0] if channels == 1 else np.moveaxis(picture, 0, -1)  # (H, W) or (H, W, 3)
     # Small images are not interpolated: each pixel is a sharp square at any size.
     plot.imshow(image, interpolation="none" if max(height, width) <= 64 else "antialiased", **colours)
 
 
-def _percent(score: float) -> str:
+def _score_text(score: float) -> str:
     if not math.isfinite(score):
         return "no number"
     return f"{100 * score:.0f} %" if 0 <= score <= 1 else f"{score:.2f}"

@@ -10,38 +10,38 @@ from matplotlib.colors import ListedColormap, to_rgb
 from pellucid.report.figures.series import colours
 from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL
 
-SIDE = 121  # grid points along each axis
-STEPS = 160  # grid points along each axis for regions of classifiers and contour lines
-FAINT = 0.22  # strength of a region's colour
+GRID_SIDE = 121  # grid points along each axis
+FINE_GRID_SIDE = 160  # grid points along each axis for regions of classifiers and contour lines
+REGION_STRENGTH = 0.22  # strength of a region's colour
 PALE_CLASSES = ListedColormap(["#cfe3f3", "#f7dcc8"])  # lighter BLUE and ORANGE
 
 Limits = tuple[float, float, float, float]  # left, right, bottom, top
 PlaneFunction = Callable[[Any], Any]  # function of points (N, 2) that returns values (N,)
 
 
-def grid(function: PlaneFunction, limits: Limits, side: int = SIDE) -> tuple[Any, Any, Any]:
+def grid_values(function: PlaneFunction, limits: Limits, side: int = GRID_SIDE) -> tuple[Any, Any, Any]:
     """Return x (side,), y (side,) and the values (side, side) of a function on a rectangle."""
     x, y = np.linspace(*limits[:2], side), np.linspace(*limits[2:], side)
     points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
     return x, y, np.asarray(function(points), dtype=np.float64).reshape(side, side)
 
 
-def around(points: Any, margin: float = 0.08) -> Limits:
+def limits_around(points: Any, margin: float = 0.08) -> Limits:
     """Return limits around points (N, 2); margin: margin on each side, as a fraction of the extent."""
     low, high = np.min(points, 0), np.max(points, 0)
-    edge = np.where(high > low, margin * (high - low), 1.0)
-    (left, bottom), (right, top) = low - edge, high + edge
+    margins = np.where(high > low, margin * (high - low), 1.0)
+    (left, bottom), (right, top) = low - margins, high + margins
     return left, right, bottom, top
 
 
-def pale(colours: Iterable[Any], strength: float) -> ListedColormap:
+def pale_colours(colours: Iterable[Any], strength: float) -> ListedColormap:
     """Return the colours mixed with white, as a colour map; strength: fraction of the colour, 0 to 1."""
     return ListedColormap([tuple(1 - strength * (1 - np.array(to_rgb(colour)))) for colour in colours])
 
 
-def halves(plot: Axes, function: PlaneFunction, limits: Limits, threshold: float = 0.0) -> None:
+def half_planes(plot: Axes, function: PlaneFunction, limits: Limits, threshold: float = 0.0) -> None:
     """Fill the region where a function is above the threshold in orange, the rest in blue, and draw the boundary."""
-    x, y, values = grid(function, limits)
+    x, y, values = grid_values(function, limits)
     above = values > threshold
     plot.pcolormesh(x, y, above, cmap=PALE_CLASSES, vmin=0, vmax=1, shading="nearest", rasterized=True)
     if above.any() and not above.all():
@@ -58,9 +58,9 @@ def labelled_points(plot: Axes, points: Any, labels: Any) -> None:
         plot.annotate(f"{label:.0f}", (x, y), (7, 5), textcoords="offset points", color=INK, fontsize=SMALL)
 
 
-def contours(plot: Axes, function: PlaneFunction, limits: Limits, levels: Sequence[float]) -> None:
+def contours(plot: Axes, function: PlaneFunction, limits: Limits, level_lines: Sequence[float]) -> None:
     """Draw the contour lines of a function at ascending levels."""
-    plot.contour(*grid(function, limits), levels=levels, colors=PALE, linewidths=0.7, alpha=0.7)
+    plot.contour(*grid_values(function, limits), levels=level_lines, colors=PALE, linewidths=0.7, alpha=0.7)
 
 
 def paths(plot: Axes, points: Mapping[str, Any], markers: bool = True) -> None:
@@ -70,8 +70,8 @@ def paths(plot: Axes, points: Mapping[str, Any], markers: bool = True) -> None:
         x, y = np.asarray(path).T
         marker, width = ("o", 1.2) if markers else (None, 0.8)
         plot.plot(x, y, color=colour, linewidth=width, marker=marker, markersize=3, label=name)
-    start = np.asarray(next(iter(points.values())))[0]
-    plot.plot(*start[:, None], marker="o", color=INK, markersize=8, markerfacecolor="none")
+    start_point = np.asarray(next(iter(points.values())))[0]
+    plot.plot(*start_point[:, None], marker="o", color=INK, markersize=8, markerfacecolor="none")
     plot.set_xlim(left, right)
     plot.set_ylim(bottom, top)
     plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="lower right")
@@ -81,23 +81,23 @@ def scatter(plot: Axes, points: Any, classes: Any = None, size: float = 14) -> N
     """Draw points (N, 2), in the colours of their classes (N,), integers from 0."""
     points = np.asarray(points)
     classes = np.zeros(len(points), dtype=int) if classes is None else np.asarray(classes)
-    shades = np.array([to_rgb(colour) for colour in colours(int(classes.max()) + 1)])
-    plot.scatter(*points.T, s=size, c=shades[classes], edgecolors="white", linewidths=0.4, zorder=3)
+    class_colours = np.array([to_rgb(colour) for colour in colours(int(classes.max()) + 1)])
+    plot.scatter(*points.T, s=size, c=class_colours[classes], edgecolors="white", linewidths=0.4, zorder=3)
 
 
 def regions(plot: Axes, predict: Callable[[Any], Any], points: Any, classes: int) -> None:
     """Colour the plane around points (N, 2) by the predicted class; predict: (M, 2) to class indices (M,)."""
-    cmap = pale(colours(classes), FAINT)
-    x, y, predicted = grid(predict, around(points), STEPS)
+    cmap = pale_colours(colours(classes), REGION_STRENGTH)
+    x, y, predicted = grid_values(predict, limits_around(points), FINE_GRID_SIDE)
     plot.pcolormesh(x, y, predicted, cmap=cmap, vmin=-0.5, vmax=classes - 0.5, shading="nearest", zorder=0)
     plot.grid(False)
 
 
-def levels(plot: Axes, value: Callable[[Any], Any], points: Any, at: Sequence[float] = (-1, 0, 1)) -> None:
-    """Draw the contour lines of a function at the levels `at`: 0 solid, others dashed; value: (M, 2) to (M,)."""
-    styles = ["solid" if level == 0 else "dashed" for level in at]
-    x, y, values = grid(value, around(points), STEPS)
-    plot.contour(x, y, values, levels=list(at), colors=INK, linewidths=1.1, linestyles=styles, zorder=2)
+def level_lines(plot: Axes, function: Callable[[Any], Any], points: Any, levels: Sequence[float] = (-1, 0, 1)) -> None:
+    """Draw the contour lines of a function at some levels: 0 solid, others dashed; function: (M, 2) to (M,)."""
+    styles = ["solid" if level == 0 else "dashed" for level in levels]
+    x, y, values = grid_values(function, limits_around(points), FINE_GRID_SIDE)
+    plot.contour(x, y, values, levels=list(levels), colors=INK, linewidths=1.1, linestyles=styles, zorder=2)
 
 
 def arrow(plot: Axes, vector: Any, name: str = "", colour: str = INK, start: Any = (0.0, 0.0)) -> None:
@@ -110,7 +110,7 @@ def arrow(plot: Axes, vector: Any, name: str = "", colour: str = INK, start: Any
     plot.update_datalim([start, tip])
 
 
-def loop(plot: Axes, points: Any, colour: str = PALE, name: str = "") -> None:
+def closed_curve(plot: Axes, points: Any, colour: str = PALE, name: str = "") -> None:
     """Draw a closed curve through points (N, 2)."""
     points = np.asarray(points)
     plot.plot(*np.concatenate([points, points[:1]]).T, color=colour, linewidth=1.6, label=name)
@@ -126,7 +126,7 @@ def rings(plot: Axes, points: Any) -> None:
     plot.scatter(*np.asarray(points).T, s=34, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
 
 
-def tags(plot: Axes, positions: Mapping[str, Any]) -> None:
+def name_tags(plot: Axes, positions: Mapping[str, Any]) -> None:
     """Write names at points (2,), on a white background."""
     for name, position in positions.items():
         box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": PALE, "alpha": 0.85}

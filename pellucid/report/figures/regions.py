@@ -7,58 +7,73 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.report.figures.pictures import palette
-from pellucid.report.figures.plane import PlaneFunction, around, grid, pale
-from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, SMALL, TEXT, WIDE, Plot, axes, cut, panels
+from pellucid.report.figures.plane import PlaneFunction, grid_values, limits_around, pale_colours
+from pellucid.report.figures.style import (
+    BLUE,
+    FIGURE_WIDTH,
+    GREEN,
+    INK,
+    ORANGE,
+    SMALL,
+    TEXT,
+    Plot,
+    panels,
+    single_plot,
+    truncate,
+)
 
 COLOURS = (BLUE, ORANGE, GREEN)
-STEPS = 200  # grid points along each side for one classifier
-FAINT = 0.28  # strength of a region's colour
-COLUMNS, GAP = 4, 0.1  # plots in a row of `boundaries`, and inches between them
+GRID_SIDE = 200  # grid points along each side for one classifier
+REGION_STRENGTH = 0.28  # strength of a region's colour
+MAX_COLUMNS, GAP = 4, 0.1  # plots in a row of `decision_boundaries`, and inches between them
 MARKERS = "os^DvP*X"  # in addition to the colours, for colour-blind readers
 
 
-def regions(predict: PlaneFunction, points: Any, labels: Any, classes: Sequence[str], names: Sequence[str]) -> Figure:
+def decision_regions(
+    predict: PlaneFunction, points: Any, labels: Any, classes: Sequence[str], feature_names: Sequence[str]
+) -> Figure:
     """Draw the decision regions of `predict`, and points (n, 2) with class indices `labels` (n,).
 
-    predict: function of points (N, 2) that returns class indices (N,). classes: names of the classes. names: names of
-    the two features.
+    predict: function of points (N, 2) that returns class indices (N,). classes: names of the classes.
+    feature_names: names of the two features.
     """
-    across, up, predicted = grid(predict, around(points), STEPS)
+    xs, ys, predicted = grid_values(predict, limits_around(points), GRID_SIDE)
     colours = [class_colour(k, len(classes)) for k in range(len(classes))]
-    figure, plot = axes(6.2, 4.2, (0.7, 0.55, 1.5, 0.2))
-    cmap = pale(colours, FAINT)
+    figure, plot = single_plot(6.2, 4.2, (0.7, 0.55, 1.5, 0.2))
+    cmap = pale_colours(colours, REGION_STRENGTH)
     plot.pcolormesh(
-        across, up, predicted, cmap=cmap, vmin=-0.5, vmax=len(classes) - 0.5, shading="nearest", rasterized=True
+        xs, ys, predicted, cmap=cmap, vmin=-0.5, vmax=len(classes) - 0.5, shading="nearest", rasterized=True
     )
     for k in range(len(classes) - 1):  # a line between each class and the ones after it
         if ((predicted <= k).any()) and (predicted > k).any():
-            plot.contour(across, up, (predicted <= k).astype(float), levels=[0.5], colors=INK, linewidths=0.7)
+            plot.contour(xs, ys, (predicted <= k).astype(float), levels=[0.5], colors=INK, linewidths=0.7)
     for k, name in enumerate(classes):
-        chosen = np.asarray(labels) == k
+        in_class = np.asarray(labels) == k
         plot.scatter(
-            points[chosen, 0], points[chosen, 1], s=22, color=colours[k], marker=MARKERS[k % len(MARKERS)],
-            edgecolors="white", linewidths=0.6, label=cut(name),
+            points[in_class, 0], points[in_class, 1], s=22, color=colours[k], marker=MARKERS[k % len(MARKERS)],
+            edgecolors="white", linewidths=0.6, label=truncate(name),
         )  # fmt: skip
-    plot.set_xlim(across[0], across[-1])
-    plot.set_ylim(up[0], up[-1])
-    plot.set_xlabel(cut(names[0], 40), color=INK, fontsize=TEXT)
-    plot.set_ylabel(cut(names[1], 40), color=INK, fontsize=TEXT)
+    plot.set_xlim(xs[0], xs[-1])
+    plot.set_ylim(ys[0], ys[-1])
+    plot.set_xlabel(truncate(feature_names[0], 40), color=INK, fontsize=TEXT)
+    plot.set_ylabel(truncate(feature_names[1], 40), color=INK, fontsize=TEXT)
     plot.legend(frameon=False, fontsize=SMALL, loc="upper left", bbox_to_anchor=(1.02, 1.0), labelcolor=INK)
     return figure
 
 
-def boundaries(predict: Mapping[str, PlaneFunction], points: Any, labels: Any, steps: int) -> Plot:
+def decision_boundaries(predictors: Mapping[str, PlaneFunction], points: Any, labels: Any, grid_side: int) -> Plot:
     """Draw the decision regions of several classifiers with up to three classes, and points (n, 2) with labels (n,).
 
-    predict: functions of points (N, 2) that return class indices (N,), by name. steps: grid points along each side.
+    predictors: functions of points (N, 2) that return class indices (N,), by name. grid_side: grid points along each
+    side.
     """
-    side = (WIDE - GAP * (COLUMNS + 1)) / COLUMNS
-    figure, plots = panels(len(predict), COLUMNS, side, side, GAP, name=0.24, top=0.05)
-    cmap = pale(COLOURS, FAINT)
-    for plot, (name, function) in zip(plots, predict.items(), strict=True):
-        across, up, predicted = grid(function, around(points, 0.06), steps)
+    side = (FIGURE_WIDTH - GAP * (MAX_COLUMNS + 1)) / MAX_COLUMNS
+    figure, plots = panels(len(predictors), MAX_COLUMNS, side, side, GAP, name_height=0.24, top=0.05)
+    cmap = pale_colours(COLOURS, REGION_STRENGTH)
+    for plot, (name, function) in zip(plots, predictors.items(), strict=True):
+        xs, ys, predicted = grid_values(function, limits_around(points, 0.06), grid_side)
         plot.pcolormesh(
-            across, up, predicted, cmap=cmap, vmin=-0.5, vmax=len(COLOURS) - 0.5, shading="nearest", rasterized=True
+            xs, ys, predicted, cmap=cmap, vmin=-0.5, vmax=len(COLOURS) - 0.5, shading="nearest", rasterized=True
         )
         for k, colour in enumerate(COLOURS):
             x, y = points[labels == k].T

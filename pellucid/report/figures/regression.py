@@ -9,67 +9,71 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from pellucid.report.figures.series import colours, curves, name_axes, plots_in_rows
 from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL, Plot
 
-LOWEST, HIGHEST = 0.1, 10.0  # limits of the error axis in learning curves
+MIN_ERROR, MAX_ERROR = 0.1, 10.0  # limits of the error axis in learning curves
 
 
-def line(x: Any, y: Any, best: Any, other: Any, apart: Mapping[str, Sequence[tuple[int, float]]]) -> Plot:
+def fitted_lines(
+    x: Any, y: Any, minimum: Any, stochastic: Any, distances: Mapping[str, Sequence[tuple[int, float]]]
+) -> Plot:
     """Draw points with two lines, and the distance from the minimum by passes over the data.
 
-    best, other: (intercept, slope) of the minimum and of stochastic descent. apart: (passes, distance) pairs, by the
-    name of the method.
+    minimum, stochastic: (intercept, slope) of the minimum and of stochastic descent. distances: (passes, distance)
+    pairs, by the name of the method.
     """
-    figure, (plot, distance) = plots_in_rows(("points and lines", "distance from the minimum"), 2, 3.2)
+    figure, (plot, distance_plot) = plots_in_rows(("points and lines", "distance from the minimum"), 2, 3.2)
     plot.scatter(x, y, s=10, color=PALE)
-    ends = np.array([min(x), max(x)])
-    plot.plot(ends, best[0] + best[1] * ends, color=BLUE, linewidth=2.4, label="minimum")
-    plot.plot(ends, other[0] + other[1] * ends, color=ORANGE, linewidth=1.4, linestyle="--", label="stochastic")
+    line_x = np.array([min(x), max(x)])
+    plot.plot(line_x, minimum[0] + minimum[1] * line_x, color=BLUE, linewidth=2.4, label="minimum")
+    plot.plot(
+        line_x, stochastic[0] + stochastic[1] * line_x, color=ORANGE, linewidth=1.4, linestyle="--", label="stochastic"
+    )
     plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
     name_axes(plot, "x", "y")
-    for (name, values), colour in zip(apart.items(), (BLUE, ORANGE), strict=True):
-        distance.loglog(*zip(*values, strict=True), color=colour, marker="o", markersize=3, label=name)
-    distance.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    distance.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    distance.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
-    name_axes(distance, "passes over the data", "")
+    for (name, values), colour in zip(distances.items(), (BLUE, ORANGE), strict=True):
+        distance_plot.loglog(*zip(*values, strict=True), color=colour, marker="o", markersize=3, label=name)
+    distance_plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    distance_plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    distance_plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    name_axes(distance_plot, "passes over the data", "")
     return figure
 
 
-def fits(x: Any, y: Any, across: Any, fitted: Mapping[str, Any]) -> Plot:
+def fitted_curves(x: Any, y: Any, curve_x: Any, predictions: Mapping[str, Any]) -> Plot:
     """Draw points, and a plot with the curve of each model by name, cut off a little beyond the points."""
-    figure, plots = plots_in_rows(list(fitted), len(fitted), 2.3)
+    figure, plots = plots_in_rows(list(predictions), len(predictions), 2.3)
     margin = 0.1 * (max(y) - min(y))
-    for k, (plot, values) in enumerate(zip(plots, fitted.values(), strict=True)):
+    for k, (plot, values) in enumerate(zip(plots, predictions.values(), strict=True)):
         plot.scatter(x, y, s=4, color=PALE)
-        plot.plot(across, values, color=ORANGE, linewidth=1.4)
+        plot.plot(curve_x, values, color=ORANGE, linewidth=1.4)
         plot.set_ylim(min(y) - margin, max(y) + margin)
         name_axes(plot, "x", "" if k else "y")
     return figure
 
 
 def learning_curves(counts: Sequence[int], by_model: Mapping[str, Mapping[str, Sequence[float]]]) -> Plot:
-    """Draw errors by the number of training examples: a plot for each model, on one logarithmic axis up to HIGHEST."""
+    """Draw errors by the number of training examples: a plot for each model, on a logarithmic axis up to MAX_ERROR."""
     figure, plots = plots_in_rows(list(by_model), len(by_model), 2.5)
     for k, (plot, errors) in enumerate(zip(plots, by_model.values(), strict=True)):
         for (name, values), colour in zip(errors.items(), (BLUE, ORANGE), strict=True):
             plot.plot(counts, values, color=colour, marker="o", markersize=3, label=name)
-            if min(values) > HIGHEST:
-                words = f"{name}: above {HIGHEST:g}"
-                plot.text(0.5, 0.93, words, transform=plot.transAxes, ha="center", color=colour, fontsize=SMALL)
+            if min(values) > MAX_ERROR:
+                note = f"{name}: above {MAX_ERROR:g}"
+                plot.text(0.5, 0.93, note, transform=plot.transAxes, ha="center", color=colour, fontsize=SMALL)
         plot.set_yscale("log")
-        plot.set_yticks([LOWEST, 0.2, 0.5, 1, 2, 5, HIGHEST])
+        plot.set_yticks([MIN_ERROR, 0.2, 0.5, 1, 2, 5, MAX_ERROR])
         plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         plot.yaxis.set_minor_formatter(NullFormatter())
-        plot.set_ylim(LOWEST, HIGHEST)
+        plot.set_ylim(MIN_ERROR, MAX_ERROR)
         name_axes(plot, "training points", "" if k else "root mean squared error")
     plots[0].legend(frameon=False, fontsize=SMALL, labelcolor=INK)
     return figure
 
 
-def early_stopping(errors: Mapping[str, Sequence[float]], best: int) -> Plot:
+def early_stopping(errors: Mapping[str, Sequence[float]], best_index: int) -> Plot:
     """Draw errors by epoch on a logarithmic axis, with a line at the index of the best epoch."""
     figure = curves(errors, "epoch", "half the mean squared error", log=True)
     plot = figure.axes[0]
-    plot.axvline(best + 1, color=PALE, linewidth=1, linestyle="--")
-    plot.plot([best + 1], [errors["validation"][best]], marker="o", color=colours(2)[1])
+    plot.axvline(best_index + 1, color=PALE, linewidth=1, linestyle="--")
+    plot.plot([best_index + 1], [errors["validation"][best_index]], marker="o", color=colours(2)[1])
     plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

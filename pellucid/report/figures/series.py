@@ -10,26 +10,26 @@ from matplotlib.ticker import MaxNLocator
 
 from pellucid.report.figures.style import (
     BLUE,
+    FIGURE_WIDTH,
     GREEN,
     INK,
     ORANGE,
     SMALL,
     TEXT,
-    WIDE,
-    End,
+    CurveEnd,
     Plot,
-    axes,
     curve_axes,
     depth_colours,
-    finite,
+    finite_or_nan,
     label_ends,
     light_grid,
-    logarithmic,
-    plain,
+    set_log_scale,
+    single_plot,
+    style_axes,
 )
 
 COLOURS = (BLUE, ORANGE, GREEN, "#8e5bb5", "#7a6a3a", INK)
-COLUMNS = {
+COLUMN_LABELS = {
     "train_loss": "training cost",
     "val_loss": "test cost",
     "train_accuracy": "training accuracy (%)",
@@ -58,10 +58,10 @@ def curves(
     figure, plot = curve_axes(xlabel, ylabel)
     ends = []
     for (name, values), colour in zip(series.items(), colours(len(series)), strict=True):
-        across = range(1, len(values) + 1) if x is None else x
-        (line,) = plot.plot(across, values, color=colour, linewidth=1.7)
+        xs = range(1, len(values) + 1) if x is None else x
+        (line,) = plot.plot(xs, values, color=colour, linewidth=1.7)
         figure.lines_by_name.append((name, line))
-        ends.append(End(float(across[-1]), float(values[-1]), name, to_hex(colour)))
+        ends.append(CurveEnd(float(xs[-1]), float(values[-1]), name, to_hex(colour)))
     if x is None or all(type(value) is int for value in x):
         plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log_x:
@@ -70,26 +70,28 @@ def curves(
             plot.set_xticks(x, [f"{value:,g}" for value in x])
             plot.minorticks_off()
     if log:
-        logarithmic(plot)
+        set_log_scale(plot)
     plot.autoscale_view()  # labels are placed by the final limits
     label_ends(plot, ends)
     return figure
 
 
-def histories(rows: Mapping[str, Sequence[Mapping[str, Any]]], columns: Sequence[str], log: Sequence[str] = ()) -> Plot:
+def histories(
+    by_training: Mapping[str, Sequence[Mapping[str, Any]]], columns: Sequence[str], log: Sequence[str] = ()
+) -> Plot:
     """Draw histories of several trainings by epoch: a plot for each of `columns`, a curve for each training.
 
     log: the columns with a logarithmic axis.
     """
-    figure, plots = plots_in_rows([COLUMNS[column] for column in columns], len(columns), 3.0)
+    figure, plots = plots_in_rows([COLUMN_LABELS[column] for column in columns], len(columns), 3.0)
     for plot, column in zip(plots, columns, strict=True):
         factor = 100 if column.endswith("accuracy") else 1
-        for (name, history), colour in zip(rows.items(), colours(len(rows)), strict=True):
-            values = [factor * finite(row[column]) for row in history]
+        for (name, history), colour in zip(by_training.items(), colours(len(by_training)), strict=True):
+            values = [factor * finite_or_nan(row[column]) for row in history]
             plot.plot([row["epoch"] for row in history], values, color=colour, linewidth=1.7, label=name)
         plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if column in log:
-            logarithmic(plot)
+            set_log_scale(plot)
         name_axes(plot, "epoch", "")
     plots[0].legend(frameon=False, fontsize=SMALL, labelcolor=INK)
     return figure
@@ -103,11 +105,11 @@ def plots_in_rows(
     square: whether both axes have the same scale.
     """
     rows = math.ceil(len(titles) / columns)
-    figure = Plot((WIDE, rows * height))
+    figure = Plot((FIGURE_WIDTH, rows * height))
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     plots = [figure.add_subplot(rows, columns, k + 1) for k in range(len(titles))]
     for plot, title in zip(plots, titles, strict=True):
-        plain(plot)
+        style_axes(plot)
         light_grid(plot)
         plot.set_title(title, fontsize=TEXT, color=INK)
         if square:
@@ -123,7 +125,7 @@ def name_axes(plot: Axes, xlabel: str, ylabel: str) -> None:
 
 def densities(samples: Mapping[str, Any], xlabel: str, limits: tuple[float, float], bins: int = 80) -> Plot:
     """Draw overlaid histograms of samples by name, each with area 1, between two limits."""
-    figure, plot = axes(WIDE, 3.0, (0.75, 0.55, 0.2, 0.2))
+    figure, plot = single_plot(FIGURE_WIDTH, 3.0, (0.75, 0.55, 0.2, 0.2))
     for (name, values), colour in zip(samples.items(), colours(len(samples)), strict=True):
         plot.hist(values, bins, range=limits, density=True, histtype="stepfilled", color=colour, alpha=0.45, label=name)
     plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK)

@@ -26,13 +26,13 @@ from pellucid.text import printable
 BLUE, ORANGE, GREEN = "#1a7fc4", "#d55e00", "#009e73"
 INK = "#2b2f36"  # text and axes; in a page it becomes the page's own text colour
 PALE = "#808691"  # grid and guide lines
-DEPTH = LinearSegmentedColormap.from_list("depth", ["#2f7fd0", "#a05ab8", "#d5602a"])  # first layer to last
-WIDE = 5.8  # inches of a wide figure
+DEPTH_COLOUR_MAP = LinearSegmentedColormap.from_list("depth", ["#2f7fd0", "#a05ab8", "#d5602a"])  # first layer to last
+FIGURE_WIDTH = 5.8  # inches of a wide figure
 DOTS_PER_INCH = 110
 SMALL, TEXT = 8.5, 9.5  # font sizes, in points
 
 
-class End(NamedTuple):
+class CurveEnd(NamedTuple):
     """The end of a curve in data coordinates, with the text and colour of its label."""
 
     x: float
@@ -44,32 +44,32 @@ class End(NamedTuple):
 class Plot(Figure):
     """A figure that notebooks show without pyplot, with values for tooltips on a page.
 
-    lines_by_name: the curves with tooltips. cells: the classes and the (K, K) counts of a confusion matrix.
+    lines_by_name: the curves with tooltips. confusion: the classes and the (K, K) counts of a confusion matrix.
     """
 
     def __init__(self, size: tuple[float, float]) -> None:
         super().__init__(size)
         self.lines_by_name: list[tuple[str, Line2D]] = []
-        self.cells: tuple[Sequence[str], Any] | None = None
+        self.confusion: tuple[Sequence[str], Any] | None = None
 
     def _repr_png_(self) -> bytes:
         return png(self)
 
-    def at_pointer(self) -> dict[str, Any] | None:
+    def tooltip_values(self) -> dict[str, Any] | None:
         """Return the values for tooltips as JSON values; None if the figure has none.
 
         box: the plot area (left, top, right, bottom) in fractions of the figure's width and height. lines: name, colour
         and points (left, top, x, y) of each curve. names, counts: classes and counts of a confusion matrix.
         """
-        if not self.lines_by_name and self.cells is None:
+        if not self.lines_by_name and self.confusion is None:
             return None
         plot = self.axes[0]
         (low, high), (bottom, top) = plot.get_xlim(), plot.get_ylim()
         values: dict[str, Any] = {
             "box": [*self._figure_fractions(plot, low, top), *self._figure_fractions(plot, high, bottom)]
         }
-        if self.cells is not None:
-            names, counts = self.cells
+        if self.confusion is not None:
+            names, counts = self.confusion
             return {**values, "names": [printable(name) for name in names], "counts": counts.tolist()}
         values |= {"x": plot.get_xlabel(), "unit": " %" if plot.get_ylabel().endswith("(%)") else "", "lines": []}
         for name, line in self.lines_by_name:
@@ -84,22 +84,22 @@ class Plot(Figure):
 
     def _figure_fractions(self, plot: Axes, x: float, y: float) -> tuple[float, float]:
         """Convert data coordinates to fractions of the figure, from its left and its top."""
-        across, up = self.transFigure.inverted().transform(plot.transData.transform((x, y)))
-        return round(float(across), 4), round(1 - float(up), 4)
+        x_fraction, y_fraction = self.transFigure.inverted().transform(plot.transData.transform((x, y)))
+        return round(float(x_fraction), 4), round(1 - float(y_fraction), 4)
 
 
-def axes(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Plot, Axes]:
+def single_plot(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Plot, Axes]:
     """Return a figure of `width` by `height` inches with one plot inside (left, bottom, right, top) margins."""
     left, bottom, right, top = margins
     figure = Plot((width, height))
     plot = figure.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
     )
-    plain(plot)
+    style_axes(plot)
     return figure, plot
 
 
-def plain(plot: Axes) -> None:
+def style_axes(plot: Axes) -> None:
     """Give a plot a transparent background and grey axes on the left and below."""
     plot.set_facecolor("none")
     for side, spine in plot.spines.items():
@@ -110,8 +110,8 @@ def plain(plot: Axes) -> None:
 
 def picture_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Add a plot for an image, at a position in inches, with a grey frame and no ticks."""
-    across, up = figure.get_size_inches()
-    plot = figure.add_axes((left / across, bottom / up, width / across, height / up))
+    figure_width, figure_height = figure.get_size_inches()
+    plot = figure.add_axes((left / figure_width, bottom / figure_height, width / figure_width, height / figure_height))
     plot.set_xticks([])
     plot.set_yticks([])
     for spine in plot.spines.values():
@@ -122,21 +122,21 @@ def picture_axes(figure: Figure, left: float, bottom: float, width: float, heigh
 
 def panels(
     count: int, columns: int, width: float, height: float, gap: float,
-    name: float = 0.0, below: float = 0.0, top: float = 0.0, left: float | None = None, right: float = 0.0,
+    name_height: float = 0.0, below: float = 0.0, top: float = 0.0, left: float | None = None, right: float = 0.0,
     foot: float = 0.0,
 ) -> tuple[Plot, list[Axes]]:  # fmt: skip
     """Return a figure with `count` plots for images, in rows of at most `columns`; all sizes are in inches.
 
-    width, height: of an image. name, below: space above and below each image. top, left, right, foot: margins of the
-    figure.
+    width, height: of an image. name_height, below: space above and below each image. top, left, right, foot: margins
+    of the figure.
     """
-    left, cell = gap if left is None else left, name + height + below + gap
-    rows, across = math.ceil(count / columns), min(count, columns)
-    size = (left + across * (width + gap) + right, top + rows * cell + foot)
+    left, row_height = gap if left is None else left, name_height + height + below + gap
+    n_rows, n_columns = math.ceil(count / columns), min(count, columns)
+    size = (left + n_columns * (width + gap) + right, top + n_rows * row_height + foot)
     figure, plots = Plot(size), list[Axes]()
     for k in range(count):
         row, column = divmod(k, columns)
-        bottom = size[1] - top - row * cell - name - height
+        bottom = size[1] - top - row * row_height - name_height - height
         plots.append(picture_axes(figure, left + column * (width + gap), bottom, width, height))
     return figure, plots
 
@@ -147,14 +147,14 @@ def pixels(image: Any) -> Any:
     return clipped[0] if len(clipped) == 1 else np.moveaxis(clipped, 0, -1)
 
 
-def show(plot: Axes, picture: Any) -> None:
+def show_image(plot: Axes, picture: Any) -> None:
     """Draw a grey (H, W) or colour (H, W, 3) image with values 0..1, without interpolation."""
     plot.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="none")
 
 
-def cut(name: str, most: int = 16) -> str:
-    """Return a name, truncated to at most `most` characters."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+def truncate(name: str, max_length: int = 16) -> str:
+    """Return a name, truncated to at most `max_length` characters."""
+    return name if len(name) <= max_length else f"{name[: max_length - 1]}…"
 
 
 def light_grid(plot: Axes) -> None:
@@ -165,14 +165,14 @@ def light_grid(plot: Axes) -> None:
 
 def curve_axes(xlabel: str, ylabel: str) -> tuple[Plot, Axes]:
     """Return a wide plot with a light grid and room on the right for labels."""
-    figure, plot = axes(WIDE, 3.1, (0.85, 0.55, 1.95, 0.2))
+    figure, plot = single_plot(FIGURE_WIDTH, 3.1, (0.85, 0.55, 1.95, 0.2))
     light_grid(plot)
     plot.set_xlabel(xlabel, color=INK, fontsize=TEXT)
     plot.set_ylabel(ylabel, color=INK, fontsize=TEXT)
     return figure, plot
 
 
-def label_ends(plot: Axes, ends: Sequence[End]) -> None:
+def label_ends(plot: Axes, ends: Sequence[CurveEnd]) -> None:
     """Label each curve on the right of the plot, at the height of its end, shifted where labels would overlap.
 
     Call it when the limits of both axes are final. A line connects each label with its curve.
@@ -188,7 +188,7 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
     heights = [float(y) / pixels_per_point for _, y in positions]
     order = sorted(range(len(ends)), key=lambda k: heights[k])
     label_heights = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
-    centres = separated(
+    centres = separate_labels(
         [heights[k] for k in order], label_heights, box.y0 / pixels_per_point, box.y1 / pixels_per_point
     )
     right = box.x1 / pixels_per_point
@@ -212,24 +212,24 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
         )  # fmt: skip
 
 
-def separated(expected: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
-    """Return the centres of labels with heights `heights`, near `expected`, without overlap.
+def separate_labels(preferred: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Return the centres of labels with heights `heights`, near `preferred`, without overlap.
 
-    expected: centres in ascending order. The result is ascending too, and within low..high if the labels fit there.
+    preferred: centres in ascending order. The result is ascending too, and within low..high if the labels fit there.
     """
     centres: list[float] = []
-    floor = low
-    for position, size in zip(expected, heights, strict=True):
-        centres.append(max(position, floor + size / 2))
-        floor = centres[-1] + size / 2
-    ceiling = max(high, low + sum(heights))
+    lower_bound = low
+    for position, size in zip(preferred, heights, strict=True):
+        centres.append(max(position, lower_bound + size / 2))
+        lower_bound = centres[-1] + size / 2
+    upper_bound = max(high, low + sum(heights))
     for k in reversed(range(len(centres))):
-        centres[k] = min(centres[k], ceiling - heights[k] / 2)
-        ceiling = centres[k] - heights[k] / 2
+        centres[k] = min(centres[k], upper_bound - heights[k] / 2)
+        upper_bound = centres[k] - heights[k] / 2
     return centres
 
 
-def logarithmic(plot: Axes) -> None:
+def set_log_scale(plot: Axes) -> None:
     """Set a logarithmic y axis; a range below two decades is extended to whole decades, whose ticks have labels."""
     plot.set_yscale("log")
     low, high = plot.get_ylim()
@@ -243,10 +243,10 @@ def logarithmic(plot: Axes) -> None:
 
 def depth_colours(count: int) -> list[str]:
     """Return `count` colours for layers, from the first to the last."""
-    return [to_hex(DEPTH(k / max(count - 1, 1))) for k in range(count)]
+    return [to_hex(DEPTH_COLOUR_MAP(k / max(count - 1, 1))) for k in range(count)]
 
 
-def finite(value: Any) -> float:
+def finite_or_nan(value: Any) -> float:
     """Return a number from a row of a table; missing and infinite values become NaN, which is not drawn."""
     if value is None or value == "":
         return math.nan
@@ -254,15 +254,15 @@ def finite(value: Any) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def short(value: float) -> str:
+def short_number(value: float) -> str:
     """Return a number as text: three significant digits, or an integer from 1000 on."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any], **options: Any) -> bytes:
+def figure_bytes(figure: Figure, canvas: type[FigureCanvasBase], rc_params: dict[Any, Any], **options: Any) -> bytes:
     """Return the figure as the bytes of a file in the canvas's format; all figures are drawn by this function.
 
-    Texts are literal, without mathtext and TeX; unprintable characters are escaped. settings: further rcParams of
+    Texts are literal, without mathtext and TeX; unprintable characters are escaped. rc_params: further rcParams of
     matplotlib. options: arguments of savefig.
     """
     for text in figure.findobj(Text):
@@ -272,21 +272,21 @@ def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any
         assert isinstance(axis, Axis)
         formatter = axis.get_major_formatter()
         if isinstance(formatter, FuncFormatter):  # tick labels, which are formatted only when drawn
-            formatter.func = partial(_tick_label, formatter.func)
+            formatter.func = partial(_printable_tick, formatter.func)
     buffer = io.BytesIO()
     canvas(figure)
-    with rc_context({"text.parse_math": False, "text.usetex": False, **settings}):
+    with rc_context({"text.parse_math": False, "text.usetex": False, **rc_params}):
         figure.savefig(buffer, **options)
     return buffer.getvalue()
 
 
-def _tick_label(label: Callable[..., str], *position: Any) -> str:
-    return printable(label(*position))
+def _printable_tick(format_tick: Callable[..., str], *position: Any) -> str:
+    return printable(format_tick(*position))
 
 
 def png(figure: Figure) -> bytes:
     """Return the figure as a PNG with a white background."""
-    return draw(figure, FigureCanvasAgg, {}, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    return figure_bytes(figure, FigureCanvasAgg, {}, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -295,28 +295,28 @@ def svg(figure: Figure, name: str) -> str:
     name: a text that ids in the element are derived from, different for each figure of a page.
     """
     no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
-    parts = draw(
+    svg_bytes = figure_bytes(
         figure, FigureCanvasSVG, {"svg.fonttype": "none", "svg.hashsalt": name}, format="svg", dpi=2 * 72,
         transparent=True, metadata=no_metadata,
     )  # fmt: skip
-    text = parts.decode()
+    text = svg_bytes.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s+xmlns(:\w+)?=\"[^\"]*\"", "", text).replace("xlink:href", "href")
     text = re.sub(r" id=\"[\w.]+_\d+\"", "", text)  # ids such as axes_1 occur in every figure
-    text = re.sub(r' width="([\d.]+)pt" height="[\d.]+pt"', _width, text, count=1)
+    text = re.sub(r' width="([\d.]+)pt" height="[\d.]+pt"', _responsive_width, text, count=1)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
     return re.sub(INK, "currentColor", text, flags=re.IGNORECASE)
 
 
-def _width(size: re.Match[str]) -> str:
+def _responsive_width(size: re.Match[str]) -> str:
     """Return a style that scales the figure with its column, within limits that keep text readable."""
     points = float(size[1])
     return f' style="min-width:min({0.68 * points:.0f}pt, 100%);max-width:{1.3 * points:.0f}pt"'
 
 
-def file_of(figure: Figure, suffix: str) -> bytes:
+def figure_file(figure: Figure, suffix: str) -> bytes:
     """Return the figure as a standalone file: SVG for the suffix ".svg", else PNG."""
     if suffix != ".svg":
         return png(figure)
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "pellucid"}  # the same bytes each time
-    return draw(figure, FigureCanvasSVG, settings, format="svg", facecolor="white", metadata={"Date": None})
+    rc_params = {"svg.fonttype": "none", "svg.hashsalt": "pellucid"}  # the same bytes each time
+    return figure_bytes(figure, FigureCanvasSVG, rc_params, format="svg", facecolor="white", metadata={"Date": None})

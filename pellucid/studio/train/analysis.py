@@ -17,7 +17,7 @@ from pellucid.nested import flatten
 from pellucid.run.folder import RunFolder
 from pellucid.studio.runs import process_of
 from pellucid.task import task_of
-from pellucid.training.callbacks import kept_epochs
+from pellucid.training.callbacks import snapshot_files
 
 MAX_TESTED = 2000  # held-out images of a confusion matrix, taken evenly
 BATCH = 256
@@ -50,7 +50,7 @@ def weights_by_epoch(path: Path, epochs: int) -> dict[int, Path]:
     While the run is being trained, its last checkpoint may be of an earlier epoch and is not returned.
     """
     folder = RunFolder(path)
-    kept = kept_epochs(folder.weights)
+    kept = snapshot_files(folder.weights)
     return kept or ({epochs: folder.last} if epochs and folder.last.is_file() and process_of(path) is None else {})
 
 

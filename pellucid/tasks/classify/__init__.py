@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pellucid.model import Model
 
-COLUMNS = ("recall", "precision", "f1")
+METRIC_COLUMNS = ("recall", "precision", "f1")
 
 
 class Classification(Task):
@@ -93,9 +93,9 @@ class Classification(Task):
             outputs = model.loss.main_output(outputs)  # the other outputs are for training only
         if len(outputs) != 1 or not isinstance(outputs[0], int):
             raise self.refusal(model)
-        count = max(2, outputs[0])  # one output separates two classes
-        classes = tuple(model.classes or map(str, range(count)))
-        if len(classes) != count:
+        n_classes = max(2, outputs[0])  # one output separates two classes
+        classes = tuple(model.classes or map(str, range(n_classes)))
+        if len(classes) != n_classes:
             raise PellucidError(
                 f"the model outputs {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
                 "train it again with one output for each class"
@@ -104,27 +104,27 @@ class Classification(Task):
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the score of a class, or a unit, by several methods."""
-        from pellucid.tasks.classify.explained import UNIT_HINT, class_number, explain_scores
+        from pellucid.tasks.classify.explained import UNIT_HINT, class_index, explain_scores
         from pellucid.tasks.pictures import read_picture
 
         classes = self.class_names(model)
         x = read_picture(model, request.source, request.image)
         target: Any = request.target
         if target is not None and "[" not in target:  # not a unit
-            target = class_number(target, classes, UNIT_HINT)
+            target = class_index(target, classes, UNIT_HINT)
         return explain_scores(model, request, x, target, classes)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
         """Return an image file with a class; see `default_class` for the default."""
         import torch
 
-        from pellucid.tasks.classify.explained import class_number, default_class
+        from pellucid.tasks.classify.explained import class_index, default_class
         from pellucid.tasks.pictures import read_picture
 
         classes = self.class_names(model)
         x = read_picture(model, image)
-        number, chosen = (class_number(target, classes), "") if target else default_class(model, x, image, classes)
-        return Example(model, x, torch.tensor([number]), classes[number], chosen)
+        index, chosen_by = (class_index(target, classes), "") if target else default_class(model, x, image, classes)
+        return Example(model, x, torch.tensor([index]), classes[index], chosen_by)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the confusion matrix, the classes, and the worst mistakes."""
@@ -135,11 +135,11 @@ class Classification(Task):
     def case_of_run(self, run: Path, data: str | None) -> Any:
         """Return the case of a run on checked folders, whose recipe alone does not say which images were left out."""
         from pellucid.recipe.doctor_case import case_of_run
-        from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_for, recipe_of_run
+        from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_recipe_collection, recipe_of_run
 
         if not (run / FINDINGS_FILE).is_file():
             return None
-        material = None if data is not None else read_for(recipe_of_run(run)).material()
+        material = None if data is not None else read_recipe_collection(recipe_of_run(run)).material()
         return case_of_run(run, data, material, "pellucid gestures train --resume")
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores | None:
@@ -152,9 +152,9 @@ class Classification(Task):
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
         """Return exchanged classes, or values in other units."""
-        from pellucid.tasks.classify.doctor import changes
+        from pellucid.tasks.classify.doctor import suggest_changes
 
-        return () if outputs is None else changes(outputs, targets)
+        return () if outputs is None else suggest_changes(outputs, targets)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""
@@ -162,21 +162,27 @@ class Classification(Task):
         from pellucid.training.distributed import processes
 
         evaluation = evaluate(model, data, processes())
-        calibration = "" if evaluation["ece"] is None else f"  calibration error {percent(evaluation['ece'])}"
+        calibration_text = "" if evaluation["ece"] is None else f"  calibration error {percent(evaluation['ece'])}"
         lines = [
             f"accuracy {percent(evaluation['accuracy'])}  macro F1 {percent(evaluation['macro_f1'])}  "
-            f"loss {evaluation['loss']:.4f}{calibration}  on {evaluation['n']:,} images of {evaluation['data']}"
+            f"loss {evaluation['loss']:.4f}{calibration_text}  on {evaluation['n']:,} images of {evaluation['data']}"
         ]
         if confidence := evaluation["confidence"]:
-            accuracy = "" if confidence["accuracy"] is None else f" with accuracy {percent(confidence['accuracy'])}"
-            fitted = " (fitted on these images, so optimistic)" if confidence["fitted_here"] else ""
+            accuracy_text = (
+                "" if confidence["accuracy"] is None else f" with accuracy {percent(confidence['accuracy'])}"
+            )
+            fitted_text = " (fitted on these images, so optimistic)" if confidence["fitted_here"] else ""
             lines.append(
-                f"answers {percent(confidence['coverage'])} of the images{accuracy}; unsure below a confidence of "
-                f"{percent(confidence['threshold'])}{fitted}"
+                f"answers {percent(confidence['coverage'])} of the images{accuracy_text}; unsure below a confidence of "
+                f"{percent(confidence['threshold'])}{fitted_text}"
             )
         rows = [
-            (row["class"], *("-" if row[name] is None else percent(row[name]) for name in COLUMNS), f"{row['n']:,}")
+            (
+                row["class"],
+                *("-" if row[name] is None else percent(row[name]) for name in METRIC_COLUMNS),
+                f"{row['n']:,}",
+            )
             for row in evaluation["classes"]
         ]
-        lines += table([("class", *COLUMNS, "images"), *rows], right=range(1, 5))
+        lines += table([("class", *METRIC_COLUMNS, "images"), *rows], right=range(1, 5))
         return Evaluation(evaluation, lines)

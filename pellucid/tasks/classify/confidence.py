@@ -15,28 +15,28 @@ from pellucid.tasks.splitting import hold_out
 # pictures cannot distinguish a much lower rate from 0.
 MAX_ERROR = 0.05
 # Pictures in each half of a cross-validation: with fewer, a single wrong answer exceeds MAX_ERROR.
-MIN_HALF = round(1 / MAX_ERROR)
+MIN_HALF_SIZE = round(1 / MAX_ERROR)
 MAX_REFUSED = 0.01  # fraction of pictures like the held-out ones that may be "unsure" although their class is right
 ROUNDING = 1e-9  # tolerance for rounding errors of MAX_ERROR times a count
 
 
 @dataclass(frozen=True)
-class Selective:
+class SelectiveResult:
     """Selective classification of `n` pictures with known classes.
 
-    answered: the number of pictures that are not "unsure". accuracy: of all pictures; answered_accuracy: of those
+    n_answered: the number of pictures that are not "unsure". accuracy: of all pictures; answered_accuracy: of those
     answered, None where there are none.
     """
 
     n: int
-    answered: int
+    n_answered: int
     accuracy: float
     answered_accuracy: float | None
 
     @property
     def coverage(self) -> float:
         """The fraction of the pictures that are answered."""
-        return self.answered / self.n
+        return self.n_answered / self.n
 
 
 def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
@@ -61,25 +61,25 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     one, or that nearly all held-out pictures were easier. The threshold guarantees nothing for pictures of something
     else, for which the network may be confident. Raises PellucidError for anything but probabilities and classes.
     """
-    temperature = fit_temperature(probabilities, targets, spare=1 / (len(probabilities) + 2))
+    temperature = fit_temperature(probabilities, targets, other_probability=1 / (len(probabilities) + 2))
     highest, predicted = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
     order = highest.argsort(descending=True)
     highest, n_wrong = highest[order], (predicted != targets.to(predicted.device))[order].long().cumsum(0)
     # Answers with equal probabilities are on the same side of a threshold: it lies after the last of them.
-    cuts = torch.cat([highest[1:] < highest[:-1], highest.new_ones(1, dtype=torch.bool)]).nonzero().flatten()
+    cut_indices = torch.cat([highest[1:] < highest[:-1], highest.new_ones(1, dtype=torch.bool)]).nonzero().flatten()
     rank = max(1, math.floor(MAX_REFUSED * (len(highest) + 1)))  # of the quantile, counted from the lowest probability
-    accurate = n_wrong[cuts] <= MAX_ERROR * (cuts + 1) + ROUNDING
-    valid = cuts[accurate & (highest[cuts] >= highest[-rank])]
-    if not len(valid):
+    is_accurate = n_wrong[cut_indices] <= MAX_ERROR * (cut_indices + 1) + ROUNDING
+    valid_cuts = cut_indices[is_accurate & (highest[cut_indices] >= highest[-rank])]
+    if not len(valid_cuts):
         return Confidence(temperature, 1.0)
-    lowest = float(highest[valid[-1]])
-    below = highest[highest < lowest]
+    lowest_accepted = float(highest[valid_cuts[-1]])
+    lower_probabilities = highest[highest < lowest_accepted]
     # Half way to the next lower probability, so that rounding moves no held-out picture across; 1 / C is the lowest.
-    lower = float(below[0]) if len(below) else 1 / probabilities.shape[1]
-    return Confidence(temperature, (lowest + lower) / 2)
+    next_lower = float(lower_probabilities[0]) if len(lower_probabilities) else 1 / probabilities.shape[1]
+    return Confidence(temperature, (lowest_accepted + next_lower) / 2)
 
 
-def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) -> Selective:
+def measure_selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) -> SelectiveResult:
     """Measure the coverage and accuracy of a confidence on pictures.
 
     probabilities: (N, C), the outputs of the network, not calibrated; targets: (N,), class indices.
@@ -87,29 +87,35 @@ def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) ->
     check_targets(targets, len(probabilities), probabilities.shape[1])
     highest, predicted = confidence.calibrate(probabilities).double().max(1)
     is_answered, target = highest >= confidence.threshold, targets.to(predicted.device)
-    answered = int(is_answered.sum())
-    answered_accuracy = accuracy(target[is_answered], predicted[is_answered]) if answered else None
-    return Selective(len(target), answered, accuracy(target, predicted), answered_accuracy)
+    n_answered = int(is_answered.sum())
+    answered_accuracy = accuracy(target[is_answered], predicted[is_answered]) if n_answered else None
+    return SelectiveResult(len(target), n_answered, accuracy(target, predicted), answered_accuracy)
 
 
-def crossed(probabilities: Tensor, targets: Tensor, groups: Sequence[int], seed: int = 0) -> Selective | None:
+def cross_validate(
+    probabilities: Tensor, targets: Tensor, groups: Sequence[int], seed: int = 0
+) -> SelectiveResult | None:
     """Measure `fit_confidence` by two-fold cross-validation on the same pictures, for lack of others.
 
     The pictures are split by `seed` into halves with the same fraction of each class and with whole groups. Each half
     is measured with the confidence fitted on the other one (Stone 1974). groups: see `hold_out`. Returns None if a half
-    has fewer than MIN_HALF pictures.
+    has fewer than MIN_HALF_SIZE pictures.
     """
     check_targets(targets, len(probabilities), probabilities.shape[1])
     n = len(targets)
-    first = hold_out(targets.tolist(), groups, range(n), 0.5, seed)
-    second = sorted({*range(n)} - {*first})
-    if min(len(first), len(second)) < MIN_HALF:
+    first_half = hold_out(targets.tolist(), groups, range(n), 0.5, seed)
+    second_half = sorted({*range(n)} - {*first_half})
+    if min(len(first_half), len(second_half)) < MIN_HALF_SIZE:
         return None
     halves = [
-        selective(probabilities[measured], targets[measured], fit_confidence(probabilities[fitted], targets[fitted]))
-        for fitted, measured in ((first, second), (second, first))
+        measure_selective(
+            probabilities[test_indices],
+            targets[test_indices],
+            fit_confidence(probabilities[fit_indices], targets[fit_indices]),
+        )
+        for fit_indices, test_indices in ((first_half, second_half), (second_half, first_half))
     ]
-    answered = sum(half.answered for half in halves)
-    n_right = sum(half.answered * (half.answered_accuracy or 0.0) for half in halves)
-    accurate = sum(half.n * half.accuracy for half in halves) / n
-    return Selective(n, answered, accurate, n_right / answered if answered else None)
+    n_answered = sum(half.n_answered for half in halves)
+    n_right = sum(half.n_answered * (half.answered_accuracy or 0.0) for half in halves)
+    mean_accuracy = sum(half.n * half.accuracy for half in halves) / n
+    return SelectiveResult(n, n_answered, mean_accuracy, n_right / n_answered if n_answered else None)

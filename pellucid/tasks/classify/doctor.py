@@ -21,16 +21,16 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
     """
     if not _stackable(outputs) or not _stackable(targets):
         return None
-    y, given = torch.stack([*targets]), torch.stack([*outputs])
-    if not y.is_floating_point() and y.dim() == 1 and given.dim() == 2:
-        correct = (classes_of(given) == y).double()
+    y, predicted = torch.stack([*targets]), torch.stack([*outputs])
+    if not y.is_floating_point() and y.dim() == 1 and predicted.dim() == 2:
+        correct = (classes_of(predicted) == y).double()
         _, index, counts = y.unique(return_inverse=True, return_counts=True)
         return HeldOutScores("mean recall", correct * (len(y) / (len(counts) * counts[index])))
-    if given.numel() != y.numel() or not y.is_floating_point():
+    if predicted.numel() != y.numel() or not y.is_floating_point():
         return None
-    y, given = y.reshape(len(y), -1).double(), given.reshape(len(y), -1).double()
+    y, predicted = y.reshape(len(y), -1).double(), predicted.reshape(len(y), -1).double()
     variance = y.var(0, correction=0).mean().clamp_min(1e-12)
-    return HeldOutScores("closeness", 1 - ((given - y).square().mean(1) / variance).clamp_max(1))
+    return HeldOutScores("closeness", 1 - ((predicted - y).square().mean(1) / variance).clamp_max(1))
 
 
 def _stackable(values: Sequence[object]) -> bool:
@@ -39,68 +39,68 @@ def _stackable(values: Sequence[object]) -> bool:
     return len(shapes) == 1 and all(isinstance(value, Tensor) for value in values)
 
 
-def changes(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> list[TargetChange]:
+def suggest_changes(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> list[TargetChange]:
     """Return other classes or values for which the predictions may be right."""
     if not _stackable(outputs) or not _stackable(targets):
         return []
-    y, given = torch.stack([*targets]), torch.stack([*outputs])
-    if not y.is_floating_point() and y.dim() == 1 and given.dim() == 2 and int(y.min()) >= 0:
-        count = max(int(y.max()) + 1, given.shape[1], 2)
-        matrix = torch.zeros(count, count).index_put_((y, classes_of(given)), torch.ones(len(y)), accumulate=True)
+    y, predicted = torch.stack([*targets]), torch.stack([*outputs])
+    if not y.is_floating_point() and y.dim() == 1 and predicted.dim() == 2 and int(y.min()) >= 0:
+        count = max(int(y.max()) + 1, predicted.shape[1], 2)
+        matrix = torch.zeros(count, count).index_put_((y, classes_of(predicted)), torch.ones(len(y)), accumulate=True)
         return class_changes(matrix, "shifted-labels")
-    if y.is_floating_point() and given.numel() == y.numel():
-        return _value_changes(given.reshape(y.shape).double(), y.double())
+    if y.is_floating_point() and predicted.numel() == y.numel():
+        return _suggest_value_changes(predicted.reshape(y.shape).double(), y.double())
     return []
 
 
 def class_changes(matrix: Tensor, name: str) -> list[TargetChange]:
     """Return the exchange of classes that a confusion matrix suggests (true, predicted); [] if there is none."""
     totals = matrix.sum(1)
-    best = matrix.max(1)
-    found = {
-        label: int(best.indices[label]) if best.values[label] > MIN_AGREEMENT * totals[label] else label
+    row_maxima = matrix.max(1)
+    new_classes = {
+        label: int(row_maxima.indices[label]) if row_maxima.values[label] > MIN_AGREEMENT * totals[label] else label
         for label in range(len(totals)) if totals[label] > 0
     }  # fmt: skip
-    changed = {label: other for label, other in found.items() if label != other}
-    if not changed or len(set(found.values())) < len(found):
+    changed_classes = {label: other for label, other in new_classes.items() if label != other}
+    if not changed_classes or len(set(new_classes.values())) < len(new_classes):
         return []
-    offsets = {other - label for label, other in changed.items()}
-    does = ", ".join(f"class {label} as {other}" for label, other in list(changed.items())[:4])
+    offsets = {other - label for label, other in changed_classes.items()}
+    does = ", ".join(f"class {label} as {other}" for label, other in list(changed_classes.items())[:4])
     if len(offsets) == 1:
         does = f"class numbers {'raised' if min(offsets) > 0 else 'lowered'} by {abs(min(offsets))}"
     return [
         TargetChange(
             name, does, "count or order their classes in another way than the other",
-            "list the classes once, in the same order, for training and validation", exchanged(found),
+            "list the classes once, in the same order, for training and validation", class_replacer(new_classes),
         )
     ]  # fmt: skip
 
 
-def exchanged(classes: Mapping[int, int]) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
+def class_replacer(classes: Mapping[int, int]) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
     """Return a function that replaces classes in a target, by the class that each becomes."""
 
     def apply(target: Tensor, size: tuple[int, ...]) -> Tensor:
-        new = target.clone()
+        result = target.clone()
         for label, other in classes.items():
-            new[target == label] = other
-        return new
+            result[target == label] = other
+        return result
 
     return apply
 
 
-def _value_changes(given: Tensor, y: Tensor) -> list[TargetChange]:
-    found: list[TargetChange] = []
+def _suggest_value_changes(predicted: Tensor, y: Tensor) -> list[TargetChange]:
+    changes: list[TargetChange] = []
 
     def add(does: str, cause: str, fix: str, change: Callable[[Tensor], Tensor]) -> None:
-        found.append(TargetChange("other-values", does, cause, fix, lambda target, size: change(target)))
+        changes.append(TargetChange("other-values", does, cause, fix, lambda target, size: change(target)))
 
-    factor = float((given * y).sum() / y.square().sum().clamp_min(1e-12))
+    factor = float((predicted * y).sum() / y.square().sum().clamp_min(1e-12))
     if factor < 0 or abs(log(max(factor, 1e-12))) > log(MIN_FACTOR):
         add(
             f"values multiplied by {factor:.4g}", "are in another unit than those that the network learned",
             "use the same unit for training and validation targets", lambda target: target * factor,
         )  # fmt: skip
-    offset = float((given - y).mean())
+    offset = float((predicted - y).mean())
     if abs(offset) > MIN_OFFSET * float(y.std()):
         add(
             f"values raised by {offset:.4g}", "are counted from another origin than those that the network learned",
@@ -110,4 +110,4 @@ def _value_changes(given: Tensor, y: Tensor) -> list[TargetChange]:
         add("both columns exchanged", "have their columns in another order than those that the network learned",
             "write the columns of training and validation targets in the same order",
             lambda target: target.flip(0))  # fmt: skip
-    return found
+    return changes

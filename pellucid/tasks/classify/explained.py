@@ -20,14 +20,14 @@ from pellucid.trace.traced import default_classes
 UNIT_HINT = ", and a unit is written 'layer[3]'"
 
 
-def class_number(target: str, classes: Sequence[str], besides: str = "") -> int:
-    """Return the index of the class with this name or index; besides: text appended to the error message."""
+def class_index(target: str, classes: Sequence[str], extra_hint: str = "") -> int:
+    """Return the index of the class with this name or index; extra_hint: text appended to the error message."""
     if target in classes:
         return classes.index(target)
     if target.isdecimal() and int(target) < len(classes):
         return int(target)
     hint = ("" if target.isdecimal() else nearest(target, classes)) or f"; its classes are {', '.join(classes):.80}"
-    raise PellucidError(f"--target: the model has no class {target!r}{hint}{besides}")
+    raise PellucidError(f"--target: the model has no class {target!r}{hint}{extra_hint}")
 
 
 def default_class(model: Model, x: Tensor, image: str, classes: Sequence[str]) -> tuple[int, str]:
@@ -37,8 +37,8 @@ def default_class(model: Model, x: Tensor, image: str, classes: Sequence[str]) -
     """
     if (label := folder_class(image, classes)) is not None:
         return classes.index(label), "the name of its folder"
-    number, chosen = default_classes(model, x[None], classes)
-    return int(number), chosen
+    index, chosen_by = default_classes(model, x[None], classes)
+    return int(index), chosen_by
 
 
 def folder_class(image: str, classes: Sequence[str]) -> str | None:
@@ -52,22 +52,28 @@ def explain_scores(
 ) -> Explained:
     """Explain a class, a unit or a region for an image x (C, H, W) by the requested method, by default by all."""
     methods = list(METHODS) if request.method is None else [request.method]
-    examined = examine(model, x, methods, target)
-    folder = folder_for(request.default, x, examined) if request.out is None else request.folder()
-    written = write_examination(folder, model, x, examined, classes)
-    label = title(examined.target, classes)
-    chosen = "predicted" if isinstance(examined.target, int) else "the class with the most pixels"
-    named = folder_class(request.image, classes) if isinstance(examined.target, int) else None
-    if named is not None:
-        chosen += ", as its folder says" if named == label else f"; its folder says {named}"
-    suffix = "" if request.target else f" ({chosen})"
-    lines = [f"{request.model} on {request.image}: {label}{suffix}, score {examined.score:.4g}", "", *_lines(examined)]
-    lines += [f"skipped {method}: {reason}" for method, reason in examined.skipped.items()]
-    return Explained({**_json(label, examined), "chosen": None if request.target else chosen}, lines, folder, written)
+    examination = examine(model, x, methods, target)
+    folder = folder_for(request.default, x, examination) if request.out is None else request.folder()
+    files = write_examination(folder, model, x, examination, classes)
+    label = title(examination.target, classes)
+    chosen_by = "predicted" if isinstance(examination.target, int) else "the class with the most pixels"
+    folder_label = folder_class(request.image, classes) if isinstance(examination.target, int) else None
+    if folder_label is not None:
+        chosen_by += ", as its folder says" if folder_label == label else f"; its folder says {folder_label}"
+    suffix = "" if request.target else f" ({chosen_by})"
+    lines = [
+        f"{request.model} on {request.image}: {label}{suffix}, score {examination.score:.4g}",
+        "",
+        *_result_lines(examination),
+    ]
+    lines += [f"skipped {method}: {reason}" for method, reason in examination.skipped.items()]
+    return Explained(
+        {**_to_json(label, examination), "chosen": None if request.target else chosen_by}, lines, folder, files
+    )
 
 
-def _lines(examination: Examination) -> list[str]:
-    head = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
+def _result_lines(examination: Examination) -> list[str]:
+    header = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
     rows = [
         (
             result.method,
@@ -79,18 +85,18 @@ def _lines(examination: Examination) -> list[str]:
         )
         for result in examination.results
     ]
-    last = ("random order", "", "", f"{examination.random[0]:.3f}", f"{examination.random[1]:.3f}", "")
-    paths = ", ".join(examination.results[0].likeness) if examination.results else ""
+    random_row = ("random order", "", "", f"{examination.random[0]:.3f}", f"{examination.random[1]:.3f}", "")
+    layer_names = ", ".join(examination.results[0].likeness) if examination.results else ""
     notes = [
         "adds up to, should be: the sum of the map, and the sum that the method guarantees, such as the score (lrp) or "
         "its difference from the score of the baseline (integrated_gradients); empty for methods without a guarantee",
         "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
         "the most important first",
         "likeness: rank correlation with the map of a network whose weights are shuffled "
-        f"from the top down to {paths}; near 1 means that the map depends on the image, not on the weights",
+        f"from the top down to {layer_names}; near 1 means that the map depends on the image, not on the weights",
         *RULES.split("\n"),
     ]
-    tests = [
+    verdict_rows = [
         (result.method, test, verdict.text)
         for result in examination.results
         for test, verdict in result.verdicts.items()
@@ -100,11 +106,11 @@ def _lines(examination: Examination) -> list[str]:
         for result in examination.results
         if result.absorbed
     ]
-    measures = table([head, *rows, last], right=range(1, 5))
-    return [*measures, *absorbed, *notes, "", *table([("method", "test", "verdict"), *tests])]
+    result_table = table([header, *rows, random_row], right=range(1, 5))
+    return [*result_table, *absorbed, *notes, "", *table([("method", "test", "verdict"), *verdict_rows])]
 
 
-def _json(label: str, examination: Examination) -> dict[str, Any]:
+def _to_json(label: str, examination: Examination) -> dict[str, Any]:
     methods = {
         result.method: {
             "sum": result.sum,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiarity
+from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly_spaced_indices, fit_familiarity
 from pellucid.data import Batch, Source
 from pellucid.data.seeds import generator
 from pellucid.model import Model
@@ -19,18 +19,18 @@ def finish(model: Model, train: Source, validation: Source | None, test: Source)
     that has one is from a run that was finished before.
     """
     targets = first_batch(train).targets
-    classifies = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
-    if model.familiarity is not None or not classifies:
+    is_classifier = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
+    if model.familiarity is not None or not is_classifier:
         return False
-    held_out = _evenly(test, 2) if validation is None else _evenly(validation)
-    images = _evenly(train)
+    held_out = _even_sample(test, 2) if validation is None else _even_sample(validation)
+    images = _even_sample(train)
     model.familiarity = fit_familiarity(model.net, model.params, images, held_out.images, model.stats)
     if model.familiarity is None and not images.targets.is_floating_point():
-        note(f"predict cannot report 'unlike anything it was trained on': {_why_not(images, held_out)}")
+        note(f"predict cannot report 'unlike anything it was trained on': {_missing_reason(images, held_out)}")
     return True
 
 
-def _why_not(train: Batch, held_out: Batch) -> str:
+def _missing_reason(train: Batch, held_out: Batch) -> str:
     """Return why a classifier has no familiarity threshold, and what to do."""
     if min(len(train.images), len(held_out.images)) < MIN_HELD_OUT:
         return (
@@ -40,7 +40,7 @@ def _why_not(train: Batch, held_out: Batch) -> str:
     return "no layer of the network has suitable features"
 
 
-def _evenly(source: Source, step: int = 1) -> Batch:
+def _even_sample(source: Source, step: int = 1) -> Batch:
     """Return evenly chosen examples of a source, or of every `step`-th of its examples."""
     indices = torch.arange(0, len(source), step)
-    return source.batch(indices[evenly(len(indices))].tolist(), generator(0))
+    return source.batch(indices[evenly_spaced_indices(len(indices))].tolist(), generator(0))

@@ -11,12 +11,12 @@ from pellucid.errors import PellucidError
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 from pellucid.tasks.gestures.collection import class_weights, imbalance
-from pellucid.tasks.gestures.findings import IMBALANCED
+from pellucid.tasks.gestures.findings import MIN_IMBALANCE
 
 RECIPE = "signs-best"  # starts from the shipped model `cifar`
-STEPS = 500  # of the training, about five minutes on two cores
+TRAINING_STEPS = 500  # of the training, about five minutes on two cores
 BATCH_SIZE = 32
-LEAST_EPOCHS = 12
+MIN_EPOCHS = 12
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
@@ -40,6 +40,6 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     return OwnRecipe(RECIPE, {
         "network.classes": len(counts),
         "train.batch_size": batch_size,
-        "train.epochs": epochs_for(STEPS, len(images), batch_size, LEAST_EPOCHS),
-        **(weights if imbalance(counts) >= IMBALANCED else {}),
+        "train.epochs": epochs_for(TRAINING_STEPS, len(images), batch_size, MIN_EPOCHS),
+        **(weights if imbalance(counts) >= MIN_IMBALANCE else {}),
     })  # fmt: skip

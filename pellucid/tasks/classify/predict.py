@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.calibration.familiarity import FamiliarityScore, farthest
+from pellucid.calibration.familiarity import FamiliarityScore, farthest_score
 from pellucid.errors import PellucidError
 from pellucid.metrics import (
     calibration_error,
@@ -21,7 +21,7 @@ from pellucid.metrics import (
     recall,
 )
 from pellucid.model import Model
-from pellucid.tasks.classify.confidence import fit_confidence, selective
+from pellucid.tasks.classify.confidence import fit_confidence, measure_selective
 from pellucid.tasks.pictures import (
     are_probabilities,
     calibrated_probabilities,
@@ -37,7 +37,7 @@ from pellucid.training.measures import boundary
 
 # Relative tolerance for equal temperatures and thresholds: weights saved in half precision change them less than this,
 # other images change them more.
-TOLERANCE = 0.01
+REFIT_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,18 @@ def predict(model: Model, picture: str | Path) -> Prediction:
 def classify(model: Model, views: Tensor, name: str) -> Prediction:
     """Classify a picture, given its inputs (1 or 2, C, H, W) as `read_views` returns them."""
     classes, outputs = class_names(model), model.predict(views[:1])
-    probable = are_probabilities(model, outputs)
-    scores = (calibrated_probabilities if probable else raw_scores)(model, outputs)[0]  # (classes,)
+    has_probabilities = are_probabilities(model, outputs)
+    scores = (calibrated_probabilities if has_probabilities else raw_scores)(model, outputs)[0]  # (classes,)
     label = int(scores.argmax())
-    by_name = dict(zip(classes, scores.tolist(), strict=True))
-    return Prediction(name, classes[label], by_name[classes[label]], by_name, probable, farthest(model, views))
+    outputs_by_class = dict(zip(classes, scores.tolist(), strict=True))
+    return Prediction(
+        name,
+        classes[label],
+        outputs_by_class[classes[label]],
+        outputs_by_class,
+        has_probabilities,
+        farthest_score(model, views),
+    )
 
 
 def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
@@ -100,42 +107,50 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
         "accuracy": int(confusion.diagonal().sum()) / len(y),
         "macro_f1": macro_f1(confusion),
         "loss": loss,
-        "ece": _calibration(model, y, scores),
+        "ece": _calibration_error(model, y, scores),
         "n": len(y),
         "data": images.name,
         "skipped": list(images.skipped),
-        "confidence": _confidence(model, y, scores),
-        "classes": _by_class(images.classes, confusion),
+        "confidence": _confidence_results(model, y, scores),
+        "classes": _class_rows(images.classes, confusion),
     }
 
 
-def _by_class(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, Any]]:
+def _class_rows(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, Any]]:
     """Return the results of each class; see `evaluate`."""
-    names = ("class", "n", "accuracy", "recall", "precision", "f1")
+    keys = ("class", "n", "accuracy", "recall", "precision", "f1")
     n_true, n_predicted = confusion.sum(1), confusion.sum(0)
-    recalls = _or_none(recall(confusion), n_true)
-    others = _or_none(precision(confusion), n_predicted), _or_none(f1(confusion), n_true + n_predicted)
-    columns = (classes, n_true.tolist(), recalls, recalls, *others)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    recalls = _none_if_empty(recall(confusion), n_true)
+    precision_and_f1 = (
+        _none_if_empty(precision(confusion), n_predicted),
+        _none_if_empty(f1(confusion), n_true + n_predicted),
+    )
+    columns = (classes, n_true.tolist(), recalls, recalls, *precision_and_f1)
+    return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _or_none(values: Tensor, counts: Tensor) -> list[float | None]:
+def _none_if_empty(values: Tensor, counts: Tensor) -> list[float | None]:
     """Return the values, with None where the count is 0."""
     return [value if count else None for value, count in zip(values.tolist(), counts.tolist(), strict=True)]
 
 
-def _calibration(model: Model, target: Tensor, scores: Tensor) -> float | None:
+def _calibration_error(model: Model, target: Tensor, scores: Tensor) -> float | None:
     """Return the calibration error of the displayed probabilities; None for scores that are not probabilities."""
     return (
         calibration_error(target, calibrated_probabilities(model, scores)) if are_probabilities(model, scores) else None
     )
 
 
-def _confidence(model: Model, target: Tensor, scores: Tensor) -> dict[str, Any] | None:
+def _confidence_results(model: Model, target: Tensor, scores: Tensor) -> dict[str, Any] | None:
     """Return the fitted confidence and its results on these images; see `evaluate`."""
     if model.confidence is None:
         return None
     scores, fitted = class_scores(scores), model.confidence.to_json()
-    selected, refitted = selective(scores, target, model.confidence), fit_confidence(scores, target).to_json()
-    same = all(math.isclose(fitted[name], refitted[name], rel_tol=TOLERANCE) for name in fitted)
-    return {**fitted, "coverage": selected.coverage, "accuracy": selected.answered_accuracy, "fitted_here": same}
+    selective, refitted = measure_selective(scores, target, model.confidence), fit_confidence(scores, target).to_json()
+    is_fitted_here = all(math.isclose(fitted[name], refitted[name], rel_tol=REFIT_TOLERANCE) for name in fitted)
+    return {
+        **fitted,
+        "coverage": selective.coverage,
+        "accuracy": selective.answered_accuracy,
+        "fitted_here": is_fitted_here,
+    }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.data import float_images
-from pellucid.data.video import as_file
+from pellucid.data.video import ppm_bytes
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
@@ -34,7 +34,7 @@ class ClassPredictor(Predictor):
 
     def frame(self, picture: Tensor) -> Tensor:
         """Return the inputs for a frame, which is preprocessed like a file."""
-        return read_views(self.model, as_file(picture), "frame")
+        return read_views(self.model, ppm_bytes(picture), "frame")
 
     def prepared(self, image: Tensor) -> Tensor:
         """Return the inputs for an image of the data, which is not laid out again."""
@@ -44,25 +44,29 @@ class ClassPredictor(Predictor):
         """Yield the class of each picture, and the probabilities or scores of all classes."""
         for picture, views in batch:
             try:
-                classified = classify(self.model, views, picture.file)
+                prediction = classify(self.model, views, picture.file)
             except PellucidError as error:
                 yield error
                 continue
-            probable = classified.are_probabilities
-            best = sorted(classified.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
-            listed = ", ".join(f"{label} {percent(value) if probable else f'{value:.4g}'}" for label, value in best)
+            has_probabilities = prediction.are_probabilities
+            top_classes = sorted(prediction.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
+            top_text = ", ".join(
+                f"{label} {percent(value) if has_probabilities else f'{value:.4g}'}" for label, value in top_classes
+            )
             row = {
-                "image": classified.name,
-                "label": classified.label,
-                "probability" if probable else "score": classified.output,
-                "probabilities" if probable else "scores": classified.outputs,
-                **score_to_json(classified.familiarity),
+                "image": prediction.name,
+                "label": prediction.label,
+                "probability" if has_probabilities else "score": prediction.output,
+                "probabilities" if has_probabilities else "scores": prediction.outputs,
+                **score_to_json(prediction.familiarity),
             }
-            scores = "" if probable else "scores: "
-            line = f"{classified.name}: {classified.label}  ({scores}{listed}){score_suffix(classified.familiarity)}"
-            yield Predicted(row, line, [self._row(classified)], label=classified.label, confidence=classified.output)
+            prefix = "" if has_probabilities else "scores: "
+            line = f"{prediction.name}: {prediction.label}  ({prefix}{top_text}){score_suffix(prediction.familiarity)}"
+            yield Predicted(
+                row, line, [self._table_row(prediction)], label=prediction.label, confidence=prediction.output
+            )
 
-    def _row(self, prediction: Prediction) -> dict[str, Any]:
+    def _table_row(self, prediction: Prediction) -> dict[str, Any]:
         """Return the row of a table, with what the model was fitted to say."""
         row: dict[str, Any] = {"image": prediction.name, "class": prediction.label}
         row["confidence" if prediction.are_probabilities else "score"] = prediction.output

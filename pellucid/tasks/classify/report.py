@@ -16,11 +16,11 @@ from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.sections import FigurePart, Missing, Section
-from pellucid.run_report.classes import CONFUSION, class_sections
+from pellucid.run_report.classes import CONFUSION_FILE, class_sections
 from pellucid.task import Reported
 from pellucid.training.examples import first_batch
 
-BATCH = 256  # images at a time
+BATCH_SIZE = 256  # images at a time
 MAX_MISTAKES = 24  # misclassified images in a report
 
 
@@ -42,16 +42,17 @@ class Mistakes:
 def report(model: Model, test: Source) -> Reported:
     """Return the sections of a classifier, none for other outputs."""
     classes = tuple(test.classes or ())
-    image = tuple(first_batch(test).images.shape[1:])
+    image_shape = tuple(first_batch(test).images.shape[1:])
     if not isinstance(model.objective, Supervised):
         return Reported()
-    scores, labels = predictions(model, test, tuple(model.nominal_shape or image))
+    scores, labels = predictions(model, test, tuple(model.nominal_shape or image_shape))
     if scores.ndim != 2 or not scores.shape[1] == len(classes) > 1:
         return Reported()
     counts = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
-    mistakes = Section("mistakes", "Worst mistakes", [mistakes_part(worst(scores, labels, test))])
+    mistakes = Section("mistakes", "Worst mistakes", [mistakes_part(select_mistakes(scores, labels, test))])
     return Reported(
-        [*class_sections(counts, classes), mistakes], {CONFUSION: {"classes": list(classes), "counts": counts.tolist()}}
+        [*class_sections(counts, classes), mistakes],
+        {CONFUSION_FILE: {"classes": list(classes), "counts": counts.tolist()}},
     )
 
 
@@ -63,35 +64,37 @@ def mistakes_part(mistakes: Mistakes | None, name: str = "mistakes") -> FigurePa
         return Missing("No test image was misclassified.")
     figure = worst_mistakes(mistakes.images, mistakes.true, mistakes.predicted, mistakes.probability)
     pairs = zip(mistakes.true, mistakes.predicted, strict=True)
-    listed = ", ".join(f"{true} predicted as {predicted}" for true, predicted in pairs)
+    pair_text = ", ".join(f"{true} predicted as {predicted}" for true, predicted in pairs)
     caption = (
         f"{len(mistakes.true)} of {mistakes.total:,} misclassified test images, the most confident first: true → "
         "predicted class, and the probability (or score) of the predicted one."
     )
-    return FigurePart(name, figure, f"Misclassified images: {listed}", caption)
+    return FigurePart(name, figure, f"Misclassified images: {pair_text}", caption)
 
 
 def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tensor]:
     """Return the score of each class (N, K) for the images, reshaped to `shape`, and their labels (N,)."""
     scores, labels = list[Tensor](), list[Tensor]()
-    for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
+    for batch in Loader(test, min(BATCH_SIZE, len(test)), seed=0, shuffle=False).epoch(0):
         scores.append(class_scores(model.predict(batch.images.reshape(len(batch.images), *shape)).cpu()))
         labels.append(batch.targets)
     return torch.cat(scores), torch.cat(labels)
 
 
-def worst(scores: Tensor, labels: Tensor, test: Source, most: int = MAX_MISTAKES) -> Mistakes | None:
-    """Return the `most` misclassified images with the largest probabilities; None if the data are not images."""
+def select_mistakes(scores: Tensor, labels: Tensor, test: Source, max_count: int = MAX_MISTAKES) -> Mistakes | None:
+    """Return the `max_count` misclassified images with the largest probabilities; None if the data are not images."""
     channels, height, width = first_batch(test).images.shape[1:]
     if channels not in (1, 3) or min(height, width) < 2:
         return None
-    largest, predicted = scores.max(1)  # (N,)
-    wrong, names = torch.nonzero(predicted != labels).flatten(), test.classes or ()
-    chosen = wrong[torch.argsort(largest[wrong], descending=True, stable=True)[:most]]
+    confidences, predicted = scores.max(1)  # (N,)
+    wrong_indices, class_names = torch.nonzero(predicted != labels).flatten(), test.classes or ()
+    selected_indices = wrong_indices[
+        torch.argsort(confidences[wrong_indices], descending=True, stable=True)[:max_count]
+    ]
     return Mistakes(
-        float_images(test.batch(chosen.tolist(), generator(0)).images).numpy(),
-        [names[int(k)] for k in labels[chosen]],
-        [names[int(k)] for k in predicted[chosen]],
-        largest[chosen].tolist(),
-        len(wrong),
+        float_images(test.batch(selected_indices.tolist(), generator(0)).images).numpy(),
+        [class_names[int(k)] for k in labels[selected_indices]],
+        [class_names[int(k)] for k in predicted[selected_indices]],
+        confidences[selected_indices].tolist(),
+        len(wrong_indices),
     )

@@ -8,7 +8,7 @@ from pellucid.asked import Area, Asked
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
 from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Request, Task, Traced
-from pellucid.tasks.baseline import beside_baseline
+from pellucid.tasks.baseline import baseline_table
 from pellucid.text import plural
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Colorization(Task):
         """Return whether the models of an objective output colours."""
         from pellucid.generators import Translator
 
-        return isinstance(objective, Translator) and objective.of_colours
+        return isinstance(objective, Translator) and objective.predicts_colours
 
     def read(self, objective: Any, data: Any, root: Any) -> "tuple[Source, Source] | None":
         """Return the photos of a folder without class folders."""
@@ -100,18 +100,18 @@ class Colorization(Task):
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""
-        from pellucid.tasks.translate.traced import of_translator
+        from pellucid.tasks.translate.traced import translator_network
 
-        return of_translator(model, x, target)
+        return translator_network(model, x, target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR and other measures of colours, beside grey images."""
-        from pellucid.tasks.colorize.measure import FIGURES, GREY, evaluate
+        from pellucid.tasks.colorize.measure import GREY, METRIC_DESCRIPTIONS, evaluate
         from pellucid.training.distributed import processes
 
         evaluation = evaluate(model, data, processes())
         return Evaluation(evaluation, [
             f"on {plural(evaluation['n'], 'image')} of {evaluation['data']}; answers and frechet are over "
             f"{evaluation['n_judged']:,} of them",
-            *beside_baseline(evaluation, FIGURES, "colours", GREY),
+            *baseline_table(evaluation, METRIC_DESCRIPTIONS, "colours", GREY),
         ])  # fmt: skip

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.command.args import Action, Actions, Parser
-from pellucid.command.files import check_place
+from pellucid.command.files import check_output_path
 from pellucid.command.models import open_model
-from pellucid.command.out import again, answer
+from pellucid.command.out import answer, repeat_command
 from pellucid.command.pictures import add_source, predict_pictures
 from pellucid.errors import PellucidError
 from pellucid.files import PICTURE_SUFFIXES, write_atomically
@@ -18,7 +18,7 @@ from pellucid.text import plural
 if TYPE_CHECKING:
     from pellucid.tasks.colorize.hints import Hint
 
-COMPARISON, QUESTIONS = "colours.html", "real.html"  # default pages
+COMPARISON_PAGE, QUESTIONS_PAGE = "colours.html", "real.html"  # default pages
 
 
 class ColorizeParser(Actions):
@@ -70,16 +70,16 @@ def colorize(args: argparse.Namespace) -> int:
     """Write a file for each image, and report on stderr why images were skipped."""
     from pellucid.tasks.colorize.predictor import ColorPredictor
 
-    hints = {} if args.hints is None else _hints(args)
+    hints = {} if args.hints is None else _read_hints_option(args)
     model = open_model(args.model, args.device)
 
-    def make(out: Path | None) -> ColorPredictor:
+    def make_predictor(out: Path | None) -> ColorPredictor:
         return ColorPredictor(model, out, args.strength, hints, f"Colorized by {args.model}")
 
-    return predict_pictures(args, make, strength=args.strength)
+    return predict_pictures(args, make_predictor, strength=args.strength)
 
 
-def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
+def _read_hints_option(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
     """Return the hints of `--hints` by file name; raises PellucidError for names that the source lacks."""
     from pellucid.command.many import is_in_parts
     from pellucid.tasks.colorize.hints import read_hints
@@ -92,10 +92,10 @@ def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
     hints = read_hints(Path(file))
     if "" not in hints:
         folder = source if source.is_dir() else source.parent
-        missing = next((name for name in hints if not (folder / name).is_file()), None)
-        if missing is not None:
+        missing_name = next((name for name in hints if not (folder / name).is_file()), None)
+        if missing_name is not None:
             raise PellucidError(
-                f"--hints {file} names {missing!r}, which is not in {folder}; give names of files in it"
+                f"--hints {file} names {missing_name!r}, which is not in {folder}; give names of files in it"
             )
         return hints
     if not source.is_file():
@@ -116,27 +116,32 @@ def compare_parser() -> Parser:
         metavar="NAME|DIR",
         help="a data set, or a folder or zip of colour images (default: the first model's data set)",
     )
-    parser.add_argument("--out", metavar="FILE", default=COMPARISON, help=f"the page to write (default: {COMPARISON})")
+    parser.add_argument(
+        "--out", metavar="FILE", default=COMPARISON_PAGE, help=f"the page to write (default: {COMPARISON_PAGE})"
+    )
     return parser.device_option().json_flag()
 
 
 def compare(args: argparse.Namespace) -> int:
     """Write the page, and print its table."""
     from pellucid.tasks.colorize.measure import measure
-    from pellucid.tasks.colorize.pages import comparison_page, named, table
+    from pellucid.tasks.colorize.pages import comparison_page, name_models, table
 
-    path = check_place(args.out, "--out", (".html",))
-    models = named(args.models, [open_model(model, args.device) for model in args.models])
-    measured = measure(models, args.data)
-    options = {"--data": args.data, "--out": None if args.out == COMPARISON else args.out}
-    command = again(["colorize", "compare", *args.models], options, [])
-    write_atomically(path, comparison_page(measured, models, f"Colours on {measured.data}", command).html().encode())
-    about = {"n": measured.n, "n_judged": measured.judged_images, "data": measured.data, "skipped": {}}
+    path = check_output_path(args.out, "--out", (".html",))
+    models = name_models(args.models, [open_model(model, args.device) for model in args.models])
+    measurements = measure(models, args.data)
+    options = {"--data": args.data, "--out": None if args.out == COMPARISON_PAGE else args.out}
+    command = repeat_command(["colorize", "compare", *args.models], options, [])
+    write_atomically(
+        path, comparison_page(measurements, models, f"Colours on {measurements.data}", command).html().encode()
+    )
+    about = {"n": measurements.n, "n_judged": measurements.judged_images, "data": measurements.data, "skipped": {}}
     answer(
         args,
-        {"page": args.out, "rows": measured.rows, "true": measured.true, **about},
-        f"{measured.n:,} images of {measured.data}; answers and frechet are over {measured.judged_images:,} of them",
-        *str(table(measured)).split("\n"),
+        {"page": args.out, "rows": measurements.rows, "true": measurements.true, **about},
+        f"{measurements.n:,} images of {measurements.data}; answers and frechet are over "
+        f"{measurements.judged_images:,} of them",
+        *str(table(measurements)).split("\n"),
         "",
         f"page  {path}",
     )
@@ -157,7 +162,9 @@ def real_parser() -> Parser:
     parser.add_argument(
         "--n", metavar="N", type=int, help="number of questions (default: 40, or all images if there are fewer)"
     )
-    parser.add_argument("--out", metavar="FILE", default=QUESTIONS, help=f"the page to write (default: {QUESTIONS})")
+    parser.add_argument(
+        "--out", metavar="FILE", default=QUESTIONS_PAGE, help=f"the page to write (default: {QUESTIONS_PAGE})"
+    )
     return parser.seed_option("seed of the choice of images, their order and sides").device_option().json_flag()
 
 
@@ -165,7 +172,7 @@ def real(args: argparse.Namespace) -> int:
     """Write the page."""
     from pellucid.tasks.colorize.pages import questions, real_page
 
-    path = check_place(args.out, "--out", (".html",))
+    path = check_output_path(args.out, "--out", (".html",))
     survey = questions(open_model(args.model, args.device), args.data, args.n, args.seed)
     write_atomically(path, real_page(survey, "Which one is real?").encode())
     answer(

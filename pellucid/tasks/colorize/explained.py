@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from pellucid.data import load_image
-from pellucid.data.images import full_size
+from pellucid.data.images import read_full_size
 from pellucid.errors import PellucidError
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.files import make_folder
@@ -28,8 +28,8 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     """
     out = request.folder(f"pixel{pixel.replace(',', '-')}")
     methods = METHODS if request.method is None else (request.method,)
-    image = load_image(full_size(request.source, request.image), request.image)
-    row, column = _pixel(pixel, image.shape[1:])
+    image = load_image(read_full_size(request.source, request.image), request.image)
+    row, column = _parse_pixel(pixel, image.shape[1:])
     resized = Colorizer(model).as_input(image)
     size = resized.shape[1:]
     # The same position in the network's input.
@@ -40,16 +40,18 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     mark = torch.zeros(size, dtype=torch.bool)
     mark[row, column] = True
     make_folder(out)
-    written: list[Path] = []
+    files: list[Path] = []
     explanations = {(channel, method): why.explain_pixel(model, resized, row, column, channel, method)
              for channel in ("a", "b") for method in methods}  # fmt: skip
     for (channel, method), explanation in explanations.items():
         title = f"{method} of {channel} = {getattr(explanation, channel):.1f} ({explanation.of})"
         figure = heat(colours, explanation.map, title, signed=method not in MAGNITUDES, outline=mark)
-        written += write_picture(out, f"{channel}-{method}", figure, {"map": explanation.map, "image": colours})
-    first = next(iter(explanations.values()))
-    results = {"row": row, "column": column, "size": [*size], "a": first.a, "b": first.b}
-    lines = [f"pixel {row}, {column} of {size[0]}x{size[1]}: a = {first.a:.1f}, b = {first.b:.1f}"]
+        files += write_picture(out, f"{channel}-{method}", figure, {"map": explanation.map, "image": colours})
+    first_explanation = next(iter(explanations.values()))
+    results = {"row": row, "column": column, "size": [*size], "a": first_explanation.a, "b": first_explanation.b}
+    lines = [
+        f"pixel {row}, {column} of {size[0]}x{size[1]}: a = {first_explanation.a:.1f}, b = {first_explanation.b:.1f}"
+    ]
     if isinstance(model.objective, Pix2Pix):
         patches = why.judge_patches(model, resized)
         top, left, bottom, right = patches.patch
@@ -59,12 +61,12 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
         lines.append(f"the discriminator's lowest score is {score:.2f}, of rows {top} to {bottom - 1} and columns "
                      f"{left} to {right - 1}; the mean is {float(patches.scores.mean()):.2f}")  # fmt: skip
         figure = heat(colours, patches.map, f"gradient of the lowest score, {score:.2f}", outline=mark)
-        written += write_picture(out, "patch", figure, {"map": patches.map, "scores": patches.scores, "image": colours})
+        files += write_picture(out, "patch", figure, {"map": patches.map, "scores": patches.scores, "image": colours})
         results |= {"patch": [*patches.patch], "score": score, "mean_score": float(patches.scores.mean())}
-    return Explained(results, lines, out, written)
+    return Explained(results, lines, out, files)
 
 
-def _pixel(text: str, size: tuple[int, ...]) -> tuple[int, int]:
+def _parse_pixel(text: str, size: tuple[int, ...]) -> tuple[int, int]:
     """Return row and column of a text such as "12,30"; raises PellucidError unless it is a pixel of the image."""
     words = [word.strip() for word in text.split(",")]
     if len(words) != 2 or not all(word.isdecimal() for word in words):

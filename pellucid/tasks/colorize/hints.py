@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import read_regular
 from pellucid.ops.colour import rgb_to_lab
 
-FORM = 'a hint is {"x": 12, "y": 30, "color": "#c03020"}, in pixels from the upper left corner'
+HINT_FORMAT = 'a hint is {"x": 12, "y": 30, "color": "#c03020"}, in pixels from the upper left corner'
 
 
 class Hint(NamedTuple):
@@ -30,26 +30,29 @@ def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:
     Raises PellucidError, which names the file, for anything else.
     """
     try:
-        parsed: Any = json.loads(read_regular(path))
+        content: Any = json.loads(read_regular(path))
     except OSError as error:
         raise PellucidError(f"{path} cannot be read ({error.strerror}); give a JSON file of hints") from error
     except ValueError as error:
-        raise PellucidError(f"{path} is not JSON ({error}); {FORM}") from error
-    lists = parsed if isinstance(parsed, dict) else {"": parsed}
-    return {name: tuple(_hint(path, value) for value in _list(path, values)) for name, values in lists.items()}
+        raise PellucidError(f"{path} is not JSON ({error}); {HINT_FORMAT}") from error
+    lists_by_file = content if isinstance(content, dict) else {"": content}
+    return {
+        name: tuple(_parse_hint(path, value) for value in _check_list(path, values))
+        for name, values in lists_by_file.items()
+    }
 
 
-def _list(path: Path, value: Any) -> list[Any]:
+def _check_list(path: Path, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise PellucidError(f"{path} contains {value!r:.60} in place of a list of hints; {FORM}")
+        raise PellucidError(f"{path} contains {value!r:.60} in place of a list of hints; {HINT_FORMAT}")
     return value
 
 
-def _hint(path: Path, value: Any) -> Hint:
-    valid = isinstance(value, Mapping) and value.keys() == {"x", "y", "color"}
-    valid = valid and all(type(value[axis]) is int and value[axis] >= 0 for axis in ("x", "y"))
-    if not valid or not re.fullmatch("#[0-9a-fA-F]{6}", str(value["color"])):
-        raise PellucidError(f"{path} contains the invalid hint {value!r:.60}; {FORM}")
+def _parse_hint(path: Path, value: Any) -> Hint:
+    is_valid = isinstance(value, Mapping) and value.keys() == {"x", "y", "color"}
+    is_valid = is_valid and all(type(value[axis]) is int and value[axis] >= 0 for axis in ("x", "y"))
+    if not is_valid or not re.fullmatch("#[0-9a-fA-F]{6}", str(value["color"])):
+        raise PellucidError(f"{path} contains the invalid hint {value!r:.60}; {HINT_FORMAT}")
     red, green, blue = bytes.fromhex(value["color"][1:])
     return Hint(value["x"], value["y"], (red, green, blue))
 
@@ -64,17 +67,17 @@ def check_inside(hints: Sequence[Hint], size: tuple[int, int]) -> None:
             )
 
 
-def hint_maps(hints: Sequence[Hint], size: tuple[int, int], scaled: tuple[int, int]) -> Tensor:
-    """Return hints for a picture of `size` (H, W) as maps (1, 3, h, w) of size `scaled`: a, b, and 1 at hints.
+def hint_maps(hints: Sequence[Hint], size: tuple[int, int], map_size: tuple[int, int]) -> Tensor:
+    """Return hints for a picture of `size` (H, W) as maps (1, 3, h, w) of size `map_size`: a, b, and 1 at hints.
 
     If several hints fall on one pixel of the maps, the last one is used. Raises PellucidError for a hint outside the
     picture.
     """
     check_inside(hints, size)
-    maps = torch.zeros(1, 3, *scaled)
+    maps = torch.zeros(1, 3, *map_size)
     for hint in hints:
         colour = torch.tensor(hint.colour, dtype=torch.float32)[:, None, None] / 255
-        y, x = hint.y * scaled[0] // size[0], hint.x * scaled[1] // size[1]
+        y, x = hint.y * map_size[0] // size[0], hint.x * map_size[1] // size[1]
         maps[0, :2, y, x] = rgb_to_lab(colour)[1:, 0, 0]
         maps[0, 2, y, x] = 1
     return maps

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from pellucid import shipped_files
 from pellucid.calibration.familiarity import features
-from pellucid.data.files import ANNOTATIONS, check_images
+from pellucid.data.files import MASK_SUFFIX, check_images
 from pellucid.data.images import load_image
-from pellucid.data.tree import HELD_OUT, TRAIN, Tree, open_tree
+from pellucid.data.tree import HELD_OUT_PARTS, TRAIN, Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 from pellucid.layers.base import Mode
@@ -26,13 +26,13 @@ from pellucid.training.distributed import ALONE, Processes
 
 BATCH_PIXELS = 1 << 18  # pixels of a batch of images of one size
 BACKBONE = "cifar"  # the shipped classifier whose features and predictions are compared
-SIDE = 32  # pixels, of its input images
-MAX_JUDGED = 2000  # images for the classifier, spread evenly over all of them
-PART = 64  # images whose metrics are added up at a time
+BACKBONE_SIDE = 32  # pixels, of its input images
+MAX_BACKBONE_IMAGES = 2000  # images for the classifier, spread evenly over all of them
+IMAGES_PER_PART = 64  # images whose metrics are added up at a time
 GREY = "grey"  # name of the baseline: a and b are 0
 TRUE = "true"  # name of the images themselves, beside those of models
-LOWER = ("delta_e", "frechet")  # metrics for which lower is better
-FIGURES = {
+LOWER_IS_BETTER = ("delta_e", "frechet")  # metrics for which lower is better
+METRIC_DESCRIPTIONS = {
     "psnr": "PSNR in dB, from the squared error of sRGB pooled over all pixels",
     "ssim": "structural similarity, the mean over the images of at least 11 x 11 pixels",
     "delta_e": "CIEDE2000, the mean over all pixels",
@@ -48,11 +48,11 @@ class BackboneOutputs(NamedTuple):
     """The outputs of the backbone for images: features (n, 256) and predicted classes (n,)."""
 
     features: Tensor
-    answers: Tensor
+    classes: Tensor
 
 
 @dataclass
-class Score:
+class ColourMetrics:
     """The accumulated metrics of images in some colours, compared with the same images in true colours."""
 
     psnr: PSNR = field(default_factory=PSNR)
@@ -60,32 +60,34 @@ class Score:
     delta_e: float = 0.0
     colourful: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     histogram: Tensor = field(default_factory=lambda: torch.zeros(()))
-    judgements: list[BackboneOutputs] = field(default_factory=list)
+    backbone_outputs: list[BackboneOutputs] = field(default_factory=list)
 
-    def add(self, colours: Tensor, true: Tensor, judgement: BackboneOutputs | None) -> None:
-        """Add images (N, 3, H, W), sRGB from 0 to 1; judgement: the backbone's outputs for those it receives."""
+    def add(self, colours: Tensor, true: Tensor, outputs: BackboneOutputs | None) -> None:
+        """Add images (N, 3, H, W), sRGB from 0 to 1; outputs: the backbone's outputs for those it receives."""
         lab = rgb_to_lab(colours)
         self.psnr.update(colours, true)
         self.ssim.update(colours, true)
         self.delta_e += float(delta_e_2000(lab, rgb_to_lab(true)).double().sum())
         self.colourful += torch.stack((colourfulness_rgb(colours).sum(), colourfulness_lab(lab).sum()))
         self.histogram = self.histogram + ab_histogram(lab)
-        if judgement is not None:
-            self.judgements.append(judgement)
+        if outputs is not None:
+            self.backbone_outputs.append(outputs)
 
-    def merge(self, other: "Score") -> None:
+    def merge(self, other: "ColourMetrics") -> None:
         """Add the metrics of later images."""
         self.psnr.merge(other.psnr)
         self.ssim.merge(other.ssim)
         self.delta_e += other.delta_e
         self.colourful += other.colourful
         self.histogram = self.histogram + other.histogram
-        self.judgements += other.judgements
+        self.backbone_outputs += other.backbone_outputs
 
-    def figures(self, true: "Score", images: int) -> dict[str, float | None]:
-        """Return the metrics of FIGURES by name; true: those accumulated for the true colours of the same images."""
-        ours, theirs = (BackboneOutputs(*map(torch.cat, zip(*score.judgements, strict=True))) for score in (self, true))
-        rgb, lab = (self.colourful / images).tolist()
+    def compute(self, true: "ColourMetrics", n_images: int) -> dict[str, float | None]:
+        """Return the metrics of METRIC_DESCRIPTIONS by name; true: those of the true colours of the same images."""
+        outputs, true_outputs = (
+            BackboneOutputs(*map(torch.cat, zip(*metrics.backbone_outputs, strict=True))) for metrics in (self, true)
+        )
+        rgb, lab = (self.colourful / n_images).tolist()
         return {
             **self.psnr.compute(),
             **self.ssim.compute(),
@@ -93,8 +95,8 @@ class Score:
             "ab_overlap": overlap(self.histogram.double(), true.histogram.double()),
             "colourfulness": rgb,
             "colourfulness_lab": lab,
-            "answers": float((ours.answers == theirs.answers).double().mean()),
-            "frechet": frechet_distance(ours.features, theirs.features) if len(ours.features) > 1 else None,
+            "answers": float((outputs.classes == true_outputs.classes).double().mean()),
+            "frechet": frechet_distance(outputs.features, true_outputs.features) if len(outputs.features) > 1 else None,
         }
 
 
@@ -116,21 +118,21 @@ class MeasuredColorizers:
 def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
     """Evaluate a colorizer on colour images of any size; see `colour_images` for which.
 
-    Returns each metric of FIGURES, the metrics of grey images as NAME_grey, and the colourfulness of the true images as
-    colourfulness_true; n; n_judged, the number of images for answers and frechet; and the data. skipped is empty, since
-    files that cannot be read are refused.
+    Returns each metric of METRIC_DESCRIPTIONS, the metrics of grey images as NAME_grey, and the colourfulness of the
+    true images as colourfulness_true; n; n_judged, the number of images for answers and frechet; and the data. skipped
+    is empty, since files that cannot be read are refused.
     """
-    measured = measure({"": model}, data, processes)
-    grey = {f"{name}_grey": value for name, value in measured.rows[GREY].items()}
-    true = {f"{name}_true": measured.true[name] for name in ("colourfulness", "colourfulness_lab")}
+    measurements = measure({"": model}, data, processes)
+    grey = {f"{name}_grey": value for name, value in measurements.rows[GREY].items()}
+    true = {f"{name}_true": measurements.true[name] for name in ("colourfulness", "colourfulness_lab")}
     about = {
-        "n": measured.n,
-        "n_judged": measured.judged_images,
+        "n": measurements.n,
+        "n_judged": measurements.judged_images,
         "backbone": BACKBONE,
-        "data": measured.data,
+        "data": measurements.data,
         "skipped": {},
     }
-    return {**measured.rows[""], **grey, **true, **about}
+    return {**measurements.rows[""], **grey, **true, **about}
 
 
 def measure(models: Mapping[str, Model], data: str | None, processes: Processes = ALONE) -> MeasuredColorizers:
@@ -140,56 +142,62 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
     """
     colorizers = {name: Colorizer(model) for name, model in models.items()}
     path = data_path(next(iter(models.values())), data)
-    backbone = TileFeatures()
-    scores = {name: Score() for name in (*colorizers, GREY)}
-    true = Score()
+    backbone = CifarBackbone()
+    metrics_by_name = {name: ColourMetrics() for name in (*colorizers, GREY)}
+    true = ColourMetrics()
     with open_tree(path) as tree:
-        names = colour_images(tree)
-        check_images(tree, names)
-        if data is None and not any({*name.split("/")} & {*HELD_OUT} for name in names):
+        files = colour_images(tree)
+        check_images(tree, files)
+        if data is None and not any({*name.split("/")} & {*HELD_OUT_PARTS} for name in files):
             note(f"{path} has no held-out part: all its images are measured, including training images")
-        judged_indices = {k * len(names) // min(len(names), MAX_JUDGED) for k in range(min(len(names), MAX_JUDGED))}
+        backbone_indices = {
+            k * len(files) // min(len(files), MAX_BACKBONE_IMAGES) for k in range(min(len(files), MAX_BACKBONE_IMAGES))
+        }
 
-        def measured(start: int) -> dict[str, Score]:
-            scores_by_name = {name: Score() for name in (TRUE, *scores)}
-            for indices, images in _batches(tree, names, range(start, min(start + PART, len(names)))):
-                is_judged = torch.tensor([index in judged_indices for index in indices])
+        def measure_part(start: int) -> dict[str, ColourMetrics]:
+            part_metrics = {name: ColourMetrics() for name in (TRUE, *metrics_by_name)}
+            for indices, images in _batches(tree, files, range(start, min(start + IMAGES_PER_PART, len(files)))):
+                for_backbone = torch.tensor([index in backbone_indices for index in indices])
                 lightness = rgb_to_lab(images)[:, :1]
                 ab = {name: colorizer.ab(lightness) for name, colorizer in colorizers.items()}
                 ab[GREY] = torch.zeros_like(images[:, :2])
-                scores_by_name[TRUE].add(images, images, backbone(images[is_judged]))
-                for name in scores:
+                part_metrics[TRUE].add(images, images, backbone(images[for_backbone]))
+                for name in metrics_by_name:
                     predicted = (recolour(lightness, ab[name]) * 255).round() / 255  # as in 8-bit files
-                    scores_by_name[name].add(predicted, images, backbone(predicted[is_judged]))
-            return scores_by_name
+                    part_metrics[name].add(predicted, images, backbone(predicted[for_backbone]))
+            return part_metrics
 
-        for part in processes.shared(range(0, len(names), PART), measured):
-            for name, score in ((TRUE, true), *scores.items()):
-                score.merge(part[name])
-    if not names:
+        for part in processes.shared(range(0, len(files), IMAGES_PER_PART), measure_part):
+            for name, metrics in ((TRUE, true), *metrics_by_name.items()):
+                metrics.merge(part[name])
+    if not files:
         raise PellucidError(f"{path} contains no images; give a folder of colour images")
-    rows = {name: score.figures(true, len(names)) for name, score in scores.items()}
-    judged_images = sum(len(judgement.answers) for judgement in true.judgements)
-    return MeasuredColorizers(rows, true.figures(true, len(names)), len(names), judged_images, str(path))
+    rows = {name: metrics.compute(true, len(files)) for name, metrics in metrics_by_name.items()}
+    judged_images = sum(len(outputs.classes) for outputs in true.backbone_outputs)
+    return MeasuredColorizers(rows, true.compute(true, len(files)), len(files), judged_images, str(path))
 
 
 def colour_images(tree: Tree) -> list[str]:
     """Return the image files of a folder or zip, without masks; if it has a train folder, only the held-out part's."""
-    folders = {name: name.split("/")[:-1] for name in tree.names if is_picture(name)}
-    names = [name for name, parents in folders.items() if not any(parent.endswith(ANNOTATIONS) for parent in parents)]
-    present = {one for name in names for one in folders[name]}
-    part = next((part for part in HELD_OUT if part in present), None) if TRAIN in present else None
-    return names if part is None else [name for name in names if part in folders[name]]
+    folders = {file: file.split("/")[:-1] for file in tree.names if is_picture(file)}
+    files = [
+        file
+        for file, path_folders in folders.items()
+        if not any(parent.endswith(MASK_SUFFIX) for parent in path_folders)
+    ]
+    folder_names = {folder for file in files for folder in folders[file]}
+    part = next((part for part in HELD_OUT_PARTS if part in folder_names), None) if TRAIN in folder_names else None
+    return files if part is None else [file for file in files if part in folders[file]]
 
 
-def _batches(tree: Tree, names: Sequence[str], numbers: range) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield the indices of images of one size, among `numbers`, and the images (N, 3, H, W), 0 to 1."""
+def _batches(tree: Tree, files: Sequence[str], positions: range) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the indices of images of one size, among `positions`, and the images (N, 3, H, W), 0 to 1."""
     indices: list[int] = []
     images: list[Tensor] = []
-    for index in numbers:
-        image = load_image(tree.read(names[index]), tree.where(names[index])).float() / 255
-        full = (len(images) + 1) * image[0].numel() > BATCH_PIXELS
-        if images and (full or image.shape != images[0].shape):
+    for index in positions:
+        image = load_image(tree.read(files[index]), tree.where(files[index])).float() / 255
+        is_full = (len(images) + 1) * image[0].numel() > BATCH_PIXELS
+        if images and (is_full or image.shape != images[0].shape):
             yield indices, torch.stack(images)
             indices, images = [], []
         indices.append(index)
@@ -198,7 +206,7 @@ def _batches(tree: Tree, names: Sequence[str], numbers: range) -> Iterator[tuple
         yield indices, torch.stack(images)
 
 
-class TileFeatures:
+class CifarBackbone:
     """The shipped classifier of CIFAR-10, which receives images reduced to 32 x 32."""
 
     def __init__(self) -> None:
@@ -207,8 +215,8 @@ class TileFeatures:
 
     def __call__(self, images: Tensor) -> BackboneOutputs:
         """Return the features and predicted classes for images (N, 3, H, W), 0 to 1."""
-        if tuple(images.shape[2:]) != (SIDE, SIDE):
-            images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
+        if tuple(images.shape[2:]) != (BACKBONE_SIDE, BACKBONE_SIDE):
+            images = F.interpolate(images, (BACKBONE_SIDE, BACKBONE_SIDE), mode="bilinear", antialias=True)
         model, path = self._model, self._head.path
         if not len(images):
             return BackboneOutputs(

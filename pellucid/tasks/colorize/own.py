@@ -17,8 +17,8 @@ from pellucid.files import is_picture
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
-RECIPE, START = "cifar-colorize", "colorize"
-STEPS = 1_500  # of the training, about ten minutes on two cores
+RECIPE, START_WEIGHTS = "cifar-colorize", "colorize"
+TRAINING_STEPS = 1_500  # of the training, about ten minutes on two cores
 BATCH_SIZE = 32
 SIDE = 64  # pixels
 
@@ -28,10 +28,10 @@ class Photos(ImageFiles):
 
     def __init__(self, path: Path, side: int) -> None:
         tree = tree_at(path)
-        names = [name for name in tree.names if is_picture(name)]
-        if not names:
+        files = [file for file in tree.names if is_picture(file)]
+        if not files:
             raise PellucidError(f"{path} contains no images; give a folder of photos")
-        super().__init__(tree, names, size=(side, side))
+        super().__init__(tree, files, size=(side, side))
 
     def example(self, k: int) -> tuple[Tensor, int]:
         """Return photo k (3, side, side), and 0."""
@@ -70,7 +70,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         "objective.width": 24,
         "objective.levels": 5,
         "optimizer.lr": 0.001,
-        "start.weights": START,
+        "start.weights": START_WEIGHTS,
         "train.batch_size": batch_size,
-        "train.epochs": epochs_for(STEPS, count, batch_size),
+        "train.epochs": epochs_for(TRAINING_STEPS, count, batch_size),
     })  # fmt: skip

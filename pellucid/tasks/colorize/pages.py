@@ -16,14 +16,20 @@ from pellucid.report.page import render
 from pellucid.report.sections import Facts, Heading, ImageRow, Page, Section, TablePart
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
-from pellucid.tasks.colorize.measure import FIGURES, GREY, LOWER, MeasuredColorizers, colour_images
+from pellucid.tasks.colorize.measure import (
+    GREY,
+    LOWER_IS_BETTER,
+    METRIC_DESCRIPTIONS,
+    MeasuredColorizers,
+    colour_images,
+)
 
-TRUE = "true colours"
+TRUE_COLOURS = "true colours"
 TRUE_METRICS = ("colourfulness", "colourfulness_lab")  # metrics that the true colours have, too
-EXAMPLES = 10
-SHOWN = 192  # pixels, the longest side of an example
-QUESTIONS = 40  # maximum number, by default
-LARGE = 320  # pixels, the longest side of a picture in a question
+MAX_EXAMPLES = 10
+EXAMPLE_SIDE = 192  # pixels, the longest side of an example
+MAX_QUESTIONS = 40  # maximum number, by default
+QUESTION_SIDE = 320  # pixels, the longest side of a picture in a question
 ADVICE = (
     "PSNR, SSIM and CIEDE2000 favour grey where colours are uncertain; colourfulness alone favours any saturated "
     "colour. Judge by several figures, and by the images."
@@ -31,57 +37,61 @@ ADVICE = (
 Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 95 %
 
 
-def table(measured: MeasuredColorizers) -> TablePart:
+def table(measurements: MeasuredColorizers) -> TablePart:
     """Return a row for each metric: of grey, of each model, and of the true colours where they have it."""
-    names = [GREY, *(name for name in measured.rows if name != GREY)]
+    model_names = [GREY, *(name for name in measurements.rows if name != GREY)]
     rows = [
-        (figure, *(_text(measured.rows[name][figure]) for name in names),
-         _text(measured.true[figure] if figure in TRUE_METRICS else None))
-        for figure in FIGURES
+        (metric, *(_format(measurements.rows[name][metric]) for name in model_names),
+         _format(measurements.true[metric] if metric in TRUE_METRICS else None))
+        for metric in METRIC_DESCRIPTIONS
     ]  # fmt: skip
-    lower = " and ".join(name for name in FIGURES if name in LOWER)
-    caption = f"Larger is better, for {lower} smaller; colourfulness should be that of the true colours."
-    return TablePart(caption, ("", *names, TRUE), rows)
+    lower_names = " and ".join(name for name in METRIC_DESCRIPTIONS if name in LOWER_IS_BETTER)
+    caption = f"Larger is better, for {lower_names} smaller; colourfulness should be that of the true colours."
+    return TablePart(caption, ("", *model_names, TRUE_COLOURS), rows)
 
 
-def _text(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def comparison_page(measured: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> Page:
+def comparison_page(measurements: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> Page:
     """Return the page: the table, descriptions of its metrics, and examples spread evenly over the data."""
-    judged = f"answers and frechet are measured on {measured.judged_images:,} of them"
-    about = f"{measured.n:,} images of {measured.data}; {judged}."
-    examples = [part for images in _examples(models, measured) for part in (Heading(images.name), images)]
+    judged_text = f"answers and frechet are measured on {measurements.judged_images:,} of them"
+    about = f"{measurements.n:,} images of {measurements.data}; {judged_text}."
+    examples = [part for images in _examples(models, measurements) for part in (Heading(images.name), images)]
     sections = [
-        Section("figures", "Figures", [table(measured), Facts([*FIGURES.items()]), ADVICE], wide=True),
+        Section("figures", "Figures", [table(measurements), Facts([*METRIC_DESCRIPTIONS.items()]), ADVICE], wide=True),
         Section("images", "Images", examples, wide=True),
     ]
     return Page(title, sections, about, command=command)
 
 
-def _examples(models: Mapping[str, Model], measured: MeasuredColorizers) -> list[ImageRow]:
+def _examples(models: Mapping[str, Model], measurements: MeasuredColorizers) -> list[ImageRow]:
     """Return example images, each in grey, in the colours of each model, and in its true colours."""
     rows: list[ImageRow] = []
-    greys = Colorizer(next(iter(models.values())), 0)
-    columns: dict[str, Any] = {GREY: greys, **{name: Colorizer(model) for name, model in models.items()}}
-    with open_tree(data_path(next(iter(models.values())), measured.data)) as tree:
-        names = colour_images(tree)
-        for k in range(min(EXAMPLES, len(names))):
-            name = names[k * len(names) // min(EXAMPLES, len(names))]
-            image = load_image(tree.read(name), tree.where(name))
-            row = [(column, embedded(colorizer(image), SHOWN)) for column, colorizer in columns.items()]
-            rows.append(ImageRow(name, [*row, (TRUE, embedded(image, SHOWN))]))
+    grey_colorizer = Colorizer(next(iter(models.values())), 0)
+    colorizers: dict[str, Any] = {GREY: grey_colorizer, **{file: Colorizer(model) for file, model in models.items()}}
+    with open_tree(data_path(next(iter(models.values())), measurements.data)) as tree:
+        files = colour_images(tree)
+        for k in range(min(MAX_EXAMPLES, len(files))):
+            file = files[k * len(files) // min(MAX_EXAMPLES, len(files))]
+            image = load_image(tree.read(file), tree.where(file))
+            row = [(heading, embedded(colorizer(image), EXAMPLE_SIDE)) for heading, colorizer in colorizers.items()]
+            rows.append(ImageRow(file, [*row, (TRUE_COLOURS, embedded(image, EXAMPLE_SIDE))]))
     return rows
 
 
-def named(paths: list[str], models: list[Model]) -> dict[str, Model]:
+def name_models(paths: list[str], models: list[Model]) -> dict[str, Model]:
     """Return models by the shortest ends of their paths that are unique; PellucidError for a path given twice."""
     if len({*paths}) < len(paths) or GREY in paths:
         raise PellucidError(f"a model is given twice, or is called {GREY}; give each once, by another name")
-    parts = [path.rstrip("/").split("/") for path in paths]
-    length = next(n for n in range(1, 1 + max(map(len, parts))) if len({"/".join(p[-n:]) for p in parts}) == len(parts))
-    return {"/".join(part[-length:]): model for part, model in zip(parts, models, strict=True)}
+    path_parts = [path.rstrip("/").split("/") for path in paths]
+    length = next(
+        n
+        for n in range(1, 1 + max(map(len, path_parts)))
+        if len({"/".join(p[-n:]) for p in path_parts}) == len(path_parts)
+    )
+    return {"/".join(path_words[-length:]): model for path_words, model in zip(path_parts, models, strict=True)}
 
 
 class Question(NamedTuple):
@@ -102,18 +112,18 @@ def wilson(count: int, n: int) -> tuple[float, float]:
 def questions(model: Model, data: str | None, n: int | None = None, seed: int = 0) -> list[Question]:
     """Return questions about n images from `colour_images`, in random order, with the real one on a random side.
 
-    n is by default at most QUESTIONS. Raises PellucidError if there are fewer images, and for one that cannot be read.
+    n is by default at most MAX_QUESTIONS. Raises PellucidError if there are fewer images, or one cannot be read.
     """
     colorizer, rng = Colorizer(model), generator(seed)
     with open_tree(data_path(model, data)) as tree:
-        names = colour_images(tree)
-        n = min(QUESTIONS, len(names)) if n is None else n
-        if not 1 <= n <= len(names):
-            raise PellucidError(f"{tree.path} has {len(names):,} images; give --n from 1 to that many, not {n}")
+        files = colour_images(tree)
+        n = min(MAX_QUESTIONS, len(files)) if n is None else n
+        if not 1 <= n <= len(files):
+            raise PellucidError(f"{tree.path} has {len(files):,} images; give --n from 1 to that many, not {n}")
         result: list[Question] = []
-        for index in torch.randperm(len(names), generator=rng)[:n].tolist():
-            image = load_image(tree.read(names[index]), tree.where(names[index]))
-            real, colorized = embedded(image, LARGE), embedded(colorizer(image), LARGE)
+        for index in torch.randperm(len(files), generator=rng)[:n].tolist():
+            image = load_image(tree.read(files[index]), tree.where(files[index]))
+            real, colorized = embedded(image, QUESTION_SIDE), embedded(colorizer(image), QUESTION_SIDE)
             side = int(torch.randint(2, (), generator=rng))
             result.append(Question((colorized, real) if side else (real, colorized), side))
     return result

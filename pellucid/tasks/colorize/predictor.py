@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.images import full_size, load_channels
+from pellucid.data.images import load_channels, read_full_size
 from pellucid.errors import PellucidError
 from pellucid.metrics import colourfulness_rgb
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.colorize.colorizer import Colorizer, ColourSmoothing, lightness_of
 from pellucid.tasks.colorize.hints import Hint
-from pellucid.tasks.colorize.written import BeforeAndAfter, check_files, write_colorized
+from pellucid.tasks.colorize.output_files import BeforeAndAfter, check_files, write_colorized
 
 PAGE_INTERVAL = 12  # the page shows every 12th frame of a video
 MAX_PIXELS = 12_500_000  # of a picture; Lab components in float32 take about 70 bytes for each pixel
@@ -32,7 +32,7 @@ class ColorPredictor(Predictor):
         self, model: Model, out: Path | None, strength: float, hints: Mapping[str, tuple[Hint, ...]], title: str
     ) -> None:
         self.colorizer, self.out, self.hints, self.title = Colorizer(model, strength), out, hints, title
-        self.smoothing, self.pairs = ColourSmoothing(), BeforeAndAfter()
+        self.smoothing, self.before_and_after = ColourSmoothing(), BeforeAndAfter()
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
         """Raise PellucidError if an output would overwrite another file."""
@@ -42,13 +42,13 @@ class ColorPredictor(Predictor):
     def read(self, source: Path | bytes, name: str = "") -> Tensor:
         """Return an image, a file or its bytes, with its own channels."""
         name = name or str(source)
-        return load_channels(full_size(source, name, limit=MAX_PIXELS), name)
+        return load_channels(read_full_size(source, name, limit=MAX_PIXELS), name)
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
         """Yield the file of each colorized picture."""
         for picture, image in batch:
             try:
-                yield self._colorized(picture, image)
+                yield self._colorize(picture, image)
             except PellucidError as error:
                 yield error
 
@@ -56,10 +56,10 @@ class ColorPredictor(Predictor):
         """Write the page."""
         if self.out is None:
             return {"pictures": rows}, None
-        page = self.pairs.write(self.out, self.title, len(rows))
+        page = self.before_and_after.write(self.out, self.title, len(rows))
         return {"pictures": rows, "page": str(page)}, page
 
-    def _colorized(self, picture: Picture, image: Tensor) -> Predicted:
+    def _colorize(self, picture: Picture, image: Tensor) -> Predicted:
         lightness = lightness_of(image)
         ab = self.colorizer.ab(lightness[None], self.hints.get(picture.file, ()))[0]  # (2, H, W), the colour channels
         if picture.frame is not None:
@@ -71,9 +71,9 @@ class ColorPredictor(Predictor):
         file = picture.file
         if self.out is not None:
             file = row["file"] = str(write_colorized(self.out, picture.name, colorized))
-        if self.out is not None and not self.pairs.full and (picture.frame or 0) % PAGE_INTERVAL == 0:
+        if self.out is not None and not self.before_and_after.is_full and (picture.frame or 0) % PAGE_INTERVAL == 0:
             grey = self.colorizer.painted(image, lightness, torch.zeros_like(ab))
-            self.pairs.add(picture.file, image, grey, colorized)
-        written = None if self.out is None else Path(file)
+            self.before_and_after.add(picture.file, image, grey, colorized)
+        path = None if self.out is None else Path(file)
         line = f"{file}: {width}x{height}, colourfulness {colourful:.1f}"
-        return Predicted(row, line, image=colorized, file=written)
+        return Predicted(row, line, image=colorized, file=path)

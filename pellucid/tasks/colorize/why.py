@@ -13,7 +13,7 @@ from pellucid.explain import explain
 from pellucid.explain.receptive_field import receptive_fields
 from pellucid.explain.sweeps import forward_to
 from pellucid.generators import Pix2Pix, Translator, Zhang
-from pellucid.generators.translation import CHROMA
+from pellucid.generators.translation import CHROMA_SCALE
 from pellucid.generators.zhang import colour_table
 from pellucid.layers.base import Mode
 from pellucid.model import Model
@@ -62,7 +62,7 @@ def explain_pixel(
     For a model that classifies colours, the logit of the bin nearest to the predicted colour is explained, in the cell
     of the pixel. Raises PellucidError for other models, and for a pixel outside the image.
     """
-    (a, b), target, of = _aimed(model, image, row, column, channel)
+    (a, b), target, of = _pixel_target(model, image, row, column, channel)
     objective, (height, width) = _translator(model), image.shape[1:]
     x = objective.pad(objective.read(model.scaled(image[None])))
     attributions = explain(objective.generator, model.params["generator"], x, method, target)[0, :1, :height, :width]
@@ -74,16 +74,16 @@ def ask_pixel(model: Model, x: Tensor, of: str | None, area: Area | None) -> Ask
     top, left, bottom, right = area or (0, 0, *x.shape[1:])
     row, column, channels = (top + bottom) // 2, (left + right) // 2, get_args(Channel)
     axis = 0 if of is None else index_of(of, channels)
-    found, target, what = _aimed(model, x, row, column, channels[axis])
+    ab, target, description = _pixel_target(model, x, row, column, channels[axis])
     objective = _translator(model)
     return Asked(
-        f"{channels[axis]} = {found[axis]:.1f} of pixel {row}, {column} ({what})", objective.generator,
+        f"{channels[axis]} = {ab[axis]:.1f} of pixel {row}, {column} ({description})", objective.generator,
         model.params["generator"], objective.pad(objective.read(model.scaled(x[None]))), target, channels,
-        torch.tensor(found), axis, (row, column, row + 1, column + 1), {"occlusion": {"fill": 0.0}},
+        torch.tensor(ab), axis, (row, column, row + 1, column + 1), {"occlusion": {"fill": 0.0}},
     )  # fmt: skip
 
 
-def _aimed(model: Model, image: Tensor, row: int, column: int, channel: Channel) -> tuple[list[float], str, str]:
+def _pixel_target(model: Model, image: Tensor, row: int, column: int, channel: Channel) -> tuple[list[float], str, str]:
     """Return a and b of a pixel, the output of the generator to explain as a path, and its description."""
     objective = _translator(model)
     height, width = image.shape[1:]
@@ -92,11 +92,15 @@ def _aimed(model: Model, image: Tensor, row: int, column: int, channel: Channel)
     images = model.scaled(image[None])
     with torch.inference_mode():
         a, b = objective.predict(model.params, images)[0, :, row, column].tolist()
-    last = list(_layers(objective).children)[-1]
+    last_layer = list(_generator_layers(objective).children)[-1]
     if not isinstance(objective, Zhang):
-        return [a, b], f"{last}[{get_args(Channel).index(channel)}, {row}, {column}]", f"{channel} / {CHROMA:g}"
-    nearest = int((colour_table().centres - torch.tensor([a, b])).norm(dim=1).argmin())
-    return [a, b], f"{last}[{nearest}, {row // 2}, {column // 2}]", "the logit of its bin"
+        return (
+            [a, b],
+            f"{last_layer}[{get_args(Channel).index(channel)}, {row}, {column}]",
+            f"{channel} / {CHROMA_SCALE:g}",
+        )
+    nearest_bin = int((colour_table().centres - torch.tensor([a, b])).norm(dim=1).argmin())
+    return [a, b], f"{last_layer}[{nearest_bin}, {row // 2}, {column // 2}]", "the logit of its bin"
 
 
 def judge_patches(model: Model, image: Tensor) -> JudgedPatches:
@@ -110,7 +114,7 @@ def judge_patches(model: Model, image: Tensor) -> JudgedPatches:
     images, params = model.scaled(image[None]), model.params["discriminator"]
     with torch.inference_mode():
         x = objective.pad(objective.read(images))
-        pair = torch.cat([x, objective.pad(objective.predict(model.params, images) / CHROMA)], 1)
+        pair = torch.cat([x, objective.pad(objective.predict(model.params, images) / CHROMA_SCALE)], 1)
         scores = objective.discriminator.forward(params, pair, Mode(keep=False))[0][0, 0]
         row, column = divmod(int(scores.argmin()), scores.shape[1])
         target = f"scores[0, {row}, {column}]"
@@ -133,7 +137,7 @@ def _translator(model: Model) -> Translator:
     return model.objective
 
 
-def _layers(objective: Translator) -> Sequential:
+def _generator_layers(objective: Translator) -> Sequential:
     if not isinstance(objective.generator, Sequential):
         raise PellucidError(
             f"the generator is a {type(objective.generator).__name__}; give one whose last layer has a name"

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.combine.nets import sizes
+from pellucid.combine.nets import parameter_counts
 from pellucid.data import DetectionFolder
 from pellucid.data.augment.standardise import scaled as scaled_images
-from pellucid.data.detection import scaled
+from pellucid.data.detection import scale_objects
 from pellucid.detectors import Detector
 from pellucid.detectors.search import Search, selective_search
 from pellucid.errors import PellucidError
@@ -21,9 +21,9 @@ from pellucid.recipe.job import load_data
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
-from pellucid.report.figures.grids import bars
+from pellucid.report.figures.grids import bar_panels
 from pellucid.report.sections import FigurePart, Page, Section, TablePart
-from pellucid.tasks.comparison import Comparison, ComparisonProgress, measured, select
+from pellucid.tasks.comparison import Comparison, ComparisonProgress, measure_candidates, select
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import measure, percent_cell
 from pellucid.tasks.detect.stages import StageTimes, mean_stages, timed_predictor
@@ -130,14 +130,14 @@ class DetectorComparison(Comparison):
         """Return the lines above the table in a terminal."""
         return ["", *self.notes(), ""]
 
-    def shown(self, command: str) -> Page:
+    def page_or_figure(self, command: str) -> Page:
         """Return the page: the table, and figures of the average precision by size and of the time of each stage."""
         # A metric is NaN if there are no objects of its size.
         metrics = [name for name in METRIC_LABELS if all(row.figures[name] >= 0 for row in self.rows)]
         precision = {row.title: [100 * row.figures[name] for name in metrics] for row in self.rows}
         times = {row.title: [1000 * value for value in row.stages] for row in self.rows}
-        precision_bars = bars(precision, [METRIC_LABELS[name] for name in metrics], [1] * len(metrics))
-        time_bars = bars(times, [f"{name}, ms" for name in StageTimes._fields], [1] * len(StageTimes._fields))
+        precision_bars = bar_panels(precision, [METRIC_LABELS[name] for name in metrics], [1] * len(metrics))
+        time_bars = bar_panels(times, [f"{name}, ms" for name in StageTimes._fields], [1] * len(StageTimes._fields))
         alt = "Average precision of each detector, of all objects and by their size"
         figure = FigurePart("times", time_bars, "Milliseconds of each stage of each detector")
         sections = [
@@ -183,7 +183,7 @@ def compare_detectors(
         recipe = load_recipe(candidate.recipe, {**candidate.changes, **settings, **(overrides or {})})
         return [_train_and_measure(key, candidate.title, recipe, root, Path(runs), verbose)]
 
-    rows = measured(candidates, measure_candidate, progress)
+    rows = measure_candidates(candidates, measure_candidate, progress)
     held_out = material.validation or material.test
     return DetectorComparison(
         name, len(material.train), len(held_out), seed, torch.get_num_threads(),
@@ -207,7 +207,7 @@ def _train_and_measure(
             image_detections, image_times = predict(scaled_images(held_out.example(k)[0][None], model.stats))
             detections.append(_scale_to_file(image_detections, held_out, k))
             stages.append(image_times)
-    parameters = sizes(model.objective.nets, model.params).parameters
+    parameters = parameter_counts(model.objective.nets, model.params).parameters
     return _compared_detector(key, title, held_out, detections, stages, parameters, str(trained.path))
 
 
@@ -258,7 +258,7 @@ def _objects_in_file(test: DetectionFolder, k: int) -> Objects:
 
 def _scale_to_file(detections: Detections, test: DetectionFolder, k: int) -> Detections:
     """Return detections in image k in the pixels of its file."""
-    return scaled(detections, test.size_of(k), test.records[k].size)
+    return scale_objects(detections, test.size_of(k), test.records[k].size)
 
 
 def _table_row(row: ComparedDetector, with_masks: bool) -> tuple[str, ...]:

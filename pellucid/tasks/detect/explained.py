@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pellucid.asked import Area, Asked
-from pellucid.command.out import again
+from pellucid.command.out import repeat_command
 from pellucid.data import load_image
-from pellucid.data.images import full_size
+from pellucid.data.images import read_full_size
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.ops.boxes import box_iou
@@ -23,11 +23,11 @@ from pellucid.tasks.detect.pipeline_page import BoxPage, sentences
 def explain_box(model: Model, request: Request, box: int) -> Explained:
     """Write the page and the maps of a box, by its number; the lines are the sentences of the page."""
     out = request.folder(f"box{box}")
-    image = load_image(full_size(request.source, request.image), request.image, mode=ObjectFinder(model).mode)
+    image = load_image(read_full_size(request.source, request.image), request.image, mode=ObjectFinder(model).mode)
     methods = list(METHODS) if request.method is None else [request.method]
     box_page = BoxPage(pipeline(model, image), box, request.target, methods)
     options = {"--box": box, "--target": request.target, "--method": request.method, "--out": request.out}
-    command = again(["explain", request.model, request.image], options, ())
+    command = repeat_command(["explain", request.model, request.image], options, ())
     page = box_page.page(f"{box_page.title} of {Path(request.image).name}", command)
     files = [page.write(out / "page.html")]
     arrays = {"image": box_page.pipeline.image, "box": box_page.boxes[box_page.detection_index]}
@@ -65,7 +65,7 @@ def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: f
     scorer, (label, side) = box_pipeline.scorer(index + 1, of), box_pipeline.class_and_side(index + 1, of)
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
     name = box_pipeline.classes[label] if side is None else f"{SIDES[side]} of {box_pipeline.classes[label]}"
-    scores = box_pipeline.walk.candidates.scores[box_pipeline.decision.chosen[index]]
+    scores = box_pipeline.walk.candidates.scores[box_pipeline.decision.selected_indices[index]]
     options: dict[str, dict[str, Any]] = {method: {"layer": scorer.path} for method in LAYER_METHODS}
     options["gradcam"]["local"], options["lrp"] = True, {"composite": WITHOUT_BIAS}
     return Asked(

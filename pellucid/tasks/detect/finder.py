@@ -10,8 +10,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from pellucid.data.colour_modes import ColourMode
-from pellucid.data.detection import scaled
-from pellucid.data.files import fitted
+from pellucid.data.detection import scale_objects
+from pellucid.data.files import resized_size
 from pellucid.data.images import resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
@@ -68,14 +68,14 @@ class ObjectFinder:
             detections_by_index[k].take(detections_by_index[k].scores >= (score or 0.0)) for k in range(len(images))
         ]
         return [
-            scaled(detections, size, (image.shape[1], image.shape[2]))
+            scale_objects(detections, size, (image.shape[1], image.shape[2]))
             for detections, size, image in zip(confident_detections, sizes, images, strict=True)
         ]
 
     def input_size(self, image: Tensor) -> tuple[int, int]:
         """Return the size (H, W) of the network's input for a picture."""
         size = self.size if self.size is None or isinstance(self.size, int) else (self.size[0], self.size[1])
-        return fitted((image.shape[1], image.shape[2]), size)
+        return resized_size((image.shape[1], image.shape[2]), size)
 
 
 def overlay(image: Tensor, detections: Detections, classes: Sequence[str]) -> ndarray:

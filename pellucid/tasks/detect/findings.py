@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pellucid.image_objects import Detections, Objects
-from pellucid.metrics.verdicts import BACKGROUND, HIT, IGNORED, MISSED, THRESHOLD, MatchedImage, classify_detections
+from pellucid.metrics.verdicts import (
+    HIT,
+    IGNORED,
+    MAX_BACKGROUND_IOU,
+    MIN_HIT_IOU,
+    MISSED,
+    MatchedImage,
+    classify_detections,
+)
 
 
 class DetectionFinding(NamedTuple):
@@ -28,8 +36,8 @@ def findings(
     objects: Objects,
     classes: Sequence[str],
     score: float = 0.5,
-    threshold: float = THRESHOLD,
-    background: float = BACKGROUND,
+    threshold: float = MIN_HIT_IOU,
+    background: float = MAX_BACKGROUND_IOU,
     kind: str = "boxes",
 ) -> list[DetectionFinding]:
     """Return the findings for each detection of at least `score`, by descending score, and then for each missed object.
@@ -78,7 +86,7 @@ class _Sentences:
             else self._reasons_by_kind(truth_index, iou)[kind]
         )
         if kind == "duplicate":
-            finder_rank = self.matching.finders[truth_index]
+            finder_rank = self.matching.object_matches[truth_index]
             score, first_iou = (
                 float(self.detections.scores[self.scored_indices[finder_rank]]),
                 float(self.matching.overlaps[finder_rank, truth_index]),
@@ -112,7 +120,7 @@ class _Sentences:
 
     def _reason(self, truth_index: int) -> tuple[int, float, str]:
         """Return the index of the detection that best explains a miss, -1 for none, its IoU, and the reason."""
-        index = self.all_matching.finders[truth_index]
+        index = self.all_matching.object_matches[truth_index]
         if index >= 0 and index not in self.scored_indices:
             iou = float(self.all_matching.overlaps[index, truth_index])
             score = format_below(float(self.detections.scores[index]), self.score)

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.combine.nets import sizes
+from pellucid.combine.nets import parameter_counts
 from pellucid.data import DetectionFolder
 from pellucid.data.augment.standardise import scaled
-from pellucid.data.detection import scaled as resized_objects
+from pellucid.data.detection import scale_objects as resized_objects
 from pellucid.data.seeds import generator
 from pellucid.detectors.rcnn import RCNN
 from pellucid.detectors.search import Search, search
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.models import features
-from pellucid.ops.assign import highest
+from pellucid.ops.assign import highest_iou
 from pellucid.ops.boxes import box_iou
 from pellucid.recipe.start import trained_network
 from pellucid.run.described import feature_stats
@@ -65,7 +65,7 @@ class LinearDetector:
         """The number of parameters of the network, the SVMs and the regressions."""
         svms = [np.size(svm.coef_) + 1 for svm in self.rcnn.machines if svm is not None]
         regressions = [np.size(move.coef_) + 4 for move in self.rcnn.moves if move is not None]
-        return sizes({"": self.rcnn.net}, self.rcnn.params).parameters + sum(svms) + sum(regressions)
+        return parameter_counts({"": self.rcnn.net}, self.rcnn.params).parameters + sum(svms) + sum(regressions)
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":
         """Learn from at most MAX_IMAGES images of a source."""
@@ -75,7 +75,7 @@ class LinearDetector:
         for k in image_indices:
             image, objects = source.example(k)
             boxes = self._propose(source, k, image)
-            overlaps_object = highest(box_iou(boxes, objects.boxes))[0] >= MIN_IOU
+            overlaps_object = highest_iou(box_iou(boxes, objects.boxes))[0] >= MIN_IOU
             order = torch.randperm(len(boxes), generator=rng)
             order = order[(~overlaps_object[order]).long().argsort(stable=True)]
             images.append(self._scaled(image))

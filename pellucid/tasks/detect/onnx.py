@@ -21,7 +21,7 @@ from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.onnx_nodes import Nodes
-from pellucid.onnx_nodes.proto import optional, run_file
+from pellucid.onnx_nodes.proto import import_optional, run_file
 from pellucid.tasks.detect.onnx_nodes import write_candidates
 
 DETECTIONS_AXIS = "detections"
@@ -45,7 +45,7 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     """
     outputs_text = "the detections of predict: boxes, scores (probabilities), labels and their count"
     metadata = {**metadata, "outputs": json.dumps(outputs_text)}
-    onnx, detector = optional("onnx"), model.objective
+    onnx, detector = import_optional("onnx"), model.objective
     if not isinstance(detector, OneStage):
         raise PellucidError(
             f"{type(detector).__name__} selects regions between its networks, which cannot be written as ONNX; export "

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.image_objects import Detections, Objects
-from pellucid.metrics.coco import RECALLS
+from pellucid.metrics.coco import RECALL_LEVELS
 from pellucid.metrics.verdicts import HIT, IGNORED, MISSED
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.detections import draw_detections, precision_recall
-from pellucid.report.figures.grids import bars
+from pellucid.report.figures.grids import bar_panels
 from pellucid.report.sections import (
     Bullets,
     Facts,
@@ -129,13 +129,13 @@ def _metric_parts(results: Results) -> list[SectionPart]:
 
 
 def _curve_parts(results: Results) -> list[SectionPart]:
-    plot, alt = precision_recall(results.curves, RECALLS), "Precision by recall of each class"
+    plot, alt = precision_recall(results.curves, RECALL_LEVELS), "Precision by recall of each class"
     return [CURVES_TEXT, FigurePart("curves", plot, alt, otherwise="There is no object to find.")]
 
 
 def _error_parts(results: Results) -> list[SectionPart]:
     gains = {kind: (gain.errors, 100 * gain.gain) for kind, gain in results.gains.items()}
-    errors = bars(gains, ("number", "gain in AP50 if repaired (points)"), (0, 1))
+    errors = bar_panels(gains, ("number", "gain in AP50 if repaired (points)"), (0, 1))
     confusion = confusion_matrix(results.confusion, [*results.classes, "background"])
     group_rows = [
         (name, f"{share.objects:,}", f"{100 * share.found / share.objects:.1f} %" if share.objects else "-")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from pellucid.data.detection import scaled
+from pellucid.data.detection import scale_objects
 from pellucid.data.images import resized
 from pellucid.detectors import Decision, Detector, Fate
 from pellucid.errors import PellucidError, nearest
@@ -73,11 +73,11 @@ class Pipeline:
     @property
     def detections(self) -> Detections:
         """The detections in pixels of the original picture."""
-        return scaled(self.decision.detections, self.input_size, self.size)
+        return scale_objects(self.decision.detections, self.input_size, self.size)
 
     def index_of(self, box: int) -> int:
         """Return the index of detection number `box`; PellucidError where there is none."""
-        count = len(self.decision.chosen)
+        count = len(self.decision.selected_indices)
         if not 1 <= box <= count:
             boxes_text = f"boxes 1 to {count}, as `pellucid detect` numbers them" if count else "no detections"
             raise PellucidError(f"box {box}: the picture has {boxes_text}")
@@ -85,7 +85,7 @@ class Pipeline:
 
     def detection_of(self, candidate: int, label: int) -> int:
         """Return the index of the detection of class `label` that a candidate became, -1 for none."""
-        is_detection = (self.decision.chosen == candidate) & (self.decision.detections.labels == label)
+        is_detection = (self.decision.selected_indices == candidate) & (self.decision.detections.labels == label)
         return int(is_detection.nonzero()[0, 0]) if bool(is_detection.any()) else -1
 
     @cached_property
@@ -122,7 +122,7 @@ class Pipeline:
     def scorer(self, box: int, of: str | None = None) -> Scorer:
         """Return the network for one output of detection `box`: the logit of a class, by default its own, or a side."""
         label, side = self.class_and_side(box, of)
-        candidate = int(self.decision.chosen[self.index_of(box)])
+        candidate = int(self.decision.selected_indices[self.index_of(box)])
         box_scorer = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
         return box_scorer._replace(params=on_device(box_scorer.params, self.model.device))
 
@@ -156,7 +156,7 @@ class Pipeline:
             options = {"composite": WITHOUT_BIAS, **options}
         attributions = explain(box_scorer.net, box_scorer.params, self.x, method, 0, **options)[0]  # (C, h, w)
         if method == "lrp" and side is None:  # a logit may be negative, or 0 for a score of 1/2
-            score = self.walk.candidates.scores[self.decision.chosen[self.index_of(box)], label]
+            score = self.walk.candidates.scores[self.decision.selected_indices[self.index_of(box)], label]
             attributions = attributions * (float(score) / self.output(box, of))
         return (attributions.amax(0) if method == "saliency" else attributions.sum(0)).cpu()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.detectors import FATES, FastRCNN, Fate
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.ops.boxes import box_iou
-from pellucid.report.figures.detections import Cell, attribution, boxes_on, score_maps
+from pellucid.report.figures.detections import Cell, attribution, draw_box_groups, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
 from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
 from pellucid.tasks.detect.results import MIN_SCORE
@@ -37,7 +37,7 @@ class BoxPage:
         self.detection_index = pipeline.index_of(box)
         self.label, self.side = pipeline.class_and_side(box, explained_output)
         self.class_index = int(pipeline.decision.detections.labels[self.detection_index])
-        self.candidate = int(pipeline.decision.chosen[self.detection_index])
+        self.candidate = int(pipeline.decision.selected_indices[self.detection_index])
         self.boxes = pipeline.decision.detections.boxes
         self.image = pipeline.image.float() / 255
         self.maps: dict[str, Tensor] = {}
@@ -118,7 +118,7 @@ class BoxPage:
         sentence = (
             f"The anchor of {self.name} is {_size_text(anchor)}. {_offset_sentence(anchor, target, f'The {kind}')}"
         )
-        figure = boxes_on(
+        figure = draw_box_groups(
             self.image,
             [
                 ("pale", self._nearby_anchors(target), True),
@@ -151,7 +151,7 @@ class BoxPage:
             f"From the proposal the head outputs the probabilities {', '.join(classes)} and background "
             f"{float(1 - scores.sum()):.3f}. {_offset_sentence(proposal, self.boxes[self.detection_index], 'The box')}"
         )
-        figure = boxes_on(
+        figure = draw_box_groups(
             self.image,
             [
                 ("pale", walk.proposals[:MAX_PROPOSALS], False),
@@ -206,7 +206,7 @@ class BoxPage:
             + (f", the best with score {removals[0].score:.3f} and IoU {removals[0].iou:.2f}." if removals else "."),
         ]
         removed_boxes = pipeline.walk.candidates.boxes[[removal.candidate for removal in removals]]
-        figure = boxes_on(
+        figure = draw_box_groups(
             self.image, [("other", removed_boxes, True), ("box", self.boxes[self.detection_index, None], False)]
         )
         caption = f"{self.title} (orange) and the candidates that it removed (blue, dashed)"
@@ -222,7 +222,9 @@ class BoxPage:
             ("other", shown_detections.boxes[other_indices], False),
             ("box", shown_detections.boxes[self.detection_index, None], False),
         ]
-        plot = boxes_on(self.image, box_groups, [[texts[k] for k in other_indices], [texts[self.detection_index]]])
+        plot = draw_box_groups(
+            self.image, box_groups, [[texts[k] for k in other_indices], [texts[self.detection_index]]]
+        )
         removal_counts = Counter(removal.suppressor for removals in pipeline.suppressed for removal in removals)
         rows = [
             (

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from pellucid.data.detection import scaled
+from pellucid.data.detection import scale_objects
 from pellucid.detectors import FATES, Fate, OneStage
 from pellucid.detectors.regions import MIN_POSITIVE_IOU
 from pellucid.image_objects import Objects
-from pellucid.metrics.verdicts import ERRORS, MISSED, THRESHOLD
+from pellucid.metrics.verdicts import ERRORS, MIN_HIT_IOU, MISSED
 from pellucid.ops.assign import REASONS, Assignment, assign_by_iou
 from pellucid.ops.boxes import box_iou
 from pellucid.tasks.detect.findings import DetectionFinding, format_below
@@ -27,7 +27,7 @@ def with_reasons(
     in training. For a miss, they state the best candidate of the object's class with an IoU of at least 0.5 and its
     outcome, and the number of anchors or proposals that are assigned to the object.
     """
-    objects = scaled(objects, pipeline.size, pipeline.input_size)
+    objects = scale_objects(objects, pipeline.size, pipeline.input_size)
     assignment = assign_objects(pipeline, objects)
     return [
         finding._replace(text=f"{finding.text} {_error_reason(finding, pipeline, objects, assignment)}")
@@ -68,7 +68,7 @@ def _source_box(pipeline: Pipeline, candidate: int) -> Tensor:
 
 
 def _error_reason(finding: DetectionFinding, pipeline: Pipeline, objects: Objects, assignment: Assignment) -> str:
-    candidate = int(pipeline.decision.chosen[finding.detection])
+    candidate = int(pipeline.decision.selected_indices[finding.detection])
     index = candidate if pipeline.walk.proposals is not None else int(pipeline.walk.candidates.anchors[candidate])
     reason, object_index = REASONS[int(assignment.reason[index])], int(assignment.matched[index])
     if object_index >= 0:
@@ -91,14 +91,16 @@ def _miss_reason(
     count = int((assignment.matched == finding.object_index).sum())
     kind = "anchor" if pipeline.walk.proposals is None else "proposal"
     assigned_text = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
-    overlapping = (overlap >= THRESHOLD).nonzero()[:, 0]
+    overlapping = (overlap >= MIN_HIT_IOU).nonzero()[:, 0]
     if not len(overlap):
         return f"There are no candidates. {assigned_text}"
     if not len(overlapping):
         nearest = int(overlap.argmax())
-        values = f"IoU {format_below(float(overlap[nearest]), THRESHOLD)} and score {float(scores[nearest, label]):.2f}"
+        values = (
+            f"IoU {format_below(float(overlap[nearest]), MIN_HIT_IOU)} and score {float(scores[nearest, label]):.2f}"
+        )
         return (
-            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {origin_text(pipeline, nearest)}, "
+            f"No candidate has an IoU of {MIN_HIT_IOU:g} with it: the nearest, from {origin_text(pipeline, nearest)}, "
             f"has {values} for its class. {assigned_text}"
         )
     candidate = int(overlapping[scores[overlapping, label].argmax()])
@@ -107,8 +109,8 @@ def _miss_reason(
         return f"That detection comes from {origin_text(pipeline, candidate)}. {assigned_text}"
     values = f"score {float(scores[candidate, label]):.2f}, IoU {float(overlap[candidate]):.2f}"
     return (
-        f"Of the candidates with an IoU of at least {THRESHOLD:g}, the one with the highest score for its class comes "
-        f"from {origin_text(pipeline, candidate)}, with {values}; it "
+        f"Of the candidates with an IoU of at least {MIN_HIT_IOU:g}, the one with the highest score for its class "
+        f"comes from {origin_text(pipeline, candidate)}, with {values}; it "
         f"{_fate_text(pipeline, candidate, label, score)}. {assigned_text}"
     )
 

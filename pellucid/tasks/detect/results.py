@@ -9,8 +9,8 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.coco import Coco
-from pellucid.metrics.error_split import FoundShare, Gain, confusion, error_split, recall_by_group
-from pellucid.metrics.overlaps import PERSON
+from pellucid.metrics.error_split import ErrorGain, RecallCounts, confusion, error_split, recall_by_group
+from pellucid.metrics.overlaps import PERSON_SIGMAS
 
 INTERVAL_METRICS = ("ap", "ap50")
 MIN_SCORE = 0.5  # lowest score of the detections that are shown to users
@@ -40,9 +40,9 @@ class Results:
     by_class: list[tuple[str, int, float, float]]
     curves: dict[str, Tensor]
     base_ap50: float
-    gains: dict[str, Gain]
+    gains: dict[str, ErrorGain]
     confusion: Tensor
-    recall_groups: dict[str, dict[str, FoundShare]]
+    recall_groups: dict[str, dict[str, RecallCounts]]
 
     @property
     def other_metrics(self) -> dict[str, dict[str, float]]:
@@ -120,7 +120,7 @@ def _metrics_of_kind(
     ):
         return None
     keypoint_counts = {values.keypoints.shape[1] for values in non_empty if values.keypoints is not None}
-    if kind == "keypoints" and keypoint_counts != {len(PERSON)}:
+    if kind == "keypoints" and keypoint_counts != {len(PERSON_SIGMAS)}:
         return None
     return _coco_evaluation(kind, detections, objects, areas).figures()
 

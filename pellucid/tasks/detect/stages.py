@@ -11,7 +11,7 @@ from pellucid.detectors import Detector
 from pellucid.fuse.inference import inference
 from pellucid.image_objects import Detections
 from pellucid.layers.base import Cache, Mode, Params
-from pellucid.objective import Prepared
+from pellucid.objective import InferenceNetwork
 
 FEATURE_NETS = ("backbone", "neck")  # the networks before the heads; "rpn", or a search, computes the proposals
 
@@ -34,7 +34,7 @@ class StageTimes(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class _TimedNet(Prepared):
+class _TimedNet(InferenceNetwork):
     """A network in the form of `inference`, which records the times of each call in `log`."""
 
     name: str

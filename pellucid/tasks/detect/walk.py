@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pellucid.detectors import Anchors, Candidates, Detector, FastRCNN, OneStage, ProposalDetector
 from pellucid.detectors.base import join_maps
-from pellucid.detectors.regions import numbered
-from pellucid.detectors.two_stage import refined
+from pellucid.detectors.regions import indexed_regions
+from pellucid.detectors.two_stage import refined_candidates
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params
 
@@ -90,6 +90,6 @@ def _(detector: ProposalDetector, params: Params, image: Tensor) -> Walk:
     first_stage, anchors, outputs = detector.first_stage(y, image)
     _, scores = first_stage.read(outputs[0], anchors)
     ((proposals, indices),) = detector.propose(outputs, first_stage, anchors)
-    head = detector.outputs(params, "", maps[0], numbered([proposals]))
-    (candidates,) = refined(head, [proposals], [indices], anchors.image)
+    head = detector.outputs(params, "", maps[0], indexed_regions([proposals]))
+    (candidates,) = refined_candidates(head, [proposals], [indices], anchors.image)
     return Walk(tuple(y), anchors, first_stage.outputs_per_anchor, scores, proposals, head, candidates)

@@ -99,7 +99,7 @@ class Generation(Task):
         from pellucid.training.distributed import processes
 
         evaluation = evaluate(model, data, processes())
-        fit, lines = evaluation.parzen, list[str]()
+        likelihood, lines = evaluation.parzen, list[str]()
         if variety := evaluation.variety:
             lines = [
                 f"{variety.covered} of {len(variety.shares)} classes among the predictions of {evaluation.classifier}, "
@@ -110,9 +110,9 @@ class Generation(Task):
             ]
         return Evaluation(evaluation.to_json(), [
             *lines,
-            f"Parzen log-likelihood {fit.mean:.1f} ± {fit.error:.1f} nats of {fit.points:,} test images, "
-            f"{fit.samples:,} windows of bandwidth {fit.bandwidth:g}, chosen on {fit.chosen:,} other images; "
-            "comparable only with estimates of the same kind",
+            f"Parzen log-likelihood {likelihood.mean:.1f} ± {likelihood.error:.1f} nats of {likelihood.points:,} test "
+            f"images, {likelihood.samples:,} windows of bandwidth {likelihood.bandwidth:g}, chosen on "
+            f"{likelihood.chosen:,} other images; comparable only with estimates of the same kind",
             f"distance to the nearest training image: samples {evaluation.nearest:.2f}, test images "
             f"{evaluation.nearest_test:.2f}, in {evaluation.data}",
         ])  # fmt: skip

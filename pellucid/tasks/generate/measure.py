@@ -19,17 +19,19 @@ from pellucid.layers.base import Mode
 from pellucid.metrics.generation import ParzenLikelihood, Variety, frechet_distance, kernel_distance, parzen, variety
 from pellucid.model import Model
 from pellucid.models import features
-from pellucid.recipe.material import check_exists, data_for, load_material, table_for
+from pellucid.recipe.material import check_data_exists, data_and_root, load_material, table_for
 from pellucid.report.figures.samples import montage
 from pellucid.tasks.generate.report import images_at, nearest_images, sample
 from pellucid.tasks.outputs import png
 from pellucid.training.distributed import ALONE, Processes
 from pellucid.training.examples import first_batch
 
-SAMPLES = 10_000  # generated images to evaluate, by default
+N_SAMPLES = 10_000  # generated images to evaluate, by default
 MAX_NEAREST = 500  # samples, and test images, whose nearest training images are searched
-EVERY = 10  # every 10th test image is used to choose the bandwidth of the Parzen windows, the others for the result
-BATCH = 500
+TUNING_STEP = (
+    10  # every 10th test image is used to choose the bandwidth of the Parzen windows, the others for the result
+)
+BATCH_SIZE = 500
 CLASSIFIERS = {"mnist": "mnist-conv"}  # the shipped classifier of a data set
 MAX_COLUMNS = 16  # of a sheet of samples
 WHITE = 255
@@ -53,7 +55,7 @@ def write_samples(path: Path, images: Tensor) -> Path:
 
 
 @dataclass(frozen=True)
-class JudgedSamples:
+class SampleEvaluation:
     """The evaluation of a generator's samples.
 
     n: the number of samples. classifier: the name of the shipped classifier of the data, "" for none; without one,
@@ -79,59 +81,59 @@ class JudgedSamples:
 
 
 def evaluate(
-    model: Model, data: str | None = None, processes: Processes = ALONE, count: int = SAMPLES
-) -> JudgedSamples:
+    model: Model, data: str | None = None, processes: Processes = ALONE, count: int = N_SAMPLES
+) -> SampleEvaluation:
     """Evaluate a generator against the data that it was trained on, or other data.
 
     data: the name of a data set, a folder or zip of images, or the root of the model's own data set. processes: see
     `evaluate_generator`.
     """
-    name, root = data_for(model, data)
-    check_exists(name)
+    name, root = data_and_root(model, data)
+    check_data_exists(name)
     material = load_material(table_for(model.nominal_shape, name), 0, root).map(images_alone)
     model.fitting(Arrays(*first_batch(material.train)), name)
     return evaluate_generator(model, material.train, material.test, name, count, processes)
 
 
 def evaluate_generator(
-    model: Model, train: Source, test: Source, name: str, count: int = SAMPLES, processes: Processes = ALONE
-) -> JudgedSamples:
+    model: Model, train: Source, test: Source, name: str, count: int = N_SAMPLES, processes: Processes = ALONE
+) -> SampleEvaluation:
     """Evaluate `count` samples against training and test images.
 
     processes: share the samples and the images, and all return the results of one.
     """
 
-    def drawn(start: int) -> Tensor:
-        return sample(model, min(BATCH, count - start), 1 + start)
+    def draw_batch(start: int) -> Tensor:
+        return sample(model, min(BATCH_SIZE, count - start), 1 + start)
 
-    samples = torch.cat([*processes.shared(range(0, count, BATCH), drawn)])
+    samples = torch.cat([*processes.shared(range(0, count, BATCH_SIZE), draw_batch)])
     held_out = images_of(test)
-    tuning = torch.arange(len(held_out)) % EVERY == 0
-    likelihood = parzen(samples, held_out[tuning], held_out[~tuning], processes.shared)
+    for_tuning = torch.arange(len(held_out)) % TUNING_STEP == 0
+    likelihood = parzen(samples, held_out[for_tuning], held_out[~for_tuning], processes.shared)
     predictions, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
     if classifier:
         network = Model.load(shipped_files.pretrained_file(classifier))
-        predictions = variety(torch.cat([*processes.shared(samples.split(BATCH), network.predict)]))
+        predictions = variety(torch.cat([*processes.shared(samples.split(BATCH_SIZE), network.predict)]))
         generated, real = (features_of(network, images, processes) for images in (samples, images_of(train, count)))
         distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)
     nearest, nearest_test = (
         float(nearest_images(images[:MAX_NEAREST], train, processes)[1].mean()) for images in (samples, held_out)
     )
-    return JudgedSamples(name, count, classifier, predictions, distance, kid, likelihood, nearest, nearest_test)
+    return SampleEvaluation(name, count, classifier, predictions, distance, kid, likelihood, nearest, nearest_test)
 
 
 def features_of(classifier: Model, images: Tensor, processes: Processes = ALONE) -> Tensor:
     """Return a classifier's features of images (n, C, H, W), averaged over each map, (n, channels)."""
     net = features(classifier.net)
 
-    def pooled(batch: Tensor) -> Tensor:
+    def pooled_features(batch: Tensor) -> Tensor:
         with torch.inference_mode():
             maps, _ = net.forward(classifier.params["features"], classifier.scaled(batch), Mode(keep=False))
             return maps.flatten(2).mean(2) if maps.dim() == 4 else maps
 
-    return torch.cat([*processes.shared(images.split(BATCH), pooled)])
+    return torch.cat([*processes.shared(images.split(BATCH_SIZE), pooled_features)])
 
 
-def images_of(source: Source, most: int | None = None) -> Tensor:
-    """Return the first images of a source, at most `most`, (n, C, H, W) with values 0..1."""
-    return images_at(source, range(len(source) if most is None else min(most, len(source))))
+def images_of(source: Source, max_count: int | None = None) -> Tensor:
+    """Return the first images of a source, at most `max_count`, (n, C, H, W) with values 0..1."""
+    return images_at(source, range(len(source) if max_count is None else min(max_count, len(source))))

@@ -17,19 +17,19 @@ from pellucid.report.figures.samples import image_rows, sample_sheet
 from pellucid.report.sections import FigurePart, Section
 from pellucid.run.folder import RunFolder
 from pellucid.task import Reported
-from pellucid.training.callbacks import kept_epochs
+from pellucid.training.callbacks import snapshot_files
 from pellucid.training.distributed import ALONE, Processes
 
-SHEET, ROW = 128, 10  # samples on the sheet, and in a row of images
-WALK = 10  # images of an interpolation between two latent vectors
-SEED = 0  # of the latent vectors of all samples
-BATCH = 1000  # training images at a time
+N_SHEET, N_ROW = 128, 10  # samples on the sheet, and in a row of images
+WALK_STEPS = 10  # images of an interpolation between two latent vectors
+LATENT_SEED = 0  # of the latent vectors of all samples
+BATCH_SIZE = 1000  # training images at a time
 
 Images = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedImages:
     """Images of a generator, (n, 1 or 3, H, W) with values 0..1.
 
     samples: from random latent vectors, not selected. epochs: samples of the same latent vectors at each epoch whose
@@ -72,25 +72,25 @@ def report(model: Model, train: Source, folder: RunFolder) -> Reported:
     return Reported([Section("samples", "Samples", parts, wide=True)])
 
 
-def draw_samples(model: Model, train: Source, folder: RunFolder) -> Generated:
+def draw_samples(model: Model, train: Source, folder: RunFolder) -> GeneratedImages:
     """Draw samples of a generator with the weights of the model, and with those of the epochs that the run kept."""
-    samples = sample(model, SHEET)
+    samples = sample(model, N_SHEET)
     samples_by_epoch = {
-        epoch: sample(Model.load(path), ROW).numpy() for epoch, path in kept_epochs(folder.weights).items()
+        epoch: sample(Model.load(path), N_ROW).numpy() for epoch, path in snapshot_files(folder.weights).items()
     }
-    images, _ = nearest_images(samples[:ROW], train)
-    return Generated(
-        samples.numpy(), samples_by_epoch, images.numpy(), tuple(walk(model, seed).numpy() for seed in range(3))
+    images, _ = nearest_images(samples[:N_ROW], train)
+    return GeneratedImages(
+        samples.numpy(), samples_by_epoch, images.numpy(), tuple(latent_walk(model, seed).numpy() for seed in range(3))
     )
 
 
-def sample(model: Model, count: int, seed: int = SEED) -> Tensor:
+def sample(model: Model, count: int, seed: int = LATENT_SEED) -> Tensor:
     """Draw `count` images; return (count, C, H, W), values 0..1, on the CPU."""
     with torch.inference_mode():
         return _objective(model).sample(model.params, count, seeded(model.device, seed)).float().cpu()
 
 
-def walk(model: Model, seed: int = SEED, steps: int = WALK) -> Tensor:
+def latent_walk(model: Model, seed: int = LATENT_SEED, steps: int = WALK_STEPS) -> Tensor:
     """Draw the images (steps, C, H, W) of an interpolation between two latent vectors, drawn with the seed.
 
     It is linear for a uniform prior, and spherical for a normal one, whose vectors lie near a sphere.
@@ -98,14 +98,14 @@ def walk(model: Model, seed: int = SEED, steps: int = WALK) -> Tensor:
     """
     objective = _objective(model)
     with torch.inference_mode():
-        like = next(iter(model.weights.values()))
-        first, last = objective.latents(2, seeded(model.device, seed + 1), like)
-        t = torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device)[:, None]
+        weight = next(iter(model.weights.values()))
+        start_latent, end_latent = objective.latents(2, seeded(model.device, seed + 1), weight)
+        t = torch.linspace(0, 1, steps, dtype=weight.dtype, device=weight.device)[:, None]
         if objective.prior == "uniform":
-            z = (1 - t) * first + t * last
+            z = (1 - t) * start_latent + t * end_latent
         else:
-            angle = torch.acos(torch.cosine_similarity(first, last, 0).clamp(-0.9999, 0.9999))
-            z = (((1 - t) * angle).sin() * first + (t * angle).sin() * last) / angle.sin()
+            angle = torch.acos(torch.cosine_similarity(start_latent, end_latent, 0).clamp(-0.9999, 0.9999))
+            z = (((1 - t) * angle).sin() * start_latent + (t * angle).sin() * end_latent) / angle.sin()
         return objective.draw(model.params, z).float().cpu()
 
 
@@ -114,20 +114,23 @@ def nearest_images(samples: Tensor, train: Source, processes: Processes = ALONE)
 
     processes: share the training images.
     """
-    points = samples.flatten(1)
+    flat_samples = samples.flatten(1)
 
     def nearest_of(start: int) -> tuple[Tensor, Tensor]:
-        images = images_at(train, range(start, min(start + BATCH, len(train))))
-        distances, index = torch.cdist(points, images.flatten(1)).min(1)
-        return distances, start + index
+        images = images_at(train, range(start, min(start + BATCH_SIZE, len(train))))
+        distances, indices = torch.cdist(flat_samples, images.flatten(1)).min(1)
+        return distances, start + indices
 
-    best, nearest = torch.full((len(samples),), torch.inf), torch.zeros(len(samples), dtype=torch.long)
-    for distances, index in processes.shared(range(0, len(train), BATCH), nearest_of):
-        closer = distances < best
-        best, nearest = torch.where(closer, distances, best), torch.where(closer, index, nearest)
-    found = images_at(train, nearest.tolist())
+    min_distances, nearest_indices = torch.full((len(samples),), torch.inf), torch.zeros(len(samples), dtype=torch.long)
+    for distances, indices in processes.shared(range(0, len(train), BATCH_SIZE), nearest_of):
+        closer = distances < min_distances
+        min_distances, nearest_indices = (
+            torch.where(closer, distances, min_distances),
+            torch.where(closer, indices, nearest_indices),
+        )
+    nearest_train = images_at(train, nearest_indices.tolist())
     # Computed again, since cdist is not exactly 0 for copies.
-    return found, torch.linalg.vector_norm((samples - found).flatten(1), dim=1)
+    return nearest_train, torch.linalg.vector_norm((samples - nearest_train).flatten(1), dim=1)
 
 
 def images_at(source: Source, indices: Sequence[int]) -> Tensor:

@@ -15,16 +15,16 @@ from pellucid.models import MODELS, features
 from pellucid.nested import flatten
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.start import source_file
-from pellucid.run.weights import is_ours
+from pellucid.run.weights import is_pellucid_file
 from pellucid.weights import open_weights
 from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.names.families import NAMINGS
-from pellucid.weights.names.naming import settle, translate
+from pellucid.weights.names.naming import fit_architecture, translate
 
-SIDE = 96  # pixels, the input size of networks for ImageNet; their 224 would take too long on a CPU
+INPUT_SIDE = 96  # pixels, the input size of networks for ImageNet; their 224 would take too long on a CPU
 # Networks that are no backbones: the layers of MLPs and transformers depend on the size of the images, and the others
 # generate images or classify patches of them.
-NO_BACKBONES = ("mlp", "vit", "swin", "unet_generator", "resnet_generator", "patch_discriminator")
+NOT_BACKBONES = ("mlp", "vit", "swin", "unet_generator", "resnet_generator", "patch_discriminator")
 
 
 def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -36,49 +36,49 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
     """
     path = source_file(name, root)
     settings: dict[str, Any] = {"start.weights": str(path) if name in CATALOGUE else name}
-    if is_ours(path):
+    if is_pellucid_file(path):
         return {**settings, **_zoo_network(Model.load(path).net)}
-    published = _published(open_weights(path))
-    if published is None:
+    network = _published_network(open_weights(path))
+    if network is None:
         raise PellucidError(f"{path} has weights of an unknown network; `pellucid weights list` shows the known ones")
-    model, options = published
+    model, options = network
     return {
         **settings,
         "network.model": model,
         **{f"network.{key}": value for key, value in options.items()},
-        "data.size": SIDE,
+        "data.size": INPUT_SIDE,
     }
 
 
 def _zoo_network(net: Layer) -> dict[str, Any]:
     """Return the settings for the network of the zoo that has the same features as `net`, {} for none."""
     expected = features(net)
-    zoo = (name for name in MODELS if name not in NO_BACKBONES)
+    zoo = (name for name in MODELS if name not in NOT_BACKBONES)
     return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == expected), {})
 
 
-def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
-    """Return the largest network with all tensors of its features among `names`, and its options; None for none."""
-    tensors = dict.fromkeys(names, torch.empty(0))  # only the names matter
-    best: tuple[int, str, Mapping[str, Any]] | None = None
+def _published_network(tensor_names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the largest network all of whose feature tensors are in `tensor_names`, and its options; None for none."""
+    tensors = dict.fromkeys(tensor_names, torch.empty(0))  # only the names matter
+    largest: tuple[int, str, Mapping[str, Any]] | None = None
     for naming in NAMINGS:
         for model in naming.models:
-            translated, rest = translate(naming, model, tensors)
-            if len(translated) <= len(rest):
+            translated, unmatched = translate(naming, model, tensors)
+            if len(translated) <= len(unmatched):
                 continue
             with torch.device("meta"):  # shapes only
                 params, _ = features(MODELS[model](**naming.options)).init((3, 224, 224), torch.Generator())
             expected = {f"features.{path}" for path in flatten(params)}
-            settled = settle(naming, expected, translated)
-            if expected <= set(settled) and (best is None or len(expected) > best[0]):
-                best = (len(expected), model, naming.options)
-    return None if best is None else best[1:]
+            settled_names = fit_architecture(naming, expected, translated)
+            if expected <= set(settled_names) and (largest is None or len(expected) > largest[0]):
+                largest = (len(expected), model, naming.options)
+    return None if largest is None else largest[1:]
 
 
 TRAINED_DIVISOR = 3  # of n blocks the last n // 3 are trained, at least one
 
 
-def adapted(recipe: Recipe) -> dict[str, Any]:
+def adapted_settings(recipe: Recipe) -> dict[str, Any]:
     """Return the overrides that adapt a recipe of the comparison to the network that is set in it.
 
     If only some of the features are trained, these are the last third of their blocks, with frozen normalization
@@ -102,4 +102,4 @@ def adapted(recipe: Recipe) -> dict[str, Any]:
 
 def _has_weights(layer: Layer) -> bool:
     """Return whether a layer has weights or buffers."""
-    return any(one.decayed or one.buffers for _, one in walk(layer))
+    return any(sublayer.decayed or sublayer.buffers for _, sublayer in walk(layer))

@@ -30,7 +30,7 @@ def imbalance(counts: Sequence[int]) -> float:
 
 
 @dataclass(frozen=True)
-class Copies:
+class DuplicatePair:
     """Two near duplicates; exact: whether the files have the same bytes.
 
     similarity: their correlation after alignment. classes, parts: of the first and the second file; a part is a split,
@@ -46,7 +46,7 @@ class Copies:
 
 
 @dataclass(frozen=True)
-class Blurry:
+class BlurryPicture:
     """A blurry picture and its sharpness; sharp photos have values of 1 to 3."""
 
     file: str
@@ -74,10 +74,10 @@ class SplitFiles:
 class Collection:
     """The contents of a folder of class folders.
 
-    path: the folder or zip. has_test_folder: whether it has a test part; otherwise it was split here. copies: the pairs
-    that connect each group of near duplicates, k - 1 for k pictures; groups: the number of groups; leaked: the number
-    of held-out pictures with a near duplicate in the training part, and of test pictures with one in the validation
-    part. Names of files are relative to `path`.
+    path: the folder or zip. has_test_folder: whether it has a test part; otherwise it was split here. duplicates: the
+    pairs that connect each group of near duplicates, k - 1 for k pictures; n_groups: the number of groups; n_leaked:
+    the number of held-out pictures with a near duplicate in the training part, and of test pictures with one in the
+    validation part. Names of files are relative to `path`.
     """
 
     path: str
@@ -86,10 +86,10 @@ class Collection:
     validation: SplitFiles | None
     test: SplitFiles
     corrupt: tuple[UnreadableFile, ...]
-    copies: tuple[Copies, ...]
-    groups: int
-    leaked: int
-    blurry: tuple[Blurry, ...]
+    duplicates: tuple[DuplicatePair, ...]
+    n_groups: int
+    n_leaked: int
+    blurry: tuple[BlurryPicture, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -102,7 +102,7 @@ class Collection:
         validation = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **validation, "test": self.test}
 
-    def held_out(self) -> dict[str, Any]:
+    def held_out_metadata(self) -> dict[str, Any]:
         """Return the digests of the test split for the metadata in a model's `preprocess`; {} if it has its own folder.
 
         They identify the test split even after pictures are added or renamed; see `short_digest`.

@@ -14,7 +14,7 @@ from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
 from pellucid.run.history import History
 from pellucid.settings.checks import integer
-from pellucid.tasks.gestures.backbone import adapted, backbone_settings
+from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings
 from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.comparison import (
     VARIANTS,
@@ -22,22 +22,28 @@ from pellucid.tasks.gestures.comparison import (
     Trial,
     VariantComparison,
     VariantRow,
-    count_learned,
+    count_parameters,
 )
-from pellucid.tasks.gestures.findings import lines
-from pellucid.tasks.gestures.learn import check_data, check_in_memory, enough_epochs, read_for, told_by
-from pellucid.tasks.gestures.measure import REPEATS, measure
+from pellucid.tasks.gestures.findings import finding_lines
+from pellucid.tasks.gestures.learn import (
+    check_data,
+    check_in_memory,
+    class_settings,
+    epochs_for_min_steps,
+    read_recipe_collection,
+)
+from pellucid.tasks.gestures.measure import N_REPEATS, measure
 from pellucid.tasks.gestures.reading import ReadingProgress
 from pellucid.tasks.gestures.report import write_comparison
 from pellucid.text import plural
 from pellucid.training.process import kernel_threads
 
 BACKBONE = "cifar"  # start.weights of the recipes themselves
-Tell = Callable[[str], None]
+ReportLine = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class TrainingData:
     """The data of a training.
 
     collection: the contents of the user's own folder, None for a data set. preprocess: see `build_model`.
@@ -58,45 +64,47 @@ def compare(
     overrides: Mapping[str, Any] | None = None,
     command: str = "pellucid gestures compare",
     progress: bool = True,
-    tell: Tell = lambda line: None,
-    reading: ReadingProgress | None = None,
-    repeats: int = REPEATS,
+    report_line: ReportLine = lambda line: None,
+    reading_progress: ReadingProgress | None = None,
+    repeats: int = N_REPEATS,
 ) -> VariantComparison:
     """Train every variant with `seeds` seeds, and write page, table and figures into the folder `out`.
 
     backbone: `start.weights` of all variants but the first. data: a data set's name, an image folder, or the root of
     the data sets; a folder is read, split and weighted as by `gestures train`. overrides: for all recipes; unless they
-    set the epochs, small collections get more of them, as by `gestures train`. tell: is called with each line of the
-    findings in a folder, and with a line for each finished training. reading: is called with the progress of reading a
-    folder. Below `out`, an unfinished training of the same recipe and pictures is resumed, and a finished one is only
-    measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt on Ctrl-C, after
-    which the page shows the finished trainings.
+    set the epochs, small collections get more of them, as by `gestures train`. report_line: is called with each line of
+    the findings in a folder, and with a line for each finished training. reading_progress: is called with the progress
+    of reading a folder. Below `out`, an unfinished training of the same recipe and pictures is resumed, and a finished
+    one is only measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt on
+    Ctrl-C, after which the page shows the finished trainings.
     """
     count = integer(seeds, "seeds", 1)
-    root, named = _data(data)
-    settings = {**named, **(overrides or {})}
+    root, data_settings = _resolve_data(data)
+    settings = {**data_settings, **(overrides or {})}
     backbone_overrides = {} if backbone == BACKBONE else backbone_settings(backbone, root)
     recipes = _recipes(variants, backbone_overrides, settings)
-    pictures = pictures_for(recipes[0], root, reading)
+    pictures = load_pictures(recipes[0], root, reading_progress)
     material = pictures.material
     settings = {**_data_settings(recipes, pictures), **settings}
     recipes = _recipes(variants, backbone_overrides, settings)
     if "train.epochs" not in settings:
         n = len(material.train)
-        recipes = [replace(recipe, train=replace(recipe.train, epochs=enough_epochs(recipe, n))) for recipe in recipes]
-    for line in lines(pictures.collection) if pictures.collection is not None else ():
-        tell(line)
+        recipes = [
+            replace(recipe, train=replace(recipe.train, epochs=epochs_for_min_steps(recipe, n))) for recipe in recipes
+        ]
+    for line in finding_lines(pictures.collection) if pictures.collection is not None else ():
+        report_line(line)
     for recipe in recipes:
         build_model(recipe, material.train, root)  # raises errors before the first training
     trials: dict[str, list[Trial]] = {variant.name: [] for variant in variants}
     folder = Path(out)
 
-    def finished() -> VariantComparison:
+    def comparison_so_far() -> VariantComparison:
         return VariantComparison(
             rows=tuple(
                 VariantRow(variant, tuple(trials[variant.name])) for variant in variants if trials[variant.name]
             ),
-            planned=len(variants),
+            n_planned=len(variants),
             backbone=backbone,
             network=recipes[0].network.name,
             size=tuple(material.test.x.shape[1:]),
@@ -110,32 +118,32 @@ def compare(
 
     try:
         for k in range(count):
-            for number, (variant, first) in enumerate(zip(variants, recipes, strict=True), 1):
-                recipe = replace(first, recipe=replace(first.recipe, seed=first.recipe.seed + k))
-                shared = same_pictures(recipe, recipes[0])
-                own_pictures = pictures if shared else pictures_for(recipe, root, reading)
+            for number, (variant, base_recipe) in enumerate(zip(variants, recipes, strict=True), 1):
+                recipe = replace(base_recipe, recipe=replace(base_recipe.recipe, seed=base_recipe.recipe.seed + k))
+                has_shared_pictures = has_same_pictures(recipe, recipes[0])
+                own_pictures = pictures if has_shared_pictures else load_pictures(recipe, root, reading_progress)
                 # Only this command splits the user's own folder in the same way, so the report of a run shows it.
-                repeating = "" if own_pictures.collection is None else command
-                own = own_pictures.material, folder, root, progress, own_pictures.preprocess, repeating
-                run = train_or_resume(recipe, *own)
+                repeat_command = "" if own_pictures.collection is None else command
+                arguments = own_pictures.material, folder, root, progress, own_pictures.preprocess, repeat_command
+                run = train_or_resume(recipe, *arguments)
                 trial = measure_run(run, own_pictures.material, repeats)
                 trials[variant.name].append(trial)
                 seed = f", seed {trial.seed}" if count > 1 else ""
-                tell(_line(f"{number}/{len(variants)} {variant.title}{seed}", trial))
+                report_line(_trial_line(f"{number}/{len(variants)} {variant.title}{seed}", trial))
     except KeyboardInterrupt:
         n_done = sum(map(len, trials.values()))
         if n_done:
-            write_comparison(folder, finished())
+            write_comparison(folder, comparison_so_far())
         raise KeyboardInterrupt(
             f"stopped with {n_done} of {count * len(variants)} trainings finished; they are kept in {folder}; run the "
             "same command again to continue"
         ) from None
-    result = finished()
+    result = comparison_so_far()
     write_comparison(folder, result)
     return result
 
 
-def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, Any]]:
+def _resolve_data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, Any]]:
     """Return the root of the data sets, None for the default, and the settings for data other than the recipes'."""
     if data is None:
         return None, {}
@@ -168,17 +176,20 @@ def _recipes(
     for variant in variants:
         overrides = {**(backbone_overrides if variant.transfers else network), **settings}
         recipe = load_recipe(variant.recipe, overrides)
-        recipes.append(load_recipe(variant.recipe, {**adapted(recipe), **overrides}) if network else recipe)
+        recipes.append(load_recipe(variant.recipe, {**adapted_settings(recipe), **overrides}) if network else recipe)
     _check_alike(recipes)
     return recipes
 
 
-def _data_settings(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, Any]:
+def _data_settings(recipes: Sequence[Recipe], pictures: TrainingData) -> dict[str, Any]:
     """Return the settings that depend on the pictures: the number of classes, and weights of imbalanced ones."""
     if pictures.collection is not None:
-        by_recipe = [told_by(pictures.collection, recipe) for recipe in recipes]
+        by_recipe = [class_settings(pictures.collection, recipe) for recipe in recipes]
         return {
-            key: value for one in by_recipe for key, value in one.items() if all(key in other for other in by_recipe)
+            key: value
+            for settings in by_recipe
+            for key, value in settings.items()
+            if all(key in other_settings for other_settings in by_recipe)
         }
     classes = len(pictures.material.test.classes)
     arguments = recipes[0].network.arguments
@@ -187,55 +198,59 @@ def _data_settings(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, A
 
 def _check_alike(recipes: Sequence[Recipe]) -> None:
     """Raise PellucidError unless all recipes have the same network and images."""
-    first = recipes[0]
+    first_recipe = recipes[0]
     for recipe in recipes[1:]:
-        ours, theirs = first.tables(), recipe.tables()
-        for table, keys in (("network", ours["network"] | theirs["network"]), ("data", ("name", "size", "mode"))):
+        first_tables, tables = first_recipe.tables(), recipe.tables()
+        for section, keys in (
+            ("network", first_tables["network"] | tables["network"]),
+            ("data", ("name", "size", "mode")),
+        ):
             for key in keys:
-                if ours[table].get(key) != theirs[table].get(key):
+                if first_tables[section].get(key) != tables[section].get(key):
                     raise PellucidError(
-                        f"{first.name} and {recipe.name} differ in {table}.{key} ({ours[table].get(key)} and "
-                        f"{theirs[table].get(key)}), so they cannot be compared; set it for all by {table}.{key}=..."
+                        f"{first_recipe.name} and {recipe.name} differ in {section}.{key} "
+                        f"({first_tables[section].get(key)} and {tables[section].get(key)}), so they cannot be "
+                        f"compared; set it for all by {section}.{key}=..."
                     )
 
 
-def _line(name: str, trial: Trial) -> str:
-    measured = trial.measured
+def _trial_line(name: str, trial: Trial) -> str:
+    evaluation = trial.evaluation
     return (
-        f"{name}: accuracy {100 * measured.accuracy:.2f} %, macro F1 {100 * measured.macro_f1:.2f} %, "
+        f"{name}: accuracy {100 * evaluation.accuracy:.2f} %, macro F1 {100 * evaluation.macro_f1:.2f} %, "
         f"{plural(trial.epochs, 'epoch')} in {trial.seconds:.1f} s"
     )
 
 
-def pictures_for(recipe: Recipe, root: str | None = None, progress: ReadingProgress | None = None) -> Pictures:
+def load_pictures(recipe: Recipe, root: str | None = None, progress: ReadingProgress | None = None) -> TrainingData:
     """Load the pictures of a recipe; a folder is read by `read_collection`, as by `gestures train`."""
     check_in_memory(recipe)
     if recipe.data.name in CATALOGUE or recipe.data.name in SHAPES:
-        return Pictures(load_arrays(recipe.data, recipe.recipe.seed, root), None, {})
+        return TrainingData(load_arrays(recipe.data, recipe.recipe.seed, root), None, {})
     check_data(recipe)
-    collection = read_for(recipe, progress)
-    return Pictures(collection.material(), collection, collection.held_out())
+    collection = read_recipe_collection(recipe, progress)
+    return TrainingData(collection.material(), collection, collection.held_out_metadata())
 
 
-def same_pictures(recipe: Recipe, first: Recipe) -> bool:
+def has_same_pictures(recipe: Recipe, base_recipe: Recipe) -> bool:
     """Return whether two recipes train on the same pictures, apart from scaling."""
-    same_split = not recipe.data.validation or recipe.recipe.seed == first.recipe.seed
-    return same_split and replace(recipe.data, standardize=first.data.standardize) == first.data
+    same_split = not recipe.data.validation or recipe.recipe.seed == base_recipe.recipe.seed
+    return same_split and replace(recipe.data, standardize=base_recipe.data.standardize) == base_recipe.data
 
 
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     """Evaluate a finished training on the test part; `repeats` single images are timed for the latency."""
     with kernel_threads(run.recipe.recipe.threads):
-        measured = measure(run.model, material.test, repeats)
-    total, learned = count_learned(run.model, run.recipe.train.frozen)
+        evaluation = measure(run.model, material.test, repeats)
+    n_parameters, n_trained = count_parameters(run.model, run.recipe.train.frozen)
     return Trial(
         run=run.path,
         recipe=run.recipe,
-        measured=measured,
+        evaluation=evaluation,
         history=History.read(run.path).rows,
         part="test" if material.validation is None else "validation",
         seconds=float(run.metrics["seconds"]),
         epochs=int(run.metrics["epochs"]),
-        parameters=total,
-        learned=learned,
+        n_parameters=n_parameters,
+        n_trained=n_trained,
     )

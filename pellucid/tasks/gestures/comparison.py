@@ -10,7 +10,7 @@ from pellucid.model import Model
 from pellucid.models import match
 from pellucid.recipe.recipe import Recipe
 from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.measure import MeasuredClassifier
+from pellucid.tasks.gestures.measure import ClassifierEvaluation
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,17 @@ class SeedRange(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One finished training. parameters, learned: the number of all parameters, and of those that are trained."""
+    """One finished training. n_parameters, n_trained: the number of all parameters, and of those that are trained."""
 
     run: Path
     recipe: Recipe
-    measured: MeasuredClassifier
+    evaluation: ClassifierEvaluation
     history: Sequence[Mapping[str, Any]]
     part: str  # the part on which val_* in the history was measured, "validation" or "test"
     seconds: float
     epochs: int
-    parameters: int
-    learned: int
+    n_parameters: int
+    n_trained: int
 
     @property
     def seed(self) -> int:
@@ -110,22 +110,22 @@ class VariantRow:
         """The training that figures show."""
         return self.trials[0]
 
-    def seed_range(self, number: Callable[[Trial], float]) -> SeedRange:
+    def seed_range(self, metric: Callable[[Trial], float]) -> SeedRange:
         """Return a metric of the trainings as its mean and range."""
-        values = [number(trial) for trial in self.trials]
+        values = [metric(trial) for trial in self.trials]
         return SeedRange(sum(values) / len(values), min(values), max(values))
 
 
 @dataclass(frozen=True, eq=False)
 class VariantComparison:
-    """The variants trained so far, of `planned` in all, on the same pictures.
+    """The variants trained so far, of `n_planned` in all, on the same pictures.
 
     data: the name of the data; n_train, n_test: the number of pictures. network: its name, as in a recipe. command: the
     command that repeats the comparison. collection: the contents of the user's own folder, None for a data set.
     """
 
     rows: tuple[VariantRow, ...]
-    planned: int
+    n_planned: int
     backbone: str
     network: str
     size: tuple[int, ...]  # (C, H, W) of an image
@@ -144,16 +144,16 @@ class VariantComparison:
 
 # The metrics of a training in tables and figures, by their keys in comparison.json.
 METRICS: dict[str, Callable[[Trial], float]] = {
-    "accuracy": lambda trial: trial.measured.accuracy,
-    "macro_f1": lambda trial: trial.measured.macro_f1,
-    "ece": lambda trial: trial.measured.ece,
-    "loss": lambda trial: trial.measured.loss,
-    "latency_ms": lambda trial: trial.measured.latency.milliseconds,
+    "accuracy": lambda trial: trial.evaluation.accuracy,
+    "macro_f1": lambda trial: trial.evaluation.macro_f1,
+    "ece": lambda trial: trial.evaluation.ece,
+    "loss": lambda trial: trial.evaluation.loss,
+    "latency_ms": lambda trial: trial.evaluation.latency.milliseconds,
     "seconds": lambda trial: trial.seconds,
 }
 
 
-def count_learned(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
+def count_parameters(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
     """Return the number of parameters of a network, and of those that are trained.
 
     frozen: patterns of the paths of frozen parameters.

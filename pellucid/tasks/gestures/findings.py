@@ -7,78 +7,85 @@ from pellucid.tasks.gestures.collection import Collection, imbalance
 from pellucid.text import aligned, plural
 
 MIN_PICTURES = 10  # training pictures of a class, below which results are unreliable
-IMBALANCED = 3.0  # times as many pictures in the largest class as in the smallest
+MIN_IMBALANCE = 3.0  # times as many pictures in the largest class as in the smallest
 MAX_SHOWN = 5  # files of each kind, in text
 MAX_ROWS = 60  # classes of the table, in text
 MAX_LISTED = 10_000  # files of each kind, in JSON
 
 
-def warnings(collection: Collection) -> tuple[str, ...]:
+def data_warnings(collection: Collection) -> tuple[str, ...]:
     """Return a line for each problem of the data that makes the result worse, or too optimistic."""
     classes, counts = collection.classes, collection.train.counts()
-    found: list[str] = []
-    few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_PICTURES]
-    if few:
-        found.append(
-            f"few pictures to learn from in {_listed(few, 'class', 'classes')}; give each {MIN_PICTURES} or more"
+    messages: list[str] = []
+    small_classes = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_PICTURES]
+    if small_classes:
+        messages.append(
+            f"few pictures to learn from in {_names_text(small_classes, 'class', 'classes')}; give each "
+            f"{MIN_PICTURES} or more"
         )
-    if imbalance(counts) >= IMBALANCED:
-        most, least = counts.index(max(counts)), counts.index(min(counts))
-        found.append(
-            f"{classes[most]} has {counts[most]:,} pictures and {classes[least]} {counts[least]:,}; in training each "
-            "class has the same weight, but more pictures of the rare ones would help more"
+    if imbalance(counts) >= MIN_IMBALANCE:
+        largest, smallest = counts.index(max(counts)), counts.index(min(counts))
+        messages.append(
+            f"{classes[largest]} has {counts[largest]:,} pictures and {classes[smallest]} {counts[smallest]:,}; in "
+            "training each class has the same weight, but more pictures of the rare ones would help more"
         )
-    untested = [name for name, n in zip(classes, collection.test.counts(), strict=True) if not n]
-    if untested:
-        found.append(f"no held-out picture of {_listed(untested, 'class', 'classes')}, so these are not measured")
-    if collection.leaked:
-        found.append(
-            f"{_count(collection.leaked, 'held-out picture')} nearly the same as a training or validation picture, so "
-            "that the result will be too optimistic; remove them on one side"
+    untested_classes = [name for name, n in zip(classes, collection.test.counts(), strict=True) if not n]
+    if untested_classes:
+        messages.append(
+            f"no held-out picture of {_names_text(untested_classes, 'class', 'classes')}, so these are not measured"
         )
-    mixed = [copy for copy in collection.copies if copy.classes[0] != copy.classes[1]]
-    if mixed:
-        one = mixed[0]
-        found.append(
-            f"{_count(len(mixed), 'pair')} of near duplicates in two classes, such as {one.first} and {one.second}; "
-            "one of the two is wrong"
+    if collection.n_leaked:
+        messages.append(
+            f"{_count_text(collection.n_leaked, 'held-out picture')} nearly the same as a training or validation "
+            "picture, so that the result will be too optimistic; remove them on one side"
         )
-    return tuple(found)
+    cross_class_pairs = [pair for pair in collection.duplicates if pair.classes[0] != pair.classes[1]]
+    if cross_class_pairs:
+        pair = cross_class_pairs[0]
+        messages.append(
+            f"{_count_text(len(cross_class_pairs), 'pair')} of near duplicates in two classes, such as {pair.first} "
+            f"and {pair.second}; one of the two is wrong"
+        )
+    return tuple(messages)
 
 
-def lines(collection: Collection) -> list[str]:
+def finding_lines(collection: Collection) -> list[str]:
     """Return the lines that are shown before the training."""
     total = sum(map(len, (part.files for part in collection.parts().values())))
     source = "as in its folders" if collection.has_test_folder else "split here, near duplicates on one side"
     sizes = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
     result = [f"{collection.path}: {total:,} images of {len(collection.classes)} classes; {sizes} ({source})"]
-    rows = list(
+    class_rows = list(
         zip(collection.classes, *(map(str, part.counts()) for part in collection.parts().values()), strict=True)
     )
-    table = aligned([("class", *collection.parts()), *rows[:MAX_ROWS]], right=range(1, len(collection.parts()) + 1))
-    result += [f"  {row}" for row in table.split("\n")] + _how_many_more(len(rows), MAX_ROWS, "class", "classes")
-    corrupt = [f"{one.file} {one.reason}" for one in collection.corrupt]
-    result += _section(f"{left_out(len(corrupt))}:", corrupt, "file")
-    exact = sum(copy.exact for copy in collection.copies)
-    same = f", {plural(exact, 'pair')} with the same bytes" if exact else ""
-    images = len(collection.copies) + collection.groups
-    worst = sorted(collection.copies, key=lambda one: (len({*one.classes}) == 1, len({*one.parts}) == 1))
-    pairs = [
-        f"{one.first}  {one.second}  {'same bytes' if one.exact else f'correlation {one.similarity:.3f}'}"
-        for one in worst
+    table = aligned(
+        [("class", *collection.parts()), *class_rows[:MAX_ROWS]], right=range(1, len(collection.parts()) + 1)
+    )
+    result += [f"  {row}" for row in table.split("\n")] + _remaining_line(len(class_rows), MAX_ROWS, "class", "classes")
+    corrupt_lines = [f"{item.file} {item.reason}" for item in collection.corrupt]
+    result += _section(f"{unreadable_text(len(corrupt_lines))}:", corrupt_lines, "file")
+    n_exact = sum(pair.exact for pair in collection.duplicates)
+    exact_text = f", {plural(n_exact, 'pair')} with the same bytes" if n_exact else ""
+    n_images = len(collection.duplicates) + collection.n_groups
+    sorted_pairs = sorted(collection.duplicates, key=lambda item: (len({*item.classes}) == 1, len({*item.parts}) == 1))
+    pair_lines = [
+        f"{item.first}  {item.second}  {'same bytes' if item.exact else f'correlation {item.similarity:.3f}'}"
+        for item in sorted_pairs
     ]
     result += _section(
-        f"{images:,} images in {plural(collection.groups, 'group')} of near duplicates{same}:", pairs, "pair"
+        f"{n_images:,} images in {plural(collection.n_groups, 'group')} of near duplicates{exact_text}:",
+        pair_lines,
+        "pair",
     )
-    blurry = [f"{one.file}  sharpness {one.sharpness:.2f}" for one in collection.blurry]
-    heading = f"{plural(len(blurry), 'image')} {'looks' if len(blurry) == 1 else 'look'} blurry:"
-    return result + _section(heading, blurry, "image") + [f"warning: {text}" for text in collection.warnings]
+    blurry_lines = [f"{item.file}  sharpness {item.sharpness:.2f}" for item in collection.blurry]
+    heading = f"{plural(len(blurry_lines), 'image')} {'looks' if len(blurry_lines) == 1 else 'look'} blurry:"
+    return result + _section(heading, blurry_lines, "image") + [f"warning: {text}" for text in collection.warnings]
 
 
-def _section(heading: str, rows: Sequence[str], what: str) -> list[str]:
+def _section(heading: str, rows: Sequence[str], noun: str) -> list[str]:
     """Return a heading with the first rows below it; an empty list without rows."""
     return (
-        [heading, *(f"  {row}" for row in rows[:MAX_SHOWN]), *_how_many_more(len(rows), MAX_SHOWN, what, f"{what}s")]
+        [heading, *(f"  {row}" for row in rows[:MAX_SHOWN]), *_remaining_line(len(rows), MAX_SHOWN, noun, f"{noun}s")]
         if rows
         else []
     )
@@ -96,23 +103,23 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
             for name, *counts in zip(collection.classes, *(part.counts() for part in parts.values()), strict=True)
         ],
         "corrupt": len(collection.corrupt),
-        "corrupt_files": [{"file": one.file, "reason": one.reason} for one in collection.corrupt[:MAX_LISTED]],
-        "duplicate_groups": collection.groups,
-        "duplicate_images": len(collection.copies) + collection.groups,
+        "corrupt_files": [{"file": item.file, "reason": item.reason} for item in collection.corrupt[:MAX_LISTED]],
+        "duplicate_groups": collection.n_groups,
+        "duplicate_images": len(collection.duplicates) + collection.n_groups,
         "duplicates": [
             {
-                "files": [copy.first, copy.second],
-                "classes": [*copy.classes],
-                "parts": [*copy.parts],
-                "similarity": round(copy.similarity, 4),
-                "exact": copy.exact,
+                "files": [pair.first, pair.second],
+                "classes": [*pair.classes],
+                "parts": [*pair.parts],
+                "similarity": round(pair.similarity, 4),
+                "exact": pair.exact,
             }
-            for copy in collection.copies[:MAX_LISTED]
+            for pair in collection.duplicates[:MAX_LISTED]
         ],
-        "leaked": collection.leaked,
+        "leaked": collection.n_leaked,
         "blurry": len(collection.blurry),
         "blurry_files": [
-            {"file": one.file, "sharpness": round(one.sharpness, 4)} for one in collection.blurry[:MAX_LISTED]
+            {"file": item.file, "sharpness": round(item.sharpness, 4)} for item in collection.blurry[:MAX_LISTED]
         ],
         "warnings": [*collection.warnings],
         "held_out_files": [*collection.test.files],
@@ -120,21 +127,21 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _listed(names: list[str], singular: str, plural_noun: str) -> str:
+def _names_text(class_names: list[str], singular: str, plural_noun: str) -> str:
     """Return the first names as text, after the noun `singular` or `plural_noun`."""
-    remark = "" if len(names) <= MAX_SHOWN else f" and {len(names) - MAX_SHOWN} more"
-    return f"{singular if len(names) == 1 else plural_noun} {', '.join(names[:MAX_SHOWN])}{remark}"
+    remark = "" if len(class_names) <= MAX_SHOWN else f" and {len(class_names) - MAX_SHOWN} more"
+    return f"{singular if len(class_names) == 1 else plural_noun} {', '.join(class_names[:MAX_SHOWN])}{remark}"
 
 
-def _how_many_more(n: int, shown: int, singular: str, plural_noun: str) -> list[str]:
-    left = n - shown
-    return [f"  and {left:,} more {singular if left == 1 else plural_noun}"] if left > 0 else []
+def _remaining_line(n: int, n_shown: int, singular: str, plural_noun: str) -> list[str]:
+    n_left = n - n_shown
+    return [f"  and {n_left:,} more {singular if n_left == 1 else plural_noun}"] if n_left > 0 else []
 
 
-def _count(n: int, what: str) -> str:
-    return f"{plural(n, what)} {'is' if n == 1 else 'are'}"
+def _count_text(n: int, noun: str) -> str:
+    return f"{plural(n, noun)} {'is' if n == 1 else 'are'}"
 
 
-def left_out(n: int) -> str:
+def unreadable_text(n: int) -> str:
     """Return a sentence, without the period, about n files that were not read."""
     return f"{plural(n, 'file')} cannot be read and {'is' if n == 1 else 'are'} left out"

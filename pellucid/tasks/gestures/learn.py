@@ -16,14 +16,14 @@ from pellucid.recipe.job import Run, begin_run, train_in
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import trained_features
 from pellucid.run.folder import RunFolder
-from pellucid.tasks.classify.confidence import Selective, crossed, fit_confidence, selective
+from pellucid.tasks.classify.confidence import SelectiveResult, cross_validate, fit_confidence, measure_selective
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.collection import Collection, class_weights, imbalance
-from pellucid.tasks.gestures.findings import IMBALANCED, findings_to_json
+from pellucid.tasks.gestures.findings import MIN_IMBALANCE, findings_to_json
 from pellucid.tasks.gestures.reading import ReadingProgress, read_collection
 
 RECIPE = "signs-best"
-NAME = "gestures"
+RECIPE_NAME = "gestures"
 MIN_STEPS = 300  # of a training: small collections get more epochs
 MIN_SIDE = 16  # pixels
 FINDINGS_FILE = "collection.json"
@@ -35,7 +35,7 @@ def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mappi
     backbone: "" for the recipe's own, otherwise see `backbone_settings`.
     """
     path = Path(folder).expanduser().absolute()
-    about = {"recipe.name": NAME, "recipe.about": f"the classes of {path.name}, by fine-tuning a whole network"}
+    about = {"recipe.name": RECIPE_NAME, "recipe.about": f"the classes of {path.name}, by fine-tuning a whole network"}
     return {**about, **(backbone_settings(backbone) if backbone else {}), **overrides, "data.name": str(path)}
 
 
@@ -75,7 +75,7 @@ def check_in_memory(recipe: Recipe) -> None:
         raise PellucidError("data.stream: pictures of gestures are read into memory; leave it out")
 
 
-def read_for(recipe: Recipe, progress: ReadingProgress | None = None) -> Collection:
+def read_recipe_collection(recipe: Recipe, progress: ReadingProgress | None = None) -> Collection:
     """Read the collection of a recipe."""
     data = recipe.data
     return read_collection(data.name, data.size, data.mode, data.validation, recipe.recipe.seed, progress)
@@ -88,41 +88,44 @@ def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str 
     steps.
     """
     base = load_recipe(recipe, settings)
-    derived = {**told_by(collection, base), "train.epochs": enough_epochs(base, len(collection.train.files))}
+    derived = {
+        **class_settings(collection, base),
+        "train.epochs": epochs_for_min_steps(base, len(collection.train.files)),
+    }
     return load_recipe(recipe, {**derived, **settings})
 
 
-def enough_epochs(recipe: Recipe, n: int) -> int:
+def epochs_for_min_steps(recipe: Recipe, n: int) -> int:
     """Return the recipe's epochs, or the number that makes at least MIN_STEPS steps on n pictures if it is larger."""
-    per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
-    return max(recipe.train.epochs, math.ceil(MIN_STEPS / per_epoch))
+    steps_per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
+    return max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))
 
 
-def told_by(collection: Collection, recipe: Recipe) -> dict[str, Any]:
+def class_settings(collection: Collection, recipe: Recipe) -> dict[str, Any]:
     """Return the settings that depend on the classes: their number, and class weights if they are imbalanced."""
     counts = collection.train.counts()
     settings: dict[str, Any] = {"network.classes": len(counts)} if "classes" in recipe.network.arguments else {}
-    if imbalance(counts) >= IMBALANCED and min(counts) and "class_weights" in recipe.loss.arguments:
+    if imbalance(counts) >= MIN_IMBALANCE and min(counts) and "class_weights" in recipe.loss.arguments:
         settings["loss.class_weights"] = [round(weight, 6) for weight in class_weights(counts)]
     return settings
 
 
-def answered(run: Run, collection: Collection) -> tuple[Selective | None, str]:
+def measure_confidence(run: Run, collection: Collection) -> tuple[SelectiveResult | None, str]:
     """Return the coverage and accuracy of selective classification, and in words how they were measured.
 
     Selective classification predicts only where the confidence is high enough. Confidence that was fitted on the
-    validation split is measured on the test split; otherwise by `crossed`, or not at all if there are too few pictures:
-    results on the pictures that it was fitted on would be too optimistic.
+    validation split is measured on the test split; otherwise by `cross_validate`, or not at all if there are too few
+    pictures: results on the pictures that it was fitted on would be too optimistic.
     """
     test, confidence = collection.test, run.model.confidence
-    assert confidence is not None  # `go_on` fits one
+    assert confidence is not None  # `train_in_folder` fits one
     probabilities = run.model.predict(test.images)
     if collection.validation is not None:
-        return selective(probabilities, test.images.y, confidence), "fitted on the validation part"
-    measured = crossed(probabilities, test.images.y, test.groups)
-    if measured is None:
+        return measure_selective(probabilities, test.images.y, confidence), "fitted on the validation part"
+    result = cross_validate(probabilities, test.images.y, test.groups)
+    if result is None:
         return None, "fitted on these images, which are too few to measure it"
-    return measured, "each half measured with the confidence fitted on the other"
+    return result, "each half measured with the confidence fitted on the other"
 
 
 def learn(
@@ -137,24 +140,26 @@ def learn(
     command: the command that repeats the training, for the report; by default the command line without options. Raises
     PellucidError for a recipe that cannot be used; KeyboardInterrupt on Ctrl-C, after everything is saved.
     """
-    path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
-    repeating = command or shlex.join(["pellucid", "gestures", "train", collection.path])
+    path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out_metadata())
+    repeat_command = command or shlex.join(["pellucid", "gestures", "train", collection.path])
     write_atomically(
         path / FINDINGS_FILE,
-        (json.dumps({"command": repeating, **findings_to_json(collection)}, indent=1) + "\n").encode(),
+        (json.dumps({"command": repeat_command, **findings_to_json(collection)}, indent=1) + "\n").encode(),
     )
-    return go_on(collection, path, progress, model)
+    return train_in_folder(collection, path, progress, model)
 
 
-def go_on(collection: Collection, path: Path, progress: bool = True, model: Model | None = None) -> Run:
+def train_in_folder(collection: Collection, path: Path, progress: bool = True, model: Model | None = None) -> Run:
     """Train, or resume, in a run folder, calibrate the best weights on held-out pictures, and save them."""
     material = collection.material()
     try:
         command = json.loads((path / FINDINGS_FILE).read_bytes()).get("command", "")
-        run = train_in(path, material, progress, preprocess=collection.held_out(), command=command, model=model)
-    except KeyboardInterrupt as stop:
-        resume = f"pellucid gestures train --resume {path}"
-        raise KeyboardInterrupt(str(stop).replace(f"pellucid train --resume {path}", resume)) from None
+        run = train_in(
+            path, material, progress, preprocess=collection.held_out_metadata(), command=command, model=model
+        )
+    except KeyboardInterrupt as interrupt:
+        resume_command = f"pellucid gestures train --resume {path}"
+        raise KeyboardInterrupt(str(interrupt).replace(f"pellucid train --resume {path}", resume_command)) from None
     held_out = material.validation or material.test
     run.model.confidence = fit_confidence(run.model.predict(held_out), held_out.y)
     run.model.save(RunFolder(path).best)

@@ -23,11 +23,11 @@ from pellucid.metrics import (
     reliability,
 )
 from pellucid.model import Model
-from pellucid.tasks.classify.report import Mistakes, worst
+from pellucid.tasks.classify.report import Mistakes, select_mistakes
 
-BINS = 15  # for the calibration error, as in Guo et al. 2017
+N_BINS = 15  # for the calibration error, as in Guo et al. 2017
 MAX_MISTAKES = 60  # misclassified images
-WARM_UP, REPEATS = 5, 60  # forward passes
+N_WARM_UP, N_REPEATS = 5, 60  # forward passes
 MAX_SECONDS = 3.0  # for measuring the latency
 
 
@@ -41,7 +41,7 @@ class Latency:
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredClassifier:
+class ClassifierEvaluation:
     """The results of one model on held-out images.
 
     loss: the mean negative log-likelihood, for any training loss. precision, recall, f1: by class (K,), float64.
@@ -72,7 +72,7 @@ class MeasuredClassifier:
         return self.reliability.error
 
     @property
-    def normalised(self) -> Tensor:
+    def confusion_fractions(self) -> Tensor:
         """The confusion matrix as fractions of each true class (K, K), float64; rows without images are 0."""
         return self.confusion.double() / self.confusion.sum(1, keepdim=True).clamp_min(1)
 
@@ -93,7 +93,7 @@ class MeasuredClassifier:
                 for name, p, r, f, n in rows
             ],
             "confusion": self.confusion.tolist(),
-            "confusion_normalised": self.normalised.tolist(),
+            "confusion_normalised": self.confusion_fractions.tolist(),
             "reliability": {
                 "count": self.reliability.count.tolist(),
                 "confidence": self.reliability.confidence.tolist(),
@@ -102,21 +102,21 @@ class MeasuredClassifier:
         }
 
 
-def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> MeasuredClassifier:
+def measure(model: Model, images: Dataset, repeats: int = N_REPEATS) -> ClassifierEvaluation:
     """Evaluate a classifier on held-out images; `repeats` single images are timed.
 
     Raises PellucidError for a model with another number of classes than `images`.
     """
     probabilities = class_scores(model.predict(images).cpu())
-    classes = len(images.classes)
-    if probabilities.ndim != 2 or probabilities.shape[1] != classes:
+    n_classes = len(images.classes)
+    if probabilities.ndim != 2 or probabilities.shape[1] != n_classes:
         raise PellucidError(
-            f"the model outputs {tuple(probabilities.shape[1:])} values for an image, but {images.name} has {classes} "
-            "classes; give data of the model's own classes"
+            f"the model outputs {tuple(probabilities.shape[1:])} values for an image, but {images.name} has "
+            f"{n_classes} classes; give data of the model's own classes"
         )
     predicted = probabilities.argmax(1)
-    confusion = confusion_matrix(images.y, predicted, classes)
-    return MeasuredClassifier(
+    confusion = confusion_matrix(images.y, predicted, n_classes)
+    return ClassifierEvaluation(
         n=len(images),
         classes=images.classes,
         accuracy=accuracy(images.y, predicted),
@@ -125,18 +125,18 @@ def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> MeasuredCl
         recall=recall(confusion),
         f1=f1(confusion),
         confusion=confusion,
-        reliability=reliability(images.y, probabilities, BINS),
-        mistakes=worst(probabilities, images.y, images, MAX_MISTAKES),
-        latency=latency(model, images.x, repeats),
+        reliability=reliability(images.y, probabilities, N_BINS),
+        mistakes=select_mistakes(probabilities, images.y, images, MAX_MISTAKES),
+        latency=measure_latency(model, images.x, repeats),
     )
 
 
-def latency(model: Model, x: Tensor, repeats: int = REPEATS) -> Latency:
+def measure_latency(model: Model, x: Tensor, repeats: int = N_REPEATS) -> Latency:
     """Time single images x (N, C, H, W) through a model, after a few warm-up passes; PellucidError without images."""
     if repeats < 1 or not len(x):
         raise PellucidError(f"latency: {repeats} repeats over {len(x)} images; give at least one of each")
     predict = model.predictor()  # as for camera frames: the network is converted once
-    for k in range(WARM_UP):
+    for k in range(N_WARM_UP):
         predict(x[k % len(x)][None])
     seconds: list[float] = []
     while len(seconds) < repeats and sum(seconds) < MAX_SECONDS:

@@ -13,8 +13,8 @@ from pellucid.model import Model
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
 UNSURE = "unsure"  # in texts; as a value it is None, since a class may have that name
-UNCALIBRATED = "the model has no fitted confidence, so no answer is unsure"  # a note to the user
-BATCH = 64  # pictures in memory at a time
+UNCALIBRATED_NOTE = "the model has no fitted confidence, so no answer is unsure"  # a note to the user
+BATCH_SIZE = 64  # pictures in memory at a time
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Answer:
         """The answer as text."""
         return UNSURE if self.answer is None else self.answer
 
-    def best(self, count: int) -> list[tuple[str, float]]:
+    def top_classes(self, count: int) -> list[tuple[str, float]]:
         """Return the `count` classes with the highest probabilities, and their probabilities."""
         return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
 
@@ -53,8 +53,8 @@ def predict(
     """
     classes, threshold = class_names(model), threshold_of(model)
     answers: list[Answer] = []
-    for start in range(0, len(pictures), BATCH):
-        batch = pictures[start : start + BATCH]
+    for start in range(0, len(pictures), BATCH_SIZE):
+        batch = pictures[start : start + BATCH_SIZE]
         inputs: list[tuple[str, Tensor]] = []
         for picture in batch:
             try:
@@ -74,9 +74,9 @@ def predict(
 def answer_of(name: str, classes: Sequence[str], probabilities: Tensor, threshold: float) -> Answer:
     """Return the answer for one row of calibrated probabilities (C,)."""
     values = probabilities.double().tolist()  # float64, as the threshold is
-    best = max(range(len(values)), key=values.__getitem__)
-    answer = classes[best] if values[best] >= threshold else None
-    return Answer(name, answer, classes[best], values[best], dict(zip(classes, values, strict=True)))
+    top_index = max(range(len(values)), key=values.__getitem__)
+    answer = classes[top_index] if values[top_index] >= threshold else None
+    return Answer(name, answer, classes[top_index], values[top_index], dict(zip(classes, values, strict=True)))
 
 
 def threshold_of(model: Model) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
-from pellucid.data.video import VideoFrame, as_file
+from pellucid.data.video import VideoFrame, ppm_bytes
 from pellucid.model import Model
 from pellucid.settings.checks import check
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
@@ -19,7 +19,7 @@ MIN_RATIO = 2.0  # another class with this many times the answer's probability r
 
 
 @dataclass(frozen=True, eq=False)
-class Smoothed:
+class SmoothingState:
     """The state of the smoothing after some frames.
 
     total: the weighted sum of the frames' probabilities (C,), float64; weight: the sum of the weights.
@@ -59,29 +59,29 @@ class AnswerSmoothing:
         check(0 <= self.threshold <= 1, "smoothing: threshold", "from 0 to 1", self.threshold)
         check(0 <= self.margin <= 1, "smoothing: margin", "from 0 to 1", self.margin)
 
-    def step(self, before: Smoothed | None, probabilities: Tensor) -> Smoothed:
-        """Return the state after one more frame with probabilities (C,); `before` is None at the start."""
+    def step(self, previous: SmoothingState | None, probabilities: Tensor) -> SmoothingState:
+        """Return the state after one more frame with probabilities (C,); `previous` is None at the start."""
         row = probabilities.double()
-        if before is None:
+        if previous is None:
             total, weight, current_class = row, 1.0, None
         else:
             total, weight, current_class = (
-                self.memory * before.total + row,
-                self.memory * before.weight + 1,
-                before.current_class,
+                self.memory * previous.total + row,
+                self.memory * previous.weight + 1,
+                previous.current_class,
             )
-        return Smoothed(total, weight, self._answer(total / weight, current_class))
+        return SmoothingState(total, weight, self._answer(total / weight, current_class))
 
     def _answer(self, mean: Tensor, current_class: int | None) -> int | None:
         """Return the answer, given the previous one."""
-        best = int(torch.argmax(mean))
+        top_index = int(torch.argmax(mean))
         if current_class is None:
-            return best if float(mean[best]) >= self.threshold else None
-        is_ahead = float(mean[best]) >= min(
+            return top_index if float(mean[top_index]) >= self.threshold else None
+        is_ahead = float(mean[top_index]) >= min(
             float(mean[current_class]) + self.margin, MIN_RATIO * float(mean[current_class])
         )
-        if is_ahead and float(mean[best]) >= self.threshold:
-            return best
+        if is_ahead and float(mean[top_index]) >= self.threshold:
+            return top_index
         return current_class if float(mean[current_class]) >= self.threshold - self.margin else None
 
 
@@ -113,20 +113,20 @@ def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing
     errors of the frames.
     """
     classes, predict = class_names(model), model.predictor(engine="auto")
-    state: Smoothed | None = None
+    state: SmoothingState | None = None
     for frame in frames:
-        x = read_picture(model, as_file(frame.picture), f"frame {frame.number}")
-        before, state = state, smoothing.step(state, calibrated_probabilities(model, predict(x[None]))[0])
+        x = read_picture(model, ppm_bytes(frame.picture), f"frame {frame.number}")
+        previous, state = state, smoothing.step(state, calibrated_probabilities(model, predict(x[None]))[0])
         values = state.probabilities.tolist()
-        best = max(range(len(values)), key=values.__getitem__)
+        top_index = max(range(len(values)), key=values.__getitem__)
         yield SmoothedPrediction(
             number=frame.number,
             seconds=frame.seconds,
             dropped=frame.dropped,
             answer=None if state.current_class is None else classes[state.current_class],
-            label=classes[best],
-            probability=values[best if state.current_class is None else state.current_class],
-            changed=before is None or before.current_class != state.current_class,
+            label=classes[top_index],
+            probability=values[top_index if state.current_class is None else state.current_class],
+            changed=previous is None or previous.current_class != state.current_class,
             probabilities=dict(zip(classes, values, strict=True)),
             familiarity=familiarity_scores(model, x[None])[0],
         )
@@ -146,14 +146,14 @@ class FrameCounts:
     unsure: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     changes: list[dict[str, Any]] = field(default_factory=list)
-    first: float = 0.0
-    last: float = 0.0
+    first_time: float = 0.0
+    last_time: float = 0.0
 
     def add(self, prediction: SmoothedPrediction) -> None:
         """Count one frame."""
-        self.last = self.clock()
+        self.last_time = self.clock()
         if not self.frames:
-            self.first = self.last
+            self.first_time = self.last_time
         self.frames += 1
         self.dropped += prediction.dropped
         if prediction.answer is None:
@@ -173,7 +173,7 @@ class FrameCounts:
     @property
     def seconds(self) -> float:
         """Seconds from the first answer to the last."""
-        return self.last - self.first
+        return self.last_time - self.first_time
 
     @property
     def fps(self) -> float | None:

@@ -10,7 +10,7 @@ from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.report.figures.overlay import keypoint_overlay
 from pellucid.tasks.keypoints.finder import KeypointFinder
-from pellucid.tasks.outputs import OutputFiles, coco
+from pellucid.tasks.outputs import OutputFiles, keypoints_to_coco
 from pellucid.text import percent
 
 
@@ -47,5 +47,5 @@ class KeypointPredictor(Predictor):
         """Write the key-points of all pictures in COCO's format."""
         file = None
         if self.outputs is not None:
-            file = self.outputs.write_annotations(coco(rows, self.finder.kind, self.finder.point_names))
+            file = self.outputs.write_annotations(keypoints_to_coco(rows, self.finder.kind, self.finder.point_names))
         return {"names": self.finder.point_names, "pictures": rows, "annotations": file}, file

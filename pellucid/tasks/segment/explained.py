@@ -16,7 +16,7 @@ from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.task import Example
-from pellucid.tasks.classify.explained import UNIT_HINT, class_number
+from pellucid.tasks.classify.explained import UNIT_HINT, class_index
 from pellucid.tasks.segment.segmenter import classes_of
 from pellucid.text import plural
 
@@ -56,7 +56,7 @@ def named_region(model: Model, x: Tensor, target: str | None) -> Region | None:
     name, bracket, window = (target or "").partition("[")
     if bracket and name not in classes and not name.isdecimal():
         return None
-    label = None if target is None else class_number(name, classes, UNIT_HINT)
+    label = None if target is None else class_index(name, classes, UNIT_HINT)
     return region_of_class(model, x, label, (window.removesuffix("]") or " ") if bracket else "")
 
 
@@ -67,7 +67,7 @@ def example(model: Model, x: Tensor, target: str | None) -> Example:
     """
     pixels = None if target is None else named_region(model, x, target)
     if target is not None and pixels is None:
-        class_number(target.partition("[")[0], classes_of(model))  # raises
+        class_index(target.partition("[")[0], classes_of(model))  # raises
     label = "of each pixel" if pixels is None else title(pixels, classes_of(model))
     new_model, targets = restrict_loss(model, x, pixels)
     return Example(new_model, x, targets, label)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, MaskFolder, data_root, load
-from pellucid.data.files import fitted, mask_parts
+from pellucid.data.files import mask_parts, resized_size
 from pellucid.data.images import decode_mask, strict_warnings
 from pellucid.data.object_masks import ObjectMasks
 from pellucid.data.tree import TRAIN
@@ -53,7 +53,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
         raise PellucidError(f"{path}: the masks have one class only; give at least two, such as background and object")
     ignored_value = other_values[0] if other_values else VOID
     longest = min(MAX_SIDE, max(map(max, sizes)))
-    fitted_sizes = [fitted(size, longest) for size in sizes]
+    fitted_sizes = [resized_size(size, longest) for size in sizes]
     crop = [min(limit, *(size[axis] for size in fitted_sizes)) for axis, limit in enumerate(MAX_CROP)]
     batch_size = min(BATCH_SIZE, len(source))
     return OwnRecipe(RECIPE, {

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data import Source, float_images
-from pellucid.data.files import padded
+from pellucid.data.files import pad_and_stack
 from pellucid.data.seeds import generator
 from pellucid.metrics import MeanIoU
 from pellucid.model import Model
 from pellucid.report.figures.pictures import worst_masks
 from pellucid.report.sections import FigurePart, Section
-from pellucid.run_report.classes import CONFUSION, class_sections
+from pellucid.run_report.classes import CONFUSION_FILE, class_sections
 from pellucid.task import Reported
 from pellucid.tasks.segment.segmenter import classes_of
 
@@ -48,7 +48,7 @@ def report(model: Model, test: Source) -> Reported:
     )
     figure = FigurePart("masks", plot, "The images with the lowest mean IoU", caption)
     sections = [*class_sections(counts, classes, "pixels"), Section("mistakes", "Worst mistakes", [figure], wide=True)]
-    return Reported(sections, {CONFUSION: {"classes": list(classes), "counts": counts.tolist()}})
+    return Reported(sections, {CONFUSION_FILE: {"classes": list(classes), "counts": counts.tolist()}})
 
 
 def confusion_and_worst_images(
@@ -73,7 +73,7 @@ def confusion_and_worst_images(
     worst = WorstMasks(
         images.expand(-1, -1, -1, 3).numpy(),
         expected.numpy(),
-        padded([masks[k] for k in order], 0 if ignored is None else ignored).numpy(),
+        pad_and_stack([masks[k] for k in order], 0 if ignored is None else ignored).numpy(),
         [ious[k] for k in order],
         [file_names[k] for k in order] if file_names else (),
     )

@@ -14,10 +14,10 @@ from torch.nn.functional import interpolate
 from pellucid.data import DetectionFolder, MaskFolder
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
-from pellucid.data.files import ANNOTATIONS, fitted, mask_parts
+from pellucid.data.files import MASK_SUFFIX, mask_parts, resized_size
 from pellucid.data.images import resized, strict_warnings
 from pellucid.data.object_masks import BACKGROUND, ObjectMasks
-from pellucid.data.tree import HELD_OUT, TRAIN
+from pellucid.data.tree import HELD_OUT_PARTS, TRAIN
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.fuse.inference import inference
@@ -113,7 +113,7 @@ class Segmenter:
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (H, W) to which a picture is resized for a model that was trained on resized pictures."""
         longest = self.model.preprocess.get("size")
-        return fitted(size, longest) if isinstance(longest, int) else size
+        return resized_size(size, longest) if isinstance(longest, int) else size
 
 
 def file_names(stem: str) -> dict[str, str]:
@@ -207,9 +207,9 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     path = data_path(model, data)
     parts = mask_parts(path)
     if not parts:
-        raise PellucidError(f"{path} has no folders NAME and NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
+        raise PellucidError(f"{path} has no folders NAME and NAME{MASK_SUFFIX}, such as val and val{MASK_SUFFIX}")
     part = next(
-        iter([*(part for part in HELD_OUT if part in parts), *(part for part in parts if part != TRAIN), TRAIN])
+        iter([*(part for part in HELD_OUT_PARTS if part in parts), *(part for part in parts if part != TRAIN), TRAIN])
     )
     source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
     source.refuse_unreadable()

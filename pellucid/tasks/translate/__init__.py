@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.task import Evaluation, Task, Traced
-from pellucid.tasks.baseline import beside_baseline
+from pellucid.tasks.baseline import baseline_table
 from pellucid.text import plural
 
 if TYPE_CHECKING:
@@ -20,27 +20,28 @@ class Translation(Task):
         """Return whether the models of an objective generate photos from label maps."""
         from pellucid.generators import Translator
 
-        return isinstance(objective, Translator) and not objective.of_colours
+        return isinstance(objective, Translator) and not objective.predicts_colours
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
         """Return the label maps of masks, and the photos as targets."""
         from pellucid.data.label_maps import LabelMaps
 
-        return LabelMaps.of(source, name)
+        return LabelMaps.from_source(source, name)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""
-        from pellucid.tasks.translate.traced import of_translator
+        from pellucid.tasks.translate.traced import translator_network
 
-        return of_translator(model, x, target)
+        return translator_network(model, x, target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR, SSIM and the Frechet distance of tiles, beside the mean colours of the labels."""
-        from pellucid.tasks.translate.measure import FIGURES, FLAT, evaluate
+        from pellucid.tasks.translate.measure import FLAT, METRIC_DESCRIPTIONS, evaluate
         from pellucid.training.distributed import processes
 
-        found = evaluate(model, data, processes())
-        return Evaluation(found, [
-            f"on {plural(found['n'], 'photo')} of {found['data']}; frechet is over {found['n_tiles']:,} tiles",
-            *beside_baseline(found, FIGURES, "photos", FLAT),
+        evaluation = evaluate(model, data, processes())
+        return Evaluation(evaluation, [
+            f"on {plural(evaluation['n'], 'photo')} of {evaluation['data']}; frechet is over "
+            f"{evaluation['n_tiles']:,} tiles",
+            *baseline_table(evaluation, METRIC_DESCRIPTIONS, "photos", FLAT),
         ])  # fmt: skip

@@ -13,13 +13,13 @@ from pellucid.errors import PellucidError
 from pellucid.generators import Translator
 from pellucid.metrics import PSNR, SSIM, Metric, frechet_distance
 from pellucid.model import Model
-from pellucid.tasks.colorize.measure import BACKBONE, TileFeatures
+from pellucid.tasks.colorize.measure import BACKBONE, CifarBackbone
 from pellucid.tasks.segment.segmenter import mask_folder
 from pellucid.training.distributed import ALONE, Processes
 
-TILE = 60  # pixels, the side of the parts of photos that the backbone receives
+TILE_SIDE = 60  # pixels, the side of the parts of photos that the backbone receives
 FLAT = "flat"  # name of the baseline, in which each label has its mean colour
-FIGURES = {
+METRIC_DESCRIPTIONS = {
     "psnr": "PSNR in dB, from the squared error pooled over all pixels",
     "ssim": "structural similarity, the mean over the photos",
     "frechet": f"squared Frechet distance of the features of {BACKBONE}, on tiles of 60 x 60 pixels; not the FID",
@@ -35,38 +35,38 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     Raises PellucidError for labels that the model does not have.
     """
     source, count = mask_folder(model, data, None), model.nominal_shape[0] - 1
-    objective, backbone = cast(Translator, model.objective), TileFeatures()
-    metrics_of = {kind: (PSNR(), SSIM()) for kind in ("", FLAT)}
+    objective, backbone = cast(Translator, model.objective), CifarBackbone()
+    metrics_by_kind = {kind: (PSNR(), SSIM()) for kind in ("", FLAT)}
     features: dict[str, list[Tensor]] = {"": [], FLAT: [], "true": []}
     with strict_warnings(), torch.inference_mode():
         means = _mean_colours(source, count)
 
-        def measured(k: int) -> tuple[list[Metric], dict[str, Tensor]]:
+        def measure_photo(k: int) -> tuple[list[Metric], dict[str, Tensor]]:
             photo, maps = _example(source, k, count)
             generated = objective.predict(model.params, model.scaled(maps)).float().cpu().clamp(0, 1)
             flat = torch.einsum("nkhw,kc->nchw", maps.float() / 255, means)
             metrics: list[Metric] = [PSNR(), SSIM(), PSNR(), SSIM()]
             for metric, images in zip(metrics, (generated, generated, flat, flat), strict=True):
                 metric.update(images, photo)
-            parts = {"": generated, FLAT: flat, "true": photo}
-            return metrics, {kind: backbone(tiles(images)).features for kind, images in parts.items()}
+            images_by_kind = {"": generated, FLAT: flat, "true": photo}
+            return metrics, {kind: backbone(tiles(images)).features for kind, images in images_by_kind.items()}
 
-        for added, parts in processes.shared(range(len(source)), measured):
-            for metric, other in zip(chain(*metrics_of.values()), added, strict=True):
+        for photo_metrics, photo_features in processes.shared(range(len(source)), measure_photo):
+            for metric, other in zip(chain(*metrics_by_kind.values()), photo_metrics, strict=True):
                 metric.merge(other)
-            for kind, part in parts.items():
-                features[kind].append(part)
+            for kind, kind_features in photo_features.items():
+                features[kind].append(kind_features)
     results: dict[str, Any] = {}
     true = torch.cat(features["true"])
-    for kind, metrics in metrics_of.items():
+    for kind, metrics in metrics_by_kind.items():
         for metric in metrics:
-            results |= {_named(name, kind): value for name, value in metric.compute().items()}
-        results[_named("frechet", kind)] = frechet_distance(torch.cat(features[kind]), true)
+            results |= {_metric_key(name, kind): value for name, value in metric.compute().items()}
+        results[_metric_key("frechet", kind)] = frechet_distance(torch.cat(features[kind]), true)
     path = source.tree.where("").rstrip("/:")
     return {**results, "n": len(source), "n_tiles": len(true), "backbone": BACKBONE, "data": path}
 
 
-def _named(name: str, kind: str) -> str:
+def _metric_key(name: str, kind: str) -> str:
     return f"{name}_{kind}" if kind else name
 
 
@@ -94,6 +94,6 @@ def _mean_colours(source: MaskFolder, count: int) -> Tensor:
 
 def tiles(photos: Tensor) -> Tensor:
     """Split photos (N, C, H, W) into adjacent tiles of 60 x 60 pixels, with shorter sides for smaller photos."""
-    height, width = (min(TILE, size) for size in photos.shape[2:])
+    height, width = (min(TILE_SIDE, size) for size in photos.shape[2:])
     parts = photos.unfold(2, height, height).unfold(3, width, width)  # (N, C, rows, columns, height, width)
     return parts.permute(0, 2, 3, 1, 4, 5).reshape(-1, photos.shape[1], height, width)

@@ -31,7 +31,7 @@ class GeneratorLoss(Loss):
         return ADVERSARIAL[self.gan].generator(y)
 
 
-def of_translator(model: Model, x: Any, target: Any) -> Traced:
+def translator_network(model: Model, x: Any, target: Any) -> Traced:
     """Return the network, loss and data of a colorizer or translator for images (N, C, H, W) and its targets.
 
     For pix2pix this is the generator's adversarial loss, without the absolute error: the generator's input "pair.x" and

@@ -1,7 +1,7 @@
 """Columns of Jacobians: the function for each layer's type, or for its traits if the type has none."""
 
 from pellucid import layers
-from pellucid.layers.base import Layer, Trait, states
+from pellucid.layers.base import Layer, Trait, declares
 from pellucid.trace.columns.activations import dropout, elu, gelu, leaky_relu, own_slope, relu, relu6, sigmoid, tanh
 from pellucid.trace.columns.base import Explainer, fallback, input_index
 from pellucid.trace.columns.linear import convolution, dense
@@ -85,9 +85,9 @@ def explainer(layer: Layer, argument: str = "x.0") -> Explainer:
     """Return the function that computes columns for `argument`: an input such as "x.0", or a parameter's name."""
     if type(layer) in EXPLAINERS:
         return EXPLAINERS[type(layer)]
-    if input_index(argument) is not None and states(layer, Trait.ELEMENTWISE):
+    if input_index(argument) is not None and declares(layer, Trait.ELEMENTWISE):
         return own_slope
-    if states(layer, Trait.RESHAPE):
+    if declares(layer, Trait.RESHAPE):
         return linear_map(UNCHANGED_WORDS)
     return fallback
 
@@ -96,6 +96,6 @@ def weighted_sum_words(layer: Layer) -> str | None:
     """Return a layer's output in words if it is a weighted sum of inputs plus a constant, else None."""
     if type(layer) in WEIGHTED_SUMS:
         return WEIGHTED_SUMS[type(layer)]
-    if states(layer, Trait.RESHAPE):
+    if declares(layer, Trait.RESHAPE):
         return "the same value in another shape"
-    return "the weighted sum of its inputs" if states(layer, Trait.LINEAR) else None
+    return "the weighted sum of its inputs" if declares(layer, Trait.LINEAR) else None

@@ -165,13 +165,13 @@ def local_contrast_norm(call: LayerCall, argument: str, index: int) -> Column:
     n = unravel_index(index, call.x.shape)[0]
     size = call.x[0].numel()
     v, sigma = (field[n : n + 1].double() for field in call.cache)
-    mass = layer._mass(v)
+    mass = layer._window_mass(v)
     average = sigma.mean((2, 3), keepdim=True)
     d = layer._divisor(sigma, average)
     step = torch.zeros_like(v)
     step.view(-1)[index - n * size] = 1
-    dv = step - layer._window(step.sum(1, keepdim=True)) / mass
-    change = layer._window((v * dv).sum(1, keepdim=True)) / mass
+    dv = step - layer._window_sum(step.sum(1, keepdim=True)) / mass
+    change = layer._window_sum((v * dv).sum(1, keepdim=True)) / mass
     dsigma = torch.where(sigma > 0, change / sigma, 0)
     dd = torch.where(sigma >= average, dsigma, dsigma.mean((2, 3), keepdim=True).expand_as(dsigma))
     dd = torch.where(d > layer.epsilon, dd, 0)

@@ -3,7 +3,7 @@
 from pellucid.weights.names.loading import (
     WeightsOrigin,
     check_values,
-    form,
+    layer_settings,
     load_weights,
     origin_of,
     source_of,
@@ -14,7 +14,7 @@ from pellucid.weights.names.loading import (
 __all__ = [
     "WeightsOrigin",
     "check_values",
-    "form",
+    "layer_settings",
     "load_weights",
     "origin_of",
     "source_of",

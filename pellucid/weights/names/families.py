@@ -7,12 +7,22 @@ from pellucid.combine.base import Combinator, walk
 from pellucid.layers import Conv2d
 from pellucid.models import MODELS, features, head, inception_v3, squeezenet1_1
 from pellucid.models.mobilenet import STAGES
-from pellucid.weights.names.naming import KERAS, ONNX, TORCH, InputScaling, Naming, any_of, of_kind, rules, table
+from pellucid.weights.names.naming import (
+    KERAS,
+    ONNX,
+    TORCH,
+    InputScaling,
+    Naming,
+    any_of,
+    conv_or_norm_path,
+    path_rules,
+    path_table,
+)
 
-_KINDS = {"conv": "conv", "bn": "norm", "convolution": "conv", "normalization": "norm"}
+_LAYER_NAMES = {"conv": "conv", "bn": "norm", "convolution": "conv", "normalization": "norm"}
 
 
-def _numbered(model: str) -> dict[str, str]:
+def _numbered_paths(model: str) -> dict[str, str]:
     """Return Pellucid's paths by torchvision's and timm's layer names of AlexNet and VGG.
 
     torchvision numbers all layers: "features.0", "classifier.6", where 0 is the first after `flatten`. timm names the
@@ -32,11 +42,11 @@ def _numbered(model: str) -> dict[str, str]:
 
 
 # Rules for each family and library. The files of ONNX's model zoo have Caffe's and Caffe2's names.
-NUMBERED = table(_numbered)
-ALEXNET_ONNX = rules(
+NUMBERED = path_table(_numbered_paths)
+ALEXNET_ONNX = path_rules(
     (r"conv([1-5])", r"features.conv\1"), (r"fc6", "head.dense1"), (r"fc7", "head.dense2"), (r"fc8", "head.scores")
 )
-VGG_KERAS = rules(
+VGG_KERAS = path_rules(
     (r"block(\d)_conv(\d)", r"features.block\1.conv\2"), (r"fc([12])", r"head.dense\1"), (r"predictions", "head.scores")
 )
 
@@ -48,18 +58,18 @@ _BRANCHES_ONNX = {
     "1x1": "branch1x1.conv", "3x3_reduce": "branch3x3.reduce", "3x3": "branch3x3.conv",
     "5x5_reduce": "branch5x5.reduce", "5x5": "branch5x5.conv", "pool_proj": "branch_pool.conv",
 }  # fmt: skip
-GOOGLENET_TORCH = rules(  # "conv1.bn", "inception3a.branch2.0.conv", "aux1.fc1"
+GOOGLENET_TORCH = path_rules(  # "conv1.bn", "inception3a.branch2.0.conv", "aux1.fc1"
     (
         rf"(inception\d[a-e])\.branch({any_of(_BRANCHES_TORCH)})\.(conv|bn)",
-        lambda block, branch, kind: f"features.{block}.{of_kind(_BRANCHES_TORCH[branch], kind)}",
+        lambda block, branch, kind: f"features.{block}.{conv_or_norm_path(_BRANCHES_TORCH[branch], kind)}",
     ),
-    (r"(conv[1-3])\.(conv|bn)", lambda name, kind: f"features.{of_kind(name, kind)}"),
-    (r"aux([12])\.conv\.(conv|bn)", lambda index, kind: f"head.auxiliary{index}.{_KINDS[kind]}"),
+    (r"(conv[1-3])\.(conv|bn)", lambda name, kind: f"features.{conv_or_norm_path(name, kind)}"),
+    (r"aux([12])\.conv\.(conv|bn)", lambda index, kind: f"head.auxiliary{index}.{_LAYER_NAMES[kind]}"),
     (r"aux([12])\.fc1", r"head.auxiliary\1.dense"),
     (r"aux([12])\.fc2", r"head.auxiliary\1.scores"),
     (r"fc", "head.scores"),
 )
-GOOGLENET_ONNX = rules(  # "inception_3a/3x3_reduce"
+GOOGLENET_ONNX = path_rules(  # "inception_3a/3x3_reduce"
     (
         rf"inception_(\d[a-e])/({any_of(_BRANCHES_ONNX)})",
         lambda block, branch: f"features.inception{block}.{_BRANCHES_ONNX[branch]}",
@@ -70,14 +80,14 @@ GOOGLENET_ONNX = rules(  # "inception_3a/3x3_reduce"
     (r"loss3/classifier", "head.scores"),
 )
 
-_STEM = {"1a_3x3": "conv1", "2a_3x3": "conv2", "2b_3x3": "conv3", "3b_1x1": "conv4", "4a_3x3": "conv5"}
-_ENDS = {"a": "ends.wide.conv", "b": "ends.tall.conv"}
+_STEM_PATHS = {"1a_3x3": "conv1", "2a_3x3": "conv2", "2b_3x3": "conv3", "3b_1x1": "conv4", "4a_3x3": "conv5"}
+_END_PATHS = {"a": "ends.wide.conv", "b": "ends.tall.conv"}
 
 
-def _mixed(block: str, branch: str, number: str | None, end: str | None, kind: str) -> str:
+def _mixed_path(block: str, branch: str, number: str | None, end: str | None, kind: str) -> str:
     """Return the path of a convolution or norm in an Inception block, from the groups of the pattern below."""
-    name = _ENDS[end] if end else "conv" if branch == "branch_pool" else f"conv{number or 1}"
-    return f"features.mixed{block}.{branch.replace('dbl', 'double')}.{of_kind(name, kind)}"
+    name = _END_PATHS[end] if end else "conv" if branch == "branch_pool" else f"conv{number or 1}"
+    return f"features.mixed{block}.{branch.replace('dbl', 'double')}.{conv_or_norm_path(name, kind)}"
 
 
 def _inception_keras(model: str, layers: Collection[str]) -> dict[str, str]:
@@ -91,63 +101,69 @@ def _inception_keras(model: str, layers: Collection[str]) -> dict[str, str]:
     for kind, name in (("conv", "conv2d"), ("bn", "batch_normalization")):
         pattern = re.compile(rf"{name}(_\d{{1,9}})?")
         numbers = {int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if pattern.fullmatch(layer)}
-        first = min(numbers, default=0)
+        first_number = min(numbers, default=0)
         paths |= {
-            layer: of_kind(convolutions[number - first], kind)
+            layer: conv_or_norm_path(convolutions[number - first_number], kind)
             for number, layer in numbers.items()
-            if number - first < len(convolutions)
+            if number - first_number < len(convolutions)
         }
     return {layer: path for layer, path in paths.items() if layer in layers}
 
 
-INCEPTION_TORCH = rules(  # "Mixed_7b.branch3x3_2a.conv", "Conv2d_1a_3x3.bn"
-    (r"Mixed_([5-7][a-e])\.(branch(?:_pool|\dx\d(?:dbl|x\d)?))(?:_(\d)([ab])?)?\.(conv|bn)", _mixed),
-    (rf"Conv2d_({any_of(_STEM)})\.(conv|bn)", lambda stem, kind: f"features.{of_kind(_STEM[stem], kind)}"),
+INCEPTION_TORCH = path_rules(  # "Mixed_7b.branch3x3_2a.conv", "Conv2d_1a_3x3.bn"
+    (r"Mixed_([5-7][a-e])\.(branch(?:_pool|\dx\d(?:dbl|x\d)?))(?:_(\d)([ab])?)?\.(conv|bn)", _mixed_path),
+    (
+        rf"Conv2d_({any_of(_STEM_PATHS)})\.(conv|bn)",
+        lambda stem, kind: f"features.{conv_or_norm_path(_STEM_PATHS[stem], kind)}",
+    ),
     (
         r"AuxLogits\.conv([01])\.(conv|bn)",
-        lambda index, kind: f"head.auxiliary.{of_kind(f'conv{int(index) + 1}', kind)}",
+        lambda index, kind: f"head.auxiliary.{conv_or_norm_path(f'conv{int(index) + 1}', kind)}",
     ),
     (r"AuxLogits\.fc", "head.auxiliary.scores"),
     (r"fc", "head.scores"),
 )
 
 
-def _residual(stage: int, block: int, kind: str, number: int | None = None) -> str:
+def _residual_path(stage: int, block: int, kind: str, number: int | None = None) -> str:
     """Return the path of a convolution or norm in a residual block: body layer `number`, or the shortcut for None."""
-    inner = f"shortcut.{_KINDS[kind]}" if number is None else f"body.{_KINDS[kind]}{number}"
+    inner = f"shortcut.{_LAYER_NAMES[kind]}" if number is None else f"body.{_LAYER_NAMES[kind]}{number}"
     return f"features.stage{stage}.block{block}.residual.{inner}"
 
 
 # In the rules of ResNets: s, b, n are the stage, the block and the number of a layer in it.
-RESNET_TORCH = rules(  # "layer1.0.bn2", "layer2.0.downsample.0"
-    (r"layer(\d)\.(\d{1,3})\.(conv|bn)(\d)", lambda s, b, kind, n: _residual(int(s), int(b) + 1, kind, int(n))),
-    (r"layer(\d)\.(\d{1,3})\.downsample\.0", lambda s, b: _residual(int(s), int(b) + 1, "conv")),
-    (r"layer(\d)\.(\d{1,3})\.downsample\.1", lambda s, b: _residual(int(s), int(b) + 1, "bn")),
-    (r"(conv|bn)1", lambda kind: f"features.stem.{_KINDS[kind]}"),
+RESNET_TORCH = path_rules(  # "layer1.0.bn2", "layer2.0.downsample.0"
+    (r"layer(\d)\.(\d{1,3})\.(conv|bn)(\d)", lambda s, b, kind, n: _residual_path(int(s), int(b) + 1, kind, int(n))),
+    (r"layer(\d)\.(\d{1,3})\.downsample\.0", lambda s, b: _residual_path(int(s), int(b) + 1, "conv")),
+    (r"layer(\d)\.(\d{1,3})\.downsample\.1", lambda s, b: _residual_path(int(s), int(b) + 1, "bn")),
+    (r"(conv|bn)1", lambda kind: f"features.stem.{_LAYER_NAMES[kind]}"),
     (r"fc", "head.scores"),
 )
-RESNET_KERAS = rules(  # "conv2_block1_1_conv", "conv2_block1_0_bn" (the shortcut's)
+RESNET_KERAS = path_rules(  # "conv2_block1_1_conv", "conv2_block1_0_bn" (the shortcut's)
     (
         r"conv([2-5])_block(\d{1,3})_([0-3])_(conv|bn)",
-        lambda s, b, n, kind: _residual(int(s) - 1, int(b), kind, int(n) or None),
+        lambda s, b, n, kind: _residual_path(int(s) - 1, int(b), kind, int(n) or None),
     ),
-    (r"conv1_(conv|bn)", lambda kind: f"features.stem.{_KINDS[kind]}"),
+    (r"conv1_(conv|bn)", lambda kind: f"features.stem.{_LAYER_NAMES[kind]}"),
     (r"probs|predictions", "head.scores"),
 )
 _STAGE = r"resnet\.encoder\.stages\.(\d)\.layers\.(\d{1,3})"
-RESNET_TRANSFORMERS = rules(  # "resnet.encoder.stages.0.layers.1.layer.0.convolution"
+RESNET_TRANSFORMERS = path_rules(  # "resnet.encoder.stages.0.layers.1.layer.0.convolution"
     (
         _STAGE + r"\.layer\.(\d)\.(convolution|normalization)",
-        lambda s, b, n, kind: _residual(int(s) + 1, int(b) + 1, kind, int(n) + 1),
+        lambda s, b, n, kind: _residual_path(int(s) + 1, int(b) + 1, kind, int(n) + 1),
     ),
-    (_STAGE + r"\.shortcut\.(convolution|normalization)", lambda s, b, kind: _residual(int(s) + 1, int(b) + 1, kind)),
-    (r"resnet\.embedder\.embedder\.(convolution|normalization)", lambda kind: f"features.stem.{_KINDS[kind]}"),
+    (
+        _STAGE + r"\.shortcut\.(convolution|normalization)",
+        lambda s, b, kind: _residual_path(int(s) + 1, int(b) + 1, kind),
+    ),
+    (r"resnet\.embedder\.embedder\.(convolution|normalization)", lambda kind: f"features.stem.{_LAYER_NAMES[kind]}"),
     (r"classifier\.1", "head.scores"),
 )
-RESNET_ONNX = rules(  # "res_conv1_bn", "res2_0_branch2a", "res2_0_branch1_bn"
+RESNET_ONNX = path_rules(  # "res_conv1_bn", "res2_0_branch2a", "res2_0_branch1_bn"
     (
         r"res([2-5])_(\d{1,3})_branch(?:1|2([abc]))(_bn)?",
-        lambda s, b, letter, norm: _residual(
+        lambda s, b, letter, norm: _residual_path(
             int(s) - 1, int(b) + 1, "bn" if norm else "conv", "abc".index(letter) + 1 if letter else None
         ),
     ),
@@ -156,8 +172,8 @@ RESNET_ONNX = rules(  # "res_conv1_bn", "res2_0_branch2a", "res2_0_branch1_bn"
     (r"pred", "head.scores"),
 )
 
-_ADDED = {"0_bn": "norm1", "1_conv": "conv1", "1_bn": "norm2", "2_conv": "conv2"}
-DENSENET_TORCH = rules(  # "denselayer1.norm1", in the older published file "denselayer1.norm.1"
+_ADDED_PATHS = {"0_bn": "norm1", "1_conv": "conv1", "1_bn": "norm2", "2_conv": "conv2"}
+DENSENET_TORCH = path_rules(  # "denselayer1.norm1", in the older published file "denselayer1.norm.1"
     (
         r"features\.denseblock(\d)\.denselayer(\d{1,3})\.(norm|conv)\.?([12])",
         r"features.block\1.layer\2.added.\3\4",
@@ -167,25 +183,25 @@ DENSENET_TORCH = rules(  # "denselayer1.norm1", in the older published file "den
     (r"(?:features\.)?norm5", "features.norm"),
     (r"classifier", "head.scores"),
 )
-DENSENET_KERAS = rules(  # "conv1/conv" or "conv1_conv", "conv2_block1_0_bn", "pool2_conv"
+DENSENET_KERAS = path_rules(  # "conv1/conv" or "conv1_conv", "conv2_block1_0_bn", "pool2_conv"
     (
-        rf"conv([2-5])_block(\d{{1,3}})_({any_of(_ADDED)})",
-        lambda block, layer, inner: f"features.block{int(block) - 1}.layer{layer}.added.{_ADDED[inner]}",
+        rf"conv([2-5])_block(\d{{1,3}})_({any_of(_ADDED_PATHS)})",
+        lambda block, layer, inner: f"features.block{int(block) - 1}.layer{layer}.added.{_ADDED_PATHS[inner]}",
     ),
-    (r"pool([2-4])_(conv|bn)", lambda index, kind: f"features.transition{int(index) - 1}.{_KINDS[kind]}"),
-    (r"conv1[/_](conv|bn)", lambda kind: f"features.stem.{_KINDS[kind]}"),
+    (r"pool([2-4])_(conv|bn)", lambda index, kind: f"features.transition{int(index) - 1}.{_LAYER_NAMES[kind]}"),
+    (r"conv1[/_](conv|bn)", lambda kind: f"features.stem.{_LAYER_NAMES[kind]}"),
     (r"bn", "features.norm"),
     (r"fc1000|predictions", "head.scores"),
 )
 
 # MobileNetV2's 17 blocks in order, and the same as timm's indices (stage, block).
-_BLOCKS = [f"stage{stage}.block{block}" for stage, row in enumerate(STAGES, 1) for block in range(1, row[2] + 1)]
+_BLOCK_PATHS = [f"stage{stage}.block{block}" for stage, row in enumerate(STAGES, 1) for block in range(1, row[2] + 1)]
 _TIMM_BLOCKS = [(stage - 1, block) for stage, row in enumerate(STAGES, 1) for block in range(row[2])]
 
 
-def _parts() -> Iterator[tuple[int, int, str, str]]:
+def _block_convolutions() -> Iterator[tuple[int, int, str, str]]:
     """Yield each convolution of the blocks: the block's index, the convolution's index in it, its name and its path."""
-    for index, block in enumerate(_BLOCKS):
+    for index, block in enumerate(_BLOCK_PATHS):
         # The first block does not expand.
         names = ("expand", "depthwise", "project")[1 if index == 0 else 0 :]
         for number, name in enumerate(names):
@@ -198,10 +214,10 @@ def _mobilenet_torch() -> dict[str, str]:
     In a block, each convolution but the last is item 0 of its own Sequential (convolution, norm, ReLU6); the last
     convolution and its norm are direct items of the block.
     """
-    last = len(_BLOCKS) + 1
+    last = len(_BLOCK_PATHS) + 1
     paths = {"features.0.0": "features.stem.conv", "features.0.1": "features.stem.norm", "classifier.1": "head.scores"}
     paths |= {f"features.{last}.0": "features.last.conv", f"features.{last}.1": "features.last.norm"}
-    for index, number, name, path in _parts():
+    for index, number, name, path in _block_convolutions():
         block = f"features.{index + 1}.conv"
         ends = (number, number + 1) if name == "project" else (f"{number}.0", f"{number}.1")
         paths |= {f"{block}.{ends[0]}": path, f"{block}.{ends[1]}": f"{path}_norm"}
@@ -212,7 +228,7 @@ def _mobilenet_timm() -> dict[str, str]:
     """Return Pellucid's paths by timm's names: "conv_stem", "blocks.0.0.conv_dw", "blocks.1.0.bn3", "conv_head"."""
     paths = {"conv_stem": "features.stem.conv", "bn1": "features.stem.norm", "classifier": "head.scores"}
     paths |= {"conv_head": "features.last.conv", "bn2": "features.last.norm"}
-    for index, number, name, path in _parts():
+    for index, number, name, path in _block_convolutions():
         (stage, block), expands = _TIMM_BLOCKS[index], index > 0
         kind = {"expand": "pw", "depthwise": "dw", "project": "pwl" if expands else "pw"}[name]
         prefix = f"blocks.{stage}.{block}"
@@ -220,16 +236,19 @@ def _mobilenet_timm() -> dict[str, str]:
     return paths
 
 
-def _mobilenet_block(index: str | None, name: str, norm: str | None) -> str | None:
+def _mobilenet_path(index: str | None, name: str, norm: str | None) -> str | None:
     """Return the path of a convolution, or of its norm, in block `index`; None if there is no such block."""
     number = int(index or 0)
     suffix = "_norm" if norm else ""
-    return f"features.{_BLOCKS[number]}.body.{name}{suffix}" if number < len(_BLOCKS) else None
+    return f"features.{_BLOCK_PATHS[number]}.body.{name}{suffix}" if number < len(_BLOCK_PATHS) else None
 
 
-MOBILENET_TORCH, MOBILENET_TIMM = table(lambda model: _mobilenet_torch()), table(lambda model: _mobilenet_timm())
-MOBILENET_KERAS = rules(  # "expanded_conv_project_BN", "block_1_expand"
-    (r"(?:expanded_conv|block_(\d{1,3}))_(expand|depthwise|project)(_BN)?", _mobilenet_block),
+MOBILENET_TORCH, MOBILENET_TIMM = (
+    path_table(lambda model: _mobilenet_torch()),
+    path_table(lambda model: _mobilenet_timm()),
+)
+MOBILENET_KERAS = path_rules(  # "expanded_conv_project_BN", "block_1_expand"
+    (r"(?:expanded_conv|block_(\d{1,3}))_(expand|depthwise|project)(_BN)?", _mobilenet_path),
     (r"Conv1", "features.stem.conv"),
     (r"bn_Conv1", "features.stem.norm"),
     (r"Conv_1", "features.last.conv"),
@@ -237,20 +256,24 @@ MOBILENET_KERAS = rules(  # "expanded_conv_project_BN", "block_1_expand"
     (r"Logits|predictions", "head.scores"),
 )
 
-_FIRE = {"squeeze": "squeeze", "expand1x1": "expand.expand1x1", "expand3x3": "expand.expand3x3"}
+_FIRE_PATHS = {"squeeze": "squeeze", "expand1x1": "expand.expand1x1", "expand3x3": "expand.expand3x3"}
 
 
 def _squeezenet_torch() -> dict[str, str]:
     """Return Pellucid's paths by torchvision's names: "features.3.squeeze", "classifier.1"; all layers are counted."""
     paths = [path for path, _ in walk(features(squeezenet1_1())) if path and "." not in path]
-    found = {f"features.{index}": f"features.{path}" for index, path in enumerate(paths)}
-    inside = {f"{name}.{part}": f"{path}.{ours}" for name, path in found.items() for part, ours in _FIRE.items()}
-    return {**found, **inside, "classifier.1": "head.scores"}
+    module_paths = {f"features.{index}": f"features.{path}" for index, path in enumerate(paths)}
+    inner_paths = {
+        f"{name}.{part}": f"{path}.{inner_path}"
+        for name, path in module_paths.items()
+        for part, inner_path in _FIRE_PATHS.items()
+    }
+    return {**module_paths, **inner_paths, "classifier.1": "head.scores"}
 
 
-SQUEEZENET_TORCH = table(lambda model: _squeezenet_torch())
-SQUEEZENET_ONNX = rules(  # "fire2/squeeze1x1"
-    (rf"(fire\d)/({any_of(_FIRE)})(?:1x1)?", lambda fire, part: f"features.{fire}.{_FIRE[part]}"),
+SQUEEZENET_TORCH = path_table(lambda model: _squeezenet_torch())
+SQUEEZENET_ONNX = path_rules(  # "fire2/squeeze1x1"
+    (rf"(fire\d)/({any_of(_FIRE_PATHS)})(?:1x1)?", lambda fire, part: f"features.{fire}.{_FIRE_PATHS[part]}"),
     (r"conv1", "features.conv1"),
     (r"conv10", "head.scores"),
 )

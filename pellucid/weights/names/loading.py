@@ -17,13 +17,13 @@ from pellucid.nested import flatten, nest
 from pellucid.weights.fault import quoted
 from pellucid.weights.match import require_match
 from pellucid.weights.names.families import NAMINGS
-from pellucid.weights.names.naming import Naming, settle, translate
+from pellucid.weights.names.naming import Naming, fit_architecture, translate
 from pellucid.weights.opening import open_weights
 
 # Hyperparameters that do not change the output for given weights, such as widths and initialization.
-_FREE = ("filters", "units", "groups", "init_weight", "init_bias", "momentum", "rate")
+_IGNORED_SETTINGS = ("filters", "units", "groups", "init_weight", "init_bias", "momentum", "rate")
 
-TensorForms = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's class name and hyperparameters, by path
+LayerSettings = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's class name and hyperparameters, by path
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,20 @@ def take_weights(
     source = source_of(net, tensors, path)
     translated, unknown = translate(source.naming, source.model, tensors)
     if part is None:
-        old, expected = params, flatten(params)
+        replaced_params, expected = params, flatten(params)
         translated |= unknown  # surplus, reported by the check
     elif part in params:
-        old, expected = {part: params[part]}, flatten({part: params[part]})
+        replaced_params, expected = {part: params[part]}, flatten({part: params[part]})
         translated = {name: tensor for name, tensor in translated.items() if name.startswith(f"{part}.")}
     else:
         raise PellucidError(f"load_weights: no part {part!r} in params; the parts are {', '.join(map(repr, params))}")
-    settled = settle(source.naming, expected, translated)
-    weights = {name: _float32(tensor, expected.get(name)) for name, tensor in settled.items()}
+    fitted_tensors = fit_architecture(source.naming, expected, translated)
+    weights = {name: _float32(tensor, expected.get(name)) for name, tensor in fitted_tensors.items()}
     require_match(path, expected, weights)
     for name in expected:
         check_values(path, name, weights[name])
     loaded = {name: weights[name].contiguous().to(tensor.device) for name, tensor in expected.items()}
-    return {**params, **nest(old, loaded)}
+    return {**params, **nest(replaced_params, loaded)}
 
 
 def take_scaling(source: WeightsOrigin, params: Params) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -90,17 +90,19 @@ def take_scaling(source: WeightsOrigin, params: Params) -> tuple[tuple[float, ..
 
 def _float32(tensor: Tensor, expected: Tensor | None) -> Tensor:
     """Return a half-precision tensor as float32 if the network expects that; any other tensor unchanged."""
-    half = expected is not None and expected.dtype is torch.float32 and tensor.dtype in (torch.float16, torch.bfloat16)
-    return tensor.float() if half else tensor
+    is_half = (
+        expected is not None and expected.dtype is torch.float32 and tensor.dtype in (torch.float16, torch.bfloat16)
+    )
+    return tensor.float() if is_half else tensor
 
 
 def check_values(path: str | os.PathLike[str], name: str, tensor: Tensor) -> None:
     """Raise PellucidError for NaN, infinity, or a negative variance; path: of the file, for messages."""
-    wrong = "NaN or infinity" if not bool(torch.isfinite(tensor).all()) else ""
-    if not wrong and name.endswith(".running_var") and bool((tensor < 0).any()):
-        wrong = "a negative variance"
-    if wrong:
-        raise PellucidError(f"{os.fspath(path)} contains {wrong} in {name}; use another file")
+    fault = "NaN or infinity" if not bool(torch.isfinite(tensor).all()) else ""
+    if not fault and name.endswith(".running_var") and bool((tensor < 0).any()):
+        fault = "a negative variance"
+    if fault:
+        raise PellucidError(f"{os.fspath(path)} contains {fault} in {name}; use another file")
 
 
 def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) -> WeightsOrigin:
@@ -109,10 +111,12 @@ def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) 
     Raises PellucidError if no library uses these names for this network, or if the network was built with other options
     than the weights.
     """
-    own_form = form(net)
-    models = {candidate.model for candidate in _candidates() if list(_reference(candidate)) == list(own_form)}
+    own_settings = layer_settings(net)
+    models = {
+        candidate.model for candidate in _candidates() if list(_published_settings(candidate)) == list(own_settings)
+    }
     source = origin_of(models, tensors, path)
-    if _reference(source) != own_form:
+    if _published_settings(source) != own_settings:
         options = ", ".join(f"{name}={value!r}" for name, value in source.naming.options.items())
         raise PellucidError(
             f"{os.fspath(path)} contains the weights of {source}, which need this network with other options; "
@@ -127,19 +131,19 @@ def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.Pa
     Raises PellucidError if no library uses these names for such a network.
     """
     names = dict.fromkeys(tensors, torch.empty(0))  # only the names matter
-    attempts = [
+    translations = [
         (*translate(candidate.naming, candidate.model, names), candidate)
         for candidate in _candidates()
         if candidate.model in models
     ]
-    if not attempts:
+    if not translations:
         raise PellucidError(
             f"{os.fspath(path)}: no published weights are known for this network; use one of pellucid.models"
         )
-    known, unknown, source = max(attempts, key=lambda each: len(each[0]))
+    known, unknown, source = max(translations, key=lambda attempt: len(attempt[0]))
     if len(known) <= len(unknown):
         examples = ", ".join(quoted(name, 40) for name in list(names)[:3])
-        libraries = ", ".join(dict.fromkeys(one.naming.library for _, _, one in attempts))
+        libraries = ", ".join(dict.fromkeys(source.naming.library for _, _, source in translations))
         raise PellucidError(
             f"{os.fspath(path)} has tensor names that no known file of {min(models)} has ({examples}, ...); "
             f"give a file of {libraries}"
@@ -151,18 +155,22 @@ def _candidates() -> list[WeightsOrigin]:
     return [WeightsOrigin(model, naming) for naming in NAMINGS for model in naming.models]
 
 
-def _reference(source: WeightsOrigin) -> TensorForms:
-    return form(MODELS[source.model](**source.naming.options))
+def _published_settings(source: WeightsOrigin) -> LayerSettings:
+    return layer_settings(MODELS[source.model](**source.naming.options))
 
 
-def form(net: Layer) -> TensorForms:
+def layer_settings(net: Layer) -> LayerSettings:
     """Return the hyperparameters in which two networks must agree to compute equal outputs from equal weights."""
     return {
-        path: (type(layer).__name__, _settings(layer))
+        path: (type(layer).__name__, _relevant_settings(layer))
         for path, layer in walk(features(net))
         if not isinstance(layer, Combinator)
     }
 
 
-def _settings(layer: Layer) -> Mapping[str, Any]:
-    return {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer) if field.name not in _FREE}
+def _relevant_settings(layer: Layer) -> Mapping[str, Any]:
+    return {
+        field.name: getattr(layer, field.name)
+        for field in dataclasses.fields(layer)
+        if field.name not in _IGNORED_SETTINGS
+    }

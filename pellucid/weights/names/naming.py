@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pellucid.models.parts import beside
+from pellucid.models.parts import name_after
 
 # The layer whose input is flattened feature maps: (H, W, C) in Keras, (C, H, W) in Pellucid.
 DENSE_OVER_MAPS = "head.dense1"
@@ -23,7 +23,7 @@ SplitRule = Callable[[str], tuple[str, str] | None]
 class Dialect:
     """The tensor names and axis orders of one library.
 
-    split: see Split. layout: function of (path, tensor, maps) that returns a weight with the axes in Pellucid's order.
+    split: see SplitRule. layout: function of (path, tensor, maps) that returns a weight with Pellucid's order of axes.
     path: the layer's path in Pellucid. maps: number of channels of the feature maps that the layer DENSE_OVER_MAPS
     receives, 0 for networks without this layer.
     """
@@ -32,12 +32,12 @@ class Dialect:
     layout: Callable[[str, Tensor, int], Tensor]
 
 
-_KERAS = {
+_KERAS_LEAVES = {
     "kernel": "weight", "W": "weight", "bias": "bias", "b": "bias", "gamma": "weight", "beta": "bias",
     "moving_mean": "running_mean", "moving_variance": "running_var",
 }  # fmt: skip
 # "kernel:0", "depthwise_kernel:0", "block1_conv1_W_1:0": early versions add the layer and a number.
-_KERAS_LEAF = re.compile(rf"(?:.*_)?({'|'.join(_KERAS)})(?:_\d+)?(?::0)?")
+_KERAS_LEAF = re.compile(rf"(?:.*_)?({'|'.join(_KERAS_LEAVES)})(?:_\d+)?(?::0)?")
 
 
 def _split_keras(name: str) -> tuple[str, str] | None:
@@ -51,7 +51,7 @@ def _split_keras(name: str) -> tuple[str, str] | None:
         groups = groups[half:]
     elif len(groups) > 1:
         groups = groups[1:]  # without the nested model's name
-    return "/".join(groups), _KERAS[leaf[1]]
+    return "/".join(groups), _KERAS_LEAVES[leaf[1]]
 
 
 def _layout_keras(path: str, tensor: Tensor, maps: int) -> Tensor:
@@ -85,11 +85,11 @@ def _split_torch(name: str) -> tuple[str, str] | None:
 
 def _layout_torch(path: str, tensor: Tensor, maps: int) -> Tensor:
     """Return the tensor unchanged, or as a matrix if timm's VGG has a convolution where Pellucid has a Dense."""
-    dense = path.rpartition(".")[2] in ("dense1", "dense2", "dense", "scores")
-    return tensor.flatten(1) if dense and maps and tensor.ndim == 4 else tensor
+    is_dense = path.rpartition(".")[2] in ("dense1", "dense2", "dense", "scores")
+    return tensor.flatten(1) if is_dense and maps and tensor.ndim == 4 else tensor
 
 
-_ONNX = {
+_ONNX_LEAVES = {
     "w": "weight", "b": "bias", "bn_s": "weight", "bn_b": "bias", "bn_rm": "running_mean", "bn_riv": "running_var",
 }  # fmt: skip
 _ONNX_NAME = re.compile(r"(?:gpu_0/)?(.+?)_(w|b|bn_s|bn_b|bn_rm|bn_riv)_0")
@@ -100,7 +100,7 @@ def _split_onnx(name: str) -> tuple[str, str] | None:
     match = _ONNX_NAME.fullmatch(name)
     if match is None:
         return None
-    return match[1] + ("_bn" if match[2].startswith("bn") else ""), _ONNX[match[2]]
+    return match[1] + ("_bn" if match[2].startswith("bn") else ""), _ONNX_LEAVES[match[2]]
 
 
 def _layout_onnx(path: str, tensor: Tensor, maps: int) -> Tensor:
@@ -118,7 +118,7 @@ ONNX = Dialect(_split_onnx, _layout_onnx)
 Paths = Callable[[str, Collection[str]], dict[str, str]]
 
 
-def rules(*rows: tuple[str, str | Callable[..., str | None]]) -> Paths:
+def path_rules(*rows: tuple[str, str | Callable[..., str | None]]) -> Paths:
     """Return a function that finds the path of each layer by the first pattern that matches its whole name.
 
     rows: pairs (pattern, path), where path is a template such as r"features.conv\1", or a function of the pattern's
@@ -135,14 +135,14 @@ def rules(*rows: tuple[str, str | Callable[..., str | None]]) -> Paths:
     return lambda model, layers: {layer: path for layer in layers if (path := path_of(layer)) is not None}
 
 
-def table(paths: Callable[[str], Mapping[str, str]]) -> Paths:
+def path_table(paths: Callable[[str], Mapping[str, str]]) -> Paths:
     """Return a function that finds the path of each layer in the dict `paths(model)`."""
 
-    def find(model: str, layers: Collection[str]) -> dict[str, str]:
+    def find_paths(model: str, layers: Collection[str]) -> dict[str, str]:
         by_name = paths(model)
         return {layer: by_name[layer] for layer in layers if layer in by_name}
 
-    return find
+    return find_paths
 
 
 def any_of(names: Iterable[str]) -> str:
@@ -208,7 +208,7 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
     return translated, unknown
 
 
-def settle(naming: Naming, expected: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fit_architecture(naming: Naming, expected: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return `tensors` with the tensors of a slightly different architecture converted to the paths in `expected`.
 
     If `expected` lacks the bias of a convolution before a batch norm, it is subtracted from the running mean:
@@ -217,7 +217,7 @@ def settle(naming: Naming, expected: Collection[str], tensors: Mapping[str, Tens
     """
     result = dict(tensors)
     for path, bias in tensors.items():
-        mean = _mean_after(path)
+        mean = _norm_mean_path(path)
         if path not in expected and mean in expected and mean in tensors and tensors[mean].shape == bias.shape:
             result[mean] = tensors[mean] - bias
             del result[path]
@@ -229,13 +229,13 @@ def settle(naming: Naming, expected: Collection[str], tensors: Mapping[str, Tens
     return result
 
 
-def _mean_after(path: str) -> str:
+def _norm_mean_path(path: str) -> str:
     """Return the path of the running mean of the norm after a convolution, given the path of its bias; otherwise ""."""
     layer, _, leaf = path.rpartition(".")
-    return f"{of_kind(layer, 'bn')}.running_mean" if leaf == "bias" else ""
+    return f"{conv_or_norm_path(layer, 'bn')}.running_mean" if leaf == "bias" else ""
 
 
-def of_kind(path: str, kind: str) -> str:
+def conv_or_norm_path(path: str, kind: str) -> str:
     """Return a convolution's path for the kind "conv", and the path of the norm after it for "bn"."""
     block, dot, name = path.rpartition(".")
-    return f"{block}{dot}{beside(name, 'norm') if kind == 'bn' else name}"
+    return f"{block}{dot}{name_after(name, 'norm') if kind == 'bn' else name}"

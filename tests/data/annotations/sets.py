@@ -13,9 +13,9 @@ def voc_xml(*objects: tuple[Any, ...], size: tuple[int, int] = (20, 30), extra: 
         f"<size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>{extra}",
     ]
     for name, *sides, difficult in objects:
-        marks = "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True))
+        corner_tags = "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True))
         lines.append(f"<object><name>{name}</name><difficult>{difficult}</difficult>")
-        lines.append(f"<bndbox>{marks}</bndbox></object>")
+        lines.append(f"<bndbox>{corner_tags}</bndbox></object>")
     return "\n".join([*lines, "</annotation>"]).encode()
 
 
@@ -36,8 +36,8 @@ def voc_set() -> dict[str, bytes]:
 
 def coco(images: list[Any], annotations: list[Any], categories: list[Any] | None = None) -> bytes:
     """Return a COCO file."""
-    known = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}] if categories is None else categories
-    return json.dumps({"images": images, "annotations": annotations, "categories": known}).encode()
+    category_list = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}] if categories is None else categories
+    return json.dumps({"images": images, "annotations": annotations, "categories": category_list}).encode()
 
 
 IMAGE = {"id": 11, "file_name": "a.png", "width": 30, "height": 20}

@@ -15,7 +15,7 @@ from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set
 from tests.data.pictures import picture_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
-POINTS = [{"id": 7, "name": "dog", "keypoints": ["left_eye", "right_eye"]}]
+KEYPOINT_CATEGORIES = [{"id": 7, "name": "dog", "keypoints": ["left_eye", "right_eye"]}]
 
 
 def read(path, part="", classes=None):
@@ -23,33 +23,35 @@ def read(path, part="", classes=None):
         return read_annotations(tree, part, classes)
 
 
-def test_ids_with_gaps_in_any_order_are_read(tree):
-    loaded = read(tree("set", coco_set(annotation(), annotation(id=2, category_id=3, iscrowd=1))))
-    assert (loaded.classes, loaded.numbers) == (("cat", "dog"), (3, 7))
+def test_ids_with_gaps_in_any_order_are_read(write_tree):
+    loaded = read(write_tree("set", coco_set(annotation(), annotation(id=2, category_id=3, iscrowd=1))))
+    assert (loaded.classes, loaded.category_ids) == (("cat", "dog"), (3, 7))
     (record,) = loaded.records
-    assert (record.image, record.size, record.number) == ("train/a.png", (20, 30), 11)
+    assert (record.image, record.size, record.image_id) == ("train/a.png", (20, 30), 11)
     assert [(instance.label, instance.crowd, instance.box) for instance in record.instances] == [
         (1, False, (2, 4, 12, 14)), (0, True, (2, 4, 12, 14))
     ]  # fmt: skip
-    assert read(tree("set", {}), classes=("dog", "cat")).records[0].instances[0].label == 0
+    assert read(write_tree("set", {}), classes=("dog", "cat")).records[0].instances[0].label == 0
 
 
-def test_areas_of_the_file_are_kept(tree):
-    path = tree("set", coco_set(annotation(area=33.5), annotation(id=2)))
+def test_areas_of_the_file_are_kept(write_tree):
+    path = write_tree("set", coco_set(annotation(area=33.5), annotation(id=2)))
     loaded = read(path)
     assert [instance.area for instance in loaded.records[0].instances] == [33.5, None]
-    (fault,) = read(tree("wrong", coco_set(annotation(area=-1.0)))).faults
+    (fault,) = read(write_tree("wrong", coco_set(annotation(area=-1.0)))).faults
     assert "has area -1.0" in fault.reason
     assert [one["area"] for one in document(loaded)["annotations"]] == [33.5, 100]
     assert DetectionFolder(path, "train").areas(0) == [33.5, None]
 
 
-def test_masks_are_those_of_pycocotools(tree):
+def test_masks_are_those_of_pycocotools(write_tree):
     polygons = [[2, 4, 12.5, 4, 12, 14.3], [20, 1, 25, 1, 25, 9]]
     runs = {"size": [20, 30], "counts": [40, 25, 535]}
     packed = pack.frPyObjects({"size": [20, 30], "counts": [0, 3, 50, 70, 477]}, 20, 30)
     packed["counts"] = packed["counts"].decode()
-    path = tree("set", coco_set(*(annotation(id=k, segmentation=s) for k, s in enumerate((polygons, runs, packed)))))
+    path = write_tree(
+        "set", coco_set(*(annotation(id=k, segmentation=s) for k, s in enumerate((polygons, runs, packed))))
+    )
     reference = COCO(path / "train.json")
     loaded = read(path)
     assert loaded.has_masks
@@ -57,16 +59,16 @@ def test_masks_are_those_of_pycocotools(tree):
         assert np.array_equal(loaded.records[0].mask(one).numpy(), reference.annToMask(item))
 
 
-def test_key_points_without_label_are_zero(tree):
-    loaded = read(tree("set", coco_set(annotation(keypoints=[3, 4, 2, 9, 9, 0]), categories=POINTS)))
+def test_key_points_without_label_are_zero(write_tree):
+    loaded = read(write_tree("set", coco_set(annotation(keypoints=[3, 4, 2, 9, 9, 0]), categories=KEYPOINT_CATEGORIES)))
     assert loaded.keypoints == ("left_eye", "right_eye")
     objects = loaded.records[0].objects(2)
     assert objects.keypoints is not None
     assert objects.keypoints.tolist() == [[[3, 4, 2], [0, 0, 0]]]
 
 
-def test_objects_without_an_outline_have_no_masks(tree):
-    loaded = read(tree("set", coco_set(annotation(segmentation=[[2, 4, 12, 4, 12, 14]]), annotation(id=2))))
+def test_objects_without_an_outline_have_no_masks(write_tree):
+    loaded = read(write_tree("set", coco_set(annotation(segmentation=[[2, 4, 12, 4, 12, 14]]), annotation(id=2))))
     assert not loaded.has_masks
 
 
@@ -79,17 +81,17 @@ def test_objects_without_an_outline_have_no_masks(tree):
         ("labels_{}.json|images/a.png", "test"),
     ],
 )
-def test_common_folder_layouts_are_recognized(tree, layout, part):
+def test_common_folder_layouts_are_recognized(write_tree, layout, part):
     files = {}
     for one in ("train", part):
         for name in layout.format(one, one).split("|"):
             files[name] = picture_bytes((0, 0, 0), (30, 20)) if name.endswith("png") else coco([IMAGE], [annotation()])
-    loaded = read(tree("set", files), part)
+    loaded = read(write_tree("set", files), part)
     assert [record.image for record in loaded.records] == [layout.format(part, part).split("|")[1]]
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"image_id": 12}, "image_id 12, which no image has"),
         ({"category_id": 1}, "category_id 1, which no category has"),
@@ -108,23 +110,25 @@ def test_common_folder_layouts_are_recognized(tree, layout, part):
         ({"keypoints": [1, 2, 3, 4, 5, 2]}, "visibility (0, 1 or 2) of the 2 points"),
     ],
 )
-def test_damaged_annotations_are_refused(tree, changes, words):
-    loaded = read(tree("set", coco_set(annotation(id=4, **changes), annotation(id=5), categories=POINTS)))
+def test_damaged_annotations_are_refused(write_tree, changes, message):
+    loaded = read(
+        write_tree("set", coco_set(annotation(id=4, **changes), annotation(id=5), categories=KEYPOINT_CATEGORIES))
+    )
     (fault,) = loaded.faults
     assert fault.effect == "refused"
     assert "train.json, annotation 4: " in str(fault)
-    assert words in fault.reason
+    assert message in fault.reason
     assert len(loaded.records[0].instances) == 1
 
 
-def test_boxes_without_area_are_left_out_and_listed(tree):
-    loaded = read(tree("set", coco_set(annotation(bbox=[1, 2, 0, 5]), annotation(id=2))))
+def test_boxes_without_area_are_left_out_and_listed(write_tree):
+    loaded = read(write_tree("set", coco_set(annotation(bbox=[1, 2, 0, 5]), annotation(id=2))))
     assert [(fault.effect, fault.reason) for fault in loaded.faults] == [("dropped", "box (1, 2, 1, 7) has no area")]
     assert len(loaded.records[0].instances) == 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"images": [IMAGE, IMAGE]}, "needs a unique integer id"),
         ({"images": [IMAGE | {"file_name": "../b.png"}]}, "is not below"),
@@ -133,20 +137,20 @@ def test_boxes_without_area_are_left_out_and_listed(tree):
         ({"annotations": [annotation(), annotation()]}, "has the same id as another annotation"),
     ],
 )
-def test_damaged_lists_are_refused(tree, changes, words):
+def test_damaged_lists_are_refused(write_tree, changes, message):
     files = coco_set(annotation())
-    whole = json.loads(files["train.json"]) | changes
-    loaded = read(tree("set", files | {"train.json": json.dumps(whole).encode()}))
-    assert any(words in fault.reason and fault.effect == "refused" for fault in loaded.faults)
+    content = json.loads(files["train.json"]) | changes
+    loaded = read(write_tree("set", files | {"train.json": json.dumps(content).encode()}))
+    assert any(message in fault.reason and fault.effect == "refused" for fault in loaded.faults)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["pennfudan", "faces"])
-def test_real_sets_are_read_as_by_pycocotools(real, name):
-    reference, result = COCO(real(name) / "val.json"), read(real(name), "val")
+def test_real_sets_are_read_as_by_pycocotools(real_data, name):
+    reference, result = COCO(real_data(name) / "val.json"), read(real_data(name), "val")
     assert not result.faults
     for record in result.records:
-        items = reference.loadAnns(reference.getAnnIds(record.number))
+        items = reference.loadAnns(reference.getAnnIds(record.image_id))
         objects = record.objects(len(result.keypoints), result.has_masks)
         assert np.allclose([(*b[:2], b[0] + b[2], b[1] + b[3]) for b in (i["bbox"] for i in items)], objects.boxes)
         if objects.masks is not None:

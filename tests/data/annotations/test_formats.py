@@ -28,7 +28,7 @@ def read(path, part="train"):
         return read_annotations(tree, part)
 
 
-def rich_set(**kinds: bool) -> dict[str, bytes]:
+def random_coco_set(**kinds: bool) -> dict[str, bytes]:
     """Return COCO files of two parts with random boxes, and masks or key-points; each part has an image without any."""
     rng = np.random.default_rng(0)
     categories = [{**bird, "keypoints": ["nose", "tail"]} if kinds.get("keypoints") else bird for bird in BIRDS]
@@ -51,7 +51,7 @@ def rich_set(**kinds: bool) -> dict[str, bytes]:
     return files
 
 
-def same(first, second, boxes=True, others=True):
+def check_equal_objects(first, second, boxes=True, others=True):
     """Compare the objects of two sets, image by image: classes, boxes, and masks and key-points."""
     assert first.classes == second.classes
     order = {name.rpartition("/")[2]: k for k, name in enumerate(second.names)}
@@ -70,15 +70,21 @@ def same(first, second, boxes=True, others=True):
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kinds", [{}, {"masks": True}, {"keypoints": True}], ids=["boxes", "masks", "keypoints"])
-def test_annotations_are_restored_from_every_format(tree, tmp_path, form, kinds):
-    path = tree("set", rich_set(**kinds))
-    done = convert(path, tmp_path / "out", form)
-    assert (done.source, done.images, done.objects) == ("coco", {"train": 2, "val": 2}, {"train": 5, "val": 5})
+def test_annotations_are_restored_from_every_format(write_tree, tmp_path, form, kinds):
+    path = write_tree("set", random_coco_set(**kinds))
+    conversion = convert(path, tmp_path / "out", form)
+    assert (conversion.source, conversion.images, conversion.objects) == (
+        "coco",
+        {"train": 2, "val": 2},
+        {"train": 5, "val": 5},
+    )
     lost = dict.fromkeys(kinds, 10) if form == "voc" else {"box": 10} if (form, *kinds) == ("yolo", "masks") else {}
-    assert done.lost == lost
+    assert conversion.lost == lost
     for part in ("train", "val"):
         first, second = DetectionFolder(path, part), DetectionFolder(tmp_path / "out", part)
-        same(first, second, not (form == "yolo" and "masks" in kinds), form != "voc")  # YOLO's boxes: of the polygons
+        check_equal_objects(
+            first, second, not (form == "yolo" and "masks" in kinds), form != "voc"
+        )  # YOLO's boxes: of the polygons
 
 
 def test_the_name_of_a_format_is_a_string_in_its_own_module_only():
@@ -88,50 +94,50 @@ def test_the_name_of_a_format_is_a_string_in_its_own_module_only():
     result = {name: literal.findall(text) for name, text in files.items() if literal.search(text)}
     assert result == {f"data/annotations/{name}.py": [name] for name in FORMATS}
     assert "voc, coco, yolo or labelme" in convert_parser().format_help()
-    assert sorted(FORMATS) == sorted(formats.KEYS)
+    assert sorted(FORMATS) == sorted(formats.FORMAT_NAMES)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_crowds_are_restored_or_counted_as_lost(tree, tmp_path, form):
-    done = convert(tree("set", voc_set()), tmp_path / "out", form)
+def test_crowds_are_restored_or_counted_as_lost(write_tree, tmp_path, form):
+    conversion = convert(write_tree("set", voc_set()), tmp_path / "out", form)
     if form == "yolo":
-        assert done.lost == {"crowd": 1}
+        assert conversion.lost == {"crowd": 1}
     else:
         assert [instance.crowd for instance in read(tmp_path / "out").records[0].instances] == [False, True]
 
 
-def test_coco_keeps_its_ids(tree, tmp_path):
-    convert(tree("set", coco_set(annotation())), tmp_path / "out", "coco")
-    whole = json.loads((tmp_path / "out/train.json").read_text())
-    assert [image["id"] for image in whole["images"]] == [11]
-    assert [(category["id"], category["name"]) for category in whole["categories"]] == [(3, "cat"), (7, "dog")]
-    assert whole["annotations"][0] == annotation() | {"bbox": [2, 4, 10, 10], "area": 100}
+def test_coco_keeps_its_ids(write_tree, tmp_path):
+    convert(write_tree("set", coco_set(annotation())), tmp_path / "out", "coco")
+    content = json.loads((tmp_path / "out/train.json").read_text())
+    assert [image["id"] for image in content["images"]] == [11]
+    assert [(category["id"], category["name"]) for category in content["categories"]] == [(3, "cat"), (7, "dog")]
+    assert content["annotations"][0] == annotation() | {"bbox": [2, 4, 10, 10], "area": 100}
 
 
-def test_a_set_is_not_written_over_files(tree, tmp_path):
-    path = tree("set", voc_set())
+def test_a_set_is_not_written_over_files(write_tree, tmp_path):
+    path = write_tree("set", voc_set())
     with pytest.raises(PellucidError, match="is not an empty folder; give a new folder"):
         convert(path, path, "coco")
     with pytest.raises(PellucidError, match="no format 'coc'; did you mean 'coco'"):
         convert(path, tmp_path / "out", "coc")
 
 
-def test_images_of_one_name_are_refused(tree, tmp_path):
+def test_images_of_one_name_are_refused(write_tree, tmp_path):
     files = {f"{part}/a.{kind}": data for part in ("train", "val") for kind, data in
              (("png", picture_bytes((0, 0, 0), (30, 20))), ("xml", voc_set()["Annotations/a.xml"]))}  # fmt: skip
     with pytest.raises(PellucidError, match=r"train/a.png and val/a.png would have the same name in voc"):
-        convert(tree("set", files), tmp_path / "out", "voc")
-    convert(tree("set", {}), tmp_path / "other", "yolo")
+        convert(write_tree("set", files), tmp_path / "out", "voc")
+    convert(write_tree("set", {}), tmp_path / "other", "yolo")
 
 
-def test_images_of_another_size_are_refused(tree, tmp_path):
+def test_images_of_another_size_are_refused(write_tree, tmp_path):
     files = voc_set() | {"JPEGImages/a.png": picture_bytes((0, 0, 0), (20, 30))}
     with pytest.raises(PellucidError, match=r"a\.png: the image is 20 pixels wide .* EXIF orientation"):
-        convert(tree("set", files), tmp_path / "out", "yolo")
+        convert(write_tree("set", files), tmp_path / "out", "yolo")
     assert not (tmp_path / "out").exists()
 
 
-YOLO = {
+YOLO_FILES = {
     "data.yaml": b"train: images/train\nnc: 2\nnames: [cat, 'big dog']\n",
     "images/train/a.png": picture_bytes((0, 0, 0), (30, 20)),
     "images/train/b.png": picture_bytes((0, 0, 0), (30, 20)),
@@ -139,8 +145,8 @@ YOLO = {
 }
 
 
-def test_yolo_labels_are_read(tree):
-    loaded = read(tree("set", YOLO))
+def test_yolo_labels_are_read(write_tree):
+    loaded = read(write_tree("set", YOLO_FILES))
     assert loaded.classes == ("cat", "big dog")
     first, second = loaded.records[0].instances
     assert (first.label, first.line) == (1, 1)
@@ -161,37 +167,40 @@ def test_yolo_labels_are_read(tree):
         {"classes.txt": b"cat\nbig dog\n"},
     ],
 )
-def test_class_names_of_yolo_are_read(tree, names):
-    assert read(tree("set", {k: v for k, v in YOLO.items() if k != "data.yaml"} | names)).classes == ("cat", "big dog")
+def test_class_names_of_yolo_are_read(write_tree, names):
+    assert read(write_tree("set", {k: v for k, v in YOLO_FILES.items() if k != "data.yaml"} | names)).classes == (
+        "cat",
+        "big dog",
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         (b"names: [cat", "data.yaml is not YAML"),
         (b"names: 2\n", "names must be a list"),
         (b"names: {0: cat, 2: dog}\n", "names must be a list"),
     ],
 )
-def test_wrong_yolo_names_are_refused(tree, text, complaint):
-    with pytest.raises(PellucidError, match=complaint):
-        read(tree("set", YOLO | {"data.yaml": text}))
+def test_wrong_yolo_names_are_refused(write_tree, text, message):
+    with pytest.raises(PellucidError, match=message):
+        read(write_tree("set", YOLO_FILES | {"data.yaml": text}))
 
 
 @pytest.mark.parametrize("shape", ["13", "{a: 1, b: 2}", "[2, 2]", "[x, 3]", ""])
 def test_invalid_shapes_of_key_points_are_ignored(shape):
-    assert yolo._settings(f"names: [cat]\nkpt_shape: {shape}\n", "data.yaml") == (("cat",), 0)
+    assert yolo._parse_settings(f"names: [cat]\nkpt_shape: {shape}\n", "data.yaml") == (("cat",), 0)
 
 
-def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path):
+def test_names_of_classes_with_signs_of_yaml_are_written_and_read(write_tree, tmp_path):
     names = ("a: b", "# c", "yes", "'d\"", "😀", "e\nf", "7")
-    result = replace(read(tree("set", YOLO)), classes=names)
+    result = replace(read(write_tree("set", YOLO_FILES)), classes=names)
     yolo.write({"train": result}, tmp_path / "out")
-    assert yolo._settings((tmp_path / "out/data.yaml").read_text(), "data.yaml") == (names, 0)
+    assert yolo._parse_settings((tmp_path / "out/data.yaml").read_text(), "data.yaml") == (names, 0)
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         (b"2 0.5 0.5 0.1 0.1", "class '2' is not an integer from 0 to 1"),
         (b"x 0.5 0.5 0.1 0.1", "class 'x' is not an integer"),
@@ -202,31 +211,31 @@ def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path
         (b"0 0.1 0.1 0.3 0.1 0.3 9.5", "far outside the image"),
     ],
 )
-def test_damaged_yolo_lines_are_refused(tree, line, words):
-    loaded = read(tree("set", YOLO | {"labels/train/a.txt": b"0 0.5 0.5 0.1 0.1\n" + line}))
+def test_damaged_yolo_lines_are_refused(write_tree, line, message):
+    loaded = read(write_tree("set", YOLO_FILES | {"labels/train/a.txt": b"0 0.5 0.5 0.1 0.1\n" + line}))
     (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (2, "refused")
-    assert words in fault.reason
+    assert message in fault.reason
     assert len(loaded.records[0].instances) == 1
 
 
-def shape(kind="rectangle", points=((2, 4), (12, 14)), **changes):
+def labelme_shape(kind="rectangle", points=((2, 4), (12, 14)), **changes):
     return {"label": "dog", "points": points, "group_id": None, "shape_type": kind, "flags": {}} | changes
 
 
-def labelme(*shapes, **changes):
-    whole = {"shapes": shapes, "imagePath": "..\\a.png", "imageData": None, "imageHeight": 20, "imageWidth": 30}
-    return {"a.json": json.dumps(whole | changes).encode(), "a.png": picture_bytes((0, 0, 0), (30, 20))}
+def labelme_files(*shapes, **changes):
+    content = {"shapes": shapes, "imagePath": "..\\a.png", "imageData": None, "imageHeight": 20, "imageWidth": 30}
+    return {"a.json": json.dumps(content | changes).encode(), "a.png": picture_bytes((0, 0, 0), (30, 20))}
 
 
-def test_labelme_shapes_of_a_group_are_one_object(tree):
-    files = labelme(
-        shape("polygon", [[1, 1], [5, 1], [5, 5]], group_id=1),
-        shape("polygon", [[10, 1], [15, 1], [15, 9]], group_id=1),
-        shape("rectangle", [[12, 14], [2, 4]], flags={"crowd": True}),
-        shape("point", [[3, 2]], group_id=1, label="nose", flags={"hidden": True}),
+def test_labelme_shapes_of_a_group_are_one_object(write_tree):
+    files = labelme_files(
+        labelme_shape("polygon", [[1, 1], [5, 1], [5, 5]], group_id=1),
+        labelme_shape("polygon", [[10, 1], [15, 1], [15, 9]], group_id=1),
+        labelme_shape("rectangle", [[12, 14], [2, 4]], flags={"crowd": True}),
+        labelme_shape("point", [[3, 2]], group_id=1, label="nose", flags={"hidden": True}),
     )
-    loaded = read(tree("set", files), "")
+    loaded = read(write_tree("set", files), "")
     first, second = loaded.records[0].instances
     assert (loaded.keypoints, first.points, first.crowd) == (("nose",), (3, 2, 1), False)
     assert first.box == (1, 1, 15, 9)
@@ -235,26 +244,26 @@ def test_labelme_shapes_of_a_group_are_one_object(tree):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "effect", "words"),
+    ("shapes", "effect", "message"),
     [
-        ([shape("circle")], "dropped", "'circle' is not a rectangle, polygon or point"),
-        ([shape("point", [[1, 2]])], "refused", "point belongs to no rectangle or polygon"),
-        ([shape(points=[[1, None], [2, 3]])], "refused", "needs a label, a shape_type and points"),
-        ([shape(label=3)], "refused", "needs a label"),
-        ([shape("polygon", [[1, 2], [2, 3]])], "refused", "three points or more"),
+        ([labelme_shape("circle")], "dropped", "'circle' is not a rectangle, polygon or point"),
+        ([labelme_shape("point", [[1, 2]])], "refused", "point belongs to no rectangle or polygon"),
+        ([labelme_shape(points=[[1, None], [2, 3]])], "refused", "needs a label, a shape_type and points"),
+        ([labelme_shape(label=3)], "refused", "needs a label"),
+        ([labelme_shape("polygon", [[1, 2], [2, 3]])], "refused", "three points or more"),
         (["x"], "refused", "needs a label"),
     ],
 )
-def test_damaged_labelme_shapes_are_refused(tree, shapes, effect, words):
-    loaded = read(tree("set", labelme(shape(), *shapes)), "")
+def test_damaged_labelme_shapes_are_refused(write_tree, shapes, effect, message):
+    loaded = read(write_tree("set", labelme_files(labelme_shape(), *shapes)), "")
     (fault,) = loaded.faults
     assert fault.effect == effect
-    assert words in fault.reason
+    assert message in fault.reason
     assert ", shape 1" in fault.file
     assert len(loaded.records[0].instances) == 1
 
 
 @pytest.mark.parametrize("changes", [{"shapes": 3}, {"imagePath": 3}, {"imagePath": "b.png"}])
-def test_damaged_labelme_files_are_refused(tree, changes):
-    (fault,) = read(tree("set", labelme(shape(), **changes)), "").faults
+def test_damaged_labelme_files_are_refused(write_tree, changes):
+    (fault,) = read(write_tree("set", labelme_files(labelme_shape(), **changes)), "").faults
     assert fault.effect == "refused"

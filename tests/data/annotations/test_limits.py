@@ -17,11 +17,11 @@ from tests.data.annotations.sets import annotation, coco, coco_set, voc_set, voc
 from tests.data.pictures import picture_bytes
 
 
-def packed(tree, files: dict[str, bytes]):
+def write_compressed_zip(write_tree, files: dict[str, bytes]):
     """Write a zip with compressed members."""
     import zipfile
 
-    path = tree("set.zip", {})
+    path = write_tree("set.zip", {})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
@@ -37,23 +37,23 @@ def packed(tree, files: dict[str, bytes]):
     ],
     ids=["coco", "yolo", "voc"],
 )
-def test_annotations_far_larger_than_their_zip_are_refused(tree, files):
-    path = packed(tree, files | {"a.png": picture_bytes((0, 0, 0), (30, 20))})
+def test_annotations_far_larger_than_their_zip_are_refused(write_tree, files):
+    path = write_compressed_zip(write_tree, files | {"a.png": picture_bytes((0, 0, 0), (30, 20))})
     with pytest.raises(PellucidError, match=r"set.zip:.* above the limit of 50 times as many; unpack it into a folder"):
         DetectionFolder(path)
 
 
-def test_annotations_of_a_usual_ratio_are_read_from_a_zip(tree):
+def test_annotations_of_a_usual_ratio_are_read_from_a_zip(write_tree):
     lines = "".join(f"<object><name>c{k}</name></object>" for k in range(20_000)).encode()  # some 20 times smaller
-    path = packed(tree, {"a.xml": b"<annotation>" + lines + b"</annotation>"})
+    path = write_compressed_zip(write_tree, {"a.xml": b"<annotation>" + lines + b"</annotation>"})
     assert path.stat().st_size * 5 < len(lines)
     assert len(lines) > MIN_DOCUMENT_BYTES
     assert len(ZipTree(path).document("a.xml")) == len(lines) + 25
 
 
-def test_errors_beyond_the_listed_number_are_counted(tree, monkeypatch):
+def test_errors_beyond_the_listed_number_are_counted(write_tree, monkeypatch):
     monkeypatch.setattr(base, "MAX_FAULTS", 3)
-    path = tree("set", coco_set(*({} for _ in range(10)), annotation(bbox=[1, 1, 0, 0])))
+    path = write_tree("set", coco_set(*({} for _ in range(10)), annotation(bbox=[1, 1, 0, 0])))
     faults = lint(path).faults
     assert [(fault.count, fault.effect) for fault in faults if fault.effect == "refused"] == [(1, "refused")] * 3 + [
         (7, "refused")
@@ -63,7 +63,7 @@ def test_errors_beyond_the_listed_number_are_counted(tree, monkeypatch):
         DetectionFolder(path)
 
 
-def test_objects_beyond_the_limit_of_an_image_are_refused(tree, monkeypatch):
+def test_objects_beyond_the_limit_of_an_image_are_refused(write_tree, monkeypatch):
     for module in (labelme, layout.coco, layout.voc, layout.yolo):
         monkeypatch.setattr(module, "MAX_OBJECTS", 2)
     boxes = [annotation(id=k) for k in range(3)]
@@ -77,10 +77,10 @@ def test_objects_beyond_the_limit_of_an_image_are_refused(tree, monkeypatch):
     }
     for form, files in sets.items():
         with pytest.raises(PellucidError, match="has more than 2 objects"):
-            DetectionFolder(tree(form, files))
+            DetectionFolder(write_tree(form, files))
 
 
-def test_masks_are_decoded_at_the_size_of_the_image(tree):
+def test_masks_are_decoded_at_the_size_of_the_image(write_tree):
     """The nearest pixels of a mask of 20x30 in 10x15: every second one, by hand."""
     rng = np.random.default_rng(0)
     masks = [rng.random((20, 30)) < 0.5 for _ in range(3)]
@@ -88,23 +88,23 @@ def test_masks_are_decoded_at_the_size_of_the_image(tree):
         annotation(id=k, segmentation={"size": [20, 30], "counts": encode_rle(torch.from_numpy(mask))})
         for k, mask in enumerate(masks)
     ]
-    path = tree("set", coco_set(*items))
+    path = write_tree("set", coco_set(*items))
     _, objects = DetectionFolder(path, size=15).example(0)
     assert np.array_equal(objects.masks.numpy(), [mask[1::2, 1::2] for mask in masks])
 
 
-def test_masks_of_one_image_that_need_much_memory_are_refused(tree, monkeypatch):
+def test_masks_of_one_image_that_need_much_memory_are_refused(write_tree, monkeypatch):
     monkeypatch.setattr(base, "MAX_MASK_BYTES", 2 * 600)
     items = [annotation(id=k, segmentation={"size": [20, 30], "counts": [600]}) for k in range(3)]
-    path = tree("set", coco_set(*items))
+    path = write_tree("set", coco_set(*items))
     with pytest.raises(PellucidError, match=r"train.json has 3 masks of 30x20 pixels in .*a.png, above .* size"):
         DetectionFolder(path).example(0)
     assert DetectionFolder(path, size=15).example(0)[1].masks.shape == (3, 10, 15)
 
 
-def test_outlines_that_are_far_too_long_are_refused(tree, monkeypatch):
+def test_outlines_that_are_far_too_long_are_refused(write_tree, monkeypatch):
     zigzag = [value for k in range(40) for value in (30 * (k % 2), k / 2)]  # 30 pixels a side
-    path = tree("set", coco_set(annotation(segmentation=[zigzag])))
+    path = write_tree("set", coco_set(annotation(segmentation=[zigzag])))
     assert len(read(path).records) == 1
     monkeypatch.setattr(layout, "OUTLINE_PIXELS", 0)
     monkeypatch.setattr(layout, "OUTLINE_PIXELS_PER_IMAGE", 500)
@@ -120,11 +120,11 @@ def read(path):
 
 
 @pytest.mark.parametrize("form", ["list", "map"])
-def test_many_classes_in_yaml_are_refused(tree, form):
+def test_many_classes_in_yaml_are_refused(write_tree, form):
     names = ", ".join(f"n{k}" if form == "list" else f"{k}: n{k}" for k in range(30_000))
     text = f"names: {'[' + names + ']' if form == 'list' else '{' + names + '}'}".encode()
     image = picture_bytes((0, 0, 0), (30, 20))
-    path = tree("set", {"data.yaml": text, "images/a.png": image, "labels/a.txt": b"0 .5 .5 .1 .1"})
+    path = write_tree("set", {"data.yaml": text, "images/a.png": image, "labels/a.txt": b"0 .5 .5 .1 .1"})
     with pytest.raises(PellucidError, match=r"data.yaml has .* characters, above the limit of 131072; list"):
         read(path)
     os.unlink(path / "data.yaml")
@@ -132,21 +132,21 @@ def test_many_classes_in_yaml_are_refused(tree, form):
     assert len(read(path).classes) == 30_000
 
 
-def test_class_named_twice_is_refused(tree):
+def test_class_named_twice_is_refused(write_tree):
     image = picture_bytes((0, 0, 0), (30, 20))
-    path = tree("set", {"data.yaml": b"names: [a, a]", "images/a.png": image, "labels/a.txt": b"1 .5 .5 .1 .1"})
+    path = write_tree("set", {"data.yaml": b"names: [a, a]", "images/a.png": image, "labels/a.txt": b"1 .5 .5 .1 .1"})
     with pytest.raises(PellucidError, match="class 'a' is named twice"):
         DetectionFolder(path)
 
 
-def test_equal_boxes_are_listed_once_each(tree):
-    path = tree("set", voc_set() | {"Annotations/a.xml": voc_xml(*[("dog", 2, 4, 12, 14, 0)] * 50)})
+def test_equal_boxes_are_listed_once_each(write_tree):
+    path = write_tree("set", voc_set() | {"Annotations/a.xml": voc_xml(*[("dog", 2, 4, 12, 14, 0)] * 50)})
     assert sum("is equal to" in fault.reason for fault in lint(path).faults) == 49
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_named_pipes_are_refused(tree):
-    path = tree("set", voc_set())
+def test_named_pipes_are_refused(write_tree):
+    path = write_tree("set", voc_set())
     for name in ("Annotations/a.xml", "JPEGImages/c.png"):
         (path / name).unlink()
         os.mkfifo(path / name)
@@ -155,7 +155,7 @@ def test_named_pipes_are_refused(tree):
     os.mkfifo(path / "pipe")
     with pytest.raises(PellucidError, match="pipe is not a folder or a file"):
         lint(path / "pipe")
-    source = DetectionFolder(tree("other", voc_set()), "val")
+    source = DetectionFolder(write_tree("other", voc_set()), "val")
     (source.tree.path / source.names[0]).unlink()
     os.mkfifo(source.tree.path / source.names[0])
     with pytest.raises(PellucidError, match=r"c.png is not a file"):

@@ -16,8 +16,8 @@ def read(path, part="train", classes=None):
 
 
 @pytest.mark.parametrize("name", ["set", "set.zip"])
-def test_boxes_classes_and_difficult_objects(tree, name):
-    loaded = read(tree(name, voc_set()))
+def test_boxes_classes_and_difficult_objects(write_tree, name):
+    loaded = read(write_tree(name, voc_set()))
     assert loaded.classes == ("cat", "dog")
     assert [record.image for record in loaded.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
     first, second = loaded.records[0].instances
@@ -27,28 +27,28 @@ def test_boxes_classes_and_difficult_objects(tree, name):
     assert not loaded.faults
 
 
-def test_the_classes_of_another_part_are_those_of_the_training_part(tree):
-    loaded = read(tree("set", voc_set()), "val")
+def test_the_classes_of_another_part_are_those_of_the_training_part(write_tree):
+    loaded = read(write_tree("set", voc_set()), "val")
     assert loaded.classes == ("cat", "dog")
     assert loaded.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
 
 
-def test_files_of_the_voc_challenges_count_pixels_from_one(tree):
+def test_files_of_the_voc_challenges_count_pixels_from_one(write_tree):
     original = "<source><annotation>PASCAL VOC2007</annotation></source>"
     files = voc_set() | {"Annotations/a.xml": voc_xml(("dog", 1, 1, 30, 20, 0), extra=original)}
-    assert read(tree("set", files)).records[0].instances[0].box == (0, 0, 30, 20)
+    assert read(write_tree("set", files)).records[0].instances[0].box == (0, 0, 30, 20)
 
 
-def test_without_image_lists_the_folders_are_the_splits(tree):
+def test_without_image_lists_the_folders_are_the_splits(write_tree):
     files = voc_set()
     moved = {f"{part}/{name}{end}": files[f"{folder}/{name}{end}"]
              for part, name in (("train", "a"), ("test", "c"))
              for folder, end in (("JPEGImages", ".png"), ("Annotations", ".xml"))}  # fmt: skip
-    assert [record.image for record in read(tree("set", moved), "test").records] == ["test/c.png"]
+    assert [record.image for record in read(write_tree("set", moved), "test").records] == ["test/c.png"]
 
 
 @pytest.mark.parametrize(
-    ("box", "line", "effect", "words"),
+    ("box", "line", "effect", "message"),
     [
         ((5, 5, 5, 5), 4, "dropped", "box (5, 5, 5, 5) has no area"),
         ((9, 5, 4, 8), 4, "dropped", "corners in the wrong order"),
@@ -58,17 +58,19 @@ def test_without_image_lists_the_folders_are_the_splits(tree):
         (("", 5, 50, 8), 3, "refused", "<bndbox> does not contain the numbers"),
     ],
 )
-def test_invalid_boxes_are_reported_with_their_line(tree, box, line, effect, words):
-    loaded = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
+def test_invalid_boxes_are_reported_with_their_line(write_tree, box, line, effect, message):
+    loaded = read(
+        write_tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))})
+    )
     (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (line, effect)
-    assert words in fault.reason
+    assert message in fault.reason
     assert fault.file.endswith("Annotations/a.xml")
     assert [instance.box for instance in loaded.records[0].instances][-1] == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
-    ("data", "line", "words"),
+    ("data", "line", "message"),
     [
         (b"", 1, "is not XML"),
         (b"<annotation>\n<object>", 2, "is not XML"),
@@ -80,30 +82,32 @@ def test_invalid_boxes_are_reported_with_their_line(tree, box, line, effect, wor
         (b"<annotation><object/></annotation>", 1, "no <name>"),
     ],
 )
-def test_damaged_files_are_refused_with_their_line(tree, data, line, words):
-    loaded = read(tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
+def test_damaged_files_are_refused_with_their_line(write_tree, data, line, message):
+    loaded = read(write_tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
     (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (line, "refused")
-    assert words in fault.reason
+    assert message in fault.reason
 
 
-def test_files_and_images_that_lists_name_must_exist(tree):
+def test_files_and_images_that_lists_name_must_exist(write_tree):
     files = voc_set() | {"ImageSets/Main/train.txt": b"a\nnone\nb\n"}
     del files["JPEGImages/b.png"]
-    loaded = read(tree("set", files))
+    loaded = read(write_tree("set", files))
     assert [(fault.file.rpartition("/")[2], fault.effect) for fault in loaded.faults] == [
         ("none.xml", "refused"), ("b.xml", "refused")
     ]  # fmt: skip
 
 
 @pytest.mark.real
-def test_bccd_is_read(real):
+def test_bccd_is_read(real_data):
     counts = {"train": Counter(), "val": Counter()}
-    for part, counted in counts.items():
-        for stem in (real("bccd") / f"ImageSets/Main/{part}.txt").read_text().split():
-            counted.update(e.text for e in ElementTree.parse(real("bccd") / f"Annotations/{stem}.xml").iter("name"))
-        loaded = read(real("bccd"), part, ("RBC", "WBC", "Platelets"))
+    for part, expected in counts.items():
+        for stem in (real_data("bccd") / f"ImageSets/Main/{part}.txt").read_text().split():
+            expected.update(
+                e.text for e in ElementTree.parse(real_data("bccd") / f"Annotations/{stem}.xml").iter("name")
+            )
+        loaded = read(real_data("bccd"), part, ("RBC", "WBC", "Platelets"))
         assert len(loaded.faults) == 1  # a box without area
         assert ("00343.xml:56" if part == "train" else "00338.xml:164") in str(loaded.faults[0])
         labels = Counter(loaded.classes[instance.label] for record in loaded.records for instance in record.instances)
-        assert labels + Counter(RBC=1) == counted
+        assert labels + Counter(RBC=1) == expected

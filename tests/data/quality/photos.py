@@ -34,15 +34,15 @@ def file_of(image: Image.Image, kind: str = "PNG", **options: int) -> bytes:
     return out.getvalue()
 
 
-def small(image: Image.Image) -> Tensor:
+def thumbnail(image: Image.Image) -> Tensor:
     """Return what near duplicates are looked for in: (64, 64) uint8 grey."""
     return torch.from_numpy(np.array(image.convert("L").resize((64, 64), Image.Resampling.BILINEAR)))
 
 
-def cut(image: Image.Image, share: float) -> Image.Image:
-    """Cut `share` off at each edge, and bring the rest to the old size."""
+def crop_edges(image: Image.Image, fraction: float) -> Image.Image:
+    """Cut `fraction` off at each edge, and bring the rest to the old size."""
     w, h = image.size
-    x, y = round(w * share), round(h * share)
+    x, y = round(w * fraction), round(h * fraction)
     return image.crop((x, y, w - x, h - y)).resize((w, h), Image.Resampling.BILINEAR)
 
 
@@ -54,7 +54,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.85),
     "more contrast": lambda image: ImageEnhance.Contrast(image).enhance(1.2),
     "grey": lambda image: image.convert("L"),
-    "cut": lambda image: cut(image, 0.03),
+    "cut": lambda image: crop_edges(image, 0.03),
     "turned": lambda image: image.rotate(2, Image.Resampling.BILINEAR, fillcolor=image.getpixel((0, 0))),
     "soft": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
 }

@@ -9,10 +9,10 @@ from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
 from pellucid.data import load_folder
-from pellucid.data.quality import blurry, sharpness, survey
+from pellucid.data.quality import is_blurry, sharpness, survey
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
-from tests.data.quality.photos import file_of, photo, small
+from tests.data.quality.photos import file_of, photo, thumbnail
 
 FILES = {
     "cat/a.png": file_of(photo(0)),
@@ -20,81 +20,84 @@ FILES = {
     "dog/c.png": file_of(photo(2).convert("L")),
     "dog/tiny.png": file_of(Image.new("RGB", (2, 1), (9, 9, 9))),
 }
-BAD = {"cat/broken.png": FILES["cat/a.png"][:200], "dog/empty.jpg": b"", "dog/text.png": b"hello"}
+UNREADABLE_FILES = {"cat/broken.png": FILES["cat/a.png"][:200], "dog/empty.jpg": b"", "dog/text.png": b"hello"}
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_pictures_are_those_of_the_loader(tree, name, mode):
-    path = tree(name, FILES | BAD)
+def test_pictures_are_those_of_the_loader(write_tree, name, mode):
+    path = write_tree(name, FILES | UNREADABLE_FILES)
     with open_tree(path) as files:
-        seen = survey(files, files.names, (24, 30), mode)
+        surveyed = survey(files, files.names, (24, 30), mode)
     loaded = load_folder(path, (24, 30), mode, on_error="skip")
-    assert torch.equal(seen.x, loaded.x)
-    assert seen.files == tuple(FILES)
-    assert [one.file for one in seen.corrupt] == list(BAD)
-    assert len(loaded.skipped) == len(seen.corrupt)
+    assert torch.equal(surveyed.x, loaded.x)
+    assert surveyed.files == tuple(FILES)
+    assert [one.file for one in surveyed.corrupt] == list(UNREADABLE_FILES)
+    assert len(loaded.skipped) == len(surveyed.corrupt)
 
 
-def test_quality_checks_receive_pictures_in_their_original_size(tree):
-    with open_tree(tree("plain", FILES)) as files:
-        seen = survey(files, files.names, (8, 8))
-    assert torch.equal(seen.small[0], small(photo(0)))
-    whole = torch.frombuffer(bytearray(photo(0).convert("L").tobytes()), dtype=torch.uint8).reshape(120, 160)
-    assert float(seen.sharpness[0]) == pytest.approx(sharpness(whole))
-    assert float(seen.sharpness[3]) == 0, "too small to tell"
-    assert list(seen.digests) == [hashlib.sha256(data).digest() for data in FILES.values()]
+def test_quality_checks_receive_pictures_in_their_original_size(write_tree):
+    with open_tree(write_tree("plain", FILES)) as files:
+        surveyed = survey(files, files.names, (8, 8))
+    assert torch.equal(surveyed.thumbnails[0], thumbnail(photo(0)))
+    grey_image = torch.frombuffer(bytearray(photo(0).convert("L").tobytes()), dtype=torch.uint8).reshape(120, 160)
+    assert float(surveyed.sharpness[0]) == pytest.approx(sharpness(grey_image))
+    assert float(surveyed.sharpness[3]) == 0, "too small to tell"
+    assert list(surveyed.digests) == [hashlib.sha256(data).digest() for data in FILES.values()]
 
 
-def test_large_pictures_are_checked_at_256_pixels(tree):
+def test_large_pictures_are_checked_at_256_pixels(write_tree):
     large = photo(3).resize((1600, 1200), Image.Resampling.NEAREST)
-    with open_tree(tree("plain", {"a/large.png": file_of(large)})) as files:
-        seen = survey(files, files.names, (8, 8))
-    working = large.convert("L").resize((256, 192), Image.Resampling.BILINEAR)
-    expected = sharpness(torch.frombuffer(bytearray(working.tobytes()), dtype=torch.uint8).reshape(192, 256))
-    assert float(seen.sharpness[0]) == pytest.approx(expected)
+    with open_tree(write_tree("plain", {"a/large.png": file_of(large)})) as files:
+        surveyed = survey(files, files.names, (8, 8))
+    reduced = large.convert("L").resize((256, 192), Image.Resampling.BILINEAR)
+    expected = sharpness(torch.frombuffer(bytearray(reduced.tobytes()), dtype=torch.uint8).reshape(192, 256))
+    assert float(surveyed.sharpness[0]) == pytest.approx(expected)
 
 
-def test_reasons_do_not_repeat_the_file_name(tree):
-    with open_tree(tree("plain", FILES | BAD)) as files:
+def test_reasons_do_not_repeat_the_file_name(write_tree):
+    with open_tree(write_tree("plain", FILES | UNREADABLE_FILES)) as files:
         reasons = {one.file: one.reason for one in survey(files, files.names, (8, 8)).corrupt}
     assert reasons["dog/empty.jpg"] == "is empty; replace it by an image"
     assert reasons["cat/broken.png"].startswith("is damaged or cannot be decoded (")
     assert "is not an image" in reasons["dog/text.png"]
 
 
-def test_progress_ends_at_all(tree):
-    told: list[tuple[int, int]] = []
-    with open_tree(tree("plain", FILES | BAD)) as files:
-        survey(files, files.names, (8, 8), progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (7, 7)
+def test_the_last_progress_report_is_the_total(write_tree):
+    reports: list[tuple[int, int]] = []
+    with open_tree(write_tree("plain", FILES | UNREADABLE_FILES)) as files:
+        survey(files, files.names, (8, 8), progress=lambda done, total: reports.append((done, total)))
+    assert reports[-1] == (7, 7)
 
 
-def test_no_readable_image_and_too_many_pixels_are_errors(tree, monkeypatch):
+def test_no_readable_image_and_too_many_pixels_are_errors(write_tree, monkeypatch):
     with (
-        open_tree(tree("bad", BAD)) as files,
+        open_tree(write_tree("bad", UNREADABLE_FILES)) as files,
         pytest.raises(PellucidError, match=r"none of its 3 .*cat/broken\.png is"),
     ):
         survey(files, files.names, (8, 8))
-    monkeypatch.setitem(survey.__globals__, "MAX_BYTES", 4 * 3 * 8 * 8 - 1)
-    with open_tree(tree("good", FILES)) as files, pytest.raises(PellucidError, match="4 images of 8x8 do not fit"):
+    monkeypatch.setitem(survey.__globals__, "MAX_DECODED_BYTES", 4 * 3 * 8 * 8 - 1)
+    with (
+        open_tree(write_tree("good", FILES)) as files,
+        pytest.raises(PellucidError, match="4 images of 8x8 do not fit"),
+    ):
         survey(files, files.names, (8, 8))
 
 
-def grey(image: Image.Image) -> torch.Tensor:
+def grey_values(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.convert("L")))
 
 
-def values(images: list[Image.Image]) -> torch.Tensor:
-    return torch.tensor([sharpness(grey(image)) for image in images])
+def sharpness_values(images: list[Image.Image]) -> torch.Tensor:
+    return torch.tensor([sharpness(grey_values(image)) for image in images])
 
 
-def blurred(image: Image.Image, radius: float) -> Image.Image:
+def blur(image: Image.Image, radius: float) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(radius))
 
 
 def test_sharpness_is_the_variance_of_the_laplacian_over_that_of_the_gradients():
-    x = grey(photo(0))
+    x = grey_values(photo(0))
     array = x.double().numpy()
     rounding = 1 / 12  # its variance; the Laplacian weighs it by 4^2 + 4, a difference by 2
     gradients = np.diff(array, axis=0).var() + np.diff(array, axis=1).var() - 4 * rounding
@@ -105,34 +108,34 @@ def test_sharpness_is_the_variance_of_the_laplacian_over_that_of_the_gradients()
 def test_sharpness_does_not_depend_on_contrast_and_brightness():
     image = photo(1)
     faint = image.point(lambda value: round(0.3 * value + 90))
-    assert sharpness(grey(faint)) == pytest.approx(sharpness(grey(image)), rel=0.02)
+    assert sharpness(grey_values(faint)) == pytest.approx(sharpness(grey_values(image)), rel=0.02)
 
 
 @pytest.mark.parametrize("radius", [1.5, 2, 4])
 def test_a_few_blurred_among_sharp_ones_are_found(radius):
     images = [photo(seed) for seed in range(30)]
-    images[4], images[17] = blurred(images[4], radius), blurred(images[17], radius)
-    assert torch.nonzero(blurry(values(images))).flatten().tolist() == [4, 17]
+    images[4], images[17] = blur(images[4], radius), blur(images[17], radius)
+    assert torch.nonzero(is_blurry(sharpness_values(images))).flatten().tolist() == [4, 17]
 
 
 @pytest.mark.parametrize("radius", [0, 0.3])
 def test_nothing_is_reported_in_a_sharp_collection(radius):
-    assert not blurry(values([blurred(photo(seed), radius) for seed in range(40)])).any()
+    assert not is_blurry(sharpness_values([blur(photo(seed), radius) for seed in range(40)])).any()
 
 
-def test_where_all_are_blurred_all_are_found():
-    assert blurry(values([blurred(photo(seed), 3) for seed in range(20)])).all()
+def test_all_images_of_a_blurred_collection_are_found():
+    assert is_blurry(sharpness_values([blur(photo(seed), 3) for seed in range(20)])).all()
 
 
 def test_two_pictures_are_too_few_for_outliers():
-    assert blurry(torch.tensor([2.0, 1.0])).tolist() == [False, False]
-    assert blurry(torch.tensor([2.0, 0.1])).tolist() == [False, True]
-    assert blurry(torch.tensor([])).tolist() == []
+    assert is_blurry(torch.tensor([2.0, 1.0])).tolist() == [False, False]
+    assert is_blurry(torch.tensor([2.0, 0.1])).tolist() == [False, True]
+    assert is_blurry(torch.tensor([])).tolist() == []
 
 
 def test_a_uniform_picture_has_no_sharpness():
     assert sharpness(torch.full((20, 20), 77)) == 0
-    assert blurry(torch.tensor([2.0, 2.0, 0.0])).tolist() == [False, False, True]
+    assert is_blurry(torch.tensor([2.0, 2.0, 0.0])).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("shape", [(2, 9), (9, 2), (1, 9, 9)])
@@ -142,9 +145,11 @@ def test_too_small_pictures_are_refused(shape):
 
 
 @pytest.mark.real
-def test_gesture_pictures_are_sharp_and_their_blurred_copies_are_not(real):
-    images = [Image.open(file) for file in sorted(real("signs").glob("val/*/*.jpg"))]
-    sharp = values(images)
-    assert not blurry(sharp).any()
-    soft = values([blurred(image, 1.5) for image in images[:20]])
-    assert torch.nonzero(blurry(torch.cat([sharp, soft]))).flatten().tolist() == list(range(309, 329))
+def test_gesture_pictures_are_sharp_and_their_blurred_copies_are_not(real_data):
+    images = [Image.open(file) for file in sorted(real_data("signs").glob("val/*/*.jpg"))]
+    sharp_values = sharpness_values(images)
+    assert not is_blurry(sharp_values).any()
+    blurred_values = sharpness_values([blur(image, 1.5) for image in images[:20]])
+    assert torch.nonzero(is_blurry(torch.cat([sharp_values, blurred_values]))).flatten().tolist() == list(
+        range(309, 329)
+    )

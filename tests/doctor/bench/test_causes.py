@@ -7,34 +7,33 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.causes.cases import cases
-from benchmarks.causes.diagnose import trainings
-from benchmarks.causes.diagnose import verdict as said
-from benchmarks.causes.harm import Results, code_of, verdict
+from benchmarks.causes.diagnose import diagnosis_summary, trainings
+from benchmarks.causes.harm import Results, code_hash, harm_summary
 from benchmarks.causes.healthy import HEALTHY
-from benchmarks.causes.listed import HERE, draw, listed, unopened
+from benchmarks.causes.listed import HERE, draw, listed_mistakes, unopened_ids
 from benchmarks.causes.page import JUDGEMENTS, page
 from benchmarks.causes.paired import PAIRS
 from pellucid.doctor import Diagnosis
 from pellucid.doctor.finding import Finding
 
 ROOT = Path(__file__).resolve().parents[3]
-FROZEN = "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb"  # SHA-256 of list.toml
+FROZEN_SHA256 = "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb"  # SHA-256 of list.toml
 
 
 def test_the_list_of_all_tasks_is_as_it_was_frozen() -> None:
-    assert hashlib.sha256((HERE / "list.toml").read_bytes()).hexdigest() == FROZEN
+    assert hashlib.sha256((HERE / "list.toml").read_bytes()).hexdigest() == FROZEN_SHA256
 
 
 def test_each_mistake_is_named_once_and_cited() -> None:
-    ids = [entry.id for entry in listed()]
+    ids = [entry.id for entry in listed_mistakes()]
     assert len(ids) == len(set(ids)) >= 66
-    assert all(entry.url.startswith("https://") and entry.source and entry.change for entry in listed())
-    assert len({entry.url for entry in listed()}) == len(ids)
+    assert all(entry.url.startswith("https://") and entry.source and entry.change for entry in listed_mistakes())
+    assert len({entry.url for entry in listed_mistakes()}) == len(ids)
 
 
 def test_a_third_of_the_mistakes_are_outside_classification_and_regression() -> None:
-    tasks = Counter(entry.task for entry in listed())
-    assert len(listed()) - tasks["classification"] - tasks["regression"] >= 26
+    tasks = Counter(entry.task for entry in listed_mistakes())
+    assert len(listed_mistakes()) - tasks["classification"] - tasks["regression"] >= 26
     assert set(tasks) == {
         "classification", "detection", "generation", "keypoints", "regression", "segmentation", "transfer",
         "translation",
@@ -42,70 +41,78 @@ def test_a_third_of_the_mistakes_are_outside_classification_and_regression() -> 
 
 
 def test_the_unopened_half_is_the_one_that_the_seed_draws() -> None:
-    assert unopened() == frozenset(draw(listed()))
-    halves = Counter(entry.task for entry in listed() if entry.id in unopened())
-    for task, count in Counter(entry.task for entry in listed()).items():
+    assert unopened_ids() == frozenset(draw(listed_mistakes()))
+    halves = Counter(entry.task for entry in listed_mistakes() if entry.id in unopened_ids())
+    for task, count in Counter(entry.task for entry in listed_mistakes()).items():
         assert abs(2 * halves[task] - count) <= 1
 
 
-def test_each_opened_mistake_is_made() -> None:
-    assert set(cases()) == {entry.id for entry in listed()} - unopened()
+def test_each_opened_mistake_has_a_case() -> None:
+    assert set(cases()) == {entry.id for entry in listed_mistakes()} - unopened_ids()
 
 
 def test_at_least_forty_trainings_are_healthy() -> None:
     assert len(HEALTHY) >= 40
 
 
-def run(mistaken: float, sound: float) -> dict[str, float]:
+def seed_scores(mistaken: float, sound: float) -> dict[str, float]:
     return {"mistaken": mistaken, "sound": sound}
 
 
 def test_a_harm_must_exceed_two_standard_deviations() -> None:
-    clear = {"0": run(0.5, 0.9), "1": run(0.4, 0.9), "2": run(0.6, 0.9)}  # 0.4, 0.5, 0.3: mean 0.4, deviation 0.1
-    assert verdict({"seeds": clear}) == {"harm": 0.4, "deviation": 0.1, "harmful": True}
-    vague = {"0": run(0.9, 0.9), "1": run(0.5, 0.9), "2": run(0.7, 0.9)}  # 0.0, 0.4, 0.2: mean 0.2, deviation 0.2
-    assert verdict({"seeds": vague}) == {"harm": 0.2, "deviation": 0.2, "harmful": False}
+    clear_harm = {
+        "0": seed_scores(0.5, 0.9),
+        "1": seed_scores(0.4, 0.9),
+        "2": seed_scores(0.6, 0.9),
+    }  # 0.4, 0.5, 0.3: mean 0.4, deviation 0.1
+    assert harm_summary({"seeds": clear_harm}) == {"harm": 0.4, "deviation": 0.1, "harmful": True}
+    uncertain_harm = {
+        "0": seed_scores(0.9, 0.9),
+        "1": seed_scores(0.5, 0.9),
+        "2": seed_scores(0.7, 0.9),
+    }  # 0.0, 0.4, 0.2: mean 0.2, deviation 0.2
+    assert harm_summary({"seeds": uncertain_harm}) == {"harm": 0.2, "deviation": 0.2, "harmful": False}
 
 
 def test_a_mistake_of_too_few_seeds_is_not_judged() -> None:
-    few = {"0": run(0.1, 0.9), "1": run(0.1, 0.9), "2": {"refused": "no"}}
-    assert verdict({"seeds": few}) == {"harm": None, "deviation": None, "harmful": False}
+    two_seeds = {"0": seed_scores(0.1, 0.9), "1": seed_scores(0.1, 0.9), "2": {"refused": "no"}}
+    assert harm_summary({"seeds": two_seeds}) == {"harm": None, "deviation": None, "harmful": False}
 
 
-def test_an_interrupted_case_goes_on_and_one_of_other_code_begins_anew(tmp_path: Path) -> None:
+def test_an_interrupted_case_resumes_unless_the_code_has_changed(tmp_path: Path) -> None:
     results, (id, case) = Results(tmp_path), next(iter(cases().items()))
-    code = code_of(case)
+    code = code_hash(case)
     record = results.read(id, code)
     assert record == {"id": id, "code": code}
-    results.write(record | {"seeds": {"0": run(0.1, 0.9)}})
-    assert results.read(id, code)["seeds"] == {"0": run(0.1, 0.9)}
-    results.write(record | {"code": "of before", "seeds": {"0": run(0.1, 0.9)}})
+    results.write(record | {"seeds": {"0": seed_scores(0.1, 0.9)}})
+    assert results.read(id, code)["seeds"] == {"0": seed_scores(0.1, 0.9)}
+    results.write(record | {"code": "of before", "seeds": {"0": seed_scores(0.1, 0.9)}})
     assert results.read(id, code) == record
 
 
 def test_the_first_finding_of_a_diagnosis_is_its_verdict() -> None:
-    plain = Finding("lost-classes", "train", {})
+    unproven = Finding("lost-classes", "train", {})
     proven = Finding("label-noise", "train", {}, "labels are wrong", "mend them", direct=True, proven=True)
-    assert said(Diagnosis((), (), {}, {})) == {"verdict": "silent", "first": ""}
-    assert said(Diagnosis((proven, plain), (), {}, {})) == {
+    assert diagnosis_summary(Diagnosis((), (), {}, {})) == {"verdict": "silent", "first": ""}
+    assert diagnosis_summary(Diagnosis((proven, unproven), (), {}, {})) == {
         "verdict": "cause", "first": "label-noise (train): labels are wrong",
     }  # fmt: skip
-    assert said(Diagnosis((plain,), (), {}, {}, symptoms=frozenset({0})))["verdict"] == "symptom"
+    assert diagnosis_summary(Diagnosis((unproven,), (), {}, {}, symptoms=frozenset({0})))["verdict"] == "symptom"
 
 
-def test_each_opened_mistake_and_each_healthy_training_is_asked_about() -> None:
-    assert [id for id, _, _ in trainings(sound=False, closed=False)] == list(cases())
-    sound = [id for id, _, _ in trainings(sound=True, closed=False)]
-    assert len(set(sound)) == len(HEALTHY)
+def test_each_opened_mistake_and_each_healthy_training_is_diagnosed() -> None:
+    assert [id for id, _, _ in trainings(only_healthy=False, with_unopened=False)] == list(cases())
+    healthy_ids = [id for id, _, _ in trainings(only_healthy=True, with_unopened=False)]
+    assert len(set(healthy_ids)) == len(HEALTHY)
 
 
 def test_each_diagnosis_on_the_page_is_judged_by_a_known_word() -> None:
-    judged = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
-    assert set(judged["mistakes"]) == {entry.id for entry in listed()}
-    assert set(judged["mistakes"].values()) <= set(JUDGEMENTS)
-    assert set(judged["pairs"]) == {f"{data}+{settings}" for data, settings in PAIRS}
+    judgements = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
+    assert set(judgements["mistakes"]) == {entry.id for entry in listed_mistakes()}
+    assert set(judgements["mistakes"].values()) <= set(JUDGEMENTS)
+    assert set(judgements["pairs"]) == {f"{data}+{settings}" for data, settings in PAIRS}
     records = json.loads((ROOT / "docs/causes.json").read_text("utf-8"))
-    written = page(records, judged).splitlines()
+    written = page(records, judgements).splitlines()
     committed = (ROOT / "docs/causes.md").read_text("utf-8").splitlines()
     assert [line for line in written if not line.startswith("Measured on")] == [
         line for line in committed if not line.startswith("Measured on")

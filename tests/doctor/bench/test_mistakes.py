@@ -9,10 +9,10 @@ import torch
 
 from benchmarks.doctor.report import FURTHER, MEASURED_IN_SECONDS
 from benchmarks.mistakes import report
-from benchmarks.mistakes.__main__ import planned
+from benchmarks.mistakes.__main__ import plan_jobs
 from benchmarks.mistakes.cases import CASES
 from benchmarks.mistakes.healthy import HEALTHY
-from benchmarks.mistakes.listed import HERE, Mistake, Said, mistakes, read, right_names, verdict
+from benchmarks.mistakes.listed import HERE, Mistake, NamedChecks, mistakes, read_diagnosis, right_names, verdict
 from benchmarks.mistakes.parts import (
     Accumulating,
     ClippedCrossEntropy,
@@ -25,7 +25,7 @@ from benchmarks.mistakes.parts import (
     MySigmoid,
     MySoftmax,
     PairwiseSquares,
-    Picked,
+    PickedLoss,
     Rounded,
     UnitLength,
 )
@@ -37,7 +37,7 @@ from pellucid.optim import Progress
 
 pytestmark = pytest.mark.slow
 
-FROZEN = "2c5f86391e5ebf4c79c1e65d2b12d472fb30a0c57b879493a19daa5ba0ef62f1"  # SHA-256 of list.toml
+FROZEN_SHA256 = "2c5f86391e5ebf4c79c1e65d2b12d472fb30a0c57b879493a19daa5ba0ef62f1"  # SHA-256 of list.toml
 
 
 def finding(check: str, **more: object) -> dict:
@@ -51,7 +51,7 @@ def record(id: str, causes: list[str], others: list[str] = [], healthy: bool = F
 
 
 def test_the_list_is_as_it_was_frozen() -> None:
-    assert hashlib.sha256((HERE / "list.toml").read_bytes()).hexdigest() == FROZEN
+    assert hashlib.sha256((HERE / "list.toml").read_bytes()).hexdigest() == FROZEN_SHA256
 
 
 def test_each_mistake_is_distinguished_cited_and_made() -> None:
@@ -82,7 +82,7 @@ def test_verdict_by_the_names_of_causes(kind: str, causes: list[str], others: li
 
 
 def test_consequences_and_symptoms_are_no_causes() -> None:
-    said = read(
+    names = read_diagnosis(
         {
             "findings": [
                 finding("leakage"),
@@ -93,15 +93,17 @@ def test_consequences_and_symptoms_are_no_causes() -> None:
             ]
         }
     )
-    assert said == Said(("leakage",), ("overfitting", "dead-units", "useless-maps"))
+    assert names == NamedChecks(("leakage",), ("overfitting", "dead-units", "useless-maps"))
 
 
-RIGHT = [MySoftmax(), MySoftmax(0), MyLogSoftmax(), MyLogSoftmax(0), MySigmoid(), MyFlatten(), MyFlatten(mixed=True),
-         UnitLength(), MyDense(3), MyDropout(0.5)]  # fmt: skip
+CORRECT_LAYERS = [
+    MySoftmax(), MySoftmax(0), MyLogSoftmax(), MyLogSoftmax(0), MySigmoid(), MyFlatten(), MyFlatten(mixed=True),
+    UnitLength(), MyDense(3), MyDropout(0.5),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("layer", RIGHT, ids=repr)
-def test_right_layers_have_autograds_gradients(layer: Layer) -> None:
+@pytest.mark.parametrize("layer", CORRECT_LAYERS, ids=repr)
+def test_correct_layers_have_autograds_gradients(layer: Layer) -> None:
     x = torch.randn(4, 6, dtype=torch.float64) if isinstance(layer, MyDense) else torch.randn(4, 3, 2, 2).double()
     dx, expected = gradients(layer, x)
     torch.testing.assert_close(dx, expected)
@@ -124,14 +126,14 @@ def gradients(layer: Layer, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
         return layer.backward(params, cache, dy)[0], expected
 
 
-def test_what_is_rounded_gives_no_gradient() -> None:
+def test_rounding_has_a_gradient_of_0() -> None:
     assert Rounded().backward({}, None, torch.ones(2, 3))[0].eq(0).all()
 
 
 @pytest.mark.parametrize(
     ("loss", "outputs", "target"),
     [
-        (Picked(), 4, torch.tensor([0, 3, 1])),
+        (PickedLoss(), 4, torch.tensor([0, 3, 1])),
         (ClippedCrossEntropy(1.0), 4, torch.tensor([0, 3, 1])),
         (PairwiseSquares(), 1, torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)),
     ],
@@ -167,18 +169,18 @@ def test_arrows_point_in_the_direction_of_their_class() -> None:
 
 
 def test_frames_of_a_clip_lie_side_by_side() -> None:
-    few, _ = split(parts("digits", 0)[0], 0.99, 0)
-    clips = frames(few, 4, 0)
-    assert len(clips) == 4 * len(few)
-    assert clips.y.view(-1, 4).eq(few.y[:, None]).all()
+    small_part, _ = split(parts("digits", 0)[0], 0.99, 0)
+    clips = frames(small_part, 4, 0)
+    assert len(clips) == 4 * len(small_part)
+    assert clips.y.view(-1, 4).eq(small_part.y[:, None]).all()
 
 
 def test_jobs_are_planned_by_seed() -> None:
-    jobs = planned(["a", "b"], [5, 6], len(HEALTHY) + 1, few=False)
+    jobs = plan_jobs(["a", "b"], [5, 6], len(HEALTHY) + 1, only_some=False)
     assert [job.key for job in jobs[:4]] == ["mistake|a|5", "mistake|b|5", "mistake|a|6", "mistake|b|6"]
     assert [job.seed for job in jobs[4:]] == [5] * len(HEALTHY) + [6]
     assert len({job.key for job in jobs}) == len(jobs)
-    assert len(planned(["a"], [5], None, few=True)) == 1
+    assert len(plan_jobs(["a"], [5], None, only_some=True)) == 1
 
 
 def test_the_page_counts_verdicts(tmp_path: Path) -> None:
@@ -200,19 +202,19 @@ def test_the_page_counts_verdicts(tmp_path: Path) -> None:
     assert MEASURED_IN_SECONDS in page
     for name in ("doctor.md", "mistakes.md"):
         assert MEASURED_IN_SECONDS in (HERE.parents[1] / "docs" / name).read_text("utf-8")
-    found = json.loads((tmp_path / "mistakes.json").read_text("utf-8"))
-    assert found["mistakes"] == {"cases": 4, "named": 1, "wrong cause": 1, "symptom only": 1, "error": 1}
-    assert found["healthy"] == {"cases": 4, "with_a_cause": 1, "with_any_finding": 2}
+    page_json = json.loads((tmp_path / "mistakes.json").read_text("utf-8"))
+    assert page_json["mistakes"] == {"cases": 4, "named": 1, "wrong cause": 1, "symptom only": 1, "error": 1}
+    assert page_json["healthy"] == {"cases": 4, "with_a_cause": 1, "with_any_finding": 2}
 
 
 def test_a_mistake_is_made_examined_and_does_harm() -> None:
-    found = run_job(Job("integer-warmup", 1))
-    assert found["harmed"] < 0.3
-    assert found["sound"] > 0.9
-    assert set(found) >= {"causes", "others", "training", "doctor"}
+    result = run_job(Job("integer-warmup", 1))
+    assert result["harmed"] < 0.3
+    assert result["sound"] > 0.9
+    assert set(result) >= {"causes", "others", "training", "doctor"}
 
 
 def test_a_healthy_training_learns_and_is_examined() -> None:
-    found = run_job(Job("numbers, Huber loss", 1, healthy=True))
-    assert found["reached"] > 0.8
-    assert set(found) >= {"causes", "others"}
+    result = run_job(Job("numbers, Huber loss", 1, healthy=True))
+    assert result["reached"] > 0.8
+    assert set(result) >= {"causes", "others"}

@@ -5,61 +5,61 @@ import torch
 
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.collapsed_predictions import CHECK
-from tests.doctor.examined import case, corners, model
+from tests.doctor.small_cases import corners, make_case, make_model
 
 
-def biased(bias: list[float]) -> Case:
+def case_with_bias(bias: list[float]) -> Case:
     """The last layer says the same of everything."""
-    it = model()
-    it.weights["dense2.weight"].zero_()
-    it.weights["dense2.bias"].copy_(torch.tensor(bias))
-    return case_of(it, *corners(64), validation=corners(40, seed=1))
+    model = make_model()
+    model.weights["dense2.weight"].zero_()
+    model.weights["dense2.bias"].copy_(torch.tensor(bias))
+    return case_of(model, *corners(64), validation=corners(40, seed=1))
 
 
 def test_a_model_that_has_learned_has_no_finding() -> None:
-    assert CHECK.look(case(epochs=5)) == []
+    assert CHECK.look(make_case(epochs=5)) == []
 
 
 def test_a_model_before_its_first_step_is_skipped() -> None:
-    it = case()
-    assert it.train_predictions.accuracy < 0.9
-    assert CHECK.look(it) == []
+    case = make_case()
+    assert case.train_predictions.accuracy < 0.9
+    assert CHECK.look(case) == []
 
 
-def test_one_answer_to_everything_is_found_once() -> None:
-    (found,) = CHECK.look(biased([0.0, 3.0, 0.0, 0.0]))
-    assert (found.path, found.evidence["commonest_answer"], found.evidence["examples"]) == ("train", "1", 64)
-    assert found.evidence["classes_that_95_percent_of_labels_have"] == 4
-    assert found.evidence["classes_that_95_percent_of_answers_have"] == 1
-    assert found.evidence["its_share_of_the_answers"] == 1
-    assert found.evidence["its_share_of_the_labels"] == pytest.approx(0.25)
-    assert found.evidence["accuracy"] == pytest.approx(0.25)
+def test_one_predicted_class_is_found_once() -> None:
+    (finding,) = CHECK.look(case_with_bias([0.0, 3.0, 0.0, 0.0]))
+    assert (finding.path, finding.evidence["commonest_answer"], finding.evidence["examples"]) == ("train", "1", 64)
+    assert finding.evidence["classes_that_95_percent_of_labels_have"] == 4
+    assert finding.evidence["classes_that_95_percent_of_answers_have"] == 1
+    assert finding.evidence["its_share_of_the_answers"] == 1
+    assert finding.evidence["its_share_of_the_labels"] == pytest.approx(0.25)
+    assert finding.evidence["accuracy"] == pytest.approx(0.25)
 
 
-def test_one_answer_is_right_where_there_is_one_class() -> None:
-    it = model()
+def test_one_predicted_class_for_data_of_one_class_has_no_finding() -> None:
+    model = make_model()
     x, y = corners(60, classes=1)
-    it.fit(x, y, epochs=3, batch_size=16, verbose=False)
-    assert CHECK.look(case_of(it, x, y)) == []
+    model.fit(x, y, epochs=3, batch_size=16, verbose=False)
+    assert CHECK.look(case_of(model, x, y)) == []
 
 
-def test_outputs_that_are_no_numbers_are_another_fault() -> None:
-    assert CHECK.look(biased([float("nan")] * 4)) == []
+def test_nan_outputs_have_no_finding() -> None:
+    assert CHECK.look(case_with_bias([float("nan")] * 4)) == []
 
 
 def test_regression_and_few_examples_are_skipped() -> None:
     x, _ = corners(40)
-    it = model(loss="quadratic", metrics=())
-    it.fit(x, torch.rand(40, 4), epochs=1, batch_size=16, verbose=False)
-    assert CHECK.look(case_of(it, x, torch.rand(40, 4))) == []
-    few = model()
-    few.fit(*corners(10), epochs=1, batch_size=16, verbose=False)
-    assert CHECK.look(case_of(few, *corners(10))) == []
+    model = make_model(loss="quadratic", metrics=())
+    model.fit(x, torch.rand(40, 4), epochs=1, batch_size=16, verbose=False)
+    assert CHECK.look(case_of(model, x, torch.rand(40, 4))) == []
+    small_model = make_model()
+    small_model.fit(*corners(10), epochs=1, batch_size=16, verbose=False)
+    assert CHECK.look(case_of(small_model, *corners(10))) == []
 
 
 @pytest.mark.parametrize("path", ["dense1", "dense2"])
 def test_a_weight_of_0_is_named_as_the_cause(path: str) -> None:
-    it = case(epochs=5)
-    it.model.weights[f"{path}.weight"].zero_()
-    (found,) = CHECK.look(it)
-    assert found.cause == f"the weight of {path} is 0, so its outputs are the same for every input"
+    case = make_case(epochs=5)
+    case.model.weights[f"{path}.weight"].zero_()
+    (finding,) = CHECK.look(case)
+    assert finding.cause == f"the weight of {path} is 0, so its outputs are the same for every input"

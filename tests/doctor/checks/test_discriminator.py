@@ -6,9 +6,9 @@ import pytest
 
 from pellucid.doctor.checks.discriminator import CHECK, dominance_evidence
 from pellucid.run.history import History
-from tests.doctor.examined import case
+from tests.doctor.small_cases import make_case
 
-BALANCED = [1.3] * 30  # near 2 ln 2, where neither is ahead
+BALANCED_LOSSES = [1.3] * 30  # near 2 ln 2, where neither is ahead
 
 
 def history(discriminator: list[float], generator: list[float]) -> History:
@@ -17,29 +17,29 @@ def history(discriminator: list[float], generator: list[float]) -> History:
     return History([dict(zip(names, (k, *pair), strict=True)) for k, pair in enumerate(pairs, 1)])
 
 
-def test_a_win_after_five_epochs_is_found() -> None:
+def test_dominance_after_five_epochs_is_found() -> None:
     losses = [1.2] * 5 + [0.03] * 25, [1.0] * 5 + [5.0] * 25
-    (found,) = CHECK.look(replace(case(), history=history(*losses)))
-    assert (found.check, found.path) == ("discriminator", "training")
-    assert found.evidence["certain_since_epoch"] == 6
-    assert found.evidence["discriminator_loss"] == 0.03
-    assert found.evidence["generator_loss"] == 5.0
+    (finding,) = CHECK.look(replace(make_case(), history=history(*losses)))
+    assert (finding.check, finding.path) == ("discriminator", "training")
+    assert finding.evidence["certain_since_epoch"] == 6
+    assert finding.evidence["discriminator_loss"] == 0.03
+    assert finding.evidence["generator_loss"] == 5.0
 
 
 @pytest.mark.parametrize(
     ("discriminator", "generator"),
     [
-        (BALANCED, [0.8] * 30),
+        (BALANCED_LOSSES, [0.8] * 30),
         ([0.03] * 8 + [1.2] * 22, [5.0] * 8 + [1.0] * 22),  # a lead at first that passes
         ([0.03] * 30, [6 - 0.15 * k for k in range(30)]),  # the generator is catching up
         ([0.03] * 6, [5.0] * 6),  # too few epochs to tell
     ],
 )
-def test_what_is_normal_is_quiet(discriminator: list[float], generator: list[float]) -> None:
+def test_usual_losses_have_no_finding(discriminator: list[float], generator: list[float]) -> None:
     assert dominance_evidence(discriminator, generator) is None
-    assert not CHECK.look(replace(case(), history=history(discriminator, generator)))
+    assert not CHECK.look(replace(make_case(), history=history(discriminator, generator)))
 
 
-def test_other_histories_are_quiet() -> None:
-    assert not CHECK.look(case(epochs=2))
-    assert not CHECK.look(case())
+def test_histories_without_a_discriminator_have_no_finding() -> None:
+    assert not CHECK.look(make_case(epochs=2))
+    assert not CHECK.look(make_case())

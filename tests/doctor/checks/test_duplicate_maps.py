@@ -14,7 +14,7 @@ IMAGES = torch.randn(32, 3, 6, 6, generator=RNG)
 Y = (X[:, 0] > 0).long()
 
 
-def dense(noise: float, copies: int) -> Model:
+def model_with_copies(noise: float, copies: int) -> Model:
     model = Model(Sequential(Dense(12), ReLU(), Dense(2)), classes=2, input_shape=(12,))
     weight = model.weights["dense1.weight"]
     noisy = weight[:copies] + noise * torch.randn(weight[:copies].shape, generator=torch.Generator().manual_seed(2))
@@ -23,25 +23,25 @@ def dense(noise: float, copies: int) -> Model:
 
 
 def test_copies_are_counted_with_their_pairs() -> None:
-    found = CHECK.look(case_of(dense(0.0, 4), X, Y))
-    assert [one.path for one in found] == ["dense1"]
-    related = torch.corrcoef((X @ dense(0.0, 4).weights["dense1.weight"].T).T)
-    assert found[0].evidence["copies"] == int((related.triu(1) > 0.99).sum()) == 4
-    assert found[0].evidence["first_pair"] == "0 and 8"
+    findings = CHECK.look(case_of(model_with_copies(0.0, 4), X, Y))
+    assert [finding.path for finding in findings] == ["dense1"]
+    correlations = torch.corrcoef((X @ model_with_copies(0.0, 4).weights["dense1.weight"].T).T)
+    assert findings[0].evidence["copies"] == int((correlations.triu(1) > 0.99).sum()) == 4
+    assert findings[0].evidence["first_pair"] == "0 and 8"
 
 
 def test_copies_at_another_scale_and_nearly_alike_count_too() -> None:
-    model = dense(0.01, 4)
+    model = model_with_copies(0.01, 4)
     model.weights["dense1.weight"][8:].mul_(3.0)
     model.weights["dense1.bias"][8:] = 0.5
     assert CHECK.look(case_of(model, X, Y))[0].evidence["copies"] == 4
 
 
 def test_opposites_and_few_copies_are_fine() -> None:
-    model = dense(0.0, 4)
+    model = model_with_copies(0.0, 4)
     model.weights["dense1.weight"][8:].mul_(-1.0)
     assert not CHECK.look(case_of(model, X, Y))
-    assert not CHECK.look(case_of(dense(0.0, 3), X, Y))
+    assert not CHECK.look(case_of(model_with_copies(0.0, 3), X, Y))
 
 
 def test_maps_of_a_convolution() -> None:
@@ -51,12 +51,12 @@ def test_maps_of_a_convolution() -> None:
     assert CHECK.look(case_of(model, IMAGES, Y[:32]))[0].evidence["copies"] == 4
 
 
-def test_units_of_one_number_are_alike_by_chance() -> None:
-    curve = Model(Sequential(Dense(16), ReLU(), Dense(1)), "quadratic", metrics=(), input_shape=(1,))
-    assert not CHECK.look(case_of(curve, X[:10, :1], X[:10, 1:2]))
+def test_units_of_one_input_are_copies_by_chance() -> None:
+    model = Model(Sequential(Dense(16), ReLU(), Dense(1)), "quadratic", metrics=(), input_shape=(1,))
+    assert not CHECK.look(case_of(model, X[:10, :1], X[:10, 1:2]))
 
 
 def test_classes_that_are_alike_have_no_finding() -> None:
-    line = Model(Sequential(Dense(6)), classes=6, input_shape=(12,))
-    line.weights["dense1.weight"].fill_(0.1)
-    assert not CHECK.look(case_of(line, X, Y))
+    model = Model(Sequential(Dense(6)), classes=6, input_shape=(12,))
+    model.weights["dense1.weight"].fill_(0.1)
+    assert not CHECK.look(case_of(model, X, Y))

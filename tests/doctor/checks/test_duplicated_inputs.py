@@ -5,58 +5,60 @@ import torch
 
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.duplicated_inputs import CHECK
-from tests.doctor.examined import corners, model
+from tests.doctor.small_cases import corners, make_model
 
 
-def case(places: list[int], moved: int = 0) -> Case:
-    """The corners, and after them those at some places again, with labels moved on by `moved`."""
+def make_case(indices: list[int], label_shift: int = 0) -> Case:
+    """The corners, and after them those at some indices again, with labels shifted by `label_shift`."""
     x, y = corners(100)
-    return case_of(model(), torch.cat([x, x[places]]), torch.cat([y, (y[places] + moved) % 4]))
+    return case_of(make_model(), torch.cat([x, x[indices]]), torch.cat([y, (y[indices] + label_shift) % 4]))
 
 
 def test_examples_that_all_differ_have_no_finding() -> None:
-    assert CHECK.look(case([])) == []
+    assert CHECK.look(make_case([])) == []
 
 
-def test_a_few_copies_are_no_fault() -> None:
-    assert CHECK.look(case([1, 2, 3])) == []
+def test_a_few_copies_have_no_finding() -> None:
+    assert CHECK.look(make_case([1, 2, 3])) == []
 
 
-def test_many_copies_are_counted_and_left_out_by_the_remedy() -> None:
-    it = case([5] * 10 + list(range(20, 35)))
-    (found,) = CHECK.look(it)
-    assert (found.path, found.evidence["copies"], found.evidence["different_inputs"]) == ("train", 25, 100)
-    assert found.evidence["copies_of_the_commonest"] == 10
-    assert found.evidence["share"] == 25 / 125
-    assert found.remedy is not None
-    assert torch.equal(found.remedy.apply(it).train.x, corners(100)[0])
+def test_many_copies_are_counted_and_removed_by_the_remedy() -> None:
+    case = make_case([5] * 10 + list(range(20, 35)))
+    (finding,) = CHECK.look(case)
+    assert (finding.path, finding.evidence["copies"], finding.evidence["different_inputs"]) == ("train", 25, 100)
+    assert finding.evidence["copies_of_the_commonest"] == 10
+    assert finding.evidence["share"] == 25 / 125
+    assert finding.remedy is not None
+    assert torch.equal(finding.remedy.apply(case).train.x, corners(100)[0])
 
 
 def test_copies_with_another_label_are_a_fault_of_their_own() -> None:
-    (found,) = CHECK.look(case([1, 2, 3, 4], moved=1))
-    assert found.evidence["copies_with_another_label"] == 4
-    assert "different ways" in found.cause
+    (finding,) = CHECK.look(make_case([1, 2, 3, 4], label_shift=1))
+    assert finding.evidence["copies_with_another_label"] == 4
+    assert "different ways" in finding.cause
 
 
-def test_numbers_as_targets_and_few_features_are_taken() -> None:
+def test_regression_targets_and_few_features_have_no_finding() -> None:
     x, _ = corners(40)
-    assert CHECK.look(case_of(model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
+    assert CHECK.look(case_of(make_model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
     xor = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).repeat(10, 1)[:, :, None, None]
-    assert CHECK.look(case_of(model(input_shape=(2, 1, 1)), xor, torch.arange(40) % 2)) == []
+    assert CHECK.look(case_of(make_model(input_shape=(2, 1, 1)), xor, torch.arange(40) % 2)) == []
 
 
 def test_many_copies_with_other_labels_are_one_finding() -> None:
-    (found,) = CHECK.look(case(list(range(100)), moved=1))
-    assert (found.evidence["copies"], found.evidence["copies_with_another_label"]) == (100, 100)
-    assert found.evidence["different_inputs"] == 100
-    assert "different ways" in found.cause
-    assert found.remedy is not None
+    (finding,) = CHECK.look(make_case(list(range(100)), label_shift=1))
+    assert (finding.evidence["copies"], finding.evidence["copies_with_another_label"]) == (100, 100)
+    assert finding.evidence["different_inputs"] == 100
+    assert "different ways" in finding.cause
+    assert finding.remedy is not None
 
 
 @pytest.mark.slow
 def test_labels_that_look_shuffled_because_of_such_copies_follow_from_them() -> None:
     x, y = corners(500)
-    found = diagnose(case_of(model(), torch.cat([x, x]), torch.cat([y, (y + 1) % 4]), validation=corners(200, seed=1)))
-    follows = {found.findings[place].check: cause for place, cause in found.follows.items()}
-    assert found.names[0] == "duplicated-inputs"
+    diagnosis = diagnose(
+        case_of(make_model(), torch.cat([x, x]), torch.cat([y, (y + 1) % 4]), validation=corners(200, seed=1))
+    )
+    follows = {diagnosis.findings[index].check: cause for index, cause in diagnosis.follows.items()}
+    assert diagnosis.names[0] == "duplicated-inputs"
     assert follows["shuffled-labels"] == "duplicated-inputs"

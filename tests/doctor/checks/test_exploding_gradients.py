@@ -11,14 +11,14 @@ from pellucid.doctor.checks.exploding_gradients import CHECK
 from pellucid.layers import BatchNorm, Dense, ReLU
 from pellucid.model import Model
 from pellucid.optim import SGD
-from tests.doctor.examined import corners
-from tests.doctor.examined import model as examined_model
+from tests.doctor.small_cases import corners
+from tests.doctor.small_cases import make_model as examined_model
 
 X = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()
 
 
-def net(layers: int, init: str, norm: bool = False) -> Model:
+def make_model(layers: int, init: str, norm: bool = False) -> Model:
     body = [
         part for _ in range(layers) for part in (Dense(64, init_weight=init), *([BatchNorm()] if norm else []), ReLU())
     ]
@@ -26,59 +26,61 @@ def net(layers: int, init: str, norm: bool = False) -> Model:
 
 
 def test_standard_normal_weights_make_sums_grow() -> None:
-    model = net(3, "normal")
-    found = CHECK.look(case_of(model, X, Y))
+    model = make_model(3, "normal")
+    findings = CHECK.look(case_of(model, X, Y))
     h = X.double()
     sizes = [h.square().mean().sqrt()]
     for k in range(1, 5):
         y = h @ model.weights[f"dense{k}.weight"].double().T
         sizes.append(y.square().mean().sqrt())
         h = y.relu()
-    assert found[0].evidence["outputs_over_inputs"] == pytest.approx(float(sizes[-1] / sizes[0]), rel=1e-4)
+    assert findings[0].evidence["outputs_over_inputs"] == pytest.approx(float(sizes[-1] / sizes[0]), rel=1e-4)
     growth = [float(after / before) for before, after in pairwise(sizes)]
-    assert found[0].path == f"dense{1 + growth.index(max(growth))}"
-    assert found[0].evidence["growth_in_this_layer"] == pytest.approx(max(growth), rel=1e-4)
+    assert findings[0].path == f"dense{1 + growth.index(max(growth))}"
+    assert findings[0].evidence["growth_in_this_layer"] == pytest.approx(max(growth), rel=1e-4)
 
 
 @pytest.mark.parametrize("layers", [1, 3, 8])
-def test_weights_of_he_keep_their_size(layers: int) -> None:
-    assert not CHECK.look(case_of(net(layers, "he"), X, Y))
+def test_he_weights_have_no_finding(layers: int) -> None:
+    assert not CHECK.look(case_of(make_model(layers, "he"), X, Y))
 
 
 def test_normalised_sums_do_not_grow() -> None:
-    assert not CHECK.look(case_of(net(3, "normal", norm=True), X, Y))
+    assert not CHECK.look(case_of(make_model(3, "normal", norm=True), X, Y))
 
 
-def test_a_rate_that_is_too_high_is_not_this() -> None:
-    model = net(2, "he")
+def test_a_high_learning_rate_has_no_finding() -> None:
+    model = make_model(2, "he")
     model.optimizer = SGD(lr=30.0)
     case = case_of(model, X, Y)
-    assert case.rehearsal.broke or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
+    assert case.rehearsal.has_failed or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
     assert not CHECK.look(case)
 
 
-def test_one_huge_target_bursts_at_any_rate() -> None:
+def test_one_huge_target_is_found_at_any_rate() -> None:
     target = X[:, :1].clone()
     target[5] = 1e9
     model = Model(Sequential(Dense(8), ReLU(), Dense(1)), "quadratic", SGD(lr=0.1), (), input_shape=(16,))
-    found = CHECK.look(case_of(model, X, target, batch_size=8))
-    assert [one.path for one in found] == ["training"]
-    assert found[0].remedy is not None
+    findings = CHECK.look(case_of(model, X, target, batch_size=8))
+    assert [finding.path for finding in findings] == ["training"]
+    assert findings[0].remedy is not None
 
 
 def test_the_remedy_draws_weights_of_he() -> None:
-    case = case_of(net(3, "normal"), X, Y)
+    case = case_of(make_model(3, "normal"), X, Y)
     remedy = CHECK.look(case)[0].remedy
     assert remedy is not None
     assert not CHECK.look(remedy.apply(case))
 
 
 @pytest.mark.parametrize("rate", [1e3, 1e30])
-def test_a_burst_that_a_working_rate_ends_is_named_by_the_rate(rate: float) -> None:
+def test_a_burst_that_a_lower_rate_ends_is_caused_by_the_rate(rate: float) -> None:
     x, y = corners(400)
     case = case_of(examined_model(optimizer=SGD(rate)), x, y, batch_size=16, epochs=3)
-    assert case.rehearsal.broke or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
+    assert case.rehearsal.has_failed or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
     assert not CHECK.look(case)
-    found = diagnose(case)
-    assert found.names[0] == "learning-rate-too-high"
-    assert {one.check for place, one in enumerate(found.findings) if place not in found.follows} == {found.names[0]}
+    diagnosis = diagnose(case)
+    assert diagnosis.names[0] == "learning-rate-too-high"
+    assert {finding.check for index, finding in enumerate(diagnosis.findings) if index not in diagnosis.follows} == {
+        diagnosis.names[0]
+    }

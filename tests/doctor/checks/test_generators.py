@@ -15,8 +15,8 @@ from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.optim import Optimizer
 from pellucid.tasks.generate.doctor import CHECKS
 from pellucid.tasks.generate.doctor.case import GeneratorCase
-from pellucid.tasks.generate.doctor.checkerboard import is_uneven, pattern
-from pellucid.tasks.generate.doctor.collapsed_samples import distances
+from pellucid.tasks.generate.doctor.checkerboard import is_uneven, peak_ratio
+from pellucid.tasks.generate.doctor.collapsed_samples import sample_distances
 from pellucid.tasks.generate.doctor.vanishing_generator import epoch_norms
 from tests.training.small import digits
 
@@ -24,11 +24,11 @@ DATA = digits(0, 400)
 LEAKY = LeakyReLU(0.2)
 
 
-def adam(lr: float) -> Adam:
+def make_adam(lr: float) -> Adam:
     return Adam(lr, beta1=0.5)
 
 
-def generator(kernel: int = 4) -> Sequential:
+def make_generator(kernel: int = 4) -> Sequential:
     """From 8 latent numbers; kernels of 3 with a stride of 2 add unequal numbers of shares."""
     up = {"stride": 2, "padding": 1, "output_padding": kernel % 2}
     return Sequential(
@@ -38,39 +38,51 @@ def generator(kernel: int = 4) -> Sequential:
     )  # fmt: skip
 
 
-def dense(*before: Layer, act: Layer = LEAKY, units: int = 64) -> Sequential:
-    return Sequential(*before, Flatten(), Dense(units), act, Dense(units // 2), act, Dense(1))
+def dense_discriminator(*first_layers: Layer, act: Layer = LEAKY, units: int = 64) -> Sequential:
+    return Sequential(*first_layers, Flatten(), Dense(units), act, Dense(units // 2), act, Dense(1))
 
 
-def trained(objective: Generator, optimizer: Optimizer | dict[str, Optimizer], epochs: int) -> GeneratorCase:
+def trained_case(objective: Generator, optimizer: Optimizer | dict[str, Optimizer], epochs: int) -> GeneratorCase:
     model = Model(objective, optimizer=optimizer, input_shape=(1, 8, 8))
     history = model.fit(DATA, epochs=epochs, batch_size=50, verbose=False)
     return GeneratorCase.of(case_of(model, DATA, batch_size=50, epochs=epochs, history=history))
 
 
-def rivals(made: Sequential, judge: Sequential, rates: tuple[Optimizer, Optimizer], epochs: int = 10) -> GeneratorCase:
-    return trained(GAN(made, 8, judge), dict(zip(("generator", "discriminator"), rates, strict=True)), epochs)
+def trained_gan(
+    generator: Sequential, discriminator: Sequential, rates: tuple[Optimizer, Optimizer], epochs: int = 10
+) -> GeneratorCase:
+    return trained_case(
+        GAN(generator, 8, discriminator), dict(zip(("generator", "discriminator"), rates, strict=True)), epochs
+    )
 
 
 TRAININGS = {
-    "healthy": lambda: rivals(dcgan_generator(8, 1, 16), dcgan_discriminator(8, 16), (adam(1e-3), adam(1e-3)), 15),
-    "healthy dense": lambda: rivals(generator(), dense(), (adam(2e-3), adam(2e-3)), 15),
-    "healthy vae": lambda: trained(vae(8, 1, 8, 64), Adam(0.01), 25),
-    "collapse": lambda: rivals(generator(), dense(), (adam(3e-2), adam(1e-4))),
-    "won": lambda: rivals(generator(), dense(), (adam(1e-5), adam(5e-3))),
-    "vanished": lambda: rivals(generator(), dense(act=ReLU(), units=8), (adam(2e-3), SGD(3.0))),
-    "checkerboard": lambda: rivals(generator(3), dense(AvgPool2d(2)), (adam(2e-3), adam(2e-3))),
+    "healthy": lambda: trained_gan(
+        dcgan_generator(8, 1, 16), dcgan_discriminator(8, 16), (make_adam(1e-3), make_adam(1e-3)), 15
+    ),
+    "healthy dense": lambda: trained_gan(
+        make_generator(), dense_discriminator(), (make_adam(2e-3), make_adam(2e-3)), 15
+    ),
+    "healthy vae": lambda: trained_case(vae(8, 1, 8, 64), Adam(0.01), 25),
+    "collapse": lambda: trained_gan(make_generator(), dense_discriminator(), (make_adam(3e-2), make_adam(1e-4))),
+    "won": lambda: trained_gan(make_generator(), dense_discriminator(), (make_adam(1e-5), make_adam(5e-3))),
+    "vanished": lambda: trained_gan(
+        make_generator(), dense_discriminator(act=ReLU(), units=8), (make_adam(2e-3), SGD(3.0))
+    ),
+    "checkerboard": lambda: trained_gan(
+        make_generator(3), dense_discriminator(AvgPool2d(2)), (make_adam(2e-3), make_adam(2e-3))
+    ),
 }
 
 
 @cache
-def case(name: str) -> GeneratorCase:
+def make_case(name: str) -> GeneratorCase:
     return TRAININGS[name]()
 
 
 @cache
 def diagnosis(name: str) -> Diagnosis:
-    return diagnose(case(name), checks=CHECKS)
+    return diagnose(make_case(name), checks=CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -93,49 +105,53 @@ def test_healthy_trainings_have_no_finding(name: str) -> None:
     assert set(diagnosis(name).checks) == {"discriminator", "vanishing-generator", "collapsed-samples", "checkerboard"}
 
 
-def test_distances_are_scipys() -> None:
-    images = case("collapse").samples
-    apart = cdist(images.flatten(1), images.flatten(1))
-    others = apart[~np.eye(len(apart), dtype=bool)].reshape(len(apart), -1)
-    assert distances(images) == pytest.approx((others.mean(), np.sort(others.min(1))[(len(apart) - 1) // 2]), rel=1e-5)
-    (found,) = (one for one in diagnosis("collapse").findings if one.check == "collapsed-samples")
-    assert found.evidence["mean_distance"] == pytest.approx(others.mean(), rel=1e-5)
+def test_distances_are_those_of_scipy() -> None:
+    images = make_case("collapse").samples
+    all_distances = cdist(images.flatten(1), images.flatten(1))
+    other_distances = all_distances[~np.eye(len(all_distances), dtype=bool)].reshape(len(all_distances), -1)
+    assert sample_distances(images) == pytest.approx(
+        (other_distances.mean(), np.sort(other_distances.min(1))[(len(all_distances) - 1) // 2]), rel=1e-5
+    )
+    (finding,) = (one for one in diagnosis("collapse").findings if one.check == "collapsed-samples")
+    assert finding.evidence["mean_distance"] == pytest.approx(other_distances.mean(), rel=1e-5)
 
 
 def test_repeated_images_are_a_collapse_too() -> None:
     """Two digits again and again are as far from each other as others are."""
-    few = DATA.x[:2].repeat(20, 1, 1, 1)
-    assert distances(few)[1] == 0
-    assert distances(few)[0] > 0.4 * distances(DATA.x)[0]
+    repeated = DATA.x[:2].repeat(20, 1, 1, 1)
+    assert sample_distances(repeated)[1] == 0
+    assert sample_distances(repeated)[0] > 0.4 * sample_distances(DATA.x)[0]
 
 
 def test_the_norm_of_an_epoch_is_that_of_all_tensors() -> None:
-    it = case("vanished")
-    assert it.history is not None
-    rows = [row for row in it.history.layers if row["epoch"] == 1 and str(row["path"]).startswith("generator.")]
+    case = make_case("vanished")
+    assert case.history is not None
+    rows = [row for row in case.history.layers if row["epoch"] == 1 and str(row["path"]).startswith("generator.")]
     expected = np.sqrt(sum(float(row["grad_norm"] or 0) ** 2 for row in rows))
-    assert epoch_norms(it)[0] == pytest.approx(expected)
-    assert len(epoch_norms(it)) == 10
+    assert epoch_norms(case)[0] == pytest.approx(expected)
+    assert len(epoch_norms(case)) == 10
 
 
 def test_a_pattern_is_measured_against_nearby_frequencies() -> None:
     rng = torch.Generator().manual_seed(0)
     noise = torch.randn(500, 1, 16, 16, generator=rng)
-    assert pattern(noise) == pytest.approx(1.0, abs=0.15)  # white: equal power at all frequencies
+    assert peak_ratio(noise) == pytest.approx(1.0, abs=0.15)  # white: equal power at all frequencies
     rows = torch.tensor([1.0, -1.0]).repeat(8)
     for board in (rows[:, None].expand(16, 16), rows[None].expand(16, 16), rows[:, None] * rows):
         # Its power is (256 a)² at one frequency, beside 256 of the noise at each.
-        assert pattern(noise + 0.5 * board) == pytest.approx(1 + 0.25 * 256, rel=0.2)
-    assert pattern(torch.zeros(2, 1, 9, 9)) == 0
+        assert peak_ratio(noise + 0.5 * board) == pytest.approx(1 + 0.25 * 256, rel=0.2)
+    assert peak_ratio(torch.zeros(2, 1, 9, 9)) == 0
 
 
 def test_the_layer_of_a_checkerboard_is_named() -> None:
-    (found,) = diagnosis("checkerboard").findings
-    assert found.path == "generator.up2"
+    (finding,) = diagnosis("checkerboard").findings
+    assert finding.path == "generator.up2"
     assert is_uneven(ConvTranspose2d(1, (4, 3), stride=2))
     assert not is_uneven(ConvTranspose2d(1, 4, stride=2))
 
 
 def test_a_loss_of_another_kind_is_left_out_with_the_reason() -> None:
-    found = diagnose(trained(GAN(generator(), 8, dense(), loss="hinge"), adam(2e-3), 1), checks=CHECKS)
-    assert "the loss 'hinge'" in found.left_out["discriminator"]
+    diagnosis = diagnose(
+        trained_case(GAN(make_generator(), 8, dense_discriminator(), loss="hinge"), make_adam(2e-3), 1), checks=CHECKS
+    )
+    assert "the loss 'hinge'" in diagnosis.left_out["discriminator"]

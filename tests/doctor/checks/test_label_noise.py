@@ -10,32 +10,32 @@ from pellucid.model import Model
 from pellucid.models import mlp
 
 
-def digits(share: float) -> tuple[Case, set[int]]:
+def noisy_digits(fraction: float) -> tuple[Case, set[int]]:
     """1,000 digits of which a share got another label, and the places of these."""
     data = load("digits").train.subset(range(1000))
     rng = torch.Generator().manual_seed(3)
-    wrong = torch.randperm(1000, generator=rng)[: round(1000 * share)]
+    wrong_indices = torch.randperm(1000, generator=rng)[: round(1000 * fraction)]
     y = data.y.clone()
-    y[wrong] = (y[wrong] + torch.randint(1, 10, wrong.shape, generator=rng)) % 10
+    y[wrong_indices] = (y[wrong_indices] + torch.randint(1, 10, wrong_indices.shape, generator=rng)) % 10
     model = Model(mlp(sizes=(64, 10)), input_shape=(1, 8, 8))
-    return case_of(model, data.x, y), set(wrong.tolist())
+    return case_of(model, data.x, y), set(wrong_indices.tolist())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.2])
-def test_one_label_in_ten_is_found_and_measured(share: float) -> None:
-    case, wrong = digits(share)
-    (found,) = CHECK.look(case)
-    assert abs(found.evidence["share"] - share) < 0.06  # of 400 labels: three standard deviations
-    named = {int(place) for place in str(found.evidence["for_example"]).split(", ")}
-    assert len(named & wrong) >= 4
+def test_the_fraction_of_wrong_labels_is_found(share: float) -> None:
+    case, wrong_indices = noisy_digits(share)
+    (finding,) = CHECK.look(case)
+    assert abs(finding.evidence["share"] - share) < 0.06  # of 400 labels: three standard deviations
+    named_indices = {int(place) for place in str(finding.evidence["for_example"]).split(", ")}
+    assert len(named_indices & wrong_indices) >= 4
 
 
-def test_right_labels_are_quiet() -> None:
-    assert not CHECK.look(digits(0.0)[0])
+def test_correct_labels_have_no_finding() -> None:
+    assert not CHECK.look(noisy_digits(0.0)[0])
 
 
-def test_what_is_hard_to_tell_apart_is_not_wrong() -> None:
+def test_labels_of_overlapping_classes_have_no_finding() -> None:
     """Two classes that overlap: a third of all answers is wrong, but hardly one of the surest."""
     rng = torch.Generator().manual_seed(0)
     y = torch.arange(1000) % 2

@@ -9,50 +9,50 @@ from pellucid.doctor.predictions import predictions
 from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import rebuilt
 from pellucid.optim import SGD, Adam
-from tests.doctor.examined import case
+from tests.doctor.small_cases import make_case
 
 
 def test_a_rate_that_ends_above_the_first_loss_is_found() -> None:
-    it = case(epochs=10, optimizer=SGD(60.0))
-    (found,) = CHECK.look(it)
-    assert (found.check, found.path) == ("learning-rate-too-high", "training")
-    assert found.evidence["learning_rate"] == 60.0
-    assert found.evidence["loss_after_training"] == predictions(it.model, it.train).loss
-    assert found.evidence["lower_rate"] < 60
-    trial = it.rehearse(RehearsalSettings(25, found.evidence["lower_rate"] / 60))
-    assert found.evidence["range_test_loss_at_the_lower_rate"] == trial.end
-    assert found.evidence["range_test_steps"] == 25
+    case = make_case(epochs=10, optimizer=SGD(60.0))
+    (finding,) = CHECK.look(case)
+    assert (finding.check, finding.path) == ("learning-rate-too-high", "training")
+    assert finding.evidence["learning_rate"] == 60.0
+    assert finding.evidence["loss_after_training"] == predictions(case.model, case.train).loss
+    assert finding.evidence["lower_rate"] < 60
+    trial = case.rehearse(RehearsalSettings(25, finding.evidence["lower_rate"] / 60))
+    assert finding.evidence["range_test_loss_at_the_lower_rate"] == trial.final_loss
+    assert finding.evidence["range_test_steps"] == 25
 
 
-def test_its_remedy_is_the_lower_rate_and_ends_it() -> None:
-    it = case(epochs=10, optimizer=SGD(60.0))
-    (found,) = CHECK.look(it)
-    assert found.remedy is not None
-    mended = found.remedy.apply(it)
-    assert mended.model.optimizer.lr == found.evidence["lower_rate"]
-    assert not CHECK.look(mended)
+def test_the_remedy_lowers_the_rate_and_ends_the_finding() -> None:
+    case = make_case(epochs=10, optimizer=SGD(60.0))
+    (finding,) = CHECK.look(case)
+    assert finding.remedy is not None
+    mended_case = finding.remedy.apply(case)
+    assert mended_case.model.optimizer.lr == finding.evidence["lower_rate"]
+    assert not CHECK.look(mended_case)
 
 
-def test_a_rate_for_which_training_was_never_begun_is_found() -> None:
-    (found,) = CHECK.look(case(optimizer=SGD(60.0)))
-    assert "loss_at_this_rate" in found.evidence
+def test_a_high_rate_before_training_is_found() -> None:
+    (finding,) = CHECK.look(make_case(optimizer=SGD(60.0)))
+    assert "loss_at_this_rate" in finding.evidence
 
 
-def test_a_training_that_was_stopped_by_something_else_is_none_of_its() -> None:
-    assert not CHECK.look(replace(case(optimizer=SGD(0.5)), stopped="the disk is full"))
+def test_a_training_stopped_by_another_error_has_no_finding() -> None:
+    assert not CHECK.look(replace(make_case(optimizer=SGD(0.5)), stopped="the disk is full"))
 
 
-def test_rates_that_work_are_quiet() -> None:
-    assert not CHECK.look(case(epochs=10))
-    assert not CHECK.look(case())
-    assert not CHECK.look(case(epochs=10, optimizer=Adam(0.01)))
+def test_working_rates_have_no_finding() -> None:
+    assert not CHECK.look(make_case(epochs=10))
+    assert not CHECK.look(make_case())
+    assert not CHECK.look(make_case(epochs=10, optimizer=Adam(0.01)))
 
 
-def test_a_rate_that_is_too_low_is_not_too_high() -> None:
-    assert not CHECK.look(rebuilt(case(epochs=10), optimizer=SGD(1e-4)))
+def test_a_low_rate_has_no_finding() -> None:
+    assert not CHECK.look(rebuilt(make_case(epochs=10), optimizer=SGD(1e-4)))
 
 
 def test_where_the_range_test_does_not_reach_a_working_rate_the_usual_one_is_tried() -> None:
-    (found,) = CHECK.look(case(optimizer=SGD(1e30)))
-    assert found.evidence["lower_rate"] == pytest.approx(SGD().lr)
-    assert found.evidence["loss_at_the_lower_rate"] < 1
+    (finding,) = CHECK.look(make_case(optimizer=SGD(1e30)))
+    assert finding.evidence["lower_rate"] == pytest.approx(SGD().lr)
+    assert finding.evidence["loss_at_the_lower_rate"] < 1

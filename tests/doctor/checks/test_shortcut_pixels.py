@@ -8,33 +8,33 @@ from pellucid.model import Model
 from pellucid.models import mlp
 
 
-def noisy(classes: int, n: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
+def noisy_images(classes: int, n: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures (n, 1, 12, 12) of noise, brighter by class over all of the picture."""
     rng = torch.Generator().manual_seed(0)
     y = torch.arange(n) % classes
     return torch.rand(n, 1, 12, 12, generator=rng) + 0.2 * y[:, None, None, None], y
 
 
-def case(x: torch.Tensor, y: torch.Tensor) -> Case:
+def make_case(x: torch.Tensor, y: torch.Tensor) -> Case:
     return case_of(Model(mlp(sizes=(144, int(y.max()) + 1)), input_shape=(1, 12, 12)), x, y)
 
 
-def test_a_pixel_that_is_the_label() -> None:
-    x, y = noisy(5)
+def test_a_pixel_that_determines_the_label_is_found() -> None:
+    x, y = noisy_images(5)
     x[:, 0, 0, 7] = y / 5
-    (found,) = CHECK.look(case(x, y))
-    assert found.evidence["rows_and_columns"] == "0:7"
-    assert found.evidence["labels_told_by_these_alone"] == 1.0
+    (finding,) = CHECK.look(make_case(x, y))
+    assert finding.evidence["rows_and_columns"] == "0:7"
+    assert finding.evidence["labels_told_by_these_alone"] == 1.0
 
 
-def test_what_all_of_the_picture_shows_is_no_shortcut() -> None:
-    assert not CHECK.look(case(*noisy(5)))
+def test_brightness_of_the_whole_image_is_no_shortcut() -> None:
+    assert not CHECK.look(make_case(*noisy_images(5)))
 
 
-def test_of_two_classes_one_pixel_may_show_the_middle_of_a_thing() -> None:
-    x, y = noisy(2)
+def test_of_two_classes_a_pixel_in_a_bright_region_is_no_shortcut() -> None:
+    x, y = noisy_images(2)
     x[:, 0, 5:8, 5:8] = 2.0 * y[:, None, None] + 0.1 * x[:, 0, 5:8, 5:8]
-    assert not CHECK.look(case(x, y))
-    x, y = noisy(2)
+    assert not CHECK.look(make_case(x, y))
+    x, y = noisy_images(2)
     x[:, 0, 6, 6] = 5.0 * y
-    assert CHECK.look(case(x, y))
+    assert CHECK.look(make_case(x, y))

@@ -12,11 +12,11 @@ from pellucid.doctor.checks.softmax_twice import CHECK
 from pellucid.layers import Dense, Flatten, Softmax
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.model import Model
-from tests.doctor.examined import corners
+from tests.doctor.small_cases import corners
 
 
 @dataclass(frozen=True)
-class Own(Layer):
+class OwnSoftmax(Layer):
     """The softmax, by hand."""
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
@@ -30,20 +30,23 @@ class Own(Layer):
         return cache * (dy - (dy * cache).sum(1, keepdim=True)), {}
 
 
-def case(*last: Layer, **options: Any) -> Case:
-    return case_of(Model(Sequential(Flatten(), Dense(4), *last), input_shape=(1, 4, 4), **options), *corners())
+def make_case(*last_layers: Layer, **options: Any) -> Case:
+    return case_of(Model(Sequential(Flatten(), Dense(4), *last_layers), input_shape=(1, 4, 4), **options), *corners())
 
 
-def test_a_softmax_of_the_users_own_before_one_in_the_loss() -> None:
-    (found,) = CHECK.look(case(Own()))
-    assert found.check == "softmax-twice"
-    rest = 3 / (3 + torch.e)  # of softmax(1, 0, 0, 0)
-    assert abs(found.evidence["lowest_loss_that_probabilities_can_reach"] + torch.tensor(1 - rest).log()) < 1e-6
+def test_a_user_defined_softmax_before_one_in_the_loss_is_found() -> None:
+    (finding,) = CHECK.look(make_case(OwnSoftmax()))
+    assert finding.check == "softmax-twice"
+    others_probability = 3 / (3 + torch.e)  # of softmax(1, 0, 0, 0)
+    assert (
+        abs(finding.evidence["lowest_loss_that_probabilities_can_reach"] + torch.tensor(1 - others_probability).log())
+        < 1e-6
+    )
 
 
-def test_scores_are_quiet() -> None:
-    assert not CHECK.look(case())
+def test_logits_have_no_finding() -> None:
+    assert not CHECK.look(make_case())
 
 
-def test_probabilities_before_a_loss_without_a_softmax_are_quiet() -> None:
-    assert not CHECK.look(case(Softmax(), loss="quadratic"))
+def test_probabilities_before_a_loss_without_a_softmax_have_no_finding() -> None:
+    assert not CHECK.look(make_case(Softmax(), loss="quadratic"))

@@ -19,7 +19,9 @@ IMAGES = torch.randn(32, 3, 6, 6, generator=RNG)
 Y = (X[:, 0] > 0).long()
 
 
-def begun(net: Layer, change: Callable[[dict[str, torch.Tensor]], None], x: torch.Tensor = X) -> Case:
+def case_with_initial_weights(
+    net: Layer, change: Callable[[dict[str, torch.Tensor]], None], x: torch.Tensor = X
+) -> Case:
     """Return the case of a network whose first weights are changed."""
 
     def begin() -> Model:
@@ -30,94 +32,94 @@ def begun(net: Layer, change: Callable[[dict[str, torch.Tensor]], None], x: torc
     return case_of(begin(), x, Y[: len(x)], begin=begin)
 
 
-def small() -> Layer:
+def small_net() -> Layer:
     return Sequential(Dense(8), Tanh(), Dense(2))
 
 
-def test_one_value_for_all_weights_makes_copies() -> None:
-    def same(weights: dict[str, torch.Tensor]) -> None:
+def test_equal_initial_weights_make_copies() -> None:
+    def set_equal(weights: dict[str, torch.Tensor]) -> None:
         weights["dense1.weight"].fill_(0.1)
         weights["dense2.weight"].fill_(0.1)
 
-    found = CHECK.look(begun(small(), same))
-    assert [one.path for one in found] == ["dense1.weight"]
-    assert found[0].evidence["units_with_a_twin"] == 8
-    assert found[0].evidence["copies_of_an_earlier_unit"] == 7
-    assert found[0].evidence["mean_distance_between_copies"] == pytest.approx(0.0, abs=1e-6)
+    findings = CHECK.look(case_with_initial_weights(small_net(), set_equal))
+    assert [finding.path for finding in findings] == ["dense1.weight"]
+    assert findings[0].evidence["units_with_a_twin"] == 8
+    assert findings[0].evidence["copies_of_an_earlier_unit"] == 7
+    assert findings[0].evidence["mean_distance_between_copies"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_zeros_everywhere_never_move() -> None:
-    def zero(weights: dict[str, torch.Tensor]) -> None:
+def test_weights_of_0_never_change() -> None:
+    def set_zero(weights: dict[str, torch.Tensor]) -> None:
         weights["dense1.weight"].zero_()
         weights["dense2.weight"].zero_()
 
-    found = CHECK.look(begun(small(), zero))
-    assert found[0].evidence["mean_distance_moved"] == 0
-    assert "are 0" in found[0].cause
+    findings = CHECK.look(case_with_initial_weights(small_net(), set_zero))
+    assert findings[0].evidence["mean_distance_moved"] == 0
+    assert "are 0" in findings[0].cause
 
 
-def test_a_trained_model_is_asked_for_what_became_of_the_twins() -> None:
-    def same(weights: dict[str, torch.Tensor]) -> None:
+def test_the_twins_of_a_trained_model_are_compared_after_training() -> None:
+    def set_equal(weights: dict[str, torch.Tensor]) -> None:
         weights["dense1.weight"].fill_(0.1)
         weights["dense2.weight"].fill_(0.1)
 
-    case = begun(small(), same)
+    case = case_with_initial_weights(small_net(), set_equal)
     case.model.fit(X, Y, epochs=2, batch_size=16, verbose=False)
     weight = case.model.weights["dense1.weight"]
     assert float((weight - weight[:1]).abs().max()) < 1e-5
     assert CHECK.look(case)
 
 
-def test_two_pairs_among_eight_units_are_too_few() -> None:
-    def pairs(weights: dict[str, torch.Tensor]) -> None:
+def test_two_pairs_of_twins_among_eight_units_have_no_finding() -> None:
+    def copy_two_units(weights: dict[str, torch.Tensor]) -> None:
         for name in ("dense1.weight", "dense1.bias"):
             weights[name][4:6] = weights[name][:2]
         weights["dense2.weight"][:, 4:6] = weights["dense2.weight"][:, :2]
 
-    assert not CHECK.look(begun(small(), pairs))
+    assert not CHECK.look(case_with_initial_weights(small_net(), copy_two_units))
 
 
-def test_equal_weights_that_different_gradients_reach_are_fine() -> None:
-    def first(weights: dict[str, torch.Tensor]) -> None:
+def test_equal_weights_with_different_gradients_have_no_finding() -> None:
+    def zero_first(weights: dict[str, torch.Tensor]) -> None:
         weights["dense1.weight"].zero_()  # the second layer's weights, drawn at random, tell the units apart
 
-    def last(weights: dict[str, torch.Tensor]) -> None:
+    def zero_last(weights: dict[str, torch.Tensor]) -> None:
         weights["dense2.weight"].zero_()  # the classes tell the units apart
 
-    assert not CHECK.look(begun(small(), first))
-    assert not CHECK.look(begun(small(), last))
+    assert not CHECK.look(case_with_initial_weights(small_net(), zero_first))
+    assert not CHECK.look(case_with_initial_weights(small_net(), zero_last))
 
 
-def test_residual_branches_may_begin_at_zero_and_convolutions_at_identity() -> None:
+def test_residual_branches_of_0_and_identity_convolutions_have_no_finding() -> None:
     body = Sequential(Conv2d(4, 3, padding=1), BatchNorm(), ReLU(), Conv2d(4, 3, padding=1), BatchNorm())
     net = Sequential(
         Conv2d(4, 3, padding=1, init_weight="dirac"), Parallel((Identity(), body), Add()), Flatten(), Dense(2)
     )
-    gammas = Model(net, classes=2, input_shape=(3, 6, 6)).weights
-    scale = next(path for path in gammas if path.endswith("batchnorm2.weight"))
-    last = next(path for path in gammas if path.endswith("conv2d2.weight"))
-    assert not CHECK.look(begun(net, lambda weights: None, IMAGES))
-    for path in (scale, last):
+    weights = Model(net, classes=2, input_shape=(3, 6, 6)).weights
+    scale_path = next(path for path in weights if path.endswith("batchnorm2.weight"))
+    last_path = next(path for path in weights if path.endswith("conv2d2.weight"))
+    assert not CHECK.look(case_with_initial_weights(net, lambda weights: None, IMAGES))
+    for path in (scale_path, last_path):
 
-        def zero(weights: dict[str, torch.Tensor], path: str = path) -> None:
+        def set_zero(weights: dict[str, torch.Tensor], path: str = path) -> None:
             weights[path].zero_()
 
-        assert not CHECK.look(begun(net, zero, IMAGES))
+        assert not CHECK.look(case_with_initial_weights(net, set_zero, IMAGES))
 
 
-def test_regressions_of_few_examples_and_one_layer_are_quiet() -> None:
+def test_regressions_of_few_examples_and_one_layer_have_no_finding() -> None:
     deep = Model(Sequential(Dense(4), ReLU(), Dense(1)), "quadratic", metrics=(), input_shape=(6,))
-    line = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(6,))
-    for model in (deep, line):
+    linear = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(6,))
+    for model in (deep, linear):
         assert not CHECK.look(case_of(model, X[:10], X[:10, :1]))
 
 
 def test_the_remedy_draws_the_weights() -> None:
-    def same(weights: dict[str, torch.Tensor]) -> None:
+    def set_equal(weights: dict[str, torch.Tensor]) -> None:
         weights["dense1.weight"].fill_(0.1)
         weights["dense2.weight"].fill_(0.1)
 
-    case = begun(small(), same)
+    case = case_with_initial_weights(small_net(), set_equal)
     remedy = CHECK.look(case)[0].remedy
     assert remedy is not None
     assert not CHECK.look(remedy.apply(case))

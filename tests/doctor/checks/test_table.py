@@ -10,55 +10,64 @@ from pellucid.doctor import Case, case_of, checks, diagnose
 from pellucid.doctor.checks import CHECKS
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.model import Model
-from pellucid.tasks.generate.doctor import CHECKS as OF_GENERATORS
-from tests.doctor.examined import corners
+from pellucid.tasks.generate.doctor import CHECKS as GENERATOR_CHECKS
+from tests.doctor.small_cases import corners
 
-ORDERED = {check.name: check for check in (*CHECKS, *OF_GENERATORS)}  # the discriminator is asked by both
-EXPLAINS = {name: check.explains for name, check in ORDERED.items()}
-PLACES = {name: place for place, name in enumerate(ORDERED)}
+CHECK_BY_NAME = {check.name: check for check in (*CHECKS, *GENERATOR_CHECKS)}  # the discriminator is asked by both
+EXPLAINED_BY_NAME = {name: check.explains for name, check in CHECK_BY_NAME.items()}
+INDEX_BY_NAME = {name: index for index, name in enumerate(CHECK_BY_NAME)}
 
 
-def test_only_what_is_proven_explains_by_its_name() -> None:
+def test_only_direct_checks_and_own_trials_explain_others() -> None:
     """Of what a trial establishes, the trial itself tells what goes away."""
-    fitted = {"batch-norm", "unnormalised-inputs", "collapsed-predictions"}  # of which some findings are
-    assert {check.name for check in CHECKS if check.explains and not check.direct and not check.own_trial} == fitted
+    partly_direct = {"batch-norm", "unnormalised-inputs", "collapsed-predictions"}  # of which some findings are
+    assert {
+        check.name for check in CHECKS if check.explains and not check.direct and not check.own_trial
+    } == partly_direct
 
 
-def test_causes_are_asked_before_what_follows_from_them() -> None:
-    late = [(name, other) for name, others in EXPLAINS.items() for other in others if PLACES[other] < PLACES[name]]
-    assert late == []
+def test_causes_are_checked_before_their_consequences() -> None:
+    wrong_order = [
+        (name, consequence)
+        for name, explained in EXPLAINED_BY_NAME.items()
+        for consequence in explained
+        if INDEX_BY_NAME[consequence] < INDEX_BY_NAME[name]
+    ]
+    assert wrong_order == []
 
 
-def test_names_of_evidence_hold_no_numbers_that_change() -> None:
-    """Of f-strings as names only those of a part of the data (`other`) and of `direction` are the same in every run."""
-    odd: list[str] = []
+def test_names_of_evidence_contain_no_variable_numbers() -> None:
+    """Names by f-strings are the same in every run only if they contain a part of the data, or `direction`."""
+    variable_names: list[str] = []
     for path in Path(checks.__path__[0]).glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = node.keys if isinstance(node, ast.Dict) else [node.slice] if isinstance(node, ast.Subscript) else []
-            inside = [part for name in names if name for part in ast.walk(name) if isinstance(part, ast.JoinedStr)]
-            names = {it.id for text in inside for it in ast.walk(text) if isinstance(it, ast.Name)}
-            used = names - {"direction", "other", "path"}
-            odd += [f"{path.name}: {used}"] if used else []
-    assert odd == []
+            f_strings = [part for name in names if name for part in ast.walk(name) if isinstance(part, ast.JoinedStr)]
+            names = {part.id for text in f_strings for part in ast.walk(text) if isinstance(part, ast.Name)}
+            unexpected = names - {"direction", "other_path", "path"}
+            variable_names += [f"{path.name}: {unexpected}"] if unexpected else []
+    assert variable_names == []
 
 
-def dead() -> Case:
+def case_of_dead_units() -> Case:
     """A network no unit of which was ever reached."""
 
     def begin() -> Model:
-        it = Model(Sequential(flatten=Flatten(), dense=Dense(12), relu=ReLU(), scores=Dense(4)), input_shape=(1, 4, 4))
-        it.weights["dense.bias"].fill_(-100.0)
-        return it
+        model = Model(
+            Sequential(flatten=Flatten(), dense=Dense(12), relu=ReLU(), scores=Dense(4)), input_shape=(1, 4, 4)
+        )
+        model.weights["dense.bias"].fill_(-100.0)
+        return model
 
-    it, (x, y) = begin(), corners(400)
-    it.fit(x, y, epochs=20, batch_size=16, verbose=False)
-    return case_of(it, x, y, validation=corners(100, seed=1), batch_size=16, epochs=20, begin=begin)
+    model, (x, y) = begin(), corners(400)
+    model.fit(x, y, epochs=20, batch_size=16, verbose=False)
+    return case_of(model, x, y, validation=corners(100, seed=1), batch_size=16, epochs=20, begin=begin)
 
 
 @pytest.mark.slow
-def test_dead_units_of_low_first_biases_go_away_with_these() -> None:
-    found = diagnose(dead())
-    assert {"dead-units", "underfitting", "collapsed-predictions"} <= set(found.names)
-    assert found.causes == ("bad-initialization",)
-    follows = {found.findings[place].check: cause for place, cause in found.follows.items()}
+def test_dead_units_follow_from_low_initial_biases() -> None:
+    diagnosis = diagnose(case_of_dead_units())
+    assert {"dead-units", "underfitting", "collapsed-predictions"} <= set(diagnosis.names)
+    assert diagnosis.causes == ("bad-initialization",)
+    follows = {diagnosis.findings[index].check: cause for index, cause in diagnosis.follows.items()}
     assert follows["dead-units"] == follows["collapsed-predictions"] == "bad-initialization"

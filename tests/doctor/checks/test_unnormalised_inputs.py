@@ -10,101 +10,103 @@ from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.unnormalised_inputs import CHECK
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
-from tests.doctor.examined import model
+from tests.doctor.small_cases import make_model
 
 
-def case(x: torch.Tensor, **options: object) -> Case:
-    it = model(Sequential(flatten=Flatten(), out=Dense(4)), input_shape=tuple(x.shape[1:]), **options)
-    return case_of(it, x, torch.arange(len(x)) % 4)
+def make_case(x: torch.Tensor, **options: object) -> Case:
+    model = make_model(Sequential(flatten=Flatten(), out=Dense(4)), input_shape=tuple(x.shape[1:]), **options)
+    return case_of(model, x, torch.arange(len(x)) % 4)
 
 
-def grey(low: float = 0.0, high: float = 1.0, channels: int = 1) -> torch.Tensor:
+def uniform_images(low: float = 0.0, high: float = 1.0, channels: int = 1) -> torch.Tensor:
     return low + (high - low) * torch.rand(60, channels, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (-2.0, 2.0), (0, 0.2), (0.7, 1.0)])
 def test_usual_ranges_have_no_finding(low: float, high: float) -> None:
-    assert CHECK.look(case(grey(low, high))) == []
+    assert CHECK.look(make_case(uniform_images(low, high))) == []
 
 
 def test_bytes_are_read_from_0_to_1() -> None:
-    assert CHECK.look(case((grey() * 255).byte())) == []
+    assert CHECK.look(make_case((uniform_images() * 255).byte())) == []
 
 
 @pytest.mark.parametrize("high", [255.0, 16.0, 1 / 255])
 def test_other_scales_are_found_with_their_moments(high: float) -> None:
-    x = grey(0, high)
-    (found,) = CHECK.look(case(x))
-    assert found.path == "train"
-    assert found.evidence["mean"] == pytest.approx(float(x.mean()), rel=1e-5)
-    assert found.evidence["root_mean_square"] == pytest.approx(float(x.square().mean().sqrt()), rel=1e-5)
-    assert found.evidence["largest"] == pytest.approx(float(x.max()))
+    x = uniform_images(0, high)
+    (finding,) = CHECK.look(make_case(x))
+    assert finding.path == "train"
+    assert finding.evidence["mean"] == pytest.approx(float(x.mean()), rel=1e-5)
+    assert finding.evidence["root_mean_square"] == pytest.approx(float(x.square().mean().sqrt()), rel=1e-5)
+    assert finding.evidence["largest"] == pytest.approx(float(x.max()))
 
 
 def test_the_remedy_standardises() -> None:
-    it = case(grey(0, 255))
-    (found,) = CHECK.look(it)
-    assert found.remedy is not None
-    mended = found.remedy.apply(it)
-    read = mended.inputs(mended.train)
-    assert float(read.mean()) == pytest.approx(0, abs=1e-4)
-    assert float(read.std()) == pytest.approx(1, abs=1e-3)
+    case = make_case(uniform_images(0, 255))
+    (finding,) = CHECK.look(case)
+    assert finding.remedy is not None
+    mended_case = finding.remedy.apply(case)
+    inputs = mended_case.inputs(mended_case.train)
+    assert float(inputs.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(inputs.std()) == pytest.approx(1, abs=1e-3)
 
 
 def test_an_offset_is_found() -> None:
-    (found,) = CHECK.look(case(grey(2.0, 2.1)))
-    assert "far from 0" in found.cause
+    (finding,) = CHECK.look(make_case(uniform_images(2.0, 2.1)))
+    assert "far from 0" in finding.cause
 
 
 def test_channels_of_different_size_are_found() -> None:
-    x = grey(channels=3)
+    x = uniform_images(channels=3)
     x[:, 1] /= 30
-    (found,) = CHECK.look(case(x))
-    assert found.evidence["smallest_channel"] == pytest.approx(float(x[:, 1].square().mean().sqrt()), rel=1e-5)
+    (finding,) = CHECK.look(make_case(x))
+    assert finding.evidence["smallest_channel"] == pytest.approx(float(x[:, 1].square().mean().sqrt()), rel=1e-5)
 
 
 def test_features_of_different_size_are_found() -> None:
     x = torch.rand(60, 8, 1, 1, generator=torch.Generator().manual_seed(0))
     x[:, 0] = 0  # a constant feature has no scale
     x[:, 3] *= 5
-    assert CHECK.look(case(x)) == []
+    assert CHECK.look(make_case(x)) == []
     x[:, 3] *= 12
-    (found,) = CHECK.look(case(x * 0.05))
-    assert found.evidence["largest_feature"] == pytest.approx(float((x[:, 3] * 0.05).square().mean().sqrt()), rel=1e-5)
+    (finding,) = CHECK.look(make_case(x * 0.05))
+    assert finding.evidence["largest_feature"] == pytest.approx(
+        float((x[:, 3] * 0.05).square().mean().sqrt()), rel=1e-5
+    )
 
 
-def test_what_the_model_standardises_itself_has_no_finding() -> None:
-    x = grey(0, 255)
-    assert CHECK.look(case(x, preprocess={"mean": [127.0], "std": [73.0]})) == []
+def test_inputs_that_the_model_standardises_have_no_finding() -> None:
+    x = uniform_images(0, 255)
+    assert CHECK.look(make_case(x, preprocess={"mean": [127.0], "std": [73.0]})) == []
     net = Sequential(norm=BatchNorm(), conv=Conv2d(2, 3), flatten=Flatten(), out=Dense(4))
-    assert CHECK.look(case_of(model(net, input_shape=(1, 6, 6)), x, torch.arange(60) % 4)) == []
+    assert CHECK.look(case_of(make_model(net, input_shape=(1, 6, 6)), x, torch.arange(60) % 4)) == []
 
 
-def test_inputs_are_converted_to_float64_in_parts() -> None:
-    class Largest(TorchDispatchMode):
+def test_inputs_are_converted_to_float64_in_chunks() -> None:
+    class LargestTensor(TorchDispatchMode):
         bytes = 0
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            made = func(*args, **(kwargs or {}))
-            if isinstance(made, torch.Tensor):
-                self.bytes = max(self.bytes, made.numel() * made.element_size())
-            return made
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                self.bytes = max(self.bytes, result.numel() * result.element_size())
+            return result
 
-    it = case(torch.rand(900, 3, 12, 12, generator=torch.Generator().manual_seed(0)))
-    assert it.activity
-    with Largest() as largest:
-        assert CHECK.look(it) == []
-    assert largest.bytes < 8 * it.train.x.numel() / 10  # of all of them in float64
+    case = make_case(torch.rand(900, 3, 12, 12, generator=torch.Generator().manual_seed(0)))
+    assert case.activity
+    with LargestTensor() as largest:
+        assert CHECK.look(case) == []
+    assert largest.bytes < 8 * case.train.x.numel() / 10  # of all of them in float64
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e10])
 def test_targets_far_larger_than_the_first_outputs_are_found(scale: float) -> None:
-    x = grey()
+    x = uniform_images()
     y = scale * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
-    it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss="quadratic", metrics=(), input_shape=(1, 6, 6))
-    (found,) = CHECK.look(case_of(it, x, y))
-    assert found.evidence["standard_deviation_of_the_targets"] == pytest.approx(float(y.std(correction=0)), rel=1e-5)
-    assert "targets" in found.fix
-    assert CHECK.look(case_of(it, x, y / scale)) == []
-    it.weights["out.bias"].fill_(1.0)
-    assert CHECK.look(case_of(it, x, y)) == []  # a trained model may have learned the scale
+    model = make_model(Sequential(flatten=Flatten(), out=Dense(1)), loss="quadratic", metrics=(), input_shape=(1, 6, 6))
+    (finding,) = CHECK.look(case_of(model, x, y))
+    assert finding.evidence["standard_deviation_of_the_targets"] == pytest.approx(float(y.std(correction=0)), rel=1e-5)
+    assert "targets" in finding.fix
+    assert CHECK.look(case_of(model, x, y / scale)) == []
+    model.weights["out.bias"].fill_(1.0)
+    assert CHECK.look(case_of(model, x, y)) == []  # a trained model may have learned the scale

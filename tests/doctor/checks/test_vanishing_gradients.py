@@ -15,45 +15,45 @@ X = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()
 
 
-def deep(layers: int, act: Layer, init: str = "he", rate: float = 0.1) -> Model:
+def deep_model(layers: int, act: Layer, init: str = "he", rate: float = 0.1) -> Model:
     body = [part for _ in range(layers) for part in (Dense(16, init_weight=init), act)]
     return Model(Sequential(*body, Dense(2)), optimizer=SGD(lr=rate), classes=2, input_shape=(16,))
 
 
-def test_six_layers_of_sigmoids_lose_the_gradient() -> None:
-    model = deep(6, Sigmoid(), "xavier")
-    found = CHECK.look(case_of(model, X, Y))
-    assert [one.path for one in found] == ["dense1"]
-    assert found[0].evidence["late_layer"] == "dense7"
+def test_six_layers_of_sigmoids_are_found() -> None:
+    model = deep_model(6, Sigmoid(), "xavier")
+    findings = CHECK.look(case_of(model, X, Y))
+    assert [finding.path for finding in findings] == ["dense1"]
+    assert findings[0].evidence["late_layer"] == "dense7"
     # a sigmoid's slope is at most 1/4, and square weights of this deviation stretch nothing more than about twofold
-    assert 0 < float(found[0].evidence["early_over_late_gradient"]) < 0.25**6 * 2**6
+    assert 0 < float(findings[0].evidence["early_over_late_gradient"]) < 0.25**6 * 2**6
 
 
-def test_the_share_is_that_of_two_norms() -> None:
+def test_the_ratio_is_that_of_two_gradient_norms() -> None:
     def begin() -> Model:
-        made = deep(2, ReLU(), rate=1e-6)
-        made.weights["dense2.weight"].mul_(1e-4)
-        return made
+        model = deep_model(2, ReLU(), rate=1e-6)
+        model.weights["dense2.weight"].mul_(1e-4)
+        return model
 
     model = begin()
-    found = CHECK.look(case_of(model, X, Y, begin=begin))
-    share = found[0].evidence["early_over_late_before_the_first_step"]
+    findings = CHECK.look(case_of(model, X, Y, begin=begin))
+    ratio = findings[0].evidence["early_over_late_before_the_first_step"]
     w1, w2, w3 = (model.weights[f"dense{k}.weight"].double() for k in (1, 2, 3))
     h1 = X.double() @ w1.T
     h2 = h1.relu() @ w2.T
     dy3 = torch.softmax(h2.relu() @ w3.T, 1) - torch.nn.functional.one_hot(Y, 2)
     dy1 = ((dy3 @ w3) * (h2 > 0)) @ w2 * (h1 > 0)
-    assert share == pytest.approx(float(dy1.norm() / dy3.norm()), rel=1e-4)
+    assert ratio == pytest.approx(float(dy1.norm() / dy3.norm()), rel=1e-4)
 
 
 @pytest.mark.parametrize("layers", [1, 6])
-def test_rectifiers_with_weights_of_he_hand_it_on(layers: int) -> None:
-    assert not CHECK.look(case_of(deep(layers, ReLU()), X, Y))
+def test_relu_layers_with_he_weights_have_no_finding(layers: int) -> None:
+    assert not CHECK.look(case_of(deep_model(layers, ReLU()), X, Y))
 
 
-def test_a_last_layer_of_zeros_is_fine() -> None:
+def test_a_last_layer_of_zeros_has_no_finding() -> None:
     def begin() -> Model:
-        model = deep(2, ReLU())
+        model = deep_model(2, ReLU())
         model.weights["dense3.weight"].zero_()
         return model
 
@@ -61,12 +61,12 @@ def test_a_last_layer_of_zeros_is_fine() -> None:
 
 
 def test_one_layer_has_no_gradient_decay() -> None:
-    line = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(16,))
-    assert not CHECK.look(case_of(line, X[:10], X[:10, :1]))
+    model = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(16,))
+    assert not CHECK.look(case_of(model, X[:10], X[:10, :1]))
 
 
-def test_the_remedy_mends_it() -> None:
-    case = case_of(deep(6, Sigmoid(), "xavier"), X, Y)
+def test_the_remedy_ends_the_finding() -> None:
+    case = case_of(deep_model(6, Sigmoid(), "xavier"), X, Y)
     remedy = CHECK.look(case)[0].remedy
     assert remedy is not None
     assert not CHECK.look(remedy.apply(case))

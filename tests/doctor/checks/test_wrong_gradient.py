@@ -13,7 +13,7 @@ from pellucid.layers import Dense, Flatten
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
-from tests.doctor.examined import corners
+from tests.doctor.small_cases import corners
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Square(Layer):
 
 
 @dataclass(frozen=True)
-class Upward(SoftmaxCrossEntropy):
+class NegatedGradient(SoftmaxCrossEntropy):
     """The cross-entropy with its gradient upside down."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,27 +41,27 @@ class Upward(SoftmaxCrossEntropy):
         return value, -dy
 
 
-def case(slope: float, **options: Any) -> Case:
+def make_case(slope: float, **options: Any) -> Case:
     net = Sequential(flatten=Flatten(), dense1=Dense(6), square=Square(slope), dense2=Dense(4))
     return case_of(Model(net, input_shape=(1, 4, 4), **options), *corners())
 
 
 def test_a_wrong_slope_is_named_with_its_layer() -> None:
-    (found,) = CHECK.look(case(1.0))
-    assert (found.check, found.path, found.evidence["layer"]) == ("wrong-gradient", "square", "Square")
-    assert abs(found.evidence["off_from_autograd"] - 0.5) < 1e-9  # half of what it should be is missing
+    (finding,) = CHECK.look(make_case(1.0))
+    assert (finding.check, finding.path, finding.evidence["layer"]) == ("wrong-gradient", "square", "Square")
+    assert abs(finding.evidence["off_from_autograd"] - 0.5) < 1e-9  # half of what it should be is missing
 
 
-def test_the_right_one_is_quiet() -> None:
-    assert not CHECK.look(case(2.0))
+def test_a_correct_gradient_has_no_finding() -> None:
+    assert not CHECK.look(make_case(2.0))
 
 
-def test_what_draws_numbers_in_evaluation_is_not_accused() -> None:
+def test_a_layer_that_is_random_in_evaluation_has_no_finding() -> None:
     @dataclass(frozen=True)
     class Noisy(Square):
         def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-            kept = (torch.rand(x.shape) > 0.3).to(x.dtype)
-            return x * kept, kept
+            mask = (torch.rand(x.shape) > 0.3).to(x.dtype)
+            return x * mask, mask
 
         def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
             return dy * cache, {}
@@ -71,5 +71,5 @@ def test_what_draws_numbers_in_evaluation_is_not_accused() -> None:
 
 
 def test_a_wrong_loss_is_named() -> None:
-    (found,) = CHECK.look(case(2.0, loss=Upward()))
-    assert found.evidence["layer"] == "Upward"
+    (finding,) = CHECK.look(make_case(2.0, loss=NegatedGradient()))
+    assert finding.evidence["layer"] == "NegatedGradient"

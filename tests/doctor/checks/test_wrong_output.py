@@ -10,40 +10,40 @@ from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, LeakyReLU, L
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, AuxiliaryCrossEntropy, BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
-from tests.doctor.examined import case, corners
+from tests.doctor.small_cases import corners, make_case
 
 
-def ending(*last: Layer, units: int = 4) -> Sequential:
-    named = {f"last{place}": layer for place, layer in enumerate(last)}
+def net_ending_in(*last_layers: Layer, units: int = 4) -> Sequential:
+    named = {f"last{index}": layer for index, layer in enumerate(last_layers)}
     return Sequential(flatten=Flatten(), dense=Dense(units), **named)
 
 
 @pytest.mark.parametrize("layer", [ReLU(), Sigmoid(), Tanh(), LeakyReLU()])
 def test_an_activation_before_the_softmax_of_the_loss_is_found(layer: Layer) -> None:
-    (found,) = CHECK.look(case(ending(layer)))
-    assert (found.check, found.path) == ("wrong-output", "last0")
-    assert found.evidence["last_layer"] == type(layer).__name__
-    assert found.remedy is not None
-    assert not CHECK.look(found.remedy.apply(case(ending(layer))))
+    (finding,) = CHECK.look(make_case(net_ending_in(layer)))
+    assert (finding.check, finding.path) == ("wrong-output", "last0")
+    assert finding.evidence["last_layer"] == type(layer).__name__
+    assert finding.remedy is not None
+    assert not CHECK.look(finding.remedy.apply(make_case(net_ending_in(layer))))
 
 
 def test_an_activation_inside_nested_sequentials_has_its_whole_path() -> None:
     net = Sequential(flatten=Flatten(), head=Sequential(dense=Dense(4), relu=ReLU(), shape=Flatten()))
-    assert [one.path for one in CHECK.look(case(net))] == ["head.relu"]
+    assert [finding.path for finding in CHECK.look(make_case(net))] == ["head.relu"]
 
 
-def graph(*outputs: str, **nodes: tuple[object, ...]) -> Graph:
+def make_graph(*outputs: str, **nodes: tuple[object, ...]) -> Graph:
     return Graph({"flat": (Flatten(), "input"), "dense": (Dense(4), "flat"), **nodes}, outputs)
 
 
 @pytest.mark.parametrize(
     ("net", "path"),
     [
-        (graph("act", act=(Sigmoid(), "dense")), "act"),
-        (graph("shape", act=(Sigmoid(), "dense"), shape=(Flatten(), "act")), "act"),
-        (graph("drop", act=(Sigmoid(), "dense"), drop=(Dropout(0.0), "act")), "act"),
-        (graph("head", head=(Sequential(top=Dense(4), act=ReLU()), "dense")), "head.act"),
-        (Sequential(body=graph("act", act=(Tanh(), "dense")), same=Identity()), "body.act"),
+        (make_graph("act", act=(Sigmoid(), "dense")), "act"),
+        (make_graph("shape", act=(Sigmoid(), "dense"), shape=(Flatten(), "act")), "act"),
+        (make_graph("drop", act=(Sigmoid(), "dense"), drop=(Dropout(0.0), "act")), "act"),
+        (make_graph("head", head=(Sequential(top=Dense(4), act=ReLU()), "dense")), "head.act"),
+        (Sequential(body=make_graph("act", act=(Tanh(), "dense")), same=Identity()), "body.act"),
         (
             Sequential(
                 flatten=Flatten(),
@@ -53,73 +53,75 @@ def graph(*outputs: str, **nodes: tuple[object, ...]) -> Graph:
         ),
     ],
 )
-def test_the_end_of_any_wiring_is_followed(net: Layer, path: str) -> None:
-    (found,) = CHECK.look(case(net))
-    assert found.path == path
-    assert found.remedy is not None
-    assert not CHECK.look(found.remedy.apply(case(net)))
+def test_the_last_activation_of_any_wiring_is_found(net: Layer, path: str) -> None:
+    (finding,) = CHECK.look(make_case(net))
+    assert finding.path == path
+    assert finding.remedy is not None
+    assert not CHECK.look(finding.remedy.apply(make_case(net)))
 
 
-@pytest.mark.parametrize("net", [graph("dense"), graph("sum", act=(ReLU(), "dense"), sum=(Add(), "act", "dense"))])
-def test_graphs_that_end_in_free_values_are_healthy(net: Layer) -> None:
-    assert not CHECK.look(case(net))
+@pytest.mark.parametrize(
+    "net", [make_graph("dense"), make_graph("sum", act=(ReLU(), "dense"), sum=(Add(), "act", "dense"))]
+)
+def test_graphs_without_a_last_activation_have_no_finding(net: Layer) -> None:
+    assert not CHECK.look(make_case(net))
 
 
-def test_every_output_is_looked_at() -> None:
+def test_every_output_is_examined() -> None:
     x, y = corners()
     heads = Fork(main=Dense(4), other=Sequential(dense=Dense(4), act=Softmax()))
-    both = Fork(main=Dense(4), other=Dense(4))
+    linear_heads = Fork(main=Dense(4), other=Dense(4))
     for net, paths in (
         (Sequential(flatten=Flatten(), heads=heads), ["heads.other.act"]),
-        (Sequential(flatten=Flatten(), heads=both, each=Shared(ReLU())), ["each.layer"]),
-        (graph("dense", "act", act=(Softmax(), "dense")), ["act"]),
-        (Sequential(flatten=Flatten(), heads=both), []),
+        (Sequential(flatten=Flatten(), heads=linear_heads, each=Shared(ReLU())), ["each.layer"]),
+        (make_graph("dense", "act", act=(Softmax(), "dense")), ["act"]),
+        (Sequential(flatten=Flatten(), heads=linear_heads), []),
     ):
-        it = Model(net, AuxiliaryCrossEntropy(), input_shape=(1, 4, 4))
-        assert [one.path for one in CHECK.look(case_of(it, x, y))] == paths
+        model = Model(net, AuxiliaryCrossEntropy(), input_shape=(1, 4, 4))
+        assert [finding.path for finding in CHECK.look(case_of(model, x, y))] == paths
 
 
-def test_a_layer_that_a_graph_runs_elsewhere_too_is_not_taken_out() -> None:
-    net = graph("end", act=(ReLU(), "dense"), top=(Dense(4), "act"), end=("act", "top"))
-    (found,) = CHECK.look(case(net))
-    assert (found.path, found.remedy) == ("act", None)
+def test_a_layer_that_a_graph_uses_twice_has_no_remedy() -> None:
+    net = make_graph("end", act=(ReLU(), "dense"), top=(Dense(4), "act"), end=("act", "top"))
+    (finding,) = CHECK.look(make_case(net))
+    assert (finding.path, finding.remedy) == ("act", None)
 
 
-def test_log_probabilities_are_no_scores_of_sigmoids() -> None:
-    (found,) = CHECK.look(case(ending(LogSoftmax()), loss=BinaryCrossEntropy()))
-    assert (found.path, found.evidence["highest_output"]) == ("last0", 0)
+def test_log_softmax_before_binary_cross_entropy_is_found() -> None:
+    (finding,) = CHECK.look(make_case(net_ending_in(LogSoftmax()), loss=BinaryCrossEntropy()))
+    assert (finding.path, finding.evidence["highest_output"]) == ("last0", 0)
 
 
 def test_dropout_behind_the_last_layer_is_found() -> None:
-    (found,) = CHECK.look(case(ending(Dropout(0.5))))
-    assert found.path == "last0"
-    assert not CHECK.look(case(ending(Dropout(0.0))))
+    (finding,) = CHECK.look(make_case(net_ending_in(Dropout(0.5))))
+    assert finding.path == "last0"
+    assert not CHECK.look(make_case(net_ending_in(Dropout(0.0))))
 
 
 def test_targets_that_a_sigmoid_cannot_reach_are_counted() -> None:
     x, _ = corners()
     y = torch.linspace(0, 2, 64)[:, None]  # half of them above 1
-    it = Model(ending(Sigmoid(), units=1), Quadratic(), metrics=(), input_shape=(1, 4, 4))
-    (found,) = CHECK.look(case_of(it, x, y))
-    assert found.path == "last0"
-    assert found.evidence["share_of_targets_outside"] == 0.5
-    assert found.evidence["highest_target"] == 2
+    model = Model(net_ending_in(Sigmoid(), units=1), Quadratic(), metrics=(), input_shape=(1, 4, 4))
+    (finding,) = CHECK.look(case_of(model, x, y))
+    assert finding.path == "last0"
+    assert finding.evidence["share_of_targets_outside"] == 0.5
+    assert finding.evidence["highest_target"] == 2
 
 
-def test_log_probabilities_cannot_be_one() -> None:
-    assert CHECK.look(case(ending(LogSoftmax()), loss=Quadratic()))
+def test_log_softmax_before_a_quadratic_loss_is_found() -> None:
+    assert CHECK.look(make_case(net_ending_in(LogSoftmax()), loss=Quadratic()))
 
 
 def test_a_softmax_over_one_output_is_found() -> None:
     x, y = corners(classes=2)
-    it = Model(ending(Softmax(), units=1), Quadratic(), input_shape=(1, 4, 4))
-    (found,) = CHECK.look(case_of(it, x, y))
-    assert found.evidence["outputs"] == 1
-    assert set(it.predict(x).flatten().tolist()) == {1.0}
+    model = Model(net_ending_in(Softmax(), units=1), Quadratic(), input_shape=(1, 4, 4))
+    (finding,) = CHECK.look(case_of(model, x, y))
+    assert finding.evidence["outputs"] == 1
+    assert set(model.predict(x).flatten().tolist()) == {1.0}
 
 
 @pytest.mark.parametrize(
-    ("last", "loss"),
+    ("last_layers", "loss"),
     [
         ((Sigmoid(),), Quadratic()),
         ((Tanh(),), Quadratic()),
@@ -131,11 +133,11 @@ def test_a_softmax_over_one_output_is_found() -> None:
         ((), SoftmaxCrossEntropy()),
     ],
 )
-def test_classics_are_healthy(last: tuple[Layer, ...], loss: Loss) -> None:
-    assert not CHECK.look(case(ending(*last), loss=loss))
+def test_usual_ends_have_no_finding(last_layers: tuple[Layer, ...], loss: Loss) -> None:
+    assert not CHECK.look(make_case(net_ending_in(*last_layers), loss=loss))
 
 
-def test_numbers_in_range_are_healthy() -> None:
+def test_targets_in_the_range_of_tanh_have_no_finding() -> None:
     x, y = corners()
-    it = Model(ending(Tanh(), units=1), Quadratic(), metrics=(), input_shape=(1, 4, 4))
-    assert not CHECK.look(case_of(it, x, y.float()[:, None] / 4 - 0.4))
+    model = Model(net_ending_in(Tanh(), units=1), Quadratic(), metrics=(), input_shape=(1, 4, 4))
+    assert not CHECK.look(case_of(model, x, y.float()[:, None] / 4 - 0.4))

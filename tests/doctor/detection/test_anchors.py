@@ -8,14 +8,14 @@ from pellucid.tasks.detect.doctor import CHECKS, no_positives, unfitting_anchors
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.test_fast import small_fast
 from tests.detectors.two_stages import small_faster
-from tests.doctor.detection.examined import case, changed, resized
+from tests.doctor.detection.small_cases import enlarged_source, make_case, with_changed_objects
 
 
 @pytest.mark.parametrize("make", [small_single_stage, small_ssd, small_yolo3, small_yolo1, small_fast, small_faster])
 def test_fitting_anchors_have_no_finding(make):
-    it = case(detector=make())
-    assert unfitting_anchors.look(it) == []
-    assert no_positives.look(it) == []
+    case = make_case(detector=make())
+    assert unfitting_anchors.look(case) == []
+    assert no_positives.look(case) == []
 
 
 def overlap(a, b):
@@ -25,21 +25,21 @@ def overlap(a, b):
 
 
 def test_objects_six_times_as_large_as_their_anchors_are_found():
-    it = case(resized(6))
-    (found,) = unfitting_anchors.look(it)
-    best = []
-    for image, truth in it.sample:
+    case = make_case(enlarged_source(6))
+    (finding,) = unfitting_anchors.look(case)
+    best_overlaps = []
+    for image, truth in case.sample:
         anchors = [
             (x + s / 2 - 1.5 * s, y + s / 2 - 1.5 * s, x + s / 2 + 1.5 * s, y + s / 2 + 1.5 * s)
             for s in (4, 8)
             for y in range(0, image.shape[1], s)
             for x in range(0, image.shape[2], s)
         ]
-        best += [max(overlap(box, anchor) for anchor in anchors) for box in truth.boxes.tolist()]
-    assert found.evidence["objects"] == len(best) == 27
-    assert found.evidence["fit_by_no_anchor"] == sum(iou < 0.2 for iou in best) > 3
-    assert found.evidence["median_iou_with_the_best_anchor"] == pytest.approx(sorted(best)[13], rel=1e-4)
-    assert found.evidence["largest_anchor"] == 24
+        best_overlaps += [max(overlap(box, anchor) for anchor in anchors) for box in truth.boxes.tolist()]
+    assert finding.evidence["objects"] == len(best_overlaps) == 27
+    assert finding.evidence["fit_by_no_anchor"] == sum(iou < 0.2 for iou in best_overlaps) > 3
+    assert finding.evidence["median_iou_with_the_best_anchor"] == pytest.approx(sorted(best_overlaps)[13], rel=1e-4)
+    assert finding.evidence["largest_anchor"] == 24
 
 
 def test_anchors_that_miss_a_minority_are_a_symptom_only():
@@ -51,38 +51,40 @@ def test_anchors_that_miss_a_minority_are_a_symptom_only():
             torch.cat([truth.boxes, torch.cat([low, low + 1], 1)]), torch.cat([truth.labels, truth.labels[:1]])
         )
 
-    (few,) = unfitting_anchors.look(case(changed(with_specks)))
-    assert 0.1 < few.evidence["fit_by_no_anchor"] / few.evidence["objects"] < 0.5
-    assert not few.direct
-    assert not any(found.direct for found in no_positives.look(case(changed(with_specks))))
+    (few_finding,) = unfitting_anchors.look(make_case(with_changed_objects(with_specks)))
+    assert 0.1 < few_finding.evidence["fit_by_no_anchor"] / few_finding.evidence["objects"] < 0.5
+    assert not few_finding.direct
+    assert not any(found.direct for found in no_positives.look(make_case(with_changed_objects(with_specks))))
     for check in (unfitting_anchors, no_positives):
-        (all_of_them,) = check.look(case(changed(specks)))
-        assert all_of_them.direct
+        (finding_of_all,) = check.look(make_case(with_changed_objects(corner_pixels)))
+        assert finding_of_all.direct
 
 
-def specks(truth):
+def corner_pixels(truth):
     """Boxes of a pixel at the corners of the objects, between the centres of the anchors."""
     low = truth.boxes[:, :2].div(4).floor() * 4
     return Objects(torch.cat([low, low + 1], 1), truth.labels)
 
 
-def test_objects_that_hold_the_centre_of_no_anchor_are_not_learned():
-    it = case(changed(specks))
-    (found,) = no_positives.look(it)
-    assert found.evidence["objects"] == found.evidence["learned_by_no_anchor"] == 27
-    assert found.evidence["images_without_a_positive_anchor"] == 9
-    assert found.evidence["median_side_of_these_objects"] == 1
+def test_objects_with_the_centre_of_no_anchor_are_found():
+    case = make_case(with_changed_objects(corner_pixels))
+    (finding,) = no_positives.look(case)
+    assert finding.evidence["objects"] == finding.evidence["learned_by_no_anchor"] == 27
+    assert finding.evidence["images_without_a_positive_anchor"] == 9
+    assert finding.evidence["median_side_of_these_objects"] == 1
 
 
-def test_of_several_objects_in_a_cell_one_is_learned():
+def test_all_but_one_of_the_objects_of_a_cell_are_found():
     def doubled(truth):
         return Objects(truth.boxes.repeat(2, 1), truth.labels.repeat(2))
 
-    (found,) = no_positives.look(case(changed(doubled), small_yolo1()))
-    assert found.evidence["learned_by_no_anchor"] == 27
-    assert found.evidence["images_without_a_positive_anchor"] == 0
+    (finding,) = no_positives.look(make_case(with_changed_objects(doubled), small_yolo1()))
+    assert finding.evidence["learned_by_no_anchor"] == 27
+    assert finding.evidence["images_without_a_positive_anchor"] == 0
 
 
-def test_causes_come_before_what_follows_from_them():
-    places = {check.name: place for place, check in enumerate(CHECKS)}
-    assert all(places[check.name] < places[other] for check in CHECKS for other in check.explains)
+def test_causes_come_before_their_consequences():
+    index_by_name = {check.name: index for index, check in enumerate(CHECKS)}
+    assert all(
+        index_by_name[check.name] < index_by_name[consequence] for check in CHECKS for consequence in check.explains
+    )

@@ -7,23 +7,23 @@ from pellucid.data import DetectionFolder
 from pellucid.image_objects import Objects
 from pellucid.tasks.detect.doctor import absent_class, box_format, flipped_points, shifted_masks
 from tests.detectors.drawn import Rectangles, small_single_stage
-from tests.doctor.detection.examined import Given, case, changed
+from tests.doctor.detection.small_cases import ListSource, make_case, with_changed_objects
 
 
 def test_a_class_without_objects_is_named():
-    assert absent_class.look(case()) == []
+    assert absent_class.look(make_case()) == []
 
-    def red(truth):
+    def without_green(truth):
         return Objects(truth.boxes, torch.zeros_like(truth.labels), crowd=truth.labels == 1)
 
-    (found,) = absent_class.look(case(changed(red)))
+    (finding,) = absent_class.look(make_case(with_changed_objects(without_green)))
     count = sum(int((truth.labels == 0).sum()) for _, truth in (Rectangles().example(k) for k in range(12)))
-    assert found.evidence == {"classes": 2, "without_objects": 1, "the_first_of_them": "green", "objects": count}
-    (found,) = absent_class.look(case(detector=small_single_stage(classes=3)))
-    assert found.evidence["the_first_of_them"] == "2"  # which the data do not even name
+    assert finding.evidence == {"classes": 2, "without_objects": 1, "the_first_of_them": "green", "objects": count}
+    (finding,) = absent_class.look(make_case(detector=small_single_stage(classes=3)))
+    assert finding.evidence["the_first_of_them"] == "2"  # which the data do not even name
 
 
-FORMS = {
+BOX_FORMATS = {
     "x, y, width, height": lambda x0, y0, x1, y1: (x0, y0, x1 - x0, y1 - y0),
     "x and y of the centre, width, height": lambda x0, y0, x1, y1: ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0),
     "corners that were taken for x, y, width, height": lambda x0, y0, x1, y1: (x0, y0, x0 + x1, y0 + y1),
@@ -31,7 +31,7 @@ FORMS = {
 }
 
 
-def voc(folder, form):
+def write_voc(folder, box_format):
     """Write rectangles as Pascal VOC files whose boxes are in another form."""
     from PIL import Image
 
@@ -42,7 +42,7 @@ def voc(folder, form):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / "JPEGImages" / f"{k}.png")
         objects = ""
         for box, label in zip(truth.boxes.tolist(), truth.labels.tolist(), strict=True):
-            corners = zip(("xmin", "ymin", "xmax", "ymax"), form(*box), strict=True)
+            corners = zip(("xmin", "ymin", "xmax", "ymax"), box_format(*box), strict=True)
             rows = "".join(f"<{name}>{value}</{name}>" for name, value in corners)
             objects += f"<object><name>{Rectangles.classes[label]}</name><bndbox>{rows}</bndbox></object>"
         size = "<size><width>64</width><height>48</height><depth>3</depth></size>"
@@ -52,28 +52,30 @@ def voc(folder, form):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", BOX_FORMATS)
 def test_boxes_in_another_order_are_named(name, tmp_path):
-    source = DetectionFolder(voc(tmp_path, FORMS[name]))
-    (found,) = box_format.look(case(source))
-    assert found.evidence["they_look_like"] == name
-    assert found.evidence["boxes"] == found.evidence["possible_if_read_so"] == 27
+    source = DetectionFolder(write_voc(tmp_path, BOX_FORMATS[name]))
+    (finding,) = box_format.look(make_case(source))
+    assert finding.evidence["they_look_like"] == name
+    assert finding.evidence["boxes"] == finding.evidence["possible_if_read_so"] == 27
 
     def possible(x0, y0, x1, y1):
         return -1 <= x0 < x1 <= 65 and -1 <= y0 < y1 <= 49
 
-    wrong = [not possible(*FORMS[name](*box)) for k in range(12) for box in Rectangles().example(k)[1].boxes.tolist()]
-    assert found.evidence["impossible_in_their_images"] == sum(wrong)
+    is_impossible = [
+        not possible(*BOX_FORMATS[name](*box)) for k in range(12) for box in Rectangles().example(k)[1].boxes.tolist()
+    ]
+    assert finding.evidence["impossible_in_their_images"] == sum(is_impossible)
 
 
-def test_boxes_in_shares_of_the_image_are_named_and_right_ones_are_not(tmp_path):
-    def shares(x0, y0, x1, y1):
+def test_boxes_as_fractions_of_the_image_are_named(tmp_path):
+    def fractions(x0, y0, x1, y1):
         return x0 / 64, y0 / 48, x1 / 64, y1 / 48
 
-    (found,) = box_format.look(case(DetectionFolder(voc(tmp_path / "shares", shares))))
-    assert found.evidence == {"boxes": 27, "between_zero_and_one": 27}
-    assert box_format.look(case(DetectionFolder(voc(tmp_path / "right", lambda *box: box)))) == []
-    assert box_format.look(case()) == []
+    (finding,) = box_format.look(make_case(DetectionFolder(write_voc(tmp_path / "shares", fractions))))
+    assert finding.evidence == {"boxes": 27, "between_zero_and_one": 27}
+    assert box_format.look(make_case(DetectionFolder(write_voc(tmp_path / "right", lambda *box: box)))) == []
+    assert box_format.look(make_case()) == []
 
 
 def discs(right=0, down=0, count=12):
@@ -89,18 +91,18 @@ def discs(right=0, down=0, count=12):
         box = torch.tensor([[x + right - 14, y + down - 14, x + right + 14, y + down + 14]])
         return image, Objects(box, torch.tensor([0]), masks=mask[None])
 
-    return Given([example(k) for k in range(count)], ("disc",))
+    return ListSource([example(k) for k in range(count)], ("disc",))
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, -1), (6, 0), (-4, 9)])
 def test_shifted_masks_are_found_with_their_shift(shift):
-    found = shifted_masks.look(case(discs(*shift), small_single_stage(classes=1)))
+    findings = shifted_masks.look(make_case(discs(*shift), small_single_stage(classes=1)))
     if max(map(abs, shift)) < 3:
-        assert found == []
+        assert findings == []
         return
-    assert found[0].evidence["edges_lie_pixels_to_the_right"] == pytest.approx(-shift[0], abs=1)
-    assert found[0].evidence["edges_lie_pixels_below"] == pytest.approx(-shift[1], abs=1)
-    assert found[0].evidence["masks"] == 12
+    assert findings[0].evidence["edges_lie_pixels_to_the_right"] == pytest.approx(-shift[0], abs=1)
+    assert findings[0].evidence["edges_lie_pixels_below"] == pytest.approx(-shift[1], abs=1)
+    assert findings[0].evidence["masks"] == 12
 
 
 def faces(flipped=(), count=20):
@@ -113,17 +115,19 @@ def faces(flipped=(), count=20):
         box = torch.tensor([[x0, y0, x0 + 15, y0 + 15]], dtype=torch.float32)
         return torch.zeros(3, 40, 40), Objects(box, torch.tensor([0]), keypoints=torch.tensor([points]).float())
 
-    return Given([example(k) for k in range(count)], ("face",), ((0, 1), (2, 3)))
+    return ListSource([example(k) for k in range(count)], ("face",), ((0, 1), (2, 3)))
 
 
 def test_exchanged_key_points_are_counted():
     one_class = small_single_stage(classes=1)
-    assert flipped_points.look(case(faces(), one_class)) == []
-    (found,) = flipped_points.look(case(faces({4, 11, 12}), one_class))
-    assert found.evidence == {
+    assert flipped_points.look(make_case(faces(), one_class)) == []
+    (finding,) = flipped_points.look(make_case(faces({4, 11, 12}), one_class))
+    assert finding.evidence == {
         "objects": 20,
         "with_left_and_right_exchanged": 3,
         "the_first_of_them_in_image": 4,
         "pairs_of_key_points": 2,
     }
-    assert flipped_points.look(case(Given(faces({1, 2}).examples, ("face",)), one_class)) == []  # without sides
+    assert (
+        flipped_points.look(make_case(ListSource(faces({1, 2}).examples, ("face",)), one_class)) == []
+    )  # without sides

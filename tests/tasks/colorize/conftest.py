@@ -4,34 +4,34 @@ import pytest
 
 from pellucid import registry
 from pellucid.cli.main import main
-from tests.tasks.colorize.tiny import CUSTOM, colorizer
+from tests.tasks.colorize.tiny import CUSTOM_OBJECTIVES, colorizer
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    for kind in CUSTOM:
-        monkeypatch.setitem(registry.REGISTERED, kind.__name__, kind)
+def register_custom_objectives(monkeypatch):
+    for objective_class in CUSTOM_OBJECTIVES:
+        monkeypatch.setitem(registry.REGISTERED, objective_class.__name__, objective_class)
 
 
 @pytest.fixture
-def save(tmp_path, registered):
+def save(tmp_path, register_custom_objectives):
     """Save a tiny colorizer, and return its file."""
 
-    def saved(*args, **options):
+    def save_colorizer(*args, **options):
         file = tmp_path / "colours.safetensors"
         colorizer(*args, **options).save(file)
         return str(file)
 
-    return saved
+    return save_colorizer
 
 
 @pytest.fixture
 def run(capsys):
     """Run a command line, and return its exit code, the object it prints and what it writes on stderr."""
 
-    def say(*words):
+    def run_command(*words):
         code = main([*map(str, words), "--json"])
-        said = capsys.readouterr()
-        return code, json.loads(said.out or "null"), said.err
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out or "null"), captured.err
 
-    return say
+    return run_command

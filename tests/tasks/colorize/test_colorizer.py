@@ -14,10 +14,10 @@ from pellucid.model import Model
 from pellucid.ops.colour import rgb_to_lab
 from pellucid.tasks.colorize.colorizer import Colorizer, is_colorizer, lightness_of
 from pellucid.tasks.colorize.hints import Hint
-from tests.tasks.colorize.tiny import Hinted, colorizer, convolution, halved
+from tests.tasks.colorize.tiny import Hinted, colorizer, conv_net, halving_net
 
 
-def drawn(*shape):
+def random_image(*shape):
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
@@ -26,11 +26,11 @@ def lab(picture):
     return rgb2lab(picture[:3].movedim(0, -1).double().numpy() / 255)
 
 
-@pytest.mark.parametrize("net", [convolution, halved])
+@pytest.mark.parametrize("net", [conv_net, halving_net])
 @pytest.mark.parametrize("size", [(1, 1), (37, 501), (16, 16), (7, 40), (1, 300)])
 @pytest.mark.parametrize("strength", [0.5, 1, 2])
 def test_pictures_of_any_size_keep_their_lightness(net, size, strength):
-    image = drawn(3, *size)
+    image = random_image(3, *size)
     colorized = Colorizer(colorizer(net=net()), strength)(image)
     assert colorized.shape == image.shape
     assert colorized.dtype == torch.uint8
@@ -38,18 +38,18 @@ def test_pictures_of_any_size_keep_their_lightness(net, size, strength):
 
 
 def test_a_picture_of_the_training_size_has_the_a_and_b_of_the_network():
-    model, image = colorizer(), drawn(3, 16, 16)
+    model, image = colorizer(), random_image(3, 16, 16)
     expected = model.predict(image[None])[0]
     lightness = lightness_of(image)
     torch.testing.assert_close(Colorizer(model).ab(lightness[None])[0], expected, rtol=0, atol=1e-3)
     actual = lab(Colorizer(model, 0.3)(image))  # most of these colours exist
-    right = np.abs(actual[..., 1:] - 0.3 * expected.movedim(0, -1).numpy()).max(-1) < 1.5
-    assert right.mean() > 0.7
+    is_close = np.abs(actual[..., 1:] - 0.3 * expected.movedim(0, -1).numpy()).max(-1) < 1.5
+    assert is_close.mean() > 0.7
 
 
 def test_prediction_depends_on_lightness_only():
     """Two pictures of one L and other colours get the same colours."""
-    grey = drawn(1, 20, 20).expand(3, -1, -1)
+    grey = random_image(1, 20, 20).expand(3, -1, -1)
     assert torch.equal(Colorizer(colorizer())(grey), Colorizer(colorizer(channels=1))(grey[:1]))
 
 
@@ -62,12 +62,15 @@ def test_strength_0_returns_the_pixels_of_a_grey_picture():
 
 
 def test_the_alpha_channel_is_kept():
-    image = drawn(4, 9, 11)
+    image = random_image(4, 9, 11)
     colorized = Colorizer(colorizer())(image)
     assert torch.equal(colorized[3], image[3])
     assert torch.equal(colorized[:3], Colorizer(colorizer())(image[:3]))
-    both = drawn(2, 9, 11)
-    assert torch.equal(Colorizer(colorizer())(both), torch.cat((Colorizer(colorizer())(both[:1]), both[1:])))
+    grey_with_alpha = random_image(2, 9, 11)
+    assert torch.equal(
+        Colorizer(colorizer())(grey_with_alpha),
+        torch.cat((Colorizer(colorizer())(grey_with_alpha[:1]), grey_with_alpha[1:])),
+    )
 
 
 def test_lightness_of_16_bits_is_used():
@@ -85,30 +88,32 @@ def test_large_pictures_are_reduced_to_the_training_size():
     large = halves.repeat_interleave(20, 2).repeat_interleave(20, 3)
     small, result = Colorizer(model).ab(halves), Colorizer(model).ab(large)
     assert result.shape == (1, 2, 320, 320)
-    inside = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]  # the edge between the halves is not as sharp
-    torch.testing.assert_close(result[..., 10::20, 10::20][..., inside], small[..., inside], rtol=0, atol=2)
+    away_from_edge = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]  # the edge between the halves is not as sharp
+    torch.testing.assert_close(
+        result[..., 10::20, 10::20][..., away_from_edge], small[..., away_from_edge], rtol=0, atol=2
+    )
 
 
-def test_hints_are_at_their_pixels():
-    it = Colorizer(colorizer(Hinted))
-    assert it.takes_hints
-    image, red = drawn(1, 16, 16), (200, 40, 40)
+def test_a_hint_sets_the_colour_of_its_pixel():
+    hinted_colorizer = Colorizer(colorizer(Hinted))
+    assert hinted_colorizer.takes_hints
+    image, red = random_image(1, 16, 16), (200, 40, 40)
     lightness = lightness_of(image)[None]
-    plain, hinted = it.ab(lightness).clone(), it.ab(lightness, [Hint(3, 5, red)])
+    without_hints, hinted = hinted_colorizer.ab(lightness).clone(), hinted_colorizer.ab(lightness, [Hint(3, 5, red)])
     expected = rgb2lab(np.array([[red]]) / 255)[0, 0, 1:]
     np.testing.assert_allclose(hinted[0, :, 5, 3].numpy(), expected, atol=0.01)
-    plain[..., 5, 3] = hinted[..., 5, 3]
-    assert torch.equal(plain, hinted)
-    large = it.ab(torch.full((1, 1, 160, 160), 50.0), [Hint(35, 55, red)])
+    without_hints[..., 5, 3] = hinted[..., 5, 3]
+    assert torch.equal(without_hints, hinted)
+    large = hinted_colorizer.ab(torch.full((1, 1, 160, 160), 50.0), [Hint(35, 55, red)])
     assert large[0, 0, 55, 35] > large[0, 0, 55, 100] + 10
     with pytest.raises(PellucidError, match=r"hint at x=16, y=0 is outside the picture of 16x16"):
-        it.ab(lightness, [Hint(16, 0, red)])
+        hinted_colorizer.ab(lightness, [Hint(16, 0, red)])
     with pytest.raises(PellucidError, match="the model takes no hints"):
         Colorizer(colorizer()).ab(lightness, [Hint(0, 0, red)])
 
 
 @pytest.mark.parametrize("strength", [-0.1, 2.5, float("nan")])
-def test_strengths_outside_of_0_to_1_are_refused(strength):
+def test_strengths_outside_of_0_to_2_are_refused(strength):
     with pytest.raises(PellucidError, match="strength must be from 0"):
         Colorizer(colorizer(), strength)
 
@@ -126,22 +131,22 @@ def test_outputs_that_are_not_finite_are_an_error():
     model = colorizer()
     model.params["generator"]["ab"]["bias"][:] = float("nan")
     with pytest.raises(PellucidError, match="an output is NaN or infinite"):
-        Colorizer(model)(drawn(3, 16, 16))
+        Colorizer(model)(random_image(3, 16, 16))
 
 
 def test_pictures_are_reduced_to_the_size_of_the_training_images():
-    def read(**preprocess):
-        seen = []
+    def input_size(**preprocess):
+        sizes = []
 
-        class Seeing(Regression):
+        class RecordingRegression(Regression):
             def predict(self, params, images, hints=None):
-                seen.append(tuple(images.shape[2:]))
+                sizes.append(tuple(images.shape[2:]))
                 return images[:, :2] * 0
 
-        model = Model(Seeing(convolution(), L1("mean")), input_shape=(3, None, None), preprocess=preprocess)
+        model = Model(RecordingRegression(conv_net(), L1("mean")), input_shape=(3, None, None), preprocess=preprocess)
         Colorizer(model)(torch.zeros(1, 480, 640, dtype=torch.uint8))
-        return seen[0]
+        return sizes[0]
 
-    assert read(size=[90, 120]) == (90, 120)
-    assert read(data="cifar10") == (32, 43)
-    assert read() == (224, 299)
+    assert input_size(size=[90, 120]) == (90, 120)
+    assert input_size(data="cifar10") == (32, 43)
+    assert input_size() == (224, 299)

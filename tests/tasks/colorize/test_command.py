@@ -24,7 +24,7 @@ def lab(image):
     return rgb2lab(np.asarray(image)[..., :3] / 255)
 
 
-def of_kind(kind):
+def picture_of_kind(kind):
     """Return a picture, its file's suffix, its sRGB (H, W, 3), 0 to 1, and its opacity, if it has some."""
     colours, grey, alpha = Image.fromarray(COLOURS), Image.fromarray(GREY), None
     picture = colours
@@ -56,11 +56,11 @@ KINDS = (
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_of_all_formats_are_colorized(kind, tmp_path, save, run):
-    picture, suffix, rgb, alpha = of_kind(kind)
+    picture, suffix, rgb, alpha = picture_of_kind(kind)
     picture.save(tmp_path / f"a{suffix}")
-    code, said, _ = run("colorize", save(), tmp_path / f"a{suffix}", "--out", tmp_path / "out")
+    code, output, _ = run("colorize", save(), tmp_path / f"a{suffix}", "--out", tmp_path / "out")
     assert code == 0
-    assert [picture["image"] for picture in said["pictures"]] == [f"a{suffix}"]
+    assert [picture["image"] for picture in output["pictures"]] == [f"a{suffix}"]
     with Image.open(tmp_path / "out" / "a-colorized.png") as result:
         assert result.mode == ("RGB" if alpha is None else "RGBA")
         pixels = np.asarray(result)
@@ -72,7 +72,7 @@ def test_pictures_of_all_formats_are_colorized(kind, tmp_path, save, run):
 
 @pytest.mark.parametrize("kind", ["grey", "grey and alpha"])
 def test_strength_0_writes_the_pixels_of_the_grey_picture(kind, tmp_path, save, run):
-    of_kind(kind)[0].save(tmp_path / "a.png")
+    picture_of_kind(kind)[0].save(tmp_path / "a.png")
     run("colorize", save(), tmp_path / "a.png", "--out", tmp_path / "out", "--strength", 0)
     pixels = np.asarray(Image.open(tmp_path / "out" / "a-colorized.png"))
     assert np.array_equal(pixels[..., :3], np.repeat(GREY[..., None], 3, 2))
@@ -100,13 +100,13 @@ def test_a_corrupt_file_among_100_is_named_and_the_others_are_colorized(tmp_path
         Image.fromarray(np.roll(GREY, number)).save(folder / f"{number:02d}.png")
     data = (folder / "42.png").read_bytes()
     (folder / "42.png").write_bytes(data[: len(data) // 2])
-    code, said, err = run("colorize", save(), folder, "--out", tmp_path / "out")
+    code, output, err = run("colorize", save(), folder, "--out", tmp_path / "out")
     assert code == 2
-    assert len(said["pictures"]) == len(list((tmp_path / "out").glob("*.png"))) == 99
-    assert [one["image"] for one in said["skipped"]] == ["42.png"]
+    assert len(output["pictures"]) == len(list((tmp_path / "out").glob("*.png"))) == 99
+    assert [row["image"] for row in output["skipped"]] == ["42.png"]
     assert "42.png is damaged" in err
     page = (tmp_path / "out" / "colorized.html").read_text()
-    assert said["page"] == str(tmp_path / "out" / "colorized.html")
+    assert output["page"] == str(tmp_path / "out" / "colorized.html")
     assert "99 pictures, of which 24 are" in page
     assert page.count("<img") == 48
     without_script(page)
@@ -122,15 +122,16 @@ def test_the_static_parts_of_a_video_keep_their_colours(tmp_path, save, run):
         frames.append(frame)
     pictures = [Image.fromarray(frame).quantize(256) for frame in frames]
     pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=40)
-    code, said, _ = run("colorize", save(Flicker), tmp_path / "a.gif", "--out", tmp_path / "out")
+    code, output, _ = run("colorize", save(Flicker), tmp_path / "a.gif", "--out", tmp_path / "out")
     assert code == 0
-    assert len(said["pictures"]) == 60
-    shown = [np.asarray(Image.open(picture["file"])) for picture in said["pictures"]]
-    for before, after, first, second in zip(frames, frames[1:], shown, shown[1:], strict=False):
+    assert len(output["pictures"]) == 60
+    colorized = [np.asarray(Image.open(picture["file"])) for picture in output["pictures"]]
+    for before, after, first, second in zip(frames, frames[1:], colorized, colorized[1:], strict=False):
         static = before == after
         assert np.abs(lab(first)[static][:, 1:] - lab(second)[static][:, 1:]).max() <= 1
     changed = [
-        np.abs(lab(one)[4:9, :, 1:].mean((0, 1)) - lab(shown[0])[4:9, :, 1:].mean((0, 1))).max() for one in shown
+        np.abs(lab(picture)[4:9, :, 1:].mean((0, 1)) - lab(colorized[0])[4:9, :, 1:].mean((0, 1))).max()
+        for picture in colorized
     ]
     assert max(changed) > 3  # the square's colours are those of each frame
 
@@ -152,9 +153,9 @@ def test_hints_are_read_from_a_file(tmp_path, save, run):
 
     expected = lab(np.array([[[0xA0, 0x50, 0x50]]], np.uint8))[0, 0, 1:]
     np.testing.assert_allclose(colours(folder / "a.png", "one.json")["a"][3, 2, 1:], expected, atol=1)
-    both = colours(folder, "many.json")
-    np.testing.assert_allclose(both["b"][3, 2, 1:], expected, atol=1)
-    assert np.abs(both["a"][3, 2, 1:] - expected).max() > 5
+    colours_by_file = colours(folder, "many.json")
+    np.testing.assert_allclose(colours_by_file["b"][3, 2, 1:], expected, atol=1)
+    assert np.abs(colours_by_file["a"][3, 2, 1:] - expected).max() > 5
 
 
 @pytest.mark.parametrize(
@@ -230,15 +231,15 @@ def test_commands_for_classifiers_name_the_command_to_use(tmp_path, save, run):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_a_large_picture_takes_less_than_2_gb(tmp_path, save):
     rows, columns = np.mgrid[:3000, :4000]
-    shown = np.stack([rows // 12 % 256, columns // 16 % 256, (rows + columns) // 20 % 256], -1).astype(np.uint8)
-    Image.fromarray(shown).save(tmp_path / "a.jpg", quality=90)
+    photo = np.stack([rows // 12 % 256, columns // 16 % 256, (rows + columns) // 20 % 256], -1).astype(np.uint8)
+    Image.fromarray(photo).save(tmp_path / "a.jpg", quality=90)
     code = (
         "import re, sys; from pathlib import Path; from pellucid.cli.main import main; assert main(sys.argv[1:]) == 0; "
         "print(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1])"  # of this process alone
     )
-    words = ["colorize", save(), str(tmp_path / "a.jpg"), "--out", str(tmp_path / "out")]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    assert int(done.stdout.splitlines()[-1]) * 1024 < 2e9
+    arguments = ["colorize", save(), str(tmp_path / "a.jpg"), "--out", str(tmp_path / "out")]
+    process = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert int(process.stdout.splitlines()[-1]) * 1024 < 2e9
     pixels = np.asarray(Image.open(tmp_path / "out" / "a-colorized.png"))[::7, ::7]
     original = np.asarray(Image.open(tmp_path / "a.jpg"))[::7, ::7]
     assert np.abs(lab(pixels)[..., 0] - lab(original)[..., 0]).max() <= 0.5

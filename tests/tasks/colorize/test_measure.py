@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.run.folder import weights_file
 from pellucid.tasks.colorize.colorizer import Colorizer
-from pellucid.tasks.colorize.measure import TileFeatures, colour_images, evaluate
+from pellucid.tasks.colorize.measure import CifarBackbone, colour_images, evaluate
 from tests.tasks.colorize.tiny import colorizer
 
 
@@ -31,24 +31,26 @@ def folder(tmp_path):
     return root
 
 
-def pooled(pairs):
+def pooled_psnr(pairs):
     return -10 * np.log10(mean_squared_error(*(np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))))
 
 
 def test_metrics_of_a_folder_are_computed(folder):
     evaluation = evaluate(colorizer(), str(folder))
     true = [np.asarray(Image.open(file)) for file in sorted(folder.glob("deep/*"))]
-    paint, drain = Colorizer(colorizer()), Colorizer(colorizer(), 0)
-    for suffix, colour in (("", paint), ("_grey", drain)):
-        ours = [colour(torch.tensor(one).permute(2, 0, 1)).permute(1, 2, 0).numpy() for one in true]
-        pairs = [(a / 255, b / 255) for a, b in zip(ours, true, strict=True)]
-        assert evaluation[f"psnr{suffix}"] == pytest.approx(pooled(pairs), abs=1e-4)
+    colorize, turn_grey = Colorizer(colorizer()), Colorizer(colorizer(), 0)
+    for suffix, apply in (("", colorize), ("_grey", turn_grey)):
+        colorized = [apply(torch.tensor(image).permute(2, 0, 1)).permute(1, 2, 0).numpy() for image in true]
+        pairs = [(a / 255, b / 255) for a, b in zip(colorized, true, strict=True)]
+        assert evaluation[f"psnr{suffix}"] == pytest.approx(pooled_psnr(pairs), abs=1e-4)
         delta = [deltaE_ciede2000(rgb2lab(a), rgb2lab(b)).ravel() for a, b in pairs]
         assert evaluation[f"delta_e{suffix}"] == pytest.approx(np.concatenate(delta).mean(), abs=2e-3)
         options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
-        similar = [structural_similarity(a, b, data_range=1, **options) for a, b in pairs if min(a.shape[:2]) >= 11]
-        assert len(similar) == 4
-        assert evaluation[f"ssim{suffix}"] == pytest.approx(np.mean(similar), abs=1e-4)
+        similarities = [
+            structural_similarity(a, b, data_range=1, **options) for a, b in pairs if min(a.shape[:2]) >= 11
+        ]
+        assert len(similarities) == 4
+        assert evaluation[f"ssim{suffix}"] == pytest.approx(np.mean(similarities), abs=1e-4)
     assert (evaluation["n"], evaluation["n_judged"], evaluation["backbone"], evaluation["skipped"]) == (
         5,
         5,
@@ -74,11 +76,11 @@ def test_the_original_images_have_the_best_scores(folder):
 
 def test_the_backbone_is_the_shipped_classifier():
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    result = TileFeatures()(images)
+    result = CifarBackbone()(images)
     model = Model.load(weights_file("cifar"))
-    assert torch.equal(result.answers, model.predict(images).argmax(1))
+    assert torch.equal(result.classes, model.predict(images).argmax(1))
     assert result.features.shape == (6, 256)
-    assert TileFeatures()(torch.rand(2, 3, 50, 40)).answers.shape == (2,)
+    assert CifarBackbone()(torch.rand(2, 3, 50, 40)).classes.shape == (2,)
 
 
 def test_of_several_parts_the_held_out_one_is_measured(tmp_path):
@@ -94,15 +96,15 @@ def test_of_several_parts_the_held_out_one_is_measured(tmp_path):
 
 def test_the_command_prints_the_figures(folder, save, run, capsys):
     model = save()
-    code, said, err = run("evaluate", model, "--data", folder)
+    code, output, err = run("evaluate", model, "--data", folder)
     assert code == 0
-    assert said["n"] == 5
-    assert isinstance(said["psnr"], float)
-    assert isinstance(said["psnr_grey"], float)
-    assert (said["skipped"], err) == ({}, "")
+    assert output["n"] == 5
+    assert isinstance(output["psnr"], float)
+    assert isinstance(output["psnr_grey"], float)
+    assert (output["skipped"], err) == ({}, "")
     assert main(["evaluate", model, "--data", str(folder)]) == 0
     text = capsys.readouterr().out
-    assert f"{said['psnr']:.2f}" in text
+    assert f"{output['psnr']:.2f}" in text
     assert "grey" in text
 
 

@@ -15,15 +15,15 @@ def frame(left, level=40.0):
 
 def test_static_pixels_keep_their_colours_and_others_take_the_new_ones():
     smoothing, rng = ColourSmoothing(), torch.Generator().manual_seed(0)
-    before = None
+    previous = None
     for left in range(12):
         lightness, ab = frame(left), 30 * torch.randn(2, 12, 16, generator=rng)
         result = smoothing(lightness, ab)
-        if before is not None:
-            static = (before[0] == lightness)[0]
-            assert torch.equal(result[:, static], before[1][:, static])
+        if previous is not None:
+            static = (previous[0] == lightness)[0]
+            assert torch.equal(result[:, static], previous[1][:, static])
             assert torch.equal(result[:, ~static], ab[:, ~static])
-        before = lightness, result
+        previous = lightness, result
 
 
 def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
@@ -40,8 +40,8 @@ def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
 def test_smoothing_restarts_at_a_new_scene():
     smoothing = ColourSmoothing()
     smoothing(frame(0), torch.zeros(2, 12, 16))
-    new = torch.full((2, 12, 16), 50.0)
-    other = frame(0)
-    other[:, :7] += 30
-    assert torch.equal(smoothing(other, new), new)
-    assert torch.equal(smoothing(torch.zeros(1, 5, 5), new[:, :5, :5]), new[:, :5, :5])  # of another size
+    new_ab = torch.full((2, 12, 16), 50.0)
+    new_scene = frame(0)
+    new_scene[:, :7] += 30
+    assert torch.equal(smoothing(new_scene, new_ab), new_ab)
+    assert torch.equal(smoothing(torch.zeros(1, 5, 5), new_ab[:, :5, :5]), new_ab[:, :5, :5])  # of another size

@@ -6,48 +6,50 @@ import torch
 from pellucid import Model
 from pellucid.errors import PellucidError
 from pellucid.generators import l1, pix2pix, zhang
-from pellucid.generators.translation import CHROMA
+from pellucid.generators.translation import CHROMA_SCALE
 from pellucid.generators.zhang import colour_table
 from pellucid.layers import Mode
 from pellucid.tasks.colorize.why import explain_pixel, judge_patches
-from tests.generators.test_translation import photos
+from tests.generators.test_translation import smooth_images
 from tests.references import reference_forward
 
-IMAGE = photos(1, 24, 32)[0].float()
+IMAGE = smooth_images(1, 24, 32)[0].float()
 
 
-def model(objective):
-    made = Model(objective, input_shape=(3, None, None), precision="float64")
-    for weight in made.weights.values():
+def build_model(objective):
+    model = Model(objective, input_shape=(3, None, None), precision="float64")
+    for weight in model.weights.values():
         if weight.dim() == 4:
             weight.mul_(15)  # so that outputs differ from 0
-    return made
+    return model
 
 
 @pytest.mark.parametrize("channel", ["a", "b"])
 def test_gradients_of_a_pixel_are_those_of_automatic_differentiation(channel):
-    it = model(l1(width=2, levels=2))
-    explanation = explain_pixel(it, IMAGE, 9, 20, channel, "input_x_gradient")
-    x = it.objective.read(IMAGE[None].double()).requires_grad_()
-    y = reference_forward(it.objective.generator, it.params["generator"], x, Mode())[0, :, 9, 20]
+    colorizer = build_model(l1(width=2, levels=2))
+    explanation = explain_pixel(colorizer, IMAGE, 9, 20, channel, "input_x_gradient")
+    x = colorizer.objective.read(IMAGE[None].double()).requires_grad_()
+    y = reference_forward(colorizer.objective.generator, colorizer.params["generator"], x, Mode())[0, :, 9, 20]
     (dx,) = torch.autograd.grad(y["ab".index(channel)], x)
     torch.testing.assert_close(explanation.map, (dx * x).detach()[0, 0])
-    torch.testing.assert_close(torch.tensor([explanation.a, explanation.b], dtype=torch.float64), y.detach() * CHROMA)
+    torch.testing.assert_close(
+        torch.tensor([explanation.a, explanation.b], dtype=torch.float64), y.detach() * CHROMA_SCALE
+    )
     assert explanation.of == f"{channel} / 110"
 
 
 def test_relevance_adds_up_to_the_output():
-    it = model(l1(width=2, levels=2, norm="none"))
-    for path, bias in it.weights.items():
+    colorizer = build_model(l1(width=2, levels=2, norm="none"))
+    for path, bias in colorizer.weights.items():
         if path.endswith("bias"):
             bias.zero_()
-    explanation = explain_pixel(it, IMAGE, 9, 20, "b", "lrp")
-    assert explanation.map.sum().item() == pytest.approx(explanation.b / CHROMA, rel=0.02)
+    explanation = explain_pixel(colorizer, IMAGE, 9, 20, "b", "lrp")
+    assert explanation.map.sum().item() == pytest.approx(explanation.b / CHROMA_SCALE, rel=0.02)
 
 
 def test_the_bin_of_the_colour_is_explained_for_a_classifier():
-    it = model(zhang(width=2, levels=2))
-    explanation = explain_pixel(it, IMAGE, 9, 21, method="saliency")
+    colorizer = build_model(zhang(width=2, levels=2))
+    explanation = explain_pixel(colorizer, IMAGE, 9, 21, method="saliency")
     bin_, row, column = (int(word) for word in explanation.target.removeprefix("scores[").rstrip("]").split(", "))
     assert (row, column) == (4, 10)
     distances = (colour_table().centres - torch.tensor([explanation.a, explanation.b])).norm(dim=1)
@@ -56,12 +58,14 @@ def test_the_bin_of_the_colour_is_explained_for_a_classifier():
     assert explanation.map.abs().max() > 0
 
 
-def test_the_patch_that_looks_least_real_is_found_with_its_pixels():
-    it = model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, dropout=0.0))
-    result = judge_patches(it, IMAGE)
+def test_the_patch_with_the_lowest_discriminator_score_is_found_with_its_pixels():
+    colorizer = build_model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, dropout=0.0))
+    result = judge_patches(colorizer, IMAGE)
     images = IMAGE[None].double()
-    pair = torch.cat([it.objective.read(images), it.objective.predict(it.params, images) / CHROMA], 1).requires_grad_()
-    y = reference_forward(it.objective.discriminator, it.params["discriminator"], pair, Mode())[0, 0]
+    pair = torch.cat(
+        [colorizer.objective.read(images), colorizer.objective.predict(colorizer.params, images) / CHROMA_SCALE], 1
+    ).requires_grad_()
+    y = reference_forward(colorizer.objective.discriminator, colorizer.params["discriminator"], pair, Mode())[0, 0]
     torch.testing.assert_close(result.scores, y.detach())
     assert y[result.lowest] == y.min()
     (dx,) = torch.autograd.grad(y.min(), pair)
@@ -72,8 +76,8 @@ def test_the_patch_that_looks_least_real_is_found_with_its_pixels():
 
 
 def test_invalid_arguments_are_refused_with_a_remedy():
-    it = model(l1(width=2, levels=2))
+    colorizer = build_model(l1(width=2, levels=2))
     with pytest.raises(PellucidError, match="the pixel 24, 0 is outside the image of 24x32; count from 0"):
-        explain_pixel(it, IMAGE, 24, 0)
+        explain_pixel(colorizer, IMAGE, 24, 0)
     with pytest.raises(PellucidError, match="Regression has no discriminator; give a run of pix2pix"):
-        judge_patches(it, IMAGE)
+        judge_patches(colorizer, IMAGE)

@@ -30,19 +30,19 @@ class Flicker(Regression):
         return super().predict(params, images) + 40 * (2000 * images.mean((1, 2, 3), keepdim=True)).sin()
 
 
-CUSTOM = (Hinted, Flicker)
+CUSTOM_OBJECTIVES = (Hinted, Flicker)
 
 
-def convolution() -> Layer:
+def conv_net() -> Layer:
     return Sequential(conv=Conv2d(4, 3, padding=1), relu=ReLU(), ab=Conv2d(2, 1))
 
 
-def halved() -> Layer:
+def halving_net() -> Layer:
     """A network that takes sides that are multiples of 2."""
     return Sequential(conv=Conv2d(4, 3, padding=1), relu=ReLU(), down=AvgPool2d(2), up=Upsample(2), ab=Conv2d(2, 1))
 
 
 def colorizer(kind: type[Regression] = Regression, net: Layer | None = None, channels: int = 3) -> Model:
     """Return a colorizer for images of 16 x 16 whose initial weights give plain colours."""
-    it = kind(net or convolution(), L1("mean"), hints=kind is Hinted, multiple=2)
-    return Model(it, input_shape=(channels, 16, 16), seed=3)
+    objective = kind(net or conv_net(), L1("mean"), hints=kind is Hinted, multiple=2)
+    return Model(objective, input_shape=(channels, 16, 16), seed=3)

@@ -17,7 +17,7 @@ from pellucid.tasks.detect.stages import StageTimes, mean_stages, timed_predicto
 from tests.detectors.drawn import Rectangles, small_single_stage, small_yolo1
 from tests.detectors.test_fast import small_fast
 from tests.detectors.test_mask import small_mask
-from tests.doctor.detection.test_objects import voc
+from tests.doctor.detection.test_objects import write_voc
 from tests.oracle import assert_close
 
 
@@ -54,7 +54,7 @@ def test_table_and_page_have_all_detectors():
     assert comparison.table().rows[0][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
     assert "R-CNN learned from 60 of the 205 training images" in comparison.notes()[1]
     assert len(replace(comparison, rows=comparison.rows[1:]).notes()) == 1
-    page = comparison.shown("pellucid compare cells")
+    page = comparison.page_or_figure("pellucid compare cells")
     assert page.html().count("SSD") >= 3
     assert set(page.figures) == {"sizes", "times"}
     assert json.loads(json.dumps(comparison.to_json()))["rows"][0]["stages"]["features"] == 0.03
@@ -68,7 +68,7 @@ def test_finished_training_with_the_same_recipe_is_not_repeated(tmp_path, monkey
         "train.epochs": 1, "data.size": 32, "train.batch_size": 4, "objective.backbone": "airbench96",
         "start.weights": "", "train.frozen": [], "train.rates": [], "objective.channels": 16,
     }  # fmt: skip
-    folder, runs = str(voc(tmp_path / "set", lambda *box: box)), tmp_path / "runs"
+    folder, runs = str(write_voc(tmp_path / "set", lambda *box: box)), tmp_path / "runs"
     first = compare_detectors(folder, only=["ssd"], overrides=overrides, runs=runs)
     monkeypatch.setattr(resume, "train_in", None)
     second = compare_detectors(folder, only=["ssd"], overrides=overrides, runs=runs)
@@ -83,7 +83,7 @@ def test_finished_training_with_the_same_recipe_is_not_repeated(tmp_path, monkey
 
 
 def test_unknown_detector_or_data_without_boxes_is_refused(tmp_path):
-    folder = str(voc(tmp_path / "set", lambda *box: box))
+    folder = str(write_voc(tmp_path / "set", lambda *box: box))
     with pytest.raises(PellucidError, match=r"no detector .sdd. for .*did you mean .ssd."):
         compare_detectors(folder, only=["sdd"])
     with pytest.raises(PellucidError, match="digits"):
@@ -94,7 +94,7 @@ def test_unknown_detector_or_data_without_boxes_is_refused(tmp_path):
 def test_linear_classifiers_on_trained_features_detect_rectangles(tmp_path):
     from pellucid.tasks.detect.linear import LinearDetector
 
-    source = DetectionFolder(voc(tmp_path, lambda *box: box), size=128)
+    source = DetectionFolder(write_voc(tmp_path, lambda *box: box), size=128)
     rng = torch.Generator().manual_seed(0)
     proposals = {}
     for k, name in enumerate(source.names):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.baselines import nearest_objects
+from benchmarks.baselines import evaluate_nearest_objects
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
 from pellucid.data.annotations.convert import convert
@@ -166,6 +166,6 @@ def test_other_models_and_other_classes_are_refused(model: Model, folder: Path) 
 def test_nearest_objects_scales_boxes_to_the_image(folder: Path) -> None:
     small, large = DetectionFolder(folder, size=64), DetectionFolder(folder)
     assert small.example(0)[0].shape != large.example(0)[0].shape
-    result = nearest_objects(small, large)
+    result = evaluate_nearest_objects(small, large)
     assert result.n == len(large)
     assert result.figures["ap"] == pytest.approx(1)

@@ -81,7 +81,7 @@ def test_suppressed_candidates_equal_those_of_a_loop() -> None:
             else:
                 expected.append((k, first[0], first[1]))
         actual = [
-            (removal.candidate, int(image_pipeline.decision.chosen[removal.suppressor]), removal.iou)
+            (removal.candidate, int(image_pipeline.decision.selected_indices[removal.suppressor]), removal.iou)
             for removal in image_pipeline.suppressed[label]
             if removal.suppressor >= 0
         ]
@@ -94,7 +94,7 @@ def test_relevance_starts_from_the_score_of_the_box() -> None:
     image_pipeline = run_pipeline()
     scorer, output = image_pipeline.scorer(2, "green"), image_pipeline.output(2, "green")
     relevance = lrp(scorer.net, scorer.params, image_pipeline.x, 0, WITHOUT_BIAS)[0].sum(0)
-    score = float(image_pipeline.walk.candidates.scores[image_pipeline.decision.chosen[1], 1])
+    score = float(image_pipeline.walk.candidates.scores[image_pipeline.decision.selected_indices[1], 1])
     assert output == pytest.approx(float(torch.tensor(score).logit()), abs=1e-4)
     torch.testing.assert_close(image_pipeline.explain(2, "green", "lrp"), relevance * score / output)
     side_scorer = image_pipeline.scorer(2, "x1")
@@ -127,7 +127,9 @@ def test_page_lists_the_steps_with_their_values(name: str) -> None:
     assert set(page.page("").figures) >= {"suppression", "detections", "lrp"}
     assert "is resized to 40 x 30" in output["steps"]["input"][0]
     if name == "small_single_stage":
-        cell = image_pipeline.walk.cell(int(image_pipeline.walk.candidates.anchors[image_pipeline.decision.chosen[1]]))
+        cell = image_pipeline.walk.cell(
+            int(image_pipeline.walk.candidates.anchors[image_pipeline.decision.selected_indices[1]])
+        )
         assert f"comes from row {cell[1]} and column {cell[2]} (counted from 0) of map {cell[0] + 1}" in html
         score = float(image_pipeline.detections.scores[1])
         assert f"The highest score for {output['class']} in this cell is {score:.3f}" in html
@@ -139,7 +141,7 @@ def test_page_lists_the_steps_with_their_values(name: str) -> None:
 
 def test_unknown_boxes_and_targets_are_refused() -> None:
     image_pipeline = run_pipeline()
-    count = len(image_pipeline.decision.chosen)
+    count = len(image_pipeline.decision.selected_indices)
     for box in (0, count + 1):
         with pytest.raises(PellucidError, match=f"the picture has boxes 1 to {count}, as"):
             image_pipeline.index_of(box)

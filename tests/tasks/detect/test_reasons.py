@@ -35,7 +35,7 @@ def test_each_error_and_each_miss_has_the_numbers_of_the_detector(name: str) -> 
         assert finding.text.startswith(plain.text)
         added_text = finding.text.removeprefix(plain.text)
         if finding.kind != "missed":
-            origin = origin_text(image_pipeline, int(image_pipeline.decision.chosen[finding.detection]))
+            origin = origin_text(image_pipeline, int(image_pipeline.decision.selected_indices[finding.detection]))
             assert f"It comes from {origin}. In training this {source_kind}, whose highest IoU" in added_text
             assert re.search(r"would be (background|positive|ignored)", added_text)
             continue

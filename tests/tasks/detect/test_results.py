@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.patches import Rectangle
 
-from conformance.detection import draw, expected
+from conformance.detection import draw_set, pycocotools_figures
 from pellucid.command.out import plain
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
@@ -28,10 +28,10 @@ def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_metrics_equal_pycocotools() -> None:
-    scene = draw("boxes", 4)
+    scene = draw_set("boxes", 4)
     results = measure(scene.detections, scene.objects, [f"class {k}" for k in range(5)], scene.areas).to_json()
     assert [results[name] for name in FIGURES] == pytest.approx(
-        [math.nan if value == -1 else value for value in expected("boxes", scene)], abs=1e-9, nan_ok=True
+        [math.nan if value == -1 else value for value in pycocotools_figures("boxes", scene)], abs=1e-9, nan_ok=True
     )
     assert results["n"] == len(scene.objects)
     assert results["objects"] == sum(int((~truth.crowd).sum()) for truth in scene.objects if truth.crowd is not None)
@@ -42,17 +42,17 @@ def test_metrics_equal_pycocotools() -> None:
 
 
 def test_metrics_of_boxes_and_masks_have_prefixes() -> None:
-    scene = draw("masks", 4)
+    scene = draw_set("masks", 4)
     results = measure(scene.detections, scene.objects, [f"class {k}" for k in range(5)], scene.areas).to_json()
-    assert results["mask_ap"] == pytest.approx(expected("masks", scene)[0], abs=1e-9)
+    assert results["mask_ap"] == pytest.approx(pycocotools_figures("masks", scene)[0], abs=1e-9)
     assert {"box_ap", "box_ap50", "mask_ap", "mask_ap50", "box_ap_interval", "n"} <= set(results)
     assert "ap" not in results
 
 
 def test_key_points_of_persons_are_evaluated() -> None:
-    scene = draw("keypoints", 4)
+    scene = draw_set("keypoints", 4)
     results = measure(scene.detections, scene.objects, [f"class {k}" for k in range(5)], scene.areas).to_json()
-    assert results["keypoint_ap"] == pytest.approx(expected("keypoints", scene)[0], abs=1e-9)
+    assert results["keypoint_ap"] == pytest.approx(pycocotools_figures("keypoints", scene)[0], abs=1e-9)
     assert {"box_ap", "keypoint_ap50", "n"} <= set(results)
 
 

@@ -5,21 +5,21 @@ import torch
 
 from pellucid.detectors import SSD, YOLO1, Detector, FasterRCNN, FastRCNN, OneStage, SingleStage
 from pellucid.detectors.base import join_maps
-from pellucid.detectors.regions import numbered, read
+from pellucid.detectors.regions import decode_head_outputs, indexed_regions
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.layers import Mode, RoIAlign
 from pellucid.tasks.detect.scorer import scorer, slopes
 from pellucid.tasks.detect.walk import walk
 from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, small_yolo1, small_yolo3
-from tests.detectors.two_stages import parameters, parts, small_faster
+from tests.detectors.two_stages import random_params, small_detector_parts, small_faster
 
 SIZE = (33, 46)
 ONE_STAGE_MAKERS = {make.__name__: make for make in (small_single_stage, small_ssd, small_yolo3, small_yolo1)}
 
 
 def small_fast() -> FastRCNN:
-    classes, backbone, neck, _, _, head = parts()
+    classes, backbone, neck, _, _, head = small_detector_parts()
     return FastRCNN(classes, backbone, neck, RoIAlign(5, 1 / 4, sampling=2), head)
 
 
@@ -28,7 +28,7 @@ MAKERS = ONE_STAGE_MAKERS | {"small_faster": small_faster, "small_fast": small_f
 
 def random_parameters(detector: Detector) -> dict:
     """Random parameters; of YOLO v1 such that boxes lie within the image, and scores between 0 and 1."""
-    params = parameters(detector, (3, *SIZE))
+    params = random_params(detector, (3, *SIZE))
     if isinstance(detector, YOLO1):
         params["head"]["weight"] *= 0.02
         params["head"]["bias"] = torch.tensor([0.5, 0.5, 0.4, 0.4, 0.6] * 2 + [0.5, 0.4], dtype=torch.float64)
@@ -61,9 +61,9 @@ def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> 
         return box, y[label + 1] if isinstance(detector, SSD) else y[4] + y[5 + label]
     proposals = steps.proposals.detach()
     maps, _ = detector.neck.forward(params["neck"], detector.backbone.forward(params["backbone"], x, Mode())[0], Mode())
-    pooled, _ = detector.align.forward({}, (maps[0], numbered([proposals])), Mode())
+    pooled, _ = detector.align.forward({}, (maps[0], indexed_regions([proposals])), Mode())
     y, _ = detector.head.forward(params["head"], pooled, Mode())
-    return read(y, proposals)[0][candidate], y[candidate, label]
+    return decode_head_outputs(y, proposals)[0][candidate], y[candidate, label]
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -93,7 +93,7 @@ def test_gradient_of_scorer_equals_automatic_differentiation(name: str) -> None:
 @pytest.mark.parametrize("name", ONE_STAGE_MAKERS)
 def test_anchors_lie_in_their_cells(name: str) -> None:
     detector = ONE_STAGE_MAKERS[name]()
-    params = parameters(detector, (3, *SIZE))
+    params = random_params(detector, (3, *SIZE))
     steps = walk(detector, params, noisy_image())
     assert steps.anchors is not None
     strides = getattr(detector, "strides", None) or (detector.stride,)
@@ -111,7 +111,7 @@ def test_anchors_lie_in_their_cells(name: str) -> None:
 
 def test_candidates_have_the_anchors_of_their_proposals() -> None:
     detector: FasterRCNN = small_faster()
-    params = parameters(detector, (3, *SIZE))
+    params = random_params(detector, (3, *SIZE))
     steps = walk(detector, params, noisy_image())
     assert steps.proposals is not None
     proposer = detector.proposer

@@ -1,5 +1,5 @@
 """Small picture trees for the tests of gestures."""
 
-from tests.data.conftest import tree
+from tests.data.conftest import write_tree as tree
 
 __all__ = ["tree"]

@@ -12,8 +12,8 @@ from pellucid.model import Model
 from pellucid.models import MODELS, airbench, features, match
 from pellucid.nested import flatten
 from pellucid.recipe.recipe import load_recipe
-from pellucid.tasks.gestures.backbone import adapted, backbone_settings
-from tests.models.zoo import DENSE, IMAGES
+from pellucid.tasks.gestures.backbone import adapted_settings, backbone_settings
+from tests.models.zoo import IMAGE_NETWORKS, SEGMENTATION_NETWORKS
 
 
 def torchvision_resnet(*blocks: int) -> dict[str, torch.Tensor]:
@@ -22,11 +22,11 @@ def torchvision_resnet(*blocks: int) -> dict[str, torch.Tensor]:
     names = ["conv1.weight", *(f"bn1.{leaf}" for leaf in norm), "fc.weight", "fc.bias"]
     for stage, count in enumerate(blocks, 1):
         for block in range(count):
-            where = f"layer{stage}.{block}"
+            prefix = f"layer{stage}.{block}"
             for k in (1, 2):
-                names += [f"{where}.conv{k}.weight", *(f"{where}.bn{k}.{leaf}" for leaf in norm)]
+                names += [f"{prefix}.conv{k}.weight", *(f"{prefix}.bn{k}.{leaf}" for leaf in norm)]
             if block == 0 and stage > 1:
-                names += [f"{where}.downsample.0.weight", *(f"{where}.downsample.1.{leaf}" for leaf in norm)]
+                names += [f"{prefix}.downsample.0.weight", *(f"{prefix}.downsample.1.{leaf}" for leaf in norm)]
     return {name: torch.zeros(1) for name in names}
 
 
@@ -38,10 +38,10 @@ def test_the_network_of_a_published_file_is_recognized(tmp_path: Path, blocks: t
 
 
 def test_the_network_of_our_file_is_recognized_if_it_is_published(tmp_path: Path) -> None:
-    usual, narrow = tmp_path / "usual.safetensors", tmp_path / "narrow.safetensors"
-    Model(airbench(5), input_shape=(3, 16, 16)).save(usual)
+    standard, narrow = tmp_path / "usual.safetensors", tmp_path / "narrow.safetensors"
+    Model(airbench(5), input_shape=(3, 16, 16)).save(standard)
     Model(airbench(5, width=4), input_shape=(3, 16, 16)).save(narrow)
-    assert backbone_settings(str(usual)) == {"start.weights": str(usual), "network.model": "airbench"}
+    assert backbone_settings(str(standard)) == {"start.weights": str(standard), "network.model": "airbench"}
     assert backbone_settings(str(narrow)) == {"start.weights": str(narrow)}
 
 
@@ -57,14 +57,14 @@ def test_weights_of_an_unknown_network_are_reported_in_one_line(tmp_path: Path) 
 
 
 @pytest.mark.real
-def test_the_real_mobilenet_without_its_top() -> None:
+def test_the_published_mobilenet_without_its_head_is_recognized() -> None:
     path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     result = backbone_settings(str(path))
     assert (result["network.model"], result["network.pad"], result["network.epsilon"]) == ("mobilenet_v2", "same", 1e-3)
 
 
-ZOO = sorted(set(MODELS) - {"mlp", "vit", "swin", "convnet", "lenet"} - DENSE - IMAGES)
-LAST = {
+ZOO = sorted(set(MODELS) - {"mlp", "vit", "swin", "convnet", "lenet"} - SEGMENTATION_NETWORKS - IMAGE_NETWORKS)
+LAST_BLOCKS = {
     "airbench": {"stage3"},
     "airbench96": {"stage3"},
     "resnet18": {"stage4"},
@@ -74,7 +74,7 @@ LAST = {
 }
 
 
-def learning(name: str, patterns: list[str]) -> set[str]:
+def trained_parts(name: str, patterns: list[str]) -> set[str]:
     """Return the parts of the features in which something learns; PellucidError for a pattern of no path."""
     net = MODELS[name]()
     with torch.device("meta"):
@@ -85,15 +85,15 @@ def learning(name: str, patterns: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", ZOO)
 def test_the_last_third_is_fine_tuned_by_patterns_that_all_match(name):
-    adapted_net = adapted(load_recipe("signs-finetune", {"network.model": name}))
-    parts = learning(name, adapted_net["train.frozen"])
+    settings = adapted_settings(load_recipe("signs-finetune", {"network.model": name}))
+    parts = trained_parts(name, settings["train.frozen"])
     assert 0 < len(parts) <= max(1, len(features(MODELS[name]()).layers) // 3)
-    assert parts == LAST.get(name, parts) - ({"norm"} if name == "densenet121" else set())
+    assert parts == LAST_BLOCKS.get(name, parts) - ({"norm"} if name == "densenet121" else set())
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_frozen_features_stay_all_frozen(name):
-    assert adapted(load_recipe("signs-frozen", {"network.model": name})) == {}
+def test_frozen_features_remain_frozen_for_every_network(name):
+    assert adapted_settings(load_recipe("signs-frozen", {"network.model": name})) == {}
 
 
 @pytest.mark.parametrize(
@@ -101,5 +101,5 @@ def test_frozen_features_stay_all_frozen(name):
     [("airbench", True), ("airbench96", True), ("mobilenet_v2", True), ("vgg16", False), ("squeezenet1_1", False)],
 )
 def test_filters_are_whitened_where_the_network_has_them(name, whitened):
-    adapted_net = adapted(load_recipe("signs-scratch", {"network.model": name}))
-    assert adapted_net == ({} if whitened else {"start.whiten": ""})
+    settings = adapted_settings(load_recipe("signs-scratch", {"network.model": name}))
+    assert settings == ({} if whitened else {"start.whiten": ""})

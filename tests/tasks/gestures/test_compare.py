@@ -21,7 +21,7 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import airbench
 from pellucid.tasks.gestures.collection import class_weights
-from pellucid.tasks.gestures.compare import _data, compare
+from pellucid.tasks.gestures.compare import _resolve_data, compare
 from pellucid.tasks.gestures.comparison import VARIANTS, TrainingVariant, VariantComparison
 from pellucid.tasks.gestures.learn import MIN_STEPS
 from pellucid.tasks.gestures.reading import read_collection
@@ -92,7 +92,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.fixture(scope="module")
-def finished(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VariantComparison]:
+def two_seeds(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VariantComparison]:
     """A comparison with two seeds, and its folder."""
     out = tmp_path_factory.mktemp("compared") / "out"
     with without_report():
@@ -107,16 +107,16 @@ def no_page(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "write_comparison", lambda folder, result: None)
 
 
-def read(out: Path) -> dict[str, Any]:
+def read_json(out: Path) -> dict[str, Any]:
     return json.loads((out / "comparison.json").read_text(), parse_constant=pytest.fail)
 
 
 @pytest.mark.slow
 def test_metrics_of_the_saved_weights_equal_scikit_learns(
-    bench: Bench, finished: tuple[Path, VariantComparison]
+    bench: Bench, two_seeds: tuple[Path, VariantComparison]
 ) -> None:
     images = load_splits(bench.data, size=(16, 16)).test
-    values = read(finished[0])
+    values = read_json(two_seeds[0])
     assert (values["n_train"], values["n_test"], values["classes"]) == (36, 18, list(CLASSES))
     assert [variant["variant"] for variant in values["variants"]] == ["scratch", "frozen"]
     for variant in values["variants"]:
@@ -137,27 +137,32 @@ def test_metrics_of_the_saved_weights_equal_scikit_learns(
             values_of_trials = [trial[key] for trial in variant["trials"]]
             assert variant[key] == pytest.approx(np.mean(values_of_trials))
             assert variant["range"][key] == [min(values_of_trials), max(values_of_trials)]
-    assert values["best"] == max(values["variants"], key=lambda one: (one["accuracy"], one["macro_f1"]))["variant"]
+    assert (
+        values["best"]
+        == max(values["variants"], key=lambda variant_values: (variant_values["accuracy"], variant_values["macro_f1"]))[
+            "variant"
+        ]
+    )
     assert values["complete"] is True
 
 
 @pytest.mark.slow
 def test_variants_differ_in_initial_weights_and_trained_parameters(
-    bench: Bench, finished: tuple[Path, VariantComparison]
+    bench: Bench, two_seeds: tuple[Path, VariantComparison]
 ) -> None:
     backbone_features = {
         path: tensor for path, tensor in Model.load(bench.backbone).weights.items() if path.startswith("features.")
     }
-    scratch, frozen = (row.first for row in finished[1].rows)
+    scratch, frozen = (row.first for row in two_seeds[1].rows)
     head = 3 * (8 + 1)  # width 2: eight features, a bias, three classes
-    assert frozen.learned == head
-    assert scratch.learned == scratch.parameters == frozen.parameters > head
+    assert frozen.n_trained == head
+    assert scratch.n_trained == scratch.n_parameters == frozen.n_parameters > head
     for trial, unchanged in ((scratch, False), (frozen, True)):
         weights = Model.load(trial.run / "weights" / "best.safetensors").weights
         assert all(torch.equal(weights[path], tensor) for path, tensor in backbone_features.items()) is unchanged
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     """Reads a page: whether its elements are closed in order, its elements, and its words."""
 
     def __init__(self, text: str) -> None:
@@ -185,19 +190,19 @@ class Page(HTMLParser):
 
 
 @pytest.mark.slow
-def test_page_shows_all_variants_and_loads_no_external_files(finished: tuple[Path, VariantComparison]) -> None:
-    text = (finished[0] / "comparison.html").read_text(encoding="utf-8")
-    page = Page(without_script(text))
+def test_page_shows_all_variants_and_loads_no_external_files(two_seeds: tuple[Path, VariantComparison]) -> None:
+    text = (two_seeds[0] / "comparison.html").read_text(encoding="utf-8")
+    page = ParsedPage(without_script(text))
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
     assert sections == ["result", "time", "scratch", "frozen", "differences", "again"]
     headings = [tag for tag, _ in page.elements if tag == "h3"]
     assert len(headings) == 5 * 2  # learning, confusion, classes, sureness, mistakes
-    for trial in (row.first for row in finished[1].rows):
-        assert f"{100 * trial.measured.ece:.1f} per cent" in text
+    for trial in (row.first for row in two_seeds[1].rows):
+        assert f"{100 * trial.evaluation.ece:.1f} per cent" in text
     assert "What frozen does. Pictures and classes are those of seed 4, one of 2." in page.words
     assert "pellucid gestures compare --seeds 2" in page.words
     pictures = [values for tag, values in page.elements if tag == "svg"]
-    assert len(pictures) == len(list((finished[0] / "figures").iterdir())) >= 5 + 2 * 6
+    assert len(pictures) == len(list((two_seeds[0] / "figures").iterdir())) >= 5 + 2 * 6
     assert all(values["role"] == "img" and values["aria-label"] for values in pictures)
     assert all(values.get("scope") for tag, values in page.elements if tag == "th")
     ids = [values["id"] for _, values in page.elements if "id" in values]
@@ -210,26 +215,27 @@ def test_page_shows_all_variants_and_loads_no_external_files(finished: tuple[Pat
     assert "@import" not in text
 
 
-def test_markdown_table_links_to_existing_pictures(finished: tuple[Path, VariantComparison]) -> None:
-    text = (finished[0] / "comparison.md").read_text(encoding="utf-8")
+def test_markdown_table_links_to_existing_pictures(two_seeds: tuple[Path, VariantComparison]) -> None:
+    text = (two_seeds[0] / "comparison.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert rows[0][0] == "| variant"
     assert [row[0] for row in rows[2:4]] == ["| Scratch", "| Frozen"]
     links = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
     assert len(links) >= 2 * 6
-    assert all((finished[0] / link).is_file() for link in links)
+    assert all((two_seeds[0] / link).is_file() for link in links)
 
 
 @pytest.mark.usefixtures("no_page")
-def test_finished_runs_are_not_trained_again(bench: Bench, finished: tuple[Path, VariantComparison]) -> None:
-    out, first = finished
+def test_finished_runs_are_not_trained_again(bench: Bench, two_seeds: tuple[Path, VariantComparison]) -> None:
+    out, first = two_seeds
     runs = [path for path in out.iterdir() if (path / "recipe.toml").is_file()]
     stamps = {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs}
     assert len(runs) == 4
-    again = bench.compare(out, seeds=2)
-    assert [row.first.run for row in again.rows] == [row.first.run for row in first.rows]
+    repeated = bench.compare(out, seeds=2)
+    assert [row.first.run for row in repeated.rows] == [row.first.run for row in first.rows]
     assert {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs} == stamps
-    assert [row.first.measured.accuracy for row in again.rows] == [row.first.measured.accuracy for row in first.rows]
+    accuracies = [[row.first.evaluation.accuracy for row in comparison.rows] for comparison in (repeated, first)]
+    assert accuracies[0] == accuracies[1]
     assert len([path for path in out.iterdir() if (path / "recipe.toml").is_file()]) == 4
 
 
@@ -239,23 +245,23 @@ def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, t
     data = tmp_path / "hands"
     shutil.copytree(bench.data, data)
     single = Bench(data, bench.backbone, bench.variants[:1])
-    first = single.compare(tmp_path / "out").rows[0].first
-    (first.run / "results.json").write_text('{"seconds": 1')
-    again = single.compare(tmp_path / "out").rows[0].first
-    assert (again.run, again.measured.accuracy) == (first.run, first.measured.accuracy)
-    assert json.loads((first.run / "results.json").read_text())["epochs"] == 2
+    first_trial = single.compare(tmp_path / "out").rows[0].first
+    (first_trial.run / "results.json").write_text('{"seconds": 1')
+    resumed_trial = single.compare(tmp_path / "out").rows[0].first
+    assert (resumed_trial.run, resumed_trial.evaluation.accuracy) == (first_trial.run, first_trial.evaluation.accuracy)
+    assert json.loads((first_trial.run / "results.json").read_text())["epochs"] == 2
     (data / "train" / "fist" / "0.png").unlink()
-    second = single.compare(tmp_path / "out")
-    assert second.n_train == 35
-    assert second.rows[0].first.run != first.run
+    changed_comparison = single.compare(tmp_path / "out")
+    assert changed_comparison.n_train == 35
+    assert changed_comparison.rows[0].first.run != first_trial.run
 
 
 @pytest.mark.usefixtures("no_page")
 def test_small_data_sets_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
     comparison = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
-    steps_an_epoch = math.ceil(36 / 16)
-    assert comparison.rows[0].first.epochs == MIN_STEPS / steps_an_epoch
+    steps_per_epoch = math.ceil(36 / 16)
+    assert comparison.rows[0].first.epochs == MIN_STEPS / steps_per_epoch
 
 
 @pytest.mark.slow
@@ -265,27 +271,27 @@ def test_ctrl_c_keeps_finished_runs_and_the_same_command_resumes(
 ) -> None:
     import pellucid.recipe.resume as module
 
-    started: list[str] = []
+    started_recipes: list[str] = []
     begin_run = module.begin_run
 
-    def until_the_second(recipe: Any, *others: Any) -> Path:
-        started.append(recipe.name)
+    def begin_run_until_the_second(recipe: Any, *arguments: Any) -> Path:
+        started_recipes.append(recipe.name)
         if recipe.name == "frozen":
             raise KeyboardInterrupt
-        return begin_run(recipe, *others)
+        return begin_run(recipe, *arguments)
 
-    monkeypatch.setattr(module, "begin_run", until_the_second)
+    monkeypatch.setattr(module, "begin_run", begin_run_until_the_second)
     with pytest.raises(KeyboardInterrupt, match=r"1 of 2 trainings finished; they are kept in .*; run the same"):
         bench.compare(tmp_path)
-    assert started == ["scratch", "frozen"]
-    values = read(tmp_path)
+    assert started_recipes == ["scratch", "frozen"]
+    values = read_json(tmp_path)
     assert (values["complete"], [variant["variant"] for variant in values["variants"]]) == (False, ["scratch"])
     assert "1 of 2 variants are not trained yet" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     monkeypatch.setattr(module, "begin_run", begin_run)
     lines: list[str] = []
-    bench.compare(tmp_path, tell=lines.append)
+    bench.compare(tmp_path, report_line=lines.append)
     assert [line.split(":")[0] for line in lines[-2:]] == ["1/2 Scratch", "2/2 Frozen"]
-    assert read(tmp_path)["complete"] is True
+    assert read_json(tmp_path)["complete"] is True
     assert len(list(tmp_path.glob("scratch-*"))) == 1
 
 
@@ -339,7 +345,7 @@ def unsplit(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     lines: list[str] = []
     messages: list[str] = []
     comparison = Bench(root, bench.backbone, bench.variants[:1]).compare(
-        root.parent / "out", tell=lines.append, reading=lambda what, *_: messages.append(what)
+        root.parent / "out", report_line=lines.append, reading_progress=lambda stage, *_: messages.append(stage)
     )
     assert "reading" in messages
     (root.parent / "lines").write_text("\n".join(lines))
@@ -353,9 +359,9 @@ def test_near_duplicates_are_not_split_between_training_and_test(unsplit: tuple[
     assert result.n_train == len(collection.train.files)
     assert result.n_test == len(collection.test.files)
     assert result.collection is not None
-    assert result.collection.leaked == 0
-    again = [{"again" in name for name in part.files} for part in result.collection.parts().values()]
-    assert {True} <= again[0] ^ again[1], "the eleven pictures of one photo are on one side"
+    assert result.collection.n_leaked == 0
+    has_copies = [{"again" in name for name in part.files} for part in result.collection.parts().values()]
+    assert {True} <= has_copies[0] ^ has_copies[1], "the eleven pictures of one photo are on one side"
 
 
 @pytest.mark.slow
@@ -365,7 +371,7 @@ def test_damaged_files_of_a_folder_are_listed(unsplit: tuple[Path, Path, Variant
     assert "1 file cannot be read and is left out:" in lines
     assert any(line.startswith("  palm/bad.png is not") for line in lines)
     assert lines[-1].startswith("1/1 Scratch: accuracy ")
-    assert [file["file"] for file in read(out)["collection"]["corrupt_files"]] == ["palm/bad.png"]
+    assert [file["file"] for file in read_json(out)["collection"]["corrupt_files"]] == ["palm/bad.png"]
     assert "1 file cannot be read and is left out." in (out / "comparison.html").read_text(encoding="utf-8")
 
 
@@ -383,9 +389,9 @@ def test_a_run_on_a_folder_is_evaluated_on_its_held_out_images(unsplit: tuple[Pa
 
 
 def test_a_class_folder_named_like_a_data_set_is_not_a_data_root(tmp_path: Path):
-    for place in ("own/signs", "own/mnist", "sets/signs/train"):
-        (tmp_path / place).mkdir(parents=True)
-    assert _data(tmp_path / "sets") == (str(tmp_path / "sets"), {})
-    root, settings = _data(tmp_path / "own")
+    for folder in ("own/signs", "own/mnist", "sets/signs/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert _resolve_data(tmp_path / "sets") == (str(tmp_path / "sets"), {})
+    root, settings = _resolve_data(tmp_path / "own")
     assert root is None
     assert settings["data.name"] == str(tmp_path / "own")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pellucid.data import load_image
 from pellucid.data import video as frames
-from pellucid.data.video import Frames, NewestFrame, VideoFrame, as_file, camera_frames, video_frames
+from pellucid.data.video import Frames, NewestFrame, VideoFrame, camera_frames, ppm_bytes, video_frames
 from pellucid.errors import PellucidError
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
@@ -40,7 +40,7 @@ def test_every_second_frame_can_be_read(tmp_path: Path):
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.2, 0.4])
 
 
-def test_a_gif_is_known_by_its_content_and_its_transparency_lies_on_white(tmp_path: Path):
+def test_a_gif_is_recognized_by_its_content_and_its_transparent_pixels_are_white(tmp_path: Path):
     image = Image.new("P", (4, 4), 0)
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((0, 0), 1)
@@ -55,8 +55,8 @@ def test_frames_without_a_time_last_a_tenth_of_a_second(tmp_path: Path):
     assert [frame.seconds for frame in video_frames(file)] == pytest.approx([0, 0.1, 0.2])
 
 
-def outcome(data: bytes, path: Path) -> int | str:
-    """Return how many frames a damaged GIF gives, or what is said of it."""
+def read_damaged_gif(data: bytes, path: Path) -> int | str:
+    """Return the number of frames of a damaged GIF, or its error message."""
     path.write_bytes(data)
     try:
         return len(list(video_frames(path)))
@@ -66,23 +66,23 @@ def outcome(data: bytes, path: Path) -> int | str:
 
 @pytest.mark.slow
 def test_a_gif_cut_anywhere_gives_whole_frames_or_one_clear_error(tmp_path: Path):
-    whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
-    result = [outcome(whole[:cut], tmp_path / "cut.gif") for cut in range(6, len(whole))]
-    assert all(one in (1, 2, 3) or "cut.gif is damaged at frame" in str(one) for one in result)
-    assert all(isinstance(one, str) for one in result[:80])
+    data = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
+    results = [read_damaged_gif(data[:cut], tmp_path / "cut.gif") for cut in range(6, len(data))]
+    assert all(outcome in (1, 2, 3) or "cut.gif is damaged at frame" in str(outcome) for outcome in results)
+    assert all(isinstance(outcome, str) for outcome in results[:80])
 
 
 def test_bits_that_flip_in_a_gif_give_frames_or_one_clear_error(tmp_path: Path):
-    whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
-    rng, result = np.random.default_rng(0), list[int | str]()
+    intact = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
+    rng, results = np.random.default_rng(0), list[int | str]()
     for _ in range(300):
-        data = bytearray(whole)
-        for at in rng.integers(6, len(data), 4):
-            data[at] ^= 1 << int(rng.integers(8))
-        result.append(outcome(bytes(data), tmp_path / "odd.gif"))
-    refused = [one for one in result if isinstance(one, str)]
-    assert 0 < len(refused) < 300
-    assert all("odd.gif" in one for one in refused)
+        data = bytearray(intact)
+        for position in rng.integers(6, len(data), 4):
+            data[position] ^= 1 << int(rng.integers(8))
+        results.append(read_damaged_gif(bytes(data), tmp_path / "odd.gif"))
+    messages = [outcome for outcome in results if isinstance(outcome, str)]
+    assert 0 < len(messages) < 300
+    assert all("odd.gif" in outcome for outcome in messages)
 
 
 def test_a_gif_that_declares_more_than_memory_holds_is_refused(tmp_path: Path):
@@ -128,8 +128,8 @@ def test_files_without_frames_are_refused(tmp_path: Path):
 
 def test_a_frame_is_restored_from_its_file():
     x = torch.randint(0, 256, (3, 7, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    assert torch.equal(load_image(as_file(x)), x)
-    assert np.array_equal(np.array(Image.open(io.BytesIO(as_file(x)))), x.permute(1, 2, 0).numpy())
+    assert torch.equal(load_image(ppm_bytes(x)), x)
+    assert np.array_equal(np.array(Image.open(io.BytesIO(ppm_bytes(x)))), x.permute(1, 2, 0).numpy())
 
 
 def test_without_opencv_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -148,7 +148,7 @@ def test_without_opencv_one_line_says_what_to_install(tmp_path: Path, monkeypatc
     assert len(list(video_frames(animation(tmp_path / "a.gif", [RED, GREEN])))) == 2
 
 
-def film(path: Path, colours: list[tuple[int, int, int]], code: str) -> Path:
+def write_video(path: Path, colours: list[tuple[int, int, int]], code: str) -> Path:
     """Write a video of ten frames a second."""
     cv2 = frames.import_opencv()
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, (40, 30))
@@ -162,7 +162,7 @@ def film(path: Path, colours: list[tuple[int, int, int]], code: str) -> Path:
 @with_opencv
 @pytest.mark.parametrize(("name", "code"), [("a.avi", "FFV1"), ("a.avi", "MJPG"), ("a.mp4", "mp4v")])
 def test_every_third_frame_of_a_video_file_in_its_colours(tmp_path: Path, name: str, code: str):
-    frames = list(video_frames(film(tmp_path / name, [RED] * 4 + [GREEN] * 3 + [BLUE] * 4, code), 3))
+    frames = list(video_frames(write_video(tmp_path / name, [RED] * 4 + [GREEN] * 3 + [BLUE] * 4, code), 3))
     assert [frame.number for frame in frames] == [0, 3, 6, 9]
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.3, 0.6, 0.9])
     for frame, colour in zip(frames, [RED, RED, GREEN, BLUE], strict=True):
@@ -172,20 +172,22 @@ def test_every_third_frame_of_a_video_file_in_its_colours(tmp_path: Path, name: 
 
 
 @with_opencv
-def test_a_video_that_is_cut_off_says_so_behind_its_last_frame(tmp_path: Path):
-    data = film(tmp_path / "whole.avi", [RED] * 16, "MJPG").read_bytes()
+def test_a_truncated_video_raises_an_error_after_its_last_frame(tmp_path: Path):
+    data = write_video(tmp_path / "whole.avi", [RED] * 16, "MJPG").read_bytes()
     (tmp_path / "part.avi").write_bytes(data[: len(data) * 3 // 4])
-    seen: list[VideoFrame] = []
+    read_frames: list[VideoFrame] = []
     with pytest.raises(PellucidError, match=r"part\.avi ends after \d+ of 16 frames; it is cut off"):
-        seen.extend(video_frames(tmp_path / "part.avi"))
-    assert 0 < len(seen) < 14
+        read_frames.extend(video_frames(tmp_path / "part.avi"))
+    assert 0 < len(read_frames) < 14
     assert len(list(video_frames(tmp_path / "whole.avi"))) == 16
 
 
 @with_opencv
-def test_what_is_no_video_is_refused_and_opencv_stays_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    whole = film(tmp_path / "a.mp4", [RED] * 5, "mp4v").read_bytes()
-    for name, data in (("cut.mp4", whole[:400]), ("text.txt", b"http://127.0.0.1:9/a.mp4\n"), ("empty.avi", b"")):
+def test_files_that_are_not_videos_are_refused_and_opencv_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    intact = write_video(tmp_path / "a.mp4", [RED] * 5, "mp4v").read_bytes()
+    for name, data in (("cut.mp4", intact[:400]), ("text.txt", b"http://127.0.0.1:9/a.mp4\n"), ("empty.avi", b"")):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(PellucidError, match=rf"{name} is not a video that OpenCV reads"):
             next(video_frames(tmp_path / name))
@@ -193,7 +195,7 @@ def test_what_is_no_video_is_refused_and_opencv_stays_silent(tmp_path: Path, cap
 
 
 @with_opencv
-def test_a_name_with_a_pattern_or_a_number_is_only_a_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_a_file_name_with_a_pattern_or_a_number_names_one_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     cv2 = pytest.importorskip("cv2")
     for number in range(3):
         picture = cv2.imencode(".png", np.full((48, 64, 3), 60 * number + 20, np.uint8))[1]
@@ -205,16 +207,16 @@ def test_a_name_with_a_pattern_or_a_number_is_only_a_name(tmp_path: Path, capfd:
     assert not capfd.readouterr().err
 
 
-def test_a_cut_video_prints_nothing_of_opencvs_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_opencv_prints_nothing_for_a_truncated_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     cv2 = pytest.importorskip("cv2")
-    whole = tmp_path / "whole.avi"
-    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    path = tmp_path / "whole.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
     for shade in range(4):
         writer.write(np.full((48, 64, 3), 50 * shade, np.uint8))
     writer.release()
-    assert len(list(video_frames(whole))) == 4
+    assert len(list(video_frames(path))) == 4
     for size in (10, 500, 2500):
-        (tmp_path / "cut.avi").write_bytes(whole.read_bytes()[:size])
+        (tmp_path / "cut.avi").write_bytes(path.read_bytes()[:size])
         with pytest.raises(PellucidError, match=r"cut\.avi"):
             list(video_frames(tmp_path / "cut.avi"))
     assert not capfd.readouterr().err
@@ -230,59 +232,59 @@ def test_cameras_are_numbered_from_zero():
         frames.camera_frames(-1)
 
 
-def numbered(number: int) -> Tensor:
+def numbered_frame(number: int) -> Tensor:
     return torch.full((3, 1, 1), number, dtype=torch.uint8)
 
 
-class Shutter:
-    """A camera whose frames come when the test says so; it ends with the last."""
+class ManualCamera:
+    """A camera that delivers frames on request; it ends after frame `last_number`."""
 
-    def __init__(self, last: int) -> None:
-        self.last, self.released = last, 0
-        self.asked = threading.Semaphore(0)  # how often the thread has come back for one more
-        self.given = threading.Semaphore(0)
+    def __init__(self, last_number: int) -> None:
+        self.last_number, self.released = last_number, 0
+        self.requests = threading.Semaphore(0)  # released each time the thread asks for a frame
+        self.permits = threading.Semaphore(0)
         self.number = -1
 
     def read(self) -> Tensor | None:
-        self.asked.release()
-        self.given.acquire()
+        self.requests.release()
+        self.permits.acquire()
         self.number += 1
-        return numbered(self.number) if self.number <= self.last else None
+        return numbered_frame(self.number) if self.number <= self.last_number else None
 
     def release(self) -> None:
         self.released += 1
 
-    def give(self, count: int) -> None:
-        """Let `count` frames through, and wait until the thread has put each one down."""
+    def deliver(self, count: int) -> None:
+        """Deliver `count` frames, and wait until the thread has stored each."""
         for _ in range(count):
-            self.asked.acquire()
-            self.given.release()
-        assert self.asked.acquire(timeout=5)
-        self.asked.release()
+            self.requests.acquire()
+            self.permits.release()
+        assert self.requests.acquire(timeout=5)
+        self.requests.release()
 
 
 def test_the_newest_of_several_frames_is_taken():
-    shutter = Shutter(last=5)
-    with NewestFrame(shutter.read, shutter.release) as newest:
-        shutter.give(1)
+    camera = ManualCamera(last_number=5)
+    with NewestFrame(camera.read, camera.release) as newest:
+        camera.deliver(1)
         first = newest.take(5)
-        shutter.give(4)
+        camera.deliver(4)
         second = newest.take(5)
-        shutter.give(1)
+        camera.deliver(1)
         third = newest.take(5)
-        shutter.given.release()  # the end
+        camera.permits.release()  # the end
         assert newest.take(5) is None
-    assert [None if it is None else it[0] for it in (first, second, third)] == [0, 4, 5]
+    assert [None if taken is None else taken[0] for taken in (first, second, third)] == [0, 4, 5]
     assert second is not None
-    assert torch.equal(second[2], numbered(4))
-    assert shutter.released == 1
+    assert torch.equal(second[2], numbered_frame(4))
+    assert camera.released == 1
 
 
 def test_a_camera_that_hangs_is_not_waited_for_longer_than_the_timeout():
-    shutter = Shutter(last=5)
-    with NewestFrame(shutter.read, shutter.release) as newest:
+    camera = ManualCamera(last_number=5)
+    with NewestFrame(camera.read, camera.release) as newest:
         assert newest.take(0.01) is None
-        shutter.given.release()
+        camera.permits.release()
 
 
 def test_an_error_in_the_camera_thread_is_raised_for_the_reader():
@@ -293,15 +295,15 @@ def test_an_error_in_the_camera_thread_is_raised_for_the_reader():
         newest.take(5)
 
 
-class Fake:
-    """What `cv2` offers for a camera, with frames of 2x2 whose blue is their number, five milliseconds apart."""
+class FakeOpenCV:
+    """The functions of `cv2` for a camera, with frames of 2x2 whose blue is their number, five milliseconds apart."""
 
     error = RuntimeError
 
     def __init__(self, frames: int, opened: bool = True) -> None:
-        self.left, self.number, self.opened, self.released = frames, 0, opened, False
+        self.n_left, self.number, self.opened, self.released = frames, 0, opened, False
 
-    def VideoCapture(self, index: int) -> "Fake":  # noqa: N802 (OpenCV's name)
+    def VideoCapture(self, index: int) -> "FakeOpenCV":  # noqa: N802 (OpenCV's name)
         return self
 
     def isOpened(self) -> bool:  # noqa: N802
@@ -309,9 +311,9 @@ class Fake:
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         time.sleep(0.005)
-        if not self.left:
+        if not self.n_left:
             return False, None
-        self.left -= 1
+        self.n_left -= 1
         array = np.zeros((2, 2, 3), np.uint8)
         array[..., 0] = self.number
         self.number += 1
@@ -321,39 +323,39 @@ class Fake:
         self.released = True
 
 
-def use(fake: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def use_opencv(fake: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "import_opencv", lambda: fake)
 
 
-def look_at(frames: Frames, seen: list[VideoFrame], pause: float) -> None:
-    """Be as slow as a network."""
+def consume_slowly(frames: Frames, consumed: list[VideoFrame], pause: float) -> None:
+    """Read all frames with a pause after each, as long as a network takes."""
     for frame in frames:
-        seen.append(frame)
+        consumed.append(frame)
         time.sleep(pause)
 
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_each_frame_of_a_camera_is_either_given_or_counted_as_dropped(every: int, monkeypatch: pytest.MonkeyPatch):
-    fake = Fake(frames=40)
-    use(fake, monkeypatch)
+    fake = FakeOpenCV(frames=40)
+    use_opencv(fake, monkeypatch)
     frames = camera_frames(0, every)
-    seen: list[VideoFrame] = []
+    consumed: list[VideoFrame] = []
     with pytest.raises(PellucidError, match="sends no more frames"):  # the only end that a camera has of itself
-        look_at(frames, seen, pause=0.02 * every)
+        consume_slowly(frames, consumed, pause=0.02 * every)
     assert fake.released
-    for before, after in pairwise(seen):
+    for before, after in pairwise(consumed):
         assert after.number == before.number + every * (after.dropped + 1)
         assert after.seconds is not None
         assert before.seconds is not None
         assert after.seconds > before.seconds
-    assert sum(frame.dropped for frame in seen) > 0
-    assert all(frame.number % every == 0 for frame in seen)
-    assert all(frame.picture[:, 0, 0].tolist() == [0, 0, frame.number] for frame in seen)
+    assert sum(frame.dropped for frame in consumed) > 0
+    assert all(frame.number % every == 0 for frame in consumed)
+    assert all(frame.picture[:, 0, 0].tolist() == [0, 0, frame.number] for frame in consumed)
 
 
 def test_closing_releases_the_camera(monkeypatch: pytest.MonkeyPatch):
-    fake = Fake(frames=1000)
-    use(fake, monkeypatch)
+    fake = FakeOpenCV(frames=1000)
+    use_opencv(fake, monkeypatch)
     frames = camera_frames(0)
     next(frames)
     frames.close()
@@ -361,8 +363,8 @@ def test_closing_releases_the_camera(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_camera_that_does_not_open_is_reported(monkeypatch: pytest.MonkeyPatch):
-    fake = Fake(frames=0, opened=False)
-    use(fake, monkeypatch)
+    fake = FakeOpenCV(frames=0, opened=False)
+    use_opencv(fake, monkeypatch)
     with pytest.raises(PellucidError, match="camera 2 cannot be opened; check that it is plugged in"):
         next(camera_frames(2))
     assert fake.released
@@ -372,7 +374,7 @@ def test_a_camera_with_unsupported_frames_is_reported(monkeypatch: pytest.Monkey
     grey = SimpleNamespace(
         isOpened=lambda: True, read=lambda: (True, np.zeros((2, 2), np.uint16)), release=lambda: None
     )
-    use(SimpleNamespace(VideoCapture=lambda index: grey, error=RuntimeError), monkeypatch)
+    use_opencv(SimpleNamespace(VideoCapture=lambda index: grey, error=RuntimeError), monkeypatch)
     with pytest.raises(PellucidError, match=r"camera 0 has frames \(2, 2\) uint16"):
         next(camera_frames(0))
 
@@ -382,6 +384,6 @@ def test_an_error_of_opencvs_is_reported_in_one_line(monkeypatch: pytest.MonkeyP
         raise RuntimeError("OpenCV(5)\nassertion failed")
 
     camera = SimpleNamespace(isOpened=lambda: True, read=fail, release=lambda: None)
-    use(SimpleNamespace(VideoCapture=lambda index: camera, error=RuntimeError), monkeypatch)
+    use_opencv(SimpleNamespace(VideoCapture=lambda index: camera, error=RuntimeError), monkeypatch)
     with pytest.raises(PellucidError, match=r"camera 0 fails \(OpenCV\(5\) assertion failed\)"):
         next(camera_frames(0))

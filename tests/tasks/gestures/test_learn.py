@@ -21,14 +21,14 @@ from pellucid.recipe.job import Run
 from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.gestures.collection import class_weights
 from pellucid.tasks.gestures.learn import (
-    answered,
     check,
-    go_on,
     learn,
-    read_for,
+    measure_confidence,
+    read_recipe_collection,
     recipe_for,
     recipe_of_run,
     settings_for,
+    train_in_folder,
 )
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.pictures import held_out
@@ -75,7 +75,7 @@ def test_the_training_starts_from_the_given_backbone(folder, tmp_path):
     ("settings", "message"),
     [({"data.size": 0}, "data.size is 0"), ({"data.limit": 5}, "data.limit"), ({"data.size": 17}, None)],
 )
-def test_recipes_that_fit_no_folder_are_refused_unread(settings, message):
+def test_recipes_that_cannot_use_a_folder_are_refused_before_reading(settings, message):
     recipe = load_recipe(RECIPE, {**SMALL, **settings, "data.name": "nowhere"})
     if message is None:
         check(recipe)
@@ -84,7 +84,7 @@ def test_recipes_that_fit_no_folder_are_refused_unread(settings, message):
         check(recipe)
 
 
-def test_the_recipe_is_given_classes_and_epochs(folder):
+def test_the_recipe_gets_the_number_of_classes_and_enough_epochs(folder):
     collection = read_collection(folder, 16)
     n = len(collection.train.images)
     settings = {key: value for key, value in SMALL.items() if key != "train.epochs"}
@@ -96,33 +96,33 @@ def test_the_recipe_is_given_classes_and_epochs(folder):
     assert recipe_for(collection, SMALL).train.epochs == 1, "the user's word is the last"
 
 
-def test_uneven_classes_are_weighed(tree):
+def test_imbalanced_classes_get_weights(tree):
     files = {f"a/{k}.png": stripes(k, True) for k in range(15)} | {
         f"b/{k}.png": stripes(99 - k, False) for k in range(5)
     }
     collection = read_collection(tree("mine", files), 16)
     assert collection.train.counts() == [12, 4]
-    told = recipe_for(collection, SMALL).loss.arguments["class_weights"]
-    assert told == pytest.approx(class_weights([12, 4]), abs=1e-6)
-    own = {**SMALL, "loss.class_weights": [1.0, 2.0]}
-    assert recipe_for(collection, own).loss.arguments["class_weights"] == (1.0, 2.0)
+    weights = recipe_for(collection, SMALL).loss.arguments["class_weights"]
+    assert weights == pytest.approx(class_weights([12, 4]), abs=1e-6)
+    user_settings = {**SMALL, "loss.class_weights": [1.0, 2.0]}
+    assert recipe_for(collection, user_settings).loss.arguments["class_weights"] == (1.0, 2.0)
 
 
 @pytest.mark.slow
 def test_a_training_learns_and_is_calibrated(folder, tmp_path):
     settings = settings_for(folder, "", {**SMALL, "network.width": 8, "train.epochs": 25, "train.batch_size": 8})
-    collection = read_for(load_recipe(RECIPE, settings))
+    collection = read_recipe_collection(load_recipe(RECIPE, settings))
     run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
     assert run.path == tmp_path / "runs" / "gestures-1"
     assert run.metrics["n"] == len(collection.test.images) == 6
-    kept = Model.load(run.path / "weights" / "best.safetensors")
-    assert kept.confidence is not None
-    assert kept.confidence == run.model.confidence
-    assert kept.classes == ("lying", "upright")
+    model = Model.load(run.path / "weights" / "best.safetensors")
+    assert model.confidence is not None
+    assert model.confidence == run.model.confidence
+    assert model.classes == ("lying", "upright")
     values = json.loads((run.path / "collection.json").read_bytes())
     assert values["held_out_files"] == list(collection.test.files)
     assert f"<pre><code>pellucid gestures train {folder}</code></pre>" in run.report.read_text()
-    assert kept.sha256() == json.loads((run.path / "results.json").read_bytes())["sha256"]
+    assert model.sha256() == json.loads((run.path / "results.json").read_bytes())["sha256"]
     assert run.metrics["accuracy"] >= 5 / 6
 
 
@@ -136,10 +136,10 @@ def test_the_report_says_which_pictures_chose_the_weights(tree):
         for c, name in enumerate(("lying", "upright"))
         for k in range(count)
     }
-    place = tree("parts", files)
-    settings = settings_for(place, "", SMALL)
-    collection = read_for(load_recipe(RECIPE, settings))
-    run = learn(collection, recipe_for(collection, settings), place.parent / "runs", progress=False)
+    folder = tree("parts", files)
+    settings = settings_for(folder, "", SMALL)
+    collection = read_recipe_collection(load_recipe(RECIPE, settings))
+    run = learn(collection, recipe_for(collection, settings), folder.parent / "runs", progress=False)
     assert not run.recipe.data.validation
     assert "has no validation images" not in run.report.read_text()
     assert json.loads((run.path / "results.json").read_bytes())["weights"] == "best"
@@ -149,8 +149,8 @@ def test_the_report_says_which_pictures_chose_the_weights(tree):
 @pytest.mark.usefixtures("no_report")
 def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 3})
-    collection = read_for(load_recipe(RECIPE, settings))
-    whole = learn(collection, recipe_for(collection, settings), tmp_path / "whole", progress=False)
+    collection = read_recipe_collection(load_recipe(RECIPE, settings))
+    uninterrupted = learn(collection, recipe_for(collection, settings), tmp_path / "whole", progress=False)
 
     def interrupt(self, training, row):
         signal.raise_signal(signal.SIGINT)
@@ -162,9 +162,9 @@ def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
     path = tmp_path / "cut" / "gestures-1"
     assert str(path) in str(caught.value)
     assert recipe_of_run(path) == recipe_for(collection, settings)
-    run = go_on(read_for(recipe_of_run(path)), path, progress=False)
-    assert run.model.sha256() == whole.model.sha256()
-    assert run.model.confidence == whole.model.confidence
+    run = train_in_folder(read_recipe_collection(recipe_of_run(path)), path, progress=False)
+    assert run.model.sha256() == uninterrupted.model.sha256()
+    assert run.model.confidence == uninterrupted.model.confidence
 
 
 def test_resuming_with_another_folder_is_refused(tmp_path):
@@ -173,27 +173,27 @@ def test_resuming_with_another_folder_is_refused(tmp_path):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_run_that_is_not_finished_knows_what_was_held_out(folder, tmp_path, monkeypatch):
+def test_an_unfinished_run_is_evaluated_on_its_held_out_pictures(folder, tmp_path, monkeypatch):
     for k in range(15):  # so that a split by pictures would part copies
         (folder / "lying" / f"again{k}.png").write_bytes((folder / "lying" / f"{k:02}.png").read_bytes())
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 2})
-    collection = read_for(load_recipe(RECIPE, settings))
-    seen: list[Dataset] = []
+    collection = read_recipe_collection(load_recipe(RECIPE, settings))
+    held_out_sets: list[Dataset] = []
 
-    def look(self, training, row):
+    def record_held_out(self, training, row):
         files = (tmp_path / "runs").glob("*/weights/*.safetensors")
-        seen.extend(held_out(Model.load(file), str(folder)) for file in files)
+        held_out_sets.extend(held_out(Model.load(file), str(folder)) for file in files)
 
-    monkeypatch.setattr(ProgressLine, "on_epoch_end", look)
+    monkeypatch.setattr(ProgressLine, "on_epoch_end", record_held_out)
     learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=True)
-    assert seen
-    assert {one.checksum for one in seen} == {collection.test.images.checksum}
+    assert held_out_sets
+    assert {data.checksum for data in held_out_sets} == {collection.test.images.checksum}
 
 
 @pytest.mark.usefixtures("no_report")
 def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_added(folder, tmp_path):
     settings = settings_for(folder, "", SMALL)
-    collection = read_for(load_recipe(RECIPE, settings))
+    collection = read_recipe_collection(load_recipe(RECIPE, settings))
     run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
     for k in range(12):
         (folder / "lying" / f"{k:02}-more.png").write_bytes(stripes(500 + k, False))
@@ -201,7 +201,7 @@ def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_
     assert test_data.checksum == collection.test.images.checksum
 
 
-class Spoken:
+class FixedModel:
     """A model whose probabilities are given, whatever it is asked."""
 
     def __init__(self, probabilities: Tensor, confidence: Confidence) -> None:
@@ -211,26 +211,28 @@ class Spoken:
         return self.probabilities
 
 
-@pytest.mark.parametrize(("each", "validation"), [(100, 0.0), (15, 0.0), (15, 0.2)])
-def test_the_confidence_is_never_measured_on_what_it_was_fitted_on(tree, each, validation):
-    files = {f"{n}/{k:03}.png": stripes(1000 * c + k, bool(c)) for c, n in enumerate("ab") for k in range(each)}
+@pytest.mark.parametrize(("n_per_class", "validation"), [(100, 0.0), (15, 0.0), (15, 0.2)])
+def test_the_confidence_is_never_measured_on_pictures_it_was_fitted_on(tree, n_per_class, validation):
+    files = {f"{n}/{k:03}.png": stripes(1000 * c + k, bool(c)) for c, n in enumerate("ab") for k in range(n_per_class)}
     collection = read_collection(tree("mine", files), 16, validation=validation)
     n = len(collection.test.files)
-    sure = torch.linspace(0.6, 0.99, n)
-    own = torch.arange(2) == collection.test.images.y[:, None]  # (N, 2): always right
-    spoken = torch.where(own, sure[:, None], 1 - sure[:, None])
+    confidences = torch.linspace(0.6, 0.99, n)
+    is_true_class = torch.arange(2) == collection.test.images.y[:, None]  # (N, 2): always right
+    probabilities = torch.where(is_true_class, confidences[:, None], 1 - confidences[:, None])
     confidence = Confidence(1.0, 0.9)
-    run = Run(Path("run"), Path("report"), {}, cast("Model", Spoken(spoken, confidence)), load_recipe(RECIPE))
-    kept, how = answered(run, collection)
+    run = Run(
+        Path("run"), Path("report"), {}, cast("Model", FixedModel(probabilities, confidence)), load_recipe(RECIPE)
+    )
+    result, description = measure_confidence(run, collection)
     if validation:
-        assert kept is not None
-        assert kept.answered == int((sure >= 0.9).sum()), "by the confidence as it is"
-        assert how == "fitted on the validation part"
-    elif each == 15:
-        assert (kept, n) == (None, 6)
-        assert "too few" in how
+        assert result is not None
+        assert result.n_answered == int((confidences >= 0.9).sum()), "by the confidence as it is"
+        assert description == "fitted on the validation part"
+    elif n_per_class == 15:
+        assert (result, n) == (None, 6)
+        assert "too few" in description
     else:
-        assert kept is not None
-        assert (kept.n, kept.answered_accuracy) == (40, 1.0)
-        assert kept.answered > int((sure >= 0.9).sum()), "by what each half says of the other"
-        assert "each half" in how
+        assert result is not None
+        assert (result.n, result.answered_accuracy) == (40, 1.0)
+        assert result.n_answered > int((confidences >= 0.9).sum()), "by what each half says of the other"
+        assert "each half" in description

@@ -10,7 +10,7 @@ from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
-from pellucid.tasks.gestures.measure import latency, measure
+from pellucid.tasks.gestures.measure import measure, measure_latency
 
 CLASSES = ("fist", "palm", "thumb")
 
@@ -33,31 +33,37 @@ def images(model: Model) -> Dataset:
 def test_scores_of_all_and_of_each_class_equal_scikit_learns(model: Model, images: Dataset) -> None:
     measurement = measure(model, images, repeats=2)
     probabilities = model.predict(images).double().numpy()
-    true, said = images.y.numpy(), probabilities.argmax(1)
-    assert measurement.accuracy == pytest.approx(oracle.accuracy_score(true, said))
-    assert measurement.macro_f1 == pytest.approx(oracle.f1_score(true, said, average="macro"))
+    true, predicted = images.y.numpy(), probabilities.argmax(1)
+    assert measurement.accuracy == pytest.approx(oracle.accuracy_score(true, predicted))
+    assert measurement.macro_f1 == pytest.approx(oracle.f1_score(true, predicted, average="macro"))
     exact = probabilities / probabilities.sum(1, keepdims=True)  # or scikit-learn warns of float32's last digit
     assert measurement.loss == pytest.approx(oracle.log_loss(true, exact), rel=1e-5)
-    theirs = oracle.precision_recall_fscore_support(true, said, zero_division=0.0)
-    for ours, expected in zip((measurement.precision, measurement.recall, measurement.f1), theirs[:3], strict=True):
-        np.testing.assert_allclose(ours.numpy(), expected)
-    np.testing.assert_array_equal(measurement.confusion.numpy(), oracle.confusion_matrix(true, said))
-    np.testing.assert_allclose(measurement.normalised.numpy(), oracle.confusion_matrix(true, said, normalize="true"))
+    references = oracle.precision_recall_fscore_support(true, predicted, zero_division=0.0)
+    for actual, expected in zip(
+        (measurement.precision, measurement.recall, measurement.f1), references[:3], strict=True
+    ):
+        np.testing.assert_allclose(actual.numpy(), expected)
+    np.testing.assert_array_equal(measurement.confusion.numpy(), oracle.confusion_matrix(true, predicted))
+    np.testing.assert_allclose(
+        measurement.confusion_fractions.numpy(), oracle.confusion_matrix(true, predicted, normalize="true")
+    )
     assert (measurement.n, measurement.classes) == (80, CLASSES)
 
 
 def test_macro_f1_is_over_the_classes_that_occur_or_are_predicted(model: Model, images: Dataset) -> None:
-    some = images.subset(torch.nonzero((images.y != 2) & (model.predict(images).argmax(1) != 2)).flatten())
-    true, said = some.y.numpy(), model.predict(some).argmax(1).numpy()
+    subset = images.subset(torch.nonzero((images.y != 2) & (model.predict(images).argmax(1) != 2)).flatten())
+    true, predicted = subset.y.numpy(), model.predict(subset).argmax(1).numpy()
     assert {*true.tolist()} == {0, 1}
-    assert measure(model, some, repeats=2).macro_f1 == pytest.approx(oracle.f1_score(true, said, average="macro"))
+    assert measure(model, subset, repeats=2).macro_f1 == pytest.approx(
+        oracle.f1_score(true, predicted, average="macro")
+    )
 
 
 def test_calibration_error_is_computed_from_histograms(model: Model, images: Dataset) -> None:
     probabilities = model.predict(images).double().numpy()
-    sure, right = probabilities.max(1), probabilities.argmax(1) == images.y.numpy()
+    confidences, is_right = probabilities.max(1), probabilities.argmax(1) == images.y.numpy()
     edges = np.linspace(0, 1, 16)
-    sums = [np.histogram(sure, edges, weights=weights)[0] for weights in (sure, right.astype(float))]
+    sums = [np.histogram(confidences, edges, weights=weights)[0] for weights in (confidences, is_right.astype(float))]
     assert measure(model, images, repeats=2).ece == pytest.approx(np.abs(sums[0] - sums[1]).sum() / 80)
 
 
@@ -85,27 +91,27 @@ def test_the_json_contains_only_finite_numbers(model: Model, images: Dataset) ->
 
 
 def test_latency_is_the_median_of_single_images(model: Model, images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+    batch_sizes: list[int] = []
     clock = iter([0.0, 0.010, 1.0, 1.030, 2.0, 2.020])  # 10, 30 and 20 milliseconds
-    folded: list[int] = []
+    predictors: list[int] = []
 
     def predictor():
-        folded.append(1)
-        return lambda x: seen.append(len(x))
+        predictors.append(1)
+        return lambda x: batch_sizes.append(len(x))
 
     monkeypatch.setattr(model, "predictor", predictor)
     monkeypatch.setattr("pellucid.tasks.gestures.measure.time.perf_counter", lambda: next(clock))
-    result = latency(model, images.x, repeats=3)
+    result = measure_latency(model, images.x, repeats=3)
     assert result.milliseconds == pytest.approx(20)
     assert (result.threads, result.repeats) == (torch.get_num_threads(), 3)
-    assert set(seen) == {1}
-    assert len(folded) == 1, "once, as those who answer frame after frame do"
-    assert len(seen) > 3  # some to warm up
+    assert set(batch_sizes) == {1}
+    assert len(predictors) == 1, "once, as those who answer frame after frame do"
+    assert len(batch_sizes) > 3  # some to warm up
 
 
 def test_data_that_cannot_be_evaluated_are_reported_in_one_line(model: Model, images: Dataset) -> None:
     with pytest.raises(PellucidError, match="give at least one of each"):
-        latency(model, images.x, repeats=0)
-    two = Dataset.from_arrays(images.x[:4], torch.tensor([0, 1, 0, 1]), ("fist", "palm"))
+        measure_latency(model, images.x, repeats=0)
+    two_classes = Dataset.from_arrays(images.x[:4], torch.tensor([0, 1, 0, 1]), ("fist", "palm"))
     with pytest.raises(PellucidError, match="has 2 classes"):
-        measure(model, two)
+        measure(model, two_classes)

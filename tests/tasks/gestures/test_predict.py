@@ -10,7 +10,7 @@ from pellucid.calibration.confidence import Confidence
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import mlp
-from pellucid.tasks.gestures.predict import BATCH, predict
+from pellucid.tasks.gestures.predict import BATCH_SIZE, predict
 from tests.tasks.gestures.colours import BLUE, GREY, PURE, RED, SIDE, colour_model, picture
 
 
@@ -22,14 +22,14 @@ def test_predictions_below_the_threshold_are_unsure(tmp_path: Path):
     assert red.probabilities == pytest.approx({"red": PURE, "green": (1 - PURE) / 2, "blue": (1 - PURE) / 2}, rel=1e-3)
     assert (grey.answer, grey.text) == (None, "unsure")
     assert grey.probability == pytest.approx(1 / 3)
-    assert [red.best(2)[0][0], len(red.best(2))] == ["red", 2]
+    assert [red.top_classes(2)[0][0], len(red.top_classes(2))] == ["red", 2]
 
 
 def test_probabilities_are_calibrated(tmp_path: Path):
     files = [picture(tmp_path / "red.png", RED)]
     (result,) = predict(colour_model(Confidence(3.0, 0.9)), files)
-    hot = torch.softmax(torch.tensor([2.0, 0, 0]), 0)  # 6 / 3
-    assert result.probability == pytest.approx(float(hot[0]), rel=1e-5)
+    expected = torch.softmax(torch.tensor([2.0, 0, 0]), 0)  # 6 / 3
+    assert result.probability == pytest.approx(float(expected[0]), rel=1e-5)
     assert result.answer is None
 
 
@@ -39,29 +39,31 @@ def test_without_a_fitted_confidence_nothing_is_unsure(tmp_path: Path):
 
 
 def test_pictures_keep_their_order_over_several_batches(tmp_path: Path):
-    colours = [RED if k % 3 else BLUE for k in range(BATCH + 5)]
+    colours = [RED if k % 3 else BLUE for k in range(BATCH_SIZE + 5)]
     files = [picture(tmp_path / f"{k}.png", colour, (5, 5)) for k, colour in enumerate(colours)]
     predictions = predict(colour_model(), files)
-    assert [one.name for one in predictions] == list(map(str, files))
-    assert [one.answer for one in predictions] == ["red" if colour == RED else "blue" for colour in colours]
+    assert [prediction.name for prediction in predictions] == list(map(str, files))
+    assert [prediction.answer for prediction in predictions] == [
+        "red" if colour == RED else "blue" for colour in colours
+    ]
 
 
 def test_a_photograph_is_rotated_by_its_exif_orientation(tmp_path: Path):
     net = mlp((3 * SIDE * SIDE, 2))
     model = Model(net, input_shape=(3, SIDE, SIDE))
-    upright = Image.new("RGB", (SIDE, SIDE), BLUE)
-    upright.paste(RED, (0, 0, SIDE, 2))  # a red stripe on top
-    upright.save(tmp_path / "upright.png")
+    image = Image.new("RGB", (SIDE, SIDE), BLUE)
+    image.paste(RED, (0, 0, SIDE, 2))  # a red stripe on top
+    image.save(tmp_path / "upright.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held a quarter turn to the left
-    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "plain.png")
-    one, turned, plain = predict(model, [tmp_path / f"{name}.png" for name in ("upright", "turned", "plain")])
-    assert turned.probabilities == one.probabilities
-    assert plain.probabilities != one.probabilities
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "plain.png")
+    upright, turned, plain = predict(model, [tmp_path / f"{name}.png" for name in ("upright", "turned", "plain")])
+    assert turned.probabilities == upright.probabilities
+    assert plain.probabilities != upright.probabilities
 
 
-def test_one_output_tells_two_classes_apart(tmp_path: Path):
+def test_one_output_separates_two_classes(tmp_path: Path):
     model = Model(mlp((3 * SIDE * SIDE, 1)), "binary_cross_entropy", input_shape=(3, SIDE, SIDE), classes=["no", "yes"])
     model.confidence = Confidence(2.0, 0.5)
     (result,) = predict(model, [picture(tmp_path / "red.png", RED)])

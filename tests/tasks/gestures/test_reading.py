@@ -17,36 +17,36 @@ SIZE = 24
 
 
 @pytest.fixture(scope="module")
-def shots() -> list[bytes]:
+def photo_files() -> list[bytes]:
     """Forty different photos."""
     return [file_of(photo(seed)) for seed in range(40)]
 
 
-def write(root, files: dict[str, bytes]):
+def write_files(root, files: dict[str, bytes]):
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     return root
 
 
-def plain(shots, classes="ab", each=10) -> dict[str, bytes]:
-    return {f"{name}/{k:02}.png": shots[c * each + k] for c, name in enumerate(classes) for k in range(each)}
+def class_files(photo_files, classes="ab", count=10) -> dict[str, bytes]:
+    return {f"{name}/{k:02}.png": photo_files[c * count + k] for c, name in enumerate(classes) for k in range(count)}
 
 
 @pytest.fixture
-def parted(shots) -> dict[str, bytes]:
+def split_files(photo_files) -> dict[str, bytes]:
     """Two classes in three parts: 6, 2 and 3 of each."""
-    places = [("train", 6), ("val", 2), ("test", 3)]
-    names = [f"{part}/{name}/{k}.png" for part, n in places for name in "ab" for k in range(n)]
-    return dict(zip(names, shots, strict=False))
+    counts = [("train", 6), ("val", 2), ("test", 3)]
+    names = [f"{part}/{name}/{k}.png" for part, n in counts for name in "ab" for k in range(n)]
+    return dict(zip(names, photo_files, strict=False))
 
 
-def test_a_plain_folder_is_split_by_class(tmp_path, shots):
-    collection = read_collection(write(tmp_path, plain(shots)), SIZE)
+def test_a_plain_folder_is_split_by_class(tmp_path, photo_files):
+    collection = read_collection(write_files(tmp_path, class_files(photo_files)), SIZE)
     assert collection.classes == ("a", "b")
     assert (collection.has_test_folder, collection.validation) == (False, None)
     assert [part.counts() for part in collection.parts().values()] == [[8, 8], [2, 2]]
-    assert (collection.corrupt, collection.copies, collection.groups, collection.leaked, collection.blurry) == (
+    assert (collection.corrupt, collection.duplicates, collection.n_groups, collection.n_leaked, collection.blurry) == (
         (),
         (),
         0,
@@ -55,50 +55,56 @@ def test_a_plain_folder_is_split_by_class(tmp_path, shots):
     )
 
 
-def test_pictures_and_file_names_have_the_same_order(tmp_path, shots):
-    collection = read_collection(write(tmp_path, plain(shots)), SIZE)
+def test_pictures_and_file_names_have_the_same_order(tmp_path, photo_files):
+    collection = read_collection(write_files(tmp_path, class_files(photo_files)), SIZE)
     loaded = load_folder(tmp_path, (SIZE, SIZE))
-    place = {name: k for k, name in enumerate(sorted(plain(shots)))}
+    index = {name: k for k, name in enumerate(sorted(class_files(photo_files)))}
     for part in collection.parts().values():
-        where = [place[name] for name in part.files]
-        assert torch.equal(part.images.x, loaded.x[where])
-        assert torch.equal(part.images.y, loaded.y[where])
-    assert sorted(name for part in collection.parts().values() for name in part.files) == sorted(place)
+        indices = [index[name] for name in part.files]
+        assert torch.equal(part.images.x, loaded.x[indices])
+        assert torch.equal(part.images.y, loaded.y[indices])
+    assert sorted(name for part in collection.parts().values() for name in part.files) == sorted(index)
 
 
-def test_held_out_pictures_depend_on_neither_seed_nor_names(tmp_path, shots):
-    collection = read_collection(write(tmp_path / "one", plain(shots)), SIZE, seed=5)
-    renamed = {f"{name[0]}/{99 - int(name[2:4])}.png": data for name, data in plain(shots).items()}
-    again = read_collection(write(tmp_path / "two", renamed), SIZE)
-    held = {plain(shots)[name] for name in collection.test.files}
-    assert {renamed[name] for name in again.test.files} == held
-    assert collection.held_out() == again.held_out()
-    assert collection.held_out() == {"held_out": sorted(hashlib.sha256(data).hexdigest()[:16] for data in held)}
+def test_held_out_pictures_depend_on_neither_seed_nor_names(tmp_path, photo_files):
+    collection = read_collection(write_files(tmp_path / "one", class_files(photo_files)), SIZE, seed=5)
+    renamed = {f"{name[0]}/{99 - int(name[2:4])}.png": data for name, data in class_files(photo_files).items()}
+    renamed_collection = read_collection(write_files(tmp_path / "two", renamed), SIZE)
+    held_out_files = {class_files(photo_files)[name] for name in collection.test.files}
+    assert {renamed[name] for name in renamed_collection.test.files} == held_out_files
+    assert collection.held_out_metadata() == renamed_collection.held_out_metadata()
+    assert collection.held_out_metadata() == {
+        "held_out": sorted(hashlib.sha256(data).hexdigest()[:16] for data in held_out_files)
+    }
 
 
-def test_pictures_that_are_added_leave_the_others_where_they_are(tmp_path, shots):
-    before = read_collection(write(tmp_path, plain(shots)), SIZE)
-    after = read_collection(write(tmp_path, {f"{name}/new.png": shots[30 + k] for k, name in enumerate("ab")}), SIZE)
+def test_added_pictures_do_not_move_the_others_between_parts(tmp_path, photo_files):
+    before = read_collection(write_files(tmp_path, class_files(photo_files)), SIZE)
+    after = read_collection(
+        write_files(tmp_path, {f"{name}/new.png": photo_files[30 + k] for k, name in enumerate("ab")}), SIZE
+    )
     assert [part.counts() for part in after.parts().values()] == [[9, 9], [2, 2]]  # round(0.2 * 11) is still 2
     assert len({*after.test.files} - {"a/new.png", "b/new.png"} - {*before.test.files}) == 0
 
 
-def test_parts_that_were_given_need_no_list_of_what_was_held_out(tmp_path, parted):
-    assert read_collection(write(tmp_path, parted), SIZE).held_out() == {}
+def test_a_folder_with_a_test_part_needs_no_list_of_held_out_files(tmp_path, split_files):
+    assert read_collection(write_files(tmp_path, split_files), SIZE).held_out_metadata() == {}
 
 
-def test_progress_of_reading_and_comparing_is_reported(tmp_path, shots):
-    said: list[tuple[str, int, int]] = []
+def test_progress_of_reading_and_comparing_is_reported(tmp_path, photo_files):
+    calls: list[tuple[str, int, int]] = []
     copies = {f"a/{k}-copy.png": file_of(COPIES["turned"](photo(k))) for k in range(3)}
-    read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE, progress=lambda *told: said.append(told))
-    assert ("reading", 23, 23) in said
-    assert said[-1][0] == "comparing"
-    assert all(0 <= done <= total for _, done, total in said)
-    assert said[-1][1] == said[-1][2] >= 3
+    read_collection(
+        write_files(tmp_path, {**class_files(photo_files), **copies}), SIZE, progress=lambda *call: calls.append(call)
+    )
+    assert ("reading", 23, 23) in calls
+    assert calls[-1][0] == "comparing"
+    assert all(0 <= done <= total for _, done, total in calls)
+    assert calls[-1][1] == calls[-1][2] >= 3
 
 
-def test_the_validation_part_is_split_from_the_training_part(tmp_path, shots):
-    collection = read_collection(write(tmp_path, plain(shots)), SIZE, validation=0.25)
+def test_the_validation_part_is_split_from_the_training_part(tmp_path, photo_files):
+    collection = read_collection(write_files(tmp_path, class_files(photo_files)), SIZE, validation=0.25)
     assert [part.counts() for part in collection.parts().values()] == [[6, 6], [2, 2], [2, 2]]
     assert list(collection.parts()) == ["train", "validation", "test"]
     material = collection.material()
@@ -106,99 +112,103 @@ def test_the_validation_part_is_split_from_the_training_part(tmp_path, shots):
     assert len(material.validation) == 4
 
 
-def test_given_splits_are_unchanged(tmp_path, parted):
-    collection = read_collection(write(tmp_path, parted), SIZE)
+def test_given_splits_are_unchanged(tmp_path, split_files):
+    collection = read_collection(write_files(tmp_path, split_files), SIZE)
     assert collection.has_test_folder
     assert [part.counts() for part in collection.parts().values()] == [[6, 6], [2, 2], [3, 3]]
     assert all(name.startswith("val/") for name in collection.validation.files)
 
 
-@pytest.mark.parametrize("held", ["val", "valid", "validation", "test"])
-def test_a_single_held_out_part_is_the_test_part(tmp_path, parted, held):
-    files = {name.replace("val/", f"{held}/"): data for name, data in parted.items() if not name.startswith("test/")}
-    collection = read_collection(write(tmp_path, files), SIZE)
+@pytest.mark.parametrize("folder", ["val", "valid", "validation", "test"])
+def test_a_single_held_out_part_is_the_test_part(tmp_path, split_files, folder):
+    files = {
+        name.replace("val/", f"{folder}/"): data for name, data in split_files.items() if not name.startswith("test/")
+    }
+    collection = read_collection(write_files(tmp_path, files), SIZE)
     assert [part.counts() for part in collection.parts().values()] == [[6, 6], [2, 2]]
-    assert all(name.startswith(f"{held}/") for name in collection.test.files)
+    assert all(name.startswith(f"{folder}/") for name in collection.test.files)
 
 
-def test_a_zip_with_a_folder_around_it_is_the_same(tree, shots):
-    folder = read_collection(tree("plain", plain(shots)), SIZE)
-    packed = read_collection(tree("packed.zip", {f"mine/{name}": data for name, data in plain(shots).items()}), SIZE)
+def test_a_zip_with_a_folder_around_it_is_the_same(tree, photo_files):
+    folder = read_collection(tree("plain", class_files(photo_files)), SIZE)
+    packed = read_collection(
+        tree("packed.zip", {f"mine/{name}": data for name, data in class_files(photo_files).items()}), SIZE
+    )
     assert packed.test.images.checksum == folder.test.images.checksum
 
 
 def test_fifty_classes_of_two_pictures_are_split(tmp_path):
     files = {f"class{c:02}/{k}.png": file_of(photo(1000 + 2 * c + k).resize((40, 30))) for c in range(50) for k in "01"
              for k in [int(k)]}  # fmt: skip
-    collection = read_collection(write(tmp_path, files), SIZE)
+    collection = read_collection(write_files(tmp_path, files), SIZE)
     assert [part.counts() for part in collection.parts().values()] == [[1] * 50, [1] * 50]
 
 
-def test_copies_stay_on_one_side(tmp_path, shots):
+def test_near_duplicates_are_kept_in_one_part(tmp_path, photo_files):
     """Every photo of class a is there three times, so that a split by pictures would surely part some."""
     copies = {f"a/{k:02}-{kind}.png": file_of(COPIES[kind](photo(k))) for k in range(10) for kind in ("darker", "cut")}
-    collection = read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE)
-    assert (collection.groups, len(collection.copies), collection.leaked) == (10, 20, 0)
-    held = {name[:4] for name in collection.test.files}
-    assert not held & {name[:4] for name in collection.train.files}
+    collection = read_collection(write_files(tmp_path, {**class_files(photo_files), **copies}), SIZE)
+    assert (collection.n_groups, len(collection.duplicates), collection.n_leaked) == (10, 20, 0)
+    held_out_photos = {name[:4] for name in collection.test.files}
+    assert not held_out_photos & {name[:4] for name in collection.train.files}
     assert collection.test.counts() == [6, 2]
 
 
-def test_copies_are_reported_with_their_classes_and_parts(tmp_path, parted, shots):
-    parted["test/b/again.png"] = shots[0]  # the bytes of train/a/0.png
-    parted["train/b/near.jpg"] = file_of(photo(1), "JPEG", quality=60)  # train/a/1.png
-    collection = read_collection(write(tmp_path, parted), SIZE)
-    exact, near = sorted(collection.copies, key=lambda one: not one.exact)
+def test_copies_are_reported_with_their_classes_and_parts(tmp_path, split_files, photo_files):
+    split_files["test/b/again.png"] = photo_files[0]  # the bytes of train/a/0.png
+    split_files["train/b/near.jpg"] = file_of(photo(1), "JPEG", quality=60)  # train/a/1.png
+    collection = read_collection(write_files(tmp_path, split_files), SIZE)
+    exact, near = sorted(collection.duplicates, key=lambda pair: not pair.exact)
     assert (exact.first, exact.second, exact.similarity) == ("train/a/0.png", "test/b/again.png", 1.0)
     assert (exact.classes, exact.parts) == (("a", "b"), ("train", "test"))
     assert (near.first, near.second, near.exact) == ("train/a/1.png", "train/b/near.jpg", False)
-    assert collection.leaked == 1
+    assert collection.n_leaked == 1
     assert any("1 held-out picture is nearly the same" in text for text in collection.warnings)
-    parted["val/a/again.png"] = shots[1]  # which chooses the weights; and the bytes of train/a/1.png
-    parted["test/a/again.png"] = parted["val/a/0.png"]
-    assert read_collection(write(tmp_path / "more", parted), SIZE).leaked == 3
+    split_files["val/a/again.png"] = photo_files[1]  # which chooses the weights; and the bytes of train/a/1.png
+    split_files["test/a/again.png"] = split_files["val/a/0.png"]
+    assert read_collection(write_files(tmp_path / "more", split_files), SIZE).n_leaked == 3
     assert any("2 pairs are of near duplicates in two classes" in text for text in collection.warnings)
 
 
-def test_blurry_pictures_are_reported(tmp_path, shots):
-    soft = file_of(photo(3).filter(ImageFilter.GaussianBlur(2)))
-    collection = read_collection(write(tmp_path, {**plain(shots), "a/03.png": soft}), SIZE)
-    assert [one.file for one in collection.blurry] == ["a/03.png"]
+def test_blurry_pictures_are_reported(tmp_path, photo_files):
+    blurry_file = file_of(photo(3).filter(ImageFilter.GaussianBlur(2)))
+    collection = read_collection(write_files(tmp_path, {**class_files(photo_files), "a/03.png": blurry_file}), SIZE)
+    assert [picture.file for picture in collection.blurry] == ["a/03.png"]
     assert collection.blurry[0].sharpness < 0.3
 
 
-def test_corrupt_files_are_left_out_with_their_reasons(tmp_path, shots):
-    files = {**plain(shots), "a/03.png": shots[3][:500], "b/text.png": b"hello", "b/none.jpg": b""}
-    collection = read_collection(write(tmp_path, files), SIZE)
-    assert [one.file for one in collection.corrupt] == ["a/03.png", "b/none.jpg", "b/text.png"]
+def test_corrupt_files_are_left_out_with_their_reasons(tmp_path, photo_files):
+    files = {**class_files(photo_files), "a/03.png": photo_files[3][:500], "b/text.png": b"hello", "b/none.jpg": b""}
+    collection = read_collection(write_files(tmp_path, files), SIZE)
+    assert [file.file for file in collection.corrupt] == ["a/03.png", "b/none.jpg", "b/text.png"]
     assert "damaged" in collection.corrupt[0].reason
     assert sum(map(sum, (part.counts() for part in collection.parts().values()))) == 19
     assert collection.train.images.skipped == ("a/03.png", "b/none.jpg", "b/text.png")
 
 
-def test_warnings_of_few_and_uneven_pictures(tmp_path, shots):
-    files = {name: data for name, data in plain(shots, each=20).items() if name < "b/05"}
-    collection = read_collection(write(tmp_path, files), SIZE)
+def test_warnings_of_few_and_uneven_pictures(tmp_path, photo_files):
+    files = {name: data for name, data in class_files(photo_files, count=20).items() if name < "b/05"}
+    collection = read_collection(write_files(tmp_path, files), SIZE)
     few, uneven = collection.warnings
     assert "class b (4)" in few
     assert "a has 16 pictures and b 4" in uneven
-    assert read_collection(write(tmp_path, plain(shots, each=20)), SIZE).warnings == ()
+    assert read_collection(write_files(tmp_path, class_files(photo_files, count=20)), SIZE).warnings == ()
 
 
-def test_a_class_that_is_not_held_out_is_reported(tmp_path, parted):
-    files = {name: data for name, data in parted.items() if not name.startswith("test/b")}
-    collection = read_collection(write(tmp_path, files), SIZE)
+def test_a_class_that_is_not_held_out_is_reported(tmp_path, split_files):
+    files = {name: data for name, data in split_files.items() if not name.startswith("test/b")}
+    collection = read_collection(write_files(tmp_path, files), SIZE)
     assert any("no held-out picture of class b" in text for text in collection.warnings)
 
 
 def test_one_photo_many_times_cannot_be_held_out(tmp_path):
     files = {f"{name}/{kind}.png": file_of(COPIES[kind](photo(c))) for c, name in enumerate("ab") for kind in COPIES}
     with pytest.raises(PellucidError, match="near duplicates of each other"):
-        read_collection(write(tmp_path, files), SIZE)
+        read_collection(write_files(tmp_path, files), SIZE)
 
 
 BROKEN = b"no picture"
-MISTAKES = {
+INVALID_FOLDERS = {
     "nothing": ({}, "is empty; put a folder"),
     "one class": ({"a/0.png": 0, "a/1.png": 1}, "one class only, 'a'"),
     "no classes": ({"0.png": 0, "1.png": 1}, "no class folders"),
@@ -211,18 +221,21 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", MISTAKES)
-def test_invalid_folders_are_reported_in_one_line(tmp_path, shots, case):
-    files, message = MISTAKES[case]
+@pytest.mark.parametrize("case", INVALID_FOLDERS)
+def test_invalid_folders_are_reported_in_one_line(tmp_path, photo_files, case):
+    files, message = INVALID_FOLDERS[case]
     (tmp_path / "mine").mkdir()
-    write(tmp_path / "mine", {name: data if isinstance(data, bytes) else shots[data] for name, data in files.items()})
+    write_files(
+        tmp_path / "mine",
+        {name: data if isinstance(data, bytes) else photo_files[data] for name, data in files.items()},
+    )
     with pytest.raises(PellucidError, match=message) as caught:
         read_collection(tmp_path / "mine", SIZE)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_and_a_missing_folder_are_refused(tmp_path, shots):
-    (tmp_path / "a.png").write_bytes(shots[0])
+def test_a_file_and_a_missing_folder_are_refused(tmp_path, photo_files):
+    (tmp_path / "a.png").write_bytes(photo_files[0])
     with pytest.raises(PellucidError, match=r"a\.png is a file; give a folder"):
         read_collection(tmp_path / "a.png", SIZE)
     with pytest.raises(PellucidError, match="is missing"):
@@ -232,7 +245,7 @@ def test_a_file_and_a_missing_folder_are_refused(tmp_path, shots):
         read_collection(tmp_path / "a.zip", SIZE)
 
 
-def collection_or_complaint(root) -> Collection | str:
+def read_or_message(root) -> Collection | str:
     try:
         return read_collection(root, SIZE)
     except PellucidError as error:
@@ -241,33 +254,41 @@ def collection_or_complaint(root) -> Collection | str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
-def test_damaged_folders_are_read_or_refused_in_one_line(tmp_path, shots, seed):
+def test_damaged_folders_are_read_or_refused_in_one_line(tmp_path, photo_files, seed):
     """What is read and what is left out are together what was there."""
     rng = random.Random(seed)
-    files = plain(shots, "abc", 6)
+    files = class_files(photo_files, "abc", 6)
     for _ in range(rng.randrange(1, 14)):
         name = rng.choice(sorted(files))
-        data, at = files[name], rng.randrange(len(files[name]) + 1)
-        files[rng.choice([name, f"{name[0]}/deep/\u00e4 {at}.png", f"{rng.choice('abcd')}/{at}", f"loose {at}"])] = (
+        data, position = files[name], rng.randrange(len(files[name]) + 1)
+        files[
             rng.choice(
-                [data, data[:at], data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :], b"", b"\xff\xd8\xff"]
+                [name, f"{name[0]}/deep/\u00e4 {position}.png", f"{rng.choice('abcd')}/{position}", f"loose {position}"]
             )
+        ] = rng.choice(
+            [
+                data,
+                data[:position],
+                data[:position] + bytes([rng.randrange(256)]) + data[position + 1 :],
+                b"",
+                b"\xff\xd8\xff",
+            ]
         )
     for name in rng.sample(sorted(files), rng.choice([0, 0, 2, 15])):
         del files[name]
-    root = write(tmp_path / "mine", files)
+    root = write_files(tmp_path / "mine", files)
     (root / "a").mkdir(parents=True, exist_ok=True)
     (root / "a" / "loop").symlink_to(root)
     (root / "a" / "gone.png").symlink_to(root / "nowhere")
     (root / "b" / "folder.png").mkdir(parents=True, exist_ok=True)
-    result = collection_or_complaint(root)
+    result = read_or_message(root)
     if isinstance(result, str):
         assert "\n" not in result
         return
-    below = [name for name in files if "/" in name and name.endswith(".png")]
-    total = sum(len(part.files) for part in result.parts().values())
-    named = {one.file for one in result.corrupt}
-    assert total + len(named) == len(below) + 1, "and the link to nowhere"
-    assert "a/gone.png" in named
+    class_pictures = [name for name in files if "/" in name and name.endswith(".png")]
+    n_read = sum(len(part.files) for part in result.parts().values())
+    corrupt_names = {file.file for file in result.corrupt}
+    assert n_read + len(corrupt_names) == len(class_pictures) + 1, "and the link to nowhere"
+    assert "a/gone.png" in corrupt_names
     assert all(min(part.counts()) >= 0 and sum(part.counts()) == len(part.images) for part in result.parts().values())
     assert min(result.train.counts()) >= 1

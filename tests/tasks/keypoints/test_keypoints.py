@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import pellucid
-from benchmarks.baselines import mean_shape, nearest_points
+from benchmarks.baselines import mean_shape_error, nearest_points_error
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
 from pellucid.data import Augment, DetectionFolder
@@ -238,12 +238,12 @@ def test_baselines_equal_loops(folder: Path) -> None:
         return float(np.linalg.norm(points - truth, axis=1).mean() / np.linalg.norm(truth[0] - truth[1]))
 
     expected = np.mean([error(mean, truth) for _, truth in test])
-    assert mean_shape(source(folder, "train"), source(folder, "val"), (0, 1)) == pytest.approx(expected, rel=1e-5)
+    assert mean_shape_error(source(folder, "train"), source(folder, "val"), (0, 1)) == pytest.approx(expected, rel=1e-5)
     nearest_errors = []
     for picture, truth in test:
         distances = [np.linalg.norm(picture.astype(float) - other) for other, _ in train]
         nearest_errors.append(error(train[int(np.argmin(distances))][1], truth))
-    actual = nearest_points(source(folder, "train"), source(folder, "val"), (0, 1))
+    actual = nearest_points_error(source(folder, "train"), source(folder, "val"), (0, 1))
     assert actual == pytest.approx(np.mean(nearest_errors), rel=1e-5)
 
 

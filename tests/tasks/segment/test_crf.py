@@ -106,7 +106,8 @@ def test_fraction_of_changed_pixels_is_as_documented() -> None:
     """What the docstring of `dense_crf` says, for the noisiest pictures."""
     for make_kernels, min_mean, max_mean in ((kernels_for, 0.001, 0.009), (lambda image: CrfKernels(), 0.006, 0.025)):
         fractions = [
-            benchmarks.crf.fraction(p, image, make_kernels(image)) for p, image in benchmarks.crf.drawn(16, 20.0)
+            benchmarks.crf.different_fraction(p, image, make_kernels(image))
+            for p, image in benchmarks.crf.drawn_examples(16, 20.0)
         ]
         assert min_mean <= sum(fractions) / len(fractions) <= max_mean
         assert max(fractions) <= 0.04

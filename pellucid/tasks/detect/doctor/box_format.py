@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pellucid.data.annotations.base import ROUNDING, BoxCorners
+from pellucid.data.annotations.base import BOX_TOLERANCE, BoxCorners
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
@@ -57,7 +57,7 @@ def _is_valid(box: BoxCorners, size: ImageSize) -> bool:
     """Return whether corners (x0, y0, x1, y1) are a valid box in an image of this size (H, W)."""
     x0, y0, x1, y1 = box
     height, width = size
-    inside = min(x0, y0) >= -ROUNDING and x1 <= width + ROUNDING and y1 <= height + ROUNDING
+    inside = min(x0, y0) >= -BOX_TOLERANCE and x1 <= width + BOX_TOLERANCE and y1 <= height + BOX_TOLERANCE
     return x0 < x1 and y0 < y1 and inside
 
 

@@ -15,7 +15,7 @@ from pellucid.data.augment.targets import Pairs
 from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, OneStage, ProposalDetector
 from pellucid.detectors.base import Anchors, Candidates
-from pellucid.detectors.regions import unlabelled
+from pellucid.detectors.regions import class_agnostic
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.ops.assign import Assignment
@@ -148,7 +148,7 @@ class DetectionCase:
         with torch.inference_mode():
             for anchors, (_, objects) in zip(self.anchors, self.sample, strict=True):
                 if anchors is not None and isinstance(detector, ProposalDetector):
-                    assignments.append(detector.proposer.assign(anchors, unlabelled([objects])[0]))
+                    assignments.append(detector.proposer.assign(anchors, class_agnostic([objects])[0]))
                 elif anchors is not None and isinstance(detector, OneStage):
                     assignments.append(detector.assign(anchors, objects))
                 else:

@@ -7,7 +7,7 @@ from pellucid.data import Augment
 from pellucid.model import Model
 from pellucid.recipe.doctor_case import read_history
 from pellucid.recipe.job import build_model, load_data
-from pellucid.recipe.material import check_data_in_run_folder, data_for, is_root, load_material
+from pellucid.recipe.material import check_data_in_run_folder, data_and_root, is_data_root, load_material
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 from pellucid.run.folder import RunFolder
@@ -22,7 +22,7 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
     folder = RunFolder(run)
     recipe = load_recipe(folder.recipe)
     recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))
-    root = data if data is None or is_root(recipe.data.name, data) else None
+    root = data if data is None or is_data_root(recipe.data.name, data) else None
     if data is None:
         check_data_in_run_folder(recipe.data.name, folder.recipe)
     elif root is None:
@@ -44,6 +44,6 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
 
 def case_of_detector_model(model: Model, data: str | None = None) -> DetectionCase:
     """Return the case of a detector without its recipe, with its own data set or another one."""
-    name, root = data_for(model, data)
+    name, root = data_and_root(model, data)
     material = load_material(Data(name, size=model.preprocess.get("size") or 0), 0, root)
     return detection_case(model, material.train, material.test)

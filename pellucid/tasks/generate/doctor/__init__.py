@@ -9,7 +9,7 @@ from pellucid.doctor.checks import discriminator
 from pellucid.doctor.finding import Check
 from pellucid.model import Model
 from pellucid.recipe import doctor_case
-from pellucid.recipe.material import Material, check_exists, data_for, is_root, load_material, table_for
+from pellucid.recipe.material import Material, check_data_exists, data_and_root, is_data_root, load_material, table_for
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 from pellucid.run.history import History
@@ -26,18 +26,18 @@ def case_of_run(run: Path, data: str | None = None) -> GeneratorCase:
     recipe = load_recipe(run / "recipe.toml")
     if data is None:
         return GeneratorCase.of(doctor_case.case_of_run(run))
-    root = is_root(recipe.data.name, data)
-    if not root:
-        check_exists(data)
-    name = recipe.data.name if root else data
-    table = Data(name, recipe.data.validation, size=recipe.data.size, mode=recipe.data.mode)
-    material: Any = load_material(table, recipe.recipe.seed, data if root else None).map(images_alone)
+    has_root = is_data_root(recipe.data.name, data)
+    if not has_root:
+        check_data_exists(data)
+    name = recipe.data.name if has_root else data
+    data_table = Data(name, recipe.data.validation, size=recipe.data.size, mode=recipe.data.mode)
+    material: Any = load_material(data_table, recipe.recipe.seed, data if has_root else None).map(images_alone)
     return GeneratorCase.of(doctor_case.case_of_run(run, data, material))
 
 
 def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> GeneratorCase:
     """Return the case of a generator without its recipe, with its own data set or other images."""
-    name, root = data_for(model, data)
-    check_exists(name)
-    found: Material[Dataset] = load_material(table_for(model.nominal_shape, name), 0, root).map(images_alone)  # type: ignore[assignment]
-    return GeneratorCase.of(doctor_case.case_of_splits(model, Splits(found.train, found.test), history))
+    name, root = data_and_root(model, data)
+    check_data_exists(name)
+    material: Material[Dataset] = load_material(table_for(model.nominal_shape, name), 0, root).map(images_alone)  # type: ignore[assignment]
+    return GeneratorCase.of(doctor_case.case_of_splits(model, Splits(material.train, material.test), history))

@@ -19,7 +19,7 @@ def look(case: GeneratorCase) -> list[Finding]:
     """Compare the power of patterns with a period of two pixels with that of nearby frequencies."""
     if min(case.samples.shape[2:]) < MIN_SIDE:
         return []
-    generated, real = pattern(case.samples), pattern(case.data_images)
+    generated, real = peak_ratio(case.samples), peak_ratio(case.data_images)
     if generated < MIN_PEAK or generated < MIN_OVER_DATA * real:
         return []
     evidence = {"pattern": generated, "pattern_of_training_images": real, "samples": len(case.samples)}
@@ -40,7 +40,7 @@ def is_uneven(layer: Layer) -> bool:
     )
 
 
-def pattern(images: Tensor) -> float:
+def peak_ratio(images: Tensor) -> float:
     """Return the power of images (n, C, H, W) at a period of two pixels over the median of nearby frequencies.
 
     The largest ratio of three patterns: rows, columns and squares. Odd sides are cropped by one pixel. Source: Odena,
@@ -53,9 +53,9 @@ def pattern(images: Tensor) -> float:
     for row, column in ((height // 2, 0), (0, width // 2), (height // 2, width // 2)):
         rows = [(row + k) % height for k in range(-MAX_OFFSET, MAX_OFFSET + 1)] if row else [0]
         columns = [(column + k) % width for k in range(-MAX_OFFSET, MAX_OFFSET + 1)] if column else [0]
-        near = [float(power[i, j]) for i in rows for j in columns if (i, j) != (row, column)]
-        level = float(torch.tensor(near, dtype=torch.float64).median())
-        ratios.append(float(power[row, column]) / level if level else 0.0)
+        nearby_power = [float(power[i, j]) for i in rows for j in columns if (i, j) != (row, column)]
+        nearby_median = float(torch.tensor(nearby_power, dtype=torch.float64).median())
+        ratios.append(float(power[row, column]) / nearby_median if nearby_median else 0.0)
     return max(ratios)
 
 

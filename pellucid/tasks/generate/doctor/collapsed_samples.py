@@ -16,7 +16,7 @@ def look(case: GeneratorCase) -> list[Finding]:
     """Compare the distances between samples with those between training images."""
     if 0 < case.steps_made < MIN_STEPS:
         raise UnansweredError(f"needs {MIN_STEPS} steps, before which samples are alike; {case.steps_made} were made")
-    generated, real = distances(case.samples), distances(case.data_images)
+    generated, real = sample_distances(case.samples), sample_distances(case.data_images)
     variation, nearest = (sampled / data if data else 1.0 for sampled, data in zip(generated, real, strict=True))
     if variation >= MIN_SPREAD and nearest >= MIN_NEAREST:
         return []
@@ -35,7 +35,7 @@ def look(case: GeneratorCase) -> list[Finding]:
     return [Finding(NAME, "generator", evidence, cause, fix)]
 
 
-def distances(images: Tensor) -> tuple[float, float]:
+def sample_distances(images: Tensor) -> tuple[float, float]:
     """Return the mean Euclidean distance of two images, and the median distance to the nearest other image.
 
     images: (n, C, H, W).

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.data.dataset import float_images
 from pellucid.task import HeldOutScores
 
-NOISE = 1e-3  # of the pixels of the mean image, so that its copies differ
+NOISE_SCALE = 1e-3  # of the pixels of the mean image, so that its copies differ
 
 
 def scores(samples: Sequence[Tensor], images: Sequence[Tensor]) -> HeldOutScores:
@@ -18,15 +18,17 @@ def scores(samples: Sequence[Tensor], images: Sequence[Tensor]) -> HeldOutScores
     2013, equation 5.
     """
     real, generated = (
-        part.flatten(1).double() for part in (float_images(torch.stack([*images])), torch.stack([*samples]))
+        values.flatten(1).double() for values in (float_images(torch.stack([*images])), torch.stack([*samples]))
     )
     noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    blank = real.mean(0, keepdim=True) + NOISE * noise
-    return HeldOutScores("likeness of samples", 1 - _shares(real, generated) / _shares(real, blank).mean())
+    mean_copies = real.mean(0, keepdim=True) + NOISE_SCALE * noise
+    return HeldOutScores(
+        "likeness of samples", 1 - _energy_shares(real, generated) / _energy_shares(real, mean_copies).mean()
+    )
 
 
-def _shares(real: Tensor, generated: Tensor) -> Tensor:
+def _energy_shares(real: Tensor, generated: Tensor) -> Tensor:
     """Return the share (n,) of each real image in the energy distance from generated ones."""
-    others = max(len(real) - 1, 1)
-    within = torch.cdist(real, real).sum(1) / others
-    return 2 * torch.cdist(real, generated).mean(1) - within - torch.pdist(generated).mean()
+    n_others = max(len(real) - 1, 1)
+    mean_within = torch.cdist(real, real).sum(1) / n_others
+    return 2 * torch.cdist(real, generated).mean(1) - mean_within - torch.pdist(generated).mean()

@@ -15,10 +15,10 @@ def look(case: Case) -> list[Finding]:
     norms = epoch_norms(case)
     if len(norms) < MIN_EPOCHS:
         return []
-    late = median_high(norms[-max(len(norms) // 3, 1) :])
-    if late > MIN_NORM_RATIO * max(norms):
+    late_norm = median_high(norms[-max(len(norms) // 3, 1) :])
+    if late_norm > MIN_NORM_RATIO * max(norms):
         return []
-    evidence = {"gradient_norm": late, "largest_gradient_norm": max(norms), "epochs": len(norms)}
+    evidence = {"gradient_norm": late_norm, "largest_gradient_norm": max(norms), "epochs": len(norms)}
     cause = "the discriminator's output hardly depends on the generated images any more, or the generator saturates"
     fix = (
         "lower the discriminator's learning rate, use LeakyReLU and no sigmoid in it, or train by wgan_gp, whose "
@@ -29,13 +29,13 @@ def look(case: Case) -> list[Finding]:
 
 def epoch_norms(case: Case) -> list[float]:
     """Return the norm of the whole gradient of the network `generator` at the end of each epoch."""
-    found: dict[int, float] = {}
+    norm_by_epoch: dict[int, float] = {}
     for row in case.history.layers if case.history is not None else ():
         norm = row.get("grad_norm")
         if str(row.get("path", "")).startswith("generator.") and isinstance(norm, int | float):
             epoch = int(row["epoch"] or 0)
-            found[epoch] = hypot(found.get(epoch, 0.0), norm)
-    return [norm for _, norm in sorted(found.items())]
+            norm_by_epoch[epoch] = hypot(norm_by_epoch.get(epoch, 0.0), norm)
+    return [norm for _, norm in sorted(norm_by_epoch.items())]
 
 
 NAME = "vanishing-generator"

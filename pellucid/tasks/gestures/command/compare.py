@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from pellucid.command.args import Parser
-from pellucid.command.out import again, answer, say
-from pellucid.command.progress import FilesRead
+from pellucid.command.out import answer, print_lines, repeat_command
+from pellucid.command.progress import CountProgress
 
 BACKBONE = "cifar"
 
@@ -50,21 +50,21 @@ def handle(args: argparse.Namespace) -> int:
     """Train, and print the table and the page's path."""
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.gestures.compare import compare
-    from pellucid.tasks.gestures.report import PAGE, table, to_json
+    from pellucid.tasks.gestures.report import PAGE_FILE, table, to_json
 
-    out = Path(args.out or Path("runs") / f"compare-{_name(Path(args.backbone))}")
+    out = Path(args.out or Path("runs") / f"compare-{_backbone_name(Path(args.backbone))}")
     options = {
         "--backbone": None if args.backbone == BACKBONE else args.backbone,
         "--data": args.data,
         "--seeds": None if args.seeds == 1 else args.seeds,
         "--out": args.out,
     }
-    reading = FilesRead(not args.json)
+    reading_progress = CountProgress(not args.json)
 
-    def report(line: str) -> None:
-        reading.end()
+    def report_line(line: str) -> None:
+        reading_progress.end()
         if not args.json:
-            say(line)
+            print_lines(line)
 
     result = compare(
         backbone=args.backbone,
@@ -72,16 +72,16 @@ def handle(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         out=out,
         overrides=parse_overrides(args.settings),
-        command=again(["gestures", "compare"], options, args.settings),
+        command=repeat_command(["gestures", "compare"], options, args.settings),
         progress=not args.json,
-        tell=report,
-        reading=reading,
+        report_line=report_line,
+        reading_progress=reading_progress,
     )
-    page = str(out / PAGE)
+    page = str(out / PAGE_FILE)
     answer(args, {"page": page, **to_json(result)}, "", *str(table(result)).split("\n"), "", f"page  {page}")
     return 0
 
 
-def _name(backbone: Path) -> str:
+def _backbone_name(backbone: Path) -> str:
     """Return the run's name for a weights file RUN/weights/FILE, otherwise the name of the file or folder."""
     return backbone.parent.parent.name if backbone.parent.name == "weights" else backbone.stem

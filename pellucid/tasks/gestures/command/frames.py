@@ -11,116 +11,115 @@ from typing import IO, Any
 
 from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.command.models import open_model
-from pellucid.command.out import emit, plain, say
+from pellucid.command.out import plain, print_json, print_lines
 from pellucid.data.video import camera_frames, video_frames
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.predict import UNCALIBRATED, UNSURE, threshold_of
+from pellucid.tasks.gestures.predict import UNCALIBRATED_NOTE, UNSURE, threshold_of
 from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, SmoothedPrediction, watch
 from pellucid.text import note, percent, plural, printable
-from pellucid.training.arguments import new_file
+from pellucid.training.arguments import output_path
 
-COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty if unsure
-SUFFIXES = (".csv", ".jsonl")
+ROW_COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty if unsure
+OUT_SUFFIXES = (".csv", ".jsonl")
 
 
-def over_frames(args: argparse.Namespace) -> int:
+def classify_frames(args: argparse.Namespace) -> int:
     """Classify frames until the video ends or Ctrl-C is pressed; return the exit code."""
     smoothing = AnswerSmoothing() if args.smoothing is None else AnswerSmoothing(args.smoothing)
     every = 1 if args.every is None else args.every
-    if args.out is not None and Path(args.out).suffix not in SUFFIXES:
-        raise PellucidError(f"--out {args.out} must end in {' or '.join(SUFFIXES)}")
-    camera = args.camera is not None
-    frames = camera_frames(args.camera, every) if camera else video_frames(args.video, every)
+    if args.out is not None and Path(args.out).suffix not in OUT_SUFFIXES:
+        raise PellucidError(f"--out {args.out} must end in {' or '.join(OUT_SUFFIXES)}")
+    is_camera = args.camera is not None
+    frames = camera_frames(args.camera, every) if is_camera else video_frames(args.video, every)
     model = open_model(args.model)
-    tally, stopped, fault = FrameCounts(), False, None
-    with _rows(args.out) as write, closing(frames):
+    tally, was_stopped, fault = FrameCounts(), False, None
+    with _row_writer(args.out) as write, closing(frames):
         try:
-            for smoothed in watch(model, frames, replace(smoothing, threshold=threshold_of(model))):
-                tally.add(smoothed)
-                write(smoothed)
-                if smoothed.changed and not args.json:
-                    say(_line(smoothed))
+            for prediction in watch(model, frames, replace(smoothing, threshold=threshold_of(model))):
+                tally.add(prediction)
+                write(prediction)
+                if prediction.changed and not args.json:
+                    print_lines(_answer_line(prediction))
         except KeyboardInterrupt:
-            stopped = True
+            was_stopped = True
         except PellucidError as error:  # such as an unplugged camera: report the frames before it
             if not tally.frames:
                 raise
-            stopped, fault = True, error
+            was_stopped, fault = True, error
     if args.json:
-        source = f"camera {args.camera}" if camera else args.video
+        source = f"camera {args.camera}" if is_camera else args.video
         confidence = None if model.confidence is None else model.confidence.to_json()
-        about = {"model": args.model, "confidence": confidence, "source": source}
-        emit({**about, **tally.to_json(), "stopped": stopped, "out": args.out})
+        header = {"model": args.model, "confidence": confidence, "source": source}
+        print_json({**header, **tally.to_json(), "stopped": was_stopped, "out": args.out})
     else:
-        _print(tally, camera)
+        _print_summary(tally, is_camera)
         if model.confidence is None:
-            note(UNCALIBRATED)
+            note(UNCALIBRATED_NOTE)
     if fault is not None:
         raise fault
     return 0
 
 
-def _print(tally: FrameCounts, camera: bool) -> None:
+def _print_summary(tally: FrameCounts, is_camera: bool) -> None:
     """Print the summary."""
     rate = "" if tally.fps is None else f", {tally.fps:.1f} a second"
-    say(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if camera else ''}")
+    print_lines(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if is_camera else ''}")
     for answer, count in [*tally.answers.most_common(), (UNSURE, tally.unsure)]:
         if count:
-            say(f"  {answer}  {percent(count / tally.frames)}")
+            print_lines(f"  {answer}  {percent(count / tally.frames)}")
 
 
-def _line(smoothed: SmoothedPrediction) -> str:
+def _answer_line(prediction: SmoothedPrediction) -> str:
     """Return a changed prediction as text: time, gesture and probability."""
-    time = f"frame {smoothed.number:,}"
-    if smoothed.seconds is not None:
-        minutes, seconds = divmod(round(smoothed.seconds, 1), 60)
+    time = f"frame {prediction.number:,}"
+    if prediction.seconds is not None:
+        minutes, seconds = divmod(round(prediction.seconds, 1), 60)
         time = f"{int(minutes)}:{seconds:04.1f}"
-    if smoothed.answer is None:
-        return (
-            f"{time}  {UNSURE}  ({smoothed.label} {percent(smoothed.probability)}){score_suffix(smoothed.familiarity)}"
-        )
-    return f"{time}  {smoothed.answer}  ({percent(smoothed.probability)}){score_suffix(smoothed.familiarity)}"
+    if prediction.answer is None:
+        label = f"{prediction.label} {percent(prediction.probability)}"
+        return f"{time}  {UNSURE}  ({label}){score_suffix(prediction.familiarity)}"
+    return f"{time}  {prediction.answer}  ({percent(prediction.probability)}){score_suffix(prediction.familiarity)}"
 
 
 @contextmanager
-def _rows(path: str | None) -> Iterator[Callable[[SmoothedPrediction], None]]:
+def _row_writer(path: str | None) -> Iterator[Callable[[SmoothedPrediction], None]]:
     """Open the output file, and yield a function that writes and flushes one row; it does nothing without a path."""
     if path is None:
-        yield lambda smoothed: None
+        yield lambda prediction: None
         return
-    with new_file(path).open("w", encoding="utf-8", newline="") as file:
-        yield _to_csv(file) if path.endswith(".csv") else _to_jsonl(file)
+    with output_path(path).open("w", encoding="utf-8", newline="") as file:
+        yield _csv_writer(file) if path.endswith(".csv") else _jsonl_writer(file)
 
 
-def _to_csv(file: IO[str]) -> Callable[[SmoothedPrediction], None]:
-    writer = csv.DictWriter(file, [*COLUMNS])
+def _csv_writer(file: IO[str]) -> Callable[[SmoothedPrediction], None]:
+    writer = csv.DictWriter(file, [*ROW_COLUMNS])
     writer.writeheader()
 
-    def write(smoothed: SmoothedPrediction) -> None:
+    def write(prediction: SmoothedPrediction) -> None:
         writer.writerow(
-            {key: printable(value) if isinstance(value, str) else value for key, value in _row(smoothed).items()}
+            {key: printable(value) if isinstance(value, str) else value for key, value in _row(prediction).items()}
         )
         file.flush()
 
     return write
 
 
-def _to_jsonl(file: IO[str]) -> Callable[[SmoothedPrediction], None]:
-    def write(smoothed: SmoothedPrediction) -> None:
-        row = _row(smoothed) | {"probabilities": smoothed.probabilities, **score_to_json(smoothed.familiarity)}
+def _jsonl_writer(file: IO[str]) -> Callable[[SmoothedPrediction], None]:
+    def write(prediction: SmoothedPrediction) -> None:
+        row = _row(prediction) | {"probabilities": prediction.probabilities, **score_to_json(prediction.familiarity)}
         file.write(json.dumps(plain(row), allow_nan=False) + "\n")
         file.flush()
 
     return write
 
 
-def _row(smoothed: SmoothedPrediction) -> dict[str, Any]:
+def _row(prediction: SmoothedPrediction) -> dict[str, Any]:
     values = (
-        smoothed.number,
-        smoothed.seconds,
-        smoothed.answer,
-        smoothed.probability,
-        smoothed.label,
-        smoothed.dropped,
+        prediction.number,
+        prediction.seconds,
+        prediction.answer,
+        prediction.probability,
+        prediction.label,
+        prediction.dropped,
     )
-    return dict(zip(COLUMNS, values, strict=True))
+    return dict(zip(ROW_COLUMNS, values, strict=True))

@@ -4,7 +4,7 @@ import argparse
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
-from pellucid.command.out import emit, say
+from pellucid.command.out import print_json, print_lines
 from pellucid.errors import PellucidError
 from pellucid.text import note, percent
 
@@ -40,21 +40,21 @@ def handle(args: argparse.Namespace) -> int:
             f"pellucid gestures predict needs exactly one of images, --video FILE and --camera N, not {names}"
         )
     if sources == ["images"]:
-        excluded = next((name for name in FRAME_OPTIONS if getattr(args, name) is not None), None)
-        if excluded:
+        wrong_option = next((name for name in FRAME_OPTIONS if getattr(args, name) is not None), None)
+        if wrong_option:
             raise PellucidError(
-                f"pellucid gestures predict: --{excluded} is only for --video and --camera; leave it out"
+                f"pellucid gestures predict: --{wrong_option} is only for --video and --camera; leave it out"
             )
-        return _pictures(args)
-    from pellucid.tasks.gestures.command.frames import over_frames
+        return _classify_pictures(args)
+    from pellucid.tasks.gestures.command.frames import classify_frames
 
-    return over_frames(args)
+    return classify_frames(args)
 
 
-def _pictures(args: argparse.Namespace) -> int:
+def _classify_pictures(args: argparse.Namespace) -> int:
     """Print the answer to each image that can be read, and report on stderr why the others were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
-    from pellucid.tasks.gestures.predict import UNCALIBRATED, predict
+    from pellucid.tasks.gestures.predict import UNCALIBRATED_NOTE, predict
 
     model = open_model(args.model)
     faults: dict[str, PellucidError] = {}
@@ -75,13 +75,13 @@ def _pictures(args: argparse.Namespace) -> int:
         ]
         confidence = None if model.confidence is None else model.confidence.to_json()
         skipped = [{"image": name, "reason": str(error)} for name, error in faults.items()]
-        emit({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
+        print_json({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
         return 0
     for prediction in predictions:
-        best = ", ".join(f"{label} {percent(p)}" for label, p in prediction.best(MAX_CLASSES))
-        say(f"{prediction.name}: {prediction.text}  ({best}){score_suffix(prediction.familiarity)}")
+        top_text = ", ".join(f"{label} {percent(p)}" for label, p in prediction.top_classes(MAX_CLASSES))
+        print_lines(f"{prediction.name}: {prediction.text}  ({top_text}){score_suffix(prediction.familiarity)}")
     for error in faults.values():
         note(f"skipped: {error}")
     if model.confidence is None:
-        note(UNCALIBRATED)
+        note(UNCALIBRATED_NOTE)
     return 0

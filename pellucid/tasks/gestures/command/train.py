@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
-from pellucid.command.progress import FilesRead
+from pellucid.command.progress import CountProgress
 from pellucid.errors import PellucidError
 from pellucid.settings.checks import check
 
@@ -46,18 +46,18 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the findings on the folder, train, and print the results and a command to try the model."""
-    from pellucid.command.out import again, say
+    from pellucid.command.out import print_lines, repeat_command
     from pellucid.recipe.recipe import load_recipe
-    from pellucid.tasks.gestures.findings import lines
+    from pellucid.tasks.gestures.findings import finding_lines
     from pellucid.tasks.gestures.learn import (
         RECIPE,
         check,
-        go_on,
         learn,
-        read_for,
+        read_recipe_collection,
         recipe_for,
         recipe_of_run,
         settings_for,
+        train_in_folder,
     )
 
     settings = _settings(args)
@@ -68,19 +68,19 @@ def handle(args: argparse.Namespace) -> int:
     else:
         recipe = recipe_of_run(args.resume)
     check(recipe)
-    reading = FilesRead(not args.json)
-    collection = read_for(recipe, reading)
-    reading.end()
+    reading_progress = CountProgress(not args.json)
+    collection = read_recipe_collection(recipe, reading_progress)
+    reading_progress.end()
     if not args.json:
-        say(*lines(collection))
+        print_lines(*finding_lines(collection))
     if args.resume is None:
         options = {"--backbone": args.backbone, "--epochs": args.epochs, "--size": args.size, "--seed": args.seed}
-        command = again(["gestures", "train", args.folder], options, args.settings)
+        command = repeat_command(["gestures", "train", args.folder], options, args.settings)
         recipe = recipe_for(collection, settings)
         run = learn(collection, recipe, args.out, command=command)
     else:
-        run = go_on(collection, Path(args.resume))
-    _show(run, collection, args.json)
+        run = train_in_folder(collection, Path(args.resume))
+    _print_results(run, collection, args.json)
     return 0
 
 
@@ -92,8 +92,13 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", MIN_SIZE, MAX_SIZE),
                ("recipe.seed", "seed", 0, 2**63 - 1))  # fmt: skip
     if args.resume is not None:
-        words = [args.folder, *args.settings, *(getattr(args, name) for _, name, _, _ in options), args.backbone]
-        if any(value not in (None, "") for value in words):
+        other_arguments = [
+            args.folder,
+            *args.settings,
+            *(getattr(args, name) for _, name, _, _ in options),
+            args.backbone,
+        ]
+        if any(value not in (None, "") for value in other_arguments):
             raise PellucidError("--resume uses the run's recipe; leave out all other arguments but --json")
         return {}
     if args.folder is None:
@@ -121,38 +126,40 @@ def _check_out(out: str) -> None:
         raise PellucidError(f"--out {out} cannot be written ({existing} is {state}); choose another place")
 
 
-def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
+def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
     """Print the results, the fraction of held-out images above the confidence threshold, and the next command."""
     import shlex
 
-    from pellucid.command.out import command, emit, say
-    from pellucid.command.results import as_object, show
+    from pellucid.command.out import print_json, print_lines, program_command
+    from pellucid.command.results import print_runs, run_values
     from pellucid.tasks.gestures.findings import findings_to_json
-    from pellucid.tasks.gestures.learn import answered
+    from pellucid.tasks.gestures.learn import measure_confidence
     from pellucid.text import percent
 
     confidence = run.model.confidence
-    assert confidence is not None  # `learn` and `go_on` fit it
-    selected, answered_text = answered(run, collection)
+    assert confidence is not None  # `learn` and `train_in_folder` fit it
+    selective, measured_text = measure_confidence(run, collection)
     if as_json:
-        selective = {
-            "coverage": None if selected is None else selected.coverage,
-            "accuracy": None if selected is None else selected.answered_accuracy,
-            "measured": answered_text,
+        selective_json = {
+            "coverage": None if selective is None else selective.coverage,
+            "accuracy": None if selective is None else selective.answered_accuracy,
+            "measured": measured_text,
         }
-        emit(
+        print_json(
             {
-                **as_object(run),
-                "confidence": {**confidence.to_json(), **selective},
+                **run_values(run),
+                "confidence": {**confidence.to_json(), **selective_json},
                 "collection": findings_to_json(collection),
             }
         )
         return
-    show([run], as_json=False)
-    if selected is None:
-        say(f"  confidence {answered_text}")
+    print_runs([run], as_json=False)
+    if selective is None:
+        print_lines(f"  confidence {measured_text}")
     else:
-        accuracy = "" if selected.answered_accuracy is None else f" with accuracy {percent(selected.answered_accuracy)}"
-        say(f"  answers {percent(selected.coverage)} of the held-out images{accuracy}; the others are unsure")
-        say(f"  (confidence {answered_text})")
-    say(f"try it:  {command()} gestures predict {shlex.quote(str(run.path))} IMAGE")
+        accuracy = (
+            "" if selective.answered_accuracy is None else f" with accuracy {percent(selective.answered_accuracy)}"
+        )
+        print_lines(f"  answers {percent(selective.coverage)} of the held-out images{accuracy}; the others are unsure")
+        print_lines(f"  (confidence {measured_text})")
+    print_lines(f"try it:  {program_command()} gestures predict {shlex.quote(str(run.path))} IMAGE")

@@ -7,7 +7,7 @@ from .objective import directions
 MAX_LENGTH = 0.8  # of the mean direction: 0 for angles all around, 1 for equal angles
 
 
-def look(case):
+def check_directions(case):
     length = float(directions(case.train.y).mean(0).norm())
     if length <= MAX_LENGTH:
         return []
@@ -16,4 +16,4 @@ def look(case):
     return [Finding("one-sided-angles", "train", {"length_of_mean_direction": length}, cause, fix)]
 
 
-CHECKS = (Check("one-sided-angles", look, examples=10, direct=True),)
+CHECKS = (Check("one-sided-angles", check_directions, examples=10, direct=True),)

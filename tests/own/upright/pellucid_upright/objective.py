@@ -19,8 +19,8 @@ def directions(degrees: torch.Tensor) -> torch.Tensor:
 
 def angle_error(outputs: torch.Tensor, targets: torch.Tensor) -> float:
     """Return the mean absolute difference of angles in degrees, at most 180."""
-    apart = (outputs[:, 0] - targets + FULL_TURN / 2) % FULL_TURN - FULL_TURN / 2
-    return float(apart.abs().mean())
+    difference = (outputs[:, 0] - targets + FULL_TURN / 2) % FULL_TURN - FULL_TURN / 2
+    return float(difference.abs().mean())
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Angle(Objective):
 
     def gradients(self, params, batch, mode):
         y, cache = self.net.forward(params["net"], batch.images, mode)
-        apart = y - directions(batch.targets)
-        _, dparams = backward(self.net, params["net"], cache, 2 * apart / len(y))
-        return {"loss": apart.square().sum(1).mean()}, {"net": dparams}
+        difference = y - directions(batch.targets)
+        _, dparams = backward(self.net, params["net"], cache, 2 * difference / len(y))
+        return {"loss": difference.square().sum(1).mean()}, {"net": dparams}
 
     def predict(self, params, images):
         y, _ = self.net.forward(params["net"], images, Mode(keep=False))

@@ -32,10 +32,10 @@ class Uprightness(Task):
         return [angle_error]
 
     def read(self, objective, data, root):
-        from .data import TABLE, read
+        from .data import ANGLES_FILE, read
 
         folder = Path(data.name)
-        return read(folder, data.size, data.mode) if (folder / TABLE).is_file() else None
+        return read(folder, data.size, data.mode) if (folder / ANGLES_FILE).is_file() else None
 
     def recipe_for(self, data, root):
         return OwnRecipe("upright", {"data.size": 24})

@@ -79,9 +79,9 @@ from pellucid.layers import Layer, Mode
     ],
 )
 def test_invalid_hyperparameters_are_refused(build: Callable[[], Layer], message: str) -> None:
-    with pytest.raises(PellucidError, match=message) as caught:
+    with pytest.raises(PellucidError, match=message) as error_info:
         build()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_invalid_hyperparameters_are_refused(build: Callable[[], Layer], message
     ],
 )
 def test_input_shapes_that_do_not_fit_are_refused(layer: Layer, shape: Any, message: str) -> None:
-    with pytest.raises(PellucidError, match=message) as caught:
+    with pytest.raises(PellucidError, match=message) as error_info:
         layer.init(shape, torch.Generator())
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1), (0, 3)])
@@ -157,7 +157,7 @@ def test_batch_norm_refuses_the_channels_of_another_network(channels: int, train
 
 
 @pytest.mark.parametrize("kind", [layers.Conv2d, layers.ConvTranspose2d])
-def test_the_order_of_another_library_is_refused(kind) -> None:
+def test_positional_arguments_in_pytorchs_order_are_refused(kind) -> None:
     with pytest.raises(
         PellucidError,
         match=r"too many positional arguments; it takes filters, kernel, .*; leave out the input",

@@ -20,7 +20,7 @@ def merge(result: Path, parts: Sequence[Path]) -> None:
 
     One part at a time is in memory. Raises PellucidError if the file cannot be written, or if pyarrow is not installed.
     """
-    write = {".csv": _csv, ".parquet": _parquet}.get(result.suffix.lower(), _json_lines)
+    write = {".csv": _write_csv, ".parquet": _write_parquet}.get(result.suffix.lower(), _write_json_lines)
     with atomic_file(result) as file:
         write(file, parts)
 
@@ -28,64 +28,64 @@ def merge(result: Path, parts: Sequence[Path]) -> None:
 def check_installed(result: Path) -> None:
     """Raise PellucidError if the library for a file of results is not installed."""
     if result.suffix.lower() == ".parquet":
-        _pyarrow()
+        _import_pyarrow()
 
 
-def _json_lines(file: BinaryIO, parts: Sequence[Path]) -> None:
+def _write_json_lines(file: BinaryIO, parts: Sequence[Path]) -> None:
     for part in parts:
         with part.open("rb") as lines:
             shutil.copyfileobj(lines, file)
 
 
-def _csv(file: BinaryIO, parts: Sequence[Path]) -> None:
-    columns = dict.fromkeys(name for part in parts for row in _rows(part) for name in row)
+def _write_csv(file: BinaryIO, parts: Sequence[Path]) -> None:
+    columns = dict.fromkeys(name for part in parts for row in _read_rows(part) for name in row)
     text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
     writer = csv.DictWriter(text, [*columns], lineterminator="\n")
     writer.writeheader()
     for part in parts:
-        writer.writerows(_rows(part))
+        writer.writerows(_read_rows(part))
     text.detach()
 
 
-def _parquet(file: BinaryIO, parts: Sequence[Path]) -> None:
-    arrow, parquet = _pyarrow()
-    types: dict[str, set[type]] = {}
+def _write_parquet(file: BinaryIO, parts: Sequence[Path]) -> None:
+    arrow, parquet = _import_pyarrow()
+    types_by_column: dict[str, set[type]] = {}
     for part in parts:
-        for row in _rows(part):
+        for row in _read_rows(part):
             for name, value in row.items():
-                types.setdefault(name, set()).add(type(value))
-    kinds = {name: _kind(kinds_of_column - {type(None)}) for name, kinds_of_column in types.items()}
-    schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in kinds.items()])
+                types_by_column.setdefault(name, set()).add(type(value))
+    column_types = {name: _column_type(value_types - {type(None)}) for name, value_types in types_by_column.items()}
+    schema = arrow.schema([(name, arrow.type_for_alias(column_type)) for name, column_type in column_types.items()])
     with parquet.ParquetWriter(file, schema) as writer:
         for part in parts:
             rows = [
                 {
-                    name: _text(value) if kinds[name] == "string" and value is not None else value
+                    name: _utf8_text(value) if column_types[name] == "string" and value is not None else value
                     for name, value in row.items()
                 }
-                for row in _rows(part)
+                for row in _read_rows(part)
             ]
             writer.write_table(arrow.Table.from_pylist(rows, schema))
 
 
-def _text(value: Any) -> str:
-    """Return a value as text in UTF-8, which names of files need not be in; as `_csv` writes it."""
+def _utf8_text(value: Any) -> str:
+    """Return a value as text in UTF-8, which names of files need not be in; as `_write_csv` writes it."""
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def _kind(found: set[type]) -> str:
+def _column_type(value_types: set[type]) -> str:
     """Return the type of a column whose values have these types."""
-    if found <= {int, float} and found:
-        return "float64" if float in found else "int64"
-    return "bool" if found == {bool} else "string"
+    if value_types <= {int, float} and value_types:
+        return "float64" if float in value_types else "int64"
+    return "bool" if value_types == {bool} else "string"
 
 
-def _rows(part: Path) -> Iterator[dict[str, Any]]:
+def _read_rows(part: Path) -> Iterator[dict[str, Any]]:
     with part.open("rb") as lines:
         yield from map(json.loads, lines)
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def _import_pyarrow() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:

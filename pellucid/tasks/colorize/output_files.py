@@ -13,8 +13,8 @@ from pellucid.tasks.outputs import check_outputs, png
 from pellucid.text import plural
 
 PAGE = "colorized.html"
-MARK = {"Software": "pellucid colorize"}  # text in each PNG file, which may therefore be overwritten later
-SHOWN = 320  # pixels, the longest side of a picture on the page
+PNG_MARK = {"Software": "pellucid colorize"}  # text in each PNG file, which may therefore be overwritten later
+PICTURE_SIDE = 320  # pixels, the longest side of a picture on the page
 
 
 def file_name(stem: str) -> str:
@@ -33,7 +33,7 @@ def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()
 def _are_ours(files: Sequence[Path]) -> bool:
     try:
         with Image.open(files[0]) as image:
-            return MARK.items() <= image.info.items()
+            return PNG_MARK.items() <= image.info.items()
     except OSError:
         return False
 
@@ -45,7 +45,7 @@ def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
     """
     check_files(folder, [stem])
     about = PngImagePlugin.PngInfo()
-    for key, value in MARK.items():
+    for key, value in PNG_MARK.items():
         about.add_text(key, value)
     image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
     write_atomically(make_folder(folder) / file_name(stem), png(image, about), durable=False)
@@ -53,28 +53,28 @@ def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
 
 
 class BeforeAndAfter:
-    """The pictures of a page, at most `most`: each in grey, colorized, and the original if it has colours."""
+    """The pictures of a page, at most `max_pictures`: each in grey, colorized, and the original if it has colours."""
 
-    def __init__(self, most: int = 24) -> None:
-        self.most = most
+    def __init__(self, max_pictures: int = 24) -> None:
+        self.max_pictures = max_pictures
         self.rows: list[ImageRow] = []
 
     @property
-    def full(self) -> bool:
-        """Whether the page has `most` pictures, so that no more are added."""
-        return len(self.rows) >= self.most
+    def is_full(self) -> bool:
+        """Whether the page has `max_pictures` pictures, so that no more are added."""
+        return len(self.rows) >= self.max_pictures
 
     def add(self, name: str, image: Tensor, grey: Tensor, colorized: Tensor) -> None:
         """Add a picture: as read, (C, H, W), in grey and colorized, (3 or 4, H, W) uint8 each."""
-        pictures = [("grey", embedded(grey[:3], SHOWN)), ("colorized", embedded(colorized[:3], SHOWN))]
+        pictures = [("grey", embedded(grey[:3], PICTURE_SIDE)), ("colorized", embedded(colorized[:3], PICTURE_SIDE))]
         if len(image) > 2 and bool((image[:3] != image[:1]).any()):
-            pictures.append(("original", embedded(image[:3], SHOWN)))
+            pictures.append(("original", embedded(image[:3], PICTURE_SIDE)))
         self.rows.append(ImageRow(name, pictures))
 
     def write(self, folder: Path, title: str, total: int) -> Path:
         """Write the page into a folder, and return its path; total: the number of pictures colorized."""
-        of_these = f", of which {len(self.rows)} are shown" if len(self.rows) < total else ""
-        about = f"{plural(total, 'picture')}{of_these}. A colorized picture has the lightness of the grey one."
+        shown_text = f", of which {len(self.rows)} are shown" if len(self.rows) < total else ""
+        about = f"{plural(total, 'picture')}{shown_text}. A colorized picture has the lightness of the grey one."
         sections = [Section("", images.name, [images], wide=True) for images in self.rows]
         write_atomically(folder / PAGE, Page(title, sections, about).html().encode("utf-8"))
         return folder / PAGE

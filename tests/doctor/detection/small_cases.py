@@ -10,7 +10,7 @@ from pellucid.tasks.detect.doctor import DetectionCase
 from tests.detectors.drawn import Rectangles, small_single_stage
 
 
-class Given:
+class ListSource:
     """A source of these images (C, H, W) and objects."""
 
     checksum = "given"
@@ -26,25 +26,25 @@ class Given:
         return Batch(torch.stack(images), list(targets))
 
 
-def case(source=None, detector=None, trained=False):
+def make_case(source=None, detector=None, trained=False):
     """A case of a detector as it is drawn, and by default of rectangles that its anchors fit."""
     model = Model(detector or small_single_stage(), input_shape=(3, None, None), metrics=())
     data = Rectangles(12) if source is None else source
     return DetectionCase(model, data, lambda: reinitialized(model), trained=trained)
 
 
-def changed(of, images=12):
-    """Rectangles whose objects `of(objects)` replaces."""
+def with_changed_objects(change, images=12):
+    """Rectangles whose objects `change(objects)` replaces."""
     examples = [Rectangles().example(k) for k in range(images)]
-    return Given([(image, of(truth)) for image, truth in examples])
+    return ListSource([(image, change(truth)) for image, truth in examples])
 
 
-def resized(factor):
+def enlarged_source(factor):
     """Rectangles and their images, enlarged by a whole factor."""
 
     def enlarge(k):
         image, truth = Rectangles().example(k)
-        big = image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-        return big, Objects(truth.boxes * factor, truth.labels)
+        large_image = image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        return large_image, Objects(truth.boxes * factor, truth.labels)
 
-    return Given([enlarge(k) for k in range(12)])
+    return ListSource([enlarge(k) for k in range(12)])

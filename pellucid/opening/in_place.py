@@ -11,31 +11,31 @@ def writes_a_view(graph: Any) -> bool:
     Otherwise each such operator can be replaced by the one that returns a new tensor.
     """
     nodes = list(graph.nodes)
-    place = {node: index for index, node in enumerate(nodes)}
-    root: dict[Any, Any] = {}
+    position = {node: index for index, node in enumerate(nodes)}
+    base: dict[Any, Any] = {}
     for node in nodes:
-        source = _aliased(node)
-        root[node] = root.get(source, source) if source is not None else node
+        source = _aliased_input(node)
+        base[node] = base.get(source, source) if source is not None else node
     for node in nodes:
-        if node.op != "call_function" or not _writes(node):
+        if node.op != "call_function" or not _is_in_place(node):
             continue
         written = node.args[0]
         if node.target.overloadpacket is torch.ops.aten.copy_ or written.op == "placeholder":
             return True
         for other in nodes:
-            same = root[other] is root[written] and other is not node and place[other] < place[node]
-            if same and any(place[user] > place[node] for user in other.users):
+            shares_memory = base[other] is base[written] and other is not node and position[other] < position[node]
+            if shares_memory and any(position[user] > position[node] for user in other.users):
                 return True
     return False
 
 
-def _writes(node: Any) -> bool:
+def _is_in_place(node: Any) -> bool:
     schema = getattr(node.target, "_schema", None)
     first = schema.arguments[0] if schema is not None and schema.arguments else None
     return first is not None and first.alias_info is not None and first.alias_info.is_write
 
 
-def _aliased(node: Any) -> Any:
+def _aliased_input(node: Any) -> Any:
     """Return the argument whose memory the output shares; None for new memory."""
     schema = getattr(node.target, "_schema", None)
     if node.op == "call_function" and schema is None and node.args:  # getitem of several views

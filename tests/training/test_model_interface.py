@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
-from pellucid.combine.nets import sizes
+from pellucid.combine.nets import parameter_counts
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
@@ -22,27 +22,27 @@ from tests.training.small import digits, small_mlp
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"]
 
 
-def listed(**options):
+def model_from_list(**options):
     return Model(Sequential([Conv2d(4, 3), ReLU(), Flatten(), Dense(10)]), input_shape=(1, 8, 8), **options)
 
 
-def nested():
+def nested_model():
     body = Sequential(conv1=Conv2d(4, 3), norm=BatchNorm(), relu=ReLU())
     return Model(Sequential(features=body, flatten=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8))
 
 
 def test_a_network_from_a_list_trains_and_is_restored_from_its_file(tmp_path):
-    model = listed()
+    model = model_from_list()
     model.fit(digits(), epochs=1, verbose=False)
     assert list(model.weights) == ["conv2d1.weight", "conv2d1.bias", "dense1.weight", "dense1.bias"]
     model.save(tmp_path / "m.safetensors")
-    back = Model.load(tmp_path / "m.safetensors")
-    assert back.net == model.net
-    assert torch.equal(back.predict(digits()), model.predict(digits()))
+    loaded = Model.load(tmp_path / "m.safetensors")
+    assert loaded.net == model.net
+    assert torch.equal(loaded.predict(digits()), model.predict(digits()))
 
 
 def test_the_default_batch_size_is_32():
-    first, second = listed(), listed()
+    first, second = model_from_list(), model_from_list()
     first.fit(digits(), epochs=1, verbose=False)
     second.fit(digits(), epochs=1, batch_size=32, verbose=False)
     assert first.sha256() == second.sha256()
@@ -50,12 +50,12 @@ def test_the_default_batch_size_is_32():
 
 
 def test_layers_accessed_by_path_have_the_trained_weights():
-    model = nested()
+    model = nested_model()
     result = model["features.conv1"]
     assert result.layer == Conv2d(4, 3)
     assert result.params["weight"] is model.weights["features.conv1.weight"]
-    inside = {path.removeprefix("features.") for path in model.weights if path.startswith("features.")}
-    assert set(model["features"].params) == inside
+    names = {path.removeprefix("features.") for path in model.weights if path.startswith("features.")}
+    assert set(model["features"].params) == names
     assert [layer.path for layer in model.layers] == [
         "features.conv1", "features.norm", "features.relu", "flatten", "scores",
     ]  # fmt: skip
@@ -67,32 +67,32 @@ def test_layers_accessed_by_path_have_the_trained_weights():
     ):
         with pytest.raises(PellucidError, match=re.escape(message)):
             model[path]
-    assert Model(nested().net)["scores"].params == {}  # no weights yet
+    assert Model(nested_model().net)["scores"].params == {}  # no weights yet
 
 
-def test_a_layer_is_readable():
-    model = listed()
+def test_a_layer_has_a_one_line_repr_a_table_and_html():
+    model = model_from_list()
     weight = model.weights["conv2d1.weight"]
     assert repr(model["conv2d1"]) == "<conv2d1: Conv2d(4, 3); weight 4 x 1 x 3 x 3, bias 4>"
     line = str(model["conv2d1"]).splitlines()[2].split()
     assert line[:1] == ["weight"]
-    assert line[-4:] == [f"{one:.4g}" for one in (weight.double().mean(), weight.double().std(correction=0),
+    assert line[-4:] == [f"{statistic:.4g}" for statistic in (weight.double().mean(), weight.double().std(correction=0),
                                                   weight.double().min(), weight.double().max())]  # fmt: skip
     assert "<caption>conv2d1: Conv2d(4, 3)</caption>" in model["conv2d1"]._repr_html_()
-    assert repr(nested()["features"]).startswith(
+    assert repr(nested_model()["features"]).startswith(
         "<features: Sequential of conv1, norm, relu; conv1.weight 4 x 1 x 3 x 3"
     )
 
 
 def test_calling_a_model_gives_the_outputs_of_the_network():
-    model, x = listed(), digits().x
+    model, x = model_from_list(), digits().x
     w = model.weights
     y = F.relu(F.conv2d(x, w["conv2d1.weight"], w["conv2d1.bias"])).flatten(1)
     expected = F.linear(y, w["dense1.weight"], w["dense1.bias"])
-    for given in (x, x.numpy(), digits()):
-        assert torch.allclose(model(given), expected, atol=1e-5)
+    for inputs in (x, x.numpy(), digits()):
+        assert torch.allclose(model(inputs), expected, atol=1e-5)
     assert torch.allclose(model(x).softmax(1), model.predict(x), atol=1e-6)
-    model = nested()
+    model = nested_model()
     before = {path: tensor.clone() for path, tensor in model.weights.items()}
     # Batch normalization as in evaluation; kernels for other batch sizes differ by rounding.
     torch.testing.assert_close(model(x[:4]), model(x)[:4])
@@ -134,18 +134,18 @@ def test_a_network_without_a_known_last_layer_gets_no_new_head():
         model.replace_head(3)
 
 
-@pytest.mark.parametrize("kind", [list, np.array, lambda y: np.array(y, object)])
-def test_labels_may_be_names(kind):
+@pytest.mark.parametrize("convert", [list, np.array, lambda y: np.array(y, object)])
+def test_labels_may_be_names(convert):
     data = digits()
     names = [NAMES[k] for k in data.y.tolist()]
     by_name, by_number = small_mlp(), small_mlp()
-    by_name.fit(data.x, kind(names), epochs=2, batch_size=10, validation=(data.x[:50], names[:50]), verbose=False)
+    by_name.fit(data.x, convert(names), epochs=2, batch_size=10, validation=(data.x[:50], names[:50]), verbose=False)
     by_number.fit(data.x, data.y, epochs=2, batch_size=10, verbose=False)
     assert by_name.classes == tuple(NAMES)
     assert by_name.sha256() == by_number.sha256()
-    assert by_name.evaluate(data.x, kind(names)) == by_number.evaluate(data.x, data.y)
-    few = by_name.evaluate(data.x[:3], kind(names[:3]))  # few of the classes keep their numbers
-    assert few == by_name.evaluate(data.x[:3], data.y[:3])
+    assert by_name.evaluate(data.x, convert(names)) == by_number.evaluate(data.x, data.y)
+    few_results = by_name.evaluate(data.x[:3], convert(names[:3]))  # few of the classes keep their numbers
+    assert few_results == by_name.evaluate(data.x[:3], data.y[:3])
     with pytest.raises(PellucidError, match=r"the targets of x contains the unknown class 'foks'; did you mean"):
         by_name.evaluate(data.x[:2], ["fox", "foks"])
 
@@ -182,7 +182,7 @@ def test_class_names_in_another_order_are_refused(call):
     ],
 )
 def test_inputs_of_another_shape_raise_an_error_that_says_what_to_do(x, message):
-    model = listed()
+    model = model_from_list()
     for call in (model.predict, model, model.explain, lambda x: model.evaluate(x, [0] * len(x))):
         with pytest.raises(PellucidError, match=re.escape(message)) as caught:
             call(x)
@@ -230,11 +230,11 @@ def test_parameters_are_counted_without_buffers():
     model = Model(resnet18(), input_shape=(3, 224, 224))
     assert "11,689,512 parameters and 9,600 values in buffers, 3 x 224 x 224 -> 1000" in repr(model)
     assert model.summary().parameters == 11_689_512
-    assert sizes({"a": model.net, "b": Dense(1)}, {"a": model.params}) == (11_689_512, 9_600)
+    assert parameter_counts({"a": model.net, "b": Dense(1)}, {"a": model.params}) == (11_689_512, 9_600)
 
 
 def test_a_model_has_a_one_line_repr_a_table_and_html():
-    model = listed(classes=["<b>", *NAMES[1:]])
+    model = model_from_list(classes=["<b>", *NAMES[1:]])
     count = sum(tensor.numel() for tensor in model.weights.values())
     assert repr(model) == f"<Model: 4 layers, {count:,} parameters, 1 x 8 x 8 -> 10; SoftmaxCrossEntropy, Adam>"
     assert str(model) == f"{model!r}\n{model.summary()}"
@@ -243,25 +243,25 @@ def test_a_model_has_a_one_line_repr_a_table_and_html():
     unbuilt = Model(Sequential([Dense(3)]))
     assert repr(unbuilt) == "<Model: 1 layer, no weights yet; SoftmaxCrossEntropy, Adam>"
     assert "Dense(3)" in unbuilt._repr_html_()
-    odd = Model(Sequential(**{"<script>": Dense(3)}), input_shape=(4,))
-    assert "<script>" not in odd._repr_html_()
-    assert "&lt;script&gt;" in odd._repr_html_()
+    model_with_html = Model(Sequential(**{"<script>": Dense(3)}), input_shape=(4,))
+    assert "<script>" not in model_with_html._repr_html_()
+    assert "&lt;script&gt;" in model_with_html._repr_html_()
 
 
 def test_a_history_has_a_one_line_repr_a_table_and_html():
     history = small_mlp().fit(digits(), epochs=3, validation=0.2, verbose=False)
     last = history.last
-    told = ", ".join(
+    values = ", ".join(
         f"{name} {last[name]:.4g}" for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
     )
-    assert repr(history) == f"<History: 3 epochs; {told}>"
+    assert repr(history) == f"<History: 3 epochs; {values}>"
     head, *rows = str(history).splitlines()
     assert head.split() == list(last)
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     assert history._repr_html_().count("<tr>") == 4
     assert (repr(History()), str(History())) == ("<History: 0 epochs>", "<History: 0 epochs>")
-    odd = History([{"epoch": 1, "train_<i>": 0.5, "train_loss": None}])
-    assert "<i>" not in odd._repr_html_()
+    history_with_html = History([{"epoch": 1, "train_<i>": 0.5, "train_loss": None}])
+    assert "<i>" not in history_with_html._repr_html_()
     with pytest.raises(PellucidError, match="did you mean 'val_loss'"):
         history["val_los"]
 
@@ -284,7 +284,7 @@ def test_a_history_is_plotted():
         History().plot()
 
 
-TENSORS = {
+CONVERSIONS = {
     "meta": lambda x: x.to("meta"),
     "sparse": torch.Tensor.to_sparse,
     "sparse_csr": lambda x: x.flatten(1).to_sparse_csr(),
@@ -295,28 +295,28 @@ REMEDIES = {"meta": r"create it on the CPU or a GPU$", "nested": r"convert it wi
 
 
 @pytest.mark.filterwarnings("ignore:.*prototype.*:UserWarning", "ignore:.*beta state.*:UserWarning")
-@pytest.mark.parametrize("kind", TENSORS)
+@pytest.mark.parametrize("kind", CONVERSIONS)
 @pytest.mark.parametrize("call", ["predict", "evaluate", "fit", "__call__"])
 def test_a_tensor_without_dense_values_is_refused_in_one_line(kind, call):
     model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4))
     x, y = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
-    more = {"epochs": 1, "verbose": False} if call == "fit" else {}
+    options = {"epochs": 1, "verbose": False} if call == "fit" else {}
     remedy = REMEDIES.get(kind, r"convert it with \.to_dense\(\)$")
     with pytest.raises(PellucidError, match=rf"^x is a .*tensor.*; {remedy}") as info:
-        getattr(model, call)(TENSORS[kind](x), *([y] if call in ("fit", "evaluate") else []), **more)
+        getattr(model, call)(CONVERSIONS[kind](x), *([y] if call in ("fit", "evaluate") else []), **options)
     assert "\n" not in str(info.value)
     if call in ("fit", "evaluate"):
         with pytest.raises(PellucidError, match=r"^the targets of x is"):
-            getattr(model, call)(x, TENSORS[kind](y.float()[:, None]), **more)
+            getattr(model, call)(x, CONVERSIONS[kind](y.float()[:, None]), **options)
 
 
 @pytest.mark.filterwarnings("ignore:.*prototype.*:UserWarning", "ignore:.*beta state.*:UserWarning")
 def test_the_conversions_that_the_messages_name_give_the_same_values():
     x = torch.rand(6, 1, 4, 4)
     for kind in ("sparse", "mkldnn"):
-        assert torch.equal(TENSORS[kind](x).to_dense(), x)
-    assert torch.equal(TENSORS["sparse_csr"](x).to_dense(), x.flatten(1))
-    assert torch.equal(TENSORS["nested"](x).to_padded_tensor(0.0), x)
+        assert torch.equal(CONVERSIONS[kind](x).to_dense(), x)
+    assert torch.equal(CONVERSIONS["sparse_csr"](x).to_dense(), x.flatten(1))
+    assert torch.equal(CONVERSIONS["nested"](x).to_padded_tensor(0.0), x)
 
 
 @pytest.mark.parametrize("path", [None, 3, b"model.safetensors", []])
@@ -325,20 +325,20 @@ def test_a_file_to_load_must_be_a_path(path):
         Model.load(path)
 
 
-UNIT = {"mean": [0.4], "std": [0.3]}
+UNIT_RANGE = {"mean": [0.4], "std": [0.3]}
 
 
-@pytest.mark.parametrize("preprocess", [UNIT, {"data": "mnist"}, {"data": "mnist", **UNIT}])
+@pytest.mark.parametrize("preprocess", [UNIT_RANGE, {"data": "mnist"}, {"data": "mnist", **UNIT_RANGE}])
 @pytest.mark.parametrize("call", ["predict", "evaluate", "fit", "__call__"])
 def test_float_images_of_0_to_255_are_refused_where_0_to_1_is_expected(preprocess, call):
     model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4), preprocess=preprocess)
     x, y = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
-    more = {"epochs": 1, "verbose": False} if call == "fit" else {}
-    rest = [y] if call in ("fit", "evaluate") else []
+    options = {"epochs": 1, "verbose": False} if call == "fit" else {}
+    targets = [y] if call in ("fit", "evaluate") else []
     with pytest.raises(PellucidError, match=r"^x contains floats from .* to 2\d\d.*, but .* 0 to 1; give uint8 images"):
-        getattr(model, call)(x * 255, *rest, **more)
-    getattr(model, call)((x * 255).to(torch.uint8), *rest, **more)
-    getattr(model, call)(x + torch.randn(x.shape), *rest, **more)  # noise
+        getattr(model, call)(x * 255, *targets, **options)
+    getattr(model, call)((x * 255).to(torch.uint8), *targets, **options)
+    getattr(model, call)(x + torch.randn(x.shape), *targets, **options)  # noise
 
 
 @pytest.mark.parametrize("preprocess", [{}, {"mean": [120.0], "std": [60.0]}, {"mean": [0.1], "std": [1.0]}])

@@ -16,14 +16,14 @@ from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
-from pellucid.network.bounds import within_bounds
-from pellucid.opening.custom import check_functions
+from pellucid.network.bounds import init_within_bounds
+from pellucid.opening.custom_backward import check_custom_backward
 from pellucid.opening.exported import export
 from pellucid.opening.graph import graph_of
 from pellucid.opening.huggingface import folder_network
 from pellucid.opening.model import OpenedModel
-from pellucid.opening.onnx.opened import open_onnx
-from pellucid.opening.outputs import check_outputs, free_shapes, loss_for, outputs_of, reason
+from pellucid.opening.onnx.open_onnx import open_onnx
+from pellucid.opening.outputs import check_outputs, difference_hint, free_shapes, loss_for, outputs_of
 from pellucid.opening.program import open_program
 from pellucid.opening.programfile import read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
@@ -89,21 +89,21 @@ def _check_example(example: Any) -> None:
 
 
 def _open_module(
-    network: nn.Module, example: Tensor | tuple[Tensor, ...], options: dict[str, Any], bounded: bool = False
+    network: nn.Module, example: Tensor | tuple[Tensor, ...], options: dict[str, Any], from_file: bool = False
 ) -> OpenedModel:
-    """Return the model of a module; bounded: whether a file describes it, see `pellucid.network.bounds`."""
+    """Return the model of a module; from_file: whether a file describes it, see `pellucid.network.bounds`."""
     examples = example if isinstance(example, tuple) else (example,)
     inputs = tuple(x[:2].detach() for x in examples)
     x = inputs if isinstance(example, tuple) else inputs[0]
     _check_weights(network, examples)
-    net, params, y, functions = _layers(network, example, x, bounded)
-    doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
-    defaults = {"precision": "float64" if doubles else "float32", **loss_for(net)}
+    net, params, y, functions = _checked_graph(network, example, x, from_file)
+    is_double = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
+    defaults = {"precision": "float64" if is_double else "float32", **loss_for(net)}
     model = OpenedModel(net, **{**defaults, **options})
-    model._take(params, *free_shapes(network, net, params, x, y))
+    model._set_params(params, *free_shapes(network, net, params, x, y))
     model._keep_state(network.state_dict())
     if functions:
-        check_functions(network, model, inputs, functions)
+        check_custom_backward(network, model, inputs, functions)
     _freeze(model, network)
     _note_training(network)
     return model
@@ -111,14 +111,14 @@ def _open_module(
 
 def _check_weights(network: nn.Module, examples: tuple[Tensor, ...]) -> None:
     """Raise PellucidError for weights without values, and for numbers of less than 32 bits."""
-    for name, one in network.named_parameters():
-        if is_lazy(one):
+    for name, tensor in network.named_parameters():
+        if is_lazy(tensor):
             raise PellucidError(f"open: {name} has no shape before the network has run; run it once on the example")
-    for one in (*network.parameters(), *examples):
-        if one.dtype in (torch.float16, torch.bfloat16):
-            kind = str(one.dtype).removeprefix("torch.")
+    for tensor in (*network.parameters(), *examples):
+        if tensor.dtype in (torch.float16, torch.bfloat16):
+            dtype = str(tensor.dtype).removeprefix("torch.")
             raise PellucidError(
-                f"open: the network or the example is {kind}; open network.float() with a float32 example "
+                f"open: the network or the example is {dtype}; open network.float() with a float32 example "
                 '(precision="bfloat16" trains in it)'
             )
 
@@ -131,8 +131,8 @@ def _freeze(model: OpenedModel, network: nn.Module) -> None:
         note(f"open: {plural(len(frozen), 'parameter')} frozen in the network stay frozen; model.unfreeze() frees them")
 
 
-def _layers(
-    network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, bounded: bool
+def _checked_graph(
+    network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, from_file: bool
 ) -> tuple[Graph, Params, Any, set[str]]:
     """Return the graph of a module, copies of its parameters, its outputs for x, and its own functions.
 
@@ -140,16 +140,16 @@ def _layers(
     more, since a number in the network may be a multiple of the number of examples.
     """
     refusal: PellucidError | None = None
-    for which in range(2):
-        exported = export(network, example, which)
+    for attempt in range(2):
+        exported = export(network, example, attempt)
         try:
             net, params = graph_of(exported, network)
-            if bounded and isinstance(x, Tensor):
-                within_bounds(net, shape_of(x))
+            if from_file and isinstance(x, Tensor):
+                init_within_bounds(net, shape_of(x))
             params = map_tree(lambda tensor: tensor.detach().clone(), params)
             y = outputs_of(net, params, x)
             inputs = x if isinstance(x, tuple) else (x,)
-            functions = check_outputs(network, inputs, y, reason(exported, inputs[0].dtype))
+            functions = check_outputs(network, inputs, y, difference_hint(exported, inputs[0].dtype))
         except PellucidError as error:
             refusal = refusal or error
         else:
@@ -172,22 +172,23 @@ def _open_named(
         return _open_file(Path(source), example, options)
     if is_name:
         classes, seed = class_names(options.get("classes")), integer(options.get("seed", 0), "seed", 0)
-        file, count = None if weights is None else Path(weights), None if classes is None else len(classes)
-        found = timm_network(source.removeprefix(PREFIX), file, count, seed)
+        weights_file = None if weights is None else Path(weights)
+        class_count = None if classes is None else len(classes)
+        configured = timm_network(source.removeprefix(PREFIX), weights_file, class_count, seed)
     else:
-        found = folder_network(Path(source))
-    x = torch.rand(2, *found.shape, generator=torch.Generator().manual_seed(0)) if example is None else example
+        configured = folder_network(Path(source))
+    x = torch.rand(2, *configured.shape, generator=torch.Generator().manual_seed(0)) if example is None else example
     if isinstance(x, Tensor) and x.is_floating_point():
-        found.network.to(x.dtype)
+        configured.network.to(x.dtype)
     _check_example(x)
-    return _open_module(found.network, x, {**found.options, **options}, bounded=not is_name)
+    return _open_module(configured.network, x, {**configured.options, **options}, from_file=not is_name)
 
 
 def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
     if path.suffix.lower() == ".onnx":
         return open_onnx(path, example, options)
     if path.suffix.lower() == ".pt2":
-        return open_program(read_program(path), example, options, bounded=True)
+        return open_program(read_program(path), example, options, from_file=True)
     raise PellucidError(
         f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2); timm:NAME opens a "
         "network of timm"
@@ -200,20 +201,20 @@ def _note_training(network: nn.Module) -> None:
     averaged = [path for path, part in norms if part.momentum is None]
     if averaged:
         note(f"open: {averaged[0]} averages its statistics over all batches (momentum=None); here training keeps them")
-    found = [
+    affected = [
         f"{path or 'the network itself'} ({type(part).__name__})"
         for path, part in network.named_modules()
         if (
-            (not type(part).__module__.startswith("torch.nn.") and "training" in _names(type(part).forward))
+            (not type(part).__module__.startswith("torch.nn.") and "training" in _code_names(type(part).forward))
             and not isinstance(part, (_BatchNorm, _DropoutNd))
         )
         or (isinstance(part, nn.MultiheadAttention) and part.dropout)
     ]
-    if found:
-        more = f" and {plural(len(found) - 1, 'other module')}" if len(found) > 1 else ""
-        note(f"open: {found[0]}{more} may compute something else in training; opened as in evaluation")
+    if affected:
+        others = f" and {plural(len(affected) - 1, 'other module')}" if len(affected) > 1 else ""
+        note(f"open: {affected[0]}{others} may compute something else in training; opened as in evaluation")
 
 
-def _names(function: Any) -> tuple[str, ...]:
+def _code_names(function: Any) -> tuple[str, ...]:
     code = getattr(function, "__code__", None)
     return code.co_names if code is not None else ()

@@ -39,16 +39,16 @@ def two_heads() -> Sequential:
     return Sequential(flatten=Flatten(), dense=Dense(6), relu=ReLU(), heads=Fork(left=Dense(4), right=Dense(4)))
 
 
-def model(net: Any = None, **options: Any) -> Model:
+def make_model(net: Any = None, **options: Any) -> Model:
     options = {"optimizer": SGD(0.5), "input_shape": (1, 4, 4), **options}
     return Model(net or dense_net(), **options)
 
 
-def case(net: Any = None, epochs: int = 0, batch_size: int = 16, **options: Any) -> Case:
+def make_case(net: Any = None, epochs: int = 0, batch_size: int = 16, **options: Any) -> Case:
     """The four corners with a model, trained for some epochs."""
     x, y = corners()
-    it, history = model(net, **options), None
+    model, history = make_model(net, **options), None
     if epochs:
-        history = it.fit(x, y, epochs=epochs, batch_size=batch_size, verbose=False)
-    held = corners(40, seed=1)
-    return case_of(it, x, y, validation=held, history=history, batch_size=batch_size, epochs=epochs)
+        history = model.fit(x, y, epochs=epochs, batch_size=batch_size, verbose=False)
+    held_out = corners(40, seed=1)
+    return case_of(model, x, y, validation=held_out, history=history, batch_size=batch_size, epochs=epochs)

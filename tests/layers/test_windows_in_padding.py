@@ -10,27 +10,27 @@ from pellucid.layers import MaxPool2d, Mode
 from pellucid.layers.checks import check_windows_overlap_input
 
 
-def sees_nothing(length: int, kernel: int, stride: int, padding: int, dilation: int) -> bool:
+def has_window_in_padding(length: int, kernel: int, stride: int, padding: int, dilation: int) -> bool:
     """Slide the window over the padded row, and look whether it ever covers padding only."""
     row = [False] * padding + [True] * length + [False] * padding
-    reach = dilation * (kernel - 1) + 1
-    return any(not any(row[start : start + reach : dilation]) for start in range(0, len(row) - reach + 1, stride))
+    extent = dilation * (kernel - 1) + 1
+    return any(not any(row[start : start + extent : dilation]) for start in range(0, len(row) - extent + 1, stride))
 
 
 def test_pooling_is_refused_only_if_a_window_lies_in_the_padding() -> None:
-    refused = 0
+    n_refused = 0
     for length, kernel, stride, dilation in product(range(1, 7), range(1, 5), range(1, 4), range(1, 7)):
         for padding in range(kernel // 2 + 1):
             if length + 2 * padding < dilation * (kernel - 1) + 1:
                 continue  # no window at all
-            frame = ((length, 9), (kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
-            if sees_nothing(length, kernel, stride, padding, dilation):
-                refused += 1
+            window_arguments = ((length, 9), (kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
+            if has_window_in_padding(length, kernel, stride, padding, dilation):
+                n_refused += 1
                 with pytest.raises(PellucidError, match=f"along its height of {length}"):
-                    check_windows_overlap_input(MaxPool2d(2), *frame)
+                    check_windows_overlap_input(MaxPool2d(2), *window_arguments)
             else:
-                check_windows_overlap_input(MaxPool2d(2), *frame)
-    assert refused > 5
+                check_windows_overlap_input(MaxPool2d(2), *window_arguments)
+    assert n_refused > 5
 
 
 def test_windows_in_the_padding_of_the_width_are_refused() -> None:

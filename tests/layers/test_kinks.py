@@ -8,7 +8,7 @@ from pellucid.layers.base import Layer
 
 
 @pytest.mark.parametrize(
-    ("layer", "at", "slope"),
+    ("layer", "kink", "slope"),
     [
         (ReLU(), 0.0, 0.0),
         (ReLU(), -0.0, 0.0),
@@ -18,8 +18,8 @@ from pellucid.layers.base import Layer
         (ELU(0.5), 0.0, 0.5),
     ],
 )
-def test_the_gradient_at_the_kink(layer: Layer, at: float, slope: float) -> None:
-    _, cache = layer.forward({}, torch.tensor([[at]]), Mode())
+def test_gradient_at_a_kink_is_the_documented_slope(layer: Layer, kink: float, slope: float) -> None:
+    _, cache = layer.forward({}, torch.tensor([[kink]]), Mode())
     dx, _ = layer.backward({}, cache, torch.tensor([[3.0]]))
     assert dx.item() == 3 * slope
 
@@ -32,11 +32,11 @@ def test_lp_pooling_of_a_window_of_zeros_has_gradient_zero() -> None:
         assert torch.equal(dx, torch.zeros(1, 1, 4, 4))
 
 
-def test_the_gradient_of_a_product_with_a_zero_factor() -> None:
+def test_gradient_of_a_zero_factor_is_the_product_of_the_others() -> None:
     xs = torch.tensor([[0.0]]), torch.tensor([[2.0]]), torch.tensor([[5.0]])
     _, cache = Multiply().forward({}, xs, Mode())
     dx, _ = Multiply().backward({}, cache, torch.tensor([[1.0]]))
-    assert [one.item() for one in dx] == [10, 0, 0]
+    assert [factor_gradient.item() for factor_gradient in dx] == [10, 0, 0]
 
 
 def test_contrast_normalization_of_a_constant_image_is_zero() -> None:

@@ -39,18 +39,18 @@ ELEMENTWISE |= {f"{name}_" for name in ELEMENTWISE} | {"clamp", "pow", "sqrt", "
 GATES = {"sigmoid", "hardsigmoid", "softmax"}
 
 
-class Modified(TorchFunctionMode):
+class ModifiedGradients(TorchFunctionMode):
     """Replaces functions of PyTorch by ones with the same values and the gradients of CP-LRP or AttnLRP.
 
     constant: what a product takes for a constant, which requires no gradient when x alone requires one. The decisions
     of such a run are repeated in a run in which the parameters require gradients.
     """
 
-    def __init__(self, weights_are_constant: bool, decided: list[tuple[bool, bool]] | None = None) -> None:
+    def __init__(self, weights_are_constant: bool, decisions: list[tuple[bool, bool]] | None = None) -> None:
         super().__init__()
         self.weights_are_constant = weights_are_constant
-        self.replay = None if decided is None else list(decided)
-        self.decided: list[tuple[bool, bool]] = []
+        self.replay = None if decisions is None else list(decisions)
+        self.decisions: list[tuple[bool, bool]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0911 - one for each function
         kwargs, name = kwargs or {}, func.__name__
@@ -71,8 +71,8 @@ class Modified(TorchFunctionMode):
             return self._product(partial(torch.einsum, args[0]), *args[1:])
         if name == "var":  # homogeneous of degree 2
             return func(*args, **kwargs) / 2 + func(*args, **kwargs).detach() / 2
-        if name in NORMS:
-            return NORMS[name](*args, **kwargs)
+        if name in NORM_FUNCTIONS:
+            return NORM_FUNCTIONS[name](*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._attention(*args)
         return func(*args, **kwargs)
@@ -86,12 +86,15 @@ class Modified(TorchFunctionMode):
         return x * torch.where(x == 0, 0, y / x).detach() + torch.where(x == 0, y, 0)
 
     def _product(self, func: Callable[..., Tensor], a: Tensor, b: Tensor) -> Tensor:
-        takes = a.requires_grad, b.requires_grad
-        takes = self.replay.pop(0) if self.replay is not None else takes
-        self.decided.append(takes)
-        if takes == (True, True):
+        requires_grad = a.requires_grad, b.requires_grad
+        requires_grad = self.replay.pop(0) if self.replay is not None else requires_grad
+        self.decisions.append(requires_grad)
+        if requires_grad == (True, True):
             return func(a, b.detach()) / 2 + func(a.detach(), b) / 2
-        return func(a if takes[0] or not any(takes) else a.detach(), b if takes[1] or not any(takes) else b.detach())
+        return func(
+            a if requires_grad[0] or not any(requires_grad) else a.detach(),
+            b if requires_grad[1] or not any(requires_grad) else b.detach(),
+        )
 
     def _attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = self._product(torch.matmul, q, k.mT) / math.sqrt(q.shape[-1])
@@ -130,7 +133,7 @@ def batch_norm(x: Tensor, mean: Any, var: Any, weight: Any = None, bias: Any = N
     return scaled(centered(x, (0, *range(2, x.dim())), eps), weight, bias, (-1, *(1,) * (x.dim() - 2)))
 
 
-NORMS: dict[str, Any] = {
+NORM_FUNCTIONS: dict[str, Any] = {
     "layer_norm": layer_norm,
     "group_norm": group_norm,
     "instance_norm": instance_norm,
@@ -139,7 +142,7 @@ NORMS: dict[str, Any] = {
 
 
 def plain_attention(self: nn.MultiheadAttention, q: Tensor, *others: Tensor, need_weights: bool) -> Any:
-    """The forward pass of nn.MultiheadAttention for self-attention, in functions that Modified replaces."""
+    """The forward pass of nn.MultiheadAttention for self-attention, in functions that ModifiedGradients replaces."""
     n, t, c = q.shape
     qkv = F.linear(q, self.in_proj_weight, self.in_proj_bias).view(n, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
     y = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
@@ -155,18 +158,18 @@ def relevance_of(
         for parameter in network.parameters():
             parameter.requires_grad_(False)
         x = x.clone().requires_grad_()
-        with Modified(weights_are_constant) as mode:
+        with ModifiedGradients(weights_are_constant) as mode:
             score = network(x)[:, target]
         (dx,) = torch.autograd.grad(score.sum(), x)
         weights = dict(network.named_parameters())
         for parameter in weights.values():
             parameter.requires_grad_(True)
-        with Modified(weights_are_constant, mode.decided):
+        with ModifiedGradients(weights_are_constant, mode.decisions):
             score = network(x)[:, target]
-        found = torch.autograd.grad(score.sum(), list(weights.values()), allow_unused=True)
-        of_weights = {
-            key: weight.detach() * part
-            for (key, weight), part in zip(weights.items(), found, strict=True)
-            if part is not None
+        gradients = torch.autograd.grad(score.sum(), list(weights.values()), allow_unused=True)
+        weight_relevance = {
+            key: weight.detach() * gradient
+            for (key, weight), gradient in zip(weights.items(), gradients, strict=True)
+            if gradient is not None
         }
-        return (x * dx).detach(), of_weights, score.detach()
+        return (x * dx).detach(), weight_relevance, score.detach()

@@ -8,32 +8,32 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-FAST = str(Path(__file__).with_name("fast.py"))
-BASE = ("digits", "data.validation=0.1", "data.limit=300", "recipe.threads=1")
+NO_REPORT_FILE = str(Path(__file__).with_name("no_report.py"))
+BASE_WORDS = ("digits", "data.validation=0.1", "data.limit=300", "recipe.threads=1")
 Process = subprocess.Popen[str]
 
 
 def launch(*words: str, folder: Path) -> Process:
     """Start `pellucid sweep` in a folder."""
-    command = [sys.executable, "-m", "pellucid", "--custom", FAST, "sweep", *BASE, *words, "--json"]
+    command = [sys.executable, "-m", "pellucid", "--custom", NO_REPORT_FILE, "sweep", *BASE_WORDS, *words, "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
-def answer(process: Process) -> dict[str, Any]:
+def wait_for_results(process: Process) -> dict[str, Any]:
     """Wait for a sweep, and return what it printed."""
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     return json.loads(out)
 
 
-def workers(process: Process) -> list[int]:
+def worker_pids(process: Process) -> list[int]:
     """Return the process ids of a sweep's workers, which have begun to work."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
 
-def finished(folder: Path) -> list[Path]:
+def finished_runs(folder: Path) -> list[Path]:
     """Return the runs with an outcome."""
     return [file.parent for file in sorted(folder.glob("trials/*/seed-*/outcome.json"))]

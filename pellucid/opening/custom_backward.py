@@ -13,14 +13,19 @@ from pellucid.verify.modules import module_gradients
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}  # of gradients, relative to the largest of all
 
 
-def check_functions(network: nn.Module, model: OpenedModel, inputs: tuple[Tensor, ...], names: Iterable[str]) -> None:
+def check_custom_backward(
+    network: nn.Module, model: OpenedModel, inputs: tuple[Tensor, ...], names: Iterable[str]
+) -> None:
     """Raise PellucidError if a network with these functions has other gradients than the layers, for these inputs."""
     with evaluating(network):
         dys, dxs, expected = module_gradients(network, inputs)
     x, dy = ((one if len(one) > 1 else next(iter(one))) for one in (inputs, dys))
-    ours = model.gradients(x, dy)
-    found = ours["input"] if isinstance(ours["input"], tuple) else (ours["input"],)
-    pairs = [*zip(found, dxs, strict=True), *((ours[key], expected[key]) for key in expected if key in ours)]
+    gradients = model.gradients(x, dy)
+    input_gradients = gradients["input"] if isinstance(gradients["input"], tuple) else (gradients["input"],)
+    pairs = [
+        *zip(input_gradients, dxs, strict=True),
+        *((gradients[key], expected[key]) for key in expected if key in gradients),
+    ]
     largest = max(float(other.abs().max()) for _, other in pairs)
     if not max(float((one - other).abs().max()) for one, other in pairs) <= TOLERANCE[model.dtype] * largest:
         raise PellucidError(

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.network.inputs import FreeShape, free_outputs, nominal
+from pellucid.network.inputs import FreeShape, free_output_shape, nominal_shape
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.file import OnnxNetwork, read_onnx, run_onnx
 from pellucid.opening.outputs import check_equal, loss_for
 from pellucid.text import note, plural
 
-SIDE = 64  # pixels of a free height or width in the comparison
+FREE_SIDE = 64  # pixels of a free height or width in the comparison
 
 
 def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
@@ -26,7 +26,7 @@ def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: 
     examples = example if isinstance(example, tuple) else None if example is None else (example,)
     network = read_onnx(path, None if examples is None else [tuple(x.shape) for x in examples])
     shapes = (network.input_shape,) if len(network.inputs) == 1 else network.input_shape
-    xs = _inputs(network, shapes) if examples is None else [x.detach().float() for x in examples]
+    xs = _random_inputs(network, shapes) if examples is None else [x.detach().float() for x in examples]
     with torch.no_grad():
         y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
     outputs = y if isinstance(y, tuple) else (y,)
@@ -35,7 +35,7 @@ def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: 
     _check_outputs(path, network, xs, outputs)
     params = map_tree(lambda tensor: tensor.clone(), network.params)
     out = tuple(tuple(part.shape[1:]) for part in outputs)
-    model._take(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
+    model._set_params(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
     model._keep_state(flatten(params))
     model.cut = network.cut
     if network.cut:
@@ -49,14 +49,14 @@ def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:
     if len(network.inputs) > 1 or None not in shape:
         return out
     with torch.device("meta"):
-        _, first = network.net.init(nominal(shape), torch.Generator())
-    return free_outputs(shape, network.net.init, params, first)
+        _, nominal_output = network.net.init(nominal_shape(shape), torch.Generator())
+    return free_output_shape(shape, network.net.init, params, nominal_output)
 
 
-def _inputs(network: OnnxNetwork, shapes: Any) -> list[Tensor]:
+def _random_inputs(network: OnnxNetwork, shapes: Any) -> list[Tensor]:
     """Return random inputs for two runs of the file."""
     rng, count = torch.Generator().manual_seed(0), 2 * (network.batch or 1)
-    return [torch.rand(count, *nominal(shape, SIDE), generator=rng) for shape in shapes]
+    return [torch.rand(count, *nominal_shape(shape, FREE_SIDE), generator=rng) for shape in shapes]
 
 
 def _check_outputs(path: Path, network: OnnxNetwork, xs: list[Tensor], outputs: tuple[Tensor, ...]) -> None:

@@ -11,10 +11,10 @@ def inline_regions(module: Any) -> None:
     for node in list(module.graph.nodes):
         if node.op != "call_function" or node.target is not torch.ops.higher_order.wrap_with_autocast:
             continue
-        _, _, enabled, _, body, *inputs = node.args
+        _, _, enabled, _, region, *inputs = node.args
         if enabled:
             continue
-        inner = getattr(module, body.target)
+        inner = getattr(module, region.target)
         inline_regions(inner)
         values = dict(zip((one for one in inner.graph.nodes if one.op == "placeholder"), inputs, strict=True))
         with module.graph.inserting_before(node):

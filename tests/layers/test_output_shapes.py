@@ -7,7 +7,7 @@ from pellucid.layers import AdaptiveAvgPool2d, Conv2d, ConvTranspose2d, Layer, M
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape", "out"),
+    ("layer", "shape", "output_shape"),
     [
         (Conv2d(96, 11, stride=4), (3, 227, 227), (96, 55, 55)),  # Krizhevsky et al. 2012, first layer
         (Conv2d(6, 5), (1, 32, 32), (6, 28, 28)),  # LeNet-5, C1
@@ -21,8 +21,10 @@ from pellucid.layers import AdaptiveAvgPool2d, Conv2d, ConvTranspose2d, Layer, M
         (AdaptiveAvgPool2d((7, 7)), (512, 3, 9), (512, 7, 7)),
     ],
 )
-def test_output_sizes(layer: Layer, shape: tuple[int, int, int], out: tuple[int, int, int]) -> None:
-    assert layer.init(shape, torch.Generator())[1] == out
+def test_output_shapes_equal_published_ones(
+    layer: Layer, shape: tuple[int, int, int], output_shape: tuple[int, int, int]
+) -> None:
+    assert layer.init(shape, torch.Generator())[1] == output_shape
 
 
 def test_the_first_layer_of_alexnet_has_34848_weights() -> None:

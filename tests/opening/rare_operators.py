@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Standardized(nn.Module):
+class StandardizedWeights(nn.Module):
     """Qiao et al. 2019: standardized weights; norms without a scale, PReLU, softplus, and GELU in its parts."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Standardized(nn.Module):
         return self.head(self.shared(x).mean(1))
 
 
-class Summed(nn.Module):
+class EinsumAttention(nn.Module):
     """Attention by Einstein sums, with masks, over windows that overlap; a variance, |x|, log, sine and cosine."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import StandIn
+from pellucid.objective import LayerWrapper
 from pellucid.sweep import backward
 from pellucid.verify.probe import like, tensors
 
@@ -21,7 +21,7 @@ class Calls:
     def __init__(self) -> None:
         self.inputs: list[tuple[str, Any]] = []  # the name of the network, and its input
         self.dys: dict[int, Any] = {}
-        self.numbers = count()
+        self.next_number = count()
 
 
 class _RecordedCache(NamedTuple):
@@ -30,7 +30,7 @@ class _RecordedCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recorded(StandIn):
+class RecordedNetwork(LayerWrapper):
     """A network that records the input and the output gradient of each pass."""
 
     name: str
@@ -41,7 +41,7 @@ class Recorded(StandIn):
         x = map_tensors(_float64, x)
         self.calls.inputs.append((self.name, x))
         y, cache = self.layer.forward(params, x, mode)
-        return y, _RecordedCache(next(self.calls.numbers), cache)
+        return y, _RecordedCache(next(self.calls.next_number), cache)
 
     def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
         """Record dy, and propagate back through the network."""
@@ -49,12 +49,12 @@ class Recorded(StandIn):
         return self.layer.backward(params, cache.cache, dy)
 
 
-class _FollowedCache(NamedTuple):
+class _AutogradCache(NamedTuple):
     x: Any
 
 
 @dataclass(frozen=True)
-class Followed(StandIn):
+class AutogradNetwork(LayerWrapper):
     """A network that autograd differentiates by the network's own backward pass; its `backward` returns zeros.
 
     Without autograd, only its forward pass is computed. An output that the objective computes with `keep=False` has no
@@ -67,27 +67,27 @@ class Followed(StandIn):
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the network."""
         x = map_tensors(_float64, x)
-        number = next(self.calls.numbers)
+        number = next(self.calls.next_number)
         self.calls.inputs.append((self.name, None))  # x would keep the graph alive, which refers to these calls
-        follow = torch.is_grad_enabled() and mode.keep
+        uses_autograd = torch.is_grad_enabled() and mode.keep
         with torch.no_grad():
-            plain = map_tree(torch.detach, params)
+            detached = map_tree(torch.detach, params)
             y, cache = self.layer.forward(
-                plain, like(x, [part.detach() for part in tensors(x)]), replace(mode, keep=follow)
+                detached, like(x, [part.detach() for part in tensors(x)]), replace(mode, keep=uses_autograd)
             )
-        if follow:
+        if uses_autograd:
             leaves = flatten(params)
-            run = _Run(self.layer, plain, cache, y, tuple(leaves), len(tensors(x)), number, self.calls)
-            outputs = _Pass.apply(run, *leaves.values(), *tensors(x))
+            run = _ForwardPass(self.layer, detached, cache, y, tuple(leaves), len(tensors(x)), number, self.calls)
+            outputs = _NetworkFunction.apply(run, *leaves.values(), *tensors(x))
             y = like(y, [outputs] if isinstance(outputs, Tensor) else list(outputs))
-        return y, _FollowedCache(x)
+        return y, _AutogradCache(x)
 
     def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
         """Return zeros for the input, and no gradients of parameters."""
         return like(cache.x, [torch.zeros_like(part) for part in tensors(cache.x)]), {}
 
 
-class _Run(NamedTuple):
+class _ForwardPass(NamedTuple):
     """One forward pass of a network: what its backward pass needs.
 
     paths: of its parameters. inputs: their number. number: of the pass, in forward order.
@@ -103,20 +103,20 @@ class _Run(NamedTuple):
     calls: Calls
 
 
-class _Pass(torch.autograd.Function):
+class _NetworkFunction(torch.autograd.Function):
     """The autograd function of a network: its backward pass is the network's own."""
 
     @staticmethod
-    def forward(ctx: Any, run: _Run, *variables: Tensor) -> Any:
+    def forward(ctx: Any, run: _ForwardPass, *variables: Tensor) -> Any:
         """Return copies of the outputs."""
         ctx.run = run
-        first, *others = [part.clone() for part in tensors(run.y)]
-        return (first, *others) if others else first
+        first, *other_outputs = [part.clone() for part in tensors(run.y)]
+        return (first, *other_outputs) if other_outputs else first
 
     @staticmethod
     def backward(ctx: Any, *dys: Tensor) -> Any:
         """Return the gradients of the parameters and inputs, and keep those of the outputs."""
-        run: _Run = ctx.run
+        run: _ForwardPass = ctx.run
         run.calls.dys[run.number] = dys
         dx, dparams = backward(run.layer, run.params, run.cache, like(run.y, list(dys)))
         flat = flatten(dparams)

@@ -1,0 +1,60 @@
+"""Operators with several outputs, such as chunk, unbind and max: each output that is used has a layer of its own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pellucid.layers.base import Layer
+from pellucid.opening.exported import Call, Multiple
+from pellucid.opening.values import CallLayer, Unsupported
+from pellucid.operators import LargestOne, Mean, Select, Slice, Variance
+
+SPLIT_OPS = ("split", "split_with_sizes", "chunk", "unbind")
+STATISTIC_OPS = ("max", "var_mean", "std_mean")
+
+
+def has_several_outputs(call: Call) -> bool:
+    """Return whether an operator has several outputs."""
+    return call.op in SPLIT_OPS or (call.op in STATISTIC_OPS and call.dtype is None)
+
+
+def output_part_layer(call: Call, calls: Sequence[Call], shapes: Mapping[str, tuple[Any, ...]]) -> CallLayer:
+    """Return the layer for a call that takes one output of an operator with several."""
+    producer = next(candidate for candidate in calls if candidate.name == call.arguments["0"].name)
+    if not has_several_outputs(producer):
+        raise Unsupported(f"an output of {producer.op}")
+    source, index = producer.arguments["self"].name, call.arguments["1"]
+    shape = shapes[source]
+    if producer.op in STATISTIC_OPS:
+        return CallLayer(_statistic_layer(producer, index, len(shape)), (source,))
+    axis = producer.arguments["dim"] % len(shape)
+    if producer.op == "unbind":
+        return CallLayer(Select(axis, index), (source,))
+    start, stop = _bounds(producer, index, shape[axis])
+    return CallLayer(Slice(axis, start, stop), (source,))
+
+
+def _statistic_layer(producer: Call, index: int, rank: int) -> Layer:
+    """Return the layer for an output of max, var_mean or std_mean; positions of maxima have none."""
+    dim, keep = producer.arguments["dim"], bool(producer.arguments["keepdim"])
+    axes = tuple(axis % rank for axis in ((dim,) if isinstance(dim, int) else dim or range(rank)))
+    if producer.op == "max" and index == 0:
+        return LargestOne(axes[0], keep)
+    if producer.op != "max" and index == 1:
+        return Mean(axes, keep)
+    correction = producer.arguments.get("correction")
+    if producer.op == "var_mean":
+        return Variance(axes, keep, 1.0 if correction is None else float(correction))
+    raise Unsupported(f"output {index} of {producer.op}")
+
+
+def _bounds(producer: Call, index: int, size: Any) -> tuple[int, int]:
+    """Return the first position of an output along the axis, and the one after its last."""
+    parts = next(
+        producer.arguments[name] for name in ("split_sizes", "split_size", "chunks") if name in producer.arguments
+    )
+    if isinstance(size, Multiple) or isinstance(parts, Multiple):
+        raise Unsupported("it depends on the number of examples")
+    if isinstance(parts, tuple):
+        return sum(parts[:index]), sum(parts[: index + 1])
+    part_size = -(-size // parts) if producer.op == "chunk" else parts
+    return part_size * index, min(part_size * (index + 1), size)

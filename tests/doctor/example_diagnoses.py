@@ -1,0 +1,25 @@
+"""A diagnosis made by hand, of two causes, one of which has consequences in a chain."""
+
+from pellucid.doctor import Diagnosis, Finding
+from pellucid.doctor.attempts import Attempt
+
+RATE_EVIDENCE = {"loss_at_it": 2.3125, "best_factor": 0.1, "steps": 1250}
+RATE_CAUSE = "the steps are <large>"
+DEAD_TEXTS = ("their bias fell", "draw them anew")  # what else it could come from, which is not said
+
+
+def diagnosis_with_findings() -> Diagnosis:
+    findings = (
+        Finding("learning-rate", "training", RATE_EVIDENCE, RATE_CAUSE, "go slower & start lower", proven=True),
+        Finding("duplicates", "train", {"copies": -3, "why": "same-bytes"}, "a file came twice", "remove it"),
+        Finding("dead-units", "block.relu1", {"dead": 20, "share": 0.66666}, *DEAD_TEXTS),
+        Finding("dead-units", "relu2", {"dead": 3, "share": 1.0}, *DEAD_TEXTS),
+        Finding("useless-maps", "conv", {"maps": 2}, "their units died", "see above"),
+    )
+    attempt = Attempt("a tenth of the learning rate", 150, (None, 0.25), (None, 0.875), "validation")
+    follows = {2: "learning-rate", 3: "learning-rate", 4: "dead-units"}
+    return Diagnosis(findings, ("a",) * 12, follows, {0: attempt}, gone=frozenset({2, 3}))
+
+
+def healthy_diagnosis() -> Diagnosis:
+    return Diagnosis((), ("a",) * 12, {}, {}, dict.fromkeys(("learning-rate", "update-ratio"), "nobody knows how"))

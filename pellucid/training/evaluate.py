@@ -105,8 +105,7 @@ def measure(
 
     Where a loss weights or ignores examples, so does its mean, which is independent of the batch size. Metrics receive
     only the examples that the loss does not ignore. on_predictions: a function called with the predictions for each
-    batch. processes: each evaluates some of the batches, and all return the results of all, the same as in one process;
-    their parameters must be equal.
+    batch. processes: each, with equal parameters, evaluates some of the batches, and all return the results of all.
     Raises UnmeasurableError for a loss that is not finite, naming the first tensor that is not, and, if there are
     metrics, for a loss that ignores all examples; PellucidError for errors inside metrics and for invalid results.
     """

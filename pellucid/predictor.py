@@ -69,10 +69,11 @@ class Predicted:
         flat = {name: value for name, value in self.values.items() if isinstance(value, (str, bool, int, float))}
         return self.rows or (flat,)
 
-    def overlay(self, image: "Tensor") -> "Tensor":
+    def overlay(self, image: "Tensor", classes: Sequence[str] = ()) -> "Tensor":
         """Return the picture (3, H, W) uint8 with what was predicted drawn over it; a colorized picture replaces it.
 
-        image: (C, H, W) uint8, as the predictor read it. A small picture with objects or points is enlarged.
+        image: (C, H, W) uint8, as the predictor read it. classes: those of the model, for the colours of boxes. A small
+        picture with objects or points is enlarged.
         """
         import numpy as np
         import torch
@@ -81,11 +82,11 @@ class Predicted:
         from pellucid.report.figures.pictures import mask_overlay
 
         if self.image is not None:
-            return self.image[:3]
+            return self.image[:3].expand(3, -1, -1)
         pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
         if self.boxes is not None:
             names = self.labels or ("object",) * len(self.boxes)
-            classes = sorted(set(names))
+            classes = classes if {*names} <= {*classes} else sorted({*names})
             indices = np.array([classes.index(name) for name in names], dtype=np.int64)
             pixels = object_overlay(pixels, self.boxes, indices, names, len(classes), self.masks, self.points)
         elif self.mask is not None:

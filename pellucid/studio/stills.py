@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from itertools import islice
 
 from torch import Tensor
 
@@ -25,16 +24,22 @@ class Unchanged(Predictor):
 
 
 def stills(predictions: PredictionList) -> str | None:
-    """Return the first pictures with what was predicted for them, as HTML; None if they cannot be read any more."""
+    """Return the first pictures with what was predicted for them, as HTML; None if one cannot be read any more."""
     if predictions.given is None:
         return None
+    shown = predictions[:MAX_STILLS]
+    files = {prediction.values.get("image") for prediction in shown}
     try:
         with closing(given_pictures(predictions.given, Unchanged())) as pictures:
-            readable = (picture for picture in pictures if picture.file not in predictions.skipped)
-            images = [picture.read() for picture in islice(readable, MAX_STILLS)]
+            images = {picture.file: picture.read() for picture in pictures if picture.file in files}
     except PellucidError:  # the files have been moved since: the notebook shows the text
         return None
-    pairs = zip(predictions, images, strict=False)
-    shown = [(prediction.line, embedded(prediction.overlay(image), SIDE)) for prediction, image in pairs]
+    if files != {*images} or len(files) < len(shown):  # a picture is gone, or all are frames of one video
+        return None
+    classes = predictions.model.classes or ()
+    drawn = [
+        (prediction.line, embedded(prediction.overlay(images[prediction.values["image"]], classes), SIDE))
+        for prediction in shown
+    ]
     first = f"; the first {MAX_STILLS}" if len(predictions) > MAX_STILLS else ""
-    return table_html(f"{plural(len(predictions), 'prediction')}{first}", (), stills=shown)
+    return table_html(f"{plural(len(predictions), 'prediction')}{first}", (), stills=drawn)

@@ -60,10 +60,14 @@ def test_the_first_pictures_are_shown_and_moved_files_leave_the_text(tmp_path: P
     assert page is not None
     assert len(decoded(page)) == MAX_STILLS
     assert f"{MAX_STILLS + 2} predictions; the first {MAX_STILLS}" in page
-    assert "<b>" not in page.partition("</style>")[2].replace("&lt;b&gt;", "")
-    (tmp_path / "<b>00.png").unlink()
-    for path in tmp_path.glob("*.png"):
-        path.unlink()
+    assert "<b>" not in page.partition("</style>")[2]
+    predictions.reverse()
+    reversed_page = stills(predictions)
+    assert reversed_page is not None
+    shown = [np.asarray(one) for one in decoded(reversed_page)]
+    for prediction, still in zip(predictions, shown, strict=False):  # each line is that of its picture
+        assert np.array_equal(still, np.asarray(Image.open(tmp_path / prediction.values["image"]).convert("RGB")))
+    (tmp_path / "<b>02.png").unlink()
     assert stills(predictions) is None
     assert stills(PredictionList()) is None
 

@@ -47,6 +47,8 @@ def handle(args: argparse.Namespace) -> int:
     if html_path is not None and (args.settings or args.input is not None):
         raise PellucidError("--html shows a trained model as it runs; give it without settings and --input")
     drawing_path = None if args.draw is None else check_output_path(args.draw, "--draw", DRAWING_SUFFIXES)
+    if html_path is not None:
+        _write_html(html_path, args)
     network = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(network.net, network.params, network.input_shape)
     table = table if args.depth is None else table.by_module(args.depth)
@@ -59,8 +61,6 @@ def handle(args: argparse.Namespace) -> int:
             figure_file(draw_network(network.net, network.input_shape), drawing_path.suffix),
             durable=False,
         )
-    if html_path is not None:
-        _write_html(html_path, args)
     free_text = ", which may have any size (--input chooses it)" if None in network.accepted_shape else ""
     answer(
         args,

@@ -145,9 +145,11 @@ def test_a_model_is_written_into_one_file(browser: Any, tmp_path: Path, capsys: 
     shown = tab.inner_text(".loupe p").replace("\u2212", "-")
     assert f"Largest magnitude {float(weight.abs().max()):.3g}" in shown
     assert f"mean {float(weight.mean()):.3g}" in shown
-    assert serious_faults(tab) == []
-    assert faults == []
-    context.close()
+    tab.click("[data-layer='head.dense1']")  # its inputs are 16 maps
+    tab.click("[data-kind=filters]")
+    tab.select_option("#inspect-channel", "15")
+    until(tab, "document.querySelectorAll('#inspect-inside [data-tile]').length === 120")
+    assert tab.is_hidden("#inspect-problem")
     for words, message in (
         (["digits"], "digits is a recipe without trained weights"),
         (["mnist-lenet", "--input", "1x32x32"], "without settings and --input"),
@@ -155,6 +157,9 @@ def test_a_model_is_written_into_one_file(browser: Any, tmp_path: Path, capsys: 
         capsys.readouterr()
         assert main(["summary", *words, "--html", str(file)]) == 2
         assert message in capsys.readouterr().err
+    assert faults == []
+    assert serious_faults(tab) == []
+    context.close()
 
 
 def test_groups_fold_and_their_totals_stay(browser: Any, tmp_path: Path) -> None:  # noqa: F811

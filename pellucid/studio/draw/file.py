@@ -16,7 +16,9 @@ from pellucid.studio.view import Library
 from pellucid.trace.passes import LayerCall
 
 EPS = 1e-4  # of the finite difference, as in view.js
-MAX_BYTES = 6_000_000  # of recorded answers: all units of LeNet, and some of each layer of a larger network
+MAX_BYTES = (
+    6_000_000  # of the recorded answers about units: all units of LeNet, and some of each layer of a larger network
+)
 
 
 def traced_file(model: Model, name: str, x: Tensor, label: int, what: str | None, title: str) -> str:
@@ -31,7 +33,9 @@ def traced_file(model: Model, name: str, x: Tensor, label: int, what: str | None
     session.run(RunDrawing(label=label))
     subject = what or f"{_weighted(session)[0].path}.weight"
     subject = session.explain(ExplainNumber(subject)).fields["name"]
-    answers = recorded(Session(library, {DRAW.name: session}), _requests(session, label, subject), MAX_BYTES)
+    tab = Session(library, {DRAW.name: session})
+    answers = recorded(tab, _first_requests(session, label, subject))
+    answers |= recorded(tab, _unit_requests(session), MAX_BYTES)
     state = {"fixed": "1", "recorded": "1", "model": name, "label": str(label), "what": subject}
     return document(DRAW, state, answers, title=title)
 
@@ -40,11 +44,18 @@ def _weighted(session: DrawSession) -> list[LayerCall]:
     return [call for call in session.traced.calls if Trait.WEIGHTED in call.layer.traits]
 
 
-def _requests(session: DrawSession, label: int, subject: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the requests of the page at its start, and when a unit is chosen: the first of each layer, the second."""
+def _first_requests(session: DrawSession, label: int, subject: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the requests of the page at its start, whose answers it cannot do without."""
     yield "draw.open", {"model": session.name}
     yield "draw.run", {"label": label}
     yield from _explained(subject)
+    path, _, index = subject.rpartition(".weight[")
+    if path:
+        yield "draw.weights", {"path": path, "row": int(index.partition(",")[0])}
+
+
+def _unit_requests(session: DrawSession) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the requests when a unit is chosen: the first of each layer, the second."""
     calls = _weighted(session)
     for unit in range(max(max(call.params["weight"].shape[:2]) for call in calls)):
         for call in calls:
@@ -63,5 +74,5 @@ def _explained(what: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _strongest(call: LayerCall, unit: int) -> tuple[int, ...]:
     """Return the index of the weight that view.js chooses with a unit: of a dense layer, by its product."""
     weight = call.params["weight"][unit].float().double()
-    product = weight * call.x[0].float().double() if weight.ndim == 1 else weight
+    product = weight * call.x[0].flatten()[: weight.numel()].float().double() if weight.ndim == 1 else weight
     return tuple(map(int, np.unravel_index(int(product.abs().numpy().argmax()), weight.shape)))

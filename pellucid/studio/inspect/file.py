@@ -1,16 +1,18 @@
 """The view Inspect as one HTML file: the ledger of a model, and what the view shows of each layer."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.studio.embedded import document, recorded
 from pellucid.studio.inspect import INSPECT
-from pellucid.studio.inspect.session import InspectSession, OpenGraph
+from pellucid.studio.inspect.session import InspectSession, OpenGraph, ReadTiles
 from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 
-MAX_BYTES = 8_000_000  # of recorded answers: all channels of a small network, and some layers of a large one
+MAX_BYTES = 8_000_000  # of recorded tiles: all channels of a small network, and some layers of a large one
 
 
 def inspected_file(model: Model, name: str) -> str:
@@ -18,23 +20,29 @@ def inspected_file(model: Model, name: str) -> str:
     library = Library((name,), lambda _: model)
     session = InspectSession(library)
     session.open(OpenGraph(name))
-    answers = recorded(Session(library, {INSPECT.name: session}), _requests(session, name), MAX_BYTES)
+    tab = Session(library, {INSPECT.name: session})
+    answers = recorded(tab, _first_requests(session, name))
+    answers |= recorded(tab, _tile_requests(session), MAX_BYTES)
     return document(INSPECT, {"fixed": "1", "model": name}, answers, title=f"{name}, {INSPECT.title}")
 
 
-def _requests(session: InspectSession, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the requests of the page: what is small of all layers, then their filters of other channels."""
+def _first_requests(session: InspectSession, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the requests with small answers: the ledger, and histograms and gradients of all layers."""
     yield "inspect.open", {"model": name}
-    layers = [row.to_json() for row in session.rows.values()]
-    for layer in layers:
-        path = layer["path"]
-        if layer["weight"]:
-            yield "inspect.tiles", {"path": path, "show": "filters", "channel": 0}
+    for path in session.rows:
         yield "inspect.histograms", {"path": path}
+        yield "inspect.verify", {"path": path}
+
+
+def _tile_requests(session: InspectSession) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the requests of filters and feature maps, then of the filters of other input channels."""
+    channels = {}
+    for path, row in session.rows.items():
+        if row.to_json()["weight"]:
+            yield "inspect.tiles", {"path": path, "show": "filters", "channel": 0}
+            with suppress(PellucidError):  # a weight of one axis is no filter, as the recorded answer says
+                channels[path] = session.tiles(ReadTiles(path)).fields["channels"]
         yield "inspect.tiles", {"path": path, "show": "maps", "channel": 0}
-    for layer in layers:
-        yield "inspect.verify", {"path": layer["path"]}
-    for layer in layers:
-        channels = layer["weight"][1] if layer["weight"] and len(layer["weight"]) == 4 else 1
-        for channel in range(1, channels):
-            yield "inspect.tiles", {"path": layer["path"], "show": "filters", "channel": channel}
+    for path, count in channels.items():
+        for channel in range(1, count):
+            yield "inspect.tiles", {"path": path, "show": "filters", "channel": channel}

@@ -210,7 +210,8 @@ class InspectSession:
     def histograms(self, request: ReadHistograms) -> Reply:
         """Return the counts of each parameter's values in equal bins from its minimum to its maximum."""
         row, ranges, counts = self._row(request.path), dict[str, Any](), dict[str, Tensor]()
-        for name, one in row.params.items():
+        for key, one in row.params.items():
+            name = key or request.path.rpartition(".")[2]  # a layer that is one parameter
             values = one.detach().float()
             if count := int((~values.isfinite()).sum()):
                 raise PellucidError(
@@ -248,7 +249,7 @@ class InspectSession:
         table = verify(row.layer, row.params, x, goal, Quadratic(), samples=CHECKED_ENTRIES)
         # The network is the layer alone, so its dx stands twice; its dy is that of the loss.
         by_name = {row.what: row for row in table.rows if row.what != "dy"}
-        rows = [asdict(one) for one in by_name.values()]
+        rows = [{**asdict(one), "what": one.what or request.path.rpartition(".")[2]} for one in by_name.values()]
         bounds = {"tolerance": TOLERANCE, "differences": differences.TOLERANCE}
         return Reply({"path": request.path, **bounds, "corner": corner, "rows": rows}, {})
 

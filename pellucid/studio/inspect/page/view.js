@@ -78,7 +78,6 @@ export function start(root, server, { state: address, remember: put }) {
   const load = attempt(async () => {
     const turn = ++S.turn, layer = layerOf();
     if (S.kind === "filters" && !layer.weight) S.kind = layer.maps ? "maps" : "weights";
-    if (S.kind === "filters" && S.channel >= (layer.weight[1] ?? 1)) S.channel = 0;
     S.found = null;
     draw();
     const kinds = { weights: "inspect.histograms", verify: "inspect.verify" };
@@ -131,7 +130,7 @@ export function start(root, server, { state: address, remember: put }) {
       S.open[S.open.has(group) ? "delete" : "add"](group);
       draw();
     } else if (layer !== undefined) {
-      Object.assign(S, { path: layer, tile: 0 });
+      Object.assign(S, { path: layer, tile: 0, channel: 0 });
       load().then(() => isNarrow() && element("node").scrollIntoView());
     } else if (kind !== undefined) {
       Object.assign(S, { kind, tile: 0 });

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid import Conv2d, Dense, Flatten, Model, ReLU, Sequential
+from pellucid.models import mlp
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.talk import parsed
 from tests.studio.test_browser import MINUS, WAIT, Page, cookies, opened, served  # noqa: F401  (fixtures)
@@ -31,6 +32,7 @@ HIGHLIGHTED = """[...document.querySelectorAll(".tile.lit")].map(one => one.aria
         ("head.dense2.weight[3, 7]", 0, {"head.dense2 3", *(f"head.scores {unit}" for unit in range(10))}),
         ("head.dense2.weight[3, 7]", 1, {"head.dense2 3"}),
         ("head.dense2.weight[3, 7]", 2, {"head.dense1 7"}),
+        ("head.relu2.y[0, 3]", None, {f"head.scores {unit}" for unit in range(10)}),
     ],
 )
 def test_the_units_of_a_link_are_highlighted_in_the_network(
@@ -146,3 +148,50 @@ def test_the_card_of_a_map_shows_the_patch_of_any_convolution(page: Page, unusua
         page.settle()
         totals = page.text(".arith .math").replace(MINUS, "-")
         assert float(totals.split("=")[-1]) == pytest.approx(float(y.max()), rel=6e-3)
+
+
+def test_the_card_has_the_weights_after_a_step_and_after_its_undoing(opened: Any) -> None:  # noqa: F811
+    page = opened("model=mnist-mlp-100&sample=3.1&label=5")
+    tab, sums = page.tab, list[str]()
+
+    def read_card() -> str:
+        tab.mouse.move(5, 5)
+        tab.hover('[data-k="o5"]')
+        tab.wait_for_selector("#card:not([hidden])", timeout=WAIT)
+        return page.text("#card")
+
+    sums.append(read_card())
+    for rate in ("-1", "0"):  # as powers of ten
+        tab.click('[data-scope="all"]')
+        tab.locator("#rate").fill(rate)
+        tab.click('[data-k="go"]')
+        tab.wait_for_selector("#undo:not([disabled])", timeout=WAIT)
+        page.settle()
+        if rate == "-1":
+            sums.append(read_card())
+            tab.click("#undo")
+            tab.wait_for_selector("#undo[disabled]", timeout=WAIT)
+            page.settle()
+            sums.append(read_card())
+    sums.append(read_card())  # as many steps as the second had, but another
+    assert sums[0] == sums[2]
+    assert len({sums[0], sums[1], sums[3]}) == 3
+
+
+def test_inputs_of_three_dense_layers_are_highlighted_by_channel(tmp_path: Path, browser: Any) -> None:  # noqa: F811
+    model = Model(mlp([784, 20, 12, 10]), "softmax_cross_entropy", input_shape=(1, 28, 28))
+    file = tmp_path / "dense.safetensors"
+    model.save(file)
+    with studio(str(file)) as started:
+        context = browser.new_context()
+        tab = context.new_page()
+        tab.goto(started.address)
+        tab.wait_for_selector("#read", timeout=WAIT)
+        first = next(path for path in model.weights if path.endswith(".weight"))
+        page = Page(browser, started, context.cookies(), f"model={file}&sample=3.1&what={first}[2, 400]")
+        tab = page.tab
+        tab.locator(".fac").last.click()  # the pixel
+        assert tab.evaluate(HIGHLIGHTED) == ["input"]
+        assert page.faults == []
+        page.context.close()
+        context.close()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers import Conv2d
+from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import Layer, Params, Trait, pair
 from pellucid.model import Model
 from pellucid.nested import flatten, nest
@@ -307,6 +307,8 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
     if source is not None and source.producer is not None and Trait.RESHAPE in source.producer.layer.traits:
         grid = source.producer.x.shape[1:]
     traits, params = call.layer.traits, call.params
+    # A transposed convolution has its weights by input channel, so no row of them belongs to one output.
+    has_rows = Trait.WEIGHTED in traits and not isinstance(call.layer, ConvTranspose2d)
     return {
         "name": call.name,
         "path": call.path,
@@ -316,7 +318,7 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
         "y": trace.name_of(call.outputs[0]),
         "shape": list(call.y.shape[1:]),
         "grid": list(grid),
-        "weight": list(params["weight"].shape) if Trait.WEIGHTED in traits else None,
+        "weight": list(params["weight"].shape) if has_rows else None,
         "parameters": sum(param.numel() for param in params.values()),
         "activation": Trait.ACTIVATION in traits,
         "reshape": Trait.RESHAPE in traits,

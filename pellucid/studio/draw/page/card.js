@@ -5,6 +5,8 @@ import { products } from "./unit.js";
 
 const PRODUCTS = 2; // written out
 const MAX_PICTURES = 16; // of input channels
+const MAX_ANSWERS = 500;
+const REST = 60; // milliseconds that the pointer rests on a unit before its card is asked for
 const MAX_LINE = 400; // weights of a neuron without feature maps below it, which are a line
 
 /** The incoming weights as pictures: one for each channel of a kernel or of the maps that a dense layer receives. */
@@ -20,7 +22,7 @@ const added = (value, first = false) => `${first ? (value < 0 ? "−" : "") : va
 const factor = (value) => (value < 0 ? `(${num(value, 2)})` : num(value, 2));
 
 /** The output as Σ w·x + b with its strongest products, and the activation after it. */
-function formula(S, stage, unit, weights, bias) {
+export function formula(S, stage, unit, weights, bias) {
   const known = products(S, stage, unit);
   if (!known) return html``;
   const terms = weights.map((w, k) => w * known.inputs[k]), strongest = largest(terms, PRODUCTS);
@@ -30,13 +32,15 @@ function formula(S, stage, unit, weights, bias) {
   return html`<p class="math">Σ w·x + b = ${strongest.map((k, n) => `${added(weights[k], n === 0)}·${factor(known.inputs[k])}`)}${others > 0 && `${added(rest)} (${others} more)`}${added(bias, !strongest.length)} = <b>${num(known.output)}</b>${known.position && html`, at (${row}, ${column}), where it is largest`}</p>${stage.activation && y && html`<p class="math">${stage.activation.type}(${num(known.output)}) = <b>${num(y[at])}</b></p>`}`;
 }
 
-/** Show the card of the unit that the pointer or the focus is on; the view calls `hide` when it draws anew. */
+/** Show the card of the unit that the pointer or the focus is on; returns a function that hides it. S.version: of the weights. */
 export function cards(root, card, S, ask) {
-  let unitShown = "", known = new Map(), run = null;
+  let unitShown = "", dismissed = "", version = -1, described = null;
+  const answers = new Map(); // by unit, of the present weights
 
   const hide = () => {
     unitShown = "";
     card.hidden = true;
+    described?.removeAttribute("aria-describedby");
   };
 
   /** The unit of an element, "path:index"; of a strip of cells that at x, or without x the selected one. */
@@ -49,25 +53,35 @@ export function cards(root, card, S, ask) {
     return `${cells.dataset.cells}:${row}`;
   }
 
+  /** The incoming weights of a unit; null where they are not known, as in a file that has not recorded them. */
   async function weightsOf(unit, path, row) {
-    if (run?.steps !== S.run.steps || run?.model !== S.model.model) known = new Map(); // a step has changed the weights
-    run = { steps: S.run.steps, model: S.model.model };
-    if (!known.has(unit)) known.set(unit, ask("draw.weights", { path, row }).catch(() => null)); // a file has not recorded all
-    return known.get(unit);
+    if (version !== S.version || answers.size > MAX_ANSWERS) answers.clear();
+    version = S.version;
+    if (!answers.has(unit)) {
+      try {
+        answers.set(unit, await ask("draw.weights", { path, row }));
+      } catch {
+        return null;
+      }
+    }
+    return answers.get(unit);
   }
 
   async function show(element, x) {
     const unit = S.run ? unitOf(element, x) : "";
     if (unit === unitShown) return;
     hide();
+    if (unit !== dismissed) dismissed = "";
     const [path, index] = unit.split(":"), row = Number(index), stage = unit && S.model.stage(path);
-    if (!stage) return;
+    if (!stage || dismissed) return;
     unitShown = unit;
+    await new Promise((resolve) => setTimeout(resolve, REST)); // so that units that the pointer crosses are not asked for
+    if (unit !== unitShown) return;
     const answer = await weightsOf(unit, path, row);
-    if (unit !== unitShown || !S.run) return; // the pointer has left it
+    if (unit !== unitShown || !S.run || !element.isConnected) return; // the pointer has left it
     const isMap = stage.layer.shape.length === 3, weights = answer && Array.from(answer.tensors.weight.data);
     const shown = weights ? pictures(stage, weights) : [], most = (weights && maxAbs(weights)) || 1;
-    fill(card, html`<p><b>${path} ${isMap ? "map" : "neuron"} ${row}</b></p>${shown.length > 0 && html`<div class="row tight">${shown.map((_, k) => html`<canvas class="px" data-picture="${k}"></canvas>`)}</div><p class="cap">${weights.length} incoming weights ${scaleBar("div", num(-most, 2), num(most, 2))}</p>`}${weights && formula(S, stage, row, weights, answer.bias ?? 0)}`);
+    fill(card, html`<p><b>${path} ${isMap ? "map" : "neuron"} ${row}</b></p>${shown.length > 0 && html`<div class="row tight">${shown.map((_, k) => html`<canvas class="px" data-picture="${k}"></canvas>`)}</div><p class="cap">${weights.length} incoming weights${shown.length === MAX_PICTURES && stage.layer.weight[1] !== MAX_PICTURES && `, ${MAX_PICTURES} channels of them as pictures`} ${scaleBar("div", num(-most, 2), num(most, 2))}</p>`}${weights && formula(S, stage, row, weights, answer.bias ?? 0)}`);
     for (const canvas of card.querySelectorAll("[data-picture]")) {
       const { values, width } = shown[Number(canvas.dataset.picture)];
       heat(canvas, values, width, "div", most);
@@ -75,15 +89,28 @@ export function cards(root, card, S, ask) {
     }
     paintScales(card);
     card.hidden = false;
-    const box = element.closest("[data-card], [data-cells]").getBoundingClientRect(), middle = x ?? (box.left + box.right) / 2;
+    const target = element.closest("[data-card], [data-cells]"), box = target.getBoundingClientRect(), middle = x ?? (box.left + box.right) / 2;
+    described = target;
+    described.setAttribute("aria-describedby", card.id);
     card.style.left = `${Math.max(4, Math.min(middle + 12, innerWidth - card.offsetWidth - 4))}px`;
     card.style.top = `${box.bottom + card.offsetHeight + 8 < innerHeight ? box.bottom + 8 : Math.max(4, box.top - card.offsetHeight - 8)}px`;
+  }
+
+  /** Listen to an event of the window until the view is replaced. */
+  function whileConnected(type, action) {
+    const listener = (event) => (root.isConnected ? action(event) : removeEventListener(type, listener, true));
+    addEventListener(type, listener, true);
   }
 
   root.addEventListener("pointermove", (event) => event.pointerType === "mouse" && show(event.target, event.clientX));
   root.addEventListener("pointerleave", hide);
   root.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && show(event.target));
   root.addEventListener("focusout", hide);
-  addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  whileConnected("scroll", hide);
+  whileConnected("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    dismissed = unitShown;
+    hide();
+  });
   return hide;
 }

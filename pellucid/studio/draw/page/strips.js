@@ -1,11 +1,13 @@
 // Any network as one strip per layer: feature maps as tiles, neurons as cells; and one unit taken apart.
 import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, short, signed, tone } from "/core/dom.js";
 import { colour, heat, scaleBar, textOn } from "/core/paint.js";
+import { formula } from "./card.js";
 import { element } from "./model.js";
 import { products } from "./unit.js";
 
 const MAX_TILES = 32; // of a layer
 const MANY = 10; // layers; with more of them, the tiles are small
+const MAX_BARS = 20; // classes whose probabilities are drawn
 const STRONGEST = 8;
 const CELLS = 7; // of a kernel's side that is shown as numbers
 
@@ -75,16 +77,18 @@ function strip(S, k, highlighted, paints) {
     });
     return html`<div class="strip">${head}<div class="sheet"><canvas class="px" data-h="${k}" role="img" aria-label="The maps of ${layer.path}"></canvas><div class="tiles">${tiles}</div></div></div>`;
   }
-  paints.push([`${k}`, (canvas) => heat(canvas, values.data, units, values.map, scale)]);
+  paints.push([`${k}`, (canvas) => heat(canvas, values.data, layer.shape.at(-1), values.map, scale)]);
+  if (!layer.weight || layer.shape.length !== 1) return html`<div class="strip">${head}<div><span class="cells"><canvas class="px ${layer.shape.length === 1 ? "vec" : "tokens"}" data-h="${k}" role="img" aria-label="Values of ${layer.path}"></canvas></span></div></div>`;
   const row = chosen ? S.at.row : 0, lit = Array.from({ length: units }, (_, unit) => unit).filter((unit) => highlighted.has(`${layer.path}:${unit}`));
   return html`<div class="strip">${head}<div><span class="cells" role="slider" tabindex="0" data-cells="${layer.path}" data-units="${units}" data-k="v${k}" aria-label="Neurons of ${layer.path}" aria-valuemin="0" aria-valuemax="${units - 1}" aria-valuenow="${row}" aria-valuetext="neuron ${row}: ${values.what} ${num(values.data[row])}"><canvas class="px vec" data-h="${k}"></canvas><svg viewBox="0 0 ${units} 1" preserveAspectRatio="none" aria-hidden="true">${lit.map((unit) => html`<rect class="lit" x="${unit}" width="1" height="1"/>`)}${chosen && html`<rect class="chosen" x="${row}" width="1" height="1"/>`}</svg></span></div></div>`;
 }
 
-/** The probabilities as vertical bars, one for each class. */
+/** The probabilities as vertical bars, one for each class; of many classes, the largest. */
 export function bars(S) {
-  const p = S.run.probabilities, best = argmax(p), w = 34, columns = Math.max(p.length, 10); // few bars are not wider
-  return html`<svg class="bars" viewBox="0 0 ${columns * w} 74" role="img" aria-label="${p.map((v, i) => `${S.model.classes[i]}: ${percent(v)}`).join(", ")}">
-    ${p.map((v, i) => html`<g data-tip="${S.model.classes[i]}: ${percent(v)}"><rect class="track" x="${i * w + 4}" y="2" width="${w - 8}" height="54"/><rect class="fill ${i === best ? "best" : ""}" x="${i * w + 4}" y="${2 + 54 * (1 - v)}" width="${w - 8}" height="${54 * v}"/>${i === S.run.label && html`<path class="want" d="M${i * w + 1},2h${w - 2}"/>`}<text x="${i * w + w / 2}" y="70" text-anchor="middle">${short(S.model.classes[i], 6)}</text></g>`)}</svg>`;
+  const p = S.run.probabilities, best = argmax(p), w = 34;
+  const shown = p.length > MAX_BARS ? largest(p, MAX_BARS) : [...p.keys()], columns = Math.max(shown.length, 10); // few bars are not wider
+  return html`<svg class="bars" viewBox="0 0 ${columns * w} 74" role="img" aria-label="${shown.map((i) => `${S.model.classes[i]}: ${percent(p[i])}`).join(", ")}">
+    ${shown.map((i, k) => html`<g data-tip="${S.model.classes[i]}: ${percent(p[i])}"><rect class="track" x="${k * w + 4}" y="2" width="${w - 8}" height="54"/><rect class="fill ${i === best ? "best" : ""}" x="${k * w + 4}" y="${2 + 54 * (1 - p[i])}" width="${w - 8}" height="${54 * p[i]}"/>${i === S.run.label && html`<path class="want" d="M${k * w + 1},2h${w - 2}"/>`}<text x="${k * w + w / 2}" y="70" text-anchor="middle">${short(S.model.classes[i], 6)}</text></g>`)}</svg>`;
 }
 
 const brief = (v) => (Math.abs(v) < 0.005 ? "·" : v.toFixed(Math.abs(v) < 0.095 ? 2 : 1).replace("-", "−").replace("0.", "."));
@@ -135,7 +139,7 @@ function neuron(S, stage, paints) {
     paints.push([`w${k}`, (canvas) => heat(canvas, own.data.slice(k * each, (k + 1) * each), width, "div", most)]);
     return html`<canvas class="px ${tiles > 1 || layer.grid.length === 3 ? "patch" : "vec"}" data-h="w${k}" data-weights="${layer.path}" data-row="${row}" data-from="${k * each}" data-width="${width}" role="img" aria-label="Weights from input map ${k}"></canvas>`;
   });
-  return html`<h3>${layer.path} neuron ${row} <small>its ${count(own.data.length)} incoming weights ${scaleBar("div", num(-most, 2), num(most, 2))}</small></h3><div class="row tight">${pictures}</div><p class="cap">The strongest here, weight × input:</p>${strongest(S, stage, row)}`;
+  return html`<h3>${layer.path} neuron ${row} <small>its ${count(own.data.length)} incoming weights ${scaleBar("div", num(-most, 2), num(most, 2))}</small></h3><div class="row tight">${pictures}</div>${formula(S, stage, row, Array.from(own.data), S.weights.unit.bias ?? 0)}<p class="cap">The strongest here, weight × input:</p>${strongest(S, stage, row)}`;
 }
 
 /** The drawing of the network, and the function that paints its canvases; highlighted: as for `columns`. */
@@ -144,7 +148,7 @@ export function strips(S, highlighted) {
   const input = S.run.tensors.x, [channels, height, width] = input.shape;
   for (let k = 0; k < channels; k++) paints.push([`in${k}`, (canvas) => heat(canvas, input.data.slice(k * height * width, (k + 1) * height * width), width, "ink", maxAbs(input.data) || 1)]);
   const markup = html`<div class="strips"><div class="strip"><p><b>Input</b>${input.shape.join("×")}</p><div>${Array.from({ length: channels }, (_, k) => html`<canvas class="px input ${highlighted.has(`x:${k}`) ? "lit" : ""}" data-h="in${k}" role="img" aria-label="Input"></canvas>`)}</div></div>
-    ${S.model.stages.map((_, k) => strip(S, k, highlighted, paints))}<div class="strip"><p><b>Probabilities</b>of ${S.run.probabilities.length} classes</p><div id="bars">${bars(S)}</div></div></div>
+    ${S.model.stages.map((_, k) => strip(S, k, highlighted, paints))}<div class="strip"><p><b>Probabilities</b>of ${S.run.probabilities.length} classes${S.run.probabilities.length > MAX_BARS && `, the ${MAX_BARS} largest`}</p><div id="bars">${bars(S)}</div></div></div>
     <div class="unit">${stage && (stage.layer.shape.length === 3 ? convolution(S, stage, paints) : neuron(S, stage, paints))}</div>`;
   return {
     markup,

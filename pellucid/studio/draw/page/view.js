@@ -2,7 +2,7 @@
 import { $, $$, argmax, attempts, count, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
 import { heat, paintScales, scaleBar } from "/core/paint.js";
 import { LostError, openOrDefault } from "/core/server.js";
-import { cards } from "./card.js";
+import { cards, formula } from "./card.js";
 import * as columnView from "./columns.js";
 import { listen } from "./events.js";
 import { Described, element, parse } from "./model.js";
@@ -42,7 +42,7 @@ export function start(root, server, { state: address, remember: put }) {
   const S = {
     model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
-    fixed: address.has("fixed"), recorded: address.has("recorded"), hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
+    fixed: address.has("fixed"), recorded: address.has("recorded"), version: 0 /* of the weights: it changes with each step */, hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
   };
   /** @type {"" | "fresh" | "live"} Whether to run again, and how. */
   let again = "";
@@ -69,6 +69,7 @@ export function start(root, server, { state: address, remember: put }) {
     const [answer, refused] = await openOrDefault(server, "draw.open", name, !S.model);
     const isNew = S.model?.model !== answer.model;
     S.model = new Described(answer);
+    S.version += 1;
     Object.assign(S, { explained: null, checked: null, stepped: null, weights: {}, at: null, factor: 0, trail: [], run: null });
     if (isNew && S.model.model !== S.wanted) S.subject = null;
     S.wanted = null;
@@ -200,6 +201,7 @@ export function start(root, server, { state: address, remember: put }) {
     const conv = model.weighted.find((one) => one.layer.weight.length === 4);
     if (!conv) return look(element(model.weighted.at(-1).layer.path, [S.run.read, 0]));
     const [maps, , height, width] = conv.layer.weight, y = S.run.tensors[conv.y];
+    if (!y) return look(element(conv.layer.path, [0, 0, height >> 1, width >> 1])); // too large to be sent
     const size = y.data.length / maps;
     const best = argmax(Array.from({ length: maps }, (_, m) => maxAbs(y.data.slice(m * size, (m + 1) * size))));
     return look(element(conv.layer.path, [best, 0, height >> 1, width >> 1]));
@@ -248,8 +250,8 @@ export function start(root, server, { state: address, remember: put }) {
   /** Choose a neuron or a map: its strongest incoming weight becomes the subject. */
   const pickUnit = attempt(async (path, row) => {
     const stage = S.model.stage(path), { tensors: { weight } } = await server.ask("draw.weights", { path, row });
-    const x = S.run.tensors[stage.layer.x].data, shape = weight.shape;
-    const strength = shape.length === 1 ? Array.from(weight.data, (w, j) => Math.abs(w * x[j])) : Array.from(weight.data, Math.abs);
+    const x = S.run.tensors[stage.layer.x]?.data, shape = weight.shape;
+    const strength = shape.length === 1 && x ? Array.from(weight.data, (w, j) => Math.abs(w * x[j])) : Array.from(weight.data, Math.abs);
     let k = argmax(strength);
     const index = [row];
     for (const length of shape.slice(1).toReversed()) {
@@ -265,6 +267,7 @@ export function start(root, server, { state: address, remember: put }) {
     const what = S.scope === "one" ? { what: S.subject } : {};
     const label = S.run.label;
     const found = await server.ask("draw.step", { rate: S.rate, ...what });
+    S.version += 1;
     S.run = await server.ask("draw.run", { label });
     S.label = label; // as read would follow the step
     await load();
@@ -276,6 +279,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   const undo = attempt(async () => {
     await server.ask("draw.undo");
+    S.version += 1;
     S.run = await server.ask("draw.run", { label: S.run.label });
     await load();
     S.stepped = null;
@@ -336,7 +340,7 @@ export function start(root, server, { state: address, remember: put }) {
     const [first] = S.model.weighted, own = S.weights.hid?.weight;
     if (!own) return fill($("#field"), html``);
     const most = maxAbs(own.data), width = first.layer.grid[2];
-    fill($("#field"), html`<div class="pre"><canvas class="px" id="looks" data-weights="${first.layer.path}" data-row="${S.hid}" data-from="0" data-width="${width}" role="img" aria-label="Incoming weights of hidden ${S.hid}"></canvas><p class="cap">What hidden ${S.hid} looks for: its ${own.data.length} weights. It answers ${num(S.run.tensors[first.y].data[S.hid])} here.<br>${scaleBar("div", num(-most, 2), num(most, 2))}</p></div><details><summary class="cap">Its strongest weights here</summary>${stripView.strongest(S, first, S.hid)}</details>`);
+    fill($("#field"), html`<div class="pre"><canvas class="px" id="looks" data-weights="${first.layer.path}" data-row="${S.hid}" data-from="0" data-width="${width}" role="img" aria-label="Incoming weights of hidden ${S.hid}"></canvas><p class="cap">What hidden ${S.hid} looks for: its ${own.data.length} weights. It answers ${num(S.run.tensors[first.y].data[S.hid])} here.<br>${scaleBar("div", num(-most, 2), num(most, 2))}</p></div>${formula(S, first, S.hid, Array.from(own.data), S.weights.hid.bias ?? 0)}<details><summary class="cap">Its strongest weights here</summary>${stripView.strongest(S, first, S.hid)}</details>`);
     heat($("#looks"), own.data, width, "div", most || 1);
   }
 

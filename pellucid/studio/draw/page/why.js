@@ -136,11 +136,12 @@ export function highlighted(S) {
   const factors = chain(S.explained), factor = factors && (factors[S.factor] ?? factors[0]);
   const { terms } = factor ? S.explained.links[factor.link] ?? { terms: [] } : S.explained.links[0];
   const inProducts = terms.flatMap((term) => (factor ? term.factors.filter((one) => one.role === "delta") : term.factors));
-  if (factor?.role === "slope" && S.at) result.add(`${S.at.path}:${S.at.row}`); // of the activation after this unit
+  const own = S.model.unit(S.explained.name), [, height, width] = S.run.tensors.x.shape;
+  if (factor?.role === "slope" && own) result.add(own); // of the activation after this unit
   for (const { name } of factor ? [factor, ...inProducts] : inProducts) {
     const unit = S.model.unit(name), { tensor, index } = parse(name);
     if (unit) result.add(unit);
-    else if (tensor === S.model.weighted[0]?.layer.x) result.add(`x:${index[1]}`);
+    else if (tensor === S.model.weighted[0]?.layer.x) result.add(`x:${S.model.columns || index.length > 2 ? index[1] : Math.floor(index[1] / (height * width))}`);
   }
   return result;
 }

@@ -54,7 +54,7 @@ def completions_of(words: Sequence[str]) -> list[str]:
 
 
 def _possible_words(previous_words: Sequence[str], prefix: str) -> Iterable[str]:
-    """Return the words that may follow others; last: what is typed of the next one."""
+    """Return the words that may follow others; prefix: what is typed of the next one."""
     from pellucid.cli.main import commands
 
     commands_by_name = commands()

@@ -252,8 +252,8 @@ class ClassDetections:
 def precision_at_recalls(true_positives: Tensor, false_positives: Tensor, truths: float) -> tuple[Tensor, Tensor]:
     """Return the highest precision at each of RECALL_LEVELS or above, and the index of the detection that reaches it.
 
-    right, wrong: (T, n), counts of true and false positives up to each detection, best first. Both results are
-    (T, 101); where a recall is not reached, precision is 0 and the index is n.
+    true_positives, false_positives: (T, n), counts of true and false positives up to each detection, best first. Both
+    results are (T, 101); where a recall is not reached, precision is 0 and the index is n.
     """
     precision = true_positives / (true_positives + false_positives).clamp_min(torch.finfo(torch.float64).tiny)
     highest_precision = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision

@@ -164,7 +164,7 @@ def match_detections(
     """Return, for each detection (image, box), whether it is a hit; None if it is not counted.
 
     detections: best first. Each takes the truth with the largest IoU, the first of equal ones; a second detection of a
-    truth is a false positive. enough: returns whether an IoU is large enough for a hit.
+    truth is a false positive. is_hit: returns whether an IoU is large enough for a hit.
     """
     is_matched = {image: truth.difficult.clone() for image, truth in truths.items()}
     hits: list[bool | None] = []

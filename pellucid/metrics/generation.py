@@ -66,9 +66,8 @@ def log_densities(
 ) -> Tensor:
     """Return the log density of points (m, D) under Gaussian windows on samples (n, D), (bandwidths, m).
 
-    ln p(x) = ln 1/n Σ N(x; xᵢ, σ² I), with σ the bandwidth. shared: computes the results for blocks of points, such as
-    `Processes.shared`.
-    Source: Parzen 1962; Breuleux, Bengio and Vincent 2011, section 4.
+    ln p(x) = ln 1/n Σ N(x; xᵢ, σ² I), with σ the bandwidth. compute_blocks: computes the results for blocks of points,
+    such as `Processes.shared`. Source: Parzen 1962; Breuleux, Bengio and Vincent 2011, section 4.
     """
 
     def block_densities(block: Tensor) -> Tensor:
@@ -104,7 +103,7 @@ def parzen(
     The bandwidth is the one in BANDWIDTHS with the largest mean for the `validation` images. Estimates in so many
     dimensions are far from the model's likelihood, and do not rank models by the quality of their samples (Theis,
     van den Oord and Bethge 2016, section 3.2): compare only models with the same number of samples and the same rule.
-    shared: see `log_densities`.
+    compute_blocks: see `log_densities`.
     """
     windows, held_out, points = (images.flatten(1) for images in (samples, validation, test))
     means = log_densities(held_out, windows, BANDWIDTHS, compute_blocks).mean(1)

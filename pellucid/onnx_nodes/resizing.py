@@ -41,7 +41,8 @@ def upsample(layer: Upsample, n: Nodes) -> None:
 def write_matrix_products(row_layer: Layer, column_layer: Layer, n: Nodes) -> None:
     """Write y = A x B, (H', H) x (H, W) x (W, W'), for a layer that is linear in rows and in columns.
 
-    down: the same layer for rows only, on images one pixel wide. across: for columns only, on images one pixel high.
+    row_layer: the same layer for rows only, on images one pixel wide. column_layer: for columns only, on images one
+    pixel high.
     """
     height, width = n.shape[1:]
     # Channel c of the input is 1 in row c and 0 in all others, so channel c of the output is column c of A.

@@ -71,8 +71,9 @@ def build(
 ) -> nn.Module:
     """Return the network that another library makes, without using a network connection, with weights drawn by `seed`.
 
-    source: what is opened. available: the number of values in its file of weights, if it has one. Raises PellucidError
-    for whatever the library raises, for too many modules, and for several times as many parameters as values.
+    source: what is opened. file_values: the number of values in its file of weights, if it has one. Raises
+    PellucidError for whatever the library raises, for too many modules, and for several times as many parameters as
+    values.
     """
     try:
         with _offline(), _size_limit(file_values), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
@@ -143,7 +144,7 @@ def load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 def unique_class_names(entry_name: str, labels: Any) -> list[str]:
     """Return the names of classes, with its number after each name that several classes have.
 
-    where: the entry of a file with the names, for the PellucidError unless they are a list of texts.
+    entry_name: of the entry of a file with the names, for the PellucidError unless they are a list of texts.
     """
     if not isinstance(labels, list) or not labels or not all(isinstance(name, str) for name in labels):
         raise PellucidError(f"{entry_name} must be a list of names, not {shown(labels)}")

@@ -52,8 +52,8 @@ def soft_nms(boxes: Tensor, scores: Tensor, sigma: float = 0.5, minimum: float =
 def suppressors(boxes: Tensor, kept_indices: Tensor, threshold: float, labels: Tensor | None = None) -> Tensor:
     """Return for each box the index of the kept box that suppressed it: (n,), -1 for boxes that were kept.
 
-    kept: the result of `nms` or, with `labels`, of `batched_nms` for the same boxes and threshold. If it is only the
-    beginning of that result, boxes that are suppressed by the missing ones also get -1.
+    kept_indices: the result of `nms` or, with `labels`, of `batched_nms` for the same boxes and threshold. If it is
+    only the beginning of that result, boxes that are suppressed by the missing ones also get -1.
     """
     is_overlapping = _is_overlapping(boxes[kept_indices], boxes, threshold)  # (k, n)
     if labels is not None:

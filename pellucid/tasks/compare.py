@@ -219,8 +219,8 @@ def compare(
     name, root: as for `pellucid.data.catalogue.load`. only: names of CANDIDATES. progress: called with each title,
     its number and their total.
     Hyperparameters are chosen on validation images held out of the training images; the chosen classifier is then
-    trained on all of these, at most `Candidate.limit`. Raises PellucidError for an unknown name, for data without
-    classes, and for images of different sizes.
+    trained on all of these, at most `ClassifierCandidate.limit`. Raises PellucidError for an unknown name, for data
+    without classes, and for images of different sizes.
     """
     candidates = select(CANDIDATES, only, "there is no classifier {!r}")
     data = load(name, root)

@@ -242,8 +242,8 @@ class Chain:
     ) -> Link:
         """Return a link: its largest products, the sum of the others, and the bound of rounding errors.
 
-        sizes: the products of the factors' magnitudes. term: function of (index of the product, whether to explain its
-        output gradient in a further link) that returns the Term.
+        magnitudes: the products of the factors' magnitudes. term: function of (index of the product, whether to explain
+        its output gradient in a further link) that returns the Term.
         """
         order = products.abs().argsort(descending=True, stable=True)
         largest = order if self.top is None else order[: self.top]

@@ -107,7 +107,7 @@ class Measures:
             attempt(call_text, metric.update_batch, outputs, batch)
 
     def merge(self, batches: Iterable[Sequence[Any]]) -> None:
-        """Add what batches in other processes add to each metric, see `to_merge`."""
+        """Add what batches in other processes add to each metric, see `mergeable_state`."""
         for batch in batches:
             for metric, other in zip(self.running_metrics, batch, strict=False):
                 metric.merge(other)

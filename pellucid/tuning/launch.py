@@ -98,7 +98,7 @@ def sweep(
     progress: ResultsWatcher | None = None,
     **choices: Any,
 ) -> TuningResult:
-    """Begin or continue a sweep; choices: further arguments of `planned`, the others are those of `tune`."""
+    """Begin or continue a sweep; choices: further arguments of `make_plan`, the others are those of `tune`."""
     if slurm is not None:
         check_slurm(slurm)
     folder = TuningFolder(Path("runs") / f"{recipe.name}-sweep" if out is None else out)

@@ -74,8 +74,8 @@ def trial_steps(case: Case) -> int:
 def clearly_better_rate(case: Case, loss: float, factor: float, range_test_loss: float) -> tuple[float, float] | None:
     """Return a factor with a loss clearly below `loss` in a trial, and that loss; None if there is none.
 
-    factor, end: the best factor of the range test, and its loss there. This factor and the next lower one are tried,
-    because the best rate of a short range test may be too high for a longer training.
+    factor, range_test_loss: the best factor of the range test, and its loss there. This factor and the next lower one
+    are tried, because the best rate of a short range test may be too high for a longer training.
     """
     if loss <= range_test_loss / 2:
         return None  # clearly not worse, so no trial is needed

@@ -140,7 +140,7 @@ def test_few_examples_of_other_classes_have_no_finding() -> None:
 
 
 def test_an_offset_of_labels_in_an_ordered_list_is_found() -> None:
-    x, y = corners(600)  # 0, 1, 2, 3, 0, 1, ...; a tenth of them in other places
+    x, y = corners(600)  # 0, 1, 2, 3, 0, 1, ...; half of them in other places
     rng = torch.Generator().manual_seed(3)
     order = torch.arange(600)
     shuffled_indices = torch.randperm(600, generator=rng)[:300]

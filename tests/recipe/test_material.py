@@ -257,7 +257,10 @@ def test_the_doctor_reads_the_masks_that_a_model_names(camvid_root: Path, tmp_pa
         ({"data.name": "signs", "data.size": 8}, "signs is missing; it has no download site in this form: put it at "),
     ],
 )
-def test_data_that_cannot_be_streamed_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_data_that_cannot_be_streamed_are_refused(
+    settings: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     recipe = load_recipe("digits", {**settings, "data.stream": True})
     with pytest.raises(PellucidError, match=message):
         load_material(recipe.data, 0, tmp_path)

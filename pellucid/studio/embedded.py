@@ -66,7 +66,7 @@ def recorded(
 ) -> dict[str, bytes]:
     """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by.
 
-    max_bytes: of all answers; one that would exceed it is left out.
+    max_bytes: of all answers, after which the other requests are left out, and not computed.
     """
     found, total = dict[str, bytes](), 0
     for number, (kind, fields) in enumerate(requests):
@@ -75,9 +75,9 @@ def recorded(
             answer = pack(kind, number, reply.fields, reply.tensors)
         except PellucidError as error:
             answer = pack("error", number, {"message": str(error)}, {})
-        if total + len(answer) <= max_bytes:
-            found[key_of(kind, fields)] = answer
-            total += len(answer)
+        found[key_of(kind, fields)] = answer
+        if (total := total + len(answer)) > max_bytes:
+            break
     return found
 
 

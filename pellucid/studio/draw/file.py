@@ -16,9 +16,7 @@ from pellucid.studio.view import Library
 from pellucid.trace.passes import LayerCall
 
 EPS = 1e-4  # of the finite difference, as in view.js
-MAX_BYTES = (
-    6_000_000  # of the recorded answers about units: all units of LeNet, and some of each layer of a larger network
-)
+MAX_BYTES = 6_000_000  # of recorded answers about units: all of LeNet, and some of each layer of a larger network
 
 
 def traced_file(model: Model, name: str, x: Tensor, label: int, what: str | None, title: str) -> str:

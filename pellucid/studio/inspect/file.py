@@ -35,9 +35,9 @@ def _first_requests(session: InspectSession, name: str) -> Iterator[tuple[str, d
 
 
 def _tile_requests(session: InspectSession) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the requests of filters and feature maps, then of the filters of other input channels."""
+    """Yield the requests of filters and feature maps, the smallest first, then of filters of other input channels."""
     channels = {}
-    for path, row in session.rows.items():
+    for path, row in sorted(session.rows.items(), key=lambda item: item[1].out.numel()):
         if row.to_json()["weight"]:
             yield "inspect.tiles", {"path": path, "show": "filters", "channel": 0}
             with suppress(PellucidError):  # a weight of one axis is no filter, as the recorded answer says

@@ -41,12 +41,16 @@ def embedded_figure(figure: "Figure") -> Embedded:
     """Return a matplotlib figure for a page, in the size that it was drawn for."""
     from pellucid.report.figures.style import png
 
-    picture = Image.open(io.BytesIO(png(figure)))
-    return Embedded(data_uri(picture), *picture.size)
+    data = png(figure)
+    return Embedded(_png_uri(data), *Image.open(io.BytesIO(data)).size)
 
 
 def data_uri(picture: Image.Image) -> str:
     """Return a picture as the data URI of a PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _png_uri(buffer.getvalue())
+
+
+def _png_uri(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

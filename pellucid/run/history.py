@@ -80,7 +80,8 @@ class History:
         from pellucid.report.embedded import embedded_figure
         from pellucid.report.page import table_html
 
-        stills = [("by epoch", embedded_figure(self.plot()))] if self.rows else []
+        has_curves = any(name.startswith("train_") for name in self.last)
+        stills = [("by epoch", embedded_figure(self.plot()))] if has_curves else []
         return table_html(repr(self)[1:-1], self._table_cells(), range(len(self.last)), stills)
 
     def _table_cells(self) -> list[list[str]]:

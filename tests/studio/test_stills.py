@@ -78,6 +78,9 @@ def test_a_history_has_its_curves_above_its_table() -> None:
     assert picture.width > 400
     assert len(np.unique(np.asarray(picture.convert("L")))) > 10  # something is drawn
     assert decoded(History()._repr_html_()) == []
+    without_losses = History([{"epoch": 1, "step": 7}])._repr_html_()
+    assert decoded(without_losses) == []
+    assert ">7<" in without_losses  # the table alone
 
 
 def test_a_notebook_gets_pictures_beside_the_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,17 +323,16 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
         "activation": Trait.ACTIVATION in traits,
         "reshape": Trait.RESHAPE in traits,
         "window": window_to_json(call.layer),
-        "groups": getattr(call.layer, "groups", 1),
     }
 
 
-def window_to_json(layer: Layer) -> dict[str, tuple[int, int]] | None:
-    """Return how a convolution moves over its input, each as (vertical, horizontal); None for another layer."""
+def window_to_json(layer: Layer) -> dict[str, Any] | None:
+    """Return how a convolution moves over its input, sizes as (vertical, horizontal); None for another layer."""
     if not isinstance(layer, Conv2d):
         return None
     left, _, top, _ = layer.edges()
     sizes = {name: pair(getattr(layer, name)) for name in ("kernel", "stride", "dilation")}
-    return {**sizes, "before": (top, left)}
+    return {**sizes, "before": (top, left), "groups": layer.groups}
 
 
 def _stepped(trace: Trace, what: str, rate: float) -> tuple[str, Tensor, float]:

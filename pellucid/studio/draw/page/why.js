@@ -2,7 +2,7 @@
 import { $, count, fill, html, maxAbs, num, signed, tone } from "/core/dom.js";
 import { heat } from "/core/paint.js";
 import { frac, parse } from "./model.js";
-import { patch } from "./unit.js";
+import { inputIndex } from "./unit.js";
 
 const CAPTIONS = { delta: "gradient", activation: "activation", slope: "slope", weight: "weight", error: "error" };
 
@@ -82,12 +82,9 @@ function trio(S) {
   const { layer } = stage, [map, channel, u, v] = index;
   const delta = S.run.tensors[`∂${layer.y}`], x = S.run.tensors[layer.x];
   if (!layer.window || !delta || !x) return null;
-  const [, height, width] = layer.shape, cell = u * layer.window.kernel[1] + v;
+  const [, height, width] = layer.shape;
   const d = delta.data.slice(map * height * width, (map + 1) * height * width);
-  const shifted = Array.from(d, (_, k) => {
-    const at = patch(layer, map, [Math.floor(k / width), k % width], x.shape, [channel])[cell];
-    return at < 0 ? 0 : x.data[at];
-  });
+  const shifted = Array.from(d, (_, k) => x.data[inputIndex(layer, map, [channel, u, v], [Math.floor(k / width), k % width], x.shape)] ?? 0);
   return { width, d, shifted, product: shifted.map((one, k) => one * d[k]) };
 }
 

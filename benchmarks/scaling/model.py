@@ -105,7 +105,7 @@ def exact_step(
 ) -> float:
     """Return the time of a step of pellucid.training.shards, in which each process computes one shard.
 
-    computing: samples of the time of a shard. size: of the gradients. table: bytes that a process tells of its shards.
+    computing: samples of the time of a shard. size: of the gradients. table: bytes of what a process sends about them.
     Nothing overlaps: all wait for the slowest shard, exchange parts of their gradients, and gather the sums. Between
     processes that share cores, an exchange is computing too.
     """

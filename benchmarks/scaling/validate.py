@@ -16,7 +16,7 @@ from benchmarks.scaling.model import Link, Machine, exact_step, overlapped, ring
 from benchmarks.scaling.network import BURST_BYTES, Network, network
 
 BATCHES = {"mlp": 256, "resnet20": 64}  # of all processes together
-TABLE_BYTES = 64  # bytes that a process tells of its shard
+TABLE_BYTES = 64  # bytes that a process sends about its shard
 RATES = {"mlp": (200e6, 1000e6), "resnet20": (50e6, 200e6, 1000e6)}  # bits per second
 DELAYS = (0.0, 0.005, 0.02)  # seconds, one way
 PAYLOAD_FRACTION = 8948 / 9014  # bytes of data in those of a frame of 9,000 bytes: headers of Ethernet, IPv4 and TCP

@@ -67,7 +67,7 @@ ZOO = (
     PublishedNetwork("squeezenet1_1", NO_OPTIONS, 224, 1_235_496, (512, 13, 13), 0.349),
     PublishedNetwork("efficientnet_b0", NO_OPTIONS, 224, 5_288_548, (1280, 7, 7), 0.386),
 )
-SEGMENTATION_NETWORKS = {"fcn8", "fcn16", "fcn32", "unet"}  # which put out a class for each pixel: in test_dense
+SEGMENTATION_NETWORKS = {"fcn8", "fcn16", "fcn32", "unet"}  # they output a class for each pixel; see test_dense
 # Of images and of patches: in test_pix2pix.
 IMAGE_NETWORKS = {"unet_generator", "resnet_generator", "patch_discriminator"}
 KEYPOINT_NETWORKS = ("heat_maps", "coordinates")  # in test_keypoints
@@ -87,7 +87,7 @@ def init_on_meta(net: Layer, shape: Any) -> tuple[dict[str, Any], Any]:
 
 
 def thin_network(layer: Layer, divisor: int, repeats: bool = True) -> Layer:
-    """Return a network with one of `divisor` filters and units, at least four; what puts out 1000 classes has 5.
+    """Return a network with one of `divisor` filters and units, at least four; a layer with 1000 outputs has 5.
 
     Without `repeats`, a layer of a Sequential that equals the one before it is left out.
     """

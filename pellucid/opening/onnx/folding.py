@@ -24,7 +24,14 @@ _SHRINKING_OPS = (  # the result has at most as many values as the inputs togeth
 )  # fmt: skip
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 FOLDED_OPS = {*_BROADCASTING_OPS, *_SHRINKING_OPS, "ConstantOfShape", "Expand", "Gather", "NonZero", "Range", "Tile"}
-RESHAPING_OPS = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")  # what is learned stays learned
+RESHAPING_OPS = (
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)  # of a learned input they give a learned output
 
 
 class Folding:

@@ -124,7 +124,7 @@ def test_a_momentum_that_is_too_small_is_named_after_many_steps() -> None:
 
 def test_the_usual_momentum_has_no_remedy() -> None:
     case = case_with_offset(0.1, epochs=1)
-    (finding,) = CHECK.look(replace(case, history=None))  # nobody tells the steps
+    (finding,) = CHECK.look(replace(case, history=None))  # the number of steps is not known
     assert "momentum of 0.1" not in finding.fix
     assert finding.remedy is None
 

@@ -49,7 +49,7 @@ def test_few_examples_are_the_cause_if_fewer_do_worse() -> None:
     assert finding.direct
     assert "too few" in finding.cause
     (memorizing_finding,) = CHECK.look(memorizing_case())
-    assert not memorizing_finding.direct  # no number of examples tells labels that are chance
+    assert not memorizing_finding.direct  # random labels look alike for any number of examples
 
 
 def test_a_gap_is_found_without_a_history() -> None:

@@ -13,7 +13,7 @@ from pellucid.model import Model
 from pellucid.tasks.generate.doctor import CHECKS as GENERATOR_CHECKS
 from tests.doctor.small_cases import corners
 
-CHECK_BY_NAME = {check.name: check for check in (*CHECKS, *GENERATOR_CHECKS)}  # the discriminator is asked by both
+CHECK_BY_NAME = {check.name: check for check in (*CHECKS, *GENERATOR_CHECKS)}  # both have that of the discriminator
 EXPLAINED_BY_NAME = {name: check.explains for name, check in CHECK_BY_NAME.items()}
 INDEX_BY_NAME = {name: index for index, name in enumerate(CHECK_BY_NAME)}
 

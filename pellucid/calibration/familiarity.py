@@ -23,7 +23,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
-from pellucid.nested import dtype_of
+from pellucid.nested import dtype_of, leaves
 from pellucid.settings.checks import is_number
 from pellucid.sweep import forward
 
@@ -236,11 +236,11 @@ def fit_familiarity(
 def features(
     net: Layer, params: Params, x: Tensor, paths: list[str], stats: FeatureStats | None = None
 ) -> dict[str, Tensor]:
-    """Return the features of inputs (N, ...) at these layers, (N, D) each, by path; see `Depth`.
+    """Return the features of inputs (N, ...) at these layers on the CPU, (N, D) each, by path; see `Depth`.
 
-    Layers that the forward pass does not run are left out.
+    They are computed on the device of the parameters. Layers that the forward pass does not run are left out.
     """
-    path_set = {*paths}
+    path_set, device = {*paths}, leaves(params)[0].device
     batches: dict[str, list[Tensor]] = {}
 
     for part in x.split(BATCH_SIZE):
@@ -251,9 +251,9 @@ def features(
                 batch[path] = _map_statistics(y) if isinstance(layer, Conv2d) else x.flatten(1)
 
         with torch.inference_mode():
-            forward(net, params, scaled(part, stats, dtype_of(params)), Mode(keep=False), watch)
+            forward(net, params, scaled(part.to(device), stats, dtype_of(params)), Mode(keep=False), watch)
         for path, values in batch.items():
-            batches.setdefault(path, []).append(values)
+            batches.setdefault(path, []).append(values.cpu())
     return {path: torch.cat(batches[path]).clone() for path in paths if path in batches}
 
 

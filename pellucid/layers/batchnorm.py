@@ -98,14 +98,16 @@ class BatchNorm(Layer):
         if not dy.numel():
             return dy, {name: torch.zeros_like(params[name]) for name in ("weight", "bias")}
         training = isinstance(cache, BatchCache)
+        empty = params["running_mean"].new_empty(0)  # the kernels of GPUs take no None
+        mean, invstd = (cache.mean, cache.invstd) if training else (empty, empty)
         dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
             dy,
             cache.x,
             params["weight"],
             params["running_mean"],
             params["running_var"],
-            cache.mean if training else None,
-            cache.invstd if training else None,
+            mean,
+            invstd,
             training,
             self.epsilon,
             (True, True, True),

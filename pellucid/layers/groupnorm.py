@@ -70,7 +70,7 @@ class GroupNorm(Layer):
 
 def group_norm(params: Params, x: Tensor, groups: int, epsilon: float) -> tuple[Tensor, GroupNormCache]:
     """Return (y, cache); y is x normalized by group, then scaled and shifted if params has `weight`."""
-    x = x.contiguous(memory_format=memory_format(x))  # the kernels assume contiguous memory
+    x = x.contiguous(memory_format=_kernel_format(x))
     sizes = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     y, mean, invstd = torch.native_group_norm(x, params.get("weight"), params.get("bias"), *sizes, groups, epsilon)
     return y, GroupNormCache(x, mean, invstd)
@@ -83,6 +83,11 @@ def group_norm_backward(params: Params, cache: GroupNormCache, dy: Tensor, group
     affine = weight is not None
     sizes = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     dx, dweight, dbias = torch.ops.aten.native_group_norm_backward(
-        dy.contiguous(memory_format=memory_format(x)), x, mean, invstd, weight, *sizes, groups, (True, affine, affine)
+        dy.contiguous(memory_format=_kernel_format(x)), x, mean, invstd, weight, *sizes, groups, (True, affine, affine)
     )
     return dx, {"weight": dweight, "bias": dbias} if affine else {}
+
+
+def _kernel_format(x: Tensor) -> torch.memory_format:
+    """Return the memory format that the kernels assume: that of x on CPUs, contiguous on other devices."""
+    return memory_format(x) if x.device.type == "cpu" else torch.contiguous_format

@@ -101,7 +101,7 @@ def highest_iou(iou: Tensor) -> tuple[Tensor, Tensor]:
 
 def without_crowds(iou: Tensor, crowd: Tensor | None) -> Tensor:
     """Return the IoU (n, m) with 0 in the columns of crowds (m,), which are not matched to anchors."""
-    return iou if crowd is None else iou.masked_fill(crowd, 0)
+    return iou if crowd is None else iou.masked_fill(crowd.to(iou.device), 0)
 
 
 def in_crowd(anchors: Tensor, boxes: Tensor, crowd: Tensor | None) -> Tensor:
@@ -182,7 +182,7 @@ def assign_atss(
     low, high = anchor_centres[:, None] - boxes[:, :2], boxes[:, 2:] - anchor_centres[:, None]  # (n, m, 2)
     is_inside = (torch.minimum(low, high).amin(2) > 0).gather(0, candidate_indices)
     is_high = overlaps >= threshold
-    is_not_crowd = torch.ones_like(is_high) if crowd is None else ~crowd.expand_as(is_high)
+    is_not_crowd = torch.ones_like(is_high) if crowd is None else ~crowd.to(iou.device).expand_as(is_high)
 
     candidate_iou = torch.where(is_high & is_inside & is_not_crowd, overlaps, -1)
     positive_iou = torch.full_like(iou, -1).scatter(0, candidate_indices, candidate_iou)

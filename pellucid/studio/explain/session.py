@@ -164,13 +164,14 @@ class ExplainSession:
         options = dict(question.options.get(method, {}))
         if method in AVERAGED:
             options[AVERAGED[method]] = max(PASSES[0], min(PASSES[1], round(BUDGET / (3 * self.pace))))
-        map_ = explain(question.net, question.params, question.x, method, question.target, **options).cpu()
+        map_on_device = explain(question.net, question.params, question.x, method, question.target, **options)
+        map_ = map_on_device.cpu()
         if not bool(map_.isfinite().all()):
             raise PellucidError(f"{method} returns NaN or infinity; look for NaN in the model's weights")
         self.maps[method] = map_
         total, expected, verdict = float(map_.sum()), None, None
         if method in SUMS:
-            sums = SUMS[method](question.net, question.params, question.x, question.target, map_)
+            sums = SUMS[method](question.net, question.params, question.x, question.target, map_on_device)
             expected = float(sums.expected)
             verdict = sum_verdict(total, expected, float(sums.gap)).to_json()
         passes = options.get(AVERAGED.get(method, ""))

@@ -1,6 +1,5 @@
 """Load the model of a MODEL argument."""
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,16 +13,7 @@ def open_model(model: str, device: str | None = None) -> "Model":
     """Load the model of a MODEL argument onto a device."""
     from pellucid.model import Model
 
-    return Model.load(model, device=process_device(device or "cpu"))
-
-
-def process_device(name: str) -> str:
-    """Return the name of a device; for a GPU without a number, that of this process among those torchrun started."""
-    import torch
-
-    if name not in ("cuda", "auto") or "LOCAL_RANK" not in os.environ or not torch.cuda.is_available():
-        return name
-    return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    return Model.load(model, device=device or "cpu")
 
 
 def open_network(model: str) -> "Model":

@@ -1,5 +1,6 @@
 """Devices and precisions of training."""
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
@@ -21,11 +22,12 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def usable_device(requested: str | torch.device) -> torch.device:
     """Return the device of a name such as "cpu", "cuda", "cuda:1" or "mps"; "auto" is the fastest available.
 
+    "cuda" is the first GPU; in the processes that torchrun starts on a machine, its GPUs in turn.
     Raises PellucidError for an unknown name, and for a device that this machine lacks.
     """
     name, device_type = str(requested), str(requested).partition(":")[0]
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+        name = device_type = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
     if device_type not in (*DEVICES, "meta"):
         raise PellucidError(f"device must be one of {', '.join(DEVICES)}, not {name!r}{nearest(device_type, DEVICES)}")
     try:
@@ -37,6 +39,9 @@ def usable_device(requested: str | torch.device) -> torch.device:
         raise PellucidError(
             f"device: this machine has {count or 'no'} {device_type} devices that PyTorch can use; choose cpu or auto"
         )
+    if name == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % count)
+        torch.cuda.set_device(device)  # otherwise each process takes memory on the first GPU, too
     return device
 
 

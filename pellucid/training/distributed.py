@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.training.device import device_name
 from pellucid.version import __version__
 
 # PyTorch gives some of these functions no type annotations.
@@ -72,7 +73,7 @@ class Processes:
             with self._naming_lost_processes():
                 for tensor in tensors:
                     contiguous = tensor.contiguous()
-                    dist.broadcast(contiguous, 0)
+                    dist.broadcast(contiguous, 0, group=self._group_of(tensor))
                     tensor.copy_(contiguous)
 
     def from_all(self, value: T) -> list[T]:
@@ -117,7 +118,8 @@ class Processes:
         rows = row.new_empty(self.count, *row.shape)
         if self.count == 1:
             return lambda: rows.copy_(row)
-        return self._begin(rows, lambda: _group.all_gather([*rows.unbind()], row, async_op=True))
+        group = self._group_of(row)
+        return self._begin(rows, lambda: _group.all_gather([*rows.unbind()], row, group=group, async_op=True))
 
     def begin_all_to_all(self, chunks: Tensor, counts: Sequence[int]) -> Awaited:
         """Begin to send chunks[:, p] to process p; the function returns what all sent here, (sum of counts, ...).
@@ -127,8 +129,10 @@ class Processes:
         receive_buffer = chunks.new_empty(sum(counts), *chunks.shape[2:])
         send_buffer = chunks.transpose(0, 1).reshape(-1, *chunks.shape[2:])
         sizes = [*counts], [len(chunks)] * self.count
+        group = self._group_of(chunks)
         return self._begin(
-            receive_buffer, lambda: _group.all_to_all_single(receive_buffer, send_buffer, *sizes, async_op=True)
+            receive_buffer,
+            lambda: _group.all_to_all_single(receive_buffer, send_buffer, *sizes, group=group, async_op=True),
         )
 
     def begin_all_reduce(self, values: Tensor) -> Awaited:
@@ -136,7 +140,15 @@ class Processes:
 
         The order of the terms depends on the number of processes; of two, it does not change the bits.
         """
-        return self._begin(values, lambda: _group.all_reduce(values, async_op=True))
+        group = self._group_of(values)
+        return self._begin(values, lambda: _group.all_reduce(values, group=group, async_op=True))
+
+    def _group_of(self, tensor: Tensor) -> Any:
+        """Return the process group that exchanges a tensor; None for the one of all processes, which is gloo's."""
+        if tensor.device.type != "cuda":
+            return None
+        with self._naming_lost_processes():
+            return _gpu_group(self, tensor.device)
 
     def _begin(self, result: Tensor, start_exchange: Callable[[], Any]) -> Awaited:
         """Begin an operation of all processes; return the function that waits for its end and returns its result."""
@@ -212,6 +224,11 @@ def processes() -> Processes:
         return Processes()
     if not dist.is_initialized():
         _connect()
+    if not _has_cpu_backend():
+        raise PellucidError(
+            f"this process group ({dist.get_backend()}) exchanges no tensors on the CPU; leave out init_process_group, "
+            'or call init_process_group("cpu:gloo,cuda:nccl")'
+        )
     _store_host()
     return Processes(dist.get_rank(), dist.get_world_size())
 
@@ -230,11 +247,23 @@ def _connect() -> None:
         raise PellucidError(f"the processes cannot be connected ({reason}); look for the message of another") from error
 
 
+def _has_cpu_backend() -> bool:
+    """Return whether the processes can exchange tensors on the CPU."""
+    return "cpu" in str(_group.distributed_c10d.get_backend_config())
+
+
 def _disconnect() -> None:
     """End the connections; the threads of a group that lives until Python has ended abort the process."""
     if dist.is_initialized():
         dist.destroy_process_group()
     gc.collect()
+
+
+@functools.cache
+def _gpu_group(group_processes: Processes, device: torch.device) -> Any:
+    """Return the process group for tensors on GPUs: NCCL's if each process has a GPU of its own, otherwise None."""
+    gpus = group_processes.from_all(str(cast(Any, torch.cuda).get_device_properties(device).uuid))
+    return _group.new_group(backend="nccl") if dist.is_nccl_available() and len({*gpus}) == len(gpus) else None
 
 
 @functools.cache
@@ -250,8 +279,8 @@ def launch_name() -> str:
     return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
 
 
-def versions() -> dict[str, str]:
-    """Return what changes the bits of a training, beside its settings."""
+def versions(device: torch.device) -> dict[str, str]:
+    """Return what changes the bits of a training on a device, in addition to its settings."""
     libraries = {
         "PyTorch": torch.__version__,
         "Pellucid": __version__,
@@ -259,4 +288,4 @@ def versions() -> dict[str, str]:
         "Pillow": PIL.__version__,
     }
     library_versions = {f"version of {name}": str(version) for name, version in libraries.items()}
-    return {**library_versions, "number of threads": str(torch.get_num_threads())}
+    return {**library_versions, "device": device_name(device), "number of threads": str(torch.get_num_threads())}

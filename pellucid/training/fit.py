@@ -147,7 +147,7 @@ class Loop:
         sharding = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
         self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *sharding)
         exchange_settings = {"bucket_mb": str(self.plan.bucket_mb), "shard_optimizer": str(self.plan.shard_optimizer)}
-        self.processes.check_equal({**self.plan.settings, **exchange_settings, **versions()})
+        self.processes.check_equal({**self.plan.settings, **exchange_settings, **versions(self.model.device)})
         if self.step.note:
             note(self.step.note)
 

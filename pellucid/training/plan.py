@@ -19,6 +19,7 @@ from pellucid.training.distributed import processes
 from pellucid.training.examples import note_resume
 from pellucid.training.learner import Learner
 from pellucid.training.measures import check_mergeable
+from pellucid.training.process import repeatable_kernels
 from pellucid.training.progress import ProgressLine
 from pellucid.training.reading import Augmentation
 from pellucid.training.reducer import BUCKET_MB
@@ -127,8 +128,8 @@ class FitArguments:
         """Yield the plan; within the context, the run folder is locked, if there is one."""
         epochs, batch_size, callbacks = self.epochs, self.batch_size, [*self.callbacks]
         process_group = processes()
-        if process_group.count > 1 and model.device.type != "cpu":
-            raise PellucidError(f"fit: many processes train on CPUs; this model is on {model.device}, see device")
+        if process_group.count > 1 and model.device.type not in ("cpu", "cuda"):
+            raise PellucidError(f"fit: many processes train on CPUs or on cuda devices, not on {model.device}")
         if process_group.count > 1:
             check_mergeable(model.metrics)
         run = None if self.run is None else RunFolder(self.run)
@@ -147,6 +148,8 @@ class FitArguments:
             check_saves(model, type(model))
         progress = [ProgressLine()] if boolean(self.verbose, "fit: verbose") and process_group.is_first else []
         with ExitStack() as stack:
+            if self.exact and shards > 1 and model.device.type == "cuda":
+                stack.enter_context(repeatable_kernels())
             if folder is not None:
                 self._begin_run(stack.enter_context(folder), model, data, held_out, shards)
                 best_checkpoint = Checkpoint(

@@ -1,12 +1,14 @@
 """The process during a training: signal handlers, the memory allocator, and errors for a lack of memory."""
 
 import ctypes
+import os
 import platform
 import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, cast
 
 import torch
 
@@ -107,3 +109,22 @@ def kernel_threads(count: int) -> Generator[None, None, None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def repeatable_kernels() -> Generator[None, None, None]:
+    """Within the context, GPUs use kernels that give the same bits each time, wherever PyTorch has such kernels.
+
+    PyTorch warns of each operation that has none.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads when it is first used
+    enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory = cast(Any, torch.utils.deterministic)  # which has no type annotations
+    fills = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # every value is written before it is read
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warns)
+        memory.fill_uninitialized_memory = fills

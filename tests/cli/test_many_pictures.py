@@ -19,7 +19,6 @@ from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.command import many, parts
-from pellucid.command.models import process_device
 from pellucid.data.picture_list import picture_list
 from pellucid.data.samples.cells import blood_smear
 from pellucid.data.samples.portraits import face, hand
@@ -389,11 +388,3 @@ def test_parts_have_a_size_that_follows_from_the_number_of_pictures(
 ) -> None:
     monkeypatch.undo()
     assert parts.part_size(pictures) == expected
-
-
-def test_each_process_of_a_machine_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert process_device("cuda") == "cuda"
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert [process_device(name) for name in ("cuda", "auto", "cuda:0", "cpu")] == ["cuda:1", "cuda:1", "cuda:0", "cpu"]

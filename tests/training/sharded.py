@@ -9,12 +9,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pellucid.combine import Fork, Sequential, Shared
 from pellucid.data import Batch
+from pellucid.doctor.rehearsal import model_on
 from pellucid.layers import BatchNorm, Concat, Conv2d, Dense, Flatten, Identity, ReLU
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import fcn8, lenet, mlp, mobilenet_v2, resnet20
 from pellucid.optim import OPTIMIZERS
 from pellucid.training import evaluate
+from pellucid.training.device import usable_device
+from pellucid.training.model import BaseModel
 from tests.objectives import OBJECTIVES, random_batch
 from tests.training.small import digits, small_conv
 
@@ -93,9 +96,10 @@ CASES: dict[str, Callable[[], tuple[Model, Any, Any]]] = {
 }
 
 
-def train_case(name: str, **options: Any) -> Model:
+def train_case(name: str, device: str = "cpu", **options: Any) -> BaseModel:
     """Return the model of a case, trained for a few epochs with an uneven last batch where there is one."""
     model, x, y = CASES[name]()
+    model = model_on(model, usable_device(device))
     model.fit(x, y, epochs=EPOCHS, batch_size=min(len(x), 12), verbose=False, **options)
     return model
 
@@ -129,6 +133,12 @@ def weights_by_bucket(shards: int) -> dict[str, str]:
 def weights_of_few_cases(shards: int) -> dict[str, str]:
     """Return the hash of the weights of a few cases, which take little time."""
     return {name: train_case(name, shards=shards).sha256() for name in ("mlp", "lenet", "optimizer adam")}
+
+
+def weights_on_gpu(shards: int) -> dict[str, str]:
+    """Return the hash of the weights of each case on the GPU of this process; of the optimizers, Adam's alone."""
+    names = [name for name in CASES if not name.startswith("optimizer") or name == "optimizer adam"]
+    return {name: train_case(name, "cuda", shards=shards).sha256() for name in names}
 
 
 def histories(shards: int) -> dict[str, str]:

@@ -17,10 +17,11 @@ from pellucid.models import resnet18, resnet50
 from pellucid.objective import Supervised
 from pellucid.optim import Momentum
 from pellucid.training.device import on_device
+from pellucid.training.process import repeatable_kernels
 from pellucid.training.step import TrainingStep
 
 CLASSES, LEARNING_RATE = 1000, 0.01
-NETWORKS = {"resnet18": resnet18, "resnet50": resnet50}
+NETWORKS = {"resnet50": resnet50, "resnet18": resnet18}
 STEPS_BEFORE_CAPTURE = 3  # steps before a step is captured in a graph
 Step = Callable[[], object]
 MakeStep = Callable[[Settings, str, int, str], Step]
@@ -50,8 +51,10 @@ def random_batch(settings: Settings, batch: int) -> Batch:
     return Batch(*on_device((images, torch.arange(batch) % CLASSES), settings.device))
 
 
-def pellucid_step(settings: Settings, name: str, batch: int, precision: str) -> Step:
-    """Return a step of Pellucid."""
+def pellucid_step(
+    settings: Settings, name: str, batch: int, precision: str, mode: Callable[[], Any] = torch.inference_mode
+) -> Step:
+    """Return a step of Pellucid; mode: which switches automatic differentiation off."""
     net = NETWORKS[name](CLASSES)
     params, _ = net.init((3, settings.side, settings.side), torch.Generator().manual_seed(0))
     objective = Supervised(net, SoftmaxCrossEntropy())
@@ -61,7 +64,7 @@ def pellucid_step(settings: Settings, name: str, batch: int, precision: str) -> 
     data = random_batch(settings, batch)
 
     def run() -> object:
-        with torch.inference_mode():
+        with mode():
             return step(data, LEARNING_RATE)
 
     return run
@@ -104,9 +107,20 @@ def in_cuda_graph(make: MakeStep) -> MakeStep:
     return make_captured
 
 
+def repeatable_step(settings: Settings, name: str, batch: int, precision: str) -> Step:
+    """Return a step of Pellucid with kernels that give the same bits each time, as those of trainings in shards."""
+    step = pellucid_step(settings, name, batch, precision)
+
+    def run() -> object:
+        with repeatable_kernels():
+            return step()
+
+    return run
+
+
 def compiled_step(settings: Settings, name: str, batch: int, precision: str) -> Step:
-    """Return a step of Pellucid that torch.compile compiles."""
-    return torch.compile(pellucid_step(settings, name, batch, precision), backend=settings.compiler)
+    """Return a step of Pellucid that torch.compile compiles; that of PyTorch 2.11 fails on GPUs in inference mode."""
+    return torch.compile(pellucid_step(settings, name, batch, precision, torch.no_grad), backend=settings.compiler)
 
 
 FORMS: dict[str, MakeStep] = {
@@ -114,6 +128,7 @@ FORMS: dict[str, MakeStep] = {
     "pytorch": torch_step,
     "pellucid, CUDA graph": in_cuda_graph(pellucid_step),
     "pytorch, CUDA graph": in_cuda_graph(torch_step),
+    "pellucid, repeatable": repeatable_step,
     "pytorch, compiled": partial(torch_step, compiles=True),
     "pellucid, compiled": compiled_step,
 }
@@ -125,6 +140,7 @@ def training(settings: Settings, forms: tuple[str, ...] = UNCOMPILED) -> dict[st
     """Return seconds of a step, images a second and bytes at most of each network, precision and form."""
 
     def measure(form: str, name: str, precision: str) -> dict[str, Any]:
+        torch.compiler.reset()  # it compiles each function a few times at most
         step = FORMS[form](settings, name, settings.batch, precision)
         seconds = settings.time(step)
         return {"seconds": seconds, "images_per_second": settings.batch / seconds, "bytes": settings.peak(step)}

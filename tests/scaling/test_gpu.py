@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import correct, steps
 from benchmarks.gpu.correct import correctness, error
+from benchmarks.gpu.keras_steps import keras_training
+from benchmarks.gpu.page import page
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import COMPILED, PEERS, memory, torch_resnet18, training
 from benchmarks.gpu.transfer import collectives, copies, decoding
@@ -30,9 +33,9 @@ def test_float32_is_near_float64_and_wrong_gradients_are_found(monkeypatch):
     assert all(case["error"] == case["error_of_cpu"] < 1e-5 and case["is_right"] for case in results.values())
     gradients, calls = correct.gradients, []
 
-    def wrong_on_device(*arguments):  # the second of three calls is that of the device
+    def wrong_on_device(*arguments):  # the second of three calls for a seed is that of the device
         calls.append(arguments)
-        return gradients(*arguments) * (1.01 if len(calls) == 2 else 1.0)
+        return gradients(*arguments) * (1.01 if len(calls) % 3 == 2 else 1.0)
 
     monkeypatch.setattr(correct, "gradients", wrong_on_device)
     results = correctness(tiny_settings(), ("lenet",))["lenet"]
@@ -87,6 +90,12 @@ def test_the_alarm_ends_one_measurement_and_all_after_it():
     assert time.monotonic() - start < 10
 
 
+def test_keras_reports_what_it_lacks_in_its_process(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    results = keras_training(tiny_settings())
+    assert results == {"resnet50, float32, keras on jax": {"error": "RuntimeError: no message"}}
+
+
 def test_exchanges_copies_and_decoding_are_timed():
     results = collectives(tiny_settings())
     assert set(results) == {"all_reduce", "all_gather", "all_to_all", "broadcast"}
@@ -112,6 +121,30 @@ def test_the_file_contains_the_figures_of_completed_parts(tmp_path, capsys):
     assert results["device"] == "cpu"
     assert results["second"]["figures"] == {"error": "ValueError: broken"}
     assert [list(json.loads(line)) for line in capsys.readouterr().out.splitlines()] == [["first"], ["second"]]
+    assert output_file.with_suffix(".md").read_text().startswith("# A GPU\n")
+
+
+def test_the_page_shows_figures_and_errors():
+    step = {"seconds": 0.01, "images_per_second": 6400.0, "bytes": 3 << 20}
+    parts = {
+        "correctness": {"mlp": {"error": 1e-7, "error_of_cpu": 2e-7, "is_right": True}, "vit": {"error": "a|b"}},
+        "training": {"resnet50, bf16, pellucid": step, "resnet50, bf16, pytorch, CUDA graph": {"error": "no memory"}},
+        "keras": {"resnet50, bf16, keras on jax": {"seconds": 0.02, "images_per_second": 3200.0}},
+        "copies": {"to the device": {"bytes_per_second": 5e9, "is_right": False}},
+        "decoding": {"error": "no time left"},
+    }
+    results = {"device": "cuda (X)", "cpu": "Y", "python": "3.11", "torch": "2"}
+    text = page({**results, **{name: {"figures": part, "seconds": 1.0} for name, part in parts.items()}})
+    for line in [
+        "| mlp | 1.0e-07 | 2.0e-07 | yes |",
+        r"| vit | a\|b |  | **no** |",
+        "| resnet50 | bf16 | pellucid | 10.00 ms | 6,400 | 1.00 | 3 MiB |",
+        "| resnet50 | bf16 | pytorch, CUDA graph | no memory |  |  |  |",
+        "| resnet50 | bf16 | keras on jax | 20.00 ms | 3,200 | 2.00 |  |",
+        "| copies | to the device | 5.0 GB/s, **wrong values** |",
+        "| decoding | error | no time left |",
+    ]:
+        assert line in text.splitlines()
 
 
 def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys):
@@ -125,3 +158,15 @@ def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         command.main()
     assert "no part 'speed'; parts: correctness, collectives" in capsys.readouterr().err
+
+
+def test_parts_of_an_earlier_run_on_the_same_machine_are_kept(tmp_path):
+    output_file = tmp_path / "gpu.json"
+    command.measure_parts({"first": lambda settings: {"a": {"error": "x"}}}, tiny_settings(), output_file)
+    command.measure_parts({"second": lambda settings: {"b": {"error": "y"}}}, tiny_settings(), output_file)
+    results = json.loads(output_file.read_text())
+    assert results["first"]["figures"] == {"a": {"error": "x"}}
+    assert results["second"]["figures"] == {"b": {"error": "y"}}
+    output_file.write_text(json.dumps({**results, "torch": "another"}))
+    command.measure_parts({"second": lambda settings: {"b": {"error": "y"}}}, tiny_settings(), output_file)
+    assert "first" not in json.loads(output_file.read_text())

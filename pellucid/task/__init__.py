@@ -1,4 +1,4 @@
-"""Tasks, such as classification and detection: their interface, what they take and return, and the registered ones."""
+"""Tasks, such as classification and detection: their interface, its arguments and results, and the registered tasks."""
 
 from pellucid.task.base import Task
 from pellucid.task.registered import commands, register_command, register_task, task_for, task_of, tasks

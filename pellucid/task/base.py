@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """What is done with a model of one kind: a subclass implements a task, in one folder, and is registered.
+    """Base class of tasks: training data, predictions, evaluation and explanations for one kind of model.
 
-    A `model` is a pellucid.Model. name: a word for messages, such as "detection". model: one of its models, such as
-    "detector". verb: the word of `pellucid train VERB DATA`, "" if only recipes train its models. merits: the figures
-    by which its models are judged, the most important first. commands: its own commands. options: of `pellucid
-    evaluate` and `pellucid explain`, by command. unclassified: the message of commands for classifiers, given another
-    model; {outputs} is the shape of its outputs.
+    A subclass is registered with `register_task`. An argument `model` is a pellucid.Model. name: the task in messages,
+    such as "detection". model: a model of the task in messages, such as "detector". verb: the word of `pellucid train
+    VERB DATA`, "" if only recipes train its models. merits: the figures of merit, the most important first. commands:
+    its own commands. options: its options of `pellucid evaluate` and `pellucid explain`, by command. unclassified:
+    the error of commands that need a classifier; {outputs} is the shape of the model's outputs.
     """
 
     name: ClassVar[str]
@@ -57,27 +57,27 @@ class Task(ABC):
         return False
 
     def objectives(self) -> "Mapping[str, Callable[..., Objective]]":
-        """Return the functions that make this task's objectives, under the names in recipes; by default none.
+        """Return the functions that construct this task's objectives, by their names in recipes; by default none.
 
         Their annotated arguments are the keys of a recipe's table [objective].
         """
         return {}
 
     def matches(self, model: Any) -> bool:
-        """Return whether a model is of this task; by default, whether the task trains its objective."""
+        """Return whether a model belongs to this task; by default, whether the task trains its objective."""
         return self.trains(model.objective)
 
     def read(self, objective: Any, data: Any, root: Any) -> "tuple[Source, Source] | None":
         """Return the training and the test part of data in a format of this task, None for any other data.
 
         data: the table [data] of a recipe, with `name`, `size` and `mode`. root: the folder that contains the data
-        sets, None for the default. Returns None by default: data sets, image folders and annotated objects are then
-        read. Raises PellucidError for what is wrong in the data.
+        sets, None for the default. Returns None by default: the data are then read as a data set, an image folder or
+        annotated objects. Raises PellucidError for invalid data.
         """
         return None
 
     def recipe_for(self, data: str, root: Any) -> OwnRecipe:
-        """Return the recipe for data of a user; called for tasks with a `verb`.
+        """Return the recipe for a user's own data; called for tasks with a `verb`.
 
         data: a folder, a file or the name of a data set. root: as for `read`. Raises PellucidError for data that the
         task cannot be trained on.
@@ -85,35 +85,38 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} has a verb; write recipe_for(data, root)")
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
-        """Return a part of the data of this name as the Source that the objective needs; by default unchanged."""
+        """Return a part of the data as the Source that the objective needs; by default unchanged.
+
+        name: of the data set.
+        """
         return source
 
     def metrics(self, objective: Any) -> "Sequence[MetricLike] | None":
-        """Return the metrics of recipes that name none; None, as by default, for those of the loss."""
+        """Return the metrics for recipes that name none; None, the default, for the metrics of the loss."""
         return None
 
     def finish(self, model: Any, train: Any, validation: Any, test: Any) -> bool:
-        """Fit what a trained model needs besides its weights; return whether its file must be written again.
+        """Fit what a trained model needs in addition to its weights; return whether its file must be rewritten.
 
-        train, validation, test: the Sources of the training, validation may be None. By default, there is nothing.
+        train, validation, test: the Sources of the training; validation may be None. By default, nothing is fitted.
         """
         return False
 
     def predictor(self, model: Any, out: Path | None = None) -> Predictor:
         """Return a predictor for pictures, which writes its files, if any, into the folder `out`.
 
-        Raises PellucidError, as by default, for models that predict nothing for a picture.
+        Raises PellucidError for models that predict nothing for a picture; by default, for every model.
         """
         raise PellucidError(f"a {self.model} predicts nothing for a picture; use Model.predict in Python")
 
     def samples(self, model: Any, count: int) -> "Tensor | None":
-        """Return images (count, C, H, W), 0..1, that a model makes from random numbers alone; None, as by default."""
+        """Return images (count, C, H, W), 0..1, that a model generates from noise; None, the default, if it cannot."""
         return None
 
     def report(self, model: Any, train: Any, test: Any, folder: Any) -> Reported:
         """Return the sections about results on the test images; by default none.
 
-        train, test: the Sources of the training, train may be None. folder: the pellucid.run.folder.RunFolder.
+        train, test: the Sources of the training; train may be None. folder: the pellucid.run.folder.RunFolder.
         """
         return Reported()
 
@@ -122,18 +125,18 @@ class Task(ABC):
         """Evaluate a model on held-out data.
 
         name: of the model, for headings. data: a data set, a folder or a root of data sets, None for the model's own.
-        options: by name, those of `options` that the user gives; a file is a path that can be written.
+        options: the values of the `options` that the user gave, by name; the path of a file is checked to be writable.
         """
 
     def held_out(self, model: Any, data: str | None) -> Any:
-        """Return the images of a pellucid.data.Dataset on which a model is analysed; by default, raises `refusal`.
+        """Return the pellucid.data.Dataset of images on which a model is analysed; by default, raises `refusal`.
 
         data: as for `evaluate`.
         """
         raise self.refusal(model)
 
     def refusal(self, model: Any) -> PellucidError:
-        """Return the error of commands for classifiers, which names the command to use instead."""
+        """Return the error of commands that need a classifier; its message names the command to use instead."""
         return PellucidError(self.unclassified.format(outputs=model.output_shape))
 
     def class_names(self, model: Any) -> tuple[str, ...]:
@@ -143,81 +146,85 @@ class Task(ABC):
     def explain(self, model: Any, request: Request, **options: Any) -> Explained:
         """Explain the output for one image, and write the explanation; by default, raises `refusal`.
 
-        options: by name, those of `options` that the user gives.
+        options: the values of the `options` that the user gave, by name.
         """
         raise self.refusal(model)
 
     def example(self, model: Any, image: str, target: str | None) -> Example:
-        """Return an image file with a target, by default of the prediction, to trace; by default, raises `refusal`."""
+        """Return an image and its target, for a trace; by default, raises `refusal`.
+
+        image: a file. target: as the user gives it, such as the name of a class; None for the predicted target.
+        """
         raise self.refusal(model)
 
     def seen(self, model: Any, image: "Tensor") -> "Tensor":
-        """Return an image, as `Predictor.read` returns it, in the size of the network's input: (C, H, W), 0 to 1.
+        """Return an image resized to the network's input: (C, H, W), 0 to 1.
 
-        By default, it is resized to the input shape, if that is fixed.
+        image: as `Predictor.read` returns it. By default, it is resized to the input shape, if that is fixed.
         """
         return resized_to(model.input_shape[1:], image)
 
     def ask(self, model: Any, x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
-        """Return the score of an image x, as `seen` returns it, that a person asks about; see `Asked`.
+        """Return the score of an image x that a user asks about; see `Asked`.
 
-        of: one of its choices, or a unit such as "features.conv2[3]"; by default the largest score. area: where the
-        person pointed. By default, for one network with scores (N, K), which have no area. Raises PellucidError for
-        other models and names, and for an area without a score.
+        x: as `seen` returns it. of: one of the `choices` of the result, or a unit such as "features.conv2[3]"; by
+        default the largest score. area: where the user pointed. The default implementation is for one network with
+        scores (N, K), which have no area. Raises PellucidError for other models and names, and for an area without a
+        score.
         """
         if (score := ask_scores(model, x, of)) is None:
             raise self.refusal(model)
         return score
 
     def case(self, model: Any, x: Any, y: Any, options: Mapping[str, Any]) -> Any:
-        """Return the case of a model with data, for the doctor; None, as by default, for a pellucid.doctor.Case.
+        """Return the doctor's case of a model and its data; None, the default, for a pellucid.doctor.Case.
 
         options: the arguments of `Model.doctor`.
         """
         return None
 
     def case_of_run(self, run: Path, data: str | None) -> Any:
-        """Return the case of a run folder with a recipe; None, as by default, for a pellucid.doctor.Case.
+        """Return the doctor's case of a run folder with a recipe; None, the default, for a pellucid.doctor.Case.
 
         data: another data set or folder, or the root of the data sets; None for the run's own data.
         """
         return None
 
     def case_of_model(self, model: Any, data: str | None, history: Any = None) -> Any:
-        """Return the case of a model without its recipe; data: as for `case_of_run`.
+        """Return the doctor's case of a model without its recipe; None, the default, for a pellucid.doctor.Case.
 
-        history: the pellucid.run.history.History of its training, if its folder has one.
+        data: as for `case_of_run`. history: the pellucid.run.history.History of its training, if its folder has one.
         """
         return None
 
     def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
-        """Return the pellucid.doctor.Diagnosis of a case; None, as by default, for that by the general checks.
+        """Return the pellucid.doctor.Diagnosis of a case; None, the default, if the general checks make it.
 
-        attempts: whether to try the fixes. device: for short trainings. Raises PellucidError for what the task does not
-        support.
+        attempts: whether to try the fixes. device: for short trainings. Raises PellucidError for cases that the task
+        does not support.
         """
         return None
 
     def scores(self, model: Any, outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores | None:
         """Return the score of each held-out example, which the doctor's experiments compare.
 
-        outputs, targets: the prediction and the target of each example. None, as by default, for a score by the loss.
+        outputs, targets: the prediction and the target of each example. None, the default, for scores from the loss.
         """
         return None
 
     def target_changes(
         self, model: Any, images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
-        """Return the other targets that the doctor tries, the likeliest first; by default none.
+        """Return the changes of targets that the doctor tries, the most likely first; by default none.
 
-        images, targets: some examples. outputs: the predictions for validation images, whose targets may be read
-        otherwise than those of the training; None for training images, of which only changes are returned that the
-        images suggest, since each costs several short trainings.
+        images, targets: some examples. outputs: the predictions for validation images, whose targets may be read in
+        another way than the training targets; None for training images. For training images, only changes that the
+        images suggest are returned, since each of them costs several short trainings.
         """
         return ()
 
     def traced(self, model: Any, x: Any, target: Any) -> Traced | None:
-        """Return a model as one network with one loss, with inputs and targets, to trace; by default None.
+        """Return a model as one network with one loss, with inputs and targets, for a trace; by default None.
 
         Called unless the objective is Supervised. Raises PellucidError for models and data that cannot be traced.
         """

@@ -1,4 +1,4 @@
-"""The registered tasks and commands: those of the library, and those of plugins."""
+"""The registered tasks and commands, of the library and of plugins."""
 
 from importlib import import_module
 from typing import Any
@@ -10,11 +10,11 @@ from pellucid.task.values import Command
 
 BUILT_IN_TASKS = "pellucid.tasks"  # registers the tasks of the library when it is imported
 _TASKS: dict[str, Task] = {}
-_COMMANDS: dict[str, Command] = {}  # of plugins, besides those of tasks
+_COMMANDS: dict[str, Command] = {}  # commands of plugins that belong to no task
 
 
 def register_task(task: Task) -> None:
-    """Register a task; models are assigned to the task that was registered last among those that they match.
+    """Register a task; a model that matches several tasks is assigned to the one that was registered last.
 
     A class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition. Raises
     PellucidError if another task has its name, one of its commands, or one of its options.
@@ -50,23 +50,23 @@ def register_command(command: Command) -> None:
 
 
 def tasks() -> tuple[Task, ...]:
-    """Return the registered tasks, in the order in which models are assigned to them."""
+    """Return the registered tasks, the last registered first: a model is assigned to the first that it matches."""
     import_module(BUILT_IN_TASKS)
     load_plugins()
     return tuple(reversed(_TASKS.values()))
 
 
 def commands() -> tuple[Command, ...]:
-    """Return the commands of all tasks, in the order of their registration, and those of plugins."""
+    """Return the commands of all tasks, in the order of their registration, then the commands of no task."""
     task_commands = [command for task in reversed(tasks()) for command in task.commands]
     return *task_commands, *_COMMANDS.values()
 
 
 def task_for(objective: Any) -> Task:
-    """Return the task whose models an objective trains: the first that does, at last classification."""
+    """Return the first task whose models this objective trains; classification, the last, accepts any objective."""
     return next(task for task in tasks() if task.trains(objective))
 
 
 def task_of(model: Any) -> Task:
-    """Return the task of a model: the first that it matches, at last classification, which matches any model."""
+    """Return the first task that a model matches; classification, the last, matches any model."""
     return next(task for task in tasks() if task.matches(model))

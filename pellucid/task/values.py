@@ -1,4 +1,4 @@
-"""What tasks take and return: options, commands, results, figures of merit, recipes, and images to trace."""
+"""Arguments and results of tasks: options, commands, results, figures of merit, recipes, and images to trace."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a command that only one task takes.
+    """An option that one task adds to a command.
 
-    kind: bool for a flag, Path for a file to write, otherwise the type of the value. metavar: of the value.
+    kind: bool for a flag, Path for a file to write, otherwise the type of the value. metavar: the value in the help.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Evaluation:
 
 
 class Reported(NamedTuple):
-    """What a task adds to the report of a run: sections, and files beside it as JSON values by name."""
+    """What a task adds to the report of a run: sections, and the JSON values of files in its folder, by file name."""
 
     sections: "Sequence[Section]" = ()
     files: Mapping[str, Any] = {}
@@ -66,9 +66,9 @@ class Explained(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The arguments of `pellucid explain` for one image; None for what the user leaves out.
+    """The arguments of `pellucid explain` for one image; None for arguments that the user leaves out.
 
-    model: its name. image: a file. default: the output folder in place of `out`, with more words appended if needed.
+    model: its name. image: a file. default: the output folder if `out` is None; tasks may append words to its name.
     data: the bytes of the image, if `image` is only its name.
     """
 
@@ -108,7 +108,7 @@ class Merit(NamedTuple):
 
 
 class HeldOutScores(NamedTuple):
-    """The score of each of N examples, (N,), from 0 to 1 and better if higher. name: what it measures, in words."""
+    """The score of each of N examples, (N,), from 0 to 1, higher is better. name: what the score measures, in words."""
 
     name: str
     values: "Tensor"
@@ -119,8 +119,8 @@ class TargetChange(NamedTuple):
 
     name: of the fault that the change undoes. does: a noun phrase for the changed targets. cause: a predicate of the
     targets, such as "are written in another unit". fix: in the imperative. apply: a function of one target and the size
-    (H, W) of its image, () for other inputs, that returns the changed target. unproven: whether outputs of
-    a model show the fault of training targets, but the change leaves something out, or nothing undoes it (None).
+    (H, W) of its image, () for other inputs, that returns the changed target; None if no change undoes the fault.
+    unproven: whether a model's outputs show the fault, but no training with changed targets can prove it.
     """
 
     name: str
@@ -141,7 +141,7 @@ class OwnRecipe(NamedTuple):
 class Example(NamedTuple):
     """One image x (C, H, W) with a target (1, ...) of the loss of `model`.
 
-    label: the target in words. chosen: how it was chosen where the user gives none.
+    label: the target in words. chosen: how the target was chosen if the user gave none.
     """
 
     model: Any

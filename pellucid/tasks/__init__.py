@@ -1,4 +1,4 @@
-"""Tasks on image files and videos: classification, gestures, detection, segmentation, colorization and others."""
+"""The tasks of the library: classification, detection, segmentation, key-points, colorization and others."""
 
 from pellucid.task import register_task
 from pellucid.tasks.classify import Classification
@@ -9,6 +9,6 @@ from pellucid.tasks.keypoints import Keypoints
 from pellucid.tasks.segment import Segmentation
 from pellucid.tasks.translate import Translation
 
-# A model is assigned to the last task that it matches, and classification matches all.
+# A model is assigned to the last registered task that it matches; classification, which matches all, is the first.
 for task in (Classification(), Keypoints(), Segmentation(), Generation(), Detection(), Translation(), Colorization()):
     register_task(task)

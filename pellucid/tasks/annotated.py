@@ -1,4 +1,4 @@
-"""The images of models that predict objects, key-points, masks or colours: their form, and those to evaluate on."""
+"""Images for models that predict objects, key-points, masks or colours: checks, and the held-out images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def mode_of(model: Model) -> ColourMode:
 
 
 def check_image(model: Model, image: Tensor) -> None:
-    """Raise PellucidError for an image that is not uint8, or has other channels than the inputs of a model."""
+    """Raise PellucidError unless an image is uint8 and has as many channels as the inputs of a model."""
     channels = model.nominal_shape[0]
     if image.shape[0] != channels or image.dtype != torch.uint8:
         raise PellucidError(
@@ -33,9 +33,10 @@ def check_image(model: Model, image: Tensor) -> None:
 
 
 def data_path(model: Model, data: str | None) -> Path:
-    """Return the folder or zip of the images to evaluate a model on; PellucidError if it does not exist.
+    """Return the folder or zip of the images to evaluate a model on.
 
-    data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own.
+    data: the name of a data set, a folder, or the root of the model's own data set; None for the model's own data set.
+    Raises PellucidError if the folder or zip does not exist.
     """
     name, root = data_and_root(model, data)
     path = data_root(root) / CATALOGUE[name].path if name in CATALOGUE else Path(name)
@@ -45,7 +46,7 @@ def data_path(model: Model, data: str | None) -> Path:
 
 
 def held_out(model: Model, data: str | None) -> tuple[Path, str]:
-    """Return a folder or zip with annotations, and the name of its held-out part, "" if it has no parts.
+    """Return the folder or zip with annotations, and the name of its held-out part, "" if it has no parts.
 
     data: see `data_path`. Raises PellucidError if it does not exist.
     """

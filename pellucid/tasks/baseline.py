@@ -1,4 +1,4 @@
-"""The metrics of a model beside those of a baseline."""
+"""A table of the metrics of a model and of a baseline."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ def baseline_table(
 ) -> list[str]:
     """Return the lines of a table that compares the metrics of a model with those of a baseline.
 
-    values: under the names NAME and NAME_BASELINE. descriptions: the description of each metric NAME. heading: of
-    the model's column.
+    values: of each metric, under the keys NAME (of the model) and NAME_BASELINE (of the baseline); None is shown as a
+    dash. descriptions: the description of each metric NAME. heading: of the model's column. baseline: its name.
     """
     rows = [
         (

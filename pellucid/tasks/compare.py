@@ -37,10 +37,10 @@ MAX_TRAIN = 10_000  # training images of classifiers whose time grows faster tha
 class ClassifierCandidate(NamedTuple):
     """A kind of classifier.
 
-    build: returns an estimator with scikit-learn's interface, given a seed and one of `choices` as keyword arguments.
-    choices: candidate hyperparameters; those with the highest validation accuracy are used. limit: the maximum number
-    of training images. validation: the maximum number of validation images. images: whether the estimator receives
-    images (N, C, H, W) rather than rows of pixels.
+    title: in tables. build: returns an estimator with scikit-learn's interface; its arguments are a seed and one of
+    `choices` as keyword arguments. choices: candidate hyperparameters, of which those with the highest validation
+    accuracy are used. limit: the maximum number of training images. validation: the maximum number of validation
+    images. images: whether the estimator receives images (N, C, H, W) or rows of pixels (N, C * H * W).
     """
 
     title: str
@@ -131,8 +131,8 @@ class ClassifierResult:
     """The results of one classifier on the test images.
 
     chosen: the hyperparameters, chosen on validation images. trained_on: the number of training images. f1: the mean
-    over the classes. choose_seconds: of all fits for the choice; fit_seconds: of the fit with the chosen
-    hyperparameters; predict_seconds: of all test images. bytes: of the fitted classifier, pickled.
+    over the classes. choose_seconds: the time of all fits that choose the hyperparameters. fit_seconds: of the fit with
+    the chosen ones. predict_seconds: of the predictions for all test images. bytes: the size of the pickled estimator.
     """
 
     name: str
@@ -158,11 +158,11 @@ class ClassifierComparison(Comparison):
     rows: tuple[ClassifierResult, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
     def notes(self) -> list[str]:
-        """Return sentences about the rows: the images that hyperparameters were chosen on, and limits of training."""
+        """Return notes: the images on which hyperparameters were chosen, and classifiers trained on fewer images."""
         titles_by_note: dict[str, list[str]] = {}
         for row in self.rows:
             candidate = CANDIDATES[row.name]
@@ -216,10 +216,10 @@ def compare(
 ) -> ClassifierComparison:
     """Train every classifier of CANDIDATES on one split of a data set and measure it once on the test images.
 
-    name, root: as for `pellucid.data.catalogue.load`. only: names of CANDIDATES. progress: called with each title,
-    its number and their total.
-    Hyperparameters are chosen on validation images held out of the training images; the chosen classifier is then
-    trained on all of these, at most `ClassifierCandidate.limit`. Raises PellucidError for an unknown name, for data
+    name, root: as for `pellucid.data.catalogue.load`. only: names of CANDIDATES, () for all. progress: called with each
+    title, its number (from 1) and the number of candidates.
+    Hyperparameters are chosen on validation images held out of the training images. The classifier is then trained with
+    them on all training images, at most `ClassifierCandidate.limit`. Raises PellucidError for an unknown name, for data
     without classes, and for images of different sizes.
     """
     candidates = select(CANDIDATES, only, "there is no classifier {!r}")
@@ -233,7 +233,7 @@ def compare(
 def _measurer(
     train: Dataset, test: Dataset, seed: int
 ) -> Callable[[str, ClassifierCandidate], Iterable[ClassifierResult]]:
-    """Return the function that chooses, trains and tests one candidate."""
+    """Return the function that chooses the hyperparameters of one candidate, trains it and tests it."""
     x, y = float_images(train.x).numpy(), train.y.numpy()
     x_test, y_test = float_images(test.x).numpy(), test.y.numpy()
     train_indices, validation_indices = (

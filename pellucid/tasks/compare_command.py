@@ -51,12 +51,12 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Compare, print the table, and write it with a page or a figure."""
+    """Run the comparison, print its table, and write it with a page or a figure."""
     from pellucid.command.files import check_folder
     from pellucid.command.out import print_json, print_lines, print_text, repeat_command
     from pellucid.recipe.material import is_annotated
 
-    folder = check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))  # before any work
+    folder = check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))  # before the long trainings
     comparison = _detectors(args) if is_annotated(args.dataset) else _classifiers(args)
     options = {
         "--seed": args.seed or None,

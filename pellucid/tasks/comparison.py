@@ -1,4 +1,4 @@
-"""Candidates trained and measured on the same data: their choice, their rows, and the files of the results."""
+"""Comparison of candidates on the same data: their selection, their rows, and the files of the results."""
 
 import json
 from abc import ABC, abstractmethod
@@ -31,7 +31,10 @@ Row = TypeVar("Row")
 
 
 def select(candidates: Mapping[str, Candidate], only: Collection[str], message: str) -> dict[str, Candidate]:
-    """Return the candidates that are named in `only`, by default all; PellucidError for a name that none has."""
+    """Return the candidates with the names in `only`, all if it is empty; raises PellucidError for an unknown name.
+
+    message: of the error, with {} for the unknown name.
+    """
     for key in only:
         if key not in candidates:
             hint = nearest(key, candidates) or f"; there are {', '.join(candidates)}"
@@ -46,8 +49,8 @@ def measure_candidates(
 ) -> tuple[Row, ...]:
     """Return the rows of all candidates.
 
-    measure: trains a candidate, by its name, and returns its rows. progress: called with each title, its number and
-    their total.
+    measure: a function of a name and its candidate that trains the candidate and returns its rows. progress: called
+    with each title, its number (from 1) and the number of candidates.
     """
     rows: list[Row] = []
     for number, (key, candidate) in enumerate(candidates.items(), 1):
@@ -61,7 +64,7 @@ class Comparison(ABC):
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return the comparison as JSON values."""
 
     @abstractmethod
     def table(self) -> TablePart:

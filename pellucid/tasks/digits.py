@@ -7,16 +7,16 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-MIN_CONTRAST = 0.04  # fraction of the range from black to white; below it the picture is blank
-MIN_INK = 0.2  # fraction of the strongest ink; fainter pixels (paper, noise) do not widen the bounding box
-MAX_NOISE = 0.2  # fraction of the strongest ink; a border that varies more contains ink
+MIN_CONTRAST = 0.04  # fraction of the range from black to white, below which the picture is blank
+MIN_INK = 0.2  # fraction of the strongest ink; weaker pixels (paper, noise) do not extend the bounding box
+MAX_NOISE = 0.2  # fraction of the strongest ink up to which deviations at the border are subtracted as noise
 
 
 @dataclass(frozen=True)
 class DigitLayout:
     """The layout of digits in a data set: a square of `side` pixels, where the longer side of the ink has `box` pixels.
 
-    by_mass: centre the ink's centre of mass in the square, otherwise its bounding box.
+    by_mass: whether the ink's centre of mass is at the centre of the square; otherwise, its bounding box is centred.
     """
 
     side: int
@@ -24,16 +24,16 @@ class DigitLayout:
     by_mass: bool
 
 
-# MNIST: LeCun, Cortes, Burges, the data set's page. digits: Alpaydin, Kaynak 1998, the ink fills the square.
+# mnist: LeCun, Cortes, Burges, web page of the data set. digits: Alpaydin, Kaynak 1998; the ink fills the square.
 LAYOUTS = {"mnist": DigitLayout(28, 20, by_mass=True), "digits": DigitLayout(8, 8, by_mass=False)}
 
 
 def lay_out(picture: Tensor, layout: DigitLayout, name: str = "picture") -> Tensor:
     """Convert a grey picture (1, H, W), uint8 or 0..1, to (1, side, side) with ink 1 on a background of 0.
 
-    Dark ink on a light background and light ink on a dark one give the same result: the border shows the background's
-    brightness. The ink is cropped to its bounding box, scaled with antialiasing, and centred.
-    Raises PellucidError, which names the picture, if it shows no ink.
+    Dark ink on a light background and light ink on a dark one give the same result: the brightness of the background is
+    measured at the border. The ink is cropped to its bounding box, scaled with antialiasing, and centred.
+    Raises PellucidError, which names the picture, if it contains no ink.
     """
     return lay_out_with_surroundings(picture, layout, name)[0]
 
@@ -41,10 +41,10 @@ def lay_out(picture: Tensor, layout: DigitLayout, name: str = "picture") -> Tens
 def lay_out_with_surroundings(picture: Tensor, layout: DigitLayout, name: str = "picture") -> tuple[Tensor, Tensor]:
     """Return the result of `lay_out`, and the same square with the surroundings of the ink, each (1, side, side).
 
-    The second square also shows the surroundings of the ink's bounding box, and pixels that deviate from the background
-    in the other direction, such as light ones beside dark ink. The picture is continued beyond its edges by its border
-    pixels. For a digit on a plain background the second square shows the same digit; for a part of a photograph or for
-    noise, it shows more.
+    The second square also contains the surroundings of the ink's bounding box, and pixels that deviate from the
+    background in the other direction, such as light pixels next to dark ink. The picture is padded with its border
+    pixels. For a digit on a plain background the two squares are nearly equal; for a part of a photograph or for noise,
+    the second square contains more.
     """
     deviation = _deviation(picture, name)  # (H, W)
     ink_everywhere = deviation.clamp(min=0)
@@ -58,7 +58,7 @@ def lay_out_with_surroundings(picture: Tensor, layout: DigitLayout, name: str = 
     if size != ink.shape:
         resized = _resize(ink, size)
         max_ink = resized.max()
-        ink = resized / max_ink  # thin strokes of a large picture fade when they shrink
+        ink = resized / max_ink  # shrinking a large picture fades its thin strokes
     corner = _top_left(ink, layout)
     target = tuple(slice(edge, edge + length) for edge, length in zip(corner, size, strict=True))
     square = torch.zeros(layout.side, layout.side)
@@ -76,7 +76,7 @@ def lay_out_with_surroundings(picture: Tensor, layout: DigitLayout, name: str = 
 
 
 def _deviation(picture: Tensor, name: str) -> Tensor:
-    """Return each pixel's deviation from the background, less the noise, (H, W): positive for ink, with maximum 1."""
+    """Return each pixel's deviation from the background (H, W), minus the noise: positive for ink, with maximum 1."""
     grey = picture[0].to(torch.float32) / (255 if picture.dtype == torch.uint8 else 1)
     low, high = float(grey.min()), float(grey.max())
     if high - low < MIN_CONTRAST:
@@ -96,7 +96,7 @@ def _resize(ink: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _top_left(ink: Tensor, layout: DigitLayout) -> tuple[int, int]:
-    """Return the top and left edge of the ink in the square; the ink does not extend beyond it."""
+    """Return the top and left edge of the ink in the square; they are limited so that all ink is inside the square."""
     edges: list[int] = []
     for axis, length in enumerate(ink.shape):
         edge = (layout.side - length) // 2

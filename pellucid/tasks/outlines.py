@@ -1,4 +1,4 @@
-"""Edges of images at the outlines of masks and boxes: how well annotations fit their images, without a network."""
+"""Edges of images at the outlines of masks and boxes, which measure how well annotations fit their images."""
 
 import torch
 from torch import Tensor
@@ -17,9 +17,10 @@ def edges(image: Tensor) -> Tensor:
 
 
 def shifted_strength(edges: Tensor, outline: Tensor, max_shift: int) -> Tensor:
-    """Return the mean of the edges (H, W) at the outline (H, W), for all its shifts by up to `max_shift` pixels.
+    """Return the mean of `edges` (H, W) at the pixels of `outline` (H, W), for its shifts by up to `max_shift` pixels.
 
-    Shape (2 * max_shift + 1, 2 * max_shift + 1), by shift down and shift right; no shift is in the middle.
+    Shape (2 * max_shift + 1, 2 * max_shift + 1): rows for the shift down, columns for the shift right, from -max_shift
+    to max_shift.
     """
     height, width = edges.shape
     size = (height + 2 * max_shift, width + 2 * max_shift)
@@ -31,7 +32,10 @@ def shifted_strength(edges: Tensor, outline: Tensor, max_shift: int) -> Tensor:
 
 
 def best_shift(strength: Tensor) -> tuple[int, int, float]:
-    """Return the shift down and right of the largest strength (2 m + 1, 2 m + 1), and its ratio to that of no shift."""
+    """Return the shift down, the shift right, and the ratio of the largest strength to the strength without shift.
+
+    strength: (2 m + 1, 2 m + 1), as returned by `shifted_strength`.
+    """
     max_shift = strength.shape[0] // 2
     down, right = divmod(int(strength.argmax()), strength.shape[1])
     return down - max_shift, right - max_shift, float(strength.max() / strength[max_shift, max_shift].clamp_min(1e-12))

@@ -1,4 +1,4 @@
-"""Output files for pictures, which overwrite no other files: overlays, and annotations in COCO's format."""
+"""Output files for pictures: overlays, annotations in COCO's format, and a check for files that must be kept."""
 
 import io
 import json
@@ -18,16 +18,16 @@ from pellucid.files import make_folder, write_atomically
 from pellucid.image_objects import Detections
 from pellucid.ops.masks import encode_rle
 
-VISIBLE = 2.0  # COCO's flag of a point that is labelled and visible
+VISIBLE = 2.0  # COCO's flag for a key-point that is labelled and visible
 
 
 def check_outputs(
     outputs: Iterable[Sequence[Path]], sources: Sequence[Path], is_ours: Callable[[Sequence[Path]], bool]
 ) -> None:
-    """Raise PellucidError if outputs would overwrite one of the `sources`, or a file that no earlier call wrote.
+    """Raise PellucidError if outputs would overwrite one of the `sources`, or a file that Pellucid did not write.
 
-    outputs: the files of each picture. is_ours: returns whether an earlier call wrote those files of a picture that
-    exist. Two pictures with outputs of the same name also raise PellucidError.
+    outputs: the output files of each picture. is_ours: a function that returns whether Pellucid wrote these existing
+    output files of a picture. Also raises PellucidError if two pictures have output files of the same name.
     """
     source_paths, claimed_paths = {file.resolve() for file in sources}, set[Path]()
     for files in outputs:
@@ -51,19 +51,19 @@ class OutputFiles:
     kind: str
 
     def overlay(self, stem: str) -> Path:
-        """Return the file of a picture's overlay."""
+        """Return the path of a picture's overlay."""
         return self.folder / f"{stem}-{self.kind}.png"
 
     @property
     def annotations(self) -> Path:
-        """The file of the annotations."""
+        """The path of the annotations."""
         return self.folder / f"{self.kind}.json"
 
     def check(self, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
-        """Raise PellucidError if an output would overwrite a picture, or a file that no earlier call wrote.
+        """Raise PellucidError if an output would overwrite one of the `sources`, or a file that Pellucid did not write.
 
-        If both overlays and annotations exist, an earlier call wrote them, and they may be overwritten. Two pictures
-        with outputs of the same name also raise PellucidError.
+        If both overlays and annotations exist, an earlier call wrote them, and they may be overwritten. Also raises
+        PellucidError if two pictures have output files of the same name.
         """
         is_ours = self.annotations.exists() == any(self.folder.glob(self.overlay("*").name))
         files = [*map(self.overlay, stems), self.annotations]
@@ -76,7 +76,7 @@ class OutputFiles:
         return self.overlay(stem)
 
     def write_annotations(self, annotations: Mapping[str, Any]) -> Path:
-        """Write annotations, the content of a COCO file, and return its path."""
+        """Write the content of a COCO file, and return the path of the file."""
         make_folder(self.folder)
         write_atomically(self.annotations, (json.dumps(annotations) + "\n").encode())
         return self.annotations
@@ -123,9 +123,9 @@ def keypoints_to_coco(
 ) -> dict[str, Any]:
     """Return predicted key-points of pictures with one object each, as the content of a COCO file.
 
-    pictures: for each its "image" (a file name), "height", "width" and "keypoints" (K, 3): x, y and score. The box of
-    the object encloses the points and is clipped to the picture; its score is their mean score. category: the name of
-    the objects' category. keypoint_names: of the key-points.
+    pictures: the "image" (a file name), "height", "width" and "keypoints" (K, 3) of each picture; a key-point is x, y
+    and score. The box of an object encloses its key-points and is clipped to the picture; its score is the mean score
+    of the key-points. category: the name of the objects' category.
     """
     records, scores = list[ImageRecord](), list[float]()
     for number, picture in enumerate(pictures, 1):
@@ -139,14 +139,14 @@ def keypoints_to_coco(
 
 
 def _with_scores(annotations: Annotations, scores: Sequence[float]) -> dict[str, Any]:
-    """Return annotations as the content of a COCO file, each with its "score"."""
+    """Return annotations as the content of a COCO file; scores: the "score" of each annotation."""
     content = document(annotations)
     rows = zip(content["annotations"], scores, strict=True)
     return {**content, "annotations": [{**item, "score": score} for item, score in rows]}
 
 
 def png(picture: Image.Image, text_chunks: PngInfo | None = None) -> bytes:
-    """Return a picture as the bytes of a PNG file; text_chunks: of the file."""
+    """Return a picture as the bytes of a PNG file; text_chunks: metadata to write into it."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=text_chunks)
     return buffer.getvalue()

@@ -36,7 +36,7 @@ from pellucid.training.measures import boundary, predicts_probabilities
 
 
 def class_names(model: Model) -> tuple[str, ...]:
-    """Return the names of a classifier's classes; PellucidError for any other model."""
+    """Return the names of a classifier's classes; raises PellucidError for any other model."""
     return task_of(model).class_names(model)
 
 
@@ -44,7 +44,10 @@ ROUNDING = 1e-6  # tolerance for rounding errors of float32 probabilities
 
 
 def are_probabilities(model: Model, outputs: Tensor) -> bool:
-    """Return whether the results of `model.predict` are probabilities, judged by network, loss and range of values."""
+    """Return whether the results of `model.predict` are probabilities, judging by the network, the loss and the values.
+
+    outputs: the results.
+    """
     objective = model.objective
     declares_probabilities = not isinstance(objective, Supervised) or predicts_probabilities(
         objective.net, objective.loss
@@ -74,15 +77,15 @@ def calibrated_probabilities(model: Model, scores: Tensor) -> Tensor:
     return scores if model.confidence is None else model.confidence.calibrate(scores)
 
 
-HELD_OUT_KEY = "held_out"  # key in a model's `preprocess`: the short digests of the held-out files, if they are listed
+HELD_OUT_KEY = "held_out"  # key in a model's `preprocess` of the list of short digests of the held-out files
 
 
 def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
-    """Return a picture, a file or its bytes, as one input (C, H, W), float32 0..1.
+    """Return the picture in a file, or in its bytes, as one input (C, H, W), float32 0..1.
 
-    For a network of handwritten digits the digit is found and laid out as in its data; for any other network the
-    picture is resized, with antialiasing, as the training data are. Raises PellucidError, which names the picture, if
-    it cannot be read or is blank.
+    For a network of handwritten digits, the digit is cropped and converted to the layout of the training data; for any
+    other network, the picture is resized with antialiasing, like the training data. Raises PellucidError, which names
+    the picture, if it cannot be read, or if it should contain a digit but is blank.
     """
     return float_images(_read_inputs(model, source, name or str(source))[:1])[0]
 
@@ -90,15 +93,15 @@ def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Te
 def read_views(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
     """Return a picture as one or two inputs (1 or 2, C, H, W).
 
-    The first one is the result of `read_picture`. For a network of handwritten digits there is a second one, which also
-    shows the surroundings that the layout of digits leaves out. A picture is unfamiliar if either is unlike the
-    training data.
+    The first input is the result of `read_picture`. For a network of handwritten digits there is a second input, which
+    also contains the surroundings that the layout of digits leaves out. A picture is unfamiliar if one of its inputs is
+    unlike the training data.
     """
     return float_images(_read_inputs(model, source, name or str(source)))
 
 
 def _read_inputs(model: Model, source: str | Path | bytes, name: str) -> Tensor:
-    """Return the inputs of `read_views`, in uint8 if they are only resized."""
+    """Return the inputs of `read_views`; pictures other than digits are uint8 (1, C, H, W), 0 to 255."""
     shape = model.nominal_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise PellucidError(f"the model takes inputs of shape {shape}, not pictures; give one for (1 or 3, H, W)")
@@ -116,13 +119,13 @@ def _read_inputs(model: Model, source: str | Path | bytes, name: str) -> Tensor:
 
 
 def held_out(model: Model, data: str | None) -> Dataset:
-    """Return the images to evaluate a model on; PellucidError for files that cannot be read.
+    """Return the images to evaluate a model on; raises PellucidError for files that cannot be read.
 
-    data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data. From a
-    folder in parts this is the test part, otherwise the validation part, otherwise the fifth of train/ that
-    `load_splits` holds out. A folder without parts is used as a whole; but if the model was trained on it, only the
-    fifth that was held out then, or the files that the model lists as held out, are used. A note on stderr reports how
-    many of these files are missing.
+    data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data. Of a
+    folder with parts, the test part is used, otherwise the validation part, otherwise the fifth of train/ that
+    `load_splits` holds out. Of a folder without parts, all images are used. If the model was trained on this folder,
+    only the fifth that was held out in training, or the files that the model lists as held out, are used; a note on
+    stderr reports how many of the listed files are missing.
     """
     training_data = data_name(model)
     if data is None and not training_data:
@@ -144,9 +147,9 @@ def held_out(model: Model, data: str | None) -> Dataset:
 
 
 def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
-    """Read CLASS/IMAGE files, each as `read_picture` does; the class is the innermost folder that names one.
+    """Read CLASS/IMAGE files as in `read_picture`; the class is the innermost folder with the name of a class.
 
-    all_images: use all images of a folder without parts, not only those that training held out.
+    all_images: whether to use all images of a folder without parts, or only those that training held out.
     """
     classes = class_names(model)
     x, class_indices = torch.empty(0), list[int]()
@@ -185,7 +188,10 @@ def _load_class_folders(model: Model, data: str, all_images: bool) -> Dataset:
 def _missing_class_error(
     location: str, missing_class: str, missing_classes: Sequence[str], classes: Sequence[str]
 ) -> PellucidError:
-    """Return the error for the classes of a folder that a model lacks: `missing_classes`, first `missing_class`."""
+    """Return the error for the image `location` of `missing_class`, a class that the model does not have.
+
+    missing_classes: the classes of all such images. classes: of the model.
+    """
     other_classes = [repr(other) for other in dict.fromkeys(missing_classes) if other != missing_class]
     remark = f" (it also lacks {', '.join(other_classes):.80})" if other_classes else ""
     hint = nearest(missing_class, classes) or f"; it has {', '.join(classes):.80}"
@@ -201,7 +207,7 @@ def short_digest(digest: bytes) -> str:
 
 
 def _listed_files(model: Model, tree: Tree, files: list[str]) -> list[str]:
-    """Return the files with the digests of held-out ones, and write a note if some of these are missing."""
+    """Return the files whose digests the model lists as held out; write a note if some held-out files are missing."""
     digests: Any = model.preprocess[HELD_OUT_KEY]
     if not isinstance(digests, list) or not digests or not all(isinstance(digest, str) for digest in digests):
         raise PellucidError(
@@ -224,7 +230,7 @@ def _listed_files(model: Model, tree: Tree, files: list[str]) -> list[str]:
 
 
 def _digest(tree: Tree, file: str) -> str:
-    """Return a file's short digest, or "", which matches none, for a file that cannot be read."""
+    """Return a file's short digest; for a file that cannot be read "", which equals no digest."""
     try:
         return short_digest(hashlib.sha256(tree.read(file)).digest())
     except PellucidError:
@@ -232,7 +238,7 @@ def _digest(tree: Tree, file: str) -> str:
 
 
 def _evaluation_part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
-    """Return the files of the part to evaluate on, and its name; all files and "" where there are no parts."""
+    """Return the files of the part to evaluate on, and the name of the part; all files and "" if there are no parts."""
     folders = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
     part = next((part for part in (*HELD_OUT_PARTS, TRAIN) if part in folders), "")
     return [file for file in files if not part or part in file.split("/")[:-2]], part

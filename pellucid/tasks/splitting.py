@@ -1,4 +1,4 @@
-"""Hold out a fraction of each class, and keep near duplicates together."""
+"""Hold out a fraction of each class without dividing groups of near duplicates."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from pellucid.data.seeds import mix
 def hold_out(
     labels: Sequence[int], groups: Sequence[int], keys: Sequence[int], fraction: float, seed: int
 ) -> list[int]:
-    """Return the sorted indices of the pictures to hold out: about `fraction` of each class, and whole groups only.
+    """Return the sorted indices of the pictures to hold out, about `fraction` of each class; no group is divided.
 
-    labels: the class of each picture. groups: for each picture the lowest index in its group, its own index if it is
-    alone. keys: for each picture 64 bits computed from its content, so that its position in the order changes neither
-    with its name nor with added pictures. The groups are taken in the order of `mix(seed, smallest key)`. A group is
-    held out if no class then has more than round(fraction * n) held-out pictures (at least 1), and each class keeps one
-    picture or more. If a class still has none held out, its smallest group is, provided that each class keeps a
-    picture. Without groups, and with indices as keys, the result is the same as that of `Dataset.split`.
+    labels: the class of each picture. groups: for each picture the lowest index in its group, its own index without a
+    group. keys: for each picture 64 bits computed from its content, so that renaming or adding pictures does not change
+    their order. The groups are visited in the order of `mix(seed, smallest key)`. A group is held out if afterwards no
+    class has more than round(fraction * n) held-out pictures (at least 1), and each class keeps at least one picture.
+    If no picture of a class was held out, its smallest group is held out, provided that each class keeps a picture.
+    Without groups, and with indices as keys, the result equals that of `Dataset.split`.
     """
     indices_by_group: dict[int, list[int]] = {}
     for i, group in enumerate(groups):

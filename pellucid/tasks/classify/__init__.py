@@ -1,4 +1,4 @@
-"""Classification of images, and evaluation on held-out images."""
+"""The task of classification: one class for each image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,11 +50,11 @@ class Classification(Task):
     )
 
     def trains(self, objective: Any) -> bool:
-        """Return True: models that match no other task are evaluated as classifiers, or refused with a reason."""
+        """Return True: models that match no other task are treated as classifiers, or rejected with a reason."""
         return True
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
-        """Return annotated objects as masks, which a network that classifies each pixel needs; others unchanged."""
+        """Return annotated objects as masks, for a network that classifies each pixel; other sources unchanged."""
         from pellucid.data import DetectionFolder
         from pellucid.data.object_masks import ObjectMasks
 
@@ -81,13 +81,13 @@ class Classification(Task):
         return ClassPredictor(model)
 
     def held_out(self, model: "Model", data: str | None) -> Any:
-        """Return the images that training held out, or those of other data; see `pellucid.tasks.pictures.held_out`."""
+        """Return the images that training held out, or images of `data`; see `pellucid.tasks.pictures.held_out`."""
         from pellucid.tasks.pictures import held_out
 
         return held_out(model, data)
 
     def class_names(self, model: "Model") -> tuple[str, ...]:
-        """Return the names of the model's classes, or their numbers; PellucidError for outputs that are not classes."""
+        """Return the class names, or the indices as text; raises PellucidError if the outputs are not classes."""
         outputs = model.output_shape
         if outputs and isinstance(outputs[0], tuple):
             outputs = model.loss.main_output(outputs)  # the other outputs are for training only
@@ -103,7 +103,7 @@ class Classification(Task):
         return classes
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
-        """Explain the score of a class, or a unit, by several methods."""
+        """Explain the score of a class, or a unit, by the requested method, by default by all."""
         from pellucid.tasks.classify.explained import UNIT_HINT, class_index, explain_scores
         from pellucid.tasks.pictures import read_picture
 
@@ -115,7 +115,7 @@ class Classification(Task):
         return explain_scores(model, request, x, target, classes)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
-        """Return an image file with a class; see `default_class` for the default."""
+        """Return an image and a class; see `default_class` for the default class."""
         import torch
 
         from pellucid.tasks.classify.explained import class_index, default_class
@@ -127,13 +127,13 @@ class Classification(Task):
         return Example(model, x, torch.tensor([index]), classes[index], chosen_by)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
-        """Return the confusion matrix, the classes, and the worst mistakes."""
+        """Return sections with the confusion matrix, the results of each class, and the worst mistakes."""
         from pellucid.tasks.classify.report import report
 
         return report(model, test)
 
     def case_of_run(self, run: Path, data: str | None) -> Any:
-        """Return the case of a run on checked folders, whose recipe alone does not say which images were left out."""
+        """Return the case of a run on checked folders; which images were left out is not in its recipe."""
         from pellucid.recipe.doctor_case import case_of_run
         from pellucid.tasks.gestures.learn import FINDINGS_FILE, read_recipe_collection, recipe_of_run
 
@@ -143,7 +143,7 @@ class Classification(Task):
         return case_of_run(run, data, material, "pellucid gestures train --resume")
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores | None:
-        """Return the recall of classes, or the closeness of values."""
+        """Return scores whose mean is the mean recall of the classes, or the closeness of predicted values."""
         from pellucid.tasks.classify.doctor import scores
 
         return scores(outputs, targets)
@@ -151,7 +151,7 @@ class Classification(Task):
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
-        """Return exchanged classes, or values in other units."""
+        """Return changes that exchange classes, or convert values to other units."""
         from pellucid.tasks.classify.doctor import suggest_changes
 
         return () if outputs is None else suggest_changes(outputs, targets)

@@ -11,8 +11,8 @@ from pellucid.calibration.confidence import Confidence, check_targets, fit_tempe
 from pellucid.metrics import accuracy
 from pellucid.tasks.splitting import hold_out
 
-# The highest error rate of the answers on held-out pictures. One wrong gesture in twenty is tolerable, and a hundred
-# pictures cannot distinguish a much lower rate from 0.
+# The highest error rate of the answers (predictions that are not "unsure") on held-out pictures. One wrong gesture in
+# twenty is tolerable, and a hundred pictures cannot distinguish a much lower rate from 0.
 MAX_ERROR = 0.05
 # Pictures in each half of a cross-validation: with fewer, a single wrong answer exceeds MAX_ERROR.
 MIN_HALF_SIZE = round(1 / MAX_ERROR)
@@ -24,8 +24,8 @@ ROUNDING = 1e-9  # tolerance for rounding errors of MAX_ERROR times a count
 class SelectiveResult:
     """Selective classification of `n` pictures with known classes.
 
-    n_answered: the number of pictures that are not "unsure". accuracy: of all pictures; answered_accuracy: of those
-    answered, None where there are none.
+    n_answered: the number of pictures that are not "unsure". accuracy: on all pictures. answered_accuracy: on the
+    answered pictures, None if there are none.
     """
 
     n: int
@@ -52,20 +52,21 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
        2010; Geifman, El-Yaniv 2017, section 3, without their bound: on new pictures the error rate varies as in any
        sample of that size; a hundred pictures cannot distinguish 1 % from 3 %).
     2. It is at least the quantile MAX_REFUSED of the largest probabilities, so that a picture below it is unlike nearly
-       all held-out ones. Among new pictures from the same distribution, at most the fraction MAX_REFUSED falls below
-       this quantile, or 1 / (N + 1) where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random
+       all held-out pictures. Among new pictures from the same distribution, the fraction below this quantile is at most
+       MAX_REFUSED, or 1 / (N + 1) if that is larger (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random
        World", section 2.2).
 
-    The threshold is 1 if no probability fulfils both. On pictures like the held-out ones, answers are expected to be
-    right with the rate 1 - MAX_ERROR. "unsure" means that too many answers would be wrong for pictures as hard as this
-    one, or that nearly all held-out pictures were easier. The threshold guarantees nothing for pictures of something
-    else, for which the network may be confident. Raises PellucidError for anything but probabilities and classes.
+    The threshold is 1 if no probability fulfils both. On pictures like the held-out ones, the expected accuracy of
+    answers is 1 - MAX_ERROR. "unsure" means that too many answers would be wrong for pictures as hard as this one, or
+    that nearly all held-out pictures were easier. The threshold guarantees nothing for pictures that are unlike the
+    training data, for which the network may be confident. Raises PellucidError unless the arguments are probabilities
+    and class indices.
     """
     temperature = fit_temperature(probabilities, targets, other_probability=1 / (len(probabilities) + 2))
     highest, predicted = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
     order = highest.argsort(descending=True)
     highest, n_wrong = highest[order], (predicted != targets.to(predicted.device))[order].long().cumsum(0)
-    # Answers with equal probabilities are on the same side of a threshold: it lies after the last of them.
+    # Answers with equal probabilities are on the same side of a threshold, so a cut is possible after the last of them.
     cut_indices = torch.cat([highest[1:] < highest[:-1], highest.new_ones(1, dtype=torch.bool)]).nonzero().flatten()
     rank = max(1, math.floor(MAX_REFUSED * (len(highest) + 1)))  # of the quantile, counted from the lowest probability
     is_accurate = n_wrong[cut_indices] <= MAX_ERROR * (cut_indices + 1) + ROUNDING
@@ -74,7 +75,8 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
         return Confidence(temperature, 1.0)
     lowest_accepted = float(highest[valid_cuts[-1]])
     lower_probabilities = highest[highest < lowest_accepted]
-    # Half way to the next lower probability, so that rounding moves no held-out picture across; 1 / C is the lowest.
+    # Halfway to the next lower probability, so that rounding moves no held-out picture across the threshold. The
+    # largest of C probabilities is at least 1 / C.
     next_lower = float(lower_probabilities[0]) if len(lower_probabilities) else 1 / probabilities.shape[1]
     return Confidence(temperature, (lowest_accepted + next_lower) / 2)
 
@@ -95,10 +97,10 @@ def measure_selective(probabilities: Tensor, targets: Tensor, confidence: Confid
 def cross_validate(
     probabilities: Tensor, targets: Tensor, groups: Sequence[int], seed: int = 0
 ) -> SelectiveResult | None:
-    """Measure `fit_confidence` by two-fold cross-validation on the same pictures, for lack of others.
+    """Measure `fit_confidence` by two-fold cross-validation, if there are no other pictures to measure it on.
 
-    The pictures are split by `seed` into halves with the same fraction of each class and with whole groups. Each half
-    is measured with the confidence fitted on the other one (Stone 1974). groups: see `hold_out`. Returns None if a half
+    The pictures are split by `seed` into halves with the same fraction of each class; no group is divided. Each half is
+    measured with the confidence fitted on the other half (Stone 1974). groups: see `hold_out`. Returns None if a half
     has fewer than MIN_HALF_SIZE pictures.
     """
     check_targets(targets, len(probabilities), probabilities.shape[1])

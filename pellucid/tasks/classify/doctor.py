@@ -1,4 +1,4 @@
-"""What the doctor's experiments compare for classes and values: scores of examples, and other targets."""
+"""For the doctor's experiments with classes and values: scores of examples, and changed targets to try."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log
@@ -10,14 +10,15 @@ from pellucid.metrics import classes_of
 from pellucid.task import HeldOutScores, TargetChange
 
 MIN_AGREEMENT = 0.5  # fraction of the examples of a class that are predicted as one other class
-MIN_FACTOR = 1.5  # between the values of two units
-MIN_OFFSET = 0.5  # standard deviations
+MIN_FACTOR = 1.5  # ratio of predictions to targets, or its inverse, from which another unit is suggested
+MIN_OFFSET = 0.5  # mean difference of predictions and targets, in standard deviations of the targets
 
 
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores | None:
-    """Return whether each class is correct, weighted so that the mean is the mean recall, or the closeness of values.
+    """Return a score of each example for classes or values, None for other outputs and targets.
 
-    None for other outputs and targets. Closeness: 1 - squared error / variance of the targets, at least 0.
+    Classes: 1 if correct, 0 if not, weighted so that the mean of the scores is the mean recall. Values: their closeness
+    1 - squared error / variance of the targets, at least 0.
     """
     if not _stackable(outputs) or not _stackable(targets):
         return None
@@ -40,7 +41,7 @@ def _stackable(values: Sequence[object]) -> bool:
 
 
 def suggest_changes(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> list[TargetChange]:
-    """Return other classes or values for which the predictions may be right."""
+    """Return the changes of classes or values after which the targets may agree with the predictions."""
     if not _stackable(outputs) or not _stackable(targets):
         return []
     y, predicted = torch.stack([*targets]), torch.stack([*outputs])
@@ -54,7 +55,7 @@ def suggest_changes(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> lis
 
 
 def class_changes(matrix: Tensor, name: str) -> list[TargetChange]:
-    """Return the exchange of classes that a confusion matrix suggests (true, predicted); [] if there is none."""
+    """Return the exchange of classes that a confusion matrix (true, predicted) suggests; [] if it suggests none."""
     totals = matrix.sum(1)
     row_maxima = matrix.max(1)
     new_classes = {
@@ -77,7 +78,7 @@ def class_changes(matrix: Tensor, name: str) -> list[TargetChange]:
 
 
 def class_replacer(classes: Mapping[int, int]) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
-    """Return a function that replaces classes in a target, by the class that each becomes."""
+    """Return a function of a target and a size that replaces the classes of the target; classes: new by old class."""
 
     def apply(target: Tensor, size: tuple[int, ...]) -> Tensor:
         result = target.clone()

@@ -1,4 +1,4 @@
-"""Explanations of the scores of classes, and of units inside a network, by several methods."""
+"""Explanations of the scores of classes, and of units inside a network: files, tables and JSON values."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,10 @@ UNIT_HINT = ", and a unit is written 'layer[3]'"
 
 
 def class_index(target: str, classes: Sequence[str], extra_hint: str = "") -> int:
-    """Return the index of the class with this name or index; extra_hint: text appended to the error message."""
+    """Return the index of the class with this name or index; raises PellucidError if there is none.
+
+    extra_hint: text appended to the error message.
+    """
     if target in classes:
         return classes.index(target)
     if target.isdecimal() and int(target) < len(classes):
@@ -31,9 +34,9 @@ def class_index(target: str, classes: Sequence[str], extra_hint: str = "") -> in
 
 
 def default_class(model: Model, x: Tensor, image: str, classes: Sequence[str]) -> tuple[int, str]:
-    """Return the class in the loss of an image x (C, H, W) by default, and how it was chosen.
+    """Return the default target class of an image x (C, H, W), and how it was chosen.
 
-    It is the class that the file's folder names, else that of `default_classes`.
+    It is the class named by the file's folder, otherwise the class that `default_classes` returns.
     """
     if (label := folder_class(image, classes)) is not None:
         return classes.index(label), "the name of its folder"
@@ -42,7 +45,7 @@ def default_class(model: Model, x: Tensor, image: str, classes: Sequence[str]) -
 
 
 def folder_class(image: str, classes: Sequence[str]) -> str | None:
-    """Return the class that an image file's folder names, None if it names none."""
+    """Return the class with the name of an image file's folder, None if there is none."""
     folder = Path(image).resolve().parent.name
     return folder if folder in classes else None
 

@@ -1,4 +1,4 @@
-"""What a classifier gets after its training: the threshold above which images are unlike its training data."""
+"""After the training of a classifier: fit its familiarity, which detects images unlike the training data."""
 
 import torch
 from torch import Tensor
@@ -13,10 +13,10 @@ from pellucid.training.examples import first_batch
 
 
 def finish(model: Model, train: Source, validation: Source | None, test: Source) -> bool:
-    """Fit the familiarity of a classifier on held-out images; return whether it was fitted now.
+    """Fit the familiarity of a classifier on held-out images; return whether this was done.
 
-    Without validation images it is fitted on every second test image, so that the others still evaluate it. A model
-    that has one is from a run that was finished before.
+    Without validation images it is fitted on every second test image; the other test images can still evaluate it. A
+    model that has a familiarity is left unchanged: it is from a run that was finished before.
     """
     targets = first_batch(train).targets
     is_classifier = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
@@ -41,6 +41,6 @@ def _missing_reason(train: Batch, held_out: Batch) -> str:
 
 
 def _even_sample(source: Source, step: int = 1) -> Batch:
-    """Return evenly chosen examples of a source, or of every `step`-th of its examples."""
+    """Return evenly spaced examples of a source, chosen among every `step`-th example."""
     indices = torch.arange(0, len(source), step)
     return source.batch(indices[evenly_spaced_indices(len(indices))].tolist(), generator(0))

@@ -14,13 +14,13 @@ from pellucid.tasks.gestures.collection import class_weights, imbalance
 from pellucid.tasks.gestures.findings import MIN_IMBALANCE
 
 RECIPE = "signs-best"  # starts from the shipped model `cifar`
-TRAINING_STEPS = 500  # of the training, about five minutes on two cores
+TRAINING_STEPS = 500  # about five minutes on two cores
 BATCH_SIZE = 32
 MIN_EPOCHS = 12
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
-    """Return the fine-tuning of a shipped network, with weights of classes if their sizes differ much.
+    """Return the recipe that fine-tunes a shipped network, with class weights if the class sizes differ much.
 
     Raises PellucidError for data that are not images in class folders, and for a single class.
     """
@@ -31,7 +31,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     with open_tree(path) as tree:
         part = TRAIN if TRAIN in parts_of(tree, root_of(tree)) else ""
     images = ImageFolder(path, part)
-    assert images.classes is not None  # of an ImageFolder
+    assert images.classes is not None  # an ImageFolder always has classes
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     if len(counts) < 2:
         raise PellucidError(f"{path} has one class folder, {images.classes[0]!r:.60}; give at least two classes")

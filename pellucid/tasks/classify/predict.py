@@ -35,8 +35,8 @@ from pellucid.training.evaluate import loss_and_predictions
 from pellucid.training.examples import examples
 from pellucid.training.measures import boundary
 
-# Relative tolerance for equal temperatures and thresholds: weights saved in half precision change them less than this,
-# other images change them more.
+# Relative tolerance for equal temperatures and thresholds: saving the weights in half precision changes them by less,
+# fitting them on other images by more.
 REFIT_TOLERANCE = 0.01
 
 
@@ -44,9 +44,9 @@ REFIT_TOLERANCE = 0.01
 class Prediction:
     """A model's prediction for one image.
 
-    label: the class with the highest output. output: its output. outputs: the outputs of all classes by name,
-    calibrated if the model has a calibration. are_probabilities: False for scores such as logits. familiarity: the
-    distance of the image from the training data, None for a model without familiarity.
+    name: of the image. label: the class with the highest output. output: the output of that class. outputs: the outputs
+    of all classes by name, calibrated if the model has a calibration. are_probabilities: False for scores such as
+    logits. familiarity: the distance of the image from the training data, None for a model without familiarity.
     """
 
     name: str
@@ -80,18 +80,18 @@ def classify(model: Model, views: Tensor, name: str) -> Prediction:
 
 
 def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
-    """Evaluate a model on held-out images; see `held_out` for which.
+    """Evaluate a model on the images that `held_out` returns.
 
-    processes: they share the images, and all return the results of all, as in the other tasks.
+    processes: each evaluates a part of the images, and all return the results on all images.
 
     Images that the loss ignores are left out. Returns accuracy, macro_f1 (over the classes that have images or were
     predicted), loss, n, the name of the data, `skipped` (the files that could not be read), and for each class its
     name, number of images, accuracy and recall (both the fraction of its images that were predicted correctly),
-    precision and f1, each None where its denominator is 0.
-    ece: the expected calibration error, of calibrated outputs if the model has a confidence, None where outputs are not
-    probabilities. confidence: None, or the fitted values with coverage (the fraction of the images that is not
-    "unsure"), the accuracy on these, and fitted_here: whether the values were fitted on these very images, so that
-    coverage, accuracy and ece are too optimistic.
+    precision and f1, each None if its denominator is 0.
+    ece: the expected calibration error, of calibrated outputs if the model has a confidence; None if the outputs are
+    not probabilities. confidence: None, or the fitted values with coverage (the fraction of the images that are not
+    "unsure"), the accuracy on these, and fitted_here: whether the values were fitted on the same images, which makes
+    coverage, accuracy and ece too optimistic.
     """
     class_names(model)
     images = held_out(model, data)

@@ -1,4 +1,4 @@
-"""The classes of pictures, printed."""
+"""The predictor of classifiers: predicted classes as lines of text, JSON values and rows of a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from pellucid.tasks.classify.predict import Prediction, classify
 from pellucid.tasks.pictures import class_names, read_views
 from pellucid.text import percent
 
-MAX_CLASSES = 3  # most probable classes that the text lists
+MAX_CLASSES = 3  # number of most probable classes in the text
 
 
 class ClassPredictor(Predictor):
-    """Classifies pictures of any size; writes no files. Raises PellucidError for a model that is no classifier."""
+    """Classifies pictures of any size; writes no files. Raises PellucidError for a model that is not a classifier."""
 
     writes_files = False
 
@@ -37,7 +37,7 @@ class ClassPredictor(Predictor):
         return read_views(self.model, ppm_bytes(picture), "frame")
 
     def prepared(self, image: Tensor) -> Tensor:
-        """Return the inputs for an image of the data, which is not laid out again."""
+        """Return the input for an image of a data set; its layout was already converted when the data were read."""
         return float_images(image[None, : self.model.nominal_shape[0]])
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
@@ -67,7 +67,7 @@ class ClassPredictor(Predictor):
             )
 
     def _table_row(self, prediction: Prediction) -> dict[str, Any]:
-        """Return the row of a table, with what the model was fitted to say."""
+        """Return the row of a table, with "unsure" and "unfamiliar" if the model was fitted to report them."""
         row: dict[str, Any] = {"image": prediction.name, "class": prediction.label}
         row["confidence" if prediction.are_probabilities else "score"] = prediction.output
         if prediction.are_probabilities and self.model.confidence is not None:
@@ -77,5 +77,5 @@ class ClassPredictor(Predictor):
         return row
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
-        """Return the predictions, and beside them the values of a single one."""
+        """Return the predictions, and for a single picture its values at the top level too."""
         return {**(rows[0] if len(rows) == 1 else {}), "predictions": rows}, None

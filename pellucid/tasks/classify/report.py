@@ -28,7 +28,7 @@ MAX_MISTAKES = 24  # misclassified images in a report
 class Mistakes:
     """Misclassified images, the most confident first.
 
-    images: (n, 1 or 3, H, W), values 0..1. true, predicted: names of classes. probability: of the predicted class.
+    images: (n, 1 or 3, H, W), values 0..1. true, predicted: class names. probability: of the predicted class.
     total: the number of misclassified images in the test data.
     """
 
@@ -40,7 +40,7 @@ class Mistakes:
 
 
 def report(model: Model, test: Source) -> Reported:
-    """Return the sections of a classifier, none for other outputs."""
+    """Return the sections of a classifier's report and the confusion matrix; nothing for other models."""
     classes = tuple(test.classes or ())
     image_shape = tuple(first_batch(test).images.shape[1:])
     if not isinstance(model.objective, Supervised):
@@ -57,7 +57,10 @@ def report(model: Model, test: Source) -> Reported:
 
 
 def mistakes_part(mistakes: Mistakes | None, name: str = "mistakes") -> FigurePart | Missing:
-    """Return the figure of the worst mistakes, by its name; None: the data are not images."""
+    """Return the figure of the worst mistakes; name: of the figure.
+
+    mistakes: None if the data are not images. Without mistakes, a text that says so is returned.
+    """
     if mistakes is None:
         return Missing("These data cannot be shown as images.")
     if mistakes.total == 0:

@@ -59,13 +59,13 @@ class Colorization(Task):
         return isinstance(objective, Translator) and objective.predicts_colours
 
     def read(self, objective: Any, data: Any, root: Any) -> "tuple[Source, Source] | None":
-        """Return the photos of a folder without class folders."""
+        """Return the training and the test photos of a folder without class folders, None for other data."""
         from pellucid.tasks.colorize.own import read
 
         return read(data, root)
 
     def recipe_for(self, data: str, root: Any) -> OwnRecipe:
-        """Return a recipe for photos, whose class folders, if any, are ignored."""
+        """Return a recipe for photos; their class folders, if any, are ignored."""
         from pellucid.tasks.colorize.own import recipe_for
 
         return recipe_for(data, root)
@@ -77,7 +77,7 @@ class Colorization(Task):
         return ColorPredictor(model, out, 1.0, {}, "Colorized")
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
-        """Explain the colour of the pixel that `--pixel` names."""
+        """Explain the colour of the pixel given by `--pixel`."""
         from pellucid.tasks.colorize.explained import explain_file
 
         if "pixel" not in options:
@@ -93,7 +93,7 @@ class Colorization(Task):
         return Colorizer(model).as_input(image[:3])
 
     def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
-        """Return the colour channel a, or b, of the pixel in the middle of an area, by default of the picture."""
+        """Return the score "a" or "b" (a colour channel) of the pixel at the centre of an area, or of the picture."""
         from pellucid.tasks.colorize.why import ask_pixel
 
         return ask_pixel(model, x, of, area)
@@ -105,7 +105,7 @@ class Colorization(Task):
         return translator_network(model, x, target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
-        """Return PSNR and other measures of colours, beside grey images."""
+        """Return PSNR and other metrics of the colours, compared with grey images as the baseline."""
         from pellucid.tasks.colorize.measure import GREY, METRIC_DESCRIPTIONS, evaluate
         from pellucid.training.distributed import processes
 

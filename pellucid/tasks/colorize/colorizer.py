@@ -1,4 +1,4 @@
-"""Colours for pictures of any size, predicted from their lightness, and videos that do not flicker."""
+"""Colours for pictures of any size, predicted from their lightness, and smoothed over the frames of a video."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -37,7 +37,7 @@ class Colorizer:
 
     The network receives the picture with its shorter side resized to that of the training images; the predicted Lab
     components a and b are resized to the picture. side: the length of that shorter side. strength: the factor of a and
-    b, from 0 (grey) to 2. Raises PellucidError for other models and factors.
+    b, from 0 (grey) to 2. Raises PellucidError for other models and strengths.
     """
 
     def __init__(self, model: Model, strength: float = 1.0) -> None:
@@ -99,11 +99,11 @@ class Colorizer:
 
 
 class ColourSmoothing:
-    """Keeps a and b of those pixels of a video whose L is nearly constant.
+    """Keeps a and b of the pixels of a video whose L is nearly constant.
 
     A pixel keeps its a and b while its L differs by at most 2, the noise of a camera, from the L at their last change.
     For a difference from 2 to 10, a and b are interpolated linearly between the old and the new values. If at least
-    half of the pixels of a frame differ by 10 or more, the state is reset.
+    half of the pixels of a frame differ by 10 or more, as in a new scene, all pixels take the predicted values.
     """
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class ColourSmoothing:
 
 
 def _training_side(model: Model) -> int:
-    """Return the shorter side of the training images: the recorded one, a known data set's, or the input's."""
+    """Return the shorter side of the training images: as recorded, of a known data set, or of the network's input."""
     name = data_name(model)
     known_shape = shape_of_table(Data(name)) if name else None
     size = model.preprocess.get("size") or (known_shape or model.nominal_shape)[1:]

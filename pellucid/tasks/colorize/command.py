@@ -67,7 +67,7 @@ def colorize_parser() -> Parser:
 
 
 def colorize(args: argparse.Namespace) -> int:
-    """Write a file for each image, and report on stderr why images were skipped."""
+    """Write a colorized file for each image, and report on stderr why images were skipped."""
     from pellucid.tasks.colorize.predictor import ColorPredictor
 
     hints = {} if args.hints is None else _read_hints_option(args)
@@ -80,7 +80,7 @@ def colorize(args: argparse.Namespace) -> int:
 
 
 def _read_hints_option(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
-    """Return the hints of `--hints` by file name; raises PellucidError for names that the source lacks."""
+    """Return the hints of `--hints` by file name; raises PellucidError if the source has no file of such a name."""
     from pellucid.command.many import is_in_parts
     from pellucid.tasks.colorize.hints import read_hints
 
@@ -123,7 +123,7 @@ def compare_parser() -> Parser:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Write the page, and print its table."""
+    """Measure the models, write the page, and print its table."""
     from pellucid.tasks.colorize.measure import measure
     from pellucid.tasks.colorize.pages import comparison_page, name_models, table
 
@@ -169,7 +169,7 @@ def real_parser() -> Parser:
 
 
 def real(args: argparse.Namespace) -> int:
-    """Write the page."""
+    """Write the page of questions which image is real."""
     from pellucid.tasks.colorize.pages import questions, real_page
 
     path = check_output_path(args.out, "--out", (".html",))

@@ -1,4 +1,4 @@
-"""What the colour of a pixel depends on, and the patch with the lowest score of pix2pix, as files."""
+"""Files that explain the colour of a pixel, and for pix2pix the patch with the discriminator's lowest score."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ METHODS = ("lrp", "saliency")
 
 
 def explain_file(model: Model, request: Request, pixel: str) -> Explained:
-    """Write a map of each channel and method; the results are the colour and, for pix2pix, the lowest score.
+    """Write a map of each channel and method; return the colour and, for pix2pix, the discriminator's lowest score.
 
-    pixel: "ROW,COLUMN" in the image file.
+    pixel: "ROW,COLUMN" in the image file. Raises PellucidError for a pixel outside the image.
     """
     out = request.folder(f"pixel{pixel.replace(',', '-')}")
     methods = METHODS if request.method is None else (request.method,)

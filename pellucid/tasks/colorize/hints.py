@@ -25,8 +25,9 @@ class Hint(NamedTuple):
 
 
 def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:
-    """Return the hints of a JSON file by file name: an object with a list for each, or one list, returned under "".
+    """Return the hints of a JSON file by the name of the image file.
 
+    The file contains an object with a list of hints for each image file, or one list, which is returned under "".
     Raises PellucidError, which names the file, for anything else.
     """
     try:

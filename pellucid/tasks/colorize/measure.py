@@ -26,11 +26,11 @@ from pellucid.training.distributed import ALONE, Processes
 
 BATCH_PIXELS = 1 << 18  # pixels of a batch of images of one size
 BACKBONE = "cifar"  # the shipped classifier whose features and predictions are compared
-BACKBONE_SIDE = 32  # pixels, of its input images
-MAX_BACKBONE_IMAGES = 2000  # images for the classifier, spread evenly over all of them
+BACKBONE_SIDE = 32  # pixels, the side of its input images
+MAX_BACKBONE_IMAGES = 2000  # images that the classifier receives, evenly spaced among all images
 IMAGES_PER_PART = 64  # images whose metrics are added up at a time
 GREY = "grey"  # name of the baseline: a and b are 0
-TRUE = "true"  # name of the images themselves, beside those of models
+TRUE = "true"  # key of the metrics of the true colours; the other keys are names of models and GREY
 LOWER_IS_BETTER = ("delta_e", "frechet")  # metrics for which lower is better
 METRIC_DESCRIPTIONS = {
     "psnr": "PSNR in dB, from the squared error of sRGB pooled over all pixels",
@@ -63,7 +63,7 @@ class ColourMetrics:
     backbone_outputs: list[BackboneOutputs] = field(default_factory=list)
 
     def add(self, colours: Tensor, true: Tensor, outputs: BackboneOutputs | None) -> None:
-        """Add images (N, 3, H, W), sRGB from 0 to 1; outputs: the backbone's outputs for those it receives."""
+        """Add images (N, 3, H, W), sRGB from 0 to 1; outputs: the backbone's, for the images that it receives."""
         lab = rgb_to_lab(colours)
         self.psnr.update(colours, true)
         self.ssim.update(colours, true)
@@ -83,7 +83,7 @@ class ColourMetrics:
         self.backbone_outputs += other.backbone_outputs
 
     def compute(self, true: "ColourMetrics", n_images: int) -> dict[str, float | None]:
-        """Return the metrics of METRIC_DESCRIPTIONS by name; true: those of the true colours of the same images."""
+        """Return the metrics of METRIC_DESCRIPTIONS by name; true: the metrics of the same images in true colours."""
         outputs, true_outputs = (
             BackboneOutputs(*map(torch.cat, zip(*metrics.backbone_outputs, strict=True))) for metrics in (self, true)
         )
@@ -104,8 +104,8 @@ class ColourMetrics:
 class MeasuredColorizers:
     """The metrics of several models.
 
-    rows: the metrics by name, for each model and "grey". true: the colourfulness of the images themselves. n: the
-    number of images; judged_images: of those that the backbone received.
+    rows: the metrics by name, for each model and "grey". true: the metrics of the true colours. n: the number of
+    images. judged_images: the number of images that the backbone received. data: the folder or zip.
     """
 
     rows: dict[str, dict[str, float | None]]
@@ -116,11 +116,11 @@ class MeasuredColorizers:
 
 
 def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
-    """Evaluate a colorizer on colour images of any size; see `colour_images` for which.
+    """Evaluate a colorizer on the images of `colour_images`, colour images of any size.
 
     Returns each metric of METRIC_DESCRIPTIONS, the metrics of grey images as NAME_grey, and the colourfulness of the
     true images as colourfulness_true; n; n_judged, the number of images for answers and frechet; and the data. skipped
-    is empty, since files that cannot be read are refused.
+    is empty, since a file that cannot be read raises PellucidError.
     """
     measurements = measure({"": model}, data, processes)
     grey = {f"{name}_grey": value for name, value in measurements.rows[GREY].items()}
@@ -136,9 +136,9 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
 
 
 def measure(models: Mapping[str, Model], data: str | None, processes: Processes = ALONE) -> MeasuredColorizers:
-    """Evaluate several colorizers on the same images; data: see `colour_images`, None for the first model's own.
+    """Evaluate several colorizers on the same images; data: see `data_path`, None for the first model's data set.
 
-    Raises PellucidError for images that cannot be read, and if there are none.
+    Raises PellucidError if an image cannot be read, or if there are no images.
     """
     colorizers = {name: Colorizer(model) for name, model in models.items()}
     path = data_path(next(iter(models.values())), data)
@@ -178,7 +178,10 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
 
 
 def colour_images(tree: Tree) -> list[str]:
-    """Return the image files of a folder or zip, without masks; if it has a train folder, only the held-out part's."""
+    """Return the image files of a folder or zip, without masks; with a train folder, only those of the held-out part.
+
+    If there is a train folder but no held-out part, all image files are returned.
+    """
     folders = {file: file.split("/")[:-1] for file in tree.names if is_picture(file)}
     files = [
         file
@@ -191,7 +194,7 @@ def colour_images(tree: Tree) -> list[str]:
 
 
 def _batches(tree: Tree, files: Sequence[str], positions: range) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield the indices of images of one size, among `positions`, and the images (N, 3, H, W), 0 to 1."""
+    """Yield batches of consecutive images of one size: their indices in `files`, and the images (N, 3, H, W), 0..1."""
     indices: list[int] = []
     images: list[Tensor] = []
     for index in positions:
@@ -207,7 +210,7 @@ def _batches(tree: Tree, files: Sequence[str], positions: range) -> Iterator[tup
 
 
 class CifarBackbone:
-    """The shipped classifier of CIFAR-10, which receives images reduced to 32 x 32."""
+    """The shipped classifier of CIFAR-10; images are resized to its input size of 32 x 32."""
 
     def __init__(self) -> None:
         self._model = Model.load(shipped_files.pretrained_file(BACKBONE))

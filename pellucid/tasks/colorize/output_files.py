@@ -1,4 +1,4 @@
-"""Files of colorized pictures, and the page that shows them before and after colorization."""
+"""PNG files of colorized pictures, and the page with the pictures before and after colorization."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from pellucid.tasks.outputs import check_outputs, png
 from pellucid.text import plural
 
 PAGE = "colorized.html"
-PNG_MARK = {"Software": "pellucid colorize"}  # text in each PNG file, which may therefore be overwritten later
+PNG_MARK = {"Software": "pellucid colorize"}  # text in each PNG file; files with it may be overwritten later
 PICTURE_SIDE = 320  # pixels, the longest side of a picture on the page
 
 
@@ -25,7 +25,7 @@ def file_name(stem: str) -> str:
 def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
     """Raise PellucidError if `write_colorized` would overwrite one of the `sources`, or a file that it did not write.
 
-    Two pictures with outputs of the same name also raise PellucidError.
+    Also raises PellucidError if two pictures have output files of the same name.
     """
     check_outputs([[folder / file_name(stem)] for stem in stems], sources, _are_ours)
 
@@ -39,9 +39,9 @@ def _are_ours(files: Sequence[Path]) -> bool:
 
 
 def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
-    """Write STEM-colorized.png, a picture (3 or 4, H, W) uint8, and return its path.
+    """Write a picture (3 or 4, H, W) uint8 as STEM-colorized.png, and return its path.
 
-    Raises PellucidError as `check_files` does.
+    Raises the errors of `check_files`.
     """
     check_files(folder, [stem])
     about = PngImagePlugin.PngInfo()
@@ -53,7 +53,7 @@ def write_colorized(folder: Path, stem: str, picture: Tensor) -> Path:
 
 
 class BeforeAndAfter:
-    """The pictures of a page, at most `max_pictures`: each in grey, colorized, and the original if it has colours."""
+    """A page of at most `max_pictures` pictures: each in grey, colorized, and the original if it has colours."""
 
     def __init__(self, max_pictures: int = 24) -> None:
         self.max_pictures = max_pictures
@@ -65,7 +65,7 @@ class BeforeAndAfter:
         return len(self.rows) >= self.max_pictures
 
     def add(self, name: str, image: Tensor, grey: Tensor, colorized: Tensor) -> None:
-        """Add a picture: as read, (C, H, W), in grey and colorized, (3 or 4, H, W) uint8 each."""
+        """Add a picture. image: as read, (C, H, W) uint8. grey, colorized: (3 or 4, H, W) uint8."""
         pictures = [("grey", embedded(grey[:3], PICTURE_SIDE)), ("colorized", embedded(colorized[:3], PICTURE_SIDE))]
         if len(image) > 2 and bool((image[:3] != image[:1]).any()):
             pictures.append(("original", embedded(image[:3], PICTURE_SIDE)))

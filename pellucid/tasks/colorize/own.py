@@ -1,4 +1,4 @@
-"""A user's own photos, and their recipe: `pellucid train colorize DATA`."""
+"""A user's own photos as data, and the recipe for them: `pellucid train colorize DATA`."""
 
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
 RECIPE, START_WEIGHTS = "cifar-colorize", "colorize"
-TRAINING_STEPS = 1_500  # of the training, about ten minutes on two cores
+TRAINING_STEPS = 1_500  # about ten minutes on two cores
 BATCH_SIZE = 32
-SIDE = 64  # pixels
+SIDE = 64  # pixels, the side of the cropped photos
 
 
 class Photos(ImageFiles):
-    """All photos in a folder or a .zip: the square in the middle, resized to `side` pixels. Their targets are 0."""
+    """All photos in a folder or a .zip, cropped to the central square and resized to `side` pixels; all targets are 0.
+
+    Raises PellucidError if there are no photos.
+    """
 
     def __init__(self, path: Path, side: int) -> None:
         tree = tree_at(path)
@@ -55,7 +58,10 @@ def read(data: Any, root: Any) -> tuple[Source, Source] | None:
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
-    """Return the regression of colours, with the network of the shipped colorizer, which it starts from."""
+    """Return the recipe that fine-tunes the shipped colorizer by regression of colours.
+
+    Raises PellucidError if `data` does not exist or contains no images.
+    """
     path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     if not path.exists():
         raise PellucidError(f"{path} does not exist; give a folder of photos")

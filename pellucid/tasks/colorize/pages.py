@@ -1,4 +1,4 @@
-"""Pages of colorizers: a comparison on the same images, and a test of which of two pictures is real."""
+"""Pages about colorizers: a comparison on the same images, and a test in which people choose the real picture."""
 
 import math
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ from pellucid.tasks.colorize.measure import (
 )
 
 TRUE_COLOURS = "true colours"
-TRUE_METRICS = ("colourfulness", "colourfulness_lab")  # metrics that the true colours have, too
+TRUE_METRICS = ("colourfulness", "colourfulness_lab")  # metrics that are reported for the true colours too
 MAX_EXAMPLES = 10
 EXAMPLE_SIDE = 192  # pixels, the longest side of an example
-MAX_QUESTIONS = 40  # maximum number, by default
+MAX_QUESTIONS = 40  # maximum number of questions if the user gives none
 QUESTION_SIDE = 320  # pixels, the longest side of a picture in a question
 ADVICE = (
     "PSNR, SSIM and CIEDE2000 favour grey where colours are uncertain; colourfulness alone favours any saturated "
@@ -38,7 +38,7 @@ Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 
 
 
 def table(measurements: MeasuredColorizers) -> TablePart:
-    """Return a row for each metric: of grey, of each model, and of the true colours where they have it."""
+    """Return a table with a row for each metric, and columns for grey, each model, and the true colours."""
     model_names = [GREY, *(name for name in measurements.rows if name != GREY)]
     rows = [
         (metric, *(_format(measurements.rows[name][metric]) for name in model_names),
@@ -55,7 +55,7 @@ def _format(value: float | None) -> str:
 
 
 def comparison_page(measurements: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> Page:
-    """Return the page: the table, descriptions of its metrics, and examples spread evenly over the data."""
+    """Return the page: the table, descriptions of its metrics, and evenly spaced images of the data as examples."""
     judged_text = f"answers and frechet are measured on {measurements.judged_images:,} of them"
     about = f"{measurements.n:,} images of {measurements.data}; {judged_text}."
     examples = [part for images in _examples(models, measurements) for part in (Heading(images.name), images)]
@@ -82,7 +82,10 @@ def _examples(models: Mapping[str, Model], measurements: MeasuredColorizers) -> 
 
 
 def name_models(paths: list[str], models: list[Model]) -> dict[str, Model]:
-    """Return models by the shortest ends of their paths that are unique; PellucidError for a path given twice."""
+    """Return the models by the last parts of their paths, as few as make the names unique.
+
+    Raises PellucidError for a path that is given twice, or that is "grey".
+    """
     if len({*paths}) < len(paths) or GREY in paths:
         raise PellucidError(f"a model is given twice, or is called {GREY}; give each once, by another name")
     path_parts = [path.rstrip("/").split("/") for path in paths]
@@ -110,9 +113,10 @@ def wilson(count: int, n: int) -> tuple[float, float]:
 
 
 def questions(model: Model, data: str | None, n: int | None = None, seed: int = 0) -> list[Question]:
-    """Return questions about n images from `colour_images`, in random order, with the real one on a random side.
+    """Return questions about n images from `colour_images`, in random order, with the real picture on a random side.
 
-    n is by default at most MAX_QUESTIONS. Raises PellucidError if there are fewer images, or one cannot be read.
+    n: by default the number of images, at most MAX_QUESTIONS. Raises PellucidError if there are fewer than n images, or
+    if one cannot be read.
     """
     colorizer, rng = Colorizer(model), generator(seed)
     with open_tree(data_path(model, data)) as tree:
@@ -130,7 +134,7 @@ def questions(model: Model, data: str | None, n: int | None = None, seed: int = 
 
 
 def real_page(questions: list[Question], title: str) -> str:
-    """Return the page, which counts the answers as they are given and shows the interval for each count."""
+    """Return the HTML of the page, which counts right answers and shows their fraction with its Wilson interval."""
     n = len(questions)
     shares = [(f"{k}", *(f"{100 * value:.0f} %" for value in (k / n, *wilson(k, n)))) for k in range(n + 1)]
     return render("real", title=title, questions=questions, shares=shares)

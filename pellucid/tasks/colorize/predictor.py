@@ -1,4 +1,4 @@
-"""Colorized pictures: files, and a page that shows them before and after."""
+"""The predictor of colorizers, which writes colorized pictures and a page with the pictures before and after."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ MAX_PIXELS = 12_500_000  # of a picture; Lab components in float32 take about 70
 
 
 class ColorPredictor(Predictor):
-    """Colorizes pictures, keeping their lightness; writes them and a page into `out`, if given.
+    """Colorizes pictures, keeping their lightness; writes the pictures and a page into `out` unless it is None.
 
     strength: see Colorizer. hints: given colours by file name. title: of the page.
     """
@@ -40,12 +40,12 @@ class ColorPredictor(Predictor):
             check_files(self.out, names, files)
 
     def read(self, source: Path | bytes, name: str = "") -> Tensor:
-        """Return an image, a file or its bytes, with its own channels."""
+        """Return the image of a file or of its bytes, (C, H, W), with the channels of the file."""
         name = name or str(source)
         return load_channels(read_full_size(source, name, limit=MAX_PIXELS), name)
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
-        """Yield the file of each colorized picture."""
+        """Yield each colorized picture with its file, or its error."""
         for picture, image in batch:
             try:
                 yield self._colorize(picture, image)
@@ -53,7 +53,7 @@ class ColorPredictor(Predictor):
                 yield error
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
-        """Write the page."""
+        """Write the page, if there is an output folder; return the values of the pictures, and the page's path."""
         if self.out is None:
             return {"pictures": rows}, None
         page = self.before_and_after.write(self.out, self.title, len(rows))

@@ -26,8 +26,8 @@ Channel = Literal["a", "b"]
 class PixelColour:
     """The predicted colour of a pixel, and its attribution map.
 
-    a, b: in the units of Lab. target: the output of the generator that is explained, as a path; of: its description.
-    map: (H, W), the attribution of the L of each pixel.
+    row, column: of the pixel. a, b: in the units of Lab. target: the explained output of the generator, as a path. of:
+    the description of this output. map: (H, W), the attribution of the L of each pixel.
     """
 
     row: int
@@ -43,9 +43,9 @@ class PixelColour:
 class JudgedPatches:
     """The scores of a discriminator for the patches of an image in predicted colours.
 
-    scores: (H', W') logits, high for patches that it classifies as real. lowest: row and column of the lowest score.
-    patch: the pixels that this score depends on: top, left, bottom and right, the last two excluded. map: (H, W), the
-    magnitude of its gradient with respect to the L, a and b of each pixel.
+    scores: (H', W') logits, high for patches classified as real. lowest: row and column of the lowest score. patch: the
+    pixels that this score depends on: top, left, bottom and right; bottom and right are excluded. map: (H, W), the
+    magnitude of the score's gradient with respect to the L, a and b of each pixel.
     """
 
     scores: Tensor
@@ -57,10 +57,10 @@ class JudgedPatches:
 def explain_pixel(
     model: Model, image: Tensor, row: int, column: int, channel: Channel = "a", method: str = "lrp"
 ) -> PixelColour:
-    """Explain the a or b of one pixel of an image (3 or 1, H, W), 0 to 1, by a method of pellucid.explain.
+    """Explain the predicted a or b of one pixel of an image (3 or 1, H, W), 0 to 1, by a method of pellucid.explain.
 
-    For a model that classifies colours, the logit of the bin nearest to the predicted colour is explained, in the cell
-    of the pixel. Raises PellucidError for other models, and for a pixel outside the image.
+    For a model that classifies colours, the explained output is the logit of the bin nearest to the predicted colour,
+    in the cell of the pixel. Raises PellucidError for other models, and for a pixel outside the image.
     """
     (a, b), target, of = _pixel_target(model, image, row, column, channel)
     objective, (height, width) = _translator(model), image.shape[1:]
@@ -70,7 +70,7 @@ def explain_pixel(
 
 
 def ask_pixel(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
-    """Return what `explain_pixel` explains, for the pixel in the middle of an area; see `Task.ask`."""
+    """Return the output that `explain_pixel` explains, for the pixel at the centre of an area; see `Task.ask`."""
     top, left, bottom, right = area or (0, 0, *x.shape[1:])
     row, column, channels = (top + bottom) // 2, (left + right) // 2, get_args(Channel)
     axis = 0 if of is None else index_of(of, channels)
@@ -129,7 +129,7 @@ def judge_patches(model: Model, image: Tensor) -> JudgedPatches:
 
 
 def _translator(model: Model) -> Translator:
-    """Return the objective of a model that predicts a and b; PellucidError for any other model."""
+    """Return the objective of a model that predicts a and b; raises PellucidError for any other model."""
     if not is_colorizer(model) or not isinstance(model.objective, Translator):
         raise PellucidError("the model predicts no colours; give a run of cifar-colorize or one like it")
     if model.objective.to != "colour":

@@ -1,4 +1,4 @@
-"""Detection: objects that are found, missed and mistaken in images."""
+"""The task of detection: boxes, classes, scores and masks of objects in images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
     from pellucid.objective import Objective
 
-MIN_SCORE = 0.5  # minimum score of a detection that commands show
+MIN_SCORE = 0.5  # default minimum score of detections
 
 
 class Detection(Task):
@@ -73,7 +73,7 @@ class Detection(Task):
         return DETECTORS
 
     def trains(self, objective: Any) -> bool:
-        """Return whether the models of an objective find objects."""
+        """Return whether an objective trains detectors."""
         from pellucid.detectors import Detector
 
         return isinstance(objective, Detector)
@@ -91,7 +91,7 @@ class Detection(Task):
         return DetectionPredictor(model, out, MIN_SCORE)
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
-        """Explain the box that `--box` names."""
+        """Explain the box whose number is given by `--box`."""
         from pellucid.tasks.detect.explained import explain_box
 
         if "box" not in options:
@@ -107,7 +107,7 @@ class Detection(Task):
         return resized_to(ObjectFinder(model).input_size(image), image)
 
     def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
-        """Return the logit of a class, or a side, of the box in an area, by default of the one with the best score."""
+        """Return the logit of a class, or a coordinate, of the box in an area, by default of the highest score."""
         from pellucid.tasks.detect.explained import ask_box
 
         return ask_box(model, x, of, area, MIN_SCORE)
@@ -119,13 +119,13 @@ class Detection(Task):
         return traced_detector(model, x, target)
 
     def onnx(self, model: "Model", size: tuple[int, int] | None, metadata: Mapping[str, str]) -> "tuple[bytes, Parity]":
-        """Return a single-stage detector with the selection of detections."""
+        """Return a single-stage detector as ONNX, with its decoding of boxes and non-maximum suppression."""
         from pellucid.tasks.detect.onnx import detector_bytes
 
         return detector_bytes(model, size, metadata)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
-        """Return the images with the lowest average precision."""
+        """Return a section with the images of the lowest average precision."""
         from pellucid.tasks.detect.report import report
 
         return report(model, test)
@@ -137,7 +137,7 @@ class Detection(Task):
         return detection_case(model, x, **options)
 
     def case_of_run(self, run: Path, data: str | None) -> Any:
-        """Return the case of a detector with its data."""
+        """Return the case of a detector's run folder with its data."""
         from pellucid.tasks.detect.doctor.cases import case_of_detector
 
         return case_of_detector(run, data)
@@ -149,7 +149,7 @@ class Detection(Task):
         return case_of_detector_model(model, data)
 
     def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
-        """Make every check of a detector, on the CPU and without trials."""
+        """Run every check of detectors, on the CPU and without trials; raises PellucidError for other arguments."""
         from pellucid.tasks.detect.doctor import diagnose_detector
 
         if attempts:
@@ -167,13 +167,13 @@ class Detection(Task):
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
-        """Return boxes in another unit, order or orientation, and exchanged classes."""
+        """Return changes that convert boxes to another unit, order or orientation, or exchange classes."""
         from pellucid.tasks.detect.doctor.target_changes import target_changes
 
         return target_changes(images, targets, outputs)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
-        """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""
+        """Return COCO's metrics of boxes and masks, AP by class, and the gain in AP50 without each kind of error."""
         from pellucid.tasks.detect.measure import evaluate
         from pellucid.training.distributed import processes
 

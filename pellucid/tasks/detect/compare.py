@@ -1,4 +1,4 @@
-"""Several kinds of detectors on one split: average precision by the size of objects, the time of each stage, a page."""
+"""Comparison of detectors on one split: average precision by the size of objects, the time of each stage, a page."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ ROI_POOL: Mapping[str, Any] = {"objective.pool": True}
 
 
 class DetectorCandidate(NamedTuple):
-    """A kind of detector. recipe: the name of its recipe, "" for R-CNN. changes: to the settings of the recipe."""
+    """A kind of detector. recipe: its name, "" for R-CNN. changes: settings that override those of the recipe."""
 
     title: str
     recipe: str
@@ -69,7 +69,7 @@ STAGES_TEXT = (
 class ComparedDetector:
     """The results of one detector on the held-out images.
 
-    figures: COCO's metrics of the boxes, those of METRIC_LABELS. interval: the 95 % interval of AP50, by the bootstrap
+    figures: COCO's metrics of the boxes that METRIC_LABELS lists. interval: the 95 % interval of AP50, from a bootstrap
     over the images. masks: AP and AP50 of masks, or None. stages: mean seconds per image. parameters: their number.
     run: the folder of the training run, "" for R-CNN.
     """
@@ -88,8 +88,8 @@ class ComparedDetector:
 class DetectorComparison(Comparison):
     """The detectors on one data set.
 
-    threads: the number used by PyTorch when the times were measured. proposals: the method that finds R-CNN's
-    proposals.
+    train, held_out: numbers of images. threads: the number of PyTorch's threads when the times were measured.
+    proposals: the source of R-CNN's proposals.
     """
 
     data: str
@@ -101,12 +101,12 @@ class DetectorComparison(Comparison):
     rows: tuple[ComparedDetector, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return all fields as JSON values."""
         rows = [{**asdict(row), "stages": row.stages._asdict()} for row in self.rows]
         return {**asdict(self), "rows": rows}
 
     def table(self) -> TablePart:
-        """Return a row for each detector, in per cent and milliseconds; a dash for a missing value."""
+        """Return a row for each detector, in per cent and milliseconds; missing values are "-"."""
         with_masks = any(row.masks is not None for row in self.rows)
         columns = ("detector", "AP50", "interval", "AP", "small", "medium", "large")
         columns += ("mask AP50", "mask AP") if with_masks else ()
@@ -161,10 +161,11 @@ def compare_detectors(
 ) -> DetectorComparison:
     """Train the detectors of CANDIDATES on annotated images, or of MASK_CANDIDATES for masks, and measure each.
 
-    name, root: see `pellucid.data.catalogue.load`. only: names of candidates. overrides: settings for all recipes.
-    runs: the folder of run folders; a finished run of the same recipe there is not repeated, an unfinished one is
-    resumed. proposals: of R-CNN, boxes by file name, or the name of a search. verbose: whether trainings show their
-    progress. Raises PellucidError for an unknown candidate, and for data without objects.
+    name, root: see `pellucid.data.catalogue.load`. only: names of candidates, () for all. overrides: settings for all
+    recipes. runs: the folder of run folders; a finished run of the same recipe is not repeated, an unfinished one is
+    resumed. proposals: for R-CNN, boxes by file name, or the name of a search. progress: see `measure_candidates`.
+    verbose: whether to print the progress of trainings. Raises PellucidError for an unknown candidate, and for data
+    without objects.
     """
     base_recipe = load_recipe("bccd-single", {"data.name": name, **(overrides or {})})
     material = load_data(base_recipe, root)
@@ -175,7 +176,7 @@ def compare_detectors(
     candidates = select(MASK_CANDIDATES if material.train.has_masks else CANDIDATES, only, unknown_detector)
     settings = {"data.name": name, "objective.classes": len(material.train.classes or ()), "recipe.seed": seed}
     if proposals == "selective_search" and "rcnn" in candidates:
-        selective_search(torch.zeros(3, 32, 32))  # raises an error before the long trainings if it is not installed
+        selective_search(torch.zeros(3, 32, 32))  # raises PellucidError if the package is missing
 
     def measure_candidate(key: str, candidate: DetectorCandidate) -> Iterable[ComparedDetector]:
         if not candidate.recipe:
@@ -218,7 +219,7 @@ def _measure_linear(
     seed: int,
     root: str | os.PathLike[str] | None,
 ) -> Iterator[ComparedDetector]:
-    """Yield the rows of R-CNN without and with the regression of boxes."""
+    """Yield the rows of R-CNN: with the boxes as proposed, and with regressed boxes."""
     held_out = material.validation or material.test
     with torch.inference_mode():
         detector = LinearDetector(len(material.train.classes), proposals, root).fit(material.train, seed)
@@ -257,7 +258,7 @@ def _objects_in_file(test: DetectionFolder, k: int) -> Objects:
 
 
 def _scale_to_file(detections: Detections, test: DetectionFolder, k: int) -> Detections:
-    """Return detections in image k in the pixels of its file."""
+    """Return the detections in image k, scaled from the network's input to the pixels of its file."""
     return scale_objects(detections, test.size_of(k), test.records[k].size)
 
 

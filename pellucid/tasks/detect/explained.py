@@ -1,4 +1,4 @@
-"""The page and the maps of one box of a detector, as files."""
+"""Explanations of one box of a detector: a page and attribution maps as files, and the score of a box."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ from pellucid.tasks.detect.pipeline_page import BoxPage, sentences
 
 
 def explain_box(model: Model, request: Request, box: int) -> Explained:
-    """Write the page and the maps of a box, by its number; the lines are the sentences of the page."""
+    """Write the page and the attribution maps of a box; the lines of the result are the sentences of the page.
+
+    box: the number of the box, from 1. Raises PellucidError if there is no such box.
+    """
     out = request.folder(f"box{box}")
     image = load_image(read_full_size(request.source, request.image), request.image, mode=ObjectFinder(model).mode)
     methods = list(METHODS) if request.method is None else [request.method]
@@ -44,10 +47,10 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
 
 
 def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: float) -> Asked:
-    """Return the logit of a class of one box, by default its own, or a side of it; see `Task.ask`.
+    """Return the logit of a class for one box, by default of its own class, or a coordinate of it; see `Task.ask`.
 
-    x: the resized picture (C, h, w), 0 to 1. area: the box that overlaps most with it is taken, by default the one
-    with the best score. score: the minimum score of a box.
+    x: the resized picture (C, h, w), 0 to 1. area: selects the box with the highest IoU with it; by default the box
+    with the highest score is used. score: the minimum score of a box. Raises PellucidError if there is no such box.
     """
     box_pipeline = pipeline(model, (x * 255).round().to(torch.uint8))
     boxes = box_pipeline.decision.detections.boxes[
@@ -59,7 +62,7 @@ def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: f
     if area is not None:
         top, left, bottom, right = area
         overlaps = box_iou(torch.tensor([[left, top, right, bottom]], dtype=boxes.dtype), boxes)[0]
-        index = int(overlaps.argmax())  # of several around a click, the smallest
+        index = int(overlaps.argmax())  # if several boxes contain a click, the smallest
         if not overlaps[index]:
             raise PellucidError("there is no box at that place; point at one of the boxes")
     scorer, (label, side) = box_pipeline.scorer(index + 1, of), box_pipeline.class_and_side(index + 1, of)

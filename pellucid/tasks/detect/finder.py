@@ -1,4 +1,4 @@
-"""Objects in pictures of any size, and drawings of them."""
+"""Detection of objects in pictures of any size, and drawings of the detections."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -23,15 +23,15 @@ from pellucid.text import printable
 
 
 def is_detector(model: Model) -> bool:
-    """Return whether a model finds objects in images."""
+    """Return whether a model detects objects in images."""
     return isinstance(model.objective, Detector)
 
 
 class ObjectFinder:
-    """Finds the objects in pictures of any size. classes: their names. mode: in which to read pictures for the model.
+    """Detects the objects in pictures of any size. classes: the class names. mode: the mode in which to read pictures.
 
     Pictures are resized as in training: the longest side to a length, or both sides to a height and a width. Raises
-    PellucidError for a model with other outputs.
+    PellucidError for a model that is not a detector.
     """
 
     def __init__(self, model: Model) -> None:
@@ -44,7 +44,7 @@ class ObjectFinder:
         self.size: int | Sequence[int] | None = model.preprocess.get("size")
 
     def __call__(self, image: Tensor) -> Detections:
-        """Return the objects in a picture (C, H, W) uint8, in its own pixels, by descending score."""
+        """Return the objects in a picture (C, H, W) uint8, in pixels of the picture, by descending score."""
         return self.find([image])[0]
 
     def find(self, images: Sequence[Tensor], score: float | None = None) -> list[Detections]:

@@ -1,4 +1,4 @@
-"""A sentence with score and IoU for each detection and each missed object of an image."""
+"""Findings on an image: a sentence with score and IoU for each detection and each missed object."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from pellucid.metrics.verdicts import (
 
 
 class DetectionFinding(NamedTuple):
-    """A detection or a missed object of an image, and the reason for its kind.
+    """A detection or a missed object of an image, with a sentence that gives the reason for its kind.
 
     kind: "hit", "ignored", "missed", or one of `pellucid.metrics.verdicts.ERRORS`. detection, object_index: indices in
-    `Detections` and `Objects`, -1 for none. iou: of the two. text: the sentence, in which detections and objects are
-    numbered from 1.
+    `Detections` and `Objects`, -1 for none. iou: of the detection and the object. text: the sentence, in which
+    detections and objects are numbered from 1.
     """
 
     kind: str
@@ -42,9 +42,10 @@ def findings(
 ) -> list[DetectionFinding]:
     """Return the findings for each detection of at least `score`, by descending score, and then for each missed object.
 
-    The kinds of findings are those of `pellucid.metrics.verdicts.classify_detections`. kind: "boxes" or "masks", of
-    which the IoU is computed. Detections below `score` count as not made, but may explain a miss. Reasons from the
-    detector (anchor, suppression) can be added: `finding._replace(text=...)`.
+    threshold, background: the IoU of a hit, and the IoU below which a detection lies on the background; see
+    `pellucid.metrics.verdicts.classify_detections`. kind: whether the IoU of "boxes" or of "masks" is computed.
+    Detections below `score` are left out, but may explain a miss. Reasons from the detector (anchor, suppression) can
+    be added: `finding._replace(text=...)`.
     """
     order = detections.scores.argsort(descending=True, stable=True)
     scored_indices = order[detections.scores[order] >= score]
@@ -62,10 +63,10 @@ def findings(
 
 @dataclass(frozen=True)
 class _Sentences:
-    """The sentences of an image.
+    """The sentences about an image.
 
-    matching: the verdicts on the detections with a score of at least `score`; scored_indices: their indices in
-    `detections`, by descending score. all_matching: the verdicts on all detections.
+    matching: the verdicts on the detections with a score of at least `score`. scored_indices: the indices of these
+    detections in `detections`, by descending score. all_matching: the verdicts on all detections.
     """
 
     detections: Detections
@@ -127,7 +128,7 @@ class _Sentences:
             description = f"{self._class_name(index)}, score {score}, IoU {iou:.2f}"
             return index, iou, f"Its detection ({description}) is below the score {self.score:g}"
         overlaps = self.matching.overlaps[:, truth_index]
-        # The detection that would find the object with another class or place; without one, the nearest detection.
+        # The detection that would be a hit with another class or box; if there is none, the one with the highest IoU.
         rank = (
             self.matching.repairs[truth_index]
             if self.matching.repairs[truth_index] >= 0 or not len(overlaps)
@@ -161,6 +162,6 @@ class _Sentences:
 
 
 def format_below(value: float, limit: float) -> str:
-    """Return a value with two decimal places, or with as many as show that it is below a limit."""
+    """Return a value with two decimal places, or with more if the rounded value would not be below the limit."""
     digits = next((n for n in range(2, 7) if float(f"{value:.{n}f}") < limit), 7)
     return f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""R-CNN on annotated images: linear classifiers on the features of a trained network, and their detections."""
+"""R-CNN on annotated images: linear classifiers on the features of a pretrained network, and their detections."""
 
 import os
 import time
@@ -27,10 +27,10 @@ from pellucid.run.described import feature_stats
 from pellucid.tasks.detect.stages import StageTimes
 
 WEIGHTS = "mobilenet_v2-keras-notop"
-LAST_STAGE = "stage5"  # its 96 maps of 6 x 6 still show where the object lies, as R-CNN's "pool5"; later ones do not
-WARPED_SIDE = 96  # pixels of a warped proposal
-MAX_IMAGES = 60  # training images, spread evenly over all of them
-MAX_PROPOSALS = 400  # of a training image: first those with an IoU of MIN_IOU with an object, then random ones
+LAST_STAGE = "stage5"  # its 96 maps of 6 x 6 resolve the object's position, like R-CNN's "pool5"; later maps do not
+WARPED_SIDE = 96  # pixels, the side of a warped proposal
+MAX_IMAGES = 60  # training images, evenly spaced in the data set
+MAX_PROPOSALS = 400  # of a training image: first those with an IoU of at least MIN_IOU with an object, then random ones
 MIN_IOU = 0.5
 
 
@@ -45,7 +45,8 @@ class LinearDetections(NamedTuple):
 class LinearDetector:
     """R-CNN with the first stages of MobileNetV2.
 
-    proposals: boxes by file name, as from `pellucid.detectors.search.read_proposals`, or the name of a search.
+    proposals: boxes by file name, as `pellucid.detectors.search.read_proposals` returns them, or the name of a search.
+    root: the folder that contains the data sets and the downloaded weights.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class LinearDetector:
         return parameter_counts({"": self.rcnn.net}, self.rcnn.params).parameters + sum(svms) + sum(regressions)
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":
-        """Learn from at most MAX_IMAGES images of a source."""
+        """Train on at most MAX_IMAGES images of a source; return self."""
         image_indices = torch.linspace(0, len(source) - 1, min(MAX_IMAGES, len(source))).round().long().tolist()
         rng = generator(seed)
         images, targets, proposals = [], [], []

@@ -26,7 +26,7 @@ CHUNK_SIZE = 8  # images at a time
 
 @dataclass(frozen=True, eq=False)
 class DetectionEvaluation:
-    """The results on annotated images. data: the folder or zip. part: the evaluated part of it, "" for all."""
+    """The results on annotated images. data: the folder or zip. part: its evaluated part, "" if it has no parts."""
 
     model: Model
     results: Results
@@ -37,7 +37,7 @@ class DetectionEvaluation:
     objects: list[Objects]
 
     def write_page(self, path: Path, title: str) -> None:
-        """Write the page of hits, false alarms and misses, with its figures beside it."""
+        """Write the page of hits, false alarms and misses, and the files of its figures."""
         source = self.source
 
         def findings_with_reasons(k: int) -> tuple[Detections, list[DetectionFinding]]:
@@ -59,9 +59,10 @@ class DetectionEvaluation:
 def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> DetectionEvaluation:
     """Evaluate a detector on images of any size with annotations in the format of Pascal VOC, COCO and others.
 
-    data: the name of a data set, a folder or zip, or the root of the model's own data set; None: the model's own. If it
-    has several parts, the held-out one is used. Boxes are compared in pixels of the original images. Raises
-    PellucidError if there are no such data, and for classes that the model does not have.
+    data: the name of a data set, a folder or zip, or the root of the model's own data set; None for the model's own
+    data set. If it has several parts, the held-out one is used. processes: each evaluates a part of the images. Boxes
+    are compared in pixels of the original images. Raises PellucidError if there are no such data, and for classes that
+    the model does not have.
     """
     finder = ObjectFinder(model)
     path, part = held_out(model, data)
@@ -90,7 +91,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
 
 
 def _object_areas(annotated_areas: Sequence[float | None], objects: Objects) -> Tensor:
-    """Return the areas of objects (n,): the annotated ones, otherwise those of the masks or boxes."""
+    """Return the areas of objects (n,), in pixels: as annotated, otherwise of their masks or boxes."""
     computed = truth_areas(objects)
     return torch.tensor(
         [float(computed[k]) if area is None else area for k, area in enumerate(annotated_areas)], dtype=torch.float64

@@ -1,4 +1,4 @@
-"""Single-stage detectors as ONNX files, including the selection of detections among the candidates."""
+"""Single-stage detectors as ONNX files, including the selection of detections from the candidates."""
 
 import json
 from collections.abc import Mapping
@@ -35,13 +35,13 @@ OUTPUTS: OutputShapes = (
 
 
 def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping[str, str]) -> tuple[bytes, Parity]:
-    """Return a single-stage detector as the bytes of an ONNX file, and its candidates' difference from the model's.
+    """Return a single-stage detector as the bytes of an ONNX file, and the difference of its candidates from the model.
 
-    size: (H, W) of the images, by default the size in training, or a square of its longest side. The file takes
-    "input", float32 images from 0 to 1 (N, C, H, W) for any N. It returns the detections of each image by descending
-    score: "boxes" (N, d, 4), "scores" (N, d), "labels" (N, d) and "count" (N,), the number of detections of each image;
-    d is the largest count. Entries after an image's detections are 0, and -1 for labels.
-    Raises PellucidError for a two-stage detector, and ParityError.
+    size: (H, W) of the images, by default the size in training, or a square with the longest side in training. The
+    input of the file is "input", float32 images from 0 to 1 (N, C, H, W) for any N. Its outputs are the detections of
+    each image by descending score: "boxes" (N, d, 4), "scores" (N, d), "labels" (N, d) and "count" (N,), the number of
+    detections of each image; d is the largest count. Entries after an image's detections are 0, for labels -1.
+    Raises PellucidError for a two-stage detector, and ParityError if the outputs of the file differ from the model's.
     """
     outputs_text = "the detections of predict: boxes, scores (probabilities), labels and their count"
     metadata = {**metadata, "outputs": json.dumps(outputs_text)}
@@ -169,7 +169,10 @@ def _write_top_k(n: Nodes, values: str, k: int) -> tuple[str, str]:
 def _check_decision(
     detector: OneStage, boxes: Tensor, scores: Tensor, selected: list[Tensor], size: tuple[int, int]
 ) -> None:
-    """Raise ParityError unless the file selects the same detections as `decide` among the file's candidates."""
+    """Raise ParityError unless the file selects the same detections as `decide` does from the file's candidates.
+
+    selected: the outputs of the file, named by OUTPUTS.
+    """
     for k, (box, score) in enumerate(zip(boxes, scores, strict=True)):
         expected = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
         count = int(selected[3][k])

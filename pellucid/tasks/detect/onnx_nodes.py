@@ -1,6 +1,7 @@
-"""The functions that write the decoding of detectors' outputs as ONNX nodes, by type; others have a method `onnx`.
+"""Functions that write the decoding of a detector's outputs as ONNX nodes, for the detectors of the library.
 
-Each function adds nodes to `n`; its `str` arguments and its result are names of values.
+Each function adds nodes to `n`; its `str` arguments and its result are names of values. User-defined detectors have
+a method `onnx` instead.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def yolo1(detector: YOLO1, n: Nodes, y: str, anchors: Anchors) -> tuple[str, str
 
 
 def yolo3(detector: YOLO3, n: Nodes, y: str, anchors: Anchors) -> tuple[str, str]:
-    """Write boxes from positions in cells, and the product of the probabilities of an object and of each class."""
+    """Write boxes from positions in cells, and the product of the objectness and the class probabilities."""
     corner, size = detector.cells(anchors)
     offset = n.inner("Mul", n.inner("Sigmoid", write_slice(n, y, 0, 2)), n.constant("cell_size", size))
     centre = n.inner("Add", n.constant("cell_corner", corner), offset)
@@ -70,14 +71,15 @@ DECODERS: dict[type[OneStage], Callable[[Any, Nodes, str, Anchors], tuple[str, s
 def write_candidates(detector: OneStage, n: Nodes, y: str, anchors: Anchors) -> tuple[str, str]:
     """Write `OneStage.read` for the outputs y (N, A, D); return the names of boxes (N, n, 4) and scores (N, n, C).
 
-    A method `onnx` of a subclass takes precedence. Raises PellucidError for a detector with neither.
+    The nodes are written by the function in DECODERS for the detector's class, or by its own method `onnx`. Raises
+    PellucidError for a detector with neither.
     """
     kind = next(kind for kind in type(detector).__mro__ if kind in DECODERS or "onnx" in vars(kind))
     return DECODERS.get(kind, type(detector).onnx)(detector, n, y, anchors)
 
 
 def write_slice(n: Nodes, y: str, begin: int, end: int) -> str:
-    """Return the slice from `begin` to `end`, excluded, along the last axis of y."""
+    """Return the slice `begin` to `end` (excluded) along the last axis of y."""
     name = f"{begin}:{end}:{len(n.written)}"
     bounds = [n.integers(f"{name}/{bound}", value) for bound, value in (("begin", begin), ("end", end), ("axis", -1))]
     return n.inner("Slice", y, *bounds)

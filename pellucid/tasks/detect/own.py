@@ -9,16 +9,16 @@ from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
-TRAINING_STEPS = {"bccd-single": 600, "pennfudan-mask": 360}  # of the training, about ten minutes on two cores
+TRAINING_STEPS = {"bccd-single": 600, "pennfudan-mask": 360}  # about ten minutes on two cores
 BATCH_SIZE = {"bccd-single": 8, "pennfudan-mask": 4}
-# Objects of most data, unlike cells, have an upright position.
+# Unlike the blood cells of bccd, most objects are upright, so images must not be flipped vertically or transposed.
 UPRIGHT_AUGMENT = {"augment.vertical_flip": False, "augment.transpose": False}
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
-    """Return the default detector for boxes, or Mask R-CNN if every object has a mask.
+    """Return the recipe of a single-stage detector for boxes, or of Mask R-CNN if every object has a mask.
 
-    Both start from a shipped detector. Raises PellucidError for data without annotated objects.
+    Both fine-tune a shipped detector. Raises PellucidError for data without annotated objects.
     """
     if not is_annotated(data):
         raise PellucidError(f"{data} has no annotated objects; give images with annotations of {ANNOTATION_FORMATS}")

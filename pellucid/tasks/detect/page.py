@@ -1,4 +1,4 @@
-"""The page of a detector's results: figures, errors, and images with a sentence for each detection and miss."""
+"""The page of a detector's results: metrics, errors, and images with a sentence for each detection and miss."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,7 +28,6 @@ from pellucid.report.sections import (
 from pellucid.tasks.detect.findings import DetectionFinding, findings
 from pellucid.tasks.detect.results import Results, percent_cell
 
-# Descriptions of the kinds of errors.
 ERROR_DESCRIPTIONS = {
     "class": "the box is right, the class is wrong",
     "place": "the class is right, the IoU is from 0.1 to 0.5",
@@ -37,7 +36,7 @@ ERROR_DESCRIPTIONS = {
     "background": "no object has an IoU of 0.1",
     "missed": "objects without a detection, even with a wrong class or box",
 }
-# Descriptions of COCO's metrics.
+# By COCO's names of the metrics.
 METRIC_DESCRIPTIONS = {
     "ap": "AP, the mean over IoU 0.5 to 0.95",
     "ap50": "AP50, at IoU 0.5",
@@ -64,7 +63,7 @@ CROWDING_TEXT = (
 
 
 def worst_images(all_findings: Sequence[Sequence[DetectionFinding]], max_images: int) -> list[int]:
-    """Return the indices of the `max_images` images with the most errors and misses, without images that have none."""
+    """Return the indices of at most `max_images` images with errors and misses, those with the most first."""
     errors = [sum(finding.kind not in (HIT, IGNORED) for finding in image_findings) for image_findings in all_findings]
     order = sorted(range(len(errors)), key=lambda k: -errors[k])
     return [k for k in order if errors[k]][:max_images]
@@ -83,9 +82,9 @@ def detection_page(
 ) -> Page:
     """Return the page: COCO's metrics, curves, kinds of errors, and the images with the most errors.
 
-    read_image: returns an image by its index, (C, H, W) with values 0..1. max_images: the maximum number of images
-    shown, those with the most errors. findings_with_reasons: returns for the index of an image its detections, computed
-    again, and the findings with reasons from the detector's intermediate results.
+    read_image: returns an image by its index, (C, H, W) with values 0..1. max_images: the maximum number of images on
+    the page. findings_with_reasons: returns for the index of an image its detections, which are recomputed, and the
+    findings with reasons from the detector's intermediate results.
     """
     all_findings = [
         findings(image_detections, image_objects, results.classes, results.score)
@@ -163,7 +162,7 @@ def _error_parts(results: Results) -> list[SectionPart]:
 def draw_findings(
     image: Tensor, findings: Sequence[DetectionFinding], detections: Detections, objects: Objects
 ) -> Figure:
-    """Draw the boxes of an image's findings, with the numbers that their sentences have."""
+    """Draw the boxes of an image's findings, with the numbers used in their sentences."""
     boxes, texts = [], []
     n_detections = 0
     for finding in findings:
@@ -183,7 +182,7 @@ def _tiles(results: Results) -> list[tuple[str, str]]:
 
 
 def _metric_rows(results: Results) -> list[tuple[str, ...]]:
-    """Return COCO's metrics in per cent, with their intervals if there are any; a dash where nothing was measured."""
+    """Return COCO's metrics in per cent, with their intervals if there are any; missing values are dashes."""
     rows = []
     for name, description in METRIC_DESCRIPTIONS.items():
         interval = results.intervals.get(name)

@@ -27,16 +27,17 @@ from pellucid.training.device import CPU, on_device
 
 SIDES = ("x0", "y0", "x1", "y1")
 METHODS = ("saliency", "gradcam", "lrp")  # gradients, Grad-CAM and relevance
-LAYER_METHODS = ("gradcam", "gradcam_plus_plus", "guided_gradcam")  # methods that take a layer
+LAYER_METHODS = ("gradcam", "gradcam_plus_plus", "guided_gradcam")  # methods with an option `layer`
 
 # Relevance rules without biases; see `Pipeline.explain`.
 WITHOUT_BIAS = relevance(ZPlus(bias=False), Epsilon(bias=False))
 
 
 class SuppressedCandidate(NamedTuple):
-    """A candidate that suppression removed: its index, its score, and its IoU with the detection that removed it.
+    """A candidate that was removed by non-maximum suppression, with its score.
 
-    suppressor: the index of that detection, -1 if it is beyond the limit of detections.
+    candidate: its index. iou: of the candidate and the detection that removed it. suppressor: the index of that
+    detection, -1 if it is not among the detections because their number is limited.
     """
 
     candidate: int
@@ -49,8 +50,8 @@ class SuppressedCandidate(NamedTuple):
 class Pipeline:
     """The intermediate results of a detector for a picture; boxes are in pixels of `image`, the network's input size.
 
-    image: (C, h, w) uint8, the resized picture. size: (H, W) of the picture itself. decision: its detections are
-    numbered from 1, by descending score, as by `pellucid detect`.
+    image: (C, h, w) uint8, the resized picture. size: (H, W) of the original picture. walk: see `Walk`. decision: the
+    detections, which are numbered from 1 by descending score, as by `pellucid detect`.
     """
 
     model: Model
@@ -76,7 +77,7 @@ class Pipeline:
         return scale_objects(self.decision.detections, self.input_size, self.size)
 
     def index_of(self, box: int) -> int:
-        """Return the index of detection number `box`; PellucidError where there is none."""
+        """Return the index of detection number `box`; raises PellucidError if there is none."""
         count = len(self.decision.selected_indices)
         if not 1 <= box <= count:
             boxes_text = f"boxes 1 to {count}, as `pellucid detect` numbers them" if count else "no detections"
@@ -84,7 +85,7 @@ class Pipeline:
         return box - 1
 
     def detection_of(self, candidate: int, label: int) -> int:
-        """Return the index of the detection of class `label` that a candidate became, -1 for none."""
+        """Return the index of the detection of class `label` made from a candidate, -1 if there is none."""
         is_detection = (self.decision.selected_indices == candidate) & (self.decision.detections.labels == label)
         return int(is_detection.nonzero()[0, 0]) if bool(is_detection.any()) else -1
 
@@ -120,14 +121,21 @@ class Pipeline:
         ]
 
     def scorer(self, box: int, of: str | None = None) -> Scorer:
-        """Return the network for one output of detection `box`: the logit of a class, by default its own, or a side."""
+        """Return the network that computes one output of detection `box`: the logit of a class, or a coordinate.
+
+        of: see `class_and_side`.
+        """
         label, side = self.class_and_side(box, of)
         candidate = int(self.decision.selected_indices[self.index_of(box)])
         box_scorer = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
         return box_scorer._replace(params=on_device(box_scorer.params, self.model.device))
 
     def class_and_side(self, box: int, of: str | None = None) -> tuple[int, int | None]:
-        """Return the class, and the index of the side or None, that `of` names; PellucidError for any other name."""
+        """Return the index of the class, and the index of the side of the box or None for the logit of the class.
+
+        of: the name of a class; or the name of a side in SIDES, for which the class of the box is returned; None for
+        the class of the box. Raises PellucidError for any other name.
+        """
         own_class = int(self.decision.detections.labels[self.index_of(box)])
         if of is None:
             return own_class, None
@@ -141,13 +149,13 @@ class Pipeline:
     def explain(self, box: int, of: str | None = None, method: str = "lrp", **options: Any) -> Tensor:
         """Return an attribution map (h, w) for one output of detection `box`.
 
-        of: a class, whose logit is explained, by default the box's own class; or a side of the box, to first order.
-        method, options: see pellucid.explain.explain. Grad-CAM uses the map of the neck from which the box is computed.
-        Each position is weighted by its own gradient, since the gradients around one position cancel in the mean over
-        the map. Relevance ("lrp") starts from the score, or for a side from the output. By default, biases receive
-        relevance only where no input contributes; otherwise those of a backbone with folded normalization would receive
-        nearly all of it. The attributions of the channels are summed; for saliency, the maximum over the channels is
-        returned. Proposals are constants.
+        of: a class, whose logit is explained, by default the box's own class; or a side of the box, which is explained
+        to first order. method, options: see pellucid.explain.explain. Grad-CAM uses the map of the neck from which the
+        box is computed. Each position is weighted by its own gradient, since the gradients around one position cancel
+        in the mean over the map. Relevance ("lrp") starts from the score, or for a side from the output. By default,
+        biases receive relevance only where no input contributes; otherwise the biases of a backbone with folded
+        normalization would receive nearly all of it. The attributions of the channels are summed; for saliency, the
+        maximum over the channels is returned. Proposals are treated as constants.
         """
         box_scorer, (label, side) = self.scorer(box, of), self.class_and_side(box, of)
         if method in LAYER_METHODS:
@@ -173,7 +181,10 @@ class Pipeline:
 
 
 def pipeline(model: Model, image: Tensor) -> Pipeline:
-    """Run a detector on a picture (C, H, W) uint8 and keep all intermediate results; PellucidError for other models."""
+    """Run a detector on a picture (C, H, W) uint8, and return all intermediate results.
+
+    Raises PellucidError for a model that is not a detector.
+    """
     finder = ObjectFinder(model)
     input_image = resized(image, finder.input_size(image))
     with torch.no_grad():

@@ -17,17 +17,17 @@ from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedC
 from pellucid.tasks.detect.results import MIN_SCORE
 from pellucid.text import plural
 
-MAX_ROWS = 12  # of a table
-MIN_IOU = 0.3  # with the box, of the candidates that are listed
+MAX_ROWS = 12  # in the table of candidates
+MIN_IOU = 0.3  # minimum IoU of the listed candidates with the box
 MAX_PROPOSALS = 40  # in a figure
 
 
 class BoxPage:
     """The steps and figures of one detection in an image.
 
-    pipeline: the intermediate results of the detector. box: the number of the detection. explained_output: a class or a
-    side, see `Pipeline.class_and_side`. detection_index, class_index: of this detection; candidate: the index of its
-    candidate. label, side: the class or the side of the box that is explained.
+    pipeline: the intermediate results of the detector. box: the number of the detection, from 1. explained_output: a
+    class or a side, see `Pipeline.class_and_side`. detection_index: the index of the detection. class_index: its class.
+    candidate: the index of its candidate. label, side: the explained class, or the explained side of the box.
     """
 
     def __init__(
@@ -286,7 +286,7 @@ class BoxPage:
         return self.pipeline.walk.cell(int(self.pipeline.walk.candidates.anchors[self.candidate]))
 
     def _nearby_anchors(self, box: Tensor) -> Tensor:
-        """Return the anchors of the cells, one in each map, that contain the centre of a box."""
+        """Return the anchors of the cell in each map that contains the centre of a box."""
         walk = self.pipeline.walk
         assert walk.anchors is not None
         centre, (height, width) = (box[:2] + box[2:]) / 2, walk.anchors.image
@@ -310,7 +310,7 @@ class BoxPage:
 
 
 def sentences(step: Section) -> list[str]:
-    """Return the sentences of a step."""
+    """Return the parts of a step that are sentences."""
     return [part for part in step.parts if isinstance(part, str)]
 
 
@@ -319,7 +319,7 @@ def _step(key: str, heading: str, parts: Sequence[SectionPart]) -> Section:
 
 
 def _figure_row(*figures: tuple[str, Figure, str]) -> FigureRow:
-    """Return figures by name, each with its caption."""
+    """Return a row of figures, each given as its name, the figure and its caption."""
     return FigureRow([FigurePart(name, figure, caption, caption) for name, figure, caption in figures])
 
 
@@ -347,7 +347,7 @@ def _offset_sentence(source: Tensor, target: Tensor, name: str) -> str:
 
 
 def _fraction_inside(map_: Tensor, box: Tensor) -> tuple[float, float]:
-    """Return the fraction of a map's magnitude inside a box, and the fraction of its pixels."""
+    """Return the fraction of a map's magnitude inside a box, and the fraction of the map's pixels inside it."""
     x0, y0, x1, y1 = box.tolist()
     inside = torch.zeros_like(map_, dtype=torch.bool)
     inside[max(int(y0), 0) : int(-(-y1 // 1)), max(int(x0), 0) : int(-(-x1 // 1))] = True

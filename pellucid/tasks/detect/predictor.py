@@ -1,4 +1,4 @@
-"""Detections in pictures: printed, drawn, and written in COCO's format."""
+"""The predictor of detectors: detections as text, drawn on the pictures, and in COCO's format."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,10 @@ from pellucid.text import plural
 
 
 class DetectionPredictor(Predictor):
-    """Detects objects with at least a score, from 0 to 1; writes overlays and detections.json into `out`, if given."""
+    """Detects objects; writes overlays and detections.json into `out` unless it is None.
+
+    score: the minimum score of a detection, from 0 to 1. Raises PellucidError for another score or model.
+    """
 
     def __init__(self, model: Model, out: Path | None, score: float) -> None:
         if not 0 <= score <= 1:
@@ -57,7 +60,7 @@ class DetectionPredictor(Predictor):
             )
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
-        """Write the detections of all pictures in COCO's format."""
+        """Write the detections of all pictures in COCO's format; return the results and the path of the file."""
         file = None if self.outputs is None else self.outputs.write_annotations(self.coco.to_json())
         return {"classes": list(self.classes), "score": self.score, "pictures": rows, "annotations": file}, file
 
@@ -81,7 +84,7 @@ class DetectionPredictor(Predictor):
         return f"{plural(len(detections), 'object')} ({counts_text})" if counts_text else "no objects"
 
 
-# What a picture without detections has in a table: a row with all columns, so that an empty table has them too.
+# The row of a picture without detections; it has all columns, so that a table without detections has them too.
 EMPTY_ROW: Mapping[str, Any] = {"number": 0, "class": None, "score": None, "box": [None] * 4}
 
 

@@ -1,4 +1,4 @@
-"""Reasons for false alarms and misses: cell, anchor, score, suppression, and assignment."""
+"""Sentences that give the reasons for false alarms and misses: cell, anchor, score, suppression, assignment."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,13 @@ from pellucid.text import plural
 def with_reasons(
     findings: Sequence[DetectionFinding], pipeline: Pipeline, objects: Objects, score: float = MIN_SCORE
 ) -> list[DetectionFinding]:
-    """Return the findings of an image with further sentences for errors and misses; sizes are in pixels of the input.
+    """Return the findings of an image with additional sentences on the reasons for errors and misses.
 
-    pipeline: the intermediate results of the detector. findings: those for `pipeline.detections` and `objects`, at this
-    `score`. For an error, the sentences state where its box comes from, and the target of that anchor or proposal
-    in training. For a miss, they state the best candidate of the object's class with an IoU of at least 0.5 and its
-    outcome, and the number of anchors or proposals that are assigned to the object.
+    pipeline: the intermediate results of the detector. findings: for `pipeline.detections` and `objects`, with the
+    minimum score `score`. For an error, the sentences state the anchor or proposal of its box, and the target of this
+    anchor or proposal in training. For a miss, they state the best candidate of the object's class with an IoU of at
+    least 0.5 and its outcome, and the number of anchors or proposals that are assigned to the object. Sizes in the
+    sentences are in pixels of the network's input.
     """
     objects = scale_objects(objects, pipeline.size, pipeline.input_size)
     assignment = assign_objects(pipeline, objects)
@@ -40,7 +41,7 @@ def with_reasons(
 
 
 def assign_objects(pipeline: Pipeline, objects: Objects) -> Assignment:
-    """Return the object that each anchor is assigned to; for a two-stage detector, each proposal."""
+    """Return the object that is assigned to each anchor, or to each proposal of a two-stage detector."""
     if isinstance(pipeline.detector, OneStage) and pipeline.walk.anchors is not None:
         return pipeline.detector.assign(pipeline.walk.anchors, objects)
     assert pipeline.walk.proposals is not None
@@ -50,7 +51,7 @@ def assign_objects(pipeline: Pipeline, objects: Objects) -> Assignment:
 
 
 def origin_text(pipeline: Pipeline, candidate: int) -> str:
-    """Return where a candidate comes from, in words."""
+    """Return the proposal, or the cell and anchor, from which a candidate was predicted, in words."""
     x0, y0, x1, y1 = _source_box(pipeline, candidate).tolist()
     size = f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels"
     if pipeline.walk.proposals is not None:
@@ -60,7 +61,7 @@ def origin_text(pipeline: Pipeline, candidate: int) -> str:
 
 
 def _source_box(pipeline: Pipeline, candidate: int) -> Tensor:
-    """Return the anchor, or the proposal, that a candidate comes from: (4,)."""
+    """Return the anchor, or the proposal, from which a candidate was predicted: (4,)."""
     if pipeline.walk.proposals is not None:
         return pipeline.walk.proposals[candidate]
     assert pipeline.walk.anchors is not None
@@ -116,7 +117,7 @@ def _miss_reason(
 
 
 def _fate_text(pipeline: Pipeline, candidate: int, label: int, score: float) -> str:
-    """Return the outcome of a candidate in words; detections with a score below `score` count as not made."""
+    """Return the outcome of a candidate in words, including whether it is a detection with a score below `score`."""
     fate = Fate(int(pipeline.decision.fates[candidate, label]))
     if fate == Fate.DETECTED:
         is_low = float(pipeline.walk.candidates.scores[candidate, label]) < score

@@ -16,7 +16,7 @@ from pellucid.report.figures.objects import Marks, sheet_of_objects
 from pellucid.report.sections import FigurePart, Section
 from pellucid.task import Reported
 
-MAX_IMAGES = 8  # in a report
+MAX_IMAGES = 8  # number of images in a report
 MIN_SCORE = 0.3  # detections with lower scores are not drawn
 
 
@@ -25,7 +25,7 @@ class WorstObjects:
     """The images with the lowest average precision, worst first.
 
     images: (1 or 3, H, W) each, values 0..1. marks: for each image the annotated boxes, dashed, and the detected boxes
-    with their scores. ap: the average precision of each image at an IoU of 0.5.
+    with their scores. ap: the average precision of each image at an IoU of 0.5. file_names: of the images.
     """
 
     images: Sequence[NDArray[np.float32]]
@@ -35,7 +35,7 @@ class WorstObjects:
 
 
 def report(model: Model, test: Source) -> Reported:
-    """Return the section of the worst images."""
+    """Return the section of the test images with the lowest average precision."""
     results = find_worst_images(model, test)
     titles = [f"{name}: {ap:.2f}" for name, ap in zip(results.file_names, results.ap, strict=True)]
     plot = (

@@ -13,20 +13,20 @@ from pellucid.metrics.error_split import ErrorGain, RecallCounts, confusion, err
 from pellucid.metrics.overlaps import PERSON_SIGMAS
 
 INTERVAL_METRICS = ("ap", "ap50")
-MIN_SCORE = 0.5  # lowest score of the detections that are shown to users
-RESAMPLES = 500  # of the images, for the bootstrap intervals
+MIN_SCORE = 0.5  # minimum score of detections in the confusion matrix, the recall of groups and the sentences
+RESAMPLES = 500  # resamples of the images for the bootstrap intervals
 
 
 @dataclass(frozen=True)
 class Results:
     """The metrics of the boxes in n images, and of their masks or key-points if all objects have them.
 
-    figures: COCO's metrics of the boxes. intervals: 95 % bootstrap intervals over the images, by metric. masks,
-    keypoints: the metrics of these, or None; for key-points with the standard deviations of COCO's persons. by_class:
-    name, number of objects, AP and AP50. curves: the precision of each class at COCO's 101 recalls, for an IoU of 0.5.
-    base_ap50, gains: AP50, and its gain if all errors of one kind were repaired. confusion: counts[true, detected] of
-    detections with a score of at least `score`, background last. recall_groups: the recall of objects by size and
-    crowding at this score.
+    objects: the number of objects. figures: COCO's metrics of the boxes. intervals: 95 % bootstrap intervals over the
+    images, by metric. masks, keypoints: COCO's metrics of masks and of key-points, or None; for key-points with the
+    standard deviations of COCO's persons. by_class: name, number of objects, AP and AP50 of each class. curves: the
+    precision of each class at COCO's 101 recalls, for an IoU of 0.5. base_ap50: AP50. gains: the gain in AP50 if all
+    errors of one kind were repaired. confusion: counts[true, detected] of detections with a score of at least `score`,
+    background last. recall_groups: the recall of objects by size and crowding, for the same detections.
     """
 
     classes: tuple[str, ...]
@@ -51,7 +51,7 @@ class Results:
         return {name: figures for name, figures in parts.items() if figures is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}, and the same for key-points."""
+        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}, with key-points accordingly."""
         box_prefix = "box_" if self.other_metrics else ""
         return {
             **{f"{box_prefix}{name}": value for name, value in self.figures.items()},
@@ -79,9 +79,9 @@ def measure(
 ) -> Results:
     """Compare the detections in images with the objects.
 
-    areas: of the objects in each image, see `Coco.add`. score: the lowest score of a detection that counts in the
-    confusion matrix and in the recall of groups. Raises PellucidError without images, and for different numbers of
-    them.
+    areas: of the objects in each image, see `Coco.add`. score: the minimum score of a detection that counts in the
+    confusion matrix and in the recall of groups. Raises PellucidError if there are no images, or if `detections` and
+    `objects` have different lengths.
     """
     if not objects or len(objects) != len(detections):
         raise PellucidError(
@@ -135,5 +135,5 @@ def _coco_evaluation(
 
 
 def percent_cell(value: float | None) -> str:
-    """Return a fraction in per cent as a table's cell: "97.9", a dash for None and NaN."""
+    """Return a fraction in per cent as text for a table, such as "97.9"; "-" for None and NaN."""
     return "-" if value is None or value != value else f"{100 * value:.1f}"  # noqa: PLR0124 (NaN)

@@ -1,6 +1,6 @@
 """Networks that compute one output of one candidate box: the score of a class, or a coordinate of the box.
 
-For letters in shapes see `pellucid.tasks.detect.walk`.
+The letters in shapes are explained in `pellucid.tasks.detect.walk`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from pellucid.tasks.detect.walk import Walk
 
 
 class Scorer(NamedTuple):
-    """A network (N, C, H, W) -> (N, 1), its parameters, and the path of the map that a candidate is computed from."""
+    """A network (N, C, H, W) -> (N, 1), its parameters, and the path of the map from which a candidate is computed."""
 
     net: Layer
     params: Params
@@ -37,18 +37,20 @@ def scorer(
 ) -> Scorer:
     """Return a network whose output is the logit of a class for a candidate, or a coordinate of its box.
 
-    side: None for the logit, 0 to 3 for the coordinate x0, y0, x1 or y1. The network computes the output for any image,
-    at the position of the candidate. A coordinate is linearized at the image of `walk`, without its constant term.
-    Where a score is the product of two probabilities, as in YOLO v3, the output is the sum of their logits; for YOLO
-    v1, whose two factors have no logits, it is their product, linearized in the same way. Raises PellucidError for a
-    class of detectors for which no function is registered by `scorer.register`.
+    walk: the intermediate results for an image. candidate: the index of a candidate. label: a class index. side: None
+    for the logit, 0 to 3 for the coordinate x0, y0, x1 or y1. The network computes the output for any image, at the
+    position of the candidate. A coordinate is linearized at the image of `walk`, without its constant term. If a score
+    is the product of two probabilities, as in YOLO v3, the output is the sum of their logits. In YOLO v1, the two
+    factors have no logits; the output is their product, linearized in the same way. Raises PellucidError for a class of
+    detectors for which no function is registered by `scorer.register`.
     """
     raise PellucidError(f"{type(detector).__name__} has no network for a score; register a function by scorer.register")
 
 
 @scorer.register
 def _(detector: OneStage, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-    # The networks in sequence, followed by the sum of their outputs times the slopes, which has the same gradient.
+    # The networks in sequence, followed by the sum of their outputs times the derivatives (slopes) of the score: this
+    # sum has the same gradient as the score.
     assert walk.anchors is not None
     dy = slopes(detector, join_maps(walk.maps, detector.outputs_per_anchor)[0], walk.anchors, candidate, label, side)
     dy_by_map = zip(dy.split(walk.anchor_counts), walk.maps, strict=True)
@@ -70,8 +72,8 @@ def _(detector: OneStage, params: Params, walk: Walk, candidate: int, label: int
 
 @scorer.register
 def _(detector: TwoStage, params: Params, walk: Walk, candidate: int, label: int, side: int | None = None) -> Scorer:
-    # The backbone, the neck, and the head for the candidate's proposal, a constant as in training, followed by the sum
-    # of the head's outputs times their slopes.
+    # The backbone, the neck, and the head for the candidate's proposal, followed by the sum of the head's outputs times
+    # the derivatives (slopes) of the score. The proposal is a constant, as in training.
     assert walk.proposals is not None
     assert walk.outputs is not None
     region = walk.proposals[candidate]
@@ -93,7 +95,10 @@ def _(detector: TwoStage, params: Params, walk: Walk, candidate: int, label: int
 
 
 def map_path(nets: Mapping[str, Layer], level: int, last: bool = False) -> str:
-    """Return the path of map `level` of the neck: the last network if `last`, otherwise the one before it."""
+    """Return the path of map `level` of the neck.
+
+    last: whether the neck is the last of the networks; otherwise it is the last but one.
+    """
     name = [*nets][-1 if last or len(nets) == 1 else -2]
     net = nets[name]
     return f"{name}.{net.outputs[level if level < len(net.outputs) else 0]}" if isinstance(net, Graph) else name
@@ -101,7 +106,7 @@ def map_path(nets: Mapping[str, Layer], level: int, last: bool = False) -> str:
 
 @singledispatch
 def slopes(detector: OneStage, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
-    """Return the derivative (A, D) of the output of `scorer` with respect to the outputs y (A, D) for one image.
+    """Return the derivative (A, D) of the output of `scorer` with respect to the detector's outputs y (A, D).
 
     Raises PellucidError for a class of detectors for which no function is registered by `slopes.register`.
     """
@@ -156,9 +161,9 @@ def output_slopes(
 ) -> Tensor:
     """Return the derivative of an output, or of a side of the decoded box, with respect to the outputs y (D,).
 
-    The last four outputs are the offsets from the anchor or proposal `box` (4,). column: the output's index. side: None
-    for the output, 0 to 3 for x0, y0, x1, y1. deviations: the standard deviations by which the offsets are divided in
-    training (dx, dy, dw, dh).
+    The last four outputs are the offsets from the anchor or proposal `box` (4,). column: the index of the output. side:
+    None for the derivative of the output, 0 to 3 for that of x0, y0, x1 or y1. deviations: the standard deviations by
+    which the offsets (dx, dy, dw, dh) are divided in training.
     """
     dy = torch.zeros_like(y)
     if side is None:
@@ -171,14 +176,17 @@ def output_slopes(
 
 
 class OneRegionCache(NamedTuple):
-    """Cache of OneRegion: its input, for the shape of the gradient."""
+    """Cache of OneRegion: its input, which has the shape of the gradient."""
 
     x: Tensor
 
 
 @dataclass(frozen=True)
 class OneRegion(Layer):
-    """Return the same region for each image, as an input of RoIAlign: x (N, C, H, W), y (N, 5) image index and box."""
+    """Output the same region for each image, as an input of RoIAlign.
+
+    x: (N, C, H, W). y: (N, 5), the image index and the box of each region. box: x0, y0, x1, y1.
+    """
 
     box: Sequence[float]
 
@@ -187,7 +195,7 @@ class OneRegion(Layer):
         return {}, (5,)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OneRegionCache]:
-        """Return the region with the index of each image."""
+        """Return the region once for each image, with the index of the image."""
         index = torch.arange(len(x), device=x.device, dtype=x.dtype)[:, None]
         return torch.cat([index, x.new_tensor(self.box).expand(len(x), 4)], 1), OneRegionCache(x)
 

@@ -1,4 +1,4 @@
-"""The time that a detector takes for features, proposals, heads, and the decision among boxes."""
+"""The times of a detector's stages: features, proposals, heads, and decision (score threshold and suppression)."""
 
 import time
 from collections.abc import Callable
@@ -13,13 +13,14 @@ from pellucid.image_objects import Detections
 from pellucid.layers.base import Cache, Mode, Params
 from pellucid.objective import InferenceNetwork
 
-FEATURE_NETS = ("backbone", "neck")  # the networks before the heads; "rpn", or a search, computes the proposals
+FEATURE_NETS = ("backbone", "neck")  # the networks that compute features; "rpn", or a search, computes the proposals
 
 
 class StageTimes(NamedTuple):
-    """The seconds per image for the feature maps, the proposals, the heads, and the decision among boxes.
+    """The seconds per image for the feature maps, the proposals, the heads, and the decision.
 
-    A single-stage detector has no proposals. With masks or key-points, the heads include the decision among boxes.
+    The decision is the score threshold and non-maximum suppression. A single-stage detector has no proposals. For masks
+    or key-points, the time of the heads includes the decision, since their heads run after it.
     """
 
     features: float
@@ -35,7 +36,7 @@ class StageTimes(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _TimedNet(InferenceNetwork):
-    """A network in the form of `inference`, which records the times of each call in `log`."""
+    """A network in its inference form, which appends its name, start and end time to `log` in each call."""
 
     name: str
     log: list[tuple[str, float, float]]
@@ -51,7 +52,7 @@ class _TimedNet(InferenceNetwork):
 def timed_predictor(detector: Detector, params: Params) -> Callable[[Tensor], tuple[Detections, StageTimes]]:
     """Return a function that maps a scaled image (1, C, H, W) to its detections and the time of each stage.
 
-    The networks run in the form of `inference`; `params` must not change in the meantime.
+    The networks run in their inference form; `params` must not change while the function is used.
     """
     log: list[tuple[str, float, float]] = []
     nets = {name: _TimedNet(net, inference(net, params[name]), name, log) for name, net in detector.nets.items()}

@@ -1,4 +1,4 @@
-"""Single-stage detectors as one network with one loss, for tracing."""
+"""Single-stage detectors as one network with one loss, for traces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class DetectionLoss(Loss):
     batch: TracedBatch
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
-        """Return the sum and its gradient with respect to the maps, a tensor or a tuple of tensors."""
+        """Return the loss and its gradient with respect to the maps y, a tensor or a tuple of tensors."""
         maps: Sequence[Tensor] = y if isinstance(y, tuple) else (y,)
         detector, size = self.batch.detector, self.batch.size
         sizes = [(map_.shape[2], map_.shape[3]) for map_ in maps]
@@ -56,9 +56,10 @@ class DetectionLoss(Loss):
 
 
 def traced_detector(model: Model, x: Any, target: Any) -> Traced:
-    """Return a detector's network, loss and data for images (N, C, H, W) and a list with the Objects of each.
+    """Return a detector as one network with one loss, and its input and targets.
 
-    Raises PellucidError for two-stage detectors, whose second stage receives regions that no layer outputs.
+    x: images (N, C, H, W). target: a list of the Objects of each image. Raises PellucidError for other data, and for
+    two-stage detectors, since the input of their second stage is not the output of a layer.
     """
     detector = model.objective
     if not isinstance(detector, OneStage):

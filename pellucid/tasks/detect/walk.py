@@ -20,11 +20,11 @@ from pellucid.layers.base import Mode, Params
 class Walk(NamedTuple):
     """The intermediate results of a detector for one image.
 
-    maps: (1, K D, H', W') each, the outputs for the anchors. anchors: None where proposals are found without learning.
-    outputs_per_anchor: D. scores: (A B, C), or (A, 1) of a first stage, whose only score is that of an object.
-    proposals: (P, 4), the input of a second stage; outputs: (P, C + 1 + 4), of its head: scores of the classes and the
-    background, and offsets of the box; both None for a single-stage detector. candidates: the boxes before the score
-    threshold and non-maximum suppression.
+    maps: (1, K D, H', W') each, the outputs for the anchors. anchors: None if a search finds the proposals.
+    outputs_per_anchor: D. scores: (A B, C), or (A, 1) for a first stage, which only scores whether there is an object.
+    proposals: (P, 4), the input of a second stage. outputs: (P, C + 1 + 4), the outputs of its head: scores of the
+    classes and the background, and offsets of the box. Both are None for a single-stage detector. candidates: the boxes
+    before the score threshold and non-maximum suppression.
     """
 
     maps: tuple[Tensor, ...]
@@ -52,9 +52,9 @@ class Walk(NamedTuple):
         return level, cell // width, cell % width
 
     def score_maps(self, label: int) -> list[Tensor]:
-        """Return for each map the highest score in each cell (H', W'): of a class, or the only one of a first stage."""
+        """Return for each map the highest score of a class in each cell (H', W'); for a first stage, of an object."""
         column = self.scores[:, min(label, self.scores.shape[1] - 1)]
-        boxes = len(column) // sum(self.anchor_counts)  # of an anchor: YOLO v1 has several
+        boxes = len(column) // sum(self.anchor_counts)  # boxes of an anchor: YOLO v1 has several
         parts = column.split([count * boxes for count in self.anchor_counts])
         return [part.view(*map_.shape[2:], -1).amax(2) for part, map_ in zip(parts, self.maps, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Generation of images: sheets of samples, and their evaluation."""
+"""The task of generation: new images from latent vectors, and their evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Generation(Task):
-    """New images like those of the training data."""
+    """New images that resemble the training data."""
 
     name: ClassVar[str] = "generation"
     model: ClassVar[str] = "generator"
@@ -34,29 +34,29 @@ class Generation(Task):
         return GENERATORS
 
     def trains(self, objective: Any) -> bool:
-        """Return whether the models of an objective draw images from latent vectors."""
+        """Return whether an objective trains generators of images from latent vectors."""
         from pellucid.generators import Generator
 
         return isinstance(objective, Generator)
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
-        """Return the images alone."""
+        """Return the images without their targets."""
         from pellucid.data.detection import images_alone
 
         return images_alone(source)
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
-        """Raise PellucidError: generators draw images from nothing but random numbers."""
+        """Raise PellucidError: the inputs of generators are random numbers, not pictures."""
         raise PellucidError("the model generates images and predicts no classes; use `pellucid generate`")
 
     def samples(self, model: "Model", count: int) -> Any:
-        """Return new images, the same at each call."""
+        """Return new images; each call returns the same images."""
         from pellucid.tasks.generate.report import sample
 
         return sample(model, count)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
-        """Return samples."""
+        """Return a section of samples, nothing without training images."""
         from pellucid.tasks.generate.report import report
 
         return Reported() if train is None else report(model, train, folder)
@@ -75,26 +75,26 @@ class Generation(Task):
         return case_of_run(run, data)
 
     def case_of_model(self, model: "Model", data: str | None, history: Any = None) -> Any:
-        """Return the case of a generator with its own images or others."""
+        """Return the case of a generator with its own data set or other images."""
         from pellucid.tasks.generate.doctor import case_of_model
 
         return case_of_model(model, data, history)
 
     def diagnose(self, case: Any, attempts: bool, device: Any) -> Any:
-        """Make the checks of generators."""
+        """Run the doctor with the checks of generators."""
         from pellucid.doctor import diagnose
         from pellucid.tasks.generate.doctor import CHECKS
 
         return diagnose(replace(case, device=device), attempts, CHECKS)
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
-        """Return how like the real images, the targets, the samples are."""
+        """Return the likeness of the samples (outputs) and the real images (targets)."""
         from pellucid.tasks.generate.doctor.likeness import scores
 
         return scores(outputs, targets)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
-        """Return the variety and the likelihood of samples."""
+        """Return the variety and the likelihood of samples, and their distances from the training images."""
         from pellucid.tasks.generate.measure import evaluate
         from pellucid.training.distributed import processes
 

@@ -1,4 +1,4 @@
-"""Generation of images: sheets of samples, and their evaluation."""
+"""Evaluation of generators, and PNG files of samples."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,12 +27,12 @@ from pellucid.training.distributed import ALONE, Processes
 from pellucid.training.examples import first_batch
 
 N_SAMPLES = 10_000  # generated images to evaluate, by default
-MAX_NEAREST = 500  # samples, and test images, whose nearest training images are searched
+MAX_NEAREST = 500  # number of samples, and of test images, whose nearest training images are searched
 TUNING_STEP = (
-    10  # every 10th test image is used to choose the bandwidth of the Parzen windows, the others for the result
+    10  # every 10th test image is used to choose the bandwidth of the Parzen windows, the others for the likelihood
 )
 BATCH_SIZE = 500
-CLASSIFIERS = {"mnist": "mnist-conv"}  # the shipped classifier of a data set
+CLASSIFIERS = {"mnist": "mnist-conv"}  # shipped classifiers by data set
 MAX_COLUMNS = 16  # of a sheet of samples
 WHITE = 255
 
@@ -43,7 +43,10 @@ def is_generator(model: Model) -> bool:
 
 
 def write_samples(path: Path, images: Tensor) -> Path:
-    """Write images (n, 1 or 3, H, W), values 0..1, side by side as a PNG file; return its path."""
+    """Write images (n, 1 or 3, H, W), values 0..1, as a grid into a PNG file; return its path.
+
+    Raises PellucidError for another suffix.
+    """
     if path.suffix.lower() != ".png":
         raise PellucidError(f"{path}: samples are written as PNG; end the name in .png")
     grid = montage(images, min(MAX_COLUMNS, len(images)))
@@ -58,11 +61,12 @@ def write_samples(path: Path, images: Tensor) -> Path:
 class SampleEvaluation:
     """The evaluation of a generator's samples.
 
-    n: the number of samples. classifier: the name of the shipped classifier of the data, "" for none; without one,
-    variety, frechet and kid are None. variety: of its predictions for the samples. frechet: the squared Frechet
-    distance of its features between the samples and as many training images. kid: the kernel distance of the same
-    features. parzen: the log-likelihood of test images. nearest: the mean Euclidean distance of samples to the nearest
-    training image; nearest_test: the same for test images, which are not copies.
+    data: the name of the data. n: the number of samples. classifier: the name of the shipped classifier of the data, ""
+    for none; without one, variety, frechet and kid are None. variety: of its predictions for the samples. frechet: the
+    squared Frechet distance between its features of the samples and of as many training images. kid: the kernel
+    distance between the same features. parzen: the log-likelihood of test images. nearest: the mean Euclidean distance
+    of samples from the nearest training image. nearest_test: the same for test images; samples that are copies of
+    training images have a much smaller distance.
     """
 
     data: str
@@ -76,7 +80,7 @@ class SampleEvaluation:
     nearest_test: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
 
@@ -85,8 +89,8 @@ def evaluate(
 ) -> SampleEvaluation:
     """Evaluate a generator against the data that it was trained on, or other data.
 
-    data: the name of a data set, a folder or zip of images, or the root of the model's own data set. processes: see
-    `evaluate_generator`.
+    data: the name of a data set, a folder or zip of images, or the root of the model's own data set; None for the
+    model's own. processes: see `evaluate_generator`. count: the number of samples.
     """
     name, root = data_and_root(model, data)
     check_data_exists(name)
@@ -100,7 +104,7 @@ def evaluate_generator(
 ) -> SampleEvaluation:
     """Evaluate `count` samples against training and test images.
 
-    processes: share the samples and the images, and all return the results of one.
+    name: of the data set. processes: each computes a part of the results; all return the same results as one process.
     """
 
     def draw_batch(start: int) -> Tensor:
@@ -110,20 +114,20 @@ def evaluate_generator(
     held_out = images_of(test)
     for_tuning = torch.arange(len(held_out)) % TUNING_STEP == 0
     likelihood = parzen(samples, held_out[for_tuning], held_out[~for_tuning], processes.shared)
-    predictions, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
+    class_variety, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
     if classifier:
         network = Model.load(shipped_files.pretrained_file(classifier))
-        predictions = variety(torch.cat([*processes.shared(samples.split(BATCH_SIZE), network.predict)]))
+        class_variety = variety(torch.cat([*processes.shared(samples.split(BATCH_SIZE), network.predict)]))
         generated, real = (features_of(network, images, processes) for images in (samples, images_of(train, count)))
         distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)
     nearest, nearest_test = (
         float(nearest_images(images[:MAX_NEAREST], train, processes)[1].mean()) for images in (samples, held_out)
     )
-    return SampleEvaluation(name, count, classifier, predictions, distance, kid, likelihood, nearest, nearest_test)
+    return SampleEvaluation(name, count, classifier, class_variety, distance, kid, likelihood, nearest, nearest_test)
 
 
 def features_of(classifier: Model, images: Tensor, processes: Processes = ALONE) -> Tensor:
-    """Return a classifier's features of images (n, C, H, W), averaged over each map, (n, channels)."""
+    """Return a classifier's features (n, channels) of images (n, C, H, W), averaged over the positions of each map."""
     net = features(classifier.net)
 
     def pooled_features(batch: Tensor) -> Tensor:

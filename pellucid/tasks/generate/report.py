@@ -1,4 +1,4 @@
-"""Samples of a generator in a run's report: final, by epoch, and beside the nearest training images."""
+"""Samples of a generator in a run's report: final, by epoch, and compared with the nearest training images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from pellucid.task import Reported
 from pellucid.training.callbacks import snapshot_files
 from pellucid.training.distributed import ALONE, Processes
 
-N_SHEET, N_ROW = 128, 10  # samples on the sheet, and in a row of images
+N_SHEET, N_ROW = 128, 10  # number of samples on the sheet, and in a row of images
 WALK_STEPS = 10  # images of an interpolation between two latent vectors
-LATENT_SEED = 0  # of the latent vectors of all samples
+LATENT_SEED = 0  # seed of the latent vectors of all samples
 BATCH_SIZE = 1000  # training images at a time
 
 Images = NDArray[np.float32]
@@ -32,9 +32,9 @@ Images = NDArray[np.float32]
 class GeneratedImages:
     """Images of a generator, (n, 1 or 3, H, W) with values 0..1.
 
-    samples: from random latent vectors, not selected. epochs: samples of the same latent vectors at each epoch whose
+    samples: from random latent vectors, not selected. epochs: samples from the same latent vectors, by epoch whose
     weights the run keeps. nearest: the training image with the smallest Euclidean distance to each of the first
-    samples. walks: interpolations between two latent vectors, linear for a uniform prior, spherical for a normal one.
+    samples. walks: interpolations between two latent vectors, see `latent_walk`.
     """
 
     samples: Images
@@ -44,7 +44,7 @@ class GeneratedImages:
 
 
 def report(model: Model, train: Source, folder: RunFolder) -> Reported:
-    """Return the section of samples."""
+    """Return the section of samples, of their nearest training images and of interpolations."""
     samples = draw_samples(model, train, folder)
     row, count = len(samples.nearest), len(samples.samples)
     by_epoch = {f"after epoch {epoch}": images for epoch, images in samples.epochs.items()}
@@ -73,7 +73,7 @@ def report(model: Model, train: Source, folder: RunFolder) -> Reported:
 
 
 def draw_samples(model: Model, train: Source, folder: RunFolder) -> GeneratedImages:
-    """Draw samples of a generator with the weights of the model, and with those of the epochs that the run kept."""
+    """Draw samples of a generator with the weights of the model, and with the weights of epochs that the run kept."""
     samples = sample(model, N_SHEET)
     samples_by_epoch = {
         epoch: sample(Model.load(path), N_ROW).numpy() for epoch, path in snapshot_files(folder.weights).items()
@@ -112,7 +112,7 @@ def latent_walk(model: Model, seed: int = LATENT_SEED, steps: int = WALK_STEPS) 
 def nearest_images(samples: Tensor, train: Source, processes: Processes = ALONE) -> tuple[Tensor, Tensor]:
     """Return the training image with the smallest Euclidean distance to each sample, and the distances (n,).
 
-    processes: share the training images.
+    processes: each searches a part of the training images; all return the same results.
     """
     flat_samples = samples.flatten(1)
 
@@ -129,7 +129,7 @@ def nearest_images(samples: Tensor, train: Source, processes: Processes = ALONE)
             torch.where(closer, indices, nearest_indices),
         )
     nearest_train = images_at(train, nearest_indices.tolist())
-    # Computed again, since cdist is not exactly 0 for copies.
+    # The distances are recomputed, since cdist is not exactly 0 for copies.
     return nearest_train, torch.linalg.vector_norm((samples - nearest_train).flatten(1), dim=1)
 
 

@@ -1,1 +1,1 @@
-"""Hand gestures: training on a folder of pictures, and prediction of a gesture or "unsure"."""
+"""Classifiers of hand gestures: training on a folder of pictures, and predictions of a gesture or "unsure"."""

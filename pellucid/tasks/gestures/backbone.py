@@ -1,4 +1,4 @@
-"""Recipe settings that follow from the network and the backbone that it starts from."""
+"""Recipe settings that depend on the network, and on the backbone from which it starts."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -21,18 +21,18 @@ from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.names.families import NAMINGS
 from pellucid.weights.names.naming import fit_architecture, translate
 
-INPUT_SIDE = 96  # pixels, the input size of networks for ImageNet; their 224 would take too long on a CPU
-# Networks that are no backbones: the layers of MLPs and transformers depend on the size of the images, and the others
-# generate images or classify patches of them.
+INPUT_SIDE = 96  # pixels, the input size for networks of ImageNet; training at their 224 is too slow on a CPU
+# Networks that cannot be backbones: the layers of MLPs and transformers depend on the size of the images, and the
+# others generate images or classify patches of them.
 NOT_BACKBONES = ("mlp", "vit", "swin", "unet_generator", "resnet_generator", "patch_discriminator")
 
 
 def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """Return the overrides that make a recipe start from a backbone: `start.weights`, its network and image size.
 
-    name: as `start.weights`. For a published file, the names of its tensors determine the network; for a model that
-    Pellucid saved it is the network of the zoo with the same features, otherwise the recipe's own. Raises PellucidError
-    if there is no such file, or no known network for it.
+    name: as in `start.weights`. For a published weights file, the names of its tensors determine the network. For a
+    model saved by Pellucid, it is the network of the zoo with the same features; without one, the network of the
+    recipe is left unchanged. Raises PellucidError if there is no such file, or no known network for it.
     """
     path = source_file(name, root)
     settings: dict[str, Any] = {"start.weights": str(path) if name in CATALOGUE else name}
@@ -51,14 +51,14 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
 
 
 def _zoo_network(net: Layer) -> dict[str, Any]:
-    """Return the settings for the network of the zoo that has the same features as `net`, {} for none."""
+    """Return the settings for the network of the zoo that has the same features as `net`, {} if there is none."""
     expected = features(net)
     zoo = (name for name in MODELS if name not in NOT_BACKBONES)
     return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == expected), {})
 
 
 def _published_network(tensor_names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
-    """Return the largest network all of whose feature tensors are in `tensor_names`, and its options; None for none."""
+    """Return the largest network whose feature tensors are all in `tensor_names`, and its options; None without one."""
     tensors = dict.fromkeys(tensor_names, torch.empty(0))  # only the names matter
     largest: tuple[int, str, Mapping[str, Any]] | None = None
     for naming in NAMINGS:
@@ -75,15 +75,14 @@ def _published_network(tensor_names: Iterable[str]) -> tuple[str, Mapping[str, A
     return None if largest is None else largest[1:]
 
 
-TRAINED_DIVISOR = 3  # of n blocks the last n // 3 are trained, at least one
+TRAINED_DIVISOR = 3  # the last n // 3 of n blocks are trained, at least one
 
 
 def adapted_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return the overrides that adapt a recipe of the comparison to the network that is set in it.
+    """Return the overrides that adapt a recipe of the comparison to its network.
 
-    If only some of the features are trained, these are the last third of their blocks, with frozen normalization
-    layers. If the filters of the first convolution should be whitened, and the network has no such convolution, they
-    are drawn at random.
+    If the recipe freezes some of the features, all blocks but the last third and all normalization layers are frozen.
+    If it whitens the filters of a convolution that the network does not have, whitening is turned off.
     """
     backbone = features(recipe.build("network"))
     layers = dict(walk(backbone))

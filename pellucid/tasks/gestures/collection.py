@@ -1,4 +1,4 @@
-"""The user's own pictures in class folders, read and split, and class weights for imbalanced classes."""
+"""The user's own pictures in class folders, split and checked, and class weights for imbalanced classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from pellucid.tasks.pictures import HELD_OUT_KEY, short_digest
 
 
 def class_weights(counts: Sequence[int]) -> tuple[float, ...]:
-    """Return n / (classes * count) for each class: the mean over all pictures is 1, the sum of each class is the same.
+    """Return the weight n / (classes * count) of each class: mean 1 over all n pictures, equal sums over the classes.
 
-    counts: the number of pictures of each class. Raises PellucidError for a class without any. Source: King, Zeng 2001,
-    "Logistic Regression in Rare Events Data", section 4; "balanced" in scikit-learn.
+    counts: the number of pictures of each class. Raises PellucidError for a class without pictures. Source: King, Zeng
+    2001, "Logistic Regression in Rare Events Data", section 4; "balanced" in scikit-learn.
     """
     if not counts or min(counts) < 1:
         raise PellucidError(f"class_weights: the classes have {list(counts)} pictures; each needs at least one")
@@ -25,7 +25,7 @@ def class_weights(counts: Sequence[int]) -> tuple[float, ...]:
 
 
 def imbalance(counts: Sequence[int]) -> float:
-    """Return the size of the largest class divided by that of the smallest; infinity if that one is empty."""
+    """Return the size of the largest class divided by the size of the smallest; infinity if the smallest is empty."""
     return max(counts) / min(counts) if min(counts) else float("inf")
 
 
@@ -74,10 +74,10 @@ class SplitFiles:
 class Collection:
     """The contents of a folder of class folders.
 
-    path: the folder or zip. has_test_folder: whether it has a test part; otherwise it was split here. duplicates: the
-    pairs that connect each group of near duplicates, k - 1 for k pictures; n_groups: the number of groups; n_leaked:
-    the number of held-out pictures with a near duplicate in the training part, and of test pictures with one in the
-    validation part. Names of files are relative to `path`.
+    path: the folder or zip. has_test_folder: whether it has a test part; otherwise its pictures were split when they
+    were read. duplicates: the pairs that connect each group of near duplicates, k - 1 for k pictures. n_groups: the
+    number of these groups. n_leaked: the number of held-out pictures with a near duplicate in the training part, and of
+    test pictures with a near duplicate in the validation part. File names are relative to `path`.
     """
 
     path: str
@@ -98,14 +98,16 @@ class Collection:
         return self.train.images.classes
 
     def parts(self) -> dict[str, SplitFiles]:
-        """Return the splits by name: train, validation where there is one, and test."""
+        """Return the splits by name: train, validation if there is one, and test."""
         validation = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **validation, "test": self.test}
 
     def held_out_metadata(self) -> dict[str, Any]:
-        """Return the digests of the test split for the metadata in a model's `preprocess`; {} if it has its own folder.
+        """Return the digests of the test pictures, for the metadata in a model's `preprocess`.
 
-        They identify the test split even after pictures are added or renamed; see `short_digest`.
+        Returns {} if the test pictures have a folder of their own.
+
+        They identify the test pictures even after pictures are added or renamed; see `short_digest`.
         """
         return (
             {}

@@ -1,4 +1,4 @@
-"""Train the same network in five ways on the same pictures, resuming trainings, and evaluate all in the same way."""
+"""Train one network in five ways on the same pictures, resume interrupted trainings, and compare the results."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ from pellucid.tasks.gestures.report import write_comparison
 from pellucid.text import plural
 from pellucid.training.process import kernel_threads
 
-BACKBONE = "cifar"  # start.weights of the recipes themselves
+BACKBONE = "cifar"  # start.weights in the built-in recipes
 ReportLine = Callable[[str], None]
 
 
@@ -70,13 +70,13 @@ def compare(
 ) -> VariantComparison:
     """Train every variant with `seeds` seeds, and write page, table and figures into the folder `out`.
 
-    backbone: `start.weights` of all variants but the first. data: a data set's name, an image folder, or the root of
-    the data sets; a folder is read, split and weighted as by `gestures train`. overrides: for all recipes; unless they
-    set the epochs, small collections get more of them, as by `gestures train`. report_line: is called with each line of
-    the findings in a folder, and with a line for each finished training. reading_progress: is called with the progress
-    of reading a folder. Below `out`, an unfinished training of the same recipe and pictures is resumed, and a finished
-    one is only measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt on
-    Ctrl-C, after which the page shows the finished trainings.
+    backbone: `start.weights` of the variants that transfer. data: a data set's name, an image folder, or the root of
+    the data sets; a folder is read, split and weighted as in `gestures train`. overrides: for all recipes; unless they
+    set the epochs, small collections are trained for more epochs, as in `gestures train`. report_line: called with each
+    line of the findings in a folder, and with a line for each finished training. reading_progress: called with the
+    progress of reading a folder. repeats: see `measure`. In `out`, an unfinished training of the same recipe and
+    pictures is resumed, and a finished one is only measured once more. Raises PellucidError for invalid arguments
+    before the first training. Raises KeyboardInterrupt on Ctrl-C, after writing the page of the finished trainings.
     """
     count = integer(seeds, "seeds", 1)
     root, data_settings = _resolve_data(data)
@@ -122,7 +122,7 @@ def compare(
                 recipe = replace(base_recipe, recipe=replace(base_recipe.recipe, seed=base_recipe.recipe.seed + k))
                 has_shared_pictures = has_same_pictures(recipe, recipes[0])
                 own_pictures = pictures if has_shared_pictures else load_pictures(recipe, root, reading_progress)
-                # Only this command splits the user's own folder in the same way, so the report of a run shows it.
+                # The report of a run shows this command: no other one splits the user's own folder in the same way.
                 repeat_command = "" if own_pictures.collection is None else command
                 arguments = own_pictures.material, folder, root, progress, own_pictures.preprocess, repeat_command
                 run = train_or_resume(recipe, *arguments)
@@ -144,7 +144,7 @@ def compare(
 
 
 def _resolve_data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, Any]]:
-    """Return the root of the data sets, None for the default, and the settings for data other than the recipes'."""
+    """Return the root of the data sets, None for the default, and the settings that replace the recipes' data."""
     if data is None:
         return None, {}
     text = os.fspath(data)
@@ -169,7 +169,8 @@ def _recipes(
 ) -> list[Recipe]:
     """Return the recipe of each variant.
 
-    backbone_overrides: for the variants that start from a backbone; the others only get its settings of the network.
+    backbone_overrides: for the variants that start from a backbone; for the others, only the settings of the network
+    are used.
     """
     network = {key: value for key, value in backbone_overrides.items() if not key.startswith("start.")}
     recipes: list[Recipe] = []
@@ -182,7 +183,7 @@ def _recipes(
 
 
 def _data_settings(recipes: Sequence[Recipe], pictures: TrainingData) -> dict[str, Any]:
-    """Return the settings that depend on the pictures: the number of classes, and weights of imbalanced ones."""
+    """Return the settings that depend on the pictures: the number of classes, and weights of imbalanced classes."""
     if pictures.collection is not None:
         by_recipe = [class_settings(pictures.collection, recipe) for recipe in recipes]
         return {
@@ -223,7 +224,7 @@ def _trial_line(name: str, trial: Trial) -> str:
 
 
 def load_pictures(recipe: Recipe, root: str | None = None, progress: ReadingProgress | None = None) -> TrainingData:
-    """Load the pictures of a recipe; a folder is read by `read_collection`, as by `gestures train`."""
+    """Load the pictures of a recipe; a folder is read by `read_collection`, as in `gestures train`."""
     check_in_memory(recipe)
     if recipe.data.name in CATALOGUE or recipe.data.name in SHAPES:
         return TrainingData(load_arrays(recipe.data, recipe.recipe.seed, root), None, {})
@@ -233,13 +234,13 @@ def load_pictures(recipe: Recipe, root: str | None = None, progress: ReadingProg
 
 
 def has_same_pictures(recipe: Recipe, base_recipe: Recipe) -> bool:
-    """Return whether two recipes train on the same pictures, apart from scaling."""
+    """Return whether two recipes train on the same pictures, apart from standardization."""
     same_split = not recipe.data.validation or recipe.recipe.seed == base_recipe.recipe.seed
     return same_split and replace(recipe.data, standardize=base_recipe.data.standardize) == base_recipe.data
 
 
 def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
-    """Evaluate a finished training on the test part; `repeats` single images are timed for the latency."""
+    """Evaluate a finished training on the test part; repeats: see `measure`."""
     with kernel_threads(run.recipe.recipe.threads):
         evaluation = measure(run.model, material.test, repeats)
     n_parameters, n_trained = count_parameters(run.model, run.recipe.train.frozen)

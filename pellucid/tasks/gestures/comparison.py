@@ -1,4 +1,4 @@
-"""The five ways to train that are compared, and the results of a comparison as plain values."""
+"""The five variants of training that are compared, and the results of a comparison."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from pellucid.tasks.gestures.measure import ClassifierEvaluation
 
 @dataclass(frozen=True)
 class TrainingVariant:
-    """One way to train.
+    """One variant of training.
 
     recipe: a built-in recipe, or a TOML file. title: its name in tables. about: a description for beginners. transfers:
-    whether it starts from a trained backbone.
+    whether it starts from a pretrained backbone.
     """
 
     recipe: str
@@ -80,13 +80,13 @@ class SeedRange(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One finished training. n_parameters, n_trained: the number of all parameters, and of those that are trained."""
+    """One finished training. n_parameters, n_trained: the numbers of all parameters and of trained parameters."""
 
     run: Path
     recipe: Recipe
     evaluation: ClassifierEvaluation
     history: Sequence[Mapping[str, Any]]
-    part: str  # the part on which val_* in the history was measured, "validation" or "test"
+    part: str  # the part of the data on which val_* in the history was measured, "validation" or "test"
     seconds: float
     epochs: int
     n_parameters: int
@@ -100,14 +100,14 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class VariantRow:
-    """One variant, trained with one seed or more; figures show the first one."""
+    """One variant, trained with one seed or more; figures show the training with the first seed."""
 
     variant: TrainingVariant
     trials: tuple[Trial, ...]
 
     @property
     def first(self) -> Trial:
-        """The training that figures show."""
+        """The training with the first seed."""
         return self.trials[0]
 
     def seed_range(self, metric: Callable[[Trial], float]) -> SeedRange:
@@ -118,10 +118,11 @@ class VariantRow:
 
 @dataclass(frozen=True, eq=False)
 class VariantComparison:
-    """The variants trained so far, of `n_planned` in all, on the same pictures.
+    """The variants trained so far on the same pictures.
 
-    data: the name of the data; n_train, n_test: the number of pictures. network: its name, as in a recipe. command: the
-    command that repeats the comparison. collection: the contents of the user's own folder, None for a data set.
+    n_planned: the number of all variants. backbone: see `compare`. network: its name, as in a recipe. data: the name of
+    the data. n_train, n_test: the numbers of pictures. command: the command that repeats the comparison. collection:
+    the contents of the user's own folder, None for a data set.
     """
 
     rows: tuple[VariantRow, ...]
@@ -138,11 +139,11 @@ class VariantComparison:
 
     @property
     def seconds(self) -> float:
-        """The time that all trainings took together."""
+        """The total time of all trainings."""
         return sum(trial.seconds for row in self.rows for trial in row.trials)
 
 
-# The metrics of a training in tables and figures, by their keys in comparison.json.
+# The metrics of a training, by their keys in comparison.json.
 METRICS: dict[str, Callable[[Trial], float]] = {
     "accuracy": lambda trial: trial.evaluation.accuracy,
     "macro_f1": lambda trial: trial.evaluation.macro_f1,
@@ -154,7 +155,7 @@ METRICS: dict[str, Callable[[Trial], float]] = {
 
 
 def count_parameters(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
-    """Return the number of parameters of a network, and of those that are trained.
+    """Return the number of parameters of a network, and the number of trained parameters.
 
     frozen: patterns of the paths of frozen parameters.
     """
@@ -165,7 +166,7 @@ def count_parameters(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
 
 
 def best_row(rows: Sequence[VariantRow]) -> VariantRow:
-    """Return the variant with the highest mean accuracy, then the highest macro F1."""
+    """Return the variant with the highest mean accuracy; among equal ones, with the highest mean macro F1."""
     return max(
         rows, key=lambda row: (row.seed_range(METRICS["accuracy"]).mean, row.seed_range(METRICS["macro_f1"]).mean)
     )

@@ -7,14 +7,14 @@ from pellucid.tasks.gestures.collection import Collection, imbalance
 from pellucid.text import aligned, plural
 
 MIN_PICTURES = 10  # training pictures of a class, below which results are unreliable
-MIN_IMBALANCE = 3.0  # times as many pictures in the largest class as in the smallest
-MAX_SHOWN = 5  # files of each kind, in text
-MAX_ROWS = 60  # classes of the table, in text
-MAX_LISTED = 10_000  # files of each kind, in JSON
+MIN_IMBALANCE = 3.0  # size of the largest class divided by the smallest, from which classes are imbalanced
+MAX_SHOWN = 5  # files of each kind in the text
+MAX_ROWS = 60  # classes in the table of the text
+MAX_LISTED = 10_000  # files of each kind in the JSON values
 
 
 def data_warnings(collection: Collection) -> tuple[str, ...]:
-    """Return a line for each problem of the data that makes the result worse, or too optimistic."""
+    """Return a line for each problem of the data that makes the model worse, or its evaluation too optimistic."""
     classes, counts = collection.classes, collection.train.counts()
     messages: list[str] = []
     small_classes = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_PICTURES]
@@ -50,7 +50,7 @@ def data_warnings(collection: Collection) -> tuple[str, ...]:
 
 
 def finding_lines(collection: Collection) -> list[str]:
-    """Return the lines that are shown before the training."""
+    """Return the lines that are printed before the training: the sizes of the parts, and all findings."""
     total = sum(map(len, (part.files for part in collection.parts().values())))
     source = "as in its folders" if collection.has_test_folder else "split here, near duplicates on one side"
     sizes = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
@@ -83,7 +83,7 @@ def finding_lines(collection: Collection) -> list[str]:
 
 
 def _section(heading: str, rows: Sequence[str], noun: str) -> list[str]:
-    """Return a heading with the first rows below it; an empty list without rows."""
+    """Return a heading followed by the first rows, [] if there are no rows."""
     return (
         [heading, *(f"  {row}" for row in rows[:MAX_SHOWN]), *_remaining_line(len(rows), MAX_SHOWN, noun, f"{noun}s")]
         if rows
@@ -128,7 +128,7 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
 
 
 def _names_text(class_names: list[str], singular: str, plural_noun: str) -> str:
-    """Return the first names as text, after the noun `singular` or `plural_noun`."""
+    """Return the noun `singular` or `plural_noun`, followed by the first names."""
     remark = "" if len(class_names) <= MAX_SHOWN else f" and {len(class_names) - MAX_SHOWN} more"
     return f"{singular if len(class_names) == 1 else plural_noun} {', '.join(class_names[:MAX_SHOWN])}{remark}"
 
@@ -143,5 +143,5 @@ def _count_text(n: int, noun: str) -> str:
 
 
 def unreadable_text(n: int) -> str:
-    """Return a sentence, without the period, about n files that were not read."""
+    """Return a sentence, without the period, about n files that cannot be read."""
     return f"{plural(n, 'file')} cannot be read and {'is' if n == 1 else 'are'} left out"

@@ -24,15 +24,16 @@ from pellucid.tasks.gestures.reading import ReadingProgress, read_collection
 
 RECIPE = "signs-best"
 RECIPE_NAME = "gestures"
-MIN_STEPS = 300  # of a training: small collections get more epochs
-MIN_SIDE = 16  # pixels
+MIN_STEPS = 300  # of a training; small collections are therefore trained for more epochs
+MIN_SIDE = 16  # pixels, the minimum of data.size
 FINDINGS_FILE = "collection.json"
 
 
 def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the overrides of the recipe for the user's own folder: those of the backbone, then the user's.
+    """Return the overrides of the recipe for the user's own folder.
 
-    backbone: "" for the recipe's own, otherwise see `backbone_settings`.
+    backbone: "" for the recipe's own backbone, otherwise see `backbone_settings`. overrides: of the user; they replace
+    the overrides of the backbone.
     """
     path = Path(folder).expanduser().absolute()
     about = {"recipe.name": RECIPE_NAME, "recipe.about": f"the classes of {path.name}, by fine-tuning a whole network"}
@@ -40,7 +41,7 @@ def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mappi
 
 
 def recipe_of_run(path: str | os.PathLike[str]) -> Recipe:
-    """Return the recipe of a run folder that `learn` started; PellucidError for any other folder."""
+    """Return the recipe of a run folder that `learn` started; raises PellucidError for any other folder."""
     path = Path(path)
     if not (path / FINDINGS_FILE).is_file() or not (path / "recipe.toml").is_file():
         raise PellucidError(f"{path} has no {FINDINGS_FILE}; give a run folder that `pellucid gestures train` started")
@@ -48,7 +49,7 @@ def recipe_of_run(path: str | os.PathLike[str]) -> Recipe:
 
 
 def check(recipe: Recipe) -> None:
-    """Raise PellucidError for a recipe that cannot be trained on a folder of pictures, before these are read."""
+    """Raise PellucidError for a recipe that cannot be trained on a folder of pictures; reads no pictures."""
     check_data(recipe)
     data = recipe.data
     net, shape = recipe.build("network"), (1 if data.mode == "L" else 3, data.size, data.size)
@@ -70,13 +71,13 @@ def check_data(recipe: Recipe) -> None:
 
 
 def check_in_memory(recipe: Recipe) -> None:
-    """Raise PellucidError for a recipe that streams its images: pictures of gestures are evaluated in memory."""
+    """Raise PellucidError for a recipe that streams its images, since this task reads all pictures into memory."""
     if recipe.data.stream:
         raise PellucidError("data.stream: pictures of gestures are read into memory; leave it out")
 
 
 def read_recipe_collection(recipe: Recipe, progress: ReadingProgress | None = None) -> Collection:
-    """Read the collection of a recipe."""
+    """Read the collection in the folder of a recipe; see `read_collection`."""
     data = recipe.data
     return read_collection(data.name, data.size, data.mode, data.validation, recipe.recipe.seed, progress)
 
@@ -96,13 +97,13 @@ def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str 
 
 
 def epochs_for_min_steps(recipe: Recipe, n: int) -> int:
-    """Return the recipe's epochs, or the number that makes at least MIN_STEPS steps on n pictures if it is larger."""
+    """Return the recipe's epochs, or as many as are needed for MIN_STEPS steps on n pictures if that is more."""
     steps_per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
     return max(recipe.train.epochs, math.ceil(MIN_STEPS / steps_per_epoch))
 
 
 def class_settings(collection: Collection, recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that depend on the classes: their number, and class weights if they are imbalanced."""
+    """Return the settings that depend on the classes: their number, and weights if the classes are imbalanced."""
     counts = collection.train.counts()
     settings: dict[str, Any] = {"network.classes": len(counts)} if "classes" in recipe.network.arguments else {}
     if imbalance(counts) >= MIN_IMBALANCE and min(counts) and "class_weights" in recipe.loss.arguments:
@@ -113,9 +114,10 @@ def class_settings(collection: Collection, recipe: Recipe) -> dict[str, Any]:
 def measure_confidence(run: Run, collection: Collection) -> tuple[SelectiveResult | None, str]:
     """Return the coverage and accuracy of selective classification, and in words how they were measured.
 
-    Selective classification predicts only where the confidence is high enough. Confidence that was fitted on the
-    validation split is measured on the test split; otherwise by `cross_validate`, or not at all if there are too few
-    pictures: results on the pictures that it was fitted on would be too optimistic.
+    Selective classification makes a prediction only if the confidence is high enough. If there is a validation split,
+    the confidence was fitted on it, and is measured on the test split. Otherwise it was fitted on the test split, and
+    results on the same pictures would be too optimistic: it is measured by `cross_validate`, or, if there are too few
+    pictures, not measured (None).
     """
     test, confidence = collection.test, run.model.confidence
     assert confidence is not None  # `train_in_folder` fits one
@@ -135,10 +137,10 @@ def learn(
     progress: bool = True,
     command: str = "",
 ) -> Run:
-    """Train into a new run folder below `out`, with the findings in collection.json.
+    """Train in a new run folder inside `out`, and write the findings into its file collection.json.
 
     command: the command that repeats the training, for the report; by default the command line without options. Raises
-    PellucidError for a recipe that cannot be used; KeyboardInterrupt on Ctrl-C, after everything is saved.
+    PellucidError for a recipe that cannot be used. Raises KeyboardInterrupt on Ctrl-C, after the state is saved.
     """
     path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out_metadata())
     repeat_command = command or shlex.join(["pellucid", "gestures", "train", collection.path])
@@ -150,7 +152,7 @@ def learn(
 
 
 def train_in_folder(collection: Collection, path: Path, progress: bool = True, model: Model | None = None) -> Run:
-    """Train, or resume, in a run folder, calibrate the best weights on held-out pictures, and save them."""
+    """Start or resume the training in a run folder, fit the confidence on held-out pictures, and save the model."""
     material = collection.material()
     try:
         command = json.loads((path / FINDINGS_FILE).read_bytes()).get("command", "")

@@ -25,15 +25,15 @@ from pellucid.metrics import (
 from pellucid.model import Model
 from pellucid.tasks.classify.report import Mistakes, select_mistakes
 
-N_BINS = 15  # for the calibration error, as in Guo et al. 2017
-MAX_MISTAKES = 60  # misclassified images
-N_WARM_UP, N_REPEATS = 5, 60  # forward passes
-MAX_SECONDS = 3.0  # for measuring the latency
+N_BINS = 15  # bins of the calibration error, as in Guo et al. 2017
+MAX_MISTAKES = 60  # number of misclassified images in the results
+N_WARM_UP, N_REPEATS = 5, 60  # forward passes before and during the measurement of the latency
+MAX_SECONDS = 3.0  # total time of the forward passes in the measurement of the latency
 
 
 @dataclass(frozen=True)
 class Latency:
-    """The median time of one image through the network, in a batch of 1, on `threads` threads of the CPU."""
+    """The median time of a forward pass for one image on `threads` threads of the CPU, over `repeats` passes."""
 
     milliseconds: float
     threads: int
@@ -44,9 +44,10 @@ class Latency:
 class ClassifierEvaluation:
     """The results of one model on held-out images.
 
-    loss: the mean negative log-likelihood, for any training loss. precision, recall, f1: by class (K,), float64.
-    confusion: counts (K, K), true by predicted. reliability: in bins of the probability of the predicted class.
-    mistakes: by descending probability; None if the data are not pictures.
+    n: the number of images. loss: the mean negative log-likelihood, for any training loss. precision, recall, f1: of
+    each class (K,), float64. confusion: counts (K, K), true class by predicted class. reliability: in bins of the
+    probability of the predicted class. mistakes: the misclassified images, by descending probability; None if the data
+    are not pictures.
     """
 
     n: int
@@ -103,7 +104,7 @@ class ClassifierEvaluation:
 
 
 def measure(model: Model, images: Dataset, repeats: int = N_REPEATS) -> ClassifierEvaluation:
-    """Evaluate a classifier on held-out images; `repeats` single images are timed.
+    """Evaluate a classifier on held-out images; repeats: the number of timed forward passes.
 
     Raises PellucidError for a model with another number of classes than `images`.
     """
@@ -132,10 +133,13 @@ def measure(model: Model, images: Dataset, repeats: int = N_REPEATS) -> Classifi
 
 
 def measure_latency(model: Model, x: Tensor, repeats: int = N_REPEATS) -> Latency:
-    """Time single images x (N, C, H, W) through a model, after a few warm-up passes; PellucidError without images."""
+    """Measure the time of forward passes for single images of x (N, C, H, W), after a few warm-up passes.
+
+    Raises PellucidError without images or repeats.
+    """
     if repeats < 1 or not len(x):
         raise PellucidError(f"latency: {repeats} repeats over {len(x)} images; give at least one of each")
-    predict = model.predictor()  # as for camera frames: the network is converted once
+    predict = model.predictor()  # as for camera frames, the network is converted once
     for k in range(N_WARM_UP):
         predict(x[k % len(x)][None])
     seconds: list[float] = []

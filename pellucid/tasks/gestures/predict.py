@@ -12,8 +12,8 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
-UNSURE = "unsure"  # in texts; as a value it is None, since a class may have that name
-UNCALIBRATED_NOTE = "the model has no fitted confidence, so no answer is unsure"  # a note to the user
+UNSURE = "unsure"  # text of an answer that is None; it is not the answer itself, since a class may have this name
+UNCALIBRATED_NOTE = "the model has no fitted confidence, so no answer is unsure"
 BATCH_SIZE = 64  # pictures in memory at a time
 
 
@@ -21,9 +21,9 @@ BATCH_SIZE = 64  # pictures in memory at a time
 class Answer:
     """A model's prediction for one picture: a class, or None if it is unsure.
 
-    label: the class with the highest probability, even if it is unsure; probability: its calibrated probability;
-    probabilities: of each class. familiarity: the distance of the picture from the training data, None for a model
-    without familiarity.
+    name: of the picture. label: the class with the highest probability, even if the answer is None. probability: its
+    calibrated probability. probabilities: of each class. familiarity: the distance of the picture from the training
+    data, None for a model without familiarity.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Answer:
 def predict(
     model: Model, pictures: Sequence[str | Path], faults: dict[str, PellucidError] | None = None
 ) -> list[Answer]:
-    """Classify picture files of any size; unsure below the threshold of `model.confidence`, if it has one.
+    """Classify picture files of any size; below the threshold of `model.confidence`, if any, the answer is None.
 
-    faults: if given, it receives the error of each file that cannot be read, and the others are classified; otherwise
-    PellucidError is raised. Also raises PellucidError for a model that is not a classifier.
+    faults: a dict into which the error of each file that cannot be read is written, and the other files are classified;
+    if it is None, such a file raises PellucidError. Also raises PellucidError for a model that is not a classifier.
     """
     classes, threshold = class_names(model), threshold_of(model)
     answers: list[Answer] = []
@@ -73,7 +73,7 @@ def predict(
 
 def answer_of(name: str, classes: Sequence[str], probabilities: Tensor, threshold: float) -> Answer:
     """Return the answer for one row of calibrated probabilities (C,)."""
-    values = probabilities.double().tolist()  # float64, as the threshold is
+    values = probabilities.double().tolist()  # float64, like the threshold
     top_index = max(range(len(values)), key=values.__getitem__)
     answer = classes[top_index] if values[top_index] >= threshold else None
     return Answer(name, answer, classes[top_index], values[top_index], dict(zip(classes, values, strict=True)))

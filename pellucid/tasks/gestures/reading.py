@@ -27,10 +27,10 @@ from pellucid.tasks.gestures.collection import BlurryPicture, Collection, Duplic
 from pellucid.tasks.gestures.findings import data_warnings
 from pellucid.tasks.splitting import hold_out
 
-TEST_SEED = 0  # the same pictures are held out for any seed of the training, so that trainings can be compared
-VALIDATION_FOLDERS = ("val", "valid", "validation")  # names of the validation part beside test/
-ReadingProgress = Callable[[str, int, int], None]  # progress: "reading" or "comparing", the finished number, the total
-KEY_BYTES = 8  # bytes of a digest: 64 bits, from which the order of a split is computed
+TEST_SEED = 0  # the test pictures are the same for any seed of the training, so that trainings can be compared
+VALIDATION_FOLDERS = ("val", "valid", "validation")  # names of the validation part if there is a test part too
+ReadingProgress = Callable[[str, int, int], None]  # arguments: "reading" or "comparing", the finished number, the total
+KEY_BYTES = 8  # bytes of a file's digest (64 bits) from which the order of a split is computed
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,16 @@ def read_collection(
     seed: int = 0,
     progress: ReadingProgress | None = None,
 ) -> Collection:
-    """Read CLASS/IMAGE files, or train/CLASS/IMAGE with test/ or val/ or both beside it, from a folder or a .zip.
+    """Read CLASS/IMAGE files, or train/CLASS/IMAGE together with test/ or val/ or both, from a folder or a .zip.
 
-    All pictures are resized to `size` x `size`; files that cannot be read are left out and listed. Without parts, a
-    fifth of each class is held out as the test part, and of the rest the fraction `validation`, if not 0, by `seed`.
-    Near duplicates are kept in one part. The order of the split is computed from the files' bytes, so that added
-    pictures move few others to another part. Given parts are not changed.
-    progress: is called with the number of files read, then of pairs compared. Raises PellucidError if training is
-    impossible: fewer than two classes, a class without pictures, or with one if it must be split, or no picture that
-    can be held out.
+    All pictures are resized to `size` x `size`; files that cannot be read are left out and listed. Without a test part,
+    a fifth of each class is held out as the test part. Without a validation part, the fraction `validation` of the
+    other pictures, chosen by `seed`, becomes the validation part. Near duplicates are kept in one part. The order of
+    the split is computed from the files' bytes, so that adding pictures moves few others to another part. Existing
+    parts are not changed.
+    progress: called with the number of files read, then of pairs compared. Raises PellucidError if training is
+    impossible: for fewer than two classes, for a class without pictures or with a single one that must be split, or if
+    no picture can be held out.
     """
     path = Path(path)
     if path.is_file() and path.suffix.lower() != ".zip":
@@ -79,7 +80,7 @@ def read_collection(
 
 
 def _files(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
-    """Return the classes, and the files of all parts."""
+    """Return the class names, and the part and label of each file by name."""
     if not tree.names:
         raise PellucidError(f"{tree.path} is empty; put a folder of pictures into it for each class")
     root = root_of(tree)
@@ -102,7 +103,10 @@ def _files(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
 
 
 def _check_classes(path: Path, classes: Sequence[str], labels: Sequence[int], noun: str, reason: str = "") -> None:
-    """Raise PellucidError unless there are at least two classes, each with a picture or file."""
+    """Raise PellucidError unless there are at least two classes, and each class index occurs in `labels`.
+
+    noun, reason: what a class lacks, and why, for the message.
+    """
     if len(classes) < 2:
         raise PellucidError(f"{path} has one class only, {classes[0]!r}; add a folder for each other class")
     counts = Counter(labels)
@@ -147,7 +151,7 @@ def _split(
     validation: float,
     seed: int,
 ) -> list[str]:
-    """Return the part of each picture: the given one, or the result of a split that keeps groups together."""
+    """Return the part of each picture: the part of its folder, or the result of a split that keeps groups together."""
     parts = list(folder_parts)
 
     def assign_part(indices: list[int], part: str, fraction: float, seed: int) -> None:
@@ -206,8 +210,8 @@ def _build_collection(
         )
 
     train_groups = {groups[i] for i, name in enumerate(parts) if name == "train"}
-    held_back_groups = train_groups | {groups[i] for i, name in enumerate(parts) if name == "validation"}
-    earlier_groups = {"train": set[int](), "validation": train_groups, "test": held_back_groups}
+    train_and_validation_groups = train_groups | {groups[i] for i, name in enumerate(parts) if name == "validation"}
+    earlier_groups = {"train": set[int](), "validation": train_groups, "test": train_and_validation_groups}
     blurry_indices = torch.nonzero(is_blurry(pictures.sharpness)).flatten().tolist()
     result = Collection(
         path=path,

@@ -36,7 +36,7 @@ TABLE_HEADER = ("variant", "accuracy", "macro F1", "ECE", "per image", "training
 
 
 def table_row(row: VariantRow) -> tuple[str, ...]:
-    """Return a variant's row of the table: the mean over its seeds, and the range where they differ."""
+    """Return a variant's row of the table: the mean of each metric over the seeds, and its range if they differ."""
     return (
         row.variant.title,
         *(percent_range(row.seed_range(METRICS[key])) for key in ("accuracy", "macro_f1", "ece")),
@@ -54,7 +54,7 @@ def table(comparison: VariantComparison) -> TablePart:
 
 
 def percent_range(fractions: SeedRange) -> str:
-    """Return fractions as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
+    """Return a mean fraction in per cent, such as "98.71 %", or with its range "98.71 % (98.10 to 99.40)"."""
     text = f"{100 * fractions.mean:.2f} %"
     return (
         text if fractions.low == fractions.high else f"{text} ({100 * fractions.low:.2f} to {100 * fractions.high:.2f})"
@@ -67,7 +67,7 @@ def differences(comparison: VariantComparison) -> list[tuple[str, ...]]:
 
 
 def finding_text(comparison: VariantComparison) -> str:
-    """Return a sentence on the best variant and its advantage over the worst."""
+    """Return a sentence that compares the best variant with the worst."""
     best, accuracy = best_row(comparison.rows), METRICS["accuracy"]
     pictures = f"{comparison.n_test:,} held-out pictures"
     text = f"“{best.variant.title}” is right on {percent_range(best.seed_range(accuracy))} of the {pictures}"
@@ -125,7 +125,7 @@ def markdown(comparison: VariantComparison, picture: Callable[[str, str], str]) 
     lines += ["", f"Threads for the times per image: {comparison.rows[0].first.evaluation.latency.threads}. "
               f"All trainings together: {duration(comparison.seconds)}. Made by `{comparison.command}`."]  # fmt: skip
     for row in comparison.rows:
-        classes = TablePart("", CLASS_HEADER, _class_rows(row)[:-1])  # without their mean
+        classes = TablePart("", CLASS_HEADER, _class_rows(row)[:-1])  # without the row of means
         lines += ["", f"## {row.variant.title}", "", row.variant.about, "", f"Run: `{row.first.run}`", ""]
         lines += classes.markdown()
         lines += [
@@ -135,7 +135,7 @@ def markdown(comparison: VariantComparison, picture: Callable[[str, str], str]) 
     return "\n".join(lines) + "\n"
 
 
-# The figures of each variant, with their descriptions.
+# The name and the description of each figure of a variant.
 VARIANT_FIGURES = (
     ("loss", "Loss by epoch"),
     ("accuracy", "Accuracy by epoch"),
@@ -169,7 +169,7 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
     }
 
 
-# The ranked metrics: key, column of the table, heading, and whether the value is a fraction.
+# The metrics in figures that rank the variants: key, column of the table, heading, whether the value is a fraction.
 RANKED_METRICS = (
     ("accuracy", 1, "Accuracy, higher is better", True),
     ("macro_f1", 2, "Macro F1, higher is better", True),
@@ -359,7 +359,7 @@ PAGE_FILE, TABLE_FILE, VALUES_FILE = "comparison.html", "comparison.md", "compar
 def write_comparison(out: str | os.PathLike[str], comparison: VariantComparison) -> Path:
     """Write comparison.html, comparison.md, comparison.json and figures/*.png into a folder; return the page's path.
 
-    Each file is written completely or not at all. Raises PellucidError if one cannot be written.
+    Each file is written completely or not at all. Raises PellucidError if a file cannot be written.
     """
     folder = Path(out)
     make_folder(folder)

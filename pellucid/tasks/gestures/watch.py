@@ -15,15 +15,15 @@ from pellucid.model import Model
 from pellucid.settings.checks import check
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
-MIN_RATIO = 2.0  # another class with this many times the answer's probability replaces it, regardless of the margin
+MIN_RATIO = 2.0  # a class with this many times the probability of the answer replaces it, regardless of the margin
 
 
 @dataclass(frozen=True, eq=False)
 class SmoothingState:
     """The state of the smoothing after some frames.
 
-    total: the weighted sum of the frames' probabilities (C,), float64; weight: the sum of the weights.
-    current_class: the class that is shown, None while unsure.
+    total: the weighted sum of the frames' probabilities (C,), float64. weight: the sum of the weights. current_class:
+    the index of the answer's class, None while unsure.
     """
 
     total: Tensor
@@ -42,11 +42,11 @@ class AnswerSmoothing:
 
     memory: the factor by which the weight of a frame decreases with each later frame, from 0 (no smoothing) to less
     than 1; the mean is over about 1 / (1 - memory) frames. The weights are divided by their sum, so that the mean is
-    unbiased from the first frame. threshold: the lowest mean probability of a class that becomes the answer. margin:
-    the answer is kept down to threshold - margin, and another class replaces it if its mean probability is higher by
-    `margin`, or MIN_RATIO times as high: among fifty classes, none may be ahead by the margin. With margin 0 there is
-    no hysteresis. The defaults tolerate a single contrary frame, up to a threshold of 0.9. Raises PellucidError for
-    values outside these ranges.
+    unbiased from the first frame. threshold: the minimum mean probability at which a class becomes the answer. margin:
+    the answer is kept while its mean probability is at least threshold - margin. Another class replaces it if its mean
+    probability is higher by `margin`, or MIN_RATIO times as high, since among fifty classes a lead of `margin` is rare.
+    With margin 0 there is no hysteresis. With the defaults, a single contrary frame does not change the answer, up to a
+    threshold of 0.9. Raises PellucidError for values outside these ranges.
     """
 
     memory: float = 0.8
@@ -73,7 +73,7 @@ class AnswerSmoothing:
         return SmoothingState(total, weight, self._answer(total / weight, current_class))
 
     def _answer(self, mean: Tensor, current_class: int | None) -> int | None:
-        """Return the answer, given the previous one."""
+        """Return the index of the answer's class, None if unsure; current_class: the previous answer."""
         top_index = int(torch.argmax(mean))
         if current_class is None:
             return top_index if float(mean[top_index]) >= self.threshold else None
@@ -90,9 +90,9 @@ class SmoothedPrediction:
     """A model's prediction at one frame, from all frames so far.
 
     answer: a class, None while unsure. label: the class with the highest mean probability. probability: the mean
-    probability of the answer, or of `label` while unsure. changed: whether the answer differs from the previous
-    frame's. number, seconds, dropped: see `VideoFrame`. probabilities: of each class, smoothed. familiarity: of this
-    frame alone.
+    probability of the answer, or of `label` while unsure. changed: whether the answer differs from the answer at the
+    previous frame. number, seconds, dropped: see `VideoFrame`. probabilities: of each class, smoothed. familiarity: of
+    this frame only.
     """
 
     number: int
@@ -109,8 +109,8 @@ class SmoothedPrediction:
 def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing) -> Iterator[SmoothedPrediction]:
     """Yield a model's prediction at each frame, smoothed; see `AnswerSmoothing`.
 
-    Frames are preprocessed like picture files. Raises PellucidError for a model that is not a classifier, and the
-    errors of the frames.
+    Frames are preprocessed like picture files. Raises PellucidError for a model that is not a classifier, and for
+    frames that cannot be read.
     """
     classes, predict = class_names(model), model.predictor(engine="auto")
     state: SmoothingState | None = None
@@ -134,10 +134,10 @@ def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing
 
 @dataclass
 class FrameCounts:
-    """Counts of predictions over frames; `clock` returns seconds.
+    """Counts of predictions over frames; `clock` returns the time in seconds.
 
-    answers: the number of frames with each class as the answer; unsure: of frames without an answer. fps: frames per
-    second between the first and the last answer, including the network, None before there are two.
+    dropped: the number of frames without a prediction. unsure: the number of frames without an answer. answers: the
+    number of frames with each class as the answer. changes: a row for each change of the answer.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -150,7 +150,7 @@ class FrameCounts:
     last_time: float = 0.0
 
     def add(self, prediction: SmoothedPrediction) -> None:
-        """Count one frame."""
+        """Add the prediction for one frame."""
         self.last_time = self.clock()
         if not self.frames:
             self.first_time = self.last_time
@@ -172,12 +172,12 @@ class FrameCounts:
 
     @property
     def seconds(self) -> float:
-        """Seconds from the first answer to the last."""
+        """Seconds from the first prediction to the last."""
         return self.last_time - self.first_time
 
     @property
     def fps(self) -> float | None:
-        """Frames per second."""
+        """Frames per second, including the time of the network; None for fewer than two frames."""
         return (self.frames - 1) / self.seconds if self.seconds > 0 else None
 
     def to_json(self) -> dict[str, Any]:

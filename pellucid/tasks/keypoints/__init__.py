@@ -1,4 +1,4 @@
-"""Key-points of the one object in each picture, such as 68 points of a face."""
+"""The task of key-points: the points of one object in each image, such as 68 points of a face."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,14 +33,14 @@ class Keypoints(Task):
     unclassified: ClassVar[str] = "the model outputs key-points, no classes; use `pellucid keypoints`"
 
     def trains(self, objective: Any) -> bool:
-        """Return whether the models of an objective output key-points."""
+        """Return whether an objective trains models that output key-points."""
         from pellucid.losses.keypoints import KeypointLoss
         from pellucid.objective import Supervised
 
         return isinstance(objective, Supervised) and isinstance(objective.loss, KeypointLoss)
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
-        """Return the key-points of annotated objects."""
+        """Return the source of key-points of annotated objects; raises PellucidError for data without objects."""
         from pellucid.data import DetectionFolder
         from pellucid.data.keypoints import KeypointSource
 
@@ -51,7 +51,7 @@ class Keypoints(Task):
         return KeypointSource(source)
 
     def recipe_for(self, data: str, root: Any) -> OwnRecipe:
-        """Return a recipe for heat maps of the key-points; they are only mirrored if their names have sides."""
+        """Return a recipe for heat maps of the key-points; see `pellucid.tasks.keypoints.own.recipe_for`."""
         from pellucid.tasks.keypoints.own import recipe_for
 
         return recipe_for(data, root)
@@ -70,13 +70,13 @@ class Keypoints(Task):
         return resized_to((height, width), pad_and_resize(image, (height, width))[0])
 
     def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
-        """Return the x, or the y, of the key-point that is nearest to an area, by default of the first."""
+        """Return the x or the y coordinate of the key-point nearest to an area, by default of the first key-point."""
         from pellucid.tasks.keypoints.finder import ask_point
 
         return ask_point(model, x, of, area)
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
-        """Return the closeness of the key-points of each image."""
+        """Return how close the predicted key-points of each image are to the true ones."""
         from pellucid.tasks.keypoints.doctor import scores
 
         return scores(outputs, targets)
@@ -84,13 +84,13 @@ class Keypoints(Task):
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
-        """Return scaled, mirrored and exchanged key-points."""
+        """Return changes that scale, mirror or exchange key-points, or leave out some of them."""
         from pellucid.tasks.keypoints.doctor import target_changes
 
         return target_changes(images, targets, outputs)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
-        """Return the images with the largest errors."""
+        """Return a section with the images with the largest errors."""
         from pellucid.tasks.keypoints.report import report
 
         return report(model, test)

@@ -20,7 +20,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the points of each image, write the files, and report on stderr why images were skipped."""
+    """Print the key-points of each image, write the files, and report on stderr why images were skipped."""
     from pellucid.tasks.keypoints.predictor import KeypointPredictor
 
     model = open_model(args.model, args.device)

@@ -1,4 +1,4 @@
-"""What the doctor's experiments compare for key-points: their distances, and points in other units, axes and orders."""
+"""For the doctor's experiments with key-points: scores by distance, and points in other units, axes and orders."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 from pellucid.task import HeldOutScores, TargetChange
 
-# Distance from the true point, relative to the diagonal around all points, that is as bad as any larger one.
+# Distance from the true point, divided by the diagonal of the box around all points, from which the score is 0.
 MAX_DISTANCE = 0.25
-MIN_FACTOR = 1.2  # between the coordinates of two image sizes
-MAX_SHARED = 0.05  # fraction of the labelled points at one position
-MAX_OUTSIDE = 0.02  # fraction of the labelled points outside of their images
+MIN_FACTOR = 1.2  # ratio of predicted to true coordinates, or its inverse, from which another scale is suggested
+MAX_SHARED = 0.05  # fraction of the labelled points at one position, above which they are treated as unseen
+MAX_OUTSIDE = 0.02  # fraction of the labelled points outside their images, above which other scales are tried
 DIVISORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores:
-    """Return 1 - distance / (MAX_DISTANCE times the points' diagonal), at least 0, averaged over labelled points.
+    """Return for each image 1 - distance / (MAX_DISTANCE * diagonal), at least 0, averaged over labelled points.
 
-    outputs, targets: (K, 3) each.
+    The diagonal is that of the box around the labelled points. outputs, targets: (K, 3) each.
     """
     values: list[float] = []
     for output, target in zip(outputs, targets, strict=True):
@@ -35,7 +35,7 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
 def target_changes(
     images: Sequence[Tensor], targets: Sequence[Tensor], outputs: Sequence[Tensor] | None
 ) -> list[TargetChange]:
-    """Return other key-points that the outputs suggest, or else the sizes of the images."""
+    """Return the changes of key-points to try for these outputs; without outputs, those that the targets suggest."""
     points, sizes = torch.stack([*targets]), torch.tensor([[image.shape[2], image.shape[1]] for image in images])
     labelled = points[..., 2] > 0
     if not bool(labelled.any()):
@@ -62,7 +62,7 @@ def target_changes(
 
 
 def _without_unseen_points(points: Tensor, labelled: Tensor) -> list[TargetChange]:
-    """Return key-points without those at one position that many share, as points that nobody has seen may."""
+    """Return the change that leaves out key-points at one position, if many have it; they may be unseen points."""
     positions, counts = points[labelled][:, :2].unique(dim=0, return_counts=True)
     if int(counts.max()) <= MAX_SHARED * int(labelled.sum()):
         return []
@@ -80,7 +80,7 @@ def _without_unseen_points(points: Tensor, labelled: Tensor) -> list[TargetChang
 
 
 def _scales_inside_images(points: Tensor, sizes: Tensor, labelled: Tensor) -> list[TargetChange]:
-    """Return the scales at which points outside of their images are inside."""
+    """Return the changes of scale after which points that are outside their images are inside."""
     outside_fraction = ((points > sizes[:, None]).any(2) & labelled).sum() / labelled.sum()
     if float(points.amax()) <= 1 < int(sizes.min()):
         change = _axes_change("multiplied by the image's size", lambda xy, size: xy * torch.tensor([size[1], size[0]]))

@@ -1,4 +1,4 @@
-"""Key-points in pictures of any size, and explanations of their coordinates."""
+"""Detection of key-points in pictures of any size, and explanations of their coordinates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ Axis = Literal["x", "y"]
 
 @dataclass(frozen=True)
 class InputFrame:
-    """The position of a picture in the input of a network: padded by `left` and `top`, then scaled by `scale`.
+    """The position of a picture in the input of a network: the picture is padded, then scaled.
 
-    scale: the factors of x and y.
+    left, top: the padding in pixels of the picture. scale: the factors of x and y.
     """
 
     left: int
@@ -51,8 +51,8 @@ def is_keypoint_model(model: Model) -> bool:
 class KeypointFinder:
     """Finds the key-points of the object that fills a picture; the model's weights must not change afterwards.
 
-    kind: of the object, such as "face". mode: in which to read pictures for the model, "L" for a network with one input
-    channel. Raises PellucidError for a model with other outputs.
+    point_names: the names of the key-points. kind: the kind of object, such as "face". mode: the mode in which to read
+    pictures, "L" for a network with one input channel. Raises PellucidError for a model with other outputs.
     """
 
     def __init__(self, model: Model) -> None:
@@ -90,7 +90,7 @@ class KeypointFinder:
 
 
 def pad_and_resize(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, InputFrame]:
-    """Return a uint8 picture (C, H, W), padded to the proportions of `size` and resized to it, and its frame."""
+    """Return a uint8 picture (C, H, W), padded to the proportions of `size` and resized to it, and its InputFrame."""
     height, width = image.shape[1:]
     padded_height = max(height, round(width * size[0] / size[1]))
     padded_width = max(width, round(height * size[1] / size[0]))
@@ -106,10 +106,10 @@ def explain_point(
 ) -> Tensor:
     """Return an attribution map (h, w) over the network's input for a coordinate of one key-point.
 
-    image: uint8 (3, H, W), converted to the network's input as by `KeypointFinder`. point: its index. axis: "x" or "y".
-    The coordinate is an output of the network, or the expected position under a heat map, in units of the image's side.
-    method, options: see pellucid.explain.explain; the attributions of the channels are summed, for saliency their
-    maximum is returned. Raises PellucidError for a point that the model does not have.
+    image: uint8 (3, H, W), converted to the network's input as in `KeypointFinder`. point: the index of the key-point.
+    axis: "x" or "y". The coordinate is an output of the network, or the expected position under a heat map, in units of
+    the image's side. method, options: see pellucid.explain.explain. The attributions of the channels are summed; for
+    saliency, their maximum is returned. Raises PellucidError for a point that the model does not have.
     """
     finder = KeypointFinder(model)
     if not 0 <= point < len(finder.point_names):
@@ -122,7 +122,7 @@ def explain_point(
 
 
 def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
-    """Return a coordinate of the key-point that is nearest to the middle of an area; see `Task.ask`."""
+    """Return a coordinate of the key-point nearest to the centre of an area, by default the first; see `Task.ask`."""
     (net, params), inputs, axes = _coordinate_network(model), model.scaled(x[None]), get_args(Axis)
     with torch.no_grad():
         y = net.forward(params, inputs, Mode(keep=False))[0][0].cpu()
@@ -141,7 +141,7 @@ def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Ask
 
 
 def _coordinate_network(model: Model) -> tuple[Layer, Params]:
-    """Return the network (N, C, H, W) -> (N, 2K) of the coordinates, in units of the image's side."""
+    """Return the network (N, C, H, W) -> (N, 2K) that computes the coordinates in units of the image's side."""
     if isinstance(model.loss, HeatMaps):
         return Sequential(maps=model.net, points=SoftArgmax()), {"maps": model.params, "points": {}}
     return model.net, model.params

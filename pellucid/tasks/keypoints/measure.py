@@ -1,4 +1,4 @@
-"""Evaluation of key-points against annotations."""
+"""Evaluation of a key-point model on annotated images."""
 
 from typing import Any
 
@@ -15,16 +15,17 @@ from pellucid.tasks.keypoints.finder import KeypointFinder
 from pellucid.training.distributed import ALONE, Processes
 
 CHUNK_SIZE = 32  # pictures at a time
-RESAMPLES = 2000  # of the errors, for the bootstrap
-CONFIDENCE = 0.95  # of the interval
+RESAMPLES = 2000  # bootstrap resamples of the errors
+CONFIDENCE = 0.95  # confidence level of the interval
 
 
 def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
-    """Evaluate a model on pictures of any size with one annotated object each; see `keypoint_source` for which.
+    """Evaluate a model on the pictures of `keypoint_source`, of any size with one annotated object each.
 
-    Returns nme, the mean distance of the points from the true ones, divided by the distance between two true points and
-    averaged over the pictures (the two points of the model's NME metric, or the outer eye corners of faces);
-    nme_interval, its 95 % interval by the bootstrap over pictures; n, and the name of the data.
+    Returns nme, the mean distance of the predicted points from the true points, divided by the distance between two of
+    the true points (those of the model's NME metric, or the outer eye corners of faces) and averaged over the pictures;
+    nme_interval, its 95 % interval from a bootstrap over the pictures; n, the number of pictures; and data, the path of
+    the data. processes: each evaluates a part of the pictures.
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
     unit = unit_points(model.metrics)
@@ -43,10 +44,10 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
 
 
 def keypoint_source(model: Model, data: str | None) -> KeypointSource:
-    """Return the annotated images of a folder or zip, only its held-out part if it has several.
+    """Return the annotated images of a folder or zip; if it has several parts, of its held-out part.
 
-    data: the name of a data set, a folder with annotations of COCO, or the root of the model's own data set; None: the
-    model's own data. Raises PellucidError if there is none.
+    data: the name of a data set, a folder with annotations in COCO's format, or the root of the model's own data set;
+    None for the model's own data set. Raises PellucidError if the data do not exist.
     """
     path, part = held_out(model, data)
     source = DetectionFolder(path, part, mode=KeypointFinder(model).mode)
@@ -55,7 +56,7 @@ def keypoint_source(model: Model, data: str | None) -> KeypointSource:
 
 
 def bootstrap_interval(values: Tensor) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of values (n,): quantiles of the means of 2,000 resamples.
+    """Return the 95 % interval of the mean of values (n,): quantiles of the means of RESAMPLES resamples.
 
     Source: Efron 1979, the percentile method.
     """
@@ -66,6 +67,6 @@ def bootstrap_interval(values: Tensor) -> tuple[float, float]:
 
 
 def read_chunk(source: KeypointSource, start: int) -> tuple[list[Tensor], Tensor]:
-    """Return CHUNK_SIZE images or fewer, from number `start`, and their key-points (n, K, 3)."""
+    """Return at most CHUNK_SIZE images, from index `start`, and their key-points (n, K, 3)."""
     examples = [source.example(k) for k in range(start, min(start + CHUNK_SIZE, len(source)))]
     return [image for image, _ in examples], torch.stack([points for _, points in examples])

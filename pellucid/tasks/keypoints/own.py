@@ -10,15 +10,15 @@ from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
 RECIPE, START_WEIGHTS = "faces-heatmap", "faces"
-TRAINING_STEPS = 500  # of the training, about ten minutes on two cores
+TRAINING_STEPS = 500  # about ten minutes on two cores
 BATCH_SIZE = 16
-MAX_SIDE = 128  # pixels, of the images
+MAX_SIDE = 128  # pixels, the longer side of the images
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
-    """Return heat maps on the features of the shipped model of faces.
+    """Return the recipe for heat maps, which starts from the features of the shipped model of faces.
 
-    Images are only mirrored if the names of the key-points have sides, such as left_eye. Raises PellucidError for data
+    Images are mirrored only if the key-points have names with a side, such as left_eye. Raises PellucidError for data
     without key-points, or with several objects in an image.
     """
     if not is_annotated(data):

@@ -1,4 +1,4 @@
-"""Key-points in pictures: printed, drawn, and written in COCO's format."""
+"""The predictor of key-point models: key-points as text, drawn on the pictures, and in COCO's format."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from pellucid.text import percent
 
 
 class KeypointPredictor(Predictor):
-    """Finds the key-points of the object in a picture; writes overlays and keypoints.json into `out`, if given."""
+    """Finds the key-points of the object in a picture; writes overlays and keypoints.json into `out` unless None."""
 
     def __init__(self, model: Model, out: Path | None) -> None:
         self.finder = KeypointFinder(model)
@@ -44,7 +44,7 @@ class KeypointPredictor(Predictor):
             yield Predicted(row, line, [columns], confidence=score, points=points, file=file)
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
-        """Write the key-points of all pictures in COCO's format."""
+        """Write the key-points of all pictures in COCO's format; return the results and the path of the file."""
         file = None
         if self.outputs is not None:
             file = self.outputs.write_annotations(keypoints_to_coco(rows, self.finder.kind, self.finder.point_names))

@@ -1,4 +1,4 @@
-"""The section of a key-point model's report: the images with the largest error."""
+"""The section of a key-point model's report: the images with the largest errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from pellucid.report.sections import FigurePart, Missing, Section
 from pellucid.task import Reported
 
 BATCH_SIZE = 256  # images at a time
-MAX_IMAGES = 12  # in a report
+MAX_IMAGES = 12  # number of images in a report
 
 
 @dataclass(frozen=True)
 class WorstKeypoints:
     """The images whose key-points have the largest normalized mean error, worst first.
 
-    images: (n, H, W, 3), uint8. true: (n, K, 3), with visibility; predicted: (n, K, 3), with scores. errors: one per
-    image.
+    images: (n, H, W, 3), uint8. true: (n, K, 3), x, y and visibility. predicted: (n, K, 3), x, y and score. errors: of
+    each image.
     """
 
     images: NDArray[np.uint8]
@@ -36,7 +36,7 @@ class WorstKeypoints:
 
 
 def report(model: Model, test: KeypointSource) -> Reported:
-    """Return the section of the worst images."""
+    """Return the section of the test images with the largest normalized mean error."""
     results = find_worst_images(model, test)
     if results is None:
         return Reported([Section("mistakes", "Worst mistakes", [Missing("NME is not a metric of the model.")])])

@@ -1,4 +1,4 @@
-"""Semantic segmentation: a class for each pixel of pictures of any size."""
+"""The task of semantic segmentation: a class for each pixel of pictures of any size."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,7 +65,7 @@ class Segmentation(Task):
         return SegmentationPredictor(model, out)
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
-        """Explain the score of a class over pixels, or a unit, by several methods."""
+        """Explain the mean score of a class over pixels, or a unit, by the requested method, by default by all."""
         from pellucid.tasks.classify.explained import explain_scores
         from pellucid.tasks.pictures import read_picture
         from pellucid.tasks.segment.explained import named_region
@@ -76,7 +76,7 @@ class Segmentation(Task):
         return explain_scores(model, request, x, target, classes_of(model))
 
     def seen(self, model: "Model", image: "Tensor") -> "Tensor":
-        """Return a picture in the size of the network's input, or in that in which it is segmented if that is free."""
+        """Return a picture resized to the input shape, or, if that is not fixed, to the size used for segmentation."""
         from pellucid.tasks.segment.segmenter import Segmenter
 
         is_size_free = None in model.input_shape
@@ -90,7 +90,7 @@ class Segmentation(Task):
         return ask_pixels(model, x, of, area)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
-        """Return an image file with the predicted classes of all pixels, or of those that `target` selects."""
+        """Return an image and the predicted classes of its pixels, all or those selected by `target`."""
         from pellucid.tasks.pictures import read_picture
         from pellucid.tasks.segment.explained import example
 
@@ -105,13 +105,13 @@ class Segmentation(Task):
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
-        """Return shifted, mirrored and relabelled masks."""
+        """Return changes that shift, mirror or relabel masks."""
         from pellucid.tasks.segment.doctor import ignored_label, target_changes
 
         return target_changes(images, targets, outputs, ignored_label(model))
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
-        """Return the confusion matrix and the classes of pixels, and the worst masks."""
+        """Return sections with the confusion matrix of pixels, the results of each class, and the worst masks."""
         from pellucid.tasks.segment.report import report
 
         return report(model, test)

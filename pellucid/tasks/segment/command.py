@@ -21,7 +21,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write files for each image, print the areas of its classes, and report on stderr why images were skipped."""
+    """Write the files of each image, print the areas of its classes, and report on stderr why images were skipped."""
     from pellucid.tasks.segment.predictor import SegmentationPredictor
 
     model = open_model(args.model, args.device)

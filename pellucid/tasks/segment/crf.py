@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 
 ITERATIONS = 5
-PUBLISHED_SIDE = 500  # pixels, the longer side of the pictures that the authors' parameters are for
+PUBLISHED_SIDE = 500  # pixels, the longer side of the pictures for which the authors chose their parameters
 CUTOFF = 4  # standard deviations at which the smoothness kernel is cut off
 N_BLURS = 2  # passes of [1 2 1] / 4, of variance 1/2 each, in cells; the two interpolations together add 1/3
 # Side of a cell in standard deviations of the kernel, so that the variances add up to the kernel's.
@@ -21,7 +21,7 @@ CHUNK_SIZE = 1 << 18  # pixels filtered at a time; limits the memory for their 3
 
 
 class CrfKernels(NamedTuple):
-    """Standard deviations of positions in pixels and of colours in 0 to 255, and weights; by default the authors'."""
+    """Standard deviations of positions in pixels and of colours (0 to 255), and weights; by default of the authors."""
 
     smoothness: float = 3.0
     smoothness_weight: float = 3.0
@@ -34,10 +34,10 @@ PUBLISHED_KERNELS = CrfKernels()
 
 
 def kernels_for(image: Tensor) -> CrfKernels:
-    """Return kernels for a picture (3, H, W): the authors', scaled with its longer side, but with the weights 1 and 4.
+    """Return kernels for a picture (3, H, W): the authors' kernels, scaled by its longer side, with weights 1 and 4.
 
-    On CamVid's training pictures, these weights increase the mean IoU; the authors' 3 and 10 decrease it, since they
-    remove small objects.
+    On CamVid's training pictures, these weights increase the mean IoU. The authors' weights 3 and 10 decrease it, since
+    they remove small objects.
     """
     scale = max(image.shape[1:]) / PUBLISHED_SIDE
     return CrfKernels(3.0 * scale, 1.0, 80.0 * scale, 13.0, 4.0)
@@ -53,10 +53,10 @@ def dense_crf(
     exp(-|Δp|²/2·3²) + 10 exp(-|Δp|²/2·80² - |Δc|²/2·13²) for positions p and colours c. Each kernel is normalized
     symmetrically by the square roots of its sums, and includes the pixel itself, as in the authors' code. Source:
     Krähenbühl and Koltun 2011, algorithm 1. The bilateral kernel is computed on a grid with cells of about one standard
-    deviation, as in Paris and Durand 2009, instead of the permutohedral lattice. With this approximation, another class
-    than with sums over all pairs of pixels is given to 0.2 % of the pixels of CamVid's pictures (reduced to 72 x 96;
-    `kernels_for`), and 0.4 % with the default kernels. On small noisy pictures with random probabilities (16 and 32
-    pixels a side) it is 0.1 to 0.9 %, and 0.6 to 2.5 % with the default kernels, at most 4 % of a picture. Measured by
+    deviation, as in Paris and Durand 2009, instead of the permutohedral lattice. Compared with sums over all pairs of
+    pixels, this approximation changes the class of 0.2 % of the pixels of CamVid's pictures (reduced to 72 x 96) with
+    `kernels_for`, and of 0.4 % with the default kernels. On small noisy pictures with random probabilities (16 and 32
+    pixels a side), these are 0.1 to 0.9 % and 0.6 to 2.5 %, and at most 4 % of a picture. Measured by
     `python -m benchmarks.crf`.
     """
     if probabilities.dim() != 3 or image.dtype != torch.uint8 or image.shape != (3, *probabilities.shape[1:]):
@@ -82,7 +82,7 @@ def dense_crf(
 
 
 def smoothness_filter(x: Tensor, kernels: CrfKernels) -> Tensor:
-    """Return x (C, H, W) filtered by exp(-|Δp|²/2σ²) with σ = `kernels.smoothness`, with zeros beyond the image."""
+    """Return x (C, H, W) filtered by exp(-|Δp|²/2σ²) with σ = `kernels.smoothness`, padded with zeros."""
     radius = math.ceil(CUTOFF * kernels.smoothness)
     offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
     window = torch.exp(-0.5 * (offsets / kernels.smoothness) ** 2)
@@ -114,7 +114,7 @@ class Grid(NamedTuple):
 
 
 def bilateral_filter(x: Tensor, grid: Grid) -> Tensor:
-    """Return x (C, H, W) filtered by an approximation of the bilateral kernel that `grid` was made for."""
+    """Return x (C, H, W) filtered by an approximation of the bilateral kernel for which `grid` was made."""
     channels, flat = len(x), x.flatten(1)  # (C, H W)
     chunks = [slice(start, start + CHUNK_SIZE) for start in range(0, flat.shape[1], CHUNK_SIZE)]
     cells = x.new_zeros(math.prod(grid.shape), channels)
@@ -136,7 +136,7 @@ def bilateral_filter(x: Tensor, grid: Grid) -> Tensor:
 
 
 def _blur(cells: Tensor, axis: int) -> Tensor:
-    """Return the cells filtered by [1 2 1] / 4 along an axis, with zeros beyond the grid."""
+    """Return the cells filtered by [1 2 1] / 4 along an axis, padded with zeros."""
     y = cells * 0.5
     size = cells.shape[axis] - 1
     y.narrow(axis, 0, size).add_(cells.narrow(axis, 1, size), alpha=0.25)
@@ -145,7 +145,7 @@ def _blur(cells: Tensor, axis: int) -> Tensor:
 
 
 def _bilateral_grid(image: Tensor, kernels: CrfKernels) -> Grid:
-    """Return the cells around each pixel, and its position among them; one cell is left free on each side."""
+    """Return the grid for the pixels of an image, with an empty cell at each end of each axis for the blur."""
     _, height, width = image.shape
     rows = torch.arange(height, device=image.device)[:, None].expand(height, width)
     columns = torch.arange(width, device=image.device).expand(height, width)

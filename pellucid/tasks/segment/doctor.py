@@ -1,4 +1,4 @@
-"""What the doctor's experiments compare for masks: the IoU of each image, and masks shifted, mirrored or relabelled."""
+"""For the doctor's experiments with masks: the mean IoU of each image, and shifted, mirrored or relabelled masks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,16 +12,16 @@ from pellucid.tasks.outlines import best_shift, edges, shifted_strength
 
 MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_SHIFT = 2  # pixels
-MIN_MIXED = 0.3  # fraction of the pixels predicted as other classes that are marked as one class
-MIN_AVERAGED = 0.15  # fraction of the pixels between two labels whose own label lies between these
-MIN_CORRECT = 0.5  # fraction of the pixels of all other classes that are predicted as they are marked
-MIN_RATIO = 1.15  # strength of the edges at the outlines of other masks over that at the given ones
+MIN_MIXED = 0.3  # fraction of the pixels predicted as other classes that have the label of the mixed class
+MIN_AVERAGED = 0.15  # fraction of the pixels with different neighbours whose label lies between those of the neighbours
+MIN_CORRECT = 0.5  # fraction of the pixels with other labels than the mixed class that are predicted correctly
+MIN_RATIO = 1.15  # strength of the edges at the outlines of changed masks, divided by that of the given masks
 FLIPS: dict[str, Callable[[Tensor], Tensor]] = {
     "mirrored": lambda mask: mask.flip(1),
     "upside down": lambda mask: mask.flip(0),
     "turned by 180 degrees": lambda mask: mask.flip(0, 1),
 }
-SQUARE_TURNS: dict[str, Callable[[Tensor], Tensor]] = {  # of square masks
+SQUARE_TURNS: dict[str, Callable[[Tensor], Tensor]] = {  # for square masks
     "with rows and columns exchanged": lambda mask: mask.T,
     "turned to the left": lambda mask: mask.rot90(),
     "turned to the right": lambda mask: mask.rot90(-1),
@@ -29,13 +29,13 @@ SQUARE_TURNS: dict[str, Callable[[Tensor], Tensor]] = {  # of square masks
 
 
 def ignored_label(model: Any) -> int | None:
-    """Return the label that the loss ignores, None without one or if it is a class that the model has an output for."""
+    """Return the label that the loss ignores; None without one, or if the model has an output for this label."""
     ignore, (classes, *_) = getattr(model.loss, "ignore", None), model.output_shape
     return None if ignore is None or 0 <= ignore < classes else ignore
 
 
 def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | None) -> HeldOutScores:
-    """Return the mean IoU of the classes in each mask; outputs: (C, H, W) each, masks: (H, W) each."""
+    """Return the mean IoU of the classes in each mask. outputs: (C, H, W) each. masks: (H, W) each."""
     values: list[float] = []
     for output, mask in zip(outputs, masks, strict=True):
         labelled = torch.ones_like(mask, dtype=torch.bool) if ignore is None else mask != ignore
@@ -48,7 +48,7 @@ def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | Non
 def target_changes(
     images: Sequence[Tensor], masks: Sequence[Tensor], outputs: Sequence[Tensor] | None, ignore: int | None
 ) -> list[TargetChange]:
-    """Return other masks that the outputs suggest, or else the edges of the images."""
+    """Return the changes of masks that the outputs suggest; without outputs, those that the images' edges suggest."""
     if len({mask.shape for mask in masks}) > 1 or any(image.shape[1:] != masks[0].shape for image in images):
         return []
     max_shift = min(MAX_SHIFT, min(masks[0].shape) // 4)
@@ -91,9 +91,9 @@ def target_changes(
 
 
 def _without_averaged_labels(masks: Sequence[Tensor]) -> list[TargetChange]:
-    """Return masks without the classes that lie between two others by their number, as averages of labels do.
+    """Return the change that replaces labels that are averages of their neighbours' labels, as after interpolation.
 
-    [] if that is no commoner than a class between two others is.
+    Returns [] if there are only as few such pixels as in masks that were not interpolated.
     """
     averaged_labels = [_find_averaged_labels(mask) for mask in masks]
     n_averaged = sum(int(is_averaged.sum()) for is_averaged, _, _ in averaged_labels)
@@ -108,9 +108,10 @@ def _without_averaged_labels(masks: Sequence[Tensor]) -> list[TargetChange]:
 
 
 def _find_averaged_labels(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return which pixels have a label between those of their neighbours, where these differ, and a neighbour's label.
+    """Return masks of averaged pixels and of pixels with different neighbours, and the labels without averages.
 
-    Neighbours are one pixel away along an axis, of which one with a label between is preferred.
+    Neighbours are the two adjacent pixels along an axis. A pixel is averaged if its label lies between the labels of
+    its neighbours along one of the axes; its label is then replaced by that of a neighbour.
     """
     is_averaged, neighbours_differ, label = (
         torch.zeros_like(mask, dtype=torch.bool),
@@ -136,7 +137,7 @@ def _replace_averaged_labels(mask: Tensor) -> Tensor:
 
 
 def _without_mixed_class(confusion: Tensor, ignore: int) -> list[TargetChange]:
-    """Return masks without the class as which many pixels of others are marked; [] if there is none.
+    """Return the change that ignores a class whose label many pixels of other classes have; [] if there is none.
 
     confusion: the numbers of pixels by true and predicted class.
     """
@@ -158,7 +159,7 @@ def _without_mixed_class(confusion: Tensor, ignore: int) -> list[TargetChange]:
 
 
 def shift_by(down: int, right: int) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
-    """Return a function that shifts a mask (H, W) and repeats its border where nothing is known."""
+    """Return a function that shifts a mask (H, W), padding it with its border pixels."""
 
     def apply(mask: Tensor, size: tuple[int, ...]) -> Tensor:
         rows, columns = (

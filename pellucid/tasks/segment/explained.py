@@ -26,9 +26,9 @@ RANGE_PATTERN = re.compile(r"\s*(?:(?P<at>\d{1,9})|(?P<start>\d{1,9})?\s*:\s*(?P
 def region_of_class(model: Model, x: Tensor, label: int | None = None, window: str = "") -> Region:
     """Return as target the mean score of a class over pixels of one image x (C, H, W) with values 0 to 1.
 
-    label: the class; None for the one that is predicted at the most pixels. window: rows and columns, "120, 200" for
-    one pixel, "90:100, 120:" for a region; "" for the pixels where the class is predicted. Raises PellucidError for a
-    window outside the image, and for a class that is not predicted at any pixel.
+    label: the class index; None for the class that is predicted at the most pixels. window: rows and columns, "120,
+    200" for one pixel, "90:100, 120:" for a region; "" for the pixels where the class is predicted. Raises
+    PellucidError for a window outside the image, and without a window for a class that is not predicted at any pixel.
     """
     predicted = model.predict(x[None])[0].argmax(0)  # (H, W)
     label = int(predicted.flatten().bincount().argmax()) if label is None else label
@@ -47,10 +47,10 @@ def region_of_class(model: Model, x: Tensor, label: int | None = None, window: s
 
 
 def named_region(model: Model, x: Tensor, target: str | None) -> Region | None:
-    """Return the region of the segmentation of x that `--target` names: CLASS, or CLASS[ROWS, COLUMNS].
+    """Return the region of an image x (C, H, W) for a target CLASS or CLASS[ROWS, COLUMNS]; see `region_of_class`.
 
-    Returns None for a target such as LAYER[3] that names no class. x: the image (C, H, W). target: None selects the
-    class with the most pixels.
+    target: None selects the class that is predicted at the most pixels. Returns None for a target that does not begin
+    with a class, such as LAYER[3].
     """
     classes = classes_of(model)
     name, bracket, window = (target or "").partition("[")
@@ -61,13 +61,13 @@ def named_region(model: Model, x: Tensor, target: str | None) -> Region | None:
 
 
 def example(model: Model, x: Tensor, target: str | None) -> Example:
-    """Return an image x (C, H, W) with the predicted classes of the pixels that `--target` names, by default of all.
+    """Return an image x (C, H, W) and the predicted classes of the pixels selected by `target`, by default of all.
 
-    The loss of the returned model counts only these pixels.
+    The loss of the returned model counts only these pixels. Raises PellucidError for a target without a class.
     """
     pixels = None if target is None else named_region(model, x, target)
     if target is not None and pixels is None:
-        class_index(target.partition("[")[0], classes_of(model))  # raises
+        class_index(target.partition("[")[0], classes_of(model))  # raises PellucidError
     label = "of each pixel" if pixels is None else title(pixels, classes_of(model))
     new_model, targets = restrict_loss(model, x, pixels)
     return Example(new_model, x, targets, label)
@@ -76,8 +76,8 @@ def example(model: Model, x: Tensor, target: str | None) -> Example:
 def restrict_loss(model: Model, x: Tensor, target: Region | None) -> tuple[Model, Tensor]:
     """Return a model whose loss counts only the pixels of a region, and targets (1, H, W) for it.
 
-    Without a region, the targets are the predicted classes of all pixels, and the model is unchanged. The new model
-    shares the weights. Raises PellucidError for a loss that cannot ignore pixels.
+    target: the region; None for all pixels with their predicted classes, and the unchanged model. The new model shares
+    the weights. Raises PellucidError for a loss that cannot ignore pixels.
     """
     if target is None:
         return model, model.predict(x[None]).argmax(1)
@@ -93,7 +93,8 @@ def restrict_loss(model: Model, x: Tensor, target: Region | None) -> tuple[Model
 def ask_pixels(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
     """Return the mean score of a class over the pixels of an area; see `Task.ask`.
 
-    of: by default the class that is predicted at most of these pixels. Without an area: where the class is predicted.
+    of: the name of the class, by default the class that is predicted at the most of these pixels. Without an area, the
+    pixels are those where the class is predicted.
     """
     classes, inputs = classes_of(model), model.scaled(x[None])
     with torch.no_grad():
@@ -114,7 +115,7 @@ def ask_pixels(model: Model, x: Tensor, of: str | None, area: Area | None) -> As
 
 
 def _parse_window(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
-    """Return the rows and columns that a text such as "90:100, 120" names."""
+    """Return the rows and columns of a text such as "90:100, 120"; raises PellucidError if they are outside `size`."""
     parts = [RANGE_PATTERN.fullmatch(part) for part in window.split(",")]
     slices = [_parse_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
     if len(parts) != 2 or len(slices) != 2 or any(not slice_.start < slice_.stop for slice_ in slices):
@@ -126,7 +127,7 @@ def _parse_window(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
 
 
 def _parse_range(part: re.Match[str], length: int) -> slice:
-    """Return the slice that a text names; an empty one where it extends beyond `length`."""
+    """Return the slice of a matched range, or an empty slice if the range extends beyond `length`."""
     start = int(part["at"] or part["start"] or 0)
     stop = start + 1 if part["at"] else int(part["stop"] or length)
     return slice(start, stop) if stop <= length else slice(0, 0)

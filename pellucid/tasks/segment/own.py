@@ -18,20 +18,20 @@ from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
 RECIPE, START_WEIGHTS = "camvid-fcn8", "camvid"
-TRAINING_STEPS = 600  # of the training, about ten minutes on two cores
+TRAINING_STEPS = 600  # about ten minutes on two cores
 BATCH_SIZE = 8
-MAX_SIDE = 320  # pixels, of the images
+MAX_SIDE = 320  # pixels, the longer side of the images
 MAX_CROP = (192, 256)  # pixels, height and width of the training crops
-VOID = 255  # pixels without a class, as in Pascal VOC
-N_VALUES = 256  # of a mask
+VOID = 255  # label of pixels without a class, as in Pascal VOC
+N_VALUES = 256  # number of values of a uint8 mask
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
-    """Return FCN-8s with the features of the shipped segmentation model, and weights of classes by their frequency.
+    """Return the recipe for FCN-8s with the features of the shipped segmentation model, and weights by class frequency.
 
-    The classes are those of classes.txt, and any other value means no class; without this file the classes are the
-    values of the masks, 255 for no class. Of annotated objects they are the background and the classes of the objects.
-    Raises PellucidError for data without masks.
+    The classes are listed in classes.txt, and one other value means no class. Without this file, the classes are the
+    values of the masks, and 255 means no class. For annotated objects, the classes are the background and the classes
+    of the objects. Raises PellucidError for data without masks, and for masks with too many values or one class.
     """
     path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
     source = _training_source(data, path, root)
@@ -71,7 +71,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
 
 
 def _training_source(data: str, path: Path, root: Any) -> MaskFolder | ObjectMasks:
-    """Return the training images with masks of classes in their own size."""
+    """Return the training images with masks of classes, in the size of their files."""
     if is_annotated(data):
         source = load(data, root).train
         source.refuse_unreadable()

@@ -1,4 +1,4 @@
-"""Segmentations of pictures: the areas of the classes, printed, and masks, written."""
+"""The predictor of segmentation models: the areas of the classes as text, and masks as files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from pellucid.predictor import Picture, Predicted, Predictor
 from pellucid.tasks.segment.segmenter import Segmenter, check_files, write_segmentation
 from pellucid.text import percent
 
-MAX_CLASSES = 4  # per picture in the text
+MAX_CLASSES = 4  # number of classes in the text for a picture, those with the largest areas
 
 
 class SegmentationPredictor(Predictor):
-    """Classifies each pixel; writes the files of `write_segmentation` into `out`, if given; crf: see Segmenter."""
+    """Classifies each pixel; writes the files of `write_segmentation` into `out` unless None. crf: see Segmenter."""
 
     only_files = "segmentation writes masks; give their folder with --out DIR, or use `pellucid segment`"
 
@@ -29,7 +29,7 @@ class SegmentationPredictor(Predictor):
             check_files(self.out, names, files)
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
-        """Yield the areas of the classes in each picture, and the files."""
+        """Yield the mask and the areas of the classes of each picture with its files, or its error."""
         for picture, image in batch:
             try:
                 pixel_classes = self.segmenter(image)

@@ -1,4 +1,4 @@
-"""The sections of a segmentation's report: classes, and the images with the lowest IoU."""
+"""The sections of a segmentation model's report: classes, and the images with the lowest IoU."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from pellucid.run_report.classes import CONFUSION_FILE, class_sections
 from pellucid.task import Reported
 from pellucid.tasks.segment.segmenter import classes_of
 
-MAX_IMAGES = 6  # in a report
+MAX_IMAGES = 6  # number of images in a report
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class WorstMasks:
     """The images with the lowest mean IoU, worst first.
 
     images: (n, H, W, 3), uint8. true, predicted: (n, H, W), class indices. scores: the mean IoU of each image.
-    file_names: if known.
+    file_names: of the images, () if unknown.
     """
 
     images: NDArray[np.uint8]
@@ -38,7 +38,7 @@ class WorstMasks:
 
 
 def report(model: Model, test: Source) -> Reported:
-    """Return the sections of a segmentation."""
+    """Return the sections of a segmentation model's report, and the confusion matrix of pixels as JSON values."""
     classes = classes_of(model)
     counts, masks = confusion_and_worst_images(model, test)
     plot = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, classes)
@@ -54,7 +54,7 @@ def report(model: Model, test: Source) -> Reported:
 def confusion_and_worst_images(
     model: Model, test: Source, max_images: int = MAX_IMAGES
 ) -> tuple[NDArray[np.int64], WorstMasks]:
-    """Return the confusion matrix of pixels, true (rows) by predicted, and the images with the lowest IoU."""
+    """Return the confusion matrix of pixels, true (rows) by predicted class, and the images with the lowest IoU."""
     ignored = getattr(model.loss, "ignore", None)
     overall_iou, masks, ious = MeanIoU(ignored), list[Tensor](), list[float]()
     for k in range(len(test)):

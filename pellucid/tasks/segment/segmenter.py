@@ -1,4 +1,4 @@
-"""Masks for pictures of any size: predicted, written as files, and measured."""
+"""Segmentation of pictures of any size, the files of the results, and the evaluation of segmentation models."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
 from pellucid.training.distributed import ALONE, Processes
 
-CHUNK_SIZE = 8  # pictures whose measures are added up at a time
+CHUNK_SIZE = 8  # pictures whose metrics are added up at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def is_segmenter(model: Model) -> bool:
     if not pixelwise or len(model.input_shape) != 3 or len(model.output_shape) != 3:
         return False
     count = model.output_shape[0]
-    if not isinstance(count, int) or count < 2:  # one map, such as a density, or three outputs
+    if not isinstance(count, int) or count < 2:  # a single map, such as a density, or three separate outputs
         return False
     if None not in model.input_shape:
         return True
@@ -62,15 +62,15 @@ def is_segmenter(model: Model) -> bool:
 
 
 def classes_of(model: Model) -> tuple[str, ...]:
-    """Return the names of a segmentation model's classes, or their numbers."""
+    """Return the names of a segmentation model's classes, or their indices as text."""
     return tuple(model.classes or map(str, range(model.output_shape[0])))
 
 
 class Segmenter:
     """Segments pictures of any size; the model's weights must not change afterwards.
 
-    crf: refine each mask by `dense_crf`. mode: in which to read pictures for the model, "L" for a network with one
-    input channel. Raises PellucidError for a model with other outputs.
+    crf: whether to refine each mask by `dense_crf`. mode: the mode in which to read pictures, "L" for a network with
+    one input channel. Raises PellucidError for a model with other outputs.
     """
 
     def __init__(self, model: Model, crf: bool = False) -> None:
@@ -87,8 +87,8 @@ class Segmenter:
     def __call__(self, image: Tensor) -> PixelClasses:
         """Return the class of each pixel, on the CPU.
 
-        image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for another
-        image, and for one that is too small or too large for the network.
+        image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for other
+        images, and for an image that is too small or too large for the network.
         """
         model = self.model
         check_image(model, image)
@@ -111,7 +111,7 @@ class Segmenter:
             return PixelClasses(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size (H, W) to which a picture is resized for a model that was trained on resized pictures."""
+        """Return the size (H, W) of the network's input for a picture: resized as in training, otherwise unchanged."""
         longest = self.model.preprocess.get("size")
         return resized_size(size, longest) if isinstance(longest, int) else size
 
@@ -124,8 +124,8 @@ def file_names(stem: str) -> dict[str, str]:
 def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
     """Raise PellucidError if `write_segmentation` would overwrite a file that it did not write.
 
-    Such a file is one of the `sources`, or one without the two others of its picture, since a segmentation writes all
-    three. Two pictures with outputs of the same name also raise PellucidError.
+    Such a file is one of the `sources`, or a file for which the two other files of `write_segmentation` do not exist.
+    Also raises PellucidError if two pictures have output files of the same name.
     """
     outputs = [[folder / name for name in file_names(stem).values()] for stem in stems]
     check_outputs(outputs, sources, lambda existing: len(existing) == len(file_names("")))
@@ -134,8 +134,8 @@ def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()
 def write_segmentation(folder: Path, stem: str, image: Tensor, pixel_classes: PixelClasses) -> dict[str, str]:
     """Write STEM-overlay.png, STEM.png with the class of each pixel, and STEM.json; return their paths by kind.
 
-    The index PNG has the classes as values and their colours as its palette. Each file is written completely or not at
-    all. Raises PellucidError as `check_files` does.
+    The values of STEM.png are class indices, and its palette has their colours. STEM.json has the areas of the classes.
+    Each file is written completely or not at all. Raises the errors of `check_files`.
     """
     from pellucid.report.figures.pictures import mask_overlay, palette
 
@@ -156,10 +156,11 @@ def write_segmentation(folder: Path, stem: str, image: Tensor, pixel_classes: Pi
 
 
 def evaluate(model: Model, data: str | None = None, crf: bool = False, processes: Processes = ALONE) -> dict[str, Any]:
-    """Evaluate a model on pictures of any size with masks; see `mask_folder` for which.
+    """Evaluate a model on pictures of any size with masks, or with annotated objects; data: see `mask_folder`.
 
-    Returns miou, pixel_accuracy, boundary_f1, n, the name of the data, and for each class its name and iou, None if it
-    neither occurs nor is predicted. Pixels that the loss ignores do not count.
+    crf: see Segmenter. processes: each evaluates a part of the pictures. Returns miou, pixel_accuracy, boundary_f1, n,
+    the path of the data, and for each class its name and iou, None if the class neither occurs nor is predicted. Pixels
+    that the loss ignores do not count.
     """
     segmenter = Segmenter(model, crf)
     ignored = getattr(model.loss, "ignore", None)
@@ -186,7 +187,7 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False, processes
 
 
 def _mask_source(model: Model, data: str | None, ignored: int | None) -> MaskFolder | ObjectMasks:
-    """Return the pictures of `mask_folder`, or the held-out ones with annotated objects."""
+    """Return the pictures of `mask_folder`, or the held-out pictures of a folder with annotated objects."""
     if not has_objects(data_path(model, data)):
         return mask_folder(model, data, ignored)
     if classes_of(model)[0] != BACKGROUND:
@@ -199,10 +200,11 @@ def _mask_source(model: Model, data: str | None, ignored: int | None) -> MaskFol
 
 
 def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
-    """Return the pictures of NAME/ with the masks of NAMEannot/ in a folder or zip; None: in the model's own data.
+    """Return the pictures in NAME/ with the masks in NAMEannot/ of a folder or zip.
 
-    Of several such pairs, test is used, otherwise val, otherwise the first one other than train. data may also be the
-    root of the model's own data set. Raises PellucidError if there is none.
+    If there are several such pairs, NAME is test, otherwise val, otherwise the first name other than train. data: the
+    folder or zip, or the root of the model's own data set; None for the model's own data set. ignored: the label that
+    the loss ignores, or None. Raises PellucidError if there is no such pair.
     """
     path = data_path(model, data)
     parts = mask_parts(path)

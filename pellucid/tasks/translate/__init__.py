@@ -1,4 +1,4 @@
-"""Translation of label maps to photos: evaluation beside a baseline."""
+"""The task of translation: photos generated from label maps, and their evaluation."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,13 +17,13 @@ class Translation(Task):
     model: ClassVar[str] = "translator from label maps to photos"
 
     def trains(self, objective: Any) -> bool:
-        """Return whether the models of an objective generate photos from label maps."""
+        """Return whether an objective trains models that generate photos from label maps."""
         from pellucid.generators import Translator
 
         return isinstance(objective, Translator) and not objective.predicts_colours
 
     def examples(self, objective: Any, source: Any, name: str) -> Any:
-        """Return the label maps of masks, and the photos as targets."""
+        """Return a source whose inputs are the label maps of masks, and whose targets are the photos."""
         from pellucid.data.label_maps import LabelMaps
 
         return LabelMaps.from_source(source, name)
@@ -35,7 +35,7 @@ class Translation(Task):
         return translator_network(model, x, target)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
-        """Return PSNR, SSIM and the Frechet distance of tiles, beside the mean colours of the labels."""
+        """Return PSNR, SSIM and the Frechet distance of tiles, with the mean colours of the labels as the baseline."""
         from pellucid.tasks.translate.measure import FLAT, METRIC_DESCRIPTIONS, evaluate
         from pellucid.training.distributed import processes
 

@@ -17,7 +17,7 @@ from pellucid.tasks.colorize.measure import BACKBONE, CifarBackbone
 from pellucid.tasks.segment.segmenter import mask_folder
 from pellucid.training.distributed import ALONE, Processes
 
-TILE_SIDE = 60  # pixels, the side of the parts of photos that the backbone receives
+TILE_SIDE = 60  # pixels, the side of the tiles of photos that the backbone receives
 FLAT = "flat"  # name of the baseline, in which each label has its mean colour
 METRIC_DESCRIPTIONS = {
     "psnr": "PSNR in dB, from the squared error pooled over all pixels",
@@ -30,9 +30,9 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     """Evaluate a model that generates photos from label maps; data: see `pellucid.tasks.segment.segmenter.mask_folder`.
 
     Returns psnr, from the pooled squared error; ssim; frechet, the squared Frechet distance of the features of the
-    shipped classifier `cifar`, for tiles of 60 x 60 pixels, reduced to 32 x 32; and as NAME_flat the same for a
-    baseline, in which each label has its mean colour in these photos. n: the number of photos; n_tiles: of tiles.
-    Raises PellucidError for labels that the model does not have.
+    shipped classifier `cifar`, for tiles of 60 x 60 pixels, reduced to 32 x 32; the same metrics as NAME_flat for a
+    baseline, in which each label has its mean colour in these photos; n and n_tiles, the numbers of photos and tiles;
+    and the path of the data. Raises PellucidError for labels that the model does not have.
     """
     source, count = mask_folder(model, data, None), model.nominal_shape[0] - 1
     objective, backbone = cast(Translator, model.objective), CifarBackbone()
@@ -93,7 +93,7 @@ def _mean_colours(source: MaskFolder, count: int) -> Tensor:
 
 
 def tiles(photos: Tensor) -> Tensor:
-    """Split photos (N, C, H, W) into adjacent tiles of 60 x 60 pixels, with shorter sides for smaller photos."""
+    """Return adjacent tiles of 60 x 60 pixels of photos (N, C, H, W), with shorter sides for smaller photos."""
     height, width = (min(TILE_SIDE, size) for size in photos.shape[2:])
     parts = photos.unfold(2, height, height).unfold(3, width, width)  # (N, C, rows, columns, height, width)
     return parts.permute(0, 2, 3, 1, 4, 5).reshape(-1, photos.shape[1], height, width)

@@ -1,4 +1,4 @@
-"""Colorizers and translators as one network with one loss, for tracing."""
+"""Colorizers and translators as one network with one loss, for traces."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,11 +32,12 @@ class GeneratorLoss(Loss):
 
 
 def translator_network(model: Model, x: Any, target: Any) -> Traced:
-    """Return the network, loss and data of a colorizer or translator for images (N, C, H, W) and its targets.
+    """Return a colorizer or translator as one network with one loss, and its input and targets.
 
-    For pix2pix this is the generator's adversarial loss, without the absolute error: the generator's input "pair.x" and
-    its output "pair.generator" are concatenated and passed through the discriminator. Raises PellucidError for
-    objectives other than pix2pix and regression.
+    x: images (N, C, H, W). target: their targets in training. For a regression, these are the generator and its loss.
+    For pix2pix, the generator's input "pair.x" and its output "pair.generator" are concatenated and passed through the
+    discriminator, and the loss is the generator's adversarial loss, without the absolute error. Raises PellucidError
+    for other objectives.
     """
     objective = model.objective
     assert isinstance(objective, Translator)

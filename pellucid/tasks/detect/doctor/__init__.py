@@ -40,9 +40,9 @@ def detection_case(
     """Return the case of a detector with its training data.
 
     The detector counts as trained if there is a history, or if its weights were read from a file. batch_size, epochs,
-    augment: the arguments of `fit`; epochs are by default those of the history. begin: returns the model before its
-    first step, and stopped: the error that ended the training, see `pellucid.doctor.case_of`. Raises PellucidError for
-    data that are no source of images with objects.
+    augment: the arguments of `fit`; epochs: by default the number in the history. begin: returns the model before its
+    first step. stopped: the error that ended the training; see `pellucid.doctor.case_of` for both. Raises PellucidError
+    unless the data are a source of images with objects.
     """
     if not model.built:
         raise PellucidError("the detector has no weights yet; give it input_shape, or fit it first")
@@ -61,5 +61,5 @@ def detection_case(
 
 
 def diagnose_detector(case: DetectionCase) -> Diagnosis:
-    """Make every check of a detector, without trials, so that causes are only established by direct measurement."""
+    """Run every check of detectors without trials: causes are established by direct measurement only."""
     return examine(case, CHECKS)

@@ -1,11 +1,11 @@
-"""Classes without objects in the training data."""
+"""Check for classes without objects in the training data."""
 
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
 
 def look(case: DetectionCase) -> list[Finding]:
-    """Count the objects of each class in the training data, without crowds, which training ignores."""
+    """Count the objects of each class in the training data; crowds are excluded, since training ignores them."""
     counts = [0] * case.detector.classes
     for objects in case.objects:
         labels = objects.labels if objects.crowd is None else objects.labels[~objects.crowd]

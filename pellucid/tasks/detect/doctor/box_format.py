@@ -1,4 +1,4 @@
-"""Boxes that are read in the wrong unit or order, such as x, y, width, height as corners."""
+"""Check for boxes that are read in the wrong unit or order, such as (x, y, width, height) read as corners."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,12 @@ from pellucid.data.annotations.base import BOX_TOLERANCE, BoxCorners
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
-MAX_INVALID = 0.1  # fraction of boxes that are not valid in their images
-MIN_VALID = 0.98  # fraction of boxes that are valid if they are read in another way
+MAX_INVALID = 0.1  # fraction of boxes that are not valid in their images, up to which the format counts as right
+MIN_VALID = 0.98  # fraction of boxes that are valid in another format, from which it counts as the right one
 MIN_BOXES = 10
 
 ImageSize = tuple[int, int]
-# Conversions of boxes in other formats to corners (x0, y0, x1, y1), by format.
+# Conversions of boxes to corners (x0, y0, x1, y1), by the format in which the boxes were written.
 CONVERSIONS: dict[str, Callable[[BoxCorners, ImageSize], BoxCorners]] = {
     "x, y, width, height": lambda b, size: (b[0], b[1], b[0] + b[2], b[1] + b[3]),
     "x and y of the centre, width, height": lambda b, size: (
@@ -23,7 +23,7 @@ CONVERSIONS: dict[str, Callable[[BoxCorners, ImageSize], BoxCorners]] = {
 
 
 def look(case: DetectionCase) -> list[Finding]:
-    """Count the boxes that are valid in their images, as they are read now and if read in other ways."""
+    """Count the boxes that are valid in their images, as they were read and converted from other formats."""
     boxes = case.raw_boxes
     if len(boxes) < MIN_BOXES:
         return []

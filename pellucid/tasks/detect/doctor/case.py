@@ -34,8 +34,8 @@ class DetectionCase:
     """A detector with its training data.
 
     validation: validation data, or None. trained: whether the detector is trained. notes: sentences to print before the
-    findings. batch_size, epochs, augment: of its training, epochs 0 if unknown. begin: returns a new copy of the model
-    before its first step. stopped: the error that ended the training, or its message, "" if none did.
+    findings. batch_size, epochs, augment: of its training; epochs is 0 if unknown. begin: returns a new copy of the
+    model before its first step. stopped: the error that ended the training, or its message; "" if it did not fail.
     """
 
     classifies: ClassVar[bool] = False
@@ -98,7 +98,7 @@ class DetectionCase:
     def objects(self) -> list[Objects]:
         """The objects of each training image, for the first MAX_IMAGES images."""
         count = min(len(self.train), MAX_IMAGES)
-        if isinstance(self.train, DetectionFolder):  # no image has to be decoded
+        if isinstance(self.train, DetectionFolder):  # its annotations are read without decoding images
             n_keypoints = len(self.train.keypoints)
             return [record.objects(n_keypoints) for record in self.train.records[:count]]
         return [self.train.batch([k], generator(0)).targets[0] for k in range(count)]
@@ -107,7 +107,7 @@ class DetectionCase:
     def raw_boxes(self) -> list[tuple[BoxCorners, tuple[int, int]]]:
         """The boxes of the annotations before they are corrected, with the size (H, W) of their image.
 
-        For data other than a `DetectionFolder`, the boxes of the sample.
+        For data other than a `DetectionFolder`, they are the boxes of the sample.
         """
         if not isinstance(self.train, DetectionFolder):
             return [
@@ -174,5 +174,5 @@ class DetectionCase:
 
 
 def _clipped(box: BoxCorners, size: tuple[int, int]) -> BoxCorners:
-    """Return a box clipped to an image of this size (H, W), as the readers of annotations do."""
+    """Return a box clipped to an image of this size (H, W), in the same way as the readers of annotations."""
     return max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(size[1])), min(box[3], float(size[0]))

@@ -1,4 +1,4 @@
-"""Cases of detectors: from a run folder with its recipe, or from a model and its data set."""
+"""Make the doctor's cases of detectors from a run folder with its recipe, or from a model and its data set."""
 
 import os
 from dataclasses import replace
@@ -17,7 +17,7 @@ from pellucid.tasks.detect.doctor import DetectionCase, detection_case
 def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> DetectionCase:
     """Return the case of a detector's run folder, with its best, otherwise its last, otherwise its initial weights.
 
-    data: another annotated data set to examine the model with, or the root of the data sets.
+    data: another annotated data set to examine the model with, or the root of the data sets; None for the run's own.
     """
     folder = RunFolder(run)
     recipe = load_recipe(folder.recipe)
@@ -43,7 +43,7 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
 
 
 def case_of_detector_model(model: Model, data: str | None = None) -> DetectionCase:
-    """Return the case of a detector without its recipe, with its own data set or another one."""
+    """Return the case of a detector without its recipe; data: another data set, or None for the model's own."""
     name, root = data_and_root(model, data)
     material = load_material(Data(name, size=model.preprocess.get("size") or 0), 0, root)
     return detection_case(model, material.train, material.test)

@@ -1,17 +1,17 @@
-"""Objects whose left and right key-points are exchanged."""
+"""Check for objects whose left and right key-points are exchanged."""
 
 import torch
 
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
-MIN_FLIPPED_FRACTION = 0.01  # of the objects must be flipped, and at least MIN_FLIPPED
+MIN_FLIPPED_FRACTION = 0.01  # minimum fraction of flipped objects for a finding, in addition to MIN_FLIPPED
 MIN_FLIPPED, MIN_OBJECTS = 2, 10
 MIN_REVERSED = 0.9  # fraction of a flipped object's pairs whose order is opposite to that in most objects
 
 
 def look(case: DetectionCase) -> list[Finding]:
-    """Compare the order in x of left and right key-points with their order in most objects."""
+    """Compare the order in x of each object's left and right key-points with the order in most objects."""
     pairs = case.swaps
     if not pairs:
         return []

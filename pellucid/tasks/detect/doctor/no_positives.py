@@ -1,4 +1,4 @@
-"""Objects that are assigned to no anchor, so that the detector does not learn them."""
+"""Check for objects that are assigned to no anchor, which the detector therefore does not learn."""
 
 import torch
 
@@ -6,8 +6,10 @@ from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.ops.boxes import area
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
-MAX_UNASSIGNED = 0.1  # of the objects
-MIN_DIRECT_FRACTION = 0.5  # of the objects: a detector that learns fewer learns the others, and only misses these
+MAX_UNASSIGNED = 0.1  # fraction of unassigned objects up to which there is no finding
+# Fraction of unassigned objects above which they are a proven cause of a failure: with fewer, the detector learns the
+# other objects, and misses only these.
+MIN_DIRECT_FRACTION = 0.5
 
 
 def look(case: DetectionCase) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Scores that are the same everywhere, or so low that nothing is detected."""
+"""Check for scores that are the same for all boxes, or so low that nothing is detected."""
 
 import torch
 
@@ -18,15 +18,15 @@ def look(case: DetectionCase) -> list[Finding]:
     if not scores_and_counts:
         return []
     n_empty = sum(not count for _, count in scores_and_counts)
-    ranges = torch.stack([scores.max() - scores.min() for scores, _ in scores_and_counts]).median()
-    if n_empty < MIN_EMPTY_FRACTION * len(scores_and_counts) and float(ranges) >= MIN_SPREAD:
+    median_range = torch.stack([scores.max() - scores.min() for scores, _ in scores_and_counts]).median()
+    if n_empty < MIN_EMPTY_FRACTION * len(scores_and_counts) and float(median_range) >= MIN_SPREAD:
         return []
     evidence: Evidence = {
         "images_with_objects": len(scores_and_counts),
         "without_a_detection": n_empty,
         "highest_score": float(torch.stack([scores.max() for scores, _ in scores_and_counts]).max()),
         "threshold_of_scores": case.detector.score_threshold,
-        "spread_of_the_scores_of_an_image": float(ranges),
+        "spread_of_the_scores_of_an_image": float(median_range),
     }
     return [Finding(NAME, "training", evidence)]
 

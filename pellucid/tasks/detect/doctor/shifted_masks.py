@@ -1,4 +1,4 @@
-"""Masks that are shifted relative to their images."""
+"""Check for masks that are shifted relative to their images."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from pellucid.tasks.outlines import best_shift, edges, shifted_strength
 
 MAX_SHIFT = 24  # pixels; larger shifts are not tried
 MIN_SHIFT = 3  # pixels; outlines are usually drawn with an accuracy of two pixels
-MIN_RATIO = 1.15  # strength of the edges at the shifted outlines over that at the outlines
+MIN_RATIO = 1.15  # strength of the edges at the shifted outlines, divided by their strength at the outlines
 MIN_OBJECTS = 8
 
 
@@ -39,7 +39,7 @@ def look(case: DetectionCase) -> list[Finding]:
 
 
 def _outline(mask: Tensor) -> Tensor:
-    """Return the pixels of a mask (H, W) with a neighbour outside of the mask, without those at the image border."""
+    """Return the pixels of a mask (H, W) that have a neighbour outside the mask, except at the image border."""
     inner = mask.clone()
     inner[1:-1, 1:-1] = mask[1:-1, 1:-1] & mask[2:, 1:-1] & mask[:-2, 1:-1] & mask[1:-1, 2:] & mask[1:-1, :-2]
     return mask & ~inner

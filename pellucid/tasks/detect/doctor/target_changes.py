@@ -1,4 +1,4 @@
-"""What the doctor's experiments compare for objects: the IoU of their boxes, and boxes converted in other ways."""
+"""For the doctor's experiments with objects: scores by IoU, and changed boxes and classes to try."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,14 +17,15 @@ from pellucid.tasks.outlines import edges
 BoxConversion = Callable[[Tensor, tuple[int, ...]], Tensor]
 
 DETECTIONS_PER_OBJECT = 3  # detections that are considered for an object
-MIN_RATIO = 1.3  # strength of the edges at other outlines over that at the given boxes
-MIN_GAIN = 0.05  # of the mean IoU on the data that choose a conversion
+MIN_RATIO = 1.3  # strength of the edges at the converted boxes, divided by their strength at the given boxes
+MIN_GAIN = 0.05  # gain in the mean IoU of objects by a conversion
 MIN_IOU = 0.5  # of a detection and the object that it belongs to
-MAX_BACKGROUND_IOU = 0.1  # IoU with the nearest object of a detection without one
-MIN_FOUND, MIN_OVERLOOKED = 0.5, 0.3  # detections, per object, with an object and as certain ones without
+MAX_BACKGROUND_IOU = 0.1  # a detection whose IoU with every object is lower belongs to no object
+# Numbers per object: of detections that belong to an object, and of equally confident ones that belong to none.
+MIN_FOUND, MIN_OVERLOOKED = 0.5, 0.3
 MIN_SHIFT = 2.0  # pixels
-SHIFT_CELL = 4.0  # pixels, within which shifts are counted together
-POINTS_PER_SIDE = 16  # on each side of a box, where edges are measured
+SHIFT_CELL = 4.0  # pixels, the size of a bin of shifts
+POINTS_PER_SIDE = 16  # points on each side of a box at which edges are measured
 FORMAT_CONVERSIONS: dict[str, BoxConversion] = {
     "read as x, y, width, height": lambda b, size: torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1),
     "read as centre, width, height": lambda b, size: torch.cat(
@@ -44,17 +45,17 @@ SCALE_FACTORS = [2 ** (k / 8) for k in range(-16, 17) if k]  # 1/4 to 4
 
 
 def scale_by(x: float, y: float) -> BoxConversion:
-    """Return the multiplication of boxes by these factors."""
+    """Return the conversion that multiplies the coordinates of boxes by these factors."""
     return lambda b, size: b * torch.tensor([x, y, x, y])
 
 
 def shift_by(right: float, down: float) -> BoxConversion:
-    """Return the shift of boxes by so many pixels."""
+    """Return the conversion that shifts boxes by these numbers of pixels."""
     return lambda b, size: b + torch.tensor([right, down, right, down])
 
 
 def named_conversions() -> dict[str, tuple[str, BoxConversion]]:
-    """Return the name of the fault and the conversion, by the conversion's name."""
+    """Return for each name of a conversion the name of the fault that it undoes, and the conversion."""
     scales = {f"multiplied by {factor:.3g}": scale_by(factor, factor) for factor in SCALE_FACTORS}
     scales[RELATIVE_NAME] = lambda b, size: b * torch.tensor([size[1], size[0], size[1], size[0]])
     conversions_by_fault = ("box-scale", scales), ("box-format", FORMAT_CONVERSIONS), ("mirrored-boxes", FLIPS)
@@ -64,7 +65,7 @@ def named_conversions() -> dict[str, tuple[str, BoxConversion]]:
 
 
 def convert_boxes(objects: Objects, size: tuple[int, ...], convert: BoxConversion) -> Objects:
-    """Return objects with converted boxes, clipped to their image; those without an area are left out."""
+    """Return objects with converted boxes, clipped to the image of `size`; boxes below 1 pixel are left out."""
     boxes = convert(objects.boxes, size)
     boxes = torch.cat([torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])], 1)
     boxes = clip(boxes, (size[0], size[1]))
@@ -72,7 +73,7 @@ def convert_boxes(objects: Objects, size: tuple[int, ...], convert: BoxConversio
 
 
 def scores(outputs: Sequence[Detections], targets: Sequence[Objects]) -> HeldOutScores:
-    """Return the mean over the objects of each image of the IoU with their detection, 0 if its class is another one."""
+    """Return for each image the mean IoU of its objects with their detections; 0 for detections of another class."""
     values: list[float] = []
     for detections, objects in zip(outputs, targets, strict=True):
         true_objects = objects if objects.crowd is None else objects.take(~objects.crowd)
@@ -82,9 +83,10 @@ def scores(outputs: Sequence[Detections], targets: Sequence[Objects]) -> HeldOut
 
 
 def _match_objects(detections: Detections, objects: Objects) -> tuple[Tensor, Tensor]:
-    """Return IoU and class of each object's detection: the first with MIN_IOU by score, otherwise the nearest.
+    """Return the IoU and the class (n,) of each object's detection; (0,) if there are no objects or no detections.
 
-    DETECTIONS_PER_OBJECT detections for each object are considered, those with the highest scores; (0,) without any.
+    The detection is the one with the highest score and an IoU of at least MIN_IOU, otherwise the one with the highest
+    IoU. Only the detections with the highest scores are considered, DETECTIONS_PER_OBJECT times the number of objects.
     """
     candidates = detections.take(torch.arange(min(len(detections), DETECTIONS_PER_OBJECT * len(objects))))
     iou = box_iou(objects.boxes, candidates.boxes)
@@ -98,7 +100,7 @@ def _match_objects(detections: Detections, objects: Objects) -> tuple[Tensor, Te
 def target_changes(
     images: Sequence[Tensor], targets: Sequence[Objects], outputs: Sequence[Detections] | None
 ) -> list[TargetChange]:
-    """Return the conversion of boxes that fits the outputs best, and exchanged classes; or else that fits the edges."""
+    """Return the changes of boxes and classes that fit the outputs; without outputs, the boxes that fit the edges."""
     sizes = [tuple(image.shape[1:]) for image in images]
     if outputs is None:
         return _best_edge_conversion(images, targets, sizes)
@@ -136,7 +138,7 @@ def _box_change(name: str, fault: str, convert: BoxConversion) -> TargetChange:
 
 
 def _overlooked_objects(outputs: Sequence[Detections], targets: Sequence[Objects]) -> list[TargetChange]:
-    """Return that objects were overlooked, if about as certain detections as those of objects have no object."""
+    """Return a change without `apply`, if many detections belong to no object but are as confident as the others."""
     object_scores, background_scores = list[Tensor](), list[Tensor]()
     for detections, objects in zip(outputs, targets, strict=True):
         overlap = box_iou(detections.boxes, objects.boxes)
@@ -157,7 +159,10 @@ def _overlooked_objects(outputs: Sequence[Detections], targets: Sequence[Objects
 
 
 def _common_shift(targets: Sequence[Objects], outputs: Sequence[Detections]) -> dict[str, tuple[str, BoxConversion]]:
-    """Return the shift that most boxes have from detections of their class; {} without any."""
+    """Return the most common shift from boxes to detections of their class; {} if less than half of the boxes have it.
+
+    The keys and values are as in `named_conversions`.
+    """
     shifts: list[Tensor] = []
     for objects, detections in zip(targets, outputs, strict=True):
         candidates = detections.take(torch.arange(min(len(detections), DETECTIONS_PER_OBJECT * len(objects))))
@@ -178,14 +183,14 @@ def _common_shift(targets: Sequence[Objects], outputs: Sequence[Detections]) -> 
 
 
 def _relabel_objects(change: TargetChange) -> TargetChange:
-    """Return a change of class indices as one of objects."""
+    """Return a change of class indices (n,) as a change of Objects."""
     relabel = change.apply
     assert relabel is not None
     return change._replace(apply=lambda target, size: replace(target, labels=relabel(target.labels, size)))
 
 
 def _confusion_matrix(outputs: Sequence[Detections], targets: Sequence[Objects]) -> Tensor:
-    """Return the numbers of objects by their class and that of the best detection at their place."""
+    """Return the numbers of objects by their class (rows) and the class of their detection (columns)."""
     pairs: list[tuple[int, int]] = []
     for detections, objects in zip(outputs, targets, strict=True):
         iou, labels = _match_objects(detections, objects)
@@ -201,7 +206,7 @@ def _confusion_matrix(outputs: Sequence[Detections], targets: Sequence[Objects])
 def _best_edge_conversion(
     images: Sequence[Tensor], targets: Sequence[Objects], sizes: Sequence[tuple[int, ...]]
 ) -> list[TargetChange]:
-    """Return the conversion whose outlines have much stronger edges than those of the given boxes; [] for none."""
+    """Return the conversion after which the outlines of boxes have much stronger edges; [] if there is none."""
     maps = [F.max_pool2d(edges(image)[None, None], 3, 1, 1)[0, 0] for image in images]
 
     def strength(convert: BoxConversion) -> float:
@@ -217,7 +222,7 @@ def _best_edge_conversion(
 
 
 def _edge_strength(maps: Sequence[Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> float:
-    """Return the mean of the edges at the outlines of boxes; 0 where an outline is outside of its image."""
+    """Return the mean strength of the edges at the outlines of boxes; points outside the image count as 0."""
     fractions = (torch.arange(POINTS_PER_SIDE) + 0.5) / POINTS_PER_SIDE
     total, count = 0.0, 0
     for edge_map, corners, (height, width) in zip(maps, boxes, sizes, strict=True):

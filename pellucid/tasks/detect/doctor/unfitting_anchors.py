@@ -1,4 +1,4 @@
-"""Objects whose size and shape no anchor fits."""
+"""Check for objects whose size and shape no anchor fits."""
 
 import torch
 
@@ -8,14 +8,14 @@ from pellucid.ops.boxes import area, box_iou
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MIN_IOU = 0.2  # with the best anchor; an IoU below 0.3 counts as background (Ren et al. 2015)
-MAX_UNFIT = 0.1  # of the objects
+MAX_UNFIT = 0.1  # fraction of objects without a fitting anchor up to which there is no finding
 MIN_DIRECT_FRACTION = (
-    0.5  # of the objects: anchors that fit fewer keep the detector from learning; others only miss some
+    0.5  # fraction of such objects above which the anchors are a proven cause; with fewer, only these are missed
 )
 
 
 def look(case: DetectionCase) -> list[Finding]:
-    """Compare the objects of the sample with all anchors of their images."""
+    """Compute the highest IoU of each object in the sample with the anchors of its image."""
     if isinstance(case.detector, YOLO1):  # its cells have no anchor boxes
         return []
     best_ious, object_sides, anchor_sides = [], [], []

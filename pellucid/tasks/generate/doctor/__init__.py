@@ -22,7 +22,10 @@ CHECKS: tuple[Check, ...] = tuple(
 
 
 def case_of_run(run: Path, data: str | None = None) -> GeneratorCase:
-    """Return the case of a generator's run folder; data: other images, in the recipe's size, or the root of data."""
+    """Return the case of a generator's run folder.
+
+    data: other images, which are resized as in the recipe, or the root of the data sets; None for the run's own data.
+    """
     recipe = load_recipe(run / "recipe.toml")
     if data is None:
         return GeneratorCase.of(doctor_case.case_of_run(run))

@@ -1,4 +1,4 @@
-"""A case of a generator: the images that it draws, beside those of its data."""
+"""The doctor's case of a generator: the model with its data, and samples to compare with the data."""
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -19,11 +19,11 @@ N_SAMPLES = 256  # images drawn from a generator
 
 @dataclass(frozen=True, eq=False)
 class GeneratorCase(Case):
-    """A generator with its data. The target of each example is its image, since samples are compared with images."""
+    """A generator with its data; the target of each example is its image, since samples are compared with images."""
 
     @classmethod
     def of(cls, case: Case) -> Self:
-        """Return the case of a generator with the values of a general one."""
+        """Return a GeneratorCase with the values of a Case, in which the targets are replaced by the images."""
         parts = {"train": case.train, "validation": case.validation}
         images = {name: part and replace(part, y=part.x) for name, part in parts.items()}
         return cls(**{field.name: getattr(case, field.name) for field in fields(Case)} | images)

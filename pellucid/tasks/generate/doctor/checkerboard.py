@@ -1,4 +1,4 @@
-"""Checkerboard artifacts in generated images: a pattern with a period of two pixels, caused by upsampling."""
+"""Check for checkerboard artifacts in generated images: a pattern with a period of two pixels from upsampling."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,14 @@ from pellucid.layers import ConvTranspose2d
 from pellucid.layers.base import Layer, pair
 from pellucid.tasks.generate.doctor.case import GeneratorCase
 
-MAX_OFFSET = 2  # of the nearby frequencies that the pattern's frequency is compared with
-MIN_PEAK = 4.0  # ratio of the power to that of nearby frequencies, from which on a pattern is visible
-MIN_OVER_DATA = 3.0  # ratio of this to the same for training images, which may have a pattern too (JPEG)
+MAX_OFFSET = 2  # largest distance of a nearby frequency, in steps of the discrete Fourier transform
+MIN_PEAK = 4.0  # power divided by its median at nearby frequencies, from which a pattern is visible
+MIN_OVER_DATA = 3.0  # this ratio for samples, divided by the ratio for training images, which may have a pattern (JPEG)
 MIN_SIDE = 8  # pixels
 
 
 def look(case: GeneratorCase) -> list[Finding]:
-    """Compare the power of patterns with a period of two pixels with that of nearby frequencies."""
+    """Compare the power of patterns with a period of two pixels with the power at nearby frequencies."""
     if min(case.samples.shape[2:]) < MIN_SIDE:
         return []
     generated, real = peak_ratio(case.samples), peak_ratio(case.data_images)
@@ -41,10 +41,10 @@ def is_uneven(layer: Layer) -> bool:
 
 
 def peak_ratio(images: Tensor) -> float:
-    """Return the power of images (n, C, H, W) at a period of two pixels over the median of nearby frequencies.
+    """Return the power of images (n, C, H, W) at a period of two pixels, divided by its median at nearby frequencies.
 
-    The largest ratio of three patterns: rows, columns and squares. Odd sides are cropped by one pixel. Source: Odena,
-    Dumoulin and Olah 2016, "Deconvolution and checkerboard artifacts".
+    It is the largest ratio of three patterns: rows, columns and squares. Odd sides are cropped by one pixel. Source:
+    Odena, Dumoulin and Olah 2016, "Deconvolution and checkerboard artifacts".
     """
     height, width = (size // 2 * 2 for size in images.shape[2:])
     x = images[..., :height, :width].double()

@@ -1,4 +1,4 @@
-"""Mode collapse: a generator whose images are nearly the same, or repeat a few images."""
+"""Check for mode collapse: samples that are nearly equal, or that repeat a few images."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ MIN_NEAREST = 0.2  # median distance to the nearest other sample, relative to th
 
 
 def look(case: GeneratorCase) -> list[Finding]:
-    """Compare the distances between samples with those between training images."""
+    """Compare the distances between samples with the distances between training images."""
     if 0 < case.steps_made < MIN_STEPS:
         raise UnansweredError(f"needs {MIN_STEPS} steps, before which samples are alike; {case.steps_made} were made")
     generated, real = sample_distances(case.samples), sample_distances(case.data_images)
@@ -36,9 +36,9 @@ def look(case: GeneratorCase) -> list[Finding]:
 
 
 def sample_distances(images: Tensor) -> tuple[float, float]:
-    """Return the mean Euclidean distance of two images, and the median distance to the nearest other image.
+    """Return the mean Euclidean distance between two images, and the median distance to the nearest other image.
 
-    images: (n, C, H, W).
+    images: (n, C, H, W). Both are 0 for fewer than two images.
     """
     distance = torch.cdist(images.flatten(1).double(), images.flatten(1).double())
     count = len(distance)

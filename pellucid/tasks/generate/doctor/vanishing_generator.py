@@ -1,4 +1,4 @@
-"""Vanishing gradients in a generator."""
+"""Check for vanishing gradients in a generator."""
 
 from math import hypot
 from statistics import median_high
@@ -7,11 +7,11 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 
 MIN_EPOCHS = 3
-MIN_NORM_RATIO = 1e-3  # of the median gradient norm in the last third of the epochs to the largest of any epoch
+MIN_NORM_RATIO = 1e-3  # median gradient norm in the last third of the epochs, divided by the largest of all epochs
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the norm of the generator's gradient in the last third of the epochs with its largest."""
+    """Compare the norm of the generator's gradient in the last third of the epochs with its largest norm."""
     norms = epoch_norms(case)
     if len(norms) < MIN_EPOCHS:
         return []
@@ -28,7 +28,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def epoch_norms(case: Case) -> list[float]:
-    """Return the norm of the whole gradient of the network `generator` at the end of each epoch."""
+    """Return the gradient norm of the network `generator`, over all its layers, at the end of each epoch."""
     norm_by_epoch: dict[int, float] = {}
     for row in case.history.layers if case.history is not None else ():
         norm = row.get("grad_norm")

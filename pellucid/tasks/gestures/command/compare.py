@@ -47,7 +47,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Train, and print the table and the page's path."""
+    """Train and compare the variants, and print the table and the page's path."""
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.gestures.compare import compare
     from pellucid.tasks.gestures.report import PAGE_FILE, table, to_json

@@ -19,7 +19,7 @@ from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, Smoothed
 from pellucid.text import note, percent, plural, printable
 from pellucid.training.arguments import output_path
 
-ROW_COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty if unsure
+ROW_COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # the answer is empty if unsure
 OUT_SUFFIXES = (".csv", ".jsonl")
 
 
@@ -42,7 +42,7 @@ def classify_frames(args: argparse.Namespace) -> int:
                     print_lines(_answer_line(prediction))
         except KeyboardInterrupt:
             was_stopped = True
-        except PellucidError as error:  # such as an unplugged camera: report the frames before it
+        except PellucidError as error:  # such as an unplugged camera: report on the frames before the error
             if not tally.frames:
                 raise
             was_stopped, fault = True, error
@@ -61,7 +61,7 @@ def classify_frames(args: argparse.Namespace) -> int:
 
 
 def _print_summary(tally: FrameCounts, is_camera: bool) -> None:
-    """Print the summary."""
+    """Print the number and rate of the frames, and the fraction of each answer."""
     rate = "" if tally.fps is None else f", {tally.fps:.1f} a second"
     print_lines(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if is_camera else ''}")
     for answer, count in [*tally.answers.most_common(), (UNSURE, tally.unsure)]:

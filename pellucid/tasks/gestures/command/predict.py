@@ -8,8 +8,8 @@ from pellucid.command.out import print_json, print_lines
 from pellucid.errors import PellucidError
 from pellucid.text import note, percent
 
-MAX_CLASSES = 3  # most probable classes that the text output lists
-FRAME_OPTIONS = ("smoothing", "every", "out")  # not for single images
+MAX_CLASSES = 3  # number of most probable classes in the text output
+FRAME_OPTIONS = ("smoothing", "every", "out")  # options for videos and cameras only
 
 
 def parser() -> Parser:
@@ -32,7 +32,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the answer to each image, or each change of the answer over frames."""
+    """Print the predicted gesture of each image, or each change of the predicted gesture over frames."""
     sources = [name for name in ("images", "video", "camera") if getattr(args, name) not in ([], None)]
     if len(sources) != 1:
         names = " and ".join(sources) or "nothing"
@@ -52,7 +52,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _classify_pictures(args: argparse.Namespace) -> int:
-    """Print the answer to each image that can be read, and report on stderr why the others were skipped."""
+    """Print the predicted gesture of each image, and report on stderr why images were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
     from pellucid.tasks.gestures.predict import UNCALIBRATED_NOTE, predict
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pellucid.recipe.job import Run
     from pellucid.tasks.gestures.collection import Collection
 
-MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
+MIN_SIZE, MAX_SIZE = 16, 1024  # pixels, limits of --size
 
 
 def parser() -> Parser:
@@ -85,7 +85,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
-    """Return the user's changes to the recipe; raises PellucidError for arguments that exclude each other."""
+    """Return the user's overrides of the recipe; raises PellucidError for arguments that exclude each other."""
     from pellucid.recipe.recipe import parse_overrides
 
     # Recipe key, name of the argument, and its smallest and largest value.
@@ -118,7 +118,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _check_out(out: str) -> None:
-    """Raise PellucidError, before all images are read, unless run folders can be written to `out`."""
+    """Raise PellucidError unless run folders can be written to `out`; called before the images are read."""
     out_path = Path(out).absolute()
     existing = next(path for path in (out_path, *out_path.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -137,7 +137,7 @@ def _print_results(run: "Run", collection: "Collection", as_json: bool) -> None:
     from pellucid.text import percent
 
     confidence = run.model.confidence
-    assert confidence is not None  # `learn` and `train_in_folder` fit it
+    assert confidence is not None  # fitted by `learn` and `train_in_folder`
     selective, measured_text = measure_confidence(run, collection)
     if as_json:
         selective_json = {

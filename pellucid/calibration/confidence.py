@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.settings.checks import is_number
 
 JSON_KEYS = ("temperature", "threshold")
-MAX_TEMPERATURE = 1e4  # all probabilities are nearly uniform there
+MAX_TEMPERATURE = 1e4  # makes all probabilities nearly uniform
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Confidence:
         """Return the calibrated probabilities softmax(log p / T), (N, C), for probabilities p (N, C).
 
         They equal softmax(logits / T); the order of the classes does not change. A probability of 0 counts as the
-        smallest positive normal number of its dtype (float32 if narrower), so that the result is finite for any
-        temperature. Raises PellucidError for another shape, and for values that are no probabilities.
+        smallest positive normal number of its dtype (float32 if narrower), so the result is finite for any temperature.
+        Raises PellucidError unless p is a float tensor (N, C) of at least two classes with values from 0 to 1.
         """
         return torch.softmax(log_probabilities(probabilities) / self.temperature, 1)
 
@@ -57,14 +57,14 @@ class Confidence:
 
     @classmethod
     def from_json(cls, value: Any) -> "Confidence":
-        """Build from the result of `to_json`; PellucidError for anything else."""
+        """Build a Confidence from the result of `to_json`; raise PellucidError for other values."""
         if not isinstance(value, Mapping) or set(value) != set(JSON_KEYS):
             raise PellucidError(f"confidence must contain {' and '.join(JSON_KEYS)}, not {value!s:.80}")
         return cls(*(value[key] for key in JSON_KEYS))
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
-    """Return log p of probabilities (N, C), finite for 0; PellucidError for anything else."""
+    """Return log p for probabilities p (N, C), finite also for p = 0; raise PellucidError for other tensors."""
     if probabilities.dim() != 2 or probabilities.shape[1] < 2 or not probabilities.is_floating_point():
         kind = str(probabilities.dtype).removeprefix("torch.")
         raise PellucidError(
@@ -87,8 +87,8 @@ def fit_temperature(probabilities: Tensor, targets: Tensor, other_probability: f
 
     probabilities: (N, C); targets: (N,), class indices. other_probability: the total target probability of all other
     classes, as in label smoothing. The result is between MIN_FITTED and MAX_FITTED. The negative log-likelihood is
-    convex in 1/T, so the root of its derivative is found by bisection. Raises PellucidError for anything but
-    probabilities and classes. Guo et al. 2017, section 4.2.
+    convex in 1/T, so the root of its derivative is found by bisection. Raises PellucidError for invalid
+    probabilities or class indices. Guo et al. 2017, section 4.2.
     """
     z = log_probabilities(probabilities.detach()).double()  # (N, C): logits up to a constant
     n, classes = z.shape

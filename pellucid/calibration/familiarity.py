@@ -1,11 +1,11 @@
 """Out-of-distribution detection: a distance from the training data in the network's own features.
 
-At several depths, the features of the training images are modelled by one Gaussian for each class, with a covariance
+At several layers, the features of the training images are modelled by one Gaussian for each class, with a covariance
 matrix that all classes share (Lee, Lee, Lee and Shin 2018, "A simple unified framework for detecting
-out-of-distribution samples and adversarial attacks", section 2). It has low rank plus the same variance in every other
-direction (Tipping and Bishop 1999, "Probabilistic principal component analysis"). The score is the maximum over these
-layers of the Mahalanobis distance to the nearest class, divided by the layer's 99th percentile for training images.
-Early layers detect noise and unknown textures, late layers unknown shapes.
+out-of-distribution samples and adversarial attacks", section 2). This matrix has low rank, plus the same variance in
+every other direction (Tipping and Bishop 1999, "Probabilistic principal component analysis"). The score is the maximum
+over these layers of the Mahalanobis distance to the nearest class, divided by the layer's 99th percentile for training
+images. Early layers detect noise and unknown textures, late layers unknown shapes.
 """
 
 import math
@@ -27,7 +27,7 @@ from pellucid.nested import dtype_of, leaves
 from pellucid.settings.checks import is_number
 from pellucid.sweep import forward
 
-TARGET_FALSE_POSITIVE_RATE = 0.01  # for in-distribution images; 1 / (N + 1) for N held-out images if that is more
+TARGET_FALSE_POSITIVE_RATE = 0.01  # for in-distribution images; 1 / (N + 1) for N held-out images if that is larger
 MIN_HELD_OUT = 20  # images; with fewer, the false positive rate would be 5 % or more
 MAX_DEPTHS = 6  # layers, evenly chosen from the first to the last
 MAX_AXES = 16  # principal directions whose variance is estimated separately
@@ -47,9 +47,9 @@ class Depth(NamedTuple):
     """The Gaussian model of the D features at one layer.
 
     The features are the mean and standard deviation of each output channel of a Conv2d, or the inputs of a Dense layer.
-    scale: (D,), the standard deviations that the features are divided by. means: (C, D), of each class. axes: (K, D),
-    orthonormal. variances: (K + 1,), along each axis, and last in every other direction. unit: the Mahalanobis distance
-    that the fraction TARGET_FALSE_POSITIVE_RATE of the training images exceeds.
+    scale: (D,), the standard deviations that the features are divided by. means: (C, D), the mean of each class. axes:
+    (K, D), orthonormal. variances: (K + 1,), along each axis; the last one applies to every other direction. unit:
+    the Mahalanobis distance that the fraction TARGET_FALSE_POSITIVE_RATE of the training images exceeds.
     """
 
     path: str
@@ -76,8 +76,8 @@ class Depth(NamedTuple):
 class Familiarity:
     """The Gaussian models of the training images' features, and the distance above which an input is unfamiliar.
 
-    threshold: for `distance`, above 0. alarms: the fraction of the held-out images above it. held_out: the number of
-    held-out images.
+    threshold: a distance greater than 0. alarms: the fraction of the held-out images whose distance exceeds it.
+    held_out: the number of held-out images.
     """
 
     depths: tuple[Depth, ...]
@@ -92,7 +92,7 @@ class Familiarity:
         return torch.stack(distances).amax(0)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the tensors as JSON values."""
+        """Return all values except the tensors as JSON values."""
         depths = [{"path": depth.path, "unit": depth.unit} for depth in self.depths]
         return {"depths": depths, "threshold": self.threshold, "alarms": self.alarms, "held_out": self.held_out}
 
@@ -100,10 +100,10 @@ class Familiarity:
     def from_json(
         cls, value: Any, tensors: Mapping[str, Tensor], net: Layer, shapes: Mapping[str, tuple[Any, Any]]
     ) -> "Familiarity | None":
-        """Build from the results of `to_json` and `named_tensors`; None for None.
+        """Build a Familiarity from the results of `to_json` and `named_tensors`; return None for None.
 
         shapes: the shapes of the input and the output of each layer that runs, by path; see `init_within_bounds`.
-        Raises PellucidError for anything else.
+        Raises PellucidError for invalid values.
         """
         if value is None:
             return None
@@ -162,7 +162,7 @@ class MeasuredModel(Protocol):
     familiarity: Familiarity | None
 
     def distance(self, x: Tensor) -> Tensor | None:
-        """Return the distance of each input (N, ...), (N,)."""
+        """Return the distances (N,) of inputs (N, ...); None for a model without a familiarity distance."""
         ...
 
 
@@ -175,13 +175,13 @@ def familiarity_scores(model: MeasuredModel, x: Tensor) -> list[FamiliarityScore
 
 
 def farthest_score(model: MeasuredModel, views: Tensor) -> FamiliarityScore | None:
-    """Return the score with the largest distance of several views of one image (N, C, H, W); None without scores."""
+    """Return the score with the largest distance among views (N, C, H, W) of one image; None without scores."""
     scores = [score for score in familiarity_scores(model, views) if score is not None]
     return max(scores, key=lambda score: score.distance, default=None)
 
 
 def score_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
-    """Return the score as JSON values of a prediction; the values are None without one."""
+    """Return the score as JSON values of a prediction; the values are None without a score."""
     if score is None:
         return {"unfamiliar": None, "distance": None, "distance_threshold": None}
     return {"unfamiliar": score.unfamiliar, "distance": score.distance, "distance_threshold": score.threshold}
@@ -193,7 +193,7 @@ def score_suffix(score: FamiliarityScore | None) -> str:
 
 
 def named_tensors(familiarity: Familiarity | None) -> dict[str, Tensor]:
-    """Return the tensors by their names in a weights file; none for None."""
+    """Return the tensors by their names in a weights file; an empty dict for None."""
     depths = familiarity.depths if familiarity else ()
     return {f"{PREFIX}{k}.{name}": getattr(depth, name) for k, depth in enumerate(depths) for name in TENSOR_FIELDS}
 
@@ -204,7 +204,7 @@ def fit_familiarity(
     """Fit the Gaussian models to `train`, inputs (N, ...) and classes (N,), and the threshold to held-out inputs.
 
     The threshold is the distance that at most the fraction TARGET_FALSE_POSITIVE_RATE of in-distribution images
-    exceeds, or 1 / (N + 1) for N held-out inputs if that is more (Vovk, Gammerman and Shafer 2005, "Algorithmic
+    exceeds, or 1 / (N + 1) for N held-out inputs if that is larger (Vovk, Gammerman and Shafer 2005, "Algorithmic
     learning in a random world", section 2.2). At most MAX_IMAGES training and held-out inputs are used, evenly chosen.
     Returns None for fewer than MIN_HELD_OUT inputs, targets that are not classes, features that are not finite, or no
     layer whose features can be modelled.
@@ -225,7 +225,7 @@ def fit_familiarity(
         return None
     depths = [_fit_depth(path, train_features[path], y) for path in selected_paths]
     distances = torch.stack([depth.distance(held_out_features[depth.path]) for depth in depths]).amax(0)
-    # Slightly above the quantile, so that rounding errors raise no held-out image above the threshold.
+    # Slightly above the quantile: rounding errors must not move a held-out distance above the threshold.
     threshold = float(_quantile(distances)) * (1 + 1e-6)
     if not math.isfinite(threshold):
         return None
@@ -236,9 +236,9 @@ def fit_familiarity(
 def features(
     net: Layer, params: Params, x: Tensor, paths: list[str], stats: FeatureStats | None = None
 ) -> dict[str, Tensor]:
-    """Return the features of inputs (N, ...) at these layers on the CPU, (N, D) each, by path; see `Depth`.
+    """Return the features of inputs (N, ...) at the layers `paths` on the CPU, (N, D) each, by path; see `Depth`.
 
-    They are computed on the device of the parameters. Layers that the forward pass does not run are left out.
+    They are computed on the device of the parameters. Layers that the forward pass does not run are omitted.
     """
     path_set, device = {*paths}, leaves(params)[0].device
     batches: dict[str, list[Tensor]] = {}
@@ -296,7 +296,7 @@ def evenly_spaced_indices(n: int) -> Tensor:
 
 
 def _checked_tensors(path: str, found: list[Tensor | None], width: int) -> list[Tensor]:
-    """Return a depth's tensors; PellucidError unless their shapes fit each other and the layer's `width` features."""
+    """Return a depth's tensors; raise PellucidError unless their shapes match each other and `width` features."""
     tensors = [tensor.float() for tensor in found if tensor is not None and tensor.is_floating_point()]
     if len(tensors) == len(TENSOR_FIELDS):
         scale, means, axes, variances = tensors

@@ -1,4 +1,4 @@
-"""Pictures and tar archives behind addresses: on web servers and in the buckets of clouds, read by fsspec."""
+"""Read pictures and tar archives at addresses, on web servers and in cloud storage buckets, with fsspec."""
 
 import re
 from collections import deque
@@ -18,13 +18,13 @@ T = TypeVar("T")
 WEB_SCHEMES = ("http", "https")
 TAR_SUFFIX = ".tar"
 BUCKET_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "memory")  # have folders that can be listed
-READER_THREADS = 8  # addresses that a process reads at a time, while it predicts
-MAX_READ_AHEAD = 16  # pictures that are read ahead, at most
-MAX_PICTURE_BYTES = 50 << 20  # of a picture behind an address; MAX_READ_AHEAD of them may be in memory
+READER_THREADS = 8  # threads of one process that read pictures while it predicts
+MAX_READ_AHEAD = 16  # pictures that are read before they are needed
+MAX_PICTURE_BYTES = 50 << 20  # of one picture; MAX_READ_AHEAD of them may be in memory
 MAX_TRIES = 3
 RETRY_PAUSE = 2.0  # seconds before the second try; twice as many before the third
 READ_TIMEOUT = 60  # seconds for one picture
-HEADER_READ_BYTES = 1 << 15  # read at a time of the headers of a tar archive, which are as far apart as its files
+HEADER_READ_BYTES = 1 << 15  # per read of a tar archive's headers, one of which precedes each file
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 
 
@@ -34,7 +34,7 @@ def is_address(text: str) -> bool:
 
 
 def check_address(address: str) -> None:
-    """Raise PellucidError for an address of a kind that is not read, such as file:// or a chain of file systems."""
+    """Raise PellucidError unless the scheme of an address is one of WEB_SCHEMES or BUCKET_SCHEMES."""
     match = _ADDRESS.fullmatch(address)
     if match is None or match[1] not in (*WEB_SCHEMES, *BUCKET_SCHEMES):
         schemes = ", ".join(f"{scheme}://" for scheme in (*WEB_SCHEMES, *BUCKET_SCHEMES[:-1]))
@@ -42,17 +42,17 @@ def check_address(address: str) -> None:
 
 
 def check_readable(addresses: Iterable[str]) -> None:
-    """Raise PellucidError for an address of a kind that is not read, or whose library is not installed."""
+    """Raise PellucidError for an address whose scheme is not supported or whose library is not installed."""
     for address in addresses:
         check_address(address)
         _file_system(address.partition("://")[0])
 
 
 def list_address(address: str) -> dict[str, int]:
-    """Return the addresses of the pictures and tar archives in a folder of a bucket, sorted, and their sizes in bytes.
+    """Return the sizes in bytes of the pictures and tar archives in a folder of a bucket, by address, sorted.
 
-    The address of one of these is returned with the size 0. Raises PellucidError for a folder of the web, and for one
-    that cannot be listed.
+    For the address of a single picture or tar archive, the size is 0. Raises PellucidError for any other address on a
+    web server, and for a folder that cannot be listed.
     """
     check_address(address)
     scheme, _, _ = address.partition("://")
@@ -65,7 +65,7 @@ def list_address(address: str) -> dict[str, int]:
         entries = file_system.find(address, detail=True).items()
         sizes = {f"{scheme}://{path.lstrip('/')}": info["size"] for path, info in entries}
         file_system.invalidate_cache()
-    except Exception as error:  # each of the libraries behind fsspec raises errors of its own
+    except Exception as error:  # each library that fsspec uses raises its own types of exceptions
         raise _unreadable_error(address, error) from error
     return {entry: sizes[entry] for entry in sorted(sizes) if _is_picture_or_tar(entry.partition("://")[2])}
 
@@ -75,9 +75,9 @@ def _is_picture_or_tar(path: str) -> bool:
 
 
 def read_address(address: str, stop: Event) -> bytes:
-    """Return the bytes of a picture behind an address, tried up to MAX_TRIES times, unless `stop` is set in between.
+    """Return the bytes of the picture at an address, after up to MAX_TRIES tries, fewer if `stop` is set.
 
-    Raises PellucidError, which names it, if it cannot be read or has more than MAX_PICTURE_BYTES bytes.
+    Raises PellucidError, which names the address, for a picture that cannot be read or is above MAX_PICTURE_BYTES.
     """
     check_address(address)
     scheme, _, _ = address.partition("://")
@@ -96,9 +96,9 @@ def read_address(address: str, stop: Event) -> bytes:
 
 
 def tar_members_at(address: str, stop: Event) -> list[TarMember]:
-    """Return the files of the tar archive behind an address, from its headers, which are read by ranges.
+    """Return the files of the tar archive at an address; only its headers are read, by range requests.
 
-    Raises PellucidError as `tar_members`, and for a server that cannot send ranges of a file.
+    Raises the errors of `tar_members`, and PellucidError for a server that does not support range requests.
     """
     check_address(address)
 
@@ -116,9 +116,10 @@ def tar_members_at(address: str, stop: Event) -> list[TarMember]:
 
 
 def read_member_at(address: str, member: TarMember, stop: Event) -> bytes:
-    """Return the bytes of a file in a tar archive behind an address, by one request for a range of it.
+    """Return the bytes of a file in the tar archive at an address, by one range request.
 
-    Raises PellucidError, which names it, above MAX_PICTURE_BYTES, if it cannot be read, and if the archive has changed.
+    Raises PellucidError, which names the file, for a file above MAX_PICTURE_BYTES or one that cannot be read, and for
+    an archive that has changed.
     """
     name = f"{address}:{member.name}"
     if member.size > MAX_PICTURE_BYTES:
@@ -131,14 +132,14 @@ def read_member_at(address: str, member: TarMember, stop: Event) -> bytes:
 
 
 def _with_retries(address: str, stop: Event, read: Callable[[Any], T]) -> T:
-    """Return read(file system), tried up to MAX_TRIES times; PellucidError, which names the address, if it fails."""
+    """Return read(file system) after up to MAX_TRIES tries; raise PellucidError, naming the address, if all fail."""
     file_system = _file_system(address.partition("://")[0])
     for attempt in range(1, MAX_TRIES + 1):
         try:
             return read(file_system)
         except PellucidError:
             raise
-        except Exception as error:  # as above
+        except Exception as error:  # of any type, see `list_address`
             is_final = attempt == MAX_TRIES or isinstance(error, (FileNotFoundError, PermissionError))
             if is_final or stop.wait(RETRY_PAUSE * attempt):
                 raise _unreadable_error(address, error) from error
@@ -146,9 +147,9 @@ def _with_retries(address: str, stop: Event, read: Callable[[Any], T]) -> T:
 
 
 def read_ahead(read: Callable[[int], T], indices: Sequence[int], stop: Event) -> Iterator[Callable[[], T]]:
-    """Yield for each index a function that returns read(index), called ahead by READER_THREADS threads.
+    """Yield for each index a function that returns read(index), which READER_THREADS threads compute in advance.
 
-    stop: is set if the iterator is closed before its end, as by Ctrl-C, so that threads try nothing again.
+    stop: is set if the iterator is closed before its end, for example by Ctrl-C, so the threads make no more tries.
     """
     pool = ThreadPoolExecutor(READER_THREADS)
     futures: deque[Future[T]] = deque()
@@ -161,12 +162,12 @@ def read_ahead(read: Callable[[int], T], indices: Sequence[int], stop: Event) ->
     finally:
         if futures:
             stop.set()
-        pool.shutdown(cancel_futures=bool(futures))  # at the end, what was yielded may still be asked for
+        pool.shutdown(cancel_futures=bool(futures))  # after the last index, yielded functions may still be called
 
 
 @cache
 def _file_system(scheme: str) -> Any:
-    """Return the file system of fsspec for the addresses of a scheme; PellucidError if its library is not installed."""
+    """Return fsspec's file system for a scheme of addresses; raise PellucidError if its library is not installed."""
     options: dict[str, Any] = {}
     try:
         fsspec: Any = import_module("fsspec")
@@ -182,7 +183,7 @@ def _file_system(scheme: str) -> Any:
 
 
 def file_name_of(address: str) -> str:
-    """Return the last part of an address's path, without the parameters of the web."""
+    """Return the last part of an address's path, without the query and the fragment."""
     return re.split("[?#]", address)[0].rsplit("/", 1)[-1]
 
 

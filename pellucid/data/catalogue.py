@@ -25,8 +25,8 @@ FileProgress = Callable[[str, int, int | None], None]  # (file name, bytes so fa
 def data_root(explicit: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of the data sets.
 
-    The first of: `explicit`; the environment variable PELLUCID_DATA; ../shared/data beside the checkout, if it exists;
-    pellucid/data in the user's cache folder (XDG_CACHE_HOME, or ~/.cache).
+    It is the first of: `explicit`; the environment variable PELLUCID_DATA; the folder shared/data next to the checkout,
+    if it exists; pellucid/data in the user's cache folder (XDG_CACHE_HOME, or ~/.cache).
     """
     if explicit is not None:
         return Path(explicit).expanduser()
@@ -58,12 +58,12 @@ def load(
     mode: "ColourMode" = "RGB",
     on_error: "OnError" = "raise",
 ) -> "Splits[Any]":
-    """Load a data set of the catalogue, or the image folder or zip at that path.
+    """Load a data set of the catalogue, or the image folder or zip at the path `name`.
 
     Images are loaded into memory, except annotated ones, which are decoded on demand, see `load_objects`. root: see
-    `data_root`. size: for image folders (see `load_splits`) and annotated images. mode: also for images with masks.
-    on_error: for image folders only. Raises PellucidError for an unknown name, for missing, damaged or altered files,
-    and for `size` if the images of the data set have a fixed size.
+    `data_root`. size: for image folders (see `load_splits`) and annotated images. mode: for these and for images with
+    masks. on_error: for image folders only. Raises PellucidError for an unknown name, for missing, damaged or altered
+    files, and for `size` if the images of the data set have a fixed size.
     """
     from pellucid.data.dataset import Splits
     from pellucid.data.detection import has_objects, load_objects
@@ -102,7 +102,7 @@ def get(
     """Download the missing and damaged files of a data set; return (path, status) of every file.
 
     status: "kept" for an existing correct file, "downloaded", or "bundled". root: see `data_root`.
-    Raises PellucidError for an unknown name, for a data set without a download site, and as `fetch` does.
+    Raises PellucidError for an unknown name, for a data set without a download site, and if `fetch` raises it.
     """
     entry = find_entry(name)
     if entry.kind == "bundled":
@@ -127,10 +127,10 @@ def get(
 
 
 def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[str, str]]:
-    """Return (path, status) of every file of a data set: "ok", "missing", or what is wrong with it.
+    """Return (path, status) of every file of a data set: "ok", "missing", or a message about its fault.
 
-    idx files are compared with their published checksums. For an image data set every file is read, with a check of its
-    CRC in a zip; there is one status for the whole folder or zip ("ok: 1737 files", or the first bad file).
+    idx files are compared with their published checksums. For an image data set every file is read, and in a
+    zip its CRC is checked; there is one status for the whole folder or zip ("ok: 1737 files", or the first bad file).
     Raises PellucidError for an unknown name.
     """
     entry = find_entry(name)
@@ -143,7 +143,7 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
 
 
 def annotated_path(name: str, root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder or .zip of annotated objects, from a name or path; PellucidError for other data."""
+    """Return the folder or .zip of annotated objects, from a name or path; raise PellucidError for other data."""
     from pellucid.data.detection import has_objects
 
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):

@@ -1,4 +1,4 @@
-"""A source with other targets, such as boxes in another unit."""
+"""A source whose targets are transformed, for example to boxes in another unit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from pellucid.data.source import Arrays, Batch, Source, batch_of, preprocess_of, sizes_vary, swaps_of
 
-Change = Callable[[Any, tuple[int, ...]], Any]  # (target, size of its image) -> target
+Change = Callable[[Any, tuple[int, ...]], Any]  # (target, size (H, W) of its image) -> new target
 
 
 @dataclass(frozen=True, eq=False)
 class ChangedTargets:
-    """A source with other targets. apply: a function of a target and the size of its image."""
+    """A source whose targets are transformed. apply: a function of a target and the size (H, W) of its image."""
 
     source: Source
     apply: Change
 
     def __post_init__(self) -> None:
-        """Take over what the source says about its examples."""
+        """Copy the source's attributes that describe its examples."""
         for name, value in (
             ("classes", self.source.classes), ("checksum", self.source.checksum), ("swaps", swaps_of(self.source)),
             ("preprocess", preprocess_of(self.source)), ("sizes_vary", sizes_vary(self.source)),
@@ -32,7 +32,7 @@ class ChangedTargets:
         return len(self.source)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return a batch of the source with changed targets."""
+        """Return a batch of the source with transformed targets."""
         images, targets = batch_of(self.source, indices, rng)
         new_targets = [
             self.apply(target, tuple(image.shape[1:])) for image, target in zip(images, targets, strict=True)
@@ -41,7 +41,7 @@ class ChangedTargets:
 
 
 def with_targets(source: Any, apply: Change) -> Any:
-    """Return a source, or None, with changed targets; arrays remain arrays."""
+    """Return a source with transformed targets, None for None; `Arrays` remain `Arrays`."""
     if not isinstance(source, Arrays):
         return source and ChangedTargets(source, apply)
     size = tuple(source.x.shape[2:])

@@ -1,4 +1,4 @@
-"""Conversion of Pillow images to grey or colour, with transparency over white and 16-bit values."""
+"""Conversion of Pillow images, including transparent and 16-bit images, to grey or RGB."""
 
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ def check_not_float(image: Image.Image) -> None:
 
 
 def sixteen_bit_values(image: Image.Image) -> Any:
-    """Return the values of an image in Pillow's mode "I" or "I;16"; ValueError for more than 16 bits."""
+    """Return the values of an image in Pillow's mode "I" or "I;16"; raise ValueError for more than 16 bits."""
     values = np.array(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ValueError("32-bit integers; convert it to 8 bits")

@@ -1,4 +1,4 @@
-"""Labelled images in memory, the type that all loaders of this package return."""
+"""Labelled images in memory: the data set class, checks of arrays, and splits into training and test data."""
 
 import hashlib
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ class Dataset(Arrays):
         return make_dataset(name, x.contiguous(), y, classes)
 
     def subset(self, indices: Sequence[int] | Tensor) -> Self:
-        """Return the examples at `indices`, in that order; raises PellucidError for none, and for one out of range."""
+        """Return the examples at `indices`, in that order; raise PellucidError for none and for one out of range."""
         i = self._valid_indices(indices)
         if not len(i):
             raise PellucidError(f"subset of {self.name}: no indices; give at least one")
@@ -103,7 +103,7 @@ class Dataset(Arrays):
         return replace(self, x=x, y=y, checksum=arrays_checksum(x, y))
 
     def _valid_indices(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """Return indices as a tensor (n,) int64; raises PellucidError for an index out of range."""
+        """Return indices as a tensor (n,) int64; raise PellucidError for an index out of range."""
         i = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
         if len(i) and (int(i.min()) < 0 or int(i.max()) >= len(self)):
             raise PellucidError(
@@ -119,8 +119,8 @@ class Dataset(Arrays):
     def split(self, fraction: float, seed: int = 0) -> "Splits[Self]":
         """Split into train and test, with `fraction` of every class in test; the seed determines the split.
 
-        See `split_by_class`. Of images with a class for each pixel, `fraction` of all are test images. Both parts keep
-        the original order.
+        See `split_by_class`. For images with a class for each pixel, `fraction` of all images are test images. Both
+        parts keep the original order.
         """
         if self.y.dim() == 1:
             train, test = split_by_class(self.y, fraction, seed, self.name)
@@ -144,7 +144,7 @@ def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tup
     """Return the sorted indices of the training examples and of the test examples.
 
     The n examples of a class are ordered by `mix(seed, index)`; the first round(fraction * n) become test data, but
-    each part gets at least one example of every class with two or more. name: of the data, for messages. Raises
+    each part has at least one example of every class with two or more. name: of the data, for messages. Raises
     PellucidError unless 0 < fraction < 1 and both parts have examples.
     """
     if not 0 < fraction < 1:

@@ -33,15 +33,15 @@ class DetectionFolder(ImageFiles):
     """Images with the objects in each, from a folder or a .zip with annotations of Pascal VOC, COCO, YOLO or labelme.
 
     Targets are `Objects` in pixels of the returned image; they are empty for images without objects. They have masks if
-    every object in the annotations has one, and key-points if the annotations name some. `Objects.crowd` is True for
-    VOC's difficult objects and COCO's crowds. part: such as "train", or the path of a COCO file; "" if there is only
-    one. size: (H, W), or the length of the longest side, which keeps the proportions; by default images are not
-    resized. classes: the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by default
+    every object in the annotations has one, and key-points if the annotations define any. `Objects.crowd` is True for
+    VOC's difficult objects and COCO's crowds. part: for example "train", or the path of a COCO file; "" if there is
+    only one part. size: (H, W), or the length of the longest side, which keeps the proportions; by default images are
+    not resized. classes: the allowed class names. swaps: the pairs of key-points that mirroring exchanges, by default
     derived from their names (left_eye, right_eye), None if no names have sides.
-    records: the annotations of each image. faults: everything wrong in the annotations; objects that cannot be used
-    are left out, and a note counts them.
-    Raises PellucidError, naming the file, for annotations that cannot be read, and, when `example` or `batch` is
-    called, for an image that cannot be read or whose size differs from its annotations.
+    records: the annotations of each image. faults: the faults of the annotations; objects that cannot be used are left
+    out, and their number is printed in a note.
+    Raises PellucidError, naming the file, for annotations that cannot be read. When `example` or `batch` is called, it
+    is also raised for an image that cannot be read or whose size differs from its annotations.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class DetectionFolder(ImageFiles):
         return self.example_of(self.records[k], self.size_of(k))
 
     def example_of(self, record: ImageRecord, size: tuple[int, int]) -> tuple[Tensor, Objects]:
-        """Return the image of a record, resized to `size` (H, W), and the record's objects in pixels of it."""
+        """Return the image of a record, resized to `size` (H, W), and its objects in pixels of the resized image."""
         name = record.image
         image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
         if fault := size_fault(record, (image.shape[1], image.shape[2])):
@@ -96,7 +96,7 @@ class DetectionFolder(ImageFiles):
         return resized(image, size), replace(objects, masks=record.masks(size)) if self.has_masks else objects
 
     def areas(self, k: int) -> list[float | None]:
-        """Return the area of each object of image k in square pixels of its file, None if it is not stated."""
+        """Return the area of each object of image k in square pixels of its file, None if the annotations lack it."""
         return [instance.area for instance in self.records[k].instances]
 
     def subset(self, indices: Sequence[int] | Tensor) -> "DetectionFolder":
@@ -141,7 +141,7 @@ def load_objects(
 
 
 def images_alone(source: Source) -> Source:
-    """Return the images of annotated objects in memory, with targets of 0; other sources unchanged."""
+    """Return a DetectionFolder's images as Arrays with targets of 0; return other sources unchanged."""
     if not isinstance(source, DetectionFolder):
         return source
     images = torch.stack([image for image, _ in map(source.example, range(len(source)))])

@@ -1,4 +1,4 @@
-"""The 8 x 8 handwritten digits that scikit-learn brings."""
+"""The 8 x 8 handwritten digits that are part of scikit-learn."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +12,8 @@ DIGITS_FILE = "datasets/data/digits.csv.gz"  # 64 pixels and the class in each l
 def bundled_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the images (N, 8, 8), 0 to 16, and their classes (N,), in the order of `sklearn.datasets.load_digits`.
 
-    The file of scikit-learn is read without importing it, which takes over a second; only where another version keeps
-    it elsewhere, `load_digits` itself is called.
+    The file is read without importing scikit-learn, which takes over a second; `load_digits` is called only if the
+    installed version does not have the file at this path.
     """
     spec = find_spec("sklearn")
     file = Path(((spec and spec.submodule_search_locations) or ["."])[0]) / DIGITS_FILE

@@ -26,7 +26,7 @@ _ETAG = re.compile(r'"[!#-~]{0,1000}"')  # a strong ETag (RFC 9110, 8.8.3): weak
 
 
 class _ConnectionCutError(Exception):
-    """The connection ended before the whole file arrived."""
+    """The connection ended before the complete file was received."""
 
 
 def fetch(
@@ -44,7 +44,7 @@ def fetch(
     Only redirects to http and https are followed. The partial file is `path`.part; after a lost connection, this and
     later calls resume it with an HTTP range request. If the server does not support ranges, or has a new version of
     the file (its ETag is saved in `path`.part.etag), the download restarts. A part with a wrong checksum is deleted.
-    Raises PellucidError, whose message says where to put a file that was downloaded manually.
+    Raises PellucidError, whose message contains the path for a file that was downloaded manually.
     """
     path = Path(path)
     _check_http(url)

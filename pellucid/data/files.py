@@ -74,9 +74,9 @@ def pad_and_stack(images: Sequence[Tensor], value: float = 0) -> Tensor:
 class ImageFiles(metaclass=Checked):
     """A source whose images are files in a folder or a zip; a subclass implements `example`.
 
-    tree, names: the tree and the paths of the images in it; others: paths of further files, such as masks. size, mode:
-    see `load_folder`; without a size, images of different sizes are padded, see `collate`. classes: class names, None
-    if targets are not classes. ignored: the class that pads masks.
+    tree, names: the tree and the paths of the images in it; others: paths of additional files, such as masks. size,
+    mode: see `load_folder`; without a size, images of different sizes are padded, see `collate`. classes: class names,
+    None if targets are not classes. ignored: the class that pads masks.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ImageFiles(metaclass=Checked):
 
     @abstractmethod
     def example(self, k: int) -> tuple[Tensor, Any]:
-        """Return image k (C, H, W) and its target; PellucidError, naming the file, if it cannot be read."""
+        """Return image k (C, H, W) and its target; raise PellucidError, naming the file, if it cannot be read."""
 
     def image(self, k: int) -> Tensor:
         """Return image k (C, H, W), uint8, resized to `size` if it is given."""
@@ -122,7 +122,7 @@ class ImageFiles(metaclass=Checked):
         return collate([self.example(k) for k in indices], self.ignored)
 
     def refuse_unreadable(self, indices: Sequence[int] | None = None) -> None:
-        """Decode the images at `indices`, by default all, and their masks; PellucidError if any cannot be read."""
+        """Decode the images at `indices`, by default all, and their masks; raise PellucidError if any is unreadable."""
         checked_indices = range(len(self)) if indices is None else indices
         masks = [self.others[k] for k in checked_indices] if self.others else []
         check_images(self.tree, [self.names[k] for k in checked_indices], masks)
@@ -146,9 +146,9 @@ class ImageFolder(ImageFiles):
     """Images in one folder per class, CLASS/IMAGE, in a folder or a .zip, decoded on demand.
 
     part: the folder that contains the class folders, such as "train"; the classes are the class folders of "train" if
-    it exists. size, mode: see `load_folder`. on_error="skip" decodes every image once at the beginning and leaves out
+    it exists. size, mode: see `load_folder`. on_error="skip" decodes every image once on creation and leaves out
     unreadable ones, whose names are in `skipped`. labels: class indices (N,) int64.
-    Raises PellucidError as `load_folder` does, but with on_error="raise", for an unreadable image only when it is used.
+    Raises PellucidError as `load_folder` does; with on_error="raise", an unreadable image raises it only when used.
     """
 
     def __init__(
@@ -177,15 +177,15 @@ class ImageFolder(ImageFiles):
 
 
 class MaskFolder(ImageFiles):
-    """Images with a mask of classes each: PART/NAME.jpg and PARTannot/NAME.png, in a folder or a .zip.
+    """Images, each with a mask of class indices: PART/NAME.jpg and PARTannot/NAME.png, in a folder or a .zip.
 
     A mask is a grey or palette image of the same size as its image, whose values are class indices; in batches masks
     are int64 (N, H, W). size: (H, W), or the length of the longest side, which keeps the proportions; images are
     resized bilinearly, masks by nearest neighbour. classes: class names, by default the lines of the file classes.txt
-    if there is one; with both, the masks have the indices of the file, which become those of `classes` by name.
+    if there is one; if both are given, mask values are indices into the file and are mapped to `classes` by name.
     ignored: the class that pads masks in a batch of different sizes; pass it to the loss as `ignore` too.
     Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and a class of
-    classes.txt that `classes` lacks; and, when `example` or `batch` is called, for an unreadable file, a mask of
+    classes.txt that is not in `classes`; and, when `example` or `batch` is called, for an unreadable file, a mask of
     another size, or a class that is not in `classes`.
     """
 
@@ -213,7 +213,7 @@ class MaskFolder(ImageFiles):
         mask_names = [masks[stem] for stem in images]
         file_classes = _read_classes_file(tree, top)
         class_names = file_classes if classes is None else classes
-        self.listed = class_names if file_classes is None else file_classes  # the classes whose indices the masks hold
+        self.listed = class_names if file_classes is None else file_classes  # class names by the values of masks
         if unknown := [name for name in self.listed or () if name not in (class_names or ())]:
             raise PellucidError(
                 f"{tree.where(top + CLASSES_FILE)} names the class {unknown[0]!r}, which is not among "
@@ -256,7 +256,7 @@ class MaskFolder(ImageFiles):
 
     @property
     def sizes_vary(self) -> bool:
-        """Whether images may have different sizes: if they are resized to a longest side."""
+        """Whether images may have different sizes, because they are resized to a longest side."""
         return self.longest is not None
 
     @property
@@ -270,7 +270,7 @@ class MaskFolder(ImageFiles):
 
 
 def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
-    """Raise PellucidError if there are errors, by file: training and measuring leave out no file unasked.
+    """Raise PellucidError if there are errors, by file, so that training and evaluation skip no file silently.
 
     The message is the first error, with the number of the other files and the names of two of them.
     """
@@ -282,9 +282,9 @@ def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
 
 
 def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) -> None:
-    """Decode images and masks of a tree; PellucidError for those that cannot be read, see `refuse_unreadable`."""
+    """Decode images and masks of a tree; raise PellucidError for those that cannot be read, see `refuse_unreadable`."""
 
-    def check(name: str) -> None:  # without returning the image, since results are computed ahead
+    def check(name: str) -> None:  # returns None, since results computed ahead stay in memory
         decode(tree.read(name), tree.where(name), None, "RGB")
 
     def check_mask(name: str) -> None:
@@ -298,7 +298,7 @@ def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) ->
 
 
 def mask_parts(path: str | os.PathLike[str]) -> list[str]:
-    """Return the sorted names of folders with masks, NAME beside NAMEannot, in a folder or a .zip."""
+    """Return the sorted names of folders with masks, NAME for which NAMEannot exists, in a folder or a .zip."""
     with closing(tree_at(path)) as tree:
         top = root_of(tree)
         relative_names = (name.removeprefix(top) for name in tree.names)
@@ -330,7 +330,7 @@ def _read_classes_file(tree: Tree, top: str) -> tuple[str, ...] | None:
 
 
 def _images_by_stem(tree: Tree, root: str) -> dict[str, str]:
-    """Return the files below a folder by path without suffix; PellucidError for two with the same such path."""
+    """Return the images below a folder by path without suffix; raise PellucidError if two paths are then equal."""
     files: dict[str, str] = {}
     for name in tree.names:
         if name.startswith(root) and is_picture(name):
@@ -344,7 +344,7 @@ def _images_by_stem(tree: Tree, root: str) -> dict[str, str]:
 
 
 def _split_by_readability(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Decode every image once; return the names of readable images, and of unreadable images as used in messages."""
+    """Decode every image once; return the names of readable images, and the names in messages of unreadable ones."""
 
     readable: list[str] = []
     skipped: list[str] = []

@@ -27,7 +27,7 @@ from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
 
 MAX_DECODED_BYTES = 16 << 30  # of all decoded images of a data set
-TEST_FRACTION = 0.2  # of each class, or of images with masks or objects, that is held out if there is no test part
+TEST_FRACTION = 0.2  # held out without a test part: of each class, or of all images with masks or objects
 
 
 @checked
@@ -39,7 +39,7 @@ def load_folder(
 ) -> Dataset:
     """Load images from class folders, CLASS/IMAGE, in a folder or a .zip, as one data set in sorted order.
 
-    Every image file in a class folder, at any depth, is read; files with other suffixes than those of images, files
+    Every image file in a class folder, at any depth, is read; files without the suffix of an image, files
     outside the class folders, hidden files and system files such as Thumbs.db are ignored. size: (H, W) to resize to,
     or one number for a square; by default all images must have the same size. on_error="skip" omits unreadable
     images and lists them in `skipped`.
@@ -72,7 +72,7 @@ def load_splits(
 
     With train/CLASS/IMAGE, the test part is the first of test/, val/, valid/ and validation/ that exists, else a fifth
     of each class of train/. A tree CLASS/IMAGE is split in the same ratio. Raises PellucidError as `load_folder` does,
-    and for a class that only the test part has.
+    and for a class that exists only in the test part.
     """
     check_on_error(on_error)
     size = check_format(size, mode)

@@ -27,8 +27,8 @@ _CHUNK_BYTES = 1 << 20  # bytes read at a time
 def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
     """Read an idx file (gzipped or not, recognized by its content) into a tensor of its shape and dtype.
 
-    The size declared by the header is compared with the file's size before memory is allocated, and no more is
-    decompressed. sha256: expected checksum of the uncompressed file, "" for no check.
+    The size declared by the header is compared with the file's size before memory is allocated, and it limits
+    decompression. sha256: expected checksum of the uncompressed file, "" for no check.
     Raises PellucidError, naming the file, unless it is a complete idx file with the right checksum.
     Format: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
     """
@@ -72,7 +72,7 @@ def _read(stream: io.BufferedIOBase, path: Path, max_size: int, sha256: str) -> 
 
 
 def _read_exactly(stream: io.BufferedIOBase, size: int, path: Path) -> bytearray:
-    """Return the next `size` bytes; PellucidError if the file ends before."""
+    """Return the next `size` bytes; raise PellucidError if the file ends earlier."""
     buffer = bytearray(size)
     view, received = memoryview(buffer), 0
     while received < size:

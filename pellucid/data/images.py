@@ -1,4 +1,4 @@
-"""Decoding of image files, or their bytes, to uint8 tensors, checked before decoding."""
+"""Decoding of image files, or of their bytes, to uint8 tensors; files are checked before they are decoded."""
 
 import contextlib
 import io
@@ -41,11 +41,11 @@ T = TypeVar("T")
 OnError = Literal["raise", "skip"]
 MAX_FILE_BYTES = 200 << 20
 MAX_PIXELS = 64_000_000
-MAX_FULL_PIXELS = 24_000_000  # of a picture that is processed in its own size; with copies it takes 25 bytes a pixel
+MAX_FULL_PIXELS = 24_000_000  # of a picture that is processed at its full size; with copies it needs 25 bytes per pixel
 ROWS_PER_STRIP = 1024  # of a large image that are copied at a time
-JPEG_SCALE_MARGIN = 2  # a JPEG decoded at a reduced scale has at least so many times the requested size
-DECODE_THREADS = 2  # threads; Pillow releases the interpreter's lock while it decodes
-FILES_PER_CHUNK = 256  # files submitted to the workers at a time; an interrupt waits for these only
+JPEG_SCALE_MARGIN = 2  # a JPEG decoded at a reduced scale has at least this many times the requested size
+DECODE_THREADS = 2  # Pillow releases the global interpreter lock while it decodes
+FILES_PER_CHUNK = 256  # files submitted to the workers at a time; an interrupt waits only for these
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -84,7 +84,7 @@ def load_image(
     source: a file or its bytes; name: its name in errors. size: (H, W) to resize to, or one number for a square. The
     EXIF orientation is applied. Transparent images are composited over white, or over black if the result over white is
     uniform. Only the upper 8 bits of 16-bit grey, and the first frame of an animation, are read. Raises PellucidError,
-    naming the file, for anything but a complete image in one of the supported formats with at most 64 million pixels.
+    naming the file, unless it is a complete image in one of SUPPORTED_FORMATS with at most 64 million pixels.
     """
     size = check_format(size, mode)
     with strict_warnings():
@@ -95,7 +95,7 @@ def load_image(
 def load_channels(source: str | os.PathLike[str] | bytes, name: str = "") -> Tensor:
     """Read an image with its own channels: (1, H, W) grey, (3, H, W) RGB, or (2 or 4, H, W) with a final alpha channel.
 
-    Values are uint8, except that 16-bit grey becomes float32 from 0 to 1. Otherwise like `load_image`.
+    Values are uint8, except that 16-bit grey becomes float32 from 0 to 1. Otherwise it does the same as `load_image`.
     """
 
     def channels(image: Image.Image) -> Any:
@@ -111,7 +111,7 @@ def load_channels(source: str | os.PathLike[str] | bytes, name: str = "") -> Ten
 
 
 def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, int] | None:
-    """Return the size as (H, W) or None; PellucidError for other sizes, and unless mode is "RGB" or "L"."""
+    """Return the size as (H, W) or None; raise PellucidError for other sizes, and unless mode is "RGB" or "L"."""
     if mode not in ("RGB", "L"):
         raise PellucidError(f"unknown image mode {mode!r}; give 'RGB' or 'L'")
     if size is None:
@@ -126,7 +126,7 @@ def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, in
 
 
 def check_on_error(on_error: str) -> str:
-    """Return on_error; PellucidError unless it is "raise" or "skip"."""
+    """Return on_error; raise PellucidError unless it is "raise" or "skip"."""
     if on_error not in ("raise", "skip"):
         raise PellucidError(f"unknown on_error {on_error!r}; give 'raise' or 'skip'")
     return on_error
@@ -134,7 +134,7 @@ def check_on_error(on_error: str) -> str:
 
 @contextlib.contextmanager
 def strict_warnings() -> Iterator[None]:
-    """Turn Pillow's warnings about damaged files into errors; must not be entered from several threads.
+    """Turn Pillow's warnings about damaged files into errors; must not be entered by several threads.
 
     Pillow's log messages are not printed unless logging is configured.
     """
@@ -164,7 +164,7 @@ def map_in_threads(function: Callable[[K], T], items: Sequence[K]) -> Generator[
 def attempt_all(
     function: Callable[[K], T], items: Sequence[K]
 ) -> Generator[Iterator[tuple[K, T | PellucidError]], None, None]:
-    """Return a context manager with the pairs of each item and function(item), or the PellucidError that it raised.
+    """Return a context manager of an iterator over (item, function(item)), or (item, error) if PellucidError is raised.
 
     The results are computed ahead in threads, inside `strict_warnings`.
     """
@@ -182,16 +182,16 @@ def attempt_all(
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: ColourMode) -> Tensor:
     """Decode an image as `load_image` does, from any thread; call inside `strict_warnings`.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, where JPEG_SCALE_MARGIN times `size` remain.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, if JPEG_SCALE_MARGIN times `size` remain.
     """
 
     def flattened(image: Image.Image) -> Image.Image:
         upright = _apply_orientation(image)
         if upright.mode == "L" and not upright.has_transparency_data:
-            return _resized(upright, size).convert(mode)  # equal to the reverse order, in a third of the memory
+            return _resized(upright, size).convert(mode)  # same result as converting first, with a third of the memory
         return _resized(flatten_mode(upright, mode), size)
 
-    # Both sides keep what the longer needs, since the orientation of EXIF may turn the picture after it is decoded.
+    # Each side keeps the pixels that the longer one needs: the EXIF orientation may exchange them after decoding.
     side = None if size is None else JPEG_SCALE_MARGIN * max(size)
     return channels_first(_decode_array(_bytes_of(source), name, flattened, side))
 
@@ -210,7 +210,7 @@ def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
 
 
 def read_full_size(source: str | os.PathLike[str] | bytes, name: str = "", limit: int = MAX_FULL_PIXELS) -> bytes:
-    """Return the bytes of a picture that is processed in its own size.
+    """Return the bytes of a picture that is processed at its full size.
 
     Raises PellucidError, naming the picture, if its header declares more pixels than `limit` (times PELLUCID_LIMITS).
     """
@@ -233,7 +233,7 @@ def _name_of(source: str | os.PathLike[str] | bytes) -> str:
 
 
 def decode_mask(data: bytes, name: str) -> Tensor:
-    """Read the values of an 8-bit grey or palette image as uint8 (H, W); PellucidError for other images."""
+    """Read the values of an 8-bit grey or palette image as uint8 (H, W); raise PellucidError for other images."""
 
     def values(image: Image.Image) -> Image.Image:
         if image.mode not in ("L", "P", "1"):
@@ -276,9 +276,9 @@ def channels_first(array: Any) -> Tensor:
 
 
 def _decode_array(data: bytes, name: str, convert: Callable[[Image.Image], Any], side: int | None = None) -> Any:
-    """Decode an image and return `convert(image)` as an array; PellucidError, naming the file, if it is damaged.
+    """Decode an image and return `convert(image)` as an array; raise PellucidError, naming the file, if it is damaged.
 
-    side: the pixels that each side of a JPEG keeps at least, which is then decoded at a reduced scale.
+    side: the minimum length in pixels of the sides of a JPEG at a reduced scale; None for the full scale.
     """
     reader = _reader_for(data, name)
     try:
@@ -303,7 +303,7 @@ def _decode_array(data: bytes, name: str, convert: Callable[[Image.Image], Any],
 
 
 def _pixel_array(image: Image.Image) -> Any:
-    """Return the pixels of an image as an array; of a large one in strips, without copies of the whole."""
+    """Return the pixels of an image as an array; a large image is copied in strips, to save memory."""
     strips = [
         (0, first_row, image.width, min(first_row + ROWS_PER_STRIP, image.height))
         for first_row in range(0, image.height, ROWS_PER_STRIP)
@@ -318,7 +318,7 @@ def _pixel_array(image: Image.Image) -> Any:
 
 
 def _reader_for(data: bytes, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """Return the reader of an image's format; PellucidError, naming the file, for an unsupported format."""
+    """Return the reader of an image's format; raise PellucidError, naming the file, for an unsupported format."""
     if not data:
         raise PellucidError(f"{name} is empty; replace it by an image")
     reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
@@ -333,9 +333,9 @@ def _damage_error(name: str, error: Exception) -> PellucidError:
 
 
 def image_size(data: bytes, name: str, limit: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return (H, W) of an image after EXIF rotation; PellucidError, naming the file, if damaged.
+    """Return (H, W) of an image after EXIF rotation; raise PellucidError, naming the file, if damaged.
 
-    limit: pixels above which the header alone is read, without the rotation, for which Pillow decodes a PNG file.
+    limit: number of pixels above which the rotation is not read, because Pillow decodes a PNG file to read it.
     """
     reader = _reader_for(data, name)
     try:
@@ -348,7 +348,7 @@ def image_size(data: bytes, name: str, limit: int = MAX_PIXELS) -> tuple[int, in
 
 
 def read_file(path: Path, limit: int = MAX_FILE_BYTES, kind: str = "an image file") -> bytes:
-    """Return the bytes of a file; PellucidError if it is missing, not a file, unreadable or above `limit` bytes.
+    """Return the bytes of a file; raise PellucidError if it is missing, not a file, unreadable or above `limit` bytes.
 
     kind: the expected file, in messages.
     """
@@ -363,7 +363,7 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES, kind: str = "an image fil
 
 
 def _check_png(data: bytes) -> None:
-    """Raise ValueError unless every chunk up to IEND has the right CRC; Pillow does not check those of pixel data."""
+    """Raise ValueError unless every chunk up to IEND has the right CRC; Pillow does not check it for pixel data."""
     position, chunk_type = 8, b""
     while chunk_type != b"IEND":
         length, chunk_type = struct.unpack_from(">I4s", data, position)

@@ -17,7 +17,7 @@ from pellucid.errors import PellucidError
 
 @dataclass(frozen=True, eq=False)
 class KeypointSource:
-    """Images with one object each, and its key-points (K, 3) as targets: x and y in pixels, and COCO's visibility.
+    """Images with one object each, whose key-points (K, 3) are the targets: x and y in pixels, and COCO's visibility.
 
     If the source resizes its images to a longest side, they are padded to squares with the pixels of their borders.
 
@@ -63,7 +63,7 @@ class KeypointSource:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the source's checksum, marked as key-points."""
+        """SHA-256 of the source's checksum and a suffix for key-points."""
         return hashlib.sha256(f"{self.source.checksum} key-points".encode()).hexdigest()
 
     def __len__(self) -> int:

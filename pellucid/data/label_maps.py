@@ -15,7 +15,7 @@ from pellucid.errors import PellucidError
 class LabelMaps:
     """The examples of a source of masks with images and targets exchanged.
 
-    Images are label maps (N, K + 1, H, W) uint8: 255 in the channel of each pixel's class, with the last channel for
+    Images are label maps (N, K + 1, H, W) uint8: 255 in the channel of each pixel's class; the last channel is for
     pixels of none of the K classes. Targets are the photos (N, C, H, W) float32, 0 to 1.
     """
 
@@ -25,7 +25,7 @@ class LabelMaps:
 
     @classmethod
     def from_source(cls, source: Source, name: str) -> "LabelMaps":
-        """Return the exchanged examples of a source; PellucidError, naming the data `name`, if it has no masks."""
+        """Return the exchanged examples of a source; raise PellucidError, which contains `name`, if it has no masks."""
         masks = source.batch([0], torch.Generator()).targets
         if source.classes is None or not isinstance(masks, Tensor) or masks.dim() != 3:
             raise PellucidError(f"{name} has no masks to generate photos from; give data with a mask for each image")
@@ -33,7 +33,7 @@ class LabelMaps:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the source's checksum, marked as label maps."""
+        """SHA-256 of the source's checksum and a suffix for label maps."""
         return hashlib.sha256(f"{self.source.checksum} maps of labels".encode()).hexdigest()
 
     def __len__(self) -> int:

@@ -25,7 +25,7 @@ def usable_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# Threads that each prepare a whole batch; the training step uses the other processors.
+# Threads, each of which prepares one batch at a time; the training step uses the other processors.
 WORKERS = min(16, max(1, usable_processors() // 2))
 
 
@@ -33,14 +33,14 @@ WORKERS = min(16, max(1, usable_processors() // 2))
 class Loader:
     """Shuffled batches of a source, epoch by epoch; the same seed gives the same batches in every process.
 
-    Images are new tensors of `dtype` (uint8 becomes 0..1); the source is never modified. Every batch goes through
+    Images are new tensors of `dtype` (uint8 becomes 0..1); the source is never modified. Every batch passes through
     augment(images, rng), or augment(batch, rng) if the augmentation has `joint = True` and also changes targets, and
     then through transform(images). The order is torch.randperm with seed mix(seed, epoch); the source and then the
     augmentation draw batch k with seed mix(seed, epoch, k, rank), so an epoch resumed at any batch, with any prefetch,
     is bit-identical.
 
-    batch_size: total over all ranks; rank r of `world` gets rows r, r + world, ... of each batch. A last batch with
-    fewer rows than batch_size is left out if drop_last, or if some rank would get no row.
+    batch_size: total over all ranks; rank r of `world` receives rows r, r + world, ... of each batch. A last batch with
+    fewer rows than batch_size is left out if drop_last, or if some rank would have no row.
     prefetch: number of batches that background threads prepare ahead. The default, WORKERS, is also the largest number
     of threads: half of the usable processors, at most 16. 0 uses no threads. `Arrays` without augmentation never use
     threads: many batches are gathered at a time, and each batch is a view.
@@ -95,12 +95,12 @@ class Loader:
         return self._prefetch_batches(batches, epoch, start)
 
     def _order(self, epoch: int) -> Tensor:
-        """Return the indices of this rank for the whole epoch, batch after batch."""
+        """Return the indices of this rank's examples in an epoch, in the order of the batches."""
         n = len(self.source)
         order = torch.randperm(n, generator=generator(self.seed, epoch)) if self.shuffle else torch.arange(n)
         order = order[: len(self) * self.batch_size]
         if self.world > 1:
-            row_in_batch = torch.arange(len(order)) % self.batch_size  # index within the batch
+            row_in_batch = torch.arange(len(order)) % self.batch_size
             order = order[row_in_batch % self.world == self.rank]
         return order
 
@@ -136,7 +136,7 @@ class Loader:
                 yield queue.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-            # The workers' setting also became the default of later threads: restore this thread's number.
+            # The workers' setting is also the default of later threads: set it to this thread's number of threads.
             torch.set_num_threads(torch.get_num_threads())
 
 

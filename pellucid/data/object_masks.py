@@ -1,4 +1,4 @@
-"""Annotated objects as masks of classes, for networks that classify each pixel."""
+"""Annotated objects as masks of class indices, for networks that classify each pixel."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True, eq=False)
 class ObjectMasks:
-    """The images of annotated objects with a mask of classes each, int64 (N, H, W) in batches.
+    """The images of annotated objects, each with a mask of class indices, int64 (N, H, W) in batches.
 
-    Class 0 is the background, also for objects of a class with this name; then follow the classes of the objects in
-    order. Later objects cover earlier ones. ignored: the class that pads masks in a batch of different sizes.
+    Class 0 is the background, which includes objects of a class with this name; the other classes of the objects follow
+    in their order. Later objects cover earlier ones. ignored: the class that pads masks in a batch of different sizes.
     Raises PellucidError for an object without an outline.
     """
 
@@ -44,17 +44,17 @@ class ObjectMasks:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the source's checksum, marked as masks."""
+        """SHA-256 of the source's checksum and a suffix for masks."""
         return hashlib.sha256(f"{self.source.checksum} masks of classes".encode()).hexdigest()
 
     @property
     def sizes_vary(self) -> bool:
-        """Whether images may have different sizes: if they are resized to a longest side."""
+        """Whether images may have different sizes, because they are resized to a longest side."""
         return self.source.longest is not None
 
     @property
     def preprocess(self) -> dict[str, Any]:
-        """The entries of the source."""
+        """The preprocessing entries of the source."""
         return self.source.preprocess
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Pictures by the million, in a fixed order: of folders, zips, tar shards, lists of paths, and addresses."""
+"""Large collections of pictures in a fixed order: folders, zips, tar shards, lists of paths, and addresses."""
 
 import hashlib
 import os
@@ -36,8 +36,8 @@ MAX_LINE_BYTES = 4096  # bytes of a path or an address in a list
 class PictureList(ABC):
     """Pictures in a fixed order.
 
-    digest: changes with their names, order and sizes, where sizes are known. is_slow: whether pictures are read ahead,
-    by threads. open_files: closed by `close`.
+    digest: depends on their names, their order and the known sizes. is_slow: whether threads read pictures in advance.
+    open_files: closed by `close`.
     """
 
     def __init__(self, is_slow: bool = False) -> None:
@@ -47,7 +47,7 @@ class PictureList(ABC):
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of what the list consists of, in hexadecimal."""
+        """The SHA-256 of the names and sizes of the pictures, in hexadecimal."""
         return self._hash.hexdigest()
 
     @abstractmethod
@@ -64,10 +64,10 @@ class PictureList(ABC):
 
     @abstractmethod
     def read(self, k: int) -> Path | bytes:
-        """Return the file of picture k, or its bytes; PellucidError, which names it, if it cannot be read."""
+        """Return the file of picture k, or its bytes; raise PellucidError, which names it, if it cannot be read."""
 
     def contents(self, indices: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
-        """Yield for each number a function that returns what `read` does."""
+        """Yield for each index a function that returns the result of `read`."""
         return read_ahead(self.read, indices, self.stop) if self.is_slow else (partial(self.read, k) for k in indices)
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class PictureList(ABC):
 
 
 class FolderPictures(PictureList):
-    """The pictures of a folder and the folders below it, sorted by path; links to folders are not followed."""
+    """The pictures of a folder and its subfolders, sorted by path; links to folders are not followed."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -135,9 +135,9 @@ class ZipPictures(PictureList):
 
 
 class TarPictures(PictureList):
-    """The pictures in tar files, such as WebDataset's shards: file by file, each in its own order.
+    """The pictures in tar files, such as WebDataset's shards, in the order of the files and of their members.
 
-    files: paths or addresses; of those behind addresses, headers and pictures are read ahead.
+    files: paths or addresses; threads read headers and pictures at addresses in advance.
     """
 
     def __init__(self, files: Sequence[str]) -> None:
@@ -148,7 +148,7 @@ class TarPictures(PictureList):
             array("q"),
             array("q"),
             array("q"),
-        )  # a million members in 80 MB
+        )  # a million members need 80 MB, with their names
         index_by_label: dict[str, int] = {}
         for k, label in enumerate(self.labels):
             if (first := index_by_label.setdefault(label, k)) != k:
@@ -200,9 +200,9 @@ class TarPictures(PictureList):
 
 
 class ListedPictures(PictureList):
-    """Pictures by path or address, in the order given; addresses are read ahead.
+    """Pictures at paths or addresses, in the given order; threads read addresses in advance.
 
-    folder: to which paths are relative. sizes: in bytes, of addresses whose sizes are known.
+    folder: the folder that paths are relative to. sizes: in bytes, of all pictures; () if they are unknown.
     """
 
     def __init__(self, lines: Sequence[str], folder: Path, sizes: Sequence[int] = ()) -> None:
@@ -216,21 +216,21 @@ class ListedPictures(PictureList):
         return len(self.lines)
 
     def name(self, k: int) -> str:
-        """Return path or address k as it is given."""
+        """Return path or address k as given."""
         return self.lines[k]
 
     def where(self, k: int) -> str:
-        """Return path or address k as it is given."""
+        """Return path or address k as given."""
         return self.lines[k]
 
     def read(self, k: int) -> Path | bytes:
-        """Return the file of a path, or the bytes behind an address."""
+        """Return the file of a path, or the bytes at an address."""
         line = self.lines[k]
         return read_address(line, self.stop) if is_address(line) else self.folder / line
 
 
 def is_collection(source: str) -> bool:
-    """Return whether a source is a zip, a tar, a pattern or a folder of tars, a list or an address: no picture."""
+    """Return whether a source is a zip, a tar, a pattern or a folder of tars, a list or an address, not a picture."""
     path = Path(source)
     if is_address(source) or source.lower().endswith((ZIP_SUFFIX, TAR_SUFFIX, LIST_SUFFIX, *COMPRESSED_SUFFIXES)):
         return True
@@ -275,7 +275,7 @@ def _open_source(source: str) -> PictureList:
 
 
 def _open_address(source: str) -> PictureList:
-    """Return the pictures at an address: those of a folder of a bucket, or, if it has none, those of its tars."""
+    """Return the pictures at an address: those in a folder of a bucket, or, if it has none, those in its tars."""
     if _is_tar(source):
         check_address(source)
         return TarPictures(expand_braces(source))
@@ -300,10 +300,10 @@ def _is_tar(source: str) -> bool:
 
 
 def _tars_in(folder: Path) -> list[Path]:
-    """Return the sorted tars of a folder without pictures of its own; none if it has some."""
+    """Return the sorted tars of a folder; none if the folder also contains pictures."""
     try:
         names = os.listdir(folder)
-    except OSError:  # reading its pictures reports it
+    except OSError:  # it is raised again when the pictures are read
         return []
     archives = sorted(name for name in names if name.lower().endswith(TAR_SUFFIX) and is_listed(name))
     return [] if any(map(is_picture, names)) else [folder / name for name in archives]
@@ -329,9 +329,9 @@ def _add_picture_sizes(folder: Path, prefix: str, sizes: dict[str, int]) -> None
 
 
 def _read_list(path: Path) -> list[str]:
-    """Return the lines of a list of paths and addresses without the empty ones; PellucidError for other files."""
+    """Return the lines of a list of paths and addresses that are not empty; raise PellucidError for other files."""
     lines: list[str] = []
-    first_by_scheme: dict[str, str] = {}  # the first address of each kind
+    first_by_scheme: dict[str, str] = {}  # the first address of each scheme
     try:
         with open_regular(path) as file:
             number = 0

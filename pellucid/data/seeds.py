@@ -26,7 +26,7 @@ def generator(*parts: int) -> torch.Generator:
 
 
 class BatchDraws:
-    """A random generator for the batches of an evaluation, seeded by each batch's number, from `first` on."""
+    """A random generator for the batches of an evaluation, seeded with each batch's index, from `first_batch` on."""
 
     def __init__(self, rng: torch.Generator, first_batch: int = 0) -> None:
         self.rng, self._batch_index = rng, first_batch

@@ -10,16 +10,16 @@ from pellucid.errors import PellucidError
 from pellucid.files import open_regular
 
 BLOCK = 512  # bytes; headers and data begin at multiples of it
-MAX_HEADER_BYTES = 1 << 16  # bytes of the headers that hold long names and times
+MAX_HEADER_BYTES = 1 << 16  # bytes of the headers that contain long names and times
 FILE_TYPES, FOLDER_TYPE = (b"\0", b"0", b"7"), b"5"  # types of members; the rest are links, devices, and sparse files
-LONG_NAME, EXTENDED, GLOBAL = b"L", b"x", b"g"  # types of headers before a member: GNU's, and those of POSIX
+LONG_NAME, EXTENDED, GLOBAL = b"L", b"x", b"g"  # types of headers before a member: GNU's, then POSIX's
 _OCTAL = re.compile(rb"[0-7]*")
 _RECORD = re.compile(rb"[1-9][0-9]{0,5} ([^=]+)=(.*)", re.DOTALL)
 _INVALID_PARTS = {"", ".", ".."}
 
 
 class TarMember(NamedTuple):
-    """A file in a tar archive: its path, and the position and number of its bytes."""
+    """A file in a tar archive: its path, the position of its first byte, and its size in bytes."""
 
     name: str
     start: int
@@ -27,11 +27,11 @@ class TarMember(NamedTuple):
 
 
 def tar_members(path: Path) -> Iterator[TarMember]:
-    """Yield the files of a tar archive, in its order.
+    """Yield the files of a tar archive, in the archive's order.
 
     Only headers are read, a few hundred bytes for each file. Raises PellucidError for an archive that is compressed,
-    damaged or cut off, and for one with a link, a device, a sparse file, a path that leads outside, or two files of the
-    same name.
+    damaged or cut off, and for one with a link, a device, a sparse file, a path outside the archive, or two files with
+    the same name.
     """
     try:
         with open_regular(path) as file:
@@ -41,7 +41,7 @@ def tar_members(path: Path) -> Iterator[TarMember]:
 
 
 def open_tar_members(file: BinaryIO, end: int, name: str) -> Iterator[TarMember]:
-    """Yield the files of an open tar archive of `end` bytes, as `tar_members` does; name: for messages."""
+    """Yield the files of an open tar archive of `end` bytes, like `tar_members`; name: of the archive, in messages."""
     seen_names: set[str] = set()
     try:
         for member in _parse_members(file, end):
@@ -58,8 +58,8 @@ def _unreadable_error(name: str, error: Exception) -> PellucidError:
 
 
 def _parse_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
-    """Yield the files; ValueError with the reason for what `tar_members` refuses."""
-    position, attributes = 0, dict[bytes, bytes]()  # what the headers before a member say about it
+    """Yield the files; raise ValueError, with the reason, where `tar_members` raises PellucidError."""
+    position, attributes = 0, dict[bytes, bytes]()  # of a member, from the headers before it
     while True:
         file.seek(position)
         header = file.read(BLOCK)
@@ -94,7 +94,7 @@ def _parse_members(file: BinaryIO, end: int) -> Iterator[TarMember]:
 
 
 def _parse_header(header: bytes) -> tuple[bytes, int]:
-    """Return the type and the size of a member; ValueError unless the header has the right checksum."""
+    """Return the type and the size of a member; raise ValueError unless the header has the right checksum."""
     if len(header) < BLOCK:
         raise ValueError("it is cut off")
     if header.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
@@ -110,7 +110,7 @@ def _parse_header(header: bytes) -> tuple[bytes, int]:
 
 
 def _octal_field(field: bytes) -> int:
-    """Return an octal number of a header; ValueError for anything else, such as a negative one."""
+    """Return an octal number of a header; raise ValueError for other text, such as a negative number."""
     text = _text_field(field)
     if not _OCTAL.fullmatch(text):
         raise ValueError("a header is damaged")
@@ -122,7 +122,7 @@ def _text_field(field: bytes) -> bytes:
 
 
 def _extended_records(data: bytes) -> dict[bytes, bytes]:
-    """Return the records LENGTH KEY=VALUE of a header of POSIX; ValueError for others."""
+    """Return the records LENGTH KEY=VALUE of a POSIX header; raise ValueError for invalid records."""
     records: dict[bytes, bytes] = {}
     while data.strip(b"\0"):
         length = int(data[: data.index(b" ")])
@@ -136,7 +136,7 @@ def _extended_records(data: bytes) -> dict[bytes, bytes]:
 
 
 def read_member(path: Path, member: TarMember, name: str) -> bytes:
-    """Return the bytes of a file in a tar archive; PellucidError, which names it, above the limit or if it changed."""
+    """Return the bytes of a file in a tar archive; raise PellucidError if it is too large or has changed."""
     if member.size > MAX_FILE_BYTES:
         raise PellucidError(f"{name} has {member.size} bytes, above the limit of {MAX_FILE_BYTES}; make it smaller")
     try:
@@ -153,7 +153,8 @@ def read_member(path: Path, member: TarMember, name: str) -> bytes:
 def expand_braces(pattern: str, limit: int = 100_000) -> list[str]:
     """Return the names of a pattern with lists and ranges in braces: "a-{000..011}.tar", "{b,c}.tar".
 
-    Numbers have as many digits as the bounds of their range. Raises PellucidError for more than `limit` names.
+    Numbers are padded with zeros to the number of digits of the first bound. Raises PellucidError for more than `limit`
+    names.
     """
     match = re.search(r"\{([^{}]*)\}", pattern)
     if match is None:

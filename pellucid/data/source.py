@@ -46,7 +46,7 @@ class Source(Protocol):
         ...
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return the examples at `indices`, in that order; may be called from several threads at a time.
+        """Return the examples at `indices`, in that order; several threads may call it simultaneously.
 
         Images are uint8 (0..255, scaled to 0..1 later) or floats. rng: for random draws of the source itself; its seed
         depends only on the training's seed, the epoch, the batch and the rank.
@@ -73,7 +73,7 @@ class Arrays:
             raise PellucidError(f"{len(self.x)} images but {len(self.y)} labels; give one label per image")
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of examples."""
         return len(self.x)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
@@ -101,7 +101,7 @@ class Subset:
 
     @property
     def preprocess(self) -> dict[str, Any]:
-        """The entries of the source."""
+        """The preprocessing entries of the source."""
         return preprocess_of(self.source)
 
     @property
@@ -124,12 +124,12 @@ def preprocess_of(source: Source) -> dict[str, Any]:
 
 
 def sizes_vary(source: Source) -> bool:
-    """Return whether the images of a source may have different sizes, to which a network for any size is trained."""
+    """Return whether the images of a source may have different sizes, which requires a network for any size."""
     return bool(getattr(source, "sizes_vary", False))
 
 
 def swaps_of(source: Source) -> Any:
-    """Return the pairs of targets that mirroring exchanges, such as left and right key-points; None for none."""
+    """Return the pairs of targets that mirroring exchanges, such as left and right key-points; None without pairs."""
     return getattr(source, "swaps", None)
 
 

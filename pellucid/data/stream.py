@@ -1,4 +1,4 @@
-"""Batches yielded one after the other by a generator, a function of the epoch or a PyTorch DataLoader."""
+"""Batches yielded sequentially by a generator, a function of the epoch or a PyTorch DataLoader."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +26,12 @@ class Stream:
 
     source: a DataLoader; a function that returns an iterator for each epoch, called with the epoch (from 0) if it takes
     an argument; or a generator, which continues from epoch to epoch. steps: batches per epoch, by default the length of
-    a DataLoader, else until the iterator ends. name: of the data in errors. images_alone: whether the batches may be
+    a DataLoader, else until the iterator ends. name: of the data, in messages. images_alone: whether the batches may be
     images without targets. dtype: of images and floating-point targets.
 
     The first batch is read at construction: `batch` returns examples of it, and `len` counts `steps` batches of its
     size. A resumed training skips the batches before its start, which is exact only if the same batches are yielded
-    again; this is not checked. Raises PellucidError for anything but batches.
+    again; this is not checked. Raises PellucidError for items that are not batches.
     """
 
     classes: tuple[str, ...] | None = None
@@ -68,13 +68,13 @@ class Stream:
         return self.first_size * (self.steps or 1)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return examples of the first batch."""
+        """Return the examples of the first batch at `indices`, modulo its size."""
         images, targets = self._first_batch
         rows = [k % len(images) for k in indices]
         return Batch(images[rows], targets[rows] if isinstance(targets, Tensor) else [targets[k] for k in rows])
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, from batch `start`; PellucidError if it has fewer than `steps` batches."""
+        """Yield the batches of an epoch, from batch `start`; raise PellucidError for fewer than `steps` batches."""
         self.n_examples = 0
         epoch_number, n_skipped = (
             epoch + 1,

@@ -1,4 +1,4 @@
-"""Files below a folder or inside a zip, read in the same way, and the class folders and parts among them."""
+"""Files in a folder or a zip with one interface, and the class folders and parts among them."""
 
 import lzma
 import os
@@ -21,9 +21,9 @@ HELD_OUT_PARTS = ("test", "val", "valid", "validation")
 SAMPLE_BYTES = 4096  # bytes at each of three positions of a file, for its fingerprint
 _MAX_DEFLATE_RATIO = 1032  # compression ratio of deflate; a member above it cannot be valid
 DOCUMENT_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names")  # of annotations and lists
-MAX_DOCUMENT_BYTES = 1 << 30  # of one of them; COCO's instances_train2017.json has 448 MB
-MAX_DOCUMENT_RATIO = 50  # of all of them in a zip to the zip; COCO's have a ratio of 4
-MIN_DOCUMENT_BYTES = 256 << 10  # of all of them in a zip; they may always have as many
+MAX_DOCUMENT_BYTES = 1 << 30  # of one such file; COCO's instances_train2017.json has 448 MB
+MAX_DOCUMENT_RATIO = 50  # size of all such files in a zip, relative to the zip; 4 for COCO's
+MIN_DOCUMENT_BYTES = 256 << 10  # all such files in a zip together may always have this size
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -34,7 +34,8 @@ _DAMAGE_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeErro
 class Tree(ABC):
     """Files by path relative to a root, without hidden files and files that desktop systems create.
 
-    names: sorted paths with "/" as separator. empty: sorted paths of the folders without any of these files below.
+    names: sorted paths with "/" as separator. empty_folders: sorted paths of the folders that contain none of these
+    files, at any depth.
     """
 
     def __init__(self, path: Path, files: Iterable[str], folders: Iterable[str]) -> None:
@@ -44,11 +45,11 @@ class Tree(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """Return the bytes of one file; PellucidError if it cannot be read or is too large."""
+        """Return the bytes of one file; raise PellucidError if it cannot be read or is too large."""
 
     @abstractmethod
     def document(self, name: str) -> bytes:
-        """Return the bytes of an annotation file or list, at most MAX_DOCUMENT_BYTES; PellucidError as for `read`."""
+        """Return the bytes of an annotation file or list, at most MAX_DOCUMENT_BYTES; raise the errors of `read`."""
 
     @abstractmethod
     def size(self, name: str) -> int:
@@ -80,7 +81,7 @@ def open_tree(path: str | os.PathLike[str]) -> Iterator[Tree]:
 
 
 def tree_at(path: str | os.PathLike[str]) -> Tree:
-    """Return a folder or a .zip as a tree; PellucidError if it is missing or a damaged zip."""
+    """Return a folder or a .zip as a tree; raise PellucidError if it is missing or a damaged zip."""
     path = Path(path)
     if path.is_dir():
         return FolderTree(path)
@@ -122,7 +123,7 @@ class FolderTree(Tree):
         """Return the number of bytes of one file."""
         try:
             return (self.path / name).stat().st_size
-        except OSError:  # reading the file reports it
+        except OSError:  # it is raised again when the file is read
             return 0
 
     def fingerprint(self, name: str) -> str:
@@ -155,7 +156,7 @@ class FolderTree(Tree):
 
 
 def _add_folder(folder: Path, files: list[Path], folders: list[Path]) -> None:
-    """Add a folder and everything below it; OSError for a folder that cannot be listed, which glob would skip."""
+    """Add a folder and all files below it; raise OSError for a folder that cannot be listed, which glob would skip."""
     if not is_listed(folder.name):
         return
 
@@ -191,7 +192,7 @@ class ZipTree(Tree):
         return self._unpack(name, MAX_FILE_BYTES)
 
     def document(self, name: str) -> bytes:
-        """Return the bytes of an annotation file or list; PellucidError if all of them are far larger than the zip."""
+        """Return the bytes of an annotation file or list; raise PellucidError if all are far larger than the zip."""
         if self.document_bytes > max(MIN_DOCUMENT_BYTES, MAX_DOCUMENT_RATIO * self._zip_bytes):
             raise PellucidError(
                 f"{self.where(name)} is not unpacked: a zip of {self._zip_bytes} bytes would become "
@@ -250,7 +251,7 @@ def _visible(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def root_of(tree: Tree) -> str:
-    """Return the single folder that contains everything, as a prefix such as "pets/"; "" if there is none."""
+    """Return the single folder that contains all files, as a prefix such as "pets/"; "" if there is none."""
     top_folders = {name.split("/", 1)[0] for name in tree.names}
     is_nested = all(name.count("/") >= 2 for name in tree.names)
     is_wrapped = len(top_folders) == 1 and is_nested and not top_folders & {TRAIN, *HELD_OUT_PARTS}
@@ -265,7 +266,7 @@ def parts_of(tree: Tree, root: str) -> set[str]:
 
 
 def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
-    """Return the class folders below `root`, sorted; PellucidError if there are none, or one is empty."""
+    """Return the class folders below `root`, sorted; raise PellucidError if there are none, or one is empty."""
     classes = sorted({class_of(name, root) for name in files_of(tree, root)})
     empty_folders = {
         name for name in tree.empty_folders if name.startswith(root) and "/" not in name.removeprefix(root)

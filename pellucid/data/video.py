@@ -24,9 +24,9 @@ from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 
 GIF_MAGIC = (b"GIF87a", b"GIF89a")
-DEFAULT_DURATION = 0.1  # seconds: for a frame of a GIF without a duration, as in browsers
-MIN_FRAME_FRACTION = 0.9  # of the frames that a file declares; with fewer, it is cut off
-FRAME_TIMEOUT = 10.0  # seconds for a frame of a camera; some take that long for the first
+DEFAULT_DURATION = 0.1  # seconds for a frame of a GIF without a duration, as in browsers
+MIN_FRAME_FRACTION = 0.9  # of the frames that a file declares; with fewer, it counts as cut off
+FRAME_TIMEOUT = 10.0  # seconds for a frame of a camera; some need that long for the first one
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,8 @@ class VideoFrame:
     """A frame.
 
     number: its index in the source, from 0. seconds: since the first frame, None if the source has no times. picture:
-    (3, H, W) uint8. dropped: the number of frames since the previous one that arrived while that one was processed, or
-    could not be read.
+    (3, H, W) uint8. dropped: the number of frames that were skipped since the previous one, because they arrived while
+    it was processed or could not be read.
     """
 
     number: int
@@ -62,8 +62,8 @@ def ppm_bytes(picture: Tensor) -> bytes:
 def video_frames(path: str | os.PathLike[str], every: int = 1) -> Frames:
     """Yield every `every`-th frame of an animated GIF, a folder of pictures sorted by number, or a video file.
 
-    GIF files and folders only need Pillow, other files OpenCV. Raises PellucidError for a missing file, and for one
-    that cannot be read, when the damaged frame is reached.
+    GIF files and folders need only Pillow, other files OpenCV. Raises PellucidError for a missing file and,
+    when a damaged frame is reached, for a file that cannot be read.
     """
     check_every(every)
     path = Path(path)
@@ -110,7 +110,7 @@ def _gif_frames(path: Path, every: int) -> Frames:
             animation = Image.open(io.BytesIO(data), formats=["GIF"])
         with animation:
             while True:
-                with strict_warnings():  # not around the yield: the caller has its own warnings
+                with strict_warnings():  # not around the yield: the caller has its own filters
                     picture, duration = _gif_frame(animation, path)
                 if number % every == 0:
                     yield VideoFrame(number, seconds, picture)
@@ -138,7 +138,7 @@ def _gif_frame(animation: Image.Image, path: Path) -> tuple[Tensor, float]:
 
 
 def file_frames(path: Path, every: int = 1) -> Frames:
-    """Yield every `every`-th frame of a video file; PellucidError if none can be read."""
+    """Yield every `every`-th frame of a video file; raise PellucidError if none can be read."""
     check_every(every)
     return _file_frames(import_opencv(), path, every)
 
@@ -146,7 +146,7 @@ def file_frames(path: Path, every: int = 1) -> Frames:
 def camera_frames(index: int, every: int = 1) -> Frames:
     """Yield the newest frame of camera `index` each time one is requested, until the camera ends.
 
-    Only every `every`-th frame is used; those that arrive while the previous one is processed are dropped, and counted.
+    Only every `every`-th frame is used; frames that arrive while the previous one is processed are dropped and counted.
     Raises PellucidError for a camera that does not open, and for one that stops.
     """
     check_every(every)
@@ -184,9 +184,9 @@ def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
 
 
 def _open_video(cv2: ModuleType, path: Path) -> Any:
-    """Open a video file, by a link with a plain name: OpenCV reads names with %03d or a number as several images.
+    """Open a video file through a link, because OpenCV reads names with %03d or a number as image sequences.
 
-    Other backends than FFmpeg would print their own errors.
+    FFmpeg is preferred, because other backends print their own errors.
     """
     backends = cv2.videoio_registry.getBackends()
     backend = cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in backends else cv2.CAP_ANY
@@ -194,7 +194,7 @@ def _open_video(cv2: ModuleType, path: Path) -> Any:
     with TemporaryDirectory() as folder:
         link = Path(folder, f"video{suffix}")
         link.symlink_to(path.resolve())
-        return cv2.VideoCapture(str(link), backend)  # which keeps the file open
+        return cv2.VideoCapture(str(link), backend)  # keeps the file open after the link is removed
 
 
 def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
@@ -246,7 +246,7 @@ class NewestFrame:
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop reading; a source that blocks ends with the process."""
+        """Stop reading; if `read` blocks, the thread ends with the process."""
         with self._condition:
             self._is_ended = True
         self._thread.join(FRAME_TIMEOUT)
@@ -283,9 +283,9 @@ class NewestFrame:
 
 
 def import_opencv() -> ModuleType:
-    """Return OpenCV, silent on stderr unless set otherwise; PellucidError where it is not installed.
+    """Return the module cv2; raise PellucidError if it is not installed.
 
-    Pellucid's own errors report what is wrong with a file.
+    Its log messages are disabled unless the user configures them, because PellucidError reports the faults of files.
     """
     try:
         cv2 = import_module("cv2")
@@ -295,13 +295,13 @@ def import_opencv() -> ModuleType:
         ) from error
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        # not by this variable: it is read when OpenCV is loaded, which the user's own code may have done
+        # The variable itself has no effect if the user's code has already imported OpenCV.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
 
 
 def _to_rgb(array: "np.ndarray[Any, np.dtype[Any]]", name: str) -> Tensor:
-    """Return OpenCV's blue, green, red (H, W, 3) as red, green, blue (3, H, W)."""
+    """Return OpenCV's image (H, W, 3), in BGR, as a tensor (3, H, W), in RGB."""
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise PellucidError(f"{name} has frames {array.shape} {array.dtype}, not 8-bit colour images; convert it")
     return torch.from_numpy(np.ascontiguousarray(array[..., ::-1].transpose(2, 0, 1)))

@@ -1,4 +1,4 @@
-"""A video file of pictures that were written for the frames of another video."""
+"""Writing of a video file from pictures of the frames of another video."""
 
 import os
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ def is_video(path: Path) -> bool:
 
 
 def write_video(source: Path, frames: Sequence[Path]) -> Path:
-    """Write the pictures of a video's frames as SOURCE-predicted.mp4 beside them, at its rate; return the file.
+    """Write the pictures `frames` as SOURCE-predicted.mp4 into their folder, at the frame rate of `source`.
 
-    The rate is that of the first two frames. Needs OpenCV; raises PellucidError without it, and if writing fails.
+    Returns the path of the file. The frame rate is computed from the times of the source's first two frames. Needs
+    OpenCV; raises PellucidError without it, and if writing fails.
     """
     cv2 = import_opencv()
     output = frames[0].with_name(f"{source.stem}-predicted.mp4")

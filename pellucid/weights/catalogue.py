@@ -147,7 +147,7 @@ ALIASES = {"mobilenet_v2-keras-notop": ("mobilenet_v2_imagenet_no_top.h5",)}  # 
 
 
 def downloaded_path(name: str, root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file of published weights in ROOT/weights; PellucidError if it is not there. root: of the data."""
+    """Return the path of published weights in ROOT/weights; raise PellucidError if missing. root: see `data_root`."""
     from pellucid.data.catalogue import data_root
 
     folder = data_root(root) / "weights"
@@ -163,7 +163,7 @@ def get(name: str, folder: str | os.PathLike[str], progress: "ByteProgress | Non
 
     An existing file is kept if it matches the published checksum, or its published first digits. A partial download is
     resumed. Raises PellucidError for an unknown name, for a file that cannot be downloaded, and for a file without a
-    complete published checksum; the last two must be downloaded manually, and the error says where to put them.
+    complete published checksum; the last two must be downloaded manually, to the path in the message.
     """
     from pellucid.data.fetch import fetch
 

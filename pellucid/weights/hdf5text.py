@@ -1,7 +1,7 @@
 """Short text attributes of an HDF5 file, read from its bytes.
 
 The HDF5 library allocates the declared length of a text before it checks that the file contains it, so a few changed
-bytes make it allocate 4 GB. This module reads the required texts without the library, following the HDF5 File
+bytes can cause an allocation of 4 GB. This module reads the required texts without the library, following the HDF5 File
 Format Specification (version 3.0, sections III.E, IV.A.1.a, IV.A.2.d, IV.A.2.m and IV.A.2.q).
 """
 

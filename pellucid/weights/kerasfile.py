@@ -30,7 +30,7 @@ _VARIABLES = {
     "dense": ("kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-# Norms without gamma or without beta, by their number of variables. Which of the two remains is not in the file.
+# Norms without gamma or without beta, by their number of variables. The file does not record which of them is missing.
 _NORM_VARIABLES = {3: ("gamma_or_beta", "moving_mean", "moving_variance"), 2: ("moving_mean", "moving_variance")}
 _NUMBERED_PATH = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
 
@@ -38,7 +38,7 @@ _NUMBERED_PATH = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a Keras file by their paths in it, such as "Conv1/Conv1/kernel:0".
 
-    For the file of a whole model, only the tensors under "model_weights" are returned. The numbered names in Keras 3's
+    For a file of a complete model, only the tensors under "model_weights" are returned. The numbered names in Keras 3's
     `.weights.h5` are converted to the names in other Keras files, see `keras_name`. Axes are in Keras' order: kernels
     are (H, W, in, out). Raises PellucidError if h5py is not installed, and for everything that Keras does not write:
     links, filters, chunks, references, and data that are not in the file.
@@ -90,7 +90,7 @@ def keras_name(path: str, layer: str | None, count: int) -> str:
 def _walk_datasets(
     root: "h5py.Group", size: int, raw_file: BinaryIO
 ) -> Iterator[tuple[str, "h5py.Group", "h5py.Dataset"]]:
-    """Yield the path, the group and the dataset of each dataset; raises FileFault unless `_check_plain` accepts it."""
+    """Yield each dataset with its path and group; raise FileFault if it is invalid, see `_check_plain`."""
     import h5py
 
     seen_addresses: set[int] = set()
@@ -176,4 +176,4 @@ def _tensor(dataset: "h5py.Dataset") -> Tensor:
     if array.dtype.kind == "V":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).reshape(dataset.shape)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(native).reshape(dataset.shape)  # ascontiguousarray makes (1,) of a scalar
+    return torch.from_numpy(native).reshape(dataset.shape)  # ascontiguousarray turns a scalar into (1,)

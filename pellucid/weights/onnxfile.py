@@ -1,4 +1,4 @@
-"""ONNX models, read by the onnx package after a check of their size, as it needs up to 100 times that in memory."""
+"""Reader of ONNX models, which checks their size because the onnx package needs up to 100 times as much memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ _DTYPES: dict[int, tuple[torch.dtype, int, int]] = {
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Return the initializers of an ONNX model; raises PellucidError if their values are in other files."""
+    """Return the initializers of an ONNX model by name; raises PellucidError if their values are in other files."""
     try:
         from google.protobuf.message import DecodeError
     except ImportError as error:

@@ -1,8 +1,8 @@
-"""A restricted unpickler for PyTorch's files (pickle protocols 2 to 5), which imports nothing and runs no foreign code.
+"""A restricted unpickler for PyTorch's files (pickle protocols 2 to 5), which imports nothing and runs no code in them.
 
 A pickle is a program for a stack machine. This unpickler implements only the opcodes that files of tensors need. It
 builds None, booleans, numbers, strings, lists, tuples, dicts, and descriptions of storages and tensors, nothing more.
-Global names in a pickle are looked up in the table `GLOBALS` only, and its calls only reach functions of this file.
+Global names in a pickle are looked up only in the table `GLOBALS`, so it can call only functions of this module.
 """
 
 import struct
@@ -15,7 +15,7 @@ import torch
 
 from pellucid.weights.fault import FileFault, quoted
 
-# Opcodes, plus list items passed to calls: enough for about 10,000 tensors. A step takes at most about 100 bytes.
+# Opcodes, plus list items passed to calls: enough for about 10,000 tensors. A step needs at most 100 bytes of memory.
 _MAX_STEPS = 500_000
 _MAX_NAME = 256  # bytes of a module's or object's name
 _MAX_INT_BYTES = 16
@@ -67,7 +67,7 @@ def _build_ordered_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
 
 
 def _build_view(args: tuple[Any, ...]) -> StorageView:
-    """Build a tensor from (storage, offset, shape, strides, ...); further arguments only matter for training."""
+    """Build a tensor from (storage, offset, shape, strides, ...); additional arguments matter only for training."""
     if not 4 <= len(args) <= 7 or type(args[0]) is not Storage or type(args[1]) is not int:
         raise FileFault("describes a tensor by other arguments than storage, offset, shape and strides")
     storage, offset, shape, strides = args[:4]

@@ -21,8 +21,8 @@ def read(path: Path) -> dict[str, Tensor]:
     damage_errors = (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
     with file_errors(path, "safetensors file", (*damage_errors, OverflowError)):
         names = _tensor_names(path)
-        # Read the whole file: the tensors of a mapped file would change with it, and each get_tensor searches the whole
-        # header.
+        # Read into memory: tensors of a memory-mapped file would change with the file, and each call of get_tensor
+        # searches the whole header.
         tensors = safetensors.torch.load(path.read_bytes())
         for name, tensor in tensors.items():
             if not has_valid_booleans(tensor):

@@ -16,12 +16,12 @@ from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.opcodes import Storage, StorageView, unpickle
 from pellucid.weights.safetensorsfile import has_valid_booleans
 
-# The old format begins with a pickle of this number: an opcode, a length, ten bytes, STOP.
+# The format before 1.6 begins with a pickle of this number: an opcode, a length, ten bytes, STOP.
 MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_VERSION = 1001
 _MAX_PICKLE = 16 << 20  # bytes; describes about 40,000 tensors
 _MAX_MEMBERS = 100_000
-# Bytes of the archive's directory, which takes a hundred times that in memory; a member takes 46 plus its name.
+# Bytes of the archive's directory, which needs a hundred times as much memory; an entry has 46 bytes plus a name.
 _MAX_DIRECTORY = 8 << 20
 _CHUNK_SIZE = 1 << 20  # bytes
 _RESAVE_ADVICE = "load it in PyTorch and save its tensors as safetensors"
@@ -101,7 +101,7 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
             if key in needed_storages:
                 data[key] = _read_exactly(file, nbytes)
             else:
-                file.seek(nbytes, io.SEEK_CUR)  # not a weight, for example of an optimizer
+                file.seek(nbytes, io.SEEK_CUR)  # not a weight, for example optimizer state
         if file.tell() != size or len(set(keys.value)) != len(keys.value) or len(data) != len(needed_storages):
             raise FileFault("does not contain each of its storages exactly once")
         return _assemble(views, data)

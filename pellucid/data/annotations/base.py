@@ -1,4 +1,4 @@
-"""Annotations of a set of images, in the form that the readers of all formats return."""
+"""Annotations of a set of images: the classes that the readers of all formats return, and checks of values."""
 
 import math
 from collections import Counter
@@ -34,16 +34,16 @@ MAX_KEYPOINTS = 1000  # names in a data set
 MAX_CLASSES = 50_000  # names in a data set
 MAX_OBJECTS = 20_000  # in one image
 MAX_MASK_BYTES = 1 << 29  # of all masks of one image
-MAX_FAULTS = 100_000  # of one effect; further ones are counted
+MAX_FAULTS = 100_000  # listed for one effect; additional ones are only counted
 
 
 @dataclass(frozen=True)
 class AnnotationFault:
-    """What is wrong with an annotation, and where; `line` is None in files without lines.
+    """A fault of an annotation, with its file and line; `line` is None if it is unknown, as in JSON files.
 
     effect: "refused" (the data set cannot be loaded), "dropped" (the object is left out), "changed" (its box is
     clipped) or "listed" (loaded unchanged). box, size: the faulty box as written in the file, and (H, W) of its image;
-    None if the fault is not in a box. count: the number of faults that this one replaces.
+    None if the fault is not in a box. count: the number of faults that this one represents.
     """
 
     file: str
@@ -64,8 +64,8 @@ class Instance:
     """One annotated object.
 
     outline: its mask as polygons or as COCO's compressed RLE, None without a mask. points: x, y and visibility of each
-    of its K key-points, () without key-points. line: its line in the annotation file, None in files without lines.
-    area: in square pixels, None unless the file states it, as COCO files do.
+    of its K key-points, () without key-points. line: its line in the annotation file, None in JSON files.
+    area: in square pixels, None unless the file contains it, as COCO files do.
     """
 
     box: BoxCorners
@@ -82,7 +82,7 @@ class ImageRecord:
     """The annotations of one image.
 
     image: its path in the tree; size: (H, W); file: the annotation file, as named in messages; image_id: COCO's
-    image id, or a number from 1 up in other formats.
+    image id; 1, 2, ... in other formats.
     """
 
     image: str
@@ -132,7 +132,7 @@ class ImageRecord:
         return fill_spans(self.spans(instance), self.size)
 
     def polygons(self, instance: Instance) -> Polygons:
-        """Return the outline of an instance as polygons; of an RLE, along the sides of its pixels."""
+        """Return the outline of an instance as polygons; those of an RLE follow the sides of its pixels."""
         if isinstance(instance.outline, tuple):
             return instance.outline
         spans, height = self.spans(instance), self.size[0]
@@ -141,7 +141,7 @@ class ImageRecord:
         return tuple(tuple(v + x0 * (k % 2 == 0) for k, v in enumerate(line)) for line in outline_polygons(columns))
 
     def spans(self, instance: Instance) -> np.ndarray:
-        """Return the spans (n, 2) of an instance's mask, see `fill_spans`; PellucidError if it has no outline."""
+        """Return the spans (n, 2) of an instance's mask, see `fill_spans`; raise PellucidError if it has no outline."""
         if instance.outline is None:
             raise PellucidError(f"{self.file} has an object without an outline in {self.image}; read it without masks")
         if isinstance(instance.outline, str):
@@ -151,10 +151,10 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Annotations:
-    """The annotations of several images.
+    """The annotations of a set of images.
 
-    classes: names, indexed by label. faults: everything wrong with the files, in their order. keypoints: the names of
-    an object's key-points. category_ids: of each class in COCO, 1, 2, ... in other formats.
+    classes: names, indexed by label. faults: the faults of all files, in the order of the files. keypoints: the names
+    of an object's key-points. category_ids: COCO's category id of each class; 1, 2, ... in other formats.
     """
 
     classes: tuple[str, ...]
@@ -165,13 +165,13 @@ class Annotations:
 
     @property
     def has_masks(self) -> bool:
-        """Whether there are objects and all of them have an outline."""
+        """Whether there is at least one object and every object has an outline."""
         instances = [instance for record in self.records for instance in record.instances]
         return bool(instances) and all(instance.outline is not None for instance in instances)
 
 
 def size_fault(record: ImageRecord, size: tuple[int, int]) -> str:
-    """Return what is wrong if an image of `size` (H, W) has another size in its annotations; "" if it has not."""
+    """Return a message if `size` (H, W), of the image, differs from the size in its annotations; "" if it does not."""
     if size == record.size:
         return ""
     advice = "annotate this image, or correct the size there"
@@ -184,7 +184,7 @@ def size_fault(record: ImageRecord, size: tuple[int, int]) -> str:
 
 
 def check_faults(faults: Iterable[AnnotationFault], advice: str = "correct the file") -> None:
-    """Raise PellucidError if a fault has the effect "refused"; the message names the first and counts the others."""
+    """Raise PellucidError if a fault has the effect "refused"; the message has the first and the number of others."""
     refused = [fault for fault in faults if fault.effect == "refused"]
     if refused:
         n_others = fault_count(refused) - 1
@@ -193,7 +193,7 @@ def check_faults(faults: Iterable[AnnotationFault], advice: str = "correct the f
 
 
 def fault_summary(faults: Iterable[AnnotationFault]) -> str:
-    """Return one line with the counts of dropped and clipped objects and the first of each; "" if there are none."""
+    """Return one line with the counts of dropped and clipped objects and the first of each; "" without such objects."""
     changes = {"dropped": "left out", "changed": "clipped to its image"}
     parts: list[str] = []
     for effect, change in changes.items():
@@ -205,12 +205,12 @@ def fault_summary(faults: Iterable[AnnotationFault]) -> str:
 
 
 def fault_count(faults: Iterable[AnnotationFault]) -> int:
-    """Return the number of faults, with those that are only counted."""
+    """Return the number of faults, including those that are only counted."""
     return sum(fault.count for fault in faults)
 
 
 def join_names(names: Iterable[str]) -> str:
-    """Return the first names of a list, for messages."""
+    """Return the first 20 names, separated by commas and cut to 200 characters, for messages."""
     return f"{', '.join(islice(names, 20)):.200}"
 
 
@@ -223,7 +223,7 @@ class DamageError(PellucidError):
 
 
 class Faults:
-    """Collects faults and checks values while one set is read; after MAX_FAULTS of one effect, they are counted."""
+    """The faults of one data set; above MAX_FAULTS of one effect, faults are counted but not listed."""
 
     def __init__(self) -> None:
         self._listed: list[AnnotationFault] = []
@@ -232,7 +232,7 @@ class Faults:
 
     @property
     def entries(self) -> tuple[AnnotationFault, ...]:
-        """The faults, with one at the end for all others of an effect."""
+        """The listed faults, then one fault for all unlisted faults of each effect."""
         counted_faults: list[AnnotationFault] = []
         for effect, first in self._first_counted.items():
             count = self._counts[effect] - MAX_FAULTS
@@ -249,11 +249,11 @@ class Faults:
         box: BoxCorners | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Add a fault."""
+        """Add a fault with these values."""
         self.append(AnnotationFault(file, line, reason, effect, box, size))
 
     def extend(self, faults: Iterable[AnnotationFault]) -> None:
-        """Add several faults."""
+        """Add faults in their order."""
         for fault in faults:
             self.append(fault)
 
@@ -287,7 +287,7 @@ class Faults:
 
 
 def parse_outline(value: object, size: tuple[int, int]) -> Polygons | str:
-    """Return a COCO segmentation as polygons or compressed RLE; PellucidError unless it is a mask of an image (H, W).
+    """Return a COCO segmentation as polygons or compressed RLE; raise PellucidError unless it fits an image (H, W).
 
     value: a list of polygons, or {"size": [H, W], "counts": run lengths, as a list or compressed text}.
     """
@@ -307,7 +307,7 @@ def parse_outline(value: object, size: tuple[int, int]) -> Polygons | str:
 
 
 def parse_polygons(value: object, size: tuple[int, int]) -> Polygons:
-    """Return checked polygons; PellucidError for other values and for points far outside an image (H, W)."""
+    """Return checked polygons; raise PellucidError for other values and for points far outside an image (H, W)."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise PellucidError(f"mask is {value!r:.40}; give polygons or an RLE")
     polygons: list[tuple[float, ...]] = []
@@ -323,7 +323,7 @@ def parse_polygons(value: object, size: tuple[int, int]) -> Polygons:
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """Return the size (H, W) that annotations state, None if it is invalid; DamageError for too many pixels."""
+    """Return the size (H, W) in annotations, None if it is invalid; raise DamageError above MAX_PIXELS."""
     if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
         return None
     if height * width > MAX_PIXELS:
@@ -332,7 +332,7 @@ def stated_size(height: object, width: object) -> tuple[int, int] | None:
 
 
 def parse_numbers(value: object, count: int | None = None) -> tuple[float, ...] | None:
-    """Return a list of numbers between -1e9 and 1e9 as floats; None for other values and lengths than `count`."""
+    """Return a list of numbers between -1e9 and 1e9 as floats; None for other values or another length than `count`."""
     if not isinstance(value, list | tuple) or (count is not None and len(value) != count):
         return None
     valid = all(isinstance(item, int | float) and not isinstance(item, bool) and abs(item) < 1e9 for item in value)

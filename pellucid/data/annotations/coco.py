@@ -52,7 +52,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write one file for each part, with everything that the annotations contain."""
+    """Write one JSON file for each part, with boxes, masks and key-points."""
     make_folder(out)
     for part, annotations in parts.items():
         write_atomically(out / f"{part or 'annotations'}.json", json.dumps(document(annotations)).encode())
@@ -117,7 +117,7 @@ class _CocoReader:
         self.expected_classes = classes
         self.category_names: dict[int, str] = {}  # names of categories by id
         self.keypoint_names: tuple[str, ...] = ()
-        self.refused_images: set[int] = set()  # ids; of their annotations, nothing is said
+        self.refused_images: set[int] = set()  # ids; annotations of these images are skipped without a fault
 
     def annotations(self) -> Annotations:
         """Return the annotations in the file."""
@@ -202,7 +202,7 @@ class _CocoReader:
         return images
 
     def _instance(self, item: dict[str, Any], images: dict[int, tuple[str, tuple[int, int]]]) -> Instance | None:
-        """Return one annotation, None if its box is empty or outside the image; PellucidError for invalid values."""
+        """Return one object, None if its box is empty or outside the image; raise PellucidError for invalid values."""
         image_id, category_id, crowd = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
         if type(image_id) is not int or image_id not in images:
             raise PellucidError(f"has image_id {image_id!r:.40}, which no image has")
@@ -226,7 +226,7 @@ class _CocoReader:
         return Instance(box, self.labels[category_id], outline, points, bool(crowd), area=area[0])
 
     def _points(self, item: dict[str, Any]) -> tuple[float, ...]:
-        """Return the key-points of an annotation, () if it has none; PellucidError for invalid values."""
+        """Return the key-points of an annotation, () if it has none; raise PellucidError for invalid values."""
         if not item.get("keypoints"):
             return ()
         points = parse_numbers(item["keypoints"], 3 * len(self.keypoint_names))
@@ -252,7 +252,7 @@ def _entry_name(kind: str, item: dict[str, Any]) -> str:
 
 
 def load_json(data: bytes, where: str) -> Any:
-    """Return the parsed content of a JSON file; raise PellucidError, with the reason, for anything else."""
+    """Return the parsed content of a JSON file; raise PellucidError, with the reason, if it is invalid."""
     try:
         return json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # ValueError: also invalid UTF-8 and integers with too many digits

@@ -27,22 +27,22 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.files import make_folder, write_atomically
 from pellucid.ops.masks import span_box, span_outline
 
-# The time to turn masks (RLE) into polygons grows with the sides of pixels along their outlines. One mask has a limit,
-# and all masks of a data set, which is the sum of BASE_SIDES, SIDES_PER_IMAGE and SIDES_PER_BYTE.
-MAX_MASK_SIDES = 500_000  # sides; a round object of 8000 pixels has 32,000
+# The time to convert masks (RLE) to polygons grows with the number of pixel sides along their outlines. It is limited
+# for one mask, and for all masks of a data set by the sum of BASE_SIDES, SIDES_PER_IMAGE and SIDES_PER_BYTE.
+MAX_MASK_SIDES = 500_000  # sides; a disc with a diameter of 8000 pixels has 32,000
 BASE_SIDES = 500_000  # sides of any data set, so that a single mask of MAX_MASK_SIDES is allowed
 SIDES_PER_IMAGE = 10_000  # sides for each image
 SIDES_PER_BYTE = 2  # sides for each byte of annotations: long outlines are also long in the file
-PIXELS_PER_SIDE = 200  # pixels of a mask's columns, which are passed over in the time in which one side is followed
+PIXELS_PER_SIDE = 200  # pixels in a mask's columns that take as long to scan as one side takes to follow
 
 
 @dataclass(frozen=True)
 class Conversion:
     """Result of a conversion.
 
-    source: the original format. images, objects: counts by part. lost: the number of objects that lost "masks",
-    "keypoints", "crowd" or "box", which the new format cannot store. faults: what is wrong with the original
-    annotations, and each box that is replaced by that of its polygon.
+    source: the original format. images, objects: counts by part. lost: the number of objects whose "masks",
+    "keypoints", "crowd" or "box" the new format cannot store. faults: the faults of the original annotations, and each
+    box that is replaced by the bounding box of its polygon.
     """
 
     source: str
@@ -56,9 +56,10 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], format_na
     """Write the annotated images of a folder or .zip in another format, into a new or empty folder.
 
     format_name: a key of FORMATS. Objects that cannot be used are left out and listed in `faults`. Raises PellucidError
-    for annotations that cannot be read, for images of another size than these state or with the same name, for names
-    that the format cannot hold, and unless `out` is new or empty and outside of `path`. All files are written into a
-    new folder beside `out`, which then replaces it; what a killed call leaves there is removed by the next one.
+    for annotations that cannot be read, and for images whose size differs from their annotations. It is also raised for
+    two images with the same name, for names that the format cannot store, and unless `out` is new or empty and outside
+    of `path`. All files are written into a temporary folder next to `out`, which then replaces `out`. Temporary folders
+    that killed calls left there are removed.
     """
     if format_name not in FORMATS:
         raise PellucidError(f"no format {format_name!r}{nearest(format_name, FORMATS)}; known are {', '.join(FORMATS)}")
@@ -105,7 +106,7 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], format_na
 
 @contextmanager
 def _replacement_folder(folder: Path) -> Iterator[Path]:
-    """Return a context manager with a new folder that replaces `folder` at the end, and is removed after an error."""
+    """Return a context manager of a new folder, which replaces `folder` on exit and is removed after an error."""
     folder = folder.resolve()
     make_folder(folder.parent)
     for leftover in folder.parent.glob(f".{escape(folder.name)}.*.tmp"):
@@ -125,7 +126,7 @@ def _replacement_folder(folder: Path) -> Iterator[Path]:
 
 
 def _is_running(process_id: str) -> bool:
-    """Return whether the process runs; True where that cannot be found out."""
+    """Return whether this is another process that runs; True if that is unknown."""
     if os.name != "posix" or not process_id.isdecimal():
         return True
     try:
@@ -138,7 +139,7 @@ def _is_running(process_id: str) -> bool:
 
 
 def _check_names(tree: Tree, parts: Mapping[str, Annotations], target_format: AnnotationFormat) -> None:
-    """Raise PellucidError for names of classes and images that the format cannot hold exactly."""
+    """Raise PellucidError for names of classes and images that the format cannot store exactly."""
     if reason := target_format.class_fault(parts):
         raise PellucidError(f"{tree.path}: the class names {reason}; convert to another format")
     for annotations in parts.values():
@@ -160,7 +161,7 @@ def _check_names(tree: Tree, parts: Mapping[str, Annotations], target_format: An
 def _check_mask_sides(
     tree: Tree, annotations_by_part: Mapping[str, Annotations], target_format: AnnotationFormat
 ) -> None:
-    """Raise PellucidError for masks whose outlines take very long to follow, if the format writes them as polygons."""
+    """Raise PellucidError for masks whose outlines exceed the limits, if the format writes them as polygons."""
     if not target_format.masks_as_polygons:
         return
     parts = [
@@ -184,7 +185,7 @@ def _check_mask_sides(
 
 
 def _count_replaced_boxes(parts: Mapping[str, Annotations], target_format: AnnotationFormat, faults: Faults) -> int:
-    """Return how many boxes become those of their masks, since the format writes these alone; list each as a fault."""
+    """Count boxes that a format without boxes replaces by the bounding boxes of masks, and add each to `faults`."""
     count = 0
     for annotations in parts.values():
         if "box" in target_format.written(annotations):
@@ -208,7 +209,7 @@ def _outline_box(record: ImageRecord, instance: Instance) -> tuple[float, float,
 
 
 def _check_sizes(tree: Tree, parts: Mapping[str, Annotations]) -> None:
-    """Raise PellucidError for an image of another size than its annotations state: a format may not state it."""
+    """Raise PellucidError if an image's size differs from its annotations, because some formats do not store it."""
     index = ImageIndex(tree)
     for annotations in parts.values():
         for record in annotations.records:
@@ -217,7 +218,7 @@ def _check_sizes(tree: Tree, parts: Mapping[str, Annotations]) -> None:
 
 
 def _output_paths(parts: Mapping[str, Annotations], target_format: AnnotationFormat) -> dict[str, str]:
-    """Return the image in the tree for each image path to write; PellucidError for two images with the same name."""
+    """Return the images in the tree by the path to write; raise PellucidError for two images with the same name."""
     paths: dict[str, str] = {}
     stems: dict[str, str] = {}
     for part, annotations in parts.items():
@@ -234,7 +235,7 @@ def _output_paths(parts: Mapping[str, Annotations], target_format: AnnotationFor
 
 
 def _count_lost(parts: Mapping[str, Annotations], target_format: AnnotationFormat) -> dict[str, int]:
-    """Return how many objects have masks, key-points or a crowd flag that the format cannot store."""
+    """Return the numbers of objects whose masks, key-points or crowd flag the format cannot store."""
     lost: Counter[str] = Counter()
     for annotations in parts.values():
         written_kinds = target_format.written(annotations)

@@ -1,4 +1,4 @@
-"""What a module for one format of annotations provides."""
+"""Description of one format of annotations, with the functions that read and write it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from pathlib import Path
 from pellucid.data.annotations.base import Annotations
 from pellucid.data.tree import Tree
 
-ALL_KINDS = frozenset({"box", "masks", "keypoints", "crowd"})  # what `Format.written` may contain
+ALL_KINDS = frozenset({"box", "masks", "keypoints", "crowd"})  # the kinds that `AnnotationFormat.written` may return
 
 
 @dataclass(frozen=True)
 class AnnotationFormat:
     """A format of annotations.
 
-    name: in commands and messages. parts: returns the files of this format in a tree, by part. read: reads the files of
-    one part. write: writes annotations, by part, into a folder. image_path: returns the path of an image in that
-    folder, from its part and file name. written: returns the subset of ALL_KINDS that is written of annotations.
+    name: used in commands and messages. parts: returns the files of this format in a tree, by part. read: reads the
+    files of one part. write: writes annotations, by part, into a folder. image_path: returns the path of an image in
+    that folder, from its part and file name. written: returns the subset of ALL_KINDS that `write` stores.
     masks_as_polygons: whether masks are written as polygons. holds_class, holds_image: return whether the name of
-    a class, or the file name of an image, is the same after it is written and read. class_fault: returns why all class
-    names together cannot be written, "" if they can.
+    a class, or the file name of an image, is the same after it is written and read. class_fault: returns the reason if
+    all class names together cannot be written, "" otherwise.
     """
 
     name: str
@@ -30,5 +30,5 @@ class AnnotationFormat:
     written: Callable[[Annotations], frozenset[str]] = lambda annotations: ALL_KINDS
     masks_as_polygons: bool = False
     holds_class: Callable[[str], bool] = lambda name: True
-    holds_image: Callable[[str], bool] = lambda name: "\\" not in name  # which would be read as a path of Windows
+    holds_image: Callable[[str], bool] = lambda name: "\\" not in name  # readers replace it by "/"
     class_fault: Callable[[Mapping[str, Annotations]], str] = lambda parts: ""

@@ -14,13 +14,13 @@ _WORD = re.compile("[a-z]+")
 
 
 def part_of(name: str) -> str:
-    """Return the part in a path's words, such as "train" for train2017/1.jpg (the last one), or "" if there is none."""
+    """Return the last word of a path that names a part, such as "train" for train2017/1.jpg; "" if there is none."""
     words = _WORD.findall(name.lower())
     return next((word for word in reversed(words) if word in PART_NAMES), "")
 
 
 def group_by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return files by the part in their paths, see `part_of`."""
+    """Return the files by part, which is derived from their paths, see `part_of`."""
     names_by_part: dict[str, list[str]] = {}
     for name in names:
         names_by_part.setdefault(part_of(name), []).append(name)
@@ -41,13 +41,13 @@ class ImageIndex:
             self._by_stem.setdefault(path.stem, []).append(name)
 
     def find_by_name(self, name: str, annotations: str) -> str:
-        """Return the image whose path ends with `name`; PellucidError unless exactly one is closest."""
+        """Return the image whose path ends with `name` and is closest to the path `annotations`, see `_closest`."""
         path = PurePosixPath(name.replace("\\", "/"))
         matching = [candidate for candidate in self._by_name.get(path.name, ()) if f"/{candidate}".endswith(f"/{path}")]
         return self._closest(matching, f"image {name!r:.200}", annotations)
 
     def find_by_stem(self, stem: str, annotations: str) -> str:
-        """Return the image with this name without suffix; PellucidError unless exactly one is closest."""
+        """Return the image with this name without suffix that is closest to the path `annotations`, see `_closest`."""
         return self._closest(self._by_stem.get(stem, []), f"image of {stem!r:.200}", annotations)
 
     def size(self, name: str) -> tuple[int, int]:
@@ -55,9 +55,10 @@ class ImageIndex:
         return image_size(self.tree.read(name), self.tree.where(name))
 
     def _closest(self, candidates: list[str], description: str, annotations: str) -> str:
-        """Return the candidate with the most folder names that occur in the path of the annotations.
+        """Return the candidate with the most folder names that occur in the path of the annotation file.
 
-        Raises PellucidError without candidates, and if several have the most. description: the image in the message.
+        Raises PellucidError without candidates, and if several have the highest number of such folder names.
+        description: describes the image in the message.
         """
         shared_folders = {
             candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1])

@@ -1,6 +1,6 @@
 """labelme: one JSON file for each image, with rectangles, polygons and points.
 
-Shapes with the same group_id are one object: its box, the polygons of its mask, and its key-points, named by their
+Shapes with the same group_id describe one object: its box, the polygons of its mask, and its key-points, named by their
 labels. The flag "crowd" of a shape sets `Objects.crowd`; the flag "hidden" of a point means visibility 1. Source:
 github.com/wkentaro/labelme.
 """
@@ -92,7 +92,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write one file beside each image, with everything that the annotations contain except COCO's ids."""
+    """Write one file for each image, into the image's folder; COCO's ids are not written."""
     for part, annotations in parts.items():
         folder = make_folder(out / part)
         for record in annotations.records:
@@ -175,7 +175,7 @@ def _instance(
     labels: dict[str, int],
     keypoint_indices: dict[str, int],
 ) -> Instance:
-    """Return the object of a group of shapes. labels, keypoint_indices: by name."""
+    """Return the object that a group of shapes describes. labels, keypoint_indices: by name."""
     regions = [shape for _, shape in group if shape["shape_type"] != "point"]
     if not regions:
         raise DamageError("point belongs to no rectangle or polygon; give both the same group_id")

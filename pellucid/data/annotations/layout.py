@@ -12,9 +12,9 @@ from pellucid.ops.masks import outline_length
 
 # The time to fill polygons grows with the length of their outlines. The limit for a part, in pixels, is a sum:
 OUTLINE_PIXELS = 2_000_000  # for every part: one image may have many objects
-OUTLINE_PIXELS_PER_IMAGE = 20_000  # COCO's polygons have 2,000
+OUTLINE_PIXELS_PER_IMAGE = 20_000  # COCO's polygons have about 2,000
 OUTLINE_PIXELS_PER_BYTE = 4  # of annotations; COCO's polygons have 0.6
-POLYGONS_PER_CHUNK = 10_000  # whose lengths are computed at a time, so that memory does not grow with the data set
+POLYGONS_PER_CHUNK = 10_000  # measured at a time, so memory use does not grow with the data set
 
 
 FORMATS: Mapping[str, AnnotationFormat] = {one.FORMAT.name: one.FORMAT for one in (voc, coco, labelme, yolo)}
@@ -38,7 +38,7 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     """Return the annotations of one part of a tree.
 
     part: the name of a part, "" if there is only one, or the path of one annotation file. classes: the allowed class
-    names, indexed by label; by default those of the training part if there is one. Raises PellucidError for a tree
+    names, indexed by label; by default the names in the training part if there is one. Raises PellucidError for a tree
     without annotations or without this part, for a part without images, and for more than MAX_CLASSES class names.
     """
     format_name, parts = find_format(tree)
@@ -67,7 +67,7 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
 
 
 def _check_polygon_lengths(tree: Tree, files: Sequence[str], annotations: Annotations) -> None:
-    """Raise PellucidError for polygons whose outlines are far longer than those of annotated objects."""
+    """Raise PellucidError for polygons whose outlines are together longer than the limit for a part."""
     polygons = (
         polygon
         for record in annotations.records

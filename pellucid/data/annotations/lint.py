@@ -1,4 +1,4 @@
-"""Checks of the annotations of a set of images: list what is wrong, file by file."""
+"""Checks of annotated images: a list of the faults of each file."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +31,8 @@ from pellucid.text import plural
 
 MIN_DUPLICATE_IOU = 0.85  # two boxes of one class with at least this IoU may be the same object
 MIN_MASK_IOU = 0.5  # of an object's box and the bounding box of its mask; below it, the mask counts as misplaced
-BOXES_PER_CHUNK = 512  # compared at a time with all before them, so that memory grows with their number, not its square
-THUMBNAIL = (64, 64)  # (H, W) to which images are resized for the search of near-duplicates
+BOXES_PER_CHUNK = 512  # compared at a time with all earlier ones; memory use is then linear in the number of boxes
+THUMBNAIL = (64, 64)  # (H, W) to which images are resized to find near-duplicates
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class LintReport:
 
 
 def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> LintReport:
-    """Read all annotations and images of a folder or .zip, and list what is wrong with them.
+    """Read all annotations and images of a folder or .zip, and list their faults.
 
     Without annotations, the images that cannot be read are listed. progress: called with the number of images read so
     far and the total. Raises PellucidError only for a folder with neither annotations nor images.
@@ -93,7 +93,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
 def _lint_masks(
     path: str | os.PathLike[str], parts: Sequence[str], progress: Callable[[int, int], None] | None
 ) -> LintReport:
-    """List the images and masks of classes that training would refuse; of those without a partner, the first."""
+    """List the images and class masks that training cannot use, and the first file without a partner of each part."""
     faults, sources = Faults(), dict[str, MaskFolder]()
     with ExitStack() as open_trees:
         for part in parts:
@@ -168,7 +168,7 @@ def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:
 
 
 def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Instance, str]]:
-    """Yield each instance whose box is (almost) equal to an earlier one of its class, with the first of these."""
+    """Yield (instance, first earlier instance of its class with an (almost) equal box, their relation in words)."""
     distinct: dict[tuple[BoxCorners, int], Instance] = {}
     for instance in instances:
         first = distinct.setdefault((instance.box, instance.label), instance)
@@ -180,7 +180,7 @@ def _duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Insta
     for start in range(0, len(distinct_instances), BOXES_PER_CHUNK):
         rows, end = slice(start, start + BOXES_PER_CHUNK), min(start + BOXES_PER_CHUNK, len(distinct_instances))
         iou = box_iou(boxes[rows], boxes[:end]).where(labels[rows, None] == labels[:end], 0.0)
-        is_same = (iou >= MIN_DUPLICATE_IOU).tril(start - 1)  # earlier ones only
+        is_same = (iou >= MIN_DUPLICATE_IOU).tril(start - 1)  # compare with earlier boxes only
         first_index = is_same.to(torch.uint8).argmax(1)
         for row in is_same.any(1).nonzero().flatten().tolist():
             earlier = int(first_index[row])
@@ -204,7 +204,7 @@ def _mask_faults(record: ImageRecord, instance: Instance, where: str) -> Iterato
 def _image_faults(
     tree: Tree, annotations_by_part: dict[str, Annotations], progress: Callable[[int, int], None] | None
 ) -> Iterator[AnnotationFault]:
-    """Yield the faults of the images: unreadable, of another size, without annotations, or duplicated."""
+    """Yield the faults of images: unreadable, without annotations, duplicated, or of another size than annotated."""
     part_of = {
         record.image: part for part, annotations in annotations_by_part.items() for record in annotations.records
     }
@@ -213,7 +213,7 @@ def _image_faults(
     for image in index.images:
         if image not in records:
             yield AnnotationFault(tree.where(image), None, "no annotations name this image", "listed")
-    if not records:  # each was refused with its annotations
+    if not records:  # the annotations of every image were refused
         return
     try:
         surveyed = survey(tree, sorted(records), THUMBNAIL, "RGB", progress)

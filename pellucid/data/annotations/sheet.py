@@ -16,14 +16,13 @@ from pellucid.text import plural
 
 MAX_IMAGES = 12
 MAX_DRAWN_OBJECTS = 100  # in one image
-DRAWN_SIDE = 600  # pixels of the longest side of an image, about that of its place in the figure
+DRAWN_SIDE = 600  # pixels of an image's longest side, about its size in the figure
 
 
 def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
     """Return a figure of up to MAX_IMAGES images, drawn with their objects, and the images' names.
 
-    The images are evenly spaced in the data set. Of an image with more than MAX_DRAWN_OBJECTS objects, the first are
-    drawn.
+    The images are evenly spaced in the data set. At most the first MAX_DRAWN_OBJECTS objects of an image are drawn.
     """
     candidates = [(part, k) for part in parts for k in range(len(part))]
     n, source = min(MAX_IMAGES, len(candidates)), parts[0]
@@ -31,7 +30,7 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
     examples = [_example(part, part.records[k]) for part, k in shown]
     names, classes = [part.names[k] for part, k in shown], source.classes or ()
     marks: list[Marks] = []
-    for _, objects in examples:  # colours show objects, not classes, if there are masks: add the class names
+    for _, objects in examples:  # with masks, colours distinguish objects, not classes: add class names
         texts = [classes[k] for k in objects.labels.tolist()] if objects.masks is not None and len(classes) > 1 else []
         marks.append(Marks(objects.boxes, objects.labels, objects.masks, objects.keypoints, objects.crowd, texts))
     totals = [len(part.records[k].instances) for part, k in shown]
@@ -44,6 +43,6 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
 
 
 def _example(part: DetectionFolder, record: ImageRecord) -> tuple[Tensor, Objects]:
-    """Return the image of a record, of DRAWN_SIDE pixels, and its first MAX_DRAWN_OBJECTS objects."""
+    """Return a record's image, at most DRAWN_SIDE pixels high and wide, and its first MAX_DRAWN_OBJECTS objects."""
     shortened = replace(record, instances=record.instances[:MAX_DRAWN_OBJECTS])
     return part.example_of(shortened, resized_size(record.size, min(DRAWN_SIDE, max(record.size))))

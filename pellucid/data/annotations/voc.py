@@ -1,9 +1,9 @@
 """Pascal VOC: one XML file for each image.
 
 Coordinates are read as continuous, as labelImg, CVAT and most tools write them. The files of the VOC challenges, whose
-<source><annotation> begins with "PASCAL VOC", count pixels from 1 and include the last one; 1 is therefore subtracted
-from their xmin and ymin. Source: Everingham et al. 2010, "The Pascal Visual Object Classes (VOC) Challenge", and
-its development kit.
+<source><annotation> begins with "PASCAL VOC", count pixels from 1, and xmax and ymax are the last pixels in the box;
+1 is therefore subtracted from xmin and ymin. Source: Everingham et al. 2010, "The Pascal Visual Object Classes (VOC)
+Challenge", and its development kit.
 """
 
 import math
@@ -92,7 +92,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
 
 def holds_class(name: str) -> bool:
-    """Return whether a name in an XML file is read as it is written: not control characters or spaces at its ends."""
+    """Return whether a class name is the same after it is written to XML and read; spaces at its ends are lost."""
     if name.isprintable() and name == name.strip():
         return bool(name)
     element = ElementTree.Element("annotation")
@@ -104,7 +104,7 @@ def holds_class(name: str) -> bool:
 
 
 def holds_image(name: str) -> bool:
-    """Return whether a file name can be written in an XML file, and its stem in a list of one stem on each line."""
+    """Return whether a file name can be stored in XML, and its stem in a list with one stem per line."""
     stem = PurePosixPath(name).stem
     return holds_class(name) and stem.splitlines() == [stem] and stem == stem.strip()
 
@@ -142,7 +142,7 @@ def _xml_document(record: ImageRecord, classes: Sequence[str]) -> bytes:
 
 @dataclass(slots=True)
 class Element:
-    """An XML element with the line on which it begins. texts: the parts of its text."""
+    """An XML element with the line on which it begins. text_parts: the parts of its text."""
 
     tag: str
     line: int
@@ -151,7 +151,7 @@ class Element:
 
     @property
     def text(self) -> str:
-        """The element's text, without that of the elements below it."""
+        """The element's text, without the text of its children."""
         return "".join(self.text_parts)
 
     def find(self, *path: str) -> "Element | None":
@@ -170,7 +170,7 @@ class Element:
 
 
 def parse_xml(data: bytes) -> Element:
-    """Return the <annotation> element of a file; raise DamageError, with the line, for anything else."""
+    """Return the <annotation> element of a file; raise DamageError, with the line, if it is invalid."""
     parser, stack, top = expat.ParserCreate(), [Element("", 0)], Element("", 0)
     stack[0] = top
 
@@ -202,7 +202,7 @@ def parse_xml(data: bytes) -> Element:
 
 
 def size_of(root: Element) -> tuple[int, int] | None:
-    """Return the image size (H, W) that the file states, None if it does not."""
+    """Return the image size (H, W) in the file, None if it is missing or invalid."""
     sides = [root.text_at("size", side) for side in ("height", "width")]
     return stated_size(*(int(side) if side.isascii() and side.isdigit() and len(side) < 10 else 0 for side in sides))
 
@@ -210,7 +210,7 @@ def size_of(root: Element) -> tuple[int, int] | None:
 def read_instances(
     root: Element, size: tuple[int, int], classes: dict[str, int], where: str, faults: Faults
 ) -> tuple[Instance, ...]:
-    """Return the valid objects of a file, and add the faults of others to `faults`. classes: labels by name."""
+    """Return the valid objects of a file, and add the faults of invalid ones to `faults`. classes: labels by name."""
     origin = int(
         root.text_at("source", "annotation").startswith(_CHALLENGE_PREFIX)
     )  # the VOC challenges count pixels from 1

@@ -31,7 +31,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
 SETTINGS_FILE = "data.yaml"
-MAX_SETTINGS_BYTES = 128 << 10  # of a YAML file; reading takes some 15 seconds for each MB
+MAX_SETTINGS_BYTES = 128 << 10  # of a YAML file; reading takes about 15 seconds per MB
 MAX_FRACTION = 2.0  # of the image's size; a larger coordinate is in another unit, such as pixels
 # names of files with one class name per line
 _CLASS_LIST_FILES = ("classes.txt", "obj.names", "classes.names")
@@ -50,7 +50,7 @@ def find_parts(tree: Tree) -> dict[str, tuple[str, ...]]:
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
     """Return the annotations of images; an image without a label file has no objects.
 
-    classes: the allowed class names, indexed by label; by default those of the data set's settings.
+    classes: the allowed class names, indexed by label; by default the names in the data set's settings.
     """
     class_file = next(name for name in tree.names if _is_class_file(name))
     names, n_keypoints = _parse_settings(tree.document(class_file).decode("utf-8", "replace"), tree.where(class_file))
@@ -92,14 +92,14 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
 
 def written_kinds(annotations: Annotations) -> frozenset[str]:
-    """Return what is written of annotations: boxes and key-points, else masks if all objects have one, else boxes."""
+    """Return the kinds to write: boxes and key-points, else masks if all objects have one, else boxes."""
     if annotations.keypoints:
         return frozenset({"box", "keypoints"})
     return frozenset({"masks" if annotations.has_masks else "box"})
 
 
 def holds_class(name: str) -> bool:
-    """Return whether a class name in data.yaml is read as it is written."""
+    """Return whether a class name is the same after it is written to data.yaml and read."""
     try:
         return _parse_settings(yaml.safe_dump({"names": {0: name}}), SETTINGS_FILE)[0] == (name,)
     except (PellucidError, UnicodeError):
@@ -107,14 +107,14 @@ def holds_class(name: str) -> bool:
 
 
 def holds_image(name: str) -> bool:
-    """Return True: the file names of images are not written."""
+    """Return True, because label files do not contain the file names of images."""
     return True
 
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
-    """Write the label files of each part, with what `written` returns, and data.yaml.
+    """Write the label files of each part, with the kinds that `written_kinds` returns, and data.yaml.
 
-    Several polygons of one mask are joined by lines that are drawn forth and back.
+    The polygons of one mask are joined into one polygon, see `_join_polygons`.
     """
     for part, annotations in parts.items():
         folder, kinds = make_folder(out / "labels" / part), written_kinds(annotations)
@@ -126,7 +126,7 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
 
 
 def class_fault(parts: Mapping[str, Annotations]) -> str:
-    """Return why the class names do not fit into data.yaml, "" if they do."""
+    """Return the reason if the class names are too long for data.yaml, "" otherwise."""
     size = len(settings_text(parts))
     if size <= MAX_SETTINGS_BYTES:
         return ""
@@ -144,7 +144,7 @@ def settings_text(parts: Mapping[str, Annotations]) -> str:
 
 
 def _format_line(record: ImageRecord, instance: Instance, written: frozenset[str], n_keypoints: int) -> str:
-    """Return the line of an object. written: what is written of it; n_keypoints: of an object."""
+    """Return the line of an object. written: see `written_kinds`; n_keypoints: the number of its key-points."""
     height, width = record.size
     x0, y0, x1, y1 = instance.box
     values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
@@ -170,8 +170,7 @@ def _parse_line(
 ) -> tuple[int, BoxCorners | None, tuple[tuple[float, ...], ...] | None, tuple[float, ...]]:
     """Return the label, box, polygons and key-points of a line; raise DamageError for an invalid line.
 
-    size: (H, W) of the image; n_classes, n_keypoints: see `_parse_settings`. The box is None for an empty
-    line.
+    size: (H, W) of the image; n_classes, n_keypoints: see `_parse_settings`. The box is None for an empty line.
     """
     if not words:
         return 0, None, None, ()
@@ -206,7 +205,7 @@ def _parse_number(word: str) -> float | None:
 
 
 def _label_file(image: str) -> str:
-    """Return the path of an image's label file: in labels/ instead of images/, or beside the image."""
+    """Return the path of an image's label file: in labels/ instead of images/, or in the image's folder."""
     path = PurePosixPath(image).with_suffix(".txt")
     indices = [k for k, folder in enumerate(path.parts[:-1]) if folder == "images"]
     if not indices:
@@ -219,7 +218,7 @@ def _is_class_file(name: str) -> bool:
     return path.name in _CLASS_LIST_FILES or path.name in ("data.yaml", "data.yml", "dataset.yaml")
 
 
-@lru_cache(maxsize=2)  # both parts of a data set, and their checks, read the same file
+@lru_cache(maxsize=2)  # the file is parsed for each part of a data set and by its checks
 def _parse_settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
     """Return the class names and the number of key-points from a settings file.
 

@@ -40,7 +40,7 @@ class Move(ABC):
         """Return the new positions of points (N, k, 2), x and y as in `Objects`, so pixel i covers [i, i + 1)."""
 
     def of(self, n: int) -> Self:
-        """Return the transformation of image n, as one for a batch of size 1."""
+        """Return the transformation of image n, as a transformation of a batch of size 1."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value[n : n + 1] for name, value in values.items() if isinstance(value, Tensor)})
 

@@ -18,7 +18,7 @@ from pellucid.image_objects import Objects
 from pellucid.settings.arguments import Checked
 from pellucid.text import shown
 
-# Descriptions of the types of fields in messages, and the lowest and highest value of a field, by default (0, 1).
+# Descriptions of field types in messages, and the range of each field, (0, 1) for fields that are not listed.
 _TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false"}
 _RANGES = {
     "rotate": (0, 180),
@@ -51,23 +51,23 @@ class Augment(metaclass=Checked):
 
     flip, vertical_flip: mirror each image with probability 1/2. transpose: exchange rows and columns of a whole batch
     with probability 1/2, which also exchanges height and width; for images without an upright direction. crop_padding:
-    pixels to pad by before a crop of the original size. Then follows one resampling with all of these: rotate, shear:
-    largest angle in degrees; shift: largest fraction of width and height; zoom: largest deviation of the factor from 1;
-    scale: smallest and largest factor; aspect: largest relative change of width / height, 0.1 for 10 %; crop_size:
-    (height, width) of a window of the scaled image, or of a canvas on which a smaller image is placed; elastic_alpha,
-    elastic_sigma: strength and smoothness in pixels. mosaic: probability that an image becomes a mosaic of four.
-    brightness, contrast, saturation: largest deviation of the factor from 1; hue: largest fraction of the colour
-    circle. cutout: side of the covered square in pixels.
+    pixels to pad by before a crop of the original size. Then one resampling combines rotate to elastic_sigma. rotate,
+    shear: largest angle in degrees; shift: largest fraction of width and height; zoom: largest deviation of the factor
+    from 1; scale: smallest and largest factor; aspect: largest relative change of width / height, 0.1 for 10 %;
+    crop_size: (height, width) of a window of the scaled image, or of a canvas on which a smaller image is placed;
+    elastic_alpha, elastic_sigma: strength and smoothness in pixels. mosaic: probability that an image becomes a mosaic
+    of four. brightness, contrast, saturation: largest deviation of the factor from 1; hue: largest fraction of the
+    colour circle. cutout: side of the covered square in pixels.
 
     fill, fill_value: values outside the image, see `resample`; ignore: class of mask pixels outside the image.
     min_area: objects with a smaller fraction of their box inside the image are dropped. swaps: pairs of left and right
     key-points that mirroring exchanges; () for key-points without sides.
 
-    `augment(images, rng)` augments images (N, C, H, W) float32. `augment(batch, rng)` augments a Batch: its images in
-    the same way, bit for bit, and its targets by the same geometry. Such targets are integer masks (N, H, W), float
+    `augment(images, rng)` augments images (N, C, H, W) float32. `augment(batch, rng)` augments a Batch: its images
+    identically, and its targets by the same geometric transformations. Such targets are integer masks (N, H, W), float
     images (N, C, H, W), float key-points (N, K, 3) of one object in each image (x, y, visibility), or a list with the
-    Objects of each image. Classes (N,) and values (N, K) are unchanged. Everything is drawn from `rng`, so the same
-    seed gives the same batch. Raises PellucidError for an invalid value, and for targets that do not fit their images.
+    Objects of each image. Classes (N,) and values (N, K) are unchanged. All random values are drawn from `rng`, so the
+    same seed gives the same batch. Raises PellucidError for invalid values and for targets that do not fit the images.
     """
 
     joint: ClassVar[bool] = True  # the loader passes the whole batch
@@ -160,7 +160,7 @@ class Augment(metaclass=Checked):
         return x if isinstance(batch, Tensor) else Batch(x, self._transform_targets(batch, moves))
 
     def _geometric_draws(self) -> Iterator[Callable[[Tensor, torch.Generator], Move | Mosaic]]:
-        """Yield the function that draws each geometric step."""
+        """Yield a function for each geometric transformation, which draws its parameters."""
         if self.flip:
             yield lambda x, rng: random_flip(x, 3, rng)
         if self.vertical_flip:

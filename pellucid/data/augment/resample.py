@@ -12,7 +12,7 @@ from pellucid.data.augment.move import Fill, Move, check_fill, uniform
 # padding_mode of grid_sample for each fill
 _PADDING = {"constant": "zeros", "nearest": "border", "reflect": "reflection"}
 _MAX_ITERATIONS = 40  # of the fixed-point iteration in `Resampling.points`
-_TOLERANCE = 1e-3  # pixels, of this iteration
+_TOLERANCE = 1e-3  # pixels; the iteration ends when no point moves farther
 _RADIUS_IN_STDS = 4  # radius of the Gaussian of elastic distortion, in standard deviations
 
 
@@ -31,8 +31,8 @@ def resample(
     x: (N, C, H, W); matrix: (N, 2, 2); offset: (N, 2); displacement: (N, 2, H', W') or None; size: (H', W'),
     by default the size of x. Outside the image, fill "constant" gives `value` (blended at the border), "nearest"
     the border pixel, "reflect" the mirror image (d c b a | a b c d | d c b a), "wrap" the image repeated.
-    Floats are interpolated bilinearly; for integers and bool the nearest pixel is taken. Coordinates follow grid_sample
-    with align_corners=False: -1 and 1 are the outer edges.
+    Floats are interpolated bilinearly; integers and bool have the nearest pixel's value. Coordinates follow
+    grid_sample with align_corners=False: -1 and 1 are the outer edges.
     """
     check_fill(fill)
     n, _, h, w = x.shape
@@ -136,9 +136,9 @@ def random_affine(
 ) -> Resampling:
     """Draw an `affine_map` for every image of x (N, C, H, W).
 
-    rotate, shift, shear, zoom: see `affine`; their draws do not depend on which of them are used. scale: range of a
+    rotate, shift, shear, zoom: see `affine`; their random numbers are drawn even if they are 0. scale: range of a
     uniform factor. size: (H', W') of a window at a random whole-pixel position in the scaled image, or of a canvas in
-    which a smaller image is placed; by default the size of x. Without scale and size no window is drawn. aspect:
+    which a smaller image is placed; by default the size of x. Without scale and size, no position is drawn. aspect:
     width / height changes by a factor log-uniform in 1 / (1 + aspect)..1 + aspect; the area is unchanged.
     """
     n, _, h, w = x.shape
@@ -209,7 +209,7 @@ def zoom(x: Tensor, fraction: float, rng: torch.Generator, fill: Fill = "constan
 def smooth(field: Tensor, sigma: float) -> Tensor:
     """Convolve the last two axes of `field` with a Gaussian of standard deviation `sigma` pixels, with zero padding.
 
-    Computed as two products with banded matrices, which is fastest on a CPU for the usual sizes of images.
+    Computed as two products with banded matrices, which is fastest on a CPU for common image sizes.
     """
     h, w = field.shape[-2:]
     return _gaussian_band(h, sigma, field) @ (field @ _gaussian_band(w, sigma, field))
@@ -229,7 +229,7 @@ def _gaussian_band(n: int, sigma: float, like: Tensor) -> Tensor:
 def random_field(
     x: Tensor, alpha: float, sigma: float, rng: torch.Generator, size: tuple[int, int] | None = None
 ) -> Tensor:
-    """Return displacements (N, 2, H, W) in pixels: smoothed noise, before smoothing uniform in -alpha..alpha.
+    """Return displacements (N, 2, H, W) in pixels: noise, uniform in -alpha..alpha, that is then smoothed.
 
     size: (H, W), by default the size of x.
     """

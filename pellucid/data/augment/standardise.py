@@ -24,9 +24,9 @@ class FeatureStats:
 
     @classmethod
     def fit(cls, x: Tensor | Source) -> "FeatureStats":
-        """Compute the statistics of images (N, C, H, W), uint8 or float, or of a source, in float64.
+        """Compute the statistics, in float64, of images (N, C, H, W), uint8 or float, or of a source.
 
-        The images of a source that is not in memory are read twice. The standard deviation is that of the population;
+        The images of a source that is not in memory are read twice. The standard deviation is not corrected for bias;
         it is set to 1 for a constant channel. Raises PellucidError for another shape or no images.
         """
         shape = x.shape if isinstance(x, Tensor) else (len(x), *x.batch([0], generator(0)).images.shape[1:])
@@ -42,7 +42,7 @@ class FeatureStats:
         return cls(mean.float()[:, None, None], std.float()[:, None, None])
 
     def apply(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return (x - mean) / std for images (N, C, H, W), as float32 or float64."""
+        """Return (x - mean) / std of images (N, C, H, W) as `dtype`; raise PellucidError for another channel count."""
         if x.ndim != 4 or x.shape[1] != len(self.mean):
             raise PellucidError(f"statistics of {len(self.mean)} channels do not fit images {tuple(x.shape)}")
         return (float_images(x, dtype) - self.mean.to(x.device)) / self.std.to(x.device)

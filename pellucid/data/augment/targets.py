@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.image_objects import Objects, concatenate
 
 Pairs = tuple[tuple[int, int], ...]
-_ROUNDING = 1e-4  # relative: rounding leaves 0.99999 of the area of a rotated box inside the image
+_ROUNDING = 1e-4  # tolerance of `min_area`: rounding may leave 0.99999 of a rotated box's area inside the image
 _RemainingObjects = tuple[Objects, Tensor]  # objects and the fraction (n,) of each area that is inside the image
 
 
@@ -23,7 +23,7 @@ def move_objects(
 
     A box becomes the bounding box of its transformed corners (with a displacement field: of points a pixel apart on its
     sides), or of its transformed mask if it has one, clipped to the image. An object is dropped if nothing, or less
-    than the fraction `min_area` of the area of its unclipped box, is inside the image. Key-points outside become
+    than the fraction `min_area` of the area of its unclipped box, is inside the image. Key-points outside it become
     (0, 0, 0); mirroring exchanges the key-points of each pair in `swaps`. size: (H, W) of the images before `moves`.
     Raises PellucidError for masks of another size, and for swaps of key-points that do not exist.
     """
@@ -70,7 +70,7 @@ def _check_swaps(swaps: Pairs, count: int, name: str) -> None:
 
 
 def _mirrored_order(count: int, swaps: Pairs) -> list[int]:
-    """Return the order of `count` key-points in a mirror image."""
+    """Return the indices that reorder `count` key-points for a mirror image."""
     order = list(range(count))
     for first, second in swaps:
         order[first], order[second] = second, first
@@ -89,7 +89,7 @@ def _mosaic_objects(parts: list[_RemainingObjects], mosaic: Mosaic, n: int) -> _
 def _transform_objects(
     part: _RemainingObjects, move: Move, swaps: Pairs, region: Tensor | None = None
 ) -> _RemainingObjects:
-    """Return one image's transformed objects, clipped to a region (4,) or to the whole image."""
+    """Return one image's transformed objects, clipped to a region (4,) or to the image, and their fractions inside."""
     (objects, remaining), size = part, move.size
     bounds = torch.tensor([0, 0, size[1], size[0]]) if region is None else region
     low, high = bounds.to(objects.boxes).split(2)

@@ -50,7 +50,7 @@ def vertical_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Transposition(Move):
-    """Exchange rows and columns of all images of a batch if `is_applied`, else of none, since they share one size."""
+    """Exchange rows and columns of all images of a batch, which share one size, if `is_applied`, else of none."""
 
     is_applied: bool
 
@@ -152,7 +152,7 @@ def resized_crop(
     box = torch.stack((torch.sqrt(area * aspect), torch.sqrt(area / aspect)), dim=1)  # (N, 2): width, height
     image_size = torch.tensor([w, h], dtype=x.dtype, device=x.device)
     box = torch.minimum(box, image_size)
-    offset = (u[:, 2:] - 0.5) * (image_size - box)  # of the window's centre from the image's
+    offset = (u[:, 2:] - 0.5) * (image_size - box)  # from the image's centre to the window's
     matrix = torch.diag_embed(box / torch.tensor([size[1], size[0]], dtype=x.dtype, device=x.device))
     return resample(x, matrix, offset, fill="nearest", size=size)
 

@@ -20,10 +20,10 @@ MAX_ALIGNMENTS = 16  # per image, most similar pairs first; photos of similar ob
 CHUNK_SIZE = 512  # images or pairs processed at a time
 
 # Alignment of two images.
-PYRAMID_SIDES = (16, 32, 64)  # pixels a side, from coarse to fine
+PYRAMID_SIDES = (16, 32, 64)  # pixels per side, from coarse to fine
 FIT_STEPS = 4  # Gauss-Newton steps at each level
 MAX_MAP_CHANGE = 0.25  # of any entry of the affine map, in units of half an image; beyond it the fit has diverged
-MIN_OVERLAP = 0.7  # fraction of an image that the other must cover
+MIN_OVERLAP = 0.7  # fraction of the first image that the aligned second one must cover
 MIN_GAIN = 0.2  # lower limit of the fitted gain, by which the steps are divided
 DAMPING = 1e-3  # relative; keeps the equations solvable for images that are constant in one direction
 
@@ -31,7 +31,7 @@ DAMPING = 1e-3  # relative; keeps the equations solvable for images that are con
 class DisjointSets:
     """Union-find structure: groups of n items, numbered from 0, that are merged pair by pair.
 
-    Source: Tarjan, van Leeuwen 1984, "Worst-Case Analysis of Set Union Algorithms"; here with path halving.
+    Source: Tarjan, van Leeuwen 1984, "Worst-Case Analysis of Set Union Algorithms"; implemented with path halving.
     """
 
     def __init__(self, n: int) -> None:
@@ -56,7 +56,7 @@ class DisjointSets:
 
 @dataclass(frozen=True)
 class SimilarPair:
-    """Indices of two images, first < second, and their correlation, after alignment unless it is high without."""
+    """Indices of two images, first < second, and their correlation, after alignment if below MIN_SAME_CORRELATION."""
 
     first: int
     second: int
@@ -64,7 +64,7 @@ class SimilarPair:
 
 
 def exact_duplicates(digests: Sequence[bytes]) -> list[SimilarPair]:
-    """Return a pair for each repeated digest: the index of its first occurrence and its own, with similarity 1."""
+    """Return a pair for each repeated digest: the indices of its first occurrence and of itself, and similarity 1."""
     first_index: dict[bytes, int] = {}
     pairs = ((first_index.setdefault(digest, i), i) for i, digest in enumerate(digests))
     return [SimilarPair(i, j, 1.0) for i, j in pairs if i != j]
@@ -79,8 +79,8 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     scene, but not mirrored copies. Uniform images are left out. For a group of k images, k - 1 connecting pairs are
     returned. A pair is not aligned if both images have already been aligned MAX_ALIGNMENTS times, which bounds the work
     for many slightly similar images, such as frames with the same background.
-    progress: called with the number of pairs done so far and the total, first while pairs are compared, then while they
-    are aligned.
+    progress: called with the number of pairs processed so far and the total, first while pairs are compared, then while
+    they are aligned. Raises PellucidError for another shape.
     """
     if grey.dim() != 3 or tuple(grey.shape[1:]) != (THUMBNAIL_SIDE, THUMBNAIL_SIDE):
         raise PellucidError(

@@ -78,7 +78,7 @@ def differing_bits(a: Hashes, b: Hashes) -> NDArray[np.int64]:
 
 
 def _rotate_bits(hashes: Hashes, band: int) -> Hashes:
-    """Return the hashes with their bits rotated to the left, so that `band` becomes the highest bits."""
+    """Return the hashes with their bits rotated to the left, so `band` becomes the highest bits."""
     left = np.uint64(BAND_BITS * band)
     return hashes if not band else (hashes << left) | (hashes >> (np.uint64(64) - left))
 
@@ -88,8 +88,8 @@ def _find_matches(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return index pairs (into `searched`, into the unsorted hashes) with the same highest BAND_BITS bits.
 
-    order: their indices. Each of `searched` is paired with at most the MAX_NEIGHBOURS hashes
-    that are nearest in the sorted order.
+    order: the index of each sorted hash among the unsorted ones. Each of `searched` is paired with at most the
+    MAX_NEIGHBOURS hashes that are nearest in the sorted order.
     """
     lowest = np.uint64((1 << (64 - BAND_BITS)) - 1)
     first = np.searchsorted(sorted_hashes, searched & ~lowest, "left")

@@ -61,8 +61,8 @@ def survey(
 ) -> Survey:
     """Read the named files of a tree, each once, resized to `size` (H, W); unreadable files are listed in `corrupt`.
 
-    progress: called every few files with the number of files read and the total. Raises PellucidError if the images
-    would take more than MAX_DECODED_BYTES, or if none can be read.
+    progress: called after every FILES_PER_CHUNK files and at the end, with the number of files read and the total.
+    Raises PellucidError if the images would take more than MAX_DECODED_BYTES, or if none can be read.
     """
     n, shape = len(names), (1 if mode == "L" else 3, *size)
     if n * shape[0] * size[0] * size[1] > MAX_DECODED_BYTES:
@@ -81,7 +81,7 @@ def survey(
     def measure(name: str) -> tuple[Tensor, Tensor, float, bytes]:
         data, where = tree.read(name), tree.where(name)
         image = decode(data, where, None, mode)
-        is_reduced = min(image.shape[1:]) >= 2 * JPEG_SCALE_MARGIN * max(size)  # when it is loaded, if it is a JPEG
+        is_reduced = min(image.shape[1:]) >= 2 * JPEG_SCALE_MARGIN * max(size)  # a JPEG is then reduced on loading
         x = decode(data, where, size, mode) if is_reduced else resized(image, size)
         return x, *_thumbnail_and_sharpness(luma(image)), hashlib.sha256(data).digest()
 

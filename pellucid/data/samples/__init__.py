@@ -1,4 +1,4 @@
-"""Sample pictures and small annotated folders, real ones of scikit-learn and drawn ones, with nothing to download."""
+"""Sample pictures and small annotated folders, from scikit-learn or drawn by a program, without downloads."""
 
 from pellucid.data.samples.written import Sample, write_samples
 

@@ -1,4 +1,4 @@
-"""A canvas for drawn pictures: shapes with soft edges, shading and grain, by NumPy and Pillow."""
+"""A canvas to draw pictures with NumPy and Pillow: shapes with soft edges, shading and grain."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Floats = NDArray[np.float64]
-_SCALE = 3  # shapes are drawn this much larger and then reduced, so that their edges are smooth
+_SCALE = 3  # shapes are drawn at this scale and then reduced, for smooth edges
 
 
 class Coverage(NamedTuple):
@@ -46,7 +46,7 @@ class Canvas:
     def ellipse(
         self, x: float, y: float, rx: float, ry: float, angle: float = 0.0, bumps: float = 0.0
     ) -> NDArray[np.float64]:
-        """Return the outline (N, 2) of an ellipse, turned by `angle` in radians; bumps: how irregular it is."""
+        """Return the outline (N, 2) of an ellipse, turned by `angle` in radians; bumps: relative irregularity."""
         angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
         radius = np.ones(72)
         for wave in (2, 3, 4, 5):
@@ -66,7 +66,7 @@ class Canvas:
         return outlines
 
     def paint(self, shape: Coverage, colour: ArrayLike, strength: float = 1.0, grain: float = 0.0) -> None:
-        """Blend a colour into the picture where a shape covers it; grain: the deviation of a mottled brightness."""
+        """Blend a colour into the picture where a shape covers it; grain: the std of noise in its brightness."""
         alpha = (strength * shape.alpha)[..., None]
         value = np.asarray(colour, dtype=np.float64)
         if grain and alpha.size:
@@ -81,14 +81,14 @@ class Canvas:
         self.pixels[shape.window] *= 1 + amount * (along * shape.alpha)[..., None]
 
     def noise(self, size: tuple[int, int], blob: float, std: float) -> Floats:
-        """Return smooth noise (H, W) of mean 0 and standard deviation `std`, in blobs of some `blob` pixels."""
+        """Return smooth noise (H, W) of mean 0 and standard deviation `std`, in blobs of about `blob` pixels."""
         height, width = size
         coarse = self.rng.normal(size=(int(height / blob) + 2, int(width / blob) + 2)).astype(np.float32)
         smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
         return np.asarray(smooth, dtype=np.float64) * std
 
     def image(self, blur: float = 0.6, grain: float = 2.0) -> Image.Image:
-        """Return the picture as of a camera: slightly blurred, with noise."""
+        """Return the picture, blurred by `blur` pixels and with noise of standard deviation `grain`, like a photo."""
         flat = Image.fromarray(self.pixels.clip(0, 255).round().astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur))
         noisy = np.asarray(flat) + self.rng.normal(0, grain, self.pixels.shape)
         return Image.fromarray(noisy.clip(0, 255).round().astype(np.uint8))

@@ -12,7 +12,7 @@ CellBox = tuple[str, float, float, float, float]  # the class, and x0, y0, x1, y
 def blood_smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tuple[Image.Image, list[CellBox]]:
     """Return a picture of a white cell, red cells and platelets, and the box of each cell.
 
-    red: the number of red cells. The cells are as large, in proportion to the width, as those of the data set bccd.
+    red: the number of red cells. The cells have the same size, relative to the width, as in the data set bccd.
     """
     rng = np.random.default_rng(seed)
     unit = width / 640
@@ -41,7 +41,7 @@ def blood_smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -
 def _free_position(
     rng: np.random.Generator, occupied: list[tuple[float, float, float]], radius: float, inset: float, *size: int
 ) -> tuple[float, float] | None:
-    """Return where a cell hardly touches the others, and add it to `occupied`; None if no place was found."""
+    """Return a centre where a cell overlaps others by at most 3 %, and add it to `occupied`; None if none is found."""
     for _ in range(200):
         x, y = (float(rng.uniform(inset, side - inset)) for side in size)
         if all(np.hypot(x - a, y - b) > 0.97 * (radius + r) for a, b, r in occupied):

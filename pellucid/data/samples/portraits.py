@@ -5,15 +5,15 @@ from PIL import Image
 
 from pellucid.data.samples.canvas import Canvas
 
-_FINGERS = (  # of a hand that shows its palm: root, tip (x, y in sides of the palm), widths at root and tip
+_FINGERS = (  # of a hand seen from its palm, in sides of the palm: root (x, y), tip (x, y), widths at root and tip
     ((-0.42, 0.1), (-1.2, -0.3), (0.4, 0.26)),  # the thumb
     ((-0.34, -0.45), (-0.62, -1.4), (0.31, 0.22)),
     ((-0.11, -0.5), (-0.14, -1.62), (0.32, 0.23)),
     ((0.13, -0.48), (0.3, -1.48), (0.31, 0.22)),
     ((0.36, -0.38), (0.86, -1.12), (0.28, 0.19)),
 )
-# The 68 key-points of a face in a picture of 224x224, x from its middle line, in the order of the data set faces: jaw,
-# brows, nose, eyes and mouth. Those of the other side are mirrored.
+# The 68 key-points of a face in a picture of 224x224, in the order of the data set faces: jaw, brows, nose, eyes and
+# mouth. x is relative to the vertical middle line. The points of the other half of the face are mirror images.
 _JAW = ((-74, 100), (-74, 118), (-71, 136), (-66, 153), (-58, 170), (-46, 184), (-32, 196), (-16, 203), (0, 205))
 _BROW = ((-57, 82), (-46, 76), (-36, 75), (-26, 76), (-15, 80))
 _NOSE = ((0, 100), (0, 112), (0, 124), (0, 136), (-14, 146), (-7, 149), (0, 151), (7, 149), (14, 146))
@@ -30,7 +30,7 @@ _FACE_POINTS = (
 
 
 def hand(seed: int, size: int = 200) -> Image.Image:
-    """Return a picture of an open hand before a plain wall, which the data set signs calls "5"."""
+    """Return a picture of an open hand in front of a plain wall, which is class "5" in the data set signs."""
     rng = np.random.default_rng(seed)
     canvas = Canvas(size, size, (0, 0, 0), rng)
     rows, columns = np.mgrid[:size, :size] / size - 0.5
@@ -63,7 +63,7 @@ def hand(seed: int, size: int = 200) -> Image.Image:
     shadow = canvas.shape(*(np.asarray(part) + 0.05 * unit for part in outlines), blur=0.06 * unit)
     canvas.paint(shadow, (110, 104, 104), 0.55)
     hand_shape = canvas.shape(*outlines, blur=0.4)
-    canvas.paint(hand_shape, skin * 0.3)  # a dark edge, as of round limbs
+    canvas.paint(hand_shape, skin * 0.3)  # a dark edge, as round limbs have
     inner = canvas.shape(*(_shrunk(part, 0.93) for part in outlines), blur=0.045 * unit)
     canvas.paint(inner, skin, 0.95, 4)
     canvas.shade(hand_shape, 0.1, 0.5)
@@ -85,7 +85,7 @@ def hand(seed: int, size: int = 200) -> Image.Image:
 def face(seed: int, size: int = 224, max_variation: float = 0.0) -> tuple[Image.Image, list[tuple[float, float]]]:
     """Return a picture of a face, seen from the front, and its 68 key-points: x, y in pixels.
 
-    The face fills the picture; max_variation: the largest fraction by which it is smaller and moved.
+    The face fills the picture, unless it is reduced by a random fraction of at most `max_variation` and then moved.
     """
     rng = np.random.default_rng(seed)
     unit = size / 224 * (1 - rng.uniform(0, max_variation))

@@ -1,4 +1,4 @@
-"""Drawn street scenes with a class for each pixel, and people who walk, with the outline of each."""
+"""Drawn street scenes with a class for each pixel, and drawn walking people with a mask of each person."""
 
 from collections.abc import Callable
 from functools import partial
@@ -85,7 +85,7 @@ def street(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image,
 def people(
     seed: int, width: int = 480, height: int = 360, count: int = 3
 ) -> tuple[Image.Image, list[NDArray[np.bool_]]]:
-    """Return a picture of people who walk on a path through a park, and the mask (H, W) of each, far ones first."""
+    """Return a picture of people who walk on a path through a park, and the mask (H, W) of each, the farthest first."""
     rng = np.random.default_rng(seed)
     canvas = Canvas(width, height, (0, 0, 0), rng)
     w, h = float(width), float(height)
@@ -119,7 +119,7 @@ def people(
 
 
 def paint_person(canvas: Canvas, x: float, base: float, size: float, paint: Callable[..., None]) -> None:
-    """Paint a person who walks, by calls of paint(colour, *outlines); base: of the feet; size: from feet to head."""
+    """Paint a walking person by calls of paint(colour, *outlines). base: y of the feet; size: the person's height."""
     rng = canvas.rng
     skin, top, legs = (colours[rng.integers(len(colours))] for colours in (_SKIN, _CLOTHES, _CLOTHES))
     stride = rng.uniform(0.05, 0.12) * rng.choice((-1, 1))
@@ -161,7 +161,7 @@ def _houses(
     rng = canvas.rng
 
     def to_pixels(far: float, up: float) -> tuple[float, float]:
-        """Return a point of the wall: far 0 at the vanishing point, up in heights of the eye above the ground."""
+        """Return a point of the wall. far: 0 at the vanishing point; up: height above the ground, in eye heights."""
         return vx + side * w * 0.75 * far, vy + h * 0.24 * far - up * h * 0.4 * far
 
     edges = np.array([0.1, 0.22, 0.42, 0.75, 1.4])
@@ -193,7 +193,7 @@ def _houses(
 
 
 def _car(canvas: Canvas, paint_class: Callable[..., None], x: float, base: float, size: float) -> None:
-    """Paint a car from behind; base: of the wheels, size: its width."""
+    """Paint a car seen from behind. base: y of the bottom of the wheels; size: the car's width."""
     rng = canvas.rng
     colour = np.array(((170, 174, 180), (60, 62, 70), (140, 34, 34), (46, 66, 110), (226, 226, 224))[rng.integers(5)])
 

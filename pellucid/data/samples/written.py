@@ -29,7 +29,7 @@ _FIRST_SEEDS = {"train": 1000, "val": 2000}  # the seeds of the drawn pictures i
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture or a folder of samples: its name, what it is, whether it was drawn, and the command to try on it."""
+    """A sample picture or folder: its name, a description, whether it was drawn, and a command to try on it."""
 
     name: str
     about: str
@@ -67,7 +67,7 @@ SAMPLES = (
 def write_samples(folder: str | os.PathLike[str]) -> tuple[Sample, ...]:
     """Write all samples into a new or empty folder, the same files each time, and return them.
 
-    In the commands of the result, {} is the sample's path. Raises PellucidError for a folder with files in it.
+    In the commands of the result, {} is the sample's path. Raises PellucidError for a folder that is not empty.
     """
     path = Path(folder)
     if path.is_dir() and any(path.iterdir()):
@@ -161,7 +161,7 @@ def _face_files() -> Iterator[tuple[str, bytes]]:
 
 
 def _coco_files(name: str, draw: Any, categories: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a folder in COCO's format; draw(seed): an image, and its annotations."""
+    """Yield the files of a folder in COCO's format; draw(seed) returns an image and its annotations."""
     for part, count in PART_SIZES.items():
         images, annotations = [], []
         for k in range(count):

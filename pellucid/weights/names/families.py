@@ -25,16 +25,16 @@ _LAYER_NAMES = {"conv": "conv", "bn": "norm", "convolution": "conv", "normalizat
 def _numbered_paths(model: str) -> dict[str, str]:
     """Return Pellucid's paths by torchvision's and timm's layer names of AlexNet and VGG.
 
-    torchvision numbers all layers: "features.0", "classifier.6", where 0 is the first after `flatten`. timm names the
-    dense layers "pre_logits.fc1", "pre_logits.fc2" and "head.fc".
+    torchvision numbers all layers: "features.0", "classifier.6"; "classifier.0" is the first layer after `flatten`.
+    timm names the dense layers "pre_logits.fc1", "pre_logits.fc2" and "head.fc".
     """
     net = MODELS[model]()
-    maps = [path for path, layer in walk(features(net)) if not isinstance(layer, Combinator)]
-    dense = [path for path, layer in walk(head(net)) if not isinstance(layer, Combinator)]
-    dense = dense[dense.index("flatten") + 1 :]
+    feature_paths = [path for path, layer in walk(features(net)) if not isinstance(layer, Combinator)]
+    head_paths = [path for path, layer in walk(head(net)) if not isinstance(layer, Combinator)]
+    head_paths = head_paths[head_paths.index("flatten") + 1 :]
     return {
-        **{f"features.{index}": f"features.{path}" for index, path in enumerate(maps)},
-        **{f"classifier.{index}": f"head.{path}" for index, path in enumerate(dense)},
+        **{f"features.{index}": f"features.{path}" for index, path in enumerate(feature_paths)},
+        **{f"classifier.{index}": f"head.{path}" for index, path in enumerate(head_paths)},
         "pre_logits.fc1": "head.dense1",
         "pre_logits.fc2": "head.dense2",
         "head.fc": "head.scores",
@@ -85,7 +85,7 @@ _END_PATHS = {"a": "ends.wide.conv", "b": "ends.tall.conv"}
 
 
 def _mixed_path(block: str, branch: str, number: str | None, end: str | None, kind: str) -> str:
-    """Return the path of a convolution or norm in an Inception block, from the groups of the pattern below."""
+    """Return the path of a convolution or norm in an Inception block, from a match of INCEPTION_TORCH."""
     name = _END_PATHS[end] if end else "conv" if branch == "branch_pool" else f"conv{number or 1}"
     return f"features.mixed{block}.{branch.replace('dbl', 'double')}.{conv_or_norm_path(name, kind)}"
 
@@ -194,7 +194,7 @@ DENSENET_KERAS = path_rules(  # "conv1/conv" or "conv1_conv", "conv2_block1_0_bn
     (r"fc1000|predictions", "head.scores"),
 )
 
-# MobileNetV2's 17 blocks in order, and the same as timm's indices (stage, block).
+# MobileNetV2's 17 blocks in order: Pellucid's paths, and timm's indices (stage, block).
 _BLOCK_PATHS = [f"stage{stage}.block{block}" for stage, row in enumerate(STAGES, 1) for block in range(1, row[2] + 1)]
 _TIMM_BLOCKS = [(stage - 1, block) for stage, row in enumerate(STAGES, 1) for block in range(row[2])]
 
@@ -211,7 +211,7 @@ def _block_convolutions() -> Iterator[tuple[int, int, str, str]]:
 def _mobilenet_torch() -> dict[str, str]:
     """Return Pellucid's paths by torchvision's names: "features.0.0", "features.2.conv.1.0", "classifier.1".
 
-    In a block, each convolution but the last is item 0 of its own Sequential (convolution, norm, ReLU6); the last
+    In a block, each convolution except the last is item 0 of its own Sequential (convolution, norm, ReLU6); the last
     convolution and its norm are direct items of the block.
     """
     last = len(_BLOCK_PATHS) + 1
@@ -260,7 +260,7 @@ _FIRE_PATHS = {"squeeze": "squeeze", "expand1x1": "expand.expand1x1", "expand3x3
 
 
 def _squeezenet_torch() -> dict[str, str]:
-    """Return Pellucid's paths by torchvision's names: "features.3.squeeze", "classifier.1"; all layers are counted."""
+    """Return Pellucid's paths by torchvision's names: "features.3.squeeze", "classifier.1", which count all layers."""
     paths = [path for path, _ in walk(features(squeezenet1_1())) if path and "." not in path]
     module_paths = {f"features.{index}": f"features.{path}" for index, path in enumerate(paths)}
     inner_paths = {

@@ -77,13 +77,13 @@ def take_weights(
 def take_scaling(source: WeightsOrigin, params: Params) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation of each channel, RGB, for weights of this origin; empty if unknown.
 
-    params: the weights. If they were trained on images in BGR, the first convolution is changed to take RGB.
+    params: the weights. If they were trained on BGR images, the first convolution's channels are reversed in place.
     """
     inputs = source.naming.inputs
     if inputs is None:
         return (), ()
     if inputs.order == "BGR":
-        first = next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)  # the first convolution's
+        first = next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)
         first.copy_(first.flip(1))
     return inputs.mean, inputs.std
 

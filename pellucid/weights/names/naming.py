@@ -14,7 +14,7 @@ from pellucid.models.parts import name_after
 # The layer whose input is flattened feature maps: (H, W, C) in Keras, (C, H, W) in Pellucid.
 DENSE_OVER_MAPS = "head.dense1"
 
-# Splits a tensor's name in a file into the layer's name there and Pellucid's name of the tensor, such as
+# Splits a tensor's name in a file into the layer's name in the file and Pellucid's name of the tensor, such as
 # ("block1_conv1", "weight"). The second is "" for tensors that are not needed; None is for unrecognized names.
 SplitRule = Callable[[str], tuple[str, str] | None]
 
@@ -211,7 +211,7 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
 def fit_architecture(naming: Naming, expected: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return `tensors` with the tensors of a slightly different architecture converted to the paths in `expected`.
 
-    If `expected` lacks the bias of a convolution before a batch norm, it is subtracted from the running mean:
+    If `expected` lacks the bias b of a convolution before a batch norm, b is subtracted from the running mean μ:
     (x + b) - μ = x - (μ - b). Norms without a weight get a weight of 1. Auxiliary classifiers, which are for training
     only, are left out if the network has none.
     """

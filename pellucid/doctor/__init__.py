@@ -29,7 +29,8 @@ from pellucid.training.reading import read_batches
 
 __all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagnose", "examined"]
 
-MAX_EXAMPLES_READ, READ_BATCH_SIZE = 5_000, 64  # examples of a source that is not in memory, and of its batches
+# The maximum number of examples that are read from a source that is not in memory, and the number in each batch.
+MAX_EXAMPLES_READ, READ_BATCH_SIZE = 5_000, 64
 
 
 def case_of(
@@ -45,15 +46,15 @@ def case_of(
     begin: Callable[[], BaseModel] | None = None,
     stopped: PellucidError | str = "",
 ) -> Case:
-    """Return the case of a model with its training data, for `diagnose`; the model is not changed.
+    """Return a `Case` of a model and its training data, for `diagnose`; the model is not changed.
 
     x, y, validation, batch_size, epochs, augment: the arguments of `fit`; validation is a Dataset, a pair (x, y) or
-    another source, and checks that need validation data are skipped without it. Of a source that is not in memory,
-    MAX_READ examples drawn by the model's seed are read, and of a stream of batches the first ones. history: the result
-    of `fit`. begin: returns the model before its first step; by default, a model whose weights are newly drawn from its
-    seed. stopped: the error that ended the training, as an exception (which gives more detail) or as text. Short
-    trainings and predictions run on the model's device. Raises PellucidError for data that do not fit the model, and
-    for invalid counts.
+    another source, and checks that need validation data are skipped without it. If x or validation is a source that is
+    not in memory, at most about MAX_EXAMPLES_READ examples are read: a random subset drawn with the model's seed, or
+    the first ones of a stream of batches. history: the result of `fit`. begin: returns the model before its first
+    step; by default, a model whose weights are newly drawn from its seed. stopped: the error that ended the training,
+    as an exception (which contains more detail) or as text. Short trainings and predictions run on the model's device.
+    Raises PellucidError for data that do not fit the model, and for invalid values of batch_size and epochs.
     """
     integer(epochs, "epochs", 0)
     integer(batch_size, "batch_size", 1)
@@ -84,9 +85,10 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
 def examined(
     task: Task, case: Any, attempts: bool, device: torch.device, show: Callable[[str], object] | None = None
 ) -> Diagnosis:
-    """Return a task's diagnosis of its case, or that by the general checks, with the cause that experiments find.
+    """Return the diagnosis of a case by the task's own checks, or else by `diagnose`, with causes found by experiments.
 
-    attempts: see `diagnose`. device: for short trainings and predictions. show: called with each effect in words.
+    attempts: see `diagnose`. device: for short trainings and predictions. show: called with a sentence about the effect
+    that each experiment measured.
     """
     diagnosis = task.diagnose(case, attempts, device)
     if diagnosis is None:
@@ -96,7 +98,7 @@ def examined(
 
 
 def _as_arrays(x: Any, y: Any, argument: str, classes: Sequence[str] | None, seed: int) -> Arrays:
-    """Return data as arrays; of a source or stream, at most about MAX_READ examples."""
+    """Return data as arrays, with at most about MAX_EXAMPLES_READ examples if x is a source or a stream."""
     if not is_batchwise(x):
         return examples(x, y, argument, classes)
     source = source_of(x, y, argument, classes)

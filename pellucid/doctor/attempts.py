@@ -1,4 +1,4 @@
-"""Trials of one remedy: the same training for some hundred steps, with and without it."""
+"""Trials of remedies: the same training for some hundred steps, with and without one remedy."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,19 +9,20 @@ from pellucid.doctor.finding import Remedy
 from pellucid.doctor.predictions import UnansweredError, predictions, score
 from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, example_work
 
-MAX_STEPS = 600  # of a trial without a remedy, which also never has more steps than the training
+MAX_STEPS = 600  # of the trial without a remedy, which never has more steps than the training either
 MAX_BASELINE_WORK = 3.2e11  # multiply-adds, for the trial without a remedy
-MIN_EXAMPLES = 20  # for which the score is computed; with fewer, nothing is tried
+MIN_EXAMPLES = 20  # for which the score is computed; with fewer, no remedy is tried
 
 
 @dataclass(frozen=True)
 class Attempt:
     """The loss and the accuracy on the same examples after the same number of steps, without and with a remedy.
 
-    does: the description of the remedy. loss, accuracy: None for a training that stopped with NaN or an error;
-    accuracy is also None for a regression. measured_on: "train" or "validation". steps_planned: the number of
-    steps of the whole training, 0 if unknown. step_factor: the factor by which more steps were made with the remedy.
-    score: `predictions.score` without and with it. mended_case: the case with the remedy, with its trained model.
+    does: the description of the remedy. loss, accuracy: without and with the remedy; None for a training that stopped
+    with NaN or an error; accuracy is also None for a regression. measured_on: "train" or "validation". steps_planned:
+    the number of steps of the whole training, 0 if unknown. step_factor: the number of steps with the remedy divided
+    by the number without it. score: `predictions.score` without and with the remedy. mended_case: the case to which
+    the remedy was applied, with its trained model.
     """
 
     does: str
@@ -48,11 +49,11 @@ class Attempt:
 
 
 class Attempts:
-    """Tries remedies: compares a short training with and without a remedy, with the same seed and order of examples.
+    """Tries remedies: compares short trainings with and without a remedy, with the same seed and order of examples.
 
-    Both are scored on the validation data, if there are any. The training without a remedy is made only once, for as
-    many steps as fit into MAX_BASELINE_WORK, and no more than the training has; with a remedy, as many steps are
-    made. Schedules are compressed into these steps.
+    Both are scored on the validation data, or on the training data if there are none. The trial without a remedy, the
+    baseline, runs only once. Its number of steps is limited by MAX_BASELINE_WORK and by the steps of the training; a
+    trial with a remedy has the same number of steps. Schedules are compressed into these steps.
     """
 
     def __init__(self, case: Case, steps: int = MAX_STEPS) -> None:
@@ -65,7 +66,7 @@ class Attempts:
         return self._rehearse(self.case, RehearsalSettings(self.steps, work=MAX_BASELINE_WORK, compressed=True))
 
     def _rehearse(self, case: Case, settings: RehearsalSettings) -> Rehearsal:
-        """Rehearse a case, and add the multiply-adds of its steps and of the two predictions that score it."""
+        """Rehearse a case; add to `work` the multiply-adds of its steps and of the two predictions for its score."""
         rehearsal = case.rehearse(settings)
         scored_examples = case.validation_sample or case.sample
         self.work += rehearsal.work + 2 * len(scored_examples) * example_work(rehearsal.model, scored_examples)
@@ -77,26 +78,26 @@ class Attempts:
 
     @property
     def baseline_case(self) -> Case:
-        """The case with the model that results from the trial with the case's own settings."""
+        """The case with the model that was trained in the trial without a remedy."""
         return replace(self.case, model=self._baseline.model, history=None, stopped="")
 
     @cached_property
     def score(self) -> float:
-        """The score of the trial with the case's own settings."""
+        """The score of the trial without a remedy."""
         return 0.0 if self._baseline.has_failed else case_score(self.baseline_case)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the trial makes all steps of the training."""
+        """Whether the trial without a remedy has as many steps as the training."""
         return self.steps_made == self.case.steps_planned
 
     @property
     def steps_made(self) -> int:
-        """The number of steps that are made without a remedy."""
+        """The number of steps of the trial without a remedy."""
         return len(self._baseline.losses) if self._baseline.shortened else self.steps
 
     def __call__(self, remedy: Remedy, step_factor: float = 1.0) -> Attempt:
-        """Try a remedy, with `step_factor` times the steps."""
+        """Try a remedy for `step_factor` times the steps of the trial without it, and return the comparison."""
         case, steps_made = self.case, self.steps_made
         mended_case = remedy.apply(case)
         if step_factor > 1 and mended_case.epochs and mended_case.steps_planned < step_factor * case.steps_planned:
@@ -116,7 +117,7 @@ class Attempts:
 
 
 def case_score(case: Case) -> float:
-    """Return the score of the case's model on the validation sample, or else the training sample; 0 if undefined."""
+    """Return the score of the case's model on the validation sample, or else on the training sample; 0 if undefined."""
     try:
         return score(case.model, case.validation_sample or case.sample, case.classifies)
     except UnansweredError:

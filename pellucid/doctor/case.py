@@ -35,31 +35,33 @@ from pellucid.training.reading import Augmentation
 
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 MAX_PROBE = 128  # examples of a forward and backward pass
-REHEARSAL_STEPS = 40  # of a rehearsal, a short training from the initial weights
+REHEARSAL_STEPS = 40  # steps of a rehearsal, a short training from the initial weights
 RATE_FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
 RANGE_TEST_STEPS = 25  # steps at each of these factors
-MAX_LOSS_RATIO = 1.2  # times the lowest loss of a range test; smaller differences come from the choice of batches
-MAX_RATE_FACTOR = 1e6  # limit of the search beyond RATE_FACTORS: two wrong units (1e3 each) at once
+MAX_LOSS_RATIO = 1.2  # of a loss to the lowest of a range test; smaller differences come from the choice of batches
+MAX_RATE_FACTOR = 1e6  # limit of the search beyond RATE_FACTORS; two wrong units have a factor of 1e3 each
 # Limits in multiply-adds: for the rehearsal, each rate of the range test, and a trial; two processor cores need about a
 # second for 4e10 of them.
 MAX_REHEARSAL_WORK, MAX_RANGE_TEST_WORK, MAX_TRIAL_WORK = 8e11, 2e11, 1.5e12
-HISTORY_PARTS = 4  # the last loss is compared with the loss 1 / HISTORY_PARTS of the epochs before, to reduce noise
-MAX_FALLING_RATIO = 0.98  # of these two losses: the loss is still falling if their ratio is below this
+# The last loss is compared with an earlier one, 1 / HISTORY_PARTS of all epochs before it, because the difference of
+# neighbouring epochs is noisy. The loss is still falling if the ratio of the two is below MAX_FALLING_RATIO.
+HISTORY_PARTS = 4
+MAX_FALLING_RATIO = 0.98
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A model with its data.
+    """A model with its data, and the settings and history of its training.
 
     model: the model in its present state, trained or not; its weights are never changed. train, validation: training
     and validation data. begin: returns a new copy of the model before its first step at each call. history: the history
     of the training, if there was one. stopped: the error that ended the training, or its message. augment: the
     augmentation in training. epochs: the number of epochs trained or planned, 0 if unknown. trainable: whether
-    optimizer, learning rate and batch size are known; a weights file does not contain them, and then nothing is
-    rehearsed. notes: sentences to print before the findings. steps: the number of steps made, used if there is no
-    history. resume_command: the command that resumes an interrupted training, or "". device: the device for training
-    and prediction; the models and data of a case are on the CPU, where everything else is computed.
-    Measurements are computed once, when a check first needs them.
+    optimizer, learning rate and batch size are known; a weights file does not contain them, so `rehearse` raises an
+    error. notes: sentences to print before the findings. steps: the number of steps made, used if there is no history.
+    resume_command: the command that resumes an interrupted training, or "". device: the device for training and
+    prediction; the models and data of a case are on the CPU, where all other computations run. Measurements are
+    computed once, when a check first needs them.
     """
 
     model: BaseModel
@@ -96,7 +98,7 @@ class Case:
 
     @property
     def dropout(self) -> float:
-        """The largest rate of the network's dropout layers, 0 without any."""
+        """The largest rate of the network's dropout layers; 0 if it has none."""
         return max((layer.rate for _, layer in walk(self.model.net) if isinstance(layer, Dropout)), default=0.0)
 
     @cached_property
@@ -112,24 +114,24 @@ class Case:
 
     @cached_property
     def weight_growth(self) -> float:
-        """The sum over layers of the trainable weight's root mean square, divided by that sum before the first step."""
+        """The sum of the root mean squares of all trainable weights, divided by the same sum before the first step."""
         weights, initial = flatten(self.model.params), flatten(self.initial.params)
         paths = [path for _, path in trainable_layers(self.model)]
         return sum(rms(weights[path]) for path in paths) / (sum(rms(initial[path]) for path in paths) or 1.0)
 
     @cached_property
     def sample(self) -> Arrays:
-        """At most MAX_SAMPLE training examples, drawn by the seed."""
+        """At most MAX_SAMPLE training examples, drawn with the model's seed."""
         return subsample(self.train, MAX_SAMPLE, self.model.seed)
 
     @cached_property
     def validation_sample(self) -> Arrays | None:
-        """At most MAX_SAMPLE validation examples, drawn by the seed."""
+        """At most MAX_SAMPLE validation examples, drawn with the model's seed."""
         return None if self.validation is None else subsample(self.validation, MAX_SAMPLE, self.model.seed)
 
     @cached_property
     def probe(self) -> Arrays:
-        """The training examples of a forward and backward pass, at most MAX_PROBE."""
+        """The training examples for one forward and backward pass, at most MAX_PROBE."""
         return subsample(self.train, MAX_PROBE, self.model.seed)
 
     @cached_property
@@ -164,11 +166,11 @@ class Case:
     def beyond_chance(
         self, activity: Activity, count: Callable[[Activity], int], share: float
     ) -> tuple[int, int] | None:
-        """Return a count of a layer's units and the same count with newly drawn weights; None if they differ little.
+        """Count faulty units of a layer with its own and with newly drawn weights; return None if the counts are close.
 
-        activity: the layer's outputs. count: counts units of some kind, such as dead ones. With few or similar
-        examples, a layer can have such units for any weights, so the first count must exceed the second by more than
-        the fraction `share` of all units.
+        activity: the layer's outputs. count: counts units with one fault, such as dead units. With few or similar
+        examples, a layer can have such units for any weights. So the first count must exceed the second by more than
+        the fraction `share` of the layer's units.
         """
         current_count = count(activity)
         if current_count <= share * activity.units:
@@ -183,12 +185,12 @@ class Case:
 
     @cached_property
     def gradients(self) -> MeasuredGradients:
-        """The gradients at the model's present weights, for one batch."""
+        """The gradients at the model's present weights, for `probe`."""
         return gradients(self.model, self.inputs(self.probe), self.probe.y)
 
     @cached_property
     def initial_gradients(self) -> MeasuredGradients:
-        """The gradients before the first step, for one batch."""
+        """The gradients before the first step, for `probe`."""
         return gradients(self.initial, self.inputs(self.probe), self.probe.y)
 
     @cached_property
@@ -224,7 +226,7 @@ class Case:
 
     @cached_property
     def loss(self) -> float:
-        """The model's loss on the sample, in evaluation mode; infinite if its outputs are not finite."""
+        """The model's loss on `sample`, in evaluation mode; infinite if its outputs are not finite."""
         try:
             return self.train_predictions.loss
         except UnansweredError:
@@ -262,9 +264,9 @@ class Case:
         return self.epochs * self.steps_per_epoch or self.steps_made
 
     def rehearse(self, settings: RehearsalSettings) -> Rehearsal:
-        """Train a copy of the model from its initial weights for a few steps; UnansweredError if not `trainable`.
+        """Train a copy of the model from its initial weights for a few steps.
 
-        The returned model is on the CPU.
+        The model of the result is on the CPU. Raises UnansweredError if the case is not `trainable`.
         """
         if not self.trainable:
             raise UnansweredError("a weights file does not contain the training settings; give the run folder")
@@ -279,11 +281,11 @@ class Case:
 
     @cached_property
     def rehearsal(self) -> Rehearsal:
-        """The first REHEARSAL_STEPS steps with the training's own settings; fewer beyond MAX_REHEARSAL_WORK."""
+        """A rehearsal of REHEARSAL_STEPS steps with the training's settings, or fewer to fit MAX_REHEARSAL_WORK."""
         return self.rehearse(RehearsalSettings(REHEARSAL_STEPS, work=MAX_REHEARSAL_WORK))
 
     def _rehearse_all_steps(self, settings: RehearsalSettings) -> Rehearsal:
-        """Rehearse all steps; UnansweredError if they exceed the work of the settings."""
+        """Rehearse all steps of the settings; raises UnansweredError if they need more than `settings.work`."""
         work = settings.steps * self.step_work
         if self.trainable and work > settings.work:
             raise UnansweredError(
@@ -293,7 +295,7 @@ class Case:
 
     @cached_property
     def range_test(self) -> Sequence[tuple[float, Rehearsal]]:
-        """The first RANGE_TEST_STEPS steps at each of RATE_FACTORS times the learning rate."""
+        """Pairs (factor, rehearsal): RANGE_TEST_STEPS steps at each of RATE_FACTORS times the learning rate."""
         return [
             (factor, self._rehearse_all_steps(RehearsalSettings(RANGE_TEST_STEPS, factor, MAX_RANGE_TEST_WORK)))
             for factor in RATE_FACTORS
@@ -301,7 +303,7 @@ class Case:
 
     @cached_property
     def range_losses(self) -> dict[float, float]:
-        """The last loss of the range test by factor; extended beyond RATE_FACTORS while the outermost loss is low."""
+        """The last loss of the range test by factor, continued beyond RATE_FACTORS while the outermost loss is low."""
         losses = {factor: rehearsal.final_loss for factor, rehearsal in self.range_test}
         for multiplier in (1 / 10, 10.0):
             is_lower = multiplier < 1
@@ -317,7 +319,7 @@ class Case:
 
     @cached_property
     def lower_range_losses(self) -> dict[float, float]:
-        """`range_losses`, and the loss at the optimizer's default rate if that is below all rates of the range test."""
+        """`range_losses` and, if the optimizer's default rate is below all of its rates, the loss at that rate."""
         losses, optimizer = dict(self.range_losses), self.model.optimizer
         rate = default_rate(optimizer)
         if 0 < rate < optimizer.lr * min(losses):
@@ -327,7 +329,10 @@ class Case:
         return losses
 
     def loss_at(self, factor: float, steps: int) -> float:
-        """Return the loss on the sample after `steps` steps at `factor` times the rate, from the initial weights."""
+        """Return the loss on `sample` after a rehearsal of `steps` steps at `factor` times the learning rate.
+
+        It is infinite if the rehearsal failed.
+        """
         if (factor, steps) not in self._losses_at:
             rehearsal = self._rehearse_all_steps(RehearsalSettings(steps, factor, MAX_TRIAL_WORK))
             self._losses_at[factor, steps] = inf if rehearsal.has_failed else loss_on(rehearsal.model, self.sample)

@@ -1,6 +1,6 @@
-"""A diagnosis: its findings, and how they are shown as text in a terminal and as HTML in notebooks.
+"""A diagnosis: the findings of the doctor, shown as text in a terminal and as HTML in notebooks.
 
-Findings of one kind are shown together, consequences below their cause.
+Findings of one check are shown together, consequences below their cause.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,21 @@ from pellucid.text import aligned, plural
 CellRows = list[tuple[str, ...]]
 CAUSE_KINDS = ("cause", "likely cause")
 UNKNOWN_CAUSE = "cause not established"  # shown for symptoms
-WIDTH = 100  # characters of a line and of a table
-INDENT = "    "  # for a consequence below its cause
+WIDTH = 100  # maximum number of characters in a line of text or of a table
+INDENT = "    "  # of a consequence below its cause
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """The findings, causes first, then symptoms, then consequences, and the names of the checks made.
+    """The findings (first causes, then symptoms, then consequences) and the names of the checks that were made.
 
-    A finding is a cause if a trial without it did clearly better, and a likely cause if the measurement is a fault but
-    no trial shows what it does. symptoms: the indices of the findings whose cause is not established. follows: the name
-    of the cause of each consequence, by the index of the consequence. gone: the indices of the consequences that a
-    trial without the cause no longer has. attempts: the results of the remedies that were tried, by the index of the
-    finding. left_out: the reason for each check that was skipped, by name. notes: sentences to print before the
-    findings. trained: whether the weights differ from those before the first step. effects: of all interventions.
+    A finding is a cause if a trial without it had a clearly better result, and a likely cause if the measurement is a
+    fault but no trial measured its effect. symptoms: the indices of the findings whose cause is not established.
+    follows: the name of the cause of each consequence, by the index of the consequence. gone: the indices of the
+    consequences that were not found after a trial without the cause. attempts: the results of the remedies that were
+    tried, by the index of the finding. left_out: the reason why a check was skipped, by its name. notes: sentences to
+    print before the findings. trained: whether the weights differ from those before the first step. effects: the
+    effects of all interventions.
     """
 
     findings: tuple[Finding, ...]
@@ -45,12 +46,12 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not self.findings
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the checks that found something, causes first, each once."""
+        """The names of the checks that have findings, causes first, each once."""
         return tuple(dict.fromkeys(finding.check for finding in self.findings))
 
     @property
@@ -93,13 +94,13 @@ class Diagnosis:
         }
 
     def __str__(self) -> str:
-        """Return the diagnosis as text: what to change and what that gave, then the findings, then what was tried."""
+        """Return the diagnosis as text: the summary, the findings, the ineffective changes and the skipped checks."""
         summary_text = "\n".join(wrap(summary(self), WIDTH, break_long_words=False))
         blocks = [
             *([summary_text] if summary_text else []),
             headline(self),
             *self.notes,
-        ]  # notes are not wrapped: they hold commands
+        ]  # notes are not wrapped: they contain commands
         for group in group_findings(self):
             blocks += _blocks(group, "")
         end_notes = [note for note in (ineffective_changes(self), footnote(self)) if note]
@@ -120,8 +121,8 @@ class Diagnosis:
 class Group:
     """Findings of one check that differ only in path and measurements, and the consequences of that check.
 
-    attempts: the results of their remedies, each once. kind: as `Diagnosis.kind`. gone: as `Diagnosis.gone`, for
-    consequences.
+    attempts: the results of their remedies, each once. kind: the kind of the findings, see `Diagnosis.kind`. gone:
+    whether all of them are consequences in `Diagnosis.gone`.
     """
 
     findings: Sequence[Finding]
@@ -136,7 +137,7 @@ class Group:
         return self.kind in CAUSE_KINDS
 
     def relation(self, cause: str) -> str:
-        """Return how the consequences are related to a cause of this name, as text."""
+        """Return as text how the findings, which are consequences, are related to a cause of this name."""
         return f"goes away with {cause}" if self.gone else f"may follow from {cause}"
 
     @property
@@ -145,10 +146,10 @@ class Group:
         return self.findings[0]
 
     def tables(self, width: int) -> list[CellRows]:
-        """Return the evidence in one table if it is at most `width` wide, else in one table for each finding.
+        """Return the evidence as one table if its lines have at most `width` characters, else as one for each finding.
 
-        The first row and column contain names. A row is a finding, or a measurement if that is narrower or there is
-        only one finding.
+        The first row and column contain names. A row is a finding, or a measurement if that table is narrower or there
+        is only one finding.
         """
         column_names = [name.replace("_", " ") for name in self.first.evidence]
         rows = [
@@ -164,7 +165,7 @@ class Group:
 
 
 def group_findings(diagnosis: Diagnosis) -> list[Group]:
-    """Return the causes and the symptoms in the order of the findings, each with its consequences."""
+    """Return the groups of causes and symptoms in the order of the findings, each with its consequences."""
 
     def below(cause: str | None) -> list[Group]:
         indices_by_key: dict[tuple[object, ...], list[int]] = {}
@@ -189,7 +190,7 @@ def group_findings(diagnosis: Diagnosis) -> list[Group]:
 
 
 def headline(diagnosis: Diagnosis) -> str:
-    """Return one line with the numbers of causes, symptoms and consequences, and of checks."""
+    """Return one line with the number of findings of each kind and the number of checks."""
     checks = plural(len(diagnosis.checks), "check")
     if not diagnosis.findings:
         return f"nothing wrong was found by {checks}"
@@ -200,7 +201,7 @@ def headline(diagnosis: Diagnosis) -> str:
 
 
 def summary(diagnosis: Diagnosis) -> str:
-    """Return what to change first and what that gave, as measured; "" if no cause is proven."""
+    """Return the fix of the first cause and its measured effect, as text; "" if no cause is proven."""
     first = diagnosis.findings[0] if diagnosis.findings else None
     if first is None or not first.proven:
         return ""
@@ -212,13 +213,13 @@ def summary(diagnosis: Diagnosis) -> str:
 
 
 def ineffective_changes(diagnosis: Diagnosis) -> str:
-    """Return what interventions were tried and are no cause; "" if there were none."""
+    """Return as text the interventions that were tried and removed no cause; "" if there were none."""
     effects = [effect for effect in diagnosis.effects if effect.verdict != "cause"]
     return "; ".join(f"tried, {effect.verdict}: {effect}" for effect in effects)
 
 
 def footnote(diagnosis: Diagnosis) -> str:
-    """Return which checks were skipped, and why; "" if all were made."""
+    """Return as text which checks were skipped, and why; "" if all were made."""
     names_by_reason: dict[str, list[str]] = {}
     for name, reason in diagnosis.left_out.items():
         names_by_reason.setdefault(reason, []).append(name)
@@ -226,7 +227,7 @@ def footnote(diagnosis: Diagnosis) -> str:
 
 
 def outcome_line(attempt: Attempt) -> str:
-    """Return one line with the result of a remedy: loss and accuracy before and after."""
+    """Return one line with the result of a remedy: loss and accuracy without and with it."""
     loss = _change_text("loss", *(None if value is None else f"{value:.3g}" for value in attempt.loss))
     accuracy = ""
     if any(value is not None for value in attempt.accuracy):
@@ -245,12 +246,12 @@ def format_value(value: EvidenceValue) -> str:
 
 
 def _width(table: CellRows) -> int:
-    """Return the number of characters in a line of the table, with two between columns."""
+    """Return the number of characters in a line of the table, with two spaces between columns."""
     return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
 
 
 def _steps_text(attempt: Attempt) -> str:
-    """Return the number of steps made, and that of the whole training, as text."""
+    """Return the number of steps made and the number of steps of the whole training, as text."""
     steps = plural(attempt.steps, "step")
     if attempt.steps == attempt.steps_planned:
         return f"all {steps} of the training"
@@ -268,7 +269,7 @@ def _change_text(name: str, before: str | None, after: str | None) -> str:
 
 
 def _blocks(group: Group, indent: str, cause: str = "") -> list[str]:
-    """Return a paragraph of text for the group and one for each of its consequences; cause: the name of its cause."""
+    """Return one paragraph for the group and one for each of its consequences; cause: the name of the group's cause."""
     first, inner = group.first, f"{indent}  "
     head = f"{indent}{first.check}{f', which {group.relation(cause)}' if cause else ''}"
     head += f", a symptom: {UNKNOWN_CAUSE}" if group.kind == "symptom" else ""

@@ -1,4 +1,4 @@
-"""The examination of a case by every check, with trials of what may have caused a failing training."""
+"""The examination of a case by every check, with trials of the suspects if the training fails."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,15 +14,15 @@ from pellucid.doctor.trials import TrialsVerdict, establish
 from pellucid.training.viewed import OtherObjectiveError
 
 FAILURE_SIGNS = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
-MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # measured directly, they need no trials
+MEASURED_FAILURES = {"collapsed-predictions", "nan-origin"}  # if their findings are direct, no trials are made
 UNTRAINED_NOTE = "the weights are those before the first step, so the model is examined as not trained yet"
 
 
 def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECKS) -> Diagnosis:
-    """Run every check on a case, and if its training fails, test whether it does better without each suspect.
+    """Run every check on a case and, if its training fails, measure by trials whether it improves without each suspect.
 
     attempts: whether to try the remedies of likely causes too. Checks that do not apply are skipped. Raises
-    UnansweredError for attempts if the settings of the training are unknown.
+    UnansweredError if `attempts` is True and the settings of the training are unknown.
     """
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
@@ -57,7 +57,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
-    """Run every check on a case that has `notes` and `trained`, without trials, so that no cause is proven."""
+    """Run every check on a case of any class with `notes` and `trained`, without trials, so no cause is proven."""
     findings, made_checks, skip_reasons = _run_checks(case, checks)
     ordered, follows, symptoms = _order_findings(findings, _causes_by_check(made_checks, findings))
     check_names = tuple(check.name for check in made_checks)
@@ -67,9 +67,9 @@ def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
 def _order_findings(
     findings: Sequence[Finding], cause_by_check: Mapping[str, str]
 ) -> tuple[list[Finding], dict[int, str], frozenset[int]]:
-    """Return the findings (causes first), the cause of each consequence, and the indices of the symptoms.
+    """Return the findings (causes first), the cause of each consequence by index, and the indices of the symptoms.
 
-    cause_by_check: the name of the check that explains a check, by name.
+    cause_by_check: the name of the cause by the name of the check whose findings are its consequences.
     """
     ordered = sorted(findings, key=lambda finding: (finding.check in cause_by_check, not finding.is_cause))  # stable
     follows = {
@@ -82,7 +82,7 @@ def _order_findings(
 
 
 def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
-    """Return the findings, the checks that were made, and the reason for each check that was skipped, by name."""
+    """Return the findings, the checks that were made, and by name the reason why a check was skipped."""
     findings: list[Finding] = []
     made_checks: list[Check[C]] = []
     skip_reasons: dict[str, str] = {}
@@ -107,8 +107,8 @@ def _with_established_causes(
 ) -> list[Finding]:
     """Return the causes that trials established, followed by the other findings.
 
-    A cause replaces the findings of the same name. If the training does not fail, no such trials are made; the findings
-    of checks that make their own trial then count as causes.
+    A cause replaces the findings of the check with its name. If the training does not fail, no trials of suspects are
+    made, and the findings of checks that make their own trial count as causes.
     """
     own_trial_checks = set() if verdict.failed else {check.name for check in checks if check.own_trial}
     causes = [cause.finding for cause in verdict.causes]
@@ -123,12 +123,13 @@ def _with_established_causes(
 def _consequences(
     findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict
 ) -> dict[str, tuple[str, bool]]:  # fmt: skip
-    """Return the cause of each symptom that goes away with it, and whether trials measured that, by the symptom's name.
+    """Return by check name the cause of each symptom that goes away with it, and whether trials measured this.
 
-    Measured: the symptom is found after the trial with the training's own settings, but not after the trial without the
-    cause; or if no setting is to blame, it is not found after the former. Likely: it is missing after both, and both
-    made all steps of the training. A check with a trial of its own is not repeated: with a cause that mends the
-    training, the training works at its own learning rate.
+    It is measured if the symptom is found after the trial with the training's own settings, but not after the trial
+    without the cause. If the cause is not a setting (`TrialsVerdict.other_finding`), it is measured if the symptom is
+    not found after the first of these trials. It is likely, but not measured, if the symptom is found after neither
+    trial and both made all steps of the training. A check with its own trial is not repeated: if removing a cause makes
+    the training succeed, the learning rate is not at fault.
     """
     other_finding = (
         verdict.other_finding if verdict.other_finding is not None and verdict.other_finding.direct else None
@@ -167,7 +168,7 @@ def _symptoms(findings: Sequence[Finding], checks: Sequence[Check]) -> list[Chec
 
 
 def _finds(check: Check, case: Case) -> bool | None:
-    """Return whether a check finds something in a case; None if it cannot be made."""
+    """Return whether a check has findings for a case; None if the check cannot be made."""
     try:
         return None if check.cannot_ask(case) else bool(check.look(case))
     except UnansweredError:
@@ -175,9 +176,9 @@ def _finds(check: Check, case: Case) -> bool | None:
 
 
 def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:
-    """Return the first check with causes that may explain each other check with findings, by name, without cycles.
+    """Return, by the name of a check with findings, the first check whose causes may explain them, without cycles.
 
-    Causes may follow from other ones too: shuffled labels give copies with different labels.
+    Causes may be consequences of other causes too: shuffled labels lead to copies with different labels.
     """
     check_names = {finding.check for finding in findings}
     cause_by_check: dict[str, str] = {}
@@ -196,7 +197,7 @@ def _causes_by_check(made_checks: Sequence[Check], findings: Sequence[Finding]) 
 
 
 def _try_remedies(attempts: Attempts, causes: Mapping[int, Finding]) -> dict[int, Attempt]:
-    """Try the remedies of the causes; a remedy that several findings of a check share is tried once."""
+    """Try the remedies of the causes, and return the results by index; a remedy that findings share is tried once."""
     attempt_by_remedy: dict[tuple[str, str], Attempt] = {}
     attempt_by_index: dict[int, Attempt] = {}
     for index, finding in causes.items():

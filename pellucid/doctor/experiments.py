@@ -1,4 +1,4 @@
-"""Experiments: interventions on a case in the order of their cost, until one of them is certainly a cause."""
+"""Experiments: interventions on a case, in the order of their cost, until one of them proves a cause."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,27 +31,28 @@ from pellucid.training.device import CPU
 from pellucid.training.examples import split, subset
 from pellucid.training.model import BaseModel
 
-MIN_GAP = 0.1  # of the score on training data over that on validation data, from which on they are compared
-MIN_SPLIT_GAIN = 0.15  # of training on validation data instead of training data
-MIN_TRAINING_SCORE = 0.7  # below it, a training that learned too little is compared with one on validation data too
-MIN_PART_GAIN, MIN_RATE_GAIN = 0.07, 0.15  # of a training with a replaced part over the whole training
-MAX_UNPAIRED_SCORE = (
-    0.12  # of the score above chance that a model reaches for other images: less is that of unrelated targets
-)
+MIN_GAP = 0.1  # score on training data minus score on validation data; from this gap on, the data are compared
+MIN_SPLIT_GAIN = 0.15  # of the score, by training on validation data instead of training data
+MIN_TRAINING_SCORE = 0.7  # on training data; below it, a training on validation data is tried even without a gap
+MIN_PART_GAIN, MIN_RATE_GAIN = 0.07, 0.15  # of the score, by replacing a part or the learning rate of the training
+# For a model that was trained on validation data: its score on training data divided by its score on validation data,
+# both minus the score by chance. Up to this ratio, the training targets are unrelated to their images.
+MAX_UNPAIRED_SCORE = 0.12
 MIN_EXAMPLES = 20  # in each half of the validation data
-N_EXAMINED = 48  # training images that suggest other targets
-N_COMPARED = 400  # training images with which the preparation of validation images is compared
+N_EXAMINED = 48  # examples for which the task proposes other targets
+N_COMPARED = 400  # training images with which the preprocessing of validation images is compared
 HELD_OUT_FRACTION = 0.25  # fraction of the training data that is held out if there are no validation data
 
 CROSS_FIT = "training on validation data"
 
 
 def with_causes(diagnosis: Diagnosis, task: Task, case: Any, show: Callable[[str], object] | None = None) -> Diagnosis:
-    """Return a diagnosis with the cause that an intervention removes, if none is proven yet, and all effects.
+    """Return a diagnosis with the cause that an intervention proves, if no cause is proven yet, and with all effects.
 
-    Findings that the mended case no longer has become consequences of the cause. case: a Case, or another one with
-    model, trained, train, validation, begin, batch_size, steps_planned, augment and device; for other cases, nothing is
-    tried. show: called with each effect in words.
+    Findings that the case no longer has after the intervention become consequences of the cause. case: a Case, or an
+    object with the fields model, trained, train, validation, begin, batch_size, steps_planned, augment and device; for
+    other objects, and for a case whose training stopped with an error, nothing is tried. show: called with a sentence
+    about each measured effect.
     """
     is_known = hasattr(case, "steps_planned") and not getattr(case, "stopped", "")
     if not is_known or any(finding.proven for finding in diagnosis.findings):
@@ -65,12 +66,12 @@ def with_causes(diagnosis: Diagnosis, task: Task, case: Any, show: Callable[[str
 
 
 def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Task) -> Diagnosis:
-    """Return the diagnosis with a cause first, and as its consequences the findings that the mended case lacks."""
+    """Return the diagnosis with the proven cause first; findings that the mended case lacks become its consequences."""
     name = proven_cause.change.name
     kept_indices = [k for k, finding in enumerate(diagnosis.findings) if finding.check != name]
     new_index_by_old = {old: new for new, old in enumerate(kept_indices, 1)}
     gone = set[int]()
-    if kept_indices:  # without other findings, no check is repeated
+    if kept_indices:
         mended_diagnosis = task.diagnose(proven_cause.mended_case, False, CPU) or examine(
             proven_cause.mended_case, CHECKS
         )
@@ -90,9 +91,9 @@ def _with_cause_first(diagnosis: Diagnosis, proven_cause: ProvenCause, task: Tas
 
 
 class Experiments:
-    """Interventions on a case: cheap evaluations of the present model, then pairs of trainings.
+    """Interventions on a case: first evaluations of the present model, which are cheap, then pairs of trainings.
 
-    has_trials: whether trials have replaced parts of the training already. show: see `with_causes`.
+    has_trials: whether trials have already replaced parts of the training. show: see `with_causes`.
     """
 
     def __init__(self, task: Task, case: Any, has_trials: bool, show: Callable[[str], object]) -> None:
@@ -101,7 +102,7 @@ class Experiments:
         self.score, self.untried = self.trainings.score, self.trainings.untried
 
     def run(self) -> ProvenCause | None:
-        """Return the first intervention that is certainly a cause, None if there is none."""
+        """Return the first cause that an intervention proves; None if there is none."""
         experiments = {"validation data read otherwise": self._evaluate_changes}
         if getattr(self.case, "trainable", True) and self.case.steps_planned:
             experiments |= {
@@ -112,7 +113,7 @@ class Experiments:
         for name, experiment in experiments.items():
             try:
                 proven_cause = experiment()
-            except PellucidError as error:  # the change does not fit the network, or the data cannot be read so
+            except PellucidError as error:  # the network or the data do not allow the change
                 self.untried[name] = str(error)
                 continue
             if proven_cause is not None:
@@ -135,16 +136,16 @@ class Experiments:
 
     @cached_property
     def _validation_halves(self) -> tuple[Source, Source]:
-        """The two halves of the validation data: one to choose changes and to train on, the other for scores."""
+        """The two halves of the validation data: the first to choose changes and to train on, the second for scores."""
         validation = self.case.validation
         order = torch.randperm(len(validation), generator=generator(self.case.model.seed))
         first, second = (part.sort().values for part in order.tensor_split(2))
         return subset(validation, first, False), subset(validation, second, False)
 
     def _evaluate_changes(self) -> ProvenCause | None:
-        """Evaluate the present model on validation data with other targets and with images prepared otherwise.
+        """Evaluate the present model on validation data with other targets or other preprocessing of the images.
 
-        Changes are chosen on one half of the data and measured on the other.
+        Changes are chosen on one half of the data and measured on the other. Returns the cause with the highest score.
         """
         if self._score_gap < MIN_GAP or len(self.case.validation) < 2 * MIN_EXAMPLES:
             return None
@@ -153,7 +154,7 @@ class Experiments:
         scores_before = self.score(base.model, score_half)
         proven_causes: list[ProvenCause] = []
         for proposed in (*self._input_changes(), *self._target_changes(choice_half)):
-            change = replace(proposed, min_gain=self._score_gap / 2)  # what only repairs a part of it is no cause
+            change = replace(proposed, min_gain=self._score_gap / 2)  # a cause must explain at least half of the gap
             changed_case = change.apply(base)
             score_pair = scores_before, self.score(base.model, changed_case.validation)
             effect = self.trainings.record(effect_of(change, self.score.name, [score_pair], 0))
@@ -162,7 +163,10 @@ class Experiments:
         return max(proven_causes, key=lambda cause: cause.effect.after, default=None)
 
     def _other_targets(self, part: Source, suggesting_model: BaseModel | None) -> Sequence[TargetChange]:
-        """Return the task's changes of targets for some examples; suggesting_model: its outputs suggest them."""
+        """Return the task's proposed changes of targets for some examples.
+
+        suggesting_model: a model whose outputs are used for the proposals, or None.
+        """
         model, examples = self.case.model, read_examples(part, N_EXAMINED, self.case.model.seed)
         images, targets = [example.images[0] for example in examples], [example.targets[0] for example in examples]
         outputs = None if suggesting_model is None else outputs_for(suggesting_model, examples)
@@ -173,7 +177,7 @@ class Experiments:
         return [_changed_targets("validation", change) for change in changes if not change.unproven]
 
     def _input_changes(self) -> list[Intervention]:
-        """Return changes of the validation images; those that move pixels only for targets without positions."""
+        """Return changes of the validation images; changes that move pixels only if the targets have no positions."""
         train, validation = self.case.train, self.case.validation
         if not (isinstance(train, Arrays) and isinstance(validation, Arrays)) or train.x.dim() != 4:
             return []
@@ -191,7 +195,10 @@ class Experiments:
         ]  # fmt: skip
 
     def _train_with_suggested_targets(self) -> ProvenCause | None:
-        """Train with the other targets that training images suggest, and validate with those of validation images."""
+        """Train with each change of targets that the task proposes for training images.
+
+        The validation targets are changed too if the task proposes the same change for validation images.
+        """
         base, base_scores = self.case, dict[int, Tensor]()
         if base.validation is None:
             train, validation = split(base.train, HELD_OUT_FRACTION, base.model.seed)
@@ -212,10 +219,10 @@ class Experiments:
         return None
 
     def _train_on_validation_data(self) -> ProvenCause | None:
-        """Train on half of the validation data and on as many training data; score both on the other half."""
+        """Train on half of the validation data and on as many training examples; score both on the other half."""
         train = self.case.train
         if self.case.validation is None or not self.case.trained or getattr(train, "x", None) is getattr(train, "y", 0):
-            return None  # without targets, images can only differ
+            return None  # without targets, no wrong targets can be found
         if self._score_gap < MIN_GAP and self._training_score >= MIN_TRAINING_SCORE:
             return None
         first_half, second_half = self._validation_halves
@@ -245,10 +252,10 @@ class Experiments:
         return None if split_cause is None else self._training_targets(base, base_scores, split_cause)
 
     def _training_targets(self, base: Any, base_scores: dict[int, Tensor], split_cause: ProvenCause) -> ProvenCause:
-        """Return how the training targets are wrong, as a model sees it that was trained on validation data.
+        """Return how the training targets are wrong, judged by a model that was trained on validation data.
 
-        base, base_scores: of the trainings on training data. split_cause: returned if no other targets explain the
-        difference.
+        base, base_scores: the case and the scores of the trainings on training data. split_cause: the cause that the
+        training on validation data proved, returned if no change of the targets explains the difference.
         """
         model, n_untried = split_cause.mended_case.model, len(self.untried)
         target_scores, exchanged_scores = (self.score(model, base.train, exchanged) for exchanged in (False, True))
@@ -259,7 +266,7 @@ class Experiments:
                 if effect_of(change, self.score.name, score_pairs, 0).verdict != "cause":
                     continue
             proven_cause = None if target_change.apply is None else self.trainings.measure(base, change, base_scores)
-            if proven_cause is not None or target_change.unproven:  # the model's outputs show what no training can
+            if proven_cause is not None or target_change.unproven:  # an unproven change needs only the model's outputs
                 return proven_cause or split_cause.with_names_of(change)
         exchange = self._exchange_of_direction(base)
         if exchange is not None and (proven_cause := self.trainings.measure(base, exchange, base_scores)) is not None:
@@ -269,7 +276,7 @@ class Experiments:
             validation_score - exchanged_score
         ):
             return split_cause
-        if self._training_score >= MIN_TRAINING_SCORE:  # the training images have what the validation images lack
+        if self._training_score >= MIN_TRAINING_SCORE:  # the training targets can be learned, so they fit their images
             return split_cause
         return split_cause.with_names_of(replace(
             split_cause.change, name="unpaired-targets", path="train",
@@ -279,7 +286,7 @@ class Experiments:
         ))  # fmt: skip
 
     def _exchange_of_direction(self, base: Any) -> Intervention | None:
-        """Return the exchange of inputs and targets in training; None unless both are images of one shape."""
+        """Return the exchange of inputs and targets in the training data; None unless both have the same shape."""
         if not isinstance(base.train, Arrays) or base.train.x.shape != base.train.y.shape:
             return None
         return Intervention(
@@ -290,10 +297,10 @@ class Experiments:
         )  # fmt: skip
 
     def _train_with_replaced_parts(self) -> ProvenCause | None:
-        """Replace one part of the training at a time by a plain default, in trainings of at most its length.
+        """Replace one part of the training at a time by a plain default, in trainings of at most its number of steps.
 
-        A part is tried further only if the first of these does better than the training itself. Learning rates are
-        tried in short trainings, since another one helps many trainings a little.
+        More trainings without a part are made only if the first one has a clearly higher score than the present model.
+        Learning rates are tried in short trainings, since another rate improves many trainings a little.
         """
         base, trainings = self.case, self.trainings
         if base.validation is None or not base.trained:
@@ -328,9 +335,9 @@ class Experiments:
 
 
 def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
-    """Return whether many images of one half of the data are far nearer to some images of the other than to most.
+    """Return whether many images of one half of the data are far nearer to some images of the other half than to most.
 
-    False if a class has too few images for that: images of a class may be alike without being copies.
+    False if a class has too few images: images of one class may be similar without being copies.
     """
     if not (isinstance(first, Arrays) and isinstance(second, Arrays) and is_image(first.x)):
         return False
@@ -342,7 +349,7 @@ def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
 
 
 def _changed_targets(part: str, target_change: TargetChange, min_gain: float = MIN_GAIN) -> Intervention:
-    """Return an intervention in the targets of the validation data, or of the training data (part "train")."""
+    """Return an intervention that changes the targets of `part`, "train" or "validation"."""
     does = f"{'training' if part == 'train' else part} with {target_change.does}"
     cause = f"the training or the validation data {target_change.cause}"
     fix = f"{target_change.fix}, in whichever of the training and validation data they do not fit the images"
@@ -351,5 +358,5 @@ def _changed_targets(part: str, target_change: TargetChange, min_gain: float = M
 
 
 def _with_targets(case: Any, parts: Sequence[str], apply: Any) -> Any:
-    """Return a case with other targets in these parts of its data."""
+    """Return the case with changed targets in `parts` of its data ("train", "validation")."""
     return replace(case, **{part: with_targets(getattr(case, part), apply) for part in parts})

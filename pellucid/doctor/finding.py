@@ -29,10 +29,10 @@ class Finding:
 
     check: the name of the check, or of the suspect that a trial has established. path: the layer or tensor
     (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" if no layer is meant. evidence: the
-    measurements, by name, so that a reader can judge them. cause: the cause, and fix: what to do, in the imperative;
-    both "" for symptoms. remedy: the fix as a change that can be tried. direct: whether the measurement is itself a
-    fault, which makes it a likely cause of what goes wrong; otherwise it is a symptom until a trial establishes it.
-    proven: whether a trial in this examination has established it as a cause.
+    measurements, by name. cause: the cause, "" for symptoms. fix: what the user should do, in the imperative, "" for
+    symptoms. remedy: the fix as a change that can be tried. direct: whether the measurement is itself a fault, and
+    therefore a likely cause; otherwise it is a symptom until a trial establishes it as a cause. proven: whether a trial
+    in this examination has established it as a cause.
     """
 
     check: str
@@ -46,7 +46,7 @@ class Finding:
 
     @property
     def is_cause(self) -> bool:
-        """Whether it is a cause, or likely one."""
+        """Whether it is a cause or a likely cause."""
         return self.direct or self.proven
 
     def to_json(self) -> dict[str, Any]:
@@ -66,11 +66,10 @@ class Finding:
 class Check(Generic[C]):
     """One check of a case.
 
-    name: its name in reports, such as `dead-units`. look: returns its findings. explains: the names of checks whose
-    findings may follow from this check's causes. examples, validation_examples: the minimum numbers of training
-    and validation examples. trained: whether it needs a trained model. direct: whether the measurements of all of
-    its findings are themselves faults, see `Finding`. own_trial: whether the check
-    makes its own trial.
+    name: its name in reports, such as `dead-units`. look: returns its findings for a case. explains: the names of
+    checks whose findings may follow from this check's causes. examples, validation_examples: the minimum numbers of
+    training and validation examples. trained: whether it needs a trained model. direct: whether the measurements of
+    all of its findings are themselves faults, see `Finding`. own_trial: whether the check makes its own trial.
     """
 
     name: str
@@ -83,7 +82,7 @@ class Check(Generic[C]):
     own_trial: bool = False
 
     def cannot_ask(self, case: Any) -> str:
-        """Return why the check cannot be made for a case: too few examples, or no trained model; "" if it can."""
+        """Return why the check cannot be made for a case, such as too few examples; "" if it can."""
         validation = 0 if case.validation is None else len(case.validation)
         if len(case.train) < self.examples:
             return f"needs {self.examples} training examples"
@@ -96,11 +95,11 @@ class Check(Generic[C]):
 class Suspect:
     """A possible cause of a failing training.
 
-    finding: the finding to report if a trial establishes the cause; its remedy returns the case without it. general:
-    whether the remedy helps many trainings with different faults (another learning rate, more epochs, a larger
-    network); it is the cause only if no specific suspect is. step_factor: the factor by which the remedy increases
-    the number of steps, by more epochs or smaller batches. unusual: whether the setting or measurement is outside the
-    usual range, so that the remedy is also tried if the training is only slightly worse than expected.
+    finding: the finding to report if a trial establishes the cause; its remedy returns the case without the cause.
+    general: whether the remedy helps many trainings with different faults (another learning rate, more epochs, a larger
+    network); the suspect is then the cause only if no particular suspect is. step_factor: the factor by which the
+    remedy increases the number of steps, by more epochs or smaller batches. unusual: whether the setting or measurement
+    is outside the usual range; the remedy is then tried even if the training is only slightly worse than expected.
     """
 
     finding: Finding
@@ -115,7 +114,7 @@ class Suspect:
         return self.finding.remedy
 
     def apply(self, case: Case) -> Case:
-        """Return the case without the suspect."""
+        """Return the case without the suspected cause."""
         return self.remedy.apply(case)
 
 
@@ -125,7 +124,7 @@ def suspect(
 ) -> Suspect:  # fmt: skip
     """Return a suspect with its finding and remedy.
 
-    name: the name of the fault, `Finding.check`. cause: the cause, a sentence. fix: what the user should do, in the
+    name: the name of the fault, used as `Finding.check`. cause: a sentence. fix: what the user should do, in the
     imperative. does: the description of the remedy that a trial applies. apply: returns the case with the remedy.
     step_factor, unusual: see `Suspect`. path, evidence: see `Finding`.
     """

@@ -1,4 +1,4 @@
-"""Held-out scores: how well a model predicts single examples, as its task measures it, otherwise by its loss."""
+"""Held-out scores: how well a model predicts each example, by the score of its task or else by the loss."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,12 @@ from pellucid.task import HeldOutScores, Task
 from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel
 
-MAX_SCORED, MAX_SCORED_BY_LOSS = 200, 40  # examples; the loss of most objectives comes with its gradients
+# The maximum numbers of examples. Fewer are scored by the loss, since most objectives compute gradients along with it.
+MAX_SCORED, MAX_SCORED_BY_LOSS = 200, 40
 
 
 def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
-    """Return at most `count` examples, drawn by the seed, in their order: batches of one example each."""
+    """Return at most `count` examples, drawn with the seed, in their original order, as batches of one example each."""
     indices = torch.randperm(len(source), generator=generator(seed))[:count].sort().values.tolist()
     return [batch_of(source, [k], generator(seed)) for k in indices]
 
@@ -30,9 +31,9 @@ def outputs_for(model: BaseModel, examples: Sequence[Batch]) -> list[Any]:
 
 
 class HeldOutScorer:
-    """Scores models by the task, or if it has no score, by the share of the loss before the first step that is gone.
+    """Scores models by the task's score or, if it has none, by the decrease of the loss since before the first step.
 
-    name: what the last score measured.
+    The decrease is relative to the loss before the first step. name: the name of the last score.
     """
 
     def __init__(self, task: Task, case: Any) -> None:
@@ -40,15 +41,15 @@ class HeldOutScorer:
         self._first_loss: float | None = None
 
     def __call__(self, model: BaseModel, part: Source, exchange_targets: bool = False) -> Tensor:
-        """Return the scores (n,) of at most MAX_SCORED examples, 0 if the outputs are not finite.
+        """Return the scores (n,) of at most MAX_SCORED examples, all 0 if the outputs are not finite.
 
-        exchange_targets: whether each image gets the target of another one, which shows what a score is by chance.
+        exchange_targets: whether each image is paired with the target of another image, to measure the score by chance.
         """
         examples = read_examples(part, MAX_SCORED, self.case.model.seed)
         if exchange_targets:
             half = len(examples) // 2
             partners = [*examples[half:], *examples[:half]]
-            examples = [Batch(one.images, partner.targets) for one, partner in zip(examples, partners, strict=True)]
+            examples = [Batch(own.images, partner.targets) for own, partner in zip(examples, partners, strict=True)]
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:
@@ -70,7 +71,7 @@ class HeldOutScorer:
         return HeldOutScores("share of the first loss removed", values)
 
     def _losses(self, model: BaseModel, examples: Sequence[Batch]) -> Tensor:
-        """Return the losses of the case, also for a model that was trained by others."""
+        """Return each example's loss by the case's objective, even if the model was trained with another objective."""
         objective = self.case.model.objective.with_nets(model.objective.nets)
         evaluate = objective.evaluator(model.params, len(examples))
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Statistics of inputs: subsets, ranges, copies, differences between data sets, and a linear regression as baseline."""
+"""Subsets of examples, and statistics of inputs: ranges, copies, differences of data sets, error of a linear model."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -14,16 +14,17 @@ from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 
-MAX_SIDE = 12  # pixels of reduced images, in which digits and hand signs are still distinguishable
+MAX_SIDE = 12  # pixels of a side of reduced images, in which digits and hand signs are still distinguishable
 CHUNK_SIZE = 4_096  # examples processed at a time
 # The changes that affect only scale and mean.
 SCALE_CHANGES = (
     "not divided by 255", "divided by 255 once more", "standardised otherwise", "standardised twice",
     "standardised not at all",
 )  # fmt: skip
-MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000  # images whose nearest neighbours are searched for, and among how many
-MAX_SHIFT = 1  # pixels by which an image may be moved
-NEAR_RANK, FAR_RANK = 5, 30  # of the farther neighbours that the nearest one is compared with
+# The maximum number of images whose nearest neighbours are searched, and of the images among which they are searched.
+MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000
+MAX_SHIFT = 1  # pixels by which an image may be shifted
+NEAR_RANK, FAR_RANK = 5, 30  # ranks of the two neighbours with which the nearest one is compared
 RIDGE = 0.1  # relative to the mean squared norm of an example; enough if there are more features than examples
 MIN_SQUARED_NORM = 1e-12  # avoids a ridge of 0 if all inputs are the same
 
@@ -36,7 +37,7 @@ def select(part: Arrays, index: Tensor) -> Arrays:
 
 
 def subsample(part: Arrays, count: int, seed: int) -> Arrays:
-    """Return at most `count` examples, drawn by the seed, in their original order."""
+    """Return at most `count` examples, drawn with the seed, in their original order."""
     if len(part) <= count:
         return part
     return select(part, torch.randperm(len(part), generator=generator(seed))[:count].sort().values)
@@ -97,7 +98,7 @@ class Ranges:
     """Ranges of inputs (N, ...).
 
     low, high: the minimum and maximum of each feature over all examples, with the shape of an input. blank: (N,),
-    whether all values of an example are equal, for images in each channel.
+    whether all values of an example are equal, or all values of each channel for images.
     """
 
     low: Tensor
@@ -128,9 +129,10 @@ def traits(x: Tensor) -> Tensor:
 
 
 def undoing_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
-    """Return functions that may make inputs such as x similar to `like`; each key names the fault of x that it undoes.
+    """Return functions that may make inputs x similar to `like`; the key names the fault of x that a function undoes.
 
-    x, like: (N, ...), floats. stats: the standardization in the model. Only images can be flipped or rotated.
+    x, like: (N, ...), floats. stats: the standardization in the model. For inputs that are not images, only two changes
+    of scale are returned.
     """
     changes: dict[str, InputChange] = {
         "not divided by 255": lambda x: x / 255,
@@ -179,11 +181,12 @@ def digests(x: Tensor) -> list[bytes]:
 def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compare the distance to the nearest neighbour with that to farther ones, for at most MAX_SAMPLED images of x.
 
-    x, among: images (N, C, H, W). Returns (indices of the images in x, indices of their nearest neighbours in `among`,
-    the distance to the nearest over the distance to the RANK-th nearest neighbour, the same for the FAR_RANK-th, for
-    images with many copies); a quotient is 0 for a copy, and 1 if the nearest is no nearer. Images are compared at
-    reduced size, with brightness and contrast normalized, at all shifts of x by up to MAX_SHIFT pixels. is_same_set:
-    whether x is `among`; then an image is not a neighbour of itself.
+    x, among: images (N, C, H, W). Returns the indices of the images in x, the indices of their nearest neighbours in
+    `among`, the quotient of the distances to the nearest and to the NEAR_RANK-th neighbour, and the same quotient for
+    the FAR_RANK-th neighbour, which also detects images with many copies; (n,) each. A quotient is 0 for a copy, and 1
+    if both neighbours are equally far. Images are compared at reduced size, with brightness and contrast normalized, at
+    all shifts of x by up to MAX_SHIFT pixels. is_same_set: whether x is `among`; then an image is not a neighbour of
+    itself.
     """
     rng = generator(seed)
     sampled = torch.randperm(len(x), generator=rng)[:MAX_SAMPLED].sort().values
@@ -217,7 +220,7 @@ def _normalized(x: Tensor) -> Tensor:
 
 
 def linear_error(x: Tensor, y: Tensor) -> float:
-    """Return the mean squared error, on the second half of the examples, of a linear regression fitted to the first.
+    """Return the mean squared error of a linear regression, fitted to the first half and measured on the second.
 
     x, y: (N, ...), N at least 2. Ridge regression in its dual form: Rasmussen and Williams 2006, section 2.1.
     """

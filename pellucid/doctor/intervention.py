@@ -1,4 +1,4 @@
-"""Interventions: changes of a case, whose effects on the held-out score decide what is a cause."""
+"""Interventions: changes of a case whose effect on the held-out score decides whether they remove a cause."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from pellucid.text import plural
 
-MIN_GAIN = 0.05  # of the held-out score, from 0 to 1; a change that gives less is no cause
+MIN_GAIN = 0.05  # of the held-out score, from 0 to 1; a change with a smaller gain removes no cause
 MAX_PAIRS = 5
-STANDARD_ERRORS = 3.0  # of the mean over examples: half the width of the interval of a gain
-# The standard deviation of a gain over pairs of trainings is estimated together with TYPICAL_DEVIATION, which counts as
-# much as PRIOR_FREEDOM degrees of freedom (a moderated t-statistic, Smyth 2004): it is above the root mean square of 50
-# such deviations in `benchmarks.causes`, 0.046. Half the width of the interval is, by the degrees of freedom, Student's
-# t at 95 %, divided among the four looks after 2 to MAX_PAIRS pairs (Bonferroni).
+STANDARD_ERRORS = 3.0  # half the width of a gain's interval, in standard errors of the mean over examples
+# The standard deviation of a gain over pairs of trainings is pooled with TYPICAL_DEVIATION, which has the weight of
+# PRIOR_FREEDOM degrees of freedom (a moderated t-statistic, Smyth 2004). TYPICAL_DEVIATION is above 0.046, the root
+# mean square of 50 such deviations in `benchmarks.causes`. Half the width of the interval is STUDENT_T, by the degrees
+# of freedom, times the standard error: Student's t at 95 %, with a Bonferroni correction for four tests, one after each
+# of 2 to MAX_PAIRS pairs.
 TYPICAL_DEVIATION, PRIOR_FREEDOM = 0.05, 2
 STUDENT_T = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3.11, 10: 3.04}
 
@@ -26,8 +27,8 @@ STUDENT_T = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3
 class Intervention:
     """A change of a case, such as other targets; its effect is the gain of the held-out score.
 
-    name: the fault that it removes, as in `Finding.check`. path, cause, fix: as in `Finding`. does: the change, in
-    words. apply: returns the changed case. min_gain: the gain below which the fault is no cause.
+    name: the name of the fault that it removes, as in `Finding.check`. path, cause, fix: see `Finding`. does: the
+    description of the change. apply: returns the changed case. min_gain: the gain below which the fault is no cause.
     """
 
     name: str
@@ -43,10 +44,11 @@ class Intervention:
 class MeasuredEffect:
     """The mean held-out scores without and with an intervention, for each pair of trainings or evaluations.
 
-    name, does: of the intervention. score: what the scores measure, from 0 to 1. low, high: the interval of the mean
-    gain. verdict: "cause" if the gain is certain and large enough, "no effect" if the mean and STANDARD_ERRORS of it
-    are smaller, or if a first pair gained next to nothing, otherwise "unclear". examples: the number of those held out.
-    steps: of each training, 0 if the present model is evaluated.
+    name, does: see `Intervention`. score: the name of the score, which is from 0 to 1. before, after: the mean scores
+    without and with the intervention. low, high: the interval of the mean gain. verdict: "cause" if the interval is
+    above 0 and the mean gain is at least `min_gain`; "no effect" if the gain is certainly below `min_gain`; otherwise
+    "unclear". examples: the number of held-out examples. steps: the number of steps of each training, 0 if the present
+    model is evaluated.
     """
 
     name: str
@@ -83,9 +85,10 @@ def effect_of(
 ) -> MeasuredEffect:
     """Return the effect of an intervention, measured by pairs of held-out scores (n,) without and with it.
 
-    The half-width of the interval is the larger of that over examples and that over pairs, whose variance is pooled
-    with that of other effects on the case and a typical one. Of trainings, at least two pairs are needed for a cause;
-    one is enough to stop if it gained next to nothing. score, steps: see `MeasuredEffect`.
+    Half the width of the interval is the larger of two margins: one from the standard error over examples, and one from
+    the standard error over pairs, whose variance is pooled with that of other effects on the case and with a typical
+    variance. A cause needs at least two pairs of trainings; "no effect" needs only one if its gain is below a third of
+    `min_gain`. score, steps: see `MeasuredEffect`. other_effects: effects of other interventions on the case.
     """
     gains = torch.stack([after - before for before, after in pairs]).double()
     means, count = gains.mean(1).tolist(), gains.shape[1]

@@ -1,4 +1,4 @@
-"""Pairs of trainings of a case, without and with an intervention, within a limit of multiply-adds."""
+"""Pairs of trainings of a case, one without and one with an intervention, within a limit of multiply-adds."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,14 +21,17 @@ from pellucid.training.device import CPU
 from pellucid.training.examples import first_batch
 from pellucid.training.model import BaseModel
 
-SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within these limits:
+SHORT_DIVISOR = 4  # a short training has 1 / SHORT_DIVISOR of the steps of the training, within the limits below
 MIN_STEPS, MAX_STEPS = 100, 400
-MAX_COST = 6.0  # of all trainings together, relative to the training
+MAX_COST = 6.0  # multiply-adds of all trainings together divided by those of the case's training
 SPENT_REASON = "the trainings before it used up their multiply-adds"
 
 
 class ProvenCause(NamedTuple):
-    """An intervention that removed a cause. mended_case: the changed case with its model."""
+    """An intervention that removed a cause, and its effect.
+
+    mended_case: the changed case with the model that was trained on it.
+    """
 
     change: Intervention
     effect: MeasuredEffect
@@ -36,7 +39,7 @@ class ProvenCause(NamedTuple):
 
     @property
     def finding(self) -> Finding:
-        """The cause with the measured scores."""
+        """The cause as a finding, with the measured scores as evidence."""
         change, effect = self.change, self.effect
         evidence: Evidence = {
             "score_as_set": fmean(effect.before), "score_without_it": fmean(effect.after), "lowest_gain": effect.low,
@@ -59,10 +62,11 @@ class ScoredModel(NamedTuple):
 class PairedTrainings:
     """Measures interventions on a case by pairs of trainings.
 
-    Both trainings of a pair have the same first weights, seed, order of examples and number of steps, and all have a
-    limit of multiply-adds. score: of a model on a part of the data. steps, max_steps: of a short training, and of one
-    that is as long as the training itself, within MAX_STEPS. effects: what was measured. untried: why something was not
-    tried. show: called with each effect in words.
+    Both trainings of a pair have the same initial weights, seed, order of examples and number of steps. The
+    multiply-adds of all trainings together are limited. score: returns the scores of a model on a part of the data.
+    steps: the number of steps of a short training. max_steps: the number of steps of the case's training, at most
+    MAX_STEPS. effects: the measured effects. untried: the reason why an intervention was not tried, by its description.
+    show: called with a sentence about each effect.
     """
 
     def __init__(self, task: Task, case: Any, show: Callable[[str], object]) -> None:
@@ -81,12 +85,12 @@ class PairedTrainings:
 
     @cached_property
     def _limit(self) -> float:
-        """The multiply-adds of all trainings together."""
+        """The limit for the multiply-adds of all trainings together."""
         training_work = self._step_work * self.case.steps_planned
         return min(MAX_COST * training_work, MAX_TOTAL_WORK) if training_work else MAX_TOTAL_WORK
 
     def spend(self, change: Intervention, trainings: int, steps: int) -> bool:
-        """Spend the multiply-adds of some trainings, and return whether they are within the limit."""
+        """Add the multiply-adds of some trainings to the total, and return whether it is within the limit."""
         self._spent += trainings * steps * self._step_work
         if self._spent > self._limit:
             self.untried[change.does] = SPENT_REASON
@@ -100,10 +104,11 @@ class PairedTrainings:
         steps: int = 0,
         first_trained: ScoredModel | None = None,
     ) -> ProvenCause | None:
-        """Measure an intervention by pairs of trainings of `steps` steps, by default short ones.
+        """Measure an intervention by pairs of trainings; return the cause that it proves, or None.
 
-        base_scores: the scores of the base by pair, filled as needed. first_trained: the changed training of the
-        first pair.
+        base: the case without the intervention. base_scores: its scores by pair; missing ones are computed and added.
+        steps: the number of steps, by default that of a short training. first_trained: the result of the first pair's
+        training with the intervention, if it has been made already.
         """
         steps = steps or self.steps
         changed_case, pairs, mended_case = change.apply(base), list[tuple[Tensor, Tensor]](), None
@@ -128,7 +133,7 @@ class PairedTrainings:
         return ProvenCause(change, effect, mended_case) if effect.verdict == "cause" else None
 
     def train(self, case: Any, pair: int, steps: int) -> ScoredModel:
-        """Train the model of a case from its beginning, with the seed of a pair."""
+        """Train the model of a case from its initial weights, with the seed of pair number `pair`."""
         model = with_copied_weights(model_on(case.begin(), case.device))
         model.seed += pair
         settings, size = RehearsalSettings(steps, compressed=True), min(case.batch_size, len(case.train))
@@ -138,7 +143,7 @@ class PairedTrainings:
         return ScoredModel(model, torch.zeros_like(scores) if rehearsal.has_failed else scores)
 
     def record(self, effect: MeasuredEffect) -> MeasuredEffect:
-        """Keep an effect, and show it."""
+        """Add an effect to `effects`, show it and return it."""
         self.effects.append(effect)
         self.show(f"{effect.verdict}: {effect}")
         return effect

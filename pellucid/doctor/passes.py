@@ -17,15 +17,15 @@ from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward, run
 from pellucid.training.model import BaseModel
 
 MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images for VGG16 at 224 x 224
-MIN_BATCH = 2  # examples: a single one has no variance
+MIN_BATCH = 2  # examples; batch normalization needs more than one
 MAX_ACTIVITY_BYTES = 512 << 20  # of the outputs that `activity` returns, for all layers together
-MAX_CORRELATED = 20_000  # outputs of a unit, evenly spaced, that are compared; enough to find copies
-MIN_SCALE = 1e-3  # channels that batch normalization scales by less are practically constant
-LAYER_GROUPS = 4  # so the early layers are the first quarter of the trainable layers, the late ones the last quarter
+MAX_CORRELATED = 20_000  # outputs of a unit, evenly spaced, for which correlations are computed; enough to find copies
+MIN_SCALE = 1e-3  # of batch normalization; channels with a smaller scale are practically constant
+LAYER_GROUPS = 4  # the early layers are the first quarter of the trainable layers, the late ones the last quarter
 
 
 def rms(x: Tensor) -> float:
-    """Return the root mean square of all values, summed in float64; of booleans and whole numbers, too."""
+    """Return the root mean square of all values of a tensor of any dtype, summed in float64."""
     x = x if x.is_floating_point() else x.double()
     return torch.linalg.vector_norm(x, dtype=torch.float64).item() / max(x.numel(), 1) ** 0.5
 
@@ -41,7 +41,10 @@ def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
 
 
 def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
-    """Return (path of the layer, path of its weight) for each layer whose weight decays and is not frozen, in order."""
+    """Return (path of the layer, path of its weight) for each layer that has a weight, if it is not frozen, in order.
+
+    Only weights to which weight decay applies count, so normalization layers are left out.
+    """
     pairs = ((path, join(path, "weight")) for path, layer in leaves(model.net) if "weight" in layer.decayed)
     return [(path, weight) for path, weight in pairs if weight not in model.frozen]
 
@@ -79,7 +82,7 @@ def output_layers(model: BaseModel, x: Tensor) -> set[str]:
 def max_batch(model: BaseModel, x: Tensor) -> int:
     """Return how many of the inputs x (N, ...) fit into one pass of MAX_PASS_BYTES, at least MIN_BATCH.
 
-    Measured with one example in evaluation mode.
+    The memory is measured with one example in evaluation mode.
     """
     sizes: list[int] = []
     with torch.inference_mode():
@@ -94,14 +97,14 @@ def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _run_in_batches(model: BaseModel, x: Tensor, compute: Callable[[Tensor], Any]) -> Any:
-    """Return the outputs of `compute` for all batches; for several outputs, those for the first batch only."""
+    """Return the outputs of `compute` for all batches; if it returns more than one tensor, only for the first batch."""
     with torch.inference_mode():
         outputs = [compute(batch) for batch in in_batches(model, x)]
         return torch.cat(outputs) if isinstance(outputs[0], Tensor) else outputs[0]
 
 
 def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
-    """Return the outputs for inputs (N, ...) in evaluation mode, but with every BatchNorm in training mode."""
+    """Return the outputs for inputs (N, ...) in evaluation mode, except that every BatchNorm uses batch statistics."""
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         return layer.forward(params, x, Mode(isinstance(layer, BatchNorm), keep=False))
@@ -111,7 +114,7 @@ def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
 
 
 def with_constant_units(model: BaseModel, x: Tensor, layer_path: str, units: Tensor, constants: Tensor) -> Any:
-    """Return the outputs in evaluation mode if some units of one layer output constants.
+    """Return the network's outputs in evaluation mode, with the outputs of some units of one layer set to constants.
 
     layer_path: the path of the layer. units: the indices of its units, (K,). constants: their outputs, (K,).
     """
@@ -130,8 +133,8 @@ def with_constant_units(model: BaseModel, x: Tensor, layer_path: str, units: Ten
 class Activity:
     """The outputs of one layer with U units for N examples: features (N, U), or feature maps (N, U, H, W).
 
-    y: (N, U, positions), with one position for features; maps that take too much memory are kept at some positions
-    only, drawn for each example. size: the number of values that the layer outputs for one example.
+    y: (N, U, positions), with one position for features; to limit the memory, feature maps may contain only some
+    positions, drawn for each example. size: the number of values that the layer outputs for one example.
     """
 
     path: str
@@ -163,10 +166,10 @@ class Activity:
 def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 0) -> dict[str, Activity]:
     """Return the outputs of each layer that is not a combinator for inputs (N, ...), by path, in forward order.
 
-    Outputs other than (N, U, ...) tensors are skipped; for a layer that is used several times, the last use counts.
-    train: whether to run in training mode, on a copy of the weights; inputs that do not fit into memory are then split
-    into several batches, each with its own statistics. max_bytes: the limit for all outputs together,
-    MAX_ACTIVITY_BYTES by default.
+    Outputs other than (N, U, ...) tensors are skipped; for a layer that is used more than once, the outputs of its last
+    use are returned. train: whether to run in training mode, on a copy of the weights; inputs that do not fit into
+    memory are then split into batches, each with its own batch statistics. max_bytes: the limit for all outputs
+    together, MAX_ACTIVITY_BYTES by default.
     """
     outputs_by_path: dict[str, list[Tensor]] = {}
     layers: dict[str, tuple[Layer, int]] = {}
@@ -195,7 +198,7 @@ def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 
 
 
 def _thinned(y: Tensor, max_values: int, rng: torch.Generator) -> Tensor:
-    """Return a copy of the outputs (N, U, positions) at drawn positions, about `max_values` values for each example."""
+    """Return a copy of the outputs (N, U, positions) at random positions, about `max_values` values per example."""
     n, units, positions = y.shape
     positions_kept = max(max_values // max(units, 1), 1)
     if positions <= positions_kept:
@@ -216,7 +219,7 @@ def normalized_moments(model: BaseModel, activity: Activity) -> tuple[Tensor, Te
 
 
 def correlated_units(activity: Activity, threshold: float) -> list[tuple[int, int]]:
-    """Return (unit, an earlier unit) for units whose outputs have at least this correlation with an earlier unit's.
+    """Return (unit, earlier unit) for each unit whose correlation with an earlier unit is at least `threshold`.
 
     The earlier unit is never a copy itself, so removing the first unit of every pair removes all copies. Constant units
     are skipped.
@@ -304,10 +307,11 @@ class GradientDecay:
 def gradient_decay(
     model: BaseModel, measured: MeasuredGradients, outputs: Mapping[str, Activity]
 ) -> GradientDecay | None:
-    """Compare early with late layers.
+    """Compare the gradient norms of early and late layers.
 
-    None for fewer than two trainable layers, and if a gradient is not finite or that of the late layers is 0. outputs:
-    the outputs of the layers of the same network, by path; their sizes convert root mean squares to norms.
+    Returns None for fewer than two trainable layers, if a gradient is not finite, or if the gradients of all late
+    layers are 0. outputs: the outputs of the layers of the same network, by path; their sizes convert root mean squares
+    to norms.
     """
     norms = [
         (measured.dy[path] * sqrt(outputs[path].size), path)

@@ -14,8 +14,8 @@ from pellucid.training.evaluate import loss_and_predictions
 from pellucid.training.measures import boundary
 from pellucid.training.model import BaseModel
 
-MIN_DEVIATIONS = 4.0  # standard deviations, in McNemar's test
-MIN_GAIN = 0.02  # of the fraction of correct predictions
+MIN_DEVIATIONS = 4.0  # standard deviations of the change in the number of correct predictions (McNemar's test)
+MIN_GAIN = 0.02  # increase of the fraction of correct predictions
 
 
 class UnansweredError(PellucidError):
@@ -26,9 +26,8 @@ class UnansweredError(PellucidError):
 class Predictions:
     """The predictions of a model for N examples.
 
-    y: the outputs as the loss interprets them, such as probabilities. loss: the mean loss. part: the examples, without
-    those that the loss ignores. boundary: the threshold from which a single output predicts the second of two
-    classes.
+    y: the outputs after the loss's `predict`, such as probabilities. loss: the mean loss. part: the examples, without
+    those that the loss ignores. boundary: the threshold from which a single output predicts the second of two classes.
     """
 
     y: Tensor
@@ -43,12 +42,12 @@ class Predictions:
 
     @property
     def accuracy(self) -> float:
-        """The fraction of correct classes."""
+        """The fraction of correctly predicted classes."""
         return (self.classes == self.part.y).float().mean().item()
 
 
 def predictions(model: BaseModel, part: Arrays) -> Predictions:
-    """Return the model's predictions in evaluation mode; UnansweredError if the outputs are not finite."""
+    """Return the model's predictions in evaluation mode; raises UnansweredError if the outputs are not finite."""
     try:
         with torch.inference_mode():
             loss, y = loss_and_predictions(model, part)
@@ -73,8 +72,8 @@ def loss_on(model: BaseModel, part: Arrays) -> float:
 def score(model: BaseModel, part: Arrays, classifies: bool) -> float:
     """Return the mean recall over classes, or R squared for a regression; 0 if the outputs are not finite.
 
-    classifies: whether the targets are class indices. Raises UnansweredError if the outputs are not class scores, or
-    for a regression, if the targets are all the same or do not have the shape of the outputs.
+    classifies: whether the targets are class indices. Raises UnansweredError if the outputs are not class scores. For a
+    regression, raises it if the targets are all the same or do not have the shape of the outputs.
     """
     try:
         predicted = predictions(model, part)
@@ -105,7 +104,7 @@ def _r_squared(predictions: Predictions) -> float:
 
 
 def standard_error(first: float, second: float, n: int) -> float:
-    """Return the standard error of the difference of two fractions, of n examples each."""
+    """Return the standard error of the difference of two fractions that are each measured on n examples."""
     return sqrt(max(first * (1 - first) + second * (1 - second), 1 / n) / n)
 
 

@@ -1,4 +1,4 @@
-"""Changes of images that may prepare them like others."""
+"""Changes of images that may undo a difference between their preprocessing and that of other images."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,17 +7,20 @@ from pellucid.data.augment.standardise import FeatureStats
 from pellucid.data.dataset import float_images
 from pellucid.doctor.inputs import InputChange, undoing_changes
 
-VALUE_CHANGES = (  # those of `undoing_changes` that move no pixel, so that targets with positions still fit
+VALUE_CHANGES = (  # the keys of `undoing_changes` whose functions move no pixels, so targets with positions still fit
     "not divided by 255", "divided by 255 once more", "inverted", "standardised otherwise",
     "with channels in reverse order, BGR for RGB",
 )  # fmt: skip
-MAX_FARTHER = 0.1  # standard deviations by which changed images may be farther from others; more are no remedy
-MIN_BORDERED = 0.95  # fraction of the images that have a border
-MAX_VARIATION = 2 / 255  # of the pixels in a row of a border
+MAX_FARTHER = 0.1  # standard deviations by which a change may increase the distance of the moments from the others'
+MIN_BORDERED = 0.95  # fraction of the images that must have a border
+MAX_VARIATION = 2 / 255  # difference between the largest and the smallest pixel in a row of a border
 
 
 def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
-    """Return changes of images x (N, C, H, W) that may prepare them like others; the key is what a change undoes."""
+    """Return functions that may make the preprocessing of images x equal to that of `like`; both are (N, C, H, W).
+
+    The key describes what the function undoes. stats: the standardization in the model.
+    """
     x, like = float_images(x), float_images(like)
     max_distance = _moment_distance(x, like) + MAX_FARTHER
     changes = {
@@ -43,7 +46,7 @@ def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[s
 
 
 def _moment_distance(x: Tensor, like: Tensor) -> float:
-    """Return the distance of the channels' means and standard deviations, in standard deviations of `like`."""
+    """Return the distance between the channels' means and standard deviations, in standard deviations of `like`."""
     (mean, std), (other_mean, other_std) = (
         (part.mean((0, 2, 3)), part.std((0, 2, 3), correction=0)) for part in (x, like)
     )
@@ -52,7 +55,7 @@ def _moment_distance(x: Tensor, like: Tensor) -> float:
 
 
 def _border_sizes(x: Tensor) -> tuple[int, int, int, int]:
-    """Return the number of constant rows at the top and bottom, and of constant columns left and right, of images."""
+    """Return the number of constant rows at the top and bottom and of constant columns at the left and right."""
     counts = []
     for rows in (x, x.transpose(2, 3)):
         constant = ((rows.amax(3) - rows.amin(3)).amax(1) <= MAX_VARIATION).float().mean(0) >= MIN_BORDERED

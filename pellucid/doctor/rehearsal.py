@@ -36,8 +36,9 @@ MODEL_SETTINGS = (
 def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
     """Return a model with the same settings, except for `changes` (arguments of BaseModel), and newly drawn weights.
 
-    Frozen tensors, which training does not change, keep their values; if `changes` contain another network, only those
-    with the same path and shape. nets: among `changes`, the networks of an objective by name.
+    Tensors that training does not change, such as frozen ones, keep their values if the new network has a tensor with
+    the same path and shape. For an objective that is not supervised, all weights are newly drawn. `changes` may contain
+    `nets`, the networks of an objective by name.
     """
     if not isinstance(model.objective, Supervised):
         new = with_copied_weights(model)
@@ -93,7 +94,7 @@ def model_on(model: BaseModel, device: torch.device) -> BaseModel:
 
 
 def default_rate(optimizer: Optimizer) -> float:
-    """Return the optimizer's default learning rate; infinite if it has none."""
+    """Return the default learning rate of the optimizer's class; infinite if it has none."""
     default = next(field.default for field in fields(optimizer) if field.name == "lr")
     return inf if default is MISSING else float(default)
 
@@ -102,8 +103,9 @@ def default_rate(optimizer: Optimizer) -> float:
 class RehearsalSettings:
     """Settings of a rehearsal.
 
-    steps: the number of steps; only as many are made, at least one, as `work` multiply-adds suffice for. factor:
-    multiplies the learning rate. compressed: whether the whole schedule is compressed into `steps` steps.
+    steps: the number of steps. factor: multiplies the learning rate. work: the limit in multiply-adds; if `steps` steps
+    exceed it, fewer are made, but at least one. compressed: whether the whole schedule is compressed into `steps`
+    steps.
     """
 
     steps: int
@@ -116,10 +118,11 @@ class RehearsalSettings:
 class Rehearsal:
     """The result of a rehearsal.
 
-    losses: the loss of each step before its update; fewer than requested if a loss was not finite or a step raised an
-    error (`has_failed`), or if they exceeded the work (`shortened`). stopped: the message of the error of a step, else
-    "". ratios: the median over steps of rms(update) / rms(weights), by parameter path; None if the weights were 0.
-    model: the trained model. work: the multiply-adds of the steps made.
+    losses: the loss of each step before its update. has_failed: whether a loss or the weights were not finite or a step
+    raised an error; there may then be fewer losses than requested steps. shortened: whether fewer steps were made to
+    stay within the limit of work. stopped: the message of the error that a step raised, or "". ratios: the median over
+    steps of rms(update) / rms(weights), by parameter path; None if the weights were 0. model: the trained model. work:
+    the multiply-adds of the steps made.
     """
 
     losses: tuple[float, ...]
@@ -138,14 +141,14 @@ class Rehearsal:
 
 
 def example_work(model: BaseModel, data: Source) -> float:
-    """Return `network_work` for one example of the data; 0 for a model that is not one network with one loss."""
+    """Return `network_work`, in multiply-adds, for one example of the data; 0 if the objective is not Supervised."""
     if not isinstance(model.objective, Supervised):
         return 0.0
     return network_work(model.net, model.params, first_batch(data).images.shape[1:])
 
 
 def step_work(model: BaseModel, data: Source, batch_size: int) -> float:
-    """Return the multiply-adds of a step: the backward pass has about twice as many as the forward pass."""
+    """Return the multiply-adds of a training step, with twice as many for the backward pass as for the forward pass."""
     return 3.0 * min(batch_size, len(data)) * example_work(model, data)
 
 
@@ -157,7 +160,7 @@ def rehearse(
     settings: RehearsalSettings,
     steps_planned: int = 0,
 ) -> Rehearsal:
-    """Train `model` in place for a few steps at a multiple of its learning rate.
+    """Train `model` in place for a few steps, and return the losses and update ratios.
 
     steps_planned: the number of steps of the whole training, for its schedule; 0 if unknown.
     """
@@ -188,7 +191,7 @@ def rehearse(
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))
     with torch.inference_mode():
         for index, batch in enumerate(islice(stream, steps)):
-            scheduled = min(int(index * schedule_stride), steps_planned - 1)  # after the end, the last rate is used
+            scheduled = min(int(index * schedule_stride), steps_planned - 1)  # after its end, the last rate is used
             progress = Progress(scheduled, steps_planned, len(loader))
             lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, state)
             weights_before = [weight.clone() for weight in step.weights] if index % UPDATE_INTERVAL == 0 else []
@@ -197,7 +200,7 @@ def rehearse(
                 loss = model.objective.total({name: float(value) for name, value in losses_by_name.items()})
             except NotFiniteError:
                 return result(True)
-            except PellucidError as error:  # an unusable batch, such as one value per channel
+            except PellucidError as error:  # for example, a batch with one value per channel
                 return result(True, str(error))
             if not isfinite(loss):
                 return result(True)

@@ -1,4 +1,4 @@
-"""Functions that return a changed case, used in remedies, and the case of a small reference network."""
+"""Functions that return a changed case, for remedies, and a case with a small reference network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -21,20 +21,20 @@ from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
 from pellucid.training.model import BaseModel
 
-# The small network:
+# Settings of `small_network`.
 MIN_SIDE = 8  # pixels; smaller images are flattened instead of convolved
 MAX_SIDE = 64  # pixels; larger sides are reduced by the stride of the first convolution
 LEARNING_RATE, BATCH_SIZE = 2e-3, 32
-MIN_TARGET_STD = 1e-12  # minimum standard deviation of targets, for constant ones
+MIN_TARGET_STD = 1e-12  # by which targets are divided if they are constant
 
 
 def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
-    """Return the case of an untrained model with changed arguments of `Model`: net, optimizer, regularizer, and so on.
+    """Return the case with changed arguments of `Model` (net, optimizer, regularizer, ...) and an untrained model.
 
-    case: a Case, or one of another task, see `with_causes`. nets: among `changes`, the networks by name.
-    The initial weights are the same unless `changes` contain a network, whose weights are newly drawn.
-    keep_weights: whether that network receives the initial weights with the same path and shape. The model of the new
-    case is before its first step, and the case has no history.
+    case: a Case, or a case of another task, see `with_causes`. changes: see `reinitialized`. The initial weights are
+    the same unless `changes` contain a network, whose weights are newly drawn. keep_weights: whether that network
+    receives the initial weights with the same path and shape. The model of the new case is in its state before the
+    first step, and the case has no history.
     """
 
     def begin() -> BaseModel:
@@ -54,7 +54,7 @@ def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
 
 
 def with_values(case: Any, values: Mapping[str, Any]) -> Any:
-    """Return the case with those of the values, by name, for which a case of its task has a field."""
+    """Return the case with new values of its fields; names for which the case has no field are ignored."""
     field_names = {field.name for field in fields(case)}
     return replace(case, **{name: value for name, value in values.items() if name in field_names})
 
@@ -79,7 +79,7 @@ def with_rate(case: Any, factor: float) -> Any:
 
 
 def with_layers(case: Case, change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
-    """Return the case with each layer replaced by `change` of it, and newly drawn weights unless `keep_weights`."""
+    """Return the case with each layer replaced by `change(layer)`, and newly drawn weights unless `keep_weights`."""
     return rebuilt(case, keep_weights, net=map_layers(case.model.net, change))
 
 
@@ -97,7 +97,7 @@ DRAWN_AS_HE = Remedy("weights redrawn by He initialization", lambda case: with_l
 
 
 def with_parts(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
-    """Return the case with its training and validation data changed."""
+    """Return the case with its training and validation data changed, and an untrained model."""
     validation = None if case.validation is None else change(case.validation)
     return rebuilt(replace(case, train=change(case.train), validation=validation))
 
@@ -108,7 +108,10 @@ def with_validation(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
 
 
 def with_examples(case: Case, index: Tensor) -> Case:
-    """Return the case with a subset of its training examples; index: their indices, or a mask (N,)."""
+    """Return the case with a subset of its training examples and an untrained model.
+
+    index: the indices of the examples, or a mask (N,).
+    """
     return rebuilt(replace(case, train=select(case.train, index)))
 
 
@@ -123,10 +126,10 @@ def with_standardised_targets(case: Case) -> Case:
 
 
 def small_network(case: Case) -> Case:
-    """Return the case of a small network with the same examples, as a baseline that trains well without tuning.
+    """Return the case with a small network instead of its own, as a baseline that trains well without tuning.
 
-    Inputs are batch-normalized, the optimizer is Adam with a learning rate that falls to 0; targets of a regression are
-    standardized.
+    Inputs are batch-normalized, and the targets of a regression are standardized. The optimizer is Adam with a learning
+    rate that falls to 0.
     """
     if not case.classifies:
         case = with_standardised_targets(case)

@@ -12,17 +12,17 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import small_features
 
-MAX_EXAMPLES = 1_000  # inverting their kernel matrix takes 0.1 s
-MAX_CLASSES = 20  # the most frequent ones, so that each has 50 examples
-# Added to the kernel's diagonal, where the kernel is 1; without it the classifier would fit wrong labels exactly.
+MAX_EXAMPLES = 1_000  # the inverse of their kernel matrix takes 0.1 s
+MAX_CLASSES = 20  # the most frequent classes are used; each then has 50 examples
+# Added to the kernel's diagonal, where the kernel is 1; without it, the classifier would fit wrong labels exactly.
 RIDGE = 0.1
 
 
 @dataclass(frozen=True)
 class CorrectCount:
-    """The number of correct predictions among n.
+    """The number of correct predictions, `right`, among n.
 
-    chance: the expected fraction if predictions and labels were independent.
+    chance: the expected fraction of correct predictions if predictions and labels were independent.
     """
 
     right: int
@@ -49,10 +49,11 @@ def count_correct(predictions: Tensor, labels: Tensor) -> CorrectCount:
 
 @dataclass(frozen=True, eq=False)
 class KernelClassifier:
-    """Kernel ridge regression on the classes, with the Gaussian kernel exp(-2 d²/m) for the median squared distance m.
+    """Kernel ridge regression on one-hot labels, with the kernel exp(-2 d²/m), m the median squared distance.
 
     indices: (n,), the examples' indices in the data. y: (n,), their labels. classes: (K,), ascending. features: (n, D),
-    standardized by centre and scale, (D,) each. inverse: (n, n), the inverse of the kernel matrix plus ridge. width: m.
+    standardized by centre and scale, (D,) each. inverse: (n, n), the inverse of the kernel matrix plus RIDGE times the
+    identity. width: m.
     """
 
     indices: Tensor
@@ -71,7 +72,7 @@ class KernelClassifier:
 
     @cached_property
     def leave_one_out_scores(self) -> Tensor:
-        """The leave-one-out scores for each example, by label: (n, largest label + 1)."""
+        """The leave-one-out class scores of each example, (n, largest label + 1)."""
         return _leave_one_out_scores(self.inverse, self.y)
 
     @cached_property
@@ -80,11 +81,11 @@ class KernelClassifier:
         return count_correct(self.leave_one_out_predictions, self.y)
 
     def predictions_for_labels(self, y: Tensor) -> Tensor:
-        """Return the leave-one-out prediction for each example with y (n,) as the labels."""
+        """Return the leave-one-out predictions, (n,), of the classifier fitted to other labels y, (n,)."""
         return _leave_one_out_scores(self.inverse, y).argmax(1)
 
     def correct_count_of_size(self, n: int) -> CorrectCount:
-        """Count the correct leave-one-out predictions with only n of the examples, drawn at random."""
+        """Count the correct leave-one-out predictions of a classifier fitted to n randomly drawn examples of these."""
         indices = torch.randperm(len(self.y), generator=generator(0))[:n]
         inverse = torch.linalg.inv(torch.linalg.inv(self.inverse)[indices][:, indices])
         return count_correct(_leave_one_out_scores(inverse, self.y[indices]).argmax(1), self.y[indices])
@@ -97,9 +98,9 @@ class KernelClassifier:
 
 
 def fit_simple_classifier(part: Arrays, seed: int, among: Tensor | None = None) -> KernelClassifier | None:
-    """Fit the classifier to examples of `balanced_indices`; None with fewer than two classes, or for equal inputs.
+    """Fit the classifier to the examples selected by `balanced_indices`.
 
-    among: see `balanced_indices`.
+    Returns None for negative labels, fewer than two classes, or equal inputs. among: see `balanced_indices`.
     """
     if not len(part) or int(part.y.min()) < 0:
         return None
@@ -109,7 +110,7 @@ def fit_simple_classifier(part: Arrays, seed: int, among: Tensor | None = None) 
         return None
     features, y = small_features(part.x[indices]), part.y[indices]
     centre = features.mean(0)
-    # Pixels share one scale, so that nearly constant borders are not amplified; other features are scaled separately.
+    # Pixels have one common scale, so nearly constant borders are not amplified; other features are scaled separately.
     scale = features.std(0) if part.x.dim() < 4 or part.x.shape[-1] == 1 else features.std().expand_as(centre)
     scale = torch.where(scale > 0, scale, 1.0)
     features = (features - centre) / scale
@@ -123,9 +124,10 @@ def fit_simple_classifier(part: Arrays, seed: int, among: Tensor | None = None) 
 
 
 def balanced_indices(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
-    """Return ascending indices of about MAX_EXAMPLES of the labels y (N,), equally many of each class if available.
+    """Return ascending indices of about MAX_EXAMPLES examples, equally many of each class if available.
 
-    among: the classes (K,) to draw from, for the comparison of two data sets; None for the MAX_CLASSES most frequent.
+    y: the labels, (N,). among: the classes to draw from, (K,), for the comparison of two data sets; None for the
+    MAX_CLASSES most frequent ones.
     """
     counts = y.bincount().sort(descending=True, stable=True)
     present_classes = counts.indices[counts.values > 0]
@@ -138,15 +140,16 @@ def balanced_indices(y: Tensor, seed: int, among: Tensor | None = None) -> Tenso
 
 
 def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
-    """Return leave-one-out scores by label; inverse: (n, n), of the kernel matrix plus ridge; y: the labels (n,).
+    """Return the leave-one-out class scores, (n, largest label + 1).
 
-    Closed form: Rasmussen and Williams 2006, equation 5.12.
+    inverse: as in `KernelClassifier`, (n, n). y: the labels, (n,). Closed form: Rasmussen and Williams 2006, equation
+    5.12.
     """
     target = _centred_one_hot(y)
     return target - inverse @ target / inverse.diagonal()[:, None]
 
 
 def _centred_one_hot(y: Tensor) -> Tensor:
-    """Return the labels as centred columns of 0 and 1, (n, largest label + 1)."""
+    """Return the one-hot labels minus their mean over examples, (n, largest label + 1)."""
     target = F.one_hot(y).float()
     return target - target.mean(0)

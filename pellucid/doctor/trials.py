@@ -1,6 +1,6 @@
 """Trials: short trainings with and without a remedy, which establish suspects as causes.
 
-A suspect is a cause if the same short training does clearly better without it.
+A suspect is a cause if the same short training has a clearly higher score without it.
 """
 
 from collections.abc import Sequence
@@ -19,28 +19,28 @@ from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
 from pellucid.objective import Supervised
 
-# These are differences of the score, which is the mean recall of the classes, or R squared:
-MIN_DEFICIT = 0.08  # a training that is this much worse than a small reference network has a fault
-N_ORDERS = 3  # orders of the examples with which the remedies of unusual suspects are tried
-MIN_MEAN_GAIN = 0.025  # of the remedy of an unusual suspect, on average over N_ORDERS orders
-MIN_GAIN = 0.05  # of the remedy of any other suspect
-MIN_DEVIATIONS = 3.0  # standard deviations that a deficit or gain must exceed as well
+# Deficits and gains are differences of `predictions.score`, the mean recall of the classes or R squared.
+MIN_DEFICIT = 0.08  # a training fails if its score is lower by this than that of a small reference network
+N_ORDERS = 3  # number of random orders of the examples with which remedies of unusual suspects are tried
+MIN_MEAN_GAIN = 0.025  # by the remedy of an unusual suspect, on average over N_ORDERS orders
+MIN_GAIN = 0.05  # by the remedy of any other suspect
+MIN_DEVIATIONS = 3.0  # standard deviations by which a deficit or gain must exceed 0
 # A remedy must recover at least this fraction of the deficit, for general and for particular suspects.
 MIN_GENERAL_FRACTION, MIN_PARTICULAR_FRACTION = 0.5, 0.4
-GOOD_SCORE = 0.97  # a model with this score has no fault that a trial could find
+GOOD_SCORE = 0.97  # from this score on, no trials are made
 
 
 MAX_SMALL_STEPS, MAX_SMALL_WORK = 400, 3.2e11  # for the small reference network
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds, for all trials of a case together
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
-MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the training was not at fault
+MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the order of the examples is not the cause
 
 
 @dataclass(frozen=True, eq=False)
 class Cause:
     """A suspect that a trial established as a cause.
 
-    attempt: the trial. mends: whether the training does as well as expected without the cause.
+    attempt: the trial. mends: whether the training no longer fails without the cause.
     """
 
     finding: Finding
@@ -53,9 +53,9 @@ class TrialsVerdict:
     """The result of the trials.
 
     failed: whether the training fails, or is slightly worse because of an established cause. causes: the causes that
-    trials established. other_finding: the finding if the same training, rehearsed, does well, so that no setting is to
-    blame. baseline_case: the case with the model that results from the rehearsal with its own settings. untried: the
-    names of suspects beyond MAX_TOTAL_WORK.
+    trials established. other_finding: the finding for a training that does not fail when it is rehearsed with the same
+    settings, so its settings are not the cause. baseline_case: the case with the model of that rehearsal. untried: the
+    names of suspects that were not tried because of MAX_TOTAL_WORK.
     """
 
     failed: bool
@@ -66,16 +66,16 @@ class TrialsVerdict:
 
 
 def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_explained: bool = False) -> TrialsVerdict:
-    """Try the suspects of a case if its training fails.
+    """Try the suspects of a case if its training fails, and return the causes.
 
-    findings: those whose remedies are suspects too. is_explained: whether a direct finding may already explain the
-    failure.
+    findings: findings whose remedies are tried too. attempts: runs the trials. is_explained: whether a direct finding
+    may already explain the failure.
 
     A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
-    does not, or if the failure is explained, only unusual suspects are tried. The cause is the suspect whose remedy
-    raises the score most; among about equally good remedies, a particular one is preferred to a general one, then the
-    first in order. If the training still fails without that cause, the other particular suspects are tried once more
-    without it.
+    does not fail, or if the failure is explained, only unusual suspects are tried. The cause is the suspect whose
+    remedy raises the score most. Among remedies with about the same gain, a particular one is preferred to a general
+    one, then the first in order. If the training still fails without that cause, the other particular suspects are
+    tried once more without it.
     """
     part = case.validation_sample or case.sample
     if len(part) < MIN_EXAMPLES or not case.trainable or not has_score(case):
@@ -95,7 +95,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
     if reference is None or not fails(current_score):
         return _try_unusual_suspects(case, findings, reference or 0.0) if is_trained else TrialsVerdict(False)
     if not fails(attempts.score):
-        # With its own settings, the training does well, so the fault is not in its settings.
+        # Rehearsed with its own settings, the training does not fail, so the settings are not the cause.
         other_finding = _finding_of_other_weights(case, attempts, current_score) if is_trained else None
         return TrialsVerdict(is_trained, other_finding=other_finding, baseline_case=attempts.baseline_case)
     causes: list[Cause] = []
@@ -122,13 +122,13 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, is_ex
 
 
 def has_score(case: Case) -> bool:
-    """Return whether the targets are classes or vectors, for which trials have a score; maps and points have none."""
+    """Return whether the targets are classes or vectors, the only ones for which `predictions.score` is defined."""
     y = case.train.y
     return isinstance(case.model.objective, Supervised) and (y.dim() == 1 or (y.is_floating_point() and y.dim() == 2))
 
 
 def _try_unusual_suspects(case: Case, findings: Sequence[Finding], reference: float) -> TrialsVerdict:
-    """Try unusual suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
+    """Try unusual suspects, each with N_ORDERS orders of the examples to rule out chance; return the best one."""
     causes: list[tuple[float, Cause]] = []
     untried: list[str] = []
     orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(N_ORDERS)]
@@ -161,7 +161,7 @@ def _try_unusual_suspects(case: Case, findings: Sequence[Finding], reference: fl
 
 
 def _min_gain(gains: Sequence[float]) -> float:
-    """Return the smallest mean of these gains that is significant."""
+    """Return the smallest significant mean for gains with the standard deviation of `gains`, at least MIN_MEAN_GAIN."""
     return max(MIN_MEAN_GAIN, MIN_DEVIATIONS * stdev(gains) / len(gains) ** 0.5)
 
 
@@ -178,9 +178,9 @@ def _reference_score(case: Case) -> float | None:
 def _try_suspects(
     attempts: Attempts, remaining: Sequence[Suspect], reference: float, work: float
 ) -> list[tuple[Suspect, Attempt] | None]:  # fmt: skip
-    """Try the suspects in order, until the work is spent or a particular suspect is sufficient.
+    """Try the suspects in order, until the work is spent or the remedy of a particular suspect is sufficient.
 
-    Returns (suspect, attempt) for each, or None for a remedy that does not fit the network.
+    Returns (suspect, attempt) for each suspect that was tried, or None if its remedy does not fit the network.
     """
     suspect_trials: list[tuple[Suspect, Attempt] | None] = []
     is_sufficient = False
@@ -225,9 +225,9 @@ def _with_scores(finding: Finding, attempt: Attempt, reference: float) -> Findin
 
 
 def _finding_of_other_weights(case: Case, attempts: Attempts, current_score: float) -> Finding | None:
-    """Return the finding if the same training, rehearsed, does well; None if its steps were too few to decide this.
+    """Return the finding for a training that does not fail when it is rehearsed; None if the rehearsal was too short.
 
-    The cause is the order of the examples if the predictions are skewed, otherwise that the weights come from another
+    The cause is the order of the examples if the predictions are skewed; otherwise, the weights come from another
     training.
     """
     evidence: Evidence = {"score": current_score, "score_of_the_same_training_rehearsed": attempts.score}
@@ -241,7 +241,7 @@ def _finding_of_other_weights(case: Case, attempts: Attempts, current_score: flo
             direct=True,
         )  # fmt: skip
     if not attempts.is_complete:
-        return None  # the rest of the training may have done the damage
+        return None  # the fault may occur after the rehearsed steps
     return Finding(
         "weights-of-another-training", "training", evidence,
         "the weights come from another training than the one described to the doctor",
@@ -251,9 +251,9 @@ def _finding_of_other_weights(case: Case, attempts: Attempts, current_score: flo
 
 
 def _skew_evidence(case: Case) -> Evidence | None:
-    """Return the evidence if the model predicts some classes far too often, as after examples sorted by class.
+    """Return the evidence if the model predicts some classes far too often, as after training on sorted examples.
 
-    None if no class is, or if the history shows a good accuracy at the end of the training.
+    None if it does not, or if the history has a validation accuracy above MIN_ACCURACY in the last epoch.
     """
     try:
         predicted = predictions(case.model, case.sample).classes

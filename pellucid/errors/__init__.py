@@ -8,7 +8,7 @@ from pellucid.text import printable
 
 
 class PellucidError(Exception):
-    """An error that the user can correct: one line that says what is wrong, where, and what to do.
+    """An error that the user can correct; the message is one line: what is wrong, where, and what to do.
 
     The message may contain unescaped names from data: str() escapes unprintable characters.
     """
@@ -19,7 +19,7 @@ class PellucidError(Exception):
 
 
 class LayerError(PellucidError):
-    """An error of one layer of a network, usually an invalid input shape: its path, that shape, and the reason."""
+    """An error of one layer of a network, usually an invalid input shape, with the layer's path and the reason."""
 
     def __init__(self, path: str, shape: object, why: str) -> None:
         super().__init__(f"{path}: {why} (its input is {shape})")
@@ -27,15 +27,15 @@ class LayerError(PellucidError):
 
 
 class DamagedFileError(PellucidError):
-    """A weights file that is missing, not a regular file, or damaged; not a temporary failure to read a file."""
+    """A weights file is missing, damaged or not a regular file; not raised if reading a file fails temporarily."""
 
 
 class ArgumentError(PellucidError, TypeError):
-    """A call with invalid arguments; a subclass of TypeError, which Python raises for them."""
+    """A call with invalid arguments; also a TypeError, the exception that Python raises for such calls."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of Python or PyTorch says that there is not enough memory, on any device."""
+    """Return whether an error of Python or PyTorch means that a device does not have enough memory."""
     phrases = ("can't allocate memory", "out of memory", "not enough memory")  # in the messages of PyTorch
     is_torch_error = isinstance(error, RuntimeError) and any(sign in str(error) for sign in phrases)
     return is_torch_error or isinstance(error, MemoryError)
@@ -48,9 +48,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """Return the known name closest to `word`, by itself or by its synonyms in other libraries; None if none is close.
+    """Return the known name to which `word` is most similar; None if none is similar.
 
-    Case is ignored. cutoff: the minimum similarity, from 0 to 1, by difflib.
+    `word` is also compared with the synonyms of the names in other libraries. Case is ignored. cutoff: the minimum
+    similarity, from 0 to 1, by difflib.
     """
     names, word = list(known), word.lower()
     synonyms = {synonym: name for name in reversed(names) for synonym in SYNONYMS.get(name.lower(), ())}

@@ -1,6 +1,6 @@
-"""Synonyms in Keras, PyTorch, fastai and scikit-learn for Pellucid's names of arguments and classes."""
+"""Names in Keras, PyTorch, fastai and scikit-learn that correspond to Pellucid's arguments and classes."""
 
-# Synonyms by the name in Pellucid, in lower case; for a synonym, messages suggest that name ("did you mean").
+# Synonyms by the name in Pellucid, in lower case. If a user writes a synonym, the message suggests Pellucid's name.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     # layers
     "dense": ("linear", "fully_connected"),

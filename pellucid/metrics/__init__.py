@@ -64,7 +64,7 @@ METRICS: dict[str, type[Metric]] = {
     "colours": Colours,
     "delta_e": DeltaE,
 }
-OF_MASKS = {"miou": MeanIoU, "boundary_f1": BoundaryF1}  # metrics of masks, which take the class to ignore
+OF_MASKS = {"miou": MeanIoU, "boundary_f1": BoundaryF1}  # metrics of masks, which have the argument `ignore`
 
 __all__ = [
     "ECE",

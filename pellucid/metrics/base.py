@@ -1,4 +1,4 @@
-"""The interface of metrics: updated batch by batch, computed at the end."""
+"""The interface of metrics, which are updated batch by batch and computed at the end."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,10 +20,10 @@ class Metric(metaclass=Checked):
     """A measure of a model's outputs, computed batch by batch.
 
     Each evaluation updates a new copy (`copy.deepcopy`) of the model's metric, so a metric needs no reset method. A
-    metric with arguments is a dataclass: the fields of its constructor are saved with the model, its state is in
-    fields with `init=False`. `lower_is_better`: whether smaller results are better. `sums`: the names of the fields
-    that are sums over the batches (numbers, tensors or lists), if these are the whole state; several processes can then
-    compute the metric together.
+    metric with arguments is a dataclass: the fields of its constructor are saved with the model, and its state is
+    stored in fields with `init=False`. `lower_is_better`: whether smaller results are better. `sums`: the names of the
+    fields that are sums over the batches (numbers, tensors or lists), if the state consists only of such fields;
+    several processes can then compute the metric together.
     """
 
     lower_is_better: ClassVar[bool] = False
@@ -46,7 +46,7 @@ class Metric(metaclass=Checked):
     def merge(self, other: Any) -> None:
         """Add the state of a copy of this metric that was updated with later batches; by default, add its `sums`.
 
-        A metric with another state overrides this method, if several processes are to compute it together.
+        A metric whose state is not only sums must override this method if several processes compute it together.
         """
         for name in self.sums:
             own_value, added = getattr(self, name), getattr(other, name)
@@ -54,14 +54,14 @@ class Metric(metaclass=Checked):
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:
-        """Return the results by name: numbers, or lists of numbers, which are not part of the training history."""
+        """Return the results by name: numbers, or lists of numbers, which are left out of the training history."""
 
 
 @dataclass
 class Function(Metric):
-    """The value of a function (outputs, targets) -> number, called once with all outputs and targets of the data.
+    """The value of a function (outputs, targets) -> number, called once with the outputs and targets of all batches.
 
-    Both are tensors, or lists with one entry per example if the examples differ in shape.
+    Outputs and targets are tensors, or lists with one entry per example if the examples differ in shape.
     """
 
     sums: ClassVar[tuple[str, ...]] = ("outputs", "targets")
@@ -86,7 +86,7 @@ class Function(Metric):
 
 @dataclass
 class MissingMetric(Metric):
-    """A metric of which a weights file contains the name alone; it has no results."""
+    """A metric of which a weights file contains only the name; it has no results."""
 
     name: str
 
@@ -106,9 +106,9 @@ class MissingMetric(Metric):
 
 
 def concatenate_batches(batches: Sequence[Any]) -> Any:
-    """Return the outputs, or targets, of all batches as one tensor, or a list with one entry per example.
+    """Return the outputs or the targets of all batches as one tensor, or as a list with one entry per example.
 
-    It is a list if the batches are lists, or if the shapes of their entries differ.
+    The result is a list if the batches are lists, or if the shapes of their entries differ.
     """
     same_shape = all(isinstance(batch, Tensor) and batch.shape[1:] == batches[0].shape[1:] for batch in batches)
     return torch.cat(list(batches)) if same_shape else [entry for batch in batches for entry in batch]
@@ -118,7 +118,7 @@ MetricLike = str | Metric | Callable[[Any, Any], Any]
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """Return the name of a function's result; for a partial function, including its arguments: `f_beta(beta=2)`."""
+    """Return the name of a function's result; for a `functools.partial`, with its arguments: `f_beta(beta=2)`."""
     if isinstance(function, partial):
         arguments = [*map(str, function.args), *(f"{name}={value}" for name, value in function.keywords.items())]
         return f"{function_name(function.func)}({', '.join(arguments)})"
@@ -126,7 +126,7 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def fresh(metric: Metric | Callable[[Any, Any], Any]) -> Metric:
-    """Return a metric in its initial state."""
+    """Return a copy of a metric, to be updated in one evaluation; a function is converted to a `Function` metric."""
     return deepcopy(metric) if isinstance(metric, Metric) else Function(metric)
 
 
@@ -136,12 +136,15 @@ def improves_downward(metric: Metric | Callable[[Any, Any], Any]) -> bool:
 
 
 def is_mergeable(metric: Metric | Callable[[Any, Any], Any]) -> bool:
-    """Return whether several processes can compute a metric together: by `sums`, its own `merge`, or as a function."""
+    """Return whether several processes can compute a metric together: it has `sums` or overrides `merge`.
+
+    Functions always can.
+    """
     return not isinstance(metric, Metric) or bool(metric.sums) or type(metric).merge is not Metric.merge
 
 
 def mergeable_state(metric: Metric) -> Any:
-    """Return what `merge` takes of a metric: its `sums`, which can be sent to other processes, or the metric itself."""
+    """Return an argument for `merge` that can be sent to other processes: the `sums` of a metric, or the metric."""
     if type(metric).merge is not Metric.merge:
         return metric
     return SimpleNamespace(**{name: getattr(metric, name) for name in metric.sums})
@@ -154,6 +157,6 @@ def checked_ratio(numerator: float, denominator: float, metric: Metric) -> float
 
 
 def check_measured(count: float, metric: Metric) -> None:
-    """Raise PellucidError if a metric has counted nothing."""
+    """Raise PellucidError if `count`, the number of examples or values that a metric has measured, is 0."""
     if not count:
         raise PellucidError(f"{type(metric).__name__}: no examples were measured; call update first")

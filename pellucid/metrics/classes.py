@@ -1,4 +1,4 @@
-"""Metrics of classification, batch by batch."""
+"""Metrics of classification, computed batch by batch."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -14,11 +14,11 @@ from pellucid.settings.checks import check_whole
 
 @dataclass
 class Accuracy(Metric):
-    """The fraction of correctly predicted examples, or, for multi-label targets, of correct outputs.
+    """The fraction of correctly predicted examples or, for multi-label targets, of correct outputs.
 
-    Targets (n, classes) with values from 0 to 1 are multi-label if any row in any batch does not sum to 1. An output
-    is then correct if it is at least `boundary` exactly where its target is at least 1/2; the result is 1 minus
-    scikit-learn's hamming_loss. `boundary`: the threshold of outputs, 1/2 for probabilities and 0 for logits.
+    Targets (n, classes) with values from 0 to 1 are multi-label if any row in any batch does not sum to 1. An output is
+    then correct if it is at least `boundary` and its target is at least 1/2, or if both are below; the result is 1
+    minus scikit-learn's hamming_loss. `boundary`: the threshold of outputs, 1/2 for probabilities and 0 for logits.
     """
 
     sums: ClassVar[tuple[str, ...]] = ("hits", "seen", "multilabel", "outputs_right", "outputs_seen")
@@ -37,7 +37,7 @@ class Accuracy(Metric):
         else:
             self.hits += int((classes_of(outputs, self.boundary) == target_classes(targets, outputs)).sum())
             self.seen += len(outputs)
-        if targets.shape == outputs.shape:  # a later batch may show that the targets are multi-label
+        if targets.shape == outputs.shape:  # counted as well, since the first multi-label row may be in a later batch
             self.outputs_right += int(((outputs >= self.boundary) == (targets >= 0.5)).sum())
             self.outputs_seen += outputs.numel()
 
@@ -49,7 +49,7 @@ class Accuracy(Metric):
 
 @dataclass
 class TopK(Metric):
-    """The fraction of examples whose class is among the `k` with the highest outputs."""
+    """The fraction of examples whose class is among the `k` classes with the highest outputs."""
 
     sums: ClassVar[tuple[str, ...]] = ("hits", "seen")
 
@@ -74,7 +74,10 @@ class TopK(Metric):
 
 @dataclass
 class Confusion(Metric):
-    """Counts of each class (row) predicted as each class (column); not part of the training history."""
+    """The confusion matrix: how often each class (row) was predicted as each class (column).
+
+    It is left out of the training history.
+    """
 
     sums: ClassVar[tuple[str, ...]] = ("matrix",)
 
@@ -92,20 +95,26 @@ class Confusion(Metric):
         return {"confusion": self.confusion_counts().tolist()}
 
     def confusion_counts(self) -> Tensor:
-        """Return the counts (classes, classes)."""
+        """Return the counts (classes, classes); raises PellucidError before the first batch."""
         if self.matrix is None:
             raise PellucidError(f"{type(self).__name__}: no examples were measured; call update first")
         return self.matrix
 
     def mean(self, by_class: Tensor) -> float:
-        """Return the mean over the classes that have examples or were predicted, as scikit-learn's "macro"."""
+        """Return the mean over the classes that have examples or were predicted, like scikit-learn's "macro" average.
+
+        by_class: a value for each class, (classes,).
+        """
         counts = self.confusion_counts()
         return macro(by_class[counts.sum(0) + counts.sum(1) > 0])
 
 
 @dataclass
 class Precision(Confusion):
-    """The fraction of a class's predictions that are correct, 0 without any, averaged over the classes that occur."""
+    """The fraction of a class's predictions that are correct, averaged over the classes that occur.
+
+    It is 0 for a class that is never predicted.
+    """
 
     def compute(self) -> dict[str, Any]:
         """Return {"precision": from 0 to 1}."""
@@ -114,7 +123,10 @@ class Precision(Confusion):
 
 @dataclass
 class Recall(Confusion):
-    """The fraction of a class's examples predicted correctly, 0 without any, averaged over the classes that occur."""
+    """The fraction of a class's examples that are predicted correctly, averaged over the classes that occur.
+
+    It is 0 for a class without examples.
+    """
 
     def compute(self) -> dict[str, Any]:
         """Return {"recall": from 0 to 1}."""
@@ -132,7 +144,10 @@ class MacroF1(Confusion):
 
 @dataclass
 class ECE(Metric):
-    """The expected calibration error of probabilities, in `bins` of equal width: Guo et al. 2017, section 2."""
+    """The expected calibration error of probabilities, with `bins` bins of equal width.
+
+    Source: Guo et al. 2017, section 2.
+    """
 
     lower_is_better: ClassVar[bool] = True
     sums: ClassVar[tuple[str, ...]] = ("totals",)
@@ -153,17 +168,17 @@ class ECE(Metric):
 
 
 def class_scores(scores: Tensor) -> Tensor:
-    """Convert outputs (N, 1), scores of the second of two classes, to (N, 2); return others unchanged."""
+    """Convert outputs (N, 1), the scores of the second of two classes, to (N, 2); return other outputs unchanged."""
     return torch.cat([1 - scores, scores], 1) if scores.dim() == 2 and scores.shape[1] == 1 else scores
 
 
 def classes_of(scores: Tensor, boundary: float = 0.5) -> Tensor:
-    """Return the predicted classes (n,): the index of the largest score, or for (n, 1) score >= `boundary`."""
+    """Return the predicted classes (n,): the index of the largest score or, for scores (n, 1), score >= `boundary`."""
     return scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] >= boundary).long()
 
 
 def target_classes(target: Tensor, scores: Tensor) -> Tensor:
-    """Return targets as classes (n,): integers unchanged, values for each output converted as by `classes_of`.
+    """Return targets as class indices (n,): integers unchanged, targets with a value for each output by `classes_of`.
 
     Raises PellucidError for targets of another shape, and for multi-label targets, which have no single class.
     """
@@ -189,9 +204,9 @@ def target_classes(target: Tensor, scores: Tensor) -> Tensor:
 
 
 def is_multilabel(target: Tensor, scores: Tensor) -> bool:
-    """Return whether targets (n, classes) mark several classes, or none, for an example: a row does not sum to 1.
+    """Return whether targets (n, classes) contain a row that does not sum to 1, so an example has no single class.
 
-    Raises PellucidError if such targets are not from 0 to 1.
+    Raises PellucidError if such targets have values outside of 0 to 1.
     """
     if target.shape != scores.shape or scores.dim() != 2 or scores.shape[1] == 1:
         return False

@@ -1,4 +1,4 @@
-"""COCO's evaluation of detected boxes, masks and key-points: 12 figures of AP and AR, 10 for key-points.
+"""COCO's evaluation of detected boxes, masks and key-points: 12 figures (values of AP and AR), 10 for key-points.
 
 Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and the evaluation page of the data set.
 """
@@ -17,7 +17,7 @@ from pellucid.image_objects import Detections, Objects
 from pellucid.metrics.overlaps import OVERLAP_KINDS, PERSON_SIGMAS, truth_areas
 from pellucid.settings.checks import check_known
 
-IOU_THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, rounded as in COCO's reference code
+IOU_THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # rounded as in COCO's reference code
 RECALL_LEVELS = torch.from_numpy(np.linspace(0.0, 1.0, 101))
 # Smallest and largest area of an object of each size, in square pixels.
 AREA_RANGES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
@@ -25,9 +25,10 @@ _AREA_BOUNDS = torch.tensor(list(AREA_RANGES.values()), dtype=torch.float64)  # 
 
 
 class Figure(NamedTuple):
-    """One of the figures: a mean of precision or recall over classes and thresholds, or at one threshold.
+    """One of the figures: the mean of precision or recall over the classes, at one IoU threshold or over all.
 
-    size: a name in AREA_RANGES. limit: the number of detections of each class and image that count, best first.
+    recall: whether it is the mean of recall. threshold: the IoU threshold, None for the mean over IOU_THRESHOLDS. size:
+    a name in AREA_RANGES. limit: how many detections of each class and image are evaluated, best first.
     """
 
     recall: bool
@@ -65,10 +66,10 @@ KEYPOINT_FIGURES = {
 
 
 class Matches(NamedTuple):
-    """The detections of one class in one image, best first, compared with the truth for A sizes and T thresholds.
+    """The detections of one class in one image, best first, matched with the true objects for A sizes and T thresholds.
 
-    scores: (n,). hits: (A, T, n) bool, true positives. ignored: (A, T, n) bool, neither true nor false
-    positives. truths: (A,), the number of truths to find.
+    scores: (n,). hits: (A, T, n) bool, true positives. ignored: (A, T, n) bool, neither true nor false positives.
+    truths: (A,), the number of true objects of each size that are not ignored.
     """
 
     scores: Tensor
@@ -80,8 +81,9 @@ class Matches(NamedTuple):
 class Curves(NamedTuple):
     """Precision and recall of one class, at each of T thresholds of IoU.
 
-    precision: (T, 101), the highest precision at each recall in RECALL_LEVELS or above, 0 where it is not reached.
-    scores: (T, 101), the score of the detection that reaches the recall, or NaN. recall: (T,), of all detections.
+    precision: (T, 101), the highest precision at each recall in RECALL_LEVELS or above, 0 if the recall is not reached.
+    scores: (T, 101), the score of the detection that reaches the recall, or NaN. recall: (T,), the recall of all
+    detections.
     """
 
     precision: Tensor
@@ -91,11 +93,11 @@ class Curves(NamedTuple):
 
 @dataclass
 class Coco:
-    """COCO's average precision and recall, image by image: call `add` for each image, then `figures`.
+    """COCO's average precision and recall: call `add` for each image, then `figures`.
 
-    kind: "boxes", "masks" or "keypoints". sigmas: the constants of the key-points (`keypoint_similarity`). Crowds,
-    and for key-points objects without a labelled point, are ignored: they need not be found, detections matched with
-    them are not false positives, and one crowd may match any number of detections.
+    kind: "boxes", "masks" or "keypoints". sigmas: the constants of the key-points, see `keypoint_similarity`. Crowds
+    are ignored, and for key-points also objects without a labelled point: they need not be found, and detections that
+    are matched with them are not false positives. Any number of detections may be matched with a crowd.
     """
 
     kind: str = "boxes"
@@ -114,8 +116,9 @@ class Coco:
     def add(self, found: Detections, truth: Objects, areas: Tensor | None = None) -> None:
         """Compare the detections in one image with its objects.
 
-        areas: (m,), the areas of the objects in square pixels, which decide which of them are small, medium or
-        large; COCO's files contain them. By default, the areas of the masks, or of the boxes if there are no masks.
+        areas: (m,), the areas of the objects in square pixels, which determine whether they are small, medium or large;
+        COCO's files contain them. By default, they are computed from the masks, or from the boxes without masks.
+        Raises PellucidError for another number of areas.
         """
         areas = truth_areas(truth) if areas is None else areas.double()
         if areas.shape != (len(truth),):
@@ -148,7 +151,7 @@ class Coco:
         return Matches(detections.scores.double(), ~is_unmatched & ~is_hit_ignored, is_ignored, (~ignored).sum(1))
 
     def counts(self) -> dict[int, int]:
-        """Return the number of truths to find of each class that has any, in ascending order."""
+        """Return the number of true objects, without ignored ones, by class that has any, in ascending order."""
         counts: dict[int, int] = {}
         for image in self.images:
             for label, matches in image.items():
@@ -156,25 +159,25 @@ class Coco:
         return {label: counts[label] for label in sorted(counts) if counts[label]}
 
     def curves(self, label: int, size: str = "all", limit: int | None = None, weights: Tensor | None = None) -> Curves:
-        """Return precision and recall of a class over all images; NaN if it has no truth of this size.
+        """Return precision and recall of a class over all images; NaN if it has no true object of this size.
 
-        weights: (images,), how often each image counts, once by default.
+        size, limit: see `Figure`; no limit by default. weights: (images,), the weight of each image, 1 by default.
         """
         return ClassDetections(self.images, label).curves(size, limit, weights)
 
     def figures(self, weights: Tensor | None = None, names: Sequence[str] | None = None) -> dict[str, float]:
-        """Return the figures by name, from 0 to 1; NaN where no class has a truth of the size.
+        """Return the figures by name, from 0 to 1; NaN if no class has a true object of the size.
 
-        weights: (images,), how often each image counts, once by default. names: the figures to compute, by default all.
+        weights: (images,), the weight of each image, 1 by default. names: the figures to compute, by default all.
         """
         return self._figures(self._class_detections(), weights, names or tuple(self.names))
 
     def intervals(
         self, names: Sequence[str], resamples: int = 1000, seed: int = 0, level: float = 0.95
     ) -> dict[str, tuple[float, float]]:
-        """Return bootstrap percentile intervals of figures, by drawing the images with replacement.
+        """Return bootstrap percentile intervals (low, high) of figures by name; images are drawn with replacement.
 
-        level: the confidence level. NaN where a figure has no value.
+        level: the confidence level. The limits are NaN if the figure is NaN.
         Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
         """
         rng, n = torch.Generator().manual_seed(seed), len(self.images)
@@ -203,7 +206,7 @@ class Coco:
         return results
 
     def by_class(self, name: str = "ap") -> dict[int, float]:
-        """Return one figure for each class that has truths."""
+        """Return one figure for each class that has true objects, by class index."""
         figure = self.names[name]
         return {
             label: _figure_value([self.curves(label, figure.size, figure.limit)], figure) for label in self.counts()
@@ -218,7 +221,7 @@ class ClassDetections:
         scores = torch.cat([matches.scores for _, matches in entries])
         order = scores.argsort(descending=True, stable=True)
         self.scores = scores[order]  # (n,)
-        self.ranks = torch.cat([torch.arange(len(matches.scores)) for _, matches in entries])[order]  # in each image
+        self.ranks = torch.cat([torch.arange(len(matches.scores)) for _, matches in entries])[order]  # within the image
         image_index = torch.cat([torch.full((len(matches.scores),), index) for index, matches in entries])
         self.image_index = image_index[order]
         self.hits = torch.cat([matches.hits for _, matches in entries], 2)[:, :, order]  # (A, T, n)
@@ -228,7 +231,7 @@ class ClassDetections:
             self.truths[index] = matches.truths.double()
 
     def curves(self, size: str, limit: int | None = None, weights: Tensor | None = None) -> Curves:
-        """Return precision and recall for truths of a size, of the `limit` best detections of each image."""
+        """Return precision and recall of the `limit` best detections of each image, for true objects of one size."""
         size_index = list(AREA_RANGES).index(size)
         weights = torch.ones(len(self.truths), dtype=torch.float64) if weights is None else weights.double()
         truths = float(weights @ self.truths[:, size_index])
@@ -252,8 +255,9 @@ class ClassDetections:
 def precision_at_recalls(true_positives: Tensor, false_positives: Tensor, truths: float) -> tuple[Tensor, Tensor]:
     """Return the highest precision at each of RECALL_LEVELS or above, and the index of the detection that reaches it.
 
-    true_positives, false_positives: (T, n), counts of true and false positives up to each detection, best first. Both
-    results are (T, 101); where a recall is not reached, precision is 0 and the index is n.
+    true_positives, false_positives: (T, n), counts of true and false positives up to each detection, best first.
+    truths: the number of true objects. Both results are (T, 101); if a recall is not reached, precision is 0 and the
+    index is n.
     """
     precision = true_positives / (true_positives + false_positives).clamp_min(torch.finfo(torch.float64).tiny)
     highest_precision = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
@@ -263,18 +267,20 @@ def precision_at_recalls(true_positives: Tensor, false_positives: Tensor, truths
 
 
 def match_to_truths(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd: Tensor) -> Tensor:
-    """Return the index of the truth that each detection is matched with, or -1: (A, T, n), for A sizes, T thresholds.
+    """Return the index of the true object that each detection is matched with, or -1: (A, T, n).
 
-    overlaps: (n, m) of the detections, best first, with the truths. thresholds: (T,), ascending. ignored: (A, m), the
-    truths that do not count for a size; crowd: (m,), the truths that may match any number of detections.
-    In descending order of scores, each detection is matched with the free truth of the largest overlap, of at least the
-    threshold; with an ignored truth only if there is no other, and among equal overlaps with the last truth.
+    overlaps: (n, m) of the detections, best first, with the true objects. thresholds: (T,), ascending. ignored: (A, m),
+    whether an object is ignored for each of A sizes. crowd: (m,), whether an object is a crowd, which any number of
+    detections may be matched with. In descending order of scores, each detection is matched with the object of the
+    largest overlap among the crowds and unmatched objects with an overlap of at least the threshold. An ignored object
+    is used only if no other is left; among equal overlaps, the last object is used.
     """
     n_sizes, n_thresholds, (n, m) = len(ignored), len(thresholds), overlaps.shape
     matched_truths = torch.full((n_sizes, n_thresholds, n), -1)
     if not n or not m:
         return matched_truths
-    overlaps, is_counted, crowd = overlaps.flip(1), ~ignored.flip(1)[:, None], crowd.flip(0)  # argmax returns the first
+    # Flipped, because argmax returns the first of equal overlaps.
+    overlaps, is_counted, crowd = overlaps.flip(1), ~ignored.flip(1)[:, None], crowd.flip(0)
     is_free = torch.ones(n_sizes, n_thresholds, m, dtype=torch.bool)
     for index in (overlaps.amax(1) >= thresholds[0]).nonzero().flatten().tolist():
         is_allowed = is_free & (overlaps[index] >= thresholds[:, None])  # (A, T, m)
@@ -293,7 +299,7 @@ def is_outside_size(areas: Tensor) -> Tensor:
 
 
 def _figure_value(curves: Sequence[Curves], figure: Figure) -> float:
-    """Return the mean over the classes that have truths; NaN if there are none."""
+    """Return the value of a figure: the mean over the classes that have true objects; NaN if there are none."""
     thresholds = slice(None) if figure.threshold is None else (IOU_THRESHOLDS - figure.threshold).abs().argmin()
     values = [(curve.recall if figure.recall else curve.precision)[thresholds] for curve in curves]
     return float(torch.stack(values).nanmean()) if values else math.nan

@@ -11,15 +11,16 @@ from pellucid.metrics.base import Metric, checked_ratio
 from pellucid.metrics.images import psnr_of
 from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
 
-BIN_WIDTH = 10  # of a or b
-BINS_PER_SIDE = 11  # the number of bins on each side of the one around 0
+BIN_WIDTH = 10  # in units of a and b
+BINS_PER_SIDE = 11  # the number of bins on each side of the middle bin, which is around 0
 
 
 def colourfulness_rgb(rgb: Tensor) -> Tensor:
-    """Return the colourfulness M3 (N,) of sRGB images (N, 3, H, W), 0 to 1: about 0 (grey) to 110 (extremely).
+    """Return the colourfulness M3 (N,) of sRGB images (N, 3, H, W): from 0 (grey) to about 110 (extremely colourful).
 
-    It is sigma + 0.3 mu of the opponent colours R - G and (R + G) / 2 - B, from 0 to 255, where sigma is the norm of
-    their two standard deviations and mu the norm of their two means. Source: Hasler and Suesstrunk 2003, section 6.
+    The images have values from 0 to 1. M3 is sigma + 0.3 mu of the opponent colours R - G and (R + G) / 2 - B, computed
+    from values from 0 to 255; sigma is the norm of their two standard deviations and mu the norm of their two means.
+    Source: Hasler and Suesstrunk 2003, section 6.
     """
     r, g, b = (rgb * 255).unbind(1)
     return _opponent_colourfulness(torch.stack((r - g, (r + g) / 2 - b), 1), 0.3)
@@ -42,7 +43,7 @@ def _opponent_colourfulness(opponents: Tensor, mean_weight: float) -> Tensor:
 def ab_histogram(lab: Tensor) -> Tensor:
     """Return the number of pixels of Lab images (N, 3, H, W) in each bin of a and b, (23, 23) int64.
 
-    Bins are 10 wide, the middle one around 0; values beyond are counted in the outer bins.
+    Bins are 10 wide, the middle one is around 0; values beyond the outer bins are counted in them.
     """
     index = (lab[:, 1:] / BIN_WIDTH).round().long().clamp(-BINS_PER_SIDE, BINS_PER_SIDE) + BINS_PER_SIDE  # (N, 2, H, W)
     n_bins = 2 * BINS_PER_SIDE + 1
@@ -56,11 +57,12 @@ def overlap(first: Tensor, second: Tensor) -> float:
 
 @dataclass
 class Colours(Metric):
-    """Predicted a and b (N, 2, H, W) of images, compared with the true colours and with grey, at the true L.
+    """Errors of predicted a and b (N, 2, H, W) at the true L, and of grey images for comparison.
 
     Results: psnr, in dB, from the squared error of sRGB pooled over all images; ab_overlap, the overlap of the
-    histograms of a and b (see `ab_histogram`) over all pixels; colourfulness, M3 of `colourfulness_rgb`, averaged
-    over the images; colourfulness_true, of the true images. psnr_grey and ab_overlap_grey: with a = b = 0.
+    predicted and true histograms of a and b (see `ab_histogram`) over all pixels; colourfulness and colourfulness_true,
+    M3 of `colourfulness_rgb`, averaged over the predicted and the true images. psnr_grey and ab_overlap_grey: the same
+    for a = b = 0.
     """
 
     sums: ClassVar[tuple[str, ...]] = ("squares", "colourful", "histograms", "values", "images")
@@ -104,9 +106,10 @@ class Colours(Metric):
 
 @dataclass
 class DeltaE(Metric):
-    """The mean CIEDE2000 difference of predicted a and b (N, 2, H, W) from the true colours, over all pixels.
+    """The mean CIEDE2000 difference between the colours of predicted a and b (N, 2, H, W) and the true colours.
 
-    Colours outside sRGB are first moved into its gamut, see `pellucid.ops.colour.into_gamut`.
+    The mean is over all pixels. Colours outside sRGB are first moved into its gamut, see
+    `pellucid.ops.colour.into_gamut`.
     """
 
     lower_is_better: ClassVar[bool] = True
@@ -127,13 +130,13 @@ class DeltaE(Metric):
         self.update(outputs, batch.images)
 
     def compute(self) -> dict[str, Any]:
-        """Return {"delta_e", "delta_e_grey"}, the second with a = b = 0."""
+        """Return "delta_e" and, for images with a = b = 0, "delta_e_grey"."""
         predicted_mean, grey_mean = (checked_ratio(value, self.count, self) for value in self.total.tolist())
         return {"delta_e": predicted_mean, "delta_e_grey": grey_mean}
 
 
 def _true_lab(metric: Metric, outputs: Tensor, images: Tensor) -> Tensor:
-    """Return the images in Lab; raise PellucidError unless the outputs have the shape of their a and b."""
+    """Return the images in Lab; raise PellucidError unless the outputs have the shape of the images' a and b."""
     n, _, *size = images.shape
     if images.shape[1] != 3 or outputs.shape != (n, 2, *size):
         raise PellucidError(

@@ -16,7 +16,10 @@ N_RECALL_LEVELS = 11  # the recalls 0, 0.1, ..., 1
 
 
 class Box(NamedTuple):
-    """A box (x0, y0, x1, y1) of a class in an image. score: of a detection, None for a true box."""
+    """A box (x0, y0, x1, y1) of a class in an image.
+
+    score: the score of a detection, None for a true box.
+    """
 
     image: str
     label: str
@@ -25,10 +28,10 @@ class Box(NamedTuple):
 
 
 class ClassScores(NamedTuple):
-    """The detections of one class: counts of true boxes, detections and hits (true positives), and average precision.
+    """Results for one class: the counts of true boxes, detections and hits (true positives), and average precision.
 
-    area, eleven: the area under the interpolated precision-recall curve, and its mean at 11 recalls; None for a class
-    without true boxes.
+    area: the area under the interpolated precision-recall curve. eleven: the mean precision at 11 recalls. Both are
+    None for a class without true boxes.
     """
 
     truths: int
@@ -40,18 +43,18 @@ class ClassScores(NamedTuple):
 
 @dataclass(frozen=True)
 class BoxScores:
-    """The classes by name, and the means of `area` and `eleven` over the classes that have true boxes."""
+    """The results of all classes by name, and the means of `area` and `eleven` over the classes with true boxes."""
 
     classes: dict[str, ClassScores]
 
     @property
     def area(self) -> float:
-        """The mean average precision, by the area under the curve."""
+        """The mean average precision, from the area under the curve."""
         return _mean_of_present([scores.area for scores in self.classes.values()])
 
     @property
     def eleven(self) -> float:
-        """The mean average precision, at 11 recalls."""
+        """The mean average precision, from the precision at 11 recalls."""
         return _mean_of_present([scores.eleven for scores in self.classes.values()])
 
 
@@ -59,7 +62,7 @@ def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
     """Return the area under the precision-recall curve, and the mean precision at the recalls 0, 0.1, ..., 1.
 
     hits: (n,) bool, whether each detection is correct, in descending order of scores; truths: the number of true boxes,
-    at least 1. The precision at a recall is the highest at that recall or above, 0 if the recall is not reached.
+    at least 1. The precision at a recall is the highest one at this recall or above, 0 if the recall is not reached.
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes challenge", section 4.2 (11 recalls); the area is
     the challenge's measure from 2010 on.
     """
@@ -68,7 +71,7 @@ def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
     envelope = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
     area = envelope[hits].sum().item() / truths  # recall rises by 1 / truths at each hit
     recall_levels = torch.arange(N_RECALL_LEVELS)[:, None]
-    # (11, n), in integers: 0.3 is not a binary fraction
+    # (11, n); compared as integers, because recalls such as 0.3 are not exact in binary
     is_reached = (N_RECALL_LEVELS - 1) * n_hits >= recall_levels * truths
     highest_precision = (
         torch.where(is_reached, precision, 0.0).amax(1)
@@ -79,12 +82,12 @@ def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
 
 
 def mean_average_precision(predicted: Sequence[Box], true: Sequence[Box], threshold: float = 0.5) -> BoxScores:
-    """Return the average precision of each class, and its means.
+    """Return the average precision of each class, and the means over the classes.
 
-    In the order of descending scores, a detection is a hit if the true box of its image and class with the largest IoU
-    has an IoU of at least `threshold`, and has not been found before; otherwise it is a false positive. Detections
-    with equal scores keep their order. Raises PellucidError without true boxes, for a detection without a score, for a
-    box with x1 < x0 or y1 < y0, and for a threshold outside (0, 1].
+    Detections are compared with the true boxes of their image and class in descending order of scores. A detection is a
+    hit if its largest IoU with a true box is at least `threshold`, and this box has not been found before; otherwise it
+    is a false positive. Detections with equal scores keep their order. Raises PellucidError without true boxes, for a
+    detection without a score, for a box with x1 < x0 or y1 < y0, and for a threshold outside (0, 1].
     """
     check(0 < threshold <= 1, "mean_average_precision: the threshold", "above 0 and at most 1", threshold)
     if not true:
@@ -108,10 +111,10 @@ def voc_average_precision(
 ) -> dict[int, ClassScores]:
     """Return the average precision of each class as the Pascal VOC challenge defines it, by class index.
 
-    As `mean_average_precision`, except that a hit has an IoU strictly above `threshold`, and that a detection whose
-    best truth is a crowd (VOC: difficult) is neither a hit nor a false positive; crowds do not count as truths.
-    VOC's files contain the first and the last pixel of a box, so its width is their difference plus 1; in `Objects`, x1
-    is the right edge of the last pixel, and the width is the same. Raises PellucidError if the numbers
+    It differs from `mean_average_precision` in two rules. A hit has an IoU strictly above `threshold`. Crowds (VOC:
+    difficult) are not counted as true boxes, and a detection whose largest IoU is with a crowd is neither a hit nor a
+    false positive. VOC's files contain the first and the last pixel of a box, so its width is their difference plus 1;
+    in `Objects`, x1 is the right edge of the last pixel, and the width is the same. Raises PellucidError if the numbers
     of images differ. Source: Everingham et al. 2010, section 4.2.
     """
     if len(detections) != len(objects):
@@ -152,7 +155,7 @@ def _class_scores(predicted: list[Box], true: list[Box], threshold: float) -> Cl
 
 
 class TrueBoxes(NamedTuple):
-    """The true boxes (m, 4) of one class in one image, and which of them are not counted: (m,) bool."""
+    """The true boxes (m, 4) of one class in one image, and whether each is difficult and not counted, (m,) bool."""
 
     boxes: Tensor
     difficult: Tensor
@@ -163,8 +166,9 @@ def match_detections(
 ) -> list[bool | None]:
     """Return, for each detection (image, box), whether it is a hit; None if it is not counted.
 
-    detections: best first. Each takes the truth with the largest IoU, the first of equal ones; a second detection of a
-    truth is a false positive. is_hit: returns whether an IoU is large enough for a hit.
+    detections: best first. truths: the true boxes by image. Each detection is matched with the true box of the largest
+    IoU, the first of equal ones; a second detection of a box is a false positive. is_hit: returns whether an IoU is
+    large enough for a hit.
     """
     is_matched = {image: truth.difficult.clone() for image, truth in truths.items()}
     hits: list[bool | None] = []

@@ -27,7 +27,7 @@ CROWDING = {"apart": (0.0, 0.1), "touching": (0.1, 0.3), "crowded": (0.3, 2.0)}
 
 
 class ErrorGain(NamedTuple):
-    """One kind of error: how often it occurs, and by how much AP would rise if all of it were repaired."""
+    """One kind of error: how often it occurs, and by how much AP rises if all errors of this kind are repaired."""
 
     errors: int
     gain: float
@@ -40,11 +40,12 @@ def error_split(
     background: float = MAX_BACKGROUND_IOU,
     kind: str = "boxes",
 ) -> tuple[float, dict[str, ErrorGain]]:
-    """Return AP at the threshold, and for each of ERRORS and "missed" its count and the gain in AP from repairing it.
+    """Return AP at the threshold, and the number and the gain in AP of each kind of error, ERRORS and "missed".
 
-    One kind of error is repaired at a time. "class" and "place": for each object that was not found, the detection
-    with the highest score becomes a hit, and the others are removed. "both", "duplicate" and "background": the
-    detections are removed. "missed": the objects are not counted. Gains are at least 0, and do not add up.
+    threshold, background, kind: see `classify_detections`. One kind of error is repaired at a time. "class" and
+    "place": for each object that was not found, the erroneous detection with the highest score becomes a hit, and the
+    others are removed. "both", "duplicate" and "background": the detections are removed. "missed": the objects are not
+    counted. Gains are at least 0; their sum is not the gain from repairing all kinds.
     Source: Bolya et al. 2020, section 2.3.
     """
     images = [
@@ -66,7 +67,7 @@ def error_split(
 def _mean_ap(
     images: Sequence[MatchedImage], detections: Sequence[Detections], objects: Sequence[Objects], repaired_error: str
 ) -> float:
-    """Return the mean AP over the classes, with the kind of error `repaired_error` removed, "" for none."""
+    """Return the mean AP over the classes after repairing the kind of error `repaired_error`, "" for none."""
     scored_hits: dict[int, list[tuple[float, bool]]] = {}
     truths: dict[int, int] = {}
     for image, image_detections, truth in zip(images, detections, objects, strict=True):
@@ -88,7 +89,7 @@ def _mean_ap(
 
 
 def _class_ap(scored_hits: list[tuple[float, bool]], truths: int) -> float:
-    """Return the mean precision at COCO's 101 recalls."""
+    """Return the mean precision at COCO's 101 recalls; scored_hits: (score, whether it is a hit) of each detection."""
     hits = torch.tensor(
         [hit for _, hit in sorted(scored_hits, key=lambda pair: pair[0], reverse=True)], dtype=torch.float64
     )
@@ -105,8 +106,8 @@ def confusion(
 ) -> Tensor:
     """Return counts[true, detected] with the background as the last class: (classes + 1, classes + 1).
 
-    Only detections with a score of at least `score` are used. Objects are matched with hits first; then each other
-    detection, best first, is matched with the unmatched object of the largest IoU, of at least `threshold`. The
+    Only detections with a score of at least `score` are used. Objects are matched with hits first. Then each other
+    detection, best first, is matched with the unmatched object with the largest IoU, if it is at least `threshold`. The
     remaining objects are counted in the last column, the remaining detections in the last row. Crowds are not counted.
     """
     counts = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
@@ -132,7 +133,7 @@ def confusion(
 
 
 class RecallCounts(NamedTuple):
-    """The objects of a group, and how many of them were found."""
+    """The number of objects in a group, and how many of them were found."""
 
     objects: int
     found: int
@@ -141,9 +142,10 @@ class RecallCounts(NamedTuple):
 def recall_by_group(
     detections: Sequence[Detections], objects: Sequence[Objects], score: float = 0.5, threshold: float = MIN_HIT_IOU
 ) -> dict[str, dict[str, RecallCounts]]:
-    """Return the objects found by detections of at least `score`, by "size" (as COCO's) and by "crowding".
+    """Return the counts of objects and of found objects by "size" (COCO's AREA_RANGES) and by "crowding" (CROWDING).
 
-    Crowding is the largest fraction of an object's box inside another object's box. Crowds are not counted.
+    Only detections with a score of at least `score` are used. Crowding is the largest fraction of an object's box that
+    is inside another object's box. Crowds are not counted.
     """
     sizes = {name: RecallCounts(0, 0) for name in list(AREA_RANGES)[1:]}
     crowding = {name: RecallCounts(0, 0) for name in CROWDING}

@@ -18,7 +18,7 @@ def accuracy(target: Tensor, predicted: Tensor) -> float:
 
 
 def top_k(target: Tensor, scores: Tensor, k: int) -> float:
-    """Return the fraction of examples whose class is among the k with the highest scores.
+    """Return the fraction of examples whose class is among the k classes with the highest scores.
 
     Among equal scores, the class with the lowest index ranks first, as in `argmax`, so top 1 is `accuracy`. A class
     whose score is NaN is never among the k.
@@ -33,7 +33,7 @@ def top_k(target: Tensor, scores: Tensor, k: int) -> float:
     true_score = scores.gather(1, true_class)  # (n, 1)
     is_ranked_before = ~(scores <= true_score) | (
         (scores == true_score) & (class_indices < true_class)
-    )  # topk leaves ties undefined
+    )  # `Tensor.topk` does not define the order of equal scores
     return (is_ranked_before.sum(1) < k).double().mean().item()
 
 
@@ -75,7 +75,8 @@ def macro(by_class: Tensor) -> float:
 class Reliability:
     """The accuracy of predictions by confidence, in bins of equal width from 0 to 1.
 
-    Each (bins,): `count` int64, `confidence` and `accuracy` the means in each bin, float64, 0 for an empty bin.
+    count: the number of predictions, int64. confidence, accuracy: the means in each bin, float64, 0 for an empty bin.
+    All have the shape (bins,).
     """
 
     count: Tensor
@@ -84,16 +85,17 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean over the examples of their bin's |accuracy - confidence|."""
+        """The expected calibration error: |accuracy - confidence| of the bins, averaged over the examples."""
         fraction = self.count.double() / self.count.sum()
         return (fraction * (self.accuracy - self.confidence).abs()).sum().item()
 
 
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """Sums of predictions by confidence, which can be added over batches.
+    """Sums over predictions in bins of confidence, which can be added over batches.
 
-    Each (bins,): `count` int64, `confidence` and `right` the sums in each bin, float64.
+    count: the number of predictions, int64. confidence, right: the sum of the confidences and the number of correct
+    predictions, float64. All have the shape (bins,).
     """
 
     count: Tensor
@@ -102,7 +104,7 @@ class Bins:
 
     @classmethod
     def of(cls, target: Tensor, probabilities: Tensor, bins: int) -> "Bins":
-        """Sum predictions in bins; arguments and errors are those of `reliability`."""
+        """Return the sums for one batch; arguments and errors are those of `reliability`."""
         if probabilities.dim() != 2 or probabilities.shape[1] < 2 or bins < 1:
             raise PellucidError(
                 f"reliability: probabilities of shape {tuple(probabilities.shape)} and {bins} bins; give (n, classes) "
@@ -130,21 +132,25 @@ class Bins:
 
 
 def reliability(target: Tensor, probabilities: Tensor, bins: int = 15) -> Reliability:
-    """Sort the predictions of probabilities (n, classes) into `bins` by the probability of the predicted class.
+    """Return accuracy by confidence: the probability of the predicted class determines the bin of a prediction.
 
-    Bin k is ((k - 1) / bins, k / bins]. Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern
-    Neural Networks", section 2. Raises PellucidError for values that are not probabilities, and for fewer than one bin.
+    target: the classes, (n,). probabilities: (n, classes). Bin k is ((k - 1) / bins, k / bins]. Raises PellucidError
+    for values that are not probabilities, and for fewer than one bin. Source: Guo, Pleiss, Sun and Weinberger 2017, "On
+    Calibration of Modern Neural Networks", section 2.
     """
     return Bins.of(target, probabilities, bins).reliability()
 
 
 def calibration_error(target: Tensor, probabilities: Tensor, bins: int = 15) -> float:
-    """Return the expected calibration error: the mean over the examples of their bin's |accuracy - confidence|."""
+    """Return the expected calibration error: |accuracy - confidence| of the bins, averaged over the examples.
+
+    Arguments and errors are those of `reliability`.
+    """
     return reliability(target, probabilities, bins).error
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    return numerator.double() / denominator.clamp_min(1)  # the denominator counts: where it is 0, so is the numerator
+    return numerator.double() / denominator.clamp_min(1)  # both are counts; if the denominator is 0, both are 0
 
 
 def _check_shapes(target: Tensor, predicted: Tensor) -> None:

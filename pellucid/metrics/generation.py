@@ -1,4 +1,4 @@
-"""Evaluation of a generator's samples: variety of predictions, Parzen windows, and distances between features."""
+"""Evaluation of a generator's samples: variety of their classes, Parzen windows, and distances of features."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-MIN_CLASS_SHARE = 0.01  # fraction of the samples from which a class counts as covered
+MIN_CLASS_SHARE = 0.01  # fraction of the samples that must be predicted as a class for the class to count as covered
 BANDWIDTHS = tuple(round(10 ** (-1.2 + 0.05 * k), 4) for k in range(25))  # 0.063 to 1, for pixels from 0 to 1
 CHUNK_SIZE = 500  # points whose densities are computed at a time
 
@@ -21,10 +21,10 @@ ComputeBlocks = Callable[[Blocks, Callable[[Tensor], Tensor]], Iterable[Tensor]]
 class Variety:
     """Statistics of a classifier's predictions for samples.
 
-    shares: the fraction of the samples predicted as each of K classes. covered: the number of classes with at least
-    MIN_CLASS_SHARE. entropy: the entropy of the shares in nats, at most ln K. score: exp of the mean KL divergence of a
-    sample's probabilities from the mean probabilities, from 1 to K. confidence: the mean probability of the predicted
-    classes.
+    shares: the fraction of the samples predicted as each of K classes. covered: the number of classes with a share of
+    at least MIN_CLASS_SHARE. entropy: the entropy of the shares in nats, at most ln K. score: exp of the mean KL
+    divergence of a sample's probabilities from the mean probabilities, from 1 to K. confidence: the mean probability of
+    the predicted classes.
     """
 
     shares: tuple[float, ...]
@@ -37,8 +37,8 @@ class Variety:
 def variety(probabilities: Tensor) -> Variety:
     """Return the variety of a classifier's probabilities (n, K) for n samples.
 
-    The score is the inception score of Salimans et al. 2016, section 4, with this classifier instead of Inception:
-    scores of different classifiers cannot be compared.
+    The score is the inception score of Salimans et al. 2016, section 4, with this classifier instead of Inception;
+    scores by different classifiers cannot be compared. Raises PellucidError for another shape or no samples.
     """
     if probabilities.dim() != 2 or not len(probabilities):
         raise PellucidError(f"variety takes probabilities (n, K), not {tuple(probabilities.shape)}")
@@ -57,17 +57,17 @@ def variety(probabilities: Tensor) -> Variety:
 
 
 def compute_in_order(blocks: Blocks, compute: Callable[[Tensor], Tensor]) -> Iterable[Tensor]:
-    """Return the results for blocks of a tensor, in order."""
+    """Compute the results for blocks of a tensor one after the other, without other processes."""
     return map(compute, blocks)
 
 
 def log_densities(
     points: Tensor, samples: Tensor, bandwidths: Sequence[float], compute_blocks: ComputeBlocks = compute_in_order
 ) -> Tensor:
-    """Return the log density of points (m, D) under Gaussian windows on samples (n, D), (bandwidths, m).
+    """Return the log density of points (m, D) under Gaussian windows centred on samples (n, D), (bandwidths, m).
 
-    ln p(x) = ln 1/n Σ N(x; xᵢ, σ² I), with σ the bandwidth. compute_blocks: computes the results for blocks of points,
-    such as `Processes.shared`. Source: Parzen 1962; Breuleux, Bengio and Vincent 2011, section 4.
+    ln p(x) = ln 1/n Σ N(x; xᵢ, σ² I), with σ the bandwidth. compute_blocks: returns the results of a function for
+    blocks of points, such as `Processes.shared`. Source: Parzen 1962; Breuleux, Bengio and Vincent 2011, section 4.
     """
 
     def block_densities(block: Tensor) -> Tensor:
@@ -83,8 +83,9 @@ def log_densities(
 class ParzenLikelihood:
     """The log-likelihood of test images under Parzen windows.
 
-    mean: the mean log density of the test images, in nats. error: its standard error. bandwidth: of the windows.
-    samples, points, chosen: the numbers of windows, of test images, and of validation images.
+    mean: the mean log density of the test images, in nats. error: the standard error of the mean. bandwidth: the
+    standard deviation of the windows. samples, points, chosen: the numbers of windows, of test images, and of
+    validation images.
     """
 
     mean: float
@@ -98,12 +99,12 @@ class ParzenLikelihood:
 def parzen(
     samples: Tensor, validation: Tensor, test: Tensor, compute_blocks: ComputeBlocks = compute_in_order
 ) -> ParzenLikelihood:
-    """Return the mean log-likelihood of test images (m, ...) under Gaussian windows on samples (n, ...).
+    """Return the mean log-likelihood of test images (m, ...) under Gaussian windows centred on samples (n, ...).
 
-    The bandwidth is the one in BANDWIDTHS with the largest mean for the `validation` images. Estimates in so many
-    dimensions are far from the model's likelihood, and do not rank models by the quality of their samples (Theis,
-    van den Oord and Bethge 2016, section 3.2): compare only models with the same number of samples and the same rule.
-    compute_blocks: see `log_densities`.
+    The bandwidth is the one in BANDWIDTHS with the highest mean log-likelihood of the `validation` images. In so many
+    dimensions, the estimate is far from the model's likelihood and does not rank models by the quality of their samples
+    (Theis, van den Oord and Bethge 2016, section 3.2). So compare only models with the same number of samples and the
+    same choice of the bandwidth. compute_blocks: see `log_densities`.
     """
     windows, held_out, points = (images.flatten(1) for images in (samples, validation, test))
     means = log_densities(held_out, windows, BANDWIDTHS, compute_blocks).mean(1)
@@ -116,8 +117,8 @@ def parzen(
 def frechet_distance(first: Tensor, second: Tensor) -> float:
     """Return the squared Frechet distance between Gaussians fitted to features (n, d) and (m, d).
 
-    Covariances are unbiased. The distance is biased: it grows as n falls, so report n with it. Raises PellucidError
-    for fewer than 2 rows. Source: Heusel et al. 2017, equation 6.
+    Covariances are unbiased estimates. The distance is biased: it increases as n decreases, so report n with it. Raises
+    PellucidError for fewer than 2 rows, or different d. Source: Heusel et al. 2017, equation 6.
     """
     _check_features(first, second)
     x, y = first.double(), second.double()
@@ -125,7 +126,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
 
 
 def gaussian_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor) -> float:
-    """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of means (d,) and covariances (d, d).
+    """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) for means (d,) and covariances (d, d).
 
     Source: Dowson and Landau 1982, equation 4. The trace of the root is the sum of the roots of the eigenvalues of
     R C2 R, where R is the symmetric root of C1.
@@ -141,7 +142,8 @@ def gaussian_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, othe
 def kernel_distance(first: Tensor, second: Tensor) -> float:
     """Return the unbiased squared MMD of features (n, d), (m, d) with the kernel (x y / d + 1)^3.
 
-    It may be negative. Source: Binkowski, Sutherland, Arbel and Gretton 2018, section 4, on all examples at once.
+    It may be negative. Raises PellucidError for fewer than 2 rows, or different d. Source: Binkowski, Sutherland, Arbel
+    and Gretton 2018, section 4, here with all examples in one block.
     """
     _check_features(first, second)
     x, y = first.double(), second.double()

@@ -1,4 +1,4 @@
-"""Metrics of predicted images compared with target images: (N, C, H, W), from 0 to `peak`."""
+"""Metrics that compare predicted images with target images, (N, C, H, W) with values from 0 to `peak`."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 from pellucid.metrics.base import Metric, check_measured, checked_ratio
 
-WINDOW_SIZE, WINDOW_SIGMA = 11, 1.5  # side and standard deviation of a window, in pixels
+WINDOW_SIZE, WINDOW_SIGMA = 11, 1.5  # side and standard deviation of the Gaussian window, in pixels
 K1, K2 = 0.01, 0.03  # square roots of the stabilizing constants, relative to the peak
 
 
@@ -23,7 +23,7 @@ def psnr_of(error: float, peak: float = 1.0) -> float:
 def ssim(first: Tensor, second: Tensor, peak: float = 1.0) -> Tensor:
     """Return the structural similarity (N,) of images (N, C, H, W): the mean over channels and windows.
 
-    Windows are Gaussian, 11 x 11 with a standard deviation of 1.5, and lie inside the image. Raises
+    Windows are Gaussian, 11 x 11 pixels with a standard deviation of 1.5, and are completely inside the image. Raises
     PellucidError for images smaller than a window. Source: Wang, Bovik, Sheikh and Simoncelli 2004, equation 13.
     """
     if first.shape != second.shape or first.dim() != 4 or min(first.shape[2:]) < WINDOW_SIZE:
@@ -41,7 +41,7 @@ def ssim(first: Tensor, second: Tensor, peak: float = 1.0) -> Tensor:
 
 
 def _window_means(x: Tensor) -> Tensor:
-    """Return the Gaussian-weighted mean around each pixel whose window lies inside the image."""
+    """Return the Gaussian-weighted mean around each pixel whose window is completely inside the image."""
     offsets = torch.arange(WINDOW_SIZE, dtype=x.dtype, device=x.device) - WINDOW_SIZE // 2
     weights = (offsets**2 / (-2 * WINDOW_SIGMA**2)).exp()
     weights = weights / weights.sum()
@@ -73,7 +73,7 @@ class PSNR(Metric):
 
 @dataclass
 class SSIM(Metric):
-    """The mean structural similarity of images, see `ssim`; images smaller than its window are skipped."""
+    """The mean structural similarity of images, see `ssim`; images smaller than the window are skipped."""
 
     sums: ClassVar[tuple[str, ...]] = ("total", "count", "images")
 
@@ -91,7 +91,7 @@ class SSIM(Metric):
             self.count += len(outputs)
 
     def compute(self) -> dict[str, Any]:
-        """Return {"ssim": at most 1}, NaN where all images are smaller than the window."""
+        """Return {"ssim": at most 1}, NaN if all images are smaller than the window."""
         check_measured(self.images, self)
         return {"ssim": self.total / self.count if self.count else math.nan}
 

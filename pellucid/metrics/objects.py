@@ -21,10 +21,10 @@ _PREFIXES = {"boxes": "", "masks": "mask_", "keypoints": "keypoint_"}
 
 @dataclass
 class AveragePrecision(Metric):
-    """COCO's average precision of detections: the mean over classes and the IoUs 0.5, 0.55, ..., 0.95, and at 0.5.
+    """COCO's average precision of detections: averaged over the IoU thresholds 0.5, 0.55, ..., 0.95, and at 0.5 only.
 
-    Outputs are a list of `Detections`, targets a list of `Objects`; the areas of objects are those of their masks, or
-    of their boxes without masks. kind: "boxes", "masks" or "keypoints" (of COCO's persons).
+    Outputs are a list of `Detections`, targets a list of `Objects`. The areas of objects are computed from their masks,
+    or from their boxes without masks. kind: "boxes", "masks" or "keypoints" (of COCO's persons).
     """
 
     kind: str = "boxes"
@@ -40,14 +40,14 @@ class AveragePrecision(Metric):
             self.coco.add(detections, truth)
 
     def merge(self, other: Any) -> None:
-        """Append the images of other batches."""
+        """Append the images of a metric that was updated with other batches."""
         self.coco.images += other.coco.images
 
     def compute(self) -> dict[str, Any]:
-        """Return "ap" and "ap50", from 0 to 1 or NaN without objects, and "class_ap", a list of values by class.
+        """Return "ap" and "ap50", from 0 to 1 or NaN without objects, and "class_ap", a list with the AP of each class.
 
-        A value is None for a class without objects. The names for masks and key-points begin with "mask_" and
-        "keypoint_".
+        The AP of a class without objects is None. The names begin with "mask_" for masks and with "keypoint_" for
+        key-points.
         """
         check_measured(len(self.coco.images), self)
         by_class = self.coco.by_class()
@@ -74,14 +74,14 @@ class KeypointAveragePrecision(AveragePrecision):
 
 @dataclass
 class NME(Metric):
-    """The normalized mean error of key-points: their mean distance from the true points, relative to a true distance.
+    """The normalized mean error of key-points: their mean distance from the true points, divided by a true distance.
 
-    Outputs are a tensor (N, K, 2) or (N, K, 3) of pixels for images of one object each, or a list of `Detections`,
-    where each object is compared with the detection whose box has the largest IoU with its box. Targets are a list of
+    Outputs are a tensor (N, K, 2) or (N, K, 3) of pixels for images of one object each, or a list of `Detections`; then
+    each object is compared with the detection whose box has the largest IoU with its box. Targets are a list of
     `Objects`, or key-points (N, K, 3) if the outputs are a tensor.
     The mean is over the labelled points of an object, then over the objects, except crowds. normalise: the indices of
-    the two true points whose distance is the unit; by default the outer eye corners among the 68 points of a face, and
-    for other numbers of points the diagonal of the box around the true points.
+    the two true points whose distance is the divisor. By default, these are the outer eye corners for the 68 points of
+    a face; for other numbers of points, the divisor is the diagonal of the box around the true points.
     Source: Sagonas et al. 2013, "300 Faces in-the-Wild Challenge".
     """
 
@@ -115,7 +115,7 @@ class NME(Metric):
         self._add(errors)
 
     def _add(self, errors: Sequence[Tensor]) -> None:
-        """Add the errors of a batch; the sum over the batch is added at once, as `merge` adds it."""
+        """Add the errors of a batch, summed first, so that rounding is the same as after `merge`."""
         self.total += sum(float(error.sum()) for error in errors)
         self.count += sum(map(len, errors))
 
@@ -130,16 +130,16 @@ class NME(Metric):
 
 
 def unit_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
-    """Return the two points by which the NME among a model's metrics normalizes; None for its default."""
+    """Return `NME.normalise` of the NME among a model's metrics; None if it is the default or there is no NME."""
     point_pairs = (getattr(metric, "normalise", None) for metric in metrics)
     return next((points for points in point_pairs if points is not None), None)
 
 
 def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] | None = None) -> Tensor:
-    """Return the mean distance of each object's labelled points from the truth, (n,), in the unit of `NME`.
+    """Return the normalized mean error of each object, (n,), see `NME`.
 
-    points: (n, K, 2) or more columns; truth: (n, K, 3) with visibility. normalise: see `NME`. Raises PellucidError for
-    another number of points, and for objects whose two points are not labelled or coincide.
+    points: (n, K, 2) or more columns. truth: (n, K, 3) with visibility. normalise: see `NME`. Raises PellucidError if
+    the numbers of points differ, and for objects whose points for the divisor are not labelled or coincide.
     """
     if normalise is None and truth.shape[1] == N_FACE_POINTS:
         normalise = OUTER_EYE_CORNERS
@@ -159,7 +159,7 @@ def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] 
 
 
 def _units(points: Tensor, labelled: Tensor, normalise: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """Return the unit of each object's NME (n,), and whether the points that define it are labelled (n,)."""
+    """Return the divisor of each object's NME, and whether the points that define it are labelled, (n,) each."""
     if normalise is not None:
         first, second = normalise
         return (points[:, first] - points[:, second]).norm(dim=1), labelled[:, first] & labelled[:, second]
@@ -169,7 +169,7 @@ def _units(points: Tensor, labelled: Tensor, normalise: tuple[int, int] | None) 
 
 
 def _pairs_by_image(metric: Metric, outputs: Any, targets: Any) -> list[tuple[Any, Objects]]:
-    """Return the outputs and objects of each image; raise PellucidError for other types or different numbers."""
+    """Return (output, objects) of each image; raise PellucidError for other types, or different numbers of images."""
     name = type(metric).__name__
     if not isinstance(targets, list | tuple) or not all(isinstance(truth, Objects) for truth in targets):
         raise PellucidError(f"{name}: targets must be a list of Objects, one per image; give data with boxes")
@@ -184,7 +184,10 @@ def _pairs_by_image(metric: Metric, outputs: Any, targets: Any) -> list[tuple[An
 
 
 def _matched_points(predicted: Detections | Tensor, truth: Objects) -> tuple[Tensor, Tensor]:
-    """Return the points of the detection for each object, (m, K, 2 or 3), and which objects have one, (m,) bool."""
+    """Return for each object the points of the detection with the largest IoU, and whether there is such a detection.
+
+    The shapes are (m, K, 2 or 3) and (m,).
+    """
     if isinstance(predicted, Tensor):
         if len(truth) != 1:
             raise PellucidError(f"NME: an image has {len(truth)} objects, but outputs are for one; give Detections")

@@ -1,4 +1,4 @@
-"""Overlaps of detections with true objects, and areas: for boxes, masks and key-points, as COCO defines them."""
+"""Overlaps of detections with true objects, and their areas, as COCO defines them for boxes, masks and key-points."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,7 +21,7 @@ MAX_EXACT_PIXELS = 1 << 24  # float32 represents counts up to this number exactl
 def box_overlaps(detections: Detections, truth: Objects) -> Tensor:
     """Return the IoU of every detection's box with every true box: (n, m) in float64.
 
-    For a crowd, it is the fraction of the detection's box inside the crowd's box.
+    For a crowd, the value is the fraction of the detection's box that is inside the crowd's box.
     """
     detected_boxes, true_boxes = detections.boxes.double(), truth.boxes.double()
     iou = box_iou(detected_boxes, true_boxes)
@@ -31,8 +31,8 @@ def box_overlaps(detections: Detections, truth: Objects) -> Tensor:
 def mask_overlaps(detections: Detections, truth: Objects) -> Tensor:
     """Return the IoU of every detection's mask with every true mask: (n, m) in float64.
 
-    For a crowd, it is the fraction of the detection's mask inside the crowd's mask. Raises PellucidError without masks,
-    or if the masks of detections and objects differ in size.
+    For a crowd, the value is the fraction of the detection's mask that is inside the crowd's mask. Raises PellucidError
+    without masks, or if the masks of detections and objects differ in size.
     """
     if not len(detections) or not len(truth):
         return torch.zeros(len(detections), len(truth), dtype=torch.float64)
@@ -55,9 +55,9 @@ def keypoint_similarity(detections: Detections, truth: Objects, areas: Tensor, s
     """Return the object keypoint similarity of every detection with every true object: (n, m) in float64.
 
     It is the mean over the labelled points of exp(-d^2 / (2 area (2 sigma)^2)), where d is the distance in pixels. For
-    a truth without labelled points, d is the distance to its box, enlarged by its size on every side. areas: (m,).
-    Raises PellucidError without key-points, or if their number differs from the number of `sigmas`. Source: Lin et al.
-    2014, and COCO's page on the evaluation of key-points.
+    an object without labelled points, d is the distance to the object's box, enlarged by its size on every side. areas:
+    the areas of the objects, (m,). Raises PellucidError without key-points, or if their number differs from the number
+    of `sigmas`. Source: Lin et al. 2014, and COCO's page on the evaluation of key-points.
     """
     if not len(detections) or not len(truth):
         return torch.zeros(len(detections), len(truth), dtype=torch.float64)
@@ -78,12 +78,12 @@ def keypoint_similarity(detections: Detections, truth: Objects, areas: Tensor, s
 
 
 def truth_areas(truth: Objects) -> Tensor:
-    """Return the areas of true objects in float64, (m,): of their masks, or of their boxes if there are no masks."""
+    """Return the areas of the masks of true objects, or of their boxes if they have no masks, (m,) in float64."""
     return area(truth.boxes.double()) if truth.masks is None else truth.masks.sum((1, 2)).double()
 
 
 def _hull_areas(detections: Detections) -> Tensor:
-    """Return the areas of the boxes around the points, as for COCO's key-point results, which contain no boxes."""
+    """Return the areas of the boxes around the key-points, (n,), since COCO's key-point results contain no boxes."""
     if not len(detections):
         return torch.zeros(0, dtype=torch.float64)
     assert detections.keypoints is not None  # checked when the overlaps were computed
@@ -109,7 +109,10 @@ def _required_points(instances: Detections | Objects, role: str, count: int) -> 
 
 
 class OverlapKind(NamedTuple):
-    """Functions of one kind: overlaps(detections, objects, areas of the objects, sigmas), and areas(detections)."""
+    """The functions for one kind of detection.
+
+    overlaps: (detections, objects, areas of the objects, sigmas) -> overlaps, (n, m). areas: detections -> areas, (n,).
+    """
 
     overlaps: Callable[[Detections, Objects, Tensor, tuple[float, ...]], Tensor]
     areas: Callable[[Detections], Tensor]

@@ -55,11 +55,11 @@ class RMSE(Metric):
 
 @dataclass
 class R2(Metric):
-    """The coefficient of determination, 1 - Σ (t - y)² / Σ (t - mean t)², of each output; the mean over the outputs.
+    """The coefficient of determination, 1 - Σ (t - y)² / Σ (t - mean t)², averaged over the outputs.
 
-    As scikit-learn's r2_score: an output whose targets are all equal gives 1 if it is exact and 0 otherwise; fewer than
-    two examples give NaN. around_mean, apart: Σ (t - mean t)² and Σ (t - y)² so far. The sums of squares are updated as
-    in Chan, Golub and LeVeque 1979.
+    As for scikit-learn's r2_score, the coefficient of an output whose targets are all equal is 1 if all predictions are
+    exact, else 0; for fewer than two examples, the result is NaN. around_mean, apart: Σ (t - mean t)² and Σ (t - y)² of
+    each output so far. The sums of squares are updated as in Chan, Golub and LeVeque 1979.
     """
 
     count: int = field(default=0, init=False)
@@ -80,7 +80,7 @@ class R2(Metric):
         self.merge(batch)
 
     def merge(self, other: Any) -> None:
-        """Add the counts, means and sums of squares of other examples."""
+        """Add the count, mean and sums of squares of a metric that was updated with other examples."""
         total = self.count + other.count
         if not other.count:
             return
@@ -102,7 +102,10 @@ class R2(Metric):
 
 
 def target_values(targets: Tensor, outputs: Tensor) -> Tensor:
-    """Return targets as values (n, ...) in float64, one for each output; integer classes (n,) become one-hot."""
+    """Return targets as values (n, ...) in float64, one for each output; class indices (n,) become one-hot.
+
+    Raises PellucidError for targets that do not fit the outputs.
+    """
     if targets.shape == outputs.shape:
         return targets.double()
     if outputs.dim() == 2 and targets.numel() == len(outputs):

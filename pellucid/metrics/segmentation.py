@@ -17,10 +17,10 @@ BOUNDARY_TOLERANCE = 0.0075  # fraction of the image diagonal within which bound
 
 @dataclass
 class MeanIoU(Metric):
-    """The mean over the classes of TP / (TP + FP + FN), and the fraction of correct pixels.
+    """The mean over the classes of the IoU, TP / (TP + FP + FN), and the fraction of correct pixels.
 
     Both are computed from one confusion matrix of all pixels except those of class `ignore`. The mean is over the
-    classes that occur or were predicted, as scikit-learn's jaccard_score with average="macro".
+    classes that occur or were predicted, as in scikit-learn's jaccard_score with average="macro".
     Source: Long, Shelhamer and Darrell 2015, section 5.
     """
 
@@ -30,7 +30,7 @@ class MeanIoU(Metric):
     matrix: Tensor | None = field(default=None, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count the pixels of a batch, none where all are of class `ignore`."""
+        """Count the pixels of a batch, except those of class `ignore`."""
         predicted, scored_mask = read_masks(self, outputs, targets, self.ignore)
         classes = outputs.shape[1]
         counts = torch.zeros(classes, classes, dtype=torch.int64, device=targets.device)
@@ -56,12 +56,13 @@ class MeanIoU(Metric):
 
 @dataclass
 class BoundaryF1(Metric):
-    """Boundary F1: agreement of predicted and true outlines, averaged over classes and images.
+    """Boundary F1: the agreement of predicted and true boundaries, averaged over classes and images.
 
     A pixel is on the boundary of its class if one of its four neighbours is of another class. For precision and recall,
     a boundary pixel is matched if the other mask has a boundary pixel of the same class within `tolerance` times the
-    image's diagonal. Pixels of class `ignore` neither are boundary pixels nor create any. The mean is over the classes
-    that occur in an image or were predicted there, then over the images that have such boundaries.
+    image's diagonal. Pixels of class `ignore` are not boundary pixels, and their neighbours are not on a boundary with
+    them. The mean is over the classes that have boundary pixels in the true or the predicted mask of an image, then
+    over the images that have boundary pixels.
     Source: Csurka, Larlus and Perronnin 2013, "What is a good evaluation measure for semantic segmentation?".
     """
 
@@ -77,7 +78,7 @@ class BoundaryF1(Metric):
         check(0 <= self.tolerance <= 1, "BoundaryF1: tolerance", "from 0 to 1", self.tolerance)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Compare the outlines of a batch."""
+        """Compare the boundaries of a batch of masks."""
         predicted, scored_masks = read_masks(self, outputs, targets, self.ignore)
         radius = self.tolerance * (targets.shape[1] ** 2 + targets.shape[2] ** 2) ** 0.5
         classes, image_scores = outputs.shape[1], list[float]()
@@ -96,23 +97,23 @@ class BoundaryF1(Metric):
         self.images += len(image_scores)
 
     def compute(self) -> dict[str, Any]:
-        """Return {"boundary_f1": from 0 to 1}; 1 where no image has a boundary."""
+        """Return {"boundary_f1": from 0 to 1}; 1 if no image has a boundary."""
         return {"boundary_f1": self.total / self.images if self.images else 1.0}
 
 
 def iou(confusion: Tensor) -> Tensor:
-    """Return, for each class, TP / (TP + FP + FN) in float64; NaN for one that neither occurs nor was predicted."""
+    """Return TP / (TP + FP + FN) of each class in float64; NaN for a class that neither occurs nor was predicted."""
     return iou_of_areas(confusion.sum(0), confusion.sum(1), confusion.diagonal())
 
 
 def iou_of_areas(predicted: Any, true: Any, common: Any) -> Tensor:
     """Return the intersection over union of masks in float64, from their areas and the area of their intersection.
 
-    Numbers or arrays of one shape, in any unit; NaN where both areas are 0. Raises PellucidError for negative areas,
-    and for a common area that is larger than one of the two.
+    predicted, true, common: numbers or arrays of one shape, in any unit. The result is NaN where both areas are 0.
+    Raises PellucidError for negative areas, and for a common area that is larger than one of the two.
     """
     predicted, true, common = (torch.as_tensor(area).double() for area in (predicted, true, common))
-    if not bool(((common >= 0) & (common <= predicted.minimum(true))).all()):  # true for NaN
+    if not bool(((common >= 0) & (common <= predicted.minimum(true))).all()):  # NaN raises the error too
         raise PellucidError("iou: the common area must be at least 0 and at most each of the two areas")
     return common / (predicted + true - common)
 
@@ -120,7 +121,7 @@ def iou_of_areas(predicted: Any, true: Any, common: Any) -> Tensor:
 def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | None) -> tuple[Tensor, Tensor]:
     """Return the predicted classes, and the mask of pixels that are not of class `ignore`, both (N, H, W).
 
-    Raises PellucidError for outputs and masks of incompatible shapes.
+    Raises PellucidError for outputs and masks of incompatible shapes, and for masks that are not integers.
     """
     is_integer = not (targets.is_floating_point() or targets.dtype is torch.bool)
     if outputs.dim() != 4 or not is_integer or targets.shape != (len(outputs), *outputs.shape[2:]):
@@ -133,7 +134,7 @@ def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | N
 
 
 def _boundary_masks(mask: Tensor, scored_mask: Tensor, classes: int) -> Tensor:
-    """Return a mask of the pixels of a class mask (H, W) that are on the boundary of each class: (classes, H, W)."""
+    """Return, for each class, a mask of the pixels of a class mask (H, W) that are on its boundary, (classes, H, W)."""
     edge = torch.zeros_like(scored_mask)
     for axis in (0, 1):
         size = mask.shape[axis] - 1
@@ -145,7 +146,7 @@ def _boundary_masks(mask: Tensor, scored_mask: Tensor, classes: int) -> Tensor:
 
 
 def _dilate(marks: Tensor, radius: float) -> Tensor:
-    """Return a mask of the pixels of `marks` (C, H, W) that are at most `radius` from a True pixel."""
+    """Return a mask of the pixels whose distance from a True pixel of `marks` (C, H, W) is at most `radius`."""
     margin = int(radius)
     padded = torch.nn.functional.pad(marks, (margin, margin, margin, margin))
     height, width = marks.shape[1:]

@@ -11,16 +11,17 @@ from pellucid.metrics.coco import match_to_truths
 from pellucid.metrics.overlaps import OVERLAP_KINDS, PERSON_SIGMAS, truth_areas
 
 HIT, IGNORED = "hit", "ignored"
-ERRORS = ("class", "place", "both", "duplicate", "background")  # of detections; "missed" is the error of objects
-MISSED = "missed"
-MIN_HIT_IOU = 0.5  # from which a detection is correct
-MAX_BACKGROUND_IOU = 0.1  # up to which it is background
+ERRORS = ("class", "place", "both", "duplicate", "background")  # kinds of errors of detections
+MISSED = "missed"  # the kind of error of objects
+MIN_HIT_IOU = 0.5  # a detection with this IoU or more can be a hit
+MAX_BACKGROUND_IOU = 0.1  # a detection without an IoU above this is background
 
 
 class DetectionVerdict(NamedTuple):
-    """The kind of one detection: "hit", "ignored" (matched with a crowd), or one of ERRORS.
+    """The verdict on one detection.
 
-    object_index: the index of the object concerned, for "background" the one with the largest IoU; -1 without objects.
+    kind: "hit", "ignored" (matched with a crowd), or one of ERRORS. object_index: the index of the object that the
+    verdict is about, for "background" the object with the largest IoU; -1 if all objects are crowds or there are none.
     iou: the IoU with this object.
     """
 
@@ -32,9 +33,10 @@ class DetectionVerdict(NamedTuple):
 class MatchedImage(NamedTuple):
     """The detections and objects of one image, compared at one IoU threshold.
 
-    verdicts: one per detection. object_matches: (m,), the detection that each object was matched with, -1 for none.
-    repairs: (m,), for objects that were not found, the "class" or "place" error with the highest score that concerns
-    the object, and would find it if repaired; -1 for none. overlaps: (n, m).
+    verdicts: one per detection. object_matches: (m,), the index of the detection that is a hit of the object, -1 for
+    none. repairs: (m,), for an object that was not found, the index of the detection with the highest score among the
+    "class" and "place" errors about this object; if it were repaired, it would find the object; -1 for none. overlaps:
+    (n, m), the overlaps of detections with objects.
     """
 
     verdicts: list[DetectionVerdict]
@@ -43,7 +45,7 @@ class MatchedImage(NamedTuple):
     overlaps: Tensor
 
     def missed(self, truth: Objects) -> list[int]:
-        """Return the indices of objects that no detection found and that no "class" or "place" error concerns."""
+        """Return the indices of objects that were not found and have no "class" or "place" error, except crowds."""
         return [k for k in self.not_found(truth) if self.repairs[k] < 0]
 
     def not_found(self, truth: Objects) -> list[int]:
@@ -62,12 +64,14 @@ def classify_detections(
 ) -> MatchedImage:
     """Return the kind of each detection in an image, and the detection that found each object.
 
-    Hits are matched as by `Coco`, at one threshold. Every other detection has the first kind that applies:
+    threshold: the IoU of a hit. background: the largest IoU of a "background" error. kind, sigmas: see `Coco`. Hits are
+    matched as by `Coco`, at one threshold. Every other detection has the first kind that applies:
     "ignored": matched with a crowd of its class. "place": its largest IoU with an object of its class is from
     `background` to below `threshold`. "class": its largest IoU with an object of another class is at least `threshold`.
     "duplicate": an object of its class has an IoU of at least `threshold`, but was matched with a detection of a higher
-    score. "background": no IoU is above `background`. "both": all others, whose class and place are wrong. Source:
-    Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2.2.
+    score. "background": no IoU is above `background`. "both": all other detections; class and place are wrong.
+    Raises PellucidError unless 0 < background < threshold <= 1. Source: Bolya et al. 2020, "TIDE: A General Toolbox for
+    Identifying Object Detection Errors", section 2.2.
     """
     if not 0 < background < threshold <= 1:
         raise PellucidError(
@@ -104,12 +108,16 @@ def classify_detections(
 def _verdict(
     matched_object: int, is_same_class: Tensor, overlaps: Tensor, is_crowd: Tensor, threshold: float, background: float
 ) -> DetectionVerdict:
-    """Return the verdict of one detection; same: whether each object is of its class, overlaps: with each, (m,)."""
+    """Return the verdict on one detection.
+
+    matched_object: the index of the object that it was matched with, or -1. is_same_class: whether each object is of
+    the detection's class, (m,). overlaps: the IoU with each object, (m,).
+    """
     if matched_object >= 0:
         return DetectionVerdict(
             IGNORED if bool(is_crowd[matched_object]) else HIT, matched_object, float(overlaps[matched_object])
         )
-    if bool(is_crowd.all()):  # also without any object
+    if bool(is_crowd.all()):  # also if there are no objects
         return DetectionVerdict("background", -1, 0.0)
     best_same_class, best_other_class = (
         torch.where(mask & ~is_crowd, overlaps, -1.0).max(0) for mask in (is_same_class, ~is_same_class)

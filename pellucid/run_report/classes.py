@@ -11,12 +11,12 @@ from pellucid.metrics import f1, precision, recall
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.sections import FigurePart, Section, TablePart
 
-CONFUSION_FILE = "confusion.json"  # a run's file with {"classes": [...], "counts": [[...]]}, true by predicted
-MAX_COUNT = 100_000  # a confusion matrix with larger counts, of pixels, is drawn with fractions
+CONFUSION_FILE = "confusion.json"  # in the run folder: {"classes": [...], "counts": [[...]]}, true by predicted class
+MAX_COUNT = 100_000  # a confusion matrix with a count of this size or more, as for pixels, is drawn with percentages
 
 
 def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], unit: str = "images") -> list[Section]:
-    """Return the sections of a confusion matrix, (K, K) counts of `unit`, true by predicted."""
+    """Return the sections about the classes; confusion: (K, K) counts of `unit` by true and predicted class."""
     text = confusions_text(confusion, classes)
     has_fractions = bool(confusion.max() >= MAX_COUNT)
     plot = confusion_matrix(confusion, classes, has_fractions)
@@ -38,7 +38,7 @@ def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], unit: s
 def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tuple[str, ...]]:
     """Return (class, precision, recall, F1, n) as text for each class, and their unweighted mean as the last row.
 
-    confusion: (K, K) counts, true by predicted. A ratio with denominator 0 is "-", and the mean leaves it out.
+    confusion: (K, K) counts by true and predicted class. A ratio with denominator 0 is "-" and is left out of the mean.
     """
     counts = torch.from_numpy(confusion)
     true, predicted = counts.sum(1), counts.sum(0)
@@ -52,7 +52,7 @@ def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tup
 
 
 def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], max_pairs: int = 5) -> list[str]:
-    """Return the most frequent mistakes as text, such as "4 → 9 (12 times)"."""
+    """Return at most `max_pairs` of the most frequent confusions as text, such as "4 → 9 (12 times)"."""
     errors = np.array(confusion, dtype=np.int64)
     np.fill_diagonal(errors, 0)
     order = np.argsort(-errors, axis=None, kind="stable")[:max_pairs]
@@ -65,7 +65,7 @@ def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], max_
 
 
 def confusions_text(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """Return the most frequent mistakes as a sentence."""
+    """Return a sentence with the most frequent confusions."""
     frequent = common_confusions(confusion, classes)
     return f"Most frequent: {', '.join(frequent)}." if frequent else "No image was misclassified."
 

@@ -1,4 +1,4 @@
-"""The contents of a run's report."""
+"""The contents of a run's report, read from the run folder."""
 
 import os
 import tomllib
@@ -30,20 +30,21 @@ from pellucid.run.history import History
 from pellucid.task import Merit, task_of
 from pellucid.training.examples import first_batch
 
-PREVIEW_WIDTH = 560  # pixels, the width of held-out pictures on the page
+PREVIEW_WIDTH = 560  # pixels; the width of held-out images on the page
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """The contents of a run's report, which names the parts that are missing.
+    """The contents of a run's report; the page states which of them are missing.
 
-    recipe: its name. command: the command that repeats the run. about: the recipe's description. metrics: accuracy,
-    loss and n of the test images; optionally seconds, images_per_second, epochs. history: rows with epoch, lr,
-    train_loss, train_accuracy, val_loss, val_accuracy. val_data: the data behind val_loss and val_accuracy,
+    recipe: the name of the recipe. command: the command that repeats the run. about: the recipe's description. metrics:
+    accuracy, loss and n of the test images; optionally seconds, images_per_second, epochs. history: rows with epoch,
+    lr, train_loss, train_accuracy, val_loss, val_accuracy. val_data: the data of val_loss and val_accuracy,
     "validation" or "test". layers: rows with epoch, path, grad_norm, update_ratio. sections, files: see
-    `pellucid.task.Reported`. first_weights: (filters, C, H, W), of the layer at first_path. recipe_text: the complete
-    TOML. manifest: versions, seed, checksums and the hash of the weights, which may be nested. merits: the figures of
-    the task. networks: the number of parameters of each network, where there are several.
+    `pellucid.task.Reported`. first_path, first_weights: the path and the weights, (filters, C, H, W), of the first
+    layer. summary: the layers of the network. recipe_text: the complete TOML. manifest: versions, seed, checksums and
+    the hash of the weights, by name; values may be nested. merits: the main metrics of the task. networks: the number
+    of parameters of each network, by name, if there is more than one.
     """
 
     recipe: str
@@ -76,7 +77,7 @@ def read_report_data(
     """Read the run folder's recipe.toml, manifest.json, metrics.csv and layers.csv, and evaluate the model on `test`.
 
     command: the command that reproduces the run (by default `pellucid train recipe.toml`). metrics: results on `test`,
-    if already computed. val_data: the data behind the curves of held-out images, "test" or "validation". train: the
+    if already computed. val_data: the data of the second curve in the figures, "test" or "validation". train: the
     training data, needed only for some tasks, such as the samples of a generator.
     Raises PellucidError if a file is missing or damaged.
     """
@@ -116,7 +117,7 @@ def read_report_data(
 
 
 def _preview_sections(folder: RunFolder) -> list[Section]:
-    """Return the section of the held-out pictures with the predictions of the first, a middle and the last epoch."""
+    """Return the section with the preview images of the first, a middle and the last epoch; [] without previews."""
     files = [*folder.previews().items()]
     shown_files = dict(files[index] for index in sorted({0, len(files) // 2, len(files) - 1})) if files else {}
     if not shown_files:
@@ -131,7 +132,8 @@ def _preview_sections(folder: RunFolder) -> list[Section]:
 def first_weights(net: Layer, params: Params, image_shape: Shape) -> tuple[str, Tensor | None]:
     """Return the path and the weights of the first layer as images (filters, C, H, W), or ("", None).
 
-    Weights of a dense layer on whole images are reshaped to the image; filters of a convolution are unchanged.
+    The first layer is the first convolution or dense layer. The weights of a dense layer are reshaped to images; if its
+    input size is not that of an image, the result is ("", None).
     """
     flat_params = flatten(params)
     for path, layer in walk(net):

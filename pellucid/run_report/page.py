@@ -16,7 +16,7 @@ from pellucid.run_report.data import ReportData
 from pellucid.task import Merit
 
 ACCURACY_MERIT = (Merit("accuracy", "accuracy"),)
-MAX_FILTERS = 64  # that `first_weights` draws
+MAX_FILTERS = 64  # the number of filters that `first_weights` draws
 GRADIENTS_CAPTION = (
     "The L2 norm of each layer's gradient at the last step of each epoch, from the first layer (blue) to the last "
     "(orange). Lines that fall towards the first layers show a vanishing gradient."
@@ -99,7 +99,7 @@ def _curves_section(data: ReportData) -> Section:
 
 
 def _processes_section(data: ReportData) -> Section:
-    """Return the section about the processes of a training that waited for each other; empty for one process."""
+    """Return the section about the time that processes of a training waited for each other; empty for one process."""
     rows = [row for row in data.history if _is_finite_number(row, "wait_seconds")]
     if not any(row["wait_seconds"] for row in rows):
         return Section("processes", "Processes", [])
@@ -138,9 +138,9 @@ def _network_parts(data: ReportData) -> list[SectionPart]:
 def headline(
     results: Mapping[str, Any], parameters: int | None = None, merits: Sequence[Merit] = ACCURACY_MERIT
 ) -> list[tuple[str, str]]:
-    """Return the main results of a run as pairs of name and text, "not finite" for NaN and infinity.
+    """Return the main results of a run as pairs (name, text), with the text "not finite" for NaN and infinity.
 
-    merits: the figures that come first, with their units.
+    results: the test results by name. parameters: the number of parameters. merits: the metrics that come first.
     """
     merits_by_name = {merit.name: merit for merit in merits}
     texts: dict[str, str] = {}
@@ -167,7 +167,7 @@ def duration(seconds: float) -> str:
 
 
 def dotted_pairs(values: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested values as pairs of a dotted name and text."""
+    """Return nested mappings and lists as pairs (dotted name, value as text)."""
     if isinstance(values, Mapping):
         pairs = [(str(key), value) for key, value in values.items()]
     elif isinstance(values, list):
@@ -196,7 +196,7 @@ def _ends_text(data: ReportData, metric: str, label: str) -> str:
 def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
     """Write report.html, figures/*.png and the files of the task into the folder `run`; return the path of the report.
 
-    Each file is written atomically. Raises PellucidError if one cannot be written.
+    Each file is written atomically. Raises PellucidError if a file cannot be written.
     """
     path = page(data).write(Path(run) / "report.html")
     for name, values in data.files.items():

@@ -1,1 +1,1 @@
-"""Values that users give: arguments of calls, and values read by the types that constructors declare, all checked."""
+"""Checks of arguments, and conversion of values in files and command lines to annotated types."""

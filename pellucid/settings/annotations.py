@@ -1,4 +1,4 @@
-"""Values of files and command lines, read by the annotations of the classes and functions that take them."""
+"""Conversion of values in files and command lines to the annotated types of classes and functions."""
 
 import dataclasses
 import inspect
@@ -14,10 +14,11 @@ _LIST_TYPES = (tuple, list, Sequence)
 
 @dataclasses.dataclass(frozen=True)
 class ValueFormat:
-    """What the values of a kind of file are.
+    """The types of values in a kind of file.
 
-    lists: the types of lists that fit a tuple, and become one. none: the word that represents None where None is
-    allowed; None for formats with a null. checks: whether a value fits an annotation such as `int`, `str` or `Any`.
+    lists: the types of lists that fit an annotated tuple. none: the word that represents None if None is allowed; None
+    for formats with a null value. checks: by annotation, such as `int`, `str` or `Any`, a function that returns whether
+    a value fits it.
     """
 
     lists: tuple[type, ...]
@@ -34,7 +35,7 @@ class Slot:
 
 
 def slots(target: Callable[..., Any]) -> dict[str, Slot]:
-    """Return the fields of a dataclass, or the arguments of another class or function, with types and defaults."""
+    """Return the arguments of a dataclass's constructor, or of another class or function, with types and defaults."""
     hints = get_type_hints(target)
     if not dataclasses.is_dataclass(target):
         return {
@@ -47,13 +48,16 @@ def slots(target: Callable[..., Any]) -> dict[str, Slot]:
         )
         for field_ in sorted(
             dataclasses.fields(target), key=lambda field: field.kw_only is True
-        )  # as in the constructor
+        )  # keyword-only fields are last, as in the constructor
         if field_.init
     }
 
 
 def convert(value: Any, kind: Any, value_format: ValueFormat) -> tuple[bool, Any]:
-    """Return whether a value of a file fits an annotation, and the converted value: tuples, and floats for `float`."""
+    """Return whether a value of a file fits an annotation, and the converted value.
+
+    Lists become tuples, and integers become floats if the annotation is `float`; other values are unchanged.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return _convert_union(value, arguments, value_format)
@@ -73,7 +77,7 @@ def convert(value: Any, kind: Any, value_format: ValueFormat) -> tuple[bool, Any
 def _convert_union(value: Any, kinds: tuple[Any, ...], value_format: ValueFormat) -> tuple[bool, Any]:
     if type(None) in kinds and (value is None or (isinstance(value, str) and value == value_format.none)):
         return True, None
-    for exact_type in (True, False):  # 3 is an int before it is a float
+    for exact_type in (True, False):  # int is tried before float for 3, and float before int for 3.0
         for kind in kinds:
             if exact_type and kind in (int, float) and type(value) is not kind:
                 continue
@@ -97,7 +101,7 @@ def _convert_list(value: Any, kind: Any, value_format: ValueFormat) -> tuple[boo
 
 
 def _allows_any_length(kind: Any) -> bool:
-    """Return whether the lists that a list type describes may have any length."""
+    """Return whether lists of an annotated list type may have any length."""
     return get_origin(kind) is not tuple or get_args(kind)[1:] == (...,)
 
 

@@ -1,4 +1,4 @@
-"""Errors for calls with unknown or missing arguments, which name the argument and the nearest valid one."""
+"""Errors for calls with unknown or missing arguments; messages contain the argument and the most similar valid name."""
 
 import inspect
 from abc import ABCMeta
@@ -15,8 +15,8 @@ _OPTIMIZER_ADVICE = "give it to the optimizer: Model(net, optimizer=Adam(lr=0.01
 _FROM_INPUT_ADVICE = "leave it out: it is taken from the layer's input"
 _MODEL_ADVICE = "give it to Model(net, ...)"
 _WEIGHTS_ADVICE = "load them: Model(net, input_shape=(3, 224, 224)).load_weights(FILE)"
-MIN_SIMILARITY = 0.8  # of a misspelled word to the intended one, by difflib
-# Arguments of other libraries without a counterpart here, and what to do instead.
+MIN_SIMILARITY = 0.8  # of a misspelled word and a key of ADVICE, by difflib
+# Arguments of other libraries without a counterpart in Pellucid, and what to do instead.
 ADVICE: dict[str, str] = {
     "activation": "put the activation after it, as a layer such as ReLU()",
     "in_channels": _FROM_INPUT_ADVICE,
@@ -45,7 +45,7 @@ ADVICE: dict[str, str] = {
 
 
 class Checked(ABCMeta):
-    """Metaclass of public classes: calling one with unknown or missing arguments raises ArgumentError.
+    """Metaclass of public classes: calling such a class with unknown or missing arguments raises ArgumentError.
 
     Valid calls have no overhead. Abstract methods work as in `abc.ABC`.
     """
@@ -68,7 +68,7 @@ class Checked(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """The signature of the constructor; without it, `inspect.signature` would return that of `__call__` above."""
+        """The signature of the constructor, used by `inspect.signature` instead of the signature of `__call__`."""
         if cls.__init__ is object.__init__:
             return inspect.Signature()
         signature = inspect.signature(cls.__init__)
@@ -76,7 +76,7 @@ class Checked(ABCMeta):
 
 
 def checked(function: F) -> F:
-    """Return a function that raises ArgumentError for unknown or missing arguments."""
+    """Decorate a function so that calls with unknown or missing arguments raise ArgumentError."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -90,7 +90,7 @@ def checked(function: F) -> F:
 
 
 def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Raise ArgumentError unless the arguments fit the function's signature; `name` is its name in the message."""
+    """Raise ArgumentError unless the arguments fit the signature; `name` is the function's name in the message."""
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

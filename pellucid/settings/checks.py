@@ -1,4 +1,4 @@
-"""Checks of arguments, such as hyperparameters; each raises PellucidError, "Dense: units must be WANTED, not VALUE"."""
+"""Checks of arguments, such as hyperparameters; they raise PellucidError: "Dense: units must be ..., not VALUE"."""
 
 import math
 import operator
@@ -14,14 +14,14 @@ MAX_INTEGER = 2**63 - 1
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a finite int or float, not a bool, in the range of floats."""
-    # Comparisons, because math.isfinite raises OverflowError for integers beyond the range of floats.
+    """Return whether a value is an int or float, but not a bool, and in the range of finite floats."""
+    # Compared with the limits, because math.isfinite raises OverflowError for integers beyond the range of floats.
     maximum = sys.float_info.max
     return isinstance(value, int | float) and not isinstance(value, bool) and -maximum <= value <= maximum
 
 
 def check(condition: bool, subject: str, requirement: str, value: object) -> None:
-    """Raise PellucidError, "WHAT must be WANTED, not VALUE", unless `condition`."""
+    """Raise PellucidError, "SUBJECT must be REQUIREMENT, not VALUE", unless `condition` is True."""
     if not condition:
         raise PellucidError(f"{subject} must be {requirement}, not {shown(value)}")
 
@@ -29,7 +29,7 @@ def check(condition: bool, subject: str, requirement: str, value: object) -> Non
 def check_positive(owner: object, **values: Any) -> None:
     """Raise PellucidError unless the values are whole numbers (or pairs of them) of at least 1.
 
-    owner: the object whose class, or the name of the function, that the message begins with, here and below.
+    owner: here and below, an object whose class name the message begins with, or the name of a function.
     """
     _check_at_least(owner, 1, values)
 
@@ -47,7 +47,10 @@ def check_whole(owner: object, least: int = 1, **values: Any) -> None:
 
 
 def check_flag(owner: object, **values: Any) -> None:
-    """Raise PellucidError unless the values are True or False; `Dense(784, 30)` would set `bias` to 30."""
+    """Raise PellucidError unless the values are True or False.
+
+    Without this check, `Dense(784, 30)` would set `bias` to 30.
+    """
     for name, value in values.items():
         if type(value) is not bool:
             hint = "; the input size is not an argument" if type(value) is int and value > 1 else ""
@@ -55,7 +58,7 @@ def check_flag(owner: object, **values: Any) -> None:
 
 
 def check_choice(owner: object, allowed: Iterable[Any], **values: Any) -> None:
-    """Raise PellucidError unless the values are among the `allowed` ones."""
+    """Raise PellucidError unless the values are among the `allowed` values."""
     known = tuple(allowed)
     for name, value in values.items():
         if value not in known:
@@ -64,7 +67,7 @@ def check_choice(owner: object, allowed: Iterable[Any], **values: Any) -> None:
 
 
 def check_known(subject: str, name: Any, known: Iterable[str]) -> None:
-    """Raise PellucidError, "WHAT 'NAME'; did you mean 'x'?; known: x, y", unless `name` is one of the known names."""
+    """Raise PellucidError, "SUBJECT 'NAME'; did you mean 'x'?; known: x, y", unless `name` is among `known`."""
     names = list(known)
     if name not in names:
         hint = nearest(name, names) if isinstance(name, str) else ""
@@ -92,7 +95,7 @@ def check_within(owner: object, low: float, high: float, **values: Any) -> None:
 def check_above_zero(owner: object, high: float, **values: Any) -> None:
     """Raise PellucidError unless the values are numbers above 0 and at most `high`, or tuples of such numbers.
 
-    Tuples may be nested, and must not be empty, except inside another one.
+    Tuples may be nested; they must contain at least one number, but tuples inside them may be empty.
     """
     for name, value in values.items():
         numbers = _flatten_tuples(value)
@@ -124,7 +127,7 @@ def _argument_error(owner: object, name: str, requirement: str, value: Any, hint
 
 
 def integer(value: Any, subject: str, minimum: int, maximum: int = MAX_INTEGER) -> int:
-    """Return `value` as an int from `minimum` to `maximum`; PellucidError for anything else, also for a bool.
+    """Return `value` as an int from `minimum` to `maximum`; raises PellucidError for all other values and for bools.
 
     subject: the argument's name in the message, here and in the functions below.
     """
@@ -138,15 +141,15 @@ def integer(value: Any, subject: str, minimum: int, maximum: int = MAX_INTEGER) 
 
 
 def boolean(value: Any, subject: str) -> bool:
-    """Return a bool or an int as a bool; PellucidError for anything else."""
+    """Return a bool or an int as a bool; raises PellucidError for other values."""
     check(isinstance(value, bool | int), subject, "True or False", value)
     return bool(value)
 
 
 def instance_by_name(value: Any, base: type[T], known: Mapping[str, type[T]], subject: str) -> T:
-    """Return `value` if it is an object of the class `base`; for a name in `known`, an object of that class.
+    """Return `value` if it is an object of the class `base`; for a name in `known`, return a new object of its class.
 
-    The object of a name has the default arguments. Raises PellucidError for anything else.
+    The new object has the default arguments. Raises PellucidError for other values.
     """
     if not isinstance(value, str):
         return instance(value, base, subject)
@@ -155,7 +158,7 @@ def instance_by_name(value: Any, base: type[T], known: Mapping[str, type[T]], su
 
 
 def instance(value: Any, base: type[T] | tuple[type[T], ...], subject: str) -> T:
-    """Return `value` if it is an object of the class `base`, or of one of several; PellucidError for anything else."""
+    """Return `value` if it is an object of the class or classes `base`; raises PellucidError for other values."""
     if isinstance(value, base):
         return value
     if isinstance(value, type):
@@ -166,7 +169,7 @@ def instance(value: Any, base: type[T] | tuple[type[T], ...], subject: str) -> T
 
 
 def instances(values: Any, base: type[T], subject: str) -> list[T]:
-    """Return an iterable of objects of the class `base` as a list; PellucidError for anything else."""
+    """Return an iterable of objects of the class `base` as a list; raises PellucidError for other values."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise PellucidError(f"{subject} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
     return [instance(value, base, f"{subject}[{index}]") for index, value in enumerate(cast(Iterable[Any], values))]

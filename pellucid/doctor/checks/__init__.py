@@ -1,4 +1,4 @@
-"""The checks of the doctor, one per file; causes come before their consequences."""
+"""The checks of the doctor, one per file, in an order in which causes come before their consequences."""
 
 from pellucid.doctor.checks import (
     batch_norm,

@@ -18,25 +18,25 @@ from pellucid.metrics import classes_of
 from pellucid.nested import flatten
 from pellucid.training.model import BaseModel
 
-MAX_FEW_VALUES = 4  # per channel: the variance of so few is wrong by a factor of 2 in four batches of ten
-USUAL_MOMENTUM = 0.1  # the usual momentum of running statistics
+MAX_FEW_VALUES = 4  # per channel: the variance of so few values is wrong by a factor of 2 in four batches of ten
+USUAL_MOMENTUM = 0.1  # of running statistics
 MAX_INITIAL_FRACTION = 0.05  # weight of the initial values in the running statistics; if higher, steps are too few
-DEFAULT_BATCH_SIZE = 32  # examples in a batch, in the remedy
-# Limits for |mean| and |log variance| of the median channel after normalization; healthy trainings end within 0.02.
-# Beyond them, there is a finding only if the loss or the predictions show the harm as well.
+DEFAULT_BATCH_SIZE = 32  # the minimum batch size of the remedy, if all batches are too small
+# Limits for the medians over channels of |mean| and |log variance| after normalization; in healthy trainings, both end
+# within 0.02. Above a limit, there is a finding only if the loss or the predictions are worse as well.
 MAX_SHIFT = 0.2  # standard deviations: a "small" effect (Cohen 1988)
 MAX_SPREAD = log(1.25)
-# The same for frozen layers, where the loss is not checked, because other layers compensate for them in training.
+# The limits for frozen layers, for which the loss is not checked, because other layers compensate for them in training.
 MAX_FROZEN_SHIFT = 1.0
 MAX_FROZEN_SPREAD = log(4.0)
-MIN_STD = 1e-3  # after normalization; channels with less are constant, such as those of an empty border
-MIN_LOSS_RATIO = 1.5  # the loss with running statistics over that with batch statistics
-HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch counts for more than all others together
-MIN_LOSS_DIFFERENCE = 0.05  # of the two losses, for losses near 0
+MIN_STD = 1e-3  # after normalization; channels with a smaller one are constant, such as at an empty border, and skipped
+MIN_LOSS_RATIO = 1.5  # the loss with running statistics divided by the loss with batch statistics
+HIGH_MOMENTUM = 0.5  # from this momentum on, the last batch has at least the weight of all others together
+MIN_LOSS_DIFFERENCE = 0.05  # of these two losses, needed because the ratio of losses near 0 is unreliable
 
 
 def look(case: Case) -> list[Finding]:
-    """Count the values per channel in a batch, and compare normalized outputs with mean 0 and variance 1."""
+    """Count the values per channel in a batch, and compare the moments of normalized outputs with 0 and 1."""
     norms = {path: layer for path, layer in walk(case.model.net) if isinstance(layer, BatchNorm)}
     norms = {path: layer for path, layer in norms.items() if path in case.activity}
     if not norms:
@@ -47,7 +47,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _few_values(case: Case, paths: list[str]) -> list[Finding]:
-    """Find batches with few values per channel; report only the first layer."""
+    """Find batches with few values per channel; report only the first layer of `paths` with such batches."""
     if not case.trainable:
         return []
     batch, n = min(case.batch_size, len(case.train)), len(case.train)
@@ -74,9 +74,9 @@ def _few_values(case: Case, paths: list[str]) -> list[Finding]:
 
 
 def _larger_batches(case: Case, min_size: int) -> Remedy | None:
-    """Return a remedy: the smallest batch size of at least `min_size` whose last batch does not have a single example.
+    """Return a remedy with a batch size of at least `min_size` that leaves more than one example for the last batch.
 
-    None for too few examples.
+    None if the training data have at most MAX_FEW_VALUES examples.
     """
     n = len(case.train)
     if n <= MAX_FEW_VALUES:
@@ -86,7 +86,7 @@ def _larger_batches(case: Case, min_size: int) -> Remedy | None:
 
 
 def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
-    """Find running statistics that differ from the data's; report only the first layer."""
+    """Find running statistics that differ from the data's; report only the first layer with such statistics."""
     for path, layer in norms.items():
         outputs = case.activity[path]
         if not outputs.finite:
@@ -112,7 +112,7 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
 
 
 def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evidence) -> list[Finding]:
-    """Return the finding with the reason for wrong running statistics, if the loss or the predictions show the harm."""
+    """Return the finding with the cause of wrong running statistics, if they make the loss or the predictions worse."""
     part, loss = case.watched, case.model.loss
     batch_value, _ = loss(loss.main_output(with_batch_statistics(case.model, case.inputs(part))), part.y)
     running_loss, batch_loss = loss_on(case.model, part), batch_value.item()
@@ -137,7 +137,7 @@ def _finding_if_harmful(case: Case, path: str, layer: BatchNorm, evidence: Evide
         cause = "with this momentum the running statistics are those of the last batch; in some libraries the momentum "
         cause += "is the weight of the old statistics instead"
         fix = "use a momentum of 0.1, which is the weight of the new batch here"
-    elif not is_updated:  # with the usual momentum: it was not trained, or its buffers were restored
+    elif not is_updated:  # with USUAL_MOMENTUM, the layer was not trained, or its buffers were restored
         cause = "the running statistics were never updated, so evaluation normalizes with their initial values"
         fix = "give the layer a momentum above 0, such as 0.1, and train it"
         fix = "train the layer, in training mode" if has_usual_momentum else fix

@@ -8,8 +8,8 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 
-MIN_RATIO = 10.0  # of class sizes, from which on the accuracy of networks drops (Buda, Maki and Mazurowski 2018)
-MAX_PROBABILITY = 1e-3  # that a class is missing, or this small, by chance
+MIN_RATIO = 10.0  # of class sizes; from this ratio on, accuracies are lower (Buda, Maki and Mazurowski 2018)
+MAX_PROBABILITY = 1e-3  # that a class is missing or as small as measured by chance
 
 
 def look(case: Case) -> list[Finding]:
@@ -59,7 +59,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _single_class(case: Case, y: Tensor, n_classes: int) -> list[Finding]:
-    """Return a finding if all labels are the same, although the network has several classes."""
+    """Return a finding if all labels are the same, although the network has two or more classes."""
     outputs = case.model.output_shape[0]
     classes = max(n_classes, outputs if isinstance(outputs, int) and outputs > 1 else 2)
     if int(y.min()) != int(y.max()) or classes ** (1.0 - len(case.train)) > MAX_PROBABILITY:
@@ -80,14 +80,17 @@ def _single_class(case: Case, y: Tensor, n_classes: int) -> list[Finding]:
 def _probability_by_chance(max_count: int, n: int, classes: int) -> float:
     """Return an approximate upper bound of the probability that some class has at most `max_count` of n examples.
 
-    For equally frequent classes, whose counts are approximated by a Poisson distribution.
+    The classes are assumed to be equally frequent, and their counts are approximated by a Poisson distribution.
     """
     mean = n / classes
     return classes * sum(exp(k * log(mean) - mean - lgamma(k + 1)) for k in range(max_count + 1))
 
 
 def _missing_classes(case: Case, train_counts: Tensor, validation_counts: Tensor) -> list[Finding]:
-    """Find classes that only the training or only the validation data have, beyond chance; counts: (classes,)."""
+    """Find classes that are missing in the training or the validation data, but not by chance.
+
+    train_counts, validation_counts: the number of examples of each class, (classes,).
+    """
     findings: list[Finding] = []
     parts = (("train", train_counts), ("validation", validation_counts))
     for (path, counts), (other_path, other_counts) in (parts, parts[::-1]):
@@ -107,7 +110,7 @@ def _missing_classes(case: Case, train_counts: Tensor, validation_counts: Tensor
 
 
 def _first_class_name(case: Case, mask: Tensor) -> str:
-    """Return the name of the first class in a mask (classes,)."""
+    """Return the name of the first class for which a mask of shape (classes,) is True."""
     return case.class_name(int(mask.nonzero()[0]))
 
 

@@ -8,8 +8,8 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.predictions import Predictions
 from pellucid.nested import flatten
 
-COVERED_FRACTION = 0.95  # fraction of the examples that the counted classes must cover
-MAX_RATIO = 1 / 3  # number of predicted classes over number of classes among the labels
+COVERED_FRACTION = 0.95  # of the examples, which must belong to the counted classes
+MAX_RATIO = 1 / 3  # number of predicted classes divided by the number of classes among the labels
 MIN_EXAMPLES = 20
 
 
@@ -17,7 +17,7 @@ def look(case: Case) -> list[Finding]:
     """Compare the numbers of classes among predictions and labels, in samples of the training and validation data."""
     for path, predictions in zip(("train", "validation"), case.class_predictions or (), strict=False):
         if predictions is not None and (finding := _collapse_finding(case, path, predictions)) is not None:
-            return [finding]  # one finding, for the first part that shows it
+            return [finding]
     return []
 
 
@@ -48,7 +48,7 @@ def _collapse_finding(case: Case, path: str, predictions: Predictions) -> Findin
 
 
 def _n_covering_classes(y: Tensor) -> int:
-    """Return how many of the most frequent classes cover at least the fraction COVERED of the labels y."""
+    """Return how many of the most frequent classes cover at least the fraction COVERED_FRACTION of the labels y."""
     counts = y.bincount().sort(descending=True).values
     return int((counts.cumsum(0) < COVERED_FRACTION * len(y)).sum()) + 1
 

@@ -1,4 +1,4 @@
-"""Training labels in which many examples of one class have the label of another, unlike in the validation data."""
+"""Many training examples of one class that have the label of another, unlike the validation examples."""
 
 import torch
 
@@ -12,16 +12,19 @@ MIN_EXAMPLES = 200  # in the training data, and in the validation data
 MIN_MEMBERS = 12  # examples of a class, in the training data and in the validation data
 MIN_CLASSES = 3  # with two classes, labels can only be exchanged, which is label noise
 MAX_EXAMPLES = 4_000  # of the training data
-MIN_EXCESS = 0.12  # of the confused fraction of a class in the training data over that in the validation data
-MIN_DEVIATIONS = 4.0  # standard deviations; so many because some hundred pairs of classes are tested
-MAX_OTHER_EXCESS = 0.1  # sum over the median class's other confusions; above, the data differ in more than labels
+MIN_EXCESS = 0.12  # confused fraction of a class in the training data minus the fraction in the validation data
+MIN_DEVIATIONS = 4.0  # standard deviations of an excess; so many because some hundred pairs of classes are tested
+# Sum of a class's excesses over its other confusions, median over classes; above it, the training and validation data
+# differ in more than labels.
+MAX_OTHER_EXCESS = 0.1
 MAX_SHOWN = 6  # pairs
 
 
 def look(case: Case) -> list[Finding]:
     """Fit a simple classifier to the validation data, and compare its confusion matrices on both data sets.
 
-    Similar classes are confused in both (Northcutt, Jiang and Chuang 2021; here, with trusted validation labels).
+    Similar classes are confused in both data sets (Northcutt, Jiang and Chuang 2021), wrongly labelled classes only in
+    the training data. Unlike in the paper, the validation labels are trusted.
     """
     train = case.simple
     if train is None or case.validation is None:
@@ -45,7 +48,7 @@ def look(case: Case) -> list[Finding]:
         return []
     other_excess = (excess.clamp_min(0) * ~is_confused).fill_diagonal_(0).sum(1)[is_large.flatten()]
     if float(other_excess.median()) > MAX_OTHER_EXCESS:
-        return []  # the training and validation data differ in more than labels
+        return []
     pairs = sorted(is_confused.nonzero().tolist(), key=lambda pair: -float(excess[pair[0], pair[1]]))
     descriptions = [f"{case.class_name(b)} labelled {case.class_name(a)}" for a, b in pairs]
     evidence: Evidence = {

@@ -10,14 +10,14 @@ from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import is_image, ranges
 from pellucid.doctor.remedies import with_examples
 
-MAX_BLANK = 0.05  # of the examples; every large collection of images contains a few
-MAX_CONSTANT = 0.45  # of an input's features; in 100 images of MNIST, the constant border is a third of the pixels
+MAX_BLANK = 0.05  # fraction of the examples; every large collection of images contains a few blank images
+MAX_CONSTANT = 0.45  # fraction of the features; in 100 images of MNIST, the constant border is a third of the pixels
 MIN_EXAMPLES = 100  # for the check of constant features
-MIN_VALUES = 8  # features of an input; with fewer, equal inputs are not surprising
+MIN_VALUES = 8  # features of an input; with fewer, equal inputs are frequent in correct data too
 
 
 def look(case: Case) -> list[Finding]:
-    """Measure the ranges of all training and validation examples."""
+    """Measure the range of each feature and of each example, over all training and validation examples."""
     parts = [("train", case.train), *([] if case.validation is None else [("validation", case.validation)])]
     findings = [
         _constant_finding(path, part.x)

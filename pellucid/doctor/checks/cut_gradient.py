@@ -1,4 +1,4 @@
-"""A user-defined layer that returns a gradient of 0, so that the layers before it never learn."""
+"""A user-defined layer that returns a gradient of 0, so the layers before it never learn."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True)
 class StraightThrough(Layer):
-    """A layer with the backward pass of the identity (Bengio, Leonard and Courville 2013, section 4)."""
+    """A wrapper that replaces a layer's backward pass by the identity (Bengio, Leonard, Courville 2013, section 4)."""
 
     layer: Layer
 
@@ -29,7 +29,7 @@ class StraightThrough(Layer):
         return self.layer.forward(params, x, mode)
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Return the gradient unchanged."""
+        """Return the output gradient unchanged, and no gradients of parameters."""
         return dy, {}
 
 
@@ -45,7 +45,7 @@ def look(case: Case) -> list[Finding]:
 
     def record(path: str, layer: Layer, y: Tensor) -> None:
         if path in user_layers and bool((y != y[:1]).any()):
-            varying_paths.add(path)  # constant outputs come from dead units, for which a gradient of 0 is right
+            varying_paths.add(path)  # constant outputs come from dead units, for which a gradient of 0 is correct
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if rms(dy) > 0:
@@ -57,7 +57,7 @@ def look(case: Case) -> list[Finding]:
     untrained_paths = [path for path, _ in trainable_layers(model) if path not in reached_paths]
     if not cut_layers or not untrained_paths:
         return []
-    path = next(iter(cut_layers))  # the last such layer of the network
+    path = next(iter(cut_layers))  # the last such layer of the network, since backward reaches it first
     dy_rms, is_straight = cut_layers[path]
     type_name = type(user_layers[path]).__name__
     evidence: Evidence = {"layer": type_name, "gradient_that_it_gets": dy_rms, "gradient_that_it_returns": 0.0}

@@ -1,12 +1,13 @@
-"""ReLU units that output 0 for every example, and therefore learn nothing."""
+"""Dead ReLU units: their output is 0 (or 6, for ReLU6) for every example, so they do not learn."""
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import Activity
 from pellucid.layers import ReLU, ReLU6
 
-# Fraction of a layer's units. Trained ReLU networks always have some; 40 % is a sign of too high a learning rate
-# (Karpathy, notes of CS231n: "as much as 40% of your network can be dead if the learning rate is set too high").
+# Fraction of a layer's units. Trained ReLU networks always have some dead units; 40 % of them indicate too high a
+# learning rate (Karpathy, notes of CS231n: "as much as 40% of your network can be dead if the learning rate is set too
+# high").
 MAX_DEAD = 0.4
 UPPER_LIMIT = 6.0  # of ReLU6; the gradient is 0 above it too
 
@@ -36,7 +37,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _count_dead(outputs: Activity) -> int:
-    """Return the number of units that are at the same limit, where the slope is 0, for all examples and positions."""
+    """Return the number of units that output the same limit, where the slope is 0, for all examples and positions."""
     is_zero = (outputs.y <= 0).all(2).all(0)
     is_dead = is_zero | (outputs.y >= UPPER_LIMIT).all(2).all(0) if isinstance(outputs.layer, ReLU6) else is_zero
     return int(is_dead.sum())

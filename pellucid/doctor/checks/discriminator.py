@@ -1,4 +1,4 @@
-"""A discriminator that is nearly perfect, so that the generator receives no useful gradient."""
+"""A discriminator that is nearly perfect, so the generator receives no useful gradient."""
 
 from collections.abc import Sequence
 from math import log
@@ -9,11 +9,12 @@ from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 
 MIN_EPOCHS = 3  # in the last third of the history
-# Mean probability of the correct class (real or generated): nearly 1, so gradients vanish (Arjovsky and Bottou 2017).
+# Mean probability of the correct class (real or generated). If it is nearly 1, gradients vanish (Arjovsky and Bottou
+# 2017).
 MIN_PROBABILITY = 0.95
 MAX_DISCRIMINATOR_LOSS = -2 * log(MIN_PROBABILITY)  # sum of the losses on real and on generated images
 MIN_GENERATOR_LOSS = -log(1 - MIN_PROBABILITY)  # the generator's loss if the discriminator detects its images
-# Ratio of the generator's loss in the last third of the epochs to that in the third before; if it is below this, the
+# The generator's loss in the last third of the epochs divided by its loss in the third before; below this ratio, the
 # generator is still learning.
 MIN_LOSS_RATIO = 0.75
 LOSS_COLUMNS = ("train_discriminator_loss", "train_generator_loss")
@@ -36,8 +37,9 @@ def dominance_evidence(discriminator_losses: Sequence[float], generator_losses: 
     """Return the evidence that the discriminator dominates the generator, or None.
 
     discriminator_losses: by epoch, each the sum of the losses on real and on generated images. generator_losses: by
-    epoch. The discriminator dominates if the median of its loss over the last third of the epochs is near 0, and that
-    of the generator is high and not much lower than in the third before. A temporary lead at the beginning is normal.
+    epoch. The discriminator dominates if the median of its loss over the last third of the epochs is near 0, and the
+    median of the generator's loss is high and not much lower than in the third before. A low loss of the discriminator
+    that lasts for only some epochs is normal.
     """
     third = len(discriminator_losses) // 3
     if third < MIN_EPOCHS or len(generator_losses) != len(discriminator_losses):
@@ -53,7 +55,7 @@ def dominance_evidence(discriminator_losses: Sequence[float], generator_losses: 
     ):
         return None
     is_near_zero = [loss < MAX_DISCRIMINATOR_LOSS for loss in discriminator_losses]
-    # The index of the epoch from which on the discriminator's loss is near 0 in all epochs.
+    # The index of the first epoch from which on the discriminator's loss stays near 0.
     first_epoch = len(is_near_zero) - is_near_zero[::-1].index(False) if False in is_near_zero else 0
     return {
         "discriminator_loss": final_discriminator_loss,

@@ -15,7 +15,7 @@ MAX_ROUNDING_ERROR = 1e-4  # relative to the outputs; a different order of summa
 
 @torch.random.fork_rng(devices=[])  # these draws must not change later ones
 def look(case: Case) -> list[Finding]:
-    """Run a batch twice, and find the first layer with different outputs, whose inputs are therefore still equal."""
+    """Run a batch twice, and find the first layer whose outputs differ although its inputs are equal."""
     images = case.sample.x[:MAX_INPUTS]
     inputs = case.model.scaled(images)
     inputs = inputs[: max_batch(case.model, inputs)]

@@ -5,15 +5,15 @@ from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import correlated_units, output_layers, trainable_layers
 from pellucid.layers.base import Layer
 
-MIN_CORRELATION = 0.99  # one unit then explains 98 % of the other's variance
+MIN_CORRELATION = 0.99  # between two units; one then explains 98 % of the other's variance
 MAX_COPIES = 0.25  # of a layer's units; single pairs occur by chance
 MIN_UNITS = 4  # smaller layers are skipped
 
 
 def look(case: Case) -> list[Finding]:
-    """Correlate the units of each layer with weights, before its activation.
+    """Compute the correlations between the units of each layer that has weights, before its activation.
 
-    The output layers are skipped, since classes may be alike.
+    The output layers are skipped, since the outputs of similar classes are correlated.
     """
     findings: list[Finding] = []
     output_paths = output_layers(case.model, case.inputs(case.watched))

@@ -10,9 +10,9 @@ from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import digests
 from pellucid.doctor.remedies import with_examples
 
-MAX_COPIES = 0.1  # of the examples; CIFAR-10 has 3 % with near duplicates (Barz and Denzler 2020)
-MAX_CONTRADICTIONS = 0.01  # of the examples: copies with different labels
-MIN_VALUES = 16  # features of an input; with fewer, equal inputs are not surprising
+MAX_COPIES = 0.1  # fraction of the examples; in CIFAR-10, 3 % have near duplicates (Barz and Denzler 2020)
+MAX_CONTRADICTIONS = 0.01  # fraction of the examples that are copies with different labels
+MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent in correct data too
 
 
 def look(case: Case) -> list[Finding]:

@@ -13,14 +13,14 @@ from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 
 # With suitable initial weights, the norm of the gradient (backward) and the size of the outputs (forward) stay constant
 # from layer to layer (He et al. 2015, section 2.2), so both ratios should be about 1.
-MAX_GRADIENT_RATIO = 100.0  # ratio of the gradient norms of early and late layers; the opposite of vanishing gradients
-MAX_OUTPUT_RATIO = 20.0  # size of the last layer's outputs over that of the inputs
+MAX_GRADIENT_RATIO = 100.0  # gradient norm of early layers divided by the gradient norm of late layers
+MAX_OUTPUT_RATIO = 20.0  # RMS of the last layer's outputs divided by the RMS of the inputs
 TRIAL_RATE_FACTOR = 1 / 100  # factor of the learning rate in the trial
-MAX_RISE = 10.0  # largest loss over the loss of the first step
+MAX_RISE = 10.0  # largest loss divided by the loss of the first step
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare early with late layers before the first step, and try the first steps at 1 / 100 of the learning rate."""
+    """Compare early with late layers before the first step, then run some steps at TRIAL_RATE_FACTOR times the rate."""
     decay = gradient_decay(case.initial, case.initial_gradients, case.initial_activity)
     gains = _gains(case, case.inputs(case.probe))
     total_gain = prod(gains.values())
@@ -53,9 +53,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _gains(case: Case, x: Tensor) -> dict[str, float]:
-    """Return the RMS of each trainable layer's outputs, divided by that of the layer before, or of x for the first.
+    """Return, by path, the RMS of each trainable layer's outputs divided by the RMS of its predecessor's outputs.
 
-    Empty if a ratio is undefined, because an RMS is 0 or not finite.
+    For the first layer, the divisor is the RMS of x. Empty if a ratio is undefined, because an RMS is 0 or not finite.
     """
     input_rms, gains = rms(x), dict[str, float]()
     for path, _ in trainable_layers(case.initial):
@@ -69,7 +69,10 @@ def _gains(case: Case, x: Tensor) -> dict[str, float]:
 
 
 def _has_burst(losses: tuple[float, ...]) -> bool:
-    """Return whether the loss rose above MAX_RISE times the first loss; another check finds NaN without a rise."""
+    """Return whether the loss rose above MAX_RISE times the first loss.
+
+    NaN without such a rise is found by the check nan-origin.
+    """
     return bool(losses) and max(losses) > MAX_RISE * max(losses[0], torch.finfo(torch.float32).eps)
 
 

@@ -1,4 +1,4 @@
-"""Single wrong labels among the training examples, if there are about 5 % or more."""
+"""Wrong labels of single training examples, if they are about 5 % of all labels or more."""
 
 from dataclasses import replace
 
@@ -16,17 +16,19 @@ from pellucid.errors import PellucidError
 MIN_EXAMPLES = 400
 MAX_EXAMPLES = 2_000  # for the small network
 JUDGED_FRACTION = 0.4  # of the examples: the most confident predictions, which are compared with the labels
-# Fraction of these that contradict their label; large data sets have up to 0.1 wrong labels in all (Northcutt, Athalye
-# and Mueller 2021, "Pervasive label errors").
+# Fraction of these predictions that differ from the label; large data sets have up to 10 % wrong labels among all
+# examples (Northcutt, Athalye and Mueller 2021, "Pervasive label errors").
 MAX_NOISE = 0.03
-MIN_DEVIATIONS = 3.0  # standard deviations above MAX_NOISE
-# If classes overlap, a classifier contradicts right labels too. Then the label is usually its second choice, and its
-# error rate on all examples is much higher. So contradictions are noise only if the label is not the second choice for
-# more than MAX_NOT_SECOND of them (with MIN_CLASSES or more), or the error rate rises by less than MAX_ERROR_RISE.
+MIN_DEVIATIONS = 3.0  # standard deviations by which the fraction must exceed MAX_NOISE
+# If classes overlap, predictions differ from correct labels too. Then the label is usually the second most probable
+# class, and the error rate on all examples is much higher. So differences are label noise only if the label is not the
+# second class for more than the fraction MAX_NOT_SECOND of them (with MIN_CLASSES classes or more), or if the error
+# rate on all examples is higher by less than MAX_ERROR_RISE.
 MIN_CLASSES, MAX_NOT_SECOND = 4, 0.3
 MAX_ERROR_RISE = 0.06
-# Wrong labels are about as frequent among the most confident half of these predictions, where a classifier's own errors
-# are rarer; and a classifier with many errors on all examples cannot judge labels.
+# Among the more confident half of these predictions, wrong labels are about as frequent, but a classifier's own errors
+# are rarer. So the error rate of that half, divided by the error rate of these predictions, must reach MIN_TOP_RATIO.
+# The error rate on all examples may be higher by at most MAX_TOP_DIFFERENCE; otherwise, the classifier is inaccurate.
 MIN_TOP_RATIO, MAX_TOP_DIFFERENCE = 0.6, 0.15
 MAX_STEPS, MAX_WORK = 300, 2e11  # multiply-adds, for the small network on each half
 MAX_SHOWN = 5  # examples
@@ -35,10 +37,10 @@ MAX_SHOWN = 5  # examples
 def look(case: Case) -> list[Finding]:
     """Compare labels with the most confident predictions of classifiers that were not trained on them.
 
-    A classifier's own errors are mostly uncertain, so confident contradictions are wrong labels (Northcutt, Jiang and
-    Chuang 2021, "Confident learning"). The first classifier is the simple one; if it contradicts labels, the second is
-    a small network that is trained on the other half of the examples. Each gives an upper bound of the noise, so the
-    lower one counts.
+    A classifier's own errors mostly have a low confidence, so labels that differ from confident predictions are wrong
+    (Northcutt, Jiang and Chuang 2021, "Confident learning"). The first classifier is `Case.simple`. If its predictions
+    differ from too many labels, the second is a small network that is trained on the other half of the examples. Each
+    fraction of differing labels is an upper bound of the noise, so the lower one is reported.
     """
     simple = case.simple
     if simple is None or len(simple.y) < MIN_EXAMPLES:
@@ -62,10 +64,10 @@ def look(case: Case) -> list[Finding]:
 
 
 class _Disagreements:
-    """The labels that a classifier's n most confident predictions contradict.
+    """The labels that differ from a classifier's n most confident predictions.
 
-    indices: the indices of these examples, the most confident predictions first. is_significant: whether they are
-    significantly more than MAX_NOISE.
+    indices: the indices of these examples, in descending order of confidence. is_significant: whether their fraction is
+    significantly higher than MAX_NOISE.
     """
 
     def __init__(self, n: int, indices: Tensor) -> None:
@@ -80,7 +82,7 @@ class _Disagreements:
 def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements:
     """Compare the most confident predictions with the labels.
 
-    indices: of the examples in the training data, (n,). scores: of the classes, (n, K). y: the labels, (n,).
+    indices: the examples' indices in the training data, (n,). scores: the class scores, (n, K). y: the labels, (n,).
     """
     top_two = scores.topk(2, dim=1)
     is_wrong = top_two.indices[:, 0] != y
@@ -96,8 +98,8 @@ def _disagreements(indices: Tensor, scores: Tensor, y: Tensor) -> _Disagreements
     )
     no_overlap = scores.shape[1] >= MIN_CLASSES and not_second > MAX_NOT_SECOND
     is_noise = no_overlap or overall_error_rate - error_rate < MAX_ERROR_RISE
-    is_flat = top_error_rate >= MIN_TOP_RATIO * error_rate and overall_error_rate - top_error_rate <= MAX_TOP_DIFFERENCE
-    return _Disagreements(n, indices[contradicted] if is_noise and is_flat else indices[:0])
+    is_even = top_error_rate >= MIN_TOP_RATIO * error_rate and overall_error_rate - top_error_rate <= MAX_TOP_DIFFERENCE
+    return _Disagreements(n, indices[contradicted] if is_noise and is_even else indices[:0])
 
 
 def _network_disagreements(case: Case) -> _Disagreements:

@@ -12,20 +12,20 @@ from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.inputs import NEAR_RANK, closeness, digests, select
 from pellucid.doctor.remedies import with_validation
 
-MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more, an accuracy of 99 % is meaningless
+MAX_EXACT_FRACTION = 0.01  # of the validation examples; with more copies, an accuracy of 99 % is meaningless
 MIN_COPIES = 3
-# Near copies have a quotient of distances (see `closeness`) below the NEAR_QUANTILE quantile of the training examples
-# among themselves. MAX_NEAR_FRACTION is the fraction of the validation examples that may be near copies.
+# Near copies have a quotient of distances (see `closeness`) below the NEAR_QUANTILE quantile of the quotients between
+# training examples. MAX_NEAR_FRACTION is the fraction of the validation examples that may be near copies.
 MAX_NEAR_FRACTION = 0.05
 NEAR_QUANTILE = 0.01
-# Training examples may have near copies among themselves too, such as frames of a scene. Then a fraction above
-# MAX_CLOSE_FRACTION of the validation examples has a quotient below MAX_CLOSE_RATIO for the FAR_RANK-th neighbour (see
-# `closeness`); for photographs and digits it is 5 %.
+# Training examples may be near copies of one another too, such as frames of a scene. Then more than the fraction
+# MAX_CLOSE_FRACTION of the validation examples have a quotient below MAX_CLOSE_RATIO for the FAR_RANK-th neighbour (see
+# `closeness`). For photographs and digits without copies, 5 % of them do.
 MAX_CLOSE_RATIO, MAX_CLOSE_FRACTION = 0.33, 0.25
 MIN_DEVIATIONS = 4.0  # standard deviations above the expected number of near copies
 MIN_EXAMPLES = 100  # of the training and of the validation data; with fewer, quotients of distances are unreliable
 MIN_MEMBERS = 4 * NEAR_RANK  # training examples of a class
-MIN_VALUES = 16  # features of an input; with fewer, equal inputs are not surprising
+MIN_VALUES = 16  # features of an input; with fewer, equal inputs are frequent in correct data too
 MIN_SIDE = 8  # pixels
 
 
@@ -55,9 +55,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
-    """Look for images whose nearest training image is much nearer than the next ones.
+    """Look for validation images whose nearest training image is much nearer than the next ones.
 
-    The training images are compared with each other first, because images of a class are often alike.
+    The training images are compared with each other first, because images of a class are often similar.
     """
     x = case.train.x
     if x.dim() != 4 or min(x.shape[2:]) < MIN_SIDE or min(len(x), len(validation)) < MIN_EXAMPLES:
@@ -95,9 +95,10 @@ def _near_copies(case: Case, validation: Arrays) -> list[Finding]:
 
 
 def _indices_of_common_classes(case: Case, validation: Arrays) -> tuple[Tensor, Tensor]:
-    """Return the indices of the training and validation examples of classes with at least MIN_MEMBERS for training.
+    """Return the indices of the training and validation examples of classes with MIN_MEMBERS training examples or more.
 
     The few examples of a rare class are near each other and far from all others, so they would seem to be copies.
+    Without classes, return all indices.
     """
     y = case.train.y
     if not case.classifies or int(y.min()) < 0:

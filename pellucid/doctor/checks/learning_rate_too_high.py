@@ -1,4 +1,4 @@
-"""A learning rate so high that the training does worse than a few steps at a lower one."""
+"""A learning rate so high that the loss of the training is higher than after a few steps at a lower rate."""
 
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.checks import unnormalised_inputs
@@ -8,10 +8,10 @@ from pellucid.doctor.remedies import rebuilt, with_rate
 
 MAX_TRIAL_STEPS = 200  # enough for learning rates to differ; at most a few seconds on small data
 MIN_TRIAL_STEPS = 5  # with fewer, differences of the loss are only noise of single batches
-# The rate is the cause if the loss is higher than at another rate by these factors.
+# The learning rate is the cause if the loss is higher than at another rate by these factors.
 MIN_LOSS_RATIO = 1.5  # in a trial with fewer steps; different orders of the batches differ far less
 MIN_RANGE_TEST_RATIO = 1.2  # at the end of the range test, which is too short for regularizers to matter
-MIN_FALL = 0.05  # smallest difference, over the fall of the loss from the first step on
+MIN_FALL = 0.05  # smallest difference of the losses, relative to the fall of the loss since the first step
 
 
 def look(case: Case) -> list[Finding]:
@@ -19,7 +19,7 @@ def look(case: Case) -> list[Finding]:
     losses = case.lower_range_losses
     best_factor = min((factor for factor in losses if factor < 1), key=lambda factor: losses[factor])
     if losses[best_factor] == float("inf") or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best_factor]:
-        return []  # no rate helps, or this one does at least as well
+        return []  # no lower rate trains, or the loss is not much higher than at a lower rate
     is_finished = case.trained and not case.stopped
     steps = trial_steps(case)
     current_loss = case.loss if case.trained else 0.0
@@ -30,12 +30,12 @@ def look(case: Case) -> list[Finding]:
         return []
     factor, better_loss = better_rate
     if case.model.regularizers and rebuilt(case, regularizer=None).loss_at(1.0, steps) <= MIN_LOSS_RATIO * better_loss:
-        return []  # the rate is fine; the regularizer is too strong
+        return []  # without the regularizer, the rate is not too high
     normalized_cases = (
         finding.remedy.apply(case) for finding in unnormalised_inputs.CHECK.look(case) if finding.remedy is not None
     )
     if any(normalized_case.loss_at(1.0, steps) <= MIN_LOSS_RATIO * better_loss for normalized_case in normalized_cases):
-        return []  # the rate is fine for normalized inputs
+        return []  # for normalized inputs, the rate is not too high
     measured_loss: Evidence = {"loss_after_training" if is_finished else "loss_at_this_rate": current_loss}
     evidence = rate_evidence(case, measured_loss, "lower", factor, better_loss)
     cause = "each step is too large: it overshoots the minimum, and the loss jumps or grows"
@@ -45,10 +45,10 @@ def look(case: Case) -> list[Finding]:
 
 
 def rate_evidence(case: Case, measured_loss: Evidence, direction: str, factor: float, other_loss: float) -> Evidence:
-    """Return the losses at this and at another learning rate.
+    """Return the losses at the case's learning rate and at another one.
 
-    measured_loss: the loss at this rate, as evidence. direction: "lower" or "higher". factor: the other rate over this
-    one. other_loss: its loss.
+    measured_loss: the loss at the case's rate, as evidence. direction: "lower" or "higher". factor: the other rate
+    divided by the case's rate. other_loss: the loss at the other rate.
     """
     return {
         "learning_rate": case.model.optimizer.lr,
@@ -63,7 +63,7 @@ def rate_evidence(case: Case, measured_loss: Evidence, direction: str, factor: f
 
 
 def trial_steps(case: Case) -> int:
-    """Return the number of steps of a trial: half of the training's steps, so that the training has an advantage.
+    """Return the number of steps of a trial: half of the training's steps, so the training has an advantage.
 
     At most MAX_TRIAL_STEPS, and at least MIN_TRIAL_STEPS, even for a shorter training.
     """
@@ -72,13 +72,13 @@ def trial_steps(case: Case) -> int:
 
 
 def clearly_better_rate(case: Case, loss: float, factor: float, range_test_loss: float) -> tuple[float, float] | None:
-    """Return a factor with a loss clearly below `loss` in a trial, and that loss; None if there is none.
+    """Return a rate factor with a loss clearly below `loss` in a trial, and that loss; None if there is none.
 
-    factor, range_test_loss: the best factor of the range test, and its loss there. This factor and the next lower one
-    are tried, because the best rate of a short range test may be too high for a longer training.
+    factor, range_test_loss: the best factor of the range test, and its loss in that test. This factor and the next
+    lower one are tried, because the best rate of a short range test may be too high for a longer training.
     """
     if loss <= range_test_loss / 2:
-        return None  # clearly not worse, so no trial is needed
+        return None
     steps = trial_steps(case)
     lower_factor = max((candidate for candidate in case.range_losses if candidate < factor), default=factor)
     best_factor = min(factor, lower_factor, key=lambda candidate: case.loss_at(candidate, steps))

@@ -14,12 +14,12 @@ from pellucid.doctor.rehearsal import DEFAULT_EPOCHS, default_rate
 from pellucid.doctor.remedies import with_rate
 from pellucid.optim import Progress
 
-MAX_EVALUATIONS = 10_000  # of the schedule; in a longer training, it is evaluated at some of the steps
+MAX_EVALUATIONS = 10_000  # of the schedule; in a longer training, it is evaluated at regular intervals
 MIN_RATE = 0.25  # relative to the optimizer's default rate; for Adam (0.001), 0.0003 is common too
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the loss of the training, or an extrapolation of its first steps, with higher learning rates."""
+    """Compare the loss of the training, or an extrapolation of its first steps, with losses at higher rates."""
     losses = case.range_losses
     best_factor = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])
     if case.stopped or losses[1.0] <= MIN_RANGE_TEST_RATIO * losses[best_factor] or _needs_more_epochs(case):
@@ -35,7 +35,7 @@ def look(case: Case) -> list[Finding]:
         return []
     factor, better_loss = better_rate
     if factor <= 1.0 or (case.trained and current_loss > case.loss_at(1.0, trial_steps(case))):
-        return []  # no higher rate is better, or the loss was lower before and rose again
+        return []  # no higher rate is better, or the loss was lower earlier in the training
     measured_loss: Evidence = {
         evidence_name: current_loss,
         "steps_of_the_training": case.steps_made or case.steps_planned,
@@ -48,7 +48,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _needs_more_epochs(case: Case) -> bool:
-    """Return whether the learning rate is usual and the loss still falls, so that the epochs are too few instead."""
+    """Return whether the number of epochs is the cause: the learning rate is usual and the loss still falls."""
     first_factors, later_factors = _schedule_factors(case)
     highest_rate = max(first_factors + later_factors) * case.model.optimizer.lr
     return highest_rate >= MIN_RATE * default_rate(case.model.optimizer) and (not case.history or case.loss_falls)
@@ -57,8 +57,8 @@ def _needs_more_epochs(case: Case) -> bool:
 def _extrapolated_loss(case: Case, losses: dict[float, float]) -> float:
     """Return a lower bound of the loss after all steps, extrapolated from the gain of the first steps.
 
-    The gain per step is assumed to be proportional to the learning rate. It is measured against the lowest rate of the
-    range test, which hardly changes the weights.
+    The gain is the decrease of the loss, assumed to be proportional to the learning rate in each step. It is measured
+    relative to the loss at the lowest rate of the range test, which hardly changes the weights.
     """
     gain = max(losses[min(losses)] - losses[1.0], 0.0)
     first_factors, later_factors = _schedule_factors(case)
@@ -77,14 +77,14 @@ def _n_planned_steps(case: Case) -> int:
 
 
 def _evaluation_stride(case: Case) -> int:
-    """Return the distance of the steps after the first ones at which the schedule is evaluated."""
+    """Return the interval, in steps, at which the schedule is evaluated after the first RANGE_TEST_STEPS steps."""
     return max(_n_training_steps(case) // MAX_EVALUATIONS, 1)
 
 
 def _schedule_factors(case: Case) -> tuple[list[float], list[float]]:
-    """Return the schedule's factors of the rate: of the first steps, and of every `_evaluation_stride`-th after.
+    """Return the schedule's factors of the learning rate, for the first and for the later steps of the training.
 
-    The steps are those of the training, made or planned.
+    The first RANGE_TEST_STEPS steps are evaluated one by one, then every `_evaluation_stride`-th step.
     """
     steps_per_epoch, schedule = case.steps_per_epoch, case.model.schedule
     n_planned, state = _n_planned_steps(case), schedule.begin()

@@ -7,7 +7,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 
-MIN_FRACTION = 1e-3  # of the labelled pixels; a rarer class may never be predicted even by a good model
+MIN_FRACTION = 1e-3  # of the labelled pixels; even a good model may never predict a rarer class
 
 
 def look(case: Case) -> list[Finding]:
@@ -20,7 +20,7 @@ def look(case: Case) -> list[Finding]:
     findings: list[Finding] = []
     is_absent = _pixel_counts(y, n_classes, ignored) == 0
     if ignored is not None and 0 <= ignored < n_classes:
-        is_absent[ignored] = False  # no mask pixel counts as this class
+        is_absent[ignored] = False  # pixels of this class are not counted
     if int(is_absent.sum()) and len(y) > 1:
         cause = "no mask pixel has one of these classes, so the network cannot learn them"
         fix = (

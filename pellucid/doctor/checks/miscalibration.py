@@ -1,4 +1,4 @@
-"""Probabilities that are far higher, or far lower, than the fraction of correct predictions."""
+"""Predicted probabilities that are far higher, or far lower, than the fraction of correct predictions."""
 
 from pellucid.calibration.confidence import fit_temperature, negative_log_likelihood
 from pellucid.combine.base import walk
@@ -9,17 +9,18 @@ from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.metrics import calibration_error
 
 MIN_EXAMPLES = 200  # for fewer, the calibration error of 15 bins is biased upwards by several percent
-MIN_DEVIATIONS = 4.0  # standard deviations of the accuracy if the probabilities were correct: 1 in 16,000 by chance
+MIN_DEVIATIONS = 4.0  # standard deviations of the accuracy; with correct probabilities, 1 gap in 16,000 is larger
 # Largest acceptable temperature, and the inverse of the smallest. Guo et al. 2017 report 1 to 3; up to 2 is usual. At
-# 2, logits are twice too large: a prediction that is correct 9 times in 10 has a probability of 99 %.
+# 2, logits are twice as large as they should be: a prediction that is correct 9 times in 10 has a probability of 99 %.
 MAX_TEMPERATURE = 2.0
-MIN_GAIN = 1.3  # ratio of the log loss to that with the best temperature, which is fitted to other examples
-MAX_LOSS_RATIO = 1.5  # loss over the mean training loss of the last epoch; higher only if the model changed afterwards
+MIN_GAIN = 1.3  # log loss divided by the log loss at the best temperature, which is fitted to other examples
+# Loss divided by the mean training loss of the last epoch; the ratio is higher only if the model changed afterwards.
+MAX_LOSS_RATIO = 1.5
 MIN_LABEL_GAP = 0.05  # validation accuracy minus training accuracy that wrong training labels can explain
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare probabilities with the fraction of correct predictions, on validation examples."""
+    """Compare the predicted probabilities with the fraction of correct predictions, on validation examples."""
     part = case.validation_sample
     if not case.trained or part is None or len(part) < MIN_EXAMPLES or not case.classifies:
         return []
@@ -80,7 +81,7 @@ def _has_changed_since_training(case: Case) -> bool:
 
 
 def _underconfidence(case: Case) -> tuple[str, str]:
-    """Return the likely cause of low probabilities, and an alternative fix to the temperature, or ""."""
+    """Return the likely cause of low probabilities, and a fix other than a temperature ("" if there is none)."""
     smoothing, dropout, validation_predictions = _label_smoothing(case), case.dropout, case.validation_predictions
     if smoothing:
         return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"

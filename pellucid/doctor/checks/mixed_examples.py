@@ -26,7 +26,7 @@ def look(case: Case) -> list[Finding]:
             batch_outputs, half_outputs, repeated_outputs = (
                 _layer_outputs(case, inputs) for inputs in (x, x[:half_size], x[:half_size])
             )
-    except RuntimeError as error:  # a user-defined layer that takes whole batches only
+    except RuntimeError as error:  # a user-defined layer that requires a certain batch size
         raise UnansweredError(f"the network does not take batches of {half_size} examples: {error}") from error
     for (path, layer, y), (_, _, half_y), (_, _, repeated_y) in zip(
         batch_outputs, half_outputs, repeated_outputs, strict=False
@@ -46,7 +46,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _layer_outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
-    """Return the outputs of each layer that is not a combinator, in order."""
+    """Return the path, layer and outputs of each layer that is not a combinator, in forward order."""
     outputs: list[tuple[str, Layer, Tensor]] = []
     watch = watch_leaves(lambda path, layer, y: outputs.append((path, layer, y.clone())))
     with torch.inference_mode():

@@ -40,10 +40,10 @@ def look(case: Case) -> list[Finding]:
 
 
 def _first_fault(case: Case) -> tuple[int, NotFinite]:
-    """Return the step in which the rehearsal breaks, counted from 1, and the first tensor that is not finite.
+    """Return the step in which the rehearsal failed, counted from 1, and the first tensor that is not finite.
 
     The rehearsal is repeated until just before that step, then each tensor of the step is examined. If the weights are
-    not finite by then, the step before is examined: the cause is in its gradients, or else in its update.
+    already not finite, the step before is examined: the cause is in its gradients, or else in its update.
     """
     n_steps = len(case.rehearsal.losses)
     weight_fault = None
@@ -71,7 +71,7 @@ def _first_fault(case: Case) -> tuple[int, NotFinite]:
 
 
 def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:
-    """Return the finding for a tensor that is not finite; with a cause if the tensor itself shows it.
+    """Return the finding for a tensor that is not finite, with a cause if the kind of the tensor determines it.
 
     step: the step in which it appears, 0 for initial weights, None in evaluation.
     """
@@ -92,14 +92,14 @@ def _finding(case: Case, fault: NotFinite, step: int | None) -> Finding:
     if fault.kind == "loss":
         return _loss_finding(case, evidence)
     if step is not None and step > 1:
-        return Finding(NAME, path or "training", evidence)  # steps or values grew until they overflowed
+        return Finding(NAME, path or "training", evidence)  # updates or values grew until they overflowed
     cause = "this layer divides by 0, takes the logarithm or root of an invalid value, or overflows"
     fix = "check the inputs of this layer, and add a small constant where it divides or takes a logarithm"
     return Finding(NAME, path or "training", evidence, cause, fix, direct=True)
 
 
 def _loss_finding(case: Case, evidence: Evidence) -> Finding:
-    """Return the finding for a loss that is not finite; unlike other losses, regression losses take no logarithm."""
+    """Return the finding for a loss that is not finite; only losses that are not for regression take a logarithm."""
     if not case.compares:
         cause = "the loss takes a logarithm of 0, or its inputs are too large"
         fix = "use a loss that contains the softmax or sigmoid, or add a small constant in the logarithm"

@@ -12,16 +12,16 @@ from pellucid.doctor.remedies import with_examples
 
 MIN_GAP = 0.15  # training accuracy minus validation accuracy; 0.1 is common for small data sets
 MIN_GAP_AFTER_RISE = 0.1  # if the validation loss rose as well
-MIN_RISE = 1.5  # validation loss over its minimum
+MIN_RISE = 1.5  # validation loss divided by its minimum over the epochs
 MIN_TRAIN_ACCURACY = 0.5  # with less, the training examples are not memorized
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
-MIN_SCORE_GAIN = 0.05  # of mean recall or R² by a training with all examples, compared with a quarter of them
-MIN_EXAMPLES = 16  # so that a quarter of them is enough for a training
-MIN_LOSS_RATIO = 3.0  # validation loss over training loss, for a regression
+MIN_SCORE_GAIN = 0.05  # mean recall or R² after a training with all examples, minus that with a quarter of them
+MIN_EXAMPLES = 16  # for a trial with a quarter of them
+MIN_LOSS_RATIO = 3.0  # validation loss divided by training loss, for a regression
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare losses and accuracies on training and validation data, now and over the epochs."""
+    """Compare the model's losses and accuracies on training and validation data, and the losses over the epochs."""
     if not case.trained or case.loss == float("inf"):
         return []
     losses = case.column("val_loss")
@@ -63,9 +63,10 @@ def look(case: Case) -> list[Finding]:
 
 
 def _scores_by_size(case: Case, n_scored: int) -> tuple[float, float] | None:
-    """Return the scores of a trial with all and with a quarter of the examples; None if they do not differ clearly.
+    """Return the scores of trials with all and with a quarter of the training examples.
 
-    n_scored: the number of examples for which the scores are computed.
+    None if the scores do not differ clearly, or no trial is possible. n_scored: the number of examples for which the
+    scores are computed.
     """
     n = len(case.train)
     if not case.trainable or n < MIN_EXAMPLES:
@@ -77,7 +78,7 @@ def _scores_by_size(case: Case, n_scored: int) -> tuple[float, float] | None:
 
 
 def _loss_of_mean(case: Case, on_validation: Predictions) -> float:
-    """Return the validation loss of predicting the training targets' mean; infinite if this is not a regression."""
+    """Return the validation loss of a constant prediction, the mean training target; infinite if not a regression."""
     y, target = on_validation.y, on_validation.part.y
     if not case.compares or y.numel() != target.numel():
         return float("inf")
@@ -86,7 +87,7 @@ def _loss_of_mean(case: Case, on_validation: Predictions) -> float:
 
 
 def _variance(fraction: float, n: int) -> float:
-    """Return the variance of a fraction of n examples, at least 1 / n**2."""
+    """Return the variance of a fraction that is measured on n examples, at least 1 / n**2."""
     return max(fraction * (1 - fraction), 1 / n) / n
 
 

@@ -1,4 +1,4 @@
-"""Inputs that are preprocessed in another way than those that the model was trained on."""
+"""Inputs that are preprocessed differently from the inputs that the model was trained on."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -21,23 +21,23 @@ from pellucid.metrics import classes_of
 
 # Distance of the means of training and validation inputs, in standard deviations; 0.8 is called large (Cohen 1988).
 MAX_DISTANCE = 1.0
-MIN_DEVIATIONS = 4.0  # standard deviations that rule out chance
-# Gain of the fraction of correctly classified examples if the change is undone. It is small because many mirrored or
-# rotated digits are classified correctly without undoing the change.
+MIN_DEVIATIONS = 4.0  # standard errors by which the distance must exceed MAX_DISTANCE
+# Increase of the fraction of correctly classified examples when the change is undone. The limit is low because many
+# mirrored or rotated digits are classified correctly without undoing the change.
 MIN_GAIN = 0.2
-# Accuracy above chance that the classifier must reach; higher than MIN_GAIN, so that the gain is not guessed.
+# Accuracy minus chance that the classifier must reach; higher than MIN_GAIN, so the gain cannot come from guessing.
 MIN_ABOVE_CHANCE = 0.3
 MIN_EXAMPLES, MAX_EXAMPLES = 20, 256
 MIN_MEMBERS = 10  # training examples of a class, for a reliable mean
-# Inverse of the smallest standard deviation after the model's standardization. Other data give a factor of 2 or 3;
-# images that are divided by 255 twice, a factor of 255.
+# Inverse of the smallest accepted standard deviation after the model's standardization. The inverse is 2 or 3 for
+# images of other data, and 255 for images that are divided by 255 twice.
 MAX_SCALE = 10.0
 RANGE_TOLERANCE = 0.02  # by which resized or compressed images may exceed the range from 0 to 1
-# Mean and standard deviation of the inputs of the first batch normalization, relative to its running statistics; a
-# standard deviation below 1 / MAX_STD is as bad. MAX_STD is a factor of 10 in variance.
+# Mean and standard deviation of the inputs of the first batch normalization, relative to its running statistics. The
+# standard deviation may be 1 / MAX_STD at least. MAX_STD corresponds to a factor of about 10 in variance.
 MAX_MEAN, MAX_STD = 1.0, 3.0
-# The same after the change is undone: a mean off by less than a medium effect (0.5, Cohen 1988), and a standard
-# deviation less than halfway to MAX_STD (sqrt(3) = 1.7), so that both cases are clearly separated.
+# The limits after the change is undone: a mean below a medium effect (0.5, Cohen 1988), and a standard deviation less
+# than halfway to MAX_STD on a logarithmic scale (sqrt(3) = 1.7), so both cases are clearly separated.
 MAX_FITTING_MEAN, MAX_FITTING_STD = 0.3, 1.6
 
 
@@ -59,7 +59,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _finding_by_traits(case: Case, held_out: Arrays) -> Finding | None:
-    """Compare the mean traits of validation and training inputs, class by class if there are classes."""
+    """Compare the mean traits (see `inputs.traits`) of validation and training inputs, by class for classification."""
     comparison = _trait_distance(case, held_out)
     if comparison is None:
         return None
@@ -70,8 +70,8 @@ def _finding_by_traits(case: Case, held_out: Arrays) -> Finding | None:
     if current_distance <= limit:
         return None
     distances = {name: distance(change(x)) for name, change in undoing_changes(x, like, case.model.stats).items()}
-    distances[""] = min(current_distance / 2, MAX_DISTANCE)  # the limit for an established change
-    # Tried last, since it corrects any scale and mean.
+    distances[""] = min(current_distance / 2, MAX_DISTANCE)  # undoing a change must reduce the distance to less
+    # Used only if no other change explains the distance, since it corrects any scale and mean.
     restandardised_distance = distances.pop("standardised otherwise", current_distance)
     name = min(distances, key=lambda name: distances[name])
     if not name and restandardised_distance < distances[""]:
@@ -91,14 +91,15 @@ def _finding_by_traits(case: Case, held_out: Arrays) -> Finding | None:
 
 
 def _trait_distance(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], float]] | None:
-    """Return the indices of n validation examples that can be compared with training examples, and a distance.
+    """Return the indices of n validation examples that can be compared with training examples, and a distance function.
 
-    The distance is a function of n inputs: the largest mean difference of a trait from that of the training examples
-    (of the same class if there are classes), in standard deviations of that trait. None for too few examples.
+    The function has the n inputs as its argument. For each trait, it computes the mean difference between these inputs
+    and the mean training example (of the same class for classification) in standard deviations of the trait, and
+    returns the largest of these differences. None if n is below MIN_EXAMPLES.
     """
     sample = case.sample
     train = traits(sample.x).double()
-    # The spread is at least 5 % of that of the input values, so that traits that hardly vary have little influence.
+    # At least 5 % of the standard deviation of the input values, so traits that hardly vary have little influence.
     std = train.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
     if not case.classifies or int(sample.y.min()) < 0:
         indices, means = torch.arange(len(held_out)), train.mean(0)[None]
@@ -119,7 +120,7 @@ def _finding_by_range(case: Case) -> Finding | None:
         return None
     inputs = case.inputs(case.sample)
     mean, std = float(inputs.mean()), float(inputs.std())
-    undone = stats.apply(x * 255)  # float images of 0 to 255 are refused before a check sees them
+    undone = stats.apply(x * 255)  # float images with values up to 255 raised PellucidError before
     new_mean, new_std = float(undone.mean()), float(undone.std())
     if std <= 1 / MAX_SCALE and abs(new_mean) < MAX_MEAN and 1 / MAX_STD < new_std < MAX_STD:
         evidence: Evidence = {
@@ -155,7 +156,7 @@ def _finding_by_recognition(case: Case, part: Arrays, path: str) -> Finding | No
         return None
     input_rms = float(case.inputs(part).square().mean().sqrt())
     undo_functions = undoing_changes(x, float_images(case.sample.x), case.model.stats)
-    if MIN_RMS <= input_rms <= MAX_RMS:  # another scale may help only because it outweighs a bias
+    if MIN_RMS <= input_rms <= MAX_RMS:  # the scale is right; another one could help only because it outweighs a bias
         undo_functions = {change: undo for change, undo in undo_functions.items() if change not in SCALE_CHANGES}
     if not undo_functions:
         return None
@@ -177,9 +178,10 @@ def _finding_by_recognition(case: Case, part: Arrays, path: str) -> Finding | No
 
 
 def _classifier(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | None:
-    """Return the name of a classifier and its predict function; None if none is good enough.
+    """Return the name and the predict function of the classifier to use; None if none is accurate enough.
 
-    The model if it classifies training examples correctly (always for `path` "train"), otherwise the simple classifier.
+    The classifier is the trained model if it classifies training examples correctly or `path` is "train"; otherwise it
+    is `Case.simple`.
     """
     if not case.classifies:
         return None
@@ -230,7 +232,8 @@ def _finding_by_norm(case: Case) -> Finding | None:
 def _first_norm_moments(case: Case, x: Tensor) -> tuple[str, float, float]:
     """Return the path of the first batch normalization, and the medians over channels of |mean| and standard deviation.
 
-    Both are of its outputs before scale and shift. The path is "" if there is none, or its outputs are not finite.
+    The moments are those of its outputs before scale and shift. The path is "" if the network has no batch
+    normalization or the outputs are not finite.
     """
     for path, outputs in activity(case.model, case.inputs(Arrays(x, x))).items():
         if isinstance(outputs.layer, BatchNorm):

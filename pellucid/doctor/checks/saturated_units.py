@@ -7,17 +7,18 @@ from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import Activity, output_layers
 from pellucid.layers import Sigmoid, Tanh
 
-MIN_SLOPE = 0.05  # of the largest slope; below it an output is at a limit: |x| > 4.4 for sigmoid, 2.2 for tanh
+# Slope relative to the largest slope; below it, an output is at a limit: for inputs |x| > 4.4 of sigmoid, 2.2 of tanh.
+MIN_SLOPE = 0.05
 # Fraction of a layer's outputs at a limit. Initial weights should keep units in their linear range (LeCun et al. 1998,
-# Efficient BackProp, 4.6): with standard normal inputs to tanh, 3 % of outputs are at a limit, with He weights 12 %.
+# Efficient BackProp, 4.6): with standard normal inputs to tanh, 3 % of outputs are at a limit; with He weights, 12 %.
 MAX_INITIAL = 0.5
 MAX_TRAINED = 0.8  # in a working network, training may move half of the outputs to a limit
-MIN_STUCK_FRACTION = 0.95  # fraction of a unit's outputs at the same limit, above which the unit is nearly constant
+MIN_STUCK_FRACTION = 0.95  # a unit is nearly constant if more than this fraction of its outputs is at the same limit
 MAX_STUCK = 0.4  # of a layer's units, as in the check of dead units
 
 
 def look(case: Case) -> list[Finding]:
-    """Measure the outputs of sigmoid and tanh layers over a sample; the network's output layers are skipped."""
+    """Count outputs at a limit in sigmoid and tanh layers over a sample; the network's output layers are skipped."""
     findings: list[Finding] = []
     activities = case.units_of((Sigmoid, Tanh), 2)
     output_paths = output_layers(case.model, case.inputs(case.sample)) if activities else set[str]()
@@ -45,7 +46,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _slope(outputs: Activity) -> Tensor:
-    """Return the slope at each output over the largest slope, (N, U, positions)."""
+    """Return the slope at each output divided by the largest slope, (N, U, positions)."""
     return 4 * outputs.y * (1 - outputs.y) if isinstance(outputs.layer, Sigmoid) else 1 - outputs.y.square()
 
 

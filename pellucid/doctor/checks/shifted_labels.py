@@ -14,13 +14,13 @@ from pellucid.doctor.simple import balanced_indices, count_correct
 from pellucid.metrics.functions import confusion_matrix
 
 MIN_SHIFTED_FRACTION = 0.5  # fraction of a class's validation examples that are predicted as one other class
-MAX_UNSHIFTED_FRACTION = 0.25  # fraction of them that are predicted as their own class
+MAX_UNSHIFTED_FRACTION = 0.25  # fraction of these examples that are predicted as their own class
 # Fraction of a class's training examples that must be predicted correctly; at most MIN_SHIFTED_FRACTION / 4 may be
-# predicted as the other class. Also the minimum accuracy on training labels shifted by one, and their minimum mean
-# probability.
+# predicted as the other class. For training labels shifted by one, also the minimum accuracy and the minimum mean
+# probability of the labels.
 MIN_CORRECT = 0.5
 MIN_MEMBERS = 8  # validation examples of a class
-MIN_ABOVE_CHANCE = 5.0  # standard deviations above chance, of the accuracy on labels shifted by one
+MIN_ABOVE_CHANCE = 5.0  # standard deviations by which the accuracy on labels shifted by one must exceed chance
 MIN_SHIFTED_CLASSES = 2 / 3  # fraction of the classes that must be shifted by the same number
 
 
@@ -36,7 +36,8 @@ class _Confusions:
 def look(case: Case) -> list[Finding]:
     """Compare the confusion matrices on training and validation data, of the model and of a simple classifier.
 
-    If they agree, compare the labels with the model's predictions: its class indices may differ from those of the data.
+    If they agree, compare the labels with the model's predictions, because its class indices may be shifted relative to
+    the labels of both.
     """
     if not case.classifies or any(int(part.y.min()) < 0 for part in (case.train, case.validation) if part is not None):
         return []
@@ -62,7 +63,7 @@ def _findings_of_shift_by_one(predictions: Predictions) -> list[Finding]:
         return []
     p = predictions.y if predictions.y.shape[1] > 1 else torch.cat([1 - predictions.y, predictions.y], 1)
     if float(p.gather(1, ((y - shift) % n_classes)[:, None]).mean()) < MIN_CORRECT:
-        return []  # low probabilities, as from a network that has hardly learned
+        return []  # a network that has hardly learned predicts such low probabilities
     evidence: Evidence = {
         "labels_are": f"off by {shift}",
         "right_on_train": unshifted_count.accuracy,
@@ -98,7 +99,7 @@ def _confusions(name: str, *parts: tuple[Tensor, Tensor]) -> _Confusions:
 
 
 def _shifted_classes(confusions: _Confusions) -> dict[int, int]:
-    """Return the classes whose validation examples are mostly predicted as another class, and that class."""
+    """Return, for each class whose validation examples are mostly predicted as one other class, that other class."""
     shifted_classes: dict[int, int] = {}
     for label, row in enumerate(confusions.validation.double()):
         n, train_row = float(row.sum()), confusions.train[label].double()
@@ -118,7 +119,7 @@ def _shifted_classes(confusions: _Confusions) -> dict[int, int]:
 
 
 def _shift_kind(shifted_classes: dict[int, int], confusions: _Confusions) -> str:
-    """Return how the labels differ: "swapped", "off by n" or "permuted"; "" if in none of these ways."""
+    """Return how the labels differ: "swapped", "off by n" or "permuted", or "" if none of these describes it."""
     if len(set(shifted_classes.values())) < len(shifted_classes):
         return ""
     n_classes = len(confusions.validation)

@@ -14,15 +14,15 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 
 MIN_EXAMPLES = 200
-MIN_EXPLAINED = 0.65  # (accuracy - chance) / (1 - chance) of a classifier that receives only these values
-MIN_FOLLOWING = 0.5  # fraction of predictions that change to the class whose brightness and contrast an image gets
+MIN_EXPLAINED = 0.65  # (accuracy - chance) / (1 - chance) of a classifier that receives only mean and deviation
+MIN_FOLLOWING = 0.5  # fraction of predictions that become the class of the image whose exposure replaces an image's own
 MIN_SIDE = 8  # pixels
 
 
 def look(case: Case) -> list[Finding]:
-    """Predict labels from the channels' mean and standard deviation (the exposure); then exchange these.
+    """Predict labels from the exposure, each channel's mean and standard deviation; then exchange exposures.
 
-    A fault is found if the model's predictions follow an exchange of exposures between classes.
+    There is a finding if the model then predicts the class of the image from which an image received its exposure.
     """
     part, y = case.sample, case.sample.y
     if not case.classifies or part.x.dim() != 4 or min(part.x.shape[2:]) < MIN_SIDE or int(y.min()) < 0:
@@ -61,7 +61,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _with_exposure_of(x: Tensor, like: Tensor) -> Tensor:
-    """Return the images x with the channels' mean and standard deviation of the images `like`, (N, C, H, W) both."""
+    """Return the images x with each channel's mean and standard deviation set to those of `like`; all (N, C, H, W)."""
     (mean, std), (like_mean, like_std) = (
         (part.mean((2, 3), keepdim=True), part.std((2, 3), keepdim=True)) for part in (x, like)
     )

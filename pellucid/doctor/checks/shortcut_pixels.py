@@ -12,13 +12,13 @@ from pellucid.metrics import classes_of
 
 MIN_EXAMPLES = 200
 PIXEL_FRACTION, MAX_PIXELS = 1 / 50, 10  # the number of pixels: this fraction of an image's values, at most MAX_PIXELS
-MIN_EXPLAINED = 0.95  # fraction of the other half's labels that these pixels alone predict
-# A pixel of a normal image can distinguish up to FEW_CLASSES classes. Then one pixel has to predict the fraction
-# MIN_EXACT_FRACTION of the labels, and the pixels next to it at most the fraction MAX_NEIGHBOUR_FRACTION.
+MIN_EXPLAINED = 0.95  # fraction of the other half's labels that are predicted from these pixels only
+# A pixel of a normal image can distinguish up to FEW_CLASSES classes. So with these or fewer classes, one pixel must
+# predict the fraction MIN_EXACT_FRACTION of the labels, and the pixels next to it at most MAX_NEIGHBOUR_FRACTION.
 FEW_CLASSES = 3
 MIN_EXACT_FRACTION = 0.995
 MAX_NEIGHBOUR_FRACTION = 0.9
-BINS = 16  # of a pixel's values
+BINS = 16  # of the histogram of a pixel's values
 MAX_CANDIDATES = 128  # pixels for the greedy selection
 
 
@@ -48,9 +48,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
-    """Return ln p(bin | class) for P pixels, the n examples of the second half, and K classes, (P, n, K).
+    """Return ln p(bin | class) for P pixels, the n examples of the second half and K classes, (P, n, K).
 
-    The probabilities are fitted to the first half. x: (N, P). y: (N,).
+    The probabilities are estimated from the first half. x: (N, P). y: (N,).
     """
     n, n_classes = len(x) // 2, int(y.max()) + 1
     low, high = x.amin(0), x.amax(0)
@@ -62,9 +62,9 @@ def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _select_pixels(x: Tensor, y: Tensor, max_pixels: int) -> tuple[list[int], float]:
-    """Return the indices of at most `max_pixels` pixels that predict the labels best, and the fraction predicted.
+    """Return the indices of at most `max_pixels` pixels that predict the labels best, and their accuracy.
 
-    They are chosen greedily. x: (N, P). y: (N,).
+    The pixels are chosen greedily; the accuracy is that on the second half of the examples. x: (N, P). y: (N,).
     """
     n = len(x) // 2
     varying = (x.amax(0) > x.amin(0)).nonzero().flatten()
@@ -90,7 +90,7 @@ def _select_pixels(x: Tensor, y: Tensor, max_pixels: int) -> tuple[list[int], fl
 
 
 def _neighbour_fraction(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
-    """Return the largest fraction of labels that one of the four pixels next to `pixel` predicts."""
+    """Return the largest accuracy of predictions from one of the four pixels next to `pixel`."""
     neighbours = [
         neighbour for neighbour in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= neighbour < x.shape[1]
     ]
@@ -98,7 +98,10 @@ def _neighbour_fraction(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
 
 
 def _accuracy_without(case: Case, pixels: list[int]) -> Evidence:
-    """Return the trained model's accuracy, and its accuracy with these pixels taken from other examples."""
+    """Return the trained model's accuracy, and its accuracy when other examples' values replace these pixels.
+
+    Empty if the model is not trained or an output is not finite.
+    """
     if case.class_predictions is None:
         return {}
     predictions = case.class_predictions[0]

@@ -8,21 +8,24 @@ from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.remedies import with_validation
 from pellucid.doctor.simple import CorrectCount, KernelClassifier, count_correct, fit_simple_classifier
 
-MAX_CHANCE = 3.0  # standard deviations above chance; the accuracy on random labels is lower 999 times in 1000
+MAX_CHANCE = 3.0  # standard deviations above chance; on random labels, 999 of 1000 accuracies are lower
 MIN_CERTAIN = 5.0  # standard deviations above chance; a higher accuracy is certainly not due to chance
 MIN_SUFFICIENT = 500  # with so many examples, a simple classifier beats chance if labels depend on the inputs
-MIN_EXAMPLES = 100  # enough if the classifier clearly beats chance on the other part of the data
+MIN_EXAMPLES = 100  # enough only if the classifier clearly beats chance on the other data (training or validation)
 MIN_OTHER_CLASSES = 50  # examples outside of the most frequent class; with fewer, chance cannot be ruled out
-MAX_RANDOM = 0.3  # fraction of random labels; below, they may be the usual label noise of large data sets
+MAX_RANDOM = 0.3  # fraction of random labels; a lower fraction may be the label noise of large data sets
 MAX_ROLL = 32  # largest offset between the lists of labels and inputs
 
 
 def look(case: Case) -> list[Finding]:
-    """Predict labels by a simple classifier, within and across training and validation data."""
+    """Predict labels by simple classifiers, each evaluated on its own data by leave-one-out and on the other data.
+
+    One classifier is fitted to training data, one to validation data.
+    """
     train_classifier = _large_enough(case.simple)
     if train_classifier is None:
         return []
-    # Fitted to the same classes, because other classes may be easier to distinguish.
+    # The second classifier is fitted to the same classes, because other classes may be easier to distinguish.
     validation = case.validation
     validation_classifier = (
         None
@@ -64,14 +67,14 @@ def look(case: Case) -> list[Finding]:
 
 
 def _large_enough(classifier: KernelClassifier | None) -> KernelClassifier | None:
-    """Return the classifier if it has enough examples, of more than one class; else None."""
+    """Return the classifier if it is fitted to enough examples of more than one class; else None."""
     if classifier is None or len(classifier.y) < MIN_EXAMPLES:
         return None
     return classifier if len(classifier.y) - int(classifier.y.bincount().max()) >= MIN_OTHER_CLASSES else None
 
 
 def _is_learned(case: Case) -> bool:
-    """Return whether the network predicts most validation examples correctly, so that labels depend on inputs."""
+    """Return whether the network predicts most validation examples correctly, which proves that labels fit inputs."""
     _, validation = case.class_predictions or (None, None)
     if validation is None:
         return False
@@ -82,8 +85,8 @@ def _is_learned(case: Case) -> bool:
 def _random_fraction(same_data: CorrectCount, other_data: CorrectCount) -> float:
     """Return the estimated fraction of random labels in the training or validation data; 0 if it may be chance.
 
-    same_data, other_data: the results of a classifier fitted to these labels, on the same data and on the other data.
-    With random labels, fewer predictions are correct on the same data than on the other.
+    same_data, other_data: the results of a classifier fitted to these labels, on the same data and on the other data
+    set. If some of the labels are random, the accuracy is lower on the same data than on the other data set.
     """
     above_chance = other_data.accuracy - other_data.chance
     std = (
@@ -102,9 +105,9 @@ def _unrelated_labels(path: str, classifier: KernelClassifier) -> Finding:
 
 
 def _findings_of_offset(case: Case, path: str, part: Arrays, classifier: KernelClassifier) -> list[Finding]:
-    """Look for labels that are predicted far better if they are moved by a few positions in the list.
+    """Look for labels that are predicted far better after they are shifted by a few positions in the list.
 
-    In a list sorted by class, some labels are right even if all are moved.
+    In a list sorted by class, some labels are correct for any small shift.
     """
     if _is_learned(case):
         return []

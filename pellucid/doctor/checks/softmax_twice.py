@@ -6,12 +6,12 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.training.evaluate import output_batches
 
-MAX_SUM_ERROR = 1e-3  # difference of the sum of a row of probabilities from 1
+MAX_SUM_ERROR = 1e-3  # difference between 1 and the sum of an example's probabilities
 MAX_LOSS_CHANGE = 1e-4  # relative; a softmax is invariant to a constant that is added to all outputs of an example
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the loss of the outputs with the loss of outputs plus a constant, for layers and losses of any kind."""
+    """Compare the loss before and after a constant is added to the outputs, which works for any layer and loss."""
     model, part = case.model, case.probe
     if not case.classifies or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         return []
@@ -24,7 +24,7 @@ def look(case: Case) -> list[Finding]:
         loss, shifted_loss = (float(model.loss(outputs, part.y)[0]) for outputs in (y, shifted))
     if not abs(shifted_loss - loss) <= MAX_LOSS_CHANGE * abs(loss):
         return []
-    certain_prediction = torch.eye(y.shape[1])[0]  # the probabilities of a certain prediction
+    certain_prediction = torch.eye(y.shape[1])[0]  # probability 1 for one class
     evidence = {
         "smallest_output": float(y.min()),
         "largest_output": float(y.max()),

@@ -9,17 +9,19 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.remedies import DRAWN_AS_HE
 from pellucid.nested import flatten
 
-MIN_TWINS = 0.5  # fraction of a layer's units with a twin; then at most three quarters of the units are distinct
-# Distance between twins, divided by the distance that training moved them; for independent updates it is sqrt(2).
+# Fraction of a layer's units that have a twin, a unit with equal initial weights. At this fraction, at most three
+# quarters of the units are distinct.
+MIN_TWINS = 0.5
+# Distance between twins divided by the distance that training moved them; for independent updates it is sqrt(2).
 MAX_DISTANCE = 0.5
 
 
 def look(case: Case) -> list[Finding]:
     """Find units with equal initial weights that training does not make different.
 
-    Equal initial weights alone are harmless: an output layer, or the last layer of a residual branch, may be
-    initialized to 0, because its units receive different gradients. So units are compared after training, or after a
-    few steps of it. The output layer is skipped: its targets make its units different.
+    Equal initial weights need not be a fault: an output layer, or the last layer of a residual branch, may be
+    initialized to 0, because its units receive different gradients. So units are compared after the training or, if
+    there was none, after a rehearsal. The output layer is skipped: the targets make its units different.
     """
     initial = flatten(case.initial.params)
     twins_by_path = {path: _twins(initial[weight]) for path, weight in trainable_layers(case.initial)[:-1]}
@@ -57,7 +59,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _twins(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each unit the index of the first unit with equal weights (U,), and whether it has a twin (U,)."""
+    """Return for each unit the index of the first unit with equal weights, and whether it has a twin, (U,) each."""
     _, group, counts = torch.unique(weight.flatten(1), dim=0, return_inverse=True, return_counts=True)
     indices = torch.arange(len(group))
     first_unit = torch.full((len(counts),), len(group)).scatter_reduce(0, group, indices, "amin")

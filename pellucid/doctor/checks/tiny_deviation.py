@@ -10,13 +10,13 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.remedies import with_parts
 
-MIN_RATIO = 100.0  # of a value's distance from the feature's median to the median standard deviation of the features
+MIN_RATIO = 100.0  # distance of a value from its feature's median, divided by the features' median standard deviation
 MAX_VARYING = 0.02  # fraction of training examples in which such a feature differs from its median
 MIN_EXAMPLES = 50  # in the training data, and in the validation data
 
 
 def look(case: Case) -> list[Finding]:
-    """Look for features that are nearly constant in training, but have huge values in some examples."""
+    """Look for features that are nearly constant in the training data, but have huge values in some examples."""
     held_out = case.validation_sample
     if held_out is None or not case.train.x.is_floating_point():
         return []

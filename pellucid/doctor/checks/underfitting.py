@@ -1,4 +1,4 @@
-"""A model with a larger error on its training examples than a simple method on held-out examples."""
+"""A model whose error on its training examples is larger than a simple method's error on held-out examples."""
 
 from torch import Tensor
 
@@ -9,18 +9,18 @@ from pellucid.doctor.passes import output_layers, trainable_layers
 from pellucid.doctor.predictions import Predictions, predictions, standard_error
 from pellucid.nested import flatten
 
-MIN_GAP = 0.1  # in accuracy; suitable classifiers differ by less
+MIN_GAP = 0.1  # difference of accuracies; two suitable classifiers differ by less
 MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
-MIN_ABOVE_CHANCE = 5.0  # standard deviations of the simple classifier above chance: the labels are learnable
+MIN_ABOVE_CHANCE = 5.0  # standard deviations of the simple classifier's accuracy above chance, so labels are learnable
 MAX_ERROR_RATIO = 1.5  # relative to the error of linear regression
-MIN_ERROR = 0.01  # relative to the targets' variance; smaller errors are fine, even if linear regression has none
+MIN_ERROR = 0.01  # relative to the targets' variance; smaller errors are accepted, even if linear regression has none
 MIN_VARIANCE = 1e-12  # relative to the targets' mean square; below it, targets differ only by rounding errors
 MAX_RESIDUAL = 0.5  # error of linear regression relative to the targets' variance; above it, there is no finding
 MIN_EXAMPLES = 50
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the trained model with a kernel classifier, or with linear regression."""
+    """Compare the trained model with a kernel classifier or, for a regression, with linear regression."""
     if not case.trained or case.loss == float("inf"):
         return []
     evidence = _class_evidence(case) if case.classifies else _regression_evidence(case)
@@ -69,7 +69,7 @@ def _class_evidence(case: Case) -> Evidence | None:
 
 
 def _accuracy_among(predicted: Predictions, classes: Tensor) -> float:
-    """Return the accuracy if only the classes (K,) of the simple classifier can be predicted."""
+    """Return the model's accuracy if its predictions are restricted to `classes`, (K,)."""
     if predicted.y.shape[1] == 1:
         return predicted.accuracy
     return (classes[predicted.y[:, classes].argmax(1)] == predicted.part.y).float().mean().item()

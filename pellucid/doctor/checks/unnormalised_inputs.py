@@ -13,12 +13,12 @@ from pellucid.layers.base import Trait
 from pellucid.network.ending import only_reshapes
 from pellucid.run.described import scaling_entries
 
-# Root mean square of the inputs. Initializers assume 1 (Glorot 2010, He 2015); images from 0 to 1 have 0.1 to 0.9.
+# Root mean square of the inputs. Initializers assume 1 (Glorot 2010, He 2015); it is 0.1 to 0.9 for images from 0 to 1.
 MAX_RMS, MIN_RMS = 3.0, 1 / 30
 MAX_CHANNEL_RATIO = 10.0  # of two channels' root mean squares; the loss's curvature then differs by a factor of 100
-MAX_OFFSET = 10.0  # distance of the mean from 0, in standard deviations; a finding only if it is above 1 as well
-# Standard deviation of the targets, relative to the root mean square of the first outputs, or to 1 if that is larger;
-# above it, usual steps are too small.
+MAX_OFFSET = 10.0  # |mean| in standard deviations; there is a finding only if |mean| is also above 1
+# Standard deviation of the targets divided by the root mean square of the initial model's outputs, or by 1 if that is
+# larger. Above this ratio, steps at usual learning rates are too small.
 MAX_TARGET_RATIO = 100.0
 CHUNK_SIZE = 64  # examples measured at a time
 
@@ -29,7 +29,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _target_findings(case: Case) -> list[Finding]:
-    """Compare the targets with the network's first outputs; skipped for a trained model."""
+    """Compare the targets with the outputs of the initial model; skipped for a trained model."""
     if not case.compares or case.classifies or case.trained:
         return []
     try:
@@ -51,7 +51,7 @@ def _target_findings(case: Case) -> list[Finding]:
 
 
 def _input_findings(case: Case) -> list[Finding]:
-    """Measure a sample of the inputs, over all values and by channel."""
+    """Compute statistics of a sample of the inputs, over all values and by channel, and compare them with limits."""
     first_layer = next((outputs.layer for outputs in case.activity.values() if not only_reshapes(outputs.layer)), None)
     if first_layer is not None and Trait.NORM in first_layer.traits and not isinstance(first_layer, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant

@@ -8,14 +8,15 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.remedies import rebuilt
 from pellucid.nested import flatten
 
-# About 1e-3 is healthy (Karpathy, CS231n, "Ratio of weights:updates"); first steps with momentum reach 5e-2.
+# RMS of the update divided by the RMS of the weight. About 1e-3 is healthy (Karpathy, CS231n, "Ratio of
+# weights:updates"); the first steps with momentum reach 5e-2.
 MAX_RATIO = 0.1
 MIN_RATIO = 1e-5
 # Used in place of MIN_RATIO if the median ratio of the other weights is at least MIN_OTHERS_FACTOR times larger.
 MIN_RATIO_BESIDE_OTHERS = 1e-4
 MIN_OTHERS_FACTOR = 100.0
-# Root mean square of a layer's initial weights times sqrt(inputs of an output); smaller initial weights need updates
-# larger than themselves.
+# Root mean square of a layer's initial weights times sqrt(number of inputs of each output). Smaller initial weights
+# need updates that are larger than the weights.
 MIN_INITIAL_RMS = 0.1
 
 

@@ -1,4 +1,4 @@
-"""Units, or feature maps, that hardly vary, and whose removal changes no prediction."""
+"""Units, or feature maps, that hardly vary and whose removal changes no prediction."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,14 @@ from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import Activity, output_layers, rms, with_constant_units
 from pellucid.layers.base import Layer, Trait
 
-MAX_SPREAD = 0.01  # standard deviation relative to the layer's largest, so 1 / 10,000 of its variance
+MAX_SPREAD = 0.01  # standard deviation of a unit divided by the largest of the layer: 1 / 10,000 of its variance
 MAX_USELESS = 0.4  # of a layer's units, as in the check of dead units
 MIN_UNITS = 4  # smaller layers are skipped
-TOLERANCE = 0.01  # relative change of the outputs of a regression that counts as no change
+TOLERANCE = 0.01  # largest relative change of the outputs of a regression that counts as no change
 
 
 def look(case: Case) -> list[Finding]:
-    """Count units with nearly constant outputs, and check that no prediction changes if their means replace them."""
+    """Count units with nearly constant outputs, and check that replacing these by their means changes no prediction."""
     findings: list[Finding] = []
     x = case.inputs(case.watched)
     output_paths = output_layers(case.model, x)
@@ -47,9 +47,10 @@ def _constant_units(outputs: Activity) -> Tensor:
 
 
 def _changed_fraction(case: Case, x: Tensor, outputs: Activity, units: Tensor) -> float | None:
-    """Return the fraction of predicted classes that change if these units are set to their means.
+    """Return the fraction of predicted classes that change if `units` output their means.
 
-    For a regression, the relative change of the outputs. None if the outputs cannot be compared.
+    Without classes, return the relative change of the outputs, 0 up to TOLERANCE. None if the network has more than one
+    output.
     """
     means = outputs.mean[units]
     y = with_constant_units(case.model, x, outputs.path, units[:0], means[:0])

@@ -8,15 +8,16 @@ from pellucid.layers import ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer
 
 # Suitable initial weights keep the gradient's norm constant (see `GradientDecay`); a layer of sigmoids divides it by at
-# least 4. Nielsen 2015, chapter 5, calls it vanishing when the first layer learns 100 times more slowly than the last.
+# least 4. Nielsen (2015, chapter 5) calls a gradient vanishing if the first layer learns 100 times more slowly than the
+# last.
 MIN_RATIO = 1 / 100
 
 
 def look(case: Case) -> list[Finding]:
     """Compare the gradient norms of early and late layers, for the present and for the initial weights.
 
-    A last layer that is initialized to 0 blocks gradients in the first step only, which is harmless. So small gradients
-    for the initial weights count only if they are still small after a few steps.
+    A last layer that is initialized to 0 blocks gradients only in the first step, which is harmless. So small gradients
+    for the initial weights are a fault only if they are still small after a few steps.
     """
     initial_decay = gradient_decay(case.initial, case.initial_gradients, case.initial_activity)
     is_weak = initial_decay is not None and initial_decay.ratio < MIN_RATIO

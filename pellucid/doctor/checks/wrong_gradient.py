@@ -23,9 +23,9 @@ def look(case: Case) -> list[Finding]:
     model = case.initial
     try:
         if not torch.equal(*(model.predict(part.x).nan_to_num() for _ in range(2))):
-            return []  # random in evaluation mode, so no two passes have the same gradient
+            return []  # the outputs are random in evaluation mode, so no two passes have the same gradient
         verification = verify(model.net, model.params, case.inputs(part), part.y, model.loss, seed=model.seed)
-    except (PellucidError, RuntimeError) as error:  # user-defined code is run here, in float64
+    except (PellucidError, RuntimeError) as error:  # user-defined code may not support float64
         raise UnansweredError(f"the gradients cannot be verified: {error}") from error
     wrong_rows = [row for row in verification.rows if not row.ok and row.layer in type_names]
     if not wrong_rows:

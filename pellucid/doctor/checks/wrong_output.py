@@ -1,4 +1,4 @@
-"""Networks with a last layer that does not fit the loss, or cannot output the targets."""
+"""Networks whose last layer does not fit the loss, or cannot output the targets."""
 
 from math import inf
 
@@ -27,16 +27,16 @@ OUTPUT_RANGES: dict[type[Layer], tuple[float, float]] = {
     LogSoftmax: (-inf, 0.0),
     LeakyReLU: (-inf, inf),
 }
-# Layers that limit the logits of a loss that contains a softmax or sigmoid. LogSoftmax may precede a
-# softmax, which returns the same probabilities, but not a sigmoid, whose outputs would be at most 1/2.
+# Layers that limit the logits of a loss that contains a softmax or sigmoid. LogSoftmax may precede a softmax, which
+# returns the same probabilities, but not a sigmoid, whose outputs would be at most 1/2.
 LOGIT_LIMITING = tuple(kind for kind in OUTPUT_RANGES if kind is not LogSoftmax)
 LOGIT_LOSSES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
-MAX_OUTSIDE = 0.01  # of all targets; fewer are outliers
+MAX_OUTSIDE = 0.01  # fraction of the targets outside of the output range; up to this fraction, they are outliers
 RANGE_TOLERANCE = 1e-3  # relative to the targets' standard deviation
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare the last layers with the loss and the targets; types that are not in RANGES are skipped."""
+    """Compare the last layers with the loss and the targets; layer types that are not in OUTPUT_RANGES are skipped."""
     net, findings = case.model.net, list[Finding]()
     for path, last_layer in last_layers(net, _is_identity).items():
         if isinstance(last_layer, Dropout):
@@ -53,12 +53,12 @@ def look(case: Case) -> list[Finding]:
 
 
 def _is_identity(layer: Layer) -> bool:
-    """Return whether a layer changes at most the shape of its input."""
+    """Return whether a layer changes nothing but the shape of its input."""
     return only_reshapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
 
 
 def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
-    """Compare one end of the network with the loss and the targets."""
+    """Compare one of the network's last layers with the loss and the targets."""
     loss, type_name = case.model.loss, type(last_layer).__name__
     evidence: Evidence = {"last_layer": type_name, "loss": type(loss).__name__}
     if case.model.output_shape[:1] == (1,) and (
@@ -85,7 +85,7 @@ def _unsuitable_end(case: Case, path: str, last_layer: Layer) -> Finding | None:
 
 
 def _unreachable_targets(case: Case, path: str, last_layer: Layer, evidence: Evidence) -> Finding | None:
-    """Compare the targets with the range of the last layer."""
+    """Compare the targets with the output range of the last layer."""
     low, high = OUTPUT_RANGES[type(last_layer)]
     targets = _target_values(case)
     margin = RANGE_TOLERANCE * (float(targets.std(correction=0)) + 1e-6)
@@ -112,7 +112,7 @@ def _target_values(case: Case) -> Tensor:
 
 
 def _removal(net: Layer, path: str) -> Remedy | None:
-    """Return a remedy that removes the layer; None if a graph uses it several times."""
+    """Return a remedy that removes the layer; None if it is the whole network or a graph uses it more than once."""
     shared_paths = {
         join(prefix, node[0])
         for prefix, graph in walk(net)

@@ -1,4 +1,4 @@
-"""Suspects: possible causes of a failing training, each with the same training without that cause."""
+"""Suspects: possible causes of a failing training, each with a remedy that a trial can test."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ GENERAL_SOURCES: tuple[SuspectSource, ...] = (
     settings.rate_suspects, settings.large_batch_suspects, settings.epoch_suspects, architecture.size_suspects,
     architecture.depth_suspects,
 )  # fmt: skip
-# Those that read nothing but the settings, the networks and the data of a case of any task:
+# The sources that read only the settings, the networks and the data, and so work for a case of any task.
 ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
     settings.frozen_suspects, settings.layer_rate_suspects, settings.augment_suspects, objectives.image_range_suspects,
     objectives.own_objective_suspects, objectives.ending_suspects, settings.ignored_class_suspects,
@@ -39,9 +39,9 @@ ANY_TASK_SOURCES: tuple[SuspectSource, ...] = (
 
 
 def replaced_parts(case: Any) -> list[Suspect]:
-    """Return a suspect for each part of a training, of any task, that can be replaced by a plain default.
+    """Return a suspect for each part of a training that can be replaced by a plain default, for a case of any task.
 
-    case: see `experiments.with_causes`. Learning rates, which are general, are last.
+    case: see `experiments.with_causes`. Learning rates are last and are marked as general.
     """
     return [
         replace(candidate, general=source is settings.rate_suspects)
@@ -53,7 +53,7 @@ def replaced_parts(case: Any) -> list[Suspect]:
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return the possible causes of a failing training: particular settings before general ones.
 
-    findings: findings of checks, whose remedies are suspects too.
+    findings: findings with remedies, which become suspects too.
     """
     particular = [candidate for source in PARTICULAR_SOURCES for candidate in source(case)]
     general = [replace(candidate, general=True) for source in GENERAL_SOURCES for candidate in source(case)]

@@ -1,4 +1,4 @@
-"""Particular suspects: the network's activations, strides, width and depth."""
+"""Suspects in the architecture of the network: its activations, strides, width and depth."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,16 +15,16 @@ from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPo
 from pellucid.layers.base import Layer, Trait
 
 MIN_UNITS = 16  # of a layer; a layer with fewer units is a suspect
-WIDE_UNITS = 64  # units that are tried instead
-MIN_DEPTH = 4  # inner layers, from which on batch normalization is tried
+WIDE_UNITS = 64  # number of units that is tried instead
+MIN_DEPTH = 4  # number of inner layers from which on batch normalization is tried
 STRIDING = (Conv2d, MaxPool2d, AvgPool2d, LpPool2d)
 MIN_SIDE = 16  # pixels; smaller images are skipped
-MIN_REDUCTION = 16  # positions of the input, divided by positions of the second convolution's input
-MAX_CONVOLUTIONS = 3  # a single remaining position after at most this many convolutions is too early
+MIN_REDUCTION = 16  # positions of the input divided by positions of the second convolution's input
+MAX_CONVOLUTIONS = 3  # a reduction to a single position by at most this many convolutions is too early
 
 
 def _inner_paths(case: Case) -> list[str]:
-    """Return the paths of the dense layers and convolutions before the last one."""
+    """Return the paths of the trainable dense layers and convolutions, without the output layers."""
     output_paths, layers = output_layers(case.model, case.inputs(case.probe)), dict(walk(case.model.net))
     paths = (path for path, _ in trainable_layers(case.initial) if path not in output_paths)
     return [path for path in paths if isinstance(layers[path], Dense | Conv2d)]
@@ -33,13 +33,13 @@ def _inner_paths(case: Case) -> list[str]:
 def _with_changed_layers(
     case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False
 ) -> Case:
-    """Return the case with changed layers; PellucidError if other layers, as of a transformer, need its sizes."""
+    """Return the case with the layers at `paths` changed; raises PellucidError if other layers do not fit them."""
     net = case.model.net
     for path in paths:
         net = replace_layer(net, path, change)
     try:
         return rebuilt(case, keep_weights, net=net)
-    except RuntimeError as error:  # of PyTorch, for shapes that do not fit
+    except RuntimeError as error:  # PyTorch raises it for shapes that do not fit
         raise PellucidError(f"doctor: with other sizes of {paths[0]}, the network's layers do not fit") from error
 
 
@@ -98,7 +98,7 @@ def _with_finer_steps(layer: Layer) -> Layer:
 def size_suspects(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if a layer has few units."""
     if any(initialization_suspects(case)):
-        return  # a wider network gets newly drawn weights, which might be all that helps
+        return  # newly drawn weights may be the remedy, so a wider network, which receives them, proves nothing
     layers = dict(walk(case.model.net))
     narrow_units = {path: units for path in _inner_paths(case) if (units := _units(layers[path])) < MIN_UNITS}
     if narrow_units:

@@ -1,4 +1,4 @@
-"""Suspects in the ends of networks, and in objectives with several networks, such as GANs."""
+"""Suspects in the last layers of networks, and in objectives with more than one network, such as GANs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
@@ -18,12 +18,12 @@ from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers, only_reshapes
 from pellucid.objective import Supervised
 
-MAX_OUTSIDE = 0.01  # of values of images, beyond 0 to 1
-PREDICTING_NETWORK = "generator"  # the name of the network, among several, whose outputs are the predictions
+MAX_OUTSIDE = 0.01  # by which values of images may be outside of the range from 0 to 1
+PREDICTING_NETWORK = "generator"  # in objectives such as GANs, the network whose outputs are the predictions
 
 
 def ending_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for the last activation of the network that predicts, and for a normalization before it."""
+    """Yield suspects for the last activation of the predicting network, and for a normalization before it."""
     nets = case.model.objective.nets
     name = PREDICTING_NETWORK if PREDICTING_NETWORK in nets else next(iter(nets), "")
     if name not in nets or (len(nets) > 1 and name != PREDICTING_NETWORK):
@@ -56,7 +56,7 @@ def _is_activation(layer: Layer) -> bool:
 
 
 def image_range_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for images beyond 0 to 1, which networks that make images expect."""
+    """Yield a suspect for images with values outside of 0 to 1, the range that objectives with a generator expect."""
     if PREDICTING_NETWORK not in case.model.objective.nets or not isinstance(case.train, Arrays):
         return
     x = case.train.x
@@ -84,7 +84,7 @@ def _is_float_image(values: Tensor) -> bool:
 
 
 def own_objective_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for a user-defined objective that is derived from one of the library."""
+    """Yield a suspect for a user-defined objective that is derived from an objective of the library."""
     objective = case.model.objective
     base = next(kind for kind in type(objective).__mro__ if kind.__module__.startswith("pellucid."))
     if is_user_defined(objective) and not isabstract(base):
@@ -98,7 +98,7 @@ def own_objective_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def loss_weight_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the losses of an objective have weights."""
+    """Yield a suspect if the losses of an objective have weights other than 1."""
     objective = case.model.objective
     if not isinstance(objective, Supervised) and any(value != 1 for value in objective.weights.values()):
         yield suspect(
@@ -110,7 +110,7 @@ def loss_weight_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def network_rate_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for each network with a higher learning rate than another one."""
+    """Yield a suspect for each network whose learning rate is not the lowest of all networks."""
     optimizers = case.model.optimizers
     lowest = min((optimizer.lr for optimizer in optimizers.values()), default=0.0)
     for name, optimizer in optimizers.items():
@@ -125,7 +125,7 @@ def network_rate_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def batch_norm_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for batch normalization in each network besides the one that predicts."""
+    """Yield a suspect for batch normalization in each network except the predicting one."""
     nets = case.model.objective.nets
     for name, net in nets.items() if PREDICTING_NETWORK in nets else ():
         if name != PREDICTING_NETWORK and any(isinstance(layer, BatchNorm) for _, layer in leaves(net)):

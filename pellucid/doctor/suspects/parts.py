@@ -1,4 +1,4 @@
-"""Suspects in the data, loss, layers and initial weights of a training, each with a harmless replacement."""
+"""Suspects in the data, loss, layers and initial weights of a training, each with a remedy that replaces this part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,21 +32,21 @@ from pellucid.nested import flatten
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 
-MAX_OFFSET = 2.0  # distance of the targets' mean from 0, in standard deviations
+MAX_OFFSET = 2.0  # |mean| of the targets, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
 FULL_TURNS, MIN_TURN_FRACTION = (
     (2 * torch.pi, 360.0),
     0.97,
-)  # a whole turn, and the fraction of it that targets of angles fill
+)  # full turns in radians and degrees; the range of targets that are angles, as a fraction of a turn
 MAX_BYTE = 255.0  # largest value of unscaled pixels
 # Root mean square of inputs; smaller inputs are also tried multiplied by 255, larger ones divided by 255.
 MIN_RMS, MAX_RMS = 0.1, 3.0
 BATCH_SIZE = 8  # examples
-MAX_COUPLING = 1e-3  # relative change of the other examples' gradients if one example's target changes
+MAX_COUPLING = 1e-3  # relative change of the gradients of all other examples if one example's target changes
 N_DRAWS = 16  # number of forward passes in training mode that are averaged
 MAX_MODE_GAP = 0.15  # relative difference of a layer's mean output between training and evaluation mode
-MAX_HE_RATIO = 3.0  # of a weight's root mean square to that of He initialization; the minimum is 1 / MAX_HE_RATIO
-MAX_WEIGHT_OFFSET = 0.5  # a weight's mean, in standard deviations; 0.14 is typical for 50 drawn values
+MAX_HE_RATIO = 3.0  # RMS of a weight divided by its RMS after He initialization; the minimum is 1 / MAX_HE_RATIO
+MAX_WEIGHT_OFFSET = 0.5  # |mean| of a weight, in standard deviations; 0.14 is typical for 50 drawn values
 MAX_BIAS = 1.0  # root mean square of a layer's initial biases
 
 
@@ -70,7 +70,7 @@ def target_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def angle_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if regression targets seem to be angles: they fill a whole turn, and jump at its end."""
+    """Yield a suspect if regression targets seem to be angles: their range is nearly a full turn."""
     y = case.train.y
     if case.classifies or not y.is_floating_point() or y.dim() != 2 or case.model.output_shape != (y.shape[1],):
         return
@@ -95,7 +95,7 @@ def angle_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def pretrained_scale_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield the scale of the inputs as a suspect, for a network that begins with pretrained weights."""
+    """Yield suspects for the scale of the inputs if the initial weights of the network are pretrained."""
     if not _is_pretrained(case):
         return
     input_rms = float(case.inputs(case.sample).double().square().mean().sqrt())
@@ -117,7 +117,7 @@ def pretrained_scale_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _is_pretrained(case: Case) -> bool:
-    """Return whether some parameters are frozen, or some initial weights differ from those drawn by the seed."""
+    """Return whether parameters are frozen, or initial weights differ from the weights drawn with the model's seed."""
     if case.model.frozen:
         return True
     redrawn, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
@@ -131,12 +131,12 @@ class PerExample(Loss):
     loss: Loss
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
-        """Return (value, dy)."""
+        """Return the mean of the examples' losses and its gradient with respect to y."""
         parts = [self.loss(y[k : k + 1], target[k : k + 1]) for k in range(len(target))]
         return torch.stack([value for value, _ in parts]).mean(), torch.cat([dy for _, dy in parts]) / len(target)
 
     def check(self, outputs: Any, targets: Tensor) -> None:
-        """Check the outputs and targets as the wrapped loss does."""
+        """Raise PellucidError unless the outputs and targets fit the wrapped loss."""
         self.loss.check(outputs, targets)
 
     def predict(self, y: Any) -> Tensor:
@@ -144,13 +144,13 @@ class PerExample(Loss):
         return self.loss.predict(y)
 
     def main_output(self, y: Any) -> Any:
-        """Return the outputs that the wrapped loss judges."""
+        """Return the main output of the wrapped loss."""
         return self.loss.main_output(y)
 
 
 @dataclass(frozen=True)
 class EvaluationMode(Layer):
-    """A layer that always runs in evaluation mode, also in training."""
+    """A wrapper that always runs a layer in evaluation mode, also in training."""
 
     layer: Layer
 
@@ -163,12 +163,12 @@ class EvaluationMode(Layer):
         return self.layer.forward(params, x, replace(mode, train=False))
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Return the gradients of the wrapped layer."""
+        """Return dx and the parameter gradients of the wrapped layer."""
         return self.layer.backward(params, cache, dy)
 
 
 def coupled_loss_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the loss's gradient for one example depends on other examples' targets, up to a factor."""
+    """Yield a suspect if an example's target changes the loss gradients of other examples by more than a factor."""
     loss = case.model.loss
     if not is_user_defined(loss) or not isinstance(loss, Loss):
         return
@@ -187,9 +187,9 @@ def coupled_loss_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _coupling(case: Case, loss: Loss) -> float:
-    """Return the relative change of the other examples' gradients if the first target changes, up to a common factor.
+    """Return the relative change of the other examples' gradients when the first example's target changes.
 
-    0 if it cannot be measured.
+    A change that only multiplies all of these gradients by one factor is not counted. 0 if it cannot be measured.
     """
     part = case.probe
     y = part.y[:BATCH_SIZE]
@@ -202,7 +202,7 @@ def _coupling(case: Case, loss: Loss) -> float:
         with torch.inference_mode():
             outputs, _ = forward(model.net, model.params, case.inputs(part)[:BATCH_SIZE], Mode(keep=False))
             before, after = (loss(outputs, changed_y)[1][1:].double().flatten() for changed_y in (y, target))
-    except (PellucidError, RuntimeError, AttributeError, TypeError):  # several outputs, or a loss of another kind
+    except (PellucidError, RuntimeError, AttributeError, TypeError):  # more than one output, or an unusual loss
         return 0.0
     size = float(before.square().sum())
     if not 0 < size < float("inf"):
@@ -229,9 +229,9 @@ def mode_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _mode_gaps(case: Case) -> dict[str, float]:
-    """Return the relative difference of each user-defined layer's mean output between both modes, by path."""
+    """Return by path the relative difference of a user-defined layer's mean outputs in training and evaluation mode."""
     inputs: dict[str, tuple[Layer, Any, Any]] = {}
-    # Layers with buffers may differ in training, because running statistics lag behind.
+    # Layers with buffers are skipped: their running statistics lag behind, so their outputs may differ in training.
     user_paths = {path for path, layer in leaves(case.model.net) if is_user_defined(layer) and not layer.buffers}
     if not user_paths:
         return {}
@@ -265,7 +265,7 @@ def _params_at(params: Params, path: str) -> Params:
 
 
 def initialization_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if initial weights or biases have an unusual size, or user-defined weights a high mean."""
+    """Yield a suspect if initial weights or biases have an unusual size, or user-defined weights a mean far from 0."""
     flat = flatten(case.initial.params)
     he_ratios: dict[str, float] = {}
     bias = 0.0
@@ -303,7 +303,7 @@ def _user_weight_paths(case: Case) -> list[str]:
 
 
 def _glorot_std(value: Tensor) -> float:
-    """Return the standard deviation of Glorot 2010, which is the same whichever of two axes is the input axis."""
+    """Return the standard deviation of Glorot 2010, which does not depend on which of two axes is the input axis."""
     return (2 / (value[0, 0].numel() * sum(value.shape[:2]))) ** 0.5
 
 

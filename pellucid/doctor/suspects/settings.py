@@ -1,4 +1,4 @@
-"""Settings that may cause a training to fail (suspects), each with a remedy: the same training without the setting.
+"""Suspects in the settings of a training, each with a remedy: the same training without the setting.
 
 Remedies are tried for a few hundred steps if the training fails. The remedy of an unusual setting (`Suspect.unusual`)
 is also tried if the training is only slightly worse than expected.
@@ -29,22 +29,22 @@ from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 
 DEFAULT_BATCH_SIZE = 32  # examples in a batch, in remedies
-MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer are noise
-MIN_BATCH_FRACTION = 1 / 20  # of the examples; larger batches leave few steps in an epoch
+MIN_NORM_BATCH_SIZE = 8  # examples for batch normalization; statistics of fewer examples are noisy
+MIN_BATCH_FRACTION = 1 / 20  # of the examples; with larger batches, an epoch has few steps
 EPOCH_FACTOR = 4.0  # by which the number of steps is multiplied in a trial
 NO_MIRRORING: dict[str, Any] = {"flip": False, "vertical_flip": False}  # arguments of `Augment`
-# A simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the class; mirroring
-# does if at most the fraction MAX_MIRRORED of that excess is left for mirrored images.
+# The accuracy of a simple classifier must exceed chance by MIN_ABOVE_CHANCE to measure whether mirroring changes the
+# class. It does if the accuracy on mirrored images exceeds chance by less than the fraction MAX_MIRRORED of that.
 MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
-# Accuracy on augmented training inputs, and its difference to the accuracy on unchanged inputs. A model trained with
-# ordinary random augmentation is as good on unchanged inputs.
+# Accuracy on augmented training inputs, and its difference from the accuracy on unchanged inputs. A model that is
+# trained with ordinary random augmentation has as high an accuracy on unchanged inputs.
 MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
-SKIPPED_LOSS_SETTINGS = ("ignore", "label_smoothing", "stride")  # numbers of losses that are no matter of taste
-MIN_IMBALANCE = 20.0  # count of the most frequent class over that of the least frequent one
-MIN_CORRELATION = 0.5  # of class weights with class counts; it should be negative
+SKIPPED_LOSS_SETTINGS = ("ignore", "label_smoothing", "stride")  # checked by other suspects, or fixed by the network
+MIN_IMBALANCE = 20.0  # count of the most frequent class divided by the count of the least frequent one
+MIN_CORRELATION = 0.5  # between class weights and class counts; the correlation should be negative
 MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
-MIN_WEIGHT_GROWTH = 0.7  # size of the weights relative to the start; lower if a regularizer has shrunk them
-LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates a network hardly learns
+MIN_WEIGHT_GROWTH = 0.7  # `Case.weight_growth`; it is lower if a regularizer has shrunk the weights
+LOW_RATE_FACTOR = 0.1  # of the highest rate; at lower rates, a network hardly learns
 MAX_LOW_RATE_FRACTION = 0.6  # fraction of the steps whose rate is below LOW_RATE_FACTOR times the highest
 
 
@@ -97,10 +97,10 @@ def layer_rate_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def augment_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for flipping and for the whole augmentation.
+    """Yield a suspect for flipping, and one for the augmentation as a whole.
 
-    If the model is much better on augmented inputs than on unchanged ones, the augmentation acts as preprocessing that
-    is missing in evaluation.
+    If the accuracy on augmented inputs is much higher than on unchanged ones, the augmentation acts as preprocessing
+    that is missing in evaluation.
     """
     augmentation = case.augment
     if augmentation is None:
@@ -129,7 +129,7 @@ def augment_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _mirrored_images_differ(case: Case, augmentation: Augment) -> bool:
-    """Return whether a simple classifier, fitted to unchanged images, fails to recognize mirrored ones."""
+    """Return whether a simple classifier fitted to unchanged images has a low accuracy on mirrored images."""
     if case.simple is None or case.train.x.dim() != 4:
         return False
     plain_count, x, y = case.simple.leave_one_out, case.train.x[case.simple.indices], case.simple.y
@@ -183,7 +183,7 @@ def loss_option_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def _has_larger_weights_of_frequent_classes(case: Case, weights: Any) -> bool:
-    """Return whether more frequent classes have larger weights."""
+    """Return whether more frequent classes tend to have larger weights."""
     counts = case.train.y.flatten()
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
     counts_and_weights = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
@@ -203,7 +203,7 @@ def ignored_class_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def loss_default_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for each number of the loss that is not its default, beside those of `loss_option_suspects`."""
+    """Yield a suspect for each number of the loss that is not its default, except SKIPPED_LOSS_SETTINGS."""
     loss: Any = getattr(case.model.objective, "loss", None)
     options: tuple[Field[Any], ...] = fields(loss) if is_dataclass(loss) else ()
     for option in options:
@@ -219,7 +219,7 @@ def loss_default_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def class_balance_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if some classes of labels or masks are far more frequent than others, and have equal weights."""
+    """Yield a suspect if some classes of labels or masks are far more frequent than others, without class weights."""
     loss: Any = getattr(case.model.objective, "loss", None)
     if type(loss) is not SoftmaxCrossEntropy or loss.class_weights is not None or not isinstance(case.train, Arrays):
         return
@@ -260,7 +260,7 @@ def precision_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def optimizer_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for optimizer hyperparameters, other than the learning rate, that are not the defaults."""
+    """Yield a suspect if hyperparameters of the optimizer, other than the learning rate, are not the defaults."""
     optimizer = case.model.optimizer
     defaults = {
         option.name: option.default for option in fields(optimizer)
@@ -308,12 +308,12 @@ def schedule_suspects(case: Case) -> Iterator[Suspect]:
 def tiny_batch_suspects(
     case: Case, min_size: int = MIN_NORM_BATCH_SIZE, usual_size: int = DEFAULT_BATCH_SIZE
 ) -> Iterator[Suspect]:
-    """Yield a suspect for batch normalization over fewer than `min_size` examples; usual_size: tried instead."""
+    """Yield a suspect for batch normalization over fewer than `min_size` examples, with `usual_size` as the remedy."""
     layers = (layer for net in case.model.objective.nets.values() for _, layer in walk(net))
     if (
         case.batch_size < min_size
         and len(case.train) > DEFAULT_BATCH_SIZE
-        and any(isinstance(one, BatchNorm) for one in layers)
+        and any(isinstance(inner, BatchNorm) for inner in layers)
     ):
         yield suspect(
             "batch-norm-tiny-batches",
@@ -325,7 +325,7 @@ def tiny_batch_suspects(
 
 
 def loss_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for a classifier's loss that is not softmax cross-entropy."""
+    """Yield a suspect if the loss of a classifier is not softmax cross-entropy."""
     loss, outputs = case.model.loss, case.model.output_shape
     if not case.classifies or type(loss) is SoftmaxCrossEntropy or len(outputs) != 1 or outputs[0] < 2:
         return
@@ -345,7 +345,7 @@ def _with_cross_entropy(case: Case) -> Case:
 
 
 def rate_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield suspects for the learning rate: lowered, raised, and the optimizer's default."""
+    """Yield suspects for the learning rate: a lower rate, a higher rate, and the optimizer's default if it differs."""
     rate, usual_rate = case.model.optimizer.lr, default_rate(case.model.optimizer)
     factors = {0.1, 10.0}
     if 0 < usual_rate < float("inf") and rate > 0 and not 1 / 30 < usual_rate / rate < 30:
@@ -375,7 +375,7 @@ def large_batch_suspects(case: Case) -> Iterator[Suspect]:
 
 
 def epoch_suspects(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for the number of steps."""
+    """Yield a suspect for the number of epochs, if the number of steps is known."""
     if case.steps_planned:
         yield suspect(
             "too-few-epochs", "the training ended before the network had converged",

@@ -167,7 +167,7 @@ _NOT_IN_ALL = ("open",)  # public, but `from pellucid import *` must not replace
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on its first use."""
+    """Import a public name on its first use; raises AttributeError, with the nearest name, for an unknown one."""
     if name in __all__ or name in _NOT_IN_ALL:
         for module in _MODULES:
             value = getattr(import_module(module), name, None)
@@ -177,8 +177,8 @@ def __getattr__(name: str) -> Any:
     from pellucid.errors import nearest
 
     hint = nearest(name, __all__)
-    # `from pellucid import NAME` replaces the message of an AttributeError by its own, so an ImportError is raised. It
-    # calls this function from importlib's _handle_fromlist, before it tries to import a submodule of that name.
+    # `from pellucid import NAME` replaces the message of an AttributeError by its own, so raise an ImportError. That
+    # statement calls this function from importlib's _handle_fromlist, before it tries to import a submodule NAME.
     if hint and sys._getframe(1).f_code.co_name == "_handle_fromlist" and find_spec(f"{__name__}.{name}") is None:
         raise ImportError(f"cannot import name {name!r} from 'pellucid'{hint}", name=__name__, path=__file__)
     raise AttributeError(f"module 'pellucid' has no attribute {name!r}{hint}")
@@ -189,5 +189,5 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__, *_NOT_IN_ALL])
 
 
-if "ipykernel" in sys.modules:  # in a notebook, results show themselves as views of the studio
+if "ipykernel" in sys.modules:  # in a notebook, display results as views of the studio
     import_module("pellucid.studio.display").register()

@@ -1,4 +1,4 @@
-"""What a person asks about a picture: one score of a network, ready to be explained."""
+"""The score of a network for one picture that is to be explained."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,12 +14,13 @@ Area = tuple[int, int, int, int]  # top, left, bottom and right in pixels; botto
 
 
 class Asked(NamedTuple):
-    """A score of a network for one picture: the arguments of `pellucid.explain.explain`, and what else can be asked.
+    """A score to explain: the arguments of `pellucid.explain.explain` for one picture, and all scores to choose from.
 
-    label: the score in words. x: (1, C, H, W), standardised. target: see `pellucid.explain.aim`. choices: the names of
-    the scores that can be asked for. scores: (n,), their values, NaN where unknown; `are_logits` is False for
-    probabilities. chosen: which of them it is, None for a unit. area: what the score belongs to, such as a box; None
-    for the whole picture. options: of methods, by name. read: see `pellucid.explain.occlude`.
+    label: the name of the score. x: (1, C, H, W), standardized. target: see `pellucid.explain.aim`. choices: the names
+    of all scores that can be explained. scores: (n,), their values, NaN where unknown; `are_logits` is False for
+    probabilities. chosen: the index of the score in `choices`, None for a unit. area: the region that the score is
+    for, such as a box; None for the whole picture. options: arguments of explanation methods, by the name of the
+    method. read: see `pellucid.explain.occlude`.
     """
 
     label: str
@@ -37,9 +38,9 @@ class Asked(NamedTuple):
 
 
 def ask_scores(model: Any, x: "Tensor", of: str | None) -> Asked | None:
-    """Return one of the scores (N, K) of the only network of a model for an image; None for models without them.
+    """Return one score of a model for an image; None unless the model has one network with outputs (N, K).
 
-    of: a class, by default that with the largest score, or a unit such as "features.conv2[3]".
+    of: a class, by default the one with the largest score, or a unit such as "features.conv2[3]".
     """
     from pellucid.layers.base import Mode
 
@@ -51,7 +52,7 @@ def ask_scores(model: Any, x: "Tensor", of: str | None) -> Asked | None:
     if not hasattr(y, "dim") or y.dim() != 2:
         return None
     n_scores, choices = y.shape[1], tuple(model.classes or ())
-    if len(choices) != n_scores:  # one score may separate two classes
+    if len(choices) != n_scores:  # a single score may separate two classes
         choices = choices[1:] if n_scores == 1 and len(choices) == 2 else tuple(map(str, range(n_scores)))
     read = getattr(getattr(model.objective, "loss", None), "predict", None)
     chosen = int(y[0].argmax()) if of is None else None if "[" in of else index_of(of, choices)
@@ -60,7 +61,10 @@ def ask_scores(model: Any, x: "Tensor", of: str | None) -> Asked | None:
 
 
 def resized_to(size: Sequence[int | None], image: "Tensor") -> "Tensor":
-    """Return an image, or the first of a batch, (C, H, W), 0 to 1; uint8 is resized to (H, W) unless that is free."""
+    """Return an image, or the first one of a batch, as floats (C, H, W).
+
+    A uint8 image is resized to `size`, (H, W), unless that contains None, and scaled to 0..1.
+    """
     import torch
 
     from pellucid.data.dataset import float_images

@@ -1,4 +1,4 @@
-"""Networks, losses and metrics as JSON, and back: the description in a weights file."""
+"""Conversion of networks, losses and metrics to JSON values and back, for the description in a weights file."""
 
 import dataclasses
 import inspect
@@ -19,14 +19,14 @@ from pellucid.settings.annotations import ValueFormat, convert, slots
 from pellucid.settings.checks import check
 from pellucid.text import note_once, shown
 
-MAX_DEPTH = 128  # nesting depth of objects and lists; a layer inside a layer takes two or three
+MAX_DEPTH = 128  # nesting depth of objects and lists; each level of nested layers adds two or three
 MAX_LAYERS = 10_000
 MAX_VALUES = 100_000  # numbers, texts, lists and objects together, so that no file takes long to read
-# Environment variable: a factor of MAX_LAYERS and MAX_VALUES, for the user's own files.
+# Environment variable with a factor by which MAX_LAYERS and MAX_VALUES are multiplied, for the user's own files.
 LIMITS_VARIABLE = "PELLUCID_LIMITS"
 LIMITS_HINT = f"make it smaller, or raise the limits for files of your own, such as {LIMITS_VARIABLE}=10"
 JSON_FORMAT = ValueFormat(
-    lists=(tuple,),  # decoded lists
+    lists=(tuple,),  # `_Reader.decode` returns lists as tuples
     none=None,
     checks={
         int: lambda value: type(value) is int and abs(value) < 2**31,
@@ -56,8 +56,8 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
     """Return the configuration of a part as JSON values: {"type": "Conv2d", "filters": 20, ...}, nested for children.
 
     The order of a combinator's children is part of the configuration, so JSON objects must keep their order. custom:
-    further classes that are treated as registered. Raises PellucidError for a class that is not registered, and for a
-    field whose value JSON cannot represent.
+    additional classes that are treated as registered. Raises PellucidError for a class that is not registered, and for
+    a field whose value JSON cannot represent.
     """
     types = registry.types(custom)
     config = _encode(value, type(value).__name__, types)
@@ -72,9 +72,10 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
 
 
 def metrics_to_config(metrics: Sequence[MetricLike], custom: Iterable[Any] = ()) -> dict[str, Any]:
-    """Return the entry "metrics" of a model's description: names, and results of `to_config`, whose errors this raises.
+    """Return the entry "metrics" of a model's description: a list of names and of results of `to_config`.
 
     {"unsaved": name} is a function that is not registered: a file cannot contain it, and inference does not need it.
+    Raises the errors of `to_config`.
     """
     custom = tuple(custom)
     types = registry.types(custom)
@@ -94,7 +95,7 @@ def metrics_to_config(metrics: Sequence[MetricLike], custom: Iterable[Any] = ())
 
 
 def note_unsaved(metrics: Sequence[MetricLike], custom: Iterable[Any] = ()) -> None:
-    """Print a note, once for each function that is not registered: a weights file contains only its name."""
+    """Print a note, once for each unregistered function in `metrics`: a weights file contains only its name."""
     for entry in metrics_to_config(metrics, custom)["metrics"]:
         if not _is_unsaved(entry):
             continue
@@ -109,7 +110,7 @@ def from_config(config: Any, custom: Iterable[Any] = ()) -> Layer:
     """Build a layer from its configuration by `to_config`.
 
     Raises PellucidError for unknown types, for fields that are unknown, missing or of a wrong type or value, and for
-    more than MAX_DEPTH levels, MAX_LAYERS layers or MAX_VALUES values (the last two times PELLUCID_LIMITS).
+    more than MAX_DEPTH levels, MAX_LAYERS layers or MAX_VALUES values (the last two multiplied by PELLUCID_LIMITS).
     """
     return _Reader(registry.types(custom)).read(config, "network", 0, Layer)
 
@@ -127,7 +128,8 @@ def part_from_config(config: Any, custom: Iterable[Any] = ()) -> Part:
 def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
     """Return a metric from an entry of "metrics" by `metrics_to_config`; raises the errors of `from_config`.
 
-    A function that was not registered when the file was written is a MissingMetric unless it is registered or given.
+    A function that was not registered when the file was written becomes a MissingMetric unless it is registered now or
+    is in `custom`.
     """
     types = registry.types(custom)
     if _is_unsaved(config):

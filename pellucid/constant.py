@@ -24,7 +24,7 @@ class Constants:
 
     def __init__(self) -> None:
         self._values: list[Any] = []
-        self._index: int | None = None  # of the next value to replace; None while values are recorded
+        self._index: int | None = None  # index of the next value to replace; None while recording
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -39,7 +39,7 @@ class Constants:
             raise PellucidError(CHANGED_MESSAGE)
 
     def record_or_replace(self, value: Any) -> Any:
-        """Return a value when it is recorded, and the recorded value from then on."""
+        """Record a value and return it in the first computation; return the recorded value in later ones."""
         if self._index is None:
             self._values.append(copy.deepcopy(value))
             return value
@@ -54,19 +54,19 @@ _CONSTANTS: ContextVar[Constants | None] = ContextVar("constants", default=None)
 
 
 def constant(value: ConstantT) -> ConstantT:
-    """Return a value that `Objective.gradients` holds constant, although it depends on the parameters.
+    """Declare a value that `Objective.gradients` holds constant although it depends on the parameters; return it.
 
     Examples: region proposals, the outputs of a teacher that is trained at the same time, an IoU used as a target.
-    value: a tensor, or a tuple, list or dataclass of tensors. It is returned unchanged; only `verify` uses the
-    declaration, which repeats `gradients` with the same constants.
+    value: a tensor, or a tuple, list or dataclass of tensors. It is returned unchanged. Only `verify` uses
+    the declaration: it computes `gradients` several times with the same constants.
     """
     constants = _CONSTANTS.get()
     return value if constants is None else constants.record_or_replace(value)
 
 
 def with_gradient_of(value: Tensor, trained: Tensor) -> Tensor:
-    """Return `value`, a loss as it is reported, where `gradients` computes the gradient of another one, `trained`.
+    """Return `value`, the reported value of a loss, and declare that `gradients` computes the gradient of `trained`.
 
-    It is returned unchanged; only `verify` uses the declaration.
+    `value` is returned unchanged; only `verify` uses the declaration.
     """
     return value if _CONSTANTS.get() is None else trained + constant(value - trained)

@@ -16,8 +16,8 @@ def register(part: T, *more: Any) -> T:
     Layers, combinators, losses, objectives, metrics, and functions that are metrics are then saved and loaded like
     Pellucid's own. Optimizers, schedules, regularizers and callbacks are not part of a weights file, since they are
     passed to each training: registering one of these only checks it. A subclass of pellucid.task.Task becomes a task of
-    all commands, a pellucid.task.Command a command of its own, and a Path to a folder makes the recipes in it known by
-    name. Returns the first part.
+    all commands, and a pellucid.task.Command becomes a new command. For a Path to a folder, the recipes in it can then
+    be used by name. Returns the first part.
     Raises PellucidError for anything else, for a name that another part has, and for a class whose constructor has an
     argument that is not a field, because it could not be rebuilt from a file.
     """

@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 from pellucid.errors import PellucidError
 
-# Pictures; those of a format that cannot be read, such as HEIC, are named as unreadable, not ignored.
+# Suffixes of images. Files in a format that cannot be read, such as HEIC, are reported as unreadable, not ignored.
 PICTURE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".heic", ".heif", ".avif",
 )  # fmt: skip
 STILL_SUFFIXES = (*PICTURE_SUFFIXES, ".gif")  # a GIF in a folder, or among several files, counts as its first image
 DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
-MAX_BYTES = 1 << 28  # of a text file in a run folder
+MAX_BYTES = 1 << 28  # the largest size of a text file in a run folder
 # Errors of os.link if the file system, or the file, does not support hard links.
 NO_HARD_LINK_ERRORS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
@@ -24,19 +24,19 @@ _TEMPORARY_SUFFIX = ".tmp"
 
 
 def is_listed(name: str) -> bool:
-    """Return whether a path below a folder is read: no part of it is hidden or created by a desktop system."""
+    """Return whether a file in a folder is read: no part of its path is hidden or created by a desktop system."""
     return not any(part.startswith(".") or part in DESKTOP_FILES for part in PurePosixPath(name).parts)
 
 
 def is_picture(name: str) -> bool:
-    """Return whether a path below a folder is read as an image: `is_listed`, with the suffix of an image."""
+    """Return whether a file in a folder is read as an image: `is_listed` is true, and the suffix is an image suffix."""
     return is_listed(name) and PurePosixPath(name).suffix.lower() in STILL_SUFFIXES
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:
     """Write a temporary file in the same folder and rename it to `path`, so that readers see the old or the new file.
 
-    durable: wait until the data are on the disk, so that they also survive a power failure.
+    durable: whether to wait until the data are on the disk, where they survive a power failure.
     Raises PellucidError if the file cannot be written.
     """
     with atomic_file(path, durable) as file:
@@ -45,7 +45,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[BinaryIO]:
-    """Return a context manager with a file to write, which becomes `path` at the end; see `write_atomically`."""
+    """Open a temporary file to write, and rename it to `path` at the end of the context; see `write_atomically`."""
     path, temporary = Path(path), None
     try:
         temporary, open_file = _create_beside(path)
@@ -74,7 +74,7 @@ def make_folder(folder: Path) -> Path:
 
 
 def copy_file(path: Path, copy: Path) -> None:
-    """Keep the file `path`, if it exists, under the name `copy` too, by a hard link; replace an older one atomically.
+    """Hard-link the file `path`, if it exists, to the path `copy`; an existing file there is replaced atomically.
 
     Without support for hard links, the file is moved instead. Raises PellucidError if that fails too.
     """
@@ -96,7 +96,7 @@ def copy_file(path: Path, copy: Path) -> None:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename a file to the first unused of NAME-1, NAME-2 ... and return its new path; None if there is no file.
+    """Rename a file to the first unused name of NAME-1, NAME-2 ... and return its new path; None if there is no file.
 
     Raises PellucidError if it cannot be renamed.
     """
@@ -147,7 +147,7 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
 
 
 def _link_beside(path: Path, target: Path) -> Path | None:
-    """Hard-link a file to an unused name beside `target` and return it; None without support for hard links."""
+    """Hard-link a file to an unused path in the folder of `target`; return it, or None without hard link support."""
     for temporary in _temporary_paths(target):
         try:
             os.link(path, temporary)

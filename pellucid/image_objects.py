@@ -20,8 +20,8 @@ class Objects(metaclass=Checked):
 
     boxes: (n, 4) float. labels: (n,) integers. masks: (n, H, W) bool, as large as the image, or None. keypoints:
     (n, K, 3) float, or None: x, y and COCO's visibility, 0 not labelled (x and y are 0), 1 labelled but hidden,
-    2 visible. crowd: (n,) bool, or None for all false: regions whose objects are not labelled individually, or are
-    too difficult; they are ignored in training, and detections there count neither as true nor as false positives.
+    2 visible. crowd: (n,) bool, or None for all false: true for regions whose objects are not labelled individually
+    or are too difficult. They are ignored in training, and detections in them are neither true nor false positives.
     Raises PellucidError for other shapes and dtypes.
     """
 
@@ -105,7 +105,7 @@ def concatenate(parts: Sequence[Objects]) -> Objects:
     """Concatenate the objects of several images of the same size into the objects of one image.
 
     Parts without objects need no masks or key-points; `crowd=None` means no crowds. Raises PellucidError if
-    only some of the other parts have masks or key-points, or if their numbers of key-points differ.
+    only some of the parts with objects have masks or key-points, or if their numbers of key-points differ.
     """
     nonempty = [part for part in parts if len(part)] or parts[:1]
     return Objects(

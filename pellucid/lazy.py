@@ -9,8 +9,8 @@ from typing import Any
 def lazy_getattr(package: str, names: Sequence[str], modules: Sequence[str]) -> Callable[[str], Any]:
     """Return the function `__getattr__` of a package.
 
-    It imports `modules` in turn until one has the name, if that is one of `names`; for others it raises AttributeError,
-    with the nearest name.
+    For one of `names`, the function imports `modules` in turn until one defines that name. For any other name, it
+    raises AttributeError, with the nearest name in the message.
     """
 
     def get_attribute(name: str) -> Any:

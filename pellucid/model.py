@@ -28,28 +28,28 @@ from pellucid.weights.catalogue import CATALOGUE, downloaded_path
 class Model(BaseModel):
     """A network with its weights, a loss, an optimizer and metrics; or an Objective with one or several networks.
 
-    loss, optimizer: objects, or names in LOSSES and OPTIMIZERS for the defaults. An Objective has its own losses; it
-    takes one optimizer, or a dict of one for each network. metrics: names in METRICS, Metric objects or functions
-    (outputs, targets) -> number; by default, accuracy for losses of classification (mean IoU for masks), mean absolute
-    error for losses of regression, and both for a loss of regression with class targets. input_shape: without the batch
-    axis; the weights are drawn with `seed` as soon as it is known, here or from the first data. classes: their number
-    or names. regularizer: one or several. schedule: of the learning rate, by default constant. clip: the maximum norm
-    of the gradient of all parameters. average: the decay of a moving average of the weights, which replaces them in
-    evaluation, in the run's best weights and at the end of `fit`. precision: "float32", "bf16" or "float64".
-    preprocess: JSON values that describe the preprocessing of images; "mean" and "std", per channel, are applied here.
-    device: "cpu", "cuda", "mps", or "auto" for the fastest.
+    loss, optimizer: objects, or names in LOSSES and OPTIMIZERS for the defaults. An Objective has its own losses,
+    and one optimizer, or a dict with one for each network. metrics: names in METRICS, Metric objects or functions
+    (outputs, targets) -> number; by default, accuracy for classification losses (mean IoU for masks), mean absolute
+    error for regression losses, and both for a regression loss with class targets. input_shape: without the batch axis;
+    the weights are drawn with `seed` as soon as it is known, from this argument or from the first data. classes: their
+    number or names. regularizer: one or a list. schedule: the learning rate schedule, by default constant. clip: the
+    maximum norm of the gradient of all parameters. average: the decay of a moving average of the weights, which
+    replaces them in evaluation, in the run's best weights and at the end of `fit`. precision: "float32", "bf16" or
+    "float64". preprocess: JSON values that describe the preprocessing of images; the model itself applies only "mean"
+    and "std", per channel. device: "cpu", "cuda", "mps", or "auto" for the fastest.
     Raises PellucidError for unknown names and other types, and for a network whose outputs do not fit the loss or the
     classes.
     """
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
-        """Return the predictions for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
+        """Return the predictions, such as probabilities, for inputs (N, ...) or data as for `fit`, on the CPU.
 
-        For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input. Of
-        pictures, given as a path, a list of paths, a folder or a video, or in memory as Pillow images or arrays
-        (H, W, 3) of uint8, the results are a list of pellucid.predictor.Predicted, one for each picture, with the
-        model's own preprocessing; why others were skipped is printed on stderr. Raises PellucidError for data that do
-        not fit, and if no file can be read.
+        For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input.
+        Pictures are given as a path, a list of paths, a folder or a video, or in memory as Pillow images or arrays
+        (H, W, 3) of uint8. The model's preprocessing is applied to them, and the result is a list with a
+        pellucid.predictor.Predicted for each picture; the reasons for skipped pictures are printed on stderr. Raises
+        PellucidError for data that do not fit, and if no file can be read.
         """
         if not are_pictures(x):
             return super().predict(x, batch_size)
@@ -64,10 +64,10 @@ class Model(BaseModel):
 
         source: a published file of PyTorch (.pth), Keras (.h5), ONNX or safetensors for a network of pellucid.models,
         or its name in `pellucid weights list` if it has been downloaded; or a model of pellucid with the same network,
-        as for `load`. part: "features" for all but the last layers, such as for other classes. The mean and standard
-        deviation with which the weights were trained become part of `preprocess`, unless it has them.
+        as for `load`. part: "features" for all layers but the last, for example for other classes. The mean and
+        standard deviation with which the weights were trained become part of `preprocess`, unless it has them.
         Raises MismatchError with all differences by path, and other PellucidErrors for files that cannot be read, for
-        unknown names and for invalid values; the weights are unchanged then.
+        unknown names and for invalid values; after an error, the weights are unchanged.
         """
         self._check_has_weights()
         path = downloaded_path(str(source)) if str(source) in CATALOGUE else weights_file(source)
@@ -80,10 +80,11 @@ class Model(BaseModel):
         self.source = path
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> GradientTable:
-        """Compare all gradients on one batch with independent ones, for each form of the network; see pellucid.verify.
+        """Compare all gradients on one batch with independently computed ones, for each form of the network.
 
         For an Objective, the gradients in each network are compared, given the inputs and output gradients that
-        `gradients` passes to it. samples: the number of entries of each tensor to compare with finite differences.
+        `gradients` passes to it. samples: the number of entries of each tensor to compare with finite differences. See
+        pellucid.verify.
         """
         data = checked_source(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
         return verify_model(
@@ -91,7 +92,7 @@ class Model(BaseModel):
         )
 
     def trace(self, x: Any, target: Any = None, **options: Any) -> Trace:
-        """Return all tensors of one forward and backward pass by name; see pellucid.trace, also for the target."""
+        """Return all tensors of one forward and backward pass by name; see pellucid.trace for the arguments."""
         return trace(self, x, target, **options)
 
     def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:
@@ -105,7 +106,7 @@ class Model(BaseModel):
         return on_device(explain(self.net, self.params, self.scaled(inputs), method, target, **options), CPU)
 
     def ledger(self, x: Any, target: Any = None, **options: Any) -> Ledger:
-        """Return the account of an explanation by LRP: what reached the inputs, and what which layer absorbed.
+        """Return the ledger of an LRP explanation: the relevance of the inputs, and that absorbed by each layer.
 
         target: see `explain`; options: see pellucid.explain.lrp, such as `composite`.
         """
@@ -115,7 +116,7 @@ class Model(BaseModel):
         return replace(account, map=on_device(account.map, CPU))
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
-        """Diagnose model, data and training. attempts: whether to try the fixes. options: see doctor.case_of.
+        """Diagnose model, data and training. attempts: whether to try the fixes. options: see `doctor.case_of`.
 
         For a detector, x is a source of images with objects, and the options are `validation` and `history`.
         """

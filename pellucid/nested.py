@@ -1,4 +1,4 @@
-"""Nested dicts of tensors: conversion to flat dicts by path and to lists, and back; all entries of JSON values."""
+"""Conversion of nested dicts of tensors to flat dicts by path and to lists, and back; entries of nested JSON values."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from pellucid.layers.base import Params
 def flatten(params: Params) -> dict[str, Tensor]:
     """Return the tensors of `params` by dotted path (`block1.conv.weight`), in the order of the nested dicts.
 
-    The path of a parameter without a name of its own, "", is the path of its layer.
+    A parameter with the name "" has the path of its layer.
     """
     flat: dict[str, Tensor] = {}
     for name, value in params.items():
@@ -24,7 +24,7 @@ def flatten(params: Params) -> dict[str, Tensor]:
 
 
 def nest(like: Params, flat: Mapping[str, Tensor], prefix: str = "") -> Params:
-    """Return the tensors of `flat`, by dotted path, in the nesting of `like`, including its empty dicts."""
+    """Return the tensors of `flat`, by dotted path, as dicts nested like `like`, including its empty dicts."""
     return {
         name: nest(value, flat, f"{prefix}{name}.")
         if isinstance(value, dict)
@@ -55,7 +55,7 @@ def dtype_of(params: Params) -> torch.dtype:
 
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of all entries of dicts and lists, at any depth; those of lists have the name ""."""
+    """Yield the names and values of all entries of dicts and lists, at any depth; entries of lists have the name ""."""
     for name, part in value.items() if isinstance(value, dict) else (("", item) for item in value):
         yield name, part
         if isinstance(part, (dict, list)):

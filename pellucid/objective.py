@@ -31,7 +31,7 @@ Gradients = tuple[Losses, Params]  # (losses, dparams)
 class BatchEvaluation(NamedTuple):
     """The evaluation of one batch.
 
-    outputs: predictions, as `predict` returns them. batch: the examples to which they belong, without those that the
+    outputs: predictions, as `predict` returns them. batch: the examples that were predicted, without those that the
     loss ignores. losses: 0-d tensors by name.
     """
 
@@ -60,7 +60,7 @@ class Objective(Part):
     each loss's gradient by `self.weight(name)`.
     """
 
-    any_size: ClassVar[bool] = False  # whether images of any height and width are valid, not only those of training
+    any_size: ClassVar[bool] = False  # whether images of any height and width are valid, not only the training sizes
     untrained: ClassVar[tuple[str, ...]] = ()  # names of networks for which `gradients` returns no gradients on purpose
     weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
@@ -105,8 +105,8 @@ class Objective(Part):
         Networks without an entry in dparams are not updated by this batch; for other missing parameters, the gradient
         is zero. To update networks in turns, such as those of a GAN, `yield` several such pairs: each updates the
         parameters before execution continues, so that the next is computed with the new parameters. A loss that several
-        turns return is reported as its mean. Draw random numbers from `mode.rng`, on `mode.rng.device`. Values that
-        depend on the parameters but are held constant in the gradients are declared for `verify`, see
+        turns return is reported as the mean of its values. Draw random numbers from `mode.rng`, on `mode.rng.device`.
+        Values that depend on the parameters but are held constant in the gradients are declared for `verify`, see
         `pellucid.constant`.
         """
 
@@ -117,8 +117,8 @@ class Objective(Part):
     def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
         """Return a function that evaluates batches of `count` examples in total; `params` must not change meanwhile.
 
-        The losses are those of `gradients` in evaluation mode. first: the number of the first batch; random numbers
-        depend on a batch's number alone, so that several processes can share an evaluation.
+        The losses are those of `gradients` in evaluation mode. first: the index of the first batch. Random
+        numbers depend only on a batch's index, so several processes can share an evaluation.
         """
         leaf = next(iter(leaves(params)), torch.empty(0))
         draws = BatchDraws(seeded(leaf.device), first)
@@ -140,9 +140,9 @@ class Objective(Part):
         return self
 
     def synced(self, parts: BatchParts) -> "Objective":
-        """Return the same objective whose statistics of a batch in training, as of batch norm, are those of all parts.
+        """Return the same objective whose batch statistics in training, as in batch norm, are computed over all parts.
 
-        A subclass with statistics of its own overrides this.
+        A subclass that computes other batch statistics overrides this.
         """
         return self.with_nets({name: sync_norms(net, parts) for name, net in self.nets.items()})
 
@@ -152,7 +152,7 @@ class Objective(Part):
 
     @property
     def indivisible(self) -> str:
-        """Why a batch cannot be divided into shards; "" if it can, as by default."""
+        """The reason why a batch cannot be divided into shards; "" if it can, as by default."""
         return ""
 
     @property
@@ -163,9 +163,9 @@ class Objective(Part):
     def counts(self, params: Params, batch: Batch, mode: Mode) -> dict[str, float]:
         """Return the divisors of those losses that `gradients` does not divide by the number of examples, by name.
 
-        Such a loss is a sum over the batch, divided by this count, or by 1 if it is 0. Where a batch is divided into
-        shards, the counts of all are added before the gradients are computed. By default, there is none. params and
-        mode are those of `gradients`, with the same random draws.
+        Such a loss is a sum over the batch, divided by this count, or by 1 if it is 0. If a batch is divided into
+        shards, the counts of all shards are added before the gradients are computed. By default, the dict is empty.
+        params, mode: the arguments of `gradients`, with the same random draws.
         """
         return {}
 
@@ -176,22 +176,22 @@ class Objective(Part):
         """
 
     def check_classes(self, classes: Sequence[str], data: str) -> None:
-        """Raise PellucidError unless the objective fits data of this name with these classes; by default, it does."""
+        """Raise PellucidError unless the objective supports the classes of the data set `data`; by default, it does."""
 
     @property
     def start_net(self) -> Layer | None:
-        """The network whose weights a training may start from; by default "backbone", None if there is none."""
+        """The network that may start from trained weights; by default "backbone", None if there is none."""
         return self.nets.get("backbone")
 
     @property
     def start_missing(self) -> str:
-        """Why a training without trained weights to start from is impossible; "" if it is possible, as by default."""
+        """The reason why training cannot start without trained weights; "" if it can, as by default."""
         return ""
 
     def start(self, params: Params, trained: Params, mean: Sequence[float], std: Sequence[float]) -> None:
         """Copy trained weights into the parameters of `start_net`.
 
-        mean, std: of each channel, by which the inputs of the trained network were scaled; () for none.
+        mean, std: per channel, the statistics by which the trained network's inputs were standardized; () for none.
         """
         _copy_weights(params["backbone"], trained)
 
@@ -212,7 +212,7 @@ class Objective(Part):
         return replace(self, weights={**self.weights, **{name: self.weight(name) * f for name, f in factors.items()}})
 
     def total(self, losses: Mapping[str, float]) -> float:
-        """Return the weighted sum of losses; PellucidError if `weights` names a loss that is not among them."""
+        """Return the weighted sum of losses; raises PellucidError if `weights` contains a loss that is not in them."""
         unknown = next((name for name in self.weights if name not in losses), None)
         if unknown is not None:
             hint = nearest(unknown, losses) or f"; losses: {', '.join(losses)}"
@@ -283,7 +283,7 @@ class Supervised(Objective):
 
     @property
     def indivisible(self) -> str:
-        """Why the loss of a batch is not that of its parts, see `Loss.indivisible`."""
+        """The reason why a batch cannot be divided into shards, see `Loss.indivisible`."""
         return self.loss.indivisible
 
     @property
@@ -311,7 +311,7 @@ class LayerWrapper(FusedForm):
 
 @dataclass(frozen=True, eq=False)
 class InferenceNetwork(LayerWrapper):
-    """A network in the form of `inference`, for passes without a backward pass; `run` holds its parameters."""
+    """A network as converted by `inference`, without a backward pass; `run` contains its parameters."""
 
     run: Callable[[Any], Any]
 
@@ -320,7 +320,7 @@ class InferenceNetwork(LayerWrapper):
         return self.run(x), None
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Raise NotImplementedError: `run` keeps no cache."""
+        """Raise NotImplementedError, since `run` returns no cache."""
         raise NotImplementedError("a network in the form of inference has no backward pass")
 
 
@@ -333,7 +333,7 @@ def without_wrappers(net: Layer) -> Layer:
 
 @dataclass(frozen=True)
 class _WatchedLayer(LayerWrapper):
-    """Run a layer, and call a function after its forward and after its backward pass."""
+    """A layer that calls a function after its forward pass, and another one after its backward pass."""
 
     path: str
     after_forward: ForwardWatch
@@ -362,7 +362,7 @@ def _watch_layers(net: Layer, path: str, forward: ForwardWatch, backward: Backwa
 
 
 def merge_turns(result: Gradients | Iterator[Gradients]) -> Gradients:
-    """Return all losses and gradients of a result of `Objective.gradients`, without updates between several turns."""
+    """Return the losses and gradients of all turns of `Objective.gradients`, without updates between the turns."""
     if isinstance(result, tuple):
         return result
     turns = [*result]
@@ -372,7 +372,7 @@ def merge_turns(result: Gradients | Iterator[Gradients]) -> Gradients:
 
 
 def mean_losses(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the losses of several turns by name, the mean of each that several turns have."""
+    """Return the losses of several turns by name; a loss of several turns is the mean of its values."""
     by_name: dict[str, list[Any]] = {}
     for losses in turns:
         for name, value in losses.items():

@@ -1,4 +1,4 @@
-"""Code that registers parts: installed packages, and files of the user."""
+"""Loading of code that registers parts: plugins in installed packages, and files of the user."""
 
 import sys
 from importlib.metadata import entry_points
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pellucid.errors import PellucidError
 
-ENTRY_POINT_GROUP = "pellucid.plugins"  # of entry points, whose values are modules
+ENTRY_POINT_GROUP = "pellucid.plugins"  # the group of entry points; their values are modules
 _LOADED_GROUPS: list[str] = []
-_FILES_RUN: dict[Path, None] = {}  # that `run_file` has run, in order
+_FILES_RUN: dict[Path, None] = {}  # the files that `run_file` has run, in order
 
 
 def load_plugins() -> None:
@@ -43,7 +43,7 @@ def run_file(path: Path) -> None:
     assert spec is not None
     assert spec.loader is not None  # both exist for a name that ends in .py
     module = sys.modules[spec.name] = module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # as for a script, so that it can import its neighbours
+    sys.path.insert(0, str(path.resolve().parent))  # as for a script, which can import modules from its folder
     try:
         spec.loader.exec_module(module)
     except PellucidError:
@@ -56,5 +56,5 @@ def run_file(path: Path) -> None:
 
 
 def files_run() -> list[Path]:
-    """Return the files of the user that this process has run, which a process that it starts must run too."""
+    """Return the user's files that this process has run, which its child processes must run too."""
     return [*_FILES_RUN]

@@ -1,4 +1,4 @@
-"""The interface of predictors: the pictures of files, folders and videos, what is predicted for them, and files."""
+"""The interface of predictors: reading pictures from files, folders, videos and cameras, and their predictions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ BATCH_PIXELS = 4_000_000  # a batch ends at this number of pixels, so that large
 
 
 class Picture(NamedTuple):
-    """An image to predict on.
+    """An image for which a prediction is made.
 
-    name: for output files, different for each image. file: the file name. read: returns the image. frame: the index in
-    a video or of a camera, from 0; None for image files.
+    name: the name of output files, different for each image. file: the name in messages. read: a function that returns
+    the image. frame: the index of a frame of a video or camera, from 0; None for image files.
     """
 
     name: str
@@ -37,13 +37,14 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Predicted:
-    """A prediction for one picture; what a task does not predict is None.
+    """A prediction for one picture; fields that a task does not predict are None.
 
-    values: as JSON. line: as text. rows: as rows of a table, by default one with the numbers and texts of `values`.
+    values: the prediction as JSON values. line: the prediction as one line of text. rows: its rows of a table, by
+    default one row with the numbers and texts of `values`.
     label, confidence: the class of a classifier, and its probability or score. boxes: (n, 4), x0, y0, x1, y1 in pixels;
     scores: (n,); labels: the class of each box; masks: (n, H, W) bool. mask: (H, W), the class of each pixel as an
-    index of `labels`. points: (K, 3), x, y and score of each key-point, or (n, K, 3), those of each box. image:
-    (C, H, W) uint8, the colorized picture. file: the picture that was written, with the prediction drawn over it.
+    index of `labels`. points: (K, 3), x, y and score of each key-point, or (n, K, 3) for the key-points of each box.
+    image: (C, H, W) uint8, the colorized picture. file: the written picture with the prediction drawn on it.
     """
 
     values: Mapping[str, Any]
@@ -70,10 +71,10 @@ class Predicted:
         return self.rows or (flat,)
 
     def overlay(self, image: "Tensor", classes: Sequence[str] = ()) -> "Tensor":
-        """Return the picture (3, H, W) uint8 with what was predicted drawn over it; a colorized picture replaces it.
+        """Return the picture (3, H, W) uint8 with the prediction drawn over it, or the colorized picture.
 
-        image: (C, H, W) uint8, as the predictor read it. classes: those of the model, for the colours of boxes. A small
-        picture with objects or points is enlarged.
+        image: (C, H, W) uint8, as the predictor read it. classes: the model's classes, which set the colours of boxes.
+        A small picture with objects or points is enlarged.
         """
         import numpy as np
         import torch
@@ -97,9 +98,10 @@ class Predicted:
 
 
 class PredictionList(list[Predicted]):
-    """The predictions for pictures, in order; a list. skipped: why a file was left out, by its name.
+    """A list of the predictions for pictures, in order.
 
-    model, given: with which model, and for what, `Model.predict` made them; a notebook then shows why. Else None.
+    skipped: the reason why a file was skipped, by file name. model, given: the model and the argument of
+    `Model.predict`, from which a notebook displays explanations; None for predictions of other functions.
     """
 
     def __init__(self, predictions: Iterable[Predicted] = (), skipped: Mapping[str, str] | None = None) -> None:
@@ -109,7 +111,7 @@ class PredictionList(list[Predicted]):
         self.given: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled and copied: not the model."""
+        """Return the state to pickle or copy, without the model and its argument."""
         return {**self.__dict__, "model": None, "given": None}
 
     def __repr__(self) -> str:
@@ -118,8 +120,8 @@ class PredictionList(list[Predicted]):
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:
-        """The rows of a table: one for each picture, or for each object found in one."""
-        return [row for one in self for row in one.table()]
+        """The rows of a table: one for each picture, or one for each detected object."""
+        return [row for prediction in self for row in prediction.table()]
 
     def to_dataframe(self) -> Any:
         """Return the rows as a pandas.DataFrame; raises PellucidError if pandas is not installed."""
@@ -135,7 +137,7 @@ class PredictionList(list[Predicted]):
 
 
 def write_csv(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows of a table, whose columns are the keys of all of them; PellucidError if that fails."""
+    """Write rows as a CSV file whose columns are the keys of all rows; raises PellucidError if that fails."""
     import csv
     import io
 
@@ -149,11 +151,11 @@ def write_csv(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 class Predictor(ABC):
-    """Predicts with one model on pictures, from files or frame by frame, and writes files if it was given a folder.
+    """Base class of predictors: one model's predictions for pictures, also as files in an output folder.
 
-    mode: in which pictures are read, "L" for a network with one input channel. only_files: why `pellucid predict` needs
-    a folder, for predictors whose text says little; "" for others. writes_files: whether it writes files if it is given
-    a folder.
+    mode: the mode in which pictures are read, "L" for a network with one input channel. only_files: the reason why
+    `pellucid predict` needs an output folder, for predictions that text does not describe; "" for others. writes_files:
+    whether the predictor writes files if it has an output folder.
     """
 
     mode: Literal["L", "RGB"] = "RGB"
@@ -161,16 +163,16 @@ class Predictor(ABC):
     writes_files: bool = True
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
-        """Raise PellucidError if outputs for these pictures would overwrite other files; called before any is read.
+        """Raise PellucidError if outputs for these pictures would overwrite other files.
 
-        By default, nothing is written.
+        It is called before any picture is read. By default, nothing is checked.
         """
         return
 
     def read(self, source: Path | bytes, name: str = "") -> "Tensor":
-        """Return an image, a file or its bytes, as a tensor (C, H, W), by default uint8 in its own size.
+        """Read an image, given as a file or its bytes, as a tensor (C, H, W), by default uint8 in the original size.
 
-        name: of the bytes in messages.
+        name: the name of the image in messages, by default its path.
         """
         from pellucid.data.images import load_image, read_full_size
 
@@ -178,43 +180,43 @@ class Predictor(ABC):
         return load_image(read_full_size(source, name), name, mode=self.mode)
 
     def frame(self, picture: "Tensor") -> "Tensor":
-        """Return a frame (3, H, W) uint8 of a video or a camera as `read` returns a file."""
+        """Convert a frame (3, H, W) uint8 of a video or a camera to the format that `read` returns."""
         from pellucid.data.images import luma
 
         return luma(picture) if self.mode == "L" else picture
 
     def prepared(self, image: "Tensor") -> "Tensor":
-        """Return an image (3, H, W) uint8 of the data, resized as in training, as `read` returns a file."""
+        """Convert an image (3, H, W) uint8 of the data, resized as in training, to the format that `read` returns."""
         return self.frame(image)
 
     @abstractmethod
     def predict(self, batch: Sequence[tuple[Picture, "Tensor"]]) -> Iterable[Predicted | PellucidError]:
-        """Yield the prediction for each picture of a batch, in order, or the error because of which there is none."""
+        """Yield, for each picture of a batch in order, its prediction or the error that prevented it."""
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:
-        """Return the JSON values for all pictures, and a file that was written for all of them, if any.
+        """Return the JSON values for all pictures, and the file that was written for all of them, or None.
 
-        rows: the values of each picture, which are "pictures" by default.
+        rows: the values of each picture; by default, the JSON values are {"pictures": rows}.
         """
         return {"pictures": rows}, None
 
 
 def paths(x: Any) -> str | Path | list[str | Path] | None:
-    """Return a path, or a list of some, as `pictures` takes them; None for any other object."""
+    """Return x as a path, or as a list of paths, for `pictures`; None for any other object."""
     if isinstance(x, (str, PathLike)):
         return Path(x)
-    if isinstance(x, (list, tuple)) and x and all(isinstance(one, (str, PathLike)) for one in x):
-        return [Path(one) for one in x]
+    if isinstance(x, (list, tuple)) and x and all(isinstance(item, (str, PathLike)) for item in x):
+        return [Path(item) for item in x]
     return None
 
 
 def are_pictures(x: Any) -> bool:
-    """Return whether x is what `given_pictures` takes: files, or Pillow images and arrays (H, W, 3) of uint8."""
-    return paths(x) is not None or all(_is_pillow(one) or _is_array(one) for one in _as_list(x))
+    """Return whether `given_pictures` accepts x: paths, or Pillow images and arrays (H, W, 3) of uint8."""
+    return paths(x) is not None or all(_is_pillow(item) or _is_array(item) for item in _as_list(x))
 
 
 def given_pictures(x: Any, predictor: Predictor) -> Generator[Picture, None, None]:
-    """Yield the pictures that `Model.predict` was given, read as the predictor reads them."""
+    """Yield the pictures in x, an argument of `Model.predict`, which are read by the predictor."""
     import numpy as np
     from PIL import ImageOps
 
@@ -223,8 +225,8 @@ def given_pictures(x: Any, predictor: Predictor) -> Generator[Picture, None, Non
     if (source := paths(x)) is not None:
         yield from pictures(source, predictor)
         return
-    for k, one in enumerate(_as_list(x)):
-        array = np.array(ImageOps.exif_transpose(one).convert("RGB") if _is_pillow(one) else one)
+    for k, image in enumerate(_as_list(x)):
+        array = np.array(ImageOps.exif_transpose(image).convert("RGB") if _is_pillow(image) else image)
         yield Picture(str(k), f"picture {k}", partial(predictor.frame, channels_first(array)))
 
 
@@ -241,18 +243,18 @@ def _is_array(one: Any) -> bool:
 
 
 def predict_pictures(predictor: Predictor, x: Any) -> PredictionList:
-    """Return the predictions for what `are_pictures` accepts.
+    """Return the predictions for pictures x, see `are_pictures`.
 
-    Why pictures were skipped is printed on stderr; the error of the first one is raised if there is no prediction.
+    The reasons for skipped pictures are printed on stderr. If there is no prediction, the first error is raised.
     """
     faults: dict[str, str] = {}
-    found = PredictionList(predicted(predictor, given_pictures(x, predictor), faults, str(paths(x))))
-    if faults and not found:
+    predictions = PredictionList(predicted(predictor, given_pictures(x, predictor), faults, str(paths(x))))
+    if faults and not predictions:
         raise PellucidError(next(iter(faults.values())))
     for message in dict.fromkeys(faults.values()):
         note(message)
-    found.skipped = faults
-    return found
+    predictions.skipped = faults
+    return predictions
 
 
 def predicted(
@@ -262,16 +264,17 @@ def predicted(
     source: str,
     singly: bool = False,
 ) -> Iterator[Predicted]:
-    """Yield the prediction for each picture that can be read; singly: in batches of one, as for a camera.
+    """Yield the prediction for each picture that can be read.
 
-    The errors of the other pictures are added to `faults` by file, and so is, under the name `source`, the error that
-    ends a video or a camera early; before its first image that error is raised.
+    faults: a dict to which the errors of the other pictures are added by file. source: the name under which an error
+    that ends a video or a camera early is added; such an error before the first image is raised. singly: whether to
+    predict in batches of one picture, as for a camera.
     """
-    for picture, one in outcomes(predictor, pictures, faults, source, singly):
-        if isinstance(one, PellucidError):
-            faults[picture.file] = str(one)
+    for picture, outcome in outcomes(predictor, pictures, faults, source, singly):
+        if isinstance(outcome, PellucidError):
+            faults[picture.file] = str(outcome)
         else:
-            yield one
+            yield outcome
 
 
 def outcomes(
@@ -281,7 +284,7 @@ def outcomes(
     source: str,
     singly: bool = False,
 ) -> Iterator[tuple[Picture, Predicted | PellucidError]]:
-    """Yield each picture, in order, with its prediction, or with the error because of which there is none.
+    """Yield each picture, in order, with its prediction or the error that prevented it.
 
     faults, source, singly: as for `predicted`, except that only the error which ends a video or a camera is added to
     `faults`. Which pictures share a batch depends on their positions, not on which of them can be read.
@@ -321,10 +324,10 @@ def _batches(
 
 
 def pictures(source: str | Path | Sequence[str | Path], predictor: Predictor) -> Generator[Picture, None, None]:
-    """Yield the images of a file, a folder or a video, or of a list: several image files, named as they are given.
+    """Yield the images of a file, a folder, a video, or a list of image files, which are named as in the list.
 
-    Before the first image, except of a video, the predictor checks its outputs. Raises PellucidError for a source
-    without images.
+    Before the first image, `predictor.check` is called, except for a video. Raises PellucidError for a source without
+    images.
     """
     if not isinstance(source, (str, Path)):
         files = [Path(file) for file in source]
@@ -354,7 +357,7 @@ def pictures(source: str | Path | Sequence[str | Path], predictor: Predictor) ->
 
 
 def camera_pictures(number: int, predictor: Predictor) -> Generator[Picture, None, None]:
-    """Yield the newest frame of a camera, again and again."""
+    """Yield the newest frame of a camera each time a picture is requested."""
     from pellucid.data.video import camera_frames
 
     with closing(camera_frames(number)) as frames:

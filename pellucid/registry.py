@@ -1,4 +1,4 @@
-"""The classes and functions that files can name: Pellucid's own, and those that users register."""
+"""The classes and functions that files can name: built-in ones, and those that users register."""
 
 import dataclasses
 import inspect
@@ -17,15 +17,15 @@ from pellucid.text import shown
 
 
 class Part(metaclass=Checked):
-    """Base class of other classes that a file may name, such as pellucid.Objective.
+    """Base class of objects that a file may name other than layers, losses and metrics, such as pellucid.Objective.
 
-    In names and messages here and in pellucid.config, a part is any object that a file may name: a layer, a loss, a
-    metric, or an instance of a subclass of Part.
+    In names and messages of this module and of pellucid.config, a part is any object that a file may name: a layer, a
+    loss, a metric, or an instance of a subclass of Part.
     """
 
 
-# Pellucid's own types that a file can name. Besides them, a file can only name the classes that the program has
-# registered or passed as `custom`; any other name is an error, so that no file can run other code.
+# Pellucid's own types that a file can name. In addition, a file can name only the classes that the program has
+# registered or passed as `custom`; any other name is an error, so no file can run other code.
 TYPES: dict[str, type[Any]] = {
     **{layer.__name__: layer for layer in (*LAYERS, *OPERATORS)},
     **{loss.__name__: loss for loss in LOSSES.values()},
@@ -37,7 +37,7 @@ TYPES: dict[str, type[Any]] = {
     "Graph": Graph,
 }
 PART_BASES: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # base classes of the types that a file can name
-REGISTERED: dict[str, Any] = {}  # user-defined subclasses of these, and functions that are metrics, by name
+REGISTERED: dict[str, Any] = {}  # user-defined subclasses of PART_BASES, and functions that are metrics, by name
 
 
 def is_ours(value: object) -> bool:
@@ -49,7 +49,7 @@ def register(*parts: Any) -> None:
     """Register user-defined classes, and functions that are metrics, so that files can name them.
 
     Raises the errors of `parts_by_name`, and PellucidError for a name under which another class or function is
-    registered. A class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition.
+    registered. A class that is defined twice, for example by a notebook's cell, replaces its earlier definition.
     """
     for name, part in parts_by_name(parts).items():
         registered = REGISTERED.get(name, part)
@@ -62,7 +62,7 @@ def register(*parts: Any) -> None:
 
 
 def types(custom: Iterable[Any] = ()) -> dict[str, Any]:
-    """Return everything that a file can name, by name; `custom` counts as registered. Raises as `parts_by_name`."""
+    """Return all parts that a file can name, by name, including `custom`; raises the errors of `parts_by_name`."""
     return {**TYPES, **REGISTERED, **parts_by_name(custom)}
 
 
@@ -70,7 +70,7 @@ def parts_by_name(parts: Iterable[Any]) -> dict[str, Any]:
     """Return user-defined classes and functions by name.
 
     Raises PellucidError for anything but layers, losses, metrics and objectives, for a name that one of Pellucid's own
-    classes or another of `parts` has, and for a class whose constructor has an argument that is not a field.
+    classes or another entry of `parts` has, and for a class whose constructor has an argument that is not a field.
     """
     check_list(parts)
     by_name: dict[str, Any] = {}
@@ -108,7 +108,7 @@ def check_fields(kind: type[Any]) -> None:
 
 
 def _check_part(part: Any) -> str:
-    """Return the name of a class or function; PellucidError if it cannot be registered."""
+    """Return the name of a class or function; raises PellucidError if it cannot be registered."""
     if not inspect.isclass(part):
         name = function_name(part) if inspect.isroutine(part) else ""
         if not name.isidentifier():
@@ -132,5 +132,5 @@ def _check_part(part: Any) -> str:
 
 
 def fields_of(kind: Any) -> list[Any]:
-    """Return the fields of a class that its constructor takes; none for a class that is not a dataclass."""
+    """Return the fields of a class that are arguments of its constructor; [] for a class that is not a dataclass."""
     return [field for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else []

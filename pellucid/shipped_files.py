@@ -13,9 +13,9 @@ _PLUGIN_FOLDERS: list[Path] = []  # folders of recipes
 
 
 def add_recipes(folder: Path) -> None:
-    """Make the recipes in a folder, NAME.toml, known by their names.
+    """Register the recipes NAME.toml in a folder, which can then be used by name.
 
-    Raises PellucidError for a folder without recipes, and for a name that another recipe has.
+    Raises PellucidError for a folder without recipes, and for the name of another recipe.
     """
     names = [file.stem for file in folder.glob("*.toml")]
     if not names:
@@ -29,7 +29,7 @@ def add_recipes(folder: Path) -> None:
 
 
 def shipped_folder(kind: str) -> Path:
-    """Return the folder `kind`, "recipes" or "pretrained", of the installed package, or of a checkout beside it."""
+    """Return the folder `kind`, "recipes" or "pretrained": in the package or, in a checkout, in its parent folder."""
     package = Path(__file__).resolve().parent
     packaged = package / kind
     return packaged if packaged.is_dir() else package.parent / kind
@@ -41,7 +41,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def recipe_file(name: str) -> Path:
-    """Return the path of a recipe; PellucidError with the nearest name for an unknown one."""
+    """Return the path of a recipe; raises PellucidError, with the nearest name, for an unknown one."""
     return _file_named("recipes", name, ".toml", "recipe", "give one of these or a TOML file")
 
 
@@ -60,7 +60,7 @@ def pretrained_names() -> tuple[str, ...]:
 
 
 def pretrained_file(name: str) -> Path:
-    """Return the path of the weights of a pretrained model; PellucidError with the nearest name for an unknown one."""
+    """Return the weights of a pretrained model; raises PellucidError, with the nearest name, for an unknown one."""
     return _file_named("pretrained", name, ".safetensors", "model", "give one of these, a run folder or a weights file")
 
 

@@ -10,19 +10,19 @@ def printable(text: str, keep: str = "") -> str:
     r"""Return `text` with unprintable characters escaped, such as `\x1b`, `\n` or `\udcff`.
 
     Names of classes, files and layers are data: they may contain characters that move a terminal's cursor, change the
-    direction of writing, or cannot be encoded. keep: characters not to escape, such as "\n" in text of several lines.
+    direction of writing, or cannot be encoded. keep: characters not to escape, such as "\n" in multi-line text.
     """
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 def note(text: str) -> None:
-    """Write a message of one line to stderr, with the prefix "pellucid: "."""
+    """Write a message of one line to stderr, with the prefix "pellucid: " unless it begins with "pellucid "."""
     sys.stderr.write(f"{printable(text)}\n" if text.startswith("pellucid ") else f"pellucid: {printable(text)}\n")
 
 
 @cache
 def note_once(text: str) -> None:
-    """Write a message as `note` does, the first time that this process is given it."""
+    """Write a message like `note`, but only the first time that this process writes it."""
     note(text)
 
 

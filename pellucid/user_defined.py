@@ -110,7 +110,7 @@ def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) 
 
 
 def checked_forward(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-    """Return a layer's output and cache; PellucidError, naming the layer, for errors of a user-defined one."""
+    """Return a layer's output and cache; raises PellucidError, naming the layer, for errors of a user-defined one."""
     if is_ours(layer):
         return layer.forward(params, x, mode)
     subject = f"{layer_label(path, layer)}: forward"

@@ -1,3 +1,3 @@
-"""The version, of the package and in files that it writes."""
+"""The version of the package, which is also written into files."""
 
 __version__ = "0.2.0"

@@ -97,7 +97,7 @@ class RMSprop(Optimizer):
 
 
 class AdamStep(Optimizer):
-    """The step of Adam, without weight decay; Adam and AdamW have these fields."""
+    """Base class of Adam and AdamW: their common fields and the step of Adam, without weight decay."""
 
     elementwise: ClassVar[bool] = True
 
@@ -140,7 +140,7 @@ class Adam(AdamStep):
     """m ← b1 m + (1 - b1) g, s ← b2 s + (1 - b2) g², w ← w - lr m̂ / (√ŝ + epsilon).
 
     In step t, m̂ = m / (1 - b1ᵗ) and ŝ = s / (1 - b2ᵗ) correct the bias of the initial 0. With `amsgrad`, the maximum
-    of all previous s replaces s, so that the scaling 1 / √s never grows.
+    of all previous s replaces s, so the factor 1 / √s never grows.
     Source: Kingma and Ba 2015, algorithm 1; Reddi, Kale and Kumar 2018, On the convergence of Adam and beyond,
     algorithm 2, with ŝ as in torch.optim.Adam.
     """
@@ -156,7 +156,7 @@ class Adam(AdamStep):
 class AdamW(AdamStep):
     """w ← (1 - lr weight_decay) w, then a step of Adam: first `decay`, then `update`.
 
-    Weight decay applies to weights, not to biases and the scales of normalization. `amsgrad` as in Adam.
+    Weight decay applies to weights, not to biases or the scales of normalization. amsgrad: as for Adam.
     Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2.
     """
 

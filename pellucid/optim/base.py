@@ -1,5 +1,5 @@
 """The interface of optimizers, which update parameters in place, and gradient clipping."""
-# The types of values are checked at run time, because users' code may pass others than annotated.
+# The types of values are checked at run time, because user code may pass other types than annotated.
 # Some functions of PyTorch have no type annotations.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
@@ -16,7 +16,7 @@ from pellucid.optim import foreach
 from pellucid.settings.arguments import Checked
 
 # The state of an optimizer between steps: lists of tensors in the order of the parameters ("velocity": [...]), and
-# whole numbers ("step": 3). `pack` gives every tensor a name for a checkpoint.
+# whole numbers ("step": 3). `pack` names the tensors for a checkpoint.
 State = dict[str, list[Tensor] | int]
 
 
@@ -25,8 +25,8 @@ class Optimizer(metaclass=Checked):
     """A rule that updates parameters by their gradients: a frozen dataclass of hyperparameters.
 
     lr: the base learning rate; a schedule multiplies it, and the product is passed to `update`. elementwise: whether
-    `update` changes each value by its own gradient and state alone, so that processes can keep a part of the state
-    each; the class that defines `update` says so.
+    `update` changes each value only by its own gradient and state, so that the state can be divided among processes;
+    it is set in the class that defines `update`.
     """
 
     elementwise: ClassVar[bool] = False
@@ -45,10 +45,10 @@ class Optimizer(metaclass=Checked):
         """
 
     def decay(self, weights: list[Tensor], lr: float) -> None:
-        """Apply decoupled weight decay to `weights` in place; called before `update`. By default, there is none.
+        """Apply decoupled weight decay to `weights` in place; called before `update`. By default, does nothing.
 
         weights: the parameters in `decayed` of their layers. They are a separate argument because an optimizer cannot
-        distinguish weights from scales of normalizations, or biases, by their shapes.
+        distinguish weights from biases or scales of normalization by their shapes.
         """
 
 
@@ -101,7 +101,7 @@ def pack(state: State, paths: list[str]) -> dict[str, Tensor]:
 def unpack(state: State, paths: list[str], flat: Mapping[str, Tensor]) -> None:
     """Load the tensors returned by `pack` into a new state from `init`, in place.
 
-    Raises PellucidError for tensors that are missing, unknown or of another shape or type.
+    Raises PellucidError for tensors that are missing, unknown or of another shape or dtype.
     """
     expected = pack(state, paths)
     if expected.keys() != flat.keys():

@@ -30,10 +30,10 @@ sub_ = torch._foreach_sub_
 
 
 def chunks(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
-    """Yield chunks of lists of tensors, with about MAX_CHUNK_VALUES at most, for elementwise operations.
+    """Yield chunks of lists of tensors, with at most about MAX_CHUNK_VALUES values, for elementwise operations.
 
-    The lists contain tensors of the same shapes; larger tensors are split along their first axis. If several operations
-    run on one chunk after another, it stays in the processor's cache, and intermediate results take little memory.
+    The lists contain tensors of the same shapes; larger tensors are split along their first axis. When all
+    operations run on one chunk before the next, it stays in the processor's cache, and temporary results are small.
     """
     split_lists = [[piece for tensor in tensors for piece in _split(tensor)] for tensors in lists]
     chunk_start, value_count = 0, 0
@@ -47,9 +47,9 @@ def chunks(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
 
 
 def _split(tensor: Tensor) -> Sequence[Tensor]:
-    """Return the tensor, or if it has more than MAX_CHUNK_VALUES, views of consecutive rows with at most that many.
+    """Return the tensor, or views of consecutive rows if it has more than MAX_CHUNK_VALUES values.
 
-    A single row is not split.
+    A view has at most MAX_CHUNK_VALUES values, unless it is a single row.
     """
     if tensor.numel() <= MAX_CHUNK_VALUES or not tensor.dim():
         return (tensor,)

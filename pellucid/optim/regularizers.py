@@ -19,10 +19,10 @@ from pellucid.settings.checks import check_range
 class Regularizer(metaclass=Checked):
     """A penalty on large weights, as a term of the cost or `decoupled`, as in decoupled weight decay.
 
-    The cost term is divided by n, the number of training examples, and the optimizer receives its gradient. Decoupled,
-    each step shrinks the weights in proportion to the learning rate, independent of the optimizer. Regularizers apply
-    to the weights in `Layer.decayed` of each layer. Lists of weights and of gradients are in the same order, and not
-    empty. Several regularizers are applied by `add_penalties` and `shrink_weights`.
+    The cost term is divided by n, the number of training examples, and the optimizer receives its gradient. If
+    decoupled, each step shrinks the weights in proportion to the learning rate, independently of the optimizer.
+    Regularizers apply to the weights in `Layer.decayed` of each layer. Lists of weights and of gradients are in the
+    same order, and not empty. `add_penalties` and `shrink_weights` apply several regularizers.
     """
 
     decoupled: bool = field(default=False, kw_only=True)
@@ -90,7 +90,7 @@ def soft_threshold(weights: list[Tensor], threshold: float) -> None:
 class L1(Regularizer):
     """L1 regularization: the cost lam/n Σ |w|, with the gradient lam/n sign(w), 0 at 0.
 
-    Decoupled, each step reduces |w| by lr lam, stopping at 0.
+    If decoupled, each step reduces |w| by lr lam, stopping at 0.
     Source: Nielsen 2015, equations 95 to 97; decoupled: Tibshirani 1996's soft threshold.
     """
 
@@ -143,7 +143,7 @@ class L2(Regularizer):
 class ElasticNet(Regularizer):
     """L1 and L2 regularization: the cost l1/n Σ |w| + l2/2n Σ w².
 
-    Decoupled, the soft threshold of l1, then the decay of l2.
+    If decoupled, each step applies the soft threshold of l1, then the decay of l2.
     Source: Zou and Hastie 2005, equation 3.
     """
 
@@ -171,10 +171,10 @@ class ElasticNet(Regularizer):
 
 @dataclass(frozen=True)
 class MaxNorm(metaclass=Checked):
-    """A limit on the norm of each unit's incoming weights: after each update, longer ones are scaled back to `limit`.
+    """A limit on the norm of each unit's incoming weights: after each update, a larger norm is scaled to `limit`.
 
     A unit is one index of the weight's first axis: an output of Dense, a filter of Conv2d. The weights of other layers
-    are not limited; in ConvTranspose2d, for example, the first axis is that of input channels.
+    are not limited; in ConvTranspose2d, for example, the first axis is the input channels.
     Source: Srivastava et al. 2014, Dropout, section 5.1.
     """
 
@@ -185,7 +185,7 @@ class MaxNorm(metaclass=Checked):
         check_range(self, open_low=True, limit=self.limit)
 
     def after_update(self, weights: list[Tensor]) -> None:
-        """Scale the weights of units whose norm is above the limit back to it, in place."""
+        """Scale the weights of units whose norm is above `limit` to that norm, in place."""
         for weight in weights:
             axes = tuple(range(1, weight.dim()))
             norm = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)
@@ -193,7 +193,7 @@ class MaxNorm(metaclass=Checked):
 
 
 def max_norms(regularizers: Iterable[object]) -> list[MaxNorm]:
-    """Return the limits in `regularizers`, which are applied after each update, not before it."""
+    """Return the MaxNorm limits in `regularizers`, which are applied after each update, not before it."""
     return [regularizer for regularizer in regularizers if isinstance(regularizer, MaxNorm)]
 
 

@@ -12,12 +12,12 @@ from pellucid.settings.checks import check_choice, check_range, check_whole
 
 Memory = dict[str, float]  # state of a schedule between epochs: numbers, saved in checkpoints
 
-Unit = Literal["steps", "epochs", "run"]  # of time; "run" is the whole training, so 0.5 is half way
+Unit = Literal["steps", "epochs", "run"]  # units of time; "run" is the whole training, so the time 0.5 is its middle
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run, the whole training.
+    """The progress of a run, that is, of the whole training.
 
     step: the number of updates so far. steps: the number of updates in the run. epoch_steps: the number of updates in
     an epoch.
@@ -43,7 +43,7 @@ class Schedule(metaclass=Checked):
 
     @abstractmethod
     def factor(self, now: Progress, memory: Memory) -> float:
-        """Return the factor for the next update, after `now.step` others; `memory` is not changed."""
+        """Return the factor for the next update, after `now.step` updates; `memory` is not changed."""
 
     @abstractmethod
     def observe(self, memory: Memory, loss: float) -> Memory:
@@ -56,7 +56,7 @@ class Plan(Schedule):
 
     @abstractmethod
     def at(self, now: Progress) -> float:
-        """Return the factor for the next update, after `now.step` others."""
+        """Return the factor for the next update, after `now.step` updates."""
 
     @property
     def watches(self) -> bool:
@@ -118,7 +118,7 @@ class Step(Plan):
     """Step decay: multiply the rate by `drop` every `every` units, or at each of `at_times`.
 
     Exactly one of `every` and `at_times` is given; times are rounded to steps. `Step(0.1, every=30)` multiplies by 0.1
-    every 30 epochs, `Step(0.1, at_times=(0.5, 0.75), unit="run")` after a half and three quarters of the run.
+    every 30 epochs, `Step(0.1, at_times=(0.5, 0.75), unit="run")` at one half and three quarters of the run.
     Source: He et al. 2016, section 3.4.
     """
 
@@ -167,7 +167,7 @@ class Cosine(Plan):
 class OneCycle(Plan):
     """Rise from 1/div_factor to 1 in the fraction `pct_start` of the run, then fall to 1/div_factor/final_div_factor.
 
-    Both along half a cosine; the optimizer's learning rate is the maximum. The arguments are those of PyTorch's
+    Both follow half a cosine; the optimizer's learning rate is the maximum. The arguments are those of PyTorch's
     OneCycleLR.
     Source: Smith and Topin 2018, Super-convergence.
     """
@@ -182,7 +182,7 @@ class OneCycle(Plan):
         check_range(self, low=1.0, div_factor=self.div_factor, final_div_factor=self.final_div_factor)
 
     def at(self, now: Progress) -> float:
-        """Return the factor; after the end of the run, the last one."""
+        """Return the factor; after the end of the run, the final one."""
         start, end = 1 / self.div_factor, 1 / self.div_factor / self.final_div_factor
         peak = self.pct_start * now.steps - 1  # the last step of the rise
         if now.step < peak:
@@ -221,7 +221,7 @@ class Warmup(Schedule):
         return self.then.begin()
 
     def factor(self, now: Progress, memory: Memory) -> float:
-        """Return the factor of the warmup, or after it the factor of `then`, for which the rest is the whole run."""
+        """Return the factor of the warmup or, after it, the factor of `then`, whose run is the remaining steps."""
         if now.step < self.steps:
             return self.start + (1 - self.start) * now.step / self.steps
         return self.then.factor(Progress(now.step - self.steps, now.steps - self.steps, now.epoch_steps), memory)

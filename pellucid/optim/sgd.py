@@ -57,7 +57,7 @@ class Momentum(_Velocity):
 
     The learning rate multiplies the velocity, not the gradient, so that a schedule takes effect immediately, as in
     torch.optim.SGD.
-    Source: Polyak 1964; Nielsen 2015, equations 107 and 108, whose v is -lr v here.
+    Source: Polyak 1964; Nielsen 2015, equations 107 and 108, whose v equals -lr v in this formula.
     """
 
     elementwise: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""The description of a model in its weights file, checked value by value."""
+"""Rebuilding of models from their descriptions in weights files, with checks of every value."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -36,7 +36,7 @@ T = TypeVar("T")
 OBJECTIVES = (*DETECTOR_CLASSES, *GENERATOR_CLASSES)  # the built-in objectives that a file may name
 MAX_AXIS = 1 << 20  # the largest size of an input's axis
 MAX_UNIT_STD = 0.5  # the largest standard deviation of values from 0 to 1
-MAX_SIZE = 1 << 22  # pixels to which images are resized
+MAX_SIZE = 1 << 22  # the largest number of pixels of resized images
 # Keys of the preprocessing: the name of the data, the mean and standard deviation of each channel, the digests of the
 # held-out files, the object and the names of its key-points, and the size of the images.
 PREPROCESS_KEYS = ("data", "mean", "std", "held_out", "keypoints", "size")
@@ -49,11 +49,11 @@ def rebuild_model(
     custom: Sequence[Any],
     trusted: bool = False,
 ) -> tuple[T, Params, FreeShape, Any]:
-    """Return the model that a weights file describes, its parameters on "meta", and its input and output shapes.
+    """Return the model that a weights file describes, its parameters on device "meta", its input and output shape.
 
     model_class: the class Model. about: the description. custom: user-defined classes that the file may name.
-    trusted: see `init_within_bounds`, for the files of this package. Raises
-    PellucidError for an invalid description, and for a network beyond the bounds of `pellucid.network.bounds`.
+    trusted: see `init_within_bounds`; True for the files of this package.
+    Raises PellucidError for an invalid description, and for a network beyond the bounds of `pellucid.network.bounds`.
     """
     load_plugins()
     precision = about.get("precision", "float32")
@@ -158,7 +158,7 @@ def expects_unit_range(preprocess: Mapping[str, Any], stats: FeatureStats | None
     """Return whether float images must have values of about 0 to 1 before they are standardized.
 
     They must if the statistics of the preprocessing are possible for such values, whose standard deviation is at most
-    0.5, or if the preprocessing names data without statistics, since images of data are scaled from 0..255 to 0..1.
+    0.5, or if the preprocessing names data without statistics, since images of data sets are scaled to 0..1.
     """
     if stats is None:
         return "data" in preprocess
@@ -204,14 +204,14 @@ def check_type(value: Any, kind: type[T], message: str) -> T:
 
 
 def check_strings(value: Any, names: str = "classes") -> list[str]:
-    """Return `value`, the `names` such as classes; raises PellucidError unless it is a list of strings."""
+    """Return `value`; raises PellucidError, which begins with `names`, unless it is a list of strings."""
     if not all(isinstance(text, str) for text in check_type(value, list, f"{names} must be a list of strings")):
         raise PellucidError(f"{names} must be a list of strings")
     return value
 
 
 def with_stored_names(net: Layer, folder: RunFolder) -> Layer:
-    """Return a recipe's network with the layer names in the run's weights, which an older version may have written.
+    """Return a recipe's network with the layer names of the run's weights, which may be of an older version.
 
     Both networks must have the same layers in the same order, see `unnamed_structure`; otherwise, and if no weights can
     be read, `net` is returned, and loading the weights reports what is wrong. Raises PellucidError for an invalid
@@ -231,7 +231,7 @@ def with_stored_names(net: Layer, folder: RunFolder) -> Layer:
 def unnamed_structure(net: Layer, leaf: Callable[[Layer], Any] = lambda layer: layer) -> list[Any]:
     """Return a network as nested lists without layer names, equal for the same layers connected in the same way.
 
-    The layers of nested Sequentials form one list. leaf: returns what represents a layer that is not a combinator. A
+    The layers of nested Sequentials form one list. leaf: a function that represents a layer that is not a combinator. A
     user-defined combinator is compared with the names of its layers.
     """
     net_type = type(net)

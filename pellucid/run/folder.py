@@ -26,8 +26,9 @@ MAX_RUNS = 1_000_000
 class RunFolder:
     """A run folder and its files; `with RunFolder(path):` locks the folder against other processes.
 
-    The file `lock` is never removed: the operating system's lock on it counts, which ends with the process, even if it
-    is killed. Raises PellucidError if the folder cannot be made or another process has locked it.
+    The file `lock` is never removed: the folder is locked by an operating system's lock on this file, which is released
+    when the process ends, even if it is killed. Raises PellucidError if the folder cannot be created or another process
+    has locked it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -47,7 +48,7 @@ class RunFolder:
         self._handle: int | None = None
 
     def preview(self, epoch: int) -> Path:
-        """Return the file of held-out pictures with what was predicted for them after an epoch."""
+        """Return the path of the image that shows the predictions for held-out pictures after an epoch."""
         return self.pictures / f"epoch-{epoch:04d}.png"
 
     def previews(self) -> dict[int, Path]:
@@ -56,7 +57,7 @@ class RunFolder:
         return {int(epoch_text): file for file, epoch_text in epoch_texts.items() if epoch_text.isdecimal()}
 
     def __enter__(self) -> "RunFolder":
-        """Make and lock the folder, and remove the temporary files of killed processes."""
+        """Create and lock the folder, and remove the temporary files of killed processes."""
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -86,11 +87,11 @@ class RunFolder:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint of a training."""
+        """Whether the folder contains a checkpoint."""
         return self.last.exists() or self.previous.exists()
 
     def begin_again(self) -> None:
-        """Rename the files of an earlier training without a checkpoint, and report it on stderr."""
+        """Rename the files of an earlier training without a checkpoint, and report this on stderr."""
         if self.metrics.exists():
             files = (file for file in (self.metrics, self.layers, self.best) if file.is_file() and file.stat().st_size)
             set_aside_files = [set_aside(file) for file in files]
@@ -101,10 +102,10 @@ class RunFolder:
             )
 
     def write_manifest(self, seed: int, data: Mapping[str, str], extra: Mapping[str, Any]) -> None:
-        """Write manifest.json: versions, machine, seed and checksums, on which the results depend besides the recipe.
+        """Write manifest.json: versions, machine, seed and checksums, which together with the recipe determine results.
 
-        data: the SHA-256 of each part of the data, by its name. extra: further entries. An existing manifest keeps its
-        values, and lists the machine and versions of each resumption under "resumed".
+        data: the SHA-256 of each part of the data, by its name. extra: additional entries. The values of an existing
+        manifest are kept, and the machine and versions of each resumption are added under "resumed".
         """
         environment_entry = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **environment()}
         manifest = {**environment_entry, "seed": seed, "data": dict(data), **recipe_hash(self.recipe), **extra}
@@ -127,7 +128,7 @@ class RunFolder:
 
 
 def next_run(root: str | os.PathLike[str], name: str) -> Path:
-    """Make and return the folder root/NAME-N with the smallest free N, from 1."""
+    """Create and return the folder root/NAME-N with the smallest free N, from 1."""
     root = Path(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def next_run(root: str | os.PathLike[str], name: str) -> Path:
             if not path.exists():
                 try:
                     path.mkdir()
-                except FileExistsError:  # made by another process in the meantime
+                except FileExistsError:  # another process has just created it
                     continue
                 return path
     except (OSError, ValueError) as error:
@@ -159,7 +160,7 @@ def environment() -> dict[str, Any]:
 
 
 def recipe_hash(recipe: Path) -> dict[str, str]:
-    """Return the SHA-256 of a recipe file, if there is one."""
+    """Return {"recipe_sha256": ...} for a recipe file; {} if it does not exist."""
     return {"recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()} if recipe.is_file() else {}
 
 
@@ -204,7 +205,7 @@ def lock_file(handle: int, folder: Path) -> bool:
 def weights_file(model: str | os.PathLike[str]) -> Path:
     """Return the weights file that MODEL names; raises PellucidError, with the nearest name, if there is none.
 
-    For a run folder these are the best weights, otherwise those of the last checkpoint, otherwise of the one before.
+    For a run folder, this is the file of the best weights, or else the last checkpoint, or else the one before it.
     """
     if not isinstance(model, str | os.PathLike):
         raise PellucidError(f"a weights file must be a path, not {shown(model)}; give the file to load")
@@ -221,7 +222,7 @@ def weights_file(model: str | os.PathLike[str]) -> Path:
         )
     if path.is_file() and is_picture(path.name):
         raise PellucidError(f"{model} is a picture, not a model; give {shipped_files.MODEL_HELP}, before the pictures")
-    if path.exists():  # what is no regular file is refused when it is read
+    if path.exists():  # reading it raises PellucidError if it is not a regular file
         return path
     if model in shipped_files.recipe_names():
         raise PellucidError(f"{model} is a recipe without trained weights; train it and give its run folder")

@@ -36,9 +36,9 @@ class History:
     rows: epoch (from 1), step, lr (at the epoch's last step), train_loss (the mean over the epoch's batches, each
     before its update, without regularization), train_accuracy (after the epoch, in evaluation mode without
     augmentation, on a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss and
-    val_accuracy if there are validation data, seconds, images_per_second; of a training in shards, slowest_process, the
-    process that the others waited for, and wait_seconds, the longest of these waits. With other metrics, their columns
-    take the place of the accuracies; values that are not finite are None.
+    val_accuracy if there are validation data, seconds, images_per_second. A training in shards adds slowest_process,
+    the process that the others waited for, and wait_seconds, the longest of these waits. The columns of other metrics
+    replace the accuracies. Values that are not finite are None.
     layers: for each trained tensor the epoch, its path, grad_norm (L2 norm of the gradient) and update_ratio (root mean
     square of the update divided by that of the tensor), both at the epoch's last step, None if not finite.
     """
@@ -51,7 +51,7 @@ class History:
         return len(self.rows)
 
     def __getitem__(self, name: str) -> list[Any]:
-        """Return one column, such as history["val_loss"]."""
+        """Return one column, such as history["val_loss"]; raises PellucidError for an unknown one."""
         if not self.rows or name not in self.rows[0]:
             known = ", ".join(self.rows[0]) if self.rows else "none yet"
             raise PellucidError(f"history: no column {name!r}; known: {known}{nearest(name, self.last)}")
@@ -59,7 +59,7 @@ class History:
 
     @property
     def last(self) -> Row:
-        """The last finished epoch; {} before the first."""
+        """The row of the last finished epoch; {} before the first."""
         return self.rows[-1] if self.rows else {}
 
     def __repr__(self) -> str:
@@ -122,7 +122,7 @@ def _cell_text(value: Any) -> str:
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows with a header line; the file appears whole or not at all."""
+    """Write rows with a header line, atomically."""
     write_atomically(path, "".join(csv_lines(rows, header=True)).encode(), durable=False)
 
 
@@ -182,7 +182,7 @@ def check_columns(path: Path, rows: Sequence[Row], required: Iterable[str]) -> N
 
 
 def check_values(path: Path, rows: Iterable[Row]) -> None:
-    """Raise PellucidError unless rows have whole epochs and steps, text in the column "path", else numbers or None."""
+    """Raise PellucidError unless epochs and steps are integers, paths are text, and other values numbers or None."""
     for line, row in enumerate(rows, 2):
         column = next((name for name, value in row.items() if not _is_valid(name, value)), None)
         if column is not None:
@@ -206,7 +206,7 @@ def _csv_line(values: Iterable[Any]) -> str:
 
 
 def _parse_field(text: str) -> Any:
-    """Return a CSV field as an integer or a float, None if it is empty or not finite; as text if it is no number."""
+    """Return a CSV field as an integer or a float, None if empty or not finite; unchanged if it is not a number."""
     if not text:
         return None
     if _match_integer(text):

@@ -1,4 +1,4 @@
-"""The weights of a file for the parameters of a model, all checked before any is used."""
+"""Reading of the weights in a file for a model's parameters; all tensors are checked before any is used."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +17,12 @@ from pellucid.weights.names import check_values, source_of, take_scaling, take_w
 
 
 def params_of_file(model: Any, path: Path, part: str | None) -> tuple[Params, Mapping[str, Any]]:
-    """Return the parameters of a Model with the tensors of a file, and the "mean" and "std" of its inputs, if known.
+    """Return a Model's parameters with the tensors of a file, and the "mean" and "std" of its inputs, if known.
 
-    path: a file of pellucid or a published one. part: "features" for this part only. Raises PellucidError, without any
-    change, for a file that cannot be read or does not fit.
+    path: a file of pellucid or a published one. part: the part whose tensors are replaced, such as "features"; None for
+    all. Raises PellucidError, without any change, for a file that cannot be read or does not fit.
     """
-    # Files have float32.
+    # Files contain float32 tensors.
     params = map_tree(lambda tensor: tensor.float() if tensor.dtype is torch.float64 else tensor, model.params)
     if is_pellucid_file(path):
         return _params_of_pellucid_file(params, path, part)

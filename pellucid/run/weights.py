@@ -1,4 +1,4 @@
-"""Weights files: safetensors with a description and a SHA-256 over all of it in the header."""
+"""Weights files: safetensors whose header contains a description and a SHA-256 of all contents."""
 
 import hashlib
 import json
@@ -26,11 +26,11 @@ MAX_FILE_SIZE = 16 << 30  # bytes
 MAX_HEADER_SIZE = 16 << 20  # bytes; a parsed header takes about 20 times as much memory
 FOREIGN_SUFFIXES = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # suffixes of other libraries' weights files
 MAX_MISMATCHES = 20  # tensors that an error message lists
-_LENGTH_BYTES = 8  # bytes: the length of the header, as in the safetensors format
+_LENGTH_BYTES = 8  # number of bytes, first in a safetensors file, with the length of its header
 
 
 def weights_sha256(params: Params) -> str:
-    """Return the SHA-256 over the paths, in sorted order, dtypes, shapes and bytes of the weights."""
+    """Return the SHA-256 over the paths, dtypes, shapes and bytes of the weights, sorted by path."""
     digest = hashlib.sha256()
     _hash_tensors(digest, flatten(params))
     return digest.hexdigest()
@@ -107,8 +107,8 @@ def is_pellucid_file(path: str | os.PathLike[str]) -> bool:
 def nest_like(path: str | os.PathLike[str], structure: Params, tensors: Mapping[str, Tensor]) -> Params:
     """Return `tensors` nested like `structure`, whose values are not used (it may be on the device "meta").
 
-    Raises PellucidError for missing and surplus tensors and for other shapes and dtypes, with the first 20, and for NaN
-    or infinity.
+    Raises PellucidError for missing and surplus tensors and different shapes and dtypes, of which the message lists the
+    first 20, and for NaN or infinity.
     """
     flat = flatten(structure)
     mismatches = [str(mismatch) for mismatch in match(flat, dict(sorted(tensors.items())))]
@@ -148,7 +148,7 @@ def _read_file(path: Path, reader: Callable[[Path], bytes]) -> bytes:
 
 
 def _parse_metadata(data: bytes) -> dict[str, str]:
-    """Return the free metadata of a safetensors header; the safetensors library checks the rest."""
+    """Return "__metadata__" of a safetensors header; the safetensors library checks the other entries."""
     size = int.from_bytes(data[:_LENGTH_BYTES], "little")
     if len(data) < _LENGTH_BYTES or size > min(len(data) - _LENGTH_BYTES, MAX_HEADER_SIZE):
         raise ValueError("the header is incomplete")

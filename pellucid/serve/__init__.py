@@ -1,1 +1,1 @@
-"""A model behind HTTP on this machine: limits of requests, the application, and its page."""
+"""Predictions of a model over HTTP on this machine: limits of requests, the application, and its page."""

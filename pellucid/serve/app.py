@@ -29,9 +29,10 @@ PAGE_FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
 
 
 def application(name: str, model: Model, hosts: Collection[str] | None) -> Starlette:
-    """Return the application of a model; name: as the user gave it; hosts: see `OnlyFrom`.
+    """Return the application that serves a model.
 
-    Raises PellucidError for a model that predicts nothing for a picture.
+    name: the name of the model, as given by the user. hosts: see `OnlyFrom`. Raises PellucidError for a model without
+    predictions for pictures.
     """
     task = task_of(model)
     predictor, one_at_a_time = task.predictor(model), threading.Lock()
@@ -42,7 +43,7 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
             path.write_bytes(body)
             try:
                 image = predictor.read(path)
-            except PellucidError as error:  # the place of the copy is no business of the client
+            except PellucidError as error:  # the message must not contain the path of the copy
                 raise PellucidError(str(error).replace(str(path), "the picture")) from error
             (prediction,) = predictor.predict([(Picture("picture", file, lambda: image), image)])
         if isinstance(prediction, PellucidError):
@@ -50,7 +51,7 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
         return prediction_json(prediction, image)
 
     async def predict(request: Request) -> Response:
-        """Answer POST /predict: the body is a picture."""
+        """Handle POST /predict, whose body is a picture: return its prediction."""
         try:
             body = await picture_of(request)
             return JSONResponse(plain(await run_in_threadpool(predict_picture, body, "picture")))
@@ -60,7 +61,7 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
             return JSONResponse({"error": str(error)}, 400)
 
     async def about(request: Request) -> Response:
-        """Answer GET /about: what the model is."""
+        """Handle GET /about: return the name, the task and the classes of the model."""
         return JSONResponse({"model": name, "task": task.name, "classes": list(model.classes or ())})
 
     def page_endpoint(file: str) -> Any:
@@ -79,15 +80,15 @@ def application(name: str, model: Model, hosts: Collection[str] | None) -> Starl
 
 
 async def _http_error_response(request: Request, error: Exception) -> Response:
-    """Answer another path or method as every error."""
+    """Return the JSON response for an unknown path or method."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code)
 
 
 def prediction_json(prediction: Predicted, image: torch.Tensor) -> dict[str, Any]:
-    """Return a prediction as JSON values: those of its task, its line, and what can be drawn over the picture.
+    """Return a prediction as JSON values: those of its task, its line of text, and boxes or points to draw.
 
-    picture: a mask over the picture, or the colorized picture, as a data address of a PNG.
+    The entry "picture" is the picture with the mask drawn over it, or the colorized picture, as the data URI of a PNG.
     """
     geometry = {"boxes": prediction.boxes, "scores": prediction.scores, "points": prediction.points}
     drawable = {key: value.tolist() for key, value in geometry.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What a request may be: its host, origin and cookie, the size and the kind of an upload; the headers of responses."""
+"""Checks of a request's host, origin and cookie, and of the size and format of uploads; headers of responses."""
 
 import secrets
 from collections.abc import Collection
@@ -14,8 +14,8 @@ from pellucid.data.images import image_size
 from pellucid.errors import PellucidError
 
 MAX_UPLOAD = 10_000_000  # bytes
-MAX_PIXELS = 12_500_000  # of a picture, checked before it is decoded
-# The first bytes of the formats that are accepted, and where they begin.
+MAX_PIXELS = 12_500_000  # the largest size of a picture, checked before it is decoded
+# The accepted formats: for each, the offset and the bytes of its signature.
 FORMAT_SIGNATURES = {"PNG": (0, b"\x89PNG\r\n\x1a\n"), "JPEG": (0, b"\xff\xd8\xff"), "WebP": (8, b"WEBP")}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
@@ -37,16 +37,16 @@ class RefusedError(Exception):
 class OnlyFrom:
     """Middleware that refuses other hosts and origins, and adds HEADERS to each response.
 
-    A page of another site can send requests to this machine, also under a name of its own that resolves to it. Such a
-    request names another host or origin. hosts: the values of Host that are accepted, with the port; None for any, if
-    the server listens to other machines. An Origin must be that host; a WebSocket must have one.
+    A page of another site can send requests to this machine, even under its own domain name if that resolves to this
+    machine. Its Host or Origin then differs from the server's. hosts: the accepted values of Host, with the port;
+    None for any, if the server listens to other machines. Origin must match Host; a WebSocket must have an Origin.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Forward a request to the application, or refuse it."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -67,7 +67,7 @@ class OnlyFrom:
 
 
 class OnlyWithCookie:
-    """Middleware that refuses requests without a cookie, which the address with the one-time `token` sets.
+    """Middleware that refuses requests without a cookie, which is set when the address with the `token` is opened once.
 
     cookie: its name, different for each port, because a browser keeps one set of cookies for all ports of a host.
     """
@@ -76,7 +76,7 @@ class OnlyWithCookie:
         self.app, self.token, self.cookie, self.key = app, token, cookie, secrets.token_urlsafe(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, set the cookie, or refuse the request."""
+        """Forward a request to the application, set the cookie, or refuse the request."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -87,7 +87,7 @@ class OnlyWithCookie:
         is_first_visit = scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/")
         if is_first_visit and self.token and _are_equal(request.query_params.get("token", ""), self.token):
             self.token = ""
-            # No redirect: if another site had linked to the address, a browser would not send the strict cookie then.
+            # Not a redirect: after a link from another site, the browser would not send the SameSite=Strict cookie.
             response = Response(headers={"Refresh": "0;url=/"})
             response.set_cookie(self.cookie, self.key, httponly=True, samesite="strict")
             await response(scope, receive, send)
@@ -103,12 +103,12 @@ def _are_equal(given: str, expected: str) -> bool:
 
 
 def _refusal_response(scope: Scope, reason: str) -> ASGIApp:
-    """Return the response for a request that is refused; for a WebSocket, before it is accepted."""
+    """Return the response for a refused request; a WebSocket is closed before it is accepted."""
     return WebSocketClose(1008, reason) if scope["type"] == "websocket" else JSONResponse({"error": reason}, 403)
 
 
 async def picture_of(request: Request) -> bytes:
-    """Return the body of a request, a picture that may be decoded; raises RefusedError for any other."""
+    """Return the body of a request if it is a picture within the limits; raises RefusedError for any other body."""
     declared_length = request.headers.get("content-length", "")
     if declared_length.isdecimal() and int(declared_length) > MAX_UPLOAD:
         raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")

@@ -1,1 +1,1 @@
-"""Training: the step, the loop, checkpoints, and the base of a model."""
+"""Training: the training step, the training loop, checkpoints, and the base class of Model."""

@@ -22,13 +22,13 @@ DEFAULT_LOSS = "softmax_cross_entropy"
 
 
 def checked_limit(value: Any, name: str) -> float | None:
-    """Return `value` if it is None or a finite number above 0; PellucidError for anything else."""
+    """Return `value` if it is None or a finite number above 0; raises PellucidError for anything else."""
     check(value is None or (is_number(value) and value > 0), name, "a number above 0, or None for no limit", value)
     return value
 
 
 def checked_decay(value: Any, name: str) -> float | None:
-    """Return `value` if it is None or a number above 0 and below 1; PellucidError for anything else."""
+    """Return `value` if it is None or a number above 0 and below 1; raises PellucidError for anything else."""
     valid = value is None or (is_number(value) and 0 < value < 1)
     check(valid, name, "a number between 0 and 1, such as 0.998, or None", value)
     return value
@@ -37,7 +37,7 @@ def checked_decay(value: Any, name: str) -> float | None:
 def objective_of(network: Any, loss: Any) -> Objective:
     """Return an Objective unchanged, or Supervised(network, loss) for a network.
 
-    Raises PellucidError for anything else, for an unknown loss, and for an Objective with a loss besides.
+    Raises PellucidError for anything else, for an unknown loss, and for an Objective together with a loss.
     """
     if not isinstance(network, Objective):
         net = instance(network, (Layer, Objective), "the network")
@@ -63,7 +63,7 @@ def checked_optimizers(argument: Any, objective: Objective) -> tuple[Optimizer, 
 
 
 def checked_regularizers(terms: Any) -> tuple[Regularizer | MaxNorm, ...]:
-    """Return None, one regularizer, or a list or tuple of them as a tuple; PellucidError for anything else."""
+    """Return None, one regularizer, or a list or tuple of them as a tuple; raises PellucidError for others."""
     if terms is None:
         return ()
     term_list = cast(Sequence[Any], terms) if isinstance(terms, list | tuple) else (terms,)
@@ -89,7 +89,7 @@ def class_names(value: Any) -> tuple[str, ...] | None:
 
 
 def output_path(path: Any) -> Path:
-    """Return the path of a file to write; PellucidError for a folder, and for anything that is not a path."""
+    """Return the path of a file to write; raises PellucidError for a folder, and for anything that is not a path."""
     check(isinstance(path, str | os.PathLike), "the file to write", "a path", path)
     file = Path(cast("str | os.PathLike[str]", path))
     if not file.name or file.is_dir():

@@ -14,8 +14,8 @@ AVERAGE_PREFIX = "[average]."  # prefix of names in a checkpoint; no path of a w
 class Average:
     """The exponential moving average a of the weights w over the updates: a ← d a + (1 - d) w.
 
-    d is the smaller of `decay` and (1 + n) / (10 + n) in the n-th update, which soon removes the initial weights from
-    the average. paths, weights: the learned parameters, in the same order.
+    d is the smaller of `decay` and (1 + n) / (10 + n) in the n-th update, which quickly reduces the share of the
+    initial weights. paths, weights: the learned parameters, in the same order.
     Source: Polyak and Juditsky 1992; TensorFlow's ExponentialMovingAverage for the bound (its num_updates).
     """
 

@@ -20,7 +20,7 @@ from pellucid.training.layers import may_draw
 from pellucid.training.learner import Learner
 
 FEATURE_BATCH_SIZE = 64  # images whose features are computed at a time
-MAX_FEATURE_BYTES = 4 << 30  # of cached features; larger ones are computed again in every epoch
+MAX_FEATURE_BYTES = 4 << 30  # the largest size of cached features; larger ones are computed in every epoch
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SplitNetwork:
 
 
 class BackModel:
-    """A model without its frozen front, for training: only networks, parameters, frozen paths and inputs differ."""
+    """A model without its frozen front, for training: only its network, parameters, frozen paths and inputs differ."""
 
     def __init__(self, model: Learner, split_net: SplitNetwork) -> None:
         vars(self).update(vars(model))
@@ -50,7 +50,7 @@ class BackModel:
 def without_frozen_front(
     model: Learner, data: Source, validation: Source | None
 ) -> tuple[Learner, Source, Source | None]:
-    """Return the model without its frozen front, and the outputs of this front for both parts of the data.
+    """Return the model without its frozen front, and this front's outputs for the training and validation data.
 
     Training on them is equivalent to training the whole network on images that are not augmented, since the frozen
     front runs in evaluation mode; with bf16 it is more exact, since the front runs in float32. Returns the arguments
@@ -85,8 +85,8 @@ def without_frozen_front(
 def split_network(net: Layer, params: Params, frozen: set[str]) -> SplitNetwork | None:
     """Divide a Sequential before its first layer that learns or draws random numbers, also inside nested Sequentials.
 
-    Returns None for another network, and if that layer is the first one. frozen: paths of frozen parameters. `back`
-    contains Identity layers in place of those of `front`, so that all paths are unchanged.
+    Returns None for a network that is not a Sequential, and if that layer is the first one. frozen: paths of frozen
+    parameters. `back` contains Identity layers in place of those of `front`, so that all paths are unchanged.
     """
     if type(net) is not Sequential:
         return None
@@ -120,7 +120,7 @@ def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
 
 
 def _front_features(model: Learner, split_net: SplitNetwork, data: Arrays) -> Arrays:
-    """Return the data with the outputs of the front as inputs; the checksum remains the one of the images."""
+    """Return the data with the outputs of the front as inputs; the checksum is still that of the images."""
     features, feature_count = torch.empty(0), 0
     with torch.inference_mode():
         for _, y in output_batches(split_net.front, split_net.front_params, data.x, FEATURE_BATCH_SIZE, model.stats):

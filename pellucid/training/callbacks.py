@@ -26,14 +26,14 @@ SNAPSHOT_FILE_NAME = "epoch-{}.safetensors"  # file name, with the number of the
 
 @dataclass
 class Training:
-    """The state of a training, which callbacks read; they end it by setting `stop` to the reason.
+    """The state of a training, which callbacks read; they can end the training by setting `stop` to the reason.
 
     epoch: the number of finished epochs. batch: the number of finished batches of the current epoch; step: the
-    number in all epochs. losses: the sums of the current epoch's losses by name, each times the weight of its batch
-    (`Objective.total_weight`); loss_count: the sum of these weights; seen: the number of examples; seconds: the
-    duration. lower_is_better: the columns of the history that are better when lower. Callbacks may also set pause_at,
-    the number of the step after which the training waits while `on_tick` goes on, and measure_at, the number of steps
-    before the one that sets `layers` to rows like those of `History.layers`.
+    number of finished batches in all epochs. losses: the sums of the current epoch's losses by name, each times the
+    weight of its batch (`Objective.total_weight`); loss_count: the sum of these weights; seen: the number of examples;
+    seconds: the duration. lower_is_better: the columns of the history that are better when lower. Callbacks may set
+    pause_at, a number of steps after which the training waits and only calls `on_tick`, and measure_at, a number of
+    steps after which the next step sets `layers` to rows like those of `History.layers`.
     """
 
     model: Learner
@@ -46,7 +46,7 @@ class Training:
     step: int = 0
     lr: float = 0.0
     losses: dict[str, Any] = field(default_factory=dict[str, Any])
-    loss_count: Any = 0.0  # a number, or a tensor between two checks
+    loss_count: Any = 0.0  # a number; between two checks of the losses, possibly a tensor
     seen: int = 0
     seconds: float = 0.0
     stop: str = ""
@@ -56,7 +56,7 @@ class Training:
     layers: list[Row] = field(default_factory=list[Row])
 
     def add(self, losses: Mapping[str, Any], weight: Any, examples: int) -> None:
-        """Count a finished batch, with its losses and their weight in a mean."""
+        """Add a finished batch: its losses, their weight in the means, and its number of examples."""
         self.step += 1
         self.batch += 1
         self.seen += examples
@@ -66,7 +66,7 @@ class Training:
 
     @property
     def progress(self) -> Progress:
-        """The next step among all, for a schedule."""
+        """The position of the next step among all steps, for a schedule."""
         return Progress(self.step, self.batches * self.epochs, self.batches)
 
     @property
@@ -82,7 +82,7 @@ class Training:
 
 
 class Callback(metaclass=Checked):
-    """Methods that `fit` calls around steps and epochs; each does nothing unless it is overridden.
+    """Base class of callbacks, whose methods `fit` calls around steps and epochs; by default, they do nothing.
 
     A callback with state overrides `state_dict` and `load_state_dict`, so that a resumed training continues exactly. A
     callback that writes the model to a file sets `saves` to True: `fit` then checks before the first step that it can
@@ -116,7 +116,7 @@ class Callback(metaclass=Checked):
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed training restores: tensors and JSON values by name.
 
-        A callback that overrides this must also be passed to the resumed training; others may be omitted there.
+        A callback that overrides this must also be passed to the resumed training; other callbacks may be omitted.
         """
         return {}
 
@@ -125,7 +125,10 @@ class Callback(metaclass=Checked):
 
 
 def monitored_column(name: str, row: Row) -> str:
-    """Return the column `name`, for "auto" val_accuracy, val_loss or train_loss; raises if missing or not finite."""
+    """Return the column `name`; for "auto", the first existing one of val_accuracy, val_loss and train_loss.
+
+    Raises PellucidError if the column does not exist or its value is not finite.
+    """
     if name == "auto":
         return next(column for column in ("val_accuracy", "val_loss", "train_loss") if column in row)
     check_known("monitor: no column", name, row)
@@ -157,7 +160,7 @@ def tensors_of(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
 
 
 class BestEpochCallback(Callback):
-    """A callback that remembers the best value of the column `monitor`, and its epoch."""
+    """A callback that stores the best value of the column `monitor`, and its epoch."""
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor
@@ -170,7 +173,7 @@ class BestEpochCallback(Callback):
             self.best, self.best_epoch = None, 0
 
     def record_if_best(self, training: Training, row: Row, min_improvement: float = 0.0) -> bool:
-        """Return whether the epoch is the best so far, by more than `min_improvement`; if so, remember it."""
+        """Return whether the epoch is the best so far, by more than `min_improvement`; if so, store its value."""
         column = monitored_column(self.monitor, row)
         if not is_better(training, column, row[column], self.best, min_improvement):
             return False
@@ -190,7 +193,7 @@ class Checkpoint(BestEpochCallback):
     """Write the model to `path`, for `Model.load`, whenever the monitored column improves.
 
     monitor: as for EarlyStopping; "" writes only the last weights, at the end. The file is replaced atomically, so
-    that there is always a complete one. Resuming needs a run folder instead: `fit(run=...)`.
+    it is always complete. To resume a training, use a run folder instead: `fit(run=...)`.
     """
 
     saves: ClassVar[bool] = True
@@ -248,8 +251,9 @@ class EarlyStopping(BestEpochCallback):
     """Stop when the monitored column has not improved for `patience` epochs, and restore the best weights.
 
     monitor: a column of the history. Lower is better for losses and for metrics with `lower_is_better` (such as mae,
-    rmse and ece), higher for all others. "auto" is val_accuracy, or val_loss without it. min_delta: an improvement must
-    be larger than this. The best weights are restored at the end of every training, whether or not it stopped early.
+    rmse and ece), higher for all others. "auto" is val_accuracy, or val_loss if there is none. min_delta: an
+    improvement must be larger than this. The best weights are restored at the end of every training, whether or not it
+    stopped early.
     Source: Prechelt 1998, "Early stopping - but when?", the class UP in its simplest form.
     """
 
@@ -260,7 +264,7 @@ class EarlyStopping(BestEpochCallback):
         self._weights: dict[str, Tensor] = {}
 
     def check(self, validated: bool) -> None:
-        """Raise PellucidError for a column of the validation data if there are none."""
+        """Raise PellucidError if the column needs validation data and there are none."""
         if not validated and (self.monitor == "auto" or self.monitor.startswith("val_")):
             raise PellucidError(
                 "EarlyStopping needs validation data; give fit validation=0.1, or EarlyStopping monitor='train_loss'"

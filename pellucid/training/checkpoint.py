@@ -32,9 +32,9 @@ OPTIMIZER_PREFIX = "[optimizer]."
 CALLBACKS_PREFIX = "[callback]."
 EPOCHS_SETTING = "number of epochs"  # the name of a setting
 PROGRESS_TENSOR = (
-    "[progress]"  # JSON as bytes: the values that grow with the training, since the file's header is limited
+    "[progress]"  # JSON as bytes: the values that grow with the training, since the size of a header is limited
 )
-_PROGRESS_TYPES = {  # of other entries of the progress
+_PROGRESS_TYPES = {  # types of the other entries of the progress
     "rows": list,
     "layers": list,
     "callbacks": dict,
@@ -75,9 +75,9 @@ class SavedState:
     def find(cls, folder: RunFolder) -> "SavedState | None":
         """Return the last checkpoint of a run, or the one before it if the last is damaged or missing.
 
-        If the run has no checkpoint, renames the records of an earlier training and returns None. Changes no
-        checkpoint, see `adopt`. Raises PellucidError if no checkpoint is usable, and if the last one cannot be read for
-        another reason than damage.
+        If the run has no checkpoint, renames the records of an earlier training and returns None. Checkpoints are not
+        changed, see `adopt`. Raises PellucidError if no checkpoint is usable, and if the last one cannot be read for a
+        reason other than damage.
         """
         if not folder.has_checkpoint:
             folder.begin_again()
@@ -137,7 +137,7 @@ class SavedState:
         )
 
     def has_ended(self, epochs: int) -> bool:
-        """Whether a training of `epochs` epochs is finished, early or not."""
+        """Return whether a training of `epochs` epochs is finished, early or not."""
         return self.done and self.progress["settings"].get(EPOCHS_SETTING) == digest(epochs)
 
     def check(self, settings: Mapping[str, str], epochs: int) -> None:
@@ -173,7 +173,7 @@ class SavedState:
         return self.progress["schedule"]
 
     def restore_callbacks(self, callbacks: Sequence[Callback]) -> None:
-        """Restore the states of callbacks in place; PellucidError for other ones than those of the beginning."""
+        """Restore the states of callbacks in place; raise PellucidError unless they are those of the checkpoint."""
         callbacks_by_name, states = _stateful_callbacks(callbacks), self.progress["callbacks"]
         if list(states) != list(callbacks_by_name):
             raise PellucidError(
@@ -196,7 +196,7 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint atomically and durably, and keep the one before it.
 
-    about: the model's description. memory: the schedule's state. settings: the hashes that `Checkpoint.check` compares.
+    about: the model's description. memory: the schedule's state. settings: the hashes that `SavedState.check` compares.
     done: whether the training is finished.
     """
     check_json(f"{type(training.model.schedule).__name__}: its memory", memory)
@@ -221,9 +221,9 @@ def save_checkpoint(
 
 
 def repair_best(best_path: Path, model: Learner) -> None:
-    """Write the model's weights in place of a run's best weights if these are missing or damaged; note it on stderr.
+    """Write the model's weights in place of a run's best weights if they are missing or damaged; report this on stderr.
 
-    A damaged file is renamed. Raises PellucidError for a file that cannot be read for another reason than damage.
+    A damaged file is renamed. Raises PellucidError for a file that cannot be read for a reason other than damage.
     """
     try:
         read_weights(best_path)
@@ -259,7 +259,7 @@ def setting_hashes(
     augment: object,
     division: Mapping[str, object],
 ) -> dict[str, str]:
-    """Return a hash of each setting that affects the result of a training, by name, to be equal in a resumed one.
+    """Return a hash of each setting that affects the result of a training, by name, for `SavedState.check`.
 
     division: settings of the division of batches among processes.
     """

@@ -1,5 +1,5 @@
 """Search for the first tensor with NaN or infinity in a training step, and the error that reports it."""
-# Return values of user-defined classes are checked at run time, whatever their annotations promise.
+# Return values of user-defined classes are checked at run time, regardless of their annotations.
 # pyright: reportUnnecessaryIsInstance=false
 
 import json
@@ -29,10 +29,10 @@ FaultKind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 class NotFinite:
     """A tensor that is not finite; str() is "dense1 (Dense): the output y contains infinity (3 of 16 values, ...)".
 
-    kind: the role of the tensor; "memory" is the optimizer's state for a weight. path: of its layer, "" for the network
-    itself, the inputs and the loss. layer: the layer's type if the tensor was found in a pass, otherwise "". tensor:
-    its name in messages, such as "weight" or "the output y". what: "NaN", or "infinity" for a tensor without NaN.
-    count: the number of values that are not finite. shape: of the tensor. note: what else is known, for the message.
+    kind: the role of the tensor; "memory" is the optimizer's state for a weight. path: the layer's path, "" for the
+    network itself, the inputs and the loss. layer: the layer's type if the tensor was found in a pass, otherwise "".
+    tensor: its name in messages, such as "weight" or "the output y". what: "NaN", or "infinity" if there is no NaN.
+    count: the number of values that are not finite. shape: of the tensor. note: additional text for the message.
     """
 
     kind: FaultKind
@@ -85,7 +85,7 @@ class NotFinite:
 
 
 class StoppedError(PellucidError):
-    """NaN or infinity in a training. step: its number, from 1. fault: the tensor."""
+    """NaN or infinity in a training; step: the number of the training step, from 1; fault: the tensor."""
 
     def __init__(self, message: str, step: int, fault: NotFinite) -> None:
         super().__init__(message)
@@ -101,7 +101,7 @@ class StoppedError(PellucidError):
 
     @classmethod
     def read(cls, path: Path) -> "StoppedError | None":
-        """Return the error from a file that `write` wrote, None without a file; PellucidError for any other file."""
+        """Return the error in a file of `write`, or None if there is no file; raises PellucidError for other files."""
         if not path.exists():
             return None
         try:
@@ -134,8 +134,8 @@ def diagnose(
     The order is the order of computation: the input, the weights (the last layer's first), each layer's output, the
     losses, their gradients, and each layer's dparams and dx in the backward pass. weights: the learned tensors by path,
     without running statistics, which the pass overwrites. If an objective updates its networks in turns, all turns are
-    computed with the current parameters, which earlier turns of the step may have changed. example_numbers: of the
-    examples in the whole batch, if this is a part of it.
+    computed with the current parameters, which earlier turns of the step may have changed. example_numbers: the
+    positions of the examples in the whole batch, if `batch` is a part of it.
     """
     fault = input_fault(batch.images, example_numbers) or weights_fault(weights)
     if fault:
@@ -193,7 +193,7 @@ def loss_fault(name: str, value: Any) -> NotFinite | None:
 def input_fault(x: Any, example_numbers: Sequence[int] | None = None) -> NotFinite | None:
     """Return the fault of a batch of inputs that is not finite, with the number of the first such example, or None.
 
-    example_numbers: of the examples, by default from 0.
+    example_numbers: the number of each example, by default 0, 1, ...
     """
     fault = NotFinite.of(x, "input", "the input x")
     index = first_not_finite(x) if fault and isinstance(x, Tensor) else None
@@ -207,7 +207,7 @@ def input_fault(x: Any, example_numbers: Sequence[int] | None = None) -> NotFini
 def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:
     """Return the fault of the last tensor in the network's order that is not finite, or None.
 
-    The last, because the backward pass begins there and spreads NaN to the gradients of all layers before it.
+    The backward pass begins at the last layer, and spreads its NaN to the gradients of all layers before it.
     """
     for path, tensor in reversed(list(weights.items())):
         layer, _, name = path.rpartition(".")

@@ -1,4 +1,4 @@
-"""Predictions by the engine that is asked for: this library, onnxruntime, or the faster of the two."""
+"""Predictions by a chosen engine: this library, onnxruntime, or the faster of the two."""
 
 import time
 from collections.abc import Callable
@@ -17,22 +17,22 @@ from pellucid.text import note
 from pellucid.user_defined import naming_layers
 
 ENGINES = ("pellucid", "onnxruntime", "auto")
-TIMING_ROUNDS = 5  # in which "auto" times each engine
-_ONNXRUNTIME = "pellucid.export.engine"  # imported by name when it is needed, since exports stand above trainings
+TIMING_ROUNDS = 5  # passes of each engine that "auto" times
+_ONNXRUNTIME = "pellucid.export.engine"  # imported when it is needed, since pellucid.export depends on this package
 
 
 class EnginePredictor:
-    """Predicts as a model does, with a network that was converted once; see `Model.predictor`.
+    """A function that predicts like a model, with a network that is converted once; see `Model.predictor`.
 
-    engine: the name of the engine that computed the last predictions; "" before them. check_inputs: raises
-    PellucidError for inputs (N, ...) that the model does not take.
+    engine: the name of the engine that computed the last predictions; "" before them. check_inputs: a
+    function that raises PellucidError for inputs (N, ...) that the model does not accept.
     """
 
     def __init__(self, model: Any, engine: str, check_inputs: Callable[[Tensor], object]) -> None:
         check(engine in ENGINES, "engine", f"one of {', '.join(ENGINES)}", engine)
         self._model, self._check_inputs, self.engine = model, check_inputs, ""
         self._run_functions: dict[str, RunFunction] = {}
-        self._pending_notes: list[str] = []  # said after the first predictions, since an error of theirs says more
+        self._pending_notes: list[str] = []  # printed after the first predictions, whose errors are more useful
         if engine != "onnxruntime":
             self._run_functions["pellucid"] = inference(model.net, model.params)
         if engine == "onnxruntime":
@@ -40,7 +40,7 @@ class EnginePredictor:
         elif engine == "auto" and _is_computable(model):
             try:
                 self._run_functions["onnxruntime"] = _onnxruntime_engine(model)
-            except PellucidError as error:  # ONNX cannot express the network, or computes something else
+            except PellucidError as error:  # ONNX cannot express the network, or its outputs differ
                 self._pending_notes.append(f"predictor: without onnxruntime, since {error}")
         self._fastest_engines: dict[tuple[int, ...], str] = {}  # by the shape of the inputs
 
@@ -59,7 +59,7 @@ class EnginePredictor:
         return predictions
 
     def _choose_engine(self, batch: Tensor) -> str:
-        """Return the name of the engine for this batch: the faster one, measured at the first batch of its shape."""
+        """Return the name of the engine for this batch: the faster one, timed with the first batch of this shape."""
         shape = tuple(batch.shape)
         if shape not in self._fastest_engines:
             names = [*self._run_functions]
@@ -69,7 +69,7 @@ class EnginePredictor:
         return self._fastest_engines[shape]
 
     def _time_engines(self, batch: Tensor) -> dict[str, float]:
-        """Return the least time that each engine needs for a batch, in seconds, after one pass to warm up."""
+        """Return the shortest time of each engine for a batch, in seconds, after one warmup pass."""
         times = dict.fromkeys(self._run_functions, float("inf"))
         for k in range(TIMING_ROUNDS + 1):
             for name, run in self._run_functions.items():

@@ -69,7 +69,7 @@ def output_batches(
 ) -> Iterator[tuple[Tensor, Any]]:
     """Yield (inputs, the network's outputs) in evaluation mode, batch by batch.
 
-    `params` must not change until the last batch, because faster forms of the network may hold copies of them.
+    `params` must not change until the last batch, because faster forms of the network may contain copies of them.
     """
     run = inference(net, params) if len(x) >= MIN_INPUTS else AsWritten(net, params)
     for images in read_images(x, batch_size, stats, params):
@@ -82,8 +82,8 @@ def output_batches(
 class BatchMeasurement:
     """One batch of an evaluation.
 
-    losses: by name. weight: in the means of the losses. examples: their number, without those that the loss ignores.
-    metrics: with several processes, what the batch adds to each metric.
+    losses: by name. weight: the batch's weight in the mean losses. examples: the number of examples, without those that
+    the loss ignores. metrics: with several processes, the state that the batch adds to each metric.
     """
 
     losses: dict[str, float]
@@ -103,11 +103,11 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the mean of each loss over the examples at `indices`, by default all, and the metrics' results.
 
-    Where a loss weights or ignores examples, so does its mean, which is independent of the batch size. Metrics receive
-    only the examples that the loss does not ignore. on_predictions: a function called with the predictions for each
-    batch. processes: each, with equal parameters, evaluates some of the batches, and all return the results of all.
-    Raises UnmeasurableError for a loss that is not finite, naming the first tensor that is not, and, if there are
-    metrics, for a loss that ignores all examples; PellucidError for errors inside metrics and for invalid results.
+    The mean weights or ignores examples as the loss does, and does not depend on the batch size. Metrics receive only
+    the examples that the loss does not ignore. on_predictions: a function called with the predictions for each
+    batch. processes: each process, with equal parameters, evaluates some of the batches; all return the same results.
+    Raises UnmeasurableError for a loss that is not finite, naming the first such tensor, and, if there are metrics,
+    for a loss that ignores all examples; PellucidError for errors inside metrics and for invalid results.
     """
     measures.set_boundary(model.objective)
     objective, params = model.objective, model.params
@@ -127,7 +127,7 @@ def measure(
                 measurements[-1].metrics.extend(map(mergeable_state, batch_measures.running_metrics))
         if on_predictions is not None:
             on_predictions(predictions)
-    measurements = [one for of_process in processes.from_all(measurements) for one in of_process]
+    measurements = [item for process_items in processes.from_all(measurements) for item in process_items]
     if measures.running_metrics and not any(measurement.examples for measurement in measurements):
         raise UnmeasurableError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
     measures.merge(measurement.metrics for measurement in measurements)
@@ -139,7 +139,7 @@ def _own_indices(
 ) -> tuple[Sequence[int] | None, int]:
     """Return the indices of the batches that this process evaluates, and the number of the first.
 
-    Batches are dealt to the processes in order; those of a stream are all of the first process.
+    Each process evaluates consecutive batches; a stream is evaluated by the first process only.
     """
     if isinstance(data, Stream):
         return (indices if processes.is_first else []), 0
@@ -158,7 +158,7 @@ def _finite_losses(model: Learner, losses: Mapping[str, Any], batch: Batch) -> d
 
 
 def _mean_losses(measurements: Sequence[BatchMeasurement]) -> dict[str, float]:
-    """Return the mean losses; 0 where the loss ignores all examples."""
+    """Return the mean losses by name; 0 if the loss ignores all examples."""
     sums, total_weight = dict[str, float](), 0.0
     for measurement in measurements:
         total_weight += measurement.weight
@@ -176,9 +176,9 @@ def evaluate(model: Learner, data: Source, batch_size: int) -> dict[str, Any]:
 def try_metrics(model: Learner, data: Source, indices: Sequence[int], batch_size: int, validated: bool) -> list[str]:
     """Measure losses and metrics once, and return the names of their columns in the training history.
 
-    Returns [] where nothing can be measured: the loss is not finite, or ignores all examples. If all metrics are
+    Returns [] if nothing can be measured: the loss is not finite, or ignores all examples. If all metrics are
     Pellucid's own, the first two examples are tried, and all only if this raises an error, since the loss may ignore
-    both. User-defined metrics get all examples at `indices` at once. validated: whether there are validation data.
+    both. User-defined metrics always receive all examples. validated: whether there are validation data.
     Raises PellucidError for errors inside metrics, such as outputs or targets that a metric does not accept.
     """
     are_built_in = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
@@ -214,10 +214,10 @@ def epoch_columns(
     batch_size: int,
     processes: Processes,
 ) -> tuple[Row, set[str]]:
-    """Return the columns of losses and metrics at the end of an epoch, and those that are better when lower.
+    """Return the losses and metrics at the end of an epoch by column, and the columns that are better when lower.
 
-    parts: data, and the indices of its examples or None for all, by "train" and "val". The training loss is that of the
-    steps, so of the training data only metrics are measured. processes: see `measure`.
+    parts: data, and the indices of its examples or None for all, by "train" and "val". The training loss is the
+    mean over the steps, so only metrics are measured on the training data. processes: see `measure`.
     """
     row: Row = {}
     lower_is_better: set[str] = set()

@@ -31,9 +31,9 @@ def examples(
 ) -> Arrays:
     """Return a Dataset, or arrays x and y (NumPy arrays, tensors or lists), as Arrays with floats as `dtype`.
 
-    y may contain class names, which become their indices in `classes`. infer_classes: whether to take the classes from
-    y, for training data, see `named_labels`. data_name: the name of the data in messages.
-    Raises PellucidError for other types, different lengths, NaN or infinity in x, and no examples.
+    y may contain class names, which are converted to indices in `classes`. infer_classes: whether to take the classes
+    from y, for training data, see `named_labels`. data_name: the name of the data in messages.
+    Raises PellucidError for other types, different lengths, NaN or infinity in x, and data without examples.
     """
     if is_batchwise(x):
         raise PellucidError(
@@ -152,7 +152,7 @@ def checked_source(source: Source, data_name: str, check: Callable[[Arrays, str]
     """Return the source, checked by `check(data, data_name)`: now if it is in memory, otherwise by batches when read.
 
     For a source that is not in memory, the first example is checked now, and its images are also checked for NaN and
-    infinity, here and when they are read.
+    infinity, now and when they are read.
     """
     if isinstance(source, Arrays):
         check(source, data_name)
@@ -170,7 +170,7 @@ def checked_source(source: Source, data_name: str, check: Callable[[Arrays, str]
 def inputs_of(x: Any, check: Callable[[Tensor], None], dtype: torch.dtype) -> Tensor | Source:
     """Return inputs (N, ...), or the inputs of a Dataset, as a tensor; data that are read batch by batch as a source.
 
-    Both are checked by `check`: a tensor now, a source as by `checked_source`.
+    Both are checked by `check`: a tensor now, a source as in `checked_source`.
     """
     if is_batchwise(x):
         return checked_source(source_of(x, images_alone=True), "x", lambda batch, _: check(batch.x))
@@ -202,7 +202,7 @@ class CheckedSource:
         return len(self.source)
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
-        """Return a batch of the source; raises PellucidError if the check does."""
+        """Return a batch of the source; raises the errors of the check."""
         batch = as_batch(batch_of(self.source, indices, rng), len(indices), type(self.source).__name__)
         self._check(batch)
         return batch
@@ -247,8 +247,8 @@ def source_of(
     """Return data as a source: a source unchanged, batches that are yielded as a Stream, other data by `examples`.
 
     steps: batches per epoch of a stream. images_alone: whether x contains images without targets. The other arguments
-    are those of `examples`. Raises the errors of `examples`, and PellucidError for targets `y` besides a source or
-    stream.
+    are those of `examples`. Raises the errors of `examples`, and PellucidError for targets `y` together with a
+    source or stream.
     """
     steps = None if steps is None else integer(steps, "fit: steps_per_epoch", 1)
     if steps is not None and not is_stream(x):

@@ -54,9 +54,9 @@ from pellucid.training.user_defined import (
 )
 
 TICK = 0.25  # seconds between calls of `on_tick`, and between checks of the time since the last checkpoint
-CHECK_FRACTION = 0.02  # of the time for checks of the parameters; in fact 0.03, with the cache misses that they cause
+CHECK_FRACTION = 0.02  # fraction of the time for checks of the parameters; 0.03 with the cache misses they cause
 PAUSED_TICK = 0.05  # seconds between calls of `on_tick` while a training is paused
-BASE_COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, besides losses and metrics
+BASE_COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # columns other than losses and metrics
 SAVE_INTERVAL = 20  # minimum time between checkpoints at ends of epochs, as a multiple of the time to write one
 
 
@@ -65,8 +65,8 @@ class Loop:
 
     The loss of every step is checked before the parameters are updated (on accelerators, at the next check). The
     parameters and the optimizers' states are checked for NaN and infinity as often as CHECK_FRACTION of the time
-    permits: after every step of a millisecond or more, after about every sixth of the fastest steps. If such a check
-    fails, the error names the range of steps since the last one. `on_tick` runs a few times a second.
+    permits: after every step if steps take at least a millisecond, after about every sixth step for the fastest. If a
+    check fails, the error names the range of steps since the last check. `on_tick` runs a few times a second.
     """
 
     def __init__(self, full_model: Learner, plan: FitPlan) -> None:
@@ -98,7 +98,7 @@ class Loop:
         self.check_every, self.check_cost = 1, math.inf  # steps between checks of the parameters; seconds of a check
         self.last_finite_step = 0  # the last step after which the parameters were found to be finite
         self.sample_indices = sample_indices(data, model.seed)
-        self.measured_objective: Objective | None = None  # a second form for training, for `_measure_layers`
+        self.measured_objective: Objective | None = None  # a separate form for training, for `_measure_layers`
 
     def run(self) -> Training:
         """Train, and return the state of the training at its end."""
@@ -134,12 +134,12 @@ class Loop:
             self.processes.broadcast([*flatten(self.full_model.params).values()])  # a callback may have changed them
             self._save(done=True)
             self._repair_best()
-            if self.signals.stop_requested:  # in the last steps; the caller may have more to do: another training
+            if self.signals.stop_requested:  # in the last steps; the caller may have to start another training
                 raise stop_exception(plan.folder, f"after the last step, {training.step}")
         return training
 
     def _make_step(self) -> None:
-        """Make the step, and that from shards if batches are divided; PellucidError for processes that differ."""
+        """Create the step and, if batches are divided, the ShardedStep; raise PellucidError if processes differ."""
         shards = self.plan.shards
         parts = BatchParts(self.processes.gather) if shards > 1 and self.plan.batch_norm == "sync" else None
         state_processes = self.processes if self.plan.shard_optimizer else ALONE
@@ -152,7 +152,7 @@ class Loop:
             note(self.step.note)
 
     def _restore(self, folder: RunFolder | None) -> None:
-        """Continue from the last checkpoint, if any; PellucidError for a state that a checkpoint cannot contain."""
+        """Restore the last checkpoint, if any; raise PellucidError for a state that a checkpoint cannot contain."""
         if folder is not None:
             for optimizer in self.step.optimizers.values():
                 check_optimizer(optimizer, self.step.weights)
@@ -212,7 +212,7 @@ class Loop:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether the training is to stop; with many processes, as they agreed in the last step."""
+        """Whether the training is to stop; in shards, as all processes agreed in the last step."""
         return self.signals.stop_requested if self.sharded is None else self.sharded.stop_requested
 
     def _check(self, batch: Batch) -> None:
@@ -232,11 +232,11 @@ class Loop:
             self.tick_at = now + TICK
 
     def _decide(self, is_requested: bool) -> bool:
-        """Return whether to do something now; the first process decides, where all take part in a checkpoint."""
+        """Return `is_requested`; that of the first process if all processes take part in checkpoints."""
         return self.processes.from_first(lambda: is_requested) if self.plan.shard_optimizer else is_requested
 
     def _is_save_due(self, interval: float) -> bool:
-        """Return whether to write a checkpoint, if so many seconds have passed since the last one."""
+        """Return whether to write a checkpoint: `interval` seconds have passed since the last one."""
         return self._decide(self.plan.folder is not None and time.perf_counter() - self.saved_at >= interval)
 
     def _tick(self) -> None:
@@ -248,7 +248,7 @@ class Loop:
             time.sleep(PAUSED_TICK)
             for callback in self.plan.callbacks:
                 callback.on_tick(training)
-            self.checked_at = time.perf_counter()  # the pause is no time of the training
+            self.checked_at = time.perf_counter()  # the pause does not count as training time
         if training.batch < training.batches:
             if self.stop_requested:
                 self._stop()
@@ -307,7 +307,7 @@ class Loop:
         return self.processes.from_first(lambda: row)  # the first process's times
 
     def _measure_layers(self, batch: Batch) -> Callable[[], list[Row]]:
-        """Measure the gradients of the epoch's last batch; return the function of `layer_rows` for the updates."""
+        """Measure the gradients of a batch; return the function that measures the updates, see `layer_rows`."""
         model = self.model
         params_before = map_tree(torch.clone, model.params)  # the pass may change running statistics
         if self.measured_objective is None or model.frozen:  # frozen layers depend on the values in `params_before`
@@ -380,7 +380,7 @@ class Loop:
     def _save(self, done: bool = False) -> None:
         """Write the checkpoint, if there is a run folder."""
         if self.plan.folder is None:
-            self.step.state_dict()  # that of the first process needs the parts of all
+            self.step.state_dict()  # the state_dict of the first process needs the parts of all processes
             return
         start_time = time.perf_counter()
         fault = weights_fault(flatten(self.full_model.params))

@@ -21,7 +21,7 @@ DRAW_SEED = 0xD0  # part of the seeds for random draws of layers, so that these 
 
 
 def seed_step(rng: torch.Generator, seed: int, step: int) -> torch.Generator:
-    """Seed `rng` for a step, numbered from 0, and return it: a resumed training draws the same random numbers."""
+    """Seed `rng` for a step, numbered from 0, and return it, so that a resumed training draws the same numbers."""
     return rng.manual_seed(mix(seed, DRAW_SEED, step))
 
 

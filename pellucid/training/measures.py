@@ -1,5 +1,5 @@
-"""The metrics of a model: which are valid, the default ones, and their results in one evaluation."""
-# Return values of user-defined classes are checked at run time, whatever their annotations promise.
+"""The metrics of a model: checks, default metrics, and the results of one evaluation."""
+# Return values of user-defined classes are checked at run time, regardless of their annotations.
 # pyright: reportUnnecessaryIsInstance=false
 
 import math
@@ -33,12 +33,12 @@ from pellucid.registry import is_ours
 from pellucid.text import shown
 from pellucid.user_defined import attempt, describe
 
-REGRESSION_METRICS = ("mae",)  # the metrics of losses for regression
+REGRESSION_METRICS = ("mae",)  # the metrics of regression losses
 RESERVED_NAMES = ("loss", "n")  # names of results that are not metrics
 
 
 def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
-    """Return one or several metrics (names, Metric objects or functions) as a tuple; PellucidError for others."""
+    """Return one or several metrics (names, objects or functions) as a tuple; raises PellucidError for others."""
     metric_list: Any = metrics
     metric_tuple: Sequence[MetricLike] = (
         metric_list if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
@@ -85,13 +85,13 @@ class Measures:
         self.lower_is_better: set[str] = set()
 
     def set_boundary(self, objective: Objective) -> None:
-        """Set the threshold of metrics for two classes to the one of the objective's outputs."""
+        """Set the decision threshold of metrics for two classes, see `boundary`."""
         for metric in self.running_metrics:
             if isinstance(objective, Supervised) and isinstance(metric, Accuracy | Confusion):
                 metric.boundary = boundary(objective.net, objective.loss)
 
     def copy(self) -> "Measures":
-        """Return the same metrics before their first batch."""
+        """Return copies of the metrics, without the batches so far."""
         copy = Measures(self.metrics)
         copy.running_metrics = [
             replace(metric) if isinstance(metric, Function) else deepcopy(metric) for metric in self.running_metrics
@@ -107,7 +107,7 @@ class Measures:
             attempt(call_text, metric.update_batch, outputs, batch)
 
     def merge(self, batches: Iterable[Sequence[Any]]) -> None:
-        """Add what batches in other processes add to each metric, see `mergeable_state`."""
+        """Merge the states of the metrics for batches of all processes, see `mergeable_state`."""
         for batch in batches:
             for metric, other in zip(self.running_metrics, batch, strict=False):
                 metric.merge(other)
@@ -175,12 +175,12 @@ def ends_in_probabilities(net: Layer) -> bool:
 def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
     """Return the default metrics for a loss.
 
-    They are the loss's own, with two exceptions: a loss for regression with class targets also gets the accuracy, and a
-    loss for classification whose outputs are maps gets the mean IoU if the targets are masks, otherwise no metric.
+    They are `loss.metrics`, with two exceptions: a regression loss with class targets also has the accuracy, and a
+    classification loss whose outputs are maps has the mean IoU if the targets are masks, otherwise no metric.
     outputs: the shape of the network's output without the batch axis, or a tuple of shapes.
     """
     if outputs and isinstance(outputs[0], tuple):
-        outputs = loss.main_output(outputs)  # without the shapes of outputs for training only
+        outputs = loss.main_output(outputs)  # without the shapes of outputs that only training uses
     if len(outputs) == 3 and "accuracy" in loss.metrics:  # accuracy does not accept maps
         has_mask_targets = isinstance(targets, Tensor) and targets.dim() == 3
         return (MeanIoU(getattr(loss, "ignore", None)),) if has_mask_targets else ()

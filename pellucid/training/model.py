@@ -131,7 +131,7 @@ class BaseModel(Trainable, Predicting):
     def replace_head(self, classes: int | Sequence[str]) -> None:
         """Replace the network's last layer by one for other classes, with newly drawn weights; other layers are kept.
 
-        classes: their names, or their number; the names are then taken from the next data. See models.replace_head.
+        classes: their names; or their number, if the names are to be taken from the next data. See models.replace_head.
         """
         self._check_has_weights()
         names_or_none, weights_before = class_names(classes), self.weights
@@ -174,12 +174,12 @@ class BaseModel(Trainable, Predicting):
         """Train on x and y, a Source such as a Dataset, or batches, and return the history of the epochs.
 
         Batches (images, targets) come from a DataLoader, a function that returns an iterator for each epoch, or a
-        generator; steps_per_epoch is their number, see `Stream`. validation: data of the same kinds, or the fraction of
+        generator; steps_per_epoch: their number, see `Stream`. validation: data of the same kinds, or the fraction of
         x to hold out. augment: a function (images, rng) -> images, see pellucid.data.Augment. run: the run folder to
-        write; manifest: values of its manifest.json. resume: whether to continue exactly from its last checkpoint,
+        write; manifest: values for its manifest.json. resume: whether to continue exactly from its last checkpoint,
         written every `checkpoint_seconds` and on Ctrl-C. monitor: the column of the history that selects the best
         weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm, bucket_mb
-        and shard_optimizer: see `FitArguments`. Raises PellucidError for unfit data and run folders, NaN and infinity.
+        and shard_optimizer: see `FitArguments`. Raises PellucidError for invalid data or run folder, NaN and infinity.
         """
         options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
         arguments = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb, shard_optimizer)
@@ -221,7 +221,7 @@ class BaseModel(Trainable, Predicting):
 
     @checked
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
-        """Return the predictions for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
+        """Return the predictions, such as probabilities, for inputs (N, ...) or data as for `fit`, on the CPU.
 
         For an Objective, these are the results of its `predict`: a tensor, or a list with one entry per input.
         """
@@ -252,12 +252,12 @@ class BaseModel(Trainable, Predicting):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = (), device: str = "cpu") -> Self:
-        """Load a shipped model by its name, such as "mnist-lenet", or one from a run folder or a file of `save`.
+        """Load a shipped model by its name, such as "mnist-lenet", or a model from a run folder or a file of `save`.
 
-        custom: user-defined classes, and functions that are metrics, that the file names, besides the registered ones;
-        other parts that `register` accepts, such as an optimizer, are only checked. device: as for Model.
-        Raises PellucidError for an unknown name, with the nearest, and, naming the file, for any other or damaged file,
-        see `read_weights`, and for tensors that do not fit the network.
+        custom: user-defined classes, and functions that are metrics, that the file names in addition to registered
+        ones; other parts that `register` accepts, such as an optimizer, are only checked. device: as for Model.
+        Raises PellucidError for an unknown name, for a file that is damaged or of another format (see `read_weights`),
+        and for tensors that do not fit the network.
         """
         custom, path = parts_for_files(custom), weights_file(path)
         tensors, about = read_weights(path)
@@ -293,7 +293,7 @@ class BaseModel(Trainable, Predicting):
         self._discard_calibration()
 
     def _training_data(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
-        """Return the data of a training; PellucidError if it would change nothing."""
+        """Return the data of a training; raises PellucidError if all parameters are frozen."""
         data, held_out = self._data(x, y, validation, steps)
         self.check_learns()
         self._discard_calibration()
@@ -317,7 +317,7 @@ class BaseModel(Trainable, Predicting):
         return data, None if held_out is None else checked_source(held_out, "validation", self.fitting)
 
     def fitting(self, data: Arrays, data_name: str = "x") -> Arrays:
-        """Return the data, and choose the default metrics for them; PellucidError if they do not fit the network.
+        """Return the data and set their default metrics; raises PellucidError if they do not fit the network.
 
         data_name: the name of the data in messages.
         """

@@ -1,5 +1,5 @@
 """Parameter groups by learning rate, and the choice of the parameters that are updated."""
-# The types of users' arguments are checked at run time, whatever their annotations promise.
+# The types of users' arguments are checked at run time, regardless of their annotations.
 # pyright: reportUnnecessaryIsInstance=false
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The division of the values of several tensors among processes, each of which keeps an optimizer's state for its part.
+"""The partition of parameters among processes, each of which keeps the optimizer's state for its part.
 
 Source: Rajbhandari et al. 2020, ZeRO: Memory optimizations toward training trillion parameter models, section 5.1.
 """
@@ -16,7 +16,10 @@ from pellucid.training.distributed import Processes, assigned_range
 
 
 class Partition:
-    """The parts of the parameters `weights` that processes keep: one behind another, equal up to a value."""
+    """A partition of all values of the parameters `weights` into one consecutive part for each process.
+
+    The sizes of the parts differ by at most one value.
+    """
 
     def __init__(self, weights: Sequence[Tensor], processes: Processes) -> None:
         self.weights, self.processes = [*weights], processes
@@ -31,7 +34,7 @@ class Partition:
             self.spans.append(spans)
 
     def own_parts(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return this process's part of each tensor, 1-d: views of those that are in memory as the parameters are."""
+        """Return this process's part of each tensor, 1-d: a view if it has its parameter's strides, else a copy."""
         spans = self.spans[self.processes.rank]
         pairs = zip(tensors, self.weights, spans, strict=True)
         return [_flat_view(_in_format_of(tensor, weight))[span] for tensor, weight, span in pairs]
@@ -41,14 +44,14 @@ class Partition:
         self._collect(self.own_parts(self.weights), self.weights)
 
     def full_state(self, state: State) -> State:
-        """Return a whole state from the parts of all processes."""
+        """Return the complete state, gathered from the parts of all processes."""
         full_state: State = {}
         for name, value in state.items():
             full_state[name] = value if isinstance(value, int) else self._collect(value, self.empty_tensors(value))
         return full_state
 
     def empty_tensors(self, parts: Sequence[Tensor]) -> list[Tensor]:
-        """Return new tensors of the shapes of the parameters, with the types of parts of a state."""
+        """Return uninitialized tensors with the shapes of the parameters and the dtypes of `parts`."""
         return [torch.empty_like(weight, dtype=part.dtype) for weight, part in zip(self.weights, parts, strict=True)]
 
     def own_copies(self, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -56,7 +59,7 @@ class Partition:
         return [part.clone() for part in self.own_parts(tensors)]
 
     def _collect(self, parts: Sequence[Tensor], targets: list[Tensor]) -> list[Tensor]:
-        """Write the parts of all processes into whole tensors, and return these."""
+        """Write the parts of all processes into the complete tensors `targets`, and return these."""
         sizes = [sum(span.stop - span.start for span in spans) for spans in self.spans]
         flat = torch.cat([*parts])
         row = flat.new_zeros(max(sizes))
@@ -72,17 +75,17 @@ class Partition:
 
 
 def _flat_view(tensor: Tensor) -> Tensor:
-    """Return the values of a tensor without gaps in the order of its memory, as a view."""
+    """Return a 1-d view of a tensor without gaps, in memory order."""
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
 def _in_format_of(tensor: Tensor, weight: Tensor) -> Tensor:
-    """Return a tensor in the memory format of another of its shape."""
+    """Return a tensor in the memory format of `weight`, which has the same shape."""
     return tensor if tensor.stride() == weight.stride() else torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
 
 
 def check_elementwise(optimizer: Optimizer, state: State, parts: Sequence[Tensor]) -> None:
-    """Raise PellucidError unless an optimizer updates each value by itself, from a state with a value for each."""
+    """Raise PellucidError unless an optimizer updates each value independently, with a state shaped like `parts`."""
     optimizer_class = type(optimizer)
     definition = next(vars(base) for base in optimizer_class.__mro__ if vars(base).keys() & {"update", "elementwise"})
     values = (value for value in state.values() if not isinstance(value, int))

@@ -1,4 +1,4 @@
-"""Predictions of a model: from arrays, sources and batches."""
+"""Predictions of a model for arrays, sources and batches."""
 
 import math
 from collections.abc import Iterator
@@ -60,12 +60,12 @@ class Predicting(ModelDisplay):
         return scaled(on_device(x, self.device), self.stats, self.dtype)
 
     def interpret(self, x: Tensor, y: Any) -> Tensor:
-        """Return predictions, `loss.predict(y)`, for the network's outputs y; x are its inputs, from `scaled`.
+        """Return predictions, `loss.predict(y)`, for the network's outputs y; x: its inputs, from `scaled`.
 
         Raises PellucidError for NaN and infinity, naming the layer and the file from which the weights were loaded.
         """
         scores = self.loss.predict(y)
-        # The sum is finite only if all are, but for overflow, and one operation instead of five.
+        # A finite sum has only finite terms, and takes one operation instead of five; a sum may also overflow.
         if not math.isfinite(scores.sum().item()) and not bool(torch.isfinite(scores).all()):
             fault = diagnose_output(self.net, self.params, x) or "an output is NaN or infinite"
             source_name = self.source or "prediction"
@@ -82,10 +82,11 @@ class Predicting(ModelDisplay):
         """Return a function with the same results as `predict`, faster for many calls with few inputs (N, ...).
 
         The network is fused and its weights are converted once, so the weights must not change between the calls.
-        engine: "pellucid", "onnxruntime", which needs pellucid[export] and whose outputs are compared with the
-        network's when it is made, or "auto", the faster one for the shape of the inputs, measured at their first batch;
-        the function's attribute `engine` says which. Results of the two differ by rounding errors.
-        Raises PellucidError for a model without weights, and for one that onnxruntime cannot compute if that is asked.
+        engine: "pellucid"; "onnxruntime", which needs pellucid[export], and whose outputs are compared with those of
+        the network when the function is created; or "auto", the faster one for the shape of the inputs, timed with the
+        first batch of that shape. The function's attribute `engine` is the name of the engine used. Results of the two
+        differ by rounding errors.
+        Raises PellucidError for a model without weights, and for "onnxruntime" if it cannot compute the network.
         """
         self._check_has_weights()
         return EnginePredictor(self, engine, partial(self._check_input, data_name="x"))

@@ -1,4 +1,4 @@
-"""The line that shows how far a training is."""
+"""The progress line of a training."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ class ProgressLine(Callback):
     """Show the epoch, the loss, the first metric, images per second and the remaining time.
 
     On a terminal and in a notebook, one live line is rewritten a few times a second; elsewhere, as in a file or a pipe,
-    there is a line for each epoch. file: by default stderr. If it is closed, training continues without output.
+    one line is written for each epoch. file: by default stderr. If it is closed, training continues without output.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -43,7 +43,7 @@ class ProgressLine(Callback):
         )
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Write the epoch's line, or remember its metric for the live line."""
+        """Write the epoch's line, or store its metric for the live line."""
         self._metric_text = _metric_text(row)
         if not self._is_live:
             self._write(
@@ -110,7 +110,7 @@ def _duration_text(seconds: float) -> str:
 
 
 def _metric_text(row: Row) -> str:
-    """Return the first metric of an epoch as text, preferably of the validation data; "" without one."""
+    """Return the first metric of an epoch as text, preferably of the validation data; "" if there is none."""
     names = [name for name in row if name.startswith("val_")] + [name for name in row if name.startswith("train_")]
     metrics = (name for name in names if not name.endswith("_loss") and row[name] is not None)
     return next((f"  {name} {row[name]:.4f}" for name in metrics), "")

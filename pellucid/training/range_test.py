@@ -31,7 +31,7 @@ DIVERGENCE_FACTOR = 4.0  # the test ends at a smoothed loss of this multiple of 
 
 @dataclass(frozen=True)
 class LearningRateRange:
-    """The result of a range test. rates: of each step; losses: a moving average of the losses before each step.
+    """The result of a range test. rates: of each step; losses: the moving average of the loss before each step.
 
     suggestion: the rate at which the loss falls fastest with the logarithm of the rate. lowest: the rate at the lowest
     loss, above which training becomes unstable.
@@ -50,7 +50,7 @@ class LearningRateRange:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return the fields as JSON values."""
         values = {"suggestion": self.suggestion, "lowest": self.lowest}
         return {**values, "rates": [*self.rates], "losses": [*self.losses]}
 
@@ -95,7 +95,7 @@ def range_test(
             "lower `lowest`, or look for very large values in the data"
         )
     best_index = int(np.argmin(losses))
-    # Per step: equal factors of the rate.
+    # The slope per step is proportional to the slope over the logarithm of the rate.
     slopes = np.gradient(np.array(losses[: best_index + 1])) if best_index else np.zeros(1)
     return LearningRateRange(tuple(rates), tuple(losses), rates[int(np.argmin(slopes))], rates[best_index])
 

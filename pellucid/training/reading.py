@@ -1,4 +1,4 @@
-"""Reading a source in batches: for training, for evaluation, and a sample."""
+"""Reading of sources in batches for training and evaluation; the sample of training data for metrics."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Augmentation = Callable[[Any, torch.Generator], Any]  # (images, rng) -> images;
 
 @dataclass(frozen=True, eq=False)
 class StreamLoader:
-    """A loader of a stream: its batches, augmented and transformed as by a Loader."""
+    """A loader of a stream: its batches, augmented and transformed as in a Loader."""
 
     stream: Stream
     seed: int
@@ -72,7 +72,7 @@ def read_batches(
     """Yield the examples at `indices` in that order, by default all, in batches for the network.
 
     Images are converted to `dtype`, and standardized with `stats`. Sources that are not in memory are read in
-    background threads. A stream yields its own batches of epoch 0 where `indices` is None.
+    background threads. A stream yields its own batches of epoch 0 if `indices` is None.
     """
     if indices is not None and not len(indices):
         return
@@ -100,8 +100,8 @@ def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None,
 def sample_indices(data: Source, seed: int) -> list[int]:
     """Return the indices of the training examples on which metrics are measured, drawn with `seed`.
 
-    Their number is a tenth of the examples, but at least MIN_SAMPLE and at most MAX_SAMPLE. For a stream, they are its
-    first batch.
+    Their number is a tenth of the examples, but at least MIN_SAMPLE and at most MAX_SAMPLE. For a stream, they are
+    those of its first batch.
     """
     if isinstance(data, Stream):
         return list(range(data.first_size))

@@ -17,7 +17,7 @@ from pellucid.training.reading import StreamLoader
 
 
 def shards_of_process(processes: Processes, shards: int) -> range:
-    """Return the numbers of the shards that this process computes; PellucidError for more processes than shards."""
+    """Return the numbers of this process's shards; raises PellucidError for more processes than shards."""
     if processes.count > shards:
         raise PellucidError(
             f"fit: {processes.count} processes share {plural(shards, 'shard')}; start at most as many processes as "
@@ -29,8 +29,8 @@ def shards_of_process(processes: Processes, shards: int) -> range:
 class ShardLoader:
     """The shards of each batch that one process computes: lists of batches, epoch by epoch.
 
-    batch_loader: the loader of whole batches. own_shards: the numbers of this process's shards, of `shards`. Raises
-    PellucidError for more shards than examples of a batch.
+    batch_loader: the loader of whole batches. own_shards: the numbers of this process's shards. shards: the
+    number of all shards. Raises PellucidError for more shards than examples of a batch.
     """
 
     def __init__(self, batch_loader: Loader, own_shards: range, shards: int) -> None:
@@ -55,7 +55,7 @@ class ShardLoader:
 class StreamShards:
     """The shards of each batch of a stream that one process computes; every process reads the whole batches.
 
-    Raises PellucidError for a batch with fewer examples than shards, and where the processes read different batches.
+    Raises PellucidError for a batch with fewer examples than shards, and if the processes read different batches.
     """
 
     def __init__(self, batch_loader: StreamLoader, processes: Processes, shards: int) -> None:

@@ -1,8 +1,8 @@
-"""Training steps whose batch is divided into shards, in one process or in many, with the same bits.
+"""Training steps whose batch is divided into shards, with the same bits in one process or in many.
 
-Each shard's gradients are computed as if it were a batch of its own: its batch norm takes its own statistics, and its
-random numbers depend on its number alone. They are added in a fixed binary tree, so that the sum does not depend on
-which process computed which shard.
+Each shard's gradients are computed as if the shard were a separate batch: batch norm uses the shard's statistics, and
+random numbers depend only on the shard's number. The gradients are added in a fixed binary tree, so the sum does not
+depend on which process computed which shard.
 """
 
 import math
@@ -30,13 +30,13 @@ from pellucid.training.reducer import BUCKET_MB, MEGABYTE, Reducer
 from pellucid.training.shard_loaders import shards_of_process
 from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 
-# Numbers of a shard beside its losses: whether its process was asked to stop, whether it is time to check the
-# parameters, the shard's number of examples, and its weight in a mean.
+# The values that are exchanged for a shard in addition to its losses: whether its process is requested to stop, whether
+# to check the parameters, the shard's number of examples, and its weight in a mean.
 STATUS_COLUMNS = 4
 
 
 class LossDivisors(NamedTuple):
-    """The divisor of a loss in each shard, and that in the whole batch."""
+    """The divisor of a loss in each shard, and its divisor in the whole batch."""
 
     shard_divisors: Sequence[float]
     total: float
@@ -49,10 +49,10 @@ class LossDivisors(NamedTuple):
 class ShardedStep:
     """One training step from the shards of a batch: `sharded(parts, lr, number, ...)`.
 
-    step: of the model, without updates during the backward pass. shards: their number in all processes, at least that
-    of the processes. exact: whether the bits are the same for any number of processes. bucket_mb: the megabytes that
-    are exchanged at once, see `Reducer`. After a step, `weight` and `examples` are those of the whole batch, and
-    `stop_requested` and `check_due` what the processes agreed on.
+    step: the step of the model, without updates during the backward pass. shards: the number of shards in all
+    processes, at least one for each process. exact: whether the bits are the same for any number of processes.
+    bucket_mb: the megabytes of one exchange, see `Reducer`. After a step, `weight` and `examples` are those of the
+    whole batch, and all processes have the same `stop_requested` and `check_due`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ShardedStep:
         self.wait_seconds = 0.0  # seconds of this epoch in which this process waited for others to finish their shards
         self._divisors: dict[str, LossDivisors] = {}  # of the current batch by loss, see `Objective.counts`
         self.reducer = Reducer(processes, shards, self.buffers, exact, bucket_mb * MEGABYTE)
-        if processes.count > 1 and isinstance(step.objective, Supervised):  # others may change gradients afterwards
+        if processes.count > 1 and isinstance(step.objective, Supervised):  # others may change gradients later
             step.objective = step.objective.watched(_ignore_forward, self.reducer.watch)
 
     def __call__(
@@ -87,8 +87,8 @@ class ShardedStep:
     ) -> StepLosses:
         """Update the parameters from the shards of step `number`, and return the losses of the whole batch by name.
 
-        stop_requested: whether this process was asked to stop; it is agreed if one was. check_due: whether to check the
-        parameters after this step, which the first process decides.
+        stop_requested: whether this process is requested to stop; all stop if one is. check_due: whether to check the
+        parameters after this step; the first process decides.
         Raises NotFiniteError for a loss of any shard that is NaN or infinite, and LostProcessError, which names the
         step.
         """
@@ -114,14 +114,14 @@ class ShardedStep:
         return mean_losses(losses_of_parts)
 
     def wait_columns(self) -> Row:
-        """Return the process that the others waited for in this epoch, and the longest wait in seconds; begin anew."""
+        """Return the process that the others waited for in this epoch, and the longest wait in seconds; reset it."""
         wait_times = self.processes.from_all(self.wait_seconds)
         self.wait_seconds = 0.0
         slowest = min(range(len(wait_times)), key=wait_times.__getitem__)
         return {"slowest_process": slowest, "wait_seconds": round(max(wait_times) - wait_times[slowest], 3)}
 
     def other_process_text(self, error: NotFiniteError) -> str:
-        """Return a text on a loss that is not finite in another process."""
+        """Return the message for a loss that is not finite in another process."""
         count = self.processes.count
         rank = next(rank for rank in range(count) if error.shard in assigned_range(rank, count, self.shards))
         return f"{error.name} is {error.value} in process {rank}; see its message"
@@ -138,7 +138,7 @@ class ShardedStep:
     def _loss_factors(self, parts: Sequence[Batch], weights: Sequence[float], number: int) -> list[dict[str, float]]:
         """Add the objective's counts of all shards; return, for each own shard, the factors of losses by name.
 
-        A loss of a shard is divided by the shard's own count n, but has to be divided by that of all shards, N; and the
+        A loss of a shard is divided by the shard's own count n, but must be divided by the sum N of all counts; and the
         mean of all shards multiplies it by w/W, with the weight w of the shard and W of all. So its factor is n/N W/w.
         """
         if type(self.model.objective).counts is Objective.counts:
@@ -182,7 +182,7 @@ class ShardedStep:
     def _next_turn(
         self, turns: Sequence[Iterator[Gradients]], parts: Sequence[Batch], weights: Sequence[float]
     ) -> Gradients | None:
-        """Return losses and gradients of the next turn of the whole batch; None after the last one."""
+        """Return the losses and gradients of the next turn of the whole batch; None after the last one."""
         rows: list[list[float]] = []
         names, dparams = (), cast(Params, {})
         self.reducer.begin_turn()
@@ -209,7 +209,7 @@ class ShardedStep:
         return losses, nest(dparams, self.reducer.finish_turn(1.0 if self.is_sum else self.weight))
 
     def _agree(self, rows: list[list[float]], names: Sequence[str]) -> StepLosses:
-        """Return the means of the losses over all shards, and set what the processes agree on."""
+        """Return the means of the losses over all shards, and set the values that are the same in all processes."""
         all_rows = self._gather_rows(rows, STATUS_COLUMNS + max(1, len(names)))
         stop_requests, check_due, examples, weights, *losses = zip(*all_rows, strict=True)
         self.stop_requested, self.check_due = any(stop_requests), bool(check_due[0])
@@ -218,7 +218,7 @@ class ShardedStep:
                 if not math.isfinite(value):
                     raise NotFiniteError(name, value, shard)
         self.examples = int(sum(examples))
-        self.weight = math.fsum(weights) or 1.0  # 0 where the loss ignores all examples
+        self.weight = math.fsum(weights) or 1.0  # the sum is 0 if the loss ignores all examples
         divisors = LossDivisors([1.0] * self.shards, 1.0) if self.is_sum else LossDivisors(weights, self.weight)
         return {
             name: self._divisors.get(name, divisors).mean(values) for name, values in zip(names, losses, strict=True)
@@ -232,11 +232,11 @@ def _ignore_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> No
 def _turns(
     step: TrainingStep, part: Batch, lr: float, rng: torch.Generator, factors: Mapping[str, float]
 ) -> Iterator[Gradients]:
-    """Yield the turns of one shard; nothing is computed before the first is asked for."""
+    """Yield the turns of one shard; nothing is computed before the first call of `next`."""
     result = step.gradients(part, lr, rng, factors)
     if isinstance(result, tuple):
         single = [result]
         del result
-        yield single.pop()  # not held here, so that the gradients are freed once they are added
+        yield single.pop()  # without a reference here, so that the gradients are freed once they are added
     else:
         yield from result

@@ -56,12 +56,12 @@ class TrainingStep:
     returns no gradients are not updated; in other networks, missing gradients are zeros.
 
     Attributes. paths, weights: the parameters that are updated. states: of the optimizers, by network. objective,
-    params: the arguments in the form in which the step computes. note: a message to show before the first step, or "".
+    params: the arguments in the form that the step uses. note: a message to show before the first step, or "".
 
     A Supervised objective runs in its fused form. With plain SGD, its Dense layers and convolutions are updated during
     the backward pass, unless something needs all gradients before the update, such as clipping, or `in_sweep` is False.
-    parts: those of other processes, over which batch norm takes its statistics. state_processes: the processes that
-    keep a part of the optimizers' states each; they take part in `learn` and `state_dict`.
+    parts: the parts of a batch in all processes, over which batch norm computes its statistics. state_processes: the
+    processes that each keep a part of the optimizers' states; all of them must call `learn` and `state_dict`.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class TrainingStep:
         self.parts = parts
         self.objective = training_form(objective, params, frozen, self._rate, parts)
         self._reads_losses = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
-        # With `parts`, the other processes wait in the sweep.
+        # With `parts`, an error before the backward pass would leave the other processes waiting in theirs.
         if isinstance(self.objective, Supervised) and self._reads_losses and parts is None:
             self.objective = Supervised(self.objective.net, cast(Loss, _CheckedLoss(self.objective.loss)))
             self._reads_losses = False
@@ -157,7 +157,7 @@ class TrainingStep:
     def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> StepLosses:
         """Update the parameters from one batch, and return the losses by name, computed before their updates."""
         result = self.gradients(batch, lr, rng)
-        if isinstance(result, tuple):  # with an empty order, all were updated during the backward pass
+        if isinstance(result, tuple):  # with an empty order, all parameters were updated during the backward pass
             losses = result[0] if self._gradient_order == [] else self.learn(*result, lr)
         else:  # each turn updates parameters before the next one begins
             losses = mean_losses([self.learn(*turn, lr) for turn in result])
@@ -170,8 +170,8 @@ class TrainingStep:
     ) -> Gradients | Iterator[Gradients]:
         """Return the result of the objective's `gradients`, in the step's precision and memory format.
 
-        Layers that are updated during the backward pass are updated here, with the learning rate `lr`. factors: of the
-        weights of losses, by name.
+        Layers that are updated during the backward pass are updated by this method, with the learning rate `lr`.
+        factors: factors of the weights of losses, by name.
         """
         images = self.inputs(batch.images)
         if images is not batch.images:
@@ -225,7 +225,7 @@ class TrainingStep:
     def _align(self, updater: "Updater", dparams: Params) -> list[int]:
         """Return the indices that sort the gradients, last layer first, into the order of their parameters.
 
-        Parameters on which no output depends get zeros, so that the optimizer updates the same parameters each time.
+        The gradients of parameters on which no output depends are zeros, so that each update is of the same parameters.
         """
         indices = {path: index for index, path in enumerate(flatten(dparams))}
         if self._rate is None:  # otherwise, parameters without a gradient were updated during the backward pass
@@ -250,12 +250,12 @@ class TrainingStep:
         return pairs
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the states of the optimizers, as `velocity.conv1.weight` or `NETWORK:velocity...`, and the average."""
+        """Return the optimizers' states, such as `velocity.conv1.weight` or `NETWORK:velocity...`, and the average."""
         tensors = {name: tensor for updater in self._updaters.values() for name, tensor in updater.state_dict().items()}
         return tensors if self.average is None else {**tensors, **self.average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the state that `state_dict` returned; PellucidError for a state of other networks or optimizers."""
+        """Restore the state that `state_dict` returned; raises PellucidError for other networks or optimizers."""
         if self.average is not None:
             self.average.load_state_dict(state)
             state = {name: tensor for name, tensor in state.items() if not name.startswith(AVERAGE_PREFIX)}
@@ -319,7 +319,7 @@ def training_form(
 
 
 def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str, Optimizer]:
-    """Return the optimizer of each network by name; PellucidError for unknown names, and for missing ones."""
+    """Return the optimizer of each network by name; raises PellucidError for unknown and missing names."""
     if isinstance(optimizer, Optimizer):
         return dict.fromkeys(nets, optimizer)
     unknown = next((name for name in optimizer if name not in nets), None)
@@ -355,8 +355,8 @@ def describe_training(
 ) -> TrainingForm:
     """Return the description of a network's training with these settings of a model or a recipe.
 
-    Layers are updated during the backward pass under plain SGD with L2 at most: without clipping, bf16, frozen
-    parameters and factors of the learning rate.
+    Layers are updated during the backward pass only with plain SGD, without regularizers other than L2, clipping, bf16,
+    frozen parameters and factors of the learning rate.
     """
     usable, _ = usable_precision(precision, device)
     unmodified = clip is None and usable != "bf16" and not frozen and not rates

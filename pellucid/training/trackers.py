@@ -1,6 +1,6 @@
 """Callbacks that send the curves and settings of a training to TensorBoard, MLflow or Weights & Biases.
 
-Each has one point for each epoch, also if a training is resumed from a checkpoint that is older than the last point.
+Each curve has one point for each epoch, even if a training is resumed from a checkpoint older than the last point.
 """
 
 import json
@@ -27,17 +27,17 @@ MAX_TEXT = 250  # characters of a setting
 
 
 class Tracker(Callback, ABC):
-    """A callback that a recipe names. run: the run folder. project: the name that groups runs. settings: by key.
+    """Base class of trackers. run: the run folder. project: the name that groups runs. settings: by key.
 
-    While a tracker cannot be reached, the training goes on: a message says so once, and what was not sent is sent with
-    a later epoch. Only a tracker that cannot be reached at the start is an error.
+    While a tracker cannot be reached, the training continues: a message reports this once, and the unsent epochs are
+    sent together with a later one. Only a tracker that cannot be reached at the start is an error.
     """
 
     def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:
         self.run, self.project = run, project
         self.settings: dict[str, Any] = {key: _as_json(value) for key, value in settings.items()}
         self._unsent_rows: list[Row] = []
-        self._is_unreachable = False  # since a message said so
+        self._is_unreachable = False  # whether a message has reported that
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Send the epoch, and earlier ones that could not be sent."""
@@ -48,7 +48,7 @@ class Tracker(Callback, ABC):
             self._is_unreachable = False
 
     def on_close(self) -> None:
-        """Send what could not be sent, and end the run."""
+        """Send the unsent epochs, and end the run."""
         with self._reporting_errors():
             if self._unsent_rows:
                 self.send(self._unsent_rows)
@@ -64,17 +64,17 @@ class Tracker(Callback, ABC):
 
     @contextmanager
     def _reporting_errors(self) -> Generator[None, None, None]:
-        """Within the context, an error becomes a message."""
+        """Print a message for an error in the context, instead of raising it."""
         try:
             yield
-        except Exception as error:  # of any kind: the libraries, and those behind them, raise errors of their own
+        except Exception as error:  # the libraries and their dependencies raise errors of many types
             if not self._is_unreachable:
                 name, reason = type(self).__name__, " ".join(str(error).split())[:300]
                 note(f"train.log: {name} cannot be reached ({reason}); the training goes on")
             self._is_unreachable = True
 
     def identity(self, make: Callable[[], str]) -> str:
-        """Return the tracker's name of this run, which the run folder keeps; make it at the first call."""
+        """Return the tracker's id of this run, which the run folder stores; the first call creates it by `make`."""
         file = self.run / f"{type(self).__name__.lower()}.txt"
         if not file.is_file():
             write_atomically(file, f"{make()}\n".encode())
@@ -82,7 +82,7 @@ class Tracker(Callback, ABC):
 
 
 class TensorBoard(Tracker):
-    """Write RUN/tensorboard for `tensorboard --logdir`, anew at each start."""
+    """Write RUN/tensorboard for `tensorboard --logdir`; each start replaces earlier files."""
 
     _writer: Any = None
 
@@ -115,13 +115,13 @@ class TensorBoard(Tracker):
 
 
 class MLflow(Tracker):
-    """Log to the server or the database of MLFLOW_TRACKING_URI, by default that of MLflow."""
+    """Log to the server or the database of MLFLOW_TRACKING_URI, or by default to MLflow's own default."""
 
     _client: Any = None
     _is_finished = False
 
     def on_start(self, training: Training) -> None:
-        """Begin the run, or find the one that this training began, and log the epochs so far."""
+        """Begin the run, or continue the one that this training began, and log the epochs so far."""
         mlflow: Any = import_module("mlflow")
         self._client, self._is_finished = mlflow.MlflowClient(), False
         with _naming_tracker("mlflow", mlflow.exceptions.MlflowException):
@@ -134,7 +134,7 @@ class MLflow(Tracker):
             self.send(training.history.rows)
 
     def send(self, rows: Sequence[Row]) -> None:
-        """Log the points that the run does not have."""
+        """Log the points that the run does not contain yet."""
         entities: Any = import_module("mlflow.entities")
         now = int(1000 * time.time())
         points = [(name, value, row["epoch"]) for row in rows for name, value in _finite_columns(row)]
@@ -146,7 +146,7 @@ class MLflow(Tracker):
         self._sent_points |= {(name, epoch) for name, _, epoch in new_points}
 
     def on_end(self, training: Training) -> None:
-        """Remember that the training is finished."""
+        """Record that the training is finished."""
         self._is_finished = True
 
     def close(self) -> None:
@@ -156,14 +156,14 @@ class MLflow(Tracker):
             self._client = None
 
     def _begin(self) -> str:
-        """Make a run with the settings, in the experiment named after the project, and return its id."""
+        """Create a run with the settings, in the experiment named after the project, and return its id."""
         client, errors = self._client, import_module("mlflow.exceptions")
         existing = client.get_experiment_by_name(self.project)
         try:
             experiment = client.create_experiment(self.project) if existing is None else existing.experiment_id
         except errors.MlflowException:
             existing = client.get_experiment_by_name(self.project)
-            if existing is None:  # not made by another run in the meantime
+            if existing is None:  # no other process has created it
                 raise
             experiment = existing.experiment_id
         run_id = client.create_run(experiment, run_name=self.run.name).info.run_id
@@ -176,12 +176,12 @@ class MLflow(Tracker):
 
 
 class Wandb(Tracker):
-    """Log to Weights & Biases as WANDB_MODE says; without a connection ("offline"), into RUN/wandb."""
+    """Log to Weights & Biases in the mode WANDB_MODE; without a connection ("offline"), into RUN/wandb."""
 
     _run: Any = None
 
     def on_start(self, training: Training) -> None:
-        """Begin the run, or resume it, and log the epochs so far; a run without a connection is written anew."""
+        """Begin the run, or resume it, and log the epochs so far; an offline run is replaced."""
         wandb: Any = import_module("wandb")
         with _naming_tracker("wandb", wandb.errors.Error):
             self._run = wandb.init(
@@ -196,9 +196,9 @@ class Wandb(Tracker):
         self.send(training.history.rows)
 
     def send(self, rows: Sequence[Row]) -> None:
-        """Log the epochs that the run does not have."""
+        """Log the epochs that the run does not contain yet."""
         for row in rows:
-            if row["epoch"] >= self._run.step:  # steps that a resumed run has are refused
+            if row["epoch"] >= self._run.step:  # a resumed run refuses steps that it contains
                 self._run.log(dict(_finite_columns(row)), step=row["epoch"])
 
     def close(self) -> None:
@@ -219,7 +219,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def trackers(names: Sequence[str], run: Path, project: str, tables: Mapping[str, Mapping[str, Any]]) -> list[Callback]:
-    """Return the trackers of a run. tables: its recipe."""
+    """Return the trackers of a run; tables: those of its recipe, by name."""
     check_trackers(names)
     settings = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
     return [_TRACKER_CLASSES[name](run, project, settings) for name in names]
@@ -227,7 +227,7 @@ def trackers(names: Sequence[str], run: Path, project: str, tables: Mapping[str,
 
 @contextmanager
 def _naming_tracker(name: str, kind: type[Exception]) -> Generator[None, None, None]:
-    """Within the context, an error of a tracker's library becomes a PellucidError of one line."""
+    """Convert an error of a tracker's library in the context to a PellucidError of one line."""
     try:
         yield
     except kind as error:
@@ -245,7 +245,7 @@ def _request_batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _as_json(value: Any) -> Any:
-    """Return a setting as trackers take it: numbers and texts."""
+    """Return a setting as a number or text, which all trackers accept."""
     if isinstance(value, bool | int | float):
         return value
     return value[:MAX_TEXT] if isinstance(value, str) else json.dumps(value, default=str)[:MAX_TEXT]

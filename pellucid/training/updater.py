@@ -1,4 +1,4 @@
-"""The update of one network's parameters by its optimizer, whose state several processes can keep together."""
+"""The update of one network's parameters by its optimizer, whose state can be divided among processes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +16,9 @@ from pellucid.training.partition import Partition, check_elementwise
 class Updater:
     """The parameters of one network, and the optimizer that updates them with `lr_ratio` times the learning rate.
 
-    state_processes: the processes that share the optimizer's state; each updates the values of which it keeps the
-    state, and sends them to the others. Raises PellucidError for an optimizer that does not update each value by
-    itself.
+    state_processes: the processes that share the optimizer's state; each updates the values whose state it
+    keeps, and sends them to the others. Raises PellucidError for an optimizer that does not update each value
+    independently.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Updater:
         self._partition.share()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the whole state as named tensors, as `velocity.conv1.weight` or `NETWORK:velocity...`."""
+        """Return the complete state as named tensors, such as `velocity.conv1.weight` or `NETWORK:velocity...`."""
         state = self.state if self._partition is None else self._partition.full_state(self.state)
         return {self.prefix + name: tensor for name, tensor in pack(state, self.all_paths).items()}
 

@@ -1,5 +1,5 @@
-"""User-defined parts: checks before a training that everything can be saved."""
-# Return values of user-defined classes are checked at run time, whatever their annotations promise.
+"""Checks of user-defined parts before a training: that they run, and that the model can be saved."""
+# Return values of user-defined classes are checked at run time, regardless of their annotations.
 # pyright: reportUnnecessaryIsInstance=false
 
 import inspect
@@ -30,7 +30,7 @@ from pellucid.training.step import TrainingStep
 from pellucid.user_defined import attempt, copy_of, describe, has_changed, try_network
 from pellucid.weights.match import match
 
-# Classes of parts that are passed to each training again, so that weights files do not name them.
+# Classes of parts that are passed to each training, so weights files do not name them.
 NOT_IN_FILES = (Optimizer, Schedule, Regularizer, MaxNorm, Callback)
 
 
@@ -51,9 +51,10 @@ def parts_for_files(parts: Any) -> tuple[Any, ...]:
 
 
 def check_saves(model: Learner, model_class: Callable[..., Any]) -> None:
-    """Raise PellucidError unless the model can be saved, and loaded again.
+    """Raise PellucidError unless the model can be saved and loaded.
 
-    This includes optimizers, schedules and regularizers, whose settings must be in their fields. model_class: Model.
+    This includes optimizers, schedules and regularizers, whose settings must be in their fields. model_class: the class
+    Model.
     """
     try:
         description = json.loads(json.dumps(model.about(), allow_nan=False))
@@ -181,7 +182,7 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
 
 
 def callback_state(callback: Callback) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the JSON values of a callback's state; PellucidError, naming it, for anything else."""
+    """Return the tensors and the JSON values of a callback's state; raises PellucidError for anything else."""
     name, state = type(callback).__name__, callback.state_dict()
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise PellucidError(f"{name}: state_dict must return values by name, not {shown(state)}")

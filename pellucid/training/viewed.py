@@ -1,5 +1,5 @@
 """Display of a model: its layers with their parameters by name, and its tables."""
-# The types of users' arguments are checked at run time, whatever their annotations promise.
+# The types of users' arguments are checked at run time, regardless of their annotations.
 # pyright: reportUnnecessaryIsInstance=false
 
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ class LayerView:
 
 
 class OtherObjectiveError(PellucidError):
-    """What was asked needs a model with one network and one loss."""
+    """A model without one network and one loss, for a method that requires these."""
 
 
 class ModelDisplay(metaclass=Checked):
@@ -83,7 +83,7 @@ class ModelDisplay(metaclass=Checked):
 
     @property
     def supervised(self) -> Supervised:
-        """The objective of a model with one network and one loss; PellucidError for other models."""
+        """The objective of a model with one network and one loss; raises PellucidError for other models."""
         if not isinstance(self.objective, Supervised):
             names = ", ".join(self.objective.nets)
             raise OtherObjectiveError(
@@ -94,12 +94,12 @@ class ModelDisplay(metaclass=Checked):
 
     @property
     def net(self) -> Layer:
-        """The network of a model with one network and one loss; PellucidError for other models."""
+        """The network of a model with one network and one loss; raises PellucidError for other models."""
         return self.supervised.net
 
     @property
     def loss(self) -> Loss:
-        """The loss of a model with one network and one loss; PellucidError for other models."""
+        """The loss of a model with one network and one loss; raises PellucidError for other models."""
         return self.supervised.loss
 
     @property
@@ -108,7 +108,7 @@ class ModelDisplay(metaclass=Checked):
         return nominal_shape(self.input_shape)
 
     def outputs_for(self, shape: Sequence[int]) -> Any:
-        """Return the shape of the outputs for inputs of `shape` (no batch axis); PellucidError for an invalid shape."""
+        """Return the outputs' shape for inputs of `shape` (no batch axis); raises PellucidError for an invalid one."""
         key = tuple(shape)
         if key not in self._outputs:
             with torch.device("meta"):
@@ -189,7 +189,7 @@ class ModelDisplay(metaclass=Checked):
 
 
 def layer_view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) -> LayerView:
-    """Return the layer at `path`; PellucidError with the nearest path if there is none."""
+    """Return the layer at `path`; raises PellucidError, with the nearest path, if there is none."""
     layers = dict(named_layers(nets))
     if not isinstance(path, str) or not path or path not in layers:
         known = [name for name in layers if name]

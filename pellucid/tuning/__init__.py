@@ -1,1 +1,1 @@
-"""Trainings with many settings of one recipe: a grid, or a search; each is an ordinary run folder."""
+"""Sweeps: trainings of one recipe with many settings, by a grid or a search, each in an ordinary run folder."""

@@ -1,8 +1,8 @@
-"""The folder of a sweep, which is all that its processes share: who trains what, and what came of it.
+"""The folder of a sweep, through which its processes share runs, their claims and their outcomes.
 
-A run belongs to the process that holds the operating system's lock on its file `claim`. The lock ends with the process,
-however it ends, on this machine or on another one with the same folder; the next process then takes the run up again,
-from its last checkpoint. A run is finished when its outcome.json exists, which only the holder of the lock writes.
+A run belongs to the process that has the operating system's lock on its file `claim`, on this machine or on another one
+with the same folder. The lock is released whenever the process ends, and the next process resumes the run from its last
+checkpoint. A run is finished when its outcome.json exists, which only the process with the lock writes.
 """
 
 import json
@@ -21,11 +21,11 @@ from pellucid.tuning.plan import FORMAT, TuningPlan, plan_from_json
 
 RunState = Literal["complete", "pruned", "failed"]
 POLL_SECONDS = 0.02  # seconds between two attempts to lock a file that another process has locked
-MAX_ATTEMPTS = 5  # in a row that end without a later checkpoint, before a run counts as failed
+MAX_ATTEMPTS = 5  # consecutive attempts without a later checkpoint, before a run counts as failed
 
 
 class FileClaim:
-    """A lock on a file, which is made; it ends with the process. `with claim:` waits for it."""
+    """A lock on a file, which is created if necessary; the lock ends with the process. `with claim:` waits for it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,10 +63,10 @@ class FileClaim:
 
 
 class Outcome(NamedTuple):
-    """What came of a run.
+    """The outcome of a run.
 
-    value: of the column `figure` of its history, after the epoch whose weights it kept. lower: whether smaller values
-    are better. error: the line of what ended it.
+    figure: the column of the history that is compared. value: its value after `epoch`, whose weights are the best of
+    the run. lower: whether smaller values are better. error: the error that ended the run, in one line.
     """
 
     state: RunState
@@ -87,29 +87,29 @@ class TrialRun:
 
     @property
     def claim(self) -> FileClaim:
-        """The lock of the process that trains it."""
+        """The lock of the process that trains the run."""
         return FileClaim(self.path / "claim")
 
     @property
     def outcome(self) -> Outcome | None:
-        """What came of it; None while it is unfinished."""
+        """The outcome of the run; None while it is unfinished."""
         values = _read_json(self.path / "outcome.json")
         return None if values is None else Outcome(**values)
 
     def finish(self, outcome: Outcome) -> None:
-        """Write what came of it; the caller holds the claim."""
+        """Write the outcome; the caller must hold the claim."""
         write_atomically(self.path / "outcome.json", _json_bytes(outcome._asdict()))
         self.forget_attempts()
 
     def count_attempt(self, step: int) -> bool:
-        """Count an attempt from the checkpoint of a step; return False after too many that left no later one."""
+        """Count an attempt from the checkpoint of `step`; return False if there are more than MAX_ATTEMPTS."""
         attempts = _read_json(self._attempts_file) or {}
         count = attempts.get("count", 0) + 1 if attempts.get("step") == step else 1
         write_atomically(self._attempts_file, _json_bytes({"count": count, "step": step}))
         return count <= MAX_ATTEMPTS
 
     def forget_attempts(self) -> None:
-        """Begin to count anew; for an attempt that was stopped in order, too."""
+        """Reset the count of attempts, also after an attempt that was stopped on request."""
         self._attempts_file.unlink(missing_ok=True)
 
     @property
@@ -130,15 +130,15 @@ class TuningFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether a sweep has begun here."""
+        """Whether a sweep has begun in this folder."""
         return self.definition.is_file()
 
     def begin(self, plan: TuningPlan, any_threads: bool) -> TuningPlan:
-        """Write the plan, or compare it with that of the sweep that began here, which is continued; return it.
+        """Write the plan of a new sweep, or compare it with that of the existing sweep; return the plan to use.
 
-        any_threads: whether the number of threads may differ, since it follows from the machine; that of the first
-        launcher counts. Raises PellucidError for a folder with another sweep, or with other files. A search may get
-        more trials.
+        any_threads: whether the number of threads may differ, since it depends on the machine; the first launcher's
+        number is used. The number of trials of a search may be larger than before. Raises PellucidError for a folder
+        with another sweep, or with runs but no sweep.
         """
         make_folder(self.path)
         with self.lock:
@@ -209,7 +209,7 @@ def trial_outcomes(folder: TuningFolder, plan: TuningPlan, number: int) -> list[
 
 
 def trial_state(run_outcomes: list[Outcome | None]) -> RunState | None:
-    """Return the state of a trial: failed or pruned with the first of its runs, complete with the last; else None."""
+    """Return the state of a trial: failed or pruned if one run is, complete if all are, otherwise None."""
     states = [outcome and outcome.state for outcome in run_outcomes]
     for state in ("failed", "pruned"):
         if state in states:
@@ -218,7 +218,7 @@ def trial_state(run_outcomes: list[Outcome | None]) -> RunState | None:
 
 
 def unfinished_runs(folder: TuningFolder, plan: TuningPlan, finished_trials: set[int]) -> Iterator[TrialRun]:
-    """Yield the unfinished runs, the first trials first; numbers of finished trials are added to `finished_trials`."""
+    """Yield the unfinished runs in the order of trials; add the numbers of finished trials to `finished_trials`."""
     for number in range(1, plan.trials + 1):
         if number in finished_trials:
             continue

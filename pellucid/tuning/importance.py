@@ -1,4 +1,4 @@
-"""How much each setting matters for the result of a sweep."""
+"""The importance of each setting for the results of a sweep."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,12 @@ import numpy as np
 
 from pellucid.report.figures.tuned import SettingAxis
 
-MIN_TRIALS = 8  # fewer say nothing about two settings
+MIN_TRIALS = 8  # the fewest trials for which importances are computed
 N_TREES, N_REPEATS = 100, 10
 
 
 def importances(settings: Sequence[SettingAxis], results: Sequence[float]) -> list[tuple[str, float]]:
-    """Return the importance of each setting, the largest first; they sum to 1. [] if too little is known.
+    """Return (key, importance) of each setting, the largest first, with the sum 1; [] for too few trials or settings.
 
     A random forest is fitted to the results; the importance of a setting is how much of its explained variance is lost
     when the setting's values are permuted among the trials. Source: Breiman 2001, "Random forests", section 10.

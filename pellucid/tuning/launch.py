@@ -1,4 +1,4 @@
-"""Sweeps: plan one, start its workers, restart those that are killed, and write its page."""
+"""Launching of sweeps: make the plan, start the workers, replace workers that are killed, and write the page."""
 
 import math
 import os
@@ -26,9 +26,9 @@ from pellucid.tuning.plan import TuningPlan, command_words, make_plan, n_cores
 from pellucid.tuning.results import TuningResult, read_results
 from pellucid.tuning.slurm import check_slurm, n_processors, submit
 
-POLL_SECONDS = 0.25  # seconds between two looks at the workers
-COUNT_SECONDS = 2.0  # seconds between two looks at the outcomes of all runs, while no worker ends
-DATA_TABLES = ("data", "network", "objective", "loss", "start")  # of a recipe, which must fit the data
+POLL_SECONDS = 0.25  # seconds between two checks of the workers
+COUNT_SECONDS = 2.0  # seconds between two reads of the outcomes of all runs, while no worker ends
+DATA_TABLES = ("data", "network", "objective", "loss", "start")  # tables of a recipe that must fit the data
 PAGE_SECONDS = 60.0  # seconds between two versions of the page
 MAX_LINE = 2000  # bytes of the end of a worker's log
 USER_ERROR = 2  # exit code of a worker that reports an error of its own, not of a run
@@ -56,14 +56,14 @@ def tune(
     """Train a recipe with many settings: `pellucid.tune("digits", {"optimizer.lr": "1e-4..1e-1:log"}, jobs=2)`.
 
     recipe, overrides: as for `train`. over: by key, a list of values, or a range: "1e-4..1e-1:log" on a logarithmic
-    scale, "16..64", "0..1:5" for five numbers. seeds: each trial is trained with each, by default with the recipe's.
-    trials: their number; without it, every combination is a trial. sampler: how settings are chosen, "tpe" (Optuna's,
-    extra `tune`) or "random". prune: end runs that are worse than the median. jobs: the number of processes. out: the
-    folder, by default runs/NAME-sweep. A sweep that was stopped there, or that another machine with the same folder
-    works on, is continued. slurm: submit the processes as jobs, with the options of `pellucid sweep --slurm`, and do
-    not wait for them. custom: files of Python code that register your own parts, which the processes run. progress: a
-    function of the results so far.
-    Raises PellucidError for mistakes in recipe and values, before anything is trained.
+    scale, "16..64", "0..1:5" for five numbers. seeds: the seeds with which each trial is trained, by default that of
+    the recipe. trials: the number of trials; by default, every combination is a trial. sampler: how settings are
+    chosen, "tpe" (Optuna's, extra `tune`) or "random". prune: end runs that are worse than the median. jobs: the number
+    of processes. out: the folder, by default runs/NAME-sweep. If it contains this sweep, stopped or in progress on
+    another machine, the sweep is continued. slurm: submit the processes as jobs, with the options of `pellucid sweep
+    --slurm`, and do not wait for them. custom: files of Python code that register user-defined parts, which the
+    processes run. progress: a function that is called with the results so far.
+    Raises PellucidError for errors in the recipe and the values, before anything is trained.
     """
     for file in custom:
         run_file(Path(file))
@@ -98,7 +98,7 @@ def sweep(
     progress: ResultsWatcher | None = None,
     **choices: Any,
 ) -> TuningResult:
-    """Begin or continue a sweep; choices: further arguments of `make_plan`, the others are those of `tune`."""
+    """Begin or continue a sweep; choices: arguments of `make_plan`; the other arguments are those of `tune`."""
     if slurm is not None:
         check_slurm(slurm)
     folder = TuningFolder(Path("runs") / f"{recipe.name}-sweep" if out is None else out)
@@ -119,7 +119,7 @@ def resume_sweep(
     slurm: Mapping[str, Any] | None = None,
     progress: ResultsWatcher | None = None,
 ) -> TuningResult:
-    """Continue the sweep in a folder, also while other machines work on it; the arguments are those of `tune`."""
+    """Continue the sweep in a folder, even if other machines work on it too; the arguments are those of `tune`."""
     if slurm is not None:
         check_slurm(slurm)
     tuning_folder = TuningFolder(folder)
@@ -132,7 +132,7 @@ def resume_sweep(
 
 
 def _check_settings(plan: TuningPlan, data: str | os.PathLike[str] | None) -> None:
-    """Load the data and build the models of the values, one after another, so that what is wrong is said at once."""
+    """Load the data and build a model for each value, so that errors are raised before the sweep begins."""
     first_settings = {key: values.required_values[0] for key, values in plan.space.items()}
     check_trackers(plan.recipe(first_settings).train.log)
     loaded_data: tuple[object, Material[Any]] | None = None
@@ -153,7 +153,7 @@ def _check_settings(plan: TuningPlan, data: str | os.PathLike[str] | None) -> No
 
 
 class _Launcher:
-    """Keeps a number of workers at work until the sweep is finished."""
+    """Runs `jobs` workers, and replaces those that end, until the sweep is finished."""
 
     def __init__(
         self, folder: TuningFolder, plan: TuningPlan, jobs: int, data: str | None, progress: ResultsWatcher | None
@@ -165,11 +165,11 @@ class _Launcher:
         self.workers: dict[subprocess.Popen[bytes], Path] = {}
         self.finished_trials = set[int]()
         self.n_unfinished, self.crashes, self.n_started = -1, 0, 0
-        self.page_written_at, self.counted_at = time.monotonic(), -math.inf  # counted: the unfinished runs
+        self.page_written_at, self.counted_at = time.monotonic(), -math.inf  # counted_at: time of the last count
         self.is_outdated = False  # whether a run has ended since the page was written
 
     def run(self) -> TuningResult:
-        """Work until every run is finished, and return the results; on Ctrl-C, stop the workers first."""
+        """Run workers until every run is finished, and return the results; on Ctrl-C, stop the workers first."""
         try:
             while self._count_unfinished():
                 while len(self.workers) < min(self.jobs, self.n_unfinished):
@@ -192,7 +192,7 @@ class _Launcher:
         return results
 
     def _count_unfinished(self) -> int:
-        """Return the number of unfinished runs, here or on another machine; if it has changed, show the results."""
+        """Return the number of runs that no machine has finished; if it has changed, pass the results to `progress`."""
         if time.monotonic() - self.counted_at < COUNT_SECONDS:
             return self.n_unfinished
         self.counted_at = time.monotonic()
@@ -205,13 +205,13 @@ class _Launcher:
         return n_unfinished
 
     def _refresh_page(self) -> None:
-        """Write the page if a run has ended since, at most once in PAGE_SECONDS."""
+        """Write the page if a run has ended since the last time, at most once in PAGE_SECONDS."""
         if self.is_outdated and time.monotonic() - self.page_written_at > PAGE_SECONDS:
             write_results(read_results(self.folder, self.folder.plan()))
             self.page_written_at, self.is_outdated = time.monotonic(), False
 
     def _start_worker(self) -> None:
-        """Start a worker, in a session of its own: the terminal's Ctrl-C reaches only this process."""
+        """Start a worker in a separate session, so that the terminal's Ctrl-C reaches only this process."""
         self.n_started += 1
         log = make_folder(self.folder.logs) / f"{socket.gethostname()}-{os.getpid()}-{self.n_started}.log"
         with log.open("wb") as file:
@@ -221,7 +221,7 @@ class _Launcher:
         self.workers[worker] = log
 
     def _remove_ended_workers(self) -> None:
-        """Forget the workers that have ended; PellucidError if they cannot work."""
+        """Remove the workers that have ended; raise PellucidError if restarting them would not help."""
         for worker in [worker for worker in self.workers if worker.poll() is not None]:
             log = self.workers.pop(worker)
             self.counted_at = -math.inf
@@ -230,14 +230,14 @@ class _Launcher:
             if worker.returncode in (0, -signal.SIGKILL, -signal.SIGTERM):
                 continue
             self.crashes += 1
-            # A run that crashes its workers fails after MAX_ATTEMPTS; so may as many runs as there are jobs, at once.
+            # A run that crashes its workers fails after MAX_ATTEMPTS; `jobs` such runs may be active at a time.
             if worker.returncode == USER_ERROR or self.crashes > 2 * MAX_ATTEMPTS * self.jobs:
                 lines = log.read_bytes()[-MAX_LINE:].decode("utf-8", "replace").split("\n")
                 last_line = next((line for line in reversed(lines) if line.strip()), f"exit code {worker.returncode}")
                 raise PellucidError(f"a worker of {self.folder.path} ended: {last_line}; see {log}")
 
     def _stop_workers(self) -> None:
-        """Ask the workers to end, which write checkpoints first, and wait for them; a second Ctrl-C kills them."""
+        """Stop the workers, which write checkpoints first, and wait for them; a second Ctrl-C kills them."""
         for worker in self.workers:
             if worker.stdin is not None:
                 with suppress(OSError):

@@ -27,8 +27,8 @@ from pellucid.tuning.results import LOSS, TunedRun, TunedTrial, TuningResult, by
 from pellucid.tuning.space import ValueList, ValueRange
 
 MAX_COLOURED_CURVES = 5  # trials whose curves are coloured
-MAX_ROWS = 500  # of the table
-MAX_GREY_CURVES = 200  # grey curves
+MAX_ROWS = 500  # rows of the table of trials
+MAX_GREY_CURVES = 200  # runs of other trials whose curves are grey
 
 
 def write_results(results: TuningResult) -> TuningResult:
@@ -41,21 +41,21 @@ def write_results(results: TuningResult) -> TuningResult:
 
 
 def merit_of(results: TuningResult) -> Merit:
-    """Return the figure that a sweep compares, with its label and unit; the loss before the first result."""
+    """Return the figure of merit that a sweep compares; the loss before the first result."""
     column = results.figure.figure if results.figure is not None else ""
     merits = (merit for task in tasks() for merit in task.merits)
     return next((merit for merit in merits if f"val_{merit.name}" == column), LOSS)
 
 
 def value_text(merit: Merit, value: float | None) -> str:
-    """Return a value of a figure as text; a dash for None."""
+    """Return a value of a figure of merit as text; a dash for None."""
     if value is None:
         return "-"
     return f"{value:.4g}" if merit is LOSS else merit.text(value)
 
 
 def command_of(results: TuningResult, trial: TunedTrial, run: TunedRun) -> str:
-    """Return the command that trains a run again."""
+    """Return the command that repeats a run."""
     words = results.plan.command(trial.settings, run.seed)
     return shlex.join(["pellucid", *(words or ["train", str(run.path / "recipe.toml")])])
 
@@ -66,7 +66,7 @@ def settings_text(trial: TunedTrial) -> str:
 
 
 def results_page(results: TuningResult, shares: Sequence[tuple[str, float]]) -> Page:
-    """Return the page of a sweep as it stands. shares: the importance of each setting."""
+    """Return the page of a sweep's results so far; shares: the importance of each setting."""
     plan, merit, best = results.plan, merit_of(results), results.best
     counts = {state: count for state, count in results.counts.items() if count or state == "complete"}
     tiles = [(f"best {merit.label}", value_text(merit, best and best.value))]
@@ -149,7 +149,7 @@ def _axis_label(merit: Merit) -> str:
 
 
 def _setting_axes(results: TuningResult) -> tuple[list[SettingAxis], list[float]]:
-    """Return the settings that differ, and the results, of the complete trials."""
+    """Return the settings that differ among the complete trials, and the results of these trials."""
     complete_trials = [trial for trial in results.trials if trial.value is not None]
     axes: list[SettingAxis] = []
     for key, values in results.plan.space.items():

@@ -1,4 +1,4 @@
-"""What a sweep trains: a recipe, the values of some of its keys, seeds, and how trials are chosen."""
+"""The plan of a sweep: a recipe, the values of some of its keys, the seeds, and how trials are chosen."""
 
 import json
 import os
@@ -17,21 +17,22 @@ from pellucid.recipe.toml import parse_value, toml_value
 from pellucid.settings.checks import check, check_known
 from pellucid.tuning.space import MAX_VALUES, ValueRange, Values, read_values, values_from_json, with_type_of
 
-FORMAT = 1  # of definition.json
+FORMAT = 1  # version of definition.json
 SAMPLERS = ("tpe", "random")
 GRID = "grid"
 RESERVED_KEYS = ("recipe.name", "recipe.about", "recipe.then", "recipe.seed")  # keys that a sweep sets by itself
 MAX_TRIALS = 10_000
-MAX_PAIRS = 1000  # of values that are checked together, before anything is trained
+MAX_PAIRS = 1000  # pairs of values that are checked before anything is trained
 
 
 @dataclass(frozen=True)
 class TuningPlan:
     """A sweep: `base` is a complete recipe as TOML, and a trial replaces the values of the keys in `space`.
 
-    seeds: each trial is trained once with each. trials: their number. sampler: "grid" for every combination, "random",
-    or "tpe", Optuna's tree-structured Parzen estimator. prune: whether a run that is worse than the median of the
-    others after the same number of epochs ends. words: of `pellucid train` for the base recipe, () if there are none.
+    seeds: each trial is trained once with each seed. trials: the number of trials. sampler: "grid" for every
+    combination, "random", or "tpe", Optuna's tree-structured Parzen estimator. prune: whether to end a run that is
+    worse than the median of the others after the same number of epochs. words: the words after `pellucid train` for the
+    base recipe, () if no command trains it.
     """
 
     base: str
@@ -76,14 +77,14 @@ class TuningPlan:
         return {key: settings[key] for key in self.space}
 
     def command(self, settings: Mapping[str, Any], seed: int) -> list[str]:
-        """Return the words of the command that trains a run again, in a run folder of its own; [] without `words`."""
+        """Return the words of the command that repeats a run in a new run folder; [] without `words`."""
         words_by_key = {word.partition("=")[0]: word for word in self.words}
         trial_settings = {**settings, "recipe.seed": seed, "recipe.threads": self.threads}
         words_by_key.update({key: f"{key}={_override_text(value)}" for key, value in trial_settings.items()})
         return ["train", *words_by_key.values()] if self.words else []
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return the plan as JSON values."""
         space = {key: values.to_json() for key, values in self.space.items()}
         return {
             **{"format": FORMAT, "recipe": self.base, "space": space, "seeds": list(self.seeds)},
@@ -96,7 +97,7 @@ class TuningPlan:
         return replace(self, trials=0) == replace(other, trials=0) and GRID not in (self.sampler, other.sampler)
 
     def differences(self, other: "TuningPlan") -> list[str]:
-        """Return the names of what differs."""
+        """Return the names of the entries that differ, as in `to_json`."""
         own_values, other_values = self.to_json(), other.to_json()
         return [
             name
@@ -126,10 +127,10 @@ def make_plan(
 ) -> TuningPlan:
     """Return the plan of a sweep, checked before anything is trained.
 
-    over: by key, what `read_values` takes. trials: their number, None for a grid. threads: of each run, if the recipe
-    names no number. fixed: keys that the user sets to one value. words: see TuningPlan. Raises PellucidError for keys
-    and values that the recipe does not accept, alone and in pairs (see MAX_PAIRS), for a recipe without validation
-    data, and for a search without Optuna.
+    over: the values of each key, as for `read_values`. trials: the number of trials, None for a grid. threads: of each
+    run, if the recipe does not set them. fixed: keys that the user sets to one value. words: see TuningPlan. Raises
+    PellucidError for keys and values that the recipe does not accept, singly and in pairs (see MAX_PAIRS), for a recipe
+    without validation data, and for a search without Optuna.
     """
     sampler_kind = _read_sampler(trials, sampler)
     seeds = _read_seeds(recipe, seeds)
@@ -195,7 +196,7 @@ def _read_seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _with_types_of_keys(plan: TuningPlan, space: Mapping[str, Values]) -> dict[str, Values]:
-    """Return the values of keys, with ranges of the types that the recipe has for them."""
+    """Return the values of keys, with ranges converted to the types of the recipe's keys."""
     if not any(isinstance(values, ValueRange) for values in space.values()):
         return dict(space)
     tables = plan.recipe({key: values.required_values[0] for key, values in space.items()}).tables()
@@ -216,7 +217,7 @@ def _grid_size(space: Mapping[str, Values]) -> int:
 
 
 def _sample_settings(space: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
-    """Yield settings in which every value occurs (of a range, its ends), and MAX_PAIRS pairs of values."""
+    """Yield settings in which every value occurs (for a range, both ends), and MAX_PAIRS pairs of values."""
     first_settings = {key: values.required_values[0] for key, values in space.items()}
     yield first_settings
     for key in space:

@@ -1,4 +1,4 @@
-"""What came of the runs and trials of a sweep."""
+"""The results of the runs and trials of a sweep."""
 
 import json
 import math
@@ -14,12 +14,12 @@ from pellucid.task import Merit
 from pellucid.tuning.folder import Outcome, RunState, TrialRun, TuningFolder, trial_state
 from pellucid.tuning.plan import TuningPlan
 
-LOSS = Merit("loss", "loss", "", is_error=True)  # where the histories have no figure of merit of the task
+LOSS = Merit("loss", "loss", "", is_error=True)  # used if the histories contain no figure of merit of the task
 
 
 @dataclass(frozen=True)
 class TunedRun:
-    """A run as it stands; outcome: None while it is unfinished."""
+    """A finished or unfinished run; outcome: None while it is unfinished."""
 
     seed: int
     path: Path
@@ -43,7 +43,7 @@ class TunedRun:
         return values if isinstance(values, dict) else {}
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the history as JSON values."""
+        """Return the run without its history as JSON values."""
         outcome = self.outcome
         return {
             **{"seed": self.seed, "run": str(self.path), "state": None if outcome is None else outcome.state},
@@ -58,7 +58,7 @@ class TunedRun:
 
 @dataclass(frozen=True)
 class TunedTrial:
-    """A trial as it stands: its settings and its runs, one for each seed."""
+    """A finished or unfinished trial: its settings and its runs, one for each seed."""
 
     number: int
     settings: Mapping[str, Any]
@@ -66,7 +66,7 @@ class TunedTrial:
 
     @property
     def state(self) -> RunState | None:
-        """What became of it; None while it is unfinished."""
+        """The state of the trial; None while it is unfinished."""
         return trial_state([run.outcome for run in self.runs])
 
     @property
@@ -81,18 +81,18 @@ class TunedTrial:
 
     @property
     def value(self) -> float | None:
-        """The mean over its runs; None unless it is complete."""
+        """The mean value of its runs; None unless the trial is complete."""
         values = self.values
         return math.fsum(values) / len(values) if self.state == "complete" and values else None
 
     @property
     def error(self) -> str:
-        """The line of the first run that failed, or ""."""
+        """The error of the first run that failed, or ""."""
         outcomes = (run.outcome for run in self.runs)
         return next((outcome.error for outcome in outcomes if outcome is not None and outcome.error), "")
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return the trial as JSON values."""
         values = self.values
         return {
             **{"number": self.number, "settings": dict(self.settings), "state": self.state, "value": self.value},
@@ -103,7 +103,7 @@ class TunedTrial:
 
 @dataclass(frozen=True)
 class TuningResult:
-    """A sweep as it stands: its folder, its plan, and the trials whose settings are chosen."""
+    """The results of a sweep so far: its folder, its plan, and the trials whose settings are chosen."""
 
     folder: TuningFolder
     plan: TuningPlan
@@ -138,18 +138,18 @@ class TuningResult:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of trials by state; "unfinished" are the others."""
+        """The number of trials by state: complete, pruned, failed or unfinished."""
         states = [trial.state for trial in self.trials]
         counts = {state: states.count(state) for state in ("complete", "pruned", "failed")}
         return {**counts, "unfinished": self.plan.trials - sum(counts.values())}
 
     @property
     def is_finished(self) -> bool:
-        """Whether no trial is left."""
+        """Whether all trials are finished."""
         return self.counts["unfinished"] == 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but histories as JSON values."""
+        """Return the results without histories as JSON values."""
         plan, best = self.plan, self.best
         return {
             **{"recipe": plan.name, "folder": str(self.folder.path), "page": str(self.page)},
@@ -162,7 +162,7 @@ class TuningResult:
 
 
 def read_results(folder: TuningFolder, plan: TuningPlan) -> TuningResult:
-    """Return a sweep as it stands."""
+    """Return the results of a sweep so far."""
     return TuningResult(folder, plan, [*_read_trials(folder, plan)])
 
 
@@ -177,7 +177,7 @@ def _read_trials(folder: TuningFolder, plan: TuningPlan) -> Iterator[TunedTrial]
 def outcome_of(run: TrialRun, merits: Sequence[Merit], monitor: str, is_pruned: bool) -> Outcome:
     """Return the outcome of a run whose training ended.
 
-    merits: the figures of its task, the most important first. monitor: the column by which it chose its weights.
+    merits: the task's figures of merit, the most important first. monitor: the column that selected the best weights.
     """
     rows = History.read(run.path).rows
     figure, lower = figure_of(rows[-1], merits)
@@ -196,7 +196,7 @@ def figure_of(row: Mapping[str, Any], merits: Sequence[Merit]) -> tuple[str, boo
 
 
 def _best_row(rows: Sequence[Mapping[str, Any]], monitor: str) -> Mapping[str, Any]:
-    """Return the row of the epoch whose weights a run kept: the first with the best value of `monitor`."""
+    """Return the row of the epoch with a run's best weights: the first with the best value of `monitor`."""
     column = "val_accuracy" if monitor == "auto" and "val_accuracy" in rows[-1] else monitor.replace("auto", "val_loss")
     sign = 1 if column.endswith("loss") else -1
     return min(rows, key=lambda row: math.inf if row.get(column) is None else sign * row[column])

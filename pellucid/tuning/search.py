@@ -1,4 +1,4 @@
-"""The settings of the next trial, and which runs to prune; Optuna sees the finished trials as a study in memory."""
+"""The choice of the next trial's settings and of runs to prune; for Optuna, trials become a study in memory."""
 
 import math
 import random
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial, TrialState
 
-READ_SECONDS = 2.0  # seconds between two looks at the other runs, while one is trained
+READ_SECONDS = 2.0  # seconds between two reads of the other runs, while one is trained
 
 
 def trial_settings(number: int, plan: TuningPlan, results: TuningResult) -> dict[str, Any]:
-    """Return the settings of a trial. results: the trials so far, which only the sampler "tpe" looks at.
+    """Return the settings of a trial; results: the trials so far, which only the sampler "tpe" uses.
 
-    Grids and random draws depend on the number alone; so does the generator of "tpe".
+    Grids and random draws depend only on `number`, and so does the seed of "tpe".
     """
     if plan.sampler == "grid":
         return plan.combination(number - 1)
@@ -39,7 +39,7 @@ def trial_settings(number: int, plan: TuningPlan, results: TuningResult) -> dict
 
 
 def optuna_study(results: TuningResult, sampler: Any = None) -> "Study":
-    """Return the trials of a sweep as a study of Optuna in memory, also for its figures."""
+    """Return the trials of a sweep as a study of Optuna in memory, for its samplers and its figures."""
     from optuna import create_study
     from optuna.trial import TrialState, create_trial
 
@@ -61,12 +61,12 @@ def optuna_study(results: TuningResult, sampler: Any = None) -> "Study":
 
 
 class MedianRule:
-    """Whether a run is to be pruned: Optuna's median pruner among the complete runs of a sweep."""
+    """The rule that prunes runs: Optuna's median pruner, which compares a run with the complete runs of a sweep."""
 
     def __init__(self, results: TuningResult) -> None:
         self.results = results
         self.read_at = -math.inf  # when the other runs were read
-        # The values of complete runs by epoch, by the run's folder:
+        # By the folder of each complete run: its values by epoch.
         self.curves_by_run = dict[str, Mapping[int, float]]()
 
     def should_prune(self, rows: Sequence[Mapping[str, Any]], merits: Sequence[Any]) -> bool:
@@ -116,19 +116,19 @@ def _distribution(values: Values) -> "BaseDistribution":
 
 
 def _to_optuna(values: Values, value: Any) -> Any:
-    """Return a value of a recipe as Optuna's distribution has it."""
+    """Return a recipe's value as a parameter of Optuna, see `_distribution`."""
     return toml_value(value) if isinstance(values, ValueList) else value
 
 
 def _from_optuna(values: Values, parameter: Any) -> Any:
-    """Return the value of a recipe for one of Optuna's."""
+    """Return the recipe's value for a parameter of Optuna."""
     if isinstance(values, ValueList):
         return next(value for value in values.values if toml_value(value) == parameter)
     return values.round_value(parameter)
 
 
 def _without_optuna_logs() -> warnings.catch_warnings:
-    """Silence Optuna's log of each trial, and its warnings of what is experimental, within a context."""
+    """Silence Optuna's log of each trial, and its warnings about experimental features, within a context."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,4 +1,4 @@
-"""Workers of a sweep as jobs of SLURM, which submitit submits."""
+"""Workers of a sweep as SLURM jobs, submitted by submitit."""
 
 import math
 import re
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIME = "24:00:00"
 OPTIONS = ("partition", "time", "cpus", "gpus", "memory")
-MAX_TIMEOUTS = 100  # after which a job that reaches its time limit is not queued again
+MAX_TIMEOUTS = 100  # after so many time limits, a job is not requeued
 _TIME_MATCHERS = [  # the forms of SLURM's --time
     re.compile(pattern).fullmatch
     for pattern in (
@@ -31,13 +31,13 @@ _TIME_MATCHERS = [  # the forms of SLURM's --time
 
 
 class SlurmWorker:
-    """What a job runs: a worker. If SLURM ends the job before it is finished, the job is queued again."""
+    """The function of a job: a worker. A job that SLURM ends before it is finished is requeued."""
 
     def __init__(self, folder: Path, data: str | None, files: Sequence[Path]) -> None:
         self.folder, self.data, self.files = folder, data, files
 
     def __call__(self) -> None:
-        """Train until no run is left that no other process has taken; the last job writes the page."""
+        """Train until every unfinished run is claimed by another process; the last job writes the page."""
         from pellucid.tuning.page import write_results
         from pellucid.tuning.results import read_results
         from pellucid.tuning.worker import Worker
@@ -51,7 +51,7 @@ class SlurmWorker:
             write_results(results)
 
     def checkpoint(self) -> Any:
-        """Return what submitit queues again: the same, since the runs' own checkpoints hold all progress."""
+        """Return the job to requeue: this one unchanged, since the checkpoints of the runs contain all progress."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -69,7 +69,7 @@ def read_options(text: str) -> dict[str, Any]:
 
 
 def check_slurm(options: Mapping[str, Any]) -> None:
-    """Raise PellucidError for invalid options, and where submitit or SLURM is missing."""
+    """Raise PellucidError for invalid options, and if submitit or SLURM is missing."""
     _submitit_parameters(options)
     if find_spec("submitit") is None:
         raise PellucidError("jobs of SLURM need submitit: pip install 'pellucid[slurm]'")
@@ -88,7 +88,7 @@ def submit(
     """Submit an array of `jobs` workers for a sweep, and return submitit's jobs.
 
     options: partition; time, in minutes or another form of SLURM's --time; cpus and gpus of each job, cpus by default
-    as many as its runs have threads; memory such as 16GB.
+    the number of threads of a run; memory such as 16GB.
     cluster: "local" runs the jobs as processes of this machine.
     """
     from submitit import AutoExecutor

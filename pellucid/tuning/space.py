@@ -11,16 +11,16 @@ from pellucid.recipe.toml import parse_value, toml_value
 from pellucid.settings.checks import is_number
 from pellucid.text import shown
 
-N_POINTS = 5  # of a range of numbers in a grid
-N_DIGITS = 4  # significant ones of a drawn number, which then reads well in a command
-MAX_VALUES = 10_000  # of one key in a grid
+N_POINTS = 5  # points of a range of real numbers in a grid
+N_DIGITS = 4  # significant digits of a drawn number, few enough for a command
+MAX_VALUES = 10_000  # values of one key in a grid
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
 _match_range = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?(?::(\d+))?").fullmatch
 
 
 @dataclass(frozen=True)
 class ValueList:
-    """Values to choose from, as recipes have them."""
+    """A list of values for a key of a recipe."""
 
     values: tuple[Any, ...]
 
@@ -43,7 +43,7 @@ class ValueList:
         return {"values": list(self.values)}
 
     def __str__(self) -> str:
-        """Return the values in words."""
+        """Return the values as text."""
         return ", ".join(map(toml_value, self.values))
 
 
@@ -58,7 +58,7 @@ class ValueRange:
 
     @property
     def grid(self) -> tuple[Any, ...]:
-        """The values of a grid: every whole number, five numbers, or on a logarithmic scale doublings and decades."""
+        """The values of a grid: all whole numbers or N_POINTS numbers; if `log`, `low` times powers of 2 or 10."""
         if not self.log:
             return self.spaced_values(int(self.high - self.low) + 1 if self.whole else N_POINTS)
         base = 2 if self.whole else 10
@@ -72,11 +72,11 @@ class ValueRange:
         return self.round_value(self.low), self.round_value(self.high)
 
     def spaced_values(self, count: int) -> tuple[Any, ...]:
-        """Return `count` numbers from low to high at equal distances; of whole numbers each once."""
+        """Return `count` numbers from low to high at equal distances; equal whole numbers only once."""
         return tuple(dict.fromkeys(self._interpolate(k / (count - 1)) for k in range(count)))
 
     def value_at(self, fraction: float) -> Any:
-        """Return the number at a fraction (0 to 1) of the range; of whole numbers, each has an equal part."""
+        """Return the number at a fraction (0 to 1) of the range, extended by 1/2 at both ends for whole numbers."""
         if not self.whole:
             return self._interpolate(fraction)
         low, high = self.low - 0.5, self.high + 0.5
@@ -88,7 +88,7 @@ class ValueRange:
         return {"low": self.low, "high": self.high, "log": self.log, "whole": self.whole}
 
     def __str__(self) -> str:
-        """Return the range in words."""
+        """Return the range as text."""
         kind = "whole numbers " if self.whole else ""
         return f"{kind}{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
 
@@ -97,7 +97,7 @@ class ValueRange:
         return self.round_value(low * (high / low) ** fraction if self.log else low + fraction * (high - low))
 
     def round_value(self, value: float) -> Any:
-        """Return a number of the range in the digits of a command line."""
+        """Return a number rounded to N_DIGITS digits or to a whole number, within the range."""
         if self.whole:
             return round(value)
         return min(max(float(f"{value:.{N_DIGITS}g}"), float(self.low)), float(self.high))
@@ -107,10 +107,10 @@ Values = ValueList | ValueRange
 
 
 def read_values(given: Any, where: str) -> Values:
-    """Return the values of `--over KEY=...`, or of a list in Python; raises PellucidError, which begins with `where`.
+    """Return the values of `--over KEY=...`, or of a list in Python; raises PellucidError, beginning with `where`.
 
-    given: "1e-4..1e-1:log", a range; "0..1:5", five numbers of a range; "sgd,adam" or a sequence, a list. A range of
-    which both ends are whole numbers may become one of any numbers later, see `with_type_of`.
+    given: "1e-4..1e-1:log", a range; "0..1:5", five numbers of a range; "sgd,adam" or a sequence, a list. A range
+    whose ends are whole numbers may become a range of real numbers later, see `with_type_of`.
     """
     if isinstance(given, ValueList | ValueRange):
         return given
@@ -137,7 +137,11 @@ def read_values(given: Any, where: str) -> Values:
 
 
 def with_type_of(values: Values, example: Any, where: str) -> Values:
-    """Return the values for a key; example: what its recipe made of the lowest one, which shows the key's type."""
+    """Return values with the type of a key.
+
+    example: the key's value in the recipe that was read with the lowest of `values`. Raises PellucidError for a range
+    if the key is not a number, or if it is a whole number and an end of the range is not.
+    """
     if isinstance(values, ValueList):
         return values
     if not is_number(example):

@@ -1,7 +1,7 @@
-"""A worker of a sweep: a process that trains runs, one after another, until none is left that it may take.
+"""A worker of a sweep: a process that claims and trains the unfinished runs, one after another.
 
-`python -m pellucid.tuning.worker DIR` ends when its standard input ends, after a checkpoint, as on SIGTERM: a launcher
-that is stopped or killed so takes its workers with it.
+`python -m pellucid.tuning.worker DIR` writes a checkpoint and ends when its standard input ends, as on SIGTERM, so the
+workers also end when their launcher is stopped or killed.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from pellucid.tuning.folder import Outcome, TrialRun, TuningFolder, unfinished_r
 from pellucid.tuning.results import outcome_of, read_results
 from pellucid.tuning.search import MedianRule, trial_settings
 
-IDLE_SECONDS = 0.5  # seconds between two looks for a run to take up
+IDLE_SECONDS = 0.5  # seconds between two searches for an unclaimed run
 PRUNED_MESSAGE = "pruned: worse than the median of the other runs"
 
 
@@ -42,14 +42,14 @@ class Pruning(Callback):
         self.rule = rule
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Look at the epoch, unless it is the last one."""
+        """Stop the training if it is worse, except after the last epoch."""
         rows = training.history.rows
         if training.epoch < training.epochs and self.rule.should_prune(rows, task_of(training.model).merits):
             training.stop = f"{PRUNED_MESSAGE} after {training.epoch} epochs"
 
 
 class Worker:
-    """Trains runs of a sweep. data: the root of the data sets."""
+    """A worker that trains runs of a sweep. data: the root folder of the data sets."""
 
     def __init__(self, folder: TuningFolder, data: str | os.PathLike[str] | None = None) -> None:
         self.folder, self.data = folder, data
@@ -61,7 +61,7 @@ class Worker:
     def work(self, wait: bool = True) -> None:
         """Train until every run is finished.
 
-        wait: stay while other processes train the last ones, to take up those of a process that is killed.
+        wait: whether to wait while other processes train the last runs, to resume the run of a process that is killed.
         """
         while True:
             while self._train_next():
@@ -71,7 +71,7 @@ class Worker:
             time.sleep(IDLE_SECONDS)
 
     def _train_next(self) -> bool:
-        """Take and train the next run; return False if there is none."""
+        """Claim and train the next run; return False if there is none."""
         for run in unfinished_runs(self.folder, self.plan, self.finished_trials):
             settings = self.folder.choose_settings(run.number, lambda run=run: self._choose_settings(run.number))
             make_folder(run.path)
@@ -90,9 +90,9 @@ class Worker:
         return trial_settings(number, self.plan, read_results(self.folder, self.plan))
 
     def _train(self, run: TrialRun, settings: Mapping[str, Any]) -> Outcome:
-        """Train a run, or resume it, and return what came of it; an error is an outcome too.
+        """Train or resume a run, and return its outcome, which may be an error.
 
-        Raises PellucidError for what is no fault of the run: the data or the device are missing on this machine.
+        Raises PellucidError if the data or the device are missing on this machine, which is not an error of the run.
         """
         recipe = self.plan.recipe(settings, run.seed)
         usable_device(recipe.recipe.device)
@@ -106,7 +106,7 @@ class Worker:
             raise
         except PellucidError as error:
             return Outcome("failed", error=" ".join(str(error).split()))
-        except Exception as error:  # a fault of one trial must not end the others
+        except Exception as error:  # an error in one trial must not end the others
             reason = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
             return Outcome("failed", error=" ".join(reason.split())[:500])
 
@@ -121,10 +121,10 @@ class Worker:
         return outcome_of(run, task_of(result.model).merits, recipe.train.monitor, is_pruned)
 
     def _material(self, recipe: Recipe) -> Material[Any]:
-        """Return the data of a recipe; those of the run before, if they are the same."""
+        """Return the data of a recipe; those of the previous run are reused if they are the same."""
         tables = (recipe.data, recipe.recipe.seed, recipe.network, recipe.objective, recipe.loss)
         if self.loaded_data is None or self.loaded_data[0] != tables:
-            self.loaded_data = None  # frees the memory first
+            self.loaded_data = None  # frees the memory before other data are loaded
             self.loaded_data = tables, load_data(recipe, self.data)
         return self.loaded_data[1]
 
@@ -138,10 +138,10 @@ def _checkpoint_step(folder: RunFolder) -> int:
 
 
 def stop_with_launcher() -> None:
-    """End this process as SIGTERM does when its standard input ends, which its launcher holds open."""
+    """Send SIGTERM to this process when its standard input ends, which its launcher keeps open until then."""
 
     def wait_for_end_of_input() -> None:
-        while os.read(0, 1024):  # not sys.stdin, whose lock the interpreter needs at its end
+        while os.read(0, 1024):  # not sys.stdin, whose lock the interpreter needs at exit
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -149,7 +149,7 @@ def stop_with_launcher() -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Work on a sweep as a process of its own; return the exit code."""
+    """Run a worker in this process, and return the exit code."""
     parser = argparse.ArgumentParser(prog="pellucid.tuning.worker")
     parser.add_argument("folder")
     parser.add_argument("--data")

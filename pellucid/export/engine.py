@@ -14,9 +14,10 @@ from pellucid.onnx_nodes.proto import session
 def onnxruntime_engine(net: Layer, params: Params, shape: tuple[int, ...]) -> Callable[[Tensor], Any]:
     """Return a function from standardised inputs (N, ...) to the network's outputs, a tensor or a tuple of them.
 
-    shape: of the inputs without the batch axis; inputs of another shape, which a fully convolutional network takes,
-    have a file of their own. It uses as many threads as PyTorch does when a file is made. Raises PellucidError where
-    `to_onnx` does, and without onnxruntime, and ParityError if outputs for random inputs differ from the network's.
+    shape: shape of the inputs without the batch axis. For inputs of another shape, which a fully convolutional network
+    accepts, another ONNX file is made. onnxruntime uses as many threads as PyTorch uses when the file is made. Raises
+    PellucidError for the same reasons as `to_onnx` and if onnxruntime is not installed, and ParityError if the outputs
+    for random inputs differ from the network's.
     """
     sessions: dict[tuple[int, ...], Any] = {}
 

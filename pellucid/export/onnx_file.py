@@ -35,13 +35,13 @@ def to_onnx(
 
     The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", the network's
     output before any softmax that the loss contains; it includes the standardisation by the model's mean and std.
-    size: (H, W) of the images that the file takes, by default the model's; for fully convolutional networks. Tensors
-    are named by the paths of the parameters; the metadata contains the classes, the preprocessing, and how `predict`
-    follows from the outputs ("outputs", see `output_meaning`). A model of several networks is written by its task, see
-    `Task.onnx`. whole: whether the file takes "images", uint8 pictures (N, H, W, C), and returns "predictions", the
-    values of `predict`, or detections; a page beside it, NAME.html, then says what is inside.
-    Raises PellucidError for a model without weights, for layers and models that ONNX cannot express, and ParityError,
-    without writing the file, if the outputs differ from the model's.
+    size: (H, W) of the images that the file accepts, for fully convolutional networks; by default the model's image
+    size. Tensors are named by the paths of the parameters. The metadata contains the classes, the preprocessing, and
+    how `predict` follows from the outputs ("outputs", see `output_meaning`). For models of several networks, see
+    `Task.onnx`. whole: whether the file accepts "images", uint8 pictures (N, H, W, C), and returns "predictions", the
+    values of `predict`, or detections; the page NAME.html in the same folder then describes it.
+    Raises PellucidError for a model without weights, and for layers and models that ONNX cannot express. Raises
+    ParityError and writes no file if the outputs differ from the model's.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
@@ -85,8 +85,8 @@ CONVERSIONS: tuple[tuple[str, Callable[[Tensor], Tensor], Operator], ...] = (
 def output_meaning(model: Model, shape: tuple[int, ...]) -> str:
     """Return how the values of `predict` follow from the network's outputs, as a text for users of a file.
 
-    shape: of an input, without the batch axis. For a network with several outputs, the text names the one that
-    `predict` uses.
+    shape: the shape of an input, without the batch axis. For a network with several outputs, the text names the output
+    that `predict` uses.
     """
     conversion = _conversion(model, shape)
     if conversion is None:
@@ -96,9 +96,10 @@ def output_meaning(model: Model, shape: tuple[int, ...]) -> str:
 
 
 def _conversion(model: Model, shape: tuple[int, ...]) -> tuple[int, str, Operator, bool] | None:
-    """Return the output that `predict` uses, counted from 1, how it is converted, and whether there are others.
+    """Return the number of the output that `predict` uses, its conversion, and whether the network has others.
 
-    The conversion is found by applying the loss's `predict` to random outputs; None if no known one is found.
+    The number is counted from 1; the conversion is a text and an ONNX operator. It is found by applying the loss's
+    `predict` to random outputs. Returns None if no conversion in CONVERSIONS returns the same values.
     """
     rng, shapes = torch.Generator().manual_seed(0), model.outputs_for(shape)
     has_several_outputs = bool(shapes) and isinstance(shapes[0], tuple)
@@ -112,7 +113,10 @@ def _conversion(model: Model, shape: tuple[int, ...]) -> tuple[int, str, Operato
 
 
 def _prediction_operator(model: Model, shape: tuple[int, ...]) -> tuple[int, str, dict[str, int]]:
-    """Return the index of the output that `predict` uses, and its ONNX operator; raises PellucidError for none."""
+    """Return the index of the output that `predict` uses, and the ONNX operator that converts it to predictions.
+
+    Raises PellucidError if no operator in CONVERSIONS does.
+    """
     conversion = _conversion(model, shape)
     if conversion is None:
         raise PellucidError(
@@ -123,14 +127,14 @@ def _prediction_operator(model: Model, shape: tuple[int, ...]) -> tuple[int, str
 
 
 def _resized_shape(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of images of another size; raises PellucidError if the weights do not fit it."""
+    """Return the shape of images of another size; raises PellucidError if it needs weights of other shapes."""
     if len(model.input_shape) != 3:
         raise PellucidError(f"size: the model takes inputs of shape {model.input_shape}, not images; leave size out")
     shape = (model.nominal_shape[0], *size)
     try:
         with torch.device("meta"):  # shapes only
             expected, _ = model.net.init(shape, torch.Generator())
-    except RuntimeError as error:  # of an operator in an opened network
+    except RuntimeError as error:  # raised by an operator of an opened network
         raise PellucidError(f"size: the network does not take images of {size[0]}x{size[1]}; leave size out") from error
     params = flatten(model.params)
     wrong_path = next((path for path, leaf in flatten(expected).items() if leaf.shape != params[path].shape), None)
@@ -187,7 +191,7 @@ def _proto(onnx: Any, traced: GraphTrace, stats: FeatureStats | None, metadata: 
 
 
 def _axis_sizes(value: GraphValue) -> tuple[str | int | None, ...]:
-    """Return the sizes of an output: a name for the first axis, if it is that of the examples, and no other names."""
+    """Return the axis sizes of an output, with BATCH_AXIS for a first axis of any size."""
     return tuple(BATCH_AXIS if size is None and not axis else size for axis, size in enumerate(value.axes))
 
 
@@ -226,7 +230,10 @@ def graph_bytes(
 
 
 def network_nodes(traced: GraphTrace, stats: FeatureStats | None) -> tuple[list[Node], dict[str, Tensor]]:
-    """Return all nodes, with the file's names of inputs and outputs, and the constants by name."""
+    """Return all nodes, with the file's names of inputs and outputs, and the constants by name.
+
+    Raises PellucidError for layers that ONNX cannot express.
+    """
     missing = unwritable(traced.steps)
     if missing:
         raise PellucidError(
@@ -263,7 +270,7 @@ def _with_new_names(step: TracedLayer, names: Mapping[str, str]) -> TracedLayer:
 def _output_names(traced: GraphTrace) -> tuple[dict[str, str], dict[str, str]]:
     """Return the outputs' names by the names of their values, and the sources of copies by the outputs' names.
 
-    An output that is also an input or a parameter, and a further output of the same value, are written as copies.
+    An output that is also an input or a parameter is written as a copy, and so is each additional output of a value.
     """
     names: dict[str, str] = {}
     copies: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""ONNX files for other programs: from the 8-bit values of pictures to what `predict` returns, and a page about them."""
+"""ONNX files that convert 8-bit pictures to the values of `predict`, and the HTML page that describes such a file."""
 
 import json
 import os
@@ -23,12 +23,13 @@ IMAGES, PREDICTIONS, CLASS_MAP = "images", "predictions", "class_map"
 
 
 def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str, int]] | None) -> tuple[bytes, Parity]:
-    """Return the bytes of an ONNX file that takes pictures and returns predictions, and their largest difference.
+    """Return the bytes of an ONNX file from pictures to predictions, and its largest difference from the model.
 
-    data: the bytes of a file that takes "input". The new file takes "images", uint8 (N, H, W, C). operator: the index
-    of the output that `predict` uses, and the operator that makes predictions of it, with its attributes; the file then
-    returns "predictions", and of pixels also "class_map" (N, H, W); None keeps the outputs of a detector.
-    Raises PellucidError for inputs that are not images, and ParityError.
+    data: the bytes of a file whose input is "input"; the new file's input is "images", uint8 (N, H, W, C). operator:
+    the index of the output that `predict` uses, and the ONNX operator, with its attributes, that converts it to
+    predictions. The file then returns "predictions" and, if each pixel is classified, also "class_map" (N, H, W). For a
+    detector, whose outputs are unchanged, operator is None. Raises PellucidError for inputs that are not images, and
+    ParityError if the outputs differ.
     """
     onnx = import_optional("onnx")
     helper, types = onnx.helper, onnx.TensorProto
@@ -61,7 +62,7 @@ def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str,
     images = torch.randint(256, (BATCH, channels, height, width), dtype=torch.uint8, generator=rng)
     file_outputs = run_file(file_bytes, {IMAGES: images.permute(0, 2, 3, 1).contiguous()})
     if operator is None:
-        expected = run_file(data, {"input": float_images(images)})  # compared with the model before
+        expected = run_file(data, {"input": float_images(images)})  # `to_onnx` compared these with the model
     else:
         expected, file_outputs = [_predictions(model, params, images)], file_outputs[:1]
     return file_bytes, compare([y.float() for y in expected], [y.float() for y in file_outputs]).require(
@@ -96,7 +97,7 @@ OUTPUT_MEANINGS = {
 
 
 def usage_code(path: str | os.PathLike[str], shape: Sequence[int | str]) -> str:
-    """Return Python lines that run a whole file of images of `shape` (N, H, W, C) on picture.png with onnxruntime."""
+    """Return Python code that runs a file for images of `shape` (N, H, W, C) on picture.png with onnxruntime."""
     _, height, width, channels = shape
     return f"""\
 import numpy as np
@@ -111,7 +112,7 @@ results = session.run(None, {{"{IMAGES}": np.array(picture).reshape(1, {height},
 
 
 def page(path: str | os.PathLike[str], data: bytes, model: Model, parity: Parity) -> Page:
-    """Return the page that says what a whole file takes, does and returns, and how to run it."""
+    """Return the page that describes a file's input, computation and outputs, and how to run it."""
     onnx = import_optional("onnx")
     graph = onnx.load_from_string(data).graph
     shape = _shape(graph.input[0])

@@ -15,7 +15,7 @@ from pellucid.network.traced import GraphTrace, GraphValue
 from pellucid.sweep import forward
 
 TOLERANCE = 1e-5  # relative to the largest absolute value of an output
-BATCH = 3  # random inputs to compare
+BATCH = 3  # number of random inputs for which outputs are compared
 SEED = 0
 
 
@@ -25,7 +25,10 @@ class ParityError(PellucidError):
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest absolute difference of outputs, relative to the largest absolute value of the network's output."""
+    """The largest absolute difference of outputs, relative to the largest absolute value of the network's output.
+
+    images: the number of inputs for which outputs were compared.
+    """
 
     difference: float
     images: int = BATCH
@@ -55,7 +58,7 @@ def batch(traced: GraphTrace, images: int = BATCH) -> tuple[Tensor, ...]:
 
 
 def plain_tensor(leaf: Tensor) -> Tensor:
-    """Return a parameter as files contain it: in float32, if it is a floating-point number, and contiguous."""
+    """Return a parameter as exported files store it: contiguous, and in float32 if its dtype is floating-point."""
     leaf = leaf.detach().cpu()
     return (leaf.float() if leaf.is_floating_point() else leaf).contiguous()
 
@@ -69,7 +72,10 @@ def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStat
 
 
 def compare(model_outputs: Sequence[Tensor], file_outputs: Sequence[Tensor]) -> Parity:
-    """Return the largest difference of all outputs, each relative to its largest absolute value."""
+    """Return the largest difference over all outputs, each relative to the model output's largest absolute value.
+
+    Raises ParityError if the shapes of an output differ.
+    """
     return Parity(
         max(
             (_difference(y, z) for y, z in zip(model_outputs, file_outputs, strict=True)),

@@ -1,4 +1,4 @@
-"""What a file format to which models are exported provides."""
+"""Description of a file format to which models are exported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from pellucid.model import Model
 class ExportTarget:
     """A file format to which models are exported.
 
-    name: in commands. suffix: of the file. write: writes a model into a file, for images of a size (H, W) or None, and
-    returns the difference of the file's outputs; raises PellucidError for what the format cannot hold, and ParityError.
-    files: returns all files that are written for the path of the first. stem: returns the name of the file, without
-    suffix, for the name of a model. size_fault: why no size of images can be given, "" if it can.
+    name: the format's name in commands. suffix: the file's suffix. write: writes a model into a file, for images of a
+    size (H, W) or None for the model's size, and returns the difference of the file's outputs from the model's; raises
+    PellucidError for models that the format cannot express, and ParityError. files: returns the paths of all files that
+    are written, from the path of the first. stem: returns the file's name without suffix from the model's name.
+    size_fault: the error message for an image size, "" if the format accepts one.
     """
 
     name: str

@@ -91,8 +91,8 @@ def to_torch(model: Model, path: str | os.PathLike[str]) -> Parity:
 
     `load()` in the file returns the module with its weights, whose names are the parameters' paths. The module takes
     float32 images from 0 to 1 and returns the network's output, before any softmax that the loss contains.
-    Raises PellucidError for a model without weights and for layers without PyTorch code, and ParityError, without
-    writing the files, if the outputs differ from the model's.
+    Raises PellucidError for a model without weights and for layers without PyTorch code. Raises ParityError and writes
+    no files if the outputs differ from the model's.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
@@ -117,7 +117,7 @@ TARGET = ExportTarget(
     ".py",
     lambda model, path, size: to_torch(model, path),
     files=lambda path: (path, weights_path(path)),
-    stem=lambda name: name.replace("-", "_"),  # a module's name
+    stem=lambda name: name.replace("-", "_"),  # the name of a Python module has no "-"
     size_fault="--size is for ONNX files; leave it out: a PyTorch module takes any size that the network takes",
 )
 
@@ -173,7 +173,7 @@ def source(
 
 
 def _outputs_of_file(stem: str, text: str, weights: bytes, xs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the module's outputs, computed in a separate process like a user's."""
+    """Return the outputs of the module that a separate Python process loads from the file's text and weights."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         module_path, xs_file, ys_file = directory / f"{stem}.py", directory / "[inputs]", directory / "[outputs]"
@@ -219,7 +219,7 @@ def _network_code(net: Layer, params: Params, traced: GraphTrace) -> ModuleCode:
 
 
 def _helper_sources(text: str) -> list[str]:
-    """Return the source code of the classes in HELPERS that the text of a file uses."""
+    """Return the source code of the classes in HELPER_CLASSES that the text of a file uses."""
     used_names = set(re.findall(r"(?<![\w.\"'])([A-Z]\w+)\(", text))
     return [inspect.getsource(kind).rstrip() for kind in HELPER_CLASSES if kind.__name__ in used_names]
 
@@ -293,7 +293,7 @@ def _submodule_names(layer: Combinator) -> dict[str, str]:
     tensor_names = {name for name, child in layer.layers.items() if isinstance(child, Learned | Fixed | ShiftMask)}
     for name in children:
         words = name.split(".")
-        if any(".".join(words[:count]) in tensor_names for count in range(1, len(words))):  # no module, but a parameter
+        if any(".".join(words[:count]) in tensor_names for count in range(1, len(words))):  # the prefix is a parameter
             words = ["_".join(words)]
         if not (has_fixed_names and name in ("merge", "layer")):
             words = [f"{word}_" if word in RESERVED_NAMES else word for word in words]

@@ -69,7 +69,7 @@ KERNELS: dict[type[Layer], ActivationKernels] = {
 }
 
 
-# Activations whose only cost is reading and writing memory, so that y may be recomputed in the backward pass.
+# Activations whose only cost is reading and writing memory, so y may be recomputed in the backward pass.
 CHEAP_ACTIVATIONS: tuple[type[Layer], ...] = (ReLU, ReLU6)
 
 
@@ -124,7 +124,7 @@ class FusedLeakyReLU(FusedForm):
         return aten.leaky_relu_backward(dy, cache.y, slope, True), {}
 
 
-# Kernels of activations that cache their input: dx for the layer, dy and x, in one pass.
+# Kernels of activations that cache their input: each computes dx from the layer, dy and x in one pass over memory.
 INPUT_KERNELS: dict[type[Layer], Callable[[Any, Tensor, Tensor], Tensor]] = {
     GELU: lambda layer, dy, x: aten.gelu_backward(dy, x, approximate=layer.approximate),
     SiLU: lambda layer, dy, x: aten.silu_backward(dy, x),

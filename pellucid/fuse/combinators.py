@@ -14,8 +14,8 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 class FusedSequential(Combinator):
     """Replace a Sequential with some of its children fused into groups.
 
-    groups: the names of the children that replace several layers; they receive all params of the Sequential, and return
-    gradients for several names.
+    groups: the names of the children that replace several layers each. Such a child receives all params of the
+    Sequential, and returns the gradients of all layers that it replaces, by their names.
     """
 
     children: dict[str, Layer]

@@ -22,10 +22,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class FusionContext:
-    """How fused layers learn.
+    """What `backward` of fused layers computes for the parameters.
 
-    rate: the rate with which `backward` updates the parameters itself; if None, it returns their gradients. learns:
-    False for frozen layers, which do neither.
+    rate: the learning rate with which `backward` updates the parameters; None to return their gradients instead.
+    learns: False for frozen layers, which neither update parameters nor return gradients.
     """
 
     rate: Rate | None = None
@@ -42,10 +42,10 @@ class NoCache(NamedTuple):
 
 @dataclass(frozen=True)
 class FusedForm(Layer):
-    """A layer that computes the same output as `layer`, from the same params."""
+    """Base class of layers that compute the same output as `layer`, from the same params."""
 
     layer: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize the layer, by default as it stands."""
+        """Initialize the parameters of `layer`."""
         return self.layer.init(shape, rng)

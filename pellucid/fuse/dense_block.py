@@ -24,7 +24,10 @@ norm_backward = torch.ops.aten.native_batch_norm_backward
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """One layer: `Parallel({identity_name: Identity(), body_name: Sequential(norm, act, conv, tail)}, Concat())`."""
+    """One layer of a dense block, from the parts of a Parallel.
+
+    The Parallel is `Parallel({identity_name: Identity(), body_name: Sequential(norm, act, conv, tail)}, Concat())`.
+    """
 
     name: str
     body_name: str
@@ -64,9 +67,9 @@ class DenseLayer:
     ) -> Params:
         """Propagate back through the norm: add its dx to `dmaps`, and return the gradients of its parameters.
 
-        dx = w / σ (dy - db / m - x̂ dw / m). The terms after dy are linear in the maps for all norms that read a map,
-        so they are only summed in `linear_terms` (2, channels), as slope and constant of each channel, and added to
-        dmaps once, by `complete_gradient`.
+        dx = w / σ (dy - db / m - x̂ dw / m), for m values per channel. The terms after dy are linear in the map, for
+        each norm that reads it. So they are only summed in `linear_terms` (2, channels), as slope and constant of each
+        channel; `complete_gradient` adds them to dmaps once.
         """
         if linear_terms is None or not isinstance(cache, BatchCache):
             dx, dparams = self.norm.backward(params, cache, dy)
@@ -87,13 +90,13 @@ class DenseLayer:
 
 @dataclass(frozen=True)
 class DenseBlock(Combinator):
-    """Replace consecutive dense layers of a Sequential, whose params they share by their `names`.
+    """Replace consecutive dense layers of a Sequential; the block uses the Sequential's params under their `names`.
 
     All maps are in one tensor: each layer appends its maps to it, and each norm reads the first channels of it. The
     outputs of the norms and activations are recomputed in the backward pass (Pleiss et al. 2017, "Memory-efficient
     implementation of DenseNets"). The statistics of a map are computed only once, since they are the same for all norms
-    that read it. dense_layers: the replaced layers in order. own_dy: whether no other layer reads the block's dy, so
-    that it may be overwritten.
+    that read it. dense_layers: the replaced layers in order. own_dy: whether the block's dy may be overwritten, because
+    no other layer reads it.
     """
 
     dense_layers: tuple[DenseLayer, ...]
@@ -101,12 +104,12 @@ class DenseBlock(Combinator):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the layers that this replaces."""
+        """The names of the layers that the block replaces."""
         return tuple(layer.name for layer in self.dense_layers)
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """The layers after the first convolution of each layer, by the layer's name."""
+        """The layers after the first convolution of each dense layer, by the dense layer's name."""
         return {layer.name: layer.tail for layer in self.dense_layers}
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "DenseBlock":
@@ -134,7 +137,7 @@ class DenseBlock(Combinator):
         channels, height, width = x.shape[1:]
         first_norm_params = self.dense_layers[0].body_params(params)[self.dense_layers[0].inner_names[0]]
         if mode.train and len(x) * height * width <= 1:
-            # Raises the error for a single value per channel.
+            # The norm raises the error for a single value per channel.
             self.dense_layers[0].norm.forward(first_norm_params, x, mode)
         n_maps = channels + sum(layer.growth for layer in self.dense_layers)
         layout = memory_format(x)
@@ -153,7 +156,7 @@ class DenseBlock(Combinator):
                     layer.norm, body_params[norm], mean[:channels], var[:channels], maps[:, 0].numel()
                 )
             previous_maps = maps[:, :channels]
-            if maps.dtype is torch.bfloat16:  # its kernel for normalization is slow for slices of channels
+            if maps.dtype is torch.bfloat16:  # its normalization kernel is slow for slices of channels
                 previous_maps = previous_maps.contiguous(memory_format=layout)
             x, _ = layer.conv.forward(
                 body_params[conv], layer.read_maps(body_params, previous_maps, mean, var)[0], mode
@@ -214,15 +217,15 @@ def write_batch_statistics(x: Tensor, mean: Tensor, var: Tensor) -> None:
 
 
 def update_running_statistics(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, count: int) -> None:
-    """Update the running statistics with those of a batch with `count` values per channel."""
+    """Update the running statistics with the mean and variance of a batch with `count` values per channel."""
     params["running_mean"].lerp_(mean, norm.momentum)
     params["running_var"].lerp_(var * (count / (count - 1)), norm.momentum)
 
 
 def as_dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> DenseLayer | None:
-    """Return the DenseLayer for a layer of a Sequential; None if it is no layer of a dense block.
+    """Return the DenseLayer for a layer of a Sequential; None if it is not a layer of a dense block.
 
-    fuse: converts its convolution and the layers after that.
+    fuse: converts the layer's first convolution, and the Sequential of the layers after it.
     """
     if not (type(layer) is Parallel and layer.merge == Concat() and len(layer.branches) == 2):
         return None

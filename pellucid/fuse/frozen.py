@@ -33,7 +33,7 @@ class FrozenLayer(FusedForm):
 
 
 def freeze(net: Layer, params: Params, frozen: Collection[str]) -> Layer:
-    """Return the network with a FrozenLayer for each largest part whose parameters are all frozen.
+    """Return the network with a FrozenLayer for each outermost layer or combinator with only frozen parameters.
 
     frozen: the paths of the frozen parameters. Layers with both frozen and trainable parameters are unchanged; the
     caller must ignore the gradients of their frozen parameters.
@@ -59,7 +59,7 @@ def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
 
 @dataclass(frozen=True)
 class FrozenNorm(FusedForm):
-    """Replace a frozen BatchNorm, which uses its running statistics, so that dx does not depend on x.
+    """Replace a frozen BatchNorm, which uses its running statistics, so dx does not depend on x.
 
     overwrite_x: whether y is written into x's memory. overwrite_dy: whether dx is written into dy's memory.
     """

@@ -29,8 +29,8 @@ class FusedDense(FusedForm):
     """Replace a Dense.
 
     need_dx: whether dx is computed. With a rate in its `context`, the backward pass updates the parameters, W ←
-    (1 - shrink) W - lr dyᵀ x, and returns no gradients; this takes one pass over W instead of two, and no memory for a
-    gradient. If the context is frozen, only dx is computed, and x is not kept.
+    (1 - shrink) W - lr dyᵀ x, and returns no gradients. This needs one pass over W instead of two, and no memory for a
+    gradient. If the context is frozen, only dx is computed, and x is not cached.
     """
 
     layer: Dense
@@ -47,7 +47,7 @@ class FusedDense(FusedForm):
         return y, DenseCache(x if self.context.learns else expanded_zeros(x))
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor | None, Params]:
-        """Compute dx if it is needed, and the gradients of weight and bias or the update by them."""
+        """Compute dx if it is needed, and compute the gradients of weight and bias or update them."""
         dx = dy @ params["weight"] if self.need_dx else None  # before W changes
         if not self.context.learns:
             return dx, {}
@@ -67,8 +67,8 @@ class FusedConv2d(FusedForm):
     """Replace a Conv2d whose padding is the same on opposite edges.
 
     need_dx: whether dx is computed. With a rate in its `context`, the backward pass updates the parameters, W ←
-    (1 - shrink) W - lr dW, and returns no gradients, so that the gradients of all layers are never in memory at the
-    same time. If the context is frozen, they are not computed, and only the shape of x is kept.
+    (1 - shrink) W - lr dW, and returns no gradients. The gradients of all layers are then never in memory at the same
+    time. If the context is frozen, the gradients of the parameters are not computed, and only x's shape is cached.
     """
 
     layer: Conv2d
@@ -103,9 +103,9 @@ class FusedConv2d(FusedForm):
         return y, Conv2dCache(x if self.context.learns else expanded_zeros(x))
 
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor | None, Params]:
-        """Compute the gradients of weight and bias or the update by them, and dx if it is needed."""
+        """Compute the gradients of weight and bias or update them, and compute dx if it is needed."""
         x = cache.x
-        if not self.context.learns:  # the kernel needs its shape, and would materialize an expanded scalar
+        if not self.context.learns:  # the kernel needs x's shape, and would materialize an expanded scalar
             x = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(dy))
         dx, dweight, dbias = _conv2d_backward(dy, x, params["weight"], *self._backward_arguments)
         if not self.context.learns:
@@ -126,7 +126,7 @@ class FusedConv2d(FusedForm):
 
 
 def fast_dilation(layer: Conv2d) -> tuple[int, int]:
-    """Return the dilation to compute with: (2, 2) instead of (1, 1) for 1 x 1 convolutions of stride 1.
+    """Return the dilation for computation: (2, 2) instead of (1, 1) for 1 x 1 convolutions of stride 1.
 
     For a 1 x 1 kernel, dilation does not change the result. But without dilation and stride, PyTorch chooses a kernel
     that is three times slower if a thread processes fewer than 16 images.
@@ -152,7 +152,7 @@ class FusedMaxPool2d(FusedForm):
 
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Add each element of dy to dx at the position of its maximum."""
-        if dy.device.type == "mps":  # its kernel does not use the switches; the layer's own backward does
+        if dy.device.type == "mps":  # the MPS kernel does not use the switches; the layer's own backward does
             return self.layer.backward(params, cache, dy)
         switches, x = cache
         layout = memory_format(switches)
@@ -162,7 +162,7 @@ class FusedMaxPool2d(FusedForm):
 
 @dataclass(frozen=True)
 class FusedPadChannels(FusedForm):
-    """Replace a PadChannels, without caching its input, which only rules need."""
+    """Replace a PadChannels, without caching its input, which only relevance rules need."""
 
     layer: PadChannels
 

@@ -1,4 +1,4 @@
-"""Predicates for memory that layers may overwrite, and the order of layers with the fewest operations."""
+"""Predicates for memory that layers may overwrite, and a reordering of layers that saves operations."""
 
 from collections.abc import Mapping
 
@@ -66,4 +66,4 @@ def _commutes(conv: Layer, pool: Layer) -> bool:
     is_pointwise = pair(conv.kernel) == pair(conv.stride) == (1, 1) and conv.edges() == (0, 0, 0, 0)
     return (
         is_pointwise and pair(pool.padding) == (0, 0) and not pool.ceil_mode
-    )  # padding would be averaged with the bias
+    )  # with padding, the means would include zeros without the bias

@@ -1,4 +1,4 @@
-"""Batch norm over all parts of a batch, where each process computes one part."""
+"""Batch normalization over all parts of a batch, where each process computes one part."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
 
 @dataclass(eq=False)
 class BatchParts:
-    """The parts of one batch, each of which is computed by a process of its own, layer by layer at the same time.
+    """The parts of one batch: each process computes one part, and all processes run the same layer at the same time.
 
-    gather: returns the rows of all processes, (processes, ...), from that of this one. weight: the factor of the
-    gradients of this part in the sum over all parts.
+    gather: returns the stacked tensors of all processes, (processes, ...), from the tensor of this process. weight: the
+    factor of the gradients of this part in the sum over all parts.
     """
 
     gather: Callable[[Tensor], Tensor]
@@ -27,7 +27,7 @@ class BatchParts:
 
 
 class PartCache(NamedTuple):
-    """Cache of SyncedNorm in training mode: its input; the mean, variance and number of values in all parts."""
+    """Cache of SyncedNorm in training mode: its input; the mean, variance and number of values over all parts."""
 
     x: Tensor
     mean: Tensor  # (C,)
@@ -40,15 +40,16 @@ NormCache = PartCache | BatchCache | RunningCache
 
 @dataclass(frozen=True)
 class SyncedNorm(FusedForm):
-    """Replace a BatchNorm by one whose statistics in training mode are those of all parts of a batch."""
+    """Replace a BatchNorm with one whose training statistics are computed over all parts of a batch."""
 
     layer: BatchNorm
     parts: BatchParts
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NormCache]:
-        """Compute y = w (x - μ) / sqrt(σ² + ε) + b, with μ and σ² from the means and deviations of the parts.
+        """Compute y = w (x - μ) / sqrt(σ² + ε) + b, with μ and σ² from the means and squared deviations of the parts.
 
-        Source: Chan, Golub and LeVeque 1979, equation 2.1, for the variance of several sets.
+        Raises PellucidError for a single value per channel in all parts together.
+        Source: Chan, Golub and LeVeque 1979, equation 2.1, for the variance of a union of sets.
         """
         if not mode.train:
             return self.layer.forward(params, x, mode)
@@ -104,7 +105,7 @@ class SyncedNorm(FusedForm):
         return dx.to(dy.dtype), {"weight": dweight, "bias": dbias}
 
     def _update(self, params: Params, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics towards those of the batch."""
+        """Move the running statistics towards the mean and variance of the batch."""
         for name, value in (("running_mean", mean), ("running_var", var)):
             params[name].mul_(1 - self.layer.momentum).add_(value.to(params[name].dtype), alpha=self.layer.momentum)
 

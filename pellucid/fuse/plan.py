@@ -35,7 +35,7 @@ from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.padchannels import PadChannels
 
-# Forms of layers whatever their options and context.
+# Fused forms that do not depend on the layer's options or the context.
 SIMPLE_FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
     PadChannels: FusedPadChannels,
     Concat: FusedConcat,
@@ -46,13 +46,13 @@ SIMPLE_FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
 def fuse(net: Layer, rate: Rate | None = None, need_dx: bool = False) -> Layer:
     """Return an equivalent network with the same params that is faster and needs less memory.
 
-    Its layers overwrite memory that no cache needs, pool first if the order does not matter, recompute cheap
-    activations instead of caching them, store the maps of a dense block in one tensor, and skip the gradients before
-    the first trainable layers. need_dx: whether the gradient with respect to the input is needed, as for a network
-    whose inputs are the outputs of another one. rate: if given, each Dense and Conv2d whose parameters are used only
-    once updates them in the backward pass by plain gradient descent, and returns no gradients. Paths and params are
-    unchanged, but caches differ, so rules and traces need the original network. Subclasses of the replaced layers are
-    not replaced.
+    Its layers overwrite memory that no cache needs, and pool first if the order does not matter. They recompute cheap
+    activations instead of caching them, and store the maps of a dense block in one tensor. No gradients are computed
+    before the first trainable layers. need_dx: whether the gradient with respect to the input is needed, as for a
+    network whose inputs are the outputs of another network. rate: if given, each Dense and Conv2d whose parameters are
+    used only once updates them in the backward pass by gradient descent, and returns no gradients. Paths and params are
+    unchanged, but caches differ, so relevance rules and traces need the original network. Subclasses of the replaced
+    layers are not replaced.
     """
     return _fuse(net, own_dy=False, need_dx=need_dx, context=FusionContext(rate))
 
@@ -153,13 +153,13 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: Fu
 
 
 def _frozen_norm(layer: Layer, context: FusionContext) -> BatchNorm | None:
-    """Return the layer's BatchNorm if the layer is a frozen one, else None."""
+    """Return the BatchNorm if the layer is a frozen BatchNorm, else None."""
     frozen_layer = layer.layer if type(layer) is FrozenLayer else None if context.learns else layer
     return frozen_layer if type(frozen_layer) is BatchNorm else None
 
 
 def _recomputed_groups(children: Mapping[str, Layer], context: FusionContext) -> dict[str, NormActConv]:
-    """Return the replacements of consecutive norm, activation, optional pool, and convolution, by the norm's name."""
+    """Return the replacements of consecutive norm, activation, optional pool and convolution, by the norm's name."""
     names = list(children) if context.learns else []
     groups = {}
     for index, name in enumerate(names):

@@ -17,9 +17,10 @@ from pellucid.layers.conv2d import Conv2dCache
 class NormActConv(Layer):
     """Replace consecutive BatchNorm, ReLU or ReLU6, optional AvgPool2d, and Conv2d layers.
 
-    names: their names in the params of the Sequential. Separate layers would cache an input each; here only the norm's
-    input is cached, and the others are recomputed from it in the backward pass. For ResNet-20, this takes about 1 % of
-    a step and saves a fifth of the memory. Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
+    names: the layers' names in the params of the Sequential. Separate layers would each cache their input. This layer
+    caches only the norm's input, and recomputes the other inputs in the backward pass. For ResNet-20, this takes about
+    1 % of a step and saves a fifth of the memory.
+    Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
     """
 
     names: tuple[str, ...]
@@ -68,14 +69,14 @@ def normalize(norm: BatchNorm, params: Params, cache: BatchCache | RunningCache,
     """Return the output of `norm` by y = x (w / σ) + (b - μ w / σ), which is three times as fast as PyTorch's kernel.
 
     The batch statistics in a BatchCache are used, otherwise the running statistics. out: the tensor to write y into;
-    not used for bfloat16.
+    ignored for bfloat16.
     """
     if isinstance(cache, BatchCache):
         mean, invstd = cache.mean, cache.invstd
     else:
         mean, invstd = params["running_mean"], torch.rsqrt(params["running_var"] + norm.epsilon)
     weight, bias = params["weight"], params["bias"]
-    if cache.x.dtype is torch.bfloat16:  # multiplied by float32 parameters, x would need twice the memory
+    if cache.x.dtype is torch.bfloat16:  # x times float32 parameters would need twice the memory
         return torch.batch_norm(cache.x, weight, bias, mean, invstd**-2 - norm.epsilon, False, 0.0, norm.epsilon, False)
     shape = (-1, *(1,) * (cache.x.dim() - 2))
     scale = (invstd * weight).view(shape)  # (C, 1, 1), or (C,) for vectors

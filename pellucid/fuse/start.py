@@ -15,7 +15,7 @@ from pellucid.nested import leaves
 
 @dataclass(frozen=True)
 class EntranceLayer(FusedForm):
-    """Replace a layer without parameters before the first trainable layer: it needs no backward pass."""
+    """Replace a layer without parameters before the first trainable layer, which needs no backward pass."""
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
         """Run the layer without a cache."""
@@ -37,7 +37,7 @@ class CachedFunction:
 
 @dataclass(frozen=True)
 class FrozenEntrance(FusedForm):
-    """Replace frozen layers before the first trainable layer: they run as in prediction, without a cache.
+    """Replace frozen layers before the first trainable layer with their function for prediction, without a cache.
 
     The function for prediction is built in the first pass, and reused until a parameter is replaced or written to.
     PyTorch does not count writes to tensors that were created in inference mode; for these the function is rebuilt in

@@ -17,10 +17,11 @@ from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import ONE_INPUT, InputCount, LayerWrapper, Objective
 from pellucid.registry import is_ours
 
-# Several times the needs of the largest built-in model, and of a U-Net on images of 512 x 512; see docs/decisions.md.
+# These limits are several times what the largest built-in model needs, and a U-Net on images of 512 x 512; see
+# docs/decisions.md.
 MAX_INPUT_MEMORY = 1 << 29  # bytes of activations at one time
-MAX_PICTURE_MEMORY = 5 << 28  # bytes of activations at one time for a picture: two of 64 channels in 1920 x 1080
-MAX_VALUES = 1 << 30  # in the outputs of all operations together
+MAX_PICTURE_MEMORY = 5 << 28  # the same for a picture: two activations of 64 channels in 1920 x 1080
+MAX_VALUES = 1 << 30  # values in the outputs of all operations together
 MAX_WORK = 1 << 38  # multiply-adds
 MAX_RUNS = 10_000  # runs of layers: each level of nested shared layers may double their number
 
@@ -35,12 +36,12 @@ def init_within_bounds(
 ) -> tuple[Params, Any]:
     """Return the network's parameters for inputs of `shape`, on the device "meta", and the shape of its output.
 
-    Every layer is run on such a tensor, which has a shape and no values. The children of combinators that run by `flow`
-    are run, in user-defined combinators too; for other user-defined layers, only the output is counted. shapes: a dict
-    that receives (input shape, output shape) of each layer that is run, by path. inputs: how many there are for one
-    image. picture: check only the memory, against MAX_PICTURE_MEMORY. trusted: run no layer, count only outputs; this
-    saves seconds, since PyTorch imports its compiler to run on "meta". Raises LayerError, with the layer's path, for
-    the first layer with which the network exceeds a limit.
+    Every layer runs on tensors of that device, which have a shape but no values. Combinators with a `flow`, also
+    user-defined ones, run their children; for other user-defined layers, only the output is counted. shapes: a dict
+    that receives (input shape, output shape) of each layer that is run, by path. inputs: the numbers of inputs for one
+    image, in total and in one run. picture: check only the memory, against MAX_PICTURE_MEMORY. trusted: run no layer,
+    count only outputs; this saves seconds, since PyTorch imports its compiler to run on "meta". Raises LayerError, with
+    the layer's path, for the first layer with which the network exceeds a limit.
     """
     with torch.device("meta"), torch.no_grad():
         tally = _Tally({} if shapes is None else shapes, inputs.total / inputs.at_once, picture, trusted)
@@ -55,8 +56,8 @@ def init_objective_within_bounds(
 ) -> tuple[Params, Any]:
     """Return the parameters of an objective's networks on "meta", and the shape of its predictions for one image.
 
-    Each network must be within the bounds for the inputs that the objective's `init` and `inputs_of` state; raises
-    LayerError otherwise, with the path of the layer. picture, trusted: see `init_within_bounds`.
+    The number of each network's inputs follows from the objective's `inputs_of`. Raises LayerError, with the layer's
+    path, for a network that exceeds a limit. picture, trusted: see `init_within_bounds`.
     """
     nets = {
         name: _Bounded(net, objective.inputs_of(name, shape), picture, trusted) for name, net in objective.nets.items()
@@ -68,7 +69,7 @@ def init_objective_within_bounds(
 def check_picture(objective: Objective, shape: tuple[int, ...]) -> Any:
     """Return the shape of the prediction for a picture (C, H, W).
 
-    Raises PellucidError, naming the size, if it takes more than MAX_PICTURE_MEMORY, and for a picture that is too small
+    Raises PellucidError, which names the size, for a picture that needs more than MAX_PICTURE_MEMORY or is too small
     for the networks.
     """
     try:
@@ -79,7 +80,7 @@ def check_picture(objective: Objective, shape: tuple[int, ...]) -> Any:
 
 @dataclass(frozen=True)
 class _Bounded(LayerWrapper):
-    """A network whose `init` raises LayerError beyond the bounds."""
+    """A network whose `init` raises LayerError if the network exceeds a limit."""
 
     inputs: InputCount
     picture: bool
@@ -112,7 +113,7 @@ def _run_children(tally: "_Tally", parent_path: str) -> LayerRun:
                 own_params, out = {}, None  # the output shape follows from the run
             else:
                 own_params, out = layer.init(shape_of(x), torch.Generator())
-            has_inputs = not isinstance(x, tuple) or len(x) > 0  # a parameter as a value has none
+            has_inputs = not isinstance(x, tuple) or len(x) > 0  # parameters and constants in a graph have none
             with tally:
                 y = (
                     layer.forward(own_params, x, mode)[0]
@@ -133,7 +134,7 @@ def _run_children(tally: "_Tally", parent_path: str) -> LayerRun:
 class _LazyParams(dict[str, Any]):
     """Parameters of a combinator, drawn by `init` when they are read; its children draw their own when they run.
 
-    A child's name returns this object itself, whose entries that child does not read.
+    The entry of a child is this object itself, which the child does not read.
     """
 
     def __init__(self, layer: Combinator, shape: Any) -> None:
@@ -145,7 +146,7 @@ class _LazyParams(dict[str, Any]):
 
 
 class _Tally(TorchDispatchMode):
-    """Counts the memory in use, the values in the outputs of operations, and multiply-adds."""
+    """Counter of the memory in use, the values in the outputs of operations, and multiply-adds."""
 
     def __init__(self, shapes: dict[str, tuple[Any, Any]], n_passes: float, picture: bool, trusted: bool) -> None:
         super().__init__()
@@ -213,14 +214,14 @@ class _Tally(TorchDispatchMode):
 
 
 _aten = torch.ops.aten
-_SLOW_FACTOR = 16  # duration of a multiply-add in kernels without vectorized sums, relative to those with
-_MIN_CHANNEL_PRODUCT = 64  # of input and output channels per group, from which convolutions have vectorized sums
+_SLOW_FACTOR = 16  # duration of a multiply-add in kernels without vectorized sums, relative to kernels with them
+_MIN_CHANNEL_PRODUCT = 64  # least product of input and output channels per group for vectorized sums in convolutions
 
 
 def _multiply_adds_per_output(func: Any, args: tuple[Any, ...]) -> float:
     """Return the number of multiply-adds for each output value of an operation, times _SLOW_FACTOR in slow kernels.
 
-    For a stride above the kernel, the kernels of transposed convolutions take a time in proportion to its square.
+    If the stride of a transposed convolution is larger than its kernel, the time grows with the square of the stride.
     """
     operation = func.overloadpacket
     if operation is _aten.convolution:
@@ -236,10 +237,10 @@ def _multiply_adds_per_output(func: Any, args: tuple[Any, ...]) -> float:
 
 
 def _workspace(func: Any, args: tuple[Any, ...], y: Tensor) -> int:
-    """Return the bytes that an operation takes besides its output.
+    """Return the bytes that an operation needs in addition to its output.
 
-    These are the windows of a convolution whose padding is larger than its kernel: kernels for inputs much smaller than
-    the output copy all of them.
+    Only a convolution whose padding is larger than its kernel needs them: for inputs much smaller than the output,
+    PyTorch's kernels copy all windows.
     """
     if func.overloadpacket is not _aten.convolution or args[6]:
         return 0
@@ -251,17 +252,17 @@ def _workspace(func: Any, args: tuple[Any, ...], y: Tensor) -> int:
 def _can_run_on_meta(layer: Layer) -> bool:
     """Return whether a layer of Pellucid can run on the device "meta", with float inputs that have no values.
 
-    MaxUnpool2d cannot, because its switches are integers; nor can RoIPool, and RoIAlign without a fixed number of
-    samples, which read their regions.
+    MaxUnpool2d cannot, because its switches are integers. RoIPool, and RoIAlign without a fixed number of samples,
+    cannot because they read the values of their regions.
     """
     needs_values = isinstance(layer, MaxUnpool2d | RoIPool) or (isinstance(layer, RoIAlign) and not layer.sampling)
     return is_ours(layer) and not needs_values
 
 
 def _empty(shape: Any, count: int) -> Any:
-    """Return an uninitialized tensor (count, *shape); for several shapes a tuple, whose last tensor has `count` inputs.
+    """Return an uninitialized tensor (count, *shape), or a tuple of tensors for a tuple of shapes.
 
-    The last of several inputs are the regions of one image.
+    In a tuple, the last tensor contains `count` regions of one image, and the other tensors have a batch size of 1.
     """
     if shape and isinstance(shape[0], tuple):
         return (*(_empty(part, 1) for part in shape[:-1]), _empty(shape[-1], count))
@@ -269,5 +270,5 @@ def _empty(shape: Any, count: int) -> Any:
 
 
 def _n_inputs(x: Any) -> int:
-    """Return the number of inputs in a tensor (N, ...), or in the last of several."""
+    """Return the number of inputs in a tensor (N, ...), or in the last tensor of a tuple."""
     return _n_inputs(x[-1]) if isinstance(x, tuple) else len(x)

@@ -21,7 +21,7 @@ SINGLE_INPUT_LAYERS = {layer.__name__: layer for layer in LAYERS if Trait.MERGE 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """Return the output size along one axis: floor((size - dilation (kernel - 1) - 1 + 2 padding) / stride) + 1.
 
-    size: of the input, in pixels. Raises PellucidError for invalid arguments.
+    size: the size of the input, in pixels. Raises PellucidError for invalid arguments.
     Source: Dumoulin and Visin 2016, relationships 6 and 15.
     """
     window = Conv2d(1, kernel, stride=stride, padding=padding, dilation=dilation)
@@ -33,7 +33,8 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 class LayerCount:
     """The counts of one layer for one example.
 
-    path: the layer's path. layer: its constructor call. shape: of its output. weights: parameters other than biases.
+    path: the layer's path. layer: its constructor call. shape: its output shape. weights: the number of parameters
+    other than biases.
     """
 
     path: str
@@ -98,8 +99,8 @@ class Counts:
 def counts(net: Combinator, input_shape: Shape) -> Counts:
     """Count weights, biases and multiply-adds of each layer of a network, for one input of `input_shape`.
 
-    The shape has no batch axis. Only shapes are computed, no values. Raises PellucidError for a layer with an invalid
-    input shape, and for layers that are too large.
+    `input_shape` has no batch axis. Only shapes are computed, no values. Raises PellucidError for a layer with an
+    invalid input shape, and for layers that are too large.
     """
     try:
         with torch.device("meta"):

@@ -49,7 +49,7 @@ DrawnShapes = Mapping[str, Any]  # the output shape of each layer, by path
 
 MARGIN = 12.0  # points
 ASPECT = 1.5  # desired ratio of width to height, which determines the number of columns
-# Penalty for an entirely empty area below the columns; the penalty of a ratio that is wrong by a factor of e is 1.
+# Penalty for an entirely empty area below the columns; an aspect ratio that is wrong by a factor of e has penalty 1.
 EMPTY_PENALTY = 2.0
 MAX_FRAME_DEPTH = 2  # depth of nesting up to which every combinator has a frame
 # Colours of the layers that begin a new box; all other layers are added to the box before them.
@@ -60,7 +60,7 @@ MERGE_LABELS: dict[type[Layer], str] = {Add: "+", Concat: "concat", Crop: "crop"
 def draw_network(net: Layer, input_shape: Any) -> Figure:
     """Draw `net` for inputs of `input_shape` (no batch axis), in columns from left to right.
 
-    Equal consecutive blocks are drawn once, with their number. Only shapes are computed, no values.
+    Equal consecutive blocks are drawn once, with their count. Only shapes are computed, no values.
     """
     shapes = _shapes(net, input_shape)
     input_box = merge_box(f"input  {shape_text(input_shape)}", PALE)
@@ -116,7 +116,7 @@ def _shape(y: Any) -> tuple[Any, ...]:
 
 
 def _arrange_columns(pieces: list[Piece]) -> list[Piece]:
-    """Arrange the pieces in 1 to 12 columns: as many as minimize the penalty for the aspect and for empty area."""
+    """Arrange the pieces in 1 to 12 columns, with the least penalty for the aspect ratio and for empty area."""
 
     def pack(count: int) -> list[Piece]:
         height = sum(piece.height + GAP for piece in pieces) / count
@@ -193,9 +193,9 @@ def _branch_pieces(children: Mapping[str, Layer], path: str, shapes: DrawnShapes
 
 
 def _graph_piece(graph: Graph, path: str, shapes: DrawnShapes, depth: int) -> Piece:
-    """Return the piece of a graph: its nodes in order, with their inputs unless these are only the node before."""
+    """Return the piece of a graph: its nodes in order, with their inputs unless the only input is the previous node."""
     pieces: list[Piece] = []
-    connected: list[bool] = []  # whether a line leads to each piece from the one before
+    connected: list[bool] = []  # whether a line leads to each piece from the previous piece
     previous = graph.inputs[0]
     sequence: dict[str, Layer] = {}
     for name, (layer, *sources) in graph.nodes.items():

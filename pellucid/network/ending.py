@@ -15,7 +15,7 @@ CONTAINED_ACTIVATIONS: dict[type[Loss], tuple[type[Layer], ...]] = {
     BinaryCrossEntropy: (Sigmoid,),
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
-MAX_LISTED = 5  # classes in a message
+MAX_LISTED = 5  # number of classes in a message
 
 
 def check_ending(net: Layer, loss: Loss) -> None:
@@ -37,7 +37,7 @@ def check_ending(net: Layer, loss: Loss) -> None:
 
 
 def has_wide_window(net: Layer) -> bool:
-    """Return whether a network treats inputs (C, H, W) as images: a window of it is wider than one pixel."""
+    """Return whether a network treats inputs (C, H, W) as images: whether any window is wider than one pixel."""
     kernels = [vars(layer).get("kernel", 1) for _, layer in walk(net)]
     return any(isinstance(kernel, int | tuple) and pair(kernel)[1] > 1 for kernel in kernels)
 

@@ -12,14 +12,14 @@ from pellucid.nested import flatten
 
 
 def check_inputs(shape: Sequence[int], expected: Sequence[int | None], inputs_name: str) -> None:
-    """Raise PellucidError unless inputs of `shape` (N, ...) have the shape `expected`, with any size for None.
+    """Raise PellucidError unless inputs of `shape` (N, ...) have the shape `expected`, where None accepts any size.
 
-    expected: the network's input shape, without the batch axis. inputs_name: in the message, which contains the
-    expression that corrects the shape, if there is one.
+    expected: the network's input shape, without the batch axis. inputs_name: the name of the inputs in the message. The
+    message contains the expression that corrects the shape, if one is known.
     """
     shape, declared_shape = tuple(shape), tuple(expected)
     resolved_shape = declared_shape
-    for given_shape in (shape, shape[1:]):  # without and with a batch axis: free sizes take the actual ones
+    for given_shape in (shape, shape[1:]):  # without and with a batch axis: actual sizes replace free ones
         if len(given_shape) == len(declared_shape):
             resolved_shape = tuple(
                 size if free is None else free for size, free in zip(given_shape, declared_shape, strict=True)
@@ -41,7 +41,7 @@ def check_inputs(shape: Sequence[int], expected: Sequence[int | None], inputs_na
 def check_range(x: Tensor, inputs_name: str) -> None:
     """Raise PellucidError for float images (N, C, H, W) far outside 0 to 1, such as values of 0 to 255.
 
-    The limit leaves room for noise and for images that are brighter than their data.
+    The limit, MAX_VALUE, accepts images with noise, and images that are brighter than the training data.
     """
     if not x.is_floating_point() or x.dim() != 4 or not x.numel():
         return
@@ -54,7 +54,7 @@ def check_range(x: Tensor, inputs_name: str) -> None:
 
 
 def _unbatched_corrections(resolved_shape: tuple[int | None, ...]) -> dict[tuple[int | None, ...], str]:
-    """Return the shapes that one input without the batch axis may have, with expressions that correct them."""
+    """Return the expression that adds the batch axis, for each shape that one input without it may have."""
     corrections = {resolved_shape: "{x}[None]"}
     if len(resolved_shape) == 3:
         channels_last = (*resolved_shape[1:], resolved_shape[0])
@@ -78,7 +78,7 @@ def _remedy(shape: tuple[int, ...], resolved_shape: tuple[int | None, ...], inpu
 
 
 FreeShape = tuple[int | None, ...]
-MAX_VALUE = 10.0  # of a float image whose values should be from 0 to 1
+MAX_VALUE = 10.0  # largest absolute value of a float image whose values should be from 0 to 1
 # Pixels for a free height or width; and a second size, to find which shapes depend on it.
 NOMINAL_SIDE, OTHER_SIDE = 224, 256
 
@@ -89,10 +89,10 @@ def nominal_shape(shape: Sequence[int | None], side: int = NOMINAL_SIDE) -> tupl
 
 
 def free_output_shape(shape: FreeShape, init: Callable[..., tuple[Params, Any]], params: Params, out: Any) -> Any:
-    """Return the shape of the outputs with None for the sizes that depend on the free ones of `shape`.
+    """Return the shape of the outputs, with None for the sizes that depend on the free sizes of `shape`.
 
     init: the network's method. params, out: its parameters and output shape for `nominal_shape(shape)`. Raises
-    PellucidError, naming the parameter, if the shapes of parameters depend on the free sizes too.
+    PellucidError, which names the parameter, if the shape of a parameter depends on the free sizes too.
     """
     if None not in shape:
         return out
@@ -109,7 +109,7 @@ def free_output_shape(shape: FreeShape, init: Callable[..., tuple[Params, Any]],
 
 
 def common_sizes(first: Any, second: Any) -> Any:
-    """Return the sizes that are equal in two shapes, or tuples of shapes, and None for the others."""
+    """Return the first of two shapes, or tuples of shapes, with None for the sizes that differ."""
     if isinstance(first, tuple):
         return tuple(map(common_sizes, first, second))
     return first if first == second else None

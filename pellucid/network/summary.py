@@ -23,24 +23,24 @@ from pellucid.text import aligned, plural
 MultiplyAddCount = Callable[[Any, Any, Any, Tensor], int]
 MULTIPLY_ADD_COUNTS: dict[type[Layer], MultiplyAddCount] = {
     Dense: lambda layer, weight, x, y: y.numel() * weight.shape[1],
-    Conv2d: lambda layer, weight, x, y: y.numel() * weight[0].numel(),  # each output value uses one whole filter
+    Conv2d: lambda layer, weight, x, y: y.numel() * weight[0].numel(),  # each output value uses one filter
     ConvTranspose2d: lambda layer, weight, x, y: x.numel() * weight[0].numel(),  # each input value adds to a window
     Convolve: lambda layer, _, x, y: (x[0] if layer.transposed else y).numel() * x[1][0].numel(),
     LinearMap: lambda layer, _, x, y: y.numel() * x[1].shape[1],
     MatMul: lambda layer, _, x, y: y.numel() * x[0].shape[-1],
     Einsum: lambda layer, _, x, y: _einsum_products(layer.equation, x),
-    # Each query's products with all keys, and its average of all values.
+    # For each query, the products with all keys and the weighted sum of all values.
     Attention: lambda layer, _, x, y: x[1].shape[-2] * (y.numel() // y.shape[-1] * x[0].shape[-1] + y.numel()),
 }
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One layer, for one image.
+    """The numbers of one layer, for one image.
 
-    shape: of the output, without the batch axis (a tuple of shapes for several outputs). parameters, buffers: the
-    numbers of learned values and of values in running statistics. memory: bytes that output and cache need in addition
-    to those of earlier layers. uses: how often the network runs the layer.
+    shape: the output shape, without the batch axis (a tuple of shapes for several outputs). parameters, buffers: the
+    numbers of learned values and of values in running statistics. memory: the bytes of the output and the cache,
+    without memory that earlier layers already use. uses: the number of times that the network runs the layer.
     """
 
     path: str
@@ -77,7 +77,8 @@ class Summary:
     def by_module(self, depth: int) -> "Summary":
         """Return the summary with one row for all layers whose paths share their first `depth` parts.
 
-        Its shape is that of the last of these layers, and `layer` says how many they are. A single layer keeps its row.
+        The row contains the output shape of the last of these layers; its `layer` is a text with their number. The row
+        of a single layer is unchanged.
         """
         integer(depth, "depth", 1)
         modules: dict[str, list[SummaryRow]] = {}
@@ -124,7 +125,7 @@ class Summary:
 
 
 def _merge_rows(path: str, rows: list[SummaryRow]) -> SummaryRow:
-    """Return one row for those of a module."""
+    """Return one row for a module, from the rows of its layers."""
     if len(rows) == 1:
         return rows[0]
     count_names = ("parameters", "buffers", "multiply_adds", "memory")
@@ -133,10 +134,11 @@ def _merge_rows(path: str, rows: list[SummaryRow]) -> SummaryRow:
 
 
 def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) -> Summary:
-    """Return the summary of `net`: run it once on an image of zeros in evaluation mode and count.
+    """Return the summary of `net`, from one run on an image of zeros in evaluation mode.
 
-    input_shape: without the batch axis, or a tuple of such shapes for several inputs. params: if None, they are drawn
-    with `seed`; on the device "meta", which has no values, the summary is the same and nothing is computed.
+    input_shape: the shape of an input without the batch axis, or a tuple of such shapes for several inputs. params: the
+    parameters; None to draw them with `seed`. For parameters on the device "meta", which have no values, the summary is
+    the same, without computation.
     """
     if params is None:
         params, _ = net.init(input_shape, torch.Generator().manual_seed(seed))
@@ -148,7 +150,7 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
     images = tuple(torch.zeros(1, *shape, device=device, dtype=dtype) for shape in shapes)
 
     counted_ids = {_storage_id(leaf) for leaf in (*flat.values(), *images)}  # parameters and inputs are not counted
-    live_tensors: list[Any] = []  # keeps all tensors alive, because freed memory would be used again by later ones
+    live_tensors: list[Any] = []  # keeps all tensors alive, since later tensors would reuse freed memory
     rows: dict[str, SummaryRow] = {}
 
     def add_row(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
@@ -179,9 +181,9 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
 
 
 def multiply_adds(layer: Layer, params: Params, x: Any, y: Any) -> int:
-    """Return the number of multiply-adds for one image: 0 for layers without a product of matrices.
+    """Return the number of multiply-adds of a layer for one image: 0 for layers without a product of matrices.
 
-    params: the layer's parameters by name.
+    params: the layer's parameters by name. x, y: its input and output, with a batch size of 1.
     """
     for layer_type in type(layer).__mro__:
         if layer_type in MULTIPLY_ADD_COUNTS:
@@ -190,7 +192,7 @@ def multiply_adds(layer: Layer, params: Params, x: Any, y: Any) -> int:
 
 
 def _einsum_products(equation: str, x: Any) -> int:
-    """Return the products of an Einstein sum: one for each value of all its indices, and each input after the first."""
+    """Return the number of products in an Einstein sum: (inputs - 1) for each combination of the indices."""
     xs = x if isinstance(x, tuple) else (x,)
     subscripts = equation.partition("->")[0].split(",")
     sizes = dict(

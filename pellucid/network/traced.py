@@ -1,4 +1,4 @@
-"""A network as a list of layer runs with named values, from which files in other formats are written."""
+"""A network as a list of layer runs with named values, from which ONNX and PyTorch files are written."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from pellucid.nested import map_tree
 from pellucid.operators.base import BATCHES
 from pellucid.sweep import run
 
-# Names of other values in the file.
+# Names that exported files use for other values.
 RESERVED_NAMES = re.compile(r"(input|output)\d*|preprocess|images|predictions|class_map")
 
 
@@ -24,8 +24,8 @@ RESERVED_NAMES = re.compile(r"(input|output)\d*|preprocess|images|predictions|cl
 class GraphValue:
     """A value between layers, by name.
 
-    axes: its sizes, with None for one that depends on the number of examples. shape: without the first axis, which is
-    the batch axis except of some values in opened networks.
+    axes: its sizes, with None for a size that depends on the number of examples. shape: the sizes without the first
+    axis, which is the batch axis except for some values in opened networks.
     """
 
     name: str
@@ -34,18 +34,18 @@ class GraphValue:
 
     @property
     def shape(self) -> Any:
-        """The sizes without that of the first axis."""
+        """The sizes of all axes but the first."""
         return self.axes[1:]
 
 
-_MetaPair = tuple[Tensor, Tensor]  # a value for both numbers of examples in BATCHES, on the device "meta"
+_MetaPair = tuple[Tensor, Tensor]  # a value for both batch sizes in BATCHES, on the device "meta"
 
 
 @dataclass(frozen=True, eq=False)
 class TracedLayer:
     """One run of a layer that is not a combinator.
 
-    path: the path of the layer in the network. name: the path, or path:2, path:3 ... for further runs of the layer.
+    path: the path of the layer in the network. name: the path, or path:2, path:3 ... for the layer's later runs.
     """
 
     name: str
@@ -74,7 +74,7 @@ class GraphTrace:
 def trace(net: Layer, params: Params, shape: Any) -> GraphTrace:
     """Return the runs for inputs of `shape` (without the batch axis; a tuple of shapes for several inputs).
 
-    Only shapes are computed, for two numbers of examples. Raises PellucidError if an input does not fit.
+    Only shapes are computed, for two batch sizes. Raises PellucidError if an input does not have the expected shape.
     """
     has_several_inputs = len(shape) > 0 and isinstance(shape[0], tuple)
     input_names = [f"input{number}" for number in range(1, len(shape) + 1)] if has_several_inputs else ["input"]
@@ -98,7 +98,10 @@ def trace(net: Layer, params: Params, shape: Any) -> GraphTrace:
 
 
 def output_of(layer: Layer, params: Params, inputs: Sequence[_MetaPair], as_tuple: bool) -> _MetaPair:
-    """Return the output of a leaf for inputs on the device "meta"; raises PellucidError for inputs that do not fit."""
+    """Return the output of a leaf for inputs on the device "meta", for both batch sizes.
+
+    as_tuple: whether the layer receives a tuple of inputs. Raises PellucidError for inputs of an unexpected shape.
+    """
     if Trait.WHOLE in layer.traits:
         params = map_tree(lambda leaf: leaf.to("meta"), params)
         first, second = (
@@ -107,7 +110,7 @@ def output_of(layer: Layer, params: Params, inputs: Sequence[_MetaPair], as_tupl
         return first, second
     shapes = [tuple(tuple(x.shape[1:]) for x in xs) for xs in zip(*inputs, strict=True)]
     output_shapes: dict[Any, Shape] = {}
-    for shape in dict.fromkeys(shapes):  # one, except in opened networks whose first axis is not the batch axis
+    for shape in dict.fromkeys(shapes):  # one shape, unless the first axis is not the batch axis (opened networks)
         with torch.device("meta"):
             _, output_shapes[shape] = layer.init(shape if as_tuple else shape[0], torch.Generator())
     first, second = (
@@ -117,7 +120,7 @@ def output_of(layer: Layer, params: Params, inputs: Sequence[_MetaPair], as_tupl
 
 
 def graph_value(name: str, sizes_pair: _MetaPair) -> GraphValue:
-    """Return a value by its sizes for both numbers of examples."""
+    """Return the GraphValue `name`, from its sizes for both batch sizes."""
     axes = tuple(a if a == b else None for a, b in zip(sizes_pair[0].shape, sizes_pair[1].shape, strict=True))
     return GraphValue(name, axes, sizes_pair[0].dtype)
 
@@ -135,7 +138,7 @@ def _empty(shape: Shape, batches: tuple[int, int]) -> _MetaPair:
 
 
 def _unused_name(path: str, used_names: set[str]) -> str:
-    """Return a name that is not in `used_names`."""
+    """Return the path, with a number if needed, as a name that is neither used nor reserved."""
     name, number = path, 1
     while name in used_names or RESERVED_NAMES.fullmatch(name):
         number += 1

@@ -1,4 +1,4 @@
-"""Multiply-adds of a prediction for one example, by which the doctor limits its trainings."""
+"""Multiply-adds of a prediction for one example, with which the doctor limits its training runs."""
 
 from collections.abc import Sequence
 from math import prod
@@ -20,8 +20,8 @@ BUILT_IN_NAMES = {layer.__name__ for layer in LAYERS}
 def network_work(net: Layer, params: Params, shape: Sequence[int]) -> float:
     """Return the multiply-adds of a network's forward pass for one input of this shape.
 
-    Each output value counts as one too, so that layers without weights are not free; a user-defined layer is taken to
-    use each of its parameters at each place of its output.
+    Each output value counts as one more multiply-add, so layers without weights count too. A user-defined layer counts
+    as if it used each of its parameters at each position of its output.
     """
     return float(sum(_layer_work(row) for row in summary(net, params, tuple(shape)).rows))
 
@@ -36,7 +36,7 @@ def objective_work(objective: Objective, params: Params, shape: Sequence[int]) -
         nonlocal total
         if isinstance(y, Tensor):
             weight = flat.get(join(path, "weight"))
-            is_elsewhere = weight is None and declares(layer, Trait.WEIGHTED)  # a weight that an objective keeps itself
+            is_elsewhere = weight is None and declares(layer, Trait.WEIGHTED)  # the objective stores the weight
             own_params = {} if weight is None else {"weight": weight}
             total += y.numel() + (0 if is_elsewhere else multiply_adds(layer, own_params, x, y))
 

@@ -1,4 +1,4 @@
-"""The functions that write layers as ONNX nodes, by type; other layers have a method `onnx`."""
+"""The functions that write layers as ONNX nodes, by type; layers that are not in WRITERS have a method `onnx`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -47,7 +47,7 @@ def conv2d(layer: layers.Conv2d, n: Nodes) -> None:
 
 
 def conv_transpose2d(layer: layers.ConvTranspose2d, n: Nodes) -> None:
-    """Write ConvTranspose; for output padding that onnxruntime does not support, without padding, then Pad and Add."""
+    """Write ConvTranspose; if onnxruntime does not support the output padding, unpadded ConvTranspose, Pad and Add."""
     bias = (n.param("bias"),) if layer.bias else ()
     window = {
         "kernel_shape": [*pair(layer.kernel)],
@@ -118,7 +118,7 @@ def local_response_norm(layer: layers.LocalResponseNorm, n: Nodes) -> None:
 
 
 def local_contrast_norm(layer: layers.LocalContrastNorm, n: Nodes) -> None:
-    """Write v = x - Σ w x and y = v / max(c, σ, epsilon) in primitive nodes."""
+    """Write v = x - Σ w x and y = v / max(c, σ, epsilon), for c the mean of σ over the image, in primitive nodes."""
     half, (channels, height, width) = layer.size // 2, n.shape
     weights = torch.exp(-0.5 * (torch.arange(-half, half + 1).float() / (layer.size / 4)) ** 2)
     column_kernel, row_kernel = weights.view(1, 1, -1, 1), weights.view(1, 1, 1, -1)
@@ -144,15 +144,15 @@ def flatten(layer: layers.Flatten, n: Nodes) -> None:
 
 
 def reshape(layer: layers.Reshape, n: Nodes) -> None:
-    """Write Reshape; 0 represents the batch axis."""
+    """Write Reshape; the size 0 means the size of the batch axis."""
     n.last("Reshape", n.x, n.integers("shape", 0, *n.step.output.shape))
 
 
 def pad2d(layer: layers.Pad2d, n: Nodes) -> None:
     """Write Pad, and Slice for negative padding.
 
-    Padded values are computed from the whole image, so Pad comes first; for "circular" they are computed from the part
-    that is kept, so Slice comes first.
+    Padded values are computed from the uncropped image, so Pad comes first. For "circular", they are computed from the
+    cropped image, so Slice comes first.
     """
     edges = layer.edges()
     added, cropped = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)
@@ -250,8 +250,8 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
 def write(step: TracedLayer) -> Nodes:
     """Return the nodes of one step, written by its layer's function in WRITERS, or else by the layer's method `onnx`.
 
-    A parameter or constant that is a value is no node, but a constant of the file. Raises PellucidError unless the
-    nodes write the layer's output exactly once.
+    A layer that outputs a parameter or constant has no node, but a constant of the file. Raises PellucidError unless
+    the nodes write the layer's output exactly once.
     """
     nodes = Nodes(step, is_built_in=is_ours(step.layer))
     WRITERS.get(type(step.layer), type(step.layer).onnx)(step.layer, nodes)
@@ -265,13 +265,13 @@ def write(step: TracedLayer) -> Nodes:
 
 
 def unwritable(steps: Iterable[TracedLayer]) -> list[str]:
-    """Return the types of the steps' layers that cannot be written as ONNX nodes, each once."""
+    """Return the names of the layer types in the steps that cannot be written as ONNX nodes, each once."""
     kinds = dict.fromkeys(type(step.layer) for step in steps)
     return [kind.__name__ for kind in kinds if not is_writable(kind)]
 
 
 def custom_layers(steps: Iterable[TracedLayer]) -> list[str]:
-    """Return the types of the steps' user-defined layers, each once."""
+    """Return the names of the user-defined layer types in the steps, each once."""
     return list(dict.fromkeys(type(step.layer).__name__ for step in steps if not is_ours(step.layer)))
 
 

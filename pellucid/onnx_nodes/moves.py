@@ -1,4 +1,4 @@
-"""Operators that move values of whole tensors in ONNX."""
+"""Functions that write the operators that reshape, slice, join and repeat tensors as ONNX nodes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from pellucid import operators
 from pellucid.layers.base import Layer
 from pellucid.onnx_nodes.node import Nodes
 
-SLICE_END = torch.iinfo(torch.int64).max  # of a slice up to the end
+SLICE_END = torch.iinfo(torch.int64).max  # the stop of a slice up to the end of its axis
 
 
 def to_shape(layer: operators.ToShape, n: Nodes) -> None:
-    """Write Reshape; 0 is a size that stays, and other sizes that depend on the number of examples are read from x."""
+    """Write Reshape; 0 keeps a size of x, and other sizes that depend on the number of examples are read from x."""
     axes = n.step.inputs[0].axes
     kept_sizes = axes[len(axes) - layer.after :]
     starts = [0] * layer.before + [*layer.sizes]
@@ -30,7 +30,7 @@ def slice_(layer: operators.Slice, n: Nodes) -> None:
 
 
 def replace(layer: operators.ReplaceSlice | operators.ReplaceSelected, n: Nodes) -> None:
-    """Write both inputs joined along the axis, and Gather of the positions in the order of the output."""
+    """Write Concat of both inputs along the axis, and Gather of the positions in the order of the output."""
     x, other = n.sources
     order = torch.arange(n.size(layer.axis))
     if isinstance(layer, operators.ReplaceSelected):
@@ -54,7 +54,7 @@ def expand(layer: operators.Expand, n: Nodes) -> None:
 
 
 def roll(layer: operators.Roll, n: Nodes) -> None:
-    """Write two Slices for each axis, joined in the other order."""
+    """Write two Slices for each axis, and Concat in the reverse order."""
     x = n.x
     for index, (shift, axis) in enumerate(zip(layer.shifts, layer.axes, strict=True)):
         start = -shift % n.size(axis)
@@ -75,7 +75,7 @@ def pad(layer: operators.Pad, n: Nodes) -> None:
 
 
 def stack(layer: operators.Stack, n: Nodes) -> None:
-    """Write Concat of the inputs with a new axis."""
+    """Write Unsqueeze of each input, and Concat along the new axis."""
     axes = n.integers("axes", layer.axis)
     n.last("Concat", *(n.inner("Unsqueeze", name, axes) for name in n.sources), axis=layer.axis)
 
@@ -110,7 +110,7 @@ def reverse(layer: operators.Reverse, n: Nodes) -> None:
 
 
 def _slice_inputs(n: Nodes, axis: int, start: int, stop: int | None, step: int, name: str = "part") -> tuple[str, ...]:
-    """Return the inputs of Slice after the first."""
+    """Return the inputs of Slice after the first: starts, ends, axes and, unless they are 1, steps."""
     starts, ends = n.integers(f"{name}/start", start), n.integers(f"{name}/stop", SLICE_END if stop is None else stop)
     steps = (n.integers(f"{name}/step", step),) if step != 1 else ()
     return starts, ends, n.integers(f"{name}/axis", axis), *steps

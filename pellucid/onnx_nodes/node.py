@@ -17,7 +17,7 @@ from pellucid.network.traced import TracedLayer
 
 @dataclass(frozen=True)
 class Node:
-    """One node; layer_metadata: its layer's configuration, if the import cannot find the layer from the node alone."""
+    """One node; layer_metadata: its layer's configuration, if the import cannot find the layer without it, else ""."""
 
     op: str
     name: str
@@ -31,14 +31,14 @@ class Nodes:
     """The nodes of one step, and the constants that they use.
 
     A layer's function adds nodes by `inner`, and the node with the layer's output by `last`. Inputs of nodes are names:
-    `x` (or the names in `step.inputs`), parameters from `param`, and constants from `constant`, `whole` and `number`.
+    `x` (or `sources` for several), parameters from `param`, and constants from `constant`, `integers` and `number`.
     """
 
     def __init__(self, step: TracedLayer, is_built_in: bool = True) -> None:
         self.step = step
-        self.built_in = is_built_in  # whether the layer's class is Pellucid's own, so that the import can build it
+        self.built_in = is_built_in  # whether the layer's class is Pellucid's own, so the import can build it
         self.written: list[Node] = []
-        self.strange = False  # whether the import could not identify the layer from the node alone
+        self.strange = False  # whether the import cannot identify the layer from its single node
         self.constants: dict[str, Tensor] = {}
 
     @property
@@ -57,7 +57,10 @@ class Nodes:
         return self.step.inputs[0].shape
 
     def size(self, axis: int, index: int = 0) -> int:
-        """Return a size of an input, the first axis counted as 0; PellucidError if it is the number of examples."""
+        """Return the size of an axis of the input `index`.
+
+        Raises PellucidError if the size depends on the number of examples.
+        """
         size = self.step.inputs[index].axes[axis]
         if size is None:
             raise PellucidError(
@@ -66,7 +69,10 @@ class Nodes:
         return size
 
     def param(self, name: str) -> str:
-        """Add a parameter to the constants, and return its name: its path."""
+        """Add a parameter to the constants, and return its name in the file, which is its path.
+
+        Raises PellucidError if the layer has no such parameter.
+        """
         path = join(self.step.path, name)
         if name not in self.step.params:
             known = ", ".join(self.step.params) or "none"
@@ -89,13 +95,13 @@ class Nodes:
         return self.constant(name, torch.tensor(value, dtype=torch.float32))
 
     def inner(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node that is not the last, and return the name of its output."""
+        """Add a node before the last one, and return the name of its output."""
         name = f"{self.step.name}/{len(self.written) + 1}"
         self.written.append(Node(op, name, inputs, (name,), attributes))
         return name
 
     def inners(self, op: str, count: int, *inputs: str, **attributes: Any) -> tuple[str, ...]:
-        """Add a node with several outputs, none of which is the layer's, and return their names."""
+        """Add a node with `count` outputs, none of which is the layer's output, and return their names."""
         name = f"{self.step.name}/{len(self.written) + 1}"
         outputs = tuple(f"{name}/{number}" for number in range(1, count + 1))
         self.written.append(Node(op, name, inputs, outputs, attributes))
@@ -106,7 +112,7 @@ class Nodes:
         self.written.append(Node(op, f"{self.step.name}/{name}", inputs, (name,)))
 
     def last(self, op: str, *inputs: str, **attributes: Any) -> None:
-        """Add the node whose output is the layer's."""
+        """Add the node whose output is the layer's output."""
         self.written.append(Node(op, self.step.name, inputs, (self.step.output.name,), attributes))
 
     def with_layer_metadata(self, readable: Collection[str]) -> list[Node]:

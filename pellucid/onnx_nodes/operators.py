@@ -1,4 +1,4 @@
-"""Operators on whole tensors in ONNX: arithmetic, reductions, products and normalizations."""
+"""Functions that write operators as ONNX nodes: arithmetic, reductions, products and normalizations."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from pellucid.layers.base import Layer
 from pellucid.onnx_nodes import moves
 from pellucid.onnx_nodes.node import Nodes
 
-MIN_EXACT_THRESHOLD = 15.0  # softplus above it is x, for float32
+MIN_EXACT_THRESHOLD = 15.0  # above it, softplus(x) is x in float32
 
 
 def single_node(op: str) -> Callable[[Any, Nodes], None]:
@@ -26,7 +26,7 @@ def source(layer: operators.Learned | operators.Fixed | operators.ShiftMask, n: 
 
 
 def affine_map(layer: operators.AffineMap, n: Nodes) -> None:
-    """Write Mul and Add, or the one that changes values."""
+    """Write Mul and Add, without Mul for the factor 1 and without Add for the shift 0."""
     if layer.factor == 1:
         n.last("Add", n.x, n.number("shift", layer.shift))
     elif layer.shift == 0:
@@ -49,7 +49,7 @@ def masked_fill(layer: operators.MaskedFill, n: Nodes) -> None:
 
 
 def reduce(op: str) -> Callable[[Any, Nodes], None]:
-    """Return the function that writes a reduction of `axes`."""
+    """Return the function that writes a reduction over the layer's `axes`."""
     return lambda layer, n: n.last(op, n.x, n.integers("axes", *layer.axes), keepdims=int(layer.keep))
 
 
@@ -59,7 +59,7 @@ def largest_one(layer: operators.LargestOne, n: Nodes) -> None:
 
 
 def variance(layer: operators.Variance, n: Nodes) -> None:
-    """Write the mean of squared deviations; for a correction, their sum divided by a number."""
+    """Write the mean of squared deviations; with a correction, their sum divided by the corrected count."""
     axes = n.integers("axes", *layer.axes)
     centred = n.inner("Sub", n.x, n.inner("ReduceMean", n.x, axes, keepdims=1))
     squares = n.inner("Mul", centred, centred)
@@ -72,7 +72,7 @@ def variance(layer: operators.Variance, n: Nodes) -> None:
 
 
 def softplus(layer: operators.SoftPlus, n: Nodes) -> None:
-    """Write Softplus, or for other settings Softplus of β x, divided by β, and x itself above the threshold."""
+    """Write Softplus; for other options than ONNX's, Softplus(β x) / β, and x if β x is above the threshold."""
     if layer.beta == 1 and layer.threshold >= MIN_EXACT_THRESHOLD:
         n.last("Softplus", n.x)
         return
@@ -102,7 +102,7 @@ def linear_map(layer: operators.LinearMap, n: Nodes) -> None:
 
 
 def attention(layer: operators.Attention, n: Nodes) -> None:
-    """Write the products, the masks and the softmax of attention."""
+    """Write scaled dot-product attention as matrix products, masks and Softmax."""
     q, k, v, *masks = n.sources
     order = list(range(len(n.step.inputs[1].axes)))
     order[-2:] = order[-1], order[-2]
@@ -121,7 +121,10 @@ def attention(layer: operators.Attention, n: Nodes) -> None:
 
 
 def convolve(layer: operators.Convolve, n: Nodes) -> None:
-    """Write Conv or ConvTranspose, whose weights are an input."""
+    """Write Conv or ConvTranspose, whose weights are an input.
+
+    Raises PellucidError for output padding that onnxruntime does not support.
+    """
     window = {"strides": [*layer.stride], "dilations": [*layer.dilation], "group": layer.groups}
     pads = [*layer.padding, *layer.padding]
     if not layer.transposed:
@@ -136,18 +139,18 @@ def convolve(layer: operators.Convolve, n: Nodes) -> None:
 
 
 def normalize_last(layer: operators.NormalizeLast, n: Nodes) -> None:
-    """Write LayerNormalization, with factors of 1 if there are none."""
+    """Write LayerNormalization, with a scale of 1 if the operator has no weight."""
     scale = () if len(n.sources) > 1 else (n.constant("scale", torch.ones(layer.shape)),)
     n.last("LayerNormalization", *n.sources, *scale, axis=-len(layer.shape), epsilon=float(layer.epsilon))
 
 
 def normalize_groups(layer: operators.NormalizeGroups, n: Nodes) -> None:
-    """Write GroupNormalization, with factors of 1 and summands of 0 if there are none."""
+    """Write GroupNormalization, with a scale of 1 and a bias of 0 if the operator has none."""
     n.last("GroupNormalization", n.x, *_affine(n), num_groups=layer.groups, epsilon=float(layer.epsilon))
 
 
 def normalize_channels(layer: operators.NormalizeChannels, n: Nodes) -> None:
-    """Write w (x - μ) / sqrt(σ² + ε) + b in primitive nodes; μ and σ² are of all axes but that of the channels."""
+    """Write w (x - μ) / sqrt(σ² + ε) + b in primitive nodes; μ and σ² are over all axes except the channels."""
     rank = len(n.step.inputs[0].axes)
     axes = n.integers("axes", 0, *range(2, rank))
     centred = n.inner("Sub", n.x, n.inner("ReduceMean", n.x, axes, keepdims=1))
@@ -159,7 +162,7 @@ def normalize_channels(layer: operators.NormalizeChannels, n: Nodes) -> None:
 
 
 def _affine(n: Nodes) -> tuple[str, str]:
-    """Return the factors and the summands of a normalization's channels, 1 and 0 if they are no inputs."""
+    """Return the names of a normalization's scale and bias per channel: constants of 1 and 0 if they are not inputs."""
     _, *affine_inputs = n.sources
     scale = affine_inputs[0] if affine_inputs else n.constant("scale", torch.ones(n.size(1)))
     return scale, affine_inputs[1] if len(affine_inputs) > 1 else n.constant("shift", torch.zeros(n.size(1)))

@@ -1,4 +1,4 @@
-"""The pooling layers in ONNX."""
+"""Functions that write pooling layers as ONNX nodes."""
 
 from dataclasses import replace
 from math import prod
@@ -22,8 +22,8 @@ def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:
 
 def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
     """Write AveragePool, after Pad if the mean includes padding but windows extend beyond it."""
-    (*before, down, across), ceil_mode = _pads(layer, pair(layer.padding), n)
-    extra = [down - before[0], across - before[1]]
+    (*before, bottom, right), ceil_mode = _pads(layer, pair(layer.padding), n)
+    extra = [bottom - before[0], right - before[1]]
     if any(extra) and layer.count_include_pad:
         padded = n.inner("Pad", n.x, n.integers("pads", 0, 0, *before, 0, 0, *before))
         n.last("AveragePool", padded, **_window(layer), pads=[0, 0, *extra], ceil_mode=0, count_include_pad=0)
@@ -33,7 +33,7 @@ def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
         "AveragePool",
         n.x,
         **_window(layer),
-        pads=[*before, down, across],
+        pads=[*before, bottom, right],
         ceil_mode=ceil_mode,
         count_include_pad=int(layer.count_include_pad),
     )
@@ -51,7 +51,8 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
     """Return [top, left, bottom, right] and ceil_mode.
 
     With ceil_mode, ONNX also includes windows that start beyond the image, which Pellucid leaves out. In this case
-    ceil_mode is 0, and the padding at the bottom and right extends to the end of the last window.
+    ceil_mode is 0, and the padding at the bottom and right extends to the end of the last window. Raises PellucidError
+    if this padding is as large as the kernel.
     """
     spans = [d * (k - 1) + 1 for d, k in zip(pair(layer.dilation), pair(layer.kernel), strict=True)]
     starts = [size + 2 * p - span for size, p, span in zip(n.shape[1:], padding, spans, strict=True)]
@@ -72,7 +73,7 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
 
 
 def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
-    """Write LpPool; it supports only integer p, so other powers are computed before and after an LpPool with p = 1."""
+    """Write LpPool, which supports only integer p; for other p, write Pow before and after LpPool with p = 1."""
     pads, ceil_mode = _pads(layer, (0, 0), n)
     window = {**_window(layer), "pads": pads, "ceil_mode": ceil_mode}
     n.strange = any(pads)
@@ -84,7 +85,7 @@ def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
 
 
 def adaptive_avg_pool2d(layer: AdaptiveAvgPool2d, n: Nodes) -> None:
-    """Write GlobalAveragePool, AveragePool if all windows have one size, or else products with the windows' weights."""
+    """Write GlobalAveragePool, AveragePool if all windows have the same size, or else two matrix products."""
     size, (rows, columns) = n.shape[1:], pair(layer.size)
     if (rows, columns) == (1, 1):
         n.last("GlobalAveragePool", n.x)
@@ -96,7 +97,7 @@ def adaptive_avg_pool2d(layer: AdaptiveAvgPool2d, n: Nodes) -> None:
 
 
 def max_unpool2d(layer: MaxUnpool2d, n: Nodes) -> None:
-    """Write ScatterElements into zeros; the indices of ONNX's MaxUnpool count over all images and channels."""
+    """Write ScatterElements into zeros, since the indices of ONNX's MaxUnpool count over all images and channels."""
     values, switches = (value.name for value in n.step.inputs)
     size = n.step.output.shape[1:]
     planes = n.integers("planes", 0, 0, -1)  # (N, C, positions)

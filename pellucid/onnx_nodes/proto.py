@@ -13,9 +13,9 @@ from pellucid.onnx_nodes import Node
 from pellucid.weights import onnxfile
 from pellucid.weights.fault import FileFault, quoted
 
-OPSET = 21  # of exported files: the first in which GroupNormalization has a scale per channel
-MIN_OPSET = 7  # the first with the current rules for broadcasting
-IR_VERSION = 10  # the first in which nodes have metadata
+OPSET = 21  # operator set of exported files: the first in which GroupNormalization has a scale per channel
+MIN_OPSET = 7  # the first operator set with the current rules for broadcasting
+IR_VERSION = 10  # version of exported files: the first in which nodes have metadata
 MAX_BYTES = (2 << 30) - 1  # size limit of a Protocol Buffers file
 MAX_NODES = 10_000
 LAYER_METADATA_KEY = "pellucid.layer"  # metadata key of a node's layer configuration
@@ -65,7 +65,7 @@ def node_of(onnx: Any, proto: Any) -> Node:
 
 
 def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
-    """Return the checked model of a file, its operator set, and its constants by name, those of Constant nodes too.
+    """Return the checked model of a file, its operator set, and its initializers and Constant nodes as tensors by name.
 
     Raises FileFault if the model cannot be read, and the onnx package's own errors for a damaged file.
     """
@@ -80,7 +80,7 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
 
 
 def _opset(onnx: Any, model: Any) -> int:
-    """Return the operator set; raises FileFault for an unsupported one or too many nodes, before the rest is read."""
+    """Return the operator set; raises FileFault for an unsupported operator set or too many nodes."""
     graph, newest_opset = model.graph, onnx.defs.onnx_opset_version()
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest_opset:
@@ -92,7 +92,7 @@ def _opset(onnx: Any, model: Any) -> int:
 
 
 def _constant(onnx: Any, node: Any) -> Tensor:
-    """Return the value of a Constant node."""
+    """Return the value of a Constant node; raises FileFault if it is not a tensor."""
     values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     name, value = next(iter(values.items()), ("", None))
     if len(values) != 1 or name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
@@ -108,9 +108,9 @@ def run_file(data: bytes, xs: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def session(data: bytes) -> Any:
-    """Return onnxruntime's session of a file's bytes, on the CPU with as many threads as PyTorch."""
+    """Return an onnxruntime session for a file's bytes, on the CPU with as many threads as PyTorch uses."""
     runtime = import_optional("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # errors are raised
+    options.log_severity_level = 4  # only fatal errors are logged; other errors are raised
     return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Upsampling in ONNX: Resize where it computes the same, else products with the weights of rows and columns."""
+"""Upsampling as ONNX nodes: Resize if it computes the same output, else Gather or matrix products."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ RESIZE_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 def upsample(layer: Upsample, n: Nodes) -> None:
-    """Write Resize if it computes the same; else Gather for nearest neighbours, or two matrix products."""
+    """Write Resize if it computes the same output; else Gather for nearest neighbours, or two matrix products."""
     input_size, output_size = n.shape[1:], n.step.output.shape[1:]
     integer_ratio = all(new % old == 0 for old, new in zip(input_size, output_size, strict=True))
     if layer.kind in RESIZE_MODES:
@@ -41,8 +41,8 @@ def upsample(layer: Upsample, n: Nodes) -> None:
 def write_matrix_products(row_layer: Layer, column_layer: Layer, n: Nodes) -> None:
     """Write y = A x B, (H', H) x (H, W) x (W, W'), for a layer that is linear in rows and in columns.
 
-    row_layer: the same layer for rows only, on images one pixel wide. column_layer: for columns only, on images one
-    pixel high.
+    row_layer: the layer that resizes only the rows, for images one pixel wide. column_layer: the layer that resizes
+    only the columns, for images one pixel high.
     """
     height, width = n.shape[1:]
     # Channel c of the input is 1 in row c and 0 in all others, so channel c of the output is column c of A.
@@ -75,7 +75,7 @@ def _scales(layer: Upsample) -> tuple[float, float]:
 def _source_indices(
     layer: Upsample, input_size: tuple[int, ...], output_size: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return the index of the row, or column, of which each output row, or column, is a copy."""
+    """Return the index of the input row that each output row copies, and the same for columns."""
     row_layer, column_layer = _row_and_column_layers(layer, output_size)
     rows, _ = row_layer.forward({}, torch.arange(input_size[0]).float().view(1, 1, -1, 1), Mode())
     columns, _ = column_layer.forward({}, torch.arange(input_size[1]).float().view(1, 1, 1, -1), Mode())

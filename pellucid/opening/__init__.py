@@ -1,4 +1,4 @@
-"""Opening of networks that other people wrote: from a PyTorch module to a Model with an explicit backward pass."""
+"""Conversion of PyTorch modules and ONNX files to Models with an explicit backward pass."""
 
 from pellucid.opening.open_network import open
 from pellucid.opening.registered import register_op

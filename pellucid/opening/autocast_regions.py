@@ -1,4 +1,4 @@
-"""Regions of a network that run with automatic mixed precision switched off: their operators become ordinary ones."""
+"""Inlining of regions of a network that run with automatic mixed precision switched off."""
 
 from operator import getitem
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 def inline_regions(module: Any) -> None:
-    """Replace each call of a region `torch.autocast(enabled=False)` in a graph module by the calls inside it."""
+    """Replace each call of a region `torch.autocast(enabled=False)` in a graph module with the calls inside it."""
     for node in list(module.graph.nodes):
         if node.op != "call_function" or node.target is not torch.ops.higher_order.wrap_with_autocast:
             continue

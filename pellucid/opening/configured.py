@@ -1,4 +1,4 @@
-"""Networks of other libraries with what their configuration says about inputs and outputs."""
+"""Networks of timm and transformers, with the input shape and the options in their configuration."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -20,16 +20,16 @@ from pellucid.errors import PellucidError
 from pellucid.text import shown
 from pellucid.weights.match import require_match
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the files of a folder of Hugging Face
-MAX_MODULES = 50_000  # several times those of the largest networks, which are built twice
-MAX_INTEGER = 1_000_000  # in a configuration, where it is a number of classes, channels or layers
-OPERATOR_DECLARATIONS: list[Any] = []  # declarations of operators, which last as long as their objects
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the files in a Hugging Face folder
+MAX_MODULES = 50_000  # several times the number in the largest networks, which are built twice
+MAX_INTEGER = 1_000_000  # limit on the numbers of classes, channels and layers in a configuration
+OPERATOR_DECLARATIONS: list[Any] = []  # keeps the declarations of operators, which end with their objects
 
 
 class ConfiguredNetwork(NamedTuple):
-    """A network of another library, and what its configuration says.
+    """A network of another library, with values from its configuration.
 
-    shape: of an input, (C, H, W). options: of Model, such as `preprocess` and `classes`.
+    shape: the shape of an input, (C, H, W). options: arguments of Model, such as `preprocess` and `classes`.
     """
 
     network: nn.Module
@@ -38,10 +38,10 @@ class ConfiguredNetwork(NamedTuple):
 
 
 def import_library(name: str) -> Any:
-    """Return the module timm or transformers; PellucidError if it is not installed.
+    """Return the module timm or transformers; raises PellucidError if it is not installed.
 
-    Both import torchvision, for transforms of pictures. One that was built for another PyTorch, such as the registry's
-    beside a PyTorch for CPUs, cannot be imported unless the operators that it lacks are declared.
+    Both import torchvision, for transforms of pictures. A torchvision that was built for another PyTorch, such as
+    PyPI's torchvision with a PyTorch for CPUs, can be imported only after its missing operators are declared.
     """
     try:
         if find_spec("torchvision") is not None:
@@ -69,11 +69,11 @@ def _import_torchvision() -> None:
 def build(
     source: str, library: str, make: Callable[[], nn.Module], seed: int = 0, file_values: int | None = None
 ) -> nn.Module:
-    """Return the network that another library makes, without using a network connection, with weights drawn by `seed`.
+    """Return the network that `make` builds, without using a network connection, with weights drawn with `seed`.
 
-    source: what is opened. file_values: the number of values in its file of weights, if it has one. Raises
-    PellucidError for whatever the library raises, for too many modules, and for several times as many parameters as
-    values.
+    source, library: the names of the opened network and of its library in messages. file_values: the number of values
+    in its file of weights, or None. Raises PellucidError for any error of the library, for too many modules, and for
+    several times as many parameters as values.
     """
     try:
         with _offline(), _size_limit(file_values), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
@@ -81,14 +81,14 @@ def build(
             return make()
     except PellucidError:
         raise
-    except Exception as error:  # of the other library
+    except Exception as error:  # raised by the other library
         reason = " ".join(str(error).split())
         raise PellucidError(f"open: {library} cannot build {source} ({type(error).__name__}: {reason:.200})") from error
 
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Forbid requests to Hugging Face, which timm and transformers make by huggingface_hub; restore that at the end."""
+    """Forbid requests to Hugging Face, which timm and transformers make with huggingface_hub, inside the context."""
     from huggingface_hub import constants
 
     was_offline = constants.HF_HUB_OFFLINE
@@ -101,10 +101,10 @@ def _offline() -> Iterator[None]:
 
 @contextmanager
 def _size_limit(file_values: int | None) -> Iterator[None]:
-    """Raise PellucidError as soon as more than MAX_MODULES are built, or parameters far beyond the values available.
+    """Raise PellucidError as soon as a network has more than MAX_MODULES modules or far more parameters than its file.
 
-    A file may name layers of any number and size. New parameters are registered before memory is taken for their
-    values, and some are replaced while a network is built, which is why several times as many are accepted.
+    A configuration may name layers of any number and size. New parameters are registered before their memory is used.
+    Some are replaced while a network is built, so up to four times as many parameters as values are accepted.
     """
     module_count, value_count, max_modules = 0, 0, scaled_limit(MAX_MODULES)
 
@@ -134,7 +134,10 @@ def _size_limit(file_values: int | None) -> Iterator[None]:
 
 
 def load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Replace a network's weights by those of a file; MismatchError unless names, shapes and dtypes are equal."""
+    """Replace a network's weights with the tensors of a file.
+
+    Raises MismatchError unless names and shapes are equal.
+    """
     state = network.state_dict()
     weights = {key: one.to(state[key].dtype) if key in state else one for key, one in tensors.items()}
     require_match(path, state, weights)
@@ -142,9 +145,9 @@ def load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def unique_class_names(entry_name: str, labels: Any) -> list[str]:
-    """Return the names of classes, with its number after each name that several classes have.
+    """Return the names of classes, with the class index after each name that several classes have.
 
-    entry_name: of the entry of a file with the names, for the PellucidError unless they are a list of texts.
+    entry_name: the name of the file's entry with the labels. Raises PellucidError unless they are a list of strings.
     """
     if not isinstance(labels, list) or not labels or not all(isinstance(name, str) for name in labels):
         raise PellucidError(f"{entry_name} must be a list of names, not {shown(labels)}")

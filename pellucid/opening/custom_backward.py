@@ -1,4 +1,4 @@
-"""Refusal of functions whose own backward pass is not the derivative that the layers compute."""
+"""Check that functions with a custom backward pass have the gradients that the layers compute."""
 
 from collections.abc import Iterable
 
@@ -10,13 +10,16 @@ from pellucid.opening.exported import evaluating
 from pellucid.opening.model import OpenedModel
 from pellucid.verify.modules import module_gradients
 
-TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}  # of gradients, relative to the largest of all
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}  # difference of gradients, relative to the largest value of all
 
 
 def check_custom_backward(
     network: nn.Module, model: OpenedModel, inputs: tuple[Tensor, ...], names: Iterable[str]
 ) -> None:
-    """Raise PellucidError if a network with these functions has other gradients than the layers, for these inputs."""
+    """Raise PellucidError if a network's gradients for these inputs differ from the gradients of its layers.
+
+    names: the names of the network's functions with a custom backward pass, for the message.
+    """
     with evaluating(network):
         dys, dxs, expected = module_gradients(network, inputs)
     x, dy = ((one if len(one) > 1 else next(iter(one))) for one in (inputs, dys))

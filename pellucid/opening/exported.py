@@ -1,4 +1,4 @@
-"""A network of PyTorch as a list of calls of operators, from an export in which sizes show the number of examples."""
+"""Export of a PyTorch network as a list of operator calls, with the sizes marked that depend on the batch size."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ from pellucid.errors import PellucidError
 from pellucid.opening.autocast_regions import inline_regions
 from pellucid.opening.in_place import writes_a_view
 
-EXAMPLE_COUNTS = (211, 223, 227, 229, 233, 239, 241, 251)  # primes: numbers of examples for the export
+EXAMPLE_COUNTS = (211, 223, 227, 229, 233, 239, 241, 251)  # prime numbers of examples for the export
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Ref:
 class Call:
     """One call of an operator.
 
-    op: such as "conv2d", without the underscore of operators that write in place. arguments: by name, with Ref for
-    values. module: the path of the module whose forward calls it. shape: of the output, () if that is not one
-    tensor; dtype: its dtype.
+    op: the operator's name, such as "conv2d", without the final underscore of operators that write in place. arguments:
+    the arguments by name, with Ref for values. module: the path of the module whose forward calls the operator. shape,
+    dtype: the shape and dtype of the output, () and None if it is not one tensor.
     """
 
     name: str
@@ -58,9 +58,11 @@ class Call:
 
 @dataclass(frozen=True)
 class ExportedNetwork:
-    """A network: calls in order, the keys of the parameters and buffers by name, inputs and outputs by name.
+    """An exported network, whose values have names.
 
-    tensors: parameters, buffers and other constants, by name. shapes: of the inputs and of these.
+    calls: the calls in order. keys: the keys in the state_dict of parameters and buffers, by name. parameters, inputs,
+    outputs: their names. tensors: parameters, buffers and other constants, by name. shapes: the shapes of the inputs
+    and the tensors, by name.
     """
 
     calls: tuple[Call, ...]
@@ -75,8 +77,8 @@ class ExportedNetwork:
 def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], count_index: int = 0) -> ExportedNetwork:
     """Export a module in evaluation mode; the module is unchanged.
 
-    count_index: of the numbers of examples that `example_count` has. Raises PellucidError for a module that
-    torch.export cannot trace.
+    count_index: see `example_count`. Raises PellucidError for a module that torch.export cannot trace, and for one that
+    changes its input or a buffer.
     """
     examples = example if isinstance(example, tuple) else (example,)
     state_tensors = (*module.parameters(), *module.buffers())
@@ -104,10 +106,11 @@ def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], count_index:
 
 
 def example_count(shapes: Iterable[Sequence[Any]], count_index: int = 0) -> int:
-    """Return the number of examples for an export, whose multiples are taken for sizes that depend on that number.
+    """Return a number of examples for an export: its multiples are read as sizes that depend on the number of examples.
 
-    It is a prime that divides no size in the shapes of one example, of parameters and of buffers. A number that the
-    network computes with may still be a multiple, but hardly of the first and of the second (`count_index`) of them.
+    It is a prime number that divides no size of an example, a parameter or a buffer: the first of these primes for
+    `count_index` 0, the second for 1. Another number in the network may be a multiple of one of these primes by chance,
+    but hardly of both. Raises PellucidError if there are not enough such primes.
     """
     sizes = {size for shape in shapes for size in shape if isinstance(size, int) and size}
     candidates = [one for one in EXAMPLE_COUNTS if all(size % one for size in sizes)]
@@ -133,7 +136,7 @@ def _export_program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
             return program.run_decompositions({}) if writes_a_view(program.graph_module.graph) else program
     except PellucidError:
         raise
-    except Exception as error:  # whatever the module's own code raises under torch.export
+    except Exception as error:  # the module's own code may raise any error under torch.export
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise PellucidError(
             f"open: torch.export cannot trace {type(module).__name__}: {type(error).__name__}: {reason:.300}"
@@ -141,11 +144,11 @@ def _export_program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
         ) from error
 
 
-CALL_CODE = (nn.Module.__call__.__code__, nn.Module._call_impl.__code__)  # from which torch calls a forward
+CALL_CODE = (nn.Module.__call__.__code__, nn.Module._call_impl.__code__)  # with which PyTorch calls a forward
 
 
 def _error_location(error: Exception, module: nn.Module) -> str:
-    """Return in which module and line an error arose, and the name of a module beside it; "" if that is unknown."""
+    """Return the module and line that raised an error, and a module separate from it, as text; "" if unknown."""
     paths = {id(part): path for path, part in module.named_modules()}
     frames = [
         (paths[id(owner)], frame, line)
@@ -161,7 +164,7 @@ def _error_location(error: Exception, module: nn.Module) -> str:
     text = f"; in {path or 'its forward'}, {Path(file_name).name} line {line}: {code:.100}"
 
     def is_separate(name: str) -> bool:
-        """Return whether a module neither contains that one nor is in it; of the network itself, all are."""
+        """Return whether a module neither contains the failed one nor is in it; True if the network itself failed."""
         return bool(name) and (not path or not (f"{path}.".startswith(f"{name}.") or name.startswith(f"{path}.")))
 
     separate = next(filter(is_separate, paths.values()), None)
@@ -172,10 +175,10 @@ def _error_location(error: Exception, module: nn.Module) -> str:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Set a module to evaluation mode, and attention to the path that has operators; restore both at the end.
+    """Set a module to evaluation mode, and switch off PyTorch's fast path for attention; restore both at the end.
 
-    What a forward pass writes into attributes of the modules, and into their lists, dictionaries and sets, is undone as
-    well, such as windows that fit the size of the image.
+    Attributes of the modules, and the lists, dictionaries and sets in them, are restored as well if a forward pass
+    writes into them, for example windows for the size of the image.
     """
     saved_attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
     was_training = module.training
@@ -189,10 +192,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     try:
         module.train(False)
         torch.backends.mha.set_fastpath_enabled(False)
-        logging.disable(logging.CRITICAL)  # of torch.export, which logs what it raises
+        logging.disable(logging.CRITICAL)  # torch.export also logs the errors that it raises
         with torch.inference_mode(False), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch.export calls functions that PyTorch deprecates
-            warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)  # assigned to, which is undone
+            warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)  # the attribute is restored
             yield
     finally:
         logging.disable(disabled_level)
@@ -208,7 +211,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def call_of(node: Any, count: int) -> Call:
-    """Return the call of a node of an export with `count` examples."""
+    """Return the Call for a node of an export with `count` examples."""
     target = node.target
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     module = ".".join(part.partition("@")[0] for part in stack[-1][0].split(".")) if stack else ""

@@ -1,4 +1,4 @@
-"""Functions of numbers, choices and windows: from the arguments of an operator to the layer, or to several layers."""
+"""Translation of PyTorch operators to layers: elementwise functions, masks, sums, windows and pixel shuffles."""
 
 import math
 from collections.abc import Callable
@@ -17,13 +17,13 @@ def layer_of_tensors(make: Callable[[], Layer]) -> Callable[[Context], CallLayer
 
 
 def addcmul(c: Context) -> CallLayer:
-    """Return a sum with a product."""
+    """Return self + value tensor1 tensor2."""
     product = CallLayer(operators.Times(), (c.source("tensor1"), c.source("tensor2")))
     return CallLayer(operators.Plus(), (c.source("self"), _scaled(product, c.number("value"))))
 
 
 def addmm(c: Context) -> CallLayer:
-    """Return a sum with a product of matrices."""
+    """Return beta self + alpha A B, for matrices A and B."""
     left, right = ("batch1", "batch2") if c.call.op == "baddbmm" else ("mat1", "mat2")
     product = CallLayer(operators.MatMul(), (c.source(left), c.source(right)))
     shift = _scaled(c.source("self"), c.number("beta"))
@@ -80,7 +80,7 @@ def where(c: Context) -> CallLayer:
 
 
 def maximum(c: Context) -> CallLayer:
-    """Return LargestOne along an axis; the maxima of several axes are Largest."""
+    """Return LargestOne, the maximum along one axis; raises Unsupported without an axis."""
     if "dim" not in c.call.arguments:
         raise Unsupported("no axis is given")
     return CallLayer(operators.LargestOne(c.axis(), bool(c["keepdim"])), (c.source("self"),))
@@ -94,7 +94,7 @@ def running_sum(c: Context) -> CallLayer:
 
 
 def repeat(c: Context) -> CallLayer | str:
-    """Return Repeat, or Expand of one example to their number."""
+    """Return Repeat, or Expand if only axes of size 1 are repeated."""
     counts, shape = c["repeats" if "repeats" in c.call.arguments else "dims"], c.shape()
     padded_shape = (1,) * (len(counts) - len(shape)) + shape
     if len(counts) < len(shape):
@@ -129,7 +129,7 @@ def einsum(c: Context) -> CallLayer:
 
 
 def variance(c: Context) -> CallLayer:
-    """Return Variance; for a standard deviation, the length of the deviations, whose gradient is 0 where they are 0."""
+    """Return Variance; for a standard deviation, the scaled Length of the deviations, whose gradient is 0 at 0."""
     correction = c.call.arguments.get("correction")
     if correction is None:
         correction = c.call.arguments.get("unbiased", True)
@@ -145,7 +145,7 @@ def variance(c: Context) -> CallLayer:
 
 
 def image_sizes(c: Context) -> tuple[int, int, int]:
-    """Return channels, height and width of the input; Unsupported unless it is (N, C, H, W)."""
+    """Return channels, height and width of the input; raises Unsupported unless it is (N, C, H, W)."""
     shape = c.shape()
     if len(shape) != 4 or any(isinstance(size, Multiple) for size in shape[1:]):
         raise Unsupported(f"an input of {len(shape)} axes, not (N, C, H, W)")
@@ -153,7 +153,7 @@ def image_sizes(c: Context) -> tuple[int, int, int]:
 
 
 def pixel_shuffle(c: Context) -> CallLayer:
-    """Return moves: channels in groups of r² become squares of r x r pixels. Source: Shi et al. 2016, equation 4."""
+    """Rearrange groups of r² channels as squares of r x r pixels. Source: Shi et al. 2016, equation 4."""
     r, (channels, height, width) = c["upscale_factor"], image_sizes(c)
     split = CallLayer(operators.ToShape((-1, channels // r**2, r, r, height, width)), (c.source("self"),))
     permuted = CallLayer(operators.Permute((0, 1, 4, 2, 5, 3)), (split,))
@@ -161,7 +161,7 @@ def pixel_shuffle(c: Context) -> CallLayer:
 
 
 def pixel_unshuffle(c: Context) -> CallLayer:
-    """Return moves: squares of r x r pixels become channels."""
+    """Rearrange squares of r x r pixels as groups of r² channels."""
     r, (channels, height, width) = c["downscale_factor"], image_sizes(c)
     split = CallLayer(operators.ToShape((-1, channels, height // r, r, width // r, r)), (c.source("self"),))
     permuted = CallLayer(operators.Permute((0, 1, 3, 5, 2, 4)), (split,))
@@ -169,7 +169,7 @@ def pixel_unshuffle(c: Context) -> CallLayer:
 
 
 def channel_shuffle(c: Context) -> CallLayer:
-    """Return moves: channels of all groups take turns. Source: Zhang et al. 2018, figure 1."""
+    """Interleave the channels of all groups. Source: Zhang et al. 2018, figure 1."""
     groups, (channels, height, width) = c["groups"], image_sizes(c)
     split = CallLayer(operators.ToShape((-1, groups, channels // groups, height, width)), (c.first_source,))
     return CallLayer(

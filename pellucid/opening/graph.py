@@ -1,4 +1,4 @@
-"""Assembly of the graph of an opened network: names, parameters, constants, and what is missing."""
+"""Assembly of the graph of an opened network: nodes, names, parameters and constants."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +20,7 @@ from pellucid.operators import Expand, Fixed, Learned, ToShape
 
 TRANSLATIONS = {**layers.TRANSLATIONS, **tensors.TRANSLATIONS, **functions.TRANSLATIONS}
 INPUT = "input"
-FOLDING_COUNTS = (2, 3)  # numbers of examples for which constants are computed that depend on it
+FOLDING_COUNTS = (2, 3)  # numbers of examples for which constants that depend on it are computed
 SHAPE_ONLY_OPS = (
     "zeros_like",
     "ones_like",
@@ -29,32 +29,32 @@ SHAPE_ONLY_OPS = (
     "new_ones",
     "new_full",
     "zero",
-)  # of the first input, the shape
+)  # operators that read only the shape of their first input
 
 
 def graph_of(exported: ExportedNetwork, module: nn.Module) -> tuple[Graph, Params]:
     """Return the graph and the parameters of an exported module.
 
-    Raises PellucidError, with every operator that has no layer, its number of calls and the path of the first one, and
-    with the class to write as a note.
+    Raises PellucidError, which lists every operator that has no layer, with its number of calls and the path of the
+    first call; a note of the error contains the class to write.
     """
     return _GraphBuilder(exported, module).build()
 
 
 class _GraphBuilder:
-    """The nodes and parameters of the graph, as far as calls have been translated."""
+    """Builder of a graph: the nodes and parameters of the calls translated so far."""
 
     def __init__(self, exported: ExportedNetwork, module: nn.Module) -> None:
         self.exported = exported
         self.parents = {path for path, part in module.named_modules() if next(part.children(), None) is not None}
-        tied_names = _tied_names(exported)  # from the name of a tied parameter to the name of the first of its equals
+        tied_names = _tied_names(exported)  # the first name of each tied tensor, by its other names
         self.calls = _without_tied_names(list(_used_calls(exported)), exported, module, tied_names)
         self.keys = _unshared_keys(self.calls, exported)
         self.shapes = dict(exported.shapes)
         self.constants: dict[str, Any] = {
             name: tensor for name, tensor in exported.tensors.items() if name not in exported.parameters
         }
-        self.varying_constants: dict[str, tuple[Any, Any]] = {}  # for both numbers of examples in FOLDING_COUNTS
+        self.varying_constants: dict[str, tuple[Any, Any]] = {}  # values for both FOLDING_COUNTS
         modules = dict(module.named_modules())
         single_input = next(name for name in (INPUT, f"{INPUT}~2") if name not in modules)
         input_names = (single_input,) if len(exported.inputs) == 1 else exported.inputs
@@ -65,15 +65,15 @@ class _GraphBuilder:
         self.owners = {key.rpartition(".")[0] for key in exported.keys.values()}
         self.reserved = {*input_names, *exported.keys.values(), *self.owners}
         self.constant_names = self._constant_names()
-        self.ops_by_module: dict[str, set[str]] = {}  # by module, the operators that it calls itself
+        self.ops_by_module: dict[str, set[str]] = {}  # the operators that each module calls itself
         for call in self.calls:
             if call.name not in self.constant_names:
                 self.ops_by_module.setdefault(call.module, set()).add(call.op)
         self.missing_calls: dict[str, list[str]] = {}
-        self.unknown_targets: dict[str, Any] = {}  # by name, operators that have no translation
+        self.unknown_targets: dict[str, Any] = {}  # operators without a translation, by name
 
     def build(self) -> tuple[Graph, Params]:
-        """Translate all calls."""
+        """Translate all calls; raises PellucidError for calls without a layer."""
         for call in self.calls:
             if call.name in self.constant_names:
                 self._fold_constant(call)
@@ -89,7 +89,7 @@ class _GraphBuilder:
         return Graph(self.nodes, outputs, self.inputs), self.params
 
     def _constant_names(self) -> set[str]:
-        """Return the names of values that depend on no input, no parameter and no random number."""
+        """Return the names of values that do not depend on an input, a parameter or a random number."""
         constants = set(self.constants)
         for call in self.calls:
             is_random = torch.Tag.nondeterministic_seeded in getattr(call.target, "tags", ())
@@ -100,7 +100,7 @@ class _GraphBuilder:
         return constants
 
     def _fold_constant(self, call: Call) -> None:
-        """Compute a constant; for both numbers of examples if it depends on it."""
+        """Compute a constant, for both FOLDING_COUNTS if it depends on the number of examples."""
         if not _has_batch(call) and not any(name in self.varying_constants for name in _ref_names(call.arguments)):
             self.constants[call.name] = _compute(call, self.constants | self._placeholders(call, 0))
             return
@@ -121,7 +121,7 @@ class _GraphBuilder:
             self.varying_constants[call.name] = first, second
 
     def _placeholders(self, call: Call, count: int) -> dict[str, Tensor]:
-        """Return a tensor of the shape of each value that is no constant, for operators that read only the shape."""
+        """Return an uninitialized tensor for each argument that is no constant, for operators that read its shape."""
         names = [
             name
             for name in _ref_names(call.arguments)
@@ -131,7 +131,7 @@ class _GraphBuilder:
         return {name: torch.empty(shape, dtype=call.dtype) for name, shape in shapes.items()}
 
     def _add_call(self, call: Call) -> None:
-        """Add the node for a call, or record why there is no layer for it."""
+        """Add the node for a call, or record in `missing_calls` why no layer exists for it."""
         try:
             translation = self._translation(call)
             if isinstance(translation, CallLayer):
@@ -157,7 +157,10 @@ class _GraphBuilder:
         return [*names, *(self.inputs[:1] if call_layer.batch else ())]
 
     def _translation(self, call: Call) -> CallLayer | str | None:
-        """Return the layer of a call; None for one with several outputs, whose parts have a layer each."""
+        """Return the layer of a call, or the name of the value that it returns unchanged.
+
+        None for a call with several outputs; each output that is read has a layer, see `output_part_layer`.
+        """
         context = Context(call, self.shapes, self.keys, self.constants)
         if has_several_outputs(call):
             return None
@@ -170,7 +173,7 @@ class _GraphBuilder:
         return translate(context)
 
     def _add_node(self, call: Call, call_layer: CallLayer, sources: list[str]) -> None:
-        """Add a node; a second call of a module with parameters repeats the node of the first."""
+        """Add a node; a second call of a module with parameters reuses the layer of the first call."""
         owner = call.module if call_layer.own_params else None
         if owner is not None and owner in self.nodes:
             if self.nodes[owner][0] != call_layer.layer:
@@ -188,7 +191,7 @@ class _GraphBuilder:
     def _node_path(self, call: Call) -> str:
         """Return the path of a module that calls no other operator, else that path with the operator's name.
 
-        The path of a module with parameters is for the layer that owns them.
+        The path of a module with parameters is reserved for the layer that owns them.
         """
         is_only_call = call.module not in self.parents and len(self.ops_by_module[call.module]) == 1
         if call.module and is_only_call and call.module not in self.owners:
@@ -196,7 +199,7 @@ class _GraphBuilder:
         return f"{call.module}.{call.op}" if call.module else call.op
 
     def _unused_name(self, name: str) -> str:
-        """Return a name, or it with the first number from ~2 that is not in use."""
+        """Return the name, or if it is in use, the name with the first unused suffix of ~2, ~3 ..."""
         candidates = (name, *(f"{name}~{count}" for count in range(2, len(self.nodes) + 3)))
         return next(one for one in candidates if one not in self.nodes and one not in self.reserved)
 
@@ -212,7 +215,7 @@ class _GraphBuilder:
             layer = Fixed(tuple(tensor.shape), dtype)
         elif name in self.varying_constants:
             return self._repeated_node(name)
-        else:  # a call without a layer, which is already among the missing ones
+        else:  # a call without a layer, which is in missing_calls
             return self.inputs[0]
         key = self.exported.keys.get(name)
         node = key if key is not None else self._unused_name(name)
@@ -222,9 +225,12 @@ class _GraphBuilder:
         return node
 
     def _repeated_node(self, name: str) -> str:
-        """Return the name of a node that repeats a constant of one example for all of them."""
+        """Return the name of a node that repeats a constant of one example for all examples.
+
+        Raises Unsupported for a constant that is not such a repetition.
+        """
         (first, second), node = self.varying_constants[name], self._unused_name(name)
-        rows = len(first) // FOLDING_COUNTS[0] if isinstance(first, Tensor) and first.dim() else 0  # of one example
+        rows = len(first) // FOLDING_COUNTS[0] if isinstance(first, Tensor) and first.dim() else 0  # per example
         example = first[:rows] if rows else first
         counts = zip((first, second), FOLDING_COUNTS, strict=True)
         if not rows or not all(torch.equal(x, example.repeat(size, *(1,) * (x.dim() - 1))) for x, size in counts):
@@ -256,7 +262,7 @@ def _without_tied_names(
 ) -> list[Call]:
     """Return the calls with one name for each parameter, and with one path for each module that has parameters.
 
-    A module that several paths reach has the path of the keys of its parameters.
+    A module with several paths has the path in the keys of its parameters.
     """
     unique_keys = [exported.keys[name] for name in exported.keys if name not in tied_names]
     owners = {key.rpartition(".")[0] for key in unique_keys}
@@ -298,7 +304,7 @@ def _concrete_shape(shape: tuple[Any, ...], count: int) -> list[int]:
 
 
 def _compute(call: Call, constants: dict[str, Any], count: int = 0) -> Any:
-    """Return the result of a call whose inputs are constants, for a number of examples; PellucidError if it fails."""
+    """Return the result of a call on constants, for `count` examples; raises PellucidError if the call fails."""
 
     def substitute(value: Any) -> Any:
         if isinstance(value, Ref):
@@ -315,7 +321,7 @@ def _compute(call: Call, constants: dict[str, Any], count: int = 0) -> Any:
             return call.target(
                 *(value for name, value in arguments.items() if name not in keyword_arguments), **keyword_arguments
             )
-    except (RuntimeError, IndexError, ValueError) as error:  # of sizes that fit only the number of examples exported
+    except (RuntimeError, IndexError, ValueError) as error:  # sizes may fit only the exported number of examples
         raise PellucidError(
             f"open: {call.module or 'the network itself'}: {call.op} of constants fails for another number of "
             f"examples: {' '.join(str(error).split()):.200}"
@@ -323,7 +329,7 @@ def _compute(call: Call, constants: dict[str, Any], count: int = 0) -> Any:
 
 
 def _tied_names(exported: ExportedNetwork) -> dict[str, str]:
-    """Return, for parameters and buffers that share their memory with an earlier one, the name of that one."""
+    """Return the name of the first parameter or buffer with the same memory, by the names of the later ones."""
     first_names: dict[tuple[Any, ...], str] = {}
     tied_names: dict[str, str] = {}
     for name in exported.keys:
@@ -336,9 +342,9 @@ def _tied_names(exported: ExportedNetwork) -> dict[str, str]:
 
 
 def _unshared_keys(calls: list[Call], exported: ExportedNetwork) -> dict[str, str]:
-    """Return the keys of the parameters and buffers that the calls of only one module, of one operator, read.
+    """Return the keys of the parameters and buffers that only one operator of one module reads, by name.
 
-    Those that are outputs of the network have a node of their own as well.
+    The network's outputs count as one more operator, so a parameter that is also an output is not among them.
     """
     readers: dict[str, set[tuple[str, str]]] = {name: {("", "output")} for name in exported.outputs}
     for call in calls:

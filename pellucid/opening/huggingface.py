@@ -1,4 +1,4 @@
-"""Folders of Hugging Face: config.json and model.safetensors of a network of transformers or of timm."""
+"""Networks of transformers and timm from Hugging Face folders with config.json and model.safetensors."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -29,10 +29,10 @@ from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.match import Mismatch, MismatchError
 
 PREPROCESSOR_CONFIG = "preprocessor_config.json"
-OTHER_FORMATS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.safetensors.index.json")  # weights
+OTHER_FORMATS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.safetensors.index.json")  # not read
 MAX_CONFIG = 16 << 20  # bytes
-DEFAULT_SIDE = 224  # pixels of an input, where nothing says its size
-# What says how transformers computes, not what, and may name code to download.
+DEFAULT_SIDE = 224  # height and width of an input, in pixels, if the files do not contain them
+# Entries that select how transformers computes, without an effect on the outputs; some name code to download.
 DROPPED_ENTRIES = {
     "attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation",
     "fusion_config", "dtype", "torch_dtype", "transformers_weights", "_name_or_path", "name_or_path",
@@ -47,14 +47,14 @@ AUTO_CLASSES = (
     "AutoModelForImageClassification", "AutoModelForSemanticSegmentation", "AutoModelForDepthEstimation",
     "AutoModelForObjectDetection", "AutoModelForUniversalSegmentation", "AutoBackbone", "AutoModel",
 )  # fmt: skip
-LABELLED_SUFFIXES = ("ForImageClassification", "ForSemanticSegmentation")  # of classes with an output for each label
+LABELLED_SUFFIXES = ("ForImageClassification", "ForSemanticSegmentation")  # of network classes with an output per label
 
 
 def folder_network(folder: Path) -> ConfiguredNetwork:
-    """Return the network of a folder with config.json and model.safetensors, of which no code is run.
+    """Return the network of a folder with config.json and model.safetensors, without running code of the folder.
 
-    Raises PellucidError for a folder that names code of its own, without one of the files or with weights in another
-    format, for networks that timm or transformers do not have, and if the library is not installed.
+    Raises PellucidError if the folder names code of its own, lacks one of the files or has weights in another format,
+    if timm or transformers do not have the network, and if the library is not installed.
     """
     config = _read_json(folder / CONFIG)
     _check_config(folder / CONFIG, config)
@@ -82,7 +82,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Raise PellucidError for a configuration that names code, has quantized weights, or a number beyond bounds."""
+    """Raise PellucidError for a configuration that names code or quantized weights, or has a number above the limit."""
     for name, value in entries(config):
         if name in REFUSED_ENTRIES and value:
             raise PellucidError(f"{path}: {name} {REFUSED_ENTRIES[name]}")
@@ -116,14 +116,14 @@ def _transformers_network(folder: Path, config: dict[str, Any], tensors: dict[st
 
 
 def _filtered(value: Any) -> Any:
-    """Return a configuration without the entries in DROPPED, at any depth."""
+    """Return a configuration without the entries in DROPPED_ENTRIES, at any depth."""
     if isinstance(value, dict):
         return {name: _filtered(part) for name, part in value.items() if name not in DROPPED_ENTRIES}
     return [_filtered(part) for part in value] if isinstance(value, list) else value
 
 
 def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
-    """Return the network of transformers with these weights, in float32; transformers reads no file."""
+    """Return the network of transformers with the weights `tensors`, in float32; transformers reads no file."""
     built_config = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
     network_class = _network_class(transformers, type(built_config), config.get("architectures"))
     if network_class is None:
@@ -134,7 +134,7 @@ def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tenso
     with torch.device("meta"):
         needed = sum(one.numel() for one in network_class(built_config).parameters())
     available = sum(one.numel() for one in tensors.values())
-    if needed > available:  # before memory is taken for them
+    if needed > available:  # before memory is allocated for the parameters
         raise PellucidError(
             f"{folder / WEIGHTS} has {available:,} numbers, but the network of {CONFIG} has {needed:,} parameters; "
             "give the files of one network"
@@ -156,7 +156,7 @@ def _load_network(transformers: Any, folder: Path, config: dict[str, Any], tenso
 
 
 def _network_class(transformers: Any, config: type, class_names: Any) -> Any:
-    """Return the first class for images that takes the configuration and has one of the names; None if none has."""
+    """Return the first network class for images, of this configuration class, that is in `class_names`, or None."""
     for auto_class in AUTO_CLASSES:
         choices = getattr(transformers, auto_class)._model_mapping.get(config, ())
         for network_class in choices if isinstance(choices, (list, tuple)) else (choices,):
@@ -181,10 +181,10 @@ def _quiet_logging(transformers: Any) -> Iterator[None]:
 
 
 def _preprocessing(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Return the mean, the standard deviation and the size of images, as Model's `preprocess`, and height and width.
+    """Return the argument `preprocess` of Model, with mean, standard deviation and size of images, and (height, width).
 
-    In transformers an image of 0 to 255 is multiplied by `rescale_factor` before the mean is subtracted; here the
-    image is from 0 to 1.
+    transformers multiplies an image of 0 to 255 by `rescale_factor` before it subtracts the mean; Pellucid's images are
+    from 0 to 1, so both statistics are divided by 255 `rescale_factor`.
     """
     path = folder / PREPROCESSOR_CONFIG
     settings = _read_json(path) if path.is_file() else {}
@@ -215,7 +215,7 @@ def _preprocessing(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int
 
 
 def _image_size(size: Any) -> tuple[int, int] | None:
-    """Return height and width of a size in one of the forms of transformers; None if it has none."""
+    """Return (height, width) of a size in one of the formats of transformers; None for any other value."""
     if isinstance(size, dict):
         size = size.get("shortest_edge") or [size.get("height"), size.get("width")]
     pair = [size, size] if isinstance(size, int) else size

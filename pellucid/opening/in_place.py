@@ -1,4 +1,4 @@
-"""Operators that write in place: whether renaming them is exact, or a view of what they write is read later."""
+"""Check whether operators that write in place can be replaced with operators that return new tensors."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import torch
 
 
 def writes_a_view(graph: Any) -> bool:
-    """Return whether a tensor is written in place while another name of its memory, a view or its base, is read later.
+    """Return whether a tensor is written in place while another tensor with its memory, a view or base, is read later.
 
-    Otherwise each such operator can be replaced by the one that returns a new tensor.
+    Otherwise each in-place operator can be replaced with the operator that returns a new tensor.
     """
     nodes = list(graph.nodes)
     position = {node: index for index, node in enumerate(nodes)}
@@ -38,7 +38,7 @@ def _is_in_place(node: Any) -> bool:
 def _aliased_input(node: Any) -> Any:
     """Return the argument whose memory the output shares; None for new memory."""
     schema = getattr(node.target, "_schema", None)
-    if node.op == "call_function" and schema is None and node.args:  # getitem of several views
+    if node.op == "call_function" and schema is None and node.args:  # getitem of a tuple of views
         return node.args[0] if isinstance(node.args[0], torch.fx.Node) else None
     if schema is None or not any(value.alias_info for value in schema.returns):
         return None

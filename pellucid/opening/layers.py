@@ -1,4 +1,4 @@
-"""Operators that have a layer with parameters, a window or an activation: from their arguments to the layer."""
+"""Translation of PyTorch operators to layers: layers with parameters, pooling, resizing, dropout and activations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of th
 
 
 def convolution(c: Context) -> CallLayer:
-    """Return Conv2d for images and weights of the calling module, else Convolve."""
+    """Return Conv2d if the input is images and the calling module has the weight, else Convolve."""
     own_params, n_axes = c.own_params(weight="weight", bias="bias"), len(c.shape("weight")) - 2
     if len(c.shape("input")) != n_axes + 2:
         raise Unsupported("its input has no batch axis")
@@ -27,7 +27,7 @@ def convolution(c: Context) -> CallLayer:
 
 
 def transposed_convolution(c: Context) -> CallLayer:
-    """Return ConvTranspose2d for images and weights of the calling module, else Convolve."""
+    """Return ConvTranspose2d if the input is images and the calling module has the weight, else Convolve."""
     own_params, n_axes = c.own_params(weight="weight", bias="bias"), len(c.shape("weight")) - 2
     if len(c.shape("input")) != n_axes + 2:
         raise Unsupported("its input has no batch axis")
@@ -48,12 +48,12 @@ def transposed_convolution(c: Context) -> CallLayer:
 
 
 def _per_axis(value: Any, n_axes: int) -> tuple[int, ...]:
-    """Return one number for each axis."""
+    """Return one number for each axis, from a list with one number for all axes or one for each."""
     return tuple(value) * n_axes if len(value) == 1 else tuple(value)
 
 
 def _paddings(c: Context, n_axes: int) -> tuple[int, ...]:
-    """Return the padding of each axis; Unsupported if it differs on both sides."""
+    """Return the padding of each axis; raises Unsupported if the two sides of an axis differ."""
     if c["padding"] == "valid":
         return (0,) * n_axes
     if c["padding"] != "same":
@@ -66,7 +66,7 @@ def _paddings(c: Context, n_axes: int) -> tuple[int, ...]:
 
 
 def linear(c: Context) -> CallLayer:
-    """Return Dense for weights of the calling module, else LinearMap."""
+    """Return Dense if the calling module has the weight, else LinearMap."""
     own_params, shape = c.own_params(weight="weight", bias="bias"), c.shape("input")
     if len(c.shape("weight")) != 2:
         raise Unsupported("the weight is a vector")
@@ -77,7 +77,7 @@ def linear(c: Context) -> CallLayer:
 
 
 def batch_norm(c: Context) -> CallLayer:
-    """Return BatchNorm, or NormalizeChannels for the statistics of the input in evaluation too."""
+    """Return BatchNorm, or NormalizeChannels if the statistics of the input are used in evaluation mode too."""
     own_names = {name: name for name in ("weight", "bias", "running_mean", "running_var")}
     own_params = c.own_params(**own_names)
     if c["training"] and c["running_mean"] is None:
@@ -88,7 +88,7 @@ def batch_norm(c: Context) -> CallLayer:
 
 
 def layer_norm(c: Context) -> CallLayer:
-    """Return LayerNorm for a weight and a bias of the calling module, else NormalizeLast."""
+    """Return LayerNorm if the calling module has a weight and a bias, else NormalizeLast."""
     own_params = c.own_params(weight="weight", bias="bias")
     shape, epsilon = c.fixed_value("normalized_shape"), c.number("eps")
     if own_params is None or len(own_params) < 2:
@@ -97,7 +97,7 @@ def layer_norm(c: Context) -> CallLayer:
 
 
 def group_norm(c: Context) -> CallLayer:
-    """Return GroupNorm for a weight and a bias of the calling module, else NormalizeGroups."""
+    """Return GroupNorm if the calling module has a weight and a bias, else NormalizeGroups."""
     own_params = c.own_params(weight="weight", bias="bias")
     if own_params is None or len(own_params) < 2 or len(c.shape("input")) not in (2, 4):
         return CallLayer(operators.NormalizeGroups(c["num_groups"], c.number("eps")), _affine_sources(c))
@@ -112,26 +112,26 @@ def instance_norm(c: Context) -> CallLayer:
 
 
 def _affine_sources(c: Context) -> tuple[str, ...]:
-    """Return the names of the input, the weight and the bias."""
+    """Return the names of the input, the weight and the bias; raises Unsupported for a bias without a weight."""
     if c["weight"] is None and c["bias"] is not None:
         raise Unsupported("it has a bias without a weight")
     return c.sources("input", "weight", "bias")
 
 
 def dropout(c: Context) -> CallLayer | str:
-    """Return Dropout; with p=0 the input."""
+    """Return Dropout, or the name of the input for p=0."""
     c.check_values(train=False)
     return CallLayer(layers.Dropout(c.number("p")), (c.first_source,)) if c["p"] else c.first_source
 
 
 def feature_dropout(c: Context) -> CallLayer | str:
-    """Return Dropout of whole channels; with p=0 the input."""
+    """Return Dropout of whole channels, or the name of the input for p=0."""
     c.check_values(train=False)
     return CallLayer(layers.Dropout(c.number("p"), channels=True), (c.first_source,)) if c["p"] else c.first_source
 
 
 def softmax(c: Context) -> CallLayer:
-    """Return Softmax; along the first axis of a value that has no axis of examples, below a new axis."""
+    """Return Softmax; for the first axis of a value without a batch axis, Softmax after adding an axis before it."""
     axis, shape = c.axis(), c.shape()
     if (axis == 0 and isinstance(shape[0], Multiple)) or c["dtype"] not in (None, c.call.dtype):
         raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
@@ -192,7 +192,7 @@ def activation(make: Callable[[Context], Layer]) -> Translate:
 
 
 def hardtanh(c: Context) -> CallLayer:
-    """Return ReLU6, for the limits 0 and 6."""
+    """Return ReLU6; raises Unsupported unless the limits are 0 and 6."""
     c.check_values(min_val=0.0, max_val=6.0)
     return CallLayer(layers.ReLU6(), (c.source("self"),))
 

@@ -1,4 +1,4 @@
-"""Operators without a layer: what is missing, the class to write, and the layers that users registered."""
+"""The error for operators without a layer, with the class to write, and the layers that users registered."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,8 @@ REGISTERED: dict[str, Callable[[Context], CallLayer]] = {}  # translations of op
 def missing_error(missing: Mapping[str, list[str]], unknown: Mapping[str, Any]) -> PellucidError:
     """Return the error with every operator that has no layer, and with a note: the class to write for one of them.
 
-    missing: by operator, the modules of its calls. unknown: operators that a registered layer can translate.
+    missing: the modules of each operator's calls, by operator. unknown: the targets of operators for which a user can
+    register a layer, by operator.
     """
     descriptions = [
         f"{operator}, {plural(len(modules), 'call')}, first in {modules[0] or 'the network itself'}"
@@ -29,7 +30,7 @@ def missing_error(missing: Mapping[str, list[str]], unknown: Mapping[str, Any]) 
 
 
 def layer_text(op: str, target: Any) -> str:
-    """Return the class to write for an operator, as text."""
+    """Return the source code of the class to write for an operator, with a gap for the backward pass."""
     arguments = [one for one in target._schema.arguments if not one.has_default_value()]
     field_names = [one.name for one in arguments if str(one.type) != "Tensor"]
     class_name = "".join(part.title() for part in op.split("_"))

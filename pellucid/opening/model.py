@@ -18,15 +18,15 @@ from pellucid.training.examples import as_inputs
 
 
 class OpenedModel(Model):
-    """A Model over the graph of a network that was opened; see pellucid.open.
+    """A Model whose network is the graph of an opened network; see pellucid.open.
 
     Paths of parameters and buffers are the keys of the network's state_dict.
     """
 
-    dtypes: dict[str, torch.dtype]  # of the network's state_dict, by its keys in order
-    unused: dict[str, Tensor]  # its entries that are not part of the graph
-    tied: dict[str, str]  # from a key of it to the first key of the same tensor
-    cut: tuple[str, ...] = ()  # the operators of an ONNX file that were left out
+    dtypes: dict[str, torch.dtype]  # of the tensors in the network's state_dict, in its order
+    unused: dict[str, Tensor]  # entries of the state_dict that are not part of the graph
+    tied: dict[str, str]  # by key of the state_dict, the first key of the same tensor
+    cut: tuple[str, ...] = ()  # the omitted operators of an ONNX file
 
     def __call__(self, x: Any) -> Any:
         """Return the network's outputs in evaluation mode; for a network with several inputs, x is a tuple of them."""
@@ -44,9 +44,10 @@ class OpenedModel(Model):
     def gradients(self, x: Any, dy: Any, train: bool = False, seed: int = 0) -> dict[str, Tensor]:
         """Return the gradients of Σ dy y with respect to the input, under "input", and to the parameters, by key.
 
-        x: inputs (N, ...), a tuple of them for a network with several; their gradients are a tuple, too. dy: shaped
-        like the outputs, or a tuple. train: whether dropout and batch statistics are in use; running statistics change
-        then, and dropout draws with `seed`. Parameters without an effect on the outputs are absent.
+        x: inputs (N, ...), or a tuple of them for a network with several inputs, whose gradients are a tuple, too. dy:
+        a tensor of the shape of the output, or a tuple for several outputs. train: whether to use dropout, drawn with
+        `seed`, and batch statistics, which update the running statistics. Parameters without an effect on the outputs
+        are absent. Raises PellucidError for x or dy of another shape.
         """
         inputs = self._inputs(x)
         mode = Mode(train=train, rng=torch.Generator(self.device).manual_seed(seed))
@@ -62,10 +63,10 @@ class OpenedModel(Model):
         return {"input": dx, **flatten(dparams)}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return copies of all weights under the original's keys, as `load_state_dict` of the original network takes.
+        """Return copies of all weights with the original keys, for `load_state_dict` of the original network.
 
-        They are contiguous, as safetensors needs them. Entries that are not part of the graph, such as the count of
-        batches of batch normalization and buffers from which constants were computed, are those of the opened network.
+        They are contiguous, as safetensors requires. Entries that are not part of the graph have the values of the
+        opened network, such as batch normalization's count of batches, and buffers from which constants were computed.
         """
         current = {**self.unused, **self.weights}
         return {key: _copy(current[self.tied.get(key, key)], dtype) for key, dtype in self.dtypes.items()}
@@ -76,7 +77,7 @@ class OpenedModel(Model):
         return bool(self.input_shape) and isinstance(self.input_shape[0], tuple)
 
     def _inputs(self, x: Any) -> Any:
-        """Return the network's input, or the tuple of its inputs, as `scaled` returns them."""
+        """Return the network's input, or the tuple of its inputs, after preprocessing with `scaled`."""
         if not self._has_several_inputs:
             inputs = as_inputs(x, dtype=self.dtype)
             self._check_input(inputs, "x")
@@ -90,7 +91,7 @@ class OpenedModel(Model):
         return tuple(map(self.scaled, parts))
 
     def _keep_state(self, state: Mapping[str, Tensor]) -> None:
-        """Remember the keys and types of the network's state_dict, and copies of what the graph does not have."""
+        """Store the keys and dtypes of the network's state_dict, and copies of its entries outside of the graph."""
         first_keys: dict[tuple[Any, ...], str] = {}
         nonempty = {key: tensor for key, tensor in state.items() if tensor.numel()}
         self.tied = {key: first_keys.setdefault(memory_key(tensor), key) for key, tensor in nonempty.items()}
@@ -101,7 +102,7 @@ class OpenedModel(Model):
 
 
 def memory_key(tensor: Tensor) -> tuple[Any, ...]:
-    """Return what two tensors have in common that are the same values in the same memory."""
+    """Return a key that is equal for two tensors with the same memory, shape and strides."""
     return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 

@@ -1,4 +1,4 @@
-"""`pellucid.open`: a PyTorch module becomes a Model whose every layer has an explicit backward pass."""
+"""`pellucid.open`: conversion of a PyTorch module or a file to a Model with an explicit backward pass per layer."""
 
 import os
 from pathlib import Path
@@ -40,33 +40,34 @@ def open(
     weights: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> OpenedModel:
-    """Return a Model that computes what somebody else's network computes, layer by layer, with its backward pass.
+    """Return a Model with the same outputs as another library's network, with layers that have backward passes.
 
-    network: a PyTorch module, in any mode; it is unchanged, and its weights are copied. Or an ONNX file
-    (.onnx), an exported program for any number of examples, or its file (.pt2), of which no code is run. Or a name of
-    timm, "timm:convnext_tiny", or a folder of Hugging Face with config.json and model.safetensors. example: an input
-    (N, ...), or a tuple of inputs, of the shape that the model will take; any number of examples can follow, and images
-    of another height and width if the layers compute the network's outputs for another size too. ONNX files
-    and programs need none, unless they leave sizes free; names and folders none. weights: the file with the weights of
-    a name of timm, read as tensors only; without it, they are random. options: of Model, such as `loss`, `optimizer`
-    and `classes`.
+    network: a PyTorch module, in any mode; it is unchanged, and its weights are copied. Or an ONNX file (.onnx), an
+    exported program for any number of examples, or the program's file (.pt2); no code in files is run. Or the name of a
+    timm network, "timm:convnext_tiny", or a Hugging Face folder with config.json and model.safetensors. example: an
+    input (N, ...), or a tuple of inputs, of the shape that the model will receive. The model accepts any number of
+    examples, and images of another height and width if the layers compute the network's outputs for another size too.
+    ONNX files and programs need an example only if they leave sizes free; names and folders need none. weights: the
+    file with the weights of a timm network, of which only tensors are read; None for random weights. options: arguments
+    of Model, such as `loss`, `optimizer` and `classes`.
 
     The network is a Graph with one node for each call of an operator, named by the path of its module such as
-    `layer3.0.conv1`; functional calls have the path of the calling module and the name of the operator, `layer3.0.add`,
-    and repeated ones a number, `relu~2`. Parameters and buffers have the keys of the state_dict. Batch normalization
-    and dropout behave as the mode says; other modules that compute something else in training are opened as in
-    evaluation, with a note.
+    `layer3.0.conv1`. A functional call has the path of the calling module and the name of the operator, `layer3.0.add`,
+    and a repeated call a number, `relu~2`. Parameters and buffers have the keys of the state_dict. Batch normalization
+    and dropout depend on the mode. Other modules that compute something else in training mode are opened as in
+    evaluation mode, with a note.
 
-    In an ONNX file, nodes are named by the file; parameters are the file's initializers, and keep their names where
-    those end in the node's path. Detectors are opened up to their suppression, and a note names what was left out.
+    For an ONNX file, nodes have the file's names. Parameters are the file's initializers; their names are unchanged if
+    they are the node's path with a suffix. Detectors are opened up to their suppression; a note names the omitted
+    operators.
 
-    Networks of timm and folders, with the extra `open`, bring the size of their inputs, the mean and standard
-    deviation of their data, which become the model's `preprocess`, and the names of their classes. Nothing is
-    downloaded, and a folder that names code of its own is refused. With `classes`, a network of timm has that many
-    outputs.
+    Networks of timm and folders require the extra `open`. Their configuration sets the model's input size, its
+    `preprocess` (the mean and standard deviation of the data) and its classes. Nothing is downloaded. With `classes`, a
+    network of timm has that many outputs.
 
-    Raises PellucidError for a network that torch.export cannot trace, for operators without a layer, all of which it
-    names, and if the outputs for the example differ from the network's, for ONNX files from onnxruntime's.
+    Raises PellucidError for a network that torch.export cannot trace, for operators without a layer (the message lists
+    all of them), and for a folder that names code of its own. Also raises it if the outputs for the example differ from
+    the network's, or for ONNX files from onnxruntime's.
     """
     if isinstance(network, (str, os.PathLike)):
         return _open_named(str(network), example, weights, options)
@@ -91,7 +92,7 @@ def _check_example(example: Any) -> None:
 def _open_module(
     network: nn.Module, example: Tensor | tuple[Tensor, ...], options: dict[str, Any], from_file: bool = False
 ) -> OpenedModel:
-    """Return the model of a module; from_file: whether a file describes it, see `pellucid.network.bounds`."""
+    """Return the model of a module; from_file: whether a file describes it, so `network.bounds` limits its size."""
     examples = example if isinstance(example, tuple) else (example,)
     inputs = tuple(x[:2].detach() for x in examples)
     x = inputs if isinstance(example, tuple) else inputs[0]
@@ -110,7 +111,7 @@ def _open_module(
 
 
 def _check_weights(network: nn.Module, examples: tuple[Tensor, ...]) -> None:
-    """Raise PellucidError for weights without values, and for numbers of less than 32 bits."""
+    """Raise PellucidError for uninitialized lazy parameters, and for weights or examples of less than 32 bits."""
     for name, tensor in network.named_parameters():
         if is_lazy(tensor):
             raise PellucidError(f"open: {name} has no shape before the network has run; run it once on the example")
@@ -134,12 +135,12 @@ def _freeze(model: OpenedModel, network: nn.Module) -> None:
 def _checked_graph(
     network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, from_file: bool
 ) -> tuple[Graph, Params, Any, set[str]]:
-    """Return the graph of a module, copies of its parameters, its outputs for x, and its own functions.
+    """Return the graph of a module, copies of its parameters, its outputs for x, and its custom functions.
 
-    The outputs equal the module's; the functions have a backward pass of their own. What is refused is exported once
-    more, since a number in the network may be a multiple of the number of examples.
+    The outputs equal the module's. The custom functions have a backward pass of their own. After a PellucidError, the
+    module is exported with another number of examples, since a number in the network may be a multiple of the first.
     """
-    refusal: PellucidError | None = None
+    first_error: PellucidError | None = None
     for attempt in range(2):
         exported = export(network, example, attempt)
         try:
@@ -151,11 +152,11 @@ def _checked_graph(
             inputs = x if isinstance(x, tuple) else (x,)
             functions = check_outputs(network, inputs, y, difference_hint(exported, inputs[0].dtype))
         except PellucidError as error:
-            refusal = refusal or error
+            first_error = first_error or error
         else:
             return net, params, y, functions
-    assert refusal is not None
-    raise refusal
+    assert first_error is not None
+    raise first_error
 
 
 def _open_named(
@@ -164,7 +165,7 @@ def _open_named(
     weights: str | os.PathLike[str] | None,
     options: dict[str, Any],
 ) -> OpenedModel:
-    """Return the model of a file, a folder, or a name of timm."""
+    """Return the model of a file, a folder, or a timm network's name."""
     is_name = source.startswith(PREFIX)
     if weights is not None and not is_name:
         raise PellucidError(f"open: weights are for a name of timm, such as timm:resnet18; {source} has its own")
@@ -196,7 +197,7 @@ def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options:
 
 
 def _note_training(network: nn.Module) -> None:
-    """Print a note if modules other than batch normalization and dropout read their mode."""
+    """Print a note if modules other than batch normalization and dropout depend on their mode."""
     norms = ((path, part) for path, part in network.named_modules() if isinstance(part, _BatchNorm))
     averaged = [path for path, part in norms if part.momentum is None]
     if averaged:

@@ -1,4 +1,4 @@
-"""Operators with several outputs, such as chunk, unbind and max: each output that is used has a layer of its own."""
+"""Translation of operators with several outputs, such as chunk, unbind and max: one layer for each used output."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ def has_several_outputs(call: Call) -> bool:
 
 
 def output_part_layer(call: Call, calls: Sequence[Call], shapes: Mapping[str, tuple[Any, ...]]) -> CallLayer:
-    """Return the layer for a call that takes one output of an operator with several."""
+    """Return the layer for a call that selects one output of an operator with several outputs."""
     producer = next(candidate for candidate in calls if candidate.name == call.arguments["0"].name)
     if not has_several_outputs(producer):
         raise Unsupported(f"an output of {producer.op}")
@@ -34,7 +34,7 @@ def output_part_layer(call: Call, calls: Sequence[Call], shapes: Mapping[str, tu
 
 
 def _statistic_layer(producer: Call, index: int, rank: int) -> Layer:
-    """Return the layer for an output of max, var_mean or std_mean; positions of maxima have none."""
+    """Return the layer for an output of max, var_mean or std_mean; raises Unsupported for the indices of maxima."""
     dim, keep = producer.arguments["dim"], bool(producer.arguments["keepdim"])
     axes = tuple(axis % rank for axis in ((dim,) if isinstance(dim, int) else dim or range(rank)))
     if producer.op == "max" and index == 0:
@@ -48,7 +48,7 @@ def _statistic_layer(producer: Call, index: int, rank: int) -> Layer:
 
 
 def _bounds(producer: Call, index: int, size: Any) -> tuple[int, int]:
-    """Return the first position of an output along the axis, and the one after its last."""
+    """Return the start and stop of an output of a split along the axis."""
     parts = next(
         producer.arguments[name] for name in ("split_sizes", "split_size", "chunks") if name in producer.arguments
     )

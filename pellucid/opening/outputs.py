@@ -1,4 +1,4 @@
-"""Comparison of an opened network's outputs with the network's: for the example, and for images of other sizes."""
+"""Comparison of an opened model's outputs with the network's: for the example, and for images of other sizes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,21 +18,21 @@ from pellucid.opening.exported import ExportedNetwork, evaluating
 from pellucid.text import plural
 from pellucid.verify.modules import recorded_functions
 
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # difference of outputs, relative to the largest value
 CAST_OPS = ("to", "_to_copy", "type_as")
 NARROWER_DTYPES = {
     torch.float64: (torch.float32, torch.float16, torch.bfloat16),
     torch.float32: (torch.float16, torch.bfloat16),
-}  # types, by the type that would be rounded to them
-LARGER_SIZES = ((33, 67), (32, 64))  # rows and columns of the other sizes beyond the example's; odd ones first
-SMALLER_SIZES = ((-97, -131), (-96, -128))  # for large examples, since a smaller image takes less time
-LARGE_SIDE = 224  # rows and columns
+}  # dtypes with less precision, by dtype
+LARGER_SIZES = ((33, 67), (32, 64))  # additional rows and columns of the resized images; odd numbers first
+SMALLER_SIZES = ((-97, -131), (-96, -128))  # the same for large examples, since a smaller image takes less time
+LARGE_SIDE = 224  # minimal height and width of large examples
 
 
 def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = "") -> set[str]:
-    """Raise PellucidError unless the outputs are the network's, up to rounding errors; hint: ends the message.
+    """Raise PellucidError unless y equals the network's outputs, up to rounding errors; hint: the end of the message.
 
-    Returns the names of the functions with a backward pass of their own that the network has called.
+    Returns the names of the functions with a custom backward pass that the network has called.
     """
     with recorded_functions() as functions:
         expected = _network_outputs(network, inputs)
@@ -41,14 +41,14 @@ def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: 
 
 
 def _network_outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return the tensors that the network itself outputs."""
+    """Return the output tensors of a PyTorch network in evaluation mode."""
     with evaluating(network), torch.no_grad():
         outputs, _ = tree_flatten(network(*inputs))
     return [part.detach() for part in outputs if isinstance(part, Tensor)]
 
 
 def difference_hint(exported: ExportedNetwork, dtype: torch.dtype) -> str:
-    """Return why outputs may differ: the network rounds to a narrower type than the inputs', or it draws numbers."""
+    """Return why outputs may differ, as text: the network rounds to a narrower dtype than `dtype`, or is random."""
     for call in exported.calls:
         if call.op in CAST_OPS and call.dtype in NARROWER_DTYPES.get(dtype, ()):
             narrow_dtype = str(call.dtype).removeprefix("torch.")
@@ -57,7 +57,7 @@ def difference_hint(exported: ExportedNetwork, dtype: torch.dtype) -> str:
 
 
 def outputs_of(net: Graph, params: Params, x: Any) -> Any:
-    """Return the outputs of the layers; PellucidError for sizes that fit only the number of examples in the export."""
+    """Return the outputs of the layers; raises PellucidError if they run only for the exported number of examples."""
     try:
         with torch.no_grad():
             return net.forward(params, x, Mode(keep=False))[0]
@@ -68,7 +68,7 @@ def outputs_of(net: Graph, params: Params, x: Any) -> Any:
 
 
 def loss_for(net: Graph) -> dict[str, str]:
-    """Return the option `loss` for a network that ends in a softmax, which the default loss contains; else nothing."""
+    """Return {"loss": "quadratic"} for a network that ends in a softmax, which the default loss contains; else {}."""
     last_layer = net.nodes.get(net.outputs[0], (None,))[0]
     return {"loss": "quadratic"} if len(net.outputs) == 1 and isinstance(last_layer, Softmax | LogSoftmax) else {}
 
@@ -94,8 +94,8 @@ def check_equal(label: str, outputs: Sequence[Tensor], expected: Sequence[Tensor
 def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) -> tuple[Any, Any]:
     """Return the shapes of inputs x and outputs y without the batch axis, with None for a free height and width.
 
-    They are free if the network takes images of another size, an odd one unless it refuses that, and the layers compute
-    its outputs for them.
+    They are free if the network accepts images of another size and the layers compute its outputs for them. The other
+    size is an odd number of pixels larger or smaller, or an even number if the network raises an error for the odd one.
     """
     shape, out = shape_of(x), shape_of(y)
     if not isinstance(x, Tensor) or x.dim() != 4:
@@ -109,15 +109,15 @@ def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) 
 
 
 def _resized_output_shape(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:
-    """Return the shape of the outputs, () if they are not the network's, and None if the network refuses the input."""
+    """Return the shape of the outputs, () if they differ from the network's, None if the network raises an error."""
     try:
         expected = _network_outputs(network, (x,))
-    except Exception:  # whatever the module's own code raises for a size that it does not take
+    except Exception:  # the module's own code may raise any error for an unsupported size
         return None
     try:
         with torch.no_grad():
             y, _ = net.forward(params, x, Mode(keep=False))
         check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's")
-    except (PellucidError, RuntimeError, IndexError, ValueError):  # of layers that need the example's size
+    except (PellucidError, RuntimeError, IndexError, ValueError):  # raised by layers that need the example's size
         return ()
     return shape_of(y)

@@ -1,4 +1,4 @@
-"""Exported programs of PyTorch, for any number of examples."""
+"""Opening of programs exported by PyTorch as models for any number of examples."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ def open_program(
 ) -> OpenedModel:
     """Return the model of an exported program; see pellucid.open.
 
-    from_file: whether it is from a file, and must be within the bounds of `pellucid.network.bounds`.
+    from_file: whether the program is from a file, so `pellucid.network.bounds` limits its size.
     """
     if writes_a_view(program.graph_module.graph):
         program = program.run_decompositions({})
@@ -59,9 +59,9 @@ def open_program(
 def _exported_network(
     program: ExportedProgram, examples: Sequence[Tensor] | None, batch: int | None
 ) -> ExportedNetwork:
-    """Return the calls of a program, whose sizes are computed for another number of examples.
+    """Return the calls of a program, with sizes for the number of examples that `example_count` returns.
 
-    batch: the number of examples for which the program was exported, None if it takes any.
+    batch: the number of examples for which the program was exported, None for any number.
     """
     signature = program.graph_signature
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
@@ -97,7 +97,7 @@ def _exported_network(
 
 
 def fixed_batch(program: ExportedProgram) -> int | None:
-    """Return the number of examples that a program takes, None if it takes any."""
+    """Return the number of examples for which a program was exported, None for any number."""
     names = set(program.graph_signature.user_inputs)
     batches = [node.meta["val"].shape[0] for node in program.graph_module.graph.nodes if node.name in names]
     return batches[0] if batches and all(isinstance(n, int) and n == batches[0] for n in batches) else None
@@ -106,7 +106,7 @@ def fixed_batch(program: ExportedProgram) -> int | None:
 def _resized_nodes(
     program: ExportedProgram, nodes: Mapping[str, Any], inputs: Sequence[str], count: int, batch: int
 ) -> list[SimpleNamespace]:
-    """Return the nodes of a program that takes `batch` examples, with the shapes that `count` examples give."""
+    """Return the nodes of a program exported for `batch` examples, with the shapes for `count` examples."""
     stored_tensors, keys = _stored_tensors(program), _keys_by_node(program)
     shapes = {name: nodes[name].meta["val"] for name in inputs}
     if any(not isinstance(length, int) for value in shapes.values() for length in value.shape):
@@ -124,7 +124,7 @@ def _resized_nodes(
     try:
         with torch.no_grad():
             recorder.run(*meta_inputs)
-    except Exception as error:  # whatever an operator raises for another number of examples
+    except Exception as error:  # operators may raise any error for another number of examples
         failed_name = recorder.latest_node.name if recorder.latest_node is not None else ""
         raise PellucidError(
             f"open: the program takes exactly {plural(batch, 'example')}, and {failed_name} contains that number; "
@@ -134,7 +134,7 @@ def _resized_nodes(
 
 
 class _ValueRecorder(torch.fx.Interpreter):
-    """Runs a graph on the device "meta", and keeps the value of each node; latest_node: the one that runs."""
+    """Interpreter of a graph on the device "meta", which records the values of nodes; latest_node: the last to run."""
 
     def __init__(self, module: torch.fx.GraphModule) -> None:
         super().__init__(module, garbage_collect_values=False)
@@ -142,13 +142,13 @@ class _ValueRecorder(torch.fx.Interpreter):
         self.latest_node: torch.fx.Node | None = None
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        """Run a node."""
+        """Run a node, and record its value."""
         self.latest_node = n
         self.values[n.name] = super().run_node(n)
         return self.values[n.name]
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Run an operator; those that create tensors create them on the device "meta"."""
+        """Run an operator, with the argument device="meta" if it has a device."""
         return super().call_function(target, args, {**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
 
 
@@ -166,7 +166,7 @@ def _keys_by_node(program: ExportedProgram) -> dict[str, str]:
 
 
 def _symbol_sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, new_batch: int) -> dict[Any, int]:
-    """Return the values of the program's symbols for that many examples."""
+    """Return the value of each symbolic size of the program for `new_batch` examples."""
     if examples is not None and [x.dim() for x in examples] != [x.dim() for x in inputs]:
         raise PellucidError("open: the examples do not have the program's numbers of inputs and axes")
     batch_symbols: set[Any] = set()
@@ -193,9 +193,10 @@ def _symbol_sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, n
 
 
 def _with_sizes(node: Any, sizes: Mapping[Any, int], count: int, value: Any = None) -> SimpleNamespace:
-    """Return the node with numbers for the program's symbols; value: its own, by default that of the export.
+    """Return the node with numbers instead of symbolic sizes.
 
-    Raises PellucidError for a size that depends on the number of examples, `count`, and is no multiple of it.
+    value: the node's value; None for its value in the export. Raises PellucidError for a size that depends on the
+    number of examples, `count`, and is not a multiple of it.
     """
 
     def substitute(value: Any) -> Any:
@@ -223,7 +224,7 @@ def _with_sizes(node: Any, sizes: Mapping[Any, int], count: int, value: Any = No
 
 
 def _empty_modules(paths: set[str]) -> nn.Module:
-    """Return empty modules with these paths: those that have children are no leaves."""
+    """Return a module with empty submodules at these paths, from which `graph_of` reads which modules have children."""
     root = nn.Module()
     for path in paths:
         module = root
@@ -235,7 +236,7 @@ def _empty_modules(paths: set[str]) -> nn.Module:
 
 
 def _random_inputs(exported: ExportedNetwork, count: int) -> tuple[Tensor, ...]:
-    """Return random examples of each input."""
+    """Return `count` random examples of each input."""
     rng, first_tensor = torch.Generator().manual_seed(0), next(iter(exported.tensors.values()), torch.zeros(1))
     dtype = first_tensor.dtype if first_tensor.dtype is torch.float64 else torch.float32
     shapes = [exported.shapes[name][1:] for name in exported.inputs]

@@ -14,18 +14,18 @@ from torch.export import ExportedProgram
 from pellucid.nested import entries
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
-MAX_ENTRIES = 100_000  # of the archive
+MAX_ENTRIES = 100_000  # entries of the archive
 MAX_PROGRAM_BYTES = 64 << 20  # bytes of the program, without the weights
-MAX_CREATED = 1 << 24  # values that one operator creates from numbers alone
-MAX_VALUES = 1 << 28  # in a shape that is an argument
+MAX_CREATED = 1 << 24  # values that an operator without tensor inputs creates
+MAX_VALUES = 1 << 28  # values in a tensor whose shape is an argument
 SAVE_AGAIN = "save it again by torch.export.save of PyTorch 2.13"
 OPERATORS = re.compile(
     r"torch\.ops\.aten\.\w+\.\w+|torch\.sym_\w+"
     r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|not_)"
 )
 CALLABLE_ARGUMENTS = {"as_operator", "as_graph", "as_custom_obj"}  # arguments that could be called
-CONTAINER_TYPES = {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}  # that import nothing
-CREATION_OPS = ("arange", "full", "ones", "scalar_tensor", "zeros", "empty", "eye", "linspace")  # that read no tensor
+CONTAINER_TYPES = {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}  # import nothing
+CREATION_OPS = ("arange", "full", "ones", "scalar_tensor", "zeros", "empty", "eye", "linspace")  # read no tensor
 _SYMBOL = re.compile(r"Symbol\('[a-z]{1,4}\d{1,9}'(?:, (?:positive|integer|nonnegative)=True)*\)")
 _ARITHMETIC = re.compile(r"(?:\d{1,19}|FloorDiv|CeilDiv|PythonMod|Mod|Max|Min|Mul|Add|Integer|[ +*,()-])*")
 _DAMAGE_ERRORS = (
@@ -37,9 +37,9 @@ _DAMAGE_ERRORS = (
 def read_program(path: Path) -> ExportedProgram:
     """Return the exported program of a file.
 
-    Raises PellucidError for a file that contains a pickle instead of tensors, operators other than PyTorch's own, or
-    formulas of sizes that are more than arithmetic, and for a damaged one. The example inputs, which are a pickle in
-    every file, are not read.
+    Raises PellucidError for a damaged file, and for a file that contains a pickle instead of tensors, operators other
+    than PyTorch's own, or formulas for sizes that are more than arithmetic. The example inputs, which every file stores
+    as a pickle, are not read.
     """
     with file_errors(path, "exported program", _DAMAGE_ERRORS):
         if not path.is_file():
@@ -125,7 +125,7 @@ def _check_program(program_dict: dict[str, Any]) -> None:
 
 
 def _is_pure_operator(target: str) -> bool:
-    """Return whether an operator of ATen only computes: it has kernels, unlike TorchScript's, and takes no filename."""
+    """Return whether an ATen operator only computes: it has kernels, unlike TorchScript operators, and no file name."""
     if not target.startswith("torch.ops.aten."):
         return True
     name, overload = target.split(".")[3:]
@@ -136,7 +136,7 @@ def _is_pure_operator(target: str) -> bool:
 
 
 def _is_plain(spec: Any) -> bool:
-    """Return whether the structure of inputs or outputs names only types in SPECS; others may import modules."""
+    """Return whether the structure of inputs or outputs names only CONTAINER_TYPES; other types may import modules."""
     if isinstance(spec, list):  # the version of the format, and the structure
         return all(_is_plain(part) for part in spec if not isinstance(part, int))
     context = spec["context"]
@@ -147,7 +147,10 @@ def _is_plain(spec: Any) -> bool:
 
 
 def _check_created(target: str, inputs: Any) -> None:
-    """Raise FileFault for huge shapes, and for operators that read no tensor unless they create one of limited size."""
+    """Raise FileFault for shapes above MAX_VALUES, and for operators without tensor inputs.
+
+    An operator in CREATION_OPS may have no tensor inputs if it creates at most MAX_CREATED values.
+    """
     text = json.dumps(inputs)
     name = target.split(".")[-2]
     for size_text in re.findall(r'"as_ints": \[([-\d, ]+)\]', text):

@@ -1,5 +1,5 @@
-"""Registration of layers for operators that have none, each verified by PyTorch's operator and central differences."""
-# Return values of user-defined classes are checked at run time, whatever their annotations promise.
+"""Registration of layers for operators that have none, verified with PyTorch's operator and central differences."""
+# Return values of user-defined classes are checked at run time, since annotations are not enforced.
 # pyright: reportUnnecessaryIsInstance=false
 
 import dataclasses
@@ -19,21 +19,21 @@ from pellucid.opening.missing import REGISTERED
 from pellucid.opening.values import CallLayer, Context, Unsupported
 from pellucid.registry import register
 
-SAMPLE_SHAPE = (2, 3, 4)  # of the default samples
-DIFFERENCE_STEP = 1e-6  # of the central differences
-TOLERANCE, GRADIENT_TOLERANCE = 1e-10, 1e-6  # relative to the largest value
+SAMPLE_SHAPE = (2, 3, 4)  # shape of the default samples
+DIFFERENCE_STEP = 1e-6  # step of the central differences
+TOLERANCE, GRADIENT_TOLERANCE = 1e-10, 1e-6  # differences relative to the largest value
 
 
 def register_op(name: str, layer: type[Layer], samples: Sequence[tuple[Any, ...]] = ()) -> None:
     """Register the layer for an operator of PyTorch: `pellucid.register_op("aten.sinh", Sinh)`.
 
-    layer: a class of operators.TensorLayer, whose inputs are the operator's tensors in order, and whose fields have the
-    names of its other arguments; arguments without a field must have their defaults. samples: arguments of the
-    operator, by which the layer is verified; by default one tensor of float64 between 0.2 and 1.8 for each tensor, and
-    one with negative numbers among them if the operator is finite for these.
+    layer: a subclass of operators.TensorLayer, whose inputs are the operator's tensors in order, and whose fields have
+    the names of the operator's other arguments; arguments without a field must have their defaults. samples: tuples of
+    arguments of the operator, with which the layer is verified. The default is a sample of float64 tensors between 0.2
+    and 1.8, and a sample with every second sign changed if the operator's output is finite for it.
 
     The outputs are compared with the operator's, and the gradients with central differences. Raises PellucidError for
-    an unknown operator, one that has a layer, an invalid class, and a layer with other outputs or gradients.
+    an unknown operator, an operator that has a layer, an invalid class, and a layer with other outputs or gradients.
     """
     library, _, op_name = name.partition(".")
     packet = getattr(getattr(torch.ops, library, None), op_name, None) if op_name.isidentifier() else None
@@ -71,7 +71,7 @@ def _translation_to(layer: type[Layer]) -> Callable[[Context], CallLayer]:
 
 
 def _positive_sample(name: str, arguments: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Return a tensor for each argument that is one; PellucidError for other arguments without a default."""
+    """Return a random tensor for each required argument; raises PellucidError for one that is not a tensor."""
     required = [one for one in arguments if not one.has_default_value()]
     if any(str(one.type) != "Tensor" for one in required):
         unsupported = next(one.name for one in required if str(one.type) != "Tensor")
@@ -81,7 +81,7 @@ def _positive_sample(name: str, arguments: Sequence[Any]) -> tuple[Tensor, ...]:
 
 
 def _signed_samples(packet: Any, sample: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Return arguments of which every second entry is below 0; none if the operator is not finite for them."""
+    """Return a sample with every second entry negative; an empty list if the output for it is not finite."""
     signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(math.prod(SAMPLE_SHAPE) // 2).view(SAMPLE_SHAPE)
     signed = tuple(x * signs for x in sample)
     return [signed] if bool(torch.isfinite(packet(*signed)).all()) else []
@@ -90,7 +90,7 @@ def _signed_samples(packet: Any, sample: tuple[Tensor, ...]) -> list[tuple[Tenso
 def _check_sample(
     name: str, packet: Any, layer: type[Layer], arguments: Sequence[Any], sample: tuple[Any, ...]
 ) -> None:
-    """Raise PellucidError unless the layer's output and gradients are right for these arguments."""
+    """Raise PellucidError unless the layer's output and gradients are correct for these arguments."""
     fields = {field.name for field in dataclasses.fields(layer)}
     arguments_by_name = dict(zip((one.name for one in arguments), sample, strict=False))
     instance = layer(**{key: value for key, value in arguments_by_name.items() if key in fields})
@@ -110,7 +110,7 @@ def _check_sample(
 
 
 def _central_differences(function: Callable[[], float], x: Tensor) -> Tensor:
-    """Return the central differences of a number with respect to the entries of x, which changes meanwhile."""
+    """Return the central differences of `function` for the entries of x, which are changed in turn and restored."""
     flat, differences = x.view(-1), torch.zeros_like(x)
     for index in range(flat.numel()):
         original = flat[index].item()

@@ -1,4 +1,4 @@
-"""Operators on whole tensors: from their arguments to the layer."""
+"""Translation of PyTorch operators to layers: reshaping, slicing, joining, arithmetic, reductions and attention."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +11,14 @@ MATRIX_TRANSPOSES = ("t", "mT")  # exchange the last two axes
 
 
 def unchanged(c: Context) -> str:
-    """Return the input, of which the operator returns a copy or a view with equal values."""
+    """Return the name of the input, for operators that return a copy or a view with equal values."""
     if c.call.dtype is not None and c.call.op in ("to", "_to_copy", "type_as") and not c.call.dtype.is_floating_point:
         raise Unsupported(f"dtype={c.call.dtype}")
     return c.first_source
 
 
 def to_shape(c: Context) -> CallLayer | str:
-    """Return ToShape for the axes that change, of which the one that depends on the number of examples is -1."""
+    """Return ToShape for the axes that change, with -1 for the axis that depends on the number of examples."""
     if c.shape() == c.call.shape:
         return c.source("self")
     if c.call.op == "flatten" and c.shape()[0] == c.call.shape[0] == Multiple(1) and len(c.call.shape) == 2:
@@ -45,7 +45,7 @@ def permute(c: Context) -> CallLayer:
 
 
 def transpose(c: Context) -> CallLayer:
-    """Return Permute for two axes that change places."""
+    """Return Permute, which swaps two axes."""
     rank = len(c.shape())
     names = ("dim0", "dim1") if "dim0" in c.call.arguments else ("axis0", "axis1")
     first, second = (rank - 2, rank - 1) if c.call.op in MATRIX_TRANSPOSES else (c[name] % rank for name in names)
@@ -55,7 +55,7 @@ def transpose(c: Context) -> CallLayer:
 
 
 def movedim(c: Context) -> CallLayer:
-    """Return Permute for axes that move, the others staying in order."""
+    """Return Permute, which moves axes and leaves the order of the others unchanged."""
     sources, destinations, rank = c.axes("source"), c.axes("destination"), len(c.shape())
     source_by_axis = dict(zip(destinations, sources, strict=True))
     remaining = iter(axis for axis in range(rank) if axis not in sources)
@@ -66,7 +66,7 @@ def movedim(c: Context) -> CallLayer:
 
 
 def slice_(c: Context) -> CallLayer | str:
-    """Return Slice; the input for the whole axis."""
+    """Return Slice, or the name of the input for a slice of the entire axis."""
     axis = c.axis()
     size, start, stop, step = c.shape()[axis], c.fixed_value("start") or 0, c["end"], c["step"]
     if stop is None or stop == size or (not isinstance(stop, Multiple) and stop >= END_OF_AXIS):
@@ -105,14 +105,14 @@ def select_scatter(c: Context) -> CallLayer:
 
 
 def copy(c: Context) -> str:
-    """Return the source of a copy; Unsupported if it is broadcast."""
+    """Return the name of the copied tensor; raises Unsupported if it is broadcast."""
     if c.shape("src") != c.call.shape:
         raise Unsupported("the copied tensor is broadcast")
     return c.source("src")
 
 
 def expand(c: Context) -> CallLayer | str:
-    """Return Expand."""
+    """Return Expand, or the name of the input if its shape is unchanged."""
     before, after = c.shape(), c.call.shape
     if before == after:
         return c.source("self")
@@ -133,7 +133,7 @@ def roll(c: Context) -> CallLayer:
 
 
 def pad(c: Context) -> CallLayer:
-    """Return Pad2d for images, else Pad, for a constant."""
+    """Return Pad for constant padding, and Pad2d for other padding of images."""
     padding, kind, value = c.fixed_value("pad"), c.call.arguments.get("mode", "constant"), c["value"] or 0.0
     if kind in ("reflect", "replicate", "circular") and len(c.shape()) == 4 and len(padding) == 4:
         return CallLayer(layers.Pad2d(padding, kind), (c.source("self"),))
@@ -143,7 +143,7 @@ def pad(c: Context) -> CallLayer:
 
 
 def join(c: Context) -> CallLayer | str:
-    """Return Concat, or Join along the first axis; the input if there is only one."""
+    """Return Concat, or Join along the first axis, or the name of a single input."""
     sources = tuple(part.name for part in c["tensors"])
     if len(sources) == 1:
         return sources[0]
@@ -169,7 +169,7 @@ def index(c: Context) -> CallLayer:
 
 
 def add(c: Context) -> CallLayer:
-    """Return Add for equal shapes, Plus for others, AffineMap for a number."""
+    """Return Add for tensors with a batch axis and equal shapes, Plus for other tensors, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
         return CallLayer(operators.AffineMap(1.0, c.number("other") * c.number("alpha")), (c.source("self"),))
     c.check_values(alpha=1)
@@ -187,7 +187,7 @@ def sub(c: Context) -> CallLayer:
 
 
 def rsub(c: Context) -> CallLayer:
-    """Return AffineMap: a number minus the input."""
+    """Return AffineMap or Minus, for a number or a tensor minus the input."""
     c.check_values(alpha=1)
     if isinstance(c["other"], Ref):
         return CallLayer(operators.Minus(), (c.source("other"), c.source("self")))
@@ -195,7 +195,7 @@ def rsub(c: Context) -> CallLayer:
 
 
 def mul(c: Context) -> CallLayer:
-    """Return Multiply for two values of each example, Times for other shapes, AffineMap for a number."""
+    """Return Multiply for two tensors with a batch axis, Times for other tensors, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
         return CallLayer(operators.AffineMap(c.number("other")), (c.source("self"),))
     sources, (shape, other_shape) = (c.source("self"), c.source("other")), (c.shape("self"), c.shape("other"))
@@ -220,7 +220,7 @@ def power(c: Context) -> CallLayer:
 
 
 def reduce(make: Callable[[tuple[int, ...], bool], Any]) -> Callable[[Context], CallLayer]:
-    """Return the translation of an operator that reduces axes to one value."""
+    """Return the translation of a reduction over axes to the layer that `make` returns for (axes, keep)."""
 
     def translate(c: Context) -> CallLayer:
         if c.call.arguments.get("dtype") not in (None, c.call.dtype) or "keepdim" not in c.call.arguments:
@@ -255,7 +255,7 @@ def embedding(c: Context) -> CallLayer:
 
 
 def adaptive_avg_pool1d(c: Context) -> CallLayer:
-    """Return Mean over the last axis, for the output size 1."""
+    """Return Mean over the last axis; raises Unsupported unless the output size is 1."""
     c.check_values(output_size=(1,))
     return CallLayer(operators.Mean((len(c.shape()) - 1,), keep=True), (c.source("self"),))
 

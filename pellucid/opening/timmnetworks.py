@@ -26,11 +26,11 @@ PREFIX = "timm:"
 
 
 def timm_network(name: str, weights: Path | None, classes: int | None, seed: int) -> ConfiguredNetwork:
-    """Return the network that timm has by this name, such as `convnext_tiny`, also with the tag of pretrained weights.
+    """Return timm's network of this name, such as `convnext_tiny`, with or without a tag of pretrained weights.
 
-    weights: a file of its state_dict, read as tensors only; None for random weights, drawn with `seed`. Nothing is
-    downloaded. classes: the number of outputs; None for timm's own. Raises PellucidError if timm is not installed, for
-    an unknown name, and for weights of another network.
+    weights: a file of its state_dict, of which only tensors are read; None for random weights, drawn with `seed`.
+    Nothing is downloaded. classes: the number of outputs; None for timm's default. Raises PellucidError if timm is not
+    installed, for an unknown name, and for weights of another network.
     """
     timm = import_library("timm")
     architecture, architectures = name.partition(".")[0], timm.list_models()
@@ -49,7 +49,7 @@ def timm_network(name: str, weights: Path | None, classes: int | None, seed: int
 def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ConfiguredNetwork:
     """Return the network of a folder whose config.json names an architecture of timm.
 
-    tensors: those of its model.safetensors. Raises PellucidError for an invalid configuration.
+    tensors: the tensors of its model.safetensors. Raises PellucidError for an invalid configuration.
     """
     timm, architecture = import_library("timm"), config["architecture"]
     if architecture not in timm.list_models():
@@ -58,7 +58,7 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
     def make() -> nn.Module:
         arguments = {**(config.get("model_args") or {}), "num_classes": config["num_classes"]}
         settings = {**(config.get("pretrained_cfg") or {}), "num_classes": config["num_classes"]}
-        return timm.create_model(  # an argument among those of the file that is given here is an error
+        return timm.create_model(  # raises TypeError if the file has one of these arguments too
             architecture, pretrained=False, checkpoint_path="", pretrained_cfg=settings, **arguments
         )
 

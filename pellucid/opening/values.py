@@ -1,4 +1,4 @@
-"""What a translation knows about one call: its arguments, and the shapes of the values that it reads."""
+"""Types for the translation of an operator call to a layer: the call with its arguments and shapes, and the layer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,20 +9,21 @@ from torch import Tensor
 from pellucid.layers.base import Layer
 from pellucid.opening.exported import Call, Multiple, Ref
 
-END_OF_AXIS = 2**31  # from here on, the end of a slice is the end of the axis
+END_OF_AXIS = 2**31  # a slice with this stop, or a larger one, ends at the end of the axis
 
 
 class Unsupported(Exception):  # noqa: N818 - becomes one line of a PellucidError
-    """An operator, or one of its options, for which there is no layer; the text says which."""
+    """Raised for an operator, or an option of it, that no layer implements; the message names the option."""
 
 
 @dataclass(frozen=True)
 class CallLayer:
-    """The layer for a call: the values it reads, and the names in the export of its own parameters and buffers.
+    """The layer for a call, with its inputs and parameters.
 
-    sources: names of values in the export, or further layers whose outputs it reads. own_params: by the layer's name
-    for them, such as {"weight": "p_conv1_weight"}. batch: whether the layer reads the number of examples from the
-    network's input, as its last input.
+    sources: the layer's inputs: names of values in the export, or other layers whose outputs it reads. own_params: the
+    names in the export of the layer's own parameters and buffers, by the layer's names for them, such as
+    {"weight": "p_conv1_weight"}. batch: whether the network's input is an additional last input, from which the layer
+    reads the number of examples.
     """
 
     layer: Layer
@@ -33,10 +34,10 @@ class CallLayer:
 
 @dataclass(frozen=True)
 class Context:
-    """One call, and all that is known before it.
+    """One call, with the properties of the values before it, by their names in the export.
 
-    shapes: of every value. keys: of parameters and buffers in the state_dict. constants: values of folded calls and of
-    buffers.
+    shapes: the shapes of all values. keys: the keys of parameters and buffers in the state_dict. constants: the values
+    of folded calls and of buffers.
     """
 
     call: Call
@@ -49,7 +50,7 @@ class Context:
         return self.call.arguments[name]
 
     def source(self, name: str) -> str:
-        """Return the name of the value that is an argument; Unsupported for a number."""
+        """Return the name of the value that is an argument; raises Unsupported for a number."""
         value = self[name]
         if not isinstance(value, Ref):
             raise Unsupported(f"{name} is {value!r} instead of a tensor")
@@ -57,7 +58,7 @@ class Context:
 
     @property
     def first_source(self) -> str:
-        """The name of the value that is the first argument, whatever the argument's name."""
+        """The name of the value that is the first argument, for any name of the argument."""
         return self.source(next(iter(self.call.arguments)))
 
     def sources(self, *names: str) -> tuple[str, ...]:
@@ -69,22 +70,22 @@ class Context:
         return self.shapes[self.source(name)]
 
     def axis(self, name: str = "dim", of: str = "self") -> int:
-        """Return an axis counted from the first one."""
+        """Return an argument that is an axis as a nonnegative index, for the axes of the value `of`."""
         return self.axes_of((self[name],), len(self.shape(of)))[0]
 
     def axes(self, name: str = "dim", of: str = "self") -> tuple[int, ...]:
-        """Return several axes, counted from the first one; all axes for None and for an empty list."""
+        """Return an argument that is a list of axes as nonnegative indices; all axes for None and an empty list."""
         rank, dims = len(self.shape(of)), self[name]
         dims = (dims,) if isinstance(dims, int) else dims
         return self.axes_of(dims, rank) if dims else tuple(range(rank))
 
     @staticmethod
     def axes_of(dims: Any, rank: int) -> tuple[int, ...]:
-        """Return axes counted from the first one, for `rank` axes."""
+        """Return axes as nonnegative indices, for `rank` axes."""
         return tuple(axis % rank for axis in dims)
 
     def fixed_value(self, name: str) -> Any:
-        """Return an argument; Unsupported if it depends on the number of examples."""
+        """Return an argument; raises Unsupported if it depends on the number of examples."""
         value = self[name]
         if isinstance(value, Multiple) or (
             isinstance(value, tuple) and any(isinstance(part, Multiple) for part in value)
@@ -93,7 +94,7 @@ class Context:
         return value
 
     def number(self, name: str) -> float:
-        """Return an argument as a float; Unsupported for None and if it depends on the number of examples."""
+        """Return an argument as a float; raises Unsupported for None and if it depends on the number of examples."""
         value = self.fixed_value(name)
         if value is None:
             raise Unsupported(f"{name}=None")
@@ -106,9 +107,10 @@ class Context:
                 raise Unsupported(f"{name}={self[name]!r}")
 
     def own_params(self, **names: str) -> dict[str, str] | None:
-        """Return the layer's own parameters, if the module that makes the call has them under the layer's names.
+        """Return the names in the export of the layer's own parameters, by the layer's names for them.
 
-        names: from the layer's name to the argument; arguments that are None are left out. None for other parameters.
+        names: the names of the operator's arguments, by the layer's names; arguments that are None are left out.
+        Returns None unless the calling module has the parameters under the layer's names.
         """
         value_names = {
             param: self[argument].name for param, argument in names.items() if isinstance(self[argument], Ref)
@@ -119,5 +121,5 @@ class Context:
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Return one number for both axes, or one for each, as (height, width)."""
+    """Return a list of one or two numbers as (height, width); one number is for both."""
     return (value[0], value[0]) if len(value) == 1 else (value[0], value[1])

@@ -1,4 +1,4 @@
-"""Operators: layers that act on whole tensors, for the graphs of networks that other people wrote."""
+"""Operators: layers without a fixed batch axis, for the graphs of opened PyTorch and ONNX networks."""
 
 from pellucid.layers.base import Layer
 from pellucid.operators.arithmetic import AffineMap, Clip, Exponential, Minus, Over, Plus, Power, Times

@@ -1,4 +1,4 @@
-"""Operators on numbers: sums, products and quotients with broadcasting, affine functions and powers."""
+"""Arithmetic operators: sums, products and quotients with broadcasting, affine functions, powers, exp and limits."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -52,7 +52,7 @@ class Minus(TensorLayer):
 
 @dataclass(frozen=True)
 class Times(TensorLayer):
-    """Multiply two tensors, broadcast to a common shape: y = a b, such as a layer scale (C,) and tokens (N, T, C)."""
+    """Multiply two tensors, broadcast to a common shape: y = a b; for example a scale (C,) and tokens (N, T, C)."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
 
@@ -135,7 +135,7 @@ class Exponential(TensorLayer):
 
 @dataclass(frozen=True)
 class Clip(TensorLayer):
-    """Limit values to at least `low` and at most `high`; None is no limit. The gradient at a limit is dy."""
+    """Limit values to at least `low` and at most `high`; None means no limit. Where x equals a limit, dx = dy."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
 

@@ -1,4 +1,4 @@
-"""The interface of operators: layers that act on whole tensors, whose first axis need not be the batch axis."""
+"""The base class of operators: layers for tensors whose first axis need not be the batch axis."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -14,10 +14,10 @@ BATCHES = (3, 5)  # batch sizes from which the shape of an output is derived
 
 @dataclass(frozen=True)
 class TensorLayer(Layer):
-    """A layer without parameters that acts on whole tensors, as the operators of PyTorch do.
+    """A layer without parameters for tensors with any axes, like the operators of PyTorch.
 
-    Axes are counted with the first axis as 0. In the graphs of opened networks that axis may be anything: the batch,
-    windows of all images, positions of a sequence, or an axis of a parameter.
+    Axis 0 is the first axis of a tensor. In the graphs of opened networks, it need not be the batch axis: it may also
+    contain the windows of all images, the positions of a sequence, or an axis of a parameter.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE
@@ -25,8 +25,8 @@ class TensorLayer(Layer):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Return no parameters and the output shape for inputs whose first axis is the batch axis.
 
-        It is derived from runs with two batch sizes on the device "meta". Raises PellucidError for inputs of an invalid
-        shape, and if the first axis of the output is not the batch axis.
+        The output shape is derived from runs with two batch sizes on the device "meta". Raises PellucidError for inputs
+        of an invalid shape, and if the first axis of the output is not the batch axis.
         """
         name = type(self).__name__
         try:

@@ -1,4 +1,4 @@
-"""Operators that choose among values: by a mask, or the largest one."""
+"""Operators that select values with a mask, and the maximum along one axis."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -13,7 +13,7 @@ from pellucid.operators.moves import InputsCache
 
 @dataclass(frozen=True)
 class MaskedFill(TensorLayer):
-    """Replace values by the number `value` where a second input, a mask of booleans, is True."""
+    """Replace values with the number `value` where a second input, a mask of booleans, is True."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
     constants: ClassVar[tuple[int, ...]] = (1,)
@@ -32,7 +32,7 @@ class MaskedFill(TensorLayer):
 
 @dataclass(frozen=True)
 class Where(TensorLayer):
-    """Take values of the second input where the first, a mask of booleans, is True, else those of the third."""
+    """Return the second input's values where the first input, a mask of booleans, is True, else the third input's."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.MERGE
     constants: ClassVar[tuple[int, ...]] = (0,)
@@ -42,13 +42,13 @@ class Where(TensorLayer):
         return torch.where(*x), InputsCache(x)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[None, Tensor, Tensor], Params]:
-        """Return dy where the values were taken, and 0 elsewhere, summed over broadcast axes."""
+        """Return dy where y is the input's value, and 0 elsewhere, summed over broadcast axes."""
         mask, a, b = cache.xs
         return (None, unbroadcast(torch.where(mask, dy, 0), a), unbroadcast(torch.where(mask, 0, dy), b)), {}
 
 
 class MaximumCache(NamedTuple):
-    """Cache of LargestOne: the position of each maximum along the axis, and the shape of the input."""
+    """Cache of LargestOne: the index of each maximum along the axis, and a tensor with the shape of the input."""
 
     positions: Tensor
     x: Tensor  # expanded from a single stored value
@@ -56,9 +56,9 @@ class MaximumCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LargestOne(TensorLayer):
-    """Take the maximum along one axis, which has size 1 in y, or is dropped without `keep`.
+    """Compute the maximum along one axis, which has size 1 in y with `keep`, and is dropped otherwise.
 
-    One of equal maxima receives the gradient, as of torch.max; Largest divides it among them.
+    One of equal maxima receives the gradient, as in torch.max; Largest divides the gradient among them.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES

@@ -13,12 +13,13 @@ from pellucid.operators.moves import InputsCache
 
 @dataclass(frozen=True)
 class Convolve(TensorLayer):
-    """Cross-correlate x with kernels that are an input, and add a bias if there is a third input: y = w ⋆ x + b.
+    """Cross-correlate x with kernels that are an input, and add a bias, an optional third input: y = w ⋆ x + b.
 
-    x is (N, C, ...), w is (filters, C / groups, ...), b is (filters,), over any number of axes, one setting for each.
-    With `transposed`, w is (C, filters / groups, ...) and y is what the backward pass of a convolution computes.
-    Conv2d is for a weight of its own; this layer is for weights that are computed, such as standardized ones, or used
-    by several modules, and for sequences. Source: Dumoulin and Visin 2016, relationships 6 and 14.
+    x is (N, C, ...), w is (filters, C / groups, ...), b is (filters,), for any number of axes after the channels;
+    stride, padding and dilation have one number for each of them. With `transposed`, w is (C, filters / groups, ...)
+    and y is the transposed convolution. Conv2d has its own weight; this layer is for weights that are computed, such as
+    standardized ones, or used by several modules, and for sequences.
+    Source: Dumoulin and Visin 2016, relationships 6 and 14.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE

@@ -90,7 +90,7 @@ class ErrorFunction(TensorLayer):
 
 @dataclass(frozen=True)
 class SoftPlus(TensorLayer):
-    """Compute y = log(1 + exp(β x)) / β, and y = x where β x is above `threshold`. Source: Dugas et al. 2001."""
+    """Compute y = log(1 + exp(β x)) / β, or y = x where β x is above `threshold`. Source: Dugas et al. 2001."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
 
@@ -98,18 +98,18 @@ class SoftPlus(TensorLayer):
     threshold: float = 20.0
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
-        """Compute y = log(1 + exp(β x)) / β."""
+        """Compute y = log(1 + exp(β x)) / β, or y = x above the threshold."""
         return F.softplus(x, self.beta, self.threshold), InputCache(x)
 
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = dy / (1 + exp(-β x)), and dx = dy above the threshold."""
+        """Compute dx = dy / (1 + exp(-β x)), or dx = dy above the threshold."""
         scaled = cache.x * self.beta
         return torch.where(scaled > self.threshold, dy, dy * torch.sigmoid(scaled)), {}
 
 
 @dataclass(frozen=True)
 class ParametricReLU(TensorLayer):
-    """Multiply negative values by slopes that are a second input (1,) or (C,): y = max(x, 0) + a min(x, 0).
+    """Multiply negative values by slopes a, a second input (1,) or (C,): y = max(x, 0) + a min(x, 0).
 
     Source: He et al. 2015, equation 1 (PReLU).
     """

@@ -1,4 +1,4 @@
-"""Operators that move values without changing them."""
+"""Operators that reshape, permute, slice, expand, pad, join and index tensors without changing the values."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -11,7 +11,7 @@ from pellucid.operators.base import TensorLayer
 
 
 class InputCache(NamedTuple):
-    """Cache of an operator that needs its input, or only its shape."""
+    """Cache of an operator that needs its input, or only the input's shape."""
 
     x: Tensor
 
@@ -24,9 +24,10 @@ class InputsCache(NamedTuple):
 
 @dataclass(frozen=True)
 class ToShape(TensorLayer):
-    """Change the shape: the values in row-major order stay the same; one size may be -1, inferred from the others.
+    """Change the shape, with the values in the same row-major order.
 
-    sizes: of the axes of y between the first `before` and the last `after` axes, which are those of x.
+    The first `before` and the last `after` axes have the same sizes in y as in x. sizes: the sizes of the axes of y
+    between them; one size may be -1, inferred from the others.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
@@ -57,14 +58,14 @@ class Permute(TensorLayer):
         return x.permute(self.axes), InputCache(x)
 
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return dy with the axes in their former order."""
+        """Return dy with the axes in the order of x."""
         inverse = sorted(range(len(self.axes)), key=self.axes.__getitem__)
         return dy.permute(inverse), {}
 
 
 @dataclass(frozen=True)
 class Slice(TensorLayer):
-    """Take the positions from `start` up to `stop` (None: the end) of an axis, every `step`-th."""
+    """Return x[start:stop:step] along an axis; stop: None for the end of the axis."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 
@@ -74,11 +75,11 @@ class Slice(TensorLayer):
     step: int = 1
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
-        """Return the part of x."""
+        """Return the slice of x."""
         return x[(slice(None),) * self.axis + (slice(self.start, self.stop, self.step),)], InputCache(x)
 
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return dy at its positions, and zeros elsewhere."""
+        """Return dy at the positions of the slice, and zeros elsewhere."""
         dx = dy.new_zeros(cache.x.shape)
         dx[(slice(None),) * self.axis + (slice(self.start, self.stop, self.step),)] = dy
         return dx, {}
@@ -86,7 +87,7 @@ class Slice(TensorLayer):
 
 @dataclass(frozen=True)
 class Select(TensorLayer):
-    """Take one position of an axis, and drop the axis."""
+    """Return the values at one index of an axis, without the axis."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 
@@ -94,11 +95,11 @@ class Select(TensorLayer):
     index: int
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
-        """Return the part of x."""
+        """Return the values of x at the index."""
         return x.select(self.axis, self.index), InputCache(x)
 
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return dy at its position, and zeros elsewhere."""
+        """Return dy at the index, and zeros elsewhere."""
         dx = dy.new_zeros(cache.x.shape)
         dx.select(self.axis, self.index).copy_(dy)
         return dx, {}
@@ -106,7 +107,7 @@ class Select(TensorLayer):
 
 @dataclass(frozen=True)
 class ReplaceSlice(TensorLayer):
-    """Replace the part that Slice takes from the first input by the second input."""
+    """Replace the slice [start:stop:step] of the first input along an axis with the second input."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
 
@@ -116,13 +117,13 @@ class ReplaceSlice(TensorLayer):
     step: int = 1
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
-        """Return the first input with the second in its place."""
+        """Return the first input with the second input in the slice."""
         y = x[0].clone()
         y[self._slice_index()] = x[1]
         return y, InputsCache(x)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
-        """Return dy with zeros in that place, and dy in that place."""
+        """Return dy with zeros in the slice, and the slice of dy."""
         dx = dy.clone()
         dx[self._slice_index()] = 0
         return (dx, dy[self._slice_index()]), {}
@@ -133,7 +134,7 @@ class ReplaceSlice(TensorLayer):
 
 @dataclass(frozen=True)
 class ReplaceSelected(TensorLayer):
-    """Replace the part that Select takes from the first input by the second input."""
+    """Replace the values of the first input at one index of an axis with the second input."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
 
@@ -141,13 +142,13 @@ class ReplaceSelected(TensorLayer):
     index: int
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
-        """Return the first input with the second in its place."""
+        """Return the first input with the second input at the index."""
         y = x[0].clone()
         y.select(self.axis, self.index).copy_(x[1])
         return y, InputsCache(x)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
-        """Return dy with zeros in that place, and dy in that place."""
+        """Return dy with zeros at the index, and the values of dy at the index."""
         dx = dy.clone()
         dx.select(self.axis, self.index).zero_()
         return (dx, dy.select(self.axis, self.index)), {}
@@ -157,8 +158,8 @@ class ReplaceSelected(TensorLayer):
 class Expand(TensorLayer):
     """Repeat the values along axes of size 1, and along new axes before the first one.
 
-    sizes: of y; -1 keeps the size, 0 is the number of examples: the size of the first axis of a second input, of which
-    nothing else is read.
+    sizes: the sizes of y; -1 keeps the size of x, and 0 means the number of examples: the size of the first axis of a
+    second input, whose values are not read.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
@@ -179,7 +180,7 @@ class Expand(TensorLayer):
 
 @dataclass(frozen=True)
 class Roll(TensorLayer):
-    """Shift the values along axes; those beyond the end come back at the start. Source: Liu et al. 2021, figure 4."""
+    """Shift the values cyclically along axes, like torch.roll. Source: Liu et al. 2021, figure 4."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 
@@ -199,7 +200,7 @@ class Roll(TensorLayer):
 class Pad(TensorLayer):
     """Add positions with the number `value` at both ends of axes; negative counts remove positions.
 
-    padding: (before, after) for the last axis, then for the one before it, and so on, as in PyTorch.
+    padding: (before, after) for the last axis, then for the second to last axis, and so on, as in PyTorch.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
@@ -235,7 +236,7 @@ class Stack(TensorLayer):
 
 @dataclass(frozen=True)
 class Join(TensorLayer):
-    """Join inputs along an existing axis, which may be any; Concat is for axes after the batch."""
+    """Concatenate inputs along any axis; Concat is for axes after the batch axis."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
 
@@ -252,9 +253,9 @@ class Join(TensorLayer):
 
 @dataclass(frozen=True)
 class Index(TensorLayer):
-    """Look up positions of an axis by a second input of integers, whose axes replace that axis.
+    """Return the values at indices of an axis; the indices are a second input, whose axes replace that axis.
 
-    The table of relative positions of Liu et al. 2021, equation 4, is `Index(0)` of (table, indices).
+    The relative position bias of Liu et al. 2021, equation 4, is `Index(0)` of (table, indices).
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
@@ -268,7 +269,7 @@ class Index(TensorLayer):
         return values[(slice(None),) * self.axis + (indices,)], InputsCache(x)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
-        """Return, for each position, the sum of dy over its occurrences."""
+        """Return, for each index of the axis, the sum of dy over its occurrences in the second input."""
         values, indices = cache.xs
         flat = dy.flatten(self.axis, self.axis + indices.dim() - 1) if indices.dim() else dy.unsqueeze(self.axis)
         size = values.shape[self.axis]

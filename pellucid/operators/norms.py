@@ -1,4 +1,4 @@
-"""Normalizations whose scale and shift are inputs, or absent."""
+"""Normalizations whose weight and bias are inputs, or absent."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class NormalizeCache(NamedTuple):
 class NormalizeLast(TensorLayer):
     """Normalize over the last axes, of sizes `shape`: y = x̂, w x̂ or w x̂ + b, for one, two or three inputs.
 
-    x̂ = (x - μ) / sqrt(σ² + ε); w and b have the shape `shape`. LayerNorm has a weight and a bias of its own.
+    x̂ = (x - μ) / sqrt(σ² + ε); w and b have the shape `shape`. LayerNorm has its own weight and bias.
     Source: Ba, Kiros and Hinton 2016, equation 3.
     """
 
@@ -52,7 +52,7 @@ class NormalizeGroups(TensorLayer):
     """Normalize over groups of channels of each example: y = x̂, w x̂ or w x̂ + b, for one, two or three inputs.
 
     x is (N, C, ...), w and b are (C,). With as many groups as channels this is instance normalization (Ulyanov, Vedaldi
-    and Lempitsky 2016). GroupNorm has a weight and a bias of its own. Source: Wu and He 2018, equations 1 to 3 and 7.
+    and Lempitsky 2016). GroupNorm has its own weight and bias. Source: Wu and He 2018, equations 1 to 3 and 7.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.NORM
@@ -79,8 +79,8 @@ class NormalizeGroups(TensorLayer):
 class NormalizeChannels(TensorLayer):
     """Normalize each channel over all other axes: y = x̂, w x̂ or w x̂ + b, for one, two or three inputs.
 
-    x is (N, C, ...), w and b are (C,). In both modes μ and σ² are those of x: as of weights (1, filters, values) that
-    are standardized before a convolution (Qiao et al. 2019, equation 7).
+    x is (N, C, ...), w and b are (C,). μ and σ² are computed from x in both modes, without running statistics. For
+    example, weights (1, filters, values) are standardized before a convolution (Qiao et al. 2019, equation 7).
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.NORM
@@ -103,12 +103,12 @@ class NormalizeChannels(TensorLayer):
 
 
 def _inputs(x: Any) -> tuple[Tensor, ...]:
-    """Return the inputs of a layer with one or several."""
+    """Return the inputs as a tuple."""
     return x if isinstance(x, tuple) else (x,)
 
 
 def _affine(xs: tuple[Tensor, ...]) -> tuple[Tensor | None, Tensor | None]:
-    """Return the weight and the bias among the inputs, None for those that are absent."""
+    """Return the weight and the bias among the inputs, or None if they are absent."""
     return xs[1] if len(xs) > 1 else None, xs[2] if len(xs) > 2 else None
 
 
@@ -118,5 +118,5 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
 
 
 def _gradients(gradients: Any, xs: tuple[Tensor, ...]) -> Any:
-    """Return the gradients with respect to the inputs: one, or a tuple."""
+    """Return the gradients with respect to the inputs: a tensor for one input, else a tuple."""
     return gradients[0] if len(xs) == 1 else tuple(gradients[: len(xs)])

@@ -1,4 +1,4 @@
-"""Operators that copy values several times: windows of images, repetition, reversal and running sums."""
+"""Operators for windows of images, repetition, reversal and running sums."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +15,7 @@ _Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Unfold(TensorLayer):
-    """Take all windows of images (N, C, H, W) as columns: y is (N, C kH kW, windows). Padding is 0."""
+    """Return all windows of images (N, C, H, W) as columns: y is (N, C kH kW, windows). Padded values are 0."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 
@@ -36,7 +36,7 @@ class Unfold(TensorLayer):
 
 @dataclass(frozen=True)
 class Fold(TensorLayer):
-    """Sum columns (N, C kH kW, windows) into images (N, C, *size), at the places from which Unfold takes them."""
+    """Sum columns (N, C kH kW, windows) to images (N, C, *size), at the positions of the windows in Unfold."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
 
@@ -57,7 +57,7 @@ class Fold(TensorLayer):
 
 @dataclass(frozen=True)
 class Repeat(TensorLayer):
-    """Repeat the whole tensor along each axis, and along new axes before the first one, as Tensor.repeat."""
+    """Repeat the tensor along each axis, and along new axes before the first one, like Tensor.repeat."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 

@@ -1,4 +1,4 @@
-"""Products of matrices, and attention."""
+"""Products of matrices, attention and Einstein sums."""
 
 import math
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ class MatMul(TensorLayer):
 
 @dataclass(frozen=True)
 class LinearMap(TensorLayer):
-    """Multiply by a weight matrix that is an input, and add a bias if there is a third input: y = x Wᵀ + b.
+    """Multiply by a weight matrix that is an input, and add a bias, an optional third input: y = x Wᵀ + b.
 
-    x is (..., n_in), W is (n_out, n_in), b is (n_out,). Dense is for a weight of its own; this layer is for weights
-    that are computed, used several times, or named in another way, as in nn.MultiheadAttention.
+    x is (..., n_in), W is (n_out, n_in), b is (n_out,). Dense has its own weight; this layer is for weights that are
+    computed, used several times, or not called "weight", as in nn.MultiheadAttention.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
@@ -53,7 +53,7 @@ class LinearMap(TensorLayer):
 
 
 class AttentionCache(NamedTuple):
-    """Cache of Attention: its inputs, and the weights (..., queries, keys), whose rows have the sum 1."""
+    """Cache of Attention: its inputs, and the attention weights (..., queries, keys), whose rows have the sum 1."""
 
     xs: tuple[Tensor, ...]
     weights: Tensor
@@ -64,8 +64,9 @@ class Attention(TensorLayer):
     """Average the values with weights from queries and keys: y = softmax(s q kᵀ + mask) v.
 
     The inputs are q (..., T, d), k (..., S, d), v (..., S, d') and, optionally, masks that broadcast to (..., T, S):
-    numbers to add, or booleans, False for keys that are left out; a query without keys has y = 0. With `causal`, query
-    t uses the keys up to t. scale: s, by default 1 / sqrt(d). Source: Vaswani et al. 2017, equation 1.
+    numbers that are added, or booleans that are False for masked keys. A query whose keys are all masked has y = 0.
+    causal: whether query t uses only the keys up to t. scale: s, by default 1 / sqrt(d).
+    Source: Vaswani et al. 2017, equation 1.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
@@ -83,14 +84,14 @@ class Attention(TensorLayer):
         for mask in masks:
             scores = scores.masked_fill(~mask, -math.inf) if mask.dtype is torch.bool else scores + mask
         weights = torch.softmax(scores, -1)
-        if masks:  # queries without a key read nothing
+        if masks:  # the softmax of a query without keys is NaN
             weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0)
         return weights @ v, AttentionCache(x, weights)
 
     def backward(self, params: Params, cache: AttentionCache, dy: Tensor) -> tuple[tuple[Tensor | None, ...], Params]:
         """Compute dv = pᵀ dy, and with the softmax's ds = p (dp - Σ p dp), dp = dy vᵀ: dq = s ds k, dk = s dsᵀ q.
 
-        p are the weights; a mask of numbers receives ds.
+        p are the attention weights; the gradient of a mask of numbers is ds.
         """
         q, k, v, *masks = cache.xs
         p, s = cache.weights, self._scale(cache.xs[0])
@@ -116,7 +117,7 @@ class Einsum(TensorLayer):
     equation: str
 
     def __post_init__(self) -> None:
-        """Raise PellucidError unless the equation names each index of the inputs and of y by a letter."""
+        """Raise PellucidError unless the equation has "->" and a letter for each index of the inputs and of y."""
         parts = [part for side in self.equation.split("->") for part in side.split(",")]
         if self.equation.count("->") != 1 or not all(
             (part.isalpha() or not part) and len(set(part)) == len(part) for part in parts
@@ -131,7 +132,7 @@ class Einsum(TensorLayer):
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[Any, Params]:
         """Compute, for each input, the sums of products of dy and the other inputs.
 
-        Indices that only this input has are repeated: y is a sum over them.
+        The result is repeated along indices that occur only in this input, since y is a sum over them.
         """
         input_indices, output_indices = self.equation.split("->")[0].split(","), self.equation.split("->")[1]
         dxs: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Operators that reduce axes to one value: mean, sum and maximum."""
+"""Reductions over axes: mean, sum, maximum, Euclidean norm and variance."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pellucid.operators.moves import InputCache
 
 
 def _unsqueeze_reduced(dy: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
-    """Return dy with axes of size 1 in place of the reduced ones."""
+    """Return dy with axes of size 1 for the reduced axes; keep: whether dy has them already."""
     for axis in () if keep else sorted(axes):
         dy = dy.unsqueeze(axis)
     return dy
@@ -21,7 +21,7 @@ def _unsqueeze_reduced(dy: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Mean(TensorLayer):
-    """Average over axes, which have size 1 in y, or are dropped without `keep`."""
+    """Average over axes, which have size 1 in y with `keep`, and are dropped otherwise."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
 
@@ -41,7 +41,7 @@ class Mean(TensorLayer):
 
 @dataclass(frozen=True)
 class Sum(TensorLayer):
-    """Sum over axes, which have size 1 in y, or are dropped without `keep`."""
+    """Sum over axes, which have size 1 in y with `keep`, and are dropped otherwise."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
 
@@ -58,7 +58,7 @@ class Sum(TensorLayer):
 
 
 class ReducedCache(NamedTuple):
-    """Cache of Largest and Length: the input, and the output with the reduced axes of size 1."""
+    """Cache of Largest and Length: the input, and the output, whose reduced axes have size 1."""
 
     x: Tensor
     y: Tensor
@@ -66,9 +66,9 @@ class ReducedCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Largest(TensorLayer):
-    """Take the maximum over axes, which have size 1 in y, or are dropped without `keep`.
+    """Compute the maximum over axes, which have size 1 in y with `keep`, and are dropped otherwise.
 
-    Equal maxima receive equal parts of the gradient, as of torch.amax.
+    Equal maxima receive equal parts of the gradient, as in torch.amax.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
@@ -89,7 +89,7 @@ class Largest(TensorLayer):
 
 @dataclass(frozen=True)
 class Length(TensorLayer):
-    """Compute the Euclidean norm over axes, which have size 1 in y, or are dropped without `keep`.
+    """Compute the Euclidean norm over axes, which have size 1 in y with `keep`, and are dropped otherwise.
 
     The gradient of a vector of zeros is 0.
     """
@@ -112,9 +112,9 @@ class Length(TensorLayer):
 
 @dataclass(frozen=True)
 class Variance(TensorLayer):
-    """Average squared deviations from the mean over axes, which have size 1 in y, or are dropped without `keep`.
+    """Compute the variance over axes, which have size 1 in y with `keep`, and are dropped otherwise.
 
-    The divisor is the number of values minus `correction`.
+    The divisor of the sum of squared deviations is the number of values minus `correction`.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE

@@ -19,11 +19,11 @@ class SourceCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned(Layer):
-    """A learned parameter as a value, such as a class token or a position embedding; it has no input.
+    """A node without inputs whose output is a learned parameter, such as a class token or a position embedding.
 
-    The parameter has no name of its own, so its path is that of the node: in the graph of an opened network, the key of
-    the state_dict. y has the shape `shape`. New values are normally distributed, with the mean `mean` and the standard
-    deviation `std`.
+    The parameter's name is "", so its path is the node's path, which is a key of the state_dict in the graph of an
+    opened network. y has the shape `shape`. Initial values are normally distributed, with the mean `mean` and the
+    standard deviation `std`.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.LEARNS
@@ -37,7 +37,7 @@ class Learned(Layer):
         check_range(self, std=self.std)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return a new value, and the shape without the first axis."""
+        """Return the initial value, and the shape without the first axis."""
         value = torch.full(self.shape, float(self.mean))
         if self.std and value.device.type != "meta":
             value += self.std * torch.randn(self.shape, generator=rng)
@@ -54,10 +54,10 @@ class Learned(Layer):
 
 @dataclass(frozen=True)
 class Fixed(Layer):
-    """A constant as a value, such as a table of indices or an attention mask; it has no input and no gradient.
+    """A node without inputs whose output is a constant without gradient, such as indices or an attention mask.
 
-    It is a buffer without a name of its own, as for Learned; new ones are zeros. dtype: "float32" is the precision of
-    the network, whichever that is.
+    The constant is a buffer whose name is "", as in Learned; its initial values are 0. dtype: "float32" means the
+    precision of the network.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE
@@ -86,10 +86,11 @@ class Fixed(Layer):
 
 @dataclass(frozen=True)
 class ShiftMask(Layer):
-    """A mask of the tokens of a window that may attend to each other after a cyclic shift; it has no input.
+    """A node without inputs whose output is the attention mask of the windows of a cyclically shifted grid of tokens.
 
-    y is (1, windows, 1, T, T), True for two tokens of a window that were neighbours before Roll moved the grid of
-    `side` x `side` tokens by `shift` to the left and upwards; T = window². It is a buffer, as of Fixed.
+    Roll shifts the grid of `side` x `side` tokens by `shift` to the left and upwards. y is (1, windows, 1, T, T) for
+    T = window². It is True for two tokens of a window if the shift moved both or neither of them around an edge, in
+    each direction. The mask is a buffer, as in Fixed.
     Source: Liu et al. 2021, section 3.2 and figure 4.
     """
 
@@ -113,7 +114,7 @@ class ShiftMask(Layer):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return the mask, and its shape without the first axis."""
-        wrapped = torch.arange(self.side) >= self.side - self.shift  # rows, or columns, that came from the other end
+        wrapped = torch.arange(self.side) >= self.side - self.shift  # whether a row or column is wrapped
         count = self.side // self.window
         regions = (2 * wrapped[:, None] + wrapped).view(count, self.window, count, self.window)
         labels = regions.transpose(1, 2).reshape(1, count**2, 1, self.window**2)  # (1, windows, 1, T)

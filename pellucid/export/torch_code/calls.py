@@ -1,4 +1,4 @@
-"""Python expressions as texts."""
+"""Functions that write Python expressions."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from pellucid.network.traced import TracedLayer
 
 
 class Name:
-    """An expression among the arguments of `call`."""
+    """An argument of `call` that is written as an expression, without quotes."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -33,7 +33,7 @@ def literal(value: Any) -> str:
         return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
-    text = ascii(value)  # not JSON, which writes surrogate pairs
+    text = ascii(value)  # json.dumps would write surrogate pairs
     return f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text else text
 
 

@@ -73,13 +73,13 @@ def avg_pool2d(layer: layers.AvgPool2d, step: TracedLayer) -> str:
 
 
 def lp_pool2d(layer: layers.LpPool2d, step: TracedLayer) -> str:
-    """Return Pool, as nn.LPPool2d adds up signed powers, without the absolute value."""
+    """Return Pool, because nn.LPPool2d sums signed powers, without the absolute value."""
     window = pair(layer.kernel), pair(layer.step), (0, 0), pair(layer.dilation)
     return call("Pool", *window, ceil_mode=layer.ceil_mode, p=layer.p)
 
 
 def flatten(layer: layers.Flatten, step: TracedLayer) -> str:
-    """Return nn.Flatten, or Reshape for scalar samples, which it does not accept."""
+    """Return nn.Flatten, or Reshape for scalar samples, which nn.Flatten does not accept."""
     return "nn.Flatten()" if step.inputs[0].shape else "Reshape(1)"
 
 

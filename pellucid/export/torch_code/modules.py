@@ -62,7 +62,7 @@ class Shared(nn.Module):
 
 
 class Apply(nn.Module):
-    """Apply a function to a tensor, or to all of a tuple of tensors."""
+    """Apply a function to a tensor, or to all tensors of a tuple as its arguments."""
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -75,9 +75,9 @@ class Apply(nn.Module):
 class Graph(nn.Module):
     """Run a graph of modules.
 
-    nodes: (module, sources ...) by name; instead of a module, the name of a node whose module is reused, or a parameter
-    or another tensor, without sources. sources, outputs: names of nodes and inputs. A name with dots is a path: "a.b"
-    is the submodule "b" of "a".
+    nodes: (module, sources ...) by name. Instead of the module: the name of a node whose module is reused; or, without
+    sources, a parameter or another tensor. sources, outputs: names of nodes and inputs. A name with dots is a path:
+    "a.b" is the submodule "b" of "a".
     """
 
     def __init__(self, nodes: dict[str, tuple[Any, ...]], outputs: tuple[str, ...], inputs: tuple[str, ...]) -> None:
@@ -166,8 +166,8 @@ class Reshape(nn.Module):
 class Pool(nn.Module):
     """Pooling that PyTorch's modules do not support: dilated mean pooling, and p-norm pooling.
 
-    kernel, stride, padding, dilation: pairs (height, width). p: compute the p-norm of each window, by default the mean.
-    count_include_pad: whether the mean includes the zeros of the padding; positions beyond it never count.
+    kernel, stride, padding, dilation: pairs (height, width). p: the exponent of the p-norm; None computes the mean.
+    count_include_pad: whether the mean includes the zeros of the padding; it never includes positions beyond it.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Shrink(nn.Module):
 
 
 class LocalContrastNorm(nn.Module):
-    """Subtract the local mean, then divide by the local standard deviation, or by its average where that is larger."""
+    """Subtract the local mean, then divide by the local standard deviation or its image mean, whichever is larger."""
 
     def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()

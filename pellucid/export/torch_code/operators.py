@@ -1,4 +1,4 @@
-"""Operators on whole tensors as Python expressions that create modules, or the parameters and constants themselves."""
+"""Tensor operators as Python expressions that create modules, parameters or constant tensors."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -47,24 +47,24 @@ def replace_slice(layer: operators.ReplaceSlice, step: TracedLayer) -> str:
 
 
 def expand(layer: operators.Expand, step: TracedLayer) -> str:
-    """Return Tensor.expand, to the length of the last argument for each size 0."""
+    """Return Tensor.expand; the size 0 means the length of the last argument."""
     arguments = ("x", "examples")[: len(step.inputs)]
     sizes = [f"len({arguments[-1]})" if size == 0 else literal(size) for size in layer.sizes]
     return apply_code(", ".join(arguments), f"x.expand({', '.join(sizes)})")
 
 
 def index(layer: operators.Index, step: TracedLayer) -> str:
-    """Return the indexing by a tensor."""
+    """Return the indexing of an axis by a tensor of indices."""
     return apply_code("x, positions", f"x[{':, ' * layer.axis}positions]")
 
 
 def reduction(name: str) -> Coder:
-    """Return the function for reductions of axes, which calls the tensor's method `name`."""
+    """Return the function for reductions over axes, which calls the tensor's method `name`."""
     return lambda layer, step: apply_code("x", call(f"x.{name}", layer.axes, keepdim=layer.keep))
 
 
 def convolve(layer: operators.Convolve, step: TracedLayer) -> str:
-    """Return F.conv2d or F.conv_transpose2d, or those for another number of axes."""
+    """Return F.conv2d or F.conv_transpose2d, or the same function for another number of axes."""
     options: dict[str, Any] = {"padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
     if layer.transposed and layer.output_padding:
         options["output_padding"] = layer.output_padding
@@ -74,7 +74,7 @@ def convolve(layer: operators.Convolve, step: TracedLayer) -> str:
 
 
 def attention(layer: operators.Attention, step: TracedLayer) -> str:
-    """Return F.scaled_dot_product_attention, which takes either one mask or is causal."""
+    """Return F.scaled_dot_product_attention, which accepts either one mask or `is_causal`."""
     options = {"scale": layer.scale}
     values = Name("q"), Name("k"), Name("v")
     name = "F.scaled_dot_product_attention"
@@ -84,7 +84,7 @@ def attention(layer: operators.Attention, step: TracedLayer) -> str:
     mask_names = ["mask"] if len(step.inputs) == 4 else [f"mask{index}" for index in range(1, len(step.inputs) - 2)]
     masks = list(zip(mask_names, step.inputs[3:], strict=True))
     additive_masks = [name for name, value in masks if value.dtype is not torch.bool]
-    boolean_masks = [name for name, value in masks if value.dtype is torch.bool]  # False for keys that are left out
+    boolean_masks = [name for name, value in masks if value.dtype is torch.bool]  # False for masked keys
     mask, masked_value = (
         (" + ".join(additive_masks), -math.inf) if additive_masks else (" & ".join(boolean_masks), False)
     )

@@ -39,7 +39,7 @@ from pellucid.layers.dropout import Dropout
 from pellucid.layers.identity import Identity
 from pellucid.layers.relu import ReLU
 
-# Operations whose output is new memory that nothing else reads.
+# Operations whose output is new memory that no other layer reads.
 NEW_OUTPUT_RUNS = (Convolution, Affine, InPlaceActivation, Residual, RunSum, DenseBlockRun)
 
 
@@ -152,12 +152,12 @@ def _activation_or_none(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> 
 def _convert_sum(layer: Parallel, params: Params, next_layer: Layer | None) -> tuple[RunFunction, int] | None:
     """Return a sum of branches with the activation after it, and the number of layers that it replaces.
 
-    None for another merge, and if another layer reads the output of each branch.
+    Returns None if the merge is not Add, or if every branch's output may be read by another layer.
     """
     if type(layer.merge) is not Add:
         return None
     branches = [_convert_all(_flat_layers(branch, params[name])) for name, branch in layer.branches.items()]
-    act = _activation_or_none(next_layer, (ReLU,))  # the only one that oneDNN can fuse after a sum
+    act = _activation_or_none(next_layer, (ReLU,))  # the only activation that oneDNN can fuse after a sum
     for index, (runs, _) in enumerate(branches):
         last = runs[-1] if runs else None
         if len(branches) == 2 and isinstance(last, Convolution) and last.act is None:
@@ -196,7 +196,8 @@ def _cast_like(parts: tuple[Tensor, Tensor], like: Params) -> tuple[Tensor, Tens
 def _join_chains(graph: Graph, params: Params) -> tuple[Graph, Params]:
     """Return an equivalent graph and its parameters, with each chain of nodes joined into one node.
 
-    In a chain, each node is the only reader of the node before it. The joined node has the name of the last of them.
+    In a chain, each node is the only reader of the node before it. The joined node has the name of the chain's last
+    node.
     Nodes whose layer runs more than once, and parameters and constants, which have no input, are not joined.
     """
     readers = Counter(source for _, *sources in graph.nodes.values() for source in sources)

@@ -41,7 +41,7 @@ class RunSequence:
 
 @dataclass(frozen=True)
 class ChannelsLast:
-    """Run on images in the channels-last memory format, in which convolutions on the CPU are fastest."""
+    """Run a function on images in the channels-last memory format, in which convolutions on the CPU are fastest."""
 
     run: RunFunction
 
@@ -53,13 +53,13 @@ class ChannelsLast:
 
 @dataclass(frozen=True)
 class AsWritten:
-    """Run a layer by its own `forward`."""
+    """Run a layer with its own `forward`."""
 
     layer: Layer
     params: Params
 
     def __call__(self, x: Any) -> Any:
-        """Return its output."""
+        """Return the layer's output."""
         return self.layer.forward(self.params, x, EVALUATION)[0]
 
 
@@ -126,7 +126,7 @@ class Affine:
         return y if self.act is None else INPLACE_KERNELS[type(self.act)](self.act, y)
 
 
-# Activations that oneDNN's convolution can apply before it writes its output: their name, scalars and algorithm there.
+# Activations that oneDNN's convolution can apply before it writes its output: their oneDNN name, scalars and algorithm.
 ONEDNN_ACTIVATIONS: dict[type[Layer], Callable[[Any], tuple[str, list[int], str]]] = {
     ReLU: lambda layer: ("relu", [], ""),
     ReLU6: lambda layer: ("hardtanh", [0, 6], ""),
@@ -140,9 +140,9 @@ ONEDNN_ACTIVATIONS: dict[type[Layer], Callable[[Any], tuple[str, list[int], str]
 class Convolution:
     """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other).
 
-    packable: whether oneDNN computes it, with the sum and the activation in the same pass. The weight is then packed
-    once, in oneDNN's layout for images of the first size that it receives, and not again for each batch. Images of
-    other sizes use the unpacked weight. (Without a size, oneDNN may choose a layout that is ten times slower.)
+    packable: whether oneDNN computes y, with the sum and the activation in the same pass. The weight is then packed
+    once, in oneDNN's layout for the size of the first images, instead of once for each batch. Images of other sizes use
+    the unpacked weight. (Without a size, oneDNN may choose a layout that is ten times slower.)
     """
 
     layer: Conv2d
@@ -154,7 +154,7 @@ class Convolution:
 
     @cached_property
     def extra_padding(self) -> tuple[int, int, int, int] | None:
-        """The zeros to add on the right and at the bottom, where "same" pads these more, as `F.pad` takes them."""
+        """The argument of `F.pad` for the additional zeros of "same" padding on the right and bottom; None for none."""
         left, right, top, bottom = self.layer.edges()
         return None if (left, top) == (right, bottom) else (0, right - left, 0, bottom - top)
 
@@ -166,7 +166,7 @@ class Convolution:
 
     @cached_property
     def onednn_activation(self) -> tuple[str, list[int], str]:
-        """The activation, as oneDNN's convolution takes it."""
+        """The activation's name, scalars and algorithm, as arguments of oneDNN's convolution."""
         return ("none", [], "") if self.act is None else ONEDNN_ACTIVATIONS[type(self.act)](self.act)
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
@@ -211,7 +211,7 @@ class Residual:
 
     other_branch: RunFunction
     body: RunFunction
-    last_convolution: Convolution  # with the activation
+    last_convolution: Convolution  # its act is the activation after the sum
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the block's output."""
@@ -228,7 +228,7 @@ class RunSum:
     act: Layer | None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the sum."""
+        """Return act(the sum of the branches)."""
         y = self.first_branch(x)
         for branch in self.other_branches:
             y += branch(x)
@@ -244,7 +244,7 @@ class ConvertedCombinator:
     children: Mapping[str, RunFunction]
 
     def __call__(self, x: Any) -> Any:
-        """Return its output."""
+        """Return the combinator's output."""
 
         def step(name: str, child: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
             return self.children[name](x), None

@@ -1,4 +1,4 @@
-"""ONNX operators on numbers: sums, products, powers and reductions, with one function for each."""
+"""Conversion of ONNX operators to layers: sums, products, powers and reductions, with one function for each."""
 
 import math
 from collections.abc import Callable
@@ -37,7 +37,7 @@ from pellucid.operators import (
 
 
 def _scalar_constant(value: Value, other: Value) -> float | None:
-    """Return a constant of one value that leaves the shape of the other input unchanged; None for other values."""
+    """Return the number in a constant of one element that does not change the shape of `other`; else None."""
     tensor = value.constant
     if tensor is None or tensor.numel() != 1 or not tensor.is_floating_point() or tensor.dim() > other.rank:
         return None
@@ -50,13 +50,13 @@ def _float_operands(r: NodeReading) -> tuple[Value, Value]:
     for value in r.input_values:
         if not value.is_float:
             raise Unreadable("computes with other types than floats")
-    r.attribute("axis", None)  # before operator set 7
+    r.attribute("axis", None)  # axis for broadcasting, before operator set 7
     r.check_attributes(broadcast=0)
     return r.value(0), r.value(1)
 
 
 def add(r: NodeReading) -> Value:
-    """Read Add and Sum as Add for equal shapes, as AffineMap for a number, else as Plus."""
+    """Read Add and Sum as Add for equal shapes, as AffineMap for a constant number, else as Plus."""
     values = r.input_values
     if len(values) > 2 and len({value.sizes for value in values}) == 1 and all(one.has_batch for one in values):
         return r.layer(layers.Add(), *values)
@@ -79,7 +79,7 @@ def _add_two(r: NodeReading, left: Value, right: Value, part: str) -> Value:
 
 
 def _masked_sum(r: NodeReading, value: Value, masked_constant: Tensor, part: str) -> Value:
-    """Return the sum of a value and a constant with -inf, as of scores before a softmax: Plus and MaskedFill."""
+    """Return Plus and MaskedFill for the sum of a value and a constant with -inf, such as a mask before a softmax."""
     mask = torch.isneginf(masked_constant)
     finite = constant(masked_constant.masked_fill(mask, 0.0))
     total = r.context.emit(Plus(), [value, finite], {}, f"{part}finite", False)
@@ -87,7 +87,7 @@ def _masked_sum(r: NodeReading, value: Value, masked_constant: Tensor, part: str
 
 
 def sub(r: NodeReading) -> Value:
-    """Read Sub as Minus, or as AffineMap for a number."""
+    """Read Sub as Minus, or as AffineMap for a constant number."""
     left, right = _float_operands(r)
     number = _scalar_constant(right, left)
     if number is not None:
@@ -97,7 +97,7 @@ def sub(r: NodeReading) -> Value:
 
 
 def mul(r: NodeReading) -> Value:
-    """Read Mul as Multiply for two values of each example, as AffineMap for a number, else as Times."""
+    """Read Mul as Multiply for two values with a batch axis, as AffineMap for a constant number, else as Times."""
     left, right = _float_operands(r)
     for value, number in ((left, _scalar_constant(right, left)), (right, _scalar_constant(left, right))):
         if number is not None:
@@ -107,19 +107,19 @@ def mul(r: NodeReading) -> Value:
 
 
 def div(r: NodeReading) -> Value:
-    """Read Div as Over, or as AffineMap for a number."""
+    """Read Div as Over, or as AffineMap for a constant divisor."""
     left, right = _float_operands(r)
     number = _scalar_constant(right, left)
     return r.layer(Over(), left, _not_learned(right)) if not number else r.layer(AffineMap(1 / number), left)
 
 
 def _not_learned(value: Value) -> Value:
-    """Return a constant as one that is not learned, such as the mean and the standard deviation of inputs."""
+    """Return a constant as one that is not trained, such as the mean of the inputs; return other values unchanged."""
     return value if value.constant is None else constant(value.tensors[0])
 
 
 def power(r: NodeReading) -> Value:
-    """Read Pow by a number as Power."""
+    """Read Pow with a constant exponent as Power."""
     exponent = r.value(1).constant
     if exponent is None or exponent.numel() != 1:
         raise Unreadable("has an exponent that is not one number")
@@ -127,7 +127,7 @@ def power(r: NodeReading) -> Value:
 
 
 def clip_reader(is_maximum: bool) -> Reader:
-    """Return the reader of Max or Min of a value and a number."""
+    """Return the reader of Max or Min of a value and a constant number, as Clip."""
 
     def read(r: NodeReading) -> Value:
         left, right = _float_operands(r)
@@ -153,7 +153,7 @@ def where(r: NodeReading) -> Value:
 
 
 def _is_broadcastable(mask: Tensor, value: Value) -> bool:
-    """Return whether a mask is broadcast to the shape of a value."""
+    """Return whether a mask can be broadcast to the shape of a value."""
     return all(a in (1, b) for sizes in value.sizes for a, b in zip(mask.shape[::-1], sizes[::-1], strict=False))
 
 
@@ -167,7 +167,7 @@ def einsum(r: NodeReading) -> Value:
 
 
 def running_sum(r: NodeReading) -> Value:
-    """Read CumSum as RunningSum, between two Reverses if it begins at the end."""
+    """Read CumSum as RunningSum, between two Reverses if it starts at the end of the axis."""
     r.check_attributes(exclusive=0)
     (axis,) = r.axes([int(r.constant(1, r.value(1).tensors[0].dtype))])
     if not r.attribute("reverse", 0):
@@ -177,7 +177,7 @@ def running_sum(r: NodeReading) -> Value:
 
 
 def reduce(make: Callable[[tuple[int, ...], bool], layers.Layer]) -> Reader:
-    """Return the reader of an operator that reduces axes to one value."""
+    """Return the reader of an operator that reduces axes, as the layer that `make` returns for (axes, keep)."""
 
     def read(r: NodeReading) -> Value:
         keep, axes = bool(r.attribute("keepdims", 1)), r.integer_list("axes", 1)

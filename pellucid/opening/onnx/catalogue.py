@@ -1,4 +1,4 @@
-"""All ONNX operators that become layers."""
+"""The functions that convert ONNX operators to layers, by operator."""
 
 from pellucid.opening.onnx import arithmetic, layers, resizing, tensors
 from pellucid.opening.onnx.reading import Reader

@@ -1,4 +1,4 @@
-"""Convolutions of ONNX: as Conv2d and ConvTranspose2d of images by constant kernels, else as Convolve."""
+"""Conversion of ONNX convolutions: Conv2d and ConvTranspose2d for images and constant kernels, else Convolve."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -66,7 +66,7 @@ def conv_transpose(r: NodeReading) -> Value:
 
 
 def convolve(r: NodeReading) -> Value:
-    """Read Conv over any number of axes, or by computed kernels, as Convolve, after a Pad for asymmetric padding."""
+    """Read Conv over any number of axes, or with computed kernels, as Convolve, after a Pad for asymmetric padding."""
     kernel, stride, dilation = _window(r)
     ends = _padding(r, kernel, stride, dilation)
     is_symmetric = all(before == after for before, after in ends)
@@ -77,7 +77,7 @@ def convolve(r: NodeReading) -> Value:
 
 
 def convolve_transpose(r: NodeReading) -> Value:
-    """Read ConvTranspose over any number of axes, or by computed kernels, as Convolve, and Pad for uneven padding."""
+    """Read ConvTranspose like Conv in `convolve`, as Convolve, before a Pad that crops for asymmetric padding."""
     kernel, stride, dilation = _window(r)
     extra = r.attribute("output_padding", [0] * len(kernel))
     ends = _cropping(r, kernel, stride, dilation, extra)
@@ -95,13 +95,16 @@ def convolve_transpose(r: NodeReading) -> Value:
 def image_padding(
     r: NodeReading, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Return (left, right, top, bottom) of "pads" or "auto_pad"."""
+    """Return the padding (left, right, top, bottom), from the attribute "pads" or "auto_pad"."""
     (top, bottom), (left, right) = _padding(r, kernel, stride, dilation)
     return left, right, top, bottom
 
 
 def _is_conv2d(r: NodeReading) -> bool:
-    """Return whether kernel and bias are constants, and the kernel is one of images; checks the kernel's shape."""
+    """Return whether the kernel and the bias are constants, and the kernel is for images.
+
+    Raises Unreadable for a kernel of an unexpected shape.
+    """
     weight = r.value(1)
     r.check_attributes(kernel_shape=[*weight.sizes[0][2:]])
     if weight.sizes[0] != weight.sizes[1] or weight.rank < 3 or not weight.is_float:
@@ -125,7 +128,7 @@ def _window(r: NodeReading) -> tuple[list[int], list[int], list[int]]:
 
 
 def _padding(r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> _Ends:
-    """Return the padding of "pads" or "auto_pad"."""
+    """Return the padding of each axis, from the attribute "pads" or "auto_pad"."""
     no_padding = [0] * 2 * len(kernel)
     mode, pads = r.attribute("auto_pad", "NOTSET"), r.attribute("pads", no_padding)
     if mode not in AUTO_PAD_MODES:
@@ -145,7 +148,10 @@ def _padding(r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilat
 def _cropping(
     r: NodeReading, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], output_padding: Sequence[int]
 ) -> _Ends:
-    """Return what a transposed convolution leaves out at both ends, by "pads", "auto_pad" or "output_shape"."""
+    """Return the sizes that a transposed convolution crops at both ends of each axis.
+
+    They follow from the attributes "pads", "auto_pad" and "output_shape".
+    """
     count = len(kernel)
     mode, shape = r.attribute("auto_pad", "NOTSET"), r.attribute("output_shape", None)
     pads = r.attribute("pads", [0] * 2 * count)
@@ -164,12 +170,12 @@ def _cropping(
 
 
 def _ends(pads: Sequence[int], count: int) -> _Ends:
-    """Return ONNX's pads, all before and then all after, as pairs."""
+    """Return (before, after) for each axis, from ONNX's pads: all sizes before, then all sizes after."""
     if len(pads) != 2 * count:
         raise Unreadable(f"has {len(pads)} pads for {count} axes")
     return list(zip(pads[:count], pads[count:], strict=True))
 
 
 def _reversed_padding(ends: _Ends) -> tuple[int, ...]:
-    """Return the padding of Pad, whose last axis comes first."""
+    """Return the argument of Pad, which starts with the last axis."""
     return tuple(count for pair in reversed(ends) for count in pair)

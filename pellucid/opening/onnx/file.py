@@ -23,7 +23,7 @@ from pellucid.run.weights import nest_like
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
 FLOAT16 = 10  # TensorProto.FLOAT16
-# Of inputs, by TensorProto.DataType: floats of 16 bits are computed in float32, integers are positions.
+# Dtypes of inputs, by TensorProto.DataType: 16-bit floats are converted to float32, integers are indices.
 DTYPES = {1: torch.float32, FLOAT16: torch.float32, 7: torch.int64}
 _DAMAGE_ERRORS = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
@@ -32,10 +32,10 @@ _DAMAGE_ERRORS = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueEr
 class OnnxNetwork:
     """The network of an ONNX file.
 
-    input_shape: without the axis of examples, with None for a free height or width; a tuple of shapes for several
-    inputs. inputs, outputs: their names in the file. cut: the operators after a detector's suppression, which were left
-    out. batch: the number of examples for which the file was written, None if it takes any. in_halves: whether the file
-    computes with weights of 16 bits, so that onnxruntime's outputs are as exact; those that are cast first do not.
+    input_shape: the shape of an input without the batch axis, with None for a free height or width; a tuple of shapes
+    for several inputs. inputs, outputs: their names in the file. cut: the omitted operators of a detector, which start
+    with the suppression. batch: the file's batch size, None for any. in_halves: whether the file computes with 16-bit
+    weights, which limits the precision of onnxruntime's outputs; weights that it casts to float32 first do not count.
     proto: the file's model.
     """
 
@@ -51,12 +51,12 @@ class OnnxNetwork:
 
 
 def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] | None = None) -> OnnxNetwork:
-    """Return the network of an ONNX file, with its weights in float32, also those that it stores in 16 bits.
+    """Return the network of an ONNX file, with all weights in float32.
 
     examples: the shapes of inputs (N, ...), which set the sizes that the file leaves free. Without them, a free height
-    and width stay free if the network is the same for any; raises PellucidError otherwise, and with the file's name if
-    it is damaged, stores weights in other files, exceeds the bounds, or has nodes without a layer, all of which it
-    names.
+    and width stay free if the network is the same for all sizes; otherwise PellucidError is raised. It is also raised
+    for a file that is damaged, stores weights in other files or exceeds the limits of `init_within_bounds`, and for
+    nodes without a layer, which the message lists.
     """
     path = Path(path)
     onnx = import_optional("onnx")
@@ -108,7 +108,7 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
 
 
 def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the outputs of onnxruntime, for as many examples at a time as the file takes; in float16 of such files."""
+    """Return the outputs of onnxruntime, computed in batches of the file's batch size; in float16 if `in_halves`."""
     from pellucid.onnx_nodes.proto import run_file
 
     onnx = import_optional("onnx")
@@ -131,7 +131,10 @@ def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _input_shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:
-    """Return the shapes of the inputs (N, ...), with None for free sizes; initializers are no inputs."""
+    """Return the shapes of the inputs (N, ...) by name, with None for free sizes.
+
+    Initializers do not count as inputs. Raises FileFault for an unsupported dtype or an unknown shape.
+    """
     initializers = {value.name for value in graph.initializer}
     shapes: dict[str, tuple[int | None, ...]] = {}
     for value in graph.input:
@@ -150,7 +153,7 @@ def _input_shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:
 
 
 def _declared_batch(declared: Mapping[str, tuple[int | None, ...]]) -> int | None:
-    """Return the number of examples that the inputs declare, None if it is free."""
+    """Return the batch size that the inputs declare, None if it is free; raises FileFault if they differ."""
     batches = {shape[0] for shape in declared.values()}
     if len(batches) > 1:
         raise FileFault(f"has inputs for different numbers of examples, {sorted(map(str, batches))}")
@@ -160,15 +163,18 @@ def _declared_batch(declared: Mapping[str, tuple[int | None, ...]]) -> int | Non
 def _example_shapes(
     declared: Mapping[str, tuple[int | None, ...]], examples: Sequence[tuple[int, ...]] | None
 ) -> list[tuple[int | None, ...]]:
-    """Return the shapes of the inputs without the axis of examples, with the sizes of the examples, if given."""
+    """Return the shapes of the inputs without the batch axis, from `examples` if they are given.
+
+    Raises FileFault if an example does not have the declared shape.
+    """
     shapes = [shape[1:] for shape in declared.values()]
     if examples is None:
         return shapes
     if len(examples) != len(shapes):
         raise FileFault(f"has {len(shapes)} inputs, not {len(examples)}", "give an example of each")
     for (name, shape), example in zip(declared.items(), examples, strict=True):
-        same = len(shape) == len(example)
-        if not same or any(a not in (None, b) for a, b in zip(shape[1:], example[1:], strict=True)):
+        has_same_rank = len(shape) == len(example)
+        if not has_same_rank or any(a not in (None, b) for a, b in zip(shape[1:], example[1:], strict=True)):
             raise FileFault(
                 f"takes inputs {quoted(name)} of shape {shape}, with None for any size, not {example}",
                 "give an example of that shape",

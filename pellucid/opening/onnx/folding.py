@@ -1,4 +1,4 @@
-"""Nodes with inputs that are known before the network runs, computed by the onnx package's reference."""
+"""Constant folding: nodes whose inputs are known are computed with the onnx package's reference implementation."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.opening.onnx.values import Unreadable, Value
 from pellucid.weights.fault import FileFault
 
-MAX_FOLDED = 1 << 24  # values of all results together
+MAX_FOLDED = 1 << 24  # number of values in all results together
 _BROADCASTING_OPS = (
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Or",
     "Pow", "Sub", "Sum", "Where", "Xor",
@@ -31,18 +31,21 @@ RESHAPING_OPS = (
     "Squeeze",
     "Transpose",
     "Unsqueeze",
-)  # of a learned input they give a learned output
+)  # their output is learned if their input is
 
 
 class Folding:
-    """Computes nodes with known inputs, within a limit on the number of values."""
+    """Computation of nodes with known inputs, within a limit on the number of values."""
 
     def __init__(self, onnx: Any, opset: int) -> None:
         self.onnx, self.opset = onnx, opset
         self.values_left = MAX_FOLDED
 
     def fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Value]:
-        """Return the outputs of a node for inputs that are all known; floats of 16 bits become float32."""
+        """Return the outputs of a node whose inputs are all known, with 16-bit floats as float32.
+
+        Raises FileFault if all folded nodes together compute more than MAX_FOLDED values.
+        """
         first, second = (self._run(proto, [one and one.tensors[batch] for one in inputs]) for batch in (0, 1))
         first_input = next((one for one in inputs if one is not None), None)
         keeps_key = first_input is not None and first_input.key and proto.op_type in RESHAPING_OPS
@@ -61,12 +64,12 @@ class Folding:
 
 
 def to_float32(tensor: Tensor) -> Tensor:
-    """Return floats of 16 bits in float32, other tensors unchanged."""
+    """Return a tensor of 16-bit floats in float32, and other tensors unchanged."""
     return tensor.float() if tensor.dtype in HALF_DTYPES else tensor
 
 
 def run_reference(onnx: Any, proto: Any, arrays: dict[str, Any], opset: int) -> list[Any]:
-    """Return the outputs of a node by the reference implementation of the onnx package."""
+    """Return the outputs of a node, computed with the onnx package's reference implementation."""
     from onnx.reference import ReferenceEvaluator
 
     helper = onnx.helper
@@ -79,7 +82,7 @@ def run_reference(onnx: Any, proto: Any, arrays: dict[str, Any], opset: int) -> 
 
 
 def _max_output_values(proto: Any, tensors: list[Tensor]) -> int:
-    """Return an upper bound of the number of values in the outputs."""
+    """Return an upper bound of the number of values in a node's outputs; raises Unreadable for invalid sizes."""
     op, total = proto.op_type, sum(tensor.numel() for tensor in tensors)
     try:
         if op in _BROADCASTING_OPS:

@@ -1,4 +1,4 @@
-"""ONNX operators that are layers with weights, windows, norms and activations, with one function for each."""
+"""Conversion of ONNX operators to layers with weights, pooling, norms and activations, with one function for each."""
 
 import math
 from collections.abc import Callable
@@ -27,12 +27,12 @@ from pellucid.operators import (
     ToShape,
 )
 
-MAX_PIXELS = 1 << 24  # of an image for which the padding of each window is counted
+MAX_PIXELS = 1 << 24  # limit on the image size for which the padding in each window is counted
 FLOAT32_MIN = torch.finfo(torch.float32).min
 
 
 def gemm(r: NodeReading) -> Value:
-    """Read Gemm of a constant matrix and vector as Dense, of others as LinearMap."""
+    """Read Gemm with a constant matrix and vector as Dense or LinearMap, else as MatMul and Plus."""
     alpha, beta = shortest_decimal(r.attribute("alpha", 1.0)), shortest_decimal(r.attribute("beta", 1.0))
     x = r.inner("transpose", Permute((1, 0))) if r.attribute("transA", 0) else r.x
     transposed, matrix = r.attribute("transB", 0), r.value(1)
@@ -54,7 +54,7 @@ def gemm(r: NodeReading) -> Value:
 
 
 def dense(r: NodeReading, x: Value, weight: Value, bias: Value | None) -> Value:
-    """Return the output of Dense for x (..., n_in) and a weight matrix (units, n_in)."""
+    """Return the output of Dense for x (..., n_in) and a weight (units, n_in), or of LinearMap without a batch axis."""
     units = weight.tensors[0].shape[0]
     if bias is not None and bias.tensors[0].shape != (units,):
         bias = derived_constant(bias, "expanded", bias.tensors[0].expand(units).contiguous())
@@ -65,7 +65,7 @@ def dense(r: NodeReading, x: Value, weight: Value, bias: Value | None) -> Value:
 
 
 def matmul(r: NodeReading) -> Value:
-    """Read MatMul by a constant matrix, with the bias that `Patterns` found, as Dense, else as MatMul."""
+    """Read MatMul with a constant matrix, and the bias found by `Patterns`, as Dense, else as MatMul."""
     left, right = r.value(0), r.value(1)
     bias = r.param(2) if r.has_input(2) else None
     if right.constant is not None and right.rank == 2 and right.is_float and left.rank >= 2:
@@ -78,7 +78,7 @@ def matmul(r: NodeReading) -> Value:
 
 
 def _vector_product(r: NodeReading, left: Value, right: Value) -> Value:
-    """Return the product of a vector and a matrix, or of two vectors: as a row, and as a column."""
+    """Return the product of a vector and a matrix, or of two vectors, as MatMul of a row and a column."""
     shapes = [(*(a[:-1] if left.rank > 1 else ()), *(b[:-2] + b[-1:] if right.rank > 1 else ())) for a, b in zip(
         left.sizes, right.sizes, strict=True)]  # fmt: skip
     row = r.inner("row", ToShape((1, -1)), left) if left.rank < 2 else left
@@ -120,7 +120,7 @@ def average_pool(r: NodeReading) -> Value:
         raise Unreadable(f"has images of more than {MAX_PIXELS:,} pixels")
     mode = layers.Mode(keep=False)
     ones, _ = pad.forward({}, torch.ones(1, 1, *r.shape[1:]), mode)
-    image_share, _ = layer.forward({}, ones, mode)  # of each window that is not padding
+    image_share, _ = layer.forward({}, ones, mode)  # the fraction of each window that is not padding
     return r.layer(Times(), r.inner("mean", layer, padded), constant(1 / image_share))
 
 
@@ -136,7 +136,7 @@ def lp_pool(r: NodeReading) -> Value:
 
 
 def _window(r: NodeReading) -> tuple[Any, ...]:
-    """Return kernel, stride, dilation, (left, right, top, bottom) and whether sizes are rounded up."""
+    """Return kernel, stride, dilation, padding (left, right, top, bottom) and whether output sizes are rounded up."""
     if "kernel_shape" not in r.attributes:
         raise Unreadable("has no kernel_shape")
     kernel, stride, dilation = r.pair("kernel_shape", 1), r.pair("strides", 1), r.pair("dilations", 1)
@@ -181,9 +181,9 @@ def swish(r: NodeReading) -> Value:
 
 
 def prelu(r: NodeReading) -> Value:
-    """Read PRelu of one slope as LeakyReLU, and of one for each channel as ParametricReLU.
+    """Read PRelu with one slope as LeakyReLU, and with a slope for each channel as ParametricReLU.
 
-    With others it is the sum of both parts, of which the negative one is scaled.
+    For slopes of other shapes, return max(x, 0) + slope min(x, 0).
     """
     slope, rank = r.value(1), r.x.rank
     slope_constant = slope.constant
@@ -197,7 +197,7 @@ def prelu(r: NodeReading) -> Value:
 
 
 def dropout(r: NodeReading) -> Value:
-    """Read Dropout in evaluation mode."""
+    """Read Dropout; raises Unreadable if it is in training mode."""
     r.attribute("seed", 0)
     r.attribute("is_test", 1)
     if r.has_input(2) and bool(r.constant(2, torch.bool).any()):
@@ -207,7 +207,7 @@ def dropout(r: NodeReading) -> Value:
 
 
 def softmax(make: Callable[[int], Layer]) -> Reader:
-    """Return the reader of Softmax or LogSoftmax; before operator set 13, the axes from `axis` on are one."""
+    """Return the reader of Softmax or LogSoftmax; before operator set 13, all axes from `axis` on form one axis."""
 
     def read(r: NodeReading) -> Value:
         flattens = r.opset < 13
@@ -225,7 +225,7 @@ def softmax(make: Callable[[int], Layer]) -> Reader:
 
 
 def _first_axis_softmax(r: NodeReading, make: Callable[[int], Layer], flattens: bool) -> Value:
-    """Return a softmax along the first axis, which is not that of the examples: after Permute."""
+    """Return a softmax between two Permutes, along a first axis that is not the batch axis."""
     if flattens or r.x.rank < 2 or r.x.batch_axis in (0, None):
         raise Unreadable("computes along the batch axis")
     swap = Permute((1, 0, *range(2, r.x.rank)))
@@ -233,7 +233,7 @@ def _first_axis_softmax(r: NodeReading, make: Callable[[int], Layer], flattens: 
 
 
 def batch_normalization(r: NodeReading) -> Value:
-    """Read BatchNormalization in evaluation mode."""
+    """Read BatchNormalization; raises Unreadable if it is in training mode."""
     r.check_attributes(training_mode=0, spatial=1)
     momentum = round(1 - shortest_decimal(r.attribute("momentum", 0.9)), 7)
     names = ("weight", "bias", "running_mean", "running_var")
@@ -249,7 +249,7 @@ def group_normalization(r: NodeReading) -> Value:
 
 
 def layer_normalization(r: NodeReading) -> Value:
-    """Read LayerNormalization over all or some of the last axes as LayerNorm, of computed scales as NormalizeLast."""
+    """Read LayerNormalization over the last axes as LayerNorm, or as NormalizeLast if its scale is computed."""
     r.check_attributes(stash_type=1)
     axis = r.axis(-1)
     if not axis:
@@ -263,7 +263,7 @@ def layer_normalization(r: NodeReading) -> Value:
 
 
 def instance_normalization(r: NodeReading) -> Value:
-    """Read InstanceNormalization as InstanceNorm2d, of sequences (N, C, T) as of images with one column."""
+    """Read InstanceNormalization as InstanceNorm2d; sequences (N, C, T) are reshaped to images with one column."""
     layer, params = layers.InstanceNorm2d(_epsilon(r), affine=True), {"weight": r.param(1), "bias": r.param(2)}
     if r.x.rank != 3:
         return r.layer(layer, **params)
@@ -273,7 +273,7 @@ def instance_normalization(r: NodeReading) -> Value:
 
 
 def lrn(r: NodeReading) -> Value:
-    """Read LRN over an odd number of channels; for an even number, the windows of ONNX and PyTorch differ."""
+    """Read LRN over an odd number of channels; raises Unreadable for even ones, where ONNX and PyTorch differ."""
     size = r.attribute("size", 0)
     if size % 2 == 0:
         raise Unreadable(f"has size={size}, which is even")

@@ -17,7 +17,7 @@ from pellucid.opening.onnx.catalogue import READERS
 from pellucid.opening.onnx.values import Unreadable, Value, constant
 from pellucid.registry import is_ours
 
-# Of height, width and channels; a check of a layer may create constants of this size squared.
+# Limit on height, width and channels, since the check of a layer may create constants of this size squared.
 MAX_CHECKED_SIZE = 1 << 13
 TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
 
@@ -28,9 +28,9 @@ def layer_metadata(node: Any) -> str:
 
 
 def end_of_layer(nodes: Sequence[Any], start: int) -> int:
-    """Return the end of the nodes of one layer: those with the metadata and layer name of the node at `start`.
+    """Return the index after the nodes of one layer, which have the metadata and layer name of the node at `start`.
 
-    The nodes of a layer are called LAYER/NAME, but the last one, with the layer's output, is called LAYER.
+    The nodes of a layer are called LAYER/NAME; only the last node, with the layer's output, is called LAYER.
     """
     metadata, layer = layer_metadata(nodes[start]), nodes[start].name.rpartition("/")[0]
     end = start
@@ -46,7 +46,7 @@ def layer_of(
     """Return the layer that the nodes' metadata describes, its inputs and its parameters.
 
     A layer that is exported as several nodes has its configuration in the metadata of each node. lookup: returns a
-    value by its name in the file. Raises Unreadable unless exporting the layer gives the same nodes.
+    value by its name in the file. Raises Unreadable unless the export of the layer writes the same nodes.
     """
     metadata = json.loads(layer_metadata(nodes[0]))
     layer, path, names = from_config(metadata["layer"]), metadata["path"], tuple(metadata["inputs"])
@@ -69,7 +69,7 @@ def layer_of(
 
 
 def _parameter_names(layer: Layer, inputs: Sequence[Value]) -> list[str]:
-    """Return the names of a layer's parameters; operators on whole tensors have none."""
+    """Return the names of a layer's parameters; layers with Trait.WHOLE have none."""
     if Trait.WHOLE in layer.traits:
         return []
     shapes: Any = tuple(value.sizes[0][1:] for value in inputs)

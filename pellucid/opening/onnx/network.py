@@ -25,18 +25,18 @@ from pellucid.text import plural
 from pellucid.weights.fault import FileFault, quoted
 from pellucid.weights.match import match
 
-MAX_VALUES = 1 << 28  # of one value of the graph, for BATCH_SIZES[0] examples
+MAX_VALUES = 1 << 28  # number of elements of one output in the graph, for either of BATCH_SIZES
 SUPPRESSION_OPS = ("NonMaxSuppression",)  # the operators at which a detector is cut
-# Of strange options.
+# Errors that invalid attributes and inputs may cause while a node is read.
 _READING_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AttributeError)
 
 
 class OnnxGraph:
     """The nodes of a graph, read in order: `read` adds them, `graph` returns the result.
 
-    constants: the initializers and the values of Constant nodes, by name. initializers: the names of the former, whose
-    values are learned. shapes, dtypes: of the inputs, without the axis of examples, by name. batch: the number of
-    examples for which the file was written, None if it takes any.
+    constants: the initializers and the values of Constant nodes, by name. initializers: the names of the initializers,
+    whose values are learned. shapes, dtypes: the shapes of the inputs, without the batch axis, and their dtypes, by
+    name. batch: the file's batch size, None for any.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class OnnxGraph:
         self.onnx, self.constants = onnx, constants
         self.learned_names = set(initializers)
         self.nodes: dict[str, tuple[Any, ...]] = {}
-        self.tensors_by_node: dict[str, dict[str, Tensor]] = {}  # of nodes that own some, by their names for them
-        self.values: dict[str, Value] = {}  # by their names in the file
+        self.tensors_by_node: dict[str, dict[str, Tensor]] = {}  # parameters of each node, by name
+        self.values: dict[str, Value] = {}  # by name in the file
         self.used_names: set[str] = set()  # names of nodes and paths of parameters
-        self.source_nodes: dict[tuple[str, str], str] = {}  # nodes of parameters, by key and derivation
-        # The first node of each layer with weights, by layer and the names of its weights: later nodes share them.
+        self.source_nodes: dict[tuple[str, str], str] = {}  # nodes that output parameters, by key and derivation
+        # The first node with each layer and weights, by layer and names of the weights: later nodes reuse its layer.
         self.weight_owners: dict[tuple[Any, ...], str] = {}
         self.missing_nodes: dict[str, list[str]] = {}
-        self.node_name = ""  # of the node that is read
+        self.node_name = ""  # name of the node that is being read
         self.folding = Folding(onnx, opset)
         self.context = GraphContext(onnx, opset, batch, self.emit)
         for name, shape in shapes.items():
@@ -84,7 +84,10 @@ class OnnxGraph:
             raise FileFault(reason, "pellucid opens networks of the operators that have a layer")
 
     def graph(self, outputs: Sequence[str]) -> tuple[Graph, Params]:
-        """Return the network as a Graph with these outputs, without nodes that have no effect, and its parameters."""
+        """Return the network as a Graph with these outputs and the nodes that they need, and its parameters.
+
+        Raises FileFault for an output that no node computes, or whose first axis is not the batch axis.
+        """
         if not outputs:
             raise FileFault("has no output")
         for name in outputs:
@@ -101,7 +104,7 @@ class OnnxGraph:
         return Graph(nodes, output_nodes, self.inputs), {name: self.tensors_by_node.get(name, {}) for name in nodes}
 
     def emit(self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], part: str, batch: bool) -> Value:
-        """Add a node; see `NodeReading.layer`. Nodes with the same layer and the same weights share them."""
+        """Add a node, and return its output; see `Emit`. Nodes with equal layers and the same weights share a layer."""
         all_inputs = [*inputs, self.values[next(iter(self.values))]] if batch else list(inputs)
         sizes = _output_sizes(layer, all_inputs, {name: value.tensors[0] for name, value in params.items()})
         if max(torch.Size(size).numel() for size in sizes) > MAX_VALUES:
@@ -117,7 +120,7 @@ class OnnxGraph:
         return replace(computed_value(sizes, name), outer_size=_outer_size(inputs, sizes))
 
     def _read_node(self, protos: Sequence[Any]) -> Sequence[Value]:
-        """Return the outputs of a node, or of the nodes of one layer; none if an input could not be read."""
+        """Return the outputs of a node, or of all nodes of one layer; an empty list if an input could not be read."""
         last = protos[-1]
         self.node_name = last.name or last.op_type.lower()
         if layer_metadata(last):
@@ -154,7 +157,7 @@ class OnnxGraph:
         return self.values[name]
 
     def _source_node(self, value: Value) -> str:
-        """Return the name of the node of a value; a known one becomes a parameter or a constant of the network."""
+        """Return the name of the node of a value; a known value becomes a parameter or a constant of the network."""
         if not value.is_known:
             return value.node
         tensor = value.constant
@@ -177,7 +180,7 @@ class OnnxGraph:
         self.used_names.update(f"{name}.{param}" for param in tensors if param)
 
     def _name_node(self, params: Mapping[str, Value], part: str) -> str:
-        """Return the name of a node: the path of its weight in the file, if that ends in ".weight", else the node's."""
+        """Return a name for a node: PATH if its weight is called PATH.weight in the file, else the node's own name."""
         key = params["weight"].key if "weight" in params else ""
         if key.endswith(".weight") and _path(key) == key:
             return self._unused_name(key.removesuffix(".weight"))
@@ -200,9 +203,9 @@ class OnnxGraph:
 
 
 def cut_at_suppression(protos: Sequence[Any], outputs: Sequence[str]) -> tuple[list[Any], list[str], list[str]]:
-    """Return the nodes up to a detector's suppression, the outputs, and the operators that were left out.
+    """Return the nodes up to a detector's suppression, the outputs, and the omitted operators.
 
-    The values that these read become outputs, besides those that do not depend on the suppression.
+    The values that omitted nodes read become outputs, after the outputs that do not depend on the suppression.
     """
     dropped_values: set[str] = set()
     dropped_nodes, kept_nodes = list[Any](), list[Any]()
@@ -220,7 +223,10 @@ def cut_at_suppression(protos: Sequence[Any], outputs: Sequence[str]) -> tuple[l
 
 
 def _output_sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Tensor]) -> tuple[Sizes, Sizes]:
-    """Return the shapes of a layer's output; raises Unreadable for parameters of other shapes."""
+    """Return the shapes of a layer's output for both BATCH_SIZES.
+
+    Raises Unreadable for parameters of unexpected shapes, and for inputs with different batch sizes.
+    """
     with torch.device("meta"):
         if Trait.WHOLE in layer.traits:
             first, second = (tuple(_meta_output(layer, inputs, batch).shape) for batch in (0, 1))
@@ -240,18 +246,18 @@ def _output_sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Te
 
 
 def _is_float32(node: Node, inputs: Sequence[Value | None]) -> bool:
-    """Return whether a node is a Cast that changes nothing, so that its output keeps the name of the weight."""
+    """Return whether a node is a Cast of float32 to floats, whose output keeps the name of the weight."""
     x = inputs[0] if node.op == "Cast" and inputs else None
     return x is not None and x.tensors[0].dtype is torch.float32 and node.attributes.get("to") in FLOATS
 
 
 def _is_repeated_per_example(x: Value | None, shape: Value | None) -> bool:
-    """Return whether a constant is repeated for each example, so that it must become a node."""
+    """Return whether a constant is repeated for each example, and must therefore become a node."""
     return x is not None and x.is_float and shape is not None and shape.constant is None
 
 
 def _outer_size(inputs: Sequence[Value], sizes: tuple[Sizes, Sizes]) -> int:
-    """Return `Value.outer_size` of an output: that of an input with as many rows for each example."""
+    """Return `Value.outer_size` of an output: the outer size of an input with as many rows per example, else 1."""
     changing = [a for a, b in zip(*sizes, strict=True) if a != b]
     for value in inputs:
         axis = value.batch_axis
@@ -272,7 +278,7 @@ def _path(name: str) -> str:
 
 
 def _missing_text(missing: Mapping[str, Sequence[str]]) -> str:
-    """Return a text with every operator that has no layer, its number of nodes and the name of the first."""
+    """Return a text with every operator that has no layer, its number of nodes and the name of its first node."""
     descriptions = [
         f"{operator}, {plural(len(node_names), 'node')}, first {quoted(node_names[0])}"
         for operator, node_names in sorted(missing.items(), key=lambda item: -len(item[1]))

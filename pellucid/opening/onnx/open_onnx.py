@@ -1,4 +1,4 @@
-"""The model of an ONNX file."""
+"""Opening of an ONNX file as a model, and comparison of its outputs with onnxruntime's."""
 
 import importlib.util
 from pathlib import Path
@@ -15,13 +15,14 @@ from pellucid.opening.onnx.file import OnnxNetwork, read_onnx, run_onnx
 from pellucid.opening.outputs import check_equal, loss_for
 from pellucid.text import note, plural
 
-FREE_SIDE = 64  # pixels of a free height or width in the comparison
+FREE_SIDE = 64  # pixels for a free height or width in the comparison
 
 
 def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
     """Return the model of an ONNX file; see pellucid.open.
 
-    example: sets the sizes that the file leaves free, and is the input for the comparison with onnxruntime.
+    example: the input for the comparison with onnxruntime, whose shape sets the sizes that the file leaves free; None
+    for a random input. Raises PellucidError if the outputs differ.
     """
     examples = example if isinstance(example, tuple) else None if example is None else (example,)
     network = read_onnx(path, None if examples is None else [tuple(x.shape) for x in examples])
@@ -54,13 +55,13 @@ def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:
 
 
 def _random_inputs(network: OnnxNetwork, shapes: Any) -> list[Tensor]:
-    """Return random inputs for two runs of the file."""
+    """Return random inputs with twice the file's batch size."""
     rng, count = torch.Generator().manual_seed(0), 2 * (network.batch or 1)
     return [torch.rand(count, *nominal_shape(shape, FREE_SIDE), generator=rng) for shape in shapes]
 
 
 def _check_outputs(path: Path, network: OnnxNetwork, xs: list[Tensor], outputs: tuple[Tensor, ...]) -> None:
-    """Raise PellucidError unless the outputs are onnxruntime's, up to rounding errors."""
+    """Raise PellucidError unless the outputs equal onnxruntime's, up to rounding errors."""
     if importlib.util.find_spec("onnxruntime") is None:
         note(f"open: onnxruntime is missing, so the outputs of {path} were not compared with it")
         return

@@ -1,4 +1,4 @@
-"""Groups of ONNX nodes that compute one layer: GELU by the error function, SiLU, and a product with a bias."""
+"""Groups of ONNX nodes that compute one layer: GELU with the error function, SiLU, and Dense with a bias."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-RELATIVE_TOLERANCE = 1e-4  # of the numbers that a file contains
+RELATIVE_TOLERANCE = 1e-4  # for numbers in a file, such as 1 / sqrt(2)
 
 
 class Patterns:
     """The nodes of a graph, with the groups found so far.
 
-    outputs: the names of the graph's outputs, which no group may hide.
+    outputs: the names of the graph's outputs, which must remain outputs of nodes.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Patterns:
         for proto in self.protos:
             for name in proto.input:
                 self.readers.setdefault(name, []).append(proto)
-        self.replacements: dict[int, Any] = {}  # by the last node of a group: the node for all
+        self.replacements: dict[int, Any] = {}  # the node for a group, by id of its last node
         self.dropped_ids: set[int] = set()
 
     def merged_nodes(self) -> list[Any]:
@@ -63,7 +63,7 @@ class Patterns:
             self._replace([sigmoid], end, "Swish", [sigmoid.input[0]])
 
     def _dense(self, product: Any) -> None:
-        """Find the product with a constant matrix and the sum with a constant vector."""
+        """Find the product x W + b with a constant matrix W and a constant vector b."""
         end, weight = self._only_reader(product), self.constants.get(product.input[1])
         if end is None or end.op_type != "Add" or weight is None or weight.dim() != 2:
             return
@@ -77,14 +77,14 @@ class Patterns:
         self.dropped_ids.update(map(id, group))
 
     def _only_reader(self, proto: Any) -> Any:
-        """Return the only node that reads a node's only output, which is no output of the graph; None otherwise."""
+        """Return the only node that reads a node's output; None if others read it, or it is an output of the graph."""
         name = proto.output[0]
         readers = self.readers.get(name, [])
         is_only = len(readers) == 1 and name not in self.outputs and list(readers[0].input).count(name) == 1
         return readers[0] if is_only and not readers[0].metadata_props else None
 
     def _input_times(self, proto: Any, factor: float) -> str | None:
-        """Return the input that a node multiplies by a number; None if it does something else."""
+        """Return the name of the input that a node multiplies by `factor`; None for any other node."""
         for index in (1, 0) if proto.op_type == "Mul" else (1,) if proto.op_type == "Div" else ():
             number = self._scalar(proto.input[index])
             value = None if not number else number if proto.op_type == "Mul" else 1 / number
@@ -101,6 +101,6 @@ class Patterns:
 
 
 def _other_input(proto: Any, name: str) -> str:
-    """Return the other one of a node's two inputs, "" if there is none."""
+    """Return the name of the other of a node's two inputs; "" unless it has two different inputs."""
     names = [input_name for input_name in proto.input if input_name != name]
     return names[0] if len(names) == 1 and len(proto.input) == 2 else ""

@@ -1,4 +1,4 @@
-"""An ONNX node while it is converted to layers: attributes, inputs, and the layers that it becomes."""
+"""Access to the attributes and inputs of an ONNX node, and addition of the layers to which it is converted."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ from pellucid.opening.onnx.values import Sizes, Unreadable, Value
 
 
 class Emit(Protocol):
-    """Adds a node to the network, and returns its output.
+    """A function that adds a node to the network, and returns its output.
 
-    part: of the name of a node before the last one; "" for the last. batch: whether the layer reads the number of
-    examples from a last input.
+    part: the suffix of the node's name; "" for the last of the nodes to which an ONNX node is converted. batch: whether
+    the layer needs an additional last input, from which it reads the number of examples.
     """
 
     def __call__(
@@ -28,10 +28,10 @@ class Emit(Protocol):
 
 @dataclass(frozen=True)
 class GraphContext:
-    """What a node's conversion needs besides the node.
+    """The properties of the graph that the conversion of a node needs.
 
-    onnx: the package. opset: the version of the operator set. batch: the number of examples for which the file was
-    written, None if it takes any. emit: adds a node to the network.
+    onnx: the package. opset: the version of the operator set. batch: the file's batch size, None for any. emit: adds a
+    node to the network.
     """
 
     onnx: Any
@@ -41,7 +41,7 @@ class GraphContext:
 
 
 class NodeReading:
-    """A node while it is converted. Every attribute must be read by `attribute`, so that none is ignored."""
+    """A node that is being converted. Every attribute must be read with `attribute`, so that none is ignored."""
 
     def __init__(self, node: Node, inputs: Sequence[Value | None], context: GraphContext) -> None:
         self.node = node
@@ -73,7 +73,7 @@ class NodeReading:
 
     @property
     def shape(self) -> Shape:
-        """The shape of the first input without the first axis, the axis of examples."""
+        """The shape of the first input without its first axis; raises Unreadable for a 0-d input."""
         if not self.x.rank:
             raise Unreadable("has a number as its first input")
         return self.x.sizes[0][1:]
@@ -90,7 +90,7 @@ class NodeReading:
                 raise Unreadable(f"has {name}={attribute!r}")
 
     def pair(self, name: str, default: int) -> tuple[int, int]:
-        """Return an attribute with a value for height and one for width."""
+        """Return an attribute as (height, width); raises Unreadable for another number of values."""
         values = self.attribute(name, [default, default])
         if len(values) != 2:
             raise Unreadable(f"has {name} for {len(values)} axes, not for height and width")
@@ -116,7 +116,7 @@ class NodeReading:
         return self.value(index)
 
     def bias(self, index: int) -> dict[str, Value]:
-        """Return the parameter at this index as "bias", or nothing if the input is missing."""
+        """Return {"bias": the parameter at this index}, or an empty dict if the input is missing."""
         return {"bias": self.param(index)} if self.has_input(index) else {}
 
     def integers(self, index: int) -> list[int]:
@@ -124,7 +124,7 @@ class NodeReading:
         return _to_list(self.constant(index, torch.int64), index)
 
     def sizes(self, index: int) -> tuple[list[int], list[int]]:
-        """Return the known list of integers at this index, for both numbers of examples."""
+        """Return the known list of integers at this index, for both BATCH_SIZES; raises Unreadable for other inputs."""
         value = self.value(index)
         if not value.is_known or value.tensors[0].dtype != torch.int64:
             raise Unreadable(f"needs a known list of integers as its input {index + 1}")
@@ -148,14 +148,14 @@ class NodeReading:
         return shortest_decimal(tensor.item())
 
     def axes(self, axes: Sequence[int] | None, rank: int | None = None) -> tuple[int, ...]:
-        """Return axes counted from the first one, in ascending order; all axes for None and for an empty list."""
+        """Return axes as nonnegative indices in ascending order; all axes for None and for an empty list."""
         n_axes = self.x.rank if rank is None else rank
         if any(not -n_axes <= axis < n_axes for axis in axes or ()):
             raise Unreadable(f"has the axes {list(axes or ())} for {n_axes} axes")
         return tuple(sorted(axis % n_axes for axis in axes)) if axes else tuple(range(n_axes))
 
     def axis(self, default: int) -> int:
-        """Return the attribute "axis", counted from the first one."""
+        """Return the attribute "axis" as a nonnegative index."""
         return self.axes([self.attribute("axis", default)])[0]
 
     def layer(self, layer: Layer, *inputs: Value, **params: Value) -> Value:
@@ -163,7 +163,7 @@ class NodeReading:
         return self.context.emit(layer, inputs or (self.x,), params, "", False)
 
     def inner(self, part: str, layer: Layer, *inputs: Value, **params: Value) -> Value:
-        """Add a layer of this node before the last one, named by `part`."""
+        """Add a layer of this node before its last layer, with the name suffix `part`."""
         return self.context.emit(layer, inputs or (self.x,), params, part, False)
 
 
@@ -171,12 +171,12 @@ Reader = Callable[[NodeReading], Any]  # from a node to its output, or to the tu
 
 
 def derived_constant(value: Value, derivation: str, tensor: Tensor) -> Value:
-    """Return a constant that is computed from another one, and learned if that is."""
+    """Return a constant that is computed from the constant `value`, and is learned if `value` is."""
     return replace(value, tensors=(tensor, tensor), derivation=value.derivation + derivation)
 
 
 def free_batch_shape(sizes: tuple[Sizes, Sizes]) -> tuple[int, ...]:
-    """Return a shape with -1 for the size that depends on the number of examples."""
+    """Return a shape with -1 for the size that depends on the number of examples; raises Unreadable for several."""
     shape = tuple(a if a == b else -1 for a, b in zip(*sizes, strict=True))
     if shape.count(-1) > 1:
         raise Unreadable("has several sizes that depend on the number of examples")
@@ -189,7 +189,7 @@ def shortest_decimal(value: float) -> float:
 
 
 def single_or_pair(values: tuple[int, int]) -> int | tuple[int, int]:
-    """Return a single number if both are equal, else the pair."""
+    """Return a single number if the two values are equal, else the pair."""
     return values[0] if values[0] == values[1] else values
 
 

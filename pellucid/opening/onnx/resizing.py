@@ -1,4 +1,4 @@
-"""Resize and Upsample of images: as Upsample where it computes the same, else by constant positions or matrices."""
+"""Conversion of ONNX's Resize and Upsample: Upsample if it computes the same output, else Index or matrix products."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from pellucid.opening.onnx.values import Unreadable, Value, constant
 from pellucid.operators import Index, MatMul
 
 UPSAMPLE_KINDS = {mode: kind for kind, mode in RESIZE_MODES.items()}
-MAX_SIDE = 1 << 12  # of images that are resized by matrices
-_OPSET = 19  # of the reference implementation's Resize
+MAX_SIDE = 1 << 12  # limit on the height and width of images that are resized with matrices
+_OPSET = 19  # operator set of the Resize that the reference implementation computes
 
 _ScalePair = tuple[float, float]
 
 
 def resize(r: NodeReading) -> Value:
-    """Read Resize."""
+    """Read Resize of height and width; raises Unreadable if it resizes other axes."""
     options: dict[str, Any] = {"mode": r.attribute("mode", "nearest")}
     if r.opset < 11:
         old_options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -42,7 +42,7 @@ def resize(r: NodeReading) -> Value:
 
 
 def upsample(r: NodeReading) -> Value:
-    """Read Upsample, which operator set 10 replaces by Resize."""
+    """Read Upsample, which operator set 10 replaces with Resize."""
     scales = r.attribute("scales", None)
     options = {"mode": r.attribute("mode", "nearest"), "coordinate_transformation_mode": "asymmetric"}
     scale_pair = _height_and_width(scales if scales is not None else r.constant(1).tolist(), None)
@@ -63,7 +63,7 @@ def _height_and_width(values: list[Any], axes: list[int] | None, unchanged: tupl
 def _resize_image(
     r: NodeReading, options: dict[str, Any], size: tuple[int, int] | None, scales: _ScalePair | None
 ) -> Value:
-    """Return the image in another size, or times the scales."""
+    """Return the image resized to `size`, or by `scales` if `size` is None."""
     if r.x.rank != 4:
         raise Unreadable("resizes inputs that are not images")
     input_size = r.shape[1:]
@@ -95,7 +95,7 @@ def _resize_image(
 def _upsample_layer(
     options: dict[str, Any], input_size: tuple[int, ...], size: tuple[int, int]
 ) -> layers.Upsample | None:
-    """Return the layer that computes the same; None if there is none."""
+    """Return the Upsample layer that computes the same output, or None if no such layer exists."""
     mode, coordinates = options["mode"], options["coordinate_transformation_mode"]
     if mode == "nearest":
         is_enlarged = all(new % old == 0 for new, old in zip(size, input_size, strict=True))
@@ -115,7 +115,7 @@ def _upsample_layer(
 
 
 def _resize_matrix(r: NodeReading, options: dict[str, Any], old: int, new: int, scale: float | None) -> torch.Tensor:
-    """Return the weights (new, old) of rows, or of columns: the reference implementation's resizing of unit vectors."""
+    """Return the matrix (new, old) that resizes one axis: the reference implementation's outputs for unit vectors."""
     helper = r.context.onnx.helper
     names = ["x", "", "scales"] if scale is not None else ["x", "", "", "sizes"]
     node = helper.make_node("Resize", names, ["y"], axes=[1], **options)

@@ -1,4 +1,4 @@
-"""ONNX operators that move values of whole tensors, with one function for each."""
+"""Conversion of ONNX operators that reshape, slice, join and pad tensors, with one function for each."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from pellucid.opening.onnx.reading import NodeReading, Reader, edges, free_batch
 from pellucid.opening.onnx.values import BATCH_SIZES, Sizes, Unreadable, Value, constant
 from pellucid.operators import Expand, Fold, Index, Join, Pad, Permute, Reverse, Select, Slice, ToShape
 
-PAD_KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # of Pad2d; "constant" becomes "constant", not "zero"
-MAX_COPIES = 256  # along an axis, of Tile
+PAD_KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # kinds of Pad2d; "constant" stays "constant", not "zero"
+MAX_COPIES = 256  # limit on the copies along one axis in Tile
 FLOATS = (1, 10, 16)  # TensorProto.FLOAT, FLOAT16 and BFLOAT16, which are all computed in float32
 
 
 def to_shape(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "") -> Value:
-    """Return x in another shape: by Flatten or Reshape if the axis of examples stays, else by ToShape."""
+    """Return x in another shape, with Flatten or Reshape if the batch axis is unchanged, else with ToShape."""
     if any(math.prod(a) != math.prod(b) for a, b in zip(x.sizes, sizes, strict=True)):
         raise Unreadable(f"reshapes {x.sizes[0][1:]} to {sizes[0][1:]}")
     shape = free_batch_shape(sizes)
@@ -44,7 +44,7 @@ def flatten(r: NodeReading) -> Value:
 
 
 def reshape(r: NodeReading) -> Value:
-    """Read Reshape; in a file for a fixed number of examples, the axis of examples is found by its position."""
+    """Read Reshape; in a file for a fixed batch size, `_batch_free_sizes` finds the batch axis of the output."""
     keeps_zeros = r.attribute("allowzero", 0)
     targets, axis, batch = r.sizes(1), r.x.batch_axis, r.context.batch
     if batch is not None and axis is not None and targets[0] == targets[1]:
@@ -55,7 +55,7 @@ def reshape(r: NodeReading) -> Value:
 
 
 def _resolve_sizes(target: Sequence[int], input_sizes: Sizes, keeps_zeros: bool) -> Sizes:
-    """Return the sizes that a target of Reshape means for an input shape."""
+    """Return the shape of a Reshape to `target`, with sizes 0 and -1 replaced; raises Unreadable if it is invalid."""
     if not keeps_zeros and any(size == 0 and index >= len(input_sizes) for index, size in enumerate(target)):
         raise Unreadable(f"reshapes {input_sizes} to {target}")
     sizes = [input_sizes[index] if size == 0 and not keeps_zeros else size for index, size in enumerate(target)]
@@ -68,11 +68,12 @@ def _resolve_sizes(target: Sequence[int], input_sizes: Sizes, keeps_zeros: bool)
 def _batch_free_sizes(
     x: Value, target: Sequence[int], axis: int, batch: int, keeps_zeros: bool
 ) -> tuple[tuple[Sizes, Sizes], int]:
-    """Return the output shapes of a Reshape written for `batch` examples, for any number, and `Value.outer_size`.
+    """Return the output shapes for both BATCH_SIZES of a Reshape written for `batch` examples, and `Value.outer_size`.
 
-    As many values are counted before the examples in the output as in x. They become an axis of their own, if there is
-    one; else the slower index of the axis that begins there, unless it is the last one, or the faster index of the
-    axis that ends there. `pellucid.open` compares the result with runs of single examples.
+    The product of the sizes before the examples is the same in the output as in x. An output axis of size `batch` at
+    this offset contains the examples, if one exists. Else the examples are the slower index of the axis that starts at
+    the offset, unless it is the last axis, or the faster index of the axis that ends there. `pellucid.open` compares
+    the result with runs of single examples.
     """
     input_sizes = list(x.sizes[0])
     input_sizes[axis] = input_sizes[axis] // BATCH_SIZES[0] * batch
@@ -84,7 +85,7 @@ def _batch_free_sizes(
     end_axes = [
         index for index, start in enumerate(starts) if start < n_before and start * sizes[index] == n_before * batch
     ]
-    last_axis = len(sizes) - 1  # an axis of features
+    last_axis = len(sizes) - 1  # contains features
     candidates = own_axes or (
         start_axes if n_before == 1 else [index for index in start_axes if index < last_axis] or end_axes or start_axes
     )
@@ -142,7 +143,7 @@ def expand(r: NodeReading) -> Value:
 
 
 def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "") -> Value:
-    """Return x, repeated to a shape."""
+    """Return x expanded to a shape."""
     if sizes == x.sizes:
         return x
     padded_shapes = ((None,) * (len(sizes[0]) - x.rank) + size for size in x.sizes)
@@ -155,7 +156,7 @@ def expand_to(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = 
 
 
 def tile(r: NodeReading) -> Value:
-    """Read Tile as joined copies."""
+    """Read Tile as Concat of copies."""
     x, repeats = r.x, r.integers(1)
     if len(repeats) != x.rank or any(not 0 < count <= MAX_COPIES for count in repeats):
         raise Unreadable(f"repeats {repeats} times")
@@ -182,7 +183,7 @@ def concat(r: NodeReading) -> Value:
 
 
 def _repeat_per_example(r: NodeReading, part: Value, axis: int, name: str) -> Value:
-    """Return a constant of one example, repeated for each example; other values unchanged."""
+    """Return a constant of size 1 along the axis, repeated for each example; return other values unchanged."""
     if not part.is_known or part.sizes[0][axis] != 1:
         return part
     first, second = (
@@ -192,7 +193,7 @@ def _repeat_per_example(r: NodeReading, part: Value, axis: int, name: str) -> Va
 
 
 def gather(r: NodeReading) -> Value:
-    """Read Gather by constant positions as Select or Index."""
+    """Read Gather with constant indices as Select or Index."""
     axis, positions = r.axis(0), r.value(1).constant
     if positions is None or positions.dtype not in (torch.int64, torch.int32):
         raise Unreadable("reads computed positions")
@@ -207,7 +208,7 @@ def gather(r: NodeReading) -> Value:
 
 
 def slice_(r: NodeReading) -> Value:
-    """Read Slice: of height and width as Pad2d, of other axes as one Slice each, after Reverse for negative steps."""
+    """Read Slice of height and width as Pad2d, of other axes as one Slice each, after Reverse for negative steps."""
     starts, ends = r.integer_list("starts", 1), r.attribute("ends", None)
     if starts is None:
         raise Unreadable("has no starts")
@@ -239,7 +240,7 @@ def slice_(r: NodeReading) -> Value:
 
 
 def _slice_bounds(x: Value, axis: int, start: int, stops: tuple[int, int], step: int) -> tuple[int, int, int]:
-    """Return the first position, the one after the last, and the step; the axis of examples must be taken whole."""
+    """Return start, stop and step of a slice; raises Unreadable for an empty one or a part of the batch axis."""
     bounds: list[tuple[int, int]] = []
     for sizes, stop in zip(x.sizes, stops, strict=True):
         size = sizes[axis]
@@ -275,7 +276,7 @@ def split(r: NodeReading) -> tuple[Value, ...]:
 
 
 def pad(r: NodeReading) -> Value:
-    """Read Pad of images as Pad2d, of zeros for channels as PadChannels, of other axes as Pad."""
+    """Read Pad of height and width as Pad2d, of channels with zeros as PadChannels, of other axes as Pad."""
     mode = r.attribute("mode", "constant")
     pads = r.integer_list("pads", 1) or r.attribute("paddings", None)
     number = r.attribute("value", None)
@@ -302,7 +303,7 @@ def pad(r: NodeReading) -> Value:
 
 
 def depth_to_space(r: NodeReading) -> Value:
-    """Read DepthToSpace as ToShape, Permute and ToShape."""
+    """Read DepthToSpace as Reshape, Permute and Reshape."""
     block, mode = r.attribute("blocksize", 0), r.attribute("mode", "DCR")
     n, c, h, w = r.x.sizes[0] if r.x.rank == 4 and r.x.has_batch else (0, 0, 0, 0)
     if block < 1 or not n or c % block**2:
@@ -314,7 +315,7 @@ def depth_to_space(r: NodeReading) -> Value:
 
 
 def space_to_depth(r: NodeReading) -> Value:
-    """Read SpaceToDepth as ToShape, Permute and ToShape."""
+    """Read SpaceToDepth as Reshape, Permute and Reshape."""
     block = r.attribute("blocksize", 0)
     n, c, h, w = r.x.sizes[0] if r.x.rank == 4 and r.x.has_batch else (0, 0, 0, 0)
     if block < 1 or not n or h % block or w % block:
@@ -335,7 +336,7 @@ def fold(r: NodeReading) -> Value:
 
 
 def cast(r: NodeReading) -> Value:
-    """Return the input of a Cast between types of floats; all are computed in float32."""
+    """Return the input of a Cast between floating-point types, since all of them are computed in float32."""
     r.attribute("saturate", 1)
     r.attribute("round_mode", "up")
     if not r.x.is_float or r.attribute("to", 0) not in FLOATS:

@@ -1,28 +1,28 @@
-"""Values of an ONNX graph: computed by a node of the network, or known before it runs."""
+"""Values of an ONNX graph: outputs of the network's nodes, and values that are known before the network runs."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-BATCH_SIZES = (2, 3)  # numbers of examples for which shapes are computed: what is equal for both does not depend on it
+BATCH_SIZES = (2, 3)  # shapes are computed for both; a size that is equal for both does not depend on the batch size
 
 Sizes = tuple[int, ...]
 
 
 class Unreadable(Exception):  # noqa: N818 - it becomes an error with the file's name
-    """A node that no layer implements; the message gives the reason."""
+    """Raised for a node that no layer implements; the message contains the reason."""
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
     """A value of an ONNX graph, for each of the two numbers of examples in BATCH_SIZES.
 
-    tensors: on the device "meta", or with values if these are known before the network runs. node: the name of the
-    network's node that computes it, "" for a known value. key: of a known value, the name of the initializer in the
-    file; "" for a constant that is not learned. derivation: how a learned value differs from that initializer.
-    outer_size: how many positions come before the examples within the axis whose size is a multiple of their number: 17
-    if sequences of 17 were joined to rows, and the examples are the faster index.
+    tensors: tensors on the device "meta", or with values if these are known before the network runs. node: the name of
+    the network's node that outputs the value, "" for a known value. key: the name of the initializer from which a known
+    value is computed, "" for a constant that is not learned. derivation: the operators that compute a learned value
+    from that initializer. outer_size: for an axis that joins examples and other positions, the number of positions in
+    its slower index: 17 if sequences of 17 were joined to rows with the examples as the faster index.
     """
 
     tensors: tuple[Tensor, Tensor]
@@ -61,13 +61,13 @@ class Value:
 
     @property
     def has_batch(self) -> bool:
-        """Whether the first axis, and no other one, is the axis of examples."""
+        """Whether the first axis is the batch axis, and no other size depends on the batch size."""
         first, second = self.sizes
         return (first[:1], second[:1]) == (BATCH_SIZES[:1], BATCH_SIZES[1:]) and first[1:] == second[1:]
 
     @property
     def batch_axis(self) -> int | None:
-        """The only axis whose size depends on the number of examples; None if there is none, or several."""
+        """The axis whose size depends on the number of examples; None if no axis or several axes do."""
         first, second = self.sizes
         batch_axes = [axis for axis, (a, b) in enumerate(zip(first, second, strict=True)) if a != b]
         return batch_axes[0] if len(batch_axes) == 1 else None
@@ -79,7 +79,10 @@ def constant(tensor: Tensor, key: str = "") -> Value:
 
 
 def broadcastable_tensor(value: Value) -> Tensor:
-    """Return a known tensor, with size 1 for the axis of examples if it is the same for all of them."""
+    """Return a known tensor, with size 1 for the batch axis if its values are the same for all examples.
+
+    Raises Unreadable for other values that depend on the number of examples.
+    """
     first, last = value.tensors
     for axis, (size, second) in enumerate(zip(first.shape, last.shape, strict=False)):
         single = first.narrow(axis, 0, 1) if size else first
@@ -91,6 +94,6 @@ def broadcastable_tensor(value: Value) -> Tensor:
 
 
 def computed_value(sizes: tuple[Sizes, Sizes], node: str, dtype: torch.dtype = torch.float32) -> Value:
-    """Return a computed value."""
+    """Return a value of the given sizes that the node outputs."""
     first, second = (torch.empty(shape, device="meta", dtype=dtype) for shape in sizes)
     return Value((first, second), node)

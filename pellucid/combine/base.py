@@ -1,5 +1,5 @@
 """The interface of combinators: layers that contain named layers."""
-# The return values of user-defined layers are checked at run time, whatever their annotations promise.
+# Return values of user-defined layers are checked at run time, because they may differ from their annotations.
 # pyright: reportUnnecessaryIsInstance=false
 
 import copy
@@ -31,7 +31,7 @@ class Combinator(Layer):
     @property
     @abstractmethod
     def layers(self) -> Mapping[str, Layer]:
-        """The children by name; one that runs several times with the same parameters appears once."""
+        """The children by name; a child that runs several times with the same parameters appears once."""
 
     @abstractmethod
     def rebuild(self, layers: Mapping[str, Layer]) -> "Layer":
@@ -64,7 +64,7 @@ class Combinator(Layer):
 def uses_flow(layer: Layer) -> TypeGuard[Combinator]:
     """Return whether a layer is a combinator whose children are run by its `flow` and `sweep`.
 
-    A combinator that overrides `forward` or `backward` is run as a whole instead, like a layer without children.
+    A combinator that overrides `forward` or `backward` is run by these methods, like a layer without children.
     """
     kind = type(layer)
     return kind.forward is Combinator.forward and kind.backward is Combinator.backward
@@ -78,8 +78,11 @@ def map_layers(net: Layer, change: Callable[[Layer], Layer]) -> Layer:
 
 
 def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
-    """Return the network with the layer at `path` replaced by `change(layer)`; PellucidError for an unknown path."""
-    # The layers on the path, their names, and the path below them:
+    """Return the network with the layer at `path` replaced by `change(layer)`.
+
+    Raises PellucidError for an unknown path.
+    """
+    # The layers on the path, their names, and the remaining path:
     chain, names, rest_of_path = [net], list[str](), path
     while rest_of_path:
         parent = chain[-1]
@@ -117,28 +120,28 @@ def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tup
 
 
 def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-    """Run a child by its own `forward`, in combinators by `flow`."""
+    """Run a child by its `forward`, or a combinator by its `flow`, and return (y, cache)."""
     if uses_flow(layer):
         return layer.flow(params, x, mode, own_forward)
     return layer.forward(params, x, mode)
 
 
 def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-    """Propagate back through a child by its own `backward`, in combinators by `sweep`, which removes used caches."""
+    """Propagate back through a child by its `backward`, or a combinator by its `sweep`, which removes used caches."""
     if uses_flow(layer):
         return layer.sweep(params, cache, dy, own_backward)
     return layer.backward(params, cache, dy)
 
 
 def copy_cache(cache: Cache) -> Cache:
-    """Copy the nested dicts of a cache, not its tensors."""
+    """Return a copy of the nested dicts of a cache; its tensors are not copied."""
     if isinstance(cache, dict):
         return {name: copy_cache(part) for name, part in cast("dict[str, Cache]", cache).items()}
     return cache
 
 
 def add_up(total: Any, part: Any) -> Any:
-    """Return the sum of two gradients of a value that several layers use: tuples by entry, None counts as 0."""
+    """Return the sum of two gradients with respect to one value; tuples are added by entry, and None counts as 0."""
     if total is None:
         return part
     if part is None:
@@ -149,7 +152,7 @@ def add_up(total: Any, part: Any) -> Any:
 
 
 def add_up_tree(total: Params, part: Params) -> Params:
-    """Return the sum, by name, of two nested dicts of gradients of parameters that are used more than once."""
+    """Return the sum, by name, of two nested dicts of parameter gradients."""
     merged = dict(total)
     for name, value in part.items():
         if name not in merged:
@@ -168,7 +171,7 @@ def name_children(
     reserved_names: tuple[str, ...] = (),
     allow_dots: bool = False,
 ) -> dict[str, Layer]:
-    """Return all layers by name, the unnamed ones named by type and count (conv2d1, relu1, conv2d2).
+    """Return all layers by name; unnamed layers are named by type and count (conv2d1, relu1, conv2d2).
 
     Raises PellucidError, whose message begins with `where`, for a value that is not a layer, and for a repeated,
     invalid or reserved name. allow_dots: whether names may contain dots.
@@ -222,21 +225,24 @@ def buffer_paths(layer: Layer, path: str = "") -> set[str]:
 
 
 def join(path: str, name: str) -> str:
-    """Return the path of the child `name` of `path`; a parameter without a name, "", has the path of its layer."""
+    """Return the path of the child or parameter `name` of `path`; if one of them is "", return the other."""
     return f"{path}.{name}" if path and name else path or name
 
 
 def prefix_of(path: str) -> str:
-    """Return how all paths below `path` begin."""
+    """Return the prefix of all paths below `path`, which is "" for the root."""
     return f"{path}." if path else ""
 
 
 def shape_of(x: Any) -> Any:
-    """Return the shape of a tensor without its first axis, or those of a tuple of tensors."""
+    """Return the shape of a tensor without its first axis, or the tuple of these shapes for a tuple of tensors."""
     return tuple(map(shape_of, cast("tuple[Any, ...]", x))) if isinstance(x, tuple) else tuple(x.shape[1:])
 
 
 def first_name(path: str, names: Iterable[str]) -> str:
-    """Return the longest of `names`, which may contain dots, with which a path begins; else its part before a dot."""
+    """Return the longest of `names` that begins the path; if none does, the part of the path before its first dot.
+
+    The names may contain dots.
+    """
     matches = [name for name in names if path == name or path.startswith(f"{name}.")]
     return max(matches, key=len, default=path.partition(".")[0])

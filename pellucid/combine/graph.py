@@ -18,8 +18,8 @@ class Graph(Combinator):
     Each node is (layer, names of its inputs ...); the inputs must be earlier nodes or names in `inputs`. A layer with
     several inputs receives a tuple. A node whose layer is the name of an earlier node runs the layer of that node again
     with the same parameters, whose gradients are summed. outputs: the names of the nodes whose values are returned: one
-    value, or a tuple for several names. With more than one name in `inputs`, x is a tuple. Names may contain dots, and
-    a parameter or a constant (Learned, Fixed) is a node without inputs: opened networks are such graphs.
+    value, or a tuple for several names. With more than one name in `inputs`, x is a tuple. Names may contain dots. A
+    parameter or a constant (Learned, Fixed) is a node without inputs. `pellucid.open` makes such graphs.
     """
 
     nodes: dict[str, tuple[Any, ...]]
@@ -69,7 +69,7 @@ class Graph(Combinator):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize the nodes in order; return the parameters and the output shape, or the tuple of shapes.
 
-        With layers that act on whole tensors, shapes are those of a run of one example in evaluation mode.
+        If any layer acts on whole tensors, the shapes are found by running one example in evaluation mode.
         """
         if any(Trait.WHOLE in layer.traits for layer in self.layers.values()):
             return self._init_by_run(shape, rng)

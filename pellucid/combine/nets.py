@@ -1,4 +1,4 @@
-"""The layers, the buffers and the parameters of several networks by name, as an objective holds them."""
+"""Functions on the named networks of an objective: their layers, buffers, parameter counts and paths."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -45,6 +45,6 @@ def params_of(params: Params, name: str) -> Params:
 
 
 def paths_below(paths: Iterable[str], name: str) -> set[str]:
-    """Return the paths of parameters in the network `name`, without that prefix."""
+    """Return the paths among `paths` that are in the network `name`, without this prefix."""
     prefix = prefix_of(name)
     return {path.removeprefix(prefix) for path in paths if path.startswith(prefix)}

@@ -13,7 +13,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True, init=False)
 class Sequential(Combinator):
-    """Apply each layer to the output of the one before: `Sequential(conv1=Conv2d(20, 5), act1=ReLU())`.
+    """Apply each layer to the output of the previous layer: `Sequential(conv1=Conv2d(20, 5), act1=ReLU())`.
 
     Layers without names, as in `Sequential([Conv2d(20, 5), ReLU()])` or `Sequential(Conv2d(20, 5), ReLU())`, are named
     by type and count: conv2d1, relu1, conv2d2. Weights are saved under these names.
@@ -29,8 +29,8 @@ class Sequential(Combinator):
     def add(self, layer: Layer) -> None:
         """Append a layer, named by type and count, as in Keras; only before weights are drawn for the network.
 
-        This is the only method that changes a layer in place. Raises PellucidError after `init`, because there would be
-        no weights for the new layer, and for anything but a layer.
+        This is the only method that changes a layer in place. Raises PellucidError for a value that is not a layer, and
+        after `init`, because the new layer would have no weights.
         """
         if vars(self).get("_drawn"):
             raise PellucidError(

@@ -15,8 +15,8 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 class Shared(Combinator):
     """Apply one layer, with the same parameters, to each input in a tuple; the parameters' gradients are summed.
 
-    x and y are tuples of equal length. A detector's head on every level of a feature pyramid is `Shared(head)`
-    (Lin et al. 2017, section 4); the two arms of a siamese network are `Shared(arm)` (Bromley et al. 1993).
+    x and y are tuples of equal length. `Shared(head)` is a detector's head applied to every level of a feature pyramid
+    (Lin et al. 2017, section 4); `Shared(arm)` is the two arms of a siamese network (Bromley et al. 1993).
     """
 
     layer: Layer

@@ -1,4 +1,4 @@
-"""Shared parts of estimators: the network, classes, sample weights, training, and errors as in scikit-learn."""
+"""Base classes of estimators, and shared functions: checks of classes and sample weights, training, errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,8 +33,8 @@ from pellucid.training.measures import boundary
 from pellucid.training.process import kernel_threads
 
 Array = NDArray[Any]
-# Multiply-adds of a batch's forward pass up to which one thread computes it. More threads gain nothing then, and beside
-# other processes they wait for each other: up to 70 times the processor's time (docs/decisions.md).
+# Number of multiply-adds in a batch's forward pass up to which training uses one thread. More threads are not faster
+# then, and if other processes run, they wait for each other: up to 70 times the CPU time (docs/decisions.md).
 MAX_ONE_THREAD_WORK = 5_000_000
 
 
@@ -50,7 +50,7 @@ def value_errors() -> Iterator[None]:
 class NetworkEstimator(BaseEstimator):
     """An estimator whose fitted network is `model_`, a pellucid.Model, with `explain`, `trace`, `verify` and `doctor`.
 
-    history_: the training history; only after training by gradient descent.
+    history_: the training history, which exists only after training by gradient descent.
     """
 
     model_: Model
@@ -135,7 +135,7 @@ class ProbabilisticClassification(NetworkClassification):
 def one_layer(
     n_features: int, outputs: int, bias: bool, loss: str | Loss, optimizer: Optimizer, **settings: Any
 ) -> Model:
-    """Return a network of one dense layer in float64, with all weights 0; settings: further arguments of Model."""
+    """Return a network of one dense layer in float64, with all weights 0; settings: additional arguments of Model."""
     net = Sequential(Dense(outputs, bias=bias, init_weight="zeros"))
     return Model(net, loss, optimizer, metrics=(), input_shape=(n_features,), precision="float64", **settings)
 
@@ -148,7 +148,7 @@ def coefficients(model: Model) -> tuple[Array, Array]:
 
 
 def checked_weights(sample_weight: Any, X: Array) -> Array | None:
-    """Return the weights of the examples, (n,) float64; ValueError for negative ones and for weights that are all 0."""
+    """Return the weights of the examples, (n,) float64; raise ValueError if one is negative or all are 0."""
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -158,7 +158,7 @@ def checked_weights(sample_weight: Any, X: Array) -> Array | None:
 
 
 def checked_classes(y: Array, weights: Array | None) -> tuple[Array, Array]:
-    """Return the sorted classes and the index of each example's class; ValueError unless there are two or more."""
+    """Return the sorted classes and the index of each example's class; raise ValueError for fewer than two classes."""
     check_classification_targets(y)
     classes, labels = np.unique(y, return_inverse=True)
     present_labels = labels if weights is None else labels[weights > 0]
@@ -191,9 +191,9 @@ def train(
 ) -> History:
     """Train a model by `Model.fit` on the weighted mean of its loss, and return the history.
 
-    steps: if given, an epoch is this number of steps on all examples, and `batch_size` is unused.
-    A regularizer's cost term is divided by the sum of the weights, or without them by the number of examples.
-    A small network is trained on one thread of the processor, see MAX_ONE_THREAD_WORK.
+    steps: if given, an epoch is this number of steps, each on all examples, and `batch_size` is unused.
+    A regularizer's cost term is divided by the sum of the weights, or by the number of examples if weights is None.
+    A small network is trained on one CPU thread, see MAX_ONE_THREAD_WORK.
     Raises the errors of `Model.fit`, and PellucidError for weights with a loss that has class_weights.
     """
     loss, metrics, penalties = model.loss, model.metrics, model.regularizers
@@ -213,7 +213,7 @@ def train(
 
 
 def _n_threads(model: Model, batch_size: int) -> int:
-    """Return the number of threads to train with, 0 for all that PyTorch uses."""
+    """Return the number of CPU threads for training, 0 for PyTorch's default."""
     if model.device.type != "cpu":
         return 0
     return 1 if batch_size * model.summary().multiply_adds <= MAX_ONE_THREAD_WORK else 0

@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 def closed_form(
     X: Array, y: Array, weights: Array | None, alpha: float, intercept: bool, solver: str
 ) -> tuple[Array, float]:
-    """Return the (w, b) that minimizes Σ weight (x w + b - y)² + alpha ‖w‖², of the smallest norm if not unique.
+    """Return the (w, b) that minimizes Σ weight (x w + b - y)² + alpha ‖w‖²; if several do, with the smallest ‖w‖.
 
-    Centring X and y eliminates the intercept, which has no penalty. "normal" solves (Xᵀ X + alpha I) w = Xᵀ y by
-    Cholesky decomposition, and is replaced by "svd" if rounding makes that matrix singular. "svd" computes
-    w = V diag(s / (s² + alpha)) Uᵀ y with X = U diag(s) Vᵀ, or the same w by QR decomposition with column pivoting if
-    some s² + alpha is so small that rounding would change w. No decision about the rank depends on the features' scale.
+    Centring X and y eliminates the intercept, which has no penalty. The solver "normal" solves
+    (Xᵀ X + alpha I) w = Xᵀ y by Cholesky decomposition, and is replaced by "svd" if rounding makes the matrix singular.
+    The solver "svd" computes w = V diag(s / (s² + alpha)) Uᵀ y with X = U diag(s) Vᵀ. If some s² + alpha is so small
+    that rounding would change w, it computes w by QR decomposition with column pivoting. The estimated rank does not
+    depend on the scale of the features.
     """
     centre, y_mean = np.zeros(X.shape[1]), 0.0
     centred = X
     if intercept:
         centre, y_mean = np.average(X, 0, weights), np.average(y, weights=weights)
         centred = X - centre
-        # What centring leaves of a constant feature is rounding error, as in scikit-learn's StandardScaler.
+        # After centring, a constant feature contains only rounding errors. They are set to 0, as in scikit-learn's
+        # StandardScaler.
         rounding = len(X) * np.finfo(X.dtype).eps * np.abs(X).max(0)
         centred[:, np.abs(centred).max(0) <= rounding] = 0.0
     sqrt_w = 1.0 if weights is None else np.sqrt(weights)
@@ -41,7 +43,7 @@ def closed_form(
 def _solve_normal_equation(x: Tensor, y: Tensor, alpha: float) -> Tensor:
     gram, moment = x.T @ x, x.T @ y
     gram.diagonal().add_(alpha)
-    # Scaling each feature keeps those with small values, which a pivot of Cholesky would lose to rounding.
+    # Each feature is scaled to norm 1, because the Cholesky decomposition would lose small features to rounding.
     scale = torch.where(gram.diagonal() > 0, gram.diagonal().rsqrt(), 1.0)
     factor, info = torch.linalg.cholesky_ex(gram * scale * scale[:, None])
     if info or not factor.diagonal().min() ** 2 >= len(gram) * torch.finfo(x.dtype).eps:
@@ -54,17 +56,17 @@ def _solve_by_svd(x: Tensor, y: Tensor, alpha: float) -> Tensor:
     u, s, vt = torch.linalg.svd(x, full_matrices=False)
     if s[-1] ** 2 + alpha > torch.finfo(x.dtype).eps ** 0.5 * (s[0] ** 2 + alpha):
         return vt.T @ (s / (s**2 + alpha) * (u.T @ y))
-    # Small singular values may be rounding errors, or those of features of small scale, which the SVD loses.
+    # A small singular value may be a rounding error, or be due to a feature of small scale, which the SVD loses.
     if alpha == 0:
         return _solve_by_pivoted_qr(x, y)
-    if n < d:  # the residual divided by √alpha, as further unknowns, makes the cost the norm of all unknowns
+    if n < d:  # with the residual / √alpha as additional unknowns, the cost is proportional to the norm of all unknowns
         return _solve_by_pivoted_qr(torch.cat([x, alpha**0.5 * torch.eye(n, dtype=x.dtype)], 1), y)[:d]
     penalties = alpha**0.5 * torch.eye(d, dtype=x.dtype)  # one more example for each feature
     return _solve_by_pivoted_qr(torch.cat([x, penalties]), torch.cat([y, y.new_zeros(d)]))
 
 
 def _solve_by_pivoted_qr(x: Tensor, y: Tensor) -> Tensor:
-    """Return the w that minimizes ‖y - x w‖², of the smallest norm if not unique, for features of any scale.
+    """Return the w that minimizes ‖y - x w‖², for features of any scale; if several do, the w of smallest norm.
 
     A QR decomposition with column pivoting gives x = Q (T, S), with T (rank, rank) triangular. All solutions are
     (T⁻¹ Qᵀ y - L f, f) with L = T⁻¹ S; the smallest has f = Lᵀ a, where (I + L Lᵀ) a = T⁻¹ Qᵀ y.
@@ -87,8 +89,8 @@ def _solve_by_pivoted_qr(x: Tensor, y: Tensor) -> Tensor:
 def _pivoted_qr(x: Tensor) -> tuple[Tensor, Tensor, list[int]]:
     """Return Q (n, rank) and R (rank, d) with x = Q R, and the columns of R that form a triangle.
 
-    What is left of a column is a rounding error if it is small relative to the column itself, not to the largest one:
-    features of small scale remain.
+    The remainder of a column counts as a rounding error if it is small relative to the column itself. It is not
+    compared with the largest column, so features of small scale are kept.
     """
     scale = x.abs().amax(0)
     scale = torch.where(scale > 0, scale, 1.0)

@@ -28,11 +28,11 @@ from pellucid.run.history import History
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# With an L1 penalty, the learning rate decays to 1 / (DECAY + 1) of its first value: each step moves weights away from
-# 0 that should be 0.
+# With an L1 penalty, the learning rate decays to 1 / (DECAY + 1) of its initial value, because each gradient step moves
+# weights that should be 0 away from 0, in proportion to the learning rate.
 DECAY = 20
 MIN_T1 = 50.0  # the minimum of the default t1
-TOLERANCE = 1e-12  # of the duality gap of coordinate descent, relative to Σ y²: coefficients to about 1e-6
+TOLERANCE = 1e-12  # of the duality gap, relative to Σ y²; coordinate descent is then accurate to about 1e-6
 DEFAULT_EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}  # defaults of LinearRegression, by solver
 
 
@@ -77,7 +77,7 @@ class _LinearRegressor(CoefficientPlot, RegressorMixin, NetworkEstimator):
     def _descend(
         self, X: Array, y: Array, weights: Array | None, rate: float, epochs: int, batch_size: int, **settings: Any
     ) -> None:
-        """Train a network, and store it with its parameters; settings: further arguments of Model."""
+        """Train a network, and store it with its parameters; settings: additional arguments of Model."""
         model = one_layer(X.shape[1], 1, self.fit_intercept, "quadratic", SGD(rate), **settings)
         self.history_: History = train(
             model, torch.tensor(X), torch.tensor(y), weights, epochs=epochs, batch_size=batch_size
@@ -91,13 +91,13 @@ class LinearRegression(_LinearRegressor):
     """Least squares as a network of one layer.
 
     Unlike scikit-learn's class, it has a choice of `solver`: "svd", the pseudoinverse X⁺ y; "normal", the normal
-    equation Xᵀ X w = Xᵀ y, which squares the condition number ("svd" where that makes it singular); "batch",
+    equation Xᵀ X w = Xᵀ y, which squares the condition number ("svd" is used if the matrix becomes singular); "batch",
     "minibatch" and "sgd", gradient descent on the mean squared error 1/n Σ (x w + b - y)² from w = 0, with all,
-    `batch_size` or one of the examples in each step, for `epochs` epochs, by default 1,000 for "batch", else 50.
+    `batch_size` or one of the examples in each step. epochs: by default 1,000 for "batch", otherwise 50.
     learning_rate: for "batch", by default 1/L, where L is the largest eigenvalue of the Hessian. t0, t1: the learning
-    rate of step t of "minibatch" and "sgd" is t0 / (t + t1), t from 0; t1 is by default 50, or larger if the first step
-    on the longest example would otherwise overshoot its minimum. random_state: determines the order of examples. Raises
-    ValueError if gradient descent diverges.
+    rate of step t = 0, 1, ... of "minibatch" and "sgd" is t0 / (t + t1); t1 is by default 50, or larger if the first
+    step on the example of largest norm would otherwise overshoot its minimum. random_state: determines the order of
+    examples. Raises ValueError if gradient descent diverges.
     Source: Géron 2019, Hands-on machine learning, chapter 4; Bottou 2012, Stochastic gradient descent tricks.
     """
 
@@ -148,8 +148,8 @@ class Ridge(PathPlot, _LinearRegressor):
     """Least squares with an L2 penalty, ‖y - X w - b‖² + alpha ‖w‖², as a network of one layer.
 
     Unlike in scikit-learn, `solver` is "normal", (Xᵀ X + alpha I)⁻¹ Xᵀ y on centred data; "svd"; or "batch", gradient
-    descent with pellucid.optim.L2 in `epochs` steps. learning_rate: for "batch", on the cost divided by 2 n, by default
-    1/L, where L is the largest eigenvalue of its Hessian.
+    descent with pellucid.optim.L2 in `epochs` steps. learning_rate: of "batch", for the cost divided by 2 n; by default
+    1/L, where L is the largest eigenvalue of the Hessian of this cost.
     Source: Hoerl and Kennard 1970, Ridge regression: biased estimation for nonorthogonal problems.
     """
 
@@ -186,9 +186,9 @@ class ElasticNet(PathPlot, _LinearRegressor):
 
     The cost is 1/2n ‖y - X w - b‖² + alpha l1_ratio ‖w‖₁ + alpha (1 - l1_ratio) / 2 ‖w‖².
     Unlike in scikit-learn, `solver` is "coordinate", scikit-learn's coordinate descent with at most `epochs`
-    iterations, or "batch", gradient descent in `epochs` steps with L2 and the decoupled L1 of pellucid.optim. Its soft
-    threshold sets weights to exactly 0; the result is close to the minimum. learning_rate: the initial learning rate of
-    "batch", by default 1/L, where L is the largest eigenvalue of the Hessian; it decays to about a twentieth.
+    iterations, or "batch", gradient descent in `epochs` steps with L2 and the decoupled L1 of pellucid.optim, whose
+    soft threshold sets weights to exactly 0; it ends near the minimum. learning_rate: the initial learning rate of
+    "batch", by default 1/L, where L is the largest eigenvalue of the Hessian; it decays to about a twentieth of it.
     Source: Zou and Hastie 2005, Regularization and variable selection via the elastic net.
     """
 

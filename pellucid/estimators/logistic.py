@@ -28,7 +28,7 @@ from pellucid.run.history import History, Row
 from pellucid.training.callbacks import Callback, Training
 
 STEPS_PER_EPOCH = 50  # gradient descent steps between two tests of convergence
-MIN_CONVEXITY = 1e-6  # ratio of curvatures assumed without a penalty, which bounds the smallest curvature
+MIN_CONVEXITY = 1e-6  # minimum of q, the ratio of the penalty's curvature to L, which is 0 without a penalty
 
 
 class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
@@ -114,11 +114,11 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
 class LogisticRegression(_LinearClassifier):
     """Logistic regression, a network of one layer with sigmoid outputs.
 
-    Unlike scikit-learn's class, it separates each of several classes from the rest, as OneVsRestClassifier does;
+    Unlike scikit-learn's class, it separates each of three or more classes from the rest, like OneVsRestClassifier;
     SoftmaxRegression is the multinomial model. The cost is ‖w‖²/2 + C Σ cross-entropy; C: the inverse strength of the
-    penalty, math.inf for none. Training stops when within 50 steps no parameter has changed by more than `tol` times
-    the largest absolute parameter, or with a ConvergenceWarning after `max_iter` steps; the steps after the last
-    multiple of 50 start with zero momentum.
+    penalty, math.inf for none. Training stops when no parameter has changed by more than `tol` times the largest
+    absolute parameter within 50 steps, or after `max_iter` steps with a ConvergenceWarning. If `max_iter` is not a
+    multiple of 50, the last steps start with zero momentum.
     Source: Cox 1958, The regression analysis of binary sequences.
     """
 
@@ -133,7 +133,7 @@ class SoftmaxRegression(_LinearClassifier):
     """Multinomial logistic regression, a network of one layer with a softmax over the classes.
 
     The cost is ‖w‖²/2 + C Σ cross-entropy, as in scikit-learn's LogisticRegression for three or more classes;
-    two classes also have one output each. Parameters are those of LogisticRegression.
+    two classes also have one output each. The arguments are those of LogisticRegression.
     Source: Bishop 2006, Pattern recognition and machine learning, section 4.3.4.
     """
 

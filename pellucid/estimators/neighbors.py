@@ -16,7 +16,7 @@ from pellucid.estimators.plotting import BoundaryPlot
 METRICS = ("l1", "l2")
 BLOCK_BYTES = 32 << 20  # memory of the distances between a block of queries and all training points
 CACHE_BYTES = 1 << 20  # memory of the differences between a query and a block of points
-CHUNK_SIZE = 4096  # points converted to float64 at a time
+CHUNK_SIZE = 4096  # number of points converted to float64 at a time
 INPUT_DTYPES = (np.float64, np.float32, np.uint8)  # X of another dtype is converted to float64
 MAX_EXPONENT = 1000  # data are scaled by at most 2^±1000, so the scale is itself finite and not 0
 PAIR_BYTES = 16 << 20  # memory of the differences whose distances are computed in float64 at a time
@@ -25,11 +25,11 @@ PAIR_BYTES = 16 << 20  # memory of the differences whose distances are computed 
 class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
     """Classification by the majority of the nearest training points.
 
-    Unlike scikit-learn's class, it always compares a query with every training point, on tensors in blocks; ties
-    between distances or votes go to the first point or class. X is (n, n_features), y is (n,). n_neighbors: the number
-    of neighbours that vote. metric: "l2", Euclidean, or "l1", the sum of absolute differences. Raises ValueError for an
-    unknown metric, and for fewer neighbours than 1 or more than training points; TypeError if the number of neighbours
-    is not an integer.
+    Unlike scikit-learn's class, it always compares a query with every training point, in blocks of queries. Ties
+    between distances are broken in favour of the first point, ties between votes in favour of the first class.
+    X is (n, n_features), y is (n,). n_neighbors: the number of neighbours that vote. metric: "l2", Euclidean, or "l1",
+    the sum of absolute differences. Raises ValueError for an unknown metric, and if n_neighbors is below 1 or above the
+    number of training points; TypeError if n_neighbors is not an integer.
     Source: Cover and Hart 1967, Nearest neighbor pattern classification.
     """
 
@@ -80,18 +80,18 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
 def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[Tensor, Tensor]:
     """Return the distances of the `count` nearest points, ascending, and their indices, (queries, count) each.
 
-    Blocks of distances are computed in float32, with a bound on the error of each; for points that may be among the
-    neighbours, they are computed again in float64, which makes the result exact to float64. The data are first scaled
-    by a power of two, which is exact, to keep squares from overflowing. points: (n, d); queries: (m, d).
+    Distances are computed in float32 first, in blocks, with a bound on the error of each. The distances of points that
+    may be among the neighbours are then computed in float64, which makes the result exact to float64. The data are
+    scaled by a power of two, which is exact, to keep squares from overflowing. points: (n, d); queries: (m, d).
     """
     order = 1 if metric == "l1" else 2
     scale = _scale(points, queries)
-    centre = (points[:CHUNK_SIZE].double() * scale).median(0).values  # small values have small errors
+    centre = (points[:CHUNK_SIZE].double() * scale).median(0).values  # centring reduces rounding errors
     scaled_points = torch.empty(points.shape, dtype=torch.float32)  # the points, scaled and centred
     for rows, part in zip(scaled_points.split(CHUNK_SIZE), points.split(CHUNK_SIZE), strict=True):
         rows.copy_(_scale_and_centre(part, centre, scale))
     norms = torch.linalg.vector_norm(scaled_points, ord=order, dim=1)  # (n,)
-    # The error of a sum of d products (Higham 2002, equation 3.5), of the inputs in float32, and of underflow.
+    # Error bounds: of a sum of d products (Higham 2002, equation 3.5), of inputs rounded to float32, and of underflow.
     terms = scaled_points.shape[1] + 16
     eps, tiny = terms * torch.finfo(torch.float32).eps, terms * torch.finfo(torch.float32).tiny
     results: list[tuple[Tensor, Tensor]] = []
@@ -102,7 +102,7 @@ def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[T
         error = norms + torch.linalg.vector_norm(x, ord=order, dim=1, keepdim=True)  # (m, n)
         error.pow_(order).mul_(eps).add_(tiny)
         estimates.add_(error)
-        # A bound on the distance of the last neighbour:
+        # An upper bound on the distance of the farthest of the `count` neighbours:
         farthest = estimates.topk(count, dim=1, largest=False).values[:, -1:]
         is_candidate = estimates.sub_(error, alpha=2) <= farthest
         del estimates, error

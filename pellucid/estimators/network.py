@@ -31,11 +31,11 @@ from pellucid.training.measures import ends_in_probabilities, predicts_probabili
 
 Builder = Callable[[int, int], Layer]
 FLOAT_DTYPES = (np.float64, np.float32)  # X of another dtype is converted to float64
-N_HIDDEN = 100  # units in the hidden layer of the default network
+N_HIDDEN = 100  # number of units in the hidden layer of the default network
 
 
 class _Network(NetworkEstimator):
-    """Base class of both estimators: parameters and training. X may have more than two axes, as images do."""
+    """Base class of both estimators: arguments and training. X may have more than two axes, such as (n, C, H, W)."""
 
     _data_requirements: ClassVar[Mapping[str, Any]] = {"dtype": FLOAT_DTYPES, "allow_nd": True}
 
@@ -65,7 +65,7 @@ class _Network(NetworkEstimator):
         self.random_state = random_state
 
     def _build_model(self, X: Array, outputs: int, classes: list[str] | None) -> Model:
-        """Return the model with newly drawn weights for inputs X (n, ...), in their precision."""
+        """Return the model with newly drawn weights for inputs X (n, ...), in the precision of X."""
         net = default_network if self.network is None else self.network
         if not isinstance(net, Layer):
             if not callable(net):
@@ -127,8 +127,8 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
     after which training stops and restores the best weights; `validation_fraction` of the data is then held out. By
     default there is no early stopping. random_state: determines initial weights, order and validation examples. With a
     single output, the second class is predicted above a threshold of 0, or of 1/2 for losses such as "quadratic".
-    `predict_proba` exists for losses of probabilities, and for networks that end in a sigmoid or a softmax. Raises
-    ValueError if the network, the data and the loss are incompatible, and if training diverges.
+    `predict_proba` exists for losses that predict probabilities, and for networks that end in a sigmoid or a softmax.
+    Raises ValueError if the network, the data and the loss are incompatible, and if training diverges.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Continue for one epoch over X (n, ...) and y (n,), without early stopping.
+        """Train for one epoch on X (n, ...) and y (n,), from the current weights and without early stopping.
 
         classes: all classes that will occur, required in the first call. The optimizer's state is reset in each call.
         """
@@ -203,8 +203,8 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
 class NetworkRegressor(RegressorMixin, _Network):
     """A regressor that trains any network.
 
-    network: a layer with one output; or a function (n_features, 1) that returns one; by default one hidden layer of 100
-    ReLUs. The other parameters are as in NetworkClassifier; early stopping uses the validation loss.
+    network: a layer with one output, or a function (n_features, 1) that returns such a layer; by default one hidden
+    layer of 100 ReLUs. The other parameters are as in NetworkClassifier; early stopping uses the validation loss.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -215,7 +215,7 @@ class NetworkRegressor(RegressorMixin, _Network):
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Continue for one epoch over X (n, ...) and y (n,), without early stopping.
+        """Train for one epoch on X (n, ...) and y (n,), from the current weights and without early stopping.
 
         The optimizer's state is reset in each call.
         """

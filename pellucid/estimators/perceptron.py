@@ -45,8 +45,8 @@ class Perceptron(CoefficientPlot, NetworkClassification):
     """Rosenblatt's perceptron, a network of one layer that learns from its mistakes, one example at a time.
 
     Unlike scikit-learn's class, it stops after the first epoch that ends without a mistake, or after `max_iter` epochs,
-    and has no penalty. A mistake moves w by learning_rate t x, from w = 0; several classes are each separated from the
-    rest. random_state: determines the order of the examples.
+    and has no penalty. w starts at 0, and each mistake adds learning_rate t x to it. Each of three or more classes is
+    separated from the rest. random_state: determines the order of the examples.
     Source: Rosenblatt 1958, The perceptron: a probabilistic model for information storage.
     """
 

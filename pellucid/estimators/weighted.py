@@ -21,7 +21,7 @@ def with_weights(target: Tensor, weights: Tensor) -> Tensor:
 class WeightedLoss(Loss):
     """C = 1/n Σ w_i C_i for a loss whose value for a batch is the mean of its values C_i for the examples.
 
-    Targets are those of `with_weights`; has_class_targets: whether they are class indices, not numbers. With weights
+    Targets are made by `with_weights`; has_class_targets: whether they are class indices, not numbers. With weights
     whose mean over the data is 1, the mean over all batches is Σ w_i C_i / Σ w_i. The gradient of the loss is
     multiplied by w_i in the rows of example i.
     Raises PellucidError for a loss with class_weights, whose mean is already weighted.

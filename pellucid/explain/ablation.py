@@ -26,7 +26,7 @@ FILLS = ("zero", "mean")
 
 @dataclass(frozen=True)
 class Removal:
-    """The ablation of the layer at `path`: of the feature maps with indices `maps`, or of all (None)."""
+    """The ablation of feature maps of the layer at `path`: those with indices `maps`, or all if None."""
 
     path: str
     maps: tuple[int, ...] | None = None
@@ -46,7 +46,7 @@ class AblationRow:
 
     @property
     def name(self) -> str:
-        """The removals in words."""
+        """The removals as text, "nothing" if there are none."""
         return ", ".join(map(str, self.removals)) or "nothing"
 
 
@@ -65,8 +65,8 @@ def ablation_table(
 
     rows: by default one for each layer with weights except the last, one for all dense layers among them, and one for
     all convolutions among them except the first. by: "zero", or "mean" for a map's mean over images and positions,
-    which keeps the inputs of later layers in their usual range. A removed layer has a constant output, so layers that
-    change the shape can be removed too. The network is not retrained; Zeiler and Fergus 2014, table 3, retrain it.
+    which changes the inputs of later layers less. A removed layer has a constant output, so layers that change the
+    shape can be removed too. The network is not retrained; Zeiler and Fergus 2014, table 3, retrain it.
     Raises PellucidError for unknown paths and maps.
     """
     integer(batch, "ablation_table: batch", 1)
@@ -157,8 +157,8 @@ def _ablation_edit(removal: Removal, fill: Tensor | None) -> OutputEdit:
 def _count_parameters(net: Layer, params: Params, removal: Removal) -> int:
     """Return the number of parameters that are only needed for the removed outputs.
 
-    All maps of a layer have equally many. For maps of a Sequential, these are the parameters of its last layer with
-    weights and of the layers after it; for maps of merged branches, 0.
+    Each map of a layer has the same number. For maps of a Sequential, the parameters of its last layer with weights and
+    of the layers after it are counted; for maps of merged branches, the number is 0.
     """
     layer, layer_params = dict(walk(net))[removal.path], params
     for name in filter(None, removal.path.split(".")):

@@ -20,7 +20,7 @@ def repeat_examples(x: Tensor, count: int) -> Tensor:
 
 
 def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
-    """Return ∂ score / ∂ x for variants (N count, ...), `count` in a row for each example, with its target."""
+    """Return ∂ score / ∂ x for variants (N count, ...); `count` consecutive variants have the target of one example."""
     if isinstance(target, Region):
         target = target.repeat(count)
     elif not isinstance(target, str) and target is not None:
@@ -30,7 +30,7 @@ def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target
 
 
 def variants_at_once(method: str, batch: int, x: Tensor) -> int:
-    """Return the number of variants of each example to run at once, about `batch` in total; at least 1."""
+    """Return the number of variants of each example per forward pass: about `batch` in total, at least 1 each."""
     if not len(x):
         raise PellucidError(f"{method}: the batch is empty; give at least one example")
     return max(1, batch // len(x))
@@ -53,8 +53,8 @@ def smoothgrad(
     """Return the mean of ∂ score / ∂ x over `samples` copies of x with Gaussian noise, in x's shape.
 
     noise: standard deviation of the noise, as a fraction of each image's range of values. kind: "square" for the mean
-    of the squares (Hooker et al. 2019), "variance" for their variance (Adebayo et al. 2018, VarGrad). batch: the number
-    of images that run at once. target: see `aim`; None is the class of x with the largest score.
+    of the squares (Hooker et al. 2019), "variance" for the gradients' variance (Adebayo et al. 2018, VarGrad). batch:
+    the number of images per forward pass. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Smilkov et al. 2017, section 3.
     """
     check_choice("smoothgrad", SMOOTHGRAD_KINDS, kind=kind)
@@ -118,9 +118,9 @@ def integrated_gradients(
 ) -> Tensor:
     """Return (x - baseline) times the mean of ∂ score / ∂ x on the path from the baseline to x, in x's shape.
 
-    With enough `steps` it adds up to the score of x minus the score of the baseline. baseline: a number, or a tensor
-    that broadcasts to x. quadrature: the integration rule, one of QUADRATURES. batch: the number of images that run at
-    once. target: see `aim`; None is the class of x with the largest score.
+    With enough `steps` the result adds up to the score of x minus the score of the baseline. baseline: a number, or a
+    tensor that broadcasts to x. quadrature: the integration rule, one of QUADRATURES. batch: the number of images per
+    forward pass. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Sundararajan, Taly and Yan 2017, equations 1 and 3.
     """
     check_choice("integrated_gradients", QUADRATURES, quadrature=quadrature)

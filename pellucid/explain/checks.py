@@ -1,4 +1,4 @@
-"""Tests of explanations: whether they add up, depend on the weights, and rank the pixels by importance."""
+"""Tests of explanations: conservation, completeness, weight randomization, deletion and insertion."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 def distance(a: Tensor, b: Tensor) -> Tensor:
     """Return (N,): 1 minus the rank correlation of two explanations (N, C or 1, H, W), summed over their channels.
 
-    0 is the same order of pixels, 1 is no correlation, 2 the reverse order; NaN if one of them is constant.
+    0 is the same order of pixels, 1 no correlation, 2 the reverse order; NaN if one of the explanations is constant.
     """
     return (1 - rank_correlation(channel_sum(a), channel_sum(b))).clamp(0, 2)  # rounding may exceed the bounds
 
@@ -82,8 +82,8 @@ class SumCheck(NamedTuple):
 def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> SumCheck:
     """Return the sum of the relevance and the target's score, which it should equal.
 
-    Biases and stabilizers absorb relevance, so with them a gap is not an error. Source: Bach et al. 2015,
-    equation 2.
+    Biases and stabilizers absorb relevance, so a gap is not an error in networks or rules that have them.
+    Source: Bach et al. 2015, equation 2.
     """
     return SumCheck(relevance.flatten(1).sum(1), scores(net, params, x, target))
 
@@ -140,8 +140,8 @@ ExplainFunction = Callable[[Params], Tensor]  # function of parameters that retu
 class Randomization(NamedTuple):
     """The explanation after shuffling the weights of the layer at `path` and of all layers after it.
 
-    likeness: (N,), the rank correlation of its magnitudes with the magnitudes for the unchanged network, over the
-    pixels where at least one is not 0, so that an empty background does not count as agreement.
+    likeness: (N,), the rank correlation of its magnitudes with the magnitudes for the unchanged network. Pixels that
+    are 0 in both are left out, so an empty background does not count as agreement.
     """
 
     path: str
@@ -151,12 +151,12 @@ class Randomization(NamedTuple):
 def randomize_weights(
     net: Layer, params: Params, explain: ExplainFunction, seed: int = 0, max_explanations: int | None = None
 ) -> list[Randomization]:
-    """Shuffle the weights of one layer after another, from the last to the first, and explain each time.
+    """Shuffle the weights of the layers in turn, from the last to the first, and explain after each layer.
 
     The values of each tensor are permuted, so their distribution is unchanged; running statistics are not shuffled.
     An explanation whose likeness stays near 1 depends on the image, not on the network. Magnitudes are compared, since
-    a shuffled network may change signs. explain: the same method, target and options, for other parameters.
-    max_explanations: number of explanations, evenly spread over the layers from the last to the first; None for all.
+    a shuffled network may change signs. explain: a function that explains with the given parameters. max_explanations:
+    the maximum number of explanations, evenly spread over the layers from the last to the first; None for all layers.
     Source: Adebayo et al. 2018, section 3.1, cascading randomization.
     """
     original = channel_sum(explain(params)).abs()
@@ -203,7 +203,7 @@ BLUR_DEVIATION = 0.1  # standard deviation of the blur at the start of an insert
 
 
 class Curve(NamedTuple):
-    """Scores (N, steps + 1) after changing `fractions` (steps + 1,) of the pixels, the most important first."""
+    """Scores (N, steps + 1) after `fractions` (steps + 1,) of the pixels are changed, the most important first."""
 
     fractions: Tensor
     scores: Tensor
@@ -220,7 +220,7 @@ def deletion(
 ) -> Curve:  # fmt: skip
     """Remove the pixels, the most important first: for a good explanation the score falls quickly.
 
-    map_: (N, C, H, W); its sum over channels ranks the pixels. fill: the value that replaces them. read: see
+    map_: (N, C, H, W); its sum over channels ranks the pixels. fill: the value of removed pixels. read: see
     `occlude`. target: None is the class of x with the largest score. Source: Petsiuk, Das and Saenko 2018, section 4.1.
     """
     empty = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
@@ -233,7 +233,7 @@ def insertion(
 ) -> Curve:  # fmt: skip
     """Add the pixels, the most important first: for a good explanation the score rises quickly.
 
-    start: the image before, by default x strongly blurred, which has no edges that a network could mistake for objects.
+    start: the initial image, by default x strongly blurred, so it has no edges that the network could take for objects.
     The other arguments are the same as for `deletion`.
     """
     baseline = gaussian_blur(x, BLUR_DEVIATION * min(x.shape[2:])) if start is None else start.expand(x.shape)

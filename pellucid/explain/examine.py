@@ -30,10 +30,10 @@ from pellucid.report.write import write_picture
 from pellucid.settings.checks import check_known
 from pellucid.training.model import BaseModel
 
-MAX_SHUFFLED_LAYERS = 4  # number of layers down to which the weights are shuffled, for one explanation each
-CURVE_BATCH = 10  # maps whose curves are computed together
+MAX_SHUFFLED_LAYERS = 4  # maximum number of explanations with shuffled weights, each of more layers
+CURVE_BATCH = 10  # number of maps whose curves are computed in one batch
 OVERVIEW_NAME, BY_CLASS_NAME = "all", "occlusion-classes"  # names of files
-Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, one for each map
+Areas = tuple[list[float], list[float]]  # areas under the deletion and insertion curves, one of each for each map
 SingleTarget = int | str | Region  # a target for one image
 
 
@@ -42,11 +42,11 @@ class MethodResult:
     """The map of one method for one image, (C, H, W) or (1, H, W), and the results of its tests.
 
     sum: the sum of the map; expected_sum: the sum that the method guarantees, None for methods without one. likeness:
-    the rank correlation of the map's magnitudes with the map for shuffled weights, by the path of the lowest shuffled
-    layer (all layers above it are shuffled too); far below 1 if the explanation depends on the network, None if a map
-    is constant. deletion, insertion: the mean score while pixels are removed or added, the most important first; for a
-    good map lower and higher than `Examination.random`. verdicts: results of these tests, by name. absorbed: of LRP,
-    the relevance that did not reach the input, by cause (see `Ledger`); empty for other methods.
+    the rank correlation of the map's magnitudes with those for shuffled weights, by the path of the first shuffled
+    layer (all later layers are shuffled too); far below 1 if the explanation depends on the network, None if a map
+    is constant. deletion, insertion: the mean score while pixels are removed or added, the most important first. A good
+    map has a lower deletion and a higher insertion than `Examination.random`. verdicts: results of these tests, by
+    name. absorbed: for LRP, the relevance that did not reach the input, by cause (see `Ledger`); otherwise empty.
     """
 
     method: str
@@ -75,8 +75,8 @@ class Examination:
     """All results for one image.
 
     target: a class, the path of a unit, or a region. score: the target's score. results: one for each method. skipped:
-    the reason for each method that does not apply. random: the mean areas (deletion, insertion) for random orders of
-    the pixels. distances: 1 minus the rank correlation of each pair of methods, None if one map is constant.
+    by method, why it does not apply. random: the mean areas (deletion, insertion) for random orders of the pixels.
+    distances: 1 minus the rank correlation of the maps of each pair of methods, None if one map is constant.
     """
 
     target: SingleTarget
@@ -91,8 +91,8 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     """Explain one image x (C, H, W), as returned by `read_picture`, by several methods, and test the explanations.
 
     target: a class, None for the predicted class, a Region, or a path such as "features.conv2[3]"; see `aim`. Curves
-    use the predictions of the loss, usually probabilities. Occlusion fills with grey. Of several methods, those that do
-    not fit the network or the target are skipped; a single one raises PellucidError.
+    use the predictions of the loss, usually probabilities. Occlusion fills with grey. A method that does not fit the
+    network or the target is skipped; it raises PellucidError if it is the only method.
     """
     for method in methods:
         check_known("no method", method, METHODS)
@@ -146,7 +146,7 @@ def _examine_method(model: BaseModel, batch: Tensor, method: str, target: Single
 
 
 def _curve_areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) -> Areas:
-    """Return the areas under the deletion and the insertion curve of one image, for each of several maps."""
+    """Return the areas under the deletion and the insertion curve of one image, for each of the maps."""
     areas: Areas = [], []
     for part in maps.split(CURVE_BATCH):
         x = batch.expand(len(part), *batch.shape[1:])
@@ -161,7 +161,7 @@ def _relative_gap(map_sum: float, expected_sum: float) -> float:
 
 
 def _distance(first: MethodResult, second: MethodResult) -> float | None:
-    """Return the distance of two maps: exactly 0 for a map and itself, None if one is constant."""
+    """Return the distance of two maps, exactly 0 for a map and itself; None if one of them is constant."""
     value = _none_if_nan(distance(first.map[None], second.map[None]))
     return 0.0 if value is not None and first is second else value
 
@@ -173,7 +173,7 @@ def _none_if_nan(value: Tensor) -> float | None:
 def write_examination(
     folder: Path, model: BaseModel, x: Tensor, examination: Examination, classes: Sequence[str]
 ) -> list[Path]:
-    """Write METHOD.png and METHOD.npz for each method, all.png for several, occlusion by class, and index.html.
+    """Write METHOD.png and METHOD.npz for each method, all.png for two or more, occlusion by class, and index.html.
 
     x: the image (C, H, W) of values 0..1 that was examined. Figures show the sum over channels; the .npz files contain
     each channel. Returns the written files in order. Raises PellucidError if they cannot be written.
@@ -198,13 +198,13 @@ def write_examination(
 
 
 def heat_map(x: Tensor, result: MethodResult, examination: Examination, lines: tuple[str, ...] = ()) -> Figure:
-    """Draw an image (C, H, W) and the map of one method; lines: of text below."""
+    """Draw an image (C, H, W) and the map of one method; lines: the lines of text below them."""
     outline = examination.target.weights[0] > 0 if isinstance(examination.target, Region) else None
     return heat(x, result.plane, result.method, lines, result.method not in MAGNITUDES, outline)
 
 
 def title(target: SingleTarget, classes: Sequence[str]) -> str:
-    """Return a target as text: the name of a class, with the pixels of a region, or a path."""
+    """Return a target as text: the name of a class, followed by the pixels for a region, or a path."""
     if isinstance(target, Region):
         return f"{classes[int(target.classes[0])]} {target.where}".rstrip()
     return classes[target] if isinstance(target, int) else target
@@ -234,7 +234,7 @@ def _page(target_name: str, x: Tensor, examination: Examination) -> Page:
 
 
 def folder_for(folder: Path, x: Tensor, examination: Examination) -> Path:
-    """Return FOLDER, FOLDER-2, FOLDER-3 ...: the first without results for another image, target or score."""
+    """Return the first of FOLDER, FOLDER-2, FOLDER-3 ... without results for another image, target or score."""
     identity = {"image": x.cpu(), "target": str(examination.target), "score": examination.score}
     folders = chain([folder], (folder.with_name(f"{folder.name}-{number}") for number in count(2)))
     return next(

@@ -39,8 +39,8 @@ class _LayerReached(Exception):  # noqa: N818 - not an error
 def maps_of_layer(net: Layer, params: Params, x: Any, target: Target, layer: str | None) -> LayerMaps:
     """Return the maps of the layer at path `layer`, by default the last layer with maps that is not a pooling layer.
 
-    In a network that mixes positions after its last maps, such as a transformer, the tokens are maps: by default those
-    of the last norm or sum whose tokens, other than class tokens, affect the score.
+    In a network that mixes positions after its last maps, such as a transformer, the tokens are used as maps: by
+    default the tokens of the last norm or sum whose tokens, other than class tokens, affect the score.
     Raises PellucidError for a layer that outputs no maps, runs twice, or has no effect on the target.
     """
     outputs: dict[str, list[Any]] = {}
@@ -78,7 +78,7 @@ def maps_of_layer(net: Layer, params: Params, x: Any, target: Target, layer: str
 
 
 def _token_candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict[str, tuple[Tensor, PartLabels]]:
-    """Return the outputs that are taken for maps of tokens, by path."""
+    """Return the outputs (tokens, labels of their parts) that can be arranged as maps, by path."""
     if layer is None and not images.mixing_path:
         return {}
     return {
@@ -150,8 +150,8 @@ def gradcam(
 
     layer: path of the layer, by default the last one before pooling. signed: leave out the max. upsample: resize
     bilinearly to the size of x. local: weight each position by its own gradient instead of the mean, for scores of one
-    position in the image. target: see `aim`. Raises PellucidError for a layer without maps or
-    one that runs twice. Source: Selvaraju et al. 2017, equations 1 and 2; local: Draelos and Carin 2020 (HiResCAM).
+    position in the image. target: see `aim`. Raises PellucidError for a layer that has no maps or runs twice.
+    Source: Selvaraju et al. 2017, equations 1 and 2; local: Draelos and Carin 2020 (HiResCAM).
     """
     layer_maps = maps_of_layer(net, params, x, target, layer)
     weighted = (layer_maps.da * layer_maps.a).sum(1, keepdim=True) if local else weighted_maps(layer_maps)
@@ -168,9 +168,9 @@ def gradcam_plus_plus(
 ) -> Tensor:
     """Return max(Σ_k w_k A_k, 0), (N, 1, H, W), with w_k = Σ_ij α_kij max(g_kij, 0), g = ∂ score / ∂ A.
 
-    α = g² / (2 g² + g³ Σ_ab A_kab), and 0 where g is 0: from the second and third derivatives of exp(score) in a
-    piecewise linear network. The factor exp(score) of each image is left out. layer, upsample: see `gradcam`. target:
-    see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
+    α = g² / (2 g² + g³ Σ_ab A_kab), and 0 where g is 0. It follows from the second and third derivatives of exp(score)
+    in a piecewise linear network. The factor exp(score) of each image is left out. layer, upsample: see `gradcam`.
+    target: see `aim`. Raises PellucidError for a layer that has no maps or runs twice.
     Source: Chattopadhyay et al. 2018, equations 5, 10 and 19.
     """
     a, da, _ = maps_of_layer(net, params, x, target, layer)
@@ -183,8 +183,8 @@ def gradcam_plus_plus(
 def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, layer: str | None = None) -> Tensor:
     """Return guided backpropagation times Grad-CAM, in x's shape.
 
-    layer: see `gradcam`. target: see `aim`. Raises PellucidError for a layer without maps or one that runs twice,
-    and for layers through which guided backpropagation has no rule.
+    layer: see `gradcam`. target: see `aim`. Raises PellucidError for a layer that has no maps or runs twice, and for
+    networks with layers for which guided backpropagation has no rule.
     Source: Selvaraju et al. 2017, section 3.2.
     """
     rules = guided_backprop()(Entrance(x))

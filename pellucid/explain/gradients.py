@@ -14,7 +14,7 @@ from pellucid.layers.base import Layer, Params
 def saliency(net: Layer, params: Params, x: Any, target: Target = None, signed: bool = False) -> Tensor:
     """Return |∂ score / ∂ x| in x's shape, or ∂ score / ∂ x if `signed`.
 
-    target: see `aim`. Source: Simonyan, Vedaldi and Zisserman 2014, section 3.1, which shows the maximum over channels.
+    target: see `aim`. Source: Simonyan, Vedaldi and Zisserman 2014, section 3.1 (there the maximum over channels).
     """
     dx = forward_to(net, params, x, target).propagate_back()
     return dx if signed else dx.abs()
@@ -29,7 +29,7 @@ def input_x_gradient(net: Layer, params: Params, x: Any, target: Target = None) 
 
 
 def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -> Tensor:
-    """Return the gradient of the score with respect to x, where ReLUs pass back positive gradients only, in x's shape.
+    """Return the gradient of the score with respect to x, in x's shape; ReLUs pass back only positive gradients.
 
     target: see `aim`. Source: Springenberg et al. 2015, section 3.4.
     """
@@ -43,7 +43,7 @@ def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activat
 
     All activations except the target's are set to 0, and the target's is propagated back: unpooled by the switches of
     max pooling, rectified, and convolved with the transposed filters. Without `activation`, 1 is propagated instead.
-    This is always done for a class, whose score may be negative, so rectifiers would pass evidence against the class.
+    For a class this is always done: its score may be negative, and rectifiers would then pass evidence against it.
     target: see `aim`; "features.conv5[12]" is the unit with the largest value of map 12, as in the paper's figure 2.
     Source: Zeiler and Fergus 2014, section 2.1.
     """

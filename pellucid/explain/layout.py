@@ -1,4 +1,4 @@
-"""What the operators of opened networks mean to explanations: which have a rule, and which outputs are images."""
+"""Properties of layers that explanations need: whether a method has a rule for them, and whether they output images."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from pellucid.operators import Fixed, Learned
 from pellucid.rules import Rules, own
 from pellucid.text import plural
 
-IMAGE_LAYERS = Trait.CONVOLUTION | Trait.RESAMPLE  # these take and return images (N, C, H, W)
+IMAGE_LAYERS = Trait.CONVOLUTION | Trait.RESAMPLE  # layers with inputs and outputs (N, C, H, W)
 
 
 def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
     """Raise PellucidError for a network with layers for which the rules of a method are not defined.
 
-    These are the layers that act on whole tensors, such as attention, for which `rules` returns their gradient, other
-    than sums, layers that move values, and parameters and constants.
+    A rule is missing if a layer acts on whole tensors, such as attention, and `rules` returns its gradient. Sums,
+    layers that move values, parameters and constants need no rule.
     """
     missing = {
         path: type(layer).__name__
@@ -40,10 +40,11 @@ def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
 class ImageOutputs:
     """A watch for `sweep.forward` that records which outputs are images (N, C, H, W).
 
-    In a network with layers that act on whole tensors (`uses_whole_tensors`), four axes may also be windows, heads of
-    attention, or images with the channels last. There, images are the input, the outputs of convolutions, pooling and
-    batch or group normalization, and what other layers compute from an image without such a layer. `mixing_path` is the
-    path of the last layer that multiplies values of different positions after the last image; "" if there is none.
+    In a network with layers that act on whole tensors (`uses_whole_tensors`), a tensor of four axes may also be
+    windows, heads of attention, or images with the channels last. In these networks only the following are images: the
+    input, the outputs of convolutions, pooling and batch or group normalization, and four-axis outputs of other layers
+    that have an image as input and do not act on whole tensors. `mixing_path` is the path of the last layer after the
+    last image that multiplies values of different positions; "" if there is none.
     """
 
     def __init__(self, net: Layer, x: Any) -> None:

@@ -1,4 +1,4 @@
-"""The ledger of relevance: what each layer absorbs of the score that LRP distributes, and why."""
+"""The ledger of relevance: how much of the score distributed by LRP each layer absorbs, and for which cause."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from pellucid.text import plural
 BIAS, PARAMETER, CONSTANT, SOFTMAX, STABILIZER, RULE = (
     "bias", "parameter", "constant", "softmax", "stabilizer", "rule",
 )  # fmt: skip
-MAX_ROUNDING_ULPS = 8  # units in the last place: relevance that a layer without loss may gain or lose
-MAX_LAYERS = 8  # layers in the text of a ledger
+MAX_ROUNDING_ULPS = 8  # in units in the last place: change of relevance that counts as a rounding error
+MAX_LAYERS = 8  # number of layers in the text of a ledger
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Absorbed:
     """The relevance that one layer absorbed for one cause.
 
     cause: "bias"; "parameter", an input such as a position embedding or a class token; "constant", such as a mask, the
-    shift of AffineMap, padding or what replaces masked values; "softmax", the constant term of its linearization;
-    "stabilizer", of denominators; or "rule", what a rule without a stabilizer does not return.
+    shift of AffineMap, padding or the value of masked entries; "softmax", the constant term of its linearization;
+    "stabilizer", the term added to denominators; or "rule", the relevance that a rule without a stabilizer drops.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Absorbed:
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """The account of an explanation by LRP; relevances are sums over the examples.
+    """The distribution of the score by LRP over the input and the layers; relevances are sums over the examples.
 
     map: the relevance of the input, as `lrp` returns it. score: the target's score. input: the sum of the map.
     absorbed: by layer and cause, from the last layer to the first.
@@ -54,7 +54,7 @@ class Ledger:
 
     @property
     def gap(self) -> float:
-        """The score less the input's relevance and all that was absorbed: 0 up to rounding errors."""
+        """The score minus the input's relevance and all absorbed relevance: 0 up to rounding errors."""
         return self.score - self.input - sum(absorbed.relevance for absorbed in self.absorbed)
 
     def by_cause(self) -> dict[str, float]:
@@ -65,7 +65,7 @@ class Ledger:
         return sums
 
     def __str__(self) -> str:
-        """Return the account as text: the causes, and the layers that absorb most."""
+        """Return the ledger as text: the relevance by cause, and the layers that absorb most."""
         rows = [("input", self.input), *self.by_cause().items()]
         largest = sorted(self.absorbed, key=lambda entry: -abs(entry.relevance))
         unlisted = len(largest) - MAX_LAYERS
@@ -86,11 +86,11 @@ class Ledger:
 def ledger(
     net: Layer, params: Params, x: Any, target: Target = None, watch: BackwardWatch | None = None, **options: Any
 ) -> Ledger:
-    """Explain by `lrp`, and return where the target's score went: to the input, or absorbed by which layer, and why.
+    """Explain by `lrp`, and return the relevance of the input and the relevance that each layer absorbed, by cause.
 
-    target, watch, options: see `lrp`. Every relevance that enters a layer leaves it, or is in the ledger, so that the
-    score is the sum of the map and the ledger, up to rounding errors. What a layer absorbs is the difference of the two
-    sums, of which the relevance of its bias is computed by its rule.
+    target, watch, options: see `lrp`. The score is the sum of the map and of all absorbed relevance, up to rounding
+    errors. The relevance that a layer absorbs is the relevance of its output minus the relevance of its input. The part
+    of it that the bias absorbs is computed by the layer's rule.
     """
     absorbed: list[Absorbed] = []
 
@@ -111,7 +111,7 @@ def absorbed_text(by_cause: Mapping[str, float]) -> str:
 
 
 def _absorbed_by_layer(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> Iterable[Absorbed]:
-    """Yield what one use of a layer absorbed: its bias, whose relevance is in dparams, and the rest."""
+    """Yield the relevance absorbed by one run of a layer: by its bias, whose relevance is in dparams, and the rest."""
     name, bias_relevance = type(layer).__name__, _nested_sum(dparams)
     other_relevance = _nested_sum(dy) - _nested_sum(dx) - bias_relevance
     if bias_relevance:
@@ -125,7 +125,7 @@ def _absorbed_by_layer(path: str, layer: Layer, dy: Any, dx: Any, dparams: Param
 
 
 def _cause(layer: Layer, dx: Any) -> str:
-    """Return why relevance that is not the bias's ends in a layer."""
+    """Return the cause of the relevance that a layer absorbs other than by its bias."""
     if isinstance(layer, Learned):
         return PARAMETER
     if isinstance(layer, Fixed | Pad | Unfold | AffineMap | MaskedFill):

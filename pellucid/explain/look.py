@@ -33,10 +33,10 @@ ASCENT_OPTIONS = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 @dataclass(frozen=True, eq=False)
 class LayerContents:
-    """A convolution at `path`, the path of its activation (`output`, see `after`), and its maps' top patches.
+    """The convolution at `path`, its activation at the path `output` (see `activation_path`), and its top patches.
 
-    weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). n_silent: number of
-    maps that are never positive. maps: number of maps. outputs: (maps, h, w), for the first image that is shown.
+    weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width) in pixels. n_silent:
+    number of maps that are never positive. maps: number of maps. outputs: (maps, h, w), for the first example image.
     """
 
     path: str
@@ -56,10 +56,10 @@ class LayerContents:
 
 @dataclass(frozen=True, eq=False)
 class OccludedImage:
-    """Occlusion of an image (C, H, W), and the deconvolution of a map, `map`: the one with the largest sum.
+    """Occlusion of an image (C, H, W), and the deconvolution of the map with the largest sum, at the path `map`.
 
-    target: the predicted class, called `label`. class_occlusion, map_occlusion: the effects of occlusion on this
-    class's probability and on the sum of the map.
+    target: the predicted class; label: its name. class_occlusion, map_occlusion: the effects of occlusion on the
+    probability of this class and on the sum of the map.
     """
 
     image: Tensor
@@ -76,8 +76,8 @@ class PageContents:
     """The contents of the page about a model.
 
     images: (N, C, H, W). ablations, mean_ablations: rows with the outputs of layers replaced by 0 and by their means.
-    class_maxima: class names, and inputs that maximize their scores. evolutions: maps by epoch. shows_retraining:
-    whether `evolutions` shows the retrained network, not the model.
+    class_maxima: names of classes, and the inputs that maximize their scores. evolutions: maps by epoch.
+    shows_retraining: whether `evolutions` shows the retrained network instead of the model.
     """
 
     name: str
@@ -104,7 +104,7 @@ def page_contents(
     epochs: Mapping[int, Params] | None = None,
     retraining: Retraining | None = None,
 ) -> PageContents:
-    """Analyse a model on at max_images `max_images` images, evenly chosen from data with the model's class indices.
+    """Analyse a model on at most `max_images` images, evenly chosen from data with the model's class indices.
 
     maps: number of maps to show per layer, chosen by their largest activations. epochs: weights of the network by
     epoch, for the evolution of its maps; by default the weights of the unchanged network in `retraining`. retraining:
@@ -144,7 +144,7 @@ def page_contents(
 
 
 def activation_path(net: Layer, path: str) -> str:
-    """Return the path of the activation that only the layer at `path` feeds, or `path` if there is none.
+    """Return the path of the activation that follows the layer at `path`, or `path` if none follows.
 
     The search ends at the next layer with weights, the next merge, or the end of the branch.
     """
@@ -157,7 +157,7 @@ def activation_path(net: Layer, path: str) -> str:
 
 
 def _following_layers(net: Layer, path: str) -> Iterator[tuple[str, Layer]]:
-    """Yield the chain of layers after the layer at `path`, as long as each output has a single reader."""
+    """Yield the layers after the layer at `path`, up to the first output that several layers or none use."""
     parent_path, _, name = path.rpartition(".")
     container = dict(walk(net))[parent_path]
     if isinstance(container, Sequential):

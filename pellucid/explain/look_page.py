@@ -1,4 +1,4 @@
-"""The page about a network: its HTML, its figures, and the values that they show."""
+"""The page about a network: its HTML, its figures, and the values of the figures."""
 
 import math
 from collections.abc import Sequence
@@ -35,16 +35,16 @@ from pellucid.report.write import npz_bytes
 from pellucid.text import percent
 
 PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks"
-PATCHES_PER_ROW, MAPS_PER_ROW = 3, 4  # in a row
+PATCHES_PER_ROW, MAPS_PER_ROW = 3, 4  # patches in a row of a map's square, maps in a row of the figure
 MAX_EPOCHS = 10
-PATCH_SIDE, MAP_GAP, NAME_HEIGHT = 0.86, 0.12, 0.2  # inches of a square of patches; between maps; for a map's name
-CELL_SIDE, CELL_GAP, EPOCH_NAME_HEIGHT, LEFT_MARGIN = 0.62, 0.05, 0.22, 0.55  # inches, for maps over epochs
+PATCH_SIDE, MAP_GAP, NAME_HEIGHT = 0.86, 0.12, 0.2  # inches: a square of patches, the gap between maps, a map's name
+CELL_SIDE, CELL_GAP, EPOCH_NAME_HEIGHT, LEFT_MARGIN = 0.62, 0.05, 0.22, 0.55  # inches, in the figure of epochs
 WHITE_QUANTILE = 0.99  # quantile of the magnitudes that is drawn as white
 MID_GREY = 0.5  # grey level outside of the image, and of the value 0 in a reconstruction
 
 
 def write_page(folder: Path, contents: PageContents) -> Path:
-    """Write index.html, which needs no other file, and in figures/ each figure as PNG and its values as .npz."""
+    """Write index.html, which needs no other file, and each figure as PNG and .npz in figures/; return the page."""
     make_folder(folder / "figures")
     for name, values in figure_values(contents).items():
         write_atomically(folder / "figures" / f"{name}.npz", npz_bytes(values), durable=False)
@@ -165,7 +165,7 @@ def _ablation_row(contents: PageContents) -> FigureRow:
 
 
 def _removals_text(row: AblationRow) -> str:
-    """Return what a row removes, in words that fit a column of a phone."""
+    """Return the removals of a row as text, shortened for narrow screens."""
     return row.name if len(row.removals) <= 3 else f"{row.removals[0]} and {len(row.removals) - 1} more"
 
 
@@ -264,7 +264,7 @@ def evolution_figure(evolution: Evolution) -> Figure:
 
 
 def means_figure(evolution: Evolution) -> Figure:
-    """Draw the mean activation of the same maps over the epochs, and the largest mean of all maps of the layer."""
+    """Draw the mean activation of the maps `evolution.maps` by epoch, and the largest mean of all maps of the layer."""
     figure, plot = curve_axes("epoch", "mean activation")
     ends: list[CurveEnd] = []
     for map_index, colour in zip(evolution.maps, depth_colours(len(evolution.maps)), strict=True):
@@ -306,7 +306,7 @@ def patch_sheet(patches: Sequence[TopPatches], images: Tensor) -> Figure:
 
 
 def patch_tiles(patches: TopPatches, images: Tensor) -> tuple[Any, Any]:
-    """Return the squares of reconstructions and of patches, (S, S) or (S, S, 3), values 0..1."""
+    """Return the picture of all reconstructions and that of all patches, (H, W) or (H, W, 3), values 0..1."""
     corners = patches.corners.tolist()
     height = max(bottom - top for top, _, bottom, _ in corners)
     width = max(right - left for _, left, _, right in corners)
@@ -327,6 +327,6 @@ def patch_tiles(patches: TopPatches, images: Tensor) -> tuple[Any, Any]:
 
 
 def white_level(reconstruction: Any) -> float:
-    """Return the magnitude that is drawn as white: the 99 % quantile, since a maximum can make the rest grey."""
+    """Return the magnitude drawn as white: the 99 % quantile, since a single large value would make the rest grey."""
     magnitudes = np.abs(reconstruction)
     return float(np.quantile(magnitudes, WHITE_QUANTILE) or magnitudes.max() or 1.0)

@@ -28,12 +28,12 @@ def lrp(
 ) -> Tensor:
     """Return the relevance of each input value for the target's score, in x's shape.
 
-    It adds up to the score, except for the relevance that biases and stabilizers absorb. composite: a name in
+    The relevance adds up to the score, except for the part that biases and stabilizers absorb. composite: a name in
     COMPOSITES, with its `options` (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a
     function of an Entrance that returns rules. folded: fold batch normalization into the layers before it. target: see
-    `aim`. watch: a function called with the path and the layer, the relevance of its output and of its input, and its
-    empty gradients, from the last layer to the first.
-    Raises PellucidError for unknown composites and options.
+    `aim`. watch: a function that is called for each layer, from the last to the first, with its path, the layer, and
+    the relevance of its output, its input and its bias (a dict, empty without a bias).
+    Raises PellucidError for unknown composites and options, and for layers for which the composite has no rule.
     Source: Bach et al. 2015, section 2.3; composites: Montavon et al. 2019, section 10.3.
     """
     if isinstance(composite, str):

@@ -43,12 +43,12 @@ def maximize(
     """Maximize the target's score by gradient ascent from grey noise of `shape` (C, H, W).
 
     target: see `aim`; a class, "features.conv2[3]" for the largest value of a map, "features.conv2[3, 4, 4]" for one
-    unit, "features.conv2[3, :, :]" for the sum of a map. Prefer outputs before a rectifier, whose gradients do not
-    vanish. start: the initial value, usually grey, to which Gaussian noise of standard deviation `noise` is added.
-    rate: the mean change of each step (the gradient is scaled to a root mean square of 1). low, high: the range of the
+    unit, "features.conv2[3, :, :]" for the sum of a map. Prefer the output before a rectifier, because its gradient
+    does not vanish. start: the initial value, usually grey, to which Gaussian noise of standard deviation `noise` is
+    added. rate: the root mean square change in each step, to which the gradient is scaled. low, high: the range of the
     image, as numbers or tensors that broadcast to shape; None for no limit.
-    Options against high-frequency noise: jitter, the largest random shift in pixels of each step; blur, the standard
-    deviation in pixels of a Gaussian after each step; decay, the fraction by which each step returns to `start`;
+    Options against high-frequency noise: jitter, the largest random shift in pixels in each step; blur, the standard
+    deviation in pixels of a Gaussian blur after each step; decay, the fraction by which each step returns to `start`;
     variation, the weight of a penalty on the sum of squared differences between neighbours.
     Raises PellucidError for invalid options.
     Source: Erhan et al. 2009, section 3; blur and decay: Yosinski et al. 2015, section 3; variation: Mahendran and

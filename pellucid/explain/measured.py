@@ -1,4 +1,4 @@
-"""A composite chosen for a network by measurement: deletion curves of each beside random orders of the pixels."""
+"""Choose a composite for a network by its deletion curves, compared with those of random orders of the pixels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,10 @@ CANDIDATES: tuple[Candidate, ...] = (
 
 @dataclass(frozen=True)
 class MeasuredComposite:
-    """One composite: the mean area under its deletion curves, and for how many inputs it is below all random orders."""
+    """A composite and its deletion curves.
+
+    area: the mean area under them. better: for how many inputs the area is below those of all random orders.
+    """
 
     name: str
     options: Mapping[str, Any]
@@ -48,7 +51,7 @@ class MeasuredComposite:
 class MeasuredComposites:
     """All measured composites, the best (smallest area) first; random: the mean area of random orders.
 
-    skipped: why, for each composite that has no rule for a layer of the network.
+    n: the number of inputs. skipped: the error message of each composite that has no rule for a layer of the network.
     """
 
     rows: tuple[MeasuredComposite, ...]
@@ -62,7 +65,7 @@ class MeasuredComposites:
         return self.rows[0]
 
     def __str__(self) -> str:
-        """Return a table of areas, with the random orders among them, and the skipped composites."""
+        """Return a table of areas, with a row for the random orders, and the skipped composites."""
         rows = [(row.area, str(row), f"{row.better} of {self.n}") for row in self.rows]
         rows = sorted([*rows, (self.random, "random order", "")], key=lambda row: row[0])
         head = ("composite", "deletion", "better than random")
@@ -77,10 +80,10 @@ def measure_composites(
 ) -> MeasuredComposites:  # fmt: skip
     """Measure composites of `lrp` on inputs (N, C, H, W): the lower the deletion curve, the better the map.
 
-    The same inputs are explained by each candidate, and their pixels removed in the order of its relevance, and in
-    `orders` random orders. target: None is the predicted class of each input. read: see `deletion`; give the
-    predictions of the loss for probabilities. A measurement on few inputs holds for few inputs: use some that the
-    explanations are not read from. Raises PellucidError if no candidate has rules for the network.
+    Each candidate explains the same inputs. Their pixels are removed in the order of relevance, and in `orders` random
+    orders. target: None is the predicted class of each input. read: see `deletion`; the `predict` of the loss measures
+    probabilities. Few inputs give an uncertain result. Measure on other inputs than those to be explained later.
+    Raises PellucidError if no candidate has rules for the network.
     """
     target = fix_target(net, params, x, target)
     rng = torch.Generator().manual_seed(0)

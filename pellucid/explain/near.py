@@ -1,4 +1,4 @@
-"""A network on images that differ from one image in a square: only values that depend on the square are recomputed."""
+"""Incremental inference on images that differ from one image in a square: only dependent values are recomputed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from pellucid.combine import Sequential
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, LocalResponseNorm, LogSoftmax, MaxPool2d, Softmax
 from pellucid.layers.base import Layer, Mode, Params, Trait, declares, pair
 
-MAX_FRACTION = 0.85  # fraction of a map; a rectangle above it is not recomputed alone, but with the whole map
+MAX_FRACTION = 0.85  # of a map's positions; if a rectangle covers more of them, the whole map is recomputed
 MEMORY_FORMAT = torch.channels_last  # faster for copying rectangles and for convolutions of odd sizes on the CPU
 
 
@@ -42,7 +42,7 @@ class IncrementalNetwork:
     def run(self, squares: Tensor, side: int, batch: int) -> Tensor:
         """Return the outputs for P squares, (P, 4): top, left, bottom, right; none has a side above `side`.
 
-        Layers on maps run on `batch` squares at once, the later layers on vectors on all squares.
+        Layers whose input is maps run on `batch` squares per call. Later layers, whose input is vectors, run once.
         """
         y = torch.cat([self._run_map_layers(square_batch, side) for square_batch in squares.split(batch)])
         for layer, params in self.layers[self._first_vector_layer() :]:
@@ -99,7 +99,7 @@ class SlidingWindow(NamedTuple):
 
 
 def _sliding_window(layer: Layer, x: Tensor) -> SlidingWindow | None:
-    """Return the window of a layer on x; None for layers without one and for options that are not supported here."""
+    """Return the window of a layer on x; None for layers without a window and for unsupported options."""
     if x.dim() != 4:
         return None
     if type(layer) is Conv2d and not isinstance(layer.padding, str):
@@ -122,21 +122,21 @@ def _apply_window(
         k, s, p, d = window.kernel[axis], window.stride[axis], window.padding[axis], window.dilation[axis]
         span = d * (k - 1) + 1
         n_windows = (full.shape[2 + axis] + 2 * p - span) // s + 1
-        low = (-((span - 1 - p - part_start) // s)).clamp(0, n_windows - 1)  # the first window that reaches it
+        low = (-((span - 1 - p - part_start) // s)).clamp(0, n_windows - 1)  # the first window that overlaps
         high = ((part_start + rectangles.values.shape[2 + axis] - 1 + p) // s).clamp(0, n_windows - 1)
         size = max(1, int((high - low).max()) + 1)  # the difference is -1 if the square lies between windows
         output_starts.append(low.clamp_max(n_windows - size))
         input_sizes.append((size - 1) * s + span)
     p, s = window.padding, window.stride
     padded = F.pad(full, (p[1], p[1], p[0], p[0]), value=window.padding_value)
-    # In the coordinates of the padded map.
+    # The positions in the padded map:
     shifted = Rectangles(rectangles.values, rectangles.rows + p[0], rectangles.columns + p[1])
     x = _crop_patched(padded, shifted, output_starts[0] * s[0], output_starts[1] * s[1], input_sizes[0], input_sizes[1])
     return Rectangles(_run(replace(layer, padding=0), params, x), *output_starts)
 
 
 def _crop_patched(full: Tensor, patch: Rectangles, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
-    """Return (P, C, height, width), the rectangles at `rows` and `columns`: values of the patch, or else of `full`."""
+    """Return rectangles of `full` at `rows` and `columns`, (P, C, height, width), with the patches pasted into them."""
     shape = (len(rows), full.shape[1], height, width)
     x = torch.empty(shape, dtype=full.dtype, device=full.device, memory_format=MEMORY_FORMAT)
     offsets = torch.stack([rows, columns, patch.rows - rows, patch.columns - columns], 1).tolist()
@@ -150,7 +150,7 @@ def _crop_patched(full: Tensor, patch: Rectangles, rows: Tensor, columns: Tensor
 
 
 def _filled_squares(image: Tensor, filled: Tensor, squares: Tensor, side: int) -> Rectangles:
-    """Return the image around each square, with the square in it."""
+    """Return a rectangle of the image around each square, with the values of `filled` in the square."""
     rows, columns = (squares[:, axis].clamp_max(image.shape[1 + axis] - side) for axis in (0, 1))
     values = image.new_empty(len(squares), len(image), side, side)
     for value, row, column, (top, left, bottom, right) in zip(
@@ -162,7 +162,7 @@ def _filled_squares(image: Tensor, filled: Tensor, squares: Tensor, side: int) -
 
 
 def _paste(full: Tensor, rectangles: Rectangles) -> Tensor:
-    """Return (P, C, H, W): `full` with each variant's rectangle in it."""
+    """Return (P, C, H, W): copies of `full`, each with the rectangle of one variant pasted into it."""
     zero = torch.zeros_like(rectangles.rows)
     return _crop_patched(full, rectangles, zero, zero, full.shape[2], full.shape[3])
 

@@ -17,8 +17,8 @@ from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 from pellucid.training.process import keeping_freed_memory
 
-VECTOR_BATCHES = 32  # batches of squares that the last layers, which are small, process at once for class targets
-GREY = 0.5  # of the range black..white
+VECTOR_BATCHES = 32  # number of batches of squares in one call of the last layers, which are small, for class targets
+GREY = 0.5  # middle of the range from black, 0, to white, 1
 FillValue = float | Tensor
 OutputFunction = Callable[
     [Tensor], Tensor
@@ -79,10 +79,10 @@ def occlude(
     batch: int = 16,
     read: OutputFunction | None = None,
 ) -> Occluded:
-    """Run the network on images x (N, C, H, W) with a square hidden, at each of a grid of positions.
+    """Run the network on images x (N, C, H, W) with a square hidden, for each position in a grid.
 
-    square: its side in pixels, by default a quarter of the shorter side. stride: the distance between squares, by
-    default a quarter of the side; squares at the bottom and right edges are clipped if needed to cover all pixels.
+    square: its side in pixels, by default a quarter of the shorter side of x. stride: the distance between squares, by
+    default a quarter of the square's side. Squares cover all pixels; the last ones are clipped at the image's edges.
     fill: the square's values, a number or a tensor that broadcasts to x; 0 is the mean grey of standardised images.
     batch: the number of squares per forward pass; the first layers of a Sequential are only recomputed around the
     square (see `IncrementalNetwork`). read: a function applied to the network's outputs, such as a softmax. target: see
@@ -122,8 +122,7 @@ def occlude(
             for n in range(len(x)):
                 outputs = variants[n].run(corner_batch, side, batch)
                 outputs = outputs if read is None else read(outputs)
-                # The unit with a map's largest value may be another one for each square; a class and a region are
-                # fixed.
+                # The unit with a map's largest value may differ between squares; a class and a region are fixed.
                 weights = mask[n].expand(outputs.shape) if selection.index is None else selection.mask(outputs)
                 scores[n].append((outputs * weights).flatten(1).sum(1))
                 if is_class:
@@ -138,7 +137,7 @@ def occlude(
 
 
 def grey(model: BaseModel) -> FillValue:
-    """Return a middle grey, scaled as the network's inputs: a number, or (C, 1, 1)."""
+    """Return a middle grey, scaled like the network's inputs: a number, or (C, 1, 1)."""
     return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
 
 

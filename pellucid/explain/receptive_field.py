@@ -1,4 +1,4 @@
-"""The receptive field of a unit: the part of the input that it depends on, found by one backward sweep."""
+"""The receptive field of a unit: the part of the input that it depends on, computed by one backward pass."""
 
 from collections.abc import Callable
 from typing import Any
@@ -86,12 +86,12 @@ def _mark_axis(layer: Softmax | LogSoftmax, params: Params, cache: Cache, dy: Te
 
 
 def _mark_by_unit_weights(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
-    """Propagate the marks back with all weights 1."""
+    """Propagate the marks by the layer's own rule for dx, with all weights set to 1."""
     return layer.pull(map_tree(torch.ones_like, params), cache, dy)
 
 
 def _mark_windows(layer: MaxPool2d | LpPool2d, params: Params, cache: Any, dy: Tensor) -> Tensor:
-    """Mark the windows of the marked outputs, as mean pooling with the same windows does."""
+    """Mark the windows of the marked outputs, by the backward pass of mean pooling with the same windows."""
     padding = layer.padding if isinstance(layer, MaxPool2d) else 0
     mean = AvgPool2d(layer.kernel, layer.stride, padding, layer.ceil_mode, dilation=layer.dilation)
     return mean.pull({}, AvgPool2dCache(dy.new_zeros(cache.x.shape)), dy)
@@ -104,7 +104,7 @@ def _mark_contrast_windows(layer: LocalContrastNorm, params: Params, cache: Any,
 
 
 def _mark_example(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
-    """Mark all values of an example with a marked output."""
+    """Mark all values of each example that has a marked output."""
     return dy.sum(tuple(range(1, dy.dim())), keepdim=True).expand(dy.shape)
 
 
@@ -113,7 +113,7 @@ def _mark_factors(layer: Multiply, params: Params, cache: Any, dy: Tensor) -> An
     return layer.pull(params, MultiplyCache(tuple(map(torch.ones_like, cache.xs))), dy)
 
 
-# Types or traits of layers, and the function that propagates marks back through them; the first match counts.
+# Types or traits of layers, and the function that propagates marks back through them; the first match is used.
 MARK_RULES: tuple[tuple[tuple[type[Layer] | Trait, ...], MarkRule], ...] = (
     ((Trait.WEIGHTED,), _mark_by_unit_weights),
     ((MaxPool2d, LpPool2d), _mark_windows),

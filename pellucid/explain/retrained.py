@@ -34,7 +34,7 @@ class NetworkVariant:
 
 @dataclass(frozen=True)
 class RetrainingRow:
-    """A row of the table; accuracy: None if the network cannot be built or trained, for the reason `error`."""
+    """A row of the table; accuracy: None if the network cannot be built or trained; error: the reason."""
 
     variant: NetworkVariant
     parameters: int = 0
@@ -45,7 +45,7 @@ class RetrainingRow:
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """The rows, the first for the unchanged network, and its weights by epoch; epoch 0 has the initial weights."""
+    """The rows, the first for the unchanged network; weights: its weights by epoch, the initial ones at epoch 0."""
 
     rows: list[RetrainingRow]
     epochs: int

@@ -1,4 +1,4 @@
-"""Attention rollout: how much of each token reaches the last layer, if only attention mixes them."""
+"""Attention rollout: the share of each input token in the last layer's tokens, computed from the attention weights."""
 
 from typing import Any
 
@@ -18,17 +18,17 @@ from pellucid.text import plural
 
 
 def has_attention_weights(layer: Layer) -> bool:
-    """Return whether a layer computes weights of attention, or may: softmax over the last of four axes."""
+    """Return whether a layer may compute attention weights: attention, or a softmax over the last of four axes."""
     return isinstance(layer, Attention) or (isinstance(layer, Softmax) and layer.axis == 3)
 
 
 def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample: bool = True) -> Tensor:
     """Return the product of the attention matrices, for the class token, as maps (N, 1, H, W) of the image.
 
-    Each layer contributes (A + I) / 2, with the mean A of its weights over heads, because residual connections carry
-    tokens past it. The class token is the first token that is no part of the image; without one, the mean of all tokens
-    is explained. The map depends on the input and not on a class, and uses no gradient; target: only a path ends the
-    network earlier. upsample: resize bilinearly to the size of x.
+    Each layer contributes (A + I) / 2, where A is the mean of its attention weights over heads, and the identity I is
+    the residual connection. The class token is the first token that is no part of the image; without one, the mean of
+    all tokens is explained. The method uses no gradient, and its map does not depend on a class. target: a path ends
+    the network at this layer; a class has no effect. upsample: resize bilinearly to the size of x.
     Raises PellucidError for a network without attention among the tokens of a whole image.
     Source: Abnar and Zuidema 2020, section 3.
     """
@@ -65,7 +65,7 @@ def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample:
     for attention in weights:
         mean_attention = (
             attention.mean(1) + torch.eye(n_tokens, dtype=y.dtype, device=y.device)
-        ) / 2  # its rows have the sum 1
+        ) / 2  # each row sums to 1
         rollout_matrix = mean_attention @ rollout_matrix
     class_tokens = (part_labels.labels[0, ..., 0].flatten() == 0).nonzero().flatten()
     token_weights = rollout_matrix[:, class_tokens[0]] if len(class_tokens) else rollout_matrix.mean(1)  # (N, T)

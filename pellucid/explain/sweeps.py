@@ -18,12 +18,12 @@ InitialGradient = Callable[[Tensor, Tensor], Tensor]
 
 
 def ones_at_target(y: Tensor, mask: Tensor) -> Tensor:
-    """Return 1 (or the weight) for the explained outputs: the backward pass computes gradients."""
+    """Return 1 (or the weight) for the explained outputs; the backward pass then computes gradients."""
     return mask
 
 
 def values_at_target(y: Tensor, mask: Tensor) -> Tensor:
-    """Return the values of the explained outputs: the backward pass distributes them as relevance."""
+    """Return the values of the explained outputs; the backward pass then distributes them as relevance."""
     return y * mask
 
 
@@ -57,7 +57,7 @@ class ForwardPass:
 
 @torch.no_grad()
 def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: ForwardWatch | None = None) -> ForwardPass:
-    """Run `net` on x in evaluation mode up to the target; raises PellucidError if the target does not fit."""
+    """Run `net` on x in evaluation mode up to the target; raise PellucidError if the target does not fit."""
     selection = aim(net, target, n_examples(x))
     y, cache = forward(selection.net, params, x, Mode(), watch)
     return ForwardPass(selection.net, params, y, selection.mask(y), cache)
@@ -65,7 +65,7 @@ def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: Forwar
 
 @torch.no_grad()
 def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
-    """Return the target's score (N,), the sum that rules with conservation of relevance distribute."""
+    """Return the target's score (N,), which relevance propagation distributes over the input."""
     selection = aim(net, target, n_examples(x))
     y, _ = forward(selection.net, params, x, Mode(keep=False))
     return (y * selection.mask(y)).flatten(1).sum(1)
@@ -91,9 +91,9 @@ def backward_by_composite(
 ) -> Tensor:  # fmt: skip
     """Return the gradient or relevance of x, propagated back by the rules of a composite.
 
-    The forward pass records which layers read the input, because composites may have another rule for them (Entrance),
-    the outputs of layers with weights, so that rules that divide by them need not compute them again (Outputs), and
-    which factors of products are constant (Origins).
+    The forward pass records which layers receive the input, because composites may have a different rule for them
+    (Entrance); the outputs of layers with weights, for rules that divide by them (Outputs); and which factors of
+    products are constant (Origins).
     backward_watch: see `pellucid.sweep.backward`.
     """
     entrance, outputs, origins = Entrance(x), Outputs(), Origins()

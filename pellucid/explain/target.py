@@ -24,7 +24,7 @@ def upto(net: Layer, path: str) -> Layer:
 
 
 def _up_to(layer: Layer, relative_path: str, path: str) -> Layer:
-    """Return the part of a layer up to its descendant at `relative_path`; path: in the whole network, for messages."""
+    """Return the part of a layer up to its descendant at `relative_path`; path: the complete path, for messages."""
     if not relative_path:
         return layer
     if not isinstance(layer, Combinator):
@@ -36,7 +36,7 @@ def _up_to(layer: Layer, relative_path: str, path: str) -> Layer:
     inner_path = relative_path.removeprefix(name).removeprefix(".")
     if name not in layers:
         raise PellucidError(f"no layer {path!r}: {name!r} is none of {', '.join(layers)}{nearest(name, layers)}")
-    # A subclass may run its layers in another way.
+    # Types are compared exactly, because a subclass may run its layers in another way.
     if type(layer) is Graph:
         return _graph_up_to(layer, name, inner_path, path)
     if type(layer) is Shared:
@@ -55,7 +55,7 @@ def _up_to(layer: Layer, relative_path: str, path: str) -> Layer:
 
 
 def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
-    """Return the nodes of a graph that the node `name` needs, cut at its descendant `inner_path` unless that is ""."""
+    """Return the graph of the node `name` and the nodes that it needs, cut at `inner_path` in it unless that is ""."""
     if inner_path and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
         raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
     needed_nodes, pending = set[str](), [name]
@@ -76,8 +76,8 @@ def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
 class Region:
     """A target for scores at each pixel (N, C, H, W): the weighted sum of the scores of one class over the pixels.
 
-    classes: (N,) or (1,). weights: weights of the pixels, (N, H, W) or (1, H, W). where: the pixels in words, for
-    titles.
+    classes: (N,) or (1,). weights: weights of the pixels, (N, H, W) or (1, H, W). where: a description of the pixels,
+    for titles.
     """
 
     classes: Tensor
@@ -107,7 +107,7 @@ class Aim:
 
     index: indices and slices after the batch axis. classes: one class for each example, or one for all. Without index,
     classes and region, the class with the largest score is the target. For scores of each pixel (N, C, H, W), a class
-    selects its scores at the pixels where they are largest, and `region` its scores at the given pixels.
+    selects its scores at the pixels where it has the largest score, and `region` selects scores at the given pixels.
     """
 
     net: Layer
@@ -140,7 +140,7 @@ class Aim:
 
 
 def predicted_region(y: Tensor, classes: Any) -> Region:
-    """Return the pixels at which the scores y (N, C, H, W) are largest for one class of each image, each weighted 1.
+    """Return the region of the pixels whose largest score in y (N, C, H, W) is that of the given class of each image.
 
     Raises PellucidError for an image without such a pixel.
     """

@@ -1,4 +1,4 @@
-"""The tokens of transformers as maps: which token stands for which part of the image."""
+"""The tokens of transformers as maps: which token represents which part of the image."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,16 +14,16 @@ from pellucid.operators import Attention, Fixed, Learned
 
 @dataclass(frozen=True, eq=False)
 class PartLabels:
-    """Where in a grid of parts of the image the values of a tensor are.
+    """The parts of the image to which the values of a tensor belong; the parts form a grid.
 
-    labels: of the tensor's shape: 1 + the index, in row-major order, of a part; 0 for none. size: (h, w) of the grid.
+    labels: in the tensor's shape, 1 + the row-major index of the part, 0 for no part. size: (h, w) of the grid.
     """
 
     labels: Tensor
     size: tuple[int, int]
 
     def order(self) -> Tensor | None:
-        """Return, for values (N, ..., C), the index of each part's token among those of an example, (h w,).
+        """Return, for values (N, ..., C), the index of each part's token among the tokens of an example, (h w,).
 
         None unless every part has exactly one token, at the same index in each example.
         """
@@ -46,16 +46,16 @@ class PartLabels:
 class Tokens:
     """A watch for `sweep.forward` that follows the parts of an image through a network of tokens.
 
-    The outputs of convolutions are grids of parts; layers that move values move them, other layers keep the parts of
-    their input, sums those of any input, and attention those of its queries. Patches that are joined in one token, as
-    in Swin, become one part. outputs: by path, the output and labels of the layers whose output has a token for each
-    part; None for a layer that runs more than once.
+    The outputs of convolutions are grids of parts. Layers that move values also move their labels. Other layers keep
+    the labels of their input, sums the labels of any input, and attention the labels of its queries. Patches that are
+    joined in one token, as in Swin, become one part. outputs: by path, the layer, its output and its labels, if the
+    output has one token for each part; None for a layer that runs more than once.
     """
 
     def __init__(self, images: ImageOutputs) -> None:
         self.outputs: dict[str, tuple[Layer, Tensor, PartLabels] | None] = {}
         self._images = images
-        self._part_labels: dict[int, tuple[Any, PartLabels]] = {}  # by the id of a value, which is kept alive
+        self._part_labels: dict[int, tuple[Any, PartLabels]] = {}  # by the id of a value; storing it keeps the id valid
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         """Record the forward pass of one layer."""
@@ -103,7 +103,7 @@ class Tokens:
 def _moved_labels(
     layer: Layer, x: Any, input_labels: list[PartLabels | None], size: tuple[int, int]
 ) -> PartLabels | None:
-    """Return the labels after a layer that only moves values: its outputs for the labels, without its constants."""
+    """Return the labels after a layer that only moves values, computed by running it on the labels of its inputs."""
     if not isinstance(x, tuple):
         return None if input_labels[0] is None else PartLabels(_run_on_labels(layer, input_labels[0].labels), size)
     labels = [
@@ -116,11 +116,11 @@ def _moved_labels(
 
 
 def _run_on_labels(layer: Layer, labels: Any) -> Tensor:
-    """Return the outputs of a layer for labels: 0 where it inserts a constant, which is the output for labels of 0."""
+    """Return a layer's output labels; its outputs for labels 0 are subtracted, so inserted constants have label 0."""
 
     def run(factor: int) -> Tensor:
         parts = [
-            tensor if index in layer.constants else factor * tensor.double()  # not all operators take whole numbers
+            tensor if index in layer.constants else factor * tensor.double()  # not all operators accept integers
             for index, tensor in enumerate(
                 cast("tuple[Tensor, ...]", labels) if isinstance(labels, tuple) else (labels,)
             )
@@ -131,7 +131,7 @@ def _run_on_labels(layer: Layer, labels: Any) -> Tensor:
 
 
 def _labels_of_same_tokens(part_labels: PartLabels, y: Tensor) -> PartLabels | None:
-    """Return the labels of an output that has the shape of the input, or another number of channels."""
+    """Return the labels of an output with the input's shape, or with another number of channels; None for others."""
     labels = part_labels.labels
     if labels.shape == y.shape:
         return part_labels
@@ -148,7 +148,7 @@ def _labels_of_same_tokens(part_labels: PartLabels, y: Tensor) -> PartLabels | N
 
 
 def _merged_labels(part_labels: list[PartLabels], size: tuple[int, int]) -> PartLabels | None:
-    """Return the labels of a value computed from several: None if they disagree."""
+    """Return the labels of a value computed from values with these labels; None if the labels disagree."""
     if not part_labels:
         return None
     labels = part_labels[0].labels

@@ -57,8 +57,8 @@ def top_patches(
     """Return, for each map of the layer at `path`, the `count` images of (N, C, H, W) with its largest activations.
 
     maps: indices of maps, None for all. prepare: preprocessing of a batch of images, by default uint8 to 0..1. batch:
-    images per forward pass. Units of a dense layer are maps with one position. Raises PellucidError for unknown paths
-    and maps. Source: Zeiler and Fergus 2014, section 4 and figure 2.
+    number of images per forward pass. Units of a dense layer are maps with one position. Raises PellucidError for
+    unknown paths and maps. Source: Zeiler and Fergus 2014, section 4 and figure 2.
     """
     count, batch = integer(count, "top_patches: count", 1), integer(batch, "top_patches: batch", 1)
     strongest = activations(net, params, images, path, prepare, batch)  # (N, K)
@@ -116,7 +116,7 @@ def map_means(
 
 
 def one_tensor(path: str, y: Any) -> Tensor:
-    """Return `y`, the output of the layer at `path`; raises PellucidError unless it is one tensor."""
+    """Return `y`, the output of the layer at `path`; raise PellucidError unless it is one tensor."""
     if not isinstance(y, Tensor):
         raise PellucidError(f"the layer {path!r} outputs {len(y)} tensors; give a layer inside it")
     return y
@@ -154,8 +154,8 @@ def evolution(
 ) -> list[Evolution]:
     """Return the evolution of the layers at `paths` over the weights of several epochs, on images (N, C, H, W).
 
-    The strongest image can differ between epochs, which shows as a sudden change of the reconstruction, as in the
-    paper.
+    The image with the largest activation can differ between epochs; the reconstruction then changes suddenly, as in the
+    paper. Raises PellucidError if there are no weights.
     Source: Zeiler and Fergus 2014, section 4.1 and figure 4.
     """
     if not weights:
@@ -173,7 +173,7 @@ def evolution(
 
 
 def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
-    """Return the weights that a run kept (`train.keep`), by epoch; empty if `run` is not a run folder.
+    """Return the weights that a run saved (`train.keep`), by epoch; empty if `run` is not a run folder.
 
     Raises PellucidError for weights of another network.
     """

@@ -1,11 +1,11 @@
-"""Verdicts of the tests of an explanation, each by one rule.
+"""Verdicts of the tests of an explanation, and the rules for them.
 
 - Deletion and insertion: the area under the curve is compared with the areas for ORDERS random orders of the same
   image's pixels (a Monte Carlo test: Barnard 1963; Besag and Diggle 1977). A random map is better than all of them with
-  probability 1 / (ORDERS + 1) = 5 %, the significance level. A map that is not better than all is "no better than
-  random order".
-- Sums: a map with a guaranteed sum adds up within MAX_GAP, the tolerance of Sundararajan, Taly and Yan 2017, section
-  5, for integrated gradients.
+  probability 1 / (ORDERS + 1) = 5 %, the significance level. A map that is not better than all random orders is "no
+  better than random order", or "worse than random order" if all random orders are better.
+- Sums: a map with a guaranteed sum must add up to it within MAX_GAP, the tolerance of Sundararajan, Taly and Yan 2017,
+  section 5, for integrated gradients.
 - Weights: when all weights are shuffled, the map must change (Adebayo et al. 2018). A rank correlation of the two maps
   above MAX_LIKENESS means that more than half of the variance of the pixels' ranks does not depend on the weights.
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ORDERS = 19  # random orders
+ORDERS = 19  # number of random orders
 MAX_GAP = 0.05
 MAX_LIKENESS = 0.5**0.5
 RULES = (

@@ -2,7 +2,7 @@
 
 A lesson is one module. Its docstring introduces it, and each function in its STEPS is a step: the docstring explains,
 the code computes, and the result contains numbers and a figure. The command `pellucid lesson`, the page of the
-documentation and the notebook are all generated from this file.
+documentation and the notebook are all generated from the module.
 """
 
 from pellucid.lessons.lesson import LESSONS, Lesson, Result, Setting, lesson

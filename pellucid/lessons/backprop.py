@@ -1,7 +1,7 @@
 """Backpropagation.
 
 Four equations give the gradient of the cost with respect to every weight and bias of a network (Nielsen 2015, chapter
-2). Here they are computed one by one for a network of three layers: two inputs, three hidden neurons, two outputs. Each
+2). This lesson computes them one by one for a network of two inputs, three hidden neurons and two outputs. Each
 derivative is compared with its finite difference, computed from the cost after small changes of one quantity.
 
 z = w a + b are the weighted inputs of a layer, where a are the outputs of the layer below. The outputs of a layer are
@@ -30,7 +30,7 @@ NET = Sequential(
 )
 X = torch.tensor([[0.05, 0.10], [0.9, 0.2], [0.4, 0.7], [0.1, 0.8]], dtype=torch.float64)
 TARGETS = torch.tensor([[0.01, 0.99], [0.99, 0.01], [0.5, 0.5], [0.01, 0.99]], dtype=torch.float64)
-STEP = 1e-5  # of the finite differences
+STEP = 1e-5  # step of the finite differences
 
 
 def random_params(seed: int) -> Params:
@@ -46,7 +46,10 @@ def outputs(params: Params, x: Tensor, shifts: Mapping[str, Tensor]) -> Tensor:
 
 
 def central_difference(function: Callable[[Mapping[str, Tensor]], Tensor], path: str, shape: torch.Size) -> Tensor:
-    """Return the central difference of a value with respect to each entry of the tensor at a path."""
+    """Return the central differences of a function with respect to each entry of the tensor at `path`, in `shape`.
+
+    function: from `shifts`, see `outputs`, to a scalar.
+    """
     slopes = torch.zeros(shape, dtype=torch.float64)
     for index in range(slopes.numel()):
         step = torch.zeros_like(slopes)
@@ -62,8 +65,8 @@ def equations(setting: Setting) -> Result:
 
     - BP1, the error of the output layer: δ = (a - y) ⊙ σ'(z)
     - BP2, the error of a layer from the error of the next layer: δ = (wᵀ δ of the next layer) ⊙ σ'(z)
-    - BP3, the biases: ∂C/∂b = δ
-    - BP4, the weights: ∂C/∂w = δ times the outputs of the layer below
+    - BP3, the gradient of the biases: ∂C/∂b = δ
+    - BP4, the gradient of the weights: ∂C/∂w = δ times the outputs of the layer below
 
     ⊙ is the elementwise product, and σ'(z) = a (1 - a). The figure shows a and δ in each neuron.
     """
@@ -108,7 +111,8 @@ def three_ways(setting: Setting) -> Result:
     ∂a/∂b = σ'(z),  ∂a/∂w = a' σ'(z),  ∂a/∂a' = w σ'(z)
 
     So a weight matters in proportion to the output below it, and an output below in proportion to its weight. The
-    numbers are for the first output neuron; the last two, divided by ∂a/∂b, are the outputs below and the weights.
+    numbers are the derivatives for the first output neuron. Divided by ∂a/∂b, the second and the third are the outputs
+    below and the weights.
     """
     params, x = random_params(setting.seed), X[:1]
     _, cache = forward(NET, params, x, Mode())
@@ -139,8 +143,8 @@ def three_ways(setting: Setting) -> Result:
 def averaged(setting: Setting) -> Result:
     """Many examples: the average.
 
-    Each example has a gradient of its own, and a step that lowers the cost of one may raise that of another. The cost
-    of a batch is the mean of the costs of its examples, so its gradient is the mean of their gradients. The figure
+    Each example has its own gradient, and a step that lowers the cost of one example may raise the cost of another. The
+    cost of a batch is the mean of the costs of its examples, so its gradient is the mean of their gradients. The figure
     shows the gradient of the output layer for four examples, and the gradient of the batch.
     """
     params = random_params(setting.seed)

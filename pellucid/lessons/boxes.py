@@ -1,8 +1,8 @@
 """Boxes: anchors, overlap and average precision.
 
-A detector outputs boxes, each with a class and a score. Every detector has to answer three questions: how much do two
-boxes overlap, which anchor is trained on which object, and how good are the results? The answers are
-arithmetic that can be done by hand.
+A detector outputs boxes, each with a class and a score. Three questions arise for every detector: how much do two boxes
+overlap, which anchor is trained on which object, and how good are the results? The answers are arithmetic that can be
+done by hand.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ VGG16 = ", ".join(
     f"Conv2d(1, 3, padding=1){', MaxPool2d(2)' if last and block < 4 else ''}"
     for block, depth in enumerate((2, 2, 3, 3, 3))
     for last in [False] * (depth - 1) + [True]
-)  # its 13 convolutions, as in Faster R-CNN, with one filter each, which does not change the receptive field
+)  # its 13 convolutions, as in Faster R-CNN; one filter each is enough to compute the receptive field
 
 
 def white_image(height: int, width: int) -> Tensor:
@@ -34,7 +34,7 @@ def white_image(height: int, width: int) -> Tensor:
 
 
 def box_marks(boxes: Tensor, colours: list[str], texts: list[str] | None = None) -> Marks:
-    """Return boxes (n, 4) for a figure, with a colour and optionally a text for each."""
+    """Return boxes (n, 4) for a figure, each with a colour and optionally a text."""
     return Marks(boxes, torch.zeros(len(boxes)), texts=texts or [], colours=colours)
 
 
@@ -45,8 +45,8 @@ def overlap(setting: Setting) -> Result:
     1 for equal boxes, 0 for boxes that do not overlap. If a box of 40 x 40 is moved by 10 pixels to the right and down,
     the intersection with the old box is 30 · 30 = 900 and the union 2 · 1600 - 900 = 2300: an IoU of 0.39, below the
     usual threshold of 0.5. For a box of 20 x 20 moved by the same 10 pixels, it is 100 / 700 = 0.14: small objects are
-    harder to localize. GIoU also measures how far apart boxes are that do not overlap: it subtracts the fraction of the
-    smallest enclosing box that neither covers.
+    harder to localize. GIoU also measures the distance between boxes that do not overlap: it subtracts the fraction of
+    the smallest enclosing box that neither box covers.
     """
     pairs = {
         "40 x 40, moved by 10": [[10, 10, 50, 50], [20, 20, 60, 60]],
@@ -74,9 +74,9 @@ def anchors(setting: Setting) -> Result:
 
     A convolutional head outputs the same number of values in each cell of a map. Objects differ in size, so each cell
     has boxes of fixed sizes, the anchors, and the head outputs offsets from these. Faster R-CNN uses three areas, 128²,
-    256² and 512² pixels, and three shapes, in each cell of 16 pixels. The reference code prints them as first and last
-    pixel, counted from 1, both included; here a box ends where its last pixel ends. A map of 38 x 50 cells, for an
-    image of 600 x 800 pixels, has 17,100 anchors.
+    256² and 512² pixels, and three shapes, in each cell of 16 x 16 pixels. The reference code prints the first and the
+    last pixel of each anchor, counted from 1 and both included; in this library, a box ends where its last pixel ends.
+    A map of 38 x 50 cells, for an image of 600 x 800 pixels, has 17,100 anchors.
     """
     cell_anchors = base_anchors()
     printed_anchors = cell_anchors + torch.tensor([1.0, 1.0, 0.0, 0.0])
@@ -96,10 +96,10 @@ def fields(setting: Setting) -> Result:
     """Anchors and receptive fields.
 
     The prediction for an anchor depends only on the pixels in the cell's receptive field. A value of VGG-16's last map,
-    16 times smaller than the image, depends on 196 x 196 pixels, and after the 3 x 3 convolution of Faster R-CNN's head
-    on 228 x 228 (Ren et al. 2015, section 3.1). Its largest anchors have 512 x 512 pixels: their objects are recognized
-    by their middle, as a person is by the trunk. A feature pyramid assigns large anchors to coarse maps, which have
-    larger receptive fields.
+    16 times smaller than the image, depends on 196 x 196 pixels, and a value after the 3 x 3 convolution of Faster
+    R-CNN's head on 228 x 228 pixels (Ren et al. 2015, section 3.1). The largest anchors have 512 x 512 pixels, so their
+    objects are recognized by their middle, such as the trunk of a person. A feature pyramid assigns large anchors to
+    coarse maps, which have larger receptive fields.
     """
     fields_of_maps = receptive_field(read_layers(VGG16))
     fields_with_head = receptive_field(read_layers(f"{VGG16}, Conv2d(1, 3, padding=1)"))
@@ -121,11 +121,11 @@ def fields(setting: Setting) -> Result:
 def assignment(setting: Setting) -> Result:
     """Which anchor learns which object.
 
-    Training needs a target for each anchor: an object, background, or to be ignored. Faster R-CNN uses thresholds:
-    anchors with an IoU of at least 0.7 are assigned to the object, those below 0.3 to the background, and the anchors
-    with an object's highest IoU are assigned to it even if that is low. Without this last rule, the lower object here
-    would have no anchor. ATSS has a threshold for each object: the mean plus the standard deviation of the IoU of its
-    nearest anchors.
+    Training assigns each anchor to an object or to the background, or ignores it. Faster R-CNN uses thresholds: anchors
+    with an IoU of at least 0.7 are assigned to the object, anchors with an IoU below 0.3 to the background. The anchors
+    with an object's highest IoU are assigned to it even if that IoU is low. Without this last rule, the lower object in
+    the figure would have no anchor. ATSS has a threshold for each object: the mean plus the standard deviation of the
+    IoU of its nearest anchors.
     """
     base_anchor = torch.tensor([[-12.0, -12.0, 28.0, 28.0]])  # 40 x 40 around a cell of 16
     all_anchors = grid_anchors([base_anchor], [(8, 10)], [16])
@@ -154,7 +154,7 @@ def suppression(setting: Setting) -> Result:
     """Non-maximum suppression.
 
     Several boxes often detect the same object. In descending order of scores, a box is kept unless its IoU with a kept
-    box is above a threshold. With 0.5, the second box is removed because of the first; the third has an IoU of only
+    box is above a threshold. With 0.5, the second box is removed because of the first. The third has an IoU of only
     0.33 with the first and is kept; the fourth is removed because of the third. The fifth overlaps the fourth, which is
     already removed, and is kept.
     """
@@ -179,10 +179,10 @@ def precision(setting: Setting) -> Result:
     """Average precision.
 
     Five detections, the best score first, are right, wrong, right, right, wrong; there are four objects. After k
-    detections, precision is the fraction of these that are right, and recall the fraction of the objects found. The
-    precision at a recall is the highest at that recall or above, since more detections may always be used. Average
-    precision is the area under this curve: 0.25 · 1 + 0.25 · 0.75 + 0.25 · 0.75 = 0.625; the fourth object is never
-    found. VOC 2007 uses the mean at 11 recalls instead, COCO at 101.
+    detections, precision is the fraction of these detections that are right, and recall is the fraction of the objects
+    that are found. The precision at a recall is the highest precision at that recall or above, since more detections
+    may always be used. Average precision is the area under this curve: 0.25 · 1 + 0.25 · 0.75 + 0.25 · 0.75 = 0.625;
+    the fourth object is never found. VOC 2007 uses the mean precision at 11 recalls instead, COCO at 101 recalls.
     """
     hits, objects = torch.tensor([True, False, True, True, False]), 4
     n_found = hits.cumsum(0)

@@ -27,7 +27,7 @@ def photo() -> Tensor:
 
 
 def apply_layer(layer: Layer, image: Tensor, kernel: Tensor | None = None) -> Tensor:
-    """Return a layer's output for an image (H, W), (H', W'), with an optional kernel (h, w) as its weights."""
+    """Return a layer's output (H', W') for an image (H, W), with an optional kernel (h, w) as its weights."""
     params = {} if kernel is None else {"weight": kernel[None, None]}
     y, _ = layer.forward(params, image[None, None], Mode())
     return y[0, 0]
@@ -36,10 +36,10 @@ def apply_layer(layer: Layer, image: Tensor, kernel: Tensor | None = None) -> Te
 def sliding(setting: Setting) -> Result:
     """A kernel slides over a photo.
 
-    Six by six pixels of the photo, a bright post in the shade, in grey values from 0 to 9, and a kernel that compares
-    the pixels to the right of a position with those to the left. The figure shows the window of 3 x 3 pixels at
-    the first steps and at the last: 16 positions, 16 values. In deep learning this is called convolution although the
-    kernel is not flipped; in mathematics it is a cross-correlation.
+    The input is a patch of 6 x 6 pixels of the photo, a bright post in the shade, in grey values from 0 to 9. The
+    kernel subtracts the pixels to the left of a position from those to the right. The figure shows the window of 3 x 3
+    pixels at the first positions and at the last: 16 positions, 16 values. In deep learning this is called convolution
+    although the kernel is not flipped; in mathematics it is a cross-correlation.
     """
     patch = (9 * photo()[99:105, 50:56]).round()  # (6, 6)
     output = apply_layer(Conv2d(1, 3, bias=False), patch, VERTICAL_EDGES)  # (4, 4)
@@ -51,8 +51,8 @@ def sliding(setting: Setting) -> Result:
 def filters(setting: Setting) -> Result:
     """What kernels find.
 
-    The weights decide what the output shows. Equal weights blur. Weights that add up to 0 give 0 on uniform areas:
-    they find edges of one direction, or of all directions. A network learns such weights from its data.
+    The weights decide what the output shows. Equal weights blur. Weights that add up to 0 have the output 0 on uniform
+    areas: they find edges of one direction, or of all directions. A network learns such weights from its data.
     """
     laplacian = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
     identity = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
@@ -76,9 +76,10 @@ def filters(setting: Setting) -> Result:
 def sizes(setting: Setting) -> Result:
     """The size of the output.
 
-    A kernel of K pixels fits W - K + 1 times into a row of W. P zeros at both ends add 2 P positions, and a stride S
-    takes every S-th: O = (W - K + 2 P)/S + 1, rounded down. The first layer of AlexNet has W = 227, K = 11 and S = 4:
-    55 positions. Padding of (K - 1)/2 keeps the size. The figure shows a row of 7 pixels, and what the windows cover.
+    A kernel of K pixels fits W - K + 1 times into a row of W pixels. P zeros at both ends add 2 P positions, and a
+    stride S uses every S-th position: O = (W - K + 2 P)/S + 1, rounded down. The first layer of AlexNet has W = 227,
+    K = 11 and S = 4: 55 positions. Padding of (K - 1)/2 keeps the size. The figure shows a row of 7 pixels, and the
+    pixels in each window.
     """
     cases = {"K 3": (3, 1, 0), "K 3, P 1": (3, 1, 1), "K 3, S 2": (3, 2, 0), "K 3, S 3, P 1": (3, 3, 1)}
     numbers = {name: output_size(7, *case) for name, case in cases.items()}
@@ -95,9 +96,9 @@ def weights(setting: Setting) -> Result:
     A filter has one weight for each pixel of its window and each channel of its input. AlexNet's first layer has 96
     filters of 11 x 11 x 3: 34,848 weights and 96 biases. Twenty filters of 5 x 5 on a grey image have 520 parameters,
     one 45th of the 23,550 of a dense layer from 784 pixels to 30 units. A second layer of 10 filters has (20 · 25 + 1)
-    · 10 = 5,010 parameters; the (25 + 1) · 10 = 260 that one often reads ignores that each filter has weights for all
-    20 input maps. A layer of 7 x 7 from c to c maps has 49 c² weights; three of 3 x 3, with the same receptive field,
-    have 27 c². Two of them have 18 c², and a receptive field of 5 x 5.
+    · 10 = 5,010 parameters. The number (25 + 1) · 10 = 260, which is often stated, ignores that each filter has weights
+    for all 20 input maps. A layer of 7 x 7 from c to c maps has 49 c² weights; three layers of 3 x 3, with the same
+    receptive field, have 27 c². Two layers of 3 x 3 have 18 c² weights, and a receptive field of 5 x 5.
 
     The figure shows AlexNet: convolutions have few of the weights, since they reuse them at every position, but nearly
     all multiply-adds; the dense layers have most of the weights.
@@ -124,9 +125,10 @@ def weights(setting: Setting) -> Result:
 def fields(setting: Setting) -> Result:
     """Receptive fields.
 
-    A value of the first layer depends on 3 x 3 pixels. A value of the second depends on 3 x 3 values of the first, and
-    so on 5 x 5 pixels; after three such layers, it is 7 x 7. Pooling with stride 2 doubles what each later layer adds.
-    The figure shows the window of the middle unit of each layer on the photo.
+    A value of the first layer depends on 3 x 3 pixels. A value of the second layer depends on 3 x 3 values of the
+    first, and therefore on 5 x 5 pixels; after three such layers, it depends on 7 x 7 pixels. Pooling with stride 2
+    doubles the number of pixels that each later layer adds. The figure shows the receptive field of the middle unit of
+    each layer on the photo.
     """
     stack = ", ".join(["Conv2d(1, 3), Conv2d(1, 3), MaxPool2d(2)"] * 4)
     stack_layers = receptive_field(read_layers(stack))
@@ -158,9 +160,9 @@ def pooling(setting: Setting) -> Result:
 def dilated(setting: Setting) -> Result:
     """Dilated convolution.
 
-    A dilation D leaves out D - 1 pixels between those under a kernel, so K weights span D (K - 1) + 1 pixels: a larger
-    receptive field with the same number of weights. The output has the size as for a kernel of this span:
-    (W - D (K - 1) - 1 + 2 P)/S + 1. For K = 3, a row of 10 pixels gives 8 values, and 6 with D = 2.
+    A dilation D leaves out D - 1 pixels between the pixels of a window, so K weights span D (K - 1) + 1 pixels: a
+    larger receptive field with the same number of weights. The output has the same size as for a kernel of this span:
+    (W - D (K - 1) - 1 + 2 P)/S + 1. For a row of 10 pixels and K = 3, the output has 8 values, and 6 with D = 2.
     """
     params, masks = {"weight": torch.ones(1, 1, 3, 3)}, dict[str, Tensor]()
     for dilation in (1, 2, 4):
@@ -176,9 +178,9 @@ def dilated(setting: Setting) -> Result:
 def transposed(setting: Setting) -> Result:
     """Transposed convolution.
 
-    A transposed convolution works in the other direction: each pixel of the input scales the whole kernel, and these
-    scaled kernels are added at positions S pixels apart, so W pixels become S (W - 1) + K. It computes the same as the
-    backward pass of a convolution with this kernel does for dx. Networks use it, with learned weights, to enlarge maps.
+    In a transposed convolution, each pixel of the input multiplies the kernel, and these scaled kernels are added at
+    positions S pixels apart, so W pixels become S (W - 1) + K. This is how the backward pass of a convolution with the
+    same kernel computes dx. Networks use it, with learned weights, to enlarge maps.
     """
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])

@@ -1,13 +1,13 @@
 """The cost function.
 
 The quadratic cost makes a neuron that is badly wrong learn slowly; the cross-entropy does not (Nielsen 2015, chapter
-3). This lesson shows why in one neuron's gradient, then in a network for handwritten digits that starts badly wrong,
-and ends with the accuracies that both costs reach from usual initial weights, drawn from N(0, 1 / n_in) for n_in inputs
-of a neuron.
+3). The first step explains this by the gradient of one neuron. The second shows it in a network for handwritten digits
+whose initial outputs are wrong. The third compares the accuracies that both costs reach from usual initial weights,
+drawn from N(0, 1 / n_in), where n_in is the number of a neuron's inputs.
 
 The networks are trained on MNIST, 784-30-10 as in the book, with its learning rates: 3.0 for the quadratic cost and 0.5
-for the cross-entropy. The small form, which the documentation shows, and any form without MNIST use the 8x8 digits that
-come with scikit-learn.
+for the cross-entropy. The small form, which the documentation shows, and any form without MNIST use the 8x8 digits of
+scikit-learn.
 """
 
 import torch
@@ -50,7 +50,7 @@ def slowdown(setting: Setting) -> Result:
 
 
 def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> dict[str, list[dict[str, float]]]:
-    """Return the history of a network for each cost. bias: the initial bias of the outputs, drawn by default."""
+    """Return the training history for each cost. bias: the initial bias of the outputs, drawn by default."""
     sizes, rows_by_cost = (splits.train.x[0].numel(), 30, 10), {}
     for name, output, loss, rate in (
         ("quadratic", "sigmoid", Quadratic(), 3.0),
@@ -69,9 +69,9 @@ def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> 
 def saturated(setting: Setting) -> Result:
     """Ten outputs that start wrong.
 
-    All biases of the output layer start at 8, so that every output begins near 1 although nine in ten targets are 0.
-    With the quadratic cost, training must first leave the flat end of the sigmoid; with the cross-entropy, it does so
-    at once. The network learns from the first 2,000 images for 20 epochs.
+    All biases of the output layer start at 8, so every output begins near 1 although nine in ten targets are 0. With
+    the quadratic cost, the gradient is small until training has left the flat end of the sigmoid; with the
+    cross-entropy, it is large from the first step. The network learns from the first 2,000 images for 20 epochs.
     """
     splits = handwritten(setting, 400 if setting.small else 2000)
     rows_by_cost = train(splits, setting.seed, 10 if setting.small else 20, bias=8.0)
@@ -87,8 +87,9 @@ def accuracies(setting: Setting) -> Result:
 
     From usual weights, both costs reach nearly the same accuracy. Nielsen starts from N(0, 1), which saturates many
     hidden neurons, and reports 95.42 % with the quadratic cost and 95.49 % with the cross-entropy after 30 epochs on
-    50,000 images. Here the weights start from N(0, 1/n_in), which saturate few neurons, so 10 epochs on the same images
-    reach about the same. The two costs are in different units, so only the accuracies are comparable.
+    50,000 images. In this step the weights start from N(0, 1/n_in), which saturates few neurons, so 10 epochs on the
+    same images suffice for about the same accuracy. The two costs are in different units, so only the accuracies are
+    comparable.
     """
     splits = handwritten(setting)
     rows_by_cost = train(splits, setting.seed, 10)

@@ -1,8 +1,8 @@
 """Gradient descent.
 
-The gradient of a cost points in the direction in which the cost rises fastest. Gradient descent steps against it, again
-and again. Two questions decide how well that works: the length of a step, and the number of examples that it is
-computed from.
+The gradient of a cost points in the direction in which the cost rises fastest. Gradient descent repeatedly takes a step
+in the opposite direction. Two choices decide how well this works: the length of a step, and the number of examples from
+which it is computed.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ def rates(setting: Setting) -> Result:
     - right: η = 2 / (3 + 1) = 0.5 makes the larger of the two factors as small as possible, 1/2;
     - too large: beyond η = 2/3 the factor of x is below -1, and each step leads further away from the minimum.
 
-    The loop is written out here because it is the subject; elsewhere `Model.fit` runs it.
+    The loop is written out because it is the subject of this step; otherwise `Model.fit` runs it.
     """
     start = torch.ones(2, dtype=torch.float64)
     numbers: dict[str, Any] = {
@@ -90,7 +90,7 @@ def line_data(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def fit_line(x: Tensor, y: Tensor, batch_size: int, epochs: int, seed: int) -> Tensor:
-    """Return the path of (bias, weight) from (0, 0) at rate 0.1: (steps + 1, 2)."""
+    """Return the path of (bias, weight) from (0, 0) with a learning rate of 0.1: (steps + 1, 2)."""
     model = Model(Dense(1), Quadratic(), SGD(0.1), metrics=(), input_shape=(1,), seed=seed)
     model.params["weight"].zero_()
     path = ParameterPath()
@@ -101,11 +101,11 @@ def fit_line(x: Tensor, y: Tensor, batch_size: int, epochs: int, seed: int) -> T
 def batches(setting: Setting) -> Result:
     """Batch, mini-batch and stochastic descent.
 
-    A line is fitted to 100 points of y = 5 + 7 x + noise, three times for the same ten epochs and with the same
-    rate of 0.1. A step computed from all 100 points follows the exact gradient: the path is smooth, but ten epochs are
-    only ten steps. With mini-batches of 10 there are 100 steps, and with single examples 1,000. Those are noisy: the
-    stochastic path comes close to the minimum soon, but it does not settle there; it moves around it as long as the
-    rate stays the same.
+    A line is fitted to 100 points of y = 5 + 7 x + noise three times, each time for ten epochs with a rate of 0.1. A
+    step computed from all 100 points follows the exact gradient: the path is smooth, but ten epochs are only ten steps.
+    With mini-batches of 10 there are 100 steps, and with single examples 1,000. These steps are noisy: the stochastic
+    path soon comes close to the minimum but does not converge; it moves around the minimum as long as the rate is
+    constant.
     """
     x, y = line_data(setting.seed)
     columns = torch.cat([torch.ones_like(x), x], 1)

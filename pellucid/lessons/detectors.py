@@ -1,8 +1,8 @@
 """Detectors: from sliding windows to R-CNN to YOLO.
 
-To find the objects in an image, one can look at many windows and classify each. Later detectors do this
-with less work: with fewer windows, with features computed once for all windows, with windows proposed by the network
-itself, and finally without windows. Each step here finds the red and green rectangles in the same image.
+To find the objects in an image, one can classify many windows of it. Later detectors need less computation: they use
+fewer windows, compute the features once for all windows, let the network propose the windows, and finally use no
+windows. Each step of this lesson finds the red and green rectangles in the same image.
 """
 
 import torch
@@ -38,7 +38,7 @@ class Scenes:
     classes, checksum = ("red", "green"), "scenes 1"
 
     def __init__(self, count: int, labelled: bool = True) -> None:
-        self.count, self.labelled = count, labelled  # without labels, all objects have class 0
+        self.count, self.labelled = count, labelled  # if not labelled, all objects have class 0
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -66,7 +66,7 @@ class Scenes:
 
 
 IMAGE, TRUE_OBJECTS = Scenes(1).scene(105)  # the image that all steps show, which is not used for training
-COLOURS = ("#ffe45c", "#7df9ff")  # of boxes around red and green objects
+COLOURS = ("#ffe45c", "#7df9ff")  # colours of the boxes around red and green objects
 
 
 def box_marks(boxes: Tensor, labels: Tensor, texts: list[str] | None = None) -> Marks:
@@ -83,11 +83,11 @@ def best_ious(detections: Detections) -> list[float]:
 def sliding(setting: Setting) -> Result:
     """Sliding windows.
 
-    Each position, size and shape of a window is an image to classify. Even this small image has hundreds, although the
-    windows move by 8 pixels; in an image of 600 x 800 pixels there are 28,500 windows of five sizes and three shapes
-    that move by 16 pixels. One pass of MobileNetV2 over each of them, resized to 96 x 96, takes as many multiply-adds
-    as 543 passes over the whole image. Most windows are background: the best window of each object overlaps it
-    well, and nearly all others do not overlap it.
+    Each position, size and shape of a window is an image to classify. Even this small image has hundreds of windows
+    that move by 8 pixels. An image of 600 x 800 pixels has 28,500 windows of five sizes and three shapes that move by
+    16 pixels. One pass of MobileNetV2 over each of them, resized to 96 x 96, needs as many multiply-adds as 543 passes
+    over the whole image. Most windows are background: the best window of each object overlaps it well, and nearly all
+    others do not overlap it.
     """
     all_windows = windows(SIZE, 8)
     iou = box_iou(all_windows, TRUE_OBJECTS.boxes)
@@ -116,10 +116,10 @@ def sliding(setting: Setting) -> Result:
 def rcnn(setting: Setting) -> Result:
     """R-CNN: proposals, features, linear classifiers.
 
-    R-CNN classifies only some regions that may contain an object, 2,000 in a large image. Each is warped to one size, a
-    network computes its features, and a linear classifier for each class scores these. A regression then moves the box:
-    the features of a window that covers part of an object show on which side the rest of the object lies. Here, the
-    features are the mean colours of 12 x 12 parts, and the proposals are windows.
+    R-CNN classifies only regions that may contain an object, 2,000 in a large image. Each region is warped to one size,
+    a network computes its features, and a linear classifier for each class scores them. A regression then moves the
+    box: the features of a window that covers part of an object show on which side the rest of the object lies. In this
+    step, the features are the mean colours of 12 x 12 parts, and the proposals are windows.
     """
     scenes = [Scenes(5).scene(k) for k in range(5)]
     proposals = windows(SIZE, 8)
@@ -143,10 +143,10 @@ def rcnn(setting: Setting) -> Result:
 def sharing(setting: Setting) -> Result:
     """Fast R-CNN: features of the whole image, once.
 
-    Windows overlap, so R-CNN computes the same convolutions again and again. Fast R-CNN runs the network once over the
-    image, and extracts the part of its map under each window with RoIPool, or RoIAlign, which interpolates instead of
-    rounding. The result differs from the features of the window alone: near its borders, they depend on pixels outside
-    it. Further inside than the receptive field reaches, both are equal.
+    Windows overlap, so R-CNN repeats many convolutions. Fast R-CNN runs the network once over the image, and extracts
+    the part of its map under each window with RoIPool, or RoIAlign, which interpolates instead of rounding. The
+    features of the whole image differ from the features of the cropped window near its borders, where they depend on
+    pixels outside of the window. Farther inside, beyond the reach of the receptive field, both are equal.
     """
     net = Sequential(conv1=Conv2d(16, 3, padding=1), relu1=ReLU(), conv2=Conv2d(16, 3, padding=1), relu2=ReLU())
     params, _ = net.init((3, *SIZE), torch.Generator().manual_seed(setting.seed))
@@ -193,9 +193,9 @@ def proposing(setting: Setting) -> Result:
     """Faster R-CNN: the network proposes.
 
     A second head on the same map outputs, for each cell, the probability that an object lies around it, and the offsets
-    of its box from the anchor there. Its best boxes replace the search: a few instead of hundreds. With a score for
-    each class instead of one for all objects, such a head is a complete single-stage detector. The figure
-    shows the anchors with the highest scores, and the boxes that the network proposes from them.
+    of the object's box from the cell's anchor. A few of these boxes, with the highest scores, replace hundreds of
+    windows. With a score for each class instead of one for all objects, such a head is a complete single-stage
+    detector. The figure shows the anchors with the highest scores, and the boxes that the network proposes from them.
     """
     out = Conv2d(5, 3, padding=1)
     head = Shared(Sequential(conv=Conv2d(16, 3, padding=1), norm=GroupNorm(4), relu=ReLU(), out=out))
@@ -225,9 +225,9 @@ def proposing(setting: Setting) -> Result:
 def grid(setting: Setting) -> Result:
     """YOLO: no proposals and no anchors.
 
-    YOLO cuts the image into cells. The cell that contains the centre of an object outputs its box and its class, all
-    other cells output a confidence near 0: detection is one pass of a network, trained with squared errors. Two objects
-    with centres in the same cell cannot both be found, which is why later versions use anchors and several maps. The
+    YOLO divides the image into cells. The cell that contains the centre of an object outputs its box and its class. All
+    other cells output a confidence near 0. Detection is one pass of a network that is trained with squared errors. Two
+    objects with centres in the same cell cannot both be found, so later versions use anchors and several maps. The
     figure shows the cells that contain the centres of objects, and the detections.
     """
     neck = Graph({"row": (Conv2d(16, 3, padding=1), "map2")}, ("row",), ("map1", "map2"))

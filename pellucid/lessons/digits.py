@@ -11,8 +11,8 @@ from pellucid.lessons.lesson import Setting
 def handwritten(setting: Setting, images: int = 50_000) -> Splits:
     """Return MNIST with only its first `images` training images.
 
-    The small form, and the full form without MNIST in the data root, return scikit-learn's 8x8 digits; `name`
-    identifies the data. Raises PellucidError for damaged files.
+    In the small form, and if MNIST is not in the data root, return scikit-learn's 8x8 digits instead; the `name` of the
+    data sets identifies them. Raises PellucidError for damaged files.
     """
     has_mnist = (data_root(setting.data) / CATALOGUE["mnist"].path).is_dir()
     splits = load("digits" if setting.small or not has_mnist else "mnist", setting.data)

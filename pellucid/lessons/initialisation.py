@@ -1,11 +1,11 @@
 """Initial weights.
 
 How large should the initial weights be? Weights from N(0, 1) make the weighted sums of a wide layer so large that its
-sigmoid neurons start saturated and learn slowly; N(0, 1/n_in) keeps them near 0 (Nielsen 2015, chapter 3). For deep
-networks of ReLUs the variance has to be twice that (He et al. 2015).
+sigmoid neurons start saturated and learn slowly; weights from N(0, 1/n_in) keep the sums near 0 (Nielsen 2015, chapter
+3). For deep networks of ReLUs the variance has to be 2/n_in (He et al. 2015).
 
-The networks are trained on MNIST, or, without it and in the small form that the documentation shows, on the 8x8 digits
-of scikit-learn.
+The networks are trained on MNIST. The small form, which the documentation shows, and any form without MNIST use the 8x8
+digits of scikit-learn.
 """
 
 from dataclasses import replace
@@ -29,8 +29,8 @@ def sums(setting: Setting) -> Result:
     """The weighted sum of one neuron.
 
     500 of a neuron's 1,000 inputs are 1, and 500 are 0. With weights and bias from N(0, 1) its weighted sum z has the
-    standard deviation √501 = 22.4: the sigmoid is nearly always saturated. With weights from N(0, 1/1000) it is
-    √(500/1000 + 1) = 1.22. Here 20,000 such neurons are drawn.
+    standard deviation √501 = 22.4: the sigmoid is nearly always saturated. With weights from N(0, 1/1000) the standard
+    deviation is √(500/1000 + 1) = 1.22. This step draws 20,000 such neurons.
     """
     x = torch.cat([torch.ones(1, 500), torch.zeros(1, 500)], 1)
     z: dict[str, torch.Tensor] = {}
@@ -56,10 +56,10 @@ def enlarge_images(splits: Splits, factor: int) -> Splits:
 def first_epochs(setting: Setting) -> Result:
     """Faster from the first epoch.
 
-    784-30-10 with the cross-entropy, rate 0.1 and L2 regularization with λ = 5, on 50,000 images: in the book, the
-    large weights reach 87 % after the first epoch and the small ones nearly 93 %, and after 30 epochs both are near
-    96 %. Here training takes 10 epochs. λ is proportional to the number of images. The 8x8 digits are enlarged to
-    32x32: with 64 inputs even weights from N(0, 1) saturate few neurons.
+    The network 784-30-10 is trained with the cross-entropy, rate 0.1 and L2 regularization with λ = 5 on 50,000 images.
+    In the book, the accuracy after the first epoch is 87 % with the large weights and nearly 93 % with the small ones;
+    after 30 epochs both are near 96 %. This step trains for 10 epochs. λ is proportional to the number of images. The
+    8x8 digits are enlarged to 32x32, because with 64 inputs even weights from N(0, 1) saturate few neurons.
     """
     splits = handwritten(setting)
     if splits.train.x[0].numel() == 64:
@@ -80,9 +80,9 @@ def first_epochs(setting: Setting) -> Result:
 def depth(setting: Setting) -> Result:
     """Thirty layers of ReLUs.
 
-    A weight variance of 1/n_in keeps the mean square of a layer's weighted sums equal to that of its inputs. A ReLU
-    then sets half of them to 0, which halves the mean square: with `scaled`, it halves in every layer, to about 2^-30
-    after thirty. The variance 2/n_in of `he` compensates for this. Each layer has 500 neurons.
+    A weight variance of 1/n_in keeps the mean square of a layer's weighted sums equal to the mean square of its inputs.
+    A ReLU then sets half of the sums to 0, which halves the mean square. With `scaled`, it halves in every layer, to
+    about 2^-30 after thirty layers. The variance 2/n_in of `he` compensates for this. Each layer has 500 neurons.
     """
     mean_squares: dict[str, list[float]] = {}
     for name in ("scaled", "he"):

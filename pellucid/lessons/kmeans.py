@@ -3,9 +3,9 @@
 """k-means.
 
 k-means divides points into k clusters, each around its mean, without using class labels. Lloyd's algorithm alternates
-two steps: every point is assigned to the nearest centre, and every centre moves to the mean of its points. Both lower
-the inertia, the sum of squared distances of the points to their centres, so the algorithm ends, in a local minimum that
-depends on the start. `KMeans` is scikit-learn's.
+two steps: every point is assigned to the nearest centre, and every centre moves to the mean of its points. Both steps
+lower the inertia, the sum of squared distances of the points to their centres, so the algorithm ends in a local
+minimum, which depends on the initial centres. `KMeans` is scikit-learn's class.
 """
 
 import numpy as np
@@ -29,9 +29,9 @@ def lloyd(setting: Setting) -> Result:
     """Step by step.
 
     The centres start at the first four points. The figure shows the centres as crosses after 1, 2, 3 and 20
-    iterations, and the nearest centre of each point by colour. At the end each centre is the mean of its points, and
-    the sum of squared distances to the overall mean is the inertia plus the same sum for the centres, each counted once
-    for each of its points.
+    iterations, and the nearest centre of each point by colour. At the end each centre is the mean of its points. The
+    sum of squared distances of the points to the overall mean is the inertia plus the sum of squared distances of the
+    centres to this mean, each counted once for each of its points.
     """
     points = blobs(setting.seed)
     iterations = (1, 2, 3, 20)
@@ -56,9 +56,10 @@ def lloyd(setting: Setting) -> Result:
 def starts(setting: Setting) -> Result:
     """Where it starts decides where it ends.
 
-    Lloyd's algorithm ends in a local minimum. With nine groups, 50 random starts end in many different ones: on the
-    left the best of them, on the right the worst, where one centre covers two groups and others share a group.
-    k-means++ draws centres far apart (Arthur and Vassilvitskii 2007), and the best of ten such starts is taken.
+    Lloyd's algorithm ends in a local minimum. With nine groups, 50 random starts end in many different minima. The
+    figure shows the best of them on the left, and on the right the worst, in which one centre covers two groups and
+    others share a group. k-means++ draws centres far apart (Arthur and Vassilvitskii 2007); the best of ten such starts
+    is used.
     """
     points = blobs(setting.seed, side=3)
     fits = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(50)]
@@ -79,9 +80,10 @@ def starts(setting: Setting) -> Result:
 def count(setting: Setting) -> Result:
     """How many clusters.
 
-    The inertia falls with every further cluster, down to 0 with one for each point, so its minimum cannot choose k;
-    but the curve has an elbow at the number of groups. The silhouette compares the distance of each point to its own
-    cluster with the distance to the nearest other cluster, and is largest there (Rousseeuw 1987).
+    The inertia falls with every additional cluster, down to 0 with one cluster for each point, so its minimum cannot
+    determine k, but its curve has an elbow at the number of groups. The silhouette compares the distance of each point
+    to its own cluster with the distance to the nearest other cluster. It is largest at the number of groups (Rousseeuw
+    1987).
     """
     points = blobs(setting.seed)
     counts = list(range(2, 10))
@@ -97,9 +99,10 @@ def count(setting: Setting) -> Result:
 def digits(setting: Setting) -> Result:
     """Digits without labels.
 
-    Ten clusters of 1,797 digits: each centre is the mean of its images, and looks like a digit. Named after the most
-    frequent class among its images, the clusters classify most digits correctly, although no class was used to
-    find them. Above each centre: its name, and the percentage of its images that have this class.
+    1,797 digits are divided into ten clusters: each centre is the mean of its images, and looks like a digit. If each
+    cluster is named after the most frequent class among its images, the clusters classify most digits correctly,
+    although no class was used to find them. The text above each centre is its name, and the percentage of its images
+    that have this class.
     """
     x, y = load_digits(return_X_y=True)
     kmeans = KMeans(10, n_init=4, random_state=setting.seed).fit(x / 16)

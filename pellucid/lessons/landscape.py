@@ -1,9 +1,8 @@
 """The landscape of a cost.
 
-The cost of a network is a surface over its weights. This lesson looks at that surface for a network with ten weights,
-1-3-1 with tanh neurons, which learns a sine from noisy points: how it curves, how a quadratic function approximates it
-(Bishop 2006, section 5.2), why it has many equal minima, and how its height at the minimum estimates the noise of the
-data.
+The cost of a network is a surface over its weights. This lesson examines that surface for a network with ten weights,
+1-3-1 with tanh neurons, which learns a sine from noisy points. It shows the curvature, the quadratic approximation
+(Bishop 2006, section 5.2), why many minima are equal, and how the cost at the minimum estimates the noise of the data.
 """
 
 from functools import cache
@@ -23,10 +22,10 @@ from pellucid.report.figures.heat import matrix
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import BLUE, INK, SMALL
 
-HIDDEN = 3  # neurons
+HIDDEN = 3  # number of hidden neurons
 NET = Sequential(hidden=Dense(HIDDEN, init_weight="normal", init_bias="normal"), tanh=Tanh(), output=Dense(1))
 NOISE = 0.2  # standard deviation of the noise in the targets
-STEP = 1e-4  # of the finite differences
+STEP = 1e-4  # step of the finite differences
 
 
 class Surface(NamedTuple):
@@ -38,7 +37,7 @@ class Surface(NamedTuple):
     point: Tensor
 
     def unflatten(self, point: Tensor) -> Params:
-        """Return the parameters as a nested dict from a vector."""
+        """Return a vector of weights as a nested dict of parameters."""
         flat = flatten(self.params)
         parts = point.split([leaf.numel() for leaf in flat.values()])
         return nest(self.params, {path: p.view_as(leaf) for (path, leaf), p in zip(flat.items(), parts, strict=True)})
@@ -78,11 +77,11 @@ def hessian(surface: Surface, point: Tensor) -> Tensor:
 def curvature(setting: Setting) -> Result:
     """The Hessian and its eigenvalues.
 
-    The Hessian contains the second derivatives of the cost. It is symmetric, so W weights have W (W + 1) / 2 different
-    entries. Here it is the finite difference of explicit gradients: two backward passes for each weight. Its
-    eigenvalues are the curvatures along its eigenvectors. They differ by orders of magnitude, which is why no
-    single learning rate is right for all directions: the largest eigenvalue limits it to 2 / λ, and along the smallest
-    the descent hardly moves.
+    The Hessian contains the second derivatives of the cost. It is symmetric, so for W weights it has W (W + 1) / 2
+    different entries. It is computed by finite differences of explicit gradients: two backward passes for each weight.
+    Its eigenvalues are the curvatures along its eigenvectors. They differ by orders of magnitude, which is why no
+    single learning rate is right for all directions: the largest eigenvalue limits it to 2 / λ, and along the
+    eigenvector of the smallest eigenvalue the descent hardly moves.
     """
     surface = trained_surface(setting.seed, setting.small)
     h = hessian(surface, surface.point)
@@ -106,12 +105,12 @@ def quadratic(setting: Setting) -> Result:
 
     C(w + d) ≈ C(w) + dᵀ g + ½ dᵀ H d
 
-    with the gradient g and the Hessian H: W + W (W + 1) / 2 = W (W + 3) / 2 values. To find a minimum from evaluations
-    of the cost alone, all of them must be determined, at O(W) for each evaluation and O(W³) in all. A gradient provides
-    W values at once for the same O(W), so O(W²) suffices. This is the advantage of backpropagation.
+    with the gradient g and the Hessian H: W + W (W + 1) / 2 = W (W + 3) / 2 values. To find a minimum only from values
+    of the cost, all of these must be determined, at O(W) for each evaluation and O(W³) in all. A gradient provides W
+    values for the same O(W), so O(W²) suffices. This is the advantage of backpropagation.
 
     The figure compares the cost with its approximation along the eigenvectors of the largest and the smallest
-    eigenvalue. The error falls with the third power of the distance: half the distance, about an eighth of the error.
+    eigenvalue. The error falls with the third power of the distance: at half the distance, it is about an eighth.
     """
     surface = trained_surface(setting.seed, setting.small)
     point, h = surface.point, hessian(surface, surface.point)
@@ -146,10 +145,10 @@ def quadratic(setting: Setting) -> Result:
 def symmetries(setting: Setting) -> Result:
     """Many equal minima.
 
-    Hidden neurons can change places, and since tanh(-z) = -tanh(z), the signs of all weights into and out of a neuron
-    can change together: the outputs are unchanged. M hidden neurons have M! 2^M such arrangements, so each minimum
-    exists M! 2^M times. Between two of them the cost rises, as the figure shows along the straight lines from the
-    trained weights to three others.
+    The outputs are unchanged if hidden neurons change places, or, since tanh(-z) = -tanh(z), if the signs of all
+    weights into and out of a neuron change. M hidden neurons have M! 2^M such arrangements, so each minimum exists
+    M! 2^M times. Between two of them the cost rises, as the figure shows along the straight lines from the trained
+    weights to three other minima.
     """
     surface = trained_surface(setting.seed, setting.small)
     w, b, v, c = surface.point.split([HIDDEN, HIDDEN, HIDDEN, 1])
@@ -181,12 +180,12 @@ def noise(setting: Setting) -> Result:
     """Estimating the noise from the minimum.
 
     If targets are the network's outputs plus noise of precision β (one over the variance), the likelihood of N targets
-    is largest at the weights with the least squared error, and for these at
+    is largest at the weights with the least squared error. With these weights, it is largest at the precision
 
     1 / β = 1 / N Σ (output - target)²
 
-    (Bishop 2006, equation 5.15): twice the cost. The noise drawn here has a standard deviation of 0.2, a precision of
-    25. The network also fits some of the noise, which raises the estimated precision on average.
+    (Bishop 2006, equation 5.15), which is twice the cost. The noise of the data has a standard deviation of 0.2, a
+    precision of 25. The network also fits some of the noise, which raises the estimated precision on average.
     """
     surface = trained_surface(setting.seed, setting.small)
     outputs = surface.outputs(surface.point)[:, 0]

@@ -1,4 +1,4 @@
-"""Run a lesson: its settings, the results of its steps, and the list of all lessons."""
+"""The list of lessons, their settings and results, and the function that runs a lesson."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -45,8 +45,8 @@ LESSONS = {
 class Setting:
     """The settings of a lesson.
 
-    seed: of all random draws. small: whether long lessons use fewer examples and epochs. data: the folder of the data
-    sets; None for the default folder, see `pellucid.data.data_root`.
+    seed: the seed of all random draws. small: whether long lessons use fewer examples and epochs. data: the folder of
+    the data sets; None for the default folder, see `pellucid.data.data_root`.
     """
 
     seed: int = 0
@@ -57,7 +57,7 @@ class Setting:
 class Result(NamedTuple):
     """The result of one step of a lesson.
 
-    numbers: JSON values by name. figure: a figure of them, or None.
+    numbers: JSON values by name. figure: a figure that shows them, or None.
     """
 
     numbers: Mapping[str, Any]
@@ -101,7 +101,7 @@ def find_lesson(name: str) -> ModuleType:
 
 
 def title(documented: ModuleType | LessonStep) -> str:
-    """Return the first line of a docstring, without the full stop."""
+    """Return the title of a lesson or step: the first line of its docstring, without the full stop."""
     return (documented.__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 

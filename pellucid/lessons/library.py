@@ -1,8 +1,8 @@
 """A library in 60 lines.
 
 A common exercise is to write a small network library: layers with a forward and a backward method, and a network that
-calls them one after the other. In NumPy this takes about 60 lines. This lesson compares two such libraries with
-Pellucid, weight by weight after every step, and then shows what 60 lines lack.
+calls them in order. In NumPy this takes about 60 lines. This lesson compares two such libraries with Pellucid, weight
+by weight after every step, and then shows what 60 lines lack.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ WeightBiasPairs = Sequence[tuple[Any, Any]]  # (weight (outputs, inputs), bias (
 
 
 class Layer:
-    """A step of the computation."""
+    """The interface of layers."""
 
     def forward(self, x: Any) -> Any:
         """Return the output for x."""
@@ -47,7 +47,7 @@ class FCLayer(Layer):
         return x @ self.weight + self.bias
 
     def backward(self, dy: Any, rate: float) -> Any:
-        """Take a step of gradient descent."""
+        """Take a step of gradient descent, and return dx."""
         dx = dy @ self.weight.T
         self.weight = self.weight - rate * self.x.T @ dy
         self.bias = self.bias - rate * dy.sum(0)
@@ -66,7 +66,7 @@ class ActivationLayer(Layer):
         return self.function(x)
 
     def backward(self, dy: Any, rate: float) -> Any:
-        """Multiply by the derivative."""
+        """Return dx: dy times the derivative."""
         return dy * self.derivative(self.x)
 
 
@@ -147,7 +147,7 @@ class PellucidNetwork:
                 self.params[name] = {"weight": torch.tensor(weight), "bias": torch.tensor(bias)}
 
     def step(self, x: Any, y: Any, rate: float, pairs: WeightBiasPairs) -> None:
-        """Take a step: forward pass, loss and backward pass by `Supervised`, update by `SGD`; then compare."""
+        """Take a step (gradients by `Supervised`, update by `SGD`), and record the gap to the weights in `pairs`."""
         batch = Batch(torch.from_numpy(x), torch.from_numpy(y))
         _, gradients = Supervised(self.net, Quadratic()).gradients(self.params, batch, Mode())
         by_path, parameters = flatten(gradients), flatten(self.params)
@@ -161,7 +161,7 @@ class PellucidNetwork:
 
 
 def loss_plot(losses: Sequence[float], x_label: str, y_label: str, gaps: Sequence[float]) -> Plot:
-    """Draw the losses of the library in NumPy, and its largest difference from Pellucid after each step.
+    """Draw the losses of the NumPy library, and the largest difference of a weight from Pellucid after each step.
 
     x_label, y_label: the labels of the axes of the losses.
     """
@@ -186,8 +186,9 @@ def mean_squared_error_derivative(a: Any, target: Any) -> Any:
 def sixty_lines(setting: Setting) -> Result:
     """XOR, step by step.
 
-    A 2-3-1 tanh network learns XOR in both libraries, from the same weights, one example at a time, in order. The loss
-    in NumPy is the mean squared error; `Quadratic` is half of this, so its learning rate is twice as high.
+    A 2-3-1 tanh network learns XOR in both libraries, from the same initial weights, one example at a time in the same
+    order. The loss in NumPy is the mean squared error; `Quadratic` is half of this, so its learning rate is twice as
+    high.
     """
     x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
     rng, network = np.random.default_rng(setting.seed), Network()
@@ -216,8 +217,9 @@ def sixty_lines(setting: Setting) -> Result:
 def book(setting: Setting) -> Result:
     """The book's network, step by step.
 
-    Nielsen's network learns the 8x8 digits that come with scikit-learn: 64-30-10, mini-batches of 10, a rate of 3.0. It
-    computes the gradients one example after the other, Pellucid for a mini-batch at once.
+    Nielsen's network, 64-30-10, learns the 8x8 digits of scikit-learn in mini-batches of 10 with a rate of 3.0. It
+    computes the gradient of each example separately, whereas Pellucid computes the gradient of a mini-batch in one
+    pass.
     """
     splits = load("digits")
     x, test_images = (part.x.flatten(1).double().numpy() for part in (splits.train, splits.test))
@@ -246,10 +248,10 @@ def book(setting: Setting) -> Result:
 def what_is_missing(setting: Setting) -> Result:
     """What 60 lines lack.
 
-    They compute the same values as long as there is no mistake. Below are three mistakes. The first library trains in
-    spite of them, without a message. It also has no layers for images, no branches, no
-    other optimizers, schedules or regularizers, no gradients of whole mini-batches, no GPU, no validation, no files,
-    and no check of its gradients: a mistake in `backward` makes it learn worse, which is hard to notice.
+    The 60 lines compute the same values as long as their user makes no mistake. This step makes three mistakes. The
+    first library trains in spite of them, without a message. It also has no layers for images, no branches, no other
+    optimizers, schedules or regularizers, no gradients of mini-batches, no GPU, no validation, no files, and no check
+    of its gradients: a mistake in `backward` only makes it learn worse, which is hard to notice.
     """
     rng = np.random.default_rng(setting.seed)
     x, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 2))

@@ -3,8 +3,8 @@
 """Linear algebra.
 
 The linear algebra behind networks, in pictures: norms and their unit balls, eigenvectors, the singular value
-decomposition, the pseudoinverse and least squares, and the principal components of handwritten digits. All computed
-with NumPy. Each figure comes with the identity that it shows; the numbers are the differences between its two sides.
+decomposition, the pseudoinverse and least squares, and the principal components of handwritten digits. NumPy computes
+them. Each figure shows an identity, and the numbers include the differences between its two sides.
 """
 
 import numpy as np
@@ -23,9 +23,10 @@ CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)  # (200, 2)
 def norms(setting: Setting) -> Result:
     """Norms.
 
-    The norm ‖x‖_p = (Σ |x_i|^p)^(1/p) measures a vector; L1 sums the absolute values, L2 is the usual length, and L∞ is
-    the largest absolute value. The figure shows the vectors of norm 1. For all x of n entries ‖x‖∞ ≤ ‖x‖2 ≤ ‖x‖1 ≤ √n
-    ‖x‖2: the L1 ball is the smallest, and its corners on the axes are why L1 regularization makes weights 0.
+    A norm ‖x‖_p = (Σ |x_i|^p)^(1/p) is a length of x: L1 is the sum of the absolute values, L2 the Euclidean length,
+    and L∞ the largest absolute value. The figure shows the vectors of norm 1. For all x of n entries
+    ‖x‖∞ ≤ ‖x‖2 ≤ ‖x‖1 ≤ √n ‖x‖2: the L1 ball is the smallest, and its corners on the axes are the reason why L1
+    regularization makes weights 0.
     """
     figure, (plot,) = plots_in_rows(["vectors of norm 1"], 1, 4.0, square=True)
     for (name, p), colour in zip({"L1": 1, "L2": 2, "L∞": np.inf}.items(), COLOURS, strict=False):
@@ -75,8 +76,8 @@ def decomposition(setting: Setting) -> Result:
     """Singular values.
 
     Every matrix is a rotation, a stretching along the axes and another rotation, each rotation perhaps with a
-    reflection: A = U Σ Vᵀ. The right singular vectors v are mapped to σ u, which are orthogonal again. The largest
-    singular value is the spectral norm, the largest length of A x for unit vectors x; the Frobenius norm, the root of
+    reflection: A = U Σ Vᵀ. The right singular vectors v are mapped to σ u, which are orthogonal too. The largest
+    singular value is the spectral norm, the largest length of A x for unit vectors x. The Frobenius norm, the root of
     the sum of squares of all entries, is √Σ σ². The squares σ² are the eigenvalues of AᵀA.
     """
     a = np.array([[1.5, 1.0], [-0.5, 1.2]])
@@ -102,8 +103,8 @@ def decomposition(setting: Setting) -> Result:
 def pseudoinverse(setting: Setting) -> Result:
     """The pseudoinverse and least squares.
 
-    A system of more equations than unknowns, X w = y, has no solution; w = X⁺ y has the smallest error, with
-    X⁺ = V Σ⁻¹ Uᵀ. Its residual is orthogonal to the columns of X, which is the normal equation XᵀX w = Xᵀ y. Where XᵀX
+    A system of more equations than unknowns, X w = y, usually has no solution; w = X⁺ y has the smallest error, with
+    X⁺ = V Σ⁻¹ Uᵀ. Its residual is orthogonal to the columns of X, which is the normal equation XᵀX w = Xᵀ y. If XᵀX
     has no inverse, as for two equal columns, X⁺ still exists, and X⁺ y has the smallest norm among all solutions w.
     """
     rng = np.random.default_rng(setting.seed)

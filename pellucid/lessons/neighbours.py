@@ -1,8 +1,8 @@
 """Nearest neighbours and templates.
 
-The nearest-neighbour classifier learns nothing: it stores all training examples, and predicts the class of most of the
-k nearest neighbours. A linear classifier stores one template for each class instead. The digits are the 1,797 images of
-8 x 8 pixels that come with scikit-learn.
+The nearest-neighbour classifier has no parameters to learn: it stores all training examples, and predicts the most
+frequent class among the k nearest neighbours. A linear classifier stores one template for each class instead. The
+digits are the 1,797 images of 8 x 8 pixels in scikit-learn.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from pellucid.report.figures.regions import decision_boundaries
 from pellucid.report.figures.series import curves
 
 METRICS = ("l1", "l2")
-# grey values of two images of 4 x 4 pixels
+# Grey values of two images of 4 x 4 pixels.
 TEST_IMAGE = [[56, 32, 10, 18], [90, 23, 128, 133], [24, 26, 178, 200], [2, 0, 255, 220]]
 TRAINING_IMAGE = [[10, 20, 24, 17], [8, 10, 89, 100], [12, 16, 178, 170], [4, 32, 233, 112]]
 
@@ -44,7 +44,7 @@ def decisions(setting: Setting) -> Result:
 
     The data are 150 points of three overlapping classes. With k = 1, every training point is classified correctly, and
     each outlier has its own island: the boundary follows the noise. With larger k the boundary becomes smoother, and
-    new points are classified better. L1 and L2 differ little here.
+    new points are classified better. For these data, L1 and L2 differ little.
     """
     x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], random_state=setting.seed)[:2]
     models = {
@@ -70,8 +70,8 @@ def choosing(setting: Setting) -> Result:
     """Choosing k by validation.
 
     k and the distance are not learned: they are hyperparameters. A quarter of the training images is held out, and the
-    distance and k with the best accuracy on these are chosen. The test images are used once, at the end: if they were
-    used for the choice, their accuracy would be too optimistic.
+    distance and k with the best accuracy on these images are chosen. The test images are used once, at the end: if they
+    were used for the choice, the accuracy on them would be too optimistic.
     """
     digits = load("digits")
     x, y = flat_images(digits.train)
@@ -94,7 +94,7 @@ def templates(setting: Setting) -> Result:
     """Templates of a linear classifier.
 
     Softmax regression has ten rows of weights, one for each digit, that are as large as an image. A class's score is
-    the product of its row with the pixels, so the row is a template: orange pixels increase the score of the digit,
+    the dot product of its row with the pixels, so the row is a template: orange pixels increase the score of the digit,
     blue ones decrease it. Ten templates replace 1,438 stored images, and a prediction takes ten dot products.
     """
     digits = load("digits")

@@ -1,7 +1,7 @@
 """One sigmoid neuron.
 
-A sigmoid neuron outputs a = σ(z) of its weighted input z = w x + b. Here its target is 0 for the input 1. How
-fast it learns this depends on the cost (Nielsen 2015, chapter 3).
+A sigmoid neuron outputs a = σ(z) for its weighted input z = w x + b. In this lesson, its target for the input 1 is 0.
+How fast it learns this depends on the cost (Nielsen 2015, chapter 3).
 """
 
 from typing import Any
@@ -34,10 +34,10 @@ def neuron(cost: str, weight: float, bias: float) -> Model:
 def learning(setting: Setting) -> Result:
     """Learning from a good start and from a bad one.
 
-    The neuron begins with w = 0.6 and b = 0.9, where it outputs 0.82, and with w = 2 and b = 2, where it outputs 0.98,
-    almost as wrong as it can be. It is trained for 300 epochs with a learning rate of 0.15. With the quadratic cost
-    the neuron that is more wrong hardly learns at all for the first 150 epochs: it is saturated. With the
-    cross-entropy it begins faster, not slower, than the other.
+    The neuron is trained from two starts: with w = 0.6 and b = 0.9 it outputs 0.82, and with w = 2 and b = 2 it outputs
+    0.98, almost the largest possible error. It is trained for 300 epochs with a learning rate of 0.15. With the
+    quadratic cost, the neuron with the larger error hardly learns for the first 150 epochs, because it is saturated.
+    With the cross-entropy, it learns faster at the beginning than the other neuron.
 
     The target is 0, so the mean absolute error is the output itself.
     """
@@ -74,8 +74,8 @@ def derivatives(setting: Setting) -> Result:
 
     ∂C/∂w = (a - y) σ'(z) x,  with σ'(z) = a (1 - a)
 
-    For a near 1 the factor σ'(z) is near 0, and the step is small although the error a - y is large. The cross-entropy
-    C = -y ln a - (1 - y) ln(1 - a) is designed such that this factor cancels:
+    If a is near 1, the factor σ'(z) is near 0, and the step is small although the error a - y is large. For the
+    cross-entropy C = -y ln a - (1 - y) ln(1 - a), this factor cancels:
 
     ∂C/∂w = (a - y) x
 
@@ -83,7 +83,7 @@ def derivatives(setting: Setting) -> Result:
     """
     numbers: dict[str, Any] = {}
     figure, (plot,) = plots_in_rows(["derivative with respect to the weight, input 1, target 0"], 1, 3.0)
-    biases = torch.linspace(-6, 6, 61).tolist()  # of a neuron with weight 0, so that z = b
+    biases = torch.linspace(-6, 6, 61).tolist()  # of a neuron with weight 0, so z = b
     for cost, colour in zip(COSTS, colours(len(COSTS)), strict=True):
         for weight, bias in INITIAL_PARAMS:
             numbers[f"{cost}, w = {weight:g}, b = {bias:g}"] = derivative(cost, weight, bias)

@@ -1,12 +1,13 @@
 """Confidence in nonsense.
 
-A classifier of digits outputs one of ten digits for every input, and a high probability for many inputs that are not
-digits at all. This lesson measures how confident a network is on noise and on shuffled images, and what calibration
-changes. Temperature scaling (Guo et al. 2017) divides the logits by one number, so that on images like the training
-data, predictions with a confidence of 80 % are right in 80 of 100 cases; for other inputs it guarantees nothing.
+A classifier of digits predicts one of ten digits for every input, often with a high probability even if the input is no
+digit. This lesson measures the confidence of a network on noise and on shuffled images, before and after calibration.
+Temperature scaling (Guo et al. 2017) divides the logits by one number, chosen such that 80 of 100 predictions with a
+confidence of 80 % are right. This holds for images like the training data; for other inputs nothing is guaranteed.
 
-With MNIST, the network is the shipped `mnist-lenet`, and the overconfident one is trained on 1,000 images. Without
-MNIST, and in the small form that the documentation shows, one network for both is trained on scikit-learn's 8x8 digits.
+With MNIST, the first step uses the pretrained `mnist-lenet`, and the overconfident network is trained on 1,000 images.
+Without MNIST, and in the small form, which the documentation shows, all steps use one network that is trained on
+scikit-learn's 8x8 digits.
 """
 
 from functools import cache
@@ -39,7 +40,7 @@ def train_and_predict_halves(setting: Setting) -> tuple[Model, tuple[Tensor, Ten
 
 
 def images_and_nonsense(images: Tensor, seed: int) -> dict[str, Tensor]:
-    """Return images (N, 1, H, W) and two kinds of nonsense of their shape: their pixels shuffled, and uniform noise."""
+    """Return images (N, 1, H, W), the same images with shuffled pixels, and uniform noise of the same shape."""
     rng = torch.Generator().manual_seed(seed)
     pixel_orders = torch.stack([torch.randperm(images[0].numel(), generator=rng) for _ in images])
     shuffled = images.flatten(1).gather(1, pixel_orders).view(images.shape)
@@ -49,9 +50,9 @@ def images_and_nonsense(images: Tensor, seed: int) -> dict[str, Tensor]:
 def nonsense(setting: Setting) -> Result:
     """Noise and shuffled images.
 
-    The confidence is the probability of the predicted class. On shuffled test images, with every pixel in another
-    place, and on uniform noise, no confidence is justified: there is no digit. Above each image: the predicted class
-    and its probability in per cent.
+    The confidence is the probability of the predicted class. Shuffled test images, whose pixels are permuted at random,
+    and uniform noise contain no digit, so a high confidence is not justified. The text above each image is the
+    predicted class and its probability in per cent.
     """
     splits = handwritten(setting)
     if splits.train.name == "mnist":
@@ -83,9 +84,10 @@ def reliability_result(p: Tensor, y: Tensor) -> Result:
 def overconfident(setting: Setting) -> Result:
     """An overconfident network.
 
-    A network trained on 1,000 images until it makes no mistake on them is nearly certain of every prediction. The
-    diagram groups the test images by confidence: where the accuracy of a bin, its dark line, lies below the diagonal,
-    the network is overconfident. The expected calibration error (ECE) is the mean of that distance over the images.
+    A network that is trained on 1,000 images until it makes no mistake on them has a confidence near 1 in nearly every
+    prediction. The diagram groups the test images by confidence: where the accuracy of a bin, its dark line, lies below
+    the diagonal, the network is overconfident. The expected calibration error (ECE) is the mean distance between
+    accuracy and confidence of the bins, weighted by their numbers of images.
     """
     _, _, evaluation_half = train_and_predict_halves(setting)
     return reliability_result(*evaluation_half)
@@ -94,9 +96,10 @@ def overconfident(setting: Setting) -> Result:
 def temperature(setting: Setting) -> Result:
     """Temperature scaling.
 
-    The temperature T that minimizes the negative log-likelihood is fitted on one half of the test images and measured
-    on the other: softmax(z / T). T above 1 lowers every confidence and changes no decision, so the accuracy is
-    unchanged and the ECE falls. The confidence in nonsense falls too, but nonsense is not recognized.
+    The calibrated probabilities are softmax(z / T). The temperature T minimizes the negative log-likelihood on one half
+    of the test images; the results are measured on the other half. T above 1 lowers every confidence but changes no
+    predicted class, so the accuracy is unchanged and the ECE falls. The confidence in nonsense falls too, but nonsense
+    is not recognized.
     """
     model, fitting_half, (p, y) = train_and_predict_halves(setting)
     confidence = Confidence(fit_temperature(*fitting_half), threshold=0.0)

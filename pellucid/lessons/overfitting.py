@@ -1,13 +1,13 @@
 """Overfitting.
 
-A network with more parameters than it has examples can memorize them: its training cost keeps falling while
+A network with more parameters than training examples can memorize the examples: its training cost keeps falling while
 the test accuracy stagnates and the test cost rises (Nielsen 2015, chapter 3). This lesson shows this on 1,000 images,
-and then what helps: more data, L2 regularization, dropout and early stopping.
+and then four remedies: more data, L2 regularization, dropout and early stopping.
 
-The network is 784-30-10 with large initial weights, the cross-entropy, rate 0.5 and batches of 10, as in the book, on
-MNIST. Without MNIST, and in the small form that the documentation shows, it is trained on scikit-learn's 8x8 digits, in
-the small form on fewer images. No choice depends on the test images: early stopping holds out some of the training
-images.
+The network is 784-30-10 with large initial weights, the cross-entropy, rate 0.5 and batches of 10 from MNIST, as in the
+book. Without MNIST, and in the small form, which the documentation shows, the network is trained on scikit-learn's 8x8
+digits; the small form uses fewer images. No choice depends on the test images: early stopping holds out some of the
+training images.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from pellucid.training.callbacks import EarlyStopping
 
 
 def network(splits: Splits, seed: int, hidden: int = 30, dropout: float = 0.0, **options: Any) -> Model:
-    """Return the network of this lesson, untrained; options: further arguments of Model."""
+    """Return the untrained network of this lesson; options: additional arguments of Model."""
     sizes = (splits.train.x[0].numel(), hidden, 10)
     net = mlp(sizes, dropout=dropout, init_weight="normal", init_bias="normal")
     return Model(net, BinaryCrossEntropy(), SGD(0.5), input_shape=splits.train.x.shape[1:], seed=seed, **options)
@@ -55,8 +55,8 @@ def memorised(setting: Setting) -> Result:
 
     The network has 23,860 parameters and is trained on 1,000 images (2,290 and 100 in the small form). After 200 epochs
     it classifies all of them correctly, and its training cost still falls. The test cost is lowest in the first quarter
-    and then rises: what the network learns after that applies only to these images. Nielsen trains for 400 epochs and
-    reports 82.27 %.
+    of the epochs and then rises: what the network learns after that applies only to these images. Nielsen trains for
+    400 epochs and reports a test accuracy of 82.27 %.
     """
     splits = handwritten(setting, 100 if setting.small else 1000)
     rows = train(network(splits, setting.seed), splits, 200)
@@ -68,9 +68,9 @@ def memorised(setting: Setting) -> Result:
 def more_data(setting: Setting) -> Result:
     """More data.
 
-    The same network learns from 200, 1,000, 5,000 and 50,000 images, for 10,000 steps each: 500 epochs of the first, 2
-    of the last. The gap between training and test accuracy closes. If they are available, more data are the best cure
-    for overfitting.
+    The same network learns from 200, 1,000, 5,000 and 50,000 images, for 10,000 steps each: 500 epochs of 200 images, 2
+    epochs of 50,000. The gap between training and test accuracy closes. If more data are available, they are the best
+    remedy for overfitting.
     """
     counts, steps = ((50, 200, 1438), 1000) if setting.small else ((200, 1000, 5000, 50_000), 10_000)
     accuracies: dict[str, list[float]] = {"training": [], "test": []}
@@ -87,10 +87,11 @@ def more_data(setting: Setting) -> Result:
 def regularized(setting: Setting) -> Result:
     """L2 regularization and dropout.
 
-    L2 regularization adds λ/2n Σ w² to the cost, n being the number of images: it penalizes large weights.
-    Dropout drops each hidden neuron with probability one half in every step, so that no neuron can rely on another;
-    this network has 100 hidden neurons. Both learn from 1,000 images for 100 epochs (300 for 60 in the small form),
-    with λ = 0.1 as in the book, which reports 87.1 % after 400. With L2 regularization the test cost hardly rises.
+    L2 regularization adds λ/2n Σ w² to the cost, where n is the number of images: it penalizes large weights. Dropout
+    sets each hidden neuron to 0 with probability one half in every step, so no neuron can depend on a single other one;
+    the network with dropout has 100 hidden neurons. All networks learn from 1,000 images for 100 epochs (300 images for
+    60 epochs in the small form). λ is 0.1 as in the book, which reports a test accuracy of 87.1 % after 400 epochs.
+    With L2 regularization the test cost hardly rises.
     """
     splits = handwritten(setting, 300 if setting.small else 1000)
     models = {
@@ -112,9 +113,9 @@ def regularized(setting: Setting) -> Result:
 def stopped(setting: Setting) -> Result:
     """Early stopping.
 
-    A tenth of the 1,000 images (500 in the small form) is held out for validation. When its cost has not improved for
-    10 epochs, training stops, and the weights of the best epoch are restored. The test images then measure
-    the result without having influenced it.
+    A tenth of the 1,000 images (500 in the small form) is held out for validation. When the validation cost has not
+    improved for 10 epochs, training stops, and the weights of the best epoch are restored. The test images, which had
+    no influence on the training, then measure the result.
     """
     splits = handwritten(setting, 500 if setting.small else 1000)
     model = network(splits, setting.seed)

@@ -63,13 +63,13 @@ def script(text: str) -> str:
 
 
 def _docstring_markdown(docstring: str, level: str) -> str:
-    """Return a docstring as Markdown, its first line as a heading."""
+    """Return a docstring as Markdown, with its first line as a heading; level: "#" or "##"."""
     heading, *body_lines = inspect.cleandoc(docstring).splitlines()
     return "\n".join([f"{level} {heading.rstrip('.')}", *body_lines]).strip()
 
 
 def _code_block(code: str) -> list[str]:
-    """Return code as a block of Markdown, without empty lines around it; nothing for no code."""
+    """Return code as a list of one Markdown block, without empty lines around the code; [] if there is no code."""
     code = textwrap.dedent(code).strip("\n")
     return [f"```python\n{code}\n```"] if code else []
 

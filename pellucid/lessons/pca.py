@@ -4,8 +4,8 @@
 """Principal component analysis.
 
 Principal components are the orthogonal directions in which data vary most. They are the eigenvectors of the covariance
-matrix, and projecting on the first few keeps most of the variance, so a few coordinates describe each example.
-`PCA` is scikit-learn's.
+matrix. The projection on the first few components keeps most of the variance, so a few coordinates describe each
+example. `PCA` is scikit-learn's class.
 """
 
 import numpy as np
@@ -52,8 +52,8 @@ def directions(setting: Setting) -> Result:
 def plane(setting: Setting) -> Result:
     """Digits in a plane.
 
-    1,797 digits of 64 pixels each become points of the plane of their first two components, coloured by their class,
-    which PCA does not use. Two components contain 29 % of the variance, and already separate many of the digits.
+    1,797 digits of 64 pixels each are projected on their first two components. Their colours are their classes, which
+    PCA does not use. Two components contain 29 % of the variance, and already separate many of the digits.
     """
     x, y = load_digits(return_X_y=True)
     pca = PCA(2).fit(x)
@@ -77,8 +77,8 @@ def reconstruction(setting: Setting) -> Result:
     """How many components.
 
     A digit is reconstructed from its first k components and the mean. The mean squared error of all digits is the
-    sum of the variances of the other components, times (n - 1)/n, and no approximation by a matrix of rank k has a
-    smaller one (Eckart and Young 1936).
+    sum of the variances of the other components, times (n - 1)/n. No approximation by a matrix of rank k has a
+    smaller error (Eckart and Young 1936).
     """
     x = load_digits().data / 16
     pca = PCA().fit(x)

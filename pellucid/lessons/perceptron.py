@@ -1,7 +1,7 @@
 """The perceptron.
 
-A perceptron weighs its inputs, adds a bias, and outputs 1 if the sum is positive and 0 otherwise: the oldest model of a
-neuron (Rosenblatt 1958). It is a `Dense` layer with one output, followed by a threshold.
+A perceptron outputs 1 if the weighted sum of its inputs plus a bias is positive, and 0 otherwise. It is an early model
+of a neuron (Rosenblatt 1958), and equals a `Dense` layer with one output, followed by a threshold.
 """
 
 from itertools import product
@@ -58,12 +58,11 @@ def train_perceptron(x: Tensor, target: Tensor, epochs: int) -> tuple[Tensor, fl
 def gates(setting: Setting) -> Result:
     """AND, OR and NAND are learned.
 
-    The perceptron rule takes one example after the other. Where the output is right, nothing changes; where it is 0
-    instead of 1, the inputs are added to the weights and 1 to the bias; where it is 1 instead of 0, they are
-    subtracted. If a straight line separates the two classes, the rule finds one after a finite number of mistakes
-    (Novikoff 1962).
+    The perceptron rule uses one example at a time. If the output is right, nothing changes. If it is 0 instead of 1,
+    the inputs are added to the weights and 1 to the bias; if it is 1 instead of 0, they are subtracted. If a straight
+    line separates the two classes, the rule finds such a line after a finite number of mistakes (Novikoff 1962).
 
-    It is written out here because the rule is the subject; `Model.fit` trains all other networks of this lesson.
+    The rule is written out because it is the subject of this step; `Model.fit` trains the network of the last step.
     """
     numbers: dict[str, Any] = {}
     figure, plots = plots_in_rows(list(GATES))
@@ -90,9 +89,9 @@ def adder(setting: Setting) -> Result:
     """Two bits added by NAND gates.
 
     The perceptron with weights -2, -2 and bias 3 computes NAND: its sum is 3, 1, 1 and -1 for the inputs 00, 01, 10
-    and 11. Since every circuit can be built of NAND gates, perceptrons can compute anything that a circuit can. Five of
-    them add two bits (Nielsen 2015, chapter 1). The figure shows the value of each wire for the four pairs of bits,
-    00, 01, 10 and 11:
+    and 11. Since every circuit can be built of NAND gates, perceptrons can compute every function that a circuit can
+    compute. Five of them add two bits (Nielsen 2015, chapter 1). The figure shows the value of each wire for the four
+    pairs of bits, 00, 01, 10 and 11:
     """
     a, b = INPUTS[:, 0], INPUTS[:, 1]
     middle = nand(INPUTS)
@@ -127,8 +126,8 @@ def one_line_fails(setting: Setting) -> Result:
 
     XOR would need b ≤ 0 for 00, w₁ + b > 0 for 10, w₂ + b > 0 for 01, and w₁ + w₂ + b ≤ 0 for 11. The sum of the
     second and the third is w₁ + w₂ + 2b > 0, the sum of the first and the last is w₁ + w₂ + 2b ≤ 0: a contradiction
-    (Minsky and Papert 1969). No straight line leaves 01 and 10 on one side and 00 and 11 on the other; three of the
-    four are the most that a line can classify correctly. The perceptron rule makes mistakes in every epoch.
+    (Minsky and Papert 1969). No straight line has 01 and 10 on one side and 00 and 11 on the other; a line can classify
+    at most three of the four inputs correctly. The perceptron rule makes mistakes in every epoch.
     """
     _, _, mistakes = train_perceptron(INPUTS, XOR, epochs=100)
     grid = torch.linspace(-2, 2, 17)
@@ -162,8 +161,8 @@ def xor(setting: Setting) -> Result:
 
     Each of three tanh neurons separates the plane by a line, and a fourth combines their outputs: a 2-3-1 network. It
     is trained for 1,000 epochs, one example at a time, with a learning rate of 0.1 for the mean squared error.
-    `Quadratic` is half of that, so its learning rate is 0.2. The initial weights and biases are drawn from N(0, 1). The
-    error depends on them, so the result is the median of ten seeds (the small form trains one).
+    `Quadratic` is half the mean squared error, so its learning rate is 0.2. The initial weights and biases are drawn
+    from N(0, 1). The error depends on them, so the result is the median of ten seeds (one seed in the small form).
     """
     target, errors = XOR[:, None], []
     figure, (error_plot, output_plot) = plots_in_rows(["error while learning", "output of the first network"], 2, 3.0)

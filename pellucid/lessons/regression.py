@@ -22,7 +22,7 @@ from pellucid.report.figures.coefficients import coefficient_paths
 
 DEGREES = (1, 2, 10, 90)
 HISTORY_COLUMNS = {"training": "train_loss", "validation": "val_loss"}
-# numbers of passes over the data after which the distance from the solution is drawn
+# Numbers of epochs after which the distance from the solution is drawn.
 PASSES = {"batch": (1, 3, 10, 30, 100, 300), "sgd": (1, 2, 5, 10, 20)}
 
 
@@ -47,10 +47,10 @@ def line(setting: Setting) -> Result:
     """Four ways to one line.
 
     100 points lie around y = 5 + 7 x. The gradient of the mean squared error is 0 at the solution of the normal
-    equation (XᵀX) θ = Xᵀy; the pseudoinverse X⁺y, from the singular value decomposition of X, gives the same solution,
-    and also works if XᵀX has no inverse. Batch gradient descent with the learning rate 0.1 comes within 1e-8 of it in
-    1,000 steps. Stochastic descent uses one example at a time, with the learning rate 5/(t + 50) at step t: it is close
-    after a few epochs, and then approaches slowly, as its learning rate falls.
+    equation (XᵀX) θ = Xᵀy. The pseudoinverse X⁺, computed from the singular value decomposition of X, gives the same
+    solution X⁺y, also if XᵀX has no inverse. Batch gradient descent with the learning rate 0.1 comes within 1e-8 of the
+    solution in 1,000 steps. Stochastic descent uses one example at a time, with the learning rate 5/(t + 50) at step t.
+    It is close to the solution after a few epochs, and then approaches it slowly, as its learning rate falls.
     """
     rng = np.random.default_rng(setting.seed)
     x = 2 * rng.random((100, 1))
@@ -78,9 +78,9 @@ def line(setting: Setting) -> Result:
 def polynomials(setting: Setting) -> Result:
     """Polynomial features.
 
-    100 points lie around a parabola. With x², x³, ... as further features the same least squares fits a polynomial. A
-    line is too simple: it underfits. Degree 90 has nearly as many coefficients as there are points: it follows the
-    noise, and its error on 1,000 new points is larger than the parabola's.
+    100 points lie around a parabola. With x², x³, ... as additional features, least squares fits a polynomial. A line
+    is too simple: it underfits. A polynomial of degree 90 has nearly as many coefficients as there are points. It
+    follows the noise, and its error on 1,000 new points is larger than the error of a parabola.
     """
     x, y = parabola(setting.seed)
     new_points = parabola(setting.seed + 1000, 1000)
@@ -97,10 +97,10 @@ def polynomials(setting: Setting) -> Result:
 def learning_curves(setting: Setting) -> Result:
     """Learning curves.
 
-    The error on the training points, and on points held out, by the number of training points. A model that underfits
-    has two curves that meet at a high error: more points do not help. A model that overfits has a low training error
-    and a far higher validation error; the gap closes as points are added. The validation errors of degree 90 lie above
-    the figure.
+    Learning curves show the error on the training points and on held-out points by the number of training points. The
+    two curves of a model that underfits meet at a high error: more points do not help. A model that overfits has a low
+    training error and a far higher validation error; the gap closes as points are added. The validation errors of
+    degree 90 are too large for the figure.
     """
     x, y = parabola(setting.seed)
     counts = [20, 30, 40, 50, 65] if setting.small else [20, 30, 40, 50, 60, 70, 80]
@@ -119,9 +119,9 @@ def penalties(setting: Setting) -> Result:
     """Ridge, lasso and elastic net.
 
     A penalty on the weights keeps them small. The cost is 1/2n ‖y - X w - b‖² plus alpha/2 ‖w‖² for ridge, alpha ‖w‖₁
-    for the lasso, and half of both for the elastic net. With growing alpha ridge shrinks all weights, but makes none
-    exactly 0; the lasso sets one after the other to 0, and so selects features. The data are 442 patients with ten
-    measurements each, scaled to standard deviation 1.
+    for the lasso, and half of both for the elastic net. With growing alpha, ridge shrinks all weights but makes none of
+    them exactly 0. The lasso sets more and more weights to 0, and so selects features. The data are ten measurements of
+    each of 442 patients, scaled to standard deviation 1.
     """
     data: Any = load_diabetes()
     x, y = StandardScaler().fit_transform(data.data), data.target
@@ -141,9 +141,9 @@ def penalties(setting: Setting) -> Result:
 def early_stopping(setting: Setting) -> Result:
     """Early stopping.
 
-    A polynomial of degree 15 learns from 15 points by gradient descent. Its training error keeps falling; the error on
-    85 other points falls first, and rises once the polynomial fits the noise. Early stopping ends the training when the
-    validation error has not improved for 200 epochs, and restores the weights of its minimum.
+    A polynomial of degree 15 is fitted to 15 points by gradient descent. Its training error keeps falling. The error on
+    85 validation points falls first, and rises when the polynomial fits the noise. Early stopping ends the training
+    when the validation error has not improved for 200 epochs, and restores the weights of its minimum.
     """
     x, y = parabola(setting.seed)
     features = make_pipeline(PolynomialFeatures(15, include_bias=False), StandardScaler())

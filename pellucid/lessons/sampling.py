@@ -2,7 +2,7 @@
 
 A computer draws numbers u that are uniform between 0 and 1. A function of u can have any distribution: if F is the
 cumulative distribution function of a density, then x = F⁻¹(u) has that density (Devroye 1986, chapter 2). A generative
-network is also such a function, but learned from examples.
+network is also a function of random numbers, but it is learned from examples.
 """
 
 import math
@@ -19,7 +19,7 @@ from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.series import colours, name_axes, plots_in_rows
 from pellucid.report.figures.style import SMALL, show_image
 
-RATE = 1.5  # of the exponential distribution
+RATE = 1.5  # rate λ of the exponential distribution
 GAUSSIANS = ((0.35, -1.2, 0.4), (0.65, 0.9, 0.6))  # weight, mean and standard deviation of each Gaussian of a density
 LOW, HIGH = -3.5, 3.5  # outside this interval, the density is treated as 0
 CURVE_COLOUR, SAMPLE_COLOUR = colours(2)
@@ -43,9 +43,9 @@ def exponential(setting: Setting) -> Result:
 
     F(x) = 1 - exp(-λ x),  so that  F⁻¹(u) = -ln(1 - u) / λ
 
-    Its mean is 1 / λ and its variance 1 / λ². Each u is mapped to an x by the curve on the left: where F is steep, many
-    values of u are mapped to a short interval of x, where the density is therefore high. Kolmogorov's distance between
-    the sample and F falls with the square root of the number of draws.
+    Its mean is 1 / λ and its variance 1 / λ². The curve on the left maps each u to an x. Where F is steep, it maps many
+    values of u to a short interval of x, so the density is high there. Kolmogorov's distance between the sample and F
+    falls in proportion to one over the square root of the number of draws.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     x = -torch.log1p(-u) / RATE
@@ -75,7 +75,7 @@ def exponential(setting: Setting) -> Result:
 
 
 def bumps_cdf(x: Tensor) -> Tensor:
-    """Return F(x), the cumulative distribution function of a density of two Gaussian bumps."""
+    """Return F(x), the cumulative distribution function of a mixture of two Gaussians, its bumps."""
     parts = (
         weight / 2 * (1 + torch.erf((x - mean) / (deviation * math.sqrt(2)))) for weight, mean, deviation in GAUSSIANS
     )
@@ -95,8 +95,8 @@ def inverse_bumps_cdf(u: Tensor, points: int = 2_001) -> Tensor:
 def table(setting: Setting) -> Result:
     """A distribution whose inverse has no formula.
 
-    The sum of two Gaussian bumps has no formula for F⁻¹. A table of F suffices: the x with F(x) = u is found by
-    bisection, and linear interpolation between two points of the table.
+    For a mixture of two Gaussians, F⁻¹ has no formula. A table of F suffices: the x with F(x) = u is found by bisection
+    and linear interpolation between two points of the table.
     """
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(setting.seed), dtype=torch.float64)
     x = inverse_bumps_cdf(u)
@@ -123,9 +123,9 @@ def brightness(setting: Setting) -> Result:
     Let the mean of all images of a digit be a density, in which the brightness of a pixel is proportional to its
     probability. Two uniform numbers determine a pixel: the first its row, by the cumulative sum of the rows'
     brightness; the second its column, by the cumulative sum of the brightness within this row. Every distribution of
-    several variables can be drawn like this, one variable after the other, given the previous ones; but the tables grow
-    exponentially with the number of variables, too large for images of 784 pixels. This is why networks are trained to
-    draw images.
+    several variables can be sampled in this way: each variable is drawn given the previous ones. But the size of the
+    tables grows exponentially with the number of variables, so tables are impossible for images of 784 pixels. This is
+    why networks are trained to draw images.
     """
     digits = load("digits").train
     density = digits.x[digits.y == 3].double().mean(0)[0]  # (8, 8)
@@ -152,10 +152,10 @@ def brightness(setting: Setting) -> Result:
 def learned(setting: Setting) -> Result:
     """A network that learns to draw.
 
-    A network with one input u and one output x is trained to draw from the two bumps, given only examples. Its loss is
-    the maximum mean discrepancy between a batch of examples and as many of its own draws, as in a generative moment
-    matching network (Li, Swersky and Zemel 2015). Its curve becomes F⁻¹, or one that is mirrored or folded: many
-    functions of u have the same distribution, and the loss compares distributions only.
+    A network with one input u and one output x learns from examples to draw from the mixture of two Gaussians. Its loss
+    is the maximum mean discrepancy between a batch of examples and an equal number of the network's draws, as in a
+    generative moment matching network (Li, Swersky and Zemel 2015). Its curve becomes F⁻¹, or a mirrored or folded
+    curve: many functions of u have the same distribution, and the loss compares only distributions.
     """
     count, epochs = (1_000, 50) if setting.small else (4_000, 80)
     rng = torch.Generator().manual_seed(setting.seed)

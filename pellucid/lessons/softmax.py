@@ -1,11 +1,11 @@
 """Softmax.
 
 A softmax layer turns weighted sums z into probabilities p_j = exp(z_j) / Σ exp(z_k). With the log-likelihood cost
--ln p_t of the target class t its gradient is as simple as that of sigmoids with the cross-entropy, and it learns as
-fast (Nielsen 2015, chapter 3).
+-ln p_t of the target class t, the gradient is as simple as the gradient of sigmoids with the cross-entropy, and the
+network learns as fast (Nielsen 2015, chapter 3).
 
-The networks are trained on MNIST, or, without it and in the small form that the documentation shows, on the 8x8 digits
-of scikit-learn.
+The networks are trained on MNIST. The small form, which the documentation shows, and any form without MNIST use the 8x8
+digits of scikit-learn.
 """
 
 import torch
@@ -32,8 +32,9 @@ def softmax(z: torch.Tensor) -> torch.Tensor:
 def probabilities(setting: Setting) -> Result:
     """Probabilities.
 
-    The outputs are positive and their sum is 1. When one weighted sum rises, here the fourth of four, its output rises
-    and all others fall, in proportion to one another. A constant added to every z changes nothing.
+    The outputs are positive and their sum is 1. When one weighted sum rises, its output rises and all others fall, but
+    the ratios between the others stay the same. The figure shows this for the fourth of four sums. A constant added to
+    every z changes nothing.
     """
     z4 = torch.linspace(-5, 10, 151, dtype=torch.float64)
     z = torch.cat([Z[:3].expand(151, 3), z4[:, None]], 1)  # (151, 4)
@@ -51,9 +52,9 @@ def probabilities(setting: Setting) -> Result:
 def sharpness(setting: Setting) -> Result:
     """Why it is soft.
 
-    With p_j = exp(c z_j) / Σ exp(c z_k) the factor c decides how sharp the outputs are: for c = 0 all are equal, for
-    c = 1 it is the softmax, and for large c the largest z takes everything, as the maximum does. The reciprocal 1/c is
-    the temperature in the lesson `nonsense`.
+    In p_j = exp(c z_j) / Σ exp(c z_k), the factor c determines how sharp the outputs are. For c = 0 all outputs are
+    equal, for c = 1 they are the softmax, and for large c the output of the largest z is nearly 1, as for the argmax.
+    The reciprocal 1/c is the temperature in the lesson `nonsense`.
     """
     factors = torch.linspace(0, 10, 101, dtype=torch.float64)
     p = softmax(factors[:, None] * Z)
@@ -66,8 +67,8 @@ def gradient(setting: Setting) -> Result:
     """The gradient.
 
     The Jacobian of the softmax is dp_j/dz_k = p_j (δ_jk - p_k): p_j (1 - p_j) on the diagonal, and -p_j p_k elsewhere.
-    Times the gradient of the log-likelihood, -1/p_t at the target class t and 0 elsewhere, almost everything cancels:
-    p - y remains, with y = 1 at the target and 0 elsewhere. Here it is computed in both ways.
+    The gradient of the cost with respect to p is -1/p_t at the target class t, and 0 elsewhere. Its product with the
+    Jacobian is p - y, with y = 1 at the target and 0 elsewhere. The numbers show that both computations agree.
     """
     y, target = torch.eye(4, dtype=torch.float64)[[0]], torch.tensor([0])
     layer = Softmax()
@@ -91,9 +92,9 @@ def gradient(setting: Setting) -> Result:
 def accuracies(setting: Setting) -> Result:
     """Comparison with sigmoids and the cross-entropy.
 
-    784-30-10 learns from 50,000 images for 10 epochs, once with ten sigmoid outputs and the cross-entropy, once with a
-    softmax and the log-likelihood, both with the learning rate 0.5. The accuracies are similar, but only the outputs of
-    the softmax are a probability distribution: the sum of the ten sigmoid outputs varies from image to image.
+    The network 784-30-10 learns from 50,000 images for 10 epochs, once with ten sigmoid outputs and the cross-entropy,
+    once with a softmax and the log-likelihood, both with the learning rate 0.5. The accuracies are similar, but only
+    the outputs of the softmax are a probability distribution: the sum of the ten sigmoid outputs varies between images.
     """
     splits = handwritten(setting)
     rows_by_output, sum_ranges = {}, {}

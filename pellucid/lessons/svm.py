@@ -3,9 +3,9 @@
 # pyright: reportOperatorIssue=false
 """Support vector machines.
 
-Many lines separate two classes; a support vector machine chooses the one that is farthest from both, and only the
-points nearest to it, the support vectors, decide where it lies (Cortes and Vapnik 1995). With a kernel the same machine
-draws curved boundaries. `SVC` is scikit-learn's.
+Many lines separate two classes. A support vector machine finds the line that is farthest from both, and only the points
+nearest to this line, the support vectors, determine it (Cortes and Vapnik 1995). With a kernel, the boundaries of the
+same method are curved. `SVC` is scikit-learn's class.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from pellucid.report.figures.series import curves, plots_in_rows
 
 
 def draw_machine(plot: Axes, machine: SVC, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw the points with the machine's regions, its boundary, its margins and its support vectors."""
+    """Draw the points, and the machine's predicted regions, boundary, margins and support vectors."""
     regions(plot, machine.predict, x, 2)
     level_lines(plot, machine.decision_function, x)
     scatter(plot, x, y)
@@ -32,8 +32,8 @@ def margin(setting: Setting) -> Result:
 
     f(x) = w x + b is 0 on the boundary, and scaled so that it is 1 and -1 at the nearest points of the two classes. The
     margin between them is 2/‖w‖ wide, so the widest margin has the smallest ‖w‖. The solution has the form
-    w = Σ alpha_i t_i x_i with targets t = 1 or -1, and alpha is 0 for all points except the support vectors, which are
-    circled. Without the other points the boundary would be the same.
+    w = Σ alpha_i t_i x_i with targets t = 1 or -1. alpha is 0 for all points except the support vectors, which are
+    circled in the figure. Without the other points the boundary would be the same.
     """
     x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=setting.seed)
     machine = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x, y)
@@ -58,9 +58,9 @@ def margin(setting: Setting) -> Result:
 def soft(setting: Setting) -> Result:
     """Soft margins.
 
-    Where classes overlap, no line separates them. The machine minimizes ‖w‖²/2 + C Σ max(0, 1 - t f(x)): C is the
-    weight of the hinge loss, the cost of points inside the margin or on the wrong side. A small C gives a wide margin
-    with many support vectors, a large one a narrow margin.
+    If classes overlap, no line separates them. The machine minimizes ‖w‖²/2 + C Σ max(0, 1 - t f(x)): C is the weight
+    of the hinge loss, the cost of points inside the margin or on the wrong side. With a small C, the margin is wide and
+    has many support vectors; with a large C, it is narrow.
     """
     x, y = make_blobs(120, centers=[[-1, -0.5], [1, 0.5]], cluster_std=1.0, random_state=setting.seed)
     factors = (0.01, 1.0, 100.0)
@@ -79,9 +79,9 @@ def kernels(setting: Setting) -> Result:
     """Kernels.
 
     In f(x) = Σ alpha_i t_i k(x_i, x) + b the points occur only in the kernel. With k(u, v) = exp(-gamma ‖u - v‖²) the
-    boundary is linear in a space of infinitely many dimensions and curved in the plane. gamma decides how far a point
-    reaches: a small one gives smooth boundaries, a large one an island around every point. On two circles no line does
-    much better than chance.
+    boundary is linear in a space of infinitely many dimensions and curved in the plane. gamma determines the distance
+    at which a point has an effect: with a small gamma the boundaries are smooth, with a large gamma every point has an
+    island. For two concentric circles, no line is much better than chance.
     """
     circles = make_circles(200, noise=0.08, factor=0.5, random_state=setting.seed)
     moons = make_moons(200, noise=0.2, random_state=setting.seed)
@@ -109,8 +109,8 @@ def digits(setting: Setting) -> Result:
     """Digits, and choosing gamma.
 
     The 1,797 digits are classified by a vote of 45 classifiers of two classes each. gamma is chosen by the accuracy on
-    validation images; the test images are used once, for the chosen one. With a gamma that is too large, every training
-    image is memorized.
+    validation images; the test images are used once, for the chosen gamma. If gamma is too large, every training image
+    is memorized.
     """
     x, y = load_digits(return_X_y=True)
     x, x_held_out, y, y_held_out = train_test_split(x / 16, y, test_size=0.4, random_state=setting.seed, stratify=y)

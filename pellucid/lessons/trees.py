@@ -2,9 +2,9 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
 """Decision trees and forests.
 
-A tree tests one feature after the other until it reaches a class: it can be read as rules, and a deep tree memorizes
-its training data. Many trees, each grown from different examples and features, make different mistakes, and their vote
-is better than each of them (Breiman 1996, 2001). The trees and forests are scikit-learn's.
+A decision tree tests one feature after the other until it reaches a class. It can be read as rules, and a deep tree
+memorizes its training data. Trees that are grown from different examples and features make different mistakes, so a
+vote of many trees is more accurate than a single tree (Breiman 1996, 2001). The trees and forests are scikit-learn's.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from pellucid.report.figures.series import curves, name_axes, plots_in_rows
 
 
 def gini_impurity(classes: np.ndarray) -> float:
-    """Return the Gini impurity 1 - Σ f² over the frequencies f of the classes: 0 for one class alone."""
+    """Return the Gini impurity 1 - Σ f² over the relative frequencies f of the classes: 0 for a single class."""
     _, counts = np.unique(classes, return_counts=True)
     return float(1 - ((counts / counts.sum()) ** 2).sum())
 
@@ -29,9 +29,9 @@ def gini_impurity(classes: np.ndarray) -> float:
 def rules(setting: Setting) -> Result:
     """A tree as rules.
 
-    150 irises of three kinds are classified by length and width of their petals in centimetres. Each question is the
-    one that makes both parts purest: it lowers the Gini impurity, 1 - Σ f² over the frequencies of the classes, the
-    most. Three levels of questions give rectangles, and rules that anyone can check.
+    150 irises of three kinds are classified by the length and width of their petals in centimetres. Each question is
+    chosen such that it lowers the Gini impurity, 1 - Σ f² over the relative frequencies f of the classes, the most.
+    Three levels of questions divide the plane into rectangles, and can be written as rules that anyone can check.
     """
     iris = load_iris()
     x, y, names = iris.data[:, 2:], iris.target, ["petal length", "petal width"]
@@ -71,9 +71,9 @@ def bagging(setting: Setting) -> Result:
     """Bagging and random features.
 
     Bagging grows each of 100 deep trees from a different sample of the points, drawn with replacement, which contains
-    63 % of them on average: 1 - 1/e. A random forest also allows each question only some of the features, so that its
-    trees differ more. Votes smooth the ragged boundary of a single tree. The points outside the sample of a tree are
-    test data for it, which gives the out-of-bag accuracy of the forest.
+    63 % of them on average: 1 - 1/e. A random forest also allows each question only some of the features, so its trees
+    differ more. Votes smooth the ragged boundary of a single tree. The points outside of a tree's sample are test data
+    for this tree; the accuracy of the forest on such points is its out-of-bag accuracy.
     """
     x, y = make_moons(200, noise=0.3, random_state=setting.seed)
     test = make_moons(2000, noise=0.3, random_state=setting.seed + 1)
@@ -98,8 +98,9 @@ def bagging(setting: Setting) -> Result:
 def forest(setting: Setting) -> Result:
     """A forest compared with logistic regression.
 
-    Two thirds of the 1,797 digits are training data. The votes of the forest are also probabilities. The figure shows
-    which pixels its questions use: how much they lower the impurity on average over all trees, scaled to the sum 1.
+    Two thirds of the 1,797 digits are training data. The fractions of the forest's votes serve as probabilities. The
+    figure shows the importance of each pixel: how much the questions about it lower the impurity on average over all
+    trees, scaled to the sum 1.
     """
     x, y = load_digits(return_X_y=True)
     x, x_test, y, y_test = train_test_split(x / 16, y, test_size=1 / 3, random_state=setting.seed, stratify=y)

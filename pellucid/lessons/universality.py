@@ -1,8 +1,8 @@
 """Universal approximation.
 
 A network with one hidden layer can approximate every continuous function to any error (Cybenko 1989). Nielsen 2015,
-chapter 4, shows why in pictures. Here such a network is constructed instead of trained: its weights are given by
-formulas.
+chapter 4, shows why in pictures. This lesson constructs such a network instead of training it: formulas give its
+weights.
 """
 
 import math
@@ -45,7 +45,7 @@ def steps_and_bumps(setting: Setting) -> Result:
 
     A sigmoid neuron with a large weight w outputs almost 0 left of s = -b / w and almost 1 right of it: a step. Two
     steps of opposite heights make a bump. The figure shows a step at 0.4 for three weights, and a bump between 0.4
-    and 0.6. The numbers are the largest distance from the ideal step, at least 0.02 away from it, which is
+    and 0.6. The numbers are the largest difference from an ideal step, over all x at least 0.02 from the step; it is
     σ(-0.02 w).
     """
     numbers: dict[str, Any] = {}
@@ -69,7 +69,7 @@ def target_function(x: Tensor) -> Tensor:
     return 0.2 + 0.4 * x**2 + 0.3 * x * (15 * x).sin() + 0.05 * (50 * x).cos()
 
 
-SLOPE_BOUND = 0.8 + 0.3 + 4.5 + 2.5  # a bound of |f'| on [0, 1]: the sum of the bounds of its terms
+SLOPE_BOUND = 0.8 + 0.3 + 4.5 + 2.5  # a bound of |f'| on [0, 1]: the sum of the bounds of the terms of f'
 
 
 def approximate(function: Callable[[Tensor], Tensor], slope_bound: float, error: float) -> tuple[Sequential, Params]:
@@ -84,15 +84,15 @@ def approximate(function: Callable[[Tensor], Tensor], slope_bound: float, error:
 def built(setting: Setting) -> Result:
     """A network for every error.
 
-    Let the function have slopes of at most L, and let N steps of height f(x_k) - f(x_{k-1}) be half way between
-    N + 1 equally spaced points x_k. The output of the network is then a weighted mean of the values f(x_k), with the
-    probabilities of rounding x plus logistic noise of scale 1 / w to each x_k as weights. The rounding
-    moves x by at most 1 / 2N, the noise by 2 ln 2 / w on average, so that
+    Let the function have slopes of at most L. The network has N steps of height f(x_k) - f(x_{k-1}), half way between
+    N + 1 equally spaced points x_k. Its output is then a weighted mean of the values f(x_k). The weight of f(x_k) is
+    the probability that x plus logistic noise of scale 1 / w is rounded to x_k. The rounding moves x by at most
+    1 / 2N, the noise by 2 ln 2 / w on average, so
 
     |output - f(x)| ≤ L (1 / 2N + 2 ln 2 / w)
 
-    With N ≥ L / ε and w = 4 ln 2 · L / ε this is at most ε. The function is Nielsen's, with L = 8.1.
-    The error measured is smaller: the bound holds for every function with such slopes.
+    With N ≥ L / ε and w = 4 ln 2 · L / ε this bound is at most ε. The function is Nielsen's, with L = 8.1. Its measured
+    error is smaller, because the bound holds for every function with such slopes.
     """
     errors = (0.3, 0.1, 0.01)
     numbers: dict[str, Any] = {}

@@ -4,8 +4,8 @@ In a deep network of sigmoid neurons the gradient shrinks from layer to layer in
 hardly learn; with large weights it can explode instead. It is a product of one factor per layer, and such products
 are unstable (Nielsen 2015, chapter 5).
 
-The networks are trained on MNIST, or, without it and in the small form that the documentation shows, on the 8x8 digits
-of scikit-learn.
+The networks are trained on MNIST. The small form, which the documentation shows, and any form without MNIST use the 8x8
+digits of scikit-learn.
 """
 
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ def chain(setting: Setting) -> Result:
 
     Each of ten layers has one sigmoid neuron. The derivative of the last output with respect to the bias of layer k is
     σ'(z_k) · w σ'(z_k+1) · ... · w σ'(z_10). Since σ' is at most 1/4, the factors w σ' with |w| < 4 are below 1, and
-    the product vanishes. Here the biases keep every z at 0, where σ' = 1/4: with w = 1 each factor is 1/4; with w = 100
-    it is 25, and the gradient explodes.
+    the product vanishes. In this step the biases keep every z at 0, where σ' = 1/4: with w = 1 each factor is 1/4; with
+    w = 100 it is 25, and the gradient explodes.
     """
     factors: dict[str, list[float]] = {}
     for w in (1.0, 100.0):
@@ -76,10 +76,10 @@ def layer_speeds(model: Learner, splits: Splits) -> list[float]:
 def depths(setting: Setting) -> Result:
     """The gradient at the start.
 
-    The speed of a layer is the norm of the gradient with respect to its biases, here over 1,000 images before any
-    training. In the book the two layers of 784-30-30-10 have the speeds 0.07 and 0.31, three layers 0.012, 0.060 and
-    0.283, and four 0.003, 0.017, 0.070 and 0.285. These values depend on the drawn weights, so each is
-    the median of ten draws.
+    The speed of a layer is the norm of the gradient with respect to its biases, computed from 1,000 images before any
+    training. In the book the two hidden layers of 784-30-30-10 have the speeds 0.07 and 0.31, three layers 0.012, 0.060
+    and 0.283, and four layers 0.003, 0.017, 0.070 and 0.285. The speeds depend on the initial weights, so each number
+    of this step is the median of ten draws.
     """
     splits = handwritten(setting, 1000)
     speeds_by_depth: dict[str, list[float]] = {}
@@ -107,10 +107,10 @@ class SpeedRecorder(Callback):
 def plateau(setting: Setting) -> Result:
     """The gradient during training.
 
-    Four hidden layers learn from 1,000 images for 60 epochs, with the learning rate 0.5. The first layer begins a
-    hundred times slower than the last one. As long as it is slow, the network only outputs the frequencies f of the
-    classes, for any image, and its cost stays at the value for these outputs, Σ -f ln f - (1 - f) ln(1 - f). When all
-    layers have reached the same speed, the cost begins to fall.
+    A network of four hidden layers learns from 1,000 images for 60 epochs, with the learning rate 0.5. At the start,
+    the speed of the first layer is a hundredth of the speed of the last one. As long as the first layer is slow, the
+    network outputs the frequencies f of the classes for every image, and its cost stays at the value for these outputs,
+    Σ -f ln f - (1 - f) ln(1 - f). When all layers have reached the same speed, the cost begins to fall.
     """
     splits = handwritten(setting, 1000)
     model, recorder = network(splits, 4, setting.seed, rate=0.5), SpeedRecorder(splits)
@@ -136,8 +136,8 @@ def accuracies(setting: Setting) -> Result:
     """Accuracies with depth, and ReLUs.
 
     More layers of sigmoids do not help: after 30 epochs the book reports 96.48, 96.90, 96.57 and 96.53 % with one to
-    four hidden layers. Here one and four layers learn from 10,000 images for 10 epochs, and four layers of ReLUs with
-    weights from N(0, 2/n_in), whose derivative is 1 wherever they are active.
+    four hidden layers. This step trains networks of one and of four sigmoid layers on 10,000 images for 10 epochs, and
+    a network of four ReLU layers with weights from N(0, 2/n_in). The derivative of a ReLU is 1 wherever it is active.
     """
     splits = handwritten(setting, 10_000)
     architectures: Sequence[tuple[str, int, str]] = (

@@ -27,18 +27,18 @@ from pellucid.rules.simple import Deconv, First, Guided, Norm, Pass
 from pellucid.rules.table import Table, TableRow, composite
 from pellucid.sweep import Rule, Rules
 
-NORM_OPERATORS = (NormalizeChannels, NormalizeGroups, NormalizeLast)  # whose scale and shift are inputs
+NORM_OPERATORS = (NormalizeChannels, NormalizeGroups, NormalizeLast)  # norms whose scale and shift are inputs
 
-Composite = Callable[[Entrance], Rules]  # from the layers that read the input to the rules of all layers
+Composite = Callable[[Entrance], Rules]  # function of the entrance layers that returns all layers' rules
 
 
 def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table:
-    """Return the table common to all composites for relevance, with these rules for convolutions and dense layers.
+    """Return the table of most composites for relevance, with the given rules for convolutions and dense layers.
 
-    Activations and normalizations pass relevance on unchanged; sums, averages and resizing divide it in proportion to
-    contributions, products in equal parts; max pooling and layers that only move values use their gradient. Batch
-    normalization passes relevance on unchanged too, unless `fold` has folded it into the preceding layer. The weights
-    of attention are constant; other operators of opened networks have the rules of `cp_lrp`.
+    Activations and normalizations pass relevance on unchanged, batch normalization too unless `fold` has folded it into
+    the preceding layer. Sums, averages and resizing divide relevance in proportion to contributions, products in equal
+    parts. Max pooling and layers that only move values use their gradient. Attention weights are constant. Other
+    operators of opened networks have the rules of `cp_lrp`.
     """
     return composite(
         (NORM_OPERATORS, First()),
@@ -52,9 +52,9 @@ def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table
 
 
 def _operator_rows(convolution: Rule, dense: Rule, stabilizer: float, constant_weights: bool) -> tuple[TableRow, ...]:
-    """Return the rules of operators: for products, quotients, functions of one value, the norm and the variance.
+    """Return the rows for operators: products, quotients, elementwise functions, Euclidean norm and variance.
 
-    A function of one value passes relevance on unchanged: Achtibat et al. 2024, equation 9.
+    Elementwise functions pass relevance on unchanged: Achtibat et al. 2024, equation 9.
     """
     return (
         ((MatMul, Einsum), Product(constant_weights, stabilizer)),
@@ -112,21 +112,22 @@ def epsilon_gamma_box(
 
 
 def cp_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
-    """Return the composite of CP-LRP for transformers: the weights of attention and of gates are constant.
+    """Return the composite of CP-LRP for transformers: attention weights and gates are constant.
 
-    Constant are the outputs of softmax, sigmoid and hard sigmoid where they multiply other values, 1 / σ of layer,
-    group and instance norm, denominators, and learned scales. Sums, means, learned maps and norms' means share by
-    contributions, with `epsilon` as stabilizer; activations pass relevance on unchanged. gamma: of the rule Gamma for
-    convolutions and dense layers, Epsilon for 0. Source: Ali et al. 2022; gates: Arras et al. 2017.
+    The outputs of softmax, sigmoid and hard sigmoid are constant where they multiply other values. So are 1 / σ of
+    layer, group and instance norm, denominators, and learned scales. Sums, means, linear layers and the means of norms
+    share relevance by contributions, with `epsilon` as stabilizer. Activations pass relevance on unchanged. gamma: the
+    gamma of the rule Gamma for convolutions and dense layers; for 0, their rule is Epsilon.
+    Source: Ali et al. 2022; gates: Arras et al. 2017.
     """
     return lambda entrance: _transformer_table(epsilon, gamma, constant_weights=True)
 
 
 def attn_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
-    """Return the composite of AttnLRP for transformers: relevance also passes through weights of attention and gates.
+    """Return the composite of AttnLRP for transformers: relevance also passes through attention weights and gates.
 
-    Factors of a product that are computed from the input take equal parts, softmax is linearized and absorbs some
-    relevance; all else is as in `cp_lrp`. Source: Achtibat et al. 2024, section 3.
+    Factors of a product that are computed from the input receive equal parts. Softmax is linearized and absorbs some
+    relevance. All other layers have the rules of `cp_lrp`. Source: Achtibat et al. 2024, section 3.
     """
     return lambda entrance: _transformer_table(epsilon, gamma, constant_weights=False)
 
@@ -149,8 +150,8 @@ def _transformer_table(epsilon: float, gamma: float, constant_weights: bool) -> 
 def excitation_backprop(stabilizer: float = 1e-6) -> Composite:
     """Return the composite with z-plus for every layer with weights, and contributions for sums and averages.
 
-    Source: Zhang et al. 2016. As in Zennit, the denominators contain positive biases, which absorb some of the
-    relevance; in the paper, they contain only the inputs' contributions.
+    As in Zennit, the denominators contain positive biases, which absorb some of the relevance; in the paper, they
+    contain only the inputs' contributions. Source: Zhang et al. 2016.
     """
     return lambda entrance: composite((Trait.SUM, Norm(stabilizer)), (Trait.WEIGHTED, ZPlus(stabilizer)))
 
@@ -164,15 +165,15 @@ def deconvnet() -> Composite:
     """Return the composite of the DeconvNet of Zeiler and Fergus 2014, section 2.1.
 
     Rectifiers rectify dy, max unpooling uses the switches (where windows overlap, contributions are added), filters are
-    transposed, and contrast normalization is skipped in the backward pass. The paper only has ReLU; here GELU and ELU,
-    whose outputs are hardly negative, count as rectifiers too.
+    transposed, and contrast normalization is skipped in the backward pass. The paper has only ReLU; in this composite,
+    GELU and ELU, whose negative outputs are small, count as rectifiers too.
     """
     return lambda entrance: composite(
         ((Trait.RECTIFIER, Trait.SMOOTH_RECTIFIER), Deconv()), (Trait.CONTRAST_NORM, Pass())
     )
 
 
-COMPOSITES: dict[str, Callable[..., Composite]] = {  # for relevance, which is initialized with the class score
+COMPOSITES: dict[str, Callable[..., Composite]] = {  # those for relevance, which start with the class score
     "epsilon": epsilon_everywhere,
     "epsilon_plus": epsilon_plus,
     "epsilon_plus_flat": epsilon_plus_flat,

@@ -1,4 +1,4 @@
-"""The first layers with weights, which read a network's input, found in a forward pass."""
+"""The entrance of a network: the first layers with weights, which receive its input, found in a forward pass."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,15 +16,15 @@ WEIGHT_INPUT_LAYERS = (Convolve, LinearMap)  # layers whose weight is their seco
 
 
 class Entrance:
-    """A watch for `sweep.forward` that records which uses of layers with weights read the network's input.
+    """A watch for `sweep.forward` that records which uses of layers with weights receive the network's input.
 
-    These are the first layers with weights: no layer with weights precedes them. Composites may have another rule for
-    them, because inputs such as pixels are bounded and may be negative. After a forward pass of x with `Entrance(x)` as
-    `watch`, `cache in entrance` returns whether the use of a layer that returned this cache is one of them. For a layer
-    that is applied to the input and again to its own output, only the first use is. Outputs of layers without weights,
-    such as padding, pooling and normalization, count as the input; a sum of the input and another value does not. Of
-    layers whose weight and bias are inputs, only the first input counts.
-    `paths` contains the paths of these layers.
+    No layer with weights precedes these entrance layers. Composites may have another rule for them, because inputs such
+    as pixels are bounded and may be negative. After a forward pass of x with `Entrance(x)` as `watch`,
+    `cache in entrance` returns whether the use of a layer that returned this cache is an entrance. If a layer is
+    applied to the input and then to its own output, only the first use is an entrance. Outputs of layers without
+    weights, such as padding, pooling and normalization, count as the input; a sum of the input and another value does
+    not. For layers whose weight and bias are inputs, only the first input counts.
+    `paths` contains the paths of the entrance layers.
     """
 
     def __init__(self, x: Any) -> None:

@@ -21,9 +21,9 @@ LayerAndParams = tuple[Layer, Params]  # a layer and its parameters after foldin
 def fold(net: Layer, params: Params) -> LayerAndParams:
     """Return a network equivalent to `net` in evaluation mode, with batch normalization folded, and its params.
 
-    If only batch normalization uses the output of a dense or convolutional layer, its scale and shift are folded into
-    that layer, and an Identity replaces it, so that all paths remain valid. Other normalization layers, subclasses of
-    these layers, and the argument `params` are unchanged. Dense layers are assumed to have inputs (N, n).
+    If only batch normalization uses the output of a dense or convolutional layer, the scale and shift are folded into
+    that layer, and an Identity replaces the batch normalization, so all paths remain valid. Other normalization layers,
+    subclasses of these layers, and the argument `params` are unchanged. Dense layers must have inputs (N, n).
     Source: Jacob et al. 2018, section 3.2.
     """
     if not isinstance(net, Combinator):
@@ -42,7 +42,7 @@ def fold(net: Layer, params: Params) -> LayerAndParams:
 
 
 def _fold_pair(layers: dict[str, Layer], params: Params, first: str, second: str) -> None:
-    """Fold batch normalization at the start of `second` into the last layer of `first`, if there are such layers."""
+    """Fold batch normalization at the start of `second` into the last layer of `first`, if both exist."""
     norm_and_params = _first_norm(layers[second], params[second])
     if norm_and_params is not None:
         folded = _fold_into_last_layer(layers[first], params[first], *norm_and_params)
@@ -69,7 +69,7 @@ def _without_first_norm(layer: Layer, params: Params) -> LayerAndParams:
 
 
 def _fold_into_last_layer(layer: Layer, params: Params, norm: BatchNorm, norm_params: Params) -> LayerAndParams | None:
-    """Return the layer with `norm` folded into its last layer, None if that has no weights."""
+    """Return the layer with `norm` folded into its last layer, None unless that is dense or convolutional."""
     if type(layer) is Sequential and layer.children:
         name, child = list(layer.children.items())[-1]
         folded = _fold_into_last_layer(child, params[name], norm, norm_params)
@@ -85,7 +85,7 @@ def _fold_norm(layer: Layer, params: Params, norm: BatchNorm, norm_params: Param
     scale = norm_params["weight"] * torch.rsqrt(norm_params["running_var"] + norm.epsilon)  # (C,)
     bias = params["bias"] if layer.bias else torch.zeros_like(scale)
     weight = params["weight"]
-    if isinstance(layer, ConvTranspose2d):  # (C in, C / groups, kH, kW): each group of inputs has its own outputs
+    if isinstance(layer, ConvTranspose2d):  # weight: (C in, C out / groups, kH, kW)
         by_group = weight.unflatten(0, (layer.groups, -1)) * scale.view(layer.groups, 1, -1, 1, 1)
         weight = by_group.flatten(0, 1)
     else:
@@ -95,7 +95,7 @@ def _fold_norm(layer: Layer, params: Params, norm: BatchNorm, norm_params: Param
 
 
 def _exclusive_pairs(net: Graph) -> list[tuple[str, str]]:
-    """Return the pairs (node, the only node that uses it) in which both nodes have layers that no other node uses."""
+    """Return the pairs (node, the only node that uses its output) of nodes whose layers run once."""
     users: dict[str, list[str]] = {}
     for name, (_, *sources) in net.nodes.items():
         for source in sources:

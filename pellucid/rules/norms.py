@@ -10,10 +10,10 @@ from pellucid.operators import NormalizeChannels, NormalizeGroups, NormalizeLast
 
 
 class Normalization(NamedTuple):
-    """A normalization y = w (x - μ) / σ + b of values of `shape`.
+    """A normalization y = w (x - μ) / σ + b.
 
-    x: the input, in a shape in which μ is the mean over `axes`; scale: 1 / σ, which broadcasts to it. weight, bias: 1
-    and 0 where the layer has none; they broadcast to `shape`.
+    shape: the shape of the layer's input. x: the input, reshaped so that μ is the mean over `axes`. scale: 1 / σ, which
+    broadcasts to x. weight, bias: w and b, 1 and 0 if the layer has none; they broadcast to `shape`.
     """
 
     shape: tuple[int, ...]
@@ -25,7 +25,7 @@ class Normalization(NamedTuple):
 
 
 def find_normalization(layer: Layer, params: Params, cache: Cache) -> Normalization | None:
-    """Return a normalization whose cache is (x or xs, mean, 1 / σ), None for other layers."""
+    """Return the normalization of a layer that computes μ and σ from its input, None for other layers."""
     if isinstance(layer, LayerNorm):
         return _over_last(cache.x, params, params["weight"].dim(), cache.invstd)
     if isinstance(layer, GroupNorm | InstanceNorm2d):

@@ -24,10 +24,11 @@ from pellucid.sweep import Rule
 class Share(UseRule):
     """Divide relevance equally among the n inputs of an elementwise product: R_i = R / n.
 
-    Only inputs that are computed from the network's input count: the rest, such as a learned scale, is constant. With
-    `constant_weights`, outputs of softmax, sigmoid and hard sigmoid are constant too, so that the value takes all and
-    its gate nothing (Arras et al. 2017). For an input that was broadcast along an axis, relevance is summed over it.
-    R / n is the Shapley value of a product with a baseline of 0. Source: Achtibat et al. 2024 (AttnLRP), equation 13.
+    Only inputs that are computed from the network's input count; others, such as a learned scale, are constant. With
+    `constant_weights`, outputs of softmax, sigmoid and hard sigmoid are constant too, so the value receives all
+    relevance and its gate none (Arras et al. 2017). If an input was broadcast along an axis, its relevance is summed
+    over this axis. R / n is the Shapley value of a product with a baseline of 0.
+    Source: Achtibat et al. 2024 (AttnLRP), equation 13.
     """
 
     constant_weights: bool = False
@@ -46,10 +47,10 @@ class Share(UseRule):
 class Product(UseRule, WithStabilizer):
     """Share relevance by contributions among the factors of y = a b: R_a = a ∘ (s bᵀ) and R_b = b ∘ (aᵀ s), s = R / 2y.
 
-    So for products of matrices; in general R_a = a ∘ ∂y/∂a s with s = R / n y for n factors, as of Einstein sums. If
-    only one factor is computed from the network's input, the other is constant and s is R / y. With `constant_weights`,
-    outputs of softmax are constant too: the weights of attention in CP-LRP (Ali et al. 2022, section 4.2). Otherwise
-    factors take equal parts. Source: Achtibat et al. 2024 (AttnLRP), equation 15.
+    These are the formulas for products of matrices. For n factors, such as those of Einstein sums, R_a = a ∘ ∂y/∂a s
+    with s = R / n y. If only one factor is computed from the network's input, the other is constant and s is R / y.
+    With `constant_weights`, outputs of softmax are constant too, as the attention weights in CP-LRP (Ali et al. 2022,
+    section 4.2). Otherwise factors receive equal parts. Source: Achtibat et al. 2024 (AttnLRP), equation 15.
     """
 
     constant_weights: bool = False
@@ -70,9 +71,9 @@ class Product(UseRule, WithStabilizer):
 class Attend(UseRule, WithStabilizer):
     """Propagate relevance through attention, y = p v with p = softmax(s q kᵀ + mask).
 
-    With `constant_weights`, the weights p are constant and v takes all: CP-LRP (Ali et al. 2022, section 4.2).
-    Otherwise relevance passes as by Product, Taylor, contributions to the sum with a mask, and Product again: AttnLRP
-    (Achtibat et al. 2024, section 3.2); the softmax absorbs some.
+    With `constant_weights`, the weights p are constant and v receives all relevance: CP-LRP (Ali et al. 2022, section
+    4.2). Otherwise the rules are those of AttnLRP (Achtibat et al. 2024, section 3.2): Product for p v, Taylor for the
+    softmax, which absorbs some relevance, contributions for the sum with the mask, and Product for q kᵀ.
     """
 
     constant_weights: bool = False
@@ -81,7 +82,7 @@ class Attend(UseRule, WithStabilizer):
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, use: Use | None = None
     ) -> tuple[tuple[Tensor | None, ...], Params]:
-        """Return the relevance of the queries, keys, values and the mask, None for those without."""
+        """Return the relevance of the queries, keys, values and the mask, None for each that receives none."""
         assert isinstance(layer, Attention)
         q, k, v, *mask = cache.xs
         p = cache.weights
@@ -120,14 +121,14 @@ class Attend(UseRule, WithStabilizer):
 class Taylor(UseRule):
     """Propagate relevance through softmax, p = softmax(x), linearized at x: R_i = x_i (R_i - p_i Σ_j R_j).
 
-    The constant term of the linearization absorbs the rest, which may be of any sign. Values of -infinity, which are
-    left out of an average, receive 0. Source: Achtibat et al. 2024 (AttnLRP), equation 10.
+    The constant term of the linearization absorbs the rest, which may be of any sign. Inputs of -infinity, which mask
+    values, receive 0. Source: Achtibat et al. 2024 (AttnLRP), equation 10.
     """
 
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, use: Use | None = None
     ) -> tuple[Tensor, Params]:
-        """Return the relevance of the input; raises PellucidError if the forward pass was not watched by Origins."""
+        """Return the relevance of the input; raise PellucidError if the forward pass was not watched by Origins."""
         if use is None:
             raise PellucidError("the rule Taylor needs the input of softmax; give Origins to the forward pass")
         assert isinstance(layer, Softmax)
@@ -138,8 +139,8 @@ class Taylor(UseRule):
 class FixedScale(WithStabilizer):
     """Share relevance through layer, group and instance norm, in which 1 / σ is constant and the mean is not.
 
-    Then y_j = w_j (x_j - μ) / σ + b_j is linear in x, and R_i = x_i (g_i - mean(g)), g_j = w_j / σ R_j / y_j; the bias
-    absorbs its part, or receives it where it is an input. w is constant.
+    Then y_j = w_j (x_j - μ) / σ + b_j is linear in x, and R_i = x_i (g_i - mean(g)), g_j = w_j / σ R_j / y_j. The bias
+    absorbs b_j R_j / y_j, or receives it if it is an input. w is constant.
     Source: Ali et al. 2022, section 4.1; also in Achtibat et al. 2024.
     """
 
@@ -187,14 +188,14 @@ class AsWeighted:
 
 @dataclass(frozen=True)
 class _OperatorLayer(Layer):
-    """LinearMap or Convolve as a layer whose parameters are the operator's further inputs."""
+    """LinearMap or Convolve as a layer whose parameters are the operator's other inputs, weight and bias."""
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.WEIGHTED
 
     operator: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Raise PellucidError: weight and bias are computed, not drawn."""
+        """Raise PellucidError: weight and bias are inputs and cannot be drawn."""
         raise PellucidError(f"{type(self.operator).__name__} has no parameters of its own")
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DenseCache]:
@@ -202,7 +203,7 @@ class _OperatorLayer(Layer):
         return self.operator.forward({}, (x, *params.values()), mode)[0], DenseCache(x)
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return the operator's gradients, those of weight and bias by name."""
+        """Return the operator's gradients: with respect to x, and by name with respect to weight and bias."""
         dx, *param_gradients = self.operator.pull({}, InputsCache((cache.x, *params.values())), dy)
         return dx, dict(zip(params, param_gradients, strict=True))
 
@@ -210,7 +211,7 @@ class _OperatorLayer(Layer):
 def _factor_relevance(
     layer: Layer, xs: tuple[Tensor, ...], y: Tensor, r: Tensor, factors: list[bool], stabilizer: float
 ) -> tuple[Tensor | None, ...]:
-    """Return the relevance of the factors that receive some; y, linear in each, may lack a constant scale."""
+    """Return the relevance of each factor, None for constants; y is linear in each factor, up to a constant scale."""
     gradients: Any = layer.pull({}, InputsCache(xs), r / stabilize(sum(factors) * y, stabilizer))
     parts = (gradients,) if len(xs) == 1 else gradients
     return tuple(x * gradient if receives else None for x, gradient, receives in zip(xs, parts, factors, strict=True))
@@ -221,5 +222,5 @@ def _softmax_relevance(x: Tensor, p: Tensor, r: Tensor, axis: int) -> Tensor:
 
 
 def _zero_where_unweighted(r: Tensor, p: Tensor) -> Tensor:
-    """Return r, and 0 where the weight p of an average is 0: such a value may be infinite."""
+    """Return r, with 0 where the softmax weight p is 0, because r may be infinite there."""
     return torch.where(p == 0, 0, r)

@@ -1,4 +1,4 @@
-"""From what the inputs of products are computed: the network's input, weights of averages and gates, or constants."""
+"""The origins of the inputs of products: the network's input, attention weights and gates, or constants."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.operators import Power
 from pellucid.sweep import Rule, Rules
 
-WEIGHT_LAYERS = (HardSigmoid, Sigmoid, Softmax)  # layers whose outputs weight other values
+WEIGHT_LAYERS = (HardSigmoid, Sigmoid, Softmax)  # layers whose outputs are weights of other values
 
 
 class Origin(IntEnum):
-    """From what a value is computed; of several values, the largest origin counts."""
+    """What a value is computed from; a value that is computed from several values has the largest of their origins."""
 
     CONSTANT = 0  # from parameters and constants only, or a divisor such as 1 / sqrt(σ² + ε)
     WEIGHTS = 1  # from outputs of softmax, sigmoid or hard sigmoid, and constants
-    INPUT = 2  # from the network's input in another way
+    INPUT = 2  # from the network's input, other than by weights only
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,8 @@ class Use:
     def factors(self, constant_weights: bool) -> list[bool]:
         """Return, for each input of a product, whether it receives relevance.
 
-        Constants receive none, nor do weights if `constant_weights`; if that leaves no input, the restriction that
-        leaves none is dropped.
+        Constants receive none, and neither do weights with `constant_weights`. If no input would receive relevance,
+        weights do, and if there are only constants, all inputs do.
         """
         for min_origin in (Origin.INPUT, Origin.WEIGHTS) if constant_weights else (Origin.WEIGHTS,):
             receives = [origin >= min_origin for origin in self.origins]
@@ -45,20 +45,20 @@ class Use:
 
 
 class UseRule(ABC):
-    """A rule that needs more of the forward pass than the layer's cache: a `Use`, which Origins gives to it."""
+    """A rule that needs the layer's `Use` in the forward pass, recorded by Origins, in addition to its cache."""
 
     @abstractmethod
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Any, use: Use | None = None
     ) -> tuple[Any, Params]:
-        """Propagate back through a layer; use: of the forward pass that returned `cache`, None if unknown."""
+        """Propagate back through a layer; use: the Use whose forward pass returned `cache`, None if unknown."""
 
 
 class Origins:
     """A watch for `sweep.forward` that records the uses of products and of softmax, for rules that need them."""
 
     def __init__(self) -> None:
-        self._origins: dict[int, tuple[Tensor, Origin]] = {}  # by the id of a value; other values are from the input
+        self._origins: dict[int, tuple[Tensor, Origin]] = {}  # by the id of a value; others have the origin INPUT
         self._uses: dict[int, tuple[Cache, Use]] = {}  # caches and values are kept alive so that no id is reused
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
@@ -81,7 +81,7 @@ class Origins:
             self._origins[id(y)] = y, origin
 
     def inform(self, rules: Rules) -> Rules:
-        """Return `rules` that also receive the recorded use of their layer, if they are a UseRule."""
+        """Return `rules` in which each UseRule also receives the recorded use of its layer."""
 
         def rule_for(path: str, layer: Layer) -> Rule:
             rule = rules(path, layer)

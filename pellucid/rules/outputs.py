@@ -10,7 +10,7 @@ from pellucid.sweep import Rule, Rules
 
 
 class OutputRule(ABC):
-    """A rule that divides by the output of a layer with weights, which it computes again unless it is given."""
+    """A rule that divides by the output of a layer with weights, and recomputes the output unless it is given."""
 
     @abstractmethod
     def __call__(
@@ -34,7 +34,7 @@ class Outputs:
             self._outputs[id(cache)] = cache, y
 
     def inform(self, rules: Rules) -> Rules:
-        """Return `rules` that also receive the recorded output of their layer, if they are an OutputRule."""
+        """Return `rules` in which each OutputRule also receives the recorded output of its layer."""
 
         def rule_for(path: str, layer: Layer) -> Rule:
             rule = rules(path, layer)

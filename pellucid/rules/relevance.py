@@ -1,6 +1,6 @@
 """The rules of layer-wise relevance propagation: how a layer with weights divides relevance among its inputs.
 
-In place of the gradients of parameters, they return the relevance that the bias absorbs.
+In place of the gradients of parameters, the rules return the relevance that the bias absorbs.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from pellucid.rules.term import (
 )
 from pellucid.settings.checks import check_range
 
-Bound = float | tuple[float, ...]  # of a box: one value, or one for each channel
+Bound = float | tuple[float, ...]  # bound of the input: one value, or one for each channel
 BOUNDS_TOLERANCE = 1e-5  # tolerance for rounding errors at the bounds, relative to the size of the box
 
 
@@ -37,8 +37,8 @@ BOUNDS_TOLERANCE = 1e-5  # tolerance for rounding errors at the bounds, relative
 class Zero(OutputRule):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / z_j, with z_j = Σ_i x_i w_ij + b_j.
 
-    An output that is exactly 0 passes no relevance on. The relevance of the bias is lost; without `bias`, z is the sum
-    of the inputs' contributions only. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
+    An output that is exactly 0 passes no relevance on. The relevance of the bias is lost; without `bias`, b is left out
+    of z. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
     """
 
     bias: bool = True
@@ -56,8 +56,8 @@ class Zero(OutputRule):
 class Epsilon(OutputRule):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / (z_j + ε sign z_j), with z_j = Σ_i x_i w_ij + b_j.
 
-    The relevance of the bias and of ε is lost; without `bias`, z is the sum of the inputs' contributions only, and only
-    the relevance of ε is lost. Source: Bach et al. 2015, equation 58.
+    The relevance of the bias and of ε is lost; without `bias`, b is left out of z, and only the relevance of ε is lost.
+    Source: Bach et al. 2015, equation 58.
     """
 
     epsilon: float = 1e-6
@@ -82,8 +82,8 @@ class Gamma(OutputRule):
 
     With c_ij = x_i w_ij and z_j = Σ_i c_ij + b_j: R_i = Σ_j (c_ij + γ c⁺_ij) / (Σ_i (c_ij + γ c⁺_ij) + b_j + γ b⁺_j)
     R_j over the outputs with z_j > 0, and the same with c⁻ and b⁻ over the outputs with z_j < 0; c⁺ = max(c, 0).
-    For positive inputs, as between ReLUs, and z_j > 0, this replaces w by w + γ w⁺. With `by_sign=False`, that is done
-    for every output: the rule as first published, for positive inputs only. Without `bias`, b is left out of the sums.
+    For positive inputs, as between ReLUs, and z_j > 0, this replaces w by w + γ w⁺. With `by_sign=False`, w + γ w⁺ is
+    used for every output: the rule as first published, for positive inputs only. Without `bias`, b is left out.
     Source: Montavon et al. 2019, section 10.2.1; by sign: Andéol et al. 2021.
     """
 
@@ -133,10 +133,10 @@ class Gamma(OutputRule):
 
 @dataclass(frozen=True)
 class ZPlus(WithStabilizer):
-    """Share relevance among positive contributions only: R_i = Σ_j c⁺_ij / (Σ_i c⁺_ij + b⁺_j) R_j, c_ij = x_i w_ij.
+    """Share relevance only among positive contributions: R_i = Σ_j c⁺_ij / (Σ_i c⁺_ij + b⁺_j) R_j, c_ij = x_i w_ij.
 
     Without `bias`, b⁺ is left out. Equal to AlphaBeta with alpha 1 and beta 0. Source: Montavon et al. 2017 (deep
-    Taylor decomposition), with x⁻ w⁻ for inputs of any sign.
+    Taylor decomposition), extended by x⁻ w⁻ to inputs of any sign.
     """
 
     stabilizer: float = 1e-6
@@ -152,7 +152,8 @@ class ZPlus(WithStabilizer):
 class AlphaBeta:
     """Weight positive and negative contributions separately: R_i = Σ_j (α c⁺_ij / z⁺_j - β c⁻_ij / z⁻_j) R_j.
 
-    Here c_ij = x_i w_ij, z⁺_j = Σ_i c⁺_ij + b⁺_j, z⁻ likewise, without b if not `bias`; alpha - beta = 1 keeps the sum.
+    c_ij = x_i w_ij and z⁺_j = Σ_i c⁺_ij + b⁺_j; z⁻ likewise. Without `bias`, b is left out. alpha - beta must be 1,
+    which keeps the sum of relevance.
     Source: Bach et al. 2015, equation 60.
     """
 
@@ -162,7 +163,7 @@ class AlphaBeta:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for weights that do not keep the sum of relevance, and for a stabilizer below 0."""
+        """Raise PellucidError unless alpha - beta is 1, and for negative values."""
         check_range(self, alpha=self.alpha, beta=self.beta, stabilizer=self.stabilizer)
         if abs(self.alpha - self.beta - 1) > 1e-9:
             raise PellucidError(
@@ -186,8 +187,8 @@ class AlphaBeta:
 class WSquare(WithStabilizer):
     """Share relevance by squared weights, independent of the input: R_i = Σ_j w²_ij / Σ_i w²_ij R_j.
 
-    With `bias`, b²_j is added to the denominator. For the layer that reads the input. Source: Montavon et al. 2017
-    (deep Taylor decomposition).
+    With `bias`, b²_j is added to the denominator. For the layer that receives the network's input.
+    Source: Montavon et al. 2017 (deep Taylor decomposition).
     """
 
     stabilizer: float = 1e-6
@@ -203,16 +204,16 @@ class WSquare(WithStabilizer):
 
 @dataclass(frozen=True)
 class Flat(WithStabilizer):
-    """Share relevance in equal parts among all inputs that an output reads: R_i = Σ_j R_j / n_j.
+    """Share relevance in equal parts among the n_j inputs that output j depends on: R_i = Σ_j R_j / n_j.
 
-    Equal to WSquare with weights of 1. For the layer that reads the input, to smooth the map.
+    Equal to WSquare with weights of 1. For the layer that receives the network's input, to smooth the map.
     Source: Lapuschkin et al. 2019.
     """
 
     stabilizer: float = 1e-6
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return the relevance of the input; raises PellucidError without weights, except for average pooling."""
+        """Return the input's relevance; raise PellucidError for layers without weights other than average pooling."""
         x = (
             single_input(self, layer, cache)
             if isinstance(layer, AvgPool2d | AdaptiveAvgPool2d)
@@ -228,10 +229,10 @@ class Flat(WithStabilizer):
 class ZBox(WithStabilizer):
     """Share relevance among pixels with known bounds: R_i = Σ_j q_ij / Σ_i q_ij R_j.
 
-    Here q_ij = x_i w_ij - l w⁺_ij - h w⁻_ij, which is never negative; the bias is not used. `low` l and `high` h are
-    the smallest and the largest possible value of the layer's input: one value each, or one for each channel. For
-    images from 0 to 1 that are standardized, they are (0 - mean) / std and (1 - mean) / std.
-    For the layer that reads the pixels. Source: Montavon et al. 2017 (deep Taylor decomposition).
+    q_ij = x_i w_ij - l w⁺_ij - h w⁻_ij, which is never negative; the bias is not used. `low` l and `high` h are the
+    smallest and the largest possible value of the layer's input: one value each, or one for each channel. For images
+    from 0 to 1 that are standardized, they are (0 - mean) / std and (1 - mean) / std. For the layer that receives the
+    pixels. Source: Montavon et al. 2017 (deep Taylor decomposition).
     """
 
     low: Bound

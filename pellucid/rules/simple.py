@@ -11,7 +11,7 @@ from pellucid.rules.term import WithStabilizer, layer_inputs, run_term, stabiliz
 
 
 def own(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-    """Return the layer's gradient with respect to its input, and none for its parameters."""
+    """Return the layer's gradient with respect to its input, and {} instead of gradients of its parameters."""
     return layer.pull(params, cache, dy), {}
 
 
@@ -33,8 +33,8 @@ class Pass:
 class First:
     """Return dy for the first of several inputs, summed over broadcast axes, and None for the others, the constants.
 
-    For quotients, whose denominator is constant as the σ of a norm is, and, where Pass is the rule for layers with one
-    input, for normalizations whose scale and shift are inputs, and for slopes of negative values.
+    For quotients, whose denominator is treated as constant. Also, in place of Pass, for normalizations whose scale and
+    shift are inputs, and for ParametricReLU, whose slope is an input.
     """
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
@@ -48,9 +48,9 @@ class First:
 class Norm(WithStabilizer):
     """Share relevance among the inputs in proportion to their contributions: R_i = Σ_j x_i a_ij / y_j R_j.
 
-    a_ij is the weight of input i in output j; for y = x1 + x2, the first input gets R x1 / y. The `stabilizer` moves y
-    away from 0. For Add, Concat, averages and resizing; and, with a_ij = ∂y_j / ∂x_i / degree, for functions that are
-    homogeneous of this `degree`, whose contributions add up to y too (Euler's theorem).
+    a_ij is the weight of input i in output j; for y = x1 + x2, the first input receives R x1 / y. The `stabilizer`
+    moves y away from 0. For Add, Concat, averages and resizing. Also for homogeneous functions of the given `degree`,
+    with a_ij = ∂y_j / ∂x_i / degree: their contributions add up to y too (Euler's theorem).
     """
 
     stabilizer: float = 1e-6

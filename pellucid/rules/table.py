@@ -20,7 +20,7 @@ TableRow = tuple[LayerSelector, Rule]
 
 @dataclass(frozen=True)
 class Table:
-    """Ordered rows (layers, rule): the first matching row gives the rule; `otherwise` is the rule without a match."""
+    """Ordered rows (layers, rule): a layer has the rule of the first row that matches it, or the rule `otherwise`."""
 
     rows: tuple[TableRow, ...]
     otherwise: Rule = own
@@ -30,7 +30,7 @@ class Table:
         return next((rule for selector, rule in self.rows if matches(selector, path, layer)), self.otherwise)
 
     def check(self, net: Layer) -> None:
-        """Raise PellucidError for a pattern of paths that matches no layer of `net`."""
+        """Raise PellucidError if a pattern of paths matches no layer of `net`."""
         paths = [path for path, _ in walk(net)]
         for pattern in (pattern for selector, _ in self.rows for pattern in _patterns(selector)):
             if not any(fnmatchcase(path, pattern) for path in paths):

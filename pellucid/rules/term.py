@@ -12,7 +12,7 @@ from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, MaxPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.settings.checks import check_range
 
-# The axis of the output with the channels.
+# The axis of the output that contains the channels.
 CHANNEL_AXIS: dict[type[Layer], int] = {Dense: -1, Conv2d: 1, ConvTranspose2d: 1, BatchNorm: 1}
 ParamsPart = Callable[[Params], Params]  # selects a part of the parameters, such as `positive_part`
 
@@ -46,7 +46,7 @@ class Term:
         return x * dx
 
     def bias_share(self, s: Tensor) -> Params:
-        """Return the relevance of the bias for the output gradient s, b_j Σ s_j by its name; {} without a bias."""
+        """Return the relevance of the bias for the output gradient s: {"bias": b_j Σ s_j}, or {} without a bias."""
         bias = self.params.get("bias")
         if bias is None:
             return {}
@@ -69,7 +69,7 @@ def contributions(
     """Return the forward pass of the layer with its own input and weights, and with its bias only if `bias` is True.
 
     y: the output of the forward pass, if it is known, which avoids a second pass; only for layers that `linearize` does
-    not change. Raises PellucidError as `layer_inputs` does.
+    not change. Raises PellucidError like `layer_inputs`.
     """
     x = layer_inputs(rule, layer, cache)
     if y is not None and (bias or "bias" not in params):
@@ -80,10 +80,10 @@ def contributions(
 def layer_inputs(rule: object, layer: Layer, cache: Cache) -> Any:
     """Return the input of the layer, a tensor or a tuple of tensors.
 
-    Raises PellucidError for a layer whose cache lacks its input: its output is not a sum of weighted inputs.
+    Raises PellucidError for a layer whose output is not a sum of weighted inputs, or whose cache lacks its input.
     """
     field_names = getattr(cache, "_fields", ())
-    # The `x` in the cache of such layers is not the input of a weighted sum.
+    # These layers may have an `x` in their cache, but their output is not a weighted sum of it.
     nonlinear = layer.traits & (Trait.ACTIVATION | Trait.NORM) or isinstance(layer, MaxPool2d)
     is_sum = type(layer) is BatchNorm or not nonlinear  # the scale of a subclass of BatchNorm is unknown
     if field_names[:1] in (("x",), ("xs",)) and is_sum:
@@ -95,7 +95,7 @@ def layer_inputs(rule: object, layer: Layer, cache: Cache) -> Any:
 
 
 def single_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
-    """Return the layer's only input; raises PellucidError as `layer_inputs` does, and for several inputs."""
+    """Return the layer's only input; raise PellucidError like `layer_inputs`, and for several inputs."""
     x = layer_inputs(rule, layer, cache)
     if isinstance(x, tuple):
         raise PellucidError(
@@ -105,7 +105,7 @@ def single_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
 
 
 def weighted_input(rule: object, layer: Layer, params: Params, cache: Cache) -> Tensor:
-    """Return the input of a layer with weights; raises PellucidError for other layers."""
+    """Return the input of a layer with weights; raise PellucidError for other layers."""
     x = single_input(rule, layer, cache)
     if "weight" not in params:
         raise PellucidError(
@@ -117,7 +117,7 @@ def weighted_input(rule: object, layer: Layer, params: Params, cache: Cache) -> 
 def linearize(layer: Layer, params: Params, bias: bool = True) -> Params:
     """Return params with the same output in evaluation mode, in which "weight" and "bias" define a linear function.
 
-    Batch normalization becomes y = (w / σ) x + (b - μ w / σ). Without `bias`, the bias is 0.
+    Only batch normalization changes, to y = (w / σ) x + (b - μ w / σ). Without `bias`, the bias is then set to 0.
     """
     if type(layer) is BatchNorm:
         scale = params["weight"] * torch.rsqrt(params["running_var"] + layer.epsilon)  # (C,)
@@ -153,7 +153,7 @@ def negative_part(params: Params) -> Params:
 def signed_terms(layer: Layer, params: Params, x: Tensor, upper: ParamsPart, lower: ParamsPart) -> list[Term]:
     """Return passes of max(x, 0) with `upper(params)` and, if x has negative values, min(x, 0) with `lower(params)`.
 
-    The second pass has no bias, so that the sum of both outputs contains the bias only once.
+    The second pass has no bias, so the sum of both outputs contains the bias only once.
     """
     if not x.numel() or bool(x.amin() >= 0):
         return [run_term(layer, upper(params), x)]
@@ -177,7 +177,7 @@ def sum_shares(terms: list[Term], s: Tensor) -> Tensor:
 def divide_relevance(terms: list[Term], dy: Tensor, stabilizer: float, factor: float = 1.0) -> tuple[Tensor, Params]:
     """Return the relevance of the input and of the bias, in proportion to the contributions in these forward passes.
 
-    factor: of the relevance dy that is divided.
+    factor: factor of dy, the relevance to divide.
     """
     s = factor * dy / stabilize(sum_outputs(terms), stabilizer)
     return sum_shares(terms, s), terms[0].bias_share(s)

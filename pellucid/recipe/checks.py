@@ -14,11 +14,11 @@ from pellucid.network.ending import check_classes
 from pellucid.objective import Objective
 from pellucid.recipe.recipe import Recipe
 
-COPIES_PER_PARAMETER = 4  # tensors in memory for each parameter: the parameter, its gradient, and two of the optimizer
+COPIES_PER_PARAMETER = 4  # tensors per parameter: itself, its gradient, and two of optimizer state
 
 
 def check_objective(recipe: Recipe, objective: Objective, shape: Shape, classes: Sequence[str] | None) -> None:
-    """Raise PellucidError for an objective that does not fit the images, their classes, or the memory."""
+    """Raise PellucidError for an objective that does not fit the images, their classes, or this machine's memory."""
     _check_can_exist(recipe, objective, shape, "objective")
     if classes is not None:
         try:
@@ -40,7 +40,7 @@ def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[st
 
 
 def _check_can_exist(recipe: Recipe, net: Layer | Objective, shape: Shape, table: str) -> Any:
-    """Return the shape of the outputs; raises PellucidError if no such network exists or the memory is too small."""
+    """Return the shape of the outputs; raises PellucidError for impossible sizes or too little memory."""
     try:
         with torch.device("meta"):  # shapes only
             params, output_shape = net.init(shape, torch.Generator())
@@ -49,7 +49,7 @@ def _check_can_exist(recipe: Recipe, net: Layer | Objective, shape: Shape, table
     except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
         reason = " ".join(str(error).split())[:200]
         raise PellucidError(f"{recipe.name}: no such network can exist ({reason}); make [{table}] smaller") from error
-    needed_bytes = 4 * sum(leaf.numel() for leaf in leaves(params)) * COPIES_PER_PARAMETER  # bytes
+    needed_bytes = 4 * sum(leaf.numel() for leaf in leaves(params)) * COPIES_PER_PARAMETER
     if needed_bytes > memory_bytes():
         raise PellucidError(
             f"{recipe.name}: training this network needs {needed_bytes / 2**30:,.0f} GiB, and this machine has "
@@ -59,7 +59,7 @@ def _check_can_exist(recipe: Recipe, net: Layer | Objective, shape: Shape, table
 
 
 def _size_advice(recipe: Recipe, classes: Sequence[str]) -> str:
-    """Return the advice that gives the network one output for each class; "" if no setting does."""
+    """Return the setting that gives the network one output for each class, as advice; "" if there is none."""
     if "classes" in recipe.network.arguments:
         return f"set network.classes={len(classes)}"
     return f"end network.sizes with {len(classes)}" if "sizes" in recipe.network.arguments else ""

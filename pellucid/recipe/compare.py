@@ -1,4 +1,4 @@
-"""Several runs on one page: results, recipes, curves, classes and manifests side by side."""
+"""Comparison of runs on one page: results, recipes, curves, classes and manifests side by side."""
 
 import json
 import os
@@ -44,8 +44,8 @@ class ComparedRun:
     """The records of a run folder as plain values; missing ones are empty.
 
     settings: the values of the recipe as TOML, by dotted key such as `optimizer.lr`. results: the metrics on the test
-    images. history: by epoch. classes: the names of the classes. confusion: (K, K) counts, true by predicted. stopped:
-    the NaN or infinity that ended the training, if any.
+    images. history: metrics by epoch. classes: the names of the classes. confusion: (K, K) counts, true by predicted.
+    stopped: the NaN or infinity that ended the training, if any.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class RunComparison:
 
     @property
     def results(self) -> list[tuple[str, ...]]:
-        """The main results, the number of epochs in the history, and where a training stopped."""
+        """The main results, the number of epochs in the history, and the step at which NaN or infinity appeared."""
         columns = [
             {
                 **dict(headline(run.results)),
@@ -91,12 +91,12 @@ class RunComparison:
 
     @property
     def recipes(self) -> list[tuple[str, ...]]:
-        """The keys in which the recipes differ."""
+        """The keys of the recipes whose values differ, with the value in each run."""
         return differing_rows([run.settings for run in self.runs])
 
     @property
     def manifests(self) -> list[tuple[str, ...]]:
-        """The keys in which the manifests differ."""
+        """The keys of the manifests whose values differ, with the value in each run."""
         return differing_rows([run.manifest for run in self.runs])
 
     @property
@@ -126,7 +126,7 @@ class RunComparison:
 
 
 def compare_runs(paths: Sequence[str | os.PathLike[str]]) -> RunComparison:
-    """Read two or more run folders; raises PellucidError for fewer, and for one that is not a run folder or damaged."""
+    """Read two or more run folders; raises PellucidError for fewer, equal, invalid or damaged ones."""
     if len(paths) < 2:
         raise PellucidError("compare-runs needs two or more run folders")
     folders = [Path(path) for path in paths]
@@ -138,7 +138,7 @@ def compare_runs(paths: Sequence[str | os.PathLike[str]]) -> RunComparison:
 
 
 def read_run(path: Path) -> ComparedRun:
-    """Read the records of a run folder; only metrics.csv is required."""
+    """Read the records of a run folder; raises PellucidError without metrics.csv, and for damaged files."""
     if not (path / "metrics.csv").is_file():
         raise PellucidError(f"{path} contains no metrics.csv; give a run folder in which a training finished an epoch")
     tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
@@ -180,7 +180,7 @@ def _table_rows(keys: Iterable[str], columns: Sequence[Mapping[str, str]]) -> li
 
 
 def comparison_page(comparison: RunComparison, command: str) -> Page:
-    """Return the page of a comparison. command: the command that repeats it."""
+    """Return the page of a comparison. command: the command that writes the page."""
     colours = [RUN_COLOURS[k % len(RUN_COLOURS)] for k in range(len(comparison.names))]
     runs = list(zip(comparison.names, comparison.runs, strict=True))
     unfinished_names = [name for name, run in runs if not run.results and not run.stopped]
@@ -278,7 +278,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _parse_confusion(path: Path, values: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the class names and the counts (K, K) of a confusion matrix file; PellucidError for invalid content."""
+    """Return the class names and the counts (K, K) in a confusion matrix file; raises PellucidError if invalid."""
     classes, rows = values.get("classes"), values.get("counts") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise PellucidError(f"{path} has no list of class names; `pellucid train --resume` writes it again")

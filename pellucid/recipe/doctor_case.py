@@ -1,4 +1,4 @@
-"""Cases for the doctor: from a run folder with its recipe, or from a model and its data set."""
+"""Build cases for the doctor: from a run folder with its recipe, or from a model and its data set."""
 
 import os
 from dataclasses import replace
@@ -43,18 +43,18 @@ def case_of_run(
 ) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
 
-    The model is built from the recipe, with the best weights of the run, otherwise the last ones, otherwise those of
-    the latest epoch in train.keep, otherwise the initial ones. data: another data set or image folder to examine the
-    model with, or the root of the data sets. material: the run's data, if the recipe's [data] alone does not determine
-    it. resume: the command that resumes an interrupted run.
-    Raises PellucidError for a folder without a recipe, for missing data, for weights of another network, and for an
-    invalid metrics.csv.
+    The model is built from the recipe. It gets the first weights that exist: the best ones of the run, the last ones,
+    those of the latest epoch in train.keep, or newly drawn ones. data: another data set or image folder to examine the
+    model with, or the root of the data sets. material: the run's data, if the recipe's [data] does not determine it.
+    resume: the command that resumes an interrupted run.
+    Raises PellucidError for a folder without a recipe, for missing data, for weights that do not match the network, and
+    for an invalid metrics.csv.
     """
     folder = RunFolder(path)
     if not folder.recipe.is_file():
         raise PellucidError(f"{folder.path} contains no recipe.toml; give a run folder that `pellucid train` began")
     recipe = load_recipe(folder.recipe)
-    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))  # the run's device may not exist here
+    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))  # this machine may lack the run's device
     root = data if data is None or is_data_root(recipe.data.name, data) else None
     epoch_weights = snapshot_files(folder.weights)  # in ascending order
     files = (folder.best, folder.last, *reversed(epoch_weights.values()))
@@ -93,7 +93,7 @@ def _resume_command(folder: RunFolder, history: History | None, epochs: int, res
 
 
 def _interruption_notes(folder: RunFolder, history: History | None, epochs: int, command: str) -> tuple[str, ...]:
-    """Return a note that the run was interrupted and how to resume it, or that its weights are missing, if so."""
+    """Return a note on how to resume an interrupted run, or on missing weights; () if neither applies."""
     if command:
         n_finished = _epochs_done(history)
         stop_position = f"after epoch {n_finished}" if n_finished else "before the end of epoch 1"
@@ -129,7 +129,7 @@ def read_history(folder: Path) -> History | None:
 
 
 def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> Case:
-    """Return the case of a model without its recipe: its training settings are unknown.
+    """Return the case of a model without a recipe, whose training settings are unknown.
 
     data: see `splits_for`. history: the history of its training, if the folder of the weights has one.
     """
@@ -137,7 +137,7 @@ def case_of_model(model: Model, data: str | None = None, history: History | None
 
 
 def case_of_splits(model: Model, splits: Splits, history: History | None = None) -> Case:
-    """Return the case of a model without its recipe, with these data; history: see `case_of_model`."""
+    """Return the case of a model without a recipe on the data `splits`; history: see `case_of_model`."""
     train, test = examples(splits.train), examples(splits.test)
     return Case(
         model, model.fitting(train), model.fitting(test, "validation"), lambda: reinitialized(model), history=history,
@@ -187,7 +187,7 @@ def _load_material(recipe: Recipe, data: str | None, loaded: Model | None) -> Ma
 
 
 def _copy_weights(model: BaseModel, loaded: Model, message: str) -> None:
-    """Copy the weights and confidence of `loaded`; raises PellucidError with `message` if the shapes differ."""
+    """Copy weights and calibration of `loaded`; raises PellucidError with `message` if the shapes differ."""
     params, weights = flatten(model.params), flatten(loaded.params)
     if {path: value.shape for path, value in params.items()} != {path: value.shape for path, value in weights.items()}:
         raise PellucidError(f"{message}; give a run folder as `pellucid train` wrote it")

@@ -45,10 +45,10 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A training that can begin: its recipe, the model with its initial weights, the data and the run folder.
+    """A training that is ready to start: its recipe, the model with its initial weights, the data and the run folder.
 
-    root: of the data sets. command: the command that repeats the training, for the report, if it is not
-    `pellucid train` with the run's recipe. callbacks: further ones, which have no state of their own.
+    root: the folder of the data sets. command: the command that repeats the training, for the report; "" for
+    `pellucid train` with the run's recipe. callbacks: additional callbacks, without a state that resuming restores.
     """
 
     recipe: Recipe
@@ -87,7 +87,7 @@ class Job:
                 callbacks=callbacks,
                 run=self.path,
                 resume=True,
-                monitor="" if material.validation is None else settings.monitor,  # test images choose no weights
+                monitor="" if material.validation is None else settings.monitor,  # test images must not choose weights
                 checkpoint_seconds=settings.checkpoint_seconds,
                 manifest=manifest,
                 verbose=self.progress,
@@ -130,7 +130,7 @@ class Job:
 
 
 def augmentation(recipe: Recipe, material: Material[Any]) -> Augment | None:
-    """Return the augmentation of a recipe, which mirrors key-points as its data say; None without any."""
+    """Return the augmentation of a recipe, with the pairs of key-points that mirroring swaps; None for none."""
     augment = recipe.augment
     if augment == Augment():
         return None
@@ -148,8 +148,8 @@ def train(
 ) -> Run:
     """Train with a recipe: `pellucid.train("mnist-mlp", **{"optimizer.lr": 0.5})`.
 
-    recipe: a built-in name, a TOML file or a Recipe. data: the root of the data sets. out: the folder for the new run
-    folder. Returns the run; if the recipe trains a second one for comparison (recipe.then), the first.
+    recipe: a built-in name, a TOML file or a Recipe. data: the root of the data sets. out: the folder in which
+    the run folder is made. Returns the run of this recipe, even if recipe.then adds a second run for comparison.
     Raises PellucidError for mistakes in the recipe, missing data, and NaN or infinity in training.
     """
     if isinstance(recipe, Recipe) and overrides:
@@ -166,9 +166,9 @@ def new_jobs(
     out: str | os.PathLike[str] = "runs",
     progress: bool = True,
 ) -> list[Job]:
-    """Return the training with a recipe in a new run folder, and that with the recipe for comparison, if it names one.
+    """Return the job of a recipe in a new run folder, followed by the job of the recipe that recipe.then names, if any.
 
-    overrides: the overrides of the recipe, which the second recipe also gets (all but recipe.name, then and about).
+    overrides: the overrides of the recipe; all but recipe.name, .then and .about also apply to the second recipe.
     """
     shared_overrides = {
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
@@ -187,7 +187,7 @@ def new_jobs(
 
 
 def _new_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list[Path]:
-    """Make the run folders of a recipe, and of that for comparison, if there is one."""
+    """Make a run folder with recipe.toml for each recipe, and return the folders."""
     paths = [next_run(out, recipe.name) for recipe in recipes]
     if len(paths) > 1:
         write_following_name(paths[0], paths[1])
@@ -233,9 +233,9 @@ def train_in(
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
     """Return the data of a recipe in the form that the task of its objective needs.
 
-    For masks of the user, loss.ignore is the class index that is ignored. Images of the user that are decoded on demand
-    are all decoded once, so that files that cannot be read are refused before the training. Missing files of a data set
-    with a download site are downloaded.
+    For the user's own masks, loss.ignore is the class index that is ignored. The user's own images that are decoded on
+    demand are all decoded once, so that unreadable files raise PellucidError before the training. Missing files of a
+    data set with a download site are downloaded.
     """
     objective, table = recipe.training_objective(), recipe.data
     processes().from_first(lambda: fetch_missing(table.name, root))
@@ -248,7 +248,7 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
 
 
 def data_in_task_format(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source] | None:
-    """Return the data of a recipe if they are in a format of its task's own."""
+    """Return the data of a recipe if their format is specific to its task, otherwise None."""
     objective = recipe.training_objective()
     parts = task_for(objective).read(objective, recipe.data, root)
     return None if parts is None else divide_data(recipe.data, recipe.recipe.seed, *parts)
@@ -264,9 +264,9 @@ def build_model(
     """Return the model of a recipe for images like those of `train`, with its initial weights.
 
     data: the root of the data sets. preprocess: entries to add to the model's preprocessing, which every weights file
-    of the run contains. run: the run folder, whose weights may have the layer names of an earlier version. Raises
+    of the run contains. run: the folder of a resumed run, whose weights determine the names of the layers. Raises
     PellucidError if the network does not fit the images or this machine's memory, if [start] does not fit the network,
-    and for patterns of paths that match nothing.
+    and for patterns in train.frozen and train.rates that match no path.
     """
     objective: Objective | None = recipe.build("objective")
     first_examples, start = first_batch(train), recipe.start

@@ -36,11 +36,11 @@ class TableKeys:
     choices: tuple["TableKeys", ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return the table, its keys and its choices as JSON values."""
         return {**dataclasses.asdict(self), "choices": [choice.to_json() for choice in self.choices]}
 
     def __str__(self) -> str:
-        """Return everything as text."""
+        """Return the table, its keys and its choices as text."""
         text_lines = [f"[{self.name}]", *self._lines()]
         for choice in self.choices:
             text_lines += ["", f'  {self.keys[0].name} = "{choice.name}"', *(f"  {line}" for line in choice._lines())]

@@ -1,4 +1,4 @@
-"""Load the data of a recipe's [data] table, or data in the form that a trained model takes."""
+"""Load the data of a recipe's [data] table, or data in the form that a trained model expects."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ def fetch_missing(name: str, root: str | os.PathLike[str] | None = None) -> None
     """Download the missing files of a data set that has a download site, after one line on stderr.
 
     Data sets that are published only after a user agrees to terms have no site in the catalogue. Raises PellucidError,
-    which names the files and their folder, without a network.
+    which names the files and their folder, if the download fails.
     """
     entry = CATALOGUE.get(name)
     sources = () if entry is None else entry.sources
@@ -99,7 +99,7 @@ def load_material(
     """Load, limit and split the data of a recipe; raises PellucidError if they are missing or too few.
 
     With data.stream, and for annotated objects, the parts are sources that decode images when a batch needs them.
-    ignored: the class index that the loss ignores in masks of the user; data sets of the catalogue define their own.
+    ignored: the class index that the loss ignores in the user's own masks; data sets of the catalogue define their own.
     """
     if is_annotated(table.name):
         loaded = load(table.name, root, size=table.size or None, mode=table.mode)
@@ -114,13 +114,13 @@ def load_material(
 def load_arrays(
     table: Data, seed: int, root: str | os.PathLike[str] | None = None, ignored: int | None = None
 ) -> Material[Dataset]:
-    """Load, limit and split the data of a recipe into memory, also with data.stream; see `load_material`."""
+    """Load the data of a recipe into memory, even with data.stream, then limit and split them; see `load_material`."""
     splits = load_splits(table, root, ignored)
     return divide_data(table, seed, splits.train, splits.test)
 
 
 def divide_data(table: Data, seed: int, train: Any, test: Any) -> Material[Any]:
-    """Limit the training part, and hold out its validation part."""
+    """Limit the training part, and hold out its validation part; raises PellucidError if there are too few images."""
     if table.limit:
         if table.limit > len(train):
             raise PellucidError(f"data.limit is {table.limit}, but {table.name} has {len(train)} training images")
@@ -213,7 +213,7 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored
 
 
 def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[str]:
-    """Return the training and the test part of data with masks, or the one part to split; [] for other data.
+    """Return the names of the training and test parts of data with masks, or of the single part to split; else [].
 
     A folder or .zip file has masks if it contains folders NAME and NAMEannot. Raises PellucidError unless one NAME is
     "train".
@@ -237,7 +237,7 @@ def is_annotated(name: str) -> bool:
 
 
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
-    """Return the shape of one image; no image is read if the table alone determines it."""
+    """Return the shape of one image; images are read only if the table does not determine it."""
     shape = shape_of_table(table)
     if shape is None and is_annotated(table.name):
         return tuple(first_batch(load_material(table, 0, root).train).images.shape[1:])
@@ -247,17 +247,17 @@ def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shap
 
 
 def shape_of_table(table: Data) -> Shape | None:
-    """Return the shape of one image if the table alone determines it, otherwise None."""
+    """Return the shape of one image if the table determines it, otherwise None."""
     if table.name in SHAPES:
         return SHAPES[table.name]
     if is_annotated(table.name):
         return None
-    size = table.size or (32 if table.name == "cifar10" else 0)  # CIFAR-10 has one size, folders may have several
+    size = table.size or (32 if table.name == "cifar10" else 0)  # images of a folder may differ in size
     return (1 if table.mode == "L" else 3, size, size) if size else None
 
 
 def xor_splits() -> Splits[Dataset]:
-    """Return the four points of exclusive or, with inputs and classes 0 and 1, as training and as test data."""
+    """Return the four points of exclusive or, with inputs and classes 0 and 1, as both training and test data."""
     points = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     data = Dataset.from_arrays(points, torch.tensor([0, 1, 1, 0]), ("0", "1"), XOR)
     return Splits(data, data)
@@ -274,7 +274,7 @@ def check_data_in_run_folder(name: str, file: Path | None) -> None:
 
     file: a weights file or a recipe of any origin; None for a model that was made in this process, whose paths the user
     gave. The run folder is RUN for RUN/recipe.toml, and for RUN/weights/FILE if RUN/manifest.json exists. Training with
-    a recipe opens its paths without this check, since the user asks for it.
+    a recipe opens its paths without this check, since the user chose the recipe.
     """
     if file is None or not name or name in CATALOGUE or name in SHAPES:
         return
@@ -287,7 +287,7 @@ def check_data_in_run_folder(name: str, file: Path | None) -> None:
 
 
 def _run_folder(file: Path) -> Path | None:
-    """Return the run folder of a weights file or a recipe; None if it is in none."""
+    """Return the run folder of a weights file or a recipe; None if the file is not in one."""
     if file.name == "recipe.toml":
         return file.parent
     run = file.parent.parent
@@ -311,7 +311,7 @@ def data_and_root(model: Model, data: str | None) -> tuple[str, str | None]:
     """Return the name or folder of the data to examine a model with, and the root, None for the default root.
 
     data: the name of a data set, a folder, or the root of the model's own data set; None for the model's own. Raises
-    PellucidError if the model does not name its data, and as `check_data_in_run_folder` does.
+    PellucidError if the model does not name its data, and like `check_data_in_run_folder`.
     """
     name = data_name(model)
     if data is not None and not is_data_root(name, data):
@@ -348,7 +348,8 @@ def data_for_model(shape: Sequence[int], classes: Sequence[str] | None, data: Da
 def with_model_classes(classes: Sequence[str] | None, data: Dataset) -> Dataset:
     """Return a data set with the class indices of a model; unchanged if the model has no class names.
 
-    Classes of masks keep their indices, and get the model's names.
+    Classes of masks keep their indices, and get the model's names. Raises PellucidError for a class of other data that
+    the model lacks.
     """
     names = tuple(classes or data.classes)
     if names == data.classes:

@@ -48,14 +48,14 @@ def recipe_of_words(
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe of a command line, and the settings in which it differs from the file.
 
-    name: a recipe, or the verb of a task; words: for a task its data, then settings key=value. device: recipe.device,
-    None for that of the recipe. root: the folder of the data sets.
+    name: a recipe, or the verb of a task. words: settings key=value; for a task, the data come first. device: replaces
+    recipe.device, unless None. root: the folder of the data sets. Raises PellucidError for invalid words.
     """
     if "=" in name:
         raise PellucidError(f"the recipe or the task comes first, then {name}")
     verbs = tasks_by_verb()
     is_task = name in verbs
-    if not is_task and words and "=" not in words[0] and ("/" in words[0] or Path(words[0]).exists()):  # data
+    if not is_task and words and "=" not in words[0] and ("/" in words[0] or Path(words[0]).exists()):
         if name not in recipe_names() and (hint := nearest(name, [*verbs])):
             raise PellucidError(f"no task {name!r}{hint}")
         find_recipe(name)  # raises PellucidError for an unknown one

@@ -1,4 +1,4 @@
-"""Held-out pictures with what the model predicts for them, written into the run folder during training."""
+"""Pictures of held-out images with the model's predictions, written into the run folder during training."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -21,21 +21,21 @@ from pellucid.text import percent
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.examples import first_batch
 
-MAX_PICTURES = 4  # pictures
+MAX_PICTURES = 4  # in one file
 
 
 class Previews(Callback):
     """Write pictures/epoch-N.png after the epochs 1, 2, 4, 8, ... and the last: four held-out images with predictions.
 
-    held_out: the source of the images, from which they are taken evenly. A model whose task predicts nothing for
-    pictures gets no files.
+    held_out: the source of the images, which are at evenly spaced indices. No file is written if the model's task has
+    no predictions for images.
     """
 
     def __init__(self, run: RunFolder, model: Model, held_out: Source) -> None:
         self.run, self.model, self.held_out = run, model, held_out
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Predict with the weights that were measured, and write the file."""
+        """Predict with the weights that this epoch was evaluated with, and write the file."""
         epoch = training.epoch
         if epoch & (epoch - 1) and epoch < training.epochs:
             return
@@ -43,7 +43,7 @@ class Previews(Callback):
             return
         try:
             predictor = task_of(self.model).predictor(self.model)
-        except PellucidError:  # such as a generator's: it makes pictures from noise, and its report shows samples
+        except PellucidError:  # a generator, for example, has no input images; its report shows samples
             return
         images: list[tuple[NDArray[Any], str]] = []
         with torch.inference_mode():

@@ -19,8 +19,8 @@ from pellucid.recipe.toml import check_table, coerce, parse_value, write_toml
 from pellucid.settings.annotations import slots
 from pellucid.task import tasks
 
-NOTHING = "none"  # regularizer.name = "none"
-MAX_DEPTH = 8  # schedules within schedules
+NOTHING = "none"  # for example regularizer.name = "none"
+MAX_DEPTH = 8  # levels of nested schedules
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ KINDS: dict[str, PartKind] = {
 def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0) -> NamedPart:
     """Return the part that a table describes, with all its arguments.
 
-    An argument that is itself a part (the schedule after a linear warmup) is given by its name or as a table; `depth`
-    counts the parts around it.
-    Raises PellucidError for an unknown name (with the nearest), unknown or missing arguments, and wrong types.
+    An argument that is itself a part (the schedule after a linear warmup) is given by its name or as a table. depth:
+    the number of enclosing parts.
+    Raises PellucidError for an unknown name (suggesting the nearest), unknown or missing arguments, and wrong types.
     """
     kind = KINDS[table]
     name = values.get(kind.key, kind.default)
@@ -153,7 +153,7 @@ class Recipe:
         return write_toml(self.tables())
 
     def training_objective(self) -> Objective:
-        """Return the objective, or the network with its loss as one."""
+        """Return the objective; without one, the supervised objective of the network and its loss."""
         return self.build("objective") or Supervised(self.build("network"), self.build("loss"))
 
     def build(self, table: str) -> Any:
@@ -167,8 +167,8 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     overrides: values by dotted key, `{"optimizer.lr": 0.5}`. A new name for a part ("optimizer.name") drops the
     arguments that the file gives to the old one. If train.epochs is lowered, the last epoch replaces later ones in
     train.keep.
-    Raises PellucidError for files that cannot be read, for unknown names and keys (with the nearest), and for values
-    of the wrong type or size.
+    Raises PellucidError for files that cannot be read, for unknown names and keys (suggesting the nearest), and for
+    values of the wrong type or size.
     """
     path = find_recipe(name_or_path)
     return read_recipe(_read_toml(path), str(name_or_path), overrides or {}, path.stem)
@@ -205,7 +205,7 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
         recipe = replace(recipe, recipe=replace(recipe.recipe, name=folder_name(name)))
     built_parts = {
         table: build_part(getattr(recipe, table), table, where) for table in KINDS
-    }  # errors before data load
+    }  # invalid arguments raise an error before the data are loaded
     if not recipe.data.validation and (recipe.train.early_stopping or built_parts["schedule"].watches):
         cause = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
         raise PellucidError(f"{where}: {cause} needs validation data; hold some images out with data.validation=0.1")
@@ -302,7 +302,7 @@ def _read_plain_table(kind: type, table_values: Mapping[str, Any], table: str, w
 
 
 def folder_name(stem: str) -> str:
-    """Return a file's stem as a name of run folders, without characters that these cannot have."""
+    """Return a name for run folders from a file's stem, with "-" for characters that are not allowed."""
     valid = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip(".-")[:100]
     return valid or "custom"
 

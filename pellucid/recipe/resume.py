@@ -32,9 +32,9 @@ def resume_runs(
 ) -> list[Run]:
     """Resume a run from its last checkpoint, and then the run that follows it for comparison, if any.
 
-    epochs: the number of epochs in all to which a finished run is extended, None for that of its recipe. A finished run
-    is returned as it is; it is evaluated again if its results or its report are missing. A missing second run is
-    trained from the start, with the recipe recipe.then.
+    epochs: the new total number of epochs of a finished run; None for no extension. A finished run is returned
+    unchanged; if its results or its report are missing, it is evaluated once more. A missing second run is trained from
+    its first epoch, with the recipe that recipe.then names. Raises PellucidError for a folder without recipe.toml.
     """
     path = Path(run)
     if not path.exists():
@@ -72,14 +72,14 @@ def _prepare_runs(path: Path, data: str | os.PathLike[str] | None, epochs: int |
 
 
 def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
-    """Return a run that is finished, or resume it; see `resume_runs`."""
+    """Return a finished run, or resume an unfinished one; see `resume_runs`."""
     folder, recipe = RunFolder(path), load_recipe(path / "recipe.toml")
     state = SavedState.find(folder) if folder.has_checkpoint else None
     if state is not None and state.has_ended(recipe.train.epochs) and (path / "report.html").is_file():
         results = _read_results(path)
         try:
             model = Model.load(folder.best)
-        except PellucidError:  # damaged: repaired and evaluated again below
+        except PellucidError:  # a damaged file, which train_in repairs
             model = None
         if model is not None and results.get("epochs") == state.progress["epoch"]:
             state.note_finished(folder)
@@ -88,7 +88,7 @@ def _resume_run(path: Path, data: str | os.PathLike[str] | None, progress: bool)
 
 
 def _extend_run(folder: RunFolder, epochs: int) -> None:
-    """Write the number of epochs into the recipe of a finished run; PellucidError if it is not larger than before."""
+    """Write the number of epochs into the recipe of a finished run; raises PellucidError if it is not larger."""
     state = SavedState.find(folder) if folder.has_checkpoint else None
     if state is None or not state.done:
         raise PellucidError(f"{folder.path} is not finished; resume it without train.epochs first")
@@ -108,7 +108,7 @@ def train_or_resume(
     preprocess: Mapping[str, Any] | None = None,
     command: str = "",
 ) -> Run:
-    """Return the finished run of a recipe on `material` below `out`; resume an unfinished one, or train in a new one.
+    """Return the finished run of a recipe on `material` in `out`; otherwise resume or start one.
 
     Only runs on the same data and from the same initial weights are used. preprocess, command: see `train_in`.
     """

@@ -39,8 +39,8 @@ BACKBONE_STRIDE = 32  # pixels: the stride of MobileNetV2's last feature maps
 class StartWeights:
     """The parameters of `features`, and the mean and standard deviation by which their inputs were standardized.
 
-    mean, std: one value per channel; empty if the inputs were not standardized. is_model: whether `params` are those of
-    a model with the same networks, not of its features.
+    mean, std: one value per channel; empty if the inputs were not standardized. is_model: whether `params` belong to
+    a whole model with the same networks, not only to its features.
     """
 
     params: Params
@@ -52,9 +52,9 @@ class StartWeights:
 def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLike[str] | None = None) -> StartWeights:
     """Return the initial parameters of `features` of a network for images of `shape`.
 
-    name: a pretrained model's name, a run folder, a weights file of pellucid or of another library, or a name of
-    `pellucid weights list`, whose file is in ROOT/weights. Raises PellucidError if there is no such model, or if its
-    features do not match those of `net`.
+    name: a pretrained model's name, a run folder, a weights file of pellucid or of another library, or a name that
+    `pellucid weights list` shows, whose file is in ROOT/weights. Raises PellucidError if there is no such model, or if
+    its features do not match those of `net`.
     """
     path = source_file(name, root)
     model = Model.load(path) if is_pellucid_file(path) else None
@@ -74,10 +74,10 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
 def trained_objective(
     name: str, objective: Objective, shape: Shape, root: str | os.PathLike[str] | None = None
 ) -> StartWeights:
-    """Return initial parameters of an objective: those of a model of its kind, otherwise of its `start_net`.
+    """Return initial parameters of an objective, from a model with such an objective or from a trained backbone.
 
-    name: as for `trained_features`. shape: of the images. Raises PellucidError like `trained_features`, for a model
-    with another backbone, and for a backbone that `pellucid.models.pyramid` does not support.
+    name: as for `trained_features`. shape: the shape of the images. Raises PellucidError like `trained_features`, for a
+    model with another backbone, and for a backbone that `pellucid.models.pyramid` does not support.
     """
     path = source_file(name, root)
     if is_pellucid_file(path) and not isinstance((source_model := Model.load(path)).objective, Supervised):
@@ -99,7 +99,7 @@ def trained_objective(
 def trained_network(
     name: str, model_name: str, root: str | os.PathLike[str] | None = None
 ) -> tuple[Layer, StartWeights]:
-    """Return a network of the zoo with the options that the trained weights need, and the parameters of its features.
+    """Return a network with the options that the trained weights need, and the parameters of its features.
 
     name: as for `trained_features`. model_name: a name of `pellucid.models.MODELS`.
     """
@@ -114,7 +114,7 @@ def trained_network(
 
 
 def _saved_options(path: Path, model_name: str) -> dict[str, Any]:
-    """Return the options that a model of pellucid needs: those of Keras' MobileNetV2 if it has that epsilon."""
+    """Return the options of a saved model's network: those of Keras for a MobileNetV2 with its epsilon, else {}."""
     nets = Model.load(path).objective.nets.values()
     epsilons = [layer.epsilon for net in nets for _, layer in walk(net) if isinstance(layer, BatchNorm)]
     is_keras = model_name == "mobilenet_v2" and KERAS_EPSILON in epsilons[:1]
@@ -135,7 +135,7 @@ def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> st
 
 
 def _common_params(name: str, params: Params, other_params: Params) -> Params:
-    """Return the parameters of another model for the networks that both have; last layers may differ in shape.
+    """Return the parameters of another model for its networks with equal paths, except tensors of other shapes.
 
     Raises PellucidError unless the first network, such as the backbone, is the same.
     """
@@ -157,7 +157,7 @@ def _common_params(name: str, params: Params, other_params: Params) -> Params:
 
 
 def _input_scaling(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and standard deviation by which a model standardizes its inputs; both empty for none."""
+    """Return the mean and standard deviation by which a model standardizes its inputs; () and () if it does not."""
     stats = model.stats
     return ((), ()) if stats is None else (tuple(stats.mean.flatten().tolist()), tuple(stats.std.flatten().tolist()))
 
@@ -190,7 +190,7 @@ def _weights_of_model(name: str, source_model: Model, net: Layer, shape: Shape) 
 
 
 def _have_same_features(net: Layer, other: Layer) -> bool:
-    """Return whether two networks have the same features; PellucidError if one has none."""
+    """Return whether two networks have the same features; raises PellucidError if one has no features."""
     return layer_settings(net) == layer_settings(other)
 
 
@@ -229,7 +229,7 @@ def _weights_of_file(path: Path, net: Layer, shape: Shape) -> StartWeights:
     return StartWeights(params, *take_scaling(source, params))
 
 
-MAX_IMAGES = 5_000  # training images whose patches give the covariance
+MAX_IMAGES = 5_000  # training images whose patches determine the covariance
 CHUNK_SIZE = 100  # images whose patches are in memory at a time
 # Added to the variances, so that noise is not amplified. Jordan adds 5e-4; in patches of JPEG images, whose colour has
 # half the resolution, half of the directions have variances below 1e-2.

@@ -90,17 +90,17 @@ class Start:
 class Train:
     """[train]: length and settings of the training.
 
-    clip: the maximum norm of the whole gradient, 0 for no limit. average: the decay of the moving average of the
-    weights, which is used in every evaluation and is the result; 0 for none. early_stopping: the number of epochs
+    clip: the maximum global norm of the gradients, 0 for no limit. average: the decay of the moving average of the
+    weights, which is used in every evaluation and saved as the result; 0 for none. early_stopping: the number of epochs
     without a better value of `monitor` after which training ends, 0 for never. monitor: the value that chooses the
     best weights of a run with data.validation; "auto" for the accuracy, or the loss if there is no accuracy.
-    checkpoint_seconds: the time between two checkpoints within an epoch. metrics: names of METRICS to report beside the
+    checkpoint_seconds: the time between two checkpoints within an epoch. metrics: names of METRICS to report with the
     loss; "none" for the default of the loss: the accuracy for classes, the mean absolute error for regression. frozen:
     patterns of parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the
     learning rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in
     separate files; 0 for the initial weights. accumulate: the number of parts of a batch that a process computes one
-    after another, which takes less memory; batch norm takes the statistics of each part. log: trackers that get the
-    curves and the settings too: "tensorboard", "mlflow", "wandb"; the extras of these names install them.
+    after another, which takes less memory; batch norm takes the statistics of each part. log: trackers that also
+    receive the curves and the settings: "tensorboard", "mlflow", "wandb"; the extras of these names install them.
     """
 
     epochs: int = 10
@@ -146,14 +146,14 @@ class Train:
 class Distributed:
     """[distributed]: the training on many processes, which torchrun starts.
 
-    shards: the number of parts of each batch, which are dealt to the processes: with the same number, one process and
-    many compute the same bits. 0 for train.accumulate times the number of processes at the run's beginning. exact:
-    whether they do; if false, each process computes its part of a batch at once, whatever their number. batch_norm: in
-    training, it takes the statistics of each "shard"; without exact, those of a process's part, "local", or of the
-    whole batch, "sync". "" for "shard" or "local". bucket_mb: the megabytes of gradients that processes exchange at
-    once, while the backward pass goes on. shard_optimizer: whether each keeps only its part of the optimizer's state.
-    timeout: the seconds after which a process that does not answer ends the others; more than the first process needs
-    to write a checkpoint and pictures.
+    shards: the number of parts into which each batch is divided for the processes; 0 for train.accumulate times the
+    number of processes at the run's beginning. exact: whether the same number of shards gives the same bits with any
+    number of processes; if false, each process computes its part of a batch in one piece. batch_norm: the examples
+    whose statistics it uses in training: each "shard", or without exact, the part of a process, "local", or the entire
+    batch, "sync"; "" for "shard" or "local". bucket_mb: the megabytes of gradients that processes exchange at a
+    time, during the backward pass. shard_optimizer: whether each process keeps only its part of the optimizer's state.
+    timeout: the seconds after which a process that does not respond ends the others; it must exceed the time that the
+    first process needs to write a checkpoint and pictures.
     """
 
     shards: int = 0

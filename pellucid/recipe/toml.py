@@ -32,7 +32,7 @@ def check_table(
     """Return every argument of a table, given or default, in the order of `known`.
 
     where: the file. table: the table's name. read_value: returns the argument for a given value, by default `coerce`.
-    Raises PellucidError for an unknown key (with the nearest), a missing one, or a value of the wrong type.
+    Raises PellucidError for an unknown key (suggesting the nearest), a missing one, or a value of the wrong type.
     """
     for key in table_values:
         if key not in known:
@@ -50,7 +50,7 @@ def check_table(
 
 
 def coerce(value: Any, kind: Any, where: str) -> Any:
-    """Return `value` converted to the type `kind`; raises PellucidError, which names the type, if it is another."""
+    """Return `value` converted to the type `kind`; raises PellucidError, which names the type, if that fails."""
     fits, result = convert(value, kind, TOML)
     if not fits and kind is str and isinstance(value, str):
         raise PellucidError(

@@ -11,14 +11,14 @@ from pellucid.errors import PellucidError
 from pellucid.files import read_regular, write_atomically
 from pellucid.training.callbacks import Callback, Training
 
-WATCH_TIMEOUT = 10.0  # seconds after which an untouched control file has no reader any more
+WATCH_TIMEOUT = 10.0  # seconds without a touch of control.json after which a training is unwatched
 LAYERS_INTERVAL_SECONDS = 1.0  # between two measurements of the layers
-LAYERS_INTERVAL_STEPS = 60  # at least between two measurements, each of which takes about two steps
+LAYERS_INTERVAL_STEPS = 60  # minimum between two measurements, each of which takes as long as about two steps
 MAX_LOSSES = 400
 
 
 class Control(NamedTuple):
-    """What the watching process asks for: to pause, and the number of single steps since it did so first."""
+    """A request of the watching process: whether to pause, and how many single steps it has requested so far."""
 
     pause: bool = False
     steps: int = 0
@@ -30,12 +30,12 @@ def control_file(run: Path) -> Path:
 
 
 def live_file(run: Path) -> Path:
-    """Return the file in which a watched training tells where it is."""
+    """Return the file into which a watched training writes its progress."""
     return run / "live.json"
 
 
 def read_control(run: Path) -> Control:
-    """Return what control.json asks for; nothing if it is missing or damaged."""
+    """Return the request in control.json; an empty one if the file is missing or damaged."""
     values = read_object(control_file(run))
     pause, steps = values.get("pause"), values.get("steps")
     return Control(pause is True, steps if type(steps) is int and steps >= 0 else 0)
@@ -56,26 +56,26 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 class TrainingControl(Callback):
-    """Obey control.json, and write live.json a few times a second while it is touched; otherwise only look for it.
+    """Pause and step as control.json requests, and write live.json a few times a second while that file is touched.
 
-    live.json has the process, epoch, batch and step, whether the training is paused, the mean loss of the batches
-    between two moments by step, and rows like those of layers.csv for a recent step.
+    live.json contains the process, epoch, batch and step, whether the training is paused, the steps and mean losses of
+    the batches between two ticks, and the rows of layers.csv for a recent step.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
 
     def on_start(self, training: Training) -> None:
-        """Forget what an earlier training was asked for."""
+        """Discard the requests to an earlier training."""
         self.on_close()
         self.control_mtime, self.control, self.steps = 0, Control(), 0
         self.losses: list[tuple[int, float]] = []
-        # The epoch, the sums of the losses and of the weights at the last tick.
+        # The epoch, the sums of the losses by name, and the sum of the example weights at the last tick.
         self.last_sums: tuple[int, dict[str, float], float] = (-1, {}, 0.0)
         self.last_tick = (time.perf_counter(), training.step)
 
     def on_tick(self, training: Training) -> None:
-        """Read control.json if it has changed, and write live.json if somebody reads it."""
+        """Read control.json if it has changed, and write live.json if the training is watched."""
         try:
             control_stat = os.stat(control_file(self.run))
         except OSError:
@@ -110,7 +110,7 @@ class TrainingControl(Callback):
             file.unlink(missing_ok=True)
 
     def _append_mean_loss(self, training: Training) -> None:
-        """Append the mean loss of the batches since the last moment; of many moments, every second one is kept."""
+        """Append the mean loss of the batches since the last tick; drop every second value above MAX_LOSSES."""
         epoch, sums, weight = self.last_sums
         if epoch != training.epoch or weight > training.loss_count:
             sums, weight = {}, 0.0

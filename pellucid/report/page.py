@@ -38,7 +38,7 @@ def table_html(
 
 
 def escaped(text: str) -> str:
-    """Return a text as it stands in HTML, printable, for pages that no template of this package makes."""
+    """Return a text escaped for HTML and printable, for pages that are not rendered by the templates."""
     return str(escape(printable(text)))
 
 

@@ -21,7 +21,7 @@ TextPairs = Sequence[tuple[str, str]]
 class FigurePart:
     """A figure, or the text `otherwise` if it is None.
 
-    name: of its PNG file. alt: for those who do not see it. caption: below it.
+    name: name of its PNG file. alt: alternative text. caption: text below the figure.
     """
 
     kind: ClassVar[str] = "figure"
@@ -70,20 +70,20 @@ class TablePart:
 
 @dataclass(frozen=True)
 class TextPart:
-    """A text, shown as `kind` says."""
+    """A text; `kind` determines how it is displayed."""
 
     kind: ClassVar[str]
     text: str
 
 
 class Missing(TextPart):
-    """A sentence that says what is not there."""
+    """A sentence about what is missing."""
 
     kind = "missing"
 
 
 class CodeBlock(TextPart):
-    """A text in its own lines, such as a command or a file."""
+    """Preformatted text, such as a command or a file."""
 
     kind = "code"
 
@@ -95,14 +95,14 @@ class Fragment(TextPart):
 
 
 class Heading(TextPart):
-    """A heading inside of a section."""
+    """A heading within a section."""
 
     kind = "heading"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """TextPairs of a name and its text; with a summary they are folded."""
+    """Pairs of a name and a text, folded if there is a summary."""
 
     kind: ClassVar[str] = "facts"
     pairs: TextPairs
@@ -111,7 +111,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences, and further ones folded under a summary."""
+    """A list of sentences, and more sentences folded under a summary."""
 
     kind: ClassVar[str] = "bullets"
     texts: Sequence[str]
@@ -150,9 +150,9 @@ SectionPart = str | FigurePart | TablePart | TextPart | Facts | Bullets | Legend
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page. id: of the link to it, "" for none. wide: whether it takes the whole width.
+    """A section of a page. id: anchor of links, "" for none. wide: whether it spans the page.
 
-    colour: of a dot before the heading.
+    colour: colour of a dot before the heading, "" for no dot.
     """
 
     id: str
@@ -179,8 +179,8 @@ def _is_missing(part: SectionPart | Sequence[SectionPart]) -> bool:
 class Page:
     """A page with a title and sections.
 
-    about: a sentence about it. header: further parts above the sections. results: the main results as pairs of name and
-    text. heading: if it is not the title. command: the command that repeats it, at the end.
+    about: a sentence about the page. header: parts above the sections. results: the main results as pairs of name and
+    text. heading: the heading, if it is not the title. command: the command that writes the page, shown at its end.
     """
 
     title: str
@@ -201,7 +201,7 @@ class Page:
         return render("page", it=self)
 
     def write(self, path: Path) -> Path:
-        """Write the page atomically, and its figures to figures/*.png beside it; return `path`.
+        """Write the page atomically, and its figures to figures/*.png in its folder; return `path`.
 
         Raises PellucidError if writing fails.
         """

@@ -1,4 +1,4 @@
-"""Writing figures and the values that they show."""
+"""Write figures as PNG files, and arrays as .npz files."""
 
 import io
 from collections.abc import Mapping

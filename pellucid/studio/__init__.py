@@ -1,1 +1,1 @@
-"""The studio: a local page on which a network computes, explains itself and learns, one view per module."""
+"""The studio: a local page on which networks are run, explained and trained, with one subpackage for each view."""

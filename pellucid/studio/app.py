@@ -23,30 +23,30 @@ from pellucid.studio.session import VIEWS, Session
 from pellucid.studio.view import Library
 
 PAGE = Path(__file__).parent / "web"
-TOO_BIG = 1009  # code of a closed WebSocket
+TOO_BIG = 1009  # WebSocket close code for a message that is too big
 mimetypes.add_type("text/javascript", ".js")  # some machines map it to text/plain, which no browser runs as a module
 
 
 def application(library: Library, hosts: Collection[str], token: str, cookie: str) -> Starlette:
     """Return the application; hosts: see `OnlyFrom`; token, cookie: see `OnlyWithCookie`."""
 
-    threads = CapacityLimiter(os.cpu_count() or 1)  # more of them would only wait for each other
+    threads = CapacityLimiter(os.cpu_count() or 1)  # more threads would only wait for each other
 
     async def talk(socket: WebSocket) -> None:
-        """Reply each message of one tab by one message, in order, until the tab closes."""
+        """Reply to each message of a tab with one message, in order, until the tab closes."""
         await socket.accept()
         session = Session(library)
-        # Cancelled: the server ends, and does not wait for an answer that takes long.
+        # The server cancels this task when it ends, so that it does not wait for a slow answer.
         with suppress(WebSocketDisconnect, get_cancelled_exc_class()):
             while (message := await socket.receive())["type"] != "websocket.disconnect":
-                given = message.get("bytes") or (message.get("text") or "").encode()
-                await socket.send_bytes(await run_sync(session.answer, given, limiter=threads))
-                if len(given) > MAX_MESSAGE:
+                data = message.get("bytes") or (message.get("text") or "").encode()
+                await socket.send_bytes(await run_sync(session.answer, data, limiter=threads))
+                if len(data) > MAX_MESSAGE:
                     await socket.close(TOO_BIG)
                     return
 
     async def upload(request: Request) -> Response:
-        """Answer POST /upload, whose body is a picture, by the id that messages name it by."""
+        """Store the picture in the body of POST /upload, and return the id by which messages refer to it."""
         try:
             name, line = await run_sync(library.uploads.add, await picture_of(request), limiter=threads)
         except RefusedError as error:

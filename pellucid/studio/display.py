@@ -1,10 +1,10 @@
-"""Lets results show themselves in a notebook: as views of the studio where anywidget is installed, and as pictures."""
+"""Display of results in notebooks: as views of the studio if anywidget is installed; predictions also as pictures."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-# The functions of `studio.notebook` that return a widget, by the module and the name of a type.
+# The functions of `studio.notebook` that return a widget, by the module and the name of the result's type.
 WIDGETS = {
     ("pellucid.trace", "Trace"): "of_trace",
     ("pellucid.predictor", "PredictionList"): "of_predictions",
@@ -14,7 +14,7 @@ WIDGETS = {
 
 
 def register() -> None:
-    """Register the views with the running shell of IPython, if there is one."""
+    """Register the formatters with the running shell of IPython, if there is one."""
     from IPython.core.getipython import get_ipython
 
     shell: Any = get_ipython()
@@ -28,7 +28,7 @@ def register() -> None:
 
 
 def _bundle(function: str) -> Callable[..., Any]:
-    """Return a formatter of a widget; it returns None where no view shows the result, whose own HTML is shown then."""
+    """Return a formatter of a widget; it returns None, for the result's own HTML, if no view shows the result."""
 
     def bundle(result: Any, **_: Any) -> Any:
         from pellucid.errors import PellucidError

@@ -29,23 +29,24 @@ def document(
 ) -> str:
     """Return a document that shows a view.
 
-    state: what the address of the studio would hold. answers: what `recorded` returned; None for a document in a frame
-    whose parent answers, see `embed.js`. module: of the view's folder, which is started. title: None for the view's.
+    state: the parameters that the address of the studio would have. answers: the result of `recorded`; None for a
+    document in a frame whose parent page answers the requests, see `embed.js`. module: name of the module to start, in
+    the view's folder. title: title of the document, None for the view's title.
     """
-    given: dict[str, Any] = {"module": f"{view.name}/{module}.js", "state": dict(state), "answers": None}
+    embedded_values: dict[str, Any] = {"module": f"{view.name}/{module}.js", "state": dict(state), "answers": None}
     if answers is not None:
-        given["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
+        embedded_values["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
     style = (WEB / "style.css").read_text(encoding="utf-8") + (view.page / "view.css").read_text(encoding="utf-8")
     return DOCUMENT.read_text(encoding="utf-8").format(
         title=escaped(view.title if title is None else title),
         style=style,
         modules=json.dumps({"imports": modules(view)}),
-        given=json.dumps(given).replace("<", "\\u003c"),  # no text may end the script
+        given=json.dumps(embedded_values).replace("<", "\\u003c"),  # no text may contain </script>
     )
 
 
 def modules(view: View) -> dict[str, str]:
-    """Return the JavaScript modules of a view as data addresses, by name; they import each other by these names."""
+    """Return the JavaScript modules of a view as data URLs, by name; they import each other by these names."""
     files = {"embed.js": WEB / "embed.js"}
     files |= {f"core/{path.name}": path for path in (WEB / "core").glob("*.js")}
     files |= {f"{view.name}/{path.name}": path for path in view.page.glob("*.js")}
@@ -64,24 +65,24 @@ def _address(name: str, text: str) -> str:
 def recorded(
     session: Session, requests: Iterable[tuple[str, dict[str, Any]]], max_bytes: float = math.inf
 ) -> dict[str, bytes]:
-    """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by.
+    """Return the answers of a session to requests (kind and fields), in order, by the key of `key_of`.
 
-    max_bytes: of all answers, after which the other requests are left out, and not computed.
+    max_bytes: size of all answers after which the remaining requests are left out and not computed.
     """
-    found, total = dict[str, bytes](), 0
+    answers, n_bytes = dict[str, bytes](), 0
     for number, (kind, fields) in enumerate(requests):
         try:
             reply = session.reply(kind, REQUESTS[kind](**fields))
             answer = pack(kind, number, reply.fields, reply.tensors)
         except PellucidError as error:
             answer = pack("error", number, {"message": str(error)}, {})
-        found[key_of(kind, fields)] = answer
-        if (total := total + len(answer)) > max_bytes:
+        answers[key_of(kind, fields)] = answer
+        if (n_bytes := n_bytes + len(answer)) > max_bytes:
             break
-    return found
+    return answers
 
 
 def key_of(kind: str, fields: Mapping[str, Any]) -> str:
-    """Return what `embed.js` looks up the answer to a request by."""
-    given = sorted([key, value] for key, value in fields.items() if value is not None)
-    return f"{kind} {json.dumps(given, separators=(',', ':'), ensure_ascii=False)}"
+    """Return the key by which `embed.js` looks up the answer to a request."""
+    given_fields = sorted([key, value] for key, value in fields.items() if value is not None)
+    return f"{kind} {json.dumps(given_fields, separators=(',', ':'), ensure_ascii=False)}"

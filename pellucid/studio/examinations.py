@@ -1,4 +1,4 @@
-"""What the doctor finds in runs: one process of `pellucid doctor RUN --json` at a time, for a run that a page shows."""
+"""Diagnoses of the runs that pages show, by one process of `pellucid doctor RUN --json` at a time."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 
-LOW_PRIORITY = 15  # of 19, as of `nice`
+LOW_PRIORITY = 15  # niceness; 19 is the lowest priority
 MAX_SILENCE = 3.0  # seconds between two requests of a page that waits for an examination
 
 
 class Examinations:
     """The latest examination of each run.
 
-    Only one is at work at a time: a second waits for it, or ends it if no page has asked for it for MAX_SILENCE.
+    Only one runs at a time: the next waits for it, or ends it if no page has requested it for MAX_SILENCE seconds.
     """
 
     def __init__(self) -> None:
@@ -32,12 +32,12 @@ class Examinations:
     ) -> dict[str, Any]:
         """Return the latest diagnosis of a run, None before the first.
 
-        epochs: the finished ones. is_trained: whether a process trains the run. is_running: and is not paused. The
-        first call begins an examination; so do later ones after the training has ended, or has doubled its epochs,
-        since the last began; again: in any case. Beside a running training it has a low priority, and begins anew with
-        a normal one when the training ends or pauses. data: `--data` of the command. In the answer, epochs is what was
-        given when the examination began; working: whether there will be another diagnosis. Raises PellucidError if the
-        last examination failed.
+        epochs: the number of finished epochs. is_trained: whether a process trains the run. is_running: whether that
+        process is not paused. The first call starts an examination. A later call starts one if `again` is true, or if
+        the training has ended or doubled its epochs since the last start. During a running training, it has a low
+        priority; if the training ends or pauses, it is restarted with normal priority. data: `--data` of the command.
+        In the answer, epochs are the finished ones at the start of the examination, and working is whether another
+        diagnosis will follow. Raises PellucidError if the last examination failed.
         """
         with self._guard:
             last = self._latest.get(path)
@@ -59,16 +59,16 @@ class Examinations:
         return {"diagnosis": diagnosis, "epochs": known, "working": not is_done}
 
     def close(self) -> None:
-        """End the examination that is at work."""
+        """End the running examination."""
         with self._guard:
             for examination in self._latest.values():
                 examination.end()
 
     def _has_room(self) -> bool:
-        """Return whether an examination may begin; end one for which no page waits any more."""
-        working = {path: one for path, one in self._latest.items() if not one.is_done}
-        for path, one in working.items():
-            if time.monotonic() - one.asked < MAX_SILENCE:
+        """Return whether an examination may start; end a running one for which no page waits."""
+        running = {path: process for path, process in self._latest.items() if not process.is_done}
+        for path, process in running.items():
+            if time.monotonic() - process.asked < MAX_SILENCE:
                 return False
             self._latest.pop(path).end()
         return True
@@ -77,32 +77,33 @@ class Examinations:
 class DoctorProcess:
     """A process of the doctor for a run.
 
-    epochs: finished when it began. is_beside: whether the run's training is at work; then it has one thread. data: see
-    `ask`. asked: when a page asked for it last. is_slow: whether its priority is low.
+    epochs: epochs that were finished when it started. is_beside: whether the training runs at the same time; if so, the
+    process has one thread. data: see `Examinations.ask`. asked: time of the last request of a page. is_slow: whether
+    its priority is low.
     """
 
     def __init__(self, path: Path, epochs: int, is_beside: bool, data: str | None) -> None:
         self.epochs, self.asked, self.is_slow = epochs, time.monotonic(), False
-        self._output = list[str]()  # of both streams, once the process has ended
+        self._output = list[str]()  # output of both streams, once the process has ended
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pellucid", "doctor", str(path), "--json", *(("--data", data) if data else ())],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **({"OMP_NUM_THREADS": "1"} if is_beside else {})},
-            start_new_session=True,  # Linux may share the processors among sessions: only one of its own can be slow
+            start_new_session=True,  # Linux may schedule by session: a low priority then needs a separate session
         )  # fmt: skip
         threading.Thread(target=lambda: self._output.extend(self._process.communicate()), daemon=True).start()
 
     @property
     def is_done(self) -> bool:
-        """Whether the process has ended and its output is there."""
+        """Whether the process has ended and its output has been read."""
         return bool(self._output) and self._process.poll() is not None
 
     def is_outdated(self, epochs: int, is_trained: bool) -> bool:
-        """Return whether a run with these finished epochs is to be examined again."""
+        """Return whether a run with `epochs` finished epochs needs another examination."""
         return epochs >= 2 * max(self.epochs, 1) if is_trained else epochs > self.epochs
 
     def slow_down(self) -> None:
-        """Give all threads of the process, and Linux' automatic group of its session, a low priority."""
+        """Give all threads of the process, and on Linux the autogroup of its session, a low priority."""
         if self.is_slow or self.is_done:
             return
         with suppress(OSError):
@@ -111,7 +112,7 @@ class DoctorProcess:
         self.is_slow = True
 
     def end(self) -> None:
-        """End the process if it is still at work."""
+        """End the process if it still runs."""
         self._process.kill()
 
     def answer(self) -> Any:

@@ -2,7 +2,7 @@
 
 A message is the length of the header (4 bytes, little-endian), the header as JSON in UTF-8, and the bytes of the
 tensors in the order of the header's "tensors", {name: {"dtype", "shape"}}, little-endian and C-contiguous. The header
-has "v", the version of the protocol, "kind", "id", which an answer repeats, and the fields of its kind.
+contains "v" (the version of the protocol), "kind", "id" (which the answer repeats), and the fields of its kind.
 """
 
 import json
@@ -21,7 +21,7 @@ from pellucid.settings.annotations import ValueFormat, convert, name_of, slots
 
 VERSION = 1
 MAX_MESSAGE = 1 << 20  # bytes of a request
-MAX_TENSORS = 8  # of a request
+MAX_TENSORS = 8  # tensors of a request
 MAX_ID = 2**31
 DTYPES = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1")}
 FORM = ValueFormat(
@@ -50,10 +50,10 @@ class MessageError(PellucidError):
 def pack(kind: str, number: int | None, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
     """Return a message; tensors are sent as uint8 or as float32, other numbers that are not finite as null."""
     arrays = {
-        name: one.contiguous().numpy() if one.dtype == torch.uint8 else one.to(torch.float32).contiguous().numpy()
-        for name, one in tensors.items()
+        name: value.contiguous().numpy() if value.dtype == torch.uint8 else value.to(torch.float32).contiguous().numpy()
+        for name, value in tensors.items()
     }
-    table = {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()}
+    table = {name: {"dtype": str(value.dtype), "shape": list(value.shape)} for name, value in arrays.items()}
     header = {"v": VERSION, "kind": kind, "id": number, **plain(fields), "tensors": table}
     text = json.dumps(header, allow_nan=False).encode()
     return b"".join([len(text).to_bytes(4, "little"), text, *(array.tobytes() for array in arrays.values())])
@@ -62,8 +62,8 @@ def pack(kind: str, number: int | None, fields: Mapping[str, Any], tensors: Mapp
 def read(message: bytes, kinds: Mapping[str, Callable[..., Any]]) -> tuple[str, int, Any]:
     """Return the kind, the id and the request of a message.
 
-    kinds: the class of each kind, whose fields with their types are those of the message. Raises MessageError, which
-    names what is wrong, for any other message.
+    kinds: the class of the requests of each kind, whose fields are the fields of the message. Raises MessageError,
+    which names the fault, for an invalid message.
     """
     header, body = _header(message)
     number = header.pop("id", None)

@@ -1,4 +1,4 @@
-"""Views of the studio in a notebook, whose kernel answers what they ask (extra `notebook`)."""
+"""Views of the studio as widgets of a notebook, whose kernel answers their requests (extra `notebook`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -26,9 +26,9 @@ from pellucid.task import task_of
 from pellucid.trace import Trace
 from pellucid.training.examples import as_inputs
 
-MAX_PICTURES = 9  # that a view offers
+MAX_PICTURES = 9  # pictures that a view offers
 
-# The view runs in a frame of its own, which shares no style, no storage and no address with the notebook.
+# The view runs in a separate frame, which shares no style, no storage and no address with the notebook.
 FRAME = """
 function render({ model, el }) {
   const view = String(Math.random()); // of several views of one widget each has a session of its own
@@ -63,8 +63,8 @@ export default { render };
 class StudioWidget(anywidget.AnyWidget):
     """A view of the studio as a widget.
 
-    document: that of `embedded.document`. begin: function that returns the session that answers what one view asks, and
-    raises PellucidError where none can; None if the document holds the answers.
+    document: the result of `embedded.document`. begin: function that returns a session to answer the requests of one
+    view, and raises PellucidError if there can be none; None if the document contains the answers.
     """
 
     _esm = FRAME
@@ -75,10 +75,10 @@ class StudioWidget(anywidget.AnyWidget):
         super().__init__(title=title, document=document)
         if begin is None:
             return
-        sessions, spare = dict[str, Session](), [begin()]  # by view; for the first view
+        sessions, spare = dict[str, Session](), [begin()]  # sessions by view; one for the first view
 
         def take(_: Any, content: Mapping[str, str], buffers: Sequence[Any]) -> None:
-            """Answer a view, or forget one that was closed, whose message has no request."""
+            """Answer a request, or end the session of a closed view, whose message has no request."""
             view = content["view"]
             if not buffers:
                 sessions.pop(view, None)
@@ -91,7 +91,7 @@ class StudioWidget(anywidget.AnyWidget):
 
 
 def of_trace(trace: Trace) -> StudioWidget:
-    """Return the view Draw of the first picture of a trace; PellucidError for a network that is no classifier."""
+    """Return the view Draw of the first picture of a trace; raises PellucidError if the network is no classifier."""
     settings = trace.settings
     model = Model(settings.net, loss=settings.loss, input_shape=tuple(settings.x.shape[1:]))
     model.params, model.classes = settings.params, settings.classes or None
@@ -105,7 +105,7 @@ def of_trace(trace: Trace) -> StudioWidget:
 
 
 def of_predictions(predictions: PredictionList) -> StudioWidget:
-    """Return the view Explain of the first pictures that `Model.predict` was given; PellucidError for other lists."""
+    """Return the view Explain of the first pictures of `Model.predict`; raises PellucidError without their model."""
     if predictions.model is None:
         raise PellucidError("these predictions do not know their model")
     task = task_of(predictions.model)
@@ -116,7 +116,7 @@ def of_predictions(predictions: PredictionList) -> StudioWidget:
 
 
 def explain(model: Model, x: Any) -> StudioWidget:
-    """Return the view Explain of inputs (N, C, H, W), as `Model.explain` takes them; of many, the first."""
+    """Return the view Explain of the first MAX_PICTURES of inputs (N, C, H, W) in the format of `Model.explain`."""
     return _explained(model, {f"input {k}": one for k, one in enumerate(float_images(as_inputs(x)[:MAX_PICTURES]))})
 
 
@@ -130,14 +130,14 @@ def _explained(model: Model, pictures: Mapping[str, Tensor]) -> StudioWidget:
 
 
 def of_history(history: History) -> StudioWidget:
-    """Return the curves of a training; PellucidError before the end of its first epoch."""
+    """Return the curves of a training; raises PellucidError before the end of its first epoch."""
     if not history.rows:
         raise PellucidError("history: there is no finished epoch to show yet; fit first")
     return _record("History", {"rows": history.rows, "layers": history.layers})
 
 
 def of_diagnosis(diagnosis: Diagnosis) -> StudioWidget:
-    """Return what the doctor found."""
+    """Return the findings of the doctor."""
     return _record("Doctor", {"rows": [], "layers": [], "diagnosis": diagnosis.to_json()})
 
 

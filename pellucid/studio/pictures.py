@@ -1,4 +1,4 @@
-"""Pictures that a page can name: bundled ones, drawn or of scikit-learn, and uploads, which are only kept in memory."""
+"""Pictures to choose on a page: bundled ones, drawn or from scikit-learn, and uploads, kept only in memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from pellucid.data.samples.written import SAMPLES
 from pellucid.errors import PellucidError
 from pellucid.settings.checks import check_known
 
-MAX_UPLOADS = 24  # kept at once
-MAX_UPLOAD_SIDE = 640  # of an upload; larger ones are shrunk
+MAX_UPLOADS = 24  # uploads in memory
+MAX_UPLOAD_SIDE = 640  # pixels; larger uploads are reduced
 PER_FAMILY = 9  # pictures of each kind
 
 
@@ -34,7 +34,7 @@ class Uploads:
     def add(self, data: bytes) -> tuple[str, str]:
         """Keep a picture; return its id, and a line about the picture that it replaces, "" if none.
 
-        Raises PellucidError for bytes that are no picture.
+        Raises PellucidError for bytes that are not a picture.
         """
         image = load_image(read_full_size(data, "the picture"), "the picture")
         height, width = image.shape[1:]
@@ -50,7 +50,7 @@ class Uploads:
         return name, line
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return a picture (3, H, W) uint8; PellucidError for an unknown id."""
+        """Return a picture (3, H, W) uint8; raises PellucidError for an unknown id."""
         with self._lock:
             if name not in self._pictures:
                 raise PellucidError(f"no upload {name[:20]!r}: it was dropped, or the studio was started again")
@@ -79,7 +79,7 @@ def _photo(number: int) -> Any:
     return load_sample_images()["images"][number]
 
 
-# The kinds of pictures: how many there are, and what makes the one with a number from 0.
+# The kinds of pictures: their number, and the function that returns the picture of an index.
 FAMILIES: dict[str, tuple[int, Callable[[int], Any]]] = {
     "digit": (30, _digit),
     "photo": (2, _photo),
@@ -105,7 +105,7 @@ def sample(name: str) -> Tensor:
 
 
 def family_for(model: str, channels: Any) -> str:
-    """Return the kind of samples that suits a model: of a shipped one, that on which its command is shown."""
+    """Return the kind of samples for a model; for a shipped model, that of the sample whose command names it."""
     sample_names_ = [sample.name.partition(".")[0] for sample in SAMPLES if f" {model} " in f"{sample.command} "]
     families = [sample for sample in sample_names_ if sample in FAMILIES]
     return families[0] if families else "digit" if channels == 1 and "flower" not in sample_names_ else "photo"

@@ -1,8 +1,8 @@
-"""The folder of runs that the studio shows, and the processes of their trainings, which outlive the server.
+"""The runs of a folder that the studio shows, and the processes of their trainings, which can outlive the server.
 
-A training is `pellucid train --resume RUN` in a session of its own. Its output is RUN/train.log, which the studio locks
-before the process begins and the process keeps locked by inheritance until it ends, however it ends. So another server
-finds a training by the lock, and no process id of the past is taken for it.
+A training is the process `pellucid train --resume RUN`, in a separate session. Its output is RUN/train.log. The studio
+locks this file before it starts the process, which inherits the lock and holds it until it ends, even by a crash. So
+another server finds a training by the lock, and does not mistake the process id of an earlier training for it.
 """
 
 import os
@@ -27,9 +27,9 @@ from pellucid.text import shown
 from pellucid.training.diagnose import StoppedError
 
 LOG, PROCESS = "train.log", "studio.pid"
-MAX_RUNS = 200  # that the page lists, the newest first
-TOUCH = 2.0  # seconds between two signs that somebody watches
-WAIT = 60.0  # seconds until a training that is asked to stop has saved
+MAX_RUNS = 200  # runs that the page lists, the newest first
+TOUCH = 2.0  # seconds between two touches of control.json, which show that a page watches
+WAIT = 60.0  # seconds in which a stopped training should have saved its checkpoint
 MAX_LOG = 4096  # bytes of the end of a log
 
 
@@ -41,20 +41,20 @@ class Process(NamedTuple):
 
     @property
     def ends_with_us(self) -> bool:
-        """Whether this studio started it, or one that is gone: then another studio that ends takes care of it."""
+        """Whether this studio stops it at its own end: it was started by this studio, or by one that no longer runs."""
         return self.studio is not None and (self.studio == os.getpid() or not _exists(self.studio))
 
 
 class Runs:
-    """The run folders below a folder. Raises PellucidError for names that are not among them.
+    """The run folders in a folder. Methods raise PellucidError for names that are not among them.
 
-    data: folders and files of data that may be read because a run names them as its own.
+    data: folders and files of data that may be read for a run whose recipe names them.
     """
 
     def __init__(self, folder: str | os.PathLike[str] = "runs", data: Sequence[str] = ()) -> None:
-        self.folder, self._data = Path(folder).resolve(), {Path(one).resolve() for one in data}
+        self.folder, self._data = Path(folder).resolve(), {Path(source).resolve() for source in data}
         self._read = dict[Path, tuple[tuple[int, ...], History]]()  # histories by folder, with sizes and times of files
-        self._unreadable = dict[Path, str]()  # why the files of a history could not be read last
+        self._unreadable = dict[Path, str]()  # the latest error in reading a history, by folder
         self._examinations = Examinations()
         self._guard = threading.Lock()
 
@@ -71,7 +71,7 @@ class Runs:
         return self.folder / name
 
     def data_of(self, path: Path) -> str | None:
-        """Return the path of the data that a run names as its own, if they may be read from there; else None."""
+        """Return the path of the data in a run's recipe, if they may be read from there; else None."""
         name = recipe_value(path, "data", "name")
         return name if isinstance(name, str) and Path(name).resolve() in self._data else None
 
@@ -90,23 +90,23 @@ class Runs:
         with open(os.open(path / LOG, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644), "wb") as log:
             if not _lock(log.fileno(), exclusive=True):
                 raise PellucidError(f"{path.name} is being trained already")
-            (path / PROCESS).unlink(missing_ok=True)  # of the training before
+            (path / PROCESS).unlink(missing_ok=True)  # of the previous training
             log.truncate(0)
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )  # fmt: skip
             write_atomically(path / PROCESS, f"{process.pid} {os.getpid()}\n".encode(), durable=False)
-        threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie stays
+        threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie process remains
 
     def control(self, path: Path, pause: bool, step: bool = False) -> None:
-        """Ask a running training to pause, to make one step and pause, or to go on."""
+        """Make a running training pause, take one step and pause, or continue; raises PellucidError if none runs."""
         if process_of(path) is None:
             raise PellucidError(f"{path.name} is not being trained")
         with self._guard:
             write_control(path, Control(pause, read_control(path).steps + step))
 
     def stop(self, path: Path) -> None:
-        """Ask a training to save and end."""
+        """Make a training save a checkpoint and end; raises PellucidError if none runs."""
         process = process_of(path)
         if process is None:
             raise PellucidError(f"{path.name} is not being trained")
@@ -114,7 +114,7 @@ class Runs:
             os.kill(process.pid, signal.SIGINT)
 
     def close(self) -> None:
-        """Let the trainings of this studio, and of those that were killed, save and end, and wait for them."""
+        """Stop the trainings of this studio, and of studios that were killed, and wait until they have ended."""
         self._examinations.close()
         running = {path: process_of(path) for path in map(self.folder.joinpath, self.names())}
         paths = [path for path, process in running.items() if process is not None and process.ends_with_us]
@@ -126,7 +126,7 @@ class Runs:
             time.sleep(0.05)
 
     def state(self, path: Path) -> dict[str, Any]:
-        """Return where a training is: its status, what it says of itself, and a message about its end."""
+        """Return the state of a training: status, message about its end, number of epochs, and content of live.json."""
         folder, process, epochs, finished_epochs = (
             RunFolder(path),
             process_of(path),
@@ -157,7 +157,7 @@ class Runs:
         return {"status": status, "message": message, "epochs": epochs, "live": live or None}
 
     def history(self, path: Path) -> History:
-        """Return the finished epochs of a run; as of the last call while a line is being written."""
+        """Return the finished epochs of a run; the result of the last call if a line is just being written."""
         files = [file for file in (path / "metrics.csv", path / "layers.csv") if file.is_file()]
         stamp = tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
         known, history = self._read.get(path, ((), History()))
@@ -171,7 +171,7 @@ class Runs:
         return history
 
     def examine(self, path: Path, again: bool) -> dict[str, Any]:
-        """Return the latest diagnosis of a run, and begin another where that is due; see `Examinations.ask`."""
+        """Return the latest diagnosis of a run, and start another if it is due; see `Examinations.ask`."""
         is_trained = process_of(path) is not None
         is_running = is_trained and not read_object(live_file(path)).get("paused")
         state = (len(self.history(path)), is_trained, is_running)
@@ -179,7 +179,7 @@ class Runs:
 
 
 def has_weights(path: Path) -> bool:
-    """Return whether a run folder holds weights."""
+    """Return whether a run folder contains weights."""
     return any(path.glob("weights/*.safetensors"))
 
 
@@ -188,12 +188,12 @@ def process_of(path: Path) -> Process | None:
     if _is_locked(path / LOG) and (numbers := _numbers(path / PROCESS)):
         return Process(numbers[0], numbers[-1])
     pid = next(iter(_numbers(path / "lock")), None)
-    # A lock is only tried if there is such a process, so that no beginning training finds it taken.
+    # The lock is tried only if this process exists, so that it is free for a training that starts.
     return Process(pid, None) if pid is not None and _exists(pid) and _is_locked(path / "lock") else None
 
 
 def epochs_of(path: Path) -> int:
-    """Return the number of epochs that a run's recipe plans; 0 if it cannot be read."""
+    """Return the number of epochs in a run's recipe; 0 if it cannot be read."""
     epochs = recipe_value(path, "train", "epochs")
     return epochs if type(epochs) is int else 0
 
@@ -220,7 +220,7 @@ def last_line(file: Path) -> str:
 
 
 def _touch(path: Path) -> None:
-    """Let a training know that it is watched."""
+    """Touch the control file of a training, which shows that a page watches it."""
     file = control_file(path)
     try:
         if time.time() - file.stat().st_mtime > TOUCH:

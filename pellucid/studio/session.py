@@ -1,4 +1,4 @@
-"""What one page of the studio asks, and the answers of its views."""
+"""The session of one tab of the studio, which answers requests by the sessions of the views."""
 
 import sys
 import traceback
@@ -18,7 +18,7 @@ from pellucid.studio.view import Library
 
 @dataclass(frozen=True)
 class OpenStudio:
-    """studio.open: what the page can show."""
+    """studio.open: read the views and models that the page can show."""
 
 
 VIEWS = {view.name: view for view in (DRAW, TRAIN, EXPLAIN, INSPECT)}
@@ -28,13 +28,13 @@ REQUESTS = {"studio.open": OpenStudio} | {
 
 
 class Session:
-    """One tab of the browser: the session of each view, begun with its first message unless it is one of `sessions`."""
+    """One tab of the browser: the sessions of its views, each created by its first request or given in `sessions`."""
 
     def __init__(self, library: Library, sessions: Mapping[str, Any] | None = None) -> None:
         self.library, self.sessions = library, dict(sessions or {})
 
     def answer(self, message: bytes) -> bytes:
-        """Return the answer to a message: what it asks for, or one error."""
+        """Return the answer to a message: the reply to its request, or an error."""
         number = None
         try:
             kind, number, request = read(message, REQUESTS)
@@ -44,12 +44,12 @@ class Session:
             return pack("error", error.number, {"message": str(error)}, {})
         except PellucidError as error:
             return pack("error", number, {"message": str(error)}, {})
-        except Exception as error:  # a fault of ours: the session goes on
+        except Exception as error:  # a bug in the studio: the session continues
             traceback.print_exc(file=sys.stderr)
             return pack("error", number, {"message": f"fault in the studio: {type(error).__name__}"}, {})
 
     def reply(self, kind: str, request: Any) -> Reply:
-        """Return what a request asks for."""
+        """Return the reply to a request; raises PellucidError for an invalid one."""
         if isinstance(request, OpenStudio):
             views = [{"name": view.name, "title": view.title} for view in VIEWS.values()]
             first = DRAW if can_draw(self.library.load(self.library.names[0])) else EXPLAIN

@@ -16,7 +16,7 @@ SIDE = 320  # pixels of their longer side
 
 
 class Unchanged(Predictor):
-    """Reads pictures in their own size and colours, and predicts nothing."""
+    """A predictor that reads pictures in their original size and colours, and predicts nothing."""
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterable[Predicted]:
         """Return no predictions."""
@@ -24,7 +24,7 @@ class Unchanged(Predictor):
 
 
 def stills(predictions: PredictionList) -> str | None:
-    """Return the first pictures with what was predicted for them, as HTML; None if one cannot be read any more."""
+    """Return the first pictures with their predictions, as HTML; None if one can no longer be read."""
     if predictions.given is None:
         return None
     shown = predictions[:MAX_STILLS]

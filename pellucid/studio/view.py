@@ -1,4 +1,4 @@
-"""What a view of the studio is, and the models and runs that all views share."""
+"""Views of the studio, and the models, runs and uploads that all views share."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ from pellucid.trace import prepared
 class Library:
     """The models that a page can open, by name, the runs that it can train and show, and the uploads.
 
-    load: function of a name that returns a model; each is loaded once. runs: the trained ones are offered as models
-    too; None: those of the default folder, for trainings alone.
+    load: function of a name that returns a model; each is loaded once. runs: runs whose models are offered too; None
+    for the runs of the default folder, which are shown, but not offered as models.
     """
 
     def __init__(self, names: tuple[str, ...], load: Callable[[str], Model], runs: Runs | None = None) -> None:
@@ -32,7 +32,7 @@ class Library:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The names of the offered runs that have weights, except for one that is among the models."""
+        """The names of the offered runs that have weights, except for those that are among the models."""
         if not self._has_runs:
             return ()
         given_paths = {Path(name).resolve() for name in self.names}
@@ -40,7 +40,7 @@ class Library:
         return tuple(path.name for path in paths if path not in given_paths and has_weights(path))
 
     def open(self, name: str) -> Model:
-        """Return a model, or that of an offered run, which is read each time, as its weights change in training."""
+        """Return a model, or the model of an offered run, read each time because training changes its weights."""
         if name in self.names:
             return self.load(name)
         runs = self.runs.names() if self._has_runs else []
@@ -49,7 +49,7 @@ class Library:
         return Model.load(self.runs.path(name))
 
     def copy(self, name: str) -> Model:
-        """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""
+        """Return a copy of a model with copied weights in float64, without regularizers and gradient clipping."""
         model = copy.copy(self.open(name))
         model.params, model.regularizers, model.clip = prepared(model.params, torch.float64), (), None
         return model
@@ -59,10 +59,10 @@ class Library:
 class View:
     """A view of the studio, such as Draw.
 
-    name: its name in addresses, and what the kinds of its messages begin with. title: of its tab. page: the folder of
-    its JavaScript, where `view.js` exports `start(root, server, address)` and view.css is its style. session: function
-    of a Library that returns what holds its state for one tab of the browser. kinds: for each kind of message the class
-    of its fields, and the function of the session and these fields that replies.
+    name: its name in URLs, and the first part of the kinds of its messages. title: title of its tab. page: the folder
+    of its JavaScript, where `view.js` exports `start(root, server, address)` and view.css is its style. session:
+    function of a Library that returns the view's session for one tab of the browser. kinds: for each kind of message,
+    the class of its fields, and the function (session, fields) that returns the reply.
     """
 
     name: str

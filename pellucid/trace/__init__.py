@@ -83,7 +83,7 @@ def trace(
 
     x, target: inputs (N, ...) as for `predict`, and the targets of the loss; for a single-stage detector a list with
     the `Objects` of each image; ignored for a colorizer. For a classifier, the default target is the predicted class,
-    or the second if the loss of the predicted class is below 0.001; the text of the trace says which. train: use
+    or the second if the loss of the predicted class is below 0.001; the text of the trace names it. train: use
     training mode, with dropout drawn from `seed` (by default the model's); the model is not modified. dtype: float64
     makes explanations exact to the last bits; torch.float32 gives the same values as training. n: number of examples by
     which the regularization term is divided, by default the size of the batch.

@@ -1,4 +1,4 @@
-"""The derivative of each loss with respect to one output, as a product of intermediates factors."""
+"""The derivative of each loss with respect to one output, as a product of named factors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,9 +73,8 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
         t * (1.0 if loss.class_weights is None else class_weights_like(loss, loss.class_weights, y)) / denominator
     )
     position_weights = target_weights.sum(1, keepdim=True).expand_as(target_weights)  # the weight of each position
-    targets_sum_to_one = (
-        loss.class_weights is None and not target.is_floating_point()
-    )  # targets sum to 1, or to 0 if ignored
+    # For class indices without class weights, t sums to 1, or to 0 at an ignored position.
+    targets_sum_to_one = loss.class_weights is None and not target.is_floating_point()
 
     def factors(index: int) -> tuple[Factor, ...]:
         if not targets_sum_to_one:
@@ -102,7 +101,7 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
 
 
 def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> LossPieces:
-    """Return the pieces: the log-likelihood of each position, and the weights; y is log-probabilities."""
+    """Return the pieces: the log-likelihood of each position, and its weight `wanted`; y contains log-probabilities."""
     picks = position_targets(loss, y, target, loss.class_weights, loss.ignore)
     weights = picks.weight / picks.divisor(loss.reduction)  # (N, 1, ...)
     target_weights = torch.zeros_like(y).scatter_(1, picks.classes, weights)
@@ -350,7 +349,7 @@ def difference(name: str, first: Factor, second: Factor) -> Factor:
 
 
 def averaging_factors(value: float) -> tuple[Factor, ...]:
-    """Return the factor 1 / n of one of n values, 0 for a point without label, or none if n is 1."""
+    """Return the factor `value`, which is 1 / n, or 0 for a point without label; () if it is 1."""
     return () if value == 1 else (Factor(f"1/{round(1 / value)}" if value else "not labelled", value),)
 
 
@@ -379,7 +378,7 @@ def _weighted_pieces(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor,
 
 
 def _generic_pieces(loss: Loss, part: int, value: Tensor, dy: Tensor) -> LossPieces:
-    """Return the pieces of a loss without a rule: its gradient is the only factor."""
+    """Return the pieces of a loss without a rule in this module: its gradient is the only factor."""
 
     def factors(index: int) -> tuple[Factor, ...]:
         return (Factor("its gradient", value_at(dy, index), "error"),)

@@ -222,7 +222,7 @@ class Chain:
     def add_sources(
         self, rule: ExplainedRule, gradient: float, sources: Sequence[tuple[Factor, DerivativeKey | None]]
     ) -> Link:
-        """Return the link of a sum of single gradients; each has the key of a further link, or None."""
+        """Return the link of a sum of single gradients; each has the key of the link that explains it, or None."""
         products = torch.tensor([factor.value for factor, _ in sources], dtype=torch.float64)
 
         def term(k: int, expand: bool) -> ProductTerm:
@@ -240,10 +240,10 @@ class Chain:
         term: Callable[[int, bool], ProductTerm],
         of: str = "C",
     ) -> Link:
-        """Return a link: its largest products, the sum of the others, and the bound of rounding errors.
+        """Return the link with its largest products, the sum of the others, and the bound on rounding errors.
 
         magnitudes: the products of the factors' magnitudes. term: function of (index of the product, whether to explain
-        its output gradient in a further link) that returns the Term.
+        its output gradient in another link) that returns the ProductTerm.
         """
         order = products.abs().argsort(descending=True, stable=True)
         largest = order if self.top is None else order[: self.top]

@@ -10,9 +10,9 @@ from pellucid.text import aligned
 from pellucid.trace.text import DIGITS, MINUS, PRODUCT_SIGN, TIMES, bar, brief
 
 INDENT = "     "
-TEXT_WIDTH = 100  # of a line of text
+TEXT_WIDTH = 100  # characters of a line of text
 MAX_DIGITS = 17  # enough to distinguish any two float64 numbers
-MAX_LATEX_TERMS = 3  # of a sum
+MAX_LATEX_TERMS = 3  # terms of a sum
 LATEX_SYMBOLS = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
 LATEX_SYMBOLS |= {"\\": r"$\backslash$", "~": r"$\sim$", "λ": r"$\lambda$", "Σ": r"$\Sigma$"}
 LATEX_SYMBOLS |= {"∂": r"$\partial$", "Φ": r"$\Phi$", "φ": r"$\varphi$", "²": r"$^2$", "x̂": r"$\hat{x}$", "±": r"$\pm$"}
@@ -62,8 +62,8 @@ class ProductTerm:
 class Link:
     """One derivative, ∂C/∂name, as a sum of products.
 
-    of: "C", the whole loss, or "L", the loss without the regularization term, for a regularized weight. where: path of
-    the layer, or "loss", whose rule this is. title: its type and options. words, formula: the rule as a sentence and as
+    of: "C" for the cost, or "L" for the loss without the regularization term, for a regularized weight. where: path of
+    the layer whose rule this is, or "loss". title: its type and options. words, formula: the rule as a sentence and as
     LaTeX. gradient: the value from the backward pass. terms: the largest products, largest first; count: the number of
     all products; rest: the sum of the products that are not listed. total: the exact sum of all products, rounded once.
     bound: the largest difference of total and gradient that rounding errors can cause.

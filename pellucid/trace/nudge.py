@@ -24,8 +24,8 @@ class Nudge:
     """The predicted and the actual change of the loss when h is added to one element of a tensor.
 
     name, value: the element. gradient: the derivative of the loss. before, after: the loss, including the
-    regularization term; both passes use the trace's dtype and the same random numbers. epsilon: of that dtype, see
-    torch.finfo.
+    regularization term; both passes use the trace's dtype and the same random numbers. epsilon: machine epsilon of that
+    dtype, see torch.finfo.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Nudge:
 
     @property
     def rounded(self) -> bool:
-        """Whether the predicted change is below epsilon times the loss, and the actual one at most eight times that."""
+        """Whether the predicted change is below epsilon times the loss, and the actual one at most 8 times this."""
         last_bit = self.epsilon * abs(self.before)
         return 0 < abs(self.predicted) < last_bit < math.inf and abs(self.actual) <= 8 * last_bit
 
@@ -83,7 +83,7 @@ class Nudge:
 
 
 def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
-    """Run the network again with one element changed; see Trace.nudge."""
+    """Repeat the forward pass with one element changed; see Trace.nudge."""
     if isinstance(h, bool) or not isinstance(h, int | float) or not math.isfinite(h) or h == 0:
         raise PellucidError(f"trace.nudge: h must be a finite number other than 0, not {h!r}")
     element = resolve(trace, element_name)
@@ -96,7 +96,7 @@ def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
         passes = settings.run(x=like(settings.x, xs))
     elif target.value is not None or target.argument.startswith("x."):  # a layer's output or input
         passes = settings.run(change=_value_change(element, h))
-    elif target.call is not None:  # in a single call of its layer
+    elif target.call is not None:  # a parameter in a single call of its layer
         raise PellucidError(f"trace.nudge: {target.name} is one use of a shared parameter; change the parameter itself")
     else:  # a parameter
         flat = flatten(settings.params)

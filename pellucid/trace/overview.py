@@ -15,14 +15,14 @@ from pellucid.text import aligned
 from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import bar, brief
 
-MAX_OUTPUTS = 10  # of an example; and examples whose targets the heading names
+MAX_OUTPUTS = 10  # outputs of an example, and examples whose targets are in the heading
 OUTPUT_COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of the table of an example's outputs
-MAX_MAPS, MAX_MAPS_DEEP = 16, 8  # channels shown per layer in HTML; the second for networks with more layers
-MAX_LAYERS = 40  # with MAX_MAPS channels each
+MAX_MAPS, MAX_MAPS_DEEP = 16, 8  # channels shown per layer in HTML; the second for more than MAX_LAYERS layers
+MAX_LAYERS = 40  # layers with MAX_MAPS channels each
 MAX_SIDE = 32  # pixels per side of one channel; larger channels are average-pooled
 POSITIVE_COLOUR, NEGATIVE_COLOUR = (234, 88, 12), (37, 99, 235)  # distinguishable for colour-blind readers
 MAX_WIDTH, MAX_HEIGHT = 250, 96  # approximate maximum size of an image on the page, in pixels
-COLOUR_LEVELS = 31  # of each colour; the palette's index COLOUR_LEVELS is the value 0
+COLOUR_LEVELS = 31  # levels of each colour; the palette's index COLOUR_LEVELS is the value 0
 PALETTE = bytes(
     value
     for level in range(-COLOUR_LEVELS, COLOUR_LEVELS + 1)

@@ -26,7 +26,7 @@ ValueChange = Callable[[int, str, int, Tensor], Tensor]
 
 @dataclass(eq=False)
 class PassValue:
-    """A tensor between calls: output `part` of the call `producer`, or input `part` of the network (None).
+    """A tensor between calls: output `part` of the call `producer`, or input `part` of the network (`producer` None).
 
     consumers: the calls that receive the tensor, each with the index of the input.
     """
@@ -95,7 +95,7 @@ class CombinatorRun:
 
 @dataclass(eq=False)
 class Passes:
-    """All calls and frames of one forward pass, in order; `backward` adds the gradients."""
+    """All calls of layers and runs of combinators of one forward pass, in order; `backward` adds the gradients."""
 
     net: Layer
     params: Params
@@ -140,7 +140,7 @@ class Passes:
 def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange | None = None) -> Passes:
     """Run the network and record every call; `change` may replace the tensors that a call receives or returns.
 
-    Raises PellucidError for a combinator that computes tensors outside of its layers.
+    Raises PellucidError for a combinator that computes tensors outside its layers.
     """
     values: dict[int, PassValue] = {}  # by id of the tensor
     calls: list[LayerCall] = []
@@ -216,9 +216,9 @@ class PassSettings:
     """All settings of a pass, which `run` repeats exactly.
 
     params, x and target have the pass's dtype and are on the CPU; the pass runs on `device`. train: use training mode.
-    seed: of the random generator. examples: number of training examples n in the regularization term. optimizer, clip:
-    defaults of a step. frozen: paths of parameters that a step does not change. rates: learning rate factors by path.
-    classes: names of the network's outputs. chosen: how the target was chosen, if it was not given.
+    seed: seed of the random generator. examples: number of training examples n in the regularization term. optimizer,
+    clip: defaults of a step. frozen: paths of parameters that a step does not change. rates: learning rate factors by
+    path. classes: names of the network's outputs. chosen: how the target was chosen, if it was not given.
     """
 
     net: Layer

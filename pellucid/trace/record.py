@@ -179,12 +179,12 @@ class TraceRecord:
                 self.tensors.setdefault(full_name, Named(full_name, kind, path, part_tensor))
 
     def _add_target(self, target: GradientTarget, *names: str) -> None:
-        """Add a target by its name and by further names, such as the name of its gradient."""
+        """Add a target by its name and by additional names, such as the name of its gradient."""
         for name in (target.name, *names):
             self.targets.setdefault(name, target)
 
     def _add_value(self, value: PassValue, *names: str) -> None:
-        """Add a value as a target, by its name and by further names."""
+        """Add a value as a target, by its name and by additional names."""
         self._add_target(GradientTarget(self.name_of(value), value.tensor, self.gradient_of(value), value), *names)
 
     def _collect(self, value: Tensor) -> None:

@@ -25,7 +25,7 @@ class Bar(NamedTuple):
 
 
 def parse_name(text: str) -> tuple[str, tuple[int, ...] | None]:
-    """Return the tensor's name and the index in a text such as "w[3, 17]"; None if it has no index."""
+    """Return name and index of a text such as "w[3, 17]", index None if absent; raises PellucidError if invalid."""
     match = ELEMENT_NAME.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise PellucidError(f"trace: {text!r} is not a tensor's name; write it as in 'dense2.weight[3, 17]'")
@@ -39,7 +39,7 @@ def parse_name(text: str) -> tuple[str, tuple[int, ...] | None]:
 
 
 def flat_index(name: str, index: tuple[int, ...], shape: Shape) -> int:
-    """Return the flat index; negative indices count from the end. Raises PellucidError if out of range."""
+    """Return the flat index of an index; negative entries count from the end. Raises PellucidError if out of range."""
     if len(index) != len(shape):
         raise PellucidError(
             f"trace: {name} has {len(shape)} axes, with shape {tuple(shape)}, not {len(index)} as in {index}"

@@ -1,4 +1,4 @@
-"""A model of any objective as one network with one loss, for tracing, and targets to trace where none are given."""
+"""A model of any objective as one network with one loss, for tracing, and default targets for classifiers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from pellucid.task import Traced, task_of
 from pellucid.training.examples import as_inputs, examples
 from pellucid.training.model import BaseModel
 
-MIN_INFORMATIVE_LOSS = 1e-3  # loss below which the derivatives of a prediction's own loss say little
+MIN_INFORMATIVE_LOSS = 1e-3  # loss below which all derivatives are almost 0
 
 
 def as_network(model: BaseModel, x: Any, target: Any) -> Traced:
@@ -28,7 +28,7 @@ def as_network(model: BaseModel, x: Any, target: Any) -> Traced:
 
 
 def default_target(model: BaseModel, x: Any) -> tuple[Tensor, str]:
-    """Return a class (N,) for each input, and how they were chosen; PellucidError for a model that is no classifier."""
+    """Return a class (N,) for each input of a classifier, and how it was chosen; other models raise PellucidError."""
     inputs = as_inputs(x, dtype=model.dtype)
     scores = model.predict(inputs) if model.classes or "accuracy" in model.loss.metrics else inputs[:0]
     if scores.dim() != 2 or not len(scores):

@@ -1,4 +1,4 @@
-"""Boxes, frames and lines, stacked or side by side: the layout of the drawing of a network.
+"""Boxes, frames and lines, stacked or side by side: the layout of network diagrams.
 
 All sizes are in points; y increases downwards.
 """

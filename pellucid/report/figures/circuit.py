@@ -38,7 +38,7 @@ def circuit(
         plot.plot(
             [x0 + HALF_WIDTH, bend_x, x1 - HALF_WIDTH], [y0, entry_y, entry_y], color=PALE, linewidth=1.2, zorder=1
         )
-    outputs = {end for _, end in wires} - {start for start, _ in wires}  # boxes that wires enter, but none leaves
+    outputs = {end for _, end in wires} - {start for start, _ in wires}  # boxes without outgoing wires
     for name, (x, y) in positions.items():
         colour = GREEN if name in outputs else BLUE
         shape = FancyBboxPatch(
@@ -52,7 +52,7 @@ def circuit(
 
 
 def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], layer_names: Sequence[str]) -> Plot:
-    """Draw layers of neurons with texts, connected by lines with the colour of the gradient of each weight.
+    """Draw layers of neurons with texts, connected by lines; the colour shows the gradient of each weight.
 
     layers: the texts of each layer's neurons. gradients: (units, inputs) for each pair of adjacent layers. layer_names:
     written above the layers.

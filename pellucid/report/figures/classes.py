@@ -28,8 +28,8 @@ MAX_CLASSES_WITH_COUNTS = 26  # classes; with more, numbers in the cells would b
 def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = False) -> Figure | None:
     """Draw a confusion matrix counts[true, predicted], (K, K); None if all counts are 0.
 
-    The opacity is the square root of the fraction of the true class; correct predictions are blue. normalised: write
-    the fractions, in per cent, instead of counts. Raises PellucidError unless `classes` has K names.
+    The opacity is the square root of the count's fraction of the true class; correct predictions are blue. normalised:
+    write the fractions, in per cent, instead of counts. Raises PellucidError unless `classes` has K names.
     """
     matrix = np.asarray(counts, dtype=np.int64)
     n_classes = len(classes)
@@ -73,9 +73,9 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
 
 
 def _write_counts(plot: Any, numbers: Any, opacity: Any, cell: float) -> None:
-    """Write the numbers or texts (K, K) into the cells that are not transparent; cell: inches of a cell's side."""
+    """Write the numbers or texts (K, K) into the cells that are not transparent; cell: side of a cell in inches."""
     digits = max(len(str(number)) for row in numbers for number in row)
-    font_size = min(SMALL, cell * 72 * 0.82 / (0.62 * max(digits, 2)))  # a digit is about 0.62 of the type size wide
+    font_size = min(SMALL, cell * 72 * 0.82 / (0.62 * max(digits, 2)))  # a digit is about 0.62 of the font size wide
     for row, column in zip(*np.nonzero(opacity), strict=True):
         plot.text(
             column, row, str(numbers[row][column]), ha="center", va="center", fontsize=font_size,
@@ -120,7 +120,7 @@ def precision_and_recall(classes: Sequence[str], precision: Any, recall: Any) ->
 
 
 def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float) -> Figure | None:
-    """Draw the accuracy against the confidence, and below the distribution of the confidence.
+    """Draw the accuracy against the confidence, and the distribution of the confidence below.
 
     count: number of examples in each bin, (bins,); the bins have equal widths from 0 to 1. confidence, accuracy: means
     in each bin, ignored if it is empty. error: the expected calibration error. A dark line marks the accuracy of a bin;

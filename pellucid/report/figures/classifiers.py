@@ -26,7 +26,7 @@ ROW_HEIGHT, TOP_MARGIN, BOTTOM_MARGIN, LEFT_MARGIN, PLOT_WIDTH, GAP = 0.3, 0.45,
 def classifiers(
     names: Sequence[str], accuracy: Sequence[float], fit_seconds: Sequence[float], predict_seconds: Sequence[float]
 ) -> Figure:
-    """Draw a row for each classifier: accuracy (0 to 1) on the left, times in seconds, logarithmic, on the right."""
+    """Draw a row for each classifier: accuracy (0 to 1) on the left, logarithmic times in seconds on the right."""
     height = TOP_MARGIN + BOTTOM_MARGIN + ROW_HEIGHT * len(names)
     figure = Plot((FIGURE_WIDTH, height))
     rows = range(len(names))

@@ -26,7 +26,7 @@ from pellucid.report.figures.style import (
 )
 
 MAX_BARS = 40
-MAX_LABELS = 12  # of curves
+MAX_LABELS = 12  # labelled curves
 LEFT_MARGIN, GAP, FIGURE_HEIGHT = 0.75, 0.2, 3.3  # inches: left margin, space between plots, height of the figure
 
 
@@ -57,8 +57,8 @@ def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") 
 def coefficient_paths(names: Sequence[str], alphas: Any, coefficients: Mapping[str, Any]) -> Figure:
     """Draw the coefficients (fits, n) of each model, by title, over the ascending strengths alphas (fits,).
 
-    There is a plot for each model, all on the same axes. The labels are for the MAX_LABELS coefficients of the last
-    model that are largest at the smallest alpha.
+    There is a plot for each model, all with the same scales. Labels name the MAX_LABELS coefficients of the last model
+    with the largest magnitudes at the smallest alpha.
     """
     strengths = np.asarray(alphas, dtype=np.float64)
     values = {title: np.asarray(paths, dtype=np.float64) for title, paths in coefficients.items()}

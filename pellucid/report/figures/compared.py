@@ -1,4 +1,4 @@
-"""Figures that compare several trainings: curves, and one value for each training."""
+"""Figures that compare trainings: curves, and one value for each training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -50,8 +50,8 @@ def accuracy_by_time(
 ) -> Figure | None:
     """Draw val_accuracy of several histories over the training time in seconds, on a logarithmic axis.
 
-    A dotted line connects the last epoch to the name. data_name: of the data of val_accuracy. Epochs that lack either
-    value are left out; None if none remain.
+    A dotted line connects the last epoch to the name. data_name: the name of the data of val_accuracy. Epochs
+    without a time or an accuracy are left out; None if none remain.
     """
     figure, plot = curve_axes("seconds of training", f"{data_name} accuracy (%)")
     last_points: list[tuple[float, float, str, str]] = []
@@ -76,7 +76,7 @@ def accuracy_by_time(
     plot.set_ylim(top=100.8)
     right = plot.get_xlim()[1]
     plot.set_xlim(right=right)
-    for x, y, _, colour in last_points:  # horizontally to the right edge, where the label is
+    for x, y, _, colour in last_points:  # to the label at the right edge
         plot.plot([x, right], [y, y], color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
     label_ends(plot, [CurveEnd(right, y, f"{name}\n{y:.1f} %", colour) for _, y, name, colour in last_points])
     return figure

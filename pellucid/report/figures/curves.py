@@ -30,8 +30,8 @@ MAX_LABELS = 12
 def loss_curves(history: Rows, val_data: str = "validation") -> Figure | None:
     """Draw train_loss and val_loss by epoch, on a logarithmic axis if they span more than two decades.
 
-    val_data: name of the data of val_loss. Its best value gets a ring for "validation" only, as test data must not be
-    used for choices.
+    val_data: name of the data of val_loss. A ring marks its best value only for "validation", because test data must
+    not be used for choices.
     """
     figure, plot = curve_axes("epoch", "loss")
     ends = [
@@ -116,7 +116,7 @@ def history_curves(history: Rows) -> Figure:
 
 
 def range_test_curve(rates: Sequence[float], losses: Sequence[float], suggestion: float, lowest: float) -> Figure:
-    """Draw the loss of a range test by learning rate, with the suggested rate and that of the lowest loss marked."""
+    """Draw the loss of a range test by learning rate, with marks at the suggested rate and at the lowest loss."""
     figure, plot = curve_axes("learning rate", "loss")
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
@@ -127,7 +127,7 @@ def range_test_curve(rates: Sequence[float], losses: Sequence[float], suggestion
         plot.plot([rate], [loss], marker="o", markersize=6, color=colour)
         labels.append(CurveEnd(rate, loss, f"{text}: {rate:.2g}", colour))
     margin = max(losses) - min(losses) or 1.0
-    y_top = min(max(losses), losses[0] + margin / 2)  # a diverging loss would flatten the part that matters
+    y_top = min(max(losses), losses[0] + margin / 2)  # a diverging loss would flatten the rest of the curve
     plot.set_ylim(min(losses) - 0.05 * (y_top - min(losses) or 1.0), y_top + 0.1 * (y_top - min(losses) or 1.0))
     label_ends(plot, labels)
     return figure
@@ -150,7 +150,7 @@ def draw_column(
     finite_points = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
     if not finite_points:
         return []
-    # A value between gaps is only visible as a point.
+    # A value between two missing ones is visible only as a point.
     markers = len(finite_points) < 15 or len(finite_points) < len(values)
     (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if markers else None, markersize=3)
     if dashed:
@@ -220,7 +220,7 @@ def _curves_by_path(layers: Rows, key: str, ylabel: str, guide: float | None = N
 
 
 def _shorten(path: str, max_length: int = 26) -> str:
-    """Return the end of a path, from a full name on, in at most `max_length` characters."""
+    """Return the last names of a path that fit into `max_length` characters."""
     path = path.removesuffix(".weight")
     if len(path) <= max_length:
         return path

@@ -1,4 +1,4 @@
-"""Figures of detections: precision-recall curves, score maps, and boxes by outcome or by step, attributions."""
+"""Figures of detections: precision-recall curves, score maps, boxes by outcome or by step, and attributions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ GROUP_COLOURS = {"box": ORANGE, "other": BLUE, "source": GREEN, "pale": PALE}
 
 
 def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
-    """Draw the precision of each class at `recalls`, up to the largest recall; None without classes."""
+    """Draw the precision of each class at `recalls`, up to its largest recall; None without classes."""
     if not curves:
         return None
     figure, plot = curve_axes("recall", "precision")
@@ -56,7 +56,7 @@ def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
 
 
 def draw_detections(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -> Plot:
-    """Draw boxes on an image (1 or 3, H, W) of values 0..1: green hits, orange false alarms, blue dashed misses.
+    """Draw boxes on an image (1 or 3, H, W) with values 0..1: green hits, orange false alarms, blue dashed misses.
 
     boxes: (n, 4) in pixels. kinds: "hit", "missed", "ignored", or a kind of error, for each. texts: a label for each.
     """

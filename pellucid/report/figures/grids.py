@@ -51,7 +51,7 @@ def draw_window(plot: Axes, row: float, column: float, size: tuple[float, float]
 
 
 def image_panels(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = ()) -> Plot:
-    """Draw images (H, W) with values 0..1 by name; maps: names of images with any values, with 0 as white."""
+    """Draw images (H, W) with values 0..1 by name; maps: names of images of any values, drawn with 0 in white."""
     side = (FIGURE_WIDTH - PANEL_GAP * (columns + 1)) / columns
     shape = np.shape(next(iter(pictures.values())))
     figure, plots = panels(len(pictures), columns, side, side * shape[0] / shape[1], PANEL_GAP, TITLE_HEIGHT, top=0.05)
@@ -67,7 +67,7 @@ def image_panels(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[s
 
 
 def sliding_window(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Plot:
-    """Draw a sliding window (kernel, kernel) on a patch at some steps, and below the output up to each step."""
+    """Draw a sliding window (kernel, kernel) on a patch at some steps, and below it the output up to each step."""
     patch, output = np.asarray(patch, dtype=np.float64), np.asarray(output, dtype=np.float64)
     count, columns = len(steps), output.shape[1]
     side = (FIGURE_WIDTH - PANEL_GAP * (count + 1)) / count
@@ -107,9 +107,9 @@ def cell_masks(masks: Mapping[str, Any]) -> Plot:
     figure, plots = panels(len(masks), len(masks), side, side, PANEL_GAP, TITLE_HEIGHT, top=0.05)
     for plot, (name, mask) in zip(plots, masks.items(), strict=True):
         plot.imshow(np.asarray(mask, dtype=np.float64), cmap="Oranges", vmin=0, vmax=1.4, interpolation="none")
-        convolution_rows, columns = np.shape(mask)
+        rows, columns = np.shape(mask)
         plot.set_xticks(np.arange(columns + 1) - 0.5, [""] * (columns + 1))
-        plot.set_yticks(np.arange(convolution_rows + 1) - 0.5, [""] * (convolution_rows + 1))
+        plot.set_yticks(np.arange(rows + 1) - 0.5, [""] * (rows + 1))
         plot.tick_params(length=0)
         plot.grid(True, color=INK, alpha=0.25, linewidth=0.5)
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
@@ -164,8 +164,8 @@ def bar_panels(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digit
 def convolution_rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Plot:
     """Draw the windows of a one-dimensional convolution over a row of pixels, one below the other, for each case.
 
-    cases: by name, the number of pixels, of padded pixels at each end, of pixels in a window, and the first pixel of
-    each window.
+    cases: by name, the number of pixels, the number of padded pixels at each end, the width of a window, and the first
+    pixel of each window.
     """
     longest = max(size + 2 * padding for size, padding, _, _ in cases.values())
     n_rows = max(len(starts) for *_, starts in cases.values()) + 1

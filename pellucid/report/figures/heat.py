@@ -38,12 +38,12 @@ def _diverging() -> Colormap:
     return ListedColormap(rgb[..., 0].T.tolist(), "blue_white_orange")
 
 
-DIVERGING = _diverging()  # linear in CIELAB: perceptually uniform, with both halves alike
+DIVERGING = _diverging()  # linear in CIELAB: perceptually uniform, with ends of equal lightness
 SEQUENTIAL: Colormap = colormaps["viridis"]
 
 
 def colour_scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
-    """Return the colour scale of values: with 0 in the middle if `signed`, else from 0 or the minimum to the maximum.
+    """Return the colour scale of values: with 0 in the middle if `signed`, else from the minimum, or 0 if lower.
 
     The range of the scale is positive, even for constant values.
     """
@@ -96,7 +96,7 @@ def heat(
 
 
 def draw_outline(plot: Axes, mask: Any) -> None:
-    """Draw the outline of a mask (H, W), black on white, which is visible on any image."""
+    """Draw the outline of a mask (H, W) in black with white edges, which are visible on any image."""
     padded = np.pad(np.asarray(mask, dtype=bool), 1)
     rows, columns = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])  # pixels with a border on their left
     vertical = [((x - 0.5, y - 0.5), (x - 0.5, y + 0.5)) for y, x in zip(rows, columns, strict=True)]
@@ -163,7 +163,7 @@ def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collec
 
 
 def occlusion_maps(score: Any, predicted: Any, classes: Sequence[str], title: str = "score") -> Figure:
-    """Draw scores (h, w) and predicted classes (h, w) side by side, with a cell for each position of a square.
+    """Draw scores (h, w) and predicted classes (h, w) side by side, with a cell for each occluded square.
 
     The legend contains the most frequent classes; other classes are grey.
     Source: Zeiler and Fergus 2014, figure 7 d, e.

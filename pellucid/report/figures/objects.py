@@ -15,7 +15,7 @@ from pellucid.report.figures.style import INK, SMALL, Plot, panels, pixels, trun
 SHEET_WIDTH, MAX_COLUMNS = 7.0, 2  # width of a sheet in inches, images per row
 IMAGE_GAP, NAME_HEIGHT = 0.08, 0.2  # inches: space between images, height of a name above an image
 MASK_OPACITY = 0.4  # opacity of a mask
-MAX_NAMES = 48  # of classes in a legend
+MAX_NAMES = 48  # names of classes in a legend
 LABEL_MARGIN = 0.04  # fraction of an image's height; nearer to its border, labels are written inside the box
 
 
@@ -42,7 +42,7 @@ class Marks:
 def draw_marks(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
     """Draw an image (1 or 3, H, W) with values 0..1 and its marks; classes: number of classes.
 
-    Each object with a mask has its own colour, whatever its class.
+    Each object with a mask has its own colour, regardless of its class.
     """
     picture = pixels(image)
     height, width = picture.shape[:2]

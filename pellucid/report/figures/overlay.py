@@ -29,7 +29,7 @@ def object_overlay(
 
     boxes: (n, 4) in pixels; pixel i covers [i, i + 1). labels: class indices (n,), which determine the colours; objects
     with masks (n, H, W) have different colours. texts: a label for each. keypoints: (n, K, 3) or None. An image below
-    400 pixels is enlarged by an integer factor to at least this size.
+    MIN_SIDE pixels is enlarged by an integer factor to at least this size.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     colours = [tuple(round(255 * channel) for channel in to_rgb(class_colour(int(label), classes))) for label in labels]
@@ -70,7 +70,7 @@ def _write_label(
     font: ImageFont.FreeTypeFont,
     image_size: tuple[int, int],
 ) -> None:
-    """Write a label above the upper left corner of a box, or inside if there is no space; within the image."""
+    """Write a label above the upper left corner of a box, or inside if there is no space; it stays in the image."""
     left, top, right, bottom = font.getbbox(text)
     width, height = right - left + 4, bottom - top + 4
     x = min(max(box[0], 0), max(image_size[0] - width, 0))

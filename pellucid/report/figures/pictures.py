@@ -19,7 +19,7 @@ from pellucid.report.figures.style import BLUE, FIGURE_WIDTH, INK, ORANGE, PALE,
 GAP, BAR_WIDTH, HEADING_HEIGHT, NAME_HEIGHT = 0.06, 0.8, 0.32, 0.16
 MASK_OPACITY = 0.55  # opacity of the colours over an image
 KEYPOINT_COLUMNS = 4  # images in a row of `worst_keypoints`
-GOLDEN_RATIO = 0.61803398875  # golden ratio: step of the hue from class to class, which keeps the hues of all apart
+GOLDEN_RATIO = 0.61803398875  # step of the hue from class to class, which keeps the hues of all classes apart
 
 
 def sheet(
@@ -54,7 +54,7 @@ def sheet(
     figure_height = HEADING_HEIGHT + math.ceil(len(drawn_maps) / n_columns) * row_height
     figure = Plot((figure_width, figure_height))
     figure.suppressComposite = True  # each map keeps its own pixels
-    # One plot in inches for all of them: a plot for each takes most of the time of a page with hundreds.
+    # One plot in inches for all maps: hundreds of plots would take most of the time of writing a page.
     plot = figure.add_axes((0, 0, 1, 1))
     plot.set_axis_off()
     signed = bool((drawn_maps < 0).any()) if signed is None else signed
@@ -174,7 +174,7 @@ def palette(classes: int) -> NDArray[np.uint8]:
 
 
 def mask_overlay(image: Any, mask: Any, classes: int) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) uint8 blended with the colours of its mask (H, W), where this is below `classes`."""
+    """Return an image (H, W, 3) uint8 blended with the colours of its mask (H, W) where that is below `classes`."""
     mask = np.asarray(mask).astype(np.int64)
     colours = palette(classes)[np.minimum(mask, classes - 1)]
     blended = image * (1 - MASK_OPACITY) + colours * MASK_OPACITY

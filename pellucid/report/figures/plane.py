@@ -12,7 +12,7 @@ from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL
 
 GRID_SIDE = 121  # grid points along each axis
 FINE_GRID_SIDE = 160  # grid points along each axis for regions of classifiers and contour lines
-REGION_STRENGTH = 0.22  # strength of a region's colour
+REGION_STRENGTH = 0.22  # fraction of the class colour in a region; the rest is white
 PALE_CLASSES = ListedColormap(["#cfe3f3", "#f7dcc8"])  # lighter BLUE and ORANGE
 
 Limits = tuple[float, float, float, float]  # left, right, bottom, top

@@ -1,4 +1,4 @@
-"""Decision regions of a classifier, or of several side by side, in the plane of two features."""
+"""Decision regions of one classifier, or of several side by side, in the plane of two features."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ from pellucid.report.figures.style import (
 
 COLOURS = (BLUE, ORANGE, GREEN)
 GRID_SIDE = 200  # grid points along each side for one classifier
-REGION_STRENGTH = 0.28  # strength of a region's colour
+REGION_STRENGTH = 0.28  # fraction of the class colour in a region; the rest is white
 MAX_COLUMNS, GAP = 4, 0.1  # plots in a row of `decision_boundaries`, and inches between them
 MARKERS = "os^DvP*X"  # in addition to the colours, for colour-blind readers
 
@@ -44,7 +44,7 @@ def decision_regions(
     plot.pcolormesh(
         xs, ys, predicted, cmap=cmap, vmin=-0.5, vmax=len(classes) - 0.5, shading="nearest", rasterized=True
     )
-    for k in range(len(classes) - 1):  # a line between each class and the ones after it
+    for k in range(len(classes) - 1):  # a line between class k and all later classes
         if ((predicted <= k).any()) and (predicted > k).any():
             plot.contour(xs, ys, (predicted <= k).astype(float), levels=[0.5], colors=INK, linewidths=0.7)
     for k, name in enumerate(classes):

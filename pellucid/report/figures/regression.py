@@ -15,10 +15,10 @@ MIN_ERROR, MAX_ERROR = 0.1, 10.0  # limits of the error axis in learning curves
 def fitted_lines(
     x: Any, y: Any, minimum: Any, stochastic: Any, distances: Mapping[str, Sequence[tuple[int, float]]]
 ) -> Plot:
-    """Draw points with two lines, and the distance from the minimum by passes over the data.
+    """Draw points with two lines, and the distances from the minimum by the number of passes over the data.
 
-    minimum, stochastic: (intercept, slope) of the minimum and of stochastic descent. distances: (passes, distance)
-    pairs, by the name of the method.
+    minimum, stochastic: (intercept, slope) of the minimum of the loss and of stochastic gradient descent. distances:
+    (passes, distance) pairs, by the name of the method.
     """
     figure, (plot, distance_plot) = plots_in_rows(("points and lines", "distance from the minimum"), 2, 3.2)
     plot.scatter(x, y, s=10, color=PALE)

@@ -30,7 +30,7 @@ def montage(images: Any, columns: int) -> NDArray[np.float64]:
 
 
 def sample_sheet(images: Any, columns: int = 16) -> Plot:
-    """Draw images (n, 1 or 3, H, W) of values 0..1 side by side."""
+    """Draw images (n, 1 or 3, H, W) with values 0..1 in rows of `columns`."""
     picture = montage(images, min(columns, len(images)))
     _, pixel_height, pixel_width = picture.shape
     width = min(FIGURE_WIDTH - 2 * GAP, MAX_SIDE * min(columns, len(images)))

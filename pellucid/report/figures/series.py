@@ -1,4 +1,4 @@
-"""Figures of series by name: curves, curves of several trainings, histograms, and plots side by side."""
+"""Figures of named series: curves, histories of trainings, histograms, and plots side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ COLUMN_LABELS = {
 
 
 def colours(count: int) -> list[str]:
-    """Return `count` colours: different hues for a few, else a colour scale."""
+    """Return `count` colours: COLOURS if these are enough, otherwise a colour scale."""
     return list(COLOURS[:count]) if count <= len(COLOURS) else depth_colours(count)
 
 
@@ -71,7 +71,7 @@ def curves(
             plot.minorticks_off()
     if log:
         set_log_scale(plot)
-    plot.autoscale_view()  # labels are placed by the final limits
+    plot.autoscale_view()  # label_ends needs the final limits
     label_ends(plot, ends)
     return figure
 
@@ -100,7 +100,7 @@ def histories(
 def plots_in_rows(
     titles: Sequence[str], columns: int = 3, height: float = 2.6, square: bool = False
 ) -> tuple[Plot, list[Axes]]:
-    """Return a wide figure with a titled plot for each title, in rows; height: of a row, in inches.
+    """Return a wide figure with a titled plot for each title, in rows; height: inches of a row.
 
     square: whether both axes have the same scale.
     """

@@ -42,7 +42,7 @@ class CurveEnd(NamedTuple):
 
 
 class Plot(Figure):
-    """A figure that notebooks show without pyplot, with values for tooltips on a page.
+    """A figure that notebooks display without pyplot, with values for tooltips on a page.
 
     lines_by_name: the curves with tooltips. confusion: the classes and the (K, K) counts of a confusion matrix.
     """
@@ -127,8 +127,8 @@ def panels(
 ) -> tuple[Plot, list[Axes]]:  # fmt: skip
     """Return a figure with `count` plots for images, in rows of at most `columns`; all sizes are in inches.
 
-    width, height: of an image. name_height, below: space above and below each image. top, left, right, foot: margins
-    of the figure.
+    width, height: size of an image. name_height, below: space above and below each image. top, left, right, foot:
+    margins of the figure.
     """
     left, row_height = gap if left is None else left, name_height + height + below + gap
     n_rows, n_columns = math.ceil(count / columns), min(count, columns)
@@ -262,8 +262,8 @@ def short_number(value: float) -> str:
 def figure_bytes(figure: Figure, canvas: type[FigureCanvasBase], rc_params: dict[Any, Any], **options: Any) -> bytes:
     """Return the figure as the bytes of a file in the canvas's format; all figures are drawn by this function.
 
-    Texts are literal, without mathtext and TeX; unprintable characters are escaped. rc_params: further rcParams of
-    matplotlib. options: arguments of savefig.
+    Texts are literal, without mathtext and TeX; unprintable characters are escaped. rc_params: additional rcParams
+    of matplotlib. options: arguments of savefig.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
@@ -292,7 +292,7 @@ def png(figure: Figure) -> bytes:
 def svg(figure: Figure, name: str) -> str:
     """Return the figure as an <svg> element for a page: transparent, with INK replaced by the page's text colour.
 
-    name: a text that ids in the element are derived from, different for each figure of a page.
+    name: a text from which ids in the element are derived; it must differ for each figure of a page.
     """
     no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
     svg_bytes = figure_bytes(
@@ -318,5 +318,5 @@ def figure_file(figure: Figure, suffix: str) -> bytes:
     """Return the figure as a standalone file: SVG for the suffix ".svg", else PNG."""
     if suffix != ".svg":
         return png(figure)
-    rc_params = {"svg.fonttype": "none", "svg.hashsalt": "pellucid"}  # the same bytes each time
+    rc_params = {"svg.fonttype": "none", "svg.hashsalt": "pellucid"}  # reproducible bytes
     return figure_bytes(figure, FigureCanvasSVG, rc_params, format="svg", facecolor="white", metadata={"Date": None})

@@ -36,7 +36,7 @@ class SettingAxis(NamedTuple):
     log: bool = False
 
 
-EpochValues = Mapping[int, float]  # by epoch
+EpochValues = Mapping[int, float]  # a value by epoch
 
 
 def seed_bands(
@@ -44,8 +44,8 @@ def seed_bands(
 ) -> Figure | None:
     """Draw the mean of each trial's curves by epoch, with a band from smallest to largest; the other curves in grey.
 
-    best_curves: the curves by the name of the trial, one for each seed. A mean ends with the first of its curves that
-    ends. None if there is nothing to draw.
+    best_curves: the curves by the name of the trial, one for each seed. A mean is over the epochs that all its curves
+    have. None if there is nothing to draw.
     """
     figure, plot = curve_axes("epoch", ylabel)
     for curve in other_curves:
@@ -70,7 +70,7 @@ def seed_bands(
 def results_by_setting(
     settings: Sequence[SettingAxis], results: Sequence[float], best_index: int, ylabel: str
 ) -> Figure:
-    """Draw the result of each trial against each setting. best_index: of the best trial, which is marked."""
+    """Draw the result of each trial against each setting. best_index: index of the best trial, which is marked."""
     columns = min(3, len(settings))
     figure, plots = plots_in_rows(
         [truncate(setting.key, 28) for setting in settings], columns, 2.4 if columns > 1 else 3.0
@@ -93,7 +93,7 @@ def results_by_setting(
 def parallel_coordinates(
     settings: Sequence[SettingAxis], results: Sequence[float], ylabel: str, lower_is_better: bool
 ) -> Figure:
-    """Draw each trial as a line through its settings to its result; the better, the redder."""
+    """Draw each trial as a line through its settings to its result; better results are redder."""
     figure = Plot((FIGURE_WIDTH, 3.2))
     plot = figure.add_axes((0.06, 0.2, 0.86, 0.7))
     style_axes(plot)
@@ -132,7 +132,7 @@ def _scale_axis(plot: Axes, axis: SettingAxis) -> None:
 
 
 def _axis_fractions(axis: SettingAxis) -> np.ndarray:
-    """Return the places of values on an axis, from 0 to 1."""
+    """Return the positions of values on an axis, from 0 to 1."""
     values = np.asarray(axis.values, dtype=np.float64)
     values = np.log(values) if axis.log else values
     low, high = (0.0, len(axis.names) - 1.0) if axis.names else (values.min(), values.max())
@@ -140,7 +140,7 @@ def _axis_fractions(axis: SettingAxis) -> np.ndarray:
 
 
 def _ticks(axis: SettingAxis) -> list[tuple[float, str]]:
-    """Return the labels of an axis with their places: every name, or the ends of numbers."""
+    """Return the labels of an axis with their positions: every name, or the smallest and the largest number."""
     if axis.names:
         return [(k / max(len(axis.names) - 1, 1) if len(axis.names) > 1 else 0.5, n) for k, n in enumerate(axis.names)]
     low, high = min(axis.values), max(axis.values)

@@ -1,4 +1,4 @@
-"""The view Draw: a drawing through a network, its derivatives as factors, and single steps of gradient descent."""
+"""The view Draw: the passes of a drawing through a network, derivatives as factors, and steps of gradient descent."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The view Draw as one HTML file: a picture's passes, and for each unit its weights and the strongest explained."""
+"""The view Draw as one HTML file: the passes of a picture, and for each unit its weights and one derivative."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,14 +16,15 @@ from pellucid.studio.view import Library
 from pellucid.trace.passes import LayerCall
 
 EPS = 1e-4  # of the finite difference, as in view.js
-MAX_BYTES = 6_000_000  # of recorded answers about units: all of LeNet, and some of each layer of a larger network
+MAX_BYTES = 6_000_000  # of recorded answers about units: enough for LeNet, or for some units of each larger layer
 
 
 def traced_file(model: Model, name: str, x: Tensor, label: int, what: str | None, title: str) -> str:
     """Return an HTML document that shows the passes of an input x (1, C, H, W), and needs no other file.
 
-    name: of the model. label: the class in the loss. what: an element, such as "head.scores.weight[3, 5]", or a tensor,
-    of which that with the largest gradient is explained; None for the first layer's weights. title: of the document.
+    name: name of the model. label: class index in the loss. what: an element, such as "head.scores.weight[3, 5]", or a
+    tensor, whose element with the largest gradient is explained; None for the first layer's weights. title: title of
+    the document.
     """
     library = Library((name,), lambda _: model)
     session = DrawSession(library, x)
@@ -43,7 +44,7 @@ def _weighted(session: DrawSession) -> list[LayerCall]:
 
 
 def _first_requests(session: DrawSession, label: int, subject: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the requests of the page at its start, whose answers it cannot do without."""
+    """Yield the requests that the page sends at its start; their answers are always recorded."""
     yield "draw.open", {"model": session.name}
     yield "draw.run", {"label": label}
     yield from _explained(subject)
@@ -53,14 +54,14 @@ def _first_requests(session: DrawSession, label: int, subject: str) -> Iterator[
 
 
 def _unit_requests(session: DrawSession) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the requests when a unit is chosen: the first of each layer, the second."""
+    """Yield the requests that the page sends for a chosen unit, for the first units of all layers, then the second."""
     calls = _weighted(session)
     for unit in range(max(max(call.params["weight"].shape[:2]) for call in calls)):
         for call in calls:
             if unit < len(call.params["weight"]):
                 yield "draw.weights", {"path": call.path, "row": unit}
                 yield from _explained(f"{call.path}.weight[{', '.join(map(str, (unit, *_strongest(call, unit))))}]")
-        if unit < calls[-1].params["weight"].shape[1]:  # a network of two layers also shows what leaves a unit
+        if unit < calls[-1].params["weight"].shape[1]:  # of two layers, the page also shows the weights after a unit
             yield "draw.weights", {"path": calls[-1].path, "col": unit}
 
 
@@ -70,7 +71,7 @@ def _explained(what: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _strongest(call: LayerCall, unit: int) -> tuple[int, ...]:
-    """Return the index of the weight that view.js chooses with a unit: of a dense layer, by its product."""
+    """Return the index of the weight that view.js chooses for a unit: the largest, or that of the largest product."""
     weight = call.params["weight"][unit].float().double()
     product = weight * call.x[0].flatten()[: weight.numel()].float().double() if weight.ndim == 1 else weight
     return tuple(map(int, np.unravel_index(int(product.abs().numpy().argmax()), weight.shape)))

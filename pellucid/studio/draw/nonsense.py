@@ -1,4 +1,4 @@
-"""Pictures for the canvas without a digit in them, to see how sure a network is of what it reads there."""
+"""Pictures without a digit for the canvas, which show how confident a network is when no class is right."""
 
 import math
 from itertools import pairwise
@@ -12,7 +12,7 @@ NONSENSE = ("noise", "stripes", "scribble")
 MAX_SEED = 1000
 STROKES = 4
 PEN = 5.0  # pixels from the middle of a stroke to its edge
-GRID = (0.15, 0.5, 0.85)  # where strokes of a scribble end, as of a letter, in parts of a side
+GRID = (0.15, 0.5, 0.85)  # coordinates of the ends of a scribble's strokes, as fractions of the side
 
 
 def nonsense(kind: str, seed: int, side: int) -> Tensor:
@@ -22,21 +22,21 @@ def nonsense(kind: str, seed: int, side: int) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
     if kind == "noise":
         return torch.randint(0, 256, (side, side), generator=rng, dtype=torch.uint8)
-    at = torch.cartesian_prod(torch.arange(side), torch.arange(side)).float()  # (row, column) of each pixel
+    pixels = torch.cartesian_prod(torch.arange(side), torch.arange(side)).float()  # (row, column) of each pixel
     if kind == "stripes":
         angle, period = (torch.rand(2, generator=rng) * torch.tensor([math.pi, side / 4])).tolist()
-        wave = at @ torch.tensor([math.sin(angle), math.cos(angle)]) * (2 * math.pi / (period + side / 8))
+        wave = pixels @ torch.tensor([math.sin(angle), math.cos(angle)]) * (2 * math.pi / (period + side / 8))
         ink = (wave.sin() + 1) / 2
     else:
-        places = torch.cartesian_prod(torch.tensor(GRID), torch.tensor(GRID)) * side
-        joints = places[torch.randperm(len(places), generator=rng)[: STROKES + 1]]
-        away = torch.stack([_distance(at, *ends) for ends in pairwise(joints)]).amin(0)
-        ink = (PEN + 0.5 - away).clamp(0, 1)
+        grid_points = torch.cartesian_prod(torch.tensor(GRID), torch.tensor(GRID)) * side
+        stroke_ends = grid_points[torch.randperm(len(grid_points), generator=rng)[: STROKES + 1]]
+        distances = torch.stack([_distance(pixels, *ends) for ends in pairwise(stroke_ends)]).amin(0)
+        ink = (PEN + 0.5 - distances).clamp(0, 1)
     return (ink * 255).round().to(torch.uint8).view(side, side)
 
 
 def _distance(at: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Return the distance of each point (n, 2) to the stroke between two others."""
-    way = end - start
-    along = ((at - start) @ way / (way @ way)).clamp(0, 1)
-    return (at - start - along[:, None] * way).norm(dim=1)
+    stroke = end - start
+    fractions = ((at - start) @ stroke / (stroke @ stroke)).clamp(0, 1)
+    return (at - start - fractions[:, None] * stroke).norm(dim=1)

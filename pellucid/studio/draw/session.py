@@ -1,4 +1,4 @@
-"""The messages of the view Draw, and what it holds for one tab: a copy of a model, the last drawing, the steps."""
+"""The requests of the view Draw, and its state for one tab: a copy of a model, the last drawing, and the steps."""
 
 from collections import deque
 from collections.abc import Callable
@@ -25,12 +25,12 @@ from pellucid.trace import Trace
 from pellucid.trace.passes import LayerCall
 from pellucid.trace.record import resolve
 
-MAX_STEPS = 50  # that can be undone
-MAX_VALUES = 200_000  # of one layer's output; the page does not show larger ones
-MAX_PRODUCTS = 1000  # of a sum that an explanation lists
-SIDES = (8, 1000)  # of a drawing, in pixels
-SAMPLE_SIDE = 112  # of a sample on the canvas, in pixels
-MARGIN = 2  # around the 8 x 8 pixels of a sample
+MAX_STEPS = 50  # steps that can be undone
+MAX_VALUES = 200_000  # values of one layer's output; the page does not show larger outputs
+MAX_PRODUCTS = 1000  # products of a sum that an explanation lists
+SIDES = (8, 1000)  # smallest and largest side of a drawing, in pixels
+SAMPLE_SIDE = 112  # side of a sample on the canvas, in pixels
+MARGIN = 2  # pixels around the 8 x 8 pixels of a sample
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class OpenModel:
 
 @dataclass(frozen=True)
 class RunDrawing:
-    """draw.run: picture: (H, W) uint8, ink 255, None for the last; label: a class, None for the one that is read."""
+    """draw.run: picture: (H, W) uint8, ink 255, None for the last; label: class index, None for the predicted one."""
 
     picture: Tensor | None = None
     label: int | None = None
@@ -50,7 +50,7 @@ class RunDrawing:
 
 @dataclass(frozen=True)
 class ReadWeights:
-    """draw.weights: the weights of one unit, or all that one input reaches; path: of a layer."""
+    """draw.weights: the weights of one unit (row) or of one input (col) of the layer at `path`."""
 
     path: str
     row: int | None = None
@@ -59,7 +59,7 @@ class ReadWeights:
 
 @dataclass(frozen=True)
 class ExplainNumber:
-    """draw.explain: what: an element, such as "head.scores.weight[3, 5]"; top: products of a sum to list."""
+    """draw.explain: what: an element, such as "head.scores.weight[3, 5]"; top: number of products of a sum."""
 
     what: str
     top: int = 10
@@ -67,7 +67,7 @@ class ExplainNumber:
 
 @dataclass(frozen=True)
 class CheckNumber:
-    """draw.check: the central difference of the cost for an element and a distance."""
+    """draw.check: the central difference of the cost for an element; eps: its step size."""
 
     what: str
     eps: float = 1e-4
@@ -88,7 +88,7 @@ class UndoStep:
 
 @dataclass(frozen=True)
 class ReadSample:
-    """draw.sample: a picture of the bundled digits; n: which one of the class, modulo their number."""
+    """draw.sample: a picture of the bundled digits; n: its index in the class, modulo their number."""
 
     digit: int
     n: int = 0
@@ -96,19 +96,19 @@ class ReadSample:
 
 @dataclass(frozen=True)
 class ReadNonsense:
-    """draw.nonsense: a picture without a digit, and what is read in it; what: noise, stripes or scribble; n: which."""
+    """draw.nonsense: a picture without a digit, and its prediction; what: noise, stripes or scribble; n: the seed."""
 
     what: str
     n: int = 0
 
 
 class DrawSession:
-    """One page's copy of a model, its last drawing and its steps; only models that can be drawn for are offered.
+    """One tab's copy of a model, its last drawing and its steps; only models that `can_draw` accepts are offered.
 
-    A run that can be drawn for opens too, by its name.
+    A run with such a model can be opened by its name.
 
-    x: an input (1, C, H, W) that takes the place of a drawing, for a page that shows a given picture. Raises
-    PellucidError if there is no such model.
+    x: an input (1, C, H, W) that replaces the drawing, for a page that shows a given picture. Raises PellucidError if
+    there is no such model.
     """
 
     def __init__(self, library: Library, x: Tensor | None = None) -> None:
@@ -138,16 +138,16 @@ class DrawSession:
         return self.trace
 
     def open(self, request: OpenModel) -> Reply:
-        """Open a model, and describe it: classes, layers in forward order, and the number of its parameters."""
+        """Open a model, and describe it: classes, layers in forward order, and the number of parameters."""
         name = self.names[0] if request.model is None else request.model
         self._open(name)
         names = self.names if name in self.names else (*self.names, name)
         shape = self.model.nominal_shape
-        empty = self.model.trace(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
-        described = [layer_to_json(empty, call) for call in empty.calls]
-        total = sum(weight.numel() for path, weight in empty.params.items() if path not in empty.buffers)
-        found = {"model": name, "models": names, "classes": self.classes, "input": list(shape)}
-        return Reply({**found, "layers": described, "parameters": total, "loss": repr(self.model.loss)}, {})
+        blank = self.model.trace(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
+        layers = [layer_to_json(blank, call) for call in blank.calls]
+        n_parameters = sum(weight.numel() for path, weight in blank.params.items() if path not in blank.buffers)
+        fields = {"model": name, "models": names, "classes": self.classes, "input": list(shape)}
+        return Reply({**fields, "layers": layers, "parameters": n_parameters, "loss": repr(self.model.loss)}, {})
 
     def run(self, request: RunDrawing) -> Reply:
         """Run a drawing forward and backward; return the probabilities, the cost, and each layer's y and dy."""
@@ -159,9 +159,9 @@ class DrawSession:
         if self.x is None:
             raise PellucidError("there is no drawing yet; send draw.run with a picture first")
         trace = self._run(self.label if request.label is None else request.label)
-        best = int(probabilities(trace).argmax())
-        if request.label is None and best != self.label:
-            trace = self._run(best)
+        predicted = int(probabilities(trace).argmax())
+        if request.label is None and predicted != self.label:
+            trace = self._run(predicted)
         tensors = {"x": trace["x"][0].float()}
         for call in trace.calls:
             for value, dy in zip(call.outputs, call.dys or [None] * len(call.outputs), strict=True):
@@ -169,14 +169,14 @@ class DrawSession:
                     name = trace.name_of(value)
                     tensors[name] = value.tensor[0]
                     tensors[f"∂{name}"] = torch.zeros_like(value.tensor[0]) if dy is None else dy[0]
-        found = {"read": best, "label": self.label, "cost": trace.cost, "steps": len(self.undone)}
-        return Reply({**found, "probabilities": probabilities(trace).tolist()}, tensors)
+        fields = {"read": predicted, "label": self.label, "cost": trace.cost, "steps": len(self.undone)}
+        return Reply({**fields, "probabilities": probabilities(trace).tolist()}, tensors)
 
     def _laid_out(self, picture: Tensor) -> Tensor:
         """Return a drawing as an input of the model (1, C, H, W)."""
         low, high = SIDES
-        good = picture.ndim == 2 and picture.dtype == torch.uint8 and all(low <= side <= high for side in picture.shape)
-        check(good, "picture", f"uint8 of the shape (H, W), sides from {low} to {high}", tuple(picture.shape))
+        fits = picture.ndim == 2 and picture.dtype == torch.uint8 and all(low <= side <= high for side in picture.shape)
+        check(fits, "picture", f"uint8 of the shape (H, W), sides from {low} to {high}", tuple(picture.shape))
         return self.predictor.frame(picture.expand(3, -1, -1))[:1]
 
     def _run(self, label: int) -> Trace:
@@ -185,7 +185,7 @@ class DrawSession:
         return self.trace
 
     def weights(self, request: ReadWeights) -> Reply:
-        """Return a row or a column of a layer's weights, and the gradient of the last drawing."""
+        """Return a row or a column of a layer's weights, and its gradient for the last drawing."""
         trace = self.traced
         layers = [call.path for call in trace.calls if Trait.WEIGHTED in call.layer.traits]
         check_known("no layer with weights", request.path, layers)
@@ -198,18 +198,18 @@ class DrawSession:
             raise PellucidError(f"{request.path} has weights 0 to {weight.shape[axis] - 1} there, not {index}")
         gradient = trace.gradients.get(f"{request.path}.weight", torch.zeros_like(weight))
         bias = trace.params.get(f"{request.path}.bias")
-        found = {"path": request.path, "row": request.row, "col": request.col}
+        fields = {"path": request.path, "row": request.row, "col": request.col}
         if bias is not None and axis == 0:
-            found["bias"] = float(bias[index])
-        return Reply(found, {"weight": weight.select(axis, index), "gradient": gradient.select(axis, index)})
+            fields["bias"] = float(bias[index])
+        return Reply(fields, {"weight": weight.select(axis, index), "gradient": gradient.select(axis, index)})
 
     def explain(self, request: ExplainNumber) -> Reply:
-        """Return the derivative of the cost by one number, as sums of products up to the loss."""
+        """Return the derivative of the cost with respect to one number, as sums of products up to the loss."""
         check(0 < request.top <= MAX_PRODUCTS, "top", f"a number from 1 to {MAX_PRODUCTS}", request.top)
         return Reply(self.traced.explain(request.what, request.top).to_json(), {})
 
     def check(self, request: CheckNumber) -> Reply:
-        """Return the cost's central difference for one number, beside the gradient."""
+        """Return the central difference of the cost for one number, and the gradient."""
         check(1e-9 <= request.eps <= 1, "eps", "a number from 1e-9 to 1", request.eps)
         up, down = (self.traced.nudge(request.what, sign * request.eps) for sign in (1, -1))
         numeric = (up.after - down.after) / (2 * request.eps)
@@ -228,8 +228,8 @@ class DrawSession:
         self.undone.append(before)
         self.model.params = nest(before, {**flatten(before), **changed})
         after = self._run(self.label).cost
-        found = {"before": trace.cost, "after": after, "predicted": predicted, "steps": len(self.undone)}
-        return Reply(found, {})
+        fields = {"before": trace.cost, "after": after, "predicted": predicted, "steps": len(self.undone)}
+        return Reply(fields, {})
 
     def undo(self, request: UndoStep) -> Reply:
         """Return to the weights before the last step."""
@@ -241,23 +241,23 @@ class DrawSession:
     def sample(self, request: ReadSample) -> Reply:
         """Return a picture of the bundled digits for the canvas, and the model's input for it."""
         x, y = digits()
-        places = torch.nonzero(y == request.digit).flatten()
-        check(len(places) > 0, "digit", "from 0 to 9", request.digit)
+        indices = torch.nonzero(y == request.digit).flatten()
+        check(len(indices) > 0, "digit", "from 0 to 9", request.digit)
         check(request.n >= 0, "n", "at least 0", request.n)
-        small = torch.nn.functional.pad(x[places[request.n % len(places)]][None], (MARGIN,) * 4)
-        large = torch.nn.functional.interpolate(small, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
-        picture = (large[0, 0] * 255).round().to(torch.uint8)
+        padded = torch.nn.functional.pad(x[indices[request.n % len(indices)]][None], (MARGIN,) * 4)
+        enlarged = torch.nn.functional.interpolate(padded, (SAMPLE_SIDE, SAMPLE_SIDE), mode="bicubic").clamp(0, 1)
+        picture = (enlarged[0, 0] * 255).round().to(torch.uint8)
         tensors = {"picture": picture, "x": self._laid_out(picture)[0]}
-        return Reply({"digit": request.digit, "n": request.n % len(places), "count": len(places)}, tensors)
+        return Reply({"digit": request.digit, "n": request.n % len(indices), "count": len(indices)}, tensors)
 
     def nonsense(self, request: ReadNonsense) -> Reply:
-        """Return a picture without a digit for the canvas, and the class that the model reads in it, however sure."""
+        """Return a picture without a digit for the canvas, the model's predicted class, and its confidence."""
         picture = nonsense(request.what, request.n, SAMPLE_SIDE)
         x = self._laid_out(picture)
-        found = probabilities(self.model.trace(x, torch.tensor([0])))
-        best = int(found.argmax())
-        about = {"what": request.what, "n": request.n, "read": best, "confidence": float(found[best])}
-        return Reply(about, {"picture": picture, "x": x[0]})
+        scores = probabilities(self.model.trace(x, torch.tensor([0])))
+        predicted = int(scores.argmax())
+        fields = {"what": request.what, "n": request.n, "read": predicted, "confidence": float(scores[predicted])}
+        return Reply(fields, {"picture": picture, "x": x[0]})
 
 
 HANDLERS: dict[str, tuple[type, Callable[[DrawSession, Any], Reply]]] = {
@@ -283,7 +283,7 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 def can_draw(model: Model) -> bool:
-    """Return whether a model classifies pictures by one output for each class, so that it can be drawn for."""
+    """Return whether a model classifies pictures with one output for each class, as the view Draw needs."""
     try:
         classes = task_of(model).class_names(model)
         task_of(model).predictor(model)
@@ -298,7 +298,7 @@ def probabilities(trace: Trace) -> Tensor:
 
 
 def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
-    """Return what the page draws a layer by.
+    """Return the description of a layer from which the page draws it, as JSON values.
 
     grid: the shape of its input before it was flattened, so that a unit's weights can be shown as a picture.
     """
@@ -307,7 +307,7 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
     if source is not None and source.producer is not None and Trait.RESHAPE in source.producer.layer.traits:
         grid = source.producer.x.shape[1:]
     traits, params = call.layer.traits, call.params
-    # A transposed convolution has its weights by input channel, so no row of them belongs to one output.
+    # The rows of a transposed convolution's weights belong to input channels, not to outputs.
     has_rows = Trait.WEIGHTED in traits and not isinstance(call.layer, ConvTranspose2d)
     return {
         "name": call.name,
@@ -327,7 +327,7 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
 
 
 def window_to_json(layer: Layer) -> dict[str, Any] | None:
-    """Return how a convolution moves over its input, sizes as (vertical, horizontal); None for another layer."""
+    """Return the sizes of a convolution as (vertical, horizontal), and its groups; None for another layer."""
     if not isinstance(layer, Conv2d):
         return None
     left, _, top, _ = layer.edges()

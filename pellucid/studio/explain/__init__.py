@@ -1,4 +1,4 @@
-"""The view Explain: why a model says what it says about a picture, by several methods side by side."""
+"""The view Explain: explanations of a model's output for a picture, by several methods side by side."""
 
 from pathlib import Path
 

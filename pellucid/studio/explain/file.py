@@ -1,4 +1,4 @@
-"""The view Explain as one HTML file: all that it asks about one score of one picture, with the answers."""
+"""The view Explain as one HTML file: all requests about one score of one picture, with their answers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from pellucid.task import task_of
 def explained_file(model: Model, name: str, image: str | Path, of: str | None = None) -> str:
     """Return an HTML document that explains one score for an image file by all methods, and needs no other file.
 
-    name: of the model. of: as for `pellucid.asked.Asked`; None for the score that the model is most sure of. Raises
+    name: name of the model. of: the score, as for `pellucid.asked.Asked`; None for the most confident one. Raises
     PellucidError for an image that cannot be read, and for a score that the model does not have.
     """
     task, file = task_of(model), Path(image)
@@ -26,13 +26,13 @@ def explained_file(model: Model, name: str, image: str | Path, of: str | None = 
     session = ExplainSession(library, {file.name: seen}, is_recorded=True)
     session.open(OpenExplain())
     session.picture(ShowPicture(file.name))
-    session.aim(AimAt(of))  # raises for what cannot be asked, before all else is computed
+    session.aim(AimAt(of))  # an invalid `of` raises PellucidError before the slow requests
     answers = recorded(Session(library, {EXPLAIN.name: session}), _requests(session, file.name, of))
     return document(EXPLAIN, {"fixed": "1", **({"of": of} if of else {})}, answers)
 
 
 def _requests(session: ExplainSession, picture: str, of: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the requests of the page, each after the answer to the one before."""
+    """Yield the requests of the page, each after the previous one has been answered."""
     yield "explain.open", {}
     yield "explain.picture", {"sample": picture}
     yield "explain.aim", {"of": of}
@@ -44,6 +44,6 @@ def _requests(session: ExplainSession, picture: str, of: str | None) -> Iterator
     for layer in session.layers:
         yield "explain.maps", {"path": layer["path"]}
     done = -1
-    while len(session.hidden) > done and "occlusion" not in session.maps:  # else the last answer says why
+    while len(session.hidden) > done and "occlusion" not in session.maps:  # else the last answer is an error
         done = len(session.hidden)
         yield "explain.occlude", {"start": done}

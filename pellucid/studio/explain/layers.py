@@ -11,7 +11,7 @@ from pellucid.sweep import forward
 
 
 def maps_of(asked: Asked) -> list[dict[str, Any]]:
-    """Return the layers whose outputs are maps (K, h, w), in forward order, without those that run more than once."""
+    """Return the layers whose outputs are maps (K, h, w), in forward order, without layers that run more than once."""
     found: list[dict[str, Any]] = []
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
@@ -20,5 +20,5 @@ def maps_of(asked: Asked) -> list[dict[str, Any]]:
             found.append({"path": path, "shape": shape, "activation": Trait.ACTIVATION in layer.traits})
 
     forward(asked.net, asked.params, asked.x, Mode(keep=False), watch)
-    paths = [one["path"] for one in found]
-    return [one for one in found if paths.count(one["path"]) == 1]
+    paths = [entry["path"] for entry in found]
+    return [entry for entry in found if paths.count(entry["path"]) == 1]

@@ -20,7 +20,7 @@ class ShowPicture:
 
 @dataclass(frozen=True)
 class AimAt:
-    """explain.aim: of: a class or another choice, or a unit; place: top, left, bottom, right in pixels."""
+    """explain.aim: of: the score to explain, such as a class or a unit; place: top, left, bottom, right in pixels."""
 
     of: str | None = None
     place: tuple[int, ...] | None = None
@@ -28,7 +28,7 @@ class AimAt:
 
 @dataclass(frozen=True)
 class RunMethod:
-    """explain.run, explain.curve: one method; for a curve also "random"."""
+    """explain.run, explain.curve: method: the name of a method; for a curve also "random"."""
 
     method: str
 
@@ -40,7 +40,7 @@ class ReadRelevance:
 
 @dataclass(frozen=True)
 class OccludeFrom:
-    """explain.occlude: the squares from number `start` on, as many as there is time for."""
+    """explain.occlude: the squares from index `start` on, as many as the time limit allows."""
 
     start: int
 

@@ -1,4 +1,4 @@
-"""The messages of the view Explain, and what it holds for one tab: a model, a picture, what is asked, its maps."""
+"""The requests of the view Explain, and its state for one tab: a model, a picture, the explained score, and maps."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -38,22 +38,23 @@ from pellucid.studio.view import Library
 from pellucid.sweep import forward
 from pellucid.task import task_of
 
-BUDGET = 0.7  # seconds of work for one answer, roughly
-RECORDED_PACE = 1e-7  # seconds of a forward pass for each number of its input, roughly
+BUDGET = 0.7  # approximate seconds of computation for one answer
+RECORDED_PACE = 1e-7  # approximate seconds of a forward pass per input value, for files
 AVERAGED = {"smoothgrad": "samples", "integrated_gradients": "steps"}  # methods with an option for the number of passes
-PASSES = (8, 50)  # of these methods, at least and at most
+PASSES = (8, 50)  # minimum and maximum number of passes of these methods
 MAX_MAPS, MAP_SIDE, PATCH_SIDE = 64, 48, 96  # maps of a layer that are sent, and sides in pixels
-TOP = 9
-MIN_ROWS = 4  # of the relevance
-RANDOM = "random"  # in place of a method: random orders of the pixels
-GIVEN_PICTURES = "given"  # the kind of pictures that were given
+TOP = 9  # patches of a feature map
+MIN_ROWS = 4  # rows of the relevance by layer
+RANDOM = "random"  # instead of a method: random orders of the pixels
+GIVEN_PICTURES = "given"  # the kind of pictures that the caller gave
 
 
 class ExplainSession:
-    """One page's model, picture, question and maps.
+    """One tab's model, picture, explained score and maps.
 
-    pictures: (C, H, W), 0 to 1, as the model's task sees them, by name; they take the place of the bundled ones.
-    is_recorded: for a file: the numbers of passes do not depend on the machine, and the layers are activations.
+    pictures: (C, H, W), 0 to 1, as returned by the task's `seen`, by name; they replace the bundled ones. is_recorded:
+    whether the answers are for a file: then the numbers of passes do not depend on the machine, and only the maps of
+    activations are offered.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ExplainSession:
 
     @property
     def question(self) -> Asked:
-        """What is asked about the picture; raises PellucidError before explain.aim."""
+        """The score of the picture that is explained; raises PellucidError before explain.aim."""
         if self.asked is None:
             raise PellucidError("nothing is asked yet; send explain.picture and explain.aim first")
         return self.asked
@@ -92,13 +93,13 @@ class ExplainSession:
             {"name": method, "magnitudes": method in MAGNITUDES, "sum": method in SUMS} for method in self.methods
         ]
         models = (*self.library.names, *self.library.trained)
-        found = {"model": name, "models": models, "task": self.task.name, "methods": methods}
+        fields = {"model": name, "models": models, "task": self.task.name, "methods": methods}
         kinds = [{"name": kind, "samples": names} for kind, names in self.kinds.items()]
         first, uploads = self.kinds[self.family][0], self.library.uploads.names()
-        return Reply({**found, "kinds": kinds, "sample": first, "uploads": uploads}, {})
+        return Reply({**fields, "kinds": kinds, "sample": first, "uploads": uploads}, {})
 
     def picture(self, request: ShowPicture) -> Reply:
-        """Return a picture as the model sees it, and what is predicted for it."""
+        """Return a picture in the size that the network receives, and its prediction."""
         if self.model is None:
             raise PellucidError("no model is open; send explain.open first")
         if (request.sample is None) == (request.upload is None):
@@ -110,20 +111,20 @@ class ExplainSession:
         picture = as_bytes(self.x)
         try:
             prepared = self.predictor.prepared(picture)
-            (found,) = self.predictor.predict([(Picture("picture", name, lambda: prepared), prepared)])
+            (output,) = self.predictor.predict([(Picture("picture", name, lambda: prepared), prepared)])
         except PellucidError as error:
-            found = error
-        if not isinstance(found, Predicted):
-            return Reply({"line": str(found)}, {"picture": picture})
-        drawn = {"boxes": found.boxes, "scores": found.scores, "mask": found.mask, "image": found.image}
-        drawn["points"] = None if found.points is None else found.points.reshape(-1, 3)
-        tensors = {name: one.cpu() for name, one in drawn.items() if one is not None}
-        line = found.line.partition(": ")[2] or found.line
-        values = {"line": line, "label": found.label, "labels": found.labels, "confidence": found.confidence}
+            output = error
+        if not isinstance(output, Predicted):
+            return Reply({"line": str(output)}, {"picture": picture})
+        drawn = {"boxes": output.boxes, "scores": output.scores, "mask": output.mask, "image": output.image}
+        drawn["points"] = None if output.points is None else output.points.reshape(-1, 3)
+        tensors = {name: value.cpu() for name, value in drawn.items() if value is not None}
+        line = output.line.partition(": ")[2] or output.line
+        values = {"line": line, "label": output.label, "labels": output.labels, "confidence": output.confidence}
         return Reply(values, {"picture": picture, **tensors})
 
     def _seen(self, name: str, is_sample: bool) -> Tensor:
-        """Return a picture (C, H, W), 0 to 1, as the model sees it."""
+        """Return a picture (C, H, W), 0 to 1, in the size that the network receives."""
         if is_sample and self.pictures is not None:
             check_known("no picture", name, self.pictures)
             return self.pictures[name]
@@ -131,7 +132,7 @@ class ExplainSession:
         return self.task.seen(self.model, self.predictor.frame(raw))
 
     def aim(self, request: AimAt) -> Reply:
-        """Ask about a score of the picture; return it with those that could be asked about instead."""
+        """Choose the score of the picture that is explained; return it with the other scores to choose from."""
         if self.x is None:
             raise PellucidError("there is no picture yet; send explain.picture first")
         place, (height, width) = request.place, self.x.shape[1:]
@@ -144,9 +145,9 @@ class ExplainSession:
             layers = maps_of(question)
             if self.is_recorded:
                 layers = [layer for layer in layers if layer["activation"]] or layers[-1:]
-            began = time.perf_counter()
+            start = time.perf_counter()
             score = float(scores(question.net, question.params, question.x, question.target))
-            pace = time.perf_counter() - began
+            pace = time.perf_counter() - start
         self.pace = question.x.numel() * RECORDED_PACE if self.is_recorded else pace  # seconds of a forward pass
         self.layers, self.asked, self.maps, self.hidden = layers, question, dict[str, Tensor](), list[Tensor]()
         probable: Tensor | None = None if question.are_logits else question.scores
@@ -154,11 +155,11 @@ class ExplainSession:
             read = question.read(question.scores[None])[0]
             probable = read if read.shape == question.scores.shape and bool(((read >= 0) & (read <= 1)).all()) else None
         choices = {"choices": question.choices, "logits": question.scores.tolist() if question.are_logits else None}
-        found = {"label": question.label, "score": score, "chosen": question.chosen, "place": question.area, **choices}
-        return Reply({**found, "probabilities": None if probable is None else probable.tolist(), "layers": layers}, {})
+        fields = {"label": question.label, "score": score, "chosen": question.chosen, "place": question.area, **choices}
+        return Reply({**fields, "probabilities": None if probable is None else probable.tolist(), "layers": layers}, {})
 
     def run(self, request: RunMethod) -> Reply:
-        """Return the map of one method, summed over channels, and whether it adds up to what it should."""
+        """Return the map of one method, summed over channels, and whether its sum is as expected."""
         question, method = self.question, request.method
         check_known("no method", method, METHODS)
         options = dict(question.options.get(method, {}))
@@ -207,30 +208,30 @@ class ExplainSession:
     def relevance(self, request: ReadRelevance) -> Reply:
         """Return the relevance at the input of each layer with weights, from the last to the first, and the ledger.
 
-        Of a network with branches, blocks are single rows, unless that leaves fewer than MIN_ROWS.
+        In a network with branches, each block is one row, unless fewer than MIN_ROWS rows would remain.
         """
         question, rows = self.question, list[dict[str, Any]]()
-        inner = {path: type(one) is not Sequential for path, one in walk(question.net) if isinstance(one, Combinator)}
+        blocks = {path: type(net) is not Sequential for path, net in walk(question.net) if isinstance(net, Combinator)}
 
         def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Any) -> None:
             parts = path.split(".")
-            depth = sum(inner.get(".".join(parts[:k]), False) for k in range(len(parts)))  # inside how many branches
-            if path and isinstance(dx, Tensor) and (inner.get(path) or Trait.WEIGHTED in layer.traits):
+            depth = sum(blocks.get(".".join(parts[:k]), False) for k in range(len(parts)))  # enclosing blocks
+            if path and isinstance(dx, Tensor) and (blocks.get(path) or Trait.WEIGHTED in layer.traits):
                 sums = {"positive": float(dx.clamp_min(0).sum()), "negative": float(dx.clamp_max(0).sum())}
                 rows.append({"path": path, "type": type(layer).__name__, "n": dx[0].numel(), **sums, "depth": depth})
 
-        account = ledger(
+        result = ledger(
             question.net, question.params, question.x, question.target, watch=watch, **question.options.get("lrp", {})
         )
         rows = [row for row in rows if row["positive"] or row["negative"]]
         shown_layers: list[dict[str, Any]] = []
         for level in range(max((row["depth"] for row in rows), default=0) + 1):
             shown_layers = [
-                row for row in rows if (row["depth"] == level if inner.get(row["path"]) else row["depth"] <= level)
+                row for row in rows if (row["depth"] == level if blocks.get(row["path"]) else row["depth"] <= level)
             ]
             if len(shown_layers) >= MIN_ROWS:
                 break
-        totals = {"score": account.score, "input": account.input, "absorbed": account.by_cause()}
+        totals = {"score": result.score, "input": result.input, "absorbed": result.by_cause()}
         return Reply({**totals, "layers": shown_layers}, {})
 
     def occlude(self, request: OccludeFrom) -> Reply:
@@ -243,14 +244,14 @@ class ExplainSession:
         check(0 <= request.start <= len(self.hidden), "start", f"from 0 to {len(self.hidden)}", request.start)
         fill = question.options.get("occlusion", {}).get("fill", grey(self.model))
         filled = torch.as_tensor(fill, dtype=question.x.dtype, device=question.x.device).expand(question.x.shape)
-        began, batch = time.perf_counter(), max(1, min(32, round(BUDGET / (4 * self.pace))))
-        while len(self.hidden) < len(places) and time.perf_counter() - began < BUDGET:
+        start, batch = time.perf_counter(), max(1, min(32, round(BUDGET / (4 * self.pace))))
+        while len(self.hidden) < len(places) and time.perf_counter() - start < BUDGET:
             variants = []
             for top, left, bottom, right in places[len(self.hidden) : len(self.hidden) + batch].tolist():
                 variants.append(question.x[0].clone())
                 variants[-1][:, top:bottom, left:right] = filled[0, :, top:bottom, left:right]
-            found = scores(question.net, question.params, torch.stack(variants), question.target)
-            self.hidden += found.cpu().unbind()
+            occluded_scores = scores(question.net, question.params, torch.stack(variants), question.target)
+            self.hidden += occluded_scores.cpu().unbind()
         tensors = {"scores": torch.stack(self.hidden[request.start :]) if request.start < len(self.hidden) else None}
         base = scores(question.net, question.params, question.x, question.target).cpu()
         if len(self.hidden) == len(places):
@@ -258,11 +259,11 @@ class ExplainSession:
             self.maps["occlusion"] = Occluded(grid, base, None, corners).effect(height, width)
             tensors["map"] = self._cut(self.maps["occlusion"][0, 0])
         values = {"done": len(self.hidden), "squares": places.tolist() if request.start == 0 else None}
-        sent = {name: one for name, one in tensors.items() if one is not None}
+        sent = {name: tensor for name, tensor in tensors.items() if tensor is not None}
         return Reply({**values, "total": len(places), "score": float(base)}, sent)
 
     def feature_maps(self, request: ReadFeatureMaps) -> Reply:
-        """Return the feature maps of a layer for the picture, made smaller if they are large."""
+        """Return the feature maps of a layer for the picture, reduced if they are large."""
         question = self.question
         self._check_layer(request.path)
         y, _ = forward(upto(question.net, request.path), question.params, question.x, Mode(keep=False))
@@ -278,8 +279,8 @@ class ExplainSession:
     def top(self, request: ReadTop) -> Reply:
         """Return the patches of pictures that activate a map most, with their deconvolutions.
 
-        The pictures are the samples of the same kind, or of all kinds if those are few, and the uploads. If there is no
-        time for all of them, `looked` is below `pictures`; the same request then goes on.
+        The pictures are the samples of the same kind, or of all kinds if those are few, and the uploads. If the
+        time is too short for all of them, `looked` is below `pictures`, and the same request continues the search.
         """
         question = self.question
         self._check_layer(request.path)
@@ -316,12 +317,12 @@ class ExplainSession:
             picture = self.inputs[fitting[index]][0][:, top:bottom, left:right]
             tensors[f"patch{k}"] = as_bytes(_reduced(picture))
             tensors[f"deconvolution{k}"] = _reduced(patches.deconvolution[k].sum(0)[None, top:bottom, left:right])[0]
-        named = [fitting[index] for index in patches.images.tolist()]
-        found_at = {"names": named, "values": patches.value.tolist(), "places": patches.corners.tolist()}
-        return Reply({**values, **found_at}, tensors)
+        patch_names = [fitting[index] for index in patches.images.tolist()]
+        patch_fields = {"names": patch_names, "values": patches.value.tolist(), "places": patches.corners.tolist()}
+        return Reply({**values, **patch_fields}, tensors)
 
     def _input(self, name: str, is_sample: bool) -> tuple[Tensor, Tensor]:
-        """Return a picture as the model sees it, and its network's input, empty if nothing can be asked there."""
+        """Return the result of `_seen` and the network's input for it, which is empty if no score can be explained."""
         try:
             x = self._seen(name, is_sample)
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The view Inspect: a model as a ledger of its layers; filters, feature maps, histograms, checked gradients."""
+"""The view Inspect: a model as a ledger of its layers, with filters, feature maps, histograms and gradients."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The view Inspect as one HTML file: the ledger of a model, and what the view shows of each layer."""
+"""The view Inspect as one HTML file: the ledger of a model, and the tiles and tables of each layer."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,11 +12,11 @@ from pellucid.studio.inspect.session import InspectSession, OpenGraph, ReadTiles
 from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 
-MAX_BYTES = 8_000_000  # of recorded tiles: all channels of a small network, and some layers of a large one
+MAX_BYTES = 8_000_000  # of recorded tiles: enough for all channels of a small network, or some layers of a large one
 
 
 def inspected_file(model: Model, name: str) -> str:
-    """Return an HTML document that shows the layers of a model, and needs no other file; name: of the model."""
+    """Return an HTML document that shows the layers of a model, and needs no other file; name: its name."""
     library = Library((name,), lambda _: model)
     session = InspectSession(library)
     session.open(OpenGraph(name))
@@ -35,12 +35,12 @@ def _first_requests(session: InspectSession, name: str) -> Iterator[tuple[str, d
 
 
 def _tile_requests(session: InspectSession) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the requests of filters and feature maps, the smallest first, then of filters of other input channels."""
+    """Yield the requests for filters and feature maps, smallest first, then for filters of other input channels."""
     channels = {}
     for path, row in sorted(session.rows.items(), key=lambda item: item[1].out.numel()):
         if row.to_json()["weight"]:
             yield "inspect.tiles", {"path": path, "show": "filters", "channel": 0}
-            with suppress(PellucidError):  # a weight of one axis is no filter, as the recorded answer says
+            with suppress(PellucidError):  # a weight with one axis; the recorded answer is the error
                 channels[path] = session.tiles(ReadTiles(path)).fields["channels"]
         yield "inspect.tiles", {"path": path, "show": "maps", "channel": 0}
     for path, count in channels.items():

@@ -1,4 +1,4 @@
-"""The messages of the view Inspect, and what it holds for one tab: a model, run once on a bundled picture."""
+"""The requests of the view Inspect, and its state for one tab: a model and the values of its run on a picture."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -24,12 +24,12 @@ from pellucid.verify import differences, verify
 from pellucid.verify.probe import tensors
 from pellucid.verify.table import TOLERANCE
 
-MAX_TILES = 256  # of a contact sheet
-MAX_VALUES = 250_000  # of all its tiles
-SILENT = 0.01  # a filter whose norm is below this part of the median is named
+MAX_TILES = 256  # tiles of a contact sheet
+MAX_VALUES = 250_000  # values of all its tiles
+SILENT = 0.01  # a filter is silent if its norm is below this fraction of the median norm
 BINS = 41
 MAX_VERIFIED = 2_000_000  # entries of a layer's input, output and parameters
-CORNER = 32  # pixels of the side of larger feature maps that are verified
+CORNER = 32  # side in pixels of the part of larger feature maps that is verified
 CHECKED_ENTRIES = 6  # entries of each gradient that are compared with central differences
 NO_MODEL = "no model is open; send inspect.open first"
 
@@ -38,7 +38,7 @@ NO_MODEL = "no model is open; send inspect.open first"
 class OpenGraph:
     """inspect.open: model: one of the names that the server offers, which include runs; None for the first.
 
-    upload: the picture to run it on, by its id; None for a bundled one.
+    upload: the picture to run the model on, by its id; None for a bundled one.
     """
 
     model: str | None = None
@@ -56,21 +56,21 @@ class ReadTiles:
 
 @dataclass(frozen=True)
 class ReadHistograms:
-    """inspect.histograms: of the parameters of the layer at `path`."""
+    """inspect.histograms: histograms of the parameters of the layer at `path`."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class VerifyLayer:
-    """inspect.verify: compare the gradients of the layer at `path` with automatic and with central differences."""
+    """inspect.verify: compare the gradients of the layer at `path` with autograd and with central differences."""
 
     path: str
 
 
 @dataclass
 class LedgerRow:
-    """A layer of a model as it ran: its first input and output, and the rows whose outputs it received."""
+    """A layer in the run of a model: its first input and output, and the indices of the rows of its inputs."""
 
     path: str
     layer: Layer
@@ -87,7 +87,7 @@ class LedgerRow:
         return tensors(self.y)[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the ledger shows of the layer."""
+        """Return the row as JSON values."""
         buffers = self.layer.buffers
         weight = self.params.get("weight") if Trait.WEIGHTED in self.layer.traits else None
         return {
@@ -105,7 +105,7 @@ class LedgerRow:
 
 
 class InspectSession:
-    """One page's model, as it ran on a picture."""
+    """One tab's model, and the rows of its run on a picture."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
@@ -117,22 +117,22 @@ class InspectSession:
         model = self.library.open(name)
         picture, x = self._input(name, model, request.upload)
         self.rows = {}
-        makers = dict[int, int]()  # rows by the ids of their outputs
-        tensors_alive = list[Any]()  # keeps all tensors alive, because ids of freed ones would be used again
-        flat = flatten(model.params)
+        producers = dict[int, int]()  # rows by the ids of their outputs
+        tensors_alive = list[Any]()  # keeps all tensors alive, because ids of freed ones would be reused
+        params = flatten(model.params)
 
         def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
             tensors_alive.append((x, y))
             start = prefix_of(path)
-            own = {key[len(start) :]: one for key, one in flat.items() if key.startswith(start)}
-            if path in flat:  # a layer that is one parameter
-                own[""] = flat[path]
-            row = self.rows.setdefault(path, LedgerRow(path, layer, x, y, own))
-            number = [*self.rows].index(path) if row.uses else len(self.rows) - 1
-            row.sources |= {makers[id(tensor)] for tensor in tensors(x) if id(tensor) in makers} - {number}
-            row.multiply_adds += multiply_adds(layer, own, x, y)
+            layer_params = {key[len(start) :]: param for key, param in params.items() if key.startswith(start)}
+            if path in params:  # a layer that is one parameter
+                layer_params[""] = params[path]
+            row = self.rows.setdefault(path, LedgerRow(path, layer, x, y, layer_params))
+            index = [*self.rows].index(path) if row.uses else len(self.rows) - 1
+            row.sources |= {producers[id(tensor)] for tensor in tensors(x) if id(tensor) in producers} - {index}
+            row.multiply_adds += multiply_adds(layer, layer_params, x, y)
             row.uses += 1
-            makers.update({id(tensor): number for tensor in tensors(y)})
+            producers.update({id(tensor): index for tensor in tensors(y)})
 
         with torch.no_grad():
             model.objective.watched(watch).predict(model.params, x)
@@ -144,12 +144,12 @@ class InspectSession:
             "upload": request.upload,
         }
         fields |= {"input": list(x.shape[1:]), "layers": [row.to_json() for row in self.rows.values()]}
-        ran = {path.partition(".")[0] for path in self.rows}
-        # Networks that only training runs, such as the discriminator of a GAN, and the numbers of their values.
+        run_nets = {path.partition(".")[0] for path in self.rows}
+        # Networks that run only in training, such as the discriminator of a GAN, and their numbers of parameters.
         fields["idle"] = {
-            name: sum(one.numel() for path, one in flat.items() if path.startswith(f"{name}."))
+            name: sum(param.numel() for path, param in params.items() if path.startswith(f"{name}."))
             for name in model.objective.nets
-            if name and name not in ran
+            if name and name not in run_nets
         }
         seen = x[0] if x.dim() == 4 else x.flatten()[None, None]
         return Reply(fields, {"x": seen})
@@ -176,7 +176,7 @@ class InspectSession:
         return self.rows[path]
 
     def tiles(self, request: ReadTiles) -> Reply:
-        """Return the filters or the feature maps of a layer as tiles (n, h, w), and those without an effect."""
+        """Return the filters or the feature maps of a layer as tiles (n, h, w), and the indices of silent ones."""
         row = self._row(request.path)
         check_known("no kind of tiles", request.show, ["filters", "maps"])
         channels = 1
@@ -201,7 +201,7 @@ class InspectSession:
         return Reply({**fields, "silent": silent.tolist()}, {"tiles": planes[:count]})
 
     def _as_pictures(self, row: LedgerRow, weight: Tensor) -> Tensor:
-        """Return a weight (units, D) as (units, C, H, W), like the maps that were flattened for it, else C = H = 1."""
+        """Return a weight (units, D) as (units, C, H, W), the shape of the maps before Flatten, else with C = H = 1."""
         rows = [*self.rows.values()]
         shapes = [rows[k].x.shape[1:] for k in row.sources if isinstance(rows[k].layer, Flatten)]
         fitting = (one for one in shapes if len(one) == 3 and min(one[1:]) > 1 and one.numel() == weight[0].numel())
@@ -210,9 +210,9 @@ class InspectSession:
     def histograms(self, request: ReadHistograms) -> Reply:
         """Return the counts of each parameter's values in equal bins from its minimum to its maximum."""
         row, ranges, counts = self._row(request.path), dict[str, Any](), dict[str, Tensor]()
-        for key, one in row.params.items():
+        for key, param in row.params.items():
             name = key or request.path.rpartition(".")[2]  # a layer that is one parameter
-            values = one.detach().float()
+            values = param.detach().float()
             if count := int((~values.isfinite()).sum()):
                 raise PellucidError(
                     f"{request.path}.{name}: {count:,} of {values.numel():,} values are NaN or infinite; look for the "
@@ -231,7 +231,7 @@ class InspectSession:
     def verify(self, request: VerifyLayer) -> Reply:
         """Return the largest errors of each gradient of a layer, at its input for the picture, in float64.
 
-        Of large feature maps, a corner is the input.
+        If the feature maps are large, the input is only their upper left corner.
         """
         row = self._row(request.path)
         if isinstance(row.y, tuple):
@@ -245,18 +245,18 @@ class InspectSession:
                 y = tensors(forward(row.layer, row.params, x, Mode())[0])[0]
         if (size := _size(row, x, y)) > MAX_VERIFIED:
             raise PellucidError(f"{request.path} has {size:,} numbers, above {MAX_VERIFIED:,}; use pellucid verify")
-        goal = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
-        table = verify(row.layer, row.params, x, goal, Quadratic(), samples=CHECKED_ENTRIES)
-        # The network is the layer alone, so its dx stands twice; its dy is that of the loss.
+        target = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
+        table = verify(row.layer, row.params, x, target, Quadratic(), samples=CHECKED_ENTRIES)
+        # The network is this single layer, so the table has its dx twice, and its dy is the gradient of the loss.
         by_name = {row.what: row for row in table.rows if row.what != "dy"}
-        rows = [{**asdict(one), "what": one.what or request.path.rpartition(".")[2]} for one in by_name.values()]
+        rows = [{**asdict(entry), "what": entry.what or request.path.rpartition(".")[2]} for entry in by_name.values()]
         bounds = {"tolerance": TOLERANCE, "differences": differences.TOLERANCE}
         return Reply({"path": request.path, **bounds, "corner": corner, "rows": rows}, {})
 
 
 def _size(row: LedgerRow, x: Any, y: Tensor) -> int:
-    """Return the number of values that a check of a layer changes."""
-    return sum(one.numel() for one in (*tensors(x), y, *row.params.values()))
+    """Return the number of values in the input, the output and the parameters of a layer."""
+    return sum(tensor.numel() for tensor in (*tensors(x), y, *row.params.values()))
 
 
 HANDLERS: dict[str, tuple[type, Callable[[InspectSession, Any], Reply]]] = {

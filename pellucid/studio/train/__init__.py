@@ -1,4 +1,4 @@
-"""The view Train: start a training from a recipe, watch and steer it, and look through its epochs."""
+"""The view Train: start a training from a recipe, watch and control it, and analyse its epochs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the weights of an epoch do: the confusion matrix on held-out images, the first filters, and feature maps."""
+"""Analysis of the weights of an epoch: the confusion matrix on held-out images, the first filters, and feature maps."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from pellucid.studio.runs import process_of
 from pellucid.task import task_of
 from pellucid.training.callbacks import snapshot_files
 
-MAX_TESTED = 2000  # held-out images of a confusion matrix, taken evenly
+MAX_TESTED = 2000  # held-out images of a confusion matrix, at evenly spaced indices
 BATCH = 256
 MAX_FILTERS = 16
 MAX_MAP_SIDE = 256  # of filters and feature maps
@@ -40,12 +40,12 @@ class Tested:
         return confusion_matrix(self.true, self.predicted, len(self.classes))
 
     def cell(self, true: int, predicted: int) -> Tensor:
-        """Return the indices of the images of a class that are predicted as a class."""
+        """Return the indices of the images of class `true` that are predicted as class `predicted`."""
         return torch.nonzero((self.true == true) & (self.predicted == predicted)).flatten()
 
 
 def weights_by_epoch(path: Path, epochs: int) -> dict[int, Path]:
-    """Return the weights files of a run by epoch, in ascending order: the kept ones, or those of the last of `epochs`.
+    """Return the weights files of a run by epoch, in ascending order: the kept ones, or that of the last epoch.
 
     While the run is being trained, its last checkpoint may be of an earlier epoch and is not returned.
     """
@@ -55,17 +55,17 @@ def weights_by_epoch(path: Path, epochs: int) -> dict[int, Path]:
 
 
 def held_out(model: Model, source: str | None) -> Any:
-    """Return images that training held out, at most MAX_TESTED; PellucidError for a task that has no such images.
+    """Return held-out images and their targets, at most MAX_TESTED; raises PellucidError for a task without them.
 
     source: the data, by default those that the model names.
     """
     data = task_of(model).held_out(model, source)
-    chosen = torch.linspace(0, len(data) - 1, min(len(data), MAX_TESTED)).round().long()
-    return data.x[chosen], data.y[chosen]
+    indices = torch.linspace(0, len(data) - 1, min(len(data), MAX_TESTED)).round().long()
+    return data.x[indices], data.y[indices]
 
 
 def tested(model: Model, held_out: Callable[[], tuple[Tensor, Tensor]]) -> Tested:
-    """Return what a classifier predicts for `held_out()`; PellucidError for a model of another kind."""
+    """Return the predictions of a classifier for `held_out()`; raises PellucidError for other models."""
     try:
         classes = task_of(model).class_names(model)
     except PellucidError as error:
@@ -78,10 +78,10 @@ def tested(model: Model, held_out: Callable[[], tuple[Tensor, Tensor]]) -> Teste
 
 
 def filters(model: Model) -> tuple[str, Tensor]:
-    """Return the path of the first weight that can be seen as pictures, and the pictures (n, h, w).
+    """Return the path of the first weight that can be shown as pictures, and the pictures (n, h, w).
 
-    These are the kernels of a convolution, or the rows of a dense layer laid out like the input; channels are averaged.
-    PellucidError if there is none.
+    They are the kernels of a convolution, or the rows of a dense layer in the shape of the input, averaged over
+    channels. Raises PellucidError if there is no such weight.
     """
     shape = model.nominal_shape
     for path, weight in flatten(model.params).items():
@@ -103,7 +103,7 @@ def maps(model: Model, path: str, x: Tensor, y: Tensor) -> Tensor:
 
 
 def as_pictures(x: Tensor) -> Tensor | None:
-    """Return images (N, C, H, W) as uint8; None for data that are no pictures."""
+    """Return images (N, C, H, W) as uint8; None for data that are not pictures."""
     if x.ndim != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) < 2:
         return None
     return (float_images(x).clamp(0, 1) * 255).round().to(torch.uint8)

@@ -20,7 +20,7 @@ HIDDEN_KEYS = (*FILE_KEYS, "recipe.about")
 def changed_recipe(name: str, settings: Sequence[str]) -> tuple[Recipe, dict[str, Any]]:
     """Return a built-in recipe with overrides such as "optimizer.lr=0.5", and the overrides by key.
 
-    Raises PellucidError for what the recipe reader refuses, and for overrides that name files, other recipes or runs.
+    Raises PellucidError for invalid settings, and for overrides that name files, other recipes or runs.
     """
     check_known("no recipe", name, recipe_names())
     check(len(settings) <= MAX_SETTINGS, "settings", f"at most {MAX_SETTINGS}", len(settings))
@@ -44,19 +44,19 @@ def _texts(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for key, one in value.items():
+        for key, element in value.items():
             yield key
-            yield from _texts(one)
+            yield from _texts(element)
     elif isinstance(value, Sequence):
-        for one in value:
-            yield from _texts(one)
+        for element in value:
+            yield from _texts(element)
 
 
 def form_fields(recipe: Recipe) -> list[dict[str, Any]]:
     """Return the keys of a recipe that a page can change: key, value and choices.
 
-    value: a number or a boolean; of other types its text, TOML except for texts. choices: the possible texts, None if
-    there is no list of them. is_part: whether other keys of the table depend on the value.
+    value: a number, a boolean or a text; other types are written as TOML. choices: the possible texts, None if there is
+    no list of them. is_part: whether other keys of the table depend on the value.
     """
     fields = list[dict[str, Any]]()
     for table, values in recipe.tables().items():
@@ -75,7 +75,7 @@ def form_fields(recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:
-    """Return the texts that a key can have, None for other keys."""
+    """Return the possible texts of a key, None if they are not listed."""
     if table == "data" and key == "name":
         return [*CATALOGUE, *SHAPES]
     if table in KINDS:
@@ -87,6 +87,6 @@ def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:
     slot = slots(target).get(key)
     kinds = () if slot is None else (slot.kind, *get_args(slot.kind))
     listed = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-    if not listed or not all(isinstance(one, str) for one in listed):
+    if not listed or not all(isinstance(choice, str) for choice in listed):
         return None
     return [*listed, *([NOTHING] if type(None) in kinds else [])]

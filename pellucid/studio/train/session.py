@@ -1,4 +1,4 @@
-"""The messages of the view Train, and what it keeps for one tab: what was computed from the weights shown last."""
+"""The requests of the view Train, and its state for one tab: the latest model, held-out images and predictions."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,7 +23,7 @@ from pellucid.studio.train.form import changed_recipe, form_fields
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 
-MAX_IMAGES = 24  # of a cell
+MAX_IMAGES = 24  # of a cell of the confusion matrix
 INTERVALS = 8  # parts of a training between which weights are kept, if its recipe names no epochs
 MAX_COMPARED = 8
 MAX_GENERATED = 48  # samples of a generator
@@ -31,7 +31,7 @@ MAX_GENERATED = 48  # samples of a generator
 
 @dataclass(frozen=True)
 class OpenTrain:
-    """train.open: what there is to train and to look at."""
+    """train.open: read the names of the recipes and of the runs."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ReadState:
 
 @dataclass(frozen=True)
 class ControlTraining:
-    """train.control: what to do with a training."""
+    """train.control: pause, continue, step, stop or resume a training."""
 
     run: str
     action: Literal["pause", "go", "step", "stop", "resume"]
@@ -68,7 +68,7 @@ class ControlTraining:
 
 @dataclass(frozen=True)
 class ReadPicture:
-    """train.picture: epoch: one of the epochs of `pictures` of train.state."""
+    """train.picture: epoch: one of `pictures` in the answer to train.state."""
 
     run: str
     epoch: int
@@ -76,7 +76,7 @@ class ReadPicture:
 
 @dataclass(frozen=True)
 class ReadConfusion:
-    """train.confusion: epoch: one of the epochs of `weights` of train.state."""
+    """train.confusion: epoch: one of `weights` in the answer to train.state."""
 
     run: str
     epoch: int
@@ -84,7 +84,7 @@ class ReadConfusion:
 
 @dataclass(frozen=True)
 class ReadCell:
-    """train.cell: the pictures of a class that are predicted as a class."""
+    """train.cell: the pictures of class `true` that are predicted as class `predicted`."""
 
     run: str
     epoch: int
@@ -94,7 +94,7 @@ class ReadCell:
 
 @dataclass(frozen=True)
 class ReadFilters:
-    """train.maps: n: which held-out image, modulo their number."""
+    """train.maps: n: index of the held-out image, modulo their number."""
 
     run: str
     epoch: int
@@ -103,7 +103,7 @@ class ReadFilters:
 
 @dataclass(frozen=True)
 class ReadFindings:
-    """train.findings: again: examine anew."""
+    """train.findings: again: whether to start another examination in any case."""
 
     run: str
     again: bool = False
@@ -117,7 +117,7 @@ class CompareTrainings:
 
 
 class TrainSession:
-    """One page of Train. All that it shows is read from run folders, so a page that is opened again shows the same."""
+    """One tab of Train. Its answers come from the run folders, so a page that is reloaded shows the same."""
 
     def __init__(self, library: Library) -> None:
         self.runs = library.runs
@@ -131,7 +131,7 @@ class TrainSession:
         return Reply({"recipes": recipes, "runs": self.runs.names(), "folder": str(self.runs.folder)}, {})
 
     def recipe(self, request: ReadRecipe) -> Reply:
-        """Return the keys of a recipe with overrides as a form, and what it is about."""
+        """Return the keys of a recipe with overrides as a form, and its description."""
         recipe, _ = changed_recipe(request.recipe, request.settings)
         fields = {"recipe": request.recipe, "about": recipe.recipe.about, "fields": form_fields(recipe)}
         return Reply(fields, {})
@@ -144,7 +144,7 @@ class TrainSession:
         return Reply({"run": self.runs.begin(recipe)}, {})
 
     def state(self, request: ReadState) -> Reply:
-        """Return where a training is, and its finished epochs from number `since` on."""
+        """Return the state of a training, and its finished epochs from index `since` on."""
         path = self.runs.path(request.run)
         state, history = self.runs.state(path), self.runs.history(path)
         since = request.since if 0 <= request.since <= len(history) else 0
@@ -154,7 +154,7 @@ class TrainSession:
         return Reply({**fields, **kept_files, **state, "trained": has_weights(path)}, {})
 
     def control(self, request: ControlTraining) -> Reply:
-        """Pause a training, let it go on, make one step, stop it after it has saved, or resume it."""
+        """Pause or continue a training, take one step, stop it after a checkpoint, or resume it."""
         path, action = self.runs.path(request.run), request.action
         if action == "resume":
             self.runs.launch(path)
@@ -165,14 +165,14 @@ class TrainSession:
         return Reply({"run": request.run, "action": action}, {})
 
     def picture(self, request: ReadPicture) -> Reply:
-        """Return the file of held-out pictures with what the model predicted for them after an epoch, as PNG."""
+        """Return the PNG file of held-out pictures with the model's predictions after an epoch, as bytes."""
         previews = RunFolder(self.runs.path(request.run)).previews()
         check_known("no pictures of epoch", str(request.epoch), [*map(str, previews)])
         data = torch.frombuffer(bytearray(read_regular(previews[request.epoch])), dtype=torch.uint8)
         return Reply({"run": request.run, "epoch": request.epoch}, {"png": data})
 
     def confusion(self, request: ReadConfusion) -> Reply:
-        """Return how often held-out images of each class (row) are predicted as each class, with an epoch's weights."""
+        """Return the confusion matrix (true by predicted) of the weights after an epoch, on held-out images."""
         test_results = self._tests(request.run, request.epoch)
         counts = test_results.counts.tolist()
         return Reply(
@@ -180,7 +180,7 @@ class TrainSession:
         )
 
     def cell(self, request: ReadCell) -> Reply:
-        """Return the first images of a cell of the confusion matrix, and how many there are."""
+        """Return the first images of a cell of the confusion matrix, and their total number."""
         test_results, last = self._tests(request.run, request.epoch), 0
         last = len(test_results.classes) - 1
         check(0 <= request.true <= last and 0 <= request.predicted <= last, "a class", f"from 0 to {last}", "beyond it")
@@ -190,7 +190,7 @@ class TrainSession:
         return Reply({"true": request.true, "predicted": request.predicted, "count": len(indices)}, tensors)
 
     def maps(self, request: ReadFilters) -> Reply:
-        """Return the first filters of an epoch, what they make of a held-out image, and a generator's samples."""
+        """Return the first filters of an epoch, their outputs for a held-out image, and a generator's samples."""
         check(request.n >= 0, "n", "at least 0", request.n)
         model = self._model(request.run, request.epoch)
         fields: dict[str, Any] = {"run": request.run, "epoch": request.epoch, "path": None}
@@ -198,7 +198,7 @@ class TrainSession:
         samples = task_of(model).samples(model, MAX_GENERATED)
         if samples is not None and (images := as_pictures(samples)) is not None:
             tensors["samples"] = images
-        with suppress(PellucidError):  # no weights that are pictures, a task without such images, or no trace
+        with suppress(PellucidError):  # no weights to show as pictures, no held-out images, or no trace
             path, tensors["filters"] = filters(model)
             fields["path"] = path
             x, y = self._held_out(request.run, model)
@@ -209,12 +209,12 @@ class TrainSession:
         return Reply(fields, tensors)
 
     def findings(self, request: ReadFindings) -> Reply:
-        """Return what the doctor found last in a run, None before; a request starts it where the run has gone on."""
+        """Return the latest diagnosis of a run, None before the first; start another examination if it is due."""
         return Reply({"run": request.run, **self.runs.examine(self.runs.path(request.run), request.again)}, {})
 
     def compare(self, request: CompareTrainings) -> Reply:
-        """Return the keys in which the recipes of runs differ, and their main results; faults: of runs left out."""
-        # It imports matplotlib, for which the start need not wait.
+        """Return the differing keys of the recipes of runs, and their main results; faults: errors of runs left out."""
+        # Imports matplotlib, which would delay the start of the studio.
         from pellucid.recipe.compare import ComparedRun, RunComparison, read_run
 
         check(2 <= len(request.runs) <= MAX_COMPARED, "runs", f"from 2 to {MAX_COMPARED}", len(request.runs))
@@ -249,7 +249,7 @@ class TrainSession:
         return self._data[1]
 
     def _tests(self, run: str, epoch: int) -> Tested:
-        """Return what the weights after an epoch predict for held-out images."""
+        """Return the predictions of the weights after an epoch for held-out images."""
         model = self._model(run, epoch)
         if self._tested[0] != self._weights[0] or self._tested[1] is None:
             self._tested = (self._weights[0], tested(model, lambda: self._held_out(run, model)))
@@ -273,6 +273,6 @@ HANDLERS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
 
 
 def epochs_to_keep(epochs: int) -> list[int]:
-    """Return the epochs whose weights are kept: 0, those of the pictures (1, 2, 4, ... and the last), and even ones."""
+    """Return the epochs whose weights are kept: 0, those with pictures (powers of two), and evenly spaced ones."""
     doubled = {2**power for power in range(epochs.bit_length())}
     return sorted(doubled | {round(part * epochs / INTERVALS) for part in range(INTERVALS + 1)})

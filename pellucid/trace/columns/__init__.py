@@ -1,4 +1,4 @@
-"""Columns of Jacobians: the function for each layer's type, or for its traits if the type has none."""
+"""Columns of Jacobians: the function that computes them for each type of layer, or by traits for other types."""
 
 from pellucid import layers
 from pellucid.layers.base import Layer, Trait, declares

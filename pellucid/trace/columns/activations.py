@@ -1,4 +1,4 @@
-"""Columns of activations and dropout, whose outputs depend on one input each: the slope there."""
+"""Columns of activations and dropout, whose outputs depend on one input each: the slope at that input."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -63,7 +63,7 @@ def input_index(argument: str) -> int | None:
 
 
 def exact_sum(products: list[float]) -> float:
-    """Return the exact sum, rounded once, or the ordinary sum if there is none, such as for inf and -inf."""
+    """Return the exact sum, rounded once, or the floating-point sum if no exact one exists, as for inf and -inf."""
     try:
         return math.fsum(products)
     except (OverflowError, ValueError):

@@ -60,7 +60,7 @@ def concat(call: LayerCall, argument: str, index: int) -> Column:
 
 
 def crop(call: LayerCall, argument: str, index: int) -> Column:
-    """Return the column of a pixel: of the first input, copied or cut off; of the second, only the size is used."""
+    """Return the column of a pixel: in the first input, it is copied or cut off; in the second, it has no effect."""
     position = unravel_index(index, call.inputs[0].tensor.shape)
     if input_index(argument) == 1:
         return Column(index_tensor(0)[:0], (), "only its size is used: its gradient is 0", "0")
@@ -75,7 +75,7 @@ def crop(call: LayerCall, argument: str, index: int) -> Column:
 
 
 def multiply(call: LayerCall, argument: str, index: int) -> Column:
-    """Return the column of an input of Multiply: the product of the others, at each output it is broadcast to."""
+    """Return the column of an input of Multiply: the product of the others, at each output that it is broadcast to."""
     part = input_index(argument)
     assert part is not None
     shape = call.y.shape

@@ -43,7 +43,7 @@ class NormalizedSets:
     mean: Tensor
     invstd: Tensor
     uses_running_statistics: bool  # whether mean and invstd are running statistics, which do not depend on x
-    name: str  # of a set, such as "channel"
+    name: str  # name of a set, such as "channel"
 
     def values_and_statistics(self, call: LayerCall, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return x, μ and 1 / sqrt(σ² + ε) at flat indices."""
@@ -123,7 +123,7 @@ def _sets(call: LayerCall) -> NormalizedSets:
             return NormalizedSets(channel, channel, mean.double(), invstd.double(), True, "channel")
         return NormalizedSets(channel, channel, call.cache.mean.double(), call.cache.invstd.double(), False, "channel")
     mean, invstd = call.cache.mean.flatten().double(), call.cache.invstd.flatten().double()
-    size = x.numel() // len(mean)  # of a set, whose values are contiguous
+    size = x.numel() // len(mean)  # size of a set, whose values are contiguous
     set_index = torch.arange(x.numel()) // size
     if isinstance(layer, GroupNorm | InstanceNorm2d):
         name = "group" if isinstance(layer, GroupNorm) else "map"

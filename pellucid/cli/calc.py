@@ -46,7 +46,7 @@ def conv_parser() -> Parser:
 
 
 def conv(args: argparse.Namespace) -> int:
-    """Print the output size and the counts, each with its formula."""
+    """Print the output size of the convolution and its counts, each with its formula."""
     from pellucid.combine import Sequential
     from pellucid.layers import Conv2d
     from pellucid.network.counts import counts
@@ -102,7 +102,7 @@ def params(args: argparse.Namespace) -> int:
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:
-    """Return (channels, height, width) of "3x227x227", or (length,) of "784"; raises PellucidError otherwise."""
+    """Return (channels, height, width) of "3x227x227", or (length,) of "784"; raise PellucidError for other text."""
     if not re.fullmatch(r"[1-9][0-9]{0,6}(x[1-9][0-9]{0,6}x[1-9][0-9]{0,6})?", text):
         raise PellucidError(
             f"INPUT {text!r} is not a shape; write channels, height and width as in 3x227x227, or a length as in 784"
@@ -162,7 +162,7 @@ def iou(args: argparse.Namespace) -> int:
 
 
 def _parse_areas(text: str) -> tuple[float, float, float]:
-    """Return the three areas; raises PellucidError for other text, and if the first two are both 0."""
+    """Return the areas of "predicted,true,intersection"; raise PellucidError for other text and impossible areas."""
     try:
         predicted, true, intersection = map(float, text.split(","))
     except ValueError as error:
@@ -223,7 +223,10 @@ def mean_ap(args: argparse.Namespace) -> int:
 
 
 def read_boxes(path: str, scored: bool = False) -> "list[Box]":
-    """Return the boxes of a .csv or .json file; raises PellucidError, with the row, for an invalid box."""
+    """Return the boxes of a .csv or .json file; raise PellucidError, which names the box, for an invalid one.
+
+    scored: whether the boxes have scores.
+    """
     from pellucid.files import read_regular
 
     kind = Path(path).suffix

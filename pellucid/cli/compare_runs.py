@@ -1,4 +1,4 @@
-"""`pellucid compare-runs`: two or more runs on one page."""
+"""`pellucid compare-runs`: compare two or more runs on one page."""
 
 import argparse
 from pathlib import Path

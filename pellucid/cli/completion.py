@@ -22,7 +22,7 @@ function _pellucid
 end
 complete -c pellucid -a '(_pellucid)'"""
 SCRIPTS = {"bash": BASH, "zsh": f"autoload -Uz bashcompinit && bashcompinit\n{BASH}", "fish": FISH}
-RUNS_FOLDER = "runs"  # where trainings write run folders by default
+RUNS_FOLDER = "runs"  # the default parent of run folders
 
 
 def parser() -> Parser:
@@ -38,7 +38,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the script, or what the last word may become."""
+    """Print the script for a shell, or the completions of the last word."""
     if args.shell == "words":
         completions = completions_of(args.line.split("\n")[1:] or [""])
         answer(args, {"words": completions}, *completions)
@@ -48,13 +48,13 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def completions_of(words: Sequence[str]) -> list[str]:
-    """Return what the last of the words after `pellucid` may be; [] where files are meant."""
+    """Return the completions of the last of the words after `pellucid`; [] where a file name is expected."""
     *previous_words, prefix = words
     return sorted({name for name in _possible_words(previous_words, prefix) if name.startswith(prefix)})
 
 
 def _possible_words(previous_words: Sequence[str], prefix: str) -> Iterable[str]:
-    """Return the words that may follow others; prefix: what is typed of the next one."""
+    """Return the words that may follow previous words; prefix: the beginning of the next word."""
     from pellucid.cli.main import commands
 
     commands_by_name = commands()

@@ -1,4 +1,4 @@
-"""`pellucid data`: the built-in data sets, and folders of annotated images."""
+"""`pellucid data`: list, download, check, show and convert data sets and folders of annotated images."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ def list_parser() -> Parser:
 
 
 def list_data(args: argparse.Namespace) -> int:
-    """Print the table."""
+    """Print a table of the built-in data sets, with their state on this machine."""
     from pellucid.data.catalogue import data_root
     from pellucid.data.entries import CATALOGUE
 
@@ -54,7 +54,7 @@ def get_parser() -> Parser:
 
 
 def get_data(args: argparse.Namespace) -> int:
-    """Download, and print the status of each file."""
+    """Download a data set, and print the status of each file."""
     from pellucid.data.catalogue import get
 
     progress = DownloadProgress()
@@ -75,7 +75,7 @@ def check_parser() -> Parser:
 
 
 def check_data(args: argparse.Namespace) -> int:
-    """Print the status of each file; raises PellucidError (exit code 2) if one is wrong."""
+    """Print the status of each file; raise PellucidError (exit code 2) if a file is wrong."""
     from pellucid.data.catalogue import check, how_to_obtain
     from pellucid.data.entries import CATALOGUE
 
@@ -144,7 +144,7 @@ def lint_parser() -> Parser:
 
 
 def lint_data(args: argparse.Namespace) -> int:
-    """Print a line for each fault, and the counts."""
+    """Print a line for each fault, and the counts; return 2 if training would refuse a file."""
     from pellucid.data.annotations.lint import lint
     from pellucid.data.catalogue import annotated_path
     from pellucid.data.entries import CATALOGUE
@@ -186,12 +186,12 @@ def convert_parser() -> Parser:
     return parser.json_flag()
 
 
-# How a key of `Conversion.lost` is printed.
+# The printed text for a key of `Conversion.lost`; other keys are printed unchanged.
 LOST_LABELS = {"crowd": "crowd flag", "box": "given box beside the polygon"}
 
 
 def convert_data(args: argparse.Namespace) -> int:
-    """Convert, and print what was written and what the format cannot represent."""
+    """Convert annotated images; print what was written and what the new format cannot represent."""
     from pellucid.data.annotations.base import fault_summary
     from pellucid.data.annotations.convert import convert
 

@@ -1,4 +1,4 @@
-"""`pellucid demo`: train on the bundled digits, and show on one page what the library does."""
+"""`pellucid demo`: train on the bundled digits, and write a page that demonstrates the library."""
 
 import argparse
 
@@ -17,7 +17,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print a line for each part as it is done, the paths of the report and of the page, and the next command."""
+    """Print a line for each finished part, the paths of the report and of the page, and the next command."""
     from pellucid.command.out import print_json, print_lines, program_command
     from pellucid.command.results import run_values
     from pellucid.command.tour import demo_parts

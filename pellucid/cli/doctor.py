@@ -38,7 +38,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the diagnosis."""
+    """Diagnose the model, and print the findings and fixes; write the page of `--html`."""
     from pellucid.doctor import examined
     from pellucid.training.device import usable_device
 
@@ -70,7 +70,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _diagnosis_case(name: str, data: str | None) -> "tuple[Task, Any]":
-    """Return what to diagnose: the model, its data, and its training if MODEL is a run folder with a recipe."""
+    """Return the task, and the case to diagnose: the model, its data, and its training if MODEL is a run folder."""
     from pellucid import shipped_files
     from pellucid.recipe.doctor_case import case_of_model, case_of_run, read_history
     from pellucid.recipe.recipe import load_recipe
@@ -80,7 +80,7 @@ def _diagnosis_case(name: str, data: str | None) -> "tuple[Task, Any]":
     if name in shipped_files.pretrained_names() or not (path / "recipe.toml").is_file():
         model = open_model(name)
         task = task_of(model)
-        history = read_history(path) if path.is_dir() else None  # of a run folder of `model.fit(run=...)`
+        history = read_history(path) if path.is_dir() else None  # `model.fit(run=...)` writes folders without a recipe
         case = task.case_of_model(model, data, history)
         return task, case_of_model(model, data, history) if case is None else case
     task = task_for(load_recipe(path / "recipe.toml").training_objective())

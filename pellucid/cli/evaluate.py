@@ -27,9 +27,9 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the results of the model's task: accuracy for classifiers, average precision for detectors, and others.
+    """Print the metrics of the model's task, such as accuracy for classifiers and average precision for detectors.
 
-    Processes that torchrun started share the images, where the task does, and the first one prints.
+    Under torchrun, the processes share the images if the task supports it, and the first process prints.
     """
     from pellucid.task import task_of
     from pellucid.training.distributed import processes

@@ -114,7 +114,8 @@ def handle(args: argparse.Namespace) -> int:
 
         return predict_in_parts(args, args.image, partial(ExplanationPredictor, explain_picture))
     image = Path(args.image)
-    parent = image.parent.name and image.parent.resolve().name  # the resolved name for "../0.png"; empty for "0.png"
+    # The parent of "../0.png" needs its resolved name; "0.png" has no parent in its name.
+    parent = image.parent.name and image.parent.resolve().name
     default_folder = Path(DEFAULT_FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
     request = Request(args.model, args.image, args.target, method, args.out, default_folder)
     answer_files(args, *task.explain(model, request, **options))
@@ -122,7 +123,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _write_view(args: argparse.Namespace, model: "Model", options: Mapping[str, Any]) -> int:
-    """Write the view of the studio."""
+    """Write the studio's view Explain of the image as one page."""
     from pellucid.studio.explain.file import explained_file
 
     conflicting_options = [
@@ -141,7 +142,7 @@ def _write_view(args: argparse.Namespace, model: "Model", options: Mapping[str, 
 
 
 def _write_network_page(args: argparse.Namespace) -> int:
-    """Write the page of the whole network."""
+    """Write the page that analyses the whole network, and print its results."""
     from pellucid.explain.look import page_contents
     from pellucid.explain.look_page import write_page
     from pellucid.explain.top_patches import epoch_weights
@@ -178,7 +179,7 @@ def _write_network_page(args: argparse.Namespace) -> int:
 
 
 def _retrain_variants(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
-    """Train variants of the model's network on an evenly chosen subset of its own training images."""
+    """Train variants of the model's network on evenly chosen images of its training data; `test` evaluates them."""
     from pellucid.explain.retrained import retrain_variants
     from pellucid.recipe.material import (
         check_data_in_run_folder,

@@ -1,4 +1,4 @@
-"""`pellucid find-lr`: find a good learning rate by a short training whose learning rate rises."""
+"""`pellucid find-lr`: find a good learning rate by a short training with increasing learning rates."""
 
 import argparse
 
@@ -25,7 +25,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the rates, and write the plot."""
+    """Print the losses by learning rate with a suggestion, and write the plot."""
     from pellucid.recipe.job import augmentation, build_model, load_data
     from pellucid.recipe.own import recipe_of_words
     from pellucid.training.process import kernel_threads

@@ -1,4 +1,4 @@
-"""`pellucid lesson`: run a lesson, print its numbers and write its figures."""
+"""`pellucid lesson`: run a lesson, and print its numbers and write its figures."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Run the lesson, or list all of them."""
+    """Run a lesson or write it as a notebook; without a name, list all lessons."""
     from pellucid.lessons.lesson import LESSONS, find_lesson, lesson, title
 
     if args.name is None:

@@ -1,4 +1,4 @@
-"""The entry point: find the command, run it, and turn every failure into one line and an exit code."""
+"""The entry point: find the command, run it, and report every failure as one line and an exit code."""
 
 import io
 import os
@@ -16,8 +16,8 @@ from pellucid.task import Command
 from pellucid.task import commands as task_commands
 from pellucid.text import note
 
-# The commands of no particular task. Each is the module pellucid.cli.NAME with parser(), and handle(args) -> exit code
-# unless it has actions.
+# The commands that do not belong to one task. Each is a module pellucid.cli.NAME with parser() and, unless the command
+# has actions, handle(args) -> exit code.
 GENERAL_COMMANDS = {
     "demo": "train, explain, detect and colour with what is bundled, on one page",
     "train": "train with a recipe, or on your own data: pellucid train RECIPE|TASK DATA [key=value ...]",
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         command = _parse_command(_run_custom_files(words))
         return SUCCESS if command is None else command()
-    except BrokenPipeError:  # the program that reads stdout has closed it
+    except BrokenPipeError:  # the program that reads stdout has closed the pipe
         silence_stdout()
         return SUCCESS
     except (Exception, KeyboardInterrupt) as error:  # every failure becomes one line
@@ -108,7 +108,7 @@ def usage() -> str:
 
 
 def commands() -> dict[str, Command]:
-    """Return all commands by name; PellucidError if a plugin's command has the name of one of these."""
+    """Return all commands by name; raise PellucidError if a plugin's command has the name of a general command."""
     general = {
         name: Command(name, about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL_COMMANDS.items()
     }
@@ -120,7 +120,7 @@ def commands() -> dict[str, Command]:
 
 
 def _parse_command(words: list[str]) -> Callable[[], int] | None:
-    """Return the command of a command line with its arguments; None for help and the version, which are printed."""
+    """Return a function that runs the command with its arguments; for help and the version, print them, return None."""
     if not words or words[0] in ("--help", "-h", "help"):
         print_text(usage())
         return None
@@ -148,17 +148,17 @@ def _parse_command(words: list[str]) -> Callable[[], int] | None:
 
 
 def _remove_debug(words: list[str]) -> tuple[list[str], bool]:
-    """Remove `--debug` from the options, anywhere before `--`."""
+    """Return the words without `--debug`, which may be anywhere before `--`, and whether it was given."""
     options_end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:options_end] if word != "--debug"]
     return options + words[options_end:], len(options) != options_end
 
 
 def _run_custom_files(words: list[str]) -> list[str]:
-    """Take each `--custom FILE.py` out of the options, run that file, and return the other words.
+    """Run the file of each option `--custom FILE.py`, and return the other words.
 
-    A weights file never names code to run, only the user does. Models with the parts that FILE.py registers can then
-    be loaded.
+    Models with parts that FILE.py registers can then be loaded. Only the user names code to run; a weights file never
+    does. Raises PellucidError for a file that is not FILE.py.
     """
     options_end = words.index("--") if "--" in words else len(words)
     other_words: list[str] = []
@@ -211,7 +211,7 @@ def _os_error_message(error: OSError) -> str:
 
 
 def _is_interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C caused an error: an interrupted import raises another error in its place."""
+    """Return whether Ctrl-C caused an error: an interrupted import raises another error than KeyboardInterrupt."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

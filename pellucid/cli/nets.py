@@ -1,4 +1,4 @@
-"""The network of a trained model, of a recipe before training, or of the zoo."""
+"""Load the network of a trained model, of a recipe before training, or of the zoo."""
 
 import math
 from collections.abc import Iterable
@@ -27,15 +27,15 @@ from pellucid.training.arguments import checked_regularizers
 from pellucid.training.step import describe_training
 from pellucid.verify.forms import TrainingForm
 
-# Input shapes (C, H, W) of networks whose images are not 224 x 224 as for ImageNet.
+# Input shapes (C, H, W) of the networks of the zoo whose images are not 3 x 224 x 224 as for ImageNet.
 INPUT_SHAPES: dict[str, Shape] = {
     **dict.fromkeys(("lenet", "convnet"), (1, 28, 28)),
     **dict.fromkeys(("airbench", "airbench96", "resnet20", "resnet32", "resnet56"), (3, 32, 32)),
     "inception_v3": (3, 299, 299),
 }
 IMAGENET_SHAPE: Shape = (3, 224, 224)
-DEFAULT_SIDE = 32  # pixels: height and width of inputs to `open_net` where the network takes any size
-MAX_INPUT_VALUES = 1 << 24  # of an image
+DEFAULT_SIDE = 32  # pixels: height and width of inputs in `open_net` if the network accepts any size
+MAX_INPUT_VALUES = 1 << 24  # values of one image
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +46,13 @@ class LoadedNetwork:
     params: Params
     loss: Loss
     input_shape: Shape
-    output_shape: Any  # a tuple of shapes for several outputs
+    output_shape: Any  # a tuple of shapes for a tuple of outputs
     training: TrainingForm = field(default_factory=TrainingForm)  # settings of the recipe, such as frozen parameters
     accepted_shape: FreeShape = ()  # the input shape of a trained model, with None for any size
 
 
 def open_net(source: str, settings: list[str], data: str | None) -> LoadedNetwork:
-    """Return the network of a model or a recipe; raises PellucidError, with the nearest name, for anything else."""
+    """Return the network of a model or a recipe; raise PellucidError, with the nearest name, for any other source."""
     if _is_recipe(source, settings):
         return _recipe_network(source, settings, data)
     if settings:
@@ -63,9 +63,9 @@ def open_net(source: str, settings: list[str], data: str | None) -> LoadedNetwor
 
 
 def open_outline(source: str, settings: list[str], data: str | None, image: str | None) -> LoadedNetwork:
-    """Return the network as `open_net` does, or a network of the zoo; untrained parameters are on the device "meta".
+    """Return the network of a model or a recipe, or of the zoo; untrained parameters are on the device "meta".
 
-    image: "CxHxW", the shape of the input (default: the shape of the images that the network is for, or 224 x 224).
+    image: "CxHxW", the shape of the input (default: the shape of the network's training images, or 224 x 224).
     """
     is_trained_or_recipe = (
         _is_recipe(source, settings) or source in shipped_files.pretrained_names() or Path(source).exists()
@@ -88,7 +88,7 @@ def open_outline(source: str, settings: list[str], data: str | None, image: str 
 def _recipe_network(
     source: str, settings: list[str], data: str | None, image_shape: Shape | None = None
 ) -> LoadedNetwork:
-    """Return the network of a recipe; image_shape: the input shape of `--input`."""
+    """Return the network of a recipe; image_shape: the input shape that `--input` gives."""
     recipe = load_recipe(source, parse_overrides(settings))
     net: Layer | None = recipe.build("network")
     if net is None:
@@ -112,7 +112,7 @@ def _recipe_network(
 
 
 def _resized_output_shape(source: str, net: Layer, params: Params, shape: Shape, image_shape: Shape) -> Any:
-    """Return the output shape for images of another size; raises PellucidError if the parameters fit only `shape`."""
+    """Return the output shape for images of another size; raise PellucidError if the parameters only fit `shape`."""
     _check_fits(source, (shape[0], None, None), image_shape)
     try:
         resized_params, output_shape = net.init(image_shape, torch.Generator())
@@ -141,7 +141,7 @@ def _zoo_network(name: str, settings: list[str], image_shape: Shape | None) -> L
             params, output_shape = net.init(shape, torch.Generator())
     except PellucidError as error:
         raise PellucidError(f"{name}: {error}") from error
-    except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
+    except (RuntimeError, OverflowError) as error:  # PyTorch cannot create tensors of these sizes
         raise PellucidError(f"{name}: its tensors would be too large; make the network smaller") from error
     return LoadedNetwork(net, params, SoftmaxCrossEntropy(), shape, output_shape)
 
@@ -167,13 +167,13 @@ def _model_network(
     except PellucidError as error:
         if image_shape is not None:
             raise PellucidError(f"--input: {source}: {error}") from error
-        shape = model.nominal_shape  # the network reduces so small an image to nothing
+        shape = model.nominal_shape  # the network would reduce so small an image to a map without values
         outputs = model.outputs_for(shape)
     return LoadedNetwork(model.net, model.params, model.loss, shape, outputs, accepted_shape=model.input_shape)
 
 
 def _parse_image_shape(text: str) -> Shape:
-    """Return (channels, height, width) of "3x224x224"."""
+    """Return (channels, height, width) of "3x224x224"; raise PellucidError for other text and too large shapes."""
     shape = parse_sizes(text, "--input", "channels", "height", "width")
     if math.prod(shape) > MAX_INPUT_VALUES:
         raise PellucidError(f"--input {text} has more than {MAX_INPUT_VALUES:,} values; give a smaller image")
@@ -181,7 +181,10 @@ def _parse_image_shape(text: str) -> Shape:
 
 
 def _is_recipe(source: str, settings: list[str]) -> bool:
-    """Return whether `source` is a recipe: a TOML file, or a built-in name (a model's name too only with settings)."""
+    """Return whether `source` is a recipe: a TOML file, or the name of a built-in recipe.
+
+    A name of both a recipe and a pretrained model is the recipe's only if there are settings.
+    """
     is_builtin = source in shipped_files.recipe_names() and (
         bool(settings) or source not in shipped_files.pretrained_names()
     )

@@ -1,4 +1,4 @@
-"""`pellucid open`: open a network of somebody else, and save it as a model."""
+"""`pellucid open`: open a network from ONNX, PyTorch, timm or Hugging Face, and save it as a model."""
 
 import argparse
 from pathlib import Path
@@ -39,7 +39,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the layers and what was left out, and write the model."""
+    """Write the model; print its layers, and the parts of the original that were left out."""
     import torch
 
     import pellucid
@@ -75,7 +75,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _output_path(file: str, out: str | None) -> Path:
-    """Return the file to write."""
+    """Return the file to write, from the opened file and `--out`; raise PellucidError if it cannot be written."""
     from pellucid.opening.timmnetworks import PREFIX
 
     path = Path(file).resolve()

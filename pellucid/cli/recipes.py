@@ -21,7 +21,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the list, one recipe, or the keys."""
+    """Print the list of recipes, one recipe, the keys, or the JSON Schema."""
     if args.schema:
         from pellucid.recipe.keys import recipe_schema
 

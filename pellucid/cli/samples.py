@@ -1,4 +1,4 @@
-"""`pellucid samples`: sample pictures and folders to train on, without a download."""
+"""`pellucid samples`: write sample pictures and folders to train on, without a download."""
 
 import argparse
 from pathlib import Path

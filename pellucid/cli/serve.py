@@ -1,4 +1,4 @@
-"""`pellucid serve`: a model behind HTTP on this machine."""
+"""`pellucid serve`: serve a model over HTTP on this machine."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`pellucid studio`: a page on which a network computes, explains itself and learns."""
+"""`pellucid studio`: serve a page that shows how a network computes, is explained and is trained."""
 
 import argparse
 from pathlib import Path
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 LOCALHOST = "127.0.0.1"
 DEFAULT_PORT = 8010
-RUNS_FOLDER = "runs"  # folder of runs by default, which the first training makes
-DEFAULT_MODELS = ("mnist-mlp-100", "mnist-lenet")  # offered beside the model that is given
+RUNS_FOLDER = "runs"  # default folder of runs, which the first training creates
+DEFAULT_MODELS = ("mnist-mlp-100", "mnist-lenet")  # offered in addition to the model that is given
 
 
 def parser() -> Parser:
@@ -47,7 +47,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C; print the address, and open it."""
+    """Serve until Ctrl-C; print the address, and open it in the browser."""
     import secrets
     import signal
     import socket
@@ -66,7 +66,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.studio.runs import Runs
     from pellucid.studio.view import Library
 
-    torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
+    torch.set_num_threads(1)  # one drawing is too small to be divided among threads, and tabs run in parallel
     port = DEFAULT_PORT if args.port is None else args.port
     folder = Path(args.model or RUNS_FOLDER)
     is_run = any((folder / name).exists() for name in ("recipe.toml", "metrics.csv", "weights"))
@@ -74,7 +74,7 @@ def handle(args: argparse.Namespace) -> int:
     models: list[str] = [args.model] if args.model and not is_folder else []
     runs = Runs(folder if is_folder else folder.parent if is_run else RUNS_FOLDER, args.data)
     library = Library((*models, *(name for name in DEFAULT_MODELS if name not in models)), open_network, runs)
-    library.load(library.names[0])  # raises for a model that cannot be read
+    library.load(library.names[0])  # raises PellucidError, before serving, for a model that cannot be read
     try:
         server = socket.create_server((LOCALHOST, port))
     except (OSError, OverflowError) as error:
@@ -94,10 +94,10 @@ def handle(args: argparse.Namespace) -> int:
             server_header=False,
             lifespan="off",
             ws_max_size=MAX_MESSAGE,
-            ws_per_message_deflate=False,  # it takes longer than the answers, and nothing leaves the machine
+            ws_per_message_deflate=False,  # compression takes longer than local transfer
             timeout_graceful_shutdown=1,
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the trainings save
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so running trainings save
         try:
             uvicorn.Server(config).run(sockets=[server])
         finally:
@@ -106,10 +106,10 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _preload(library: "Library") -> None:
-    """Load what the page asks for first, and keep the garbage collector from pauses of 0.3 s.
+    """Load the digits and models that the page needs first, and prevent garbage collection pauses of 0.3 s.
 
-    What is loaded here stays, so collections need not look at it; and traces are cycles, of which many short
-    collections disturb less than a few long ones (`python -m benchmarks.studio_clients`).
+    The loaded objects are never freed, so they are excluded from garbage collection. Traces contain reference cycles;
+    frequent short collections delay the page less than a few long ones (`python -m benchmarks.studio_clients`).
     """
     import gc
 

@@ -39,7 +39,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the table, and write the drawing."""
+    """Print the table of layers, and write the drawing and the page."""
     from pellucid.cli.nets import open_outline
     from pellucid.network.summary import shape_text, summary
 
@@ -80,7 +80,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _write_html(path: "Path", args: argparse.Namespace) -> None:
-    """Write the view Inspect of a trained model."""
+    """Write the studio's view Inspect of a trained model as one page."""
     from pellucid.command.models import open_model
     from pellucid.studio.inspect.file import inspected_file
 

@@ -11,7 +11,7 @@ from pellucid.errors import PellucidError
 if TYPE_CHECKING:
     from pellucid.tuning.results import TuningResult
 
-MAX_PRINTED_TRIALS = 5  # trials that are printed
+MAX_PRINTED_TRIALS = 5  # number of the best trials that are printed
 
 
 def parser() -> Parser:
@@ -48,7 +48,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Train, and print the best trials, and the paths of the folder and the page."""
+    """Start or resume the sweep; print the best trials, and the paths of the folder and the page."""
     from pellucid.recipe.own import recipe_of_words
     from pellucid.tuning.launch import resume_sweep, sweep
     from pellucid.tuning.slurm import read_options
@@ -109,7 +109,7 @@ def _print_results(args: argparse.Namespace, results: "TuningResult", submitted:
 
 
 def _parse_ranges(words: list[str]) -> dict[str, str]:
-    """Return the texts of `--over KEY=VALUES` by key."""
+    """Return the VALUES of each `--over KEY=VALUES` by key; raise PellucidError for other text."""
     ranges: dict[str, str] = {}
     for word in words:
         key, equals, values = word.partition("=")
@@ -122,7 +122,7 @@ def _parse_ranges(words: list[str]) -> dict[str, str]:
 
 
 def _parse_seeds(text: str) -> list[int]:
-    """Return the seeds of "0..4" or "0,7,9"."""
+    """Return the seeds of "0..4" or "0,7,9"; raise PellucidError for other text."""
     from pellucid.tuning.space import ValueRange, read_values
 
     values = read_values(text, "--seeds")
@@ -132,7 +132,7 @@ def _parse_seeds(text: str) -> list[int]:
 
 
 class _TrialProgress:
-    """The number of finished trials, and the best one; a context that ends their line."""
+    """A status line with the number of finished trials and the best trial; as a context, it ends the line."""
 
     def __init__(self) -> None:
         self._line = StatusLine()

@@ -115,7 +115,7 @@ def _write_page(
     views: "list[Any]",
     about: str,
 ) -> None:
-    """Write the view Draw of the image, or the tables where it cannot show what is asked for."""
+    """Write the studio's view Draw of the image; for a nudge or a model without this view, write the tables."""
     from pellucid.files import write_atomically
     from pellucid.studio.draw.file import traced_file
     from pellucid.studio.draw.session import can_draw

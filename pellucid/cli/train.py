@@ -63,7 +63,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _print_runs(runs: "list[Run]", as_json: bool) -> None:
-    """Print finished runs, in the first of many processes."""
+    """Print finished runs; with several processes, only the first prints."""
     from pellucid.training.distributed import processes
 
     if processes().is_first:
@@ -71,7 +71,7 @@ def _print_runs(runs: "list[Run]", as_json: bool) -> None:
 
 
 def _parse_epochs(settings: list[str]) -> int | None:
-    """Return the number of epochs that the settings of a resumed run give; PellucidError for any other setting."""
+    """Return `train.epochs` of the settings of a resumed run, or None; raise PellucidError for any other setting."""
     from pellucid.recipe.recipe import parse_overrides
 
     overrides = parse_overrides(settings)

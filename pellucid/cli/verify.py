@@ -54,7 +54,7 @@ def handle(args: argparse.Namespace) -> int:
     if not is_ours(network.loss) and type(network.loss).draw is Loss.draw:
         try:
             try_loss(network.loss, torch.zeros(args.batch, *outputs), target)
-        except PellucidError:  # not a loss of class indices: try targets of the output's shape
+        except PellucidError:  # the targets are not class indices, so draw targets of the output's shape
             target = torch.rand(args.batch, *outputs, generator=rng)
     params, x, target = on_device((network.params, x, target), device)
     table = verify(network.net, params, x, target, network.loss, samples=args.samples, training=network.training)

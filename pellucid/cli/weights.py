@@ -1,4 +1,4 @@
-"""`pellucid weights`: list and download published weights, show the tensors of a file."""
+"""`pellucid weights`: list and download published weights, and show the tensors of a file."""
 
 import argparse
 import sys
@@ -29,7 +29,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Run the action."""
+    """Run the action list, get or show."""
     check_action("weights", args.action, ACTIONS)
     if args.action == "list":
         if args.name is not None:
@@ -72,7 +72,7 @@ def _list_weights(args: argparse.Namespace) -> int:
 
 
 def _is_present(path: Path, megabytes: int) -> bool:
-    """Return whether a file of about the published size exists; only `get` compares the checksum."""
+    """Return whether a file of about the published size exists; the checksum is only compared by `get`."""
     return path.is_file() and megabytes / 2 < path.stat().st_size / 1e6 <= megabytes
 
 

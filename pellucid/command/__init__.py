@@ -1,1 +1,1 @@
-"""What all commands share: arguments, output, files, and the loop over pictures."""
+"""Code that the commands share: arguments, output, files, and the loop over pictures."""

@@ -1,4 +1,4 @@
-"""Arguments of commands: argparse, with errors raised as PellucidError that suggest the nearest known name."""
+"""Parsers of command arguments; errors raise PellucidError, which suggests the nearest known name."""
 
 import argparse
 import re
@@ -14,7 +14,7 @@ MAX_SEED = 2**31 - 1  # NumPy accepts up to 2**32 - 1, and some code adds a numb
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises a PellucidError of one line where argparse would print its usage and exit."""
+    """An argument parser that raises a PellucidError of one line instead of printing its usage and exiting."""
 
     def __init__(self, command: str, about: str, **kwargs: Any) -> None:
         super().__init__(prog=f"pellucid {command}", description=about, allow_abbrev=False, **kwargs)
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
             value = getattr(args, action.dest, None)
             if value != action.default and "" in (value if isinstance(value, list) else [value]):
                 name = next(iter(action.option_strings), action.metavar or action.dest)
-                # Path("") would be the current folder.
+                # An empty path must not be accepted, because Path("") is the current folder.
                 raise PellucidError(f"{self.prog}: {name} is empty; see {self.prog} --help")
         return args
 
@@ -92,7 +92,7 @@ def seed(text: str) -> int:
 
 
 def parse_sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
-    """Return the size of each axis of a text such as "180x240"; raises PellucidError for any other text."""
+    """Return the size of each axis of a text such as "180x240"; raise PellucidError for any other text."""
     axis_texts = text.split("x")
     if len(axis_texts) != len(axes) or not all(
         re.fullmatch("0*[1-9][0-9]{0,4}", axis_text) for axis_text in axis_texts
@@ -105,7 +105,7 @@ def parse_sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
 
 
 class Action(NamedTuple):
-    """An action of a command: its description, and functions that return its parser and that run it."""
+    """An action of a command: its description, a function that returns its parser, and a function that runs it."""
 
     about: str
     parser: Callable[[], Parser]
@@ -113,13 +113,16 @@ class Action(NamedTuple):
 
 
 class Actions:
-    """The parser of a command with several actions, by name."""
+    """The parser of a command that has actions, given by name."""
 
     def __init__(self, command: str, about: str, actions: Mapping[str, Action]) -> None:
         self.command, self.about, self.actions = command, about, actions
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
-        """Parse the words after the command's name; `handle` of the result is the action's function."""
+        """Parse the words after the command's name; the attribute `handle` of the result runs the action.
+
+        For `--help`, print the help and return None. Raises PellucidError for an unknown action.
+        """
         if not words or words[0] in ("--help", "-h"):
             print_text(self.usage())
             return None
@@ -131,7 +134,7 @@ class Actions:
         return args
 
     def usage(self) -> str:
-        """Return the text of `--help`."""
+        """Return the text for `--help`."""
         width = max(map(len, self.actions))
         rows = "\n".join(f"  {name:<{width}}  {about}" for name, (about, *_) in self.actions.items())
         hint = f"pellucid {self.command} ACTION --help explains one action."

@@ -7,7 +7,10 @@ from tempfile import NamedTemporaryFile
 
 
 def check_output_path(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
-    """Return the output file of an option; raises PellucidError if it cannot be written, before any work is done."""
+    """Return the output file of an option as a path; raise PellucidError if it cannot be written.
+
+    Called before any work is done. suffixes: the allowed suffixes, () for any.
+    """
     from pellucid.errors import PellucidError
 
     path = Path(file)
@@ -19,14 +22,14 @@ def check_output_path(file: str, option: str, suffixes: Sequence[str] = ()) -> P
         if path.is_dir():
             raise PellucidError(f"{option}: {file!r} is a folder; name a file in it")
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"):
-            pass  # the same temporary file as in `write_atomically`
+            pass  # `write_atomically` creates such a temporary file, so it must be possible
     except OSError as error:
         raise PellucidError(f"{option}: {file!r} cannot be written ({error.strerror}); check its folder") from error
     return path
 
 
 def check_folder(folder: Path) -> Path:
-    """Return an output folder, which need not exist; raises PellucidError if it, or a parent, is a file."""
+    """Return an output folder, which need not exist; raise PellucidError if the folder or a parent is a file."""
     from pellucid.errors import PellucidError
 
     file = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
@@ -36,12 +39,12 @@ def check_folder(folder: Path) -> Path:
 
 
 def html_output_path(args: argparse.Namespace) -> Path | None:
-    """Return the file of `--html`, or None without the option; raises PellucidError if it cannot be written."""
+    """Return the file of `--html`, or None without the option; raise PellucidError if it cannot be written."""
     return None if args.html is None else check_output_path(args.html, "--html")
 
 
 def write_html(path: Path, body: str, title: str) -> None:
-    """Write the page; raises PellucidError if the file cannot be written."""
+    """Write an HTML page with this body and title; raise PellucidError if the file cannot be written."""
     from pellucid.files import write_atomically
     from pellucid.report.page import document
 

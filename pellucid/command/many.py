@@ -1,4 +1,4 @@
-"""Predict on many pictures, in parts: one process or many, on one machine or several, with the same results."""
+"""Predict on many pictures in parts; any number of processes and machines computes the same results."""
 
 import argparse
 import hashlib
@@ -28,20 +28,20 @@ from pellucid.training.device import usable_device
 
 RESULTS_FILE, PARTS_FOLDER, FILES_FOLDER = "results.jsonl", "parts", "files"  # in the output folder
 MAX_NAME_LENGTH = 50  # characters of a picture's name in the names of its files
-# Arguments without an influence on the results, or that `_job_settings` adds itself.
+# Arguments that do not affect the results, or that `_job_settings` handles separately.
 UNRELATED_ARGUMENTS = {"model", "source", "image", "camera", "out", "json", "device", "handle"}
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """Return the number of this process among those that torchrun started, and their number: 0 and 1 without it."""
+    """Return the rank of this process and the number of processes that torchrun started; (0, 1) without torchrun."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_in_parts(source: str | Sequence[str], out: str | None) -> bool:
     """Return whether results are written in parts.
 
-    They are if torchrun started this process, for archives, lists and addresses, if `out` is a table of many pictures,
-    and if it holds parts.
+    They are if torchrun started this process, if a source is an archive, a list or an address, if `out` is a .jsonl or
+    .parquet file, and if `out` already has parts.
     """
     sources = [source] if isinstance(source, str) else source
     has_parts = out is not None and (_output_paths(out)[1] / MANIFEST).exists()
@@ -57,9 +57,9 @@ def predict_in_parts(
 ) -> int:
     """Predict on all pictures of a source that are not done yet, merge the results, and return the exit code.
 
-    make_predictor: returns a predictor that writes its files into a folder, if it is given one. about: values for the
-    JSON. A picture that cannot be read has a row with its error. Raises PellucidError without --out, and if the parts
-    there were begun with another model, other pictures or settings.
+    make_predictor: a function of a folder, or None, that returns a predictor which writes its files into the folder.
+    about: additional values of the printed JSON. The row of a picture that cannot be read contains the error. Raises
+    PellucidError without --out, and if the parts in --out were begun with another model, other pictures or settings.
     """
     if args.out is None:
         raise PellucidError("results for many pictures are files; give their folder with --out DIR")
@@ -82,7 +82,7 @@ def predict_in_parts(
 def _finish_parts(
     parts: Parts, make_predictor: Callable[[Path | None], Predictor], files: Path | None, args: argparse.Namespace
 ) -> None:
-    """Predict on the parts that nobody does, until all are done, and let one process merge them."""
+    """Predict on the parts that no other process works on, until all are done; then one process merges them."""
     pictures, result, (rank, count) = parts.pictures, parts.result, rank_and_world_size()
     predictor, as_table = make_predictor(None), result.suffix.lower() != ".jsonl"
     progress = CountProgress(rank == 0 and not args.json)
@@ -91,7 +91,7 @@ def _finish_parts(
         part_folder = (files or result.parent) / parts.file(number).stem
         if files is not None and predictor.writes_files:
             if part_folder.exists():
-                shutil.rmtree(part_folder)  # what a killed process has left
+                shutil.rmtree(part_folder)  # files of a process that was killed
             predictor = make_predictor(part_folder)
         rows = _part_rows(predictor, pictures, parts.pictures_of(number), as_table)
         lines = [
@@ -105,7 +105,10 @@ def _finish_parts(
 
 
 def _output_paths(out: str) -> tuple[Path, Path, Path | None]:
-    """Return the file of the results, the folder of the parts, and that of the predictor's files; None for a table."""
+    """Return the file of the results, the folder of the parts, and the folder of the predictor's files.
+
+    The latter is None if `out` is a file of results.
+    """
     path = Path(out)
     if path.suffix.lower() in SUFFIXES:
         return path, path.with_name(f"{path.name}.{PARTS_FOLDER}"), None
@@ -113,7 +116,7 @@ def _output_paths(out: str) -> tuple[Path, Path, Path | None]:
 
 
 def _job_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what results depend on besides the pictures: the model, the device, and the arguments."""
+    """Return the settings that results depend on in addition to the pictures: model, device and arguments."""
     with weights_file(args.model).open("rb") as file:
         model = hashlib.file_digest(file, "sha256").hexdigest()
     options = {
@@ -155,7 +158,7 @@ def _part_pictures(
 
 
 def _with_relative_paths(value: Any, outputs: Path, folder: Path) -> Any:
-    """Return JSON values with paths below `outputs` relative to `folder`, so that the folder may be moved."""
+    """Return JSON values with paths below `outputs` made relative to `folder`, so the folder may be moved."""
     if isinstance(value, Mapping):
         return {key: _with_relative_paths(item, outputs, folder) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""One file of the results of many pictures, from its parts: JSON lines, CSV or Parquet."""
+"""Merge the parts of the results for many pictures into one file: JSON lines, CSV or Parquet."""
 
 import csv
 import io
@@ -16,9 +16,10 @@ SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
 def merge(result: Path, parts: Sequence[Path]) -> None:
-    """Write the rows of all parts, in order, into a file of the format that its suffix names.
+    """Write the rows of all parts, in order, into a file whose suffix determines its format.
 
-    One part at a time is in memory. Raises PellucidError if the file cannot be written, or if pyarrow is not installed.
+    At most one part is in memory. Raises PellucidError if the file cannot be written, or if pyarrow is missing for
+    .parquet.
     """
     write = {".csv": _write_csv, ".parquet": _write_parquet}.get(result.suffix.lower(), _write_json_lines)
     with atomic_file(result) as file:
@@ -26,7 +27,7 @@ def merge(result: Path, parts: Sequence[Path]) -> None:
 
 
 def check_installed(result: Path) -> None:
-    """Raise PellucidError if the library for a file of results is not installed."""
+    """Raise PellucidError if the result is a Parquet file and pyarrow is not installed."""
     if result.suffix.lower() == ".parquet":
         _import_pyarrow()
 
@@ -69,7 +70,7 @@ def _write_parquet(file: BinaryIO, parts: Sequence[Path]) -> None:
 
 
 def _utf8_text(value: Any) -> str:
-    """Return a value as text in UTF-8, which names of files need not be in; as `_write_csv` writes it."""
+    """Return a value as text that is valid UTF-8, with other bytes of file names escaped as `_write_csv` does."""
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 

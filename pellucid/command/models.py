@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
 
 
-FOREIGN_SUFFIXES = (".onnx", ".pt2")  # suffixes of files that pellucid.open takes
+FOREIGN_SUFFIXES = (".onnx", ".pt2")  # suffixes of files that pellucid.open reads
 
 
 def open_model(model: str, device: str | None = None) -> "Model":
@@ -17,7 +17,7 @@ def open_model(model: str, device: str | None = None) -> "Model":
 
 
 def open_network(model: str) -> "Model":
-    """Load a model as `open_model` does, or open an ONNX file or an exported program of PyTorch."""
+    """Load the model of a MODEL argument, which may also be an ONNX file or an exported program of PyTorch."""
     if not model.endswith(FOREIGN_SUFFIXES):
         return open_model(model)
     import pellucid

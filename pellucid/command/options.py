@@ -1,4 +1,4 @@
-"""Options of commands that only the models of one task take."""
+"""Command options that only apply to the models of one task."""
 
 import argparse
 from pathlib import Path
@@ -31,7 +31,7 @@ def add_options(parser: Parser, command: str) -> None:
 
 
 def given_options(args: argparse.Namespace, command: str, task: "Task") -> dict[str, Any]:
-    """Return the options of a task that the user gives, by name; raises PellucidError for those of other tasks."""
+    """Return the values of a task's options that were given, by name; raise PellucidError for other tasks' options."""
     values: dict[str, Any] = {}
     for other, option in options_of(command):
         value = getattr(args, option.name)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pellucid.text import note, printable
 
-PROGRAM = "pellucid"  # of the program
+PROGRAM = "pellucid"  # the name of the program
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -22,7 +22,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def answer(args: argparse.Namespace, value: Mapping[str, Any], *lines: str) -> None:
-    """Print `value` as one JSON object for `--json`, otherwise the lines."""
+    """Print `value` as one JSON object if `--json` is given, otherwise print the lines."""
     if args.json:
         print_json(value)
     else:
@@ -30,7 +30,7 @@ def answer(args: argparse.Namespace, value: Mapping[str, Any], *lines: str) -> N
 
 
 def plain(value: Any) -> Any:
-    """Return `value` converted to JSON types; NaN and infinity become None, other objects `str(object)`."""
+    """Return `value` converted to JSON types; NaN and infinity become None, objects of other types their `str`."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
 def answer_files(
     args: argparse.Namespace, value: Mapping[str, Any], lines: Sequence[str], folder: Path, files: Sequence[Path]
 ) -> None:
-    """Print `value` with the model, the image and the files as JSON, otherwise the lines and names of the files."""
+    """Print `value` with the model, the image and the files if `--json` is given, otherwise lines and file names."""
     answer(
         args,
         {"model": args.model, "image": args.image, **value, "files": [str(file) for file in files]},
@@ -56,23 +56,23 @@ def answer_files(
 
 
 def note_skipped(faults: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Print on stderr why images were skipped, each message once; return all names and messages for JSON."""
+    """Print on stderr why images were skipped, each different message once; return all names and reasons for JSON."""
     for message in dict.fromkeys(map(str, faults.values())):
         note(message)
     return [{"image": name, "reason": str(error)} for name, error in faults.items()]
 
 
 def print_lines(*lines: str) -> None:
-    """Print lines, if any, and flush, with unprintable characters escaped, since lines may contain any file name.
+    """Print lines, if any, and flush; unprintable characters are escaped, since file names may contain them.
 
-    Continue when stdout is closed, so that the exit code still reports the result.
+    If stdout is closed, no error is raised, so the exit code still reports the result.
     """
     if lines:
         _write("\n".join(map(printable, lines)))
 
 
 def print_text(text: str) -> None:
-    """Print text of several lines, such as a table, like `print_lines`."""
+    """Print a text that may have line breaks, such as a table; otherwise like `print_lines`."""
     _write(printable(text, keep="\n"))
 
 
@@ -84,7 +84,7 @@ def _write(text: str) -> None:
 
 
 def silence_stdout() -> None:
-    """Redirect stdout to os.devnull, so that the flush at the interpreter's exit does not fail."""
+    """Redirect stdout to os.devnull, so the flush at the interpreter's exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -95,7 +95,7 @@ def repeat_command(words: Sequence[str], options: Mapping[str, Any], settings: S
 
 
 def program_command() -> str:
-    """Return the command of this program: its name where the shell finds it, else its path, or `python -m pellucid`."""
+    """Return the command that runs this program: its name if on PATH, otherwise its path or `python -m pellucid`."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
         return f"{shlex.quote(sys.orig_argv[0])} -m {PROGRAM}"

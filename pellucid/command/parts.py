@@ -1,4 +1,4 @@
-"""Results for many pictures in parts: files in a folder, written by any number of processes, and resumed."""
+"""Results for many pictures in parts: files in a folder that any number of processes write and resume."""
 
 import json
 import math
@@ -20,11 +20,11 @@ from pellucid.text import note
 from pellucid.version import __version__
 
 MIN_PART_SIZE, MAX_PART_SIZE = 16, 512  # pictures
-TARGET_PARTS = 64  # the number of parts, about, unless that would make them smaller or larger
-POLL_SECONDS = 0.5  # seconds between two looks at the parts of other processes
+TARGET_PARTS = 64  # approximate number of parts, unless a part would be smaller or larger than the limits
+POLL_SECONDS = 0.5  # seconds between two checks of the parts of other processes
 MANIFEST, LOCK = "manifest.json", "lock"
-ALL_PARTS_LOCK = 0  # the byte of LOCK for what concerns all parts; byte n + 1 is that of part n
-PATIENCE_SECONDS = 60.0  # seconds of waiting for parts of other processes, before a message names them
+ALL_PARTS_LOCK = 0  # the byte of the file LOCK for manifest and result; byte n + 1 is for part n
+PATIENCE_SECONDS = 60.0  # seconds of waiting for parts of other processes before a message names these parts
 _PART_NAME = re.compile(r"part-[0-9]{5,}\.jsonl")
 
 
@@ -34,11 +34,11 @@ def part_size(pictures: int) -> int:
 
 
 class Parts:
-    """The parts of one job: what one command has begun is finished by the same command, with any number of processes.
+    """The parts of one job; the same command resumes an interrupted job, with any number of processes.
 
-    folder: of the parts. result: the file of all parts, which exists only if they are all done. about: what the results
-    depend on besides the pictures, as JSON. threads: of each process, the number of that which began. Raises
-    PellucidError if the folder holds the parts of another job.
+    folder: the folder of the parts. result: the merged file, which exists only if all parts are done. job: the settings
+    that the results depend on in addition to the pictures, as JSON values. threads: the number of threads of each
+    process, which the first process determines. Raises PellucidError if the folder has the parts of another job.
     """
 
     def __init__(self, folder: Path, result: Path, pictures: PictureList, job: Mapping[str, Any]) -> None:
@@ -72,10 +72,10 @@ class Parts:
         return sum(_PART_NAME.fullmatch(name) is not None for name in os.listdir(self.folder))
 
     def claim_unfinished(self, rank: int, count: int) -> Iterator[int]:
-        """Yield the number of each unfinished part; this process holds its lock until it takes the next one.
+        """Yield the number of each unfinished part; this process holds the part's lock until it requests the next.
 
-        Process `rank` of `count` begins at its own share and goes on to what others have not done, also because they
-        were killed. Ends when all parts are done, by whatever process.
+        Process `rank` of `count` begins with its own share, and continues with unfinished parts of other processes,
+        which may have been killed. The iteration ends when all parts are done, by any process.
         """
         first = rank * self.count // count
         open_parts = [*range(first, self.count), *range(first)]
@@ -98,7 +98,7 @@ class Parts:
             if locked:
                 waiting_since = waiting_since or time.monotonic()
                 if time.monotonic() - waiting_since > PATIENCE_SECONDS and rank == 0:
-                    waiting_since = math.inf  # one message
+                    waiting_since = math.inf  # prints the message only once
                     note(
                         f"still waiting for {', '.join(self.file(number).name for number in locked[:3])} of other "
                         "processes; if one of them hangs, end it, and its part is computed again"
@@ -107,7 +107,7 @@ class Parts:
 
     @contextmanager
     def finish(self) -> Iterator[bool]:
-        """Return a context in which this process alone may write the result; its value: whether it has to."""
+        """Return a context in which only this process may write the result; its value: whether it must be written."""
         with self._locks.hold(ALL_PARTS_LOCK):
             if is_missing := not self.result.exists():
                 remove_orphans(self.folder)
@@ -116,7 +116,10 @@ class Parts:
             yield is_missing
 
     def _check_manifest(self, job: Mapping[str, Any]) -> int:
-        """Compare with the manifest, or write it; return the number of threads."""
+        """Compare the job with the manifest, or write the manifest; return the number of threads.
+
+        Raises PellucidError if the manifest is missing, cannot be read, or differs.
+        """
         versions = {"version of pellucid": __version__, "version of PyTorch": str(torch.__version__)}
         picture_list = {"number of pictures": len(self.pictures), "list of pictures": self.pictures.digest}
         job = json.loads(json.dumps({**job, **picture_list, **versions, "version of Pillow": pillow_version}))
@@ -139,9 +142,9 @@ class Parts:
 
 
 class _Locks:
-    """Locks by number, one byte of a file each, which end with the process that holds them, however it ends.
+    """Locks by number, one byte of a file each; they are released when the process that holds them ends in any way.
 
-    These are POSIX locks, which work on shared disks too.
+    These are POSIX locks, which also work on shared disks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -158,11 +161,11 @@ class _Locks:
             raise PellucidError(f"{path} cannot be opened ({error.strerror}); check the folder of --out") from error
 
     def take(self, number: int, flags: int | None = None) -> bool:
-        """Take a lock; return whether that succeeded, False if another process holds it."""
+        """Try to take a lock; return True on success, False if another process holds it."""
         flags = self._fcntl.LOCK_EX | self._fcntl.LOCK_NB if flags is None else flags
         try:
             self._fcntl.lockf(self._file, flags, 1, number)
-        except (BlockingIOError, PermissionError):  # as systems differ
+        except (BlockingIOError, PermissionError):  # systems raise different errors for a lock that is held
             return False
         except OSError as error:
             reason = f"{self._path} cannot be locked ({error.strerror})"

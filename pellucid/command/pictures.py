@@ -1,4 +1,4 @@
-"""Predict on the images of the arguments SOURCE and --camera: one loop for all commands."""
+"""Predict on the images of the arguments SOURCE and --camera, with one loop that all commands use."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +30,12 @@ def check_source(args: argparse.Namespace) -> None:
 
 
 def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | None], Predictor], **about: Any) -> int:
-    """Predict on all pictures that can be read, print each result, and return the exit code; or see `is_in_parts`.
+    """Predict on all pictures that can be read, print each result, and return the exit code.
 
-    make_predictor: returns a predictor that writes its files into a folder, if it is given one. about: values for the
-    JSON object besides those of the predictor. Why pictures were skipped is printed on stderr, each message once.
-    Raises PellucidError unless exactly one source is given.
+    Collections of many pictures are predicted in parts, see `is_in_parts`. make_predictor: a function of a folder, or
+    None, that returns a predictor which writes its files into the folder. about: additional values of the printed JSON.
+    Why pictures were skipped is printed on stderr, each message once. Raises PellucidError unless exactly one source is
+    given.
     """
     from pellucid.command.many import is_in_parts, predict_in_parts
 
@@ -50,7 +51,7 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
     if csv_path is None and args.out is not None and not predictor.writes_files:
         raise PellucidError(f"{args.model} writes no files into {args.out}, only a table; give --out FILE.csv")
     rows: list[Mapping[str, Any]] = []
-    csv_rows: list[Mapping[str, Any]] = []  # of the CSV file
+    csv_rows: list[Mapping[str, Any]] = []
     written_files: list[Path] = []
     skipped_reasons: dict[str, str] = {}
     is_camera = args.camera is not None
@@ -82,7 +83,7 @@ def predict_pictures(args: argparse.Namespace, make_predictor: Callable[[Path | 
 
 
 def _write_video(source: str | Sequence[str] | None, frames: Sequence[Path]) -> Path | None:
-    """Return a video of the pictures written for a video's frames; None for other sources, and without OpenCV."""
+    """Write the pictures of a video's frames as a video, and return its path; None for other sources or no OpenCV."""
     files = [source] if isinstance(source, str) else [*(source or ())]
     if len(frames) < 2 or len(files) != 1 or find_spec("cv2") is None:
         return None

@@ -1,4 +1,4 @@
-"""Print the results of finished runs."""
+"""Print the test results of finished runs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def print_runs(runs: Sequence["Run"], as_json: bool) -> None:
-    """Print the results of the runs.
+    """Print the test results of finished runs as text or, if `as_json`, as one JSON object.
 
-    As JSON, they are one object: the results of the first run, and those of the second, if the recipe compares two, as
-    the value of the key "then".
+    The object has the results of the first run. If the recipe trains a second run, its results are the value of the key
+    "then".
     """
     if as_json:
         first, *other_values = [run_values(run) for run in runs]

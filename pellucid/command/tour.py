@@ -1,4 +1,4 @@
-"""The parts of `pellucid demo`: a trained network, an answer, a derivative, objects and colours, for one page."""
+"""The parts of `pellucid demo`: training, explanation, derivative, detection and colorization, for one page."""
 
 import shlex
 from collections.abc import Iterator
@@ -27,10 +27,10 @@ from pellucid.task import task_of
 from pellucid.text import percent, plural
 from pellucid.trace.text import PRODUCT_SIGN, brief
 
-DIGIT = "3"  # what the sample digit.png shows; it is not among the training pictures of `digits`
+DIGIT = "3"  # the class of the sample digit.png, which is not among the training pictures of `digits`
 METHODS = ("saliency", "integrated_gradients", "lrp", "occlusion")
-WEIGHT = "head.scores.weight"  # the value with the largest gradient is explained
-MAX_PRODUCTS = 3  # products of a sum to list
+WEIGHT = "head.scores.weight"  # the derivative with respect to its entry with the largest gradient is explained
+MAX_PRODUCTS = 3  # number of products of a sum to list
 NUDGE = 0.01
 MAX_SIDE = 320  # pixels, the longest side of a photo on the page
 
@@ -43,7 +43,7 @@ class DemoPart(NamedTuple):
 
 
 def demo_parts(run: Run) -> Iterator[DemoPart]:
-    """Yield the parts for a run of `digits`, one after another; sample pictures are written into the run's folder."""
+    """Compute and yield the parts for a run of `digits`; sample pictures are written into the run's folder."""
     folder = make_folder(run.path / "samples")
     for name, data in single_pictures():
         write_atomically(folder / name, data, durable=False)
@@ -102,7 +102,7 @@ def _derivative_part(run: Run, folder: Path) -> DemoPart:
     digit_trace = run.model.trace(example.x[None], example.target)
     explanation = digit_trace.explain(WEIGHT, MAX_PRODUCTS)
     nudge = digit_trace.nudge(explanation.name, NUDGE)
-    (term,) = explanation.links[0].terms  # of a dense layer, for one picture
+    (term,) = explanation.links[0].terms  # a dense layer's sum has one term for one picture
     product = PRODUCT_SIGN.join(brief(factor.value) for factor in term.factors)
     name = shlex.quote(explanation.name)
     parts = [
@@ -171,6 +171,6 @@ def _colorization_part(_: Run, folder: Path) -> DemoPart:
 
 
 def _sample_code(file: Path) -> CodeBlock:
-    """Return the command for a sample, pellucid COMMAND MODEL FILE, and the same in Python."""
+    """Return the command for a sample, `pellucid COMMAND MODEL FILE`, and the equivalent Python code."""
     command = next(command_for(sample, file.parent) for sample in SAMPLES if sample.name == file.name)
     return CodeBlock(f'{command}\n\n# or in Python\nModel.load("{command.split()[2]}").predict("{file}")')

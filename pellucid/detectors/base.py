@@ -1,4 +1,4 @@
-"""The interface of detectors: candidate boxes, and the decision which of them are detections."""
+"""The interface of detectors: they predict candidate boxes, then decide which of these are detections."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -29,8 +29,8 @@ from pellucid.sweep import backward
 from pellucid.text import plural, shown
 
 INITIAL_STD = 0.01  # standard deviation of the initial weights of a head's last convolutions
-MAX_CANDIDATES = 1000  # pairs of box and class of an image that enter non-maximum suppression
-MAX_DETECTIONS = 100  # of an image, as in COCO's evaluation
+MAX_CANDIDATES = 1000  # pairs of a box and a class per image that enter non-maximum suppression
+MAX_DETECTIONS = 100  # detections per image, as in COCO's evaluation
 
 
 class Fate(IntEnum):
@@ -60,8 +60,8 @@ Size = tuple[int, int]  # (height, width)
 class Anchors(NamedTuple):
     """The anchors for images of one size.
 
-    boxes: (A, 4), ordered by map, row, column and anchor of a cell. sizes: (H', W') of each map. image: (H, W) of the
-    images.
+    boxes: (A, 4), ordered by map, row, column and then by anchor within the cell. sizes: (H', W') of each map. image:
+    (H, W) of the images.
     """
 
     boxes: Tensor
@@ -70,7 +70,7 @@ class Anchors(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The boxes predicted for one image, before the decision which of them are detections.
+    """The boxes predicted for one image, before detections are selected from them.
 
     boxes: (n, 4). scores: (n, C), the score of each class, 0 to 1. anchors: (n,), the index of the anchor, proposal or
     cell that each box comes from. size: (H, W) of the image.
@@ -99,8 +99,8 @@ class Detector(Objective):
     """An objective whose targets are `Objects` for each image, and whose predictions are `Detections`.
 
     classes: the number of classes. A detection has a score of at least `score_threshold`, and an IoU of at most
-    `nms_threshold` with each detection of its class that has a higher score. Images may have any size; the sizes of
-    maps are rounded up.
+    `nms_threshold` with each detection of its class that has a higher score. Images may have any size: if a stride does
+    not divide it, the size of the map is rounded up.
     """
 
     any_size: ClassVar[bool] = True
@@ -128,7 +128,7 @@ class Detector(Objective):
         """Return the candidates of each image (N, C, H, W)."""
 
     def decide(self, candidates: Candidates) -> Decision:
-        """Select the detections: threshold, boxes with an area, best scores, suppression within each class, limit."""
+        """Select the detections by score, area, non-maximum suppression within each class, and MAX_DETECTIONS."""
         boxes, scores = candidates.boxes, candidates.scores
         n_classes = scores.shape[1]
         fates = torch.full(scores.shape, Fate.LOW_SCORE, dtype=torch.uint8, device=scores.device).flatten()
@@ -153,7 +153,7 @@ class Detector(Objective):
         return [self.decide(candidate).detections.to("cpu") for candidate in candidates]
 
     def check(self, outputs: Any, targets: Any) -> None:
-        """Raise PellucidError unless targets are Objects, with finite boxes and classes that exist."""
+        """Raise PellucidError unless targets are a list of Objects with finite boxes and labels below `classes`."""
         name = type(self).__name__
         if not isinstance(targets, list | tuple) or not all(isinstance(target, Objects) for target in targets):
             raise PellucidError(
@@ -176,11 +176,10 @@ class Detector(Objective):
 
 @dataclass(frozen=True)
 class OneStage(Detector):
-    """A detector whose networks run in sequence; the losses are computed from the maps that the last one outputs.
+    """A detector whose networks run in sequence; the losses are computed from the maps that the last network outputs.
 
-    The last network outputs one map (N, K D, H', W') or a tuple of maps: for each cell D values for each of its K
-    anchors. `per_positive_losses` names the losses that are sums, divided by the number of positive anchors in the
-    batch.
+    The last network outputs one map (N, K D, H', W') or a tuple of maps. Each cell of a map has K anchors with D values
+    each. `per_positive_losses` names the losses that are sums divided by the number of positive anchors in the batch.
     """
 
     per_positive_losses: ClassVar[tuple[str, ...]] = ()
@@ -205,14 +204,14 @@ class OneStage(Detector):
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return boxes (n, 4) and scores (n, C) decoded from the outputs y (A, D) for one image.
 
-        n is A, or a multiple of A where an anchor has several boxes, as in YOLO v1.
+        n is A, or a multiple of A if each anchor has two or more boxes, as in YOLO v1.
         """
 
     def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
         """Add ONNX nodes that compute `read` for a batch; return the names of the boxes (N, n, 4) and scores (N, n, C).
 
-        nodes: a pellucid.export.Nodes. y: the name of the value (N, A, D). The detectors that do not override this
-        method are written by `pellucid.tasks.detect.onnx_nodes`. Raises PellucidError for a detector with neither.
+        nodes: a pellucid.export.Nodes. y: the name of the value (N, A, D). For the library's detectors, which do not
+        override this method, `pellucid.tasks.detect.onnx_nodes` adds the nodes. Raises PellucidError unless overridden.
         """
         raise PellucidError(f"{type(self).__name__} cannot be exported to ONNX; implement its method onnx")
 
@@ -224,7 +223,7 @@ class OneStage(Detector):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialize all parameters, each network for the output shape of the previous one.
 
-        Raises PellucidError unless the last one outputs `outputs_per_anchor` values for each anchor.
+        Raises PellucidError unless the last network outputs `outputs_per_anchor` values for each anchor.
         """
         params: Params = {}
         out = shape
@@ -290,7 +289,7 @@ class OneStage(Detector):
         return self.with_nets({name: fuse(net, need_dx=name != first) for name, net in self.nets.items()})
 
     def forward(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
-        """Run the networks; return the maps of the last one, and the caches by network."""
+        """Run the networks; return the maps that the last network outputs, and the caches by network."""
         x: Any = images
         caches: dict[str, Cache] = {}
         for name, net in self.nets.items():
@@ -298,7 +297,7 @@ class OneStage(Detector):
         return _as_tuple(x), caches
 
     def _backward(self, params: Params, caches: dict[str, Cache], dmaps: tuple[Tensor, ...]) -> Params:
-        """Return the gradients of the parameters, given those of the maps; this empties the caches."""
+        """Return the gradients of the parameters, given the gradients of the maps; this empties the caches."""
         dy: Any = dmaps[0] if len(dmaps) == 1 else dmaps
         dparams: Params = {}
         for name, net in reversed([*self.nets.items()]):
@@ -306,7 +305,7 @@ class OneStage(Detector):
         return dparams
 
     def anchors_at(self, maps: Sequence[Tensor], images: Tensor) -> Anchors:
-        """Return the anchors for the maps of images (N, C, H, W)."""
+        """Return the anchors for the maps computed from images (N, C, H, W)."""
         return self.anchors_for([(map_.shape[2], map_.shape[3]) for map_ in maps], images)
 
     def anchors_for(self, sizes: Sequence[Size], images: Tensor) -> Anchors:
@@ -330,9 +329,9 @@ class OneStage(Detector):
 class Positives(NamedTuple):
     """The targets of the positive anchors of a batch.
 
-    image, anchor: (P,) each, their indices in (N, A). target_boxes: (P, 4), the boxes of their objects. label: (P,),
-    the classes of these. negative: (N, A) bool, the anchors whose target is background. All other anchors are left out
-    of the losses.
+    image, anchor: (P,) each, the indices of the positive anchors in (N, A). target_boxes: (P, 4), the boxes of the
+    objects assigned to them. label: (P,), the classes of these objects. negative: (N, A) bool, the anchors whose target
+    is background. All other anchors are left out of the losses.
     """
 
     image: Tensor
@@ -343,7 +342,7 @@ class Positives(NamedTuple):
 
 
 def collect_positives(assignments: Sequence[Assignment], targets: Sequence[Objects], y: Tensor) -> Positives:
-    """Collect the assignments of a batch's images; the results have the device, and boxes the dtype, of y."""
+    """Collect the assignments of a batch's images, on the device of y; the boxes also have the dtype of y."""
     matched = torch.stack([assignment.matched for assignment in assignments])  # (N, A)
     image, anchor = (matched >= 0).nonzero().T
     first_object = torch.tensor([0, *(len(target) for target in targets[:-1])], device=y.device).cumsum(0)
@@ -355,7 +354,7 @@ def collect_positives(assignments: Sequence[Assignment], targets: Sequence[Objec
 
 
 def draw_small_weights(params: Params, rng: torch.Generator) -> None:
-    """Draw small weights for a head's last convolutions, so that its first outputs are near its biases.
+    """Draw small weights for a head's last convolutions, so its initial outputs are near its biases.
 
     Source: Lin et al. 2017, "Focal loss for dense object detection", section 4.1.
     """

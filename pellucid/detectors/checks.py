@@ -11,11 +11,11 @@ from pellucid.errors import PellucidError
 from pellucid.settings.checks import check_above_zero, check_whole
 
 MAX_LENGTH = 1 << 20  # pixels: the largest stride, scale or side of an anchor
-MAX_ANCHORS = 1_000_000  # of an image; YOLO v3 has 65,000 for one of 1024 x 1024
+MAX_ANCHORS = 1_000_000  # anchors per image; YOLO v3 has 65,000 for an image of 1024 x 1024
 
 
 class AnchorDetector(Protocol):
-    """The part of `OneStage` that decides how many values its networks must output."""
+    """The part of `OneStage` that determines the number of values that its networks must output."""
 
     @property
     def outputs_per_anchor(self) -> int:
@@ -28,7 +28,7 @@ class AnchorDetector(Protocol):
 
 
 def check_strides(detector: object, strides: Sequence[int]) -> None:
-    """Raise PellucidError unless strides are whole numbers from 1 to MAX_LENGTH, and at least one."""
+    """Raise PellucidError unless there is at least one stride, and all are whole numbers from 1 to MAX_LENGTH."""
     check_above_zero(detector, MAX_LENGTH, strides=tuple(strides))
     for stride in strides:
         check_whole(detector, strides=stride)
@@ -56,7 +56,7 @@ def check_maps(detector: AnchorDetector, name: str, maps: Sequence[Any], image_s
         n_anchors = len(
             detector.anchors([(height, width) for _, height, width in maps], (image_shape[1], image_shape[2]))
         )
-    except ValueError as error:  # lists of different lengths
+    except ValueError as error:  # the detector has strides or anchors for another number of maps
         raise PellucidError(
             f"{kind}: {name} outputs {len(maps)} maps, but there are anchors for another number; give strides and "
             "anchors for each map"

@@ -1,4 +1,4 @@
-"""Fast R-CNN: one pass over the image, then a head for each proposal, which another method finds."""
+"""Fast R-CNN: features of the whole image, then a head for each proposal; the proposals are not learned."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -22,7 +22,8 @@ from pellucid.objective import Gradients, InputCount
 from pellucid.settings.checks import check_choice, check_whole
 from pellucid.sweep import backward
 
-MIN_BACKGROUND_IOU = 0.1  # of a background proposal of selective search with an object (Girshick 2015, section 2.3)
+# The lowest IoU with an object that a background proposal of selective search has (Girshick 2015, section 2.3).
+MIN_BACKGROUND_IOU = 0.1
 BATCH_SIZE = 512  # regions in a forward pass of the head
 
 
@@ -31,9 +32,10 @@ class FastRCNN(TwoStage):
     """A detector with proposals that are not learned, and a head that classifies each one and refines its box.
 
     backbone, neck, head and the losses "class" and "box": see FasterRCNN. align: RoIAlign or RoIPool on the finest map.
-    by: the method that finds proposals, see `pellucid.detectors.search`; stride: of windows, in pixels. regions: the
-    maximum number for each image that the head is trained on, at most a quarter of them with an object. The IoU of
-    background regions with objects is below 0.5; with selective search it is also at least 0.1, as in the paper.
+    by: the method that finds proposals, see `pellucid.detectors.search`; stride: the distance of windows, in pixels.
+    regions: the maximum number of regions per image that the head is trained on, at most a quarter of them with an
+    object. The highest IoU of a background region with an object is below 0.5; with selective search it is also at
+    least 0.1, as in the paper.
     Source: Girshick 2015.
     """
 
@@ -54,7 +56,7 @@ class FastRCNN(TwoStage):
         check_whole(self, regions=self.regions)
 
     def regions_of(self, shape: Any) -> InputCount:
-        """Return the number of windows of an image of `shape`; selective search is assumed to find as many."""
+        """Return the number of windows in an image of `shape`, also used as an estimate for selective search."""
         count = count_windows((shape[1], shape[2]), self.stride)
         return InputCount(min(count, BATCH_SIZE), count)
 
@@ -95,7 +97,7 @@ class FastRCNN(TwoStage):
         return self.detections_of(self.candidates(params, images))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
-        """Return each proposal with its scores and refined box; `anchors` is the index of the proposal."""
+        """Return the candidates of each image; their boxes are refined, and `anchors` is the index of the proposal."""
         return self.classify(params, images)[2]
 
     def classify(self, params: Params, images: Tensor) -> tuple[list[Tensor], Tensor, list[Candidates]]:
@@ -120,7 +122,7 @@ def fast_rcnn(
 ) -> FastRCNN:
     """Return Fast R-CNN on a backbone of the zoo.
 
-    by, stride: the method that finds proposals, and the stride of windows in pixels. pool: use RoIPool in place of
+    by, stride: the method that finds proposals, and the stride of windows in pixels. pool: use RoIPool instead of
     RoIAlign. For the other arguments see `faster_rcnn`.
     """
     base = single_stage(1, backbone, channels)

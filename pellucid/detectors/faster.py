@@ -1,4 +1,4 @@
-"""Faster R-CNN: one network proposes regions, another one classifies each of them."""
+"""Faster R-CNN: a region proposal network, then a head that classifies each region and refines its box."""
 
 import math
 from abc import abstractmethod
@@ -27,15 +27,15 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class ProposalDetector(TwoStage):
-    """A two-stage detector: region proposals, a head that classifies each one and refines its box, and further heads.
+    """A two-stage detector: region proposals, a box head that classifies and refines them, and additional heads.
 
-    backbone, neck: output the maps of an image at `strides`. rpn: outputs for each cell of each map a score and the
-    offsets of a box, trained as a `SingleStage` of one class with anchors of `scale` strides. align: RoIAlign, which
-    receives the finest map and the regions. head: outputs C + 1 scores, the last one for background, and four offsets
-    that all classes share.
-    proposals: their maximum number for each image. regions: the maximum number for each image that the head is trained
-    on, at most a quarter of them with an object. Losses: "rpn_score", "rpn_box", "class", "box". Proposals are
-    constants in the gradient of the second stage.
+    backbone, neck: together they output the maps of an image at `strides`. rpn: outputs a score and the offsets of a
+    box for each cell of each map; it is trained as a `SingleStage` of one class with anchors of `scale` strides. align:
+    RoIAlign, which receives the finest map and the regions. head: outputs C + 1 scores, the last one for background,
+    and four offsets that all classes share.
+    proposals: the maximum number of proposals per image. regions: the maximum number of regions per image that the head
+    is trained on, at most a quarter of them with an object. Losses: "rpn_score", "rpn_box", "class", "box". The
+    gradient of the second stage treats proposals as constants.
     Source: Ren, He, Girshick and Sun 2015; Lin et al. 2017 (the pyramid); Zhang et al. 2020 (the assignment of
     anchors).
     """
@@ -62,17 +62,17 @@ class ProposalDetector(TwoStage):
     def branch_gradients(
         self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
     ) -> HeadResult:
-        """Return the losses and gradients of the further heads."""
+        """Return the losses and gradients of the additional heads."""
 
     @abstractmethod
     def branch_counts(self, sampled_regions: Regions, targets: Sequence[Objects]) -> dict[str, float]:
-        """Return the counts of the losses of the further heads, see `Objective.counts`."""
+        """Return the counts of the losses of the additional heads, see `Objective.counts`."""
 
     @abstractmethod
     def complete(
         self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
     ) -> list[Detections]:
-        """Return the detections of each image with the outputs of the further heads."""
+        """Return the detections of each image with the outputs of the additional heads."""
 
     @property
     def proposer(self) -> SingleStage:
@@ -81,7 +81,7 @@ class ProposalDetector(TwoStage):
         return SingleStage(1, self.backbone, self.neck, self.rpn, self.strides, self.scale, weights=weights)
 
     def regions_of(self, shape: Any) -> InputCount:
-        """Return the largest number of proposals for an image."""
+        """Return the largest number of proposals of an image, at most MAX_BOXES."""
         count = min(self.proposals, MAX_BOXES)
         return InputCount(count, count)
 
@@ -129,7 +129,7 @@ class ProposalDetector(TwoStage):
         return losses, dparams
 
     def counts(self, params: Params, batch: Batch, mode: Mode) -> dict[str, float]:
-        """Return the number of positive anchors, of regions, and the counts of the further heads.
+        """Return the number of positive anchors, the number of regions, and the counts of the additional heads.
 
         Regions are drawn from the proposals, so this runs the networks of the first stage.
         """
@@ -156,7 +156,7 @@ class ProposalDetector(TwoStage):
         return self.first_stage(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)[1]
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
-        """Return each proposal with its scores and refined box; `anchors` is the index of the anchor it comes from."""
+        """Return the candidates of each image: refined proposals; `anchors` is the index of each proposal's anchor."""
         return self._candidates(params, self.features(params, images, Mode(keep=False))[0], images)
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
@@ -196,7 +196,7 @@ class ProposalDetector(TwoStage):
 
 @dataclass(frozen=True)
 class FasterRCNN(ProposalDetector):
-    """The two-stage detector without further heads; the arguments are those of ProposalDetector."""
+    """The two-stage detector without additional heads; it has the arguments of ProposalDetector."""
 
     def branch_gradients(
         self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
@@ -225,8 +225,8 @@ def faster_rcnn(
 ) -> FasterRCNN:
     """Return Faster R-CNN on a backbone of the zoo.
 
-    channels, depth: of the feature pyramid and of the first stage, see `single_stage`. units: of each of the head's two
-    dense layers. pool: use RoIPool in place of RoIAlign.
+    channels: of the feature pyramid's maps. depth: the number of convolutions of the first stage, see `single_stage`.
+    units: the outputs of each of the head's two hidden dense layers. pool: use RoIPool instead of RoIAlign.
     """
     proposer = single_stage(1, backbone, channels, depth)
     align = roi_layer(7, proposer.strides[0], pool)

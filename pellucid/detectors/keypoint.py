@@ -1,4 +1,4 @@
-"""Keypoint R-CNN: Faster R-CNN with the key-points of each object."""
+"""Keypoint R-CNN: Faster R-CNN with a head that predicts the key-points of each object."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +25,12 @@ from pellucid.ops.heatmaps import quarter
 
 @dataclass(frozen=True)
 class KeypointRCNN(ProposalDetector):
-    """Faster R-CNN with a further head, which outputs a map of each of K key-points for a region.
+    """Faster R-CNN with an additional head, which outputs K maps for each region, one for each key-point.
 
     point_align: RoIAlign on the finest map; point_head: outputs (K, M, M) logits over the region. The loss "points" is
-    the softmax cross-entropy over the M x M cells; the target is the cell that contains the point. It is the mean over
-    the labelled points in regions with an object; a point outside its region does not count. The score of a point is
-    its highest probability among the cells. Raises PellucidError for objects without key-points.
+    the softmax cross-entropy over the M x M cells; the target is the cell that contains the point. The loss is averaged
+    over the labelled points in regions with an object; points outside their regions are left out. The score of a point
+    is the highest probability of a cell. Raises PellucidError for objects without key-points.
     Source: He, Gkioxari, Dollar and Girshick 2017, section 5.
     """
 
@@ -38,7 +38,10 @@ class KeypointRCNN(ProposalDetector):
     point_head: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters, those of the key-point head after those of Faster R-CNN."""
+        """Initialize the parameters of Faster R-CNN, then the parameters of the key-point head.
+
+        Raises PellucidError unless the key-point head outputs maps (K, M, M).
+        """
         params, out = super().init(shape, rng)
         maps = self.init_head(params, "point_", shape, self.finest_map_shape(shape), rng)
         if len(maps) != 3:
@@ -50,7 +53,7 @@ class KeypointRCNN(ProposalDetector):
     def branch_gradients(
         self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
     ) -> HeadResult:
-        """Return the loss of the key-points, and its gradients; without gradients if not `mode.keep`."""
+        """Return the loss "points" and its gradients, the latter only if `mode.keep`."""
         positive = sampled_regions.positive
         objects, regions = sampled_regions.objects[positive], sampled_regions.regions[positive]
 
@@ -131,9 +134,9 @@ def point_cells(
 def keypoint_rcnn(
     points: int = 17, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2, units: int = 384
 ) -> KeypointRCNN:
-    """Return Keypoint R-CNN of one class on a backbone of the zoo, with a map of 28 x 28 for each of `points`.
+    """Return Keypoint R-CNN of one class on a backbone of the zoo, with maps of 28 x 28 cells.
 
-    For the other arguments see `faster_rcnn`.
+    points: the number of key-points of an object. For the other arguments see `faster_rcnn`.
     """
     base = faster_rcnn(1, backbone, channels, depth, units)
     head = Sequential(

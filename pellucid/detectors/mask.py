@@ -1,4 +1,4 @@
-"""Mask R-CNN: Faster R-CNN with a mask for each object."""
+"""Mask R-CNN: Faster R-CNN with a head that predicts the mask of each object."""
 
 import math
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ from pellucid.objective import Losses
 
 @dataclass(frozen=True)
 class MaskRCNN(ProposalDetector):
-    """Faster R-CNN with a further head, which outputs a mask of each class for a region.
+    """Faster R-CNN with an additional head, which outputs one mask per class for each region.
 
     mask_align: RoIAlign on the finest map; mask_head: outputs (C, M, M) logits of masks over the region. The loss
-    "mask" is the binary cross-entropy of the true class's mask, the mean over all pixels of the regions with an object.
-    Its target is the object's mask, resampled by RoIAlign and thresholded at 1/2. Raises PellucidError for objects
+    "mask" is the binary cross-entropy of the true class's mask, averaged over all pixels of the regions with an object.
+    The target is the object's mask, resampled by RoIAlign and thresholded at 1/2. Raises PellucidError for objects
     without a mask.
     Source: He, Gkioxari, Dollar and Girshick 2017, section 3.
     """
@@ -39,7 +39,10 @@ class MaskRCNN(ProposalDetector):
     mask_head: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters, those of the mask head after those of Faster R-CNN."""
+        """Initialize the parameters of Faster R-CNN, then the parameters of the mask head.
+
+        Raises PellucidError unless the mask head outputs one mask per class.
+        """
         params, out = super().init(shape, rng)
         masks = self.init_head(params, "mask_", shape, self.finest_map_shape(shape), rng)
         if len(masks) != 3 or masks[0] != self.classes:
@@ -52,7 +55,7 @@ class MaskRCNN(ProposalDetector):
     def branch_gradients(
         self, params: Params, finest_map: Tensor, sampled_regions: Regions, targets: Sequence[Objects], mode: Mode
     ) -> HeadResult:
-        """Return the loss of the masks, and its gradients; without gradients if not `mode.keep`."""
+        """Return the loss "mask" and its gradients, the latter only if `mode.keep`."""
         positive = sampled_regions.positive
         labels, objects, regions = (
             sampled_regions.labels[positive],
@@ -72,13 +75,13 @@ class MaskRCNN(ProposalDetector):
         return self.head_gradients(params, "mask_", finest_map, regions, cost, mode)
 
     def branch_counts(self, sampled_regions: Regions, targets: Sequence[Objects]) -> dict[str, float]:
-        """Return the number of regions with an object; all of their masks have the same number of pixels."""
+        """Return the number of regions with an object; pixels need not be counted, as all masks have equally many."""
         return {"mask": float(len(sampled_regions.positive))}
 
     def complete(
         self, params: Params, finest_map: Tensor, detections: list[Detections], size: Size
     ) -> list[Detections]:
-        """Return the detections with the masks of their classes."""
+        """Return the detections, each with the mask predicted for its class."""
         y = self.outputs(
             params, "mask_", finest_map, indexed_regions([detection.boxes for detection in detections])
         ).sigmoid()

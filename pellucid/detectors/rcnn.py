@@ -1,4 +1,4 @@
-"""R-CNN: features of each warped proposal, a linear classifier for each class, and a regression of its box."""
+"""R-CNN: features of each warped proposal, and for each class a linear classifier and a box regression."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ from pellucid.ops.nms import batched_nms
 
 CONTEXT_PIXELS = 16  # pixels around the proposal in its warped image (Girshick et al. 2014, appendix A)
 MEAN_NORM = 20.0  # mean norm of the scaled features
-# Of a positive example with an object. The paper, with thousands of objects, uses only the objects themselves.
+# Lowest IoU of a positive example with an object. The paper, with thousands of objects, uses the objects only.
 MIN_POSITIVE_IOU = 0.7
-MAX_NEGATIVE_IOU = 0.3  # of a negative example with any object of the class
-HARD_MARGIN = -1.0  # above it, a negative example that the first fit left out is used in the second one
-MIN_REGRESSION_IOU = 0.6  # of a proposal with an object, to be used in the regression of its box
+MAX_NEGATIVE_IOU = 0.3  # the IoU of a negative example with each object of the class is below it
+HARD_MARGIN = -1.0  # negative examples left out of the first fit are used in the second if their margin is above it
+MIN_REGRESSION_IOU = 0.6  # lowest IoU with an object of a proposal that the box regression is fitted to
 SVM_C, POSITIVE_WEIGHT = 1e-3, 2.0  # of the SVMs: inverse regularization strength, weight of the positive class
 RIDGE_ALPHA = 1000.0  # regularization strength of the box regressions
 NMS_THRESHOLD = 0.3
@@ -39,9 +39,10 @@ FloatArray = NDArray[np.float64]
 class RCNN:
     """A detector that computes the features of each proposal separately and classifies them with linear SVMs.
 
-    net, params: compute the features of warped proposals (n, 3, side, side), such as those of a trained classifier.
-    side: in pixels. Proposals are given: see `pellucid.detectors.search`, or `read_proposals` for those of a file.
-    `fit` sets scale, the factor of the features, and machines and moves: the SVM and the box regression of each class.
+    net, params: the network that computes the features of warped proposals (n, 3, side, side), for example a trained
+    classifier without its last layer. side: in pixels. The caller passes the proposals, for example from `search` or
+    `read_proposals` in `pellucid.detectors.search`. `fit` sets scale, the factor of the features, and machines and
+    moves, the SVM and the box regression of each class.
     Source: Girshick et al. 2014, without the fine-tuning of the network.
     """
 
@@ -55,7 +56,7 @@ class RCNN:
     run: Callable[[Tensor], Tensor] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Convert the network for evaluation."""
+        """Convert the network to its form for inference."""
         self.run = inference(self.net, self.params)
 
     def features(self, image: Tensor, boxes: Tensor) -> FloatArray:
@@ -66,7 +67,7 @@ class RCNN:
     def fit(self, images: Sequence[Tensor], targets: Sequence[Objects], proposals: Sequence[Tensor]) -> "RCNN":
         """Fit the SVMs and regressions to images, their objects, and proposals (m, 4) in each image.
 
-        Crowds, and proposals in them, are left out. Raises PellucidError if the images have no object.
+        Crowds and the proposals inside them are left out. Raises PellucidError if the images have no object.
         """
         objects = [target if target.crowd is None else target.take(~target.crowd) for target in targets]
         crowds = [in_crowd(boxes, target.boxes, target.crowd) for target, boxes in zip(targets, proposals, strict=True)]
@@ -100,7 +101,7 @@ class RCNN:
         """Return the detections among proposals (m, 4) with the features x (m, D) in an image of `size` (H, W).
 
         threshold: the lowest SVM margin of a detection. Scores are the sigmoid of the margins, without calibration.
-        move: whether boxes are refined by the regression.
+        move: whether the regression refines the boxes. Raises PellucidError before `fit`.
         """
         self._check_fitted()
         boxes, margins, labels = [proposals[:0]], [proposals[:0, 0]], [torch.zeros(0, dtype=torch.int64)]
@@ -128,11 +129,11 @@ class RCNN:
             raise PellucidError("RCNN is not fitted; call fit(images, targets, proposals) first")
 
     def _fit_svm(self, label: int, examples: list[tuple[FloatArray, Tensor, Objects]]) -> LinearSVC | None:
-        """Return the SVM of a class, None if it has no object or no negative example.
+        """Return the SVM of a class, or None if there are no positive or no negative examples.
 
-        Positive examples are the objects of the class and boxes with a high IoU with one of them, negative examples
-        are boxes with a low IoU with each. The SVM is fitted with half of the negative examples, and again with those
-        of the other half that have a high margin.
+        Positive examples are the objects of the class and the boxes that have a high IoU with one of them; negative
+        examples are the boxes that have a low IoU with all of them. The SVM is fitted with half of the negative
+        examples, then refitted with additional negative examples: those of the other half that have a high margin.
         """
         positive: list[FloatArray] = []
         negative: list[FloatArray] = []
@@ -150,7 +151,7 @@ class RCNN:
         return _fit_linear_svm(positives, np.concatenate([first_half, hard])) if len(hard) else svm
 
     def _fit_regression(self, label: int, examples: list[tuple[FloatArray, Tensor, Objects]]) -> Ridge | None:
-        """Return the regression from features to offsets for proposals near objects of the class; None without any."""
+        """Return the regression from features to offsets for boxes near objects of the class, or None without any."""
         inputs: list[FloatArray] = []
         offsets: list[Tensor] = []
         for x, boxes, image_objects in examples:
@@ -168,7 +169,7 @@ class RCNN:
 def warp(image: Tensor, boxes: Tensor, side: int) -> Tensor:
     """Return boxes (n, 4) of an image (C, H, W) resampled to (n, C, side, side), with CONTEXT_PIXELS around each.
 
-    Outside the image, pixels have the mean colour of the image.
+    Pixels outside the image have the mean colour of the image.
     """
     mean = image.mean((1, 2), keepdim=True)
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2

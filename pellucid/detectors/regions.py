@@ -1,4 +1,4 @@
-"""Proposals of a detector's first stage; regions drawn from them for the second one, their targets and losses."""
+"""Proposals of a detector's first stage, and the regions that the second stage is trained on, with their losses."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,16 +15,16 @@ from pellucid.ops.coding import decode, encode
 from pellucid.ops.nms import nms
 
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of the predicted offsets (Girshick 2015, reference code)
-MIN_POSITIVE_IOU = 0.5  # of a region with the object that it is assigned to
-MAX_BOXES = 1000  # of an image, that enter non-maximum suppression
+MIN_POSITIVE_IOU = 0.5  # lowest IoU of a region with the object that it is assigned to
+MAX_BOXES = 1000  # boxes per image that enter non-maximum suppression
 MAX_IOU = 0.7  # of two proposals; above it, suppression removes the one with the lower score
 
 
 def propose(boxes: Tensor, scores: Tensor, size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:
-    """Return at most `count` proposals (m, 4) of an image of `size` (H, W), and the index (m,) of each one's anchor.
+    """Return at most `count` proposals (m, 4) of an image of `size` (H, W), and the indices (m,) of their anchors.
 
-    boxes: (A, 4), scores: (A,). The boxes with the highest scores are clipped to the image; those without an area, and
-    those that overlap a box with a higher score, are removed. Source: Ren et al. 2015, section 3.3.
+    boxes: (A, 4), scores: (A,). The boxes with the highest scores are clipped to the image. Boxes without an area, and
+    boxes that overlap a box with a higher score, are removed. Source: Ren et al. 2015, section 3.3.
     """
     top_indices = scores.topk(min(MAX_BOXES, len(scores))).indices
     clipped = clip(boxes[top_indices], size)
@@ -35,16 +35,16 @@ def propose(boxes: Tensor, scores: Tensor, size: tuple[int, int], count: int) ->
 
 
 def class_agnostic(targets: Sequence[Objects]) -> list[Objects]:
-    """Return the objects with the label 0, the only class of proposals."""
+    """Return the objects with all labels set to 0, the only class of proposals."""
     return [replace(target, labels=torch.zeros_like(target.labels)) for target in targets]
 
 
 class Regions(NamedTuple):
-    """M regions of a batch. In each image, those with an object come first.
+    """M regions of a batch; in each image, the regions with an object come first.
 
     regions: (M, 5), image index, x0, y0, x1, y1. labels: (M,), the classes, C for background. objects: (M,), indices
-    into the objects of all images, one image after the other, -1 for background. target_boxes: (M, 4), the box of that
-    object, for background the region itself.
+    into the concatenated objects of all images, -1 for background. target_boxes: (M, 4), the box of the object; for
+    background, the region itself.
     """
 
     regions: Tensor
@@ -59,7 +59,7 @@ class Regions(NamedTuple):
 
 
 def indexed_regions(boxes: Sequence[Tensor]) -> Tensor:
-    """Return the boxes (m, 4) of all images as regions (M, 5), with the index of the image first."""
+    """Return the boxes (m, 4) of each image as regions (M, 5), whose first column is the index of the image."""
     return torch.cat([torch.cat([one.new_full((len(one), 1), index), one], 1) for index, one in enumerate(boxes)])
 
 
@@ -74,9 +74,9 @@ def draw_regions(
 ) -> Regions:
     """Draw at most `count` regions of each image, at most `max_positive_fraction` of `count` with an object.
 
-    They are drawn from the proposals (m, 4) and the boxes of the objects. Background regions have a highest IoU with an
-    object from `min_background_iou` to 0.5; in an image without objects, all regions are background. Source: Girshick
-    2015, section 2.3.
+    The regions are drawn from the proposals (m, 4) and the boxes of the objects. The highest IoU of a background region
+    with an object is from `min_background_iou` to 0.5; in an image without objects, all regions are background. Source:
+    Girshick 2015, section 2.3.
     """
     image_regions: list[Regions] = []
     object_offset = 0  # number of objects in earlier images
@@ -103,9 +103,9 @@ def draw_regions(
 def head_losses(y: Tensor, regions: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Return both losses of the head's outputs y (M, C + 1 + 4), and the gradient of their sum weighted by `weights`.
 
-    The first is the softmax cross-entropy of the C classes and background, the mean over the regions. The second is the
-    smooth L1 loss of the four offsets of the regions with an object, divided by the number of all regions. Source:
-    Girshick 2015, equations 1-3.
+    The first loss is the softmax cross-entropy of the C classes and background, averaged over the regions. The second
+    is the smooth L1 loss of the four offsets, summed over the regions with an object and divided by the number of all
+    regions. Source: Girshick 2015, equations 1-3.
     """
     count = max(len(y), 1)
     positive = regions.positive

@@ -16,14 +16,14 @@ from pellucid.ops.boxes import area, clip
 
 Search = Literal["windows", "selective_search"]
 DEFAULT_STRIDE = 16  # pixels between windows, by default
-WINDOW_SCALES = (1, 2, 4, 8, 16)  # sides of windows in strides
-N_SHAPES = 3  # of windows of one size: wide, square and high
-MAX_WINDOWS = 100_000  # in an image; one of 640x640 has 24,000 with the default stride
-MIN_SIDE = 8  # pixels, of a segment that selective search proposes
+WINDOW_SCALES = (1, 2, 4, 8, 16)  # sides of square windows, in strides
+N_SHAPES = 3  # shapes of the windows of one size: wide, square and high
+MAX_WINDOWS = 100_000  # windows per image; an image of 640x640 has 24,000 with the default stride
+MIN_SIDE = 8  # shortest side, in pixels, of a segment that selective search proposes
 
 
 def search(image: Tensor, by: Search, stride: int = DEFAULT_STRIDE) -> Tensor:
-    """Return the proposals (m, 4) of an image (C, H, W): `windows` with a stride, or `selective_search`."""
+    """Return the proposals (m, 4) of an image (C, H, W), found by `windows` with `stride` or by `selective_search`."""
     height, width = image.shape[1:]
     boxes = windows((height, width), stride) if by == "windows" else selective_search(image)
     return boxes.to(image)
@@ -31,14 +31,14 @@ def search(image: Tensor, by: Search, stride: int = DEFAULT_STRIDE) -> Tensor:
 
 def windows(size: tuple[int, int], stride: int = DEFAULT_STRIDE) -> Tensor:
     """Return windows (m, 4) of five sizes and three shapes around each cell of `stride` pixels, clipped to `size`."""
-    count_windows(size, stride)  # raises for too many
+    count_windows(size, stride)  # raises PellucidError for too many windows
     cells = tuple(-(-length // stride) for length in size)
     boxes = clip(grid_anchors([base_anchors(stride, WINDOW_SCALES)], [(cells[0], cells[1])], [stride]), size)
     return boxes[area(boxes) > 0]
 
 
 def count_windows(size: tuple[int, int], stride: int) -> int:
-    """Return the number of windows in an image of `size`, before clipping; PellucidError above MAX_WINDOWS."""
+    """Return the number of windows in an image of `size`, before clipping; raise PellucidError above MAX_WINDOWS."""
     count = -(-size[0] // stride) * -(-size[1] // stride) * len(WINDOW_SCALES) * N_SHAPES
     if count > MAX_WINDOWS:
         raise PellucidError(
@@ -49,7 +49,7 @@ def count_windows(size: tuple[int, int], stride: int) -> int:
 
 
 def selective_search(image: Tensor, quality: bool = False) -> Tensor:
-    """Return the boxes (m, 4) of segments that are merged by colour, texture, size and fill, the best ones first.
+    """Return the boxes (m, 4) of segments that are merged by colour, texture, size and fill, in descending rank.
 
     image: (3, H, W), any range of values; an image with a side below MIN_SIDE has no proposals. quality: use more
     colour spaces and scales, which takes longer. Raises PellucidError without OpenCV's contributed modules. Source:
@@ -80,9 +80,9 @@ def selective_search(image: Tensor, quality: bool = False) -> Tensor:
 def read_proposals(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Return the proposals (m, 4) of each image, by file name, from a JSON file.
 
-    It maps images to boxes, {"image.jpg": [[x0, y0, x1, y1], ...], ...}, in pixels of the original image, as in
-    `Objects`. Raises PellucidError, which names the file and the image, for anything else, for boxes without an area,
-    and for two images of the same name.
+    The file maps images to boxes, {"image.jpg": [[x0, y0, x1, y1], ...], ...}, in pixels of the original image, as in
+    `Objects`. Raises PellucidError, which names the file and the image, for any other content, for boxes without an
+    area, and for two images of the same name.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""The default detector: a feature pyramid, and one anchor in each cell."""
+"""The default detector: a feature pyramid with one anchor in each cell."""
 
 import math
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from pellucid.ops.boxes import paired_iou
 from pellucid.ops.coding import decode, decode_gradient
 from pellucid.settings.checks import check_above_zero
 
-# The initial scores. They are low because nearly all anchors are background (Lin et al. 2017, "Focal loss for dense
-# object detection", section 4.1).
+# The initial scores of the anchors. They are low because nearly all anchors are background (Lin et al. 2017, "Focal
+# loss for dense object detection", section 4.1).
 PRIOR = 0.01
 
 
@@ -34,11 +34,11 @@ PRIOR = 0.01
 class SingleStage(OneStage):
     """A single-stage detector with one square anchor in each cell, matched by ATSS.
 
-    backbone: outputs the maps of an image at `strides`; neck: maps of the same sizes; head: for each cell of these C
-    scores and the offsets of a box. The side of an anchor is `scale` strides. The target of an anchor's score is the
-    IoU of its predicted box with the object that it is assigned to, and 0 for background and for other classes. Losses:
-    "score", the quality focal loss, and "box", 1 - GIoU (weight 2 in `single_stage`); both are sums over the anchors,
-    divided by the number of positive anchors in the batch.
+    backbone: outputs the maps of an image at `strides`; neck: outputs maps of the same sizes; head: outputs C scores
+    and the offsets of a box for each cell of these maps. The side of an anchor is `scale` strides. The target of an
+    anchor's score is the IoU of its predicted box with the object that it is assigned to, and 0 for background and for
+    other classes. Losses: "score", the quality focal loss, and "box", 1 - GIoU (weight 2 in `single_stage`). Both are
+    sums over the anchors, divided by the number of positive anchors in the batch.
     Sources: Lin et al. 2017 (the pyramid), Zhang et al. 2020 (ATSS), Li et al. 2020 (quality focal loss), Rezatofighi
     et al. 2019 (GIoU).
     """
@@ -51,7 +51,7 @@ class SingleStage(OneStage):
     scale: float = 4.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for strides and scales that are not above 0."""
+        """Raise PellucidError for strides or a scale that are not above 0."""
         super().__post_init__()
         check_strides(self, self.strides)
         check_above_zero(self, MAX_LENGTH, scale=self.scale)
@@ -62,7 +62,7 @@ class SingleStage(OneStage):
         return self.classes + 4
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters; scores start near PRIOR, boxes near the anchors."""
+        """Initialize all parameters; the initial scores are near PRIOR, the initial boxes near the anchors."""
         params, out = super().init(shape, rng)
         last_conv = params["head"]["layer"]["out"]
         draw_small_weights(last_conv, rng)
@@ -75,7 +75,7 @@ class SingleStage(OneStage):
         return grid_anchors([base * s / 2 for base, s in zip(bases, self.strides, strict=True)], sizes, self.strides)
 
     def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
-        """Return the assignment of ATSS."""
+        """Assign the objects of an image to the anchors by ATSS."""
         counts = [height * width for height, width in anchors.sizes]
         return assign_atss(anchors.boxes, counts, objects.boxes.to(anchors.boxes), crowd=objects.crowd)
 

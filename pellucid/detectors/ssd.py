@@ -1,4 +1,4 @@
-"""SSD: priors of several shapes on maps of several sizes, each with class scores and a box."""
+"""SSD: class scores and a box for each prior; priors have different shapes, on maps of different sizes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from pellucid.ops.assign import Assignment, assign_bipartite
 from pellucid.ops.coding import decode, encode
 from pellucid.settings.checks import check_above_zero
 
-NEGATIVES_PER_POSITIVE = 3  # priors in the loss: hard negative mining, section 2.2
+NEGATIVES_PER_POSITIVE = 3  # number of priors in the loss: hard negative mining (Liu et al. 2016, section 2.2)
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of dx, dy, dw, dh; the reference code calls them variances
 
 
@@ -31,11 +31,12 @@ DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # standard deviations of dx, dy, dw, dh; the 
 class SSD(OneStage):
     """The single shot detector.
 
-    backbone and neck: maps of an image at `strides`; head: for each prior of each map the logits of background and the
-    C classes, and the offsets of a box. sides, ratios: see `pellucid.ops.anchors.ssd_priors`. Losses: "class", the
-    softmax cross-entropy of the positive priors and of the three times as many negative ones with the highest loss in
-    their image, and "box", the smooth L1 loss of the positive ones; both are sums, divided by the number of positive
-    priors in the batch. Source: Liu et al. 2016, section 2.2, equations 1 to 3.
+    backbone, neck: together they output the maps of an image at `strides`; head: outputs the logits of background and
+    the C classes, and the offsets of a box, for each prior of each map. sides, ratios: see
+    `pellucid.ops.anchors.ssd_priors`. Losses: "class", the softmax cross-entropy of the positive priors and of the
+    negative priors with the highest loss, three times as many in each image; "box", the smooth L1 loss of the positive
+    priors. Both are sums, divided by the number of positive priors in the batch. Source: Liu et al. 2016, section 2.2,
+    equations 1 to 3.
     """
 
     per_positive_losses: ClassVar[tuple[str, ...]] = ("class", "box")
@@ -47,7 +48,7 @@ class SSD(OneStage):
     ratios: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for strides, sides and ratios that are not above 0, or not for each map."""
+        """Raise PellucidError unless strides, sides and ratios are above 0 and their numbers match."""
         super().__post_init__()
         check_strides(self, self.strides)
         check_above_zero(self, MAX_LENGTH, sides=self.sides)
@@ -65,17 +66,17 @@ class SSD(OneStage):
         return self.classes + 5
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters; classes start with about equal probabilities, boxes near the priors."""
+        """Initialize all parameters; initial class probabilities are about equal, initial boxes near the priors."""
         params, out = super().init(shape, rng)
         draw_small_weights(params["head"], rng)
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
-        """Return the priors."""
+        """Return the priors (A, 4), see `ssd_priors`."""
         return ssd_priors(sizes, self.strides, self.sides, self.ratios)
 
     def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
-        """Assign each object to a prior of its own, and to the priors with an IoU of at least 0.5 with it."""
+        """Assign each object to a different prior, and to all priors that have an IoU of at least 0.5 with it."""
         return assign_bipartite(anchors.boxes, objects.boxes.to(anchors.boxes), crowd=objects.crowd)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
@@ -108,7 +109,10 @@ class SSD(OneStage):
 
     @staticmethod
     def _hard_negatives(logits: Tensor, negative: Tensor, n_positives: Tensor) -> Tensor:
-        """Return which negative priors (N, A) have the highest loss, three for each positive prior (N,)."""
+        """Return a mask (N, A) of the negative priors with the highest loss, three for each positive prior.
+
+        logits: (N, A, C + 1). negative: (N, A) bool. n_positives: (N,).
+        """
         cost = (-logits.log_softmax(2)[..., 0]).masked_fill(~negative, -1)  # (N, A), the loss of background
         rank = cost.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         return negative & (rank < NEGATIVES_PER_POSITIVE * n_positives[:, None])
@@ -120,10 +124,10 @@ def ssd(
     channels: int = 128,
     sides: tuple[float, ...] = (20.0, 40.0, 72.0, 112.0, 168.0, 240.0),
 ) -> SSD:
-    """Return SSD on a backbone of the zoo, for images of about 320 pixels, with its three maps and two smaller ones.
+    """Return SSD for images of about 320 pixels on a backbone of the zoo, with its three maps and two smaller maps.
 
-    channels: of the maps that the last convolutions receive. sides: of the squares on each map in pixels, and one more
-    value, see `ssd_priors`.
+    channels: of the maps that the last convolutions receive. sides: the side in pixels of the square priors on each
+    map, and one additional value, see `ssd_priors`.
     """
     ratios = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
     nodes: dict[str, tuple[Any, ...]] = {f"reduce{k}": (_block(channels, 1), f"map{k}") for k in (1, 2, 3)}

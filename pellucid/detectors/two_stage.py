@@ -34,13 +34,14 @@ from pellucid.objective import (
 from pellucid.ops.boxes import clip
 from pellucid.sweep import backward
 
-Cost = Callable[[Tensor], tuple[Losses, Tensor]]  # a head's outputs -> losses, and the gradient of their weighted sum
+# Maps a head's outputs to its losses, and to the gradient of their weighted sum with respect to the outputs.
+Cost = Callable[[Tensor], tuple[Losses, Tensor]]
 
 
 class HeadResult(NamedTuple):
-    """The results of a head: losses, the gradient with respect to the finest map, and dparams.
+    """The results of a head: its losses, and the gradients with respect to the finest map and to its parameters.
 
-    dmap: None if it is not computed, or 0 because no region contributes.
+    dmap: None if gradients are not computed, or if the detector does not have the head.
     """
 
     losses: Losses
@@ -52,29 +53,29 @@ class HeadResult(NamedTuple):
 class TwoStage(Detector):
     """A detector that classifies proposals: its networks are at least "backbone", "neck", "align" and "head".
 
-    backbone, neck: output the maps of an image. align: RoIAlign or RoIPool, which receives the finest map and the
-    regions. head: outputs C + 1 scores, the last one for background, and four offsets that all classes share. Further
-    heads are called PREFIX_align and PREFIX_head.
+    backbone, neck: together they output the maps of an image. align: RoIAlign or RoIPool, which receives the finest map
+    and the regions. head: outputs C + 1 scores, the last one for background, and four offsets that all classes share.
+    The networks of an additional head are named PREFIX_align and PREFIX_head.
     """
 
     _: KW_ONLY
     nms_threshold: float = 0.5
 
     def inputs_of(self, name: str, shape: Any) -> InputCount:
-        """Return the number of regions for a head and its `align`: proposals, or detections for a further head."""
+        """Return the number of inputs of a network per image: 1, proposals for the box head, detections for others."""
         if not name.endswith(("head", "align")):
             return ONE_INPUT
         return self.regions_of(shape) if name in ("head", "align") else InputCount(MAX_DETECTIONS, MAX_DETECTIONS)
 
     @abstractmethod
     def regions_of(self, shape: Any) -> InputCount:
-        """Return the largest number of proposals for an image of `shape`."""
+        """Return the largest number of proposals of an image of `shape`."""
 
     def init_head(self, params: Params, prefix: str, image_shape: Any, map_shape: Any, rng: torch.Generator) -> Any:
         """Initialize the parameters of a head for the shapes of an image and its finest map; return the output shape.
 
-        Raises PellucidError unless the `align` of the head is RoIAlign or RoIPool, and if the image, scaled to the
-        map, would be more than twice as large as the map.
+        Raises PellucidError unless the `align` of the head is RoIAlign or RoIPool, if an image multiplied by the scale
+        of `align` is more than about twice as large as the map, and unless the box head has C + 5 outputs.
         """
         align, head = f"{prefix}align", f"{prefix}head"
         layer = without_wrappers(self.nets[align])
@@ -100,7 +101,7 @@ class TwoStage(Detector):
     def head_gradients(
         self, params: Params, prefix: str, finest_map: Tensor, regions: Tensor, loss_function: Cost, mode: Mode
     ) -> HeadResult:
-        """Return the losses and gradients of a head for regions (M, 5); without gradients if not `mode.keep`."""
+        """Return the losses of a head for regions (M, 5) and their gradients, the latter only if `mode.keep`."""
         align, head = self.nets[f"{prefix}align"], self.nets[f"{prefix}head"]
         pooled, cache_align = align.forward({}, (finest_map, regions), mode)  # (M, channels, size, size)
         y, cache_head = head.forward(params[f"{prefix}head"], pooled, mode)
@@ -112,7 +113,7 @@ class TwoStage(Detector):
         return HeadResult(losses, dmap, {f"{prefix}head": dparams})
 
     def box_gradients(self, params: Params, finest_map: Tensor, regions: Regions, mode: Mode) -> HeadResult:
-        """Return the losses "class" and "box" and the gradients of the head for drawn regions."""
+        """Return the losses "class" and "box" of the head for sampled regions, and their gradients."""
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:
             (label, box), dy = head_losses(upcast_half(y), regions, (self.weight("class"), self.weight("box")))
@@ -126,10 +127,10 @@ class TwoStage(Detector):
         return upcast_half(self.nets[f"{prefix}head"].forward(params[f"{prefix}head"], pooled, Mode(keep=False))[0])
 
     def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
-        """Return a function that evaluates a batch; detections and losses share the features.
+        """Return a function that evaluates a batch, computing the features once for both detections and losses.
 
-        Regions are drawn by a generator that each batch's number seeds. `params` must not change meanwhile.
-        count: the number of examples, which makes no difference here. first: the number of the first batch.
+        Regions are drawn with a seed that depends on the index of the batch. `params` must not change in the meantime.
+        count: the number of examples, which is not used. first: the index of the first batch.
         """
         feature_nets = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
         memos = {name: _Memo(inference(net, params[name])) for name, net in feature_nets.items()}
@@ -142,7 +143,7 @@ class TwoStage(Detector):
             detections = prepared_detector.predict(params, batch.images)
             losses, _ = merge_turns(prepared_detector.gradients(params, batch, Mode(rng=draws.next(), keep=False)))
             for memo in memos.values():
-                memo.last.clear()  # the next batch may be written into the same tensor, and must be computed again
+                memo.last.clear()  # the next batch may be in the same tensor, for which the cached output is wrong
             return BatchEvaluation(detections, batch, losses)
 
         return evaluate
@@ -157,7 +158,8 @@ def refined_candidates(
 ) -> list[Candidates]:
     """Return the candidates of each image: its proposals (m, 4) with scores and refined boxes.
 
-    outputs: of the head for the proposals of all images. indices: (m,), `Candidates.anchors`. size: of the images.
+    outputs: the head's outputs for the proposals of all images. indices: (m,) for each image, used as
+    `Candidates.anchors`. size: (H, W) of the images.
     """
     boxes, scores = decode_head_outputs(outputs, torch.cat([*proposals]))
     counts = [len(proposal) for proposal in proposals]
@@ -169,7 +171,7 @@ def refined_candidates(
 
 
 class _Memo:
-    """A function of one argument that returns its last output again if the input is the same object."""
+    """A function of one argument that caches its last output, and returns it if the input is the same object."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
@@ -183,7 +185,7 @@ class _Memo:
 
 
 def roi_layer(size: int, stride: int, pool: bool) -> Layer:
-    """Return RoIAlign, or RoIPool if `pool`, with outputs of size x size, for a map with this stride in pixels."""
+    """Return RoIAlign, or RoIPool if `pool`, with outputs of size x size; stride: pixels per cell of the map."""
     return RoIPool(size, 1 / stride) if pool else RoIAlign(size, 1 / stride, sampling=2)
 
 

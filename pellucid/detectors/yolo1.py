@@ -1,4 +1,4 @@
-"""YOLO v1: a grid in which each cell predicts several boxes and one class."""
+"""YOLO v1: for each cell of a grid, the boxes and class scores of one object are predicted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,21 +23,23 @@ from pellucid.ops.assign import Assignment, assign_grid
 from pellucid.ops.boxes import paired_iou
 from pellucid.settings.checks import check_whole
 
-INITIAL_ROOT = 0.4  # initial w and h: square roots of a box's size as a fraction of the image's
-LOSS_WEIGHTS = {"box": 5.0, "background": 0.5}  # of the losses, section 2.2
+INITIAL_ROOT = 0.4  # initial w and h: square roots of a box's width and height as fractions of the image's
+LOSS_WEIGHTS = {"box": 5.0, "background": 0.5}  # Redmon et al. 2016, section 2.2
 
 
 @dataclass(frozen=True)
 class YOLO1(OneStage):
-    """YOLO v1 with a convolution in place of the dense layers, so that images may have any size.
+    """YOLO v1 with a convolution instead of the dense layers, so images may have any size.
 
-    backbone, neck and head: output for each cell of a grid with `stride` pixels B times x, y, w, h and a confidence,
-    and C class scores, all without a sigmoid. x and y are the position of a box's centre in the cell, 0 to 1; w and h
-    are the square roots of its width and height as fractions of the image's. An object is assigned to the cell that
-    contains its centre, and there to the box with the highest IoU with it. The losses are squared errors: "box" (weight
-    5 in `yolo1`); "object", of the confidences of the assigned boxes, whose targets are these IoUs; "background"
-    (weight 1/2), of all other confidences, whose targets are 0; and "class", of the cells with objects. Each is a sum,
-    divided by the number of images. Source: Redmon, Divvala, Girshick and Farhadi 2016, section 2.2, equation 3.
+    The image is divided into a grid whose cells have `stride` x `stride` pixels. backbone, neck, head: together they
+    output for each cell C class scores, and x, y, w, h and a confidence for each of its B boxes, all without a sigmoid.
+    x and y are the position of a box's centre in the cell, 0 to 1; w and h are the square roots of its width and height
+    as fractions of the image's. An object is assigned to the cell that contains its centre, and to the box of this cell
+    that has the highest IoU with it. The losses are squared errors: "box" (weight 5 in `yolo1`); "object", the error of
+    the confidences of the assigned boxes, whose targets are these IoUs; "background" (weight 1/2), the error of all
+    other confidences, whose targets are 0; and "class", the error of the class scores of the cells with objects. Each
+    is a sum divided by the number of images. Source: Redmon, Divvala, Girshick and Farhadi 2016, section 2.2,
+    equation 3.
     """
 
     backbone: Layer
@@ -58,7 +60,7 @@ class YOLO1(OneStage):
         return 5 * self.boxes + self.classes
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters; boxes start at the centres of their cells, with w and h at INITIAL_ROOT."""
+        """Initialize all parameters; initial boxes are centred in their cells, and their w and h are INITIAL_ROOT."""
         params, out = super().init(shape, rng)
         draw_small_weights(params["head"], rng)
         (bias,) = (leaf for leaf in leaves(params["head"]) if leaf.dim() == 1)
@@ -67,7 +69,7 @@ class YOLO1(OneStage):
         return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
-        """Return the cells of the grid, as boxes."""
+        """Return the cells of the grid as boxes (A, 4)."""
         side = float(self.stride)
         return grid_anchors([torch.tensor([[0.0, 0.0, side, side]])], sizes, [side])
 
@@ -129,7 +131,7 @@ class YOLO1(OneStage):
 def yolo1(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 192) -> YOLO1:
     """Return YOLO v1 on a backbone of the zoo, with a grid as fine as the backbone's middle map.
 
-    channels: output channels of the two convolutions before the last one.
+    channels: output channels of the two convolutions before the last convolution.
     """
     inputs = ("map1", "map2", "map3")
     nodes: dict[str, tuple[Any, ...]] = {

@@ -27,8 +27,8 @@ from pellucid.ops.coding import MAX_LOG_SIZE
 from pellucid.settings.checks import check_above_zero
 
 PRIOR = 0.01  # initial probability that an anchor contains an object
-MAX_BACKGROUND_IOU = 0.7  # an anchor without an object is ignored if its predicted box has a higher IoU with one
-# Widths and heights of the anchors of the fine, the middle and the coarse map, in pixels (section 2.3).
+MAX_BACKGROUND_IOU = 0.7  # an unassigned anchor is ignored if its predicted box has a higher IoU with an object
+# Widths and heights in pixels of the anchors of the fine, middle and coarse map (Redmon and Farhadi 2018, section 2.3).
 ANCHOR_SHAPES = (
     ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
     ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
@@ -41,13 +41,14 @@ BINARY_CROSS_ENTROPY = BinaryCrossEntropy(reduction="sum")
 class YOLO3(OneStage):
     """YOLO v3.
 
-    backbone and neck: output the maps of an image at `strides`; head: for each anchor x, y, w, h, the logit of an
-    object, and the logits of the C classes. shapes: width and height of the anchors of a cell, for each map. The centre
-    of a box is at sigmoid(x), sigmoid(y) in the anchor's cell; its size is the anchor's times exp(w), exp(h). An object
-    is assigned to the anchor of the most similar shape in the cell that contains its centre. Losses: "box", the
-    cross-entropy of x and y and half the squared error of w and h, times 2 minus the fraction of the image that the
-    object covers; "object" and "class", cross-entropies. All are sums, divided by the number of objects in the batch.
-    Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the weight of "box" is from their code.
+    backbone, neck: together they output the maps of an image at `strides`; head: outputs for each anchor x, y, w, h,
+    the logit of an object, and the logits of the C classes. shapes: for each map, the widths and heights of a cell's
+    anchors. The centre of a box is at sigmoid(x), sigmoid(y) in the anchor's cell; its width and height are the
+    anchor's times exp(w) and exp(h). An object is assigned to the anchor of the most similar shape in the cell that
+    contains its centre. Losses: "box", the cross-entropy of x and y plus half the squared error of w and h, weighted by
+    2 minus the fraction of the image that the object covers; "object" and "class", cross-entropies. All are sums,
+    divided by the number of positive anchors in the batch. Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the
+    weighting of "box" is from their code.
     """
 
     per_positive_losses: ClassVar[tuple[str, ...]] = ("box", "object", "class")
@@ -58,7 +59,7 @@ class YOLO3(OneStage):
     shapes: tuple[tuple[tuple[float, float], ...], ...] = ANCHOR_SHAPES
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for strides and shapes that are not above 0, or not for each map."""
+        """Raise PellucidError unless strides and shapes are above 0, and there are shapes for each stride."""
         super().__post_init__()
         check_strides(self, self.strides)
         for shapes in self.shapes:
@@ -75,7 +76,7 @@ class YOLO3(OneStage):
         return 5 + self.classes
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters; the probability of objects starts at PRIOR."""
+        """Initialize all parameters; the initial probability of an object is PRIOR."""
         params, out = super().init(shape, rng)
         draw_small_weights(params["head"], rng)
         for last in params["head"].values():
@@ -136,14 +137,17 @@ class YOLO3(OneStage):
         return self._decode_boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
 
     def _assign(self, anchors: Anchors, objects: Objects, predicted: Tensor | None) -> Assignment:
-        """Return the assignment of an image, given the predicted boxes (A, 4), or None to ignore no anchor."""
+        """Assign the objects of an image to the anchors.
+
+        predicted: the predicted boxes (A, 4), which determine the ignored anchors, or None to ignore no anchor.
+        """
         return assign_best_anchor(
             anchors.boxes, [torch.tensor(shape) for shape in self.shapes], anchors.sizes, self.strides,
             objects.boxes.to(anchors.boxes), predicted, MAX_BACKGROUND_IOU, objects.crowd,
         )  # fmt: skip
 
     def _decode_boxes(self, y: Tensor, anchors: Anchors) -> Tensor:
-        """Return the predicted boxes (N, A, 4)."""
+        """Return the boxes (N, A, 4) decoded from the outputs y (N, A, D)."""
         corner, size = self.cells(anchors)
         shape = anchors.boxes[:, 2:] - anchors.boxes[:, :2]
         centre = corner + y[..., :2].sigmoid() * size
@@ -151,7 +155,7 @@ class YOLO3(OneStage):
         return torch.cat([centre - half, centre + half], -1)
 
     def cells(self, anchors: Anchors) -> tuple[Tensor, Tensor]:
-        """Return the upper left corner (A, 2) and the side (A, 1) of each anchor's cell."""
+        """Return the upper left corner (A, 2) and the side length (A, 1), in pixels, of each anchor's cell."""
         counts = [h * w * len(shapes) for (h, w), shapes in zip(anchors.sizes, self.shapes, strict=True)]
         sides = [torch.full((count, 1), float(s)) for count, s in zip(counts, self.strides, strict=True)]
         size = torch.cat(sides).to(anchors.boxes)

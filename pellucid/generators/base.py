@@ -1,4 +1,4 @@
-"""The interface of generators of images from latent vectors."""
+"""The base class of objectives that generate images from latent vectors."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ class Generator(Objective):
         check_choice(self, get_args(Prior), prior=self.prior)
 
     def latents(self, count: int, rng: torch.Generator | None, like: Tensor) -> Tensor:
-        """Draw latent vectors (count, latent) of the dtype of `like`, on the device of `rng`."""
+        """Draw latent vectors (count, latent) with the dtype of `like`, on the device of `rng` (or else of `like`)."""
         device = like.device if rng is None else rng.device
         size = (count, self.latent)
         if self.prior == "uniform":
@@ -52,18 +52,18 @@ class Generator(Objective):
 
     @abstractmethod
     def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the images (N, C, H, W) of latent vectors (N, latent), with values in 0 to 1, in evaluation mode."""
+        """Generate images (N, C, H, W), with values in 0 to 1, from latent vectors (N, latent) in evaluation mode."""
 
     def sample(self, params: Params, count: int, rng: torch.Generator) -> Tensor:
-        """Draw images (count, C, H, W) with values in 0 to 1."""
+        """Generate images (count, C, H, W), with values in 0 to 1, from latent vectors drawn from `rng`."""
         return self.draw(params, self.latents(count, rng, leaves(params)[0]))
 
     def predict(self, params: Params, images: Any) -> Tensor:
-        """Return as many samples as images, drawn with a fixed seed."""
+        """Return samples drawn with a fixed seed, as many as there are images."""
         return self.sample(params, len(images), seeded(leaves(params)[0].device))
 
     def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
-        """Return a function that evaluates batches; its outputs are new samples for each batch."""
+        """Return a function that evaluates batches; it draws new samples for each batch as outputs."""
         draws = BatchDraws(seeded(leaves(params)[0].device), first)
 
         def evaluate(batch: Batch) -> BatchEvaluation:
@@ -79,7 +79,7 @@ class Generator(Objective):
 
 
 def initial_parameters(name: str, net: Layer, shape: Any, images: Any, rng: torch.Generator) -> Params:
-    """Draw the parameters of a network; raise PellucidError unless its outputs have the shape `images`."""
+    """Draw the parameters of a network for inputs of `shape`; raise PellucidError unless it outputs shape `images`."""
     params, out = init_child(name, net, shape, rng)
     if tuple(out) != tuple(images):
         actual, expected = (" x ".join(map(str, sizes)) for sizes in (out, images))
@@ -91,5 +91,5 @@ def initial_parameters(name: str, net: Layer, shape: Any, images: Any, rng: torc
 
 
 def input_gradient(net: Layer, params: Params, cache: Cache, dy: Any) -> Tensor:
-    """Return only the gradient with respect to the network's input; empties `cache`."""
+    """Return the gradient with respect to the network's input, without parameter gradients; empties `cache`."""
     return backward(net, params, cache, dy, rules=lambda path, layer: own, consume=True)[0]

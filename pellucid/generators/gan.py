@@ -42,9 +42,9 @@ class AdversarialGenerator(Generator):
     def discriminator_turn(
         self, discriminator_params: Params, images: Tensor, generated: Tensor, loss: Adversarial, mode: Mode
     ) -> Gradients:
-        """Return the discriminator's loss and gradients with respect to its parameters `discriminator_params`.
+        """Return the discriminator's loss, and its gradient with respect to `discriminator_params`.
 
-        It runs on the real `images` and the generated ones, `generated`, in separate batches.
+        The discriminator runs on the real `images` and on the `generated` images in separate batches.
         """
         real, real_cache = self.discriminator.forward(discriminator_params, images, mode)
         fake, fake_cache = self.discriminator.forward(discriminator_params, generated, mode)
@@ -65,8 +65,8 @@ class AdversarialGenerator(Generator):
     ) -> Gradients:
         """Return the generator's loss and gradients.
 
-        discriminator_params: the discriminator's parameters, perhaps normalized. generated, generator_cache: the
-        generated images and the cache of the pass that made them.
+        discriminator_params: the discriminator's parameters, normalized if it has spectral normalization. generated,
+        generator_cache: the generated images, and the cache of the generator's forward pass.
         """
         scores, cache = self.discriminator.forward(discriminator_params, generated, mode)
         value, dscores = loss.generator(scores)
@@ -79,9 +79,9 @@ class AdversarialGenerator(Generator):
 class GAN(AdversarialGenerator):
     """A generator and a discriminator that are trained in turns, the discriminator first.
 
-    The discriminator runs on real and on generated images in separate batches. loss: of both networks, see
-    pellucid.losses.adversarial. spectral: whether the discriminator's weights are divided by their largest singular
-    values, see `normalized_weights`.
+    The discriminator runs on real and on generated images in separate batches. loss: the name of the loss of both
+    networks, see pellucid.losses.adversarial. spectral: whether the discriminator's weights are divided by their
+    largest singular values, see `normalized_weights`.
     Losses: "discriminator", "generator".
     Source: Goodfellow et al. 2014, algorithm 1; Radford, Metz and Chintala 2016.
     """
@@ -97,7 +97,7 @@ class GAN(AdversarialGenerator):
         check_flag(self, spectral=self.spectral)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""
+        """Yield the discriminator's losses and gradients, then the generator's with the updated discriminator."""
         loss, images = ADVERSARIAL[self.loss], 2 * batch.images - 1
         z = self.latents(len(images), mode.rng, images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
@@ -110,7 +110,7 @@ class GAN(AdversarialGenerator):
         yield self.generator_turn(params, discriminator_params, generated, generator_cache, loss, mode)
 
     def _discriminator_params(self, params: Params) -> tuple[Params, dict[str, SingularTriplet]]:
-        """Return the discriminator's parameters, with spectral normalization if enabled, and its singular values."""
+        """Return the discriminator's parameters, normalized if `spectral`, and the singular triplets by path."""
         return normalized_weights(params["discriminator"]) if self.spectral else (params["discriminator"], {})
 
     def fused(self) -> "GAN":

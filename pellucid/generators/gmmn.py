@@ -20,14 +20,17 @@ from pellucid.objective import Gradients
 from pellucid.settings.checks import check_above_zero, check_within
 from pellucid.sweep import backward
 
-# Smaller than for images: on digits the mean squared distance of two examples was 2.5 for codes, 100 for images.
+# Smaller than BANDWIDTHS: on digits the mean squared distance of two examples was 2.5 for codes, 100 for images.
 CODE_BANDWIDTHS = (0.05, 0.1, 0.2, 0.4)
 INDIVISIBLE_REASON = "the MMD compares every image of a batch with every other"
 
 
 @dataclass(frozen=True)
 class MomentMatching(Generator):
-    """Base class of generators that learn by the MMD times `scale`. bandwidths: see `mmd`."""
+    """Base class of generators whose loss is the maximum mean discrepancy (MMD) times `scale`.
+
+    bandwidths: of the kernel, see `mmd`.
+    """
 
     _: KW_ONLY
     prior: Prior = "uniform"
@@ -41,15 +44,15 @@ class MomentMatching(Generator):
 
     @property
     def indivisible(self) -> str:
-        """Why a batch cannot be divided."""
+        """The reason why the loss of a batch cannot be computed from parts of the batch."""
         return INDIVISIBLE_REASON
 
 
 @dataclass(frozen=True)
 class GMMN(MomentMatching):
-    """A generator trained by the maximum mean discrepancy (MMD) of samples and images, times `scale`.
+    """A generator trained with the maximum mean discrepancy (MMD) of samples and images, times `scale`.
 
-    The MMD is estimated from each batch, which must have some hundreds of images. bandwidths: see `mmd`.
+    The MMD is estimated from each batch, which should have a few hundred images. bandwidths: see `mmd`.
     Losses: "mmd", without the scale.
     Source: Li, Swersky and Zemel 2015, algorithm 1, with the scale 1000 of the authors' code.
     """
@@ -59,7 +62,7 @@ class GMMN(MomentMatching):
         return {"generator": initial_parameters("generator", self.generator, (self.latent,), shape, rng)}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
-        """Return the MMD of the images and the same number of samples, and its gradients."""
+        """Return the MMD of the images and an equal number of samples, and its gradients times `scale`."""
         z = self.latents(len(batch.images), mode.rng, batch.images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)
         value, dgenerated = mmd(generated.flatten(1), batch.images.flatten(1), self.bandwidths)
@@ -90,7 +93,7 @@ class CodeGMMN(MomentMatching):
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for noise outside 0 to 1, and as the base class does."""
+        """Raise PellucidError for noise outside 0 to 1, or for bandwidths or a scale that are not above 0."""
         super().__post_init__()
         check_within(self, 0, 1, noise=self.noise)
 
@@ -102,7 +105,7 @@ class CodeGMMN(MomentMatching):
         return {"generator": generator, "encoder": encoder, "decoder": decoder}, shape
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the auto-encoder's losses and gradients, then the generator's, for the updated encoder."""
+        """Yield the auto-encoder's losses and gradients, then the generator's for codes of the updated encoder."""
         images = batch.images
         inputs = images
         if mode.train and self.noise:
@@ -127,7 +130,7 @@ class CodeGMMN(MomentMatching):
         yield {"mmd": with_gradient_of(value, self.scale * value)}, {"generator": dgenerator}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the decoder's images of generated codes."""
+        """Return the images that the decoder outputs for generated codes."""
         codes, _ = self.generator.forward(params["generator"], z, Mode(keep=False))
         return self.decoder.forward(params["decoder"], codes, Mode(keep=False))[0].sigmoid()
 
@@ -141,7 +144,10 @@ def gmmn_ae(
     size: int = 28, channels: int = 1, latent: int = 10, codes: int = 32, units: int = 1024,
     bandwidths: tuple[float, ...] = CODE_BANDWIDTHS, noise: float = 0.0,
 ) -> CodeGMMN:  # fmt: skip
-    """Return a GMMN of codes of length `codes` for `size` x `size` images; units: of the hidden layers around them."""
+    """Return a GMMN that generates codes of length `codes`, with an auto-encoder of `size` x `size` images.
+
+    units: of the hidden layer of the encoder and of the decoder.
+    """
     decoder = dense_decoder((channels, size, size), (units,))
     return CodeGMMN(
         gmmn_generator((codes,)), latent, dense_encoder(codes, (units,)), decoder, bandwidths=bandwidths, noise=noise

@@ -1,4 +1,4 @@
-"""Penalties on a network's gradient with respect to its input, with an explicit double backward pass."""
+"""Penalties on a network's gradient with respect to its input, and their explicit double backward pass."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ from pellucid.objective import without_wrappers
 # Maps gradients g (N, ...) to the value of the penalty and its gradient with respect to g.
 Penalty = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-# Traits of linear layers that add no constant except a bias, unlike padding.
+# Traits of the linear layers that add no constant other than a bias; padding with a constant is not among them.
 HOMOGENEOUS = Trait.WEIGHTED | Trait.RESHAPE | Trait.SUM | Trait.MERGE
 
 
 class PenaltyResult(NamedTuple):
-    """Value of a penalty (0-d), its gradients `dparams`, and the norms (N,) of the network's input gradients."""
+    """Value of a penalty (0-d), its parameter gradients, and the norms (N,) of the network's input gradients."""
 
     value: Tensor
     dparams: Params
@@ -27,9 +27,9 @@ class PenaltyResult(NamedTuple):
 
 
 def one_centred_penalty(weight: float) -> Penalty:
-    """Return WGAN-GP's penalty weight/N Σ (‖g‖ - 1)².
+    """Return the penalty function of WGAN-GP, weight/N Σ (‖g‖ - 1)².
 
-    Its gradient is u = 2 weight/N (‖g‖ - 1) g / ‖g‖, and 0 for g = 0.
+    The gradient of the penalty is u = 2 weight/N (‖g‖ - 1) g / ‖g‖, and 0 for g = 0.
     Source: Gulrajani et al. 2017, equation 3.
     """
 
@@ -43,9 +43,9 @@ def one_centred_penalty(weight: float) -> Penalty:
 
 
 def zero_centred_penalty(gamma: float) -> Penalty:
-    """Return R1's penalty gamma/2N Σ ‖g‖², with the gradient u = gamma/N g.
+    """Return the penalty function of R1, gamma/2N Σ ‖g‖², whose gradient is u = gamma/N g.
 
-    Implementations without the factor 1/2 use half this gamma.
+    Implementations without the factor 1/2 use half of this gamma.
     Source: Mescheder, Geiger and Nowozin 2018, equation 9.
     """
 
@@ -56,19 +56,19 @@ def zero_centred_penalty(gamma: float) -> Penalty:
 
 
 def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mode: Mode) -> PenaltyResult:
-    """Penalize g, the gradient of the sum of the network's outputs with respect to x (N, ...).
+    """Compute the penalty on g, the gradient of the sum of the network's outputs with respect to x (N, ...).
 
-    The network must be piecewise linear, y = J x + constant with J = W_L M_L-1 ... M_1 W_1: linear layers W, and
-    rectifiers, which multiply by a diagonal M of slopes (0 or 1 for ReLU). Three passes compute the penalty P and its
-    gradients:
+    The network must be piecewise linear, y = J x + constant with J = W_L M_L-1 ... M_1 W_1. W are its linear layers; M
+    are its rectifiers, which multiply by a diagonal matrix of slopes (0 or 1 for ReLU). Three passes compute the
+    penalty P and its gradients:
 
         forward       the masks M
         backward      v = the output gradient of each layer, down to g = v_0
         forward       u_0 = dP/dg, then u = W u or M u: each layer without its bias, with the mask of x; dP/dW = v uᵀ
 
-    dP/dW is the result of the layer's own `backward` for the input u and the output gradient v. The masks M do not
-    contribute, since they are constant almost everywhere. Raises PellucidError, naming the layer, for a layer that is
-    neither linear nor a rectifier, such as batch normalization, and for a layer that is used twice.
+    The layer's own `backward` computes dP/dW for the input u and the output gradient v. The masks M do not contribute,
+    since they are constant almost everywhere. Raises PellucidError, naming the layer, for a layer that is neither
+    linear nor a rectifier, such as batch normalization, and for a layer that is used twice.
     Source: the chain rule on the backward pass, as in Gulrajani et al. 2017, section 4.
     """
     net = without_wrappers(net)
@@ -88,7 +88,7 @@ def gradient_penalty(net: Layer, params: Params, x: Tensor, penalty: Penalty, mo
         return layer.pull(params, cache, v)
 
     def second_forward(path: str, layer: Layer, params: Params, u: Any, mode: Mode) -> tuple[Any, Params]:
-        """Return W u or M u of one layer and, in place of a cache, the gradients of its parameters."""
+        """Return W u or M u of one layer and, instead of a cache, the gradients of its parameters."""
         if uses_flow(layer):
             return layer.flow(params, u, mode, lambda name, *child: second_forward(join(path, name), *child))
         if Trait.RECTIFIER in layer.traits:

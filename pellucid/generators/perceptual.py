@@ -13,9 +13,9 @@ from pellucid.nested import leaves
 
 
 def feature_network(backbone: Pyramid) -> Layer:
-    """Return a network that maps RGB images, 0 to 1, to the maps of a `pyramid`; weights: `copy_trained_weights`.
+    """Return a network that maps RGB images, 0 to 1, to the feature maps of a `pyramid`.
 
-    Its first layer scales the images as in the training of the backbone.
+    Its first layer scales the images as in the training of the backbone. `copy_trained_weights` sets its parameters.
     """
     return Sequential(scale=BatchNorm(epsilon=0.0), maps=pyramid(backbone))
 
@@ -23,8 +23,8 @@ def feature_network(backbone: Pyramid) -> Layer:
 def copy_trained_weights(params: Params, trained_maps: Params, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     """Copy trained weights into the parameters of `feature_network`.
 
-    trained_maps: the trained parameters of the pyramid. mean, std: of each channel, by which its images were scaled; ()
-    for none.
+    trained_maps: the trained parameters of the pyramid. mean, std: the mean and standard deviation of each channel by
+    which the training images were scaled; () if they were not.
     """
     if mean:
         params["scale"]["running_mean"].copy_(torch.tensor(mean))
@@ -34,10 +34,10 @@ def copy_trained_weights(params: Params, trained_maps: Params, mean: tuple[float
 
 
 def perceptual_distance(net: Layer, params: Params, generated: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance of images `generated` (N, 3, H, W), -1 to 1, from `real`, and its gradient by `generated`.
+    """Return the distance of images (N, 3, H, W), -1 to 1, and its gradient with respect to `generated`.
 
-    The distance is the mean absolute difference of each of the maps of `feature_network`, averaged over the maps; the
-    network is frozen.
+    net, params: a frozen `feature_network`. The distance is the mean absolute difference of the feature maps of
+    `generated` and `real`, averaged over the maps.
     Source: Johnson, Alahi and Fei-Fei 2016, equation 2, with absolute instead of squared differences.
     """
     real_maps, _ = net.forward(params, (real + 1) / 2, Mode(keep=False))
@@ -49,7 +49,7 @@ def perceptual_distance(net: Layer, params: Params, generated: Tensor, real: Ten
 
 
 def perceptual_value(net: Layer, params: Params, generated: Tensor, real: Tensor) -> Tensor:
-    """Return only the value of `perceptual_distance`, without a backward pass."""
+    """Return the value of `perceptual_distance`, without its gradient."""
     generated_maps, real_maps = (
         net.forward(params, (images + 1) / 2, Mode(keep=False))[0] for images in (generated, real)
     )

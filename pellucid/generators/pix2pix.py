@@ -28,14 +28,14 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class Pix2Pix(Translator):
-    """A generator with a conditional discriminator, which reads the generator's input and the real or generated image.
+    """A generator and a conditional discriminator, whose input is a pair: an input and a real or generated image.
 
-    In each step the discriminator is updated first, by its scores of a real and a generated pair; then the generator,
-    by the new scores of its pair and by the absolute error. Losses: "discriminator", "generator" and "l1", weighted by
-    `weights`; the function `pix2pix` sets them to 1/2, 1 and 100. gan: the name of the loss in `losses.adversarial`.
-    noise: whether `predict` uses dropout and batch statistics as in training; this is the paper's choice and makes a
-    prediction depend on a seed and on the other images. By default it uses running statistics and no dropout.
-    features: a frozen `feature_network`, with which a generator of images has the additional loss "perceptual".
+    Each step first updates the discriminator by its scores of real and of generated pairs. Then it updates the
+    generator by the absolute error and by the updated discriminator's scores of the generated pairs. Losses:
+    "discriminator", "generator" and "l1", weighted by `weights`; the function `pix2pix` sets the weights 1/2, 1 and
+    100. gan: the name of the loss in `losses.adversarial`. noise: whether `predict` uses dropout and batch statistics,
+    as in the paper, so a prediction depends on a seed and on the other images; by default it uses running statistics
+    and no dropout. features: a frozen `feature_network`, which adds the loss "perceptual"; only for to="image".
     Source: Isola et al. 2017, equations 1 to 4 and section 3.3.
     """
 
@@ -47,7 +47,7 @@ class Pix2Pix(Translator):
     features: Layer | None = None
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for features without to="image", and for an unknown loss."""
+        """Raise PellucidError for features unless `to` is "image", and for an unknown loss."""
         super().__post_init__()
         check_choice(self, get_args(GANLoss), gan=self.gan)
         check_flag(self, noise=self.noise)
@@ -61,20 +61,20 @@ class Pix2Pix(Translator):
 
     @property
     def start_net(self) -> Layer | None:
-        """The network of the perceptual loss, if there is one."""
+        """The pretrained pyramid of the perceptual loss, or None without this loss."""
         return self.features.layers["maps"] if isinstance(self.features, Sequential) else None
 
     @property
     def start_missing(self) -> str:
-        """That the perceptual loss needs trained features."""
+        """The message for missing trained weights of the perceptual loss; empty without this loss."""
         return "objective.perceptual needs trained features" if self.features is not None else ""
 
     def start(self, params: Params, trained: Params, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Copy trained weights into the network of the perceptual loss, which scales its inputs itself."""
+        """Copy trained weights, and the mean and std of its inputs, into the network of the perceptual loss."""
         copy_trained_weights(params["features"], trained, tuple(mean), tuple(std))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw all parameters; the discriminator's input has the channels of the generator's input and output."""
+        """Draw all parameters; the discriminator receives the channels of the generator's input and output."""
         params, out = super().init(shape, rng)
         input_shape = self.padded_shape(self.generator_input_shape(shape))
         channels = input_shape[0] + (3 if self.to == "rgb" else out[0])
@@ -84,7 +84,7 @@ class Pix2Pix(Translator):
         return params, out
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""
+        """Yield the discriminator's losses and gradients, then the generator's with the updated discriminator."""
         x, real = self.pair(batch, mode)
         generated, generator_cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
 
@@ -112,13 +112,13 @@ class Pix2Pix(Translator):
         return value, backward(self.discriminator, params["discriminator"], cache, dscores, consume=True)[1]
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Return predictions as Translator does; with `noise`, by batch statistics and dropout with seed 0."""
+        """Return the predictions of `Translator.predict`; with `noise`, use batch statistics and dropout of seed 0."""
         if not self.noise:
             return super().predict(params, images, hints)
         return self.result(self._predict_with_noise(params, self.pad(self.read(images, hints))), images)
 
     def runner(self, params: Params) -> Callable[[Tensor], Tensor]:
-        """Return a function from the generator's inputs to its outputs in prediction."""
+        """Return a function that maps the generator's inputs to its outputs, as in `predict`."""
         return partial(self._predict_with_noise, params) if self.noise else super().runner(params)
 
     def _predict_with_noise(self, params: Params, x: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class Pix2Pix(Translator):
         return self.generator.forward(copies, x, Mode(True, seeded(x.device), keep=False))[0]
 
     def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
-        """Return the losses of the discriminator and the generator."""
+        """Return the losses of the discriminator and the generator, without gradients."""
         x, real = pair
         mode = Mode(keep=False)
         real_scores, generated_scores = (
@@ -164,12 +164,13 @@ def pix2pix(
     perceptual: float = 0.0,
     noise: bool = False,
 ) -> Pix2Pix:
-    """Return pix2pix with its U-Net and its discriminator of patches.
+    """Return pix2pix with the U-Net generator and the patch discriminator of the paper.
 
     width, levels, norm, dropout: see `unet_generator`; the paper's width and levels are 64 and 8, for images of 256
-    pixels. hints: whether the generator reads colour hints. field, discriminator_width: the discriminator's receptive
-    field and width, see `patch_discriminator`. l1: the weight of the absolute error. perceptual: the weight of the
-    distance in MobileNetV2's features, whose weights recipes read from start.weights; only for to="image".
+    pixels. hints: whether the generator receives colour hints. field, discriminator_width: the discriminator's
+    receptive field and width, see `patch_discriminator`. l1: the weight of the absolute error. perceptual: the weight
+    of the distance in MobileNetV2's features, only for to="image"; recipes read the weights of MobileNetV2 from
+    start.weights. Raises PellucidError for a negative weight.
     """
     for name, weight in (("l1", l1), ("perceptual", perceptual)):
         if weight < 0:
@@ -184,5 +185,5 @@ def pix2pix(
 
 
 def _concatenate_channels(x: Tensor, y: Tensor) -> Tensor:
-    """Concatenate the channels of x and y in the memory format of y, since that of a single channel is ambiguous."""
+    """Concatenate the channels of x and y in the memory format of y, because that of a single channel is ambiguous."""
     return torch.cat([x, y], 1).contiguous(memory_format=memory_format(y))

@@ -20,9 +20,9 @@ from pellucid.settings.checks import check_within
 class R1GAN(AdversarialGenerator):
     """A GAN whose discriminator has a penalty on its gradients with respect to real images.
 
-    discriminator: piecewise linear and without batch normalization, see `gradient_penalty`. gamma: of the penalty
-    gamma/2 E ‖g‖², with g the gradient of the logit with respect to the image, scaled to -1 to 1; it is added in every
-    step. Losses: "discriminator" and "generator", which are non-saturating, and "penalty".
+    discriminator: piecewise linear and without batch normalization, see `gradient_penalty`. gamma: the factor in the
+    penalty gamma/2 E ‖g‖², where g is the gradient of the logit with respect to an image with values in -1 to 1. The
+    penalty is added in every step. Losses: the non-saturating "discriminator" and "generator", and "penalty".
     Source: Mescheder, Geiger and Nowozin 2018, equation 9.
     """
 
@@ -30,12 +30,12 @@ class R1GAN(AdversarialGenerator):
     gamma: float = 10.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a negative penalty."""
+        """Raise PellucidError for a negative gamma."""
         super().__post_init__()
         check_within(self, 0, math.inf, gamma=self.gamma)
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
-        """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""
+        """Yield the discriminator's losses and gradients, then the generator's with the updated discriminator."""
         loss, images = NonSaturating(), 2 * batch.images - 1
         z = self.latents(len(images), mode.rng, images)
         generated, generator_cache = self.generator.forward(params["generator"], z, mode)

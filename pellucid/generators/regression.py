@@ -1,4 +1,4 @@
-"""Regression: a generator trained only by the distance of its outputs from the true colours or image."""
+"""Regression: a generator trained only with the distance of its outputs from the true colours or images."""
 
 from dataclasses import dataclass, replace
 
@@ -17,11 +17,11 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class Regression(Translator):
-    """A generator with a loss between its outputs and the targets, in the units of the network.
+    """A generator with a loss between its outputs and the targets, both in the units of the network's outputs.
 
-    With L1 it learns the median of the possible targets, with the quadratic loss their mean; both are greyer than real
-    colours where these are uncertain. Source: the baselines of Isola et al. 2017, section 4.2, and of Zhang, Isola and
-    Efros 2016, section 3.
+    With L1 it learns the median of the possible targets, with the quadratic loss their mean. Where the true colours are
+    uncertain, both are greyer than real colours. Source: the baselines of Isola et al. 2017, section 4.2, and of Zhang,
+    Isola and Efros 2016, section 3.
     """
 
     loss: Loss
@@ -56,10 +56,10 @@ def l1(
     dropout: float = 0.0,
     hints: bool = False,
 ) -> Regression:
-    """Return the regression of a and b, or of an image, by the mean absolute error, with pix2pix's U-Net.
+    """Return the regression of a and b, or of an image, with the mean absolute error and pix2pix's U-Net.
 
     width, levels, norm, dropout: see `unet_generator`; the defaults are for images of 32 to 128 pixels. hints: whether
-    the generator reads colour hints.
+    the generator receives colour hints.
     """
     net = unet_generator(2 if to == "colour" else 3, width, levels, norm, dropout)
     return Regression(net, L1("mean"), to=to, hints=hints, multiple=2**levels)
@@ -73,5 +73,5 @@ def mse(
     dropout: float = 0.0,
     hints: bool = False,
 ) -> Regression:
-    """Return the same regression by half the mean squared error; arguments as for `l1`."""
+    """Return the regression `l1` with half the mean squared error as the loss; it has the same arguments."""
     return replace(l1(to, width, levels, norm, dropout, hints), loss=Quadratic("mean"))

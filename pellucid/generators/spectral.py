@@ -9,7 +9,7 @@ from pellucid.layers.base import Params
 
 
 class SingularTriplet(NamedTuple):
-    """The largest singular value of a weight as a matrix (out, rest), and its singular vectors (out,) and (rest,)."""
+    """The largest singular value of a weight, reshaped to (out, rest), and its singular vectors (out,) and (rest,)."""
 
     value: Tensor
     left: Tensor
@@ -17,7 +17,7 @@ class SingularTriplet(NamedTuple):
 
 
 def largest_singular_triplet(matrix: Tensor) -> SingularTriplet:
-    """Return the exact largest singular value of a matrix, from the eigenvectors of the smaller of W Wᵀ and Wᵀ W."""
+    """Return the exact largest singular triplet of a matrix W, computed from the smaller of W Wᵀ and Wᵀ W."""
     is_tall = matrix.shape[0] > matrix.shape[1]
     wide_matrix = matrix.t() if is_tall else matrix
     short_vector = torch.linalg.eigh(wide_matrix @ wide_matrix.t()).eigenvectors[:, -1]  # of the largest eigenvalue
@@ -31,8 +31,8 @@ def largest_singular_triplet(matrix: Tensor) -> SingularTriplet:
 def normalized_weights(params: Params) -> tuple[Params, dict[str, SingularTriplet]]:
     """Return a network's parameters with each weight W replaced by Ŵ = W / σ(W), and their singular triplets by path.
 
-    Only weights with two axes or more are replaced; weights that are all 0 stay so. Other tensors, also running
-    statistics, are shared with `params`. The result is used in place of `params` in forward and backward. σ is exact;
+    Only weights with two axes or more are replaced; weights that are all 0 remain 0. Other tensors, including running
+    statistics, are shared with `params`. Pass the result to forward and backward instead of `params`. σ is exact;
     Miyato et al. approximate it by power iteration.
     Source: Miyato, Kataoka, Koyama and Yoshida 2018, equation 8.
     """
@@ -81,5 +81,5 @@ def unnormalized_gradients(
 
 
 def _divisor(triplet: SingularTriplet) -> Tensor:
-    """Return σ, or 1 if it is 0; without reading it from a GPU."""
+    """Return σ, or 1 if σ is 0, without a synchronization with the GPU."""
     return torch.where(triplet.value > 0, triplet.value, 1.0)

@@ -1,4 +1,4 @@
-"""Base class of image-to-image objectives: colours from a grey image, or a photo from a label map; colour hints."""
+"""Base class of image-to-image objectives, such as colours from a grey image or a photo from a label map."""
 
 import math
 from abc import abstractmethod
@@ -22,18 +22,18 @@ from pellucid.ops.colour import rgb_to_lab
 from pellucid.settings.checks import check_choice, check_flag, check_whole, check_within
 from pellucid.text import shown
 
-LIGHTNESS_SCALE, CHROMA_SCALE = 50.0, 110.0  # units of the network's values: L / 50 - 1, a / 110 and b / 110
+LIGHTNESS_SCALE, CHROMA_SCALE = 50.0, 110.0  # networks receive L / 50 - 1, and output a / 110 and b / 110
 HINT_CHANNELS = 3  # a, b, and 1 inside a hint
-# Colour hints: dots of true colours, drawn in training in place of dots that a user gives.
+# In training, colour hints are dots of true colours, drawn at random; in prediction, the user sets the dots.
 STOP_PROBABILITY = 1 / 8  # parameter of the geometric distribution of the number of dots, whose mean is 7
-MAX_DOTS = 32  # in an image
+MAX_DOTS = 32  # largest number of dots in an image
 SIDE_DIVISOR = 28  # the largest dot's side is a 28th of the image's shorter side
-MAX_MULTIPLE = 1024  # pixels, for ten levels of a U-Net
+MAX_MULTIPLE = 1024  # pixels: a U-Net of ten levels needs images whose sides are multiples of 1024
 To = Literal["colour", "rgb", "image"]
 
 
 class TranslationPair(NamedTuple):
-    """Inputs of the generator (N, C, H, W) and their targets, mostly in -1 to 1."""
+    """Inputs of the generator (N, C, H, W) and their targets (N, C', H, W), with values mostly in -1 to 1."""
 
     x: Tensor
     target: Tensor
@@ -44,10 +44,10 @@ class Translator(Objective):
     """An objective whose generator translates images to images.
 
     to: "colour" to predict a and b of Lab from L: images are RGB or grey, 0 to 1, targets are ignored, and predictions
-    (N, 2, H, W) are in the units of Lab. "rgb" for the same by a generator of RGB images, whose a and b are predicted.
-    "image" to predict the targets, which are images in 0 to 1. hints: whether the generator of "colour" or "rgb" also
-    reads colour hints, see `draw_hints`. multiple: the generator needs a height and a width that are multiples of this;
-    images of other sizes are padded by repeating their edge pixels.
+    (N, 2, H, W) are in the units of Lab. "rgb" to predict the same with a generator that outputs RGB images, which are
+    converted to Lab. "image" to predict the targets, which are images in 0 to 1. hints: whether the generator for
+    "colour" or "rgb" also receives colour hints, see `draw_hints`. multiple: the generator needs a height and a width
+    that are multiples of this number; images of other sizes are padded by repeating their edge pixels.
     """
 
     any_size: ClassVar[bool] = True
@@ -70,16 +70,16 @@ class Translator(Objective):
 
     @property
     def predicts_colours(self) -> bool:
-        """Whether the predictions are a and b of the images, not the targets."""
+        """Whether the predictions are a and b of the input images; if not, they are images."""
         return self.to != "image"
 
     def preprocessing(self, shape: Any, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-        """Return the height and width of the images; the networks scale their inputs themselves."""
+        """Return {"size": [H, W]}; mean and std are not needed, because `read` scales the images."""
         return {"size": [*shape[1:]]}
 
     @property
     def channels(self) -> int:
-        """The number of input channels of a generator of colours."""
+        """The number of input channels of a generator that predicts colours: L, and the hints if it receives them."""
         return 1 + HINT_CHANNELS * self.hints
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -88,20 +88,24 @@ class Translator(Objective):
         return {"generator": params}, (2 if self.predicts_colours else out[0], *shape[1:])
 
     def generator_input_shape(self, shape: Any) -> tuple[int, ...]:
-        """Return the shape of the generator's input for images of `shape`."""
+        """Return the shape of the generator's input for images of `shape`, before padding.
+
+        Raises PellucidError unless images are (C, H, W) and, if colours are predicted, RGB or grey.
+        """
         if len(shape) != 3 or (self.predicts_colours and shape[0] not in (1, 3)):
             expected = "RGB or grey images" if self.predicts_colours else "images"
             raise PellucidError(f"{type(self).__name__} takes {expected} (C, H, W), not {tuple(shape)}")
         return (self.channels if self.predicts_colours else shape[0], *shape[1:])
 
     def padded_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape with height and width rounded up to a multiple of `multiple`."""
+        """Return the shape (C, H, W) with height and width rounded up to a multiple of `multiple`."""
         return (shape[0], *(-(-size // self.multiple) * self.multiple for size in shape[1:]))
 
     def read(self, images: Tensor, hints: Tensor | None = None) -> Tensor:
         """Return the generator's input for images (N, C, H, W), not padded.
 
-        hints: (N, 3, H, W), a and b in the units of Lab, and 1 where they are given, 0 elsewhere.
+        hints: (N, 3, H, W), a and b in the units of Lab, and 1 where they are given, 0 elsewhere. Raises PellucidError
+        for hints if the generator receives none.
         """
         if not self.predicts_colours:
             return images
@@ -118,7 +122,10 @@ class Translator(Objective):
         return in_layout_of(torch.cat([x, dots], 1), images)
 
     def pair(self, batch: Batch, mode: Mode) -> TranslationPair:
-        """Return the generator's input for a batch, with drawn hints in training, and its target, both padded."""
+        """Return the generator's input for a batch, with drawn hints in training, and its target, both padded.
+
+        Raises PellucidError for grey images if colours are learned.
+        """
         images = batch.images
         if not self.predicts_colours:
             return TranslationPair(self.pad(images), self.pad(in_layout_of(2 * batch.targets - 1, images)))
@@ -130,7 +137,7 @@ class Translator(Objective):
         return TranslationPair(self.pad(self.read(images, dots)), self.pad(in_layout_of(target, images)))
 
     def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Return predicted a and b (N, 2, H, W) in the units of Lab, or images in 0 to 1.
+        """Return the predicted a and b (N, 2, H, W) in the units of Lab or, for to="image", images in 0 to 1.
 
         images: RGB or grey, 0 to 1, of any size; hints: see `read`.
         """
@@ -138,7 +145,7 @@ class Translator(Objective):
         return self.result(y, images)
 
     def result(self, y: Tensor, images: Tensor) -> Tensor:
-        """Return predictions from the generator's outputs for padded images, cropped to the size of `images`."""
+        """Convert the generator's outputs for padded images to predictions, cropped to the size of `images`."""
         y = upcast_half(y)[:, :, : images.shape[2], : images.shape[3]]
         if self.to == "colour":
             return y * CHROMA_SCALE
@@ -146,14 +153,14 @@ class Translator(Objective):
         return to_lab(scaled)[:, 1:] if self.predicts_colours else scaled
 
     def pad(self, x: Tensor) -> Tensor:
-        """Return x (N, C, H, W) padded to a height and width of `padded_shape` by repeating the edge pixels."""
+        """Return x (N, C, H, W) padded to the height and width of `padded_shape` by repeating the edge pixels."""
         height, width = x.shape[2:]
         _, new_height, new_width = self.padded_shape(tuple(x.shape[1:]))
         has_right_size = (new_height, new_width) == (height, width)
         return x if has_right_size else F.pad(x, (0, new_width - width, 0, new_height - height), "replicate")
 
     def evaluator(self, params: Params, count: int, first: int = 0) -> Callable[[Batch], BatchEvaluation]:
-        """Return a function that evaluates batches by one forward pass; do not change `params` while it is in use."""
+        """Return a function that evaluates a batch in one forward pass; do not change `params` while it is in use."""
         forward, mode = self.runner(params), Mode(keep=False)
 
         def evaluate(batch: Batch) -> BatchEvaluation:
@@ -164,12 +171,12 @@ class Translator(Objective):
         return evaluate
 
     def runner(self, params: Params) -> Callable[[Tensor], Tensor]:
-        """Return a function from the generator's inputs to its outputs; do not change `params` while it is in use."""
+        """Return a function that maps the generator's inputs to its outputs; do not change `params` during its use."""
         return inference(self.generator, params["generator"])
 
     @abstractmethod
     def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
-        """Return the losses of the generator's outputs y for a pair in evaluation."""
+        """Return the losses of the generator's outputs y for a pair, for evaluation."""
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError, for to="image", unless targets are floating-point images (N, C, H, W)."""
@@ -197,7 +204,7 @@ def in_layout_of(x: Tensor, images: Tensor) -> Tensor:
 
 
 def draw_hints(ab: Tensor, rng: torch.Generator) -> Tensor:
-    """Return dots of the true colours ab (N, 2, H, W): (N, 3, H, W) with a, b and 1 inside dots, 0 elsewhere.
+    """Draw dots of the true colours ab (N, 2, H, W): return (N, 3, H, W) with a, b and 1 inside dots, 0 elsewhere.
 
     The number of dots follows a geometric distribution, limited to 32. A dot is a square at a uniform position, with a
     side from 1 pixel to a 28th of the image's shorter side and the colour of its centre; later dots cover earlier ones.
@@ -212,12 +219,12 @@ def draw_hints(ab: Tensor, rng: torch.Generator) -> Tensor:
     sides = (1 + (sides * max_side).long())[:, :, None, None]
     dot_numbers = torch.arange(MAX_DOTS, device=ab.device)[:, None, None]
     offsets = torch.arange(max_side, device=ab.device)
-    # All dots are covered, since their number in a batch is known only to the device: (N, dots, side, side).
+    # All MAX_DOTS dots are computed, since reading their number would synchronize with the GPU: (N, dots, side, side).
     row_offsets, column_offsets = offsets[:, None], offsets
     y, x = rows[:, :, None, None] + row_offsets - sides // 2, columns[:, :, None, None] + column_offsets - sides // 2
     is_inside = (row_offsets < sides) & (column_offsets < sides) & (y >= 0) & (x >= 0) & (y < height) & (x < width)
     is_inside &= dot_numbers < counts[:, None, None, None]
-    pixel_indices = torch.where(is_inside, y * width + x, height * width).flatten(1)  # the last place is for all others
+    pixel_indices = torch.where(is_inside, y * width + x, height * width).flatten(1)  # the last index is discarded
     top_dot = torch.full((n, height * width + 1), -1, device=ab.device)  # the dot that covers each pixel, -1 for none
     top_dot.scatter_reduce_(1, pixel_indices, dot_numbers.expand(is_inside.shape).flatten(1), "amax")
     top_dot = top_dot[:, :-1].view(n, height, width)

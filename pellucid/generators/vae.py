@@ -19,7 +19,7 @@ from pellucid.sweep import backward
 
 @dataclass(frozen=True)
 class VAE(Generator):
-    """A variational auto-encoder: a decoder of latent vectors, and an encoder that outputs their distribution.
+    """A variational auto-encoder: an encoder outputs the distribution of latent vectors, a decoder maps them to images.
 
     generator: the decoder, which maps latent vectors to logits of images. encoder: maps images to (N, 2 * latent),
     means and logarithms of variances. Losses: "reconstruction", the cross-entropy of each image summed over its
@@ -31,7 +31,7 @@ class VAE(Generator):
     encoder: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Draw the parameters of both networks."""
+        """Draw the parameters of both networks; raise PellucidError unless the encoder has 2 * latent outputs."""
         generator = initial_parameters("generator", self.generator, (self.latent,), shape, rng)
         encoder, out = init_child("encoder", self.encoder, shape, rng)
         if out != (2 * self.latent,):
@@ -62,7 +62,7 @@ class VAE(Generator):
         return {"reconstruction": reconstruction, "kl": kl}, {"generator": dgenerator, "encoder": dencoder}
 
     def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the decoder's outputs as probabilities of the pixels."""
+        """Return the sigmoid of the decoder's outputs: images with values in 0 to 1."""
         return self.generator.forward(params["generator"], z, Mode(keep=False))[0].sigmoid()
 
 

@@ -27,8 +27,9 @@ class WGANGP(Generator):
     generator: outputs images with values in -1 to 1. critic: maps such images to scores (N, 1); it must be piecewise
     linear and without batch normalization, see `gradient_penalty`. penalty: the factor of the gradient penalty, at
     random points between real and generated images. critic_steps: updates of the critic before each update of the
-    generator; every batch is divided among them, and the generator's update uses as many samples as one of them. Of a
-    batch with fewer images, each update uses one, in turn, so that all shards of a batch have the same updates.
+    generator; each batch is divided among these, and the generator's update uses as many samples as the first of them.
+    If a batch has fewer images than critic_steps, each update uses one image, in rotation, so the number of updates is
+    the same for all shards of a batch.
     Losses: "critic" (the mean score of generated images minus the mean score of real ones), "penalty", "generator".
     Source: Gulrajani et al. 2017, algorithm 1.
     """
@@ -39,7 +40,7 @@ class WGANGP(Generator):
     critic_steps: int = 5
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a negative penalty, and for less than one step of the critic."""
+        """Raise PellucidError for a negative penalty, and for `critic_steps` below 1."""
         super().__post_init__()
         check_within(self, 0, math.inf, penalty=self.penalty)
         check_whole(self, critic_steps=self.critic_steps)
@@ -79,7 +80,7 @@ class WGANGP(Generator):
         yield {"generator": -scores.mean()}, {"generator": dparams}
 
     def _critic_gradients(self, params: Params, images: Tensor, generated: Tensor, mode: Mode) -> tuple[Tensor, Params]:
-        """Return the mean score of generated images minus that of real ones, and the critic's gradients."""
+        """Return the mean score of generated images minus that of real images, and the critic's gradients."""
         count = len(images)
         scores, cache = self.critic.forward(params["critic"], torch.cat([images, generated]), mode)  # (2 count, 1)
         dscores = torch.full_like(scores, self.weight("critic") / count)

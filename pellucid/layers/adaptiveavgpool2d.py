@@ -20,10 +20,11 @@ class AdaptiveAvgPool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class AdaptiveAvgPool2d(Layer):
-    """Average each window, with windows chosen such that the output has `size` for any input size.
+    """Average over windows that are chosen such that the output has the given `size` for any input size.
 
-    x is (N, C, H, W), y is (N, C, *size); output row i is the mean of the rows from floor(i H / H') to
-    ceil((i + 1) H / H'). Size 1 is global average pooling (Lin, Chen and Yan 2013, section 3.2).
+    x is (N, C, H, W), y is (N, C, H', W') with (H', W') = `size`; output row i is the mean of the input rows from
+    floor(i H / H') to ceil((i + 1) H / H') - 1, columns likewise. Size 1 is global average pooling (Lin, Chen and Yan
+    2013, section 3.2).
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE | Trait.NEW_OUTPUT

@@ -1,4 +1,4 @@
-"""The sum of several inputs, which merges the branches of a residual block."""
+"""The sum of two or more inputs, which merges the branches of a residual block."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

@@ -21,12 +21,12 @@ class AvgPool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class AvgPool2d(Layer):
-    """Take the mean of each window.
+    """Average over each window.
 
     x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1, or rounded up with
-    `ceil_mode`; `stride` defaults to `kernel`. The mean includes the zeros of the padding unless `count_include_pad`
-    is False; it never includes pixels beyond the padding, which rounded-up windows can reach. Source: LeCun et al.
-    1989; dilation: Yu and Koltun 2016, equation 2.
+    `ceil_mode`; `stride` defaults to `kernel`. The mean includes the zeros of the padding unless `count_include_pad` is
+    False. With `ceil_mode`, the last windows may extend beyond the padding; such pixels are never included. Source:
+    LeCun et al. 1989; dilation: Yu and Koltun 2016, equation 2.
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
@@ -82,7 +82,7 @@ class AvgPool2d(Layer):
         size, kernel, stride = (height, width), pair(self.kernel), pair(self.step)
         padding, dilation = pair(self.padding), pair(self.dilation)
         output_size = window_outputs(self, size, kernel, stride, padding, dilation, self.ceil_mode)
-        if not self.count_include_pad:  # a window without values has no mean
+        if not self.count_include_pad:  # the mean of a window without values is undefined
             check_windows_overlap_input(self, size, kernel, stride, padding, dilation)
         return Windows(size, output_size, kernel, stride, padding, dilation)
 

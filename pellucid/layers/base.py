@@ -12,16 +12,16 @@ from pellucid.errors import PellucidError
 from pellucid.settings.arguments import Checked
 
 Params = dict[str, Any]  # a nested dict of tensors; a path in it is written `block1.conv.weight`
-Shape = tuple[int, ...]  # without the batch axis
+Shape = tuple[int, ...]  # the shape of one example, without the batch axis
 Cache = Any  # a NamedTuple of tensors for a layer, a dict of caches for a combinator
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How a forward pass runs.
+    """The mode of a forward pass.
 
-    `train` enables dropout and batch statistics, `rng` is the generator that dropout draws from, and `keep=False`
-    lets combinators discard each cache immediately, if no backward pass will follow.
+    `train` enables dropout and batch statistics, `rng` is the generator that dropout draws from. `keep=False` is for
+    forward passes without a backward pass: combinators discard each cache immediately.
     """
 
     train: bool = False
@@ -32,29 +32,29 @@ class Mode:
 class Trait(Flag):
     """Properties of a layer, which rules, traces, drawings, exports and fusing check instead of its type.
 
-    A subclass inherits the traits of its base class. It may compute something else, so code that depends on exactly
-    what a class computes uses `declares`, which ignores inherited traits.
+    A subclass inherits the traits of its base class, but may compute another function. Code that depends on the exact
+    function of a class therefore uses `declares`, which ignores inherited traits.
     """
 
     NONE = 0
-    ELEMENTWISE = auto()  # each output depends only on the input at the same position
-    ACTIVATION = auto()  # a nonlinearity: relevance passes through it unchanged
+    ELEMENTWISE = auto()  # each output only depends on the input at the same position
+    ACTIVATION = auto()  # a nonlinearity, through which relevance is propagated unchanged
     RECTIFIER = auto()  # max(x, 0), possibly with a slope for negative x or an upper limit
     SMOOTH_RECTIFIER = auto()  # a smooth function close to max(x, 0)
-    LINEAR = auto()  # an output is a weighted sum of inputs, plus a constant
+    LINEAR = auto()  # each output is a weighted sum of inputs, plus a constant
     WEIGHTED = auto()  # has the learned parameter `weight`, and optionally `bias`
     CONVOLUTION = auto()  # applies the same weights at each position of an image
-    SUM = auto()  # an output is a sum of contributions, one from each input
+    SUM = auto()  # each output is a sum of contributions of the inputs
     RESHAPE = auto()  # the values of each example are returned unchanged, in the same order
     RESAMPLE = auto()  # changes the size of an image without learned parameters: pooling and resizing
-    MERGE = auto()  # takes a tuple of inputs
+    MERGE = auto()  # the input is a tuple of tensors
     NORM = auto()  # subtracts a mean or divides by a standard deviation or norm
     CONTRAST_NORM = auto()  # normalizes across channels around each pixel, without learned parameters
     LEARNS = auto()  # has learned parameters
     NEW_OUTPUT = auto()  # the output is newly allocated, and the cache does not contain it
     NEW_DX = auto()  # dx is newly allocated, and not an expanded tensor
     VIEW = auto()  # the output is a view of the input, and dx is a view of dy
-    WHOLE = auto()  # acts on whole tensors, whose first axis need not be the batch axis
+    WHOLE = auto()  # acts on tensors with any axes, whose first axis need not be the batch axis
     MOVES = auto()  # each output value is a copy of an input value, or a constant
 
 
@@ -62,10 +62,10 @@ class Trait(Flag):
 class Layer(metaclass=Checked):
     """One layer of a network: a frozen dataclass of hyperparameters, stored unchanged.
 
-    `traits` are its properties. `buffers` names the entries of its params that are running statistics:
-    updated in place by a forward pass in training mode, and absent from dparams. `decayed` names the parameters that
-    regularizers act on: weights that multiply inputs, but not biases or scales. `constants` contains the indices of
-    the inputs, among several, that the layer treats as constants and whose gradients are 0.
+    `traits` are its properties. `buffers` names the entries of its params that are running statistics: a forward pass
+    in training mode updates them in place, and dparams does not contain them. `decayed` names the parameters that
+    regularizers act on: weights that multiply inputs, but not biases or scales. `constants` contains the indices of the
+    inputs that the layer, if it has a tuple of inputs, treats as constants; their gradients are 0.
     """
 
     traits: ClassVar[Trait] = Trait.NONE
@@ -74,7 +74,7 @@ class Layer(metaclass=Checked):
     constants: ClassVar[tuple[int, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Reset `pull` to the default in a subclass that overrides only `backward`."""
+        """Reset `pull` to the default in a subclass that overrides `backward` but not `pull`."""
         super().__init_subclass__(**options)
         if "backward" in vars(cls) and "pull" not in vars(cls):
             cls.pull = Layer.pull
@@ -92,29 +92,29 @@ class Layer(metaclass=Checked):
         """Return (dx, dparams), the gradients of the loss, given dy, the gradient with respect to the output."""
 
     def pull(self, params: Params, cache: Cache, dy: Any) -> Any:
-        """Return only dx; layers override this where it is faster than `backward`."""
+        """Return dx without dparams; layers override this method if this is faster than `backward`."""
         return self.backward(params, cache, dy)[0]
 
     def onnx(self, nodes: Any) -> None:
         """Write the layer as ONNX nodes with the builder `pellucid.export.Nodes`.
 
-        `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's output. Layers
-        that do not override this method are written by `pellucid.onnx_nodes`. Raises PellucidError for a layer
-        with neither.
+        `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's output. For the
+        library's layers that do not override this method, `pellucid.onnx_nodes` writes the nodes. Raises PellucidError
+        unless overridden.
         """
         raise PellucidError(f"{type(self).__name__} cannot be exported to ONNX; define its method onnx")
 
     def torch_code(self, shape: Shape) -> str:
         """Return the PyTorch expression of an equivalent module for inputs of `shape`, such as "nn.ReLU()".
 
-        Layers that do not override this method are written by `pellucid.export.torch_code`. Raises PellucidError for
-        a layer with neither.
+        For the library's layers that do not override this method, `pellucid.export.torch_code` writes the code. Raises
+        PellucidError unless overridden.
         """
         raise PellucidError(f"{type(self).__name__} cannot be written as PyTorch code; define its method torch_code")
 
 
 def declares(layer: Layer, *types_or_traits: type[Layer] | Trait) -> bool:
-    """Return whether the layer's class is one of these types, or itself declares (not inherits) one of these traits."""
+    """Return whether the layer's class is one of these types, or declares (not only inherits) one of these traits."""
     layer_type = type(layer)
     declared = vars(layer_type).get("traits", Trait.NONE)
     return any(entry in declared if isinstance(entry, Trait) else entry is layer_type for entry in types_or_traits)
@@ -128,12 +128,12 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 def expanded_zeros(x: Tensor) -> Tensor:
     """Return zeros of x's shape, dtype and device, expanded from a single stored value.
 
-    Caches contain only tensors; if a backward pass needs only the input's shape, its cache contains this tensor.
+    Caches may only contain tensors; if a backward pass only needs the input's shape, its cache contains this tensor.
     """
     return x.new_zeros(()).expand(x.shape)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Return the memory format of the images x: channels last, or contiguous."""
+    """Return the memory format of the images x (N, C, H, W): channels last, or contiguous."""
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if channels_last else torch.contiguous_format

@@ -31,9 +31,9 @@ class RunningCache(NamedTuple):
 class BatchNorm(Layer):
     """Normalize each channel, then scale and shift it: y = w x̂ + b, with x̂ = (x - μ) / sqrt(σ² + ε).
 
-    x and y are (N, C) or (N, C, H, W). In training mode μ and σ² are those of the batch (over N, H, W), and the
-    buffers `running_mean` and `running_var` move towards them by the fraction `momentum`, the variance in its
-    unbiased form; in evaluation mode μ and σ² are the buffers. The parameters are float32 even for a bfloat16 x.
+    x and y are (N, C) or (N, C, H, W). In training mode, μ and σ² are the mean and variance of the batch (over N, H,
+    W); the buffers `running_mean` and `running_var` are moved by the fraction `momentum` towards the mean and the
+    unbiased variance. In evaluation mode, μ and σ² are the buffers. The parameters are float32 even for a bfloat16 x.
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
 
@@ -65,7 +65,7 @@ class BatchNorm(Layer):
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, BatchCache | RunningCache]:
         """Compute y = w (x - μ) / sqrt(σ² + ε) + b, per channel."""
         channels = params["weight"].shape[0]
-        if x.shape[1] != channels:  # the kernel does not check this, and would read out of bounds
+        if x.shape[1] != channels:  # PyTorch's kernel does not check this, and would read out of bounds
             raise PellucidError(
                 f"BatchNorm with parameters for {channels} channels received an input of shape {tuple(x.shape)}; "
                 "use the parameters of this network"
@@ -75,7 +75,7 @@ class BatchNorm(Layer):
                 f"BatchNorm: an input of shape {tuple(x.shape)}, with at most one value per channel, has no variance "
                 "to train on; use a batch of two or more"
             )
-        if not x.numel():  # the kernel divides by the number of values
+        if not x.numel():  # PyTorch's kernel would divide by the number of values
             return x, RunningCache(x)
         y, mean, invstd = torch.native_batch_norm(
             x,

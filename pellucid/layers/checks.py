@@ -1,4 +1,4 @@
-"""Checks of shapes and dtypes that several layers share; each raises PellucidError."""
+"""Checks of shapes and dtypes that layers share; each raises PellucidError."""
 
 from typing import Any, cast
 
@@ -31,8 +31,8 @@ def window_outputs(
 ) -> tuple[int, int]:
     """Return the number of window positions along (height, width); raise PellucidError if there are none.
 
-    Without `ceil_mode`, floor((size + 2 p - d (k - 1) - 1) / s) + 1; with it, rounded up, but no window starts
-    in the padding beyond the input (Dumoulin and Visin 2016, relationship 6).
+    The number is floor((size + 2 p - d (k - 1) - 1) / s) + 1. With `ceil_mode`, the quotient is rounded up instead, but
+    no window starts in the padding beyond the input (Dumoulin and Visin 2016, relationship 6).
     """
     counts: list[int] = []
     for axis, length, k, s, p, d in zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True):
@@ -52,9 +52,9 @@ def check_windows_overlap_input(
     padding: tuple[int, int],
     dilation: tuple[int, int],
 ) -> None:
-    """Raise PellucidError if all pixels of some window lie in the padding.
+    """Raise PellucidError if all pixels of a window are in the padding.
 
-    This happens only to windows that start in the padding, on images shorter than the dilation.
+    This is only possible for windows that start in the padding, on images shorter than the dilation.
     """
     axes = zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True)
     for axis, length, k, s, p, d in axes:
@@ -77,14 +77,14 @@ def check_window_output(layer: object, axis: str, size: int) -> int:
 
 
 def check_same_shapes(layer: object, shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """Return the common shape of two or more inputs; raise PellucidError if they have none."""
+    """Return the common shape of two or more inputs; raise PellucidError if the shapes differ."""
     if len(shapes) < 2 or any(shape != shapes[0] for shape in shapes):
         raise PellucidError(f"{type(layer).__name__} takes two or more inputs of the same shape, not {shapes}")
     return shapes[0]
 
 
 def check_pool_padding(layer: object, padding: int | tuple[int, int], kernel: int | tuple[int, int]) -> None:
-    """Raise PellucidError for padding of more than half the window, so that every window covers some of the input."""
+    """Raise PellucidError for padding of more than half the window, as a window could be entirely in the padding."""
     check_not_negative(layer, padding=padding)
     for p, k in zip(pair(padding), pair(kernel), strict=True):
         if 2 * p > k:
@@ -95,7 +95,7 @@ def check_pool_padding(layer: object, padding: int | tuple[int, int], kernel: in
 
 
 def check_axis(layer: object, axis: int, shape: Any) -> None:
-    """Raise PellucidError unless a tensor of `shape` (without the batch axis, which is axis 0) has the axis."""
+    """Raise PellucidError unless inputs have the axis; axis 0 is the batch axis, which `shape` does not contain."""
     if axis > len(shape):
         raise PellucidError(
             f"{type(layer).__name__}: inputs of shape (N, {', '.join(map(str, shape))}) have no axis {axis}"
@@ -108,9 +108,9 @@ FLOATING = frozenset((torch.float32, torch.float64, torch.bfloat16))
 def check_floating(x: Any) -> None:
     """Raise PellucidError unless x is float32, float64 or bfloat16, or float16 on a device other than the CPU.
 
-    A network's input is checked once, by `sweep.forward`; in a tuple, int64 tensors after the first are accepted as
-    switches (indices of maxima). Layers do not check again: some would accept integers without an error and return
-    wrong gradients.
+    In a tuple, int64 tensors after the first are accepted as switches (indices of maxima). `sweep.forward` checks a
+    network's input, because some layers would accept integers without an error and return wrong gradients; the layers
+    do not check it themselves.
     """
     if isinstance(x, tuple):
         first_input, *extra_inputs = cast("tuple[Any, ...]", x)

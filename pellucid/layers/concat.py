@@ -1,4 +1,4 @@
-"""The concatenation of several inputs, as in Inception blocks and U-Nets."""
+"""The concatenation of two or more inputs, as in Inception blocks and U-Nets."""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
@@ -24,7 +24,7 @@ class ConcatCache(NamedTuple):
 class Concat(Layer):
     """Concatenate tensors along an axis; each input receives its part of dy.
 
-    `axis` counts the batch axis as 0: 1 is the channels. All other axes must agree.
+    `axis`: 0 is the batch axis, 1 the channel axis. The sizes of all other axes must be equal.
     Source: Szegedy et al. 2015, figure 2.
     """
 
@@ -37,7 +37,7 @@ class Concat(Layer):
         check_whole(self, axis=self.axis)
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the shape with the sizes along the axis summed."""
+        """Return no parameters and the output shape, in which the sizes along the axis are summed."""
         if len(shape) < 2 or not all(isinstance(input_shape, tuple) for input_shape in shape):
             raise PellucidError(f"Concat takes two or more inputs, not {shape}")
         sample_axis = self.axis - 1

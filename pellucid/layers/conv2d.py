@@ -13,7 +13,7 @@ from pellucid.layers.checks import check_image_shape, check_window_output
 from pellucid.layers.initializers import check_initializer, draw
 from pellucid.settings.checks import check_flag, check_not_negative, check_positive, check_whole
 
-# Up to this many input channels, summing windows on the CPU is two to six times as fast as PyTorch's kernel for dx.
+# Up to this number of input channels, `pull` is two to six times as fast on the CPU as PyTorch's kernel for dx.
 MAX_SUMMED_CHANNELS = 4
 
 
@@ -73,7 +73,7 @@ class Conv2d(Layer):
         return horizontal, horizontal, vertical, vertical
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Draw `weight` and `bias`."""
+        """Draw `weight` and `bias`; return them and the output shape (filters, H', W')."""
         channels, *size = check_image_shape(self, shape)
         if channels % self.groups:
             raise PellucidError(f"Conv2d: {channels} input channels are not a multiple of groups={self.groups}")
@@ -104,18 +104,18 @@ class Conv2d(Layer):
         return y, Conv2dCache(x)
 
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = dy convolved with the flipped w, dw = x correlated with dy, db = the sum of dy.
+        """Compute dx = the transposed convolution of dy with w, dw = x correlated with dy, db = the sum of dy.
 
-        dx is the transposed convolution of dy; dw slides dy over x, so stride and dilation exchange roles.
-        PyTorch computes all three in `torch.ops.aten.convolution_backward`.
+        In the correlation for dw, dy is the kernel, so stride and dilation are exchanged. PyTorch computes all three in
+        `torch.ops.aten.convolution_backward`.
         """
         dx, dweight, dbias = self._gradients(params, cache, dy, (True, True, self.bias))
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
 
     def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
-        """Compute only dx, in half the time of `backward`.
+        """Compute dx without dparams, in half the time of `backward`.
 
-        For inputs of few channels on the CPU, the contributions wᵀ dy of all windows are computed first, and then added
+        For inputs of few channels on the CPU, the contributions wᵀ dy of all windows are computed first, then added
         where windows overlap.
         """
         left, right, top, bottom = self.edges()

@@ -63,7 +63,7 @@ class ConvTranspose2d(Layer):
         check_initializer("ConvTranspose2d", self.init_bias)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Draw `weight` and `bias`."""
+        """Draw `weight` and `bias`; return them and the output shape (filters, H', W')."""
         channels, *size = check_image_shape(self, shape)
         if channels % self.groups:
             raise PellucidError(
@@ -76,7 +76,7 @@ class ConvTranspose2d(Layer):
         for axis, length in zip(("height", "width"), output_size, strict=True):
             check_window_output(self, axis, length)
         area = kernel[0] * kernel[1]
-        # along each axis, an output pixel receives only about 1 / stride of the kernel's weights
+        # Along each axis, only about 1 / stride of the kernel's weights contribute to an output pixel.
         fan_in = max(1, channels // self.groups * area // (stride[0] * stride[1]))
         fan_out = self.filters // self.groups * area
         params = {
@@ -87,7 +87,7 @@ class ConvTranspose2d(Layer):
         return params, (self.filters, *output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ConvTranspose2dCache]:
-        """Compute y[n, f] = b[f] + the sum over c of w[c, f], placed at each pixel of x[n, c] and scaled by it."""
+        """Compute y[n, f] = b[f] + the sum over c of kernels w[c, f] at each pixel of x[n, c], scaled by the pixel."""
         y = F.conv_transpose2d(
             x,
             params["weight"],
@@ -109,7 +109,7 @@ class ConvTranspose2d(Layer):
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
 
     def pull(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> Tensor:
-        """Compute only dx, in half the time of `backward`."""
+        """Compute dx without dparams, in half the time of `backward`."""
         return self._gradients(params, cache, dy, (True, False, False))[0]
 
     def _gradients(

@@ -31,7 +31,7 @@ class Crop(Layer):
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.MERGE
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the new shape."""
+        """Return no parameters and the cropped shape."""
         if len(shape) != 2 or not all(isinstance(image, tuple) and len(image) == 3 for image in shape):
             raise PellucidError(f"Crop takes two images (C, H, W), the second only for its size, not {shape}")
         (channels, *size), (_, *target_size) = shape
@@ -42,13 +42,13 @@ class Crop(Layer):
         return {}, (channels, *target_size)
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, CropCache]:
-        """Take the first H' rows and W' columns of x."""
+        """Return the first H' rows and W' columns of x."""
         image, reference = x
         height, width = reference.shape[2:]
         return image[:, :, :height, :width], CropCache(x)
 
     def backward(self, params: Params, cache: CropCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
-        """Compute dx = dy inside and 0 outside; the reference receives zeros."""
+        """Compute dx = dy in the cropped area and 0 outside; the gradient of the reference is 0."""
         image, reference = cache.xs
         bottom, right = (old - new for old, new in zip(image.shape[2:], dy.shape[2:], strict=True))
         return (F.pad(dy, (0, right, 0, bottom)), expanded_zeros(reference)), {}

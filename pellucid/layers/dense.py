@@ -22,8 +22,8 @@ class DenseCache(NamedTuple):
 class Dense(Layer):
     """Multiply by a weight matrix and add a bias: y = x Wᵀ + b.
 
-    x is (N, ..., n_in), y is (N, ..., units); `weight` is (units, n_in), `bias` is (units,). `pixels`: whether x is
-    (N, H, W, n_in), images with the channels last, of which each pixel is multiplied.
+    x is (N, ..., n_in), y is (N, ..., units); `weight` is (units, n_in), `bias` is (units,). `pixels`: whether x may be
+    images (N, H, W, n_in) with the channels last; the layer applies to each pixel.
     Source: Rumelhart, Hinton and Williams 1986; the backward pass is Nielsen 2015, equations BP2 to BP4.
     """
 
@@ -44,7 +44,7 @@ class Dense(Layer):
         check_initializer("Dense", self.init_bias)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Draw `weight` and `bias`."""
+        """Draw `weight` and `bias`; return them and the output shape (..., units)."""
         if not shape:
             raise PellucidError("Dense takes inputs of shape (..., n_in), not scalars")
         if len(shape) == 3 and not self.pixels:

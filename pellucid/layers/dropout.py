@@ -12,7 +12,7 @@ from pellucid.settings.checks import check_within
 
 
 class DropoutCache(NamedTuple):
-    """Cache of Dropout: which values were kept, and their factor: 1 / (1 - rate), or 1 in evaluation mode."""
+    """Cache of Dropout: the mask of kept values, and their factor: 1 / (1 - rate), or 1 in evaluation mode."""
 
     mask: Tensor  # bool, of x's shape, or (N, C, 1, 1) if whole channels are dropped
     scale: Tensor  # 0-d
@@ -22,8 +22,8 @@ class DropoutCache(NamedTuple):
 class Dropout(Layer):
     """Set each value to 0 with probability `rate` in training mode, and scale the others to keep the mean.
 
-    x and y are of any shape. With `channels`, whole channels of a sample are kept or dropped. In evaluation mode,
-    y = x. The mask is drawn from `mode.rng`; training mode without a generator raises PellucidError.
+    x and y are of any shape. With `channels`, all values of a channel of an example are kept or dropped together. In
+    evaluation mode, y = x. The mask is drawn from `mode.rng`; training mode without a generator raises PellucidError.
     Source: Srivastava et al. 2014, section 4, scaled in training as in section 10; whole channels: Tompson et al.
     2015, section 3.2.
     """
@@ -44,9 +44,9 @@ class Dropout(Layer):
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DropoutCache]:
-        """Compute y = x m / (1 - rate), each m being 1 with probability 1 - rate, else 0."""
+        """Compute y = x m / (1 - rate), where each m is 1 with probability 1 - rate, otherwise 0."""
         if not mode.train:
-            mask = torch.ones((), dtype=torch.bool, device=x.device).expand(x.shape)  # stores one value
+            mask = torch.ones((), dtype=torch.bool, device=x.device).expand(x.shape)  # only one value is stored
             return x, DropoutCache(mask, x.new_ones(()))
         if mode.rng is None:
             raise PellucidError("Dropout draws at random in training mode; give it Mode(train=True, rng=generator)")
@@ -61,5 +61,5 @@ class Dropout(Layer):
         return dy * cache.mask * cache.scale, {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Dropout, which returns its input unchanged in evaluation mode."""
+        """Write the ONNX node Dropout, which returns its input unchanged in evaluation mode."""
         nodes.last("Dropout", nodes.x, nodes.number("ratio", self.rate))

@@ -47,9 +47,9 @@ class ELU(Layer):
         return torch.where(cache.y > 0, dy, dy * (cache.y + self.alpha)), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Elu."""
+        """Write the ONNX node Elu."""
         nodes.last("Elu", nodes.x, alpha=float(self.alpha))
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return f"nn.ELU({self.alpha!r})"

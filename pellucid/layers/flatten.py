@@ -18,12 +18,12 @@ class FlattenCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Flatten(Layer):
-    """Flatten all axes but the batch: (N, C, H, W) becomes (N, C H W), channels first."""
+    """Flatten all axes except the batch axis: (N, C, H, W) becomes (N, C H W), channels first."""
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the number of values per sample."""
+        """Return no parameters and the shape (number of values per example,)."""
         return {}, (math.prod(shape),)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, FlattenCache]:

@@ -1,5 +1,5 @@
 """The Gaussian error linear unit."""
-# Some functions of PyTorch have no type annotations.
+# Some PyTorch functions have no type annotations.
 # pyright: reportUnknownMemberType=false
 
 import math
@@ -22,7 +22,7 @@ class GELUCache(NamedTuple):
 
 @dataclass(frozen=True)
 class GELU(Layer):
-    """Weight x by the probability that a standard normal variable is smaller: y = x Φ(x), for any shape.
+    """Multiply x by the probability that a standard normal variable is less than x: y = x Φ(x), for any shape.
 
     `approximate="tanh"` uses Φ(x) ≈ (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) / 2.
     Source: Hendrycks and Gimpel 2016, section 2.
@@ -45,7 +45,7 @@ class GELU(Layer):
         return F.gelu(x, approximate=self.approximate), GELUCache(x)
 
     def backward(self, params: Params, cache: GELUCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = dy (Φ(x) + x φ(x)), φ the normal density; for "tanh", φ is the approximate Φ's derivative."""
+        """Compute dx = dy (Φ(x) + x φ(x)), where φ is the derivative of Φ, or of its approximation for "tanh"."""
         phi, density = self.distribution(cache.x)
         return dy * (phi + cache.x * density), {}
 
@@ -59,9 +59,9 @@ class GELU(Layer):
         return cast(Tensor, torch.special.ndtr(x)), torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
     def onnx(self, nodes: Any) -> None:
-        """Write Gelu."""
+        """Write the ONNX node Gelu."""
         nodes.last("Gelu", nodes.x, approximate=self.approximate)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.GELU()" if self.approximate == "none" else f'nn.GELU(approximate="{self.approximate}")'

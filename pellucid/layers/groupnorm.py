@@ -15,7 +15,7 @@ from pellucid.settings.checks import check_whole, check_within
 
 
 class GroupNormCache(NamedTuple):
-    """Cache of GroupNorm: its input, and the mean and 1 / sqrt(σ² + ε) of each group of each sample."""
+    """Cache of GroupNorm: its input, and the mean and 1 / sqrt(σ² + ε) of each group of each example."""
 
     x: Tensor
     mean: Tensor  # (N, groups)
@@ -24,9 +24,9 @@ class GroupNormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupNorm(Layer):
-    """Normalize each group of channels of each sample to mean 0 and variance 1, then scale and shift each channel.
+    """Normalize each group of channels of each example to mean 0 and variance 1, then scale and shift each channel.
 
-    y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the C / groups channels of a group and all pixels.
+    y = w x̂ + b with x̂ = (x - μ) / sqrt(σ² + ε). μ and σ² are over the C / groups channels of a group and all pixels.
     x and y are (N, C) or (N, C, H, W), `weight` and `bias` are (C,); they are float32 even for a bfloat16 x.
     Source: Wu and He 2018, equations 1 to 3 and 7.
     """
@@ -61,15 +61,15 @@ class GroupNorm(Layer):
         return group_norm(params, x, self.groups, self.epsilon)
 
     def backward(self, params: Params, cache: GroupNormCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy.
+        """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε) with g = w dy.
 
-        The sums run over samples and pixels of a channel, the means over a group of a sample.
+        The sums are over the examples and pixels of a channel, the means over the values of a group of an example.
         """
         return group_norm_backward(params, cache, dy, self.groups)
 
 
 def group_norm(params: Params, x: Tensor, groups: int, epsilon: float) -> tuple[Tensor, GroupNormCache]:
-    """Return (y, cache); y is x normalized by group, then scaled and shifted if params has `weight`."""
+    """Return (y, cache), where y is x normalized by group, then scaled and shifted if `params` contains `weight`."""
     x = x.contiguous(memory_format=_kernel_format(x))
     sizes = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     y, mean, invstd = torch.native_group_norm(x, params.get("weight"), params.get("bias"), *sizes, groups, epsilon)

@@ -18,7 +18,7 @@ class HardSigmoidCache(NamedTuple):
 
 @dataclass(frozen=True)
 class HardSigmoid(Layer):
-    """Map to [0, 1] by three lines: y = min(max(x / 6 + 1/2, 0), 1), for any shape.
+    """Map to [0, 1] piecewise linearly: y = min(max(x / 6 + 1/2, 0), 1), for any shape.
 
     At x = -3 and x = 3 the gradient is 0. Source: Howard et al. 2019, section 5.2.
     """
@@ -36,14 +36,14 @@ class HardSigmoid(Layer):
     def backward(self, params: Params, cache: HardSigmoidCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy / 6 where -3 < x < 3, else 0.
 
-        The kernels of PyTorch, also that of `forward`, contain 1/6 in float32.
+        PyTorch's kernels, including the one used by `forward`, round 1/6 to float32.
         """
         return torch.ops.aten.hardsigmoid_backward(dy, cache.x), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write HardSigmoid."""
+        """Write the ONNX node HardSigmoid."""
         nodes.last("HardSigmoid", nodes.x, alpha=1 / 6, beta=0.5)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.Hardsigmoid()"

@@ -18,7 +18,7 @@ class HardSwishCache(NamedTuple):
 
 @dataclass(frozen=True)
 class HardSwish(Layer):
-    """Weight x by the hard sigmoid: y = x min(max(x / 6 + 1/2, 0), 1), for any shape.
+    """Multiply x by its hard sigmoid: y = x min(max(x / 6 + 1/2, 0), 1), for any shape.
 
     At x = -3 the gradient is 0, at x = 3 it is 1. Source: Howard et al. 2019, section 5.2.
     """
@@ -39,9 +39,9 @@ class HardSwish(Layer):
         return dy * slope * (cache.x > -3), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write HardSwish."""
+        """Write the ONNX node HardSwish."""
         nodes.last("HardSwish", nodes.x)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.Hardswish()"

@@ -1,4 +1,4 @@
-"""The identity."""
+"""The identity function."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -27,17 +27,17 @@ class Identity(Layer):
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, IdentityCache]:
-        """Return x itself."""
+        """Return x, not a copy."""
         return x, IdentityCache()
 
     def backward(self, params: Params, cache: IdentityCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return dy itself."""
+        """Return dy, not a copy."""
         return dy, {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Identity."""
+        """Write the ONNX node Identity."""
         nodes.last("Identity", nodes.x)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.Identity()"

@@ -1,5 +1,5 @@
-"""Initial values for weights and biases."""
-# Some functions of PyTorch have no type annotations.
+"""Initializers: functions that draw the initial values of weights and biases."""
+# Some PyTorch functions have no type annotations.
 # pyright: reportUnknownMemberType=false
 
 import math
@@ -24,7 +24,7 @@ def normal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Ten
 
 
 def scaled(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Draw from N(0, 1) / sqrt(n_in), which keeps sigmoid neurons out of saturation (Nielsen 2015, chapter 3)."""
+    """Draw from N(0, 1 / n_in), so sigmoid neurons do not saturate (Nielsen 2015, chapter 3)."""
     return torch.randn(shape, generator=rng) / math.sqrt(fan_in)
 
 
@@ -49,18 +49,19 @@ def gan(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor
 
 
 def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Return weights whose matrix, shape[0] x the product of the rest, is orthonormal (Saxe et al. 2013)."""
+    """Return weights that are orthonormal as a matrix (shape[0], product of the other sizes) (Saxe et al. 2013)."""
     rows, columns = shape[0], math.prod(shape[1:])
     normal = torch.randn(max(rows, columns), min(rows, columns), generator=rng)
     q, r = cast("tuple[Tensor, Tensor]", torch.linalg.qr(normal))
-    q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # QR fixes the signs by convention; this makes the draw uniform
+    # The distribution is only uniform if the signs of R's diagonal are positive.
+    q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)
     return (q if rows >= columns else q.T).reshape(shape).contiguous()
 
 
 def dirac(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Return kernels that copy one input channel each; those beyond the number of channels are drawn as in `he`.
+    """Return kernels of which each copies one input channel; kernels beyond the number of channels are drawn by `he`.
 
-    shape: (filters, channels, kH, kW), or (units, features), whose rows are treated as kernels of one pixel.
+    shape: (filters, channels, kH, kW), or (units, features), in which rows are treated as kernels of one pixel.
     Source: Zagoruyko and Komodakis 2017, "DiracNets", section 3.
     """
     weight = he(shape, fan_in, fan_out, rng)
@@ -76,7 +77,7 @@ def bilinear(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> T
     """Return kernels of a ConvTranspose2d, (C, C or 1, kH, kW), that upsample each channel by bilinear interpolation.
 
     A kernel of size k is for a stride of (k + 1) // 2. With odd k, pixel i of the input is aligned with pixel
-    i * stride of the output; with even k, with the centre of the corresponding `stride` output pixels.
+    i * stride of the output; with even k, it is aligned with the centre of the corresponding `stride` output pixels.
     Source: Long, Shelhamer and Darrell 2015, section 3.3.
     """
     window = torch.ones(())
@@ -112,7 +113,7 @@ def check_initializer(layer_name: str, name: str) -> None:
 
 
 def draw(name: str, shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Draw a float32 tensor of `shape` with the initializer called `name`; on the device "meta", nothing is drawn."""
+    """Draw a float32 tensor of `shape` with the initializer `name`; on the device "meta", nothing is drawn."""
     if torch.empty(0).device.type == "meta":
-        return torch.empty(shape)  # a draw there would import torch._dynamo, which takes seconds
+        return torch.empty(shape)  # drawing on "meta" would import torch._dynamo, which takes seconds
     return INITIALIZERS[name](shape, fan_in, fan_out, rng)

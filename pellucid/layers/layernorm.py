@@ -15,19 +15,19 @@ from pellucid.settings.checks import check_whole, check_within
 
 
 class LayerNormCache(NamedTuple):
-    """Cache of LayerNorm: its input, and the mean and 1 / sqrt(σ² + ε) of each sample (or row)."""
+    """Cache of LayerNorm: its input, and the mean and 1 / sqrt(σ² + ε) of each example (or row)."""
 
     x: Tensor
     mean: Tensor  # (N, ..., 1), with size 1 for each normalized axis
-    invstd: Tensor  # of the same shape
+    invstd: Tensor  # the shape of `mean`
 
 
 @dataclass(frozen=True)
 class LayerNorm(Layer):
-    """Normalize each sample to mean 0 and variance 1, then scale and shift each value: y = w x̂ + b.
+    """Normalize each example to mean 0 and variance 1, then scale and shift each value: y = w x̂ + b.
 
-    x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the last axes, of sizes `shape` (by default all axes but the batch);
-    `weight` and `bias` have that shape, and are float32 even for a bfloat16 x.
+    x̂ = (x - μ) / sqrt(σ² + ε). μ and σ² are computed over the last axes, whose sizes are `shape` (by default all axes
+    except the batch axis); `weight` and `bias` have this shape, and are float32 even for a bfloat16 x.
     Source: Ba, Kiros and Hinton 2016, equation 3.
     """
 
@@ -60,9 +60,9 @@ class LayerNorm(Layer):
         return y, LayerNormCache(x, mean, invstd)
 
     def backward(self, params: Params, cache: LayerNormCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy.
+        """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε) with g = w dy.
 
-        The sums are over the samples (and rows), the means over the values of one sample (or row).
+        The sums are over the examples (and rows), the means over the values of one example (or row).
         """
         weight = params["weight"]
         dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(

@@ -46,9 +46,9 @@ class LeakyReLU(Layer):
         return torch.where(cache.y > 0, dy, self.slope * dy), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write LeakyRelu."""
+        """Write the ONNX node LeakyRelu."""
         nodes.last("LeakyRelu", nodes.x, alpha=float(self.slope))
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return f"nn.LeakyReLU({self.slope!r})"

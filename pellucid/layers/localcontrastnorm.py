@@ -22,11 +22,11 @@ class LocalContrastNormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalContrastNorm(Layer):
-    """Subtract the local mean, then divide by the local standard deviation, or by its mean where that is larger.
+    """Subtract the local mean, then divide by the local standard deviation, or by its mean where this is larger.
 
-    x and y are (N, C, H, W). v = x - Σ w x and y = v / max(c, σ, epsilon), with σ = sqrt(Σ w v²) and c the mean of
-    σ over the image. The sums run over all channels and a `size` x `size` window with Gaussian weights w, of
-    standard deviation size / 4, that sum to 1; near an edge, over the part of the window inside the image.
+    x and y are (N, C, H, W). v = x - Σ w x and y = v / max(c, σ, epsilon), where σ = sqrt(Σ w v²) and c is the mean of
+    σ over the image. The sums are over all channels and a `size` x `size` window. Its weights w are Gaussian with a
+    standard deviation of size / 4, and their sum is 1; near an edge, they cover the part of the window in the image.
     Source: Jarrett et al. 2009, section 2.
     """
 
@@ -57,10 +57,11 @@ class LocalContrastNorm(Layer):
         return centred / self._divisor(deviation, average), LocalContrastNormCache(centred, deviation)
 
     def backward(self, params: Params, cache: LocalContrastNormCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute, with d = max(c, σ, epsilon): dd = -Σ dy v / d², and from it dσ, dv, dx.
+        """Compute dd = -Σ dy v / d² for d = max(c, σ, epsilon), then dσ, dv and dx.
 
-        Where σ is the maximum, dd is added to dσ at this pixel; where c is, dd is divided equally among the dσ of all
-        pixels; where epsilon is, dd has no effect. Then dv = dy / d + v Σ w dσ / σ, and dx = dv - Σ w Σ_channels dv.
+        Where the maximum is σ, dd is added to dσ at this pixel; where it is c, dd is divided equally among the dσ of
+        all pixels; where it is epsilon, dd has no effect. Then dv = dy / d + v Σ w dσ / σ, and dx = dv - Σ w Σ_channels
+        dv.
         """
         v, sigma = cache
         mass = self._window_mass(v)

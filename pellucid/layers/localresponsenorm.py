@@ -21,10 +21,10 @@ class LocalResponseNormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalResponseNorm(Layer):
-    """Divide each value by a norm over neighbouring channels: y = x / d^beta, d = k + alpha / size Σ x².
+    """Divide each value by a norm over neighbouring channels: y = x / d^beta with d = k + alpha / size Σ x².
 
-    x and y are (N, C, H, W); the sum runs over `size` channels, starting at c - floor(size / 2), at the same pixel.
-    Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3 (which writes alpha for alpha / size).
+    x and y are (N, C, H, W). For channel c, the sum is over the values at the same pixel in `size` channels, beginning
+    at c - floor(size / 2). Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3, where alpha is our alpha / size.
     """
 
     traits: ClassVar[Trait] = Trait.NORM | Trait.CONTRAST_NORM
@@ -52,7 +52,7 @@ class LocalResponseNorm(Layer):
     def backward(self, params: Params, cache: LocalResponseNormCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy / d^beta - 2 alpha beta / size x Σ' dy x / d^(beta + 1).
 
-        Σ' is the sum over the channels c' whose Σ contains channel c: its window is mirrored.
+        Σ' is the sum over the channels whose Σ contains channel c; its window is the mirrored window of Σ.
         """
         x, divisor = cache
         n_before = self.size // 2
@@ -62,7 +62,7 @@ class LocalResponseNorm(Layer):
 
 
 def _window_sum(x: Tensor, n_before: int, n_after: int) -> Tensor:
-    """Sum each channel of (N, C, H, W) with up to `n_before` channels before it and up to `n_after` after it."""
+    """Add to each channel of (N, C, H, W) up to `n_before` channels before it and up to `n_after` channels after it."""
     channels = x.shape[1]
     padded = F.pad(x, (0, 0, 0, 0, n_before, n_after))
     total = padded[:, :channels]

@@ -21,7 +21,7 @@ class LogSoftmaxCache(NamedTuple):
 class LogSoftmax(Layer):
     """Convert logits to log-probabilities along an axis: y_i = x_i - log Σ_j exp(x_j).
 
-    `axis` counts the batch axis as 0: 1 is the classes of (N, C), and the channels of (N, C, H, W).
+    `axis`: 0 is the batch axis, 1 the axis of the classes of (N, C) or of the channels of (N, C, H, W).
     Source: Bridle 1990.
     """
 
@@ -48,9 +48,9 @@ class LogSoftmax(Layer):
         return dy - torch.exp(cache.y) * dy.sum(self.axis, keepdim=True), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write LogSoftmax."""
+        """Write the ONNX node LogSoftmax."""
         nodes.last("LogSoftmax", nodes.x, axis=self.axis)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return f"nn.LogSoftmax({self.axis})"

@@ -22,12 +22,12 @@ class LpPool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LpPool2d(Layer):
-    """Take the p-norm of each window: y = (Σ |x|^p)^(1/p); p = 2 is L2 pooling.
+    """Compute the p-norm of each window: y = (Σ |x|^p)^(1/p); p = 2 is L2 pooling.
 
-    x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H - d (k - 1) - 1) / s) + 1, or rounded up with
-    `ceil_mode`, where a window that reaches beyond the input sums only values inside it; `stride` defaults to `kernel`.
-    For a window of zeros, where the norm is not differentiable, the gradient is 0. Source: Sermanet, Chintala and
-    LeCun 2012, section 2.2; dilation: Yu and Koltun 2016, equation 2.
+    x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H - d (k - 1) - 1) / s) + 1, or rounded up with `ceil_mode`;
+    `stride` defaults to `kernel`. With `ceil_mode`, the last windows may extend beyond the input; they only sum values
+    inside it. For a window of zeros, where the norm is not differentiable, the gradient is 0. Source: Sermanet,
+    Chintala and LeCun 2012, section 2.2; dilation: Yu and Koltun 2016, equation 2.
     """
 
     traits: ClassVar[Trait] = Trait.SUM | Trait.RESAMPLE

@@ -21,10 +21,10 @@ class MaxPool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class MaxPool2d(Layer):
-    """Take the maximum of each window.
+    """Compute the maximum of each window.
 
     x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1, or rounded up with
-    `ceil_mode`; `stride` defaults to `kernel`, and padding is never the maximum. Among equal values, the first in
+    `ceil_mode`; `stride` defaults to `kernel`, and padding is never the maximum. Among equal maxima, the first in
     row-major order receives the gradient. Source: Ranzato et al. 2007; switches: Zeiler and Fergus 2014, section 2.1.
     """
 
@@ -73,7 +73,7 @@ class MaxPool2d(Layer):
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[switch] = the sum of dy over the windows that have their maximum there, and 0 elsewhere."""
         switches, x = cache
-        if dy.device.type == "mps":  # Apple's kernel recomputes the maxima, but the input is not cached
+        if dy.device.type == "mps":  # the kernel for mps recomputes the maxima, but the input is not cached
             planes = dy.new_zeros(*x.shape[:2], x.shape[2] * x.shape[3])  # (N, C, H W)
             return planes.scatter_add(2, switches.flatten(2), dy.flatten(2)).view(x.shape), {}
         shape_tensor = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(switches))

@@ -21,11 +21,12 @@ class MaxUnpool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class MaxUnpool2d(Layer):
-    """Place each value at the position of its maximum before pooling, with 0 elsewhere.
+    """Place each value at the position that the maximum had before pooling, with 0 elsewhere.
 
-    The input is a tuple (x, switches), both (N, C, H, W), with the switches from MaxPool2d's cache. y is
-    (N, C, H', W'), H' = s (H - 1) - 2 p + k, or `size` = (H', W') if pooling rounded its output size. Where
-    switches are equal, as for overlapping windows, y contains one of the values. The gradient of the switches is None.
+    The input is a tuple (x, switches), both (N, C, H, W); the switches are in MaxPool2d's cache. y is (N, C, H', W')
+    with H' = s (H - 1) - 2 p + k, or with `size` = (H', W'), which is needed if pooling rounded its output size. If
+    switches are equal, which is possible for overlapping windows, y contains one of their values. The gradient of the
+    switches is None.
     Source: Zeiler and Fergus 2014, section 2.1.
     """
 

@@ -1,4 +1,4 @@
-"""The product of several inputs, such as a gate and the values it scales."""
+"""The product of two or more inputs, such as a gate and the values that it scales."""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -24,7 +24,7 @@ class Multiply(Layer):
     """Multiply tensors elementwise: y = x1 x2 ...
 
     An axis of size 1 is broadcast to the size of the other inputs: a gate (N, C, 1, 1) scales the channels of
-    (N, C, H, W), and receives the sum over its pixels as gradient. All other sizes must agree.
+    (N, C, H, W), and its gradient is summed over the pixels. All other sizes must be equal.
     Source: the gates of Hochreiter and Schmidhuber 1997, section 4; channel gates: Hu, Shen and Sun 2018, equation 4.
     """
 
@@ -44,9 +44,9 @@ class Multiply(Layer):
         return math.prod(x[1:], start=x[0]), MultiplyCache(x)
 
     def backward(self, params: Params, cache: MultiplyCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
-        """Compute dx_i = dy times the product of the other inputs (a quotient y / x_i would fail at 0).
+        """Compute dx_i = dy times the product of the other inputs, summed over the axes along which x_i was broadcast.
 
-        It is summed over the axes along which x_i was broadcast.
+        The product is not computed as y / x_i, which fails for x_i = 0.
         """
         xs = cache.xs
         dxs = (math.prod(xs[:i] + xs[i + 1 :], start=dy) for i in range(len(xs)))

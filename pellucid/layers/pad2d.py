@@ -13,7 +13,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_forma
 from pellucid.layers.checks import check_image_shape
 from pellucid.settings.checks import check, check_choice
 
-TORCH_MODES = {  # our kind: mode of torch.nn.functional.pad
+TORCH_MODES = {  # for each `kind`, the mode of torch.nn.functional.pad
     "zero": "constant",
     "constant": "constant",
     "reflect": "reflect",
@@ -32,10 +32,10 @@ class Pad2dCache(NamedTuple):
 class Pad2d(Layer):
     """Pad an image with a constant, its reflection, its edge pixels, or the pixels of the opposite edge.
 
-    x is (N, C, H, W), y is (N, C, H + top + bottom, W + left + right); `padding` is (left, right, top, bottom) or
-    one number for all; negative padding crops. "zero" pads with zeros, "constant" with `value`. "reflect" mirrors about
-    the edge pixel, which is not repeated, so the padding must be smaller than the image; "replicate" repeats the edge
-    pixel; "circular" wraps around to the opposite edge of the cropped image, at most once.
+    x is (N, C, H, W), y is (N, C, H + top + bottom, W + left + right). `padding` is (left, right, top, bottom), or one
+    number for all sides; negative padding crops. `kind`: "zero" pads with zeros, "constant" with `value`. "reflect"
+    mirrors about the edge pixel, which is not repeated, so the padding must be smaller than the image. "replicate"
+    repeats the edge pixel. "circular" wraps around to the opposite edge of the cropped image, at most once.
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR
@@ -81,14 +81,14 @@ class Pad2d(Layer):
         return {}, (channels, *output_size)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Pad2dCache]:
-        """Add the rows and columns."""
+        """Compute y = x with the rows and columns added."""
         if TORCH_MODES[self.kind] == "constant":
             return F.pad(x, self.edges(), value=self.value), Pad2dCache(x)
         y = F.pad(x, self.edges(), TORCH_MODES[self.kind])
         return y.contiguous(memory_format=memory_format(x)), Pad2dCache(x)
 
     def backward(self, params: Params, cache: Pad2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[i] = the sum of dy over the output pixels that copy pixel i; for a constant, crop dy."""
+        """Compute dx[i] = the sum of dy over the output pixels that copy pixel i; for constants, dy is cropped."""
         left, right, top, bottom = self.edges()
         if self.kind == "circular":
             dx = _circular_backward(_circular_backward(dy, 2, top, bottom), 3, left, right)

@@ -20,9 +20,10 @@ class PadChannelsCache(NamedTuple):
 
 @dataclass(frozen=True)
 class PadChannels(Layer):
-    """Add channels of zeros before and after those of an image: a shortcut to more channels without parameters.
+    """Add channels of zeros before and after the channels of an image.
 
-    x is (N, C, H, W), y is (N, before + C + after, H, W).
+    It is a residual shortcut to more channels without parameters. x is (N, C, H, W), y is (N, before + C + after, H,
+    W).
     Source: He, Zhang, Ren and Sun 2016, section 3.3, option A.
     """
 
@@ -45,7 +46,7 @@ class PadChannels(Layer):
         return {}, (self.before + channels + self.after, height, width)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PadChannelsCache]:
-        """Add the channels of zeros."""
+        """Compute y = x with the channels of zeros added."""
         return F.pad(x, (0, 0, 0, 0, self.before, self.after)), PadChannelsCache(x)
 
     def backward(self, params: Params, cache: PadChannelsCache, dy: Tensor) -> tuple[Tensor, Params]:

@@ -42,9 +42,9 @@ class ReLU(Layer):
         return torch.ops.aten.threshold_backward(dy, cache.y, 0)
 
     def onnx(self, nodes: Any) -> None:
-        """Write Relu."""
+        """Write the ONNX node Relu."""
         nodes.last("Relu", nodes.x)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.ReLU()"

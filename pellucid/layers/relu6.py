@@ -39,9 +39,9 @@ class ReLU6(Layer):
         return dy * ((cache.y > 0) & (cache.y < 6)), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Clip."""
+        """Write the ONNX node Clip."""
         nodes.last("Clip", nodes.x, nodes.number("min", 0.0), nodes.number("max", 6.0))
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.ReLU6()"

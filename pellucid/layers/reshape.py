@@ -22,9 +22,9 @@ class ReshapeCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """Reshape each sample in row-major order: (N, *any) becomes (N, *shape).
+    """Reshape each example in row-major order: x of any shape (N, ...) becomes (N, *shape).
 
-    One size of the shape may be -1, and is then inferred from the others.
+    One size in `shape` may be -1; it is inferred from the number of values and the other sizes.
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW
@@ -41,7 +41,7 @@ class Reshape(Layer):
                 check_whole(self, shape=size)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the new shape, which must have as many values as the old one."""
+        """Return no parameters and the new shape, which must have as many values as the input's shape."""
         count, sizes = math.prod(shape), self._output_shape(math.prod(shape))
         if math.prod(sizes) != count:
             raise PellucidError(

@@ -1,4 +1,4 @@
-"""RoIAlign: regions of feature maps, resampled to one size by bilinear interpolation."""
+"""RoIAlign: regions of feature maps are resampled to one size by bilinear interpolation."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -14,10 +14,10 @@ from pellucid.settings.checks import check_flag, check_not_negative, check_posit
 
 
 class RoIAlignCache(NamedTuple):
-    """Cache of RoIAlign: its inputs, and the output as weighted sums of pixels.
+    """Cache of RoIAlign: its inputs, and the terms of the weighted sums of pixels that are its output.
 
-    Output bin b, in the order (region, row, column), is the sum of weight[j] times pixel[j] over the j with bin[j] = b.
-    pixel: (J,) int64, image * H * W + row * W + column. weight: (J,). bin: (J,) int64.
+    Output bin b, in the order (region, row, column), is the sum of weight[j] times the values of pixel[j] over all j
+    with bin[j] = b. pixel: (J,) int64, image * H * W + row * W + column. weight: (J,). bin: (J,) int64.
     """
 
     xs: tuple[Tensor, Tensor]  # maps (N, C, H, W), regions (M, 5)
@@ -27,7 +27,7 @@ class RoIAlignCache(NamedTuple):
 
 
 class _AxisSamples(NamedTuple):
-    """Samples along one axis: pixel indices and weights (M, bins, 2 k), and whether each is used (M, 1, 2 k)."""
+    """Samples along one axis: pixel indices and weights (M, bins, 2 k), and a mask (M, 1, 2 k) of the used ones."""
 
     pixel: Tensor
     weight: Tensor
@@ -38,13 +38,13 @@ class _AxisSamples(NamedTuple):
 class RoIAlign(Layer):
     """Resample regions of feature maps: the mean of bilinear samples in each of size x size equal bins.
 
-    The input is a tuple (maps, regions): maps (N, C, H, W), regions (M, 5) as image index, x0, y0, x1, y1; y is
-    (M, C, size, size), or (M, C, h, w) for a pair. Coordinates are multiplied by `scale`, 1/16 for a map of
-    stride 16. `sampling` is the number of samples along each axis of a bin; for 0, it is the bin's length in pixels,
-    rounded up. With `aligned`, the centre of the first pixel has the coordinate 0.5, as for boxes; without it, as in
-    the paper's first code, it has 0, and regions are at least 1 x 1. Samples more than one pixel outside the map are 0.
-    The gradient with respect to the regions is zero. Source: He et al. 2017, section 3; `aligned`: Wu et al. 2019
-    (Detectron2).
+    The input is a tuple (maps, regions): maps are (N, C, H, W), regions (M, 5) with the columns image index, x0, y0,
+    x1, y1; y is (M, C, size, size), or (M, C, h, w) for `size` = (h, w). Coordinates are multiplied by `scale`, for
+    example 1/16 for a map of stride 16. `sampling` is the number of samples along each axis of a bin; for 0, it is the
+    bin's length in pixels, rounded up. With `aligned`, the coordinate of the first pixel's centre is 0.5, as for boxes.
+    Without it, the coordinate is 0, and regions are at least 1 x 1, as in the paper's first code. Samples more than one
+    pixel outside the map are 0. The gradient with respect to the regions is 0. Source: He et al. 2017, section 3;
+    `aligned`: Wu et al. 2019 (Detectron2).
     """
 
     traits: ClassVar[Trait] = Trait.SUM | Trait.RESAMPLE | Trait.MERGE
@@ -78,7 +78,7 @@ class RoIAlign(Layer):
         return y, RoIAlignCache(x, pixel, weight, bin_index)
 
     def backward(self, params: Params, cache: RoIAlignCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
-        """Compute dx = the sum of dy times the same weights, over the bins that use a pixel."""
+        """Compute dx at each pixel = the sum of dy times the pixel's weight over the bins that use the pixel."""
         maps, regions = cache.xs
         n, channels, height, width = maps.shape
         pixel, order = cache.pixel.sort()
@@ -86,7 +86,7 @@ class RoIAlign(Layer):
         return (dx.view(n, height, width, channels).permute(0, 3, 1, 2), expanded_zeros(regions)), {}
 
     def _sum_terms(self, images: int, height: int, width: int, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the pixel, weight and bin of every term of the sums, in ascending order of the bins."""
+        """Return the pixel, weight and bin of each term of the sums, see RoIAlignCache, by ascending bin."""
         rows, columns = pair(self.size)
         regions = regions if regions.dtype == torch.float64 else regions.float()
         image_index, boxes = regions[:, 0].long(), regions[:, 1:] * self.scale
@@ -105,7 +105,7 @@ class RoIAlign(Layer):
         return pixel[used_mask], weight[used_mask], bin_index[used_mask]
 
     def _axis_samples(self, low: Tensor, high: Tensor, bins: int, length: int) -> _AxisSamples:
-        """Return the sampled pixels along an axis of `length` for regions from low (M,) to high (M,)."""
+        """Return the samples along an axis of `length` pixels for regions from low (M,) to high (M,)."""
         extent = high - low
         if self.aligned:
             low = low - 0.5
@@ -132,7 +132,7 @@ class RoIAlign(Layer):
 
 
 def check_regions(layer: Layer, shape: Any) -> int:
-    """Return the channels of the maps; raise PellucidError unless `shape` is ((C, H, W), (5,))."""
+    """Return the number of channels of the maps; raise PellucidError unless `shape` is ((C, H, W), (5,))."""
     if len(shape) != 2 or not isinstance(shape[0], tuple) or shape[1] != (5,):
         raise PellucidError(
             f"{type(layer).__name__} takes a tuple (maps, regions) of shapes (C, H, W) and (5,), not {shape}; "
@@ -142,10 +142,10 @@ def check_regions(layer: Layer, shape: Any) -> int:
 
 
 def weighted_sums(rows: Tensor, source: Tensor, weight: Tensor, target: Tensor, count: int) -> Tensor:
-    """Return (count, C): row t is the sum of weight[j] times rows[source[j]] over the j with target[j] = t.
+    """Return weighted sums (count, C): row t is the sum of weight[j] rows[source[j]] over all j with target[j] = t.
 
-    rows: (R, C). source, weight, target: (J,); targets in ascending order. One kernel reads and adds the rows without
-    storing the products.
+    rows: (R, C). source, weight, target: (J,); target is in ascending order. PyTorch's kernel does not store the
+    products.
     """
     if not len(rows):
         return rows.new_zeros(count, rows.shape[1])

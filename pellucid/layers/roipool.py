@@ -1,4 +1,4 @@
-"""RoIPool: regions of feature maps, max-pooled to one size."""
+"""RoIPool: regions of feature maps are max-pooled to one size."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
@@ -10,7 +10,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, expanded_zer
 from pellucid.layers.roialign import check_regions
 from pellucid.settings.checks import check_positive, check_within
 
-MAX_COMPARED_VALUES = 1 << 22  # number of values that are compared at once, which limits the memory
+MAX_COMPARED_VALUES = 1 << 22  # number of values that are compared at a time, to limit the memory
 
 
 class RoIPoolCache(NamedTuple):
@@ -23,12 +23,13 @@ class RoIPoolCache(NamedTuple):
 
 @dataclass(frozen=True)
 class RoIPool(Layer):
-    """Take the maximum of each of size x size bins of regions of feature maps.
+    """Compute the maximum of each of size x size bins of regions of feature maps.
 
-    Input, output, `size` and `scale` are as in RoIAlign. Corners are rounded to whole pixels, and both belong to the
-    region. Bins are rounded outwards to whole pixels, so neighbouring bins may overlap. An empty bin, outside the map,
-    is 0 and has no gradient. Among equal values, the first in row-major order receives the gradient; the gradient with
-    respect to the regions is zero. Source: Girshick 2015, section 2.1, with the rounding of its reference code.
+    Input, output, `size` and `scale` are as in RoIAlign. Corners are rounded to whole pixels; the pixels at both
+    corners belong to the region. Bins are rounded outwards to whole pixels, so neighbouring bins may overlap. The
+    output of a bin outside the map is 0, without a gradient. Among equal maxima, the first in row-major order receives
+    the gradient; the gradient with respect to the regions is 0. Source: Girshick 2015, section 2.1, with the rounding
+    of its reference code.
     """
 
     traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.MERGE
@@ -91,8 +92,8 @@ class RoIPool(Layer):
 def _region_groups(sizes: Tensor) -> list[Tensor]:
     """Return the indices of the regions in groups of at most MAX_COMPARED_VALUES values, or of a single larger region.
 
-    sizes: the number of values in the bins of each region. The regions are in descending order, since all bins of a
-    group are padded to its largest one.
+    sizes: the number of values in the bins of each region. The regions are sorted by descending size, since all bins of
+    a group are padded to the largest bin.
     """
     order = sizes.argsort(descending=True)
     counts: list[int] = cast(Any, sizes[order]).tolist()
@@ -110,7 +111,10 @@ def _round_half_away(coordinates: Tensor) -> Tensor:
 
 
 def _bin_bounds(first_pixel: Tensor, last_pixel: Tensor, bins: int, length: int) -> tuple[Tensor, Tensor]:
-    """Return the first pixel of each bin and the pixel after its last, (M, bins) each, for regions first to last."""
+    """Return the first pixel of each bin and the pixel after its last, (M, bins) each.
+
+    first_pixel, last_pixel: (M,), the range of each region along an axis of `length` pixels.
+    """
     extent = (last_pixel - first_pixel + 1).clamp_min(1)[:, None]
     index = torch.arange(bins, device=first_pixel.device)
     low = extent * index // bins
@@ -119,6 +123,6 @@ def _bin_bounds(first_pixel: Tensor, last_pixel: Tensor, bins: int, length: int)
 
 
 def _bin_pixels(start: Tensor, end: Tensor) -> Tensor:
-    """Return consecutive pixels from each start, as many as the largest bin has: (M, bins, k)."""
+    """Return consecutive pixels from each start: (M, bins, k), where k is the number of pixels of the largest bin."""
     count = max(1, int((end - start).max()) if start.numel() else 1)
     return start[..., None] + torch.arange(count, device=start.device)

@@ -38,9 +38,9 @@ class Sigmoid(Layer):
         return dy * cache.y * (1 - cache.y), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Sigmoid."""
+        """Write the ONNX node Sigmoid."""
         nodes.last("Sigmoid", nodes.x)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.Sigmoid()"

@@ -18,7 +18,7 @@ class SiLUCache(NamedTuple):
 
 @dataclass(frozen=True)
 class SiLU(Layer):
-    """Weight x by its logistic sigmoid σ: y = x σ(x), for any shape.
+    """Multiply x by its logistic sigmoid: y = x σ(x), for any shape.
 
     Source: Elfwing, Uchibe and Doya 2018, equation 5; Ramachandran, Zoph and Le 2017.
     """
@@ -39,9 +39,9 @@ class SiLU(Layer):
         return dy * (s * (1 + cache.x * (1 - s))), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Sigmoid and Mul."""
+        """Write the ONNX nodes Sigmoid and Mul."""
         nodes.last("Mul", nodes.x, nodes.inner("Sigmoid", nodes.x))
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.SiLU()"

@@ -1,4 +1,4 @@
-"""The expected position in each of several maps."""
+"""The soft arg max: the expected position in each map."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,16 +20,16 @@ class SoftArgmaxCache(NamedTuple):
 
 @dataclass(frozen=True)
 class SoftArgmax(Layer):
-    """Compute the expected position in each map, where the softmax over its cells gives their probabilities.
+    """Compute the expected position in each map; the probabilities of cells are the softmax over all cells of the map.
 
     x is (N, C, H, W), y is (N, 2 C): the x and then the y coordinate for each map, relative to its centre and in
-    units of its sides, so -0.5 and 0.5 are its borders. With p = softmax(x) over the H W cells and centres k + 1/2:
-    y = Σ p (k + 1/2) / side - 1/2, dx = p ((centre - mean) · dy / sides).
+    units of its sides, so the borders are at -0.5 and 0.5. With p = softmax(x) over the H W cells, and k + 1/2 the
+    centre of cell k on an axis: y = Σ p (k + 1/2) / side - 1/2, dx = p ((centre - mean) · dy / sides).
     Source: Sun et al. 2018, Integral human pose regression, equation 2.
     """
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters, and the shape of two coordinates for each map."""
+        """Return no parameters and the shape (2 C,)."""
         channels, _, _ = check_image_shape(self, shape)
         return {}, (2 * channels,)
 
@@ -49,7 +49,7 @@ class SoftArgmax(Layer):
         return p * heatmaps.expectation_slope(p, mean, dmean), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Reshape, Softmax, MatMul with the centres, and Flatten."""
+        """Write the ONNX nodes Reshape, Softmax, MatMul with the centres, and Flatten."""
         channels, height, width = nodes.shape
         i, j = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
         centres = torch.stack((j / width - 0.5, i / height - 0.5), 2).flatten(0, 1)  # (H W, 2)

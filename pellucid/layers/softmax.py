@@ -21,7 +21,7 @@ class SoftmaxCache(NamedTuple):
 class Softmax(Layer):
     """Convert logits to probabilities along an axis: y_i = exp(x_i) / Σ_j exp(x_j).
 
-    `axis` counts the batch axis as 0: 1 is the classes of (N, C), and the channels of (N, C, H, W).
+    `axis`: 0 is the batch axis, 1 the axis of the classes of (N, C) or of the channels of (N, C, H, W).
     Source: Bridle 1990; Nielsen 2015, equation 78.
     """
 
@@ -49,9 +49,9 @@ class Softmax(Layer):
         return y * (dy - (y * dy).sum(self.axis, keepdim=True)), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Softmax."""
+        """Write the ONNX node Softmax."""
         nodes.last("Softmax", nodes.x, axis=self.axis)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return f"nn.Softmax({self.axis})"

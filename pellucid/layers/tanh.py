@@ -38,9 +38,9 @@ class Tanh(Layer):
         return dy * (1 - cache.y * cache.y), {}
 
     def onnx(self, nodes: Any) -> None:
-        """Write Tanh."""
+        """Write the ONNX node Tanh."""
         nodes.last("Tanh", nodes.x)
 
     def torch_code(self, shape: Shape) -> str:
-        """Return the module's expression."""
+        """Return the expression of the PyTorch module."""
         return "nn.Tanh()"

@@ -1,4 +1,4 @@
-"""Resizing of images."""
+"""Resizing of images by interpolation."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_forma
 from pellucid.layers.checks import check_image_shape
 from pellucid.settings.checks import check_choice, check_positive
 
-KERNELS = {  # PyTorch's forward and backward kernels
+KERNELS = {  # PyTorch's forward and backward kernel for each kind
     "nearest": (torch.ops.aten.upsample_nearest2d, torch.ops.aten.upsample_nearest2d_backward),
     "nearest-exact": (torch.ops.aten._upsample_nearest_exact2d, torch.ops.aten._upsample_nearest_exact2d_backward),
     "bilinear": (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_bilinear2d_backward),
@@ -24,7 +24,7 @@ ANTIALIASED_KERNELS = {
     "bicubic": (torch.ops.aten._upsample_bicubic2d_aa, torch.ops.aten._upsample_bicubic2d_aa_backward),
 }
 ALIGN_CORNERS_KINDS = ("bilinear", "bicubic")  # kinds that accept align_corners
-COPYING_KINDS = ("nearest", "bilinear")  # kinds that copy an axis whose size does not change, for any scale
+COPYING_KINDS = ("nearest", "bilinear")  # kinds that copy x along an axis whose size does not change, for any scale
 
 
 class UpsampleCache(NamedTuple):
@@ -37,18 +37,18 @@ class UpsampleCache(NamedTuple):
 class Upsample(Layer):
     """Resize an image to `scale` times its size, rounded down, or to `size`.
 
-    x is (N, C, H, W), y is (N, C, H', W'). With s the scale, or H' / H if the size is given, row i of y is row
+    x is (N, C, H, W), y is (N, C, H', W'). Let s be the scale, or H' / H if the size is given. Row i of y is row
     floor(i / s) of x for "nearest", and row floor((i + 1/2) / s) for "nearest-exact". "bilinear" interpolates between
-    the two rows around (i + 1/2) / s - 1/2, "bicubic" between four, by Keys' kernel with a = -3/4; with `align_corners`
-    both use i (H - 1) / (H' - 1) instead, which aligns the centres of the corner pixels. With `antialias` and s below
-    1, the kernel is 1 / s times as wide, so every input pixel has an influence; "bicubic" then has a = -1/2, and rows
-    beyond the image have weight 0 instead of the values of the last row, as in Pillow.
+    the two rows around (i + 1/2) / s - 1/2, "bicubic" between four rows, by Keys' kernel with a = -3/4. With
+    `align_corners`, both use i (H - 1) / (H' - 1) instead, which aligns the centres of the corner pixels. With
+    `antialias` and s below 1, the kernel is 1 / s times as wide, so every input pixel contributes to y. "bicubic" then
+    has a = -1/2, and rows beyond the image have weight 0 instead of the values of the last row, as in Pillow.
 
-    For 1 < s < 1 + 1/H, rounding gives H' = H. Then row i of y is row i of x for "nearest" and "bilinear", and for
-    "bicubic" with `antialias` or `align_corners`; otherwise "nearest-exact" and "bicubic" still use the positions
-    above. Also, "nearest" copies row floor(i / 2) if H' = 2 H. Each axis has its own scale and size. All this is as in
-    PyTorch on the CPU. Sources: Keys 1981, equation 4; Schumacher, General Filtered Image Rescaling, in Graphics Gems
-    III, 1992.
+    For 1 < s < 1 + 1/H, rounding results in H' = H. Then row i of y is row i of x for "nearest" and "bilinear", and for
+    "bicubic" with `antialias` or `align_corners`; "nearest-exact" and other "bicubic" still use the positions above.
+    Also, "nearest" copies row floor(i / 2) if H' = 2 H. Each axis has its own scale and size. All results equal those
+    of PyTorch on the CPU. Sources: Keys 1981, equation 4; Schumacher, General Filtered Image Rescaling, in Graphics
+    Gems III, 1992.
     """
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE
@@ -80,7 +80,7 @@ class Upsample(Layer):
             raise PellucidError("Upsample: antialias and align_corners cannot be combined; leave one of them out")
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the new shape."""
+        """Return no parameters and the shape after resizing."""
         channels, height, width = check_image_shape(self, shape)
         output_size = self._output_size(height, width)
         if min(output_size) < 1:
@@ -100,7 +100,7 @@ class Upsample(Layer):
         return y, UpsampleCache(x)
 
     def backward(self, params: Params, cache: UpsampleCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[j] = the sum of dy over the output pixels that use pixel j, times its weight in each."""
+        """Compute dx[j] = the sum of dy times the weight of pixel j over the output pixels that use pixel j."""
         x = cache.x
         output_size = self._output_size(*x.shape[2:])
         if self.antialias:
@@ -112,9 +112,9 @@ class Upsample(Layer):
         return KERNELS[self.kind][1](dy, computed_size, x.shape, *self._kernel_arguments(x, output_size)), {}
 
     def _resize_antialiased(self, x: Tensor, output_size: tuple[int, int]) -> Tensor:
-        """Resize with PyTorch's kernel; an output of one column is computed transposed to avoid an error of the kernel.
+        """Resize with PyTorch's kernel; an output of one column is computed transposed.
 
-        For one column, the CPU kernel would repeat the first row.
+        For one column, PyTorch's CPU kernel would repeat the first row.
         """
         kernel, _ = ANTIALIASED_KERNELS[self.kind]
         height, width = output_size
@@ -124,10 +124,10 @@ class Upsample(Layer):
         return kernel(_at_least_float32(x).mT, (width, height), align_corners, *reversed(scales)).mT.to(x.dtype)
 
     def _kernel_arguments(self, x: Tensor, output_size: tuple[int, int]) -> tuple[Any, ...]:
-        """Return the kernels' last arguments: align_corners, and the scales where the sizes do not imply them.
+        """Return the kernels' last arguments: align_corners, and the scales if the sizes do not imply them.
 
-        An axis that is only copied gets no scale: with `antialias`, the forward kernel would ignore the scale, but the
-        backward kernel would not.
+        The scale is None for an axis that is only copied: with `antialias`, the forward kernel would ignore the scale,
+        but the backward kernel would use it.
         """
         scales = (None, None) if self.scale is None else self._scales()
         if self.antialias or self.kind in COPYING_KINDS:
@@ -136,9 +136,9 @@ class Upsample(Layer):
         return (self.align_corners, *scales) if self.kind in ALIGN_CORNERS_KINDS else scales
 
     def _computed_size(self, x: Tensor, output_size: tuple[int, int]) -> tuple[int, int]:
-        """Return `output_size`, with an extra row that is dropped if bicubic resizing keeps both sizes.
+        """Return `output_size`; if bicubic resizing keeps both sizes, with an extra row, which `forward` drops.
 
-        Without it, the CPU's backward kernel would only copy, although the forward kernel uses the scale.
+        Without the extra row, the CPU's backward kernel would only copy dy, although the forward kernel uses the scale.
         """
         unchanged = (
             self.kind == "bicubic" and self.scale is not None and not self.align_corners and output_size == x.shape[2:]

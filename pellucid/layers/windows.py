@@ -1,4 +1,4 @@
-"""Dilated windows: sums over them, for which PyTorch has no pooling kernel, and their gradients."""
+"""Sums over dilated windows, for which PyTorch has no pooling kernel, and their gradients."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from pellucid.layers.base import memory_format
 class Windows:
     """The positions of windows over an image of `size`, each pair in the order (height, width).
 
-    Pixel i of window o lies over row s o + d i - p of the image; values beyond the image are 0. Sums are
-    in at least float32, so intermediate results in half precision neither round nor overflow.
+    Pixel i of window o is at row s o + d i - p of the image; values beyond the image are 0. Sums are computed in at
+    least float32, so intermediate results are neither rounded to half precision nor overflow.
     """
 
     size: tuple[int, int]
@@ -43,7 +43,7 @@ class Windows:
         return F.pad(dx, [-edge for edge in edges])
 
     def _edges(self) -> tuple[int, int, int, int]:
-        """Return how far windows extend beyond the image, negative inside it: (left, right, top, bottom)."""
+        """Return how far windows extend beyond the image: (left, right, top, bottom), negative if they end inside."""
         extents = [
             s * (out - 1) + d * (k - 1) + 1
             for out, k, s, d in zip(self.output_size, self.kernel, self.stride, self.dilation, strict=True)
@@ -52,7 +52,7 @@ class Windows:
         return left, extents[1] - left - width, top, extents[0] - top - height
 
     def _pixels(self, padded: Tensor) -> Iterator[Tensor]:
-        """Yield, for each pixel of a window, the view of the values under it in all windows: (N, C, H', W')."""
+        """Yield, for each position in a window, the view of its values in all windows: (N, C, H', W')."""
         (out_height, out_width), (stride_down, stride_across) = self.output_size, self.stride
         for i in range(self.kernel[0]):
             rows = padded[:, :, self.dilation[0] * i :: stride_down][:, :, :out_height]
@@ -61,5 +61,5 @@ class Windows:
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which values of this dtype are summed."""
+    """Return the dtype in which values of this dtype are summed: at least float32."""
     return torch.promote_types(dtype, torch.float32)

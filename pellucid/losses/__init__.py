@@ -1,4 +1,4 @@
-"""Losses: each computes its value and its gradient."""
+"""Losses: each computes its value and its gradient with respect to the outputs."""
 
 from pellucid.losses.auxiliary import AuxiliaryCrossEntropy
 from pellucid.losses.base import Loss

@@ -1,4 +1,4 @@
-"""The losses of a generator and a discriminator, with the gradients of both sides."""
+"""The losses of a generator and a discriminator, and their gradients with respect to the discriminator's scores."""
 
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
@@ -21,10 +21,11 @@ class DiscriminatorLoss(NamedTuple):
 
 
 class Adversarial(ABC):
-    """The losses of both sides of a GAN.
+    """The losses of the discriminator and of the generator of a GAN.
 
-    Scores, of any shape, are the discriminator's outputs without a sigmoid: high for real images. A loss is the mean
-    over all scores, including those of patches. For scores in half precision it is computed in float32.
+    Scores, of any shape, are the discriminator's outputs without a sigmoid; the discriminator is trained to output high
+    scores for real images. A loss is the mean over all scores, including the scores of patches. For scores in half
+    precision it is computed in float32. Raises PellucidError for a batch without scores.
     """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> DiscriminatorLoss:
@@ -34,11 +35,11 @@ class Adversarial(ABC):
         return DiscriminatorLoss(real_value + fake_value, dreal, dfake)
 
     def discriminator_term(self, y: Tensor, is_real: bool) -> tuple[Tensor, Tensor]:
-        """Return the discriminator's mean loss on real or on generated images, and its gradient."""
+        """Return the discriminator's mean loss for scores of real or of generated images, and its gradient."""
         return _mean(y, *(self.real if is_real else self.fake)(_checked_scores(y)))
 
     def generator(self, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the generator's loss and its gradient with respect to the scores of its images."""
+        """Return the generator's loss and its gradient with respect to the scores of generated images."""
         return _mean(fake, *self.generator_loss(_checked_scores(fake)))
 
     @abstractmethod
@@ -95,15 +96,15 @@ class LeastSquares(Adversarial):
 class HingeGAN(Adversarial):
     """Hinge losses: max(0, 1 - y) and max(0, 1 + y) for the discriminator, -y for the generator.
 
-    The derivative is 0 where a score lies on its margin. Source: Lim and Ye 2017, "Geometric GAN", algorithm 1.
+    The derivative at a margin, y = 1 or y = -1, is 0. Source: Lim and Ye 2017, "Geometric GAN", algorithm 1.
     """
 
     def real(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return max(0, 1 - y) and its derivative: -1 where y < 1, else 0."""
+        """Return max(0, 1 - y) and its derivative: -1 where y < 1, otherwise 0."""
         return (1 - y).clamp_min(0), -(y < 1).to(y.dtype)
 
     def fake(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return max(0, 1 + y) and its derivative: 1 where y > -1, else 0."""
+        """Return max(0, 1 + y) and its derivative: 1 where y > -1, otherwise 0."""
         return (1 + y).clamp_min(0), (y > -1).to(y.dtype)
 
     def generator_loss(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,5 +126,5 @@ def _checked_scores(y: Tensor) -> Tensor:
 
 
 def _mean(y: Tensor, cost: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of the losses, and the gradient in y's dtype."""
+    """Return the mean of the losses `cost`, and its gradient in y's dtype, given their derivatives `slope`."""
     return cost.mean(), (slope / y.numel()).to(y.dtype)

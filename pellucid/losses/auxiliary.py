@@ -18,7 +18,7 @@ class AuxiliaryCrossEntropy(Loss):
 
     y is (logits, auxiliary logits, ...), each (N, C) and without a softmax, as googlenet(auxiliary=True) outputs them;
     dy is the tuple of their gradients; w is `weight`. Each C_k is SoftmaxCrossEntropy(label_smoothing, class_weights).
-    Evaluation and `predict` use only the main output; a single tensor is taken as the main output.
+    Evaluation and `predict` use the main output only. If y is a single tensor, it is the main output.
     Source: Szegedy et al. 2015, section 5, with weight 0.3; torchvision trains Inception-v3 with 0.4.
     """
 
@@ -34,7 +34,7 @@ class AuxiliaryCrossEntropy(Loss):
         self.each()
 
     def each(self) -> SoftmaxCrossEntropy:
-        """Return the loss that applies to each output."""
+        """Return the loss that is applied to each output."""
         return SoftmaxCrossEntropy(self.label_smoothing, self.class_weights)
 
     def compute(self, y: Tensor | tuple[Tensor, ...], target: Tensor) -> tuple[Tensor, Any]:
@@ -61,16 +61,16 @@ class AuxiliaryCrossEntropy(Loss):
             self.each().check(shape, targets)
 
     def draw(self, count: int, outputs: Any, inputs: Any, rng: torch.Generator) -> Tensor | None:
-        """Return random class indices, which all outputs share."""
+        """Return random class indices (count,), the targets of all outputs."""
         self.check(outputs, torch.zeros(1, dtype=torch.int64))
         return super().draw(count, outputs[0], inputs, rng)
 
     def total_weight(self, target: Tensor) -> float | Tensor:
-        """Return the weight of a batch in a mean over batches, the same as for each output's loss."""
+        """Return the weight of a batch in a mean over batches, which is equal for all outputs."""
         return self.each().total_weight(target)
 
     def main_output(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Return the main output."""
+        """Return the main output, the first one of a tuple."""
         return y[0] if isinstance(y, tuple) else y
 
     def predict(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -20,8 +20,8 @@ HALF_DTYPES = (torch.bfloat16, torch.float16)
 class Loss(metaclass=Checked):
     """A function of outputs and targets that training minimizes: a frozen dataclass of hyperparameters.
 
-    A user-defined loss must define only `compute`. `metrics` names the default metrics of models with this loss.
-    `indivisible` says why the loss of a batch is neither the sum nor a mean of the losses of its parts; "" if it is.
+    A user-defined loss only needs to define `compute`. `metrics` names the default metrics of models with this loss.
+    `indivisible` is the reason why the loss of a batch is neither the sum nor a mean of the losses of its parts, or "".
     """
 
     metrics: ClassVar[tuple[str, ...]] = ()
@@ -30,7 +30,7 @@ class Loss(metaclass=Checked):
     def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the loss as a 0-d tensor, and its gradient with respect to `y` in y's shape and dtype.
 
-        y is (N, ...), or a tuple of outputs if the loss accepts several; the gradient is then a tuple too. For
+        y is (N, ...), or a tuple of outputs if the loss accepts tuples; the gradient is then also a tuple. For
         half-precision outputs the loss is computed in float32. `y` and `target` are not modified.
         Raises PellucidError for an unexpected target shape, a class index out of range, and a batch without examples.
         """
@@ -50,9 +50,9 @@ class Loss(metaclass=Checked):
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Raise PellucidError unless all `targets` (n, ...) of a data set are valid for outputs of shape `outputs`.
 
-        `outputs` is the shape without the batch axis, or a tuple of shapes for several outputs. Called once for each
-        data set, because it reads every target. By default, targets must be finite, and integer targets without the
-        class axis must be class indices in range.
+        `outputs` is the shape without the batch axis, or a tuple of shapes for a tuple of outputs. The method is called
+        once for each data set, because it reads every target. By default, targets must be finite, and integer targets
+        without the class axis must be class indices in range.
         """
         if targets.is_floating_point() and not bool(targets.isfinite().all()):
             raise PellucidError(f"{type(self).__name__}: targets must be finite; look for NaN and infinity in the data")
@@ -62,7 +62,7 @@ class Loss(metaclass=Checked):
             raise class_range_error(self, targets, outputs[0])
 
     def draw(self, count: int, outputs: Any, inputs: Any, rng: torch.Generator) -> Tensor | None:
-        """Return random valid targets (count, ...), by default class indices; None for outputs that do not fit.
+        """Return random valid targets (count, ...), by default class indices; None unless there is one output tensor.
 
         outputs, inputs: shapes without the batch axis.
         """
@@ -76,21 +76,22 @@ class Loss(metaclass=Checked):
     def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the weight of a batch in a mean over batches: its number of examples, or the sum of their weights.
 
-        A float, or on an accelerator possibly a 0-d tensor on it, since reading a value waits for the device.
+        The result is a float or, for targets on an accelerator, a 0-d tensor, since reading its value would synchronize
+        with the device.
         """
         return float(len(target))
 
     @property
     def is_sum(self) -> bool:
-        """Whether the loss is a sum over the examples of a batch, by its field `reduction`; otherwise it is a mean."""
+        """Whether the loss is a sum over the examples of a batch (`reduction` is "sum"); otherwise it is a mean."""
         return getattr(self, "reduction", "mean") == "sum"
 
     def valid_mask(self, target: Tensor) -> Tensor | None:
-        """Return a mask (n,) of the examples that the loss includes, or None for all. Metrics use only these."""
+        """Return a mask (n,) of the examples that the loss and metrics include, or None for all examples."""
         return None
 
     def main_output(self, y: Any) -> Any:
-        """Return the part of the network's output used in evaluation: all of it, unless a part is for training only."""
+        """Return the part of the network's output that is used in evaluation, by default the output unchanged."""
         return y
 
 
@@ -100,14 +101,14 @@ def upcast_half(y: Tensor) -> Tensor:
 
 
 def divisor(reduction: str, y: Tensor) -> int:
-    """Return the divisor of the sum over all outputs of all examples: 1, unless `reduction` is a mean."""
+    """Return the divisor of the sum over all outputs of all examples: N for "batch", all outputs for "mean", else 1."""
     if reduction == "batch":
         return y.shape[0]
     return y.numel() if reduction == "mean" else 1
 
 
 def position_divisor(reduction: str, y: Tensor) -> int:
-    """Return the divisor of the unweighted sum over all positions of y (N, C, ...)."""
+    """Return the divisor of the sum over all positions of y (N, C, ...), without weights."""
     return y.numel() // y.shape[1] if reduction == "mean" else divisor(reduction, y)
 
 
@@ -115,15 +116,15 @@ def position_divisor(reduction: str, y: Tensor) -> int:
 def fraction_tensor(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
     """Return numerator / denominator as a 0-d tensor on the CPU, which combines with tensors on every device.
 
-    Cached between calls: PyTorch multiplies by such a tensor twice as fast as by a Python number, which it wraps in a
-    tensor each time.
+    The tensor is cached: PyTorch multiplies by it twice as fast as by a Python number, which it would convert to a
+    tensor in each call.
     """
-    with torch.inference_mode(False):  # usable inside and outside inference mode
+    with torch.inference_mode(False):  # so the cached tensor is usable inside and outside inference mode
         return torch.tensor(numerator / denominator, dtype=dtype)
 
 
 def class_range_error(loss: object, targets: Tensor, classes: int) -> PellucidError:
-    """Return the error for class indices out of range."""
+    """Return the PellucidError for class indices that are not in 0 to classes - 1."""
     return PellucidError(
         f"{type(loss).__name__}: the targets contain classes {int(targets.min())} to {int(targets.max())}, "
         f"but the network has outputs for 0 to {classes - 1}; number the classes from 0 or give it more outputs"

@@ -16,15 +16,15 @@ from pellucid.settings.checks import check_choice, check_range
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy(Loss):
-    """The cross-entropy of a = sigmoid(y): C = -1/n Σ w [p t ln a + (1 - t) ln(1 - a)], with t the target.
+    """The cross-entropy of a = sigmoid(y): C = -1/n Σ w [p t ln a + (1 - t) ln(1 - a)] for targets t.
 
     p is `pos_weight` and w the output's entry in `class_weights`, both 1 by default. The loss contains the sigmoid, so
     the network ends without one. For p = w = 1 the gradient is dy = (a - t) / n, which does not vanish where the
     sigmoid saturates, and the computation does not overflow. Targets are in [0, 1] and have the shape of y (N, ...),
     or are integer classes (N, ...) for y (N, C, ...). `reduction` "batch" sums over the outputs and averages over the
-    batch, "mean" averages over both, "sum" sums over both. `pos_weight`, a number or one for each of the C outputs,
-    multiplies the term of positive targets; `class_weights`, one for each of the C outputs, multiply the loss of an
-    output and do not change the divisor of a mean.
+    batch, "mean" averages over both, "sum" sums over both. `pos_weight`, one number or one for each of the C outputs,
+    multiplies the term of positive targets. `class_weights`, one for each of the C outputs, multiply the loss of an
+    output, without a change of the divisor of a mean.
     Source: Nielsen 2015, equations 63 and 67.
     """
 

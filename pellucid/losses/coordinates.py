@@ -15,7 +15,7 @@ from pellucid.settings.checks import check_range
 class CoordinatePieces(NamedTuple):
     """The terms of the loss.
 
-    error: y - c, (N, 2 K). weight: of each output in the mean, (N, 2 K), 0 for unlabelled points.
+    error: y - c, (N, 2 K). weight: the weight of each output in the mean, (N, 2 K), 0 for unlabelled points.
     """
 
     error: Tensor
@@ -24,11 +24,11 @@ class CoordinatePieces(NamedTuple):
 
 @dataclass(frozen=True)
 class Coordinates(KeypointLoss):
-    """The absolute error of coordinates: C = Σ |y - c|, summed over x and y, averaged over the labelled points.
+    """The absolute error of coordinates: C = Σ |y - c|, summed over x and y and averaged over the labelled points.
 
-    y: (N, 2 K), x and y of each point in turn, relative to the centre of the image and in units of its sides, so
-    -0.5 and 0.5 are its borders; targets: key-points (N, K, 3) in pixels, whose positions in these units are c.
-    dy = sign(y - c) / points. size: height and width of the images in pixels.
+    y: (N, 2 K), x and y of each point in turn, relative to the centre of the image and in units of its sides, so the
+    borders are at -0.5 and 0.5. targets: key-points (N, K, 3) in pixels; c is their position in the units of y. The
+    gradient is dy = sign(y - c) / number of labelled points. size: height and width of the images in pixels.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ()
@@ -53,7 +53,7 @@ class Coordinates(KeypointLoss):
         return CoordinatePieces(y - c.reshape(y.shape), weight.reshape(y.shape))
 
     def points(self, outputs: Shape) -> int:
-        """Return half the number of outputs; raise PellucidError if they are not pairs of coordinates."""
+        """Return K for outputs of shape (2 K,); raise PellucidError for other shapes."""
         if len(outputs) != 1 or outputs[0] % 2:
             raise PellucidError(f"Coordinates: the network outputs {tuple(outputs)}, not x and y of each point (2 K,)")
         return outputs[0] // 2

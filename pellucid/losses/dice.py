@@ -20,8 +20,8 @@ from pellucid.losses.targets import (
 class DicePieces(NamedTuple):
     """The terms of the loss.
 
-    p: (N, C, ...), probabilities, 0 at ignored positions. cost: (1, C, ...), its sum is the loss. slope: (N, C, ...),
-    dy = p slope.
+    p: (N, C, ...), probabilities, 0 at ignored positions. cost: (1, C, ...), whose sum is the loss. slope: (N, C, ...),
+    the factor in dy = p slope.
     """
 
     p: Tensor
@@ -31,13 +31,13 @@ class DicePieces(NamedTuple):
 
 @dataclass(frozen=True)
 class Dice(Loss):
-    """1 - the mean over the classes of 2 Σ p t / (Σ p + Σ t), with p the softmax of y and t the one-hot target.
+    """1 - the mean over the classes of 2 Σ p t / (Σ p + Σ t), where p is the softmax of y and t the one-hot target.
 
-    The sums are over all positions of the batch except those of class `ignore`, and the mean is over the classes
-    that occur in its targets, weighted by `class_weights`: small classes count as much as large ones. It contains the
-    softmax, so the network ends without one. y is (N, C) or (N, C, ...), targets are integer classes (N, ...).
-    If all positions are ignored, the loss is 0.
-    Source: Milletari, Navab and Ahmadi 2016, section 3, with the sums of Sudre et al. 2017 in place of squares.
+    The sums are over all positions of the batch except those of class `ignore`. The mean is over the classes that occur
+    in the targets, weighted by `class_weights`; the number of positions of a class does not affect its weight. The loss
+    contains the softmax, so the network ends without one. y is (N, C) or (N, C, ...), targets are integer classes
+    (N, ...). If all positions are ignored, the loss is 0.
+    Source: Milletari, Navab and Ahmadi 2016, section 3, with the sums of Sudre et al. 2017 instead of sums of squares.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -59,7 +59,7 @@ class Dice(Loss):
         """Return the cost of each class, and dy without its factor p.
 
         With I = Σ p t and U = Σ p + Σ t of a class, dp = dC/dp = -2 w (t U - I) / U² / Σ w at positions that are not
-        ignored, and backpropagating through the softmax gives dy = p (dp - Σ_k p_k dp_k).
+        ignored. Backpropagation through the softmax results in dy = p (dp - Σ_k p_k dp_k).
         """
         targets = position_targets(self, y, target, None, self.ignore)
         keep_mask = targets.keep_mask  # (N, 1, ...)
@@ -81,7 +81,7 @@ class Dice(Loss):
         check_classes(self, outputs, targets, self.class_weights, self.ignore)
 
     def valid_mask(self, target: Tensor) -> Tensor | None:
-        """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
+        """Return a mask (n,) of the examples whose class is not `ignore`; None for all and for other target shapes."""
         return not_ignored_mask(target, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:

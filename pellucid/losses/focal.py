@@ -13,8 +13,8 @@ from pellucid.settings.checks import check, check_choice, is_number
 class FocalPieces(NamedTuple):
     """The terms of the loss.
 
-    log_a: (N, C, ...), logarithm of the softmax a. classes: (N, 1, ...), indices. cost: (N, 1, ...), its sum is the
-    loss. slope: (N, 1, ...), dy = slope (t - a).
+    log_a: (N, C, ...), logarithm of the softmax a. classes: (N, 1, ...), class indices. cost: (N, 1, ...), whose sum is
+    the loss. slope: (N, 1, ...), the factor in dy = slope (t - a).
     """
 
     log_a: Tensor
@@ -27,9 +27,9 @@ class FocalPieces(NamedTuple):
 class Focal(ClassLoss):
     """The mean of -w (1 - p)^gamma ln p, where p is the softmax's probability of the target's class.
 
-    It contains the softmax, so the network ends without one; with gamma = 0 it is SoftmaxCrossEntropy, and the larger
-    gamma, the less well-classified positions count. y is (N, C) or (N, C, ...), targets are integer classes (N, ...).
-    With `class_weights`, w is the weight of the target's class, else 1, and the mean is weighted by w.
+    The loss contains the softmax, so the network ends without one. With gamma = 0 it is SoftmaxCrossEntropy; with a
+    larger gamma, well-classified positions contribute less. y is (N, C) or (N, C, ...), targets are integer classes
+    (N, ...). w is the weight of the target's class in `class_weights`, by default 1; the mean is weighted by w.
     Positions of class `ignore` are excluded from sum and mean. `reduction` "batch" sums over the positions and averages
     over the batch, "sum" sums over both.
     Source: Lin, Goyal, Girshick, He and Dollar 2017, equations 4 and 5, with a softmax over the classes.
@@ -64,7 +64,7 @@ class Focal(ClassLoss):
         log_a = y.log_softmax(1)
         weight = targets.weight / targets.divisor(self.reduction)
         log_p = log_a.gather(1, targets.classes)
-        p, one_minus_p = log_p.exp(), -log_p.expm1()  # without cancellation
+        p, one_minus_p = log_p.exp(), -log_p.expm1()  # expm1 avoids the cancellation of 1 - p
         modulating_factor = one_minus_p**self.gamma
         slope = -modulating_factor
         if self.gamma:

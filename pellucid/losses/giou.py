@@ -17,10 +17,10 @@ from pellucid.settings.checks import check_choice
 class GIoU(Loss):
     """One minus the generalized IoU of boxes y (N, 4) and targets (N, 4), as x0, y0, x1, y1.
 
-    Unlike the IoU, it has a gradient where boxes do not overlap, because it subtracts the fraction of the smallest box
-    around both that is in neither of them. The corners of y may be in any order; they are sorted first. `reduction`
-    "mean" and "batch" average over the boxes, "sum" sums. Where edges are equal, the gradient is the mean of the
-    one-sided gradients. Source: Rezatofighi et al. 2019, algorithm 2.
+    The generalized IoU is the IoU minus the fraction of the smallest box around both boxes that is in neither of them,
+    so unlike the IoU it has a gradient where boxes do not overlap. The corners of y may be in any order; they are
+    sorted first. `reduction` "mean" and "batch" average over the boxes, "sum" sums. Where edges are equal, the gradient
+    is the mean of the one-sided gradients. Source: Rezatofighi et al. 2019, algorithm 2.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("mae",)
@@ -40,8 +40,9 @@ class GIoU(Loss):
     def pieces(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the cost (N,) of each box and its derivative (N, 4).
 
-        With intersection I, union U = A + B - I and hull C, GIoU = I / U - 1 + U / C, so that its derivatives are
-        1 / U + u for I, where u = I / U^2 - 1 / C; -u for A; and -U / C^2 for C.
+        With the intersection I, the areas A of y and B of the target, the union U = A + B - I and the hull C,
+        GIoU = I / U - 1 + U / C. Its derivatives are 1 / U + u with respect to I, where u = I / U^2 - 1 / C; -u with
+        respect to A; and -U / C^2 with respect to C.
         """
         if y.shape[1:] != (4,) or target.shape != y.shape:
             raise PellucidError(
@@ -52,14 +53,14 @@ class GIoU(Loss):
         target_low, target_high = target[:, :2], target[:, 2:]
         low, high = first_corner.minimum(second_corner), first_corner.maximum(second_corner)
         hull = high.maximum(target_high) - low.minimum(target_low)
-        # The GIoU does not depend on the unit of length; the longer side of the hull as unit keeps all areas in range.
+        # The GIoU does not depend on the unit of length. With the hull's longer side as unit, areas do not overflow.
         unit = hull.amax(1, keepdim=True)
         unit = torch.where(unit > 0, unit, 1)
         size, target_size, hull = (high - low) / unit, (target_high - target_low) / unit, hull / unit
         common = (high.minimum(target_high) - low.maximum(target_low)).clamp_min(0) / unit
         intersection, hull_area = common.prod(1), hull.prod(1)
         union = size.prod(1) + target_size.prod(1) - intersection
-        is_flat = hull_area == 0  # both are points, or parts of one line: nothing of the hull is outside them
+        is_flat = hull_area == 0  # both boxes are points or parts of one line; the hull has no area outside of them
         union_divisor, hull_area = torch.where(union > 0, union, 1), torch.where(is_flat, 1, hull_area)
         cost = 2 - intersection / union_divisor - torch.where(is_flat, 1, union / hull_area)
 
@@ -68,7 +69,7 @@ class GIoU(Loss):
         dcommon = dintersection * common.flip(1)  # dI/dw = height
         dsize = -u[:, None] * size.flip(1)
         dhull = (-union / hull_area**2)[:, None] * hull.flip(1)
-        # An edge of the intersection is this box's edge where that is the inner one; of the hull, where the outer one.
+        # An edge of the intersection is the inner one of both boxes' edges; an edge of the hull is the outer one.
         high_is_inner, low_is_inner = _heaviside(target_high - high), _heaviside(low - target_low)
         dhigh = dcommon * high_is_inner + dsize + dhull * (1 - high_is_inner)
         dlow = -dcommon * low_is_inner - dsize - dhull * (1 - low_is_inner)

@@ -19,8 +19,8 @@ class MapPieces(NamedTuple):
     """The terms of the loss, with dy = (p (1 + l1_slope) - t) weight.
 
     p, t: probabilities and targets of the cells, (N, K, H, W). l1_slope: the slope of the L1 term, (N, K, H, W), None
-    for `l1` = 0. cost: (N, K), whose sum is the loss. weight: of each point in the mean, (N, K), 0 for points that are
-    not labelled.
+    for `l1` = 0. cost: (N, K), whose sum is the loss. weight: the weight of each point in the mean, (N, K), 0 for
+    points that are not labelled.
     """
 
     p: Tensor
@@ -32,13 +32,13 @@ class MapPieces(NamedTuple):
 
 @dataclass(frozen=True)
 class HeatMaps(KeypointLoss):
-    """Softmax cross-entropy of each point's map over its cells, and the L1 error of the expected position.
+    """Softmax cross-entropy of each point's map over its cells, plus the L1 error of the expected position.
 
-    y: logits (N, K, H, W); targets: key-points (N, K, 3) in pixels of the image, whose sides are `stride` times those
-    of the maps. For each labelled point, with p = softmax(y) over the H W cells, t its target map, E the expected
-    position under p and c the point, both in cells: C = -Σ t ln p + l1 (|E_x - c_x| + |E_y - c_y|), averaged over the
-    points; dy = (p - t + l1 p ((centres - E) · sign(E - c))) / points. Points outside the maps are moved to their
-    border.
+    y: logits (N, K, H, W). targets: key-points (N, K, 3) in pixels of the image, whose sides are `stride` times as long
+    as those of the maps. For a labelled point, let p = softmax(y) over the H W cells, t the target map, E the expected
+    position under p, and c the position of the point, both in cells. The loss is the mean over the labelled points of
+    C = -Σ t ln p + l1 (|E_x - c_x| + |E_y - c_y|), and dy = (p - t + l1 p ((centres - E) · sign(E - c))) / number of
+    labelled points. Points outside the maps are moved to the border.
 
     sigma: the standard deviation, in cells, of the Gaussian t, truncated at 3 sigma; 0 for one-hot targets. l1: the
     weight of the second term. decode: how `predict` locates a point, by the function of this name in
@@ -90,7 +90,7 @@ class HeatMaps(KeypointLoss):
         return outputs[0]
 
     def predict(self, y: Tensor) -> Tensor:
-        """Return key-points (N, K, 3): x and y in pixels, and the probability within 3 sigma (or one cell) of it."""
+        """Return key-points (N, K, 3): x and y in pixels, and as score the probability within 3 sigma (or 1 cell)."""
         p = y.flatten(2).softmax(2).view_as(y)
         if self.decode == "expectation":
             points = heatmaps.expectation(p)

@@ -17,9 +17,9 @@ class Hinge(Loss):
     """The multi-class hinge loss, Σ_{j≠t} max(0, margin - y_t + y_j)^power for the target class t.
 
     y is (N, C), targets are integer classes (N,). `power` is 1, or 2 for the squared hinge. The gradient is 0 for a
-    class whose score is exactly `margin` below y_t. `class_weights`, one for each class, multiply the loss of the
-    examples of that class. `reduction`: "mean" averages over classes and batch, not dividing by the weights, "batch"
-    sums over the classes and averages over the batch, "sum" sums over both.
+    class whose score is exactly `margin` below y_t. `class_weights`, one for each class, multiply the losses of the
+    examples of the class. `reduction`: "mean" averages over classes and batch, without division by the sum of the
+    weights; "batch" sums over the classes and averages over the batch; "sum" sums over both.
     Source: Weston and Watkins 1999, Support vector machines for multi-class pattern recognition, equation 6.
     """
 
@@ -41,7 +41,7 @@ class Hinge(Loss):
         """Return (value, dy)."""
         scale = fraction_tensor(1.0, divisor(self.reduction, y), y.dtype)
         index, _, weight = position_targets(self, y, target, self.class_weights)  # (N, 1)
-        violation = (y - y.gather(1, index) + self.margin).clamp_min(0).scatter(1, index, 0)  # (N, C), 0 at the class
+        violation = (y - y.gather(1, index) + self.margin).clamp_min(0).scatter(1, index, 0)  # (N, C), 0 for class t
         if self.power == 1:
             cost, slope = violation, (violation > 0) * weight
         else:

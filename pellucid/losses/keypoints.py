@@ -1,4 +1,7 @@
-"""Key-points (N, K, 3) as targets: x and y in pixels, and COCO's visibility, 0 for points that are not labelled."""
+"""The base class of losses of key-points (N, K, 3).
+
+Key-points are x and y in pixels, and COCO's visibility, which is 0 for points that are not labelled.
+"""
 
 from abc import abstractmethod
 
@@ -30,7 +33,7 @@ class KeypointLoss(Loss):
             raise PellucidError(f"{type(self).__name__}: targets must be finite; look for NaN and infinity in the data")
 
     def draw(self, count: int, outputs: Shape, inputs: Shape, rng: torch.Generator) -> Tensor:
-        """Return labelled points, at least one pixel from the edges of images of shape `inputs`."""
+        """Draw labelled points (count, K, 3), at least one pixel from the edges of images of shape `inputs`."""
         _, height, width = inputs
         points = torch.rand(count, self.points(outputs), 3, generator=rng)
         return 1 + points * torch.tensor([width - 2, height - 2, 1])
@@ -38,10 +41,10 @@ class KeypointLoss(Loss):
     def total_weight(self, target: Tensor) -> float | Tensor:
         """Return the number of labelled points."""
         count = (target[..., 2] > 0).sum()
-        return float(count) if target.device.type == "cpu" else count  # reading the count would wait for the device
+        return float(count) if target.device.type == "cpu" else count  # float() would synchronize with the device
 
 
 def point_weights(target: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the weight of each point in the mean over the labelled points, (N, K): 1 / count, or 0."""
+    """Return the weight (N, K) of each point in the mean: 1 / number of labelled points, or 0 if not labelled."""
     is_labelled = (target[..., 2] > 0).to(dtype)
     return is_labelled / is_labelled.sum().clamp_min(1)  # without labelled points, the loss is 0 instead of 0/0

@@ -7,15 +7,15 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # squared distances
+BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # in units of squared distances
 
 
 def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> tuple[Tensor, Tensor]:
     """Return the MMD of two samples x (N, D) and y (M, D), and its gradient with respect to x, (N, D).
 
-    MMD² = 1/N² Σ k(xᵢ, xⱼ) - 2/NM Σ k(xᵢ, yⱼ) + 1/M² Σ k(yᵢ, yⱼ), the biased estimate, which includes i = j and is
-    never negative; the kernel is k(a, b) = Σ exp(-‖a - b‖² / 2s) over the `bandwidths` s. The value is sqrt(MMD²);
-    where it is 0, so is the gradient. Raises PellucidError for a sample without points, and for samples of different D.
+    MMD² = 1/N² Σ k(xᵢ, xⱼ) - 2/NM Σ k(xᵢ, yⱼ) + 1/M² Σ k(yᵢ, yⱼ) is the biased estimate, which includes i = j and is
+    never negative. The kernel is k(a, b) = Σ exp(-‖a - b‖² / 2s) over the `bandwidths` s. The value is sqrt(MMD²); if
+    it is 0, the gradient is 0. Raises PellucidError for a sample without points, and for samples of different D.
     Source: Gretton et al. 2012, equation 5; Li, Swersky and Zemel 2015, equations 3 and 4.
     """
     n, m = len(x), len(y)
@@ -26,7 +26,7 @@ def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> tuple
     k_yy, _ = _kernel(y, y, bandwidths)
     squared_mmd = k_xx.sum() / n**2 - 2 * k_xy.sum() / (n * m) + k_yy.sum() / m**2
     value = squared_mmd.clamp_min(0.0).sqrt()  # rounding may leave a small negative number
-    # d k(a, b) / da = Σ -exp(...) / s (a - b); each pair of x is in the first sum twice.
+    # d k(a, b) / da = Σ -exp(...) / s (a - b). The first sum contains each pair of x twice, hence the factor 2 / n².
     dx_xx = slope_xx.sum(1, keepdim=True) * x - slope_xx @ x  # (N, D)
     dx_xy = slope_xy.sum(1, keepdim=True) * x - slope_xy @ y
     dsquared_mmd = dx_xx * (2 / n**2) - dx_xy * (2 / (n * m))
@@ -34,7 +34,7 @@ def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> tuple
 
 
 def _kernel(a: Tensor, b: Tensor, bandwidths: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Return k(aᵢ, bⱼ), (N, M), and the factor of aᵢ - bⱼ in its gradient with respect to aᵢ."""
+    """Return k(aᵢ, bⱼ) (N, M), and the factors (N, M) of aᵢ - bⱼ in its gradient with respect to aᵢ."""
     squared_distances = (a * a).sum(1, keepdim=True) + (b * b).sum(1) - 2 * (a @ b.t())  # (N, M)
     squared_distances = squared_distances.clamp_min_(0.0)
     kernel, slope = torch.zeros_like(squared_distances), torch.zeros_like(squared_distances)

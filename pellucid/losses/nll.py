@@ -13,10 +13,10 @@ from pellucid.settings.checks import check_choice
 
 @dataclass(frozen=True)
 class NegativeLogLikelihood(ClassLoss):
-    """The mean of -y at the target's class, for log-probabilities y: for networks that end in LogSoftmax.
+    """The mean of -y at the target's class, for log-probabilities y of networks that end in LogSoftmax.
 
-    y is (N, C) or (N, C, ...), targets are integer classes (N, ...). With `class_weights`, one for each class, it is
-    the mean weighted by the targets' classes. Positions of class `ignore` are excluded from sum and mean.
+    y is (N, C) or (N, C, ...), targets are integer classes (N, ...). With `class_weights`, one for each class, the mean
+    is weighted by the weights of the targets' classes. Positions of class `ignore` are excluded from sum and mean.
     `reduction` "batch" sums over the positions and averages over the batch, "sum" sums over both.
     Source: Goodfellow, Bengio and Courville 2016, section 5.5.
     """

@@ -1,4 +1,4 @@
-"""The quality focal loss, of outputs whose targets are qualities from 0 to 1."""
+"""The quality focal loss for targets that are qualities from 0 to 1."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,13 +14,14 @@ from pellucid.settings.checks import check, check_choice, is_number
 
 @dataclass(frozen=True)
 class QualityFocal(Loss):
-    """The binary cross-entropy of a = sigmoid(y), times |t - a|^beta, so that outputs close to their target count less.
+    """The binary cross-entropy of a = sigmoid(y) and target t, times |t - a|^beta.
 
-    It contains the sigmoid, so the network ends without one. y is (N, ...); targets have the same shape and values from
-    0 to 1 (in a detector, the IoU of the predicted box for its class, and 0 for other classes), or are integer classes
-    (N, ...) for y (N, C, ...), as in a sigmoid focal loss. `reduction` "mean" averages over outputs and batch, "batch"
-    sums over the outputs and averages over the batch, "sum" sums over both. Source: Li et al. 2020 (generalized focal
-    loss), equation 2.
+    With the factor, outputs close to their targets contribute less. The loss contains the sigmoid, so the network ends
+    without one. y is (N, ...). Targets have the shape of y and values from 0 to 1: in a detector, the IoU of the
+    predicted box for the object's class, and 0 for other classes. Or they are integer classes (N, ...) for y
+    (N, C, ...), as in a sigmoid focal loss. `reduction` "mean" averages over outputs and batch, "batch" sums over the
+    outputs and averages over the batch, "sum" sums over both. Source: Li et al. 2020 (generalized focal loss),
+    equation 2.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -58,5 +59,5 @@ class QualityFocal(Loss):
         check_values(self, outputs, targets, (0.0, 1.0))
 
     def predict(self, y: Tensor) -> Tensor:
-        """Return the quality, or probability, of each output."""
+        """Return the predicted quality (for class targets, the probability) of each output."""
         return y.sigmoid()

@@ -1,4 +1,4 @@
-"""Losses for regression: the quadratic, the absolute and the Huber loss."""
+"""Losses for regression: the quadratic loss, the absolute error and the Huber loss."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,9 +33,10 @@ class RegressionLoss(Loss):
 
 @dataclass(frozen=True)
 class Quadratic(RegressionLoss):
-    """Half the squared error: C = 1/2n Σ (y - target)², dy = (y - target) / n, where n is the number of examples.
+    """Half the squared error: C = 1/2n Σ (y - target)², dy = (y - target) / n.
 
-    Shapes and `reduction` are those of RegressionLoss. Source: Nielsen 2015, equation 6.
+    n is the number of examples for the default `reduction`. For shapes and `reduction` see RegressionLoss. Source:
+    Nielsen 2015, equation 6.
     """
 
     reduction: Reduction = "batch"
@@ -52,7 +53,7 @@ class Quadratic(RegressionLoss):
 class L1(RegressionLoss):
     """The absolute error: C = 1/n Σ |y - target|, dy = sign(y - target) / n, which is 0 where they are equal.
 
-    Shapes and `reduction` are those of RegressionLoss.
+    For shapes and `reduction` see RegressionLoss.
     Source: Laplace's least absolute deviations, as in Goodfellow, Bengio and Courville 2016, section 6.2.1.2.
     """
 
@@ -67,9 +68,9 @@ class L1(RegressionLoss):
 
 @dataclass(frozen=True)
 class Huber(RegressionLoss):
-    """Quadratic up to `delta`, linear beyond: d²/2 where |d| <= delta, else delta (|d| - delta/2), d = y - target.
+    """Quadratic up to `delta`, linear beyond: d²/2 where |d| <= delta, else delta (|d| - delta/2), for d = y - target.
 
-    Its gradient is d, clipped to ±delta, divided by n. Shapes and `reduction` are those of RegressionLoss.
+    Its gradient is d, clipped to ±delta and divided by n. For shapes and `reduction` see RegressionLoss.
     Source: Huber 1964, Robust estimation of a location parameter.
     """
 

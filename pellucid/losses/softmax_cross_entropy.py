@@ -1,4 +1,4 @@
-"""The cross-entropy of one class among several."""
+"""The cross-entropy of mutually exclusive classes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,12 +26,12 @@ from pellucid.settings.checks import check, check_choice, is_number
 class SoftmaxCrossEntropy(ClassLoss):
     """The cross-entropy of a = softmax(y) over axis 1: C = -1/n Σ ln a_t, dy = (a - t) / n.
 
-    It contains the softmax, so the network ends without one. y is (N, C) or (N, C, ...), n counts the positions;
-    targets are integer classes (N, ...) or probabilities of y's shape. `label_smoothing` e replaces a target t by
-    (1 - e) t + e / C. `class_weights`, one for each class, multiply every class's term; with integer targets the
-    mean then divides by the sum of the targets' weights, with probabilities by n. Positions of class `ignore` are
-    excluded from sum and mean. `reduction` "batch" sums over the positions and averages over the batch, "sum" sums
-    over both.
+    The loss contains the softmax, so the network ends without one. y is (N, C) or (N, C, ...), n is the number of
+    positions; targets are integer classes (N, ...) or probabilities of y's shape. `label_smoothing` e replaces a target
+    t by (1 - e) t + e / C. `class_weights`, one for each class, multiply the term of each class; the divisor of the
+    mean is then the sum of the targets' weights for integer targets, and n for probabilities. Positions of class
+    `ignore` are excluded from sum and mean. `reduction` "batch" sums over the positions and averages over the batch,
+    "sum" sums over both.
     Source: Nielsen 2015, equations 78 to 82; smoothing: Szegedy et al. 2016, section 7.
     """
 
@@ -77,7 +77,7 @@ class SoftmaxCrossEntropy(ClassLoss):
             )
 
     def total_weight(self, target: Tensor) -> float | Tensor:
-        """Return the weight of a batch in a mean over batches: for probabilities, its number of examples."""
+        """Return the weight of a batch in a mean over batches; for probabilities, its number of examples."""
         return float(len(target)) if target.is_floating_point() else super().total_weight(target)
 
     def predict(self, y: Tensor) -> Tensor:
@@ -85,11 +85,11 @@ class SoftmaxCrossEntropy(ClassLoss):
         return y.softmax(1)
 
     def _unweighted_class_loss(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the loss of integer targets without weights, the most frequent case, in fewer operations."""
+        """Compute the loss of integer targets without weights, which needs fewer operations and is used most often."""
         n = y.shape[0]
         if target.shape != y.shape[:1]:
             raise _class_target_error(target, y)
-        minus_t = one_hot(self, target, y, -1 / n)  # (N, C), -1/n at the class
+        minus_t = one_hot(self, target, y, -1 / n)  # (N, C), -1/n for the target's class, otherwise 0
         log_a = y.log_softmax(1)  # (N, C)
         value = F.nll_loss(log_a, target if target.dtype is torch.int64 else target.long())
         return value, torch.add(minus_t, log_a.exp(), alpha=1 / n)
@@ -104,7 +104,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         return value, (log_a.exp() * scale).scatter_add(1, targets.classes, negative_scale)
 
     def _weighted_loss(self, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute C = -Σ w ln a and dy = a Σ w - w, where w (N, C, ...) are the weights of the outputs."""
+        """Compute C = -Σ w ln a and dy = a Σ w - w for `weights` w (N, C, ...) of the outputs."""
         log_a = y.log_softmax(1)
         return -(weights * log_a).sum(), log_a.exp() * weights.sum(1, keepdim=True) - weights
 
@@ -127,7 +127,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         return self._apply_class_weights(target) * fraction_tensor(1.0, position_divisor(self.reduction, y), y.dtype)
 
     def _apply_class_weights(self, terms: Tensor) -> Tensor:
-        """Multiply the terms of each class, (N, C, ...), by the class's weight."""
+        """Multiply the terms (N, C, ...) by the weights of their classes, if there are class weights."""
         return terms if self.class_weights is None else terms * class_weights_like(self, self.class_weights, terms)
 
 

@@ -1,4 +1,4 @@
-"""Targets: one-hot encoding, class weights, and the base class of losses with integer classes."""
+"""Checks and conversions of targets, class weights, and the base class of losses of integer classes."""
 # Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -19,7 +19,7 @@ MAX_IDENTITY_CLASSES = 1024  # for more classes, an identity matrix is too large
 class PositionTargets(NamedTuple):
     """The class and the weight of every position of y (N, C, ...).
 
-    `classes`, `keep_mask` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...).
+    `classes`, `keep_mask` (1, or 0 where ignored) and `weight` (keep_mask times the class's weight) are (N, 1, ...).
     """
 
     classes: Tensor
@@ -36,8 +36,8 @@ class PositionTargets(NamedTuple):
 def target_values(loss: object, y: Tensor, target: Tensor) -> Tensor:
     """Return the target as values of y's shape and dtype.
 
-    If y is (N, C, ...) and the target contains integer classes of shape (N, ...), they become one-hot; for C = 1, the
-    target only gets the missing axis.
+    If y is (N, C, ...) and the target contains integer classes of shape (N, ...), they are one-hot encoded; for C = 1,
+    the class axis is inserted instead. Raises PellucidError for other shapes, and for classes out of range.
     """
     if target.shape != y.shape:
         if not fits_without_classes(y.shape, target):
@@ -50,7 +50,7 @@ def target_values(loss: object, y: Tensor, target: Tensor) -> Tensor:
 
 
 def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tensor:
-    """Return one-hot rows times `scale`, (N, C, ...) of y's dtype, for classes (N, ...)."""
+    """Return the one-hot encoding of classes (N, ...), times `scale`: (N, C, ...) in y's dtype."""
     classes = y.shape[1]
     flat = target.flatten() if target.dtype is torch.int64 else target.flatten().long()
     if classes <= MAX_IDENTITY_CLASSES:
@@ -59,7 +59,8 @@ def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tens
         except IndexError as error:
             raise class_range_error(loss, target, classes) from error
     else:
-        if flat.device.type == "cpu" and bool(((flat < 0) | (flat >= classes)).any()):  # elsewhere scatter_ raises
+        # On other devices scatter_ raises an error, and this check would synchronize.
+        if flat.device.type == "cpu" and bool(((flat < 0) | (flat >= classes)).any()):
             raise class_range_error(loss, target, classes)
         rows = y.new_zeros(len(flat), classes).scatter_(1, flat.unsqueeze(1), scale)
     return rows if y.dim() == 2 else rows.reshape(*target.shape, classes).movedim(-1, 1)
@@ -67,7 +68,7 @@ def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tens
 
 @lru_cache(maxsize=16)
 def scaled_identity(classes: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return scale x the identity matrix, cached between calls; do not modify it."""
+    """Return `scale` times the identity matrix, cached between calls; do not modify it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.eye(classes, dtype=dtype, device=device) * scale
 
@@ -114,7 +115,7 @@ def position_targets(
 
 
 def total_weight(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float | Tensor:
-    """Return the number of examples, or with class weights or `ignore` the sum of the weights of all positions.
+    """Return the number of examples or, with class weights or `ignore`, the sum of the weights of all positions.
 
     target: classes (N, ...).
     """
@@ -127,28 +128,28 @@ def total_weight(target: Tensor, weights: tuple[float, ...] | None, ignore: int 
         dtype = torch.float32 if target.device.type == "mps" else torch.float64  # mps has no float64
         weight_by_class = class_weight_tensor(weights, dtype, target.device)
         total = (weight_by_class[target.long().masked_fill(~keep_mask, 0)] * keep_mask).sum()
-    return float(total) if target.device.type == "cpu" else total  # reading the value would wait for the device
+    return float(total) if target.device.type == "cpu" else total  # float() would synchronize with the device
 
 
 def not_ignored_mask(target: Tensor, ignore: int | None) -> Tensor | None:
-    """Return a mask of the classes (n,) that are not `ignore`; None without `ignore` and for other kinds of targets."""
+    """Return a mask (n,) of the classes that are not `ignore`; None without `ignore` and for other target shapes."""
     if ignore is None or target.dim() != 1 or has_value_dtype(target):
         return None
     return target != ignore
 
 
 def has_value_dtype(target: Tensor) -> bool:
-    """Return whether a target's dtype is for values, not for class indices."""
+    """Return whether a target's dtype is floating-point, complex or bool, so it cannot contain class indices."""
     return target.is_floating_point() or target.is_complex() or target.dtype is torch.bool
 
 
 def fits_without_classes(shape: Shape, target: Tensor) -> bool:
-    """Return whether a target without the class axis has the expected shape for outputs (N, C, ...)."""
+    """Return whether a target without the class axis has the shape (N, ...) and a dtype for outputs (N, C, ...)."""
     return len(shape) >= 2 and target.shape == shape[:1] + shape[2:] and (shape[1] == 1 or not has_value_dtype(target))
 
 
 def check_values(loss: object, outputs: Shape, targets: Tensor, value_range: tuple[float, float] | None = None) -> None:
-    """Raise PellucidError unless targets are finite numbers in the range `value_range`, or class indices in range."""
+    """Raise PellucidError unless targets are finite numbers within `value_range`, or class indices in range."""
     shape = (len(targets), *outputs)
     if targets.shape != shape and not fits_without_classes(shape, targets):
         raise PellucidError(
@@ -170,7 +171,7 @@ def check_values(loss: object, outputs: Shape, targets: Tensor, value_range: tup
 def check_classes(
     loss: object, outputs: Shape, targets: Tensor, weights: tuple[float, ...] | None, ignore: int | None
 ) -> None:
-    """Raise PellucidError unless targets have one class index in range for each position."""
+    """Raise PellucidError unless targets are one class index, in range or `ignore`, for each position."""
     if not outputs or targets.shape[1:] != outputs[1:] or has_value_dtype(targets):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and dtype {targets.dtype} do not fit "
@@ -200,7 +201,7 @@ def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
 
 
 def weight_count_error(loss: object, n_weights: int, n_classes: int, name: str = "class_weights") -> PellucidError:
-    """Return the error for a wrong number of weights."""
+    """Return the PellucidError for a wrong number of weights."""
     return PellucidError(f"{type(loss).__name__}: {n_weights} {name} for {n_classes} classes; give one for each class")
 
 
@@ -212,7 +213,7 @@ class ClassLoss(Loss):
     reduction: Reduction
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Raise PellucidError for class indices out of range."""
+        """Raise PellucidError unless targets are class indices in range, or `ignore`."""
         check_classes(self, outputs, targets, self.class_weights, self.ignore)
 
     def total_weight(self, target: Tensor) -> float | Tensor:
@@ -222,5 +223,5 @@ class ClassLoss(Loss):
         return total_weight(target, self.class_weights, self.ignore)
 
     def valid_mask(self, target: Tensor) -> Tensor | None:
-        """Return a mask (n,) of the examples whose class is not `ignore`; None for all, and for targets (n, ...)."""
+        """Return a mask (n,) of the examples whose class is not `ignore`; None for all and for other target shapes."""
         return not_ignored_mask(target, self.ignore)

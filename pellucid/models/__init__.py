@@ -27,7 +27,7 @@ from pellucid.models.unet import unet
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
 from pellucid.models.vit import vit
 
-# Names of the networks for `network.model` in recipes and on the command line.
+# The networks by the names that `network.model` in recipes and the command line accept.
 MODELS: dict[str, Callable[..., Layer]] = {
     net.__name__: net
     for net in (

@@ -1,4 +1,4 @@
-"""Small networks that train fast on small images."""
+"""Airbench: small networks that train fast on small images."""
 
 from pellucid.combine import Sequential
 from pellucid.layers import GELU, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d
@@ -11,10 +11,10 @@ STEM_FILTERS = 24  # filters: a patch of 3 x 2 x 2 values has 12 principal compo
 def airbench(classes: int = 10, width: int = 64) -> Sequential:
     """Return airbench94, which outputs logits.
 
-    It consists of a 2 x 2 convolution, whose weights can be set to whiten the images, and three stages of two 3 x 3
-    convolutions and a pooling each. width: the filters of the first stage; the others have four times as many. The
-    3 x 3 convolutions are initialized to the identity. For images of at least 9 x 9; with three channels, 10 classes
-    and width 64 it has 1,972,802 parameters.
+    It consists of a 2 x 2 convolution, whose weights can be set to whiten the images, and three stages, each with two
+    3 x 3 convolutions and a pooling. width: the filters of the first stage; the other stages have four times as many.
+    The 3 x 3 convolutions are initialized to the identity. For images of at least 9 x 9; with three channels, 10
+    classes and width 64 it has 1,972,802 parameters.
     Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", section 3.1, with the mean instead of the maximum over the
     last maps, which allows larger images.
     """
@@ -24,7 +24,7 @@ def airbench(classes: int = 10, width: int = 64) -> Sequential:
 def airbench96(classes: int = 10, width: int = 64) -> Sequential:
     """Return airbench with three 3 x 3 convolutions per stage and a shortcut around the last two; it outputs logits.
 
-    width: the filters of the first stage; the second has 5/2 and the third 4 times as many. For images of at
+    width: the filters of the first stage; the second has 5/2 times and the third 4 times as many. For images of at
     least 9 x 9; with three channels, 10 classes and width 64 it has 2,194,562 parameters.
     Source: Jordan 2024, section 4, whose network for 96 % is wider (128, 384 and 512 filters).
     """

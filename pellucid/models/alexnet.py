@@ -19,7 +19,7 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     """
     if original:
         return network(_original_features(), dense_head(classes, 6))
-    # Dropout is before each dense layer; the network of 2012 has dropout after them.
+    # Dropout precedes each dense layer; in the network of 2012, it follows each hidden dense layer.
     head = {"pool": AdaptiveAvgPool2d(6), **units_head(classes, (4096, 4096), 0.5)}
     return network(_features(Conv2d(64, 11, stride=4, padding=2), 64), head)
 
@@ -27,16 +27,17 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
 def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> Sequential:
     """Return a small AlexNet for images of 28 x 28 or 32 x 32; it outputs logits.
 
-    width: the filters of the first of five convolutions, 64 in AlexNet; as there, the others have 3, 6, 4 and 4 times
-    as many. The first has a kernel of 5 x 5 and a stride of 1; the dense layers have 256 units. dropout: the
-    probability before each dense layer. Features of 28 x 28 images: 96 x 2 x 2; 511,826 parameters with one channel.
-    Source: after Krizhevsky 2014, section 5.
+    width: the filters of the first of five convolutions, 64 in AlexNet; as in AlexNet, the others have 3, 6, 4 and 4
+    times as many. The first convolution has a kernel of 5 x 5 and a stride of 1; the hidden dense layers have 256
+    units. dropout: the probability before each dense layer. Features of 28 x 28 images: 96 x 2 x 2; 511,826 parameters
+    with one channel.
+    Source: adapted from Krizhevsky 2014, section 5.
     """
     return network(_features(Conv2d(width, 5, padding=2), width), units_head(classes, (256, 256), dropout))
 
 
 def _features(first_conv: Conv2d, width: int) -> dict[str, Layer]:
-    """Return five convolutions with ReLUs and three max poolings; first_conv: it has `width` filters."""
+    """Return five convolutions with ReLUs and three max poolings; first_conv: the first of them, of `width` filters."""
     return {
         "conv1": first_conv,
         "relu1": ReLU(),
@@ -70,16 +71,16 @@ def _original_features() -> dict[str, Layer]:
         "relu4": ReLU(),
         "conv5": Conv2d(256, 3, padding=1, groups=2),
         "relu5": ReLU(),
-        "pool5": MaxPool2d(3, 2, ceil_mode=True),  # 6 x 6 maps for images of 224 x 224 too
+        "pool5": MaxPool2d(3, 2, ceil_mode=True),  # so images of 224 x 224 also result in 6 x 6 maps
     }
 
 
 def zfnet(classes: int = 1000) -> Sequential:
     """Return ZFNet, AlexNet with smaller filters and strides in the first layers; it outputs logits.
 
-    For 224 x 224 images, the convolutions output 96 maps of 110 x 110, pooled to 55 x 55; 256 of 26 x 26, pooled to
-    13 x 13; and 384, 384 and 256 of 13 x 13, pooled to 6 x 6. With three channels and 1000 classes it has 62,357,608
-    parameters.
+    For 224 x 224 images, the convolutions output 96 maps of 110 x 110, pooled to 55 x 55; 256 maps of 26 x 26, pooled
+    to 13 x 13; and 384, 384 and 256 maps of 13 x 13, pooled to 6 x 6. With three channels and 1000 classes it has
+    62,357,608 parameters.
     Source: Zeiler and Fergus 2014, figure 3; normalization across maps as in Krizhevsky, Sutskever
     and Hinton 2012, section 3.3, with the same constants.
     """

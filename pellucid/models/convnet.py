@@ -7,11 +7,12 @@ from pellucid.models.parts import convolutions, network
 
 
 def convnet(classes: int = 10, width: int = 32, dropout: float = 0.3) -> Sequential:
-    """Return six 3 x 3 convolutions in three blocks, each with batch normalization and ReLU; it outputs logits.
+    """Return a network of six 3 x 3 convolutions, each with batch normalization and ReLU; it outputs logits.
 
-    width: the filters of the first block; the second has twice and the third four times as many. The first two blocks
-    end with 2 x 2 max pooling; the head averages each map of the third. dropout: the probability for these 4 x width
-    averages. For images of at least 4 x 4; with one channel, 10 classes and width 32 it has 288,170 parameters.
+    The convolutions form three blocks. width: the filters of the first block; the second has twice and the third four
+    times as many. The first two blocks end with 2 x 2 max pooling; the head averages each map of the third. dropout:
+    the probability for these 4 x width averages. For images of at least 4 x 4; with one channel, 10 classes and width
+    32 it has 288,170 parameters.
     Source: the blocks of Simonyan and Zisserman 2015 with the normalization of Ioffe and Szegedy 2015 and the
     global average of Lin, Chen and Yan 2014.
     """

@@ -9,8 +9,8 @@ from pellucid.settings.arguments import checked
 
 DEPTHS, WIDTHS = (3, 3, 9, 3), (96, 192, 384, 768)  # blocks and channels of the four stages
 EPSILON = 1e-6  # of the layer normalization
-INITIAL_SCALE = 1e-6  # of a block's body at the start of the training
-CHANNELS_LAST = {"last": Permute((0, 2, 3, 1))}  # the channels, as layers for vectors need them
+INITIAL_SCALE = 1e-6  # initial factors of the output of a block's body (layer scale)
+CHANNELS_LAST = {"last": Permute((0, 2, 3, 1))}  # LayerNorm and Dense apply to the last axis
 CHANNELS_FIRST = {"first": Permute((0, 3, 1, 2))}
 
 
@@ -43,7 +43,7 @@ def convnext_tiny(classes: int = 1000) -> Sequential:
 
 
 def _block(width: int) -> Parallel:
-    """Return a block: a 7 x 7 convolution of each channel, then two dense layers at each pixel, scaled by channel."""
+    """Return a residual block: a depthwise 7 x 7 convolution, two dense layers at each pixel, scale by channel."""
     layer_scale = {"factors": (Learned((1, 1, 1, width), INITIAL_SCALE),), "scaled": (Times(), "input", "factors")}
     body = Sequential(
         depthwise=Conv2d(width, 7, padding=3, groups=width),

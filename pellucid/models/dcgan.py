@@ -5,8 +5,8 @@ from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, ReLU, Reshape, Tanh
 from pellucid.layers.base import Layer
 
-KERNEL = 4  # twice the stride, so every output pixel is in the same number of windows: no checkerboard pattern
-MIN_SIDE = 4  # of the smallest maps
+KERNEL = 4  # twice the stride: each output pixel is in the same number of windows, which avoids checkerboard patterns
+MIN_SIDE = 4  # smallest side of the smallest maps
 SLOPE = 0.2  # of LeakyReLU
 INITIALIZER = "gan"
 
@@ -14,10 +14,10 @@ INITIALIZER = "gan"
 def dcgan_generator(size: int = 64, channels: int = 3, width: int = 64) -> Sequential:
     """Return DCGAN's generator, which maps vectors (N, latent) to images (N, channels, size, size) in -1 to 1.
 
-    3,576,704 parameters for latent vectors of length 100. width: the channels of the last maps before the image; each
-    earlier transposed convolution has twice as many. The first maps have a side of 4, 5, 6 or 7: `size` divided by a
-    power of 2.
-    Source: Radford, Metz and Chintala 2016, figure 1; its sizes are those of the authors' code.
+    It has 3,576,704 parameters for latent vectors of length 100. width: the channels of the last maps before the image;
+    from each transposed convolution to the next, the number of channels is halved. The first maps have a side of 4, 5,
+    6 or 7: `size` divided by a power of 2. Raises PellucidError for other sizes.
+    Source: Radford, Metz and Chintala 2016, figure 1, with the sizes of the authors' code.
     """
     min_side, doublings = _side_and_doublings(size)
     layers: dict[str, Layer] = {"reshape": Reshape((-1, 1, 1))}
@@ -34,10 +34,10 @@ def dcgan_generator(size: int = 64, channels: int = 3, width: int = 64) -> Seque
 def dcgan_discriminator(size: int = 64, width: int = 64, norm: bool = True) -> Sequential:
     """Return DCGAN's discriminator, which maps images (N, C, size, size) to logits (N, 1).
 
-    2,765,568 parameters for RGB images. norm: whether batch normalization follows each convolution but the first and
-    the last. Without it, convolutions have biases and He's initial weights, and every layer is piecewise linear, as
-    `gradient_penalty` needs.
-    Source: Radford, Metz and Chintala 2016, section 3; its sizes are those of the authors' code.
+    It has 2,765,568 parameters for RGB images. norm: whether batch normalization follows each convolution except the
+    first and the last. Without it, convolutions have biases and He's initial weights, and every layer is piecewise
+    linear, as `gradient_penalty` needs.
+    Source: Radford, Metz and Chintala 2016, section 3, with the sizes of the authors' code.
     """
     min_side, halvings = _side_and_doublings(size)
     init_weight = INITIALIZER if norm else "he"
@@ -53,7 +53,10 @@ def dcgan_discriminator(size: int = 64, width: int = 64, norm: bool = True) -> S
 
 
 def _side_and_doublings(size: int) -> tuple[int, int]:
-    """Return the side of the smallest maps and the number of doublings to `size`; PellucidError for other sizes."""
+    """Return the side of the smallest maps and the number of doublings to `size`.
+
+    Raises PellucidError unless `size` is 4, 5, 6 or 7 times a power of 2.
+    """
     side, doublings = size, 0
     while side % 2 == 0 and side >= 2 * MIN_SIDE:
         side, doublings = side // 2, doublings + 1

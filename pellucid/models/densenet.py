@@ -35,7 +35,7 @@ def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 
 
 def dense_block(depth: int, growth: int, epsilon: float = 1e-5) -> Sequential:
-    """Return `depth` layers, each of which reads all earlier maps of the block and appends `growth` maps.
+    """Return `depth` layers, each of which receives all earlier maps of the block and appends `growth` maps.
 
     Each concatenation is a new tensor, so the memory for the backward pass grows with the square of the depth.
     """

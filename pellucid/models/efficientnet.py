@@ -6,7 +6,7 @@ from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm, name_after, network, residual
 from pellucid.settings.arguments import checked
 
-# Table 1, for each stage: expansion factor, kernel, stride of the first block, channels, number of blocks.
+# The stages of table 1: expansion factor, kernel, stride of the first block, channels, number of blocks.
 STAGES = (
     (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3),
     (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1),
@@ -38,7 +38,7 @@ def efficientnet_b0(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 
 
 def channel_gate(channels: int, units: int) -> Parallel:
-    """Return a layer that scales each channel by a number from 0 to 1, which all channels' means determine."""
+    """Return a layer that scales each channel by a number from 0 to 1, computed from the means of all channels."""
     gate = Sequential(
         pool=AdaptiveAvgPool2d(1),
         squeeze=Conv2d(units, 1),
@@ -52,7 +52,7 @@ def channel_gate(channels: int, units: int) -> Parallel:
 def _inverted_residual(
     inputs: int, outputs: int, expansion: int, kernel: int, stride: int, epsilon: float
 ) -> Sequential:
-    """Return the inverted residual: expand by 1 x 1, filter each channel, scale the channels, project by 1 x 1."""
+    """Return an inverted residual: 1 x 1 expansion, depthwise convolution, channel gate, 1 x 1 projection."""
     inner_channels = inputs * expansion
     return Sequential(
         **(_conv("expand", inner_channels, 1, epsilon=epsilon) if expansion > 1 else {}),

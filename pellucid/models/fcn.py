@@ -32,9 +32,10 @@ def fcn32(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float
 
     It outputs logits (classes, H, W). backbone: the network whose features are used; they are 32 times smaller than
     the image for "mobilenet_v2" and the VGG networks, and 8 times for "airbench96" (the shipped `cifar` model).
-    epsilon: of MobileNetV2's batch normalization, 1e-3 for Keras' weights. Pixel (i, j) of maps that are s times
-    smaller than the image is at (s i, s j) in the image for MobileNetV2, and in the middle of the s x s pixels that
-    begin there for backbones that pool. The upsampling is learned; it is initialized to bilinear interpolation.
+    epsilon: of MobileNetV2's batch normalization, 1e-3 for Keras' weights. In maps that are s times smaller than the
+    image, pixel (i, j) corresponds to pixel (s i, s j) of the image for MobileNetV2; for backbones with pooling, it
+    corresponds to the middle of the s x s pixels that begin at (s i, s j). The upsampling is learned; it is initialized
+    to bilinear interpolation.
     Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
     """
     return _network(classes, backbone, epsilon, 0)
@@ -50,7 +51,7 @@ def fcn16(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float
 
 
 def fcn8(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
-    """Return FCN-8s: `fcn16` with the scores of maps twice as large again added.
+    """Return FCN-8s: `fcn16` with the scores of maps four times as large as the last maps also added.
 
     These maps are the expansion of the first block of stage 4 in MobileNetV2, and the output of block 3 in VGG.
     Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
@@ -59,10 +60,10 @@ def fcn8(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float 
 
 
 def backbone_of(net: Layer) -> Layer | None:
-    """Return the backbone of one of these networks; None for any other network.
+    """Return the classifier that is the backbone of a network of this module; None for any other network.
 
-    MobileNetV2 with the epsilon of Keras' weights is returned with Keras' padding, pad="same". The weights do not
-    depend on the padding.
+    MobileNetV2 with the epsilon of Keras' weights is returned with Keras' padding, pad="same". The shapes of the
+    weights do not depend on the padding.
     """
     for name in get_args(Backbone):
         norm = next((layer for _, layer in walk(net) if isinstance(layer, BatchNorm)), BatchNorm())
@@ -83,7 +84,7 @@ def _has_features(net: Layer, nodes: Mapping[str, tuple[Layer, str]], outputs: t
 
 
 def backbone_path(path: str) -> str:
-    """Return the path in the backbone's own features of a parameter at `path` in these networks' features."""
+    """Return the path in the backbone's features of the parameter at `path` in an FCN's features."""
     stage, _, layer_path = path.partition(".")
     stage_name = stage.removesuffix("_expand")
     return f"{stage_name}.block1.body.{layer_path}" if stage_name != stage else path
@@ -102,7 +103,7 @@ def _network(classes: int, backbone: Backbone, epsilon: float, skips: int) -> Gr
 
 
 def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> Layer:
-    """Return a head that adds the scores of the maps from coarse to fine and upsamples to at least the image's size."""
+    """Return a head that adds the scores of the maps, coarse to fine, and upsamples to at least the image's size."""
     inputs = ("maps", *(f"skip{number}" for number in range(1, len(taps))))
     nodes: dict[str, tuple[Layer | str, ...]] = {
         "dropout": (Dropout(0.2), "maps"),
@@ -123,7 +124,7 @@ def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> La
 def _upsampling(classes: int, factor: int, centred: bool) -> ConvTranspose2d:
     """Return learned upsampling by a `factor`, one kernel per class, initialized to bilinear interpolation.
 
-    centred: whether an input pixel is in the middle of its factor x factor output pixels; otherwise it is at the first.
+    centred: whether an input pixel is in the middle of its factor x factor output pixels, or at their upper left one.
     """
     kernel, padding, output_padding = (
         (2 * factor, factor // 2, 0) if centred else (2 * factor - 1, factor - 1, factor - 1)
@@ -135,7 +136,7 @@ def _upsampling(classes: int, factor: int, centred: bool) -> ConvTranspose2d:
 
 
 def feature_nodes(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str]], tuple[str, ...], int, bool]:
-    """Return a backbone's nodes, the nodes to read (coarse to fine), the stride of the coarsest, and `centred`.
+    """Return a backbone's nodes, the names of its output nodes (coarse to fine), the largest stride, and `centred`.
 
     centred: see `_upsampling`.
     """
@@ -169,7 +170,7 @@ def _split_expansions(net: Layer) -> dict[str, Layer]:
 
 
 def _with_ceil_mode(net: Layer) -> dict[str, Layer]:
-    """Return the stages by name, with ceil_mode=True in max pooling, which keeps an odd last row or column."""
+    """Return the stages by name, with ceil_mode=True in max pooling, so an odd last row or column is not dropped."""
     assert isinstance(net, Sequential)
     return {
         name: map_layers(stage, lambda layer: replace(layer, ceil_mode=True) if isinstance(layer, MaxPool2d) else layer)

@@ -10,9 +10,9 @@ from pellucid.layers.base import Layer
 def fpn(channels: int = 96, levels: int = 3, groups: int = 8) -> Graph:
     """Return a feature pyramid network; input and output are tuples of `levels` maps, fine to coarse by factors of 2.
 
-    Each map goes through a 1 x 1 convolution to `channels` channels. The coarser result, upsampled twofold and cropped
-    to the finer map's size, is added to the finer one; a 3 x 3 convolution follows. Each convolution is followed by
-    group normalization with `groups` groups, as in Wu and He 2018, section 4.2.
+    A 1 x 1 convolution reduces each map to `channels` channels. Then, from coarse to fine, each result is upsampled by
+    2, cropped to the size of the next finer map, and added to it. A 3 x 3 convolution computes each output. All
+    convolutions are followed by group normalization with `groups` groups, as in Wu and He 2018, section 4.2.
     Source: Lin, Dollar, Girshick, He, Hariharan and Belongie 2017, section 3 and figure 3.
     """
     inputs = tuple(f"map{level}" for level in range(1, levels + 1))

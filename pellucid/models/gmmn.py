@@ -1,4 +1,4 @@
-"""The networks of generative moment matching networks, and an auto-encoder."""
+"""Generators of generative moment matching networks (GMMN), and an encoder and a decoder for their codes."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ HIDDEN_UNITS = (64, 256, 256, 1024)  # of the hidden layers
 def gmmn_generator(shape: Shape = (1, 28, 28), units: Sequence[int] = HIDDEN_UNITS) -> Sequential:
     """Return the generator of a GMMN, which maps latent vectors (N, latent) to (N, *shape) with values in 0 to 1.
 
-    1,149,904 parameters for latent vectors of length 10 and images of 28 x 28.
+    It has 1,149,904 parameters for latent vectors of length 10 and images of 28 x 28.
     Source: Li, Swersky and Zemel 2015, section 6.
     """
     return Sequential(

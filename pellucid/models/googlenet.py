@@ -37,14 +37,14 @@ BLOCK_FILTERS = {
 def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = False) -> Sequential:
     """Return GoogLeNet as in torchvision, with batch normalization; it outputs logits.
 
-    For 224 x 224 images: 6,624,904 parameters with three channels and 1000 classes, features of 1024 x 7 x 7. Its
-    branch 5x5 has kernels of 3 x 3, as in the TensorFlow network from which torchvision's weights come.
+    For 224 x 224 images: 6,624,904 parameters with three channels and 1000 classes, features of 1024 x 7 x 7. The
+    branches 5x5 have kernels of 3 x 3, as in the TensorFlow network that torchvision's weights were converted from.
     auxiliary: whether to add auxiliary classifiers after inception4a and inception4d; the output is then the tuple
     (logits, logits of auxiliary1, logits of auxiliary2), the paths of the parameters are unchanged, and there are
     13,004,888 parameters.
-    original: whether to return the network of the paper, as in the weights of Caffe and ONNX: local response
-    normalization and biases instead of batch normalization, and 5 x 5 kernels; 6,998,552 parameters, with auxiliary
-    classifiers 13,378,280.
+    original: whether to return the network of the paper, as in the weights of Caffe and ONNX. It has local response
+    normalization and biases instead of batch normalization, and 5 x 5 kernels; 6,998,552 parameters, or 13,378,280 with
+    auxiliary classifiers.
     Source: Szegedy et al. 2015, table 1 and section 5.
     """
     features = _stem(original)
@@ -97,7 +97,7 @@ def _inception(
 
 def _auxiliary(classes: int, original: bool) -> Sequential:
     return Sequential(
-        pool=AvgPool2d(5, 3) if original else AdaptiveAvgPool2d(4),  # both give 4 x 4 maps from 14 x 14
+        pool=AvgPool2d(5, 3) if original else AdaptiveAvgPool2d(4),  # both reduce 14 x 14 maps to 4 x 4
         **_conv("conv", 128, 1, original),
         flatten=Flatten(),
         dense=Dense(1024),

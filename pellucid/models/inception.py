@@ -57,7 +57,7 @@ def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad
 
 
 def _mixed5(pool_filters: int, count_include_pad: bool) -> Parallel:
-    """Return figure 5: one 5 x 5 convolution is replaced by two of 3 x 3, another is kept."""
+    """Return the block of figure 5: two 3 x 3 convolutions replace one 5 x 5 convolution; another one is kept."""
     branches: dict[str, Layer] = {
         "branch1x1": _conv_sequence(Conv(64, 1)),
         "branch5x5": _conv_sequence(Conv(48, 1), Conv(64, 5, 1, 2)),
@@ -68,7 +68,7 @@ def _mixed5(pool_filters: int, count_include_pad: bool) -> Parallel:
 
 
 def _reduction6() -> Parallel:
-    """Return figure 10, which halves height and width."""
+    """Return the block of figure 10, which halves height and width."""
     branches: dict[str, Layer] = {
         "branch3x3": _conv_sequence(Conv(384, 3, 2, 0)),
         "branch3x3double": _conv_sequence(Conv(64, 1), Conv(96, 3, 1, 1), Conv(96, 3, 2, 0)),
@@ -78,7 +78,7 @@ def _reduction6() -> Parallel:
 
 
 def _mixed6(inner_filters: int, count_include_pad: bool) -> Parallel:
-    """Return figure 6: 7 x 7 convolutions are replaced by 1 x 7 and 7 x 1."""
+    """Return the block of figure 6: 7 x 7 convolutions are replaced by 1 x 7 and 7 x 1 convolutions."""
     wide = Conv(inner_filters, (1, 7), 1, (0, 3))
     tall = Conv(inner_filters, (7, 1), 1, (3, 0))
     branches: dict[str, Layer] = {
@@ -91,7 +91,7 @@ def _mixed6(inner_filters: int, count_include_pad: bool) -> Parallel:
 
 
 def _reduction7() -> Parallel:
-    """Return figure 10 with a 7 x 7 convolution, as 1 x 7 and 7 x 1, in the second branch."""
+    """Return the block of figure 10 with 1 x 7 and 7 x 1 convolutions in the second branch."""
     branches: dict[str, Layer] = {
         "branch3x3": _conv_sequence(Conv(192, 1), Conv(320, 3, 2, 0)),
         "branch7x7x3": _conv_sequence(
@@ -106,7 +106,7 @@ def _reduction7() -> Parallel:
 
 
 def _mixed7(count_include_pad: bool) -> Parallel:
-    """Return figure 7: two branches end in parallel 1 x 3 and 3 x 1 convolutions."""
+    """Return the block of figure 7: two branches end in parallel 1 x 3 and 3 x 1 convolutions."""
     branches: dict[str, Layer] = {
         "branch1x1": _conv_sequence(Conv(320, 1)),
         "branch3x3": Sequential(**_conv("conv1", 384, 1), ends=_wide_and_tall()),

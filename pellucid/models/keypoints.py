@@ -1,4 +1,4 @@
-"""Networks for the key-points of one object, which output heat maps or coordinates, on MobileNetV2's features."""
+"""Networks on MobileNetV2's features that output heat maps or coordinates for the key-points of one object."""
 
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import Combinator
@@ -9,15 +9,15 @@ from pellucid.models.mobilenet import mobilenet_v2
 from pellucid.models.parts import LOGITS, chain
 from pellucid.models.surface import features
 
-# Stages of MobileNetV2 whose outputs the head reads, from coarse to fine: 32, 16, 8 and 4 times smaller than the image.
+# Stages of MobileNetV2 whose outputs the head receives, coarse to fine: 32, 16, 8 and 4 times smaller than the image.
 TAPS = ("stage7", "stage5", "stage3", "stage2")
 
 
 def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph:
     """Return a U-Net on MobileNetV2's features for images of any size; it outputs logits (points, H/4, W/4).
 
-    Beginning with the coarsest maps, each step doubles the size, concatenates the features of that size, and applies a
-    3 x 3 convolution to `width` channels. H/4 and W/4 are rounded up. epsilon: of MobileNetV2's batch
+    Beginning with the coarsest maps, each step upsamples them by 2, concatenates the features of this size, and applies
+    a 3 x 3 convolution with `width` filters. H/4 and W/4 are rounded up. epsilon: of MobileNetV2's batch
     normalization, 1e-3 for Keras' weights.
     Source: Ronneberger, Fischer and Brox 2015, figure 1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
@@ -28,8 +28,8 @@ def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph
 def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: float = 1e-5) -> Sequential:
     """Return MobileNetV2's features with dense layers over the maps of its last stage; it outputs (2 * points,) values.
 
-    A 1 x 1 convolution reduces these maps to `width` channels, to keep the dense layer of `units` over all positions
-    small. epsilon: see `heat_maps`.
+    A 1 x 1 convolution reduces these maps to `width` channels, so the dense layer of `units` over all positions has
+    fewer weights. epsilon: see `heat_maps`.
     Source: Toshev and Szegedy 2014, DeepPose, section 3.1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
     head = Sequential(
@@ -40,9 +40,9 @@ def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: fl
 
 
 def mobilenet_of(net: Layer) -> Layer | None:
-    """Return the MobileNetV2 whose features one of these networks has; None for any other network.
+    """Return the MobileNetV2 whose features a network of this module has; None for any other network.
 
-    With the epsilon of Keras' weights it has Keras' padding, see models.fcn.backbone_of.
+    With the epsilon of Keras' weights, it has Keras' padding, see `models.fcn.backbone_of`.
     """
     features_graph = net.layers.get("features") if isinstance(net, Combinator) else None
     for epsilon in (KERAS_EPSILON, 1e-5):

@@ -48,13 +48,13 @@ def mlp(
     init_weight: str = "scaled",
     init_bias: str = "zeros",
 ) -> Sequential:
-    """Return fully connected layers: `mlp((784, 30, 10))` is the network 784-30-10.
+    """Return a network of fully connected layers: `mlp((784, 30, 10))` is the network 784-30-10.
 
     sizes: the number of inputs, of neurons in each hidden layer, and of outputs, as in Nielsen 2015, chapter 1;
-    images are flattened, so sizes[0] is their channels x height x width. activation: after each hidden layer,
-    one of sigmoid, tanh, relu, leakyrelu, relu6, elu, gelu. output: after the last layer, one of sigmoid, tanh,
-    softmax, log_softmax; "none" outputs logits, for a loss that applies the activation. dropout: the probability
-    after each hidden layer. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
+    images are flattened, so sizes[0] is their channels x height x width. activation: the activation after each hidden
+    layer, one of sigmoid, tanh, relu, leakyrelu, relu6, elu, gelu. output: the activation after the last layer, one of
+    sigmoid, tanh, softmax, log_softmax; with "none" the network outputs logits, for a loss that applies the activation.
+    dropout: the probability after each hidden layer. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
     lecun, gan, orthogonal, dirac. Paths: features.dense1, features.sigmoid1, ..., head.scores.
     Raises PellucidError for invalid names and sizes.
     """

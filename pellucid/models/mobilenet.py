@@ -9,7 +9,7 @@ from pellucid.models.parts import average_head, conv_norm, name_after, network, 
 from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
-# Table 2, for each stage: expansion factor, channels, number of blocks, stride of the first block.
+# The stages of table 2: expansion factor, channels, number of blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM, LAST = 32, 1280  # channels before the first and after the last stage
 
@@ -20,10 +20,11 @@ def mobilenet_v2(
 ) -> Sequential:
     """Return MobileNetV2 for 224 x 224 images, 3,504,872 parameters for 1000 classes; it outputs logits.
 
-    width: factor of all channels, which are rounded to multiples of 8; the last 1280 are multiplied only by a width
-    above 1. epsilon: of the batch normalization, 1e-3 in Keras' weights. pad: convolutions with stride 2 pad one row
-    and column on every side for "both", as torchvision's weights need, and only at the bottom and on the right for
-    "same", as Keras' weights need, for images whose sides are multiples of 32. Features: 1280 x 7 x 7.
+    width: the factor by which the numbers of channels are multiplied before they are rounded to multiples of 8; the
+    last 1280 are only multiplied if it is above 1. epsilon: of the batch normalization, 1e-3 in Keras' weights. pad:
+    where convolutions with stride 2 pad a row and a column: on every side for "both", as torchvision's weights need; at
+    the bottom and on the right for "same", as Keras' weights need for images whose sides are multiples of 32. Features:
+    1280 x 7 x 7.
     Source: Sandler, Howard, Zhu, Zhmoginov and Chen 2018, tables 1 and 2; width is their section 6.1.
     Raises PellucidError for another `pad` and for a width outside 0 to 100.
     """
@@ -47,7 +48,7 @@ def mobilenet_v2(
 
 
 def round_to_eight(channels: float) -> int:
-    """Return the multiple of 8 nearest to `channels`, or the next one if that is less than 90 % of `channels`."""
+    """Return the multiple of 8 nearest to `channels`, or the next larger one if it is below 90 % of `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -55,12 +56,12 @@ def round_to_eight(channels: float) -> int:
 def _inverted_residual(
     inputs: int, outputs: int, expansion: int, stride: int, epsilon: float, same_padding: bool
 ) -> Sequential:
-    """Return the inverted residual: expand by 1 x 1, filter each channel by 3 x 3, project by 1 x 1."""
+    """Return an inverted residual: 1 x 1 expansion, depthwise 3 x 3 convolution, 1 x 1 projection."""
     inner_channels = inputs * expansion
     return Sequential(
         **(_conv("expand", inner_channels, epsilon) if expansion > 1 else {}),
         **_padded_conv("depthwise", inner_channels, stride, inner_channels, epsilon, same_padding),
-        **conv_norm("project", outputs, 1, epsilon=epsilon),  # without ReLU6: section 3.2, linear bottlenecks
+        **conv_norm("project", outputs, 1, epsilon=epsilon),  # without ReLU6: linear bottlenecks, section 3.2
     )
 
 

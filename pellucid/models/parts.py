@@ -1,4 +1,4 @@
-"""Building blocks that networks of several families share."""
+"""Building blocks that networks of different families share."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, ReLU
 from pellucid.layers.base import Layer
 
-LOGITS = "lecun"  # initializer of `scores`, since He's initialization assumes a following ReLU
+LOGITS = "lecun"  # initializer of the layer `scores`; He's initialization assumes that a ReLU follows
 
 
 def conv_norm(
@@ -18,9 +18,9 @@ def conv_norm(
     groups: int = 1,
     epsilon: float = 1e-5,
 ) -> dict[str, Layer]:
-    """Return a convolution and its batch normalization, whose bias replaces the convolution's.
+    """Return a convolution without bias and a batch normalization.
 
-    The layers are called conv2 and norm2 for the name `conv2`, reduce and reduce_norm for `reduce`.
+    The layers are named conv2 and norm2 for the name `conv2`, and reduce and reduce_norm for `reduce`.
     """
     return {
         name: Conv2d(filters, kernel, stride=stride, padding=padding, groups=groups, bias=False),
@@ -36,7 +36,7 @@ def conv_norm_relu(
     padding: int | tuple[int, int] = 0,
     epsilon: float = 1e-5,
 ) -> dict[str, Layer]:
-    """Return a convolution, its normalization and a ReLU: conv2, norm2, relu2, or reduce, reduce_norm, reduce_relu."""
+    """Return a convolution, its batch normalization and a ReLU: conv2, norm2 and relu2 for the name `conv2`."""
     return {
         **conv_norm(name, filters, kernel, stride, padding, epsilon=epsilon),
         name_after(name, "relu"): ReLU(),
@@ -60,7 +60,7 @@ def residual(body: Layer) -> Parallel:
 
 
 def name_after(name: str, kind: str) -> str:
-    """Return the name of a layer after a convolution: norm2 after conv2, reduce_norm after reduce."""
+    """Return the name of a layer that follows a convolution: norm2 after conv2, reduce_norm after reduce."""
     return name.replace("conv", kind, 1) if name.startswith("conv") else f"{name}_{kind}"
 
 
@@ -83,8 +83,8 @@ def dense_head(classes: int, size: int) -> dict[str, Layer]:
 def units_head(classes: int, units: Sequence[int], dropout: float, dropout_last: bool = False) -> dict[str, Layer]:
     """Return a head with dense layers and ReLU over the flattened maps, and `scores`.
 
-    units: of each dense layer before the scores. dropout: the probability before each of these layers, or after each
-    ReLU if `dropout_last`; 0 for no Dropout layers.
+    units: the number of units of each dense layer before the scores. dropout: the probability before each of these
+    layers, or after each ReLU if `dropout_last`; 0 for no Dropout layers.
     """
     head: dict[str, Layer] = {"flatten": Flatten()}
     for index, n_units in enumerate(units, start=1):
@@ -95,7 +95,7 @@ def units_head(classes: int, units: Sequence[int], dropout: float, dropout_last:
 
 
 def network(features: Mapping[str, Layer], head: Mapping[str, Layer]) -> Sequential:
-    """Return a network of `features` and a `head`, the structure of all these networks."""
+    """Return a network with the children `features` and `head`, the structure of all classifiers of the zoo."""
     return Sequential(features=Sequential(**features), head=Sequential(**head))
 
 
@@ -104,8 +104,8 @@ def network_with_auxiliaries(
 ) -> Sequential:
     """Return `network(features, head)` with auxiliary classifiers; it outputs (logits, logits of each classifier).
 
-    auxiliaries: for each name, the layer of `features` whose output the classifier reads, and the classifier. The paths
-    of all other parameters are those of `network`, so the same weights file fits both.
+    auxiliaries: by name, the layer of `features` whose output the classifier receives, and the classifier. The paths of
+    all other parameters are the same as in `network(features, head)`, so its weights files can be loaded.
     """
     taps = tuple(dict.fromkeys(tap for tap, _ in auxiliaries.values()))
     feature_nodes = chain(features, "input")
@@ -118,6 +118,6 @@ def network_with_auxiliaries(
 
 
 def chain(layers: Mapping[str, Layer], first: str) -> dict[str, tuple[Layer, str]]:
-    """Return layers as a chain of nodes of a Graph; the first layer reads the node `first`."""
+    """Return layers in sequence as nodes of a Graph; the input of the first layer is the node `first`."""
     sources = (first, *layers)
     return {name: (layer, source) for (name, layer), source in zip(layers.items(), sources, strict=False)}

@@ -1,4 +1,4 @@
-"""pix2pix: the U-Net that translates images to images, and the discriminator of patches."""
+"""pix2pix: the U-Net generator that translates images to images, and the patch discriminator."""
 
 from typing import Literal
 
@@ -33,10 +33,10 @@ def unet_generator(
 ) -> Sequential:
     """Return pix2pix's U-Net, which maps images to images of `filters` channels in -1 to 1.
 
-    54,413,955 parameters for RGB images of 256 x 256 with 8 levels, 41,824,898 from 1 to 2 channels with 7 levels. Each
-    level halves height and width, which must be multiples of 2^levels; it has twice the channels of the previous one,
-    up to 8 * `width`. dropout: probability in the first three decoder blocks after the bottleneck, if they have
-    8 * `width` channels. Source: Isola et al. 2017, section 6.1.
+    It has 54,413,955 parameters for RGB images of 256 x 256 with 8 levels, and 41,824,898 from 1 to 2 channels with 7
+    levels. Each level halves height and width, which must be multiples of 2^levels; it has twice as many channels as
+    the previous level, up to 8 * `width`. dropout: the probability in the first three decoder blocks after the
+    bottleneck, if they have 8 * `width` channels. Source: Isola et al. 2017, section 6.1.
     """
     up = ConvTranspose2d(filters, 4, stride=2, padding=1, init_weight=INITIALIZER)
     return Sequential(**unet_levels(width, levels, norm, dropout), relu=ReLU(), up=up, tanh=Tanh())
@@ -61,9 +61,9 @@ def unet_levels(width: int, levels: int, norm: NormName, dropout: float) -> dict
 def patch_discriminator(field: Field = 70, width: int = 64, norm: NormName = "batch") -> Sequential:
     """Return PatchGAN's discriminator; each of its outputs (1, H', W') is the logit of a patch of `field` pixels.
 
-    2,768,705 parameters for inputs of 6 channels with field 70, and 9,024 with field 1, a patch of one pixel.
-    Height and width must be at least 2^(n + 1), with n = 1 to 5 for the fields 16 to 286.
-    Source: Isola et al. 2017, section 6.1.2; its sizes are those of the authors' code.
+    It has 2,768,705 parameters for inputs of 6 channels with field 70, and 9,024 with field 1, a patch of one pixel.
+    Height and width must be at least 2^(n + 1), where n = 1 to 5 for the fields 16 to 286.
+    Source: Isola et al. 2017, section 6.1.2, with the sizes of the authors' code.
     """
     halvings = HALVINGS_BY_FIELD[field]
     kernel, padding = (4, 1) if halvings else (1, 0)
@@ -87,7 +87,7 @@ def _up_conv(filters: int, norm: NormName) -> ConvTranspose2d:
 
 
 def named_norm(name: str, norm: NormName) -> dict[str, Layer]:
-    """Return {name: normalization layer}, {} for the norm "none"."""
+    """Return {name: normalization layer}, or {} for the norm "none"."""
     if norm == "none":
         return {}
     return {name: BatchNorm() if norm == "batch" else InstanceNorm2d()}

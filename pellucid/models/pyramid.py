@@ -23,31 +23,31 @@ RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
 def pyramid(backbone: Pyramid = "mobilenet_v2") -> Layer:
     """Return a backbone for images of any size; it outputs the tuple of its maps at strides 8, 16 and 32, fine first.
 
-    For "airbench96" (the shipped `cifar` model) the strides are 2, 4 and 8. The maps are, for MobileNetV2, the
-    expansions of the first blocks of stages 4 and 6, and the output of stage 7; for ResNet, stages 2 to 4; for VGG,
-    blocks 3 to 5. Batch normalization is folded into the convolutions and therefore fixed; use trained weights, see
-    `pyramid_params`.
+    For "airbench96" (the shipped `cifar` model) the strides are 2, 4 and 8. The maps of MobileNetV2 are the expansions
+    of the first blocks of stages 4 and 6, and the output of stage 7; the maps of ResNet are the outputs of stages 2 to
+    4, those of VGG the outputs of blocks 3 to 5. Batch normalization is folded into the convolutions, so it is not
+    trained; use trained weights, see `pyramid_params`.
     """
     net = _backbone_graph(backbone, 1e-5)
-    with torch.device("meta"):  # no memory: which layers are folded does not depend on the values
+    with torch.device("meta"):  # values are not needed, because they do not affect which layers are folded
         params, _ = net.init((3, 64, 64), torch.Generator())
     return _without_identities(fold(net, params)[0])
 
 
 def strides(backbone: Pyramid) -> tuple[int, int, int]:
-    """Return the strides of a pyramid's maps."""
+    """Return the strides of a pyramid's maps, in pixels."""
     return (2, 4, 8) if backbone == "airbench96" else (8, 16, 32)
 
 
 def backbone_name(net: Layer) -> Pyramid | None:
-    """Return the name of the backbone that equals a network, None for any other network."""
+    """Return the name of the backbone whose `pyramid` equals a network, None for any other network."""
     return next((name for name in get_args(Pyramid) if pyramid(name) == net), None)
 
 
 def pyramid_params(backbone: Pyramid, zoo_params: Params, epsilon: float) -> Params:
     """Return parameters with which a pyramid computes the same maps as a network of the zoo in evaluation mode.
 
-    zoo_params: the parameters of the features of that network. epsilon: of its batch normalization.
+    zoo_params: the parameters of the features of the zoo network. epsilon: of its batch normalization.
     """
     net, zoo_leaves = _backbone_graph(backbone, epsilon), flatten(zoo_params)
     with torch.device("meta"):
@@ -73,7 +73,7 @@ def _backbone_graph(backbone: str, epsilon: float) -> Graph:
 
 
 def _without_identities(net: Layer) -> Layer:
-    """Return the network without the Identities in its Sequentials."""
+    """Return the network without the Identity layers in its Sequentials, which folding leaves behind."""
     if not uses_flow(net):
         return net
     layers = {name: _without_identities(child) for name, child in net.layers.items()}

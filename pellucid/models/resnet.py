@@ -6,7 +6,7 @@ from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm, conv_norm_relu, network
 from pellucid.settings.arguments import checked
 
-WIDTHS = (64, 128, 256, 512)  # of the four stages
+WIDTHS = (64, 128, 256, 512)  # filters of the 3 x 3 convolutions in the four stages
 
 
 @checked
@@ -33,9 +33,9 @@ def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
     """Return ResNet-50 for 224 x 224 images, 25,557,032 parameters for 1000 classes; it outputs logits.
 
-    epsilon: of the batch normalization, 1.001e-5 in Keras' weights. stride_first: whether blocks that halve the maps
-    have the stride in their first convolution, as in the paper and in Keras' weights, instead of the second, the 3 x 3,
-    as in torchvision's weights. Features: 2048 x 7 x 7.
+    epsilon: of the batch normalization, 1.001e-5 in Keras' weights. stride_first: whether the stride of blocks that
+    halve the maps is in their first convolution, as in the paper and in Keras' weights; by default it is in the second
+    (3 x 3) convolution, as in torchvision's weights. Features: 2048 x 7 x 7.
     Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
     """
     return _resnet((3, 4, 6, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
@@ -75,7 +75,7 @@ def basic_body(filters: int, stride: int, epsilon: float = 1e-5) -> Sequential:
 
 
 def bottleneck_body(filters: int, stride: int, epsilon: float, stride_first: bool) -> Sequential:
-    """Return 1 x 1, 3 x 3 and 1 x 1 convolutions, the last with 4 x filters (He et al. 2016, figure 5, right)."""
+    """Return 1 x 1, 3 x 3 and 1 x 1 convolutions, the last with 4 * filters (He et al. 2016, figure 5, right)."""
     first_stride, second_stride = (stride, 1) if stride_first else (1, stride)
     return Sequential(
         **conv_norm_relu("conv1", filters, 1, first_stride, epsilon=epsilon),
@@ -152,5 +152,5 @@ def _cifar_resnet(depth: int, classes: int, width: int) -> Sequential:
 
 
 def _halving_shortcut(channels: int) -> Sequential:
-    """Return a shortcut that selects every second pixel and appends `channels` channels of zeros."""
+    """Return a shortcut that selects every second row and column, and appends `channels` channels of zeros."""
     return Sequential(every_second=AvgPool2d(1, 2), zeros=PadChannels(0, channels))

@@ -1,4 +1,4 @@
-"""The residual network that translates images to images."""
+"""A residual generator that translates images to images."""
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import Add, Conv2d, ConvTranspose2d, Identity, Pad2d, ReLU, Tanh
@@ -9,9 +9,9 @@ from pellucid.models.pix2pix import INITIALIZER, NormName, named_norm
 def resnet_generator(filters: int = 3, width: int = 64, blocks: int = 9, norm: NormName = "instance") -> Sequential:
     """Return a network that maps images to images of `filters` channels in -1 to 1.
 
-    Two convolutions halve height and width, residual blocks follow, and two transposed convolutions double them again.
-    11,378,179 parameters for RGB images with 9 blocks. Height and width must be multiples of 4.
-    Source: Johnson, Alahi and Fei-Fei 2016, in the form of Zhu et al. 2017, section 7.2.
+    Two convolutions each halve height and width, residual blocks follow, and two transposed convolutions each double
+    height and width. It has 11,378,179 parameters for RGB images with 9 blocks. Height and width must be multiples of
+    4. Source: Johnson, Alahi and Fei-Fei 2016, in the version of Zhu et al. 2017, section 7.2.
     """
     layers: dict[str, Layer] = _conv(1, width, norm, 7)
     for number in (2, 3):

@@ -6,7 +6,7 @@ from pellucid.layers.base import Layer
 from pellucid.models.parts import network
 from pellucid.settings.arguments import checked
 
-# Filters of the squeeze layer, and of each of the two expand branches.
+# For each fire module: filters of the squeeze layer, and filters of each of the two expand branches.
 FIRE_FILTERS = {
     "fire2": (16, 64),
     "fire3": (16, 64),
@@ -24,8 +24,8 @@ def squeezenet1_1(classes: int = 1000) -> Sequential:
     """Return SqueezeNet 1.1 for 224 x 224 images, 1,235,496 parameters for 1000 classes; it outputs logits.
 
     Its `scores` layer is a 1 x 1 convolution, followed by ReLU and global average pooling. Features: 512 x 13 x 13.
-    Source: Iandola, Han, Moskewicz, Ashraf, Dally and Keutzer 2016, figure 2; 1.1 is the authors' later release,
-    with fewer operations in its first layers.
+    Source: Iandola, Han, Moskewicz, Ashraf, Dally and Keutzer 2016, figure 2; version 1.1 is the authors' later
+    release, which has fewer operations in its first layers.
     """
     features: dict[str, Layer] = {
         "conv1": Conv2d(64, 3, stride=2),
@@ -52,5 +52,5 @@ def _fire(squeeze: int, expand: int) -> Sequential:
         squeeze=Conv2d(squeeze, 1),
         squeeze_relu=ReLU(),
         expand=Parallel(branches, Concat()),
-        relu=ReLU(),  # one ReLU for both branches: equivalent, with a single cache
+        relu=ReLU(),  # one ReLU after the concatenation is equivalent to one per branch, and needs only one cache
     )

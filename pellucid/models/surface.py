@@ -1,4 +1,4 @@
-"""The common interface of all these networks: features, a head, and scores for the classes."""
+"""The common structure of the networks of the zoo: features, a head, and its layer `scores` for the classes."""
 
 import dataclasses
 import difflib
@@ -38,11 +38,11 @@ def head(net: Layer) -> Layer:
 
 
 def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator) -> tuple[Layer, Params]:
-    """Return the network for other classes: `scores` is replaced and drawn from `rng`, all other layers are kept.
+    """Return the network for other classes: a new layer `scores` is drawn from `rng`, all other layers are kept.
 
     In a Sequential without `features` and `head`, the last layer with parameters is replaced. The kept tensors are
-    those of `params`, not copies. The scores of auxiliary classifiers are replaced too.
-    Raises PellucidError if there is no such layer: no `scores` in the head, or a last layer that is neither Dense nor
+    shared with `params`, not copied. The layers `scores` of auxiliary classifiers are also replaced.
+    Raises PellucidError if no layer can be replaced: the head has no `scores`, or the last layer is neither Dense nor
     Conv2d.
     """
     last_path = _last_layer_path(net, params)
@@ -64,7 +64,7 @@ def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator)
 def match(params: Params, pattern: str) -> set[str]:
     """Return the paths of the parameters and buffers that match a pattern such as `features.*` or `*.stage?.*.bias`.
 
-    `*` matches any characters, dots included, `?` any one character, `[ab]` one of several; the whole path must match.
+    `*` matches any characters including dots, `?` any one character, `[ab]` a or b; the whole path must match.
     Raises PellucidError, which names the nearest path, if no path matches.
     """
     if not isinstance(pattern, str):
@@ -91,7 +91,7 @@ def _part(net: Layer, name: str) -> Layer:
 
 
 def _last_layer_path(layer: Layer, params: Params) -> list[str] | None:
-    """Return the path of the last layer with parameters, also in nested Sequentials; None if its type is unknown."""
+    """Return the path of the last layer with parameters in nested Sequentials; None unless it is Dense or Conv2d."""
     if type(layer) in COUNT_FIELDS:
         return []
     for name, child in reversed(layer.children.items()) if isinstance(layer, Sequential) else ():

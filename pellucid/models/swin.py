@@ -10,8 +10,8 @@ from pellucid.operators import Attention, Learned, Permute, Reverse, Roll, Shift
 from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
-PATCH = 4  # pixels, the side of the squares that become tokens
-POSITION_STD = 0.02  # of new position biases
+PATCH = 4  # side in pixels of the squares that become tokens
+POSITION_STD = 0.02  # standard deviation of initial position biases
 
 
 @checked
@@ -25,10 +25,11 @@ def swin(
 ) -> Sequential:
     """Return a Swin transformer, by default Swin-T: 28,288,354 parameters for 1000 classes; it outputs logits.
 
-    side: of the images, in pixels. window: side of the squares of tokens within which attention acts. width: of a token
-    in the first stage, and `heads` of its attention; both double from stage to stage. depths: number of blocks of each
-    stage, of which every second one shifts the windows. Stochastic depth is left out. Features of Swin-T: 768 x 7 x 7.
-    Raises PellucidError for sizes that do not divide. Source: Liu et al. 2021, section 3.
+    side: of the images, in pixels. window: side in tokens of the square windows within which attention is computed.
+    width, heads: length of a token and number of attention heads in the first stage; both double from stage to stage.
+    depths: number of blocks of each stage; every second block shifts the windows. Stochastic depth is left out.
+    Features of Swin-T: 768 x 7 x 7. Raises PellucidError unless `side` is a multiple of the windows of each stage, and
+    `width` of `heads`. Source: Liu et al. 2021, section 3.
     """
     side_divisor = PATCH * 2 ** (len(depths) - 1) * window
     check(side % side_divisor == 0, "swin: side", f"a multiple of {side_divisor}, for windows in each stage", side)
@@ -52,7 +53,10 @@ def swin(
 
 
 def _patch_merging(tokens: int, width: int) -> Sequential:
-    """Return a layer that joins squares of 2 x 2 tokens (N, tokens, tokens, width), column by column."""
+    """Return a layer that merges each 2 x 2 tokens of (N, tokens, tokens, width) into one token of length 2 * width.
+
+    The tokens of a square are concatenated column by column.
+    """
     return Sequential(
         squares=ToShape((-1, tokens // 2, 2, tokens // 2, 2, width)),
         columns=Permute((0, 1, 3, 4, 2, 5)),
@@ -74,7 +78,7 @@ def _block(tokens: int, window: int, shift: int, width: int, heads: int) -> Sequ
 
 
 def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> Graph:
-    """Return the attention of tokens (N, tokens, tokens, width) to the others of their window, by equation 4."""
+    """Return the self-attention of tokens (N, tokens, tokens, width) within windows, by equation 4."""
     side, area = tokens // window, window * window  # windows in a row, tokens in a window
     nodes: dict[str, tuple[Any, ...]] = {"shifted": (Roll((-shift, -shift), (1, 2)), "input")} if shift else {}
     nodes |= {
@@ -111,7 +115,8 @@ def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> 
 def _position_bias(window: int, heads: int) -> dict[str, tuple[Any, ...]]:
     """Return the biases (1, 1, heads, T, T) of pairs of tokens: one for each distance (dy, dx) of a query from a key.
 
-    The window of the table at the place of a query contains its biases for all keys, from the last to the first.
+    The learned biases are a table by distance. The window of this table at the position of a query contains the biases
+    of the query for all keys, from the last key to the first.
     """
     area = window * window
     return {

@@ -35,11 +35,12 @@ def transfer(
 ) -> Sequential:
     """Return the features of a backbone with new dense layers over the flattened maps; it outputs logits.
 
-    backbone: the name of the network in BACKBONES. units: of each dense layer before the scores. dropout: the
-    probability after the ReLU of each of these; 0 for none. epsilon, pad: arguments of the backbone, for weights that
-    need other values than the defaults: mobilenet_v2 with Keras' weights needs 1e-3 and "same".
-    Raises PellucidError for an unknown backbone, and for an epsilon or pad that the backbone does not have.
-    Source: the practice of Yosinski, Clune, Bengio and Lipson 2014, How transferable are features in deep networks?
+    backbone: the name of the network in BACKBONES. units: the number of units of each dense layer before the scores.
+    dropout: the probability after the ReLU of each of these layers; 0 for none. epsilon, pad: arguments of the
+    backbone, for weights that need other values than the defaults: mobilenet_v2 with Keras' weights needs 1e-3 and
+    "same".
+    Raises PellucidError for an unknown backbone, and for an epsilon or pad if the backbone has no such argument.
+    Source: Yosinski, Clune, Bengio and Lipson 2014, How transferable are features in deep networks?
     """
     if backbone not in BACKBONES:
         hint = nearest(backbone, BACKBONES) or f"; known: {', '.join(BACKBONES)}"

@@ -5,15 +5,15 @@ from pellucid.layers import Concat, Conv2d, ConvTranspose2d, Crop, MaxPool2d
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS, convolutions
 
-LEVELS = 4  # below the first, each with half the height and width and twice the channels of the previous one
+LEVELS = 4  # levels below the first; each has half the height and width and twice the channels of the previous one
 
 
 def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
     """Return U-Net for images of any size, 31,031,810 parameters for RGB and 2 classes.
 
     It outputs logits (classes, H, W). width: the channels of the first level. norm: whether batch normalization
-    follows each 3 x 3 convolution. Convolutions are padded to keep the size, unlike in the paper. An odd last row or
-    column is pooled separately, and cropped after upsampling.
+    follows each 3 x 3 convolution. Unlike in the paper, convolutions are padded to keep the size. An odd last row or
+    column is pooled separately; after upsampling, the maps are cropped to the previous size.
     Source: Ronneberger, Fischer and Brox 2015, figure 1.
     """
     down_nodes: dict[str, tuple[Layer, str]] = {"level1": (_two_convolutions(width, norm), "input")}

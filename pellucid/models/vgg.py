@@ -5,7 +5,7 @@ from pellucid.layers import MaxPool2d
 from pellucid.models.parts import convolutions, dense_head, network, units_head
 from pellucid.settings.arguments import checked
 
-# Number of 3 x 3 convolutions in each of the five blocks: table 1, columns A, B, D and E.
+# Number of 3 x 3 convolutions in each of the five blocks: Simonyan and Zisserman 2015, table 1, columns A, B, D and E.
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 FILTERS = (64, 128, 256, 512, 512)
 
@@ -86,9 +86,9 @@ def vgg_small(classes: int = 10, width: int = 32, dropout: float = 0.5) -> Seque
     """Return a small VGG network of three blocks for images of 28 x 28 or 32 x 32; it outputs logits.
 
     Each block has two 3 x 3 convolutions and halves height and width. width: the filters of the first block; the second
-    has twice and the third four times as many. The dense layers have 256 units. dropout: the probability before each
-    dense layer. Features of 28 x 28 images: 128 x 3 x 3; 649,962 parameters with one channel.
-    Source: after Simonyan and Zisserman 2015, table 1, column B.
+    has twice and the third four times as many. The hidden dense layers have 256 units. dropout: the probability before
+    each dense layer. Features of 28 x 28 images: 128 x 3 x 3; 649,962 parameters with one channel.
+    Source: adapted from Simonyan and Zisserman 2015, table 1, column B.
     """
     blocks = {f"block{index}": _block(2, width * 2 ** (index - 1), norm=False) for index in (1, 2, 3)}
     return network(blocks, units_head(classes, (256, 256), dropout))
@@ -101,5 +101,6 @@ def _vgg(depth: int, classes: int, norm: bool = False) -> Sequential:
 
 
 def _block(count: int, filters: int, norm: bool) -> Sequential:
-    layers = convolutions(count, filters, norm, bias=True)  # no effect before a norm, but weights files have a bias
+    # A bias has no effect before batch normalization, but the published weights have one.
+    layers = convolutions(count, filters, norm, bias=True)
     return Sequential(**layers, pool=MaxPool2d(2))

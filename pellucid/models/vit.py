@@ -11,7 +11,7 @@ from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
 EPSILON = 1e-6  # of the layer normalization
-POSITION_STD = 0.02  # of new position embeddings
+POSITION_STD = 0.02  # standard deviation of initial position embeddings
 
 
 @checked
@@ -27,15 +27,16 @@ def vit(
 ) -> Sequential:
     """Return a vision transformer, by default ViT-B/16: 86,567,656 parameters for 1000 classes; it outputs logits.
 
-    side: of the images, in pixels. patch: side of the squares that become tokens. width: of a token. depth: number of
-    blocks. heads: of the attention in each block. pool: the scores read a class "token", or the "mean" of all tokens.
-    stem: a token is a linear map of its "patch", or a pixel of "conv", 3 x 3 convolutions, two for each halving of the
-    image, whose filters double up to width, and a 1 x 1 convolution; it learns faster, and from fewer images.
-    Features: tokens x width. Raises PellucidError for sizes that do not divide, and for "conv" with a patch that is no
-    power of 2.
+    side: of the images, in pixels. patch: side in pixels of the squares that become tokens. width: length of a token.
+    depth: number of blocks. heads: number of attention heads in each block. pool: the input of the scores, a class
+    "token" or the "mean" of all tokens. stem: how tokens are computed. With "patch", each is a linear map of its patch.
+    With "conv", each is a pixel of the output of convolutions: two 3 x 3 convolutions for each halving of the image,
+    whose filters double up to `width`, and a 1 x 1 convolution; this is trained faster, and with fewer images.
+    Features: tokens x width. Raises PellucidError unless `side` is a multiple of `patch` and `width` of `heads`, and
+    for "conv" with a patch that is no power of 2.
     Source: Dosovitskiy et al. 2021, section 3.1 and table 1; the mean of tokens: Beyer, Zhai and Kolesnikov 2022; the
     convolutional stem: Xiao et al. 2021, Early convolutions help transformers see better, section 4, with two
-    convolutions of a size as in its larger networks.
+    convolutions for each size of maps, as in its larger networks.
     """
     check(side % patch == 0, "vit: patch", f"a divisor of side={side}", patch)
     check(width % heads == 0, "vit: heads", f"a divisor of width={width}", heads)
@@ -55,7 +56,7 @@ def vit(
 
 
 def _conv_stem(patch: int, width: int) -> dict[str, Layer]:
-    """Return the layers of the convolutional stem, which reduce a patch to a pixel of `width` channels."""
+    """Return the layers of the convolutional stem, which reduce each patch to a pixel with `width` channels."""
     halvings = patch.bit_length() - 1
     check(patch == 2**halvings > 1, "vit: patch", "a power of 2 from 2 for stem='conv'", patch)
     check(width % 2 ** (halvings - 1) == 0, "vit: width", f"a multiple of {2 ** (halvings - 1)} for this stem", width)
@@ -68,7 +69,7 @@ def _conv_stem(patch: int, width: int) -> dict[str, Layer]:
 
 
 def self_attention(tokens: int, width: int, heads: int) -> Graph:
-    """Return the attention of tokens (N, tokens, width) to each other, in `heads` groups of channels."""
+    """Return the self-attention of tokens (N, tokens, width), with `heads` heads."""
     nodes: dict[str, tuple[Any, ...]] = {
         "qkv": (Dense(3 * width, init_weight=LOGITS), "input"),
         "split": (ToShape((-1, tokens, 3 * heads, width // heads)), "qkv"),
@@ -85,7 +86,7 @@ def self_attention(tokens: int, width: int, heads: int) -> Graph:
 
 
 def _embedding(tokens: int, width: int, has_token: bool) -> Graph:
-    """Return the sum of tokens and learned positions, with a class token before them if `has_token`."""
+    """Return a layer that adds learned positions to the tokens, and a class token before them if `has_token`."""
     nodes: dict[str, tuple[Any, ...]] = {}
     if has_token:
         nodes["token"] = (Learned((1, 1, width)),)

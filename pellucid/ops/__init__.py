@@ -1,1 +1,1 @@
-"""Pure functions of tensors that several packages need."""
+"""Pure functions of tensors for boxes, anchors, masks, heat maps and colours."""

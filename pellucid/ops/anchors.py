@@ -12,8 +12,8 @@ def base_anchors(
 ) -> Tensor:
     """Return the anchors (len(ratios) * len(scales), 4) of the first cell, which covers (0, 0, stride, stride).
 
-    A ratio is height / width; width and height are rounded so that their product is about stride^2, and then
-    multiplied by the scale. The defaults are the nine anchors of Faster R-CNN. Source: Ren et al. 2015, section 3.1.1.
+    A ratio is height / width. The area of a box is about stride^2; its width and height are rounded, then multiplied by
+    the scale. The defaults are the nine anchors of Faster R-CNN. Source: Ren et al. 2015, section 3.1.1.
     """
     boxes = []
     for ratio in ratios:
@@ -26,10 +26,10 @@ def base_anchors(
 def grid_anchors(
     bases: Sequence[Tensor], sizes: Sequence[tuple[int, int]], strides: Sequence[float | tuple[float, float]]
 ) -> Tensor:
-    """Return all anchors (n, 4) of several feature maps, ordered by map, row, column and anchor of the cell.
+    """Return all anchors (n, 4) of feature maps, ordered by map, row, column and then by anchor within the cell.
 
-    bases: for each map the anchors (k, 4) of its first cell. sizes: (H, W) of each map. strides: pixels between
-    neighbouring cells, one number or (vertical, horizontal).
+    bases: the anchors (k, 4) of the first cell of each map. sizes: (H, W) of each map. strides: for each map, the
+    pixels between neighbouring cells, one number or (vertical, horizontal).
     """
     map_anchors = []
     for base, (height, width), stride in zip(bases, sizes, strides, strict=True):
@@ -50,10 +50,10 @@ def ssd_priors(
 ) -> Tensor:
     """Return the priors (n, 4) of SSD in pixels, in the order of `grid_anchors`; by default the 8,732 of SSD300.
 
-    A cell of map i has a square of side s_i, a square of side sqrt(s_i s_(i+1)), and for each ratio r a box of width
-    s_i sqrt(r) and height s_i / sqrt(r) and the same box rotated by 90 degrees. sides: the s_i, one more than there are
-    maps. Source: Liu et al. 2016, section 2.2, with the sizes of its reference code for 300 x 300 pixels. Priors may
-    extend beyond the image.
+    The priors of a cell of map i are a square of side s_i, a square of side sqrt(s_i s_(i+1)), and for each ratio r two
+    boxes: one of width s_i sqrt(r) and height s_i / sqrt(r), and the same box rotated by 90 degrees. sides: the values
+    s_i, one more than there are maps. Source: Liu et al. 2016, section 2.2, with the sizes of its reference code for
+    300 x 300 pixels. Priors may extend beyond the image.
     """
     bases = []
     for stride, side, next_side, map_ratios in zip(strides, sides[:-1], sides[1:], ratios, strict=True):

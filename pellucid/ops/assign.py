@@ -1,4 +1,4 @@
-"""Assigners: match anchors to objects for training, with a reason for each anchor; and the sampling of anchors."""
+"""Assignment of objects to anchors for training, with a reason for each anchor, and the sampling of anchors."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -13,7 +13,7 @@ _MIN_CROWD_COVERAGE = 0.5  # anchors with at least this fraction of their area i
 
 
 class Reason(IntEnum):
-    """Why an anchor is positive, negative or ignored; `REASONS` contains a description of each."""
+    """Why an anchor is positive, negative or ignored; `REASONS` contains a description of each reason."""
 
     BACKGROUND = 0
     BEST = 1
@@ -62,9 +62,10 @@ _NEGATIVE_REASONS = (
 
 
 class Assignment(NamedTuple):
-    """Training targets of n anchors: an object, background, or ignored.
+    """Training targets of n anchors; each anchor is assigned an object or background, or is ignored.
 
-    matched: (n,) int64, index of the object, -1 for background and ignored anchors. reason: (n,) int64, `Reason`.
+    matched: (n,) int64, the index of the object, -1 for background and ignored anchors. reason: (n,) int64, values of
+    `Reason`.
     """
 
     matched: Tensor
@@ -84,7 +85,7 @@ class Assignment(NamedTuple):
 def sample(assignment: Assignment, count: int, fraction: float, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Draw at most `count` anchors, at most `fraction` of them positive; return indices (positive, negative).
 
-    Missing positives are replaced by negatives. Source: Ren et al. 2015, section 3.1.3.
+    If there are fewer positive anchors, more negative ones are drawn. Source: Ren et al. 2015, section 3.1.3.
     """
     positive, negative = (_shuffled_indices(mask, rng) for mask in (assignment.positive, assignment.negative))
     positive = positive[: int(count * fraction)]
@@ -92,7 +93,7 @@ def sample(assignment: Assignment, count: int, fraction: float, rng: torch.Gener
 
 
 def highest_iou(iou: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the highest IoU of each row of (n, m) and its column, (n,) each; zeros if there are no columns."""
+    """Return the highest IoU in each row of `iou` (n, m), and its column, (n,) each; zeros if there are no columns."""
     if not iou.shape[1]:
         return iou.new_zeros(len(iou)), torch.zeros(len(iou), dtype=torch.long, device=iou.device)
     max_iou, column = iou.max(1)
@@ -100,7 +101,10 @@ def highest_iou(iou: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def without_crowds(iou: Tensor, crowd: Tensor | None) -> Tensor:
-    """Return the IoU (n, m) with 0 in the columns of crowds (m,), which are not matched to anchors."""
+    """Return the IoU (n, m), set to 0 in the columns of crowds, which are not matched to anchors.
+
+    crowd: (m,) bool, or None if there are no crowds.
+    """
     return iou if crowd is None else iou.masked_fill(crowd.to(iou.device), 0)
 
 
@@ -126,12 +130,12 @@ def assign_by_iou(
     size: tuple[int, int] | None = None,
     crowd: Tensor | None = None,
 ) -> Assignment:
-    """Assign each anchor (n, 4) to the box (m, 4) of its highest IoU if this is at least `positive`.
+    """Assign to each anchor (n, 4) the box (m, 4) with which it has its highest IoU, if this is at least `positive`.
 
-    Anchors whose highest IoU is below `negative` are background, between the two thresholds they are ignored, and below
-    `min_background_iou` they are ignored too. best_per_box: whether the anchors with the highest IoU of each box are
-    positive as well, ties included, unless that IoU is 0. size: (H, W) of the image, beyond which anchors are ignored.
-    crowd: (m,) bool.
+    Anchors whose highest IoU is from `min_background_iou` to `negative` are background; the remaining ones are ignored.
+    best_per_box: whether the anchors that have the highest IoU with a box, ties included, are also positive unless this
+    IoU is 0. size: (H, W) of the image; anchors that extend beyond it are ignored. crowd: (m,) bool, the boxes that are
+    crowds.
     Sources: Girshick 2015, section 2.3; Ren et al. 2015, section 3.1.2.
     """
     iou = without_crowds(box_iou(anchors, boxes), crowd)  # (n, m)
@@ -157,12 +161,13 @@ def assign_by_iou(
 def assign_atss(
     anchors: Tensor, counts: Sequence[int], boxes: Tensor, nearest: int = 9, crowd: Tensor | None = None
 ) -> Assignment:
-    """Assign to each box (m, 4) the nearby anchors with a high IoU.
+    """Assign each box (m, 4) to nearby anchors that have a high IoU with it.
 
-    anchors: (n, 4), of all maps. counts: the number of anchors of each map, in the same order. On each map, the
-    `nearest` anchors by distance between centres are candidates of a box. A candidate is positive if its IoU is at
-    least the mean plus the standard deviation of the IoUs of all candidates of the box, and if its centre is inside the
-    box. An anchor that is positive for several boxes gets the one with the highest IoU. crowd: (m,) bool.
+    anchors: (n, 4), the anchors of all maps. counts: the number of anchors of each map, in the same order. On each map,
+    the `nearest` anchors, by distance between centres, are candidates of a box. A candidate is positive if its IoU with
+    the box is at least the mean plus the standard deviation of the IoUs of all candidates of the box, and if its centre
+    is inside the box. If an anchor is positive for two or more boxes, the box with the highest IoU is assigned to it.
+    crowd: (m,) bool, the boxes that are crowds.
     Source: Zhang et al. 2020, algorithm 1.
     """
     iou = without_crowds(box_iou(anchors, boxes), crowd)  # (n, m)
@@ -197,11 +202,13 @@ def assign_atss(
 
 
 def assign_bipartite(anchors: Tensor, boxes: Tensor, threshold: float = 0.5, crowd: Tensor | None = None) -> Assignment:
-    """Assign to each box (m, 4) one prior exclusively, and all other priors (n, 4) to the box of their highest IoU.
+    """Assign each box (m, 4) to one exclusive prior (n, 4), and to other priors by their highest IoU.
 
-    The exclusive pairs are found greedily: the pair with the highest IoU first, then the highest without its prior and
-    box, and so on; a box whose IoU with all remaining priors is 0 gets none. The other priors are positive if their IoU
-    is at least the threshold, else background. crowd: (m,) bool. Source: Liu et al. 2016, section 2.2.
+    The exclusive pairs are found greedily: first the pair with the highest IoU, then the pair with the highest IoU
+    among the remaining priors and boxes, and so on. A box whose IoU with all remaining priors is 0 has no exclusive
+    prior. To every other prior, the box with the highest IoU is assigned if this IoU is at least the threshold;
+    otherwise the prior is background. crowd: (m,) bool, the boxes that are crowds. Source: Liu et al. 2016, section
+    2.2.
     """
     iou = without_crowds(box_iou(anchors, boxes), crowd)  # (n, m)
     max_iou, matched = highest_iou(iou)
@@ -218,9 +225,9 @@ def assign_bipartite(anchors: Tensor, boxes: Tensor, threshold: float = 0.5, cro
 
 
 def _exclusive_priors(iou: Tensor) -> Tensor:
-    """Return the prior (m,) that is exclusive to each box, -1 for none.
+    """Return the index (m,) of the exclusive prior of each box, -1 for none.
 
-    A prior and a box that have their highest IoU with each other are a greedy pair, so each round finds several pairs.
+    A prior and a box that have their highest IoU with each other are a greedy pair, so one iteration can find many.
     """
     remaining = iou.clone()
     exclusive_priors = torch.full((iou.shape[1],), -1, dtype=torch.long, device=iou.device)
@@ -235,16 +242,17 @@ def _exclusive_priors(iou: Tensor) -> Tensor:
 
 
 def centre_cells(boxes: Tensor, size: tuple[int, int], stride: float) -> Tensor:
-    """Return the index (m,) of the cell that contains each box's centre, row by row in a grid of `size` (H, W)."""
+    """Return the row-major index (m,) of the cell, in a grid of `size` (H, W), that contains each box's centre."""
     x, y = (centres(boxes) / stride).long().T
     return y.clamp(0, size[0] - 1) * size[1] + x.clamp(0, size[1] - 1)
 
 
 def assign_grid(size: tuple[int, int], stride: float, boxes: Tensor, crowd: Tensor | None = None) -> Assignment:
-    """Assign to each cell of a grid of `size` (H, W) the first of the boxes (m, 4) whose centre it contains.
+    """Assign to each cell of a grid of `size` (H, W) the first of the boxes (m, 4) whose centre is in the cell.
 
-    stride: width and height of a cell in pixels. The cells are ordered row by row. crowd: (m,) bool; a cell without a
-    centre is ignored if at least half of it is in a crowd. Source: Redmon et al. 2016, section 2.
+    stride: width and height of a cell in pixels. The cells are ordered row by row. crowd: (m,) bool, the boxes that are
+    crowds; a cell without a centre is ignored if at least half of it is in a crowd. Source: Redmon et al. 2016,
+    section 2.
     """
     height, width = size
     box_index = torch.arange(len(boxes), device=boxes.device)
@@ -272,12 +280,13 @@ def assign_best_anchor(
     threshold: float = 0.7,
     crowd: Tensor | None = None,
 ) -> Assignment:
-    """Assign to each box (m, 4) one anchor: the most similar shape, in the cell that contains the box's centre.
+    """Assign each box (m, 4) to the anchor of the most similar shape in the cell that contains the box's centre.
 
     anchors: (n, 4), in the order of `grid_anchors`. shapes: widths and heights (k, 2) of the anchors of a cell, for
-    each map; sizes: (H, W) of each map. The similarity is the IoU of two boxes with the same centre. predicted:
-    (n, 4), boxes predicted from the anchors; unassigned anchors whose prediction has an IoU above the threshold with a
-    box are ignored. If several boxes have the same anchor, it gets the first. crowd: (m,) bool.
+    each map; sizes: (H, W) of each map; strides: pixels per cell of each map. The similarity is the IoU of two boxes
+    with the same centre. predicted: (n, 4), boxes predicted from the anchors; an unassigned anchor is ignored if the
+    IoU of its predicted box with a box is above the threshold. If two or more boxes have the same anchor, the first box
+    is assigned to it. crowd: (m,) bool, the boxes that are crowds.
     Source: Redmon and Farhadi 2018, section 2.1.
     """
     all_shapes = torch.cat(list(shapes)).to(boxes)  # (sum of k, 2)
@@ -285,7 +294,7 @@ def assign_best_anchor(
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     similarity, shape = highest_iou(box_iou(torch.cat([-half, half], 1), shape_boxes))  # (m,)
     anchor_index = torch.empty_like(shape)
-    earlier_anchors, earlier_shapes = 0, 0  # numbers of anchors and of shapes on the maps before
+    earlier_anchors, earlier_shapes = 0, 0  # numbers of anchors and of shapes on the previous maps
     for map_shapes, size, stride in zip(shapes, sizes, strides, strict=True):
         is_on_map = (shape >= earlier_shapes) & (shape < earlier_shapes + len(map_shapes))
         cell = centre_cells(boxes[is_on_map], size, stride)

@@ -1,9 +1,9 @@
-"""Boxes (x0, y0, x1, y1) in continuous coordinates: the width is x1 - x0."""
+"""Functions of boxes (x0, y0, x1, y1) in continuous coordinates, in which the width is x1 - x0."""
 
 import torch
 from torch import Tensor
 
-_MIN_DIVISOR = 1e-12  # minimum of divisors: boxes without an area give 0 instead of NaN
+_MIN_DIVISOR = 1e-12  # minimum of divisors, so the result for boxes without an area is 0 instead of NaN
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -39,20 +39,20 @@ def box_iou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
 
 
 def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
-    """Return the fraction (n, m) of each box's area that is in each region, 0 for a box without an area.
+    """Return the fraction (n, m) of the area of each box (n, 4) in each region (m, 4), 0 for a box without an area.
 
-    COCO's evaluation uses this instead of the IoU if the region is a crowd.
+    COCO's evaluation uses this fraction instead of the IoU if the region is a crowd.
     """
     return intersection(boxes, regions) / area(boxes)[:, None].clamp_min(_MIN_DIVISOR)
 
 
 def paired_iou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
-    """Return the intersection over union (n,) of boxes (n, 4) and other_boxes (n, 4)."""
+    """Return the intersection over union (n,) of each pair of boxes (n, 4) and other_boxes (n, 4)."""
     return _paired_iou(boxes, other_boxes)[0]
 
 
 def paired_giou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
-    """Return the generalized IoU (n,) of boxes (n, 4) and other_boxes (n, 4): from -1 (far apart) to 1 (equal).
+    """Return the generalized IoU (n,) of each pair of boxes (n, 4): from -1 (far apart) to 1 (equal).
 
     GIoU = IoU - (hull - union) / hull, where `hull` is the area of the smallest box around both.
     Source: Rezatofighi et al. 2019, algorithm 1.
@@ -63,7 +63,7 @@ def paired_giou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
 
 
 def paired_diou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
-    """Return the distance IoU (n,) of boxes (n, 4) and other_boxes (n, 4): from -1 (far apart) to 1 (equal).
+    """Return the distance IoU (n,) of each pair of boxes (n, 4): from -1 (far apart) to 1 (equal).
 
     DIoU = IoU - d^2 / c^2, where d is the distance between the centres and c the diagonal of the smallest box around
     both.
@@ -75,12 +75,12 @@ def paired_diou(boxes: Tensor, other_boxes: Tensor) -> Tensor:
 
 
 def _paired_iou(boxes: Tensor, other_boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the IoU and the union, (n,) each."""
+    """Return the IoU and the area of the union of each pair of boxes, (n,) each."""
     common = (boxes[:, 2:].minimum(other_boxes[:, 2:]) - boxes[:, :2].maximum(other_boxes[:, :2])).clamp_min(0).prod(1)
     union = area(boxes) + area(other_boxes) - common
     return common / union.clamp_min(_MIN_DIVISOR), union
 
 
 def _hull(boxes: Tensor, other_boxes: Tensor) -> Tensor:
-    """Return width and height (n, 2) of the smallest box around both."""
+    """Return width and height (n, 2) of the smallest box around each pair of boxes."""
     return torch.maximum(boxes[:, 2:], other_boxes[:, 2:]) - torch.minimum(boxes[:, :2], other_boxes[:, :2])

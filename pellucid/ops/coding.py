@@ -1,4 +1,4 @@
-"""Encoding of boxes as offsets from anchors, which networks predict, and decoding."""
+"""Encoding of boxes as offsets from anchors, which networks predict, and decoding of offsets to boxes."""
 
 import math
 from collections.abc import Sequence
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MAX_LOG_SIZE = math.log(1000 / 16)  # limit of dw and dh, against overflow of exp; from Girshick's reference code
+MAX_LOG_SIZE = math.log(1000 / 16)  # limit of dw and dh that prevents overflow of exp; from Girshick's reference code
 
 
 def encode(boxes: Tensor, anchors: Tensor, deviations: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
     """Return the offsets (n, 4) of boxes (n, 4) from anchors (n, 4): dx, dy, dw, dh.
 
-    dx = (x - xa) / wa with the centres x, xa; dw = ln(w / wa) with the widths w, wa; each is divided by its entry of
-    `deviations`. Boxes and anchors must have a width and a height above 0. Source: Girshick et al. 2014, appendix C.
+    dx = (x - xa) / wa with the centres x, xa; dw = ln(w / wa) with the widths w, wa; dy and dh likewise. Each is
+    divided by its entry in `deviations`. Boxes and anchors must have a width and a height above 0. Source: Girshick et
+    al. 2014, appendix C.
     """
     centre, size = _centre_and_size(boxes)
     anchor_centre, anchor_size = _centre_and_size(anchors)
@@ -26,7 +27,7 @@ def decode(
 ) -> Tensor:
     """Return the boxes (n, 4) at offsets (n, 4) from anchors (n, 4), the inverse of `encode`.
 
-    dw and dh, times their deviations, are clamped to at most `limit`. Source: see `encode`.
+    After the multiplication by `deviations`, dw and dh are clamped to at most `limit`. Source: see `encode`.
     """
     offsets = offsets * offsets.new_tensor(deviations)
     anchor_centre, anchor_size = _centre_and_size(anchors)
@@ -56,6 +57,6 @@ def decode_gradient(
 
 
 def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the centres (n, 2) and the sizes (n, 2)."""
+    """Return the centres (n, 2), as x and y, and the sizes (n, 2), as width and height."""
     low, high = boxes[:, :2], boxes[:, 2:]
     return (low + high) / 2, high - low

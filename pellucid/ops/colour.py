@@ -16,9 +16,9 @@ _SRGB_TO_XYZ = torch.tensor(
 )
 _TO_XYZ = _SRGB_TO_XYZ / _SRGB_TO_XYZ.sum(1, keepdim=True)  # XYZ relative to white
 _TO_RGB = torch.linalg.inv(_TO_XYZ)
-_DELTA = 6 / 29  # CIE's f is linear below the cube of this
+_DELTA = 6 / 29  # CIE's f is linear below _DELTA^3
 _GAMUT_TOLERANCE = 1e-5  # excess of linear RGB over 0..1 that still counts as inside the gamut: 0.03 of an 8-bit level
-_N_BISECTIONS = 10  # which find the chroma to 1/1024 of its value
+_N_BISECTIONS = 10  # number of bisections, after which the error of the chroma is at most 1/1024 of its value
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -35,10 +35,10 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 
 def into_gamut(lab: Tensor) -> Tensor:
-    """Return Lab colours (..., 3, H, W), reducing the chroma of colours outside sRGB at constant L and hue.
+    """Return Lab colours (..., 3, H, W) with the chroma of colours outside sRGB reduced, at constant L and hue.
 
-    L is clamped to 0 to 100. The new chroma is on the gamut's boundary and found by bisection; if the line from grey
-    crosses the boundary several times, any of the crossings is returned.
+    L is clamped to 0 to 100. Bisection finds the chroma on the gamut's boundary; if the line from grey to the colour
+    crosses the boundary more than once, the result is one of the crossings.
     """
     lab = torch.cat((lab.select(-3, 0).clamp(0, 100).unsqueeze(-3), lab.narrow(-3, 1, 2)), -3)
     is_outside = ~_is_in_gamut(lab)  # (..., H, W)
@@ -56,7 +56,7 @@ def into_gamut(lab: Tensor) -> Tensor:
 
 
 def recolour(lightness: Tensor, ab: Tensor) -> Tensor:
-    """Return sRGB colours (..., 3, H, W), 0 to 1, from L (..., 1, H, W) and a, b (..., 2, H, W), see `into_gamut`."""
+    """Return sRGB colours (..., 3, H, W), 0 to 1, for L (..., 1, H, W) and a, b (..., 2, H, W), see `into_gamut`."""
     return lab_to_rgb(into_gamut(torch.cat((lightness, ab), -3))).clamp(0, 1)
 
 
@@ -96,14 +96,14 @@ def _chroma_factor(chroma: Tensor) -> Tensor:
 
 
 def _multiply_colours(matrix: Tensor, image: Tensor) -> Tensor:
-    """Multiply each colour by a matrix whose rows sum to 1; greys stay exactly grey."""
+    """Multiply each colour by a matrix whose rows sum to 1, so greys are mapped exactly to themselves."""
     grey = image.narrow(-3, 1, 1)
     return grey + torch.einsum("ij,...jhw->...ihw", _matrix_on(matrix, image.dtype, image.device), image - grey)
 
 
 @lru_cache(maxsize=16)
 def _matrix_on(matrix: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a matrix on a device, where it stays: a copy in each step would wait for the host."""
+    """Return a matrix on a device, cached because a copy in each step would synchronize with the host."""
     with torch.inference_mode(False):
         return matrix.to(device, dtype)
 

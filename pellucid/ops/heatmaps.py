@@ -6,15 +6,16 @@ Points are (..., 2): x, then y, in cells of the map; cell i covers [i, i + 1), w
 import torch
 from torch import Tensor
 
-CUTOFF_SIGMAS = 3  # standard deviations beyond which a Gaussian is 0
-QUARTER_SHIFT = 0.25  # shift of `quarter` in cells
+CUTOFF_SIGMAS = 3  # distance from the point, in standard deviations, beyond which a Gaussian is set to 0
+QUARTER_SHIFT = 0.25  # shift in cells that `quarter` adds
 
 
 def gaussians(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
     """Return heat maps (..., H, W) of points (..., 2), each with sum 1; points outside are moved to the border.
 
     A map is a Gaussian with standard deviation `sigma` in cells, truncated at 3 sigma on each axis; for sigma = 0 it is
-    one-hot: 1 in the cell that contains the point. With a sigma of at least 0.25, some cell centre is within 3 sigma.
+    one-hot: 1 in the cell that contains the point. Use 0 or a sigma of at least 0.25, for which the centre of at least
+    one cell is always within 3 sigma.
     Source: Tompson et al. 2014, section 3, for Gaussians; He et al. 2017, section 5, for one hot.
     """
     x, y = clamp_points(points, size).unbind(-1)  # (...) each
@@ -34,7 +35,7 @@ def _axis_weights(coordinate: Tensor, count: int, sigma: float) -> Tensor:
 
 
 def clamp_points(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the points, clamped to a map of `size` (H, W)."""
+    """Return the points (..., 2), clamped to a map of `size` (H, W)."""
     x, y = points.unbind(-1)
     return torch.stack((x.clamp(0, size[1]), y.clamp(0, size[0])), -1)
 
@@ -49,9 +50,10 @@ def expectation(p: Tensor) -> Tensor:
 
 
 def expectation_slope(p: Tensor, mean: Tensor, dmean: Tensor) -> Tensor:
-    """Return (centre - mean) · dmean of each cell, (..., H, W); p times it is the gradient with respect to p's logits.
+    """Return (centre - mean) · dmean of each cell: (..., H, W).
 
-    p: (..., H, W); mean: (..., 2), as `expectation` returns it; dmean: (..., 2), the gradient with respect to it.
+    Multiplied by p, it is the gradient with respect to the logits of p. p: (..., H, W); mean: (..., 2), the result of
+    `expectation`; dmean: (..., 2), the gradient with respect to mean.
     """
     along_x = (_centres(p.shape[-1], p) - mean[..., :1]) * dmean[..., :1]  # (..., W)
     along_y = (_centres(p.shape[-2], p) - mean[..., 1:]) * dmean[..., 1:]  # (..., H)
@@ -61,7 +63,7 @@ def expectation_slope(p: Tensor, mean: Tensor, dmean: Tensor) -> Tensor:
 def quarter(maps: Tensor) -> Tensor:
     """Return the centre (..., 2) of each map's highest cell, shifted by a quarter of a cell to its higher neighbour.
 
-    maps: (..., H, W). The shift is made on each axis, unless both neighbours are equal or one is outside the map.
+    maps: (..., H, W). Each axis has its own shift, which is 0 if both neighbours are equal or one is outside the map.
     Source: Newell, Yang and Deng 2016, section 3.1, and their code.
     """
     x, y, window = _highest_cells(maps)
@@ -73,8 +75,8 @@ def quarter(maps: Tensor) -> Tensor:
 def taylor(maps: Tensor) -> Tensor:
     """Return the maximum (..., 2) of the parabola through the log probabilities around each map's highest cell.
 
-    maps: (..., H, W), logits or log probabilities. The result is at most half a cell from that cell's centre on each
-    axis; it is the centre itself if the cell is on the border or the parabola has no maximum.
+    maps: (..., H, W), logits or log probabilities. On each axis, the result is at most half a cell from the highest
+    cell's centre. It is the centre if the cell is on the border or the parabola has no maximum.
     Source: Zhang, Zhu, Dai, Ye and Zhu 2020, Distribution-aware coordinate representation, equation 7, unsmoothed.
     """
     x, y, w = _highest_cells(maps)
@@ -89,7 +91,7 @@ def taylor(maps: Tensor) -> Tensor:
 
 
 def mass_within(p: Tensor, points: Tensor, radius: float) -> Tensor:
-    """Return the sum (...) of maps p (..., H, W) over the cells with centres within `radius` of their point."""
+    """Return the sum (...) of maps p (..., H, W) over the cells with centres within `radius` of `points` (..., 2)."""
     x_centres, y_centres = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
     squared_x, squared_y = (x_centres - points[..., :1]) ** 2, (y_centres - points[..., 1:]) ** 2
     squared_distance = squared_y[..., :, None] + squared_x[..., None, :]
@@ -106,7 +108,10 @@ def _has_neighbours(x: Tensor, y: Tensor, maps: Tensor) -> Tensor:
 
 
 def _highest_cells(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return column and row (...) of each map's highest cell, and the 3 x 3 values around it, with repeated borders."""
+    """Return column and row (...) of each map's highest cell, and the 3 x 3 values around it (..., 3, 3).
+
+    Values beyond the border of the map are those at the border.
+    """
     height, width = maps.shape[-2:]
     flat = maps.flatten(-2)
     flat_index = flat.argmax(-1)

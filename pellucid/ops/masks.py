@@ -1,7 +1,8 @@
 """Masks (H, W) bool as run lengths and polygons, in the formats of COCO's annotations.
 
-Run lengths count the pixels of each run, column by column, beginning with pixels outside the mask. Source: COCO, "Data
-format"; the reference implementation in github.com/cocodataset/cocoapi, whose results are reproduced exactly.
+Run lengths are the numbers of pixels in runs of pixels outside and inside the mask, in turn, column by column; the
+first run is outside. Source: COCO, "Data format"; the reference implementation in github.com/cocodataset/cocoapi, whose
+results are reproduced exactly.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ _BITS_PER_CHARACTER, _ZERO_CODE = 5, 48  # bits of a run length in one character
 _MORE_BIT, _SIGN_BIT = 0x20, 0x10  # bit of a character if another follows; sign bit of the last character
 _MAX_CHARACTERS = 8  # of one run length: 40 bits
 _GRID_SCALE = 5  # polygons are drawn on a grid that is this many times finer than the pixels
-_MAX_POINTS = 1 << 18  # of that grid at a time
+_MAX_POINTS = 1 << 18  # points of this grid that are computed at a time
 
 
 def run_lengths(mask: Tensor) -> list[int]:
@@ -29,18 +30,18 @@ def run_lengths(mask: Tensor) -> list[int]:
 
 
 def from_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """Return the mask (H, W) bool of run lengths; PellucidError unless they are counts whose sum is H W."""
+    """Return the mask (H, W) bool of run lengths; raise PellucidError unless they are counts whose sum is H W."""
     return fill_spans(run_spans(counts, size), size)
 
 
 def run_spans(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
-    """Return the spans of run lengths, see `fill_spans`; PellucidError unless they are counts whose sum is H W."""
+    """Return the spans of run lengths, see `fill_spans`; raise PellucidError unless the lengths fit `size`."""
     ends = np.cumsum(check_run_lengths(counts, size))
     return _nonempty_spans(ends[: ends.size // 2 * 2])
 
 
 def check_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
-    """Return run lengths as an array; PellucidError unless they are counts whose sum is H W."""
+    """Return run lengths as an array; raise PellucidError unless they are counts whose sum is H W."""
     total = sum(counts)
     if min(counts, default=0) < 0 or total != size[0] * size[1]:
         raise PellucidError(f"RLE of {total} pixels does not fit a mask of {size[0]}x{size[1]}")
@@ -50,8 +51,8 @@ def check_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> np.ndarra
 def compress(counts: Sequence[int]) -> str:
     """Return run lengths as COCO's compressed RLE.
 
-    From the fourth on, a run length is written as its difference from the run length two before it. Each number is
-    written as characters of 5 bits, the lowest first; a sixth bit marks that another character follows.
+    From the fourth run length, each is written as its difference from the run length two before it. Each number is
+    written as characters of 5 bits, the lowest bits first; a sixth bit marks that another character follows.
     """
     runs = np.asarray(counts, dtype=np.int64)
     remaining = runs.copy()
@@ -66,7 +67,7 @@ def compress(counts: Sequence[int]) -> str:
 
 
 def decompress(text: str | bytes) -> list[int]:
-    """Return the run lengths of COCO's compressed RLE; PellucidError for invalid text."""
+    """Return the run lengths of COCO's compressed RLE; raise PellucidError for invalid text."""
     codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
     codes = codes.astype(np.int64) - _ZERO_CODE
     last_characters = np.flatnonzero((codes & _MORE_BIT) == 0)
@@ -95,20 +96,20 @@ def encode_rle(mask: Tensor) -> str:
 
 
 def decode_rle(text: str | bytes, size: tuple[int, int]) -> Tensor:
-    """Return the mask (H, W) bool of COCO's compressed RLE; PellucidError for invalid text or another size."""
+    """Return the mask (H, W) bool of COCO's compressed RLE; raise PellucidError for invalid text or another size."""
     return from_run_lengths(decompress(text), size)
 
 
 def fill_spans(spans: np.ndarray, size: tuple[int, int], new_size: tuple[int, int] | None = None) -> Tensor:
     """Return the mask (H, W) bool of spans.
 
-    spans: (n, 2) int64, the first pixel of each run inside the mask and the one after its last pixel, numbered column
-    by column, in ascending order. new_size: the size (H, W) of a resized mask, of the nearest pixels; it takes no more
-    memory than the resized mask.
+    spans: (n, 2) int64, for each run inside the mask the index of its first pixel and the index after its last pixel,
+    counted column by column, in ascending order. new_size: the size (H, W) of a mask that is resized by the nearest
+    pixels, without memory for the mask of the original size.
     """
     if new_size is not None and new_size != size:
         rows, columns = (nearest_pixels(before, after) for before, after in zip(size, new_size, strict=True))
-        columns, repeats = np.unique(columns, return_counts=True)  # each column once, so that the pixels ascend
+        columns, repeats = np.unique(columns, return_counts=True)  # searchsorted needs strictly ascending pixels
         spans = np.searchsorted((columns[:, None] * size[0] + rows).ravel(), spans)
         return fill_spans(spans, (new_size[0], len(columns))).repeat_interleave(torch.from_numpy(repeats), 1)
     count = size[0] * size[1]
@@ -118,32 +119,34 @@ def fill_spans(spans: np.ndarray, size: tuple[int, int], new_size: tuple[int, in
 
 
 def nearest_pixels(old_length: int, new_length: int) -> np.ndarray:
-    """Return the index of the nearest of `old_length` pixels in a row to each of `new_length` pixels in its place."""
+    """Return, for each of `new_length` pixels of a resized row, the index of the nearest of `old_length` pixels."""
     return ((np.arange(new_length) + 0.5) * (old_length / new_length)).astype(np.int64)
 
 
 def span_box(spans: np.ndarray, height: int) -> tuple[int, int, int, int]:
-    """Return the bounding box (x0, y0, x1, y1) of spans; (0, 0, 0, 0) without any. height: of the mask."""
+    """Return the bounding box (x0, y0, x1, y1) of spans, (0, 0, 0, 0) if there are none. height: of the mask."""
     if not spans.size:
         return 0, 0, 0, 0
     (first_x, first_y), (last_x, last_y) = (divmod(pixels, height) for pixels in (spans[:, 0], spans[:, 1] - 1))
-    wraps = bool((first_x < last_x).any())  # a run that goes on in the next column touches both borders
+    wraps = bool((first_x < last_x).any())  # a run that continues in the next column touches both borders
     top, bottom = (0, height) if wraps else (int(first_y.min()), int(last_y.max()) + 1)
     return int(first_x.min()), top, int(last_x.max()) + 1, bottom
 
 
 def span_outline(spans: np.ndarray, height: int) -> int:
     """Return the number of pixel sides around a mask of spans. height: of the mask."""
-    n_columns = ((spans[:, 1] - 1) // height - spans[:, 0] // height + 1).sum()  # columns, each with a top and a bottom
-    span_ends = np.sort(np.concatenate((spans.ravel(), spans.ravel() + height)))  # also of the mask shifted right
+    # Each part of a span in one column has a top and a bottom side. The number of left and right sides is the number of
+    # pixels in which the mask and the mask shifted right differ.
+    n_columns = ((spans[:, 1] - 1) // height - spans[:, 0] // height + 1).sum()
+    span_ends = np.sort(np.concatenate((spans.ravel(), spans.ravel() + height)))
     return int(2 * n_columns + (span_ends[1::2] - span_ends[::2]).sum())
 
 
 def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
     """Return the mask (H, W) bool of the pixels in any of the polygons, each (x0, y0, x1, y1, ...) in pixels.
 
-    The inside of a self-intersecting polygon is given by the even-odd rule. Raises PellucidError for
-    polygons of fewer than three points.
+    The even-odd rule determines the inside of a self-intersecting polygon. Raises PellucidError for polygons of fewer
+    than three points.
     """
     return fill_spans(polygon_spans(polygons, size), size)
 
@@ -162,13 +165,13 @@ def polygon_spans(polygons: Sequence[Sequence[float]], size: tuple[int, int]) ->
 
 
 def _nonempty_spans(ends: np.ndarray) -> np.ndarray:
-    """Return spans from their alternating first pixels and ends, without empty ones."""
+    """Return the nonempty spans (n, 2), given an array of their alternating first pixels and ends."""
     spans = ends.reshape(-1, 2)
     return spans[spans[:, 0] < spans[:, 1]]
 
 
 def _merge_spans(spans: np.ndarray) -> np.ndarray:
-    """Return spans in ascending order that cover the same pixels as spans that may overlap."""
+    """Merge spans that may overlap: return disjoint spans in ascending order that cover the same pixels."""
     spans = spans[np.argsort(spans[:, 0], kind="stable")]
     max_ends = np.maximum.accumulate(spans[:, 1])
     first_spans = np.flatnonzero(np.concatenate(([True], spans[1:, 0] > max_ends[:-1]))[: len(spans)])
@@ -187,7 +190,7 @@ def outline_length(polygons: Sequence[Sequence[float]]) -> float:
 
 
 def _outline_crossings(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the pixel indices, column by column, at which a polygon's outline switches between inside and outside."""
+    """Return the pixel indices, counted column by column, at which a polygon's inside begins or ends."""
     height, width = size
     crossing_parts: list[np.ndarray] = []
     for u, v in _outline_points(np.trunc(_GRID_SCALE * points + 0.5).astype(np.int64)):
@@ -204,8 +207,8 @@ def _outline_crossings(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _outline_points(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield x and y of all points of the fine grid on the closed line through `points` (n, 2), in parts.
 
-    A part contains up to _MAX_POINTS points, and the first of the next part. A side is the same in both directions, so
-    a side that is drawn forth and back encloses nothing.
+    A part has up to _MAX_POINTS points, and the first point of the next part. The points of a side do not depend on its
+    direction, so two sides between the same points enclose no pixels.
     """
     start, end = points, np.roll(points, -1, 0)
     d = np.abs(end - start)
@@ -229,20 +232,21 @@ _Step = tuple[
     tuple[int, int], int
 ]  # start of a step (x, y) at a pixel's corner; its direction, an index of _DIRECTIONS or _CUT_DIRECTION
 _DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
-_CUT_DIRECTION = -1  # direction of a step along a cut between a hole and the outline around it
+_CUT_DIRECTION = -1  # the value for a step along a cut between a hole and the outline around it
 
 
 def outline_polygons(mask: Tensor) -> list[list[float]]:
     """Return polygons (x0, y0, x1, y1, ...) along the pixel sides of a mask (H, W) bool, one for each connected part.
 
-    Pixels are connected by their sides. A hole is joined to the outline around it by a cut, along which the polygon
-    runs once in each direction; `fill_polygons` of the result is the mask itself.
+    Pixels are connected if they share a side. A hole is joined to the outline around it by a cut, which the polygon
+    contains twice, in opposite directions. `fill_polygons` of the result is equal to the mask.
     """
     pixels = mask.numpy()
     loops = _boundary_loops(pixels)
     previous_step = {step: loop[k - 1] for loop in loops for k, step in enumerate(loop)}
     next_step = {step: other for other, step in previous_step.items()}
-    # Start of each hole's topmost step to the left. The pixel above it is in the mask; the cut goes up from there.
+    # The (y, x) at which each hole's topmost step to the left starts. The pixel above the step is in the mask; the cut
+    # begins there and continues upwards.
     hole_tops = {
         k: min((y, x) for (x, y), direction in loop if direction == 2) for k, loop in enumerate(loops) if _is_hole(loop)
     }
@@ -260,7 +264,7 @@ def outline_polygons(mask: Tensor) -> list[list[float]]:
 
 
 def _follow_loop(first: _Step, next_step: dict[_Step, _Step]) -> list[_Step]:
-    """Return the steps of a closed line, beginning with `first`; after: the step that follows each."""
+    """Return the steps of a closed line, beginning with `first`; next_step: the step that follows each step."""
     loop, step = [first], next_step[first]
     while step != first:
         loop.append(step)
@@ -288,7 +292,7 @@ def _boundary_loops(pixels: np.ndarray) -> list[list[_Step]]:
             loop.append(step)
             (x, y), direction = step
             end = (x + _DIRECTIONS[direction][0], y + _DIRECTIONS[direction][1])
-            # right first: pixels that share only a corner are separate
+            # A right turn is tried first, so pixels that only share a corner are separated.
             turns = ((end, (direction + turn) % 4) for turn in (1, 0, 3))
             step = next((candidate for candidate in turns if candidate in remaining), None)
         loops.append(loop)
@@ -296,7 +300,7 @@ def _boundary_loops(pixels: np.ndarray) -> list[list[_Step]]:
 
 
 def _is_hole(loop: list[_Step]) -> bool:
-    """Return whether a boundary runs counter-clockwise, as those of holes do."""
+    """Return whether a boundary is counter-clockwise, as the boundaries of holes are."""
     return sum(_DIRECTIONS[direction][0] * y for (_, y), direction in loop) > 0
 
 

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from pellucid.ops.boxes import area, box_iou, intersection
 
-_BAND_SIZE = 128  # boxes that are compared with their neighbours at once, so temporary tensors fit into the cache
-_MAX_ROUNDS = 16  # of vectorized suppression, before the remaining boxes are decided one by one
+_BAND_SIZE = 128  # boxes that are compared with their neighbours at a time; temporary tensors fit into the CPU's cache
+_MAX_ROUNDS = 16  # rounds of vectorized suppression, before the remaining boxes are decided one by one
 _N_DECIDED_FIRST = 1000  # number of boxes with the highest scores that are decided before the others
 
 
@@ -20,9 +20,9 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """Return the indices of the kept boxes if only boxes with equal labels (n,) suppress each other.
+    """Return the indices of the kept boxes, by descending scores, if only boxes with equal labels suppress each other.
 
-    The labels are, for example, classes, images or pyramid levels. The order is that of descending scores.
+    labels: (n,), for example classes, images or pyramid levels. For the other arguments see `nms`.
     """
     return _kept_indices(boxes, scores, threshold, labels)
 
@@ -30,13 +30,13 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float)
 def soft_nms(boxes: Tensor, scores: Tensor, sigma: float = 0.5, minimum: float = 0.001) -> tuple[Tensor, Tensor]:
     """Return indices and decayed scores of boxes, by descending decayed score (soft non-maximum suppression).
 
-    Each chosen box multiplies the scores of the boxes not yet chosen by exp(-IoU^2 / sigma). Boxes whose decayed score
-    is below `minimum` are left out. Source: Bodla et al. 2017, equation 3.
+    When a box is chosen, the scores of the boxes not yet chosen are multiplied by exp(-IoU^2 / sigma) of their IoU with
+    it. Boxes whose decayed score is below `minimum` are left out. Source: Bodla et al. 2017, equation 3.
     """
     decay = (-box_iou(boxes, boxes).square() / sigma).exp()  # (n, n)
     remaining = scores.clone()
     chosen_indices, decayed_scores = [], []
-    for _ in range(len(boxes)):  # each choice depends on all choices before it
+    for _ in range(len(boxes)):  # not vectorized, because each choice depends on all previous choices
         best_score, index = remaining.max(0)
         if best_score < minimum:
             break
@@ -52,8 +52,8 @@ def soft_nms(boxes: Tensor, scores: Tensor, sigma: float = 0.5, minimum: float =
 def suppressors(boxes: Tensor, kept_indices: Tensor, threshold: float, labels: Tensor | None = None) -> Tensor:
     """Return for each box the index of the kept box that suppressed it: (n,), -1 for boxes that were kept.
 
-    kept_indices: the result of `nms` or, with `labels`, of `batched_nms` for the same boxes and threshold. If it is
-    only the beginning of that result, boxes that are suppressed by the missing ones also get -1.
+    kept_indices: the result of `nms` or, with `labels`, of `batched_nms` for the same boxes and threshold. If the end
+    of this result is missing, the value is also -1 for boxes that only the missing boxes suppressed.
     """
     is_overlapping = _is_overlapping(boxes[kept_indices], boxes, threshold)  # (k, n)
     if labels is not None:
@@ -68,8 +68,9 @@ def suppressors(boxes: Tensor, kept_indices: Tensor, threshold: float, labels: T
 def _kept_indices(boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | None) -> Tensor:
     """Return the indices of the kept boxes, in the order of descending scores.
 
-    The _N_DECIDED_FIRST boxes with the highest scores are decided first, and all other boxes that they suppress
-    are removed; then the remaining ones are decided. If many boxes overlap, the first ones suppress most of the others.
+    The _N_DECIDED_FIRST boxes with the highest scores are decided first, and all other boxes that they suppress are
+    removed; then the remaining boxes are decided. This is faster because, if many boxes overlap, the first boxes
+    suppress most of the others.
     """
     order = scores.argsort(descending=True, stable=True)
     boxes, labels = boxes[order], None if labels is None else labels[order]
@@ -92,11 +93,11 @@ def _kept_indices(boxes: Tensor, scores: Tensor, threshold: float, labels: Tenso
 
 
 def _unsuppressed_indices(boxes: Tensor, threshold: float, labels: Tensor | None) -> Tensor:
-    """Return the indices of the kept boxes among boxes (n, 4) in the order of descending scores.
+    """Return the indices of the kept boxes among boxes (n, 4), which are in the order of descending scores.
 
     In each round, boxes that no remaining box suppresses are kept, and the boxes that they suppress are removed with
-    their pairs. A round decides at least the first undecided box; in practice, a few rounds decide all. Boxes that
-    remain undecided, such as a chain of boxes that each overlap the next, are decided one by one.
+    their pairs. A round decides at least the first undecided box; in practice, a few rounds decide all boxes. Boxes
+    that remain undecided, such as a chain in which each box overlaps the next, are decided one by one.
     """
     pairs = _overlapping_pairs(boxes, None, threshold)
     if labels is not None:
@@ -123,9 +124,9 @@ def _unsuppressed_indices(boxes: Tensor, threshold: float, labels: Tensor | None
 def _overlapping_pairs(boxes: Tensor, other_boxes: Tensor | None, threshold: float) -> Tensor:
     """Return index pairs (2, p) into `boxes` (n, 4) and `other_boxes` (m, 4) whose IoU is above the threshold.
 
-    Without `other_boxes`, pairs within `boxes`, each once. If the left sides of two boxes are d apart, their IoU is at
-    most (w - d) / w, where w is the width of the left box. Both are sorted by x0, so each band of boxes has to be
-    compared only with a short range of others.
+    Without `other_boxes`, each pair within `boxes` is returned once. If the left sides of two boxes are d apart, their
+    IoU is at most (w - d) / w, where w is the width of the left box. Both sets are sorted by x0, so each band of boxes
+    must only be compared with a short range of other boxes.
     """
     order = boxes[:, 0].argsort()
     boxes = boxes[order]
@@ -133,7 +134,7 @@ def _overlapping_pairs(boxes: Tensor, other_boxes: Tensor | None, threshold: flo
     other_order = order if other_boxes is None else other_boxes[:, 0].argsort()
     other_boxes = boxes if other_boxes is None else other_boxes[other_order]
     x0 = other_boxes[:, 0].contiguous()
-    max_distance = 1.01 - threshold  # in widths; 0.01 more than the bound, for rounding errors
+    max_distance = 1.01 - threshold  # in widths of the left box; includes a margin of 0.01 for rounding errors
     starts = torch.arange(0, len(boxes), _BAND_SIZE, device=boxes.device)
     max_x0 = (boxes[:, 0] + max_distance * (boxes[:, 2] - boxes[:, 0])).cummax(0).values
     ends = torch.searchsorted(x0, max_x0[(starts + _BAND_SIZE - 1).clamp_max(len(boxes) - 1)], right=True)
@@ -151,7 +152,7 @@ def _overlapping_pairs(boxes: Tensor, other_boxes: Tensor | None, threshold: flo
 
 
 def _is_overlapping(boxes: Tensor, other_boxes: Tensor, threshold: float) -> Tensor:
-    """Return whether the IoU of boxes (n, 4) and other_boxes (m, 4) is above the threshold: (n, m)."""
+    """Return whether the IoU of boxes (n, 4) and other_boxes (m, 4) is above the threshold: (n, m) bool."""
     common = intersection(boxes, other_boxes)
     union = area(boxes)[:, None] + area(other_boxes)
     return common > union.sub_(common).mul_(threshold)

@@ -1,4 +1,4 @@
-"""Comparison of gradients with central differences of a loss, which distinguishes errors from kinks of the loss."""
+"""Comparison of gradients with central differences of a loss; it distinguishes wrong gradients from kinks."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ from torch import Tensor
 
 TOLERANCE = 1e-5  # relative to the largest entry of the tensor's gradient
 STEP_SIZES = (1e-5, 1e-6, 1e-7)  # relative to the entry if its magnitude is above 1, otherwise absolute
-# Shorter steps, for activations so small that the steps above cross many kinks; used where rounding errors of the
-# differences are below the tolerance.
+# Shorter steps, for activations so small that the steps above cross many kinks. A step is tried only if the rounding
+# error of its difference is below the tolerance.
 SHORT_STEP_SIZES = (1e-8, 1e-9)
-# With a tenth of the step, the difference between the slopes on the two sides of an entry is unchanged at a kink, and a
-# tenth where the loss is smooth. If the new difference divided by the old one is above this ratio, there is a kink.
+# If the step is divided by ten, the difference between the slopes on both sides of an entry is unchanged at a kink, but
+# is also divided by ten where the loss is smooth. If new difference / old difference is above this ratio, it is a kink.
 KINK_RATIO = 0.3
 ROUNDING = 100 * torch.finfo(torch.float64).eps  # relative error of a loss; for a step h, slopes have this error / h
 
@@ -24,24 +24,24 @@ class Difference(NamedTuple):
 
     error: float  # distance from the central difference
     agrees: bool  # whether rounding can explain this distance
-    is_kink: bool  # whether the slopes to both sides differ for short steps too, so that the loss has a kink here
+    is_kink: bool  # whether the loss has a kink here: the slopes on both sides differ even for short steps
     is_subgradient: bool  # whether the entry lies between these slopes
     noise: float  # possible rounding error of a central difference with the last step tried
     gap: float | None  # distance from the other gradient, 0 if rounding can explain it; None if there is no other
 
     @property
     def is_right(self) -> bool:
-        """Whether it agrees with the central difference and with the other gradient."""
+        """Whether the entry agrees with the central difference and with the other gradient."""
         return self.agrees and not self.gap
 
     @property
     def is_tie(self) -> bool:
-        """Whether both gradients may be right although they differ: this one is a subgradient at a kink."""
+        """Whether both gradients may be right although they differ: the entry is a subgradient at a kink."""
         return bool(self.gap) and self.is_kink and self.is_subgradient
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the entry is wrong: it disagrees, and no kink explains it.
+        """Whether the entry is wrong: it disagrees with its references, and no kink explains this.
 
         A gap below the rounding error of differences is not counted as wrong.
         """
@@ -51,7 +51,7 @@ class Difference(NamedTuple):
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether the entry must be compared at a nudged input: it is not right, nor a kink with equal gradients."""
+        """Whether the entry must be compared at a nudged input: not right, nor a kink where both gradients agree."""
         return not self.is_right and (self.gap != 0 or not self.is_kink)
 
 
@@ -65,7 +65,7 @@ class GradientComparison:
     largest: float  # largest magnitude of this gradient
     entries: list[Difference]  # the sampled entries
     indices: list[int]  # their indices in the flat tensor
-    n_not_finite: int = 0  # of entries at which only the other gradient is not finite, which do not count as a gap
+    n_not_finite: int = 0  # number of entries left out of the gap because only the other gradient is not finite there
 
     def mark_as_kinks(self, is_right_alone: Callable[[int, float | None], bool]) -> None:
         """Mark all wrong entries as kinks if `is_right_alone(index, gap)`, another test, is True for each of them."""
@@ -76,16 +76,16 @@ class GradientComparison:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether it is not finite, an entry is wrong, or it differs from the other gradient without any tie."""
+        """Whether the gradient is not finite, has a wrong entry, or differs from the other gradient without any tie."""
         differs = self.is_close is False and not any(entry.is_tie for entry in self.entries)
         return differs or not math.isfinite(self.largest) or any(entry.is_wrong for entry in self.entries)
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether it is right, without a comparison at a nudged input.
+        """Whether the gradient is right, without a comparison at a nudged input.
 
-        Each entry agrees with its central difference or is a kink, and the gradient is equal to the other one; without
-        another one, at least one entry must agree.
+        Each entry agrees with its central difference or is a kink, and the gradient is equal to the other gradient. If
+        there is no other gradient, at least one entry must agree.
         """
         is_explained = all(entry.agrees or entry.is_kink for entry in self.entries)
         is_supported = self.is_close is True or (self.is_close is None and any(entry.agrees for entry in self.entries))
@@ -93,7 +93,7 @@ class GradientComparison:
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether it must be compared at a nudged input."""
+        """Whether the gradient must be compared at a nudged input."""
         return self.is_close is False or any(entry.is_inconclusive for entry in self.entries)
 
 
@@ -109,9 +109,9 @@ def compare(
 ) -> GradientComparison:
     """Compare the flat gradient `explicit` of `tensors` with a `reference` and with central differences of `loss`.
 
-    The gradients are equal up to `tolerance` times their largest magnitude plus `floor`. Central differences are
-    computed for `samples` entries, for up to `samples` further ones at which the gradients differ, and for up to
-    `samples` at which only `reference` is not finite, which does not count as a difference between the gradients.
+    The gradients count as equal up to `tolerance` times their largest magnitude plus `floor`. Central differences are
+    computed for `samples` entries, for up to `samples` additional entries at which the gradients differ, and for up to
+    `samples` entries at which only `reference` is not finite; these do not count as differing.
     """
     scale = largest = float(explicit.abs().max()) if explicit.numel() else 0.0
     gap = is_close = gaps = None
@@ -166,10 +166,10 @@ def difference(
 ) -> Difference:
     """Compare the central difference (C(t + h) - C(t - h)) / 2h of the loss C with `expected` at one entry t.
 
-    entry: its index in the concatenated flat `tensors`, which are dense and float64; it is changed in place and
-    restored. The two agree if their distance is at most TOLERANCE times `scale` plus `floor` plus the rounding error.
-    Otherwise the step h is reduced, in case there is a kink near the entry; further if rounding errors allow it. gap:
-    see Difference.
+    entry: the index of t in the concatenated flat `tensors`, which are dense and float64; t is changed in place and
+    restored. The values agree if their distance is at most TOLERANCE times `scale` plus `floor` plus the rounding
+    error. Otherwise the step h is reduced, in case there is a kink near t: to the STEP_SIZES and, if rounding errors
+    allow it, to the SHORT_STEP_SIZES. gap: see Difference.
     """
     values, index = _locate(tensors, entry)
     original = float(values[index])
@@ -196,7 +196,7 @@ def difference(
                 break
         slopes = (above - loss_here) / step, (loss_here - below) / step
         previous, slope_gap = slope_gap, abs(slopes[0] - slopes[1])
-        # If the loss is smooth here, the difference of the slopes to both sides is proportional to the step.
+        # If the loss is smooth here, the difference of the slopes on both sides is proportional to the step.
         if slope_gap > max(0.2 * error, noise, KINK_RATIO * previous):
             is_kink = True
             is_subgradient = is_subgradient or min(slopes) - bound <= expected <= max(slopes) + bound

@@ -19,7 +19,7 @@ from pellucid.verify.differences import compare
 from pellucid.verify.probe import Probe, tensors
 from pellucid.verify.table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, GradientRow
 
-# A learning rate so large that the rounding of the weights does not affect the update, and a weight decay by 25 %.
+# The learning rate is so large that rounding of the weights does not affect the update; weight decay is 25 %.
 RATE = Rate(lr=2.0**20, shrink=0.25)
 ZERO_THRESHOLD = 1e-9  # relative to the network's largest gradient; smaller values are rounding errors of 0
 # Tolerated error of a float32 output: a fraction of the largest output, plus a multiple of the rounding error of the
@@ -30,7 +30,7 @@ OUTPUT = "output"
 
 @dataclass(frozen=True)
 class TrainingForm:
-    """Settings of training: the paths of frozen parameters, and whether layers are updated in the backward pass."""
+    """Settings of training: paths of frozen parameters, and whether layers are updated during the backward pass."""
 
     frozen: frozenset[str] = frozenset()
     in_sweep: bool = False
@@ -38,7 +38,7 @@ class TrainingForm:
 
 @dataclass(frozen=True)
 class Reference:
-    """Results of a network as written: outputs, gradients, parameters after the pass, and PyTorch's gradients."""
+    """Results of a network as written: outputs, gradients, parameters after the pass, and autograd's gradients."""
 
     outputs: tuple[Tensor, ...]
     gradients: Mapping[str, Tensor]
@@ -47,7 +47,7 @@ class Reference:
 
 
 def learned_paths(net: Layer, params: Params) -> set[str]:
-    """Return the paths of all parameters, without running statistics."""
+    """Return the paths of all learned parameters, not of buffers such as running statistics."""
     return set(flatten(params)) - buffer_paths(net)
 
 
@@ -64,8 +64,8 @@ def frozen_layers(net: Layer, params: Params, frozen: Collection[str]) -> set[st
 def training_results(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
     """Return the results of the form for training by path: outputs, gradients and running statistics.
 
-    Images and 4-d weights are channels-last, as in training. For layers that are updated during the backward pass, the
-    gradients are computed from the change of their weights.
+    Images and 4-d weights are channels-last, as in training. The gradients of layers that are updated during the
+    backward pass are computed from the change of their weights.
     """
     net, initial = probe.net, flatten(probe.params)
     params = map_tree(channels_last, map_tree(torch.clone, probe.params))
@@ -102,16 +102,16 @@ def training_rows(
     reference: Callable[[Probe], Reference],
     samples: int,
 ) -> tuple[list[GradientRow], tuple[str, ...]]:
-    """Compare the form for training with the network as written and with PyTorch; return (rows, notes).
+    """Compare the form for training with the network as written and with autograd; return (rows, notes).
 
-    Due to rounding, the two may be on different sides of a kink. So a gradient that differs is right if the loss of the
-    network as written has a kink at the entries that differ (see `differences.Comparison`), and if the whole tensor is
-    equal after a nudge, a small random change of parameters and inputs. Outputs and running statistics must be equal
-    without a nudge.
+    Due to rounding, the two forms may be on different sides of a kink. A gradient that differs still counts as right if
+    the loss of the network as written has a kink at the entries that differ (see `differences.compare`), and if all its
+    entries are equal after a nudge, a small random change of parameters and inputs. Outputs and running statistics must
+    be equal without a nudge.
 
-    nudges: the relative sizes of these changes, tried one after the other. reference: returns the results of the
-    network as written. If it raises PellucidError, the comparison ends with a note. samples: the number of entries of a
-    tensor that are compared with central differences.
+    nudges: the relative sizes of these changes, tried one after the other. reference: a function that returns the
+    results of the network as written; if it raises PellucidError, the comparison ends with a note. samples: the number
+    of entries of a tensor that are compared with central differences.
     """
     rows: list[GradientRow] = []
     kink_indices: list[int] = []  # the indices of the rows with gradients that differ at a kink
@@ -142,7 +142,7 @@ def training_rows(
 def _is_on_kink(
     probe: Probe, row: GradientRow, reference_results: Reference, results: Mapping[str, Tensor], samples: int
 ) -> bool:
-    """Return whether the loss has a kink where a gradient of the form differs from those of the network as written."""
+    """Return whether the loss has a kink where a gradient differs between the form and the network as written."""
     path = join(row.path, row.what)
     if not row.layer or path not in learned_paths(probe.net, probe.params):
         return False
@@ -226,14 +226,14 @@ def _row(
     reference: Tensor | None = None,
     tolerance: float = FORM_TOLERANCE,
 ) -> GradientRow:
-    """Return the row of one tensor of a form; errors up to `tolerance` times the largest entry plus `floor` pass."""
+    """Return the row of one tensor; it is right up to an error of `tolerance` times the largest entry plus `floor`."""
     row_key, entries = (path, layer, what), expected.numel()
     if value.shape != expected.shape:
         note = f"shape {tuple(value.shape)} instead of {tuple(expected.shape)}"
         return GradientRow(*row_key, entries, 0.0, None, None, 0, 0, False, note, form)
     if not entries:
         return GradientRow(*row_key, 0, 0.0, None, None, 0, 0, True, "", form, 0.0)
-    if expected.dtype is torch.bool:  # a mask, whose values have no difference
+    if expected.dtype is torch.bool:  # boolean tensors cannot be subtracted
         value, expected = value.double(), expected.double()
     largest = float(expected.abs().max())
     is_zero = form == TRAINS and largest <= floor
@@ -247,7 +247,7 @@ def _row(
 
 
 def _own_forward(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-    """Run a leaf by its own `forward`, for `Probe.run`."""
+    """Run the `forward` of a layer unchanged, for `Probe.run`."""
     return layer.forward(params, x, mode)
 
 

@@ -1,4 +1,4 @@
-"""Modules of PyTorch: their gradients, what they freeze, and functions with a backward pass of their own."""
+"""PyTorch modules: their gradients, their frozen parameters, and the custom autograd functions that they call."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from pellucid.verify.network import pull_back
 
 
 def frozen_names(module: nn.Module) -> list[str]:
-    """Return the names of the parameters that a training in PyTorch leaves as they are."""
+    """Return the names of the parameters that do not require a gradient, so PyTorch does not train them."""
     return [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
 
 
 @contextlib.contextmanager
 def recorded_functions() -> Iterator[set[str]]:
-    """Record the names of the functions with a backward pass of their own that are called, but for those of PyTorch."""
+    """Record the names of the custom autograd functions that are called, without the functions of PyTorch itself."""
     names, original = set[str](), torch.autograd.Function.__dict__["apply"]
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -36,7 +36,10 @@ def recorded_functions() -> Iterator[set[str]]:
 def module_gradients(
     module: nn.Module, inputs: tuple[Tensor, ...]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Tensor]]:
-    """Return some dy for the outputs of a module, and its gradients with respect to inputs and parameters, by name."""
+    """Return a fixed dy for each output of a module, and the gradients with respect to its inputs and its parameters.
+
+    The gradients are those of sum(outputs * dy); the gradients of the parameters are by name.
+    """
     with torch.no_grad():
         shapes = [y.shape for y in _tensors(module(*inputs))]
     parameters = dict(module.named_parameters())

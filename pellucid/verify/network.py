@@ -23,9 +23,9 @@ NUDGE_SIZES = (1e-3, 1e-2, 1e-4)  # relative sizes of the changes to the layers'
 
 
 def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tensor) -> tuple[Tensor, ...]:
-    """Return autograd's gradients of sum(function() * dy) with respect to the `inputs`, which `function` reads.
+    """Return autograd's gradients of sum(function() * dy) with respect to `inputs`, tensors that `function` uses.
 
-    An input on which the result does not depend gets zeros. The flags `requires_grad` of the inputs are restored.
+    The gradient is 0 for an input on which the result does not depend. The inputs' flags `requires_grad` are restored.
     """
     floating = [x for x in inputs if x.is_floating_point()]
     without_grad = [x for x in floating if not x.requires_grad]
@@ -55,21 +55,21 @@ def verify(
 
     x (a tensor or a tuple of tensors) and target are one batch; mode: by default `Mode()`. Dropout draws the same
     numbers in every evaluation, from the state of `mode.rng`, by default from `seed`; running statistics do not change.
-    Central differences are computed for the `samples` / 2 entries of each tensor with the largest gradients and as many
-    drawn with `seed` (or for all, up to `samples`), with steps of 1e-5, and of 1e-6 and 1e-7 if these disagree.
+    Central differences are computed for `samples` entries of each tensor: half have the largest gradients, half are
+    drawn with `seed`. The step is 1e-5, and is reduced to 1e-6 and 1e-7 if the difference disagrees.
 
     The loss has no derivative at a kink, such as a ReLU at 0 or equal maxima. An entry that disagrees with the central
-    difference is at a kink if the slopes to both sides differ, or if autograd agrees with the entry. If the slopes do
-    not differ, or without a gradient of autograd, the whole tensor must also be right at a nudged input: the inputs of
-    all layers changed by a thousandth, so that no values are equal. Up to `samples` entries that disagree with autograd
-    are compared with central differences too. They are at a kink if the slopes to both sides differ and enclose the
-    entry, and if the whole tensor is right at a nudged input, and along directions in which all entries change
-    together, so that equal values remain equal. Any other disagreement is a wrong gradient. Entries at which only
-    autograd's gradient is not finite are not compared with it. For the layers before one whose gradient differs at a
-    kink, autograd continues from the explicit gradient of that layer.
+    difference is at a kink if the slopes on both sides differ, or if autograd agrees with the entry. If the slopes do
+    not differ, or without autograd's gradient, all entries must also be right at a nudged input: the inputs of all
+    layers are changed by a thousandth, so no values are equal. Up to `samples` entries that disagree with autograd are
+    also compared with central differences. They are at a kink if the slopes on both sides differ and enclose the entry,
+    if all entries are right at a nudged input, and if the gradient is right along directions in which all entries
+    change together, so equal values remain equal. Any other disagreement is a wrong gradient. Entries at which only
+    autograd's gradient is not finite are not compared with it. If the gradient of a layer differs at a kink, autograd
+    uses the explicit gradient of this layer for the layers before it.
 
-    training: the settings of training. If given, the network's forms for training and for prediction are compared as
-    well: their gradients, running statistics and outputs with those of the network as written.
+    training: the settings of training. If given, the gradients, running statistics and outputs of the network's forms
+    for training and for prediction are also compared with those of the network as written.
     Raises PellucidError for a loss that is not finite, fewer than 2 samples, and the device mps, which lacks float64.
     """
     if samples < 2:
@@ -96,7 +96,7 @@ def verify(
 def _reference(probe: Probe, samples: int, seed: int) -> Reference:
     """Return the results of the network as written, and autograd's gradients with respect to its parameters.
 
-    If the two differ, autograd is computed again with the explicit gradients of layers at kinks.
+    If they differ, autograd's gradients are recomputed with the explicit gradients of layers at kinks.
     """
     verification = _Verification(lambda nudge: probe.with_nudge(nudge) if nudge else probe, samples, seed)
     gradients, reference = flatten(verification.dparams), verification.autograd()
@@ -112,9 +112,9 @@ def _reference(probe: Probe, samples: int, seed: int) -> Reference:
 
 
 class _Verification:
-    """One verification: a probe, and one explicit forward and backward pass of it.
+    """The verification of a probe: its explicit forward and backward pass, and the comparisons of the gradients.
 
-    probe_at: a function that returns the probe nudged by a size; 0 for without a nudge.
+    probe_at: a function that returns the probe nudged by a given size, or the probe itself for 0.
     """
 
     def __init__(self, probe_at: Callable[[float], Probe], samples: int, seed: int, size: float = 0.0) -> None:
@@ -123,17 +123,17 @@ class _Verification:
         self.result = result = sweep(self.probe)
         self.visits, self.y, self.dparams = result.visits, result.y, result.dparams
         self.tracked = [True] * len(self.visits)  # whether autograd can differentiate each visit's forward
-        # Indices in the backward pass of the layers (-1: the loss) whose gradient differs from autograd's at a kink.
+        # Backward-pass indices of the layers (-1: the loss) whose gradients differ from autograd's at a kink.
         self.tie_orders: set[int] = set()
         self.bridged_orders: set[int] = set()  # ties at which autograd uses the layer's explicit backward
         self.nudged_gradients: dict[float, list[tuple[Gradient, float]]] = {}  # gradients at nudged inputs, by size
 
     def table(self) -> GradientTable:
-        """Return the table of all gradients: compare each, and again for the layers before each tie."""
+        """Return the table of all gradients: compare each, then repeat the comparison of the layers before each tie."""
         gradients = self.with_floors()
         rows = [self.row(index, *pair) for index, pair in enumerate(gradients)]
         while tie_orders := self.tie_orders - self.bridged_orders:
-            # The layers before the first receive its explicit gradient, so autograd must use that too.
+            # The explicit gradient of the first tie is propagated to the layers before it; autograd must use it too.
             first_order = min(tie_orders)
             self.bridged_orders.add(first_order)
             self.tie_orders -= {order for order in self.tie_orders if order > first_order}
@@ -158,8 +158,8 @@ class _Verification:
     def run_autograd(self, params: Params, xs: list[Tensor]) -> tuple[Any, Tensor, list[list[Tensor]]]:
         """Run forward under autograd; return the output, the loss, and for each visit an alias of its input tensors.
 
-        For a layer that autograd cannot differentiate, `tracked` becomes False, and its explicit backward takes the
-        place of autograd, so that the layers before it still get autograd's gradients.
+        For a layer that autograd cannot differentiate, `tracked` becomes False, and its explicit backward replaces
+        autograd, so autograd's gradients are still computed for the layers before it.
         """
         aliases: list[list[Tensor]] = []
 
@@ -218,8 +218,8 @@ class _Verification:
         ) -> Gradient:  # fmt: skip
             """Pair the explicit gradients with those of autograd, for floating-point tensors that are not constants.
 
-            A tensor outside autograd's graph has the gradient 0 if the explicit one is 0, otherwise none; if any tensor
-            has none, `reference` is None.
+            A tensor outside autograd's graph has the gradient 0 if its explicit gradient is 0, otherwise none; if any
+            tensor has none, `reference` is None.
             """
             triples = [
                 triple
@@ -234,7 +234,7 @@ class _Verification:
             )  # fmt: skip
 
         pairs = zip(self.probe.xs, tensors(self.result.dx), strict=True)
-        dx = [torch.zeros_like(x) if part is None else part for x, part in pairs]  # None: no layer reads this input
+        dx = [torch.zeros_like(x) if part is None else part for x, part in pairs]  # None: no layer uses this input
         reads = [(id(part), index in visit.layer.constants) for visit in self.visits
                 for index, part in enumerate(tensors(visit.x))]  # fmt: skip
         constant_ids = {part for part, constant in reads if constant} - {
@@ -246,7 +246,7 @@ class _Verification:
             if visit.dx is None:  # the loss does not depend on this layer
                 continue
             name = type(visit.layer).__name__
-            passes = [other for other in self.visits if other.path == visit.path]  # several if the layer is shared
+            passes = [other for other in self.visits if other.path == visit.path]  # more than one for a shared layer
             if visit is passes[0]:
                 order, tracked = max(other.order for other in passes), self.is_differentiable(visit.path)
                 for path, weight in weights.items():
@@ -276,7 +276,7 @@ class _Verification:
         return [gradient for gradient in comparisons if gradient.tensors]
 
     def autograd_params(self) -> tuple[Params, dict[str, Tensor]]:
-        """Return a copy of the parameters for autograd, and the learned ones among them by path."""
+        """Return a copy of the parameters for autograd, and the learned parameters of this copy by path."""
         copies = map_tree(torch.clone, self.probe.params)
         buffers = buffer_paths(self.probe.net)
         weights = {
@@ -305,7 +305,7 @@ class _Verification:
         function = (
             self.isolated_function(gradient) if difference.is_close is not True or difference.n_not_finite else None
         )
-        if function:  # kinks of later layers affect the differences of the loss, but not those of the layer alone
+        if function:  # kinks of later layers affect differences of the loss, but not of the isolated layer
             difference.mark_as_kinks(lambda entry, gap: function.is_right_at(entry, enclosed=gap is not None))
         ok = not difference.is_wrong and (not difference.is_inconclusive or self.recheck_nudged(index, difference))
         differing = [entry for entry in difference.entries if not entry.is_right]
@@ -343,7 +343,7 @@ class _Verification:
         return compare(gradient.tensors, explicit, reference, gradient.loss, self.samples, self.rng, TOLERANCE, floor)
 
     def isolated_function(self, gradient: Gradient) -> DifferentiableFunction | None:
-        """Return the layer, or the loss, whose dx (dy for the loss) a gradient is; None for other gradients."""
+        """Return the layer of a gradient dx, or the loss of a gradient dy, as a function; None for other gradients."""
         if gradient.what not in ("dx", "dy") or gradient.order > len(self.visits):
             return None
         for index, visit in enumerate(self.visits):
@@ -359,7 +359,7 @@ class _Verification:
         )
 
     def recheck_nudged(self, index: int, at_current_values: GradientComparison) -> bool:
-        """Return whether an inconclusive gradient counts as right, because its whole tensor is at a nudged input."""
+        """Return whether an inconclusive gradient counts as right because all its entries are at a nudged input."""
         comparisons = []
         for size in NUDGE_SIZES:
             if size not in self.nudged_gradients:
@@ -367,12 +367,12 @@ class _Verification:
             comparisons.append(self.compare(*self.nudged_gradients[size][index]))
             if comparisons[-1].is_confirmed:
                 return True
-        # Without autograd, no comparison remains at kinks that no nudge removes: nothing must be wrong.
+        # Without autograd, kinks that no nudge removes cannot be compared; it suffices that no comparison is wrong.
         return at_current_values.is_close is None and not any(comparison.is_wrong for comparison in comparisons)
 
 
 class _Bridge(torch.autograd.Function):
-    """An autograd function for a layer that autograd cannot differentiate: its backward is the layer's explicit one."""
+    """An autograd function for a layer that autograd cannot differentiate; it calls the layer's explicit backward."""
 
     @staticmethod
     def forward(ctx: Any, layer: Layer, params: Params, cache: Cache, outputs: int, *tensors: Tensor) -> Any:
@@ -383,7 +383,7 @@ class _Bridge(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *dys: Tensor) -> Any:
-        """Return the layer's dx for the inputs."""
+        """Return the layer's dx, and None for all other arguments of `forward`."""
         layer, params, cache = ctx.call
         dx, _ = layer.backward(params, cache, dys if ctx.outputs > 1 else dys[0])
         return (None, None, None, None, *tensors(dx), *(None,) * ctx.outputs)

@@ -1,4 +1,4 @@
-"""Networks inside a verification of their objective: recorded, and differentiated as one function by autograd."""
+"""Wrappers of an objective's networks in its verification: one records passes, one is an autograd function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from pellucid.verify.probe import like, tensors
 
 
 class Calls:
-    """The passes through the networks of an objective: inputs in forward order, and output gradients by number."""
+    """The passes through the networks of an objective: inputs in forward order, and output gradients by pass index."""
 
     def __init__(self) -> None:
         self.inputs: list[tuple[str, Any]] = []  # the name of the network, and its input
@@ -25,7 +25,7 @@ class Calls:
 
 
 class _RecordedCache(NamedTuple):
-    number: int  # of the pass, in forward order
+    number: int  # index of the pass, in forward order
     cache: Cache
 
 
@@ -37,14 +37,14 @@ class RecordedNetwork(LayerWrapper):
     calls: Calls
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        """Run the network."""
+        """Run the network and record its input."""
         x = map_tensors(_float64, x)
         self.calls.inputs.append((self.name, x))
         y, cache = self.layer.forward(params, x, mode)
         return y, _RecordedCache(next(self.calls.next_number), cache)
 
     def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
-        """Record dy, and propagate back through the network."""
+        """Record dy, and run the network's backward pass."""
         self.calls.dys[cache.number] = dy
         return self.layer.backward(params, cache.cache, dy)
 
@@ -55,20 +55,20 @@ class _AutogradCache(NamedTuple):
 
 @dataclass(frozen=True)
 class AutogradNetwork(LayerWrapper):
-    """A network that autograd differentiates by the network's own backward pass; its `backward` returns zeros.
+    """A network as an autograd function, whose derivative is the network's own backward pass.
 
-    Without autograd, only its forward pass is computed. An output that the objective computes with `keep=False` has no
-    gradient.
+    Its method `backward`, which the objective calls, returns zeros. If autograd is disabled, only the forward pass is
+    computed. An output that the objective computes with `keep=False` has no gradient.
     """
 
     name: str
     calls: Calls
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        """Run the network."""
+        """Run the network, as a function of autograd if this is enabled and `mode.keep`."""
         x = map_tensors(_float64, x)
         number = next(self.calls.next_number)
-        self.calls.inputs.append((self.name, None))  # x would keep the graph alive, which refers to these calls
+        self.calls.inputs.append((self.name, None))  # x would keep alive the graph, which in turn references `calls`
         uses_autograd = torch.is_grad_enabled() and mode.keep
         with torch.no_grad():
             detached = map_tree(torch.detach, params)
@@ -88,9 +88,10 @@ class AutogradNetwork(LayerWrapper):
 
 
 class _ForwardPass(NamedTuple):
-    """One forward pass of a network: what its backward pass needs.
+    """One forward pass of a network, with the values that its backward pass needs.
 
-    paths: of its parameters. inputs: their number. number: of the pass, in forward order.
+    paths: the paths of its parameters. inputs: the number of its input tensors. number: the index of the pass, in
+    forward order.
     """
 
     layer: Layer
@@ -104,7 +105,7 @@ class _ForwardPass(NamedTuple):
 
 
 class _NetworkFunction(torch.autograd.Function):
-    """The autograd function of a network: its backward pass is the network's own."""
+    """The autograd function of a network; its `backward` calls the network's backward pass."""
 
     @staticmethod
     def forward(ctx: Any, run: _ForwardPass, *variables: Tensor) -> Any:
@@ -115,7 +116,7 @@ class _NetworkFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *dys: Tensor) -> Any:
-        """Return the gradients of the parameters and inputs, and keep those of the outputs."""
+        """Record the output gradients; return the gradients of the parameters and inputs."""
         run: _ForwardPass = ctx.run
         run.calls.dys[run.number] = dys
         dx, dparams = backward(run.layer, run.params, run.cache, like(run.y, list(dys)))

@@ -1,4 +1,4 @@
-"""Verification of an objective: the gradients that it computes itself, outside and around its networks."""
+"""Verification of the gradients that an objective computes outside its networks, and of how it combines theirs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,8 +41,8 @@ class GradientKey(NamedTuple):
 class ObjectiveRows(NamedTuple):
     """The verification of an objective.
 
-    culprit: its first wrong gradient in the order of the backward pass, None if all are right. calls: the passes
-    through its networks that have a backward pass.
+    culprit: the first wrong gradient in the order of the backward pass, None if all are right. calls: the passes
+    through the objective's networks that have a backward pass.
     """
 
     rows: list[GradientRow]
@@ -53,19 +53,20 @@ class ObjectiveRows(NamedTuple):
 def verify_objective(objective: Objective, params: Params, batch: Batch, directions: int, seed: int) -> ObjectiveRows:
     """Compare the gradients that an objective computes with autograd and with central differences of its losses.
 
-    In training mode and float64; each network is differentiated by its own backward pass, which `verify` compares
-    separately, and everything around the networks by autograd. For each turn and each network, the gradient `dy` with
-    respect to the network's outputs and the gradients `dparams` of its parameters are compared with autograd; dparams
-    also with central differences of the turn's weighted losses along `directions` random directions. Values declared
-    by `pellucid.constant.constant` are constants of both. A network that no turn returns gradients of must not change
-    the losses, unless `Objective.untrained` names it. A gradient that differs only at a kink of the losses must be
-    right at nudged parameters and images. The objective's form for training must have the same gradients.
+    The comparison is in training mode and float64. For the reference, each network is differentiated by its own
+    backward pass, which `verify` compares separately, and all other operations by autograd. For each turn and each
+    network, the gradient `dy` with respect to the network's outputs and the gradients `dparams` of its parameters are
+    compared with the reference; dparams is also compared with central differences of the turn's weighted losses along
+    `directions` random directions. Values declared by `pellucid.constant.constant` are constants in both comparisons. A
+    network for which no turn returns gradients must not affect the losses, unless `Objective.untrained` names it. A
+    gradient that differs only at a kink of the losses must be right at nudged parameters and images. The objective's
+    form for training must have the same gradients.
     Raises PellucidError for a loss that is not finite.
     """
     passes = _Passes(objective, params, batch, directions, seed)
     rows = [_row(comparison, passes) for comparison in passes.compare()]
     wrong_rows = [row for row in rows if not row.ok]
-    # The first in the order of the backward pass: networks run in the order of their first calls.
+    # The first wrong row in the order of the backward pass, which is the reverse order of the networks' first calls.
     order = {name: index for index, name in enumerate(dict.fromkeys(call.name for call in passes.calls))}
     first_wrong = max(wrong_rows, key=lambda row: (row.what == "dy", order.get(row.path, -1)), default=None)
     rows += passes.compare_fused()
@@ -75,7 +76,7 @@ def verify_objective(objective: Objective, params: Params, batch: Batch, directi
 
 
 def _row(comparison: "_Comparison", passes: "_Passes") -> GradientRow:
-    """Return the row of a comparison; one that fails is repeated at nudged parameters and images."""
+    """Return the row of a comparison; if it fails, repeat it at nudged parameters and images."""
     if comparison.is_right or comparison.fault:
         return comparison.row(comparison.is_right)
     for size in NUDGE_SIZES:
@@ -96,16 +97,16 @@ class _Comparison:
     gap: float | None  # largest distance from autograd, relative to the scale of each tensor; None without autograd
     is_close: bool  # whether that distance is within the tolerance
     differences: tuple[Difference, ...] = ()
-    scale: float = 1.0  # of the differences
+    scale: float = 1.0  # the errors of `differences` are relative to it
     fault: str = ""  # a fault that does not depend on kinks
 
     @property
     def is_right(self) -> bool:
-        """Whether it agrees with all references."""
+        """Whether the gradient agrees with all references."""
         return not self.fault and self.is_close and all(entry.agrees for entry in self.differences)
 
     def row(self, ok: bool, note: str = "") -> GradientRow:
-        """Return the row of the table."""
+        """Return the comparison as a row of the table; note: additional text for its notes."""
         notes = [note, self.fault, "central differences only" if self.gap is None and self.differences else ""]
         checked = [entry for entry in self.differences if entry.agrees or not ok]
         error = max((entry.error for entry in checked), default=None)
@@ -139,7 +140,7 @@ class _Passes:
             nets = {name: RecordedNetwork(net, name, recorded) for name, net in objective.nets.items()}
             self.turns = self.run(objective.with_nets(nets), self.params)
         returned = {name for _, dparams in self.turns for name in dparams}
-        # Networks that no turn returns gradients of, although they have parameters.
+        # Networks that have parameters, but for which no turn returns gradients.
         self.without_gradients = {_network_of(path) for path in self.learned_paths} - returned - {*objective.untrained}
         self.dys = recorded.dys
         self.calls = [NetworkCall(name, x, recorded.dys.get(index)) for index, (name, x) in enumerate(recorded.inputs)]
@@ -201,10 +202,10 @@ class _Passes:
     def autograd(
         self, turns: Sequence[Losses], weights: Mapping[str, Tensor], calls: Calls
     ) -> dict[str, Tensor] | None:
-        """Return autograd's gradients of the weighted losses by path; those of outputs of networks are in `calls`.
+        """Return autograd's gradients of the weighted losses by path; `calls` records those of the networks' outputs.
 
-        None without weights, and if autograd cannot follow the losses, because they were computed without PyTorch's
-        operations.
+        Returns None if there are no weights, and if autograd cannot differentiate the losses because they were computed
+        without PyTorch's operations.
         """
         calls.dys.clear()
         total = torch.stack([self.total(losses) for losses in turns]).sum()
@@ -222,7 +223,7 @@ class _Passes:
         return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64)
 
     def compare_outputs(self, key: GradientKey, calls: Calls) -> Iterator[_Comparison]:
-        """Yield the comparison of the gradients with respect to a network's outputs, if it has any in this turn."""
+        """Yield the comparison of the gradients with respect to a network's outputs, if it is used in this turn."""
         pairs: list[tuple[Tensor, Tensor | None]] = []
         for index, expected in calls.dys.items():
             if calls.inputs[index][0] != key.network:
@@ -239,7 +240,7 @@ class _Passes:
     def compare_parameters(
         self, key: GradientKey, dparams: Params, expected: dict[str, Tensor] | None
     ) -> Iterator[_Comparison]:
-        """Yield the comparison of the gradients of a network's parameters, if it has any."""
+        """Yield the comparison of the gradients of a network's parameters, if the network has parameters."""
         returned = flatten({key.network: dparams})
         paths = [path for path in self.learned_paths if _network_of(path) == key.network]
         explicit = {path: returned.get(path, torch.zeros_like(self.flat[path])) for path in paths}
@@ -255,9 +256,9 @@ class _Passes:
             yield replace(_compare(key, self.objective_name, pairs), differences=differences, scale=scale)
 
     def differences(self, turn: int, gradients: Mapping[str, Tensor]) -> tuple[tuple[Difference, ...], float]:
-        """Compare gradients with differences of the turn's losses along random directions; return the scale, too."""
+        """Compare gradients with central differences along random directions; return (comparisons, scale)."""
         rng = torch.Generator().manual_seed(self.seed)
-        offset = torch.zeros(1, dtype=torch.float64)  # along the direction
+        offset = torch.zeros(1, dtype=torch.float64)  # distance along the direction, which `difference` changes
         nets = {name: AutogradNetwork(net, name, Calls()) for name, net in self.objective.nets.items()}
         objective = self.objective.with_nets(nets)
         entries: list[Difference] = []
@@ -281,7 +282,7 @@ class _Passes:
         return tuple(entries), scale or 1.0
 
     def compare_fused(self) -> list[GradientRow]:
-        """Compare the explicit gradients with those of the objective's form for training."""
+        """Compare the explicit gradients with the gradients of the objective's form for training."""
         fused = self.objective.fused()
         if fused is self.objective:
             return []
@@ -307,7 +308,7 @@ class _Passes:
 def _compare(
     key: GradientKey, kind: str, pairs: Sequence[tuple[Tensor, Tensor | None]], tolerance: float = TOLERANCE
 ) -> _Comparison:
-    """Compare gradients, each relative to its own largest entry, with references of the same shapes."""
+    """Compare gradients with references of the same shapes, relative to the largest entry of each tensor."""
     largest = max((float(explicit.abs().max()) for explicit, _ in pairs if explicit.numel()), default=0.0)
     floor = FLOOR * max(1.0, largest)
     gap: float | None = None
@@ -325,10 +326,10 @@ def _compare(
 
 
 def _network_of(path: str) -> str:
-    """Return the name of the network of a path of `params`."""
+    """Return the name of the network that a path in `params` belongs to."""
     return path.partition(".")[0]
 
 
 def _magnitude(leaf: Tensor) -> float:
-    """Return the root mean square of a parameter, 1 if it is zero."""
+    """Return the root mean square of a parameter, or 1 if it is 0."""
     return float(leaf.square().mean().sqrt()) or 1.0

@@ -1,4 +1,4 @@
-"""Repeated passes of a network in float64, from the same state, with access to each layer."""
+"""Repeated passes of a network in float64, from the same state, with a callback for each layer."""
 
 import copy
 import math
@@ -19,18 +19,18 @@ from pellucid.registry import is_ours
 from pellucid.sweep import backward, run
 from pellucid.user_defined import attempt, copy_of, has_changed, layer_label
 
-# How a leaf, a layer that is not a combinator, runs: (its index in forward order, path, layer, its params, x, mode)
-# -> (y, its cache)
+# A function that runs one leaf, a layer that is not a combinator: (index of the leaf in forward order, path, layer,
+# params, x, mode) -> (y, cache).
 IndexedLeaf = Callable[[int, str, Layer, Params, Any, Mode], tuple[Any, Cache]]
 
 
 class Probe:
-    """Float64 copies of a network's parameters and of one batch, to compute the loss repeatedly.
+    """Float64 copies of a network's parameters and of one batch, for repeated computation of the loss.
 
     Every run draws the same random numbers (from the state of `mode.rng`, by default from `seed`) and starts with the
     same running statistics. nudge: the relative size of small constants that are added to the inputs of each leaf and
-    of the loss, in every run the same, so that no values are equal or zero and the loss has a derivative there. frozen:
-    paths of layers that run, with the layers in them, in evaluation mode.
+    of the loss. They are the same in every run; with them no values are equal or zero, so the loss has a derivative.
+    frozen: paths of layers that run in evaluation mode, together with the layers inside them.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Probe:
         self.rng_state = rng.get_state()
         self.nudge, self.frozen = nudge, frozenset(frozen)
         self.rng = torch.Generator().manual_seed(seed)
-        self.constants: dict[int, list[Tensor]] = {}  # the constants, by index in forward order; -1 is the loss
+        self.constants: dict[int, list[Tensor]] = {}  # added to inputs, by index of the leaf; -1 is the loss
 
     def with_nudge(self, size: float) -> "Probe":
         """Return a copy with nudged inputs and parameters, but equal running statistics; size: see `nudge_tensor`."""
@@ -83,13 +83,13 @@ class Probe:
         return self._add_constants(-1, y), cache
 
     def generator(self) -> torch.Generator:
-        """Return a new generator in the state in which every run starts."""
+        """Return a new generator in the state from which every run starts."""
         rng = torch.Generator(self.device)
         rng.set_state(self.rng_state)
         return rng
 
     def _add_constants(self, index: int, x: Any) -> Any:
-        """Return x, the input of the leaf with this index, with its constants added."""
+        """Return x, the input of the leaf with this index, plus the constants of this leaf."""
         if not self.nudge:
             return x
         parts = tensors(x)
@@ -116,7 +116,7 @@ class Probe:
 
 @dataclass
 class LeafPass:
-    """One pass through one leaf: its input and cache, and the gradient dx of the backward pass."""
+    """One pass through one leaf: its input and cache, and its gradient dx."""
 
     path: str
     layer: Layer
@@ -129,7 +129,7 @@ class LeafPass:
 
 @dataclass
 class SweepResult:
-    """One forward and one explicit backward pass; `updated_params` have the updated running statistics."""
+    """Results of a forward and an explicit backward pass; `updated_params` has the updated running statistics."""
 
     visits: list[LeafPass]
     y: Any
@@ -154,21 +154,21 @@ class Gradient:
     layer: str
     what: str  # name of the gradient: dx, dy, or the path of a parameter
     tensors: list[Tensor]  # the loss is differentiated with respect to these
-    explicit: list[Tensor | None]  # the gradient from `backward`, by tensor
-    reference: list[Tensor] | None  # the gradient from the reference; None if that cannot compute it
+    explicit: list[Tensor | None]  # the gradient that `backward` returns, by tensor
+    reference: list[Tensor] | None  # the reference gradient, by tensor; None if the reference cannot compute it
     order: int  # index of the layer in the order of the backward pass
     loss: Callable[[], float]  # returns the loss for the current values of `tensors`
     writes_dy: bool = False  # whether the layer's `backward` changes dy in place
 
     @property
     def largest(self) -> float:
-        """The largest magnitude of the explicit gradient, over the tensors whose gradient is finite."""
+        """The largest magnitude of the explicit gradient, among the tensors whose gradient is finite."""
         sizes = [float(part.abs().max()) for part in self.explicit if part is not None and part.numel()]
         return max((size for size in sizes if math.isfinite(size)), default=0.0)
 
     @property
     def fault(self) -> str:
-        """A fault of the gradient that does not depend on its values, as text; "" if there is none."""
+        """The description of a fault that does not depend on the gradient's values; "" if there is none."""
         if self.writes_dy:
             return "backward writes into dy"
         for x, dx in zip(self.tensors, self.explicit, strict=True):
@@ -195,7 +195,7 @@ def sweep(probe: Probe) -> SweepResult:
 
     def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         visit = next(visit for visit in visits if visit.cache is cache and visit.dx is None)
-        # A copy, so that a layer that writes into dy does not change the gradients of other layers.
+        # With a copy, a layer that writes into dy does not change the gradients of other layers.
         copied_dy = like(dy, [part.clone() for part in tensors(dy)])
         dx, dparams = attempt(f"{layer_label(visit.path, layer)}: backward", layer.backward, params, cache, copied_dy)
         pairs = zip(tensors(dy), tensors(copied_dy), strict=True)
@@ -214,15 +214,15 @@ def sweep(probe: Probe) -> SweepResult:
 
 
 def double(x: Tensor) -> Tensor:
-    """Return a contiguous copy in float64 without a graph; integers keep their dtype."""
+    """Return a detached contiguous copy of x in float64; integers keep their dtype."""
     copy = x.detach().to(torch.float64) if x.is_floating_point() else x.detach()
     return copy.clone(memory_format=torch.contiguous_format)
 
 
 def nudge_tensor(x: Tensor, size: float, rng: torch.Generator) -> Tensor:
-    """Return x with each entry changed by up to `size` times itself, and zeros replaced by small positive values.
+    """Return x with each entry changed by up to `size` times its value, and zeros replaced by small positive values.
 
-    Signs are kept, for layers that accept only positive inputs. Integers are returned unchanged.
+    Signs are kept for the sake of layers that only accept positive inputs. Integers are returned unchanged.
     """
     if not x.is_floating_point() or not x.numel():
         return x
@@ -233,12 +233,12 @@ def nudge_tensor(x: Tensor, size: float, rng: torch.Generator) -> Tensor:
 
 
 def tensors(x: Any) -> list[Tensor]:
-    """Return the tensors of nested tuples in order; for a single tensor, a list of it."""
+    """Return the tensors of nested tuples in order; for a single tensor, a list that contains it."""
     return [tensor for part in x for tensor in tensors(part)] if isinstance(x, tuple) else [x]
 
 
 def like(x: Any, tensors: list[Tensor]) -> Any:
-    """Return `tensors` in the nesting of x."""
+    """Return `tensors` nested in tuples as x is."""
     remaining = iter(tensors)
 
     def fill(part: Any) -> Any:

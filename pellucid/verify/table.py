@@ -9,7 +9,7 @@ from pellucid.verify import differences
 
 WRITTEN, OBJECTIVE, TRAINS, PREDICTS = "written", "objective", "training", "predicting"
 TOLERANCE = 1e-9  # relative to the largest entry of the tensor's gradient, in float64
-FLOOR = 1e-12  # times the network's largest gradient, if above 1; smaller values are rounding errors of 0
+FLOOR = 1e-12  # smaller values are rounding errors of 0; multiplied by the network's largest gradient if above 1
 FORM_TOLERANCE = 1e-7  # relative to the largest entry; fused forms have other rounding errors than the network
 HEADINGS = {
     WRITTEN: "",
@@ -24,12 +24,12 @@ HEADINGS = {
 class GradientRow:
     """The comparison of one tensor.
 
-    path, layer: the path and class of its layer. what: its name, such as weight, bias, dx or dy. entries: its number of
-    entries. largest: its largest magnitude.
-    autograd, differences: the largest absolute errors relative to the largest magnitude; None if that reference has no
-    gradient. checked: the number of entries compared with central differences; kinks: of further ones at a kink.
-    form: the form of the network: as written, for training or for prediction; or "objective", for gradients that an
-    objective passes to its networks, and for those that it returns. written: for the forms for training and prediction,
+    path, layer: the path and class of the tensor's layer. what: the name of the tensor, such as weight, bias, dx or dy.
+    entries: its number of entries. largest: its largest magnitude.
+    autograd, differences: the largest absolute errors relative to the largest magnitude; None if there is no gradient
+    of this reference. checked: the number of entries compared with central differences; kinks: the number of additional
+    entries at a kink. form: the form of the network: as written, for training or for prediction; or "objective", for
+    gradients that an objective passes to its networks or returns. written: for the forms for training and prediction,
     the largest error relative to the network as written.
     """
 
@@ -49,7 +49,7 @@ class GradientRow:
 
     @property
     def errors(self) -> dict[str, float]:
-        """The largest errors by reference, "autograd" and "differences"; without references that have no gradient."""
+        """The largest errors by reference, "autograd" and "differences", for references with a gradient."""
         errors = {"autograd": self.autograd, "differences": self.differences}
         return {name: error for name, error in errors.items() if error is not None}
 
@@ -58,8 +58,8 @@ class GradientRow:
 class GradientTable:
     """The result of a verification: rows in forward order.
 
-    culprit: the layer at which the first wrong gradient, in the order of the backward pass, arises; or None. notes: on
-    comparisons that were left out, with the reason.
+    culprit: the layer that computes the first wrong gradient in the order of the backward pass, or None. notes: lines
+    about comparisons that were left out, with the reason.
     """
 
     rows: tuple[GradientRow, ...]
@@ -87,7 +87,7 @@ class GradientTable:
         return {**summary, "rows": rows}
 
     def __str__(self) -> str:
-        """Return the table as aligned text, with a part for each form, the notes, and a summary line."""
+        """Return the table as aligned text: a part for each form, the notes, and a summary line."""
         by_form = {form: [row for row in self.rows if row.form == form] for form in HEADINGS}
         parts = [_form_table(form, rows) for form, rows in by_form.items() if rows]
         return "\n\n".join([*parts, *self.notes, self._verdict()])

@@ -1,4 +1,7 @@
-"""Comparison of a layer's backward with differences of the layer alone, if those of the network are inconclusive."""
+"""Comparison of a layer's gradient with central differences of the isolated layer.
+
+They are used where central differences of the loss of the network are inconclusive.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +18,8 @@ from pellucid.verify.probe import Probe, like, tensors
 class DifferentiableFunction:
     """A function from the tensors `inputs` to other tensors, with its explicit gradient.
 
-    outputs: computes the function. pull_back: returns the gradients with respect to the tensors `inputs`, given those
-    with respect to the outputs. rng: a random generator.
+    outputs: computes the function. pull_back: returns the gradients with respect to `inputs`, given the gradients with
+    respect to the outputs. rng: a random generator.
     """
 
     def __init__(
@@ -30,18 +33,18 @@ class DifferentiableFunction:
         self.outputs_here = outputs(inputs)
 
     def is_right_together(self) -> bool:
-        """Return whether the gradient is right along two directions: all entries plus a constant, and times a constant.
+        """Return whether the gradient is right along two directions: a shift and a rescaling of all entries.
 
-        At equal maxima, any of the entries alone may receive the gradient, but not all of them at once: the output is
-        smooth along these directions, so the sum of the gradients is the same for every right choice.
+        If two or more entries are equal maxima, the gradient of any one of them may be nonzero, but not of all. The
+        output is smooth along these two directions, so the gradient along them is the same for every right choice.
         """
         return self.is_right_along([torch.ones_like(x) for x in self.inputs]) and self.is_right_along(self.inputs)
 
     def is_right_at(self, entry: int, enclosed: bool) -> bool:
-        """Return whether the gradient of one entry is right for the outputs that are smooth there.
+        """Return whether the gradient with respect to one entry is right for the outputs that are smooth in it.
 
-        entry: its index in the concatenated flat tensors. enclosed: whether, for the other outputs, it must also lie
-        between the slopes to both sides.
+        entry: its index in the concatenated flat tensors. enclosed: whether, with the outputs that are not smooth, the
+        gradient must also lie between the slopes on both sides.
         """
         direction = [torch.zeros_like(x) for x in self.inputs]
         for part in direction:
@@ -103,7 +106,7 @@ class DifferentiableFunction:
 
 
 def layer_function(probe: Probe, index: int, x: Any, rng: torch.Generator) -> DifferentiableFunction:
-    """Return the leaf with this index in forward order, which receives x, as a function of its input alone."""
+    """Return the leaf with this index in forward order, which receives x, as a function of its input only."""
 
     def visit(xs: list[Tensor]) -> tuple[Layer, Params, Any, Cache]:
         visited: list[tuple[Layer, Params, Any, Cache]] = []

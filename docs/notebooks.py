@@ -1,10 +1,10 @@
-"""Tutorials and lessons are notebooks: Markdown whose Python blocks run one after the other.
+"""Hook of MkDocs that executes tutorials and lessons and adds their notebooks to the site.
 
-A tutorial is a page of docs/tutorials, a lesson a module of pellucid.lessons; see pellucid.lessons.page.
-`mkdocs build` takes this file as its hook: it executes each of them, shows what a block prints and draws below it, and
-puts the notebook beside the page. tests/docs executes them too. Nothing executed is committed, so nothing goes stale.
-With QUICK=1 in the environment (`make docs QUICK=1`) nothing is executed: pages and notebooks have no outputs. Nor have
-pages whose package, in PACKAGES, is not installed; they say so.
+A tutorial is a page of docs/tutorials, a lesson a module of pellucid.lessons; both are Markdown whose Python blocks run
+in order (see pellucid.lessons.page). During `mkdocs build`, the hook executes each of them, shows the printed and drawn
+outputs below each block, and links the notebook in the page. tests/docs executes them too. Outputs are not committed,
+so they are never out of date. With QUICK=1 in the environment (`make docs QUICK=1`) no code is executed, and pages and
+notebooks have no outputs. Pages whose package in PACKAGES is not installed have no outputs either, but a note.
 """
 
 import json
@@ -25,8 +25,8 @@ from pellucid.lessons.lesson import LESSONS
 from pellucid.lessons.page import markdown, notebook
 
 TUTORIALS = Path(__file__).parent / "tutorials"
-BLOCK_SECONDS = 300  # for one block
-PACKAGES = {"tutorials/your-model.md": "timm"}  # that a page needs, and that the extra docs does not have
+BLOCK_SECONDS = 300  # time limit for one block
+PACKAGES = {"tutorials/your-model.md": "timm"}  # packages that a page needs and the extra docs does not install
 
 
 def to_notebook(text: str) -> NotebookNode:
@@ -35,7 +35,7 @@ def to_notebook(text: str) -> NotebookNode:
 
 
 def execute(text: str) -> NotebookNode:
-    """Return a page as a notebook with its outputs; what it writes is removed. Raises CellExecutionError."""
+    """Return a page as a notebook with its outputs, run in a temporary folder. Raises CellExecutionError."""
     unexecuted = to_notebook(text)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
@@ -45,7 +45,7 @@ def execute(text: str) -> NotebookNode:
 
 
 def execute_page(name: str, text: str) -> NotebookNode:
-    """Return a page as a notebook with its outputs; without them, and saying so, if its package is not installed."""
+    """Return a page as a notebook with its outputs, or without them and with a note if its package is not installed."""
     package = PACKAGES.get(name)
     if package is None or find_spec(package) is not None:
         return execute(text)
@@ -53,7 +53,7 @@ def execute_page(name: str, text: str) -> NotebookNode:
 
 
 def outputs(cell: NotebookNode) -> str:
-    """Return what a cell printed and drew as Markdown: text as a block, a figure as an image within the page."""
+    """Return the outputs of a cell as Markdown: text as a block, a figure as an image embedded in the page."""
     parts: list[str] = []
     for output in cell.outputs:
         data = output.get("data", {})
@@ -77,7 +77,7 @@ def page_of(executed: NotebookNode) -> str:
     return "\n\n".join(parts)
 
 
-NOTEBOOKS: dict[str, NotebookNode] = {}  # by the address of the page
+NOTEBOOKS: dict[str, NotebookNode] = {}  # by the path of the page in docs/
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:

@@ -1,4 +1,4 @@
-"""Probabilities that are surer than they are right, by a known temperature."""
+"""Overconfident probabilities whose temperature is known."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 def draw_predictions(
     n: int, temperature: float, classes: int = 5, seed: int = 0, scale: float = 4.0
 ) -> tuple[Tensor, Tensor]:
-    """Probabilities of a network that is too sure by `temperature`, and classes as they then are."""
+    """Return probabilities (n, classes), overconfident by `temperature`, and targets (n,) drawn from the true ones."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, scale, (n, classes))
     true_probabilities = softmax(logits / temperature, axis=1)

@@ -105,10 +105,10 @@ def test_the_temperature_of_scaled_logits_is_recovered(temperature: float):
 
 @pytest.mark.parametrize("n", [3, 40, 1000])
 @pytest.mark.parametrize("true_temperature", [0.6, 2.0])
-def test_the_temperature_is_where_scipy_finds_the_least_negative_log_likelihood(n: int, true_temperature: float):
+def test_the_temperature_is_scipys_minimum_of_the_negative_log_likelihood(n: int, true_temperature: float):
     probabilities, targets = draw_predictions(n, true_temperature, seed=n)
     other_probability = 1 / (n + 2)
-    soft_targets = np.full(probabilities.shape, other_probability / 4)  # which the other four classes share
+    soft_targets = np.full(probabilities.shape, other_probability / 4)  # shared by the other four classes
     soft_targets[np.arange(n), targets.numpy()] = 1 - other_probability
     logits = np.log(probabilities.numpy())
 

@@ -1,4 +1,4 @@
-"""How far an input is from the training data: the distance by NumPy, the threshold by counting, the file as a whole."""
+"""Familiarity: the distance compared with NumPy's, the threshold by counting, saving and loading."""
 
 import math
 
@@ -22,7 +22,7 @@ def rng(seed: int) -> torch.Generator:
 
 
 def blobs(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return images (n, 1, 4, 4) of three classes, of which each lights one row."""
+    """Return images (n, 1, 4, 4) of three classes, each with its own bright row, and the labels (n,)."""
     y = torch.arange(n) % 3
     x = 0.1 * torch.rand((n, 1, 4, 4), generator=rng(seed))
     x[torch.arange(n), 0, y] += 0.6
@@ -43,7 +43,7 @@ def with_familiarity(model: Model, n: int = 400) -> Model:
 
 
 def test_the_distance_is_numpys_mahalanobis_distance() -> None:
-    """Of no more features than axes the covariance is whole, and NumPy inverts it."""
+    """With at most MAX_AXES features, each direction has its own variance: the distance uses the full covariance."""
     model = with_familiarity(Model(mlp((16, 3)), input_shape=(1, 4, 4), classes=3))
     assert model.familiarity is not None
     assert [depth.path for depth in model.familiarity.depths] == ["head.scores"]
@@ -141,7 +141,7 @@ def test_a_familiarity_is_saved_with_the_weights_and_dropped_when_they_change(tm
 
 
 def widen(tensors: dict[str, Tensor], depth: int) -> None:
-    """Double the features of a depth in all of its tensors, so that these still fit each other."""
+    """Double the number of features of one depth in all of its tensors, so their shapes still agree."""
     for name in ("scale", "means", "axes"):
         key = f"[familiarity].{depth}.{name}"
         tensors[key] = torch.cat([tensors[key]] * 2, -1)
@@ -178,7 +178,7 @@ def test_a_file_with_an_invalid_familiarity_is_refused(tmp_path, message: str) -
 
 
 @pytest.mark.parametrize("key", ["unit", "threshold"])
-def test_an_integer_beyond_64_bits_is_a_number_like_any_other(tmp_path, key: str) -> None:
+def test_an_integer_beyond_64_bits_is_loaded_as_a_float(tmp_path, key: str) -> None:
     path = tmp_path / "model.safetensors"
     with_familiarity(conv_model()).save(path)
     tensors, about = read_weights(path)
@@ -207,7 +207,7 @@ def test_a_familiarity_fitted_on_other_weights_is_dropped(name: str) -> None:
 
 
 class OpaqueSequential(Sequential):
-    """A combinator that runs in one piece, so that nobody sees what its children do."""
+    """A combinator with its own forward and backward pass, in which the children's outputs are not observed."""
 
     def forward(self, params, x, mode):
         return super().forward(params, x, mode)

@@ -43,7 +43,7 @@ class Rectangles:
 
 
 def backbone(channels=8, depth=3, first_stage=1):
-    """Maps at the strides 2, 4, ... 2^depth, of which those from number `first_stage` are returned."""
+    """Return a network that outputs the maps of the stages from `first_stage` on; stage k has the stride 2^(k + 1)."""
     nodes, previous = {}, "input"
     for number in range(depth):
         stage = Sequential(
@@ -58,7 +58,7 @@ def backbone(channels=8, depth=3, first_stage=1):
 
 
 def _map_heads(counts, outputs_per_anchor):
-    """One convolution for each map."""
+    """Return heads of one 1 x 1 convolution for each map."""
     maps = tuple(f"map{k}" for k in range(1, len(counts) + 1))
     nodes = {f"out{k}": (Conv2d(count * outputs_per_anchor, 1), f"map{k}") for k, count in enumerate(counts, 1)}
     return Graph(nodes, tuple(nodes), maps)

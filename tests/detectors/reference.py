@@ -1,4 +1,4 @@
-"""Losses of detectors in plain PyTorch, object by object, and their gradients by its automatic differentiation."""
+"""Losses of detectors, computed in plain PyTorch object by object, and their gradients by autograd."""
 
 import torch
 from torch.nn import functional as F
@@ -9,7 +9,7 @@ from tests.references import reference_forward
 
 
 def reference_outputs(detector, params, images):
-    """Return the outputs of the last network, (N, A, D), in the order of maps, rows, columns and anchors."""
+    """Return the outputs of the last network, (N, A, D), ordered by map, row, column and anchor, and the map sizes."""
     x = images
     for name, net in detector.nets.items():
         x = reference_forward(net, params[name], x, Mode(True))
@@ -19,7 +19,7 @@ def reference_outputs(detector, params, images):
 
 
 def reference_gradients(detector, params, batch, losses_of):
-    """Return the losses by name, and the gradients of their weighted sum by path; 0 where nothing depends on one.
+    """Return the losses by name, and the gradients of their weighted sum by path; 0 for unused parameters.
 
     losses_of(y, sizes) -> losses of the outputs (N, A, D).
     """
@@ -38,7 +38,7 @@ def reference_gradients(detector, params, batch, losses_of):
 
 
 def box_at(offsets, anchor, deviations=(1.0, 1.0, 1.0, 1.0)):
-    """Return the box at offsets from an anchor: R-CNN's coding."""
+    """Return the box that R-CNN's offsets from an anchor encode."""
     dx, dy, dw, dh = (offset * deviation for offset, deviation in zip(offsets, deviations, strict=True))
     x0, y0, x1, y1 = anchor
     width, height = x1 - x0, y1 - y0

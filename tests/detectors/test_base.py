@@ -1,4 +1,4 @@
-"""The decision among candidates: which become detections, and why the others do not."""
+"""The decision on candidates: which become detections, and why the others do not."""
 
 import torch
 
@@ -20,7 +20,7 @@ def test_each_candidate_has_a_reason_for_each_class():
     decision = decision_on_boxes()
     result = decision.detections
     assert result.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
-    assert result.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 as class 0, and detected as class 1
+    assert result.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 in class 0, and detected in class 1
     assert decision.selected_indices.tolist() == [0, 2, 1]
     assert torch.equal(result.boxes, BOXES[[0, 2, 1]])
     low_score, detected, suppressed = Fate.LOW_SCORE, Fate.DETECTED, Fate.SUPPRESSED
@@ -34,7 +34,7 @@ def test_each_candidate_has_a_reason_for_each_class():
 
 
 def test_a_box_without_area_is_removed():
-    boxes = torch.tensor([[40.0, 5, 40, 9], [3, 4, 9, 9], [3, 40, 9, 40]])  # cut at the border of 40 x 40 pixels
+    boxes = torch.tensor([[40.0, 5, 40, 9], [3, 4, 9, 9], [3, 40, 9, 40]])  # two without area in 40 x 40 pixels
     scores = torch.tensor([[0.9], [0.8], [0.01]])
     decision = small_single_stage().decide(Candidates(boxes, scores, torch.arange(3), (40, 40)))
     assert decision.selected_indices.tolist() == [1]
@@ -49,7 +49,7 @@ def test_limits_of_candidates_and_detections_are_given_as_reasons(monkeypatch):
     fates = decision.fates.flatten().tolist()
     assert fates.count(Fate.NOT_AMONG_BEST) == 2  # scores 0.6 and 0.3
     assert fates.count(Fate.SUPPRESSED) == 1
-    assert fates.count(Fate.OVER_LIMIT) == 1  # 0.7
+    assert fates.count(Fate.OVER_LIMIT) == 1  # score 0.7
 
 
 def test_an_image_without_candidates_has_no_detections():

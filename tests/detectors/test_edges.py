@@ -27,7 +27,7 @@ IMAGE_SIZE = (33, 46)
 
 
 def objects_with_masks_and_points(boxes, detector):
-    """Objects with masks of their boxes, and key-points in their centres, for every family."""
+    """Return objects with masks of their boxes, and key-points in their centres, for every family."""
     boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
     rows, columns = torch.arange(IMAGE_SIZE[0])[:, None] + 0.5, torch.arange(IMAGE_SIZE[1]) + 0.5
     x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
@@ -64,7 +64,7 @@ def test_unusual_sets_of_objects_have_finite_losses_and_gradients(family, set_na
     assert all(bool(value.isfinite()) for value in losses.values())
     assert all(bool(value.isfinite().all()) for value in leaves(dparams).values())
     has_box_loss = any(float(value) > 0 for key, value in losses.items() if key.split("_")[-1] == "box")
-    if set_name != "one pixel":  # which hold the centre of no anchor, and ATSS then leaves them out
+    if set_name != "one pixel":  # such boxes contain no anchor's centre, so ATSS ignores them
         assert has_box_loss == (set_name != "none")
 
 
@@ -82,7 +82,7 @@ def test_tiny_images_have_detections_inside_them(family, size):
 
 
 def with_coarse_maps(detector):
-    """The same detector on maps of the strides 32 and 64, for large images in little time."""
+    """Return the same detector with maps at the strides 32 and 64, so large images take little time."""
     nodes = {"fine": (Conv2d(8, 1, stride=32), "input"), "coarse": (Conv2d(8, 3, stride=2, padding=1), "fine")}
     values = {field_.name: getattr(detector, field_.name) for field_ in fields(detector)}
     changes = {name: replace(layer, scale=1 / 32) for name, layer in values.items() if name.endswith("align")}
@@ -109,7 +109,7 @@ def test_anchors_cover_a_large_image(family):
 
 
 def fitted_rcnn(boxes, proposals, size=IMAGE_SIZE):
-    """R-CNN, fitted to one image with these objects."""
+    """Return a random image, and R-CNN fitted to it with these objects and proposals."""
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
     objects = Objects(torch.tensor(boxes).view(-1, 4).float(), torch.arange(len(boxes)) % 2)
     return image, RCNN(AvgPool2d(10), {}, 2, side=40).fit([image], [objects], [proposals])

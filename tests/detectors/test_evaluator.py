@@ -1,4 +1,4 @@
-"""Evaluation of a detector by one forward pass: the losses of the training step, the detections of predict."""
+"""Evaluation of a detector by one forward pass: losses as in a training step, detections as from `predict`."""
 
 import pytest
 import torch
@@ -31,14 +31,14 @@ def test_an_evaluation_has_the_losses_of_a_step_and_the_detections_of_predict(fa
     params = random_params(detector)
     evaluate = detector.evaluator(params, 8)
     buffer = random_batch().images.clone()
-    for flip in (False, True):  # the second batch lies in the memory of the first
+    for flip in (False, True):  # the second batch is in the same memory as the first
         batch = add_targets(random_batch())
         buffer.copy_(batch.images.flip(0) if flip else batch.images)
         batch = Batch(buffer, batch.targets[::-1] if flip else batch.targets)
         outputs, _, losses = evaluate(batch)
         rng = torch.Generator().manual_seed(0)
         expected, dparams = detector.gradients(params, batch, Mode(rng=rng))
-        if not flip:  # the draws of the second continue
+        if not flip:  # for the second batch, the evaluator's draws continue
             assert_close(losses, expected, 1e-9, "losses")
         assert dparams
         for output, prediction in zip(outputs, detector.predict(params, batch.images), strict=True):

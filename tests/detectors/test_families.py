@@ -1,4 +1,4 @@
-"""SSD and YOLO: losses and gradients beside automatic differentiation, object by object."""
+"""SSD and YOLO: losses compared with plain PyTorch object by object, gradients with autograd."""
 
 import pytest
 import torch
@@ -17,11 +17,11 @@ NO_OBJECTS = Objects(torch.zeros(0, 4), torch.zeros(0).long())
 
 
 def ssd_losses(detector, batch):
-    """Liu et al. 2016, equations 1 to 3."""
+    """Return a function from outputs to the losses of Liu et al. 2016, equations 1 to 3."""
 
     def losses(y, sizes):
         anchors = detector.anchors([tuple(size) for size in sizes], (0, 0)).double()
-        class_loss, box_loss, count = 0 * y.sum(), y.new_zeros(()), 0  # depends on y also without positives
+        class_loss, box_loss, count = 0 * y.sum(), y.new_zeros(()), 0  # 0 * y.sum(): has a gradient without positives
         for outputs, objects in zip(y, batch.targets, strict=True):
             assignment = assign_bipartite(anchors, objects.boxes.double())
             logits, positive = outputs[:, :3], assignment.positive.nonzero()[:, 0].tolist()
@@ -47,7 +47,7 @@ def ssd_losses(detector, batch):
 
 
 def yolo3_losses(detector, batch):
-    """Redmon and Farhadi 2018, section 2."""
+    """Return a function from outputs to the losses of Redmon and Farhadi 2018, section 2."""
 
     def losses(y, sizes):
         sizes = [tuple(size) for size in sizes]
@@ -94,7 +94,7 @@ def yolo3_losses(detector, batch):
 
 
 def yolo1_losses(detector, batch):
-    """Redmon et al. 2016, equation 3."""
+    """Return a function from outputs to the losses of Redmon et al. 2016, equation 3."""
 
     def losses(y, sizes):
         ((rows, columns),) = sizes

@@ -1,4 +1,4 @@
-"""Fast R-CNN: losses and gradients beside automatic differentiation, with both ways to read regions; proposals."""
+"""Fast R-CNN: losses and gradients with RoIAlign and RoIPool, compared with autograd, and proposals."""
 
 import pytest
 import torch
@@ -70,7 +70,7 @@ def test_batches_without_objects_have_finite_gradients():
 
 def test_windows_cover_the_image_and_stay_in_it():
     boxes = windows((33, 46))
-    # Three rows and columns of 15, without the widest small ones of the last row, from y = 34 to 46.
+    # 3 x 3 cells of 15 windows; the smallest wide ones of the last row, from y = 34 to 46, are outside of the image.
     assert len(boxes) == 3 * 3 * 15 - 3
     assert boxes.amin(0).tolist()[:2] == [0.0, 0.0]
     assert boxes.amax(0).tolist()[2:] == [46.0, 33.0]
@@ -79,7 +79,7 @@ def test_windows_cover_the_image_and_stay_in_it():
     assert windows((1, 1)).tolist() == [[0.0, 0.0, 1.0, 1.0]] * 13
 
 
-def test_selective_search_proposes_the_rectangles_or_says_what_to_install():
+def test_selective_search_proposes_the_rectangles_or_raises_with_an_install_command():
     image, truth = Rectangles().example(0)
     try:
         from cv2 import ximgproc  # noqa: F401

@@ -1,4 +1,4 @@
-"""Faster R-CNN: losses and gradients beside automatic differentiation, odd batches, training."""
+"""Faster R-CNN: losses and gradients compared with autograd, unusual batches, training."""
 
 import pytest
 import torch
@@ -98,13 +98,13 @@ def test_background_regions_overlap_an_object_unless_the_image_has_none():
 def test_proposals_are_cut_at_the_borders_and_have_an_area():
     boxes = torch.tensor([[-5.0, -5.0, 5.0, 5.0], [-9.0, 0.0, -1.0, 4.0], [-4.0, -5.0, 5.0, 5.0], [6.0, 6.0, 9.0, 9.0]])
     result, anchors = propose(boxes, torch.tensor([0.4, 0.9, 0.3, 0.2]), (8, 10), 5)
-    assert result.tolist() == [[0.0, 0.0, 5.0, 5.0], [6.0, 6.0, 9.0, 8.0]]  # the third is a copy of the first
+    assert result.tolist() == [[0.0, 0.0, 5.0, 5.0], [6.0, 6.0, 9.0, 8.0]]  # once cut, the third equals the first
     assert anchors.tolist() == [0, 3]
     assert len(propose(boxes, torch.tensor([0.4, 0.9, 0.3, 0.2]), (8, 10), 1)[0]) == 1
 
 
 def fit_and_evaluate(detector, source, epochs, lr=3e-3, metrics=None):
-    """Return the average precision at IoU 0.5 on the images that the detector has learned."""
+    """Train the detector, and return its metrics on the training images."""
     model = Model(detector, optimizer=AdamW(lr), seed=1, metrics=metrics or [AveragePrecision()])
     model.fit(source, epochs=epochs, batch_size=4, verbose=False)
     return model.evaluate(source)

@@ -1,4 +1,4 @@
-"""Hyperparameters of detectors are checked where they are declared, and the outputs of their networks against them."""
+"""Invalid hyperparameters of detectors are refused, and networks whose outputs do not fit them."""
 
 from dataclasses import replace
 
@@ -70,7 +70,7 @@ def test_an_impossible_hyperparameter_is_refused_in_one_line(name, field, value)
     ("name", "field", "value", "counts"),
     [("ssd", "sides", (10.0, 16.0), "2 strides, 2 ratios and 2 sides"), ("yolo3", "strides", (4,), "1 strides and 2 ")],
 )
-def test_another_number_of_values_than_maps_is_refused_with_their_numbers(name, field, value, counts):
+def test_hyperparameters_of_different_lengths_are_refused_with_their_lengths(name, field, value, counts):
     with pytest.raises(PellucidError, match=f": there are {counts}"):
         replace(SMALL_DETECTORS[name](), **{field: value})
 
@@ -87,12 +87,12 @@ def test_a_head_with_another_number_of_outputs_is_refused(name):
         replace(SMALL_DETECTORS[name](), **CHANGED_HEADS[name]).init((3, 48, 64), torch.Generator())
 
 
-def test_another_number_of_anchors_than_the_head_has_outputs_is_refused():
+def test_a_number_of_anchors_that_does_not_fit_the_head_is_refused():
     with pytest.raises(PellucidError, match="anchors"):
         replace(small_ssd(), ratios=((2.0,), (2.0,))).init((3, 48, 64), torch.Generator())
 
 
-def test_another_number_of_masks_than_classes_is_refused():
+def test_a_number_of_masks_or_points_that_does_not_fit_the_head_is_refused():
     with pytest.raises(PellucidError, match="mask_head"):
         small_mask(3).init((3, 48, 64), torch.Generator())
     flat_detector = replace(small_keypoint(), point_head=Sequential(Flatten(), Dense(5)))

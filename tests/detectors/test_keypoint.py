@@ -1,4 +1,4 @@
-"""Keypoint R-CNN: loss and gradients beside automatic differentiation, points in place, training."""
+"""Keypoint R-CNN: loss and gradients compared with autograd, target cells of key-points, training."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def small_points(channels=8, size=6):
 
 
 def with_corner_points(batch):
-    """Give each object three points: two of its corners, just inside, and one that is not labelled."""
+    """Return the batch with three points for each object: two corners, just inside the box, and an unlabelled one."""
     return Batch(batch.images, [add_corner_points(target) for target in batch.targets])
 
 
@@ -48,7 +48,7 @@ def add_corner_points(objects):
 
 
 def reference_points_loss(detector, targets):
-    """Return a function from the finest map to the loss of the points, one by one."""
+    """Return a function from the finest map to the loss of the points, computed point by point."""
 
     def losses(finest, params, regions):
         points, values = torch.cat([target.keypoints for target in targets]).double(), []
@@ -83,7 +83,7 @@ def test_points_outside_of_their_region_and_unlabelled_points_are_ignored():
     )  # fmt: skip
     cells, valid = point_cells([NO_OBJECTS, objects], torch.tensor([0]), torch.tensor([[1.0, 0, 0, 8, 8]]), (4, 4, 4))
     assert valid.tolist() == [[True, True, False, False]]
-    assert cells[0, :2].tolist() == [1 * 4 + 0, 3 * 4 + 3]  # a point on the edge is of the last cell
+    assert cells[0, :2].tolist() == [1 * 4 + 0, 3 * 4 + 3]  # a point on the edge belongs to the last cell
 
 
 def test_objects_without_points_are_refused_and_batches_without_objects_are_not():

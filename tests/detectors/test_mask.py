@@ -1,4 +1,4 @@
-"""Mask R-CNN: loss and gradients beside automatic differentiation, masks in place, training."""
+"""Mask R-CNN: loss and gradients compared with autograd, mask targets, pasted masks, training."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def small_mask(channels=8, classes=2):
 
 
 def add_oval_masks(objects, size):
-    """Return the objects with the oval in each box as its mask."""
+    """Return the objects with masks that are the ovals inscribed in their boxes."""
     height, width = size
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     low, high = objects.boxes[:, :2, None, None], objects.boxes[:, 2:, None, None]
@@ -56,7 +56,7 @@ def with_oval_masks(batch):
 
 
 def reference_mask_loss(detector, targets):
-    """Return a function from the finest map to the loss of the masks, region by region."""
+    """Return a function from the finest map to the loss of the masks, computed region by region."""
 
     def losses(finest, params, regions):
         masks = torch.cat([target.masks for target in targets])

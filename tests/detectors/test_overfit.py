@@ -1,6 +1,6 @@
-"""Every detector learns four images by heart: its average precision on them, at an IoU of 0.5, is 1.
+"""Every detector overfits four images: its average precision on them, at an IoU of 0.5, is 1.
 
-Those of two learned stages are in the files of their families.
+Detectors with two learned stages are tested in the files of their families.
 """
 
 import pytest
@@ -25,7 +25,7 @@ FAMILIES = {
 
 
 class RepeatedRectangles(Rectangles):
-    """The same four images, again and again, so that an epoch has many steps."""
+    """The same four images, repeated so that an epoch has many steps."""
 
     def example(self, k):
         return super().example(k % 4)
@@ -52,7 +52,7 @@ def test_every_detector_overfits_four_images(family):
 
 @pytest.mark.real
 def test_linear_classifiers_of_features_overfit_four_images(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rcnn, "RIDGE_ALPHA", 10.0)  # the default is for the proposals of many images, not of four
+    monkeypatch.setattr(rcnn, "RIDGE_ALPHA", 10.0)  # the default is too strong for four images
     images, targets, proposals = rcnn_examples(range(4))
     detector = rcnn.RCNN(AvgPool2d(2), {}, 2, side=48).fit(images, targets, proposals)
     result = [detector.predict(image, boxes, -torch.inf) for image, boxes in zip(images, proposals, strict=True)]

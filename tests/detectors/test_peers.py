@@ -1,4 +1,4 @@
-"""The detectors of the benchmark in plain PyTorch have the losses of ours."""
+"""The benchmark's detectors in plain PyTorch have the same losses as Pellucid's."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""R-CNN: warped proposals, and rectangles that are found by their pixels."""
+"""R-CNN: warped proposals, examples of its classifiers, and detection of rectangles."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.detectors.drawn import Rectangles
 
 
 def random_proposals(objects, rng):
-    """Proposals: each object moved and scaled a little, and boxes anywhere."""
+    """Return proposals (m, 4): slightly moved and scaled boxes of the objects, and random boxes."""
     near_boxes = objects.boxes.repeat_interleave(12, 0)
     near_boxes = near_boxes + 3 * torch.randn(near_boxes.shape, generator=rng)
     low = torch.rand(40, 2, generator=rng) * torch.tensor([50.0, 34.0])
@@ -34,11 +34,11 @@ def test_a_warped_box_has_its_pixels_in_the_middle_and_context_around():
     image[:, 16:32, 16:48] = 1.0
     warped = warp(image, torch.tensor([[16.0, 16.0, 48.0, 32.0]]), 64)[0, 0]
     assert warped.shape == (64, 64)
-    assert warped[17:47, 17:47].eq(1).all()  # 32 pixels of the box, less the blend at its edges
+    assert warped[17:47, 17:47].eq(1).all()  # the box is 32 pixels wide, less the interpolated edges
     assert warped[:15].eq(0).all()
     assert warped[:, 49:].eq(0).all()
     corner = warp(image + torch.rand(1, 64, 64), torch.tensor([[0.0, 0.0, 8.0, 8.0]]), 64)[0, 0]
-    assert corner[:8, :8].std() < 1e-6  # beyond the image, its mean
+    assert corner[:8, :8].std() < 1e-6  # outside of the image, its mean is used
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def fitted_rcnn():
 
 
 def recall_and_mean_iou(detector, move):
-    """Return the share of objects in new images that a detection of their class overlaps, and the mean IoU of these."""
+    """Return the share of objects in new images that are found at an IoU of 0.5, and the mean of their best IoUs."""
     n_detected, overlaps = 0, []
     images, targets, proposals = rcnn_examples(range(16, 24))
     for image, objects, boxes in zip(images, targets, proposals, strict=True):
@@ -109,10 +109,10 @@ def test_boxes_near_an_object_are_positive_and_those_between_are_left_out(monkey
         monkeypatch, lambda positives, negatives: example_counts.append((len(positives), len(negatives)))
     )
     object_ = Objects(torch.tensor([[0.0, 0.0, 20.0, 20.0]]), torch.tensor([0]))
-    heights = torch.tensor([14.5, 13.5, 7.0, 5.0, 4.0])  # over 20: the IoU of a box with the object
+    heights = torch.tensor([14.5, 13.5, 7.0, 5.0, 4.0])  # divided by 20: the IoU of each box with the object
     boxes = torch.stack([torch.zeros(5), torch.zeros(5), torch.full((5,), 20.0), heights], 1)
     RCNN(AvgPool2d(2), {}, 1, side=48).fit([torch.rand(3, 40, 40)], [object_], [boxes])
-    assert example_counts[0] == (2, 1)  # the object and the first box; half of the last two
+    assert example_counts[0] == (2, 1)  # positive: the object and the first box; negative: half of the last two
 
 
 def test_predict_before_fit_and_fit_without_objects_are_refused():

@@ -1,4 +1,4 @@
-"""Proposals from a file: read, and refused in one line."""
+"""Proposals are read from a file, and invalid files are refused in one line."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The default detector: losses and gradients beside automatic differentiation, training, and files."""
+"""The default detector: losses and gradients compared with autograd, training, and files."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from tests.training.small import StopAt, Stopped
 
 
 def random_batch(count=4, size=(33, 46)):
-    """A batch in float64 whose images are not multiples of the strides; the last has no objects."""
+    """Return a float64 batch whose image sides are not multiples of the strides; the last image has no objects."""
     batch = Rectangles(count, size).batch(range(count), None)
     noise = torch.rand(batch.images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return Batch(batch.images.double() / 255 + noise, batch.targets)
@@ -29,7 +29,7 @@ def random_params(detector, shape=(3, 33, 46)):
 
 
 def reference_losses(detector, batch):
-    """Return a function from outputs to the losses, anchor by anchor."""
+    """Return a function from outputs to the losses, computed anchor by anchor."""
 
     def losses(y, sizes):
         anchors = detector.anchors([tuple(size) for size in sizes], tuple(batch.images.shape[2:])).double()

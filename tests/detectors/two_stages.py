@@ -1,4 +1,4 @@
-"""Detectors of two stages that are small enough to train in seconds, and their losses in plain PyTorch."""
+"""Two-stage detectors small enough to train in seconds, and their losses in plain PyTorch."""
 
 import torch
 from torch.nn import functional as F
@@ -17,7 +17,7 @@ SEED = 5
 
 
 def small_detector_parts(channels=8, classes=2, units=32):
-    """Return the arguments of all families."""
+    """Return the arguments that all two-stage families share."""
     rpn = Shared(
         Sequential(conv=Conv2d(channels, 3, padding=1), norm=GroupNorm(2), relu=ReLU(), out=Conv2d(5, 3, padding=1))
     )
@@ -38,7 +38,7 @@ def small_faster(channels=8, classes=2, units=32):
 
 
 def random_batch(count=4, size=(33, 46)):
-    """A batch in float64 whose images are not multiples of the strides; the last has no objects."""
+    """Return a float64 batch whose image sides are not multiples of the strides; the last image has no objects."""
     batch = Rectangles(count, size).batch(range(count), None)
     noise = torch.rand(batch.images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return Batch(batch.images.double() / 255 + noise, batch.targets)
@@ -54,7 +54,7 @@ def training_mode():
 
 
 def sampled_regions(detector, params, batch):
-    """Return the regions that the detector learns from, which are constants of its gradient."""
+    """Return the regions that the detector is trained on; its gradients treat them as constants."""
     maps, _ = detector.features(params, batch.images, Mode())
     proposer, anchors, y = detector.first_stage(detector.rpn.forward(params["rpn"], maps, Mode())[0], batch.images)
     proposals = [boxes for boxes, _ in detector.propose(y, proposer, anchors)]
@@ -63,9 +63,10 @@ def sampled_regions(detector, params, batch):
 
 
 def reference_gradients(detector, params, batch, first_losses, more_losses=None):
-    """Return the losses and all gradients by PyTorch's automatic differentiation.
+    """Return the losses, all gradients by autograd, and the sampled regions.
 
-    first_losses: (proposer, batch) -> a function of its outputs. more_losses: (finest map, params) -> more losses.
+    first_losses: (proposer, batch) -> a function from the proposer's outputs and map sizes to its losses. more_losses:
+    (finest map, params, regions) -> additional losses.
     """
     regions = sampled_regions(detector, params, batch)
     flat = leaves(params)

@@ -1,11 +1,11 @@
-"""A diagnosis made by hand, of two causes, one of which has consequences in a chain."""
+"""Hand-written diagnoses: two causes, one with a chain of consequences, and a healthy model."""
 
 from pellucid.doctor import Diagnosis, Finding
 from pellucid.doctor.attempts import Attempt
 
 RATE_EVIDENCE = {"loss_at_it": 2.3125, "best_factor": 0.1, "steps": 1250}
 RATE_CAUSE = "the steps are <large>"
-DEAD_TEXTS = ("their bias fell", "draw them anew")  # what else it could come from, which is not said
+DEAD_TEXTS = ("their bias fell", "draw them anew")  # cause and fix of a consequence, which are not reported
 
 
 def diagnosis_with_findings() -> Diagnosis:

@@ -1,4 +1,4 @@
-"""Layers and losses with the mistakes that people make in their own, each beside a sound one."""
+"""User-defined layers and losses with common mistakes, each with a correct variant."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from pellucid.layers.base import Layer, Mode, Params, expanded_zeros
 
 @dataclass(frozen=True)
 class SameShape(Layer):
-    """A layer without parameters that keeps the shape."""
+    """A layer without parameters whose output has the shape of its input."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         return {}, shape
@@ -35,7 +35,7 @@ class SoftmaxOver(SameShape):
 
 @dataclass(frozen=True)
 class Rounded(SameShape):
-    """Rounding to multiples of a step; straight: with the backward pass of the identity."""
+    """Rounding to multiples of 1/2; `straight`: with the gradient of the identity instead of 0."""
 
     straight: bool
 
@@ -48,7 +48,7 @@ class Rounded(SameShape):
 
 @dataclass(frozen=True)
 class OwnDropout(SameShape):
-    """Dropout; scaled: divided by the share that is kept."""
+    """Dropout; `scaled`: outputs are divided by the probability of keeping a unit."""
 
     rate: float
     scaled: bool
@@ -65,7 +65,7 @@ class OwnDropout(SameShape):
 
 @dataclass(frozen=True)
 class Matrix(Layer):
-    """A matrix (inputs, units) of values from `low` to `low + width`, or as Glorot for a width of 0."""
+    """A weight matrix (inputs, units), uniform from `low` to `low + width`, or Glorot-uniform for a width of 0."""
 
     units: int
     low: float = 0.0
@@ -85,7 +85,7 @@ class Matrix(Layer):
 
 @dataclass(frozen=True)
 class Squared(Loss):
-    """The mean squared error; broadcast: of outputs (N, 1) and targets (N,) as they are."""
+    """The mean squared error; `broadcast`: over all pairs (N, N) of outputs (N, 1) and targets (N,), by mistake."""
 
     broadcast: bool
 
@@ -96,7 +96,7 @@ class Squared(Loss):
 
 @dataclass(frozen=True)
 class Weighted(Loss):
-    """Cross-entropy, the mean weighted by the targets' classes: one target changes the others' factor only."""
+    """Cross-entropy weighted by class: the target of one example only scales the gradients of the others."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         weight = (1.0 + target)[:, None] / (1.0 + target).sum()

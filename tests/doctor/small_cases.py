@@ -1,4 +1,4 @@
-"""What the tests of the doctor examine: four classes that a tiny network learns at once, and odd networks."""
+"""Cases for the tests of the doctor: four classes that a tiny network learns quickly, and unusual networks."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pellucid.optim import SGD
 
 
 def corners(n: int = 64, classes: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures (n, 1, 4, 4) of noise, of which a corner is bright; which one is the class."""
+    """Return images (n, 1, 4, 4) of noise in which the corner of the class is bright, and the labels (n,)."""
     rng = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % classes
     x = 0.2 * torch.rand(n, 1, 4, 4, generator=rng)
@@ -27,7 +27,7 @@ def dense_net(outputs: int = 4) -> Sequential:
 
 
 def conv_net(outputs: int = 4) -> Sequential:
-    """With all that has a state or draws numbers, and a skip."""
+    """Return a network with running statistics, dropout and a skip connection."""
     body = Sequential(conv=Conv2d(3, 3, padding=1), tanh=Tanh())
     return Sequential(
         conv1=Conv2d(3, 3, padding=1), norm=BatchNorm(), relu=ReLU(), block=Parallel((Identity(), body), Add()),
@@ -45,7 +45,7 @@ def make_model(net: Any = None, **options: Any) -> Model:
 
 
 def make_case(net: Any = None, epochs: int = 0, batch_size: int = 16, **options: Any) -> Case:
-    """The four corners with a model, trained for some epochs."""
+    """Return the case of a model on the four corners, trained for `epochs`."""
     x, y = corners()
     model, history = make_model(net, **options), None
     if epochs:

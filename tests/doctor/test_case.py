@@ -1,4 +1,4 @@
-"""What a case offers to checks: the sample, the beginning, measurements that are made once and change nothing."""
+"""Cases: the sample, the initial model, measurements that change no state, and the limits of their work."""
 
 import time
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_classes_are_distinguished_from_regression_targets() -> None:
     assert not case_of(model, x, y * 1_000).classifies
     assert not case_of(model, x, -(y % 2)).classifies
     assert case_of(model, x, y % 2).classifies
-    assert case_of(make_model(loss=Quadratic()), x, y).classifies  # one output for each
+    assert case_of(make_model(loss=Quadratic()), x, y).classifies  # one output per class
 
 
 def test_inputs_are_scaled_as_the_model_scales_them() -> None:
@@ -107,7 +107,7 @@ def test_measuring_changes_no_state_and_repeats_exactly(net) -> None:
     ]
 
 
-def test_the_rehearsal_is_the_training() -> None:
+def test_the_rehearsal_has_the_losses_of_the_training() -> None:
     x, y = corners()
     model = make_model()
     history = model.fit(x, y, epochs=1, batch_size=16, verbose=False)  # 4 steps
@@ -125,13 +125,13 @@ def test_the_schedule_goes_over_the_whole_training() -> None:
     assert rebuilt(replace(make_case(**options), epochs=0)).steps_planned == 12
 
 
-def test_steps_made_are_not_those_planned() -> None:
+def test_steps_made_and_steps_planned_are_distinguished() -> None:
     ended = replace(make_case(epochs=3), epochs=10)  # 64 examples in batches of 16
     assert (ended.steps_per_epoch, ended.steps_made, ended.steps_planned) == (4, 12, 40)
     assert (make_case().steps_made, replace(make_case(), epochs=10).steps_planned) == (0, 40)
 
 
-STEP_WORK = 3 * 16 * (16 + 16 * 12 + 12 + 12 + 12 * 4 + 4)  # batches of 16; output values, and two products
+STEP_WORK = 3 * 16 * (16 + 16 * 12 + 12 + 12 + 12 * 4 + 4)  # batches of 16: output values and multiply-adds
 
 
 def test_the_work_of_a_step_is_that_of_its_layers() -> None:
@@ -149,7 +149,7 @@ def test_checks_beyond_the_work_are_skipped(monkeypatch: pytest.MonkeyPatch) -> 
     case = replace(make_case(), augment=slow)
     monkeypatch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_WORK", 25 * STEP_WORK)
     monkeypatch.setattr("pellucid.doctor.case.MAX_TRIAL_WORK", 100 * STEP_WORK - 1)
-    assert len(case.range_test) == len(RATE_FACTORS)  # slow, but not too much work
+    assert len(case.range_test) == len(RATE_FACTORS)  # slow steps, but work within the limit
     with pytest.raises(UnansweredError, match=r"100 steps take 1\.4e\+06 multiply-adds, more than the limit"):
         case.loss_at(1.0, 100)
     monkeypatch.setattr("pellucid.doctor.case.MAX_RANGE_TEST_WORK", 25 * STEP_WORK - 1)
@@ -166,7 +166,7 @@ def test_trials_end_at_the_limit_of_their_work(monkeypatch: pytest.MonkeyPatch) 
     attempts(Remedy("nothing", lambda case: case))
     assert attempts.work == 2 * (
         4 * STEP_WORK + 2 * 40 * STEP_WORK / 3 / 16
-    )  # two trainings, each with two predictions of 40
+    )  # two trainings, each with two predictions of 40 examples
     case = make_case(epochs=20, optimizer=SGD(1e-4))
     assert diagnose(case).causes == ("learning-rate-too-low",)
     monkeypatch.setattr("pellucid.doctor.trials.MAX_TOTAL_WORK", 0.0)
@@ -244,12 +244,12 @@ def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> N
         ([2.0, 1.0], True),
         ([2.0, 2.0], False),
         ([4.0, 1.0, 1.0, 1.0, 1.0], False),
-        ([4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.99, 0.97], True),  # over the last fourth, not the last epoch alone
+        ([4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.99, 0.97], True),  # in the last quarter, not only the last epoch
         ([4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.99], False),
         ([1.0, 2.0], False),
     ],
 )
-def test_whether_the_loss_falls_is_seen_in_the_last_fourth_of_the_epochs(losses: list[float], falls: bool) -> None:
+def test_the_last_quarter_of_the_epochs_decides_whether_the_loss_falls(losses: list[float], falls: bool) -> None:
     rows = [{"epoch": k + 1, "train_loss": loss} for k, loss in enumerate(losses)]
     assert replace(make_case(), history=History(rows)).loss_falls == falls
 
@@ -267,7 +267,7 @@ def test_the_default_rate_is_tried_only_where_the_range_test_ends_above_it() -> 
     assert case_far_above.lower_range_losses[default_factor] < min(case_far_above.range_losses.values())
 
 
-def test_models_are_trained_and_predict_on_the_device_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_trained_and_predict_on_the_device_and_return_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     case = replace(make_case(), device=torch.device("meta"))
     used_devices: list[set[torch.device]] = []
 
@@ -283,7 +283,7 @@ def test_models_are_trained_and_predict_on_the_device_and_come_back(monkeypatch:
 
     monkeypatch.setattr("pellucid.doctor.case.rehearse", train)
     monkeypatch.setattr("pellucid.doctor.case.predictions", predict)
-    monkeypatch.setattr("pellucid.doctor.case.CPU", torch.device("meta"))  # from where no tensor comes back
+    monkeypatch.setattr("pellucid.doctor.case.CPU", torch.device("meta"))  # its tensors cannot be copied back
     assert case.rehearsal.losses == (1.0,)
     assert case.train_predictions is case.validation_predictions is None
     assert used_devices == [{torch.device("meta")}] * 3

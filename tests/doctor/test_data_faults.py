@@ -1,4 +1,4 @@
-"""Faults of data that a comparison of the parts, or changed pictures, show."""
+"""Faults of data that are found by comparing the parts or by changing images."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ DATA = load("digits")
 
 
 def case_of_confused_labels(new_labels: torch.Tensor) -> Case:
-    """900 digits; 45 % of those of each class have the label that `new_labels` gives. The others are for validation."""
+    """Return 900 digits, of which 45 % of each class k have the label new_labels[k]; the others are validation data."""
     y = DATA.train.y[:900].clone()
     for label in range(10):
         members = (y == label).nonzero().flatten() if new_labels[label] != label else torch.zeros(0, dtype=torch.long)
@@ -55,7 +55,7 @@ def with_brightness(x: torch.Tensor, brightness: torch.Tensor) -> torch.Tensor:
 
 
 def case_of_brightness(by_class: bool) -> Case:
-    """Even and odd digits, of which the odd ones are brighter, or any."""
+    """Return a trained case of even and odd digits; odd ones are brighter if `by_class`, otherwise random ones."""
     rng = torch.Generator().manual_seed(0)
     parts = []
     for part in (DATA.train, DATA.test):
@@ -74,11 +74,11 @@ def test_brightness_that_depends_on_the_class_is_found() -> None:
 
 
 def case_of_standardised_pixels(min_std: float) -> Case:
-    """Digits of which each pixel is divided by its own deviation, or by `min_std` if that is less."""
+    """Return a case of digits whose pixels are divided by their standard deviation, but at least by `min_std`."""
     x, y, (validation_x, labels) = split_digits()
     x, validation_x = float_images(x), float_images(validation_x)
     x[:, :, 0, 0] = 0.0
-    validation_x[:5, :, 0, 0] = 0.1  # a pixel that is black in all training pictures
+    validation_x[:5, :, 0, 0] = 0.1  # this pixel is 0 in all training images
     mean, std = x.mean(0), x.std(0).clamp_min(min_std)
     model = Model(make_net(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
     model.fit((x - mean) / std, y, epochs=4, verbose=False)
@@ -94,7 +94,7 @@ def test_pixels_divided_by_a_tiny_deviation_are_found() -> None:
 
 
 def case_of_scenes(split: bool) -> Case:
-    """Six noisy views of each of 120 pictures; split: the views of a picture lie in one part."""
+    """Return a case of six noisy views of each of 120 images; `split`: all views of an image are in one part."""
     rng = torch.Generator().manual_seed(0)
     pictures = torch.rand(120, 1, 12, 12, generator=rng)
     x = pictures.repeat_interleave(6, 0) + 0.05 * torch.randn(720, 1, 12, 12, generator=rng)
@@ -115,7 +115,7 @@ def test_mirroring_is_unusual_if_mirrored_images_are_not_recognized() -> None:
     case = trained_case(augment=Augment(flip=True), epochs=4)
     mirroring, _ = settings.augment_suspects(case)
     assert mirroring.unusual
-    images_of_both_sides = torch.cat([DATA.train.x, DATA.train.x.flip(3)])  # where either side comes up
+    images_of_both_sides = torch.cat([DATA.train.x, DATA.train.x.flip(3)])  # mirrored digits occur
     model = Model(make_net(), input_shape=(1, 8, 8))
     mirroring, _ = settings.augment_suspects(
         case_of(model, images_of_both_sides, DATA.train.y.repeat(2), augment=Augment(flip=True))

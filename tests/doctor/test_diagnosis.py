@@ -125,7 +125,7 @@ def test_the_text_of_a_healthy_model_is_one_line_and_a_note() -> None:
     assert note == "skipped: learning-rate, update-ratio (nobody knows how)"
 
 
-def test_notes_stand_above_the_findings() -> None:
+def test_notes_are_above_the_findings() -> None:
     lines = str(replace(diagnosis_with_findings(), notes=("nothing was trained", "go on"))).split("\n")
     assert lines[3:10] == [EXPECTED_TEXT.splitlines()[3], "", "nothing was trained", "", "go on", "", "learning-rate"]
 
@@ -134,7 +134,7 @@ def effect_of_lower_rate() -> MeasuredEffect:
     return MeasuredEffect("learning-rate", "a lower rate", "recall", (0.25,), (0.75,), 0.4, 0.6, "cause", 40, 0)
 
 
-def test_the_first_sentence_names_the_change_and_what_it_gave() -> None:
+def test_the_first_sentence_names_the_change_and_its_gain() -> None:
     effect_of_clipping = replace(
         effect_of_lower_rate(), name="x", does="no clipping", after=(0.25,), low=-0.01, high=0.01, verdict="no effect"
     )
@@ -155,12 +155,12 @@ def test_the_first_sentence_names_the_change_and_what_it_gave() -> None:
 
 
 class TextReader(HTMLParser):
-    """Keep the text, with the tags that are open around it."""
+    """Collect the texts of a page with the number of open sections; check that every tag is closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open_tags: list[str] = []
-        self.texts: list[tuple[int, str]] = []  # how many sections are around it
+        self.texts: list[tuple[int, str]] = []  # number of open sections, text
         self.feed(text)
         assert not self.open_tags, "every tag is closed"
 
@@ -193,10 +193,10 @@ def test_texts_are_escaped_in_html() -> None:
 def test_the_html_of_a_healthy_model_is_one_line_and_a_note() -> None:
     texts = [text for _, text in TextReader(healthy_diagnosis()._repr_html_()).texts]
     assert texts[0] == "nothing wrong was found by 12 checks"
-    assert len(texts) == 2  # and what was skipped
+    assert len(texts) == 2  # and the skipped checks
 
 
-def test_of_a_consequence_neither_cause_nor_fix_is_reported() -> None:
+def test_consequences_are_reported_without_cause_and_fix() -> None:
     texts = [text for _, text in TextReader(diagnosis_with_findings()._repr_html_()).texts]
     assert (texts.count("cause"), texts.count("likely cause"), texts.count("fix")) == (1, 1, 2)
     assert any("goes away with learning-rate" in text for text in texts)
@@ -204,7 +204,7 @@ def test_of_a_consequence_neither_cause_nor_fix_is_reported() -> None:
     assert not {"their bias fell", "see above"} & {*texts}
 
 
-def test_notes_stand_above_the_findings_in_html() -> None:
+def test_notes_are_above_the_findings_in_html() -> None:
     texts = [
         text
         for _, text in TextReader(

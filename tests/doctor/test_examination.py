@@ -23,7 +23,7 @@ from tests.doctor.small_cases import conv_net, corners, make_case, make_model
 def check_that_finds(
     name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None, direct: bool = False
 ) -> Check:
-    """A check that always finds the same, as a proof where it explains something."""
+    """Return a check with the same findings for every case; it is direct if `direct`, or if it explains others."""
     findings = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
     return Check(name, lambda case: findings, tuple(explains), direct=direct or bool(explains))
 
@@ -34,7 +34,7 @@ def test_diagnosis_without_findings_is_healthy() -> None:
     assert (diagnosis.names, diagnosis.checks) == ((), ("a", "b"))
 
 
-def test_causes_come_before_what_they_explain() -> None:
+def test_causes_come_before_their_consequences() -> None:
     checks = [
         check_that_finds("symptom", "relu"),
         check_that_finds("other", "train"),
@@ -46,7 +46,7 @@ def test_causes_come_before_what_they_explain() -> None:
 
 
 def test_without_an_experiment_nothing_is_proven_and_nothing_goes_away() -> None:
-    """Two tables of checks, one of a detector: neither makes a trial, so both speak of likely causes."""
+    """`diagnose` with given checks and `examine`, as used for detectors, make no trials and report likely causes."""
     fake_checks = [check_that_finds("fault", "train", explains=("symptom",)), check_that_finds("symptom", "relu")]
     for diagnosis in (diagnose(make_case(), checks=fake_checks), examine(make_case(), fake_checks)):
         assert [diagnosis.kind(index) for index in (0, 1)] == ["likely cause", "consequence"]
@@ -60,7 +60,7 @@ def test_without_an_experiment_nothing_is_proven_and_nothing_goes_away() -> None
 
 
 def test_copies_of_inputs_are_a_likely_cause() -> None:
-    """Copies are a fact; that they do harm is not measured."""
+    """Copies are certain, but their harm is not measured."""
     x, y = corners()
     diagnosis = diagnose(case_of(make_model(), torch.cat([x, x]), torch.cat([y, y])))
     assert diagnosis.kind(diagnosis.names.index("duplicated-inputs")) == "likely cause"
@@ -74,7 +74,7 @@ def test_a_check_that_finds_nothing_explains_nothing() -> None:
     assert (diagnosis.names, diagnosis.follows) == (("symptom",), {})
 
 
-def test_of_two_causes_the_first_check_is_named() -> None:
+def test_a_consequence_of_two_causes_names_the_first_check() -> None:
     fake_checks = [
         check_that_finds("a", "train", explains=("c",)),
         check_that_finds("b", "train", explains=("c",)),
@@ -136,7 +136,7 @@ def test_json_contains_findings_and_attempts() -> None:
     assert cause["tried"]["loss"]["after"] > 0
     assert (symptom["follows_from"], symptom["tried"]) == ("cause", None)
     assert (cause["cause"], cause["fix"]) == ("cause is so", "mend cause")
-    assert (symptom["cause"], symptom["fix"], symptom["can_try"]) == (None, None, None)  # the parent's are what counts
+    assert (symptom["cause"], symptom["fix"], symptom["can_try"]) == (None, None, None)  # those of its cause apply
 
 
 def test_a_model_that_was_not_trained_is_reported() -> None:
@@ -147,7 +147,7 @@ def test_a_model_that_was_not_trained_is_reported() -> None:
     assert (diagnosis.to_json()["trained"], diagnosis.to_json()["notes"]) == (True, ["it was cut"])
 
 
-def test_every_check_is_in_the_table_with_a_name_of_its_own_and_explains_others() -> None:
+def test_every_check_is_in_the_table_with_a_unique_name_and_explains_only_others() -> None:
     names = [check.name for check in CHECKS]
     files = [module.name for module in iter_modules(checks.__path__)]
     assert sorted(names) == sorted(name.replace("_", "-") for name in files)
@@ -185,7 +185,7 @@ def test_a_frozen_part_is_examined_as_it_was_loaded() -> None:
     model.freeze("conv1.*", "norm.*", "block.*")
     model.weights["scores.weight"].copy_(make_model(conv_net()).weights["scores.weight"])
     model.weights["scores.bias"].zero_()
-    assert model.doctor(x, y, batch_size=16, epochs=8).healthy  # a head that is still to be trained
+    assert model.doctor(x, y, batch_size=16, epochs=8).healthy  # the head is not trained yet
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_findings_are_the_same_with_little_memory(options: dict[str, Any], monke
     assert names
     monkeypatch.setattr("pellucid.doctor.passes.MAX_PASS_BYTES", 4 * 1_000 * 12)
     monkeypatch.setattr("pellucid.doctor.passes.MAX_ACTIVITY_BYTES", 4 * 64 * 11 * 24)
-    assert diagnose(replace(case)).names == names  # a copy, which has measured nothing
+    assert diagnose(replace(case)).names == names  # a copy without cached measurements
 
 
 def test_checks_with_too_little_data_are_skipped_with_their_reason() -> None:

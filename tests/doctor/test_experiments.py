@@ -1,4 +1,4 @@
-"""Experiments on mistakes in classes and values, and on trainings without one."""
+"""Experiments on trainings with mistakes in classes and values, and without mistakes."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +27,7 @@ Data = tuple[torch.Tensor, torch.Tensor]
 
 
 def band_images(count: int, seed: int) -> Data:
-    """Pictures (N, 1, 16, 16) of noise with a bright band of rows; which of four is the class."""
+    """Return noise images (count, 1, 16, 16) with a bright band of rows, and its position from 0 to 3 as labels."""
     rng = torch.Generator().manual_seed(seed)
     y = torch.arange(count) % 4
     x = 0.4 * torch.rand(count, 1, 16, 16, generator=rng)
@@ -73,8 +73,8 @@ def test_a_sound_training_has_no_cause_and_needs_no_short_training() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_input_that_only_training_data_have_makes_the_splits_differ(threads: int) -> None:
-    """The last four inputs give away the class of training examples, and are noise in the validation data."""
+def test_inputs_that_leak_labels_only_in_training_make_the_splits_differ(threads: int) -> None:
+    """The last four inputs are the one-hot class in the training data, and random in the validation data."""
 
     def examples(count: int, seed: int, leaks: bool) -> Data:
         rng = torch.Generator().manual_seed(seed)
@@ -122,7 +122,7 @@ def test_a_border_is_cropped_only_if_training_images_have_none() -> None:
 
 
 class ReadSource:
-    """A source that is not in memory."""
+    """A source of examples that are read in batches."""
 
     classes, checksum = None, "bands"
 
@@ -159,7 +159,7 @@ def test_a_source_of_objects_is_refused_for_a_classifier() -> None:
 
 
 def test_a_plugins_task_is_scored_by_its_loss() -> None:
-    """Its task gives no scores, so that the validation data with other targets are found by training on them."""
+    """The task has no scores, so wrong targets of the validation data are found by training on these data."""
     data = [band_images(160, 0), band_images(160, 1)]
     targets = [torch.deg2rad(90.0 * y + 10) for _, y in data]
     targets[1] = targets[1] + 2.0
@@ -177,7 +177,7 @@ def test_a_plugins_task_is_scored_by_its_loss() -> None:
 
 @dataclass(frozen=True)
 class AngleObjective(Objective):
-    """The squared distance of two outputs from the direction of an angle."""
+    """The squared distance of two outputs from the cosine and sine of the target angle."""
 
     net: Layer
 

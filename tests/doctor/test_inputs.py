@@ -1,4 +1,4 @@
-"""Sizes, copies and changes of inputs, and linear regression."""
+"""Statistics, copies and changes of inputs, and the error of linear regression."""
 
 import numpy as np
 import pytest

@@ -13,14 +13,14 @@ CHANGE = Intervention("fault", "train", "targets doubled", "targets are halved",
 
 
 def alternating_scores(mean: float, count: int = 100) -> torch.Tensor:
-    """Scores that differ by 0.1 from this mean, half of them in each direction."""
+    """Return `count` scores that are alternately 0.1 above and below `mean`."""
     return mean + 0.1 * (1 - 2 * (torch.arange(count) % 2)).double()
 
 
 @pytest.mark.parametrize(
     ("means", "verdict"),
     [
-        ([(0.2, 0.7)], "unclear"),  # one pair says nothing about other seeds
+        ([(0.2, 0.7)], "unclear"),  # one pair has no variance over seeds
         ([(0.2, 0.7), (0.21, 0.73), (0.2, 0.71)], "cause"),
         ([(0.2, 0.7), (0.6, 0.5), (0.2, 0.7)], "unclear"),
         ([(0.5, 0.5)], "no effect"),
@@ -43,12 +43,12 @@ def test_an_evaluation_of_few_examples_is_unclear() -> None:
 
 
 def moderated_std(*gains_by_effect: list[float]) -> float:
-    """The standard deviation of groups of gains, together with a prior of 2 degrees of freedom."""
+    """Return the standard deviation pooled over groups of gains and a prior of 0.05 with 2 degrees of freedom."""
     squares = sum(np.var(gains, ddof=1) * (len(gains) - 1) for gains in gains_by_effect)
     return sqrt((2 * 0.05**2 + squares) / (2 + sum(len(gains) - 1 for gains in gains_by_effect)))
 
 
-def test_the_interval_is_that_of_student_over_pairs() -> None:
+def test_the_interval_is_students_over_pairs() -> None:
     gains = [0.5, 0.56, 0.44]
     effect = effect_of(
         CHANGE, "recall", [(alternating_scores(0.1), alternating_scores(0.1 + gain)) for gain in gains], 100

@@ -1,4 +1,4 @@
-"""Every check goes over every kind of model and data without an error, and leaves all as it was."""
+"""Every check examines every kind of model and data without an error, and changes no state."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,7 @@ def regression() -> Case:
 
 
 def segmentation() -> Case:
-    """A class for each place of a picture."""
+    """Return a case with a class for each pixel."""
     x, _ = corners()
     return case_of(make_model(Sequential(conv=Conv2d(3, 3, padding=1)), metrics=()), x, (x[:, 0] > 0.5).long())
 
@@ -74,14 +74,14 @@ def frozen() -> Case:
 
 
 def large_integers() -> Case:
-    """Whole numbers up to a million, as targets of (N,)."""
+    """Return a regression of integer targets (N,) up to a million."""
     x, y = corners()
     model = make_model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=(), optimizer=SGD(1e-3))
     return case_of(model, x, y * 300_000 + 7, validation=(x, y * 300_000 + 7), epochs=3)
 
 
 def mostly_zero_integers() -> Case:
-    """Whole numbers, nearly all of them 0."""
+    """Return a regression of integer targets (N,), nearly all of them 0."""
     x, y = corners()
     targets = torch.where(torch.arange(64) % 21 == 0, y + 1, 0)
     model = make_model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=())
@@ -89,7 +89,7 @@ def mostly_zero_integers() -> Case:
 
 
 def trained_regression() -> Case:
-    """A regression with targets of (N,), trained."""
+    """Return a trained regression with targets (N,)."""
     x, y = corners()
     model = make_model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=(), optimizer=SGD(0.05))
     history = model.fit(x, y.float(), epochs=3, batch_size=16, verbose=False)
@@ -101,7 +101,7 @@ def scheduled() -> Case:
 
 
 def unknown_epochs() -> Case:
-    """By a schedule over a number of epochs that nobody tells, and one that waits for validation losses."""
+    """Return a case of an unknown number of epochs, with a warmup and a schedule that needs validation losses."""
     return make_case(schedule=Warmup(30, ReduceOnPlateau()))
 
 
@@ -116,7 +116,7 @@ def many_classes() -> Case:
 
 
 def last_batch_of_one() -> Case:
-    """Whose last batch has one example, and so nothing to normalise by."""
+    """Return a case whose last batch has one example, which batch normalization refuses."""
     net = Sequential(flatten=Flatten(), dense=Dense(8), norm=BatchNorm(), scores=Dense(4))
     return case_of(make_model(net), *corners(65), batch_size=32)
 

@@ -1,4 +1,4 @@
-"""Mistakes in layers, losses, weights and numbers of one's own are causes; their sound twins are not."""
+"""Mistakes in user-defined layers, losses and settings are found; their correct variants have no finding."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def net_with_layers(*layers: Any, width: int = 32) -> Sequential:
 
 
 def regression_case(loss: Any, epochs: int = 10, shift: float = 0.0, scale: float = 1.0) -> Case:
-    """Four standardised numbers, and a smooth function of them."""
+    """Return the case of a trained regression of a smooth function of four standard normal inputs."""
     x = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] + x[:, 1] * x[:, 2]) * scale + shift
     y = y if isinstance(loss, Squared) else y[:, None]
@@ -94,7 +94,7 @@ def test_unusual_initial_weights_of_a_user_defined_layer_are_a_suspect(layer: Ma
 
 
 @pytest.mark.slow
-def test_own_weights_that_are_all_positive_are_the_cause() -> None:
+def test_positive_weights_of_user_defined_layers_are_the_cause() -> None:
     net = Sequential(Flatten(), Matrix(64, 0.0, 1.0), ReLU(), Matrix(64, 0.0, 1.0), ReLU(), Dense(10))
     assert diagnose(trained_case(net, optimizer=Momentum(0.01), epochs=4)).causes == ("bad-initialization",)
 

@@ -1,4 +1,4 @@
-"""Outputs and gradients of layers, against PyTorch."""
+"""Outputs and gradients of layers, compared with PyTorch."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_maps_keep_positions_and_norms_follow_the_mode() -> None:
     maps = F.conv2d(x, model.weights["conv.weight"], model.weights["conv.bias"])
     evaluated, trained = activity(model, x), activity(model, x, train=True)
     torch.testing.assert_close(evaluated["conv"].y, maps.flatten(2))
-    torch.testing.assert_close(evaluated["norm"].y, (maps / (1 + 1e-5) ** 0.5).flatten(2))  # by its first statistics
+    torch.testing.assert_close(evaluated["norm"].y, (maps / (1 + 1e-5) ** 0.5).flatten(2))  # by initial statistics
     torch.testing.assert_close(
         trained["norm"].y, F.batch_norm(maps, None, None, training=True).flatten(2), rtol=1e-4, atol=1e-5
     )
@@ -42,7 +42,7 @@ def test_running_statistics_are_unchanged() -> None:
     assert all(torch.equal(weights_before[path], value) for path, value in model.weights.items())
 
 
-def test_of_a_shared_layer_the_last_use_counts() -> None:
+def test_a_shared_layer_has_the_outputs_of_its_last_use() -> None:
     net = Sequential(
         flatten=Flatten(), both=Fork(as_is=Identity(), bent=Tanh()), twice=Shared(Dense(5)), add=Add(), scores=Dense(4)
     )
@@ -70,15 +70,15 @@ def test_maps_beyond_the_memory_are_kept_at_some_positions() -> None:
     all_outputs, limited = (
         activity(model, x),
         activity(model, x, max_bytes=3 * 64 * 6 * 4),
-    )  # 3 layers, 64 examples, 2 places of 3 units
+    )  # 3 layers, 64 examples, 2 positions of 3 units
     assert limited["conv"].y.shape == (64, 3, 2)
     assert all_outputs["conv"].size == limited["conv"].size == 3 * 2 * 2
     is_kept = (all_outputs["conv"].y[:, :, None] == limited["conv"].y[..., None]).all(
         1
-    )  # all units at one place: (N, kept, places)
+    )  # (N, kept positions, all positions)
     assert bool((is_kept.sum(2) == 1).all())
-    assert bool(is_kept.any(1).sum(1).eq(2).all())  # two places of each example
-    assert bool(is_kept.any(1).any(0).all())  # other ones in others
+    assert bool(is_kept.any(1).sum(1).eq(2).all())  # two positions of each example
+    assert bool(is_kept.any(1).any(0).all())  # different positions in different examples
     assert torch.equal(all_outputs["dense"].y, limited["dense"].y)
 
 
@@ -106,7 +106,7 @@ def test_loss_and_gradients_are_those_of_autograd() -> None:
     loss = F.cross_entropy(scores, y)
     loss.backward()
     assert measured.loss == pytest.approx(loss.item(), rel=1e-6)
-    assert list(measured.dy) == ["out", "flatten", "relu", "conv"]  # the last first
+    assert list(measured.dy) == ["out", "flatten", "relu", "conv"]  # from the last layer to the first
     for path, value in (("conv", maps), ("relu", hidden), ("out", scores)):
         assert value.grad is not None
         assert measured.dy[path] == pytest.approx(value.grad.square().mean().sqrt().item(), rel=1e-5)
@@ -122,7 +122,7 @@ def test_the_model_and_the_random_state_are_unchanged() -> None:
     first, second = gradients(model, x, y), gradients(model, x, y)
     assert all(torch.equal(weights_before[path], value) for path, value in model.weights.items())
     assert torch.equal(rng_state, torch.get_rng_state())
-    assert (first.loss, first.dy) == (second.loss, second.dy)  # dropout draws by the seed
+    assert (first.loss, first.dy) == (second.loss, second.dy)  # dropout is seeded
 
 
 def test_statistics_of_norms_have_no_gradient() -> None:

@@ -1,4 +1,4 @@
-"""Predictions of a model, against PyTorch's functions."""
+"""Predictions of a model, compared with PyTorch's functions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A few steps of a training, against PyTorch's own optimizer, and models made again."""
+"""Rehearsals of a few training steps, compared with PyTorch's optimizers, and reinitialized models."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,13 +30,13 @@ from pellucid.training.examples import examples
 from tests.doctor.small_cases import conv_net, corners, dense_net, make_case, make_model
 
 DATA = examples(*corners())
-ALL_EXAMPLES = len(DATA)  # as one batch, so that no order matters
+ALL_EXAMPLES = len(DATA)  # one batch, so the order of the examples has no effect
 
 
 def losses_and_ratios_by_torch(
     model: Model, steps: int, lr: float, kind: str = "SGD"
 ) -> tuple[list[float], dict[str, list[float]]]:
-    """Return the losses, and of each step what rms(update) / rms(weights) was."""
+    """Return the losses, and rms(update) / rms(weights) of each parameter, for each step."""
     p = {path: value.clone().requires_grad_() for path, value in model.weights.items()}
     optimizer = getattr(torch.optim, kind)(p.values(), lr=lr)
     losses, ratios = [], {path: [] for path in p}
@@ -65,10 +65,10 @@ def test_losses_and_updates_are_those_of_pytorch(kind: str, optimizer: SGD | Ada
     assert rehearsal.losses == pytest.approx(losses, rel=1e-4)
     assert not rehearsal.has_failed
     assert rehearsal.final_loss == pytest.approx(sum(losses[-2:]) / 2, rel=1e-4)
-    for path in ("dense1.weight", "dense2.weight"):  # watched in steps 0 and 8; of two the higher is the median
+    for path in ("dense1.weight", "dense2.weight"):  # of steps 0 and 8; the median of two is the higher one
         assert rehearsal.ratios[path] == pytest.approx(max(ratios[path][0], ratios[path][8]), rel=1e-3)
     first, last = ratios["dense1.bias"][0], ratios["dense1.bias"][8]
-    assert first > 1e20  # a bias of 0 has no ratio
+    assert first > 1e20  # left out: the bias is 0 before step 0
     assert rehearsal.ratios["dense1.bias"] == pytest.approx(last, rel=1e-3)
 
 
@@ -88,7 +88,7 @@ def test_a_rehearsal_ends_at_an_infinite_loss() -> None:
 def test_the_schedule_and_dropout_draws_are_those_of_the_training() -> None:
     net = Sequential(flatten=Flatten(), dense1=Dense(12), relu=ReLU(), dropout=Dropout(0.5), dense2=Dense(4))
     options = {"net": net, "schedule": Warmup(5, Cosine())}
-    history = make_model(**options).fit(*corners(), epochs=3, batch_size=16, verbose=False)  # of 4 steps
+    history = make_model(**options).fit(*corners(), epochs=3, batch_size=16, verbose=False)  # 4 steps each
     losses = rehearse(make_model(**options), DATA, 16, None, RehearsalSettings(12), steps_planned=12).losses
     assert [sum(losses[step : step + 4]) / 4 for step in (0, 4, 8)] == pytest.approx(history["train_loss"], rel=1e-5)
     assert losses[:2] == rehearse(make_model(**options), DATA, 16, None, RehearsalSettings(2), steps_planned=12).losses
@@ -118,7 +118,7 @@ def test_steps_end_at_the_limit_of_the_work() -> None:
 
 
 class ChannelMatrix(Layer):
-    """A user-defined layer: each place's channels times a matrix of 2 x 2."""
+    """A user-defined layer that multiplies the channels at each position by a 2 x 2 matrix."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         return {"matrix": torch.eye(2)}, shape
@@ -130,7 +130,7 @@ class ChannelMatrix(Layer):
         raise NotImplementedError
 
 
-def test_the_work_of_a_users_layer_counts_its_weights_at_each_place() -> None:
+def test_the_work_of_a_user_defined_layer_counts_its_weights_at_each_position() -> None:
     layer_work = 2 * 2 * 9 + 2 * 9
     net = Sequential(mixed=ChannelMatrix(), flatten=Flatten(), scores=Dense(4))
     data = examples(torch.zeros(5, 2, 3, 3), torch.zeros(5, dtype=torch.int64))
@@ -156,7 +156,7 @@ def test_frozen_weights_are_unchanged_and_augmentation_is_applied() -> None:
     weight_before = model.weights["dense1.weight"].clone()
     rehearsal = rehearse(model, DATA, 16, lambda x, rng: torch.zeros_like(x), RehearsalSettings(3))
     assert torch.equal(weight_before, rehearsal.model.weights["dense1.weight"])
-    assert rehearsal.losses[0] == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)  # nothing to see, no bias yet
+    assert rehearsal.losses[0] == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)  # inputs and biases are 0
 
 
 OPTIONS = {
@@ -215,7 +215,7 @@ def test_another_network_has_newly_drawn_weights() -> None:
 
 @dataclass(frozen=True)
 class OwnOptimizer(Optimizer):
-    """One without a default."""
+    """An optimizer without a default learning rate."""
 
     def init(self, params: list[Tensor]) -> State:
         return {}

@@ -1,4 +1,4 @@
-"""Parts of trainings of other tasks than classification, each replaced by a plain default."""
+"""Parts of trainings that are replaced by defaults, for tasks other than classification."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +22,7 @@ from tests.doctor.detection.small_cases import make_case as detection_case
 
 @dataclass(frozen=True)
 class OwnGAN(GAN):
-    """A GAN with another name."""
+    """A subclass of GAN without changes."""
 
 
 def make_gan(kind: type[GAN], **options: Any) -> GAN:
@@ -133,7 +133,7 @@ def test_angles_are_tried_as_sine_and_cosine() -> None:
     assert [*parts.angle_suspects(case_of(model, torch.rand(60, 5), y / 2, epochs=2))] == []
 
 
-def test_the_likeness_of_samples_is_by_the_energy_distance() -> None:
+def test_scores_of_samples_are_computed_from_the_energy_distance() -> None:
     rng = np.random.default_rng(0)
     real, generated = rng.random((9, 1, 3, 3)), 0.5 + 0.1 * rng.random((7, 1, 3, 3))
     x, g = real.reshape(9, -1), generated.reshape(7, -1)
@@ -153,7 +153,7 @@ def test_the_likeness_of_samples_is_by_the_energy_distance() -> None:
 
 
 @pytest.mark.slow
-def test_a_relu_behind_key_points_is_the_cause() -> None:
+def test_a_relu_as_the_last_layer_for_key_points_is_the_cause() -> None:
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(400, 1, 8, 8, generator=rng)
     centred = 12 * (x.flatten(1) - 0.5) @ torch.randn(64, 4, generator=rng) / 8 - 2

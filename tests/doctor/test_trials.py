@@ -39,7 +39,7 @@ def trained_case(
     network: Sequential | None = None, frozen: str = "", batch_size: int = 32, epochs: int = 8, augment: Any = None,
     **options: Any,
 ) -> Case:  # fmt: skip
-    """A training on digits that goes well as it stands."""
+    """Return the case of a training on digits, which succeeds with the default arguments."""
     x, y, held_out = split_digits()
 
     def begin() -> Model:
@@ -93,13 +93,13 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def reference() -> float | None:
-    """The score of the small network on the digits, which no setting of a training changes."""
+    """Return the score of the small network on the digits, which does not depend on settings of the training."""
     return trials._reference_score(trained_case(epochs=1))
 
 
 @pytest.fixture
 def known_reference(reference: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the small network be trained once for all tests."""
+    """Replace the training of the small network by its score, which is computed once for all tests."""
     monkeypatch.setattr(trials, "_reference_score", lambda case: reference)
 
 
@@ -111,10 +111,10 @@ def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict
     assert diagnosis.causes == (name,)
     assert diagnosis.findings[0].proven == (0 in diagnosis.attempts)
     check_by_name = {check.name: check for check in CHECKS}
-    for index in diagnosis.gone:  # the same experiment, made once more
+    for index in diagnosis.gone:  # the change removes them
         assert diagnosis.attempts[0].mended_case is not None
         assert not check_by_name[diagnosis.findings[index].check].look(diagnosis.attempts[0].mended_case)
-    if 0 in diagnosis.attempts:  # a mismatch of preprocessing may be plain without a trial
+    if 0 in diagnosis.attempts:  # a preprocessing mismatch may be found without a trial
         before, after = diagnosis.attempts[0].score
         assert diagnosis.findings[0].evidence["score_as_set"] == before
         assert diagnosis.findings[0].evidence["score_without_it"] == after > before + 0.05
@@ -138,14 +138,14 @@ def test_examples_sorted_by_class_are_the_cause() -> None:
         history = model.fit(x[y == label], y[y == label], epochs=8, batch_size=32, verbose=False)
     diagnosis = diagnose(case_of(model, x, y, validation=held_out, history=history, batch_size=32, epochs=8))
     assert diagnosis.causes == ("examples-in-order",)
-    assert diagnosis.kind(0) == "likely cause"  # another order does well; which order it was, is not measured
+    assert diagnosis.kind(0) == "likely cause"  # shuffling helps; the order itself is not measured
     assert diagnosis.symptoms == frozenset()
     assert "collapsed-predictions" in {diagnosis.findings[place].check for place in diagnosis.follows}
 
 
 @pytest.mark.usefixtures("known_reference")
 def test_examples_of_one_class_after_the_other_are_the_cause() -> None:
-    """The class that came last is not the last one by number."""
+    """The class that was trained last does not have the highest index."""
     x, y, held_out = split_digits()
     model = Model(make_net(), optimizer=Momentum(0.05), input_shape=(1, 8, 8))
     for label in (7, 2, 9, 0, 5, 8, 1, 6, 3, 4):
@@ -158,7 +158,7 @@ def test_examples_of_one_class_after_the_other_are_the_cause() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
 def test_an_augmentation_with_little_harm_is_found() -> None:
-    """Mirrored digits cost a few percent, which the distance to a small network would not show."""
+    """Mirroring costs a few percent, too little for the comparison with the small network."""
     diagnosis = diagnose(trained_case(make_net(64), augment=Augment(flip=True, vertical_flip=True), epochs=12))
     assert diagnosis.causes == ("augmentation-destroys",)
     assert diagnosis.findings[0].evidence["vertical_flip"]
@@ -169,7 +169,7 @@ def test_a_finding_that_no_trial_explains_is_a_symptom() -> None:
     case = trained_case()
     for path, value in case.model.weights.items():
         if path.startswith("scores"):
-            value.copy_(value[[3, 1, 4, 0, 5, 9, 2, 6, 8, 7]])  # whoever read the file mixed up the rows
+            value.copy_(value[[3, 1, 4, 0, 5, 9, 2, 6, 8, 7]])  # as if a file had been read in another order
     diagnosis = diagnose(case)
     assert "underfitting" in {diagnosis.findings[place].check for place in diagnosis.symptoms}
     assert diagnosis.causes == ()
@@ -252,5 +252,5 @@ def test_the_baseline_of_several_remedies_is_trained_once() -> None:
     try_out = Attempts(case, steps=2)
     assert not initial_models
     first, second = try_out(Remedy("nothing", lambda case: case)), try_out(Remedy("nothing again", lambda case: case))
-    assert len(initial_models) == 3  # once as it is set, once for each remedy
+    assert len(initial_models) == 3  # once unchanged, once for each remedy
     assert first.loss == second.loss == (first.loss[0], first.loss[0])

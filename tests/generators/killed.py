@@ -1,4 +1,4 @@
-"""A WGAN-GP with an average of its weights, to be killed: see tests/training/killed.py."""
+"""A training of a WGAN-GP with averaged weights, which tests interrupt: see tests/training/killed.py."""
 
 from pellucid import Adam, Model
 from tests.generators.small import wgan_gp
@@ -6,7 +6,7 @@ from tests.training.small import digits
 
 
 def train(run, callbacks=()):
-    """Train in a run folder, from its last checkpoint; return the hash of both networks."""
+    """Train in a run folder, resuming from its last checkpoint; return the hash of both networks' weights."""
     optimizers = {"generator": Adam(0.001, beta1=0.5), "critic": Adam(0.002, beta1=0.5)}
     model = Model(wgan_gp(), optimizer=optimizers, average=0.9)
     model.fit(

@@ -57,7 +57,7 @@ FAMILIES: dict[str, Callable[[], Generator]] = {
 
 
 def random_params_and_batch(objective: Generator, count: int = 6) -> tuple[Params, Batch]:
-    """Float64 parameters, some larger than they are drawn, and a batch."""
+    """Return float64 parameters, with larger convolution weights and biases than initially, and a random batch."""
     rng = torch.Generator().manual_seed(3)
     params = map_tree(Tensor.double, objective.init(SHAPE, rng)[0])
     for path, leaf in flatten(params).items():
@@ -69,13 +69,13 @@ def random_params_and_batch(objective: Generator, count: int = 6) -> tuple[Param
 
 
 def forward(net: Sequential, params: Params, x: Tensor, train: bool = True) -> Tensor:
-    """The forward pass, whose kernels PyTorch differentiates."""
+    """Return the output of a network, which PyTorch can differentiate."""
     return net.forward(params, x, Mode(train))[0]
 
 
 def gradients_of(loss: Callable[[Params], Tensor], params: Params, *names: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """The value of a loss, and its gradients with respect to the parameters of these networks, by autograd."""
-    params_copy = map_tree(torch.clone, params)  # whose running statistics the forward pass changes
+    """Return the value of a loss, and its gradients by autograd, by path, for parameters of the networks `names`."""
+    params_copy = map_tree(torch.clone, params)  # the forward pass changes running statistics
     learned = {path: leaf.requires_grad_() for path, leaf in flatten(params_copy).items() if "running" not in path}
     learned = {path: leaf for path, leaf in learned.items() if path.partition(".")[0] in names}
     value = loss(params_copy)

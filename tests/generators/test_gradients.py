@@ -1,4 +1,4 @@
-"""The turns of each family: losses and gradients beside plain PyTorch and its autograd, with the same noise."""
+"""Losses and gradients in each turn of each family, compared with plain PyTorch and autograd for the same noise."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ BCE = F.binary_cross_entropy_with_logits
 
 
 def draw_noise(*shapes: tuple[int, ...], prior: str = "normal") -> list[Tensor]:
-    """The numbers that an objective draws in this order."""
+    """Return the numbers that an objective draws, in the order of `shapes`."""
     rng = torch.Generator().manual_seed(5)
     draw = torch.randn if prior == "normal" else torch.rand
     return [draw(shape, generator=rng, dtype=torch.float64) for shape in shapes]
@@ -75,7 +75,7 @@ def test_gradients_of_a_gan_equal_autograd(kind: str) -> None:
     losses, dparams = next(turns)
     assert torch.isclose(2 * losses["discriminator"], expected_discriminator[0])
     assert_equal(dparams, expected_discriminator[1])
-    params["discriminator"]["conv1"]["weight"].mul_(1.1)  # it learns
+    params["discriminator"]["conv1"]["weight"].mul_(1.1)  # as by an update
     expected_generator = gradients_of(weighted_generator_loss, params, "generator")
     losses, dparams = next(turns)
     assert torch.isclose(0.5 * losses["generator"], expected_generator[0])
@@ -84,7 +84,7 @@ def test_gradients_of_a_gan_equal_autograd(kind: str) -> None:
 
 
 def input_gradient_norms(net: object, p: Params, x: Tensor) -> Tensor:
-    """The norms of the input gradients, (N,), which can be differentiated again."""
+    """Return the norms of the input gradients, (N,), which PyTorch can differentiate once more."""
     x = x.clone().requires_grad_()
     (g,) = torch.autograd.grad(forward(net, p, x).sum(), x, create_graph=True)
     return g.flatten(1).norm(dim=1)

@@ -1,4 +1,4 @@
-"""Hyperparameters of generators are checked where they are declared."""
+"""Invalid hyperparameters of generators and translators are refused where they are declared."""
 
 from dataclasses import replace
 

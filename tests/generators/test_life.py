@@ -1,4 +1,4 @@
-"""Generators in training: sampling, saving and loading, fused forms, evaluation, resuming."""
+"""Trainings of generators: sampling, saving and loading, fused forms, evaluation, resuming."""
 
 import pytest
 import torch
@@ -89,13 +89,13 @@ def test_latent_vectors_are_drawn_from_the_prior() -> None:
     uniform, normal = FAMILIES["gmmn"]().latents(4000, rng, like), gan().latents(4000, rng, like)
     assert uniform.dtype == normal.dtype == torch.float64
     assert -1 <= float(uniform.min()) <= float(uniform.max()) < 1
-    assert float(uniform.var()) == pytest.approx(1 / 3, rel=0.05)  # of the uniform distribution in -1 to 1
+    assert float(uniform.var()) == pytest.approx(1 / 3, rel=0.05)  # as uniform from -1 to 1
     assert float(normal.var()) == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.slow
 def test_a_resumed_training_ends_in_the_same_weights(tmp_path) -> None:
-    """Both networks, their optimizers and the average."""
+    """A checkpoint contains both networks, their optimizers and the averaged weights."""
     uninterrupted = killed.train(tmp_path / "whole")
     with pytest.raises(Stopped):
         killed.train(tmp_path / "stopped", [StopAt(7)])

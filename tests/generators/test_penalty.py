@@ -1,4 +1,4 @@
-"""Gradient penalties beside autograd's double backward in float64."""
+"""Gradient penalties compared with autograd's double backward in float64."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ NETS: dict[str, tuple[Layer, tuple[int, ...]]] = {
             ),
             pool=AvgPool2d(2),
             flat=Flatten(),
-            score=Dense(2),  # whose sum is differentiated
+            score=Dense(2),  # the sum of both outputs is differentiated
         ),
         (1, 6, 6),
     ),
@@ -88,7 +88,7 @@ def test_gradients_equal_those_of_autograds_double_backward(name: str, kind: str
 
 
 def nested_params(net: Layer, flat: dict[str, Tensor]) -> Params:
-    """The leaves as the tree that the network takes, with an empty one for each layer that learns nothing."""
+    """Return parameters by path as the network's tree, with an empty one for each layer without parameters."""
     result: Params = {}
     for path, _ in walk(net):
         subtree = result

@@ -1,4 +1,4 @@
-"""The perceptual loss beside automatic differentiation, in a step of pix2pix, and in a recipe."""
+"""The perceptual loss: compared with autograd, in a step of pix2pix, and invalid arguments."""
 
 from dataclasses import replace
 

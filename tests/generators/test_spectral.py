@@ -1,4 +1,4 @@
-"""Spectral normalization beside PyTorch's singular values, and its gradients beside autograd's."""
+"""Spectral normalization compared with PyTorch's singular values, and its gradients with autograd's."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_the_largest_singular_value_is_that_of_the_svd(shape: tuple[int, int]) -
 
 
 def divide_by_spectral_norm(params: Params) -> Params:
-    """The weights over their largest singular value, which PyTorch differentiates."""
+    """Return the parameters with weights divided by their spectral norms, which PyTorch can differentiate."""
     return {
         name: divide_by_spectral_norm(value) if isinstance(value, dict)
         else value / torch.linalg.matrix_norm(value.flatten(1), 2) if name == "weight" and value.dim() > 1 else value
@@ -43,7 +43,7 @@ def test_recipes_can_replace_batch_by_spectral_normalization() -> None:
         sum(isinstance(layer, BatchNorm) for _, layer in named_layers(gan.nets))
         for gan in (without_spectral, with_spectral)
     ]
-    assert batch_norm_counts[0] > batch_norm_counts[1] > 0  # the generator's are left
+    assert batch_norm_counts[0] > batch_norm_counts[1] > 0  # those of the generator remain
 
 
 def test_normalized_weights_have_the_spectral_norm_1_and_biases_are_unchanged() -> None:

@@ -1,4 +1,4 @@
-"""Colorizers: gradients by automatic differentiation, encodings by brute force, sizes, grey images and hints."""
+"""Translators: gradients compared with autograd, encodings with brute force, sizes, grey images and hints."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def random_params(net: Objective, shape=(3, 16, 16), factor=10):
 
 
 def reference_losses(net: Translator, params, batch, mode):
-    """Return the gradients of the weighted losses of each network, written with PyTorch's own functions."""
+    """Return the parameters by path, and the weighted loss of each network, computed by plain PyTorch."""
     leaves = map_tree(torch.clone, params)
     for path, leaf in flatten(leaves).items():
         leaf.requires_grad_(path.split(".")[-1] in ("weight", "bias"))
@@ -52,7 +52,7 @@ def reference_losses(net: Translator, params, batch, mode):
         distance = (ab.permute(0, 2, 3, 1)[..., None, :] - centres).square().sum(-1)  # (N, h, w, Q)
         nearest_distances, nearest = distance.topk(5, largest=False)
         probabilities = torch.zeros_like(distance).scatter(3, nearest, (nearest_distances / -50).softmax(3))
-        frequency = probabilities.flatten(0, 2).mean(0)  # after the first batch
+        frequency = probabilities.flatten(0, 2).mean(0)  # as estimated from the first batch
         weight = 1 / (0.5 * frequency + 0.5 / len(centres))
         weight = weight / (weight * frequency).sum()
         cost = -(probabilities * y.permute(0, 2, 3, 1).log_softmax(3)).sum(3)
@@ -128,7 +128,7 @@ def test_colours_depend_only_on_lightness():
 
 
 @pytest.mark.parametrize("name", ["rgb", "pix2pix rgb"])
-def test_colours_of_rgb_generators_are_those_of_the_images_that_they_make(name):
+def test_colours_of_rgb_generators_are_those_of_the_generated_images(name):
     net = SMALL_TRANSLATORS[name]
     params, images = random_params(net), smooth_images()
     x, expected = net.pair(Batch(images, None), Mode())
@@ -213,7 +213,7 @@ def test_a_hint_changes_the_prediction_and_needs_a_model_with_hints():
         SMALL_TRANSLATORS["l1"].predict(random_params(SMALL_TRANSLATORS["l1"]), images, hints)
 
 
-def test_noise_applies_dropout_and_leaves_the_running_statistics():
+def test_noise_applies_dropout_and_does_not_change_the_running_statistics():
     net = pix2pix(width=2, levels=5, field=16, discriminator_width=2, noise=True)
     params = random_params(net, (3, 32, 32))
     initial_params = map_tree(torch.clone, params)

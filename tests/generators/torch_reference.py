@@ -1,4 +1,4 @@
-"""What the plain PyTorch training of pix2pix needs to be the same: the draws of dropout, and the parameters."""
+"""The same dropout draws and parameters for a plain PyTorch training of pix2pix."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from pellucid.nested import flatten
 
 
 class DrawnDropout(nn.Module):
-    """Dropout of 1/2 by the draws of `rng`."""
+    """Dropout with a probability of 1/2, drawn from `rng`."""
 
     rng: torch.Generator
 
@@ -18,14 +18,14 @@ class DrawnDropout(nn.Module):
 
 
 def set_dropout_rng(net: nn.Module, rng: torch.Generator) -> None:
-    """Let the network's dropout draw from this generator."""
+    """Set the random generator from which all dropout layers of a network draw."""
     for module in net.modules():
         if isinstance(module, DrawnDropout):
             module.rng = rng
 
 
 def copy_params(module: nn.Module, params: Params) -> None:
-    """Copy parameters into a module that has them in the same order, for each shape."""
+    """Copy parameters into a module; those of one shape must have the same order in both."""
     remaining = [tensor for name, tensor in module.state_dict().items() if not name.endswith("num_batches_tracked")]
     for tensor in flatten(params).values():
         index = next(k for k, tensor_ in enumerate(remaining) if tensor_.shape == tensor.shape)

@@ -1,4 +1,4 @@
-"""The four equations of backpropagation against PyTorch's autograd."""
+"""The four equations of backpropagation, compared with PyTorch's autograd."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from pellucid.nested import flatten
 
 
 def autograd_gradients(seed: int, count: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return the gradients of the mean cost of `count` examples, and those of the first output of the first."""
+    """Return the gradients of the mean cost of `count` examples, and of the first output for the first example."""
     params = {path: leaf.clone().requires_grad_() for path, leaf in flatten(random_params(seed)).items()}
     x, y = X[:count], TARGETS[:count]
     z1 = x @ params["dense1.weight"].T + params["dense1.bias"]
@@ -38,7 +38,7 @@ def test_every_equation_gives_the_gradient(seed):
     assert numbers["largest gap to the library's backward pass"] < 1e-14
 
 
-def test_an_output_is_raised_by_bias_weight_or_activation():
+def test_derivatives_of_an_output_by_bias_weights_and_activations_are_autograds():
     numbers = three_ways(Setting()).numbers
     _, expected = autograd_gradients(0, 1)
     params = random_params(0)

@@ -1,4 +1,4 @@
-"""The lesson about boxes, beside double loops, Ren et al. 2015 and ../shared/facts/detect.md."""
+"""The lesson about boxes, compared with double loops, Ren et al. 2015 and ../shared/facts/detect.md."""
 
 from fractions import Fraction
 from functools import cache
@@ -71,9 +71,9 @@ def test_anchors_are_assigned_as_by_a_double_loop():
     assert min(values["ATSS"]["positive anchors of each object"]) > 0
 
 
-def test_suppression_goes_from_the_best_downwards():
+def test_suppression_keeps_the_boxes_that_a_loop_keeps():
     values = numbers("suppression")
-    boxes = [(10, 50), (15, 55), (30, 70), (38, 78), (56, 96)]  # all as tall
+    boxes = [(10, 50), (15, 55), (30, 70), (38, 78), (56, 96)]  # left and right, of equal heights
     kept_indices = []
     for k, (low, high) in enumerate(boxes):
         overlaps = [max(min(high, boxes[j][1]) - max(low, boxes[j][0]), 0) for j in kept_indices]

@@ -1,4 +1,4 @@
-"""The lesson about convolution, beside SciPy, NumPy, and ../shared/facts/learn.md."""
+"""The lesson about convolution, compared with SciPy, NumPy and ../shared/facts/learn.md."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -28,7 +28,7 @@ def test_a_kernel_slides_as_in_scipy():
     expected = correlate2d(np.array(values["patch"]), kernel, "valid")
     assert values["output"] == expected.tolist()
     assert values["first position by hand"] == expected[0, 0]
-    grey = load_sample_image("china.jpg").mean(2)[198:210, 100:112] / 255  # two pixels of the photo for one
+    grey = load_sample_image("china.jpg").mean(2)[198:210, 100:112] / 255  # averaged over 2 x 2 below
     assert values["patch"] == (9 * grey.reshape(6, 2, 6, 2).mean((1, 3))).round().tolist()
 
 
@@ -70,7 +70,7 @@ def test_a_dense_layer_has_45_times_the_parameters_of_a_convolution():
 
 
 def test_receptive_fields_by_hand():
-    """Two 3 x 3 add 4 steps and pooling one; the step doubles: 1 + 5, + 10, + 20, + 40."""
+    """Two 3 x 3 convolutions add 4 strides and pooling adds 1; then the stride doubles: 1 + 5, + 10, + 20, + 40."""
     assert numbers("fields") == {
         "one, two, three 3 x 3": [3, 5, 7],
         "pool 1": 6,

@@ -12,7 +12,7 @@ COSTS = ("quadratic", "cross-entropy")
 
 def test_the_gradients_are_those_of_the_closed_forms():
     numbers = slowdown(Setting()).numbers
-    assert numbers["largest quadratic gradient"] == pytest.approx(4 / 27, rel=1e-6)  # of a²(1 - a)
+    assert numbers["largest quadratic gradient"] == pytest.approx(4 / 27, rel=1e-6)  # the maximum of a²(1 - a)
     assert numbers["at the output"] == pytest.approx(2 / 3, abs=1e-3)
     assert numbers["quadratic gradient at 0.98"] == pytest.approx(0.98**2 * 0.02)
     assert numbers["cross-entropy gradient at 0.98"] == pytest.approx(0.98)

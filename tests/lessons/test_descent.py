@@ -16,7 +16,7 @@ def test_the_paths_on_the_surface_are_those_of_the_closed_form():
         assert numbers[name]["end"] == pytest.approx([x, y], rel=1e-9)
         assert numbers[name]["cost"] == pytest.approx(1.5 * x**2 + 0.5 * y**2, rel=1e-9)
     costs = [numbers[name]["cost"] for name in RATES]
-    assert costs[1] < costs[0] < 2 < costs[2]  # 2 at the start
+    assert costs[1] < costs[0] < 2 < costs[2]  # the initial cost is 2
 
 
 def test_a_batch_path_is_that_of_numpy():

@@ -1,4 +1,4 @@
-"""The lesson about detectors, beside plain counts and the places of its objects."""
+"""The lesson about detectors, compared with plain counts and with its true objects."""
 
 from functools import cache
 
@@ -20,11 +20,11 @@ def numbers(step):
 
 @pytest.mark.slow
 def test_the_number_of_sliding_windows_by_counting():
-    """Around each of 6 x 8 cells stand five sizes and three shapes; of the large image, each of 38 x 50 cells."""
+    """Each cell has windows of five sizes and three shapes; this image has 6 x 8 cells, the large one 38 x 50."""
     values = numbers("sliding")
     assert values["windows of this image"] == 6 * 8 * 15
     assert values["windows of an image of 600 x 800"] == 28_500
-    # Cells of MobileNetV2's last map, most of whose work goes with their number:
+    # The work of MobileNetV2 is nearly proportional to the number of cells of its last map.
     window_cells, image_cells = 28_500 * 3 * 3, 19 * 25
     assert values["multiply-adds of these over those of the image"] == pytest.approx(
         window_cells / image_cells, rel=0.02

@@ -17,7 +17,7 @@ def test_the_weighted_sums_have_the_variances_of_the_closed_form():
     assert numbers["share with |z| > 4"]["normal"] == pytest.approx(share, abs=0.01)
 
 
-def test_relus_halve_the_mean_square_unless_the_weights_make_up_for_it():
+def test_relus_halve_the_mean_square_unless_he_weights_double_it():
     factors = depth(Setting()).numbers["factor per layer"]
     assert factors["scaled"] == pytest.approx(0.5, rel=0.04)
     assert factors["he"] == pytest.approx(1.0, rel=0.04)

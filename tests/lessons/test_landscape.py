@@ -35,7 +35,7 @@ def test_the_hessian_is_that_of_autograd():
 def test_the_error_of_the_approximation_is_cubic():
     numbers = quadratic(SMALL).numbers
     assert numbers["numbers in the approximation"] == 10 * 13 / 2
-    assert all(7 < ratio < 9.5 for ratio in numbers["ratios"])  # 8 in the limit
+    assert all(7 < ratio < 9.5 for ratio in numbers["ratios"])  # 8 for small distances
 
 
 def test_permuted_networks_are_distinct_and_have_equal_outputs():

@@ -1,4 +1,4 @@
-"""Linear algebra: closed forms of a symmetric 2 x 2 matrix, polyfit, and the identities of each picture."""
+"""Linear algebra: closed forms of a symmetric 2 x 2 matrix, polyfit, and the identities of each decomposition."""
 
 import math
 from functools import cache
@@ -29,7 +29,7 @@ def test_norms_equal_numpys():
 
 
 def test_eigenvectors_of_a_symmetric_matrix():
-    root = math.sqrt((2 - 1.5) ** 2 / 4 + 1)  # of [[2, 1], [1, 1.5]]
+    root = math.sqrt((2 - 1.5) ** 2 / 4 + 1)  # for [[2, 1], [1, 1.5]]
     assert results()["eigenvectors"].numbers["eigenvalues"] == pytest.approx([1.75 - root, 1.75 + root])
     assert has_small_differences(
         "eigenvectors", "A v - λ v", "Q Λ Qᵀ - A", "sum of λ - trace", "product of λ - determinant"
@@ -49,7 +49,7 @@ def test_the_pseudoinverse_is_least_squares():
     slope, offset = np.polyfit(x, 5 + 7 * x + rng.normal(size=40), 1)
     numbers = results()["pseudoinverse"].numbers
     assert numbers["w"] == pytest.approx([offset, slope])
-    assert numbers["w of two equal columns"] == pytest.approx([offset, slope / 2, slope / 2])  # the smallest
+    assert numbers["w of two equal columns"] == pytest.approx([offset, slope / 2, slope / 2])  # of least norm
     assert has_small_differences("pseudoinverse", "X X⁺ X - X", "Xᵀ (y - X w)", "X⁺ - inverse(XᵀX) Xᵀ")
 
 

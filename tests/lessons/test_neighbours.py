@@ -1,4 +1,4 @@
-"""The lesson about nearest neighbours, beside NumPy, scikit-learn and ../shared/facts/learn.md."""
+"""The lesson about nearest neighbours, compared with NumPy, scikit-learn and ../shared/facts/learn.md."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -33,7 +33,7 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def accuracies(x: Any, y: Any, queries: Any, labels: Any, metric: str, ks: list[int]) -> list[float]:
-    """Return the accuracy for each k, by sorting all distances, which are whole numbers: first points win ties."""
+    """Return the accuracy for each k by sorting all distances; points at equal distances keep their order."""
     power = {"l1": 1, "l2": 2}[metric]
     distances = np.stack([(np.abs(x - query) ** power).sum(1) for query in queries])
     ordered = y[distances.argsort(1, kind="stable")]

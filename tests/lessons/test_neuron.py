@@ -13,12 +13,12 @@ from pellucid.lessons.neuron import derivatives, learning
 
 @cache
 def learning_numbers() -> Mapping[str, Any]:
-    """Return the numbers of the step, which runs once."""
+    """Return the numbers of the step `learning`, which is run only once."""
     return learning(Setting()).numbers
 
 
 def outputs(weight: float, bias: float, factor) -> list[float]:
-    """Return the outputs of 301 epochs for input 1, target 0 and rate 0.15; the gradient is a factor(a)."""
+    """Return the outputs of 301 epochs for input 1, target 0 and rate 0.15; the gradient is a * factor(a)."""
     result = []
     for _ in range(301):
         a = 1 / (1 + np.exp(-(weight + bias)))

@@ -33,7 +33,7 @@ def test_calibration_is_that_of_numpy_and_scipy():
 
 def test_nonsense_gets_high_confidence():
     numbers = lesson("nonsense", small=True).results["nonsense"].numbers
-    assert min(numbers[kind]["mean confidence"] for kind in ("shuffled", "noise")) > 0.4  # of ten classes
+    assert min(numbers[kind]["mean confidence"] for kind in ("shuffled", "noise")) > 0.4  # chance: 0.1
 
 
 @pytest.mark.real
@@ -47,7 +47,7 @@ def test_temperature_calibrates_on_mnist_and_does_not_recognize_nonsense(on_mnis
 
 
 def error(p, y, bins: int = 15) -> float:
-    """Return the expected calibration error, bin by bin."""
+    """Return the expected calibration error, computed bin by bin."""
     confidence, is_correct = p.max(1), p.argmax(1) == y
     edges = np.linspace(0, 1, bins + 1)
     bin_masks = [(confidence > low) & (confidence <= high) for low, high in pairwise(edges)]

@@ -13,7 +13,7 @@ def test_the_curves_have_the_shape_of_overfitting():
     memorised, more_data = results["memorised"].numbers, results["more_data"].numbers
     assert memorised["training accuracy"] == 1
     assert memorised["last test cost"] > 1.05 * memorised["lowest test cost"]
-    assert memorised["in epoch"] <= 50  # of 200
+    assert memorised["in epoch"] <= 50  # of 200 epochs
     gaps = [train - test for train, test in zip(more_data["training"], more_data["test"], strict=True)]
     assert gaps == sorted(gaps, reverse=True)
     regularized = results["regularized"].numbers

@@ -24,7 +24,7 @@ def test_components_are_eigenvectors_of_the_covariance():
         "correlation after rotation",
     ):
         assert abs(numbers[name]) < 1e-10
-    assert numbers["variances"] == pytest.approx([2 + 13**0.5 / 2, 2 - 13**0.5 / 2], rel=0.2)  # of [[3, 1.5], [1.5, 1]]
+    assert numbers["variances"] == pytest.approx([2 + 13**0.5 / 2, 2 - 13**0.5 / 2], rel=0.2)  # [[3, 1.5], [1.5, 1]]
 
 
 def test_the_retained_variance_is_the_sum_of_eigenvalues():

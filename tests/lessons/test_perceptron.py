@@ -1,4 +1,4 @@
-"""The perceptron: gates by their truth tables, and XOR by a linear program and the published error."""
+"""The perceptron: gates compared with truth tables, and XOR with a linear program and the published error."""
 
 from itertools import product
 
@@ -34,7 +34,7 @@ def test_a_circuit_of_nand_gates_adds_two_bits():
 
 
 def is_separable(labels: tuple[int, ...]) -> bool:
-    """Return whether a line separates the labels: sums of at least 1 or at most -1."""
+    """Return whether a line separates the labels, with weighted sums of at least 1 or at most -1."""
     signs = np.where(labels, -1.0, 1.0)
     rows = signs[:, None] * np.column_stack([BITS, np.ones(4)])
     return linprog(np.zeros(3), rows, -np.ones(4), bounds=(None, None)).status == 0
@@ -42,7 +42,7 @@ def is_separable(labels: tuple[int, ...]) -> bool:
 
 def test_xor_is_not_separable():
     assert not is_separable((0, 1, 1, 0))
-    assert is_separable((0, 1, 0, 0))  # one corner given up
+    assert is_separable((0, 1, 0, 0))  # one label changed
     numbers = one_line_fails(Setting()).numbers
     assert numbers["best line"] == 3
     assert numbers["fewest mistakes in an epoch"] > 0

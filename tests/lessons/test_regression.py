@@ -1,4 +1,4 @@
-"""The lesson about linear regression, beside NumPy and scikit-learn."""
+"""The lesson about linear regression, compared with NumPy and scikit-learn."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -87,7 +87,7 @@ def test_learning_curves_are_scikit_learns():
     assert gaps[0] > 4 * gaps[-1] > 0
 
 
-def test_penalties_choose_as_scikit_learns():
+def test_penalties_set_as_many_weights_to_0_as_scikit_learns():
     data: Any = load_diabetes()
     x = StandardScaler().fit_transform(data.data)
     models = {
@@ -100,7 +100,7 @@ def test_penalties_choose_as_scikit_learns():
 
 
 def test_the_training_stops_at_the_minimum_of_the_validation_error():
-    """Gradient descent written again in NumPy."""
+    """The expected errors are computed by gradient descent in NumPy."""
     x, y = parabola(0, 100)
     powers = x ** np.arange(1, 16)
     scaled = (powers - powers[:15].mean(0)) / powers[:15].std(0)

@@ -1,4 +1,4 @@
-"""Softmax: SciPy's, its Jacobian by finite differences, and the accuracies beside sigmoids."""
+"""Softmax compared with SciPy's, its Jacobian with finite differences, and its accuracy with that of sigmoids."""
 
 from collections.abc import Callable
 

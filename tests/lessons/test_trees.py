@@ -1,4 +1,4 @@
-"""Trees: the best first question by trying all, bootstrap shares in closed form, and what votes gain."""
+"""Trees: the best first split by trying all, bootstrap shares in closed form, and the accuracies of votes."""
 
 import math
 from functools import cache
@@ -32,7 +32,7 @@ def test_the_first_split_has_the_lowest_impurity_of_all():
     assert numbers["impurity before the first question"] == pytest.approx(2 / 3)  # three classes of 50
     assert numbers["and after"] == pytest.approx(min(impurities)) == pytest.approx(1 / 3)
     assert "petal width <= 0.8" in numbers["rules, line 1"]
-    assert sum("class: " in str(value) for value in numbers.values()) == 5  # leaves
+    assert sum("class: " in str(value) for value in numbers.values()) == 5  # five leaves
     assert numbers["training accuracy"] > 0.95
 
 

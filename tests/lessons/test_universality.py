@@ -1,4 +1,4 @@
-"""Universal approximation: steps in closed form, and the promised errors measured by NumPy at other points."""
+"""Universal approximation: steps in closed form, and errors within their bounds at random points, by NumPy."""
 
 import math
 

@@ -26,7 +26,7 @@ from pellucid.tasks.pictures import calibrated_probabilities, class_names
 
 
 def draw_seven(path: Path, ink: int, background: int | None) -> Path:
-    """Draw a 7 in a grey; background None is transparent."""
+    """Draw a 7 in the grey `ink` on a grey background, or a transparent one for None; return the file."""
     pixels = np.full((90, 70, 4), 0 if background is None else background, np.uint8)
     pixels[..., 3] = 0 if background is None else 255
     pixels[10:20, 10:60] = (ink, ink, ink, 255)
@@ -38,7 +38,7 @@ def draw_seven(path: Path, ink: int, background: int | None) -> Path:
 
 @dataclass(frozen=True)
 class Logistic(Loss):
-    """ln(1 + exp(y)) - t y, without `predict`."""
+    """The logistic loss ln(1 + exp(y)) - t y, without a method `predict`."""
 
     def compute(self, y: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         t = target.reshape(y.shape).to(y.dtype)
@@ -61,7 +61,7 @@ def test_ink_is_recognized_on_light_and_dark_backgrounds(
 
 
 def image_folder(root: Path) -> Path:
-    """Three classes of four pictures each, in two parts."""
+    """Write two parts of three classes with four pictures each; return the folder."""
     for part in ("train", "test"):
         for shade, name in enumerate(("ant", "bee", "cow")):
             (root / part / name).mkdir(parents=True)
@@ -129,7 +129,7 @@ def test_one_output_of_a_user_defined_loss_is_thresholded_at_zero(tmp_path: Path
 
 
 def patch_load_splits(monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]) -> Dataset:
-    """Let every data set be ten random 8x8 images, one of each class."""
+    """Replace every data set by ten random 8 x 8 images, labelled with the classes in turn; return it."""
     x = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     data = Dataset.from_arrays(x, torch.arange(10) % len(classes), classes, "offered")
     monkeypatch.setattr(pictures, "load_splits", lambda *_: Splits(data, data))
@@ -143,7 +143,7 @@ def test_data_of_other_classes_are_refused(model: Model, monkeypatch: pytest.Mon
     with pytest.raises(PellucidError, match=r"offered has the class 'airplane', which the model lacks; it has 0, 1, "):
         evaluate(model, "cifar10")
     with pytest.raises(PellucidError, match="which the model lacks"):
-        evaluate(model)  # its own data, which are no longer what they were
+        evaluate(model)  # its training data, which now have other classes
 
 
 def test_classes_in_another_order_are_mapped_to_the_models_indices(model: Model, monkeypatch: pytest.MonkeyPatch):

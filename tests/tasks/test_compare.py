@@ -16,7 +16,7 @@ def digits(part: str) -> tuple[np.ndarray, np.ndarray]:
     return data.x.numpy().reshape(len(data), -1).astype(np.float64), data.y.numpy()
 
 
-PREDICTION_COUNTS: list[int] = []  # how many images, at each prediction
+PREDICTION_COUNTS: list[int] = []  # the number of images of each prediction
 
 
 class RecordingTree(DecisionTreeClassifier):
@@ -32,7 +32,7 @@ def recording_tree(seed: int, depth: int) -> RecordingTree:
 def test_nearest_neighbours_are_those_of_scikit_learn() -> None:
     (row,) = compare("digits", only=["nearest-l2"]).rows
     reference = KNeighborsClassifier(row.chosen["k"]).fit(*digits("train"))
-    assert row.accuracy == pytest.approx(reference.score(*digits("test")), abs=2 / 359)  # ties are settled differently
+    assert row.accuracy == pytest.approx(reference.score(*digits("test")), abs=2 / 359)  # ties are broken differently
     assert row.trained_on == len(digits("train")[1])
 
 
@@ -45,7 +45,7 @@ def test_the_choice_is_made_on_validation_images_and_the_test_images_are_used_on
     assert comparison.rows[0].chosen == {"depth": 12}
     n_validation = round(comparison.train / 6)
     assert PREDICTION_COUNTS[-1] == comparison.test
-    assert all(abs(n - n_validation) <= 10 for n in PREDICTION_COUNTS[:-1])  # rounded class by class
+    assert all(abs(n - n_validation) <= 10 for n in PREDICTION_COUNTS[:-1])  # rounded for each class
     assert len(PREDICTION_COUNTS) == 4
 
 

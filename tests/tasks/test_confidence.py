@@ -1,4 +1,4 @@
-"""The threshold keeps what it promises on the held-out pictures."""
+"""Fitted thresholds satisfy the limits of wrong and of refused predictions on the held-out pictures."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_98_correct_of_98_predictions_are_calibrated_to_99_of_100():
 
 
 def ranked_predictions(is_right: list[bool]) -> tuple[Tensor, Tensor]:
-    """Pictures of two classes, with decreasing confidence, of which these are right."""
+    """Return probabilities of two classes with decreasing confidence, and targets that make `is_right` true."""
     confidences = torch.linspace(0.99, 0.6, len(is_right), dtype=torch.float64)
     return torch.stack([confidences, 1 - confidences], 1), torch.tensor([0 if correct else 1 for correct in is_right])
 
@@ -89,7 +89,7 @@ def test_few_new_pictures_like_the_held_out_ones_are_below_the_threshold():
     n_refused, n_rounds, n = 0, 400, 150
     for seed in range(n_rounds):
         probabilities, _ = draw_predictions(n + 1, 1.0, seed=seed)
-        confidence = fit_confidence(probabilities[:n], probabilities[:n].argmax(1))  # all of them right
+        confidence = fit_confidence(probabilities[:n], probabilities[:n].argmax(1))  # all right
         n_refused += int(confidence.calibrate(probabilities[n:]).max() < confidence.threshold)
     limit = MAX_REFUSED + 3 * (MAX_REFUSED * (1 - MAX_REFUSED) / n_rounds) ** 0.5  # three deviations of a binomial
     assert n_refused / n_rounds <= limit
@@ -132,7 +132,7 @@ def test_cross_validation_fits_on_each_half_and_evaluates_on_the_other():
 
 
 def test_cross_validation_reports_a_larger_error_than_evaluation_on_fitted_pictures():
-    """Few pictures and a network that is often wrong: the share of wrong answers is beyond what was promised."""
+    """With few pictures and many wrong predictions, other pictures have a larger error rate than the fitted ones."""
     in_sample_errors, cross_validated_errors = [], []
     for seed in range(40):
         probabilities, targets = draw_predictions(60, 2.0, seed=seed)

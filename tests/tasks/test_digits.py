@@ -1,4 +1,4 @@
-"""Pictures of digits become what the networks were trained on."""
+"""Pictures of digits are laid out like the training images of MNIST and of the 8 x 8 digits."""
 
 import pytest
 import torch
@@ -92,7 +92,7 @@ def test_surroundings_of_a_digit_on_plain_ground_are_empty(picture: Tensor):
 
 
 def test_strokes_at_the_border_of_the_picture_are_continued():
-    """A cross over the whole picture: its ink gets 20 pixels, and the bars go on through the 4 on each side."""
+    """The ink of a cross fills 20 pixels, and its bars continue through the 4 pixels on each side."""
     picture = torch.zeros(1, 40, 40)
     picture[0, 18:22] = picture[0, :, 18:22] = 1
     ink, surroundings = lay_out_with_surroundings(picture, MNIST)
@@ -102,7 +102,7 @@ def test_strokes_at_the_border_of_the_picture_are_continued():
         assert min(float(surroundings[0, bar].max()), float(surroundings[0, :, bar].max())) > 0.8
 
 
-def test_light_pixels_beside_dark_ink_are_shown_and_not_counted_as_ink():
+def test_light_pixels_near_dark_ink_are_shown_and_not_counted_as_ink():
     picture = torch.full((1, 60, 60), 0.5)
     picture[0, 10:50, 20:26] = 0
     picture[0, 10:50, 34:40] = 0.9

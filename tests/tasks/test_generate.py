@@ -1,4 +1,4 @@
-"""Judging samples: copies of training images, a real classifier, walks, and pictures of samples."""
+"""Evaluation of samples: copies of training images, a classifier's predictions, latent walks, sample sheets."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from tests.generators.small import FAMILIES, SHAPE, gan
 
 @dataclass(frozen=True)
 class CopyingGenerator(Generator):
-    """Draws training images: the index is the first latent number's rank."""
+    """A generator that outputs stored training images, selected by the first latent number."""
 
     def gradients(self, params, batch, mode):
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Photos of maps of labels, measured against NumPy, scikit-image and photos that are known."""
+"""Photos generated from label maps: metrics compared with NumPy and scikit-image, and for perfect outputs."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LABELS = 3
 
 @pytest.fixture
 def folder(tmp_path):
-    """Photos of 70 x 130 pixels, whose labels are vertical stripes."""
+    """Return a folder of photos of 70 x 130 pixels, whose labels are vertical stripes."""
     rng = np.random.default_rng(0)
     for name in ("val", "valannot"):
         (tmp_path / name).mkdir()
@@ -63,7 +63,7 @@ def test_images_of_flat_colours_have_the_mean_colour_of_each_label(folder):
 
 @dataclass(frozen=True)
 class StoredPhotos(Regression):
-    """Returns the photos in their order."""
+    """A regression that outputs the stored photos in their order."""
 
     def predict(self, params, images, hints=None):
         return PHOTOS.pop(0)
@@ -82,7 +82,7 @@ def test_the_original_photos_have_the_best_scores(folder):
     assert evaluation["frechet_flat"] > 0.01
 
 
-def test_tiles_lie_beside_each_other():
+def test_tiles_are_adjacent():
     photo = torch.arange(130 * 70.0).view(1, 1, 70, 130)
     result = tiles(photo)
     assert result.shape == (2, 1, 60, 60)

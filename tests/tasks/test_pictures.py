@@ -1,4 +1,4 @@
-"""Any folder of class folders measures a model, and files that cannot be read are listed and left out."""
+"""Evaluation of classifiers on folders of class folders: the pictures that are used, refused files, metrics."""
 
 import hashlib
 import shutil
@@ -24,7 +24,7 @@ COLOURS = {"red": RED, "green": GREEN, "blue": BLUE}
 
 
 def write_collection(root: Path, count: int = 2) -> Path:
-    """CLASS/IMAGE, `count` of each, every one another shade and size."""
+    """Write CLASS/IMAGE, `count` images of each class with different shades and sizes; return the folder."""
     for name, colour in COLOURS.items():
         for k in range(count):
             shade = tuple(max(value - 10 * k, 0) for value in colour)
@@ -37,7 +37,7 @@ def count_pictures(root: Path) -> int:
 
 
 @pytest.mark.parametrize("in_run_folder", [False, True])
-def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_alone(tmp_path, in_run_folder):
+def test_the_folder_that_a_weights_file_names_is_read_only_inside_its_run_folder(tmp_path, in_run_folder):
     run = tmp_path / "run"
     folder = (run if in_run_folder else tmp_path) / "pictures"
     for name in ("test/a/1.png", "test/b/2.png"):
@@ -61,7 +61,7 @@ def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_
 
 
 @pytest.mark.parametrize("weights_path", ["model.safetensors", "models/model.safetensors", "weights/model.safetensors"])
-def test_a_recipe_beside_a_weights_file_does_not_make_a_run_folder(tmp_path, weights_path):
+def test_a_recipe_next_to_a_weights_file_does_not_make_a_run_folder(tmp_path, weights_path):
     write_collection(tmp_path / "pictures")
     (tmp_path / "recipe.toml").write_text("")
     model, path = colour_model(), tmp_path / weights_path
@@ -96,14 +96,14 @@ def test_pictures_are_preprocessed_like_the_training_data(tmp_path: Path):
         (("test", "valid"), "test"),
     ],
 )
-def test_of_a_folder_with_splits_the_held_out_one_is_used(tmp_path: Path, parts: tuple[str, ...], expected_part: str):
+def test_the_held_out_part_of_a_folder_with_splits_is_used(tmp_path: Path, parts: tuple[str, ...], expected_part: str):
     for k, part in enumerate(parts):
         write_collection(tmp_path / "mine" / part, k + 1)
     test_data = held_out(colour_model(), str(tmp_path / "mine"))
     assert len(test_data) == count_pictures(tmp_path / "mine" / expected_part)
 
 
-def test_of_a_training_split_alone_the_held_out_fifth_is_used(tmp_path: Path):
+def test_a_fifth_of_a_folder_with_only_a_training_part_is_used(tmp_path: Path):
     write_collection(tmp_path / "mine/train", 10)
     test_data = held_out(colour_model(), str(tmp_path / "mine"))
     expected = load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test
@@ -111,7 +111,7 @@ def test_of_a_training_split_alone_the_held_out_fifth_is_used(tmp_path: Path):
     assert torch.equal(test_data.x, expected.x)
 
 
-def test_of_the_training_folder_of_a_model_only_held_out_pictures_are_used(tmp_path: Path):
+def test_only_held_out_pictures_of_the_training_folder_of_a_model_are_used(tmp_path: Path):
     model = colour_model()
     model.preprocess["data"] = str(write_collection(tmp_path / "mine", 10))
     assert len(held_out(model, None)) == 6
@@ -121,7 +121,7 @@ def test_of_the_training_folder_of_a_model_only_held_out_pictures_are_used(tmp_p
 
 @pytest.fixture
 def model_and_folder(tmp_path: Path) -> tuple[Model, Path]:
-    """A model that says which of the thirty pictures of its folder were held out: 1 and 4 of each class."""
+    """Return a model that lists pictures 1 and 4 of each class as held out, and its folder of thirty pictures."""
     root = write_collection(tmp_path / "mine", 10)
     held_out_bytes = [(root / name / f"{k}.png").read_bytes() for name in COLOURS for k in (1, 4)]
     model = colour_model()
@@ -137,7 +137,7 @@ def test_files_listed_as_held_out_by_a_model_are_used_after_others_were_added(mo
     before = held_out(model, None)
     assert before.y.tolist() == [2, 2, 1, 1, 0, 0]
     for k, name in enumerate(COLOURS):
-        picture(root / name / f"0-{k}.png", GREY)  # a new one, which sorts between those
+        picture(root / name / f"0-{k}.png", GREY)  # a new file, sorted between the others
     (root / "blue/0.png").rename(root / "blue/z.png")
     (root / "green/4.png").rename(root / "green/00.png")
     picture(root / "yellow/0.png", (255, 255, 0))
@@ -211,7 +211,7 @@ def test_a_class_that_the_model_lacks_is_reported(tmp_path: Path, name: str, hin
         held_out(colour_model(), str(tmp_path / "mine"))
 
 
-def test_all_classes_that_the_model_lacks_are_reported_at_once(tmp_path: Path):
+def test_all_classes_that_the_model_lacks_are_reported_in_one_error(tmp_path: Path):
     for name in ("red", "one", "two", "three"):
         picture(tmp_path / f"mine/{name}/1.png", RED)
     with pytest.raises(
@@ -229,7 +229,7 @@ def test_metrics_of_an_empty_set_are_missing(tmp_path: Path):
 
 
 def write_mixed_pictures(root: Path) -> tuple[list[str], list[str]]:
-    """Pictures in their own class folder and in others; return the labels of their folders and their colours."""
+    """Write pictures to the class folder of their colour and to others; return the folders and the colours."""
     labels = ["red"] * 4 + ["green"] * 3 + ["blue"] * 2
     colours = ["red", "red", "green", "blue", "green", "red", "green", "blue", "blue"]
     for k, (name, colour) in enumerate(zip(labels, colours, strict=True)):
@@ -255,12 +255,12 @@ def test_metrics_equal_scikit_learns(tmp_path: Path):
 def test_macro_f1_is_the_mean_over_classes_that_occur(tmp_path: Path):
     picture(tmp_path / "mine/red/1.png", RED)
     picture(tmp_path / "mine/green/1.png", GREEN)
-    assert evaluate(colour_model(), str(tmp_path / "mine"))["macro_f1"] == 1  # not 2/3: no picture is blue or called so
+    assert evaluate(colour_model(), str(tmp_path / "mine"))["macro_f1"] == 1  # not 2/3: blue is absent
 
 
 def test_calibration_error_and_confidence_by_hand(tmp_path: Path):
     write_mixed_pictures(tmp_path / "mine")
-    confidence = float(np.exp(6) / (np.exp(6) + 2))  # of every picture
+    confidence = float(np.exp(6) / (np.exp(6) + 2))  # for every picture
     uncalibrated = evaluate(colour_model(None), str(tmp_path / "mine"))
     assert uncalibrated["confidence"] is None
     assert uncalibrated["ece"] == pytest.approx(confidence - 6 / 9, rel=1e-4)

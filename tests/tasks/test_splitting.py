@@ -1,4 +1,4 @@
-"""Holding out: a share of every class, and never half a group."""
+"""Held-out examples: a share of every class, without dividing groups."""
 
 from collections import Counter
 
@@ -24,7 +24,7 @@ def test_hold_out_without_groups_equals_the_split_of_a_data_set(labels, fraction
 @given(LABELS, st.data(), st.sampled_from([0.2, 0.5]), st.integers(0, 5))
 def test_groups_are_not_divided_and_every_class_is_in_the_training_part(labels, data, fraction, seed):
     groups = [data.draw(st.integers(0, i)) for i in range(len(labels))]
-    groups = [groups[group] for group in groups]  # mostly not the smallest member: any name of a group will do
+    groups = [groups[group] for group in groups]  # a group need not be named by its smallest member
     held_out = set(hold_out(labels, groups, range(len(labels)), fraction, seed))
     assert all(len({i in held_out for i, other in enumerate(groups) if other == group}) == 1 for group in set(groups))
     training_classes = {label for i, label in enumerate(labels) if i not in held_out}
@@ -33,7 +33,7 @@ def test_groups_are_not_divided_and_every_class_is_in_the_training_part(labels, 
 
 @given(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=12), min_size=1, max_size=4), st.integers(0, 5))
 def test_every_class_of_two_groups_is_in_both_parts(sizes, seed):
-    """sizes: of the groups of each class; no group is of two classes."""
+    """`sizes` are the sizes of the groups of each class; no group has two classes."""
     labels = [label for label, group_sizes in enumerate(sizes) for size in group_sizes for _ in range(size)]
     groups = [
         group for group, size in enumerate(size for group_sizes in sizes for size in group_sizes) for _ in range(size)
@@ -51,7 +51,7 @@ def test_a_single_group_is_in_the_training_part():
 
 @given(st.permutations(range(40)), st.integers(0, 5))
 def test_a_split_does_not_depend_on_the_order_of_pictures(order, seed):
-    """Two classes; pictures 0 and 1, 2 and 3 ... belong together, and each has a key of its own."""
+    """Two classes; pictures 0 and 1, 2 and 3, ... form groups, and each picture has a unique key."""
     keys = [7 * k + 3 for k in range(40)]
 
     def held_out_pictures(some: list[int]) -> set[int]:

@@ -1,4 +1,4 @@
-"""The bench of the doctor: which cases it makes, that it goes on where it was, and its sums."""
+"""The benchmark of the doctor: the cases that it plans, resuming, and its counts."""
 
 import json
 import subprocess
@@ -76,7 +76,7 @@ def test_the_seed_selects_the_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = [material("signs", seed)[0] for seed in (1, 1, 2)]
     assert torch.equal(samples[0].x, samples[1].x)
     assert not torch.equal(samples[0].x, samples[2].x)
-    assert all(len(part) == 40 and part.y.equal(part.y.sort().values) for part in samples)  # in the order of folders
+    assert all(len(part) == 40 and part.y.equal(part.y.sort().values) for part in samples)  # sorted by class
 
 
 def test_a_fault_of_some_settings_has_an_exclusion_reason() -> None:
@@ -84,7 +84,7 @@ def test_a_fault_of_some_settings_has_an_exclusion_reason() -> None:
         assert (len(fault.settings) < len(SETTINGS)) == bool(fault.exclusion_reason), (fault.name, fault.about)
 
 
-def test_healthy_trainings_are_of_more_kinds_than_faults_are_put_into() -> None:
+def test_healthy_trainings_have_more_settings_than_faulty_ones() -> None:
     names = [setting.name for setting in HEALTHY]
     assert len(set(names)) == len(names)
     assert set(names) > {setting.name for setting in SETTINGS}
@@ -103,14 +103,14 @@ def test_healthy_trainings_of_other_kinds_learn(name: str) -> None:
     assert bool(case.model.frozen) == (name == "frozen features")
 
 
-def test_faults_name_checks_and_are_distinguished() -> None:
+def test_faults_are_unique_and_name_checks() -> None:
     known = faults()
     assert {fault.name for fault in known} <= {check.name for check in CHECKS}
     assert len({(fault.name, fault.about) for fault in known}) == len(known)
     names = {setting.name for setting in SETTINGS}
     assert all(fault.settings and set(fault.settings) <= names for fault in known)
     assert select_faults(known, ["leakage"]) == [fault for fault in known if fault.name == "leakage"]
-    assert not [fault.about for fault in known if "|" in fault.about]  # which would break the tables
+    assert not [fault.about for fault in known if "|" in fault.about]  # a | would break the tables
 
 
 @pytest.mark.parametrize(("hits", "cases"), [(0, 10), (1, 10), (9, 10), (10, 10), (190, 200), (0, 200)])
@@ -155,8 +155,8 @@ def test_the_page_contains_the_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["doctor", "mistakes"])
-def test_the_committed_pages_say_how_many_further_mistakes_were_named(name: str) -> None:
-    """Beside the figures of cases that the checks were written with; 8 of 29 has the stated interval."""
+def test_the_committed_pages_state_how_many_further_mistakes_were_named(name: str) -> None:
+    """The sentence precedes all sections, and its interval is the Wilson interval of 8 of 29."""
     page = (Path(__file__).parents[3] / "docs" / f"{name}.md").read_text("utf-8")
     assert page.index(report.FURTHER) < page.index("\n## ")
     assert [round(100 * bound) for bound in wilson(8, 29)] == [15, 46]
@@ -180,7 +180,7 @@ def test_synthetic_histories_are_in_no_total(tmp_path: Path) -> None:
     assert [one["check"] for one in page_json["by_fault"] if one["synthetic"]] == ["discriminator"] * 2
 
 
-def test_the_page_says_where_a_fault_was_put_and_why_not_elsewhere(tmp_path: Path) -> None:
+def test_the_page_lists_the_settings_and_the_exclusion_reason_of_a_fault(tmp_path: Path) -> None:
     fault = next(one for one in faults() if one.exclusion_reason)
     cases = [
         record(fault.name, [], [], fault.about, setting=setting, seed=100 + k)
@@ -200,7 +200,7 @@ def test_an_interrupted_bench_resumes(tmp_path: Path) -> None:
     with store.path.open("a") as file:
         file.write('{"key": "c", "na')
     resumed = Store(tmp_path, "abc")
-    assert set(resumed.records) == {"a"}  # what failed, or was cut off, is made again
+    assert set(resumed.records) == {"a"}  # failed and truncated records are measured again
     assert resumed.records_of(["b", "a"]) == [{"key": "a", "names": []}]
     assert not Store(tmp_path, "other").records
 
@@ -231,7 +231,7 @@ def test_the_commit_is_reported_where_git_knows_it(tmp_path: Path) -> None:
     git("add", ".")
     git("commit", "-qm", "Begin")
     assert commit(tmp_path) == git("rev-parse", "--short=12", "HEAD")
-    (tmp_path / "notes.md").write_text("1")  # is no code
+    (tmp_path / "notes.md").write_text("1")  # not code
     assert "changes" not in commit(tmp_path)
     (package / "a.py").write_text("2")
     assert commit(tmp_path).endswith(" with changes")

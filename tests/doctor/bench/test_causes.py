@@ -1,4 +1,4 @@
-"""The frozen list of mistakes of all tasks: what it holds, and the draw of its unopened half."""
+"""The frozen list of mistakes of all tasks: its contents, the draw of its unopened half, and the measured harm."""
 
 import hashlib
 import json
@@ -64,13 +64,13 @@ def test_a_harm_must_exceed_two_standard_deviations() -> None:
         "0": seed_scores(0.5, 0.9),
         "1": seed_scores(0.4, 0.9),
         "2": seed_scores(0.6, 0.9),
-    }  # 0.4, 0.5, 0.3: mean 0.4, deviation 0.1
+    }  # harms 0.4, 0.5 and 0.3: mean 0.4, standard deviation 0.1
     assert harm_summary({"seeds": clear_harm}) == {"harm": 0.4, "deviation": 0.1, "harmful": True}
     uncertain_harm = {
         "0": seed_scores(0.9, 0.9),
         "1": seed_scores(0.5, 0.9),
         "2": seed_scores(0.7, 0.9),
-    }  # 0.0, 0.4, 0.2: mean 0.2, deviation 0.2
+    }  # harms 0.0, 0.4 and 0.2: mean 0.2, standard deviation 0.2
     assert harm_summary({"seeds": uncertain_harm}) == {"harm": 0.2, "deviation": 0.2, "harmful": False}
 
 

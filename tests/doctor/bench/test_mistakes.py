@@ -1,4 +1,4 @@
-"""The bench of mistakes: its list is frozen, its parts are wrong only where the mistake is, its verdicts are fair."""
+"""The benchmark of mistakes: its frozen list, its correct and wrong layers and losses, its verdicts and its page."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ def test_the_list_is_as_it_was_frozen() -> None:
     assert hashlib.sha256((HERE / "list.toml").read_bytes()).hexdigest() == FROZEN_SHA256
 
 
-def test_each_mistake_is_distinguished_cited_and_made() -> None:
+def test_each_mistake_is_unique_and_cited_and_has_a_case() -> None:
     ids = [one.id for one in mistakes()]
     assert len(ids) == len(set(ids)) >= 40
     assert set(CASES) == set(ids)

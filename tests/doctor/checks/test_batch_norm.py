@@ -1,4 +1,4 @@
-"""Batch normalization: too few values, statistics of other data."""
+"""Batch normalization: too few values per channel, running statistics that do not fit the data."""
 
 from dataclasses import replace
 
@@ -104,7 +104,7 @@ def test_fitting_statistics_have_no_finding() -> None:
 
 
 def case_with_offset(momentum: float, epochs: int) -> Case:
-    """Trained for epochs of four steps on inputs far from where running statistics begin."""
+    """Return a case trained for `epochs` of four steps on inputs far from the initial running statistics."""
     return trained_case(net_with_norm(momentum), epochs=epochs, offset=50.0)
 
 
@@ -124,13 +124,13 @@ def test_a_momentum_that_is_too_small_is_named_after_many_steps() -> None:
 
 def test_the_usual_momentum_has_no_remedy() -> None:
     case = case_with_offset(0.1, epochs=1)
-    (finding,) = CHECK.look(replace(case, history=None))  # the number of steps is not known
+    (finding,) = CHECK.look(replace(case, history=None))  # the number of steps is unknown
     assert "momentum of 0.1" not in finding.fix
     assert finding.remedy is None
 
 
 @pytest.mark.parametrize("momentum", [0.1, 1.0])
-def test_statistics_of_the_last_batch_alone_are_a_cause(momentum: float) -> None:
+def test_statistics_of_only_the_last_batch_are_a_cause(momentum: float) -> None:
     data = load("digits")
     x, y = data.train.x[:800], data.train.y[:800]
     net = Sequential(

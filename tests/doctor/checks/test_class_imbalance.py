@@ -31,7 +31,7 @@ def test_imbalance_of_few_examples_is_chance() -> None:
     assert CHECK.look(make_case(labels(10, 1, 1, 8))) == []
 
 
-def test_a_class_that_training_lacks_is_found_against_validation() -> None:
+def test_a_validation_class_that_is_missing_from_training_is_found() -> None:
     (finding,) = CHECK.look(make_case(labels(100, 100, 0, 100), labels(20, 20, 20, 20)))
     assert (finding.path, finding.evidence["classes_missing"], finding.evidence["the_first_of_them"]) == (
         "train",
@@ -51,7 +51,7 @@ def test_classes_that_validation_lacks_are_found_unless_it_is_small() -> None:
     assert CHECK.look(make_case(labels(50, 50, 50, 50), labels(0, 2, 3, 2))) == []
 
 
-def test_a_named_class_that_is_nowhere_is_found() -> None:
+def test_a_named_class_without_examples_is_found() -> None:
     (finding,) = CHECK.look(make_case(labels(100, 100, 100), labels(20, 20, 20)))
     assert (finding.path, finding.evidence["without_examples"], finding.evidence["the_first_of_them"]) == (
         "train",
@@ -68,7 +68,7 @@ def test_few_examples_and_regression_targets_are_skipped() -> None:
     assert CHECK.look(case_of(make_model(), x[:10], y[:10], validation=(x[:3], y[:3]))) == []
 
 
-def test_labels_that_are_all_one_class_are_reported_with_what_the_network_has() -> None:
+def test_labels_of_a_single_class_are_reported_with_the_number_of_classes() -> None:
     (finding,) = CHECK.look(make_case(labels(40), labels(20), has_names=False))
     assert (finding.path, finding.evidence["the_only_label"]) == ("train", "0")
     assert finding.evidence["classes_of_the_network"] == 4
@@ -76,4 +76,4 @@ def test_labels_that_are_all_one_class_are_reported_with_what_the_network_has() 
     (named_finding,) = CHECK.look(make_case(labels(0, 40)))
     assert named_finding.evidence["the_only_label"] == "b"
     (validation_finding,) = CHECK.look(make_case(labels(40), labels(20, 20), has_names=False))
-    assert validation_finding.evidence["classes_missing"] == 1  # it is the parts that differ
+    assert validation_finding.evidence["classes_missing"] == 1  # the validation data have a second class

@@ -1,4 +1,4 @@
-"""A model that gives one answer to everything."""
+"""Trained models that predict one class for every input."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from tests.doctor.small_cases import corners, make_case, make_model
 
 
 def case_with_bias(bias: list[float]) -> Case:
-    """The last layer says the same of everything."""
+    """Return a case whose last layer outputs `bias` for every input."""
     model = make_model()
     model.weights["dense2.weight"].zero_()
     model.weights["dense2.bias"].copy_(torch.tensor(bias))

@@ -1,4 +1,4 @@
-"""Inputs in which nothing varies."""
+"""Inputs with constant values: blank images, constant channels and regions."""
 
 import torch
 
@@ -31,7 +31,7 @@ def test_black_images_have_one_finding_for_each_part() -> None:
 
 def test_blank_images_are_counted_and_removed_by_the_remedy() -> None:
     x = noise()
-    x[10:22] = torch.linspace(0, 1, 12)[:, None, None, None]  # each of one grey
+    x[10:22] = torch.linspace(0, 1, 12)[:, None, None, None]  # each image has one grey
     case = make_case(x)
     (finding,) = CHECK.look(case)
     assert (finding.path, finding.evidence["blank_examples"], finding.evidence["share"]) == ("train", 12, 0.1)
@@ -58,7 +58,7 @@ def test_a_masked_half_is_found_and_a_border_is_not() -> None:
     bordered[..., :1], bordered[..., -1:], bordered[..., :1, :], bordered[..., -1:, :] = 0, 0, 0, 0
     (finding,) = CHECK.look(make_case(masked))
     assert (finding.evidence["that_never_vary"], finding.evidence["share"]) == (50, 0.5)
-    assert CHECK.look(make_case(bordered)) == []  # 36 of 100
+    assert CHECK.look(make_case(bordered)) == []  # 36 of 100 pixels
 
 
 def test_vectors_bytes_and_single_examples_have_no_finding() -> None:

@@ -1,4 +1,4 @@
-"""Units that no example reaches."""
+"""Rectifier units with a gradient of 0 for every example."""
 
 import torch
 
@@ -14,7 +14,7 @@ Y = (X[:, 0] > 0).long()
 
 
 def make_model(act: Layer, bias: float, n_biased: int, units: int = 10) -> Model:
-    """Return a network of which the first `n_biased` of 10 units have this bias."""
+    """Return a network whose first `n_biased` of `units` hidden units have this bias."""
     model = Model(Sequential(Dense(units), act, Dense(2)), classes=2, input_shape=(5,))
     model.weights["dense1.bias"][:n_biased] = bias
     return model
@@ -31,22 +31,22 @@ def test_units_with_negative_inputs_only_are_counted() -> None:
     assert findings[0].evidence["share"] == 0.6
 
 
-def test_a_few_dead_units_are_common() -> None:
+def test_a_few_dead_units_have_no_finding() -> None:
     assert not CHECK.look(case_of(make_model(ReLU(), -100.0, 4), X, Y))
 
 
-def test_what_died_in_training_is_distinguished_from_what_began_dead() -> None:
+def test_units_that_died_in_training_are_distinguished_from_initially_dead_ones() -> None:
     dead_initially = CHECK.look(
         case_of(make_model(ReLU(), -100.0, 8), X, Y, begin=lambda: make_model(ReLU(), -100.0, 8))
     )[0]
-    dead_after_training = CHECK.look(case_of(make_model(ReLU(), -100.0, 8), X, Y))[0]  # its seed draws biases of 0
+    dead_after_training = CHECK.look(case_of(make_model(ReLU(), -100.0, 8), X, Y))[0]  # the seed draws biases of 0
     assert (
         dead_initially.evidence["dead_before_the_first_step"],
         dead_after_training.evidence["dead_before_the_first_step"],
     ) == (8, 0)
 
 
-def test_relu6_is_dead_at_its_top_too() -> None:
+def test_relu6_units_at_their_upper_limit_are_dead() -> None:
     assert CHECK.look(case_of(make_model(ReLU6(), 100.0, 6), X, Y))[0].evidence["dead"] == 6
     assert not CHECK.look(case_of(make_model(ReLU(), 100.0, 6), X, Y))
 
@@ -66,5 +66,5 @@ def test_a_regression_of_ten_examples_is_examined() -> None:
 def test_units_dead_for_equal_examples_have_no_finding() -> None:
     equal_x = X[:1].repeat(20, 1)
     model = Model(Sequential(Dense(40), ReLU(), Dense(2)), classes=2, input_shape=(5,))
-    assert int((equal_x[0] @ model.weights["dense1.weight"].T <= 0).sum()) > 16  # more than 40 %
+    assert int((equal_x[0] @ model.weights["dense1.weight"].T <= 0).sum()) > 16  # more than 40 % of the units
     assert not CHECK.look(case_of(model, equal_x, Y[:20]))

@@ -1,4 +1,4 @@
-"""A discriminator and its generator, by what they might have measured."""
+"""Dominance of a discriminator over its generator, in hand-written histories of losses."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from pellucid.doctor.checks.discriminator import CHECK, dominance_evidence
 from pellucid.run.history import History
 from tests.doctor.small_cases import make_case
 
-BALANCED_LOSSES = [1.3] * 30  # near 2 ln 2, where neither is ahead
+BALANCED_LOSSES = [1.3] * 30  # near 2 ln 2, at which neither network dominates
 
 
 def history(discriminator: list[float], generator: list[float]) -> History:
@@ -30,9 +30,9 @@ def test_dominance_after_five_epochs_is_found() -> None:
     ("discriminator", "generator"),
     [
         (BALANCED_LOSSES, [0.8] * 30),
-        ([0.03] * 8 + [1.2] * 22, [5.0] * 8 + [1.0] * 22),  # a lead at first that passes
-        ([0.03] * 30, [6 - 0.15 * k for k in range(30)]),  # the generator is catching up
-        ([0.03] * 6, [5.0] * 6),  # too few epochs to tell
+        ([0.03] * 8 + [1.2] * 22, [5.0] * 8 + [1.0] * 22),  # the dominance ends
+        ([0.03] * 30, [6 - 0.15 * k for k in range(30)]),  # the generator's loss falls
+        ([0.03] * 6, [5.0] * 6),  # too few epochs
     ],
 )
 def test_usual_losses_have_no_finding(discriminator: list[float], generator: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""Layers that draw in evaluation."""
+"""Layers that draw random numbers in evaluation mode."""
 
 import pytest
 import torch

@@ -30,21 +30,21 @@ def test_copies_are_counted_with_their_pairs() -> None:
     assert findings[0].evidence["first_pair"] == "0 and 8"
 
 
-def test_copies_at_another_scale_and_nearly_alike_count_too() -> None:
+def test_scaled_and_noisy_copies_are_counted() -> None:
     model = model_with_copies(0.01, 4)
     model.weights["dense1.weight"][8:].mul_(3.0)
     model.weights["dense1.bias"][8:] = 0.5
     assert CHECK.look(case_of(model, X, Y))[0].evidence["copies"] == 4
 
 
-def test_opposites_and_few_copies_are_fine() -> None:
+def test_opposite_units_and_few_copies_have_no_finding() -> None:
     model = model_with_copies(0.0, 4)
     model.weights["dense1.weight"][8:].mul_(-1.0)
     assert not CHECK.look(case_of(model, X, Y))
     assert not CHECK.look(case_of(model_with_copies(0.0, 3), X, Y))
 
 
-def test_maps_of_a_convolution() -> None:
+def test_copies_among_the_maps_of_a_convolution_are_counted() -> None:
     model = Model(Sequential(Conv2d(8, 3), ReLU(), Flatten(), Dense(2)), classes=2, input_shape=(3, 6, 6))
     assert not CHECK.look(case_of(model, IMAGES, Y[:32]))
     model.weights["conv2d1.weight"][4:] = model.weights["conv2d1.weight"][:4]

@@ -9,7 +9,7 @@ from tests.doctor.small_cases import corners, make_model
 
 
 def make_case(indices: list[int], label_shift: int = 0) -> Case:
-    """The corners, and after them those at some indices again, with labels shifted by `label_shift`."""
+    """Return a case of 100 corners and of copies of those at `indices`, with labels shifted by `label_shift`."""
     x, y = corners(100)
     return case_of(make_model(), torch.cat([x, x[indices]]), torch.cat([y, (y[indices] + label_shift) % 4]))
 
@@ -32,7 +32,7 @@ def test_many_copies_are_counted_and_removed_by_the_remedy() -> None:
     assert torch.equal(finding.remedy.apply(case).train.x, corners(100)[0])
 
 
-def test_copies_with_another_label_are_a_fault_of_their_own() -> None:
+def test_few_copies_with_another_label_are_found() -> None:
     (finding,) = CHECK.look(make_case([1, 2, 3, 4], label_shift=1))
     assert finding.evidence["copies_with_another_label"] == 4
     assert "different ways" in finding.cause
@@ -54,7 +54,7 @@ def test_many_copies_with_other_labels_are_one_finding() -> None:
 
 
 @pytest.mark.slow
-def test_labels_that_look_shuffled_because_of_such_copies_follow_from_them() -> None:
+def test_shuffled_labels_follow_from_copies_with_other_labels() -> None:
     x, y = corners(500)
     diagnosis = diagnose(
         case_of(make_model(), torch.cat([x, x]), torch.cat([y, (y + 1) % 4]), validation=corners(200, seed=1))

@@ -1,4 +1,4 @@
-"""Sums and gradients that grow."""
+"""Exploding outputs and gradients."""
 
 from itertools import pairwise
 
@@ -66,7 +66,7 @@ def test_one_huge_target_is_found_at_any_rate() -> None:
     assert findings[0].remedy is not None
 
 
-def test_the_remedy_draws_weights_of_he() -> None:
+def test_the_remedy_draws_he_weights() -> None:
     case = case_of(make_model(3, "normal"), X, Y)
     remedy = CHECK.look(case)[0].remedy
     assert remedy is not None

@@ -1,4 +1,4 @@
-"""Generators that fail, each by a short training that shows it, and healthy ones in which nothing is found."""
+"""Short trainings of generators: each fault is found as the only cause, and healthy ones have no finding."""
 
 from functools import cache
 
@@ -29,7 +29,7 @@ def make_adam(lr: float) -> Adam:
 
 
 def make_generator(kernel: int = 4) -> Sequential:
-    """From 8 latent numbers; kernels of 3 with a stride of 2 add unequal numbers of shares."""
+    """Return a generator from 8 latent numbers; a kernel of 3 with a stride of 2 overlaps unevenly (a checkerboard)."""
     up = {"stride": 2, "padding": 1, "output_padding": kernel % 2}
     return Sequential(
         reshape=Reshape((-1, 1, 1)), up1=ConvTranspose2d(16, 2), norm1=BatchNorm(), relu1=ReLU(),
@@ -117,7 +117,7 @@ def test_distances_are_those_of_scipy() -> None:
 
 
 def test_repeated_images_are_a_collapse_too() -> None:
-    """Two digits again and again are as far from each other as others are."""
+    """Copies of two digits have a usual mean distance, but a distance of 0 to the nearest sample."""
     repeated = DATA.x[:2].repeat(20, 1, 1, 1)
     assert sample_distances(repeated)[1] == 0
     assert sample_distances(repeated)[0] > 0.4 * sample_distances(DATA.x)[0]
@@ -138,7 +138,7 @@ def test_a_pattern_is_measured_against_nearby_frequencies() -> None:
     assert peak_ratio(noise) == pytest.approx(1.0, abs=0.15)  # white: equal power at all frequencies
     rows = torch.tensor([1.0, -1.0]).repeat(8)
     for board in (rows[:, None].expand(16, 16), rows[None].expand(16, 16), rows[:, None] * rows):
-        # Its power is (256 a)² at one frequency, beside 256 of the noise at each.
+        # The board has a power of (256 a)² at one frequency, the noise of 256 at each.
         assert peak_ratio(noise + 0.5 * board) == pytest.approx(1 + 0.25 * 256, rel=0.2)
     assert peak_ratio(torch.zeros(2, 1, 9, 9)) == 0
 

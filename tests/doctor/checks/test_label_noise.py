@@ -1,4 +1,4 @@
-"""Single wrong labels."""
+"""Wrong labels of individual examples."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from pellucid.models import mlp
 
 
 def noisy_digits(fraction: float) -> tuple[Case, set[int]]:
-    """1,000 digits of which a share got another label, and the places of these."""
+    """Return a case of 1,000 digits, `fraction` of which have a wrong label, and the indices of these."""
     data = load("digits").train.subset(range(1000))
     rng = torch.Generator().manual_seed(3)
     wrong_indices = torch.randperm(1000, generator=rng)[: round(1000 * fraction)]
@@ -26,7 +26,7 @@ def noisy_digits(fraction: float) -> tuple[Case, set[int]]:
 def test_the_fraction_of_wrong_labels_is_found(share: float) -> None:
     case, wrong_indices = noisy_digits(share)
     (finding,) = CHECK.look(case)
-    assert abs(finding.evidence["share"] - share) < 0.06  # of 400 labels: three standard deviations
+    assert abs(finding.evidence["share"] - share) < 0.06  # three standard deviations of a share of 400
     named_indices = {int(place) for place in str(finding.evidence["for_example"]).split(", ")}
     assert len(named_indices & wrong_indices) >= 4
 
@@ -36,7 +36,7 @@ def test_correct_labels_have_no_finding() -> None:
 
 
 def test_labels_of_overlapping_classes_have_no_finding() -> None:
-    """Two classes that overlap: a third of all answers is wrong, but hardly one of the surest."""
+    """A third of the predictions for overlapping classes are wrong, but almost none of the most confident ones."""
     rng = torch.Generator().manual_seed(0)
     y = torch.arange(1000) % 2
     x = torch.randn(1000, 3, generator=rng) + 0.5 * (2.0 * y[:, None] - 1) * torch.tensor([1.0, 0.0, 0.0])

@@ -11,7 +11,7 @@ from tests.doctor.small_cases import make_model
 
 
 def random_images(n: int, seed: int) -> torch.Tensor:
-    """Soft random pictures."""
+    """Return smooth random images (n, 1, 16, 16)."""
     coarse = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
 

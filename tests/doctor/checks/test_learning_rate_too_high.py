@@ -52,7 +52,7 @@ def test_a_low_rate_has_no_finding() -> None:
     assert not CHECK.look(rebuilt(make_case(epochs=10), optimizer=SGD(1e-4)))
 
 
-def test_where_the_range_test_does_not_reach_a_working_rate_the_usual_one_is_tried() -> None:
+def test_the_default_rate_is_tried_if_the_range_test_reaches_no_working_rate() -> None:
     (finding,) = CHECK.look(make_case(optimizer=SGD(1e30)))
     assert finding.evidence["lower_rate"] == pytest.approx(SGD().lr)
     assert finding.evidence["loss_at_the_lower_rate"] < 1

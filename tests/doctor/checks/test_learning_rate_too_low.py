@@ -1,4 +1,4 @@
-"""Learning rates that are too low for the steps that a training has."""
+"""Learning rates that are too low for the number of steps of a training."""
 
 import time
 from dataclasses import replace
@@ -25,7 +25,7 @@ def test_a_rate_that_leaves_the_loss_where_it_was_is_found() -> None:
 
 def test_rates_far_below_the_range_test_are_found_too() -> None:
     (finding,) = CHECK.look(make_case(epochs=20, optimizer=SGD(1e-6)))
-    assert finding.evidence["higher_rate"] >= 1e-3  # the range test alone reaches a hundredfold
+    assert finding.evidence["higher_rate"] >= 1e-3  # the range test ends at 100 times the rate
 
 
 def test_the_remedy_ends_the_finding() -> None:
@@ -36,7 +36,7 @@ def test_the_remedy_ends_the_finding() -> None:
 
 
 @pytest.mark.slow
-def test_a_low_rate_is_no_fault_where_the_epochs_make_up_for_it() -> None:
+def test_a_low_rate_with_enough_epochs_has_no_finding() -> None:
     assert CHECK.look(make_case(epochs=10, optimizer=SGD(0.02)))
     assert not CHECK.look(make_case(epochs=300, optimizer=SGD(0.02)))
 
@@ -51,11 +51,11 @@ def test_a_warmup_is_not_extrapolated_from_its_first_steps() -> None:
     settings = {"optimizer": SGD(0.05), "schedule": Warmup(100)}
     assert not CHECK.look(make_case(epochs=50, **settings))
     assert not CHECK.look(replace(make_case(**settings), epochs=50))
-    assert CHECK.look(replace(make_case(**settings), epochs=10))  # which ends before the rate is up
+    assert CHECK.look(replace(make_case(**settings), epochs=10))  # ends before the warmup
     assert not CHECK.look(replace(make_case(optimizer=SGD(0.5), schedule=Warmup(100)), epochs=30))
 
 
-def test_the_number_of_steps_in_a_history_costs_no_time() -> None:
+def test_extrapolation_to_many_steps_takes_little_time() -> None:
     def extrapolated(steps: int) -> float:
         case = replace(
             make_case(optimizer=SGD(0.05), schedule=Constant()), history=History([{"epoch": 1, "step": steps}])
@@ -73,7 +73,7 @@ def test_a_working_training_has_no_finding() -> None:
     assert not CHECK.look(make_case(epochs=20))
 
 
-def test_a_usual_rate_whose_loss_still_falls_needs_epochs_and_no_other_rate() -> None:
+def test_a_usual_rate_has_no_finding_while_the_loss_falls() -> None:
     case = make_case(epochs=5, optimizer=Adam(0.001))
     assert case.history is not None
     assert case.loss > 1.5 * case.loss_at(30.0, 10)  # a higher rate would be faster
@@ -83,7 +83,7 @@ def test_a_usual_rate_whose_loss_still_falls_needs_epochs_and_no_other_rate() ->
     assert CHECK.look(make_case(epochs=5, optimizer=Adam(1e-5)))
 
 
-def test_a_usual_rate_whose_loss_stands_still_is_found() -> None:
+def test_a_usual_rate_is_found_if_the_loss_is_constant() -> None:
     case = make_case(epochs=8, optimizer=SGD(0.03))
     assert case.history is not None
     assert not CHECK.look(case)

@@ -1,4 +1,4 @@
-"""Classes that masks lack, and classes that are predicted nowhere."""
+"""Classes that are missing from the masks, and classes that are never predicted."""
 
 import torch
 
@@ -14,7 +14,7 @@ CLASSES = ("grass", "sand", "water")
 
 
 def images_and_masks(max_classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw masks of up to `max_classes` classes, 9 where there is none, and images that show them by colour."""
+    """Return images (24, 3, 8, 8), coloured by class, and masks with classes below `max_classes` and 9 at one pixel."""
     rng = torch.Generator().manual_seed(0)
     y = torch.randint(0, max_classes, (24, 4, 4), generator=rng).repeat_interleave(2, 1).repeat_interleave(2, 2)
     x = torch.nn.functional.one_hot(y, 3).movedim(3, 1).float() * 0.8

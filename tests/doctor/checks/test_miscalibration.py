@@ -1,4 +1,4 @@
-"""Probabilities and shares of right answers."""
+"""Predicted probabilities compared with the share of correct predictions."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from pellucid.run.history import History
 
 
 def case_of_true_logits(factor: float, n: int = 1_000) -> Case:
-    """A model whose outputs are the true logits times `factor`: labels are drawn by the true probabilities."""
+    """Return a case whose outputs are the true logits times `factor`; labels follow the true probabilities."""
     rng = torch.Generator().manual_seed(0)
     logits = 1.5 * torch.randn(n, 5, generator=rng)
     y = torch.multinomial(logits.softmax(1), 1, generator=rng)[:, 0]
@@ -42,7 +42,7 @@ def test_overconfidence_and_underconfidence_are_found(factor: float) -> None:
 
 def test_true_probabilities_have_no_finding() -> None:
     assert not CHECK.look(case_of_true_logits(1.0))
-    assert not CHECK.look(case_of_true_logits(1.5))  # off, but not far
+    assert not CHECK.look(case_of_true_logits(1.5))  # slightly miscalibrated
 
 
 def test_a_calibrated_model_has_no_finding() -> None:
@@ -89,7 +89,7 @@ def test_a_model_that_changed_after_training_is_named() -> None:
         ({"net": Sequential(dropout=Dropout(0.6), dense=Dense(5))}, "dropout of 0.6"),
     ],
 )
-def test_the_cause_of_underconfidence_is_named_alone(options: dict[str, Any], cause: str) -> None:
+def test_only_the_cause_of_underconfidence_is_named(options: dict[str, Any], cause: str) -> None:
     case = case_of_true_logits(0.2)
     model = Model(**{"net": Sequential(dense=Dense(5)), "input_shape": (5,), **options})
     model.weights["dense.weight"].copy_(0.2 * torch.eye(5))

@@ -1,4 +1,4 @@
-"""Where NaN comes from."""
+"""The step and the layer, loss or data in which NaN first occurs."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +29,7 @@ def make_model(*middle: Layer, **options: Any) -> Model:
 
 @dataclass(frozen=True)
 class Log(Layer):
-    """A logarithm without protection."""
+    """A logarithm without a lower limit of its input."""
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         return {}, shape
@@ -98,7 +98,7 @@ def test_a_regression_loss_is_infinite_for_large_targets() -> None:
 
 def test_an_augmentation_that_returns_nan_is_named() -> None:
     def augment(x: Tensor, rng: torch.Generator) -> Tensor:
-        return x * NAN if bool((x[:, 0] == X[:, 0].max()).any()) else x  # the batch that holds this example
+        return x * NAN if bool((x[:, 0] == X[:, 0].max()).any()) else x  # the batch with this example
 
     case = case_of(make_model(), X, Y, batch_size=16, augment=augment)
     finding = CHECK.look(case)[0]
@@ -113,7 +113,7 @@ def test_the_step_is_read_from_the_error_that_stopped_the_training() -> None:
     assert isinstance(case.stopped, StoppedError)
     assert finding.evidence["step"] == case.stopped.step > 1
     assert finding.path.split(".")[0] in {"dense1", "dense2", "relu1", "loss"}
-    assert not finding.direct  # what made the numbers grow is for a trial to say
+    assert not finding.direct  # only a trial establishes why the values grew
 
 
 def test_without_the_error_the_first_steps_are_rehearsed() -> None:

@@ -1,4 +1,4 @@
-"""Models that know their training examples by heart."""
+"""Models that predict their training examples much better than validation examples."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from tests.doctor.small_cases import corners, make_case
 
 
 def memorizing_case(epochs: int = 60) -> Case:
-    """Forty points whose labels say nothing of others."""
+    """Return a case that overfits forty points with random labels."""
     rng = torch.Generator().manual_seed(0)
     x, y = torch.randn(240, 20, generator=rng), torch.randint(2, (240,), generator=rng)
     model = Model(Sequential(Dense(64), ReLU(), Dense(2)), optimizer=Adam(0.01), input_shape=(20,))
@@ -49,7 +49,7 @@ def test_few_examples_are_the_cause_if_fewer_do_worse() -> None:
     assert finding.direct
     assert "too few" in finding.cause
     (memorizing_finding,) = CHECK.look(memorizing_case())
-    assert not memorizing_finding.direct  # random labels look alike for any number of examples
+    assert not memorizing_finding.direct  # with random labels, fewer examples do not do worse
 
 
 def test_a_gap_is_found_without_a_history() -> None:
@@ -92,7 +92,7 @@ def test_without_training_or_validation_there_is_no_finding() -> None:
 def test_a_low_training_accuracy_has_no_finding() -> None:
     case = memorizing_case(epochs=60)
     wrong_labels = case.train.y.clone()
-    wrong_labels[:25] = 1 - wrong_labels[:25]  # 15 of 40 are right, which is far above none
+    wrong_labels[:25] = 1 - wrong_labels[:25]  # 15 of 40 remain right, far above none in validation
     all_wrong = (case.train.x, case.model.predict(case.train.x).argmin(1))
     poor_case = case_of(case.model, case.train.x, wrong_labels, validation=all_wrong)
     assert poor_case.train_predictions.accuracy == pytest.approx(15 / 40)

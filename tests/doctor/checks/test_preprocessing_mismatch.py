@@ -1,4 +1,4 @@
-"""Inputs that were prepared in another way."""
+"""Inputs that were preprocessed differently from the training data."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from tests.doctor.small_cases import conv_net, corners, make_model
 
 
 def make_case(change: Callable[[Tensor], Tensor], epochs: int = 0, change_train: bool = False) -> Case:
-    """Validation inputs changed; with `change_train` both parts, after the training."""
+    """Return a case with changed validation inputs, and with `change_train` training inputs changed after training."""
     (x, y), (held_out, held_out_y) = corners(200), corners(80, seed=1)
     model = make_model()
     if epochs:
@@ -81,7 +81,7 @@ def test_another_scale_is_recognized_by_running_statistics() -> None:
     model = make_model(conv_net())
     model.fit(x, y, epochs=8, batch_size=16, verbose=False)
     assert CHECK.look(case_of(model, x, y)) == []
-    equal_labels = torch.zeros_like(y)  # so that nothing can be recognised
+    equal_labels = torch.zeros_like(y)  # so only running statistics can be compared
     (finding,) = CHECK.look(case_of(model, x * 255, equal_labels))
     assert finding.path == "norm"
     assert "not divided by 255" in finding.cause

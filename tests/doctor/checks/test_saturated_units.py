@@ -1,4 +1,4 @@
-"""Sigmoid and tanh units at their ends."""
+"""Sigmoid and tanh units whose outputs are near their limits."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_units_in_their_linear_range_have_no_finding(act: Layer) -> None:
     assert not CHECK.look(case_of(make_model(act, 1.0), X, Y))
 
 
-def test_stuck_units_are_found_beside_healthy_ones() -> None:
+def test_stuck_units_are_found_among_healthy_ones() -> None:
     findings = CHECK.look(case_of(make_model(Sigmoid(), 1.0, -50.0, 5), X, Y))
     assert findings[0].evidence["stuck_units"] == 5
     assert not CHECK.look(case_of(make_model(Sigmoid(), 1.0, -50.0, 4), X, Y))

@@ -1,4 +1,4 @@
-"""Labels that mean something else in the other part."""
+"""Labels whose class indices differ between the parts of the data."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from tests.doctor.small_cases import corners, make_model
 
 
 def renumbered_case(new_labels: list[int], epochs: int = 0, change_train: bool = False) -> Case:
-    """Labels of one part renumbered: what was class k is order[k]."""
+    """Return a case in which class k has the label new_labels[k] in validation, or with `change_train` in training."""
     (x, y), (held_out, held_out_y) = corners(200), corners(120, seed=1)
     label_map = torch.tensor(new_labels)
     y, held_out_y = (label_map[y], held_out_y) if change_train else (y, label_map[held_out_y])
@@ -59,7 +59,7 @@ def test_two_swapped_classes_are_found() -> None:
     assert finding.evidence["right_on_validation"] == 0.5
 
 
-def test_three_classes_in_a_circle_are_permuted() -> None:
+def test_three_classes_exchanged_in_a_cycle_are_permuted() -> None:
     (finding,) = CHECK.look(renumbered_case([0, 2, 3, 1]))
     assert finding.evidence["labels_are"] == "permuted"
 
@@ -95,9 +95,9 @@ def test_labels_off_by_one_in_all_data_are_found_by_the_model(shift: int, has_va
 
 def test_one_predicted_class_is_no_shift() -> None:
     x, y = corners(100)
-    y = (y == 0).long() * 3 + 1 - (y == 0).long()  # a fourth is class 3, the rest 1
+    y = (y == 0).long() * 3 + 1 - (y == 0).long()  # a quarter of the labels are 3, the others 1
     case = case_of(make_model(), x, y)
     case.model.weights["dense2.weight"].zero_()
     case.model.weights["dense2.bias"].copy_(torch.tensor([9.0, 0, 0, 0]))
     assert case.trained
-    assert CHECK.look(case) == []  # 1 less is right on three fourths, which is chance
+    assert CHECK.look(case) == []  # labels minus 1 are right for three quarters: chance

@@ -1,4 +1,4 @@
-"""Labels that a few pixels give away."""
+"""Labels that a few pixels determine."""
 
 import torch
 
@@ -9,7 +9,7 @@ from pellucid.models import mlp
 
 
 def noisy_images(classes: int, n: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures (n, 1, 12, 12) of noise, brighter by class over all of the picture."""
+    """Return images (n, 1, 12, 12) of noise, brighter as a whole for higher classes, and the labels (n,)."""
     rng = torch.Generator().manual_seed(0)
     y = torch.arange(n) % classes
     return torch.rand(n, 1, 12, 12, generator=rng) + 0.2 * y[:, None, None, None], y
@@ -31,7 +31,7 @@ def test_brightness_of_the_whole_image_is_no_shortcut() -> None:
     assert not CHECK.look(make_case(*noisy_images(5)))
 
 
-def test_of_two_classes_a_pixel_in_a_bright_region_is_no_shortcut() -> None:
+def test_a_pixel_is_a_shortcut_unless_its_region_is_as_bright() -> None:
     x, y = noisy_images(2)
     x[:, 0, 5:8, 5:8] = 2.0 * y[:, None, None] + 0.1 * x[:, 0, 5:8, 5:8]
     assert not CHECK.look(make_case(x, y))

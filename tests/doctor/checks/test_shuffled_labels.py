@@ -1,4 +1,4 @@
-"""Labels without sense, by a classifier that knows nothing of the network."""
+"""Shuffled labels, found by a simple classifier that does not depend on the network."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from tests.doctor.small_cases import corners, make_model
 
 
 def shuffled_corners(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """The four corners in random order."""
+    """Return images and labels of the four corners in random order."""
     x, y = corners(n, seed=seed)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     return x[order], y[order]
@@ -63,14 +63,14 @@ def test_labels_with_an_offset_are_moved_back_by_the_remedy() -> None:
     assert torch.equal(finding.remedy.apply(case).train.y, y)
 
 
-def test_half_of_the_labels_shuffled_is_measured_by_the_other_part() -> None:
+def test_the_share_of_shuffled_labels_is_measured_by_the_other_part() -> None:
     (finding,) = CHECK.look(make_case(with_shuffled_labels(shuffled_corners(600)[1], 0.5)))
     assert finding.path == "train"
     assert float(finding.evidence["share_of_labels_without_sense"]) == pytest.approx(0.5, abs=0.1)
 
 
 def imbalanced_clusters(n: int, rare_classes: slice, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Forty classes, of which some have half as many examples."""
+    """Return inputs (n, 12) and labels of forty classes, of which `rare_classes` have half as many examples."""
     rng = torch.Generator().manual_seed(seed)
     class_weights = torch.ones(40)
     class_weights[rare_classes] = 0.5
@@ -80,9 +80,9 @@ def imbalanced_clusters(n: int, rare_classes: slice, seed: int) -> tuple[torch.T
 
 
 @pytest.mark.slow
-def test_of_many_classes_both_parts_are_compared_on_the_same() -> None:
+def test_both_parts_are_compared_on_the_same_classes() -> None:
     x, y = imbalanced_clusters(2_000, slice(20, 40), 0)
-    held_out = imbalanced_clusters(2_000, slice(0, 20), 1)  # whose commonest classes are the others
+    held_out = imbalanced_clusters(2_000, slice(0, 20), 1)  # its rare classes are common in training
     model = make_model(Sequential(Dense(40)), input_shape=(12,))
     assert CHECK.look(case_of(model, x, y, validation=held_out)) == []
     (finding,) = CHECK.look(case_of(model, x, with_shuffled_labels(y, 0.5), validation=held_out))
@@ -140,7 +140,7 @@ def test_few_examples_of_other_classes_have_no_finding() -> None:
 
 
 def test_an_offset_of_labels_in_an_ordered_list_is_found() -> None:
-    x, y = corners(600)  # 0, 1, 2, 3, 0, 1, ...; half of them in other places
+    x, y = corners(600)  # labels 0, 1, 2, 3, 0, 1, ...; half of the examples are moved below
     rng = torch.Generator().manual_seed(3)
     order = torch.arange(600)
     shuffled_indices = torch.randperm(600, generator=rng)[:300]

@@ -1,4 +1,4 @@
-"""Probabilities that a loss makes probabilities of once more."""
+"""A softmax before a loss that applies a softmax itself."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from tests.doctor.small_cases import corners
 
 @dataclass(frozen=True)
 class OwnSoftmax(Layer):
-    """The softmax, by hand."""
+    """A user-defined softmax."""
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         return {}, shape
@@ -37,7 +37,7 @@ def make_case(*last_layers: Layer, **options: Any) -> Case:
 def test_a_user_defined_softmax_before_one_in_the_loss_is_found() -> None:
     (finding,) = CHECK.look(make_case(OwnSoftmax()))
     assert finding.check == "softmax-twice"
-    others_probability = 3 / (3 + torch.e)  # of softmax(1, 0, 0, 0)
+    others_probability = 3 / (3 + torch.e)  # the sum of the last three of softmax(1, 0, 0, 0)
     assert (
         abs(finding.evidence["lowest_loss_that_probabilities_can_reach"] + torch.tensor(1 - others_probability).log())
         < 1e-6

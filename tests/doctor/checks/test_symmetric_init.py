@@ -1,4 +1,4 @@
-"""Units that begin alike."""
+"""Units with equal initial weights."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ Y = (X[:, 0] > 0).long()
 def case_with_initial_weights(
     net: Layer, change: Callable[[dict[str, torch.Tensor]], None], x: torch.Tensor = X
 ) -> Case:
-    """Return the case of a network whose first weights are changed."""
+    """Return the case of a network whose initial weights are changed by `change`."""
 
     def begin() -> Model:
         model = Model(net, optimizer=SGD(lr=0.1), classes=2, input_shape=x.shape[1:])
@@ -81,10 +81,10 @@ def test_two_pairs_of_twins_among_eight_units_have_no_finding() -> None:
 
 def test_equal_weights_with_different_gradients_have_no_finding() -> None:
     def zero_first(weights: dict[str, torch.Tensor]) -> None:
-        weights["dense1.weight"].zero_()  # the second layer's weights, drawn at random, tell the units apart
+        weights["dense1.weight"].zero_()  # the random weights of the second layer make the gradients differ
 
     def zero_last(weights: dict[str, torch.Tensor]) -> None:
-        weights["dense2.weight"].zero_()  # the classes tell the units apart
+        weights["dense2.weight"].zero_()  # the targets of the classes make the gradients differ
 
     assert not CHECK.look(case_with_initial_weights(small_net(), zero_first))
     assert not CHECK.look(case_with_initial_weights(small_net(), zero_last))

@@ -1,4 +1,4 @@
-"""What the checks say of each other."""
+"""The table of checks: which findings they explain, their order, and the names of their evidence."""
 
 import ast
 from pathlib import Path
@@ -13,14 +13,14 @@ from pellucid.model import Model
 from pellucid.tasks.generate.doctor import CHECKS as GENERATOR_CHECKS
 from tests.doctor.small_cases import corners
 
-CHECK_BY_NAME = {check.name: check for check in (*CHECKS, *GENERATOR_CHECKS)}  # both have that of the discriminator
+CHECK_BY_NAME = {check.name: check for check in (*CHECKS, *GENERATOR_CHECKS)}  # both contain `discriminator`
 EXPLAINED_BY_NAME = {name: check.explains for name, check in CHECK_BY_NAME.items()}
 INDEX_BY_NAME = {name: index for index, name in enumerate(CHECK_BY_NAME)}
 
 
 def test_only_direct_checks_and_own_trials_explain_others() -> None:
-    """Of what a trial establishes, the trial itself tells what goes away."""
-    partly_direct = {"batch-norm", "unnormalised-inputs", "collapsed-predictions"}  # of which some findings are
+    """Other checks list no consequences: trials determine which findings go away."""
+    partly_direct = {"batch-norm", "unnormalised-inputs", "collapsed-predictions"}  # some of their findings are direct
     assert {
         check.name for check in CHECKS if check.explains and not check.direct and not check.own_trial
     } == partly_direct
@@ -37,7 +37,7 @@ def test_causes_are_checked_before_their_consequences() -> None:
 
 
 def test_names_of_evidence_contain_no_variable_numbers() -> None:
-    """Names by f-strings are the same in every run only if they contain a part of the data, or `direction`."""
+    """An f-string in a name may contain only the name of a part of the data, or `direction`, so runs are comparable."""
     variable_names: list[str] = []
     for path in Path(checks.__path__[0]).glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -50,7 +50,7 @@ def test_names_of_evidence_contain_no_variable_numbers() -> None:
 
 
 def case_of_dead_units() -> Case:
-    """A network no unit of which was ever reached."""
+    """Return the case of a trained network whose hidden units are dead from the start."""
 
     def begin() -> Model:
         model = Model(

@@ -1,4 +1,4 @@
-"""Models that do worse on what they learned from than a simple method on new examples."""
+"""Models that are worse on their training examples than a simple method on new examples."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def test_random_labels_have_no_finding() -> None:
 
 
 def case_of_many_classes(n_classes: int = 100, n_each: int = 30) -> Case:
-    """Overlapping clouds, with the network that Bayes' rule gives: it cannot be beaten."""
+    """Return a case of overlapping Gaussian classes, with the network of the optimal (Bayes) classifier."""
     rng = torch.Generator().manual_seed(0)
     means = 1.3 * torch.randn(n_classes, 6, generator=rng)
     y = torch.arange(n_classes * n_each) % n_classes
@@ -63,16 +63,16 @@ def case_of_many_classes(n_classes: int = 100, n_each: int = 30) -> Case:
     return case_of(model, means[y] + torch.randn(len(y), 6, generator=rng), y)
 
 
-def test_of_many_classes_both_are_compared_on_the_same() -> None:
+def test_network_and_simple_classifier_are_compared_on_the_same_classes() -> None:
     case = case_of_many_classes()
     assert case.simple is not None
     accuracy = case.model.evaluate(case.train.x, case.train.y)["accuracy"]
-    assert case.simple.leave_one_out.accuracy > accuracy + 0.1  # it distinguishes 20 classes, not 100
+    assert case.simple.leave_one_out.accuracy > accuracy + 0.1  # `simple` distinguishes 20 classes, not 100
     assert not CHECK.look(case)
     assert "underfitting" not in diagnose(case).names
 
 
-def test_of_many_classes_a_poor_network_is_still_found() -> None:
+def test_a_poor_network_for_many_classes_is_found() -> None:
     case = case_of_many_classes()
     case.model.weights["scores.weight"][:, 3:] = 0
     (finding,) = CHECK.look(case)
@@ -85,7 +85,7 @@ def test_a_network_that_learns_has_no_finding() -> None:
 
 
 def linear_data(n: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers that linear regression gets nearly right: (n, 4), (n, 1)."""
+    """Return inputs (n, 4) and targets (n, 1), which are a linear function of the inputs."""
     x = torch.randn(n, 4, generator=torch.Generator().manual_seed(0))
     return x, x @ torch.tensor([[1.0], [-2.0], [0.5], [1.5]])
 

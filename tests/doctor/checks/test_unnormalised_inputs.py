@@ -1,4 +1,4 @@
-"""Scales of inputs and targets: offsets, channels and features of different size."""
+"""Inputs and targets with unusual scales: offsets, and channels or features of different scales."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ def test_inputs_are_converted_to_float64_in_chunks() -> None:
     assert case.activity
     with LargestTensor() as largest:
         assert CHECK.look(case) == []
-    assert largest.bytes < 8 * case.train.x.numel() / 10  # of all of them in float64
+    assert largest.bytes < 8 * case.train.x.numel() / 10  # 8 bytes each: all inputs in float64
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e10])

@@ -1,4 +1,4 @@
-"""Updates beside weights."""
+"""The ratio of updates to weights."""
 
 import torch
 
@@ -13,7 +13,7 @@ from tests.doctor.small_cases import corners, dense_net
 
 
 def case_with_layer_rate(factor: float, layer: str = "dense1", epochs: int = 3) -> Case:
-    """A training in which one layer learns at another rate."""
+    """Return the case of a training in which the learning rate of one layer is multiplied by `factor`."""
 
     def begin() -> Model:
         model = Model(dense_net(), optimizer=SGD(0.1), input_shape=(1, 4, 4))
@@ -25,7 +25,7 @@ def case_with_layer_rate(factor: float, layer: str = "dense1", epochs: int = 3) 
     return case_of(model, x, y, history=history, batch_size=16, epochs=epochs, begin=begin)
 
 
-def test_a_layer_that_hardly_learns_is_found_alone() -> None:
+def test_only_the_layer_that_hardly_learns_is_found() -> None:
     case = case_with_layer_rate(1e-5)
     (finding,) = CHECK.look(case)
     assert (finding.check, finding.path) == ("update-ratio", "dense1.weight")
@@ -50,7 +50,7 @@ def test_huge_weights_before_a_norm_are_found() -> None:
 def test_updates_as_large_as_the_weights_are_found() -> None:
     model = Model(Sequential(flatten=Flatten(), dense=Dense(4)), optimizer=SGD(30.0), input_shape=(1, 4, 4))
     x, y = corners()
-    shuffled_y = y[torch.randperm(64, generator=torch.Generator().manual_seed(0))]  # so that gradients do not end
+    shuffled_y = y[torch.randperm(64, generator=torch.Generator().manual_seed(0))]  # so the gradients do not vanish
     (finding,) = CHECK.look(case_of(model, x, shuffled_y))
     assert finding.evidence["update_over_weight_in_the_first_steps"] > 0.1
 

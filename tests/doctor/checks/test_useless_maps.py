@@ -1,4 +1,4 @@
-"""Units that nothing depends on."""
+"""Units on which no prediction depends."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_small_units_with_large_weights_behind_them_have_no_finding() -> None:
     model = make_model(5, factor=0.002)
     assert CHECK.look(case_of(model, X, Y))
     model.weights["dense2.weight"][:, :5] *= 1000.0
-    model.weights["dense2.bias"].sub_(0.5 * model.weights["dense2.weight"][:, :5].sum(1))  # what is always there
+    model.weights["dense2.bias"].sub_(0.5 * model.weights["dense2.weight"][:, :5].sum(1))  # their constant part
     assert not CHECK.look(case_of(model, X, Y))
 
 

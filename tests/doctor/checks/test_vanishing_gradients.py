@@ -25,7 +25,7 @@ def test_six_layers_of_sigmoids_are_found() -> None:
     findings = CHECK.look(case_of(model, X, Y))
     assert [finding.path for finding in findings] == ["dense1"]
     assert findings[0].evidence["late_layer"] == "dense7"
-    # a sigmoid's slope is at most 1/4, and square weights of this deviation stretch nothing more than about twofold
+    # a sigmoid's slope is at most 1/4, and the largest singular value of square Xavier weights is about 2
     assert 0 < float(findings[0].evidence["early_over_late_gradient"]) < 0.25**6 * 2**6
 
 

@@ -1,4 +1,4 @@
-"""Integers that are numbers to be told, not classes."""
+"""Integer targets of regressions, which are not classes."""
 
 from collections.abc import Callable
 
@@ -16,14 +16,14 @@ CLASS_CHECKS = {"class-imbalance", "shuffled-labels", "shifted-labels", "collaps
 
 
 def count_data(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mostly 0, now and then more."""
+    """Return inputs (n, 6) and counts (n,), most of them 0."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(n, 6, generator=rng)
     return x, torch.poisson((x[:, 0] - 1).exp(), generator=rng).long()
 
 
 def price_data(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Up to a million; a table of what is taken for what would need terabytes."""
+    """Return inputs (n, 6) and integers (n,) up to a million, whose confusion matrix would need terabytes."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(n, 6, generator=rng)
     return x, (1e6 * torch.sigmoid(x @ torch.arange(6.0))).long()

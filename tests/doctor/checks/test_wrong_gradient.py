@@ -1,4 +1,4 @@
-"""Backward passes of the user's own that do not belong to their forward pass."""
+"""User-defined backward passes that do not match their forward pass."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from tests.doctor.small_cases import corners
 
 @dataclass(frozen=True)
 class Square(Layer):
-    """y = x²; slope: what the backward pass takes for 2."""
+    """y = x²; the backward pass computes dx = slope * x * dy, which is correct for a slope of 2."""
 
     slope: float = 2.0
 
@@ -34,7 +34,7 @@ class Square(Layer):
 
 @dataclass(frozen=True)
 class NegatedGradient(SoftmaxCrossEntropy):
-    """The cross-entropy with its gradient upside down."""
+    """The cross-entropy with a gradient of the wrong sign."""
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         value, dy = super().compute(y, target)
@@ -49,7 +49,7 @@ def make_case(slope: float, **options: Any) -> Case:
 def test_a_wrong_slope_is_named_with_its_layer() -> None:
     (finding,) = CHECK.look(make_case(1.0))
     assert (finding.check, finding.path, finding.evidence["layer"]) == ("wrong-gradient", "square", "Square")
-    assert abs(finding.evidence["off_from_autograd"] - 0.5) < 1e-9  # half of what it should be is missing
+    assert abs(finding.evidence["off_from_autograd"] - 0.5) < 1e-9  # the slope is half of the correct one
 
 
 def test_a_correct_gradient_has_no_finding() -> None:

@@ -1,4 +1,4 @@
-"""What networks end in, by their loss and targets."""
+"""Last layers that do not fit the loss or the targets."""
 
 import pytest
 import torch
@@ -133,7 +133,7 @@ def test_a_softmax_over_one_output_is_found() -> None:
         ((), SoftmaxCrossEntropy()),
     ],
 )
-def test_usual_ends_have_no_finding(last_layers: tuple[Layer, ...], loss: Loss) -> None:
+def test_usual_last_layers_have_no_finding(last_layers: tuple[Layer, ...], loss: Loss) -> None:
     assert not CHECK.look(make_case(net_ending_in(*last_layers), loss=loss))
 
 

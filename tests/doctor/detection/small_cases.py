@@ -1,4 +1,4 @@
-"""Small detectors and sets that the checks of detectors examine."""
+"""Small detection cases for the tests of the doctor."""
 
 import torch
 
@@ -11,7 +11,7 @@ from tests.detectors.drawn import Rectangles, small_single_stage
 
 
 class ListSource:
-    """A source of these images (C, H, W) and objects."""
+    """A source of the given pairs of an image (C, H, W) and objects."""
 
     checksum = "given"
 
@@ -27,20 +27,20 @@ class ListSource:
 
 
 def make_case(source=None, detector=None, trained=False):
-    """A case of a detector as it is drawn, and by default of rectangles that its anchors fit."""
+    """Return the case of a newly drawn detector, by default on rectangles that its anchors fit."""
     model = Model(detector or small_single_stage(), input_shape=(3, None, None), metrics=())
     data = Rectangles(12) if source is None else source
     return DetectionCase(model, data, lambda: reinitialized(model), trained=trained)
 
 
 def with_changed_objects(change, images=12):
-    """Rectangles whose objects `change(objects)` replaces."""
+    """Return a source of images with rectangles, whose objects are replaced by `change(objects)`."""
     examples = [Rectangles().example(k) for k in range(images)]
     return ListSource([(image, change(truth)) for image, truth in examples])
 
 
 def enlarged_source(factor):
-    """Rectangles and their images, enlarged by a whole factor."""
+    """Return a source of images with rectangles, enlarged with their boxes by an integer factor."""
 
     def enlarge(k):
         image, truth = Rectangles().example(k)

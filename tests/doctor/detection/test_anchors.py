@@ -1,4 +1,4 @@
-"""Anchors that fit no object, objects that no anchor learns: counted by plain loops beside."""
+"""Anchors that fit no object, and objects without a positive anchor, compared with plain loops."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_objects_six_times_as_large_as_their_anchors_are_found():
 
 
 def test_anchors_that_miss_a_minority_are_a_symptom_only():
-    """Of healthy trainings on blood cells, a quarter of the objects are platelets that no anchor fits."""
+    """Healthy trainings have such objects too: no anchor fits platelets, a quarter of the objects on blood cells."""
 
     def with_specks(truth):
         low = truth.boxes[:1, :2].floor()
@@ -61,12 +61,12 @@ def test_anchors_that_miss_a_minority_are_a_symptom_only():
 
 
 def corner_pixels(truth):
-    """Boxes of a pixel at the corners of the objects, between the centres of the anchors."""
+    """Return objects of one pixel at the corners of the given ones, between the centres of the anchors."""
     low = truth.boxes[:, :2].div(4).floor() * 4
     return Objects(torch.cat([low, low + 1], 1), truth.labels)
 
 
-def test_objects_with_the_centre_of_no_anchor_are_found():
+def test_objects_without_the_centre_of_an_anchor_are_found():
     case = make_case(with_changed_objects(corner_pixels))
     (finding,) = no_positives.look(case)
     assert finding.evidence["objects"] == finding.evidence["learned_by_no_anchor"] == 27
@@ -74,7 +74,7 @@ def test_objects_with_the_centre_of_no_anchor_are_found():
     assert finding.evidence["median_side_of_these_objects"] == 1
 
 
-def test_all_but_one_of_the_objects_of_a_cell_are_found():
+def test_objects_that_share_a_cell_are_found_except_for_one():
     def doubled(truth):
         return Objects(truth.boxes.repeat(2, 1), truth.labels.repeat(2))
 

@@ -20,7 +20,7 @@ def test_a_class_without_objects_is_named():
     count = sum(int((truth.labels == 0).sum()) for _, truth in (Rectangles().example(k) for k in range(12)))
     assert finding.evidence == {"classes": 2, "without_objects": 1, "the_first_of_them": "green", "objects": count}
     (finding,) = absent_class.look(make_case(detector=small_single_stage(classes=3)))
-    assert finding.evidence["the_first_of_them"] == "2"  # which the data do not even name
+    assert finding.evidence["the_first_of_them"] == "2"  # the data have no name for class 2
 
 
 BOX_FORMATS = {
@@ -32,7 +32,7 @@ BOX_FORMATS = {
 
 
 def write_voc(folder, box_format):
-    """Write rectangles as Pascal VOC files whose boxes are in another form."""
+    """Write rectangles as Pascal VOC files, with boxes converted by `box_format`."""
     from PIL import Image
 
     for name in ("Annotations", "JPEGImages"):
@@ -79,7 +79,7 @@ def test_boxes_as_fractions_of_the_image_are_named(tmp_path):
 
 
 def discs(right=0, down=0, count=12):
-    """Bright discs on noise, whose masks are shifted."""
+    """Return bright discs on noise, whose masks and boxes are shifted."""
 
     def example(k):
         rng = torch.Generator().manual_seed(k)
@@ -106,7 +106,7 @@ def test_shifted_masks_are_found_with_their_shift(shift):
 
 
 def faces(flipped=(), count=20):
-    """Objects of two pairs of key-points, in some of which left and right are exchanged."""
+    """Return objects with two pairs of key-points; left and right are exchanged in the images `flipped`."""
 
     def example(k):
         x0, y0 = 4 + k % 3, 5 + k % 4
@@ -130,4 +130,4 @@ def test_exchanged_key_points_are_counted():
     }
     assert (
         flipped_points.look(make_case(ListSource(faces({1, 2}).examples, ("face",)), one_class)) == []
-    )  # without sides
+    )  # no left-right pairs

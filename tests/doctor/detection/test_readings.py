@@ -1,4 +1,4 @@
-"""Experiments on boxes in another unit or order, and on sound ones."""
+"""Experiments on boxes in a wrong unit or order, and on correct ones."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ def rectangles(first: int, count: int, change: Change = lambda objects: objects)
 
 
 def enlarged(objects: Objects) -> Objects:
-    """Boxes of images of twice the size."""
+    """Return objects with the boxes of an image of twice the size."""
     return replace(objects, boxes=2 * objects.boxes)
 
 
@@ -82,7 +82,7 @@ def test_detections_show_the_shift_of_boxes(right: float, down: float) -> None:
     assert change.does == f"boxes moved by {right:.0f} pixels to the right and {down:.0f} down"
 
 
-def test_detections_beside_the_boxes_show_overlooked_objects() -> None:
+def test_detections_without_a_box_show_overlooked_objects() -> None:
     images, targets = zip(*(Rectangles().example(k) for k in range(12)), strict=True)
     detections = [Detections(target.boxes, torch.full((len(target),), 0.9), target.labels) for target in targets]
     assert target_changes(images, targets, detections) == []

@@ -1,4 +1,4 @@
-"""Scores of a trained detector that collapse; the whole diagnosis of a detector."""
+"""Collapsed scores of trained detectors, and complete diagnoses of detectors."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.doctor.detection.test_anchors import corner_pixels
 
 @pytest.fixture(scope="module")
 def trained_detector():
-    """A detector that has learned to find rectangles, and its history."""
+    """Return a detector that has learned to find rectangles, and its history."""
     model = Model(small_single_stage(), optimizer=AdamW(5e-3), input_shape=(3, None, None), metrics=())
     return model, model.fit(Rectangles(4), epochs=25, batch_size=2, verbose=False)
 
@@ -33,13 +33,13 @@ def test_equal_and_low_scores_are_a_symptom(trained_detector):
         case.model.weights[path].copy_(value)
     assert score_collapse.look(case) == []
     case_of_low_scores = make_case(trained=True)
-    case_of_low_scores.model.weights["head.layer.out.bias"][:2] -= 20  # sigmoid of -24
+    case_of_low_scores.model.weights["head.layer.out.bias"][:2] -= 20  # scores of sigmoid(-24)
     (finding,) = score_collapse.look(case_of_low_scores)
     assert finding.evidence["without_a_detection"] == finding.evidence["images_with_objects"] == 9
     assert finding.evidence["highest_score"] < 1e-6
     diagnosis = diagnose_detector(case_of_low_scores)
     assert (diagnosis.names, diagnosis.kind(0)) == (("score-collapse",), "symptom")
-    assert "score-collapse" in diagnose_detector(make_case()).left_out  # it has not learned yet
+    assert "score-collapse" in diagnose_detector(make_case()).left_out  # not trained
 
 
 def test_score_collapse_follows_from_unfitting_anchors():
@@ -51,7 +51,7 @@ def test_score_collapse_follows_from_unfitting_anchors():
     assert follows == {"no-positives": "unfitting-anchors", "score-collapse": "unfitting-anchors"}
 
 
-def test_other_data_are_refused(trained_detector):
+def test_data_without_objects_are_refused(trained_detector):
     with pytest.raises(PellucidError):
         trained_detector[0].doctor([[1.0]])
 

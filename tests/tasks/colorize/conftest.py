@@ -15,7 +15,7 @@ def register_custom_objectives(monkeypatch):
 
 @pytest.fixture
 def save(tmp_path, register_custom_objectives):
-    """Save a tiny colorizer, and return its file."""
+    """Return a function that saves a tiny colorizer and returns its path."""
 
     def save_colorizer(*args, **options):
         file = tmp_path / "colours.safetensors"
@@ -27,7 +27,7 @@ def save(tmp_path, register_custom_objectives):
 
 @pytest.fixture
 def run(capsys):
-    """Run a command line, and return its exit code, the object it prints and what it writes on stderr."""
+    """Return a function that runs a command and returns its exit code, its JSON output and its stderr."""
 
     def run_command(*words):
         code = main([*map(str, words), "--json"])

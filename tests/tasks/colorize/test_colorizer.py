@@ -1,4 +1,4 @@
-"""Pictures of any size and kind in colour, with the lightness that they have."""
+"""Pictures of any size and kind are colorized, and keep their lightness and opacity."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def random_image(*shape):
 
 
 def lab(picture):
-    """A picture (3, H, W) uint8 in Lab (H, W, 3), by scikit-image."""
+    """Return the Lab values (H, W, 3) of a picture (3, H, W) uint8, by scikit-image."""
     return rgb2lab(picture[:3].movedim(0, -1).double().numpy() / 255)
 
 
@@ -42,13 +42,13 @@ def test_a_picture_of_the_training_size_has_the_a_and_b_of_the_network():
     expected = model.predict(image[None])[0]
     lightness = lightness_of(image)
     torch.testing.assert_close(Colorizer(model).ab(lightness[None])[0], expected, rtol=0, atol=1e-3)
-    actual = lab(Colorizer(model, 0.3)(image))  # most of these colours exist
+    actual = lab(Colorizer(model, 0.3)(image))  # most of these colours are in sRGB
     is_close = np.abs(actual[..., 1:] - 0.3 * expected.movedim(0, -1).numpy()).max(-1) < 1.5
     assert is_close.mean() > 0.7
 
 
 def test_prediction_depends_on_lightness_only():
-    """Two pictures of one L and other colours get the same colours."""
+    """A grey picture gets the same colours from one channel as from three equal ones."""
     grey = random_image(1, 20, 20).expand(3, -1, -1)
     assert torch.equal(Colorizer(colorizer())(grey), Colorizer(colorizer(channels=1))(grey[:1]))
 
@@ -81,14 +81,14 @@ def test_lightness_of_16_bits_is_used():
 
 
 def test_large_pictures_are_reduced_to_the_training_size():
-    """The colours of halves of different L do not depend on how many pixels these have."""
+    """Two halves of different lightness get the same colours at any resolution."""
     model = colorizer()
     halves = torch.full((1, 1, 16, 16), 30.0)
     halves[..., 8:] = 70
     large = halves.repeat_interleave(20, 2).repeat_interleave(20, 3)
     small, result = Colorizer(model).ab(halves), Colorizer(model).ab(large)
     assert result.shape == (1, 2, 320, 320)
-    away_from_edge = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]  # the edge between the halves is not as sharp
+    away_from_edge = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]  # resizing blurs the edge
     torch.testing.assert_close(
         result[..., 10::20, 10::20][..., away_from_edge], small[..., away_from_edge], rtol=0, atol=2
     )

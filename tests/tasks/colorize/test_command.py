@@ -25,7 +25,7 @@ def lab(image):
 
 
 def picture_of_kind(kind):
-    """Return a picture, its file's suffix, its sRGB (H, W, 3), 0 to 1, and its opacity, if it has some."""
+    """Return a picture, the suffix of its file, its sRGB values (H, W, 3) from 0 to 1, and its opacity or None."""
     colours, grey, alpha = Image.fromarray(COLOURS), Image.fromarray(GREY), None
     picture = colours
     if kind in ("grey", "grey and alpha"):
@@ -113,7 +113,7 @@ def test_a_corrupt_file_among_100_is_named_and_the_others_are_colorized(tmp_path
 
 
 def test_the_static_parts_of_a_video_keep_their_colours(tmp_path, save, run):
-    """A square that becomes brighter moves over a static ground, and the model's colours depend on the mean of L."""
+    """A square moves over a static ground and becomes brighter; the model's colours depend on the mean lightness."""
     ground = RNG.integers(60, 180, (16, 20), dtype=np.uint8)
     frames = []
     for number in range(60):
@@ -133,7 +133,7 @@ def test_the_static_parts_of_a_video_keep_their_colours(tmp_path, save, run):
         np.abs(lab(picture)[4:9, :, 1:].mean((0, 1)) - lab(colorized[0])[4:9, :, 1:].mean((0, 1))).max()
         for picture in colorized
     ]
-    assert max(changed) > 3  # the square's colours are those of each frame
+    assert max(changed) > 3  # the colours of the square change
 
 
 def test_hints_are_read_from_a_file(tmp_path, save, run):
@@ -227,7 +227,7 @@ def test_commands_for_classifiers_name_the_command_to_use(tmp_path, save, run):
     assert "not a class for each pixel" in err
 
 
-@pytest.mark.real  # some ten seconds
+@pytest.mark.real  # takes about ten seconds
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_a_large_picture_takes_less_than_2_gb(tmp_path, save):
     rows, columns = np.mgrid[:3000, :4000]
@@ -235,7 +235,7 @@ def test_a_large_picture_takes_less_than_2_gb(tmp_path, save):
     Image.fromarray(photo).save(tmp_path / "a.jpg", quality=90)
     code = (
         "import re, sys; from pathlib import Path; from pellucid.cli.main import main; assert main(sys.argv[1:]) == 0; "
-        "print(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1])"  # of this process alone
+        "print(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1])"  # peak memory
     )
     arguments = ["colorize", save(), str(tmp_path / "a.jpg"), "--out", str(tmp_path / "out")]
     process = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""One table and page for several colorizers, and the page that asks which picture is real."""
+"""The table and page that compare colorizers, and the page with the question which picture is real."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_compare_writes_one_table_and_page(folder, tmp_path, run):
             assert value == pytest.approx(evaluation[figure], rel=1e-6)
         assert output["rows"]["grey"]["psnr"] == pytest.approx(evaluation["psnr_grey"])
     page = (tmp_path / "it.html").read_text()
-    assert page.count("<img") == 6 * 4  # grey, two models, true
+    assert page.count("<img") == 6 * 4  # grey, two models, original
     assert f"{output['rows']['b.safetensors']['psnr']:.4g}" in page
     without_script(page)
 

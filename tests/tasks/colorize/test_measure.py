@@ -1,4 +1,4 @@
-"""Colorizers measured on folders of colour images, against NumPy and scikit-image on the written files."""
+"""Metrics of colorizers on folders of colour images, compared with NumPy and scikit-image."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from tests.tasks.colorize.tiny import colorizer
 
 @pytest.fixture
 def folder(tmp_path):
-    """Images of three sizes, smooth, with the colours of photos."""
+    """Return a folder of five smooth images of several sizes, with moderate colours."""
     rng = torch.Generator().manual_seed(0)
     root = tmp_path / "photos"
     for k, size in enumerate([(16, 16), (16, 16), (20, 14), (9, 30), (32, 32)]):
@@ -63,7 +63,7 @@ def test_metrics_of_a_folder_are_computed(folder):
 
 
 def test_the_original_images_have_the_best_scores(folder):
-    """A colorizer cannot know the colours, so this asks for its figures where they happen to be right: grey images."""
+    """The originals are grey, so they equal the outputs with strength 0, whose metrics end in `_grey`."""
     for file in folder.glob("deep/*"):
         Image.open(file).convert("L").save(file)
     evaluation = evaluate(colorizer(), str(folder))
@@ -83,14 +83,14 @@ def test_the_backbone_is_the_shipped_classifier():
     assert CifarBackbone()(torch.rand(2, 3, 50, 40)).classes.shape == (2,)
 
 
-def test_of_several_parts_the_held_out_one_is_measured(tmp_path):
+def test_only_the_held_out_part_of_a_folder_is_measured(tmp_path):
     for name in ("train/a.png", "val/b.png", "val/deep/c.JPG", "valannot/b.png", "trainannot/a.png", "val/notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     with open_tree(tmp_path) as tree:
         assert colour_images(tree) == ["val/b.png", "val/deep/c.JPG"]
     (tmp_path / "train/a.png").unlink()
-    with open_tree(tmp_path) as tree:  # no training part: all are measured
+    with open_tree(tmp_path) as tree:  # without a training part
         assert colour_images(tree) == ["val/b.png", "val/deep/c.JPG"]
 
 

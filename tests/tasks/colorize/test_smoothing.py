@@ -6,7 +6,7 @@ from pellucid.tasks.colorize.colorizer import ColourSmoothing
 
 
 def frame(left, level=40.0):
-    """L of a square on a ground of two greys, and a and b that differ in each frame."""
+    """Return the lightness (1, 12, 16) of a bright square on a ground of two greys."""
     lightness = torch.full((1, 12, 16), level)
     lightness[:, :, 8:] += 20
     lightness[:, 4:8, left : left + 3] = 90
@@ -34,7 +34,7 @@ def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
         assert torch.equal(smoothing(frame(0) + noise, torch.full((2, 12, 16), 50.0)), first)
     levels = [smoothing(frame(0, 40.0 + step), torch.full((2, 12, 16), 50.0)).mean() for step in range(20)]
     assert levels[-1] > 20
-    assert max(b - a for a, b in pairwise(levels)) < 25  # no jump
+    assert max(b - a for a, b in pairwise(levels)) < 25  # a gradual change
 
 
 def test_smoothing_restarts_at_a_new_scene():
@@ -44,4 +44,4 @@ def test_smoothing_restarts_at_a_new_scene():
     new_scene = frame(0)
     new_scene[:, :7] += 30
     assert torch.equal(smoothing(new_scene, new_ab), new_ab)
-    assert torch.equal(smoothing(torch.zeros(1, 5, 5), new_ab[:, :5, :5]), new_ab[:, :5, :5])  # of another size
+    assert torch.equal(smoothing(torch.zeros(1, 5, 5), new_ab[:, :5, :5]), new_ab[:, :5, :5])  # another size

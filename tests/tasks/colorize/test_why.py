@@ -1,4 +1,4 @@
-"""Why a pixel has its colour: by gradients of PyTorch, and by relevance that adds up."""
+"""Explanations of a pixel's colour: gradients compared with autograd, and relevance that sums to the output."""
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ from pellucid.model import Model
 
 @dataclass(frozen=True)
 class Hinted(Regression):
-    """The colours of hints where there are any."""
+    """A regression that outputs the colours of hints at their pixels."""
 
     def predict(self, params: Any, images: Tensor, hints: Tensor | None = None) -> Tensor:
         predictions = super().predict(params, images)
@@ -24,7 +24,7 @@ class Hinted(Regression):
 
 @dataclass(frozen=True)
 class Flicker(Regression):
-    """Colours that the mean of the whole picture changes."""
+    """A regression whose colours depend on the mean of the picture."""
 
     def predict(self, params: Any, images: Tensor, hints: Tensor | None = None) -> Tensor:
         return super().predict(params, images) + 40 * (2000 * images.mean((1, 2, 3), keepdim=True)).sin()
@@ -38,11 +38,11 @@ def conv_net() -> Layer:
 
 
 def halving_net() -> Layer:
-    """A network that takes sides that are multiples of 2."""
+    """Return a network for images whose sides are multiples of 2."""
     return Sequential(conv=Conv2d(4, 3, padding=1), relu=ReLU(), down=AvgPool2d(2), up=Upsample(2), ab=Conv2d(2, 1))
 
 
 def colorizer(kind: type[Regression] = Regression, net: Layer | None = None, channels: int = 3) -> Model:
-    """Return a colorizer for images of 16 x 16 whose initial weights give plain colours."""
+    """Return a colorizer for images of 16 x 16 pixels with initial weights."""
     objective = kind(net or conv_net(), L1("mean"), hints=kind is Hinted, multiple=2)
     return Model(objective, input_shape=(channels, 16, 16), seed=3)

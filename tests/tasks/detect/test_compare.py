@@ -1,4 +1,4 @@
-"""Detectors compared: runs that are used again, times of stages, R-CNN's proposals, the table."""
+"""The comparison of detectors: reused runs, times of stages, R-CNN's proposals, and the table."""
 
 import json
 from dataclasses import replace
@@ -78,7 +78,7 @@ def test_finished_training_with_the_same_recipe_is_not_repeated(tmp_path, monkey
     case = case_of_detector(runs / "bccd-ssd-1", folder)
     assert case.trained
     assert set(diagnose_detector(case).checks) == {check.name for check in CHECKS}
-    with pytest.raises(TypeError):  # another seed is another training
+    with pytest.raises(TypeError):  # another seed needs another training
         compare_detectors(folder, seed=1, only=["ssd"], overrides=overrides, runs=runs)
 
 

@@ -25,7 +25,7 @@ CaptureFixture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A detector that finds a rectangle in the upper left quarter of each image, with masks, and a worse one."""
+    """Return a detector's file; it finds the upper left quarter of each image and, with a lower score, all of it."""
 
     def predict(self: Model, x: torch.Tensor) -> list[Detections]:
         height, width = x.shape[2:]
@@ -52,7 +52,7 @@ def test_folder_is_detected_without_its_damaged_file(model_file: str, tmp_path: 
     pycocotools = pytest.importorskip("pycocotools.coco")
     folder, out = tmp_path / "in", tmp_path / "out"
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by a quarter
+    exif[0x0112] = 6  # displayed with a quarter turn
     save_picture(folder / "a.jpg", 60, 40, exif=exif)
     save_picture(folder / "b.png", 1, 1)
     (folder / "c.png").write_bytes(b"no picture")
@@ -80,9 +80,7 @@ def test_folder_is_detected_without_its_damaged_file(model_file: str, tmp_path: 
     assert [row["score"] for row in rows] == pytest.approx([0.9] * 3)
     assert coco.loadCats(rows[0]["category_id"])[0]["name"] == "green"
     capsys.readouterr()
-    assert (
-        main(["detect", model_file, str(folder / "b.png"), "--out", str(out)]) == 0
-    )  # its own files are written again
+    assert main(["detect", model_file, str(folder / "b.png"), "--out", str(out)]) == 0  # its own files are overwritten
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"{out / 'b-detections.png'}: 1 object (green 1)", f"wrote {out / 'detections.json'}"]
 
@@ -101,7 +99,7 @@ def test_score_option_is_the_minimum_score_of_detections(
     capsys.readouterr()
     assert main(["detect", model_file, str(tmp_path / "a.png")]) == 0
     detect_output = capsys.readouterr().out
-    assert main(["predict", model_file, str(tmp_path)]) == 0  # `predict` does what the command of the model's task does
+    assert main(["predict", model_file, str(tmp_path)]) == 0  # `predict` runs the command of the model's task
     assert capsys.readouterr().out == detect_output
     for arguments in (["--score", "2", str(tmp_path / "a.png")], [], [str(tmp_path / "a.png"), "--camera", "0"]):
         assert main(["detect", model_file, *arguments]) == 2
@@ -151,7 +149,7 @@ def test_written_annotations_are_read_as_data(tmp_path: Path) -> None:
     assert objects.keypoints.tolist() == [[[2.0, 3.0, 2.0], [4.0, 5.0, 2.0]]] * 2
 
 
-def test_batched_pictures_of_several_sizes_are_detected_as_alone() -> None:
+def test_batched_pictures_of_several_sizes_have_the_detections_of_single_ones() -> None:
     model = Model(small_single_stage(), input_shape=(3, None, None), preprocess={"size": 32})
     with torch.no_grad():
         model.params["head"]["layer"]["out"]["bias"][:2] = 0.0  # every score is near 1/2

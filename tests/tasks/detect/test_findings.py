@@ -1,4 +1,4 @@
-"""The sentences of detections and misses, on an image whose overlaps are computed by hand."""
+"""The sentences about detections and misses in an image whose overlaps are computed by hand."""
 
 import torch
 
@@ -72,7 +72,7 @@ def test_a_detection_below_the_score_explains_a_miss() -> None:
 
 
 def test_detection_of_an_overlapping_object_explains_a_miss() -> None:
-    """Two cells with IoU 30 / 50, and one detection, which is the first of them."""
+    """Two cells have an IoU of 30 / 50, and the only detection is the box of the first."""
     boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [10.0, 0.0, 50.0, 40.0]])
     detections = Detections(boxes[:1], torch.tensor([0.8]), torch.tensor([0]))
     *_, missed = findings(detections, Objects(boxes, torch.tensor([0, 0])), CLASSES)

@@ -1,4 +1,4 @@
-"""A trained detector measured on a folder of Pascal VOC, from Python and by the command."""
+"""The evaluation of detectors on annotated folders, from Python and by the command."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from pellucid.tasks.detect.measure import evaluate
 from pellucid.tasks.outputs import CocoResults
 from tests.detectors.drawn import Rectangles, small_single_stage
 
-SCALE = 2  # times as large as the images of the training
+SCALE = 2  # sides of the images in files over those of the model's input
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Model:
-    """A detector that finds, in images resized as those of its training, what is there."""
+    """Return a model whose `predict` returns the true objects of images resized to its training size."""
     order = iter(range(1000))
 
     def predict(self: Model, x: torch.Tensor) -> list[Detections]:
@@ -93,7 +93,7 @@ def test_command_prints_metrics_and_writes_the_page(
 def test_each_layout_of_annotated_folders_is_evaluated(
     model: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Boxes beside their images, in a list of test images alone, in a part, and as one COCO file."""
+    """The layouts are boxes next to their images, a list of test images, a test part, and one COCO file."""
     model.save(tmp_path / "m.safetensors")
     beside, with_lists, part, coco = (tmp_path / name for name in ("beside", "listed", "part", "coco"))
     beside.mkdir()

@@ -1,4 +1,4 @@
-"""Detectors in onnxruntime find what the model finds, with images without any detection among others."""
+"""ONNX files of detectors return the model's detections in onnxruntime, also for images without detections."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ SIZE = (37, 50)  # no multiple of the strides
 
 
 def noise_images(count: int) -> torch.Tensor:
-    """Noise, ever brighter."""
+    """Return noise images, each brighter than the one before."""
     noise = torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(3))
     return noise * torch.arange(1, count + 1).view(-1, 1, 1, 1) / count
 
@@ -36,7 +36,7 @@ def random_model(detector: OneStage, seed: int = 1, **options) -> Model:
 
 
 def model_without_detections_in_image_0(make_detector, **options) -> Model:
-    """A model without detections in image 0 of `noise_images`, and with some in others."""
+    """Return a model with detections in some of `noise_images`, but not in image 0."""
     for seed in range(20):
         model = random_model(make_detector(), seed, **options)
         best_scores = [
@@ -55,7 +55,7 @@ def run_file(path, x: torch.Tensor) -> list[np.ndarray]:
 
 
 def check_detections(model: Model, path, x: torch.Tensor) -> list[int]:
-    """Check that the file's detections are the model's; return how many there are in each image."""
+    """Check that the file's detections are the model's; return their number in each image."""
     boxes, scores, labels, count = run_file(path, x)
     predictions = model.predict(x)
     assert count.tolist() == [len(detections) for detections in predictions]
@@ -81,14 +81,14 @@ def test_onnx_file_has_the_models_detections(make_detector, tmp_path) -> None:
     counts = check_detections(model, path, noise_images(4))
     assert counts[0] == 0
     assert sum(counts) > 0
-    boxes, scores, labels, count = run_file(path, noise_images(4)[:1])  # an image without any detection, alone
+    boxes, scores, labels, count = run_file(path, noise_images(4)[:1])  # only image 0
     assert (boxes.shape, scores.shape, labels.shape, count.tolist()) == ((1, 0, 4), (1, 0), (1, 0), [0])
 
 
 def test_onnx_file_omits_boxes_without_area(tmp_path) -> None:
     model = random_model(replace(small_ssd(), score_threshold=0.0))
     for leaf in leaves(model.params):
-        leaf.mul_(3)  # so that offsets are large, and boxes outside of the image
+        leaf.mul_(3)  # large offsets move boxes outside of the image
     candidates = model.objective.candidates(model.params, noise_images(2))
     assert any(bool((detections.boxes[:, 2:] <= detections.boxes[:, :2]).any()) for detections in candidates)
     to_onnx(model, tmp_path / "m.onnx", SIZE)
@@ -123,11 +123,11 @@ def test_onnx_file_has_the_training_size_by_default(tmp_path) -> None:
 
 
 class InheritingSSD(SSD):
-    """SSD under another name."""
+    """A subclass of SSD without changes."""
 
 
 class WrongSSD(SSD):
-    """SSD with its own nodes, which are wrong."""
+    """A subclass of SSD with a wrong `onnx` method."""
 
     def onnx(self, nodes, y, anchors):
         boxes, scores = DECODERS[SSD](self, nodes, y, anchors)
@@ -145,7 +145,7 @@ def test_detectors_that_cannot_be_exported_are_refused(tmp_path, monkeypatch) ->
     with pytest.raises(PellucidError, match="FasterRCNN selects regions between its networks"):
         to_onnx(Model(small_faster(), input_shape=(3, None, None)), tmp_path / "m.onnx", SIZE)
     model = random_model(replace(small_single_stage(), score_threshold=0.0))
-    monkeypatch.setattr(onnx, "MAX_DETECTIONS", 3)  # a file that decides otherwise
+    monkeypatch.setattr(onnx, "MAX_DETECTIONS", 3)  # the file selects fewer detections
     with pytest.raises(ParityError, match="would select other detections"):
         to_onnx(model, tmp_path / "m.onnx", SIZE)
     monkeypatch.delitem(DECODERS, SingleStage)

@@ -1,4 +1,4 @@
-"""The steps of a picture through a detector, what suppression removed, and the explanation of one box."""
+"""The steps of a detector for one picture, the suppressed candidates, and the explanation of one box."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ MAKERS = {make.__name__: make for make in (small_single_stage, small_ssd, small_
 
 
 def random_model(detector: Detector) -> Model:
-    """A detector with random weights that finds a lot; its images are half as large as the picture."""
+    """Return a detector with random weights and many detections, whose input has half the picture's size."""
     model = Model(
         replace(detector, score_threshold=0.2, nms_threshold=0.3),
         input_shape=(3, None, None), classes=Rectangles.classes, preprocess={"size": 40},

@@ -1,4 +1,4 @@
-"""What is said of errors and misses beside the numbers of the detector, on random networks."""
+"""Explanations of errors and misses, compared with the numbers of detectors with random weights."""
 
 import re
 
@@ -24,7 +24,7 @@ def test_each_error_and_each_miss_has_the_numbers_of_the_detector(name: str) -> 
     explained = with_reasons(plain_findings, image_pipeline, OBJECTS, SCORE)
     source_kind = "proposal" if name in ("small_faster", "small_fast") else "anchor"
     boxes, scores = image_pipeline.walk.candidates.boxes, image_pipeline.walk.candidates.scores
-    input_boxes = OBJECTS.boxes / 2  # the network reads the picture at half its size
+    input_boxes = OBJECTS.boxes / 2  # the network receives the picture at half its size
     matched_objects = assign_objects(image_pipeline, Objects(input_boxes, OBJECTS.labels)).matched
     kinds = {finding.kind for finding in plain_findings}
     assert kinds & {"background", "both", "place"}
@@ -70,14 +70,12 @@ def test_miss_by_suppression_names_the_detection_that_removed_the_candidate() ->
     image_pipeline = run_pipeline()
     removal = image_pipeline.suppressed[0][0]
     candidate = image_pipeline.walk.candidates.boxes[removal.candidate]
-    objects = Objects(candidate[None] * 2, torch.tensor([0]))  # an object exactly where that candidate is
+    objects = Objects(candidate[None] * 2, torch.tensor([0]))  # an object with the candidate's box
     (miss, *_) = [
         finding for finding in findings(image_pipeline.detections, objects, CLASSES, 0.99) if finding.kind == "missed"
     ]
     raised_scores = image_pipeline.walk.candidates.scores[:, 0].clone()
     raised_scores[removal.candidate] = 1.0
-    image_pipeline.walk.candidates.scores[:, 0] = (
-        raised_scores  # it has the highest score of those near, and yet was removed
-    )
+    image_pipeline.walk.candidates.scores[:, 0] = raised_scores  # the highest score, although it was suppressed
     (explained,) = with_reasons([miss], image_pipeline, objects, 0.99)
     assert f"it was removed by detection {removal.suppressor + 1} (IoU {removal.iou:.2f})" in explained.text

@@ -1,4 +1,4 @@
-"""One number of a candidate as the output of a network, beside automatic differentiation."""
+"""Networks that output one number of a candidate: their gradients compared with autograd."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ MAKERS = ONE_STAGE_MAKERS | {"small_faster": small_faster, "small_fast": small_f
 
 
 def random_parameters(detector: Detector) -> dict:
-    """Random parameters; of YOLO v1 such that boxes lie within the image, and scores between 0 and 1."""
+    """Return random parameters; those of YOLO v1 keep boxes inside the image, and scores between 0 and 1."""
     params = random_params(detector, (3, *SIZE))
     if isinstance(detector, YOLO1):
         params["head"]["weight"] *= 0.02
@@ -41,7 +41,7 @@ def noisy_image() -> torch.Tensor:
 
 
 def first_uncut_candidate(boxes: torch.Tensor, scores: torch.Tensor) -> int:
-    """The first candidate that the borders of the image do not cut, and whose scores are no 0 or 1."""
+    """Return the first candidate whose box is inside the image and whose scores are above 0 and below 1."""
     height, width = SIZE
     is_low_inside, is_high_inside = (boxes[:, :2] > 0).all(1), (boxes[:, 2:] < torch.tensor([width, height])).all(1)
     has_area = (boxes[:, 2:] - boxes[:, :2] > 0.5).all(1)
@@ -49,7 +49,7 @@ def first_uncut_candidate(boxes: torch.Tensor, scores: torch.Tensor) -> int:
 
 
 def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The box (4,) and the logit of a class of a candidate, of YOLO v1 its score, by the parts of the detector."""
+    """Return the box (4,) of a candidate and its logit for a class (for YOLO v1 the score), by the detector's parts."""
     steps = walk(detector, params, x)
     if isinstance(detector, OneStage):
         score, box = steps.candidates.scores[candidate, label], steps.candidates.boxes[candidate]
@@ -84,7 +84,7 @@ def test_gradient_of_scorer_equals_automatic_differentiation(name: str) -> None:
             side_scorer.net, side_scorer.params, x.detach(), "gradcam", 0, layer=side_scorer.path, local=True
         )
         assert maps.shape == (1, 1, *SIZE)
-    if name != "small_yolo1":  # whose score is a product
+    if name != "small_yolo1":  # its score is a product
         output = scorer(detector, params, steps, candidate, 1)
         value = output.net.forward(output.params, x.detach(), Mode(keep=False))[0]
         torch.testing.assert_close(value.squeeze(), logit.detach())

@@ -1,4 +1,4 @@
-"""A network whose answers can be computed by hand: it tells how red, green and blue a picture is on average."""
+"""A classifier of the mean colour of a picture, whose outputs can be computed by hand."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ PURE = float(np.exp(6) / (np.exp(6) + 2))  # the softmax of 6, 0, 0
 
 
 def colour_model(confidence: Confidence | None = Confidence(1.0, 0.9)) -> Model:  # noqa: B008 (frozen)
-    """Logits are six times the mean of each channel."""
+    """Return a model whose logits are six times the mean of each channel."""
     net = Sequential(flatten=Flatten(), out=Dense(3))
     model = Model(net, input_shape=(3, SIDE, SIDE), classes=["red", "green", "blue"])
     weight = torch.eye(3).repeat_interleave(SIDE * SIDE, 1) * 6 / SIDE**2  # (3, 192)
@@ -41,7 +41,7 @@ def tensor(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> to
 def animation(path: Path, colours: list[tuple[int, int, int]], milliseconds: int = 200) -> Path:
     """Draw an animated GIF with a frame of each colour."""
     first, *more = [Image.new("RGB", (40, 30), colour) for colour in colours]
-    # Pillow joins equal neighbours: a dot that moves keeps them apart.
+    # Pillow merges equal consecutive frames; a moving dot makes them differ.
     for k, frame in enumerate([first, *more]):
         frame.putpixel((k % 40, k // 40), (255, 255, 255))
     first.save(path, save_all=True, append_images=more, duration=milliseconds, disposal=2)

@@ -1,4 +1,4 @@
-"""The settings that a backbone file implies, and recipes written for one network with each of the others."""
+"""The settings that a backbone file implies, and recipes adapted to every network."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.models.zoo import IMAGE_NETWORKS, SEGMENTATION_NETWORKS
 
 
 def torchvision_resnet(*blocks: int) -> dict[str, torch.Tensor]:
-    """The names of a basic-block ResNet in torchvision's files; the numbers do not matter."""
+    """Return tensors with the names in torchvision's file of a basic-block ResNet, each one zero."""
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     names = ["conv1.weight", *(f"bn1.{leaf}" for leaf in norm), "fc.weight", "fc.bias"]
     for stage, count in enumerate(blocks, 1):
@@ -53,7 +53,7 @@ def test_weights_of_an_unknown_network_are_reported_in_one_line(tmp_path: Path) 
     with pytest.raises(PellucidError, match="no model 'nowhere'"):
         backbone_settings("nowhere")
     with pytest.raises(PellucidError, match="missing"):
-        backbone_settings("resnet18", tmp_path)  # its place below the root of the data
+        backbone_settings("resnet18", tmp_path)  # this data root has no such file
 
 
 @pytest.mark.real
@@ -75,7 +75,7 @@ LAST_BLOCKS = {
 
 
 def trained_parts(name: str, patterns: list[str]) -> set[str]:
-    """Return the parts of the features in which something learns; PellucidError for a pattern of no path."""
+    """Return the parts of the features with trained parameters; PellucidError for a pattern that matches no path."""
     net = MODELS[name]()
     with torch.device("meta"):
         params, _ = net.init((3, 299, 299), torch.Generator())

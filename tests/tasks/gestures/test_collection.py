@@ -1,4 +1,4 @@
-"""Weights of classes, against scikit-learn."""
+"""Weights and imbalance of classes, compared with scikit-learn."""
 
 import math
 

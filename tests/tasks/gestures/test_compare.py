@@ -1,4 +1,4 @@
-"""The comparison from end to end, with tiny pictures, a tiny network and two recipes."""
+"""The comparison of training variants from end to end, with tiny pictures, a tiny network and two recipes."""
 
 import json
 import math
@@ -59,12 +59,12 @@ class Bench:
 
     def compare(self, out: Path, **options: Any) -> VariantComparison:
         arguments = {"backbone": str(self.backbone), "data": self.data, "progress": False, "repeats": 1, **options}
-        arguments["overrides"] = {"train.epochs": 2, **arguments.get("overrides", {})}  # else few pictures get many
+        arguments["overrides"] = {"train.epochs": 2, **arguments.get("overrides", {})}  # by default many
         return compare(self.variants, out=out, **arguments)
 
 
 def draw(folder: Path, count: int, rng: np.random.Generator) -> None:
-    """Draw noisy pictures, a bright square at the position of the class, for one in six at that of another class."""
+    """Draw noisy pictures with a bright square at the position of the class, or of another class in one of six."""
     for k, name in enumerate(CLASSES):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -93,7 +93,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture(scope="module")
 def two_seeds(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VariantComparison]:
-    """A comparison with two seeds, and its folder."""
+    """Return the folder of a comparison with two seeds, and the comparison."""
     out = tmp_path_factory.mktemp("compared") / "out"
     with without_report():
         return out, bench.compare(out, seeds=2, command="pellucid gestures compare --seeds 2")
@@ -101,7 +101,7 @@ def two_seeds(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture
 def no_page(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a comparison write neither reports nor its own page."""
+    """Disable the reports and the page of comparisons."""
     import pellucid.tasks.gestures.compare as module
 
     monkeypatch.setattr(module, "write_comparison", lambda folder, result: None)
@@ -163,7 +163,7 @@ def test_variants_differ_in_initial_weights_and_trained_parameters(
 
 
 class ParsedPage(HTMLParser):
-    """Reads a page: whether its elements are closed in order, its elements, and its words."""
+    """Parse a page: collect its elements and words, and check that elements are closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ def test_page_shows_all_variants_and_loads_no_external_files(two_seeds: tuple[Pa
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
     assert sections == ["result", "time", "scratch", "frozen", "differences", "again"]
     headings = [tag for tag, _ in page.elements if tag == "h3"]
-    assert len(headings) == 5 * 2  # learning, confusion, classes, sureness, mistakes
+    assert len(headings) == 5 * 2  # learning, confusion, classes, confidence, mistakes
     for trial in (row.first for row in two_seeds[1].rows):
         assert f"{100 * trial.evaluation.ece:.1f} per cent" in text
     assert "What frozen does. Pictures and classes are those of seed 4, one of 2." in page.words
@@ -333,7 +333,7 @@ def test_the_five_variants_have_different_names() -> None:
 
 @pytest.fixture(scope="module")
 def unsplit(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, VariantComparison]:
-    """A comparison on class folders: of different sizes, with many copies of one photo and a damaged file."""
+    """Return class folders (uneven, with copies of one photo and a damaged file), the output folder, the comparison."""
     root = tmp_path_factory.mktemp("plain") / "hands"
     for c, (name, count) in enumerate((("fist", 30), ("palm", 8))):
         (root / name).mkdir(parents=True)

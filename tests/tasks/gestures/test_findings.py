@@ -1,4 +1,4 @@
-"""What people and programs read of a collection."""
+"""The text and the JSON of the findings in a collection."""
 
 import json
 
@@ -13,7 +13,7 @@ from tests.data.quality.photos import file_of, photo
 
 @pytest.fixture
 def collection(tree):
-    """Two classes of twelve with two damaged files, a copy in the other class, the same bytes twice, and blur."""
+    """Return a collection with damaged files, a near copy in the other class, an exact copy and a blurry picture."""
     files = {f"{name}/{k:02}.png": file_of(photo(12 * c + k)) for c, name in enumerate("ab") for k in range(12)}
     files |= {"a/x.png": b"", "b/y.png": b"no"}
     files |= {"b/near.jpg": file_of(photo(2), "JPEG", quality=70), "a/same.png": files["a/05.png"]}

@@ -1,4 +1,4 @@
-"""Frames come in order from a GIF, a folder, a video file or a camera, whose newest frame counts; damage is named."""
+"""Frames are read in order from GIFs, folders, videos and cameras (the newest frame); damage is reported."""
 
 import io
 import threading
@@ -132,7 +132,7 @@ def test_a_frame_is_restored_from_its_file():
     assert np.array_equal(np.array(Image.open(io.BytesIO(ppm_bytes(x)))), x.permute(1, 2, 0).numpy())
 
 
-def test_without_opencv_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_opencv_the_error_names_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def missing(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
@@ -167,7 +167,7 @@ def test_every_third_frame_of_a_video_file_in_its_colours(tmp_path: Path, name: 
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.3, 0.6, 0.9])
     for frame, colour in zip(frames, [RED, RED, GREEN, BLUE], strict=True):
         assert frame.picture.shape == (3, 30, 40)
-        loss = 0 if code == "FFV1" else 12  # of 255: the other two compress with loss
+        loss = 0 if code == "FFV1" else 12  # of 255: the other two codecs are lossy
         assert torch.allclose(frame.picture.float(), tensor(colour).float(), atol=loss)
 
 
@@ -241,7 +241,7 @@ class ManualCamera:
 
     def __init__(self, last_number: int) -> None:
         self.last_number, self.released = last_number, 0
-        self.requests = threading.Semaphore(0)  # released each time the thread asks for a frame
+        self.requests = threading.Semaphore(0)  # released when the thread requests a frame
         self.permits = threading.Semaphore(0)
         self.number = -1
 
@@ -272,7 +272,7 @@ def test_the_newest_of_several_frames_is_taken():
         second = newest.take(5)
         camera.deliver(1)
         third = newest.take(5)
-        camera.permits.release()  # the end
+        camera.permits.release()  # the camera returns None
         assert newest.take(5) is None
     assert [None if taken is None else taken[0] for taken in (first, second, third)] == [0, 4, 5]
     assert second is not None
@@ -296,7 +296,7 @@ def test_an_error_in_the_camera_thread_is_raised_for_the_reader():
 
 
 class FakeOpenCV:
-    """The functions of `cv2` for a camera, with frames of 2x2 whose blue is their number, five milliseconds apart."""
+    """The functions of `cv2` for a camera, with 2 x 2 frames every 5 ms, whose blue values are their numbers."""
 
     error = RuntimeError
 
@@ -328,19 +328,19 @@ def use_opencv(fake: object, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def consume_slowly(frames: Frames, consumed: list[VideoFrame], pause: float) -> None:
-    """Read all frames with a pause after each, as long as a network takes."""
+    """Read all frames with a pause after each, like a network that needs this time for a frame."""
     for frame in frames:
         consumed.append(frame)
         time.sleep(pause)
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_each_frame_of_a_camera_is_either_given_or_counted_as_dropped(every: int, monkeypatch: pytest.MonkeyPatch):
+def test_each_frame_of_a_camera_is_returned_or_counted_as_dropped(every: int, monkeypatch: pytest.MonkeyPatch):
     fake = FakeOpenCV(frames=40)
     use_opencv(fake, monkeypatch)
     frames = camera_frames(0, every)
     consumed: list[VideoFrame] = []
-    with pytest.raises(PellucidError, match="sends no more frames"):  # the only end that a camera has of itself
+    with pytest.raises(PellucidError, match="sends no more frames"):  # a camera ends only by an error
         consume_slowly(frames, consumed, pause=0.02 * every)
     assert fake.released
     for before, after in pairwise(consumed):

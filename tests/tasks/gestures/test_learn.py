@@ -1,4 +1,4 @@
-"""From a folder to a calibrated model: what the recipe is told, and what the run folder holds."""
+"""From a folder to a calibrated model: the settings of the recipe, and the contents of the run folder."""
 
 import json
 import math
@@ -40,7 +40,7 @@ SMALL = {"start.weights": "", "network.width": 2, "train.epochs": 1, "data.size"
 
 
 def stripes(seed: int, upright: bool) -> bytes:
-    """Return a noisy picture of stripes."""
+    """Return the file of a noisy picture of stripes."""
     rng = np.random.default_rng(seed)
     wave = 128 + 90 * np.sin(np.arange(40) / rng.uniform(1.5, 2.5) + rng.uniform(0, 6))
     picture = np.tile(wave, (40, 1)) + rng.normal(0, 25, (40, 40))
@@ -127,8 +127,8 @@ def test_a_training_learns_and_is_calibrated(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_report_says_which_pictures_chose_the_weights(tree):
-    """A folder of three parts validates, although its recipe sets nothing aside."""
+def test_the_weights_are_selected_on_the_validation_part(tree):
+    """The validation part of a folder is used, although the recipe splits off no validation data."""
     parts = {"train": 6, "val": 3, "test": 3}
     files = {
         f"{part}/{name}/{k}.png": stripes(1000 * p + 100 * c + k, bool(c))
@@ -174,7 +174,7 @@ def test_resuming_with_another_folder_is_refused(tmp_path):
 
 @pytest.mark.usefixtures("no_report")
 def test_an_unfinished_run_is_evaluated_on_its_held_out_pictures(folder, tmp_path, monkeypatch):
-    for k in range(15):  # so that a split by pictures would part copies
+    for k in range(15):  # a split by pictures would separate these copies
         (folder / "lying" / f"again{k}.png").write_bytes((folder / "lying" / f"{k:02}.png").read_bytes())
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 2})
     collection = read_recipe_collection(load_recipe(RECIPE, settings))
@@ -202,7 +202,7 @@ def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_
 
 
 class FixedModel:
-    """A model whose probabilities are given, whatever it is asked."""
+    """A model that predicts the given probabilities for any input."""
 
     def __init__(self, probabilities: Tensor, confidence: Confidence) -> None:
         self.probabilities, self.confidence = probabilities, confidence

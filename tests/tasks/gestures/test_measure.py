@@ -1,4 +1,4 @@
-"""What is measured of a classifier, against scikit-learn."""
+"""Metrics and latency of a classifier, compared with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def images(model: Model) -> Dataset:
-    """Noise, three quarters of it labelled as the model would have it."""
+    """Return noise images, at least three quarters of which have the predicted class as their label."""
     rng = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (80, 3, 6, 6), generator=rng, dtype=torch.uint8)
     y = model.predict(x).argmax(1)
@@ -36,7 +36,7 @@ def test_scores_of_all_and_of_each_class_equal_scikit_learns(model: Model, image
     true, predicted = images.y.numpy(), probabilities.argmax(1)
     assert measurement.accuracy == pytest.approx(oracle.accuracy_score(true, predicted))
     assert measurement.macro_f1 == pytest.approx(oracle.f1_score(true, predicted, average="macro"))
-    exact = probabilities / probabilities.sum(1, keepdims=True)  # or scikit-learn warns of float32's last digit
+    exact = probabilities / probabilities.sum(1, keepdims=True)  # scikit-learn warns of sums other than 1
     assert measurement.loss == pytest.approx(oracle.log_loss(true, exact), rel=1e-5)
     references = oracle.precision_recall_fscore_support(true, predicted, zero_division=0.0)
     for actual, expected in zip(
@@ -106,7 +106,7 @@ def test_latency_is_the_median_of_single_images(model: Model, images: Dataset, m
     assert (result.threads, result.repeats) == (torch.get_num_threads(), 3)
     assert set(batch_sizes) == {1}
     assert len(predictors) == 1, "once, as those who answer frame after frame do"
-    assert len(batch_sizes) > 3  # some to warm up
+    assert len(batch_sizes) > 3  # with warmup
 
 
 def test_data_that_cannot_be_evaluated_are_reported_in_one_line(model: Model, images: Dataset) -> None:

@@ -28,7 +28,7 @@ def test_predictions_below_the_threshold_are_unsure(tmp_path: Path):
 def test_probabilities_are_calibrated(tmp_path: Path):
     files = [picture(tmp_path / "red.png", RED)]
     (result,) = predict(colour_model(Confidence(3.0, 0.9)), files)
-    expected = torch.softmax(torch.tensor([2.0, 0, 0]), 0)  # 6 / 3
+    expected = torch.softmax(torch.tensor([2.0, 0, 0]), 0)  # a logit of 6, divided by 3
     assert result.probability == pytest.approx(float(expected[0]), rel=1e-5)
     assert result.answer is None
 

@@ -1,4 +1,4 @@
-"""Folders as people have them: their parts, what is doubled, and what is damaged."""
+"""Folders of pictures as users have them: parts, copies and damaged files."""
 
 import hashlib
 import random
@@ -18,7 +18,7 @@ SIZE = 24
 
 @pytest.fixture(scope="module")
 def photo_files() -> list[bytes]:
-    """Forty different photos."""
+    """Return the files of forty different photos."""
     return [file_of(photo(seed)) for seed in range(40)]
 
 
@@ -35,7 +35,7 @@ def class_files(photo_files, classes="ab", count=10) -> dict[str, bytes]:
 
 @pytest.fixture
 def split_files(photo_files) -> dict[str, bytes]:
-    """Two classes in three parts: 6, 2 and 3 of each."""
+    """Return two classes in three parts, with 6, 2 and 3 pictures of each class."""
     counts = [("train", 6), ("val", 2), ("test", 3)]
     names = [f"{part}/{name}/{k}.png" for part, n in counts for name in "ab" for k in range(n)]
     return dict(zip(names, photo_files, strict=False))
@@ -145,7 +145,7 @@ def test_fifty_classes_of_two_pictures_are_split(tmp_path):
 
 
 def test_near_duplicates_are_kept_in_one_part(tmp_path, photo_files):
-    """Every photo of class a is there three times, so that a split by pictures would surely part some."""
+    """Class a has three versions of every photo, some of which a split by pictures would separate."""
     copies = {f"a/{k:02}-{kind}.png": file_of(COPIES[kind](photo(k))) for k in range(10) for kind in ("darker", "cut")}
     collection = read_collection(write_files(tmp_path, {**class_files(photo_files), **copies}), SIZE)
     assert (collection.n_groups, len(collection.duplicates), collection.n_leaked) == (10, 20, 0)
@@ -164,7 +164,7 @@ def test_copies_are_reported_with_their_classes_and_parts(tmp_path, split_files,
     assert (near.first, near.second, near.exact) == ("train/a/1.png", "train/b/near.jpg", False)
     assert collection.n_leaked == 1
     assert any("1 held-out picture is nearly the same" in text for text in collection.warnings)
-    split_files["val/a/again.png"] = photo_files[1]  # which chooses the weights; and the bytes of train/a/1.png
+    split_files["val/a/again.png"] = photo_files[1]  # the bytes of train/a/1.png
     split_files["test/a/again.png"] = split_files["val/a/0.png"]
     assert read_collection(write_files(tmp_path / "more", split_files), SIZE).n_leaked == 3
     assert any("2 pairs are of near duplicates in two classes" in text for text in collection.warnings)
@@ -201,7 +201,7 @@ def test_a_class_that_is_not_held_out_is_reported(tmp_path, split_files):
     assert any("no held-out picture of class b" in text for text in collection.warnings)
 
 
-def test_one_photo_many_times_cannot_be_held_out(tmp_path):
+def test_copies_of_a_single_photo_cannot_be_held_out(tmp_path):
     files = {f"{name}/{kind}.png": file_of(COPIES[kind](photo(c))) for c, name in enumerate("ab") for kind in COPIES}
     with pytest.raises(PellucidError, match="near duplicates of each other"):
         read_collection(write_files(tmp_path, files), SIZE)
@@ -255,7 +255,7 @@ def read_or_message(root) -> Collection | str:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_damaged_folders_are_read_or_refused_in_one_line(tmp_path, photo_files, seed):
-    """What is read and what is left out are together what was there."""
+    """The pictures that are read and the files that are left out are together all files of the classes."""
     rng = random.Random(seed)
     files = class_files(photo_files, "abc", 6)
     for _ in range(rng.randrange(1, 14)):

@@ -1,4 +1,4 @@
-"""Frames go the way of picture files, are smoothed, and their answers are counted."""
+"""Frames are classified like picture files, predictions are smoothed, and answers are counted."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_a_frame_is_classified_like_its_picture_file(tmp_path: Path):
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "1.png")
     (predictions,) = watch(model, video_frames(tmp_path), AnswerSmoothing())
     (result,) = predict(model, [tmp_path / "1.png"])
-    assert predictions.probabilities == pytest.approx(result.probabilities, rel=1e-5)  # `watch` takes the faster engine
+    assert predictions.probabilities == pytest.approx(result.probabilities, rel=1e-5)  # `watch` uses the faster engine
 
 
 def test_models_that_are_not_classifiers_are_refused():
@@ -104,7 +104,7 @@ def smooth(smoothing: AnswerSmoothing, rows: list[list[float]]) -> list[Smoothin
 
 def test_the_smoothed_probability_by_hand():
     states = smooth(AnswerSmoothing(memory=0.5), [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    # Weights 1; 1/2, 1; 1/4, 1/2, 1.
+    # The weights of the frames are 1; 1/2, 1; 1/4, 1/2, 1.
     assert [float(state.probabilities[0]) for state in states] == pytest.approx([1, 1 / 3, 1 / 7])
 
 
@@ -140,7 +140,7 @@ def test_another_class_becomes_the_answer_when_it_leads_by_the_margin():
     assert [state.current_class for state in smooth(smoothing, rows)] == [0, 0, 0, 1, 1]
 
 
-def test_a_clear_change_is_reported_at_once_without_an_unsure_frame():
+def test_a_clear_change_is_reported_without_an_unsure_frame():
     smoothing = AnswerSmoothing(memory=0.0, threshold=0.9)
     assert [state.current_class for state in smooth(smoothing, [[0.99, 0.01], [0.01, 0.99]])] == [0, 1]
 
@@ -148,9 +148,9 @@ def test_a_clear_change_is_reported_at_once_without_an_unsure_frame():
 def test_one_contrary_frame_does_not_change_the_answer():
     usual_frame, contrary_frame = [0.98, 0.02], [0.02, 0.98]
     rows = [usual_frame] * 10 + [contrary_frame] + [usual_frame] * 3
-    # The odd frame weighs 1 in about 5: the mean falls to 0.98 - 0.96 / 5 = 0.79.
+    # The contrary frame has a weight of 1 in about 5: the mean falls to 0.98 - 0.96 / 5 = 0.79.
     assert [state.current_class for state in smooth(AnswerSmoothing(threshold=0.9), rows)] == [0] * 14
-    # With 0.7 it weighs 1 in about 3.3, then 0.7 in 3.3 and 0.49 in 3.3: 0.69, 0.78, 0.84.
+    # With a memory of 0.7, its weight falls from 1 to 0.7 and 0.49 of about 3.3: the means are 0.69, 0.78 and 0.84.
     result = smooth(AnswerSmoothing(memory=0.7, threshold=0.8, margin=0.1), rows)
     assert [state.current_class for state in result] == [0] * 10 + [None, None, 0, 0]
 
@@ -164,7 +164,7 @@ def test_a_class_without_probability_is_not_kept_among_fifty():
     first, later = [0.0] * 50, [0.81 / 49] * 50
     first[0], later[0], later[1] = 1.0, 0.0, 0.19 + 0.81 / 49
     assert [state.current_class for state in smooth(AnswerSmoothing(memory=0.0), [first, later])] == [0, 1]
-    # The margin alone keeps what is more than half as probable.
+    # Within the margin, the answer is kept if it is more than half as probable as the best class.
     assert [
         state.current_class for state in smooth(AnswerSmoothing(memory=0.0), [[0.2] * 5, [0.12, 0.22] + [0.22] * 3])
     ] == [

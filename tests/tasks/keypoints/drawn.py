@@ -1,4 +1,4 @@
-"""Pictures with one object each, whose three key-points are coloured dots, with COCO's annotations."""
+"""Pictures with one object each, whose three key-points are coloured dots, and their COCO annotations."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ COLOURS = np.array([[230, 40, 40], [40, 220, 60], [50, 60, 240]], dtype=np.float
 def draw(seed: int, height: int = 24, width: int = 24, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Return a picture (H, W, 3) uint8 with a soft dot at each point, and the points (3, 2): x, y.
 
-    scale: the size of all that is drawn, for pictures with `scale` times as long sides.
+    scale: the relative size of the dots, for pictures whose sides are `scale` times as long.
     """
     rng = np.random.default_rng(seed)
     x = np.array([rng.uniform(4, 10), rng.uniform(14, 20), rng.uniform(9, 15)])
@@ -30,7 +30,7 @@ def draw(seed: int, height: int = 24, width: int = 24, scale: float = 1.0) -> tu
 def write(
     folder: Path, part: str, count: int, first_seed: int, size: tuple[int, int] = (24, 24), scale: float = 1.0
 ) -> None:
-    """Write PART/*.png and PART.json, the pictures of the seeds from `first_seed` on."""
+    """Write `count` pictures, drawn with the seeds from `first_seed` on, as PART/*.png, and PART.json."""
     (folder / part).mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for k in range(count):

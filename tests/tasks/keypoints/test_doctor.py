@@ -1,4 +1,4 @@
-"""Experiments on key-points in other units, axes and orders, and on sound ones."""
+"""Experiments on key-points in wrong units, axes and orders, and on correct ones."""
 
 from typing import Any
 
@@ -71,6 +71,6 @@ def test_correct_key_points_have_no_cause() -> None:
 def test_score_of_an_image_decreases_with_the_distance_of_labelled_points() -> None:
     target = torch.tensor([[0.0, 0.0, 2.0], [30.0, 40.0, 1.0], [0.0, 0.0, 0.0]])  # a diagonal of 50 pixels
     output = target.clone()
-    output[0, 0] = 5.0  # of 12.5 pixels
+    output[0, 0] = 5.0  # of 12.5 pixels, a quarter of the diagonal: 0.6
     output[2] = 99.0  # not labelled
     assert scores([output], [target]).values.tolist() == pytest.approx([(0.6 + 1) / 2])

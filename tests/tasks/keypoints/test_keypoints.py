@@ -1,4 +1,4 @@
-"""Learning key-points of drawn dots, finding them in pictures of any size, measuring, and the commands."""
+"""Key-points of drawn dots: training, prediction on pictures of any size, evaluation, explanation, commands."""
 
 import json
 import math
@@ -60,7 +60,7 @@ def model(folder: Path) -> Model:
         network(), HeatMaps(stride=1), Adam(lr=0.02), [NME_METRIC], input_shape=(3, 24, 24),
         preprocess={"data": str(folder), "keypoints": {"of": train.kind, "names": [*train.names]}},
     )  # fmt: skip
-    augment = Augment(rotate=15, zoom=0.1, flip=True, swaps=())  # a colour stays a point
+    augment = Augment(rotate=15, zoom=0.1, flip=True, swaps=())  # each point is known by its colour
     history = model.fit(train, epochs=8, batch_size=8, augment=augment, validation=source(folder, "val"), verbose=False)
     assert history["val_nme"][-1] < 0.08 < history["val_nme"][0]
     return model
@@ -128,7 +128,7 @@ def test_padded_picture_has_the_networks_proportions_and_points_are_converted_ba
     assert unpadded.flatten().tolist() == list(range(9))
     assert (frame.left, frame.top, frame.scale) == (0, 0, (1, 1))
     row, _ = pad_and_resize(torch.tensor([[[10, 20, 30, 40]]], dtype=torch.uint8), (4, 4))
-    assert row[0].tolist() == [[10, 20, 30, 40]] * 4  # the border's pixels
+    assert row[0].tolist() == [[10, 20, 30, 40]] * 4  # padded with the border's pixels
 
 
 def test_other_models_and_images_of_other_channels_are_refused(model: Model) -> None:
@@ -159,7 +159,7 @@ def test_command_writes_overlays_and_annotations_that_pycocotools_reads(
         overlay = np.array(overlay_file).astype(int)
     for x, y, _ in output["pictures"][1]["keypoints"]:
         r, g, b = overlay[int(y * 17), int(x * 17)]
-        assert (abs(r - 213), abs(g - 94), abs(b - 0)) < (20, 20, 20)  # the orange of every figure
+        assert (abs(r - 213), abs(g - 94), abs(b - 0)) < (20, 20, 20)  # the orange of the figures
     coco = pycocotools.COCO(output["annotations"])
     points = np.array([annotation["keypoints"] for annotation in coco.loadAnns(coco.getAnnIds())]).reshape(6, 3, 3)
     np.testing.assert_allclose(points[:, :, :2], [np.array(row["keypoints"])[:, :2] for row in output["pictures"]])
@@ -169,8 +169,8 @@ def test_command_writes_overlays_and_annotations_that_pycocotools_reads(
         written_source.batch(range(6), torch.Generator()).targets[:, :, :2], points[:, :, :2], atol=1e-4
     )
     assert written_source.names == POINT_NAMES
-    capsys.readouterr()  # what pycocotools prints
-    assert main(arguments[:-1]) == 0  # its own files are written again
+    capsys.readouterr()  # discard pycocotools' output
+    assert main(arguments[:-1]) == 0  # its own files are overwritten
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{out / 'a_00-keypoints.png'}: 3 points, mean score ")
     assert lines[-1] == f"wrote {out / 'keypoints.json'}"
@@ -258,7 +258,7 @@ def test_explanation_of_a_heat_map_is_the_gradient_of_the_expected_position(mode
     (points,) = KeypointFinder(model)([picture])
     rows, columns = np.mgrid[:24, :24] + 0.5
     is_near = np.hypot(columns - float(points[2, 0]), rows - float(points[2, 1])) < 5
-    assert float(explanation[torch.from_numpy(is_near)].sum()) > 0.6 * float(explanation.sum())  # in 14 % of the pixels
+    assert float(explanation[torch.from_numpy(is_near)].sum()) > 0.6 * float(explanation.sum())  # 14 % of the pixels
 
 
 def test_explanation_of_a_regressed_point_is_its_gradient_times_the_input(folder: Path) -> None:

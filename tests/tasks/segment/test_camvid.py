@@ -1,4 +1,4 @@
-"""CamVid: the training of the recipe against the same training by PyTorch's autograd and optimizer."""
+"""CamVid: the training of the recipe, compared with the same training by PyTorch's autograd and optimizer."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def test_losses_of_20_steps_equal_those_of_plain_pytorch() -> None:
     recipe = load_recipe("camvid-fcn8")
     material = load_material(recipe.data, 0)
     model = build_model(recipe, material.train)
-    net = map_layers(model.net, lambda layer: Identity() if isinstance(layer, Dropout) else layer)  # nothing is drawn
+    net = map_layers(model.net, lambda layer: Identity() if isinstance(layer, Dropout) else layer)  # no draws
     model.params = map_tree(torch.Tensor.double, model.params)  # in float32, Adam's first steps amplify rounding
     params = map_tree(torch.clone, model.params)
     weights = flatten(params)
@@ -48,7 +48,7 @@ def test_losses_of_20_steps_equal_those_of_plain_pytorch() -> None:
         Supervised(net, model.loss), model.params, model.optimizer, examples=len(material.train),
         frozen=model.frozen, rates=model.rates,
     )  # fmt: skip
-    crops = replace(recipe.augment, crop_size=(90, 118))  # no multiples of 32 either, and a quarter of the work
+    crops = replace(recipe.augment, crop_size=(90, 118))  # as the images, no multiples of 32; a quarter of the work
     loader = Loader(material.train, recipe.train.batch_size, 0, crops, transform=model.stats.apply)
     steps, losses = len(loader) * recipe.train.epochs, []
     class_weights = torch.tensor(model.loss.class_weights, dtype=torch.float64)
@@ -70,7 +70,7 @@ def test_losses_of_20_steps_equal_those_of_plain_pytorch() -> None:
             optimizer.step()
             losses[-1] += (expected_loss.item(),)
     assert len(losses) == N_STEPS
-    assert losses[0][0] > 1.5 * losses[-1][0]  # and something was learned
+    assert losses[0][0] > 1.5 * losses[-1][0]  # the loss has fallen
     for actual, expected in losses:
         assert actual == pytest.approx(expected, rel=1e-6)
 

@@ -1,4 +1,4 @@
-"""The dense conditional random field against mean field by sums over all pairs of pixels."""
+"""The dense conditional random field, compared with mean field by sums over all pairs of pixels."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ H, W, C = 14, 17, 4
 
 
 def picture(noise: float = 8.0) -> Tensor:
-    """Draw two halves of different colours, with noise."""
+    """Return an image (3, H, W) uint8 of two halves of different colours, with noise."""
     image = torch.zeros(3, H, W)
     image[:, :, 8:] = 150
     image[0, 5:] += 60
@@ -42,7 +42,7 @@ def dense_kernels(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean_field(p: Tensor, image: Tensor) -> Tensor:
-    """Krähenbühl and Koltun 2011, algorithm 1, with dense matrices."""
+    """Return the marginals by Krähenbühl and Koltun 2011, algorithm 1, with dense matrices."""
 
     def normalized(kernel: Tensor) -> Tensor:
         total = kernel.sum(1)
@@ -91,19 +91,19 @@ def test_marginals_approximate_a_dense_double_loop(noise: float) -> None:
     torch.testing.assert_close(result.sum(0), torch.ones(H, W).double())
     assert float((result - expected).abs().mean()) < 0.01
     assert float((result.argmax(0) == expected.argmax(0)).double().mean()) > 0.98
-    assert float((p.argmax(0) == expected.argmax(0)).double().mean()) < 0.9  # the field changes much
+    assert float((p.argmax(0) == expected.argmax(0)).double().mean()) < 0.9  # many labels change
 
 
 @pytest.mark.slow
 def test_mean_field_of_the_benchmark_equals_a_dense_double_loop() -> None:
     p, image = probabilities().float(), picture()
     result = benchmarks.crf.mean_field(p, image, CrfKernels()).double()
-    torch.testing.assert_close(result, mean_field(p.double(), image), rtol=1e-4, atol=1e-5)  # in float32
+    torch.testing.assert_close(result, mean_field(p.double(), image), rtol=1e-4, atol=1e-5)  # computed in float32
 
 
 @pytest.mark.slow
 def test_fraction_of_changed_pixels_is_as_documented() -> None:
-    """What the docstring of `dense_crf` says, for the noisiest pictures."""
+    """The limits are those in the docstring of `dense_crf`, for the noisiest pictures."""
     for make_kernels, min_mean, max_mean in ((kernels_for, 0.001, 0.009), (lambda image: CrfKernels(), 0.006, 0.025)):
         fractions = [
             benchmarks.crf.different_fraction(p, image, make_kernels(image))
@@ -117,7 +117,7 @@ def test_mask_is_aligned_with_the_edge_of_the_picture() -> None:
     image = torch.zeros(3, 20, 30, dtype=torch.uint8)
     image[:, :, 15:] = 200
     p = torch.full((2, 20, 30), 0.3)
-    p[0, :, :12] = p[1, :, 12:] = 0.7  # three columns too early
+    p[0, :, :12] = p[1, :, 12:] = 0.7  # the edge is three columns too far left
     assert torch.equal(dense_crf(p, image).argmax(0), (torch.arange(30) >= 15).long().expand(20, 30))
 
 

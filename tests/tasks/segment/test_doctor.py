@@ -1,4 +1,4 @@
-"""Experiments on masks that do not fit their images, and on sound ones."""
+"""Experiments on masks that do not fit their images, and on correct ones."""
 
 from collections.abc import Callable
 from typing import Any

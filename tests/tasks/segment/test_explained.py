@@ -1,4 +1,4 @@
-"""Explanations and traces of a class at a pixel, over a region, and where it is predicted, against autograd."""
+"""Explanations and traces of a class at a pixel, over a region, and where it is predicted, compared with autograd."""
 
 import json
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_default_region_is_that_of_the_most_frequent_class(model: Model) -> None
 
 
 def test_region_of_a_class_is_that_of_the_unchanged_image(model: Model) -> None:
-    """Completeness: the attributions add up to the change of the scores at the pixels predicted in the image itself."""
+    """Attributions add up to the change of the scores at the pixels predicted as the class in the unchanged image."""
     batch = torch.stack([X, X.flip(2)])
     masks = logits(model, batch).argmax(1) == 1
     change = logits(model, batch)[:, 1] - logits(model, torch.zeros_like(batch))[:, 1]

@@ -1,4 +1,4 @@
-"""Training on masks, predicting on pictures of any size, measuring, and the commands, on synthetic pictures."""
+"""Segmentation of synthetic pictures: training, prediction on pictures of any size, evaluation, commands."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ CLASSES, IGNORED = ("ground", "box", "disc"), 3
 
 
 def draw(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a red box and a green disc on grey, and the class of each pixel, some of them ignored."""
+    """Return a picture (H, W, 3) of a red box and a green disc on grey, and the class of each pixel, some ignored."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     mask = np.zeros((height, width), np.uint8)
@@ -156,7 +156,7 @@ def test_input_pictures_are_not_overwritten(model: Model, tmp_path: Path, capsys
     for source, out in (
         (pictures, pictures),
         (pictures / "a.png", pictures),
-        (pictures, other_folder),  # where b.png is another picture
+        (pictures, other_folder),  # has another b.png
     ):
         assert main(["segment", str(tmp_path / "m.safetensors"), str(source), "--out", str(out)]) == 2
         assert "png would be overwritten; give another output folder" in capsys.readouterr().err
@@ -179,7 +179,7 @@ def test_grey_networks_segment_and_evaluate_pictures(folder: Path, tmp_path: Pat
     grey = torch.from_numpy(np.array(picture.convert("L")))[None]
     prediction = model.predict(grey[None, :, :27, :35])[0].argmax(0)
     segmentation = Segmenter(model)(grey)
-    assert torch.equal(segmentation.mask[:26, :34], prediction[:26, :34])  # each pixel's neighbours are the same there
+    assert torch.equal(segmentation.mask[:26, :34], prediction[:26, :34])  # away from the cut edges
     for arguments in (
         [str(tmp_path / "street.png")],
         [str(tmp_path / "street.png"), "--crf"],
@@ -278,7 +278,7 @@ def test_images_of_several_sizes_are_refused_by_load_masks(folder: Path, tmp_pat
 
 @pytest.mark.slow
 def test_fcn_recipe_trains_on_frozen_features_of_cifar(folder: Path, tmp_path: Path, monkeypatch) -> None:
-    """Recipes name data sets of the catalogue; here CamVid's name stands for the drawn shapes."""
+    """The recipe names a data set of the catalogue, so the entry of CamVid is replaced by the drawn shapes."""
     from dataclasses import replace
 
     import pellucid
@@ -333,7 +333,7 @@ def test_input_x_gradient_of_a_class_and_of_a_region_is_that_of_their_scores(mod
     for target, value in expected_scores.items():
         (expected,) = torch.autograd.grad(value, leaf, retain_graph=True)
         explanation = model.explain(x, "input_x_gradient", target=target)
-        # what is explained is the standardised input: its gradient times itself is the picture's, moved by the mean
+        # the standardised input (x - mean) / std times its gradient is x - mean times the gradient of x
         torch.testing.assert_close(explanation, expected * (x - 0.5), rtol=1e-3, atol=1e-5)
     with pytest.raises(PellucidError, match="no index"):
         model.explain(x, "saliency", target="head.scores[2, 9:9, :]")
@@ -343,7 +343,7 @@ def test_input_x_gradient_of_a_class_and_of_a_region_is_that_of_their_scores(mod
         model.explain(x, "saliency", target=3)
 
 
-def test_maps_of_a_backbone_are_no_classes_of_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_maps_of_a_backbone_are_refused_as_pixel_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     assert main(["explain", "backbone", str(tmp_path / "a.png")]) == 2
     assert "the model outputs (1280, None, None) for an image, no classes" in capsys.readouterr().err

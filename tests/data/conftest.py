@@ -1,4 +1,4 @@
-"""Small picture trees, and the real data sets where they are."""
+"""Fixtures: small picture trees, real data sets, random images and a web server."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def write_tree(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def real_data() -> Callable[[str], Path]:
-    """Return a function that gives the place of real data, or skips the test."""
+    """Return a function that returns the path of a real data set, or skips the test if it does not exist."""
 
     def data_path(name: str) -> Path:
         path = data_root() / name
@@ -45,12 +45,12 @@ def real_data() -> Callable[[str], Path]:
 
 @pytest.fixture
 def noise_image() -> np.ndarray:
-    """Return a picture (7, 9, 3) of seeded noise."""
+    """Return an image (7, 9, 3) of uint8 noise with a fixed seed."""
     return np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """Return a web server whose manners the test sets."""
+    """Return a local web server whose responses the test configures."""
     with serve_site() as site:
         yield site

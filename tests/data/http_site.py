@@ -19,24 +19,24 @@ _SENT_BEFORE_DRIPPING = {
 
 @dataclass
 class Site:
-    """What the server does, and what it was asked."""
+    """Settings of the server's responses, and the requests that it received."""
 
     url: str = ""
     data: bytes = DATA
     has_ranges: bool = True
     etag: str = ""
-    cut_after: list[int] = field(default_factory=list)  # bytes to send before cutting, one per request
+    cut_after: list[int] = field(default_factory=list)  # bytes to send before the close, for each request
     sends_length: bool = True
     status: int = 200
     redirect: str = ""
-    dripped_part: str = ""  # the part of the answer to send by drops: "status", "headers", "body" or "chunk"
-    delay: float = 0.0  # seconds before the answer
+    dripped_part: str = ""  # the part of the response to send byte by byte: "status", "headers", "body" or "chunk"
+    delay: float = 0.0  # seconds before the response
     requests: list[dict[str, str]] = field(default_factory=list)
 
 
 @contextmanager
 def serve_site() -> Iterator[Site]:
-    """Serve on a free port of this machine until the block ends."""
+    """Run a server on a free local port until the block ends."""
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
@@ -76,7 +76,7 @@ def serve_site() -> Iterator[Site]:
             self.wfile.write(body[: site.cut_after.pop(0)] if site.cut_after else body)
 
         def _send_slowly(self, before: bytes) -> None:
-            """Send the beginning, and then one byte after the other until the other side hangs up."""
+            """Send `before`, then single bytes until the client closes the connection."""
             with contextlib.suppress(OSError):
                 self.wfile.write(before)
                 for _ in range(200):

@@ -1,4 +1,4 @@
-"""Colour changes against Pillow's, hue against Python's own colorsys, and cutout."""
+"""Colour augmentation compared with Pillow, hue compared with Python's colorsys, and cutout."""
 
 import colorsys
 
@@ -36,7 +36,7 @@ def pixel_values(x: torch.Tensor) -> np.ndarray:
 def test_brightness_contrast_and_saturation_equal_pillows(noise_image, change, enhance, factor):
     expected = np.asarray(enhance(Image.fromarray(noise_image)).enhance(factor), np.float32)
     actual = pixel_values(change(image_batch(noise_image), torch.full((1, 1, 1, 1), factor)))
-    np.testing.assert_allclose(actual, expected, atol=1.6)  # Pillow rounds in between
+    np.testing.assert_allclose(actual, expected, atol=1.6)  # Pillow rounds intermediate values
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.13, 0.0, 0.2, 0.5])
@@ -50,7 +50,7 @@ def test_hue_turns_equal_colorsys(noise_image, turn):
             np.testing.assert_allclose(found_pixel, colorsys.hsv_to_rgb((h + turn) % 1.0, s, v), atol=1e-5)
 
 
-def test_brightness_factors_fill_their_range():
+def test_brightness_factors_cover_their_range():
     x = torch.full((4000, 1, 1, 1), 0.5)
     factor = brightness(x, 0.3, generator(0)).flatten() / 0.5
     assert 0.7 <= float(factor.min()) < 0.701
@@ -58,7 +58,7 @@ def test_brightness_factors_fill_their_range():
     assert float(factor.mean()) == pytest.approx(1, abs=0.01)
 
 
-def test_hue_turns_fill_their_range():
+def test_hue_turns_cover_their_range():
     x = torch.tensor([0.5, 0.5, 0.5]).reshape(1, 3, 1, 1).repeat(2000, 1, 1, 1)
     x[:, 0] = 1.0  # hue 0
     shifted = hue(x, 0.1, generator(0))
@@ -98,12 +98,12 @@ def test_cutout_fills_one_square_of_each_picture_with_its_mean_colour() -> None:
         np.testing.assert_allclose(inside, np.broadcast_to(before.mean((1, 2))[:, None, None], inside.shape), rtol=1e-5)
         sizes.add(inside.shape[1:])
     assert max(sizes) == (6, 6)
-    assert all(3 <= h <= 6 and 3 <= w <= 6 for h, w in sizes)  # half of it at least is within
+    assert all(3 <= h <= 6 and 3 <= w <= 6 for h, w in sizes)  # at least half of each side lies inside the image
 
 
 def test_cutout_covers_inner_pixels_equally_often() -> None:
     x = torch.ones(20_000, 1, 12, 12)
-    x[:, :, 0, 0] = 0.0  # so that no mean is 1
+    x[:, :, 0, 0] = 0.0  # no image has the mean 1
     coverage = (cutout(x, 4, generator(0)) != x).float().mean((0, 1))[4:-4, 4:-4]
     expected = 16 / 144
     assert float((coverage - expected).abs().max()) < 4 * (expected / 20_000) ** 0.5

@@ -1,4 +1,4 @@
-"""Images and targets augmented together: bits, boxes on their objects, dropped and mirrored ones, and bad input."""
+"""Joint augmentation of images and targets: equal draws, moved and dropped objects, and invalid input."""
 
 from dataclasses import fields
 
@@ -25,16 +25,16 @@ EVERYTHING = Augment(
 
 
 def rectangle_batch(seed: int, n: int = 3, count: int = 3, masks: bool = False) -> Batch:
-    """Return images whose objects are filled rectangles, each of its own shade, number and label, none overlapping."""
+    """Return images of filled rectangles that do not overlap, each with its own grey value and label."""
     rng = generator(seed)
     images, targets = torch.zeros(n, 1, H, W), []
     for k in range(n):
         boxes = []
-        for slot in range(count):  # one in each column of the image
-            wide = W // count
-            w = int(torch.randint(6, wide - 2, (), generator=rng))
+        for slot in range(count):  # one rectangle in each column of the image
+            slot_width = W // count
+            w = int(torch.randint(6, slot_width - 2, (), generator=rng))
             h = int(torch.randint(6, H - 8, (), generator=rng))
-            x = slot * wide + int(torch.randint(0, wide - w, (), generator=rng))
+            x = slot * slot_width + int(torch.randint(0, slot_width - w, (), generator=rng))
             y = int(torch.randint(0, H - h, (), generator=rng))
             boxes.append([x, y, x + w, y + h])
             images[k, :, y : y + h, x : x + w] = k * count + slot + 1
@@ -49,7 +49,7 @@ def label_mask_batch(batch: Batch) -> Batch:
 
 
 @pytest.mark.parametrize("fill", ["constant", "nearest", "reflect", "wrap"])
-def test_images_augmented_with_targets_equal_images_augmented_alone(fill):
+def test_images_are_augmented_equally_with_and_without_targets(fill):
     augment = Augment(**{field.name: getattr(EVERYTHING, field.name) for field in fields(Augment)} | {"fill": fill})
     images = torch.rand(4, 3, H, W, generator=generator(0))
     expected = augment(images, generator(1))
@@ -57,12 +57,12 @@ def test_images_augmented_with_targets_equal_images_augmented_alone(fill):
     for targets in (rectangle_batch(2, 4).targets, torch.zeros(4, H, W, dtype=torch.uint8), torch.rand(4, 2, H, W)):
         augmented = augment(Batch(images, targets), generator(1))
         assert torch.equal(augmented.images, expected)
-        again = augment(Batch(images, targets), generator(1))
+        repeated = augment(Batch(images, targets), generator(1))
         if isinstance(targets, torch.Tensor):
             assert augmented.targets.shape[-2:] == (30, 40)
-            assert torch.equal(augmented.targets, again.targets)
+            assert torch.equal(augmented.targets, repeated.targets)
         else:
-            assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(augmented.targets, again.targets, strict=True))
+            assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(augmented.targets, repeated.targets, strict=True))
 
 
 def test_arguments_are_unchanged():
@@ -84,7 +84,7 @@ def test_colour_transforms_change_only_images():
     assert not torch.equal(augmented.images, batch.images)
 
 
-def test_target_images_are_moved_as_input_images():
+def test_target_images_are_transformed_as_input_images():
     images = torch.rand(3, 3, H, W, generator=generator(5))
     augment = Augment(rotate=20, flip=True, elastic_alpha=20, crop_size=(30, 30), fill="reflect")
     augmented = augment(Batch(images, 1 - images), generator(0))
@@ -114,7 +114,7 @@ def test_masks_have_the_ignored_class_outside_of_the_image():
     seeds, st.sampled_from(["flip", "transpose", "shift", "scale", "crop_padding", "crop_size", "all"]), st.booleans()
 )
 def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
-    """Where sides stay upright, a box and the pixels of its object agree within one pixel, cut at the border too."""
+    """Without rotation and shear, a box and the extent of its object's pixels differ by at most one pixel."""
     augment = {
         "flip": Augment(flip=True, vertical_flip=True, min_area=0),
         "transpose": Augment(flip=True, transpose=True, min_area=0),
@@ -130,7 +130,7 @@ def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
     for k, objects in enumerate(result.targets):
         for label, box in zip(objects.labels, objects.boxes, strict=True):
             is_object = pixels[k] == label
-            if int(is_object.sum()) == 0:  # less than a pixel of it is left
+            if int(is_object.sum()) == 0:  # less than one pixel of the object is left
                 assert float((box[2:] - box[:2]).min()) < 1
                 continue
             exact = tight_boxes(is_object[None])[0]
@@ -143,13 +143,13 @@ def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
     ("augment", "bound"),
     [
         (Augment(rotate=180, zoom=0.1, min_area=0), 1.0),
-        (Augment(rotate=40, shear=15, zoom=0.1, min_area=0), 1.2),  # a sharper corner has no pixel's centre for longer
+        (Augment(rotate=40, shear=15, zoom=0.1, min_area=0), 1.2),  # acute corners contain fewer pixel centres
         (Augment(elastic_alpha=34, elastic_sigma=4, min_area=0), 1.5),
         (Augment(elastic_alpha=60, elastic_sigma=5, rotate=20, scale=(0.8, 1.2), min_area=0), 1.5),
     ],
 )
 def test_boxes_enclose_rotated_and_deformed_rectangles_tightly(augment, bound):
-    """Inside the image, the tight box of the moved corners or sides is that of the moved pixels."""
+    """Inside the image, the box of the transformed corners and sides equals the tight box of the transformed pixels."""
     compared = 0
     for seed in range(40):
         batch = rectangle_batch(seed)
@@ -169,7 +169,7 @@ def test_boxes_enclose_rotated_and_deformed_rectangles_tightly(augment, bound):
 
 
 def test_a_box_with_a_mask_is_the_box_of_its_mask():
-    """A disc turned by 45 degrees has the box of a disc, where the corners of its box would reach far beyond."""
+    """The box of a rotated disc is unchanged; the rotated corners of its box enclose a larger box."""
     v, u = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
     disc = ((u - 32) ** 2 + (v - 24) ** 2 < 15**2)[None]
     box, label = tight_boxes(disc), torch.tensor([1])
@@ -184,7 +184,7 @@ def test_a_box_with_a_mask_is_the_box_of_its_mask():
 
 
 def test_objects_that_are_cut_too_far_are_dropped():
-    """The window cuts these boxes to 75, 25 and 0 per cent; the last two also by columns."""
+    """The window leaves 75, 50 and 0 per cent of the areas of these boxes."""
     boxes = torch.tensor([[10.0, 0, 20, 20], [0, 10, 10, 20], [0, 0, 4, 50]])
     window = Window((40, 40), torch.tensor([[5, 5]]))
     for min_area, remaining_labels in ((0.0, [0, 1]), (0.4, [0, 1]), (0.51, [0]), (0.75, [0]), (0.76, [])):
@@ -194,8 +194,8 @@ def test_objects_that_are_cut_too_far_are_dropped():
     assert result.boxes.tolist() == [[5, 0, 15, 15], [0, 5, 5, 15]]
 
 
-def test_the_remaining_area_is_that_after_all_transforms():
-    """Half is cut on the left, then half of the rest on the right: a quarter is left, not a half."""
+def test_min_area_applies_to_the_area_after_all_transforms():
+    """The first window leaves half of the object and the second half of that: a quarter, below 0.3."""
     windows = [Window((40, 40), torch.tensor([[0, 10]])), Window((40, 5), torch.tensor([[0, 0]]))]
     objects = Objects(torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([1]))
     (result,) = move_objects([objects], windows, (40, 40), (), 0.3)
@@ -207,7 +207,7 @@ def test_the_remaining_area_is_that_after_all_transforms():
 @settings(max_examples=30, deadline=None)
 @given(seeds)
 def test_key_points_stay_on_drawn_dots(seed):
-    """Every visible key-point lies in a drawn square of its number: of its partner's where the image is mirrored."""
+    """Every visible key-point lies in the square drawn for it, or for its partner in a mirrored image."""
     rng = generator(seed)
     images, points = torch.zeros(4, 1, H, W), torch.zeros(4, 1, 4, 3)
     for k in range(4):
@@ -239,8 +239,8 @@ def test_key_points_stay_on_drawn_dots(seed):
                 assert (x, y) == (0, 0)
 
 
-def test_key_points_keep_cocos_conventions():
-    """One that is hidden stays so, one without label stays at 0, one outside has a label no longer."""
+def test_key_points_follow_the_coco_conventions():
+    """Hidden points remain hidden, unlabelled points remain 0, points outside the image become unlabelled."""
     points = torch.tensor([[[20.0, 10, 2], [30, 12, 1], [0, 0, 0], [3, 10, 2], [60, 10, 1]]])
     objects = Objects(torch.tensor([[10.0, 5, 50, 40]]), torch.tensor([1]), keypoints=points)
     window = Window((40, 45), torch.tensor([[2, 10]]))
@@ -249,7 +249,7 @@ def test_key_points_keep_cocos_conventions():
     assert result.keypoints.tolist() == [[[10, 8, 2], [20, 10, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]]
 
 
-def test_mirror_images_exchange_left_and_right():
+def test_left_and_right_key_points_are_exchanged_in_mirror_images():
     points = torch.tensor([[[1.0, 2, 2], [11, 12, 1], [21, 22, 2], [0, 0, 0]]])
     objects = [Objects(torch.tensor([[0.0, 0, 30, 30]]), torch.tensor([1]), keypoints=points) for _ in range(2)]
     is_flipped = torch.tensor([True, False])[:, None, None, None]
@@ -262,7 +262,7 @@ def test_mirror_images_exchange_left_and_right():
     assert torch.equal(unchanged.keypoints, points)
     rotated, _ = move_objects(
         objects, [horizontal, vertical], (H, W), ((0, 1),), 0.1
-    )  # by 180 degrees: no mirror image
+    )  # a rotation by 180 degrees, not a mirror image
     assert rotated.keypoints is not None
     assert rotated.keypoints.tolist() == [[[63, 46, 2], [53, 36, 1], [43, 26, 2], [0, 0, 0]]]
     assert torch.equal(move_objects([rotated] * 2, [horizontal, vertical], (H, W), ((0, 1),), 0)[0].keypoints, points)
@@ -342,7 +342,7 @@ def test_targets_that_do_not_fit_are_refused_in_one_line(augment, targets, messa
     assert "\n" not in str(info.value)
 
 
-def test_recipes_hold_every_setting():
+def test_recipes_have_all_augmentation_settings():
     table = {"scale": [0.75, 1.5], "crop_size": [288, 384], "swaps": [[1, 2], [3, 4]], "mosaic": 0.5, "ignore": 11}
     recipe = read_recipe({"augment": table, "network": {"sizes": [4, 2]}}, "recipe.toml", {})
     assert recipe.augment == Augment(
@@ -353,13 +353,13 @@ def test_recipes_hold_every_setting():
 
 
 def test_the_loader_augments_images_and_masks_together():
-    """Batches of a training with masks: the same crops of both, again in every pass over the epoch."""
+    """Images and masks of a batch have the same crops, which are repeated when the epoch is repeated."""
     x = torch.randint(0, 200, (10, 1, H, W), generator=generator(8), dtype=torch.uint8)
     augment = Augment(crop_size=(32, 24), flip=True)
     loader = Loader(Arrays(x, x[:, 0].long()), 5, seed=3, augment=augment)
-    first, again = list(loader.epoch(0)), list(loader.epoch(0))
+    first, repeated = list(loader.epoch(0)), list(loader.epoch(0))
     assert len(first) == 2
-    for batch, same in zip(first, again, strict=True):
+    for batch, same in zip(first, repeated, strict=True):
         assert batch.images.shape == (5, 1, 32, 24)
         assert torch.equal((batch.images[:, 0] * 255).round().long(), batch.targets)
         assert torch.equal(batch.targets, same.targets)

@@ -1,4 +1,4 @@
-"""Geometry of masks and points: against scipy and double loops, back and forth, and on drawn shapes."""
+"""Geometric transforms of masks and points, compared with scipy, with their inverses and on drawn shapes."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ seeds = st.integers(0, 10**6)
 def affine_move(
     angle: float = 0.0, right: float = 0.0, down: float = 0.0, shear: float = 0.0, zoom: float = 1.0
 ) -> Resampling:
-    one = [torch.tensor([value]) for value in (angle, shear, zoom)]
-    matrix, offset = affine_map(one[0], torch.tensor([[right, down]]), one[1], one[2])
+    parameters = [torch.tensor([value]) for value in (angle, shear, zoom)]
+    matrix, offset = affine_map(parameters[0], torch.tensor([[right, down]]), parameters[1], parameters[2])
     return Resampling((H, W), (H, W), matrix, offset, None)
 
 
@@ -37,7 +37,7 @@ def elastic_move(seed: int, alpha: float, sigma: float) -> Resampling:
 
 
 def move_of_each_kind(seed: int) -> list[Move]:
-    """One drawn move of each kind, for a single image (H, W)."""
+    """Return one transform of each kind with drawn parameters, for a single image (H, W)."""
     x, rng = torch.zeros(1, 1, H, W), generator(seed)
     return [
         random_flip(x, 3, rng, 1.0),
@@ -51,8 +51,8 @@ def move_of_each_kind(seed: int) -> list[Move]:
 
 @pytest.mark.parametrize("fill", list(SCIPY_MODE))
 @pytest.mark.parametrize("has_displacement", [False, True])
-def test_labels_are_those_of_scipys_nearest_pixel(fill, has_displacement):
-    """scipy's order 0 at the positions that the map's definition gives, written out in float64."""
+def test_labels_equal_scipys_nearest_pixel(fill, has_displacement):
+    """Compare with scipy's order 0 at the positions computed from the definition of the map in float64."""
     labels = torch.randint(0, 20, (2, 1, H, W), generator=generator(0), dtype=torch.uint8)
     move = random_affine(labels.float(), generator(1), 30, 0.3, 20, 0.4, size=(33, 47))
     field = (
@@ -64,13 +64,13 @@ def test_labels_are_those_of_scipys_nearest_pixel(fill, has_displacement):
     actual = move.apply(labels, fill, 77)
     assert actual.dtype == torch.uint8
     rows, columns = np.mgrid[:33, :47]
-    p = np.stack((columns - 23.0, rows - 16.0))  # from the centre
+    p = np.stack((columns - 23.0, rows - 16.0))  # relative to the centre
     for n in range(2):
         matrix, offset = move.matrix[n].double().numpy(), move.offset[n].double().numpy()
         q = np.einsum("ij,jhw->ihw", matrix, p) + offset[:, None, None] + field[n].double().numpy()
         q += np.array([(W - 1) / 2, (H - 1) / 2])[:, None, None]
         expected = ndimage.map_coordinates(labels[n, 0].numpy(), q[::-1], order=0, mode=SCIPY_MODE[fill], cval=77)
-        is_unambiguous = (np.abs(q - 0.5 - np.round(q - 0.5)) > 1e-3).all(0)  # of ties, rounded either way
+        is_unambiguous = (np.abs(q - 0.5 - np.round(q - 0.5)) > 1e-3).all(0)  # ties may be rounded up or down
         assert is_unambiguous.mean() > 0.98
         np.testing.assert_array_equal(actual[n, 0].numpy()[is_unambiguous], expected[is_unambiguous])
 
@@ -104,7 +104,7 @@ def test_large_labels_are_not_rounded():
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.integers(0, 5))
 def test_masks_are_moved_as_images(seed, kind):
-    """Where the image is all of one class after bilinear interpolation, the mask names that class."""
+    """Where all interpolated pixels belong to one class, the mask has that class."""
     labels = torch.zeros(1, 1, H, W, dtype=torch.int64)
     for k, (top, left) in enumerate(((3, 4), (8, 30), (22, 12)), 1):
         labels[..., top : top + 14, left : left + 15] = k
@@ -114,20 +114,20 @@ def test_masks_are_moved_as_images(seed, kind):
     is_pure = class_fractions.amax(1) > 0.999
     assert is_pure.float().mean() > 0.3
     assert torch.equal(result[:, 0][is_pure], class_fractions.argmax(1)[is_pure])
-    assert bool((class_fractions.sum(1)[result[:, 0] == 255] <= 0.5 + 1e-3).all())  # filled where most lies outside
+    assert bool((class_fractions.sum(1)[result[:, 0] == 255] <= 0.5 + 1e-3).all())  # filled if half is outside
 
 
 @settings(max_examples=40, deadline=None)
 @given(seeds, st.integers(0, 5), st.floats(12, 40), st.floats(12, 28))
 def test_points_are_moved_as_drawn_dots(seed, kind, x, y):
-    """A dot drawn about (x, y), in pixels whose centres lie at i + 0.5, has its centre where the point has gone."""
+    """The centre of a dot drawn at (x, y), with pixel centres at i + 0.5, moves to the transformed point."""
     v, u = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
     dot = torch.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * 1.2**2))[None, None]
     move = move_of_each_kind(seed)[kind]
     moved = move.apply(dot, "constant", 0)[0, 0]
     to_x, to_y = move.points(torch.tensor([[[x, y]]]))[0, 0].tolist()
     height, width = moved.shape
-    assume(6 < to_x < width - 6 and 6 < to_y < height - 6)  # the dot is not cut
+    assume(6 < to_x < width - 6 and 6 < to_y < height - 6)  # the dot lies inside the image
     total = float(moved.sum())
     assert total > 1
     at_x = float((moved.sum(0) * (torch.arange(width) + 0.5)).sum()) / total
@@ -156,7 +156,7 @@ def test_a_smooth_image_is_restored_by_the_inverse_transform(move):
     inverse_move = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
     is_inside = (
         inverse_move.apply(move.apply(torch.ones_like(x), "constant", 0), "constant", 0) > 0.999
-    )  # never left the image
+    )  # pixels that stayed inside the image
     restored = inverse_move.apply(move.apply(x, "constant", 0), "constant", 0)
     assert float((restored - x).abs()[is_inside].max() if is_inside.any() else 0) < 0.06
     labels = (x * 4).long()
@@ -183,7 +183,7 @@ def test_flips_and_windows_are_undone_exactly():
 @settings(max_examples=25, deadline=None)
 @given(seeds, st.floats(1, 40), st.floats(3, 9))
 def test_points_under_a_displacement_solve_its_equation(seed, alpha, sigma):
-    """r + d(r) = q, with d read off by scipy at the solution."""
+    """r + d(r) = q, where scipy interpolates d at the solution r."""
     move = elastic_move(seed, alpha, max(sigma, alpha**0.4))
     points = torch.rand(1, 30, 2, generator=generator(seed)) * torch.tensor([W - 8, H - 8]) + 4
     result = move.points(points)[0].double().numpy()
@@ -196,12 +196,12 @@ def test_points_under_a_displacement_solve_its_equation(seed, alpha, sigma):
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-180, 180), st.floats(0.6, 1.5), st.floats(-20, 20))
 def test_areas_grow_by_the_square_of_the_zoom(angle, zoom, shear):
-    """A shear keeps areas, a rotation keeps them, a zoom of z makes them z^2 as large."""
+    """Shear and rotation preserve areas; a zoom of z multiplies them by z^2."""
     move = affine_move(angle, shear=shear, zoom=zoom)
     mask = torch.zeros(1, 1, H, W, dtype=torch.bool)
-    mask[..., 13:27, 19:33] = True  # 14 x 14 about the centre: 21 pixels across at most after a zoom of 1.5
+    mask[..., 13:27, 19:33] = True  # 14 x 14 at the centre: at most 21 pixels wide after a zoom of 1.5
     result = int(move.apply(mask, "constant", False).sum())
-    assert abs(result - 14 * 14 * zoom**2) < 2 * 14 * zoom * 1.07 + 1  # a row and a column of pixels, sheared
+    assert abs(result - 14 * 14 * zoom**2) < 2 * 14 * zoom * 1.07 + 1  # a sheared row and column of pixels
     corners = torch.tensor([[[19.0, 13.0], [33.0, 13.0], [33.0, 27.0], [19.0, 27.0]]])
     x, y = move.points(corners)[0].double().unbind(1)
     area = 0.5 * abs(float((x * y.roll(-1) - y * x.roll(-1)).sum()))  # the shoelace formula
@@ -209,7 +209,7 @@ def test_areas_grow_by_the_square_of_the_zoom(angle, zoom, shear):
 
 
 def test_points_are_found_under_displacements_that_almost_fold():
-    """Where d changes by more than a pixel from one to the next, r = q - d(r) alone would run in circles."""
+    """Where neighbouring displacements differ by more than a pixel, the iteration r = q - d(r) does not converge."""
     errors: list[np.ndarray] = []
     for seed in range(20):
         move = elastic_move(seed, 2.5 * 5**2, 5.0)
@@ -225,18 +225,18 @@ def test_points_are_found_under_displacements_that_almost_fold():
 
 
 def test_pixel_k_covers_the_interval_from_k_to_k_plus_1():
-    """The corners of the image are corners again: of a flip, of a window and of an enlargement."""
+    """The corners of the image are transformed to the corners of a flip, a window and an enlargement."""
     corners = torch.tensor([[[0.0, 0.0], [W, H]]])
     assert Flip((H, W), torch.ones(1, 1, 1, 1, dtype=torch.bool), 3).points(corners).tolist() == [[[W, 0], [0, H]]]
     assert Window((H, W), torch.tensor([[2, 3]])).points(corners).tolist() == [[[-3, -2], [W - 3, H - 2]]]
     result = affine_move(zoom=2.0).points(corners)
     torch.testing.assert_close(result, torch.tensor([[[-W / 2, -H / 2], [1.5 * W, 1.5 * H]]]))
-    quarter = affine_move(angle=90.0).points(torch.tensor([[[W / 2 + 5, H / 2]]]))  # counter-clockwise, so upwards
+    quarter = affine_move(angle=90.0).points(torch.tensor([[[W / 2 + 5, H / 2]]]))  # counter-clockwise, to the top
     torch.testing.assert_close(quarter, torch.tensor([[[W / 2, H / 2 - 5]]]))
 
 
 def test_windows_of_a_fixed_size_lie_at_all_integer_positions():
-    """Images of their own coordinates: every window is a copy of pixels, and every place comes."""
+    """On images that contain pixel coordinates: windows are exact copies, and all positions occur."""
     v, u = torch.meshgrid(torch.arange(6.0), torch.arange(8.0), indexing="ij")
     x = torch.stack((u, v)).expand(900, 2, 6, 8)
     y = random_affine(x, generator(0), size=(4, 5)).apply(x, "constant", -1)
@@ -245,7 +245,7 @@ def test_windows_of_a_fixed_size_lie_at_all_integer_positions():
     first = y[:, :, 0, 0].round()
     torch.testing.assert_close(y[:, 0] - first[:, 0, None, None], u[:4, :5].expand(900, 4, 5), atol=1e-4, rtol=0)
     counts = torch.bincount((first[:, 1] * 4 + first[:, 0]).long(), minlength=12)
-    assert len(counts) == 12  # 3 x 4 places, 75 times each on average
+    assert len(counts) == 12  # 3 x 4 positions, 75 times each on average
     assert 40 < int(counts.min()) <= int(counts.max()) < 115
 
 
@@ -262,8 +262,8 @@ def test_a_smaller_image_lies_entirely_in_its_window():
     assert positions == {(top, left) for top in range(3) for left in range(4)}
 
 
-def test_scales_fill_their_range_evenly():
-    """The distance of neighbouring pixels on images of their own coordinates is one over the scale."""
+def test_scales_are_uniform_in_their_range():
+    """On images that contain pixel coordinates, neighbouring pixels differ by one over the scale."""
     x = torch.arange(40.0).expand(2000, 1, 4, 40)
     y = random_affine(x, generator(3), scale=(0.75, 1.5), size=(4, 12)).apply(x, "nearest", 0)
     scale = 1 / (y[:, 0, 2, 7] - y[:, 0, 2, 6])

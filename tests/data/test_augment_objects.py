@@ -1,4 +1,4 @@
-"""What augmentation keeps of objects: crowds, key-points of one object per image, and of transposed images."""
+"""Augmentation of objects: crowd flags, transposed images, and key-points of images with one object each."""
 
 from dataclasses import replace
 
@@ -18,9 +18,9 @@ def test_crowd_flags_follow_their_objects():
         marked = [replace(target, crowd=target.labels % 2 == 0) for target in batch.targets]
         result = EVERYTHING(Batch(batch.images.repeat(1, 3, 1, 1), marked), generator(seed)).targets
         assert sum(map(len, result)) > 0
-        for one in result:
-            assert one.crowd is not None
-            assert torch.equal(one.crowd, one.labels % 2 == 0)
+        for objects in result:
+            assert objects.crowd is not None
+            assert torch.equal(objects.crowd, objects.labels % 2 == 0)
 
 
 def test_transposed_images_and_masks_have_their_axes_exchanged():
@@ -34,8 +34,8 @@ def test_transposed_images_and_masks_have_their_axes_exchanged():
         if augmented.images.shape[2:] == (W, H):
             assert torch.equal(augmented.images, images.transpose(2, 3))
             assert augmented.targets[0].boxes.tolist() == [[5, 2, 9, 20]]
-            assert augmented.targets[0].keypoints.tolist() == [[[1, 9, 1], [7, 3, 2]]]  # mirrored, so left is right
-            plain = augment(Batch(images, points.repeat(2, 1, 1)), generator(seed)).targets  # of one object per image
+            assert augmented.targets[0].keypoints.tolist() == [[[1, 9, 1], [7, 3, 2]]]  # exchanged like left and right
+            plain = augment(Batch(images, points.repeat(2, 1, 1)), generator(seed)).targets  # one object per image
             assert plain.tolist() == [[[1, 9, 1], [7, 3, 2]]] * 2
         else:
             assert torch.equal(augmented.images, images)
@@ -46,19 +46,19 @@ def test_transposed_images_and_masks_have_their_axes_exchanged():
 
 
 def dots(seed: int, n: int = 6) -> Batch:
-    """Return images with two soft dots, one in each channel, and their places as key-points."""
-    places = torch.rand(n, 2, 2, generator=generator(seed)) * torch.tensor([W / 2, H / 2]) + torch.tensor([W, H]) / 4
+    """Return images (n, 2, H, W) with a soft dot in each channel, and the dots' positions as key-points."""
+    positions = torch.rand(n, 2, 2, generator=generator(seed)) * torch.tensor([W / 2, H / 2]) + torch.tensor([W, H]) / 4
     columns, rows = torch.arange(W) + 0.5, (torch.arange(H) + 0.5)[:, None]
-    x, y = places[..., 0, None, None], places[..., 1, None, None]
+    x, y = positions[..., 0, None, None], positions[..., 1, None, None]
     images = torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8)
-    return Batch(images, torch.cat((places, torch.full((n, 2, 1), 2.0)), 2))
+    return Batch(images, torch.cat((positions, torch.full((n, 2, 1), 2.0)), 2))
 
 
 def centroids(images: torch.Tensor) -> torch.Tensor:
     h, w = images.shape[2:]
-    share = images / images.sum((2, 3), keepdim=True)
-    x = (share.sum(2) * (torch.arange(w) + 0.5)).sum(2)
-    return torch.stack((x, (share.sum(3) * (torch.arange(h) + 0.5)).sum(2)), 2)
+    weights = images / images.sum((2, 3), keepdim=True)
+    x = (weights.sum(2) * (torch.arange(w) + 0.5)).sum(2)
+    return torch.stack((x, (weights.sum(3) * (torch.arange(h) + 0.5)).sum(2)), 2)
 
 
 @pytest.mark.parametrize(
@@ -75,26 +75,26 @@ def test_key_points_stay_on_their_dots(augment):
     batch = dots(1)
     augmented = augment(batch, generator(2))
     size = torch.tensor([augmented.images.shape[3], augmented.images.shape[2]])
-    at = augmented.targets[..., :2]
-    kept = ((at > 8) & (at < size - 8)).all(2)  # a whole dot
-    assert int(kept.sum()) >= 6
-    torch.testing.assert_close(at[kept], centroids(augmented.images)[kept], atol=0.3, rtol=0)
-    assert bool((augmented.targets[kept][:, 2] == 2).all())
+    points = augmented.targets[..., :2]
+    is_inside = ((points > 8) & (points < size - 8)).all(2)  # the dot lies inside the image
+    assert int(is_inside.sum()) >= 6
+    torch.testing.assert_close(points[is_inside], centroids(augmented.images)[is_inside], atol=0.3, rtol=0)
+    assert bool((augmented.targets[is_inside][:, 2] == 2).all())
 
 
 def test_mirror_images_exchange_the_key_points_of_a_pair_and_those_outside_are_not_labelled():
     batch = dots(3, 40)
-    batch.targets[0, 1] = 0  # not labelled
+    batch.targets[0, 1] = 0  # this key-point has no label
     augmented = Augment(flip=True, swaps=((0, 1),))(batch, generator(4))
     mirrored = ~(augmented.images == batch.images).flatten(1).all(1)
     assert 10 < int(mirrored.sum()) < 30
-    there = centroids(augmented.images)
-    there[mirrored] = there[mirrored].flip(1)
-    seen = augmented.targets[..., 2] > 0
-    torch.testing.assert_close(augmented.targets[seen][:, :2], there[seen], atol=0.1, rtol=0)
-    assert int((~seen).sum()) == 1
-    gone = Augment(crop_size=(8, 8))(batch, generator(0)).targets
-    outside = gone[..., 2] == 0
+    expected = centroids(augmented.images)
+    expected[mirrored] = expected[mirrored].flip(1)
+    is_labelled = augmented.targets[..., 2] > 0
+    torch.testing.assert_close(augmented.targets[is_labelled][:, :2], expected[is_labelled], atol=0.1, rtol=0)
+    assert int((~is_labelled).sum()) == 1
+    points = Augment(crop_size=(8, 8))(batch, generator(0)).targets
+    outside = points[..., 2] == 0
     assert bool(outside.any())
-    assert not gone[outside].any()
-    assert bool(((gone[~outside][:, :2] >= 0) & (gone[~outside][:, :2] <= 8)).all())
+    assert not points[outside].any()
+    assert bool(((points[~outside][:, :2] >= 0) & (points[~outside][:, :2] <= 8)).all())

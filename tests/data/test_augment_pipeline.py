@@ -1,4 +1,4 @@
-"""The declared pipeline: seeded, pure, checked, and its parts are the functions they are named after."""
+"""The Augment pipeline: seeded, without side effects, checked, and equal to its single functions."""
 
 from dataclasses import fields
 
@@ -39,7 +39,7 @@ def test_equal_seeds_give_equal_bits_and_x_is_unchanged(fill):
     assert y.dtype == torch.float32
 
 
-def test_the_number_of_threads_does_not_matter():
+def test_the_number_of_threads_does_not_change_the_result():
     x, threads = torch.rand(128, 3, 28, 28, generator=generator(9)), torch.get_num_threads()
     results: list[torch.Tensor] = []
     try:
@@ -52,7 +52,7 @@ def test_the_number_of_threads_does_not_matter():
     assert torch.equal(results[0], results[2])
 
 
-def test_the_global_generator_is_not_touched():
+def test_the_global_generator_is_unchanged():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     EVERYTHING(batch(), generator(1))
@@ -74,7 +74,7 @@ def test_each_setting_calls_its_function(augment, alone):
     assert torch.equal(augment(batch(), generator(4)), alone(batch(), generator(4)))
 
 
-def test_elastic_alone_is_the_elastic_function_after_the_affine_draws():
+def test_elastic_without_other_settings_equals_the_elastic_function():
     rng = generator(4)
     torch.rand(8, 5, generator=rng)
     expected = elastic(batch(), 20.0, 3.0, rng, "nearest")
@@ -101,7 +101,7 @@ def test_invalid_settings_are_refused(field, value):
 
 @pytest.mark.parametrize("field", [field_.name for field_ in fields(Augment) if type(field_.default) in (int, float)])
 def test_numbers_beyond_their_range_are_refused(field):
-    """A shift or zoom given in per cent, and a rotation of 9999 degrees, are mistakes."""
+    """Percentages for shift or zoom, or a rotation of 9999 degrees, raise PellucidError."""
     with pytest.raises(PellucidError, match=rf"augment\.{field} is 9999; give a number from"):
         Augment(**{field: 9999})
     with pytest.raises(PellucidError, match=rf"recipe\.toml: augment\.{field} is 9999"):

@@ -1,4 +1,4 @@
-"""Affine augmentation and elastic distortion against scipy.ndimage, which resamples in its own way."""
+"""Affine augmentation and elastic distortion compared with scipy.ndimage."""
 
 import math
 
@@ -54,11 +54,11 @@ def test_shift_equals_scipys(fill, right, down):
 
 @pytest.mark.parametrize("fill", FILLS)
 def test_the_composed_map_equals_scipys(fill):
-    """Shear, zoom, rotate, shift as four matrices in scipy's (row, column) order, multiplied and inverted."""
+    """Compare with the product of shear, zoom, rotation and shift in scipy's (row, column) order, inverted."""
     picture = smooth_picture()
     a, s, z, right, down = math.radians(25), math.tan(math.radians(12)), 1.2, 1.5, -2.0
-    turn = np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])  # (row, column), seen anticlockwise
-    forward = turn @ (z * np.eye(2)) @ np.array([[1, 0], [s, 1]])
+    rotation = np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])  # (row, column), counter-clockwise
+    forward = rotation @ (z * np.eye(2)) @ np.array([[1, 0], [s, 1]])
     inverse = np.linalg.inv(forward)
     centre = (np.array(picture.shape) - 1) / 2
     offset = centre - inverse @ (centre + np.array([down, right]))
@@ -87,8 +87,8 @@ def test_every_picture_has_its_own_map_for_all_its_channels():
     assert all(not torch.allclose(y[0], y[k]) for k in range(1, 6))
 
 
-def test_drawn_parameters_fill_their_range_evenly():
-    """Find the shifts again by the centre of mass of a single spot, and compare with the uniform law."""
+def test_drawn_shifts_are_uniform_in_their_range():
+    """Compute the shifts from the centre of mass of a single spot, and compare with the uniform distribution."""
     n, size = 2000, 41
     x = torch.zeros(n, 1, size, size)
     x[:, :, 20, 20] = 1
@@ -124,7 +124,7 @@ def test_affine_without_settings_returns_its_input():
     torch.testing.assert_close(affine(x, generator(0)), x)
 
 
-def test_an_unknown_fill_names_the_nearest():
+def test_the_error_for_an_unknown_fill_suggests_the_nearest():
     with pytest.raises(PellucidError, match="did you mean 'reflect'"):
         rotate(torch.zeros(1, 1, 4, 4), 5.0, generator(0), fill="reflct")  # type: ignore[arg-type]
 
@@ -147,8 +147,8 @@ def test_elastic_distortion_samples_at_displaced_positions():
         np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
-def test_elastic_displacements_have_simards_strength():
-    """White noise of variance alpha^2 / 3, smoothed in two dimensions, keeps 1 / (4 pi sigma^2) of it."""
+def test_the_standard_deviation_of_elastic_displacements_follows_simards_formula():
+    """Smoothing white noise of variance alpha^2 / 3 in two dimensions multiplies its variance by 1 / (4 pi sigma^2)."""
     x = torch.zeros(200, 1, 64, 64)
     middle = random_field(x, 34.0, 4.0, generator(0))[:, :, 24:40, 24:40]
     expected = 34.0 / np.sqrt(3) / np.sqrt(4 * np.pi * 16)

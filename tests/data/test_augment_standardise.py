@@ -1,4 +1,4 @@
-"""Featurewise standardisation against numpy in float64."""
+"""Featurewise standardisation compared with NumPy in float64."""
 
 import numpy as np
 import pytest

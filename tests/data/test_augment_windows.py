@@ -1,4 +1,4 @@
-"""Windows, mirror images and mosaics, by hand."""
+"""Crops, resized crops, mirror images and mosaics, compared with windows of the source images."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_half_of_the_pictures_are_mirrored(flip, axis):
 @pytest.mark.parametrize("size", [None, (2, 6)])
 def test_crops_are_windows_of_the_padded_image_and_all_of_them_occur(fill, size):
     x = torch.rand(1, 2, 4, 5, generator=generator(0)).repeat(1500, 1, 1, 1)
-    padding = 6 if fill in ("wrap", "reflect") else 2  # further than the picture is wide
+    padding = 6 if fill in ("wrap", "reflect") else 2  # wider than the picture itself
     options = {"constant_values": 0.5} if fill == "constant" else {}
     pad = ((0, 0), (padding, padding), (padding, padding))
     padded = np.pad(x[0].numpy(), pad, mode=NUMPY_MODE[fill], **options)
@@ -57,13 +57,13 @@ def test_a_window_that_is_too_large_is_refused():
         random_crop(torch.zeros(1, 1, 4, 4), 1, generator(0), size=(7, 4))
 
 
-def test_a_resized_crop_shows_a_box_of_the_right_area_and_shape():
-    """On pictures of their own coordinates, the ends of a row and a column give the box."""
+def test_resized_crops_have_the_given_range_of_areas_and_ratios():
+    """On images that contain pixel coordinates, the differences in a row and a column give the size of the box."""
     n, h, w = 500, 40, 60
     v, u = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
     x = torch.stack((u, v)).float().expand(n, 2, h, w)
     y = resized_crop(x, (8, 8), generator(0), scale=(0.25, 0.5))
-    inner = slice(2, 6)  # away from the border, where the sampling is clamped
+    inner = slice(2, 6)  # away from the border, where sampling positions are clamped
     width = (y[:, 0, 4, inner].diff(dim=1).mean(dim=1)) * 8
     height = (y[:, 1, inner, 4].diff(dim=1).mean(dim=1)) * 8
     area, ratio = width * height / (h * w), width / height
@@ -76,7 +76,7 @@ def test_a_resized_crop_shows_a_box_of_the_right_area_and_shape():
     assert float((left + width).max()) <= w + 1e-3
 
 
-def test_the_resized_crop_of_the_whole_picture_is_the_picture():
+def test_a_resized_crop_of_the_whole_image_equals_the_image():
     x = torch.rand(2, 3, 6, 6, generator=generator(0))
     torch.testing.assert_close(resized_crop(x, (6, 6), generator(1), scale=(1, 1), ratio=(1, 1)), x)
 
@@ -85,7 +85,7 @@ H, W = 40, 50
 
 
 def coordinate_images(n: int) -> torch.Tensor:
-    """Return images (n, 3, H, W) whose pixels hold their image, row and column."""
+    """Return images (n, 3, H, W) whose channels are image index, row and column."""
     image, row, column = torch.meshgrid(torch.arange(n), torch.arange(H), torch.arange(W), indexing="ij")
     return torch.stack((image, row, column), 1).float()
 
@@ -113,18 +113,18 @@ def test_each_quarter_is_a_window_of_one_image():
 
 
 def test_mosaic_windows_have_uniform_positions():
-    """Of each quarter, the first row and column that is seen is uniform over the places that there are."""
+    """In each quarter, the first visible row and column are uniform over all possible positions."""
     x = coordinate_images(1).expand(4000, 3, H, W)
     mosaic = random_mosaic(x, 1.0, generator(1))
     for k in range(4):
         x0, y0, x1, y1 = mosaic.regions[:, k].unbind(1)
-        start = mosaic.windows[k].start + torch.stack((y0, x0), 1)  # in the source
+        start = mosaic.windows[k].start + torch.stack((y0, x0), 1)  # in coordinates of the source image
         spare = torch.stack((H - (y1 - y0), W - (x1 - x0)), 1)
         assert bool((start >= 0).all())
         assert bool((start <= spare).all())
-        share = (start + 0.5) / (spare + 1)
-        assert float((share.mean(0) - 0.5).abs().max()) < 0.015  # three standard errors
-        assert float((share.var(0) - 1 / 12).abs().max()) < 0.006
+        relative_start = (start + 0.5) / (spare + 1)
+        assert float((relative_start.mean(0) - 0.5).abs().max()) < 0.015  # three standard errors
+        assert float((relative_start.var(0) - 1 / 12).abs().max()) < 0.006
 
 
 def test_the_given_fraction_of_images_become_mosaics():
@@ -138,7 +138,7 @@ def test_the_given_fraction_of_images_become_mosaics():
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.booleans())
 def test_objects_of_a_mosaic_lie_on_their_pixels(seed, has_masks):
-    """Every object that is seen has a box, whose pixels are all of the object's number."""
+    """Every visible object has a box, in which all pixels have the object's number."""
     rng = generator(seed)
     images, targets = torch.zeros(4, 1, H, W), []
     for k in range(4):
@@ -171,7 +171,7 @@ def test_objects_of_a_mosaic_lie_on_their_pixels(seed, has_masks):
         assert torch.equal(coverage > 0, pixels[k] > 0)
 
 
-def test_masks_and_images_get_the_same_mosaic():
+def test_masks_and_images_have_the_same_mosaic():
     x = coordinate_images(4)
     augmented = Augment(mosaic=1.0)(Batch(x, (x[:, 0] * 10000 + x[:, 1] * 100 + x[:, 2]).long()), generator(3))
     expected = augmented.images[:, 0] * 10000 + augmented.images[:, 1] * 100 + augmented.images[:, 2]

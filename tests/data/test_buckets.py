@@ -1,4 +1,4 @@
-"""A bucket of S3, read by s3fs from a server on this machine that answers as S3 does."""
+"""Pictures of an S3 bucket, read by s3fs from a local server that implements part of the S3 protocol."""
 
 import threading
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from pellucid.data import addresses
 from pellucid.data.picture_list import picture_list
 from pellucid.errors import PellucidError
 
-# s3fs takes python-dateutil below 3, which constraints.txt does not have: `make test` cannot install it.
+# s3fs needs python-dateutil below 3, which conflicts with constraints.txt, so `make test` cannot install it.
 pytest.importorskip("s3fs", reason="s3fs is not installed")
 
 
 class Bucket(BaseHTTPRequestHandler):
-    """ListObjectsV2, HeadObject and GetObject of one bucket, two keys for each page of a list."""
+    """A server of one bucket with ListObjectsV2 (two keys per page), HeadObject and GetObject."""
 
     objects: ClassVar[dict[str, bytes]] = {f"photos/{k}.png": bytes([k]) * (k + 1) for k in range(5)} | {
         "photos/notes.txt": b"text",

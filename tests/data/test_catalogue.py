@@ -1,4 +1,4 @@
-"""Known data sets are loaded by name, downloaded and checked, and used only when their files are the published ones."""
+"""The catalogue of data sets: loading by name, downloads, and checksums of the published files."""
 
 import gzip
 import hashlib
@@ -47,7 +47,7 @@ def write_idx_set(folder: Path, n: int = 4) -> None:
 
 
 def set_checksums(folder: Path, monkeypatch: pytest.MonkeyPatch, **sums: str) -> None:
-    """Let the table hold the checksums of the files in `folder`."""
+    """Set the checksums of the catalogue to those of the files in `folder`."""
     import hashlib
 
     entry = CATALOGUE["fashion-mnist"]
@@ -60,7 +60,7 @@ def set_checksums(folder: Path, monkeypatch: pytest.MonkeyPatch, **sums: str) ->
 
 
 @pytest.mark.parametrize("sums", [{}, {"sha256": "known"}])
-def test_idx_data_sets_are_loaded_and_a_changed_byte_is_found(tmp_path, monkeypatch, sums):
+def test_idx_data_sets_are_loaded_and_changed_bytes_are_refused(tmp_path, monkeypatch, sums):
     folder = tmp_path / "fashion-mnist"
     write_idx_set(folder)
     set_checksums(folder, monkeypatch, **sums)
@@ -119,17 +119,17 @@ def test_a_path_is_loaded_as_an_image_folder(write_tree, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "meant"), [("mnits", "mnist"), ("fashion", "fashion-mnist"), ("cifar", "cifar10")])
-def test_unknown_names_are_answered_with_the_nearest(name, meant):
+def test_the_error_for_an_unknown_name_suggests_the_nearest(name, meant):
     with pytest.raises(PellucidError, match=f"did you mean '{meant}'"):
         load(name)
 
 
-def test_a_size_is_accepted_for_image_folders_only():
+def test_a_size_is_only_accepted_for_image_folders():
     with pytest.raises(PellucidError, match="leave out size"):
         load("digits", size=(16, 16))
 
 
-def test_the_data_root_is_the_argument_then_the_variable_then_a_folder_then_the_cache(tmp_path, monkeypatch):
+def test_data_root_prefers_argument_over_variable_over_shared_folder_over_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PELLUCID_DATA", "/named")
     assert data_root("/explicit") == Path("/explicit")
     assert data_root() == Path("/named")
@@ -150,7 +150,7 @@ def test_mnist_has_its_published_counts(real_data):
     parts = load("mnist")
     assert (len(parts.train), len(parts.test)) == (60000, 10000)
     assert parts.train.x.dtype == torch.uint8
-    # The constants everybody normalises MNIST with.
+    # The usual constants for normalizing MNIST.
     pixels = parts.train.x.numpy() / np.float64(255)
     np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.1307, 0.3081], atol=5e-5)
 
@@ -163,7 +163,7 @@ def test_fashion_mnist_has_its_published_counts(real_data):
 
 @pytest.fixture
 def small_mnist(site, tmp_path, monkeypatch) -> Site:
-    """Let mnist be four small files that all live at the site."""
+    """Replace the four files of mnist in the catalogue by a small file that the server sends for each."""
     write_idx(tmp_path / "one.gz", torch.zeros(3, 28, 28, dtype=torch.uint8))
     site.data = (tmp_path / "one.gz").read_bytes()
     entry = CATALOGUE["mnist"]
@@ -210,12 +210,12 @@ def test_check_finds_a_damaged_member(write_tree, tmp_path):
 
 
 @pytest.mark.real
-def test_the_real_mnist_is_the_published_one(real_data):
+def test_the_real_mnist_has_the_published_checksums(real_data):
     real_data("mnist")
     assert [status for _, status in check("mnist")] == ["ok"] * 4
 
 
 @pytest.mark.real
-def test_every_file_of_the_real_cifar10_has_its_crc(real_data):
+def test_every_file_of_the_real_cifar10_has_the_right_crc(real_data):
     path = real_data("cifar10/cifar10.zip")
     assert check("cifar10") == [(str(path), "ok: 60000 files")]

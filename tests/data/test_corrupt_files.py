@@ -1,8 +1,8 @@
-"""Hundreds of damaged files of every kind: an error that names the file, or what the file still says.
+"""Hundreds of damaged files of each format: reading raises an error that names the file, or returns valid contents.
 
-Where a format carries a checksum (gzip, zip, PNG's chunks), no damage to the contents may pass. Raw idx,
-JPEG, BMP and their like carry none: there a changed pixel is a different picture, which is read as such; the
-catalogue's checksums catch it for known data sets (see test_catalogue).
+Formats with checksums (gzip, zip, PNG) must not return damaged contents. Raw idx, JPEG, BMP and similar formats
+have no checksums, so a changed pixel is read as another image; for known data sets, the checksums of the
+catalogue detect it (see test_catalogue).
 """
 
 import gzip
@@ -27,11 +27,11 @@ ARRAY = torch.arange(5 * 6 * 7, dtype=torch.int64).reshape(5, 6, 7).to(torch.uin
 
 
 def damage_bytes(data: bytes, rng: np.random.Generator) -> bytes:
-    """Return data with bits flipped, bytes replaced, a piece cut out, doubled or appended, or the end cut off."""
+    """Return data with a flipped bit, or with some bytes replaced, removed or repeated, or with the end cut off."""
     out = bytearray(data)
     kind = int(rng.integers(6))
     position = int(rng.integers(len(out)))
-    # Headers are where readers trip: half of the time, aim there.
+    # Half of the damage is in the header, where readers are most likely to fail.
     if rng.random() < 0.5:
         position = int(rng.integers(min(len(out), 64)))
     end = min(len(out), position + int(rng.integers(1, 9)))
@@ -51,7 +51,7 @@ def damage_bytes(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def read_or_error(read: Callable[[], torch.Tensor], path: Path) -> torch.Tensor | None:
-    """Return what is read, or None for an error, which must be one line that names the file."""
+    """Return the result of `read`, or None for a PellucidError, whose message must be one line that names the file."""
     try:
         return read()
     except PellucidError as error:
@@ -74,9 +74,9 @@ def test_damaged_idx_files_are_refused_or_read_unchanged(tmp_path, name):
         if loaded is None:
             n_refused += 1
         elif name.endswith(".gz"):
-            assert torch.equal(loaded, ARRAY)  # only the gzip header's time or name can have changed
+            assert torch.equal(loaded, ARRAY)  # only the time or name in the gzip header can differ
         else:
-            # Length and header agree: it is an idx file of these very values.
+            # The length agrees with the header, so the file is a valid idx file of these values.
             assert data[4 + 4 * loaded.ndim :] == loaded.numpy().tobytes()
             assert loaded.numel() * loaded.element_size() == len(data) - 4 - 4 * loaded.ndim
     assert n_refused > 100
@@ -117,7 +117,7 @@ def test_damaged_zips_are_refused_or_read_unchanged(tmp_path, method):
             archive.writestr(name, encode_image("PNG"))
     intact = path.read_bytes()
     expected = load_folder(path)
-    directory_start = intact.index(b"PK\x01\x02")  # the directory, where names and sizes are
+    directory_start = intact.index(b"PK\x01\x02")  # central directory with names and sizes
     n_refused = 0
     for k in range(200):
         data = (
@@ -129,7 +129,7 @@ def test_damaged_zips_are_refused_or_read_unchanged(tmp_path, method):
         loaded = read_or_error(lambda: load_folder(path).x, path)
         if loaded is None:
             n_refused += 1
-        else:  # what is still listed is what was stored, and it can only have been renamed
+        else:  # the images that are listed must have their contents; only names can differ
             stored = {picture.numpy().tobytes() for picture in expected.x}
             assert {picture.numpy().tobytes() for picture in loaded} <= stored
     assert n_refused > 80
@@ -169,7 +169,7 @@ for read in (
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_named_pipe_in_an_image_folder_is_reported(tmp_path):
-    """In another process, which is ended if it waits for a writer."""
+    """Read in a subprocess, which a timeout ends if it waits for a process that writes to the pipe."""
     for name in ("set/a", "set/b", "train", "trainannot"):
         (tmp_path / name).mkdir(parents=True)
     rng = np.random.default_rng(4)

@@ -1,4 +1,4 @@
-"""Data sets from arrays, and the errors for arrays that cannot be one."""
+"""Data sets from arrays, and errors for arrays that are no valid data set."""
 
 import hashlib
 
@@ -87,7 +87,7 @@ def test_channels_last_is_refused_with_a_remedy(shape):
     assert len(Dataset.from_arrays(np.zeros(shape, np.float32).transpose(0, 3, 1, 2), [0, 1, 0, 1])) == 4
 
 
-# (8, 32, 1): 32 steps of 8 channels; (16, 8, 4): a small feature map; (1, 64, 4), (3, 96, 3): narrow images
+# (8, 32, 1): 32 steps of 8 channels; (16, 8, 4): a small feature map; (1, 64, 4) and (3, 96, 3): narrow images.
 @pytest.mark.parametrize(
     "shape",
     [
@@ -95,7 +95,7 @@ def test_channels_last_is_refused_with_a_remedy(shape):
         (4, 4, 4),
     ],
 )  # fmt: skip
-def test_feature_maps_and_sequences_are_not_taken_for_channels_last(shape):
+def test_feature_maps_and_sequences_are_not_mistaken_for_channels_last(shape):
     x = np.zeros((4, *shape), np.float32)
     assert Dataset.from_arrays(x, [0, 1, 0, 1]).x.shape[1:] == shape
     model = Model(Sequential(flat=Flatten(), dense=Dense(2)), input_shape=shape)
@@ -118,8 +118,8 @@ def test_data_set_has_a_repr_a_table_and_html():
     assert '<th scope="row">&lt;b&gt;</th><td class="n">2</td>' in page
     assert "\x1b" not in page
     assert "<b>" not in page
-    many = Dataset.from_arrays(np.zeros((90, 1, 2, 2), np.float32), np.arange(90) % 45)
-    assert str(many).splitlines()[-1].split() == ["...", "25", "more", "50"]
+    many_classes = Dataset.from_arrays(np.zeros((90, 1, 2, 2), np.float32), np.arange(90) % 45)
+    assert str(many_classes).splitlines()[-1].split() == ["...", "25", "more", "50"]
     assert repr(Dataset.from_arrays(np.zeros((1, 2)), [0])).endswith("1 image of 2 x 1 x 1, 1 class>")
 
 
@@ -203,7 +203,7 @@ def test_split_is_stratified_complete_and_seeded():
     assert held_out != list(range(held_out[0], held_out[0] + len(held_out)))
 
 
-def test_split_leaves_an_example_of_each_class_in_both_parts():
+def test_both_parts_of_a_split_have_an_example_of_each_class():
     parts = Dataset.from_arrays(np.zeros((4, 1, 1, 1), np.uint8), [0, 0, 1, 1]).split(0.01)
     assert parts.test.y.tolist() == [0, 1]
     assert parts.train.y.tolist() == [0, 1]
@@ -215,7 +215,7 @@ def test_split_fraction_is_checked(fraction):
         small_dataset().split(fraction)
 
 
-def test_split_needs_a_class_with_two_examples():
+def test_a_split_without_two_examples_of_any_class_is_refused():
     with pytest.raises(PellucidError, match="no class has two"):
         Dataset.from_arrays(np.zeros((2, 1, 1, 1), np.uint8), [0, 1]).split(0.5)
 

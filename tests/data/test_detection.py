@@ -1,4 +1,4 @@
-"""Images with objects: scaled together, padded together, split, and loaded by name."""
+"""Images with objects: resizing, padding, splits, loading by name, and mirrored key-points."""
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_damaged_sets_are_refused(write_tree, files, part, message):
         DetectionFolder(write_tree("set", voc_set() | files), part, classes=("cat", "dog"))
 
 
-def test_images_must_have_the_size_that_annotations_say(write_tree):
+def test_images_must_have_the_size_stated_in_the_annotations(write_tree):
     files = voc_set() | {"JPEGImages/a.png": picture_bytes((0, 0, 0), (20, 30))}
     with pytest.raises(PellucidError, match=r"a\.png: the image is 20 pixels wide and 30 high, but .*a\.xml state 30"):
         DetectionFolder(write_tree("set", files), "train").example(0)
@@ -103,14 +103,14 @@ def test_folders_without_annotations_are_refused(write_tree):
         DetectionFolder(write_tree("set", {"a/a.png": picture_bytes((0, 0, 0))}))
 
 
-def test_the_checksum_follows_annotations_and_not_the_place(write_tree):
+def test_the_checksum_depends_on_annotations_and_not_on_the_path(write_tree):
     first = DetectionFolder(write_tree("one", coco_set_with_masks({}))).checksum
     assert DetectionFolder(write_tree("two", coco_set_with_masks({}))).checksum == first
     assert DetectionFolder(write_tree("three", coco_set_with_masks({"bbox": [2, 4, 10, 9]}))).checksum != first
     assert DetectionFolder(write_tree("two", {}), size=20).checksum != first
 
 
-def test_a_folder_is_loaded_in_its_splits(write_tree):
+def test_a_folder_is_loaded_as_its_splits(write_tree):
     path = write_tree("set", voc_set())
     loaded = load(str(path), size=15)
     assert isinstance(loaded, Splits)
@@ -139,12 +139,12 @@ def test_a_recipe_loads_objects(write_tree):
         load_splits(Data(path))
 
 
-def test_key_points_with_sides_are_mirrored_by_their_names():
+def test_names_of_key_points_give_the_pairs_for_mirror_images():
     assert mirrored_pairs(["nose", "left_eye", "right_eye", "Left Ear", "Right Ear", "left_toe"]) == ((1, 2), (3, 4))
     assert mirrored_pairs(["p0", "p1"]) is None
 
 
-def test_an_image_size_is_that_after_the_exif_rotation():
+def test_image_size_is_measured_after_the_exif_rotation():
     from io import BytesIO
 
     from PIL import Image
@@ -156,8 +156,8 @@ def test_an_image_size_is_that_after_the_exif_rotation():
 
 
 @pytest.mark.real
-def test_mirrored_faces_have_their_key_points_exchanged(real_data):
-    """The pairs of the 68 points, checked by the mean shape: it is nearly its own mirror image."""
+def test_the_mean_face_equals_its_mirror_image_with_exchanged_key_points(real_data):
+    """The pairs of the 68 points exchange left and right: the mean face is symmetric to 3 pixels."""
     items = COCO(real_data("faces") / "train.json").dataset["annotations"]
     points = np.array([item["keypoints"] for item in items]).reshape(-1, 68, 3)[:, :, :2]
     order = np.arange(68)

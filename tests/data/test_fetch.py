@@ -1,4 +1,4 @@
-"""Downloads against a server of our own: whole, resumed, cut, wrong, refused."""
+"""Downloads from a local server: complete, resumed, interrupted, with a wrong checksum, or refused."""
 
 import hashlib
 import os
@@ -51,7 +51,7 @@ def test_a_server_without_ranges_is_read_from_the_start(site, tmp_path):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_an_interrupted_connection_is_resumed_at_once(site, tmp_path, ranges):
+def test_an_interrupted_download_is_resumed_in_the_same_call(site, tmp_path, ranges):
     site.has_ranges, site.cut_after = ranges, [70_000, 20_000]
     fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
@@ -100,7 +100,7 @@ def test_a_wrong_checksum_leaves_no_file(site, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_old_file_stays_when_the_new_one_is_wrong(site, tmp_path):
+def test_an_existing_file_is_kept_when_the_new_one_has_a_wrong_checksum(site, tmp_path):
     (tmp_path / "file").write_bytes(b"old")
     fetch_error(site, tmp_path / "file", "md5:" + "0" * 32)
     assert (tmp_path / "file").read_bytes() == b"old"
@@ -128,7 +128,7 @@ def test_an_http_error_is_reported(site, tmp_path, status):
 
 
 def test_no_network_is_reported(site, tmp_path):
-    site.url = "http://127.0.0.1:9/none"  # the discard port, where nobody listens
+    site.url = "http://127.0.0.1:9/none"  # discard port; no server runs on it
     message = fetch_error(site, tmp_path / "file")
     assert "cannot be downloaded" in message
     assert f"put the file at {tmp_path / 'file'} by hand" in message
@@ -151,7 +151,7 @@ def test_a_folder_in_place_of_the_partial_file_is_reported(site, tmp_path, name,
     assert f"{tmp_path / name} is not a file; remove it" in fetch_error(site, tmp_path / "file")
 
 
-def test_a_redirect_is_followed_to_the_web_only(site, tmp_path):
+def test_only_redirects_to_http_addresses_are_followed(site, tmp_path):
     site.redirect = site.url + "?moved"
     fetch(site.url, tmp_path / "file", CHECKSUM, MAX_BYTES)
     assert (tmp_path / "file").read_bytes() == DATA
@@ -191,6 +191,6 @@ def test_an_invalid_checksum_is_refused(tmp_path):
         fetch("http://127.0.0.1:9/", tmp_path / "file", "sha1:00", MAX_BYTES)
 
 
-def test_a_root_that_cannot_be_made_is_reported(site, tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(site, tmp_path):
     (tmp_path / "taken").write_bytes(b"")
     assert "cannot be created" in fetch_error(site, tmp_path / "taken" / "file")

@@ -1,4 +1,4 @@
-"""Image files decoded on demand: the pixels are Pillow's, the order is the loader's, a damaged file is named."""
+"""Image files decoded on demand: pixels as decoded by Pillow, the order of the loader, errors for damaged files."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def pillow_pixels(data, size=None):
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
 @pytest.mark.parametrize("size", [None, (6, 4)])
-def test_an_epoch_has_pillows_pixels_in_the_order_of_the_seed(write_tree, name, size):
+def test_an_epoch_has_pillows_pixels_in_the_order_drawn_from_the_seed(write_tree, name, size):
     source = ImageFolder(write_tree(name, FILES), size=size)
     assert (len(source), source.classes, source.labels.tolist()) == (12, ("a", "b"), [0] * 6 + [1] * 6)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(mix(5, 3))).tolist()
@@ -68,7 +68,7 @@ def test_names_that_are_not_utf8_are_streamed(tmp_path):
     assert len(checksums) == 2
 
 
-def test_streamed_and_loaded_are_the_same_with_augmentation_and_from_any_batch(write_tree):
+def test_streamed_and_loaded_batches_are_equal_with_augmentation_and_from_any_start(write_tree):
     path, augment = write_tree("plain", FILES), Augment(rotate=20, flip=True)
     loaded = list(Loader(load_folder(path), 5, 1, augment).epoch(2))
     for start in range(4):
@@ -92,7 +92,7 @@ def test_splits_have_the_classes_of_the_training_split(write_tree):
         ImageFolder(unknown, "val")
 
 
-def test_a_damaged_file_is_named_when_read_or_skipped(write_tree):
+def test_a_damaged_file_is_reported_when_read_or_is_skipped(write_tree):
     path = write_tree("bad", FILES | {"a/03.png": b"\x89PNG\r\n\x1a\n" + b"0" * 50})
     source = ImageFolder(path)
     assert len(source) == 13
@@ -140,7 +140,7 @@ PAIRS = {f"train/deep/{k}.jpg": encode_image(RGB[k], "JPEG") for k in range(3)} 
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_masks_are_the_values_of_their_files(write_tree, name):
+def test_masks_have_the_values_of_their_files(write_tree, name):
     source = MaskFolder(write_tree(name, PAIRS), classes=["a", "b", "c", "d"])
     (batch,) = Loader(source, 3, seed=0, shuffle=False).epoch(0)
     assert batch.targets.dtype is torch.int64
@@ -150,16 +150,16 @@ def test_masks_are_the_values_of_their_files(write_tree, name):
         np.testing.assert_array_equal(batch.images[k].numpy(), expected)
 
 
-def test_masks_of_another_order_of_the_classes_are_read_by_name(write_tree):
+def test_class_indices_of_masks_are_mapped_by_class_name(write_tree):
     path = write_tree("named", {**PAIRS, "classes.txt": b"d\nc\nb\na\n"})
     source = MaskFolder(path, classes=["a", "b", "c", "d", "e"])
     (batch,) = Loader(source, 3, seed=0, shuffle=False).epoch(0)
-    np.testing.assert_array_equal(batch.targets.numpy(), 3 - MASKS)  # d is 0 in the file and 3 here
+    np.testing.assert_array_equal(batch.targets.numpy(), 3 - MASKS)  # index of d: 0 in classes.txt, 3 in `classes`
     with pytest.raises(PellucidError, match=r"classes\.txt names the class 'd', which is not among a, b, c;"):
         MaskFolder(path, classes=["a", "b", "c"])
 
 
-def test_palette_masks_hold_numbers_not_colours(write_tree):
+def test_palette_masks_contain_indices_not_colours(write_tree):
     mask = Image.fromarray(MASKS[0], "P")
     mask.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200, 9, 9, 9])
     out = io.BytesIO()
@@ -168,7 +168,7 @@ def test_palette_masks_hold_numbers_not_colours(write_tree):
     np.testing.assert_array_equal(source.example(0)[1].numpy(), MASKS[0])
 
 
-def test_a_size_resizes_images_smoothly_and_masks_to_the_nearest(write_tree):
+def test_images_are_resized_bilinearly_and_masks_to_the_nearest_pixel(write_tree):
     source = MaskFolder(write_tree("plain", PAIRS), size=(10, 4))
     image, mask = source.example(1)
     np.testing.assert_array_equal(image.numpy(), pillow_pixels(PAIRS["train/deep/1.jpg"], (10, 4)))
@@ -176,7 +176,7 @@ def test_a_size_resizes_images_smoothly_and_masks_to_the_nearest(write_tree):
     np.testing.assert_array_equal(mask.numpy(), np.asarray(nearest))
 
 
-def test_images_of_different_sizes_pad_with_the_ignored_class(write_tree):
+def test_batches_of_different_sizes_are_padded_with_the_ignored_class(write_tree):
     files = {
         f"val{kind}/{k}.png": encode_image(a[:, : 8 - k])
         for k in range(3)
@@ -201,13 +201,13 @@ def test_images_of_different_sizes_pad_with_the_ignored_class(write_tree):
         ({}, {"part": "val"}, "contains no images"),
     ],
 )
-def test_masks_that_do_not_fit_their_images_are_named(write_tree, change, options, message):
+def test_masks_that_do_not_match_their_images_are_reported(write_tree, change, options, message):
     path = write_tree("masks", PAIRS | change)
     with pytest.raises(PellucidError, match=message):
         list(Loader(MaskFolder(path, **options), 3, 0).epoch(0))
 
 
-def test_an_ignored_class_beyond_the_names_is_accepted(write_tree):
+def test_an_ignored_class_outside_the_class_names_is_accepted(write_tree):
     source = MaskFolder(write_tree("masks", PAIRS), classes=["a", "b", "c"], ignored=3)
     assert len(list(Loader(source, 3, 0).epoch(0))) == 1
 
@@ -235,7 +235,7 @@ sizes = st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, ma
 
 
 @given(sizes=sizes, channels=st.integers(1, 3), seed=st.integers(0, 99))
-def test_each_image_and_mask_lies_at_the_top_left_and_all_else_is_padding(sizes, channels, seed):
+def test_images_and_masks_are_padded_at_the_right_and_the_bottom(sizes, channels, seed):
     rng = np.random.default_rng(seed)
     images = [rng.integers(1, 256, (channels, *size), dtype=np.uint8) for size in sizes]
     masks = [rng.integers(0, 9, size) for size in sizes]

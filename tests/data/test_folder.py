@@ -1,4 +1,4 @@
-"""Image folders, plain or zipped, in the layouts people have."""
+"""Image folders, plain or zipped, in common layouts."""
 
 import os
 import struct
@@ -35,7 +35,7 @@ def test_classes_are_folders_and_the_order_is_sorted(write_tree, name):
     assert data.skipped == ()
 
 
-def test_masks_beside_images_are_not_classes(tmp_path):
+def test_a_folder_of_masks_is_not_a_class(tmp_path):
     for name in ("train", "trainannot"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").write_bytes(b"")
@@ -50,7 +50,7 @@ def test_a_folder_and_its_zip_give_equal_data(write_tree):
     )
 
 
-def test_one_number_is_the_side_of_a_square(write_tree):
+def test_an_integer_size_gives_square_images(write_tree):
     path = write_tree("plain", CLASS_FILES)
     assert torch.equal(load_folder(path, size=8).x, load_folder(path, size=(8, 8)).x)
     assert load_splits(path, 8, on_error="skip").train.x.shape[2:] == (8, 8)
@@ -79,7 +79,7 @@ def test_the_folder_test_is_preferred_to_val(write_tree):
     assert parts.test.y.tolist() == [0]
 
 
-def test_a_single_enclosing_folder_is_skipped(write_tree):
+def test_an_enclosing_folder_is_skipped(write_tree):
     parts = load_splits(write_tree("wrapped.zip", {f"set/{name}": data for name, data in SPLIT_FILES.items()}))
     assert (len(parts.train), len(parts.test)) == (2, 1)
 
@@ -97,7 +97,7 @@ def test_a_class_folder_may_be_named_train(write_tree):
     assert load_splits(write_tree("vehicles", files)).train.classes == ("car", "train")
 
 
-def test_hidden_files_and_files_beside_the_class_folders_are_ignored(write_tree):
+def test_hidden_files_and_files_outside_class_folders_are_ignored(write_tree):
     ignored_files = {
         "README.md": b"x",
         ".git/x/y": b"x",
@@ -166,17 +166,17 @@ def test_a_file_that_is_not_a_zip_is_refused(tmp_path):
 def test_an_encrypted_member_is_refused(write_tree):
     path = write_tree("secret.zip", CLASS_FILES)
     data = bytearray(path.read_bytes())
-    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the encryption flag in the central directory
     path.write_bytes(data)
     with pytest.raises(PellucidError, match="is encrypted"):
         load_folder(path)
 
 
-def test_a_member_that_declares_too_much_is_refused_unread(write_tree):
+def test_a_member_with_a_too_large_declared_size_is_refused_unread(write_tree):
     path = write_tree("bomb.zip", {"cat/a.png": b"abc"})
     data = bytearray(path.read_bytes())
-    at = data.index(b"PK\x01\x02") + 24
-    data[at : at + 4] = struct.pack("<I", 1 << 30)
+    offset = data.index(b"PK\x01\x02") + 24
+    data[offset : offset + 4] = struct.pack("<I", 1 << 30)
     path.write_bytes(data)
     with pytest.raises(PellucidError, match=r"cat/a\.png declares 1073741824 bytes"):
         load_folder(path)
@@ -187,8 +187,8 @@ def test_a_member_longer_than_its_declared_size_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/a.png", bytes(50 << 20))
     data = bytearray(path.read_bytes())
-    at = data.index(b"PK\x01\x02") + 24
-    data[at : at + 4] = struct.pack("<I", 1000)
+    offset = data.index(b"PK\x01\x02") + 24
+    data[offset : offset + 4] = struct.pack("<I", 1000)
     path.write_bytes(data)
     with pytest.raises(PellucidError, match=r"cat/a\.png"):
         load_folder(path)
@@ -214,7 +214,7 @@ def test_the_signs_data_set_has_its_published_counts(real_data):
 def test_a_class_that_cannot_be_listed_is_reported_and_not_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root may list everything, so the refusal of the system is played here."""
+    """Replace os.scandir by a function that fails, since the root user may list every folder."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").write_bytes(picture_bytes(RED))

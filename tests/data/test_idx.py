@@ -1,4 +1,4 @@
-"""Idx files are read whole and right, or refused by name."""
+"""Idx files: complete arrays are read, damaged files raise an error that names the file."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ import torch
 from pellucid.data import read_idx, write_idx
 from pellucid.errors import PellucidError
 
-# LeCun's description of the format: two zero bytes, type, dimensions, big-endian sizes, then the values.
+# The idx format: two zero bytes, type, number of dimensions, big-endian sizes, then the values.
 HAND_WRITTEN = bytes([0, 0, 8, 2]) + struct.pack(">II", 2, 3) + bytes([1, 2, 3, 250, 251, 252])
 
 
@@ -26,8 +26,8 @@ def read_error(path: Path, **options) -> str:
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
-def test_a_hand_written_file_is_read(tmp_path, compress):
-    path = tmp_path / "hand"  # gzip is told by content, not by name
+def test_a_file_written_by_hand_is_read(tmp_path, compress):
+    path = tmp_path / "hand"  # gzip is recognized by its content, not by the file name
     path.write_bytes(compress(HAND_WRITTEN))
     assert read_idx(path).tolist() == [[1, 2, 3], [250, 251, 252]]
     assert read_idx(path).dtype == torch.uint8
@@ -47,7 +47,7 @@ def test_written_files_are_read_back(tmp_path, name, dtype):
     loaded = read_idx(tmp_path / name)
     assert loaded.dtype == dtype
     assert torch.equal(loaded, tensor)
-    assert [p.name for p in tmp_path.iterdir()] == [name]  # nothing is left beside it
+    assert [p.name for p in tmp_path.iterdir()] == [name]  # no temporary file is left
     assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
 
 
@@ -110,7 +110,7 @@ def test_one_wrong_bit_in_a_gzip_is_refused(tmp_path):
     path = tmp_path / "bad.gz"
     data = bytearray(
         gzip.compress(HAND_WRITTEN, 0, mtime=0)
-    )  # stored, so that the bit lands in a value, not in the time
+    )  # stored without compression, so the changed bit is in a value and not in the time
     data[data.index(250)] ^= 1
     path.write_bytes(data)
     assert "CRC" in read_error(path)
@@ -143,8 +143,8 @@ def test_the_checksum_is_of_the_uncompressed_file(tmp_path):
 def test_mnist_files_have_their_published_shapes(real_data):
     folder = real_data("mnist")
     labels = read_idx(folder / "train-labels-idx1-ubyte.gz")
-    assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as printed in every tutorial
-    # Class counts of the training set as published.
+    assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # the first labels, as printed in tutorials on MNIST
+    # The published class counts of the training set.
     assert torch.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     images = read_idx(folder / "train-images-idx3-ubyte.gz")
     assert tuple(images.shape) == (60000, 28, 28)

@@ -1,4 +1,4 @@
-"""Pictures of every known kind become tensors; everything else is refused by name, before it is decoded."""
+"""Images of every accepted format become tensors; other files are refused by name before they are decoded."""
 
 import io
 import os
@@ -54,15 +54,15 @@ def test_grey_is_luma_and_size_is_height_by_width(noise_image):
     assert tuple(load_image(data, size=7).shape) == (3, 7, 7)
 
 
-def test_orientation_of_the_camera_is_applied(noise_image):
+def test_the_exif_orientation_is_applied(noise_image):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the picture must be turned a quarter clockwise
+    exif[0x0112] = 6  # orientation 6: rotate by 90 degrees clockwise
     data = encode(Image.fromarray(noise_image), "PNG", exif=exif)
     np.testing.assert_array_equal(load_image(data).permute(1, 2, 0).numpy(), np.rot90(noise_image, -1))
 
 
 def textured_image(height: int, width: int) -> Image.Image:
-    """A picture with edges, gradients and fine texture."""
+    """Return an image with edges, gradients and fine texture."""
     y, x = np.mgrid[:height, :width]
     waves = np.stack([np.sin(x / 7), np.cos(y / 11), np.sin((x + y) / 3)], -1)
     blocks = ((x // 60 + y // 40) % 3)[..., None] * 60
@@ -74,7 +74,7 @@ def textured_image(height: int, width: int) -> Image.Image:
     ("size", "decoded"), [((64, 48), (300, 200)), ((70, 70), (300, 200)), ((190, 100), (600, 400))]
 )
 def test_large_jpegs_are_decoded_at_a_reduced_scale(size, decoded, orientation, monkeypatch):
-    """As Pillow decodes thumbnails; what is resized has at least twice the wanted size."""
+    """Pillow decodes at a reduced scale, of at least twice the requested size, before the image is resized."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(textured_image(800, 1200), "JPEG", quality=95, exif=exif)
@@ -96,12 +96,12 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale(size, decoded, orientation, 
 
 def test_transparent_pixels_are_drawn_on_white():
     pixels = np.zeros((1, 3, 4), np.uint8)
-    pixels[0, :, 3] = (0, 255, 51)  # black: clear, solid, a fifth
+    pixels[0, :, 3] = (0, 255, 51)  # alpha of three black pixels: transparent, opaque, one fifth
     assert load_image(encode(Image.fromarray(pixels), "PNG"))[0, 0].tolist() == [255, 0, 204]
 
 
 def bar_on_transparent(ink: int, clear: int = 0) -> bytes:
-    """A bar of one grey on a transparent ground, whose hidden colour is `clear`."""
+    """Return a PNG with an opaque bar of value `ink` on a transparent ground, whose pixels have the value `clear`."""
     pixels = np.full((8, 8, 4), clear, np.uint8)
     pixels[..., 3] = 0
     pixels[2:6, 3] = (ink, ink, ink, 255)
@@ -111,7 +111,7 @@ def bar_on_transparent(ink: int, clear: int = 0) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("clear", [0, 255])
 @pytest.mark.parametrize(("ink", "ground"), [(0, 255), (128, 255), (255, 0), (250, 0)])
-def test_white_transparent_drawings_are_drawn_on_black(ink, ground, clear, mode):
+def test_white_drawings_on_a_transparent_ground_are_drawn_on_black(ink, ground, clear, mode):
     result = load_image(bar_on_transparent(ink, clear), mode=mode)
     assert result[:, 0, 0].unique().tolist() == [ground]
     assert result[:, 3, 3].unique().tolist() == [ink]
@@ -207,7 +207,7 @@ def test_invalid_modes_and_sizes_are_refused(noise_image):
 
 
 def test_large_images_resized_in_strips_have_equal_pixels(monkeypatch):
-    """Grey, palette, transparent and turned images, and their resizing, in parts of 4 rows and as a whole."""
+    """Decode and resize grey, palette, transparent and rotated images in strips of 4 rows and as a whole."""
     rng = np.random.default_rng(0)
     turned = Image.Exif()
     turned[0x0112] = 6

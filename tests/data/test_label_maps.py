@@ -1,4 +1,4 @@
-"""Masks the other way round: maps of labels as images, photos as targets."""
+"""Label maps: masks as one-hot input images, photos as targets."""
 
 import pytest
 import torch
@@ -25,18 +25,18 @@ def test_label_maps_have_a_channel_for_each_class_and_one_for_no_class():
     torch.testing.assert_close(targets, PHOTOS[[1, 0]] / 255)
 
 
-def test_augmentation_moves_label_maps_and_photos_alike():
+def test_label_maps_and_photos_are_flipped_together():
     batch = LabelMaps.from_source(Arrays(PHOTOS, MASKS, ("sky", "road", "car")), "mine").batch(
         [0, 1], torch.Generator()
     )
     images = batch.images.float() / 255
     augmented = Augment(flip=True)(Batch(images, batch.targets), torch.Generator().manual_seed(1))
     for image, target, before, photo in zip(*augmented, images, batch.targets, strict=True):
-        turned = torch.equal(image, before.flip(2))
-        assert turned or torch.equal(image, before)
-        assert torch.equal(target, photo.flip(2) if turned else photo)
+        is_flipped = torch.equal(image, before.flip(2))
+        assert is_flipped or torch.equal(image, before)
+        assert torch.equal(target, photo.flip(2) if is_flipped else photo)
 
 
-def test_data_without_masks_are_an_error():
+def test_data_without_masks_are_refused():
     with pytest.raises(PellucidError, match="mine has no masks to generate photos from; give data with a mask"):
         LabelMaps.from_source(Arrays(PHOTOS, torch.zeros(2), ("a", "b")), "mine")

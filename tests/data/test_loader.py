@@ -1,4 +1,4 @@
-"""The same batches, to the bit, however and wherever an epoch is begun; and no thread left behind."""
+"""The loader: equal batches for any start, number of threads and chunk size; threads stop with the epoch."""
 
 import threading
 import time
@@ -56,7 +56,7 @@ def test_rows_and_float_targets_keep_their_shape():
     assert torch.equal(target, y[:5])
 
 
-def test_epochs_and_seeds_have_their_own_orders():
+def test_each_epoch_and_seed_has_a_different_order():
     orders = {
         tuple(torch.cat([y for _, y in Loader(Arrays(X, Y), 10, seed=seed).epoch(epoch)]).tolist())
         for seed in range(3)
@@ -66,7 +66,7 @@ def test_epochs_and_seeds_have_their_own_orders():
 
 
 def test_the_order_is_uniform():
-    """Where example 0 comes, over many epochs, is anywhere alike."""
+    """Over many epochs, each example is equally often at each position."""
     loader = Loader(Arrays(torch.zeros(8, 1), torch.arange(8)), 8, seed=5)
     counts = np.zeros((8, 8))
     for epoch in range(2000):
@@ -98,8 +98,8 @@ def test_the_chunk_size_does_not_change_the_batches(monkeypatch):
 def test_every_batch_and_epoch_is_augmented_differently():
     x = X[:1].repeat(40, 1, 1, 1)
     loader = Loader(Arrays(x, torch.zeros(40)), 10, seed=3, augment=STRONG_AUGMENT)
-    seen = [picture for epoch in range(3) for batch, _ in loader.epoch(epoch) for picture in batch]
-    assert len({picture.numpy().tobytes() for picture in seen}) == 120
+    pictures = [picture for epoch in range(3) for batch, _ in loader.epoch(epoch) for picture in batch]
+    assert len({picture.numpy().tobytes() for picture in pictures}) == 120
 
 
 def test_transform_comes_after_augmentation():
@@ -120,7 +120,7 @@ def test_batches_may_be_written_to(augment):
 @pytest.mark.parametrize("augment", [None, STRONG_AUGMENT])
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_ranks_share_each_batch(world, augment):
-    """The ranks' rows, put together, are the rows that one machine sees; every rank has as many batches."""
+    """The rows of all ranks together are the rows of the batch in one process; all ranks have equally many batches."""
     expected = batches_of(Loader(Arrays(X, Y), 10, seed=7), 2)
     ranks = [
         batches_of(Loader(Arrays(X, Y), 10, seed=7, rank=r, world=world, augment=augment), 2) for r in range(world)
@@ -133,7 +133,7 @@ def test_ranks_share_each_batch(world, augment):
 
 def test_a_last_batch_too_small_for_all_ranks_is_left_out():
     for rank in range(4):
-        loader = Loader(Arrays(X, Y), 20, seed=0, rank=rank, world=4)  # 3 of 103 are left for 4 ranks
+        loader = Loader(Arrays(X, Y), 20, seed=0, rank=rank, world=4)  # 3 examples remain for 4 ranks
         assert len(batches_of(loader)) == len(loader) == 5
 
 
@@ -172,7 +172,7 @@ def test_an_error_in_a_background_thread_is_raised_in_the_consumer():
     assert not loader_threads()
 
 
-def test_as_many_batches_are_prepared_at_a_time_as_there_are_threads(monkeypatch):
+def test_one_batch_per_thread_is_prepared_at_the_same_time(monkeypatch):
     barrier = threading.Barrier(WORKERS)
 
     def wait_for_all(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
@@ -220,7 +220,7 @@ def test_arrays_of_different_lengths_are_refused():
 
 
 class Squares:
-    """Example k is k squared, plus a draw: a source without pellucid's help."""
+    """A user-defined source, whose example k is k squared plus a random number."""
 
     classes, checksum = None, "squares"
 
@@ -249,7 +249,7 @@ def test_any_source_is_read_in_the_documented_order_with_the_documented_generato
     assert not loader_threads()
 
 
-def test_a_joint_augmentation_gets_the_whole_batch_before_the_transform():
+def test_a_joint_augmentation_receives_images_and_targets_before_the_transform():
     class Negate:
         joint = True
 
@@ -272,7 +272,7 @@ def test_a_joint_augmentation_gets_the_whole_batch_before_the_transform():
         (lambda k: Batch(torch.zeros(len(k), 2), []), "10 images and 0 targets for 10 indices"),
     ],
 )
-def test_a_batch_of_other_examples_than_requested_is_refused(answer, message):
+def test_a_batch_with_a_wrong_number_of_examples_is_refused(answer, message):
     class Wrong(Squares):
         def batch(self, indices, rng):
             return answer(indices)

@@ -1,4 +1,4 @@
-"""Polygons as masks of classes, compared with matplotlib's polygons and with pixel counts known by hand."""
+"""Masks of classes from polygons, compared with matplotlib's polygons and with exact pixel counts."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def write_coco(root: Path, shapes: list[tuple[str, list[tuple[int, int]]]]) -> P
 
 
 def mask_by_matplotlib(shapes: list[tuple[str, list[tuple[int, int]]]], classes: tuple[str, ...]) -> np.ndarray:
-    """Return the mask in which a pixel belongs to the last polygon that contains its centre, by matplotlib."""
+    """Return the mask in which a pixel belongs to the last polygon that contains its centre, by matplotlib's Path."""
     rows, columns = np.indices(SIZE)
     centres = np.stack((columns.ravel() + 0.5, rows.ravel() + 0.5), 1)
     mask = np.zeros(SIZE, int)
@@ -58,7 +58,7 @@ def mask_by_matplotlib(shapes: list[tuple[str, list[tuple[int, int]]]], classes:
 
 
 @pytest.mark.parametrize("write", [write_labelme, write_coco])
-def test_masks_are_those_of_an_independent_rasterisation(write: Any, tmp_path: Path) -> None:
+def test_masks_equal_those_rasterized_by_matplotlib(write: Any, tmp_path: Path) -> None:
     shapes = [("wall", RECTANGLE), ("roof", TRIANGLE), ("door", SQUARE)]
     masks = ObjectMasks(DetectionFolder(write(tmp_path / "set", shapes)))
     assert masks.classes == ("background", "door", "roof", "wall")
@@ -69,13 +69,13 @@ def test_masks_are_those_of_an_independent_rasterisation(write: Any, tmp_path: P
     expected = mask_by_matplotlib(shapes, masks.classes)
     np.testing.assert_array_equal(mask.numpy()[unambiguous], expected[unambiguous])
     _, door, roof, wall = torch.bincount(mask.flatten(), minlength=4).tolist()
-    assert (door, wall) == (20 * 20, 10 * 10)  # the door covers the others
-    assert abs(roof - (20 * 20 / 2 - 5 * 10)) <= 10  # half of the pixels on the hypotenuse
+    assert (door, wall) == (20 * 20, 10 * 10)  # the door was drawn last, so it covers both others
+    assert abs(roof - (20 * 20 / 2 - 5 * 10)) <= 10  # at most half of the 20 pixels on the hypotenuse
 
 
 def test_later_shapes_cover_earlier_ones(tmp_path: Path) -> None:
-    one = [("wall", RECTANGLE), ("door", SQUARE)]
-    for name, shapes in (("first", one), ("second", one[::-1])):
+    shapes_in_order = [("wall", RECTANGLE), ("door", SQUARE)]
+    for name, shapes in (("first", shapes_in_order), ("second", shapes_in_order[::-1])):
         masks = ObjectMasks(DetectionFolder(write_labelme(tmp_path / name, shapes)))
         counts = torch.bincount(masks.example(0)[1].flatten(), minlength=3).tolist()
         door, wall = (400, 100) if name == "first" else (300, 200)

@@ -1,4 +1,4 @@
-"""Lists of many pictures: the same order and digest each time, from every kind of source, and what is refused."""
+"""Lists of pictures from folders, zips, tars, buckets and the web: order, digest, and refused sources."""
 
 import io
 import tarfile
@@ -41,9 +41,9 @@ SORTED = ["a.png", "b/1.jpg", "b/2.png"]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name, data in FILES.items():
-        place = tmp_path / "in" / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     return tmp_path / "in"
 
 
@@ -65,7 +65,7 @@ def contents_by_name(result: PictureList) -> dict[str, bytes]:
     }
 
 
-def test_a_folder_and_a_zip_are_sorted_and_without_hidden_files(folder: Path, tmp_path: Path) -> None:
+def test_files_of_folders_and_zips_are_sorted_and_hidden_files_ignored(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for name, data in FILES.items():
             archive.writestr(name, data)
@@ -91,13 +91,13 @@ def test_tars_are_read_in_their_own_order(tmp_path: Path) -> None:
         picture_list(str(tmp_path / "s-{0..2}.tar"))
 
 
-def test_a_list_has_paths_relative_to_it(folder: Path) -> None:
+def test_paths_of_a_list_are_relative_to_the_list(folder: Path) -> None:
     (folder / "list.txt").write_text("b/2.png\n\nmissing.png\na.png\n")
     pictures = picture_list(str(folder / "list.txt"))
     assert [pictures.name(k) for k in range(3)] == ["b/2.png", "missing.png", "a.png"]
     assert pictures.read(0) == folder / "b" / "2.png"
-    one = picture_list(str(folder / "a.png"))
-    assert (len(one), one.name(0), one.read(0)) == (1, "a.png", folder / "a.png")
+    single_picture = picture_list(str(folder / "a.png"))
+    assert (len(single_picture), single_picture.name(0), single_picture.read(0)) == (1, "a.png", folder / "a.png")
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_a_list_has_paths_relative_to_it(folder: Path) -> None:
         (b"", "contains no pictures"),
     ],
 )
-def test_a_list_names_only_paths_and_plain_addresses(tmp_path: Path, line: bytes, reason: str) -> None:
+def test_lists_of_other_than_paths_and_plain_addresses_are_refused(tmp_path: Path, line: bytes, reason: str) -> None:
     (tmp_path / "list.txt").write_bytes(line)
-    if b"::" in line:  # a path to a file that is not there
+    if b"::" in line:  # a path to a file that does not exist
         assert picture_list(str(tmp_path / "list.txt")).read(0) == tmp_path / line.decode()
         return
     with pytest.raises(PellucidError, match=reason) as caught:
@@ -133,14 +133,14 @@ def test_sources_without_pictures_are_refused(tmp_path: Path) -> None:
         ("a.mp4", "a video is read by one process"),
         (["a.png", "empty"], "is not a picture; give it alone"),
     ]:
-        given = [str(tmp_path / one) for one in source] if isinstance(source, list) else str(tmp_path / source)
+        sources = [str(tmp_path / one) for one in source] if isinstance(source, list) else str(tmp_path / source)
         with pytest.raises(PellucidError, match=reason):
-            picture_list(given)
+            picture_list(sources)
 
 
 @pytest.fixture
 def memory() -> Iterator[Any]:
-    """fsspec's file system in memory, empty."""
+    """Return fsspec's file system in memory, without files."""
     import fsspec
 
     system = fsspec.filesystem("memory")
@@ -149,7 +149,7 @@ def memory() -> Iterator[Any]:
     system.store.clear()
 
 
-def test_a_bucket_is_listed_below_a_folder(memory: Any) -> None:
+def test_pictures_below_a_folder_of_a_bucket_are_listed(memory: Any) -> None:
     for name, data in FILES.items():
         memory.pipe(f"/bucket/photos/{name}", data)
     memory.pipe("/bucket/other.png", png_bytes(9))
@@ -170,29 +170,29 @@ SHARDS = {
         "b.png": png_bytes(2),
         "b.cls": b"1",
         "a.jpg": png_bytes(0) * 900,
-    },  # larger than what is read at a time
+    },  # larger than one read of the archive
     "s-1.tar": {"b.png": png_bytes(1)},
 }
 
 
-def test_the_tars_of_a_bucket_have_the_pictures_of_those_on_a_disk(memory: Any, tmp_path: Path) -> None:
+def test_tars_of_a_bucket_and_of_a_disk_have_the_same_pictures(memory: Any, tmp_path: Path) -> None:
     for name, files in SHARDS.items():
         memory.pipe(f"/bucket/shards/{name}", write_tar(tmp_path / name, files).read_bytes())
     expected = picture_list(str(tmp_path))
-    several = [f"memory://bucket/shards/{name}" for name in SHARDS]
-    for source in ("memory://bucket/shards", "memory://bucket/shards/s-{0..1}.tar", several):
-        found = picture_list(source)
-        assert [*contents_by_name(found).items()] == [*contents_by_name(expected).items()]
-        assert found.digest == expected.digest
-        assert found.where(2) == "memory://bucket/shards/s-1.tar:b.png"
-    assert [*contents_by_name(picture_list([several[0], str(tmp_path / "s-1.tar")])).items()] == [
+    addresses = [f"memory://bucket/shards/{name}" for name in SHARDS]
+    for source in ("memory://bucket/shards", "memory://bucket/shards/s-{0..1}.tar", addresses):
+        actual = picture_list(source)
+        assert [*contents_by_name(actual).items()] == [*contents_by_name(expected).items()]
+        assert actual.digest == expected.digest
+        assert actual.where(2) == "memory://bucket/shards/s-1.tar:b.png"
+    assert [*contents_by_name(picture_list([addresses[0], str(tmp_path / "s-1.tar")])).items()] == [
         *contents_by_name(expected).items()
     ]
     memory.pipe("/bucket/shards/a.png", png_bytes(7))
     assert [*contents_by_name(picture_list("memory://bucket/shards"))] == ["memory://bucket/shards/a.png"]
 
 
-def test_a_damaged_or_changed_tar_of_a_bucket_is_named(memory: Any, tmp_path: Path) -> None:
+def test_a_damaged_or_changed_tar_of_a_bucket_is_reported(memory: Any, tmp_path: Path) -> None:
     data = write_tar(tmp_path / "s.tar", SHARDS["s-0.tar"]).read_bytes()
     address = "memory://bucket/s.tar"
     for wrong, reason in [(data[:560], "it ends before its last file does"), (b"no archive" * 100, "is damaged")]:
@@ -200,10 +200,10 @@ def test_a_damaged_or_changed_tar_of_a_bucket_is_named(memory: Any, tmp_path: Pa
         with pytest.raises(PellucidError, match=rf"^{address} is not a tar archive that can be read .*{reason}"):
             picture_list(address)
     memory.pipe("/bucket/s.tar", data)
-    found = picture_list(address)
+    pictures = picture_list(address)
     memory.pipe("/bucket/s.tar", data[:600])
     with pytest.raises(PellucidError, match=rf"{address}:a\.jpg is cut off; the archive has changed"):
-        found.read(1)
+        pictures.read(1)
     with pytest.raises(PellucidError, match=r"memory://bucket/none\.tar cannot be read"):
         picture_list("memory://bucket/none.tar")
     with pytest.raises(PellucidError, match=r"s\.tar\.gz is compressed"):
@@ -211,7 +211,7 @@ def test_a_damaged_or_changed_tar_of_a_bucket_is_named(memory: Any, tmp_path: Pa
 
 
 class FolderServer(SimpleHTTPRequestHandler):
-    """A web server of a folder, which closes the first connection for names with "lost" in them."""
+    """A web server of a folder, which closes the first connection for each path that contains "lost"."""
 
     seen: ClassVar[set[str]] = set()
 
@@ -236,7 +236,7 @@ class FolderServer(SimpleHTTPRequestHandler):
 
 
 class RangeServer(FolderServer):
-    """A web server of a folder that sends parts of files; those that were sent."""
+    """A web server of a folder that sends byte ranges; `parts` has the start and length of each range sent."""
 
     parts: ClassVar[list[tuple[int, int]]] = []
 
@@ -264,28 +264,28 @@ def site(folder: Path) -> Iterator[str]:
         yield address
 
 
-def test_tars_of_the_web_are_read_by_parts(tmp_path: Path) -> None:
+def test_tars_of_the_web_are_read_by_range_requests(tmp_path: Path) -> None:
     for name, files in SHARDS.items():
         write_tar(tmp_path / name, files)
     expected = picture_list(str(tmp_path))
     RangeServer.parts.clear()
     with serve_folder(tmp_path, RangeServer) as address:
-        found = picture_list(f"{address}/s-{{0..1}}.tar")
+        actual = picture_list(f"{address}/s-{{0..1}}.tar")
         listed = len(RangeServer.parts)
-        assert [*contents_by_name(found).items()] == [*contents_by_name(expected).items()]
-    assert found.digest == expected.digest
+        assert [*contents_by_name(actual).items()] == [*contents_by_name(expected).items()]
+    assert actual.digest == expected.digest
     sizes = [len(data) for files in SHARDS.values() for name, data in files.items() if name != "b.cls"]
-    assert sorted(size for _, size in RangeServer.parts[listed:]) == sorted(sizes)  # a request for each picture
+    assert sorted(size for _, size in RangeServer.parts[listed:]) == sorted(sizes)  # one request for each picture
 
 
-def test_a_web_server_without_parts_of_files_is_named(site: str, folder: Path, monkeypatch: Any) -> None:
+def test_a_web_server_without_range_requests_is_reported(site: str, folder: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "RETRY_PAUSE", 0.01)
     write_tar(folder / "s.tar", SHARDS["s-0.tar"])
     with pytest.raises(PellucidError, match=r"s\.tar cannot be read: the server sends no parts of files; copy"):
         picture_list(f"{site}/s.tar")
 
 
-def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, monkeypatch: Any) -> None:
+def test_web_addresses_are_read_and_retried(site: str, folder: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "RETRY_PAUSE", 0.01)
     (folder / "lost.png").write_bytes(png_bytes(7))
     lines = [f"{site}/b/2.png?size=4", "a.png", f"{site}/lost.png", f"{site}/none.png"]
@@ -307,7 +307,7 @@ def test_an_endless_response_is_stopped_at_the_limit(site: str, monkeypatch: Any
         read_address(f"{site}/endless.png", threading.Event())
 
 
-def test_the_missing_library_for_a_bucket_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_s3fs_says_how_to_install_it(tmp_path: Path) -> None:
     pytest.importorskip("fsspec")
     try:
         import s3fs  # type: ignore[import-not-found]  # noqa: F401
@@ -315,11 +315,11 @@ def test_the_missing_library_for_a_bucket_is_named(tmp_path: Path) -> None:
         with pytest.raises(PellucidError, match=r"need a library that is not installed .*pip install s3fs"):
             picture_list("s3://bucket/photos")
         (tmp_path / "list.txt").write_text("a.png\ns3://bucket/a.png\n")
-        with pytest.raises(PellucidError, match="pip install s3fs"):  # not a row with an error for each picture
+        with pytest.raises(PellucidError, match="pip install s3fs"):  # one error, not one for each picture
             picture_list(str(tmp_path / "list.txt"))
 
 
-def test_tars_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_tars_with_equal_names_are_refused(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         with tarfile.open(tmp_path / folder / "s.tar", "w") as tar:
@@ -341,9 +341,9 @@ def test_the_number_of_pictures_read_ahead_is_bounded(monkeypatch: Any) -> None:
     assert stop.is_set()
 
 
-def test_no_download_is_repeated_after_reading_ahead_has_stopped(monkeypatch: Any) -> None:
+def test_no_download_is_retried_after_reading_ahead_has_stopped(monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "RETRY_PAUSE", 1000.0)
     stop = threading.Event()
     stop.set()
     with pytest.raises(PellucidError, match="cannot be read"):
-        read_address("http://127.0.0.1:1/a.png", stop)  # where no server is
+        read_address("http://127.0.0.1:1/a.png", stop)  # no server runs on this port

@@ -1,4 +1,4 @@
-"""The sample pictures: the same each time, small, readable, and of use to the shipped models."""
+"""Sample pictures: reproducible, small, readable by the loaders, and recognized by the shipped models."""
 
 from pathlib import Path
 
@@ -53,8 +53,8 @@ def test_every_sample_exists_and_is_small(sample_folder: tuple[Path, tuple[Sampl
 
 def test_sample_pictures_are_written_reproducibly():
     for draw in (blood_smear, people, street, face):
-        first, again, other = (draw(seed)[0].tobytes() for seed in (1, 1, 2))
-        assert first == again
+        first, repeated, other = (draw(seed)[0].tobytes() for seed in (1, 1, 2))
+        assert first == repeated
         assert first != other
     assert hand(1).tobytes() == hand(1).tobytes()
 
@@ -101,7 +101,7 @@ def test_the_shipped_detector_finds_the_drawn_people():
     assert overlap.max(1).values.min() > 0.5
 
 
-def test_the_shipped_segmentation_names_most_pixels_of_the_drawn_street():
+def test_the_shipped_segmentation_labels_most_pixels_of_the_drawn_street():
     image, labels = street(0)
     segmenter = Segmenter(shipped_model("camvid"))
     names = np.array(segmenter.classes)[segmenter(image_tensor(image)).mask.numpy()]
@@ -116,7 +116,7 @@ def test_the_shipped_key_points_lie_on_the_drawn_face():
     assert (result - torch.tensor(points)).norm(dim=1).mean() < 0.04 * image.width
 
 
-def test_the_shipped_classifiers_name_the_digit_and_the_hand(sample_folder: tuple[Path, tuple[Sample, ...]]):
+def test_the_shipped_classifiers_predict_the_digit_and_the_hand(sample_folder: tuple[Path, tuple[Sample, ...]]):
     folder, _ = sample_folder
     for name, file, label in (("mnist-lenet", "digit.png", "3"), ("signs", "hand.jpg", "5")):
         model = shipped_model(name)

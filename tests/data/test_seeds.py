@@ -1,4 +1,4 @@
-"""Seeds are mixed by splitmix64."""
+"""Seeds mixed by splitmix64."""
 
 import torch
 
@@ -6,7 +6,7 @@ from pellucid.data.seeds import generator, mix
 
 
 def test_mix_of_zero_is_the_first_output_of_splitmix64():
-    # The published stream of splitmix64 seeded with 0 begins 0xE220A8397B1DCDAF.
+    # The published output of splitmix64 with seed 0 begins with 0xE220A8397B1DCDAF.
     assert mix(0) == 0xE220A8397B1DCDAF
 
 

@@ -1,4 +1,4 @@
-"""Tar archives by their headers: the members that tarfile and WebDataset find, and hostile archives refused."""
+"""Headers of tar archives: the same members as in tarfile and WebDataset, and refused hostile archives."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 FORMATS = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT, "ustar": tarfile.USTAR_FORMAT}
 LONG_NAME = (
     "folder/" * 20 + "é" * 60 + ".png"
-)  # of a POSIX header, or GNU's; in the oldest format names have 256 characters
+)  # needs a pax or GNU header; names in ustar headers have at most 256 characters
 NAMES = ["a.png", "b/c.jpg", "b/ü.png", "d" * 95 + ".png", "p" * 100 + "/" + "q" * 90 + ".png"]
 
 
@@ -27,32 +27,32 @@ def add_member(tar: tarfile.TarFile, name: str, data: bytes, **about: object) ->
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_members_are_those_of_tarfile(tmp_path: Path, kind: str) -> None:
+def test_members_equal_those_of_tarfile(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w", format=FORMATS[kind]) as tar:
         add_member(tar, "b", b"", type=tarfile.DIRTYPE)
         for number, name in enumerate([*NAMES, *([] if kind == "ustar" else [LONG_NAME])]):
             add_member(tar, name, os.urandom(number * 300), mtime=1.5 if kind == "pax" else 1)
     with tarfile.open(path) as tar:
-        expected = [(one.name, one.offset_data, one.size) for one in tar if one.isfile()]
-        data = {one.name: tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
+        expected = [(info.name, info.offset_data, info.size) for info in tar if info.isfile()]
+        data = {info.name: tar.extractfile(info).read() for info in tar if info.isfile()}  # type: ignore[union-attr]
     actual = [*tar_members(path)]
     assert actual == expected
-    assert {one.name: read_member(path, one, "") for one in actual} == data
+    assert {info.name: read_member(path, info, "") for info in actual} == data
 
 
-def test_members_are_those_of_webdataset(tmp_path: Path) -> None:
+def test_members_equal_those_of_webdataset(tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset", reason="its layout is compared with its own reader")
     path = tmp_path / "shard-000000.tar"
     with webdataset.TarWriter(str(path)) as writer:
         for number in range(5):
             writer.write({"__key__": f"{number:04d}", "jpg": os.urandom(700), "cls": str(number).encode()})
     with path.open("rb") as stream:
-        expected = {one["fname"]: one["data"] for one in webdataset.tariterators.tar_file_iterator(stream)}
+        expected = {file["fname"]: file["data"] for file in webdataset.tariterators.tar_file_iterator(stream)}
     assert {member.name: read_member(path, member, "") for member in tar_members(path)} == expected
 
 
-def test_an_archive_of_a_folder_by_the_command_tar(tmp_path: Path) -> None:
+def test_an_archive_written_by_the_tar_command_is_read(tmp_path: Path) -> None:
     (tmp_path / "in" / "b").mkdir(parents=True)
     (tmp_path / "in" / "b" / "a.png").write_bytes(b"123")
     subprocess.run(["tar", "cf", tmp_path / "a.tar", "-C", tmp_path / "in", "./"], check=True)
@@ -85,7 +85,7 @@ def test_archives_that_declare_too_much_or_are_damaged_are_refused(tmp_path: Pat
     for data, reason in [
         (intact[:1000], "ends before its last file"),
         (intact[:2800], "is cut off"),
-        (intact[:600] + b"x" + intact[601:], None),  # in the data
+        (intact[:600] + b"x" + intact[601:], None),  # damage in the data, not in a header
         (b"b" + intact[1:], "header is damaged"),
         (b"no archive" * 100, "header is damaged"),
         (intact[:2560] + b"not a header".ljust(512, b"."), "header is damaged"),
@@ -118,7 +118,7 @@ def test_a_file_of_more_than_the_limit_is_not_read(tmp_path: Path) -> None:
     header.size = 300 << 20
     with path.open("wb") as file:
         file.write(header.tobuf())
-        file.truncate(header.size + 1024)  # a sparse file: nothing is on the disk
+        file.truncate(header.size + 1024)  # a sparse file, which occupies no disk space
     (member,) = tar_members(path)
     with pytest.raises(PellucidError, match=r"a\.png has 314572800 bytes, above the limit"):
         read_member(path, member, "a.png")
@@ -136,7 +136,7 @@ def test_braces_are_expanded_as_in_a_shell(tmp_path: Path) -> None:
 
 
 def header_with_size(member: tarfile.TarInfo, size: bytes) -> bytes:
-    """Return the header of a member with another field for its size, and the right checksum."""
+    """Return the header of a member with `size` as its size field and a matching checksum."""
     header = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
     header[124:136] = size.ljust(12, b"\0")
     header[148:156] = b" " * 8
@@ -146,7 +146,7 @@ def header_with_size(member: tarfile.TarInfo, size: bytes) -> bytes:
 
 @pytest.mark.parametrize("size", [b"-1000", b"-1", b"+7", b"0o7", b"1_0", b"8"])
 @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE])
-def test_a_size_that_is_no_octal_number_is_refused(tmp_path: Path, kind: bytes, size: bytes) -> None:
+def test_a_size_that_is_not_an_octal_number_is_refused(tmp_path: Path, kind: bytes, size: bytes) -> None:
     member = tarfile.TarInfo("a.png")
     member.type = kind
     (tmp_path / "a.tar").write_bytes(header_with_size(member, size) + bytes(2048))
@@ -154,7 +154,7 @@ def test_a_size_that_is_no_octal_number_is_refused(tmp_path: Path, kind: bytes, 
         [*tar_members(tmp_path / "a.tar")]
 
 
-def test_the_size_of_a_folder_is_ignored_as_by_tarfile(tmp_path: Path) -> None:
+def test_the_size_field_of_a_folder_is_ignored_as_in_tarfile(tmp_path: Path) -> None:
     folder, file = tarfile.TarInfo("b"), tarfile.TarInfo("b/a.png")
     folder.type = tarfile.DIRTYPE
     (tmp_path / "a.tar").write_bytes(header_with_size(folder, b"777777") + file.tobuf() + bytes(1024))

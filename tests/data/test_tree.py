@@ -1,4 +1,4 @@
-"""Where classes and parts lie in a tree."""
+"""Classes and splits found in a tree of files."""
 
 import stat
 import zipfile
@@ -9,7 +9,7 @@ from pellucid.data.tree import class_of, classes_of, files_of, open_tree, parts_
 from pellucid.errors import PellucidError
 
 
-def test_a_tree_inside_one_folder_with_splits(write_tree):
+def test_splits_and_classes_are_found_inside_one_enclosing_folder(write_tree):
     names = ["set/train/cat/a.png", "set/train/dog/deep/b.png", "set/val/cat/c.png", "set/train/README"]
     with open_tree(write_tree("wrapped.zip", dict.fromkeys(names, b"x"))) as files:
         root = root_of(files)
@@ -20,7 +20,7 @@ def test_a_tree_inside_one_folder_with_splits(write_tree):
         assert class_of("set/train/dog/deep/b.png", "set/train/") == "dog"
 
 
-def test_a_tree_of_class_folders(write_tree):
+def test_classes_are_the_folders_of_a_tree_without_splits(write_tree):
     with open_tree(write_tree("plain", {"cat/a.png": b"x", "dog/b.png": b"x", "README": b"x"})) as files:
         assert root_of(files) == ""
         assert parts_of(files, "") == set()

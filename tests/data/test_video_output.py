@@ -1,4 +1,4 @@
-"""Videos of the pictures that were written for the frames of another video."""
+"""Videos of the annotated frames of another video."""
 
 from contextlib import closing
 from pathlib import Path
@@ -28,11 +28,11 @@ def test_a_video_has_the_frames_and_the_rate_of_its_source(tmp_path: Path) -> No
     assert [frame.seconds for frame in written] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
     for frame, level in zip(written, LEVELS, strict=True):
         assert tuple(frame.picture.shape) == (3, 48, 64)
-        assert frame.picture.double().mean() == pytest.approx(level, abs=4)  # compressed with losses
+        assert frame.picture.double().mean() == pytest.approx(level, abs=4)  # the video is compressed with losses
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == []
 
 
-def test_pictures_and_folders_are_no_videos(tmp_path: Path) -> None:
+def test_only_existing_video_files_and_gifs_are_videos(tmp_path: Path) -> None:
     for name in ("a.png", "a.gif", "a.mp4"):
         (tmp_path / name).write_bytes(b"")
     assert [is_video(tmp_path / name) for name in ("a.png", "a.gif", "a.mp4", "", "b.mp4")] == [

@@ -1,4 +1,4 @@
-"""A small folder of pictures in three classes, told apart by their colour."""
+"""A small folder of pictures in three classes, which differ in colour."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def write_colour_folder(root: Path, per_class: int = 20, size: int = 16) -> Path:
-    """Draw CLASS/IMAGE files below `root`, and return it."""
+    """Write pictures as CLASS/NUMBER.png below `root`, and return `root`."""
     rng = np.random.default_rng(0)
     for index, name in enumerate(("blue", "green", "red")):
         (root / name).mkdir()

@@ -1,4 +1,4 @@
-"""Cases from files: what a run folder tells, and what a model alone does."""
+"""Cases of the doctor, read from run folders and from model files."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ SHORT_SETTINGS = {"train.epochs": 2, "data.limit": 400}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the digits, two epochs long, with a part for validation and shifted pictures."""
+    """Return a run folder of digits: two epochs, with validation data and shifted images."""
     settings = {**SHORT_SETTINGS, "data.validation": 0.2, "augment.shift": 0.2, "optimizer.lr": 0.004, "recipe.seed": 3}
     with without_report():
         return train("digits", out=tmp_path_factory.mktemp("runs"), progress=False, **settings).path
@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Two classes of digits, of another size, in folders."""
+    """Return a folder of 12x12 pictures in two classes, "3" and "8"."""
     for name, shade in (("3", 40), ("8", 200)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for k in range(6):
@@ -42,7 +42,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_case_of_a_run_has_all_of_its_training(run: Path) -> None:
+def test_a_case_of_a_run_has_its_model_data_history_and_augmentation(run: Path) -> None:
     case = case_of_run(run)
     assert case.model.sha256() == json.loads((run / "results.json").read_text())["sha256"]
     assert case.model.optimizer == Adam(0.004)
@@ -83,7 +83,7 @@ def test_a_run_without_weights_is_reported(run: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_names_its_epoch_and_how_to_resume(run: Path, tmp_path: Path) -> None:
     interrupted_run = Path(shutil.copytree(run, tmp_path / "cut"))
     (interrupted_run / "results.json").unlink()
-    assert case_of_run(interrupted_run).notes == ()  # it made all of its epochs and was not measured yet
+    assert case_of_run(interrupted_run).notes == ()  # all epochs were trained; only the evaluation is missing
     rows = (interrupted_run / "metrics.csv").read_text().splitlines(keepends=True)
     (interrupted_run / "metrics.csv").write_text("".join(rows[:2]))
     (note,) = case_of_run(interrupted_run).notes
@@ -91,12 +91,12 @@ def test_an_interrupted_run_names_its_epoch_and_how_to_resume(run: Path, tmp_pat
     assert note.endswith(f"resume with `pellucid train --resume {interrupted_run}`")
 
 
-def test_a_run_stopped_in_its_first_epoch_has_its_steps(run: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_in_its_first_epoch_has_the_steps_of_its_checkpoint(run: Path, tmp_path: Path) -> None:
     interrupted_run = Path(shutil.copytree(run, tmp_path / "cut"))
     for name in ("results.json", "metrics.csv", "layers.csv"):
         (interrupted_run / name).unlink()
     case = case_of_run(interrupted_run)
-    assert case.steps_made == case.steps_planned == 22  # of the weights that stand there
+    assert case.steps_made == case.steps_planned == 22  # steps of the saved weights
     assert case.resume_command == f"pellucid train --resume {interrupted_run}"
 
 
@@ -113,7 +113,7 @@ def test_data_outside_the_run_folder_are_not_read_and_the_option_data_is_named(
     assert len(case_of_run(run, str(pictures)).train) == len(load(str(pictures), size=(8, 8), mode="L").train)
 
 
-def test_a_run_that_ended_and_lost_its_weights_says_so(run: Path, tmp_path: Path) -> None:
+def test_a_finished_run_without_weights_is_reported(run: Path, tmp_path: Path) -> None:
     run_without_weights = Path(shutil.copytree(run, tmp_path / "lost"))
     shutil.rmtree(run_without_weights / "weights")
     (note,) = case_of_run(run_without_weights).notes
@@ -135,7 +135,7 @@ def test_a_run_that_ended_and_lost_its_weights_says_so(run: Path, tmp_path: Path
         ("layers.csv", "epoch,path\n1,dense\n", "no column 'update_ratio' among epoch, path"),
     ],
 )
-def test_a_history_that_no_training_wrote_is_refused(
+def test_an_invalid_history_is_refused_with_its_file_and_column(
     run: Path, tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     damaged_run = Path(shutil.copytree(run, tmp_path / "odd"))
@@ -182,7 +182,7 @@ def test_a_resumed_run_is_not_reported_as_stopped(tmp_path: Path) -> None:
     assert not (run / "error.json").exists()
 
 
-def test_a_case_of_other_data_can_be_built(run: Path, pictures: Path) -> None:
+def test_a_case_of_a_run_can_have_other_data(run: Path, pictures: Path) -> None:
     case = case_of_run(run, str(pictures))
     assert case.validation is not None
     assert (len(case.train), len(case.validation)) == (8, 2)

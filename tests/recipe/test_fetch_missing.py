@@ -1,4 +1,4 @@
-"""A training downloads the data set that its recipe needs, after one line; without a network it says what to do."""
+"""Downloads of a recipe's data set before training: one line of progress, and an error without a network."""
 
 import hashlib
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ MNIST_FILES = [source.file for source in catalogue.CATALOGUE["mnist"].sources]
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """Serve four times the same small idx file as mnist."""
+    """Serve the same small idx file for each of the four files of mnist."""
     write_idx(tmp_path / "one.gz", torch.zeros(3, 28, 28, dtype=torch.uint8))
     with serve_site() as site:
         site.data = (tmp_path / "one.gz").read_bytes()
@@ -44,7 +44,7 @@ def test_missing_files_are_downloaded_after_one_line(site: Site, tmp_path: Path,
     assert (len(site.requests), capsys.readouterr().err) == (5, "")
 
 
-def test_the_line_names_the_size_and_site_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_line_has_the_size_and_site_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["train", "mnist-lenet", "--data", str(tmp_path)]) == 2
     first, second = capsys.readouterr().err.splitlines()
     folder = tmp_path / "mnist"
@@ -56,7 +56,7 @@ def test_the_line_names_the_size_and_site_of_the_catalogue(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("verb", ["train", "find-lr"])
-def test_without_a_network_one_line_says_where_the_files_belong(
+def test_the_error_without_a_network_names_the_files_and_their_folder(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ def test_without_a_network_one_line_says_where_the_files_belong(
 
 
 @pytest.mark.parametrize("name", ["cifar10", "digits", "xor", "a folder"])
-def test_data_without_a_site_are_not_fetched(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_data_without_a_download_site_are_not_fetched(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     fetch_missing(name, tmp_path)
     assert capsys.readouterr().err == ""
     assert [*tmp_path.iterdir()] == []

@@ -1,4 +1,4 @@
-"""Recipes of generators: the run folder, its report, the doctor, and images of annotated objects."""
+"""Recipes of generators: the run folder, its report, the doctor, and annotated images as training data."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_the_run_has_a_report_with_samples(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_the_doctor_examines_the_run_and_the_model_alone(run: Run) -> None:
+def test_the_doctor_examines_the_run_and_the_model(run: Run) -> None:
     case = case_of_run(run.path)
     assert case.trained
     assert case.history is not None
@@ -66,7 +66,7 @@ def test_a_wrong_image_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("odd-*"))
 
 
-def test_annotated_images_are_read_without_their_objects(tmp_path: Path) -> None:
+def test_annotated_images_are_loaded_without_their_objects(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (3, 12, 12, 3), dtype=np.uint8)
     for k, image in enumerate(pixels):

@@ -1,4 +1,4 @@
-"""A recipe becomes a finished run folder."""
+"""Training by recipe: run folders, equal seeds, resuming, extending, and runs that follow other runs."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def test_the_run_folder_has_all_documented_files(run: Run):
 
 
 @pytest.mark.slow
-def test_the_result_is_that_of_the_best_weights_on_the_test_images(run: Run):
+def test_the_results_are_those_of_the_best_weights_on_the_test_images(run: Run):
     best = Model.load(run.path / "weights/best.safetensors")
     evaluation = best.evaluate(load("digits").test)
     assert run.metrics["weights"] == "best"
@@ -53,26 +53,26 @@ def test_the_result_is_that_of_the_best_weights_on_the_test_images(run: Run):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_the_same_recipe_gives_the_same_weights(run: Run, tmp_path: Path):
-    again = train(run.recipe, out=tmp_path, progress=False)
-    assert again.metrics["sha256"] == run.metrics["sha256"]
+def test_an_equal_recipe_gives_equal_weights(run: Run, tmp_path: Path):
+    repeated = train(run.recipe, out=tmp_path, progress=False)
+    assert repeated.metrics["sha256"] == run.metrics["sha256"]
 
 
 @pytest.mark.usefixtures("no_report")
-def test_another_seed_gives_other_weights(run: Run, tmp_path: Path):
+def test_another_seed_gives_different_weights(run: Run, tmp_path: Path):
     other = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1, "recipe.seed": 8})
     assert other.metrics["sha256"] != run.metrics["sha256"]
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_run_whose_training_never_began_is_resumed_from_its_recipe(run: Run, tmp_path: Path):
+def test_a_run_folder_with_only_a_recipe_is_resumed_from_the_start(run: Run, tmp_path: Path):
     (tmp_path / "recipe.toml").write_text(run.recipe.to_toml())
     assert resume(tmp_path, progress=False).metrics["sha256"] == run.metrics["sha256"]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(tmp_path: Path):
+def test_an_extended_run_equals_a_run_with_more_epochs(tmp_path: Path):
     settings = {"schedule.name": "constant", "train.epochs": 3}
     three_epochs = train("digits", out=tmp_path / "whole", progress=False, **settings)
     one_epoch = train("digits", out=tmp_path / "short", progress=False, **{**settings, "train.epochs": 1})
@@ -85,7 +85,7 @@ def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(tmp_
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_the_manifest_has_checksums_of_training_and_test_images_only(tmp_path: Path):
+def test_the_manifest_of_a_run_without_validation_has_two_checksums(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
     manifest = json.loads((run.path / "manifest.json").read_text())
     splits = load("digits")
@@ -96,7 +96,7 @@ SHORT_WITH_THEN = {"train.epochs": 1, "recipe.then": "xor"}
 
 
 def train_and_fail_before_the_second(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train digits with xor to follow, and die in between."""
+    """Train digits, which xor follows, and raise an error before xor is trained."""
     original_train = Job.train
 
     def fail_on_xor(self: Job) -> Run:
@@ -112,15 +112,15 @@ def train_and_fail_before_the_second(out: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_resuming_a_run_trains_its_following_run_with_the_same_overrides(
+def test_resuming_a_run_trains_the_following_run_with_the_same_overrides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     train_and_fail_before_the_second(tmp_path, monkeypatch)
     first, second = resume_runs(tmp_path / "digits-1", progress=False)
     assert (first.path.name, second.path.name) == ("digits-1", "xor-1")
-    assert len(read_csv(second.path / "metrics.csv")) == 1  # train.epochs=1, where the recipe says 1,000
-    again = resume_runs(tmp_path / "digits-1", progress=False)
-    assert [run.metrics["sha256"] for run in again] == [first.metrics["sha256"], second.metrics["sha256"]]
+    assert len(read_csv(second.path / "metrics.csv")) == 1  # train.epochs=1 overrides the 1,000 epochs of the recipe
+    resumed_again = resume_runs(tmp_path / "digits-1", progress=False)
+    assert [run.metrics["sha256"] for run in resumed_again] == [first.metrics["sha256"], second.metrics["sha256"]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-1", "xor-1"]
 
 
@@ -137,7 +137,7 @@ def test_a_deleted_following_run_is_trained_again(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.usefixtures("no_report")
-def test_standardized_images_are_standardized_in_the_loaded_model_too(tmp_path: Path):
+def test_the_loaded_model_standardizes_images_as_in_training(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1, "data.standardize": True})
     assert len(run.model.preprocess["mean"]) == 1
     assert run.metrics["accuracy"] > 0.5
@@ -150,7 +150,7 @@ def test_refused_recipes_leave_no_folder(tmp_path: Path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_complete_recipe_takes_no_overrides(run: Run):
+def test_overrides_of_a_recipe_object_are_refused(run: Run):
     with pytest.raises(PellucidError, match="overrides"):
         train(run.recipe, **{"train.epochs": 1})
 
@@ -164,7 +164,7 @@ def test_the_number_of_threads_is_restored(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_exclusive_or_is_learned_to_the_published_error(tmp_path: Path):
+def test_xor_is_learned_to_the_published_error(tmp_path: Path):
     run = train("xor", out=tmp_path, progress=False)
     assert run.metrics["accuracy"] == 1
-    assert 0.0001 < run.metrics["loss"] < 0.0008  # 0.00038 is the published figure; starts differ
+    assert 0.0001 < run.metrics["loss"] < 0.0008  # 0.00038 is published; initial weights differ

@@ -1,4 +1,4 @@
-"""The list of keys has every key of a recipe, with its type, default and choices."""
+"""The list of keys: every key of a recipe, with its type, default and choices."""
 
 import json
 
@@ -25,7 +25,7 @@ KEYS_BY_TABLE = {table.name: table for table in recipe_keys()}
 
 
 @pytest.mark.parametrize("name", shipped_files.recipe_names())
-def test_every_key_of_every_recipe_is_there_with_its_default(name):
+def test_every_key_of_every_recipe_is_listed(name):
     for table, values in load_recipe(name).tables().items():
         keys_by_name = {key.name: key for key in KEYS_BY_TABLE[table].keys}
         if table in PARTS_BY_TABLE:
@@ -49,7 +49,7 @@ def test_the_list_of_keys_has_all_tables_and_names():
         assert all(f'{key} = "{name}"' in str(KEYS_BY_TABLE[table]) for name in part_names)
 
 
-def test_listed_defaults_are_those_of_an_empty_recipe(tmp_path):
+def test_listed_defaults_equal_those_of_an_empty_recipe(tmp_path):
     (tmp_path / "mine.toml").write_text("[network]\nsizes = [64, 10]\n")
     tables = load_recipe(tmp_path / "mine.toml").tables()
     for table in PLAIN:

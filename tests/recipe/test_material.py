@@ -1,4 +1,4 @@
-"""data.stream: the same training as in memory, from image files that are decoded when a batch needs them."""
+"""Streamed data (data.stream): the same training as in memory, with image files decoded for each batch."""
 
 import json
 import shutil
@@ -57,7 +57,7 @@ def split_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def camvid_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The layout of CamVid: 11 is no class."""
+    """Return a data root with images and masks in CamVid's layout, where 11 is the ignored class."""
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     for part, count in (("train", 10), ("val", 4)):
         for kind, shape, n_values in ((part, (20, 24, 3), 256), (f"{part}annot", (20, 24), 12)):
@@ -71,7 +71,7 @@ def camvid_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train_in_memory_and_streamed(
     recipe: str, out: Path, data: Path | None = None, **settings: object
 ) -> tuple[Run, Run]:
-    """Train in memory, and from the files."""
+    """Train once with images in memory and once with images streamed from files."""
     runs = [
         train(recipe, data=data, out=out, progress=False, **{**settings, "data.stream": stream})
         for stream in (False, True)
@@ -115,7 +115,7 @@ def test_streamed_masks_give_equal_weights(camvid_root: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
+def test_familiarity_is_fitted_equally_in_memory_and_streamed(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     settings = {
@@ -172,14 +172,14 @@ def test_the_splits_of_streamed_data_are_sources(unsplit_folder: Path, split_fol
     table = Data(str(unsplit_folder), size=12, stream=True, validation=0.25, limit=32)
     result, arrays = load_material(table, 3), load_arrays(table, 3)
     assert isinstance(result.train, Subset)
-    assert isinstance(result.train.source, ImageFolder)  # one subset of the files, not a subset of subsets
+    assert isinstance(result.train.source, ImageFolder)  # a single Subset of the files, not nested
     assert [len(part) for part in (result.train, result.validation or (), result.test)] == [24, 8, 12]
     assert len(arrays.train) == 24
     assert isinstance(load_material(Data(str(split_folder), size=12, stream=True), 0).train, ImageFolder)
     assert isinstance(load_material(Data("camvid", stream=True), 0, camvid_root).train, MaskFolder)
 
 
-def test_masks_of_a_folder_are_those_of_the_catalogue(camvid_root: Path) -> None:
+def test_masks_of_a_folder_equal_those_of_the_catalogue(camvid_root: Path) -> None:
     from_folder, from_catalogue = (
         load_material(Data(name), 0, camvid_root, 11) for name in (str(camvid_root / "camvid"), "camvid")
     )
@@ -196,7 +196,7 @@ def test_masks_of_a_folder_are_those_of_the_catalogue(camvid_root: Path) -> None
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_fifth_of_masks_without_another_part_is_held_out(camvid_root: Path, tmp_path: Path, stream: bool) -> None:
+def test_a_fifth_of_masks_without_other_splits_is_held_out(camvid_root: Path, tmp_path: Path, stream: bool) -> None:
     for name in ("train", "trainannot"):
         shutil.copytree(camvid_root / "camvid" / name, tmp_path / name)
     result = load_material(Data(str(tmp_path), stream=stream), 0)
@@ -209,7 +209,7 @@ def test_a_fifth_of_masks_without_another_part_is_held_out(camvid_root: Path, tm
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("by_path", [False, True])
-def test_images_with_masks_are_read_in_the_mode_of_the_table(camvid_root: Path, stream: bool, by_path: bool) -> None:
+def test_images_with_masks_have_the_mode_of_the_data_table(camvid_root: Path, stream: bool, by_path: bool) -> None:
     table = Data(str(camvid_root / "camvid") if by_path else "camvid", mode="L", stream=stream)
     assert input_shape(table, camvid_root) == (1, 20, 24)
     image = first_batch(load_material(table, 0, camvid_root).train).images[0]
@@ -226,7 +226,7 @@ def test_images_with_masks_are_read_in_the_mode_of_the_table(camvid_root: Path, 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_a_recipe_trains_on_masks_of_ones_own_and_the_doctor_reads_them(camvid_root: Path, tmp_path: Path) -> None:
+def test_a_recipe_trains_on_a_users_masks_and_the_doctor_reads_them(camvid_root: Path, tmp_path: Path) -> None:
     settings = {**CAMVID_SETTINGS, "data.name": str(camvid_root / "camvid")}
     run = train("camvid-unet", out=tmp_path, progress=False, **settings)
     assert 0 <= run.metrics["miou"] <= 1
@@ -239,7 +239,7 @@ def test_a_recipe_trains_on_masks_of_ones_own_and_the_doctor_reads_them(camvid_r
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_doctor_reads_the_masks_that_a_model_names(camvid_root: Path, tmp_path: Path) -> None:
+def test_the_doctor_reads_the_masks_of_the_data_set_of_a_model(camvid_root: Path, tmp_path: Path) -> None:
     run = train("camvid-unet", data=camvid_root, out=tmp_path, progress=False, **CAMVID_SETTINGS)
     for data in (str(camvid_root), str(camvid_root / "camvid")):
         case = case_of_model(run.model, data)

@@ -1,4 +1,4 @@
-"""Held-out pictures with predictions, written while a model trains."""
+"""Previews: validation images with predictions, written during training."""
 
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ def test_previews_are_drawn_after_epochs_1_2_4_and_the_last(tmp_path: Path, monk
     assert "While it learned" in run.report.read_text(encoding="utf-8")
     monkeypatch.setattr(Previews, "on_epoch_end", lambda *_: None)
     run_without_previews = pellucid.train("digits", out=tmp_path, progress=False, **settings)
-    assert run_without_previews.metrics["sha256"] == run.metrics["sha256"]  # pictures change nothing of a training
+    assert run_without_previews.metrics["sha256"] == run.metrics["sha256"]  # previews do not change the weights
     assert not RunFolder(run_without_previews.path).previews()
 
 
 @pytest.mark.slow
-def test_a_generator_has_no_previews_of_inputs(tmp_path: Path) -> None:
+def test_a_generator_has_no_previews(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"data.name": "digits", "objective.size": 8, "train.epochs": 1, "recipe.threads": 1}
     run = pellucid.train("mnist-dcgan", out=tmp_path, progress=False, **settings)
     assert not RunFolder(run.path).previews()
@@ -47,11 +47,11 @@ def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
     scale = image.shape[1] // 60
     colour = [round(255 * part) for part in to_rgb(class_colour(1, 2))]
     assert title == ""
-    assert image[20 * scale, 10 * scale].tolist() == colour  # on the left edge
-    assert image[20 * scale, 30 * scale].tolist() == [90, 90, 90]  # inside
+    assert image[20 * scale, 10 * scale].tolist() == colour  # left edge
+    assert image[20 * scale, 30 * scale].tolist() == [90, 90, 90]  # inside the box
 
 
-def test_masks_labels_points_and_images_are_drawn_over_the_picture() -> None:
+def test_masks_labels_points_and_images_are_drawn_on_the_picture() -> None:
     mask = torch.zeros(40, 60, dtype=torch.int64)
     mask[:, 30:] = 1
     image, _ = with_prediction(GREY, Predicted({}, "", mask=mask, labels=("road", "sky")), ())

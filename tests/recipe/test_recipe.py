@@ -1,4 +1,4 @@
-"""Recipes are read strictly, written completely, and built."""
+"""Recipes: strict reading, complete TOML, overrides, and the parts that they build."""
 
 import contextlib
 import tomllib
@@ -38,9 +38,9 @@ def test_every_built_in_recipe_builds(name: str):
 @pytest.mark.parametrize("name", shipped_files.recipe_names())
 def test_the_complete_toml_gives_the_same_recipe(name: str, tmp_path: Path):
     recipe = load_recipe(name)
-    again = load_recipe(write_recipe(tmp_path, recipe.to_toml()))
-    assert again == recipe
-    assert again.to_toml() == recipe.to_toml()
+    restored = load_recipe(write_recipe(tmp_path, recipe.to_toml()))
+    assert restored == recipe
+    assert restored.to_toml() == recipe.to_toml()
 
 
 def test_the_complete_toml_writes_every_key_of_every_table(tmp_path: Path):
@@ -53,7 +53,7 @@ def test_the_complete_toml_writes_every_key_of_every_table(tmp_path: Path):
     assert tables["loss"]["class_weights"] == "none"
 
 
-def test_nielsens_first_network_has_the_settings_of_his_chapter_1():
+def test_mnist_mlp_has_the_settings_of_nielsens_chapter_1():
     recipe = load_recipe("mnist-mlp")
     assert recipe.network.arguments["sizes"] == (784, 30, 10)
     assert recipe.network.arguments["init_weight"] == recipe.network.arguments["init_bias"] == "normal"
@@ -79,14 +79,14 @@ def test_overrides_change_values_and_keep_the_rest():
         ({"train.metrics": []}, ()),
     ],
 )
-def test_metrics_are_those_of_the_loss_unless_the_recipe_names_some(overrides, metrics, tmp_path: Path):
+def test_metrics_are_those_of_the_loss_unless_the_recipe_lists_some(overrides, metrics, tmp_path: Path):
     recipe = load_recipe("digits", overrides)
-    again = load_recipe(write_recipe(tmp_path, recipe.to_toml()))
+    restored = load_recipe(write_recipe(tmp_path, recipe.to_toml()))
     data = Dataset.from_arrays(np.zeros((10, 1, 8, 8), np.float32), np.arange(10))
-    assert build_model(recipe, data).metrics == build_model(again, data).metrics == metrics
+    assert build_model(recipe, data).metrics == build_model(restored, data).metrics == metrics
 
 
-# by the end of the name, or its beginning
+# Metrics by the last or the first part of the recipe's name.
 EXPECTED_METRICS = {
     "colorize": "colours",
     "photo": "psnr",
@@ -101,7 +101,7 @@ EXPECTED_METRICS = {
 def test_every_built_in_recipe_has_the_metrics_of_its_task(name: str):
     recipe = load_recipe(name)
     if isinstance(recipe.build("objective"), Generator):
-        assert recipe.train.keep  # its samples over the epochs
+        assert recipe.train.keep  # sample images of the epochs are saved
         return
     first, *_, last = name.split("-") if "-" in name else (name, name)
     expected = EXPECTED_METRICS.get(last) or EXPECTED_METRICS.get(first, "accuracy")
@@ -112,7 +112,7 @@ def test_another_optimizer_has_its_default_learning_rate():
     assert load_recipe("mnist-mlp", {"optimizer.name": "adam"}).optimizer.arguments["lr"] == 0.001
 
 
-def test_max_norm_is_a_regularizer_by_name():
+def test_max_norm_is_built_as_a_regularizer_by_name():
     recipe = load_recipe("digits", {"regularizer.name": "max_norm", "regularizer.limit": 3})
     assert recipe.build("regularizer") == MaxNorm(3.0)
 
@@ -179,7 +179,7 @@ def test_errors_in_a_file_are_reported_in_one_line_with_its_name(text: str, mess
     assert "\n" not in str(error.value)
 
 
-def test_files_that_are_no_text_or_missing_are_refused_by_name(tmp_path: Path):
+def test_binary_and_missing_recipe_files_are_refused(tmp_path: Path):
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PellucidError, match=r"binary\.toml is not TOML"):
@@ -208,7 +208,7 @@ def test_files_that_are_no_text_or_missing_are_refused_by_name(tmp_path: Path):
         ("optimizer", "unknown key 'optimizer'"),
     ],
 )
-def test_an_unknown_override_names_the_nearest_key(key: str, hint: str):
+def test_the_error_for_an_unknown_override_suggests_the_nearest_key(key: str, hint: str):
     with pytest.raises(PellucidError) as error:
         load_recipe("digits", {key: 1})
     assert hint in str(error.value)
@@ -226,7 +226,7 @@ def test_settings_of_a_command_line_are_parsed():
 
 
 @pytest.mark.parametrize("settings", [["optimizer.lr"], ["=3"], ["a.b=1", "a.b=2"]])
-def test_words_that_are_no_settings_are_refused(settings: list[str]):
+def test_invalid_settings_of_a_command_line_are_refused(settings: list[str]):
     with pytest.raises(PellucidError):
         parse_overrides(settings)
 
@@ -244,7 +244,7 @@ def test_any_overrides_give_a_recipe_or_a_pellucid_error(overrides: dict[str, An
         assert isinstance(load_recipe("digits", overrides), Recipe)
 
 
-def test_an_objective_has_its_own_networks_and_losses(tmp_path: Path):
+def test_a_network_is_refused_in_a_recipe_with_an_objective(tmp_path: Path):
     with pytest.raises(PellucidError, match=r"\[network\] is given beside \[objective\], which replaces it"):
         load_recipe(write_recipe(tmp_path, '[objective]\nmodel = "ssd"\n\n[network]\nsizes = [64, 10]\n'))
     with pytest.raises(PellucidError, match="no objective 'sd'; did you mean 'ssd'"):

@@ -1,4 +1,4 @@
-"""The JSON Schema of recipes accepts every built-in recipe, and refuses misspelt keys."""
+"""The JSON Schema of recipes: built-in recipes are valid, misspelt keys are invalid."""
 
 import tomllib
 

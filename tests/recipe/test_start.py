@@ -1,4 +1,4 @@
-"""[start] of a recipe: the features of a trained model, and whitened filters."""
+"""The table [start] of a recipe: pretrained features and whitening filters."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def small_recipe(data: Path, **overrides: object):
     return load_recipe("digits", {**SMALL_SETTINGS, "data.name": str(data), **overrides})
 
 
-def test_features_are_loaded_and_the_head_is_drawn(data: Path, backbone: Path) -> None:
+def test_features_are_loaded_and_the_head_has_newly_drawn_weights(data: Path, backbone: Path) -> None:
     images = load(str(data), size=(16, 16)).train
     model = build_model(small_recipe(data, **{"start.weights": str(backbone)}), images)
     trained = Model.load(backbone / "weights" / "best.safetensors")
@@ -106,7 +106,7 @@ def test_frozen_features_are_unchanged_and_learning_rates_apply(data: Path, back
     assert initial.rates.keys() == {"head.scores.weight", "head.scores.bias"}
 
 
-def test_whitened_filters_are_those_of_the_training_images(backbone: Path, data: Path) -> None:
+def test_filters_whiten_the_training_images(backbone: Path, data: Path) -> None:
     images = load(str(data), size=(16, 16)).train
     model = Model.load(backbone / "weights" / "best.safetensors")
     built = build_model(load_recipe(backbone / "recipe.toml"), images)
@@ -160,7 +160,7 @@ def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
     assert objective.start_net is not None
     maps = objective.start_net.forward(result.params, x, Mode())[0]
     assert [map_.shape[-1] for map_ in maps] == [8, 4, 2]
-    # Detectors pad both sides, and have folded batch normalization and no last convolution.
+    # Detectors pad both sides, fold batch normalization into the convolutions and have no last convolution.
     net, params = features(mobilenet_v2(epsilon=1e-3)), shipped.params["features"]
     assert isinstance(net, Sequential)
     last = net.layers["last"].forward(params["last"], maps[-1], Mode())[0]
@@ -183,7 +183,7 @@ def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
         ({"train.rates": ["haed.*=0.1"]}, "haed"),
     ],
 )
-def test_invalid_starts_are_reported_in_one_line(
+def test_invalid_settings_of_start_and_train_are_reported_in_one_line(
     data: Path, tmp_path: Path, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(PellucidError) as error:
@@ -198,7 +198,7 @@ def test_features_of_another_width_are_refused(data: Path, backbone: Path, tmp_p
 
 
 def smooth_images(n: int, channels: int, seed: int = 0) -> torch.Tensor:
-    """Images whose neighbouring pixels and channels are strongly alike."""
+    """Return images whose neighbouring pixels and channels are strongly correlated."""
     noise = torch.randn(n, channels, 20, 20, generator=torch.Generator().manual_seed(seed))
     blurred = F.avg_pool2d(noise, 3, 1)
     return blurred + 0.5 * blurred.mean(1, keepdim=True)
@@ -214,11 +214,11 @@ def test_outputs_of_whitening_filters_have_covariance_one(channels: int, kernel:
     second_moments = y @ y.T / y.shape[1]
     patches = F.unfold(images, kernel).transpose(1, 2).reshape(-1, size).double().numpy()
     variances = np.linalg.eigvalsh(patches.T @ patches / len(patches))[::-1]
-    # 1, but for the floor that keeps directions of nothing but noise from being blown up.
+    # The variances are 1, except for VARIANCE_FLOOR, which keeps directions of pure noise from being amplified.
     np.testing.assert_allclose(second_moments, np.diag(variances / (variances + VARIANCE_FLOOR)), atol=1e-4)
 
 
-def test_whitening_filters_come_by_variance_then_negated() -> None:
+def test_whitening_filters_are_sorted_by_variance_and_followed_by_their_negatives() -> None:
     images = smooth_images(200, 3)
     weight = whitening_filters(images, 24, (2, 2))
     assert torch.equal(weight[12:], -weight[:12])
@@ -227,6 +227,6 @@ def test_whitening_filters_come_by_variance_then_negated() -> None:
     assert torch.equal(whitening_filters(images, 5, (2, 2)), weight[:5])
 
 
-def test_more_filters_than_directions_are_refused() -> None:
+def test_more_whitening_filters_than_twice_the_directions_are_refused() -> None:
     with pytest.raises(PellucidError, match="24 filters, not 25"):
         whitening_filters(smooth_images(10, 3), 25, (2, 2))

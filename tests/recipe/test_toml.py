@@ -1,4 +1,4 @@
-"""Values of TOML are checked against the types that constructors declare, and read back as they were written."""
+"""TOML values: checked against the types that constructors declare, and restored after writing."""
 
 import contextlib
 import tomllib
@@ -77,13 +77,13 @@ def test_a_table_gets_the_defaults_of_the_constructor():
     assert check_table({"heat": 200}, slots(Oven), "file", "oven") == {"heat": 200.0, "racks": 2, "modes": ("grill",)}
 
 
-def test_parameters_of_functions_are_slots():
+def test_a_table_is_checked_against_the_parameters_of_a_function():
     def bake(sizes: Sequence[int], name: str = "bread") -> None: ...
 
     assert check_table({"sizes": [1]}, slots(bake), "file", "bake") == {"sizes": (1,), "name": "bread"}
 
 
-def test_an_unknown_key_names_the_nearest_and_a_missing_one_its_type():
+def test_unknown_keys_suggest_the_nearest_and_missing_keys_name_their_type():
     with pytest.raises(PellucidError, match=r"file: unknown key 'oven.rack'; did you mean 'oven.racks'\?"):
         check_table({"heat": 1, "rack": 3}, slots(Oven), "file", "oven")
     with pytest.raises(PellucidError, match=r"file: oven.heat is missing; give it a number"):
@@ -106,7 +106,7 @@ def test_an_unknown_key_names_the_nearest_and_a_missing_one_its_type():
         ("[" * 5000, "[" * 5000),
     ],
 )
-def test_the_right_side_of_a_setting_is_toml_or_else_text(text: str, value: Any):
+def test_the_value_of_a_setting_is_toml_or_text(text: str, value: Any):
     assert parse_value(text) == value
 
 

@@ -1,4 +1,4 @@
-"""A training that is watched, paused and stepped makes the same weights as one that is left alone."""
+"""Watched training: pausing and single steps do not change the weights."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DIGITS_SETTINGS: dict[str, Any] = {"train.epochs": 40, "optimizer.name": "sgd", 
 
 
 def wait_for(get_value: Callable[[], Any]) -> Any:
-    """Return the first value that is not false."""
+    """Return the first true value of `get_value`; fail after 20 seconds."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if value := get_value():
@@ -27,7 +27,7 @@ def wait_for(get_value: Callable[[], Any]) -> Any:
 
 
 class PausingWatcher(threading.Thread):
-    """Pause a training as soon as it has begun, make three single steps, and let it go on."""
+    """Pause a training when it starts, run 1, 2 and 3 single steps, and continue it; `seen` has the live states."""
 
     def __init__(self, run: Path) -> None:
         super().__init__(daemon=True)
@@ -39,7 +39,7 @@ class PausingWatcher(threading.Thread):
 
     def run(self) -> None:
         wait_for((self.run_folder / "lock").exists)
-        while not live_file(self.run_folder).exists():  # on_start removes what was asked for before it
+        while not live_file(self.run_folder).exists():  # on_start deletes earlier control files
             write_control(self.run_folder, Control(pause=True))
             time.sleep(0.02)
         self.seen.append(wait_for(lambda: self.paused_state(0)))
@@ -60,7 +60,7 @@ def test_a_training_pauses_and_runs_single_steps(tmp_path: Path) -> None:
     watched = train("digits", out=tmp_path / "watched", progress=False, **DIGITS_SETTINGS)
     watcher.join()
     assert watched.metrics["sha256"] == unwatched.metrics["sha256"]
-    assert watched.metrics["seconds"] < time.perf_counter() - start_time - 0.3  # the pause is not counted
+    assert watched.metrics["seconds"] < time.perf_counter() - start_time - 0.3  # the time does not include the pause
     first, *steps, last = watcher.seen
     assert [step["step"] - first["step"] for step in steps] == [1, 2, 3]
     assert last == steps[-1]

@@ -1,6 +1,6 @@
-"""Pages in a browser, on a phone and on screens: nothing cut off, no page that scrolls sideways, no empty section.
+"""Pages in a browser at three widths: no text cut off, no horizontal scrolling, no empty section.
 
-The browser is the system's Chromium (CONTRIBUTING says how to install it); without it these tests are skipped.
+The browser is the system's Chromium (see CONTRIBUTING.md); without it, these tests are skipped.
 """
 
 import shutil
@@ -64,7 +64,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A page of each kind, by name."""
+    """Return the path of every page that the commands write, by its name."""
     root = tmp_path_factory.mktemp("pages")
     write_samples(root / "try")
     runs, page_numbers = str(root / "runs"), iter(range(100))
@@ -110,8 +110,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.long
-def test_every_page_fits_every_screen(browser: Any, pages: dict[str, Path]) -> None:
-    """One test, since the pages take a minute to make."""
+def test_every_page_fits_all_screen_widths(browser: Any, pages: dict[str, Path]) -> None:
+    """A single test for all pages and widths, since writing the pages takes a minute."""
     faults: dict[str, list[str]] = {}
     for width, colours in product(WIDTHS, ("light", "dark")):
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)

@@ -1,4 +1,4 @@
-"""Colours that keep their promises: equal steps look equal, 0 lies in the middle, and screens can show them."""
+"""Colour maps: uniform perceptual steps, 0 in the middle of the diverging map, and safe for colour-blind readers."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from pellucid.report.figures.heat import DIVERGING, SEQUENTIAL, colour_scale
 
 
 def srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
-    """CIELAB of sRGB, by the formulae of the CIE, independent of the way back in the product."""
+    """Return the CIELAB values of sRGB by the formulae of the CIE, independently of the conversion in pellucid."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
                        [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
@@ -38,7 +38,7 @@ def test_values_of_equal_magnitude_are_equally_dark() -> None:
 @pytest.mark.parametrize(
     "cones",
     [
-        # What is left for eyes without the cones for long, and for middle wavelengths: Vienot, Brettel and Mollon 1999.
+        # sRGB as perceived without long-wave or without middle-wave cones: Vienot, Brettel and Mollon 1999.
         [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
         [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
     ],
@@ -55,11 +55,11 @@ def test_negative_and_positive_colours_differ_for_colour_blind_readers(cones: li
     assert (np.diff(differences[: DIVERGING.N // 2 + 1]) < 0.5).all(), "the nearer to 0 the more alike"
 
 
-def test_magnitudes_are_drawn_lighter_as_they_grow() -> None:
+def test_larger_magnitudes_have_lighter_colours() -> None:
     assert (np.diff(srgb_to_lab(rgb_table(SEQUENTIAL))[:, 0]) > 0).all()
 
 
-def test_signed_numbers_have_0_in_the_middle_and_magnitudes_at_the_dark_end() -> None:
+def test_signed_values_have_0_in_the_middle_and_magnitudes_at_the_dark_end() -> None:
     norm, map_ = colour_scale([[-1.0, 3.0]], signed=True)
     assert (norm.vmin, norm.vmax) == (-3, 3)
     assert map_ is DIVERGING

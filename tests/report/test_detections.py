@@ -1,4 +1,4 @@
-"""Figures of detections: where boxes, labels and curves are."""
+"""Figures of detections: positions of boxes, labels and precision-recall curves."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from pellucid.report.figures.detections import draw_detections, precision_recall
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 
 
-def test_boxes_are_drawn_where_they_are_and_coloured_by_kind() -> None:
+def test_boxes_have_their_coordinates_and_the_colour_of_their_kind() -> None:
     boxes = [(3, 0, 9, 4), (1, 2, 5, 8), (0, 5, 4, 10), (6, 5, 9, 9)]
     figure = draw_detections(
         np.full((1, 10, 12), 0.5), boxes, ["duplicate", "hit", "missed", "ignored"], ["2", "1", "4", "3"]
@@ -20,7 +20,7 @@ def test_boxes_are_drawn_where_they_are_and_coloured_by_kind() -> None:
         (p.get_x(), p.get_y(), p.get_width(), p.get_height()): to_hex(p.get_edgecolor()) for p in rectangles
     }
     assert colour_by_bounds == {(1, 2, 4, 6): GREEN, (3, 0, 6, 4): ORANGE, (0, 5, 4, 5): BLUE, (6, 5, 3, 4): PALE}
-    assert [text.get_text() for text in plot.texts] == ["1", "2", "4", "3"]  # hits lie under all others
+    assert [text.get_text() for text in plot.texts] == ["1", "2", "4", "3"]  # hits are drawn first
     assert [text.get_text() for text in figure.texts] == ["■ right", "■ false alarm", "□ missed", "■ not counted"]
 
 
@@ -38,7 +38,7 @@ def test_legend_lists_only_drawn_kinds() -> None:
     assert [text.get_text() for text in figure.texts] == ["■ right"]
 
 
-def test_curves_end_at_the_recall_that_is_reached() -> None:
+def test_precision_recall_curves_end_at_the_highest_recall() -> None:
     recalls = np.linspace(0, 1, 101)
     figure = precision_recall({"cell": np.where(recalls <= 0.5, 0.8, 0.0), "none": np.zeros(101)}, recalls)
     assert figure is not None

@@ -1,4 +1,4 @@
-"""The pictures of a run: what they show, and that there is none where there is nothing to show."""
+"""Figures of a run: their contents, and None where there are no values."""
 
 import io
 import math
@@ -65,7 +65,7 @@ def test_missing_values_are_gaps_and_missing_columns_are_omitted() -> None:
     assert figure is not None
     (line,) = figure.axes[0].lines
     assert np.isnan(np.asarray(line.get_ydata(), dtype=float)).tolist() == [False, True, True, False]
-    assert line.get_marker() == "o"  # or the value between gaps would not show
+    assert line.get_marker() == "o"  # a single value between gaps is only visible with a marker
     assert texts(figure) == ["training 0.5"]
 
 
@@ -76,7 +76,7 @@ def test_no_figure_without_records(draw: object) -> None:
     assert draw([{"epoch": 1, "train_loss": math.nan, "train_accuracy": None, "lr": ""}]) is None
 
 
-def test_axes_turn_logarithmic_where_values_span_decades() -> None:
+def test_axes_are_logarithmic_where_values_span_decades() -> None:
     steep = [{"epoch": k, "train_loss": 10.0**-k, "lr": 10.0**-k} for k in range(6)]
     for figure in (loss_curves(steep), learning_rate(steep)):
         assert figure is not None
@@ -104,20 +104,20 @@ def test_each_weight_has_a_curve_and_biases_have_none() -> None:
     assert len({line.get_color() for line in figure.axes[0].lines}) == 5
 
 
-def test_update_ratios_have_a_guide_at_one_thousandth() -> None:
+def test_update_ratios_have_a_guide_line_at_one_thousandth() -> None:
     figure = update_ratios(layer_rows(3))
     assert "1e-3, a common guide" in texts(figure)
     assert figure is not None
     assert any(set(np.asarray(line.get_ydata(), dtype=float)) == {1e-3} for line in figure.axes[0].lines)
 
 
-def test_of_60_layers_at_most_12_are_named_including_first_and_last() -> None:
+def test_at_most_12_of_60_layers_have_labels_including_first_and_last() -> None:
     labels = texts(gradient_norms(layer_rows(60)))
     assert len(labels) <= 12
     assert {"dense1", "dense60"} <= set(labels)
 
 
-def test_layers_without_a_finite_gradient_make_no_picture() -> None:
+def test_layers_without_finite_values_have_no_figure() -> None:
     assert gradient_norms([]) is None
     assert gradient_norms([{"epoch": 1, "path": "a.weight", "grad_norm": None}]) is None
     assert update_ratios([{"epoch": 1, "path": "a.weight", "update_ratio": 0.0}]) is None
@@ -139,7 +139,7 @@ def test_a_confusion_matrix_shows_the_counts_in_its_cells() -> None:
     assert {(text.get_position(), text.get_text()) for text in plot.texts} == {
         ((0, 0), "50"), ((1, 0), "2"), ((1, 1), "7"),
     }  # fmt: skip
-    assert plot.get_ylim() == (1.5, -0.5)  # the first class on top
+    assert plot.get_ylim() == (1.5, -0.5)  # the first class is at the top
     assert [label.get_text() for label in plot.get_yticklabels()] == ["cat", "elephant"]
 
 
@@ -151,7 +151,7 @@ def test_a_confusion_matrix_of_fifty_classes_fits_the_page() -> None:
     assert ink_fraction(figure) > 0.01
 
 
-def test_a_confusion_matrix_of_another_size_is_refused() -> None:
+def test_a_confusion_matrix_of_a_wrong_size_is_refused() -> None:
     assert confusion_matrix([[0, 0], [0, 0]], ["a", "b"]) is None
     with pytest.raises(PellucidError, match=r"shape \(2, 2\), but there are 3 classes"):
         confusion_matrix([[1, 0], [0, 1]], ["a", "b", "c"])
@@ -170,7 +170,7 @@ def test_misclassified_images_have_true_and_predicted_class() -> None:
         worst_mistakes(np.zeros((1, 2, 8, 8)), ["a"], ["b"], [0.5])
 
 
-def test_a_run_of_one_epoch_does_not_shorten_the_axis() -> None:
+def test_the_axis_of_epochs_covers_the_longest_run() -> None:
     eight_epochs = [{"epoch": epoch, "val_loss": 1 / epoch} for epoch in range(1, 9)]
     for histories in ((eight_epochs, eight_epochs[:1]), (eight_epochs[:1], eight_epochs)):
         figure = run_curves(["a", "b"], histories, "loss")
@@ -188,7 +188,7 @@ def test_weights_of_the_first_layer_are_drawn_as_images(shape: tuple[int, ...]) 
     assert len(tiles) == min(shape[0], 64)
     if shape[1] != 3:
         low, high = tiles[0].get_clim()
-        assert low == -high < 0  # zero is the middle colour
+        assert low == -high < 0  # zero has the middle colour
         np.testing.assert_allclose(tiles[0].get_array(), weights[0, 0])
     assert ink_fraction(figure) > 0.2
 
@@ -200,7 +200,7 @@ def test_weights_that_cannot_be_drawn_as_images_are_omitted() -> None:
         first_weights(np.ones((8, 5)))
 
 
-def test_an_svg_for_a_page_refers_to_nothing_outside_and_takes_the_pages_colour() -> None:
+def test_an_svg_has_no_external_references_and_inherits_the_text_colour() -> None:
     figure = loss_curves(HISTORY)
     assert figure is not None
     text = svg(figure, "loss")
@@ -208,11 +208,11 @@ def test_an_svg_for_a_page_refers_to_nothing_outside_and_takes_the_pages_colour(
     assert "http" not in text
     assert "currentColor" in text
     assert "training 0.5</text>" in text
-    assert svg(figure, "loss") == text  # the same picture gives the same bytes
+    assert svg(figure, "loss") == text  # equal figures give equal bytes
 
 
-def test_a_label_stands_beside_the_end_of_its_curve():
-    """Also where matplotlib has not yet computed the limits of the axes."""
+def test_labels_have_the_height_of_the_ends_of_their_curves():
+    """The positions are right before matplotlib has computed the limits of the axes."""
     figure, plot = curve_axes("epoch", "accuracy (%)")
     for values in ([95, 94], [90, 92]):
         plot.plot([1, 2], values)

@@ -1,4 +1,4 @@
-"""The pictures that compare trainings: what they show, and that there is none where there is nothing to show."""
+"""Figures that compare runs: their contents, and None where there are no values."""
 
 import io
 import math
@@ -27,7 +27,7 @@ def ink_fraction(figure: Figure | None) -> float:
 
 
 def bar_ranges(figure: Figure | None, colour: str) -> dict[int, tuple[float, float]]:
-    """Return the bottom and top of the upper plot's bars of a colour, by the per cent that they stand over."""
+    """Return bottom and top of the upper plot's bars of a colour, by the bar's centre in per cent."""
     assert figure is not None
     result: dict[int, tuple[float, float]] = {}
     for bar in figure.axes[0].patches:
@@ -38,7 +38,7 @@ def bar_ranges(figure: Figure | None, colour: str) -> dict[int, tuple[float, flo
 
 
 def test_overconfidence_is_orange_and_underconfidence_is_green() -> None:
-    # ten bins: 4 images 15 % sure of which 30 % right; 6 images 95 % sure, half of them right
+    # Ten bins: 4 images with confidence 0.15 and accuracy 0.30; 6 images with confidence 0.95 and accuracy 0.50.
     count, confidence, accuracy = np.zeros(10), np.zeros(10), np.zeros(10)
     count[[1, 9]], confidence[[1, 9]], accuracy[[1, 9]] = (4, 6), (0.15, 0.95), (0.30, 0.50)
     figure = reliability_diagram(count, confidence, accuracy, 0.33)
@@ -65,7 +65,7 @@ def test_each_class_has_a_dot_for_precision_and_one_for_recall() -> None:
     assert (list(precision_line.get_xdata()), list(recall_line.get_xdata())) == ([90, 100], [80, 75])
     assert (precision_line.get_label(), recall_line.get_label()) == ("precision", "recall")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
-    assert figure.axes[0].get_ylim() == (1.5, -0.5)  # the first class on top
+    assert figure.axes[0].get_ylim() == (1.5, -0.5)  # the first class is at the top
     assert figure.axes[0].get_xlim()[0] <= 75
     assert ink_fraction(figure) > 0.005
 
@@ -74,9 +74,9 @@ def test_precision_and_recall_must_fit_the_classes() -> None:
     assert precision_and_recall([], [], []) is None
     with pytest.raises(PellucidError, match="for 2 classes"):
         precision_and_recall(["cat", "dog"], [0.9], [0.8, 0.7])
-    wide = precision_and_recall([f"class {k}" for k in range(60)], np.ones(60), np.zeros(60))
-    assert wide is not None
-    assert max(wide.get_size_inches()) < 14
+    figure = precision_and_recall([f"class {k}" for k in range(60)], np.ones(60), np.zeros(60))
+    assert figure is not None
+    assert max(figure.get_size_inches()) < 14
 
 
 def test_a_normalised_confusion_matrix_writes_per_cent_of_the_true_class() -> None:
@@ -86,7 +86,7 @@ def test_a_normalised_confusion_matrix_writes_per_cent_of_the_true_class() -> No
         ((0, 0), "75"), ((1, 0), "25"), ((1, 1), "100"),
     }  # fmt: skip
     rare = confusion_matrix([[999, 1], [0, 0]], ["cat", "dog"], normalised=True)
-    assert plot_texts(rare) == ["100", "<1"]  # what was counted is never written as nothing
+    assert plot_texts(rare) == ["100", "<1"]  # a count above 0 is never written as 0
 
 
 def test_a_ranking_shows_values_ranges_and_labels() -> None:

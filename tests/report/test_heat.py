@@ -1,4 +1,4 @@
-"""Explanations as figures, and the files that hold them."""
+"""Attribution maps as figures, and the files with their values."""
 
 from pathlib import Path
 
@@ -44,25 +44,25 @@ def test_a_heat_map_has_the_numbers_and_a_bar() -> None:
 
 
 def test_the_method_decides_whether_0_is_in_the_middle() -> None:
-    """Of maps without a number below 0, those of methods that know such numbers have the colours of both."""
+    """Maps without negative values have the diverging colours if their method can give negative values."""
     map_ = torch.tensor([[[0.0, 1.0], [0.5, 2.0]]])
     figure = overview(np.zeros((1, 2, 2)), dict.fromkeys(METHODS, map_[0].numpy()), "all", MAGNITUDES)
     for name, plot in zip(METHODS, figure.axes[1:], strict=True):
         (map_image,) = plot.get_images()
-        # |.|, max(., 0) and products of weights by their definitions
+        # methods that take |.| or max(., 0), or multiply attention weights, give magnitudes
         signed = name not in ("saliency", "gradcam", "gradcam_plus_plus", "rollout")
         assert map_image.get_clim() == ((-2, 2) if signed else (0, 2))
         assert map_image.get_cmap() is (DIVERGING if signed else SEQUENTIAL)
         assert plot.get_title() == (f"{name} ±" if signed else name)
 
 
-@pytest.mark.parametrize("method", sorted(MAGNITUDES - {"rollout"}))  # which needs attention
+@pytest.mark.parametrize("method", sorted(MAGNITUDES - {"rollout"}))  # rollout needs attention
 def test_methods_of_magnitudes_give_no_negative_values(method: str) -> None:
     net, params, x = network_and_batch("vgg")
     assert all(bool((explain(net, params, x, method, target) >= 0).all()) for target in range(3))
 
 
-def test_an_overlay_is_the_image_where_the_map_is_weak() -> None:
+def test_an_overlay_is_more_opaque_where_the_map_is_stronger() -> None:
     picture = np.full((2, 2), 0.4)
     norm, colours = colour_scale(SIGNED_MAP, True)
     blended = overlay(picture, SIGNED_MAP, norm, colours)
@@ -71,7 +71,7 @@ def test_an_overlay_is_the_image_where_the_map_is_weak() -> None:
     assert np.allclose(blended[1, 1], (1 - MAX_OPACITY) * 0.4 + MAX_OPACITY * np.array(colours(1.0)[:3]))
 
 
-def test_a_sheet_shows_each_map_on_one_scale() -> None:
+def test_the_maps_of_a_sheet_have_a_common_scale() -> None:
     maps = np.arange(12.0).reshape(3, 2, 2)
     figure = sheet(maps, "maps", ["a", "b", "c"])
     for map_image, map_ in zip(figure.axes[0].get_images(), maps, strict=True):
@@ -88,7 +88,7 @@ def test_legend_of_occlusion_maps_names_the_predicted_classes() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["cat", "fox"]
 
 
-def test_files_hold_the_picture_and_its_numbers(tmp_path: Path) -> None:
+def test_files_contain_the_picture_and_its_values(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a" / "b")
     picture_path, numbers_path = write_picture(
         folder, "lrp", heat(np.zeros((1, 2, 2)), SIGNED_MAP), {"map": torch.tensor(SIGNED_MAP)}

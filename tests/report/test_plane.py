@@ -1,4 +1,4 @@
-"""Functions of two variables on a plane."""
+"""Figures of functions of two variables."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from pellucid.report.figures.style import png
 LIMITS = (-1.0, 3.0, 0.0, 2.0)
 
 
-def test_a_grid_holds_the_function_of_each_point():
+def test_a_grid_has_the_value_of_the_function_at_each_point():
     x, y, values = grid_values(lambda points: 10 * points[:, 0] + points[:, 1], LIMITS)
     assert (x[0], x[-1], y[0], y[-1]) == LIMITS
     assert values == pytest.approx(10 * x[None, :] + y[:, None])
 
 
-def test_half_planes_are_the_points_above_the_threshold():
+def test_half_planes_contain_the_points_above_the_threshold():
     _, (plot,) = plots_in_rows(["x"], 1)
     half_planes(plot, lambda points: points[:, 0], LIMITS, threshold=1.0)
     (cells,) = plot.collections[:1]
@@ -28,12 +28,12 @@ def test_half_planes_are_the_points_above_the_threshold():
     assert boundary[:, 0] == pytest.approx(1.0)
 
 
-def test_points_and_paths_carry_their_names():
+def test_points_and_paths_have_labels():
     figure, (plot,) = plots_in_rows(["paths"], 1)
     contours(plot, lambda points: (points**2).sum(1), LIMITS, [0.5, 1.0])
     labelled_points(plot, [(0, 0), (1, 1)], [0, 1])
     paths(plot, {"first": np.array([[0.0, 0], [1, 1]]), "beyond": np.array([[0.0, 0], [50, 50]])})
     assert [text.get_text() for text in plot.texts] == ["0", "1"]
     assert [text.get_text() for text in plot.get_legend().get_texts()] == ["first", "beyond"]
-    assert (*plot.get_xlim(), *plot.get_ylim()) == pytest.approx(LIMITS)  # whatever leaves them
+    assert (*plot.get_xlim(), *plot.get_ylim()) == pytest.approx(LIMITS)  # paths outside do not change the limits
     assert png(figure).startswith(b"\x89PNG")

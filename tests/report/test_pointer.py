@@ -1,4 +1,4 @@
-"""The values at the pointer: the same places and numbers as in the picture."""
+"""Tooltips of figures: the same positions and values as in the picture."""
 
 import json
 import math
@@ -25,7 +25,7 @@ HISTORY = [
 
 
 def svg_paths(figure: Plot) -> list[list[tuple[float, float]]]:
-    """Return the points of every line in the SVG as fractions of the picture."""
+    """Return the points of every line in the SVG as fractions of its width and height."""
     text = svg(figure, "x")
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
     assert box is not None
@@ -37,7 +37,7 @@ def svg_paths(figure: Plot) -> list[list[tuple[float, float]]]:
 
 
 @pytest.mark.parametrize("draw", [loss_curves, metric_curves])
-def test_tooltip_positions_are_those_of_matplotlibs_lines(draw: object) -> None:
+def test_tooltip_positions_equal_those_of_matplotlibs_lines(draw: object) -> None:
     assert callable(draw)
     figure = draw(HISTORY)
     paths, values = svg_paths(figure), figure.tooltip_values()
@@ -54,7 +54,7 @@ def test_tooltip_positions_are_those_of_matplotlibs_lines(draw: object) -> None:
     assert 0 < top < bottom < 1
 
 
-def test_tooltip_values_are_those_of_the_history() -> None:
+def test_tooltip_values_equal_those_of_the_history() -> None:
     figure = loss_curves(HISTORY)
     assert isinstance(figure, Plot)
     values = figure.tooltip_values()
@@ -84,7 +84,7 @@ def test_tooltips_of_a_confusion_matrix_have_counts_and_full_names() -> None:
     assert values["counts"] == [[5, 2], [0, 7]]
     assert values["names"] == [long_name.replace("\x1b", "\\x1b"), "b"]
     left, top, right, bottom = values["box"]
-    points = [point for path in svg_paths(figure) for point in path]  # the frame's lines, among others
+    points = [point for path in svg_paths(figure) for point in path]  # including the lines of the frame
     for corner in ((left, top), (right, top), (left, bottom), (right, bottom)):
         assert min(math.dist(corner, point) for point in points) < 5e-4
 
@@ -95,7 +95,7 @@ def test_a_figure_without_curves_has_no_tooltip_values() -> None:
     assert figure.tooltip_values() is None
 
 
-def test_both_curves_of_a_run_have_one_colour() -> None:
+def test_both_curves_of_a_run_have_the_same_colour() -> None:
     figure = run_curves(["a", "b"], [HISTORY, HISTORY[:2]], "accuracy")
     assert isinstance(figure, Plot)
     values = figure.tooltip_values()
@@ -118,7 +118,7 @@ def test_a_page_has_the_tooltip_values_as_json(tmp_path: Path) -> None:
     assert tooltips[2]["names"] == ['"<x>', "b"]
 
 
-def test_a_value_that_a_template_lacks_is_an_error() -> None:
+def test_a_missing_variable_of_a_template_raises_an_error() -> None:
     from jinja2 import UndefinedError
 
     with pytest.raises(UndefinedError):

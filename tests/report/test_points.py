@@ -1,4 +1,4 @@
-"""Parts of figures in a plane."""
+"""Elements of figures in the plane: points, regions, level lines and arrows."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -31,7 +31,7 @@ def test_regions_and_levels_follow_the_function():
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_arrows_and_loops_are_inside_the_plot():
+def test_the_limits_of_a_plot_include_arrows_and_closed_curves():
     figure, (plot,) = plots_in_rows(["vectors"], 1, square=True)
     plane.arrow(plot, (3.0, 0.0), "v")
     plane.closed_curve(plot, CORNERS)

@@ -1,4 +1,4 @@
-"""Runs begun by a version that named a network's layers otherwise are resumed and examined under these names."""
+"""Runs with the layer names of an earlier version are resumed and examined with these names."""
 
 import pytest
 
@@ -18,13 +18,13 @@ TRAIN_SETTINGS = {"train.epochs": 2, "train.checkpoint_seconds": 1e-9}
 
 
 def replace_network(patch, net):
-    """Let recipes build this network."""
+    """Make every recipe build `net` as its network."""
     build = Recipe.build
     patch.setattr(Recipe, "build", lambda self, table: net if table == "network" else build(self, table))
 
 
 def train_with_old_names(out, units=64, steps=None, net=None):
-    """Train `digits` on the network as it was, for some steps or all."""
+    """Train `digits` on the network with its earlier layer names; raise Stopped in step `steps`, None for never."""
     original_step, steps_taken = TrainingStep.__call__, []
 
     def count_step(self, *args):
@@ -55,7 +55,7 @@ def test_an_interrupted_run_with_other_layer_names_is_resumed_exactly(tmp_path, 
 
 
 def all_combinators(left="left", right="right", a="a", b="b", heads=("one", "two"), swapped=False):
-    """A network of every combinator, whose layers may have other names and whose graph may be wired otherwise."""
+    """Return a network with every combinator; arguments change layer names or the wiring of the graph."""
     parallel = Parallel({left: Dense(16, init_weight="he"), right: Sequential(x=Dense(16), y=ReLU())}, Add())
     nodes = {a: (Dense(16), "input"), b: (ReLU(), a), f"{b}2": (a, b), "joined": (Concat(), b, f"{b}2")}
     if swapped:
@@ -80,7 +80,7 @@ def test_layer_names_inside_combinators_are_ignored_and_other_differences_are_re
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exactly(tmp_path, monkeypatch):
+def test_a_run_with_renamed_layers_in_parallel_and_graph_is_resumed_exactly(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)
     uninterrupted = train_with_old_names(tmp_path / "whole", net=all_combinators())
     with pytest.raises(Stopped):
@@ -96,7 +96,7 @@ def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exact
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_the_case_of_a_finished_run_has_its_layer_names(tmp_path):
+def test_the_case_of_a_finished_run_has_the_layer_names_of_the_run(tmp_path):
     run = train_with_old_names(tmp_path)
     result = case_of_run(run.path).model.weights
     assert list(result) == ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]
@@ -104,7 +104,7 @@ def test_the_case_of_a_finished_run_has_its_layer_names(tmp_path):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_network_of_other_layers_is_still_refused(tmp_path):
+def test_a_different_network_is_refused(tmp_path):
     run = train_with_old_names(tmp_path, units=30)
     with pytest.raises(PellucidError, match="was begun with other settings: network"):
         resume(run.path, progress=False)

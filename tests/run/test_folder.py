@@ -1,4 +1,4 @@
-"""Run folders: names, the lock, the manifest."""
+"""Run folders: names, the lock, the manifest, and the files of models."""
 
 import errno
 import fcntl
@@ -24,7 +24,7 @@ def test_runs_are_numbered(tmp_path):
     assert next_run(tmp_path / "runs", "digits").name == "digits-1"
 
 
-def test_two_processes_never_get_the_same_number(tmp_path):
+def test_concurrent_callers_get_different_run_numbers(tmp_path):
     names = []
     threads = [
         threading.Thread(target=lambda: names.extend(next_run(tmp_path, "a").name for _ in range(20))) for _ in range(4)
@@ -46,7 +46,7 @@ with RunFolder(sys.argv[1]):
 
 
 @pytest.mark.slow
-def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
+def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", LOCK_SCRIPT, str(tmp_path)],
         cwd=Path(__file__).parents[2],
@@ -132,7 +132,7 @@ def test_a_run_folder_that_cannot_be_created_is_reported_in_one_line(tmp_path):
         next_run(tmp_path / "file", "a")
 
 
-def test_a_picture_given_as_model_is_named_as_a_picture(tmp_path):
+def test_the_error_for_a_picture_given_as_model_says_so(tmp_path):
     (tmp_path / "cat.PNG").write_bytes(b"")
     with pytest.raises(PellucidError, match=r"cat\.PNG is a picture, not a model; give a run folder"):
         weights_file(tmp_path / "cat.PNG")

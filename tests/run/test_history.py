@@ -1,4 +1,4 @@
-"""The CSV files of a run folder: bounds on their size, and values that no training writes."""
+"""The CSV files of a run folder: limits on their size, and invalid values."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_the_history_of_a_long_training_is_read(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize("line", [b"1,a\n", b"1,a,,\n", b"1,a,0.5,x\n"], ids=["short", "empty", "letters"])
-def test_a_file_of_very_many_rows_is_refused_in_little_time_and_memory(tmp_path, line):
+def test_a_file_with_too_many_rows_is_refused_in_little_time_and_memory(tmp_path, line):
     (tmp_path / "metrics.csv").write_text("epoch\n1\n")
     names = [b"epoch", b"path", b"a", b"b"][: line.count(b",") + 1]
     (tmp_path / "layers.csv").write_bytes(b",".join(names) + b"\n" + line * 8_000_000)
@@ -65,14 +65,14 @@ def test_a_file_with_too_many_bytes_is_refused(tmp_path, monkeypatch):
         read_csv(tmp_path / "big.csv")
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path):
+def test_a_binary_file_is_refused(tmp_path):
     (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe\0e")
     with pytest.raises(PellucidError, match=r"metrics\.csv cannot be read"):
         History.read(tmp_path)
 
 
 @pytest.mark.parametrize("path", ["a\0b", "a\x1b[2J", ""])
-def test_a_path_that_cannot_be_printed_is_refused(tmp_path, path):
+def test_an_unprintable_path_is_refused(tmp_path, path):
     (tmp_path / "metrics.csv").write_text("epoch\n1\n")
     (tmp_path / "layers.csv").write_text(f"epoch,path\n1,{path}\n")
     with pytest.raises(PellucidError, match=r"layers\.csv: path is .* in line 2, where training writes text") as info:

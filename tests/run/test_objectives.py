@@ -1,4 +1,4 @@
-"""Weights files with an objective: its networks are within the bounds of plain ones, its hyperparameters possible."""
+"""Weights files with objectives: limits on the memory of their networks, and valid hyperparameters."""
 
 import copy
 import subprocess
@@ -42,7 +42,7 @@ def generator_file(tmp_path):
 
 
 def write_forged(path, change):
-    """Return a copy of a weights file with another description and a SHA-256 that agrees."""
+    """Write a copy of a weights file with a changed description and a matching SHA-256; return its path."""
     tensors, about = read_weights(path)
     about = copy.deepcopy(about)
     change(about)
@@ -79,14 +79,14 @@ def test_a_scale_that_does_not_fit_the_finest_map_is_refused(faster_file):
     )
 
 
-def test_an_align_that_pools_no_regions_is_refused(faster_file):
+def test_an_align_layer_that_pools_no_regions_is_refused(faster_file):
     def replace_align(about):
         about["objective"]["align"] = {"type": "ReLU"}
 
     check_refused(faster_file, replace_align, r"FasterRCNN: align must be RoIAlign or RoIPool, not ReLU")
 
 
-def test_a_size_of_8000_is_refused(detector_file):
+def test_a_preprocessing_size_of_8000_is_refused(detector_file):
     check_refused(
         detector_file,
         lambda about: about["preprocess"].update(size=8000),
@@ -103,14 +103,14 @@ def test_a_size_of_8000_is_refused(detector_file):
     ("field", "value"),
     [("score_threshold", 5), ("nms_threshold", -1), ("scale", 0.0), ("classes", 0), ("strides", [0, 8])],
 )
-def test_an_impossible_hyperparameter_of_a_detector_is_refused_with_its_value(detector_file, field, value):
+def test_invalid_hyperparameters_of_a_detector_are_refused_with_their_values(detector_file, field, value):
     shown = str(value).strip("[]")
     check_refused(
         detector_file, lambda about: about["objective"].update({field: value}), rf"SingleStage: {field} .*{shown}"
     )
 
 
-def test_a_kernel_of_30000_and_impossible_latents_in_a_generator_are_refused(generator_file):
+def test_a_kernel_of_30000_and_invalid_latent_sizes_of_a_generator_are_refused(generator_file):
     def enlarge(about):
         layer = next(
             child for child in about["objective"]["generator"]["children"].values() if child.get("stride") == 1
@@ -130,7 +130,7 @@ def test_a_kernel_of_30000_and_impossible_latents_in_a_generator_are_refused(gen
     )
 
 
-def test_a_head_counts_once_for_each_region():
+def test_memory_of_the_head_is_counted_once_per_region():
     faster = small_faster()
     head = faster.head
     assert faster.inputs_of("head", (3, 48, 64)) == (20, 20)
@@ -141,22 +141,22 @@ def test_a_head_counts_once_for_each_region():
         **{name: getattr(faster, name) for name in ("classes", "backbone", "neck", "rpn", "align", "strides")},
         head=type(head)(flat=head.layers["flat"], dense=type(head.layers["dense"])(500_000), out=head.layers["out"]),
         proposals=1000,
-    )  # 1,000 regions of 500,000 units take 2 GB
+    )  # 1,000 regions of 500,000 units need 2 GB
     with pytest.raises(PellucidError, match=r"head\.dense: takes the network to .* bytes of memory"):
         init_objective_within_bounds(wide_head, (3, 48, 64))
 
 
-def test_samples_count_once_for_each_region():
+def test_memory_of_align_samples_is_counted_once_per_region():
     faster = small_faster()
     many_samples = replace(
         faster, align=replace(faster.align, sampling=400)
-    )  # 20 regions of 25 bins of 160,000 samples
+    )  # 20 regions, 25 bins each, 160,000 samples per bin
     with pytest.raises(PellucidError, match=r"align.*: takes the network to .* bytes of memory"):
         init_objective_within_bounds(many_samples, (3, 48, 64))
 
 
 @pytest.mark.parametrize("name", SMALL_DETECTORS)
-def test_every_detector_is_loaded_as_it_was_saved(name, tmp_path):
+def test_every_detector_is_restored_from_its_file(name, tmp_path):
     path = tmp_path / "model.safetensors"
     model = Model(SMALL_DETECTORS[name](), input_shape=(3, 48, 64), preprocess={"size": 64})
     model.save(path)
@@ -186,7 +186,7 @@ def test_the_command_refuses_a_forged_detector_in_little_memory(detector_file, t
 
 
 @pytest.mark.slow
-def test_a_published_detector_is_within_the_limits():
+def test_the_published_detectors_are_within_the_limits():
     torch.manual_seed(0)
     from pellucid.detectors import DETECTORS
 

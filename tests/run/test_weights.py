@@ -1,4 +1,4 @@
-"""Weights files: what is written comes back, and nothing that was changed gets through."""
+"""Weights files: exact restoring, and detection of any damage or forged contents."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def test_tensors_and_description_are_restored(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), [1, float("inf")], {"a": object()}])
-def test_a_description_that_is_no_json_is_refused_and_the_file_is_unchanged(tmp_path, value):
+def test_a_description_that_json_cannot_store_is_refused_and_the_file_is_unchanged(tmp_path, value):
     write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
     with pytest.raises(PellucidError, match="w cannot be written: "):
         write_weights(tmp_path / "w", sample_tensors(), {**DESCRIPTION, "bad": value})
@@ -59,7 +59,7 @@ def test_any_safetensors_reader_opens_the_file(tmp_path):
         assert torch.equal(file.get_tensor("c"), written["c"])
 
 
-def test_the_hash_of_weights_is_the_sha256_of_their_sorted_names_kinds_and_bytes():
+def test_the_hash_of_weights_is_the_sha256_of_sorted_names_dtypes_shapes_and_bytes():
     digest = hashlib.sha256()
     weight, bias = torch.tensor([[1.0, -2.0]]), torch.tensor([0.5])
     for text in (b"dense.bias", b"float32 1"):
@@ -91,15 +91,15 @@ def test_300_corrupt_files_are_refused_in_one_line_or_have_the_same_weights(tmp_
     for trial in range(300):
         changed = bytearray(data)
         kind = trial % 5
-        if kind == 0:  # one bit anywhere
+        if kind == 0:  # flips a bit anywhere
             changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-        elif kind == 1:  # one bit of the header
+        elif kind == 1:  # flips a bit of the header
             changed[rng.randrange(header)] ^= 1 << rng.randrange(8)
         elif kind == 2:
             del changed[rng.randrange(len(changed)) :]
-        elif kind == 3:  # a byte of the header is another printable one
+        elif kind == 3:  # replaces a byte of the header by a printable character
             changed[rng.randrange(8, header)] = rng.randrange(32, 127)
-        else:  # bytes inserted
+        else:  # inserts bytes
             position = rng.randrange(len(changed))
             changed[position:position] = rng.randbytes(rng.randrange(1, 9))
         path.write_bytes(changed)
@@ -111,12 +111,12 @@ def test_300_corrupt_files_are_refused_in_one_line_or_have_the_same_weights(tmp_
             assert loaded.sha256() == original.sha256()
             assert loaded.net == original.net
             assert loaded.classes == original.classes
-    assert len(messages) > 290  # a changed character can be the one that stood there
+    assert len(messages) > 290  # the new character can be equal to the old one
     assert all(len(message.splitlines()) == 1 and str(path) in message for message in messages)
 
 
 def rewrite_file(path, change):
-    """Write the file again with changed tensors or description, and a SHA-256 that agrees."""
+    """Rewrite the file with changed tensors or description and a matching SHA-256."""
     tensors, about = read_weights(path)
     change(tensors, about)
     write_weights(path, tensors, about)
@@ -152,7 +152,7 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("message", FORGERIES)
-def test_files_with_a_right_hash_and_wrong_contents_are_refused(tmp_path, message):
+def test_forged_files_with_a_matching_hash_are_refused(tmp_path, message):
     path = tmp_path / "model.safetensors"
     small_model().save(path)
     rewrite_file(path, FORGERIES[message])
@@ -162,7 +162,7 @@ def test_files_with_a_right_hash_and_wrong_contents_are_refused(tmp_path, messag
     assert str(path) in str(error.value)
 
 
-def test_all_mismatches_are_listed_at_once(tmp_path):
+def test_all_mismatches_are_listed_in_one_error(tmp_path):
     path = tmp_path / "model.safetensors"
     small_model().save(path)
     rewrite_file(
@@ -174,7 +174,7 @@ def test_all_mismatches_are_listed_at_once(tmp_path):
         Model.load(path)
 
 
-def test_of_very_many_mismatches_the_first_are_listed(tmp_path):
+def test_only_the_first_of_very_many_mismatches_are_listed(tmp_path):
     path = tmp_path / "model.safetensors"
     small_model().save(path)
     rewrite_file(path, lambda t, a: t.update({f"odd{k:03}": torch.zeros(1) for k in range(500)}))
@@ -188,7 +188,7 @@ def test_booleans_other_than_0_and_1_are_refused(tmp_path):
         read_weights(tmp_path / "w")
 
 
-def test_a_network_beyond_all_memory_is_refused_before_anything_is_allocated(tmp_path):
+def test_a_network_that_needs_too_much_memory_is_refused_before_allocation(tmp_path):
     path = tmp_path / "model.safetensors"
     huge = Sequential(Conv2d(2**31 - 1, 2**20), Flatten(), Dense(2**31 - 1))
     about = {**small_model().about(), "network": None, "input_shape": [2**20, 2**20, 2**20]}
@@ -215,10 +215,10 @@ def test_missing_damaged_and_foreign_files_have_different_messages(tmp_path):
 
 
 @pytest.mark.parametrize("head", [b"", struct.pack("<Q", 2) + b"{}"])
-def test_a_file_of_fifteen_gigabytes_is_not_read_when_its_head_is_wrong(head, tmp_path, monkeypatch):
+def test_a_file_of_15_gigabytes_with_an_invalid_header_is_not_read(head, tmp_path, monkeypatch):
     path = tmp_path / "w.safetensors"
     path.write_bytes(head)
-    os.truncate(path, 15 << 30)  # takes no room on the disk
+    os.truncate(path, 15 << 30)  # a sparse file, which occupies no disk space
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("reads all of it"))
     with pytest.raises(PellucidError, match=r"damaged or not a weights file|pellucid did not write it"):
         read_weights(path)
@@ -248,7 +248,7 @@ def test_a_description_that_could_not_be_read_is_not_written(tmp_path, monkeypat
     write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
     assert read_weights(tmp_path / "w")[1] == DESCRIPTION
     file_bytes = (tmp_path / "w").read_bytes()
-    monkeypatch.setattr(weights, limit, size - 8)  # headers are padded to multiples of 8
+    monkeypatch.setattr(weights, limit, size - 8)  # header sizes are multiples of 8
     with pytest.raises(PellucidError, match=f"w cannot be written: {message} {size} bytes, above the limit"):
         write_weights(tmp_path / "w", sample_tensors(), DESCRIPTION)
     assert (tmp_path / "w").read_bytes() == file_bytes

@@ -1,4 +1,4 @@
-"""The report: one file, every section, nothing from outside, and nothing hidden."""
+"""Reports of runs: one HTML file with all sections, which loads no external files and shows missing values."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def mistakes_section(images: np.ndarray, true: str, predicted: str) -> Section:
 
 
 VOID_ELEMENTS = {"meta", "br", "img", "link"}
-CLASSIFICATION_SECTIONS = ("confusion", "classes", "mistakes")  # sections of classification
+CLASSIFICATION_SECTIONS = ("confusion", "classes", "mistakes")
 SECTIONS = (
     "curves", *CLASSIFICATION_SECTIONS, "weights", "learning-rate", "gradients", "updates", "reproduce",
     "network", "recipe", "manifest",
@@ -51,7 +51,7 @@ LAYERS = [{"epoch": k, "path": "hidden.weight", "grad_norm": 0.1 / k, "update_ra
 
 
 class ParsedPage(HTMLParser):
-    """Reads a page: whether its elements are closed in order, what its sections hold, what it refers to."""
+    """Parser of a page, which checks the nesting of elements and collects sections, elements and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ def write_and_parse(folder: Path, data: ReportData) -> tuple[str, ParsedPage]:
     return text, ParsedPage(without_script(text))
 
 
-def test_every_section_is_there_with_its_picture_or_table(tmp_path: Path) -> None:
+def test_every_section_has_its_figure_or_table(tmp_path: Path) -> None:
     _, page = write_and_parse(tmp_path, full_report_data())
     assert tuple(page.sections) == SECTIONS
     for name in ("curves", "confusion", "mistakes", "weights", "learning-rate", "gradients", "updates"):
@@ -189,7 +189,7 @@ def test_text_is_escaped_in_the_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_figures_are_saved_beside_the_report(tmp_path: Path) -> None:
+def test_figures_are_saved_in_the_run_folder(tmp_path: Path) -> None:
     write_report(tmp_path, full_report_data())
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"{name}.png" for name in ("loss", "accuracy", "confusion", "mistakes", "first_weights",
@@ -203,7 +203,7 @@ def test_figures_are_saved_beside_the_report(tmp_path: Path) -> None:
 
 def test_a_run_without_results_has_no_empty_sections(tmp_path: Path) -> None:
     _, page = write_and_parse(tmp_path, ReportData(recipe="bare", command="pellucid train bare"))
-    assert tuple(page.sections) == ("reproduce",)  # no section is empty
+    assert tuple(page.sections) == ("reproduce",)
     assert "svg" not in {tag for tag, _ in page.elements}
     assert "No final results were recorded" in page.text
 
@@ -226,7 +226,7 @@ def test_the_report_of_a_run_that_ended_in_nan_shows_not_finite(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_other_metrics_are_reported_beside_the_loss(tmp_path: Path) -> None:
+def test_all_metrics_are_reported(tmp_path: Path) -> None:
     result = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
     _, page = write_and_parse(tmp_path, ReportData(**{**vars(full_report_data()), "metrics": result}))
     assert "test macro f1 0.25" in page.text
@@ -249,8 +249,8 @@ def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
         write_report(tmp_path, full_report_data())
 
 
-def test_class_scores_against_hand_counts() -> None:
-    # of 5 called a, 4 are (80 %); of 6 that are a, 4 were found (66.7 %); F1 = 2 0.8 0.667 / 1.467 = 72.7 %
+def test_class_scores_equal_counts_by_hand() -> None:
+    # Of 5 predicted as a, 4 are a (80 %); of 6 of class a, 4 are found (66.7 %); F1 = 2 x 0.8 x 0.667 / 1.467 = 72.7 %.
     rows = class_rows(np.array([[4, 2, 0], [1, 3, 0], [0, 0, 0]]), ["a", "b", "c"])
     assert rows[0] == ("a", "80.0 %", "66.7 %", "72.7 %", "6")
     assert rows[1] == ("b", "60.0 %", "75.0 %", "66.7 %", "4")
@@ -280,7 +280,7 @@ def test_durations_are_printed_in_words(seconds: float, text: str) -> None:
 
 
 class BrighterHalfModel:
-    """A linear model over 4 x 4 images that answers by which half of the picture is brighter."""
+    """A linear model of 4x4 images that predicts which half is brighter: 0 for the top, 1 for the bottom."""
 
     net = Sequential(flat=Flatten(), out=Dense(2))
     objective = Supervised(net, SoftmaxCrossEntropy())
@@ -300,7 +300,7 @@ class BrighterHalfModel:
 
 
 def halves_dataset() -> Dataset:
-    """Bright on top twice (the second one labelled wrongly), bright below once."""
+    """Return two images with a bright top, of which the second is labelled wrongly, and one with a bright bottom."""
     x = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
     x[0, 0, :2] = 255
     x[1, 0, :2] = 128
@@ -331,7 +331,7 @@ def test_read_report_data_reads_a_run_folder_and_evaluates_the_model(tmp_path: P
     assert data.summary.parameters == 34
     assert data.manifest["seed"] == 7
     assert [row["epoch"] for row in data.history] == [1, 2, 3]
-    assert data.val_data == "test"  # this recipe holds no validation images out
+    assert data.val_data == "test"  # the recipe has no validation images
     _, page = write_and_parse(tmp_path, data)
     assert "66.67 %" in page.text
     assert "the second curve is for the test images" in page.text
@@ -352,14 +352,14 @@ def test_the_most_confident_errors_come_first() -> None:
     assert select_mistakes(scores, rows.y, rows) is None
 
 
-def test_class_scores_of_one_output_are_the_probabilities_of_both_classes() -> None:
+def test_one_output_gives_the_probabilities_of_two_classes() -> None:
     class_probabilities = class_scores(torch.tensor([[0.25], [0.75]]))
     torch.testing.assert_close(class_probabilities, torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
     three_scores = torch.rand(4, 3)
     assert torch.equal(class_scores(three_scores), three_scores)
 
 
-def test_first_weights_returns_what_can_be_drawn_as_images() -> None:
+def test_first_weights_returns_weights_with_the_axes_of_images() -> None:
     rng = torch.Generator().manual_seed(0)
     conv = Sequential(conv=Conv2d(3, 5), flat=Flatten(), out=Dense(2))
     params, _ = conv.init((1, 8, 8), rng)
@@ -376,6 +376,6 @@ def test_first_weights_returns_what_can_be_drawn_as_images() -> None:
     assert first_weights(dense, params, (1, 2, 2)) == ("", None)
 
 
-def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match=r"recipe\.toml cannot be read"):
         read_report_data(tmp_path, BrighterHalfModel(), halves_dataset())

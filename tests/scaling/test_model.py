@@ -1,4 +1,4 @@
-"""The model of scaling against closed forms, scipy, and schedules played out message by message."""
+"""The model of scaling, compared with closed forms, scipy, and simulations of single messages."""
 
 import json
 
@@ -23,13 +23,13 @@ MB = 1e6
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 16, 512])
-def test_ring_all_reduce_sends_twice_the_gradients_less_one_part(count):
-    sent = sum(100 * MB / count for _ in range(2 * (count - 1)))  # a part in each message
+def test_ring_all_reduce_sends_each_gradient_almost_twice(count):
+    sent = sum(100 * MB / count for _ in range(2 * (count - 1)))  # each message has 1 / count of the gradients
     assert ring_all_reduce(100 * MB, count, Link(1e9)) == pytest.approx(sent / 1e9, rel=1e-12)
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
-def test_the_exchange_sends_what_a_ring_all_reduce_sends(count):
+def test_the_exchange_sends_as_much_as_a_ring_all_reduce(count):
     link = Link(1e9)
     exchange = all_to_all(16 * MB, count, link) + all_gather(16 * MB / count, count, link)
     assert exchange == pytest.approx(ring_all_reduce(16 * MB, count, link), rel=1e-12)
@@ -40,22 +40,22 @@ def test_a_single_process_sends_no_gradients():
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
-def test_the_slowest_is_the_median_of_the_largest_draw(count):
-    samples = stats.gamma(4).ppf(np.linspace(0, 1, 20_002)[1:-1]).tolist()  # a skewed distribution, evenly sampled
+def test_median_slowest_equals_the_median_of_the_maximum(count):
+    samples = stats.gamma(4).ppf(np.linspace(0, 1, 20_002)[1:-1]).tolist()  # evenly spaced, skewed distribution
     expected = optimize.brentq(lambda x: stats.gamma(4).cdf(x) ** count - 0.5, 0, 100)
     assert median_slowest(samples, count) == pytest.approx(expected, rel=1e-3)
     assert median_slowest([0.3, 0.1, 0.2], 1) == pytest.approx(np.median([0.3, 0.1, 0.2]))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 64, 512])
-def test_the_slowest_normal_draw_is_that_of_scipy(count):
+def test_slowest_of_normal_equals_scipys_integral(count):
     def density(x):
         return x * count * stats.norm.pdf(x) * stats.norm.cdf(x) ** (count - 1)
 
     assert slowest_of_normal(count) == pytest.approx(integrate.quad(density, -12, 12)[0], abs=1e-6)
 
 
-def test_overlap_is_that_of_two_queues_played_out():
+def test_overlap_equals_a_simulation_of_two_queues():
     rng = np.random.default_rng(0)
     for _ in range(20):
         forward, durations = rng.uniform(0, 1), rng.uniform(0, 1, (5, 2))
@@ -75,27 +75,27 @@ def test_a_transfer_within_the_burst_takes_no_time():
     assert link.transfer(3e5) == pytest.approx(0.2)
 
 
-def test_more_processes_than_cores_take_turns():
+def test_more_processes_than_cores_slow_each_other_down():
     machine = Machine(1e-9, 1e-9, 1e-9, cores=2)
     times = [exact_step([0.1], 0.0, 0.0, count, machine, Link(1e9)) for count in (1, 2, 4, 8)]
     assert times == pytest.approx([0.1, 0.1, 0.2, 0.4])
 
 
-def test_delays_are_those_of_readiness_and_of_each_message():
-    link = Link(1e12, delay=1.0)  # as gloo was measured: two, four and four delays for two processes
+def test_delays_are_counted_for_readiness_and_for_each_message():
+    link = Link(1e12, delay=1.0)  # measured with gloo for two processes: 2 delays, 4 for an exchange and for a ring
     times = [operation(1.0, 2, link) for operation in (all_gather, all_to_all, ring_all_reduce)]
     assert times == pytest.approx([2.0, 2.0, 4.0])
     assert all_gather(1.0, 5, link) == pytest.approx(5.0)
 
 
-def test_copies_are_those_of_each_tensor():
+def test_the_time_of_copies_depends_on_the_number_of_processes():
     machine = Machine(scale=1e-9, divide=2e-9, add=4e-9, cores=2)
     assert machine.copies(1e6, 1) == pytest.approx(3e-3)
     assert machine.copies(1e6, 4) == pytest.approx(6e-3)
 
 
-def test_buckets_of_resnet50_hold_all_its_parameters_and_work():
-    assert sum(size for _, size in buckets()) == 4 * 25_557_032  # torchvision's resnet50
+def test_buckets_of_resnet50_contain_all_parameters_and_computation():
+    assert sum(size for _, size in buckets()) == 4 * 25_557_032  # float32 parameters of torchvision's resnet50
     assert sum(part for part, _ in buckets()) == pytest.approx(1)
 
 
@@ -110,7 +110,7 @@ def test_the_limiting_factor_of_a_cluster_is_named():
     assert slow.purchases()["twice the network"] == pytest.approx(fast.rate() / slow.rate())
 
 
-def test_the_page_counts_the_errors():
+def test_the_page_has_the_errors_of_the_predictions():
     rows = [
         {"network": "mlp", "setting": "a", "predicted": 1.1, "measured": 1.0},
         {"network": "mlp", "setting": "b", "predicted": 0.7, "measured": 1.0},
@@ -120,7 +120,7 @@ def test_the_page_counts_the_errors():
     assert "| exact sum (Pellucid), and one process | 1 of 2 | 20 % | 30 % |" in result
 
 
-def test_the_committed_page_is_that_of_its_figures():
+def test_the_committed_page_is_generated_from_its_json_file():
     from benchmarks.scaling.page import DOCS
 
     results = json.loads((DOCS / "scaling.json").read_text(encoding="utf-8"))

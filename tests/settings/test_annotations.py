@@ -1,4 +1,4 @@
-"""Annotations are read in the same way from every format; formats differ in lists, None and the size of integers."""
+"""Type annotations of settings, checked for JSON and TOML values, which differ in lists, None and integer ranges."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field

@@ -1,4 +1,4 @@
-"""Near misses of names and arguments: the error says which name was meant, and signatures stay as they are."""
+"""Unknown arguments and names: errors suggest the nearest name, and signatures of classes are unchanged."""
 
 import copy
 import inspect
@@ -29,7 +29,7 @@ CLASSES = [
 def error_of(call, *args, **options) -> str:
     with pytest.raises(PellucidError) as error:
         call(*args, **options)
-    assert isinstance(error.value, TypeError)  # what Python itself would raise
+    assert isinstance(error.value, TypeError)  # as raised by Python itself
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
 
@@ -84,7 +84,7 @@ def test_unknown_and_missing_arguments_are_refused(call, arguments, message):
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_every_class_refuses_an_unknown_argument_and_keeps_its_signature(kind):
     assert error_of(kind, no_such_thing=1).startswith(f"{kind.__name__}: no argument 'no_such_thing'")
-    assert "args" not in inspect.signature(kind).parameters  # what help(), editors and recipes read
+    assert "args" not in inspect.signature(kind).parameters  # help(), editors and recipes read the signature
     assert set(inspect.signature(kind).parameters) == set(get_type_hints(kind.__init__)) - {"return"}
 
 
@@ -112,7 +112,7 @@ def test_a_type_error_raised_in_the_constructor_is_unchanged():
         assert not isinstance(error.value, ArgumentError)
 
 
-def test_layers_are_copied_and_pickled_as_before():
+def test_layers_can_be_copied_and_pickled():
     layer = layers.Conv2d(3, 2)
     assert layer == copy.deepcopy(layer) == pickle.loads(pickle.dumps(layer))
 
@@ -133,6 +133,6 @@ def test_layers_are_copied_and_pickled_as_before():
         ("xyz", ["momentum"], None),
     ],
 )
-def test_names_of_other_libraries_and_misspelt_names_are_corrected(word, known, expected):
+def test_names_of_other_libraries_and_misspelt_names_have_suggestions(word, known, expected):
     assert closest(word, known) == expected
     assert nearest(word, known) == ("" if expected is None else f"; did you mean {expected!r}?")

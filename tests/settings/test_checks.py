@@ -1,4 +1,4 @@
-"""Checks of arguments raise one line that names the argument, the values it takes, and the value given."""
+"""Checks of arguments: errors of one line with the argument, the accepted values and the given value."""
 
 import math
 

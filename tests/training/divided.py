@@ -1,4 +1,4 @@
-"""Train with the optimizer's state divided among processes: run by tests in processes."""
+"""Training with the optimizer's state divided among processes, run in several processes by tests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ AMSGRAD = AdamW(0.01, amsgrad=True)
 
 
 def model_with_all_settings(optimizer: Optimizer = AMSGRAD) -> Model:
-    """Return a model with regularizers, factors of the learning rate, frozen weights and AMSGrad."""
+    """Return a model with regularizers, learning-rate factors, frozen weights and, by default, AMSGrad."""
     net = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(20), ReLU(), Dense(10))
     rules = L1(1e-3), L2(1e-2, decoupled=True), MaxNorm(1.0)
     options = {"regularizer": rules, "input_shape": (1, 8, 8), "clip": 1.0, "seed": 3}
@@ -38,7 +38,7 @@ def model_with_all_settings(optimizer: Optimizer = AMSGRAD) -> Model:
 
 
 def weights(shards: int, shard_optimizer: bool) -> dict[str, str]:
-    """Return the hash of the weights of some cases."""
+    """Train each case and return the hashes of the weights by name."""
     hashes = {name: train_case(name, shards=shards, shard_optimizer=shard_optimizer).sha256() for name in CASE_NAMES}
     model = model_with_all_settings()
     model.fit(digits(0, 50), epochs=2, batch_size=20, shards=shards, shard_optimizer=shard_optimizer, verbose=False)
@@ -55,8 +55,8 @@ def state_sizes(shard_optimizer: bool) -> list[int]:
 
 
 def train_resumed(run: Path, epochs: int, shard_optimizer: bool) -> str:
-    """Train from 6 shards in a run folder, from its last checkpoint on; return the hash of the weights."""
-    fit.TICK = 0.0  # a checkpoint after every step
+    """Train from 6 shards in a run folder, starting at its last checkpoint; return the hash of the weights."""
+    fit.TICK = 0.0  # save a checkpoint after every step
     model = model_with_all_settings()
     options = {"run": run, "resume": True, "shards": 6, "shard_optimizer": shard_optimizer, "verbose": False}
     model.fit(digits(0, 60), epochs=epochs, batch_size=24, checkpoint_seconds=0.0, **options)
@@ -65,7 +65,7 @@ def train_resumed(run: Path, epochs: int, shard_optimizer: bool) -> str:
 
 @dataclass(frozen=True)
 class NormalizedAdam(Adam):
-    """Adam with gradients of norm 1, which no value's update can do without the others."""
+    """Adam with gradients of norm 1; the update of each value depends on all gradients."""
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         super().update(params, [grad / grad.norm() for grad in grads], state, lr)
@@ -73,7 +73,7 @@ class NormalizedAdam(Adam):
 
 @dataclass(frozen=True)
 class SignOptimizer(Optimizer):
-    """An optimizer of a user's that updates each value by itself."""
+    """A user-defined elementwise optimizer."""
 
     elementwise: ClassVar[bool] = True
     lr: float = 0.01
@@ -87,7 +87,7 @@ class SignOptimizer(Optimizer):
 
 
 def train_user_optimizers(shard_optimizer: bool) -> list[str]:
-    """Return the message about an optimizer, and the hash of the weights that another learned."""
+    """Train with NormalizedAdam and SignOptimizer; return for each the hash of the weights or the error's message."""
     result: list[str] = []
     for optimizer in (NormalizedAdam(), SignOptimizer()):
         model = model_with_all_settings(optimizer)

@@ -1,4 +1,4 @@
-"""A training to be killed: processes take it up again until its end."""
+"""A training that is killed several times and resumed in new processes."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Kill(Callback):
-    """Kills the process by SIGKILL in the second step after it has written `count` checkpoints; 0 for never."""
+    """Kills the process by SIGKILL in the second step after it has saved `count` checkpoints; never if `count` is 0."""
 
     def __init__(self, run, count):
         self.last, self.count = RunFolder(run).last, count
@@ -35,7 +35,7 @@ class Kill(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _checkpoint_id(self):
-        """What changes with each checkpoint: every one is a new file."""
+        """Return the inode and time of the last checkpoint, which change with every save; None without a checkpoint."""
         if not self.last.exists():
             return None
         file_stat = self.last.stat()
@@ -43,9 +43,9 @@ class Kill(Callback):
 
 
 def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> tuple[Any, list[int]]:
-    """Train in processes of which each of the first `kills` ends by SIGKILL; return the last's result and the steps.
+    """Train in processes, of which the first `kills` end by SIGKILL; return the last process's result and the steps.
 
-    The steps are those of the checkpoint that each killed process left.
+    The steps are those of the last checkpoints of the killed processes.
     """
     steps, result = [], None
     for count in [*(5 * kill - 2 for kill in range(1, kills + 1)), 0]:
@@ -57,9 +57,9 @@ def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> 
 
 
 def _resume_and_kill(train: Callable[..., Any], run: Path, count: int) -> Any:
-    """Continue a training; kill this process in the second step after `count` checkpoints, 0 for never."""
+    """Continue a training; kill this process in the second step after `count` checkpoints, never if `count` is 0."""
     if count:
-        fit.TICK = 0.0  # a checkpoint after every step
+        fit.TICK = 0.0  # save a checkpoint after every step
     return train(run, [Kill(run, count)])
 
 

@@ -1,4 +1,4 @@
-"""Train with exact=False, and return the weights of each case: run by tests in processes."""
+"""Training with exact=False, run in several processes by tests."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,20 +17,20 @@ from tests.objectives import OBJECTIVES
 from tests.training.sharded import Examples
 from tests.training.whole_batch import SEED, without_statistics
 
-# All objectives: with batch norm as it is, and those that have some also without statistics of batches.
 MODEL_OPTIONS: dict[str, Any] = {"precision": "float64", "seed": SEED, "metrics": ()}
 LEARNING_RATE = 0.01
-# With LEARNING_RATE, 50 steps of these make of a rounding error in the first weights (2e-16) one of 1e-7 to 0.4 in the
-# loss, in one process too; with this rate, one below 1e-13. Of the pix2pix they make one of 1e-12 in the weights.
+# With LEARNING_RATE, a rounding error of 2e-16 in the initial weights of these objectives grows within 50 steps to
+# 1e-7 to 0.4 in the loss, even in one process; with 1e-4, it stays below 1e-13. In pix2pix's weights it reaches 1e-12.
 SMALL_RATES = dict.fromkeys(("single_stage", "faster_rcnn", "mask_rcnn", "keypoint_rcnn"), 1e-4)
 SMALL_RATES["pix2pix, hinge, hints"] = 1e-3
 IGNORED_CLASS_CASE = "classifier that ignores most classes"
+# All objectives are trained with synchronized batch norm, and those with batch norm also without batch statistics.
 CASES = [IGNORED_CLASS_CASE, *(name for name in OBJECTIVES if not OBJECTIVES[name]().indivisible)]
 
 
 def case(name: str, batch_norm: str) -> tuple[Model, Any, int]:
-    """Return a model, its data, and a batch size that leaves an uneven last batch."""
-    if name == IGNORED_CLASS_CASE:  # in many batches, the examples of one process have no weight at all
+    """Return a model, its data, and a batch size with which the last batch is smaller."""
+    if name == IGNORED_CLASS_CASE:  # in many batches, all examples of one process have the weight 0
         rng = torch.Generator().manual_seed(0)
         data = Dataset.from_arrays(torch.rand(12, 1, 8, 8, generator=rng).double(), torch.arange(12) % 3 // 2)
         norms = BatchNorm() if batch_norm == "sync" else ReLU(), ReLU()
@@ -39,19 +39,19 @@ def case(name: str, batch_norm: str) -> tuple[Model, Any, int]:
         return Model(net, loss=SoftmaxCrossEntropy(ignore=0), input_shape=(1, 8, 8), **options), data, 7
     objective = OBJECTIVES[name]()
     if isinstance(objective, Zhang) and batch_norm == "local":
-        objective = replace(objective, uniform=1.0)  # the weights of colours are statistics of each part
+        objective = replace(objective, uniform=1.0)  # colour weights are computed from the part of each process
     data = Examples(objective)
     data.images = data.images.double()
     if batch_norm == "local":
         objective = without_statistics(objective)
-    # A WGAN divides a batch among the updates of its critic.
+    # The batch of a WGAN is divided among the updates of its critic.
     batch_size = 4 if name == "wgan_gp" or len(data) < 8 else len(data) // 2 + 1
     options = {"optimizer": Momentum(SMALL_RATES.get(name, LEARNING_RATE)), **MODEL_OPTIONS}
     return Model(objective, input_shape=tuple(data.images.shape[1:]), **options), data, batch_size
 
 
 def train_cases(epochs: int) -> Any:
-    """Return weights and losses of each case with each kind of batch norm; None but for the first process."""
+    """Return weights and losses of each case with each kind of batch norm; None in all processes but the first."""
     result: dict[tuple[str, str], Any] = {}
     for batch_norm in ("sync", "local"):
         for name in CASES:

@@ -1,4 +1,4 @@
-"""What the tests of training train: 8x8 digits and networks that take milliseconds."""
+"""Data and models for the tests of training: 8x8 digits and networks that train within milliseconds."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -19,12 +19,12 @@ def digits(start=0, end=300):
 
 
 def small_mlp(**options):
-    """64-16-10 under plain SGD, the path on which layers learn inside the sweep."""
+    """Return a 64-16-10 network with plain SGD, with which layers are updated during the backward pass."""
     return Model(mlp((64, 16, 10)), optimizer=SGD(0.5), **options)
 
 
 def small_conv(**options):
-    """Everything that has state: running statistics, dropout, Adam's means, a schedule."""
+    """Return a model with every kind of state: running statistics, dropout, Adam's moments, a schedule."""
     net = Sequential(
         conv=Conv2d(4, 3, padding=1, bias=False),
         norm=BatchNorm(),
@@ -38,7 +38,7 @@ def small_conv(**options):
 
 
 class StopAt(Callback):
-    """Ends the process's training at a step, as an error would."""
+    """Raises Stopped after a step, like an error in the training loop."""
 
     def __init__(self, step):
         self.step = step

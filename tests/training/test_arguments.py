@@ -1,4 +1,4 @@
-"""Arguments that make no sense are refused in one line, before anything is done."""
+"""Invalid arguments of Model, fit, compile and save: one-line errors before anything is changed."""
 
 import re
 from pathlib import Path
@@ -125,7 +125,7 @@ def test_an_unknown_precision_is_refused():
     assert "not 'float16'; did you mean 'float" in message
 
 
-def test_fit_refuses_patience_and_a_string_for_verbose():
+def test_fit_refuses_patience_and_a_string_as_verbose():
     model = Model(Sequential(Dense(2)))
     with pytest.raises(PellucidError, match=r"fit: no argument 'patience'; give fit\(callbacks=\[EarlyStopping"):
         model.fit(torch.rand(4, 3), [0, 1, 0, 1], epochs=1, patience=3)
@@ -136,12 +136,12 @@ def test_fit_refuses_patience_and_a_string_for_verbose():
 @pytest.mark.parametrize(
     ("name", "suggestion"), [("BatchNorm2d", "BatchNorm"), ("Linear", "Dense"), ("MaxPool", "MaxPool2d")]
 )
-def test_names_of_other_libraries_suggest_ours(name, suggestion):
+def test_names_of_other_libraries_suggest_those_of_pellucid(name, suggestion):
     with pytest.raises(AttributeError, match=f"has no attribute '{name}'; did you mean '{suggestion}'"):
         getattr(pellucid, name)
 
 
-def test_a_layer_class_is_refused_as_network():
+def test_a_layer_class_instead_of_a_layer_is_refused():
     assert "the network is the class Dense; give an object of it" in error_message(Model, Dense)
 
 

@@ -1,4 +1,4 @@
-"""The moving average of the weights is what a training evaluates, saves and leaves."""
+"""The moving average of the weights: used in evaluation, saved in files, and kept in the trained model."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ WEIGHT = "conv.weight"
 
 
 class WeightRecorder(Callback):
-    """A weight after each step, and as the evaluation of each epoch uses it."""
+    """Records a weight after each step, and as it is used in the evaluation of each epoch."""
 
     def __init__(self):
         self.weights_by_step, self.weights_by_epoch = [], []
@@ -59,7 +59,7 @@ def test_a_resumed_training_has_the_same_average(tmp_path, step):
     train(resumed, tmp_path / "run", resume=True)
     assert resumed.sha256() == uninterrupted.sha256() == Model.load(tmp_path / "run/weights/best.safetensors").sha256()
     resumed_again = small_conv(average=0.9)
-    train(resumed_again, tmp_path / "run", resume=True)  # of a finished run, nothing changes
+    train(resumed_again, tmp_path / "run", resume=True)  # the run is finished, so no weight changes
     assert resumed_again.sha256() == uninterrupted.sha256()
     with pytest.raises(PellucidError, match="begun with other settings: average of the weights"):
         train(small_conv(average=0.8), tmp_path / "run", resume=True)

@@ -1,4 +1,4 @@
-"""Frozen features that are computed once give what computing them in every step gives."""
+"""Cached features of frozen layers: the same results as computing the features in every step."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def frozen_model(dropout: float = 0.0, *frozen: str) -> Model:
 
 
 def no_augmentation(x: Tensor, rng: torch.Generator) -> Tensor:
-    """An augmentation that changes nothing, with which nothing is cached."""
+    """Return the input unchanged; with any augmentation, no features are cached."""
     return x
 
 
@@ -56,7 +56,7 @@ def test_cached_features_give_equal_weights(dropout: float) -> None:
     assert {row["path"] for row in cached_history.layers} == {row["path"] for row in plain_history.layers}
 
 
-def test_a_metric_that_reads_images_gets_images() -> None:
+def test_a_metric_that_reads_images_receives_images() -> None:
     image_shapes: set[tuple[int, ...]] = set()
 
     class Sides(Metric):
@@ -75,7 +75,7 @@ def test_a_metric_that_reads_images_gets_images() -> None:
     assert image_shapes == {(1, 8, 8)}
 
 
-def test_dropout_in_a_frozen_part_is_off_as_without_the_cache() -> None:
+def test_dropout_in_frozen_layers_is_off_with_and_without_the_cache() -> None:
     def new_model() -> Model:
         features = Sequential(conv=Conv2d(4, 3), relu=ReLU(), flatten=Flatten(), drop=Dropout(0.5))
         model = Model(
@@ -120,7 +120,7 @@ def test_the_whole_model_is_saved_and_a_stopped_training_is_resumed_exactly(tmp_
         (("features.*",), {"features.conv", "features.norm", "features.relu", "features.conv2", "features.relu2",
                            "head.pool", "head.flatten"}),
         (("features.conv.*", "features.norm.*"), {"features.conv", "features.norm", "features.relu"}),
-        (("features.conv.*",), {"features.conv"}),  # the running statistics behind it move
+        (("features.conv.*",), {"features.conv"}),  # the running statistics of `norm` are updated
         (("features.conv2.*",), set()),
         (("head.*",), set()),
     ],
@@ -137,7 +137,7 @@ def test_features_are_cached_up_to_the_first_trained_layer(frozen: tuple[str, ..
     assert flatten(parts.back_params).keys() == model.weights.keys() - expected
 
 
-def test_dropout_is_drawn_in_every_step() -> None:
+def test_dropout_before_frozen_layers_prevents_caching() -> None:
     model = Model(
         Sequential(dropout=Dropout(0.5), conv=Conv2d(2, 3), flatten=Flatten(), dense=Dense(10)),
         input_shape=(1, 8, 8),

@@ -1,4 +1,4 @@
-"""Early stopping, checkpoints, CSV and the progress bar."""
+"""Callbacks: early stopping, checkpoints, CSV files and the progress line."""
 
 import io
 import os
@@ -27,7 +27,7 @@ from tests.training.small import digits, small_mlp
 
 
 class HashRecorder(Callback):
-    """Remembers the weights' hash after every epoch."""
+    """Records the hash of the weights after every epoch."""
 
     def __init__(self):
         self.hashes = []
@@ -37,7 +37,7 @@ class HashRecorder(Callback):
 
 
 def overfit(callbacks, epochs=40):
-    """Twenty images, half of them with a wrong label: validation gets worse soon."""
+    """Train on twenty images, half of them labelled wrongly, so that the validation loss soon rises."""
     data = digits(0, 20)
     noisy_data = Dataset.from_arrays(data.x, torch.where(torch.arange(20) % 2 == 0, data.y, 9 - data.y), data.classes)
     model = Model(mlp((64, 16, 10), activation="relu"), optimizer=Adam(0.01))
@@ -64,7 +64,7 @@ def test_early_stopping_ends_after_its_patience_with_the_best_weights():
     assert model.evaluate(digits(300, 400))["loss"] == losses[best_index]
 
 
-def test_the_best_weights_are_restored_without_an_early_end():
+def test_the_best_weights_are_restored_after_the_last_epoch():
     recorder = HashRecorder()
     model, history = overfit([recorder, EarlyStopping(100, monitor="val_loss")], epochs=25)
     assert len(history) == 25
@@ -92,7 +92,7 @@ def test_monitored_losses_are_minimized_and_metrics_maximized_by_default():
 
 
 class PresetMetric(Metric):
-    """Gives one number after the other, epoch by epoch."""
+    """A metric whose results are the next numbers of `values`."""
 
     values = iter(())
 
@@ -107,7 +107,7 @@ class PresetMetric(Metric):
 def test_the_best_epoch_depends_on_the_direction_of_the_metric(tmp_path, is_lower_better, best_epoch):
     class Given(PresetMetric):
         lower_is_better = is_lower_better
-        values = iter([9.0, 3.0, 3.0, 1.0, 1.0, 5.0, 5.0])  # the first of the rehearsal, then training and validation
+        values = iter([9.0, 3.0, 3.0, 1.0, 1.0, 5.0, 5.0])  # the rehearsal, then training and validation of each epoch
 
     stopping = EarlyStopping(5, "val_given")
     model = small_mlp(metrics=[Given()])
@@ -115,7 +115,7 @@ def test_the_best_epoch_depends_on_the_direction_of_the_metric(tmp_path, is_lowe
     assert stopping.best_epoch == best_epoch
 
 
-def test_a_monitored_column_that_is_not_finite_is_named():
+def test_a_monitored_column_that_is_not_finite_is_reported():
     def undefined(outputs, targets):
         return float("nan")
 
@@ -125,7 +125,7 @@ def test_a_monitored_column_that_is_not_finite_is_named():
         model.fit(digits(0, 100), epochs=2, batch_size=50, validation=0.2, callbacks=[stopping], verbose=False)
 
 
-def test_a_column_that_does_not_exist_is_named():
+def test_an_unknown_column_and_an_invalid_patience_are_refused():
     with pytest.raises(PellucidError, match=r"no column 'val_los'; did you mean 'val_loss'"):
         overfit([EarlyStopping(2, monitor="val_los")])
     with pytest.raises(PellucidError, match="patience must be a whole number of at least 1, not 0"):
@@ -158,7 +158,7 @@ def test_the_best_weights_are_synced_to_disk_before_the_last_checkpoint(tmp_path
     assert files == ["manifest", "best", "last"]
 
 
-def test_csv_has_a_row_for_each_epoch_as_it_ends(tmp_path):
+def test_csv_has_a_row_for_each_finished_epoch(tmp_path):
     lengths = []
 
     class CountRows(Callback):
@@ -169,7 +169,7 @@ def test_csv_has_a_row_for_each_epoch_as_it_ends(tmp_path):
     log = CSVLog(tmp_path / "m.csv", tmp_path / "layers.csv")
     history = small_mlp().fit(digits(), epochs=3, batch_size=50, callbacks=[log, CountRows()], verbose=False)
     assert lengths == [1, 2, 3]
-    assert read_csv(tmp_path / "m.csv") == history.rows  # floats come back to the last bit
+    assert read_csv(tmp_path / "m.csv") == history.rows  # floats are restored exactly
     assert read_csv(tmp_path / "layers.csv") == history.layers
 
 
@@ -211,14 +211,14 @@ class Terminal(io.StringIO):
 
 
 class OutStream(io.StringIO):
-    """What sys.stderr is in a Jupyter notebook, to all that can be told: no terminal, of ipykernel's module."""
+    """A stream that looks like sys.stderr of a Jupyter notebook: not a terminal, and of ipykernel's module."""
 
 
 OutStream.__module__ = "ipykernel.iostream"
 
 
 def train_on_a_terminal(**options):
-    """Train with a pseudo-terminal as stderr, and return what was written there."""
+    """Train with a pseudo-terminal as stderr, and return the text that was written to it."""
     master_fd, terminal_fd = pty.openpty()
     chunks = []
 
@@ -226,7 +226,7 @@ def train_on_a_terminal(**options):
         try:
             while chunk := os.read(master_fd, 4096):
                 chunks.append(chunk)
-        except OSError:  # the other end is closed
+        except OSError:  # the terminal is closed
             pass
 
     reader = Thread(target=read)
@@ -248,9 +248,9 @@ def test_redirected_stderr_gets_one_plain_line_per_epoch(capfd):
     assert "\x1b" not in err
 
 
-def test_a_terminal_gets_one_live_line():
+def test_a_terminal_shows_one_live_line():
     text = train_on_a_terminal()
-    assert text.count("\n") == 1  # at its end
+    assert text.count("\n") == 1  # at the end of the line
     assert text.endswith("\n")
     live_lines = [line.rstrip() for line in text.strip().split("\r") if line.strip()]
     assert live_lines[0] == "epoch 1/3   0 %"
@@ -280,7 +280,7 @@ def test_the_live_line_shows_epoch_loss_metric_and_speed(stream):
     assert "nan" not in screen.getvalue()
 
 
-def test_a_shorter_live_line_leaves_nothing_of_a_longer_one():
+def test_a_shorter_live_line_overwrites_all_of_a_longer_one():
     class Narrow(Terminal):
         pass
 
@@ -299,7 +299,7 @@ def test_the_line_of_an_epoch_is_written_at_its_end(capsys):
             outputs.append(capsys.readouterr().err)
 
     small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[ReadOutput()])
-    assert outputs[0] == ""  # the user's callbacks come before ours
+    assert outputs[0] == ""  # the user's callbacks are called before the progress line
     assert outputs[1].startswith("epoch 1/2  loss ")
 
 

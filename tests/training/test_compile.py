@@ -1,4 +1,4 @@
-"""Model.compile, as Keras users write it."""
+"""Model.compile with the arguments of Keras."""
 
 import numpy as np
 import pytest

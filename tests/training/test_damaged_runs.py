@@ -18,7 +18,7 @@ from tests.training.test_resume import train
 
 
 def damage(file):
-    """Flip a bit, in a file of its own: another name of it stays whole."""
+    """Flip a bit in a new copy of the file, so that other hard links to it keep the intact contents."""
     data = bytearray(file.read_bytes())
     data[-5] ^= 4
     file.unlink()
@@ -26,7 +26,7 @@ def damage(file):
 
 
 def stopped_run(path, step=27):
-    """A training that an error ended in its third epoch, with checkpoints after steps 10 and 20."""
+    """Stop a training by an error in its third epoch, after checkpoints at steps 10 and 20; return the run folder."""
     with pytest.raises(Stopped):
         train(small_conv(), path, callbacks=[StopAt(step)])
     return RunFolder(path)
@@ -34,7 +34,7 @@ def stopped_run(path, step=27):
 
 @pytest.fixture
 def checkpoint_every_epoch(monkeypatch):
-    monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)  # a checkpoint after every epoch, also of the fastest
+    monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)  # save a checkpoint after every epoch, however short
 
 
 DAMAGES = {"changed": damage, "cut": lambda file: os.truncate(file, 100), "missing": Path.unlink}
@@ -60,7 +60,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tmp_path, capsys, 
     assert checkpoint.SavedState(folder.previous).progress["step"] == 30
 
 
-def test_finding_the_previous_checkpoint_changes_no_file_and_using_it_keeps_the_damaged_one(
+def test_finding_the_previous_checkpoint_changes_no_file_and_adopting_it_keeps_the_damaged_one(
     tmp_path, checkpoint_every_epoch
 ):
     folder = stopped_run(tmp_path)
@@ -103,7 +103,7 @@ def test_an_unreadable_weights_file_is_refused_and_kept(
 ):
     folder = stopped_run(tmp_path)
     if name == "best":
-        train(small_conv(), tmp_path, resume=True)  # finished, so that resuming only looks at it
+        train(small_conv(), tmp_path, resume=True)  # the run is finished, so resuming only reads its files
     before, real_open = file_contents(folder), Path.open
 
     def failing_open(self, *args, **options):

@@ -1,4 +1,4 @@
-"""NaN and infinity: step, layer and tensor are named, as values and as sentences; the last good checkpoint stays."""
+"""Diagnosis of NaN and infinity: step, layer and tensor are reported, and the last finite checkpoint is kept."""
 
 import json
 
@@ -25,7 +25,7 @@ INF, NAN = float("inf"), float("nan")
 
 
 class WriteValue(Callback):
-    """Writes a value into the first number of a weight, or into all of them, after a step."""
+    """Writes a value into the first element of a weight, or into all elements, after a step."""
 
     def __init__(self, path, step, value, fill=False):
         self.path, self.step, self.value, self.fill = path, step, value, fill
@@ -74,7 +74,7 @@ def test_a_nan_in_the_input_is_diagnosed(optimizer):
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
-def test_a_nan_of_the_augmentation_is_diagnosed(optimizer):
+def test_a_nan_from_the_augmentation_is_diagnosed(optimizer):
     def insert_nan(x, rng):
         x = x.clone()
         x[4, 0, 3, 3] = NAN
@@ -89,7 +89,7 @@ def test_a_nan_of_the_augmentation_is_diagnosed(optimizer):
     )
     assert "first in example 4 of the batch, caused by the augmentation or the preprocessing" in message
     assert "learning rate" not in message
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in model.weights.values())  # nothing was learned from it
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in model.weights.values())  # the weights were not updated
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
@@ -103,7 +103,7 @@ def test_a_nan_written_into_a_weight_stops_the_next_step(optimizer, value):
 
 
 def test_an_overflow_in_a_middle_layer_is_diagnosed():
-    write_value = WriteValue("middle.dense.weight", 3, 3e38, fill=True)  # finite, but its sums are not
+    write_value = WriteValue("middle.dense.weight", 3, 3e38, fill=True)  # finite, but the sums of products overflow
     message = fit_error(deep_model(), callback=write_value)
     assert (
         "step 4 (epoch 1, batch 4): middle.dense (Dense): the output y contains infinity (110 of 110 values" in message
@@ -117,14 +117,14 @@ def test_a_diverging_learning_rate_is_diagnosed():
     assert any(f"{layer}" in message for layer in ("first", "middle", "last"))
 
 
-def test_a_loss_that_overflows_is_named():
+def test_an_overflow_of_the_loss_is_diagnosed():
     model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(0.0), metrics=())
     message = fit_error(model, torch.ones(20, 1), torch.full((20, 1), 1e30))
     assert "the loss: its value contains infinity" in message
 
 
 def test_a_gradient_that_overflows_is_diagnosed():
-    # Forward 1e-38 x 1e25 x 1e14 is 10; backward 10 / 2 x 1e14 x 1e25 is more than float32 can hold.
+    # Forward: 1e-38 x 1e25 x 1e14 = 10. Backward: 10 / 2 x 1e14 x 1e25 overflows float32.
     net = Sequential(low=Dense(1, bias=False), high=Dense(1, bias=False), top=Dense(1, bias=False))
     model = Model(net, Quadratic(), SGD(0.0), metrics=(), input_shape=(1,))
     for path, value in (("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
@@ -134,7 +134,7 @@ def test_a_gradient_that_overflows_is_diagnosed():
     assert str(message).startswith("high (Dense): the gradient dx contains infinity (2 of 2 values")
 
 
-def test_layers_inside_every_combinator_have_their_paths():
+def test_the_paths_of_layers_inside_combinators_are_reported():
     nodes = {"a": (Dense(3), "input"), "b": (Dense(3), "a")}
     net = Sequential(
         graph=Graph(nodes, ("b",)),
@@ -167,11 +167,11 @@ def test_running_statistics_that_overflow_are_never_saved(tmp_path):
     assert not (tmp_path / "weights" / "last.safetensors").exists()
 
 
-def test_dropout_is_drawn_again_as_in_the_step_that_failed():
+def test_the_diagnosis_repeats_the_dropout_of_the_failed_step():
     net = Sequential(drop=Dropout(0.5), dense=Dense(2, init_weight="zeros"))
     model = Model(net, optimizer=SGD(0.1))
     x = torch.ones(20, 4)
-    x[:, 0] = 3e38  # 1 / (1 - rate) doubles what is kept: infinity, and zero times infinity is NaN
+    x[:, 0] = 3e38  # dropout doubles kept values to infinity, and 0 x infinity is NaN
     message = fit_error(model, x, torch.zeros(20, dtype=torch.int64))
     assert "step 1 (epoch 1, batch 1): drop (Dropout): the output y contains infinity" in message
 
@@ -182,9 +182,9 @@ def test_large_finite_values_do_not_stop_the_training():
     assert model.fit(data.x * 1e15, data.y, epochs=1, batch_size=100, verbose=False).last["train_loss"] > 0
 
 
-def test_an_infinity_that_the_loss_does_not_show_is_found_in_the_weights():
+def test_an_infinity_that_does_not_change_the_loss_is_found_in_the_weights():
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
-    write_value = WriteValue("first.weight", 5, INF)  # sigmoid of infinity is 1
+    write_value = WriteValue("first.weight", 5, INF)  # sigmoid(infinity) is 1
     message = fit_error(model, torch.ones(60, 4), torch.arange(60) % 2, write_value)
     assert "step 6 (epoch 1, batch 6): first: weight contains infinity (1 of 12 values" in message
     assert message.startswith("training stopped in step 6 (epoch 1, batch 6): first: weight contains infinity")
@@ -192,7 +192,7 @@ def test_an_infinity_that_the_loss_does_not_show_is_found_in_the_weights():
 
 
 def test_an_infinity_of_an_update_in_the_backward_pass_names_step_and_layer():
-    # As above: the loss is finite, dx of `high` is not, and so neither is the update of `low`, nor that of `first`.
+    # The loss is finite, but dx of `high` overflows, and so do the updates of `low` and `first`.
     net = Sequential(first=Dense(1), low=Dense(1, bias=False), high=Dense(1, bias=False), top=Dense(1, bias=False))
     model = Model(net, Quadratic(), SGD(1e-30), metrics=(), input_shape=(1,))
     for path, value in (("first.weight", 1.0), ("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
@@ -205,9 +205,9 @@ def test_an_infinity_of_an_update_in_the_backward_pass_names_step_and_layer():
 
 
 @pytest.mark.parametrize("optimizer", [Adam(), RMSprop(), Adagrad()], ids=repr)
-def test_a_mean_square_that_overflows_and_would_freeze_its_weights_is_found(optimizer):
+def test_a_mean_square_of_gradients_that_overflows_is_reported(optimizer):
     model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), optimizer, metrics=())
-    message = fit_error(model, torch.full((20, 1), 1e22), torch.ones(20, 1))  # dw = -1e22, and its square is infinite
+    message = fit_error(model, torch.full((20, 1), 1e22), torch.ones(20, 1))  # dw = -1e22, whose square overflows
     assert "step 1 (epoch 1, batch 1): dense: the optimizer's square_" in message
     assert "of weight contains infinity (1 of 1 values, shape (1, 1)), from the update of step 1" in message
 
@@ -219,7 +219,7 @@ def test_clipping_by_a_norm_that_overflows_stops_the_training():
     assert "contains NaN" in message
 
 
-def test_expensive_checks_are_rare_and_name_the_steps_between_them(monkeypatch):
+def test_rare_checks_report_all_steps_since_the_last_check(monkeypatch):
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
     real_step, step_count = TrainingStep.__call__, [0]
 
@@ -227,7 +227,7 @@ def test_expensive_checks_are_rare_and_name_the_steps_between_them(monkeypatch):
         value = real_step(self, *arguments)
         step_count[0] += 1
         if step_count[0] == 23:
-            self.weights[0][0, 0] = INF  # which the sigmoid, and so the loss, hides
+            self.weights[0][0, 0] = INF  # the sigmoid hides it from the loss
         return value
 
     monkeypatch.setattr(TrainingStep, "__call__", step_with_infinity)
@@ -240,12 +240,12 @@ def test_expensive_checks_are_rare_and_name_the_steps_between_them(monkeypatch):
 
 def test_the_interval_of_checks_follows_from_their_cost():
     loop = fit.Loop(deep_model(), FitPlan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
-    assert loop._next_check(per_step=1e-4) == 1  # what it costs is not known yet
+    assert loop._next_check(per_step=1e-4) == 1  # the cost of a check is not known yet
     loop.check_cost = 1.4e-5
-    assert loop._next_check(per_step=1e-3) == 1  # 1.4 % of each step
-    assert loop._next_check(per_step=1e-4) == 4  # at most four times as many as before
+    assert loop._next_check(per_step=1e-3) == 1  # a check costs 1.4 % of a step
+    assert loop._next_check(per_step=1e-4) == 4  # the interval grows to at most four times its length
     loop.check_every = 4
-    assert loop._next_check(per_step=1e-4) == 7  # 14 us of 700 us
+    assert loop._next_check(per_step=1e-4) == 7  # 14 us per 7 steps of 100 us
 
 
 def test_non_finite_initial_weights_are_not_attributed_to_an_update():
@@ -301,7 +301,7 @@ def test_only_the_first_non_finite_tensor_is_reported() -> None:
 @pytest.mark.parametrize(
     "change", [{"kind": "wheel"}, {"path": 3}, {"shape": 3}, {"shape": ["a"]}, {"count": None}, {"note": None}]
 )
-def test_other_json_is_refused(change: dict[str, object]) -> None:
+def test_invalid_json_is_refused(change: dict[str, object]) -> None:
     valid = NotFinite("weight", "dense", "", "bias", "NaN", 1, (4,)).to_json()
     with pytest.raises((ValueError, TypeError)):
         NotFinite.from_json({**valid, **change})

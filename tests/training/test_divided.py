@@ -1,4 +1,4 @@
-"""Optimizers' states that are divided among processes: the bits of whole ones, in a part of the memory."""
+"""Optimizer states divided among processes: the same weights as with whole states, with less memory per process."""
 
 from itertools import pairwise
 
@@ -41,7 +41,7 @@ def test_each_value_of_the_state_is_kept_by_one_process(count):
         torch.randn(1, generator=rng),
         torch.randn(7, 5, generator=rng),
     ]
-    grads = [tensor.contiguous() + 1 for tensor in weights]  # in another memory format
+    grads = [tensor.contiguous() + 1 for tensor in weights]  # gradients in another memory format than the weights
     sizes = []
     result = [torch.zeros_like(tensor) for tensor in weights]
     for rank in range(count):
@@ -58,7 +58,7 @@ def test_each_value_of_the_state_is_kept_by_one_process(count):
 
 
 def assert_equal_to_one_process(count, function, *arguments):
-    """Compare what some processes return, whose states are divided, with what one process does."""
+    """Compare the results of processes with divided states with the result of one process with a whole state."""
     code, expected = run_forked(function, *arguments, False)
     assert code == 0
     for process in run_group(count, function, *arguments, True):
@@ -78,11 +78,11 @@ def test_processes_keep_equal_parts_of_the_state():
     for code, sizes, error in run_group(2, divided.state_sizes, True):
         assert code == 0, error
         assert sum(sizes) == full_size
-        assert max(sizes) - min(sizes) <= 3  # a value of each of the three tensors of AMSGrad
+        assert max(sizes) - min(sizes) <= 3  # one value for each of AMSGrad's three tensors
 
 
 def state_of(run) -> dict[str, Tensor]:
-    """The optimizer's state in a run's checkpoint."""
+    """Return the optimizer's state in the last checkpoint of a run."""
     tensors, _ = read_weights(run / "weights" / "last.safetensors")
     return {name: tensor for name, tensor in tensors.items() if name.startswith(OPTIMIZER_PREFIX)}
 

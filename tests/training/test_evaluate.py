@@ -1,4 +1,4 @@
-"""Default metrics of masks, and mistakes of metrics, which show before the first step."""
+"""Default metrics of masks, and errors of metrics that are raised before the first step."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def mask_data(n=8):
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "focal", "dice"])
-def test_masks_have_the_mean_iou_by_default(loss):
+def test_the_default_metric_of_masks_is_the_mean_iou(loss):
     (x, y), model = mask_data(), Model(Sequential(scores=Conv2d(3, 1)), loss, classes=3)
     history = model.fit(x, y, epochs=1, batch_size=4, verbose=False)
     actual = model.predict(x).argmax(1)
@@ -29,7 +29,7 @@ def test_masks_have_the_mean_iou_by_default(loss):
 
 def test_the_default_mean_iou_omits_the_class_that_the_loss_ignores():
     (x, y), model = mask_data(), Model(Sequential(scores=Conv2d(3, 1)), SoftmaxCrossEntropy(ignore=255), classes=3)
-    y[:5] = 255  # whole masks, and of the validation data the first batch
+    y[:5] = 255  # five complete masks, including the first batch of the validation data
     y[5:, :3] = 255
     model.fit(x, y, epochs=1, batch_size=2, validation=(x, y), verbose=False)
     assert model.metrics == (MeanIoU(255),)

@@ -1,4 +1,4 @@
-"""Inputs and targets from arrays, sources that are not in memory, and batches that are yielded."""
+"""Training data: arrays, sources that are not in memory, and iterators of batches."""
 
 import itertools
 
@@ -71,7 +71,7 @@ FIT_OPTIONS = {"epochs": 2, "batch_size": 20, "verbose": False}
 
 
 class ArraySource:
-    """A source written from docs/your-own-parts.md alone."""
+    """A source with only the methods and attributes described in docs/your-own-parts.md."""
 
     classes = None
 
@@ -112,7 +112,7 @@ def test_a_fraction_of_a_source_is_held_out():
 
 
 def epoch_batches(epoch, size=20, count=None):
-    """The batches of an epoch, in an order of its own."""
+    """Yield the batches of an epoch in an order drawn with the epoch as seed."""
     order = np.random.default_rng(epoch).permutation(len(X))
     for indices in itertools.islice(np.split(order, range(size, len(X), size)), count):
         yield X[indices], Y[indices]
@@ -147,7 +147,7 @@ def test_yielded_batches_train_in_their_order(batches_and_steps):
         epochs = (0, 0) if steps and getattr(x, "__name__", "") == "<lambda>" else (0, 1)
         expected = [images for epoch in epochs for images, _ in epoch_batches(epoch)]
         assert all(torch.equal(a, b) for a, b in zip(images_seen, expected, strict=True))
-    else:  # every example once
+    else:  # each example once per epoch
         rows = torch.cat(images_seen[:15]).flatten(1).tolist()
         assert sorted(rows) == sorted(X.flatten(1).tolist())
 
@@ -203,7 +203,7 @@ def test_data_that_do_not_fit_are_refused_in_one_line(x, options, message):
         small_conv().fit(x, **{**FIT_OPTIONS, "epochs": 2, **options})
 
 
-def test_the_error_for_a_source_without_a_checksum_says_so():
+def test_a_source_without_a_checksum_is_refused():
     class SourceWithoutChecksum:
         classes = None
 
@@ -217,7 +217,7 @@ def test_the_error_for_a_source_without_a_checksum_says_so():
         small_conv().fit(SourceWithoutChecksum(), **FIT_OPTIONS)
 
 
-def test_other_classes_than_the_models_are_refused():
+def test_a_source_with_classes_that_differ_from_the_models_is_refused():
     model = small_conv()
     model.fit(DATA, **FIT_OPTIONS)
     other = ArraySource()
@@ -231,7 +231,7 @@ class StoppedError(Exception):
 
 
 def hash_after_resuming(run, make_source, steps=None, stop_batch=19):
-    """Train until batch `stop_batch`, then resume with a source made anew."""
+    """Train until batch `stop_batch`, resume with a new source, and return the hash of the weights."""
     calls = []
 
     def stop_at_batch(images, rng):
@@ -240,7 +240,7 @@ def hash_after_resuming(run, make_source, steps=None, stop_batch=19):
             raise StoppedError
         return flip(images, rng)
 
-    stop_at_batch.__qualname__ = flip.__qualname__  # the same setting
+    stop_at_batch.__qualname__ = flip.__qualname__  # the name makes the augmentations equal settings
     options = {**FIT_OPTIONS, "steps_per_epoch": steps, "run": run, "checkpoint_seconds": 0.0, "resume": True}
     with pytest.raises(StoppedError):
         small_conv().fit(make_source(), augment=stop_at_batch, **options)
@@ -254,7 +254,7 @@ def hash_after_resuming(run, make_source, steps=None, stop_batch=19):
     [(ArraySource, None), (lambda: epoch_batches, 15), (endless_batches, 15)],
     ids=["source", "function", "generator"],
 )
-def test_resuming_is_exact_where_the_same_batches_come_again(tmp_path, capsys, make_source, steps):
+def test_resuming_is_exact_if_the_source_yields_the_same_batches(tmp_path, capsys, make_source, steps):
     uninterrupted = small_conv()
     uninterrupted.fit(make_source(), augment=flip, steps_per_epoch=steps, **FIT_OPTIONS)
     assert hash_after_resuming(tmp_path / "run", make_source, steps) == uninterrupted.sha256()

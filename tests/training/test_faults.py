@@ -1,4 +1,4 @@
-"""What goes wrong in one of several processes is named by the others, ends all, and costs nothing but time."""
+"""Faults in one of several processes: all processes stop, the error names the process, and the run can be resumed."""
 
 import re
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 )
 def test_a_lost_process_is_named_with_its_host_and_the_step(fault, reason):
     first, second = run_group(2, sharded_faults.train, fault)
-    # Batches are read ahead of the steps.
+    # Batches are prefetched, so the fault can be reported some steps earlier.
     assert re.search(rf"training stopped in step [1-3]: process 1 on \S+ {reason}", first.error), first.error
     assert "last checkpoint" in first.error
     assert fault != "raised" or "PellucidError: no such augmentation" in second.error
@@ -29,7 +29,7 @@ def test_a_lost_process_is_named_with_its_host_and_the_step(fault, reason):
 def test_nan_in_one_process_stops_all_in_the_same_step():
     first, second = run_group(2, sharded_faults.train, "nan")
     assert "training stopped in step 3: loss is nan in process 1; see its message" in first.error
-    # The part of the second process begins with the second example of the batch.
+    # The second process has every second example, beginning with example 1.
     assert "training stopped in step 3 (epoch 1, batch 3): the input x contains NaN" in second.error
     assert "first in example 1 of the batch" in second.error
 
@@ -47,19 +47,19 @@ def test_processes_with_different_settings_are_refused_and_named(difference):
         assert re.search(rf"process 1 on \S+ differs from process 0 in: {difference}; give all processes", error), error
 
 
-def test_the_history_names_the_process_that_the_others_waited_for():
+def test_the_history_has_the_slowest_process_and_the_waiting_time():
     (_, row, error), _ = run_group(2, sharded_faults.train, "slow")
     assert row["slowest_process"] == 1, error
     assert 0.4 <= row["wait_seconds"] < 5  # the second process sleeps for half a second
 
 
 @pytest.mark.parametrize("fault", ["SIGTERM", "SIGINT"])
-def test_a_signal_to_one_process_ends_all_with_one_checkpoint(tmp_path, fault):
+def test_a_signal_to_one_process_stops_all_with_one_checkpoint(tmp_path, fault):
     _, expected = run_forked(sharded_faults.train_interrupted, tmp_path / "whole", "")
     (_, first, error), (_, second, _) = run_group(2, sharded_faults.train_interrupted, tmp_path / "run", fault)
     assert re.fullmatch(r"stopped in epoch 1 after step [1-4]", second), error
     assert first.startswith(f"{second}; saved in {tmp_path / 'run'}; resume with")
-    assert run_forked(sharded_faults.train_interrupted, tmp_path / "run", "") == (0, expected)  # by one process
+    assert run_forked(sharded_faults.train_interrupted, tmp_path / "run", "") == (0, expected)  # resumed by one process
 
 
 def test_only_the_first_process_writes_to_the_disk(tmp_path):

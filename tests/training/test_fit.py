@@ -1,4 +1,4 @@
-"""The training loop against a plain loop in torch, and what it measures."""
+"""The training loop compared with a plain loop in PyTorch, and the values in its history."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from tests.training.small import digits, flip, small_conv, small_mlp
 
 
 def torch_twin(model):
-    """The same 64-16-10 network with the same weights, in torch."""
+    """Return the same 64-16-10 network with the same weights in PyTorch."""
     twin = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 16), torch.nn.Sigmoid(), torch.nn.Linear(16, 10))
     with torch.no_grad():
         for parameter, tensor in zip(twin.parameters(), model.weights.values(), strict=True):
@@ -30,7 +30,7 @@ def torch_twin(model):
 
 
 def train_in_torch(twin, optimizer, epochs, batch_size, rates=None, decay=0.0, clip=None):
-    """Train a twin on the same batches; return the mean loss of each epoch and, at each one's end, the gradients."""
+    """Train `twin` on the same batches; return the mean loss and the gradient norms in the last step of each epoch."""
     data, means, gradients, step = digits(), [], [], 0
     for epoch in range(epochs):
         total = 0.0
@@ -90,7 +90,7 @@ def test_adam_with_a_schedule_decay_and_clipping_trains_as_torch_does():
     assert history["lr"] == pytest.approx([0.01 * 10 / 15, 0.01 * 10 / 21])
 
 
-def test_update_ratio_is_the_last_updates_rms_divided_by_that_of_the_weights():
+def test_update_ratio_is_the_rms_of_the_last_update_divided_by_that_of_the_weights():
     weights_by_step = []
 
     class RecordWeights(Callback):
@@ -107,7 +107,7 @@ def test_update_ratio_is_the_last_updates_rms_divided_by_that_of_the_weights():
     assert [row["path"] for row in history.layers] == list(model.weights)
 
 
-def test_measuring_gradients_changes_nothing_not_even_running_statistics():
+def test_measuring_gradients_changes_neither_weights_nor_running_statistics():
     from pellucid.training import fit
 
     data = digits()
@@ -127,37 +127,37 @@ def test_the_history_has_the_metrics_after_each_epoch():
     assert history["epoch"] == [1, 2, 3, 4]
     evaluation = model.evaluate(validation)
     assert (history.last["val_loss"], history.last["val_accuracy"]) == (evaluation["loss"], evaluation["accuracy"])
-    assert history.last["train_accuracy"] == model.evaluate(digits())["accuracy"]  # all 300: fewer than the sample
+    assert history.last["train_accuracy"] == model.evaluate(digits())["accuracy"]  # 300 images are less than a sample
     assert history["train_loss"][3] < history["train_loss"][0]
     assert history.last["images_per_second"] == pytest.approx(300 / history.last["seconds"], rel=1e-3)
 
 
-def test_train_accuracy_is_measured_on_some_of_the_images_where_there_are_many():
+def test_train_accuracy_of_a_large_data_set_is_measured_on_a_sample():
     model = small_mlp()
     correct_count = 500 * model.fit(digits(0, 1797), epochs=1, batch_size=10, verbose=False).last["train_accuracy"]
-    assert correct_count == pytest.approx(round(correct_count), abs=1e-3)  # a number of 500, not of 1,797
+    assert correct_count == pytest.approx(round(correct_count), abs=1e-3)  # a fraction of 500 images, not of 1,797
     assert correct_count / 500 == pytest.approx(model.evaluate(digits(0, 1797))["accuracy"], abs=0.05)
 
 
-def test_a_part_is_held_out_of_data_sets_by_class_and_of_arrays_at_random():
+def test_validation_examples_are_drawn_by_class_from_data_sets_and_at_random_from_arrays():
     data = digits()
     for x, y in ((data, None), (data.x, data.y)):
         model = small_mlp()
         history = model.fit(x, y, epochs=1, batch_size=10, validation=0.2, verbose=False)
-        assert history.last["step"] in (24, 25)  # 240 examples, by class some few more or less
+        assert history.last["step"] in (24, 25)  # 240 examples; a split by class rounds the count of each class
         assert "val_accuracy" in history.last
     with pytest.raises(PellucidError, match=r"validation=0\.001 of 300 examples leaves a part empty"):
         small_mlp().fit(data.x, data.y, epochs=1, batch_size=10, validation=0.001, verbose=False)
 
 
-def test_the_same_seed_gives_the_same_weights():
+def test_equal_seeds_give_equal_weights():
     models = [small_conv(seed=4) for _ in range(2)] + [small_conv(seed=5)]
     for model in models:
         model.fit(digits(), epochs=2, batch_size=30, augment=flip, verbose=False)
     assert models[0].sha256() == models[1].sha256() != models[2].sha256()
 
 
-def test_xor_is_learned_from_numbers():
+def test_xor_is_learned_with_float_targets():
     x, y = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])
     net = mlp((2, 3, 1), activation="tanh", output="tanh", init_weight="normal")
     model = Model(net, Quadratic(), SGD(0.5), metrics="accuracy", seed=1)
@@ -191,7 +191,7 @@ def test_adamw_decays_the_parameters_that_layers_declare():
     for model in models:
         model.fit(digits(), epochs=1, batch_size=300, verbose=False)
     (plain, decayed), initial = models, Model(net, input_shape=(1, 8, 8)).weights["dense.weight"]
-    for path, weight in plain.weights.items():  # one step: norm.weight (1, 8, 8) is no weight in that sense
+    for path, weight in plain.weights.items():  # after one step; norm.weight (1, 8, 8) is not decayed
         expected = weight - 0.01 * 50 * initial if path == "dense.weight" else weight
         assert torch.allclose(decayed.weights[path], expected, atol=1e-6), path
 
@@ -203,7 +203,7 @@ def test_gradients_too_large_for_float32_to_square_are_measured_and_saved(tmp_pa
     history = model.fit(*data, epochs=2, batch_size=10, run=tmp_path, verbose=False)
     norm = next(row["grad_norm"] for row in history.layers if row["path"] == "dense.weight")
     initial = Model(Sequential(dense=Dense(1)), input_shape=(3,), seed=3).weights
-    y = x[:1].double() @ initial["dense.weight"].double().T  # all inputs are alike, and the weights hardly move
+    y = x[:1].double() @ initial["dense.weight"].double().T  # all inputs are equal, and the weights hardly change
     assert norm == pytest.approx((y.item() * x[0].double()).norm().item(), rel=1e-3)
     assert norm > 1e30 / 10
 
@@ -211,7 +211,7 @@ def test_gradients_too_large_for_float32_to_square_are_measured_and_saved(tmp_pa
 def test_metrics_that_are_not_finite_are_stored_as_missing():
     net, params = Sequential(dense=Dense(1)), {"dense": {"weight": torch.full((1, 1), 1e30), "bias": torch.zeros(1)}}
     x, target = torch.full((1, 1), 1e8), torch.zeros(1, 1)
-    rows = layer_rows(Supervised(net, Quadratic()), params, Batch(x, target), Mode(True), params)()  # dw = 1e38 x 1e8
+    rows = layer_rows(Supervised(net, Quadratic()), params, Batch(x, target), Mode(True), params)()  # dw overflows
     assert [(row["grad_norm"], row["update_ratio"]) for row in rows] == [(None, 0.0), (pytest.approx(1e38), None)]
 
 
@@ -253,14 +253,14 @@ def out_of_memory():
 
 
 @pytest.mark.parametrize("fail", [out_of_memory, lambda: torch.empty(1 << 60, dtype=torch.uint8)])
-def test_a_lack_of_memory_names_the_batch_size(fail):
+def test_the_error_for_too_little_memory_names_the_batch_size(fail):
     message = r"^not enough memory to train with batch_size 7; lower it \(train\.batch_size of a recipe\), or make the "
     with pytest.raises(PellucidError, match=message) as info:
         small_mlp().fit(digits(), epochs=1, batch_size=7, callbacks=[FailAfterStep(fail)], verbose=False)
     assert isinstance(info.value.__cause__, (MemoryError, RuntimeError))
 
 
-def test_another_error_in_a_training_is_unchanged():
+def test_other_errors_in_training_are_unchanged():
     def fail():
         raise RuntimeError("another")
 
@@ -274,7 +274,7 @@ def test_one_cycle_ends_at_its_final_learning_rate():
     assert history.last["lr"] == pytest.approx(1 / 25 / 1e4)
 
 
-def test_fewer_epochs_than_one_are_refused():
+def test_epochs_below_1_are_refused():
     with pytest.raises(PellucidError, match="epochs must be a whole number of at least 1, not 0"):
         small_mlp().fit(digits(), epochs=0, batch_size=10)
 

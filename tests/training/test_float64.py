@@ -87,6 +87,6 @@ def test_verify_trace_and_explain_accept_float64() -> None:
     assert "double" not in report.lower()
 
 
-def test_an_unknown_precision_names_the_known_ones() -> None:
+def test_the_error_for_an_unknown_precision_lists_the_known_ones() -> None:
     with pytest.raises(PellucidError, match="float32 or bf16 or float64"):
         Model(Sequential(Dense(1)), "quadratic", precision="float16").fit(X, Y, epochs=1, verbose=False)

@@ -1,4 +1,4 @@
-"""Freezing and rates by path: what learns, what stays, and at which pace, beside PyTorch's own way of doing it."""
+"""Frozen parameters and learning-rate factors by path, compared with parameter groups in PyTorch."""
 
 import copy
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def test_frozen_layers_are_unchanged_and_the_others_use_their_learning_rates(
     assert not torch.equal(actual["norm2.running_mean"], initial["norm2.running_mean"])
 
 
-def test_decay_and_penalties_follow_the_rates() -> None:
+def test_weight_decay_is_scaled_by_the_learning_rate_factors() -> None:
     params, torch_network = params_and_torch_twin()
     rates = {path: 0.1 for path in flatten(params) if "features" in path}
     step = TrainingStep(objective(small_network()), params, AdamW(0.01, weight_decay=0.2), examples=1, rates=rates,
@@ -167,7 +167,7 @@ def model() -> Model:
     return Model(small_network(), optimizer=Momentum(0.1), input_shape=SHAPE, classes=3)
 
 
-def test_patterns_freeze_parameters_and_other_ones_are_refused_on_resume(model: Model, tmp_path: Path) -> None:
+def test_patterns_freeze_parameters_and_changed_patterns_are_refused_on_resume(model: Model, tmp_path: Path) -> None:
     x, y = batches()[0]
     model.freeze("features.*")
     model.unfreeze("features.block.*")
@@ -207,7 +207,7 @@ def test_the_optimizer_state_of_parameter_groups_is_restored() -> None:
 
 @dataclass(frozen=True)
 class Rebinding(Optimizer):
-    """Momentum that puts new tensors into its state."""
+    """Momentum that replaces the tensors of its state in every update."""
 
     lr: float = 0.01
 
@@ -220,7 +220,7 @@ class Rebinding(Optimizer):
             param.sub_(mean, alpha=lr)
 
 
-def test_an_optimizer_that_rebinds_its_state_keeps_it_with_several_rates() -> None:
+def test_an_optimizer_that_replaces_its_state_keeps_it_with_several_learning_rates() -> None:
     rng = torch.Generator().manual_seed(0)
     weights = [torch.randn(3, generator=rng) for _ in range(3)]
     actual, expected = [weight.clone() for weight in weights], [weight.clone() for weight in weights]

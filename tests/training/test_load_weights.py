@@ -1,4 +1,4 @@
-"""Model.load_weights takes published files and pellucid's own, checked before anything changes."""
+"""Model.load_weights: published files and pellucid's own, checked before the model is changed."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_a_published_file_gives_weights_and_scaling(precision: str, squeezenet: 
     result = model.weights["features.fire2.expand.expand3x3.weight"]
     assert result.dtype is model.dtype
     assert torch.equal(result.float(), tensors["features.3.expand3x3.weight"])
-    assert model.preprocess["mean"] == pytest.approx([0.485, 0.456, 0.406])  # torchvision's documentation
+    assert model.preprocess["mean"] == pytest.approx([0.485, 0.456, 0.406])  # values of torchvision's documentation
     assert model.stats is not None
     assert model.stats.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
     assert model.source == path
@@ -63,7 +63,7 @@ def test_models_of_pellucid_are_loaded_by_name_and_by_file(tmp_path: Path):
     assert head is None or torch.equal(other_model.weights["head.scores.weight"], head)
 
 
-def test_a_detector_takes_the_weights_of_the_same_detector():
+def test_a_detector_loads_the_weights_of_the_same_detector():
     shipped = Model.load("bccd")
     model = Model(shipped.objective, input_shape=(3, 64, 64))
     model.load_weights("bccd")
@@ -96,6 +96,6 @@ def test_a_model_without_weights_needs_a_shape(squeezenet: tuple[Path, dict[str,
 
 @pytest.mark.parametrize("network", [resnet18, vgg16])
 @pytest.mark.parametrize("name", ["weights", "pretrained"])
-def test_network_functions_refuse_weights_and_name_load_weights(network, name: str):
+def test_the_error_for_pretrained_arguments_names_load_weights(network, name: str):
     with pytest.raises(ArgumentError, match=rf"no argument '{name}'; load them: Model\(net, .*load_weights\(FILE\)"):
         network(**{name: "resnet18.pth"})

@@ -1,4 +1,4 @@
-"""Two launches by torchrun that find each other as two machines do: by an address, and as the script for SLURM does."""
+"""Training on two machines, simulated by two launches of torchrun: by an address, and by the script for SLURM."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    # torchrun's names of hosts may lead to another network than the loopback.
+    # The host names that torchrun uses may lead to another network interface than the loopback.
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", **variables}
 
 
@@ -61,7 +61,7 @@ def test_the_script_for_slurm_trains_and_a_requeued_job_resumes(tmp_path: Path) 
     tools = tmp_path / "bin"
     tools.mkdir()
     programs = {
-        "srun": '"$@" & first=$!; "$@"; code=$?; wait $first && exit $code',  # a task on each of two machines
+        "srun": '"$@" & first=$!; "$@"; code=$?; wait $first && exit $code',  # run the task twice, for two machines
         "scontrol": "echo localhost; echo other",
         "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
     }
@@ -71,7 +71,7 @@ def test_the_script_for_slurm_trains_and_a_requeued_job_resumes(tmp_path: Path) 
     job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "n[1-2]"}
     job_environment = environment(**job, PATH=f"{tools}:{os.environ['PATH']}")
     run = tmp_path / "7" / "digits-1"
-    for _ in range(2):  # the second finds the run finished
+    for _ in range(2):  # the second job finds a finished run
         subprocess.run(["bash", "-c", script], check=True, env=job_environment, cwd=ROOT, timeout=120)
         assert [path.name for path in (tmp_path / "7").iterdir()] == ["digits-1"]
     assert Model.load(run).sha256() == Model.load(train_by_one_process(tmp_path / "one")).sha256()

@@ -1,4 +1,4 @@
-"""Model: building, measuring, predicting, saving."""
+"""Model: building, evaluating, predicting and saving."""
 
 import json
 
@@ -28,7 +28,7 @@ def logits_by_torch(model, x):
     return F.linear(y, w["dense.weight"], w["dense.bias"])
 
 
-def test_predictions_are_those_of_the_same_network_in_torch():
+def test_predictions_equal_those_of_the_same_network_in_torch():
     model, x = conv_model(), digits().x
     expected = logits_by_torch(model, x).softmax(1)
     assert torch.allclose(model.predict(x), expected, atol=1e-6)
@@ -48,7 +48,7 @@ def test_evaluation_returns_the_mean_loss_and_the_accuracy():
 
 @pytest.mark.parametrize("options", [{"class_weights": tuple(range(1, 11))}, {"ignore": 3}])
 def test_weighted_losses_are_averaged_over_all_batches(options):
-    """Batches of one class after the other, so that a mean of the batches' means would be another number."""
+    """Each batch has mostly one class, so the mean of the batches' means differs from the weighted mean."""
     net = Sequential(flatten=Flatten(), dense=Dense(10))
     model = Model(net, SoftmaxCrossEntropy(**options), SGD(1e-12), input_shape=(1, 8, 8), seed=1)
     order = digits().y.argsort()
@@ -101,7 +101,7 @@ def test_the_seed_determines_the_weights():
     assert first.sha256() == same.sha256() != other.sha256()
 
 
-def test_weights_are_drawn_for_the_first_data():
+def test_weights_are_drawn_for_the_shape_of_the_first_data():
     model = small_mlp()
     assert not model.built
     with pytest.raises(PellucidError, match="no weights yet"):
@@ -129,7 +129,7 @@ def test_a_saved_model_is_restored_completely(tmp_path):
     assert list(loaded.weights) == list(model.weights)
 
 
-def test_a_loaded_model_can_be_trained_further(tmp_path):
+def test_training_of_a_loaded_model_can_be_continued(tmp_path):
     model = small_mlp(input_shape=(1, 8, 8))
     model.save(tmp_path / "m.safetensors")
     loaded = Model.load(tmp_path / "m.safetensors")
@@ -157,7 +157,7 @@ def test_the_description_in_the_file_is_plain_json(tmp_path):
     ("last", "loss"),
     [(Softmax(), SoftmaxCrossEntropy()), (LogSoftmax(), SoftmaxCrossEntropy()), (Sigmoid(), BinaryCrossEntropy())],
 )
-def test_an_activation_that_the_loss_contains_is_refused(last, loss):
+def test_an_activation_that_is_part_of_the_loss_is_refused(last, loss):
     with pytest.raises(PellucidError, match=rf"end\.act: {type(last).__name__} is followed by .* remove that layer"):
         Model(Sequential(dense=Dense(2), end=Sequential(act=last)), loss)
 
@@ -167,7 +167,7 @@ def test_other_pairs_of_activation_and_loss_are_accepted(last):
     Model(Sequential(dense=Dense(2), act=last), "quadratic")
 
 
-def test_names_that_do_not_exist_name_the_nearest():
+def test_unknown_names_suggest_the_nearest():
     with pytest.raises(PellucidError, match=r"no loss 'quadratik'.*did you mean 'quadratic'"):
         Model(ReLU(), "quadratik")
     with pytest.raises(PellucidError, match=r"no optimizer 'adamm'.*did you mean 'adam'"):

@@ -1,4 +1,4 @@
-"""What users of Keras, fastai and PyTorch reach for: layers by path, calls, new heads, names of classes, tables."""
+"""The Model interface for users of other libraries: layers by path, calls, new heads, class names, tables."""
 
 import re
 from io import BytesIO
@@ -94,12 +94,12 @@ def test_calling_a_model_gives_the_outputs_of_the_network():
     assert torch.allclose(model(x).softmax(1), model.predict(x), atol=1e-6)
     model = nested_model()
     before = {path: tensor.clone() for path, tensor in model.weights.items()}
-    # Batch normalization as in evaluation; kernels for other batch sizes differ by rounding.
+    # Batch normalization uses running statistics; results of different batch sizes differ by rounding.
     torch.testing.assert_close(model(x[:4]), model(x)[:4])
     assert all(torch.equal(before[path], tensor) for path, tensor in model.weights.items())
 
 
-def test_an_image_that_is_too_small_for_a_network_of_any_size_names_the_layer() -> None:
+def test_an_image_that_is_too_small_raises_an_error_with_the_path_of_the_layer() -> None:
     model = Model(Sequential(conv=Conv2d(3, 3), conv2=Conv2d(2, 3)), input_shape=(1, None, None))
     small, large = torch.rand(1, 1, 2, 2), torch.rand(1, 1, 6, 7)
     assert model.predict(large).shape == (1, 2, 2, 3)
@@ -109,13 +109,13 @@ def test_an_image_that_is_too_small_for_a_network_of_any_size_names_the_layer() 
 
 
 @pytest.mark.parametrize("net", [lenet(10), Sequential([Flatten(), Dense(16), ReLU(), Dense(10)])], ids=["zoo", "list"])
-def test_a_new_head_keeps_everything_else_and_learns_other_classes(net):
+def test_a_new_head_keeps_all_other_weights_and_learns_other_classes(net):
     model = Model(net, input_shape=(1, 28, 28), classes=10)
     model.freeze("*")
     before = {path: tensor.clone() for path, tensor in model.weights.items()}
     model.replace_head(["bird", "cat", "dog"])
     changed = [path for path in before if model.weights[path].shape != before[path].shape]
-    assert len(changed) == 2  # a weight and a bias
+    assert len(changed) == 2  # weight and bias of the last layer
     assert all(torch.equal(model.weights[path], before[path]) for path in before if path not in changed)
     assert (model.output_shape, model.classes) == ((3,), ("bird", "cat", "dog"))
     assert model.frozen == set(before) - set(changed)
@@ -128,7 +128,7 @@ def test_a_new_head_keeps_everything_else_and_learns_other_classes(net):
     assert model.classes == ("no", "yes")
 
 
-def test_a_network_without_a_known_last_layer_gets_no_new_head():
+def test_a_new_head_needs_a_network_with_a_known_last_layer():
     model = Model(Sequential([Flatten(), Dense(16), BatchNorm()]), input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="not made of 'features' and 'head'"):
         model.replace_head(3)
@@ -144,20 +144,20 @@ def test_labels_may_be_names(convert):
     assert by_name.classes == tuple(NAMES)
     assert by_name.sha256() == by_number.sha256()
     assert by_name.evaluate(data.x, convert(names)) == by_number.evaluate(data.x, data.y)
-    few_results = by_name.evaluate(data.x[:3], convert(names[:3]))  # few of the classes keep their numbers
+    few_results = by_name.evaluate(data.x[:3], convert(names[:3]))  # a subset of the classes keeps its indices
     assert few_results == by_name.evaluate(data.x[:3], data.y[:3])
     with pytest.raises(PellucidError, match=r"the targets of x contains the unknown class 'foks'; did you mean"):
         by_name.evaluate(data.x[:2], ["fox", "foks"])
 
 
 @pytest.mark.parametrize("call", ["evaluate", "verify", "trace", "doctor"])
-def test_class_names_in_another_order_are_refused(call):
+def test_class_names_are_refused_by_a_model_without_class_names(call):
     data, model = digits(), small_mlp()
-    model.fit(data.x, data.y, epochs=1, verbose=False)  # numbers, so that no name has one
+    model.fit(data.x, data.y, epochs=1, verbose=False)  # trained with class indices, so the model has no class names
     assert model.classes is None
     twos = data.x[data.y == 2][:4]
     with pytest.raises(PellucidError, match=r"targets of x are class names .* 'cat', but the model has no class names"):
-        getattr(model, call)(twos, ["cat"] * 4)  # "cat" alone would become class 0
+        getattr(model, call)(twos, ["cat"] * 4)  # otherwise, "cat" would become class 0
     with pytest.raises(PellucidError, match="the targets of validation are class names"):
         model.fit(data.x, data.y, epochs=1, validation=(twos, ["cat"] * 4), verbose=False)
     with pytest.raises(PellucidError, match="the targets of validation are class names"):
@@ -181,7 +181,7 @@ def test_class_names_in_another_order_are_refused(call):
         ),
     ],
 )
-def test_inputs_of_another_shape_raise_an_error_that_says_what_to_do(x, message):
+def test_the_error_for_inputs_of_a_wrong_shape_says_what_to_do(x, message):
     model = model_from_list()
     for call in (model.predict, model, model.explain, lambda x: model.evaluate(x, [0] * len(x))):
         with pytest.raises(PellucidError, match=re.escape(message)) as caught:
@@ -199,7 +199,7 @@ def test_a_channels_last_array_is_refused_before_weights_are_drawn(shape):
     Model(net).fit(x.transpose(0, 3, 1, 2), [0, 1] * 3, epochs=1, verbose=False)
 
 
-def test_uint8_values_and_wide_windows_reveal_channels_last_arrays():
+def test_uint8_values_and_wide_windows_identify_channels_last_arrays():
     net = Sequential([Conv2d(4, 3, padding=1), Flatten(), Dense(2)])
     for x in (np.zeros((6, 10, 12, 3), np.uint8), np.zeros((6, 8, 8, 1), np.float32)):
         with pytest.raises(PellucidError, match=r"x: \(\d+, \d+, \d\) is channels last"):
@@ -226,7 +226,7 @@ def test_the_error_for_images_before_dense_suggests_flatten(net):
 
 
 def test_parameters_are_counted_without_buffers():
-    """The published number of parameters of ResNet-18; its 20 batch normalizations have 4,800 channels in all."""
+    """Compare with the published number for ResNet-18, whose 20 batch normalizations have 4,800 channels."""
     model = Model(resnet18(), input_shape=(3, 224, 224))
     assert "11,689,512 parameters and 9,600 values in buffers, 3 x 224 x 224 -> 1000" in repr(model)
     assert model.summary().parameters == 11_689_512
@@ -279,7 +279,7 @@ def test_a_history_is_plotted():
     assert Image.open(file).size[0] > 500
     assert Image.open(BytesIO(figure._repr_png_())).format == "PNG"
     rows = [{"epoch": 1, "train_loss": 1.0, r"train_$\frac{$": None}]
-    History(rows).plot().savefig(BytesIO())  # names are never parsed as formulas
+    History(rows).plot().savefig(BytesIO())  # names are not parsed as formulas
     with pytest.raises(PellucidError, match="no finished epoch to plot"):
         History().plot()
 
@@ -311,7 +311,7 @@ def test_a_tensor_without_dense_values_is_refused_in_one_line(kind, call):
 
 
 @pytest.mark.filterwarnings("ignore:.*prototype.*:UserWarning", "ignore:.*beta state.*:UserWarning")
-def test_the_conversions_that_the_messages_name_give_the_same_values():
+def test_the_conversions_suggested_in_errors_preserve_the_values():
     x = torch.rand(6, 1, 4, 4)
     for kind in ("sparse", "mkldnn"):
         assert torch.equal(CONVERSIONS[kind](x).to_dense(), x)
@@ -330,7 +330,7 @@ UNIT_RANGE = {"mean": [0.4], "std": [0.3]}
 
 @pytest.mark.parametrize("preprocess", [UNIT_RANGE, {"data": "mnist"}, {"data": "mnist", **UNIT_RANGE}])
 @pytest.mark.parametrize("call", ["predict", "evaluate", "fit", "__call__"])
-def test_float_images_of_0_to_255_are_refused_where_0_to_1_is_expected(preprocess, call):
+def test_float_images_of_0_to_255_are_refused_if_0_to_1_is_expected(preprocess, call):
     model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4), preprocess=preprocess)
     x, y = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     options = {"epochs": 1, "verbose": False} if call == "fit" else {}
@@ -338,11 +338,11 @@ def test_float_images_of_0_to_255_are_refused_where_0_to_1_is_expected(preproces
     with pytest.raises(PellucidError, match=r"^x contains floats from .* to 2\d\d.*, but .* 0 to 1; give uint8 images"):
         getattr(model, call)(x * 255, *targets, **options)
     getattr(model, call)((x * 255).to(torch.uint8), *targets, **options)
-    getattr(model, call)(x + torch.randn(x.shape), *targets, **options)  # noise
+    getattr(model, call)(x + torch.randn(x.shape), *targets, **options)  # noise is not refused
 
 
 @pytest.mark.parametrize("preprocess", [{}, {"mean": [120.0], "std": [60.0]}, {"mean": [0.1], "std": [1.0]}])
-def test_floats_of_any_range_are_accepted_where_no_range_is_known(preprocess):
+def test_floats_of_any_range_are_accepted_if_no_range_is_expected(preprocess):
     model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4), preprocess=preprocess)
     model.predict(torch.rand(6, 1, 4, 4) * 255)
     features = Model(Sequential(Dense(3)), input_shape=(4,), preprocess={"data": "wine"})

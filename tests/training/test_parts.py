@@ -1,4 +1,4 @@
-"""Trainings with exact=False: two processes compute what one computes with whole batches, to rounding errors."""
+"""Training with exact=False: two processes equal one process with whole batches, except for rounding errors."""
 
 import os
 
@@ -14,11 +14,11 @@ from tests.training.parts import CASES, case, train_cases
 from tests.training.small import digits, small_conv, small_mlp
 from tests.training.whole_batch import SEED, ShardDraws
 
-EPOCHS = int(os.environ.get("PELLUCID_TEST_EPOCHS", "3"))  # of two or three steps each
+EPOCHS = int(os.environ.get("PELLUCID_TEST_EPOCHS", "3"))  # with two or three steps each
 
 
 def train_with_whole_batches(monkeypatch, name, batch_norm):
-    """Train one case with whole batches and the random draws of the parts; return its weights and losses."""
+    """Train one case with whole batches and the processes' random draws; return its weights and losses."""
     model, data, batch_size = case(name, batch_norm)
     loader = Loader(data, batch_size, SEED, dtype=torch.float64)
     step, draws, number, losses = TrainingStep.of(model, len(data), in_sweep=False), ShardDraws(monkeypatch, 2), 0, []
@@ -50,7 +50,7 @@ def test_two_processes_train_as_one_with_whole_batches(monkeypatch):
             torch.testing.assert_close(torch.from_numpy(weights[path]), tensor, **close)
 
 
-def test_one_process_trains_with_exact_false_as_with_true():
+def test_one_process_trains_equally_with_exact_false_and_true():
     options = {"epochs": 2, "batch_size": 30, "verbose": False}
     expected, model = small_conv(), small_conv()
     expected.fit(digits(), **options)
@@ -72,7 +72,7 @@ def test_one_process_trains_with_exact_false_as_with_true():
         ({"accumulate": 2, "exact": False}, "leave out shards and accumulate"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(options, text):
+def test_contradictory_settings_are_refused(options, text):
     with pytest.raises(PellucidError, match=text):
         small_mlp().fit(digits(0, 20), epochs=1, **options)
 

@@ -8,7 +8,7 @@ from pellucid.errors import PellucidError
 from pellucid.losses import Quadratic
 from pellucid.optim import SGD
 
-CURVATURE = 4.0  # of the loss in every direction, so gradient descent is stable below a rate of 2 / CURVATURE
+CURVATURE = 4.0  # second derivative of the loss; gradient descent is stable for rates below 2 / CURVATURE
 
 
 def regression_problem() -> tuple[Model, torch.Tensor, torch.Tensor]:
@@ -22,8 +22,8 @@ def regression_problem() -> tuple[Model, torch.Tensor, torch.Tensor]:
 def test_the_largest_stable_rate_is_found() -> None:
     model, x, y = regression_problem()
     result = model.find_lr(x, y, batch_size=32, lowest=1e-3, highest=1e2, steps=200)
-    assert result.suggestion < result.lowest < 3 * 2 / CURVATURE  # the average of the losses lags behind
-    assert 2 / CURVATURE < result.rates[-1] < 100  # it ended when the loss diverged
+    assert result.suggestion < result.lowest < 3 * 2 / CURVATURE  # the averaged losses lag behind
+    assert 2 / CURVATURE < result.rates[-1] < 100  # the test ends when the loss diverges
     assert result.losses[-1] > 4 * min(result.losses)
 
 
@@ -45,7 +45,7 @@ def test_find_lr_leaves_the_model_unchanged() -> None:
         ({"lowest": 1e30, "highest": 1e38}, "the loss is not finite after"),
     ],
 )
-def test_models_and_options_that_cannot_be_tested_are_refused(options: dict, message: str) -> None:
+def test_invalid_options_and_rates_are_refused(options: dict, message: str) -> None:
     model, x, y = regression_problem()
     before = model.sha256()
     with pytest.raises(PellucidError, match=message):

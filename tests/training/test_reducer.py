@@ -1,4 +1,4 @@
-"""The exchange of gradients while the backward pass goes on, with a second process that computes the same."""
+"""The exchange of gradients during the backward pass, with a simulated second process that computes the same."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from pellucid.training.step import NotFiniteError, TrainingStep
 
 @dataclass(frozen=True)
 class Twin(Processes):
-    """One of two processes, the other of which sends the same; events: the numbers of values that were exchanged."""
+    """One of two processes with equal values; `events` records the number of values of each exchange."""
 
     count: int = 2
     events: list = field(default_factory=list)
@@ -36,7 +36,7 @@ class Twin(Processes):
 
 @dataclass(frozen=True)
 class LoggedDense(Dense):
-    """A Dense layer that logs its backward pass."""
+    """A Dense layer that records its backward pass in `log`."""
 
     log: list = field(default_factory=list, compare=False)
 
@@ -46,7 +46,7 @@ class LoggedDense(Dense):
 
 
 LR = 0.5
-BUCKET_BYTES = 90.0  # a bucket is full after the values of the last layer, 96 bytes
+BUCKET_BYTES = 90.0  # less than the 96 bytes of the last layer's gradients, which thus fill a bucket
 
 
 def make_sharded_step(twin, size=BUCKET_BYTES):
@@ -61,7 +61,7 @@ def batch():
 
 
 def train_by_autograd(weights, steps):
-    """Train the same network by PyTorch; two processes with equal halves of a batch have the gradients of one half."""
+    """Train the same network by PyTorch; two equal halves of a batch have the mean gradients of one half."""
     params = {path: tensor.clone().requires_grad_() for path, tensor in weights.items()}
     optimizer = torch.optim.SGD(params.values(), lr=LR)
     for _ in range(steps):
@@ -83,7 +83,7 @@ def test_full_buckets_are_exchanged_during_the_backward_pass_from_the_second_ste
         twin.events.clear()
         step([batch()], LR, number)
         logs.append([*twin.events])
-    assert logs[0] == ["backward 4", "backward 5", "backward 6", 24, 30, 24, 6]  # with a value that makes 24 of 23
+    assert logs[0] == ["backward 4", "backward 5", "backward 6", 24, 30, 24, 6]  # 24: 23 gradients and one more
     assert logs[1] == logs[2] == ["backward 4", 24, "backward 5", 30, "backward 6", 24, 6]
     for path, tensor in model.weights.items():
         torch.testing.assert_close(tensor, expected[path].detach(), rtol=1e-5, atol=1e-6)
@@ -110,7 +110,7 @@ def test_a_process_whose_loss_is_nan_takes_part_in_the_exchange():
     assert all(torch.equal(tensor, before[path]) for path, tensor in model.weights.items())
 
 
-def test_a_gradient_that_two_calls_add_up_in_place_is_taken_from_the_result():
+def test_a_gradient_added_in_place_by_two_calls_is_exchanged_as_their_sum():
     reducer = Reducer(Twin(), 2, [])
     for number in range(2):
         reducer.begin_turn()
@@ -121,12 +121,12 @@ def test_a_gradient_that_two_calls_add_up_in_place_is_taken_from_the_result():
         reducer.watch("twice", Dense(1), None, None, {"weight": second})
         first += second
         reducer.end_shard({"twice": {"weight": first}, "once": {"weight": other}})
-        result = reducer.finish_turn(6.0)  # of two processes, with the weight 3
+        result = reducer.finish_turn(6.0)  # two processes with the weight 3 each
         assert result["twice.weight"].tolist() == [11.0 + 2 * number] * 2
         assert result["once.weight"].tolist() == [100.0 + number] * 2
 
 
-def test_other_gradients_than_in_the_first_step_are_refused():
+def test_gradients_that_differ_from_those_of_the_first_step_are_refused():
     reducer = Reducer(Twin(), 2, [])
     layer, gradient = Dense(1), torch.zeros(2)
     for handed_indices, returned_indices in [((0,), (0,)), ((0, 1), (1,))]:
@@ -143,7 +143,7 @@ def test_other_gradients_than_in_the_first_step_are_refused():
 
 
 @pytest.mark.parametrize("size", [0, -1.0, True, float("inf"), "4"])
-def test_an_impossible_size_of_buckets_is_refused(size):
+def test_an_invalid_bucket_size_is_refused(size):
     with pytest.raises(PellucidError, match="fit: bucket_mb must be a number above 0"):
         make_sharded_step(Twin())[0].fit(batch().images, batch().targets, epochs=1, bucket_mb=size)
 

@@ -1,4 +1,4 @@
-"""Regularizers act in one order: fused and unfused steps, listed in any order, equal the formula in plain PyTorch."""
+"""The order of regularizers: fused and unfused steps equal formulas in PyTorch, however they are listed."""
 
 import itertools
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def train_by_step(
 
 
 def l1_and_l2_factors(regularizer: Regularizer | MaxNorm) -> tuple[float, float]:
-    """Return the factors of |w| and of w² / 2."""
+    """Return the coefficients of |w| and of w² / 2."""
     if isinstance(regularizer, ElasticNet):
         return regularizer.l1, regularizer.l2
     if isinstance(regularizer, L1):
@@ -77,7 +77,7 @@ def l1_and_l2_factors(regularizer: Regularizer | MaxNorm) -> tuple[float, float]
 def train_by_formula(
     regularizers: tuple[Regularizer | MaxNorm, ...], momentum: float = 0.0, clip: float = 1e6
 ) -> dict[str, Tensor]:
-    """Return the weights after the steps in plain PyTorch: gradient and cost terms, clipping, shrinking, update."""
+    """Return the weights after training in PyTorch: gradients of cost and penalties, clipping, shrinking, update."""
     _, params = new_network()
     flat = {path: tensor.requires_grad_() for path, tensor in flatten(params).items()}
     optimizer = torch.optim.SGD(flat.values(), LR, momentum)
@@ -107,7 +107,7 @@ def train_by_formula(
         optimizer.step()
         with torch.no_grad():
             for limit, weight in itertools.product(limits, decayed_weights):
-                units = weight.flatten(1)  # torch.renorm adds 1e-7 to the length
+                units = weight.flatten(1)  # torch.renorm is not used, since it adds 1e-7 to the norm
                 is_above_limit = units.norm(dim=1) > limit
                 units[is_above_limit] = F.normalize(units[is_above_limit]) * limit
     return {path: tensor.detach() for path, tensor in flat.items()}
@@ -128,7 +128,7 @@ def test_updates_in_and_after_the_backward_pass_equal_the_formula_in_any_order(
 ) -> None:
     expected = train_by_formula(regularizers)
     for ordered in (regularizers, regularizers[::-1]):
-        # Without clipping, layers learn in the sweep where there is L2 alone; with it, they never do.
+        # With L2 only and no clipping, layers are updated in the backward pass; with clipping, they never are.
         assert_weights_close(train_by_step(ordered, SGD(LR), None), expected)
         assert_weights_close(train_by_step(ordered, SGD(LR), 1e6), expected)
 
@@ -142,7 +142,7 @@ def test_clipping_comes_between_the_cost_terms_and_the_shrinking(
         assert_weights_close(train_by_step(ordered, Momentum(LR, 0.9), 0.05), expected)
 
 
-def test_several_pairs_of_one_kind_do_not_depend_on_their_order() -> None:
+def test_several_regularizers_of_one_class_do_not_depend_on_their_order() -> None:
     regularizers = (ElasticNet(0.1, 0.9, decoupled=True), ElasticNet(0.2, 0.1, decoupled=True), L2(0.3, decoupled=True))
     expected, *results = [train_by_step(ordered, SGD(LR), None) for ordered in itertools.permutations(regularizers)]
     for actual in results:
@@ -166,7 +166,7 @@ def test_coupled_and_decoupled_l2_under_adamw_equal_torch() -> None:
         examples=N,
         regularizers=regularizers,
     )
-    extra_decay = (1 - 0.01 * 0.05) * (1 - 0.01 * 0.02) / (1 - 0.01 * 0.07)  # two decays, where torch has one
+    extra_decay = (1 - 0.01 * 0.05) * (1 - 0.01 * 0.02) / (1 - 0.01 * 0.07)  # two decays in pellucid, one in torch
     for x, target in batches():
         torch_optimizer.zero_grad()
         y = F.relu(F.conv2d(x, flat["conv.weight"], flat["conv.bias"])).flatten(1)
@@ -182,7 +182,7 @@ def test_coupled_and_decoupled_l2_under_adamw_equal_torch() -> None:
 
 @dataclass(frozen=True)
 class DoubledL2(L2):
-    """An L2 of twice the strength."""
+    """L2 with twice the gradient."""
 
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
         super().add_gradient(weights, grads, n)
@@ -208,7 +208,7 @@ def test_a_traced_step_applies_regularizers_in_the_same_order() -> None:
 
 @dataclass(frozen=True, repr=False)
 class ReprCountingL2(L2):
-    """An L2 that counts how often it is asked for its text."""
+    """L2 that records the calls of its __repr__, by which regularizers are sorted."""
 
     def __repr__(self) -> str:
         repr_calls.append(self)

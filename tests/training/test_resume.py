@@ -1,4 +1,4 @@
-"""Exact resumption: whatever ends a training, going on leads to the bits of the uninterrupted one."""
+"""Exact resumption: however a training ended, resuming gives the same bits as training without interruption."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from pellucid.training.callbacks import Callback, EarlyStopping
 from tests.training import killed
 from tests.training.small import StopAt, Stopped, digits, flip, small_conv, small_mlp
 
-TIME_COLUMNS = ("seconds", "images_per_second")  # by the clock
+TIME_COLUMNS = ("seconds", "images_per_second")  # measured times, which differ between runs
 
 
 def train(model, run, resume=False, callbacks=(), data=None, **options):
@@ -38,7 +38,7 @@ def without_times(path):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Return a function that trains without interruption, once for each model: the run folder, hash and history."""
+    """Return a function that trains a model once without interruption; its results: run folder, hash and history."""
 
     @cache
     def train_uninterrupted(make):
@@ -93,7 +93,7 @@ def test_early_stopping_restores_its_best_value_when_resumed(tmp_path):
     uninterrupted, interrupted, resumed = (Model(small_mlp().net, optimizer=SGD(3.0)) for _ in range(3))
     history = train(uninterrupted, tmp_path / "whole", **options())
     assert 3 < len(history) < 60
-    stop_step = 30 * len(history) - 5  # in its last epoch: the best weights lie behind the checkpoint
+    stop_step = 30 * len(history) - 5  # in the last epoch, so the best weights are older than the checkpoint
     with pytest.raises(Stopped):
         train(interrupted, tmp_path / "run", **options())
     stop_step = -1
@@ -111,7 +111,7 @@ def test_resuming_a_finished_training_changes_nothing(tmp_path):
     assert (tmp_path / "metrics.csv").read_text() == before
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path, uninterrupted):
+def test_a_run_that_was_killed_before_its_first_checkpoint_restarts(tmp_path, uninterrupted):
     with pytest.raises(Stopped):
         train(small_mlp(), tmp_path, callbacks=[StopAt(3)])
     assert not RunFolder(tmp_path).last.exists()
@@ -120,14 +120,14 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path
     assert resumed.sha256() == uninterrupted(small_mlp)[1]
 
 
-def test_a_folder_that_holds_a_training_is_not_overwritten(uninterrupted):
+def test_a_folder_that_contains_a_training_is_not_overwritten(uninterrupted):
     with pytest.raises(PellucidError, match="has a training already; resume it, or choose another run folder"):
         train(small_mlp(), uninterrupted(small_mlp)[0])
 
 
 CHANGED_SETTINGS = {
     "batch size": (small_mlp, {"batch_size": 31}),
-    "number of epochs": (small_mlp, {"epochs": 3}),  # fewer than were trained; more extend the training
+    "number of epochs": (small_mlp, {"epochs": 3}),  # fewer than were trained; more epochs would extend the training
     "training data": (small_mlp, {"data": digits(1, 301)}),
     "validation data": (small_mlp, {"validation": digits(300, 351)}),
     "augmentation": (small_mlp, {"augment": None}),
@@ -177,7 +177,7 @@ def test_every_schedule_is_resumed_from_within_an_epoch(tmp_path, monkeypatch, s
     monkeypatch.setattr(fit, "TICK", 0.0)
     uninterrupted = Model(small_mlp().net, optimizer=SGD(2.0), schedule=schedule)
     expected = train(uninterrupted, None)
-    for step in (3, 23):  # before the first epoch's end, when nothing was observed yet, and later
+    for step in (3, 23):  # before the end of the first epoch, when the schedule has no loss yet, and later
         run, (interrupted, resumed) = (
             tmp_path / str(step),
             (Model(uninterrupted.net, optimizer=SGD(2.0), schedule=schedule) for _ in range(2)),
@@ -190,7 +190,7 @@ def test_every_schedule_is_resumed_from_within_an_epoch(tmp_path, monkeypatch, s
         assert history["lr"] == expected["lr"]
 
 
-def test_another_precision_is_refused_also_where_the_processor_decides_it(tmp_path, monkeypatch):
+def test_another_precision_is_refused_even_if_the_processor_causes_it(tmp_path, monkeypatch):
     monkeypatch.setattr(device.torch.cpu, "get_capabilities", dict)
     train(small_mlp(precision="bf16"), tmp_path)
     assert RunFolder(tmp_path).read_manifest()["precision"] == "float32"
@@ -208,7 +208,7 @@ def test_weights_without_optimizer_state_cannot_be_resumed(tmp_path, uninterrupt
 
 
 class SendSignal(Callback):
-    """Presses Ctrl-C, or sends another signal, after a step."""
+    """Sends SIGINT (as Ctrl-C does) or another signal to this process after a step."""
 
     def __init__(self, step, signal_number):
         self.step, self.signal_number = step, signal_number
@@ -218,7 +218,7 @@ class SendSignal(Callback):
             os.kill(os.getpid(), self.signal_number)
 
 
-@pytest.mark.parametrize("step", [13, 20])  # within an epoch, and at its last step
+@pytest.mark.parametrize("step", [13, 20])  # within an epoch, and at the end of one
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_after_the_step_and_prints_how_to_resume(tmp_path, uninterrupted, signal_number, step):
     handler = signal.getsignal(signal_number)
@@ -248,7 +248,7 @@ def test_ctrl_c_in_a_recipe_run_names_the_command_to_resume(tmp_path):
         train(small_mlp(), tmp_path, callbacks=[SendSignal(3, signal.SIGINT)])
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path):
+def test_a_second_ctrl_c_stops_immediately(tmp_path):
     class SendSignalTwice(SendSignal):
         def on_step(self, training):
             super().on_step(training)
@@ -260,11 +260,11 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_killed_four_times_is_resumed_exactly(tmp_path):
-    """Four kill -9, each after more checkpoints than the one before, each resumed, against the uninterrupted hash."""
+    """SIGKILL ends four processes, each after more checkpoints than the previous one; the final weights are equal."""
     expected = killed.train(tmp_path / "whole")
     actual, steps = killed.killed_and_resumed(killed.train, tmp_path / "run")
     assert actual == expected
-    assert steps == sorted(set(steps))  # each process came further than the one before
+    assert steps == sorted(set(steps))  # each process reached a later step than the previous one
     rows = read_csv(tmp_path / "run" / "metrics.csv")
     assert [row["epoch"] for row in rows] == list(range(1, killed.EPOCHS + 1))
     assert not list((tmp_path / "run").rglob(".*.tmp"))
@@ -272,7 +272,7 @@ def test_a_training_killed_four_times_is_resumed_exactly(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_killed_inside_any_write_is_resumed_exactly(tmp_path, monkeypatch):
-    """The process dies at each place where a file is about to be written, is half written, or is about to move."""
+    """The process ends before each write of a file, with the file half written, and before it is renamed."""
     uninterrupted = small_mlp()
     train(uninterrupted, tmp_path / "whole", epochs=2)
 
@@ -283,7 +283,7 @@ def test_a_training_killed_inside_any_write_is_resumed_exactly(tmp_path, monkeyp
 
     def replace_or_die(self, target):
         call_count[0] += 1
-        if call_count[0] == fatal_call[0] and self.stat().st_nlink > 1:  # a second name of a whole file
+        if call_count[0] == fatal_call[0] and self.stat().st_nlink > 1:  # a hard link to a complete file
             raise KilledError
         if call_count[0] == fatal_call[0]:
             data = self.read_bytes()
@@ -307,11 +307,11 @@ def test_a_training_killed_inside_any_write_is_resumed_exactly(tmp_path, monkeyp
         assert resumed.sha256() == uninterrupted.sha256()
         assert without_times(run / "metrics.csv") == without_times(tmp_path / "whole" / "metrics.csv")
         assert not list(run.rglob(".*.tmp"))
-    assert kill_count >= 5  # manifest, two CSV files, best and last weights at least
+    assert kill_count >= 5  # at least the manifest, two CSV files, and the best and last weights
 
 
-def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, monkeypatch):
-    """As in a long training of a deep network: more bytes of layers.csv than the limit."""
+def test_a_history_longer_than_the_header_limit_is_written_and_resumed(tmp_path, monkeypatch):
+    """Long trainings of deep networks have more bytes of layers.csv than a header may have."""
     monkeypatch.setattr(weights, "MAX_HEADER_SIZE", 1 << 20)
 
     class AddRows(Callback):
@@ -332,7 +332,7 @@ def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, 
 
 
 def test_a_checkpoint_of_an_earlier_version_is_resumed_exactly(tmp_path, uninterrupted, monkeypatch):
-    """Its header holds the history and what callbacks remember, which are bytes of a tensor now."""
+    """Its header has the history and the state of callbacks, which the current version stores in a tensor."""
     monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
     resumed = small_conv()
     _, sha256, expected = uninterrupted(small_conv)

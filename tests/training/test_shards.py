@@ -1,4 +1,4 @@
-"""Shards of a batch: the same bits in one process and in many, the gradients of whole batches, failures by name."""
+"""Shards of a batch: equal bits for any number of processes, gradients of whole batches, and reported faults."""
 
 import math
 import os
@@ -38,11 +38,11 @@ from tests.training.small import digits, small_conv, small_mlp
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("PELLUCID_TEST_KILLS", "3"))
-LAUNCH_KILLS = 5  # after which the training is resumed by another number of processes
+LAUNCH_KILLS = 5  # kills per launch; the next launch has another number of processes
 
 
 @pytest.mark.parametrize("shards", [2, 3])
-def test_the_shards_of_a_stream_are_those_of_its_batches(shards):
+def test_shards_of_a_stream_give_the_weights_of_its_batches(shards):
     rng = torch.Generator().manual_seed(0)
     batches = [
         (torch.rand(n, 1, 8, 8, generator=rng), torch.randint(0, 10, (n,), generator=rng)) for n in (12, 5, 3, 8)
@@ -66,7 +66,7 @@ def test_processes_that_read_different_streams_are_reported():
 
 
 def torchrun(count, *words, restarts=0):
-    """Start a module in some processes, on a free port."""
+    """Start a module in `count` processes by torchrun, on a free port."""
     settings = "--standalone", f"--nproc-per-node={count}", f"--max-restarts={restarts}"
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *settings, "-m", *words],
@@ -109,7 +109,7 @@ def test_all_shards_are_assigned_in_order():
 
 
 def train_in_float64(shards, loss, targets):
-    """Train in float64 with an uneven last batch; return the weights."""
+    """Train in float64 with a smaller last batch; return the weights and the losses of the epochs."""
     x = torch.rand(50, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     model = Model(mlp((64, 20, 10)), loss=loss, optimizer=Adam(0.01), precision="float64", clip=0.5)
     history = model.fit(x, targets, epochs=25, batch_size=32, accumulate=shards, verbose=False)
@@ -118,7 +118,7 @@ def train_in_float64(shards, loss, targets):
 
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), SoftmaxCrossEntropy(label_smoothing=0.1, ignore=3)], ids=str)
 @pytest.mark.parametrize("shards", [2, 3, 5])
-def test_the_gradients_are_those_of_the_whole_batch(loss, shards):
+def test_the_gradients_equal_those_of_the_whole_batch(loss, shards):
     targets = torch.randint(0, 10, (50,), generator=torch.Generator().manual_seed(1))
     expected, losses = train_in_float64(1, loss, targets)
     weights, sharded_losses = train_in_float64(shards, loss, targets)
@@ -129,12 +129,12 @@ def test_the_gradients_are_those_of_the_whole_batch(loss, shards):
 
 @cache
 def result_of_one_process(function):
-    """Return what one process computes, from 4 shards."""
+    """Return the result of `function` in one process with 4 shards."""
     return function(4)
 
 
 def assert_equal_to_one_process(count, function):
-    """Compare what some processes return with what one does."""
+    """Compare the results of `count` processes with the result of one process."""
     for code, result, error in run_group(count, function, 4):
         assert code == 0, error
         assert result == result_of_one_process(function)
@@ -146,7 +146,7 @@ def test_two_processes_give_bit_identical_weights_to_one(one_thread):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
-def test_the_size_of_the_buckets_changes_no_bits(one_thread, count):
+def test_the_bucket_size_does_not_change_the_weights(one_thread, count):
     assert_equal_to_one_process(count, weights_by_bucket)
     for name in ("shared layers", "resnet20"):
         assert (
@@ -163,16 +163,16 @@ def test_processes_give_bit_identical_weights_in_every_case(one_thread, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
-def test_several_processes_give_the_metrics_of_one(one_thread, count):
+def test_several_processes_give_the_metrics_of_one_process(one_thread, count):
     assert_equal_to_one_process(count, histories)
 
 
-def test_accumulated_parts_equal_shards(one_thread):
+def test_accumulated_shards_equal_shards_of_processes(one_thread):
     assert train_case("lenet", accumulate=4).sha256() == train_case("lenet", shards=4).sha256()
 
 
 class InterruptAt(Callback):
-    """Ask the training to stop by Ctrl-C in a step."""
+    """Interrupts the training by SIGINT in a step."""
 
     def __init__(self, step):
         self.step = step
@@ -189,19 +189,19 @@ def test_a_training_in_shards_is_resumed_exactly(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         small_conv().fit(digits(), accumulate=3, run=tmp_path, callbacks=[InterruptAt(9)], **options)
     resumed = small_conv()
-    resumed.fit(digits(), run=tmp_path, resume=True, **options)  # the run keeps its number of shards
+    resumed.fit(digits(), run=tmp_path, resume=True, **options)  # the number of shards is stored in the run
     assert resumed.sha256() == uninterrupted.sha256()
     with pytest.raises(PellucidError, match="other settings: shards"):
         small_conv().fit(digits(), run=tmp_path, resume=True, shards=2, **options)
 
 
-def test_the_critic_of_a_wgan_is_updated_as_often_in_shards_of_other_sizes():
+def test_a_wgan_critic_has_equally_many_updates_in_shards_of_different_sizes():
     def losses(**options):
         model = Model(wgan_gp(5), optimizer=Adam(0.001), input_shape=(1, 8, 8), seed=1, metrics=())
         return model.fit(digits(0, 7), epochs=1, batch_size=7, verbose=False, **options).rows[0]
 
-    result, whole = losses(accumulate=2), losses()  # shards of four and three images, for five updates
-    assert {name for name in result if name.startswith("train")} == {name for name in whole if name.startswith("train")}
+    result, plain = losses(accumulate=2), losses()  # shards of four and three images are divided among five updates
+    assert {name for name in result if name.startswith("train")} == {name for name in plain if name.startswith("train")}
     assert all(math.isfinite(result[name]) for name in result if name.startswith("train"))
 
 
@@ -230,7 +230,7 @@ def test_batches_that_cannot_be_divided_are_refused(monkeypatch):
 
 
 def wait_until(condition, launcher):
-    """Wait until a function returns something true while torchrun runs, and return it."""
+    """Return the first true value of `condition()` while torchrun runs; fail after two minutes."""
     for _ in range(1200):
         if result := condition():
             return result
@@ -245,7 +245,7 @@ def process_ids(launcher):
 
 
 def kill_one(launcher, count, file, generator, ended_ids):
-    """Kill one of the new processes of torchrun when they have written a file; add all to those that have ended."""
+    """Kill one of torchrun's new processes after `file` was written; add all their ids to `ended_ids`."""
     wait_until(lambda: len(process_ids(launcher) - ended_ids) == count, launcher)
     before = time.time()
     wait_until(lambda: file.exists() and file.stat().st_mtime > before, launcher)
@@ -262,7 +262,7 @@ def kill_all(launcher):
 
 
 @pytest.mark.long
-def test_kills_and_restarts_end_in_the_same_weights(tmp_path):
+def test_a_run_that_is_killed_and_restarted_has_the_same_weights(tmp_path):
     train = ["pellucid", "train", "digits", f"train.epochs={30 + 5 * KILLS}", "distributed.shards=4"]
     killed, whole, generator = tmp_path / "killed", tmp_path / "whole", torch.Generator().manual_seed(0)
     run, files = killed / "digits-1", ["launch", *repeat("weights/last.safetensors", KILLS - 1)]

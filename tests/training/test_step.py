@@ -1,4 +1,4 @@
-"""A training step learns what PyTorch's autograd and torch.optim learn on the same network and batches."""
+"""The training step, compared with PyTorch's autograd and torch.optim on the same network and batches."""
 
 import copy
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def residual_network() -> Layer:
     )
 
 
-PATHS_IN_TORCH_ORDER = (  # of torch's parameters, by our names
+PATHS_IN_TORCH_ORDER = (  # paths of the parameters in pellucid, in the order of TorchNetwork.parameters()
     "conv1.weight",
     "conv1.bias",
     "block.body.conv2.weight",
@@ -80,7 +80,7 @@ PATHS_IN_TORCH_ORDER = (  # of torch's parameters, by our names
 
 
 class TorchNetwork(nn.Module):
-    """The same network in torch.nn."""
+    """The network of `residual_network` in torch.nn, with the weights `flat`."""
 
     def __init__(self, flat: dict[str, Tensor]) -> None:
         super().__init__()
@@ -114,14 +114,14 @@ def batches(count: int = 5) -> list[tuple[Tensor, Tensor]]:
 
 
 def decay_groups(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
-    """Group parameters so that only weights with two axes or more decay, by LAM / EXAMPLES."""
+    """Return parameter groups in which weights with two or more axes decay by LAM / EXAMPLES, and others do not."""
     decayed = [parameter for parameter in parameters if parameter.dim() > 1]
     not_decayed = [parameter for parameter in parameters if parameter.dim() == 1]
     return [{"params": decayed, "weight_decay": LAM / EXAMPLES}, {"params": not_decayed}]
 
 
 def float_tensors(cache: object) -> list[Tensor]:
-    """Return every floating tensor of a cache."""
+    """Return all floating-point tensors of a cache."""
     if isinstance(cache, Tensor):
         return [cache] if cache.is_floating_point() else []
     parts = cache.values() if isinstance(cache, dict) else cache if isinstance(cache, tuple) else ()
@@ -184,7 +184,7 @@ def test_paths_lists_all_trained_parameters() -> None:
     assert all(weight is flat[path] for path, weight in zip(step.paths, step.weights, strict=True))
 
 
-def test_max_norm_limits_weights_after_l1_and_not_biases() -> None:
+def test_max_norm_limits_weights_after_l1_but_not_biases() -> None:
     net, params = new_network()
     biases = {path: leaf for path, leaf in flatten(params).items() if leaf.dim() == 1}
     step = TrainingStep(
@@ -195,11 +195,11 @@ def test_max_norm_limits_weights_after_l1_and_not_biases() -> None:
         regularizers=(L1(1.0, decoupled=True), MaxNorm(0.5)),
     )
     x, target = batches(1)[0]
-    step(Batch(x, target), 0.01)  # the gradient counts 0.01, the shrinking as much
+    step(Batch(x, target), 0.01)  # the learning rate is 0.01, so L1 shrinks weights by 0.01
     for path, leaf in flatten(params).items():
         if path.endswith("weight") and leaf.dim() > 1:
             assert leaf.flatten(1).norm(dim=1).max() <= 0.5 + 1e-12
-    assert any(leaf.norm() > 0.5 for leaf in biases.values())  # which neither acts on
+    assert any(leaf.norm() > 0.5 for leaf in biases.values())  # neither regularizer changes biases
 
 
 def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
@@ -247,7 +247,7 @@ def test_a_processor_without_bf16_is_reported_and_stays_in_float32(monkeypatch: 
     assert "bfloat16" in step.note
 
 
-def test_an_unknown_precision_is_named() -> None:
+def test_an_unknown_precision_suggests_the_nearest() -> None:
     net, params = new_network()
     with pytest.raises(PellucidError, match="did you mean 'bf16'"):
         TrainingStep(objective(net), copy.deepcopy(params), SGD(0.1), examples=1, precision="bf61")

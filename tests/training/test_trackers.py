@@ -1,4 +1,4 @@
-"""Curves and settings in TensorBoard, MLflow and W&B, read back by their own readers; each point is there once."""
+"""TensorBoard, MLflow and W&B, read back by their own readers: settings, and each point of the curves once."""
 
 import shutil
 import struct
@@ -15,9 +15,9 @@ from pellucid.run.history import History
 from pellucid.training import trackers
 from pellucid.training.callbacks import Callback
 
-# Their imports and their databases warn about themselves.
+# These libraries raise warnings when they are imported and when they open their databases.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("no_report")]
-Points = dict[str, list[tuple[int, float]]]  # by column: epoch and value
+Points = dict[str, list[tuple[int, float]]]  # column: [(epoch, value), ...]
 
 
 def points_of_tensorboard(run: Path) -> tuple[Points, str]:
@@ -48,7 +48,7 @@ def points_of_mlflow(run: Path) -> tuple[Points, str]:
 
 
 def points_of_wandb(run: Path) -> tuple[Points, str]:
-    """Read the file that `wandb sync` uploads: the log of LevelDB, with W&B's own messages."""
+    """Return points and settings from the file that `wandb sync` uploads: a LevelDB log of W&B's messages."""
     import json
 
     from wandb.proto.wandb_internal_pb2 import Record
@@ -72,8 +72,8 @@ def points_of_wandb(run: Path) -> tuple[Points, str]:
 
 
 def leveldb_records(data: bytes, block_size: int = 32768) -> list[bytes]:
-    """Return the records of a log: blocks of pieces, each with checksum, length and type (1 whole, 2, 3, 4 parts)."""
-    records, record, position = list[bytes](), b"", 7  # after the file's own header
+    """Return the records of a log: blocks of pieces with checksum, length and type (1 whole; 2, 3, 4 parts)."""
+    records, record, position = list[bytes](), b"", 7  # after the header of the file
     while position + 7 <= len(data):
         if block_size - position % block_size < 7:
             position += block_size - position % block_size
@@ -95,7 +95,7 @@ READERS: dict[str, Callable[[Path], tuple[Points, str]]] = {
 
 
 class FailAfterFourEpochs(Callback):
-    """Ends a training as a fault does, after an epoch that no checkpoint has."""
+    """Raises an error after epoch 4, which no checkpoint contains."""
 
     def on_epoch_end(self, training: Any, row: Any) -> None:
         if training.epoch == 4:
@@ -121,7 +121,7 @@ def test_a_resumed_training_has_each_point_once(name: str, tmp_path: Path):
     saved_weights = tmp_path / "kept"
 
     class SaveWeights(Callback):
-        """Keeps the checkpoint of an earlier epoch, as if the process had been killed before the next one."""
+        """Copies the checkpoint of epoch 3, as if the process had been killed before the next one."""
 
         def on_epoch_end(self, training: Any, row: Any) -> None:
             if training.epoch == 3:
@@ -141,12 +141,12 @@ def test_a_resumed_training_has_each_point_once(name: str, tmp_path: Path):
     assert "optimizer.lr = 0.07" in settings
 
 
-def test_an_unknown_tracker_is_named():
+def test_an_unknown_tracker_suggests_the_nearest():
     with pytest.raises(PellucidError, match=r"train\.log: no tracker 'tensorbord'; did you mean 'tensorboard'"):
         load_recipe("digits", {"train.log": ["tensorbord"]})
 
 
-def test_a_missing_package_is_named_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_package_is_reported_before_a_run_folder_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     recipe = load_recipe("digits", {"train.log": ["mlflow"]})
     with pytest.raises(PellucidError, match=r"mlflow is not installed; pip install 'pellucid\[mlflow\]'"):
@@ -154,7 +154,7 @@ def test_a_missing_package_is_named_before_anything_is_made(tmp_path: Path, monk
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_training_continues_without_its_tracker_and_sends_each_epoch_once(
+def test_training_continues_without_its_tracker_and_sends_each_epoch_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     sent_epochs: list[int] = []

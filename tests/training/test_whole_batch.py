@@ -1,4 +1,4 @@
-"""The gradients of all shards, added, are those of the whole batch: of every objective and every kind of loss."""
+"""The summed gradients of all shards equal those of the whole batch, for every objective and loss."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ DIVISIBLE = [name for name in OBJECTIVES if not OBJECTIVES[name]().indivisible]
 
 
 def compare_with_whole_batch(monkeypatch, objective, batch, shards):
-    """Take one step from shards, and one with the whole batch; compare losses and gradients of all turns."""
+    """Take one step with shards and one with the whole batch; compare losses and gradients of all turns."""
     batch = Batch(batch.images.double(), batch.targets)
 
     def new_model():
@@ -64,14 +64,14 @@ def compare_with_whole_batch(monkeypatch, objective, batch, shards):
 def test_the_shards_of_an_objective_have_the_gradients_of_the_whole_batch(monkeypatch, name):
     objective = without_statistics(OBJECTIVES[name]())
     if isinstance(objective, Zhang):
-        objective = replace(objective, uniform=1.0)  # the weights of colours are statistics of the batch as well
+        objective = replace(objective, uniform=1.0)  # colour weights are computed from the batch
     data = Examples(objective)
-    # The targets of detectors have no objects in every fourth image; a WGAN divides a batch among its updates.
+    # Every fourth image of the detectors' targets has no objects; a WGAN divides a batch among its updates.
     compare_with_whole_batch(monkeypatch, objective, data.batch(range(len(data)), None), 3 if name == "wgan_gp" else 4)
 
 
 @pytest.mark.parametrize("name", ["single_stage", "ssd", "yolo3", "faster_rcnn", "keypoint_rcnn"])
-def test_a_batch_without_objects_is_divided_as_well(monkeypatch, name):
+def test_a_batch_without_objects_is_divided(monkeypatch, name):
     objective = OBJECTIVES[name]()
     empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     batch = Batch(torch.rand(4, 3, 48, 64), [empty] * 4)
@@ -81,7 +81,7 @@ def test_a_batch_without_objects_is_divided_as_well(monkeypatch, name):
 CLASSES = torch.tensor([0, 1, 2, 2, 0, 1, 2])
 VALUES = torch.linspace(-1, 1, 21, dtype=torch.float64).view(7, 3)
 POINTS = torch.rand(7, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-POINTS[0, 0, 2] = POINTS[2::3, :, 2] = 0  # the third of three shards has no labelled points at all
+POINTS[0, 0, 2] = POINTS[2::3, :, 2] = 0  # the third of three shards has no labelled points
 LOSS_CASES = [
     (SoftmaxCrossEntropy(), CLASSES),
     (SoftmaxCrossEntropy(reduction="sum"), CLASSES),
@@ -112,7 +112,7 @@ def test_the_shards_of_heat_maps_have_the_gradients_of_the_whole_batch(monkeypat
     compare_with_whole_batch(monkeypatch, (net, HeatMaps(stride=1)), Batch(torch.rand(7, 1, 8, 8), 8 * POINTS), 3)
 
 
-def test_the_dice_loss_is_refused():
+def test_the_dice_loss_is_refused_with_shards():
     model = Model(Sequential(Flatten(), Dense(3)), loss=Dice(), optimizer=SGD(0.1))
     with pytest.raises(PellucidError, match="shards: the Dice loss is a ratio of sums over all positions of a batch"):
         model.fit(torch.rand(7, 1, 8, 8), CLASSES, epochs=1, batch_size=4, accumulate=2, verbose=False)

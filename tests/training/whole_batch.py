@@ -1,4 +1,4 @@
-"""What the gradients of shards are held against: one step on the whole batch, with the random draws of the shards."""
+"""The reference for gradients of shards: one step on the whole batch, with the random draws of the shards."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,14 +20,14 @@ SEED = 1
 
 
 class FixedNorm(BatchNorm):
-    """Batch norm whose statistics are the running ones also in training, so that examples do not depend on others."""
+    """Batch norm that always uses running statistics, so the output of an example does not depend on other examples."""
 
     def forward(self, params: Any, x: Any, mode: Mode) -> Any:
         return super().forward(params, x, Mode())
 
 
 def without_statistics(objective: Any) -> Any:
-    """Return the objective with every BatchNorm replaced by a FixedNorm."""
+    """Return the objective with FixedNorm in place of every BatchNorm."""
 
     def replace_norm(layer: Any) -> Any:
         return FixedNorm(layer.momentum, layer.epsilon) if type(layer) is BatchNorm else layer
@@ -41,9 +41,9 @@ def part_of(batch: Batch, shard: int, shards: int) -> Batch:
 
 
 class ShardDraws:
-    """Random numbers of a whole batch, of which each shard's examples get those that the shard draws.
+    """Replaces torch.rand, randn and randperm: the examples of each shard receive the random numbers of that shard.
 
-    `rng` is the generator of the whole batch: what PyTorch would draw from it is drawn from those of the shards.
+    `rng` is the generator passed to the step of the whole batch; draws from it come from the shards' generators.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
@@ -54,13 +54,13 @@ class ShardDraws:
         monkeypatch.setattr(torch, "randperm", self.draw_permutation(torch.randperm))
 
     def seed(self, number: int, images: int) -> None:
-        """Begin a step on a batch of so many images."""
+        """Seed the generators for step `number` on a batch of `images` images."""
         self.images, self.permutations = images, 0
         for shard, rng in enumerate(self.rngs):
             rng.manual_seed(mix(SEED, DRAW_SEED, number, shard))
 
     def draw_rows(self, draw: Callable[..., Any]) -> Callable[..., Any]:
-        """Draw the rows of each shard, or its columns where the first axis is longer than the batch."""
+        """Return a function that draws each shard's rows, or its columns if the first axis is longer than the batch."""
 
         def draw_for_shards(*size: Any, generator: Any = None, **options: Any) -> Any:
             if generator is not self.rng:
@@ -76,7 +76,7 @@ class ShardDraws:
         return draw_for_shards
 
     def draw_permutation(self, draw: Callable[..., Any]) -> Callable[..., Any]:
-        """Draw from the generator of an image's shard; each image draws two permutations, see `ops.assign.sample`."""
+        """Return a draw with the generator of an image's shard; each image draws twice, see `ops.assign.sample`."""
 
         def draw_for_image(n: int, *, generator: Any = None, **options: Any) -> Any:
             if generator is self.rng:
@@ -88,7 +88,7 @@ class ShardDraws:
 
 
 class TurnRecorder:
-    """The losses and gradients of all turns of a step, which are learned as they come."""
+    """Records the losses and gradients of all turns of a step; each turn still updates the weights."""
 
     def __init__(self, step: TrainingStep) -> None:
         self.turns: list[tuple[dict[str, float], dict[str, Any]]] = []
@@ -107,7 +107,7 @@ def step_of(model: Model, batch: Batch) -> tuple[TrainingStep, TurnRecorder]:
 
 
 def assert_same_turns(actual: TurnRecorder, expected: TurnRecorder) -> None:
-    """Compare all turns to 1e-12, relative to the largest gradient of the turn."""
+    """Compare losses and gradients of all turns to 1e-12, relative to the largest gradient of the turn."""
     assert len(actual.turns) == len(expected.turns)
     for (losses, grads), (other_losses, other_grads) in zip(actual.turns, expected.turns, strict=True):
         assert losses == pytest.approx(other_losses, rel=1e-12)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of sweeps."""
+"""Fixtures for the tests of sweeps."""
 
 from tests.cli.conftest import cli
 

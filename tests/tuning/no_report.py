@@ -1,4 +1,4 @@
-"""A file for `--custom`: runs write no report, whose figures take longer than a small training."""
+"""Code for `--custom` that disables reports of runs, since their figures take longer than a small training."""
 
 from pellucid import run_report
 

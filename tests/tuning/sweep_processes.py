@@ -1,4 +1,4 @@
-"""Sweeps in processes of their own, as a user starts them."""
+"""Sweeps started by the command line, each in its own process."""
 
 import json
 import os
@@ -14,7 +14,7 @@ Process = subprocess.Popen[str]
 
 
 def launch(*words: str, folder: Path) -> Process:
-    """Start `pellucid sweep` in a folder."""
+    """Start `pellucid sweep` with `folder` as its working directory."""
     command = [sys.executable, "-m", "pellucid", "--custom", NO_REPORT_FILE, "sweep", *BASE_WORDS, *words, "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
@@ -22,18 +22,18 @@ def launch(*words: str, folder: Path) -> Process:
 
 
 def wait_for_results(process: Process) -> dict[str, Any]:
-    """Wait for a sweep, and return what it printed."""
+    """Wait for the end of a sweep, and return the JSON object that it printed."""
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     return json.loads(out)
 
 
 def worker_pids(process: Process) -> list[int]:
-    """Return the process ids of a sweep's workers, which have begun to work."""
+    """Return the process ids of a sweep's running workers."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
 
 def finished_runs(folder: Path) -> list[Path]:
-    """Return the runs with an outcome."""
+    """Return the folders of the runs that have an outcome."""
     return [file.parent for file in sorted(folder.glob("trials/*/seed-*/outcome.json"))]

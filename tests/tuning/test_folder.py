@@ -1,4 +1,4 @@
-"""The folder that the processes of a sweep share, without any training."""
+"""The folder that the processes of a sweep share, and the options for SLURM, without long trainings."""
 
 from pathlib import Path
 
@@ -22,14 +22,14 @@ def test_attempts_are_counted_since_the_last_checkpoint(tmp_path: Path) -> None:
     run = TrialRun(tmp_path, 1, 0)
     assert [run.count_attempt(0) for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
     assert all(run.count_attempt(step) for step in range(1, 20))
-    run.forget_attempts()  # as after Ctrl-C
+    run.forget_attempts()  # as a run does after Ctrl-C
     assert [run.count_attempt(19) for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
     run.finish(Outcome("failed"))
     (tmp_path / "outcome.json").unlink()
-    assert run.count_attempt(19)  # a run whose outcome is removed is tried again
+    assert run.count_attempt(19)  # a run without an outcome is tried again
 
 
-def test_machines_with_other_numbers_of_processors_share_a_sweep(tmp_path: Path) -> None:
+def test_machines_with_different_numbers_of_processors_share_a_sweep(tmp_path: Path) -> None:
     folder = TuningFolder(tmp_path)
     settings = {"recipe.threads": 0}
     first_plan = folder.begin(plan_of_rates(threads=4, **settings), any_threads=True)
@@ -61,7 +61,7 @@ def test_a_run_on_a_machine_without_the_device_is_not_counted_as_failed(
 
 @pytest.mark.parametrize("text", ["90", "90:00", "1:30:00", "1:29:30", "0-1:30", "0-01:30:00"])
 def test_times_are_read_as_by_slurm(text: str) -> None:
-    """The forms of `man sbatch`: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]."""
+    """The formats of `man sbatch`: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]."""
     assert slurm._minutes(text) == 90
     assert slurm._minutes("2-12") == 60 * 60
 

@@ -1,4 +1,4 @@
-"""Killed workers, stopped launchers, and launchers that share only a folder: nothing is lost, nothing counts twice."""
+"""Killed workers, stopped launchers, and launchers that share only a folder: each trial is finished exactly once."""
 
 import json
 import os
@@ -18,9 +18,9 @@ SEARCH_WORDS = ("--over", "optimizer.lr=1e-4..1e-1:log", "--over", "optimizer.na
 
 
 def kill_at_random(process: Process, folder: Path, kills: int, runs: int) -> int:
-    """Kill random workers at random moments by SIGKILL; return how many died before the last run was finished.
+    """Kill random workers at random times by SIGKILL; return the number of kills before the last run was finished.
 
-    Every second one is killed while all of them train, after a checkpoint; others perhaps as they start.
+    Every second kill waits until all workers train and have checkpoints; the others may hit a starting worker.
     """
     rng, n_killed = random.Random(0), 0
     while n_killed < kills and process.poll() is None:
@@ -50,7 +50,7 @@ def test_killed_workers_neither_lose_nor_repeat_a_trial(tmp_path: Path, trials: 
     assert [trial["number"] for trial in results["trials"]] == [*range(1, trials + 1)]
     runs = finished_runs(tmp_path / "found")
     assert len(runs) == trials
-    for run in runs:  # every epoch once, whoever trained it
+    for run in runs:  # each epoch once, even if several workers trained the run
         assert [row["epoch"] for row in History.read(run).rows] == [*range(1, epochs + 1)], run
     resumed_runs = [run for run in runs if "resumed" in json.loads((run / "manifest.json").read_text())]
     assert resumed_runs, "no kill has met a training with a checkpoint"
@@ -70,11 +70,11 @@ def test_two_launchers_that_share_only_the_folder_finish_one_search(tmp_path: Pa
     logs = list((tmp_path / "found" / "workers").iterdir())
     assert len({file.name.split("-")[-2] for file in logs}) == 2  # each launcher started a worker
     owners = {(run / "lock").read_text() for run in finished_runs(tmp_path / "found")}
-    assert len(owners) == 2  # and both workers trained
+    assert len(owners) == 2  # both workers trained
 
 
 @pytest.mark.long
-def test_ctrl_c_saves_every_run_and_says_how_to_go_on(tmp_path: Path):
+def test_ctrl_c_saves_every_run_and_prints_how_to_resume(tmp_path: Path):
     words = (*SEARCH_WORDS, "--jobs", "2", "train.epochs=3000", "--out", "found")
     process = launch(*words, "train.checkpoint_seconds=1000", folder=tmp_path)
     pattern = "trials/*/seed-*/metrics.csv"
@@ -91,7 +91,7 @@ def test_ctrl_c_saves_every_run_and_says_how_to_go_on(tmp_path: Path):
 
 
 @pytest.mark.long
-def test_a_launcher_that_is_killed_takes_its_workers_with_it(tmp_path: Path):
+def test_the_workers_of_a_killed_launcher_end(tmp_path: Path):
     process = launch(*SEARCH_WORDS, "--jobs", "2", "train.epochs=100000", "--out", "found", folder=tmp_path)
     deadline = time.monotonic() + 100
     while not [*tmp_path.glob("found/trials/*/seed-*/metrics.csv")] and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Mistakes are found before anything starts, in one line."""
+"""Plans of sweeps: combinations, recipes and commands of runs, and one-line errors before anything starts."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_a_plan_is_restored_from_its_file():
     assert restored.words == ("digits",)
 
 
-def test_the_recipe_of_a_run_is_that_of_the_same_settings():
+def test_the_recipe_of_a_run_equals_a_recipe_with_the_same_overrides():
     plan = digits_plan({"optimizer.name": "sgd,adam"}, seeds=(4,))
     overrides = {**HELD_OUT, "optimizer.name": "sgd", "recipe.seed": 4}
     assert plan.recipe({"optimizer.name": "sgd"}, 4) == load_recipe("digits", overrides)

@@ -1,4 +1,4 @@
-"""The values of `--over KEY=VALUES`."""
+"""Search spaces: the values of `--over KEY=VALUES`."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_text_that_is_neither_a_list_nor_a_range_is_refused(text: str, message: 
 
 
 @pytest.mark.parametrize("given", [3, None, {"a": 1}, b"ab"])
-def test_values_in_python_are_a_sequence_or_a_text(given: Any):
+def test_values_in_python_must_be_a_sequence_or_a_string(given: Any):
     with pytest.raises(PellucidError, match="takes a list of values, or a range"):
         read_values(given, "--over k")
 

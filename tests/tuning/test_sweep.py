@@ -1,4 +1,4 @@
-"""Sweeps from beginning to end, in worker processes."""
+"""Complete sweeps in worker processes."""
 
 import json
 import math
@@ -27,7 +27,7 @@ BASE: dict[str, Any] = {"data.validation": 0.2, "data.limit": 200, "train.epochs
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> TuningResult:
-    """Two learning rates, of which one ends in NaN, and two seeds."""
+    """Return a sweep of two learning rates, one of which diverges, with two seeds each."""
     out = tmp_path_factory.mktemp("grid") / "found"
     over = {"optimizer.lr": [0.01, 1e38], "optimizer.name": ["sgd"]}
     return pellucid.tune("digits", over, seeds=(0, 3), jobs=2, out=out, custom=[NO_REPORT_FILE], **BASE)
@@ -47,19 +47,19 @@ def test_a_grid_trains_every_combination_with_every_seed(grid: TuningResult):
     assert grid.counts == {"complete": 1, "pruned": 0, "failed": 1, "unfinished": 0}
 
 
-def test_the_value_is_that_of_the_best_epoch_on_validation_images(grid: TuningResult):
+def test_the_value_of_a_trial_is_the_mean_of_its_best_validation_accuracies(grid: TuningResult):
     best_accuracies = [max(row["val_accuracy"] for row in History.read(run.path).rows) for run in grid.trials[0].runs]
     assert grid.trials[0].values == best_accuracies
     assert grid.trials[0].value == pytest.approx(statistics.mean(best_accuracies), rel=1e-12)
 
 
-def test_a_run_ends_in_the_weights_of_the_same_training_alone(grid: TuningResult, tmp_path: Path):
+def test_a_run_has_the_weights_of_a_training_with_the_same_settings(grid: TuningResult, tmp_path: Path):
     result = train("digits", out=tmp_path, progress=False, **BASE,
                   **{"optimizer.name": "sgd", "optimizer.lr": 0.01, "recipe.seed": 3})  # fmt: skip
     assert grid.trials[0].runs[1].results["sha256"] == result.metrics["sha256"]
 
 
-def test_the_same_sweep_again_trains_nothing(grid: TuningResult):
+def test_repeating_a_finished_sweep_trains_nothing(grid: TuningResult):
     change_times = {file: file.stat().st_mtime_ns for file in grid.folder.path.glob("trials/*/*/metrics.csv")}
     over = {"optimizer.lr": [0.01, 1e38], "optimizer.name": ["sgd"]}
     result = pellucid.tune("digits", over, seeds=(0, 3), jobs=1, out=grid.folder.path, custom=[NO_REPORT_FILE], **BASE)
@@ -81,7 +81,7 @@ def test_the_results_are_a_file_and_a_page(grid: TuningResult):
     assert "training stopped in step" in page
 
 
-def test_a_search_draws_within_its_ranges_and_may_get_more_trials(cli: Cli, tmp_path: Path):
+def test_a_search_draws_within_its_ranges_and_can_be_extended(cli: Cli, tmp_path: Path):
     words = ["digits", "data.validation=0.2", "data.limit=200", "train.epochs=1"]
     words += ["--over", "optimizer.lr=1e-3..1e-1:log", "--over", "train.batch_size=8..32", "--sampler", "random"]
     words += ["--out", str(tmp_path / "found"), "--json"]
@@ -116,7 +116,7 @@ def test_optuna_searches_and_prunes(tmp_path: Path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("crash", ["os.kill(os.getpid(), 9)", "os.abort()"], ids=["killed", "aborted"])
-def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_path: Path, crash: str):
+def test_a_run_whose_worker_always_dies_fails_and_the_other_runs_complete(tmp_path: Path, crash: str):
     custom = tmp_path / "dies.py"
     custom.write_text(
         "import os\nfrom pellucid import run_report\nfrom pellucid.recipe import job\n"
@@ -131,7 +131,7 @@ def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_pat
     assert "ended again and again" in sweep.trials[0].error
 
 
-def test_jobs_of_submitit_finish_a_sweep(tmp_path: Path, grid: TuningResult):
+def test_jobs_of_submitit_complete_a_sweep(tmp_path: Path, grid: TuningResult):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     folder = TuningFolder(tmp_path / "found")
     plan = folder.begin(grid.plan, any_threads=False)
@@ -145,7 +145,7 @@ def test_jobs_of_submitit_finish_a_sweep(tmp_path: Path, grid: TuningResult):
     assert folder.page.is_file()  # written by the last job
 
 
-def test_names_of_files_and_errors_are_text_on_the_page(tmp_path: Path):
+def test_file_names_and_errors_are_escaped_on_the_page(tmp_path: Path):
     folder = tmp_path / "<b>$x$\x1b[31m"
     sweep = pellucid.tune("digits", {"optimizer.lr": [1e38]}, seeds=(0, 1), out=folder, custom=[NO_REPORT_FILE], **BASE)
     page = without_script(sweep.page.read_text())

@@ -1,4 +1,4 @@
-"""What a refusal must look like."""
+"""The fixture that opens invalid weights files and checks the error's message."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ OpenRefused = Callable[[Path], str]
 
 @pytest.fixture
 def open_refused() -> OpenRefused:
-    """Return a function that opens a file, expects its refusal, and gives the one line that names the file."""
+    """Return a function that opens a file, expects a PellucidError, and returns its one-line message with the path."""
 
     def open_refused(path: Path) -> str:
         with pytest.raises(PellucidError) as info:

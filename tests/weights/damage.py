@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 
 def damaged_copies(intact: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """Yield copies with bits flipped, bytes overwritten, parts cut out or doubled, or the end missing.
+    """Yield copies with bits flipped, bytes overwritten, parts removed or repeated, or the end cut off.
 
-    The first and the last 600 bytes, where headers and directories stand, are hit as often as all the rest.
+    Half of the damage is in the first or last 600 bytes, which contain headers and directories.
     """
     rng = random.Random(seed)
     while count:

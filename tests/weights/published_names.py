@@ -1,4 +1,4 @@
-"""The names and shapes of the tensors in others' files, written down from their definitions, not from ours."""
+"""Names and shapes of the tensors in published files, derived from the original definitions, not from pellucid's."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -17,7 +17,7 @@ def biased(name: str, *shape: int) -> Shapes:
 
 
 def basic_conv(name: str, *shape: int) -> Shapes:
-    """GoogLeNet's and Inception's BasicConv2d."""
+    """Return the shapes of BasicConv2d, a block of GoogLeNet and Inception."""
     return {**conv(f"{name}.conv", *shape), **norm(f"{name}.bn", shape[0])}
 
 
@@ -80,7 +80,7 @@ def resnet(depths: tuple[int, ...], bottleneck: bool) -> Shapes:
 
 
 def densenet121(old: bool) -> Shapes:
-    """The file that torchvision offers has the old names: "norm.1" instead of "norm1"."""
+    """Return the shapes of DenseNet-121; torchvision's file has the old names, with "norm.1" instead of "norm1"."""
     dot = "." if old else ""
     shapes = {**conv("features.conv0", 64, 3, 7, 7), **norm("features.norm0", 64)}
     channels = 64
@@ -127,14 +127,14 @@ def timm_mobilenet_v2() -> Shapes:
     for stage, repeats in enumerate((1, 2, 3, 4, 3, 3, 1)):
         for block in range(repeats):
             expansion, outputs = MOBILENET[sum((1, 2, 3, 4, 3, 3, 1)[:stage]) + block]
-            name, wide = f"blocks.{stage}.{block}", channels * expansion
+            name, expanded = f"blocks.{stage}.{block}", channels * expansion
             if stage == 0:
-                shapes |= {**conv(f"{name}.conv_dw", wide, 1, 3, 3), **norm(f"{name}.bn1", wide)}
-                shapes |= {**conv(f"{name}.conv_pw", outputs, wide, 1, 1), **norm(f"{name}.bn2", outputs)}
+                shapes |= {**conv(f"{name}.conv_dw", expanded, 1, 3, 3), **norm(f"{name}.bn1", expanded)}
+                shapes |= {**conv(f"{name}.conv_pw", outputs, expanded, 1, 1), **norm(f"{name}.bn2", outputs)}
             else:
-                shapes |= {**conv(f"{name}.conv_pw", wide, channels, 1, 1), **norm(f"{name}.bn1", wide)}
-                shapes |= {**conv(f"{name}.conv_dw", wide, 1, 3, 3), **norm(f"{name}.bn2", wide)}
-                shapes |= {**conv(f"{name}.conv_pwl", outputs, wide, 1, 1), **norm(f"{name}.bn3", outputs)}
+                shapes |= {**conv(f"{name}.conv_pw", expanded, channels, 1, 1), **norm(f"{name}.bn1", expanded)}
+                shapes |= {**conv(f"{name}.conv_dw", expanded, 1, 3, 3), **norm(f"{name}.bn2", expanded)}
+                shapes |= {**conv(f"{name}.conv_pwl", outputs, expanded, 1, 1), **norm(f"{name}.bn3", outputs)}
             channels = outputs
     shapes |= {**conv("conv_head", 1280, 320, 1, 1), **norm("bn2", 1280)}
     return shapes | biased("classifier", 1000, 1280)

@@ -1,4 +1,4 @@
-"""One small set of tensors, written in every format by other people's libraries."""
+"""A small set of tensors, written in every format by the libraries of these formats."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SAMPLE_TENSORS: dict[str, Tensor] = {
 
 
 def write_sample(kind: str, path: Path, tensors: dict[str, Tensor] = SAMPLE_TENSORS) -> Path:
-    """Write tensors as "zip", "old", "safetensors", "keras" or "onnx"; their names are those of `tensors`."""
+    """Write tensors under their names in the format "zip", "old", "safetensors", "keras" or "onnx"; return the path."""
     if kind in ("zip", "old"):
         torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip")
     elif kind == "safetensors":

@@ -1,4 +1,4 @@
-"""The published weights: a table that is right in itself, and downloads from a server of our own."""
+"""The catalogue of published weights: consistent entries, and downloads from a local server."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ def site() -> Iterator[Site]:
 
 
 def serve_entry(monkeypatch: pytest.MonkeyPatch, site: Site, checksum: str, name: str = "vgg16") -> PublishedWeights:
-    """Let a name of the catalogue stand for the server's file."""
+    """Replace the address and checksum of a catalogue entry by those of the server's file; return the entry."""
     entry = replace(CATALOGUE[name], url=site.url, checksum=checksum)
     monkeypatch.setitem(catalogue.CATALOGUE, name, entry)
     return entry
@@ -53,7 +53,7 @@ def test_no_two_entries_share_a_file_or_a_checksum():
     assert len(set(checksums)) == len(checksums)
 
 
-def test_the_address_of_vgg16_is_the_official_one():
+def test_the_url_of_vgg16_is_that_of_pytorch():
     assert find_entry("vgg16").url == "https://download.pytorch.org/models/vgg16-397923af.pth"
     with pytest.raises(PellucidError, match="known as 'vgg-16'; did you mean 'vgg16'"):
         find_entry("vgg-16")
@@ -80,7 +80,7 @@ def test_interrupted_download_is_resumed(site, monkeypatch, tmp_path):
     assert received_bytes[-1] == len(DATA)
 
 
-def test_a_wrong_file_is_replaced_and_a_wrong_download_refused(site, monkeypatch, tmp_path):
+def test_a_wrong_file_is_replaced_and_a_wrong_download_is_refused(site, monkeypatch, tmp_path):
     serve_entry(monkeypatch, site, f"sha256:{SHA256}")
     (tmp_path / "file").write_bytes(b"other")
     assert get("vgg16", tmp_path)[1] == "downloaded"
@@ -91,7 +91,7 @@ def test_a_wrong_file_is_replaced_and_a_wrong_download_refused(site, monkeypatch
 
 
 def test_error_without_network_names_the_path_for_the_file(monkeypatch, tmp_path):
-    entry = replace(CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")  # where nobody listens
+    entry = replace(CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")  # no server runs on this port
     monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", entry)
     path = re.escape(str(tmp_path / "vgg16-397923af.pth"))
     with pytest.raises(PellucidError, match=f"cannot be downloaded.*put the file at {path} by hand"):

@@ -1,4 +1,4 @@
-"""A thousand damaged files: refused with one line, or nothing but numbers in them has changed."""
+"""Damaged weights files: opening raises a one-line error, or only values of tensors have changed."""
 
 import io
 import subprocess
@@ -19,12 +19,12 @@ from tests.pace import in_loop_durations
 from tests.weights.damage import damaged_copies
 from tests.weights.samples import FORMATS, SAMPLE_TENSORS, write_sample
 
-FILES_PER_FORMAT = 200  # of each of the five formats
+FILES_PER_FORMAT = 200  # for each of the five formats
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_damaged_files_are_refused_or_read_as_valid(kind, tmp_path):
-    """All formats but the zip archive lack a checksum: there, damage inside a number can only show as a number."""
+    """Formats other than the zip archive have no checksums, so damage inside tensor data only changes values."""
     intact = write_sample(kind, tmp_path / "whole").read_bytes()
     path = tmp_path / "damaged"
     max_seconds, outcomes = 0.0, list[str]()
@@ -49,13 +49,13 @@ def _read_outcome(path: Path, data: bytes, kind: str) -> str:
         assert "\n" not in message
         assert message.isprintable()
         return "refused"
-    if kind == "zip":  # the damage hit what nobody reads: padding, dates
+    if kind == "zip":  # only unused bytes are damaged, such as padding and dates
         assert all(torch.equal(tensors[name], tensor) for name, tensor in SAMPLE_TENSORS.items())
     return "read"
 
 
 def test_damaged_pickles_are_refused():
-    """The checksums of an archive hide its objects from the damage above; here they are damaged themselves."""
+    """The checksums of an archive protect its pickle from the damage above, so the pickle itself is damaged here."""
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     buffer = io.BytesIO()
     torch.save({"state_dict": net.state_dict(), "optimizer": torch.optim.Adam(net.parameters()).state_dict()}, buffer)
@@ -96,7 +96,7 @@ print((peak() - before) * 1024)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_hostile_files_take_little_memory(tmp_path):
-    """The peak of a process that opens hostile files, against that before the first of them."""
+    """The peak memory of a process rises by less than 300 MB while it opens hostile files."""
     files = [write_sample("zip", tmp_path / "whole")]
     hostile = {
         "lists": b"\x80\x02" + b"]" * 1_900_000 + b".",

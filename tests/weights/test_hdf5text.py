@@ -1,4 +1,4 @@
-"""Texts beside arrays, as h5py writes and reads them, and such as promise gigabytes."""
+"""Text attributes of HDF5 files as written by h5py, and damaged ones that declare gigabytes."""
 
 import resource
 import sys
@@ -14,7 +14,7 @@ from pellucid.weights.hdf5text import text_attribute
 
 
 def write_attributes(path: Path, **texts: object) -> tuple[bytes, int]:
-    """Write a group with attributes; return the file's bytes and where the group's header stands."""
+    """Write a group with text attributes; return the file's bytes and the address of the group's header."""
     with h5py.File(path, "w") as file:
         group = file.create_group("a/b")
         for name, text in texts.items():
@@ -59,7 +59,7 @@ def test_text_with_a_huge_declared_length_takes_no_memory(tmp_path):
         group.create_dataset("0", data=np.ones(4, np.float32))
     data = path.read_bytes()
     heap = data.index(b"GCOL").to_bytes(8, "little")
-    assert data.count(b"\x0a\0\0\0" + heap) == 1  # the ten bytes of the name, and where they are
+    assert data.count(b"\x0a\0\0\0" + heap) == 1  # length and address of the name
     path.write_bytes(data.replace(b"\x0a\0\0\0" + heap, b"\xff\xff\xff\xff" + heap))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert list(open_weights(path)) == ["layers/conv2d/vars/0"]

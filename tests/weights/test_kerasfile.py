@@ -1,4 +1,4 @@
-"""Keras' HDF5 files as Keras lays them out, and HDF5 that can do more than a weights file should."""
+"""HDF5 files of Keras 1 to 3, and refused HDF5 features that weights files do not need."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ KERNEL = np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2)  # (H, W, in, out)
 
 
 def write_layer(file: h5py.Group, name: str) -> None:
-    """Write one layer as Keras 1 and 2 do."""
+    """Write a layer with kernel and bias in the layout of Keras 1 and 2."""
     group = file.create_group(name)
     group.attrs["weight_names"] = [f"{name}/kernel:0".encode(), f"{name}/bias:0".encode()]
     group.create_dataset(f"{name}/kernel:0", data=KERNEL)
@@ -42,7 +42,7 @@ def test_file_of_keras_applications_is_read(tmp_path):
     assert torch.equal(tensors["conv/conv/kernel:0"], torch.tensor(KERNEL))
 
 
-def test_of_a_model_file_only_the_weights_are_read(tmp_path):
+def test_only_the_weights_of_a_model_file_are_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["model_config"] = "{}"
         write_layer(file.create_group("model_weights"), "conv")
@@ -51,7 +51,7 @@ def test_of_a_model_file_only_the_weights_are_read(tmp_path):
 
 
 def test_file_of_keras_3_with_bfloat16_is_read(tmp_path):
-    """Keras 3 writes bfloat16 as two opaque bytes with a note; see H5IOStore in keras/src/saving/saving_lib.py."""
+    """Keras 3 writes bfloat16 as two opaque bytes with an attribute (H5IOStore in keras/src/saving/saving_lib.py)."""
     values = torch.tensor([1.0, -2.5, 3e30], dtype=torch.bfloat16)
     with h5py.File(tmp_path / "a.weights.h5", "w") as file:
         variables = file.create_group("layers/conv2d/vars")
@@ -109,7 +109,7 @@ def test_tensors_of_layers_without_a_valid_name_keep_their_paths(name, tmp_path)
 
 
 def test_damaged_files_of_keras_3_are_refused(tmp_path):
-    """HDF5 has no checksum here: damage inside a number can only show as a number."""
+    """HDF5 has no checksum here, so damage inside tensor data only changes values."""
     path, refusals = tmp_path / "a.weights.h5", []
     layers = {"conv2d": ("entry", [(3, 3, 3, 4), (4,)]), "batch_normalization": ("norm", [(4,)] * 4)}
     with h5py.File(path, "w") as file:
@@ -266,7 +266,7 @@ def test_hdf5_features_that_keras_never_writes_are_refused(write_hostile, messag
 
 
 def test_overlapping_arrays_larger_than_the_file_are_refused(tmp_path, open_refused: OpenRefused):
-    """Two hundred arrays of 400 kB whose headers all say that they stand in the same bytes."""
+    """Two hundred arrays of 400 kB whose headers all have the same address."""
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["big"] = np.arange(100_000, dtype=np.float32)
@@ -280,9 +280,9 @@ def test_overlapping_arrays_larger_than_the_file_are_refused(tmp_path, open_refu
 
     data = path.read_bytes()
     for offset in offsets:
-        assert data.count(encoded(offset, 8)) == 1  # where the bytes are, and how many
+        assert data.count(encoded(offset, 8)) == 1  # address and size of the array's data
         data = data.replace(encoded(offset, 8), encoded(first_offset, 400_000))
-    space = b"\1\1\1\0\0\0\0\0"  # a shape of one size, with its maximum
+    space = b"\1\1\1\0\0\0\0\0"  # header of a shape with one axis, before its size and maximum size
     assert data.count(space + encoded(2, 2)) == 200
     path.write_bytes(data.replace(space + encoded(2, 2), space + encoded(100_000, 100_000)))
     assert "declares more data than its" in open_refused(path)
@@ -297,12 +297,12 @@ def test_error_without_h5py_says_how_to_install_it(tmp_path, monkeypatch: pytest
 
 
 @pytest.mark.real
-def test_the_real_mobilenet_v2_without_its_top():
+def test_the_published_mobilenet_v2_without_head_is_read():
     path: Path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     if not path.exists():
         pytest.skip(f"the real weights are not at {path}")
     tensors = open_weights(path)
-    assert sum(tensor.numel() for tensor in tensors.values()) == 2_257_984  # Keras' own count
+    assert sum(tensor.numel() for tensor in tensors.values()) == 2_257_984  # the parameter count of Keras
     assert tensors["Conv1/Conv1/kernel:0"].shape == (3, 3, 3, 32)
     assert tensors["Conv_1/Conv_1/kernel:0"].shape == (1, 1, 320, 1280)
     variances = [tensor for name, tensor in tensors.items() if name.endswith("moving_variance:0")]
@@ -327,7 +327,7 @@ model.save_weights(sys.argv[1])
 
 
 @pytest.mark.slow
-def test_norms_without_gamma_or_beta_that_keras_saved_get_their_names(tmp_path: Path) -> None:
+def test_norms_without_gamma_or_beta_are_read_with_their_names(tmp_path: Path) -> None:
     if find_spec("keras") is None:
         pytest.skip("needs keras")
     path = tmp_path / "norms.weights.h5"
@@ -344,12 +344,12 @@ def test_norms_without_gamma_or_beta_that_keras_saved_get_their_names(tmp_path: 
 
 @pytest.mark.parametrize("count", [1, 5, 6, 7])
 def test_norms_with_an_unknown_number_of_variables_keep_their_paths(count: int) -> None:
-    """Keras' option `renorm` adds three, so that a norm of five has neither gamma nor beta in the first place."""
+    """With `renorm`, Keras adds three variables, so the first of five variables is neither gamma nor beta."""
     path = "layers/batch_normalization/vars/0"
     assert keras_name(path, "norm", count) == path
 
 
-def test_gamma_or_beta_is_loaded_as_beta_of_inception() -> None:
+def test_gamma_or_beta_is_loaded_as_beta_for_inception() -> None:
     net = MODELS["inception_v3"](count_include_pad=False)
     layer = "batch_normalization_7"
     tensors = {

@@ -1,4 +1,4 @@
-"""Every difference between a network and a file, at once."""
+"""Differences between the tensors of a network and of a file, all in one error."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_all_kinds_of_difference_are_listed():
     ]
 
 
-def test_error_names_five_mismatches_and_holds_all():
+def test_error_message_has_five_mismatches_and_the_error_has_all():
     expected = {f"layer{k}": torch.zeros(1) for k in range(7)}
     with pytest.raises(PellucidError) as info:
         require_match("the/file.pth", expected, {"x\n": torch.zeros(2)})
@@ -41,6 +41,6 @@ def test_error_names_five_mismatches_and_holds_all():
     assert info.value.__notes__ == ["layer5 is missing", "layer6 is missing", "x\\n is not in the network"]
 
 
-def test_a_shape_and_a_dtype_are_reported_in_words():
+def test_the_error_describes_shapes_and_dtypes():
     with pytest.raises(MismatchError, match=r"a\.bias is int64 4, not float32 2; give"):
         require_match("f", {"a.bias": torch.zeros(2)}, {"a.bias": torch.zeros(4, dtype=torch.int64)})

@@ -1,4 +1,4 @@
-"""Keras' names and layouts: hand numbers, and files that Keras itself has written."""
+"""Names and layouts of Keras: converted arrays computed by hand, and files that Keras has written."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def test_keras_names_of_all_versions_are_split(name, layer, leaf):
 
 
 @pytest.mark.parametrize("name", ["kernel:0", "Conv1/Conv1/iterations:0", "layers/conv2d/vars/0", ""])
-def test_other_names_are_not_split(name):
+def test_invalid_names_are_not_split(name):
     assert KERAS.split(name) is None
 
 
@@ -57,7 +57,7 @@ def test_depthwise_kernel_axes_are_converted():
 
 
 def test_rows_of_a_dense_kernel_over_maps_are_ordered_by_channel():
-    """Its row h W C + w C + c is our column c H W + h W + w."""
+    """Keras' row h W C + w C + c is column c H W + h W + w in pellucid."""
     kernel = torch.arange(2 * 2 * 3 * 5.0).reshape(12, 5)
     converted = KERAS.layout("head.dense1", kernel, 3)
     assert converted.shape == (5, 12)
@@ -65,7 +65,7 @@ def test_rows_of_a_dense_kernel_over_maps_are_ordered_by_channel():
     assert torch.equal(KERAS.layout("head.dense2", kernel, 3), kernel.T)
 
 
-def test_a_bias_before_a_norm_goes_into_the_running_mean():
+def test_a_bias_before_a_norm_is_subtracted_from_the_running_mean():
     net = MODELS["resnet50"](epsilon=1.001e-5, stride_first=True)
     tensors = {
         "conv1_conv/conv1_conv/kernel:0": torch.zeros(7, 7, 3, 2),
@@ -86,7 +86,7 @@ def test_a_bias_before_a_norm_goes_into_the_running_mean():
 
 @pytest.mark.parametrize("first_number", [0, 1, 94])
 def test_inception_layers_are_numbered_from_the_first_number_in_the_file(first_number):
-    """Keras' function makes a 3 x 3 of 192 filters as the fifth, and branch1x1 of mixed0 as the sixth."""
+    """In Keras, the fifth layer is a 3x3 convolution of 192 filters, and the sixth is branch1x1 of mixed0."""
     numbers = range(first_number, first_number + 94)
     names = {
         f"{layer}{f'_{number}' if number else ''}/{layer}{f'_{number}' if number else ''}/{leaf}": torch.zeros(shape)
@@ -145,7 +145,7 @@ np.savez(sys.argv[2], x=inputs, y=np.asarray(model.predict(inputs, verbose=0)))
 
 
 def run_keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[Tensor, Tensor]:
-    """Run a script of Keras, which chooses its backend when it is imported; return its images and outputs."""
+    """Run a script with Keras and a backend; return its images (N, C, H, W) and its outputs."""
     if find_spec("keras") is None or find_spec(backend) is None:
         pytest.skip(f"needs keras and {backend}")
     file = folder / "numbers.npz"
@@ -157,14 +157,14 @@ def run_keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[T
 
 @pytest.fixture(scope="module")
 def keras_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor, Tensor]:
-    """A folder of files of one network of Keras, and images with its outputs."""
+    """Return a folder with files of one Keras network, images, and the network's outputs."""
     folder = tmp_path_factory.mktemp("keras")
     return folder, *run_keras(WRITE_SCRIPT, folder, folder, "torch")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["small.h5", "small.weights.h5", "transfer.weights.h5"])
-def test_file_that_keras_saved_gives_its_outputs(file, keras_files):
+def test_a_file_saved_by_keras_reproduces_its_outputs(file, keras_files):
     folder, x, y = keras_files
     net = mobilenet_v2(classes=7, width=0.35, epsilon=1e-3, pad="same")
     params, _ = net.init((3, 64, 64), torch.Generator().manual_seed(0))
@@ -175,7 +175,7 @@ def test_file_that_keras_saved_gives_its_outputs(file, keras_files):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("backend", ["torch", "jax"])  # jax, where it is installed: kernels that are not PyTorch's
+@pytest.mark.parametrize("backend", ["torch", "jax"])  # jax: kernels other than PyTorch's
 def test_real_mobilenet_v2_outputs_equal_those_of_keras(tmp_path, backend):
     path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     if not path.exists():
@@ -189,5 +189,5 @@ def test_real_mobilenet_v2_outputs_equal_those_of_keras(tmp_path, backend):
     assert loaded["head"] is params["head"]
     assert maps.shape == (2, 1280, 3, 3)
     assert float((maps - y.permute(0, 3, 1, 2)).abs().max()) < 1e-4 * float(y.abs().max())  # 52 layers in float32
-    assert float(y.abs().max()) > 1  # trained weights of images in -1..1 do answer
+    assert float(y.abs().max()) > 1  # outputs of trained weights are not close to 0
     assert len(open_weights(path)) == 260

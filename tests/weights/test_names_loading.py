@@ -1,4 +1,4 @@
-"""What fits is taken whole, and what does not is told before anything is taken."""
+"""Loading published files into networks: all tensors are checked before any parameter changes."""
 
 import pytest
 import safetensors.torch
@@ -28,7 +28,7 @@ def random_tensors(shapes: Shapes) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def squeezenet_file(tmp_path_factory: pytest.TempPathFactory):
-    """A file of torchvision's SqueezeNet, and its tensors."""
+    """Return a file with the names and shapes of torchvision's SqueezeNet, and its tensors."""
     path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
     tensors = random_tensors(published.squeezenet1_1())
     torch.save(tensors, path)
@@ -51,7 +51,7 @@ def test_all_tensors_of_a_file_are_loaded(squeezenet_file):
     assert all(torch.equal(before[name], tensor) for name, tensor in flatten(params).items())
 
 
-def test_part_features_loads_them_and_keeps_the_head(squeezenet_file):
+def test_part_features_loads_the_features_and_keeps_the_head(squeezenet_file):
     path, tensors = squeezenet_file
     net = squeezenet1_1(classes=5)
     params = initial_params(net)
@@ -60,7 +60,7 @@ def test_part_features_loads_them_and_keeps_the_head(squeezenet_file):
     assert torch.equal(loaded["features"]["conv1"]["weight"], tensors["features.0.weight"])
 
 
-def test_scores_for_other_classes_are_reported(squeezenet_file):
+def test_scores_of_another_number_of_classes_are_reported(squeezenet_file):
     net = squeezenet1_1(classes=5)
     with pytest.raises(MismatchError) as info:
         load_weights(net, initial_params(net), squeezenet_file[0])
@@ -70,7 +70,7 @@ def test_scores_for_other_classes_are_reported(squeezenet_file):
     ]
 
 
-def test_all_differences_are_in_one_error(tmp_path):
+def test_all_differences_are_listed_in_one_error(tmp_path):
     tensors = random_tensors(published.squeezenet1_1())
     del tensors["features.0.bias"]
     tensors["features.3.squeeze.bias"] = torch.zeros(17)
@@ -126,7 +126,7 @@ def test_file_of_another_network_is_refused(tmp_path, squeezenet_file):
         load_weights(net, initial_params(net), squeezenet_file[0])
 
 
-def test_the_options_that_the_weights_need_are_reported(tmp_path):
+def test_the_error_names_the_network_options_that_the_weights_need(tmp_path):
     torch.save({"conv1_conv/conv1_conv/kernel:0": torch.zeros(7, 7, 3, 64)}, tmp_path / "a.pth")
     for net in (MODELS["resnet50"](), MODELS["resnet50"](epsilon=1.001e-5)):
         with pytest.raises(PellucidError, match=r"build it with resnet50\(epsilon=1\.001e-05, stride_first=True\)"):
@@ -148,7 +148,7 @@ def test_an_unknown_part_is_reported(squeezenet_file):
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_published_file_has_a_network_and_an_input_scaling(name):
+def test_every_catalogue_entry_has_a_network_and_an_input_scaling(name):
     model, _, variant = name.partition("-")
     library = "Keras" if variant.startswith("keras") else "torchvision"
     (naming,) = (naming for naming in NAMINGS if model in naming.models and naming.library.startswith(library))

@@ -1,4 +1,4 @@
-"""Every tensor of torchvision's and timm's files has its place in our networks, of its shape, and none is left."""
+"""Names of torchvision's and timm's files: each tensor is mapped to one parameter of the network, of equal shape."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ SIDES = {"inception_v3": 299}
 
 
 def meta_tensors(shapes: Shapes) -> dict[str, Tensor]:
-    """Tensors that are only shapes; the counters are whole numbers."""
+    """Return tensors without data by name: int64 for counters of batches, float32 for all others."""
     dtypes = {name: torch.int64 if name.endswith("tracked") else torch.float32 for name in shapes}
     return {name: torch.empty(shape, dtype=dtypes[name], device="meta") for name, shape in shapes.items()}
 
@@ -48,7 +48,7 @@ def meta_tensors(shapes: Shapes) -> dict[str, Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "shapes", "library"), PUBLISHED_NETWORKS)
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_a_file_fits_its_network(name, options, shapes, library, prefix):
+def test_published_tensors_match_the_parameters_of_their_network(name, options, shapes, library, prefix):
     net, tensors = MODELS[name](**options), {prefix + key: tensor for key, tensor in meta_tensors(shapes).items()}
     params, _ = init_on_meta(net, (3, SIDES.get(name, 224), SIDES.get(name, 224)))
     source = source_of(net, tensors, "file.pth")
@@ -104,7 +104,7 @@ def test_published_name_is_translated_to_the_path(name, published_name, path):
         ("densenet121", f"features.denseblock1.denselayer{'9' * 5000}.norm1.weight"),
     ],
 )
-def test_unknown_tensor_name_is_surplus(name, surplus_name):
+def test_unknown_tensor_names_are_reported_as_surplus(name, surplus_name):
     shapes = {
         "resnet18": published.resnet((2, 2, 2, 2), False), "vgg16": published.vgg(published.VGG16, False),
         "squeezenet1_1": published.squeezenet1_1(), "mobilenet_v2": published.mobilenet_v2(),

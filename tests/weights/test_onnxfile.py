@@ -1,4 +1,4 @@
-"""ONNX models against the onnx package, and fields that lie."""
+"""ONNX models written by the onnx package, and models with invalid fields."""
 
 import time
 
@@ -47,7 +47,7 @@ def test_every_dtype_is_read_raw_and_from_fields(kind, raw, tmp_path):
     assert torch.equal(tensors, expected)
 
 
-def test_initializers_are_read_beside_nodes_and_inputs(tmp_path):
+def test_initializers_of_a_model_with_nodes_and_inputs_are_read(tmp_path):
     weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
     node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     initializers = [
@@ -105,7 +105,7 @@ def test_invalid_initializers_are_refused(initializers, message, tmp_path, open_
     assert message in open_refused(tmp_path / "a.onnx")
 
 
-def test_values_out_of_range_for_their_type_are_refused(tmp_path, open_refused: OpenRefused):
+def test_values_outside_the_range_of_their_dtype_are_refused(tmp_path, open_refused: OpenRefused):
     tensor = TensorProto(name="w", data_type=TensorProto.INT8, dims=[1], int32_data=[300])
     onnx.save(make_model([tensor]), tmp_path / "a.onnx")
     assert "out of range for their type" in open_refused(tmp_path / "a.onnx")
@@ -147,7 +147,7 @@ def field(number: int, body: bytes) -> bytes:
     return bytes([number << 3 | 2]) + length + bytes([size]) + body
 
 
-N_BYTES = 30 << 20  # bytes
+N_BYTES = 30 << 20
 LARGE_STRUCTURES = {
     "varints": (field(5, b"\x10\x07" + field(7, b"\1" * N_BYTES)), "bytes besides its weights"),
     "varints one by one": (field(5, b"\x10\x07" + b"\x38\1" * (N_BYTES // 2)), "more than 200000 fields"),

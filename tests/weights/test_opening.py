@@ -1,4 +1,4 @@
-"""One call opens every format, told by what is in the file."""
+"""open_weights recognizes every format by the contents of the file."""
 
 import gzip
 import io
@@ -96,7 +96,7 @@ def _keras_archive_bytes() -> bytes:
         (b"\x08\x08", "contains no graph"),
     ],
 )
-def test_other_file_formats_are_recognized(data, message, tmp_path, open_refused: OpenRefused):
+def test_unsupported_file_formats_are_recognized(data, message, tmp_path, open_refused: OpenRefused):
     path = tmp_path / "weights.pth"
     path.write_bytes(data)
     assert message in open_refused(path)

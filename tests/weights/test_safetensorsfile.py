@@ -1,4 +1,4 @@
-"""Safetensors whose header lies."""
+"""Safetensors files: every dtype, and headers that are invalid or too large."""
 
 import json
 import os
@@ -76,12 +76,12 @@ def test_duplicate_among_many_names_is_found_quickly(tmp_path, open_refused: Ope
     assert "has n99999 twice" in open_refused(
         write_file(tmp_path / "a", b"{%s}" % b",".join(b'"n%d":0' % k for k in names))
     )
-    assert in_loop_durations(time.process_time() - start) < 400  # comparing each with all before took half an hour
+    assert in_loop_durations(time.process_time() - start) < 400  # a comparison of all pairs of names took half an hour
 
 
 @pytest.mark.slow
 def test_many_scalars_are_read_or_refused_quickly(tmp_path, open_refused: OpenRefused):
-    """The library's reader of single tensors looks through the whole header for each: 140,000 took 16 s."""
+    """The library searches the whole header for each single tensor: 140,000 tensors took 16 s."""
     for count in (40_000, 140_000):
         path = write_file(
             tmp_path / "a", {f"t{k}": tensor_entry([], 4 * k, 4 * k + 4) for k in range(count)}, bytes(4 * count)
@@ -101,7 +101,7 @@ def test_booleans_other_than_0_and_1_are_refused(tmp_path, open_refused: OpenRef
 
 def test_file_larger_than_its_header_declares_is_not_read(tmp_path, open_refused: OpenRefused):
     path = write_file(tmp_path / "a", {"a": tensor_entry([4], 0, 16)})
-    os.truncate(path, 15 << 30)  # takes no room on the disk
+    os.truncate(path, 15 << 30)  # a sparse file, which occupies no disk space
     assert "bytes, but has 16106127360" in open_refused(path)
 
 
@@ -110,5 +110,5 @@ def test_file_without_tensors_is_refused(header, tmp_path, open_refused: OpenRef
     assert "contains no tensors" in open_refused(write_file(tmp_path / "a", header, b""))
 
 
-def test_duplicate_name_is_named_in_the_message(tmp_path, open_refused: OpenRefused):
+def test_the_error_contains_the_duplicate_name(tmp_path, open_refused: OpenRefused):
     assert "has a twice in its header" in open_refused(write_file(tmp_path / "a", INVALID_HEADERS["a name twice"]))

@@ -1,4 +1,4 @@
-"""Files of torch.save against torch.load, and archives that torch.save would not write."""
+"""Files of torch.save, compared with torch.load, and invalid archives."""
 
 import copy
 import io
@@ -86,7 +86,7 @@ def test_parameters_are_tensors_and_plain_values_are_left_out(is_zip, tmp_path):
 
 
 def test_ordered_dict_written_by_python_2_is_read(tmp_path):
-    """Python 2 gives the pairs as an argument, and texts as bytes: OrderedDict([["w", tensor]])."""
+    """Python 2 passes the pairs as an argument and strings as bytes: OrderedDict([["w", tensor]])."""
     streams = [_pickle(b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"), _pickle(b"M\xe9\x03"), _pickle(b"}U\rlittle_endian\x88s")]
     storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x03NtQ"
     tensor = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\x01K\x02\x85K\x01\x85tR"
@@ -125,7 +125,7 @@ def test_contents_other_than_a_dict_of_tensors_are_refused(value, message, is_zi
 
 
 def rewrite_archive(path: Path, change, compression: int = zipfile.ZIP_STORED) -> None:
-    """Rewrite an archive with each member replaced by `change(info, data)`; None removes it."""
+    """Replace the data of each member by `change(info, data)`; remove the member if this is None."""
     out = io.BytesIO()
     with zipfile.ZipFile(path) as old_archive, zipfile.ZipFile(out, "w", compression) as new_archive:
         for info in old_archive.infolist():
@@ -183,7 +183,7 @@ def test_encrypted_member_is_refused(archive, open_refused: OpenRefused):
     data = bytearray(archive.read_bytes())
     offset = -1
     while (offset := data.find(b"PK\1\2", offset + 1)) >= 0:
-        data[offset + 8] |= 1  # the flag, in each entry of the directory
+        data[offset + 8] |= 1  # the encryption flag in each entry of the directory
     archive.write_bytes(data)
     assert "has the encrypted member" in open_refused(archive)
 
@@ -219,7 +219,7 @@ def test_oversized_zip_directory_is_not_read(archive, megabytes, open_refused: O
     assert f"has a directory of {megabytes << 20} bytes" in open_refused(archive)
 
 
-def test_torchscript_program_is_refused(tmp_path, open_refused: OpenRefused):
+def test_torchscript_file_is_refused(tmp_path, open_refused: OpenRefused):
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("a/constants.pkl", b"")
         archive.writestr("a/data.pkl", b"")
@@ -227,7 +227,7 @@ def test_torchscript_program_is_refused(tmp_path, open_refused: OpenRefused):
 
 
 @pytest.mark.parametrize("cut", [1, 8, 40, 500])
-def test_legacy_file_that_is_truncated_or_has_further_bytes_is_refused(cut, tmp_path, open_refused: OpenRefused):
+def test_truncated_legacy_file_and_legacy_file_with_extra_bytes_are_refused(cut, tmp_path, open_refused: OpenRefused):
     path = write_sample("old", tmp_path / "a.pth")
     intact = path.read_bytes()
     path.write_bytes(intact[:-cut])

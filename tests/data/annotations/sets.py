@@ -1,4 +1,4 @@
-"""Small annotated sets, written as text."""
+"""Small annotated data sets in the VOC and COCO formats, written as text."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ def voc_xml(*objects: tuple[Any, ...], size: tuple[int, int] = (20, 30), extra: 
 
 
 def voc_set() -> dict[str, bytes]:
-    """Return a VOC folder of three images, "a" and "b" to train on, "c" to validate; b has no objects."""
+    """Return a VOC folder of three images: "a" and "b" for training, "c" for validation; b has no objects."""
     return {
         "JPEGImages/a.png": picture_bytes((255, 0, 0), (30, 20)),
         "JPEGImages/b.png": picture_bytes((0, 255, 0), (30, 20)),
@@ -35,7 +35,7 @@ def voc_set() -> dict[str, bytes]:
 
 
 def coco(images: list[Any], annotations: list[Any], categories: list[Any] | None = None) -> bytes:
-    """Return a COCO file."""
+    """Return the bytes of a COCO file; without `categories`: dog and cat."""
     category_list = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}] if categories is None else categories
     return json.dumps({"images": images, "annotations": annotations, "categories": category_list}).encode()
 
@@ -44,12 +44,12 @@ IMAGE = {"id": 11, "file_name": "a.png", "width": 30, "height": 20}
 
 
 def annotation(**changes: Any) -> dict[str, Any]:
-    """Return an annotation of IMAGE."""
+    """Return an annotation of IMAGE, with some keys changed."""
     return {"id": 1, "image_id": 11, "category_id": 7, "bbox": [2, 4, 10, 10], "iscrowd": 0} | changes
 
 
 def coco_set(*annotations: dict[str, Any], categories: list[Any] | None = None) -> dict[str, bytes]:
-    """Return a set of one image with a COCO file."""
+    """Return the files of a COCO data set of one image."""
     return {
         "train/a.png": picture_bytes((255, 0, 0), (30, 20)),
         "train.json": coco([IMAGE], [*annotations], categories),

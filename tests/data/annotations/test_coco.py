@@ -1,4 +1,4 @@
-"""COCO files are read as pycocotools reads them, and what is wrong in them is listed."""
+"""COCO files: equal results to pycocotools, and a list of the faults in a file."""
 
 import json
 
@@ -14,7 +14,7 @@ from pellucid.data.tree import open_tree
 from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set
 from tests.data.pictures import picture_bytes
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # by pycocotools
 KEYPOINT_CATEGORIES = [{"id": 7, "name": "dog", "keypoints": ["left_eye", "right_eye"]}]
 
 
@@ -44,7 +44,7 @@ def test_areas_of_the_file_are_kept(write_tree):
     assert DetectionFolder(path, "train").areas(0) == [33.5, None]
 
 
-def test_masks_are_those_of_pycocotools(write_tree):
+def test_masks_equal_those_of_pycocotools(write_tree):
     polygons = [[2, 4, 12.5, 4, 12, 14.3], [20, 1, 25, 1, 25, 9]]
     runs = {"size": [20, 30], "counts": [40, 25, 535]}
     packed = pack.frPyObjects({"size": [20, 30], "counts": [0, 3, 50, 70, 477]}, 20, 30)
@@ -55,8 +55,8 @@ def test_masks_are_those_of_pycocotools(write_tree):
     reference = COCO(path / "train.json")
     loaded = read(path)
     assert loaded.has_masks
-    for one, item in zip(loaded.records[0].instances, reference.loadAnns([0, 1, 2]), strict=True):
-        assert np.array_equal(loaded.records[0].mask(one).numpy(), reference.annToMask(item))
+    for instance, item in zip(loaded.records[0].instances, reference.loadAnns([0, 1, 2]), strict=True):
+        assert np.array_equal(loaded.records[0].mask(instance).numpy(), reference.annToMask(item))
 
 
 def test_key_points_without_label_are_zero(write_tree):
@@ -75,7 +75,7 @@ def test_objects_without_an_outline_have_no_masks(write_tree):
 @pytest.mark.parametrize(
     ("layout", "part"),
     [
-        ("annotations/instances_{}2017.json|{}2017/a.png", "val"),  # COCO's own
+        ("annotations/instances_{}2017.json|{}2017/a.png", "val"),  # the layout of COCO itself
         ("{}/_annotations.coco.json|{}/a.png", "valid"),
         ("{}.json|{}/a.png", "test"),
         ("labels_{}.json|images/a.png", "test"),
@@ -83,8 +83,8 @@ def test_objects_without_an_outline_have_no_masks(write_tree):
 )
 def test_common_folder_layouts_are_recognized(write_tree, layout, part):
     files = {}
-    for one in ("train", part):
-        for name in layout.format(one, one).split("|"):
+    for split in ("train", part):
+        for name in layout.format(split, split).split("|"):
             files[name] = picture_bytes((0, 0, 0), (30, 20)) if name.endswith("png") else coco([IMAGE], [annotation()])
     loaded = read(write_tree("set", files), part)
     assert [record.image for record in loaded.records] == [layout.format(part, part).split("|")[1]]
@@ -146,7 +146,7 @@ def test_damaged_lists_are_refused(write_tree, changes, message):
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["pennfudan", "faces"])
-def test_real_sets_are_read_as_by_pycocotools(real_data, name):
+def test_real_data_sets_are_read_as_by_pycocotools(real_data, name):
     reference, result = COCO(real_data(name) / "val.json"), read(real_data(name), "val")
     assert not result.faults
     for record in result.records:

@@ -1,4 +1,4 @@
-"""Conversion writes all files or none, and only what the new format holds."""
+"""Conversion of annotations: all files or none are written, and what the new format cannot store is reported."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from tests.data.pictures import picture_bytes
 
 
 def coco_set_with_classes(*names: str) -> dict[str, bytes]:
-    """Return a COCO set with an object of each class."""
+    """Return a COCO data set with one object of each class."""
     categories = [{"id": k, "name": name} for k, name in enumerate(names)]
     return coco_set(*(annotation(id=k, category_id=k) for k in range(len(names))), categories=categories)
 
@@ -29,7 +29,7 @@ def coco_set_with_classes(*names: str) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "name", ["a\x01", "\x1b[2J", "a\x00", "a\r", " a", "a ", "a\n", "\ufffe", "\ud800", "", "\u00a0a", "\x85"]
 )
-def test_class_names_that_xml_does_not_hold_are_refused(write_tree, tmp_path, name):
+def test_class_names_that_xml_cannot_store_are_refused(write_tree, tmp_path, name):
     with pytest.raises(PellucidError, match=r"voc cannot hold the class name .*; rename the class"):
         convert(write_tree("set", coco_set_with_classes("b", name)), tmp_path / "out", "voc")
     assert sorted(os.listdir(tmp_path)) == ["set"]
@@ -44,13 +44,13 @@ def test_class_names_with_special_characters_are_restored(write_tree, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["a\x01.png", "a\n.png", " a.png", "a\udcff.png"])
-def test_names_of_images_that_xml_does_not_hold_are_refused(write_tree, tmp_path, name):
+def test_names_of_images_that_xml_cannot_store_are_refused(write_tree, tmp_path, name):
     files = {"labels/" + name[:-4] + ".txt": b"0 .5 .5 .1 .1", "images/" + name: picture_bytes((0, 0, 0), (30, 20))}
     with pytest.raises(PellucidError, match="voc cannot hold the name of the image"):
         convert(write_tree("set", files | {"data.yaml": b"names: [cat]"}), tmp_path / "out", "voc")
 
 
-def test_boxes_that_are_not_those_of_their_polygons_are_listed(write_tree, tmp_path):
+def test_boxes_that_differ_from_their_polygons_are_listed(write_tree, tmp_path):
     square = [[2, 4, 12, 4, 12, 14, 2, 14]]
     path = write_tree(
         "set", coco_set(annotation(segmentation=square), annotation(id=2, segmentation=square, bbox=[1, 1, 20, 18]))
@@ -87,7 +87,7 @@ def test_an_empty_list_of_images_is_refused(write_tree, tmp_path):
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_after_a_full_disk_nothing_is_left_and_a_second_call_succeeds(write_tree, tmp_path, monkeypatch, exists):
+def test_a_full_disk_leaves_no_files_and_a_second_call_succeeds(write_tree, tmp_path, monkeypatch, exists):
     path, out = write_tree("set", voc_set()), tmp_path / "out"
     if exists:
         out.mkdir()
@@ -128,7 +128,7 @@ module.convert(sys.argv[1], sys.argv[2], "voc")
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
 @pytest.mark.parametrize("images", [1, 3])
-def test_after_a_kill_a_second_call_succeeds(write_tree, tmp_path, images):
+def test_a_second_call_after_a_kill_succeeds(write_tree, tmp_path, images):
     path, out = write_tree("set", voc_set()), tmp_path / "out"
     killed = subprocess.run([sys.executable, "-c", KILLED, path, out, str(images)], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -139,14 +139,14 @@ def test_after_a_kill_a_second_call_succeeds(write_tree, tmp_path, images):
     assert len(read(out).records) == 2
 
 
-def test_more_class_names_than_a_settings_file_holds_are_refused(write_tree, tmp_path):
+def test_more_class_names_than_a_yaml_file_may_have_are_refused(write_tree, tmp_path):
     path = write_tree("set", coco_set_with_classes(*(f"a class of number {k}" for k in range(8_000))))
     with pytest.raises(PellucidError, match=r"set: the class names need \d+ characters in data.yaml, above the limit"):
         convert(path, tmp_path / "out", "yolo")
 
 
 def test_each_format_declares_what_it_can_write(write_tree, tmp_path, monkeypatch):
-    """A fifth format, of masks alone, needs no change of the conversion."""
+    """A format that stores only masks can be added without a change of the conversion."""
     forms = {
         "masks": replace(coco.FORMAT, name="masks", written=lambda result: frozenset({"masks"})),
         "small": replace(coco.FORMAT, name="small", class_fault=lambda parts: "are too many"),
@@ -162,7 +162,7 @@ def test_each_format_declares_what_it_can_write(write_tree, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("form", ["yolo", "labelme"])
 def test_masks_with_long_outlines_are_refused_where_they_become_polygons(write_tree, tmp_path, monkeypatch, form):
-    """A mask of 20x10 pixels has 60 sides around it, its 10 columns are 200 pixels: one side more."""
+    """A mask of 20x10 pixels has an outline of 60 pixel sides, one more than the limit set here."""
     monkeypatch.setattr(module, "MAX_MASK_SIDES", 59)
     mask = {"size": [20, 30], "counts": [0, 200, 400]}
     names = [{"id": 7, "name": "dog", "keypoints": ["nose"]}]
@@ -172,7 +172,7 @@ def test_masks_with_long_outlines_are_refused_where_they_become_polygons(write_t
     with pytest.raises(PellucidError, match=f"are too long for {form}, above 59 sides of pixels in one mask"):
         convert(plain, tmp_path / "out", form)
     convert(plain, tmp_path / "coco", "coco")
-    if form == "yolo":  # which writes boxes and key-points, no masks
+    if form == "yolo":  # YOLO files with key-points have boxes and no polygons
         assert convert(pointed, tmp_path / "out", form).lost == {"masks": 1}
     monkeypatch.setattr(module, "MAX_MASK_SIDES", 60)
     convert(plain, tmp_path / "again", form)
@@ -184,7 +184,7 @@ def test_masks_with_long_outlines_are_refused_where_they_become_polygons(write_t
 
 
 def test_yolo_checks_once_whether_there_are_masks(write_tree, tmp_path, monkeypatch):
-    """Not once for each object, in a time that grows with the square of their number."""
+    """A check for each object would take a time quadratic in the number of objects."""
     has_masks_calls: list[int] = []
     has_masks = Annotations.has_masks.fget
     assert has_masks is not None

@@ -1,4 +1,4 @@
-"""Annotated sets in every format: what is written is read again; labelme and YOLO as their tools write them."""
+"""Annotation formats: files are written and read back, and files that labelme and YOLO tools wrote are read."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def read(path, part="train"):
 
 
 def random_coco_set(**kinds: bool) -> dict[str, bytes]:
-    """Return COCO files of two parts with random boxes, and masks or key-points; each part has an image without any."""
+    """Return COCO files of two splits with random boxes, and masks or key-points; each has an image without objects."""
     rng = np.random.default_rng(0)
     categories = [{**bird, "keypoints": ["nose", "tail"]} if kinds.get("keypoints") else bird for bird in BIRDS]
     files = {}
@@ -47,12 +47,12 @@ def random_coco_set(**kinds: bool) -> dict[str, bytes]:
             items.append(item)
         images = [IMAGE | {"file_name": f"{image}.png"}, IMAGE | {"id": 3, "file_name": f"{image}0.png"}]
         files[f"{part}.json"] = coco(images, items, categories)
-        files |= {f"{part}/{one['file_name']}": picture_bytes((k, 0, 0), (30, 20)) for k, one in enumerate(images)}
+        files |= {f"{part}/{entry['file_name']}": picture_bytes((k, 0, 0), (30, 20)) for k, entry in enumerate(images)}
     return files
 
 
 def check_equal_objects(first, second, boxes=True, others=True):
-    """Compare the objects of two sets, image by image: classes, boxes, and masks and key-points."""
+    """Compare classes, boxes, masks and key-points of the objects of two data sets, image by image."""
     assert first.classes == second.classes
     order = {name.rpartition("/")[2]: k for k, name in enumerate(second.names)}
     assert set(order) == {name.rpartition("/")[2] for name in first.names}
@@ -84,11 +84,11 @@ def test_annotations_are_restored_from_every_format(write_tree, tmp_path, form, 
         first, second = DetectionFolder(path, part), DetectionFolder(tmp_path / "out", part)
         check_equal_objects(
             first, second, not (form == "yolo" and "masks" in kinds), form != "voc"
-        )  # YOLO's boxes: of the polygons
+        )  # YOLO computes boxes from the polygons
 
 
-def test_the_name_of_a_format_is_a_string_in_its_own_module_only():
-    """No other code can decide by the name; the help of the command lists all of them."""
+def test_only_the_module_of_a_format_contains_its_name():
+    """No other code can branch on the name of a format; the help of the command lists all names."""
     package, literal = Path(pellucid.__file__).parent, re.compile(f"""["']({"|".join(FORMATS)})["']""")
     files = {file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
     result = {name: literal.findall(text) for name, text in files.items() if literal.search(text)}
@@ -114,7 +114,7 @@ def test_coco_keeps_its_ids(write_tree, tmp_path):
     assert content["annotations"][0] == annotation() | {"bbox": [2, 4, 10, 10], "area": 100}
 
 
-def test_a_set_is_not_written_over_files(write_tree, tmp_path):
+def test_files_are_not_overwritten_by_a_conversion(write_tree, tmp_path):
     path = write_tree("set", voc_set())
     with pytest.raises(PellucidError, match="is not an empty folder; give a new folder"):
         convert(path, path, "coco")
@@ -122,7 +122,7 @@ def test_a_set_is_not_written_over_files(write_tree, tmp_path):
         convert(path, tmp_path / "out", "coc")
 
 
-def test_images_of_one_name_are_refused(write_tree, tmp_path):
+def test_images_with_equal_names_are_refused(write_tree, tmp_path):
     files = {f"{part}/a.{kind}": data for part in ("train", "val") for kind, data in
              (("png", picture_bytes((0, 0, 0), (30, 20))), ("xml", voc_set()["Annotations/a.xml"]))}  # fmt: skip
     with pytest.raises(PellucidError, match=r"train/a.png and val/a.png would have the same name in voc"):
@@ -192,7 +192,7 @@ def test_invalid_shapes_of_key_points_are_ignored(shape):
     assert yolo._parse_settings(f"names: [cat]\nkpt_shape: {shape}\n", "data.yaml") == (("cat",), 0)
 
 
-def test_names_of_classes_with_signs_of_yaml_are_written_and_read(write_tree, tmp_path):
+def test_class_names_with_yaml_syntax_are_written_and_read(write_tree, tmp_path):
     names = ("a: b", "# c", "yes", "'d\"", "😀", "e\nf", "7")
     result = replace(read(write_tree("set", YOLO_FILES)), classes=names)
     yolo.write({"train": result}, tmp_path / "out")

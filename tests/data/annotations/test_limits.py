@@ -1,4 +1,4 @@
-"""Small files that describe very much are refused or read within limits, and large ones are still read."""
+"""Limits on memory and time for annotations: files above them are refused, large valid files are read."""
 
 import json
 import os
@@ -37,14 +37,14 @@ def write_compressed_zip(write_tree, files: dict[str, bytes]):
     ],
     ids=["coco", "yolo", "voc"],
 )
-def test_annotations_far_larger_than_their_zip_are_refused(write_tree, files):
+def test_annotations_with_a_too_high_compression_ratio_are_refused(write_tree, files):
     path = write_compressed_zip(write_tree, files | {"a.png": picture_bytes((0, 0, 0), (30, 20))})
     with pytest.raises(PellucidError, match=r"set.zip:.* above the limit of 50 times as many; unpack it into a folder"):
         DetectionFolder(path)
 
 
-def test_annotations_of_a_usual_ratio_are_read_from_a_zip(write_tree):
-    lines = "".join(f"<object><name>c{k}</name></object>" for k in range(20_000)).encode()  # some 20 times smaller
+def test_annotations_with_a_typical_compression_ratio_are_read_from_a_zip(write_tree):
+    lines = "".join(f"<object><name>c{k}</name></object>" for k in range(20_000)).encode()  # compressed about 20 times
     path = write_compressed_zip(write_tree, {"a.xml": b"<annotation>" + lines + b"</annotation>"})
     assert path.stat().st_size * 5 < len(lines)
     assert len(lines) > MIN_DOCUMENT_BYTES
@@ -81,7 +81,7 @@ def test_objects_beyond_the_limit_of_an_image_are_refused(write_tree, monkeypatc
 
 
 def test_masks_are_decoded_at_the_size_of_the_image(write_tree):
-    """The nearest pixels of a mask of 20x30 in 10x15: every second one, by hand."""
+    """A mask of 20x30 pixels at 10x15: nearest-neighbour sampling takes every second pixel."""
     rng = np.random.default_rng(0)
     masks = [rng.random((20, 30)) < 0.5 for _ in range(3)]
     items = [
@@ -102,8 +102,8 @@ def test_masks_of_one_image_that_need_much_memory_are_refused(write_tree, monkey
     assert DetectionFolder(path, size=15).example(0)[1].masks.shape == (3, 10, 15)
 
 
-def test_outlines_that_are_far_too_long_are_refused(write_tree, monkeypatch):
-    zigzag = [value for k in range(40) for value in (30 * (k % 2), k / 2)]  # 30 pixels a side
+def test_outlines_above_the_length_limit_are_refused(write_tree, monkeypatch):
+    zigzag = [value for k in range(40) for value in (30 * (k % 2), k / 2)]  # each side is 30 pixels long
     path = write_tree("set", coco_set(annotation(segmentation=[zigzag])))
     assert len(read(path).records) == 1
     monkeypatch.setattr(layout, "OUTLINE_PIXELS", 0)
@@ -139,7 +139,7 @@ def test_class_named_twice_is_refused(write_tree):
         DetectionFolder(path)
 
 
-def test_equal_boxes_are_listed_once_each(write_tree):
+def test_each_of_many_equal_boxes_is_listed_once(write_tree):
     path = write_tree("set", voc_set() | {"Annotations/a.xml": voc_xml(*[("dog", 2, 4, 12, 14, 0)] * 50)})
     assert sum("is equal to" in fault.reason for fault in lint(path).faults) == 49
 

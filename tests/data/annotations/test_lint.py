@@ -1,4 +1,4 @@
-"""What lint lists: every kind of fault, put into a set on purpose, by file and line."""
+"""Faults that lint lists with file and line, for data sets that contain each kind of fault."""
 
 import io
 import json
@@ -22,14 +22,14 @@ def listed_faults(path) -> list[tuple[str, int | None, str, str]]:
 
 
 def grey_mask(width: int, height: int) -> bytes:
-    """Return a picture with one value per pixel, 1."""
+    """Return a PNG with one channel, in which every pixel is 1."""
     out = io.BytesIO()
     Image.new("L", (width, height), 1).save(out, "PNG")
     return out.getvalue()
 
 
 def smooth_photo(seed: int, shift: int = 0) -> bytes:
-    """Return a picture with large structures, which a shift by some pixels leaves alike."""
+    """Return a picture with large structures, which remains similar when it is shifted by a few pixels."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
     large = small.resize((160 + 8, 120), Image.Resampling.BICUBIC).crop((shift, 0, shift + 160, 120))
@@ -94,7 +94,7 @@ def test_masks_and_key_points_outside_their_boxes_are_listed(write_tree):
     ]
 
 
-def test_after_an_unreadable_file_the_others_are_checked(write_tree):
+def test_files_after_an_unreadable_file_are_checked(write_tree):
     files = coco_set(annotation()) | {"val.json": coco([IMAGE], [annotation(bbox=[])])[:-5]}
     listed = listed_faults(write_tree("set", files))
     assert [(effect, "is not JSON" in reason) for _, _, effect, reason in listed] == [("refused", True)]
@@ -120,7 +120,7 @@ def test_annotations_of_a_missing_image_are_not_listed_separately(write_tree):
     ]
 
 
-def test_masks_are_read_as_training_reads_them(write_tree):
+def test_missing_and_invalid_masks_are_listed(write_tree):
     image, mask = picture_bytes((9, 9, 9), (6, 4)), grey_mask(6, 4)
     masks = {f"train/{name}.png": image for name in "ab"} | {f"trainannot/{name}.png": mask for name in "ab"}
     assert [part.images for part in lint(write_tree("good", masks)).parts.values()] == [2]
@@ -130,7 +130,7 @@ def test_masks_are_read_as_training_reads_them(write_tree):
     masks["trainannot/b.png"] = grey_mask(5, 4)
     ((name, _, effect, reason),) = listed_faults(write_tree("worse", masks))
     assert (name, effect, "make them the same size" in reason) == ("b.png", "refused", True)
-    masks["trainannot/b.png"] = image  # in colour, so no mask
+    masks["trainannot/b.png"] = image  # an RGB image is not a mask
     ((name, _, effect, reason),) = listed_faults(write_tree("colour", masks))
     assert (name, effect, "a mask of mode RGB" in reason) == ("b.png", "refused", True)
 
@@ -142,7 +142,7 @@ def test_a_folder_without_annotations_is_refused(write_tree):
 
 @pytest.mark.real
 def test_the_known_errors_of_bccd_are_listed(real_data):
-    """As ../shared/data/README.md says: two boxes without area, cells boxed twice, images of one field of view."""
+    """The errors listed in ../shared/data/README.md: two boxes without area, cells boxed twice, images of one field."""
     listed = listed_faults(real_data("bccd"))
     assert [(file, line) for file, line, effect, _ in listed if effect == "dropped"] == [
         ("BloodImage_00343.xml", 56),

@@ -1,4 +1,4 @@
-"""A contact sheet draws images of bounded size with a bounded number of objects."""
+"""Contact sheets: the size of the images and the number of drawn objects are limited."""
 
 import pytest
 

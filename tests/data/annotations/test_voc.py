@@ -1,4 +1,4 @@
-"""Files of Pascal VOC are read as they say, and what is wrong in them is listed with its line."""
+"""Pascal VOC files: their contents are read, and faults are listed with their lines."""
 
 from collections import Counter
 from xml.etree import ElementTree
@@ -16,7 +16,7 @@ def read(path, part="train", classes=None):
 
 
 @pytest.mark.parametrize("name", ["set", "set.zip"])
-def test_boxes_classes_and_difficult_objects(write_tree, name):
+def test_boxes_classes_and_difficult_objects_are_read(write_tree, name):
     loaded = read(write_tree(name, voc_set()))
     assert loaded.classes == ("cat", "dog")
     assert [record.image for record in loaded.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
@@ -27,13 +27,13 @@ def test_boxes_classes_and_difficult_objects(write_tree, name):
     assert not loaded.faults
 
 
-def test_the_classes_of_another_part_are_those_of_the_training_part(write_tree):
+def test_a_validation_split_has_the_classes_of_the_training_split(write_tree):
     loaded = read(write_tree("set", voc_set()), "val")
     assert loaded.classes == ("cat", "dog")
-    assert loaded.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
+    assert loaded.records[0].instances[0].box == (0, 0, 30, 20)  # at most half a pixel outside the image is rounding
 
 
-def test_files_of_the_voc_challenges_count_pixels_from_one(write_tree):
+def test_pixels_are_counted_from_one_in_files_of_the_voc_challenges(write_tree):
     original = "<source><annotation>PASCAL VOC2007</annotation></source>"
     files = voc_set() | {"Annotations/a.xml": voc_xml(("dog", 1, 1, 30, 20, 0), extra=original)}
     assert read(write_tree("set", files)).records[0].instances[0].box == (0, 0, 30, 20)
@@ -89,7 +89,7 @@ def test_damaged_files_are_refused_with_their_line(write_tree, data, line, messa
     assert message in fault.reason
 
 
-def test_files_and_images_that_lists_name_must_exist(write_tree):
+def test_missing_files_of_image_lists_are_reported(write_tree):
     files = voc_set() | {"ImageSets/Main/train.txt": b"a\nnone\nb\n"}
     del files["JPEGImages/b.png"]
     loaded = read(write_tree("set", files))

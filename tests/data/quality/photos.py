@@ -1,4 +1,4 @@
-"""Drawn photos, each unlike the others, and the copies of one that people have."""
+"""Synthetic photos, all different, and typical modified copies: resized, compressed, cropped, brighter."""
 
 import io
 from collections.abc import Callable
@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 160, 120
 
 
 def photo(seed: int) -> Image.Image:
-    """Return a sharp picture of patches, strokes and grain, drawn by the seed."""
+    """Return a sharp picture of patches, shapes and grain, drawn with the seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(40, 216, (4, 5, 3), dtype=np.uint8))
     image = coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
@@ -35,12 +35,12 @@ def file_of(image: Image.Image, kind: str = "PNG", **options: int) -> bytes:
 
 
 def thumbnail(image: Image.Image) -> Tensor:
-    """Return what near duplicates are looked for in: (64, 64) uint8 grey."""
+    """Return the input of the search for near duplicates: (64, 64) uint8 grey."""
     return torch.from_numpy(np.array(image.convert("L").resize((64, 64), Image.Resampling.BILINEAR)))
 
 
 def crop_edges(image: Image.Image, fraction: float) -> Image.Image:
-    """Cut `fraction` off at each edge, and bring the rest to the old size."""
+    """Cut `fraction` off at each edge, and resize the rest to the original size."""
     w, h = image.size
     x, y = round(w * fraction), round(h * fraction)
     return image.crop((x, y, w - x, h - y)).resize((w, h), Image.Resampling.BILINEAR)

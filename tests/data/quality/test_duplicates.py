@@ -1,4 +1,4 @@
-"""Near duplicates: copies of photos are found, and no other pairs."""
+"""Near duplicates: modified copies of photos are found, and no other pairs."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ def pairs_of(images: list[Image.Image]) -> set[tuple[int, int]]:
     return {(pair.first, pair.second) for pair in near_duplicates(torch.stack([thumbnail(image) for image in images]))}
 
 
-def test_photos_that_differ_are_no_duplicates(photos):
+def test_different_photos_are_not_duplicates(photos):
     assert pairs_of(photos) == set()
 
 
@@ -41,7 +41,7 @@ def test_a_copy_is_found(photos, kind):
     assert pairs_of([*photos, *copies]) == {(i, PHOTOS + i) for i in range(PHOTOS)}
 
 
-def test_a_mirrored_copy_is_another_picture(photos):
+def test_a_mirrored_copy_is_not_a_duplicate(photos):
     assert pairs_of([*photos, *(ImageOps.mirror(image) for image in photos)]) == set()
 
 
@@ -52,7 +52,7 @@ def test_each_copy_of_one_photo_has_one_pair(photos):
     assert len(pairs) == len(COPIES)
 
 
-def test_frames_of_one_scene_are_duplicates():
+def test_noisy_frames_of_one_scene_are_duplicates():
     rng = np.random.default_rng(0)
     base = np.asarray(photo(5), np.float64)
     frames = [Image.fromarray(np.clip(base + rng.normal(0, 6, base.shape), 0, 255).astype(np.uint8)) for _ in range(30)]
@@ -61,7 +61,7 @@ def test_frames_of_one_scene_are_duplicates():
 
 @pytest.mark.slow
 def test_frames_of_one_background_are_not_aligned_in_all_pairs(monkeypatch):
-    """The same room, and a hand elsewhere in each: hundreds of frames that are a little alike, none of them twice."""
+    """400 similar frames with a square at random positions, and a rotated copy of one frame: few pairs are aligned."""
     rng = np.random.default_rng(0)
     room = np.asarray(photo(5).resize((64, 64)).convert("L"), np.float64)
     frames = []
@@ -111,7 +111,7 @@ def test_repeated_digests_are_paired_with_their_first_occurrence():
 
 
 @pytest.mark.real
-def test_hands_of_other_people_are_no_duplicates_but_copies_are(real_data):
+def test_copies_of_hand_photos_are_found_and_hands_of_different_people_are_not(real_data):
     files = sorted(real_data("signs").glob("*/*/*.jpg"))
     images = [Image.open(file).convert("RGB") for file in files]
     copied_indices = random.Random(0).sample(range(len(images)), 60)
@@ -125,7 +125,7 @@ def test_hands_of_other_people_are_no_duplicates_but_copies_are(real_data):
 
 @pytest.mark.real
 def test_a_car_that_cifar10_contains_three_times_is_found(real_data):
-    """See Barz, Denzler 2020, "Do We Train on Test Data?": CIFAR-10 holds such copies across its parts."""
+    """CIFAR-10 has such copies in both splits; see Barz, Denzler 2020, "Do We Train on Test Data?"."""
     names = [f"train/automobile/{name}.jpg" for name in ("3974", "4844")] + ["test/automobile/0974.jpg"]
     with zipfile.ZipFile(real_data("cifar10/cifar10.zip")) as archive:
         others = [name for name in archive.namelist() if name.startswith("test/truck/0")]
@@ -134,11 +134,11 @@ def test_a_car_that_cifar10_contains_three_times_is_found(real_data):
     assert {i for pair in pairs if max(pair) < 3 for i in pair} == {0, 1, 2}
 
 
-NO_THRESHOLDS = (-1.0, -1.0, -1.0)  # thresholds below which the alignment of a pair stops: none
+NO_THRESHOLDS = (-1.0, -1.0, -1.0)  # correlations below which the alignment of a pair stops early; these never stop it
 
 
 def affine_crop(image: Image.Image, scale: float, dx: float, dy: float) -> Image.Image:
-    """Return the part of a picture that an affine map looks at, by Pillow."""
+    """Return a crop of the picture by Pillow: scaled by `scale`, shifted by fractions of width and height."""
     w, h = image.size
     return image.transform(
         (w, h), Image.Transform.AFFINE, (scale, 0, dx * w, 0, scale, dy * h), Image.Resampling.BICUBIC
@@ -151,8 +151,8 @@ def correlation(a, b) -> float:
 
 @pytest.mark.parametrize(("scale", "dx", "dy"), [(0.9, 0.05, 0.05), (0.95, 0, 0.05), (0.92, 0.08, 0), (0.9, 0, 0)])
 def test_cut_and_shifted_photos_are_aligned(scale, dx, dy):
-    one = photo(3)
-    a, b = thumbnail(affine_crop(one, scale, dx, dy)), thumbnail(one)
+    image = photo(3)
+    a, b = thumbnail(affine_crop(image, scale, dx, dy)), thumbnail(image)
     value = float(aligned_correlations(a[None], b[None], NO_THRESHOLDS)[0])
     assert value > 0.98
     assert value > correlation(a, b) + 0.05, "as they lie, they fit less"
@@ -163,13 +163,13 @@ def test_gain_and_offset_do_not_change_the_similarity():
     assert float(aligned_correlations(a[None], (0.5 * a + 30)[None], NO_THRESHOLDS)[0]) == pytest.approx(1, abs=1e-3)
 
 
-def test_different_photos_have_similarity_0_below_the_thresholds():
+def test_different_photos_below_the_thresholds_have_similarity_0():
     a, b = (torch.stack([thumbnail(photo(seed)) for seed in seeds]) for seeds in (range(0, 8), range(8, 16)))
     assert float(aligned_correlations(a, b, NO_THRESHOLDS).max()) < 0.9
     assert aligned_correlations(a, b, (0.9, 0.94, 0.97)).tolist() == [0.0] * 8
 
 
-def test_pairs_do_not_depend_on_each_other():
+def test_the_similarity_of_a_pair_does_not_depend_on_other_pairs():
     a, b = (
         torch.stack([thumbnail(photo(0)), thumbnail(photo(1))]),
         torch.stack([thumbnail(photo(0)), thumbnail(photo(2))]),

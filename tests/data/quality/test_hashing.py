@@ -1,4 +1,4 @@
-"""Perceptual hashes against SciPy's cosine transform, and their neighbours against comparing all with all."""
+"""Perceptual hashes compared with SciPy's cosine transform, and close pairs compared with a search of all pairs."""
 
 from itertools import combinations
 
@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from pellucid.data.quality.hashing import close_pairs, differing_bits, perceptual_hash
 from tests.data.quality.photos import COPIES, photo, thumbnail
 
-MAX_CERTAIN_DISTANCE = 11  # bits within which every pair is found
+MAX_CERTAIN_DISTANCE = 11  # bits; up to this distance every pair is found
 
 
 def n_differing_bits(a, b) -> int:
@@ -23,7 +23,7 @@ def close_pairs_by_hand(hashes, distance):
     return {(i, j) for (i, a), (j, b) in combinations(enumerate(hashes), 2) if n_differing_bits(a, b) <= distance}
 
 
-def test_a_bit_tells_whether_a_frequency_is_above_the_median():
+def test_bits_mark_frequencies_above_the_median():
     grey = torch.stack([thumbnail(photo(seed)) for seed in range(8)])
     for image, value in zip(grey, perceptual_hash(grey), strict=True):
         averaged = image.double().reshape(32, 2, 32, 2).mean((1, 3)).numpy()
@@ -33,9 +33,9 @@ def test_a_bit_tells_whether_a_frequency_is_above_the_median():
 
 
 def test_a_copy_differs_in_few_bits_and_another_photo_in_many():
-    one, other = photo(0), photo(1)
-    copies = [thumbnail(make(one)) for make in COPIES.values()]
-    first, second, *rest = perceptual_hash(torch.stack([thumbnail(one), thumbnail(other), *copies]))
+    image, other_image = photo(0), photo(1)
+    copies = [thumbnail(make(image)) for make in COPIES.values()]
+    first, second, *rest = perceptual_hash(torch.stack([thumbnail(image), thumbnail(other_image), *copies]))
     assert max(n_differing_bits(first, copy) for copy in rest) <= 12
     assert n_differing_bits(first, second) > 16
 
@@ -67,7 +67,7 @@ def test_all_close_pairs_are_found(distance):
 def test_thousands_of_similar_hashes_are_connected_by_few_pairs():
     n = 3000
     rng = np.random.default_rng(1)
-    hashes = np.array([1 << int(bit) for bit in rng.integers(0, 64, n)], np.uint64)  # all within 2 bits
+    hashes = np.array([1 << int(bit) for bit in rng.integers(0, 64, n)], np.uint64)  # any two differ in 2 bits or none
     pairs = close_pairs(hashes, 4)
     count, _ = connected_components(coo_array((np.ones(len(pairs)), pairs.T), (n, n)), directed=False)
     assert count == 1

@@ -1,4 +1,4 @@
-"""One pass over files: the images are those of the loaders, unreadable files are listed, blur is measured."""
+"""The survey of image files: it reads the same images as the loaders, lists unreadable files and measures blur."""
 
 import hashlib
 
@@ -32,7 +32,7 @@ def test_pictures_are_those_of_the_loader(write_tree, name, mode):
     loaded = load_folder(path, (24, 30), mode, on_error="skip")
     assert torch.equal(surveyed.x, loaded.x)
     assert surveyed.files == tuple(FILES)
-    assert [one.file for one in surveyed.corrupt] == list(UNREADABLE_FILES)
+    assert [fault.file for fault in surveyed.corrupt] == list(UNREADABLE_FILES)
     assert len(loaded.skipped) == len(surveyed.corrupt)
 
 
@@ -57,7 +57,7 @@ def test_large_pictures_are_checked_at_256_pixels(write_tree):
 
 def test_reasons_do_not_repeat_the_file_name(write_tree):
     with open_tree(write_tree("plain", FILES | UNREADABLE_FILES)) as files:
-        reasons = {one.file: one.reason for one in survey(files, files.names, (8, 8)).corrupt}
+        reasons = {fault.file: fault.reason for fault in survey(files, files.names, (8, 8)).corrupt}
     assert reasons["dog/empty.jpg"] == "is empty; replace it by an image"
     assert reasons["cat/broken.png"].startswith("is damaged or cannot be decoded (")
     assert "is not an image" in reasons["dog/text.png"]
@@ -96,10 +96,10 @@ def blur(image: Image.Image, radius: float) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(radius))
 
 
-def test_sharpness_is_the_variance_of_the_laplacian_over_that_of_the_gradients():
+def test_sharpness_is_the_ratio_of_the_variances_of_laplacian_and_gradients():
     x = grey_values(photo(0))
     array = x.double().numpy()
-    rounding = 1 / 12  # its variance; the Laplacian weighs it by 4^2 + 4, a difference by 2
+    rounding = 1 / 12  # variance of rounding to integers; weighed by 4^2 + 4 in the Laplacian and by 2 in a difference
     gradients = np.diff(array, axis=0).var() + np.diff(array, axis=1).var() - 4 * rounding
     expected = (laplace(array)[1:-1, 1:-1].var() - 20 * rounding) / gradients
     assert sharpness(x) == pytest.approx(expected, rel=1e-4)
@@ -112,14 +112,14 @@ def test_sharpness_does_not_depend_on_contrast_and_brightness():
 
 
 @pytest.mark.parametrize("radius", [1.5, 2, 4])
-def test_a_few_blurred_among_sharp_ones_are_found(radius):
+def test_a_few_blurred_images_among_sharp_ones_are_found(radius):
     images = [photo(seed) for seed in range(30)]
     images[4], images[17] = blur(images[4], radius), blur(images[17], radius)
     assert torch.nonzero(is_blurry(sharpness_values(images))).flatten().tolist() == [4, 17]
 
 
 @pytest.mark.parametrize("radius", [0, 0.3])
-def test_nothing_is_reported_in_a_sharp_collection(radius):
+def test_no_image_of_a_sharp_collection_is_reported(radius):
     assert not is_blurry(sharpness_values([blur(photo(seed), radius) for seed in range(40)])).any()
 
 
@@ -127,7 +127,7 @@ def test_all_images_of_a_blurred_collection_are_found():
     assert is_blurry(sharpness_values([blur(photo(seed), 3) for seed in range(20)])).all()
 
 
-def test_two_pictures_are_too_few_for_outliers():
+def test_only_large_differences_are_outliers_in_two_pictures():
     assert is_blurry(torch.tensor([2.0, 1.0])).tolist() == [False, False]
     assert is_blurry(torch.tensor([2.0, 0.1])).tolist() == [False, True]
     assert is_blurry(torch.tensor([])).tolist() == []

@@ -1,4 +1,4 @@
-"""scikit-learn's contract: every check of `check_estimator`, pickles, clones, pipelines and searches."""
+"""Compatibility with scikit-learn: every check of `check_estimator`, pickles, clones, pipelines and searches."""
 
 import pickle
 from contextlib import suppress
@@ -20,12 +20,12 @@ X, Y = load_iris(return_X_y=True)
 CLASS_NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
 
 
-@pytest.mark.real  # minutes; the scorecard counts the same checks
+@pytest.mark.real  # takes minutes; the scorecard runs the same checks
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("estimator", estimators.ESTIMATORS, ids=repr)
 def test_every_check_of_an_estimator_passes(estimator) -> None:
     for case in estimators.cases((estimator,)):
-        with suppress(SkipCase):  # what is not installed or not set
+        with suppress(SkipCase):  # raised by checks whose requirements are not installed or not set
             case.check()
 
 

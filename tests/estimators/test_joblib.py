@@ -1,4 +1,4 @@
-"""Searches of scikit-learn in joblib's workers: the same results, and one thread for a small network."""
+"""scikit-learn's parameter searches in joblib's workers: equal results, and one thread for a small network."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_two_workers_give_the_results_of_one(backend: str):
 
 @pytest.mark.parametrize(("batch_size", "threads"), [(200, 1), (300, 2)])
 def test_a_small_network_trains_on_one_thread(batch_size: int, threads: int, monkeypatch: pytest.MonkeyPatch):
-    """64 x 250 + 250 x 10 multiply-adds for each example: 3.7 million for 200, 5.55 million for 300."""
+    """An example takes 64 x 250 + 250 x 10 multiply-adds: 3.7 million for 200 examples, 5.55 million for 300."""
     from pellucid.combine import Sequential
     from pellucid.layers import Dense, ReLU
 
@@ -63,7 +63,7 @@ def test_a_small_network_trains_on_one_thread(batch_size: int, threads: int, mon
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_threads_that_train_at_once_leave_the_number_of_threads_unchanged():
+def test_concurrent_training_leaves_the_number_of_threads_unchanged():
     def train(seed: int) -> float:
         return float(NetworkClassifier(epochs=2, random_state=seed).fit(X, Y).score(X, Y))
 

@@ -1,4 +1,4 @@
-"""Linear regressors: the solutions of scikit-learn and NumPy, in closed form and by descent."""
+"""Linear regressors against scikit-learn and NumPy: closed-form solutions and gradient descent."""
 
 import numpy as np
 import pytest
@@ -45,8 +45,8 @@ def test_the_solution_of_minimum_norm_is_found() -> None:
 
 
 @pytest.mark.parametrize("solver", ["normal", "svd"])
-def test_a_penalty_keeps_features_of_every_scale(solver: str) -> None:
-    """Orthogonal columns x of ±s, four examples: w = Σ x y / (4 s² + alpha), here 12/5 and 0."""
+def test_ridge_keeps_features_of_every_scale(solver: str) -> None:
+    """For orthogonal columns x of four values ±s, w = Σ x y / (4 s² + alpha): here 0 and 12/5."""
     x = np.array([[1e9, 1.0], [1e9, -1.0], [-1e9, 1.0], [-1e9, -1.0]])
     fitted = Ridge(1.0, solver=solver).fit(x, 3 * x[:, 1])
     np.testing.assert_allclose(fitted.coef_, [0.0, 2.4], rtol=1e-12, atol=1e-15)
@@ -55,7 +55,7 @@ def test_a_penalty_keeps_features_of_every_scale(solver: str) -> None:
 @pytest.mark.parametrize("condition", [1e4, 1e5, 1e6])
 @pytest.mark.parametrize("kind", [LinearRegression, Ridge])
 @pytest.mark.parametrize("shape", [(10, 30), (30, 10), (12, 12)])
-def test_the_smallest_solution_is_that_of_numpy_for_large_condition_numbers(kind, condition: float, shape) -> None:
+def test_the_minimum_norm_solution_equals_numpys_for_large_condition_numbers(kind, condition: float, shape) -> None:
     rng = np.random.default_rng(0)
     u, _, vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
     x = u @ np.diag(np.geomspace(1, 1 / condition, len(vt))) @ vt
@@ -72,8 +72,8 @@ def test_the_smallest_solution_is_that_of_numpy_for_large_condition_numbers(kind
 
 
 @pytest.mark.parametrize("alpha", [1e-300, 1e-12, 1e-6, 1.0, 1e3])
-def test_a_penalty_of_any_size_beside_equal_examples_has_the_solution_of_weighted_examples(alpha: float) -> None:
-    """Two equal examples have the cost of one with the mean target and weight 2, plus a constant."""
+def test_ridge_on_duplicated_examples_has_the_solution_of_weighted_examples(alpha: float) -> None:
+    """Two examples with equal features cost as much as one of weight 2 with their mean target, plus a constant."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(8, 20)), rng.normal(size=10)
     root = np.sqrt([2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
@@ -96,7 +96,7 @@ UNPENALIZED = [
 @pytest.mark.parametrize("estimator", UNPENALIZED, ids=repr)
 @pytest.mark.parametrize("small", [1e-6, 1e-12, 1e-60, 1e60])
 def test_least_squares_keeps_features_of_every_scale(estimator, small: float) -> None:
-    """Rescaled features have rescaled coefficients: those of NumPy's lstsq on the features of scale 1."""
+    """Coefficients of rescaled features, times the scale, are those of NumPy's lstsq on the features of scale 1."""
     scale = np.array([1.0, 1.0, small, 1.0, small])
     exact = np.linalg.lstsq(np.c_[X, np.ones(60)], Y, rcond=None)[0]
     fitted = estimator.fit(X * scale, Y)
@@ -106,7 +106,7 @@ def test_least_squares_keeps_features_of_every_scale(estimator, small: float) ->
 
 @pytest.mark.parametrize("estimator", UNPENALIZED, ids=repr)
 @pytest.mark.parametrize("small", [1.0, 1e-3, 1e-5, 1e-8, 1e-14, 1e-40])
-def test_equal_columns_share_a_coefficient_beside_a_feature_of_small_scale(estimator, small: float) -> None:
+def test_equal_columns_share_a_coefficient_if_another_feature_has_a_small_scale(estimator, small: float) -> None:
     columns = np.c_[X[:, 0], X[:, 0], small * X[:, 1], np.full(60, 0.1)]
     exact = np.linalg.lstsq(np.c_[X[:, :2], np.ones(60)], Y, rcond=None)[0]
     fitted = estimator.fit(columns, Y)
@@ -124,7 +124,7 @@ def test_more_features_than_examples_are_fitted_exactly_at_every_scale(scale: fl
 
 
 def test_a_penalty_below_rounding_gives_equal_columns_equal_coefficients() -> None:
-    """y = 3 x of two equal columns: their coefficients add up to 3, and the smallest squares are halves."""
+    """For y = 3 x and two equal columns x, coefficients add up to 3; their sum of squares is smallest at 1.5 each."""
     x = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])
     np.testing.assert_allclose(Ridge(1e-30).fit(x, 3 * x[:, 0]).coef_, [1.5, 1.5], rtol=1e-9)
 
@@ -158,7 +158,7 @@ def test_a_learning_rate_of_zero_keeps_the_initial_weights(kind) -> None:
 
 @pytest.mark.parametrize("solver", ["sgd", "minibatch"])
 def test_stochastic_descent_does_not_diverge_for_large_features(solver: str) -> None:
-    """t1 = 2 t0 (x² + 1) with x = 1000: the first rate is 1/2 of 1 / (x² + 1), which makes the error 0 in one step."""
+    """With t1 = 2 t0 (x² + 1) and x = 1000, the first learning rate is 1 / (2 (x² + 1)): one step fits the example."""
     x, y = np.array([[1000.0]]), np.array([2.0])
     one_example = LinearRegression(solver, epochs=1).fit(x, y)
     assert one_example.predict(x) == pytest.approx(y, rel=1e-9)
@@ -176,7 +176,7 @@ def test_a_diverging_learning_rate_is_a_value_error() -> None:
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
 @pytest.mark.parametrize("estimator", [Lasso(5.0), Lasso(0.5), ElasticNet(0.5, l1_ratio=0.3)], ids=repr)
 def test_the_subgradient_of_the_cost_contains_zero_at_the_sparse_minimum(estimator, weights) -> None:
-    """Of the data's mean cost, the gradient is -l1 sign(w) - l2 w, and where w = 0 it is at most l1 in size."""
+    """The gradient of the mean data cost is -l1 sign(w) - l2 w; where w = 0, its absolute value is at most l1."""
     fitted = estimator.fit(X, Y, sample_weight=weights)
     share = np.full(60, 1 / 60) if weights is None else weights / weights.sum()
     error = X @ fitted.coef_ + fitted.intercept_ - Y
@@ -190,7 +190,7 @@ def test_the_subgradient_of_the_cost_contains_zero_at_the_sparse_minimum(estimat
 
 
 def test_the_lasso_of_correlated_features_is_at_its_minimum() -> None:
-    """At scikit-learn's own tolerance, the coefficients of the diabetes data are wrong by 0.03."""
+    """At scikit-learn's default tolerance, the coefficients for the diabetes data are wrong by 0.03."""
     x, y = load_diabetes(return_X_y=True)
     fitted = Lasso(0.5).fit(x, y)
     w = fitted.coef_
@@ -245,7 +245,7 @@ def test_coefficients_and_their_paths_are_drawn() -> None:
     assert [round(bar.get_width(), 6) for bar in figure.axes[0].patches] == sorted(
         np.round(linear_model.Ridge().fit(X, Y).coef_, 6), key=abs, reverse=True
     )
-    corners = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])  # orthogonal: a soft threshold each
+    corners = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])  # orthogonal: soft thresholds
     figure = Lasso().plot_path(corners, corners @ [3.0, -7.0], [0.1, 1.0, 10.0])
     drawn_paths = [line.get_ydata() for line in figure.axes[0].lines[:2]]
     np.testing.assert_allclose(drawn_paths, [[-6.9, -6.0, 0.0], [2.9, 2.0, 0.0]], atol=1e-9)

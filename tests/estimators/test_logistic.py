@@ -1,4 +1,4 @@
-"""Logistic and softmax regression: the minima of scikit-learn."""
+"""Logistic and softmax regression reach the minima that scikit-learn finds."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_logistic_regression_of_several_classes_is_one_versus_rest() -> None:
 
 
 def test_two_classes_of_a_softmax_regression_have_an_output_each() -> None:
-    """‖w1‖² + ‖w2‖² with w1 = -w2 = w/2 is half of ‖w‖²: the logistic regression of twice C."""
+    """With w1 = -w2 = w/2, ‖w1‖² + ‖w2‖² is half of ‖w‖²: this is logistic regression with twice the C."""
     actual, expected = SoftmaxRegression(0.5).fit(CANCER_X, CANCER_Y), scikit_learn_model(C=1.0).fit(CANCER_X, CANCER_Y)
     assert actual.coef_.shape == (2, 30)
     np.testing.assert_allclose(actual.coef_[1] - actual.coef_[0], expected.coef_[0], atol=1e-6)
@@ -56,7 +56,7 @@ def test_two_classes_of_a_softmax_regression_have_an_output_each() -> None:
 
 
 def test_without_a_penalty_the_gradient_of_the_likelihood_vanishes() -> None:
-    x, y = IRIS_X[50:, :2], IRIS_Y[50:] - 1  # these overlap
+    x, y = IRIS_X[50:, :2], IRIS_Y[50:] - 1  # these two classes overlap, so a minimum exists
     fitted = LogisticRegression(math.inf).fit(x, y)
     errors = expit(x @ fitted.coef_[0] + fitted.intercept_[0]) - y
     np.testing.assert_allclose(np.c_[x, np.ones(100)].T @ errors / 100, 0, atol=1e-6)
@@ -78,7 +78,7 @@ def test_too_few_steps_give_a_convergence_warning() -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_training_stops_at_the_maximum_number_of_steps(weighted: bool) -> None:
-    """Nesterov's method in NumPy: the gradient at w + m v, with the rate 1/L and the momentum m of scheme 2.2.11."""
+    """Nesterov's method in NumPy: the gradient at w + m v, rate 1/L, momentum m (Nesterov 2004, scheme 2.2.11)."""
     weights = np.random.default_rng(0).random(len(CANCER_X)) + 0.5 if weighted else np.ones(len(CANCER_X))
     x, penalty = CANCER_X[:, :3], 1 / weights.sum()
     max_curvature = np.linalg.norm(x * np.sqrt(weights / weights.mean())[:, None], 2) ** 2 / len(x) / 4 + penalty

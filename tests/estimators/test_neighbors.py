@@ -1,4 +1,4 @@
-"""Nearest neighbours: exact, with equal distances and votes for the first."""
+"""Nearest neighbours are exact; ties of distances and of votes go to the first point or class."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_neighbours_are_those_of_a_sorted_table_of_all_distances(metric: str, na
     points, queries = {
         "float64": (RNG.normal(size=(300, 7)), RNG.normal(size=(40, 7))),
         "float32": (RNG.random((300, 20), np.float32), RNG.random((40, 20), np.float32)),
-        "far": (1e6 + RNG.normal(size=(300, 3)), 1e6 + RNG.normal(size=(40, 3))),  # equal in float32
+        "far": (1e6 + RNG.normal(size=(300, 3)), 1e6 + RNG.normal(size=(40, 3))),  # many are equal in float32
         "tied": (RNG.integers(0, 3, (300, 2)).astype(float), RNG.integers(0, 3, (40, 2)).astype(float)),
         "uint8": (RNG.integers(0, 256, (300, 20), np.uint8), RNG.integers(0, 256, (40, 20), np.uint8)),
     }[kind]
@@ -46,7 +46,7 @@ def test_digits_are_classified_as_by_scikit_learn(metric: str, p: int) -> None:
 @pytest.mark.parametrize(("metric", "name"), [("l2", "euclidean"), ("l1", "cityblock")])
 @pytest.mark.parametrize("exponent", [-900, -400, -130, 66, 130, 400, 900])
 def test_neighbours_do_not_depend_on_the_scale_of_the_data(metric: str, name: str, exponent: int) -> None:
-    """A power of two changes no digit of a number, only its exponent: 2^66 squared overflows float32."""
+    """Scaling by a power of two changes only the exponent of a number; 2^66 squared overflows float32."""
     points, queries = RNG.normal(size=(60, 4)), RNG.normal(size=(9, 4))
     all_distances = cdist(queries, points, name)
     expected = all_distances.argsort(1, kind="stable")[:, :5]
@@ -75,7 +75,7 @@ class LargestTensor(TorchDispatchMode):
     bytes = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run the operation."""
+        """Run the operation and record the size of its result."""
         result = func(*args, **(kwargs or {}))
         for value in result if isinstance(result, tuple) else (result,):
             self.bytes = max(self.bytes, value.nbytes if isinstance(value, torch.Tensor) else 0)
@@ -84,7 +84,7 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.parametrize("metric", ["l1", "l2"])
 def test_distances_are_computed_in_blocks(metric: str, monkeypatch) -> None:
-    """Blocks of 2^16 bytes instead of 400 x 2,000 x 4, beside the points in float32; an outlier changes nothing."""
+    """With an outlier too, no tensor exceeds 2^16 bytes or the points in float32; distances take 400 x 2,000 x 4."""
     points, queries = RNG.normal(size=(2000, 8)), RNG.normal(size=(400, 8))
     points[0] *= 1e4
     for name in ("BLOCK_BYTES", "PAIR_BYTES", "CACHE_BYTES"):
@@ -157,7 +157,7 @@ def test_the_plot_shows_the_predicted_regions_and_the_points() -> None:
 
 @pytest.mark.real
 def test_mnist_is_classified_as_by_scikit_learn() -> None:
-    """2.95 % error for k = 3, as scikit-learn's brute force has on the pixels 0 to 255."""
+    """The error for k = 3 is 2.95 %, that of scikit-learn's brute force on pixel values 0 to 255."""
     mnist = load("mnist")
     fitted = KNeighborsClassifier(3).fit(mnist.train.x.flatten(1).numpy(), mnist.train.y.numpy())
     error = 1 - fitted.score(mnist.test.x.flatten(1).numpy(), mnist.test.y.numpy())

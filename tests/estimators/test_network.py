@@ -1,4 +1,4 @@
-"""Networks as estimators: their training, weights of examples, early stopping, and errors."""
+"""Networks as scikit-learn estimators: training, sample weights, early stopping and errors."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_one_output_separates_two_classes() -> None:
     ids=["sigmoid", "quadratic", "l1", "logits", "hinge"],
 )
 def test_two_classes_are_decided_by_the_boundary_of_the_loss(net, loss: str, boundary, has_probabilities: bool) -> None:
-    """Targets are 0 and 1, so that the boundary of a loss of numbers is halfway."""
+    """Regression losses have the targets 0 and 1 and the boundary 0.5; logits have the boundary 0."""
     x, y = IRIS_X[:100], IRIS_NAMES[:100]
     unfitted = NetworkClassifier(net, loss=loss, optimizer=Adam(0.05), random_state=0)
     assert hasattr(unfitted, "predict_proba") == has_probabilities
@@ -146,7 +146,7 @@ def test_an_integer_sample_weight_equals_copies_of_the_sample(kind, regularizer)
     ],
 )
 def test_a_weighted_loss_is_the_mean_of_its_rows_with_copies(loss, outputs: int, target: torch.Tensor) -> None:
-    """Weights 0, 1, 2, 3, 0, 4 count as a batch of ten rows; the gradient of a row is shared by its copies."""
+    """Weights 0, 1, 2, 3, 0, 4 count as a batch of ten rows; a row's gradient is the sum over its copies."""
     y = torch.randn(6, outputs, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([0.0, 1, 2, 3, 0, 4])
     target = target.double() if target.is_floating_point() else target
@@ -157,7 +157,7 @@ def test_a_weighted_loss_is_the_mean_of_its_rows_with_copies(loss, outputs: int,
     torch.testing.assert_close(dresult, torch.zeros_like(y).index_add_(0, rows, dy))
 
 
-def test_sample_weights_beside_class_weights_are_refused() -> None:
+def test_sample_weights_with_class_weights_are_refused() -> None:
     loss = SoftmaxCrossEntropy(class_weights=(1.0, 5.0, 2.0))
     with pytest.raises(ValueError, match="SoftmaxCrossEntropy has class_weights; leave them out"):
         NetworkClassifier(loss=loss, epochs=1).fit(IRIS_X, IRIS_NAMES, np.ones(150))
@@ -193,7 +193,7 @@ def test_partial_fit_continues_from_batch_to_batch() -> None:
 
 @pytest.mark.parametrize("kind", [NetworkClassifier, NetworkRegressor])
 def test_every_call_of_partial_fit_draws_another_dropout_mask(kind) -> None:
-    """A unit is kept by one mask in two, so that one in 2^20 learns nothing in twenty calls."""
+    """A mask keeps a unit with probability 1/2, so one unit in 2^20 learns nothing in twenty calls."""
     net = Sequential(Dense(100), Dropout(0.5), Dense(3 if kind is NetworkClassifier else 1))
     fitted, options = kind(net, optimizer=SGD(0.001), random_state=0), {"classes": [0, 1, 2]}
     fitted.partial_fit(IRIS_X[:1], IRIS_Y[:1], **(options if kind is NetworkClassifier else {}))
@@ -214,7 +214,7 @@ def test_a_regressor_of_one_layer_reaches_the_least_squares_solution() -> None:
 
 
 def test_predictions_are_computed_in_batches_that_fit_into_memory(monkeypatch) -> None:
-    """The 106 outputs of the layers for one input, at 8 bytes each, let 8 inputs into 8 x 8 x 106 bytes."""
+    """The layers output 106 values of 8 bytes for each input, so 8 inputs fit into 8 x 8 x 106 bytes."""
     fitted = NetworkClassifier(Sequential(Dense(50), ReLU(), Dense(3), Sigmoid()), loss="quadratic", epochs=1)
     fitted.fit(IRIS_X, IRIS_NAMES)
     expected = fitted.model_(IRIS_X).numpy()

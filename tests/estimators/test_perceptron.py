@@ -32,7 +32,7 @@ def test_weights_are_those_of_scikit_learn_in_the_same_order(classes: int) -> No
 def test_and_or_and_nand_are_learned_and_xor_cannot_be(labels: list[int], is_learnable: bool) -> None:
     fitted = Perceptron(max_iter=30, random_state=0).fit(CORNERS, labels)
     assert (fitted.predict(CORNERS) == labels).all() == is_learnable
-    assert (fitted.n_iter_ < 30) == is_learnable  # it stops as soon as there is no mistake
+    assert (fitted.n_iter_ < 30) == is_learnable  # training stops after an epoch without mistakes
 
 
 def test_the_loss_counts_an_output_of_zero_as_a_mistake() -> None:

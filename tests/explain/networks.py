@@ -1,4 +1,4 @@
-"""Networks of every form, small enough for explicit matrices, with random parameters in float64."""
+"""Networks of every structure, small enough for explicit matrices, with random float64 parameters."""
 
 from typing import Any
 
@@ -99,7 +99,7 @@ NETWORKS: dict[str, Layer] = {
 
 
 def network_and_batch(name: str, seed: int = 0, examples: int = 2) -> tuple[Layer, Any, Tensor]:
-    """Return a network, its parameters and a batch of inputs of any sign."""
+    """Return a network, its parameters and normally distributed inputs (examples, *SHAPE)."""
     rng = torch.Generator().manual_seed(seed)
     net = NETWORKS[name]
     return net, randomized(net.init(SHAPE, rng)[0], rng), normal((examples, *SHAPE), rng)

@@ -1,4 +1,4 @@
-"""Ablation, against networks built without the part, Captum, and a network made by hand."""
+"""Ablation against networks built without the removed part, Captum, and a network made by hand."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -15,7 +15,7 @@ from tests.explain.networks import NETWORKS, network_and_batch
 from tests.oracle import assert_close, normal
 from tests.references import reference_forward
 
-# Two units, each sure of one class: unit 0 of x0 for class 0, unit 1 of x1 for class 1; class 2 wins where both rest.
+# Unit 0 outputs x0 and supports class 0, unit 1 outputs x1 and supports class 1; class 2 is predicted if both are 0.
 NET = Sequential(flat=Flatten(), hidden=Dense(2, bias=False), relu=ReLU(), scores=Dense(3))
 PARAMS: dict[str, Any] = {
     "flat": {},
@@ -36,12 +36,12 @@ def test_accuracies_without_units_are_those_counted_by_hand() -> None:
 
 
 def test_a_unit_can_be_replaced_by_its_mean() -> None:
-    # The mean of unit 0 is 1.25: class 0 then has 2.5, above the 1 of class 2 and below the 6 of class 1.
+    # With unit 0 at its mean of 1.25, class 0 has the score 2.5: above the 1 of class 2, below the 6 of class 1.
     table = ablation_table(NET, PARAMS, IMAGES, LABELS, [[Removal("hidden", (0,))]], by="mean")
     assert table[1].accuracy == 0.75
 
 
-def test_every_layer_can_be_removed_alone() -> None:
+def test_every_layer_can_be_removed_by_itself() -> None:
     net, params, x = network_and_batch("vgg")
     table = ablation_table(net, params, x, torch.tensor([0, 1]), prepare=lambda x: x)
     assert [row.name for row in table] == ["nothing", "conv1", "conv2"]
@@ -66,7 +66,7 @@ def test_a_removed_branch_leaves_the_shortcut() -> None:
 
 
 @pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
-def test_captum_finds_the_same_effects_of_maps() -> None:
+def test_effects_of_maps_equal_captums() -> None:
     from captum.attr import LayerFeatureAblation
 
     net, params, x = network_and_batch("vgg")
@@ -131,7 +131,7 @@ def test_removed_parameters_are_counted(removal: Removal, count: int) -> None:
 
 
 @pytest.mark.parametrize("by", ["zero", "mean"])
-def test_a_layer_of_several_outputs_is_not_removed_as_one(by: str) -> None:
+def test_removing_a_layer_with_two_outputs_is_refused(by: str) -> None:
     net = Sequential(f=Fork(a=Conv2d(2, 1), b=Conv2d(2, 1)), sum=Add(), flat=Flatten(), scores=Dense(3))
     params, _ = net.init((1, 1, 2), torch.Generator().manual_seed(0))
     with pytest.raises(PellucidError, match="the layer 'f' outputs 2 tensors; give a layer inside it"):

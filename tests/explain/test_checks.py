@@ -1,4 +1,4 @@
-"""The tests of explanations, against known sums, SciPy's ranks and networks made by hand."""
+"""Checks of explanations against known sums, SciPy's ranks and networks made by hand."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ X = torch.ones(1, 1, 2, 2)
 WEIGHT_MAP = WEIGHT[:1].view(1, 1, 2, 2)
 
 
-def test_a_linear_score_falls_by_the_weights_in_order() -> None:
+def test_deletion_lowers_a_linear_score_by_the_weights_in_order() -> None:
     curve = deletion(NET, PARAMS, X, 0, WEIGHT_MAP, steps=4)
     assert curve.fractions.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert curve.scores.tolist() == [[10, 6, 3, 1, 0]]
@@ -43,7 +43,7 @@ def test_a_linear_score_falls_by_the_weights_in_order() -> None:
     assert deletion(NET, PARAMS, X, 0, -WEIGHT_MAP, steps=4).scores.tolist() == [[10, 9, 7, 4, 0]]
 
 
-def test_a_linear_score_rises_by_the_weights_in_order() -> None:
+def test_insertion_raises_a_linear_score_by_the_weights_in_order() -> None:
     curve = insertion(NET, PARAMS, X, 0, WEIGHT_MAP, start=torch.zeros(1, 1, 1, 1), steps=2)
     assert curve.scores.tolist() == [[0, 7, 10]]
 
@@ -121,7 +121,7 @@ def test_weights_are_randomized_from_the_last_layer() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in flatten(params).items()), "the network itself"
 
 
-def test_saliency_depends_on_the_weights_and_the_image_as_map_does_not() -> None:
+def test_saliency_depends_on_the_weights_and_the_image_itself_does_not() -> None:
     net, params, x = network_and_batch("vgg")
     correlations = randomize_weights(net, params, lambda weights: saliency(net, weights, x, 0))
     assert [row.path for row in correlations] == ["scores", "conv2", "conv1"]
@@ -177,7 +177,7 @@ def test_relevance_is_conserved_where_there_are_no_biases() -> None:
     assert_close(conservation(net, params, x, 1, 2 * relevance).gap, torch.ones(2, dtype=torch.float64), 1e-6)
 
 
-def test_integrated_gradients_are_complete_and_half_of_them_are_not() -> None:
+def test_integrated_gradients_are_complete_and_half_of_them_have_a_gap_of_one_half() -> None:
     net, params, x = network_and_batch("vgg")
     attribution = integrated_gradients(net, params, x, None, baseline=0.25, steps=400)
     assert float(completeness(net, params, x, None, attribution, 0.25).gap.max()) < 0.01

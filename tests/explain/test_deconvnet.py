@@ -1,4 +1,4 @@
-"""DeconvNet, against the operations of Zeiler and Fergus 2014 written out by hand."""
+"""DeconvNet against the operations of Zeiler and Fergus 2014 written out by hand."""
 
 import torch
 from torch.nn import functional as F
@@ -37,7 +37,7 @@ def test_a_map_is_reconstructed_from_its_strongest_activation() -> None:
             top[n, index].view(-1)[position] = a2[n, index].flatten()[position]
         backprojected = F.conv_transpose2d(
             torch.relu(top), params["conv2"]["weight"]
-        )  # no contrast normalization on the way
+        )  # the backward projection skips contrast normalization
         backprojected = F.max_unpool2d(backprojected, switches, 2)
         expected = F.conv_transpose2d(torch.relu(backprojected), params["conv1"]["weight"], padding=1)
         assert_close(deconvnet(NET, params, x, f"relu2[{index}]"), expected, 1e-12)
@@ -53,7 +53,7 @@ def test_the_reconstruction_is_proportional_to_the_activation() -> None:
     assert float(ratio.mean()) > 0
 
 
-def test_gelu_rectifies_the_signal_as_relu_does() -> None:
+def test_gelu_rectifies_the_backprojected_signal_as_relu_does() -> None:
     rng = torch.Generator().manual_seed(2)
     net = Sequential(conv1=Conv2d(3, 3), gelu=GELU(), conv2=Conv2d(2, 3))
     params = randomized(net.init((1, 7, 7), rng)[0], rng)

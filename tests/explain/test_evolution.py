@@ -1,4 +1,4 @@
-"""How maps came to be, from the weights of several epochs."""
+"""The evolution of feature maps, computed from the weights of several epochs."""
 
 from pathlib import Path
 

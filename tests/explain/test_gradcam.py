@@ -1,4 +1,4 @@
-"""Grad-CAM, Grad-CAM++ and guided Grad-CAM, against derivatives taken by PyTorch, the higher ones too."""
+"""Grad-CAM, Grad-CAM++ and guided Grad-CAM against first and higher derivatives computed by PyTorch."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ LAYERS = [("vgg", "relu2", "relu2"), ("resnet", None, "block2.relu"), ("inceptio
 
 
 def layers_after(net: Any, path: str) -> tuple[list[str], Any]:
-    """Return what follows the child of `net` that holds the layer; the layer must be that child's end."""
+    """Return the names of the children of `net` after the one that ends with `path`, and a Sequential of them."""
     names = list(net.children)
     names_after = names[names.index(path.split(".", maxsplit=1)[0]) + 1 :]
     return names_after, Sequential(**{name: net.children[name] for name in names_after})
@@ -50,7 +50,7 @@ def test_maps_are_weighed_by_their_mean_gradients(name: str, layer: str | None, 
 
 
 def guided_backprop_leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, dy: Tensor) -> Any:
-    """Send back what is positive and met a rectifier in its rising part; all else by autograd (Springenberg et al.)."""
+    """Return dx: a rectifier passes positive dy where its slope is 1 (Springenberg et al.); others use autograd."""
     if isinstance(layer, ReLU | ReLU6):
         return dy * (dy > 0) * (x > 0) * (x < (6 if isinstance(layer, ReLU6) else torch.inf))
     is_tuple = isinstance(x, tuple)
@@ -65,7 +65,7 @@ def guided_backprop_leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, d
 def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
     name: str, layer: str | None, path: str
 ) -> None:
-    """Chattopadhyay et al. 2018, equation 10, with derivatives of exp(score) taken one after the other."""
+    """Chattopadhyay et al. 2018, equation 10, with each derivative of exp(score) computed by autograd."""
     classes = torch.tensor([1, 2])
     net, params, x, a, score = maps_and_scores(name, path, classes)
     actual = gradcam_plus_plus(net, params, x, classes, layer, upsample=False)
@@ -85,7 +85,7 @@ def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
         assert_close(actual[n, 0], expected, 1e-9)
 
 
-def test_the_last_maps_are_those_before_pooling() -> None:
+def test_the_default_layer_has_the_last_feature_maps() -> None:
     for name, path in (("vgg", "relu2"), ("resnet", "block2.relu"), ("inception", "relu"), ("u-net", "conv")):
         net, params, x = network_and_batch(name)
         assert torch.equal(gradcam(net, params, x, 0), gradcam(net, params, x, 0, path))
@@ -105,7 +105,7 @@ def test_an_inner_target_is_explained_by_maps_before_it() -> None:
         ("siamese", "shared.layer.conv", "runs more than once"),
     ],
 )
-def test_layers_without_maps_of_their_own_are_reported(name: str, layer: str, message: str) -> None:
+def test_layers_without_feature_maps_or_with_repeated_runs_are_refused(name: str, layer: str, message: str) -> None:
     net, params, x = network_and_batch(name)
     with pytest.raises(PellucidError, match=message):
         gradcam(net, params, x, 0, layer)

@@ -1,4 +1,4 @@
-"""Saliency, input times gradient and their batches, against PyTorch's automatic differentiation."""
+"""Saliency and input times gradient, for examples and batches, against PyTorch's automatic differentiation."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Integrated gradients: completeness, and integrals that are known."""
+"""Integrated gradients: completeness, and polynomials with known integrals."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def test_integrated_gradients_sum_to_the_increase_of_the_score(name: str) -> Non
 
 
 def power_network(factors: int) -> tuple[Layer, Any]:
-    """Return y = x1^factors + x2."""
+    """Return a network that computes y = x1^factors + x2, and its parameters."""
     product = Parallel({f"factor{k}": Identity() for k in range(factors)}, Multiply())
     params = {"power": {**{f"factor{k}": {} for k in range(factors)}, "merge": {}}}
     return Sequential(power=product, sum=Dense(1, bias=False)), {**params, "sum": {"weight": torch.ones(1, 2).double()}}

@@ -1,4 +1,4 @@
-"""The page of a network: its contents, pictures and numbers."""
+"""The HTML page about a network: its text, figures and numbers."""
 
 import re
 from html.parser import HTMLParser
@@ -28,7 +28,7 @@ def small_model_and_data(channels: int = 1) -> tuple[Model, Dataset]:
     )  # fmt: skip
     model = Model(net, input_shape=(channels, 12, 12), classes=("a", "b", "<c>"),
                   preprocess={"mean": [0.4] * channels, "std": [0.2] * channels})  # fmt: skip
-    model.params["conv2"]["bias"][5] = -100.0  # a map that nothing moves
+    model.params["conv2"]["bias"][5] = -100.0  # this map is never active
     rng = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (30, channels, 12, 12), generator=rng, dtype=torch.uint8)
     return model, Dataset.from_arrays(x, torch.arange(30) % 3, ("a", "b", "<c>"), "noise")
@@ -66,7 +66,7 @@ def test_the_page_is_self_contained_and_describes_its_figures(channels: int, tmp
 
 
 @pytest.mark.slow
-def test_the_page_says_which_training_its_epochs_are_from(tmp_path: Path) -> None:
+def test_the_page_names_the_training_that_its_epochs_are_from(tmp_path: Path) -> None:
     net = Sequential(conv1=Conv2d(2, 3), relu=ReLU(), flat=Flatten(), out=Dense(3))
     model = Model(net, input_shape=(1, 6, 6), classes=("a", "b", "c"))
     x = torch.rand(6, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -92,10 +92,10 @@ def test_maps_are_shown_after_the_activation_of_the_convolution() -> None:
     [
         ("resnet", "stem", "relu"),
         ("resnet", "block1.sum.body.conv1", "block1.sum.body.relu"),
-        ("resnet", "block1.sum.body.conv2", "block1.sum.body.conv2"),  # behind it, the block's input is added
+        ("resnet", "block1.sum.body.conv2", "block1.sum.body.conv2"),  # followed by the sum with the block's input
         ("inception", "stem", "stem"),
         ("inception", "mixed.a", "mixed.a"),
-        ("inception", "mixed.b.conv2d1", "mixed.b.conv2d1"),  # behind it, the other branches stand beside its maps
+        ("inception", "mixed.b.conv2d1", "mixed.b.conv2d1"),  # followed by the concatenation with other branches
         ("u-net", "level.deeper.conv", "level.deeper.relu"),
         ("siamese", "fork.left", "fork.left"),
         ("siamese", "fork.right.conv2d1", "fork.right.tanh1"),
@@ -103,11 +103,11 @@ def test_maps_are_shown_after_the_activation_of_the_convolution() -> None:
         ("recurrent", "step", "step"),
     ],
 )
-def test_maps_are_not_those_after_a_merge(name: str, path: str, output: str) -> None:
+def test_activation_paths_end_before_a_merge(name: str, path: str, output: str) -> None:
     assert activation_path(NETWORKS[name], path) == output
 
 
-def test_in_a_graph_the_activation_must_read_the_convolution_alone() -> None:
+def test_in_a_graph_the_activation_must_read_only_the_convolution() -> None:
     inner = Sequential(norm=BatchNorm(), relu=ReLU())
     nodes = {
         "conv1": (Conv2d(2, 1), "input"), "act": (inner, "conv1"), "conv2": (Conv2d(2, 1), "act"),
@@ -118,17 +118,17 @@ def test_in_a_graph_the_activation_must_read_the_convolution_alone() -> None:
     assert result == ["graph.act.relu", "graph.conv2", "graph.conv3"]
 
 
-def test_a_network_without_convolutions_has_no_such_page() -> None:
+def test_a_page_about_a_network_without_convolutions_is_refused() -> None:
     model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4))
     data = Dataset.from_arrays(torch.zeros(3, 1, 4, 4), torch.arange(3), ("a", "b", "c"), "nothing")
     with pytest.raises(PellucidError, match="not a convolutional classifier"):
         page_contents(model, data, "flat")
 
 
-def test_patches_lie_where_the_image_was_cut_off() -> None:
+def test_patches_cut_off_by_the_border_keep_their_position() -> None:
     images = torch.zeros(2, 1, 4, 4)
     images[1] = 1
-    corners = torch.tensor([[0, 0, 3, 3], [0, 2, 2, 4]])  # the second is cut off above, and on the right
+    corners = torch.tensor([[0, 0, 3, 3], [0, 2, 2, 4]])  # the border cuts off the second at the top and on the right
     deconvolution = torch.zeros(2, 1, 4, 4)
     deconvolution[0, 0, 1, 1] = -2
     patches = TopPatches("conv", 5, torch.tensor([0, 1]), torch.tensor([3.0, 2.0]), corners, deconvolution)

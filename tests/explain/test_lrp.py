@@ -1,4 +1,4 @@
-"""Relevance through whole networks: as explicit matrices say, and without loss."""
+"""Layer-wise relevance propagation through networks: equal to explicit matrices, and conserved."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,9 +43,9 @@ TARGET = torch.tensor([2, 0])
 def matrix_leaf(
     convolution_rule: Rule, dense_rule: Rule, input_rule: Rule | None, net_input: Tensor, epsilon: float
 ) -> dense.Leaf:
-    """Return how a leaf shares relevance, by matrices; `first` is for layers with weights that read the input `start`.
+    """Return a function that propagates the relevance of one leaf to its inputs by explicit matrices.
 
-    In the U-Net one of them reads it pooled.
+    input_rule: for layers with weights that read `net_input`, which one layer of the U-Net reads pooled.
     """
 
     def is_input(x: Tensor) -> bool:
@@ -80,7 +80,7 @@ def matrix_leaf(
 
 
 def max_pool_relevance(layer: MaxPool2d, x: Tensor, r: Tensor) -> Tensor:
-    """Give each window's relevance to its largest value, window by window."""
+    """Return the relevance of x: each window's relevance goes to its largest value."""
     k, s, p = layer.kernel, layer.step, layer.padding
     assert isinstance(k, int)
     assert isinstance(s, int)
@@ -130,7 +130,7 @@ def test_relevance_is_that_of_explicit_matrices(
 
 
 LOSSLESS = (Epsilon(1e-12, bias=False), Gamma(0.25, 1e-12, bias=False), Flat(1e-12))
-# These lose what reaches an output to which no input contributes with the right sign.
+# These rules lose the relevance of an output to which no input contributes with the required sign.
 SIGNED = (ZPlus(1e-12, bias=False), AlphaBeta(2.0, 1.0, 1e-12, bias=False))
 
 
@@ -176,14 +176,14 @@ def _walk(tree: Any, path: str = "") -> list[tuple[str, Any]]:
     ]
 
 
-def test_relevance_of_an_inner_unit_is_that_of_the_network_up_to_it() -> None:
+def test_relevance_of_an_inner_unit_adds_up_to_its_activation() -> None:
     net, params, x = network_and_batch("vgg")
     result = lrp(net, params, x, "conv2[1, 2, 0]", relevance(Epsilon(1e-12, bias=False), Epsilon()))
     assert_close(result.flatten(1).sum(1), scores(net, params, x, "conv2[1, 2, 0]"), 1e-6)
-    assert torch.count_nonzero(result[:, :, :, 5:]) == 0  # beyond what the unit sees
+    assert torch.count_nonzero(result[:, :, :, 5:]) == 0  # outside of the unit's receptive field
 
 
-def test_a_layer_named_by_path_takes_its_own_rule() -> None:
+def test_a_rule_for_a_path_precedes_the_rule_for_its_type() -> None:
     net, params, x = network_and_batch("vgg")
     table = composite(("conv1", ZPlus()), (Conv2d, Epsilon()), (Dense, Epsilon()), (AvgPool2d, Norm()))
     assert not torch.equal(lrp(net, params, x, 0, table), lrp(net, params, x, 0, composite(*table.rows[1:])))
@@ -207,7 +207,7 @@ def invalid_arguments() -> list[tuple[dict[str, Any], str]]:
 
 
 @pytest.mark.parametrize(("options", "message"), invalid_arguments())
-def test_mistakes_are_reported(options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused(options: dict[str, Any], message: str) -> None:
     net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match=message):
         lrp(net, params, x, 0, **options)

@@ -1,4 +1,4 @@
-"""Activation maximization, against linear networks whose best picture is known, and real digits."""
+"""Activation maximization: linear networks with a known maximum, and comparison with real digits."""
 
 import pytest
 import torch

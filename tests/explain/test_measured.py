@@ -1,4 +1,4 @@
-"""Composites compared by deletion curves, which are computed again pixel by pixel."""
+"""Composites ranked by deletion curves, against curves computed one image at a time."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def softmax(y: Tensor) -> Tensor:
 
 
 def deletion_area(net: object, params: object, x: Tensor, target: int, order: np.ndarray) -> float:
-    """The area under the curve of one image (C, H, W) by the trapezoidal rule, 20 steps."""
+    """Return the area under the deletion curve of one image (C, H, W): 20 steps, trapezoidal rule."""
     counts = [round(part) for part in np.linspace(0, order.size, 21)]
     result = []
     for count in counts:
@@ -42,7 +42,7 @@ def test_composites_are_ordered_by_the_area_under_their_deletion_curves() -> Non
         expected[name] = sum(areas) / 2
     assert [row.name for row in actual.rows] == sorted(expected, key=lambda name: expected[name])
     for row in actual.rows:
-        assert row.area == pytest.approx(expected[row.name], rel=1e-7)  # fractions of pixels are float32
+        assert row.area == pytest.approx(expected[row.name], rel=1e-7)  # the fractions of deleted pixels are float32
     assert actual.best is actual.rows[0]
     lines = str(actual).splitlines()
     assert len(lines) == 5
@@ -50,7 +50,7 @@ def test_composites_are_ordered_by_the_area_under_their_deletion_curves() -> Non
     assert any(line.startswith("cp_lrp, gamma=0.25 ") for line in lines)
 
 
-def test_random_orders_are_not_better_than_themselves() -> None:
+def test_the_random_area_is_the_mean_over_random_orders() -> None:
     net, params, x = network_and_batch("vgg")
     result = measure_composites(net, params, x, TARGET, (("epsilon", {}),), read=softmax, orders=40)
     rng = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""The one way into all methods."""
+"""`explain` with each method by name, on networks of every structure."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.explain.networks import NETWORKS, network_and_batch
 from tests.oracle import cast
 
 MAP_METHODS = ("gradcam", "gradcam_plus_plus", "occlusion")
-ATTENTION_METHODS = ("rollout",)  # methods for networks with attention
+ATTENTION_METHODS = ("rollout",)  # methods that need attention
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method not in ATTENTION_METHODS])

@@ -1,4 +1,4 @@
-"""What a square reaches, against whole passes over whole images."""
+"""Outputs after a change in one square of the image, computed incrementally, against full forward passes."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def compare_with_full_passes(net: Layer, shape: tuple[int, int, int], side: int)
 
 @pytest.mark.parametrize("side", [1, 4, 7])
 @pytest.mark.parametrize("name", STACKS)
-def test_only_outputs_in_reach_of_the_square_are_computed_again(name: str, side: int) -> None:
+def test_incremental_outputs_equal_full_passes(name: str, side: int) -> None:
     compare_with_full_passes(STACKS[name], (2, 23, 26), side)
 
 

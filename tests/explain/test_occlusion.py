@@ -1,4 +1,4 @@
-"""Occlusion, against a loop over squares, Captum, and a network whose answer is known by hand."""
+"""Occlusion against a loop over squares, Captum, and a linear network computed by hand."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -19,7 +19,7 @@ from tests.references import reference_forward
 def outputs_by_square(
     net: Any, params: Any, x: Tensor, side: int, step: int, fill: float
 ) -> dict[tuple[int, int, int], Tensor]:
-    """The outputs (K,) for every example and corner of the square, one forward pass each."""
+    """Return the outputs by (example, top, left) of the square, from one forward pass for each square."""
     outputs = {}
     for n in range(len(x)):
         top = 0
@@ -42,7 +42,7 @@ def outputs_by_square(
 def test_scores_equal_one_forward_pass_for_each_square(name: str) -> None:
     net, params, x = network_and_batch(name)
     occluded = occlude(net, params, x, target=[1, 2], square=3, stride=2, fill=0.5, batch=3)
-    assert occluded.score.shape == (2, 3, 3)  # the third square is cut off
+    assert occluded.score.shape == (2, 3, 3)  # the border cuts off the third square
     assert occluded.predicted is not None
     outputs = outputs_by_square(net, params, x, 3, 2, 0.5)
     assert len(outputs) == 2 * 9
@@ -84,7 +84,7 @@ def test_occlusion_equals_captums(side: int, step: int) -> None:
     assert_close(actual.expand(x.shape), expected, 1e-7)  # Captum adds up in float32
 
 
-def test_the_effect_on_a_map_is_that_on_its_total_activation() -> None:
+def test_the_score_of_a_map_is_its_total_activation() -> None:
     net, params, x = network_and_batch("vgg")
     occluded = occlude(net, params, x, "relu2[1, :, :]", square=2, stride=2)
     for (n, top, left), y in outputs_by_square(upto(net, "relu2"), params, x, 2, 2, 0.0).items():
@@ -100,7 +100,7 @@ def test_occlusion_of_probabilities_uses_the_given_function_of_the_outputs() -> 
     assert float(occluded.baseline.max()) < 1
 
 
-def test_the_best_class_is_that_of_the_whole_image() -> None:
+def test_the_default_target_is_the_predicted_class_of_the_unoccluded_image() -> None:
     net, params, x = network_and_batch("vgg")
     predicted = reference_forward(net, params, x, Mode()).argmax(1)
     assert_close(occlusion(net, params, x, None, 3, 3), occlusion(net, params, x, predicted, 3, 3), 1e-12)

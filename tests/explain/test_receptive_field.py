@@ -1,4 +1,4 @@
-"""Receptive fields, against changes of every pixel and the arithmetic of strides."""
+"""Receptive fields against changes of every single pixel, and sizes computed by hand."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_receptive_fields_of_maxima_contain_whole_windows() -> None:
     net = Sequential(**first_layers, conv2=Conv2d(3, 5), pool2=MaxPool2d(3, 2))
     params, _ = net.init((1, 28, 28), torch.Generator().manual_seed(0))
     x = torch.rand(2, 1, 28, 28)
-    # 5, then + 1 for the pool (jump 2), + 4 x 2 for the second convolution, + 2 x 2 for the second pool (jump 4).
+    # The field has 5 + 1 (pool, then jump 2) + 4 x 2 (convolution) + 2 x 2 (second pool) = 18 pixels.
     run = forward_to(net, params, x, "pool2[1, 1, 2]")
     assert receptive_fields(run).tolist() == [[4 - 2, 8 - 2, 4 - 2 + 18, 8 - 2 + 18]] * 2
     assert receptive_fields(forward_to(net, params, x, "pool2[1, 0, 0]")).tolist() == [[0, 0, 16, 16]] * 2

@@ -1,4 +1,4 @@
-"""Networks trained anew without layers, or with larger and smaller ones."""
+"""Networks retrained with layers removed, enlarged or reduced."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def count_parameters(net: Layer) -> int:
     return sum(leaf.numel() for leaf in leaves(net.init((1, 8, 8), torch.Generator().manual_seed(0))[0]))
 
 
-def test_variants_have_the_parameter_counts_of_the_arithmetic() -> None:
+def test_variants_have_the_parameter_counts_computed_by_hand() -> None:
     def expected_count(maps1: int, maps2: int, hidden: int) -> int:
         convolutions = (9 + 1) * maps1 + (9 * maps1 + 1) * maps2
         return convolutions + (36 * maps2 + 1) * hidden + (hidden + 1) * 10
@@ -49,7 +49,7 @@ def test_retraining_learns_and_leaves_the_model_unchanged() -> None:
     assert list(retraining.weights) == list(range(31))
     first, last = (retraining.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
     assert not torch.equal(first, last)
-    # From the same seed, an untrained model's weights are those of epoch 0.
+    # A new model from the same seed has the weights of epoch 0.
     assert torch.equal(first, model.params["conv1"]["weight"])
 
 
@@ -71,7 +71,7 @@ def test_a_network_that_cannot_be_built_is_reported_in_its_row() -> None:
     )  # fmt: skip
     images = digits(0, 20)
     model = Model(skip, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
-    # Without `conv`, a skip of 1 map meets a body of 5.
+    # The body then has 8 maps, which cannot be added to the 4 of the skip.
     row = retrain_variants(model, images, images, 1, [NetworkVariant("twice", ("block.body",), 2.0)]).rows[1]
     assert row.accuracy is None
     assert "Add" in row.error
@@ -79,7 +79,7 @@ def test_a_network_that_cannot_be_built_is_reported_in_its_row() -> None:
 
 def test_a_network_that_cannot_be_trained_is_reported_in_its_row() -> None:
     net = Sequential(conv=Conv2d(4, 8), flat=Flatten(), norm=BatchNorm(), scores=Dense(10))
-    images = digits(0, 65)  # so that the second batch is one image, of which there are no batch statistics
+    images = digits(0, 65)  # the second batch is one image, which has no batch statistics
     model = Model(net, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
     rows = retrain_variants(model, images, images, 1, [NetworkVariant("norm", ("norm",), 0.0)]).rows
     assert "one value per channel" in rows[0].error

@@ -1,4 +1,4 @@
-"""Layers that are used twice: ours is right; Captum's and Zennit's hooks keep one input for each module."""
+"""Layers used twice: relevance equals explicit matrices; Captum's and Zennit's hooks store one input a module."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -22,10 +22,10 @@ from tests.rules import dense
 captum = pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
 zennit = pytest.mark.skipif(find_spec("zennit") is None, reason="Zennit is not installed: pip install zennit")
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # what the tools say of their own hooks
+pytestmark = pytest.mark.filterwarnings("ignore")  # Captum and Zennit warn about their own hooks
 
 EPSILON = 1e-6
-# By composite of Zennit: the rules of convolutions, and of the use that reads the input.
+# Zennit's composite -> (rule of convolutions, rule of the use of the convolution that reads the input)
 RULES: dict[str, tuple[Any, Any]] = {
     "EpsilonPlus": (dense.z_plus_rule(EPSILON), dense.z_plus_rule(EPSILON)),
     "EpsilonPlusFlat": (dense.z_plus_rule(EPSILON), dense.flat_rule(EPSILON)),
@@ -34,7 +34,7 @@ RULES: dict[str, tuple[Any, Any]] = {
 
 
 def small_pair() -> Pair:
-    """The network and one image, small enough for matrices."""
+    """Return the network with a reused layer and one image, small enough for explicit matrices."""
     pair = reuse.reused_pair()
     return Pair(pair.family, pair.params, pair.module, pair.x[:1], pair.target[:1])
 
@@ -57,13 +57,13 @@ def relevance_by_matrices(pair: Pair, rule: Any, input_rule: Any) -> Tensor:
 @pytest.mark.slow
 @zennit
 @pytest.mark.parametrize("name", RULES)
-def test_zennit_takes_the_second_uses_input_for_both(name: str) -> None:
+def test_zennit_computes_both_uses_with_the_input_of_the_second(name: str) -> None:
     pair = small_pair()
     _, ours, theirs = reuse.zennit_methods()[name]
     expected = relevance_by_matrices(pair, *RULES[name])
     assert_close(ours(pair), expected, 1e-9)
     assert_close(theirs(reuse.unrolled_pair(pair)), expected, 1e-9)
-    assert difference(theirs(pair), expected) > 1e-3  # no error, no warning, another picture
+    assert difference(theirs(pair), expected) > 1e-3  # a different map, without an error or warning
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_captum_refuses_a_layer_used_twice() -> None:
 
 
 class Functional(nn.Module):
-    """The same network with rectifiers that are functions, as most code of ResNets writes them."""
+    """The same network with F.relu instead of modules, as in most ResNet code."""
 
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -104,8 +104,8 @@ def test_captum_does_not_guide_rectifiers_that_are_functions() -> None:
 
 
 @captum
-def test_captum_gives_both_inputs_of_a_plus_sign_all_the_relevance() -> None:
-    """y = w (x + x2): each input of the sum gets all the relevance, so that there is twice the score; ours shares."""
+def test_captum_assigns_all_relevance_to_both_inputs_of_a_sum() -> None:
+    """For y = w (x + x2), Captum assigns all relevance to each input, twice the score in total; `lrp` shares it."""
     from captum.attr import LRP
 
     class Plus(nn.Module):
@@ -130,7 +130,7 @@ def test_captum_gives_both_inputs_of_a_plus_sign_all_the_relevance() -> None:
 
 @zennit
 def test_zennits_merged_batch_normalization_still_divides() -> None:
-    """What is left of it divides by sqrt(1 + epsilon), so that the outputs change; ours are the same to rounding."""
+    """The merged layer of Zennit divides by sqrt(1 + epsilon) and changes the outputs; `fold` keeps them."""
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 5, 5, generator=rng, dtype=torch.float64)
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).double().train(False)

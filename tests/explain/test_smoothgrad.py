@@ -1,4 +1,4 @@
-"""SmoothGrad: means over noise that is what it says."""
+"""SmoothGrad: means, squares and variances over noise of a known standard deviation."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def test_smoothgrad_without_noise_is_the_gradient() -> None:
 
 
 def test_the_standard_deviation_of_the_noise_is_relative_to_each_images_range() -> None:
-    """The gradient of sum x^2 is 2 x: over noise of deviation s its mean is 2 x and its variance 4 s^2."""
+    """The gradient of sum x^2 is 2 x: under noise of standard deviation s, its mean is 2 x, its variance 4 s^2."""
     net = Sequential(square=Parallel((Identity(), Identity()), Multiply()), flat=Flatten(), sum=Dense(1, bias=False))
     params = {
         "square": {"identity1": {}, "identity2": {}, "merge": {}},

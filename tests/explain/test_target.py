@@ -1,4 +1,4 @@
-"""What can be explained: classes, units, maps, and what is told of everything else."""
+"""Targets of explanations: classes, units and maps, and the errors for anything else."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.references import reference_forward
     ("network", "path"),
     [(name, path) for name, net in NETWORKS.items() for path, _ in walk(net) if "shared" not in path],
 )
-def test_a_network_up_to_a_layer_gives_that_layers_output(network: str, path: str) -> None:
+def test_a_network_up_to_a_layer_outputs_that_layers_output(network: str, path: str) -> None:
     net, params, x = network_and_batch(network)
     outputs: dict[str, Any] = {}
 
@@ -115,7 +115,7 @@ def test_feature_map_outputs_are_refused_as_class_scores() -> None:
     assert saliency(net, params, x, "conv[1, :, :]").shape == x.shape
 
 
-def test_units_of_a_repeated_layer_have_no_name() -> None:
+def test_a_path_inside_a_repeated_node_is_refused() -> None:
     block = Sequential(conv=Conv2d(2, 3, padding=1), relu=ReLU())
     net = Graph({"a": (block, "input"), "b": ("a", "a")}, ("b",))
     with pytest.raises(PellucidError, match="runs more than once; give one of its nodes as a whole"):

@@ -1,4 +1,4 @@
-"""The strongest patches of maps, against a search through everything."""
+"""The patches with the strongest activations of each map, against an exhaustive search."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tests.oracle import assert_close, normal
 from tests.references import reference_forward
 
 
-def test_the_nine_strongest_are_found_with_their_deconvolutions() -> None:
+def test_the_nine_strongest_patches_and_their_deconvolutions_are_found() -> None:
     net, params, _ = network_and_batch("vgg")
     images = normal((40, 2, 6, 6), torch.Generator().manual_seed(3))
     patches = top_patches(net, params, images, "relu2", maps=[2, 0], count=9, prepare=lambda x: x, batch=7)
@@ -29,7 +29,7 @@ def test_the_nine_strongest_are_found_with_their_deconvolutions() -> None:
             strict=True,
         ):
             row, column = divmod(position, 3)
-            # Convolutions of 3 about a pool of 2: 8 pixels, from 2 row - 3 on.
+            # 3 x 3 convolutions before and after a 2 x 2 pool: the patch has 8 pixels and starts at 2 row - 3.
             corners = [2 * row - 3, 2 * column - 3, 2 * row + 5, 2 * column + 5]
             assert [top, left, bottom, right] == [min(max(edge, 0), 6) for edge in corners]
 
@@ -46,7 +46,7 @@ def test_an_image_with_the_pattern_of_a_filter_has_the_largest_activation() -> N
     assert_close(patches.value, weight.clamp_min(0).sum()[None], 1e-12)
 
 
-def test_units_of_a_dense_layer_see_the_whole_image() -> None:
+def test_the_patch_of_a_dense_unit_is_the_whole_image() -> None:
     net, params, x = network_and_batch("resnet")
     patches = top_patches(net, params, x, "scores", count=1, prepare=lambda x: x)
     assert len(patches) == 3

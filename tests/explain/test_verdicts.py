@@ -1,4 +1,4 @@
-"""What the tests of an explanation come to, by counting and by the binomial distribution."""
+"""Verdicts of the checks of an explanation, against counts and the binomial distribution."""
 
 import random
 
@@ -18,7 +18,7 @@ RANDOM_AREAS = [0.30 + k / 100 for k in range(ORDERS)]
         (0.9, False, "worse than random order on this image", 1.0),
     ],
 )
-def test_a_curve_is_better_than_all_random_ones_or_no_better(area: float, passed: bool, text: str, p: float) -> None:
+def test_a_curve_passes_only_if_better_than_all_random_ones(area: float, passed: bool, text: str, p: float) -> None:
     low = curve_verdict(area, RANDOM_AREAS, low_is_good=True)
     high = curve_verdict(-area, [-random_area for random_area in RANDOM_AREAS], low_is_good=False)
     for result in (low, high):
@@ -33,7 +33,7 @@ def test_one_random_order_in_twenty_is_called_better() -> None:
         bool(curve_verdict(rng.random(), [rng.random() for _ in range(ORDERS)], low_is_good=True).passed)
         for _ in range(draws)
     )
-    assert better == pytest.approx(draws / 20, abs=4 * (draws * 0.05 * 0.95) ** 0.5)  # four deviations
+    assert better == pytest.approx(draws / 20, abs=4 * (draws * 0.05 * 0.95) ** 0.5)  # four standard deviations
 
 
 def test_equal_orders_have_no_verdict() -> None:
@@ -49,7 +49,7 @@ def test_sums_within_five_percent_are_accepted() -> None:
 
 def test_a_map_unchanged_by_shuffled_weights_shows_the_image_only() -> None:
     assert weights_verdict({"top": 0.9, "bottom": 0.2}).passed
-    assert weights_verdict({"top": 0.1, "bottom": 0.72}).passed is False  # 0.72 squared is more than a half
+    assert weights_verdict({"top": 0.1, "bottom": 0.72}).passed is False  # 0.72 squared exceeds 0.5
     assert weights_verdict({"bottom": 0.70}).passed
     assert weights_verdict({}).passed is None
     assert weights_verdict({"bottom": None}).passed is None

@@ -1,4 +1,4 @@
-"""What is exported: every layer's and combinator's sample in evaluation mode, and the zoo with few filters."""
+"""Samples for tests of export: every layer and combinator, and the networks of MODELS with few filters."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ ALL_SAMPLES = {
 
 
 def draw_sample(sample: Sample) -> tuple[dict[str, Any], tuple[Tensor, ...], list[Tensor]]:
-    """Return a sample's parameters and inputs in float32, and what PyTorch's own functions make of them in float64."""
+    """Return a sample's float32 parameters and inputs, and the float64 outputs of PyTorch's own functions."""
     params, x = sample.inputs()
     expected_outputs = reference_forward(sample.layer, params, x, Mode())
     params, x = cast(params, torch.float32), cast(x, torch.float32)
@@ -29,12 +29,12 @@ def draw_sample(sample: Sample) -> tuple[dict[str, Any], tuple[Tensor, ...], lis
 
 
 def flat_list(y: Any) -> list[Tensor]:
-    """Return the tensors of nested tuples in one row."""
+    """Return the tensors of nested tuples as a flat list."""
     return [leaf for part in y for leaf in flat_list(part)] if isinstance(y, tuple) else [y]
 
 
 def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
-    """Return every network of MODELS, one of 16 filters of the large ones, and its input."""
+    """Return every network of MODELS, large ones with 1/16 of their filters, and its input shape."""
     networks: dict[str, tuple[Layer, tuple[int, ...]]] = {
         str(one): (thin_network(one.build(), 1 if one.side == 32 else 16), (3, one.side, one.side)) for one in ZOO
     }
@@ -52,13 +52,13 @@ def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     networks["vit"] = (MODELS["vit"](5, 12, 4, 8, 2, 2), (3, 12, 12))
     networks["convnext_tiny"] = (MODELS["convnext_tiny"](5), (3, 32, 32))
     networks["swin"] = (MODELS["swin"](5, 16, 2, 8, (1, 1), 2), (3, 16, 16))
-    seen = {key.split()[0] for key in networks}
-    small = {name: (MODELS[name](width=8), (3, 32, 32)) for name in MODELS if name not in seen}
-    return {**networks, **small}
+    covered_names = {key.split()[0] for key in networks}
+    remaining = {name: (MODELS[name](width=8), (3, 32, 32)) for name in MODELS if name not in covered_names}
+    return {**networks, **remaining}
 
 
 def trained_params(net: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return parameters as training leaves them: with running statistics and layer scales of their own."""
+    """Return parameters as after training, with random running statistics and layer scales."""
     rng = torch.Generator().manual_seed(5)
     params, _ = net.init(shape, rng)
     for path, leaf in flatten(params).items():

@@ -40,7 +40,7 @@ def test_shipped_networks_are_computed_by_onnxruntime(name: str) -> None:
     torch.testing.assert_close(model.predictor("onnxruntime")(x), model.predict(x), rtol=1e-4, atol=1e-4)
 
 
-def test_images_of_another_size_have_a_session_of_their_own() -> None:
+def test_images_of_each_size_are_predicted_by_onnxruntime() -> None:
     net = Sequential(conv=Conv2d(4, 3, padding=1), relu=ReLU(), scores=Conv2d(2, 1))
     model = Model(net, input_shape=(3, None, None), seed=0)
     predict = model.predictor("onnxruntime")
@@ -50,7 +50,7 @@ def test_images_of_another_size_have_a_session_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(("slow", "faster"), [("pellucid", "onnxruntime"), ("onnxruntime", "pellucid")])
-def test_auto_takes_the_engine_that_needs_less_time(model: Model, slow: str, faster: str) -> None:
+def test_auto_selects_the_faster_engine(model: Model, slow: str, faster: str) -> None:
     predict = model.predictor("auto")
     run = predict._run_functions[slow]
 
@@ -63,14 +63,14 @@ def test_auto_takes_the_engine_that_needs_less_time(model: Model, slow: str, fas
     assert predict.engine == faster
 
 
-def test_auto_without_onnxruntime_is_this_library(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_without_onnxruntime_selects_pellucid(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     predict = model.predictor("auto")
     predict(digits().x[:2])
     assert predict.engine == "pellucid"
 
 
-def test_what_onnxruntime_cannot_compute_is_refused_by_name(model: Model) -> None:
+def test_unknown_engines_and_float64_in_onnxruntime_are_refused(model: Model) -> None:
     with pytest.raises(PellucidError, match="engine must be one of pellucid, onnxruntime, auto"):
         model.predictor("tensorrt")
     exact = small_conv(input_shape=(1, 8, 8), classes=10, precision="float64")
@@ -86,8 +86,8 @@ def test_a_session_that_differs_from_the_network_is_refused(
     with pytest.raises(ParityError, match="would differ from the network"):
         model.predictor("onnxruntime")
     predict = model.predictor("auto")
-    for times in (1, 0):
+    for n_warnings in (1, 0):
         predict(digits().x[:2])
-        said = capsys.readouterr().err
-        assert said.count("predictor: without onnxruntime, since the ONNX file would differ") == times
+        stderr = capsys.readouterr().err
+        assert stderr.count("predictor: without onnxruntime, since the ONNX file would differ") == n_warnings
     assert predict.engine == "pellucid"

@@ -1,4 +1,4 @@
-"""ONNX files say what PyTorch's own functions say, run by onnxruntime."""
+"""Exported ONNX files run by onnxruntime, against PyTorch's own functions."""
 
 import json
 import sys
@@ -55,7 +55,7 @@ def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None
     data, parity = onnx_bytes(sample.layer, params, sample.shape)
     assert parity.difference <= 1e-5
     assert max(map(difference, run(data, *xs), expected_outputs)) <= 2e-6
-    first = run(data, *(x[:1] for x in xs))  # the batch axis is free
+    first = run(data, *(x[:1] for x in xs))  # the batch size is free
     assert max(map(difference, first, (y[:1] for y in expected_outputs))) <= 2e-6
 
 
@@ -78,8 +78,8 @@ def test_every_layer_can_be_written() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("size", [(5, 8), (8, 6), (7, 9), (6, 5)])
-def test_rounding_up_leaves_out_windows_behind_the_image(layer, size, tmp_path) -> None:
-    # ONNX's own formula counts one more where the stride skips the end: (5, 8) gives 3 rows for ours of 2.
+def test_ceil_mode_leaves_out_windows_beyond_the_image(layer, size, tmp_path) -> None:
+    # ONNX's formula counts an extra window if the stride skips the end: for (5, 8) 3 rows, not 2.
     sample = Sample(layer, (2, *size))
     _, xs, (expected,) = draw_sample(sample)
     (tmp_path / "net.onnx").write_bytes(onnx_bytes(layer, {}, sample.shape)[0])
@@ -94,7 +94,7 @@ def test_padding_that_onnxruntime_does_not_support_is_refused() -> None:
         onnx_bytes(MaxPool2d(2, 4, 0, 2, ceil_mode=True), {}, (2, 5, 4))
 
 
-def test_tensors_have_the_paths_of_parameters_and_metadata_the_inputs(tmp_path) -> None:
+def test_tensors_have_the_paths_of_parameters_and_metadata_describe_the_inputs(tmp_path) -> None:
     model = small_model(classes=["a", "b", "ü"], preprocess={"data": "x", "mean": [0.5, 0.1], "std": [0.2, 4.0]})
     to_onnx(model, tmp_path / "model.onnx")
     proto = onnx.load(tmp_path / "model.onnx")
@@ -132,8 +132,8 @@ OUTPUT_MEANINGS = [
 
 
 @pytest.mark.parametrize(("loss", "text", "convert"), OUTPUT_MEANINGS, ids=[loss for loss, _, _ in OUTPUT_MEANINGS])
-def test_the_file_says_how_predict_follows_from_its_outputs(loss: str, text: str, convert, tmp_path) -> None:
-    """What the metadata says, done to the outputs that onnxruntime computes, gives what `predict` returns."""
+def test_the_metadata_describes_how_outputs_become_predictions(loss: str, text: str, convert, tmp_path) -> None:
+    """Converting onnxruntime's outputs as the metadata describes gives the values of `predict`."""
     path = tmp_path / "model.onnx"
     end = Sequential(flat=Flatten(), scores=Dense(3), **({"log": LogSoftmax()} if loss == "nll" else {}))
     model = Model(end, loss, input_shape=(2, 4, 4))
@@ -148,7 +148,7 @@ def outputs_metadata(path) -> str:
     return {each.key: json.loads(each.value) for each in onnx.load(path).metadata_props}["outputs"]
 
 
-def test_the_file_of_masks_points_and_several_outputs_says_what_they_are(tmp_path) -> None:
+def test_the_metadata_describes_masks_heat_maps_and_auxiliary_outputs(tmp_path) -> None:
     path = tmp_path / "model.onnx"
     to_onnx(Model(Sequential(c=Conv2d(3, 1)), input_shape=(1, 6, 6)), path)
     assert outputs_metadata(path) == "logits; softmax over axis 1 gives the probabilities of predict"
@@ -213,7 +213,7 @@ def test_a_missing_package_is_reported_in_one_line(package: str, tmp_path, monke
         to_onnx(small_model(), tmp_path / "model.onnx")
 
 
-def test_weights_beyond_what_a_file_holds_are_refused(monkeypatch) -> None:
+def test_weights_above_the_size_limit_of_a_file_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(onnx_file, "MAX_BYTES", (64 << 20) + 10)
     with pytest.raises(PellucidError, match="the weights take 36 bytes, more than the 2 GB"):
         onnx_bytes(Dense(3), Dense(3).init((2,), torch.Generator().manual_seed(0))[0], (2,))

@@ -1,4 +1,4 @@
-"""What was exported comes back as the same network; what is broken or strange is refused in one line."""
+"""Exported ONNX files are imported as the same network; damaged or unsupported files are refused in one line."""
 
 import numpy as np
 import onnx
@@ -38,7 +38,7 @@ RNG = np.random.default_rng(0)
 
 
 def write(path, nodes, shape, constants=None, outputs=("y",), opset=21, axes=None):
-    """Write a model of float32 by hand; its output has as many axes as its input, or `axes`."""
+    """Write a float32 model of the nodes and return its path; outputs have `axes` axes, or as many as the input."""
     graph = helper.make_graph(
         nodes,
         "g",
@@ -56,13 +56,13 @@ def rand(*shape):
 
 
 @pytest.mark.parametrize("name", ALL_SAMPLES)
-def test_every_layer_and_combinator_is_imported_again(name: str, tmp_path) -> None:
+def test_exported_layers_and_combinators_are_imported_with_equal_outputs(name: str, tmp_path) -> None:
     sample = ALL_SAMPLES[name]
     params, xs, expected_outputs = draw_sample(sample)
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx_bytes(sample.layer, params, sample.shape)[0])
-    net, back = from_onnx(path)
-    assert max(map(difference, outputs(net, back, xs, None), expected_outputs)) <= 2e-6
+    net, imported_params = from_onnx(path)
+    assert max(map(difference, outputs(net, imported_params, xs, None), expected_outputs)) <= 2e-6
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_imported_layers_have_their_settings(layer, shape, tmp_path) -> None:
     params, _ = layer.init(shape, torch.Generator().manual_seed(0))
     (tmp_path / "net.onnx").write_bytes(onnx_bytes(layer, params, shape)[0])
     net, _ = from_onnx(tmp_path / "net.onnx")
-    ((back, source),) = net.nodes.values()
-    assert (back, source) == (layer, "input")
+    ((imported_layer, source),) = net.nodes.values()
+    assert (imported_layer, source) == (layer, "input")
 
 
 def test_shared_weights_stay_shared(tmp_path) -> None:
@@ -101,9 +101,9 @@ def test_shared_weights_stay_shared(tmp_path) -> None:
     shape = ((4,), (4,))
     params, _ = net.init(shape, torch.Generator().manual_seed(0))
     (tmp_path / "net.onnx").write_bytes(onnx_bytes(net, params, shape)[0])
-    back, held = from_onnx(tmp_path / "net.onnx")
-    assert set(flatten(held)) == {"a.layer.dense.weight", "a.layer.dense.bias"}
-    assert [node[0] for node in back.nodes.values()] == [Dense(3), ReLU(), "a.layer.dense", ReLU()]
+    imported, imported_params = from_onnx(tmp_path / "net.onnx")
+    assert set(flatten(imported_params)) == {"a.layer.dense.weight", "a.layer.dense.bias"}
+    assert [node[0] for node in imported.nodes.values()] == [Dense(3), ReLU(), "a.layer.dense", ReLU()]
 
 
 FOREIGN_FILES = {
@@ -163,7 +163,7 @@ def test_imported_files_agree_with_onnxruntime(name: str, tmp_path) -> None:
     assert difference(output, torch.from_numpy(expected)) <= 1e-6
 
 
-def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
+def test_all_unknown_operators_are_listed_in_one_error(tmp_path) -> None:
     nodes = [
         helper.make_node("Sinh", ["x"], ["1"]),
         helper.make_node("Relu", ["1"], ["2"]),
@@ -252,14 +252,14 @@ def test_damaged_files_are_refused_in_one_line(file_bytes: bytes, tmp_path) -> N
     refused = 0
     for _ in range(300):
         data = bytearray(file_bytes[: rng.integers(1, len(file_bytes))] if rng.random() < 0.3 else file_bytes)
-        for place in rng.integers(0, len(data), rng.integers(1, 6)):
-            data[place] = rng.integers(0, 256)
+        for index in rng.integers(0, len(data), rng.integers(1, 6)):
+            data[index] = rng.integers(0, 256)
         path.write_bytes(data)
         message_text = error_message(path)
-        refused += bool(message_text)  # not where a digit of a weight changed
+        refused += bool(message_text)  # a file with only a changed weight is still valid
         assert not message_text or message_text.startswith(str(path))
         assert "\n" not in message_text
-        assert len(message_text) < 2000  # all layers that are missing
+        assert len(message_text) < 2000  # also if all missing layers are listed
     assert refused > 150
 
 
@@ -285,7 +285,7 @@ def test_other_files_and_impossible_sizes_are_refused(tmp_path, monkeypatch) -> 
         from_onnx(write(path, [relu], [2, 3], {"w": rand(3)}))
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path) -> None:
+def test_weights_with_nan_or_of_another_dtype_are_refused(tmp_path) -> None:
     gemm = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
     bad = rand(4, 3)
     bad[1, 1] = np.nan

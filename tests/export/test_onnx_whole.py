@@ -1,4 +1,4 @@
-"""Whole ONNX files: pictures of 8-bit values in, what `predict` returns out, by the lines of the page beside them."""
+"""Whole ONNX files, from 8-bit pictures to the values of `predict`, run by the code on their HTML page."""
 
 import html
 import json
@@ -26,19 +26,19 @@ NO_IMPORTS_CHECK = "import sys; assert not [name for name in sys.modules if name
 
 
 def run_page(path: Path, picture: np.ndarray) -> list[np.ndarray]:
-    """Return the results of the page's lines, run in a process of their own beside the file."""
+    """Run the code of the page in a new process, in the folder of the file, and return its results."""
     Image.fromarray(picture).save(path.parent / "picture.png")
     page = path.with_suffix(".html").read_text(encoding="utf-8")
     (code,) = re.findall(r"(import numpy as np.*?)</", page, flags=re.DOTALL)
-    lines = f"{html.unescape(code)}\n{NO_IMPORTS_CHECK}np.savez('results.npz', *results)\n"
-    subprocess.run([sys.executable, "-I", "-c", lines], cwd=path.parent, check=True, timeout=60)
+    script = f"{html.unescape(code)}\n{NO_IMPORTS_CHECK}np.savez('results.npz', *results)\n"
+    subprocess.run([sys.executable, "-I", "-c", script], cwd=path.parent, check=True, timeout=60)
     with np.load(path.parent / "results.npz") as results:
         return [results[name] for name in results.files]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist-lenet", "cifar", "camvid"])
-def test_the_lines_of_the_page_return_what_predict_does(name: str, tmp_path: Path) -> None:
+def test_the_code_on_the_page_returns_the_values_of_predict(name: str, tmp_path: Path) -> None:
     model, path = Model.load(name), tmp_path / "net.onnx"
     assert to_onnx(model, path, whole=True).difference <= TOLERANCE
     about = {one.key: json.loads(one.value) for one in onnx.load(path).metadata_props}

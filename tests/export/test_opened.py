@@ -1,4 +1,4 @@
-"""Opened networks as files: the ONNX file opens again, and the PyTorch file has the original's state_dict."""
+"""Opened networks exported to files: ONNX files can be opened, and PyTorch files have the original state_dict."""
 
 from pathlib import Path
 
@@ -17,15 +17,15 @@ def opened() -> pellucid.Model:
     return pellucid.open(build_network(ViT).float().eval(), images(2).float())
 
 
-def test_an_exported_vit_opens_again_with_its_layers(tmp_path: Path) -> None:
+def test_an_exported_vit_opens_with_the_same_layers(tmp_path: Path) -> None:
     model = opened()
     to_onnx(model, tmp_path / "net.onnx")
-    again = pellucid.open(tmp_path / "net.onnx")
+    reopened = pellucid.open(tmp_path / "net.onnx")
     x = images(5, seed=1).float()
-    torch.testing.assert_close(again(x), model(x), rtol=1e-5, atol=1e-6)
-    attentions = [[type(layer) for layer in one.net.layers.values()].count(Attention) for one in (model, again)]
+    torch.testing.assert_close(reopened(x), model(x), rtol=1e-5, atol=1e-6)
+    attentions = [[type(layer) for layer in one.net.layers.values()].count(Attention) for one in (model, reopened)]
     assert attentions == [2, 2]
-    assert again.weights.keys() == model.weights.keys()
+    assert reopened.weights.keys() == model.weights.keys()
 
 
 @pytest.mark.slow

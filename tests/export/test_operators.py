@@ -1,4 +1,4 @@
-"""Operators of opened networks as ONNX files and as PyTorch code: outputs are those of the PyTorch functions."""
+"""Operators of opened networks, exported as ONNX and PyTorch code: outputs equal those of PyTorch's functions."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ from tests.opening.test_operators import FUNCTIONS, FullPrecision, Function, Sta
 TOLERANCE = 1e-5  # relative to the largest value
 
 MASK = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) > 0.3
-MASK[:, 0] = True  # no row is without a key
+MASK[:, 0] = True  # every query has at least one key
 
 
 def replaced(x: Tensor) -> Tensor:

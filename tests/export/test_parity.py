@@ -1,4 +1,4 @@
-"""The parity check measures relative to each output's largest number, and lets nothing pass that is no number."""
+"""The parity check: differences are relative to each output's largest value; NaN and infinity never pass."""
 
 import math
 
@@ -10,7 +10,7 @@ from pellucid.layers import Identity, MaxUnpool2d
 from pellucid.network.traced import trace
 
 
-def test_the_difference_is_relative_to_the_largest_number_of_its_own_output() -> None:
+def test_the_difference_is_relative_to_the_largest_value_of_each_output() -> None:
     model_outputs = [torch.tensor([[1000.0, -2000.0]]), torch.tensor([[0.5]])]
     file_outputs = [torch.tensor([[1000.0, -2002.0]]), torch.tensor([[0.375]])]
     assert compare(model_outputs, file_outputs).difference == 0.25
@@ -27,7 +27,7 @@ def test_a_large_difference_raises(wrong: float) -> None:
 def test_zeros_agree_with_zeros_only() -> None:
     assert compare([torch.zeros(1, 2)], [torch.zeros(1, 2)]).difference == 0
     assert compare([torch.zeros(1, 2)], [torch.full((1, 2), 1e-3)]).difference > 1e-5
-    assert compare([torch.zeros(0, 4)], [torch.zeros(0, 4)]).difference == 0  # boxes of a detector that finds nothing
+    assert compare([torch.zeros(0, 4)], [torch.zeros(0, 4)]).difference == 0  # boxes of a detector without detections
 
 
 def test_nan_is_never_equal() -> None:

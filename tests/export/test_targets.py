@@ -1,4 +1,4 @@
-"""Every target of `pellucid export` writes the files that it names, and the command's help lists all of them."""
+"""Every target of `pellucid export` writes the files that it declares, and the command's help lists all targets."""
 
 import pytest
 

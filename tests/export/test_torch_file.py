@@ -1,4 +1,4 @@
-"""The Python files make modules that say what the network says, with weights under our paths."""
+"""Exported PyTorch files: modules with the outputs of the network, and weights named by its parameter paths."""
 
 import importlib.util
 import sys
@@ -24,7 +24,7 @@ from tests.oracle import difference
 
 
 def module_of(text: str) -> ModuleType:
-    """Run the text of an exported file; its `load` is not for use, as there is no file."""
+    """Run the text of an exported file and return its module, whose `load` fails because no file exists."""
     module = ModuleType("exported")
     module.__file__ = "exported.py"
     exec(compile(text, "exported.py", "exec"), module.__dict__)
@@ -43,7 +43,7 @@ def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None
     sample = ALL_SAMPLES[name]
     params, xs, expected_outputs = draw_sample(sample)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")  # it says: is slow
+        warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")  # about speed
         y = load_module(sample.layer, params, sample.shape)(xs if len(xs) > 1 else xs[0])
     assert max(map(difference, flat_list(y), expected_outputs)) <= 2e-6
 
@@ -84,7 +84,7 @@ def test_weights_have_the_paths_of_parameters(tmp_path) -> None:
     assert all(torch.equal(weights[path], leaf) for path, leaf in model.weights.items())
 
 
-def test_the_text_is_what_a_person_would_write(tmp_path) -> None:
+def test_the_text_of_a_small_network_is_plain_pytorch_code(tmp_path) -> None:
     text, _ = source("net", small_model().net, small_model().params, (2, 8, 8), None, None)
     assert text.endswith(
         '''
@@ -141,7 +141,7 @@ def test_children_may_have_any_name(make) -> None:
     )
 
 
-def test_parameters_may_be_nodes_and_names_paths() -> None:
+def test_nodes_may_be_parameters_and_node_names_may_be_paths() -> None:
     nodes = {
         "pos": (Learned((1, 3)),),
         "pos.add": (Plus(), "x", "pos"),
@@ -160,7 +160,7 @@ def test_parameters_may_be_nodes_and_names_paths() -> None:
 
 
 @pytest.mark.slow
-def test_what_would_differ_or_does_not_run_is_not_written(tmp_path, monkeypatch) -> None:
+def test_code_that_differs_from_the_network_or_fails_is_not_written(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(ReLU, "torch_code", lambda layer, shape: "nn.Sigmoid()")
     with pytest.raises(ParityError, match="the PyTorch file would differ from the network by"):
         to_torch(small_model(), tmp_path / "net.py")
@@ -180,7 +180,7 @@ def test_all_layers_without_pytorch_code_are_listed() -> None:
         to_torch(Model(Sequential(Dense(2))), "net.py")
 
 
-def test_a_layer_alone_is_a_module() -> None:
+def test_a_single_layer_is_exported_as_a_module() -> None:
     params, _ = Dense(3).init((2,), torch.Generator().manual_seed(0))
     module = load_module(Dense(3), params, (2,))
     assert isinstance(module, nn.Linear)

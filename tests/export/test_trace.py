@@ -1,4 +1,4 @@
-"""A trace lists the runs of all layers in their order, each value under a name of its own."""
+"""A trace lists all layers in the order in which they run; each value has a unique name."""
 
 import pytest
 import torch

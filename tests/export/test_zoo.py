@@ -1,4 +1,4 @@
-"""Every network of MODELS, with a sixteenth of the filters where it is large: to ONNX and back, and to PyTorch."""
+"""Every network of MODELS, large ones with 1/16 of their filters: to ONNX and back, and to PyTorch."""
 
 import pytest
 import torch
@@ -51,13 +51,13 @@ def test_networks_are_exported_to_pytorch(name: str) -> None:
     assert compare(outputs(net, params, xs, None), flat_list(y)).difference <= TOLERANCE
 
 
-def test_windows_that_are_shifted_are_written_in_both_formats() -> None:
+def test_shifted_windows_are_exported_in_both_formats() -> None:
     net, shape = MODELS["swin"](5, 16, 2, 8, (2, 1), 2), (3, 16, 16)
     params = trained_params(net, shape)
     assert onnx_bytes(net, params, shape)[1].difference <= TOLERANCE
-    text, held = source("net", net, params, shape, None, None)
+    text, weights = source("net", net, params, shape, None, None)
     module = module_of(text).network()
-    module.load_state_dict(held)
+    module.load_state_dict(weights)
     (x,) = batch(trace(net, params, shape), 2)
     with torch.no_grad():
         y = module.train(False)(x)

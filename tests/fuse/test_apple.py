@@ -1,4 +1,4 @@
-"""Apple GPUs have no float64: what is folded there is folded in float32, tried on a CPU that calls itself one."""
+"""Norms are folded in float32 on Apple GPUs, which have no float64; tensors on the CPU simulate one."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.references import reference_forward
 
 
 class Apple(Tensor):
-    """A tensor on the CPU that says it is on an Apple GPU, and refuses float64 as those do."""
+    """A CPU tensor whose `device` is an Apple GPU; as there, conversion to float64 raises TypeError."""
 
     @property
     def device(self) -> torch.device:
@@ -50,7 +50,7 @@ def test_norms_are_folded_without_float64(net: Layer) -> None:
 
 
 def test_norms_are_folded_in_float64_elsewhere() -> None:
-    """Of a mean that is large beside the deviation, float32 would lose digits: (b - μ w / σ) of 1e4 / 1e-2 = 1e6."""
+    """If the mean is large compared with σ, float32 loses digits: b - μ w / σ is about 1e4 / 1e-2 = 1e6."""
     net = Sequential(conv=Conv2d(1, 1), norm=BatchNorm(epsilon=0.0))
     params, x = Sample(net, (1, 3, 3)).inputs()
     params["conv"]["bias"] += 1e4

@@ -18,7 +18,7 @@ NET = Sequential(
 def test_normalized_activations_are_recomputed_in_bfloat16(train: bool) -> None:
     rng = torch.Generator().manual_seed(3)
     params = randomized(NET.init((2, 9, 9), rng)[0], rng)
-    params["norm"]["running_var"] *= 3  # far from 1, so that its powers differ
+    params["norm"]["running_var"] *= 3  # far from 1, so a wrong power of it changes the result
     params16 = {name: cast(part, torch.float32 if name == "norm" else torch.bfloat16) for name, part in params.items()}
     params = cast(params16, torch.float64)
     x = (3 * torch.randn(6, 2, 9, 9, generator=rng)).bfloat16()

@@ -1,4 +1,4 @@
-"""A dense block in one tensor: the numbers of its layers as they are written, in memory that grows with its depth."""
+"""A dense block fused into one tensor: the values of its unfused layers, in memory linear in its depth."""
 
 import copy
 from typing import Any
@@ -54,7 +54,7 @@ def dense(body: Layer) -> Parallel:
     return Parallel({"before": Identity(), "added": body}, Concat())
 
 
-# Layers that differ in all that they may differ in, and one whose body is no longer than it must be.
+# The layers of BLOCK differ in every setting that may differ; SHORT_BODY is the shortest body that is fused.
 SHORT_BODY = Sequential(norm=BatchNorm(epsilon=0.3), act=ReLU(), conv=Conv2d(3, 3, padding="same"))
 BLOCK = Sequential(
     one=dense(body(2, ReLU(), 0.1, 0.3)), two=dense(body(4, ReLU6(), 0.2, 0.1)), three=dense(SHORT_BODY)
@@ -70,7 +70,7 @@ NETS = {
 
 def params_and_x(net: Layer) -> tuple[Any, torch.Tensor]:
     params, x = Sample(net, (2, 6, 5)).inputs()
-    return params, 3 * x + 1  # far from mean 0 and variance 1, so that statistics matter
+    return params, 3 * x + 1  # far from mean 0 and variance 1, so statistics matter
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -84,7 +84,7 @@ def test_outputs_and_gradients_equal_those_of_the_unfused_layers(
     y, dy, dx, dparams = forward_backward(fuse(net), params, x.contiguous(memory_format=layout), Mode(train))
     expected_y, expected_dx, expected = autograd(net, params, x, Mode(train), dy)
     assert_close(y, expected_y, 1e-12, "y")
-    if name == "first":  # where no layer before the block learns, it still hands back dx
+    if name == "first":  # the other networks start with a convolution, which omits dx
         assert_close(dx, expected_dx, 1e-10, "dx")
     assert_close(dparams, expected, 1e-10, "dparams")
 
@@ -134,7 +134,7 @@ def test_a_block_in_bfloat16_agrees_with_float64(train: bool) -> None:
         }
         errors = [(leaves_by_path[path].double() - leaf).norm() / (leaf.norm() + 1) for path, leaf in expected.items()]
         mean_errors.append(torch.stack(errors).square().mean())
-    # Sums of products that mostly cancel are far off in half precision, as they are written and fused.
+    # In half precision, sums that mostly cancel are inaccurate, both fused and unfused.
     assert mean_errors[1] < 1.5 * mean_errors[0]
 
 
@@ -190,7 +190,7 @@ def test_similar_blocks_are_not_fused_as_dense_blocks(layer: Layer) -> None:
 
 
 def cached_count(depth: int, fused: bool) -> int:
-    """Return how many numbers a block of `depth` layers keeps for the way back."""
+    """Return the number of values that a block of `depth` layers caches for the backward pass."""
     net = dense_block(depth, 4)
     params, _ = net.init((4, 8, 8), torch.Generator().manual_seed(0))
     x = torch.randn(2, 4, 8, 8).contiguous(memory_format=torch.channels_last)
@@ -201,7 +201,7 @@ def cached_count(depth: int, fused: bool) -> int:
     return sum(bytes_by_storage.values()) // 4
 
 
-def test_the_cache_grows_linearly_with_the_depth_and_unfused_quadratically() -> None:
+def test_the_fused_cache_grows_linearly_with_the_depth_and_the_unfused_quadratically() -> None:
     increases = {
         fused: [cached_count(depth + 4, fused) - cached_count(depth, fused) for depth in (4, 8, 12)]
         for fused in (True, False)
@@ -209,4 +209,4 @@ def test_the_cache_grows_linearly_with_the_depth_and_unfused_quadratically() -> 
     assert max(increases[True]) < 1.02 * min(increases[True])
     assert increases[False][2] > 1.5 * increases[False][0]
     pixels = 2 * 8 * 8
-    assert increases[True][0] < 1.1 * 4 * (4 + 16) * pixels  # each layer's own 4 maps, and the 16 of its bottleneck
+    assert increases[True][0] < 1.1 * 4 * (4 + 16) * pixels  # a layer's 4 maps and the 16 of its bottleneck

@@ -1,4 +1,4 @@
-"""Only layers of exactly a known type are replaced: a subclass computes what its own forward and backward say."""
+"""Only layers of exactly a known type are fused: a subclass keeps its own forward and backward passes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ from tests.oracle import difference, leaves, randomized, tree_map
 
 @cache
 def doubled(kind: type[Layer]) -> type[Layer]:
-    """Return a subclass that returns 2 y, as a user would write one; its gradients are twice those of the layer."""
+    """Return a subclass of a layer, as a user would write it, whose output and gradients are doubled."""
 
     def forward(self: Any, params: Params, x: Any, mode: Mode) -> tuple[Any, Any]:
         y, cache_ = kind.forward(self, params, x, mode)
@@ -62,7 +62,7 @@ def doubled(kind: type[Layer]) -> type[Layer]:
 
 @cache
 def doubled_flow(kind: type[Combinator]) -> type[Layer]:
-    """Return a subclass of a combinator whose flow returns 2 y."""
+    """Return a subclass of a combinator whose `flow` returns twice the output."""
 
     def flow(self: Any, params: Params, x: Any, mode: Mode, step: Any) -> tuple[Any, Any]:
         y, cache_ = kind.flow(self, params, x, mode, step)
@@ -75,7 +75,7 @@ def doubled_flow(kind: type[Combinator]) -> type[Layer]:
 
 
 def fusible_networks() -> dict[str, Layer]:
-    """Return what fusing looks for."""
+    """Return networks, by name, with every pattern that `fuse` replaces."""
     dense_layer = Parallel(
         {
             "before": Identity(),
@@ -108,7 +108,7 @@ def fusible_networks() -> dict[str, Layer]:
 
 
 def with_subclass(net: Layer, kind: type[Layer], subclass: Callable[[type[Any]], type[Layer]]) -> Layer | None:
-    """Return the network with a subclass in the place of each layer of exactly one kind; None where there is none."""
+    """Return the network with each layer of exactly type `kind` replaced by a subclass; None without such layers."""
     is_replaced = False
 
     def replace(layer: Layer) -> Layer:
@@ -144,7 +144,7 @@ def params_and_x(net: Layer) -> tuple[Params, Tensor]:
 
 
 def outputs_and_gradients(net: Layer, params: Params, x: Tensor, train: bool) -> tuple[Any, dict[str, Tensor]]:
-    """Return the output and the gradients of the parameters; what is given may be written over."""
+    """Return the output and the gradients of the parameters; `params` may be overwritten."""
     x_copy = x.clone()
     y, cache_ = net.forward(params, x_copy, Mode(train, torch.Generator().manual_seed(1)))
     y = y.clone()
@@ -204,7 +204,7 @@ def test_relevance_adds_up_to_the_score_of_a_subclass(kind: type[Layer]) -> None
     params, x = params_and_x(net)
     leaves(params)["out.bias"].zero_()
     for name in ("running_mean", "bias"):
-        leaves(params)[f"norm.{name}"].zero_()  # nothing but weights takes part
+        leaves(params)[f"norm.{name}"].zero_()  # offsets would receive relevance
     relevance = lrp(net, params, x, 0, "epsilon", epsilon=0.0, stabilizer=0.0)
     assert difference(relevance.flatten(1).sum(1), net.forward(params, x, Mode())[0][:, 0]) < 1e-10
 
@@ -218,7 +218,7 @@ def test_epsilon_refuses_a_subclass_of_batch_normalization() -> None:
 
 
 @pytest.mark.parametrize("net", CASES)
-def test_explanations_take_a_subclass_as_written(net: Layer) -> None:
+def test_explanations_use_the_passes_of_a_subclass(net: Layer) -> None:
     params, x = params_and_x(net)
     y, cache = net.forward(params, x, Mode())
     expected = net.backward(params, cache, torch.ones_like(y))[0]
@@ -258,7 +258,7 @@ def test_every_combinator_keeps_the_type_and_fields_of_a_subclass_when_it_is_reb
 
 @dataclass(frozen=True)
 class Scale(Layer):
-    """A user's own layer: multiply each channel by a learned number."""
+    """A user-defined layer that multiplies each channel by a learned factor."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         return {"scale": torch.ones(shape[0])}, shape

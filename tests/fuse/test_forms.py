@@ -1,4 +1,4 @@
-"""Each fused form by itself, on every sample of the layer that it stands for."""
+"""Each fused form by itself, on every sample of the layer that it replaces."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ FUSED_TYPES = {
 
 
 def fused_form(layer: Layer) -> Layer:
-    """Return what stands for `layer` behind a layer that learns."""
+    """Return the fused form of `layer` after a trained layer."""
     fused = fuse(Sequential(first=Dense(1), layer=layer))
     assert isinstance(fused, Combinator)
     return fused.layers["layer"]
@@ -102,11 +102,11 @@ def test_a_frozen_layer_returns_only_dx(layer: Dense | Conv2d) -> None:
     _, dy, dx, dparams = forward_backward(fused, params, x, Mode())
     assert dparams == {}
     assert_close(dx, autograd(layer, params, x, Mode(), dy)[1], 1e-10, "dx")
-    assert cached_values(fused, params, x) <= 1  # of x, dx needs the shape alone
+    assert cached_values(fused, params, x) <= 1  # dx needs only the shape of x
 
 
 def cached_values(layer: Layer, params: Params, x: Tensor) -> int:
-    """Return how many numbers a layer's cache holds in memory."""
+    """Return the number of values that a layer's cache stores."""
     _, cache = layer.forward(params, x, Mode(True))
     return sum(leaf.untyped_storage().nbytes() // leaf.element_size() for leaf in leaves(cache).values())
 
@@ -130,7 +130,7 @@ def test_dx_of_a_frozen_convolution_has_the_memory_format_of_dy(memory_format: t
 def test_fused_channel_padding_caches_no_values() -> None:
     layer = fused_form(PadChannels(1, 2))
     assert cached_values(layer, {}, torch.ones(2, 3, 4, 4)) == 0
-    assert cached_values(layer.layer, {}, torch.ones(2, 3, 4, 4)) == 96  # as written, rules read it
+    assert cached_values(layer.layer, {}, torch.ones(2, 3, 4, 4)) == 96  # the unfused layer caches x for rules
 
 
 @pytest.mark.parametrize("shrink", [0.0, 0.01])
@@ -177,7 +177,7 @@ def shares_memory(first: Tensor, second: Tensor) -> bool:
 def test_an_activation_overwrites_only_the_tensors_that_it_may(
     kind: type[Layer], overwrite_x: bool, overwrite_dy: bool
 ) -> None:
-    x = torch.linspace(-8, 8, 33, dtype=torch.float64).view(3, 11)  # with both kinks of ReLU6
+    x = torch.linspace(-8, 8, 33, dtype=torch.float64).view(3, 11)  # includes both kinks of ReLU6
     x_given = x.clone()
     fused = FusedActivation(kind, overwrite_x, overwrite_dy)
     y, cache = fused.forward({}, x_given, Mode())

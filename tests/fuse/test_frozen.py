@@ -1,4 +1,4 @@
-"""A frozen layer hands dx on to what learns before it, and stays as it is."""
+"""A frozen layer returns dx to trained layers before it, and its parameters stay unchanged."""
 
 import copy
 
@@ -110,13 +110,13 @@ def test_the_frozen_first_layers_cache_nothing() -> None:
 
     dx, dparams = backward(fused, params, cache, dy, consume=True)
 
-    assert dx is None  # not even of the first convolution that learns
+    assert dx is None  # the first trained convolution omits it
     assert leaves(dparams["start"]) == {}
     assert_close(leaves(dparams["learns"]), expected, 1e-10, "dparams")
 
 
 def branching(start: Layer, trained: Layer) -> Graph:
-    """Two frozen nodes and a ReLU, of which two nodes that learn read; the sum of all is the output."""
+    """Return a graph: `start`, a convolution and a ReLU, read by `trained` and another convolution; all are summed."""
     nodes = {
         "start": (start, "input"), "next": (Conv2d(2, 1), "start"), "relu": (ReLU(), "next"),
         "one": (trained, "relu"), "other": (Conv2d(2, 1), "relu"), "both": (Add(), "relu", "next"),
@@ -185,8 +185,8 @@ def test_parameters_changed_in_place_rebuild_the_prediction_function() -> None:
     assert_close(start.forward(params, x, Mode(True))[0], reference_forward(START, params, x, Mode()), 1e-12, "other")
 
 
-def test_parameters_without_a_version_counter_rebuild_it_in_every_pass() -> None:
-    """Those that were made in inference mode."""
+def test_parameters_without_a_version_counter_rebuild_the_prediction_function_in_every_pass() -> None:
+    """Tensors created in inference mode have no version counter."""
     params, x = Sample(START, (2, 8, 7)).inputs()
     with torch.inference_mode():
         params = tree_map(torch.clone, params)

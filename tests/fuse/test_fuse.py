@@ -1,4 +1,4 @@
-"""A fused network is the same network: outputs and gradients equal those of the layers as they are written."""
+"""A fused network has the outputs and gradients of the unfused layers."""
 
 from typing import Any
 
@@ -46,10 +46,10 @@ def clone_tree(tree: Any) -> Any:
 
 
 def outputs_and_gradients(net: Layer, params: Any, x: Any, mode: Mode, dy: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Return the output and the gradients of the parameters, on copies that the network may write over."""
+    """Return the output and the gradients of the parameters, computed on copies that may be overwritten."""
     x_copy = clone_tree(x)
     y, cache = net.forward(params, x_copy, mode)
-    y = clone_tree(y)  # before the sweep may write over it
+    y = clone_tree(y)  # the backward pass may overwrite it
     _, dparams = backward(net, params, cache, clone_tree(dy), consume=True)
     assert all(torch.equal(leaves(x_copy)[path], leaf) for path, leaf in leaves(x).items()), "the data changed"
     return y, leaves(dparams)
@@ -85,7 +85,7 @@ PATTERNS = ["conv", "norm", "act", "relu+pool", "norm+relu", "residual", "averag
 
 @st.composite
 def vision_networks(draw: Any) -> Layer:
-    """Draw the patterns that fusing looks for, in any order: convolution, norm, activation, pool, residual."""
+    """Draw a network of patterns that `fuse` replaces, in any order: convolution, norm, activation, pool, residual."""
     children: list[Layer] = []
     for _ in range(draw(st.integers(1, 6))):
         pattern = draw(st.sampled_from(PATTERNS))
@@ -106,7 +106,7 @@ def vision_networks(draw: Any) -> Layer:
             dense_body = [BatchNorm(), draw(st.sampled_from([ReLU(), ReLU6(), Sigmoid()])), Conv2d(3, 1)]
             dense_body += draw(st.sampled_from([[], [BatchNorm(), ReLU(), Conv2d(2, 3, padding=1)]]))
             children.append(Parallel({"before": Identity(), "added": Sequential(*dense_body)}, Concat()))
-        elif pattern == "shrink":  # the transition of a DenseNet, and what must not be taken for one
+        elif pattern == "shrink":  # DenseNet transitions, and similar layers that are not fused as one
             children += draw(st.sampled_from([[], [BatchNorm(), ReLU()]]))
             children.append(draw(st.sampled_from([Conv2d(3, 1), Conv2d(3, 1, padding=1), Conv2d(2, (1, 2))])))
             pools = [AvgPool2d(2, 1), AvgPool2d(3, 1, 1), AvgPool2d(2, 2, ceil_mode=True), AvgPool2d(1)]
@@ -117,7 +117,7 @@ def vision_networks(draw: Any) -> Layer:
             body = Sequential(*starts, Conv2d(3, 3, padding=1), *ends)
             skip = draw(st.sampled_from([Identity(), ReLU(), Conv2d(3, 1), Sequential(BatchNorm(), ReLU())]))
             children += [Conv2d(3, 1), Parallel(draw(st.permutations([skip, body])), Add())]
-        if draw(st.booleans()):  # what is nested must be the same as what is not
+        if draw(st.booleans()):  # nesting must not change the results
             children = [Sequential(*children)]
     if draw(st.booleans()):
         children.append(AdaptiveAvgPool2d(draw(st.sampled_from([1, 2]))))
@@ -135,7 +135,7 @@ def vision_inputs(net: Layer) -> tuple[Any, torch.Tensor, torch.Tensor]:
     rng = torch.Generator().manual_seed(1)
     try:
         params, out = net.init((2, 9, 8), rng)
-    except PellucidError:  # pooled away
+    except PellucidError:  # the image is too small for the pools
         reject()
     params = randomized(params, rng)
     x = torch.randn(2, 2, 9, 8, dtype=torch.float64, generator=rng)
@@ -152,7 +152,7 @@ def test_fused_networks_with_frozen_parts_have_equal_gradients(net: Layer, data:
         data.draw(st.lists(st.sampled_from(groups), unique=True)) if data.draw(st.booleans()) else groups[:-1]
     )
     frozen = {path for path in paths if path.rpartition(".")[0] in frozen_layers}
-    frozen_net = freeze(net, params, frozen)  # whose layers are proven one by one in test_frozen.py
+    frozen_net = freeze(net, params, frozen)  # test_frozen.py tests each of its layers
     before = clone_tree(params)
     y, dparams = outputs_and_gradients(frozen_net, clone_tree(params), x, Mode(train=True), dy)
 
@@ -191,7 +191,7 @@ def test_dense_that_updates_in_the_backward_pass_equals_gradient_descent(rows: i
         torch.testing.assert_close(leaf, expected[path], rtol=1e-12, atol=1e-13)
 
 
-def test_a_typical_network_takes_every_fused_form() -> None:
+def test_fusing_a_typical_network_uses_every_fused_form() -> None:
     body = Sequential(Conv2d(4, 3, padding=1), BatchNorm(), ReLU(), Conv2d(4, 3, padding=1), BatchNorm())
     block = Parallel((Identity(), body), Add())
     dense_body = Sequential(BatchNorm(), ReLU(), Conv2d(4, 1))
@@ -204,7 +204,7 @@ def test_a_typical_network_takes_every_fused_form() -> None:
 
 
 @pytest.mark.parametrize("pool", [[], [AvgPool2d(2)]], ids=repr)
-def test_gradients_are_nested_as_the_parameters_are(pool: list[Layer]) -> None:
+def test_gradients_have_the_structure_of_the_parameters(pool: list[Layer]) -> None:
     net = Sequential(Conv2d(2, 1), BatchNorm(), ReLU(), Conv2d(3, 1), *pool)
     params, x = Sample(net, (2, 4, 4)).inputs()
     fused = fuse(net)

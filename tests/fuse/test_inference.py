@@ -1,4 +1,4 @@
-"""A network made ready for prediction says what the network as it is written says in evaluation mode."""
+"""A network prepared for prediction has the outputs of the unfused network in evaluation mode."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
@@ -67,7 +67,7 @@ def compare_with_reference(net: Layer, params: Any, x: Any, dtype: torch.dtype =
 
 @pytest.mark.parametrize("layer", [Conv2d(4, 3, padding="same"), Conv2d(4, 3, stride=2), Conv2d(4, 1)], ids=str)
 def test_other_image_and_batch_sizes_give_equal_predictions(layer: Conv2d) -> None:
-    """The weight is laid out for the first size that comes."""
+    """The memory layout of the weight is chosen for the first input size."""
     net = Sequential(conv=layer, norm=BatchNorm(), relu=ReLU())
     params, _ = Sample(net, (3, 9, 9)).inputs()
     run = inference(net, cast(params, torch.float32))
@@ -188,7 +188,7 @@ def test_branches_are_summed_by_the_convolution_kernel_or_in_place(
     net = Sequential(stem=Conv2d(3, 1), block=block, after=Sequential(*after))
     params, x = Sample(net, (2, 5, 6)).inputs()
     compare_with_reference(net, params, 2 * x, dtype)
-    net_without_stem = net.rebuild({**net.children, "stem": Identity()})  # the block's input is what was given
+    net_without_stem = net.rebuild({**net.children, "stem": Identity()})  # the block then reads the network's input
     compare_with_reference(net_without_stem, *Sample(net_without_stem, (3, 5, 6)).inputs(), dtype)
     run_types = {type(run) for run in all_parts(inference(net, params))} & {Residual, RunSum}
     assert run_types == ({expected_type} if expected_type else set())
@@ -209,7 +209,7 @@ def test_layers_of_a_dense_block_write_into_one_tensor(dtype: torch.dtype) -> No
     runs = inference(net, params).run.runs
     assert [type(run) for run in runs] == [DenseBlockRun, Affine, AsWritten, Convolution, AsWritten]
     assert [len(run.layers) for run in runs if isinstance(run, DenseBlockRun)] == [3]
-    assert runs[1].overwrite_x  # nobody else reads the maps
+    assert runs[1].overwrite_x  # no other layer reads the maps
 
 
 def test_networks_with_several_inputs_and_outputs_give_equal_predictions() -> None:
@@ -228,7 +228,7 @@ def test_intermediate_images_are_channels_last() -> None:
 def test_a_norm_keeps_its_precision_for_inputs_in_bfloat16(shape: tuple[int, ...]) -> None:
     net = Sequential(norm=BatchNorm(), act=ReLU())
     params, x = Sample(net, shape).inputs(20)
-    params["norm"]["running_mean"] += 100  # times the weight and in half precision, it would drown the rest
+    params["norm"]["running_mean"] += 100  # scaled in half precision, it would swamp the rest
     x = (x + 100).bfloat16()
     y = inference(net, cast(params, torch.float32))(x)
     assert y.dtype is torch.bfloat16
@@ -236,7 +236,7 @@ def test_a_norm_keeps_its_precision_for_inputs_in_bfloat16(shape: tuple[int, ...
 
 
 def all_parts(run: Any) -> Iterator[Any]:
-    """Yield everything that a prepared network is made of."""
+    """Yield all objects nested in a prepared network, itself included."""
     yield run
     children: Iterable[Any] = ()
     match run:
@@ -255,7 +255,7 @@ NODES = {
     "norm": (BatchNorm(epsilon=0.1), "conv"),
     "relu": (ReLU(), "norm"),
     "twice": (Conv2d(3, 3, padding=1), "relu"),
-    "other": (BatchNorm(), "twice"),  # which reads the node's first run, not its second
+    "other": (BatchNorm(), "twice"),  # reads the first run of the node, not the second
     "again": ("twice", "relu"),
     "last": (BatchNorm(epsilon=0.3), "again"),
     "sum": (Add(), "other", "last"),

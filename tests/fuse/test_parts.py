@@ -1,4 +1,4 @@
-"""Batch norm over the parts of a batch, in threads in place of processes, beside PyTorch's of the whole batch."""
+"""Batch norm over parts of a batch, with threads as processes, against PyTorch's on the whole batch."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -15,7 +15,7 @@ from pellucid.layers import BatchNorm, Dense, Mode
 
 
 class Threads:
-    """Processes of which each is a thread: what all give is gathered when the last has come."""
+    """Threads that replace processes; `gather` returns the rows of all threads when the last has called it."""
 
     def __init__(self, count):
         self.rows, self.barrier = [None] * count, Barrier(count, timeout=10)
@@ -32,7 +32,7 @@ class Threads:
 
 
 def run_parts(sizes, weights, shape):
-    """Return for each part (y, dx, dparams, params), for a loss whose gradient of the whole batch is drawn."""
+    """Return x, dy, params and each part's (y, dx, dparams, params); dy of the whole batch is drawn."""
     rng = torch.Generator().manual_seed(0)
     x = 3 + torch.randn(sum(sizes), *shape, generator=rng, dtype=torch.float64)
     dy = torch.randn(x.shape, generator=rng, dtype=torch.float64)
@@ -46,7 +46,7 @@ def run_parts(sizes, weights, shape):
         part_params = {name: value.clone() for name, value in params.items()}
         norm = SyncedNorm(layer, threads.batch_parts(rank, weights[rank]))
         y, cache = norm.forward(part_params, x.split(sizes)[rank], Mode(True))
-        # the gradient of a part's own loss, of which the whole batch's is the mean by these weights
+        # The loss of the batch is the weighted mean of the parts' losses; this is the gradient of the part's loss.
         dx, dparams = norm.backward(part_params, cache, dy.split(sizes)[rank] * total / weights[rank])
         return y, dx * weights[rank] / total, {n: v * weights[rank] / total for n, v in dparams.items()}, part_params
 

@@ -1,4 +1,4 @@
-"""Networks that a short file can describe and no machine can run."""
+"""Limits on memory and work: networks that a short file can describe but no machine can run."""
 
 import json
 import resource
@@ -49,17 +49,17 @@ def nested_layers(depth: int, wrap: "type[Layer] | object") -> Layer:
 
 
 def repeated_layer(net: Layer) -> Layer:
-    """Run a layer twice in a row, with the same weights."""
+    """Return a network that applies a layer twice, with the same weights."""
     return Graph({"a": (net, "input"), "b": ("a", "a")}, ("b",))
 
 
 def fork_shared(net: Layer) -> Layer:
-    """Run a layer on two copies of its input, with the same weights."""
+    """Return a network that applies a layer to two copies of its input, with the same weights, and adds the outputs."""
     return Sequential(Fork(Identity(), Identity()), Shared(net), Add())
 
 
 def concatenated_twice(net: Layer) -> Layer:
-    """Put the output beside itself."""
+    """Return a network that concatenates a layer's output with itself."""
     return Sequential(net, Parallel((Identity(), Identity()), Concat()))
 
 
@@ -164,7 +164,7 @@ def test_every_layer_and_combinator_is_within_the_limits(sample):
 
 
 class ValueDependentLayer(Layer):
-    """A layer of somebody else, whose forward pass needs values."""
+    """A user-defined layer whose forward pass depends on values of its input."""
 
     def init(self, shape, rng):
         return {}, (4, *shape)
@@ -183,7 +183,7 @@ def test_a_user_defined_layer_is_counted_by_its_output():
 
 
 class UserSequential(Sequential):
-    """A combinator of somebody else, which runs by Sequential's `flow`."""
+    """A user-defined combinator that inherits the `flow` of Sequential."""
 
 
 @pytest.mark.parametrize("kind", [Sequential, UserSequential])
@@ -194,7 +194,7 @@ def test_layers_inside_a_user_defined_combinator_are_counted(kind):
 
 
 class ScaledSequential(Sequential):
-    """A combinator of somebody else with a weight of its own."""
+    """A user-defined combinator with a weight of its own."""
 
     def init(self, shape, rng):
         params, out = super().init(shape, rng)
@@ -213,7 +213,7 @@ def test_weights_of_a_user_defined_combinator_are_counted():
 
 @pytest.mark.parametrize(("side", "max_batch_size"), [(1, 256), (1024, 127), (4096, 7)])
 def test_evaluation_batches_are_as_large_as_the_memory_allows(side, max_batch_size):
-    """The outputs take 8 side^2 + 4 bytes an input: just above 8 MiB, so that 127 fit into 1 GiB, and above 128 MiB."""
+    """Outputs take 8 side^2 + 4 bytes an input; the limit is 1 GiB. For 1024, just above 8 MiB, 127 inputs fit."""
     model = Model(
         Sequential(Upsample(side), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1)
     )
@@ -224,7 +224,7 @@ def test_evaluation_batches_are_as_large_as_the_memory_allows(side, max_batch_si
 
 @pytest.mark.slow
 def test_a_large_network_is_evaluated_in_small_batches():
-    """256 inputs at once would take 32 GiB."""
+    """A batch of 256 inputs would take 32 GiB."""
     model = Model(Sequential(Upsample(4096), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1))
     x = torch.linspace(0, 1, 18).view(18, 1, 1, 1)
     peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -247,7 +247,7 @@ def fit(model: Model, run: Path | None) -> None:
     model.fit(x, y, epochs=1, run=run, verbose=False)
 
 
-def test_a_training_whose_weights_could_not_be_loaded_is_refused_before_its_first_step(tmp_path: Path) -> None:
+def test_training_a_model_that_could_not_be_loaded_is_refused_before_the_first_step(tmp_path: Path) -> None:
     model = dense_model(nested_layers(140, Sequential))
     initial_hash = model.sha256()
     with pytest.raises(PellucidError, match=r"could be saved, but not loaded again: .* more than 128 levels; make it"):

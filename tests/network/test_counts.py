@@ -1,4 +1,4 @@
-"""Counts of weights and multiply-adds beside ../shared/facts/learn.md, and receptive fields beside a backward sweep."""
+"""Weights and multiply-adds against ../shared/facts/learn.md, and receptive fields against backward passes."""
 
 import pytest
 import torch
@@ -30,7 +30,10 @@ def test_counts_of_a_fully_connected_network():
 
 def test_a_convolution_has_weights_for_all_input_channels():
     rows = counts(read_layers("Conv2d(20, 5), Conv2d(10, 5)"), (1, 28, 28)).rows
-    assert [row.weights + row.biases for row in rows] == [520, 5_010]  # not 260: that forgets the 20 maps below
+    assert [row.weights + row.biases for row in rows] == [
+        520,
+        5_010,
+    ]  # not 260, which ignores that the input has 20 maps
 
 
 @pytest.mark.parametrize(("layers", "factor"), [(("7",), 49), (("3", "3", "3"), 27), (("3", "3"), 18)])
@@ -39,7 +42,7 @@ def test_stacks_of_small_kernels_have_fewer_weights(layers: tuple[str, ...], fac
     assert count_parameters((c, 20, 20), *(f"Conv2d({c}, {k}, bias=False)" for k in layers)) == (factor * c**2, 0)
 
 
-def test_the_number_of_second_derivatives_is_the_square_of_the_parameters():
+def test_the_hessian_has_an_entry_for_each_pair_of_parameters():
     network_counts = counts(read_layers("Dense(3), Dense(2)"), (2,))
     w = network_counts.parameters
     assert w == 17
@@ -68,7 +71,7 @@ def test_output_sizes_equal_those_of_pytorch(size: int, kernel: int, stride: int
     assert output_size(size, kernel, stride, padding, dilation) == y.shape[2]
 
 
-def test_output_sizes_by_hand():
+def test_output_sizes_equal_those_computed_by_hand():
     assert output_size(227, 11, 4) == 55
     assert output_size(10, 3, dilation=2) == 6
 
@@ -82,14 +85,14 @@ def test_output_sizes_by_hand():
         (Conv2d(2, (1, 3)), LpPool2d((2, 3), stride=(2, 1)), Conv2d(2, (3, 1), stride=(1, 2))),
     ],
 )
-def test_receptive_fields_contain_the_inputs_with_nonzero_gradients(layers: tuple):
-    """The gradient of one output with respect to an image, by PyTorch, is not 0 in exactly that window."""
+def test_receptive_fields_are_the_inputs_with_nonzero_gradients(layers: tuple):
+    """PyTorch's gradient of one output with respect to the image is nonzero exactly in the receptive field."""
     net = Sequential(*layers)
     shape = (1, 80, 80)
     params, (_, height, width) = net.init(shape, torch.Generator().manual_seed(0))
     first_columns: list[set[int]] = []
     for column_offset in (0, 1):
-        x = torch.rand(64, *shape, requires_grad=True)  # of many images, as a maximum depends on one pixel of each
+        x = torch.rand(64, *shape, requires_grad=True)  # many images, as a maximum depends on one pixel of each
         y, _ = net.forward({k: {n: t.abs() for n, t in p.items()} for k, p in params.items()}, x, _mode())
         y[:, :, height // 2, width // 2 + column_offset].sum().backward()
         assert x.grad is not None
@@ -113,7 +116,7 @@ def test_stacks_of_small_kernels_have_the_receptive_field_of_a_large_one():
     assert receptive_field(read_layers("Conv2d(1, 3), " * 3))[-1].field == (7, 7)
 
 
-def test_a_receptive_field_behind_a_dense_layer_is_refused():
+def test_a_receptive_field_after_a_dense_layer_is_refused():
     with pytest.raises(PellucidError, match=r"dense1: .* Dense"):
         receptive_field(Sequential(Conv2d(1, 3), Dense(2)))
 

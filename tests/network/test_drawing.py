@@ -1,4 +1,4 @@
-"""The drawing of a network: every layer is in it once, nothing overlaps, and files are pictures."""
+"""Drawings of networks: every layer is drawn once, boxes do not overlap, and files are PNG images."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def boxes(figure: Figure) -> list[tuple[float, float, float, float]]:
-    """Return (left, top, right, bottom) of everything that has an outline."""
+    """Return (left, top, right, bottom) of each box with an outline."""
     patches = [
         patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch) and patch.get_linewidth() == 0.7
     ]
@@ -102,7 +102,7 @@ def test_columns_of_a_small_network_have_similar_heights() -> None:
     figure = draw_network(lenet(), (1, 28, 28))
     middle = figure.get_size_inches()[0] * 72 / 2
     bottom_by_column = {left > middle: bottom for left, _, _, bottom in sorted(boxes(figure), key=lambda box: box[3])}
-    bottoms = [bottom_by_column[False], bottom_by_column[True]]  # of the features, and of the head beside them
+    bottoms = [bottom_by_column[False], bottom_by_column[True]]  # of the columns of the features and of the head
     assert abs(bottoms[0] - bottoms[1]) < 0.2 * max(bottoms)
 
 

@@ -1,4 +1,4 @@
-"""A network's end fits its loss, and has an output for each class."""
+"""The last layers of a network must fit its loss and have one output for each class."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_one_output_is_accepted_for_two_classes_and_regressions_need_no_classes(
     assert Model(mlp((64, 4)), Quadratic(), metrics=()).fit(digits().x, targets, epochs=1, batch_size=50, verbose=False)
 
 
-def test_maps_need_a_channel_for_each_class_and_several_outputs_are_not_checked():
+def test_maps_need_a_channel_for_each_class_and_tuples_of_outputs_are_not_checked():
     maps, heads = Conv2d(3, 3), Fork(left=Dense(2), right=Dense(5))
     assert Model(maps, classes=3, input_shape=(1, 8, 8)).output_shape == (3, 6, 6)
     with pytest.raises(PellucidError, match="outputs 3 values, but the data have 4 classes"):
@@ -82,7 +82,7 @@ def test_logits_are_refused_for_the_loss_of_log_probabilities(net, layer_text):
         Sequential(dense=Dense(2), log=LogSoftmax(), flatten=Flatten(), same=Identity()),
         Sequential(dense=Dense(4), log=LogSoftmax(), shape=Reshape((2, 2))),
         LogSoftmax(),
-        Parallel({"a": LogSoftmax(), "b": LogSoftmax()}, Add()),  # what comes out of this is not known
+        Parallel({"a": LogSoftmax(), "b": LogSoftmax()}, Add()),  # sums are not checked
         Graph({"a": (LogSoftmax(), "input"), "sum": (Add(), "a", "input")}, ("sum",)),
         Graph({"a": (LogSoftmax(), "input"), "same": (Identity(), "a")}, ("same",)),
     ],

@@ -1,4 +1,4 @@
-"""Fully convolutional networks take images of any size, and batches of several sizes are padded."""
+"""Fully convolutional networks accept images of any size; images of different sizes in a batch are padded."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ ANY_SIZE = (3, None, None)
 
 
 def pixelwise_model(**options):
-    """A network whose output at a pixel depends on this pixel alone, so that padding cannot change it."""
+    """Return a model whose output at a pixel depends only on that pixel, so padding cannot change it."""
     net = Sequential(one=Conv2d(8, 1), relu=ReLU(), two=Conv2d(4, 1))
     return Model(net, SoftmaxCrossEntropy(ignore=9), metrics=(), input_shape=ANY_SIZE, **options)
 
@@ -26,7 +26,7 @@ def reference_scores(model, x):
 
 
 class CountedCopies(TorchDispatchMode):
-    """Counts the values that are read from tensors one by one, each a copy from the device."""
+    """Counts values that are read from tensors as Python numbers, each a copy from the device."""
 
     count = 0
 
@@ -70,7 +70,7 @@ def test_either_height_or_width_may_be_free():
 
 
 class ImagesOfSeveralSizes:
-    """Images and masks of different sizes."""
+    """A data set of images and masks of different sizes."""
 
     classes, checksum = None, "scenes"
 

@@ -1,4 +1,4 @@
-"""The summary against counts made by hand and in the literature."""
+"""Summaries of networks against counts made by hand and published ones."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_lenet_counts_by_hand() -> None:
     # (1 25 + 1) 6, (6 25 + 1) 16, (400 + 1) 120, (120 + 1) 84, (84 + 1) 10: the 61,706 of LeNet-5 with full connections
     assert [rows[name].parameters for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [156, 2416, 48120, 10164, 850]
     assert summary_.parameters == 61_706
-    # 28² 6 25, 10² 16 150, 400 120, 120 84, 84 10
+    # Multiply-adds: 28² 6 25, 10² 16 150, 400 120, 120 84, 84 10
     assert [rows[name].multiply_adds for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [
         117_600,
         240_000,
@@ -62,7 +62,7 @@ def test_lenet_counts_by_hand() -> None:
 
 def test_memory_counts_each_storage_once() -> None:
     rows = {row.path: row for row in summary(lenet(), None, (1, 28, 28)).rows}
-    assert rows["conv1"].memory == 6 * 28 * 28 * 4  # its cache, the input, is not its own
+    assert rows["conv1"].memory == 6 * 28 * 28 * 4  # the output only: its cache is the network's input
     assert rows["pool1"].memory >= 6 * 14 * 14 * (4 + 8)  # the output in float32 and the switches in int64
     assert rows["flat"].memory < 16  # a view
     assert rows["out"].memory == 40
@@ -80,10 +80,10 @@ def test_the_first_convolution_of_alexnet_has_the_published_counts() -> None:
 def test_operations_of_grouped_and_transposed_convolutions() -> None:
     grouped = summary(Conv2d(8, 3, groups=4, bias=False), None, (4, 10, 10)).rows[0]
     assert grouped.parameters == 8 * 1 * 9
-    assert grouped.multiply_adds == 8 * 8 * 8 * 9  # 8 x 8 outputs in 8 maps, 9 weights each
+    assert grouped.multiply_adds == 8 * 8 * 8 * 9  # 8 x 8 outputs in 8 maps, 9 products each
     transposed = summary(ConvTranspose2d(5, 4, stride=2, padding=1), None, (2, 6, 6)).rows[0]
     assert transposed.shape == (5, 12, 12)
-    assert transposed.multiply_adds == 6 * 6 * 2 * 5 * 16  # each of 6 x 6 x 2 inputs is spread over 5 windows of 4 x 4
+    assert transposed.multiply_adds == 6 * 6 * 2 * 5 * 16  # each of 6 x 6 x 2 inputs contributes to 5 windows of 4 x 4
 
 
 def test_running_statistics_are_not_learned() -> None:
@@ -109,7 +109,7 @@ def test_a_summary_lists_several_inputs_outputs_and_calls() -> None:
     assert summary(graph, None, ((3,), (3,))).rows[0].shape == (3,)
 
 
-def test_layers_of_a_module_are_merged_into_one_row_also_if_not_adjacent() -> None:
+def test_layers_of_a_module_are_merged_into_one_row_even_if_not_adjacent() -> None:
     graph = Graph(
         {"a.in": (Dense(3), "x"), "b": (Dense(2), "a.in"), "a.out.last": (Dense(4), "b")}, ("a.out.last",), ("x",)
     )

@@ -1,11 +1,11 @@
-"""Fixtures for tests of networks that other libraries build."""
+"""Fixtures for tests of networks built by other libraries."""
 
 import pytest
 
 
 @pytest.fixture
 def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail a test that tries a connection."""
+    """Fail a test that tries to open a network connection."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("a connection was tried")

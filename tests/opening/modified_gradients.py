@@ -1,7 +1,7 @@
-"""Relevance by automatic differentiation: a module runs with changed gradients, and relevance is x times gradient.
+"""Relevance by automatic differentiation: x times the gradient of a module whose functions have modified gradients.
 
-With R = x g, the rules become changes of gradients: f(x) / x for a function of one value, one half for each factor of a
-product, a detached σ in norms, and the plain gradient for what is linear and for softmax. No stabilizer appears.
+With R = x g, the rules modify gradients: f(x) / x for an elementwise function, one half for each factor of a product, a
+detached σ in norms, and the plain gradient for linear functions and softmax. There is no stabilizer.
 """
 
 import math
@@ -40,10 +40,11 @@ GATES = {"sigmoid", "hardsigmoid", "softmax"}
 
 
 class ModifiedGradients(TorchFunctionMode):
-    """Replaces functions of PyTorch by ones with the same values and the gradients of CP-LRP or AttnLRP.
+    """Gives PyTorch's functions the gradients of CP-LRP or AttnLRP; their values are unchanged.
 
-    constant: what a product takes for a constant, which requires no gradient when x alone requires one. The decisions
-    of such a run are repeated in a run in which the parameters require gradients.
+    weights_are_constant: use CP-LRP, in which attention weights and gates are constant.
+    decisions: for each product, which factors are variables, as recorded when only x required gradients; by default,
+    those that require gradients.
     """
 
     def __init__(self, weights_are_constant: bool, decisions: list[tuple[bool, bool]] | None = None) -> None:
@@ -103,7 +104,7 @@ class ModifiedGradients(TorchFunctionMode):
 
 
 def centered(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
-    """x less its mean, over a constant standard deviation."""
+    """Return x minus its mean, divided by its standard deviation, which is detached."""
     x = x - x.mean(axes, keepdim=True)
     return x / (x.detach().square().mean(axes, keepdim=True) + eps).sqrt()
 
@@ -142,7 +143,7 @@ NORM_FUNCTIONS: dict[str, Any] = {
 
 
 def plain_attention(self: nn.MultiheadAttention, q: Tensor, *others: Tensor, need_weights: bool) -> Any:
-    """The forward pass of nn.MultiheadAttention for self-attention, in functions that ModifiedGradients replaces."""
+    """Compute self-attention as nn.MultiheadAttention does, with functions that ModifiedGradients replaces."""
     n, t, c = q.shape
     qkv = F.linear(q, self.in_proj_weight, self.in_proj_bias).view(n, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
     y = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
@@ -152,7 +153,7 @@ def plain_attention(self: nn.MultiheadAttention, q: Tensor, *others: Tensor, nee
 def relevance_of(
     network: nn.Module, x: Tensor, target: int, weights_are_constant: bool
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Return the relevance of x, of each parameter, and the scores of the class, whose sum is explained."""
+    """Return the relevance of x, that of each parameter, and the scores (N,) of the class; their sum is explained."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.MultiheadAttention, "forward", plain_attention)
         for parameter in network.parameters():

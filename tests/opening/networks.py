@@ -1,4 +1,4 @@
-"""Networks as they are written in the field: small, with the operators of the families they are named after."""
+"""Small networks in common coding styles, with the operators of the families they are named after."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class Residual(nn.Module):
-    """He et al. 2016, with ReLU in place and used twice, and a sum in place."""
+    """He et al. 2016, with one in-place ReLU that is used twice, and an in-place sum."""
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class MobileNetV3(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """Tan and Le 2019: SiLU, a gate, and group norm, ReLU6 and leaky ReLU beside them."""
+    """Tan and Le 2019: SiLU and a gate; in addition, group norm, ReLU6 and leaky ReLU."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""ONNX files of tests, written by the onnx package's helpers."""
+"""Writing of small ONNX files for tests, with the helpers of the onnx package."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def node(op: str, inputs: Sequence[str], outputs: Sequence[str] | str, **attributes: Any) -> Any:
-    """Return a node named by its first output."""
+    """Return an ONNX node, by default named after its first output."""
     names = [outputs] if isinstance(outputs, str) else list(outputs)
     return helper.make_node(op, list(inputs), names, name=attributes.pop("name", names[0]), **attributes)
 
@@ -21,7 +21,7 @@ def write(
     constants: Mapping[str, Any] | None = None, outputs: Sequence[str] = ("y",), opset: int = 21,
     kind: int = TensorProto.FLOAT,
 ) -> Path:  # fmt: skip
-    """Write a file; its inputs are float32, "x" or those in `shapes`."""
+    """Write a file and return its path; the inputs of dtype `kind` are "x" or, if `shapes` is a mapping, its keys."""
     inputs = shapes if isinstance(shapes, Mapping) else {"x": shapes}
     graph = helper.make_graph(
         list(nodes),
@@ -44,5 +44,5 @@ def write(
 
 
 def f32(*shape: int, seed: int = 0) -> Any:
-    """Return random float32 values."""
+    """Return an array of normally distributed float32 values."""
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)

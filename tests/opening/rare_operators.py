@@ -1,4 +1,4 @@
-"""Networks with operators that few networks have, but to which relevance comes."""
+"""Networks with rare operators that need rules of relevance."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class StandardizedWeights(nn.Module):
-    """Qiao et al. 2019: standardized weights; norms without a scale, PReLU, softplus, and GELU in its parts."""
+    """Qiao et al. 2019: standardized weights; norms without a scale, PReLU, softplus, and GELU written with erf."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class StandardizedWeights(nn.Module):
 
 
 class EinsumAttention(nn.Module):
-    """Attention by Einstein sums, with masks, over windows that overlap; a variance, |x|, log, sine and cosine."""
+    """Masked attention by Einstein sums over overlapping windows; variance, |x|, log, sine and cosine."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The doctor and the predictor on opened networks."""
+"""`Model.doctor` and `Model.predictor` on opened networks."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.opening.test_opened import build_network
 
 
 def digits(first: int, end: int) -> tuple[Tensor, Tensor]:
-    """Return pictures of the digits 0 to 4, in three equal channels, and which they are."""
+    """Return images of the digits 0 to 4 with three equal channels (N, 3, 16, 16), and their labels (N,)."""
     pictures, labels = load_digits(n_class=5, return_X_y=True)
     x = torch.tensor(pictures[first:end], dtype=torch.float32).view(-1, 1, 8, 8).expand(-1, 3, -1, -1) / 16
     return F.interpolate(x, (16, 16)), torch.tensor(labels[first:end])

@@ -1,4 +1,4 @@
-"""Explanations of opened networks: equal to PyTorch's, or refused where a method has no meaning."""
+"""Explanations of opened networks: equal to those computed with PyTorch, or refused if a method does not apply."""
 
 import pytest
 import torch
@@ -32,23 +32,23 @@ def test_rules_are_refused_for_layers_without_one(kind: type[nn.Module], method:
         open_model(kind).explain(images(2), method, target=1)
 
 
-def test_lrp_is_refused_by_name_for_composites_without_the_rules() -> None:
+def test_lrp_is_refused_for_composites_without_a_rule_for_a_layer() -> None:
     with pytest.raises(PellucidError, match=r"lrp has no rule for 6 layers of this network, first .*\(LinearMap\)"):
         open_model(ViT).explain(images(2), "lrp", composite="excitation_backprop")
 
 
 def cam(a: Tensor, da: Tensor) -> Tensor:
-    """Selvaraju et al. 2017, equations 1 and 2, of maps (N, C, h, w)."""
+    """Return Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) of maps and gradients (N, C, h, w)."""
     return F.relu((da.mean((2, 3), keepdim=True) * a).sum(1, keepdim=True)).detach()
 
 
 def as_maps(tokens: Tensor) -> Tensor:
-    """Tokens (N, 16, C) of 4 x 4 parts in row-major order, as maps."""
+    """Return tokens (N, 16, C) of 4 x 4 patches in row-major order as maps (N, C, 4, 4)."""
     return tokens.transpose(1, 2).reshape(len(tokens), -1, 4, 4)
 
 
 @pytest.mark.slow
-def test_gradcam_of_a_class_token_is_that_of_the_patches_before_the_last_attention() -> None:
+def test_gradcam_of_a_class_token_uses_the_patch_tokens_before_the_last_attention() -> None:
     network, x, activations = build_network(ViT).eval(), images(2), list[Tensor]()
     last = network.get_submodule("blocks.1.ln_1")
     last.register_forward_hook(lambda module, args, y: activations.append(y))
@@ -59,7 +59,7 @@ def test_gradcam_of_a_class_token_is_that_of_the_patches_before_the_last_attenti
         torch.testing.assert_close(explanation, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_gradcam_of_a_mean_of_tokens_is_that_of_the_last_sum() -> None:
+def test_gradcam_of_a_mean_of_tokens_uses_the_tokens_of_the_last_sum() -> None:
     network, x = build_network(DeiT).eval(), images(2)
     assert isinstance(network, DeiT)
     tokens = network.patch_embed(x).flatten(2).transpose(1, 2) + network.pos_embed
@@ -71,7 +71,7 @@ def test_gradcam_of_a_mean_of_tokens_is_that_of_the_last_sum() -> None:
     torch.testing.assert_close(explanation, cam(as_maps(tokens), as_maps(da)), rtol=1e-10, atol=1e-12)
 
 
-def test_gradcam_of_windows_is_that_of_the_image_with_the_channels_last() -> None:
+def test_gradcam_of_windows_uses_channels_last_maps_of_the_image() -> None:
     network, x, activations = build_network(Swin).eval(), images(2), list[Tensor]()
     network.get_submodule("norm1").register_forward_hook(lambda module, args, y: activations.append(y))
     (da,) = torch.autograd.grad(network(x)[:, 3].sum(), activations[0])
@@ -82,7 +82,7 @@ def test_gradcam_of_windows_is_that_of_the_image_with_the_channels_last() -> Non
 
 
 class Masked(nn.Module):
-    """Tokens by windows, of which none attends to the next one, and a token in the place of those that are hidden."""
+    """Tokens of patches with two masks: attention skips the next token, and a mask token replaces hidden tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Masked(nn.Module):
         return self.head((x + weights @ x).mean(1))
 
 
-def test_tokens_of_windows_are_found_through_masks() -> None:
+def test_gradcam_finds_the_tokens_of_patches_through_masks() -> None:
     network, x = build_network(Masked).eval(), images(2)
     model = pellucid.open(network, x, classes=5)
     tokens = network.tokens(x)
@@ -113,7 +113,7 @@ def test_tokens_of_windows_are_found_through_masks() -> None:
 
 
 class Flattened(nn.Module):
-    """Tokens of whole rows, so that no token is one part."""
+    """Each token is a full row of patches, so no token belongs to one patch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Flattened(nn.Module):
         return self.head(F.scaled_dot_product_attention(rows, rows, rows).mean(1))
 
 
-def test_gradcam_and_rollout_are_refused_without_a_token_for_each_part() -> None:
+def test_gradcam_and_rollout_are_refused_without_a_token_for_each_patch() -> None:
     with pytest.raises(PellucidError, match=r"mixes positions .* no layer has one token for each part of the image"):
         open_model(Flattened).explain(images(2), "gradcam", target=1)
     with pytest.raises(PellucidError, match="rollout needs attention among all tokens of an image; 1 layer"):
@@ -165,12 +165,12 @@ def test_rollout_is_refused_without_attention_among_all_tokens(kind: type[nn.Mod
         open_model(kind).explain(images(2), "rollout")
 
 
-def test_gradcam_takes_no_heads_of_attention_for_maps() -> None:
+def test_gradcam_of_attention_weights_is_refused() -> None:
     with pytest.raises(PellucidError, match=r"'attn\.softmax' outputs no feature maps"):
         open_model(DeiT).explain(images(2), "gradcam", target=1, layer="attn.softmax")
 
 
-def test_gradcam_of_a_residual_network_is_that_of_its_last_maps() -> None:
+def test_gradcam_of_a_residual_network_uses_its_last_maps() -> None:
     network, x, activations = build_network(ResNet).eval(), images(2), list[Tensor]()
     network.layer1.register_forward_hook(lambda module, args, y: activations.append(y))
     score = network(x.requires_grad_())[:, 3].sum()

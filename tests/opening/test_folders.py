@@ -1,4 +1,4 @@
-"""Folders of Hugging Face: outputs against transformers' own, preparation and classes, and what is refused."""
+"""Hugging Face folders: outputs against transformers' own, preprocessing, classes, and files that are refused."""
 
 import json
 import sys
@@ -46,7 +46,7 @@ def standardized(x: Tensor) -> Tensor:
 
 
 def save_folder(network: Any, folder: Path, preparation: dict[str, Any] | None = None, **changes: Any) -> Any:
-    """Write a network's folder, with changes of its configuration, and return the network."""
+    """Write the folder of a network, with changes to its configuration, and return the network in evaluation mode."""
     network.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
@@ -62,7 +62,7 @@ def vit(transformers: Any, **options: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_classifier_brings_weights_preparation_and_classes(transformers: Any, tmp_path: Path) -> None:
+def test_a_classifier_has_weights_preprocessing_and_classes(transformers: Any, tmp_path: Path) -> None:
     network, x = save_folder(vit(transformers), tmp_path), images(3)
     model = pellucid.open(tmp_path)
     assert model.input_shape == (3, 32, 32)
@@ -116,7 +116,7 @@ def test_semantic_segmentation_has_a_map_for_each_class(
         ({"image_mean": [0.5], "image_std": [0.25]}, [0.5] * 3, [0.25] * 3),
     ],
 )
-def test_the_preparation_is_for_images_of_0_to_1(
+def test_the_preprocessing_is_for_images_of_0_to_1(
     transformers: Any, settings: dict[str, Any], mean: list[float], std: list[float], tmp_path: Path
 ) -> None:
     save_folder(vit(transformers), tmp_path, {**PREPROCESSOR_CONFIG, **settings})
@@ -125,7 +125,7 @@ def test_the_preparation_is_for_images_of_0_to_1(
     assert preprocess["std"] == pytest.approx(std, rel=1e-12)
 
 
-def test_a_folder_without_a_preparation_is_noted(
+def test_a_folder_without_preprocessing_is_noted(
     transformers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_folder(vit(transformers), tmp_path)
@@ -135,7 +135,7 @@ def test_a_folder_without_a_preparation_is_noted(
 
 
 @pytest.mark.slow
-def test_images_of_any_number_of_pixels_are_refused(transformers: Any, tmp_path: Path) -> None:
+def test_images_above_the_size_limits_are_refused(transformers: Any, tmp_path: Path) -> None:
     config = transformers.ResNetConfig(embedding_size=160, hidden_sizes=[8], depths=[1], layer_type="basic")
     network = transformers.ResNetForImageClassification(config)
     save_folder(network, tmp_path, {**PREPROCESSOR_CONFIG, "size": {"height": 10**6, "width": 10**6}})
@@ -173,7 +173,7 @@ def test_half_precision_weights_become_float32(transformers: Any, tmp_path: Path
         ({"id2label": {"0": "ant", "1": 3, "2": "cat"}}, "id2label must be a list of names"),
     ],
 )
-def test_configurations_that_name_code_or_do_not_fit_are_refused(
+def test_configurations_that_name_code_or_are_invalid_are_refused(
     transformers: Any,
     changes: dict[str, Any],
     message: str | None,
@@ -181,7 +181,7 @@ def test_configurations_that_name_code_or_do_not_fit_are_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(configured, "MAX_MODULES", 500)  # to build 50,000 takes seconds
+    monkeypatch.setattr(configured, "MAX_MODULES", 500)  # building 50,000 takes seconds
     save_folder(vit(transformers), tmp_path, **changes)
     if message is None:
         pellucid.open(tmp_path)
@@ -194,7 +194,7 @@ def test_configurations_that_name_code_or_do_not_fit_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", ["attn_implementation", "_attn_implementation"])
-def test_code_of_attention_that_a_file_names_is_not_used(transformers: Any, entry: str, tmp_path: Path) -> None:
+def test_attention_code_named_in_a_file_is_not_used(transformers: Any, entry: str, tmp_path: Path) -> None:
     network, x = save_folder(vit(transformers), tmp_path, **{entry: "somebody/kernel"}), images(2)
     torch.testing.assert_close(
         pellucid.open(tmp_path)(x), network(standardized(x)).logits.detach(), rtol=1e-4, atol=1e-6

@@ -1,4 +1,4 @@
-"""Relevance of an opened transformer beside LXT's, whose rules patch its modules."""
+"""Relevance of an opened transformer against LXT, which patches modules to apply its rules."""
 
 import pytest
 import torch
@@ -23,14 +23,14 @@ TARGET = torch.tensor([1, 4, 7])
 
 
 @pytest.mark.parametrize("name", LXT)
-def test_relevance_of_an_opened_transformer_is_that_of_lxt(network: ViT, name: str) -> None:
+def test_relevance_of_an_opened_transformer_equals_lxts(network: ViT, name: str) -> None:
     model = pellucid.open(network, X, classes=10)
     relevance = model.explain(X, "lrp", target=TARGET, composite=name, epsilon=1e-16)
     expected = by_lxt(network, X, TARGET, name)
     assert float((relevance - expected).abs().max() / expected.abs().max()) <= 1e-6  # LXT adds 1e-10 to inputs of GELU
 
 
-def test_a_gelu_that_is_no_module_keeps_its_rule_here_and_loses_it_in_lxt(network: ViT) -> None:
+def test_a_gelu_that_is_no_module_has_its_rule_in_pellucid_but_not_in_lxt(network: ViT) -> None:
     functional = with_functional_gelu(network)
     model = pellucid.open(functional, X, classes=10)
     result = ledger(model.net, model.params, X, TARGET, composite="cp_lrp", epsilon=1e-16)

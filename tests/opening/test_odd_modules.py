@@ -1,4 +1,4 @@
-"""Modules with odd habits: names, frozen and shared parameters, state, several inputs, backward passes of their own."""
+"""Unusual modules: names of operators, frozen and shared parameters, state, two inputs, custom backward passes."""
 
 import sys
 from collections import OrderedDict, deque
@@ -29,7 +29,7 @@ def assert_opens(network: nn.Module, x: Tensor = VECTORS) -> pellucid.Model:
 
 
 class Reversal(torch.autograd.Function):
-    """Ganin and Lempitsky 2015: the identity, whose gradient changes its sign."""
+    """Gradient reversal (Ganin and Lempitsky 2015): the identity, with the negated gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Reversal(torch.autograd.Function):
 
 
 class Doubling(torch.autograd.Function):
-    """A function with the right derivative."""
+    """y = 2 x, with the correct derivative."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def test_frozen_parameters_stay_frozen(capsys: pytest.CaptureFixture[str]) -> No
     assert not torch.equal(model.weights["2.weight"], network[2].weight)
 
 
-def test_an_average_of_all_batches_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_norm_that_averages_all_batches_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=None)).double().eval()
     pellucid.open(network, images(2))
     assert "1 averages its statistics over all batches (momentum=None)" in capsys.readouterr().err
@@ -94,7 +94,7 @@ class WeightAsOutput(nn.Module):
         return self.dense(x), self.dense.weight
 
 
-def test_a_parameter_that_is_an_output_too_gathers_both_gradients() -> None:
+def test_the_gradients_of_a_parameter_that_is_also_an_output_are_added() -> None:
     network = WeightAsOutput().double()
     model = pellucid.open(network, VECTORS[:2])
     assert model.summary().parameters == 21
@@ -113,7 +113,7 @@ class Transposed(nn.Module):
         return F.linear(x, self.a)
 
 
-def test_a_transposed_view_is_another_tensor() -> None:
+def test_a_transposed_view_of_a_parameter_has_its_own_values() -> None:
     network = Transposed().double()
     network.b = network.a.data.t()
     model = assert_opens(network)
@@ -135,7 +135,7 @@ def test_a_module_may_have_the_name_of_an_operator_or_of_the_input(name: str) ->
 
 
 class MergesWeights(nn.Module):
-    """LoRA, which adds its product to the weight in evaluation, in place."""
+    """LoRA that adds its product to the weight in place for evaluation, and subtracts it for training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class MergesWeights(nn.Module):
 
 
 class ChangesTables(nn.Module):
-    """A module that keeps what it has seen."""
+    """A module that stores its inputs in containers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,16 +171,16 @@ class ChangesTables(nn.Module):
         return self.dense(x)
 
 
-def test_opening_leaves_weights_and_tables_as_they_were() -> None:
+def test_opening_leaves_weights_and_containers_unchanged() -> None:
     merging = nn.Sequential(MergesWeights()).double()
     before = merging(VECTORS).detach()
-    with pytest.raises(PellucidError, match="differs from the network's"):  # which computes with the merged weight
+    with pytest.raises(PellucidError, match="differs from the network's"):  # with the merged weight
         pellucid.open(merging, VECTORS[:2])
     torch.testing.assert_close(merging(VECTORS).detach(), before, rtol=1e-12, atol=1e-12)
-    remembering = ChangesTables().double()
-    pellucid.open(remembering, VECTORS[:2])
-    assert [len(one) for one in remembering.tables] == [0] * 5
-    assert remembering.dict is remembering.tables[2]
+    storing = ChangesTables().double()
+    pellucid.open(storing, VECTORS[:2])
+    assert [len(one) for one in storing.tables] == [0] * 5
+    assert storing.dict is storing.tables[2]
 
 
 class TwoInputs(nn.Module):
@@ -210,7 +210,7 @@ def test_a_network_with_two_inputs_computes_outputs_and_gradients(tmp_path: Path
         model.save(tmp_path / "two.safetensors")
 
 
-def test_a_softmax_at_the_end_has_no_loss_that_contains_it() -> None:
+def test_a_network_that_ends_with_softmax_opens() -> None:
     assert_opens(nn.Sequential(nn.Linear(6, 3), nn.Softmax(1)).double())
 
 
@@ -220,7 +220,7 @@ class Masked(nn.Module):
         return F.scaled_dot_product_attention(q, q, q, mask)
 
 
-def test_a_query_without_keys_reads_nothing() -> None:
+def test_a_query_without_keys_opens() -> None:
     assert_opens(Masked())
 
 
@@ -244,7 +244,7 @@ def test_a_gradient_for_another_size_is_refused_in_one_line() -> None:
 
 
 class Printing(nn.Module):
-    """A module that prints, and may branch on values."""
+    """A module that prints and, if `branches`, branches on the values of its input."""
 
     def __init__(self, branches: bool) -> None:
         super().__init__()
@@ -262,13 +262,13 @@ def test_a_refusal_prints_and_logs_nothing(network: nn.Module, capfd: pytest.Cap
     assert capfd.readouterr().err == ""
 
 
-def test_what_a_module_prints_while_it_is_opened_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_that_a_module_prints_while_it_is_opened_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     pellucid.open(Printing(False), images(2))
     assert set(capfd.readouterr().err.splitlines()) == {"said"}
 
 
 class RelativePositions(nn.Module):
-    """Positions by a table, as of Swin."""
+    """A table of positions, as in Swin."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -279,6 +279,6 @@ class RelativePositions(nn.Module):
         return self.dense(x + self.table[self.index].mean(0))
 
 
-def test_the_doctor_takes_nodes_of_whole_numbers() -> None:
+def test_the_doctor_accepts_nodes_with_integer_values() -> None:
     model = pellucid.open(RelativePositions().double(), VECTORS[:2])
     model.doctor(VECTORS.float(), LABELS)

@@ -1,4 +1,4 @@
-"""ONNX files: outputs against onnxruntime, gradients against automatic differentiation, and files that are refused."""
+"""ONNX files: outputs against onnxruntime, gradients against automatic differentiation, and refused files."""
 
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,9 @@ def assert_exact_gradients(net: Any, params: Any, x: Any) -> None:
     x_leaf = x.clone().requires_grad_()
     with torch.enable_grad():
         y, _ = net.forward(nest(params, {**flatten(params), **leaves}), x_leaf, Mode())
-        expected_outputs = torch.autograd.grad(_as_tuple(y), [x_leaf, *leaves.values()], dys, allow_unused=True)
+        expected_gradients = torch.autograd.grad(_as_tuple(y), [x_leaf, *leaves.values()], dys, allow_unused=True)
     gradients = {"": dx, **flatten(dparams)}
-    for name, gradient in zip(["", *leaves], expected_outputs, strict=True):
+    for name, gradient in zip(["", *leaves], expected_gradients, strict=True):
         if name in gradients:
             gap = (gradients[name] - gradient).abs().max() / (gradient.abs().max() + 1)
             assert gap <= 1e-10, f"{name}: {gap:.1e}"
@@ -195,13 +195,13 @@ def layers_of(name: str, tmp_path: Path) -> list[str]:
     return [type(node[0]).__name__ for node in net.nodes.values()]
 
 
-def test_nodes_that_compute_one_layer_become_one(tmp_path: Path) -> None:
+def test_nodes_that_compute_one_layer_are_merged(tmp_path: Path) -> None:
     assert [layers_of(name, tmp_path) for name in CASES if name.startswith("gelu")] == [["GELU"]] * 3
     assert layers_of("silu", tmp_path) == ["SiLU"]
     assert layers_of("attention", tmp_path) == ["Dense", "Permute", "MatMul", "AffineMap", "Softmax", "MatMul"]
 
 
-def test_nodes_whose_values_are_read_elsewhere_stay(tmp_path: Path) -> None:
+def test_nodes_whose_values_are_read_elsewhere_are_not_merged(tmp_path: Path) -> None:
     nodes = [node("Sigmoid", "x", "s"), node("Mul", "sx", "m"), node("Add", "sm", "y")]
     net, _ = from_onnx(write(tmp_path / "net.onnx", nodes, ["N", 3]))
     assert [type(node[0]).__name__ for node in net.nodes.values()] == ["Sigmoid", "Multiply", "Add"]
@@ -209,7 +209,7 @@ def test_nodes_whose_values_are_read_elsewhere_stay(tmp_path: Path) -> None:
     assert [type(node[0]).__name__ for node in net.nodes.values()] == ["Sigmoid", "Multiply"]
 
 
-def test_a_file_for_one_example_takes_many(tmp_path: Path) -> None:
+def test_a_file_for_one_example_opens_for_any_number(tmp_path: Path) -> None:
     shuffle = [
         node("Reshape", "xa", "r"), node("Transpose", "r", "t", perm=[1, 0, 2]), node("Reshape", "tb", "s"),
         node("Gather", "si", "g", axis=0), node("Conv", "gw", "o"), node("Resize", ["o", "", "", "h"], "c"),
@@ -224,8 +224,8 @@ def test_a_file_for_one_example_takes_many(tmp_path: Path) -> None:
     model = pellucid.open(path)
     x = f32(3, 4, 3, 4)
     session = onnxruntime.InferenceSession(path)
-    each = np.concatenate([session.run(None, {"x": x[n : n + 1]})[0] for n in range(3)])
-    torch.testing.assert_close(model(torch.from_numpy(x)), torch.from_numpy(each), rtol=1e-5, atol=1e-5)
+    expected = np.concatenate([session.run(None, {"x": x[n : n + 1]})[0] for n in range(3)])
+    torch.testing.assert_close(model(torch.from_numpy(x)), torch.from_numpy(expected), rtol=1e-5, atol=1e-5)
 
 
 def test_shapes_that_cannot_be_folded_for_any_number_of_examples_are_refused(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_free_height_and_width_stay_free(tmp_path: Path) -> None:
         torch.testing.assert_close(model(torch.from_numpy(x)), torch.from_numpy(expected_outputs), rtol=1e-5, atol=1e-5)
 
 
-def test_sizes_on_which_the_network_depends_come_from_an_example(tmp_path: Path) -> None:
+def test_a_network_that_depends_on_free_sizes_needs_an_example(tmp_path: Path) -> None:
     nodes = [node("Flatten", "x", "f"), node("Gemm", "fw", "y", transB=1)]
     path = write(tmp_path / "net.onnx", nodes, ["N", 3, "H", "W"], {"w": f32(4, 3 * 5 * 6)})
     with pytest.raises(PellucidError, match="has no layer for 1 operator: Gemm"):
@@ -255,7 +255,7 @@ def test_sizes_on_which_the_network_depends_come_from_an_example(tmp_path: Path)
         pellucid.open(path, torch.zeros(1, 2, 5, 6))
 
 
-def test_detectors_are_opened_up_to_their_suppression(tmp_path: Path, capsys: Any) -> None:
+def test_detectors_are_opened_up_to_non_maximum_suppression(tmp_path: Path, capsys: Any) -> None:
     nodes = [
         node("Conv", "xw", "c"), node("Reshape", "ca", "r"), node("Transpose", "r", "boxes", perm=[0, 2, 1]),
         node("Sigmoid", "r", "scores"), node("NonMaxSuppression", ["boxes", "scores", "n"], "picked"),
@@ -270,7 +270,7 @@ def test_detectors_are_opened_up_to_their_suppression(tmp_path: Path, capsys: An
     assert (tuple(boxes.shape), tuple(scores.shape)) == ((2, 10, 4), (2, 4, 10))
 
 
-def test_names_of_weights_name_the_nodes_and_shared_ones_are_shared(tmp_path: Path) -> None:
+def test_nodes_are_named_after_their_weights_and_shared_weights_are_shared(tmp_path: Path) -> None:
     nodes = [
         node("Gemm", ["x", "head.fc.weight", "head.fc.bias"], "a", transB=1, name="/head/fc/Gemm"),
         node("Relu", "a", "b", name="/act/Relu"),
@@ -302,7 +302,7 @@ def refusal_message(path: Path) -> str:
     return text
 
 
-def test_files_that_are_refused_say_why_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_refused_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, relu = tmp_path / "net.onnx", node("Relu", "x", "y")
     assert "is missing" in refusal_message(path)
     path.write_bytes(write(path, [relu], ["N", 3]).read_bytes()[:-9])
@@ -331,7 +331,7 @@ def test_files_that_are_refused_say_why_in_one_line(tmp_path: Path, monkeypatch:
     assert "computes more than" in refusal_message(write(path, wide, ["N", 40], {"w": f32(40, 1), "v": f32(1, 40)}))
 
 
-def test_all_operators_without_a_layer_are_named_at_once(tmp_path: Path) -> None:
+def test_all_operators_without_a_layer_are_named_in_one_error(tmp_path: Path) -> None:
     nodes = [
         node("Sinh", "x", "a"), node("Conv", "xx", "b"), node("Sinh", "x", "c"), node("Relu", "a", "d"),
         node("Hardmax", "d", "y"),

@@ -1,4 +1,4 @@
-"""Networks that PyTorch's exporter wrote as ONNX, against the modules themselves: outputs and input gradients."""
+"""ONNX files written by PyTorch's exporter: outputs and input gradients against the modules."""
 
 import warnings
 from pathlib import Path
@@ -17,10 +17,10 @@ NETWORK_PARAMS = [kind if kind in FAST_NETWORKS else pytest.param(kind, marks=py
 
 
 def export_onnx(network: nn.Module, path: Path, free: bool, opset: int) -> Path:
-    """Write a file for any number of examples, or for one."""
+    """Export a network to a file for any number of examples if `free`, else for one, and return the path."""
     options = {"dynamic_axes": {"x": {0: "N"}}} if free else {"do_constant_folding": False}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations, and warnings of tracing
+        warnings.simplefilter("ignore")  # deprecations and warnings of the tracer
         torch.onnx.export(
             network, (images(2 if free else 1).float(),), str(path), input_names=["x"], opset_version=opset,
             dynamo=False, **options,

@@ -1,4 +1,4 @@
-"""ONNX nodes that operators on whole tensors compute, against onnxruntime and automatic differentiation."""
+"""ONNX nodes that become layers of pellucid.operators, against onnxruntime and automatic differentiation."""
 
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def test_outputs_are_onnxruntimes_and_gradients_are_exact(name: str, tmp_path: P
     assert_equal_outputs(tmp_path / "net.onnx", *CASES[name])
 
 
-def test_resizing_that_upsample_computes_is_one_layer(tmp_path: Path) -> None:
+def test_resize_nodes_become_one_upsample_layer(tmp_path: Path) -> None:
     for name, (nodes, shape, constants, opset) in CASES.items():
         if name.startswith("resize"):
             net, _ = from_onnx(write(tmp_path / "net.onnx", nodes, shape, constants, opset=opset))
@@ -115,7 +115,7 @@ def test_a_condition_that_depends_on_the_input_is_refused(tmp_path: Path) -> Non
 
 
 def halve_weights(path: Path, is_cast: bool) -> None:
-    """Replace all weights of a file by 16-bit floats; is_cast: only these, which Cast widens."""
+    """Replace the weights of a file by float16; is_cast: Cast nodes convert them to float32, else all is float16."""
     model = onnx.load(path)
     for one in model.graph.initializer:
         array = numpy_helper.to_array(one)
@@ -143,7 +143,7 @@ def test_weights_of_16_bits_are_computed_in_float32(is_cast: bool, tmp_path: Pat
     (y,) = session.run(None, {"x": x.numpy() if is_cast else x.half().numpy()})
     torch.testing.assert_close(model(x), torch.from_numpy(y).float(), rtol=1e-2, atol=2e-2)
     (output,) = run_onnx(read_onnx(path), [x])
-    assert output.dtype is (torch.float32 if is_cast else torch.float16)  # the type sets how closely outputs must agree
+    assert output.dtype is (torch.float32 if is_cast else torch.float16)  # the tolerance depends on the dtype
     if is_cast:
         torch.testing.assert_close(model(x), torch.from_numpy(y), rtol=1e-5, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Trained ONNX networks of other people, from ../shared/data/models: outputs against onnxruntime, and gradients."""
+"""Trained third-party ONNX networks in ../shared/data/models: outputs against onnxruntime, and gradients."""
 
 from pathlib import Path
 
@@ -22,8 +22,10 @@ def test_outputs_agree_with_onnxruntime(name: str) -> None:
     x = torch.rand(3, *model.input_shape, generator=torch.Generator().manual_seed(3)) - 0.5
     outputs = model(x)
     for index, output in enumerate(outputs if isinstance(outputs, tuple) else (outputs,)):
-        each = [session.run(None, {session.get_inputs()[0].name: x[n : n + 1].numpy()})[index] for n in range(3)]
-        expected = torch.cat([torch.from_numpy(part) for part in each])
+        example_outputs = [
+            session.run(None, {session.get_inputs()[0].name: x[n : n + 1].numpy()})[index] for n in range(3)
+        ]
+        expected = torch.cat([torch.from_numpy(part) for part in example_outputs])
         assert float((output - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
 
 

@@ -1,4 +1,4 @@
-"""Opened networks against the networks themselves: outputs, all gradients, training, files."""
+"""Opened networks against the PyTorch networks: outputs, all gradients, training and saved files."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def build_network(kind: type[nn.Module], seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     network = kind().double()
     for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):  # statistics and scales as after a training
+        if isinstance(part, nn.BatchNorm2d):  # statistics and scales as after training
             for tensor in (part.running_mean, part.running_var, part.weight, part.bias):
                 assert tensor is not None
                 tensor.data = torch.rand_like(tensor) + 0.5
@@ -55,7 +55,7 @@ def autograd_gradients(network: nn.Module, x: Tensor, dy: Tensor) -> dict[str, T
 def assert_equal_gradients(
     gradients: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-10, floor: float = FLOOR
 ) -> None:
-    """Compare relative to each gradient's largest value; floor: of the network's largest gradient, as in verify."""
+    """Compare relative to each gradient's largest value, plus `floor` times the network's largest gradient."""
     assert gradients.keys() == expected.keys()
     largest = max(1.0, *(float(gradient.abs().max()) for gradient in expected.values()))
     for key, gradient in expected.items():
@@ -117,14 +117,14 @@ class Dropping(nn.Module):
         return self.last(self.dropout(x) if self.factors is None else x * self.factors)
 
 
-def test_gradients_through_dropout_equal_those_with_its_factors() -> None:
+def test_gradients_through_dropout_have_the_factors_of_its_mask() -> None:
     network, x = build_network(Dropping).train(), images(1)
     model = pellucid.open(network, images(2))
     dy = torch.randn(1, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     gradients = model.gradients(x, dy, train=True)
     assert isinstance(network, Dropping)
     hidden = torch.tanh(network.first(x[:, :, ::4, ::4].flatten(1)))
-    factors = (gradients["last.weight"][0] / (dy[0, 0] * hidden[0])).detach()  # dC/dw = dy * hidden * factor
+    factors = (gradients["last.weight"][0] / (dy[0, 0] * hidden[0])).detach()  # dC/dw = dy hidden factor
     assert ((factors.abs() < 1e-9) | ((factors - 4 / 3).abs() < 1e-9)).all()
     assert 0.7 <= (factors > 0).double().mean() <= 0.8
     network.factors = (factors > 0.5).double() * 4 / 3
@@ -172,7 +172,7 @@ def test_summary_counts_every_parameter_and_the_multiply_adds_that_pytorch_count
         assert summary.parameters == counted, kind
         x = torch.zeros(1, *nominal_shape(model.input_shape), dtype=torch.float64)
         with FlopCounterMode(display=False) as flops, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            network(x)  # products of attention are counted in its slow form only
+            network(x)  # PyTorch counts the products of attention only in its slow form
         assert 2 * summary.multiply_adds == flops.get_total_flops(), kind
 
 
@@ -198,7 +198,7 @@ def test_an_einsum_of_one_tensor_has_no_multiply_adds() -> None:
     assert multiply_adds(Einsum("nij->ni"), {}, x, x.sum(2)) == 0
 
 
-def test_a_module_used_twice_gathers_its_gradients_in_one_node() -> None:
+def test_a_module_used_twice_is_one_node_with_two_uses() -> None:
     model = pellucid.open(build_network(Siamese), images(2))
     rows = {row.path: row.uses for row in model.summary().rows}
     assert rows["arm.0"] == rows["arm.1"] == 2
@@ -250,8 +250,8 @@ def test_fine_tuning_equals_training_in_pytorch(kind: type[nn.Module]) -> None:
 
 
 @pytest.mark.parametrize("kind", [ViT, ConvNeXt, Swin])
-def test_a_step_in_bf16_is_that_of_pytorch_rounded(kind: type[nn.Module]) -> None:
-    """Position embeddings, layer scale and masks are in bfloat16, too, as the layers that take their sums need them."""
+def test_a_step_in_bf16_equals_pytorchs_up_to_rounding(kind: type[nn.Module]) -> None:
+    """Position embeddings, layer scale and masks are also bfloat16, as layers that add them to activations need."""
     if usable_precision("bf16")[0] != "bf16":
         pytest.skip("this processor has no bfloat16 instructions")
     network, x, labels = build_network(kind).float().train(), images(20).float(), torch.arange(20) % 5
@@ -262,9 +262,9 @@ def test_a_step_in_bf16_is_that_of_pytorch_rounded(kind: type[nn.Module]) -> Non
     step = TrainingStep(model.objective, model.params, pellucid.SGD(1.0), examples=20, precision="bf16")
     assert step(Batch(x, labels), 1.0)["loss"] == pytest.approx(loss.item(), rel=0.02)
     after = model.state_dict()
-    moved = torch.cat([(before[key] - after[key]).flatten() for key, _ in network.named_parameters()])
-    wanted = torch.cat([one.flatten() for one in expected])
-    assert (moved - wanted).norm() <= 0.05 * wanted.norm()
+    update = torch.cat([(before[key] - after[key]).flatten() for key, _ in network.named_parameters()])
+    expected_update = torch.cat([one.flatten() for one in expected])
+    assert (update - expected_update).norm() <= 0.05 * expected_update.norm()
 
 
 def test_swin_and_convnext_are_verified_and_traced() -> None:

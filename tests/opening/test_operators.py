@@ -1,4 +1,4 @@
-"""Each operator that becomes a layer or several: outputs and all gradients are those of PyTorch, in float64."""
+"""Each ATen operator that becomes one or more layers: outputs and all gradients equal PyTorch's in float64."""
 
 from collections.abc import Callable
 
@@ -106,7 +106,7 @@ def test_softmax_over_the_examples_is_refused() -> None:
 
 
 class Standardized(nn.Conv2d):
-    """Qiao et al. 2019, as in timm: a weight that is normalized before each convolution."""
+    """Qiao et al. 2019, as in timm: a convolution that standardizes its weight in each forward pass."""
 
     def __init__(self) -> None:
         super().__init__(3, 4, 3)
@@ -118,7 +118,7 @@ class Standardized(nn.Conv2d):
 
 
 class TwoPaths(nn.Module):
-    """A module that is reached by two paths, as the position encodings of CoaT."""
+    """A module with two paths, as the position encodings of CoaT."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class TwoPaths(nn.Module):
 
 
 class Scalars(nn.Module):
-    """Parameters of one value, with an axis and without."""
+    """Parameters of one value, with one axis and with none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Scalars(nn.Module):
 
 
 class FullPrecision(nn.Module):
-    """A part that computes in full precision also under mixed precision, as the attention of EfficientViT."""
+    """A module that disables autocast for a product, as the attention of EfficientViT."""
 
     def __init__(self) -> None:
         super().__init__()

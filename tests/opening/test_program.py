@@ -1,4 +1,4 @@
-"""Exported programs and their files against the modules they come from, and files that are refused."""
+"""Exported programs and their files against the modules they come from, and refused files."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def export_program(kind: type[nn.Module]) -> tuple[nn.Module, torch.export.Expor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [ResNet, ConvNeXt, ViT])
-def test_files_give_the_modules_outputs_and_gradients(kind: type[nn.Module], tmp_path: Path) -> None:
+def test_opened_files_have_the_modules_outputs_and_gradients(kind: type[nn.Module], tmp_path: Path) -> None:
     network, program = export_program(kind)
     torch.export.save(program, tmp_path / "net.pt2")
     model = pellucid.open(tmp_path / "net.pt2")
@@ -94,7 +94,7 @@ class MergedBatch(nn.Module):
         return x.reshape(1, -1)[:, :2].relu() + x[:, :2]
 
 
-def test_a_program_that_merges_other_numbers_of_examples_is_refused() -> None:
+def test_a_program_that_merges_examples_is_refused() -> None:
     program = torch.export.export(MergedBatch(), (torch.zeros(1, 3),))
     with pytest.raises(PellucidError, match="output 0 differs from the program's"):
         pellucid.open(program)

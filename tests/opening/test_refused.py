@@ -1,4 +1,4 @@
-"""Networks that `pellucid.open` refuses, in one line, and those that come close to it."""
+"""Networks that `pellucid.open` refuses with a one-line error, and similar networks that it opens."""
 
 from collections import OrderedDict
 from typing import Any
@@ -28,7 +28,7 @@ class Inner(nn.Module):
         return torch.sinh(x)
 
 
-def test_all_operators_without_a_layer_are_named_at_once() -> None:
+def test_all_operators_without_a_layer_are_named_in_one_error() -> None:
     with pytest.raises(PellucidError) as caught:
         pellucid.open(Unknown(), images(2))
     assert str(caught.value) == (
@@ -48,7 +48,7 @@ def test_a_number_of_examples_squared_is_refused() -> None:
 
 
 class OneMore(nn.Module):
-    """A network that adds an example, and has the number of all of them as a size."""
+    """A network that appends an example, so one of its sizes is the number of examples plus one."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, x[:1]]).mean((1, 2)).reshape(1, -1).repeat(len(x), 1)
@@ -60,7 +60,7 @@ def test_a_size_that_is_no_multiple_of_the_number_of_examples_is_refused() -> No
 
 
 class Coincidence(nn.Module):
-    """A network whose own sizes are multiples of the first numbers of examples for the export."""
+    """A network whose own sizes, 211 and 223, equal the numbers of examples that the export tries first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Coincidence(nn.Module):
         return F.pad(self.dense(x.flatten(1)).view(-1, 211), (6, 6)).reshape(len(x), 223) * self.gain
 
 
-def test_sizes_of_parameters_are_not_taken_for_numbers_of_examples() -> None:
+def test_sizes_of_parameters_are_not_mistaken_for_numbers_of_examples() -> None:
     network, x = Coincidence().double(), images(4)
     torch.testing.assert_close(pellucid.open(network, images(2))(x), network(x).detach())
 
@@ -90,7 +90,7 @@ class Weighed(nn.Module):
 
 
 @pytest.mark.parametrize("operator", ["mul", "add", "sub", "div", "pow"])
-def test_a_number_that_is_the_number_of_examples_is_refused(operator: str) -> None:
+def test_an_operator_that_uses_the_number_of_examples_as_a_value_is_refused(operator: str) -> None:
     with pytest.raises(PellucidError, match=f"{operator} .* depends on the number of examples"):
         pellucid.open(Weighed(operator), images(2))
 
@@ -101,7 +101,7 @@ def test_control_flow_on_values_is_refused_in_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_control_flow_is_named_by_module_and_line_with_a_module_that_opens() -> None:
+def test_the_error_for_control_flow_names_module_and_line_and_a_module_that_opens() -> None:
     network = nn.Sequential(OrderedDict(stem=nn.Conv2d(3, 3, 1), tail=nn.Sequential(nn.ReLU(), Branching()))).double()
     with pytest.raises(
         PellucidError, match=r"; in tail\.1, test_refused\.py line \d+: return x \* 2 if x\.sum\(\) > 0"
@@ -113,7 +113,7 @@ def test_control_flow_is_named_by_module_and_line_with_a_module_that_opens() -> 
 
 
 class Alone(nn.Module):
-    """A network whose only module cannot be traced, with another name for itself."""
+    """A network that cannot be traced, nor can its only module; its methods call the instance `this`."""
 
     def __init__(this) -> None:  # noqa: N805
         super().__init__()
@@ -123,7 +123,7 @@ class Alone(nn.Module):
         return this.branch(x) if x.mean() > 0 else x
 
 
-def test_a_network_without_a_module_to_open_is_named_by_its_line() -> None:
+def test_the_error_for_a_network_without_a_module_that_opens_names_its_line() -> None:
     with pytest.raises(PellucidError, match=r"in its forward, test_refused\.py line \d+: return this") as caught:
         pellucid.open(Alone(), images(2))
     assert "get_submodule('branch')" in str(caught.value)
@@ -153,7 +153,7 @@ class Applied(nn.Module):
         (lambda self, x: F.linear(x, self.vector), "the weight is a vector"),
     ],
 )
-def test_what_cannot_be_opened_is_refused_in_one_line(function: Any, message: str) -> None:
+def test_functions_that_cannot_be_opened_are_refused_in_one_line(function: Any, message: str) -> None:
     with pytest.raises(PellucidError, match=message) as caught:
         pellucid.open(Applied(function).double(), images(2))
     assert "\n" not in str(caught.value)
@@ -174,7 +174,7 @@ class Pretending(nn.Module):
         ((ResNet(), None), "give an example input for ResNet"),
     ],
 )
-def test_other_values_are_refused(open_arguments: Any, message: str) -> None:
+def test_arguments_that_are_not_networks_or_examples_are_refused(open_arguments: Any, message: str) -> None:
     with pytest.raises(PellucidError, match=message):
         pellucid.open(*open_arguments)
 

@@ -1,4 +1,4 @@
-"""Layers that users write for operators without one: the proposed class, its verification, and its use."""
+"""User-defined layers for operators without a layer: the proposed class, its verification and its use."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Waves(nn.Module):
 
 @pytest.fixture(autouse=True)
 def restored_registries() -> Iterator[None]:
-    """Remove registered layers at the end of a test."""
+    """Remove registered layers after each test."""
     translations, registered_types = dict(missing.REGISTERED), dict(registry.REGISTERED)
     yield
     for registry_dict, saved_entries in ((missing.REGISTERED, translations), (registry.REGISTERED, registered_types)):
@@ -88,7 +88,7 @@ def test_registered_layers_open_a_network_that_is_saved_and_loaded(tmp_path: Pat
         (nn.ReLU, "is not a class of layers"),
     ],
 )
-def test_wrong_layers_are_refused(layer: Any, message: str) -> None:
+def test_layers_with_wrong_outputs_or_gradients_are_refused(layer: Any, message: str) -> None:
     with pytest.raises(PellucidError, match=message):
         pellucid.register_op("aten.sinh", layer)
     with pytest.raises(PellucidError, match="no layer for 2 operators"):
@@ -99,17 +99,17 @@ def test_wrong_layers_are_refused(layer: Any, message: str) -> None:
     ("name", "message"),
     [("aten.nothing", "PyTorch has no operator"), ("relu", "has no operator"), ("aten.relu", "has a layer already")],
 )
-def test_other_operators_are_refused(name: str, message: str) -> None:
+def test_operators_that_do_not_exist_or_have_a_layer_are_refused(name: str, message: str) -> None:
     with pytest.raises(PellucidError, match=message):
         pellucid.register_op(name, HyperbolicSine)
 
 
-def test_required_numbers_need_samples() -> None:
+def test_operators_with_required_arguments_need_samples() -> None:
     with pytest.raises(PellucidError, match=r"needs the argument 'dim'; give samples"):
         pellucid.register_op("aten.cumprod", HyperbolicSine)
 
 
-def test_class_in_the_note_works_with_its_gradient_filled_in() -> None:
+def test_the_class_proposed_in_the_error_works_once_its_gradient_is_filled_in() -> None:
     class Inner(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.sinh(x)
@@ -124,7 +124,7 @@ def test_class_in_the_note_works_with_its_gradient_filled_in() -> None:
 
 @dataclass(frozen=True)
 class HalfRight(TensorLayer):
-    """A celu whose derivative is right for positive numbers only."""
+    """CELU with a derivative that is correct only for positive numbers."""
 
     def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, InputCache]:
         return torch.celu(x), InputCache(x)

@@ -1,4 +1,4 @@
-"""LRP of opened networks, and the ledger of it, against automatic differentiation with changed gradients."""
+"""LRP and ledgers of opened networks, against automatic differentiation with modified gradients."""
 
 from functools import cache
 from typing import Any
@@ -143,7 +143,7 @@ def test_the_parts_of_the_ledger_are_parameters_times_their_modified_gradients(k
     )
 
 
-def test_text_of_a_ledger() -> None:
+def test_the_text_of_a_ledger_lists_score_and_causes() -> None:
     model = open_model(ViT)
     text = str(ledger(model.net, model.params, X, 1, composite="cp_lrp"))
     assert text.startswith("score ")
@@ -160,7 +160,7 @@ def test_a_model_returns_the_ledger_of_its_explanation() -> None:
 
 
 @pytest.mark.parametrize("row", [3, 15, 27], ids=["query", "key", "value"])
-def test_a_trace_follows_weights_of_attention_to_the_loss(row: int) -> None:
+def test_a_trace_explains_weights_of_attention_up_to_the_loss(row: int) -> None:
     network, labels = build_network(ViT).eval(), torch.tensor([0])
     weight = network.get_parameter("blocks.0.self_attention.in_proj_weight")
     (gradient,) = torch.autograd.grad(F.cross_entropy(network(X[:1]), labels), weight)

@@ -1,4 +1,4 @@
-"""Which sizes of images an opened network takes."""
+"""Image sizes that an opened network accepts."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_networks_whose_layers_need_the_size_of_the_example_keep_it() -> None:
 
 
 class SizeDependentPadding(nn.Module):
-    """A padding that depends on whether the height is odd, as of TensorFlow."""
+    """A padding that depends on whether the height is odd, as in networks from TensorFlow."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(F.pad(x, (0, 0, 0, x.shape[2] % 2)), 2).flatten(2).sum(2)
@@ -46,7 +46,7 @@ def test_a_padding_that_depends_on_the_size_keeps_the_size_fixed() -> None:
 
 
 class ResizedPositions(nn.Module):
-    """A position for each of the patches that the example has, whose number near sizes share; others are resized."""
+    """A position for each of the 40 x 40 patches of the example; they are resized for other numbers of patches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,14 +59,14 @@ class ResizedPositions(nn.Module):
         return (y + (self.positions if same else F.interpolate(self.positions, y.shape[2:]))).sum((2, 3))
 
 
-def test_positions_that_other_sizes_resize_keep_the_size_fixed() -> None:
+def test_positions_that_are_resized_for_other_sizes_keep_the_size_fixed() -> None:
     x = torch.randn(2, 3, 160, 160, dtype=torch.float64)
     model = pellucid.open(ResizedPositions().double(), x)
     assert model.input_shape == (3, 160, 160)
 
 
 class EvenSizesOnly(nn.Module):
-    """Only sizes that are multiples of 32 are taken."""
+    """Raises ValueError unless height and width are multiples of 32."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[2] % 32 or x.shape[3] % 32:
@@ -75,12 +75,12 @@ class EvenSizesOnly(nn.Module):
 
 
 @pytest.mark.parametrize("side", [64, 160])
-def test_networks_that_refuse_odd_sizes_may_take_others(side: int) -> None:
+def test_networks_that_accept_only_multiples_of_32_have_a_free_size(side: int) -> None:
     assert pellucid.open(EvenSizesOnly(), torch.rand(1, 3, side, side)).input_shape == (3, None, None)
 
 
 class StoresSize(nn.Module):
-    """A window that becomes smaller with the image and stays so, as of Swin in transformers."""
+    """A window that shrinks to the image and stays small, as in transformers' Swin."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,8 +93,8 @@ class StoresSize(nn.Module):
         return x[:, :, : self.window, : self.window].mean((2, 3))
 
 
-def test_what_a_network_remembers_of_other_sizes_is_undone() -> None:
+def test_attributes_set_while_other_sizes_are_tried_are_restored() -> None:
     network, x = StoresSize(), torch.rand(2, 3, 224, 224)
-    pellucid.open(network, x)  # which tries a smaller image too
+    pellucid.open(network, x)  # also runs a smaller image
     assert (network.window, network.seen) == (200, [])
     assert network.options is network.same

@@ -1,4 +1,4 @@
-"""Networks of timm by name, and from folders that timm wrote: outputs against timm's own, weights, what is refused."""
+"""Networks of timm by name and from its folders: outputs against timm's, weights, and names that are refused."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed: pip install -e .[open]"),
 ]
 NAME = "test_resnet"  # 470,000 parameters
-DATA_MEAN_AND_STD = torch.tensor([0.5, 0.5, 0.5])[:, None, None]  # the mean and the standard deviation of its data
+DATA_MEAN_AND_STD = torch.tensor([0.5, 0.5, 0.5])[:, None, None]  # both the mean and the standard deviation
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def images(count: int) -> Tensor:
     return torch.rand(count, 3, 96, 96, generator=torch.Generator().manual_seed(count))
 
 
-def test_inputs_are_standardized_as_the_data_of_the_network(timm: Any) -> None:
+def test_inputs_are_standardized_with_the_statistics_of_the_networks_data(timm: Any) -> None:
     model = pellucid.open(f"timm:{NAME}", classes=4)
     assert model.preprocess == {"mean": [0.5] * 3, "std": [0.5] * 3, "size": [160, 160]}
     network = timm.create_model(NAME, num_classes=4).eval()
@@ -45,12 +45,12 @@ def test_inputs_are_standardized_as_the_data_of_the_network(timm: Any) -> None:
     )
 
 
-def test_random_weights_depend_on_the_seed_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_weights_depend_only_on_the_seed(capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
     first = pellucid.open(f"timm:{NAME}", seed=1).weights["fc.weight"]
-    assert torch.equal(torch.rand(1), expected)  # the global generator is as it was
+    assert torch.equal(torch.rand(1), expected)  # the global generator is unchanged
     assert "timm:test_resnet has random weights" in capsys.readouterr().err
     assert torch.equal(first, pellucid.open(f"timm:{NAME}", seed=1).weights["fc.weight"])
     assert not torch.equal(first, pellucid.open(f"timm:{NAME}", seed=2).weights["fc.weight"])
@@ -72,13 +72,13 @@ def test_weights_come_from_a_file(timm: Any, suffix: str, tmp_path: Path, capsys
         pellucid.open(f"timm:{NAME}", weights=path)
 
 
-def test_an_example_gives_the_size_and_the_precision() -> None:
+def test_an_example_sets_the_size_and_the_precision() -> None:
     model = pellucid.open("timm:test_vit", torch.rand(1, 3, 160, 160, dtype=torch.float64))
     assert model.precision == "float64"
     assert model.input_shape == (3, 160, 160)
 
 
-def test_a_picture_is_resized_to_the_size_of_the_data(tmp_path: Path) -> None:
+def test_a_picture_is_resized_to_the_input_size_of_the_network(tmp_path: Path) -> None:
     model = pellucid.open(f"timm:{NAME}", classes=4)
     assert model.input_shape == (3, None, None)
     Image.new("RGB", (400, 300)).save(tmp_path / "plain.png")
@@ -101,7 +101,7 @@ def test_unknown_names_are_refused_in_one_line(name: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_weights_of_something_else_than_a_name_are_refused() -> None:
+def test_weights_for_a_source_that_is_no_timm_name_are_refused() -> None:
     for source in (torch.nn.Flatten(), "net.onnx", "."):
         with pytest.raises(PellucidError, match="weights are for a name of timm"):
             pellucid.open(source, torch.rand(1, 3, 8, 8), weights="weights.pth")
@@ -114,7 +114,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def save_folder(timm: Any, folder: Path, **changes: Any) -> Any:
-    """Write a folder as timm does for Hugging Face, and return the network."""
+    """Write a folder as timm does for Hugging Face, with changes to config.json, and return the network."""
     network = timm.create_model(NAME, num_classes=2).eval()
     timm.models.save_for_hf(network, folder, model_config={"label_names": ["ant", "bee"]}, safe_serialization=True)
     config = json.loads((folder / "config.json").read_text())
@@ -122,7 +122,7 @@ def save_folder(timm: Any, folder: Path, **changes: Any) -> Any:
     return network
 
 
-def test_a_folder_of_timm_brings_its_weights_and_its_classes(timm: Any, tmp_path: Path) -> None:
+def test_a_folder_of_timm_has_weights_and_classes(timm: Any, tmp_path: Path) -> None:
     network, x = save_folder(timm, tmp_path), images(2)
     model = pellucid.open(tmp_path)
     assert model.classes == ("ant", "bee")
@@ -143,7 +143,7 @@ def test_a_folder_of_timm_brings_its_weights_and_its_classes(timm: Any, tmp_path
         ({"architecture": ["x"]}, "has no network \\['x'\\]"),
     ],
 )
-def test_folders_of_timm_that_do_not_fit_are_refused(
+def test_folders_of_timm_with_invalid_settings_are_refused(
     timm: Any, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     save_folder(timm, tmp_path, **changes)

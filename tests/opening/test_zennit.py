@@ -1,4 +1,4 @@
-"""Relevance of opened convolutional networks beside Zennit's, whose rules are attached to the modules."""
+"""Relevance of opened convolutional networks against Zennit, which attaches its rules to modules."""
 
 from functools import cache
 
@@ -29,7 +29,7 @@ def zennit_relevance(name: str, pair: Pair) -> Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", COMPOSITE_PAIRS)
-def test_relevance_of_an_opened_network_is_that_of_zennit(name: str, family: str) -> None:
+def test_relevance_of_an_opened_network_equals_zennits(name: str, family: str) -> None:
     pair, model = open_family(family)
     relevance = lrp(model.net, model.params, pair.x, pair.target, COMPOSITE_PAIRS[name].pellucid)
     expected = zennit_relevance(name, pair)
@@ -37,17 +37,17 @@ def test_relevance_of_an_opened_network_is_that_of_zennit(name: str, family: str
 
 
 class FunctionalSum(nn.Module):
-    """The sum as most authors write it, for which Zennit has no rule."""
+    """The sum as an operator instead of a module, for which Zennit has no rule."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b
 
 
-def test_a_sum_that_is_no_module_is_shared_here_and_counted_twice_by_zennit() -> None:
-    pair, written = open_family(RESNET.name)[0], draw_pair(RESNET, FunctionalSum)
-    model = pellucid.open(written.module, written.x, classes=5)
-    relevance = lrp(model.net, model.params, written.x, written.target, COMPOSITE_PAIRS["EpsilonPlus"].pellucid)
-    expected = zennit_relevance("EpsilonPlus", pair)  # of the same weights, with a module for each sum
+def test_the_relevance_of_a_sum_that_is_no_module_is_shared_in_pellucid_and_doubled_in_zennit() -> None:
+    pair, functional = open_family(RESNET.name)[0], draw_pair(RESNET, FunctionalSum)
+    model = pellucid.open(functional.module, functional.x, classes=5)
+    relevance = lrp(model.net, model.params, functional.x, functional.target, COMPOSITE_PAIRS["EpsilonPlus"].pellucid)
+    expected = zennit_relevance("EpsilonPlus", pair)  # for the same weights, with a module for each sum
     torch.testing.assert_close(relevance, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
-    doubled = zennit_relevance("EpsilonPlus", written)
+    doubled = zennit_relevance("EpsilonPlus", functional)
     assert float(doubled.sum()) > 1.5 * float(expected.sum()) > 0

@@ -1,4 +1,4 @@
-"""Operators on whole tensors against the same function in PyTorch, and its automatic differentiation."""
+"""Layers of pellucid.operators against the same functions of PyTorch and their automatic differentiation."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -67,7 +67,7 @@ from pellucid.operators import (
 
 
 class Case(NamedTuple):
-    """An operator, the shapes of its inputs (a tensor for an input that is not drawn), and its function in PyTorch."""
+    """An operator, its inputs (a shape for a random input, or a tensor), and its function in PyTorch."""
 
     layer: Layer
     inputs: tuple[Any, ...]
@@ -257,7 +257,7 @@ def test_constant_is_a_buffer_without_a_gradient() -> None:
         Fixed((4,), "complex64")
 
 
-def test_shift_mask_separates_tokens_that_were_not_neighbours() -> None:
+def test_shift_mask_separates_tokens_that_were_not_neighbours_before_the_shift() -> None:
     layer = ShiftMask(side=4, window=2, shift=1)
     params, shape = layer.init((), torch.Generator())
     mask, cache = layer.forward(params, (), Mode())
@@ -265,11 +265,11 @@ def test_shift_mask_separates_tokens_that_were_not_neighbours() -> None:
     row, column = (torch.tensor([[a, b] for a in range(4) for b in range(4)]).view(4, 4, 2) + 1).remainder(4).unbind(2)
     for window in range(4):
         top, left = divmod(window, 2)
-        places = [(2 * top + a, 2 * left + b) for a in range(2) for b in range(2)]
-        for one, first in enumerate(places):
-            for other, second in enumerate(places):
-                near = abs(row[first] - row[second]) <= 1 and abs(column[first] - column[second]) <= 1
-                assert bool(mask[0, window, 0, one, other]) == bool(near)
+        positions = [(2 * top + a, 2 * left + b) for a in range(2) for b in range(2)]
+        for one, first in enumerate(positions):
+            for other, second in enumerate(positions):
+                were_neighbours = abs(row[first] - row[second]) <= 1 and abs(column[first] - column[second]) <= 1
+                assert bool(mask[0, window, 0, one, other]) == bool(were_neighbours)
     assert layer.backward(params, cache, None) == ((), {})
     with pytest.raises(PellucidError, match=r"ShiftMask: window must be a divisor of side=5, not 2"):
         ShiftMask(5, 2, 1)
@@ -283,7 +283,7 @@ def test_inferred_shape_is_that_of_a_forward_pass() -> None:
     assert MatMul().init(((3, 4), (4, 5)), rng) == ({}, (3, 5))
 
 
-def test_operator_that_changes_the_batch_axis_has_no_shape_of_one_example() -> None:
+def test_init_of_an_operator_that_changes_the_batch_axis_is_refused() -> None:
     with pytest.raises(PellucidError, match=r"Permute changes the batch axis of inputs \(3, 4\)"):
         Permute((1, 0, 2)).init((3, 4), torch.Generator())
     with pytest.raises(PellucidError, match="MatMul: "):
@@ -291,6 +291,6 @@ def test_operator_that_changes_the_batch_axis_has_no_shape_of_one_example() -> N
 
 
 @pytest.mark.parametrize("equation", ["ij,jk", "ii->i", "...i,ij->...j", "i1->i"])
-def test_equation_with_other_signs_than_letters_is_refused(equation: str) -> None:
+def test_einsum_equations_with_repeated_indices_or_other_characters_are_refused(equation: str) -> None:
     with pytest.raises(PellucidError, match=r"Einsum: .* must be letters, each once in an input"):
         Einsum(equation)

@@ -1,6 +1,6 @@
-"""Layer-wise relevance propagation, slowly: every layer as an explicit matrix, every rule as sums over its entries.
+"""Reference for layer-wise relevance propagation: layers as explicit matrices, rules as loops over their entries.
 
-Forward passes are those of tests/references.py, in float64; nothing here comes from pellucid's layers or rules.
+Forward passes are those of tests/references.py, in float64; pellucid's layers and rules are not used.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def stabilize(z: float, epsilon: float) -> float:
 def share_by_contributions(
     w: Array, b: Array, x: Array, relevance: Array, weigh: Callable[[float, float, float], float], epsilon: float
 ) -> Array:
-    """Share each R_j by weigh(c_ij, z_j, c_ij) over the sum of the same and of the weighed bias."""
+    """Share each R_j in proportion to weigh(c_ij, z_j, R_j), with c_ij = x_i w_ji; the bias absorbs its share."""
     result = np.zeros_like(x)
     for j, r in enumerate(relevance):
         z = sum(x[i] * w[j, i] for i in range(len(x))) + b[j]
@@ -93,7 +93,7 @@ def w_square_rule(epsilon: float) -> DenseRule:
 
 
 def flat_rule(epsilon: float) -> DenseRule:
-    """For weights none of which is 0, so that those of the matrix tell what is read."""
+    """Return the flat rule for weights other than 0: entries of the matrix that are 0 are not connections."""
     return lambda w, b, x, r: sum(((w[j] != 0) / ((w[j] != 0).sum() + epsilon) * r[j] for j in range(len(r))), 0 * x)
 
 
@@ -110,7 +110,7 @@ def matrix_and_bias(layer: Layer, params: Any, shape: torch.Size) -> tuple[Array
 
 
 def relevance_by_matrix(rule: DenseRule, layer: Layer, params: Any, x: Tensor, relevance: Tensor) -> Tensor:
-    """Apply a rule to a linear layer, example by example."""
+    """Return the relevance of x: the rule applied to a linear layer, example by example."""
     w, b = matrix_and_bias(layer, params, x.shape[1:])
     relevances = [
         rule(w, b, example.flatten().numpy(), r.flatten().numpy()) for example, r in zip(x, relevance, strict=True)
@@ -119,7 +119,7 @@ def relevance_by_matrix(rule: DenseRule, layer: Layer, params: Any, x: Tensor, r
 
 
 def bias_relevance(rule: DenseRule, layer: Layer, params: Any, x: Tensor, relevance: Tensor) -> float:
-    """Return what the biases receive: as further weights, of an input that is 1."""
+    """Return the total relevance of the biases, which are treated as weights of an additional input of 1."""
     w, b = matrix_and_bias(layer, params, x.shape[1:])
     extended_matrix, no_bias = np.concatenate((w, b[:, None]), 1), np.zeros_like(b)
     pairs = [
@@ -129,12 +129,12 @@ def bias_relevance(rule: DenseRule, layer: Layer, params: Any, x: Tensor, releva
     return float(sum(rule(extended_matrix, no_bias, example, r)[-1] for example, r in pairs))
 
 
-# (path, layer, params, x, y, R) -> relevance of what the leaf read
+# (path, layer, params, x, y, R) -> relevance of the inputs of the leaf
 Leaf = Callable[[str, Layer, Any, Any, Any, Tensor], Any]
 
 
 def relevance_of(net: Layer, params: Any, x: Any, relevance: Any, leaf: Leaf, path: str = "") -> Any:
-    """Take relevance back through a whole network, running each part forward again to know its input."""
+    """Return the relevance of x, propagated through all layers; each part runs forward once more for its inputs."""
 
     def child_path(name: str) -> str:
         return f"{path}.{name}".lstrip(".")

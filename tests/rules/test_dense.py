@@ -1,4 +1,4 @@
-"""Every rule of relevance on every layer with weights, against explicit matrices and sums over their entries."""
+"""Every relevance rule on every linear layer, against explicit matrices and sums over their entries."""
 
 from collections.abc import Callable
 from functools import partial
@@ -85,7 +85,7 @@ def test_a_rule_shares_as_its_formula_says(rule: Any, expected: Any, layer: Laye
         dense.bias_relevance(expected, layer, params, x, relevance) if getattr(rule, "bias", False) else 0.0
     )
     assert sum(float(part.sum()) for part in dparams.values()) == pytest.approx(bias_relevance, rel=1e-9, abs=1e-12)
-    # the stabilizer of an average is to shares of 1 / n, in the formula to ones
+    # For an average, the rule adds the stabilizer to weights of 1 / n, the formula to weights of 1.
     assert_close(
         actual, dense.relevance_by_matrix(expected, layer, params, x, relevance), 1e-5 if is_flat_average else 1e-9
     )
@@ -93,7 +93,7 @@ def test_a_rule_shares_as_its_formula_says(rule: Any, expected: Any, layer: Laye
 
 @pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=str)
 @pytest.mark.parametrize("bounds", [(-4.0, 5.0), ((-4.0, -5.0), (5.0, 6.0))], ids=str)
-def test_z_box_shares_among_pixels_of_a_box(bounds: Any, layer: Layer, shape: Any) -> None:
+def test_z_box_equals_its_formula(bounds: Any, layer: Layer, shape: Any) -> None:
     if isinstance(bounds[0], tuple) and len(shape) == 1:
         bounds = tuple(tuple(bound[i % 2] for i in range(shape[0])) for bound in bounds)
     params, x, cache, relevance = layer_run(layer, shape)
@@ -111,17 +111,17 @@ def test_norm_shares_by_contributions(layer: Layer, shape: Any) -> None:
     assert_close(Norm(0.1)(layer, params, cache, relevance)[0], expected, 1e-9)
 
 
-def test_norm_through_a_p_norm_gives_each_value_its_power() -> None:
+def test_norm_shares_a_p_norm_by_the_powers_of_the_values() -> None:
     x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).double()
     layer = LpPool2d(2, p=3)
     _, cache = layer.forward({}, x, Mode())
     actual, _ = Norm(0.0)(layer, {}, cache, torch.ones(1, 1, 1, 1).double())
-    assert_close(actual, x**3 / 100, 1e-12)  # 1 + 8 + 27 + 64
+    assert_close(actual, x**3 / 100, 1e-12)  # 100 = 1 + 8 + 27 + 64
 
 
 @pytest.mark.parametrize("rule", [Epsilon(), Gamma(), ZPlus(), AlphaBeta(), WSquare(), Flat(), Norm(), ZBox(0.0, 1.0)])
 @pytest.mark.parametrize("layer", [ReLU(), MaxPool2d(2)], ids=str)
-def test_rules_refuse_layers_that_sum_no_weighted_inputs(rule: Any, layer: Layer) -> None:
+def test_layers_that_do_not_sum_weighted_inputs_are_refused(rule: Any, layer: Layer) -> None:
     x = torch.ones(1, 1, 2, 2)
     y, cache = layer.forward({}, x, Mode())
     with pytest.raises(PellucidError, match=f"{type(rule).__name__} needs a layer that sums"):

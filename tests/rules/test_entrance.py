@@ -1,4 +1,4 @@
-"""Which uses of which layers read the input, in networks of every form."""
+"""Uses of layers that read the network's input, found in networks of every structure."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ def test_the_first_layers_with_weights_on_every_way_are_found(net: Layer, expect
 
 
 def entrance_uses(net: Layer, x: Any) -> list[tuple[str, bool]]:
-    """Run a backward pass; return the type of each convolution's use, and whether it had the rule of entrances."""
+    """Run a backward pass and return the type of each use of a convolution, and whether it had the input rule."""
     params, _ = net.init(
         tuple(part.shape[1:] for part in x) if isinstance(x, tuple) else x.shape[1:], torch.Generator()
     )
@@ -122,19 +122,19 @@ def entrance_uses(net: Layer, x: Any) -> list[tuple[str, bool]]:
     return uses
 
 
-def test_of_a_layer_used_twice_in_a_graph_only_the_use_on_the_input_counts() -> None:
+def test_only_the_use_that_reads_the_input_of_a_repeated_graph_layer_has_the_input_rule() -> None:
     net = Graph({"a": (same_size_conv(), "input"), "r": (ReLU(), "a"), "again": ("a", "r")}, ("again",))
     assert entrance_uses(net, torch.randn(2, 2, 4, 4)) == [("Conv2d", False), ("Conv2d", True)]
 
 
-def test_of_a_shared_layer_both_uses_count_where_both_read_inputs() -> None:
+def test_both_uses_of_a_shared_layer_that_read_inputs_have_the_input_rule() -> None:
     first, second = torch.randn(2, 2, 4, 4), torch.randn(2, 2, 4, 4)
     assert entrance_uses(Shared(same_size_conv()), (first, second)) == [("Conv2d", True), ("Conv2d", True)]
 
 
-def test_of_a_shared_layer_one_use_counts_where_one_reads_the_input() -> None:
+def test_only_the_use_that_reads_the_input_of_a_shared_layer_has_the_input_rule() -> None:
     net = Sequential(fork=Fork(first=same_size_conv(), skip=Identity()), shared=Shared(same_size_conv()), sum=Add())
-    # backward: the shared layer on the skip, then on what `first` made, then `first`
+    # backward: the shared layer on the skip, the shared layer on the output of `first`, `first`
     assert entrance_uses(net, torch.randn(2, 2, 4, 4)) == [("Conv2d", True), ("Conv2d", False), ("Conv2d", True)]
 
 

@@ -1,4 +1,4 @@
-"""Batch normalization made part of the layer before it: the same outputs, and where it is left alone."""
+"""Batch normalization folded into the layer before it: equal outputs, and norms that cannot be folded."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ UNFOLDED_NETS: dict[str, tuple[Layer, tuple[int, ...]]] = {
 
 
 def remaining_norms(net: Layer, shape: tuple[int, ...]) -> list[str]:
-    """Require the same outputs, and return the paths of the normalization that is left."""
+    """Check that folding keeps the outputs, and return the paths of the norms that are not folded."""
     rng = torch.Generator().manual_seed(0)
     params = randomized(net.init(shape, rng)[0], rng)
     before = tree_map(torch.clone, params)

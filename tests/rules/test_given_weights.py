@@ -1,4 +1,4 @@
-"""Rules for layers whose weights, scales or slopes are inputs: constants beside the input that takes relevance."""
+"""Rules for layers whose weights, scales or slopes are inputs: these are constants and receive no relevance."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rules for products, attention, softmax and norms, against gradients of functions with detached parts."""
+"""Rules for products, attention, softmax and norms against gradients of functions with detached parts."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def rng() -> torch.Generator:
 
 
 def input_x_gradient(y: Tensor, r: Tensor, *xs: Tensor) -> list[Tensor]:
-    """Relevance as x times the gradient of y for the output gradient R / y."""
+    """Return the relevance of each input: x times the gradient of y for the output gradient R / y."""
     gradients = torch.autograd.grad(y, xs, (r / y).detach())
     return [(x * gradient).detach() for x, gradient in zip(xs, gradients, strict=True)]
 
@@ -213,7 +213,7 @@ def test_a_product_of_matrices_shares_by_contributions() -> None:
                 assert_close(actual_factor, fraction * expected_factor, 1e-9)
 
 
-def test_a_learned_scale_takes_nothing_and_a_gate_half_or_nothing() -> None:
+def test_a_constant_factor_receives_no_relevance_and_a_gate_half_or_none() -> None:
     value, scale = torch.ones(2, 3, 4), torch.full((4,), 2.0)
     r = torch.arange(24.0).view(2, 3, 4)
     _, cache = Times().forward({}, (value, scale), Mode())
@@ -225,7 +225,7 @@ def test_a_learned_scale_takes_nothing_and_a_gate_half_or_nothing() -> None:
     assert Share(constant_weights=True)(Times(), {}, cache, r, gate)[0][1] is None
 
 
-def test_an_einstein_sum_of_one_or_three_factors_shares_equally_among_those_from_the_input() -> None:
+def test_an_einsum_shares_equally_among_the_factors_that_depend_on_the_input() -> None:
     xs = [normal(shape, rng()).requires_grad_() for shape in ((2, 3), (3, 4), (4, 2))]
     for count, equation in ((1, "ij->i"), (3, "ij,jk,kl->il")):
         factors = xs[:count]

@@ -1,4 +1,4 @@
-"""Rules that are told what a layer put out find the same as those that run it again, and spare a pass."""
+"""Rules that receive a layer's recorded output: equal results as with a second forward pass, and fewer passes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def params_and_inputs(seed: int = 0) -> tuple[Params, torch.Tensor]:
 
 @contextmanager
 def count_passes() -> Iterator[dict[str, int]]:
-    """Count the passes of convolutions and dense layers, forward and back, while the context lasts."""
+    """Count forward and backward passes of convolutions and dense layers inside the context."""
     passes = {"forward": 0, "pull": 0}
 
     def count_calls(kind: type[Layer], name: str):
@@ -76,7 +76,7 @@ def test_recorded_outputs_do_not_change_the_relevance() -> None:
     params, x = params_and_inputs()
     outputs = Outputs()
     y, cache = forward(NET, params, x, Mode(), outputs)
-    table = epsilon_everywhere()(None)  # pyright: ignore[reportArgumentType] - it asks nothing of the entrance
+    table = epsilon_everywhere()(None)  # pyright: ignore[reportArgumentType] - it does not use the entrance
     assert_close(
         backward(NET, params, cache, y, outputs.inform(table))[0], backward(NET, params, cache, y, table)[0], 1e-12
     )
@@ -94,7 +94,7 @@ def test_each_use_of_a_layer_has_its_own_output() -> None:
         assert_close(backward(layer, params, cache, dy, rules)[0], Epsilon()(layer, params, cache, dy)[0], 1e-12)
 
 
-# Passes of the four layers with weights: forward and back, more where a rule has other weights to run by.
+# (forward, backward) passes of the four layers with weights; rules that modify weights need additional passes.
 PASSES = {"epsilon": (4, 4), "epsilon_plus": (7, 5), "excitation_backprop": (9, 5)}
 
 
@@ -103,7 +103,7 @@ def test_each_composite_runs_layers_the_expected_number_of_times(name: str) -> N
     params, x = params_and_inputs()
     with count_passes() as passes:
         lrp(NET, params, x, 1, name)
-    # The first layer's input has values below 0, so that z-plus runs it twice.
+    # The first layer's input has negative values, so z-plus runs it twice.
     assert (passes["forward"], passes["pull"]) == PASSES[name]
 
 
@@ -121,7 +121,7 @@ def test_gamma_skips_the_sign_of_outputs_without_relevance() -> None:
     x = x.abs()
     with count_passes() as passes:
         lrp(NET, params, x, 1, lambda entrance: relevance(Gamma(), Epsilon()))
-    # conv2 has outputs above 0 alone that hand anything on; conv1 too
+    # only positive outputs of conv1 and conv2 have relevance, so the negative pass is skipped
     assert (passes["forward"], passes["pull"]) == (4 + 2, 4)
 
 

@@ -1,4 +1,4 @@
-"""Rules that only pass, rectify or divide what arrives."""
+"""Rules that only pass on, rectify or divide the output gradient or relevance."""
 
 import pytest
 import torch

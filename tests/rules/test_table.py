@@ -1,4 +1,4 @@
-"""Tables of rules: which rule a layer gets, and errors for rows that match no layer."""
+"""Tables of rules: the rule of each layer, and errors for rows that match no layer."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_the_first_row_that_fits_gives_the_rule() -> None:
     assert table("features.act", ReLU()) == Pass()
 
 
-def test_a_layer_without_a_row_has_the_gradient_or_the_rule_otherwise() -> None:
+def test_a_layer_without_a_row_has_its_gradient_or_the_default_rule() -> None:
     assert composite()("flat", Flatten()) is own
     assert composite(otherwise=Pass())("flat", Flatten()) == Pass()
 

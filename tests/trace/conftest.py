@@ -1,4 +1,4 @@
-"""The shipped models, and digits to show them."""
+"""Fixtures: shipped models and images of digits."""
 
 import pytest
 import torch
@@ -22,6 +22,6 @@ def mlp() -> Model:
 
 @pytest.fixture(scope="session")
 def digits() -> Tensor:
-    """Two digits of scikit-learn's, drawn larger: (2, 1, 28, 28)."""
+    """Return two of scikit-learn's digits, enlarged to (2, 1, 28, 28)."""
     images = [Image.fromarray((load_digits().images[k] * 15.9).astype("uint8")).resize((28, 28)) for k in (12, 7)]
     return torch.stack([torch.tensor(list(image.tobytes())).view(1, 28, 28) / 255 for image in images])

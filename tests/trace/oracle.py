@@ -1,4 +1,4 @@
-"""Traces of the contract suites' samples, and how the numbers of an explanation are multiplied and added up again."""
+"""Traces of the samples of all layers, and exact recomputation of the sums of products in an explanation."""
 
 import math
 import random
@@ -18,7 +18,7 @@ from tests.oracle import SEED, Sample, autograd, cast, leaves, tree_map
 
 @dataclass(frozen=True)
 class DotProductLoss(Loss):
-    """C = Σ y r for fixed random r, of any nest of outputs: a delta that differs at each of them."""
+    """C = Σ y r with fixed random r, for outputs of any structure: dy differs at each output."""
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         rng = torch.Generator().manual_seed(12)
@@ -34,13 +34,13 @@ class DotProductLoss(Loss):
 
 
 def trace_sample(sample: Sample, batch: int = 2, dtype: torch.dtype = torch.float64) -> Trace:
-    """Trace a layer or network of the contract suites under DotProductLoss."""
+    """Trace the layer or network of a sample with DotProductLoss."""
     params, x = cast(sample.inputs(batch), dtype)
     return Trace(PassSettings(sample.layer, params, x, torch.zeros(batch), DotProductLoss(), sample.train, SEED))
 
 
 def autograd_gradients(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return PyTorch's gradients by the inputs (x, or x.0 ...) and by the parameters."""
+    """Return PyTorch's gradients with respect to the inputs ("x", or "x.0" ...) and the parameters, by path."""
     settings = trace.settings
     mode = Mode(settings.train, torch.Generator().manual_seed(SEED))
     _, dx, dparams = autograd(settings.net, settings.params, settings.x, mode, trace.dy)
@@ -48,7 +48,7 @@ def autograd_gradients(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tenso
 
 
 def draw_elements(trace: Trace, per_tensor: int, seed: int = 0) -> list[TracedElement]:
-    """Draw some numbers of every tensor that can be explained."""
+    """Draw up to `per_tensor` elements of every tensor that can be explained."""
     rng = random.Random(seed)
     result = []
     for target in {id(target): target for target in trace.targets.values()}.values():
@@ -59,7 +59,7 @@ def draw_elements(trace: Trace, per_tensor: int, seed: int = 0) -> list[TracedEl
 
 
 def sum_of_products(link: dict[str, Any]) -> tuple[Fraction, Fraction, int]:
-    """Multiply and add up a link's printed numbers without rounding; return the sum, Σ|product|, and how many."""
+    """Recompute a link's sum of products from printed values, without rounding; return Σ, Σ|product|, count."""
     assert len(link["terms"]) == link["count"], "ask with top=None"
     products = [
         math.prod((checked_value(factor) for factor in term["factors"]), start=Fraction(1)) for term in link["terms"]
@@ -71,7 +71,7 @@ def sum_of_products(link: dict[str, Any]) -> tuple[Fraction, Fraction, int]:
 
 
 def checked_value(factor: dict[str, Any]) -> Fraction:
-    """Return a factor; where it says that it is a sum, check that."""
+    """Return the value of a factor; if it lists summands, check that they add up to it."""
     value = Fraction(factor["value"])
     if "sum_of" in factor:
         parts = [Fraction(part["value"]) for part in factor["sum_of"]]
@@ -85,7 +85,7 @@ def magnitude(factor: dict[str, Any]) -> Fraction:
 
 
 def assert_adds_up(link: dict[str, Any], epsilon: float = 2**-52) -> None:
-    """Require that a link's printed products add up to its gradient, but for what rounding each step may cost."""
+    """Check that a link's printed products add up to its gradient, up to the rounding of each operation."""
     total, magnitudes, count = sum_of_products(link)
     tolerance = (count + 8) * Fraction(epsilon) * magnitudes
     assert abs(total - Fraction(link["gradient"])) <= tolerance, (

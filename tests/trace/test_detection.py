@@ -1,4 +1,4 @@
-"""Traces of single-stage detectors beside the gradients of training."""
+"""Traces of single-stage detectors against the gradients of training."""
 
 import pytest
 import torch
@@ -27,15 +27,15 @@ def test_the_trace_of_a_detector_has_the_loss_and_the_gradients_of_training(make
     path = next(path for path in flatten(dparams) if path.endswith("conv.weight"))
     explanation = trace.explain(path)
     assert explanation.exact
-    assert explanation.links[-1].where  # down to the loss
-    if make_net is not small_single_stage:  # whose scores learn the IoU of its own boxes, a constant of the gradient
+    assert explanation.links[-1].where  # the chain ends at the loss
+    if make_net is not small_single_stage:  # its scores learn the IoU of its boxes, a constant in the gradient
         change = trace.nudge(path, 1e-4)
         assert change.predicted == pytest.approx(change.actual, rel=0.05, abs=1e-9)
     assert trace["target"].shape == (sum(map(len, targets)), 7)
     assert "DetectionLoss computes this derivative itself" in str(explanation)
 
 
-def test_detectors_of_two_stages_and_other_targets_are_refused() -> None:
+def test_two_stage_detectors_and_invalid_targets_are_refused() -> None:
     images, targets = Rectangles(2, (24, 32)).batch(range(2), None)
     with pytest.raises(PellucidError, match="trace a single-stage detector"):
         Model(small_faster(), input_shape=(3, None, None)).trace(images, targets)

@@ -1,4 +1,4 @@
-"""The example runs as it stands."""
+"""The example explain_a_weight.py runs and prints a product that equals the gradient."""
 
 import re
 import runpy

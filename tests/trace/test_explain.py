@@ -1,4 +1,4 @@
-"""Every explanation's printed numbers, multiplied and added up again as fractions, are the gradient: autograd's."""
+"""The printed sums of products of every explanation, recomputed as fractions, equal autograd's gradient."""
 
 import json
 import math
@@ -21,7 +21,7 @@ BATCH = 2
 
 
 def explain_as_json(trace: Any, name: str, **options: Any) -> dict[str, Any]:
-    """Explain a number, and read the printed JSON."""
+    """Explain an element and return its explanation as parsed from JSON."""
     return json.loads(json.dumps(trace.explain(name, top=None, **options).to_json(), allow_nan=False))
 
 
@@ -55,7 +55,7 @@ def test_the_gradients_are_those_of_autograd(sample: Sample) -> None:
     dx, dparams = autograd_gradients(trace)
     assert trace.gradients.keys() <= dparams.keys()
     actual = {path: trace[f"d{path}"] for path in dx if f"d{path}" in trace} | trace.gradients
-    for path, expected in {**dx, **dparams}.items():  # what nothing reads has no gradient, which is 0
+    for path, expected in {**dx, **dparams}.items():  # unused tensors have no gradient: it is 0
         assert difference(actual.get(path, torch.zeros_like(expected)), expected) < 1e-9, path
 
 
@@ -79,7 +79,7 @@ SMOOTH_SAMPLES = [sample for sample in SAMPLES if sample.smooth]
 
 @each_sample(SMOOTH_SAMPLES)
 def test_the_factors_of_a_layer_equal_gradients_of_one_hot_outputs(sample: Sample) -> None:
-    """The Jacobian column of each rule, beside the layer's own backward pass of one delta after the other."""
+    """The Jacobian column of each rule, against the layer's backward pass for one one-hot dy after the other."""
     trace = trace_sample(sample, BATCH)
     call = trace.calls[0]
     tensors = {f"x.{part}": value.tensor for part, value in enumerate(call.inputs)} | call.params
@@ -100,11 +100,11 @@ def test_the_factors_of_a_layer_equal_gradients_of_one_hot_outputs(sample: Sampl
 def test_every_layer_has_an_explanation() -> None:
     layers = {type(sample.layer): sample.layer for sample in SAMPLES}
     assert layers.keys() == set(LAYERS)
-    # Each output of a soft arg max depends on all of its map, so that no few factors say more than the derivative.
+    # Each output of a soft arg max depends on its full map, so a few factors explain no more than the derivative.
     assert [kind for kind, layer in layers.items() if explainer(layer) is fallback] == [SoftArgmax]
 
 
-def test_one_product_of_two_numbers_is_the_gradient_to_the_last_bit() -> None:
+def test_a_gradient_of_one_product_equals_it_to_the_last_bit() -> None:
     from pellucid.combine import Sequential
     from pellucid.layers import Dense, Sigmoid
 
@@ -117,7 +117,7 @@ def test_one_product_of_two_numbers_is_the_gradient_to_the_last_bit() -> None:
 
 
 @each_sample([*SAMPLES, *NETWORKS.values()])
-def test_every_rules_symbols_can_be_written_in_latex(sample: Sample) -> None:
+def test_every_explanation_can_be_written_in_latex(sample: Sample) -> None:
     trace = trace_sample(sample, BATCH)
     for element in draw_elements(trace, per_tensor=1):
         text = trace.explain(element.label, top=None).latex()
@@ -144,7 +144,7 @@ def test_products_that_are_not_listed_are_reported_as_one_sum() -> None:
 
 
 def test_a_window_of_zeros_has_derivative_zero() -> None:
-    """The norm of zeros has a corner there; its gradient is 0 by our convention, not 0 times infinity."""
+    """The p-norm is not differentiable at 0; its gradient is 0 by convention, not 0 times infinity."""
     from pellucid.layers import LpPool2d
 
     zeros = Sample(LpPool2d(2), (1, 4, 4), make=lambda shape, rng: torch.zeros(shape, dtype=torch.float64))

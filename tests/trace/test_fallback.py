@@ -1,4 +1,4 @@
-"""A user-defined layer is explained by its backward pass alone."""
+"""User-defined layers are explained by their backward pass."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,14 +17,14 @@ from tests.trace.oracle import assert_adds_up, draw_elements, trace_sample
 
 
 class PrefixesCache(NamedTuple):
-    """The input."""
+    """Cache of Prefixes: the input."""
 
     x: Tensor
 
 
 @dataclass(frozen=True)
 class Prefixes(Layer):
-    """y_k = s_k (x_0 + ... + x_k)²: half of a Jacobian, not linear, with a parameter of its own."""
+    """y_k = s_k (x_0 + ... + x_k)²: a nonlinear layer with a triangular Jacobian and a parameter s."""
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         return {"scale": torch.ones(shape)}, shape

@@ -1,4 +1,4 @@
-"""Every loss in pieces: they add up to it, and its delta's factors multiply to PyTorch's gradient of PyTorch's loss."""
+"""Traces of every loss: its terms add up to it, and the factors of its gradient multiply to PyTorch's gradient."""
 
 import math
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from tests.trace.oracle import DotProductLoss, assert_adds_up, checked_value
 
 
 def trace_loss(loss: Loss, y: Any, target: Tensor) -> Trace:
-    """Trace a network that is nothing but its loss."""
+    """Trace an identity network with a loss, so that y is its input."""
     return Trace(PassSettings(Identity(), {}, y, target, loss))
 
 
 def product_of_factors(link: dict[str, Any]) -> float:
-    """Multiply the printed factors."""
+    """Return the product of the printed factors of a link with one term."""
     (term,) = link["terms"]
     return float(math.prod(checked_value(factor) for factor in term["factors"]))
 
@@ -75,7 +75,7 @@ def test_every_loss_has_an_explanation_of_its_terms() -> None:
     assert set(PIECES_BY_LOSS) | {AuxiliaryCrossEntropy} == set(LOSSES.values())
 
 
-def test_the_terms_of_the_cross_entropy_by_hand() -> None:
+def test_the_terms_of_the_cross_entropy_equal_those_computed_by_hand() -> None:
     y, target = outputs(7, N_CLASSES), classes(7)
     trace = trace_loss(SoftmaxCrossEntropy(label_smoothing=0.2), y, target)
     torch.testing.assert_close(trace["loss.probabilities"], y.softmax(1))

@@ -1,4 +1,4 @@
-"""What a nudge does to the loss of the shipped models, beside a loss that PyTorch computes."""
+"""Effects of nudges on the loss of shipped models, against losses computed by PyTorch."""
 
 import math
 from typing import Any
@@ -30,7 +30,7 @@ def loss_by_torch(model: Model, x: Tensor, weights: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize(
     "path", ["features.dense1.weight", "features.dense1.bias", "head.scores.weight", "head.scores.bias"]
 )
-def test_the_actual_change_is_that_of_pytorch(mlp: Model, digits: Tensor, path: str) -> None:
+def test_the_actual_change_equals_pytorchs(mlp: Model, digits: Tensor, path: str) -> None:
     record = trace(mlp, digits, TARGET)
     weights = {name: leaf.double() for name, leaf in mlp.weights.items()}
     explanation = record.explain(path)
@@ -69,7 +69,7 @@ def test_activations_and_pixels_can_be_changed(lenet: Model, digits: Tensor, nam
 
 
 def test_a_changed_activation_is_read_by_all_following_layers(lenet: Model, digits: Tensor) -> None:
-    """The loss after moving an output is the loss of the layers above it on the moved output."""
+    """The loss after changing an output equals the loss of the following layers applied to the changed output."""
     record = trace(lenet, digits, TARGET)
     w = {name: leaf.double() for name, leaf in lenet.weights.items()}
     activation = record["head.relu1.y"].clone()
@@ -117,10 +117,10 @@ def test_a_change_below_the_rounding_of_the_loss_has_no_curvature() -> None:
     model.weights["dense1.weight"].fill_(1.0)
     model.weights["dense1.bias"].zero_()
     record = trace(model, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
-    change = record.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
+    change = record.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, so it changes
     assert "below" not in str(change)
     assert "rounding: the predicted change" in str(change)
     assert math.isnan(change.curvature), "h² is 0"
     assert "nonlinearity" in str(record.nudge("dense1.bias[0]", 1e-3))
-    flat = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the tangent is flat, the loss is not
+    flat = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the gradient is 0, the loss changes
     assert "nonlinearity" in str(flat.nudge("dense1.bias[0]", 1.0))

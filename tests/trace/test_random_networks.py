@@ -1,4 +1,4 @@
-"""Networks made by hypothesis from all layers and combinators: traced, explained from end to end, and nudged."""
+"""Networks drawn by Hypothesis from all layers and combinators: traced, explained up to the loss, and nudged."""
 
 import json
 from typing import Any
@@ -45,10 +45,10 @@ def test_random_networks_are_explained(network: tuple[Layer, Any], train: bool, 
 
 
 def compare_nudges(trace: Trace, elements: list[TracedElement]) -> None:
-    """Hold gradients against central differences made of two nudges, but where the loss has a corner."""
+    """Compare gradients with central differences of two nudges, unless the loss is not differentiable there."""
     for element in elements:
         if element.target.call is not None and not element.target.argument.startswith("x."):
-            continue  # one use of a parameter cannot move alone
+            continue  # a single use of a parameter cannot be changed
         h = 1e-6
         up, down = trace.nudge(element.label, h), trace.nudge(element.label, -h)
         slope = (up.after - down.after) / (2 * h)
@@ -56,5 +56,5 @@ def compare_nudges(trace: Trace, elements: list[TracedElement]) -> None:
         rounding = 1e-13 * (abs(up.after) + 1) / h
         error = abs(slope - element.gradient)
         if error > 1e-5 * (1 + abs(element.gradient)) + rounding:
-            event("corner")  # the slopes on both sides differ, by about as much as the gradient is off
+            event("corner")  # the one-sided slopes differ by about the error of the gradient
             assert kink > 0.2 * error, f"{element.label}: {element.gradient} is not {slope}"

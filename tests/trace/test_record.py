@@ -1,4 +1,4 @@
-"""Traces: the names of their tensors, derivatives of shared values, and errors."""
+"""Traces: names of tensors, derivatives of shared values, and errors."""
 
 import copy
 import re
@@ -97,7 +97,7 @@ def test_evaluation_applies_no_dropout() -> None:
     assert "it was kept and scaled by 2" in text
 
 
-def test_training_mode_draws_the_same_each_time_and_leaves_statistics_unchanged() -> None:
+def test_training_mode_draws_the_same_mask_for_a_seed_and_leaves_statistics_unchanged() -> None:
     net = Sequential(Dense(6), BatchNorm(), Dropout(0.5), Dense(2))
     model = Model(net, Quadratic(), input_shape=(4,), metrics=(), seed=3)
     before = copy.deepcopy(model.weights)
@@ -151,7 +151,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_reported_in_one_line(name: str) -> None:
+def test_unknown_tensors_and_invalid_indices_are_reported_in_one_line(name: str) -> None:
     record = trace_sample(Sample(Sequential(Dense(3), Dense(2)), (4,)))
     with pytest.raises(PellucidError, match=MISTAKES[name]) as caught:
         record.explain(name)
@@ -204,14 +204,14 @@ def test_unknown_options_and_values_are_refused(options: dict[str, object], mess
         ({"expand": None}, "expand must"),
     ],
 )
-def test_explain_refuses_indices_that_are_not_integers(options: dict[str, Any], message: str) -> None:
+def test_explain_refuses_invalid_values_of_top_and_expand(options: dict[str, Any], message: str) -> None:
     record = trace_sample(Sample(Sequential(a=Dense(2)), (3,)))
     with pytest.raises(PellucidError, match=re.escape(message)):
         record.explain("a.weight", **options)
 
 
 def test_the_default_target_is_a_class_with_a_loss_above_0() -> None:
-    """The predicted class, or the second where the loss of the first, and so each derivative, is almost 0."""
+    """It is the predicted class, or the second if the predicted one has a loss, and so derivatives, of almost 0."""
     model = Model(Sequential(scores=Dense(3)), loss="softmax_cross_entropy", input_shape=(3,), classes=["a", "b", "c"])
     model.params["scores"]["weight"].copy_(torch.eye(3))
     model.params["scores"]["bias"].zero_()

@@ -1,4 +1,4 @@
-"""One step of each optimizer on a shipped model, beside torch.optim on PyTorch's own gradients."""
+"""One step of each optimizer on a shipped model, against torch.optim with PyTorch's gradients."""
 
 import re
 from collections.abc import Callable
@@ -41,9 +41,9 @@ def leaves(model: Model) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_step_is_that_of_torch_optim(lenet: Model, digits: Tensor, name: str) -> None:
-    ours, make_theirs = OPTIMIZERS[name]
-    update = trace(lenet, digits, TARGET).step(ours)
+def test_a_step_equals_torch_optims(lenet: Model, digits: Tensor, name: str) -> None:
+    pellucid_optimizer, make_theirs = OPTIMIZERS[name]
+    update = trace(lenet, digits, TARGET).step(pellucid_optimizer)
     w = leaves(lenet)
     optimizer = make_theirs(w.values())
     value = loss_of(digits.double(), w)
@@ -56,7 +56,7 @@ def test_a_step_is_that_of_torch_optim(lenet: Model, digits: Tensor, name: str) 
         torch.testing.assert_close(update[path], leaf.detach(), rtol=1e-9, atol=1e-11, msg=path)
 
 
-def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digits: Tensor) -> None:
+def test_a_step_applies_regularizers_clipping_frozen_paths_and_learning_rates(lenet: Model, digits: Tensor) -> None:
     model = Model(
         lenet.net,
         optimizer=SGD(0.2),

@@ -1,4 +1,4 @@
-"""Traces of colorizers: through both networks, with the gradients of training."""
+"""Traces of colorizers: they contain both networks and the gradients of training."""
 
 import pytest
 import torch

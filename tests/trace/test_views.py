@@ -1,4 +1,4 @@
-"""How traces read: in a terminal, in a notebook, and in LaTeX."""
+"""Traces and explanations as text, HTML, LaTeX and JSON."""
 
 import math
 import re
@@ -19,7 +19,7 @@ from pellucid.trace.explanation import Explanation, Factor, Link, ProductTerm, p
 
 
 class TagChecker(HTMLParser):
-    """Reads a page and keeps its text; complains of tags that do not close."""
+    """Parses a page and stores its text; AssertionError if tags are not closed or external files are loaded."""
 
     VOID = ("img", "br", "meta")
 
@@ -155,7 +155,7 @@ def test_differences_are_reported_with_the_digits_that_they_need() -> None:
 
 
 def small_model(**options: Any) -> tuple[Model, Tensor, Tensor]:
-    """A model of two layers by hand, and a batch for it."""
+    """Return a model of two layers with weights set by hand, an input (1, 2) and a target (1, 2)."""
     model = Model(Sequential(a=Dense(2), b=Dense(2)), Quadratic(), input_shape=(2,), metrics=(), **options)
     weights = {"a.weight": [[1.0, -2.0], [3.0, 0.5]], "a.bias": [0.0, 0.0], "b.weight": [[1.0, 2.0], [-1.0, 1.0]],
              "b.bias": [0.0, 0.0]}  # fmt: skip
@@ -205,7 +205,7 @@ def test_the_data_loss_of_a_regularized_weight_has_the_symbol_l() -> None:
     assert "∂L" not in str(bias), "no regularizer acts on it"
 
 
-def test_negative_numbers_in_latex_stand_in_brackets() -> None:
+def test_negative_numbers_in_latex_are_in_parentheses() -> None:
     terms = tuple(ProductTerm((Factor("w", value, "delta"),), value) for value in (2.0, -1.0, 0.5))
     text = Explanation("w", 1.0, 0.0, "float64", (Link("w", "", "", "", "", 1.0, terms, 5, -0.5, 1.0, 0.0),)).latex()
     assert re.findall(r"underbrace\{(.*?)\}", text) == ["2", "(-1)", "0.5", "(-0.5)"]
